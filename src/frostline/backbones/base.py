@@ -1,0 +1,44 @@
+"""The contract of a backbone: an ordered chain of named blocks, stem first, that maps a batch to features.
+
+Shapes: pictures (B, 3, H, W) → after each block whatever it gives → features (B, D).
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from frostline.specs import Spec
+
+
+class Backbone(nn.Module):
+    """`blocks`: every parameter of the network lies in exactly one of them. `pool`: the last block's output → (B, D);
+    it has no parameters, so it needs no place in the order of blocks.
+
+    `loaded` says which weights these are and what was left out of them, for people.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        blocks: Mapping[str, nn.Module],
+        pool: nn.Module,
+        out_features: int,
+        spec: Spec,
+        loaded: str,
+    ) -> None:
+        super().__init__()
+        if any(True for _ in pool.parameters()):
+            raise ValueError(f"the pool of {name} has parameters; they belong in a block")
+        self.name = name
+        self.blocks = nn.ModuleDict(blocks)
+        self.pool = pool
+        self.out_features = out_features
+        self.spec = spec
+        self.loaded = loaded
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        for block in self.blocks.values():
+            inputs = block(inputs)
+        features: Tensor = self.pool(inputs)
+        return features

@@ -1,0 +1,123 @@
+"""Any classification model of torchvision as a backbone."""
+
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision import models
+from torchvision.models import Weights
+
+from frostline.backbones.base import Backbone
+from frostline.backbones.layouts import layout_of, modern_names
+from frostline.backbones.weights import load_weights, read_weights
+from frostline.errors import ConfigError, WeightsError, close_names
+from frostline.specs import ImageSpec
+
+# The published weights of these two were trained by another program that scaled pictures to -1..1; torchvision's builders
+# switch the conversion on with the weights. A file is nearly always a copy of those.
+NEEDS_TRANSFORM = {"inception_v3", "googlenet"}
+
+
+class TorchvisionBackbone(Backbone):
+    """`weights`: DEFAULT, a name of torchvision's weights for this model, a file, or null for random ones.
+    `load=False`: the shape and the spec that belong to these weights, without their values.
+
+    Raises ConfigError for a model that torchvision does not have or that is no chain of blocks; WeightsError.
+    """
+
+    def __init__(self, name: str, *, weights: str | None, load: bool = True) -> None:
+        network = _build(name, pretrained=weights is not None)
+        layout = layout_of(network)
+        if layout is None:
+            raise ConfigError(
+                f"torchvision's {name} has no layout of blocks and last layer",
+                where="model.name",
+                next_step="choose another model, or add a layout in src/frostline/backbones/layouts.py",
+            )
+        last = network.get_submodule(layout.last)
+        source = _source(name, weights)
+        loaded = "random, from scratch"
+        if source is not None and load:
+            loaded = load_weights(network, _read(source), [layout.last, *layout.unused], source=source)
+        super().__init__(
+            name=name,
+            blocks=layout.blocks,
+            pool=layout.pool,
+            out_features=last.in_features,  # type: ignore[arg-type]  # torchvision's last layers are nn.Linear
+            spec=_spec(source if isinstance(source, Weights) else _default_weights(name)),
+            loaded=loaded,
+        )
+
+
+def _build(name: str, *, pretrained: bool) -> nn.Module:
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ConfigError(
+            f"torchvision has no classification model '{name}': {close_names(name, known)}",
+            where="model.name",
+            next_step="model.name=<one of torchvision.models.list_models()>",
+        )
+    options: dict[str, Any] = {}
+    if name in NEEDS_TRANSFORM:
+        options = {"transform_input": pretrained, "aux_logits": True, "init_weights": not pretrained}
+    network: nn.Module = models.get_model(name, weights=None, **options)
+    return network
+
+
+def _default_weights(name: str) -> Weights:
+    default: Weights = models.get_model_weights(name)["DEFAULT"]
+    return default
+
+
+def _source(name: str, weights: str | None) -> Weights | Path | None:
+    """Which weights are meant: torchvision's by name, else a file."""
+    if weights is None:
+        return None
+    published = models.get_model_weights(name)
+    if weights == "DEFAULT":
+        return _default_weights(name)
+    member = weights.rpartition(".")[2]
+    if member in published.__members__ and weights in (member, f"{published.__name__}.{member}"):
+        chosen: Weights = published[member]
+        return chosen
+    if Path(weights).suffix or "/" in weights:
+        return Path(weights).expanduser()
+    raise WeightsError(
+        f"{name} has no weights '{weights}': {close_names(weights, ['DEFAULT', *published.__members__])}",
+        where="model.weights",
+        next_step="one of these names, model.weights=<file> (.pth, .safetensors), or model.weights=null",
+    )
+
+
+def _read(source: Weights | Path) -> dict[str, torch.Tensor]:
+    if isinstance(source, Path):
+        return {modern_names(key): value for key, value in read_weights(source).items()}
+    try:
+        state = torch.hub.load_state_dict_from_url(
+            source.url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"the weights {source} are not on this machine and cannot be downloaded: {error}",
+            where=source.url,
+            next_step="model.weights=<file> with a copy of that address, or model.weights=null to train from scratch",
+        ) from error
+    return {modern_names(key): value for key, value in state.items()}
+
+
+def _spec(weights: Weights) -> ImageSpec:
+    """The preprocessing that torchvision publishes with the weights (`weights.transforms()`)."""
+    preset = weights.transforms()
+    height, _ = weights.meta["min_size"]
+    fixed = "VisionTransformer" in weights.meta.get("recipe", "") or height == preset.crop_size[0]
+    return ImageSpec(
+        size=preset.crop_size[0],
+        resize=preset.resize_size[0],
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        interpolation=preset.interpolation.value,
+        min_size=height,
+        sizes="fixed" if fixed else "any",
+    )

@@ -1,0 +1,99 @@
+"""Weights from a file into a network, with both sides named: left out on purpose, missing, extra."""
+
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from frostline.errors import WeightsError
+
+StateDict = dict[str, Tensor]
+
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+PREFIXES = ("module.", "_orig_mod.")  # DataParallel and DDP; torch.compile
+
+
+def read_weights(path: Path) -> StateDict:
+    """A `.safetensors` file, or what `torch.save` wrote, with or without a wrapper and prefixes.
+
+    Raises WeightsError where the file is missing, truncated, or holds anything but tensors.
+    """
+    if not path.is_file():
+        raise WeightsError("there is no such weights file", where=path, next_step="model.weights=<file>, or null")
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"the weights file cannot be read: {_first_line(error)}",
+            where=path,
+            next_step="it may be truncated (copy it again), or hold more than tensors (save model.state_dict() alone)",
+        ) from error
+    return _unwrapped(content, path)
+
+
+def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], *, source: object) -> str:
+    """Load `state`, except what lies under the module names `left_out`. Gives a sentence on what was done.
+
+    Raises WeightsError where a parameter is missing, extra or of another shape.
+    """
+    dropped = tuple(f"{name}." for name in left_out)
+    kept = {key: value for key, value in state.items() if not key.startswith(dropped)}
+    wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(dropped)}
+    shapes = [
+        f"{key} is {tuple(kept[key].shape)}, not {tuple(wanted[key].shape)}"
+        for key in wanted.keys() & kept.keys()
+        if kept[key].shape != wanted[key].shape
+    ]
+    missing: list[str] = []
+    extra: list[str] = []
+    if not shapes:
+        report = network.load_state_dict(kept, strict=False)
+        missing = [key for key in report.missing_keys if not key.startswith(dropped)]
+        extra = list(report.unexpected_keys)
+    if shapes or missing or extra:
+        said = [_listed("of another shape", shapes), _listed("missing", missing), _listed("extra", extra)]
+        raise WeightsError(
+            f"the weights are of another network than {type(network).__name__}: " + "; ".join(filter(None, said)),
+            where=source,
+            next_step="choose the model that these weights belong to (model=...), or other weights (model.weights=...)",
+        )
+    left = sorted(key for key in state if key.startswith(dropped))
+    return f"{source} ({len(kept)} tensors; left out on purpose: {', '.join(left) if left else 'nothing'})"
+
+
+def _unwrapped(content: Any, path: Path) -> StateDict:
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content:
+        raise WeightsError(
+            "the file holds no weights by name", where=path, next_step="save model.state_dict() with torch.save"
+        )
+    strangers = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise WeightsError(
+            f"the file holds more than weights: {_some(strangers)}",
+            where=path,
+            next_step="save model.state_dict() alone, or under the key 'state_dict'",
+        )
+    state = {str(key): value for key, value in content.items()}
+    while any(all(key.startswith(prefix) for key in state) for prefix in PREFIXES):
+        state = {key.partition(".")[2]: value for key, value in state.items()}
+    return state
+
+
+def _listed(what: str, keys: list[str]) -> str:
+    return f"{len(keys)} {what} ({_some(sorted(keys))})" if keys else ""
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f", and {len(names) - most} more" if len(names) > most else "")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,21 @@
+"""What a loader hands to the model. Shapes: B samples of this rank, C classes."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """inputs: (B, 3, H, W), uint8 from the loader, float after preprocessing.
+    targets: (B,) class indices, or (B, C) probabilities where pictures were mixed.
+    index: (B,) the sample's place in its part, the key of its random numbers.
+    sizes: (B, 2) height and width in pixels of pictures that were padded to a common size; None where all are whole.
+    weight: times the mean loss of this rank, so that the mean over ranks is the mean over the global batch even where
+        the ranks' shares differ in size. 1.0 in one process.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    index: Tensor
+    sizes: Tensor | None = None
+    weight: float = 1.0

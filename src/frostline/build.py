@@ -1,0 +1,145 @@
+"""cfg → objects. The only place that instantiates; below it nothing is called cfg."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.optim import Optimizer
+
+from frostline.backbones.base import Backbone
+from frostline.callbacks.measure import Measure
+from frostline.callbacks.patience import PhasePatience
+from frostline.data.module import PictureData
+from frostline.errors import ConfigError
+from frostline.finetuner import FineTuner
+
+
+class Built(NamedTuple):
+    model: FineTuner
+    data: PictureData
+    trainer: L.Trainer
+    measure: Measure
+
+
+def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> Built:
+    """Everything that a run needs, in the one order that has no circle.
+
+    load_weights: False where a checkpoint's will follow. logs: False for no curves, checkpoints and lines.
+    Raises any FrostlineError.
+    """
+    backbone: Backbone = _maker(cfg.model)(load=load_weights)
+    data: PictureData = _maker(cfg.data)(backbone.spec)
+    task = _maker(cfg.task)(data.classes, data.class_counts)
+    head: nn.Module = _maker(cfg.head)(backbone.out_features, task.num_outputs)
+    backbone = backbone.to(memory_format=torch.channels_last)
+    model = FineTuner(backbone, head, task, _optimizer(cfg.optimizer))
+    measure = Measure()
+    callbacks = [measure, PhasePatience(monitor=f"val/{task.monitor}"), *_callbacks(cfg.callbacks)] if logs else []
+    return Built(model, data, _trainer(cfg.trainer, callbacks, logger=_logger(cfg.logger) if logs else False), measure)
+
+
+def predictor(cfg: DictConfig, classes: list[str], class_counts: list[int]) -> tuple[FineTuner, L.Trainer]:
+    """A model without weights and a Trainer, for pictures that belong to no data set."""
+    backbone: Backbone = _maker(cfg.model)(load=False)
+    task = _maker(cfg.task)(classes, class_counts)
+    head: nn.Module = _maker(cfg.head)(backbone.out_features, task.num_outputs)
+    model = FineTuner(backbone.to(memory_format=torch.channels_last), head, task, _optimizer(cfg.optimizer))
+    single = OmegaConf.merge(cfg.trainer, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
+    assert isinstance(single, DictConfig)
+    return model, _trainer(single, [], logger=False)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """For TensorBoard and other people's code: dicts, lists, strings and numbers."""
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _maker(node: DictConfig) -> Callable[..., Any]:
+    """The constructor that `_target_` names, with its settings; what the program adds comes with the call."""
+    made: Callable[..., Any] = instantiate(node, _partial_=True, _convert_="all")
+    return made
+
+
+def _optimizer(node: DictConfig) -> Callable[[list[dict[str, Any]]], Optimizer]:
+    make = _maker(node)
+    try:
+        make([nn.Parameter(torch.zeros(1))])
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(
+            f"the optimizer refuses its settings: {error}", where="optimizer", next_step="correct that setting"
+        ) from error
+    return make
+
+
+def _callbacks(node: DictConfig) -> list[L.Callback]:
+    return [_maker(callback)() for callback in node.values() if callback is not None]
+
+
+def _logger(node: DictConfig) -> Logger:
+    logger: Logger = _maker(node)()
+    return logger
+
+
+def _trainer(node: DictConfig, callbacks: list[L.Callback], logger: Logger | bool) -> L.Trainer:
+    settings = plain(node)
+    _require_devices(settings["accelerator"], settings["devices"])
+    make: partial[L.Trainer] = instantiate(node, _partial_=True, _convert_="all")
+    try:
+        return make(
+            precision=_precision(settings["precision"], settings["accelerator"]),
+            enable_progress_bar=_progress_bar(settings["enable_progress_bar"]) and bool(callbacks),
+            callbacks=callbacks,
+            logger=logger,
+            enable_checkpointing=any(isinstance(c, L.pytorch.callbacks.Checkpoint) for c in callbacks),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,  # the first validation comes soon enough, and this one would log
+            use_distributed_sampler=False,  # the loaders share out each batch themselves, every sample once
+            max_epochs=0,  # each phase raises it
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"the Trainer refuses its settings: {error}",
+            where="trainer",
+            next_step="correct that setting, or use trainer=cpu",
+        ) from error
+
+
+def _require_devices(accelerator: str, devices: Any) -> None:
+    cores = os.cpu_count() or 1
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+    if on_cpu and isinstance(devices, int) and not 1 <= devices <= cores:
+        raise ConfigError(
+            f"{devices} devices were asked for, and this machine has {cores} CPU cores and no more",
+            where="trainer.devices",
+            next_step=f"trainer.devices=1, or up to {cores}",
+        )
+
+
+def _precision(precision: str, accelerator: str) -> str:
+    if precision != "auto":
+        return precision
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        native = bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return "bf16-mixed" if native else "32-true"
+
+
+def _progress_bar(wanted: bool | None) -> bool:
+    return os.isatty(2) if wanted is None else wanted
+
+
+def run_folder(cfg: DictConfig) -> Path:
+    return Path(cfg.run_dir)

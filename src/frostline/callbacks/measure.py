@@ -1,0 +1,50 @@
+"""Throughput and phase boundaries, for TensorBoard and run.json."""
+
+import time
+from typing import Any
+
+import lightning as L
+
+
+class Measure(L.Callback):
+    """Seconds and samples of training steps alone, validation left out, over all ranks; logged per epoch."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.samples = 0
+        self._since = 0.0
+        self._epoch_seconds = 0.0
+        self._epoch_samples = 0
+
+    @property
+    def samples_per_second(self) -> float:
+        return self.samples / self.seconds if self.seconds else 0.0
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.seconds, self.samples = 0.0, 0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._epoch_seconds, self._epoch_samples = 0.0, 0
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._epoch_samples += len(batch.targets) * trainer.world_size
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._epoch_seconds += time.perf_counter() - self._since
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._since = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._epoch_seconds += time.perf_counter() - self._since
+        self.seconds += self._epoch_seconds
+        self.samples += self._epoch_samples
+        rate = self._epoch_samples / self._epoch_seconds
+        pl_module.log_dict({"throughput/samples_per_second": rate, "phase": float(_number(pl_module))})
+
+
+def _number(pl_module: L.LightningModule) -> int:
+    return int(pl_module.phase_number)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Data for training, validation and test: a kind per file, each a LightningDataModule."""

@@ -1,0 +1,125 @@
+"""uint8 pictures → what the network takes, in batches, on the device that trains; each picture by its own numbers.
+
+Shapes: pictures (B, 3, H, W) uint8, maybe padded at the right and the bottom; views (B, 3, S, S) float, S = spec.size.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, interpolate, one_hot
+from torchvision.transforms.functional import center_crop
+
+from frostline.batch import Batch
+from frostline.data.random import uniform
+from frostline.specs import ImageSpec
+
+Level = Literal["none", "standard", "strong"]
+
+
+class Strength(NamedTuple):
+    """min_area: smallest share of the picture's area that a view shows. degrees: rotation up to ±. colour: brightness,
+    contrast and saturation are scaled by 1 ± up to this. mix: share of pictures that are mixed with another."""
+
+    min_area: float
+    degrees: float
+    colour: float
+    mix: float
+
+
+STRENGTHS = {"standard": Strength(0.6, 0.0, 0.0, 0.0), "strong": Strength(0.25, 15.0, 0.4, 2 / 3)}
+ASPECT = math.log(4 / 3)  # a view's sides differ by up to 4:3, as in Inception's crops (Szegedy et al. 2015)
+DRAWS = 14
+
+
+def evaluation_view(pictures: Tensor, spec: ImageSpec) -> Tensor:
+    """Resize, cut at the centre, normalise: torchvision's preset. Pictures that have the size already are left as
+    they are."""
+    x = pictures.float() / 255
+    if x.shape[-2:] != (spec.size, spec.size):
+        short = min(x.shape[-2:])
+        sides = [round(side * spec.resize / short) for side in x.shape[-2:]]
+        x = interpolate(x, sides, mode=spec.interpolation, antialias=True).clamp(0, 1)
+        x = center_crop(x, [spec.size, spec.size])
+    return _normalised(x, spec)
+
+
+class Augment:
+    """`flip`: mirror half of the pictures, left to right. Numbers come from (seed, epoch, sample)."""
+
+    def __init__(self, level: Level, *, flip: bool, spec: ImageSpec, seed: int, num_classes: int) -> None:
+        self.strength = STRENGTHS.get(level)
+        self.flip = flip
+        self.spec = spec
+        self.seed = seed
+        self.num_classes = num_classes
+
+    def __call__(self, batch: Batch, epoch: int) -> Batch:
+        """Raises ValueError without augmentation where pictures are padded: then the loader has to cut them."""
+        if self.strength is None:
+            if batch.sizes is not None:
+                raise ValueError("padded pictures have no common evaluation view")
+            return batch._replace(inputs=evaluation_view(batch.inputs, self.spec))
+        u = uniform(self.seed, epoch, batch.index, DRAWS)
+        x = self._cropped(batch.inputs.float() / 255, batch.sizes, u)
+        if self.strength.colour:
+            x = _recoloured(x, 1 + self.strength.colour * (2 * u[:, 6:9] - 1))
+        batch = batch._replace(inputs=_normalised(x, self.spec))
+        return _mixed(batch, u[:, 9:], self.strength.mix, self.num_classes) if self.strength.mix else batch
+
+    def _cropped(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
+        """A random part of each picture at the network's size: area, aspect, place, mirror and rotation in one pass."""
+        assert self.strength is not None
+        canvas = x.new_tensor(x.shape[-2:])
+        size = canvas.expand(len(x), 2) if sizes is None else sizes.to(x.dtype)  # (B, 2): height, width
+        area = size.prod(1) * (self.strength.min_area + (1 - self.strength.min_area) * u[:, 0])
+        aspect = torch.exp(ASPECT * (2 * u[:, 1] - 1))
+        crop = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], 1).minimum(size)
+        centre = crop / 2 + u[:, 2:4] * (size - crop)
+        # affine_grid maps the view's corners, -1..1, to the canvas's: scale by the crop's share, shift to its centre.
+        scale, shift = crop / canvas, 2 * centre / canvas - 1
+        mirror = torch.where(u[:, 4] < 0.5, -1.0, 1.0) if self.flip else torch.ones_like(u[:, 4])
+        angle = math.radians(self.strength.degrees) * (2 * u[:, 5] - 1)
+        cos, sin = angle.cos(), angle.sin()
+        across = torch.stack([scale[:, 1] * cos * mirror, -scale[:, 1] * sin, shift[:, 1]], 1)
+        down = torch.stack([scale[:, 0] * sin * mirror, scale[:, 0] * cos, shift[:, 0]], 1)
+        grid = affine_grid(torch.stack([across, down], 1), [len(x), 3, self.spec.size, self.spec.size], False)
+        return grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _recoloured(x: Tensor, factors: Tensor) -> Tensor:
+    """factors (B, 3): brightness, contrast, saturation. Grey weights: ITU-R BT.601, as Pillow and torchvision use."""
+    brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
+    grey = x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    x = x * brightness
+    x = torch.lerp((x * grey).sum(1, keepdim=True).mean((2, 3), keepdim=True), x, contrast)
+    x = torch.lerp((x * grey).sum(1, keepdim=True), x, saturation)
+    return x.clamp(0, 1)
+
+
+def _mixed(batch: Batch, u: Tensor, share: float, num_classes: int) -> Batch:
+    """Half of `share` by mixup (Zhang et al. 2018, arXiv:1710.09412), half by CutMix (Yun et al. 2019,
+    arXiv:1905.04899), both with lambda ~ Beta(1, 1), with the next picture of the batch. Targets become (B, C)."""
+    x = batch.inputs
+    keep = u[:, 1].view(-1, 1, 1, 1)
+    blend = keep.expand(-1, 1, *x.shape[-2:])
+    cut = 1 - _boxes(u[:, 2:4], (1 - u[:, 1]).sqrt(), x.shape[-1])
+    coin = u[:, 0].view(-1, 1, 1, 1)
+    own = torch.where(coin < share / 2, blend, torch.where(coin < share, cut, torch.ones_like(blend)))
+    x = own * x + (1 - own) * x.roll(1, 0)
+    kept = own.mean((1, 2, 3)).unsqueeze(1)
+    true = one_hot(batch.targets, num_classes).float()
+    return batch._replace(inputs=x, targets=kept * true + (1 - kept) * true.roll(1, 0))
+
+
+def _boxes(centre: Tensor, side: Tensor, size: int) -> Tensor:
+    """(B, 1, size, size): 1 inside a square with that centre and side, both as shares of the picture, else 0."""
+    ticks = (torch.arange(size, device=centre.device) + 0.5) / size
+    inside = (ticks - centre.unsqueeze(2)).abs() < side.view(-1, 1, 1) / 2  # (B, 2, size)
+    return (inside[:, 0, :, None] & inside[:, 1, None, :]).float().unsqueeze(1)
+
+
+def _normalised(x: Tensor, spec: ImageSpec) -> Tensor:
+    mean, std = (x.new_tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)

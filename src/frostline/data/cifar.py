@@ -1,0 +1,138 @@
+"""CIFAR-10 and CIFAR-100 (A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009): 32 × 32 pixels,
+50,000 pictures to train on and 10,000 to test on."""
+
+import io
+import json
+import os
+import tempfile
+import urllib.error
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision import datasets
+
+from frostline.data.module import Parts, PictureData
+from frostline.data.pictures import ArrayPictures
+from frostline.errors import DataError
+
+SETS: dict[str, type[datasets.CIFAR10]] = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
+
+
+class Cifar(PictureData):
+    """Reads what lies in `dir`: `train.parquet` and `test.parquet` in the Hugging Face image layout, or torchvision's
+    layout (`cifar-10-batches-py/`), which is downloaded where neither is there.
+
+    Raises DataError.
+    """
+
+    def __init__(self, spec: Any, *, variant: Literal["cifar10", "cifar100"], dir: str, **common: Any) -> None:
+        self.variant = variant
+        self.dir = Path(dir).expanduser()
+        super().__init__(spec, **common)
+
+    @property
+    def name(self) -> str:
+        return self.variant
+
+    @property
+    def where(self) -> Path:
+        return self.dir
+
+    def read(self) -> Parts:
+        files = [self.dir / "train.parquet", self.dir / "test.parquet"]
+        if all(file.is_file() for file in files):
+            train, test = (read_parquet(file) for file in files)
+            if train[1] != test[1]:
+                raise DataError(
+                    "train.parquet and test.parquet name different classes",
+                    where=self.dir,
+                    next_step="take both files from one export of the data set",
+                )
+            return Parts(train[1], train[0], None, test[0])
+        return self._torchvision_layout()
+
+    def _torchvision_layout(self) -> Parts:
+        dataset = SETS[self.variant]
+        if not (self.dir / dataset.base_folder).is_dir():
+            self._download(dataset)
+        try:
+            train, test = (dataset(str(self.dir), train=is_train) for is_train in (True, False))
+        except (RuntimeError, OSError, EOFError, ValueError) as error:
+            raise DataError(
+                f"{self.variant} is there, but broken: {error}",
+                where=self.dir / dataset.base_folder,
+                next_step="remove that folder, then run again to download it",
+            ) from error
+        return Parts(list(train.classes), _from_torchvision(train), None, _from_torchvision(test))
+
+    def _download(self, dataset: type[datasets.CIFAR10]) -> None:
+        """Into a folder beside its place, then moved: an interrupted download leaves nothing that looks complete."""
+        try:
+            self.dir.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.dir, prefix=".download-") as draft:
+                dataset(draft, download=True)
+                (Path(draft) / dataset.base_folder).replace(self.dir / dataset.base_folder)
+        except (urllib.error.URLError, RuntimeError, OSError) as error:
+            if (self.dir / dataset.base_folder).is_dir():
+                return  # another process was faster
+            raise DataError(
+                f"{self.variant} is not there and cannot be downloaded: {error}",
+                where=self.dir,
+                next_step=f"data.dir=<folder> with train.parquet and test.parquet, or with {dataset.base_folder}/; "
+                "or data=digits, which needs no download",
+            ) from error
+
+
+def read_parquet(file: Path) -> tuple[ArrayPictures, list[str]]:
+    """Pictures and class names of a parquet file with columns `image` (struct of bytes and path) and `label`.
+
+    Raises DataError that names the row which does not decode.
+    """
+    try:
+        table = pq.read_table(file)
+        encoded = table.column("image").combine_chunks().field("bytes").to_pylist()
+        labels = torch.from_numpy(table.column(_label_column(table)).to_numpy().astype(np.int64))
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise DataError(
+            f"the parquet file cannot be read as pictures: {error}",
+            where=file,
+            next_step="it needs the columns `image` (struct of bytes and path) and `label`; copy it again if truncated",
+        ) from error
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = pool.map(lambda row: _decode(file, *row), enumerate(encoded))
+        pixels = torch.stack(list(rows))
+    return ArrayPictures(pixels, labels), _class_names(table, labels)
+
+
+def _label_column(table: pa.Table) -> str:
+    """CIFAR-100 in the Hugging Face layout has `fine_label` and `coarse_label`."""
+    return "fine_label" if "fine_label" in table.column_names else "label"
+
+
+def _decode(file: Path, row: int, encoded: bytes) -> Tensor:
+    try:
+        picture = Image.open(io.BytesIO(encoded)).convert("RGB")
+    except (UnidentifiedImageError, OSError, TypeError) as error:
+        raise DataError(
+            f"picture {row} does not decode: {error}", where=file, next_step="copy the file again, or remove that row"
+        ) from error
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def _class_names(table: pa.Table, labels: Tensor) -> list[str]:
+    metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    feature = metadata.get("info", {}).get("features", {}).get(_label_column(table), {})
+    names = feature.get("names") or [str(label) for label in range(int(labels.max()) + 1)]
+    return [str(name) for name in names]
+
+
+def _from_torchvision(dataset: datasets.CIFAR10) -> ArrayPictures:
+    pixels = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()
+    return ArrayPictures(pixels, torch.tensor(dataset.targets))

@@ -1,0 +1,107 @@
+"""Your own pictures: a folder per class, with or without train/, val/ and test/ above."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frostline.data.module import Parts, PictureData
+from frostline.data.pictures import SUFFIXES, FilePictures
+from frostline.errors import DataError, close_names
+from frostline.specs import ImageSpec
+
+PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
+
+
+class ImageFolder(PictureData):
+    """classes: the class folders to use; null for all. Raises DataError."""
+
+    def __init__(self, spec: Any, *, dir: str, classes: list[str] | None, **common: Any) -> None:
+        self.dir = Path(dir).expanduser()
+        self.wanted = classes
+        super().__init__(spec, **common)
+
+    @property
+    def name(self) -> str:
+        return self.dir.resolve().name
+
+    @property
+    def where(self) -> Path:
+        return self.dir
+
+    def read(self) -> Parts:
+        if not self.dir.is_dir():
+            raise DataError(
+                "there is no such data folder",
+                where=self.dir,
+                next_step="data.dir=<folder> that holds a folder of pictures for each class",
+            )
+        folders = {part: _first_folder(self.dir, names) for part, names in PARTS.items()}
+        train = folders["train"] or self.dir
+        classes = self._classes(train)
+        found = {
+            part: _pictures(folder, classes, root=self.dir, spec=self.spec)
+            for part, folder in folders.items()
+            if part != "train" and folder is not None
+        }
+        return Parts(
+            classes, _pictures(train, classes, root=self.dir, spec=self.spec), found.get("val"), found.get("test")
+        )
+
+    def _classes(self, train: Path) -> list[str]:
+        reserved = {name for names in PARTS.values() for name in names} if train == self.dir else set()
+        found = sorted(
+            folder.name
+            for folder in train.iterdir()
+            if folder.is_dir() and not folder.name.startswith(".") and folder.name not in reserved
+        )
+        for name in self.wanted or []:
+            if name not in found:
+                raise DataError(
+                    f"there is no class folder '{name}': {close_names(name, found)}",
+                    where=train,
+                    next_step="data.classes=[...] with names of class folders, or null for all",
+                )
+        classes = sorted(self.wanted) if self.wanted is not None else found
+        if len(classes) < 2:
+            raise DataError(
+                f"a classification needs two classes, and here {_said(classes)}{_text_hint(train)}",
+                where=train,
+                next_step="put the pictures into a folder for each class",
+            )
+        return classes
+
+
+def _pictures(folder: Path, classes: list[str], *, root: Path, spec: ImageSpec) -> FilePictures:
+    files: list[Path] = []
+    labels: list[int] = []
+    for number, name in enumerate(classes):
+        members = picture_files(folder / name)
+        files += members
+        labels += [number] * len(members)
+    if not files:
+        raise DataError(
+            f"there are no pictures{_text_hint(folder)}",
+            where=folder,
+            next_step=f"put pictures ({', '.join(sorted(SUFFIXES))}) into {folder}/<class>/",
+        )
+    return FilePictures(files, torch.tensor(labels), root=root, spec=spec)
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """Every picture at or below `folder`, by name."""
+    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+
+
+def _first_folder(folder: Path, names: Iterable[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
+
+
+def _said(classes: list[str]) -> str:
+    return f"is one: '{classes[0]}'" if classes else "is none"
+
+
+def _text_hint(folder: Path) -> str:
+    text = sorted(f.name for f in folder.iterdir() if f.suffix.lower() in {".csv", ".tsv", ".txt", ".jsonl"})
+    return f" (but there is text: {text[0]}; this data is for pictures)" if text else ""

@@ -1,0 +1,64 @@
+"""In which order samples come, and who gets which. A function of (seed, epoch), so nothing has to be remembered."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from frostline.errors import DataError
+
+
+class Share(list[int]):
+    """One rank's places of a global batch. `weight`: see `Batch.weight`."""
+
+    weight: float = 1.0
+
+
+class EpochBatches:
+    """Batch sampler for a DataLoader: each sample once per epoch, in ceil(N / batch_size) batches whose sizes differ
+    by one at the most, so that no sample weighs more than another and no batch is a crumb.
+
+    batch_size: of the global batch, at most. Each rank takes every world_size-th place of it.
+    """
+
+    def __init__(
+        self, num_samples: int, batch_size: int, *, shuffle: bool, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.num_batches = -(-num_samples // batch_size)
+        if shuffle and num_samples // self.num_batches < world_size:
+            raise DataError(
+                f"batches of {num_samples // self.num_batches} samples cannot be shared by {world_size} processes",
+                where="data.batch_size",
+                next_step=f"data.batch_size={world_size} or more, more data, or trainer.devices=1",
+            )
+        self.num_samples = num_samples
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.sampler = self  # where Lightning looks for `set_epoch`
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        # The last batches of an evaluation may be smaller than the number of ranks: then some ranks have none of it.
+        return self.num_batches if self.shuffle else sum(1 for batch in self._batches() if len(batch) > self.rank)
+
+    def __iter__(self) -> Iterator[Share]:
+        for batch in self._batches():
+            share = Share(batch[self.rank :: self.world_size].tolist())
+            share.weight = self.world_size * len(share) / len(batch)
+            if share:
+                yield share
+
+    def _batches(self) -> tuple[Tensor, ...]:
+        return self._order().tensor_split(self.num_batches)
+
+    def _order(self) -> Tensor:
+        if not self.shuffle:
+            return torch.arange(self.num_samples)
+        # One generator per epoch: the large odd factor keeps (seed, epoch) pairs apart.
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
+        return torch.randperm(self.num_samples, generator=generator)

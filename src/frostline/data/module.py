@@ -1,0 +1,234 @@
+"""The LightningDataModule of pictures: parts, loaders and preprocessing. A kind of data says only where pictures lie."""
+
+import os
+from abc import abstractmethod
+from collections import Counter
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from frostline.batch import Batch
+from frostline.data.augment import Augment, Level, evaluation_view
+from frostline.data.loader import EpochBatches, Share
+from frostline.data.pictures import FilePictures, Pictures
+from frostline.data.splits import balanced_subset, require_per_class, stratified_split
+from frostline.errors import ConfigError, DataError
+from frostline.specs import ImageSpec, Spec
+from frostline.values import Fraction, NonNegative, Positive
+
+
+class Parts(NamedTuple):
+    """As the data set comes. None: that part has to be split off `train`."""
+
+    classes: list[str]
+    train: Pictures
+    val: Pictures | None
+    test: Pictures | None
+
+
+class Part(Dataset[Batch]):
+    """Some of the pictures. Loaders ask for a batch at a time, by places in this part."""
+
+    def __init__(self, pictures: Pictures, index: Tensor, *, whole: bool) -> None:
+        self.pictures = pictures
+        self.index = index
+        self.whole = whole
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, place: int) -> Batch:
+        return self.__getitems__([place])
+
+    def __getitems__(self, places: list[int]) -> Batch:
+        chosen = self.index[places]
+        inputs, sizes = self.pictures.fetch(chosen.tolist(), whole=self.whole)
+        weight = places.weight if isinstance(places, Share) else 1.0
+        return Batch(inputs, self.pictures.labels[chosen], chosen, sizes, weight)
+
+    @property
+    def labels(self) -> Tensor:
+        return self.pictures.labels[self.index]
+
+
+class PictureData(L.LightningDataModule):
+    """spec: of the backbone. Parameters from YAML are explained in conf/data/_base.yaml.
+
+    Raises DataError where the pictures cannot make the parts, ConfigError where the backbone does not take pictures.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        batch_size: Positive[int],
+        image_size: Positive[int] | None,
+        augment: Level,
+        flip: bool,
+        train_limit: Positive[int] | None,
+        val_fraction: Fraction,
+        test_fraction: Fraction,
+        split_seed: NonNegative[int],
+        num_workers: NonNegative[int] | None,
+        seed: NonNegative[int],
+    ) -> None:
+        super().__init__()
+        if not isinstance(spec, ImageSpec):
+            raise ConfigError(
+                f"this backbone takes {spec.kind}, and this data is pictures",
+                where="model, data",
+                next_step="choose a picture backbone (model=resnet50) or text data",
+            )
+        self.spec = spec.at(image_size)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_workers = num_workers
+        parts = self.read()
+        self.classes = parts.classes
+        train, val, test = self._split(parts, val_fraction, test_fraction, split_seed)
+        if train_limit is not None:
+            train = train[0], train[1][balanced_subset(train[0].labels[train[1]], train_limit, seed)]
+        self.train_part = Part(*train, whole=augment != "none")
+        self.val_part = Part(*val, whole=False)
+        self.test_part = Part(*test, whole=False)
+        self._require_parts()
+        for pictures in {id(part[0]): part[0] for part in (train, val, test)}.values():
+            if isinstance(pictures, FilePictures) and pictures.fits_in_memory:
+                pictures.hold()
+        self.augment = Augment(augment, flip=flip, spec=self.spec, seed=seed, num_classes=len(self.classes))
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """For people: in run.json and in messages."""
+
+    @property
+    @abstractmethod
+    def where(self) -> object:
+        """The folder, for messages."""
+
+    @abstractmethod
+    def read(self) -> Parts:
+        """Find the pictures. Raises DataError."""
+
+    # --- parts ---
+
+    def _split(
+        self, parts: Parts, val_fraction: float, test_fraction: float, seed: int
+    ) -> tuple[tuple[Pictures, Tensor], tuple[Pictures, Tensor], tuple[Pictures, Tensor]]:
+        if parts.val is None or parts.test is None:
+            pieces = ["training"] + ["validation"] * (parts.val is None) + ["test"] * (parts.test is None)
+            counts = _counts(parts.train.labels, self.classes)
+            reason = f"one each for {', '.join(pieces)}"
+            require_per_class(counts, len(pieces), where=self.where, reason=reason)
+        rest = torch.arange(len(parts.train.labels))
+        test = (parts.test, torch.arange(len(parts.test.labels))) if parts.test is not None else None
+        if test is None:
+            kept, taken = stratified_split(parts.train.labels, test_fraction, seed)
+            test, rest = (parts.train, rest[taken]), rest[kept]
+        val = (parts.val, torch.arange(len(parts.val.labels))) if parts.val is not None else None
+        if val is None:
+            kept, taken = stratified_split(parts.train.labels[rest], val_fraction, seed)
+            val, rest = (parts.train, rest[taken]), rest[kept]
+        return (parts.train, rest), val, test
+
+    def _require_parts(self) -> None:
+        require_per_class(
+            _counts(self.train_part.labels, self.classes), 1, where=self.where, reason="training (data.train_limit)"
+        )
+        for name, part in (("validation", self.val_part), ("test", self.test_part)):
+            if len(part) == 0:
+                raise DataError(
+                    f"the {name} part has no pictures",
+                    where=self.where,
+                    next_step="put pictures there, or remove its folder so that it is split off the training part",
+                )
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training pictures per class."""
+        return list(_counts(self.train_part.labels, self.classes).values())
+
+    def describe(self) -> dict[str, Any]:
+        """For run.json."""
+        sources = {id(part.pictures): part.pictures for part in (self.train_part, self.val_part, self.test_part)}
+        return {
+            "name": self.name,
+            "num_train": len(self.train_part),
+            "num_val": len(self.val_part),
+            "num_test": len(self.test_part),
+            "classes": self.classes,
+            "fingerprint": "-".join(pictures.fingerprint() for pictures in sources.values()),
+        }
+
+    # --- loaders ---
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.train_part, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.val_part, shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.test_part, shuffle=False)
+
+    def _loader(self, part: Part, *, shuffle: bool) -> DataLoader[Batch]:
+        if self.trainer is None:
+            raise RuntimeError("loaders are made for a Trainer")
+        batches = EpochBatches(
+            len(part),
+            self.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
+        batches.set_epoch(self.trainer.current_epoch)
+        return loader(part, batches, 0 if part.pictures.in_memory else self.num_workers)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        if self.trainer is not None and self.trainer.training:
+            return self.augment(batch, self.trainer.current_epoch)
+        return batch._replace(inputs=evaluation_view(batch.inputs, self.spec))
+
+
+class PictureFiles(L.LightningDataModule):
+    """Pictures without labels, in order, for predictions."""
+
+    def __init__(self, pictures: FilePictures, *, batch_size: int) -> None:
+        super().__init__()
+        self.pictures = pictures
+        self.batch_size = batch_size
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        part = Part(self.pictures, torch.arange(len(self.pictures.files)), whole=False)
+        return loader(part, EpochBatches(len(part), self.batch_size, shuffle=False, seed=0), num_workers=None)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return batch._replace(inputs=evaluation_view(batch.inputs, self.pictures.spec))
+
+
+def loader(part: Part, batches: EpochBatches, num_workers: int | None) -> DataLoader[Batch]:
+    """num_workers: None for one per core, at most 8 and no more than there are batches."""
+    if num_workers is None:
+        num_workers = min(8, os.cpu_count() or 1, len(batches))
+    return DataLoader(
+        part,
+        batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of index lists with a length will do
+        collate_fn=_as_it_is,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _counts(labels: Tensor, classes: list[str]) -> dict[str, int]:
+    counted = Counter(labels.tolist())
+    return {name: counted[number] for number, name in enumerate(classes)}

@@ -1,0 +1,56 @@
+"""What a user can get wrong, as exceptions.
+
+FrostlineError          exit code 1, no traceback (HYDRA_FULL_ERROR=1 shows it)
+├── ConfigError         an option, a key or a value on the command line or in YAML
+├── PlanError           phases that cannot be run
+├── DataError           data that is missing, unreadable or does not fit the model
+├── WeightsError        weights that are missing, broken or of another network
+└── RunError            a run folder that is missing, unfinished or not writable
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class FrostlineError(Exception):
+    """What happened, where, and what to do next."""
+
+    def __init__(self, what: str, *, where: object = None, next_step: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        where = f"\n  where: {self.where}" if self.where is not None else ""
+        return f"{self.what}{where}\n  next:  {self.next_step}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # An exception with keyword arguments does not survive pickling by default, and worker processes pickle theirs.
+        return _rebuild, (type(self), self.what, self.where, self.next_step)
+
+
+class ConfigError(FrostlineError): ...
+
+
+class PlanError(FrostlineError): ...
+
+
+class DataError(FrostlineError): ...
+
+
+class WeightsError(FrostlineError): ...
+
+
+class RunError(FrostlineError): ...
+
+
+def close_names(name: str, known: Iterable[str]) -> str:
+    """`did you mean a, b?` for the known names that resemble `name`; else the known names themselves."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"did you mean {', '.join(close)}?" if close else f"there is: {', '.join(known)}"
+
+
+def _rebuild(kind: type[FrostlineError], what: str, where: object, next_step: str) -> FrostlineError:
+    return kind(what, where=where, next_step=next_step)

@@ -1,0 +1,133 @@
+"""The LightningModule: a backbone, a head and a task, trained phase by phase.
+
+Which parameters learn is derived from the phase every time it matters, and never remembered.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from frostline.backbones.base import Backbone
+from frostline.batch import Batch
+from frostline.freezing import (
+    Group,
+    learning_weights,
+    optimizer_groups,
+    parameter_groups,
+    rest_frozen,
+    set_frost_line,
+)
+from frostline.phases import Phase
+from frostline.tasks.classification import Classification
+
+CHECKPOINT_KEY = "frostline"
+
+
+class FineTuner(L.LightningModule):
+    """`optimizer` makes an optimizer from parameter groups; its own learning rate is the base that phases scale."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        task: Classification,
+        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.task = task
+        self.metrics = nn.ModuleDict({"val": task.metrics(), "test": task.metrics()})
+        self.per_class: list[dict[str, Any]] = []
+        self._make_optimizer = optimizer
+        self._phase: Phase | None = None
+        self.phase_number = 0
+        self.first_epoch = 0
+
+    # --- phases ---
+
+    def enter(self, phase: Phase, number: int, first_epoch: int) -> list[Group]:
+        """Set the frost line of `phase`, the plan's `number`-th from 0, which begins at `first_epoch` of the run."""
+        self._phase = phase
+        self.phase_number = number
+        self.first_epoch = first_epoch
+        set_frost_line(self.backbone, self.head, self.frozen_blocks)
+        return parameter_groups(self.backbone, self.head, phase)
+
+    @property
+    def phase(self) -> Phase:
+        if self._phase is None:
+            raise RuntimeError("no phase was entered")
+        return self._phase
+
+    @property
+    def frozen_blocks(self) -> int:
+        return self.phase.frost_line(list(self.backbone.blocks))
+
+    def train(self, mode: bool = True) -> "FineTuner":
+        super().train(mode)
+        if self._phase is not None:
+            rest_frozen(self.backbone, self.frozen_blocks)
+        return self
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self._make_optimizer(optimizer_groups(parameter_groups(self.backbone, self.head, self.phase)))
+        for group in optimizer.param_groups:
+            group["lr"] *= group["lr_scale"]
+        steps_per_epoch = max(1, int(self.trainer.estimated_stepping_batches) // self._epochs_planned())
+        curve = LambdaLR(optimizer, lambda step: self.phase.curve_at(step, steps_per_epoch))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": curve, "interval": "step"}}
+
+    def _epochs_planned(self) -> int:
+        """Lightning's count of steps is for all epochs up to the last, from the first of the run."""
+        if self.trainer.max_epochs is None:
+            raise RuntimeError("a phase runs for a number of epochs")
+        return self.trainer.max_epochs
+
+    # --- steps ---
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.backbone(inputs))
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.task.loss(self(batch.inputs), batch.targets)
+        if self.task.l1:
+            learning = learning_weights(self.optimizers(use_pl_optimizer=False).param_groups)  # type: ignore[union-attr]
+            loss = loss + self.task.l1 * sum(weight.abs().sum() for weight in learning)
+        self.log("train/loss", loss.detach(), batch_size=len(batch.targets), on_step=True, on_epoch=True)
+        return loss * batch.weight if batch.weight != 1.0 else loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.metrics["val"].update(self(batch.inputs), batch.targets)  # type: ignore[operator]
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.metrics["test"].update(self(batch.inputs), batch.targets)  # type: ignore[operator]
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.task.probabilities(self(batch.inputs))
+
+    def on_validation_epoch_end(self) -> None:
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._report("test")
+
+    def _report(self, part: str) -> None:
+        metrics = self.metrics[part]
+        values = metrics.compute()  # type: ignore[operator]
+        if part == "test":
+            self.per_class = metrics.per_class()  # type: ignore[operator]
+        metrics.reset()  # type: ignore[operator]
+        # torchmetrics has gathered over the ranks already, so every rank logs the same numbers.
+        self.log_dict({f"{part}/{name}": float(value) for name, value in values.items()}, rank_zero_only=False)
+
+    # --- what is remembered ---
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CHECKPOINT_KEY] = {"phase": self.phase.name, "first_epoch": self.first_epoch}

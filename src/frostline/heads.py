@@ -1,0 +1,43 @@
+"""The new part on top. Shapes: features (B, D) → logits (B, C)."""
+
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor, nn
+
+from frostline.values import Positive, Probability
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+
+
+class LinearHead(nn.Module):
+    def __init__(self, in_features: int, num_outputs: int, *, dropout: Probability = 0.0) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(in_features, num_outputs))
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.layers(features)
+        return logits
+
+
+class MlpHead(nn.Module):
+    """`hidden`: the widths between features and logits. Dropout after each hidden activation."""
+
+    def __init__(
+        self,
+        in_features: int,
+        num_outputs: int,
+        *,
+        hidden: list[Positive[int]],
+        activation: Literal["relu", "gelu", "silu", "tanh"],
+        dropout: Probability,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width, following in pairwise([in_features, *hidden]):
+            layers += [nn.Linear(width, following), ACTIVATIONS[activation](), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers, nn.Linear([in_features, *hidden][-1], num_outputs))
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.layers(features)
+        return logits

@@ -1,0 +1,69 @@
+"""Label, probability and top-k for each picture, with a trained run."""
+
+import csv
+import io
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from frostline.build import predictor
+from frostline.data.image_folder import picture_files
+from frostline.data.module import PictureFiles
+from frostline.data.pictures import FilePictures
+from frostline.errors import DataError
+from frostline.paths import write_atomically
+from frostline.run import _quiet, _require_checkpoint, load_checkpoint, read_run
+from frostline.specs import ImageSpec
+
+
+def predict(cfg: DictConfig) -> Path:
+    """Writes a CSV: file, label, probability, then the next classes by probability. Raises DataError, RunError."""
+    _quiet()
+    record, settings = read_run(Path(cfg.run))
+    files = _files(Path(cfg.input))
+    output = Path(cfg.output)
+    _require_writable(output)
+    classes = record.data["classes"]
+    model, trainer = predictor(settings, classes, [1] * len(classes))
+    load_checkpoint(model, _require_checkpoint(Path(cfg.run), cfg.checkpoint))
+    spec = model.backbone.spec
+    assert isinstance(spec, ImageSpec)
+    pictures = FilePictures(
+        files, torch.zeros(len(files), dtype=torch.long), root=Path(cfg.input), spec=spec.at(settings.data.image_size)
+    )
+    batches = trainer.predict(model, datamodule=PictureFiles(pictures, batch_size=cfg.batch_size))
+    assert batches is not None
+    write_atomically(output, _table(files, torch.cat(batches), classes, cfg.top_k))  # type: ignore[arg-type]
+    print(f"{len(files)} predictions in {output}")
+    return output
+
+
+def _files(source: Path) -> list[Path]:
+    files = [source] if source.is_file() else picture_files(source) if source.is_dir() else []
+    if not files:
+        raise DataError(
+            "there is no picture", where=source, next_step="input=<a picture, or a folder with pictures at or below it>"
+        )
+    return files
+
+
+def _require_writable(output: Path) -> None:
+    if not output.absolute().parent.is_dir() or output.is_dir():
+        raise DataError(
+            "the predictions cannot be written there", where=output, next_step="output=<file>.csv in an existing folder"
+        )
+
+
+def _table(files: list[Path], probabilities: torch.Tensor, classes: list[str], top_k: int) -> str:
+    """probabilities (N, C)."""
+    best = probabilities.topk(min(top_k, len(classes)), dim=1)
+    columns = ["label", "probability"]
+    columns += [f"{name}_{rank}" for rank in range(2, best.indices.shape[1] + 1) for name in ("label", "probability")]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", *columns])
+    for file, indices, values in zip(files, best.indices.tolist(), best.values.tolist(), strict=True):
+        pairs = [part for i, p in zip(indices, values, strict=True) for part in (classes[i], f"{p:.6f}")]
+        writer.writerow([file, *pairs])
+    return text.getvalue()

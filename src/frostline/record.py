@@ -1,0 +1,100 @@
+"""run.json: everything there is to know about a run, in one file. Schema 1."""
+
+import json
+import math
+import platform
+import time
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from frostline.errors import RunError
+from frostline.paths import write_atomically
+
+SCHEMA = 1
+FILE = "run.json"
+VERSIONED = ("frostline", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "numpy")
+
+
+@dataclass
+class Record:
+    """Seconds are wall time; `peak_memory_bytes` is the process's resident peak, or the device's on CUDA."""
+
+    command: str
+    seed: int
+    status: Literal["running", "finished", "failed", "interrupted"] = "running"
+    error: dict[str, str] | None = None
+    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+    data: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    phases: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    per_class: list[dict[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: {"setup": 0.0, "fit": 0.0, "test": 0.0, "total": 0.0})
+    peak_memory_bytes: int = 0
+    checkpoints: dict[str, str | None] = field(default_factory=lambda: {"best": None, "last": None})
+
+    def write(self, folder: Path) -> None:
+        self.seconds["total"] = sum(value for key, value in self.seconds.items() if key != "total")
+        text = json.dumps(_plain({"schema": SCHEMA, **asdict(self)}), indent=2, allow_nan=False)
+        write_atomically(folder / FILE, text + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Record":
+        """Raises RunError where `folder` holds no readable run.json of this schema."""
+        path = folder / FILE
+        if not path.is_file():
+            raise RunError(
+                "this folder is not a run: it holds no run.json",
+                where=folder,
+                next_step="name the folder that a training printed, such as logs/runs/<date>/<time>-<model>-<data>",
+            )
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            schema = content.pop("schema")
+            if schema == SCHEMA:
+                return cls(**content)
+        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+            raise RunError(
+                f"run.json cannot be read: {error}", where=path, next_step="train again, or restore the file"
+            ) from error
+        raise RunError(
+            f"run.json has schema {schema}, and this Frostline reads schema {SCHEMA}",
+            where=path,
+            next_step="use the Frostline that wrote it (versions.frostline in the file)",
+        )
+
+
+class Stopwatch:
+    """Adds the seconds since it was made, or last read, to a name."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds = seconds
+        self._since = time.perf_counter()
+
+    def add_to(self, name: str) -> None:
+        now = time.perf_counter()
+        self._seconds[name] = self._seconds.get(name, 0.0) + now - self._since
+        self._since = now
+
+
+def installed_versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: both become null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

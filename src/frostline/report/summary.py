@@ -1,0 +1,53 @@
+"""What a run prints when it ends."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from frostline.record import Record
+
+
+def print_run(record: Record, folder: Path, *, next_command: str) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(title="phases", title_justify="left", title_style="bold")
+    for column in ("phase", "learns", "learning rate", "parameters", "epochs", "seconds", "pictures/s", "val/accuracy"):
+        table.add_column(column, justify="left" if column in ("phase", "learns") else "right")
+    for row in record.phases:
+        rates = sorted(row["learning_rates"].values(), reverse=True)
+        table.add_row(
+            row["name"],
+            _learns(row["learns"]),
+            f"{rates[0]:.2g}" if rates[0] == rates[-1] else f"{rates[0]:.2g} … {rates[-1]:.2g}",
+            f"{row['trainable_parameters']:,}",
+            str(row["epochs"]),
+            f"{row['seconds']:.1f}",
+            f"{row['samples_per_second']:,.0f}",
+            f"{row['val'].get('val/accuracy', float('nan')):.4f}",
+        )
+    console.print()
+    console.print(table)
+    print_scores(record.metrics, console)
+    console.print(f"run   {folder}")
+    console.print(f"next  {next_command}")
+
+
+def print_scores(metrics: dict[str, float], console: Console | None = None) -> None:
+    console = console or Console(highlight=False, soft_wrap=True)
+    scores = [f"{name} {value:.4f}" for name, value in metrics.items() if name.startswith("test/") and name != "test/n"]
+    console.print(f"test  {'   '.join(scores)}   (n = {metrics['test/n']:.0f})")
+
+
+def print_classes(per_class: list[dict[str, float | str]]) -> None:
+    table = Table(title="per class", title_justify="left", title_style="bold")
+    for column in ("class", "precision", "recall", "f1", "n"):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for row in per_class:
+        scores = [f"{row[name]:.4f}" for name in ("precision", "recall", "f1")]
+        table.add_row(str(row["class"]), *scores, str(row["n"]))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _learns(parts: list[str]) -> str:
+    """`head`, `head, layer4`, or `head, layer4 … stem`."""
+    return ", ".join(parts) if len(parts) <= 3 else f"{parts[0]}, {parts[1]} … {parts[-1]}"

@@ -1,0 +1,239 @@
+"""The story of a run: build, fit phase by phase, test the best, tell."""
+
+import logging
+import resource
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from frostline.build import Built, build, plain
+from frostline.checks import plan_of
+from frostline.errors import RunError
+from frostline.finetuner import CHECKPOINT_KEY, FineTuner
+from frostline.freezing import Group, count
+from frostline.paths import write_atomically
+from frostline.phases import Phase, Plan
+from frostline.record import Record, Stopwatch
+from frostline.report.summary import print_classes, print_run, print_scores
+
+CONFIG = "config.yaml"
+
+# Lightning's advice that does not hold here, with the reason.
+NOT_HERE = (
+    "does not have many workers",  # pictures in memory need no workers; streamed ones get one per core
+    "is smaller than the logging interval",  # small data: the epoch's mean is logged all the same
+    "sync_dist=True",  # torchmetrics gathers over the ranks before anything is logged
+    "The number of training batches",
+    "exists and is not empty",  # the run's own folder, phase after phase
+    "Found .* module\\(s\\) in eval mode",  # frozen blocks are, on purpose
+)
+
+
+def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Record:
+    """Raises any FrostlineError; before the first step nothing has been written."""
+    _quiet()
+    record = Record.read(folder) if resume else Record(command=command, seed=cfg.seed)
+    watch = Stopwatch(record.seconds)
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    checkpoint = _checkpoint(folder, "last") if resume else None
+    built = build(cfg, load_weights=checkpoint is None)
+    record.data = built.data.describe()
+    record.model = {
+        "name": built.model.backbone.name,
+        "weights": record.model.get("weights", built.model.backbone.loaded),
+        "parameters": count(built.model.parameters()),
+    }
+    watch.add_to("setup")
+    with recorded(record, folder, built.trainer):
+        if not resume and built.trainer.is_global_zero:
+            write_atomically(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
+        fit(built, plan_of(cfg), record, folder, checkpoint)
+        watch.add_to("fit")
+        test(built, record, folder)
+        watch.add_to("test")
+        if built.trainer.logger is not None:
+            built.trainer.logger.log_hyperparams(_flat(plain(cfg)), _metrics(record))  # type: ignore[call-arg]
+    if built.trainer.is_global_zero:
+        print_run(record, folder, next_command=f"frostline evaluate run={folder}")
+    return record
+
+
+def fit(built: Built, plan: Plan, record: Record, folder: Path, checkpoint: Path | None) -> None:
+    """One `trainer.fit` per phase of one Trainer: epochs and steps go on, all else is made afresh."""
+    model, data, trainer, _ = built
+    resumed = _phase_of(checkpoint)
+    done = {row["name"]: row for row in record.phases}
+    names = [phase.name for phase in plan.phases]
+    first_epoch = resumed["first_epoch"] if resumed else 0
+    start = names.index(resumed["phase"]) if resumed else 0
+    for number, phase in list(enumerate(plan.phases))[start:]:
+        groups = model.enter(phase, number, first_epoch)
+        epochs = done[phase.name]["epochs"] if phase.name in done else phase.epochs
+        trainer.fit_loop.max_epochs = first_epoch + epochs
+        watch = Stopwatch(seconds := {})
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        watch.add_to("fit")
+        checkpoint = None
+        if phase.name not in done:
+            epochs = trainer.current_epoch - first_epoch
+            record.phases.append(_row(built, phase, groups, epochs, seconds["fit"]))
+        record.checkpoints = _checkpoints(trainer, folder)
+        if trainer.is_global_zero:
+            record.write(folder)
+        first_epoch = trainer.current_epoch
+
+
+def test(built: Built, record: Record, folder: Path) -> None:
+    """Score the best checkpoint by validation, or the last weights where none was kept, on the test part."""
+    model, data, trainer, _ = built
+    best = record.checkpoints["best"]
+    if best is not None:
+        load_checkpoint(model, folder / best)
+        record.metrics |= {f"val/{model.task.monitor}": float(trainer.checkpoint_callback.best_model_score)}  # type: ignore[union-attr]
+    (scores,) = trainer.test(model, datamodule=data, verbose=False)
+    record.metrics |= dict(scores)
+    record.per_class = model.per_class
+
+
+def evaluate(cfg: DictConfig) -> dict[str, float]:
+    """Score a run again. Raises RunError where there is nothing to score, and any error of its data."""
+    _quiet()
+    folder = Path(cfg.run)
+    record, settings = read_run(folder)
+    settings = OmegaConf.merge(settings, {"trainer": cfg.trainer})  # type: ignore[assignment]
+    L.seed_everything(settings.seed, workers=True, verbose=False)
+    model, data, trainer, _ = build(settings, load_weights=False, logs=False)
+    if data.describe()["fingerprint"] != record.data["fingerprint"]:
+        raise RunError(
+            "the data is not the one that this run was trained and tested on",
+            where=data.where,
+            next_step="restore it, or score it as new data: frostline predict, or a new run",
+        )
+    load_checkpoint(model, _require_checkpoint(folder, cfg.checkpoint))
+    model.eval()
+    (scores,) = trainer.test(model, datamodule=data, verbose=False)
+    if trainer.is_global_zero:
+        print_classes(model.per_class)
+        print_scores(dict(scores))
+    return dict(scores)
+
+
+def read_run(folder: Path) -> tuple[Record, DictConfig]:
+    """Raises RunError where `folder` is no run."""
+    record = Record.read(folder)
+    try:
+        settings = OmegaConf.load(folder / CONFIG)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"the run's configuration cannot be read: {error}", where=folder / CONFIG, next_step="restore the file"
+        ) from error
+    assert isinstance(settings, DictConfig)
+    return record, settings
+
+
+def load_checkpoint(model: FineTuner, path: Path) -> None:
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+
+
+@contextmanager
+def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]:
+    """run.json says how it ended, however it ended."""
+    write = record.write if trainer.is_global_zero else lambda _: None
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+    record.status, record.error = "running", None
+    write(folder)
+    try:
+        yield
+        record.status = "finished"
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit) or trainer.interrupted
+        record.status = "interrupted" if stopped else "failed"
+        record.error = {"type": type(error).__name__, "message": str(error)}
+        raise
+    finally:
+        record.peak_memory_bytes = _peak_memory()
+        write(folder)
+
+
+def _row(built: Built, phase: Phase, groups: list[Group], epochs: int, seconds: float) -> dict[str, Any]:
+    model, _, trainer, measure = built
+    rates = {group["name"]: group["initial_lr"] for group in trainer.optimizers[0].param_groups}
+    return {
+        "name": phase.name,
+        "thaw": phase.thaw,
+        "learns": list(dict.fromkeys(group.block for group in groups)),
+        "epochs": epochs,
+        "trainable_parameters": count(p for group in groups for p in group.parameters),
+        "learning_rates": rates,
+        "seconds": round(seconds, 3),
+        "samples_per_second": round(measure.samples_per_second, 1),
+        "cached": False,
+        "val": {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")},
+    }
+
+
+def _checkpoints(trainer: L.Trainer, folder: Path) -> dict[str, str | None]:
+    kept = trainer.checkpoint_callback
+    paths = {"best": getattr(kept, "best_model_path", ""), "last": getattr(kept, "last_model_path", "")}
+    return {
+        name: str(Path(path).resolve().relative_to(folder.resolve())) if path else None for name, path in paths.items()
+    }
+
+
+def _checkpoint(folder: Path, name: str) -> Path | None:
+    path = folder / "checkpoints" / f"{name}.ckpt"
+    return path if path.is_file() else None
+
+
+def _require_checkpoint(folder: Path, name: str) -> Path:
+    path = _checkpoint(folder, name)
+    if path is None:
+        raise RunError(
+            f"the run has no checkpoint '{name}'",
+            where=folder / "checkpoints",
+            next_step=f"finish it: frostline train resume={folder}",
+        )
+    return path
+
+
+def _phase_of(checkpoint: Path | None) -> dict[str, Any] | None:
+    if checkpoint is None:
+        return None
+    content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)[CHECKPOINT_KEY]
+    return content
+
+
+def _metrics(record: Record) -> dict[str, float]:
+    return {f"final/{name}": value for name, value in record.metrics.items() if name != "test/n"}
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key in ("hydra", "callbacks", "logger", "run_dir", "logs_dir", "resume") or key.startswith("_"):
+            continue
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _peak_memory() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+
+
+def _quiet() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not sys.warnoptions:
+        for text in NOT_HERE:
+            warnings.filterwarnings("ignore", f".*{text}.*")

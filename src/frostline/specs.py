@@ -1,0 +1,59 @@
+"""What a backbone expects of its input."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from frostline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """A picture is resized so that its shorter side is `resize`, cut at its centre to `size` × `size`, and normalised.
+
+    Sides in pixels; mean and std per channel (RGB), of values in 0..1.
+    `sizes`: what the network can take: `any` from `min_size` up, or `fixed` (a vision transformer's position table).
+    """
+
+    size: int
+    resize: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    min_size: int = 1
+    sizes: Literal["any", "fixed"] = "any"
+
+    kind = "picture"
+
+    def at(self, image_size: int | None) -> "ImageSpec":
+        """The spec at another size: the whole picture, nothing cut off. `None` leaves the spec as it is.
+
+        Raises ConfigError where the network cannot take that size.
+        """
+        if image_size is None or (image_size == self.size and self.sizes == "fixed"):
+            return self
+        if self.sizes == "fixed":
+            raise ConfigError(
+                f"this backbone takes pictures of {self.size} pixels only, not {image_size}",
+                where="data.image_size",
+                next_step=f"data.image_size={self.size}, or leave it null",
+            )
+        if image_size < self.min_size:
+            raise ConfigError(
+                f"this backbone needs pictures of at least {self.min_size} pixels, not {image_size}",
+                where="data.image_size",
+                next_step=f"data.image_size={self.min_size} or more",
+            )
+        return replace(self, size=image_size, resize=image_size)
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """`tokenizer`: a name or folder that transformers can load. `max_length` in tokens."""
+
+    tokenizer: str
+    max_length: int
+
+    kind = "text"
+
+
+Spec = ImageSpec | TextSpec

@@ -1,0 +1,1 @@
+"""What the logits mean: loss, metrics and predictions, a task per file."""

@@ -1,0 +1,108 @@
+"""One class per sample. Shapes: logits (B, C), targets (B,) class indices or (B, C) probabilities."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
+
+from frostline.values import NonNegative, Probability
+
+TOP_K = 5
+
+
+class Classification(nn.Module):
+    """class_counts: training pictures per class, for `class_weights: balanced`, which weighs a class by
+    N / (C · count) as scikit-learn does (`compute_class_weight`).
+    l1: times the sum of |w| over the learning weights, added to the training loss.
+    """
+
+    monitor = "accuracy"  # the larger the better
+
+    def __init__(
+        self,
+        classes: list[str],
+        class_counts: list[int],
+        *,
+        label_smoothing: Probability,
+        class_weights: Literal["none", "balanced"],
+        l1: NonNegative[float],
+    ) -> None:
+        super().__init__()
+        self.classes = classes
+        self.num_classes = len(classes)
+        self.label_smoothing = label_smoothing
+        self.l1 = l1
+        counts = torch.tensor(class_counts, dtype=torch.float32)
+        balanced = counts.sum() / (self.num_classes * counts.clamp(min=1))
+        self.class_weights: Tensor | None
+        # Not persistent: it follows from the data, so a checkpoint need not repeat it.
+        self.register_buffer("class_weights", balanced if class_weights == "balanced" else None, persistent=False)
+
+    @property
+    def num_outputs(self) -> int:
+        return self.num_classes
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(
+            logits.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing
+        )
+
+    def metrics(self) -> "ClassificationMetrics":
+        return ClassificationMetrics(self.classes)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return logits.float().softmax(dim=1)
+
+
+class ClassificationMetrics(nn.Module):
+    """Gathered over a part of the data, every sample once. The loss is plain cross-entropy, without smoothing, weights
+    or penalties, so that it compares between runs."""
+
+    def __init__(self, classes: list[str]) -> None:
+        super().__init__()
+        self.classes = classes
+        num_classes = len(classes)
+        scores: dict[str, Any] = {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+            "f1_macro": MulticlassF1Score(num_classes, average="macro"),
+        }
+        if num_classes > TOP_K:
+            scores[f"accuracy_top{TOP_K}"] = MulticlassAccuracy(num_classes, average="micro", top_k=TOP_K)
+        self.scores = MetricCollection(scores)
+        self.confusion = MulticlassConfusionMatrix(num_classes)
+        self.loss = MeanMetric()
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        logits = logits.float()
+        self.scores.update(logits, targets)
+        self.confusion.update(logits, targets)
+        self.loss.update(cross_entropy(logits, targets), weight=len(targets))
+
+    def compute(self) -> dict[str, float]:
+        """`loss`, `accuracy`, `f1_macro`, `accuracy_top5` where there are more classes than that, and `n`."""
+        values = {"loss": self.loss.compute().item()}
+        values |= {name: value.item() for name, value in self.scores.compute().items()}
+        return values | {"n": int(self.confusion.compute().sum().item())}
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """Precision, recall and F1 of each class; `n` is how many samples truly are of it."""
+        matrix = self.confusion.compute().double()  # rows: true class; columns: predicted class
+        right = matrix.diag()
+        true, predicted = matrix.sum(1), matrix.sum(0)
+        columns = {
+            "precision": right / predicted.clamp(min=1),
+            "recall": right / true.clamp(min=1),
+            "f1": 2 * right / (true + predicted).clamp(min=1),
+        }
+        return [
+            {"class": name, "n": int(true[row])} | {key: float(column[row]) for key, column in columns.items()}
+            for row, name in enumerate(self.classes)
+        ]
+
+    def reset(self) -> None:
+        self.scores.reset()
+        self.confusion.reset()
+        self.loss.reset()
