@@ -1,0 +1,68 @@
+"""Shared by all tests: where data lies, composed configs, the program in this process."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from frostline.paths import conf_dir
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("FROSTLINE_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data sets; its tests are skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the shared data sets are not at {SHARED} (FROSTLINE_TEST_DATA names another folder)")
+    return SHARED
+
+
+@pytest.fixture
+def composed() -> Iterator[Callable[..., DictConfig]]:
+    """`composed("model=resnet18", ...)`: the configuration of `frostline train` with these overrides."""
+
+    def make(*overrides: str, config: str = "train") -> DictConfig:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose(config, overrides=list(overrides))
+
+    yield make
+    GlobalHydra.instance().clear()
+
+
+class Answer:
+    """What the program printed, and its exit code."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def program(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Answer]:
+    """`program("train", "data=digits")`: the program in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Answer:
+        from frostline.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["frostline", *arguments])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        finally:
+            GlobalHydra.instance().clear()
+        captured = capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    return run
