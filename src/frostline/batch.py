@@ -8,7 +8,7 @@ from torch import Tensor
 class Batch(NamedTuple):
     """inputs: (B, 3, H, W), uint8 from the loader, float after preprocessing.
     targets: (B,) class indices, or (B, C) probabilities where pictures were mixed.
-    index: (B,) the sample's place in its part, the key of its random numbers.
+    sample: (B,) the sample's place in its part, the key of its random numbers.
     sizes: (B, 2) height and width in pixels of pictures that were padded to a common size; None where all are whole.
     weight: times the mean loss of this rank, so that the mean over ranks is the mean over the global batch even where
         the ranks' shares differ in size. 1.0 in one process.
@@ -16,6 +16,6 @@ class Batch(NamedTuple):
 
     inputs: Tensor
     targets: Tensor
-    index: Tensor
+    sample: Tensor
     sizes: Tensor | None = None
     weight: float = 1.0

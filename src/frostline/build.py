@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -18,9 +17,11 @@ from torch.optim import Optimizer
 from frostline.backbones.base import Backbone
 from frostline.callbacks.measure import Measure
 from frostline.callbacks.patience import PhasePatience
+from frostline.checks import plan_of, resolved
 from frostline.data.module import PictureData
 from frostline.errors import ConfigError
 from frostline.finetuner import FineTuner
+from frostline.phases import Plan
 
 
 class Built(NamedTuple):
@@ -28,6 +29,7 @@ class Built(NamedTuple):
     data: PictureData
     trainer: L.Trainer
     measure: Measure
+    plan: Plan
 
 
 def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> Built:
@@ -36,15 +38,21 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     load_weights: False where a checkpoint's will follow. logs: False for no curves, checkpoints and lines.
     Raises any FrostlineError.
     """
+    _require_devices(cfg.trainer.accelerator, cfg.trainer.devices)
+    optimizer = _optimizer(cfg.optimizer)
     backbone: Backbone = _maker(cfg.model)(load=load_weights)
+    plan = plan_of(cfg)
+    for phase in plan.phases:
+        phase.frost_line(list(backbone.blocks))  # raises where the backbone has no such block
     data: PictureData = _maker(cfg.data)(backbone.spec)
     task = _maker(cfg.task)(data.classes, data.class_counts)
     head: nn.Module = _maker(cfg.head)(backbone.out_features, task.num_outputs)
     backbone = backbone.to(memory_format=torch.channels_last)
-    model = FineTuner(backbone, head, task, _optimizer(cfg.optimizer))
+    model = FineTuner(backbone, head, task, optimizer)
     measure = Measure()
     callbacks = [measure, PhasePatience(monitor=f"val/{task.monitor}"), *_callbacks(cfg.callbacks)] if logs else []
-    return Built(model, data, _trainer(cfg.trainer, callbacks, logger=_logger(cfg.logger) if logs else False), measure)
+    trainer = _trainer(cfg.trainer, callbacks, logger=_logger(cfg.logger) if logs else False)
+    return Built(model, data, trainer, measure, plan)
 
 
 def predictor(cfg: DictConfig, classes: list[str], class_counts: list[int]) -> tuple[FineTuner, L.Trainer]:
@@ -56,13 +64,6 @@ def predictor(cfg: DictConfig, classes: list[str], class_counts: list[int]) -> t
     single = OmegaConf.merge(cfg.trainer, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
     assert isinstance(single, DictConfig)
     return model, _trainer(single, [], logger=False)
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """For TensorBoard and other people's code: dicts, lists, strings and numbers."""
-    container = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
 
 
 def _maker(node: DictConfig) -> Callable[..., Any]:
@@ -92,8 +93,7 @@ def _logger(node: DictConfig) -> Logger:
 
 
 def _trainer(node: DictConfig, callbacks: list[L.Callback], logger: Logger | bool) -> L.Trainer:
-    settings = plain(node)
-    _require_devices(settings["accelerator"], settings["devices"])
+    settings = resolved(node)
     make: partial[L.Trainer] = instantiate(node, _partial_=True, _convert_="all")
     try:
         return make(
@@ -116,6 +116,7 @@ def _trainer(node: DictConfig, callbacks: list[L.Callback], logger: Logger | boo
 
 
 def _require_devices(accelerator: str, devices: Any) -> None:
+    """On CPUs a device is a process; on GPUs Lightning counts for itself, but only when the Trainer is made."""
     cores = os.cpu_count() or 1
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
     if on_cpu and isinstance(devices, int) and not 1 <= devices <= cores:
@@ -123,6 +124,18 @@ def _require_devices(accelerator: str, devices: Any) -> None:
             f"{devices} devices were asked for, and this machine has {cores} CPU cores and no more",
             where="trainer.devices",
             next_step=f"trainer.devices=1, or up to {cores}",
+        )
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            "a GPU was asked for, and torch sees none",
+            where="trainer.accelerator",
+            next_step="trainer=cpu, or install a driver (nvidia-smi shows whether there is one)",
+        )
+    if not on_cpu and isinstance(devices, int) and torch.cuda.is_available() and devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"{devices} devices were asked for, and there are {torch.cuda.device_count()} GPUs",
+            where="trainer.devices",
+            next_step=f"trainer.devices={torch.cuda.device_count()} or fewer",
         )
 
 
@@ -139,7 +152,3 @@ def _precision(precision: str, accelerator: str) -> str:
 
 def _progress_bar(wanted: bool | None) -> bool:
     return os.isatty(2) if wanted is None else wanted
-
-
-def run_folder(cfg: DictConfig) -> Path:
-    return Path(cfg.run_dir)

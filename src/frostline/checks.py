@@ -1,5 +1,6 @@
 """A composed config, checked before torch is imported: every error that can be known by then, told together."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,7 +14,7 @@ from frostline.signatures import problems, value_problem
 VALUES = {
     "seed": "NonNegative[int]",
     "resume": "str | None",
-    "run_dir": "str | None",
+    "run_dir": "str",
     "logs_dir": "str",
     "optimizer.lr": "Positive[float]",
     "optimizer.weight_decay": "NonNegative[float]",
@@ -29,14 +30,14 @@ VALUES = {
 
 def check(cfg: DictConfig) -> None:
     """Raises ConfigError that lists everything wrong, or PlanError."""
-    missing = sorted(OmegaConf.missing_keys(cfg))
+    plain = resolved(cfg)
+    missing = list(_missing(plain))
     if missing:
         raise ConfigError(
             f"{'a value is' if len(missing) == 1 else 'values are'} needed: {', '.join(missing)}",
             where="command line",
             next_step=" ".join(f"{key}=<value>" for key in missing),
         )
-    plain = resolved(cfg)
     found = [*_value_problems(cfg), *problems(plain)]
     if found:
         raise ConfigError(
@@ -69,6 +70,14 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
+def _missing(plain: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in plain.items():
+        if value == "???":
+            yield f"{prefix}{key}"
+        elif isinstance(value, dict):
+            yield from _missing(value, f"{prefix}{key}.")
+
+
 def _value_problems(cfg: DictConfig) -> list[str]:
     found = []
     for key, annotation in VALUES.items():
@@ -83,4 +92,4 @@ def _value_problems(cfg: DictConfig) -> list[str]:
 def _keys(cfg: DictConfig, key: str) -> set[str]:
     parent, _, _ = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
-    return {f"{parent}.{name}" if parent else str(name) for name in node}
+    return {f"{parent}.{name!s}" if parent else str(name) for name in node}

@@ -1,7 +1,9 @@
 """The door: `frostline train|evaluate|predict`, composed by Hydra. Heavy imports happen inside, after the checks."""
 
 import os
+import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +70,7 @@ def _run(command: str) -> list[FrostlineError]:
     """What went wrong in each job: a sweep goes on with the next."""
 
     def task(cfg: DictConfig) -> None:
+        started.append(command)
         try:
             with _environment(FULL_ERROR, original):
                 TASKS[command](cfg)
@@ -75,6 +78,7 @@ def _run(command: str) -> list[FrostlineError]:
             failures.append(error)
 
     failures: list[FrostlineError] = []
+    started: list[str] = []
     original = os.environ.get(FULL_ERROR)
     compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)
     try:
@@ -84,32 +88,36 @@ def _run(command: str) -> list[FrostlineError]:
         raise _unknown_option(error) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _unknown_key(error) from error
-    except PermissionError as error:
+    except OSError as error:
+        if started:
+            raise
         raise RunError(
-            f"the run folder cannot be made: {error.strerror}", where=error.filename, next_step="logs_dir=<folder>"
+            f"the folder of the sweep cannot be made: {error.strerror}",
+            where=error.filename,
+            next_step="logs_dir=<folder>",
         ) from error
     return failures
 
 
 def _train(cfg: DictConfig) -> None:
-    folder = Path(HydraConfig.get().runtime.output_dir)
     sweep = Path(HydraConfig.get().sweep.dir) if HydraConfig.get().mode == RunMode.MULTIRUN else None
     try:
         resume = cfg.resume is not None
         if resume:
-            cfg, target = _resumed(cfg)
+            cfg, folder = _resumed(cfg)
         else:
-            target = _claimed(Path(cfg.run_dir) if cfg.run_dir is not None else folder)
-            cfg = _with_folder(cfg, target)
+            folder = Path(HydraConfig.get().runtime.output_dir if sweep else cfg.run_dir)
+            folder = folder if _follows() else _free(folder)
+            cfg = _with_folder(cfg, folder)
         check(cfg)
-        _require_writable(target)
-        _launch_ranks_alike(target)
+        if not _follows():
+            _require_writable(folder)
+        _launch_ranks_alike(folder)
         from frostline.run import train
 
-        train(cfg, target, command=_spoken(), resume=resume)
+        train(cfg, folder, command=_spoken(), resume=resume)
     finally:
-        remove_empty(folder, above=2 if sweep is None else 0)
-        if sweep is not None and HydraConfig.initialized():
+        if sweep is not None:
             from frostline.report.leaderboard import write_leaderboard
 
             write_leaderboard(sweep)
@@ -162,7 +170,7 @@ def _require_run(folder: Path) -> Any:
     return Record.read(folder)
 
 
-def _claimed(folder: Path) -> Path:
+def _free(folder: Path) -> Path:
     """`folder`, or with a number behind it where a run lies there already."""
     number, claimed = 1, folder
     while (claimed / "run.json").exists():
@@ -178,9 +186,20 @@ def _with_folder(cfg: DictConfig, folder: Path) -> DictConfig:
 
 
 def _require_writable(folder: Path) -> None:
-    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise RunError("the run folder cannot be written", where=existing, next_step="logs_dir=<a folder of yours>")
+    """By trying: folders that this makes are removed again, so that an error on the way to training leaves nothing."""
+    missing = [path for path in [folder, *folder.parents] if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RunError(
+            f"the run folder cannot be written: {error.strerror}",
+            where=folder,
+            next_step="logs_dir=<a folder of yours>",
+        ) from error
+    finally:
+        remove_empty(missing)
 
 
 # --- ranks ---
@@ -198,6 +217,11 @@ def _launch_ranks_alike(folder: Path) -> None:
     ]
 
 
+def _follows() -> bool:
+    """Whether another process leads this run: as torchrun, SLURM and Lightning tell their processes."""
+    return any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
 def _config_dirs(argv: list[str]) -> list[str]:
     return [
         part
@@ -208,7 +232,8 @@ def _config_dirs(argv: list[str]) -> list[str]:
 
 
 def _spoken() -> str:
-    return " ".join(["frostline", *sys.argv[1:]])
+    """As it can be typed again; of a sweep's job, its own part of it."""
+    return shlex.join(["frostline", "train", *_config_dirs(sys.argv), *HydraConfig.get().overrides.task])
 
 
 # --- Hydra's errors, with the close names ---

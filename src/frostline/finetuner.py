@@ -57,6 +57,7 @@ class FineTuner(L.LightningModule):
         self.phase_number = number
         self.first_epoch = first_epoch
         set_frost_line(self.backbone, self.head, self.frozen_blocks)
+        self.train()  # Lightning keeps the modes it finds: a block that rested in the last phase would rest on
         return parameter_groups(self.backbone, self.head, phase)
 
     @property

@@ -1,7 +1,7 @@
 """Where things lie."""
 
 import os
-import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -16,12 +16,11 @@ def bundled_weights() -> Path:
     return Path(__file__).parent / "backbones" / "bundled.safetensors"
 
 
-def remove_empty(folder: Path, *, above: int = 2) -> None:
-    """Remove `folder` if nothing is in it, then as many empty folders above it."""
-    for candidate in [folder, *list(folder.parents)[:above]]:
-        if not candidate.is_dir() or any(candidate.iterdir()):
-            return
-        candidate.rmdir()
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those that exist and hold nothing, in this order."""
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -35,7 +34,3 @@ def write_atomically(path: Path, text: str) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def has_room(folder: Path, num_bytes: int) -> bool:
-    return shutil.disk_usage(folder).free > num_bytes

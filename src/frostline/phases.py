@@ -91,7 +91,7 @@ class Plan:
             _check(phase)
 
     @classmethod
-    def from_config(cls, phases: Mapping[str, Mapping[str, Any]], every_phase: Mapping[str, Any]) -> "Plan":
+    def from_config(cls, phases: Mapping[str, Mapping[str, Any] | None], every_phase: Mapping[str, Any]) -> "Plan":
         """`every_phase` holds for each phase unless the phase says otherwise. A phase set to null is left out."""
         known = {field.name for field in fields(Phase)} - {"name"}
         made = []

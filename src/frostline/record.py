@@ -17,6 +17,16 @@ FILE = "run.json"
 VERSIONED = ("frostline", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "numpy")
 
 
+def installed_versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
 @dataclass
 class Record:
     """Seconds are wall time; `peak_memory_bytes` is the process's resident peak, or the device's on CUDA."""
@@ -25,7 +35,7 @@ class Record:
     seed: int
     status: Literal["running", "finished", "failed", "interrupted"] = "running"
     error: dict[str, str] | None = None
-    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+    versions: dict[str, str] = field(default_factory=installed_versions)
     data: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     phases: list[dict[str, Any]] = field(default_factory=list)
@@ -77,16 +87,6 @@ class Stopwatch:
         now = time.perf_counter()
         self._seconds[name] = self._seconds.get(name, 0.0) + now - self._since
         self._since = now
-
-
-def installed_versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in VERSIONED:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def _plain(value: Any) -> Any:

@@ -11,15 +11,16 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
-from frostline.build import Built, build, plain
-from frostline.checks import plan_of
+from frostline.build import Built, build
+from frostline.checks import resolved
 from frostline.errors import RunError
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.freezing import Group, count
 from frostline.paths import write_atomically
-from frostline.phases import Phase, Plan
+from frostline.phases import Phase
 from frostline.record import Record, Stopwatch
 from frostline.report.summary import print_classes, print_run, print_scores
 
@@ -28,11 +29,12 @@ CONFIG = "config.yaml"
 # Lightning's advice that does not hold here, with the reason.
 NOT_HERE = (
     "does not have many workers",  # pictures in memory need no workers; streamed ones get one per core
-    "is smaller than the logging interval",  # small data: the epoch's mean is logged all the same
     "sync_dist=True",  # torchmetrics gathers over the ranks before anything is logged
-    "The number of training batches",
+    "The number of training batches",  # small data: the epoch's mean is logged all the same
     "exists and is not empty",  # the run's own folder, phase after phase
     "Found .* module\\(s\\) in eval mode",  # frozen blocks are, on purpose
+    "custom batch sampler",  # ours gives every sample once, in order
+    "treespec, LeafSpec",  # Lightning 2.6.6 asks torch in a way that torch deprecates
 )
 
 
@@ -54,20 +56,20 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     with recorded(record, folder, built.trainer):
         if not resume and built.trainer.is_global_zero:
             write_atomically(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
-        fit(built, plan_of(cfg), record, folder, checkpoint)
+        fit(built, record, folder, checkpoint)
         watch.add_to("fit")
-        test(built, record, folder)
+        test(built, record)
         watch.add_to("test")
         if built.trainer.logger is not None:
-            built.trainer.logger.log_hyperparams(_flat(plain(cfg)), _metrics(record))  # type: ignore[call-arg]
+            built.trainer.logger.log_hyperparams(_flat(resolved(cfg)), _metrics(record))
     if built.trainer.is_global_zero:
         print_run(record, folder, next_command=f"frostline evaluate run={folder}")
     return record
 
 
-def fit(built: Built, plan: Plan, record: Record, folder: Path, checkpoint: Path | None) -> None:
+def fit(built: Built, record: Record, folder: Path, checkpoint: Path | None) -> None:
     """One `trainer.fit` per phase of one Trainer: epochs and steps go on, all else is made afresh."""
-    model, data, trainer, _ = built
+    model, data, trainer, _, plan = built
     resumed = _phase_of(checkpoint)
     done = {row["name"]: row for row in record.phases}
     names = [phase.name for phase in plan.phases]
@@ -77,26 +79,27 @@ def fit(built: Built, plan: Plan, record: Record, folder: Path, checkpoint: Path
         groups = model.enter(phase, number, first_epoch)
         epochs = done[phase.name]["epochs"] if phase.name in done else phase.epochs
         trainer.fit_loop.max_epochs = first_epoch + epochs
-        watch = Stopwatch(seconds := {})
+        seconds: dict[str, float] = {}
+        watch = Stopwatch(seconds)
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         watch.add_to("fit")
         checkpoint = None
         if phase.name not in done:
             epochs = trainer.current_epoch - first_epoch
             record.phases.append(_row(built, phase, groups, epochs, seconds["fit"]))
-        record.checkpoints = _checkpoints(trainer, folder)
         if trainer.is_global_zero:
+            record.checkpoints = _checkpoints(trainer, folder)
             record.write(folder)
         first_epoch = trainer.current_epoch
 
 
-def test(built: Built, record: Record, folder: Path) -> None:
+def test(built: Built, record: Record) -> None:
     """Score the best checkpoint by validation, or the last weights where none was kept, on the test part."""
-    model, data, trainer, _ = built
-    best = record.checkpoints["best"]
-    if best is not None:
-        load_checkpoint(model, folder / best)
-        record.metrics |= {f"val/{model.task.monitor}": float(trainer.checkpoint_callback.best_model_score)}  # type: ignore[union-attr]
+    model, data, trainer, *_ = built
+    best = trainer.checkpoint_callback
+    if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
+        load_checkpoint(model, Path(best.best_model_path))
+        record.metrics[best.monitor or "best"] = float(best.best_model_score)
     (scores,) = trainer.test(model, datamodule=data, verbose=False)
     record.metrics |= dict(scores)
     record.per_class = model.per_class
@@ -109,7 +112,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     record, settings = read_run(folder)
     settings = OmegaConf.merge(settings, {"trainer": cfg.trainer})  # type: ignore[assignment]
     L.seed_everything(settings.seed, workers=True, verbose=False)
-    model, data, trainer, _ = build(settings, load_weights=False, logs=False)
+    model, data, trainer, *_ = build(settings, load_weights=False, logs=False)
     if data.describe()["fingerprint"] != record.data["fingerprint"]:
         raise RunError(
             "the data is not the one that this run was trained and tested on",
@@ -164,7 +167,7 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
 
 
 def _row(built: Built, phase: Phase, groups: list[Group], epochs: int, seconds: float) -> dict[str, Any]:
-    model, _, trainer, measure = built
+    _, _, trainer, measure, _ = built
     rates = {group["name"]: group["initial_lr"] for group in trainer.optimizers[0].param_groups}
     return {
         "name": phase.name,

@@ -1,8 +1,8 @@
 """A config is checked against the constructors that it names, read from their source: nothing is imported.
 
-So a wrong key or a wrong type answers in milliseconds, before torch is loaded. A node of the config with `_target_` must
-hold only names of that constructor's parameters, each with a value that its annotation allows. What an annotation says
-in a way that is not understood here (a torch type, an alias of another package) allows everything.
+So a wrong key or a wrong type answers in milliseconds, before torch is loaded. A node of the config with `_target_`
+must hold only names of that constructor's parameters, each with a value that its annotation allows. What an annotation
+says in a way that is not understood here (a torch type, an alias of another package) allows everything.
 """
 
 import ast

@@ -10,7 +10,7 @@ The bottom of a network's own classifier stays, as a block or with the last one.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +20,7 @@ from torchvision.ops.misc import Permute
 
 
 class Layout(NamedTuple):
-    blocks: dict[str, nn.Module]
+    blocks: Mapping[str, nn.Module]
     pool: nn.Module
     last: str
     unused: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ def _pooled(net: Any) -> nn.Module:
     return nn.Sequential(net.avgpool, nn.Flatten(1))
 
 
-def _mapped(net: Any, attribute: str, stages: dict[str, slice | int], *extra: nn.Module) -> dict[str, nn.Module]:
+def _mapped(net: Any, attribute: str, stages: Mapping[str, slice | int], *extra: nn.Module) -> dict[str, nn.Module]:
     """Parts of a Sequential by name; `extra` goes on top of the last."""
     parts = getattr(net, attribute)
     blocks = {name: nn.Sequential(*parts[where]) if isinstance(where, slice) else parts[where]
@@ -87,7 +87,7 @@ def _mapped(net: Any, attribute: str, stages: dict[str, slice | int], *extra: nn
     return blocks
 
 
-def _each(net: Any, attribute: str, name: str) -> dict[str, slice | int]:
+def _each(net: Any, attribute: str, name: str) -> Mapping[str, slice | int]:
     """The first part is the stem, each other a block of its own."""
     return {"stem": 0} | {f"{name}{number}": number for number in range(1, len(getattr(net, attribute)))}
 
@@ -122,9 +122,7 @@ def _inception(net: Any) -> Layout:
         net.Conv2d_3b_1x1, net.Conv2d_4a_3x3, net.maxpool2,
     )  # fmt: skip
     mixed = {name: block for name, block in net.named_children() if name.startswith("Mixed_")}
-    return Layout(
-        {"stem": stem, **mixed}, nn.Sequential(net.avgpool, net.dropout, nn.Flatten(1)), "fc", ("AuxLogits",)
-    )
+    return Layout({"stem": stem, **mixed}, nn.Sequential(net.avgpool, net.dropout, nn.Flatten(1)), "fc", ("AuxLogits",))
 
 
 def _googlenet(net: Any) -> Layout:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 from torchvision import models
-from torchvision.models import Weights
+from torchvision.models import WeightsEnum
 
 from frostline.backbones.base import Backbone
 from frostline.backbones.layouts import layout_of, modern_names
@@ -15,8 +15,8 @@ from frostline.backbones.weights import load_weights, read_weights
 from frostline.errors import ConfigError, WeightsError, close_names
 from frostline.specs import ImageSpec
 
-# The published weights of these two were trained by another program that scaled pictures to -1..1; torchvision's builders
-# switch the conversion on with the weights. A file is nearly always a copy of those.
+# The published weights of these two were trained by another program that scaled pictures to -1..1; torchvision's
+# builders switch the conversion on with the weights. A file is nearly always a copy of those.
 NEEDS_TRANSFORM = {"inception_v3", "googlenet"}
 
 
@@ -46,7 +46,7 @@ class TorchvisionBackbone(Backbone):
             blocks=layout.blocks,
             pool=layout.pool,
             out_features=last.in_features,  # type: ignore[arg-type]  # torchvision's last layers are nn.Linear
-            spec=_spec(source if isinstance(source, Weights) else _default_weights(name)),
+            spec=_spec(source if isinstance(source, WeightsEnum) else _default_weights(name)),
             loaded=loaded,
         )
 
@@ -66,12 +66,12 @@ def _build(name: str, *, pretrained: bool) -> nn.Module:
     return network
 
 
-def _default_weights(name: str) -> Weights:
-    default: Weights = models.get_model_weights(name)["DEFAULT"]
+def _default_weights(name: str) -> WeightsEnum:
+    default: WeightsEnum = models.get_model_weights(name)["DEFAULT"]
     return default
 
 
-def _source(name: str, weights: str | None) -> Weights | Path | None:
+def _source(name: str, weights: str | None) -> WeightsEnum | Path | None:
     """Which weights are meant: torchvision's by name, else a file."""
     if weights is None:
         return None
@@ -80,7 +80,7 @@ def _source(name: str, weights: str | None) -> Weights | Path | None:
         return _default_weights(name)
     member = weights.rpartition(".")[2]
     if member in published.__members__ and weights in (member, f"{published.__name__}.{member}"):
-        chosen: Weights = published[member]
+        chosen: WeightsEnum = published[member]
         return chosen
     if Path(weights).suffix or "/" in weights:
         return Path(weights).expanduser()
@@ -91,7 +91,7 @@ def _source(name: str, weights: str | None) -> Weights | Path | None:
     )
 
 
-def _read(source: Weights | Path) -> dict[str, torch.Tensor]:
+def _read(source: WeightsEnum | Path) -> dict[str, torch.Tensor]:
     if isinstance(source, Path):
         return {modern_names(key): value for key, value in read_weights(source).items()}
     try:
@@ -107,7 +107,7 @@ def _read(source: Weights | Path) -> dict[str, torch.Tensor]:
     return {modern_names(key): value for key, value in state.items()}
 
 
-def _spec(weights: Weights) -> ImageSpec:
+def _spec(weights: WeightsEnum) -> ImageSpec:
     """The preprocessing that torchvision publishes with the weights (`weights.transforms()`)."""
     preset = weights.transforms()
     height, _ = weights.meta["min_size"]

@@ -61,7 +61,7 @@ class Augment:
             if batch.sizes is not None:
                 raise ValueError("padded pictures have no common evaluation view")
             return batch._replace(inputs=evaluation_view(batch.inputs, self.spec))
-        u = uniform(self.seed, epoch, batch.index, DRAWS)
+        u = uniform(self.seed, epoch, batch.sample, DRAWS)
         x = self._cropped(batch.inputs.float() / 255, batch.sizes, u)
         if self.strength.colour:
             x = _recoloured(x, 1 + self.strength.colour * (2 * u[:, 6:9] - 1))

@@ -1,5 +1,7 @@
-"""CIFAR-10 and CIFAR-100 (A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009): 32 × 32 pixels,
-50,000 pictures to train on and 10,000 to test on."""
+"""CIFAR-10 and CIFAR-100: 32 × 32 pixels, 50,000 pictures to train on and 10,000 to test on.
+
+Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+"""
 
 import io
 import json
@@ -34,16 +36,9 @@ class Cifar(PictureData):
 
     def __init__(self, spec: Any, *, variant: Literal["cifar10", "cifar100"], dir: str, **common: Any) -> None:
         self.variant = variant
-        self.dir = Path(dir).expanduser()
+        self.dir = self.where = Path(dir).expanduser()
+        self.name = variant
         super().__init__(spec, **common)
-
-    @property
-    def name(self) -> str:
-        return self.variant
-
-    @property
-    def where(self) -> Path:
-        return self.dir
 
     def read(self) -> Parts:
         files = [self.dir / "train.parquet", self.dir / "test.parquet"]

@@ -18,17 +18,10 @@ class ImageFolder(PictureData):
     """classes: the class folders to use; null for all. Raises DataError."""
 
     def __init__(self, spec: Any, *, dir: str, classes: list[str] | None, **common: Any) -> None:
-        self.dir = Path(dir).expanduser()
+        self.dir = self.where = Path(dir).expanduser()
+        self.name = self.dir.resolve().name
         self.wanted = classes
         super().__init__(spec, **common)
-
-    @property
-    def name(self) -> str:
-        return self.dir.resolve().name
-
-    @property
-    def where(self) -> Path:
-        return self.dir
 
     def read(self) -> Parts:
         if not self.dir.is_dir():

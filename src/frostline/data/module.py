@@ -1,9 +1,9 @@
-"""The LightningDataModule of pictures: parts, loaders and preprocessing. A kind of data says only where pictures lie."""
+"""The LightningDataModule of pictures: parts, loaders, preprocessing. A kind of data says only where pictures lie."""
 
 import os
 from abc import abstractmethod
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import lightning as L
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from frostline.batch import Batch
-from frostline.data.augment import Augment, Level, evaluation_view
+from frostline.data.augment import Augment, evaluation_view
 from frostline.data.loader import EpochBatches, Share
 from frostline.data.pictures import FilePictures, Pictures
 from frostline.data.splits import balanced_subset, require_per_class, stratified_split
@@ -57,8 +57,12 @@ class Part(Dataset[Batch]):
 class PictureData(L.LightningDataModule):
     """spec: of the backbone. Parameters from YAML are explained in conf/data/_base.yaml.
 
+    A kind of data sets `name` and `where` (its folder) for messages, and reads.
     Raises DataError where the pictures cannot make the parts, ConfigError where the backbone does not take pictures.
     """
+
+    name: str
+    where: object
 
     def __init__(
         self,
@@ -66,7 +70,7 @@ class PictureData(L.LightningDataModule):
         *,
         batch_size: Positive[int],
         image_size: Positive[int] | None,
-        augment: Level,
+        augment: Literal["none", "standard", "strong"],
         flip: bool,
         train_limit: Positive[int] | None,
         val_fraction: Fraction,
@@ -99,16 +103,6 @@ class PictureData(L.LightningDataModule):
             if isinstance(pictures, FilePictures) and pictures.fits_in_memory:
                 pictures.hold()
         self.augment = Augment(augment, flip=flip, spec=self.spec, seed=seed, num_classes=len(self.classes))
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """For people: in run.json and in messages."""
-
-    @property
-    @abstractmethod
-    def where(self) -> object:
-        """The folder, for messages."""
 
     @abstractmethod
     def read(self) -> Parts:
@@ -217,7 +211,7 @@ def loader(part: Part, batches: EpochBatches, num_workers: int | None) -> DataLo
         num_workers = min(8, os.cpu_count() or 1, len(batches))
     return DataLoader(
         part,
-        batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of index lists with a length will do
+        batch_sampler=batches,
         collate_fn=_as_it_is,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
@@ -225,7 +219,8 @@ def loader(part: Part, batches: EpochBatches, num_workers: int | None) -> DataLo
     )
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
+    """The part has made a whole batch already."""
     return batch
 
 

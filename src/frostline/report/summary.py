@@ -1,7 +1,9 @@
 """What a run prints when it ends."""
 
+import sys
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -9,10 +11,10 @@ from frostline.record import Record
 
 
 def print_run(record: Record, folder: Path, *, next_command: str) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    table = Table(title="phases", title_justify="left", title_style="bold")
+    console = console_of_width()
+    table = Table(box=box.SIMPLE_HEAD)
     for column in ("phase", "learns", "learning rate", "parameters", "epochs", "seconds", "pictures/s", "val/accuracy"):
-        table.add_column(column, justify="left" if column in ("phase", "learns") else "right")
+        table.add_column(column, justify="left" if column in ("phase", "learns") else "right", no_wrap=True)
     for row in record.phases:
         rates = sorted(row["learning_rates"].values(), reverse=True)
         table.add_row(
@@ -28,24 +30,31 @@ def print_run(record: Record, folder: Path, *, next_command: str) -> None:
     console.print()
     console.print(table)
     print_scores(record.metrics, console)
+    if record.model.get("weights"):
+        console.print(f"from  {record.model['weights']}")
     console.print(f"run   {folder}")
     console.print(f"next  {next_command}")
 
 
 def print_scores(metrics: dict[str, float], console: Console | None = None) -> None:
-    console = console or Console(highlight=False, soft_wrap=True)
+    console = console or console_of_width()
     scores = [f"{name} {value:.4f}" for name, value in metrics.items() if name.startswith("test/") and name != "test/n"]
     console.print(f"test  {'   '.join(scores)}   (n = {metrics['test/n']:.0f})")
 
 
 def print_classes(per_class: list[dict[str, float | str]]) -> None:
-    table = Table(title="per class", title_justify="left", title_style="bold")
+    table = Table(box=box.SIMPLE_HEAD)
     for column in ("class", "precision", "recall", "f1", "n"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for row in per_class:
         scores = [f"{row[name]:.4f}" for name in ("precision", "recall", "f1")]
         table.add_row(str(row["class"]), *scores, str(row["n"]))
-    Console(highlight=False, soft_wrap=True).print(table)
+    console_of_width().print(table)
+
+
+def console_of_width() -> Console:
+    """As wide as the terminal; where the output goes to a file, wide enough for every table."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 def _learns(parts: list[str]) -> str:

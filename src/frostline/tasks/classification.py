@@ -46,9 +46,7 @@ class Classification(nn.Module):
         return self.num_classes
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(
-            logits.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing
-        )
+        return cross_entropy(logits.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing)
 
     def metrics(self) -> "ClassificationMetrics":
         return ClassificationMetrics(self.classes)
@@ -71,7 +69,8 @@ class ClassificationMetrics(nn.Module):
         }
         if num_classes > TOP_K:
             scores[f"accuracy_top{TOP_K}"] = MulticlassAccuracy(num_classes, average="micro", top_k=TOP_K)
-        self.scores = MetricCollection(scores)
+        # Groups are found by equal states after the first batch: one without a mistake would merge top-5 and F1.
+        self.scores = MetricCollection(scores, compute_groups=False)
         self.confusion = MulticlassConfusionMatrix(num_classes)
         self.loss = MeanMetric()
 

@@ -1,0 +1,197 @@
+"""Everything a user can get wrong at the door: what is said, with which exit code, and that nothing is left behind."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, Answer
+from PIL import Image
+from torchvision import models
+
+# What is typed after `frostline train`, and what must be in the answer: what happened, and the next step.
+BAD_TRAINING = {
+    "unknown option": ("model=resnet5", ["no model 'resnet5'", "resnet50, resnet34, resnet18", "model=<one of"]),
+    "unknown option of another group": ("data=cifar", ["no data 'cifar'", "cifar10"]),
+    "unknown group": ("modle=resnet50", ["no setting 'modle'", "did you mean model?"]),
+    "unknown key": ("data.batchsize=8", ["no setting 'data.batchsize'", "batch_size", "+data.batchsize"]),
+    "wrong type": ("data.batch_size=many", ["data.batch_size: 'many' is not a whole number"]),
+    "two wrong values, told together": (
+        "data.batch_size=0 data.val_fraction=2",
+        ["2 wrong values", "data.batch_size: 0 is not", "data.val_fraction: 2 is not a number x with 0 < x < 1"],
+    ),
+    "wrong choice": ("data.augment=strnog", ["'strnog' is not one of none, standard, strong"]),
+    "wrong type for torch": ("optimizer.momentum=fast optimizer=sgd", ["optimizer.momentum: 'fast' is not a number"]),
+    "wrong type for Lightning": ("trainer.num_nodes=two", ["trainer.num_nodes: 'two' is not a whole number"]),
+    "rate below zero": ("optimizer.lr=-1", ["optimizer.lr: -1 is not a number x with x > 0"]),
+    "optimizer refuses": ("optimizer.betas=[0.9,1.7]", ["optimizer refuses its settings", "1.7"]),
+    "seed is no number": ("seed=lucky", ["seed: 'lucky' is not a whole number"]),
+    "value needed": ("model=torchvision", ["a value is needed: model.name", "model.name=<value>"]),
+    "reference to nowhere": ("data.seed=${nowhere}", ["leads nowhere", "nowhere"]),
+    "not the grammar": ("model.weights=[", ["frostline train --help"]),
+    "no epochs": ("schedule.phases.head.epochs=0", ["phase 'head' has 0 epochs", "schedule.phases.head=null"]),
+    "phase trains nothing": ("schedule.phases.all.lr_scale=0", ["phase 'all' trains nothing"]),
+    "no such block": ("schedule.phases.all.thaw=stage9", ["no such block", "stage1, stage2, stage3"]),
+    "more blocks than there are": ("schedule.phases.all.thaw=7", ["thaws 7 blocks, and the backbone has 4"]),
+    "no phases": ("schedule.phases.head=null schedule.phases.all=null", ["the plan has no phases"]),
+    "setting of no phase": ("+schedule.phases.all.momentum=1", ["'momentum' is not a setting of a phase"]),
+    "too many devices": ("trainer=cpu trainer.devices=4096", ["4096 devices were asked for", "trainer.devices=1"]),
+    "no such accelerator": ("trainer.accelerator=abacus", ["the Trainer refuses its settings", "trainer=cpu"]),
+    "folder not writable": ("logs_dir=/proc/frostline", ["the run folder cannot be written", "logs_dir="]),
+    "folder is a file": ("run_dir={tmp}/file.txt", ["the run folder cannot be written"]),
+    "resume of no run": ("resume={tmp}", ["not a run", "run.json"]),
+    "resume with more": ("resume={tmp} seed=3", ["takes the run's own configuration", "seed=3"]),
+    "no weights, no network": ("model=resnet18", ["cannot be downloaded", "model.weights=<file>", "model.weights=null"]),
+    "no such weights": ("model=resnet18 model.weights=IMAGENET1K_V9", ["no weights 'IMAGENET1K_V9'", "IMAGENET1K_V1"]),
+    "no such weights file": ("model.weights={tmp}/none.pth", ["no such weights file"]),
+    "truncated weights": ("model=resnet18 model.weights={tmp}/truncated.pth", ["cannot be read", "truncated"]),
+    "weights of another network": (
+        "model=resnet34 model.weights={tmp}/resnet18.pth",
+        ["of another network than ResNet", "missing (layer1.2.bn1.bias", "choose the model"],
+    ),
+    "no such model": ("model=torchvision model.name=resnet55", ["no classification model 'resnet55'", "resnet50"]),
+    "size that the network cannot take": (
+        "model=vit_b_16 model.weights=null data.image_size=64",
+        ["224 pixels only", "data.image_size=224"],
+    ),
+    "no such data folder": ("data=image_folder data.dir={tmp}/none", ["no such data folder"]),
+    "empty data folder": ("data=image_folder data.dir={tmp}/empty", ["here is none"]),
+    "one class": ("data=image_folder data.dir={tmp}/one_class", ["here is one: 'cat'"]),
+    "class too small to split": (
+        "data=image_folder data.dir={tmp}/small_class",
+        ["'dog' has 2", "one each for training, validation, test", "needs 3"],
+    ),
+    "picture that does not decode": ("data=image_folder data.dir={tmp}/broken", ["does not decode", "cat/3.png"]),
+    "test part empty": ("data=image_folder data.dir={tmp}/no_test", ["there are no pictures", "/test"]),
+    "training part smaller than the classes": ("data.train_limit=5", ["too few pictures of a class", "train_limit"]),
+    "text with a picture backbone": ("data=image_folder data.dir={tmp}/text", ["there is text: train.csv"]),
+    "no CIFAR, no network": ("data=cifar10 data.dir={tmp}/empty", ["cannot be downloaded", "train.parquet", "data=digits"]),
+}  # fmt: skip
+
+BAD_OTHERS = {
+    "no command": (["trian"], ["no command 'trian'", "did you mean train?"]),
+    "evaluate without a run": (["evaluate"], ["a value is needed: run"]),
+    "evaluate no run": (["evaluate", "run={tmp}"], ["not a run"]),
+    "predict no run": (["predict", "run={tmp}", "input={tmp}", "output={tmp}/out.csv"], ["not a run"]),
+    "predict wrong number": (
+        ["predict", "run={tmp}", "input={tmp}", "output={tmp}/out.csv", "top_k=0"],
+        ["top_k: 0 is not a whole number x with x > 0"],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def messes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one of each thing that is wrong."""
+    folder = tmp_path_factory.mktemp("messes")
+    (folder / "file.txt").write_text("in the way")
+    (folder / "empty").mkdir()
+    _pictures(folder / "one_class" / "cat", 5)
+    for name, count in (("cat", 5), ("dog", 2)):
+        _pictures(folder / "small_class" / name, count)
+    for name in ("cat", "dog"):
+        _pictures(folder / "broken" / name, 5)
+        _pictures(folder / "no_test" / "train" / name, 5)
+    (folder / "broken" / "cat" / "3.png").write_bytes((folder / "broken" / "cat" / "3.png").read_bytes()[:40])
+    (folder / "no_test" / "test").mkdir()
+    (folder / "text").mkdir()
+    (folder / "text" / "train.csv").write_text("text,label\nfine,1\n")
+    torch.save(models.resnet18().state_dict(), folder / "resnet18.pth")
+    whole = (folder / "resnet18.pth").read_bytes()
+    (folder / "truncated.pth").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No network, whatever the machine has; nothing cached from before."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / ".torch"))
+
+
+@pytest.mark.parametrize("case", BAD_TRAINING)
+def test_bad_input_of_a_training_is_answered(
+    case: str, messes: Path, tmp_path: Path, program: Callable[..., Answer]
+) -> None:
+    typed, expected = BAD_TRAINING[case]
+    answer = program("train", *typed.replace("{tmp}", str(messes)).split())
+    _is_a_clear_error(answer, expected)
+    left = {path.name for path in tmp_path.rglob("*")} - {".torch", "hub", "checkpoints"}
+    assert left == set(), "something was written"
+
+
+@pytest.mark.parametrize("case", BAD_OTHERS)
+def test_bad_input_of_other_commands_is_answered(
+    case: str, messes: Path, tmp_path: Path, program: Callable[..., Answer]
+) -> None:
+    typed, expected = BAD_OTHERS[case]
+    _is_a_clear_error(program(*(part.replace("{tmp}", str(messes)) for part in typed)), expected)
+    assert list(tmp_path.iterdir()) == []
+    assert not (messes / "out.csv").exists()
+
+
+def test_a_sweep_goes_on_after_a_bad_job_and_ends_with_its_error(
+    program: Callable[..., Answer], tmp_path: Path
+) -> None:
+    answer = program("train", "-m", "model.weights=none.pth,null", "trainer=debug", "schedule=head_only",
+                     "schedule.phases.head.epochs=1", "callbacks.progress=null")  # fmt: skip
+    _is_a_clear_error(answer, ["no such weights file"])
+    (sweep,) = tmp_path.glob("logs/sweeps/*/*")
+    assert sorted(path.name for path in sweep.glob("*/run.json")) == ["run.json"]
+    rows = (sweep / "leaderboard.csv").read_text().splitlines()
+    assert rows[0].startswith("run,status,val/accuracy")
+    assert [row.split(",")[:2] for row in rows[1:]] == [["1", "finished"]]
+
+
+def test_the_traceback_is_shown_on_request(program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    from frostline.errors import WeightsError
+
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(WeightsError, match="no such weights file"):
+        program("train", "model.weights=none.pth")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["train", "--cfg", "job"]])
+def test_help_answers(arguments: list[str], program: Callable[..., Answer]) -> None:
+    answer = program(*arguments)
+    assert answer.code == 0
+    assert answer.out.strip()
+    assert answer.err == ""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "arguments",
+    ["--help", "--cfg job", "model=resnet5", "data.batchsize=1", "data.batch_size=x", "schedule.phases.all.epochs=0"],
+)
+def test_the_door_answers_without_torch(arguments: str, tmp_path: Path) -> None:
+    """-X importtime lists every module that was imported."""
+    command = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), *arguments.split()]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
+    imported = {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines() if "import time:" in line}
+    assert "hydra" in imported
+    assert imported.isdisjoint({"torch", "lightning", "torchvision", "numpy", "rich", "PIL"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def _is_a_clear_error(answer: Answer, expected: list[str]) -> None:
+    assert answer.code == 1, answer.out + answer.err
+    assert answer.err.startswith("frostline: "), answer.err
+    assert "\n  next:  " in answer.err
+    assert "Traceback" not in answer.out + answer.err
+    for part in expected:
+        assert part in answer.err
+
+
+def _pictures(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.new("RGB", (40, 40), (number * 20, 0, 90)).save(folder / f"{number}.png")
