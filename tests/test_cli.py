@@ -44,7 +44,7 @@ BAD_TRAINING = {
     "folder is a file": ("run_dir={tmp}/file.txt", ["the run folder cannot be written"]),
     "resume of no run": ("resume={tmp}", ["not a run", "run.json"]),
     "resume with more": ("resume={tmp} seed=3", ["takes the run's own configuration", "seed=3"]),
-    "no weights, no network": ("model=resnet18", ["cannot be downloaded", "model.weights=<file>", "model.weights=null"]),
+    "no weights, no network": ("model=resnet18", ["cannot be downloaded", "model.weights=<file>", "weights=null"]),
     "no such weights": ("model=resnet18 model.weights=IMAGENET1K_V9", ["no weights 'IMAGENET1K_V9'", "IMAGENET1K_V1"]),
     "no such weights file": ("model.weights={tmp}/none.pth", ["no such weights file"]),
     "truncated weights": ("model=resnet18 model.weights={tmp}/truncated.pth", ["cannot be read", "truncated"]),
@@ -68,7 +68,7 @@ BAD_TRAINING = {
     "test part empty": ("data=image_folder data.dir={tmp}/no_test", ["there are no pictures", "/test"]),
     "training part smaller than the classes": ("data.train_limit=5", ["too few pictures of a class", "train_limit"]),
     "text with a picture backbone": ("data=image_folder data.dir={tmp}/text", ["there is text: train.csv"]),
-    "no CIFAR, no network": ("data=cifar10 data.dir={tmp}/empty", ["cannot be downloaded", "train.parquet", "data=digits"]),
+    "no CIFAR, no network": ("data=cifar10 data.dir={tmp}/empty", ["cannot be downloaded", "parquet", "data=digits"]),
 }  # fmt: skip
 
 BAD_OTHERS = {

@@ -1,4 +1,4 @@
-"""The FineTuner under a real Trainer on the CPU: what is frozen stays, what is thawed learns, at the rates it was told."""
+"""The FineTuner under a real Trainer on the CPU: what is frozen stays, what is thawed learns, at the rates given."""
 
 from functools import partial
 from pathlib import Path

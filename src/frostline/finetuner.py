@@ -82,7 +82,7 @@ class FineTuner(L.LightningModule):
             group["lr"] *= group["lr_scale"]
         steps_per_epoch = max(1, int(self.trainer.estimated_stepping_batches) // self._epochs_planned())
         curve = LambdaLR(optimizer, lambda step: self.phase.curve_at(step, steps_per_epoch))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": curve, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": curve, "interval": "step", "name": "lr"}}
 
     def _epochs_planned(self) -> int:
         """Lightning's count of steps is for all epochs up to the last, from the first of the run."""

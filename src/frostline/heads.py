@@ -11,7 +11,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "si
 
 
 class LinearHead(nn.Module):
-    def __init__(self, in_features: int, num_outputs: int, *, dropout: Probability = 0.0) -> None:
+    def __init__(self, in_features: int, num_outputs: int, *, dropout: Probability) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(in_features, num_outputs))
 

@@ -88,7 +88,7 @@ def fit(built: Built, record: Record, folder: Path, checkpoint: Path | None) -> 
             epochs = trainer.current_epoch - first_epoch
             record.phases.append(_row(built, phase, groups, epochs, seconds["fit"]))
         if trainer.is_global_zero:
-            record.checkpoints = _checkpoints(trainer, folder)
+            record.checkpoints = _checkpoints(folder)
             record.write(folder)
         first_epoch = trainer.current_epoch
 
@@ -110,7 +110,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     _quiet()
     folder = Path(cfg.run)
     record, settings = read_run(folder)
-    settings = OmegaConf.merge(settings, {"trainer": cfg.trainer})  # type: ignore[assignment]
+    settings = OmegaConf.merge(settings, {"data": cfg.data, "trainer": cfg.trainer})  # type: ignore[assignment]
     L.seed_everything(settings.seed, workers=True, verbose=False)
     model, data, trainer, *_ = build(settings, load_weights=False, logs=False)
     if data.describe()["fingerprint"] != record.data["fingerprint"]:
@@ -157,8 +157,7 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
         yield
         record.status = "finished"
     except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit) or trainer.interrupted
-        record.status = "interrupted" if stopped else "failed"
+        record.status = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
         record.error = {"type": type(error).__name__, "message": str(error)}
         raise
     finally:
@@ -183,12 +182,9 @@ def _row(built: Built, phase: Phase, groups: list[Group], epochs: int, seconds: 
     }
 
 
-def _checkpoints(trainer: L.Trainer, folder: Path) -> dict[str, str | None]:
-    kept = trainer.checkpoint_callback
-    paths = {"best": getattr(kept, "best_model_path", ""), "last": getattr(kept, "last_model_path", "")}
-    return {
-        name: str(Path(path).resolve().relative_to(folder.resolve())) if path else None for name, path in paths.items()
-    }
+def _checkpoints(folder: Path) -> dict[str, str | None]:
+    paths = {name: _checkpoint(folder, name) for name in ("best", "last")}
+    return {name: str(path.relative_to(folder)) if path is not None else None for name, path in paths.items()}
 
 
 def _checkpoint(folder: Path, name: str) -> Path | None:

@@ -2,7 +2,6 @@
 
 import urllib.error
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -30,9 +29,8 @@ OTHER_FAMILIES: dict[str, int | None] = {
 WITHOUT_LAYOUT = ["squeezenet1_0", "squeezenet1_1"]
 EVERY_MODEL = models.list_models(module=models)
 # Builders that complain unless they are told; the values are those that go with published weights.
-OPTIONS: dict[str, dict[str, Any]] = dict.fromkeys(
-    ["inception_v3", "googlenet"], {"transform_input": True, "aux_logits": True, "init_weights": False}
-)
+AS_PUBLISHED = {"transform_input": True, "aux_logits": True, "init_weights": False}
+OPTIONS: dict[str, dict[str, Any]] = {"inception_v3": AS_PUBLISHED, "googlenet": AS_PUBLISHED}
 
 
 class Pair(NamedTuple):
@@ -64,13 +62,13 @@ def saved(network: nn.Module, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module", params=[*NAMED, *OTHER_FAMILIES])
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     network = original(request.param)
     file = saved(network, tmp_path_factory.mktemp("weights"))
     backbone = TorchvisionBackbone(request.param, weights=str(file)).eval()
     file.unlink()  # up to half a gigabyte
     side = OTHER_FAMILIES.get(request.param) or backbone.spec.size
-    yield Pair(request.param, network, backbone, torch.randn(2, 3, side, side))
+    return Pair(request.param, network, backbone, torch.randn(2, 3, side, side))
 
 
 def layout_and_rest(network: nn.Module) -> tuple[Layout, list[nn.Module]]:
@@ -182,7 +180,7 @@ def test_a_model_without_layout_is_refused_with_a_next_step(name: str) -> None:
 
 
 def test_an_unknown_model_brings_up_the_close_names() -> None:
-    with pytest.raises(ConfigError, match="did you mean .*resnet50") as refused:
+    with pytest.raises(ConfigError, match=r"did you mean .*resnet50") as refused:
         TorchvisionBackbone("resnet5O", weights=None)
     assert "model.name=" in refused.value.next_step
 
@@ -252,14 +250,15 @@ def test_the_name_of_the_weights_chooses_the_spec(weights: str, resize: int) -> 
     assert TorchvisionBackbone("resnet50", weights=weights, load=False).spec.resize == resize
 
 
-@pytest.mark.parametrize("weights", ["IMAGENET1K_V3", "ResNet18_Weights.IMAGENET1K_V1"])
-def test_weights_that_torchvision_does_not_know_bring_up_close_names(weights: str) -> None:
-    if "." in weights:  # it looks like a file name, and there is none
-        with pytest.raises(WeightsError, match="no such weights file"):
-            TorchvisionBackbone("resnet50", weights=weights)
-        return
-    with pytest.raises(WeightsError, match="did you mean .*IMAGENET1K_V2"):
-        TorchvisionBackbone("resnet50", weights=weights)
+def test_weights_that_torchvision_does_not_know_bring_up_close_names() -> None:
+    with pytest.raises(WeightsError, match=r"did you mean .*IMAGENET1K_V2") as refused:
+        TorchvisionBackbone("resnet50", weights="IMAGENET1K_V3")
+    assert "model.weights=<file>" in refused.value.next_step
+
+
+def test_the_weights_of_another_model_are_not_taken() -> None:
+    with pytest.raises(WeightsError, match="no such weights file"):
+        TorchvisionBackbone("resnet50", weights="ResNet18_Weights.IMAGENET1K_V1")
 
 
 def test_a_vision_transformer_takes_pictures_of_one_size() -> None:
@@ -276,7 +275,7 @@ def test_inception_takes_pictures_from_75_pixels_up() -> None:
     with torch.device("meta"):
         backbone = TorchvisionBackbone("inception_v3", weights=None).eval()
         assert backbone(torch.empty(2, 3, 75, 75)).shape == (2, 2048)
-        with pytest.raises(RuntimeError, match="too small|can't be greater"):
+        with pytest.raises(RuntimeError, match=r"too small|can't be greater"):
             backbone(torch.empty(2, 3, 74, 74))
     assert backbone.spec.at(75).size == 75
     with pytest.raises(ConfigError, match="at least 75 pixels, not 74"):
@@ -317,3 +316,12 @@ def test_densenets_published_key_names_load(tmp_path: Path) -> None:
     pictures = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
         assert torch.equal(network.classifier(backbone(pictures.clone())), network(pictures.clone()))
+
+
+def test_files_from_before_batchnorm_counted_its_batches_load(tmp_path: Path) -> None:
+    """torchvision's oldest files have no `num_batches_tracked`."""
+    network = original("resnet18")
+    state = {key: value for key, value in network.state_dict().items() if "num_batches_tracked" not in key}
+    torch.save(state, tmp_path / "old.pth")
+    backbone = TorchvisionBackbone("resnet18", weights=str(tmp_path / "old.pth"))
+    assert torch.equal(backbone.blocks["layer4"][1].bn2.running_var, network.layer4[1].bn2.running_var)

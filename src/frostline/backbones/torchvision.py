@@ -11,7 +11,7 @@ from torchvision.models import WeightsEnum
 
 from frostline.backbones.base import Backbone
 from frostline.backbones.layouts import layout_of, modern_names
-from frostline.backbones.weights import load_weights, read_weights
+from frostline.backbones.weights import UNREADABLE, load_weights, read_weights
 from frostline.errors import ConfigError, WeightsError, close_names
 from frostline.specs import ImageSpec
 
@@ -98,9 +98,9 @@ def _read(source: WeightsEnum | Path) -> dict[str, torch.Tensor]:
         state = torch.hub.load_state_dict_from_url(
             source.url, map_location="cpu", progress=False, check_hash=True, weights_only=True
         )
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
+    except (urllib.error.URLError, *UNREADABLE) as error:
         raise WeightsError(
-            f"the weights {source} are not on this machine and cannot be downloaded: {error}",
+            f"the weights {source} cannot be downloaded, or not read: {error}",
             where=source.url,
             next_step="model.weights=<file> with a copy of that address, or model.weights=null to train from scratch",
         ) from error

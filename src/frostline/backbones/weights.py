@@ -1,6 +1,8 @@
 """Weights from a file into a network, with both sides named: left out on purpose, missing, extra."""
 
 import pickle
+import struct
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ StateDict = dict[str, Tensor]
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")  # DataParallel and DDP; torch.compile
+# What torch.load and safetensors raise on truncated and foreign files (found by cutting and changing bytes).
+UNREADABLE = (SafetensorError, pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError, ValueError,
+              LookupError, TypeError, AssertionError)  # fmt: skip
 
 
 def read_weights(path: Path) -> StateDict:
@@ -27,7 +32,7 @@ def read_weights(path: Path) -> StateDict:
         raise WeightsError("there is no such weights file", where=path, next_step="model.weights=<file>, or null")
     try:
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise WeightsError(
             f"the weights file cannot be read: {_first_line(error)}",
             where=path,
@@ -52,7 +57,10 @@ def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], 
     missing: list[str] = []
     extra: list[str] = []
     if not shapes:
-        report = network.load_state_dict(kept, strict=False)
+        versioned = OrderedDict(kept)
+        # The root's only: MNASNet refuses weights without it; BatchNorm fills in what files of 2017 lack without it.
+        versioned._metadata = {"": {"version": network._version}}  # type: ignore[attr-defined]
+        report = network.load_state_dict(versioned, strict=False)
         missing = [key for key in report.missing_keys if not key.startswith(dropped)]
         extra = list(report.unexpected_keys)
     if shapes or missing or extra:

@@ -29,8 +29,11 @@ class Parts(NamedTuple):
     test: Pictures | None
 
 
-class Part(Dataset[Batch]):
-    """Some of the pictures. Loaders ask for a batch at a time, by places in this part."""
+class Part(Dataset[Batch | DataError]):
+    """Some of the pictures. Loaders ask for a batch at a time, by places in this part.
+
+    An error of the data is handed on as if it were the batch: a worker process can only raise what is made from a text.
+    """
 
     def __init__(self, pictures: Pictures, index: Tensor, *, whole: bool) -> None:
         self.pictures = pictures
@@ -40,12 +43,15 @@ class Part(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, place: int) -> Batch:
+    def __getitem__(self, place: int) -> Batch | DataError:
         return self.__getitems__([place])
 
-    def __getitems__(self, places: list[int]) -> Batch:
+    def __getitems__(self, places: list[int]) -> Batch | DataError:
         chosen = self.index[places]
-        inputs, sizes = self.pictures.fetch(chosen.tolist(), whole=self.whole)
+        try:
+            inputs, sizes = self.pictures.fetch(chosen.tolist(), whole=self.whole)
+        except DataError as error:
+            return error
         weight = places.weight if isinstance(places, Share) else 1.0
         return Batch(inputs, self.pictures.labels[chosen], chosen, sizes, weight)
 
@@ -54,7 +60,15 @@ class Part(Dataset[Batch]):
         return self.pictures.labels[self.index]
 
 
-class PictureData(L.LightningDataModule):
+class Transfers(L.LightningDataModule):
+    def on_before_batch_transfer(self, batch: Batch | DataError, dataloader_idx: int) -> Batch:
+        """Raises the DataError that a loader met."""
+        if isinstance(batch, DataError):
+            raise batch
+        return batch
+
+
+class PictureData(Transfers):
     """spec: of the backbone. Parameters from YAML are explained in conf/data/_base.yaml.
 
     A kind of data sets `name` and `where` (its folder) for messages, and reads.
@@ -160,16 +174,16 @@ class PictureData(L.LightningDataModule):
 
     # --- loaders ---
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Batch | DataError]:
         return self._loader(self.train_part, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Batch | DataError]:
         return self._loader(self.val_part, shuffle=False)
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Batch | DataError]:
         return self._loader(self.test_part, shuffle=False)
 
-    def _loader(self, part: Part, *, shuffle: bool) -> DataLoader[Batch]:
+    def _loader(self, part: Part, *, shuffle: bool) -> DataLoader[Batch | DataError]:
         if self.trainer is None:
             raise RuntimeError("loaders are made for a Trainer")
         batches = EpochBatches(
@@ -189,7 +203,7 @@ class PictureData(L.LightningDataModule):
         return batch._replace(inputs=evaluation_view(batch.inputs, self.spec))
 
 
-class PictureFiles(L.LightningDataModule):
+class PictureFiles(Transfers):
     """Pictures without labels, in order, for predictions."""
 
     def __init__(self, pictures: FilePictures, *, batch_size: int) -> None:
@@ -197,7 +211,7 @@ class PictureFiles(L.LightningDataModule):
         self.pictures = pictures
         self.batch_size = batch_size
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
+    def predict_dataloader(self) -> DataLoader[Batch | DataError]:
         part = Part(self.pictures, torch.arange(len(self.pictures.files)), whole=False)
         return loader(part, EpochBatches(len(part), self.batch_size, shuffle=False, seed=0), num_workers=None)
 
@@ -205,7 +219,7 @@ class PictureFiles(L.LightningDataModule):
         return batch._replace(inputs=evaluation_view(batch.inputs, self.pictures.spec))
 
 
-def loader(part: Part, batches: EpochBatches, num_workers: int | None) -> DataLoader[Batch]:
+def loader(part: Part, batches: EpochBatches, num_workers: int | None) -> DataLoader[Batch | DataError]:
     """num_workers: None for one per core, at most 8 and no more than there are batches."""
     if num_workers is None:
         num_workers = min(8, os.cpu_count() or 1, len(batches))

@@ -1,0 +1,160 @@
+"""Every sample once an epoch, on any number of ranks."""
+
+from itertools import chain, zip_longest
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from lightning.fabric.utilities.data import _set_sampler_epoch
+from torch import Tensor
+
+from frostline.data.loader import EpochBatches, Share
+from frostline.data.module import Part, loader
+from frostline.data.pictures import ArrayPictures
+from frostline.errors import DataError
+
+quick = settings(deadline=None)
+SAMPLES = st.integers(1, 300)
+SIZES = st.integers(1, 64)
+RANKS = st.integers(1, 6)
+EPOCHS = st.integers(0, 50)
+
+
+def ranks(
+    num_samples: int, batch_size: int, world_size: int, *, shuffle: bool = True, epoch: int = 0, seed: int = 0
+) -> list[list[Share]]:
+    """Per rank the batches that it gets."""
+    samplers = [
+        EpochBatches(num_samples, batch_size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    for sampler in samplers:
+        sampler.set_epoch(epoch)
+    return [list(sampler) for sampler in samplers]
+
+
+def can_be_shared(num_samples: int, batch_size: int, world_size: int) -> bool:
+    return num_samples // -(-num_samples // batch_size) >= world_size
+
+
+@given(n=SAMPLES, size=SIZES, world=RANKS, epoch=EPOCHS)
+@quick
+def test_every_sample_comes_once_over_all_ranks(n: int, size: int, world: int, epoch: int) -> None:
+    assume(can_be_shared(n, size, world))
+    assert sorted(chain(*chain(*ranks(n, size, world, epoch=epoch)))) == list(range(n))
+
+
+@given(n=SAMPLES, size=SIZES, world=RANKS)
+@quick
+def test_every_sample_is_evaluated_once_over_all_ranks(n: int, size: int, world: int) -> None:
+    shares = ranks(n, size, world, shuffle=False)
+    assert sorted(chain(*chain(*shares))) == list(range(n))
+    assert all(all(share) for share in shares if share == [[]])
+    assert not any(len(share) == 0 for share in chain(*shares))
+
+
+@given(n=SAMPLES, size=SIZES, world=RANKS)
+@quick
+def test_global_batches_are_full_within_one_and_never_too_large(n: int, size: int, world: int) -> None:
+    assume(can_be_shared(n, size, world))
+    together = [sum(map(len, batch)) for batch in zip(*ranks(n, size, world), strict=True)]
+    assert len(together) == -(-n // size)
+    assert max(together) <= size
+    assert max(together) - min(together) <= 1
+
+
+@given(n=SAMPLES, size=SIZES, world=RANKS, epoch=EPOCHS)
+@quick
+def test_all_ranks_take_equally_many_steps_as_they_say(n: int, size: int, world: int, epoch: int) -> None:
+    """Else the ranks wait for each other's gradients for ever."""
+    assume(can_be_shared(n, size, world))
+    lengths = [len(EpochBatches(n, size, shuffle=True, seed=0, rank=r, world_size=world)) for r in range(world)]
+    assert [len(batches) for batches in ranks(n, size, world, epoch=epoch)] == lengths
+    assert len(set(lengths)) == 1
+
+
+@given(n=SAMPLES, size=SIZES, world=RANKS)
+@quick
+def test_the_length_of_an_evaluation_is_what_comes(n: int, size: int, world: int) -> None:
+    lengths = [len(EpochBatches(n, size, shuffle=False, seed=0, rank=r, world_size=world)) for r in range(world)]
+    assert [len(batches) for batches in ranks(n, size, world, shuffle=False)] == lengths
+
+
+@given(n=SAMPLES, size=SIZES, world=RANKS, epoch=EPOCHS, shuffle=st.booleans())
+@quick
+def test_the_weighted_mean_of_the_ranks_is_the_mean_of_the_batch(
+    n: int, size: int, world: int, epoch: int, shuffle: bool
+) -> None:
+    """DDP averages gradients over ranks, so each rank's mean loss is to count by its share."""
+    assume(not shuffle or can_be_shared(n, size, world))
+    loss = torch.linspace(1, 7, n, dtype=torch.float64) ** 2
+    for batch in zip_longest(*ranks(n, size, world, epoch=epoch, shuffle=shuffle), fillvalue=Share()):
+        of_ranks = [share.weight * loss[list(share)].mean() for share in batch if share]
+        assert sum(of_ranks) / world == pytest.approx(loss[list(chain(*batch))].mean().item())
+
+
+@given(n=SAMPLES, size=SIZES, seed=st.integers(0, 2**40), epoch=EPOCHS)
+@quick
+def test_the_order_is_a_function_of_seed_and_epoch(n: int, size: int, seed: int, epoch: int) -> None:
+    sampler = EpochBatches(n, size, shuffle=True, seed=seed)
+    for other in (epoch + 1, 0, epoch):  # whatever came before
+        sampler.set_epoch(other)
+        list(sampler)
+    assert list(sampler) == ranks(n, size, 1, seed=seed, epoch=epoch)[0]
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    orders = {tuple(chain(*ranks(100, 10, 1, seed=s, epoch=e)[0])) for s in range(10) for e in range(10)}
+    assert len(orders) == 100
+
+
+@given(n=SAMPLES, size=SIZES, epoch=EPOCHS)
+@quick
+def test_an_evaluation_keeps_the_order(n: int, size: int, epoch: int) -> None:
+    assert list(chain(*ranks(n, size, 1, shuffle=False, epoch=epoch)[0])) == list(range(n))
+
+
+def test_ranks_that_would_get_nothing_are_refused_with_the_batch_size_they_need() -> None:
+    with pytest.raises(DataError, match="batches of 2 samples cannot be shared by 4 processes") as refused:
+        EpochBatches(100, 2, shuffle=True, seed=0, world_size=4)
+    assert "data.batch_size=4" in refused.value.next_step
+    assert len(EpochBatches(100, 2, shuffle=False, seed=0, rank=3, world_size=4)) == 0
+
+
+def pictures(n: int = 23) -> ArrayPictures:
+    """Picture number i has the value i everywhere, and i % 3 is its class."""
+    return ArrayPictures(torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1).expand(n, 3, 2, 2), torch.arange(n) % 3)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_real_data_loader_hands_out_whole_batches(num_workers: int) -> None:
+    part = Part(pictures(), torch.arange(1, 23), whole=False)  # not the first
+    batches = EpochBatches(len(part), 5, shuffle=True, seed=0, rank=1, world_size=2)
+    handed_out = loader(part, batches, num_workers)
+    for epoch in range(2):
+        _set_sampler_epoch(handed_out, epoch)  # as Lightning does at the start of an epoch
+        expected = ranks(22, 5, 2, epoch=epoch)[1]
+        got = list(handed_out)
+        assert len(got) == len(handed_out) == 5
+        for batch, share in zip(got, expected, strict=True):
+            assert batch.sample.tolist() == [place + 1 for place in share]
+            assert torch.equal(batch.inputs[:, 0, 0, 0], batch.sample.byte())
+            assert torch.equal(batch.targets, batch.sample % 3)
+            assert batch.weight == share.weight
+            assert batch.sizes is None
+    assert {share.weight for share in expected} != {1.0}  # shares of 2 and of 3 of batches of 5: the weight matters
+
+
+def test_without_a_number_workers_are_no_more_than_batches() -> None:
+    part = Part(pictures(), torch.arange(23), whole=False)
+    assert loader(part, EpochBatches(23, 23, shuffle=False, seed=0), None).num_workers == 1
+    assert loader(part, EpochBatches(23, 5, shuffle=False, seed=0), 0).num_workers == 0
+
+
+def test_one_place_of_a_part_is_a_batch_of_one() -> None:
+    part = Part(pictures(), torch.tensor([4, 9, 2]), whole=False)
+    batch = part[1]
+    values: Tensor = batch.inputs.unique()
+    assert (values.tolist(), batch.targets.tolist(), batch.sample.tolist()) == ([9], [0], [9])
+    assert part.labels.tolist() == [1, 0, 2]

@@ -1,0 +1,176 @@
+"""Every YAML under conf/ composes, passes the checks, and says what the constructor that it names asks for."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from frostline.checks import check, resolved
+from frostline.paths import conf_dir
+from frostline.signatures import problems
+
+CONF = conf_dir()
+COUNTS = {
+    "model": 16, "head": 2, "data": 4, "task": 1,
+    "schedule": 3, "optimizer": 3, "trainer": 5, "callbacks": 1, "logger": 2,
+}  # fmt: skip
+EXPERIMENTS_AT_LEAST = 1
+NEEDED = {"model/torchvision": "model.name=resnet18", "data/image_folder": "data.dir=pictures"}  # where YAML says ???
+BY_BUILD = {  # what build.py adds to a constructor's settings
+    "model": {"load"},
+    "data": {"spec"},
+    "task": {"classes", "class_counts"},
+    "head": {"in_features", "num_outputs"},
+}
+
+Composed = Callable[..., DictConfig]
+
+
+def options(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml") if not file.stem.startswith("_"))
+
+
+OPTIONS = [f"{group}/{option}" for group in COUNTS for option in options(group)]
+EXPERIMENTS = options("experiment")
+OURS = [option for option in OPTIONS if option.split("/")[0] in BY_BUILD]
+
+
+def train_with(composed: Composed, option: str) -> DictConfig:
+    group, name = option.split("/")
+    needed = [NEEDED[option]] if option in NEEDED else []
+    return composed(f"{group}={name}", *needed, "run_dir=logs/it")
+
+
+def targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from [node["_target_"]] if "_target_" in node else []
+        for value in node.values():
+            yield from targets(value)
+
+
+def target_class(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def parameters(made: type) -> list[str]:
+    """In order; those that `**kwargs` hands on to the class above come after its own."""
+    names: list[str] = []
+    for cls in made.__mro__:
+        if "__init__" in vars(cls):
+            own = list(inspect.signature(cls.__init__).parameters.values())[1:]
+            names += [parameter.name for parameter in own if parameter.kind != parameter.VAR_KEYWORD]
+            if all(parameter.kind != parameter.VAR_KEYWORD for parameter in own):
+                return names
+    return names
+
+
+def assert_in_order(keys: list[str], made: type) -> None:
+    known = parameters(made)
+    assert set(keys) <= set(known)
+    assert keys == sorted(keys, key=known.index), f"{made.__name__} declares {known}"
+
+
+# --- groups ---
+
+
+def test_the_groups_hold_what_they_are_known_to_hold() -> None:
+    assert {group: len(options(group)) for group in COUNTS} == COUNTS
+    assert len(EXPERIMENTS) >= EXPERIMENTS_AT_LEAST
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_composes_and_passes_the_checks(composed: Composed, option: str) -> None:
+    cfg = train_with(composed, option)
+    check(cfg)
+    assert list(problems(resolved(cfg))) == []
+
+
+@pytest.mark.parametrize("option", NEEDED)
+def test_an_option_with_a_question_asks_it(composed: Composed, option: str) -> None:
+    group, name = option.split("/")
+    assert OmegaConf.missing_keys(composed(f"{group}={name}", "run_dir=logs/it")) == {NEEDED[option].partition("=")[0]}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_target_is_imported_from_where_it_is_written(composed: Composed, option: str) -> None:
+    for name in targets(resolved(train_with(composed, option))[option.split("/")[0]]):
+        made = target_class(name)
+        assert isinstance(made, type)
+        assert f"{made.__module__}.{made.__qualname__}" == name
+
+
+@pytest.mark.parametrize("option", OURS)
+def test_yaml_keys_are_the_constructors_parameters_in_its_order(composed: Composed, option: str) -> None:
+    group = option.split("/")[0]
+    made = target_class(train_with(composed, option)[group]._target_)
+    own = [str(key) for key in OmegaConf.load(CONF / f"{option}.yaml") if key not in ("defaults", "_target_")]
+    assert_in_order(own, made)
+    assert BY_BUILD[group].isdisjoint(own)
+
+
+def test_the_keys_of_all_picture_data_are_the_parameters_of_its_base_in_its_order() -> None:
+    from frostline.data.module import PictureData
+
+    assert [*OmegaConf.load(CONF / "data" / "_base.yaml")] == [
+        name for name in parameters(PictureData) if name != "spec"
+    ]
+
+
+@pytest.mark.parametrize("option", OURS)
+def test_every_parameter_gets_its_value_from_yaml_or_from_build(composed: Composed, option: str) -> None:
+    group = option.split("/")[0]
+    node = train_with(composed, option)[group]
+    assert set(parameters(target_class(node._target_))) == (set(node) - {"_target_"}) | BY_BUILD[group]
+
+
+@pytest.mark.parametrize("option", OURS)
+def test_a_default_stands_in_yaml_and_not_in_code_as_well(composed: Composed, option: str) -> None:
+    group = option.split("/")[0]
+    made = inspect.signature(target_class(train_with(composed, option)[group]._target_)).parameters.values()
+    assert [p.name for p in made if p.default is not p.empty and p.name not in BY_BUILD[group]] == []
+
+
+def test_the_constructors_of_callbacks_of_ours_take_what_yaml_gives(composed: Composed) -> None:
+    for node in composed("run_dir=logs/it").callbacks.values():
+        if node._target_.startswith("frostline."):
+            assert_in_order([str(key) for key in node if key != "_target_"], target_class(node._target_))
+
+
+# --- experiments, and the other two commands ---
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_composes_and_passes_the_checks(composed: Composed, name: str) -> None:
+    cfg = composed(f"experiment={name}", "run_dir=logs/it")
+    check(cfg)
+    assert list(problems(resolved(cfg))) == []
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_opens_with_its_command(name: str) -> None:
+    lines = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    header = lines[: next(number for number, line in enumerate(lines) if line and not line.startswith("#"))]
+    words = [line.removeprefix("#").split() for line in header]
+    command = ["python", "train.py", f"experiment={name}"]
+    assert any(line[at : at + 3] == command for line in words for at in range(len(line))), " ".join(command)
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides"),
+    [("evaluate", ["run=logs/it"]), ("predict", ["run=logs/it", "input=pictures", "output=out.csv"])],
+)
+def test_the_other_commands_compose(composed: Composed, config: str, overrides: list[str]) -> None:
+    asked = {override.partition("=")[0] for override in overrides}
+    assert OmegaConf.missing_keys(composed(config=config)) == asked
+    check(composed(*overrides, config=config))
+
+
+def test_no_yaml_lies_outside_what_is_tested() -> None:
+    known = {f"{option}.yaml" for option in OPTIONS} | {f"experiment/{name}.yaml" for name in EXPERIMENTS}
+    known |= {"train.yaml", "evaluate.yaml", "predict.yaml", "data/_base.yaml", "schedule/_every_phase.yaml"}
+    assert {str(Path(file).relative_to(CONF)) for file in CONF.rglob("*") if file.is_file()} == known

@@ -1,0 +1,195 @@
+"""Who may import whom: the table of layers, held against every file of src/frostline."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "src" / "frostline"
+
+# A layer imports from the layers above it in this table. A room is a folder, or a module that stands alone; the words,
+# and the two halves of the door, share one room each.
+LAYERS: dict[str, list[str]] = {
+    "words": ["", "errors", "specs", "phases", "paths", "record", "values", "signatures"],
+    "parts": ["backbones", "heads", "tasks", "freezing", "batch"],
+    "machines": ["finetuner", "data", "callbacks"],
+    "joiner": ["build", "checks"],
+    "story": ["run", "predict", "report"],
+    "door": ["cli", "__main__"],
+}
+SHARED_ROOMS = {"words", "door"}
+
+# Sideways imports that are wanted, with the reason.
+SIDEWAYS = {
+    ("freezing", "backbones.base"): "the frost line lies between the blocks of a Backbone",
+    ("build", "checks"): "the plan and the plain values are read in one way",
+    ("run", "report.summary"): "a run ends with what it prints",
+    ("predict", "run"): "a prediction reads a run and its checkpoint as an evaluation does",
+}
+
+WANTED = {(name, part) for name, other in SIDEWAYS for part in (other, other.split(".")[0])}
+
+PARTS = {"torch", "torchvision", "transformers", "timm", "torchmetrics"}
+THIRD_PARTIES: dict[str, set[str]] = {
+    "words": set(),
+    "parts": PARTS,
+    "machines": PARTS | {"lightning"},
+    "joiner": PARTS | {"lightning", "hydra", "omegaconf"},
+    "story": {"torch", "lightning", "omegaconf"},
+    "door": {"hydra", "omegaconf"},
+}
+OF_THE_ROOM = {  # what one room needs and its layer does not
+    "backbones": {"safetensors"},
+    "data": {"numpy", "PIL", "pyarrow", "sklearn"},
+    "report": {"rich"},
+}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "lightning",
+    "transformers",
+    "timm",
+    "numpy",
+    "sklearn",
+    "pyarrow",
+    "PIL",
+}
+
+
+# --- the graph, read from the source ---
+
+
+class Module(NamedTuple):
+    ours: set[str]  # modules of frostline, as in LAYERS: without `frostline.`
+    others: set[str]  # top packages of third parties
+    ours_at_once: set[str]  # of these, what is imported with the module and not in a function
+    others_at_once: set[str]
+
+
+def names_of(package: Path) -> dict[str, Path]:
+    files = {".".join(file.relative_to(package).with_suffix("").parts): file for file in package.rglob("*.py")}
+    return {name.removesuffix("__init__").removesuffix("."): file for name, file in files.items()}
+
+
+FILES = names_of(PACKAGE)
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    """Dotted names, as far as they are modules."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert not node.level, f"line {node.lineno}: imports name the module in full"
+        for alias in node.names:
+            full = f"{node.module}.{alias.name}"
+            yield full if full.removeprefix("frostline.") in FILES else str(node.module)
+
+
+def walk(node: ast.AST, *, functions: bool) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if functions or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from walk(child, functions=functions)
+
+
+def split(names: set[str]) -> tuple[set[str], set[str]]:
+    """Ours, the packages above each included; and third parties."""
+    ours = {name.removeprefix("frostline").removeprefix(".") for name in names if name.split(".")[0] == "frostline"}
+    packages = {name.rpartition(".")[0] for name in ours}
+    tops = {name.split(".")[0] for name in names}
+    return ours | packages, tops - {"frostline"} - sys.stdlib_module_names
+
+
+def read(name: str, file: Path) -> Module:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    everything = {found for node in walk(tree, functions=True) for found in imported(node)}
+    at_once = {found for node in walk(tree, functions=False) for found in imported(node)}
+    parts = [*split(everything), *split(at_once)]
+    return Module(parts[0] - {name}, parts[1], parts[2] - {name}, parts[3])
+
+
+GRAPH = {name: read(name, file) for name, file in FILES.items()}
+
+
+def room_of(name: str) -> str:
+    return name.split(".")[0]
+
+
+def layer_of(name: str) -> str:
+    return next(layer for layer, rooms in LAYERS.items() if room_of(name) in rooms)
+
+
+def reachable(start: str) -> set[str]:
+    """What importing a module imports, itself included."""
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting += GRAPH[name].ours_at_once
+    return seen
+
+
+# --- the rules ---
+
+
+def test_the_graph_was_read() -> None:
+    assert len(GRAPH) >= 35
+    assert {"build", "checks", "report.summary"} <= GRAPH["run"].ours
+    assert "run" in GRAPH["cli"].ours - GRAPH["cli"].ours_at_once
+    assert GRAPH["backbones.layouts"].others == {"torch", "torchvision"}
+
+
+def test_every_module_has_its_place_in_the_table_and_every_place_its_module() -> None:
+    assert sorted({room_of(name) for name in FILES}) == sorted(room for rooms in LAYERS.values() for room in rooms)
+
+
+@pytest.mark.parametrize("name", sorted(FILES), ids=lambda name: name or "frostline")
+def test_a_module_imports_from_below_or_from_its_own_room(name: str) -> None:
+    order = list(LAYERS)
+    layer = layer_of(name)
+    for other in sorted(GRAPH[name].ours):
+        below = order.index(layer_of(other)) < order.index(layer)
+        at_home = room_of(other) == room_of(name) or (layer_of(other) == layer and layer in SHARED_ROOMS)
+        assert below or at_home or (name, other) in WANTED, f"{name} ({layer}) imports {other} ({layer_of(other)})"
+
+
+@pytest.mark.parametrize("name", sorted(FILES), ids=lambda name: name or "frostline")
+def test_a_module_imports_only_the_third_parties_of_its_layer(name: str) -> None:
+    allowed = THIRD_PARTIES[layer_of(name)] | OF_THE_ROOM.get(room_of(name), set())
+    assert GRAPH[name].others <= allowed, f"{layer_of(name)} may import {sorted(allowed)}"
+
+
+def test_every_exception_is_still_needed() -> None:
+    assert [pair for pair in SIDEWAYS if pair[1] not in GRAPH[pair[0]].ours] == []
+
+
+def test_no_import_runs_in_a_circle() -> None:
+    try:
+        TopologicalSorter({name: module.ours for name, module in GRAPH.items()}).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+
+
+def test_no_module_is_a_drawer_for_everything() -> None:
+    drawers = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
+    assert [name for name in FILES if drawers & set(name.split("."))] == []
+
+
+def test_the_door_opens_without_the_heavy_libraries() -> None:
+    at_once = {other for name in reachable("cli") for other in GRAPH[name].others_at_once}
+    assert at_once == {"hydra", "omegaconf"}
+    everything = {other for name in reachable("run") for other in GRAPH[name].others_at_once}
+    assert {"torch", "lightning"} <= everything & HEAVY  # the walk does find them where they are
+
+
+def test_importing_the_door_really_loads_none_of_them() -> None:
+    code = f"import sys, frostline.cli; print(sorted({HEAVY!r} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

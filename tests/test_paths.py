@@ -1,0 +1,65 @@
+"""Folders that go when they are empty, and files that are whole or not there."""
+
+from pathlib import Path
+
+import pytest
+
+from frostline import paths
+from frostline.paths import bundled_weights, conf_dir, remove_empty, write_atomically
+
+
+def test_only_empty_folders_go_the_inner_before_the_outer(tmp_path: Path) -> None:
+    inner, outer, kept = tmp_path / "a" / "b" / "c", tmp_path / "a" / "b", tmp_path / "a"
+    inner.mkdir(parents=True)
+    (kept / "file").touch()
+    remove_empty([inner, outer, kept, tmp_path / "never made", kept / "file"])
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "file"]
+
+
+def test_a_folder_is_kept_while_a_folder_in_it_is(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    remove_empty([tmp_path / "a"])
+    assert inner.is_dir()
+
+
+def test_the_configuration_and_the_weights_lie_where_a_checkout_has_them() -> None:
+    root = Path(__file__).resolve().parents[1]
+    assert conf_dir() == root / "conf"
+    assert (conf_dir() / "train.yaml").is_file()
+    assert bundled_weights() == root / "src/frostline/backbones/bundled.safetensors"
+
+
+def test_the_configuration_of_an_installed_package_lies_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site-packages" / "frostline"
+    (package / "conf").mkdir(parents=True)
+    monkeypatch.setattr(paths, "__file__", str(package / "paths.py"))
+    assert conf_dir() == package / "conf"
+
+
+def test_a_file_is_written_whole_over_the_old_one(tmp_path: Path) -> None:
+    file = tmp_path / "it.txt"
+    file.write_text("old and longer than the new one")
+    write_atomically(file, "größer\n")
+    assert file.read_bytes() == "größer\n".encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["it.txt"]
+
+
+def test_until_it_is_complete_a_reader_sees_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "it.txt"
+    file.write_text("old")
+    seen: list[str] = []
+    monkeypatch.setattr(paths.os, "fsync", lambda descriptor: seen.append(file.read_text()))
+    write_atomically(file, "new")
+    assert (seen, file.read_text()) == (["old"], "new")
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(draft: Path, target: Path) -> Path:
+        raise PermissionError("no")
+
+    (tmp_path / "it.txt").write_text("old")
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(PermissionError):
+        write_atomically(tmp_path / "it.txt", "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("it.txt", "old")]

@@ -1,0 +1,143 @@
+"""run.json: what is written is what is read, and nothing half."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frostline import record as module
+from frostline.errors import RunError
+from frostline.record import FILE, SCHEMA, Record, Stopwatch
+
+KEYS = [
+    "schema", "command", "seed", "status", "error", "versions", "data", "model", "phases", "metrics", "per_class",
+    "seconds", "peak_memory_bytes", "checkpoints",
+]  # fmt: skip
+
+
+def record(**settings: Any) -> Record:
+    return Record(command="frostline train", seed=3, **settings)
+
+
+def written(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    return content
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    made = record(
+        status="failed",
+        error={"type": "DataError", "message": "größer\nkaputt"},
+        data={"name": "digits", "classes": ["a", "b"]},
+        phases=[{"name": "head", "epochs": 3, "val": {"val/accuracy": 0.5}}],
+        metrics={"test/accuracy": 0.25},
+        per_class=[{"class": "a", "f1": 0.5}],
+        checkpoints={"best": "checkpoints/best.ckpt", "last": None},
+    )
+    made.write(tmp_path)
+    assert Record.read(tmp_path) == made
+    assert list(written(tmp_path)) == KEYS
+    assert written(tmp_path)["schema"] == SCHEMA
+
+
+def test_what_is_not_a_number_becomes_null_wherever_it_stands(tmp_path: Path) -> None:
+    record(metrics={"nan": math.nan, "inf": math.inf, "fine": 0.5}, phases=[{"val": {"x": [-math.inf, 1]}}]).write(
+        tmp_path
+    )
+    assert written(tmp_path)["metrics"] == {"nan": None, "inf": None, "fine": 0.5}
+    assert written(tmp_path)["phases"] == [{"val": {"x": [None, 1]}}]
+
+
+@given(st.dictionaries(st.sampled_from(["setup", "fit", "test", "more"]), st.floats(0, 1e6)))
+def test_the_total_is_the_sum_of_the_others_however_often_it_is_written(
+    tmp_path_factory: pytest.TempPathFactory, seconds: dict[str, float]
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    made = record(seconds=dict(seconds))
+    made.write(folder)
+    made.write(folder)
+    assert written(folder)["seconds"] == {**seconds, "total": sum(seconds.values())}
+
+
+def test_a_stopwatch_gives_each_name_its_own_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([10.0, 12.0, 15.0, 19.0])
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(times))
+    watch = Stopwatch(seconds := {"fit": 0.5})
+    watch.add_to("setup")
+    watch.add_to("fit")
+    watch.add_to("setup")
+    assert seconds == {"fit": 3.5, "setup": 6.0}
+
+
+# --- when writing fails ---
+
+
+def test_a_record_that_is_no_json_leaves_the_old_one_and_no_draft(tmp_path: Path) -> None:
+    record().write(tmp_path)
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        record(data={"path": tmp_path}).write(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [FILE]
+
+
+def test_a_full_disk_leaves_the_old_one_and_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    record().write(tmp_path)
+    before = (tmp_path / FILE).read_bytes()
+    monkeypatch.setattr("frostline.paths.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        record(metrics={"test/accuracy": 1.0}).write(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [FILE]
+
+
+# --- when there is nothing to read ---
+
+
+def test_a_folder_without_a_record_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="this folder is not a run") as raised:
+        Record.read(tmp_path)
+    assert raised.value.where == tmp_path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"schema": 1, "comm', b"[1, 2]", b"null", b"7", b"{}", b"\xff\xfe\x00", b'{"schema": 1}',
+     b'{"schema": 1, "command": "x", "seed": 0, "invented": 1}'],
+)  # fmt: skip
+def test_a_broken_record_is_told_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(RunError, match="cannot be read") as raised:
+        Record.read(tmp_path)
+    assert raised.value.where == tmp_path / FILE
+
+
+@pytest.mark.parametrize("cut", [1, 40, 200])
+def test_a_truncated_record_is_told_by_name(tmp_path: Path, cut: int) -> None:
+    record().write(tmp_path)
+    whole = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(whole[:-cut].rstrip(b"}\n"))
+    with pytest.raises(RunError, match="cannot be read"):
+        Record.read(tmp_path)
+
+
+@pytest.mark.parametrize("schema", [0, 2, "1", None])
+def test_a_record_of_another_schema_is_not_guessed_at(tmp_path: Path, schema: object) -> None:
+    record().write(tmp_path)
+    (tmp_path / FILE).write_text(json.dumps(written(tmp_path) | {"schema": schema}), encoding="utf-8")
+    with pytest.raises(RunError, match=f"has schema {schema}, and this Frostline reads schema 1"):
+        Record.read(tmp_path)
+
+
+def test_a_version_is_named_for_each_library_that_can_change_a_result() -> None:
+    versions = record().versions
+    assert list(versions) == ["python", *module.VERSIONED]
+    assert {"frostline", "torch", "lightning"} <= set(versions)
+    assert "not installed" not in versions.values()

@@ -1,0 +1,274 @@
+"""Whole runs in this process, on the digits: what they leave, and that numbers come again."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+from conftest import Answer
+from frostline.backbones.base import Backbone
+from frostline.cli import main
+from frostline.specs import ImageSpec
+
+# A few seconds: the bundled network, 200 digits, two epochs a phase, float32.
+SHORT = ["data.train_limit=200", "data.batch_size=50", "trainer=cpu", "trainer.precision=32-true"]
+SHORT += ["schedule.phases.head.epochs=2", "schedule.phases.all.epochs=2"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of SHORT."""
+    return _train(tmp_path_factory.mktemp("finished") / "run")
+
+
+def _train(folder: Path, *overrides: str, short: Sequence[str] = SHORT) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["frostline", "train", *short, f"run_dir={folder}", *overrides])
+        main()
+    GlobalHydra.instance().clear()
+    return folder
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return content
+
+
+def test_a_run_leaves_what_the_house_promises(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == {"config.yaml", "run.json", "checkpoints", "tensorboard"}
+    assert {path.name for path in (finished / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_run_json_says_all(finished: Path) -> None:
+    record = _record(finished)
+    assert record["schema"] == 1
+    assert (record["status"], record["error"], record["seed"]) == ("finished", None, 0)
+    assert record["command"].startswith("frostline train data.train_limit=200")
+    assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
+    data = record["data"]
+    assert (data["name"], data["num_train"], data["num_val"], data["num_test"]) == ("digits", 200, 143, 359)
+    assert data["classes"] == [str(digit) for digit in range(10)]
+    assert data["fingerprint"]
+    assert record["model"]["name"] == "bundled"
+    assert "bundled.safetensors" in record["model"]["weights"]
+    assert record["checkpoints"] == {"best": "checkpoints/best.ckpt", "last": "checkpoints/last.ckpt"}
+    assert record["peak_memory_bytes"] > 100e6
+    seconds = record["seconds"]
+    assert seconds["total"] == pytest.approx(seconds["setup"] + seconds["fit"] + seconds["test"])
+    metrics = record["metrics"]
+    assert metrics["test/n"] == 359
+    assert {"val/accuracy", "test/accuracy", "test/accuracy_top5", "test/f1_macro", "test/loss"} <= set(metrics)
+    assert [row["class"] for row in record["per_class"]] == data["classes"]
+    assert sum(row["n"] for row in record["per_class"]) == 359
+
+
+def test_a_row_for_each_phase_says_what_learned(finished: Path) -> None:
+    head, everything = _record(finished)["phases"]
+    assert (head["name"], head["thaw"], head["learns"], head["epochs"]) == ("head", "none", ["head"], 2)
+    assert head["trainable_parameters"] == 208 * 10 + 10
+    assert head["learning_rates"] == {"head": 1e-3, "head/no_decay": 1e-3}
+    assert everything["learns"] == ["head", "stage3", "stage2", "stage1", "stem"]
+    assert everything["trainable_parameters"] == _record(finished)["model"]["parameters"]
+    assert everything["learning_rates"]["head"] == pytest.approx(1e-4)
+    assert everything["learning_rates"]["stem"] == pytest.approx(1e-4 * 0.8**4)
+    for row in (head, everything):
+        assert row["cached"] is False
+        assert row["seconds"] > 0
+        assert row["samples_per_second"] > 0
+        assert row["val"]["val/n"] == 143
+
+
+def test_the_head_phase_leaves_the_backbone_as_it_was(tmp_path: Path) -> None:
+    from frostline.backbones.bundled import BundledBackbone
+
+    folder = _train(tmp_path / "run", "schedule.phases.all=null", "optimizer.lr=0.1")
+    state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    before = BundledBackbone(weights="bundled").state_dict()
+    assert before
+    for name, value in before.items():
+        assert torch.equal(state[f"backbone.{name}"], value), name
+
+
+def test_the_same_command_twice_gives_the_same_numbers(finished: Path, tmp_path: Path) -> None:
+    again = _train(tmp_path / "again")
+    assert _record(again)["metrics"] == _record(finished)["metrics"]
+    assert _record(again)["per_class"] == _record(finished)["per_class"]
+    first, second = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (finished, again))
+    for name, value in first["state_dict"].items():
+        assert torch.equal(second["state_dict"][name], value), name
+
+
+def test_another_seed_gives_other_numbers_on_the_same_test_part(finished: Path, tmp_path: Path) -> None:
+    other = _record(_train(tmp_path / "other", "seed=1"))
+    assert other["data"]["fingerprint"] == _record(finished)["data"]["fingerprint"]
+    assert other["metrics"]["test/loss"] != _record(finished)["metrics"]["test/loss"]
+    assert [row["n"] for row in other["per_class"]] == [row["n"] for row in _record(finished)["per_class"]]
+
+
+def test_evaluate_gives_the_very_same_numbers(finished: Path, composed: Callable[..., Any]) -> None:
+    from frostline.run import evaluate
+
+    scores = evaluate(composed(f"run={finished}", config="evaluate"))
+    expected = {name: value for name, value in _record(finished)["metrics"].items() if name.startswith("test/")}
+    assert scores == expected
+
+
+def test_evaluate_refuses_other_data(finished: Path, tmp_path: Path, program: Callable[..., Answer]) -> None:
+    record = _record(finished)
+    record["data"]["fingerprint"] = "of other data"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    (tmp_path / "run" / "config.yaml").write_text((finished / "config.yaml").read_text())
+    answer = program("evaluate", "run=run")
+    assert answer.code == 1
+    assert "not the one that this run was trained and tested on" in answer.err
+
+
+def test_predict_writes_label_probability_and_top_k(
+    finished: Path, tmp_path: Path, program: Callable[..., Answer]
+) -> None:
+    from frostline.data.digits import Digits
+
+    pixels = Digits.read(object.__new__(Digits)).train.pixels  # type: ignore[attr-defined]
+    (tmp_path / "in" / "below").mkdir(parents=True)
+    for number in range(6):
+        picture = Image.fromarray(pixels[number].permute(1, 2, 0).numpy())
+        picture.save(tmp_path / "in" / ("below" if number % 2 else ".") / f"{number}.png")
+    answer = program("predict", f"run={finished}", "input=in", "output=out.csv", "top_k=3", "batch_size=4")
+    assert answer.code == 0, answer.err
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["file", "label", "probability", "label_2", "probability_2", "label_3", "probability_3"]
+    assert sorted(row["file"] for row in rows) == sorted(str(p) for p in Path("in").rglob("*.png"))
+    for row in rows:
+        first, second, third = (float(row[name]) for name in ("probability", "probability_2", "probability_3"))
+        assert 1 >= first >= second >= third >= 0
+        assert {row["label"], row["label_2"], row["label_3"]} <= {str(digit) for digit in range(10)}
+
+
+def test_predict_leaves_no_file_where_a_picture_is_broken(
+    finished: Path, tmp_path: Path, program: Callable[..., Answer]
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "in" / "fine.png")
+    (tmp_path / "in" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    answer = program("predict", f"run={finished}", "input=in", "output=out.csv")
+    assert answer.code == 1
+    assert "in/torn.png" in answer.err
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_tensorboard_shows_loss_metrics_rates_phases_and_throughput(finished: Path) -> None:
+    events = EventAccumulator(str(finished / "tensorboard"))
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    assert {"train/loss_step", "train/loss_epoch", "val/loss", "val/accuracy", "val/f1_macro"} <= scalars
+    assert {"phase", "throughput/samples_per_second", "test/accuracy"} <= scalars
+    assert {"lr/head", "lr/head/no_decay", "lr/stage1", "lr/stem/no_decay"} <= scalars
+    assert [event.value for event in events.Scalars("phase")] == [0, 0, 1, 1]
+    steps = [event.step for event in events.Scalars("train/loss_epoch")]
+    assert steps == [3, 7, 11, 15], "the axis goes on through both phases"
+
+
+def test_a_run_that_fails_says_so_in_run_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_: object) -> None:
+        raise RuntimeError("the loss exploded")
+
+    monkeypatch.setattr("frostline.tasks.classification.Classification.loss", explode)
+    with pytest.raises(RuntimeError, match="the loss exploded"):
+        _train(tmp_path / "run")
+    record = _record(tmp_path / "run")
+    assert record["status"] == "failed"
+    assert record["error"] == {"type": "RuntimeError", "message": "the loss exploded"}
+
+
+@pytest.mark.parametrize("broken_epoch", [0, 1, 2, 3])
+def test_an_interrupted_run_resumes_in_its_folder(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Callable[..., Answer], broken_epoch: int
+) -> None:
+    """Stopped at an epoch's end, before its checkpoint, in either phase: what follows is as if it had not been."""
+    from frostline.callbacks.measure import Measure
+
+    original = Measure.on_train_epoch_end
+
+    def stop(self: Measure, trainer: Any, model: Any) -> None:
+        if trainer.current_epoch == broken_epoch:
+            raise RuntimeError("the machine went down")
+        original(self, trainer, model)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Measure, "on_train_epoch_end", stop)
+        with pytest.raises(RuntimeError, match="the machine went down"):
+            _train(tmp_path / "run")
+    answer = program("train", "resume=run")
+    assert answer.code == 0, answer.err
+    record = _record(tmp_path / "run")
+    assert record["status"] == "finished"
+    assert [(row["name"], row["epochs"]) for row in record["phases"]] == [("head", 2), ("all", 2)]
+    assert record["metrics"] == _record(finished)["metrics"]
+
+
+def test_a_finished_run_is_not_resumed(finished: Path, program: Callable[..., Answer]) -> None:
+    answer = program("train", f"resume={finished}")
+    assert answer.code == 1
+    assert "finished" in answer.err
+
+
+def test_a_second_run_in_the_same_folder_gets_its_own(tmp_path: Path) -> None:
+    overrides = ["schedule=head_only", "schedule.phases.head.epochs=1", "logger=none", "data.train_limit=50"]
+    for _ in range(2):
+        _train(tmp_path / "run", *overrides, short=["trainer=cpu"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2"]
+
+
+def test_patience_ends_a_phase_and_the_next_goes_on(tmp_path: Path) -> None:
+    """A rate too small to change a prediction: the score stands still, so a phase ends after 1 + patience epochs."""
+    overrides = ["optimizer.lr=1e-12", "optimizer.weight_decay=0", "data.augment=none", "schedule.phases.all.thaw=none"]
+    overrides += [f"schedule.phases.{name}.epochs=9" for name in ("head", "all")]
+    folder = _train(tmp_path / "run", *overrides, "schedule.every_phase.patience=1")
+    assert [row["epochs"] for row in _record(folder)["phases"]] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data.augment=strong", "task.label_smoothing=0.1"],
+        ["head=mlp", "head.hidden=[1024]", "head.dropout=0.0", "optimizer=adam"],
+        ["task.class_weights=balanced", "task.l1=1e-4", "optimizer=sgd"],
+        ["trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=1.0"],
+    ],
+)
+def test_options_train(overrides: list[str], tmp_path: Path) -> None:
+    record = _record(_train(tmp_path / "run", *overrides))
+    assert record["status"] == "finished"
+    assert record["metrics"]["test/accuracy"] > 0.2, "better than chance among ten classes"
+
+
+def test_accumulated_gradients_leave_half_the_steps(tmp_path: Path) -> None:
+    folder = _train(tmp_path / "run", "trainer.accumulate_grad_batches=2")
+    assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 4 * 2
+
+
+def test_own_callbacks_and_models_come_from_a_folder_of_yaml(tmp_path: Path, program: Callable[..., Answer]) -> None:
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "tiny.yaml").write_text("_target_: test_run.TinyBackbone\nwidth: 4\n")
+    answer = program("train", "--config-dir", "mine", "model=tiny", *SHORT, "run_dir=run")
+    assert answer.code == 0, answer.err
+    assert _record(tmp_path / "run")["model"]["name"] == "tiny"
+
+
+class TinyBackbone(Backbone):
+    def __init__(self, *, width: int, load: bool = True) -> None:
+        blocks = {"stem": nn.Conv2d(3, width, 3), "top": nn.Conv2d(width, width, 3)}
+        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
+        spec = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+        super().__init__(name="tiny", blocks=blocks, pool=pool, out_features=width, spec=spec, loaded="random")
