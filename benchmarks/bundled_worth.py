@@ -16,7 +16,14 @@ from pathlib import Path
 
 from machine import write_result
 
-COMMON = ["-m", "data.train_limit=100", "data.batch_size=32", "seed=0,1,2,3,4", "callbacks.progress=null", "logger=none"]
+COMMON = [
+    "-m",
+    "data.train_limit=100",
+    "data.batch_size=32",
+    "seed=0,1,2,3,4",
+    "callbacks.progress=null",
+    "logger=none",
+]
 WAYS = {
     "bundled, two_stage": ["schedule.phases.head.epochs=20", "schedule.phases.all.epochs=40"],
     "scratch, two_stage": [
@@ -39,7 +46,9 @@ def main() -> None:
                 scores = [float(row["test/accuracy"]) for row in csv.DictReader(file)]
         mean, spread = statistics.mean(scores), statistics.stdev(scores)
         rows.append({"way": way, "mean": mean, "std": spread, "scores": scores, "overrides": overrides})
-        print(f"{way:20} test accuracy {mean:.3f} ± {spread:.3f}   ({', '.join(f'{s:.3f}' for s in scores)})", flush=True)
+        print(
+            f"{way:20} test accuracy {mean:.3f} ± {spread:.3f}   ({', '.join(f'{s:.3f}' for s in scores)})", flush=True
+        )
     print(write_result("bundled_worth", rows))
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frostline import record as module
 from frostline.errors import RunError
 from frostline.record import FILE, SCHEMA, Record, Stopwatch
 
+untimed = settings(deadline=None)
 KEYS = [
     "schema", "command", "seed", "status", "error", "versions", "data", "model", "phases", "metrics", "per_class",
     "seconds", "peak_memory_bytes", "checkpoints",
@@ -52,6 +53,7 @@ def test_what_is_not_a_number_becomes_null_wherever_it_stands(tmp_path: Path) ->
     assert written(tmp_path)["phases"] == [{"val": {"x": [None, 1]}}]
 
 
+@untimed
 @given(st.dictionaries(st.sampled_from(["setup", "fit", "test", "more"]), st.floats(0, 1e6)))
 def test_the_total_is_the_sum_of_the_others_however_often_it_is_written(
     tmp_path_factory: pytest.TempPathFactory, seconds: dict[str, float]

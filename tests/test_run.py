@@ -17,7 +17,7 @@ from torch import nn
 from conftest import Answer
 from frostline.backbones.base import Backbone
 from frostline.cli import main
-from frostline.specs import ImageSpec
+from frostline.specs import ImageSpec, TextSpec
 
 # A few seconds: the bundled network, 200 digits, two epochs a phase, float32.
 SHORT = ["data.train_limit=200", "data.batch_size=50", "trainer=cpu", "trainer.precision=32-true"]
@@ -211,6 +211,8 @@ def test_an_interrupted_run_resumes_in_its_folder(
             _train(tmp_path / "run")
     answer = program("train", "resume=run")
     assert answer.code == 0, answer.err
+    trained_again = [line for line in answer.out.splitlines() if "val/loss" in line]
+    assert len(trained_again) == 4 - broken_epoch, "the epochs before were not trained again"
     record = _record(tmp_path / "run")
     assert record["status"] == "finished"
     assert [(row["name"], row["epochs"]) for row in record["phases"]] == [("head", 2), ("all", 2)]
@@ -264,6 +266,36 @@ def test_own_callbacks_and_models_come_from_a_folder_of_yaml(tmp_path: Path, pro
     answer = program("train", "--config-dir", "mine", "model=tiny", *SHORT, "run_dir=run")
     assert answer.code == 0, answer.err
     assert _record(tmp_path / "run")["model"]["name"] == "tiny"
+
+
+def test_a_text_backbone_refuses_pictures(tmp_path: Path, program: Callable[..., Answer]) -> None:
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "reader.yaml").write_text("_target_: test_run.TextBackbone\n")
+    answer = program("train", "--config-dir", "mine", "model=reader")
+    assert answer.code == 1
+    assert "this backbone takes text, and this data is pictures" in answer.err
+
+
+def test_streamed_pictures_give_the_numbers_of_those_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(60):
+        folder = tmp_path / "pictures" / ("dark" if number % 2 else "light")
+        folder.mkdir(parents=True, exist_ok=True)
+        grey = 60 * (1 - number % 2) + 2 * number
+        Image.new("RGB", (40 + number, 50), (grey, grey, 90)).save(folder / f"{number}.png")
+    overrides = ["data=image_folder", f"data.dir={tmp_path / 'pictures'}", "data.num_workers=2", "data.batch_size=8"]
+    short = [part for part in SHORT if not part.startswith("data.")]
+    held = _record(_train(tmp_path / "held", *overrides, short=short))
+    monkeypatch.setattr("frostline.data.pictures.MEMORY_BYTES", 0)
+    streamed = _record(_train(tmp_path / "streamed", *overrides, short=short))
+    assert streamed["metrics"] == held["metrics"]
+    assert streamed["data"] == held["data"]
+
+
+class TextBackbone(Backbone):
+    def __init__(self, *, load: bool = True) -> None:
+        blocks = {"embeddings": nn.Embedding(10, 4)}
+        spec = TextSpec(tokenizer="none", max_length=8)
+        super().__init__(name="reader", blocks=blocks, pool=nn.Identity(), out_features=4, spec=spec, loaded="random")
 
 
 class TinyBackbone(Backbone):

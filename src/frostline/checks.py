@@ -27,6 +27,15 @@ VALUES = {
     "batch_size": "Positive[int]",
 }
 
+# What a constructor takes that `build.py` gives it.
+SUPPLIED = {
+    "model": {"load"},
+    "data": {"spec"},
+    "head": {"in_features", "num_outputs"},
+    "task": {"classes", "class_counts"},
+    "optimizer": {"params"},
+}
+
 
 def check(cfg: DictConfig) -> None:
     """Raises ConfigError that lists everything wrong, or PlanError."""
@@ -38,7 +47,7 @@ def check(cfg: DictConfig) -> None:
             where="command line",
             next_step=" ".join(f"{key}=<value>" for key in missing),
         )
-    found = [*_value_problems(cfg), *problems(plain)]
+    found = [*_value_problems(cfg), *_supplied(plain), *problems(plain)]
     if found:
         raise ConfigError(
             "\n  ".join(["the configuration has a wrong value:", *found] if len(found) == 1 else [
@@ -53,7 +62,14 @@ def check(cfg: DictConfig) -> None:
 
 def plan_of(cfg: DictConfig) -> Plan:
     schedule = resolved(cfg.schedule)
-    return Plan.from_config(schedule.get("phases") or {}, schedule.get("every_phase") or {})
+    phases, every_phase = schedule.get("phases") or {}, schedule.get("every_phase") or {}
+    if not isinstance(phases, dict) or not isinstance(every_phase, dict):
+        raise ConfigError(
+            "the plan is not phases by name",
+            where="schedule",
+            next_step="schedule.phases={head: {thaw: none, epochs: 3}}, say",
+        )
+    return Plan.from_config(phases, every_phase)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -68,6 +84,13 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         ) from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _supplied(plain: dict[str, Any]) -> Iterator[str]:
+    for group, names in SUPPLIED.items():
+        node = plain.get(group)
+        for name in names & set(node if isinstance(node, dict) else ()):
+            yield f"{group}.{name}: this one the program sets itself"
 
 
 def _missing(plain: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -43,6 +43,8 @@ def main(command: str | None = None) -> None:
         failures = _run(command or _command())
     except FrostlineError as error:
         failures = [error]
+    except KeyboardInterrupt:
+        sys.exit(130)
     for failure in failures:
         if wants_traceback:
             raise failure

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from frostline.errors import PlanError, close_names
-from frostline.values import NonNegative, Positive
+from frostline.signatures import problems
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Phase:
 
     name: str
     thaw: Literal["none", "all"] | int | str
-    epochs: Positive[int]
-    lr_scale: Positive[float]
-    layer_decay: Positive[float]
-    warmup_epochs: NonNegative[float]
+    epochs: int
+    lr_scale: float
+    layer_decay: float
+    warmup_epochs: float
     curve: Literal["cosine", "linear", "constant"]
-    patience: Positive[int] | None
+    patience: int | None
 
     def frost_line(self, blocks: Sequence[str]) -> int:
         """How many of `blocks`, counted from the stem, are frozen. Raises PlanError where `thaw` names no block."""
@@ -93,24 +93,28 @@ class Plan:
     @classmethod
     def from_config(cls, phases: Mapping[str, Mapping[str, Any] | None], every_phase: Mapping[str, Any]) -> "Plan":
         """`every_phase` holds for each phase unless the phase says otherwise. A phase set to null is left out."""
-        known = {field.name for field in fields(Phase)} - {"name"}
-        made = []
-        for name, own in phases.items():
-            if own is None:
-                continue
-            settings = {**every_phase, **own}
-            unknown = sorted(set(settings) - known)
-            lacking = sorted(known - set(settings))
-            if unknown or lacking:
-                said = [f"'{key}' is not a setting of a phase ({close_names(key, known)})" for key in unknown]
-                said += [f"'{key}' is missing" for key in lacking]
-                raise PlanError(
-                    f"phase '{name}': " + "; ".join(said),
-                    where=f"schedule.phases.{name}",
-                    next_step="conf/schedule/_every_phase.yaml explains each setting",
-                )
-            made.append(Phase(name=name, **settings))
-        return cls(tuple(made))
+        chosen = {name: own for name, own in phases.items() if own is not None}
+        return cls(tuple(_phase(name, own, every_phase) for name, own in chosen.items()))
+
+
+def _phase(name: str, own: Mapping[str, Any], every_phase: Mapping[str, Any]) -> Phase:
+    where = f"schedule.phases.{name}"
+    if not isinstance(own, Mapping):
+        raise PlanError(
+            f"phase '{name}' is {own!r}, not settings", where=where, next_step=f"{where}={{thaw: none, epochs: 3}}, say"
+        )
+    settings = {**every_phase, **own, "name": name}
+    lacking = [field.name for field in fields(Phase) if field.name not in settings]
+    said = [f"{where}.{key} is missing" for key in lacking]
+    said += problems({"_target_": "frostline.phases.Phase", **settings}, where)
+    if said:
+        raise PlanError(
+            f"phase '{name}' has {'a wrong setting' if len(said) == 1 else f'{len(said)} wrong settings'}: "
+            + "; ".join(said),
+            where=where,
+            next_step="conf/schedule/_every_phase.yaml explains each setting",
+        )
+    return Phase(**settings)
 
 
 def _check(phase: Phase) -> None:

@@ -25,6 +25,7 @@ from frostline.record import Record, Stopwatch
 from frostline.report.summary import print_classes, print_run, print_scores
 
 CONFIG = "config.yaml"
+INTERRUPTED = 130  # the exit code of a program that SIGINT ended: 128 + 2
 
 # Lightning's advice that does not hold here, with the reason.
 NOT_HERE = (
@@ -156,9 +157,13 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
     try:
         yield
         record.status = "finished"
+    except (KeyboardInterrupt, SystemExit) as error:  # Lightning makes the second of the first
+        record.status, record.error = "interrupted", {"type": "KeyboardInterrupt", "message": "stopped by the user"}
+        if trainer.is_global_zero:
+            print(f"frostline: interrupted\n  next:  frostline train resume={folder}", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from error
     except BaseException as error:
-        record.status = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
-        record.error = {"type": type(error).__name__, "message": str(error)}
+        record.status, record.error = "failed", {"type": type(error).__name__, "message": str(error)}
         raise
     finally:
         record.peak_memory_bytes = _peak_memory()

@@ -43,7 +43,7 @@ def evaluation_view(pictures: Tensor, spec: ImageSpec) -> Tensor:
     x = pictures.float() / 255
     if x.shape[-2:] != (spec.size, spec.size):
         short = min(x.shape[-2:])
-        sides = [round(side * spec.resize / short) for side in x.shape[-2:]]
+        sides = [spec.resize * side // short for side in x.shape[-2:]]  # rounded down, as torchvision does
         x = interpolate(x, sides, mode=spec.interpolation, antialias=True).clamp(0, 1)
         x = center_crop(x, [spec.size, spec.size])
     return _normalised(x, spec)
@@ -106,6 +106,8 @@ class Augment:
         across = torch.stack([scale[:, 1] * cos * mirror, -scale[:, 1] * sin, shift[:, 1]], 1)
         down = torch.stack([scale[:, 0] * sin * mirror, scale[:, 0] * cos, shift[:, 0]], 1)
         grid = affine_grid(torch.stack([across, down], 1), [len(x), 3, self.spec.size, self.spec.size], False)
+        if sizes is not None:  # "border" is the canvas's; where the picture ends before, its own last pixels go on
+            grid = grid.minimum((2 * (size - 0.5) / canvas - 1).flip(1).view(-1, 1, 1, 2))
         return grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

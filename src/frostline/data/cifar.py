@@ -93,8 +93,10 @@ def read_parquet(file: Path) -> tuple[ArrayPictures, list[str]]:
     try:
         table = pq.read_table(file)
         encoded = table.column("image").combine_chunks().field("bytes").to_pylist()
-        labels = torch.from_numpy(table.column(_label_column(table)).to_numpy().astype(np.int64))
-    except (pa.ArrowException, OSError, KeyError) as error:
+        labels = torch.tensor(table.column(_label_column(table)).to_pylist(), dtype=torch.int64)
+        if not encoded:
+            raise KeyError("no rows")
+    except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError, TypeError) as error:
         raise DataError(
             f"the parquet file cannot be read as pictures: {error}",
             where=file,
@@ -102,8 +104,16 @@ def read_parquet(file: Path) -> tuple[ArrayPictures, list[str]]:
         ) from error
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = pool.map(lambda row: _decode(file, *row), enumerate(encoded))
-        pixels = torch.stack(list(rows))
-    return ArrayPictures(pixels, labels), _class_names(table, labels)
+        pictures = list(rows)
+    names = _class_names(table, labels)
+    sizes = {tuple(picture.shape[1:]) for picture in pictures}
+    if len(sizes) != 1 or int(labels.min()) < 0 or int(labels.max()) >= len(names):
+        raise DataError(
+            f"{len(sizes)} sizes of pictures, labels from {labels.min()} to {labels.max()}, {len(names)} classes",
+            where=file,
+            next_step="this data is of pictures of one size, each labelled; for others: data=image_folder",
+        )
+    return ArrayPictures(torch.stack(pictures), labels), names
 
 
 def _label_column(table: pa.Table) -> str:

@@ -33,6 +33,8 @@ class ImageFolder(PictureData):
         folders = {part: _first_folder(self.dir, names) for part, names in PARTS.items()}
         train = folders["train"] or self.dir
         classes = self._classes(train)
+        for part in ("val", "test"):
+            self._require_known(folders[part], _class_folders(train))
         found = {
             part: _pictures(folder, classes, root=self.dir, spec=self.spec)
             for part, folder in folders.items()
@@ -44,11 +46,7 @@ class ImageFolder(PictureData):
 
     def _classes(self, train: Path) -> list[str]:
         reserved = {name for names in PARTS.values() for name in names} if train == self.dir else set()
-        found = sorted(
-            folder.name
-            for folder in train.iterdir()
-            if folder.is_dir() and not folder.name.startswith(".") and folder.name not in reserved
-        )
+        found = [name for name in _class_folders(train) if name.lower() not in reserved]
         for name in self.wanted or []:
             if name not in found:
                 raise DataError(
@@ -56,7 +54,7 @@ class ImageFolder(PictureData):
                     where=train,
                     next_step="data.classes=[...] with names of class folders, or null for all",
                 )
-        classes = sorted(self.wanted) if self.wanted is not None else found
+        classes = sorted(set(self.wanted)) if self.wanted is not None else found
         if len(classes) < 2:
             raise DataError(
                 f"a classification needs two classes, and here {_said(classes)}{_text_hint(train)}",
@@ -64,6 +62,19 @@ class ImageFolder(PictureData):
                 next_step="put the pictures into a folder for each class",
             )
         return classes
+
+    def _require_known(self, folder: Path | None, known: list[str]) -> None:
+        strange = [name for name in _class_folders(folder) if name not in known] if folder is not None else []
+        if strange:
+            raise DataError(
+                f"'{strange[0]}' is a class of this part, not of training: {close_names(strange[0], known)}",
+                where=folder,
+                next_step="rename or remove that folder, or add it to the training part",
+            )
+
+
+def _class_folders(folder: Path) -> list[str]:
+    return sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
 
 
 def _pictures(folder: Path, classes: list[str], *, root: Path, spec: ImageSpec) -> FilePictures:
@@ -83,12 +94,13 @@ def _pictures(folder: Path, classes: list[str], *, root: Path, spec: ImageSpec) 
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """Every picture at or below `folder`, by name."""
-    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+    """Every picture at or below `folder`, by name; none that is hidden or in a hidden folder (.ipynb_checkpoints)."""
+    found = (f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+    return sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(folder).parts))
 
 
 def _first_folder(folder: Path, names: Iterable[str]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
+    return next((f for f in sorted(folder.iterdir()) if f.is_dir() and f.name.lower() in names), None)
 
 
 def _said(classes: list[str]) -> str:

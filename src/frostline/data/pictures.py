@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,9 @@ from frostline.errors import DataError
 from frostline.specs import ImageSpec
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+# What Pillow raises on broken files; the last two on camera notes of a wrong type, which turning a picture rewrites.
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error,
+              TypeError)  # fmt: skip
 MAX_ASPECT = 2  # of a stored picture; a longer one loses its two ends in training views
 MEMORY_BYTES = 4 * 2**30  # sets of decoded pictures up to this size are held in memory
 
@@ -106,7 +110,7 @@ def read_picture(file: Path, spec: ImageSpec) -> Tensor:
     try:
         with Image.open(file) as opened:
             picture = to_rgb(ImageOps.exif_transpose(opened))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"a picture does not decode: {error}", where=file, next_step="repair or remove that file"
         ) from error

@@ -1,0 +1,309 @@
+"""Views of pictures: torchvision's preprocessing for evaluation, and for training what the docstrings promise."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision import models
+
+from frostline.backbones.torchvision import TorchvisionBackbone
+from frostline.batch import Batch
+from frostline.data.augment import DRAWS, STRENGTHS, Augment, Level, evaluation_view
+from frostline.data.random import uniform
+from frostline.specs import ImageSpec
+
+SPEC = ImageSpec(size=24, resize=28, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+PLAIN = replace(SPEC, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))  # views as values from 0 to 1
+
+
+def augment(level: Level, *, flip: bool = True, spec: ImageSpec = PLAIN, seed: int = 0, classes: int = 3) -> Augment:
+    return Augment(level, flip=flip, spec=spec, seed=seed, num_classes=classes)
+
+
+def batch(pictures: Tensor, sample: Tensor | None = None, sizes: Tensor | None = None) -> Batch:
+    sample = torch.arange(len(pictures)) if sample is None else sample
+    return Batch(pictures, sample % 3, sample, sizes)
+
+
+def noise(n: int, height: int = 32, width: int = 32) -> Tensor:
+    return torch.randint(0, 256, (n, 3, height, width), generator=torch.Generator().manual_seed(n)).byte()
+
+
+def ramps(n: int, height: int, width: int) -> Tensor:
+    """Red tells the place from left to right, green from top to bottom, both from 0 to 1; blue the half."""
+    across = ((torch.arange(width) + 0.5) / width).expand(height, width)
+    down = ((torch.arange(height) + 0.5) / height).unsqueeze(1).expand(height, width)
+    return (255 * torch.stack([across, down, (across > 0.5).float()])).round().byte().expand(n, -1, -1, -1)
+
+
+# --- evaluation ---
+
+
+@pytest.mark.parametrize("height_width", [(32, 32), (375, 500), (500, 333), (100, 100), (640, 41), (75, 300)])
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [("resnet50", "IMAGENET1K_V1"), ("resnet50", "IMAGENET1K_V2"), ("efficientnet_b0", "DEFAULT"),
+     ("swin_t", "DEFAULT"), ("inception_v3", "DEFAULT"), ("vgg16", "IMAGENET1K_FEATURES")],
+)  # fmt: skip
+def test_the_evaluation_view_is_torchvisions_preset(name: str, weights: str, height_width: tuple[int, int]) -> None:
+    """Within one step of the 256 of a colour: torchvision rounds after each direction of its resizing, we never do."""
+    with torch.device("meta"):
+        spec = TorchvisionBackbone(name, weights=weights, load=False).spec
+    pictures = noise(2, *height_width)
+    expected = models.get_model_weights(name)[weights].transforms()(pictures)
+    view = evaluation_view(pictures, spec)
+    assert view.shape == expected.shape
+    steps = (view - expected).abs() * torch.tensor(spec.std).view(3, 1, 1) * 255
+    assert steps.max() <= 1.01
+
+
+def test_pictures_that_have_the_size_are_only_normalised() -> None:
+    pictures = noise(4, 24, 24)
+    expected = (pictures / 255 - torch.tensor(SPEC.mean).view(3, 1, 1)) / torch.tensor(SPEC.std).view(3, 1, 1)
+    assert torch.allclose(evaluation_view(pictures, SPEC), expected, atol=1e-6)
+
+
+def test_without_augmentation_training_sees_the_evaluation_view() -> None:
+    pictures = noise(4, 40, 60)
+    before = batch(pictures)
+    after = augment("none", spec=SPEC)(before, epoch=3)
+    assert torch.equal(after.inputs, evaluation_view(pictures, SPEC))
+    assert after[1:] == before[1:]
+
+
+def test_without_augmentation_padded_pictures_are_a_mistake() -> None:
+    with pytest.raises(ValueError, match="padded"):
+        augment("none")(batch(noise(2), sizes=torch.tensor([[32, 20], [10, 32]])), epoch=0)
+
+
+# --- a sample's view is its own ---
+
+
+@pytest.mark.parametrize("level", ["standard", "strong"])
+def test_a_sample_looks_the_same_whatever_its_neighbours(level: Level) -> None:
+    """With `strong`, those that are not mixed; a mixed one takes half from its neighbour."""
+    pictures, sample = noise(40), torch.arange(100, 140)
+    mixed = uniform(0, 2, sample, DRAWS)[:, 9] < STRENGTHS[level].mix
+    together = augment(level)(batch(pictures, sample), epoch=2).inputs
+    chosen = (~mixed).nonzero().flatten().flip(0)[:6]
+    assert len(chosen) == 6
+    few = augment(level)(batch(pictures[chosen], sample[chosen]), epoch=2).inputs
+    assert torch.allclose(few, together[chosen], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [24, 96])
+def test_a_picture_looks_the_same_however_much_it_is_padded(size: int) -> None:
+    whole = noise(20, 40, 30)
+    padded = torch.zeros(20, 3, 64, 60, dtype=torch.uint8)
+    padded[:, :, :40, :30] = whole
+    made = augment("standard", spec=replace(PLAIN, size=size))
+    alone = made(batch(whole), epoch=0).inputs
+    assert torch.allclose(made(batch(padded, sizes=torch.tensor([[40, 30]] * 20)), epoch=0).inputs, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("level", ["standard", "strong"])
+def test_the_same_epoch_gives_the_same_views_and_another_gives_others(level: Level) -> None:
+    same = batch(noise(8))
+    views = [augment(level)(same, epoch).inputs for epoch in (0, 0, 1)]
+    assert torch.equal(views[0], views[1])
+    differ = (views[0] - views[2]).abs().amax((1, 2, 3))
+    assert (differ > 0.05).all()
+    assert not torch.allclose(augment(level, seed=1)(same, 0).inputs, views[0], atol=0.05)
+
+
+def test_the_pictures_themselves_are_left_alone() -> None:
+    pictures = noise(4)
+    before = pictures.clone()
+    augment("strong")(batch(pictures), epoch=0)
+    assert torch.equal(pictures, before)
+
+
+# --- what a view shows ---
+
+
+def views_of_ramps(level: Level, *, flip: bool, height: int = 48, width: int = 64, n: int = 300) -> Tensor:
+    made = augment(level, flip=flip)
+    made.strength = STRENGTHS[level]._replace(colour=0.0, mix=0.0)
+    return made(batch(ramps(n, height, width)), epoch=0).inputs
+
+
+def test_a_standard_view_shows_a_part_of_at_least_the_promised_area_and_of_a_moderate_aspect() -> None:
+    views = views_of_ramps("standard", flip=False)
+    spans = (views[:, :2].amax((2, 3)) - views[:, :2].amin((2, 3))) * SPEC.size / (SPEC.size - 1)  # between centres
+    area = spans.prod(1)
+    sides = spans * torch.tensor([64.0, 48.0])
+    aspect = sides[:, 0] / sides[:, 1]
+    assert area.min() > 0.6 - 0.03
+    assert area.max() <= 1.01
+    assert area.max() - area.min() > 0.25  # the areas are spread
+    assert aspect.min() > 3 / 4 - 0.05
+    assert aspect.max() < 4 / 3 + 0.05
+
+
+def test_the_part_lies_anywhere() -> None:
+    views = views_of_ramps("standard", flip=True)
+    left, right = views[:, 0].amin((1, 2)), views[:, 0].amax((1, 2))
+    assert left.min() < 0.03
+    assert right.max() > 0.97
+    assert abs(views[:, :2].mean((0, 2, 3)) - 0.5).max() < 0.02  # on the whole in the centre
+
+
+def mirrored(views: Tensor) -> Tensor:
+    """Whether red falls from left to right."""
+    middle = views.shape[-1] // 2
+    return views[:, 0, :, :middle].mean((1, 2)) > views[:, 0, :, middle:].mean((1, 2))
+
+
+@pytest.mark.parametrize("level", ["standard", "strong"])
+def test_without_flip_no_picture_is_mirrored(level: Level) -> None:
+    assert not mirrored(views_of_ramps(level, flip=False)).any()
+
+
+@pytest.mark.parametrize("level", ["standard", "strong"])
+def test_with_flip_half_of_the_pictures_are_mirrored(level: Level) -> None:
+    assert 110 < mirrored(views_of_ramps(level, flip=True)).sum() < 190  # of 300, within 4.6 standard deviations
+
+
+@pytest.mark.parametrize("level", ["standard", "strong"])
+def test_no_picture_is_upside_down(level: Level) -> None:
+    green = views_of_ramps(level, flip=True)[:, 1]
+    assert (green[:, 12:].mean((1, 2)) > green[:, :12].mean((1, 2))).all()
+
+
+def test_only_strong_views_are_rotated_and_by_no_more_than_15_degrees() -> None:
+    def slope(views: Tensor) -> Tensor:
+        """Degrees by which a line of equal green is tilted; near the centre nothing is cut off."""
+        inner = views[:, 1, 8:16, 8:16]
+        across, down = inner.diff(dim=2).mean((1, 2)), inner.diff(dim=1).mean((1, 2))
+        return torch.atan2(across, down).rad2deg().abs()
+
+    assert slope(views_of_ramps("standard", flip=True, height=64)).max() < 0.5
+    tilted = slope(views_of_ramps("strong", flip=True, height=64))
+    assert 12 < tilted.max() < 21  # a view squeezed by 4:3 tilts lines a little more than it is rotated
+    assert tilted.mean() > 5
+
+
+def test_a_mirrored_and_rotated_view_is_not_sheared() -> None:
+    """Left to right and top to bottom stay at right angles."""
+    inner = views_of_ramps("strong", flip=True, height=64)[:, :2, 8:16, 8:16]
+    gradients = torch.stack([inner.diff(dim=3).mean((2, 3)), inner.diff(dim=2).mean((2, 3))], 2)  # (B, colour, x or y)
+    red, green = torch.nn.functional.normalize(gradients, dim=2).unbind(1)
+    assert (red * green).sum(1).abs().max() < 0.05
+
+
+def test_standard_keeps_to_the_values_of_the_picture() -> None:
+    pictures = noise(50) // 2 + 40  # 40..167
+    views = augment("standard")(batch(pictures), epoch=0).inputs
+    assert views.min() >= 40 / 255 - 1e-5
+    assert views.max() <= 167 / 255 + 1e-5
+
+
+def test_standard_keeps_a_colour_to_the_spec_s_normalisation() -> None:
+    colour = torch.tensor([200, 100, 50], dtype=torch.uint8)
+    views = augment("standard", spec=SPEC)(batch(colour.view(1, 3, 1, 1).expand(5, 3, 30, 20)), epoch=0).inputs
+    expected = (colour / 255 - torch.tensor(SPEC.mean)) / torch.tensor(SPEC.std)
+    assert torch.allclose(views, expected.view(1, 3, 1, 1).expand_as(views), atol=1e-4)
+
+
+@pytest.mark.parametrize("level", ["standard", "strong"])
+@pytest.mark.parametrize("spec", [PLAIN, replace(PLAIN, size=96, resize=96)], ids=["smaller", "larger"])
+def test_padding_never_shows(level: Level, spec: ImageSpec) -> None:
+    """Black pictures in the corner of white canvases; black stays black whatever happens to colours."""
+    sizes = torch.randint(20, 65, (200, 2), generator=torch.Generator().manual_seed(0))
+    canvas = torch.full((200, 3, 64, 64), 255, dtype=torch.uint8)
+    for slot, (height, width) in zip(canvas, sizes.tolist(), strict=True):
+        slot[:, :height, :width] = 0
+    views = augment(level, spec=spec)(batch(canvas, sizes=sizes), epoch=0).inputs
+    assert views.abs().max() < 1e-4
+
+
+def test_strong_changes_colours_and_stays_within_0_and_1() -> None:
+    grey = torch.full((200, 3, 32, 32), 128, dtype=torch.uint8)
+    made = augment("strong")
+    made.strength = STRENGTHS["strong"]._replace(mix=0.0)
+    views = made(batch(grey), epoch=0).inputs.mean((2, 3))
+    assert torch.allclose(views.amin(1), views.amax(1), atol=1e-5)  # grey stays grey: saturation is no tint
+    assert 0.6 * 128 / 255 - 1e-3 <= views.min() < 0.65 * 128 / 255
+    assert 1.35 * 128 / 255 < views.max() <= 1.4 * 128 / 255 + 1e-3
+    bright = made(batch(noise(50)), epoch=0).inputs
+    assert (bright.min(), bright.max()) == (0, 1)
+
+
+# --- pictures that have the size already are shifted, not resampled ---
+
+
+def shifted_views(pictures: Tensor, *, flip: bool) -> Tensor:
+    views: Tensor = augment("standard", flip=flip)(batch(pictures), epoch=0).inputs
+    return (views * 255).round().byte()
+
+
+def test_at_its_size_a_picture_is_shifted_by_whole_pixels_with_its_own_mirror_image_at_the_border() -> None:
+    """Each view is one of the 7 · 7 windows, or of their mirror images, that NumPy cuts out of a reflected picture."""
+    pictures = noise(400, 24, 24)
+    views, reach = shifted_views(pictures, flip=True), 24 // 8
+    seen = set()
+    for picture, view in zip(pictures.numpy(), views.numpy(), strict=True):
+        padded = np.pad(picture, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
+        windows = {(y, x): padded[:, y : y + 24, x : x + 24] for y in range(7) for x in range(7)}
+        found = [(*at, flipped) for at, window in windows.items() for flipped in (False, True)
+                 if np.array_equal(view, window[:, :, ::-1] if flipped else window)]  # fmt: skip
+        assert len(found) == 1
+        seen.add(found[0])
+    assert {y for y, _, _ in seen} == {x for _, x, _ in seen} == set(range(7))
+    assert len(seen) > 85  # of 98; of 400 throws into 98 boxes all but two are hit
+
+
+def test_at_its_size_flip_mirrors_half_of_the_pictures_or_none() -> None:
+    pictures = ramps(300, 24, 24)
+    assert not mirrored(shifted_views(pictures, flip=False).float()).any()
+    assert 110 < mirrored(shifted_views(pictures, flip=True).float()).sum() < 190
+
+
+def test_at_its_size_strong_resamples_all_the_same() -> None:
+    made = augment("strong", flip=False)
+    made.strength = STRENGTHS["strong"]._replace(colour=0.0, mix=0.0)
+    red = made(batch(ramps(100, 24, 24)), epoch=0).inputs[:, 0]
+    assert (red.amax((1, 2)) - red.amin((1, 2))).min() < 0.7  # a part of the picture, enlarged
+
+
+# --- mixing ---
+
+
+def black_and_white(n: int = 300, *, run: int = 1) -> tuple[Tensor, Tensor]:
+    """Views of black pictures, class 0, and white ones, class 1, in turns of `run`; targets (B, 2)."""
+    made = augment("strong", classes=2)
+    made.strength = STRENGTHS["strong"]._replace(colour=0.0)
+    white = torch.arange(n) // run % 2
+    pictures = (255 * white).byte().view(n, 1, 1, 1).expand(n, 3, 32, 32)
+    mixed = made(Batch(pictures, white, torch.arange(n)), epoch=0)
+    return mixed.inputs, mixed.targets
+
+
+@pytest.mark.parametrize("run", [1, 2])  # by twos, the neighbours before and after are of different classes
+def test_mixed_targets_are_the_share_of_pixels(run: int) -> None:
+    views, targets = black_and_white(run=run)
+    assert targets.shape == (300, 2)
+    assert torch.allclose(targets.sum(1), torch.ones(300), atol=1e-6)
+    assert targets.min() >= 0
+    assert torch.allclose(targets[:, 1], views.mean((1, 2, 3)), atol=1e-5)
+
+
+def test_a_third_is_mixed_by_mixup_a_third_by_cutmix_and_a_third_not_at_all() -> None:
+    views, targets = black_and_white()
+    own = targets[torch.arange(300), torch.arange(300) % 2]
+    pure = own > 1 - 1e-6
+    even = (views.amax((1, 2, 3)) - views.amin((1, 2, 3))) < 1e-5
+    cut = ~even
+    blended = even & ~pure & (own > 1e-6)
+    for kind in (pure, blended, cut):
+        assert 70 < kind.sum() < 130  # of 300, within 3.7 standard deviations
+    assert set(views[cut].round(decimals=4).unique().tolist()) == {0.0, 1.0}  # each pixel from one picture or the other
+    assert abs(own[blended].mean() - 0.5) < 0.15
+    assert own[blended].max() - own[blended].min() > 0.8  # lambda ~ Beta(1, 1)
+
+
+def test_standard_leaves_targets_as_class_indices() -> None:
+    before = batch(noise(6))
+    assert torch.equal(augment("standard")(before, epoch=0).targets, before.targets)

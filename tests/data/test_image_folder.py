@@ -1,0 +1,274 @@
+"""Folders of pictures as people have them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from frostline.data.image_folder import ImageFolder, picture_files
+from frostline.data.module import Part
+from frostline.data.pictures import FilePictures
+from frostline.errors import DataError
+from frostline.specs import ImageSpec
+
+Make = Callable[..., ImageFolder]
+
+
+@pytest.fixture
+def make(spec: ImageSpec, common: dict[str, Any], tmp_path: Path) -> Make:
+    def made(folder: Path = tmp_path, classes: list[str] | None = None, **settings: Any) -> ImageFolder:
+        return ImageFolder(spec, dir=str(folder), classes=classes, **common | settings)
+
+    return made
+
+
+def put(folder: Path, number: int, suffix: str = "png") -> list[Path]:
+    """Pictures, each with a colour of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{index:03}.{suffix}" for index in range(number)]
+    for index, file in enumerate(files):
+        colour = (index, len(str(folder)) % 256, sum(map(ord, str(folder))) % 256)
+        Image.new("RGB", (20, 16), colour).save(file)
+    return files
+
+
+def files_of(part: Part) -> list[Path]:
+    assert isinstance(part.pictures, FilePictures)
+    return [part.pictures.files[index] for index in part.index]
+
+
+def parts_of(data: ImageFolder) -> list[set[Path]]:
+    parts = [files_of(part) for part in (data.train_part, data.val_part, data.test_part)]
+    assert all(len(set(part)) == len(part) for part in parts)
+    return [set(part) for part in parts]
+
+
+# --- which picture goes where ---
+
+
+def test_class_folders_alone_are_split_into_three(tmp_path: Path, make: Make) -> None:
+    everything = put(tmp_path / "dog", 20) + put(tmp_path / "cat", 30)
+    data = make()
+    train, val, test = parts_of(data)
+    assert train | val | test == set(everything)
+    assert len(train) + len(val) + len(test) == 50
+    assert data.classes == ["cat", "dog"]
+    assert {(file.parent.name) for file in val} == {(file.parent.name) for file in test} == {"cat", "dog"}
+    assert (len(test), len(val)) == (10, 4)  # a fifth of each, then a tenth of 24 and of 16
+    assert data.name == tmp_path.name
+
+
+def test_labels_are_those_of_the_folders(tmp_path: Path, make: Make) -> None:
+    for name in ("dog", "ant", "cat"):
+        put(tmp_path / name, 10)
+    data = make()
+    for part in (data.train_part, data.val_part, data.test_part):
+        assert [data.classes[label] for label in part.labels] == [file.parent.name for file in files_of(part)]
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [("train", "val", "test"), ("training", "validation", "test"), ("Train", "Valid", "TEST")],
+)
+def test_official_parts_are_kept_apart(tmp_path: Path, make: Make, train: str, val: str, test: str) -> None:
+    expected = [set(put(tmp_path / part / "dog", n) + put(tmp_path / part / "cat", n))
+                for part, n in ((train, 6), (val, 3), (test, 4))]  # fmt: skip
+    data = make()
+    assert parts_of(data) == expected
+    assert data.classes == ["cat", "dog"]
+
+
+def test_the_official_test_folder_is_never_trained_or_chosen_on(tmp_path: Path, make: Make) -> None:
+    """Also where the training pictures lie beside it and not in a folder of their own."""
+    for top in ("", "train"):
+        root = tmp_path / f"layout-{top}"
+        own = put(root / top / "dog", 10) + put(root / top / "cat", 10)
+        official = put(root / "test" / "dog", 3) + put(root / "test" / "cat", 3)
+        train, val, test = parts_of(make(root))
+        assert test == set(official)
+        assert train | val == set(own)
+        assert not train & val
+        assert not {file for file in train | val if "test" in file.relative_to(root).parts}
+
+
+def test_an_official_validation_part_leaves_the_test_part_to_be_split_off(tmp_path: Path, make: Make) -> None:
+    own = put(tmp_path / "train" / "dog", 10) + put(tmp_path / "train" / "cat", 10)
+    official = put(tmp_path / "val" / "dog", 3) + put(tmp_path / "val" / "cat", 3)
+    train, val, test = parts_of(make())
+    assert val == set(official)
+    assert train | test == set(own)
+    assert (len(train), len(test)) == (16, 4)
+
+
+def test_nested_pictures_belong_to_the_class_above(tmp_path: Path, make: Make) -> None:
+    everything = put(tmp_path / "cat" / "2023" / "may", 5) + put(tmp_path / "cat", 5) + put(tmp_path / "dog", 10)
+    data = make()
+    assert set.union(*parts_of(data)) == set(everything)
+    assert data.classes == ["cat", "dog"]
+    assert data.describe()["num_train"] + data.describe()["num_val"] + data.describe()["num_test"] == 20
+
+
+def test_hidden_files_and_folders_are_ignored(tmp_path: Path, make: Make) -> None:
+    everything = put(tmp_path / "cat", 10) + put(tmp_path / "dog", 10)
+    put(tmp_path / ".git" / "cat", 5)
+    put(tmp_path / "cat" / ".ipynb_checkpoints", 5)  # copies of what is there: one would be in training, one in test
+    (tmp_path / "cat" / "._000.png").write_bytes(b"what macOS leaves on foreign disks")
+    (tmp_path / "cat" / ".DS_Store").touch()
+    data = make()
+    assert set.union(*parts_of(data)) == set(everything)
+    assert data.classes == ["cat", "dog"]
+
+
+def test_files_of_other_kinds_are_ignored_and_suffixes_read_in_any_case(tmp_path: Path) -> None:
+    put(tmp_path, 3)
+    (tmp_path / "000.png").rename(tmp_path / "ZERO.PNG")
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "Thumbs.db").touch()
+    assert [file.name for file in picture_files(tmp_path)] == ["001.png", "002.png", "ZERO.PNG"]
+
+
+def test_the_fingerprint_tells_sets_apart_and_does_not_depend_on_where_they_lie(tmp_path: Path, make: Make) -> None:
+    for root in ("one", "two", "three"):
+        put(tmp_path / root / "cat", 10)
+        put(tmp_path / root / "dog", 10)
+    Image.new("RGB", (200, 160)).save(tmp_path / "three" / "dog" / "000.png")
+    one, two, three = (make(tmp_path / root).describe()["fingerprint"] for root in ("one", "two", "three"))
+    assert one == two != three
+
+
+def test_parts_have_fingerprints_that_differ(tmp_path: Path, make: Make) -> None:
+    for part in ("train", "val", "test"):
+        put(tmp_path / part / "cat", 4)
+        put(tmp_path / part / "dog", 4)
+    fingerprints = make().describe()["fingerprint"].split("-")
+    assert len(set(fingerprints)) == 3
+
+
+# --- chosen classes ---
+
+
+def test_chosen_classes_are_the_only_ones(tmp_path: Path, make: Make) -> None:
+    for name in ("ant", "cat", "dog"):
+        put(tmp_path / name, 10)
+    data = make(classes=["dog", "cat", "dog"])
+    assert data.classes == ["cat", "dog"]
+    assert {file.parent.name for part in parts_of(data) for file in part} == {"cat", "dog"}
+
+
+def test_an_unknown_class_brings_up_the_close_names(tmp_path: Path, make: Make) -> None:
+    put(tmp_path / "cat", 10)
+    put(tmp_path / "dog", 10)
+    with pytest.raises(DataError, match="no class folder 'dogs': did you mean dog") as refused:
+        make(classes=["cat", "dogs"])
+    assert "data.classes=" in refused.value.next_step
+
+
+def test_a_class_of_the_test_part_that_is_not_trained_is_refused(tmp_path: Path, make: Make) -> None:
+    for folder in ("train/cat", "train/dog", "test/cat", "test/dogs"):
+        put(tmp_path / folder, 4)
+    with pytest.raises(DataError, match=r"'dogs' .*did you mean dog") as refused:
+        make()
+    assert refused.value.where == tmp_path / "test"
+
+
+def test_a_class_that_was_not_chosen_may_stand_in_the_test_part(tmp_path: Path, make: Make) -> None:
+    for folder in ("train/cat", "train/dog", "train/ant", "test/cat", "test/dog", "test/ant"):
+        put(tmp_path / folder, 4)
+    data = make(classes=["cat", "dog"])
+    assert {file.parent.name for file in files_of(data.test_part)} == {"cat", "dog"}
+
+
+# --- what cannot be trained on ---
+
+
+def test_a_missing_folder_says_what_belongs_there(tmp_path: Path, make: Make) -> None:
+    with pytest.raises(DataError, match="no such data folder") as refused:
+        make(tmp_path / "absent")
+    assert refused.value.where == tmp_path / "absent"
+    assert "data.dir=" in refused.value.next_step
+
+
+def test_an_empty_folder_has_no_classes(make: Make) -> None:
+    with pytest.raises(DataError, match="needs two classes, and here is none"):
+        make()
+
+
+def test_pictures_without_class_folders_have_no_classes(tmp_path: Path, make: Make) -> None:
+    put(tmp_path, 5)
+    with pytest.raises(DataError, match="here is none") as refused:
+        make()
+    assert "a folder for each class" in refused.value.next_step
+
+
+def test_one_class_is_named(tmp_path: Path, make: Make) -> None:
+    put(tmp_path / "cat", 10)
+    with pytest.raises(DataError, match="here is one: 'cat'"):
+        make()
+
+
+def test_text_files_are_told_to_be_text(tmp_path: Path, make: Make) -> None:
+    (tmp_path / "reviews.csv").write_text("text,label\n")
+    with pytest.raises(DataError, match=r"there is text: reviews.csv; this data is for pictures"):
+        make()
+
+
+def test_class_folders_of_text_hold_no_pictures(tmp_path: Path, make: Make) -> None:
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "review.txt").write_text("fine")
+    with pytest.raises(DataError, match="there are no pictures") as refused:
+        make()
+    assert ".jpg" in refused.value.next_step
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_class_with_too_few_pictures_is_named(tmp_path: Path, make: Make, number: int) -> None:
+    put(tmp_path / "cat", 10)
+    put(tmp_path / "dog", number)
+    with pytest.raises(DataError, match=f"'dog' has {number}; one each for training, validation, test needs 3"):
+        make()
+
+
+def test_three_of_a_class_are_enough_for_three_parts(tmp_path: Path, make: Make) -> None:
+    put(tmp_path / "cat", 3)
+    put(tmp_path / "dog", 3)
+    assert [len(part) for part in parts_of(make())] == [2, 2, 2]
+
+
+def test_an_official_part_without_pictures_is_named(tmp_path: Path, make: Make) -> None:
+    put(tmp_path / "train" / "cat", 10)
+    put(tmp_path / "train" / "dog", 10)
+    (tmp_path / "test" / "cat").mkdir(parents=True)
+    with pytest.raises(DataError, match="no pictures") as refused:
+        make()
+    assert refused.value.where == tmp_path / "test"
+
+
+def test_a_class_that_only_the_test_part_has_pictures_of_is_named(tmp_path: Path, make: Make) -> None:
+    for part in ("train", "val", "test"):
+        put(tmp_path / part / "cat", 4)
+        put(tmp_path / part / "dog", 0 if part == "train" else 4)
+    with pytest.raises(DataError, match="'dog' has 0; training"):
+        make()
+
+
+def test_a_broken_picture_is_named_before_training_begins(tmp_path: Path, make: Make) -> None:
+    put(tmp_path / "cat", 5)
+    broken = put(tmp_path / "dog", 5)[2]
+    broken.write_bytes(broken.read_bytes()[:50])
+    with pytest.raises(DataError, match="does not decode") as refused:
+        make()
+    assert refused.value.where == broken
+
+
+def test_training_sees_whole_pictures_and_evaluation_their_centres(tmp_path: Path, make: Make) -> None:
+    put(tmp_path / "cat", 10)
+    put(tmp_path / "dog", 10)
+    data = make(augment="standard")
+    assert data.train_part[0].inputs.shape == (1, 3, 16, 20)
+    assert data.test_part[0].inputs.shape == (1, 3, 16, 16)
+    assert make().train_part[0].inputs.shape == (1, 3, 16, 16)
+    assert data.train_part[0].inputs.dtype == torch.uint8

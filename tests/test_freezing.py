@@ -1,0 +1,186 @@
+"""The frost line and the parameter groups, on a small network with every kind of parameter."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from frostline.backbones.base import Backbone
+from frostline.errors import PlanError
+from frostline.freezing import (
+    count,
+    frozen_parameters,
+    learning_weights,
+    optimizer_groups,
+    parameter_groups,
+    rest_frozen,
+    set_frost_line,
+)
+from frostline.heads import MlpHead
+from frostline.phases import Phase
+from frostline.specs import ImageSpec
+
+untimed = settings(deadline=None)
+NAMES = ["stem", "middle", "bare", "top"]  # `bare` has no parameters
+SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+class Stem(nn.Module):
+    """A convolution with a bias, and a position table, which is no weight of a layer that multiplies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.position = nn.Parameter(torch.zeros(1, 4, 8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x) + self.position
+        return out
+
+
+def block(width_in: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(width_in, width, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout(0.5))
+
+
+def backbone() -> Backbone:
+    blocks = {"stem": Stem(), "middle": block(4, 6), "bare": nn.MaxPool2d(2), "top": block(6, 8)}
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
+    return Backbone(name="tiny", blocks=blocks, pool=pool, out_features=8, spec=SPEC, loaded="random")
+
+
+def head() -> MlpHead:
+    return MlpHead(8, 3, hidden=[5], activation="relu", dropout=0.1)
+
+
+def phase(thaw: str | int, lr_scale: float = 1.0, layer_decay: float = 1.0) -> Phase:
+    return Phase("it", thaw, 1, lr_scale, layer_decay, warmup_epochs=0, curve="constant", patience=None)
+
+
+def state(network: Backbone, top: nn.Module) -> dict[str, bool]:
+    modules = {f"{name} trains": module.training for name, module in network.named_modules()}
+    learning = {f"{name} learns": p.requires_grad for part in (network, top) for name, p in part.named_parameters()}
+    return modules | learning
+
+
+# --- the frost line ---
+
+
+@pytest.mark.parametrize("frozen", range(5))
+def test_exactly_what_lies_above_the_frost_line_learns(frozen: int) -> None:
+    network, top = backbone(), head()
+    set_frost_line(network, top, frozen)
+    learning = {name.split(".")[1] for name, p in network.named_parameters() if p.requires_grad}
+    resting = {name.split(".")[1] for name, p in network.named_parameters() if not p.requires_grad}
+    assert learning == set(NAMES[frozen:]) - {"bare"}
+    assert resting == set(NAMES[:frozen]) - {"bare"}
+    assert all(p.requires_grad for p in top.parameters())
+    assert set(frozen_parameters(network, top)) == {p for n in NAMES[:frozen] for p in network.blocks[n].parameters()}
+
+
+@untimed
+@given(st.lists(st.integers(0, 4), max_size=5), st.integers(0, 4))
+def test_the_state_follows_from_the_last_frost_line_alone(before: list[int], last: int) -> None:
+    network, top, fresh, fresh_top = backbone(), head(), backbone(), head()
+    for frozen in [*before, last, last]:
+        network.train()
+        set_frost_line(network, top, frozen)
+    set_frost_line(fresh, fresh_top, last)
+    assert state(network, top) == state(fresh, fresh_top)
+
+
+@pytest.mark.parametrize("frozen", range(5))
+def test_frozen_blocks_rest_after_train_and_the_others_train(frozen: int) -> None:
+    network = backbone()
+    network.train()
+    rest_frozen(network, frozen)
+    modes = {name: {module.training for module in network.blocks[name].modules()} for name in NAMES}
+    assert modes == {name: {number >= frozen} for number, name in enumerate(NAMES)}
+
+
+def test_a_resting_norm_keeps_its_statistics_and_a_resting_dropout_drops_nothing() -> None:
+    torch.manual_seed(0)
+    network, top = backbone(), head()
+    set_frost_line(network, top, 4)
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    x = torch.randn(4, 3, 8, 8)
+    assert torch.equal(network(x), network(x))
+    assert len(buffers) == 6
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in network.named_buffers())
+
+
+def test_a_gradient_of_the_last_phase_is_forgotten_where_it_freezes() -> None:
+    network, top = backbone(), head()
+    top(network(torch.randn(4, 3, 8, 8))).sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+    set_frost_line(network, top, 2)
+    with_gradient = {name.split(".")[1] for name, p in network.named_parameters() if p.grad is not None}
+    assert with_gradient == {"top"}
+
+
+# --- parameter groups ---
+
+
+@pytest.mark.parametrize("thaw", ["none", "all", "middle", 0, 1, 2, 3, 4])
+def test_the_groups_hold_every_learning_parameter_once_and_no_other(thaw: str | int) -> None:
+    network, top, it = backbone(), head(), phase(thaw)
+    set_frost_line(network, top, it.frost_line(NAMES))
+    grouped = [id(p) for group in parameter_groups(network, top, it) for p in group.parameters]
+    assert len(grouped) == len(set(grouped))
+    assert set(grouped) == {id(p) for part in (network, top) for p in part.parameters() if p.requires_grad}
+
+
+def test_weight_decay_acts_on_the_weights_that_multiply_and_on_nothing_else() -> None:
+    network, top = backbone(), head()
+    names = {id(p): name for part in (network, top) for name, p in part.named_parameters()}
+    groups = parameter_groups(network, top, phase("all"))
+    decaying = {names[id(p)] for group in groups if group.decays for p in group.parameters}
+    assert decaying == {
+        "blocks.stem.conv.weight", "blocks.middle.0.weight", "blocks.top.0.weight",
+        "layers.0.weight", "layers.3.weight",
+    }  # fmt: skip
+    spared = {names[id(p)] for group in groups if not group.decays for p in group.parameters}
+    assert {"blocks.stem.position", "blocks.stem.conv.bias", "blocks.top.1.weight", "layers.3.bias"} < spared
+    assert len(decaying | spared) == len(names)
+
+
+def test_a_rate_falls_with_the_depth_of_the_block_counted_over_blocks_without_parameters_too() -> None:
+    groups = parameter_groups(backbone(), head(), phase("all", lr_scale=0.5, layer_decay=0.1))
+    assert {group.block: group.lr_scale for group in groups} == pytest.approx(
+        {"head": 0.5, "top": 0.05, "middle": 0.0005, "stem": 0.00005}
+    )
+    by_block = [group.block for group in groups]
+    assert list(dict.fromkeys(by_block)) == ["head", "top", "middle", "stem"]
+
+
+def test_a_group_is_named_after_its_block_and_says_whether_it_decays() -> None:
+    groups = optimizer_groups(parameter_groups(backbone(), head(), phase("top")))
+    assert [(group["name"], group["lr_scale"], group.get("weight_decay")) for group in groups] == [
+        ("head", 1.0, None), ("head/no_decay", 1.0, 0.0), ("top", 1.0, None), ("top/no_decay", 1.0, 0.0),
+    ]  # fmt: skip
+
+
+def test_the_optimizers_own_decay_holds_where_a_group_names_none() -> None:
+    network, top = backbone(), head()
+    made = torch.optim.SGD(optimizer_groups(parameter_groups(network, top, phase("none"))), lr=0.1, weight_decay=0.5)
+    assert {group["name"]: group["weight_decay"] for group in made.param_groups} == {"head": 0.5, "head/no_decay": 0.0}
+    assert {id(w) for w in learning_weights(made.param_groups)} == {id(top.layers[0].weight), id(top.layers[3].weight)}
+
+
+def test_the_count_is_of_numbers_and_not_of_tensors() -> None:
+    assert count(head().parameters()) == 8 * 5 + 5 + 5 * 3 + 3
+
+
+@pytest.mark.parametrize("thaw", ["none", 0])
+def test_a_phase_in_which_nothing_learns_is_refused(thaw: str | int) -> None:
+    network, top = backbone(), nn.Flatten()
+    set_frost_line(network, top, 4)
+    with pytest.raises(PlanError, match="phase 'it' trains nothing") as raised:
+        parameter_groups(network, top, phase(thaw))
+    assert raised.value.where == "schedule.phases.it.thaw"
+
+
+def test_a_head_without_parameters_will_do_where_a_block_learns() -> None:
+    network, top, it = backbone(), nn.Flatten(), phase("top")
+    set_frost_line(network, top, it.frost_line(NAMES))
+    assert [group.name for group in parameter_groups(network, top, it)] == ["top", "top/no_decay"]

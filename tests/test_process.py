@@ -1,0 +1,123 @@
+"""The program as a user starts it: real processes, an empty home folder, any folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torchvision import models
+
+from conftest import ROOT
+
+pytestmark = pytest.mark.process
+
+QUICK = ["data.train_limit=200", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
+
+
+def _start(*command: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    (folder / "home").mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=folder,
+        env={**inherited, "HOME": str(folder / "home"), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _run(*command: str, folder: Path, **environment: str) -> tuple[str, str]:
+    process = _start(*command, folder=folder, **environment)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    return out, err
+
+
+def _only_run(folder: Path) -> tuple[Path, dict[str, Any]]:
+    (path,) = folder.glob("logs/runs/*/*/run.json")
+    return path.parent, json.loads(path.read_text())
+
+
+def test_the_embedded_default_tells_what_happened_and_what_to_do_next(tmp_path: Path) -> None:
+    out, err = _run(str(ROOT / "train.py"), folder=tmp_path)
+    assert err == "", "nothing to warn of"
+    run, record = _only_run(tmp_path)
+    assert record["status"] == "finished"
+    assert record["metrics"]["test/accuracy"] > 0.95
+    assert record["phases"][0]["val"]["val/accuracy"] < record["phases"][1]["val"]["val/accuracy"]
+    for said in ("learning rate", "head, stage3 … stem", f"{record['metrics']['test/accuracy']:.4f}", "n = 359"):
+        assert said in out
+    folder = str(run.relative_to(tmp_path))
+    assert f"run   {folder}" in out
+    assert f"next  frostline evaluate run={folder}" in out
+    scored, _ = _run("-m", "frostline", "evaluate", f"run={folder}", folder=tmp_path)
+    (before,) = [line for line in out.splitlines() if line.startswith("test ")]
+    assert before in scored.splitlines(), "the very same numbers"
+
+
+def test_two_ranks_score_each_sample_once_in_one_folder(tmp_path: Path) -> None:
+    ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    _run(str(ROOT / "train.py"), *ranks, *QUICK, folder=tmp_path, OMP_NUM_THREADS="1")
+    _, record = _only_run(tmp_path)
+    assert record["status"] == "finished"
+    assert record["metrics"]["test/n"] == 359
+    assert [row["val"]["val/n"] for row in record["phases"]] == [143, 143]
+
+
+def test_an_interrupt_is_recorded_and_can_be_resumed(tmp_path: Path) -> None:
+    long = ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=500"]
+    process = _start(str(ROOT / "train.py"), *long, folder=tmp_path)
+    checkpoint = None
+    while checkpoint is None and process.poll() is None:
+        checkpoint = next(tmp_path.glob("logs/runs/*/*/checkpoints/last.ckpt"), None)
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in err
+    assert "next:  frostline train resume=logs/runs/" in err
+    _, record = _only_run(tmp_path)
+    assert record["status"] == "interrupted"
+
+
+def test_resnet50_takes_a_weights_file_at_224_pixels_on_real_pictures(tmp_path: Path, shared: Path) -> None:
+    torch.manual_seed(0)
+    state = {f"module.{name}": value for name, value in models.resnet50().state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "resnet50.pth")
+    small = ["trainer=debug", "data.train_limit=40", "data.batch_size=10"]
+    out, _ = _run(
+        str(ROOT / "train.py"),
+        *["model=resnet50", "model.weights=resnet50.pth", "data=cifar10", *small],
+        folder=tmp_path,
+        FROSTLINE_DATA_DIR=str(shared),
+    )
+    run, record = _only_run(tmp_path)
+    assert "left out on purpose: fc.bias, fc.weight" in out
+    assert (record["data"]["num_train"], record["data"]["num_val"], record["data"]["num_test"]) == (40, 5000, 10000)
+    assert record["data"]["classes"][:2] == ["airplane", "automobile"]
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert not torch.equal(last["backbone.blocks.stem.0.weight"], state["module.conv1.weight"]), "it was thawed"
+
+
+def test_the_wheel_works_in_any_folder(tmp_path: Path) -> None:
+    """Unpacked, without the checkout: configuration and weights come from the package."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    _run("-m", "frostline", "train", *QUICK, folder=tmp_path, PYTHONPATH=str(site), PYTHONSAFEPATH="1")
+    _, record = _only_run(tmp_path)
+    assert f"{site}/frostline/backbones/bundled.safetensors" in record["model"]["weights"]
