@@ -243,10 +243,15 @@ def test_patience_ends_a_phase_and_the_next_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["data.augment=strong", "task.label_smoothing=0.1"],
+        ["data.augment=strong", "task.label_smoothing=0.1", "optimizer.lr=0.01"],
         ["head=mlp", "head.hidden=[1024]", "head.dropout=0.0", "optimizer=adam"],
-        ["task.class_weights=balanced", "task.l1=1e-4", "optimizer=sgd"],
-        ["trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=1.0"],
+        ["task.class_weights=balanced", "task.l1=1e-5", "optimizer=sgd", "optimizer.lr=0.2"],
+        [
+            "trainer.precision=bf16-mixed",
+            "trainer.accumulate_grad_batches=2",
+            "trainer.gradient_clip_val=1.0",
+            "optimizer.lr=0.02",
+        ],
     ],
 )
 def test_options_train(overrides: list[str], tmp_path: Path) -> None:

@@ -157,11 +157,11 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
     try:
         yield
         record.status = "finished"
-    except (KeyboardInterrupt, SystemExit) as error:  # Lightning makes the second of the first
+    except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
         record.status, record.error = "interrupted", {"type": "KeyboardInterrupt", "message": "stopped by the user"}
         if trainer.is_global_zero:
             print(f"frostline: interrupted\n  next:  frostline train resume={folder}", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from error
+        sys.exit(INTERRUPTED)
     except BaseException as error:
         record.status, record.error = "failed", {"type": type(error).__name__, "message": str(error)}
         raise
