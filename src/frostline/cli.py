@@ -20,17 +20,7 @@ from frostline import __version__
 from frostline.checks import check
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names
 from frostline.paths import conf_dir, remove_empty
-
-USAGE = """\
-frostline {version}: fine-tune a pretrained network on your own pictures.
-
-  frostline train model=resnet50 data=cifar10                    train; a folder under logs/runs/
-  frostline train -m model=resnet18,resnet50 optimizer.lr=1e-3,1e-4   one run per combination
-  frostline train resume=<run folder>                            go on where a run stopped
-  frostline evaluate run=<run folder>                            score it again on its test part
-  frostline predict run=<run folder> input=<folder> output=<csv> label and probability per picture
-
-`frostline <command> --help` lists every option. An error shows its traceback with HYDRA_FULL_ERROR=1."""
+from frostline.usage import USAGE, help_of
 
 # Hydra prints its own traceback unless told to raise. It is told so around its own code, never around ours.
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -40,7 +30,11 @@ def main(command: str | None = None) -> None:
     """`command` None: taken from the command line."""
     wants_traceback = os.environ.get(FULL_ERROR) == "1"
     try:
-        failures = _run(command or _command())
+        command = command or _command()
+        if {"--help", "-h"} & set(sys.argv):
+            print(help_of(command))
+            return
+        failures = _run(command)
     except FrostlineError as error:
         failures = [error]
     except KeyboardInterrupt:
@@ -56,7 +50,7 @@ def main(command: str | None = None) -> None:
 def _command() -> str:
     name = sys.argv.pop(1) if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
-        print(USAGE.format(version=__version__))
+        print(USAGE)
         sys.exit(0)
     if name == "--version":
         print(__version__)

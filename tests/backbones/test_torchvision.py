@@ -152,9 +152,8 @@ def test_blocks_cover_every_parameter_once(name: str) -> None:
         assert set(times) == {id(value) for value in kind(network)}
 
 
-VIT_SIZES = pytest.mark.xfail(strict=True, reason="the vision transformer is always built for pictures of 224 pixels")
 PUBLISHED = [
-    pytest.param(name, weights.name, marks=VIT_SIZES if name.startswith("vit") and "E2E" in weights.name else ())
+    pytest.param(name, weights.name)
     for name in EVERY_MODEL
     if name not in WITHOUT_LAYOUT
     for weights in models.get_model_weights(name)

@@ -20,7 +20,7 @@ LAYERS: dict[str, list[str]] = {
     "machines": ["finetuner", "data", "callbacks"],
     "joiner": ["build", "checks"],
     "story": ["run", "predict", "report"],
-    "door": ["cli", "__main__"],
+    "door": ["cli", "usage", "__main__"],
 }
 SHARED_ROOMS = {"words", "door"}
 

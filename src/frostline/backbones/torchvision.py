@@ -28,7 +28,10 @@ class TorchvisionBackbone(Backbone):
     """
 
     def __init__(self, name: str, *, weights: str | None, load: bool = True) -> None:
-        network = _build(name, pretrained=weights is not None)
+        _require_known(name)
+        source = _source(name, weights)
+        published = source if isinstance(source, WeightsEnum) else _default_weights(name)
+        network = _build(name, pretrained=source is not None, published=published)
         layout = layout_of(network)
         if layout is None:
             raise ConfigError(
@@ -37,7 +40,6 @@ class TorchvisionBackbone(Backbone):
                 next_step="choose another model, or add a layout in src/frostline/backbones/layouts.py",
             )
         last = network.get_submodule(layout.last)
-        source = _source(name, weights)
         loaded = "random, from scratch"
         if source is not None and load:
             loaded = load_weights(network, _read(source), [layout.last, *layout.unused], source=source)
@@ -46,12 +48,12 @@ class TorchvisionBackbone(Backbone):
             blocks=layout.blocks,
             pool=layout.pool,
             out_features=last.in_features,  # type: ignore[arg-type]  # torchvision's last layers are nn.Linear
-            spec=_spec(source if isinstance(source, WeightsEnum) else _default_weights(name)),
+            spec=_spec(published),
             loaded=loaded,
         )
 
 
-def _build(name: str, *, pretrained: bool) -> nn.Module:
+def _require_known(name: str) -> None:
     known = models.list_models(module=models)
     if name not in known:
         raise ConfigError(
@@ -59,9 +61,14 @@ def _build(name: str, *, pretrained: bool) -> nn.Module:
             where="model.name",
             next_step="model.name=<one of torchvision.models.list_models()>",
         )
+
+
+def _build(name: str, *, pretrained: bool, published: WeightsEnum) -> nn.Module:
     options: dict[str, Any] = {}
     if name in NEEDS_TRANSFORM:
         options = {"transform_input": pretrained, "aux_logits": True, "init_weights": not pretrained}
+    if name.startswith("vit_"):
+        options = {"image_size": published.meta["min_size"][0]}  # the position table has this size and no other
     network: nn.Module = models.get_model(name, weights=None, **options)
     return network
 
@@ -111,7 +118,6 @@ def _spec(weights: WeightsEnum) -> ImageSpec:
     """The preprocessing that torchvision publishes with the weights (`weights.transforms()`)."""
     preset = weights.transforms()
     height, _ = weights.meta["min_size"]
-    fixed = "VisionTransformer" in weights.meta.get("recipe", "") or height == preset.crop_size[0]
     return ImageSpec(
         size=preset.crop_size[0],
         resize=preset.resize_size[0],
@@ -119,5 +125,5 @@ def _spec(weights: WeightsEnum) -> ImageSpec:
         std=tuple(preset.std),
         interpolation=preset.interpolation.value,
         min_size=height,
-        sizes="fixed" if fixed else "any",
+        sizes="fixed" if height == preset.crop_size[0] else "any",
     )

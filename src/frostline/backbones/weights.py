@@ -70,6 +70,13 @@ def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], 
             where=source,
             next_step="choose the model that these weights belong to (model=...), or other weights (model.weights=...)",
         )
+    spoilt = [key for key, value in kept.items() if value.is_floating_point() and not value.isfinite().all()]
+    if spoilt:  # such as torchvision's IMAGENET1K_FEATURES of VGG-16, whose big layers are NaN on purpose
+        raise WeightsError(
+            f"the weights are not finite: {_listed('tensors', spoilt)}",
+            where=source,
+            next_step="choose other weights (model.weights=...)",
+        )
     left = sorted(key for key in state if key.startswith(dropped))
     return f"{source} ({len(kept)} tensors; left out on purpose: {', '.join(left) if left else 'nothing'})"
 
@@ -104,4 +111,7 @@ def _some(names: list[str], most: int = 4) -> str:
 
 
 def _first_line(error: BaseException) -> str:
+    """Of an unpickling error torch's own advice would be to trust the file: it is left out."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no plain file of tensors"
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -92,7 +92,7 @@ def read_parquet(file: Path) -> tuple[ArrayPictures, list[str]]:
     """
     try:
         table = pq.read_table(file)
-        encoded = table.column("image").combine_chunks().field("bytes").to_pylist()
+        encoded = table.column(_image_column(table)).combine_chunks().field("bytes").to_pylist()
         labels = torch.tensor(table.column(_label_column(table)).to_pylist(), dtype=torch.int64)
         if not encoded:
             raise KeyError("no rows")
@@ -100,7 +100,7 @@ def read_parquet(file: Path) -> tuple[ArrayPictures, list[str]]:
         raise DataError(
             f"the parquet file cannot be read as pictures: {error}",
             where=file,
-            next_step="it needs the columns `image` (struct of bytes and path) and `label`; copy it again if truncated",
+            next_step="it needs the columns `image` or `img` (bytes and path) and `label`; if truncated, copy it again",
         ) from error
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = pool.map(lambda row: _decode(file, *row), enumerate(encoded))
@@ -114,6 +114,11 @@ def read_parquet(file: Path) -> tuple[ArrayPictures, list[str]]:
             next_step="this data is of pictures of one size, each labelled; for others: data=image_folder",
         )
     return ArrayPictures(torch.stack(pictures), labels), names
+
+
+def _image_column(table: pa.Table) -> str:
+    """`img` in the Hub's own copies of CIFAR."""
+    return "img" if "img" in table.column_names else "image"
 
 
 def _label_column(table: pa.Table) -> str:

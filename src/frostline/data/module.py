@@ -135,7 +135,7 @@ class PictureData(Transfers):
         rest = torch.arange(len(parts.train.labels))
         test = (parts.test, torch.arange(len(parts.test.labels))) if parts.test is not None else None
         if test is None:
-            kept, taken = stratified_split(parts.train.labels, test_fraction, seed)
+            kept, taken = stratified_split(parts.train.labels, test_fraction, seed, keep=2 if parts.val is None else 1)
             test, rest = (parts.train, rest[taken]), rest[kept]
         val = (parts.val, torch.arange(len(parts.val.labels))) if parts.val is not None else None
         if val is None:

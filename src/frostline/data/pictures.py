@@ -124,18 +124,18 @@ def read_picture(file: Path, spec: ImageSpec) -> Tensor:
 def to_rgb(picture: Image.Image) -> Image.Image:
     """Any mode of Pillow as RGB: 16 and 32 bit grey is scaled to 8, transparent parts are laid on white."""
     if picture.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_eight_bits(np.asarray(picture))).convert("RGB")
+        return Image.fromarray(_to_eight_bits(np.asarray(picture), picture.mode)).convert("RGB")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     return picture.convert("RGB")
 
 
-def _to_eight_bits(values: np.ndarray) -> np.ndarray:
-    """The range is told by the values: 0..1 for floats, else 0..255, else 0..65535."""
+def _to_eight_bits(values: np.ndarray, mode: str) -> np.ndarray:
+    """Mode I;16 has 16 bits. Of modes I and F the values tell: 0..1 for floats, else 0..255, else 0..65535."""
     values = values.astype(np.float64)
-    top = values.max(initial=0.0)
-    full = 1.0 if top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
+    top = 65535.0 if mode.startswith("I;16") else values.max(initial=0.0)
+    full = 1.0 if mode == "F" and top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
     return np.clip(np.rint(values * (255.0 / full)), 0, 255).astype(np.uint8)
 
 

@@ -6,14 +6,15 @@ from torch import Tensor
 from frostline.errors import DataError
 
 
-def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices (rest, part): of each class `fraction` goes to the part, rounded, but at least one to each side.
+def stratified_split(labels: Tensor, fraction: float, seed: int, *, keep: int = 1) -> tuple[Tensor, Tensor]:
+    """Indices (rest, part): of each class `fraction` goes to the part, rounded, but at least one,
+    and at least `keep` are left.
 
     Both in ascending order. A class needs two samples; `require_per_class` says so to the user beforehand.
     """
     parts = []
     for members in _members_by_class(labels, seed):
-        size = min(max(round(len(members) * fraction), 1), len(members) - 1)
+        size = min(max(round(len(members) * fraction), 1), len(members) - keep)
         parts.append(members[:size])
     part = torch.cat(parts).sort().values
     rest = torch.ones(len(labels), dtype=torch.bool)
