@@ -48,7 +48,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     task = _maker(cfg.task)(data.classes, data.class_counts)
     head: nn.Module = _maker(cfg.head)(backbone.out_features, task.num_outputs)
     backbone = backbone.to(memory_format=torch.channels_last)
-    model = FineTuner(backbone, head, task, optimizer)
+    model = FineTuner(backbone, head, task, optimizer, seed=cfg.seed)
     measure = Measure()
     callbacks = [measure, PhasePatience(monitor=f"val/{task.monitor}"), *_callbacks(cfg.callbacks)] if logs else []
     trainer = _trainer(cfg.trainer, callbacks, logger=_logger(cfg.logger) if logs else False)
@@ -60,7 +60,8 @@ def predictor(cfg: DictConfig, classes: list[str], class_counts: list[int]) -> t
     backbone: Backbone = _maker(cfg.model)(load=False)
     task = _maker(cfg.task)(classes, class_counts)
     head: nn.Module = _maker(cfg.head)(backbone.out_features, task.num_outputs)
-    model = FineTuner(backbone.to(memory_format=torch.channels_last), head, task, _optimizer(cfg.optimizer))
+    backbone = backbone.to(memory_format=torch.channels_last)
+    model = FineTuner(backbone, head, task, _optimizer(cfg.optimizer), seed=cfg.seed)
     single = OmegaConf.merge(cfg.trainer, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
     assert isinstance(single, DictConfig)
     return model, _trainer(single, [], logger=False)
@@ -84,12 +85,19 @@ def _optimizer(node: DictConfig) -> Callable[[list[dict[str, Any]]], Optimizer]:
 
 
 def _callbacks(node: DictConfig) -> list[L.Callback]:
-    return [_maker(callback)() for callback in node.values() if callback is not None]
+    return [_made(callback, f"callbacks.{name!s}") for name, callback in node.items() if callback is not None]
 
 
 def _logger(node: DictConfig) -> Logger:
-    logger: Logger = _maker(node)()
+    logger: Logger = _made(node, "logger")
     return logger
+
+
+def _made(node: DictConfig, where: str) -> Any:
+    try:
+        return _maker(node)()
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise ConfigError(f"{where} refuses its settings: {error}", where=where, next_step="correct it") from error
 
 
 def _trainer(node: DictConfig, callbacks: list[L.Callback], logger: Logger | bool) -> L.Trainer:

@@ -12,13 +12,16 @@ from frostline.signatures import problems, value_problem
 
 # Single values, with what their YAML comments promise.
 VALUES = {
-    "seed": "NonNegative[int]",
+    "seed": "Seed",
     "resume": "str | None",
     "run_dir": "str",
     "logs_dir": "str",
     "optimizer.lr": "Positive[float]",
     "optimizer.weight_decay": "NonNegative[float]",
     "trainer.devices": "int | str | list[int]",
+    "trainer.limit_train_batches": "Positive[int] | Positive[float] | None",
+    "trainer.limit_val_batches": "Positive[int] | Positive[float] | None",
+    "trainer.limit_test_batches": "Positive[int] | Positive[float] | None",
     "run": "str",
     "input": "str",
     "output": "str",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -37,6 +38,8 @@ class FineTuner(L.LightningModule):
         head: nn.Module,
         task: Classification,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
+        *,
+        seed: int,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -45,6 +48,7 @@ class FineTuner(L.LightningModule):
         self.metrics = nn.ModuleDict({"val": task.metrics(), "test": task.metrics()})
         self.per_class: list[dict[str, Any]] = []
         self._make_optimizer = optimizer
+        self._seed = seed
         self._phase: Phase | None = None
         self.phase_number = 0
         self.first_epoch = 0
@@ -96,12 +100,25 @@ class FineTuner(L.LightningModule):
         logits: Tensor = self.head(self.backbone(inputs))
         return logits
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Dropout's numbers are a function of (seed, step, rank): a resume has nothing to replay."""
+        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        torch.manual_seed((self._seed * 1_000_003 + step) * 4099 + self.global_rank)
+
+    def on_validation_start(self) -> None:
+        """Ranks gather their own BatchNorm statistics; what is scored and saved is rank 0's."""
+        if self.trainer.world_size > 1:
+            for buffer in self.backbone.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.task.loss(self(batch.inputs), batch.targets)
         if self.task.l1:
             learning = learning_weights(self.optimizers(use_pl_optimizer=False).param_groups)  # type: ignore[union-attr]
             loss = loss + self.task.l1 * sum(weight.abs().sum() for weight in learning)
-        self.log("train/loss", loss.detach(), batch_size=len(batch.targets), on_step=True, on_epoch=True)
+        shown, size = loss.detach(), len(batch.targets)
+        self.log("train/loss_step", shown, batch_size=size, on_step=True, on_epoch=False)
+        self.log("train/loss_epoch", shown, batch_size=size, on_step=False, on_epoch=True, sync_dist=True)
         return loss * batch.weight if batch.weight != 1.0 else loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

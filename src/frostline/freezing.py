@@ -86,7 +86,7 @@ def _with_decay(block: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:
     """Weight decay acts on the weights of layers that multiply: not on biases, norms, tokens or position tables."""
     for module in block.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            yield parameter, name == "weight" and parameter.ndim >= 2
+            yield parameter, name.endswith("weight") and parameter.ndim >= 2  # `in_proj_weight` of an attention too
 
 
 def learning_weights(groups: list[dict[str, Any]]) -> Iterator[torch.Tensor]:

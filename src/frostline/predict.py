@@ -2,31 +2,37 @@
 
 import csv
 import io
+import tempfile
+from errno import EISDIR
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from frostline.build import predictor
+from frostline.checks import check
 from frostline.data.image_folder import picture_files
 from frostline.data.module import PictureFiles
 from frostline.data.pictures import FilePictures
 from frostline.errors import DataError
 from frostline.paths import write_atomically
-from frostline.run import _quiet, _require_checkpoint, load_checkpoint, read_run
+from frostline.run import load_checkpoint, quiet
+from frostline.runs import read_run, require_checkpoint
 from frostline.specs import ImageSpec
 
 
 def predict(cfg: DictConfig) -> Path:
     """Writes a CSV: file, label, probability, then the next classes by probability. Raises DataError, RunError."""
-    _quiet()
+    quiet()
     record, settings = read_run(Path(cfg.run))
+    settings = OmegaConf.merge(settings, {"trainer": cfg.trainer or {}})  # type: ignore[assignment]
+    check(settings)
     files = _files(Path(cfg.input))
     output = Path(cfg.output)
     _require_writable(output)
     classes = record.data["classes"]
     model, trainer = predictor(settings, classes, [1] * len(classes))
-    load_checkpoint(model, _require_checkpoint(Path(cfg.run), cfg.checkpoint))
+    load_checkpoint(model, require_checkpoint(Path(cfg.run), cfg.checkpoint))
     spec = model.backbone.spec
     assert isinstance(spec, ImageSpec)
     pictures = FilePictures(
@@ -49,10 +55,17 @@ def _files(source: Path) -> list[Path]:
 
 
 def _require_writable(output: Path) -> None:
-    if not output.absolute().parent.is_dir() or output.is_dir():
+    try:
+        if output.is_dir():
+            raise IsADirectoryError(EISDIR, "it is a folder")
+        with tempfile.TemporaryFile(dir=output.absolute().parent):
+            pass
+    except OSError as error:
         raise DataError(
-            "the predictions cannot be written there", where=output, next_step="output=<file>.csv in an existing folder"
-        )
+            f"the predictions cannot be written there: {error.strerror}",
+            where=output,
+            next_step="output=<file>.csv in a folder of yours",
+        ) from error
 
 
 def _table(files: list[Path], probabilities: torch.Tensor, classes: list[str], top_k: int) -> str:

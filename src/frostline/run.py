@@ -11,26 +11,28 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.build import Built, build
-from frostline.checks import resolved
-from frostline.errors import RunError
+from frostline.checks import check, resolved
+from frostline.errors import ConfigError, RunError
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.freezing import Group, count
 from frostline.paths import write_atomically
 from frostline.phases import Phase
 from frostline.record import Record, Stopwatch
 from frostline.report.summary import print_classes, print_run, print_scores
+from frostline.runs import CONFIG, checkpoint_of, read_run, require_checkpoint
 
-CONFIG = "config.yaml"
 INTERRUPTED = 130  # the exit code of a program that SIGINT ended: 128 + 2
 
 # Lightning's advice that does not hold here, with the reason.
 NOT_HERE = (
     "does not have many workers",  # pictures in memory need no workers; streamed ones get one per core
-    "sync_dist=True",  # torchmetrics gathers over the ranks before anything is logged
+    "sync_dist=True",  # torchmetrics gathers scores over the ranks before they are logged
     "The number of training batches",  # small data: the epoch's mean is logged all the same
     "exists and is not empty",  # the run's own folder, phase after phase
     "Found .* module\\(s\\) in eval mode",  # frozen blocks are, on purpose
@@ -41,11 +43,11 @@ NOT_HERE = (
 
 def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Record:
     """Raises any FrostlineError; before the first step nothing has been written."""
-    _quiet()
+    quiet()
     record = Record.read(folder) if resume else Record(command=command, seed=cfg.seed)
     watch = Stopwatch(record.seconds)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    checkpoint = _checkpoint(folder, "last") if resume else None
+    checkpoint = checkpoint_of(folder, "last") if resume else None
     built = build(cfg, load_weights=checkpoint is None)
     record.data = built.data.describe()
     record.model = {
@@ -54,21 +56,25 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
         "parameters": count(built.model.parameters()),
     }
     watch.add_to("setup")
+    if not resume and built.trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
     with recorded(record, folder, built.trainer):
-        if not resume and built.trainer.is_global_zero:
-            write_atomically(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
-        fit(built, record, folder, checkpoint)
-        watch.add_to("fit")
+        try:
+            fit(built, record, folder, checkpoint, watch)
+        finally:
+            watch.add_to("fit")
         test(built, record)
         watch.add_to("test")
-        if built.trainer.logger is not None:
-            built.trainer.logger.log_hyperparams(_flat(resolved(cfg)), _metrics(record))
+        if isinstance(built.trainer.logger, TensorBoardLogger):
+            names = {"model": built.model.backbone.name, "data": built.data.name}
+            built.trainer.logger.log_hyperparams(names | _flat(resolved(cfg)), _metrics(record))
     if built.trainer.is_global_zero:
         print_run(record, folder, next_command=f"frostline evaluate run={folder}")
     return record
 
 
-def fit(built: Built, record: Record, folder: Path, checkpoint: Path | None) -> None:
+def fit(built: Built, record: Record, folder: Path, checkpoint: Path | None, watch: Stopwatch) -> None:
     """One `trainer.fit` per phase of one Trainer: epochs and steps go on, all else is made afresh."""
     model, data, trainer, _, plan = built
     resumed = _phase_of(checkpoint)
@@ -81,8 +87,14 @@ def fit(built: Built, record: Record, folder: Path, checkpoint: Path | None) -> 
         epochs = done[phase.name]["epochs"] if phase.name in done else phase.epochs
         trainer.fit_loop.max_epochs = first_epoch + epochs
         seconds: dict[str, float] = {}
-        watch = Stopwatch(seconds)
-        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        lap = Stopwatch(seconds)
+        try:
+            trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except MisconfigurationException as error:
+            raise ConfigError(
+                f"Lightning refuses: {error}", where="trainer, callbacks", next_step="correct that setting"
+            ) from error
+        lap.add_to("fit")
         watch.add_to("fit")
         checkpoint = None
         if phase.name not in done:
@@ -108,10 +120,10 @@ def test(built: Built, record: Record) -> None:
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
     """Score a run again. Raises RunError where there is nothing to score, and any error of its data."""
-    _quiet()
+    quiet()
     folder = Path(cfg.run)
     record, settings = read_run(folder)
-    settings = OmegaConf.merge(settings, {"data": cfg.data, "trainer": cfg.trainer})  # type: ignore[assignment]
+    settings = _amended(settings, cfg)
     L.seed_everything(settings.seed, workers=True, verbose=False)
     model, data, trainer, *_ = build(settings, load_weights=False, logs=False)
     if data.describe()["fingerprint"] != record.data["fingerprint"]:
@@ -120,7 +132,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             where=data.where,
             next_step="restore it, or score it as new data: frostline predict, or a new run",
         )
-    load_checkpoint(model, _require_checkpoint(folder, cfg.checkpoint))
+    load_checkpoint(model, require_checkpoint(folder, cfg.checkpoint))
     model.eval()
     (scores,) = trainer.test(model, datamodule=data, verbose=False)
     if trainer.is_global_zero:
@@ -129,17 +141,19 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     return dict(scores)
 
 
-def read_run(folder: Path) -> tuple[Record, DictConfig]:
-    """Raises RunError where `folder` is no run."""
-    record = Record.read(folder)
-    try:
-        settings = OmegaConf.load(folder / CONFIG)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"the run's configuration cannot be read: {error}", where=folder / CONFIG, next_step="restore the file"
-        ) from error
-    assert isinstance(settings, DictConfig)
-    return record, settings
+def _amended(settings: DictConfig, cfg: DictConfig) -> DictConfig:
+    """A run's settings on another machine. What would make another test part is refused with ConfigError."""
+    strange = sorted(set(cfg.data or ()) - {"dir", "batch_size", "num_workers"})
+    if strange:
+        raise ConfigError(
+            f"data.{strange[0]} would score other pictures than this run's test part",
+            where="data",
+            next_step="data={dir: ..., batch_size: ..., num_workers: ...} may differ, and nothing else",
+        )
+    amended = OmegaConf.merge(settings, {"data": cfg.data or {}, "trainer": cfg.trainer or {}})
+    assert isinstance(amended, DictConfig)
+    check(amended)
+    return amended
 
 
 def load_checkpoint(model: FineTuner, path: Path) -> None:
@@ -150,8 +164,6 @@ def load_checkpoint(model: FineTuner, path: Path) -> None:
 def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]:
     """run.json says how it ended, however it ended."""
     write = record.write if trainer.is_global_zero else lambda _: None
-    if trainer.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
     record.status, record.error = "running", None
     write(folder)
     try:
@@ -166,7 +178,7 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
         record.status, record.error = "failed", {"type": type(error).__name__, "message": str(error)}
         raise
     finally:
-        record.peak_memory_bytes = _peak_memory()
+        record.peak_memory_bytes = _peak_memory(trainer)
         write(folder)
 
 
@@ -188,24 +200,8 @@ def _row(built: Built, phase: Phase, groups: list[Group], epochs: int, seconds: 
 
 
 def _checkpoints(folder: Path) -> dict[str, str | None]:
-    paths = {name: _checkpoint(folder, name) for name in ("best", "last")}
+    paths = {name: checkpoint_of(folder, name) for name in ("best", "last")}
     return {name: str(path.relative_to(folder)) if path is not None else None for name, path in paths.items()}
-
-
-def _checkpoint(folder: Path, name: str) -> Path | None:
-    path = folder / "checkpoints" / f"{name}.ckpt"
-    return path if path.is_file() else None
-
-
-def _require_checkpoint(folder: Path, name: str) -> Path:
-    path = _checkpoint(folder, name)
-    if path is None:
-        raise RunError(
-            f"the run has no checkpoint '{name}'",
-            where=folder / "checkpoints",
-            next_step=f"finish it: frostline train resume={folder}",
-        )
-    return path
 
 
 def _phase_of(checkpoint: Path | None) -> dict[str, Any] | None:
@@ -229,13 +225,13 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _peak_memory() -> int:
-    if torch.cuda.is_available():
+def _peak_memory(trainer: L.Trainer) -> int:
+    if trainer.strategy.root_device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
 
-def _quiet() -> None:
+def quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if not sys.warnoptions:

@@ -76,6 +76,8 @@ def _allows(annotation: ast.expr | None, value: Any) -> bool:
             return PLAIN[name](value)
         case ast.Name(id=("Fraction" | "Probability") as name):
             return PLAIN["float"](value) and _within(name, value)
+        case ast.Name(id="Seed"):
+            return PLAIN["int"](value) and _within("Seed", value)
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             return _allows(left, value) or _allows(right, value)
         case ast.Subscript(value=ast.Name(id=("Positive" | "NonNegative") as name), slice=inner):
@@ -114,6 +116,8 @@ def _said(annotation: ast.expr | None) -> str:
             return words[name]
         case ast.Name(id=("Fraction" | "Probability") as name):
             return f"a number x with {_condition(name)}"
+        case ast.Name(id="Seed"):
+            return f"a whole number x with {_condition('Seed')}"
         case ast.BinOp(left=left, right=right):
             return f"{_said(left)} or {_said(right)}"
         case ast.Subscript(value=ast.Name(id=("Positive" | "NonNegative") as name), slice=inner):

@@ -10,4 +10,5 @@ Number = TypeVar("Number", int, float)
 Positive = Annotated[Number, "x > 0"]
 NonNegative = Annotated[Number, "x >= 0"]
 Fraction = Annotated[float, "0 < x < 1"]  # a proper part of a whole
+Seed = Annotated[int, "0 <= x < 2**32"]
 Probability = Annotated[float, "0 <= x < 1"]

@@ -59,10 +59,10 @@ def test_the_evaluation_view_is_torchvisions_preset(name: str, weights: str, hei
     assert steps.max() <= 1.01
 
 
-def test_pictures_that_have_the_size_are_only_normalised() -> None:
+def test_pictures_that_arrive_cut_are_only_normalised() -> None:
     pictures = noise(4, 24, 24)
     expected = (pictures / 255 - torch.tensor(SPEC.mean).view(3, 1, 1)) / torch.tensor(SPEC.std).view(3, 1, 1)
-    assert torch.allclose(evaluation_view(pictures, SPEC), expected, atol=1e-6)
+    assert torch.allclose(evaluation_view(pictures, SPEC, cut=True), expected, atol=1e-6)
 
 
 def test_without_augmentation_training_sees_the_evaluation_view() -> None:

@@ -159,7 +159,7 @@ def test_other_tables_are_refused_with_the_columns_they_need(tmp_path: Path, col
     pq.write_table(pa.table(COLUMNS[columns]), tmp_path / "train.parquet")
     with pytest.raises(DataError) as refused:
         read_parquet(tmp_path / "train.parquet")
-    assert "`image` (struct of bytes and path) and `label`" in refused.value.next_step
+    assert "`image` or `img` (bytes and path) and `label`" in refused.value.next_step
 
 
 # --- torchvision's layout ---

@@ -18,9 +18,9 @@ LAYERS: dict[str, list[str]] = {
     "words": ["", "errors", "specs", "phases", "paths", "record", "values", "signatures"],
     "parts": ["backbones", "heads", "tasks", "freezing", "batch"],
     "machines": ["finetuner", "data", "callbacks"],
-    "joiner": ["build", "checks"],
+    "joiner": ["build", "checks", "runs"],
     "story": ["run", "predict", "report"],
-    "door": ["cli", "usage", "__main__"],
+    "door": ["cli", "usage", "ranks", "hydra_errors", "__main__"],
 }
 SHARED_ROOMS = {"words", "door"}
 
@@ -47,6 +47,7 @@ OF_THE_ROOM = {  # what one room needs and its layer does not
     "backbones": {"safetensors"},
     "data": {"numpy", "PIL", "pyarrow", "sklearn"},
     "report": {"rich"},
+    "runs": {"yaml"},
 }
 HEAVY = {
     "torch",
@@ -185,7 +186,7 @@ def test_no_module_is_a_drawer_for_everything() -> None:
 
 def test_the_door_opens_without_the_heavy_libraries() -> None:
     at_once = {other for name in reachable("cli") for other in GRAPH[name].others_at_once}
-    assert at_once == {"hydra", "omegaconf"}
+    assert at_once == {"hydra", "omegaconf", "yaml"}
     everything = {other for name in reachable("run") for other in GRAPH[name].others_at_once}
     assert {"torch", "lightning"} <= everything & HEAVY  # the walk does find them where they are
 

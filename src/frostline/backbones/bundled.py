@@ -33,13 +33,19 @@ class BundledBackbone(Backbone):
         for name in stages:
             blocks[name] = Stage(below, WIDTHS[name])
             below = WIDTHS[name]
-        pool = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten(1))
         super().__init__(
-            name="bundled", blocks=blocks, pool=pool, out_features=below, spec=SPEC, loaded="random, from scratch"
+            name="bundled", blocks=blocks, pool=Maximum(), out_features=below, spec=SPEC, loaded="random, from scratch"
         )
         if weights is not None and load:
             path = bundled_weights() if weights == "bundled" else Path(weights).expanduser()
             self.loaded = load_weights(self.blocks, read_weights(path), (), source=path)
+
+
+class Maximum(nn.Module):
+    """(B, D, H, W) → (B, D). Not a pooling layer: the gradient of that one is not deterministic on CUDA."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.amax((2, 3))
 
 
 class Stage(nn.Module):

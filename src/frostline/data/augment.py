@@ -37,14 +37,14 @@ ASPECT = math.log(4 / 3)  # a view's sides differ by up to 4:3, as in Inception'
 DRAWS = 14
 
 
-def evaluation_view(pictures: Tensor, spec: ImageSpec) -> Tensor:
-    """Resize, cut at the centre, normalise: torchvision's preset. Pictures that have the size already are left as
-    they are."""
+def evaluation_view(pictures: Tensor, spec: ImageSpec, *, cut: bool = False) -> Tensor:
+    """Resize, cut at the centre, normalise: torchvision's preset. `cut`: the loader has resized and cut already."""
     x = pictures.float() / 255
-    if x.shape[-2:] != (spec.size, spec.size):
+    if not cut:
         short = min(x.shape[-2:])
         sides = [spec.resize * side // short for side in x.shape[-2:]]  # rounded down, as torchvision does
-        x = interpolate(x, sides, mode=spec.interpolation, antialias=True).clamp(0, 1)
+        if sides != list(x.shape[-2:]):
+            x = interpolate(x, sides, mode=spec.interpolation, antialias=True).clamp(0, 1)
         x = center_crop(x, [spec.size, spec.size])
     return _normalised(x, spec)
 
@@ -52,19 +52,22 @@ def evaluation_view(pictures: Tensor, spec: ImageSpec) -> Tensor:
 class Augment:
     """`flip`: mirror half of the pictures, left to right. Numbers come from (seed, epoch, sample)."""
 
-    def __init__(self, level: Level, *, flip: bool, spec: ImageSpec, seed: int, num_classes: int) -> None:
+    def __init__(
+        self, level: Level, *, flip: bool, spec: ImageSpec, seed: int, num_classes: int, cut: bool = False
+    ) -> None:
         self.strength = STRENGTHS.get(level)
         self.flip = flip
         self.spec = spec
         self.seed = seed
         self.num_classes = num_classes
+        self.cut = cut
 
     def __call__(self, batch: Batch, epoch: int) -> Batch:
         """Raises ValueError without augmentation where pictures are padded: then the loader has to cut them."""
         if self.strength is None:
             if batch.sizes is not None:
                 raise ValueError("padded pictures have no common evaluation view")
-            return batch._replace(inputs=evaluation_view(batch.inputs, self.spec))
+            return batch._replace(inputs=evaluation_view(batch.inputs, self.spec, cut=self.cut))
         u = uniform(self.seed, epoch, batch.sample, DRAWS)
         at_size = batch.sizes is None and batch.inputs.shape[-2:] == (self.spec.size, self.spec.size)
         if at_size and self.strength.shifts:

@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
 from frostline.data.module import Parts, PictureData
-from frostline.data.pictures import ArrayPictures
+from frostline.data.pictures import UNREADABLE, ArrayPictures, to_rgb
 from frostline.errors import DataError
 
 SETS: dict[str, type[datasets.CIFAR10]] = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
@@ -42,7 +42,12 @@ class Cifar(PictureData):
 
     def read(self) -> Parts:
         files = [self.dir / "train.parquet", self.dir / "test.parquet"]
-        if all(file.is_file() for file in files):
+        lacking = [file.name for file in files if not file.is_file()]
+        if len(lacking) == 1:
+            raise DataError(
+                f"{lacking[0]} is missing", where=self.dir, next_step="put it beside the other parquet file"
+            )
+        if not lacking:
             train, test = (read_parquet(file) for file in files)
             if train[1] != test[1]:
                 raise DataError(
@@ -128,8 +133,8 @@ def _label_column(table: pa.Table) -> str:
 
 def _decode(file: Path, row: int, encoded: bytes) -> Tensor:
     try:
-        picture = Image.open(io.BytesIO(encoded)).convert("RGB")
-    except (UnidentifiedImageError, OSError, TypeError) as error:
+        picture = to_rgb(Image.open(io.BytesIO(encoded)))
+    except UNREADABLE as error:
         raise DataError(
             f"picture {row} does not decode: {error}", where=file, next_step="copy the file again, or remove that row"
         ) from error

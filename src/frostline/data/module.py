@@ -17,7 +17,7 @@ from frostline.data.pictures import FilePictures, Pictures
 from frostline.data.splits import balanced_subset, require_per_class, stratified_split
 from frostline.errors import ConfigError, DataError
 from frostline.specs import ImageSpec, Spec
-from frostline.values import Fraction, NonNegative, Positive
+from frostline.values import Fraction, NonNegative, Positive, Seed
 
 
 class Parts(NamedTuple):
@@ -89,9 +89,9 @@ class PictureData(Transfers):
         train_limit: Positive[int] | None,
         val_fraction: Fraction,
         test_fraction: Fraction,
-        split_seed: NonNegative[int],
+        split_seed: Seed,
         num_workers: NonNegative[int] | None,
-        seed: NonNegative[int],
+        seed: Seed,
     ) -> None:
         super().__init__()
         if not isinstance(spec, ImageSpec):
@@ -116,7 +116,8 @@ class PictureData(Transfers):
         for pictures in {id(part[0]): part[0] for part in (train, val, test)}.values():
             if isinstance(pictures, FilePictures) and pictures.fits_in_memory:
                 pictures.hold()
-        self.augment = Augment(augment, flip=flip, spec=self.spec, seed=seed, num_classes=len(self.classes))
+        cut = self.train_part.pictures.cut
+        self.augment = Augment(augment, flip=flip, spec=self.spec, seed=seed, num_classes=len(self.classes), cut=cut)
 
     @abstractmethod
     def read(self) -> Parts:
@@ -186,6 +187,12 @@ class PictureData(Transfers):
     def _loader(self, part: Part, *, shuffle: bool) -> DataLoader[Batch | DataError]:
         if self.trainer is None:
             raise RuntimeError("loaders are made for a Trainer")
+        if len(part) < self.trainer.world_size:
+            raise DataError(
+                f"a part of {len(part)} pictures cannot be shared by {self.trainer.world_size} processes",
+                where=self.where,
+                next_step="more pictures, or trainer.devices=1",
+            )
         batches = EpochBatches(
             len(part),
             self.batch_size,
@@ -200,7 +207,7 @@ class PictureData(Transfers):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         if self.trainer is not None and self.trainer.training:
             return self.augment(batch, self.trainer.current_epoch)
-        return batch._replace(inputs=evaluation_view(batch.inputs, self.spec))
+        return batch._replace(inputs=evaluation_view(batch.inputs, self.spec, cut=self.train_part.pictures.cut))
 
 
 class PictureFiles(Transfers):
@@ -216,7 +223,7 @@ class PictureFiles(Transfers):
         return loader(part, EpochBatches(len(part), self.batch_size, shuffle=False, seed=0), num_workers=None)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        return batch._replace(inputs=evaluation_view(batch.inputs, self.pictures.spec))
+        return batch._replace(inputs=evaluation_view(batch.inputs, self.pictures.spec, cut=self.pictures.cut))
 
 
 def loader(part: Part, batches: EpochBatches, num_workers: int | None) -> DataLoader[Batch | DataError]:

@@ -28,6 +28,7 @@ MEMORY_BYTES = 4 * 2**30  # sets of decoded pictures up to this size are held in
 
 class Pictures(ABC):
     labels: Tensor  # (N,) int64
+    cut = False  # whether `fetch` without `whole` gives pictures that are resized and cut for evaluation
 
     @abstractmethod
     def fetch(self, index: Sequence[int], *, whole: bool) -> tuple[Tensor, Tensor | None]:
@@ -68,6 +69,8 @@ class FilePictures(Pictures):
     root: what the fingerprint's names are relative to. Raises DataError that names a file which does not decode.
     """
 
+    cut = True
+
     def __init__(self, files: Sequence[Path], labels: Tensor, *, root: Path, spec: ImageSpec) -> None:
         self.files = list(files)
         self.labels = labels
@@ -99,10 +102,19 @@ class FilePictures(Pictures):
         digest = hashlib.blake2b(digest_size=16)
         for file, label in zip(self.files, self.labels.tolist(), strict=True):
             digest.update(f"{file.relative_to(self.root)}\0{file.stat().st_size}\0{label}\n".encode())
+            digest.update(_ends(file))
         return digest.hexdigest()
 
     def _read(self, file: Path) -> Tensor:
         return read_picture(file, self.spec)
+
+
+def _ends(file: Path, num_bytes: int = 2**16) -> bytes:
+    """Its first and last bytes: all of a small file; of a large one what an edit of a compressed picture changes."""
+    with file.open("rb") as opened:
+        head = opened.read(num_bytes)
+        opened.seek(max(file.stat().st_size - num_bytes, 0))
+        return head + opened.read()
 
 
 def read_picture(file: Path, spec: ImageSpec) -> Tensor:
@@ -114,11 +126,19 @@ def read_picture(file: Path, spec: ImageSpec) -> Tensor:
         raise DataError(
             f"a picture does not decode: {error}", where=file, next_step="repair or remove that file"
         ) from error
-    short = min(picture.size)
-    if max(picture.size) > MAX_ASPECT * short:
-        picture = F.center_crop(picture, [min(side, MAX_ASPECT * short) for side in reversed(picture.size)])
+    picture = _at_most(picture, 10 * MAX_ASPECT)  # a thread of pixels would grow beyond memory
     picture = F.resize(picture, [spec.resize], InterpolationMode(spec.interpolation))
+    picture = _at_most(picture, MAX_ASPECT)
     return F.pil_to_tensor(picture)
+
+
+def _at_most(picture: Image.Image, aspect: int) -> Image.Image:
+    """The middle of a picture that is longer than `aspect` times its shorter side."""
+    longest = aspect * min(picture.size)
+    if max(picture.size) <= longest:
+        return picture
+    cut: Image.Image = F.center_crop(picture, [min(side, longest) for side in reversed(picture.size)])
+    return cut
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -46,7 +46,10 @@ class Classification(nn.Module):
         return self.num_classes
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(logits.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing)
+        """The mean over samples, class weights included: unlike torch's own it is not divided by the sum of weights, so
+        that the mean over shares of a batch is the mean over the whole."""
+        smoothing, weights = self.label_smoothing, self.class_weights
+        return cross_entropy(logits.float(), targets, weights, label_smoothing=smoothing, reduction="none").mean()
 
     def metrics(self) -> "ClassificationMetrics":
         return ClassificationMetrics(self.classes)

@@ -1,0 +1,93 @@
+"""Run folders: which is free, what lies in one."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from frostline.errors import RunError
+from frostline.paths import remove_empty
+from frostline.record import FILE, Record
+
+CONFIG = "config.yaml"
+
+
+def free_folder(folder: Path) -> Path:
+    """`folder`, or with a number behind it where a run lies there already."""
+    number, chosen = 1, folder
+    while (chosen / FILE).exists():
+        number += 1
+        chosen = folder.with_name(f"{folder.name}-{number}")
+    return chosen
+
+
+def require_writable(folder: Path) -> None:
+    """By trying: folders that this makes are removed again, so that an error on the way to training leaves nothing.
+
+    Raises RunError.
+    """
+    missing = [path for path in [folder, *folder.parents] if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RunError(
+            f"the folder cannot be written: {error.strerror}", where=folder, next_step="logs_dir=<a folder of yours>"
+        ) from error
+    finally:
+        remove_empty(missing)
+
+
+def read_run(folder: Path) -> tuple[Record, DictConfig]:
+    """What a run says of itself, and its configuration placed where the folder lies now. Raises RunError."""
+    record = Record.read(folder)
+    path = folder / CONFIG
+    try:
+        settings = OmegaConf.load(path)
+        if isinstance(settings, DictConfig):
+            return record, placed(settings, folder)
+        problem = "it holds no settings"
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        problem = str(error).splitlines()[0]
+    raise RunError(
+        f"the run's configuration cannot be read: {problem}", where=path, next_step="restore the file, or train anew"
+    )
+
+
+def placed(settings: DictConfig, folder: Path) -> DictConfig:
+    """The settings of a run in `folder`: where they name its former place, they name this one."""
+    before = str(settings.run_dir)
+    plain = _replaced(OmegaConf.to_container(settings), before, str(folder))
+    return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})
+
+
+def checkpoint_of(folder: Path, name: str) -> Path | None:
+    """name: best or last."""
+    path = folder / "checkpoints" / f"{name}.ckpt"
+    return path if path.is_file() else None
+
+
+def require_checkpoint(folder: Path, name: str) -> Path:
+    """Raises RunError."""
+    path = checkpoint_of(folder, name)
+    if path is None:
+        raise RunError(
+            f"the run has no checkpoint '{name}'",
+            where=folder / "checkpoints",
+            next_step=f"finish it: frostline train resume={folder}",
+        )
+    return path
+
+
+def _replaced(node: Any, before: str, after: str) -> Any:
+    if isinstance(node, dict):
+        return {key: _replaced(value, before, after) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_replaced(value, before, after) for value in node]
+    if isinstance(node, str) and (node == before or node.startswith(f"{before}/")):
+        return after + node.removeprefix(before)
+    return node
