@@ -11,7 +11,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline import __version__
@@ -161,7 +161,10 @@ TASKS: dict[str, Callable[[DictConfig], None]] = {"train": _train, "evaluate": _
 
 
 def _overrides() -> list[str]:
-    return list(HydraConfig.get().overrides.task)
+    """As typed; of a sweep's job, its own. `${...}` stays as it is."""
+    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    return [str(override) for override in typed]
 
 
 @contextmanager
