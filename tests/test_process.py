@@ -26,6 +26,8 @@ def _start(*command: str, folder: Path, **environment: str) -> subprocess.Popen[
     (folder / "home").mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, *command],
+        # A shell starts its background jobs with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         cwd=folder,
         env={**inherited, "HOME": str(folder / "home"), **environment},
         stdout=subprocess.PIPE,
@@ -80,7 +82,10 @@ def test_an_interrupt_is_recorded_and_can_be_resumed(tmp_path: Path) -> None:
         checkpoint = next(tmp_path.glob("logs/runs/*/*/checkpoints/last.ckpt"), None)
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130, out + err
     assert "Traceback" not in err
     assert "next:  frostline train resume=logs/runs/" in err
