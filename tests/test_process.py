@@ -126,3 +126,26 @@ def test_the_wheel_works_in_any_folder(tmp_path: Path) -> None:
     _run("-m", "frostline", "train", *QUICK, folder=tmp_path, PYTHONPATH=str(site), PYTHONSAFEPATH="1")
     _, record = _only_run(tmp_path)
     assert f"{site}/frostline/backbones/bundled.safetensors" in record["model"]["weights"]
+
+
+def test_two_ranks_resume_and_score_what_was_recorded(tmp_path: Path) -> None:
+    """The other rank goes on with the run's own configuration, and an evaluation starts both again."""
+    ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    slow = ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=3", "head=mlp", "head.hidden=[32]"]
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    for folder in (whole, torn):
+        folder.mkdir()
+    _run(str(ROOT / "train.py"), *ranks, *slow, folder=whole, OMP_NUM_THREADS="1")
+    process = _start(str(ROOT / "train.py"), *ranks, *slow, folder=torn, OMP_NUM_THREADS="1")
+    while process.poll() is None and not any(torn.glob("logs/runs/*/*/checkpoints/last.ckpt")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    run, record = _only_run(torn)
+    assert record["status"] == "interrupted"
+    folder = str(run.relative_to(torn))
+    _run(str(ROOT / "train.py"), f"resume={folder}", folder=torn, OMP_NUM_THREADS="1")
+    resumed, expected = _only_run(torn)[1]["metrics"], _only_run(whole)[1]["metrics"]
+    assert resumed == expected
+    out, _ = _run("-m", "frostline", "evaluate", f"run={folder}", folder=torn, OMP_NUM_THREADS="1")
+    assert f"test/loss {expected['test/loss']:.4f}   test/accuracy {expected['test/accuracy']:.4f}" in out
