@@ -12,6 +12,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 
 from conftest import Answer
@@ -174,6 +175,10 @@ def test_tensorboard_shows_loss_metrics_rates_phases_and_throughput(finished: Pa
     assert {"train/loss_step", "train/loss_epoch", "val/loss", "val/accuracy", "val/f1_macro"} <= scalars
     assert {"phase", "throughput/samples_per_second", "test/accuracy"} <= scalars
     assert {"lr/head", "lr/head/no_decay", "lr/stage1", "lr/stem/no_decay"} <= scalars
+    assert {"final/test/accuracy", "final/val/accuracy"} <= scalars
+    started = HParamsPluginData.FromString(events.PluginTagToContent("hparams")["_hparams_/session_start_info"])
+    shown = started.session_start_info.hparams
+    assert (shown["model"].string_value, shown["optimizer.lr"].number_value) == ("bundled", 1e-3)
     assert [event.value for event in events.Scalars("phase")] == [0, 0, 1, 1]
     steps = [event.step for event in events.Scalars("train/loss_epoch")]
     assert steps == [3, 7, 11, 15], "the axis goes on through both phases"
