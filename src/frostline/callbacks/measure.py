@@ -43,8 +43,5 @@ class Measure(L.Callback):
         self.seconds += self._epoch_seconds
         self.samples += self._epoch_samples
         rate = self._epoch_samples / self._epoch_seconds
-        pl_module.log_dict({"throughput/samples_per_second": rate, "phase": float(_number(pl_module))})
-
-
-def _number(pl_module: L.LightningModule) -> int:
-    return int(pl_module.phase_number)  # type: ignore[arg-type]
+        number = float(pl_module.phase_number)  # type: ignore[arg-type]
+        pl_module.log_dict({"throughput/samples_per_second": rate, "phase": number})
