@@ -1,11 +1,17 @@
 """Everything a user can get wrong at the door: what is said, with which exit code, and that nothing is left behind."""
 
+import csv
+import io
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -70,6 +76,11 @@ BAD_TRAINING = {
     "test part empty": ("data=image_folder data.dir={tmp}/no_test", ["there are no pictures", "/test"]),
     "training part smaller than the classes": ("data.train_limit=5", ["too few pictures of a class", "train_limit"]),
     "text with a picture backbone": ("data=image_folder data.dir={tmp}/text", ["there is text: train.csv"]),
+    "one parquet of two": ("data=cifar10 data.dir={tmp}/one_parquet", ["test.parquet is missing", "one_parquet"]),
+    "CIFAR-100 as CIFAR-10": ("data=cifar10 data.dir={tmp}/many_classes", ["of 11 classes", "data=cifar100"]),
+    "group without an option": ("data=null", ["null is none", "data=digits"]),
+    "no such score": ("task.monitor=val/acuracy", ["no score 'val/acuracy'", "did you mean val/accuracy"]),
+    "erase without augmentation": ("data.augment=none data.erase=0.5", ["data.erase=0.5 does nothing", "data.erase=0"]),
     "no CIFAR, no network": ("data=cifar10 data.dir={tmp}/empty", ["cannot be downloaded", "parquet", "data=digits"]),
 }  # fmt: skip
 
@@ -101,6 +112,9 @@ def messes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "no_test" / "test").mkdir()
     (folder / "text").mkdir()
     (folder / "text" / "train.csv").write_text("text,label\nfine,1\n")
+    _parquet(folder / "one_parquet" / "train.parquet", classes=2)
+    for part in ("train", "test"):
+        _parquet(folder / "many_classes" / f"{part}.parquet", classes=11)
     torch.save(models.resnet18().state_dict(), folder / "resnet18.pth")
     whole = (folder / "resnet18.pth").read_bytes()
     (folder / "truncated.pth").write_bytes(whole[: len(whole) // 2])
@@ -155,6 +169,29 @@ def test_a_sweep_goes_on_after_a_bad_job_and_ends_with_its_error(
     assert [row.split(",")[:2] for row in rows[1:]] == [["1", "finished"]]
 
 
+def test_a_sweep_over_models_ranks_them_by_the_score_that_was_asked_for(
+    program: Callable[..., Answer], tmp_path: Path
+) -> None:
+    answer = program("train", "-m", "model=bundled,resnet18", "model.weights=null", "data.image_size=32",
+                     "trainer=debug", "schedule=head_only", "schedule.phases.head.epochs=1",
+                     "task.monitor=val/loss", "task.mode=min")  # fmt: skip
+    assert answer.code == 0, answer.err
+    (sweep,) = tmp_path.glob("logs/sweeps/*/*")
+    with (sweep / "leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    losses = [float(row["val/loss"]) for row in rows]
+    assert losses == sorted(losses)
+    assert {record["model"]["name"] for record in map(_record, sweep.glob("*/run.json"))} == {"bundled", "resnet18"}
+    for number in (0, 1):
+        record = _record(sweep / str(number) / "run.json")
+        assert record["metrics"]["val/loss"] == record["phases"][0]["val"]["val/loss"]
+
+
+def _record(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text())
+    return content
+
+
 def test_the_traceback_is_shown_on_request(program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     from frostline.errors import WeightsError
 
@@ -193,6 +230,14 @@ def _is_a_clear_error(answer: Answer, expected: list[str]) -> None:
     assert "Traceback" not in answer.out + answer.err
     for part in expected:
         assert part in answer.err
+
+
+def _parquet(file: Path, *, classes: int) -> None:
+    file.parent.mkdir(exist_ok=True)
+    encoded = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(encoded, "PNG")
+    rows = [{"bytes": encoded.getvalue(), "path": None}] * (4 * classes)
+    pq.write_table(pa.table({"image": rows, "label": [row % classes for row in range(4 * classes)]}), file)
 
 
 def _pictures(folder: Path, count: int) -> None:

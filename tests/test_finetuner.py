@@ -46,7 +46,9 @@ def finetuner(l1: float = 0.0) -> FineTuner:
     blocks = {"stem": conv(3, 4), "middle": conv(4, 6), "top": conv(6, 8)}
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
     backbone = Backbone(name="tiny", blocks=blocks, pool=pool, out_features=8, spec=SPEC, loaded="random")
-    task = Classification(["a", "b", "c"], [1, 1, 1], label_smoothing=0.0, class_weights="none", l1=l1)
+    task = Classification(
+        ["a", "b", "c"], [1, 1, 1], label_smoothing=0.0, class_weights="none", l1=l1, monitor="val/accuracy", mode="max"
+    )
     return FineTuner(backbone, LinearHead(8, 3, dropout=0.0), task, partial(SGD, lr=BASE, weight_decay=DECAY), seed=0)
 
 

@@ -74,6 +74,15 @@ def test_two_ranks_score_each_sample_once_in_one_folder(tmp_path: Path) -> None:
     assert [row["val"]["val/n"] for row in record["phases"]] == [143, 143]
 
 
+def test_each_job_of_a_sweep_starts_its_own_ranks(tmp_path: Path) -> None:
+    ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    _run(str(ROOT / "train.py"), "-m", "seed=0,1", *ranks, *QUICK, folder=tmp_path, OMP_NUM_THREADS="1")
+    records = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("logs/sweeps/*/*/*/run.json"))]
+    assert [(record["status"], record["seed"]) for record in records] == [("finished", 0), ("finished", 1)]
+    assert [record["metrics"]["test/n"] for record in records] == [359, 359]
+    assert records[0]["metrics"]["test/loss"] != records[1]["metrics"]["test/loss"]
+
+
 def test_an_interrupt_is_recorded_and_can_be_resumed(tmp_path: Path) -> None:
     long = ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=500"]
     process = _start(str(ROOT / "train.py"), *long, folder=tmp_path)

@@ -22,6 +22,7 @@ from frostline.data.module import PictureData
 from frostline.errors import ConfigError
 from frostline.finetuner import FineTuner
 from frostline.phases import Plan
+from frostline.tasks.base import Task
 
 
 class Built(NamedTuple):
@@ -45,12 +46,14 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     for phase in plan.phases:
         phase.frost_line(list(backbone.blocks))  # raises where the backbone has no such block
     data: PictureData = _maker(cfg.data)(backbone.spec)
-    task = _maker(cfg.task)(data.classes, data.class_counts)
+    task: Task = _maker(cfg.task)(data.classes, data.class_counts)
     head: nn.Module = _maker(cfg.head)(backbone.out_features, task.num_outputs)
     backbone = backbone.to(memory_format=torch.channels_last)
     model = FineTuner(backbone, head, task, optimizer, seed=cfg.seed)
     measure = Measure()
-    callbacks = [measure, PhasePatience(monitor=f"val/{task.monitor}"), *_callbacks(cfg.callbacks)] if logs else []
+    callbacks = (
+        [measure, PhasePatience(monitor=task.monitor, mode=task.mode), *_callbacks(cfg.callbacks)] if logs else []
+    )
     trainer = _trainer(cfg.trainer, callbacks, logger=_logger(cfg.logger) if logs else False)
     return Built(model, data, trainer, measure, plan)
 

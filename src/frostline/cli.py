@@ -19,7 +19,7 @@ from frostline.checks import check
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names
 from frostline.hydra_errors import translated
 from frostline.paths import conf_dir
-from frostline.ranks import config_dirs, follows, launch_alike
+from frostline.ranks import config_dirs, follows, launch_alike, launched_anew
 from frostline.runs import free_folder, placed, read_run, require_writable
 from frostline.usage import USAGE, help_of
 
@@ -69,7 +69,7 @@ def _run(command: str) -> list[FrostlineError]:
     def task(cfg: DictConfig) -> None:
         started.append(command)
         try:
-            with _environment(FULL_ERROR, original):
+            with _environment(FULL_ERROR, original), launched_anew():
                 TASKS[command](cfg)
         except FrostlineError as error:
             failures.append(error)

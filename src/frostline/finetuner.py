@@ -24,7 +24,7 @@ from frostline.freezing import (
     set_frost_line,
 )
 from frostline.phases import Phase
-from frostline.tasks.classification import Classification
+from frostline.tasks.base import Task
 
 CHECKPOINT_KEY = "frostline"
 
@@ -36,7 +36,7 @@ class FineTuner(L.LightningModule):
         self,
         backbone: Backbone,
         head: nn.Module,
-        task: Classification,
+        task: Task,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         *,
         seed: int,

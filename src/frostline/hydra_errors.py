@@ -19,6 +19,12 @@ def translated(error: Exception, command: str) -> ConfigError:
             where="command line",
             next_step=f"correct it; to add a setting that is not there, +{full}=<value>",
         )
+    if "Config group override must be" in str(error):
+        return ConfigError(
+            "a question is answered with the name of an option, and null is none",
+            where="command line, or `defaults:` in YAML",
+            next_step=f"frostline {command} --help lists the options: data=digits, say, or logger=none",
+        )
     return ConfigError(
         str(error).strip().splitlines()[0],
         where="command line",

@@ -2,12 +2,29 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+# What Lightning sets for the processes that it starts, and keeps.
+LAUNCH = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
 def follows() -> bool:
     """Whether another process leads this run: as torchrun, SLURM and Lightning tell their processes."""
     return any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+@contextmanager
+def launched_anew() -> Iterator[None]:
+    """The next job of a sweep starts processes of its own: to Lightning it must not look as if others had done that."""
+    before = {name: os.environ[name] for name in LAUNCH if name in os.environ}
+    try:
+        yield
+    finally:
+        for name in LAUNCH:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def launch_alike(command: str, overrides: list[str]) -> None:

@@ -55,11 +55,12 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
         "weights": record.model.get("weights", built.model.backbone.loaded),
         "parameters": count(built.model.parameters()),
     }
+    record.monitor, record.mode = built.model.task.monitor, built.model.task.mode
     watch.add_to("setup")
     if not resume and built.trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
-    with recorded(record, folder, built.trainer):
+    with recorded(record, folder, built.trainer), _group_left():
         try:
             fit(built, record, folder, checkpoint, watch)
         finally:
@@ -229,6 +230,16 @@ def _peak_memory(trainer: L.Trainer) -> int:
     if trainer.strategy.root_device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+
+
+@contextmanager
+def _group_left() -> Iterator[None]:
+    """The next run of this process, in a sweep, makes a process group of its own."""
+    try:
+        yield
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def quiet() -> None:

@@ -95,11 +95,12 @@ def _allows(annotation: ast.expr | None, value: Any) -> bool:
 
 
 def _within(name: str, value: Any) -> bool:
-    return bool(eval(_condition(name), {"__builtins__": {}}, {"x": value}))  # conditions are constants of values.py
+    return _condition(name).holds(value)
 
 
-def _condition(name: str) -> str:
-    return str(getattr(values, name).__metadata__[0])
+def _condition(name: str) -> values.Condition:
+    found: values.Condition = getattr(values, name).__metadata__[0]
+    return found
 
 
 def _choices(node: ast.expr) -> list[Any]:
@@ -115,13 +116,13 @@ def _said(annotation: ast.expr | None) -> str:
         case ast.Name(id=name) if name in words:
             return words[name]
         case ast.Name(id=("Fraction" | "Probability") as name):
-            return f"a number x with {_condition(name)}"
+            return f"a number x with {_condition(name).said}"
         case ast.Name(id="Seed"):
-            return f"a whole number x with {_condition('Seed')}"
+            return f"a whole number x with {_condition('Seed').said}"
         case ast.BinOp(left=left, right=right):
             return f"{_said(left)} or {_said(right)}"
         case ast.Subscript(value=ast.Name(id=("Positive" | "NonNegative") as name), slice=inner):
-            return f"{_said(inner)} x with {_condition(name)}"
+            return f"{_said(inner)} x with {_condition(name).said}"
         case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
             return f"one of {', '.join(str(choice) for choice in _choices(choices))}"
         case ast.Subscript(value=ast.Name(id=name), slice=inner) if name in CONTAINERS:

@@ -1,14 +1,20 @@
-"""Ranges for constructor parameters that come from YAML: `batch_size: Positive[int]` says, and lets `signatures` check.
+"""Ranges for constructor parameters that come from YAML: `batch_size: Positive[int]`, which `signatures` checks."""
 
-Each is `Annotated[type, condition]`; a condition is a Python comparison of `x`.
-"""
-
-from typing import Annotated, TypeVar
+from collections.abc import Callable
+from typing import Annotated, NamedTuple, TypeVar
 
 Number = TypeVar("Number", int, float)
 
-Positive = Annotated[Number, "x > 0"]
-NonNegative = Annotated[Number, "x >= 0"]
-Fraction = Annotated[float, "0 < x < 1"]  # a proper part of a whole
-Seed = Annotated[int, "0 <= x < 2**32"]
-Probability = Annotated[float, "0 <= x < 1"]
+
+class Condition(NamedTuple):
+    """In words, for messages, and as a function."""
+
+    said: str
+    holds: Callable[[float], bool]
+
+
+Positive = Annotated[Number, Condition("x > 0", lambda x: x > 0)]
+NonNegative = Annotated[Number, Condition("x >= 0", lambda x: x >= 0)]
+Fraction = Annotated[float, Condition("0 < x < 1", lambda x: 0 < x < 1)]  # a proper part of a whole
+Seed = Annotated[int, Condition("0 <= x < 2**32", lambda x: 0 <= x < 2**32)]
+Probability = Annotated[float, Condition("0 <= x < 1", lambda x: 0 <= x < 1)]

@@ -12,14 +12,23 @@ from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.batch import Batch
 from frostline.data.augment import DRAWS, STRENGTHS, Augment, Level, evaluation_view
 from frostline.data.random import uniform
+from frostline.errors import ConfigError
 from frostline.specs import ImageSpec
 
 SPEC = ImageSpec(size=24, resize=28, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 PLAIN = replace(SPEC, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))  # views as values from 0 to 1
 
 
-def augment(level: Level, *, flip: bool = True, spec: ImageSpec = PLAIN, seed: int = 0, classes: int = 3) -> Augment:
-    return Augment(level, flip=flip, spec=spec, seed=seed, num_classes=classes)
+def augment(
+    level: Level,
+    *,
+    flip: bool = True,
+    erase: float = 0.0,
+    spec: ImageSpec = PLAIN,
+    seed: int = 0,
+    classes: int = 3,
+) -> Augment:
+    return Augment(level, flip=flip, erase=erase, spec=spec, seed=seed, num_classes=classes)
 
 
 def batch(pictures: Tensor, sample: Tensor | None = None, sizes: Tensor | None = None) -> Batch:
@@ -307,3 +316,22 @@ def test_a_third_is_mixed_by_mixup_a_third_by_cutmix_and_a_third_not_at_all() ->
 def test_standard_leaves_targets_as_class_indices() -> None:
     before = batch(noise(6))
     assert torch.equal(augment("standard")(before, epoch=0).targets, before.targets)
+
+
+# --- erasing ---
+
+
+def test_an_erased_square_has_the_mean_colour_and_covers_its_share() -> None:
+    """A square of a quarter of the side covers 1/16 of the picture, less what lies outside."""
+    white = torch.full((400, 3, 24, 24), 255, dtype=torch.uint8)
+    shifted = replace(SPEC, mean=(0.0, 0.0, 0.0))  # so that a view of white is nowhere 0
+    views = augment("standard", erase=0.25, spec=shifted)(batch(white), epoch=0).inputs
+    erased = (views == 0).all(1).float().mean((1, 2))
+    assert 0 < erased.max() <= 1 / 16
+    assert 0.75 / 16 < erased.mean() < 1 / 16
+    assert len(torch.unique((views == 0).all(1).flatten(1), dim=0)) > 100, "each at a place of its own"
+
+
+def test_without_augmentation_nothing_can_be_erased() -> None:
+    with pytest.raises(ConfigError, match=r"data.erase=0.25 does nothing"):
+        augment("none", erase=0.25)

@@ -21,7 +21,15 @@ def task(
     counts: list[int], class_weights: Literal["none", "balanced"] = "none", smoothing: float = 0.0
 ) -> Classification:
     names = [f"class {number}" for number in range(len(counts))]
-    return Classification(names, counts, label_smoothing=smoothing, class_weights=class_weights, l1=0.0)
+    return Classification(
+        names,
+        counts,
+        label_smoothing=smoothing,
+        class_weights=class_weights,
+        l1=0.0,
+        monitor="val/loss",
+        mode="min",
+    )
 
 
 def drawn(num_classes: int, seed: int, sizes: Iterable[int] = SIZES) -> list[tuple[Tensor, Tensor]]:

@@ -34,18 +34,18 @@ class BundledBackbone(Backbone):
             blocks[name] = Stage(below, WIDTHS[name])
             below = WIDTHS[name]
         super().__init__(
-            name="bundled", blocks=blocks, pool=Maximum(), out_features=below, spec=SPEC, loaded="random, from scratch"
+            name="bundled", blocks=blocks, pool=Mean(), out_features=below, spec=SPEC, loaded="random, from scratch"
         )
         if weights is not None and load:
             path = bundled_weights() if weights == "bundled" else Path(weights).expanduser()
             self.loaded = load_weights(self.blocks, read_weights(path), (), source=path)
 
 
-class Maximum(nn.Module):
-    """(B, D, H, W) → (B, D). Not a pooling layer: the gradient of that one is not deterministic on CUDA."""
+class Mean(nn.Module):
+    """(B, D, H, W) → (B, D)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.amax((2, 3))
+        return x.mean((2, 3))
 
 
 class Stage(nn.Module):

@@ -1,5 +1,6 @@
 """Any classification model of torchvision as a backbone."""
 
+import os
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def _read(source: WeightsEnum | Path) -> dict[str, torch.Tensor]:
         return {modern_names(key): value for key, value in read_weights(source).items()}
     try:
         state = torch.hub.load_state_dict_from_url(
-            source.url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+            source.url, map_location="cpu", progress=os.isatty(2), check_hash=True, weights_only=True
         )
     except (urllib.error.URLError, *UNREADABLE) as error:
         raise WeightsError(

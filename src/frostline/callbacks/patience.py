@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 class PhasePatience(EarlyStopping):
     """Lightning's EarlyStopping with the patience of the phase, counted anew in each."""
 
-    def __init__(self, monitor: str) -> None:
-        super().__init__(monitor=monitor, mode="max", verbose=False)
+    def __init__(self, *, monitor: str, mode: str) -> None:
+        super().__init__(monitor=monitor, mode=mode, verbose=False)
         self._counted_for: str | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -20,7 +20,7 @@ class PhasePatience(EarlyStopping):
         if self._counted_for != phase.name:  # type: ignore[union-attr]
             self._counted_for = phase.name  # type: ignore[union-attr,assignment]
             self.wait_count = 0
-            self.best_score = torch.tensor(-torch.inf)
+            self.best_score = torch.tensor(torch.inf if self.mode == "min" else -torch.inf)
 
     def _should_skip_check(self, trainer: L.Trainer) -> bool:
         return self.patience is None or super()._should_skip_check(trainer)

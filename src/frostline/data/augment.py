@@ -13,6 +13,7 @@ from torchvision.transforms.functional import center_crop
 
 from frostline.batch import Batch
 from frostline.data.random import uniform
+from frostline.errors import ConfigError
 from frostline.specs import ImageSpec
 
 Level = Literal["none", "standard", "strong"]
@@ -34,7 +35,7 @@ class Strength(NamedTuple):
 STRENGTHS = {"standard": Strength(0.6, 0.0, 0.0, 0.0, True), "strong": Strength(0.25, 15.0, 0.4, 2 / 3, False)}
 SHIFT = 1 / 8  # 4 of 32 pixels, as in He et al. 2016 (arXiv:1512.03385), section 4.2
 ASPECT = math.log(4 / 3)  # a view's sides differ by up to 4:3, as in Inception's crops (Szegedy et al. 2015)
-DRAWS = 14
+DRAWS = 16
 
 
 def evaluation_view(pictures: Tensor, spec: ImageSpec, *, cut: bool = False) -> Tensor:
@@ -50,13 +51,24 @@ def evaluation_view(pictures: Tensor, spec: ImageSpec, *, cut: bool = False) -> 
 
 
 class Augment:
-    """`flip`: mirror half of the pictures, left to right. Numbers come from (seed, epoch, sample)."""
+    """`flip`: mirror half of the pictures, left to right. `erase`: side of a square of the mean colour put on each
+    picture, as a share of the picture's side (Cutout, DeVries & Taylor 2017, arXiv:1708.04552).
+
+    Numbers come from (seed, epoch, sample). Raises ConfigError for an `erase` that nothing would come of.
+    """
 
     def __init__(
-        self, level: Level, *, flip: bool, spec: ImageSpec, seed: int, num_classes: int, cut: bool = False
+        self, level: Level, *, flip: bool, erase: float, spec: ImageSpec, seed: int, num_classes: int, cut: bool = False
     ) -> None:
+        if erase and level == "none":
+            raise ConfigError(
+                f"data.erase={erase} does nothing: without augmentation pictures are shown as they are",
+                where="data",
+                next_step="data.erase=0, or data.augment=standard",
+            )
         self.strength = STRENGTHS.get(level)
         self.flip = flip
+        self.erase = erase
         self.spec = spec
         self.seed = seed
         self.num_classes = num_classes
@@ -76,8 +88,12 @@ class Augment:
             x = self._cropped(batch.inputs.float() / 255, batch.sizes, u)
         if self.strength.colour:
             x = _recoloured(x, 1 + self.strength.colour * (2 * u[:, 6:9] - 1))
-        batch = batch._replace(inputs=_normalised(x, self.spec))
-        return _mixed(batch, u[:, 9:], self.strength.mix, self.num_classes) if self.strength.mix else batch
+        x = _normalised(x, self.spec)
+        if self.erase:
+            side = torch.full_like(u[:, 0], self.erase)
+            x = x * (1 - _boxes(u[:, 14:16], side, self.spec.size))
+        batch = batch._replace(inputs=x)
+        return _mixed(batch, u[:, 9:14], self.strength.mix, self.num_classes) if self.strength.mix else batch
 
     def _shifted(self, x: Tensor, u: Tensor) -> Tensor:
         """Moved by whole pixels, what comes in from outside mirrored; half of the pictures mirrored as a whole."""

@@ -20,11 +20,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
-from frostline.data.module import Parts, PictureData
+from frostline.data.module import PictureData, PictureSet
 from frostline.data.pictures import UNREADABLE, ArrayPictures, to_rgb
 from frostline.errors import DataError
 
 SETS: dict[str, type[datasets.CIFAR10]] = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
+NUM_CLASSES_CIFAR10 = 10
 
 
 class Cifar(PictureData):
@@ -40,7 +41,7 @@ class Cifar(PictureData):
         self.name = variant
         super().__init__(spec, **common)
 
-    def read(self) -> Parts:
+    def read(self) -> PictureSet:
         files = [self.dir / "train.parquet", self.dir / "test.parquet"]
         lacking = [file.name for file in files if not file.is_file()]
         if len(lacking) == 1:
@@ -55,10 +56,16 @@ class Cifar(PictureData):
                     where=self.dir,
                     next_step="take both files from one export of the data set",
                 )
-            return Parts(train[1], train[0], None, test[0])
+            if self.variant == "cifar10" and len(train[1]) > NUM_CLASSES_CIFAR10:
+                raise DataError(
+                    f"these pictures are of {len(train[1])} classes: they are not CIFAR-10",
+                    where=self.dir,
+                    next_step="data=cifar100, or data.dir=<folder of CIFAR-10>",
+                )
+            return PictureSet(train[1], train[0], None, test[0])
         return self._torchvision_layout()
 
-    def _torchvision_layout(self) -> Parts:
+    def _torchvision_layout(self) -> PictureSet:
         dataset = SETS[self.variant]
         if not (self.dir / dataset.base_folder).is_dir():
             self._download(dataset)
@@ -70,7 +77,7 @@ class Cifar(PictureData):
                 where=self.dir / dataset.base_folder,
                 next_step="remove that folder, then run again to download it",
             ) from error
-        return Parts(list(train.classes), _from_torchvision(train), None, _from_torchvision(test))
+        return PictureSet(list(train.classes), _from_torchvision(train), None, _from_torchvision(test))
 
     def _download(self, dataset: type[datasets.CIFAR10]) -> None:
         """Into a folder beside its place, then moved: an interrupted download leaves nothing that looks complete."""

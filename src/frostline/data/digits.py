@@ -7,7 +7,7 @@ part only, so parts are split here.
 import numpy as np
 import torch
 
-from frostline.data.module import Parts, PictureData
+from frostline.data.module import PictureData, PictureSet
 from frostline.data.pictures import ArrayPictures
 
 
@@ -15,11 +15,11 @@ class Digits(PictureData):
     name = "digits"
     where = "scikit-learn's load_digits()"
 
-    def read(self) -> Parts:
+    def read(self) -> PictureSet:
         from sklearn.datasets import load_digits  # a second of imports that other data need not pay for
 
         digits = load_digits()
         grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # values are 0..16
         pixels = torch.from_numpy(grey)[:, None].expand(-1, 3, -1, -1).contiguous()
         labels = torch.from_numpy(digits.target.astype(np.int64))
-        return Parts([str(digit) for digit in range(10)], ArrayPictures(pixels, labels), None, None)
+        return PictureSet([str(digit) for digit in range(10)], ArrayPictures(pixels, labels), None, None)

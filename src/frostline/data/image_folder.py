@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from frostline.data.module import Parts, PictureData
+from frostline.data.module import PictureData, PictureSet
 from frostline.data.pictures import SUFFIXES, FilePictures
 from frostline.errors import DataError, close_names
 from frostline.specs import ImageSpec
@@ -23,7 +23,7 @@ class ImageFolder(PictureData):
         self.wanted = classes
         super().__init__(spec, **common)
 
-    def read(self) -> Parts:
+    def read(self) -> PictureSet:
         if not self.dir.is_dir():
             raise DataError(
                 "there is no such data folder",
@@ -40,7 +40,7 @@ class ImageFolder(PictureData):
             for part, folder in folders.items()
             if part != "train" and folder is not None
         }
-        return Parts(
+        return PictureSet(
             classes, _pictures(train, classes, root=self.dir, spec=self.spec), found.get("val"), found.get("test")
         )
 

@@ -17,10 +17,10 @@ from frostline.data.pictures import FilePictures, Pictures
 from frostline.data.splits import balanced_subset, require_per_class, stratified_split
 from frostline.errors import ConfigError, DataError
 from frostline.specs import ImageSpec, Spec
-from frostline.values import Fraction, NonNegative, Positive, Seed
+from frostline.values import Fraction, NonNegative, Positive, Probability, Seed
 
 
-class Parts(NamedTuple):
+class PictureSet(NamedTuple):
     """As the data set comes. None: that part has to be split off `train`."""
 
     classes: list[str]
@@ -86,6 +86,7 @@ class PictureData(Transfers):
         image_size: Positive[int] | None,
         augment: Literal["none", "standard", "strong"],
         flip: bool,
+        erase: Probability,
         train_limit: Positive[int] | None,
         val_fraction: Fraction,
         test_fraction: Fraction,
@@ -117,16 +118,24 @@ class PictureData(Transfers):
             if isinstance(pictures, FilePictures) and pictures.fits_in_memory:
                 pictures.hold()
         cut = self.train_part.pictures.cut
-        self.augment = Augment(augment, flip=flip, spec=self.spec, seed=seed, num_classes=len(self.classes), cut=cut)
+        self.augment = Augment(
+            augment,
+            flip=flip,
+            erase=erase,
+            spec=self.spec,
+            seed=seed,
+            num_classes=len(self.classes),
+            cut=cut,
+        )
 
     @abstractmethod
-    def read(self) -> Parts:
+    def read(self) -> PictureSet:
         """Find the pictures. Raises DataError."""
 
     # --- parts ---
 
     def _split(
-        self, parts: Parts, val_fraction: float, test_fraction: float, seed: int
+        self, parts: PictureSet, val_fraction: float, test_fraction: float, seed: int
     ) -> tuple[tuple[Pictures, Tensor], tuple[Pictures, Tensor], tuple[Pictures, Tensor]]:
         if parts.val is None or parts.test is None:
             pieces = ["training"] + ["validation"] * (parts.val is None) + ["test"] * (parts.test is None)

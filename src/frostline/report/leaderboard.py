@@ -2,24 +2,36 @@
 
 import csv
 import io
+import math
 from pathlib import Path
 
 from frostline.paths import write_atomically
 from frostline.record import FILE, Record
 
-COLUMNS = ("val/accuracy", "test/accuracy", "test/f1_macro", "test/loss")
-
 
 def write_leaderboard(sweep: Path) -> Path:
     """`leaderboard.csv`: order by validation score, the test score for information. Unfinished runs come last."""
     runs = [(path.parent, Record.read(path.parent)) for path in sorted(sweep.glob(f"*/{FILE}"))]
-    runs.sort(key=lambda run: -(run[1].metrics.get("val/accuracy") or -1.0))
+    runs.sort(key=lambda run: _rank(run[1]))
+    columns = _columns([record for _, record in runs])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run", "status", *COLUMNS, "seconds", "command"])
+    writer.writerow(["run", "status", *columns, "seconds", "command"])
     for folder, record in runs:
-        scores = [record.metrics.get(column, "") for column in COLUMNS]
+        scores = [record.metrics.get(column, "") for column in columns]
         writer.writerow([folder.name, record.status, *scores, round(record.seconds["total"], 1), record.command])
     path = sweep / "leaderboard.csv"
     write_atomically(path, text.getvalue())
     return path
+
+
+def _rank(record: Record) -> float:
+    score = record.metrics.get(record.monitor)
+    return math.inf if score is None else score if record.mode == "min" else -score
+
+
+def _columns(records: list[Record]) -> list[str]:
+    """What chose the best epochs, then the test scores."""
+    monitors = [record.monitor for record in records if record.monitor]
+    scores = [name for record in records for name in record.metrics if name.startswith("test/") and name != "test/n"]
+    return list(dict.fromkeys(monitors + scores))

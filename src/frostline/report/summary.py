@@ -13,7 +13,7 @@ from frostline.record import Record
 def print_run(record: Record, folder: Path, *, next_command: str) -> None:
     console = console_of_width()
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("phase", "learns", "learning rate", "parameters", "epochs", "seconds", "pictures/s", "val/accuracy"):
+    for column in ("phase", "learns", "learning rate", "parameters", "epochs", "seconds", "pictures/s", record.monitor):
         table.add_column(column, justify="left" if column in ("phase", "learns") else "right", no_wrap=True)
     for row in record.phases:
         rates = sorted(row["learning_rates"].values(), reverse=True)
@@ -25,7 +25,7 @@ def print_run(record: Record, folder: Path, *, next_command: str) -> None:
             str(row["epochs"]),
             f"{row['seconds']:.1f}",
             f"{row['samples_per_second']:,.0f}",
-            f"{row['val'].get('val/accuracy', float('nan')):.4f}",
+            f"{row['val'].get(record.monitor, float('nan')):.4f}",
         )
     console.print()
     console.print(table)

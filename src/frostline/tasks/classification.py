@@ -3,23 +3,21 @@
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
+from frostline.tasks.base import Metrics, Task
 from frostline.values import NonNegative, Probability
 
 TOP_K = 5
 
 
-class Classification(nn.Module):
+class Classification(Task):
     """class_counts: training pictures per class, for `class_weights: balanced`, which weighs a class by
     N / (C · count) as scikit-learn does (`compute_class_weight`).
-    l1: times the sum of |w| over the learning weights, added to the training loss.
     """
-
-    monitor = "accuracy"  # the larger the better
 
     def __init__(
         self,
@@ -29,12 +27,13 @@ class Classification(nn.Module):
         label_smoothing: Probability,
         class_weights: Literal["none", "balanced"],
         l1: NonNegative[float],
+        monitor: str,
+        mode: Literal["max", "min"],
     ) -> None:
-        super().__init__()
+        super().__init__(monitor=monitor, mode=mode, l1=l1, scores=score_names(len(classes)))
         self.classes = classes
         self.num_classes = len(classes)
         self.label_smoothing = label_smoothing
-        self.l1 = l1
         counts = torch.tensor(class_counts, dtype=torch.float32)
         balanced = counts.sum() / (self.num_classes * counts.clamp(min=1))
         self.class_weights: Tensor | None
@@ -58,8 +57,12 @@ class Classification(nn.Module):
         return logits.float().softmax(dim=1)
 
 
-class ClassificationMetrics(nn.Module):
-    """Gathered over a part of the data, every sample once. The loss is plain cross-entropy, without smoothing, weights
+def score_names(num_classes: int) -> list[str]:
+    return ["loss", "accuracy", "f1_macro"] + [f"accuracy_top{TOP_K}"] * (num_classes > TOP_K)
+
+
+class ClassificationMetrics(Metrics):
+    """The loss is plain cross-entropy, without smoothing, weights
     or penalties, so that it compares between runs."""
 
     def __init__(self, classes: list[str]) -> None:
