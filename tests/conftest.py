@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -11,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from frostline.paths import conf_dir
+from frostline.phases import Phase, Until
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("FROSTLINE_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -34,6 +36,19 @@ def composed() -> Iterator[Callable[..., DictConfig]]:
 
     yield make
     GlobalHydra.instance().clear()
+
+
+def make_phase(name: str = "it", **settings: Any) -> Phase:
+    """A phase in which everything learns at the whole rate for three epochs, unless `settings` say otherwise."""
+    until = {"monitor": "val/loss", "mode": "min", "patience": None, "min_delta": 0.0} | settings.pop("until", {})
+    return Phase(**{"name": name, "thaw": "all", "epochs": 3, **EVERY_PHASE, "until": Until(**until), **settings})
+
+
+EVERY_PHASE: dict[str, Any] = {
+    "only": None, "lr_scale": 1.0, "layer_decay": 1.0, "warmup_epochs": 0.0, "curve": "cosine", "weight_decay": None,
+    "optimizer": None, "norm": "adapt", "l2_sp": 0.0, "start_from": "last",
+    "until": {"monitor": "val/loss", "mode": "min", "patience": None, "min_delta": 0.0},
+}  # fmt: skip
 
 
 class Answer:

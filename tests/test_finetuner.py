@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torch.utils.data import DataLoader
 
+from conftest import make_phase
 from frostline.backbones.base import Backbone
 from frostline.batch import Batch
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
@@ -24,13 +25,8 @@ pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HER
 
 STEPS, BASE, DECAY = 4, 0.1, 0.01
 SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-SETTINGS: dict[str, Any] = {
-    "lr_scale": 1.0, "layer_decay": 1.0, "warmup_epochs": 0, "curve": "constant", "patience": None,
-}  # fmt: skip
-HEAD = Phase(name="head", thaw="none", epochs=2, **SETTINGS)
-ALL = Phase(
-    name="all", thaw="all", epochs=3, lr_scale=0.5, layer_decay=0.5, warmup_epochs=1, curve="linear", patience=None
-)
+HEAD = make_phase("head", thaw="none", epochs=2, curve="constant")
+ALL = make_phase("all", lr_scale=0.5, layer_decay=0.5, warmup_epochs=1, curve="linear")
 
 
 # --- a small network, random data, a real Trainer ---
@@ -38,6 +34,17 @@ ALL = Phase(
 
 def conv(width_in: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(width_in, width, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout(0.1))
+
+
+class Every(dict[str, Any]):
+    """The same optimizer for every phase."""
+
+    def __init__(self, optimizer: Any) -> None:
+        super().__init__()
+        self.optimizer = optimizer
+
+    def __missing__(self, phase: str) -> Any:
+        return self.optimizer
 
 
 def finetuner(l1: float = 0.0) -> FineTuner:
@@ -49,7 +56,9 @@ def finetuner(l1: float = 0.0) -> FineTuner:
     task = Classification(
         ["a", "b", "c"], [1, 1, 1], label_smoothing=0.0, class_weights="none", l1=l1, monitor="val/accuracy", mode="max"
     )
-    return FineTuner(backbone, LinearHead(8, 3, dropout=0.0), task, partial(SGD, lr=BASE, weight_decay=DECAY), seed=0)
+    return FineTuner(
+        backbone, LinearHead(8, 3, dropout=0.0), task, Every(partial(SGD, lr=BASE, weight_decay=DECAY)), seed=0
+    )
 
 
 def batches(count: int, seed: int, weight: float = 1.0, size: int = 6) -> DataLoader[Any]:
@@ -161,7 +170,7 @@ def test_everything_moves_once_it_is_thawed_and_the_norms_learn_statistics(two_p
 
 
 def test_a_named_block_thaws_it_and_all_above_and_nothing_below(tmp_path: Path) -> None:
-    upper = Phase(name="upper", thaw="middle", epochs=1, **SETTINGS)
+    upper = make_phase("upper", thaw="middle", epochs=1, curve="constant")
     states = fitted(tmp_path, finetuner(), HEAD, upper, train=batches(STEPS, seed=1)).watch.states
     before, after = states["head"], states["upper"]
     backbone = [name for name in before if name.startswith("backbone.")]
@@ -287,7 +296,10 @@ def test_a_checkpoint_holds_plain_values_only_and_brings_the_network_back(two_ph
     model, trainer, _ = two_phases
     trainer.save_checkpoint(tmp_path / "it.ckpt")
     content = torch.load(tmp_path / "it.ckpt", weights_only=True)
-    assert content[CHECKPOINT_KEY] == {"phase": "all", "first_epoch": HEAD.epochs}
+    said = content[CHECKPOINT_KEY]
+    assert (said["phase"], said["first_epoch"], said["ended"], said["batches"]) == ("all", HEAD.epochs, True, 0)
+    assert said["val"] == pytest.approx({name: float(value) for name, value in trainer.callback_metrics.items()
+                                         if name.startswith("val/")})  # fmt: skip
     again = finetuner()
     again.load_state_dict(content["state_dict"])
     (batch,) = batches(1, seed=3)
@@ -302,4 +314,4 @@ def test_a_prediction_is_a_probability_per_class() -> None:
 
 def test_a_model_that_entered_no_phase_says_so() -> None:
     with pytest.raises(RuntimeError, match="no phase was entered"):
-        _ = finetuner().frozen_blocks
+        _ = finetuner().phase

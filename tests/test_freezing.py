@@ -1,11 +1,14 @@
 """The frost line and the parameter groups, on a small network with every kind of parameter."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from conftest import make_phase
 from frostline.backbones.base import Backbone
 from frostline.errors import PlanError
 from frostline.freezing import (
@@ -15,7 +18,7 @@ from frostline.freezing import (
     optimizer_groups,
     parameter_groups,
     rest_frozen,
-    set_frost_line,
+    set_trainable,
 )
 from frostline.heads import MlpHead
 from frostline.phases import Phase
@@ -53,8 +56,8 @@ def head() -> MlpHead:
     return MlpHead(8, 3, hidden=[5], activation="relu", dropout=0.1)
 
 
-def phase(thaw: str | int, lr_scale: float = 1.0, layer_decay: float = 1.0) -> Phase:
-    return Phase("it", thaw, 1, lr_scale, layer_decay, warmup_epochs=0, curve="constant", patience=None)
+def phase(thaw: Any, lr_scale: float = 1.0, layer_decay: float = 1.0, **others: Any) -> Phase:
+    return make_phase(thaw=thaw, epochs=1, lr_scale=lr_scale, layer_decay=layer_decay, curve="constant", **others)
 
 
 def state(network: Backbone, top: nn.Module) -> dict[str, bool]:
@@ -69,7 +72,7 @@ def state(network: Backbone, top: nn.Module) -> dict[str, bool]:
 @pytest.mark.parametrize("frozen", range(5))
 def test_exactly_what_lies_above_the_frost_line_learns(frozen: int) -> None:
     network, top = backbone(), head()
-    set_frost_line(network, top, frozen)
+    set_trainable(network, top, phase(len(NAMES) - frozen))
     learning = {name.split(".")[1] for name, p in network.named_parameters() if p.requires_grad}
     resting = {name.split(".")[1] for name, p in network.named_parameters() if not p.requires_grad}
     assert learning == set(NAMES[frozen:]) - {"bare"}
@@ -84,8 +87,8 @@ def test_the_state_follows_from_the_last_frost_line_alone(before: list[int], las
     network, top, fresh, fresh_top = backbone(), head(), backbone(), head()
     for frozen in [*before, last, last]:
         network.train()
-        set_frost_line(network, top, frozen)
-    set_frost_line(fresh, fresh_top, last)
+        set_trainable(network, top, phase(len(NAMES) - frozen))
+    set_trainable(fresh, fresh_top, phase(len(NAMES) - last))
     assert state(network, top) == state(fresh, fresh_top)
 
 
@@ -93,7 +96,7 @@ def test_the_state_follows_from_the_last_frost_line_alone(before: list[int], las
 def test_frozen_blocks_rest_after_train_and_the_others_train(frozen: int) -> None:
     network = backbone()
     network.train()
-    rest_frozen(network, frozen)
+    rest_frozen(network, phase(len(NAMES) - frozen))
     modes = {name: {module.training for module in network.blocks[name].modules()} for name in NAMES}
     assert modes == {name: {number >= frozen} for number, name in enumerate(NAMES)}
 
@@ -101,7 +104,7 @@ def test_frozen_blocks_rest_after_train_and_the_others_train(frozen: int) -> Non
 def test_a_resting_norm_keeps_its_statistics_and_a_resting_dropout_drops_nothing() -> None:
     torch.manual_seed(0)
     network, top = backbone(), head()
-    set_frost_line(network, top, 4)
+    set_trainable(network, top, phase(len(NAMES) - 4))
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     x = torch.randn(4, 3, 8, 8)
     assert torch.equal(network(x), network(x))
@@ -113,7 +116,7 @@ def test_a_gradient_of_the_last_phase_is_forgotten_where_it_freezes() -> None:
     network, top = backbone(), head()
     top(network(torch.randn(4, 3, 8, 8))).sum().backward()
     assert all(p.grad is not None for p in network.parameters())
-    set_frost_line(network, top, 2)
+    set_trainable(network, top, phase(len(NAMES) - 2))
     with_gradient = {name.split(".")[1] for name, p in network.named_parameters() if p.grad is not None}
     assert with_gradient == {"top"}
 
@@ -124,7 +127,7 @@ def test_a_gradient_of_the_last_phase_is_forgotten_where_it_freezes() -> None:
 @pytest.mark.parametrize("thaw", ["none", "all", "middle", 0, 1, 2, 3, 4])
 def test_the_groups_hold_every_learning_parameter_once_and_no_other(thaw: str | int) -> None:
     network, top, it = backbone(), head(), phase(thaw)
-    set_frost_line(network, top, it.frost_line(NAMES))
+    set_trainable(network, top, it)
     grouped = [id(p) for group in parameter_groups(network, top, it) for p in group.parameters]
     assert len(grouped) == len(set(grouped))
     assert set(grouped) == {id(p) for part in (network, top) for p in part.parameters() if p.requires_grad}
@@ -154,7 +157,7 @@ def test_a_rate_falls_with_the_depth_of_the_block_counted_over_blocks_without_pa
 
 
 def test_a_group_is_named_after_its_block_and_says_whether_it_decays() -> None:
-    groups = optimizer_groups(parameter_groups(backbone(), head(), phase("top")))
+    groups = optimizer_groups(parameter_groups(backbone(), head(), phase("top")), phase("top"))
     assert [(group["name"], group["lr_scale"], group.get("weight_decay")) for group in groups] == [
         ("head", 1.0, None), ("head/no_decay", 1.0, 0.0), ("top", 1.0, None), ("top/no_decay", 1.0, 0.0),
     ]  # fmt: skip
@@ -162,7 +165,9 @@ def test_a_group_is_named_after_its_block_and_says_whether_it_decays() -> None:
 
 def test_the_optimizers_own_decay_holds_where_a_group_names_none() -> None:
     network, top = backbone(), head()
-    made = torch.optim.SGD(optimizer_groups(parameter_groups(network, top, phase("none"))), lr=0.1, weight_decay=0.5)
+    made = torch.optim.SGD(
+        optimizer_groups(parameter_groups(network, top, phase("none")), phase("none")), lr=0.1, weight_decay=0.5
+    )
     assert {group["name"]: group["weight_decay"] for group in made.param_groups} == {"head": 0.5, "head/no_decay": 0.0}
     assert {id(w) for w in learning_weights(made.param_groups)} == {id(top.layers[0].weight), id(top.layers[3].weight)}
 
@@ -174,7 +179,7 @@ def test_the_count_is_of_numbers_and_not_of_tensors() -> None:
 @pytest.mark.parametrize("thaw", ["none", 0])
 def test_a_phase_in_which_nothing_learns_is_refused(thaw: str | int) -> None:
     network, top = backbone(), nn.Flatten()
-    set_frost_line(network, top, 4)
+    set_trainable(network, top, phase(len(NAMES) - 4))
     with pytest.raises(PlanError, match="phase 'it' trains nothing") as raised:
         parameter_groups(network, top, phase(thaw))
     assert raised.value.where == "schedule.phases.it.thaw"
@@ -182,5 +187,67 @@ def test_a_phase_in_which_nothing_learns_is_refused(thaw: str | int) -> None:
 
 def test_a_head_without_parameters_will_do_where_a_block_learns() -> None:
     network, top, it = backbone(), nn.Flatten(), phase("top")
-    set_frost_line(network, top, it.frost_line(NAMES))
+    set_trainable(network, top, it)
     assert [group.name for group in parameter_groups(network, top, it)] == ["top", "top/no_decay"]
+
+
+# --- parts of blocks ---
+
+
+def learning(network: Backbone) -> set[str]:
+    return {name.removeprefix("blocks.") for name, p in network.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize(
+    ("only", "names"),
+    [
+        ("norms", {"middle.1.weight", "middle.1.bias", "top.1.weight", "top.1.bias"}),
+        ("biases", {"stem.conv.bias"}),
+        (["norms", "biases"],
+         {"stem.conv.bias", "middle.1.weight", "middle.1.bias", "top.1.weight", "top.1.bias"}),
+    ],
+)  # fmt: skip
+def test_only_the_norms_or_the_biases_of_thawed_blocks_learn(only: Any, names: set[str]) -> None:
+    network, top = backbone(), head()
+    set_trainable(network, top, phase("all", only=only))
+    assert learning(network) == names
+    assert all(p.requires_grad for p in top.parameters()), "the head is new: it learns whole"
+
+
+def test_named_blocks_learn_and_those_above_rest() -> None:
+    network, top = backbone(), head()
+    network.train()
+    set_trainable(network, top, phase(["stem"]))
+    assert learning(network) == {"stem.conv.weight", "stem.conv.bias", "stem.position"}
+    assert network.blocks["stem"].training
+    assert not any(module.training for module in network.blocks["top"].modules())
+    top(network(torch.randn(4, 3, 8, 8))).sum().backward()
+    assert network.get_submodule("blocks.stem.conv").weight.grad is not None, "through the frozen blocks above"
+    groups = parameter_groups(network, top, phase(["stem"], layer_decay=0.1))
+    assert {group.block: group.lr_scale for group in groups} == pytest.approx({"head": 1.0, "stem": 1e-4})
+
+
+def test_frozen_norms_of_thawed_blocks_rest_and_still_learn_their_weights() -> None:
+    network, top = backbone(), head()
+    network.train()
+    set_trainable(network, top, phase("all", norm="frozen"))
+    assert {name for name, module in network.named_modules() if not module.training} == {
+        "blocks.middle.1", "blocks.top.1",
+    }  # fmt: skip
+    assert "top.1.weight" in learning(network)
+
+
+def test_a_phase_has_its_own_weight_decay() -> None:
+    network, top, it = backbone(), head(), phase("top", weight_decay=0.25)
+    set_trainable(network, top, it)
+    groups = optimizer_groups(parameter_groups(network, top, it), it)
+    assert {group["name"]: group["weight_decay"] for group in groups} == {
+        "head": 0.25, "head/no_decay": 0.0, "top": 0.25, "top/no_decay": 0.0,
+    }  # fmt: skip
+
+
+def test_blocks_without_any_of_what_is_asked_for_are_refused() -> None:
+    network, top, it = backbone(), head(), phase(["bare"])
+    set_trainable(network, top, it)
+    with pytest.raises(PlanError, match="phase 'it' trains nothing: bare: no parameters"):
+        parameter_groups(network, top, it)

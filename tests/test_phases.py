@@ -10,19 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 
+from conftest import EVERY_PHASE
+from conftest import make_phase as phase
 from frostline.errors import PlanError
 from frostline.phases import Phase, Plan
 
 untimed = settings(deadline=None)
 BLOCKS = ["stem", "layer1", "layer2", "layer3", "layer4"]
-EVERY: dict[str, Any] = {
-    "lr_scale": 1.0, "layer_decay": 1.0, "warmup_epochs": 0.0, "curve": "cosine", "patience": None,
-}  # fmt: skip
 CURVES = ("cosine", "linear", "constant")
-
-
-def phase(**settings: Any) -> Phase:
-    return Phase(**{"name": "it", "thaw": "all", "epochs": 3, **EVERY, **settings})
 
 
 phases = st.builds(
@@ -129,28 +124,31 @@ def test_a_block_by_name_is_the_same_as_by_number(blocks: list[str], data: st.Da
         ("al", "has no such block: did you mean all?"),
         ("conv9", "has no such block: there is: all, layer1, layer2, layer3, layer4, none, stem"),
         (6, "thaws 6 blocks, and the backbone has 5"),
-        (-1, "thaws -1 blocks, and the backbone has 5"),
+        (-6, "thaws 6 blocks, and the backbone has 5"),
+        (["stem", "layer9"], "thaws 'layer9', and the backbone has no such block"),
     ],
 )
 def test_a_frost_line_outside_the_backbone_is_refused(thaw: int | str, said: str) -> None:
     with pytest.raises(PlanError, match=re.escape(said)) as raised:
         phase(thaw=thaw).frost_line(BLOCKS)
     assert raised.value.where == "schedule.phases.it.thaw"
-    assert "none, all" in raised.value.next_step or "all, or one of" in raised.value.next_step
+    assert "none, all" in raised.value.next_step or "all, or of" in raised.value.next_step
 
 
 # --- plans from config ---
 
 
 def plan(**phases: Any) -> Plan:
-    return Plan.from_config(phases, EVERY)
+    return Plan.from_config(phases, EVERY_PHASE)
 
 
 def test_a_plan_keeps_the_order_and_a_phase_overrules_what_holds_for_all() -> None:
-    made = plan(head={"thaw": "none", "epochs": 3}, all={"thaw": "all", "epochs": 7, "lr_scale": 0.1, "patience": 2})
+    made = plan(
+        head={"thaw": "none", "epochs": 3}, all={"thaw": "all", "epochs": 7, "lr_scale": 0.1, "until": {"patience": 2}}
+    )
     assert made.phases == (
-        Phase("head", "none", 3, lr_scale=1.0, layer_decay=1.0, warmup_epochs=0.0, curve="cosine", patience=None),
-        Phase("all", "all", 7, lr_scale=0.1, layer_decay=1.0, warmup_epochs=0.0, curve="cosine", patience=2),
+        phase("head", thaw="none"),
+        phase("all", epochs=7, lr_scale=0.1, until={"patience": 2}),
     )
 
 
@@ -173,8 +171,14 @@ def test_a_plan_without_phases_is_refused(phases: dict[str, None]) -> None:
         ({"lr_scale": -0.1}, ".lr_scale", "phase 'it' trains nothing: its learning rate is scaled by -0.1"),
         ({"layer_decay": 0}, ".layer_decay", "layer_decay 0, outside 0 < layer_decay <= 1"),
         ({"layer_decay": 1.2}, ".layer_decay", "layer_decay 1.2, outside 0 < layer_decay <= 1"),
-        ({"warmup_epochs": -1}, "", "warmup_epochs must be 0 or more"),
-        ({"patience": 0}, "", "patience 1 or more or null"),
+        ({"warmup_epochs": -1}, ".warmup_epochs", "warms up for -1 of its 3 epochs"),
+        ({"warmup_epochs": 4}, ".warmup_epochs", "warms up for 4 of its 3 epochs"),
+        ({"until": {"patience": 0}}, "", "it.until.patience: 0 is not a whole number x with x > 0 or null"),
+        ({"until": {"patients": 2}}, "", "did you mean patience?"),
+        ({"thaw": []}, "", "names nothing in `thaw`"),
+        ({"only": []}, "", "names nothing in `only`"),
+        ({"only": "norm"}, "", "it.only: 'norm' is not one of norms, biases"),
+        ({"start_from": "best"}, ".start_from", "starts from the best of the phase before, and it is the first"),
         ({"epoch": 3}, "", "epoch: frostline.phases.Phase has no such setting; did you mean epochs?"),
     ],
 )
@@ -189,7 +193,8 @@ def test_every_missing_and_every_unknown_setting_is_told_at_once() -> None:
     with pytest.raises(PlanError) as raised:
         Plan.from_config({"it": {"thow": "all", "curve": "cosine"}}, {})
     assert "it.thow: frostline.phases.Phase has no such setting; did you mean thaw?" in raised.value.what
-    lacking = ["thaw", "epochs", "lr_scale", "layer_decay", "warmup_epochs", "patience"]
+    lacking = ["thaw", "only", "epochs", "lr_scale", "layer_decay", "warmup_epochs", "weight_decay", "optimizer"]
+    lacking += ["norm", "l2_sp", "start_from", "monitor", "mode", "patience", "min_delta"]
     assert re.findall(r"(\w+) is missing", raised.value.what) == lacking
 
 
@@ -200,10 +205,36 @@ def test_the_range_of_a_phase_made_in_python_is_checked_by_its_plan() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"curve": "cosin"}, {"epochs": "three"}, {"epochs": 2.5}, {"thaw": 1.5}, {"thaw": True}, {"patience": "x"},
-     {"warmup_epochs": True}],
+    [{"curve": "cosin"}, {"epochs": "three"}, {"epochs": 2.5}, {"thaw": 1.5}, {"thaw": True},
+     {"until": {"patience": "x"}}, {"warmup_epochs": True}],
     ids=str,
 )  # fmt: skip
 def test_a_setting_of_the_wrong_type_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(PlanError):
         plan(it={"thaw": "all", "epochs": 3, **wrong})
+
+
+# --- what is thawed ---
+
+
+@untimed
+@given(st.integers(-5, 5))
+def test_a_number_of_blocks_counts_from_the_top_and_a_negative_one_from_the_stem(number: int) -> None:
+    thawed = phase(thaw=number).thawed(BLOCKS)
+    assert thawed == (BLOCKS[:-number] if number < 0 else BLOCKS[5 - number :])
+    assert phase(thaw=number).frost_line(BLOCKS) == (0 if number < 0 else 5 - number)
+
+
+def test_a_list_thaws_those_blocks_alone_in_the_order_of_the_backbone() -> None:
+    it = phase(thaw=["layer3", "layer1"])
+    assert it.thawed(BLOCKS) == ["layer1", "layer3"]
+    assert it.frost_line(BLOCKS) == 1
+
+
+def test_each_is_a_phase_per_block_with_one_more_each_time() -> None:
+    folded = Plan((phase("head", thaw="none"), phase("down", thaw="each", epochs=1), phase("all")))
+    unfolded = folded.unfolded(BLOCKS)
+    names = ["down-layer4", "down-layer3", "down-layer2", "down-layer1", "down-stem"]
+    assert [it.name for it in unfolded.phases] == ["head", *names, "all"]
+    assert [it.thawed(BLOCKS) for it in unfolded.phases[1:6]] == [BLOCKS[5 - n :] for n in range(1, 6)]
+    assert {it.epochs for it in unfolded.phases[1:6]} == {1}

@@ -241,7 +241,7 @@ def test_patience_ends_a_phase_and_the_next_goes_on(tmp_path: Path) -> None:
     """A rate too small to change a prediction: the score stands still, so a phase ends after 1 + patience epochs."""
     overrides = ["optimizer.lr=1e-12", "optimizer.weight_decay=0", "data.augment=none", "schedule.phases.all.thaw=none"]
     overrides += [f"schedule.phases.{name}.epochs=9" for name in ("head", "all")]
-    folder = _train(tmp_path / "run", *overrides, "schedule.every_phase.patience=1")
+    folder = _train(tmp_path / "run", *overrides, "schedule.every_phase.until.patience=1")
     assert [row["epochs"] for row in _record(folder)["phases"]] == [2, 2]
 
 

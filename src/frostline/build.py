@@ -12,15 +12,15 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from torch.optim import Optimizer
 
 from frostline.backbones.base import Backbone
+from frostline.callbacks.checkpoints import WholeFiles
 from frostline.callbacks.measure import Measure
 from frostline.callbacks.patience import PhasePatience
 from frostline.checks import plan_of, resolved
 from frostline.data.module import PictureData
 from frostline.errors import ConfigError
-from frostline.finetuner import FineTuner
+from frostline.finetuner import FineTuner, OptimizerFactory
 from frostline.phases import Plan
 from frostline.tasks.base import Task
 
@@ -40,20 +40,30 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     Raises any FrostlineError.
     """
     _require_devices(cfg.trainer.accelerator, cfg.trainer.devices)
-    optimizer = _optimizer(cfg.optimizer)
-    backbone: Backbone = _maker(cfg.model)(load=load_weights)
-    plan = plan_of(cfg)
+    optimizer = _optimizer(cfg.optimizer, "optimizer")
+    anchored = any(phase.l2_sp for phase in plan_of(cfg).phases)
+    backbone: Backbone = _maker(cfg.model)(load=load_weights or anchored)
+    plan = plan_of(cfg).unfolded(list(backbone.blocks))
     for phase in plan.phases:
-        phase.frost_line(list(backbone.blocks))  # raises where the backbone has no such block
+        phase.thawed(list(backbone.blocks))  # raises where the backbone has no such block
     data: PictureData = _maker(cfg.data)(backbone.spec)
     task: Task = _maker(cfg.task)(data.classes, data.class_counts)
     head: nn.Module = _maker(cfg.head)(backbone.out_features, task.num_outputs)
     backbone = backbone.to(memory_format=torch.channels_last)
-    model = FineTuner(backbone, head, task, optimizer, seed=cfg.seed)
+    identity = {
+        "model": backbone.name,
+        "data": {
+            key: value for key, value in data.describe().items() if key in ("fingerprint", "num_train", "num_val")
+        },
+        "classes": data.classes,
+        "plan": plan.describe(),
+        "seed": cfg.seed,
+    }
+    model = FineTuner(backbone, head, task, _optimizers(plan, optimizer), seed=cfg.seed, identity=identity)
+    if anchored:
+        model.anchor()
     measure = Measure()
-    callbacks = (
-        [measure, PhasePatience(monitor=task.monitor, mode=task.mode), *_callbacks(cfg.callbacks)] if logs else []
-    )
+    callbacks = [measure, PhasePatience(), *_callbacks(cfg.callbacks)] if logs else []
     trainer = _trainer(cfg.trainer, callbacks, logger=_logger(cfg.logger) if logs else False)
     return Built(model, data, trainer, measure, plan)
 
@@ -64,7 +74,7 @@ def predictor(cfg: DictConfig, classes: list[str], class_counts: list[int]) -> t
     task = _maker(cfg.task)(classes, class_counts)
     head: nn.Module = _maker(cfg.head)(backbone.out_features, task.num_outputs)
     backbone = backbone.to(memory_format=torch.channels_last)
-    model = FineTuner(backbone, head, task, _optimizer(cfg.optimizer), seed=cfg.seed)
+    model = FineTuner(backbone, head, task, {}, seed=cfg.seed)
     single = OmegaConf.merge(cfg.trainer, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
     assert isinstance(single, DictConfig)
     return model, _trainer(single, [], logger=False)
@@ -76,13 +86,23 @@ def _maker(node: DictConfig) -> Callable[..., Any]:
     return made
 
 
-def _optimizer(node: DictConfig) -> Callable[[list[dict[str, Any]]], Optimizer]:
+def _optimizers(plan: Plan, default: OptimizerFactory) -> dict[str, OptimizerFactory]:
+    """For each phase, by name."""
+    return {
+        phase.name: default
+        if phase.optimizer is None
+        else _optimizer(OmegaConf.create(phase.optimizer), f"schedule.phases.{phase.name}.optimizer")
+        for phase in plan.phases
+    }
+
+
+def _optimizer(node: DictConfig, where: str) -> OptimizerFactory:
     make = _maker(node)
     try:
         make([nn.Parameter(torch.zeros(1))])
     except (ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(
-            f"the optimizer refuses its settings: {error}", where="optimizer", next_step="correct that setting"
+            f"the optimizer refuses its settings: {error}", where=where, next_step="correct that setting"
         ) from error
     return make
 
@@ -113,6 +133,7 @@ def _trainer(node: DictConfig, callbacks: list[L.Callback], logger: Logger | boo
             callbacks=callbacks,
             logger=logger,
             enable_checkpointing=any(isinstance(c, L.pytorch.callbacks.Checkpoint) for c in callbacks),
+            plugins=[WholeFiles()],
             enable_model_summary=False,
             num_sanity_val_steps=0,  # the first validation comes soon enough, and this one would log
             use_distributed_sampler=False,  # the loaders share out each batch themselves, every sample once

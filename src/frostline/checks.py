@@ -14,6 +14,8 @@ from frostline.signatures import problems, value_problem
 VALUES = {
     "seed": "Seed",
     "resume": "str | None",
+    "init_from": "str | None",
+    "dry_run": "bool",
     "run_dir": "str",
     "logs_dir": "str",
     "optimizer.lr": "Positive[float]",

@@ -5,7 +5,8 @@ FrostlineError          exit code 1, no traceback (HYDRA_FULL_ERROR=1 shows it)
 ├── PlanError           phases that cannot be run
 ├── DataError           data that is missing, unreadable or does not fit the model
 ├── WeightsError        weights that are missing, broken or of another network
-└── RunError            a run folder that is missing, unfinished or not writable
+├── RunError            a run folder that is missing, unfinished or not writable
+└── RankError           processes of one run that do not hold the same weights
 """
 
 import difflib
@@ -43,6 +44,9 @@ class WeightsError(FrostlineError): ...
 
 
 class RunError(FrostlineError): ...
+
+
+class RankError(FrostlineError): ...
 
 
 def close_names(name: str, known: Iterable[str]) -> str:

@@ -3,7 +3,8 @@
 Which parameters learn is derived from the phase every time it matters, and never remembered.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from typing import Any
 
 import lightning as L
@@ -21,25 +22,31 @@ from frostline.freezing import (
     optimizer_groups,
     parameter_groups,
     rest_frozen,
-    set_frost_line,
+    set_trainable,
 )
 from frostline.phases import Phase
 from frostline.tasks.base import Task
 
 CHECKPOINT_KEY = "frostline"
+OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 
 
 class FineTuner(L.LightningModule):
-    """`optimizer` makes an optimizer from parameter groups; its own learning rate is the base that phases scale."""
+    """optimizers: for each phase by its name, what makes its optimizer from parameter groups; the optimizer's own
+    learning rate is the base that phases scale.
+
+    identity: plain values that a run must share with the checkpoint that it goes on from.
+    """
 
     def __init__(
         self,
         backbone: Backbone,
         head: nn.Module,
         task: Task,
-        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
+        optimizers: Mapping[str, OptimizerFactory],
         *,
         seed: int,
+        identity: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -47,8 +54,10 @@ class FineTuner(L.LightningModule):
         self.task = task
         self.metrics = nn.ModuleDict({"val": task.metrics(), "test": task.metrics()})
         self.per_class: list[dict[str, Any]] = []
-        self._make_optimizer = optimizer
+        self._optimizers = optimizers
         self._seed = seed
+        self.identity = identity or {}
+        self._pretrained: dict[str, Tensor] = {}
         self._phase: Phase | None = None
         self.phase_number = 0
         self.first_epoch = 0
@@ -60,7 +69,7 @@ class FineTuner(L.LightningModule):
         self._phase = phase
         self.phase_number = number
         self.first_epoch = first_epoch
-        set_frost_line(self.backbone, self.head, self.frozen_blocks)
+        set_trainable(self.backbone, self.head, phase)
         self.train()  # Lightning keeps the modes it finds: a block that rested in the last phase would rest on
         return parameter_groups(self.backbone, self.head, phase)
 
@@ -70,20 +79,29 @@ class FineTuner(L.LightningModule):
             raise RuntimeError("no phase was entered")
         return self._phase
 
-    @property
-    def frozen_blocks(self) -> int:
-        return self.phase.frost_line(list(self.backbone.blocks))
+    def anchor(self) -> None:
+        """The backbone's weights as they are now are those that `l2_sp` pulls towards."""
+        self._pretrained = {name: p.detach().clone() for name, p in self.backbone.named_parameters()}
 
     def train(self, mode: bool = True) -> "FineTuner":
         super().train(mode)
         if self._phase is not None:
-            rest_frozen(self.backbone, self.frozen_blocks)
+            rest_frozen(self.backbone, self._phase)
         return self
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self._make_optimizer(optimizer_groups(parameter_groups(self.backbone, self.head, self.phase)))
+    def optimizer_of(self, phase: Phase) -> OptimizerFactory:
+        return self._optimizers[phase.name]
+
+    def make_optimizer(self) -> Optimizer:
+        """Of the phase that was entered, at the height of its learning-rate curve."""
+        groups = parameter_groups(self.backbone, self.head, self.phase)
+        optimizer = self.optimizer_of(self.phase)(optimizer_groups(groups, self.phase))
         for group in optimizer.param_groups:
             group["lr"] *= group["lr_scale"]
+        return optimizer
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self.make_optimizer()
         steps_per_epoch = max(1, int(self.trainer.estimated_stepping_batches) // self._epochs_planned())
         curve = LambdaLR(optimizer, lambda step: self.phase.curve_at(step, steps_per_epoch))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": curve, "interval": "step", "name": "lr"}}
@@ -101,11 +119,17 @@ class FineTuner(L.LightningModule):
         return logits
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Dropout's numbers are a function of (seed, step, rank): a resume has nothing to replay."""
-        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
-        torch.manual_seed((self._seed * 1_000_003 + step) * 4099 + self.global_rank)
+        """Dropout's numbers are a function of (seed, epoch, batch, rank): a resume has nothing to replay."""
+        place = (self._seed, self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(int.from_bytes(blake2b(repr(place).encode(), digest_size=8).digest()) >> 1)
 
     def on_validation_start(self) -> None:
+        self._share_statistics()
+
+    def on_train_epoch_end(self) -> None:
+        self._share_statistics()  # where no validation came before
+
+    def _share_statistics(self) -> None:
         """Ranks gather their own BatchNorm statistics; what is scored and saved is rank 0's."""
         if self.trainer.world_size > 1:
             for buffer in self.backbone.buffers():
@@ -116,10 +140,17 @@ class FineTuner(L.LightningModule):
         if self.task.l1:
             learning = learning_weights(self.optimizers(use_pl_optimizer=False).param_groups)  # type: ignore[union-attr]
             loss = loss + self.task.l1 * sum(weight.abs().sum() for weight in learning)
+        if self.phase.l2_sp:
+            loss = loss + self.phase.l2_sp / 2 * self._distance()
         shown, size = loss.detach(), len(batch.targets)
         self.log("train/loss_step", shown, batch_size=size, on_step=True, on_epoch=False)
         self.log("train/loss_epoch", shown, batch_size=size, on_step=False, on_epoch=True, sync_dist=True)
         return loss * batch.weight if batch.weight != 1.0 else loss
+
+    def _distance(self) -> Tensor:
+        """Squared, of the thawed backbone from its pretrained weights."""
+        moved = [(name, p) for name, p in self.backbone.named_parameters() if p.requires_grad]
+        return sum((((p - self._pretrained[name].to(p.device)) ** 2).sum() for name, p in moved), torch.tensor(0.0))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.metrics["val"].update(self(batch.inputs), batch.targets)  # type: ignore[operator]
@@ -148,4 +179,18 @@ class FineTuner(L.LightningModule):
     # --- what is remembered ---
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[CHECKPOINT_KEY] = {"phase": self.phase.name, "first_epoch": self.first_epoch}
+        """`ended`: whether the phase is over with this epoch, for a run that is killed before it says so elsewhere."""
+        trainer = self.trainer
+        batches = trainer.fit_loop.epoch_loop.batch_progress
+        mid_epoch = not batches.is_last_batch
+        last_epoch = trainer.current_epoch + 1 >= self._epochs_planned()
+        scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        checkpoint[CHECKPOINT_KEY] = {
+            "phase": self.phase.name,
+            "first_epoch": self.first_epoch,
+            "epoch": self.current_epoch,
+            "batches": batches.current.ready if mid_epoch else 0,
+            "ended": not mid_epoch and (last_epoch or trainer.should_stop),
+            "val": scores,
+            "identity": self.identity,
+        }

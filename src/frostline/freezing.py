@@ -1,17 +1,20 @@
-"""What learns in a phase: the frost line, applied to a model, and the parameter groups that follow from it.
+"""What learns in a phase, applied to a model, and the parameter groups that follow from it.
 
-Nothing here is remembered: each function derives the state from the frost line, so calling it again changes nothing.
+Nothing here is remembered: each function derives the state from the phase, so calling it again changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from frostline.backbones.base import Backbone
 from frostline.errors import PlanError
 from frostline.phases import Phase
+
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.instancenorm._InstanceNorm)
 
 
 class Group(NamedTuple):
@@ -27,20 +30,29 @@ class Group(NamedTuple):
         return self.block if self.decays else f"{self.block}/no_decay"
 
 
-def set_frost_line(backbone: Backbone, head: nn.Module, frozen_blocks: int) -> None:
-    """Freeze the first blocks, thaw the others and the head."""
-    for number, block in enumerate(backbone.blocks.values()):
-        block.requires_grad_(number >= frozen_blocks)
+def set_trainable(backbone: Backbone, head: nn.Module, phase: Phase) -> None:
+    """Thaw what the phase says and the head, freeze the rest."""
+    thawed = phase.thawed(list(backbone.blocks))
+    for name, block in backbone.blocks.items():
+        block.requires_grad_(False)
+        for parameter in _chosen(block, phase) if name in thawed else ():
+            parameter.requires_grad_(True)
     head.requires_grad_(True)
     for parameter in frozen_parameters(backbone, head):
         parameter.grad = None
-    rest_frozen(backbone, frozen_blocks)
+    rest_frozen(backbone, phase)
 
 
-def rest_frozen(backbone: Backbone, frozen_blocks: int) -> None:
-    """Frozen blocks are in eval mode, always: BatchNorm keeps its statistics, dropout and stochastic depth are off."""
-    for block in list(backbone.blocks.values())[:frozen_blocks]:
-        block.eval()
+def rest_frozen(backbone: Backbone, phase: Phase) -> None:
+    """Frozen blocks are in eval mode, always: BatchNorm keeps its statistics, dropout and stochastic depth are off.
+    With `norm: frozen` the norm layers of thawed blocks are, too."""
+    thawed = phase.thawed(list(backbone.blocks))
+    for name, block in backbone.blocks.items():
+        if name not in thawed:
+            block.eval()
+        elif phase.norm == "frozen":
+            for norm in _norms(block):
+                norm.eval()
 
 
 def frozen_parameters(backbone: Backbone, head: nn.Module) -> Iterator[nn.Parameter]:
@@ -50,36 +62,62 @@ def frozen_parameters(backbone: Backbone, head: nn.Module) -> Iterator[nn.Parame
 def parameter_groups(backbone: Backbone, head: nn.Module, phase: Phase) -> list[Group]:
     """The learning parameters, from the head down, two groups a block at most: with weight decay and without.
 
-    Raises PlanError where nothing learns.
+    Raises PlanError where nothing learns, or nothing of what the phase thaws.
     """
-    frozen = phase.frost_line(list(backbone.blocks))
-    learning = [("head", head), *reversed(list(backbone.blocks.items())[frozen:])]
+    thawed = phase.thawed(list(backbone.blocks))
+    parts = [("head", head), *reversed(list(backbone.blocks.items()))]
     groups = []
-    for depth, (name, block) in enumerate(learning):
+    for depth, (name, block) in enumerate(parts):
+        if name != "head" and name not in thawed:
+            continue
         for decays in (True, False):
             chosen = [p for p, decayed in _with_decay(block) if decayed is decays and p.requires_grad]
             if chosen:
                 groups.append(Group(name, decays, phase.rate(depth), chosen))
-    if not groups:
+    if not groups or (thawed and {group.block for group in groups} <= {"head"}):
+        reason = f"{', '.join(thawed)}: no {phase.only or 'parameters'}" if thawed else "the head has no parameters"
         raise PlanError(
-            f"phase '{phase.name}' trains nothing: neither the head nor a thawed block has parameters",
+            f"phase '{phase.name}' trains nothing: {reason}",
             where=f"schedule.phases.{phase.name}.thaw",
             next_step="thaw a block that has parameters, or choose a head that has some: head=linear",
         )
     return groups
 
 
-def optimizer_groups(groups: list[Group]) -> list[dict[str, Any]]:
+def optimizer_groups(groups: list[Group], phase: Phase) -> list[dict[str, Any]]:
     """As torch.optim takes them. Without `weight_decay` in a group, the optimizer's own holds."""
+    decay = {} if phase.weight_decay is None else {"weight_decay": phase.weight_decay}
     return [
         {"params": group.parameters, "name": group.name, "lr_scale": group.lr_scale}
-        | ({} if group.decays else {"weight_decay": 0.0})
+        | (decay if group.decays else {"weight_decay": 0.0})
         for group in groups
     ]
 
 
-def count(parameters: Iterator[nn.Parameter]) -> int:
+def learning_weights(groups: list[dict[str, Any]]) -> Iterator[torch.Tensor]:
+    """The weights that weight decay acts on, from an optimizer's groups."""
+    return (p for group in groups if not group["name"].endswith("/no_decay") for p in group["params"])
+
+
+def count(parameters: Iterable[nn.Parameter]) -> int:
     return sum(p.numel() for p in parameters)
+
+
+def _chosen(block: nn.Module, phase: Phase) -> Iterator[nn.Parameter]:
+    if phase.only is None:
+        yield from block.parameters()
+        return
+    kinds = [phase.only] if isinstance(phase.only, str) else phase.only
+    norms = set(_norms(block))
+    for module in block.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            kind = "norms" if module in norms else "biases" if name.endswith("bias") else None
+            if kind in kinds:
+                yield parameter
+
+
+def _norms(block: nn.Module) -> Iterator[nn.Module]:
+    return (module for module in block.modules() if isinstance(module, NORMS))
 
 
 def _with_decay(block: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:
@@ -87,8 +125,3 @@ def _with_decay(block: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:
     for module in block.modules():
         for name, parameter in module.named_parameters(recurse=False):
             yield parameter, name.endswith("weight") and parameter.ndim >= 2  # `in_proj_weight` of an attention too
-
-
-def learning_weights(groups: list[dict[str, Any]]) -> Iterator[torch.Tensor]:
-    """The weights that weight decay acts on, from an optimizer's groups."""
-    return (p for group in groups if not group["name"].endswith("/no_decay") for p in group["params"])

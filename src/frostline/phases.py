@@ -4,57 +4,84 @@ Block depth: the head is at depth 0, the top block at depth 1, the stem at depth
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from frostline.errors import PlanError, close_names
 from frostline.signatures import problems
+from frostline.values import NonNegative, Positive
+
+
+@dataclass(frozen=True)
+class Until:
+    """Ends a phase early: after `patience` epochs in which `monitor` was not better than before by `min_delta`.
+
+    patience: null never ends it. mode: which end of the score is best.
+    """
+
+    monitor: str
+    mode: Literal["max", "min"]
+    patience: Positive[int] | None
+    min_delta: NonNegative[float]
 
 
 @dataclass(frozen=True)
 class Phase:
     """One stretch of training.
 
-    thaw: what learns besides the head: `none`, `all`, a number of blocks from the top, or a block's name (that block
-        and every block above it).
+    thaw: what learns besides the head: `none`, `all`, a number of blocks from the top, or from the stem (-1), a block's
+        name (that block and every block above it), or a list of names (those blocks alone). `each` stands for a phase
+        per block, with one block more each time, from the top.
+    only: of the thawed blocks, only the `norms`, the `biases` or a list of both; null: all. The head learns whole.
     lr_scale: times `optimizer.lr`. layer_decay: times itself once per block of depth (ULMFiT's discriminative rates,
         Howard and Ruder 2018, arXiv:1801.06146, section 3.2).
     warmup_epochs: linear rise from 0; may be a fraction of an epoch. curve: what follows, from 1 down to 0 at the end.
-    patience: epochs without a better validation score after which the phase ends; null trains them all.
+    weight_decay: null for the optimizer's own. optimizer: one of this phase's own; null for the run's.
+    norm: whether the norm layers of thawed blocks go on learning statistics; those of frozen blocks never do.
+    l2_sp: half of this times the squared distance of the thawed backbone from its pretrained weights is added to the
+        loss (Li et al. 2018, arXiv:1802.01483, equation 3).
+    start_from: weights of the phase before: its last, or its best by validation.
     """
 
     name: str
-    thaw: Literal["none", "all"] | int | str
+    thaw: Literal["none", "all"] | int | str | list[str]
+    only: Literal["norms", "biases"] | list[Literal["norms", "biases"]] | None
     epochs: int
     lr_scale: float
     layer_decay: float
     warmup_epochs: float
     curve: Literal["cosine", "linear", "constant"]
-    patience: int | None
+    weight_decay: NonNegative[float] | None
+    optimizer: dict[str, Any] | None
+    norm: Literal["adapt", "frozen"]
+    l2_sp: NonNegative[float]
+    until: Until
+    start_from: Literal["last", "best"]
+
+    def thawed(self, blocks: Sequence[str]) -> list[str]:
+        """Which of `blocks` learn, from the stem up. Raises PlanError where `thaw` names no block."""
+        if isinstance(self.thaw, list):
+            for name in self.thaw:
+                self._require_block(name, blocks)
+            return [name for name in blocks if name in self.thaw]
+        if self.thaw in ("none", "all"):
+            return list(blocks) if self.thaw == "all" else []
+        if isinstance(self.thaw, int):
+            if abs(self.thaw) > len(blocks):
+                raise PlanError(
+                    f"phase '{self.name}' thaws {abs(self.thaw)} blocks, and the backbone has {len(blocks)}",
+                    where=f"schedule.phases.{self.name}.thaw",
+                    next_step=f"a number from -{len(blocks)} to {len(blocks)}, none, all, or of: {', '.join(blocks)}",
+                )
+            return list(blocks)[: -self.thaw] if self.thaw < 0 else list(blocks)[len(blocks) - self.thaw :]
+        self._require_block(self.thaw, blocks)
+        return list(blocks)[list(blocks).index(self.thaw) :]
 
     def frost_line(self, blocks: Sequence[str]) -> int:
-        """How many of `blocks`, counted from the stem, are frozen. Raises PlanError where `thaw` names no block."""
-        if self.thaw == "none":
-            return len(blocks)
-        if self.thaw == "all":
-            return 0
-        if isinstance(self.thaw, int):
-            if 0 <= self.thaw <= len(blocks):
-                return len(blocks) - self.thaw
-            raise PlanError(
-                f"phase '{self.name}' thaws {self.thaw} blocks, and the backbone has {len(blocks)}",
-                where=f"schedule.phases.{self.name}.thaw",
-                next_step=f"a number from 0 to {len(blocks)}, none, all, or one of: {', '.join(blocks)}",
-            )
-        if self.thaw in blocks:
-            return list(blocks).index(self.thaw)
-        raise PlanError(
-            f"phase '{self.name}' thaws '{self.thaw}', and the backbone has no such block: "
-            + close_names(self.thaw, [*blocks, "none", "all"]),
-            where=f"schedule.phases.{self.name}.thaw",
-            next_step=f"one of: none, all, a number of blocks, {', '.join(blocks)}",
-        )
+        """How many of `blocks`, counted from the stem, are frozen before the first that learns. Raises PlanError."""
+        thawed = self.thawed(blocks)
+        return list(blocks).index(thawed[0]) if thawed else len(blocks)
 
     def rate(self, depth: int) -> float:
         """The factor on `optimizer.lr` at a block depth."""
@@ -75,6 +102,15 @@ class Phase:
         done = min((step - warmup) / max(total - warmup, 1), 1.0)
         return 1.0 - done if self.curve == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
 
+    def _require_block(self, name: str, blocks: Sequence[str]) -> None:
+        if name not in blocks:
+            raise PlanError(
+                f"phase '{self.name}' thaws '{name}', and the backbone has no such block: "
+                + close_names(name, [*blocks, "none", "all"]),
+                where=f"schedule.phases.{self.name}.thaw",
+                next_step=f"one of: none, all, a number of blocks, {', '.join(blocks)}",
+            )
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -89,12 +125,33 @@ class Plan:
             )
         for phase in self.phases:
             _check(phase)
+        if self.phases[0].start_from == "best":
+            raise PlanError(
+                f"phase '{self.phases[0].name}' starts from the best of the phase before, and it is the first",
+                where=f"schedule.phases.{self.phases[0].name}.start_from",
+                next_step="start_from: last",
+            )
 
     @classmethod
     def from_config(cls, phases: Mapping[str, Mapping[str, Any] | None], every_phase: Mapping[str, Any]) -> "Plan":
         """`every_phase` holds for each phase unless the phase says otherwise. A phase set to null is left out."""
         chosen = {name: own for name, own in phases.items() if own is not None}
         return cls(tuple(_phase(name, own, every_phase) for name, own in chosen.items()))
+
+    def unfolded(self, blocks: Sequence[str]) -> "Plan":
+        """With `thaw: each` replaced by a phase per block, from the top down."""
+        return Plan(tuple(phase for folded in self.phases for phase in _unfolded(folded, blocks)))
+
+    def describe(self) -> list[dict[str, Any]]:
+        return [asdict(phase) for phase in self.phases]
+
+
+def _unfolded(phase: Phase, blocks: Sequence[str]) -> Iterator[Phase]:
+    if phase.thaw != "each":
+        yield phase
+        return
+    for number, block in enumerate(reversed(blocks), start=1):
+        yield replace(phase, name=f"{phase.name}-{block}", thaw=number)
 
 
 def _phase(name: str, own: Mapping[str, Any], every_phase: Mapping[str, Any]) -> Phase:
@@ -104,9 +161,8 @@ def _phase(name: str, own: Mapping[str, Any], every_phase: Mapping[str, Any]) ->
             f"phase '{name}' is {own!r}, not settings", where=where, next_step=f"{where}={{thaw: none, epochs: 3}}, say"
         )
     settings = {**every_phase, **own, "name": name}
-    lacking = [field.name for field in fields(Phase) if field.name not in settings]
-    said = [f"{where}.{key} is missing" for key in lacking]
-    said += problems({"_target_": "frostline.phases.Phase", **settings}, where)
+    until = {**_settings(every_phase.get("until")), **_settings(own.get("until"))}
+    said = [*_wrong(Phase, {**settings, "until": None}, where), *_wrong(Until, until, f"{where}.until")]
     if said:
         raise PlanError(
             f"phase '{name}' has {'a wrong setting' if len(said) == 1 else f'{len(said)} wrong settings'}: "
@@ -114,7 +170,18 @@ def _phase(name: str, own: Mapping[str, Any], every_phase: Mapping[str, Any]) ->
             where=where,
             next_step="conf/schedule/_every_phase.yaml explains each setting",
         )
-    return Phase(**settings)
+    return Phase(**{**settings, "until": Until(**until)})
+
+
+def _settings(node: Any) -> Mapping[str, Any]:
+    """Of `until`; null, or what is no mapping, has none."""
+    return node if isinstance(node, Mapping) else {}
+
+
+def _wrong(made: type[Phase] | type[Until], settings: Mapping[str, Any], where: str) -> list[str]:
+    lacking = [f"{where}.{field.name} is missing" for field in fields(made) if field.name not in settings]
+    target = f"{made.__module__}.{made.__name__}"
+    return lacking + list(problems({"_target_": target, **settings}, where))
 
 
 def _check(phase: Phase) -> None:
@@ -131,15 +198,21 @@ def _check(phase: Phase) -> None:
             where=f"{where}.lr_scale",
             next_step=f"{where}.lr_scale=0.1, say; to leave the phase out: {where}=null",
         )
+    if phase.thaw == [] or phase.only == []:
+        raise PlanError(
+            f"phase '{phase.name}' names nothing in `{'thaw' if phase.thaw == [] else 'only'}`",
+            where=where,
+            next_step="thaw: none, or names of blocks; only: null, norms, biases, or [norms, biases]",
+        )
     if not 0 < phase.layer_decay <= 1:
         raise PlanError(
             f"phase '{phase.name}' has layer_decay {phase.layer_decay}, outside 0 < layer_decay <= 1",
             where=f"{where}.layer_decay",
             next_step=f"{where}.layer_decay=0.8, say; 1.0 gives every block the same rate",
         )
-    if phase.warmup_epochs < 0 or (phase.patience is not None and phase.patience < 1):
+    if not 0 <= phase.warmup_epochs <= phase.epochs:
         raise PlanError(
-            f"phase '{phase.name}': warmup_epochs must be 0 or more, patience 1 or more or null",
-            where=where,
-            next_step=f"{where}.warmup_epochs=0.5, {where}.patience=null",
+            f"phase '{phase.name}' warms up for {phase.warmup_epochs} of its {phase.epochs} epochs",
+            where=f"{where}.warmup_epochs",
+            next_step=f"{where}.warmup_epochs=0.5, say, or more epochs",
         )

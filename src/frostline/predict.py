@@ -15,8 +15,9 @@ from frostline.data.image_folder import picture_files
 from frostline.data.module import PictureFiles
 from frostline.data.pictures import FilePictures
 from frostline.errors import DataError
+from frostline.fitting import load_checkpoint
 from frostline.paths import write_atomically
-from frostline.run import load_checkpoint, quiet
+from frostline.run import quiet
 from frostline.runs import read_run, require_checkpoint
 from frostline.specs import ImageSpec
 

@@ -2,6 +2,7 @@
 
 import logging
 import resource
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -11,23 +12,23 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.build import Built, build
+from frostline.callbacks.safety import Stopped
 from frostline.checks import check, resolved
 from frostline.errors import ConfigError, RunError
-from frostline.finetuner import CHECKPOINT_KEY, FineTuner
-from frostline.freezing import Group, count
+from frostline.fitting import fit, load_checkpoint
+from frostline.freezing import count
+from frostline.init_from import init_from
 from frostline.paths import write_atomically
-from frostline.phases import Phase
+from frostline.planning import planned
 from frostline.record import Record, Stopwatch
+from frostline.report.plan_table import markdown, print_plan
 from frostline.report.summary import print_classes, print_run, print_scores
 from frostline.runs import CONFIG, checkpoint_of, read_run, require_checkpoint
-
-INTERRUPTED = 130  # the exit code of a program that SIGINT ended: 128 + 2
 
 # Lightning's advice that does not hold here, with the reason.
 NOT_HERE = (
@@ -37,6 +38,7 @@ NOT_HERE = (
     "exists and is not empty",  # the run's own folder, phase after phase
     "Found .* module\\(s\\) in eval mode",  # frozen blocks are, on purpose
     "custom batch sampler",  # ours gives every sample once, in order
+    "ended before the epoch ended",  # the loader goes on after the batches that were trained
     "treespec, LeafSpec",  # Lightning 2.6.6 asks torch in a way that torch deprecates
 )
 
@@ -48,18 +50,28 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     watch = Stopwatch(record.seconds)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     checkpoint = checkpoint_of(folder, "last") if resume else None
-    built = build(cfg, load_weights=checkpoint is None)
+    built = build(cfg, load_weights=checkpoint is None and cfg.init_from is None)
+    loaded = built.model.backbone.loaded
+    if cfg.init_from is not None and checkpoint is None:
+        loaded = init_from(built.model, Path(cfg.init_from), built.data.classes)
     record.data = built.data.describe()
     record.model = {
         "name": built.model.backbone.name,
-        "weights": record.model.get("weights", built.model.backbone.loaded),
+        "weights": record.model.get("weights", loaded),
         "parameters": count(built.model.parameters()),
     }
     record.monitor, record.mode = built.model.task.monitor, built.model.task.mode
+    rows = planned(built)
+    if built.trainer.is_global_zero:
+        print_plan(rows)
+    if cfg.dry_run:
+        return record
     watch.add_to("setup")
     if not resume and built.trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
+    if isinstance(built.trainer.logger, TensorBoardLogger) and checkpoint is None:
+        built.trainer.logger.experiment.add_text("plan", markdown(rows))
     with recorded(record, folder, built.trainer), _group_left():
         try:
             fit(built, record, folder, checkpoint, watch)
@@ -73,38 +85,6 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     if built.trainer.is_global_zero:
         print_run(record, folder, next_command=f"frostline evaluate run={folder}")
     return record
-
-
-def fit(built: Built, record: Record, folder: Path, checkpoint: Path | None, watch: Stopwatch) -> None:
-    """One `trainer.fit` per phase of one Trainer: epochs and steps go on, all else is made afresh."""
-    model, data, trainer, _, plan = built
-    resumed = _phase_of(checkpoint)
-    done = {row["name"]: row for row in record.phases}
-    names = [phase.name for phase in plan.phases]
-    first_epoch = resumed["first_epoch"] if resumed else 0
-    start = names.index(resumed["phase"]) if resumed else 0
-    for number, phase in list(enumerate(plan.phases))[start:]:
-        groups = model.enter(phase, number, first_epoch)
-        epochs = done[phase.name]["epochs"] if phase.name in done else phase.epochs
-        trainer.fit_loop.max_epochs = first_epoch + epochs
-        seconds: dict[str, float] = {}
-        lap = Stopwatch(seconds)
-        try:
-            trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        except MisconfigurationException as error:
-            raise ConfigError(
-                f"Lightning refuses: {error}", where="trainer, callbacks", next_step="correct that setting"
-            ) from error
-        lap.add_to("fit")
-        watch.add_to("fit")
-        checkpoint = None
-        if phase.name not in done:
-            epochs = trainer.current_epoch - first_epoch
-            record.phases.append(_row(built, phase, groups, epochs, seconds["fit"]))
-        if trainer.is_global_zero:
-            record.checkpoints = _checkpoints(folder)
-            record.write(folder)
-        first_epoch = trainer.current_epoch
 
 
 def test(built: Built, record: Record) -> None:
@@ -157,10 +137,6 @@ def _amended(settings: DictConfig, cfg: DictConfig) -> DictConfig:
     return amended
 
 
-def load_checkpoint(model: FineTuner, path: Path) -> None:
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
-
-
 @contextmanager
 def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]:
     """run.json says how it ended, however it ended."""
@@ -170,46 +146,19 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
     try:
         yield
         record.status = "finished"
-    except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
-        record.status, record.error = "interrupted", {"type": "KeyboardInterrupt", "message": "stopped by the user"}
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the second of the first
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left to do is short, and has to be whole
+        by = signal.Signals(stop.signum if isinstance(stop, Stopped) else signal.SIGINT)
+        record.status, record.error = "interrupted", {"type": by.name, "message": "stopped by a signal"}
         if trainer.is_global_zero:
-            print(f"frostline: interrupted\n  next:  frostline train resume={folder}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+            print(f"frostline: interrupted by {by.name}\n  next:  frostline train resume={folder}", file=sys.stderr)
+        sys.exit(128 + by)
     except BaseException as error:
         record.status, record.error = "failed", {"type": type(error).__name__, "message": str(error)}
         raise
     finally:
         record.peak_memory_bytes = _peak_memory(trainer)
         write(folder)
-
-
-def _row(built: Built, phase: Phase, groups: list[Group], epochs: int, seconds: float) -> dict[str, Any]:
-    _, _, trainer, measure, _ = built
-    rates = {group["name"]: group["initial_lr"] for group in trainer.optimizers[0].param_groups}
-    return {
-        "name": phase.name,
-        "thaw": phase.thaw,
-        "learns": list(dict.fromkeys(group.block for group in groups)),
-        "epochs": epochs,
-        "trainable_parameters": count(p for group in groups for p in group.parameters),
-        "learning_rates": rates,
-        "seconds": round(seconds, 3),
-        "samples_per_second": round(measure.samples_per_second, 1),
-        "cached": False,
-        "val": {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")},
-    }
-
-
-def _checkpoints(folder: Path) -> dict[str, str | None]:
-    paths = {name: checkpoint_of(folder, name) for name in ("best", "last")}
-    return {name: str(path.relative_to(folder)) if path is not None else None for name, path in paths.items()}
-
-
-def _phase_of(checkpoint: Path | None) -> dict[str, Any] | None:
-    if checkpoint is None:
-        return None
-    content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)[CHECKPOINT_KEY]
-    return content
 
 
 def _metrics(record: Record) -> dict[str, float]:

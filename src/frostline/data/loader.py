@@ -37,17 +37,23 @@ class EpochBatches:
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self.done = (-1, 0)
         self.sampler = self  # where Lightning looks for `set_epoch`
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
+
+    def resume_at(self, epoch: int, batches: int) -> None:
+        """That epoch begins after so many batches, which were trained before."""
+        self.done = epoch, batches
 
     def __len__(self) -> int:
         # The last batches of an evaluation may be smaller than the number of ranks: then some ranks have none of it.
         return self.num_batches if self.shuffle else sum(1 for batch in self._batches() if len(batch) > self.rank)
 
     def __iter__(self) -> Iterator[Share]:
-        for batch in self._batches():
+        epoch, batches = self.done
+        for batch in self._batches()[batches if epoch == self.epoch else 0 :]:
             share = Share(batch[self.rank :: self.world_size].tolist())
             share.weight = self.world_size * len(share) / len(batch)
             if share:

@@ -105,6 +105,7 @@ class PictureData(Transfers):
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
+        self._done = (-1, 0)
         parts = self.read()
         self.classes = parts.classes
         train, val, test = self._split(parts, val_fraction, test_fraction, split_seed)
@@ -184,6 +185,17 @@ class PictureData(Transfers):
 
     # --- loaders ---
 
+    @property
+    def num_batches(self) -> int:
+        """Of a whole epoch of training."""
+        return -(-len(self.train_part) // self.batch_size)
+
+    def batches_per_epoch(self, limit: int | float | None) -> int:
+        """limit: Lightning's `limit_train_batches`, a number of batches or a share of them."""
+        if limit is None:
+            return self.num_batches
+        return min(limit, self.num_batches) if isinstance(limit, int) else max(1, int(limit * self.num_batches))
+
     def train_dataloader(self) -> DataLoader[Batch | DataError]:
         return self._loader(self.train_part, shuffle=True)
 
@@ -192,6 +204,10 @@ class PictureData(Transfers):
 
     def test_dataloader(self) -> DataLoader[Batch | DataError]:
         return self._loader(self.test_part, shuffle=False)
+
+    def resume_at(self, epoch: int, batches: int) -> None:
+        """Training goes on in that epoch, after so many batches."""
+        self._done = epoch, batches
 
     def _loader(self, part: Part, *, shuffle: bool) -> DataLoader[Batch | DataError]:
         if self.trainer is None:
@@ -211,6 +227,8 @@ class PictureData(Transfers):
             world_size=self.trainer.world_size,
         )
         batches.set_epoch(self.trainer.current_epoch)
+        if shuffle:
+            batches.resume_at(*self._done)
         return loader(part, batches, 0 if part.pictures.in_memory else self.num_workers)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

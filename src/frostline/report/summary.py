@@ -19,7 +19,7 @@ def print_run(record: Record, folder: Path, *, next_command: str) -> None:
         rates = sorted(row["learning_rates"].values(), reverse=True)
         table.add_row(
             row["name"],
-            _learns(row["learns"]),
+            learns(row["learns"]),
             f"{rates[0]:.2g}" if rates[0] == rates[-1] else f"{rates[0]:.2g} … {rates[-1]:.2g}",
             f"{row['trainable_parameters']:,}",
             str(row["epochs"]),
@@ -57,6 +57,6 @@ def console_of_width() -> Console:
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
-def _learns(parts: list[str]) -> str:
+def learns(parts: list[str]) -> str:
     """`head`, `head, layer4`, or `head, layer4 … stem`."""
     return ", ".join(parts) if len(parts) <= 3 else f"{parts[0]}, {parts[1]} … {parts[-1]}"

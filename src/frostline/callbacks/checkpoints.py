@@ -1,0 +1,39 @@
+"""Checkpoints that are whole or not there, and that know their folder after it was moved."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Written beside its place, then moved there. Lightning's own drafts lie in the folder for temporary files, from
+    which a move may be a copy: a kill in the middle of it leaves half a checkpoint under the right name."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        place = Path(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = place.with_name(f".{place.name}.draft")  # one name, so that what a kill left is written over
+        with draft.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(place)
+
+
+class PlacedCheckpoint(ModelCheckpoint):
+    """A ModelCheckpoint that goes on where its folder lies now. Lightning's own forgets its best score when the folder
+    was moved, and lets the next, worse one be the best."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        before, now = str(state_dict["dirpath"]), str(self.dirpath)
+        super().load_state_dict(_moved(state_dict, before, now))
+
+
+def _moved(node: Any, before: str, now: str) -> Any:
+    if isinstance(node, dict):
+        return {_moved(key, before, now): _moved(value, before, now) for key, value in node.items()}
+    return now + node.removeprefix(before) if isinstance(node, str) and node.startswith(before) else node

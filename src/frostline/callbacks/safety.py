@@ -1,0 +1,96 @@
+"""Ends a run within a batch when it is told to, and keeps long epochs from being lost."""
+
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+CALM, SAVE, STOP = 0, 1, 2
+EVERY_ON_DEVICE = 20  # batches between two questions whether another rank was told to stop: each waits for the device
+
+
+class Stopped(SystemExit):
+    """By a signal; the exit code is 128 + its number, as shells have it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signum = signum
+
+
+class Safety(L.Callback):
+    """SIGINT and SIGTERM end the run after the batch at hand, with a checkpoint to resume from; a second SIGINT ends it
+    at once. An epoch longer than `every_minutes` is saved on its way.
+
+    No checkpoint is made between the last batch of an epoch and the end of its validation: a run that is stopped there
+    goes on from the one before.
+    """
+
+    def __init__(self, *, dirpath: str, every_minutes: float) -> None:
+        self.path = Path(dirpath) / "last.ckpt"
+        self.every_seconds = 60 * every_minutes
+        self._told: int | None = None
+        self._saved = time.monotonic()
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """By now Lightning has its own handlers in place, which would talk to other ranks in the middle of anything."""
+        self._saved = time.monotonic()
+        self._trainer = trainer
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _note(self, signum: int, frame: Any) -> None:
+        if signum == signal.SIGINT and self._told is not None:
+            raise KeyboardInterrupt
+        launcher = self._trainer.strategy.launcher
+        if signum == signal.SIGTERM and self._told is None and launcher is not None:
+            launcher.kill(signum)  # the ranks that this process started; a terminal's Ctrl-C reaches them by itself
+        self._told = signum
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        gradients_wait = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        if gradients_wait or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        long_ago = time.monotonic() - self._saved > self.every_seconds
+        agreed = self._agreed(trainer, STOP if self._told else SAVE if long_ago else CALM, batch_idx)
+        if agreed != CALM:
+            trainer.save_checkpoint(self.path)
+            self._saved = time.monotonic()
+        if agreed == STOP:
+            raise Stopped(self._told or signal.SIGTERM)
+
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        # Ranks may have different numbers of validation batches, so they cannot agree here; they do after it.
+        if self._told and trainer.world_size == 1 and trainer.state.fn == "fit":
+            raise Stopped(self._told)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._saved = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._agreed(trainer, STOP if self._told else CALM, 0) == STOP:
+            raise Stopped(self._told or signal.SIGTERM)  # the checkpoint of the epoch before is complete
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _agreed(self, trainer: L.Trainer, wish: int, batch_idx: int) -> int:
+        """The strongest wish of any rank."""
+        if trainer.world_size == 1:
+            return wish
+        device = trainer.strategy.root_device
+        if device.type != "cpu" and batch_idx % EVERY_ON_DEVICE:
+            return CALM
+        wishes = torch.tensor(wish, device=device)
+        torch.distributed.all_reduce(wishes, torch.distributed.ReduceOp.MAX)
+        return int(wishes.item())

@@ -1,0 +1,108 @@
+"""What a phase will cost, from one measured pass of a few samples through each block."""
+
+import copy
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from frostline.backbones.base import Backbone
+from frostline.freezing import Group, count
+from frostline.phases import Phase
+
+SAMPLES = 4
+PASSES = 3
+OVERHEAD = 1.15  # optimizer, data and logging beside forward and backward; measured at 1.05 to 1.25 on two CPU cores
+
+
+class Cost(NamedTuple):
+    """Of one block, per sample: seconds forward and backward, bytes that forward keeps for backward."""
+
+    forward: float
+    backward: float
+    kept: float
+
+
+Costs = dict[str, Cost]
+
+
+def measured_costs(
+    backbone: Backbone,
+    head: nn.Module,
+    sample: Tensor,
+    *,
+    device: torch.device,
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Costs:
+    """sample (1, ...): one input of the backbone. On a copy, with the random state put back: nothing is changed."""
+    parts = [*backbone.blocks.items(), ("head", nn.Sequential(backbone.pool, head))]
+    with torch.random.fork_rng(), torch.enable_grad():
+        x = sample.to(device).expand(SAMPLES, *sample.shape[1:]).contiguous(memory_format=torch.channels_last)
+        costs = {}
+        for name, part in parts:
+            own = copy.deepcopy(part).to(device).requires_grad_(True).eval()
+            passes = [_pass(own, x, context) for _ in range(PASSES)]  # the first one also chooses kernels
+            forward, backward = (min(getattr(cost, way) for cost, _ in passes) for way in ("forward", "backward"))
+            costs[name] = Cost(forward, backward, passes[-1][0].kept)
+            x = passes[-1][1]
+    return costs
+
+
+def phase_seconds(costs: Costs, phase: Phase, blocks: list[str], samples: int) -> float:
+    """For so many samples, trained once each on one device."""
+    forward = sum(cost.forward for cost in costs.values())
+    backward = sum(costs[name].backward for name in _differentiated(phase, blocks))
+    return samples * (forward + backward) * OVERHEAD
+
+
+def phase_bytes(
+    costs: Costs, phase: Phase, blocks: list[str], samples: int, groups: list[Group], states: int, weights: int
+) -> float:
+    """At the peak of a step of so many samples: weights, gradients, optimizer states, and what backward needs."""
+    learning = 4 * count(p for group in groups for p in group.parameters)
+    kept = sum(costs[name].kept for name in _differentiated(phase, blocks))
+    return weights + learning * (1 + states) + samples * kept
+
+
+def optimizer_states(make: Callable[[list[dict[str, Any]]], Optimizer]) -> int:
+    """Numbers that the optimizer keeps per parameter: 0 for plain SGD, 1 with momentum, 2 for Adam."""
+    parameter = nn.Parameter(torch.zeros(7))
+    optimizer = make([{"params": [parameter]}])
+    parameter.grad = torch.zeros(7)
+    optimizer.step()
+    return sum(1 for state in optimizer.state[parameter].values() if isinstance(state, Tensor) and state.numel() == 7)
+
+
+def _differentiated(phase: Phase, blocks: list[str]) -> list[str]:
+    return [*blocks[phase.frost_line(blocks) :], "head"]
+
+
+def _pass(part: nn.Module, x: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> tuple[Cost, Tensor]:
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    own = {p.untyped_storage().data_ptr() for p in part.parameters()}
+    x = x.detach().requires_grad_(x.is_floating_point())
+    start = _now(x.device)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), context():
+        out: Tensor = part(x)
+    middle = _now(x.device)
+    if out.requires_grad:
+        out.backward(torch.ones_like(out))
+    end = _now(x.device)
+    size = sum(nbytes for place, nbytes in kept.items() if place not in own)
+    return Cost((middle - start) / SAMPLES, (end - middle) / SAMPLES, size / SAMPLES), out.detach()
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,48 @@
+"""The table of a plan, before its first step."""
+
+from torch import nn, zeros
+
+from frostline.build import Built
+from frostline.estimate import Costs, measured_costs, optimizer_states, phase_bytes, phase_seconds
+from frostline.freezing import count
+from frostline.phases import Phase
+from frostline.report.plan_table import PlannedPhase
+
+
+def planned(built: Built) -> list[PlannedPhase]:
+    """A row per phase. Enters each phase once, in order. Raises PlanError where one trains nothing."""
+    model, data, trainer, *_ = built
+    side = data.spec.size
+    costs = measured_costs(
+        model.backbone,
+        model.head,
+        zeros(1, 3, side, side),
+        device=trainer.strategy.root_device,
+        context=trainer.precision_plugin.forward_context,
+    )
+    return [_row(built, phase, number, costs) for number, phase in enumerate(built.plan.phases)]
+
+
+def _row(built: Built, phase: Phase, number: int, costs: Costs) -> PlannedPhase:
+    model, data, trainer, *_ = built
+    groups = model.enter(phase, number, 0)
+    optimizer = model.make_optimizer()
+    blocks = list(model.backbone.blocks)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    decays = [group.get("weight_decay", 0.0) for group in optimizer.param_groups]
+    batches = data.batches_per_epoch(trainer.limit_train_batches)
+    per_batch = len(data.train_part) / data.num_batches
+    weights = sum(p.numel() * p.element_size() for p in nn.ModuleList([model.backbone, model.head]).parameters())
+    states = optimizer_states(model.optimizer_of(phase))
+    share = trainer.world_size
+    return PlannedPhase(
+        name=phase.name,
+        blocks=list(dict.fromkeys(group.block for group in groups)),
+        rates=(min(rates), max(rates)),
+        decays=(min(decays), max(decays)),
+        parameters=count(p for group in groups for p in group.parameters),
+        epochs=phase.epochs,
+        steps=phase.epochs * -(-batches // trainer.accumulate_grad_batches),
+        seconds=phase_seconds(costs, phase, blocks, round(phase.epochs * batches * per_batch / share)),
+        memory=phase_bytes(costs, phase, blocks, -(-round(per_batch) // share), groups, states, weights),
+    )

@@ -1,0 +1,63 @@
+"""What a run is about to do: a row per phase, from the very groups that its optimizer gets."""
+
+from typing import NamedTuple
+
+from rich import box
+from rich.table import Table
+
+from frostline.report.summary import console_of_width, learns
+
+COLUMNS = ("phase", "learns", "learning rate", "decay", "parameters", "epochs", "steps", "≈ time", "≈ memory")
+
+
+class PlannedPhase(NamedTuple):
+    """rates, decays: lowest and highest of the groups. seconds: on one device of this kind, validation left out."""
+
+    name: str
+    blocks: list[str]
+    rates: tuple[float, float]
+    decays: tuple[float, float]
+    parameters: int
+    epochs: int
+    steps: int
+    seconds: float
+    memory: float
+
+    def cells(self) -> list[str]:
+        return [
+            self.name,
+            learns(self.blocks),
+            _span(self.rates),
+            _span(self.decays),
+            f"{self.parameters:,}",
+            str(self.epochs),
+            f"{self.steps:,}",
+            _duration(self.seconds),
+            f"{self.memory / 2**30:.2f} GiB",
+        ]
+
+
+def print_plan(rows: list[PlannedPhase]) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in ("phase", "learns") else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row.cells())
+    console_of_width().print(table)
+
+
+def markdown(rows: list[PlannedPhase]) -> str:
+    """For TensorBoard's text tab."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *(row.cells() for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _span(values: tuple[float, float]) -> str:
+    low, high = values
+    return f"{high:.2g}" if low == high else f"{high:.2g} … {low:.2g}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
