@@ -1,10 +1,10 @@
 # make train [ARGS="model=resnet50 data=cifar10"]   install what is needed, then train
-# make setup | test | lint | types | clean
+# make setup | test | test-all | lint | types | clean
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train setup test lint types clean
+.PHONY: train setup test test-all lint types clean
 
 train: $(STAMP)
 	$(BIN)/python train.py $(ARGS)
@@ -21,6 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 test: lint types
 	$(BIN)/python -m pytest $(ARGS)
+
+test-all: lint types
+	$(BIN)/python -m pytest -m "" $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

@@ -1,0 +1,91 @@
+"""The job of phase_parity.py on Frostline's parts: its network as two blocks, its data as batches."""
+
+import contextlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from frostline.backbones.base import Backbone
+from frostline.batch import Batch
+from frostline.build import Built
+from frostline.callbacks.checkpoints import PlacedCheckpoint, WholeFiles
+from frostline.callbacks.measure import Measure
+from frostline.data.loader import EpochBatches
+from frostline.data.module import Transfers
+from frostline.finetuner import FineTuner
+from frostline.fitting import fit
+from frostline.phases import Phase, Plan, Until
+from frostline.record import Record, Stopwatch
+from frostline.specs import ImageSpec
+from frostline.tasks.classification import Classification
+from phase_parity import BATCH, FROZEN, MORE, THAWED, Job, data
+
+
+class Vectors(Transfers):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs, self.targets = data().tensors
+
+    def resume_at(self, epoch: int, batches: int) -> None: ...
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        assert self.trainer is not None
+        world = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+        return DataLoader(self, batch_sampler=EpochBatches(len(self), BATCH, shuffle=True, seed=0, **world),
+                          collate_fn=lambda batch: batch)  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitems__(self, places: list[int]) -> Batch:
+        index = torch.tensor(places)
+        return Batch(self.inputs[index], self.targets[index], index)
+
+
+class CutOff(SystemExit): ...
+
+
+class Cut(L.Callback):
+    """A plan of another length is another plan to Frostline: both parts have the same, and the first is cut off."""
+
+    def __init__(self, epochs: int, look: Any) -> None:
+        self.epochs = epochs
+        self.look = look
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.current_epoch == self.epochs:
+            self.look.on_train_end(trainer, pl_module)
+            raise CutOff
+
+
+def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
+    job = Job()
+    blocks = {"lower": job.backbone[:3], "upper": job.backbone[3:]}
+    spec = ImageSpec(size=1, resize=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    backbone = Backbone(name="toy", blocks=blocks, pool=nn.Identity(), out_features=16, spec=spec, loaded="random")
+    task = Classification(["a", "b", "c"], [1, 1, 1], label_smoothing=0.0, class_weights="none", l1=0.0,
+                          monitor="val/loss", mode="min")  # fmt: skip
+    until = Until("val/loss", "min", None, 0.0)
+    phase = partial(Phase, only=None, lr_scale=1.0, layer_decay=1.0, warmup_epochs=0.0, curve="constant",
+                    weight_decay=None, optimizer=None, norm="adapt", l2_sp=0.0, until=until,
+                    start_from="last")  # fmt: skip
+    everything = phase(name="all", thaw="all", epochs=THAWED + MORE)
+    plan = Plan((phase(name="head", thaw="none", epochs=FROZEN), everything))
+    sgd: Any = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
+    model = FineTuner(backbone, job.head, task, {"head": sgd, "all": sgd}, seed=0)
+    measure = Measure()
+    keep = PlacedCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
+    trainer = L.Trainer(
+        accelerator="cpu", devices=2, strategy="ddp", max_epochs=0, logger=False,
+        callbacks=[keep, look, measure, Cut(epochs, look)], enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, plugins=[WholeFiles()],
+        default_root_dir=folder, limit_val_batches=0,
+    )  # fmt: skip
+    built = Built(model, Vectors(), trainer, measure, plan)  # type: ignore[arg-type]
+    with contextlib.suppress(CutOff):
+        fit(built, Record(command="", seed=0), folder, checkpoint, Stopwatch({}))
+    return look
