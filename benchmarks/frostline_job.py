@@ -81,9 +81,9 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     measure = Measure()
     keep = PlacedCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
     trainer = L.Trainer(
-        accelerator="cpu", devices=2, strategy="ddp", max_epochs=0, logger=False,
-        callbacks=[keep, look, measure, Cut(epochs, look)], enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, plugins=[WholeFiles()],
-        default_root_dir=folder, limit_val_batches=0,
+        accelerator="cpu", devices=2, strategy="ddp", max_epochs=0, logger=False, plugins=[WholeFiles()],
+        callbacks=[keep, look, measure, Cut(epochs, look)], enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False, default_root_dir=folder, limit_val_batches=0,
     )  # fmt: skip
     built = Built(model, Vectors(), trainer, measure, plan)  # type: ignore[arg-type]
     with contextlib.suppress(CutOff):

@@ -38,7 +38,14 @@ BAD_TRAINING = {
     "seed is no number": ("seed=lucky", ["seed: 'lucky' is not a whole number"]),
     "value needed": ("model=torchvision", ["a value is needed: model.name", "model.name=<value>"]),
     "reference to nowhere": ("data.seed=${nowhere}", ["leads nowhere", "nowhere"]),
-    "not the grammar": ("model.weights=[", ["frostline train --help"]),
+    "not the grammar": ("model.weights=[", ["quote what holds spaces or brackets"]),
+    "setting of another option": ("head.hidden=[64]", ["no setting 'head.hidden'", "it belongs to head=mlp"]),
+    "dashes": ("--lr 3", ["no option '--lr'", "key=value, without dashes"]),
+    "no such run to start from": ("init_from={tmp}/none", ["no such run or file", "init_from="]),
+    "weights of another network to start from": ("init_from={tmp}/resnet18.pth", ["of another network than Bundled"]),
+    "early end of no score": ("schedule.every_phase.until.monitor=val/los", ["no score 'val/los'", "val/loss?"]),
+    "more warm-up than epochs": ("schedule.every_phase.warmup_epochs=9", ["warms up for 9 of its 3 epochs"]),
+    "best of nothing": ("+schedule.phases.head.start_from=best", ["it is the first"]),
     "no epochs": ("schedule.phases.head.epochs=0", ["phase 'head' has 0 epochs", "schedule.phases.head=null"]),
     "phase trains nothing": ("schedule.phases.all.lr_scale=0", ["phase 'all' trains nothing"]),
     "no such block": ("schedule.phases.all.thaw=stage9", ["no such block", "stage1, stage2, stage3"]),
@@ -89,6 +96,10 @@ BAD_OTHERS = {
     "evaluate without a run": (["evaluate"], ["a value is needed: run"]),
     "evaluate no run": (["evaluate", "run={tmp}"], ["not a run"]),
     "predict no run": (["predict", "run={tmp}", "input={tmp}", "output={tmp}/out.csv"], ["not a run"]),
+    "evaluate other pictures": (
+        ["evaluate", "run={tmp}", "data.augment=none"],
+        ["no setting 'data.augment'", "batch_size, dir, num_workers"],
+    ),
     "predict wrong number": (
         ["predict", "run={tmp}", "input={tmp}", "output={tmp}/out.csv", "top_k=0"],
         ["top_k: 0 is not a whole number x with x > 0"],
@@ -181,6 +192,8 @@ def test_a_sweep_over_models_ranks_them_by_the_score_that_was_asked_for(
         rows = list(csv.DictReader(file))
     losses = [float(row["val/loss"]) for row in rows]
     assert losses == sorted(losses)
+    assert f"leaderboard  {(sweep / 'leaderboard.csv').relative_to(tmp_path)}" in answer.out
+    assert f"{losses[0]:.4f}" in answer.out
     assert {record["model"]["name"] for record in map(_record, sweep.glob("*/run.json"))} == {"bundled", "resnet18"}
     for number in (0, 1):
         record = _record(sweep / str(number) / "run.json")
@@ -206,6 +219,22 @@ def test_help_answers(arguments: list[str], program: Callable[..., Answer]) -> N
     assert answer.code == 0
     assert answer.out.strip()
     assert answer.err == ""
+
+
+def test_help_lists_options_of_ones_own(program: Callable[..., Answer], tmp_path: Path) -> None:
+    (tmp_path / "mine" / "schedule").mkdir(parents=True)
+    (tmp_path / "mine" / "schedule" / "three_steps.yaml").write_text("phases: {}\n")
+    for typed in (["--config-dir", "mine"], ["--config-dir=mine"]):
+        assert "three_steps," in program("train", *typed, "--help").out
+    assert "three_steps" not in program("train", "--help").out
+
+
+@pytest.mark.process
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} {ROOT / 'train.py'} --help | head -1"
+    answer = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert answer.stdout.startswith("frostline ")
+    assert answer.stderr == ""
 
 
 @pytest.mark.process

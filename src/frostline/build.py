@@ -48,6 +48,8 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
         phase.thawed(list(backbone.blocks))  # raises where the backbone has no such block
     data: PictureData = _maker(cfg.data)(backbone.spec)
     task: Task = _maker(cfg.task)(data.classes, data.class_counts)
+    for phase in plan.phases:
+        task.require_score(phase.until.monitor, f"schedule.phases.{phase.name}.until.monitor")
     head: nn.Module = _maker(cfg.head)(backbone.out_features, task.num_outputs)
     backbone = backbone.to(memory_format=torch.channels_last)
     identity = {
@@ -64,7 +66,8 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
         model.anchor()
     measure = Measure()
     callbacks = [measure, PhasePatience(), *_callbacks(cfg.callbacks)] if logs else []
-    trainer = _trainer(cfg.trainer, callbacks, logger=_logger(cfg.logger) if logs else False)
+    logger = _logger(cfg.logger) if logs else False
+    trainer = _trainer(cfg.trainer, callbacks, logger=logger, num_batches=data.num_batches)
     return Built(model, data, trainer, measure, plan)
 
 
@@ -123,7 +126,9 @@ def _made(node: DictConfig, where: str) -> Any:
         raise ConfigError(f"{where} refuses its settings: {error}", where=where, next_step="correct it") from error
 
 
-def _trainer(node: DictConfig, callbacks: list[L.Callback], logger: Logger | bool) -> L.Trainer:
+def _trainer(
+    node: DictConfig, callbacks: list[L.Callback], logger: Logger | bool, num_batches: int | None = None
+) -> L.Trainer:
     settings = resolved(node)
     make: partial[L.Trainer] = instantiate(node, _partial_=True, _convert_="all")
     try:
@@ -132,6 +137,7 @@ def _trainer(node: DictConfig, callbacks: list[L.Callback], logger: Logger | boo
             enable_progress_bar=_progress_bar(settings["enable_progress_bar"]) and bool(callbacks),
             callbacks=callbacks,
             logger=logger,
+            log_every_n_steps=min(settings["log_every_n_steps"], num_batches or 1),  # once an epoch at the least
             enable_checkpointing=any(isinstance(c, L.pytorch.callbacks.Checkpoint) for c in callbacks),
             plugins=[WholeFiles()],
             enable_model_summary=False,

@@ -19,9 +19,9 @@ from frostline.checks import check
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names
 from frostline.hydra_errors import translated
 from frostline.paths import conf_dir
-from frostline.ranks import config_dirs, follows, launch_alike, launched_anew
+from frostline.ranks import config_dirs, config_folders, follows, launch_alike, launched_anew
 from frostline.runs import free_folder, placed, read_run, require_writable
-from frostline.usage import USAGE, help_of
+from frostline.usage import USAGE, help_of, require_known_flags
 
 # Hydra prints its own traceback unless told to raise. It is told so around its own code, never around ours.
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -33,13 +33,18 @@ def main(command: str | None = None) -> None:
     try:
         command = command or _command()
         if {"--help", "-h"} & set(sys.argv):
-            print(help_of(command))
+            print(help_of(command, config_folders()), flush=True)
             return
+        require_known_flags(sys.argv[1:])
         failures = _run(command)
     except FrostlineError as error:
         failures = [error]
     except KeyboardInterrupt:
+        print("frostline: interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # somebody read the first lines only: `frostline --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
     for failure in failures:
         if wants_traceback:
             raise failure
@@ -51,7 +56,7 @@ def main(command: str | None = None) -> None:
 def _command() -> str:
     name = sys.argv.pop(1) if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
-        print(USAGE)
+        print(USAGE, flush=True)
         sys.exit(0)
     if name == "--version":
         print(__version__)
@@ -68,6 +73,10 @@ def _run(command: str) -> list[FrostlineError]:
 
     def task(cfg: DictConfig) -> None:
         started.append(command)
+        sweep = _sweep()
+        if sweep is not None:
+            boards.add(sweep / "leaderboard.csv")
+            print(f"\n[{HydraConfig.get().job.num}]  {' '.join(_overrides())}", flush=True)
         try:
             with _environment(FULL_ERROR, original), launched_anew():
                 TASKS[command](cfg)
@@ -75,6 +84,7 @@ def _run(command: str) -> list[FrostlineError]:
             failures.append(error)
 
     failures: list[FrostlineError] = []
+    boards: set[Path] = set()
     started: list[str] = []
     original = os.environ.get(FULL_ERROR)
     compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)
@@ -91,15 +101,25 @@ def _run(command: str) -> list[FrostlineError]:
                 next_step="logs_dir=<folder>",
             ) from error
         raise translated(error, command) from error
+    for board in boards:
+        if board.is_file():
+            from frostline.report.leaderboard import print_leaderboard
+
+            print_leaderboard(board)
     return failures
+
+
+def _sweep() -> Path | None:
+    """The folder of the sweep that this is a job of."""
+    return Path(HydraConfig.get().sweep.dir) if HydraConfig.get().mode == RunMode.MULTIRUN else None
 
 
 def _train(cfg: DictConfig) -> None:
     if cfg.resume is not None:
         _resume(Path(cfg.resume))
         return
-    sweep = Path(HydraConfig.get().sweep.dir) if HydraConfig.get().mode == RunMode.MULTIRUN else None
-    folder = Path(HydraConfig.get().runtime.output_dir) if sweep is not None else Path(cfg.run_dir)
+    sweep = _sweep()
+    folder = sweep / str(HydraConfig.get().sweep.subdir) if sweep is not None else Path(cfg.run_dir)
     folder = folder if follows() else free_folder(folder)
     overrides = [override for override in _overrides() if not override.startswith("run_dir=")]
     try:

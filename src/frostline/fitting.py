@@ -61,8 +61,12 @@ def fit(built: Built, record: Record, folder: Path, checkpoint: Path | None, wat
         first_epoch = built.trainer.current_epoch
 
 
-def load_checkpoint(model: FineTuner, path: Path) -> None:
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+def load_checkpoint(model: FineTuner, path: Path) -> dict[str, Any]:
+    """Gives the phase and the epoch of it, from 1, that the weights are from."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    model.load_state_dict(content["state_dict"])
+    said = content[CHECKPOINT_KEY]
+    return {"phase": said["phase"], "epoch": said["epoch"] - said["first_epoch"] + 1}
 
 
 def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | None) -> None:

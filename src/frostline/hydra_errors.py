@@ -1,10 +1,11 @@
 """What Hydra and OmegaConf say of a command line, in Frostline's words: with the close names and the next step."""
 
-from hydra.errors import MissingConfigException
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline.errors import ConfigError, close_names
+from frostline.paths import conf_dir
 
 
 def translated(error: Exception, command: str) -> ConfigError:
@@ -14,10 +15,18 @@ def translated(error: Exception, command: str) -> ConfigError:
     parent, key = getattr(cause, "parent_node", None), str(getattr(cause, "key", ""))
     if isinstance(parent, DictConfig) and key and key not in parent:
         full = str(getattr(cause, "full_key", key) or key)
+        options = _options_with(full)
+        hint = f"it belongs to {', '.join(options)}: say that too" if options else "correct it"
         return ConfigError(
             f"there is no setting '{full}': {close_names(key, map(str, parent))}",
             where="command line",
-            next_step=f"correct it; to add a setting that is not there, +{full}=<value>",
+            next_step=f"{hint}; to add a setting that is not there, +{full}=<value>",
+        )
+    if isinstance(error, OverrideParseException):
+        return ConfigError(
+            str(error).strip().splitlines()[0],
+            where="command line",
+            next_step="quote what holds spaces or brackets: 'head.hidden=[64, 32]'",
         )
     if "Config group override must be" in str(error):
         return ConfigError(
@@ -30,6 +39,13 @@ def translated(error: Exception, command: str) -> ConfigError:
         where="command line",
         next_step=f"frostline {command} --help shows what can be said; an option is left out with its `none`",
     )
+
+
+def _options_with(key: str) -> list[str]:
+    """Options of the same question that have the setting: `head=mlp` for `head.hidden`."""
+    group, _, name = key.partition(".")
+    files = sorted((conf_dir() / group).glob("[!_]*.yaml")) if name else []
+    return [f"{group}={file.stem}" for file in files if f"\n{name}:" in "\n" + file.read_text(encoding="utf-8")]
 
 
 def _unknown_option(error: MissingConfigException) -> ConfigError:

@@ -7,7 +7,7 @@ from errno import EISDIR
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from frostline.build import predictor
 from frostline.checks import check
@@ -18,7 +18,7 @@ from frostline.errors import DataError
 from frostline.fitting import load_checkpoint
 from frostline.paths import write_atomically
 from frostline.run import quiet
-from frostline.runs import read_run, require_checkpoint
+from frostline.runs import amended, read_run, require_checkpoint
 from frostline.specs import ImageSpec
 
 
@@ -26,7 +26,7 @@ def predict(cfg: DictConfig) -> Path:
     """Writes a CSV: file, label, probability, then the next classes by probability. Raises DataError, RunError."""
     quiet()
     record, settings = read_run(Path(cfg.run))
-    settings = OmegaConf.merge(settings, {"trainer": cfg.trainer or {}})  # type: ignore[assignment]
+    settings = amended(settings, trainer=cfg.trainer)
     check(settings)
     files = _files(Path(cfg.input))
     output = Path(cfg.output)
@@ -42,7 +42,7 @@ def predict(cfg: DictConfig) -> Path:
     batches = trainer.predict(model, datamodule=PictureFiles(pictures, batch_size=cfg.batch_size))
     assert batches is not None
     write_atomically(output, _table(files, torch.cat(batches), classes, cfg.top_k))  # type: ignore[arg-type]
-    print(f"{len(files)} predictions in {output}")
+    print(f"{len(files)} prediction{'s' * (len(files) > 1)} in {output}")
     return output
 
 

@@ -34,6 +34,11 @@ def launch_alike(command: str, overrides: list[str]) -> None:
     sys.argv[1:] = [*named, *config_dirs(), *overrides]
 
 
+def config_folders() -> list[Path]:
+    """The folders of options that the command line adds."""
+    return [Path(part.partition("=")[2] or part) for part in config_dirs() if "=" in part or not part.startswith("-")]
+
+
 def config_dirs() -> list[str]:
     """The part of the command line that adds folders of options."""
     return [

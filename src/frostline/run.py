@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from frostline.build import Built, build
 from frostline.callbacks.safety import Stopped
 from frostline.checks import check, resolved
-from frostline.errors import ConfigError, RunError
+from frostline.errors import RunError
 from frostline.fitting import fit, load_checkpoint
 from frostline.freezing import count
 from frostline.init_from import init_from
@@ -28,7 +28,7 @@ from frostline.planning import planned
 from frostline.record import Record, Stopwatch
 from frostline.report.plan_table import markdown, print_plan
 from frostline.report.summary import print_classes, print_run, print_scores
-from frostline.runs import CONFIG, checkpoint_of, read_run, require_checkpoint
+from frostline.runs import CONFIG, amended, checkpoint_of, lasting, read_run, require_checkpoint
 
 # Lightning's advice that does not hold here, with the reason.
 NOT_HERE = (
@@ -69,7 +69,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     watch.add_to("setup")
     if not resume and built.trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
+        write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg), resolve=True))
     if isinstance(built.trainer.logger, TensorBoardLogger) and checkpoint is None:
         built.trainer.logger.experiment.add_text("plan", markdown(rows))
     with recorded(record, folder, built.trainer), _group_left():
@@ -83,7 +83,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
             names = {"model": built.model.backbone.name, "data": built.data.name}
             built.trainer.logger.log_hyperparams(names | _flat(resolved(cfg)), _metrics(record))
     if built.trainer.is_global_zero:
-        print_run(record, folder, next_command=f"frostline evaluate run={folder}")
+        print_run(record, folder)
     return record
 
 
@@ -92,7 +92,7 @@ def test(built: Built, record: Record) -> None:
     model, data, trainer, *_ = built
     best = trainer.checkpoint_callback
     if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
-        load_checkpoint(model, Path(best.best_model_path))
+        record.best = load_checkpoint(model, Path(best.best_model_path))
         record.metrics[best.monitor or "best"] = float(best.best_model_score)
     (scores,) = trainer.test(model, datamodule=data, verbose=False)
     record.metrics |= dict(scores)
@@ -104,7 +104,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     quiet()
     folder = Path(cfg.run)
     record, settings = read_run(folder)
-    settings = _amended(settings, cfg)
+    settings = amended(settings, data=cfg.data, trainer=cfg.trainer)
+    check(settings)
     L.seed_everything(settings.seed, workers=True, verbose=False)
     model, data, trainer, *_ = build(settings, load_weights=False, logs=False)
     if data.describe()["fingerprint"] != record.data["fingerprint"]:
@@ -120,21 +121,6 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         print_classes(model.per_class)
         print_scores(dict(scores))
     return dict(scores)
-
-
-def _amended(settings: DictConfig, cfg: DictConfig) -> DictConfig:
-    """A run's settings on another machine. What would make another test part is refused with ConfigError."""
-    strange = sorted(set(cfg.data or ()) - {"dir", "batch_size", "num_workers"})
-    if strange:
-        raise ConfigError(
-            f"data.{strange[0]} would score other pictures than this run's test part",
-            where="data",
-            next_step="data={dir: ..., batch_size: ..., num_workers: ...} may differ, and nothing else",
-        )
-    amended = OmegaConf.merge(settings, {"data": cfg.data or {}, "trainer": cfg.trainer or {}})
-    assert isinstance(amended, DictConfig)
-    check(amended)
-    return amended
 
 
 @contextmanager

@@ -65,6 +65,24 @@ def placed(settings: DictConfig, folder: Path) -> DictConfig:
     return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})
 
 
+def lasting(settings: DictConfig) -> DictConfig:
+    """The settings as a run keeps them: a relative place means the same from any folder."""
+    kept = settings.copy()
+    for key in ("data.dir", "model.weights"):
+        place = OmegaConf.select(settings, key)
+        if isinstance(place, str) and Path(place).exists():
+            OmegaConf.update(kept, key, str(Path(place).absolute()))
+    return kept
+
+
+def amended(settings: DictConfig, **others: DictConfig) -> DictConfig:
+    """The settings with what `others` say by group; null says nothing."""
+    said = {group: {key: value for key, value in node.items() if value is not None} for group, node in others.items()}
+    merged = OmegaConf.merge(settings, said)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
 def checkpoint_of(folder: Path, name: str) -> Path | None:
     """name: best or last."""
     path = folder / "checkpoints" / f"{name}.ckpt"

@@ -1,8 +1,10 @@
 """What `--help` prints. It reads the names and first lines of conf/ and composes nothing, so it answers at once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from frostline import __version__
+from frostline.errors import ConfigError, close_names
 from frostline.paths import conf_dir
 
 USAGE = f"""\
@@ -18,18 +20,40 @@ frostline {__version__}: fine-tune a pretrained network on your own pictures.
 `--config-dir <folder>` adds options of your own. An error shows its traceback with HYDRA_FULL_ERROR=1."""
 
 
-def help_of(command: str) -> str:
+# Hydra's own that make sense here (hydra._internal.utils.get_args_parser).
+FLAGS = {"--help", "-h", "--version", "--cfg", "-c", "--package", "-p", "--resolve", "--multirun", "-m", "--config-dir",
+         "-cd", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"}  # fmt: skip
+
+
+def help_of(command: str, others: Sequence[Path] = ()) -> str:
+    """others: folders of options of the user's own."""
     config = conf_dir() / f"{command}.yaml"
-    folders = sorted(path for path in conf_dir().iterdir() if path.is_dir()) if command == "train" else []
-    questions = ["", "questions (question=option):", *map(_group, folders)] if folders else []
+    groups: dict[str, set[str]] = {}
+    for folder in [conf_dir(), *others] if command == "train" else []:
+        for file in folder.glob("*/*.yaml"):
+            if not file.name.startswith("_"):
+                groups.setdefault(file.parent.name, set()).add(file.stem)
+    questions = ["", "questions (question=option):", *(_group(*group) for group in sorted(groups.items()))]
+    questions = questions if groups else []
     return "\n".join([USAGE, *questions, "", "values (key=value), as they stand now:", *_values(config)])
 
 
-def _group(folder: Path) -> str:
+def require_known_flags(arguments: Sequence[str]) -> None:
+    """Raises ConfigError for `--lr 3`: Hydra would answer with its own usage."""
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name.startswith("-") and name not in FLAGS:
+            raise ConfigError(
+                f"there is no option '{name}': {close_names(name, FLAGS)}",
+                where="command line",
+                next_step="settings are said as key=value, without dashes: optimizer.lr=3e-4",
+            )
+
+
+def _group(name: str, options: set[str]) -> str:
     """`  model        bundled, convnext_tiny, ...`"""
-    options = sorted(path.stem for path in folder.glob("*.yaml") if not path.name.startswith("_"))
-    lines = [f"  {folder.name:12}"]
-    for option in options:
+    lines = [f"  {name:12}"]
+    for option in sorted(options):
         if len(lines[-1]) + len(option) > 116:
             lines.append(" " * 14)
         lines[-1] += f" {option},"

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -26,7 +28,12 @@ class WholeFiles(TorchCheckpointIO):
 
 class PlacedCheckpoint(ModelCheckpoint):
     """A ModelCheckpoint that goes on where its folder lies now. Lightning's own forgets its best score when the folder
-    was moved, and lets the next, worse one be the best."""
+    was moved, and lets the next, worse one be the best. Of epochs with the same score the latest is the best: scores of
+    small validation parts tie often, while the loss still falls."""
+
+    def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
+        tie = current is not None and self.best_model_score is not None and bool(current == self.best_model_score)
+        return tie or super().check_monitor_top_k(trainer, current)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         before, now = str(state_dict["dirpath"]), str(self.dirpath)

@@ -23,6 +23,7 @@ from torchvision import datasets
 from frostline.data.module import PictureData, PictureSet
 from frostline.data.pictures import UNREADABLE, ArrayPictures, to_rgb
 from frostline.errors import DataError
+from frostline.paths import remove_empty
 
 SETS: dict[str, type[datasets.CIFAR10]] = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
 NUM_CLASSES_CIFAR10 = 10
@@ -81,6 +82,7 @@ class Cifar(PictureData):
 
     def _download(self, dataset: type[datasets.CIFAR10]) -> None:
         """Into a folder beside its place, then moved: an interrupted download leaves nothing that looks complete."""
+        missing = [folder for folder in [self.dir, *self.dir.parents] if not folder.exists()]
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.dir, prefix=".download-") as draft:
@@ -89,6 +91,7 @@ class Cifar(PictureData):
         except (urllib.error.URLError, RuntimeError, OSError) as error:
             if (self.dir / dataset.base_folder).is_dir():
                 return  # another process was faster
+            remove_empty(missing)
             raise DataError(
                 f"{self.variant} is not there and cannot be downloaded: {error}",
                 where=self.dir,

@@ -3,10 +3,15 @@
 import csv
 import io
 import math
+import re
 from pathlib import Path
+
+from rich import box
+from rich.table import Table
 
 from frostline.paths import write_atomically
 from frostline.record import FILE, Record
+from frostline.report.summary import console_of_width
 
 
 def write_leaderboard(sweep: Path) -> Path:
@@ -23,6 +28,23 @@ def write_leaderboard(sweep: Path) -> Path:
     path = sweep / "leaderboard.csv"
     write_atomically(path, text.getvalue())
     return path
+
+
+def print_leaderboard(path: Path) -> None:
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in header[:-1]:
+        table.add_column(column, justify="left" if column in ("run", "status") else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_short(cell) for cell in row[:-1]))
+    console = console_of_width()
+    console.print(table)
+    console.print(f"leaderboard  {path}")
+
+
+def _short(cell: str) -> str:
+    return f"{float(cell):.4f}" if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?", cell) else cell
 
 
 def _rank(record: Record) -> float:

@@ -1,5 +1,6 @@
 """What a run prints when it ends."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rich.table import Table
 from frostline.record import Record
 
 
-def print_run(record: Record, folder: Path, *, next_command: str) -> None:
+def print_run(record: Record, folder: Path) -> None:
     console = console_of_width()
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("phase", "learns", "learning rate", "parameters", "epochs", "seconds", "pictures/s", record.monitor):
@@ -29,11 +30,14 @@ def print_run(record: Record, folder: Path, *, next_command: str) -> None:
         )
     console.print()
     console.print(table)
+    if record.best is not None:
+        score = f"{record.monitor} {record.metrics[record.monitor]:.4f}"
+        console.print(f"best  phase {record.best['phase']}, epoch {record.best['epoch']}: {score}")
     print_scores(record.metrics, console)
     if record.model.get("weights"):
         console.print(f"from  {record.model['weights']}")
     console.print(f"run   {folder}")
-    console.print(f"next  {next_command}")
+    console.print(f"next  {program()} evaluate run={folder}")
 
 
 def print_scores(metrics: dict[str, float], console: Console | None = None) -> None:
@@ -55,6 +59,14 @@ def print_classes(per_class: list[dict[str, float | str]]) -> None:
 def console_of_width() -> Console:
     """As wide as the terminal; where the output goes to a file, wide enough for every table."""
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+
+
+def program() -> str:
+    """As it can be typed here: its name where the shell finds it, else its place."""
+    place = Path(sys.executable).with_name("frostline")
+    if shutil.which("frostline") is not None or not place.is_file():
+        return "frostline"
+    return str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place)
 
 
 def learns(parts: list[str]) -> str:

@@ -34,16 +34,20 @@ class Task(nn.Module):
 
     def __init__(self, *, monitor: str, mode: Literal["max", "min"], l1: float, scores: list[str]) -> None:
         super().__init__()
-        known = [f"val/{score}" for score in scores]
-        if monitor not in known:
-            raise ConfigError(
-                f"there is no score '{monitor}': {close_names(monitor, known)}",
-                where="task.monitor",
-                next_step=f"one of {', '.join(known)}",
-            )
+        self.scores = [f"val/{score}" for score in scores]
+        self.require_score(monitor, "task.monitor")
         self.monitor = monitor
         self.mode = mode
         self.l1 = l1
+
+    def require_score(self, name: str, where: str) -> None:
+        """Raises ConfigError where validation gives no such score."""
+        if name not in self.scores:
+            raise ConfigError(
+                f"there is no score '{name}': {close_names(name, self.scores)}",
+                where=where,
+                next_step=f"one of {', '.join(self.scores)}",
+            )
 
     @property
     @abstractmethod

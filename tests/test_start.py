@@ -1,0 +1,137 @@
+"""What a run starts from, and how it is told beforehand."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from conftest import Answer
+from frostline.backbones.bundled import BundledBackbone
+from frostline.build import build
+from frostline.init_from import init_from
+from frostline.planning import planned
+from test_run import SHORT, _record, _train, finished  # noqa: F401  # `finished` is a fixture
+
+QUICK = [part for part in SHORT if not part.startswith("schedule")]
+
+
+def _state(run: Path, name: str = "last") -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
+# --- the plan, beforehand ---
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, program: Callable[..., Answer]) -> None:
+    answer = program("train", *QUICK, "dry_run=true", "schedule=gradual", "optimizer.weight_decay=0.05")
+    assert answer.code == 0, answer.err
+    assert list(tmp_path.iterdir()) == []
+    rows = [line.split() for line in answer.out.splitlines() if line.strip().startswith(("head", "down-", "all"))]
+    assert [row[0] for row in rows] == ["head", "down-stage3", "down-stage2", "down-stage1", "down-stem", "all"]
+    assert rows[0][:6] == ["head", "head", "0.001", "0.05", "…", "0"]
+    assert rows[0][6:9] == [f"{208 * 10 + 10:,}", "2", "8"], "parameters, epochs, steps: two epochs of four"
+
+
+def test_the_plan_that_is_printed_changes_nothing(composed: Callable[..., Any]) -> None:
+    built = build(composed(*SHORT, "run_dir=none"), logs=False)
+    before = {name: value.clone() for name, value in built.model.state_dict().items()}
+    random = torch.get_rng_state()
+    head, everything = planned(built)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(value, built.model.state_dict()[name]) for name, value in before.items())
+    assert all(p.grad is None for p in built.model.parameters())
+    assert (head.steps, everything.steps) == (8, 8)
+    assert head.rates == (1e-3, 1e-3)
+    assert everything.parameters == sum(p.numel() for p in built.model.parameters())
+    assert 0 < head.seconds < everything.seconds
+    weights = 4 * everything.parameters
+    assert weights < head.memory < everything.memory
+    assert everything.memory > 4 * weights, "weights, gradients, two moments of Adam, activations"
+
+
+# --- old weights ---
+
+
+def test_a_new_run_starts_from_an_old_one_with_its_head(finished: Path, tmp_path: Path) -> None:  # noqa: F811
+    folder = _train(tmp_path / "new", f"init_from={finished}", "schedule=head_only", "schedule.phases.head.epochs=1",
+                    short=QUICK)  # fmt: skip
+    before, after = _state(finished, "best"), _state(folder, "best")
+    names = [name for name in before if name.startswith("backbone.")]
+    assert names
+    assert [name for name in names if not torch.equal(before[name], after[name])] == []
+    assert "the head, too" in _record(folder)["model"]["weights"]
+    assert _record(folder)["metrics"]["val/accuracy"] >= _record(finished)["metrics"]["val/accuracy"] - 0.02
+
+
+def test_a_new_run_on_other_classes_takes_the_backbone_alone(
+    finished: Path, composed: Callable[..., Any]  # noqa: F811
+) -> None:  # fmt: skip
+    built = build(composed(*SHORT, "run_dir=none"), logs=False)
+    fresh = built.model.head.state_dict()["layers.1.weight"].clone()
+    said = init_from(built.model, finished, [*"abcdefghij"])
+    assert "the head is new: the run told other classes apart" in said
+    assert torch.equal(built.model.head.state_dict()["layers.1.weight"], fresh)
+    assert "the head, too" in init_from(built.model, finished / "checkpoints" / "best.ckpt", built.data.classes)
+    assert not torch.equal(built.model.head.state_dict()["layers.1.weight"], fresh)
+
+
+def test_the_best_so_far_is_where_a_phase_may_start(tmp_path: Path) -> None:
+    """At a rate that destroys what was learned, the last weights of the first phase are not its best."""
+    overrides = ["schedule.phases.all.lr_scale=1e-12", "schedule.phases.head.epochs=3", "schedule.phases.all.epochs=1"]
+    overrides += ["task.monitor=val/loss", "task.mode=min", "optimizer=sgd", "optimizer.lr=60", "data.augment=none"]
+    overrides += ["schedule.every_phase.norm=frozen", "schedule.every_phase.curve=constant"]
+    run = _train(tmp_path / "best", *overrides, "+schedule.phases.all.start_from=best", short=QUICK)
+    head, everything = _record(run)["phases"]
+    assert everything["val"]["val/loss"] == pytest.approx(_record(run)["metrics"]["val/loss"], rel=1e-3)
+    assert head["val"]["val/loss"] != pytest.approx(everything["val"]["val/loss"], rel=1e-3)
+
+
+# --- what a phase has of its own ---
+
+
+def test_an_anchor_keeps_the_weights_close_to_the_pretrained_ones(tmp_path: Path) -> None:
+    pretrained = BundledBackbone(weights="bundled")
+    start = {f"backbone.{name}": p.detach() for name, p in pretrained.named_parameters()}
+
+    def moved(pull: float) -> float:
+        overrides = ["schedule=full", "schedule.phases.all.epochs=2", f"schedule.every_phase.l2_sp={pull}"]
+        overrides += ["optimizer=sgd", "optimizer.lr=0.05", "optimizer.weight_decay=0"]
+        state = _state(_train(tmp_path / f"anchor{pull}", *overrides, short=QUICK))
+        return sum(float((state[name] - value).square().sum()) for name, value in start.items())
+
+    assert 0 < moved(1.0) < 0.8 * moved(0.0)
+
+
+def test_a_phase_has_an_optimizer_of_its_own(tmp_path: Path) -> None:
+    folder = _train(tmp_path / "run", "+optimizer@schedule.phases.head.optimizer=sgd", "logger=none")
+    head, everything = _record(folder)["phases"]
+    assert head["learning_rates"]["head"] == 0.01, "of conf/optimizer/sgd.yaml"
+    assert everything["learning_rates"]["head"] == pytest.approx(1e-4)
+
+
+# --- places ---
+
+
+def test_evaluate_finds_the_data_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Callable[..., Answer]
+) -> None:
+    for name in ("light", "dark"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(10):
+            grey = 20 * number if name == "dark" else 255 - 2 * number
+            Image.new("RGB", (16, 16), (grey, grey, grey)).save(tmp_path / "pictures" / name / f"{number}.png")
+    short = [part for part in SHORT if not part.startswith("data.")]
+    assert program("train", *short, "data=image_folder", "data.dir=pictures", "run_dir=run").code == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    answer = program("evaluate", "run=../run")
+    assert answer.code == 0, answer.err
+    (tmp_path / "pictures").rename(tmp_path / "moved")
+    lost = program("evaluate", "run=../run")
+    assert lost.code == 1
+    assert "data.dir=<folder>" in lost.err
+    assert program("evaluate", "run=../run", "data.dir=../moved").code == 0
