@@ -35,6 +35,27 @@ BAD_TRAINING = {
     "wrong type for Lightning": ("trainer.num_nodes=two", ["trainer.num_nodes: 'two' is not a whole number"]),
     "rate below zero": ("optimizer.lr=-1", ["optimizer.lr: -1 is not a number x with x > 0"]),
     "optimizer refuses": ("optimizer.betas=[0.9,1.7]", ["optimizer refuses its settings", "1.7"]),
+    "rate without end": ("optimizer.lr=inf", ["optimizer.lr: inf is not a number x with 0 < x <= 1000"]),
+    "decay without end": ("optimizer.weight_decay=inf", ["with 0 <= x < infinity"]),
+    "no number at all": ("schedule.phases.all.lr_scale=nan", ["phase 'all' trains nothing", "nan"]),
+    "group taken away": ("~optimizer", ["optimizer: it is needed; optimizer=<option>"]),
+    "setting taken away": ("~data.batch_size", ["data.batch_size is missing"]),
+    "Trainer's setting taken away": ("~trainer.precision", ["trainer.precision is missing"]),
+    "folder is null": ("run_dir=null", ["run_dir: None is not text"]),
+    "folder is a list": ("run_dir=[a]", ["run_dir: ['a'] is not text"]),
+    "no such class": ("model._target_=foo.Bar", ["model cannot be made", "model._target_"]),
+    "a function": ("model._target_=os.getcwd", ["model cannot be made"]),
+    "a callback that is none": ("+callbacks.x=1", ["callbacks.x is 1, not settings"]),
+    "precision that is not kept": ("trainer.precision=64-true", ["'64-true' is not one of auto, 32-true, bf16-mixed"]),
+    "no such strategy": ("trainer.strategy=ddp_spawn", ["'ddp_spawn' is not one of auto, ddp"]),
+    "no batch to score": ("trainer.limit_test_batches=0.0001", ["of 6 batches are none", "limit_test_batches=1"]),
+    "never a step": ("trainer.accumulate_grad_batches=0", ["accumulate_grad_batches: 0 is not a whole number"]),
+    "betas are two": ("optimizer.betas=[0.9]", ["optimizer refuses its settings"]),
+    "pictures too large": ("data.image_size=100000", ["do not fit into memory", "data.image_size=4096"]),
+    "name too long": ("data=image_folder data.dir={long}", ["File name too long"]),
+    "what the program sets": ("+trainer.max_epochs=3", ["trainer.max_epochs: this one the program sets itself"]),
+    "labels that are no numbers": ("data=cifar10 data.dir={tmp}/float_labels", ["labels are whole numbers"]),
+    "one class in parquet": ("data=cifar10 data.dir={tmp}/one_label", ["1 classes"]),
     "seed is no number": ("seed=lucky", ["seed: 'lucky' is not a whole number"]),
     "value needed": ("model=torchvision", ["a value is needed: model.name", "model.name=<value>"]),
     "reference to nowhere": ("data.seed=${nowhere}", ["leads nowhere", "nowhere"]),
@@ -96,6 +117,8 @@ BAD_OTHERS = {
     "evaluate without a run": (["evaluate"], ["a value is needed: run"]),
     "evaluate no run": (["evaluate", "run={tmp}"], ["not a run"]),
     "predict no run": (["predict", "run={tmp}", "input={tmp}", "output={tmp}/out.csv"], ["not a run"]),
+    "evaluate many": (["evaluate", "-m", "run={tmp}"], ["evaluate is for one run"]),
+    "evaluate null": (["evaluate", "run=null"], ["run: None is not text"]),
     "evaluate other pictures": (
         ["evaluate", "run={tmp}", "data.augment=none"],
         ["no setting 'data.augment'", "batch_size, dir, num_workers"],
@@ -126,6 +149,8 @@ def messes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _parquet(folder / "one_parquet" / "train.parquet", classes=2)
     for part in ("train", "test"):
         _parquet(folder / "many_classes" / f"{part}.parquet", classes=11)
+        _parquet(folder / "one_label" / f"{part}.parquet", classes=1)
+        _parquet(folder / "float_labels" / f"{part}.parquet", classes=2, kind=float)
     torch.save(models.resnet18().state_dict(), folder / "resnet18.pth")
     whole = (folder / "resnet18.pth").read_bytes()
     (folder / "truncated.pth").write_bytes(whole[: len(whole) // 2])
@@ -151,7 +176,7 @@ def test_bad_input_of_a_training_is_answered(
     typed, expected = BAD_TRAINING[case]
     if case == "no GPU" and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    answer = program("train", *typed.replace("{tmp}", str(messes)).split())
+    answer = program("train", *typed.replace("{tmp}", str(messes)).replace("{long}", "x" * 300).split())
     _is_a_clear_error(answer, expected)
     left = {path.name for path in tmp_path.rglob("*")} - {".torch", "hub", "checkpoints"}
     assert left == set(), "something was written"
@@ -261,12 +286,12 @@ def _is_a_clear_error(answer: Answer, expected: list[str]) -> None:
         assert part in answer.err
 
 
-def _parquet(file: Path, *, classes: int) -> None:
+def _parquet(file: Path, *, classes: int, kind: type = int) -> None:
     file.parent.mkdir(exist_ok=True)
     encoded = io.BytesIO()
     Image.new("RGB", (32, 32)).save(encoded, "PNG")
     rows = [{"bytes": encoded.getvalue(), "path": None}] * (4 * classes)
-    pq.write_table(pa.table({"image": rows, "label": [row % classes for row in range(4 * classes)]}), file)
+    pq.write_table(pa.table({"image": rows, "label": [kind(row % classes) for row in range(4 * classes)]}), file)
 
 
 def _pictures(folder: Path, count: int) -> None:

@@ -12,9 +12,11 @@ import lightning as L
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
 
 from conftest import Answer
 from frostline.cli import main
+from frostline.runs import claimed
 
 # Four batches an epoch, two epochs a phase, dropout and augmentation on, float32.
 SHORT = ["data.train_limit=200", "data.batch_size=50", "trainer=cpu", "trainer.precision=32-true", "logger=none"]
@@ -154,3 +156,100 @@ def test_a_resume_as_another_run_is_refused_with_the_difference(
     assert answer.code == 1
     assert said in answer.err
     assert "init_from=" in answer.err
+
+
+# --- damage ---
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    run = tmp_path / "run"
+    monkeypatch.setenv("STOP_AT", f"train 6 {int(signal.SIGTERM)}")
+    assert _train(run) == 128 + signal.SIGTERM
+    monkeypatch.delenv("STOP_AT")
+    return run
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "foreign"])
+def test_a_damaged_checkpoint_is_told_and_the_record_stays(
+    damage: str, stopped: Path, program: Callable[..., Answer]
+) -> None:
+    for name in ("best", "last"):
+        file = stopped / "checkpoints" / f"{name}.ckpt"
+        whole = file.read_bytes()
+        if damage == "foreign":
+            torch.save({"weights": torch.zeros(3)}, file)
+        else:
+            file.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"hello"}[damage])
+    before = (stopped / "run.json").read_bytes()
+    picture = stopped.parent / "picture.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    for typed in (
+        ["train", f"resume={stopped}"],
+        ["evaluate", f"run={stopped}"],
+        ["predict", f"run={stopped}", f"input={picture}", f"output={stopped.parent / 'out.csv'}"],
+    ):
+        answer = program(*typed)
+        assert answer.code == 1
+        assert "the checkpoint cannot be read" in answer.err
+        assert "Traceback" not in answer.err
+    assert (stopped / "run.json").read_bytes() == before
+    assert not (stopped.parent / "out.csv").exists()
+
+
+def test_a_checkpoint_of_another_run_is_refused(stopped: Path, whole: Path, program: Callable[..., Answer]) -> None:
+    config = stopped / "config.yaml"
+    config.write_text(config.read_text().replace("- 32\n", "- 16\n"))
+    answer = program("train", f"resume={stopped}")
+    assert answer.code == 1
+    assert "the run was another one: head was" in answer.err
+
+
+def test_two_processes_do_not_train_in_one_folder(stopped: Path, program: Callable[..., Answer]) -> None:
+    with claimed(stopped, leads=True):
+        answer = program("train", f"resume={stopped}")
+    assert answer.code == 1
+    assert "another process is training in this folder" in answer.err
+    assert _record(stopped)["status"] == "interrupted"
+    assert program("train", f"resume={stopped}").code == 0, "the lock is gone with its process"
+
+
+def test_a_disk_that_is_full_is_told_and_the_run_goes_on_later(
+    stopped: Path, whole: Path, program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's writer raises a RuntimeError where the disk is full."""
+
+    def full(*_: object) -> None:
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("frostline.callbacks.checkpoints.torch.save", full)
+        answer = program("train", f"resume={stopped}")
+    assert answer.code == 1
+    assert "a checkpoint cannot be written" in answer.err
+    assert not list((stopped / "checkpoints").glob(".*")), "no half file"
+    assert _train(stopped, f"resume={stopped}") == 0
+    _require_equal(stopped, whole)
+
+
+def test_predictions_never_overwrite_a_picture_or_a_device(whole: Path, program: Callable[..., Answer]) -> None:
+    picture = whole.parent / "picture.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    before = picture.read_bytes()
+    device = whole.parent / "device"
+    os.mkfifo(device)
+    link = whole.parent / "link.csv"
+    link.symlink_to(picture)
+    for output in (picture, device, link):
+        answer = program("predict", f"run={whole}", f"input={picture}", f"output={output}")
+        assert answer.code == 1
+        assert "cannot be written there" in answer.err
+    assert picture.read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path, program: Callable[..., Answer]) -> None:
+    answer = program("train", *SHORT, "run_dir=run", "optimizer=sgd", "optimizer.lr=900", "task.l1=1e6")
+    assert answer.code == 1
+    assert "the loss is" in answer.err
+    assert "a smaller optimizer.lr" in answer.err
+    assert _record(tmp_path / "run")["status"] == "failed"

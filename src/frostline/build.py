@@ -1,5 +1,6 @@
 """cfg → objects. The only place that instantiates; below it nothing is called cfg."""
 
+import inspect
 import os
 from collections.abc import Callable
 from functools import partial
@@ -7,10 +8,12 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from frostline.backbones.base import Backbone
@@ -23,6 +26,8 @@ from frostline.errors import ConfigError
 from frostline.finetuner import FineTuner, OptimizerFactory
 from frostline.phases import Plan
 from frostline.tasks.base import Task
+
+SIGNATURES = "CONTRIBUTING says what each kind of part takes; --cfg job prints the configuration"
 
 
 class Built(NamedTuple):
@@ -42,22 +47,26 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     _require_devices(cfg.trainer.accelerator, cfg.trainer.devices)
     optimizer = _optimizer(cfg.optimizer, "optimizer")
     anchored = any(phase.l2_sp for phase in plan_of(cfg).phases)
-    backbone: Backbone = _maker(cfg.model)(load=load_weights or anchored)
+    backbone: Backbone = _make(cfg.model, "model", Backbone, load=load_weights or anchored)
     plan = plan_of(cfg).unfolded(list(backbone.blocks))
     for phase in plan.phases:
         phase.thawed(list(backbone.blocks))  # raises where the backbone has no such block
-    data: PictureData = _maker(cfg.data)(backbone.spec)
-    task: Task = _maker(cfg.task)(data.classes, data.class_counts)
+    data: PictureData = _make(cfg.data, "data", PictureData, backbone.spec)
+    _require_batches(cfg.trainer, data)
+    task: Task = _make(cfg.task, "task", Task, data.classes, data.class_counts)
     for phase in plan.phases:
         task.require_score(phase.until.monitor, f"schedule.phases.{phase.name}.until.monitor")
-    head: nn.Module = _maker(cfg.head)(backbone.out_features, task.num_outputs)
+    head: nn.Module = _make(cfg.head, "head", nn.Module, backbone.out_features, task.num_outputs)
     backbone = backbone.to(memory_format=torch.channels_last)
     identity = {
         "model": backbone.name,
         "data": {
             key: value for key, value in data.describe().items() if key in ("fingerprint", "num_train", "num_val")
         },
+        "parts": data.parts_digest(),
         "classes": data.classes,
+        "head": {name: list(value.shape) for name, value in head.state_dict().items()},
+        "optimizer": str(cfg.optimizer.get("_target_")),
         "plan": plan.describe(),
         "seed": cfg.seed,
     }
@@ -66,16 +75,16 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
         model.anchor()
     measure = Measure()
     callbacks = [measure, PhasePatience(), *_callbacks(cfg.callbacks)] if logs else []
-    logger = _logger(cfg.logger) if logs else False
+    logger = _made(cfg.logger, "logger", Logger) if logs else False
     trainer = _trainer(cfg.trainer, callbacks, logger=logger, num_batches=data.num_batches)
     return Built(model, data, trainer, measure, plan)
 
 
 def predictor(cfg: DictConfig, classes: list[str], class_counts: list[int]) -> tuple[FineTuner, L.Trainer]:
     """A model without weights and a Trainer, for pictures that belong to no data set."""
-    backbone: Backbone = _maker(cfg.model)(load=False)
-    task = _maker(cfg.task)(classes, class_counts)
-    head: nn.Module = _maker(cfg.head)(backbone.out_features, task.num_outputs)
+    backbone: Backbone = _make(cfg.model, "model", Backbone, load=False)
+    task: Task = _make(cfg.task, "task", Task, classes, class_counts)
+    head: nn.Module = _make(cfg.head, "head", nn.Module, backbone.out_features, task.num_outputs)
     backbone = backbone.to(memory_format=torch.channels_last)
     model = FineTuner(backbone, head, task, {}, seed=cfg.seed)
     single = OmegaConf.merge(cfg.trainer, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
@@ -83,10 +92,38 @@ def predictor(cfg: DictConfig, classes: list[str], class_counts: list[int]) -> t
     return model, _trainer(single, [], logger=False)
 
 
-def _maker(node: DictConfig) -> Callable[..., Any]:
-    """The constructor that `_target_` names, with its settings; what the program adds comes with the call."""
-    made: Callable[..., Any] = instantiate(node, _partial_=True, _convert_="all")
+def _make(node: DictConfig, where: str, kind: type, *arguments: Any, **options: Any) -> Any:
+    """What `_target_` names, made with its settings and with what the program adds. Raises ConfigError where that is
+    not a `kind`, or cannot be called so."""
+    maker = _maker(node, where)
+    try:
+        inspect.signature(maker).bind(*arguments, **options)
+    except TypeError as error:
+        raise ConfigError(
+            f"{where} cannot be made: {error}", where=f"{where}._target_", next_step=SIGNATURES
+        ) from error
+    made = maker(*arguments, **options)
+    if not isinstance(made, kind):
+        raise ConfigError(
+            f"{where} has to be a {kind.__name__}, and {node._target_} makes a {type(made).__name__}",
+            where=f"{where}._target_",
+            next_step=SIGNATURES,
+        )
     return made
+
+
+def _maker(node: DictConfig, where: str) -> Callable[..., Any]:
+    """The constructor that `_target_` names, with its settings."""
+    try:
+        made = instantiate(node, _partial_=True, _convert_="all")
+    except (InstantiationException, OmegaConfBaseException, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{where} cannot be made: {str(error).splitlines()[0]}", where=f"{where}._target_", next_step=SIGNATURES
+        ) from error
+    if not callable(made):
+        raise ConfigError(f"{where} names no `_target_`", where=where, next_step=SIGNATURES)
+    maker: Callable[..., Any] = made
+    return maker
 
 
 def _optimizers(plan: Plan, default: OptimizerFactory) -> dict[str, OptimizerFactory]:
@@ -100,10 +137,10 @@ def _optimizers(plan: Plan, default: OptimizerFactory) -> dict[str, OptimizerFac
 
 
 def _optimizer(node: DictConfig, where: str) -> OptimizerFactory:
-    make = _maker(node)
+    make = _maker(node, where)
     try:
         make([nn.Parameter(torch.zeros(1))])
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
         raise ConfigError(
             f"the optimizer refuses its settings: {error}", where=where, next_step="correct that setting"
         ) from error
@@ -111,17 +148,16 @@ def _optimizer(node: DictConfig, where: str) -> OptimizerFactory:
 
 
 def _callbacks(node: DictConfig) -> list[L.Callback]:
-    return [_made(callback, f"callbacks.{name!s}") for name, callback in node.items() if callback is not None]
+    return [
+        _made(callback, f"callbacks.{name!s}", L.Callback) for name, callback in node.items() if callback is not None
+    ]
 
 
-def _logger(node: DictConfig) -> Logger:
-    logger: Logger = _made(node, "logger")
-    return logger
-
-
-def _made(node: DictConfig, where: str) -> Any:
+def _made(node: DictConfig, where: str, kind: type) -> Any:
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{where} is {node!r}, not settings", where=where, next_step=SIGNATURES)
     try:
-        return _maker(node)()
+        return _make(node, where, kind)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise ConfigError(f"{where} refuses its settings: {error}", where=where, next_step="correct it") from error
 
@@ -145,12 +181,25 @@ def _trainer(
             use_distributed_sampler=False,  # the loaders share out each batch themselves, every sample once
             max_epochs=0,  # each phase raises it
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise ConfigError(
             f"the Trainer refuses its settings: {error}",
             where="trainer",
             next_step="correct that setting, or use trainer=cpu",
         ) from error
+
+
+def _require_batches(node: DictConfig, data: PictureData) -> None:
+    """Limits of less than one batch leave nothing to train or to score."""
+    for name, part in (("train", data.train_part), ("val", data.val_part), ("test", data.test_part)):
+        limit = node[f"limit_{name}_batches"]
+        batches = -(-len(part) // data.batch_size)
+        if isinstance(limit, float) and int(limit * batches) == 0:
+            raise ConfigError(
+                f"{limit} of {batches} batches are none",
+                where=f"trainer.limit_{name}_batches",
+                next_step=f"trainer.limit_{name}_batches=1, or a larger share",
+            )
 
 
 def _require_devices(accelerator: str, devices: Any) -> None:

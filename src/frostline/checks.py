@@ -18,12 +18,21 @@ VALUES = {
     "dry_run": "bool",
     "run_dir": "str",
     "logs_dir": "str",
-    "optimizer.lr": "Positive[float]",
+    "optimizer.lr": "Rate",
     "optimizer.weight_decay": "NonNegative[float]",
+    "trainer.accelerator": "Literal['auto', 'cpu', 'gpu', 'cuda', 'mps']",
     "trainer.devices": "int | str | list[int]",
+    "trainer.num_nodes": "Positive[int]",
+    "trainer.strategy": "Literal['auto', 'ddp', 'ddp_find_unused_parameters_true']",
+    "trainer.precision": "Literal['auto', '32-true', 'bf16-mixed', '16-mixed']",
+    "trainer.accumulate_grad_batches": "Positive[int]",
+    "trainer.gradient_clip_val": "Positive[float] | None",
+    "trainer.log_every_n_steps": "Positive[int]",
     "trainer.limit_train_batches": "Positive[int] | Positive[float] | None",
     "trainer.limit_val_batches": "Positive[int] | Positive[float] | None",
     "trainer.limit_test_batches": "Positive[int] | Positive[float] | None",
+    "trainer.deterministic": "bool | Literal['warn']",
+    "trainer.enable_progress_bar": "bool | None",
     "run": "str",
     "input": "str",
     "output": "str",
@@ -39,7 +48,10 @@ SUPPLIED = {
     "head": {"in_features", "num_outputs"},
     "task": {"classes", "class_counts"},
     "optimizer": {"params"},
-}
+    "trainer": {"max_epochs", "callbacks", "logger", "plugins", "enable_checkpointing", "use_distributed_sampler",
+                "num_sanity_val_steps", "enable_model_summary"},
+}  # fmt: skip
+GROUPS = ("model", "head", "data", "task", "schedule", "optimizer", "trainer", "callbacks", "logger")
 
 
 def check(cfg: DictConfig) -> None:
@@ -52,7 +64,9 @@ def check(cfg: DictConfig) -> None:
             where="command line",
             next_step=" ".join(f"{key}=<value>" for key in missing),
         )
-    found = [*_value_problems(cfg), *_supplied(plain), *problems(plain)]
+    trains = "run_dir" in plain  # else it is about a run: evaluate, predict
+    found = [*_absent(plain, trains), *_value_problems(plain, trains), *_supplied(plain)]
+    found += problems(plain, supplied=SUPPLIED | _phase_optimizers(plain))
     if found:
         raise ConfigError(
             "\n  ".join(["the configuration has a wrong value:", *found] if len(found) == 1 else [
@@ -106,18 +120,34 @@ def _missing(plain: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _missing(value, f"{prefix}{key}.")
 
 
-def _value_problems(cfg: DictConfig) -> list[str]:
+def _absent(plain: dict[str, Any], trains: bool) -> Iterator[str]:
+    """Groups and keys that were taken away with `~`."""
+    for group in GROUPS if trains else ():
+        if not isinstance(plain.get(group), dict) and not (group == "logger" and plain.get(group) is False):
+            yield f"{group}: it is needed; {group}=<option>"
+    kept = plain.get("trainer") if trains else None
+    for key in VALUES:
+        group, _, name = key.rpartition(".")
+        if group == "trainer" and isinstance(kept, dict) and name not in kept:
+            yield f"{key} is missing"
+
+
+def _phase_optimizers(plain: dict[str, Any]) -> dict[str, set[str]]:
+    """The optimizers of phases get their parameters from the program, too."""
+    schedule = plain.get("schedule")
+    phases = schedule.get("phases") if isinstance(schedule, dict) else None
+    names = ["every_phase", *(f"phases.{name}" for name in phases)] if isinstance(phases, dict) else []
+    return {f"schedule.{name}.optimizer": {"params"} for name in names}
+
+
+def _value_problems(plain: dict[str, Any], trains: bool) -> list[str]:
     found = []
     for key, annotation in VALUES.items():
-        if OmegaConf.select(cfg, key.rpartition(".")[0] or key) is None or key not in _keys(cfg, key):
-            continue
-        problem = value_problem(OmegaConf.select(cfg, key), annotation)
+        parent, _, name = key.rpartition(".")
+        node = plain.get(parent) if parent else plain
+        if not isinstance(node, dict) or name not in node or (parent and node[name] is None and not trains):
+            continue  # to evaluate and predict, null means: as the run has it
+        problem = value_problem(node[name], annotation)
         if problem is not None:
             found.append(f"{key}: {problem}")
     return found
-
-
-def _keys(cfg: DictConfig, key: str) -> set[str]:
-    parent, _, _ = key.rpartition(".")
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    return {f"{parent}.{name!s}" if parent else str(name) for name in node}

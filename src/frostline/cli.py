@@ -36,6 +36,7 @@ def main(command: str | None = None) -> None:
             print(help_of(command, config_folders()), flush=True)
             return
         require_known_flags(sys.argv[1:])
+        _sweep_first(command)
         failures = _run(command)
     except FrostlineError as error:
         failures = [error]
@@ -51,6 +52,14 @@ def main(command: str | None = None) -> None:
         print(f"frostline: {failure}", file=sys.stderr)
     if failures:
         sys.exit(1)
+
+
+def _sweep_first(command: str) -> None:
+    """Wherever `-m` stands: argparse takes what follows for its own, unless settings follow alone."""
+    flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
+    if flags and command != "train":
+        raise ConfigError(f"{command} is for one run", where="-m", next_step=f"frostline {command} run=<run folder>")
+    sys.argv[1:] = flags[:1] + [argument for argument in sys.argv[1:] if argument not in flags]
 
 
 def _command() -> str:
@@ -82,6 +91,8 @@ def _run(command: str) -> list[FrostlineError]:
                 TASKS[command](cfg)
         except FrostlineError as error:
             failures.append(error)
+        except OSError as error:
+            failures.append(_refused(error))
 
     failures: list[FrostlineError] = []
     boards: set[Path] = set()
@@ -109,12 +120,24 @@ def _run(command: str) -> list[FrostlineError]:
     return failures
 
 
+def _refused(error: OSError) -> RunError:
+    """What the system does not let be done: no permission, no room, a name too long."""
+    refusal = RunError(
+        f"the system refuses: {error.strerror or error}",
+        where=error.filename,
+        next_step="correct that place or its permissions, or make room; HYDRA_FULL_ERROR=1 shows where it was met",
+    )
+    refusal.__cause__ = error
+    return refusal
+
+
 def _sweep() -> Path | None:
     """The folder of the sweep that this is a job of."""
     return Path(HydraConfig.get().sweep.dir) if HydraConfig.get().mode == RunMode.MULTIRUN else None
 
 
 def _train(cfg: DictConfig) -> None:
+    check(cfg)
     if cfg.resume is not None:
         _resume(Path(cfg.resume))
         return

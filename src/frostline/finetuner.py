@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from frostline.backbones.base import Backbone
 from frostline.batch import Batch
+from frostline.errors import RunError
 from frostline.freezing import (
     Group,
     learning_weights,
@@ -59,6 +60,7 @@ class FineTuner(L.LightningModule):
         self.identity = identity or {}
         self._pretrained: dict[str, Tensor] = {}
         self._phase: Phase | None = None
+        self._trained = False
         self.phase_number = 0
         self.first_epoch = 0
 
@@ -120,6 +122,7 @@ class FineTuner(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout's numbers are a function of (seed, epoch, batch, rank): a resume has nothing to replay."""
+        self._trained = True
         place = (self._seed, self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(int.from_bytes(blake2b(repr(place).encode(), digest_size=8).digest()) >> 1)
 
@@ -127,7 +130,18 @@ class FineTuner(L.LightningModule):
         self._share_statistics()
 
     def on_train_epoch_end(self) -> None:
+        """Raises RunError where the epoch's loss is not finite: what follows would be no training."""
         self._share_statistics()  # where no validation came before
+        if not self._trained:
+            return  # before a resume
+        self._trained = False
+        loss = self.trainer.callback_metrics.get("train/loss_epoch")
+        if loss is not None and not loss.isfinite():
+            raise RunError(
+                f"the loss is {float(loss)} in phase '{self.phase.name}'",
+                where=f"epoch {self.current_epoch - self.first_epoch + 1}",
+                next_step="a smaller optimizer.lr, or trainer.gradient_clip_val=1.0",
+            )
 
     def _share_statistics(self) -> None:
         """Ranks gather their own BatchNorm statistics; what is scored and saved is rank 0's."""

@@ -7,6 +7,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from frostline.agreement import require_agreement
+from frostline.backbones.weights import UNREADABLE
 from frostline.build import Built
 from frostline.errors import ConfigError, RunError
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
@@ -28,12 +29,8 @@ class Stand(NamedTuple):
     val: dict[str, float]
 
 
-def fit(built: Built, record: Record, folder: Path, checkpoint: Path | None, watch: Stopwatch) -> None:
-    """Epochs and steps go on from phase to phase, all else is made afresh.
-
-    Raises ConfigError, PlanError, RunError where `checkpoint` is of another run, RankError.
-    """
-    stand = _stand(checkpoint, built) if checkpoint is not None else None
+def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch) -> None:
+    """Epochs and steps go on from phase to phase, all else is made afresh. Raises ConfigError, PlanError, RankError."""
     first_epoch, start = (stand.first_epoch, stand.number) if stand is not None else (0, 0)
     rows = {row["name"]: row for row in record.phases}
     record.phases = record.phases[:start]
@@ -63,10 +60,33 @@ def fit(built: Built, record: Record, folder: Path, checkpoint: Path | None, wat
 
 def load_checkpoint(model: FineTuner, path: Path) -> dict[str, Any]:
     """Gives the phase and the epoch of it, from 1, that the weights are from."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(content["state_dict"])
+    content = read_checkpoint(path)
+    try:
+        model.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise RunError(
+            f"the checkpoint is of another model: {' '.join(str(error).split())[:300]}",
+            where=path,
+            next_step="restore the file, or the run's config.yaml and run.json",
+        ) from error
     said = content[CHECKPOINT_KEY]
     return {"phase": said["phase"], "epoch": said["epoch"] - said["first_epoch"] + 1}
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Raises RunError where it is not one of ours, or damaged."""
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if {"state_dict", CHECKPOINT_KEY} <= content.keys():
+            return content
+        problem = "it is no checkpoint of a run"
+    except (*UNREADABLE, AttributeError) as error:
+        problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    raise RunError(
+        f"the checkpoint cannot be read: {problem}",
+        where=path,
+        next_step="restore the file, use the other one (checkpoint=last), or train anew",
+    )
 
 
 def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | None) -> None:
@@ -85,8 +105,9 @@ def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | No
         ) from error
 
 
-def _stand(checkpoint: Path, built: Built) -> Stand:
-    said: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)[CHECKPOINT_KEY]
+def stand_of(checkpoint: Path, built: Built) -> Stand:
+    """Raises RunError where `checkpoint` is of another run, or damaged."""
+    said: dict[str, Any] = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
     _require_same(said["identity"], built.model.identity, checkpoint)
     number = [phase.name for phase in built.plan.phases].index(said["phase"])
     return Stand(checkpoint, number, *(said[key] for key in ("first_epoch", "epoch", "batches", "ended", "val")))

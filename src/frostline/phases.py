@@ -192,7 +192,7 @@ def _check(phase: Phase) -> None:
             where=f"{where}.epochs",
             next_step=f"{where}.epochs=1 or more; to leave the phase out: {where}=null",
         )
-    if phase.lr_scale <= 0:
+    if not 0 < phase.lr_scale <= 1000:  # NaN is no rate either
         raise PlanError(
             f"phase '{phase.name}' trains nothing: its learning rate is scaled by {phase.lr_scale}",
             where=f"{where}.lr_scale",

@@ -3,7 +3,7 @@
 import csv
 import io
 import tempfile
-from errno import EISDIR
+from errno import EEXIST, EISDIR
 from pathlib import Path
 
 import torch
@@ -15,7 +15,8 @@ from frostline.data.image_folder import picture_files
 from frostline.data.module import PictureFiles
 from frostline.data.pictures import FilePictures
 from frostline.errors import DataError
-from frostline.fitting import load_checkpoint
+from frostline.finetuner import CHECKPOINT_KEY
+from frostline.fitting import load_checkpoint, read_checkpoint
 from frostline.paths import write_atomically
 from frostline.run import quiet
 from frostline.runs import amended, read_run, require_checkpoint
@@ -25,15 +26,16 @@ from frostline.specs import ImageSpec
 def predict(cfg: DictConfig) -> Path:
     """Writes a CSV: file, label, probability, then the next classes by probability. Raises DataError, RunError."""
     quiet()
-    record, settings = read_run(Path(cfg.run))
+    _, settings = read_run(Path(cfg.run))
     settings = amended(settings, trainer=cfg.trainer)
     check(settings)
     files = _files(Path(cfg.input))
-    output = Path(cfg.output)
-    _require_writable(output)
-    classes = record.data["classes"]
+    output = Path(cfg.output).absolute()
+    _require_writable(output, files)
+    checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
+    classes = read_checkpoint(checkpoint)[CHECKPOINT_KEY]["identity"]["classes"]  # in the order of its outputs
     model, trainer = predictor(settings, classes, [1] * len(classes))
-    load_checkpoint(model, require_checkpoint(Path(cfg.run), cfg.checkpoint))
+    load_checkpoint(model, checkpoint)
     spec = model.backbone.spec
     assert isinstance(spec, ImageSpec)
     pictures = FilePictures(
@@ -42,7 +44,7 @@ def predict(cfg: DictConfig) -> Path:
     batches = trainer.predict(model, datamodule=PictureFiles(pictures, batch_size=cfg.batch_size))
     assert batches is not None
     write_atomically(output, _table(files, torch.cat(batches), classes, cfg.top_k))  # type: ignore[arg-type]
-    print(f"{len(files)} prediction{'s' * (len(files) > 1)} in {output}")
+    print(f"{len(files)} prediction{'s' * (len(files) > 1)} in {cfg.output}")
     return output
 
 
@@ -55,11 +57,14 @@ def _files(source: Path) -> list[Path]:
     return files
 
 
-def _require_writable(output: Path) -> None:
+def _require_writable(output: Path, files: list[Path]) -> None:
+    """Raises DataError, also where it is one of the pictures, or anything but a file."""
     try:
-        if output.is_dir():
-            raise IsADirectoryError(EISDIR, "it is a folder")
-        with tempfile.TemporaryFile(dir=output.absolute().parent):
+        if output.is_symlink() or (output.exists() and not output.is_file()):
+            raise OSError(EISDIR, "it is a folder, a link or a device")
+        if output in [file.absolute() for file in files]:
+            raise OSError(EEXIST, "it is one of the pictures")
+        with tempfile.TemporaryFile(dir=output.parent):
             pass
     except OSError as error:
         raise DataError(

@@ -67,8 +67,10 @@ class Record:
             content = json.loads(path.read_text(encoding="utf-8"))
             schema = content.pop("schema")
             if schema == SCHEMA:
-                return cls(**content)
-        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+                record = cls(**content)
+                record._require_types()
+                return record
+        except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
             raise RunError(
                 f"run.json cannot be read: {error}", where=path, next_step="train again, or restore the file"
             ) from error
@@ -77,6 +79,18 @@ class Record:
             where=path,
             next_step="use the Frostline that wrote it (versions.frostline in the file)",
         )
+
+    def _require_types(self) -> None:
+        """Raises TypeError or KeyError where another hand has been at the file."""
+        for name in ("data", "model", "metrics", "seconds"):
+            if not isinstance(getattr(self, name), dict):
+                raise TypeError(f"'{name}' is no object")
+        if self.data and not (isinstance(self.data["classes"], list) and isinstance(self.data["fingerprint"], str)):
+            raise TypeError("'data' names no classes and no fingerprint")
+        if not all(isinstance(row, dict) and isinstance(row["name"], str) for row in self.phases):
+            raise TypeError("'phases' holds something else")
+        if not all(isinstance(value, int | float) for value in self.seconds.values()):
+            raise TypeError("'seconds' holds something else")
 
 
 class Stopwatch:

@@ -20,7 +20,7 @@ from frostline.build import Built, build
 from frostline.callbacks.safety import Stopped
 from frostline.checks import check, resolved
 from frostline.errors import RunError
-from frostline.fitting import fit, load_checkpoint
+from frostline.fitting import fit, load_checkpoint, stand_of
 from frostline.freezing import count
 from frostline.init_from import init_from
 from frostline.paths import write_atomically
@@ -28,7 +28,7 @@ from frostline.planning import planned
 from frostline.record import Record, Stopwatch
 from frostline.report.plan_table import markdown, print_plan
 from frostline.report.summary import print_classes, print_run, print_scores
-from frostline.runs import CONFIG, amended, checkpoint_of, lasting, read_run, require_checkpoint
+from frostline.runs import CONFIG, amended, checkpoint_of, claimed, lasting, read_run, require_checkpoint
 
 # Lightning's advice that does not hold here, with the reason.
 NOT_HERE = (
@@ -61,30 +61,40 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
         "parameters": count(built.model.parameters()),
     }
     record.monitor, record.mode = built.model.task.monitor, built.model.task.mode
+    stand = stand_of(checkpoint, built) if checkpoint is not None else None
     rows = planned(built)
     if built.trainer.is_global_zero:
         print_plan(rows)
     if cfg.dry_run:
         return record
     watch.add_to("setup")
-    if not resume and built.trainer.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg), resolve=True))
-    if isinstance(built.trainer.logger, TensorBoardLogger) and checkpoint is None:
-        built.trainer.logger.experiment.add_text("plan", markdown(rows))
-    with recorded(record, folder, built.trainer), _group_left():
+    leads = built.trainer.is_global_zero
+    with claimed(folder, leads=leads), recorded(record, folder, built.trainer), _group_left():
+        if leads and not resume:
+            write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg), resolve=True))
+        _log_text(built, "plan", markdown(rows))
         try:
-            fit(built, record, folder, checkpoint, watch)
+            fit(built, record, folder, stand, watch)
         finally:
             watch.add_to("fit")
         test(built, record)
         watch.add_to("test")
-        if isinstance(built.trainer.logger, TensorBoardLogger):
-            names = {"model": built.model.backbone.name, "data": built.data.name}
-            built.trainer.logger.log_hyperparams(names | _flat(resolved(cfg)), _metrics(record))
-    if built.trainer.is_global_zero:
+        _log_outcome(built, cfg, record)
+    if leads:
         print_run(record, folder)
     return record
+
+
+def _log_text(built: Built, name: str, text: str) -> None:
+    if isinstance(built.trainer.logger, TensorBoardLogger):
+        built.trainer.logger.experiment.add_text(name, text)
+
+
+def _log_outcome(built: Built, cfg: DictConfig, record: Record) -> None:
+    """For TensorBoard's HParams tab."""
+    if isinstance(built.trainer.logger, TensorBoardLogger):
+        names = {"model": built.model.backbone.name, "data": built.data.name}
+        built.trainer.logger.log_hyperparams(names | _flat(resolved(cfg)), _metrics(record))
 
 
 def test(built: Built, record: Record) -> None:
@@ -144,7 +154,11 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
         raise
     finally:
         record.peak_memory_bytes = _peak_memory(trainer)
-        write(folder)
+        try:
+            write(folder)
+        except OSError:
+            if record.status == "finished":
+                raise  # else the error that is on its way says more
 
 
 def _metrics(record: Record) -> dict[str, float]:

@@ -1,6 +1,10 @@
 """Run folders: which is free, what lies in one."""
 
+import fcntl
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +21,35 @@ CONFIG = "config.yaml"
 
 def free_folder(folder: Path) -> Path:
     """`folder`, or with a number behind it where a run lies there already."""
+    folder = folder if folder.name else folder.absolute()  # `.` has no name to put a number behind
     number, chosen = 1, folder
     while (chosen / FILE).exists():
         number += 1
         chosen = folder.with_name(f"{folder.name}-{number}")
     return chosen
+
+
+@contextmanager
+def claimed(folder: Path, *, leads: bool) -> Iterator[None]:
+    """This process's own, until it ends however it ends: a lock of the folder, which leaves no file. leads: whether
+    this is the process that writes. Raises RunError where another process trains in it.
+    """
+    if not leads:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise RunError(
+            "another process is training in this folder", where=folder, next_step="wait for it, or run_dir=<another>"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def require_writable(folder: Path) -> None:

@@ -8,16 +8,23 @@ says in a way that is not understood here (a torch type, an alias of another pac
 import ast
 import builtins
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from frostline import values
 from frostline.errors import close_names
 
 Check = Callable[[Any], bool]
-Parameters = dict[str, ast.expr | None]
+
+
+class Parameter(NamedTuple):
+    annotation: ast.expr | None
+    required: bool
+
+
+Parameters = dict[str, Parameter]
 
 PLAIN: dict[str, Check] = {
     "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
@@ -31,17 +38,20 @@ PLAIN: dict[str, Check] = {
 CONTAINERS = {"list", "List", "Sequence", "tuple", "Tuple", "Iterable"}
 
 
-def problems(config: Any, key: str = "") -> Iterator[str]:
-    """Every wrong key and value below `config`, a line each."""
+def problems(config: Any, key: str = "", supplied: Mapping[str, Collection[str]] | None = None) -> Iterator[str]:
+    """Every wrong, missing or superfluous key and every wrong value below `config`, a line each.
+
+    supplied: by key, the parameters that the program gives to that constructor. None: missing ones are not looked for.
+    """
     if isinstance(config, list):
         for number, item in enumerate(config):
             yield from problems(item, f"{key}[{number}]")
     if not isinstance(config, Mapping):
         return
     if isinstance(config.get("_target_"), str):
-        yield from _node_problems(config, key)
+        yield from _node_problems(config, key, None if supplied is None else supplied.get(key, ()))
     for name, value in config.items():
-        yield from problems(value, f"{key}.{name}" if key else str(name))
+        yield from problems(value, f"{key}.{name}" if key else str(name), supplied)
 
 
 def value_problem(value: Any, annotation: str) -> str | None:
@@ -50,7 +60,7 @@ def value_problem(value: Any, annotation: str) -> str | None:
     return None if _allows(expression, value) else f"{value!r} is not {_said(expression)}"
 
 
-def _node_problems(config: Mapping[str, Any], key: str) -> Iterator[str]:
+def _node_problems(config: Mapping[str, Any], key: str, supplied: Collection[str] | None) -> Iterator[str]:
     parameters = _parameters(config["_target_"])
     if parameters is None:
         return
@@ -59,8 +69,12 @@ def _node_problems(config: Mapping[str, Any], key: str) -> Iterator[str]:
             continue
         if name not in parameters:
             yield f"{key}.{name}: {config['_target_']} has no such setting; {close_names(name, parameters)}"
-        elif value != "???" and not _allows(parameters[name], value):
-            yield f"{key}.{name}: {value!r} is not {_said(parameters[name])}"
+        elif value != "???" and not _allows(parameters[name].annotation, value):
+            yield f"{key}.{name}: {value!r} is not {_said(parameters[name].annotation)}"
+    if supplied is not None:
+        for name, parameter in parameters.items():
+            if parameter.required and name not in config and name not in supplied:
+                yield f"{key}.{name} is missing"
 
 
 # --- annotations -------------------------------------------------------------------------------------------------
@@ -74,7 +88,7 @@ def _allows(annotation: ast.expr | None, value: Any) -> bool:
             return _allows(ast.parse(text, mode="eval").body, value)
         case ast.Name(id=name) if name in PLAIN:
             return PLAIN[name](value)
-        case ast.Name(id=("Fraction" | "Probability") as name):
+        case ast.Name(id=("Fraction" | "Probability" | "Rate") as name):
             return PLAIN["float"](value) and _within(name, value)
         case ast.Name(id="Seed"):
             return PLAIN["int"](value) and _within("Seed", value)
@@ -115,7 +129,7 @@ def _said(annotation: ast.expr | None) -> str:
             return "null"
         case ast.Name(id=name) if name in words:
             return words[name]
-        case ast.Name(id=("Fraction" | "Probability") as name):
+        case ast.Name(id=("Fraction" | "Probability" | "Rate") as name):
             return f"a number x with {_condition(name).said}"
         case ast.Name(id="Seed"):
             return f"a whole number x with {_condition('Seed').said}"
@@ -159,7 +173,8 @@ def _constructor(tree: ast.Module, source: Path, node: ast.ClassDef) -> Paramete
     inherited = next((found for base in bases if (found := _class_parameters(source, base)) is not None), None)
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
-        return (inherited or {}) | {ast.unparse(item.target): item.annotation for item in fields}
+        own = {ast.unparse(item.target): Parameter(item.annotation, item.value is None) for item in fields}
+        return (inherited or {}) | own
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             own = _arguments(item, skip=1)
@@ -168,8 +183,12 @@ def _constructor(tree: ast.Module, source: Path, node: ast.ClassDef) -> Paramete
 
 
 def _arguments(node: ast.FunctionDef, skip: int) -> Parameters:
-    positional = [*node.args.posonlyargs, *node.args.args][skip:]
-    return {argument.arg: argument.annotation for argument in [*positional, *node.args.kwonlyargs]}
+    positional = [*node.args.posonlyargs, *node.args.args]
+    plain = len(positional) - len(node.args.defaults)
+    found = {argument.arg: Parameter(argument.annotation, place < plain) for place, argument in enumerate(positional)}
+    for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+        found[argument.arg] = Parameter(argument.annotation, default is None)
+    return dict(list(found.items())[skip:])
 
 
 @cache

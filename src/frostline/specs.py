@@ -5,6 +5,8 @@ from typing import Literal
 
 from frostline.errors import ConfigError
 
+MOST_PIXELS = 4096
+
 
 @dataclass(frozen=True)
 class ImageSpec:
@@ -42,6 +44,12 @@ class ImageSpec:
                 f"this backbone needs pictures of at least {self.min_size} pixels, not {image_size}",
                 where="data.image_size",
                 next_step=f"data.image_size={self.min_size} or more",
+            )
+        if image_size > MOST_PIXELS:
+            raise ConfigError(
+                f"pictures of {image_size} pixels a side do not fit into memory as a batch",
+                where="data.image_size",
+                next_step=f"data.image_size={MOST_PIXELS} or less",
             )
         return replace(self, size=image_size, resize=image_size)
 

@@ -10,6 +10,8 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from frostline.errors import RunError
+
 
 class WholeFiles(TorchCheckpointIO):
     """Written beside its place, then moved there. Lightning's own drafts lie in the folder for temporary files, from
@@ -19,11 +21,19 @@ class WholeFiles(TorchCheckpointIO):
         place = Path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
         draft = place.with_name(f".{place.name}.draft")  # one name, so that what a kill left is written over
-        with draft.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(place)
+        try:
+            with draft.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(place)
+        except (OSError, RuntimeError) as error:  # torch's writer raises the second, on a full disk too
+            draft.unlink(missing_ok=True)
+            raise RunError(
+                f"a checkpoint cannot be written: {str(error).splitlines()[0]}",
+                where=place,
+                next_step="make room on that disk, then go on with resume=<this run folder>",
+            ) from error
 
 
 class PlacedCheckpoint(ModelCheckpoint):

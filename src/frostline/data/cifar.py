@@ -27,6 +27,7 @@ from frostline.paths import remove_empty
 
 SETS: dict[str, type[datasets.CIFAR10]] = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
 NUM_CLASSES_CIFAR10 = 10
+MOST_CLASSES = 2**16  # of a file that does not name them
 
 
 class Cifar(PictureData):
@@ -108,9 +109,11 @@ def read_parquet(file: Path) -> tuple[ArrayPictures, list[str]]:
     try:
         table = pq.read_table(file)
         encoded = table.column(_image_column(table)).combine_chunks().field("bytes").to_pylist()
-        labels = torch.tensor(table.column(_label_column(table)).to_pylist(), dtype=torch.int64)
-        if not encoded:
-            raise KeyError("no rows")
+        column = table.column(_label_column(table))
+        if not encoded or not pa.types.is_integer(column.type):
+            raise ValueError("it has no rows" if not encoded else f"labels are whole numbers, not {column.type}")
+        labels = torch.tensor(column.to_pylist(), dtype=torch.int64)
+        names = _class_names(table, labels)
     except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError, TypeError) as error:
         raise DataError(
             f"the parquet file cannot be read as pictures: {error}",
@@ -120,9 +123,8 @@ def read_parquet(file: Path) -> tuple[ArrayPictures, list[str]]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = pool.map(lambda row: _decode(file, *row), enumerate(encoded))
         pictures = list(rows)
-    names = _class_names(table, labels)
     sizes = {tuple(picture.shape[1:]) for picture in pictures}
-    if len(sizes) != 1 or int(labels.min()) < 0 or int(labels.max()) >= len(names):
+    if len(sizes) != 1 or int(labels.min()) < 0 or int(labels.max()) >= len(names) or len(set(names)) < 2:
         raise DataError(
             f"{len(sizes)} sizes of pictures, labels from {labels.min()} to {labels.max()}, {len(names)} classes",
             where=file,
@@ -154,7 +156,11 @@ def _decode(file: Path, row: int, encoded: bytes) -> Tensor:
 def _class_names(table: pa.Table, labels: Tensor) -> list[str]:
     metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     feature = metadata.get("info", {}).get("features", {}).get(_label_column(table), {})
-    names = feature.get("names") or [str(label) for label in range(int(labels.max()) + 1)]
+    names = feature.get("names")
+    if names is None:
+        names = range(min(int(labels.max()) + 1, MOST_CLASSES))
+    if isinstance(names, str) or len(set(names)) < len(names):
+        raise ValueError(f"names of classes are a list of different names, not {names!r}")
     return [str(name) for name in names]
 
 

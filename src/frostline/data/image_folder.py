@@ -19,7 +19,7 @@ class ImageFolder(PictureData):
 
     def __init__(self, spec: Any, *, dir: str, classes: list[str] | None, **common: Any) -> None:
         self.dir = self.where = Path(dir).expanduser()
-        self.name = self.dir.resolve().name
+        self.name = self.dir.absolute().name
         self.wanted = classes
         super().__init__(spec, **common)
 
@@ -95,8 +95,18 @@ def _pictures(folder: Path, classes: list[str], *, root: Path, spec: ImageSpec) 
 
 def picture_files(folder: Path) -> list[Path]:
     """Every picture at or below `folder`, by name; none that is hidden or in a hidden folder (.ipynb_checkpoints)."""
-    found = (f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+    found = [f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file()]
+    for file in found:
+        if not str(file).isprintable() and _undecoded(str(file)):
+            raise DataError(
+                f"a name is not UTF-8: {file!a}", where=folder, next_step="rename it (convmv renames whole folders)"
+            )
     return sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(folder).parts))
+
+
+def _undecoded(name: str) -> bool:
+    """Bytes of a name that are no text arrive as lone surrogates (PEP 383)."""
+    return any("\udc80" <= character <= "\udcff" for character in name)
 
 
 def _first_folder(folder: Path, names: Iterable[str]) -> Path | None:

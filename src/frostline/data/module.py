@@ -1,5 +1,6 @@
 """The LightningDataModule of pictures: parts, loaders, preprocessing. A kind of data says only where pictures lie."""
 
+import hashlib
 import os
 from abc import abstractmethod
 from collections import Counter
@@ -182,6 +183,13 @@ class PictureData(Transfers):
             "classes": self.classes,
             "fingerprint": "-".join(pictures.fingerprint() for pictures in sources.values()),
         }
+
+    def parts_digest(self) -> str:
+        """Which pictures lie in which part."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (self.train_part, self.val_part, self.test_part):
+            digest.update(part.index.numpy().data)
+        return digest.hexdigest()
 
     # --- loaders ---
 
