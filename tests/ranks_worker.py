@@ -3,6 +3,7 @@ itself for one process, through torchrun for several: python ranks_worker.py <fo
 """
 
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def trained(plan: str, world_size: int) -> dict[str, object]:
     L.seed_everything(0, verbose=False)
     built = build(cfg)
     record = Record(command="", seed=0)
-    fit(built, record, Path("none"), None, Stopwatch({}))
+    with tempfile.TemporaryDirectory() as folder:
+        fit(built, record, Path(folder), None, Stopwatch({}))
     (scores,) = built.trainer.test(built.model, datamodule=built.data, verbose=False)
     parts = {"backbone": built.model.backbone, "head": built.model.head}
     weights = {f"{part}.{name}": v for part, module in parts.items() for name, v in module.state_dict().items()}

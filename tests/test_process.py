@@ -59,7 +59,7 @@ def test_the_embedded_default_tells_what_happened_and_what_to_do_next(tmp_path: 
         assert said in out
     folder = str(run.relative_to(tmp_path))
     assert f"run   {folder}" in out
-    assert f"next  frostline evaluate run={folder}" in out
+    assert f"frostline evaluate run={folder}" in out, "with its place where the shell does not find it"
     scored, _ = _run("-m", "frostline", "evaluate", f"run={folder}", folder=tmp_path)
     (before,) = [line for line in out.splitlines() if line.startswith("test ")]
     assert before in scored.splitlines(), "the very same numbers"

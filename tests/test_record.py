@@ -15,7 +15,8 @@ from frostline.record import FILE, SCHEMA, Record, Stopwatch
 
 untimed = settings(deadline=None)
 KEYS = [
-    "schema", "command", "seed", "status", "error", "versions", "data", "model", "phases", "metrics", "per_class",
+    "schema", "command", "seed", "status", "error", "versions", "data", "model", "phases", "monitor", "mode", "best",
+    "metrics", "per_class",
     "seconds", "peak_memory_bytes", "checkpoints",
 ]  # fmt: skip
 

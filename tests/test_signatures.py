@@ -51,7 +51,7 @@ def function(x: int, /, y: str, *, z: bool = False): ...
 # What each parameter of Base takes, what it does not, and how a refusal says what it takes.
 PARAMETERS: dict[str, tuple[list[Any], list[Any], str]] = {
     "whole": ([0, -3, 10**20], [1.0, "1", True, None, [1]], "a whole number"),
-    "number": ([0, 1.5, -2, math.inf], ["1.5", False, None, [1.0]], "a number"),
+    "number": ([0, 1.5, -2], [math.inf, math.nan, "1.5", False, None, [1.0]], "a number"),
     "text": (["", "a", "1"], [1, None, True, ["a"]], "text"),
     "flag": ([True, False], [0, 1, "true", None], "true or false"),
     "size": ([1, 512], [0, -1, 1.5, True, None], "a whole number x with x > 0"),
@@ -138,7 +138,7 @@ REFERENCE: dict[str, Callable[[Any], bool]] = {
     "int | None": lambda value: is_int(value) or value is None,
     "bool | str | None": lambda value: isinstance(value, bool | str) or value is None,
     "Positive[int]": lambda value: is_int(value) and value > 0,
-    "NonNegative[float] | None": lambda value: value is None or (is_number(value) and value >= 0),
+    "NonNegative[float] | None": lambda value: value is None or (is_number(value) and 0 <= value < math.inf),
     "Fraction": lambda value: is_number(value) and 0 < value < 1,
     "Probability": lambda value: is_number(value) and 0 <= value < 1,
     "Literal['none', 'all', 1]": lambda value: value in ("none", "all") or (is_int(value) and value == 1),

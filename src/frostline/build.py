@@ -98,7 +98,7 @@ def _make(node: DictConfig, where: str, kind: type, *arguments: Any, **options: 
     maker = _maker(node, where)
     try:
         inspect.signature(maker).bind(*arguments, **options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(
             f"{where} cannot be made: {error}", where=f"{where}._target_", next_step=SIGNATURES
         ) from error

@@ -85,8 +85,8 @@ class Record:
         for name in ("data", "model", "metrics", "seconds"):
             if not isinstance(getattr(self, name), dict):
                 raise TypeError(f"'{name}' is no object")
-        if self.data and not (isinstance(self.data["classes"], list) and isinstance(self.data["fingerprint"], str)):
-            raise TypeError("'data' names no classes and no fingerprint")
+        if self.data and not isinstance(self.data["classes"], list):
+            raise TypeError("'data' names no classes")
         if not all(isinstance(row, dict) and isinstance(row["name"], str) for row in self.phases):
             raise TypeError("'phases' holds something else")
         if not all(isinstance(value, int | float) for value in self.seconds.values()):

@@ -118,7 +118,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     check(settings)
     L.seed_everything(settings.seed, workers=True, verbose=False)
     model, data, trainer, *_ = build(settings, load_weights=False, logs=False)
-    if data.describe()["fingerprint"] != record.data["fingerprint"]:
+    if data.describe()["fingerprint"] != record.data.get("fingerprint"):
         raise RunError(
             "the data is not the one that this run was trained and tested on",
             where=data.where,

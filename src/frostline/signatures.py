@@ -8,6 +8,7 @@ says in a way that is not understood here (a torch type, an alias of another pac
 import ast
 import builtins
 import importlib.util
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -28,7 +29,7 @@ Parameters = dict[str, Parameter]
 
 PLAIN: dict[str, Check] = {
     "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
     "str": lambda value: isinstance(value, str),
     "bool": lambda value: isinstance(value, bool),
     "None": lambda value: value is None,
@@ -178,7 +179,11 @@ def _constructor(tree: ast.Module, source: Path, node: ast.ClassDef) -> Paramete
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             own = _arguments(item, skip=1)
-            return own if item.args.kwarg is None or inherited is None else inherited | own
+            if item.args.kwarg is None or inherited is None:
+                return own
+            if not source.is_relative_to(Path(__file__).parent):  # others may give some of them themselves
+                inherited = {name: parameter._replace(required=False) for name, parameter in inherited.items()}
+            return inherited | own
     return inherited
 
 

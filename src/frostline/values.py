@@ -1,7 +1,6 @@
 """Ranges for constructor parameters that come from YAML: `batch_size: Positive[int]`, which `signatures` checks."""
 
 from collections.abc import Callable
-from math import inf
 from typing import Annotated, NamedTuple, TypeVar
 
 Number = TypeVar("Number", int, float)
@@ -14,8 +13,8 @@ class Condition(NamedTuple):
     holds: Callable[[float], bool]
 
 
-Positive = Annotated[Number, Condition("0 < x < infinity", lambda x: 0 < x < inf)]
-NonNegative = Annotated[Number, Condition("0 <= x < infinity", lambda x: 0 <= x < inf)]
+Positive = Annotated[Number, Condition("x > 0", lambda x: x > 0)]
+NonNegative = Annotated[Number, Condition("x >= 0", lambda x: x >= 0)]
 Rate = Annotated[float, Condition("0 < x <= 1000", lambda x: 0 < x <= 1000)]  # beyond, a float32 step overflows
 Fraction = Annotated[float, Condition("0 < x < 1", lambda x: 0 < x < 1)]  # a proper part of a whole
 Seed = Annotated[int, Condition("0 <= x < 2**32", lambda x: 0 <= x < 2**32)]

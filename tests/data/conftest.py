@@ -20,6 +20,7 @@ def common() -> dict[str, Any]:
         "image_size": None,
         "augment": "none",
         "flip": False,
+        "erase": 0.0,
         "train_limit": None,
         "val_fraction": 0.1,
         "test_fraction": 0.2,

@@ -16,10 +16,10 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "frostline"
 # and the two halves of the door, share one room each.
 LAYERS: dict[str, list[str]] = {
     "words": ["", "errors", "specs", "phases", "paths", "record", "values", "signatures"],
-    "parts": ["backbones", "heads", "tasks", "freezing", "batch"],
+    "parts": ["backbones", "heads", "tasks", "freezing", "batch", "agreement", "estimate"],
     "machines": ["finetuner", "data", "callbacks"],
     "joiner": ["build", "checks", "runs"],
-    "story": ["run", "predict", "report"],
+    "story": ["run", "fitting", "planning", "init_from", "predict", "report"],
     "door": ["cli", "usage", "ranks", "hydra_errors", "__main__"],
 }
 SHARED_ROOMS = {"words", "door"}
@@ -28,8 +28,16 @@ SHARED_ROOMS = {"words", "door"}
 SIDEWAYS = {
     ("freezing", "backbones.base"): "the frost line lies between the blocks of a Backbone",
     ("build", "checks"): "the plan and the plain values are read in one way",
+    ("estimate", "backbones.base"): "a pass through each block of a Backbone is measured",
+    ("estimate", "freezing"): "what is kept in memory follows from the parameter groups",
     ("run", "report.summary"): "a run ends with what it prints",
-    ("predict", "run"): "a prediction reads a run and its checkpoint as an evaluation does",
+    ("run", "report.plan_table"): "and begins with its plan",
+    ("run", "planning"): "which is made there",
+    ("run", "fitting"): "phase by phase",
+    ("run", "init_from"): "from old weights",
+    ("planning", "report.plan_table"): "the rows of the table are made where the plan is known",
+    ("predict", "fitting"): "a prediction reads a checkpoint as a run does",
+    ("predict", "run"): "and is as quiet",
 }
 
 WANTED = {(name, part) for name, other in SIDEWAYS for part in (other, other.split(".")[0])}

@@ -16,11 +16,11 @@ class EpochLines(L.Callback):
         self.trained = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        seen = trainer.callback_metrics  # on every rank: it gathers
         if not trainer.is_global_zero or not self.trained:
             return
         self.trained = False
         phase, first = pl_module.phase, pl_module.first_epoch
-        seen = trainer.callback_metrics
         shown = {label: f"{float(seen[name]):.4f}" if name in seen else "-" for label, name in self.shown.items()}
         epoch = f"{trainer.current_epoch - first + 1}/{phase.epochs}"  # type: ignore[union-attr,operator]
         line = "  ".join(f"{name} {value}" for name, value in shown.items())
