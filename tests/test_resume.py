@@ -247,6 +247,7 @@ def test_predictions_never_overwrite_a_picture_or_a_device(whole: Path, program:
     assert picture.read_bytes() == before
 
 
+@pytest.mark.filterwarnings("ignore:Encountered `nan` values in tensor")
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path, program: Callable[..., Answer]) -> None:
     answer = program("train", *SHORT, "run_dir=run", "optimizer=sgd", "optimizer.lr=900", "task.l1=1e6")
     assert answer.code == 1

@@ -76,11 +76,11 @@ def test_a_row_for_each_phase_says_what_learned(finished: Path) -> None:
     head, everything = _record(finished)["phases"]
     assert (head["name"], head["thaw"], head["learns"], head["epochs"]) == ("head", "none", ["head"], 2)
     assert head["trainable_parameters"] == 208 * 10 + 10
-    assert head["learning_rates"] == {"head": 1e-3, "head/no_decay": 1e-3}
+    assert head["learning_rates"] == {"head": 2e-3, "head/no_decay": 2e-3}
     assert everything["learns"] == ["head", "stage3", "stage2", "stage1", "stem"]
     assert everything["trainable_parameters"] == _record(finished)["model"]["parameters"]
-    assert everything["learning_rates"]["head"] == pytest.approx(1e-4)
-    assert everything["learning_rates"]["stem"] == pytest.approx(1e-4 * 0.8**4)
+    assert everything["learning_rates"]["head"] == pytest.approx(2e-4)
+    assert everything["learning_rates"]["stem"] == pytest.approx(2e-4 * 0.8**4)
     for row in (head, everything):
         assert row["cached"] is False
         assert row["seconds"] > 0
@@ -178,7 +178,7 @@ def test_tensorboard_shows_loss_metrics_rates_phases_and_throughput(finished: Pa
     assert {"final/test/accuracy", "final/val/accuracy"} <= scalars
     started = HParamsPluginData.FromString(events.PluginTagToContent("hparams")["_hparams_/session_start_info"])
     shown = started.session_start_info.hparams
-    assert (shown["model"].string_value, shown["optimizer.lr"].number_value) == ("bundled", 1e-3)
+    assert (shown["model"].string_value, shown["optimizer.lr"].number_value) == ("bundled", 2e-3)
     assert [event.value for event in events.Scalars("phase")] == [0, 0, 1, 1]
     steps = [event.step for event in events.Scalars("train/loss_epoch")]
     assert steps == [3, 7, 11, 15], "the axis goes on through both phases"

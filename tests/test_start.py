@@ -32,7 +32,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, program: C
     assert list(tmp_path.iterdir()) == []
     rows = [line.split() for line in answer.out.splitlines() if line.strip().startswith(("head", "down-", "all"))]
     assert [row[0] for row in rows] == ["head", "down-stage3", "down-stage2", "down-stage1", "down-stem", "all"]
-    assert rows[0][:6] == ["head", "head", "0.001", "0.05", "…", "0"]
+    assert rows[0][:6] == ["head", "head", "0.002", "0.05", "…", "0"]
     assert rows[0][6:9] == [f"{208 * 10 + 10:,}", "2", "8"], "parameters, epochs, steps: two epochs of four"
 
 
@@ -45,7 +45,7 @@ def test_the_plan_that_is_printed_changes_nothing(composed: Callable[..., Any]) 
     assert all(torch.equal(value, built.model.state_dict()[name]) for name, value in before.items())
     assert all(p.grad is None for p in built.model.parameters())
     assert (head.steps, everything.steps) == (8, 8)
-    assert head.rates == (1e-3, 1e-3)
+    assert head.rates == (2e-3, 2e-3)
     assert everything.parameters == sum(p.numel() for p in built.model.parameters())
     assert 0 < head.seconds < everything.seconds
     weights = 4 * everything.parameters
@@ -110,7 +110,7 @@ def test_a_phase_has_an_optimizer_of_its_own(tmp_path: Path) -> None:
     folder = _train(tmp_path / "run", "+optimizer@schedule.phases.head.optimizer=sgd", "logger=none")
     head, everything = _record(folder)["phases"]
     assert head["learning_rates"]["head"] == 0.01, "of conf/optimizer/sgd.yaml"
-    assert everything["learning_rates"]["head"] == pytest.approx(1e-4)
+    assert everything["learning_rates"]["head"] == pytest.approx(2e-4)
 
 
 # --- places ---

@@ -139,6 +139,7 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
     write = record.write if trainer.is_global_zero else lambda _: None
     record.status, record.error = "running", None
     write(folder)
+    before = signal.getsignal(signal.SIGTERM)
     try:
         yield
         record.status = "finished"
@@ -159,6 +160,9 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
         except OSError:
             if record.status == "finished":
                 raise  # else the error that is on its way says more
+        finally:
+            if signal.getsignal(signal.SIGTERM) != before:
+                signal.signal(signal.SIGTERM, before)
 
 
 def _metrics(record: Record) -> dict[str, float]:
