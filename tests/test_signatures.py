@@ -122,7 +122,7 @@ def is_int(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    return type(value) in (int, float)
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def each(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -138,7 +138,7 @@ REFERENCE: dict[str, Callable[[Any], bool]] = {
     "int | None": lambda value: is_int(value) or value is None,
     "bool | str | None": lambda value: isinstance(value, bool | str) or value is None,
     "Positive[int]": lambda value: is_int(value) and value > 0,
-    "NonNegative[float] | None": lambda value: value is None or (is_number(value) and 0 <= value < math.inf),
+    "NonNegative[float] | None": lambda value: value is None or (is_number(value) and value >= 0),
     "Fraction": lambda value: is_number(value) and 0 < value < 1,
     "Probability": lambda value: is_number(value) and 0 <= value < 1,
     "Literal['none', 'all', 1]": lambda value: value in ("none", "all") or (is_int(value) and value == 1),
