@@ -57,7 +57,7 @@ def _killed_and_resumed(run: Path, draw: random.Random, seconds: float, kills: i
             assert process.wait() == 0
             return moments
         try:
-            process.wait(draw.uniform(0.2, 0.8) * seconds)
+            process.wait(draw.uniform(0.15, 0.6) * seconds)
             return moments  # it ended before its time came
         except subprocess.TimeoutExpired:
             process.kill()
