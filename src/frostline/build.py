@@ -22,7 +22,7 @@ from frostline.callbacks.measure import Measure
 from frostline.callbacks.patience import PhasePatience
 from frostline.checks import plan_of, resolved
 from frostline.data.module import PictureData
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, first_line
 from frostline.finetuner import FineTuner, OptimizerFactory
 from frostline.phases import Plan
 from frostline.tasks.base import Task
@@ -47,29 +47,16 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     _require_devices(cfg.trainer.accelerator, cfg.trainer.devices)
     optimizer = _optimizer(cfg.optimizer, "optimizer")
     anchored = any(phase.l2_sp for phase in plan_of(cfg).phases)
-    backbone: Backbone = _make(cfg.model, "model", Backbone, load=load_weights or anchored)
+    backbone = _backbone(cfg.model, load=load_weights or anchored)
     plan = plan_of(cfg).unfolded(list(backbone.blocks))
     for phase in plan.phases:
         phase.thawed(list(backbone.blocks))  # raises where the backbone has no such block
     data: PictureData = _make(cfg.data, "data", PictureData, backbone.spec)
     _require_batches(cfg.trainer, data)
-    task: Task = _make(cfg.task, "task", Task, data.classes, data.class_counts)
+    task, head = _top(cfg, backbone, data.classes, data.class_counts)
     for phase in plan.phases:
         task.require_score(phase.until.monitor, f"schedule.phases.{phase.name}.until.monitor")
-    head: nn.Module = _make(cfg.head, "head", nn.Module, backbone.out_features, task.num_outputs)
-    backbone = backbone.to(memory_format=torch.channels_last)
-    identity = {
-        "model": backbone.name,
-        "data": {
-            key: value for key, value in data.describe().items() if key in ("fingerprint", "num_train", "num_val")
-        },
-        "parts": data.parts_digest(),
-        "classes": data.classes,
-        "head": {name: list(value.shape) for name, value in head.state_dict().items()},
-        "optimizer": str(cfg.optimizer.get("_target_")),
-        "plan": plan.describe(),
-        "seed": cfg.seed,
-    }
+    identity = _identity(cfg, backbone, data, head, plan)
     model = FineTuner(backbone, head, task, _optimizers(plan, optimizer), seed=cfg.seed, identity=identity)
     if anchored:
         model.anchor()
@@ -82,14 +69,39 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
 
 def predictor(cfg: DictConfig, classes: list[str], class_counts: list[int]) -> tuple[FineTuner, L.Trainer]:
     """A model without weights and a Trainer, for pictures that belong to no data set."""
-    backbone: Backbone = _make(cfg.model, "model", Backbone, load=False)
-    task: Task = _make(cfg.task, "task", Task, classes, class_counts)
-    head: nn.Module = _make(cfg.head, "head", nn.Module, backbone.out_features, task.num_outputs)
-    backbone = backbone.to(memory_format=torch.channels_last)
+    backbone = _backbone(cfg.model, load=False)
+    task, head = _top(cfg, backbone, classes, class_counts)
     model = FineTuner(backbone, head, task, {}, seed=cfg.seed)
     single = OmegaConf.merge(cfg.trainer, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
     assert isinstance(single, DictConfig)
     return model, _trainer(single, [], logger=False)
+
+
+def _backbone(node: DictConfig, *, load: bool) -> Backbone:
+    backbone: Backbone = _make(node, "model", Backbone, load=load)
+    return backbone.to(memory_format=torch.channels_last)
+
+
+def _top(cfg: DictConfig, backbone: Backbone, classes: list[str], class_counts: list[int]) -> tuple[Task, nn.Module]:
+    """The task, and the head that it needs on this backbone."""
+    task: Task = _make(cfg.task, "task", Task, classes, class_counts)
+    head: nn.Module = _make(cfg.head, "head", nn.Module, backbone.out_features, task.num_outputs)
+    return task, head
+
+
+def _identity(cfg: DictConfig, backbone: Backbone, data: PictureData, head: nn.Module, plan: Plan) -> dict[str, Any]:
+    """What a run is, in plain values: what goes on from its checkpoint has to be the same."""
+    said = data.describe()
+    return {
+        "model": backbone.name,
+        "data": {key: said[key] for key in ("num_train", "num_val", "fingerprint")},
+        "parts": data.parts_digest(),
+        "classes": data.classes,
+        "head": {name: list(value.shape) for name, value in head.state_dict().items()},
+        "optimizer": str(cfg.optimizer.get("_target_")),
+        "plan": plan.describe(),
+        "seed": cfg.seed,
+    }
 
 
 def _make(node: DictConfig, where: str, kind: type, *arguments: Any, **options: Any) -> Any:
@@ -118,7 +130,7 @@ def _maker(node: DictConfig, where: str) -> Callable[..., Any]:
         made = instantiate(node, _partial_=True, _convert_="all")
     except (InstantiationException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(
-            f"{where} cannot be made: {str(error).splitlines()[0]}", where=f"{where}._target_", next_step=SIGNATURES
+            f"{where} cannot be made: {first_line(error)}", where=f"{where}._target_", next_step=SIGNATURES
         ) from error
     if not callable(made):
         raise ConfigError(f"{where} names no `_target_`", where=where, next_step=SIGNATURES)

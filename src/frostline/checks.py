@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, first_line
 from frostline.phases import Plan
 from frostline.signatures import problems, value_problem
 
@@ -97,7 +97,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         plain = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(
-            f"a reference in the configuration leads nowhere: {str(error).splitlines()[0]}",
+            f"a reference in the configuration leads nowhere: {first_line(error)}",
             where="command line, or YAML under conf/",
             next_step="correct the `${...}`",
         ) from error
@@ -123,7 +123,7 @@ def _missing(plain: dict[str, Any], prefix: str = "") -> Iterator[str]:
 def _absent(plain: dict[str, Any], trains: bool) -> Iterator[str]:
     """Groups and keys that were taken away with `~`."""
     for group in GROUPS if trains else ():
-        if not isinstance(plain.get(group), dict) and not (group == "logger" and plain.get(group) is False):
+        if not isinstance(plain.get(group), dict):
             yield f"{group}: it is needed; {group}=<option>"
     kept = plain.get("trainer") if trains else None
     for key in VALUES:

@@ -56,5 +56,10 @@ def close_names(name: str, known: Iterable[str]) -> str:
     return f"did you mean {', '.join(close)}?" if close else f"there is: {', '.join(known)}"
 
 
+def first_line(error: BaseException) -> str:
+    """Of its message, or its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def _rebuild(kind: type[FrostlineError], what: str, where: object, next_step: str) -> FrostlineError:
     return kind(what, where=where, next_step=next_step)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frostline.backbones.base import Backbone
-from frostline.freezing import Group, count
+from frostline.freezing import Group, count_of
 from frostline.phases import Phase
 
 SAMPLES = 4
@@ -65,7 +65,7 @@ def phase_bytes(
     costs: Costs, phase: Phase, blocks: list[str], samples: int, groups: list[Group], states: int, weights: int
 ) -> float:
     """At the peak of a step of so many samples: weights, gradients, optimizer states, and what backward needs."""
-    learning = 4 * count(p for group in groups for p in group.parameters)
+    learning = 4 * count_of(groups)
     kept = sum(costs[name].kept for name in _differentiated(phase, blocks))
     return weights + learning * (1 + states) + samples * kept
 

@@ -60,7 +60,7 @@ class FineTuner(L.LightningModule):
         self.identity = identity or {}
         self._pretrained: dict[str, Tensor] = {}
         self._phase: Phase | None = None
-        self._trained = False
+        self.trained = False  # in this epoch, by this process: an epoch that was trained before a resume ends once more
         self.phase_number = 0
         self.first_epoch = 0
 
@@ -122,7 +122,7 @@ class FineTuner(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout's numbers are a function of (seed, epoch, batch, rank): a resume has nothing to replay."""
-        self._trained = True
+        self.trained = True
         place = (self._seed, self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(int.from_bytes(blake2b(repr(place).encode(), digest_size=8).digest()) >> 1)
 
@@ -132,9 +132,9 @@ class FineTuner(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Raises RunError where the epoch's loss is not finite: what follows would be no training."""
         self._share_statistics()  # where no validation came before
-        if not self._trained:
-            return  # before a resume
-        self._trained = False
+        if not self.trained:
+            return
+        self.trained = False  # callbacks have heard of the epoch's end before
         loss = self.trainer.callback_metrics.get("train/loss_epoch")
         if loss is not None and not loss.isfinite():
             raise RunError(

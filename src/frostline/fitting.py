@@ -1,32 +1,18 @@
 """Phase by phase: one `trainer.fit` each, of one Trainer, from where the run stands."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from frostline.agreement import require_agreement
-from frostline.backbones.weights import UNREADABLE
 from frostline.build import Built
-from frostline.errors import ConfigError, RunError
-from frostline.finetuner import CHECKPOINT_KEY, FineTuner
-from frostline.freezing import Group, count
+from frostline.checkpoint import Stand, load_checkpoint
+from frostline.errors import ConfigError
+from frostline.freezing import Group, blocks_of, count_of
 from frostline.phases import Phase
 from frostline.record import Record, Stopwatch
 from frostline.runs import checkpoint_of
-
-
-class Stand(NamedTuple):
-    """How far a checkpoint's run had come. number: of the phase in the plan."""
-
-    path: Path
-    number: int
-    first_epoch: int
-    epoch: int
-    batches: int
-    ended: bool
-    val: dict[str, float]
 
 
 def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch) -> None:
@@ -58,37 +44,6 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
         first_epoch = built.trainer.current_epoch
 
 
-def load_checkpoint(model: FineTuner, path: Path) -> dict[str, Any]:
-    """Gives the phase and the epoch of it, from 1, that the weights are from."""
-    content = read_checkpoint(path)
-    try:
-        model.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise RunError(
-            f"the checkpoint is of another model: {' '.join(str(error).split())[:300]}",
-            where=path,
-            next_step="restore the file, or the run's config.yaml and run.json",
-        ) from error
-    said = content[CHECKPOINT_KEY]
-    return {"phase": said["phase"], "epoch": said["epoch"] - said["first_epoch"] + 1}
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Raises RunError where it is not one of ours, or damaged."""
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if {"state_dict", CHECKPOINT_KEY} <= content.keys():
-            return content
-        problem = "it is no checkpoint of a run"
-    except (*UNREADABLE, AttributeError) as error:
-        problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    raise RunError(
-        f"the checkpoint cannot be read: {problem}",
-        where=path,
-        next_step="restore the file, use the other one (checkpoint=last), or train anew",
-    )
-
-
 def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | None) -> None:
     last = first_epoch + phase.epochs
     if resumed is not None:
@@ -105,33 +60,14 @@ def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | No
         ) from error
 
 
-def stand_of(checkpoint: Path, built: Built) -> Stand:
-    """Raises RunError where `checkpoint` is of another run, or damaged."""
-    said: dict[str, Any] = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
-    _require_same(said["identity"], built.model.identity, checkpoint)
-    number = [phase.name for phase in built.plan.phases].index(said["phase"])
-    return Stand(checkpoint, number, *(said[key] for key in ("first_epoch", "epoch", "batches", "ended", "val")))
-
-
-def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
-    """Raises RunError that names what differs."""
-    other = [f"{key} was {before.get(key)!r} and is {now[key]!r}" for key in now if before.get(key) != now[key]]
-    if other:
-        raise RunError(
-            f"the run was another one: {'; '.join(other)}",
-            where=checkpoint,
-            next_step="restore what differs, or start a new run from these weights: init_from=<run folder>",
-        )
-
-
 def _row(built: Built, phase: Phase, groups: list[Group], epochs: int, seconds: float, scores: Any) -> dict[str, Any]:
     rates = {group["name"]: group["initial_lr"] for group in built.trainer.optimizers[0].param_groups}
     return {
         "name": phase.name,
         "thaw": phase.thaw,
-        "learns": list(dict.fromkeys(group.block for group in groups)),
+        "learns": blocks_of(groups),
         "epochs": epochs,
-        "trainable_parameters": count(p for group in groups for p in group.parameters),
+        "trainable_parameters": count_of(groups),
         "learning_rates": rates,
         "seconds": round(seconds, 3),
         "samples_per_second": round(built.measure.samples_per_second, 1),

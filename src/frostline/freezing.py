@@ -103,6 +103,15 @@ def count(parameters: Iterable[nn.Parameter]) -> int:
     return sum(p.numel() for p in parameters)
 
 
+def count_of(groups: list[Group]) -> int:
+    return count(p for group in groups for p in group.parameters)
+
+
+def blocks_of(groups: list[Group]) -> list[str]:
+    """What learns, from the head down."""
+    return list(dict.fromkeys(group.block for group in groups))
+
+
 def _chosen(block: nn.Module, phase: Phase) -> Iterator[nn.Parameter]:
     if phase.only is None:
         yield from block.parameters()

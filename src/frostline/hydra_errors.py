@@ -4,7 +4,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from frostline.errors import ConfigError, close_names
+from frostline.errors import ConfigError, close_names, first_line
 from frostline.paths import conf_dir
 
 
@@ -24,7 +24,7 @@ def translated(error: Exception, command: str) -> ConfigError:
         )
     if isinstance(error, OverrideParseException):
         return ConfigError(
-            str(error).strip().splitlines()[0],
+            first_line(error),
             where="command line",
             next_step="quote what holds spaces or brackets: 'head.hidden=[64, 32]'",
         )
@@ -35,7 +35,7 @@ def translated(error: Exception, command: str) -> ConfigError:
             next_step=f"frostline {command} --help lists the options: data=digits, say, or logger=none",
         )
     return ConfigError(
-        str(error).strip().splitlines()[0],
+        first_line(error),
         where="command line",
         next_step=f"frostline {command} --help shows what can be said; an option is left out with its `none`",
     )

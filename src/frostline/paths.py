@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 def conf_dir() -> Path:
@@ -34,3 +35,14 @@ def write_atomically(path: Path, text: str) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def moved(node: Any, before: str, after: str) -> Any:
+    """Plain values in which every place at or below `before`, also as a key, is named as it lies below `after`."""
+    if isinstance(node, dict):
+        return {moved(key, before, after): moved(value, before, after) for key, value in node.items()}
+    if isinstance(node, list):
+        return [moved(value, before, after) for value in node]
+    if isinstance(node, str) and (node == before or node.startswith(f"{before}/")):
+        return after + node.removeprefix(before)
+    return node

@@ -4,7 +4,7 @@ from torch import nn, zeros
 
 from frostline.build import Built
 from frostline.estimate import Costs, measured_costs, optimizer_states, phase_bytes, phase_seconds
-from frostline.freezing import count
+from frostline.freezing import blocks_of, count_of
 from frostline.phases import Phase
 from frostline.report.plan_table import PlannedPhase
 
@@ -37,10 +37,10 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs) -> PlannedPhase:
     share = trainer.world_size
     return PlannedPhase(
         name=phase.name,
-        blocks=list(dict.fromkeys(group.block for group in groups)),
+        blocks=blocks_of(groups),
         rates=(min(rates), max(rates)),
         decays=(min(decays), max(decays)),
-        parameters=count(p for group in groups for p in group.parameters),
+        parameters=count_of(groups),
         epochs=phase.epochs,
         steps=phase.epochs * -(-batches // trainer.accumulate_grad_batches),
         seconds=phase_seconds(costs, phase, blocks, round(phase.epochs * batches * per_batch / share)),

@@ -10,13 +10,13 @@ import torch
 from omegaconf import DictConfig
 
 from frostline.build import predictor
+from frostline.checkpoint import load_weights, read_checkpoint
 from frostline.checks import check
 from frostline.data.image_folder import picture_files
 from frostline.data.module import PictureFiles
 from frostline.data.pictures import FilePictures
 from frostline.errors import DataError
 from frostline.finetuner import CHECKPOINT_KEY
-from frostline.fitting import load_checkpoint, read_checkpoint
 from frostline.paths import write_atomically
 from frostline.run import quiet
 from frostline.runs import amended, read_run, require_checkpoint
@@ -33,9 +33,10 @@ def predict(cfg: DictConfig) -> Path:
     output = Path(cfg.output).absolute()
     _require_writable(output, files)
     checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
-    classes = read_checkpoint(checkpoint)[CHECKPOINT_KEY]["identity"]["classes"]  # in the order of its outputs
+    content = read_checkpoint(checkpoint)
+    classes = content[CHECKPOINT_KEY]["identity"]["classes"]  # in the order of its outputs
     model, trainer = predictor(settings, classes, [1] * len(classes))
-    load_checkpoint(model, checkpoint)
+    load_weights(model, content, checkpoint)
     spec = model.backbone.spec
     assert isinstance(spec, ImageSpec)
     pictures = FilePictures(

@@ -18,9 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from frostline.build import Built, build
 from frostline.callbacks.safety import Stopped
+from frostline.checkpoint import load_checkpoint, stand_of
 from frostline.checks import check, resolved
 from frostline.errors import RunError
-from frostline.fitting import fit, load_checkpoint, stand_of
+from frostline.fitting import fit
 from frostline.freezing import count
 from frostline.init_from import init_from
 from frostline.paths import write_atomically
@@ -61,7 +62,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
         "parameters": count(built.model.parameters()),
     }
     record.monitor, record.mode = built.model.task.monitor, built.model.task.mode
-    stand = stand_of(checkpoint, built) if checkpoint is not None else None
+    stand = stand_of(checkpoint, built.model, built.plan) if checkpoint is not None else None
     rows = planned(built)
     if built.trainer.is_global_zero:
         print_plan(rows)
@@ -118,7 +119,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     check(settings)
     L.seed_everything(settings.seed, workers=True, verbose=False)
     model, data, trainer, *_ = build(settings, load_weights=False, logs=False)
-    if data.describe()["fingerprint"] != record.data.get("fingerprint"):
+    if data.fingerprint != record.data.get("fingerprint"):
         raise RunError(
             "the data is not the one that this run was trained and tested on",
             where=data.where,

@@ -6,14 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from frostline.errors import RunError
-from frostline.paths import remove_empty
+from frostline.errors import RunError, first_line
+from frostline.paths import moved, remove_empty
 from frostline.record import FILE, Record
 
 CONFIG = "config.yaml"
@@ -80,7 +79,7 @@ def read_run(folder: Path) -> tuple[Record, DictConfig]:
             return record, placed(settings, folder)
         problem = "it holds no settings"
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        problem = str(error).splitlines()[0]
+        problem = first_line(error)
     raise RunError(
         f"the run's configuration cannot be read: {problem}", where=path, next_step="restore the file, or train anew"
     )
@@ -89,7 +88,7 @@ def read_run(folder: Path) -> tuple[Record, DictConfig]:
 def placed(settings: DictConfig, folder: Path) -> DictConfig:
     """The settings of a run in `folder`: where they name its former place, they name this one."""
     before = str(settings.run_dir)
-    plain = _replaced(OmegaConf.to_container(settings), before, str(folder))
+    plain = moved(OmegaConf.to_container(settings), before, str(folder))
     return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})
 
 
@@ -127,13 +126,3 @@ def require_checkpoint(folder: Path, name: str) -> Path:
             next_step=f"finish it: frostline train resume={folder}",
         )
     return path
-
-
-def _replaced(node: Any, before: str, after: str) -> Any:
-    if isinstance(node, dict):
-        return {key: _replaced(value, before, after) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_replaced(value, before, after) for value in node]
-    if isinstance(node, str) and (node == before or node.startswith(f"{before}/")):
-        return after + node.removeprefix(before)
-    return node

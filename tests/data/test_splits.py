@@ -115,5 +115,7 @@ def test_classes_with_too_few_are_named_with_their_numbers_and_the_reason() -> N
     assert "train/, val/ and test/" in refused.value.next_step
 
 
-def test_enough_of_each_class_is_enough() -> None:
+def test_enough_of_each_class_is_enough_and_one_fewer_is_not() -> None:
     require_per_class({"dog": 2, "cat": 3}, 2, where=None, reason="anything")
+    with pytest.raises(DataError):
+        require_per_class({"dog": 1, "cat": 3}, 2, where=None, reason="anything")

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from frostline.errors import WeightsError
+from frostline.errors import WeightsError, first_line
 
 StateDict = dict[str, Tensor]
 
@@ -34,7 +34,7 @@ def read_weights(path: Path) -> StateDict:
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except UNREADABLE as error:
         raise WeightsError(
-            f"the weights file cannot be read: {_first_line(error)}",
+            f"the weights file cannot be read: {unreadable(error)}",
             where=path,
             next_step="it may be truncated (copy it again), or hold more than tensors (save model.state_dict() alone)",
         ) from error
@@ -110,8 +110,6 @@ def _some(names: list[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f", and {len(names) - most} more" if len(names) > most else "")
 
 
-def _first_line(error: BaseException) -> str:
-    """Of an unpickling error torch's own advice would be to trust the file: it is left out."""
-    if isinstance(error, pickle.UnpicklingError):
-        return "it is no plain file of tensors"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def unreadable(error: BaseException) -> str:
+    """Why, in a line. Of an unpickling error torch's own advice would be to trust the file: it is left out."""
+    return "it is no plain file of tensors" if isinstance(error, pickle.UnpicklingError) else first_line(error)

@@ -10,7 +10,8 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from frostline.errors import RunError
+from frostline.errors import RunError, first_line
+from frostline.paths import moved
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -30,7 +31,7 @@ class WholeFiles(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:  # torch's writer raises the second, on a full disk too
             draft.unlink(missing_ok=True)
             raise RunError(
-                f"a checkpoint cannot be written: {str(error).splitlines()[0]}",
+                f"a checkpoint cannot be written: {first_line(error)}",
                 where=place,
                 next_step="make room on that disk, then go on with resume=<this run folder>",
             ) from error
@@ -47,10 +48,4 @@ class PlacedCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         before, now = str(state_dict["dirpath"]), str(self.dirpath)
-        super().load_state_dict(_moved(state_dict, before, now))
-
-
-def _moved(node: Any, before: str, now: str) -> Any:
-    if isinstance(node, dict):
-        return {_moved(key, before, now): _moved(value, before, now) for key, value in node.items()}
-    return now + node.removeprefix(before) if isinstance(node, str) and node.startswith(before) else node
+        super().load_state_dict(moved(state_dict, before, now))

@@ -39,8 +39,8 @@ class Measure(L.Callback):
         self._since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self._epoch_samples:
-            return  # trained before a resume
+        if not pl_module.trained:
+            return
         self._epoch_seconds += time.perf_counter() - self._since
         self.seconds += self._epoch_seconds
         self.samples += self._epoch_samples

@@ -1,7 +1,5 @@
 """A line per epoch, in terminals and in logs alike."""
 
-from typing import Any
-
 import lightning as L
 
 
@@ -10,16 +8,11 @@ class EpochLines(L.Callback):
 
     def __init__(self, *, monitor: str) -> None:
         self.shown = {"loss": "train/loss_epoch"} | {name: name for name in ("val/loss", monitor)}
-        self.trained = False  # an epoch that was trained before a resume ends once more
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        self.trained = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         seen = trainer.callback_metrics  # on every rank: it gathers
-        if not trainer.is_global_zero or not self.trained:
+        if not trainer.is_global_zero or not pl_module.trained:
             return
-        self.trained = False
         phase, first = pl_module.phase, pl_module.first_epoch
         shown = {label: f"{float(seen[name]):.4f}" if name in seen else "-" for label, name in self.shown.items()}
         epoch = f"{trainer.current_epoch - first + 1}/{phase.epochs}"  # type: ignore[union-attr,operator]

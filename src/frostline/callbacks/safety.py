@@ -10,7 +10,7 @@ import lightning as L
 import torch
 
 CALM, SAVE, STOP = 0, 1, 2
-EVERY_ON_DEVICE = 20  # batches between two questions whether another rank was told to stop: each waits for the device
+EVERY_ON_DEVICE = 20  # steps between two questions whether another rank was told to stop: each waits for the device
 
 
 class Stopped(SystemExit):
@@ -58,7 +58,7 @@ class Safety(L.Callback):
         if gradients_wait or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
         long_ago = time.monotonic() - self._saved > self.every_seconds
-        agreed = self._agreed(trainer, STOP if self._told else SAVE if long_ago else CALM, batch_idx)
+        agreed = self._agreed(trainer, STOP if self._told else SAVE if long_ago else CALM)
         if agreed != CALM:
             trainer.save_checkpoint(self.path)
             self._saved = time.monotonic()
@@ -76,7 +76,7 @@ class Safety(L.Callback):
         self._saved = time.monotonic()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._agreed(trainer, STOP if self._told else CALM, 0) == STOP:
+        if self._agreed(trainer, STOP if self._told else CALM, always=True) == STOP:
             raise Stopped(self._told or signal.SIGTERM)  # the checkpoint of the epoch before is complete
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -84,12 +84,12 @@ class Safety(L.Callback):
             signal.signal(number, handler)
         self._before = {}
 
-    def _agreed(self, trainer: L.Trainer, wish: int, batch_idx: int) -> int:
+    def _agreed(self, trainer: L.Trainer, wish: int, *, always: bool = False) -> int:
         """The strongest wish of any rank."""
         if trainer.world_size == 1:
             return wish
         device = trainer.strategy.root_device
-        if device.type != "cpu" and batch_idx % EVERY_ON_DEVICE:
+        if device.type != "cpu" and not always and trainer.global_step % EVERY_ON_DEVICE:
             return CALM
         wishes = torch.tensor(wish, device=device)
         torch.distributed.all_reduce(wishes, torch.distributed.ReduceOp.MAX)

@@ -97,7 +97,7 @@ def picture_files(folder: Path) -> list[Path]:
     """Every picture at or below `folder`, by name; none that is hidden or in a hidden folder (.ipynb_checkpoints)."""
     found = [f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file()]
     for file in found:
-        if not str(file).isprintable() and _undecoded(str(file)):
+        if _undecoded(str(file)):
             raise DataError(
                 f"a name is not UTF-8: {file!a}", where=folder, next_step="rename it (convmv renames whole folders)"
             )

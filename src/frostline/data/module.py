@@ -4,6 +4,7 @@ import hashlib
 import os
 from abc import abstractmethod
 from collections import Counter
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import lightning as L
@@ -174,15 +175,20 @@ class PictureData(Transfers):
 
     def describe(self) -> dict[str, Any]:
         """For run.json."""
-        sources = {id(part.pictures): part.pictures for part in (self.train_part, self.val_part, self.test_part)}
         return {
             "name": self.name,
             "num_train": len(self.train_part),
             "num_val": len(self.val_part),
             "num_test": len(self.test_part),
             "classes": self.classes,
-            "fingerprint": "-".join(pictures.fingerprint() for pictures in sources.values()),
+            "fingerprint": self.fingerprint,
         }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The same for the same pictures with the same labels, wherever they lie. It reads all of them."""
+        sources = {id(part.pictures): part.pictures for part in (self.train_part, self.val_part, self.test_part)}
+        return "-".join(pictures.fingerprint() for pictures in sources.values())
 
     def parts_digest(self) -> str:
         """Which pictures lie in which part."""

@@ -1,0 +1,78 @@
+"""A run's checkpoints: read, put into a model, and how far the run had come."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from frostline.backbones.weights import UNREADABLE, unreadable
+from frostline.errors import RunError
+from frostline.finetuner import CHECKPOINT_KEY, FineTuner
+from frostline.phases import Plan
+
+
+class Stand(NamedTuple):
+    """How far a checkpoint's run had come. number: of the phase in the plan."""
+
+    path: Path
+    number: int
+    first_epoch: int
+    epoch: int
+    batches: int
+    ended: bool
+    val: dict[str, float]
+
+
+def load_checkpoint(model: FineTuner, path: Path) -> dict[str, Any]:
+    """Gives the phase and the epoch of it, from 1, that the weights are from. Raises RunError."""
+    content = read_checkpoint(path)
+    load_weights(model, content, path)
+    said = content[CHECKPOINT_KEY]
+    return {"phase": said["phase"], "epoch": said["epoch"] - said["first_epoch"] + 1}
+
+
+def load_weights(model: FineTuner, content: dict[str, Any], path: Path) -> None:
+    """content: of the checkpoint `path`. Raises RunError where it is of another model."""
+    try:
+        model.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise RunError(
+            f"the checkpoint is of another model: {' '.join(str(error).split())[:300]}",
+            where=path,
+            next_step="restore the file, or the run's config.yaml and run.json",
+        ) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Raises RunError where it is not one of ours, or damaged."""
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if {"state_dict", CHECKPOINT_KEY} <= content.keys():
+            return content
+        problem = "it is no checkpoint of a run"
+    except (*UNREADABLE, AttributeError) as error:
+        problem = unreadable(error)
+    raise RunError(
+        f"the checkpoint cannot be read: {problem}",
+        where=path,
+        next_step="restore the file, use the other one (checkpoint=last), or train anew",
+    )
+
+
+def stand_of(checkpoint: Path, model: FineTuner, plan: Plan) -> Stand:
+    """Raises RunError where `checkpoint` is of another run, or damaged."""
+    said: dict[str, Any] = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
+    _require_same(said["identity"], model.identity, checkpoint)
+    number = [phase.name for phase in plan.phases].index(said["phase"])
+    return Stand(checkpoint, number, *(said[key] for key in ("first_epoch", "epoch", "batches", "ended", "val")))
+
+
+def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
+    """Raises RunError that names what differs."""
+    other = [f"{key} was {before.get(key)!r} and is {now[key]!r}" for key in now if before.get(key) != now[key]]
+    if other:
+        raise RunError(
+            f"the run was another one: {'; '.join(other)}",
+            where=checkpoint,
+            next_step="restore what differs, or start a new run from these weights: init_from=<run folder>",
+        )
