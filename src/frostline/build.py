@@ -18,6 +18,7 @@ from torch import nn
 
 from frostline.backbones.base import Backbone
 from frostline.callbacks.checkpoints import WholeFiles
+from frostline.callbacks.ema import MovingAverage
 from frostline.callbacks.measure import Measure
 from frostline.callbacks.patience import PhasePatience
 from frostline.checks import plan_of, resolved
@@ -49,8 +50,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     anchored = any(phase.l2_sp for phase in plan_of(cfg).phases)
     backbone = _backbone(cfg.model, load=load_weights or anchored)
     plan = plan_of(cfg).unfolded(list(backbone.blocks))
-    for phase in plan.phases:
-        phase.thawed(list(backbone.blocks))  # raises where the backbone has no such block
+    plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
     data: PictureData = _make(cfg.data, "data", PictureData, backbone.spec)
     _require_batches(cfg.trainer, data)
     task, head = _top(cfg, backbone, data.classes, data.class_counts)
@@ -61,7 +61,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     if anchored:
         model.anchor()
     measure = Measure()
-    callbacks = [measure, PhasePatience(), *_callbacks(cfg.callbacks)] if logs else []
+    callbacks = [*_average(plan), measure, PhasePatience(), *_callbacks(cfg.callbacks)] if logs else []
     logger = _made(cfg.logger, "logger", Logger) if logs else False
     trainer = _trainer(cfg.trainer, callbacks, logger=logger, num_batches=data.num_batches)
     return Built(model, data, trainer, measure, plan)
@@ -157,6 +157,12 @@ def _optimizer(node: DictConfig, where: str) -> OptimizerFactory:
             f"the optimizer refuses its settings: {error}", where=where, next_step="correct that setting"
         ) from error
     return make
+
+
+def _average(plan: Plan) -> list[L.Callback]:
+    """The first of all callbacks: one that saves in the middle of an epoch saves the average with its last step."""
+    decay = plan.average.ema_decay
+    return [MovingAverage(decay=decay, phase=plan.phases[-1].name)] if decay is not None else []
 
 
 def _callbacks(node: DictConfig) -> list[L.Callback]:

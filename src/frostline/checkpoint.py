@@ -24,11 +24,12 @@ class Stand(NamedTuple):
 
 
 def load_checkpoint(model: FineTuner, path: Path) -> dict[str, Any]:
-    """Gives the phase and the epoch of it, from 1, that the weights are from. Raises RunError."""
+    """Gives the phase and the epoch of it, from 1, that the weights are from, and the average that was made after it,
+    if any. Raises RunError."""
     content = read_checkpoint(path)
     load_weights(model, content, path)
     said = content[CHECKPOINT_KEY]
-    return {"phase": said["phase"], "epoch": said["epoch"] - said["first_epoch"] + 1}
+    return {"phase": said["phase"], "epoch": said["epoch"] - said["first_epoch"] + 1, "average": said["average"]}
 
 
 def load_weights(model: FineTuner, content: dict[str, Any], path: Path) -> None:

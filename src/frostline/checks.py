@@ -81,14 +81,14 @@ def check(cfg: DictConfig) -> None:
 
 def plan_of(cfg: DictConfig) -> Plan:
     schedule = resolved(cfg.schedule)
-    phases, every_phase = schedule.get("phases") or {}, schedule.get("every_phase") or {}
-    if not isinstance(phases, dict) or not isinstance(every_phase, dict):
+    phases, every_phase, average = (schedule.get(key) or {} for key in ("phases", "every_phase", "average"))
+    if not all(isinstance(node, dict) for node in (phases, every_phase, average)):
         raise ConfigError(
             "the plan is not phases by name",
             where="schedule",
             next_step="schedule.phases={head: {thaw: none, epochs: 3}}, say",
         )
-    return Plan.from_config(phases, every_phase)
+    return Plan.from_config(phases, every_phase, average)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

@@ -206,5 +206,6 @@ class FineTuner(L.LightningModule):
             "batches": batches.current.ready if mid_epoch else 0,
             "ended": not mid_epoch and (last_epoch or trainer.should_stop),
             "val": scores,
+            "average": None,
             "identity": self.identity,
         }

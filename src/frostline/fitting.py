@@ -6,6 +6,7 @@ from typing import Any
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from frostline.agreement import require_agreement
+from frostline.averaging import keep_before_thaw
 from frostline.build import Built
 from frostline.checkpoint import Stand, load_checkpoint
 from frostline.errors import ConfigError
@@ -20,10 +21,13 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
     first_epoch, start = (stand.first_epoch, stand.number) if stand is not None else (0, 0)
     rows = {row["name"]: row for row in record.phases}
     record.phases = record.phases[:start]
+    first_thaw = built.plan.first_thaw(list(built.model.backbone.blocks))
     for number, phase in list(enumerate(built.plan.phases))[start:]:
         resumed = stand if stand is not None and stand.number == number else None
         if phase.start_from == "best" and resumed is None and (best := checkpoint_of(folder, "best")) is not None:
             load_checkpoint(built.model, best)
+        if built.plan.average.wise_ft and number == first_thaw and resumed is None:
+            keep_before_thaw(built.model, folder, leads=built.trainer.is_global_zero)
         groups = built.model.enter(phase, number, first_epoch)
         seconds: dict[str, float] = {}
         lap = Stopwatch(seconds)

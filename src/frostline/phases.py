@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from frostline.errors import PlanError, close_names
 from frostline.signatures import problems
-from frostline.values import NonNegative, Positive
+from frostline.values import Fraction, NonNegative, Positive, Probability
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,23 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Average:
+    """What is made of the weights after the last phase; it becomes the run's best where it scores so on validation.
+
+    ema_decay: of an exponential moving average of the weights over the last phase (Polyak and Juditsky 1992,
+        doi:10.1137/0330046); null: none.
+    wise_ft: shares of the tuned weights, tried one by one, in a mix with those from before the backbone was first
+        thawed (Wortsman et al. 2022, arXiv:2109.01903, equation 1); null: none.
+    """
+
+    ema_decay: Fraction | None
+    wise_ft: list[Probability] | None
+
+
+@dataclass(frozen=True)
 class Plan:
     phases: tuple[Phase, ...]
+    average: Average = Average(None, None)
 
     def __post_init__(self) -> None:
         if not self.phases:
@@ -133,14 +148,38 @@ class Plan:
             )
 
     @classmethod
-    def from_config(cls, phases: Mapping[str, Mapping[str, Any] | None], every_phase: Mapping[str, Any]) -> "Plan":
+    def from_config(
+        cls,
+        phases: Mapping[str, Mapping[str, Any] | None],
+        every_phase: Mapping[str, Any],
+        average: Mapping[str, Any],
+    ) -> "Plan":
         """`every_phase` holds for each phase unless the phase says otherwise. A phase set to null is left out."""
         chosen = {name: own for name, own in phases.items() if own is not None}
-        return cls(tuple(_phase(name, own, every_phase) for name, own in chosen.items()))
+        said = _wrong(Average, average, "schedule.average")
+        if said:
+            raise PlanError(
+                f"the average of weights has a wrong setting: {'; '.join(said)}",
+                where="schedule.average",
+                next_step="conf/schedule/_every_phase.yaml explains each setting",
+            )
+        return cls(tuple(_phase(name, own, every_phase) for name, own in chosen.items()), Average(**average))
 
     def unfolded(self, blocks: Sequence[str]) -> "Plan":
         """With `thaw: each` replaced by a phase per block, from the top down."""
-        return Plan(tuple(phase for folded in self.phases for phase in _unfolded(folded, blocks)))
+        return replace(self, phases=tuple(phase for folded in self.phases for phase in _unfolded(folded, blocks)))
+
+    def first_thaw(self, blocks: Sequence[str]) -> int | None:
+        """The number, from 0, of the first phase in which the backbone learns. Raises PlanError where an average needs
+        one and there is none."""
+        thaws = [number for number, phase in enumerate(self.phases) if phase.thawed(blocks)]
+        if self.average.wise_ft and not thaws:
+            raise PlanError(
+                "the weights before and after a thaw are to be mixed, and no phase thaws the backbone",
+                where="schedule.average.wise_ft",
+                next_step="schedule.average.wise_ft=null, or a plan that thaws: schedule=two_stage",
+            )
+        return thaws[0] if thaws else None
 
     def describe(self) -> list[dict[str, Any]]:
         return [asdict(phase) for phase in self.phases]
@@ -178,7 +217,7 @@ def _settings(node: Any) -> Mapping[str, Any]:
     return node if isinstance(node, Mapping) else {}
 
 
-def _wrong(made: type[Phase] | type[Until], settings: Mapping[str, Any], where: str) -> list[str]:
+def _wrong(made: type[Phase] | type[Until] | type[Average], settings: Mapping[str, Any], where: str) -> list[str]:
     lacking = [f"{where}.{field.name} is missing" for field in fields(made) if field.name not in settings]
     target = f"{made.__module__}.{made.__name__}"
     return lacking + list(problems({"_target_": target, **settings}, where))

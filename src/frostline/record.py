@@ -41,7 +41,8 @@ class Record:
     phases: list[dict[str, Any]] = field(default_factory=list)
     monitor: str = ""  # the score by which the best epoch was chosen
     mode: Literal["max", "min"] = "max"  # which end of it is best
-    best: dict[str, Any] | None = None  # the phase and its epoch, from 1, whose weights were tested
+    averages: list[dict[str, Any]] = field(default_factory=list)  # of weights, after the last phase, as they scored
+    best: dict[str, Any] | None = None  # the phase and its epoch, from 1, or the average, whose weights were tested
     metrics: dict[str, float] = field(default_factory=dict)
     per_class: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"setup": 0.0, "fit": 0.0, "test": 0.0, "total": 0.0})

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.averaging import average
 from frostline.build import Built, build
 from frostline.callbacks.safety import Stopped
 from frostline.checkpoint import load_checkpoint, stand_of
@@ -25,6 +26,7 @@ from frostline.fitting import fit
 from frostline.freezing import count
 from frostline.init_from import init_from
 from frostline.paths import write_atomically
+from frostline.phases import Average
 from frostline.planning import planned
 from frostline.record import Record, Stopwatch
 from frostline.report.plan_table import markdown, print_plan
@@ -76,6 +78,8 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
         _log_text(built, "plan", markdown(rows))
         try:
             fit(built, record, folder, stand, watch)
+            if built.plan.average != Average(None, None):
+                average(built, record, folder)
         finally:
             watch.add_to("fit")
         test(built, record)

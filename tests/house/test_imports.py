@@ -19,7 +19,7 @@ LAYERS: dict[str, list[str]] = {
     "parts": ["backbones", "heads", "tasks", "freezing", "batch", "agreement", "estimate"],
     "machines": ["finetuner", "data", "callbacks"],
     "joiner": ["build", "checks", "checkpoint", "runs"],
-    "story": ["run", "fitting", "planning", "init_from", "predict", "report"],
+    "story": ["run", "fitting", "averaging", "planning", "init_from", "predict", "report"],
     "door": ["cli", "usage", "ranks", "hydra_errors", "__main__"],
 }
 SHARED_ROOMS = {"words", "door"}
@@ -34,6 +34,8 @@ SIDEWAYS = {
     ("run", "report.plan_table"): "and begins with its plan",
     ("run", "planning"): "which is made there",
     ("run", "fitting"): "phase by phase",
+    ("run", "averaging"): "and after the last one",
+    ("fitting", "averaging"): "the weights before the first thaw are kept for it",
     ("run", "init_from"): "from old weights",
     ("planning", "report.plan_table"): "the rows of the table are made where the plan is known",
     ("predict", "run"): "and is as quiet",

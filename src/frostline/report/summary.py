@@ -30,9 +30,13 @@ def print_run(record: Record, folder: Path) -> None:
         )
     console.print()
     console.print(table)
+    if record.averages:
+        scores = [f"{row['name']}: {row['val'][record.monitor]:.4f}" for row in record.averages]
+        console.print(f"mean  {record.monitor} of averages   {'   '.join(scores)}")
     if record.best is not None:
         score = f"{record.monitor} {record.metrics[record.monitor]:.4f}"
-        console.print(f"best  phase {record.best['phase']}, epoch {record.best['epoch']}: {score}")
+        epoch = f"phase {record.best['phase']}, epoch {record.best['epoch']}"
+        console.print(f"best  {record.best['average'] or epoch}: {score}")
     print_scores(record.metrics, console)
     if record.model.get("weights"):
         console.print(f"from  {record.model['weights']}")

@@ -1,0 +1,98 @@
+"""After the last phase: averages of weights, scored on validation, the best of them kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from frostline.build import Built
+from frostline.callbacks.checkpoints import WholeFiles
+from frostline.callbacks.ema import MovingAverage
+from frostline.checkpoint import read_checkpoint
+from frostline.finetuner import CHECKPOINT_KEY, FineTuner
+from frostline.record import Record
+
+BEFORE_THAW = Path("checkpoints") / "before_thaw.ckpt"
+
+
+class Candidate(NamedTuple):
+    name: str
+    weights: dict[str, Tensor]
+
+
+def keep_before_thaw(model: FineTuner, folder: Path, *, leads: bool) -> None:
+    """The weights that WiSE-FT mixes with the tuned ones: the pretrained backbone, under a head that may be trained.
+
+    leads: whether this is the process that writes. Raises RunError where that fails.
+    """
+    if leads:
+        WholeFiles().save_checkpoint({"state_dict": model.state_dict()}, folder / BEFORE_THAW)
+
+
+def average(built: Built, record: Record, folder: Path) -> None:
+    """The best candidate becomes the run's best checkpoint, and the model, where no epoch was better by validation.
+
+    Each is scored on the whole validation part. Raises RunError.
+    """
+    model, trainer = built.model, built.trainer
+    tuned = {name: value.clone() for name, value in model.state_dict().items()}
+    record.averages, chosen = [], None
+    best = trainer.checkpoint_callback
+    kept = best if isinstance(best, ModelCheckpoint) and best.best_model_score is not None else None
+    score = float(record.phases[-1]["val"][model.task.monitor] if kept is None else kept.best_model_score)  # type: ignore[arg-type]
+    for candidate in _candidates(built, tuned, folder):
+        model.load_state_dict(candidate.weights)
+        with _unlogged(trainer):
+            (scores,) = trainer.validate(model, datamodule=built.data, verbose=False)
+        record.averages.append({"name": candidate.name, "val": dict(scores)})
+        own = scores[model.task.monitor]
+        if own >= score if model.task.mode == "max" else own <= score:  # of equal ones the later, as among epochs
+            chosen, score = candidate, own
+    model.load_state_dict(tuned if chosen is None else chosen.weights)
+    if chosen is not None and kept is not None:
+        kept.best_model_score = torch.tensor(score)
+        if trainer.is_global_zero:
+            _keep(model, chosen, Path(kept.best_model_path))
+        trainer.strategy.barrier()
+
+
+def _candidates(built: Built, tuned: dict[str, Tensor], folder: Path) -> Iterator[Candidate]:
+    for callback in built.trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, MovingAverage):
+            yield Candidate(f"ema {callback.decay:g}", tuned | callback.values)
+    shares = built.plan.average.wise_ft
+    if not shares:
+        return
+    before = torch.load(folder / BEFORE_THAW, map_location="cpu", weights_only=True)["state_dict"]
+    for share in shares:
+        yield Candidate(f"wise_ft {share:g}", _mixed(before, tuned, share))
+
+
+def _mixed(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """`share` of `after`, the rest of `before`; counters, which cannot be mixed, of `after`."""
+    return {
+        name: torch.lerp(before[name].to(value.device), value, share) if value.is_floating_point() else value
+        for name, value in after.items()
+    }
+
+
+def _keep(model: FineTuner, chosen: Candidate, path: Path) -> None:
+    content: dict[str, Any] = read_checkpoint(path)
+    content["state_dict"] = model.state_dict()
+    content[CHECKPOINT_KEY]["average"] = chosen.name
+    WholeFiles().save_checkpoint(content, path)
+
+
+@contextmanager
+def _unlogged(trainer: L.Trainer) -> Iterator[None]:
+    """The curves are those of the training."""
+    loggers, trainer.loggers = trainer.loggers, []
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
