@@ -8,24 +8,13 @@ suits it better (everything from the first step at the whole rate). Each way get
 best for it by mean validation accuracy; the test part plays no role in that choice.
 """
 
-import csv
 import statistics
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 from machine import write_result
+from sweeps import runs_of
 
-COMMON = [
-    "-m",
-    "data.train_limit=100",
-    "data.batch_size=32",
-    "seed=0,1,2,3,4",
-    "callbacks.progress=null",
-    "logger=none",
-]
-RATES = ("1e-3", "3e-3", "1e-2")
+FEW = ["data.train_limit=100", "data.batch_size=32"]
+RATES = ("3e-3", "1e-2", "3e-2", "1e-1")
 WAYS = {
     "bundled, two_stage": ["schedule.phases.head.epochs=20", "schedule.phases.all.epochs=40"],
     "scratch, two_stage": [
@@ -40,7 +29,7 @@ WAYS = {
 def main() -> None:
     rows = []
     for way, overrides in WAYS.items():
-        tried = {rate: _runs([*overrides, f"optimizer.lr={rate}"]) for rate in RATES}
+        tried = {rate: runs_of([*FEW, *overrides, f"optimizer.lr={rate}"]) for rate in RATES}
         best = max(RATES, key=lambda rate: _mean(tried[rate], "val/accuracy"))
         scores = [float(run["test/accuracy"]) for run in tried[best]]
         mean, spread = statistics.mean(scores), statistics.stdev(scores)
@@ -48,16 +37,6 @@ def main() -> None:
         shown = ", ".join(f"{score:.3f}" for score in sorted(scores))
         print(f"{way:20} lr {best}   test accuracy {mean:.3f} ± {spread:.3f}   ({shown})", flush=True)
     print(write_result("bundled_worth", rows))
-
-
-def _runs(overrides: list[str]) -> list[dict[str, str]]:
-    """The leaderboard of a sweep over the seeds."""
-    with tempfile.TemporaryDirectory() as logs:
-        command = [sys.executable, "-m", "frostline", "train", *COMMON, *overrides, f"logs_dir={logs}"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        (board,) = Path(logs).glob("sweeps/*/*/leaderboard.csv")
-        with board.open() as file:
-            return list(csv.DictReader(file))
 
 
 def _mean(runs: list[dict[str, str]], column: str) -> float:

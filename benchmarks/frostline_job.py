@@ -15,6 +15,7 @@ from frostline.batch import Batch
 from frostline.build import Built
 from frostline.callbacks.checkpoints import PlacedCheckpoint, WholeFiles
 from frostline.callbacks.measure import Measure
+from frostline.checkpoint import stand_of
 from frostline.data.loader import EpochBatches
 from frostline.data.module import Transfers
 from frostline.finetuner import FineTuner
@@ -87,5 +88,6 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     )  # fmt: skip
     built = Built(model, Vectors(), trainer, measure, plan)  # type: ignore[arg-type]
     with contextlib.suppress(CutOff):
-        fit(built, Record(command="", seed=0), folder, checkpoint, Stopwatch({}))
+        stand = stand_of(checkpoint, model, plan) if checkpoint is not None else None
+        fit(built, Record(command="", seed=0), folder, stand, Stopwatch({}))
     return look

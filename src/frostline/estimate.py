@@ -14,7 +14,7 @@ from frostline.backbones.base import Backbone
 from frostline.freezing import Group, count_of
 from frostline.phases import Phase
 
-SAMPLES = 4
+SAMPLES, MOST_SAMPLES = 4, 32  # at 224 pixels a side; of smaller pictures more, as one batch has more of them, too
 PASSES = 3
 OVERHEAD = 1.15  # optimizer, data and logging beside forward and backward; assumed, not measured
 # How good: the quickstart, estimated at 4 and 28 s, took 2.1 and 13.6 s (2026-11-22, two CPU cores): 4 samples at a
@@ -43,7 +43,8 @@ def measured_costs(
     """sample (1, ...): one input of the backbone. On a copy, with the random state put back: nothing is changed."""
     parts = [*backbone.blocks.items(), ("head", nn.Sequential(backbone.pool, head))]
     with torch.random.fork_rng(), torch.enable_grad():
-        x = sample.to(device).expand(SAMPLES, *sample.shape[1:]).contiguous(memory_format=torch.channels_last)
+        samples = min(MOST_SAMPLES, max(SAMPLES, SAMPLES * 3 * 224**2 // sample.numel()))
+        x = sample.to(device).expand(samples, *sample.shape[1:]).contiguous(memory_format=torch.channels_last)
         costs = {}
         for name, part in parts:
             own = copy.deepcopy(part).to(device).requires_grad_(True).eval()
@@ -101,7 +102,7 @@ def _pass(part: nn.Module, x: Tensor, context: Callable[[], AbstractContextManag
         out.backward(torch.ones_like(out))
     end = _now(x.device)
     size = sum(nbytes for place, nbytes in kept.items() if place not in own)
-    return Cost((middle - start) / SAMPLES, (end - middle) / SAMPLES, size / SAMPLES), out.detach()
+    return Cost((middle - start) / len(x), (end - middle) / len(x), size / len(x)), out.detach()
 
 
 def _now(device: torch.device) -> float:

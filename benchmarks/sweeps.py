@@ -1,0 +1,19 @@
+"""Runs over five seeds, through the program's own command line."""
+
+import csv
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+COMMON = ["-m", "seed=0,1,2,3,4", "callbacks.progress=null", "logger=none"]
+
+
+def runs_of(overrides: list[str]) -> list[dict[str, str]]:
+    """The leaderboard of the sweep, in the order of the seeds."""
+    with tempfile.TemporaryDirectory() as logs:
+        command = [sys.executable, "-m", "frostline", "train", *COMMON, *overrides, f"logs_dir={logs}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        (board,) = Path(logs).glob("sweeps/*/*/leaderboard.csv")
+        with board.open() as file:
+            return sorted(csv.DictReader(file), key=lambda row: int(row["run"]))
