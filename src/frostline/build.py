@@ -46,18 +46,18 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     Raises any FrostlineError.
     """
     _require_devices(cfg.trainer.accelerator, cfg.trainer.devices)
-    optimizer = _optimizer(cfg.optimizer, "optimizer")
     anchored = any(phase.l2_sp for phase in plan_of(cfg).phases)
     backbone = _backbone(cfg.model, load=load_weights or anchored)
     plan = plan_of(cfg).unfolded(list(backbone.blocks))
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
+    optimizers = _optimizers(cfg, plan)
     data: PictureData = _make(cfg.data, "data", PictureData, backbone.spec)
     _require_batches(cfg.trainer, data)
     task, head = _top(cfg, backbone, data.classes, data.class_counts)
     for phase in plan.phases:
         task.require_score(phase.until.monitor, f"schedule.phases.{phase.name}.until.monitor")
     identity = _identity(cfg, backbone, data, head, plan)
-    model = FineTuner(backbone, head, task, _optimizers(plan, optimizer), seed=cfg.seed, identity=identity)
+    model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
     if anchored:
         model.anchor()
     measure = Measure()
@@ -138,21 +138,26 @@ def _maker(node: DictConfig, where: str) -> Callable[..., Any]:
     return maker
 
 
-def _optimizers(plan: Plan, default: OptimizerFactory) -> dict[str, OptimizerFactory]:
+def _optimizers(cfg: DictConfig, plan: Plan) -> dict[str, OptimizerFactory]:
     """For each phase, by name."""
+    device = "cuda" if torch.cuda.is_available() and not _on_cpu(cfg.trainer.accelerator) else "cpu"
+    default = _optimizer(cfg.optimizer, "optimizer", device)
     return {
         phase.name: default
         if phase.optimizer is None
-        else _optimizer(OmegaConf.create(phase.optimizer), f"schedule.phases.{phase.name}.optimizer")
+        else _optimizer(OmegaConf.create(phase.optimizer), f"schedule.phases.{phase.name}.optimizer", device)
         for phase in plan.phases
     }
 
 
-def _optimizer(node: DictConfig, where: str) -> OptimizerFactory:
+def _optimizer(node: DictConfig, where: str, device: str) -> OptimizerFactory:
+    """Tried on a number, a step long: some settings are refused only then."""
     make = _maker(node, where)
     try:
-        make([nn.Parameter(torch.zeros(1))])
-    except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        parameter = nn.Parameter(torch.zeros(1, device=device))
+        parameter.grad = torch.zeros_like(parameter)
+        make([parameter]).step()
+    except (ValueError, TypeError, RuntimeError, IndexError, AssertionError) as error:
         raise ConfigError(
             f"the optimizer refuses its settings: {error}", where=where, next_step="correct that setting"
         ) from error
@@ -223,7 +228,7 @@ def _require_batches(node: DictConfig, data: PictureData) -> None:
 def _require_devices(accelerator: str, devices: Any) -> None:
     """On CPUs a device is a process; on GPUs Lightning counts for itself, but only when the Trainer is made."""
     cores = os.cpu_count() or 1
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+    on_cpu = _on_cpu(accelerator)
     if on_cpu and isinstance(devices, int) and not 1 <= devices <= cores:
         raise ConfigError(
             f"{devices} devices were asked for, and this machine has {cores} CPU cores and no more",
@@ -242,6 +247,10 @@ def _require_devices(accelerator: str, devices: Any) -> None:
             where="trainer.devices",
             next_step=f"trainer.devices={torch.cuda.device_count()} or fewer",
         )
+
+
+def _on_cpu(accelerator: str) -> bool:
+    return accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
 
 
 def _precision(precision: str, accelerator: str) -> str:

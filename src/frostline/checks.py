@@ -49,7 +49,10 @@ SUPPLIED = {
     "task": {"classes", "class_counts"},
     "optimizer": {"params"},
     "trainer": {"max_epochs", "callbacks", "logger", "plugins", "enable_checkpointing", "use_distributed_sampler",
-                "num_sanity_val_steps", "enable_model_summary"},
+                "num_sanity_val_steps", "enable_model_summary",
+                # How long a phase is, and when it is scored, is the plan's.
+                "min_epochs", "max_steps", "min_steps", "max_time", "val_check_interval", "check_val_every_n_epoch",
+                "fast_dev_run", "overfit_batches", "reload_dataloaders_every_n_epochs", "barebones"},
 }  # fmt: skip
 GROUPS = ("model", "head", "data", "task", "schedule", "optimizer", "trainer", "callbacks", "logger")
 

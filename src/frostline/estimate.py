@@ -71,11 +71,11 @@ def phase_bytes(
     return weights + learning * (1 + states) + samples * kept
 
 
-def optimizer_states(make: Callable[[list[dict[str, Any]]], Optimizer]) -> int:
+def optimizer_states(make: Callable[[list[dict[str, Any]]], Optimizer], device: torch.device) -> int:
     """Numbers that the optimizer keeps per parameter: 0 for plain SGD, 1 with momentum, 2 for Adam."""
-    parameter = nn.Parameter(torch.zeros(7))
+    parameter = nn.Parameter(torch.zeros(7, device=device))
     optimizer = make([{"params": [parameter]}])
-    parameter.grad = torch.zeros(7)
+    parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     return sum(1 for state in optimizer.state[parameter].values() if isinstance(state, Tensor) and state.numel() == 7)
 

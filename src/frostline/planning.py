@@ -33,7 +33,7 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs) -> PlannedPhase:
     batches = data.batches_per_epoch(trainer.limit_train_batches)
     per_batch = len(data.train_part) / data.num_batches
     weights = sum(p.numel() * p.element_size() for p in nn.ModuleList([model.backbone, model.head]).parameters())
-    states = optimizer_states(model.optimizer_of(phase))
+    states = optimizer_states(model.optimizer_of(phase), trainer.strategy.root_device)
     share = trainer.world_size
     return PlannedPhase(
         name=phase.name,

@@ -24,6 +24,8 @@ frostline {__version__}: fine-tune a pretrained network on your own pictures.
 FLAGS = {"--help", "-h", "--version", "--cfg", "-c", "--package", "-p", "--resolve", "--multirun", "-m", "--config-dir",
          "-cd", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"}  # fmt: skip
 
+SHOWN = ("job", "hydra", "all")
+
 
 def help_of(command: str, others: Sequence[Path] = ()) -> str:
     """others: folders of options of the user's own."""
@@ -47,6 +49,12 @@ def require_known_flags(arguments: Sequence[str]) -> None:
                 f"there is no option '{name}': {close_names(name, FLAGS)}",
                 where="command line",
                 next_step="settings are said as key=value, without dashes: optimizer.lr=3e-4",
+            )
+    for name, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        wanted = name.partition("=")[2] or following
+        if name.partition("=")[0] in ("--cfg", "-c") and wanted not in SHOWN:
+            raise ConfigError(
+                f"'{wanted}' cannot be shown: {close_names(wanted, SHOWN)}", where="--cfg", next_step="--cfg job"
             )
 
 
