@@ -208,6 +208,11 @@ def test_a_sweep_goes_on_after_a_bad_job_and_ends_with_its_error(
     assert [row.split(",")[:2] for row in rows[1:]] == [["1", "finished"]]
 
 
+def test_a_sweep_that_cannot_begin_leaves_nothing(program: Callable[..., Answer], tmp_path: Path) -> None:
+    _is_a_clear_error(program("train", "-m", "model=resnet18,resnet5"), ["no model 'resnet5'"])
+    assert list(tmp_path.rglob("*")) == []
+
+
 def test_a_sweep_over_models_ranks_them_by_the_score_that_was_asked_for(
     program: Callable[..., Answer], tmp_path: Path
 ) -> None:

@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,13 +20,14 @@ from frostline import __version__
 from frostline.checks import check
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names
 from frostline.hydra_errors import translated
-from frostline.paths import conf_dir
+from frostline.paths import conf_dir, remove_empty
 from frostline.ranks import config_dirs, config_folders, follows, launch_alike, launched_anew
 from frostline.runs import free_folder, placed, read_run, require_writable
 from frostline.usage import USAGE, help_of, require_known_flags
 
 # Hydra prints its own traceback unless told to raise. It is told so around its own code, never around ours.
 FULL_ERROR = "HYDRA_FULL_ERROR"
+WRITTEN_FIRST = "multirun.yaml"  # by Hydra, into the folder of a sweep
 
 
 def main(command: str | None = None) -> None:
@@ -105,6 +108,7 @@ def _run(command: str) -> list[FrostlineError]:
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         if started:
             raise  # an error of ours, not of the command line
+        SweepFolder.remove_unbegun()
         if isinstance(error, OSError) and not isinstance(error, HydraException):
             raise RunError(
                 f"the folder of the sweep cannot be made: {error.strerror}",
@@ -118,6 +122,22 @@ def _run(command: str) -> list[FrostlineError]:
 
             print_leaderboard(board)
     return failures
+
+
+class SweepFolder(Callback):
+    """Knows where Hydra puts a sweep: one that cannot begin leaves nothing. Hydra writes there before it composes."""
+
+    folder: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        SweepFolder.folder = Path(config.hydra.sweep.dir)
+
+    @staticmethod
+    def remove_unbegun() -> None:
+        folder, SweepFolder.folder = SweepFolder.folder, None
+        if folder is not None and [path.name for path in folder.glob("*")] == [WRITTEN_FIRST]:
+            (folder / WRITTEN_FIRST).unlink()
+            remove_empty([folder, *folder.parents[:3]])  # of logs/sweeps/<date>/<time>
 
 
 def _refused(error: OSError) -> RunError:
