@@ -20,7 +20,7 @@ from frostline.data.loader import EpochBatches
 from frostline.data.module import Transfers
 from frostline.finetuner import FineTuner
 from frostline.fitting import fit
-from frostline.phases import Phase, Plan, Until
+from frostline.phases import NO_AVERAGE, Phase, Plan, Until
 from frostline.record import Record, Stopwatch
 from frostline.specs import ImageSpec
 from frostline.tasks.classification import Classification
@@ -76,7 +76,7 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
                     weight_decay=None, optimizer=None, norm="adapt", l2_sp=0.0, until=until,
                     start_from="last")  # fmt: skip
     everything = phase(name="all", thaw="all", epochs=THAWED + MORE)
-    plan = Plan((phase(name="head", thaw="none", epochs=FROZEN), everything))
+    plan = Plan((phase(name="head", thaw="none", epochs=FROZEN), everything), NO_AVERAGE)
     sgd: Any = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
     model = FineTuner(backbone, job.head, task, {"head": sgd, "all": sgd}, seed=0)
     measure = Measure()

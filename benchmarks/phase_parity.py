@@ -48,7 +48,8 @@ class Look(L.Callback):
     """The backbone's weights at the start, at the thaw and at the end, of each rank."""
 
     def __init__(self) -> None:
-        self.moved: dict[str, float] = {}
+        self.difference: float | None = None  # until something was trained
+        self.moved = {"backbone": 0.0}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.before = weights(pl_module.backbone)
@@ -83,12 +84,21 @@ def with_callback(tool: str, folder: Path, epochs: int, checkpoint: Path | None)
     look = Look()
     trainer = L.Trainer(
         accelerator="cpu", devices=2, strategy="ddp_find_unused_parameters_true" if tool != TOOLS[0] else "ddp",
-        max_epochs=epochs, callbacks=[_callback(tool), look], logger=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=folder,
+        max_epochs=epochs, callbacks=[_callback(tool), look, _keeper(tool, folder)], logger=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
     )  # fmt: skip
     trainer.fit(Job(), DataLoader(data(), BATCH // 2, shuffle=True), ckpt_path=checkpoint, weights_only=False)
-    trainer.save_checkpoint(folder / "last.ckpt")
     return look
+
+
+def _keeper(tool: str, folder: Path) -> L.Callback:
+    """Each tool with the checkpoints that its documentation asks for."""
+    settings: dict[str, Any] = {"filename": "last", "save_on_train_epoch_end": True, "enable_version_counter": False}
+    if tool == TOOLS[0]:
+        return L.pytorch.callbacks.ModelCheckpoint(folder, **settings)
+    from finetuning_scheduler import FTSCheckpoint
+
+    return FTSCheckpoint(folder, **settings)
 
 
 def _callback(tool: str) -> L.Callback:
@@ -138,6 +148,8 @@ def _launched(tool: str, folder: Path, epochs: int, part: str) -> dict[str, Any]
         problem = [line for line in answer.stderr.splitlines() if "Error" in line]
         return {"error": problem[-1] if problem else answer.stderr[-300:]}
     _, difference, moved = said[0].split()
+    if difference == "None":
+        return {"error": "fit returned at once: nothing was trained"}
     return {"rank_difference": float(difference), "backbone_moved": float(moved)}
 
 

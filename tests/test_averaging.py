@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from conftest import make_phase
-from frostline.averaging import BEFORE_THAW, _mixed
+from frostline.averaging import _mixed
 from frostline.callbacks.ema import MovingAverage
 from frostline.errors import PlanError
-from frostline.phases import Average, Plan
+from frostline.finetuner import CHECKPOINT_KEY
+from frostline.phases import NO_AVERAGE, Average, Plan
 from frostline.run import NOT_HERE
 from test_finetuner import batches, copied, finetuner
-from test_resume import SHORT, STOPPER, _record, _require_equal, _state, _train
+from test_resume import SHORT, STOPPER, _record, _require_equal, _train
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 
@@ -53,19 +54,23 @@ def test_nothing_of_the_tuned_weights_are_those_before_the_thaw(whole: Path) -> 
     assert record["averages"][1]["val"] == pytest.approx(record["phases"][0]["val"])
 
 
-def test_shares_are_mixed_in_proportion(tmp_path: Path) -> None:
-    folder = _averaged(tmp_path / "run", "schedule.average.ema_decay=null", "schedule.average.wise_ft=[0.25]",
-                       "callbacks.best=null")  # fmt: skip
-    before = torch.load(folder / BEFORE_THAW, weights_only=True)["state_dict"]
-    after = _state(folder, "last")
+def test_shares_are_mixed_in_proportion_and_counters_are_not() -> None:
+    draw = torch.Generator().manual_seed(0)
+    before, after = ({"w": torch.randn(5, generator=draw), "steps": torch.tensor(n)} for n in (3, 9))
     mixed = _mixed(before, after, 0.25)
-    moved = [key for key in after if after[key].is_floating_point() and not torch.equal(before[key], after[key])]
-    assert len(moved) > 20
-    for key in moved:
-        torch.testing.assert_close(mixed[key], 0.75 * before[key] + 0.25 * after[key])
+    torch.testing.assert_close(mixed["w"], 0.75 * before["w"] + 0.25 * after["w"])
+    assert int(mixed["steps"]) == 9
+    assert torch.equal(_mixed(before, after, 1.0)["w"], after["w"])
 
 
-@pytest.mark.parametrize("moment", ["train 10", "train 13", "train 16"])
+def test_what_is_tested_is_what_the_best_checkpoint_holds(whole: Path) -> None:
+    record = _record(whole)
+    content = torch.load(whole / "checkpoints" / "best.ckpt", weights_only=True)
+    assert content[CHECKPOINT_KEY]["average"] == record["best"]["average"]
+    assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+@pytest.mark.parametrize("moment", ["train 10", "train 13", "train 16", "validate 6", "validate 8"])
 def test_a_resume_ends_in_the_same_averages(
     moment: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,4 +132,4 @@ def test_a_mix_with_the_weights_before_a_thaw_needs_one() -> None:
     plan = Plan((make_phase("head", thaw="none"),), Average(ema_decay=None, wise_ft=[0.5]))
     with pytest.raises(PlanError, match="no phase thaws the backbone"):
         plan.first_thaw(["stem", "top"])
-    assert Plan((make_phase("head", thaw="none"), make_phase("all"))).first_thaw(["stem", "top"]) == 1
+    assert Plan((make_phase("head", thaw="none"), make_phase("all")), NO_AVERAGE).first_thaw(["stem", "top"]) == 1

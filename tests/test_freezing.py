@@ -47,8 +47,9 @@ def block(width_in: int, width: int) -> nn.Sequential:
 
 
 def backbone() -> Backbone:
+    """Its pool has dropout, as EfficientNet's and Inception's have."""
     blocks = {"stem": Stem(), "middle": block(4, 6), "bare": nn.MaxPool2d(2), "top": block(6, 8)}
-    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Dropout(0.5))
     return Backbone(name="tiny", blocks=blocks, pool=pool, out_features=8, spec=SPEC, loaded="random")
 
 
@@ -251,3 +252,13 @@ def test_blocks_without_any_of_what_is_asked_for_are_refused() -> None:
     set_trainable(network, top, it)
     with pytest.raises(PlanError, match="phase 'it' trains nothing: bare: no parameters"):
         parameter_groups(network, top, it)
+
+
+@pytest.mark.parametrize(("thaw", "same"), [("none", True), (["middle"], False), ("top", False)])
+def test_a_frozen_backbone_gives_the_same_features_twice(thaw: Any, same: bool) -> None:
+    """In training mode, dropout of the pool included; it acts again with the top block, whose output it thins."""
+    it, x = backbone(), torch.randn(4, 3, 8, 8)
+    it.train()
+    rest_frozen(it, phase(thaw))
+    assert torch.equal(it(x), it(x)) is same
+    assert it.pool.training is (thaw == "top")

@@ -1,6 +1,7 @@
 """Phases and plans: arithmetic against torch's own schedulers, and what a wrong plan is told."""
 
 import re
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 from conftest import EVERY_PHASE
 from conftest import make_phase as phase
 from frostline.errors import PlanError
-from frostline.phases import Phase, Plan
+from frostline.phases import NO_AVERAGE, Phase, Plan
 
 untimed = settings(deadline=None)
 BLOCKS = ["stem", "layer1", "layer2", "layer3", "layer4"]
@@ -139,7 +140,7 @@ def test_a_frost_line_outside_the_backbone_is_refused(thaw: int | str, said: str
 
 
 def plan(**phases: Any) -> Plan:
-    return Plan.from_config(phases, EVERY_PHASE)
+    return Plan.from_config(phases, EVERY_PHASE, asdict(NO_AVERAGE))
 
 
 def test_a_plan_keeps_the_order_and_a_phase_overrules_what_holds_for_all() -> None:
@@ -178,7 +179,7 @@ def test_a_plan_without_phases_is_refused(phases: dict[str, None]) -> None:
         ({"thaw": []}, "", "names nothing in `thaw`"),
         ({"only": []}, "", "names nothing in `only`"),
         ({"only": "norm"}, "", "it.only: 'norm' is not one of norms, biases"),
-        ({"start_from": "best"}, ".start_from", "starts from the best of the phase before, and it is the first"),
+        ({"start_from": "best"}, ".start_from", "starts from the best epoch so far, and it is the first"),
         ({"epoch": 3}, "", "epoch: frostline.phases.Phase has no such setting; did you mean epochs?"),
     ],
 )
@@ -191,7 +192,7 @@ def test_a_wrong_setting_is_refused_where_it_stands(wrong: dict[str, Any], where
 
 def test_every_missing_and_every_unknown_setting_is_told_at_once() -> None:
     with pytest.raises(PlanError) as raised:
-        Plan.from_config({"it": {"thow": "all", "curve": "cosine"}}, {})
+        Plan.from_config({"it": {"thow": "all", "curve": "cosine"}}, {}, asdict(NO_AVERAGE))
     assert "it.thow: frostline.phases.Phase has no such setting; did you mean thaw?" in raised.value.what
     lacking = ["thaw", "only", "epochs", "lr_scale", "layer_decay", "warmup_epochs", "weight_decay", "optimizer"]
     lacking += ["norm", "l2_sp", "start_from", "monitor", "mode", "patience", "min_delta"]
@@ -200,7 +201,7 @@ def test_every_missing_and_every_unknown_setting_is_told_at_once() -> None:
 
 def test_the_range_of_a_phase_made_in_python_is_checked_by_its_plan() -> None:
     with pytest.raises(PlanError, match="0 epochs"):
-        Plan((phase(), phase(epochs=0)))
+        Plan((phase(), phase(epochs=0)), NO_AVERAGE)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +233,7 @@ def test_a_list_thaws_those_blocks_alone_in_the_order_of_the_backbone() -> None:
 
 
 def test_each_is_a_phase_per_block_with_one_more_each_time() -> None:
-    folded = Plan((phase("head", thaw="none"), phase("down", thaw="each", epochs=1), phase("all")))
+    folded = Plan((phase("head", thaw="none"), phase("down", thaw="each", epochs=1), phase("all")), NO_AVERAGE)
     unfolded = folded.unfolded(BLOCKS)
     names = ["down-layer4", "down-layer3", "down-layer2", "down-layer1", "down-stem"]
     assert [it.name for it in unfolded.phases] == ["head", *names, "all"]

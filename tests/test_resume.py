@@ -28,7 +28,7 @@ class Stopper(L.Callback):
     """Sends this process a signal at a batch of the run, as the environment says: `train 5 15`, `validate 2 15`."""
 
     def __init__(self) -> None:
-        self.seen = {"train": 0, "validate": 0}
+        self.seen = {"train": 0, "validate": 0, "test": 0}
 
     def _count(self, stage: str) -> None:
         wanted, number, signum = os.environ.get("STOP_AT", "never 0 0").split()
@@ -41,6 +41,24 @@ class Stopper(L.Callback):
 
     def on_validation_batch_start(self, *_: Any) -> None:
         self._count("validate")
+
+    def on_test_batch_start(self, *_: Any) -> None:
+        self._count("test")
+
+
+class Broken(Exception): ...
+
+
+class Breaker(L.Callback):
+    """The end of an epoch, after its best checkpoint was written and before its last one was."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        self.epochs += 1
+        if self.epochs == int(os.environ.get("BREAK_AT", "0")):
+            raise Broken
 
 
 def _train(folder: Path, *overrides: str) -> int:
@@ -86,7 +104,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-MOMENTS = ["train 1", "train 3", "train 4", "train 6", "train 8", "train 11", "validate 1", "validate 4"]
+MOMENTS = ["train 1", "train 3", "train 4", "train 6", "train 8", "train 11", "train 16", "validate 1", "validate 4",
+           "test 1"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -122,6 +141,23 @@ def test_a_run_may_be_stopped_again_while_it_resumes(
     _require_equal(run, whole)
 
 
+def test_a_phase_that_starts_from_the_best_does_so_again_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in its first epoch, whose best is the run's best by then."""
+    plan = [part for part in SHORT if not part.startswith("schedule.phases.head")]
+    plan += ["schedule=lp_ft", "schedule.phases.probe.epochs=2", "+callbacks.breaker={_target_: test_resume.Breaker}"]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert _train(whole, *plan, f"run_dir={whole}") == 0
+    monkeypatch.setenv("BREAK_AT", "3")
+    with pytest.raises(Broken):
+        _train(run, *plan, f"run_dir={run}")
+    assert _record(run)["status"] == "failed"
+    monkeypatch.delenv("BREAK_AT")
+    assert _train(run, f"resume={run}") == 0
+    _require_equal(run, whole)
+
+
 def test_a_moved_folder_keeps_its_best_checkpoint(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, moved = tmp_path / "run", tmp_path / "moved"
     monkeypatch.setenv("STOP_AT", f"train 14 {int(signal.SIGTERM)}")
@@ -136,8 +172,8 @@ def test_a_moved_folder_keeps_its_best_checkpoint(whole: Path, tmp_path: Path, m
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("epochs: 2", "epochs: 3", "plan was"),
-        ("train_limit: 200", "train_limit: 100", "data was"),
+        ("epochs: 2", "epochs: 3", "plan.phases[0].epochs was 2 and is 3"),
+        ("train_limit: 200", "train_limit: 100", "data.num_train was 200 and is 100"),
         ("seed: 0", "seed: 1", "seed was 0 and is 1"),
     ],
 )

@@ -90,7 +90,38 @@ def test_the_best_so_far_is_where_a_phase_may_start(tmp_path: Path) -> None:
     assert head["val"]["val/loss"] != pytest.approx(everything["val"]["val/loss"], rel=1e-3)
 
 
+def test_a_head_of_a_checkpoint_file_is_new_for_other_classes(
+    finished: Path, composed: Callable[..., Any]  # noqa: F811
+) -> None:  # fmt: skip
+    built = build(composed(*SHORT, "run_dir=none"), logs=False)
+    said = init_from(built.model, finished / "checkpoints" / "last.ckpt", [*"abcdefghij"])
+    assert "the head is new: the run told other classes apart" in said
+
+
+def test_the_name_of_a_folder_is_not_mistaken_for_a_setting(
+    tmp_path: Path, program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`none` is also what task.class_weights says; the second run gets a number behind its folder's name."""
+    monkeypatch.chdir(tmp_path)
+    quick = ["trainer=debug", "schedule=head_only", "schedule.phases.head.epochs=1"]
+    for name in ("none", "none-2"):
+        _train(Path("none"), *quick, short=[])
+        assert _record(tmp_path / name)["status"] == "finished"
+    assert program("evaluate", "run=none-2").code == 0
+    assert "class_weights: none\n" in (tmp_path / "none-2" / "config.yaml").read_text()
+
+
 # --- what a phase has of its own ---
+
+
+def test_an_anchored_run_is_scored_without_the_pretrained_weights(
+    tmp_path: Path, program: Callable[..., Answer]
+) -> None:
+    weights = tmp_path / "start.pth"
+    torch.save(BundledBackbone(weights="bundled").blocks.state_dict(), weights)
+    run = _train(tmp_path / "run", f"model.weights={weights}", "schedule.every_phase.l2_sp=0.1", short=QUICK)
+    weights.unlink()
+    assert program("evaluate", f"run={run}").code == 0
 
 
 def test_an_anchor_keeps_the_weights_close_to_the_pretrained_ones(tmp_path: Path) -> None:

@@ -10,28 +10,18 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from frostline.agreement import require_agreement
 from frostline.build import Built
 from frostline.callbacks.checkpoints import WholeFiles
 from frostline.callbacks.ema import MovingAverage
-from frostline.checkpoint import read_checkpoint
+from frostline.checkpoint import read_checkpoint, start_of
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.record import Record
-
-BEFORE_THAW = Path("checkpoints") / "before_thaw.ckpt"
 
 
 class Candidate(NamedTuple):
     name: str
     weights: dict[str, Tensor]
-
-
-def keep_before_thaw(model: FineTuner, folder: Path, *, leads: bool) -> None:
-    """The weights that WiSE-FT mixes with the tuned ones: the pretrained backbone, under a head that may be trained.
-
-    leads: whether this is the process that writes. Raises RunError where that fails.
-    """
-    if leads:
-        WholeFiles().save_checkpoint({"state_dict": model.state_dict()}, folder / BEFORE_THAW)
 
 
 def average(built: Built, record: Record, folder: Path) -> None:
@@ -42,9 +32,10 @@ def average(built: Built, record: Record, folder: Path) -> None:
     model, trainer = built.model, built.trainer
     tuned = {name: value.clone() for name, value in model.state_dict().items()}
     record.averages, chosen = [], None
-    best = trainer.checkpoint_callback
-    kept = best if isinstance(best, ModelCheckpoint) and best.best_model_score is not None else None
-    score = float(record.phases[-1]["val"][model.task.monitor] if kept is None else kept.best_model_score)  # type: ignore[arg-type]
+    kept = trainer.checkpoint_callback
+    assert isinstance(kept, ModelCheckpoint)  # build has seen to it
+    assert kept.best_model_score is not None
+    score = float(kept.best_model_score)
     for candidate in _candidates(built, tuned, folder):
         model.load_state_dict(candidate.weights)
         with _unlogged(trainer):
@@ -54,11 +45,12 @@ def average(built: Built, record: Record, folder: Path) -> None:
         if own >= score if model.task.mode == "max" else own <= score:  # of equal ones the later, as among epochs
             chosen, score = candidate, own
     model.load_state_dict(tuned if chosen is None else chosen.weights)
-    if chosen is not None and kept is not None:
+    if chosen is not None:
         kept.best_model_score = torch.tensor(score)
         if trainer.is_global_zero:
             _keep(model, chosen, Path(kept.best_model_path))
         trainer.strategy.barrier()
+    require_agreement({"backbone": model.backbone, "head": model.head}, where="the averages after the last phase")
 
 
 def _candidates(built: Built, tuned: dict[str, Tensor], folder: Path) -> Iterator[Candidate]:
@@ -68,7 +60,9 @@ def _candidates(built: Built, tuned: dict[str, Tensor], folder: Path) -> Iterato
     shares = built.plan.average.wise_ft
     if not shares:
         return
-    before = torch.load(folder / BEFORE_THAW, map_location="cpu", weights_only=True)["state_dict"]
+    first_thaw = built.plan.first_thaw(list(built.model.backbone.blocks))
+    assert first_thaw is not None
+    before = read_checkpoint(start_of(folder, first_thaw))["state_dict"]
     for share in shares:
         yield Candidate(f"wise_ft {share:g}", _mixed(before, tuned, share))
 

@@ -11,6 +11,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -25,7 +26,7 @@ from frostline.checks import plan_of, resolved
 from frostline.data.module import PictureData
 from frostline.errors import ConfigError, first_line
 from frostline.finetuner import FineTuner, OptimizerFactory
-from frostline.phases import Plan
+from frostline.phases import NO_AVERAGE, Plan
 from frostline.tasks.base import Task
 
 SIGNATURES = "CONTRIBUTING says what each kind of part takes; --cfg job prints the configuration"
@@ -46,24 +47,24 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     Raises any FrostlineError.
     """
     _require_devices(cfg.trainer.accelerator, cfg.trainer.devices)
-    anchored = any(phase.l2_sp for phase in plan_of(cfg).phases)
-    backbone = _backbone(cfg.model, load=load_weights or anchored)
-    plan = plan_of(cfg).unfolded(list(backbone.blocks))
+    folded = plan_of(cfg)
+    backbone = _backbone(cfg.model, load=load_weights or (folded.anchored and logs))
+    plan = folded.unfolded(list(backbone.blocks))
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
     optimizers = _optimizers(cfg, plan)
     data: PictureData = _make(cfg.data, "data", PictureData, backbone.spec)
     _require_batches(cfg.trainer, data)
     task, head = _top(cfg, backbone, data.classes, data.class_counts)
     for phase in plan.phases:
-        task.require_score(phase.until.monitor, f"schedule.phases.{phase.name}.until.monitor")
+        task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
     identity = _identity(cfg, backbone, data, head, plan)
     model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
-    if anchored:
-        model.anchor()
     measure = Measure()
     callbacks = [*_average(plan), measure, PhasePatience(), *_callbacks(cfg.callbacks)] if logs else []
     logger = _made(cfg.logger, "logger", Logger) if logs else False
     trainer = _trainer(cfg.trainer, callbacks, logger=logger, num_batches=data.num_batches)
+    if logs:
+        _require_best(trainer, task, plan)
     return Built(model, data, trainer, measure, plan)
 
 
@@ -98,7 +99,9 @@ def _identity(cfg: DictConfig, backbone: Backbone, data: PictureData, head: nn.M
         "parts": data.parts_digest(),
         "classes": data.classes,
         "head": {name: list(value.shape) for name, value in head.state_dict().items()},
-        "optimizer": str(cfg.optimizer.get("_target_")),
+        "optimizer": resolved(cfg.optimizer),
+        "task": resolved(cfg.task),
+        "batch_size": data.batch_size,
         "plan": plan.describe(),
         "seed": cfg.seed,
     }
@@ -140,24 +143,20 @@ def _maker(node: DictConfig, where: str) -> Callable[..., Any]:
 
 def _optimizers(cfg: DictConfig, plan: Plan) -> dict[str, OptimizerFactory]:
     """For each phase, by name."""
-    device = "cuda" if torch.cuda.is_available() and not _on_cpu(cfg.trainer.accelerator) else "cpu"
-    default = _optimizer(cfg.optimizer, "optimizer", device)
+    default = _optimizer(cfg.optimizer, "optimizer")
     return {
         phase.name: default
         if phase.optimizer is None
-        else _optimizer(OmegaConf.create(phase.optimizer), f"schedule.phases.{phase.name}.optimizer", device)
+        else _optimizer(OmegaConf.create(phase.optimizer), f"schedule.phases.{phase.name}.optimizer")
         for phase in plan.phases
     }
 
 
-def _optimizer(node: DictConfig, where: str, device: str) -> OptimizerFactory:
-    """Tried on a number, a step long: some settings are refused only then."""
+def _optimizer(node: DictConfig, where: str) -> OptimizerFactory:
     make = _maker(node, where)
     try:
-        parameter = nn.Parameter(torch.zeros(1, device=device))
-        parameter.grad = torch.zeros_like(parameter)
-        make([parameter]).step()
-    except (ValueError, TypeError, RuntimeError, IndexError, AssertionError) as error:
+        make([nn.Parameter(torch.zeros(1))])
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
         raise ConfigError(
             f"the optimizer refuses its settings: {error}", where=where, next_step="correct that setting"
         ) from error
@@ -168,6 +167,25 @@ def _average(plan: Plan) -> list[L.Callback]:
     """The first of all callbacks: one that saves in the middle of an epoch saves the average with its last step."""
     decay = plan.average.ema_decay
     return [MovingAverage(decay=decay, phase=plan.phases[-1].name)] if decay is not None else []
+
+
+def _require_best(trainer: L.Trainer, task: Task, plan: Plan) -> None:
+    """One score chooses the best epoch everywhere, and what compares with the best epoch needs it kept."""
+    kept = trainer.checkpoint_callback
+    if not isinstance(kept, ModelCheckpoint) or kept.monitor is None:
+        needs = "schedule.average" if plan.average != NO_AVERAGE else plan.first_from_best()
+        if needs is not None:
+            raise ConfigError(
+                f"{needs} needs the best checkpoint, and none is kept",
+                where="callbacks",
+                next_step="keep callbacks.best",
+            )
+    elif (kept.monitor, kept.mode) != (task.monitor, task.mode):
+        raise ConfigError(
+            f"the best epoch is chosen by {kept.monitor} ({kept.mode}), and elsewhere by {task.monitor} ({task.mode})",
+            where="callbacks.best, task",
+            next_step=f"task.monitor={kept.monitor} task.mode={kept.mode}: callbacks follow it",
+        )
 
 
 def _callbacks(node: DictConfig) -> list[L.Callback]:

@@ -1,5 +1,6 @@
 """A run's checkpoints: read, put into a model, and how far the run had come."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,12 +28,12 @@ def load_checkpoint(model: FineTuner, path: Path) -> dict[str, Any]:
     """Gives the phase and the epoch of it, from 1, that the weights are from, and the average that was made after it,
     if any. Raises RunError."""
     content = read_checkpoint(path)
-    load_weights(model, content, path)
+    load_state(model, content, path)
     said = content[CHECKPOINT_KEY]
     return {"phase": said["phase"], "epoch": said["epoch"] - said["first_epoch"] + 1, "average": said["average"]}
 
 
-def load_weights(model: FineTuner, content: dict[str, Any], path: Path) -> None:
+def load_state(model: FineTuner, content: dict[str, Any], path: Path) -> None:
     """content: of the checkpoint `path`. Raises RunError where it is of another model."""
     try:
         model.load_state_dict(content["state_dict"])
@@ -68,12 +69,34 @@ def stand_of(checkpoint: Path, model: FineTuner, plan: Plan) -> Stand:
     return Stand(checkpoint, number, *(said[key] for key in ("first_epoch", "epoch", "batches", "ended", "val")))
 
 
+def start_of(folder: Path, number: int) -> Path:
+    """Where the weights with which a phase begins are kept, if they are needed again."""
+    return folder / "checkpoints" / f"before_phase_{number}.ckpt"
+
+
+def forget_starts(folder: Path) -> None:
+    """Nothing will need them: the run has ended."""
+    for path in folder.glob("checkpoints/before_phase_*.ckpt"):
+        path.unlink()
+
+
 def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
     """Raises RunError that names what differs."""
-    other = [f"{key} was {before.get(key)!r} and is {now[key]!r}" for key in now if before.get(key) != now[key]]
+    other = list(_differences(before, now, ""))
     if other:
         raise RunError(
             f"the run was another one: {'; '.join(other)}",
             where=checkpoint,
             next_step="restore what differs, or start a new run from these weights: init_from=<run folder>",
         )
+
+
+def _differences(before: Any, now: Any, where: str) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
+        for key in now:
+            yield from _differences(before[key], now[key], f"{where}.{key}" if where else str(key))
+    elif isinstance(before, list | tuple) and isinstance(now, list | tuple) and len(before) == len(now):
+        for number, pair in enumerate(zip(before, now, strict=True)):
+            yield from _differences(*pair, f"{where}[{number}]")
+    elif before != now:
+        yield f"{where} was {before!r} and is {now!r}"

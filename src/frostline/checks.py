@@ -128,6 +128,9 @@ def _absent(plain: dict[str, Any], trains: bool) -> Iterator[str]:
     for group in GROUPS if trains else ():
         if not isinstance(plain.get(group), dict):
             yield f"{group}: it is needed; {group}=<option>"
+    for key in ("seed", "resume", "init_from", "dry_run", "logs_dir") if trains else ():
+        if key not in plain:
+            yield f"{key} is missing"
     kept = plain.get("trainer") if trains else None
     for key in VALUES:
         group, _, name = key.rpartition(".")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frostline.backbones.base import Backbone
+from frostline.errors import ConfigError
 from frostline.freezing import Group, count_of
 from frostline.phases import Phase
 
@@ -42,7 +43,7 @@ def measured_costs(
 ) -> Costs:
     """sample (1, ...): one input of the backbone. On a copy, with the random state put back: nothing is changed."""
     parts = [*backbone.blocks.items(), ("head", nn.Sequential(backbone.pool, head))]
-    with torch.random.fork_rng(), torch.enable_grad():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
         samples = min(MOST_SAMPLES, max(SAMPLES, SAMPLES * 3 * 224**2 // sample.numel()))
         x = sample.to(device).expand(samples, *sample.shape[1:]).contiguous(memory_format=torch.channels_last)
         costs = {}
@@ -52,6 +53,8 @@ def measured_costs(
             forward, backward = (min(getattr(cost, way) for cost, _ in passes) for way in ("forward", "backward"))
             costs[name] = Cost(forward, backward, passes[-1][0].kept)
             x = passes[-1][1]
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # what the training needs is to be told
     return costs
 
 
@@ -72,11 +75,19 @@ def phase_bytes(
 
 
 def optimizer_states(make: Callable[[list[dict[str, Any]]], Optimizer], device: torch.device) -> int:
-    """Numbers that the optimizer keeps per parameter: 0 for plain SGD, 1 with momentum, 2 for Adam."""
+    """Numbers that the optimizer keeps per parameter: 0 for plain SGD, 1 with momentum, 2 for Adam.
+
+    Raises ConfigError where the optimizer refuses to make a step: some settings are refused only then.
+    """
     parameter = nn.Parameter(torch.zeros(7, device=device))
     optimizer = make([{"params": [parameter]}])
     parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
+    try:
+        optimizer.step()
+    except (ValueError, TypeError, RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"the optimizer refuses its settings: {error}", where="optimizer", next_step="correct that setting"
+        ) from error
     return sum(1 for state in optimizer.state[parameter].values() if isinstance(state, Tensor) and state.numel() == 7)
 
 

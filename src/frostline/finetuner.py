@@ -85,6 +85,9 @@ class FineTuner(L.LightningModule):
         """The backbone's weights as they are now are those that `l2_sp` pulls towards."""
         self._pretrained = {name: p.detach().clone() for name, p in self.backbone.named_parameters()}
 
+    def on_fit_start(self) -> None:
+        self._pretrained = {name: value.to(self.device) for name, value in self._pretrained.items()}
+
     def train(self, mode: bool = True) -> "FineTuner":
         super().train(mode)
         if self._phase is not None:
@@ -146,7 +149,7 @@ class FineTuner(L.LightningModule):
     def _share_statistics(self) -> None:
         """Ranks gather their own BatchNorm statistics; what is scored and saved is rank 0's."""
         if self.trainer.world_size > 1:
-            for buffer in self.backbone.buffers():
+            for buffer in (*self.backbone.buffers(), *self.head.buffers()):
                 torch.distributed.broadcast(buffer, src=0)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -164,7 +167,7 @@ class FineTuner(L.LightningModule):
     def _distance(self) -> Tensor:
         """Squared, of the thawed backbone from its pretrained weights."""
         moved = [(name, p) for name, p in self.backbone.named_parameters() if p.requires_grad]
-        return sum((((p - self._pretrained[name].to(p.device)) ** 2).sum() for name, p in moved), torch.tensor(0.0))
+        return sum((((p - self._pretrained[name]) ** 2).sum() for name, p in moved), torch.tensor(0.0))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.metrics["val"].update(self(batch.inputs), batch.targets)  # type: ignore[operator]

@@ -3,17 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from frostline.agreement import require_agreement
-from frostline.averaging import keep_before_thaw
 from frostline.build import Built
-from frostline.checkpoint import Stand, load_checkpoint
-from frostline.errors import ConfigError
+from frostline.callbacks.checkpoints import WholeFiles
+from frostline.checkpoint import Stand, load_checkpoint, load_state, read_checkpoint, start_of
+from frostline.errors import ConfigError, RunError
+from frostline.finetuner import CHECKPOINT_KEY
 from frostline.freezing import Group, blocks_of, count_of
 from frostline.phases import Phase
 from frostline.record import Record, Stopwatch
-from frostline.runs import checkpoint_of
+from frostline.runs import checkpoint_of, require_checkpoint
 
 
 def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch) -> None:
@@ -21,13 +23,10 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
     first_epoch, start = (stand.first_epoch, stand.number) if stand is not None else (0, 0)
     rows = {row["name"]: row for row in record.phases}
     record.phases = record.phases[:start]
-    first_thaw = built.plan.first_thaw(list(built.model.backbone.blocks))
     for number, phase in list(enumerate(built.plan.phases))[start:]:
         resumed = stand if stand is not None and stand.number == number else None
-        if phase.start_from == "best" and resumed is None and (best := checkpoint_of(folder, "best")) is not None:
-            load_checkpoint(built.model, best)
-        if built.plan.average.wise_ft and number == first_thaw and resumed is None:
-            keep_before_thaw(built.model, folder, leads=built.trainer.is_global_zero)
+        if resumed is None:
+            _begin(built, number, folder)
         groups = built.model.enter(phase, number, first_epoch)
         seconds: dict[str, float] = {}
         lap = Stopwatch(seconds)
@@ -48,6 +47,23 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
         first_epoch = built.trainer.current_epoch
 
 
+def _begin(built: Built, number: int, folder: Path) -> None:
+    """The weights with which the phase begins, where those are the best so far, or will be needed again. They are kept:
+    a run that is killed early in the phase has another best by then, and begins it with the same all the same."""
+    plan, model = built.plan, built.model
+    from_best = plan.phases[number].start_from == "best"
+    mixed_later = bool(plan.average.wise_ft) and number == plan.first_thaw(list(model.backbone.blocks))
+    if not from_best and not mixed_later:
+        return
+    kept = start_of(folder, number)
+    if kept.is_file():
+        load_state(model, read_checkpoint(kept), kept)
+    elif from_best:
+        load_checkpoint(model, require_checkpoint(folder, "best"))
+    if built.trainer.is_global_zero and not kept.is_file():
+        WholeFiles().save_checkpoint({"state_dict": model.state_dict(), CHECKPOINT_KEY: {}}, kept)
+
+
 def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | None) -> None:
     last = first_epoch + phase.epochs
     if resumed is not None:
@@ -61,6 +77,12 @@ def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | No
     except MisconfigurationException as error:
         raise ConfigError(
             f"Lightning refuses: {error}", where="trainer, callbacks", next_step="correct that setting"
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"the device has no memory left in phase '{phase.name}'",
+            where=built.trainer.strategy.root_device,
+            next_step="a smaller data.batch_size, perhaps with trainer.accumulate_grad_batches=2",
         ) from error
 
 

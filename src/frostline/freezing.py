@@ -53,6 +53,8 @@ def rest_frozen(backbone: Backbone, phase: Phase) -> None:
         elif phase.norm == "frozen":
             for norm in _norms(block):
                 norm.eval()
+    if list(backbone.blocks)[-1] not in thawed:
+        backbone.pool.eval()  # some networks have dropout there
 
 
 def frozen_parameters(backbone: Backbone, head: nn.Module) -> Iterator[nn.Parameter]:

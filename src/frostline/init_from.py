@@ -4,10 +4,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from frostline.backbones.weights import load_weights, read_weights
+from frostline.backbones.weights import StateDict, load_weights, read_weights
+from frostline.checkpoint import read_checkpoint
 from frostline.errors import RunError
-from frostline.finetuner import FineTuner
-from frostline.record import Record
+from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.runs import require_checkpoint
 
 
@@ -15,13 +15,10 @@ def init_from(model: FineTuner, source: Path, classes: list[str]) -> str:
     """source: a run folder, whose best weights are taken, or a checkpoint file. The head comes along where it tells the
     same classes apart. Gives a sentence on what was done. Raises RunError, WeightsError.
     """
-    path, known = source, None
-    if source.is_dir():
-        path = require_checkpoint(source, "best")
-        known = Record.read(source).data["classes"]
-    elif not source.is_file():
+    path = require_checkpoint(source, "best") if source.is_dir() else source
+    if not path.is_file():
         raise RunError("there is no such run or file", where=source, next_step="init_from=<run folder or checkpoint>")
-    state = read_weights(path)
+    state, known = _read(path)
     backbone, head = _part(state, "backbone."), _part(state, "head.")
     said = load_weights(model.backbone, backbone or state, (), source=path)
     if known not in (None, classes):
@@ -31,6 +28,15 @@ def init_from(model: FineTuner, source: Path, classes: list[str]) -> str:
         return f"{said}; the head is new: the file has none of its shape"
     load_weights(model.head, head, (), source=path)
     return f"{said}; the head, too"
+
+
+def _read(path: Path) -> tuple[StateDict, list[str] | None]:
+    """Weights, and the classes that they tell apart where the file says so."""
+    try:
+        content = read_checkpoint(path)
+    except RunError:
+        return read_weights(path), None  # weights of another program, or nothing readable: it says which
+    return content["state_dict"], content[CHECKPOINT_KEY]["identity"]["classes"]
 
 
 def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -41,7 +41,7 @@ class Phase:
     norm: whether the norm layers of thawed blocks go on learning statistics; those of frozen blocks never do.
     l2_sp: half of this times the squared distance of the thawed backbone from its pretrained weights is added to the
         loss (Li et al. 2018, arXiv:1802.01483, equation 3).
-    start_from: weights of the phase before: its last, or its best by validation.
+    start_from: the weights that the run had last, or its best so far by validation.
     """
 
     name: str
@@ -126,10 +126,13 @@ class Average:
     wise_ft: list[Probability] | None
 
 
+NO_AVERAGE = Average(None, None)
+
+
 @dataclass(frozen=True)
 class Plan:
     phases: tuple[Phase, ...]
-    average: Average = Average(None, None)
+    average: Average
 
     def __post_init__(self) -> None:
         if not self.phases:
@@ -142,7 +145,7 @@ class Plan:
             _check(phase)
         if self.phases[0].start_from == "best":
             raise PlanError(
-                f"phase '{self.phases[0].name}' starts from the best of the phase before, and it is the first",
+                f"phase '{self.phases[0].name}' starts from the best epoch so far, and it is the first",
                 where=f"schedule.phases.{self.phases[0].name}.start_from",
                 next_step="start_from: last",
             )
@@ -181,8 +184,18 @@ class Plan:
             )
         return thaws[0] if thaws else None
 
-    def describe(self) -> list[dict[str, Any]]:
-        return [asdict(phase) for phase in self.phases]
+    @property
+    def anchored(self) -> bool:
+        """Whether the pretrained weights are needed all along."""
+        return any(phase.l2_sp for phase in self.phases)
+
+    def first_from_best(self) -> str | None:
+        """The setting that asks for the run's best weights, if any."""
+        names = [phase.name for phase in self.phases if phase.start_from == "best"]
+        return f"schedule.phases.{names[0]}.start_from" if names else None
+
+    def describe(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def _unfolded(phase: Phase, blocks: Sequence[str]) -> Iterator[Phase]:

@@ -1,6 +1,7 @@
 """The table of a plan, before its first step."""
 
-from torch import nn, zeros
+import torch
+from torch import nn
 
 from frostline.build import Built
 from frostline.estimate import Costs, measured_costs, optimizer_states, phase_bytes, phase_seconds
@@ -13,17 +14,21 @@ def planned(built: Built) -> list[PlannedPhase]:
     """A row per phase. Enters each phase once, in order. Raises PlanError where one trains nothing."""
     model, data, trainer, *_ = built
     side = data.spec.size
-    costs = measured_costs(
-        model.backbone,
-        model.head,
-        zeros(1, 3, side, side),
-        device=trainer.strategy.root_device,
-        context=trainer.precision_plugin.forward_context,
-    )
+    costs: Costs | None
+    try:
+        costs = measured_costs(
+            model.backbone,
+            model.head,
+            torch.zeros(1, 3, side, side),
+            device=trainer.strategy.root_device,
+            context=trainer.precision_plugin.forward_context,
+        )
+    except torch.OutOfMemoryError:  # the estimate wants all gradients at once, and the plan may not
+        costs = None
     return [_row(built, phase, number, costs) for number, phase in enumerate(built.plan.phases)]
 
 
-def _row(built: Built, phase: Phase, number: int, costs: Costs) -> PlannedPhase:
+def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> PlannedPhase:
     model, data, trainer, *_ = built
     groups = model.enter(phase, number, 0)
     optimizer = model.make_optimizer()
@@ -35,6 +40,10 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs) -> PlannedPhase:
     weights = sum(p.numel() * p.element_size() for p in nn.ModuleList([model.backbone, model.head]).parameters())
     states = optimizer_states(model.optimizer_of(phase), trainer.strategy.root_device)
     share = trainer.world_size
+    seconds, memory = None, None
+    if costs is not None:
+        seconds = phase_seconds(costs, phase, blocks, round(phase.epochs * batches * per_batch / share))
+        memory = phase_bytes(costs, phase, blocks, -(-round(per_batch) // share), groups, states, weights)
     return PlannedPhase(
         name=phase.name,
         blocks=blocks_of(groups),
@@ -43,6 +52,6 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs) -> PlannedPhase:
         parameters=count_of(groups),
         epochs=phase.epochs,
         steps=phase.epochs * -(-batches // trainer.accumulate_grad_batches),
-        seconds=phase_seconds(costs, phase, blocks, round(phase.epochs * batches * per_batch / share)),
-        memory=phase_bytes(costs, phase, blocks, -(-round(per_batch) // share), groups, states, weights),
+        seconds=seconds,
+        memory=memory,
     )

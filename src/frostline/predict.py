@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from frostline.build import predictor
-from frostline.checkpoint import load_weights, read_checkpoint
+from frostline.checkpoint import load_state, read_checkpoint
 from frostline.checks import check
 from frostline.data.image_folder import picture_files
 from frostline.data.module import PictureFiles
@@ -36,7 +36,7 @@ def predict(cfg: DictConfig) -> Path:
     content = read_checkpoint(checkpoint)
     classes = content[CHECKPOINT_KEY]["identity"]["classes"]  # in the order of its outputs
     model, trainer = predictor(settings, classes, [1] * len(classes))
-    load_weights(model, content, checkpoint)
+    load_state(model, content, checkpoint)
     spec = model.backbone.spec
     assert isinstance(spec, ImageSpec)
     pictures = FilePictures(

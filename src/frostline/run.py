@@ -4,6 +4,7 @@ import logging
 import resource
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,14 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 from frostline.averaging import average
 from frostline.build import Built, build
 from frostline.callbacks.safety import Stopped
-from frostline.checkpoint import load_checkpoint, stand_of
+from frostline.checkpoint import forget_starts, load_checkpoint, stand_of
 from frostline.checks import check, resolved
 from frostline.errors import RunError
 from frostline.fitting import fit
 from frostline.freezing import count
 from frostline.init_from import init_from
 from frostline.paths import write_atomically
-from frostline.phases import Average
+from frostline.phases import NO_AVERAGE
 from frostline.planning import planned
 from frostline.record import Record, Stopwatch
 from frostline.report.plan_table import markdown, print_plan
@@ -55,8 +56,10 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     checkpoint = checkpoint_of(folder, "last") if resume else None
     built = build(cfg, load_weights=checkpoint is None and cfg.init_from is None)
     loaded = built.model.backbone.loaded
-    if cfg.init_from is not None and checkpoint is None:
-        loaded = init_from(built.model, Path(cfg.init_from), built.data.classes)
+    if cfg.init_from is not None and (checkpoint is None or built.plan.anchored):
+        loaded = init_from(built.model, Path(cfg.init_from).expanduser(), built.data.classes)
+    if built.plan.anchored:
+        built.model.anchor()
     record.data = built.data.describe()
     record.model = {
         "name": built.model.backbone.name,
@@ -78,13 +81,15 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
         _log_text(built, "plan", markdown(rows))
         try:
             fit(built, record, folder, stand, watch)
-            if built.plan.average != Average(None, None):
+            if built.plan.average != NO_AVERAGE:
                 average(built, record, folder)
         finally:
             watch.add_to("fit")
         test(built, record)
         watch.add_to("test")
         _log_outcome(built, cfg, record)
+        if leads:
+            forget_starts(folder)
     if leads:
         print_run(record, folder)
     return record
@@ -145,6 +150,9 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
     record.status, record.error = "running", None
     write(folder)
     before = signal.getsignal(signal.SIGTERM)
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main:
+        signal.signal(signal.SIGTERM, _stop)  # while nothing is trained; Lightning leaves a handler that it finds
     try:
         yield
         record.status = "finished"
@@ -166,8 +174,12 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
             if record.status == "finished":
                 raise  # else the error that is on its way says more
         finally:
-            if signal.getsignal(signal.SIGTERM) != before:
+            if in_main:
                 signal.signal(signal.SIGTERM, before)
+
+
+def _stop(signum: int, frame: Any) -> None:
+    raise Stopped(signum)
 
 
 def _metrics(record: Record) -> dict[str, float]:

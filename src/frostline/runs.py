@@ -76,7 +76,7 @@ def read_run(folder: Path) -> tuple[Record, DictConfig]:
     try:
         settings = OmegaConf.load(path)
         if isinstance(settings, DictConfig):
-            return record, placed(settings, folder)
+            return record, _found(settings, folder)
         problem = "it holds no settings"
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         problem = first_line(error)
@@ -86,16 +86,25 @@ def read_run(folder: Path) -> tuple[Record, DictConfig]:
 
 
 def placed(settings: DictConfig, folder: Path) -> DictConfig:
-    """The settings of a run in `folder`: where they name its former place, they name this one."""
-    before = str(settings.run_dir)
-    plain = moved(OmegaConf.to_container(settings), before, str(folder))
+    """The settings as they were composed, for a run in `folder`: what refers to `run_dir` follows."""
+    placed = settings.copy()
+    OmegaConf.update(placed, "run_dir", str(folder))
+    OmegaConf.update(placed, "resume", None)
+    return placed
+
+
+def _found(settings: DictConfig, folder: Path) -> DictConfig:
+    """The settings that a run left, resolved: where they name its former place, they name where it lies now."""
+    plain = moved(OmegaConf.to_container(settings), str(settings.run_dir), str(folder.absolute()))
     return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})
 
 
 def lasting(settings: DictConfig) -> DictConfig:
-    """The settings as a run keeps them: a relative place means the same from any folder."""
+    """The settings as a run keeps them: a relative place means the same from any folder, and none is mistaken for
+    another word."""
     kept = settings.copy()
-    for key in ("data.dir", "model.weights"):
+    OmegaConf.update(kept, "run_dir", str(Path(settings.run_dir).absolute()))
+    for key in ("data.dir", "model.weights", "init_from"):
         place = OmegaConf.select(settings, key)
         if isinstance(place, str) and Path(place).exists():
             OmegaConf.update(kept, key, str(Path(place).absolute()))

@@ -1,6 +1,7 @@
 """What `--help` prints. It reads the names and first lines of conf/ and composes nothing, so it answers at once."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from frostline import __version__
@@ -50,7 +51,7 @@ def require_known_flags(arguments: Sequence[str]) -> None:
                 where="command line",
                 next_step="settings are said as key=value, without dashes: optimizer.lr=3e-4",
             )
-    for name, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for name, following in pairwise([*arguments, ""]):
         wanted = name.partition("=")[2] or following
         if name.partition("=")[0] in ("--cfg", "-c") and wanted not in SHOWN:
             raise ConfigError(

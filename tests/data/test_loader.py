@@ -50,9 +50,11 @@ def test_every_sample_comes_once_over_all_ranks(n: int, size: int, world: int, e
 @given(n=SAMPLES, size=SIZES, world=RANKS)
 @quick
 def test_every_sample_is_evaluated_once_over_all_ranks(n: int, size: int, world: int) -> None:
+    assume(n >= world)
     shares = ranks(n, size, world, shuffle=False)
     assert sorted(chain(*chain(*shares))) == list(range(n))
     assert all(chain(*shares))  # no empty batch: the mean loss of nothing is not a number
+    assert len({len(own) for own in shares}) == 1  # nor a rank that waits for another
 
 
 @given(n=SAMPLES, size=SIZES, world=RANKS)
@@ -78,6 +80,7 @@ def test_all_ranks_take_equally_many_steps_as_they_say(n: int, size: int, world:
 @given(n=SAMPLES, size=SIZES, world=RANKS)
 @quick
 def test_the_length_of_an_evaluation_is_what_comes(n: int, size: int, world: int) -> None:
+    assume(n >= world)
     lengths = [len(EpochBatches(n, size, shuffle=False, seed=0, rank=r, world_size=world)) for r in range(world)]
     assert [len(batches) for batches in ranks(n, size, world, shuffle=False)] == lengths
 
@@ -88,7 +91,7 @@ def test_the_weighted_mean_of_the_ranks_is_the_mean_of_the_batch(
     n: int, size: int, world: int, epoch: int, shuffle: bool
 ) -> None:
     """DDP averages gradients over ranks, so each rank's mean loss is to count by its share."""
-    assume(not shuffle or can_be_shared(n, size, world))
+    assume(can_be_shared(n, size, world) if shuffle else n >= world)
     loss = torch.linspace(1, 7, n, dtype=torch.float64) ** 2
     for batch in zip_longest(*ranks(n, size, world, epoch=epoch, shuffle=shuffle), fillvalue=Share()):
         of_ranks = [share.weight * loss[list(share)].mean() for share in batch if share]
@@ -120,7 +123,8 @@ def test_ranks_that_would_get_nothing_are_refused_with_the_batch_size_they_need(
     with pytest.raises(DataError, match="batches of 2 samples cannot be shared by 4 processes") as refused:
         EpochBatches(100, 2, shuffle=True, seed=0, world_size=4)
     assert "data.batch_size=4" in refused.value.next_step
-    assert len(EpochBatches(100, 2, shuffle=False, seed=0, rank=3, world_size=4)) == 0
+    with pytest.raises(DataError, match="batches of 3 samples cannot be shared by 4 processes"):
+        EpochBatches(3, 2, shuffle=False, seed=0, world_size=4)
 
 
 def pictures(n: int = 23) -> ArrayPictures:

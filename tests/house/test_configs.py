@@ -18,7 +18,7 @@ COUNTS = {
     "model": 16, "head": 2, "data": 4, "task": 1,
     "schedule": 9, "optimizer": 3, "trainer": 5, "callbacks": 1, "logger": 2,
 }  # fmt: skip
-EXPERIMENTS_AT_LEAST = 1
+EXPERIMENTS_AT_LEAST = 7
 NEEDED = {"model/torchvision": "model.name=resnet18", "data/image_folder": "data.dir=pictures"}  # where YAML says ???
 BY_BUILD = {  # what build.py adds to a constructor's settings
     "model": {"load"},

@@ -9,6 +9,8 @@ from typing import Any
 import lightning as L
 import torch
 
+from frostline.values import Positive
+
 CALM, SAVE, STOP = 0, 1, 2
 EVERY_ON_DEVICE = 20  # steps between two questions whether another rank was told to stop: each waits for the device
 
@@ -29,7 +31,7 @@ class Safety(L.Callback):
     goes on from the one before.
     """
 
-    def __init__(self, *, dirpath: str, every_minutes: float) -> None:
+    def __init__(self, *, dirpath: str, every_minutes: Positive[float]) -> None:
         self.path = Path(dirpath) / "last.ckpt"
         self.every_seconds = 60 * every_minutes
         self._told: int | None = None
@@ -78,6 +80,10 @@ class Safety(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._agreed(trainer, STOP if self._told else CALM, always=True) == STOP:
             raise Stopped(self._told or signal.SIGTERM)  # the checkpoint of the epoch before is complete
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._agreed(trainer, STOP if self._told else CALM, always=True) == STOP:
+            raise Stopped(self._told or signal.SIGTERM)  # told in the last epoch, which is complete
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         for number, handler in self._before.items():

@@ -25,7 +25,9 @@ class EpochBatches:
         self, num_samples: int, batch_size: int, *, shuffle: bool, seed: int, rank: int = 0, world_size: int = 1
     ) -> None:
         self.num_batches = -(-num_samples // batch_size)
-        if shuffle and num_samples // self.num_batches < world_size:
+        if not shuffle:  # each rank has a part of each batch: one without any would leave the others waiting
+            self.num_batches = min(self.num_batches, max(num_samples // world_size, 1))
+        if num_samples // self.num_batches < world_size:
             raise DataError(
                 f"batches of {num_samples // self.num_batches} samples cannot be shared by {world_size} processes",
                 where="data.batch_size",
@@ -48,16 +50,14 @@ class EpochBatches:
         self.done = epoch, batches
 
     def __len__(self) -> int:
-        # The last batches of an evaluation may be smaller than the number of ranks: then some ranks have none of it.
-        return self.num_batches if self.shuffle else sum(1 for batch in self._batches() if len(batch) > self.rank)
+        return self.num_batches
 
     def __iter__(self) -> Iterator[Share]:
         epoch, batches = self.done
         for batch in self._batches()[batches if epoch == self.epoch else 0 :]:
             share = Share(batch[self.rank :: self.world_size].tolist())
             share.weight = self.world_size * len(share) / len(batch)
-            if share:
-                yield share
+            yield share
 
     def _batches(self) -> tuple[Tensor, ...]:
         return self._order().tensor_split(self.num_batches)

@@ -11,7 +11,8 @@ COLUMNS = ("phase", "learns", "learning rate", "decay", "parameters", "epochs", 
 
 
 class PlannedPhase(NamedTuple):
-    """rates, decays: lowest and highest of the groups. seconds: on one device of this kind, validation left out."""
+    """rates, decays: lowest and highest of the groups. seconds: on one device of this kind, validation left out; None
+    where it could not be estimated. memory in bytes."""
 
     name: str
     blocks: list[str]
@@ -20,8 +21,8 @@ class PlannedPhase(NamedTuple):
     parameters: int
     epochs: int
     steps: int
-    seconds: float
-    memory: float
+    seconds: float | None
+    memory: float | None
 
     def cells(self) -> list[str]:
         return [
@@ -32,8 +33,8 @@ class PlannedPhase(NamedTuple):
             f"{self.parameters:,}",
             str(self.epochs),
             f"{self.steps:,}",
-            _duration(self.seconds),
-            f"{self.memory / 2**30:.2f} GiB",
+            "-" if self.seconds is None else _duration(self.seconds),
+            "-" if self.memory is None else f"{self.memory / 2**30:.2f} GiB",
         ]
 
 

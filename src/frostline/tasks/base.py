@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from frostline.errors import ConfigError, close_names
 
+Mode = Literal["max", "min"]
+
 
 class Metrics(nn.Module):
     """Gathered over a part of the data, over all ranks, every sample once."""
@@ -29,24 +31,31 @@ class Task(nn.Module):
     """monitor: the validation score, `val/<name>`, by which the best epoch is chosen. mode: which end of it is best.
 
     l1: times the sum of |w| over the learning weights, added to the training loss.
-    scores: what `metrics().compute()` gives. Raises ConfigError where `monitor` is none of them.
+    scores: what `metrics().compute()` gives, with the end that is best. Raises ConfigError where `monitor` and `mode`
+        are none of them.
     """
 
-    def __init__(self, *, monitor: str, mode: Literal["max", "min"], l1: float, scores: list[str]) -> None:
+    def __init__(self, *, monitor: str, mode: Mode, l1: float, scores: dict[str, Mode]) -> None:
         super().__init__()
-        self.scores = [f"val/{score}" for score in scores]
-        self.require_score(monitor, "task.monitor")
+        self.scores = {f"val/{score}": best for score, best in scores.items()}
+        self.require_score(monitor, mode, "task")
         self.monitor = monitor
         self.mode = mode
         self.l1 = l1
 
-    def require_score(self, name: str, where: str) -> None:
-        """Raises ConfigError where validation gives no such score."""
-        if name not in self.scores:
+    def require_score(self, monitor: str, mode: Mode, where: str) -> None:
+        """Raises ConfigError where validation gives no such score, or where the other end of it is the best."""
+        if monitor not in self.scores:
             raise ConfigError(
-                f"there is no score '{name}': {close_names(name, self.scores)}",
-                where=where,
+                f"there is no score '{monitor}': {close_names(monitor, self.scores)}",
+                where=f"{where}.monitor",
                 next_step=f"one of {', '.join(self.scores)}",
+            )
+        if mode != self.scores[monitor]:
+            raise ConfigError(
+                f"the best {monitor} is the {'largest' if mode == 'min' else 'smallest'}, and the mode says '{mode}'",
+                where=f"{where}.mode",
+                next_step=f"{where}.mode={self.scores[monitor]}",
             )
 
     @property

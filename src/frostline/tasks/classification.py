@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
-from frostline.tasks.base import Metrics, Task
+from frostline.tasks.base import Metrics, Mode, Task
 from frostline.values import NonNegative, Probability
 
 TOP_K = 5
@@ -30,7 +30,7 @@ class Classification(Task):
         monitor: str,
         mode: Literal["max", "min"],
     ) -> None:
-        super().__init__(monitor=monitor, mode=mode, l1=l1, scores=score_names(len(classes)))
+        super().__init__(monitor=monitor, mode=mode, l1=l1, scores=scores_of(len(classes)))
         self.classes = classes
         self.num_classes = len(classes)
         self.label_smoothing = label_smoothing
@@ -57,8 +57,9 @@ class Classification(Task):
         return logits.float().softmax(dim=1)
 
 
-def score_names(num_classes: int) -> list[str]:
-    return ["loss", "accuracy", "f1_macro"] + [f"accuracy_top{TOP_K}"] * (num_classes > TOP_K)
+def scores_of(num_classes: int) -> dict[str, Mode]:
+    scores: dict[str, Mode] = {"loss": "min", "accuracy": "max", "f1_macro": "max"}
+    return scores | ({f"accuracy_top{TOP_K}": "max"} if num_classes > TOP_K else {})
 
 
 class ClassificationMetrics(Metrics):
