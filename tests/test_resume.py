@@ -144,7 +144,8 @@ def test_a_phase_that_starts_from_the_best_does_so_again_after_a_kill(
 ) -> None:
     """Killed in its first epoch, whose best is the run's best by then."""
     plan = [part for part in SHORT if not part.startswith("schedule.phases.head")]
-    plan += ["schedule=lp_ft", "schedule.phases.probe.epochs=2", "+callbacks.breaker={_target_: test_resume.Breaker}"]
+    plan += ["schedule=lp_ft", "schedule.phases.probe.epochs=2", "schedule.phases.all.lr_scale=1"]
+    plan += ["+callbacks.breaker={_target_: test_resume.Breaker}"]
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert _train(whole, *plan, f"run_dir={whole}") == 0
     monkeypatch.setenv("BREAK_AT", "3")
