@@ -21,6 +21,7 @@ import torch
 from machine import write_result
 
 KILLS_PER_RUN = 5
+ENDED = "the run had ended"
 JOB = ["data.train_limit=600", "data.batch_size=30", "trainer=cpu", "trainer.precision=32-true", "head=mlp"]
 JOB += ["head.hidden=[32]", "schedule.phases.head.epochs=4", "schedule.phases.all.epochs=4", "logger=none"]
 JOB += ["callbacks.safety.every_minutes=0.01", "seed=3"]  # saved in mid-epoch more than once
@@ -64,13 +65,18 @@ def _killed_and_resumed(run: Path, draw: random.Random, seconds: float, kills: i
             process.kill()
             process.wait()
         moments.append(_stand(run))
+        if moments[-1] == ENDED:
+            return moments
         command = [f"resume={run}"] if (run / "run.json").is_file() else command
 
 
 def _stand(run: Path) -> str:
     if not (run / "run.json").is_file():
         return "before the run began"
-    phases = [row["name"] for row in json.loads((run / "run.json").read_text())["phases"]]
+    record = json.loads((run / "run.json").read_text())
+    if record["status"] == "finished":
+        return ENDED
+    phases = [row["name"] for row in record["phases"]]
     draft = any(run.glob("checkpoints/.*.draft"))
     return f"{len(phases)} phases done" + (", in the middle of a checkpoint" if draft else "")
 
