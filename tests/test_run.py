@@ -295,7 +295,7 @@ def test_streamed_pictures_give_the_numbers_of_those_in_memory(tmp_path: Path, m
     overrides = ["data=image_folder", f"data.dir={tmp_path / 'pictures'}", "data.num_workers=2", "data.batch_size=8"]
     short = [part for part in SHORT if not part.startswith("data.")]
     held = _record(_train(tmp_path / "held", *overrides, short=short))
-    monkeypatch.setattr("frostline.data.pictures.MEMORY_BYTES", 0)
+    monkeypatch.setattr("frostline.data.module.MEMORY_BYTES", 0)
     streamed = _record(_train(tmp_path / "streamed", *overrides, short=short))
     assert streamed["metrics"] == held["metrics"]
     assert streamed["data"] == held["data"]

@@ -13,7 +13,7 @@ from torchvision import models
 from torchvision.transforms import functional as F
 
 from frostline.backbones.torchvision import TorchvisionBackbone
-from frostline.data.pictures import SUFFIXES, ArrayPictures, FilePictures, read_picture
+from frostline.data.pictures import MEMORY_BYTES, SUFFIXES, ArrayPictures, FilePictures, read_picture
 from frostline.errors import DataError
 from frostline.specs import ImageSpec
 
@@ -271,10 +271,10 @@ def test_held_pictures_are_read_once(files: FilePictures) -> None:
 
 
 def test_a_set_too_large_for_memory_says_so(files: FilePictures) -> None:
-    assert files.fits_in_memory
+    assert files.decoded_bytes <= MEMORY_BYTES
     large = replace(SPEC, size=224, resize=224)
     many = FilePictures(files.files * 10_000, torch.zeros(30_000), root=files.root, spec=large)
-    assert not many.fits_in_memory  # 30,000 · 3 · 224² · 4/3 bytes are 6 GB
+    assert many.decoded_bytes > MEMORY_BYTES  # 30,000 · 3 · 224² · 4/3 bytes are 6 GB
 
 
 def arrays(change: Callable[[Tensor, Tensor], object] = lambda pixels, labels: None) -> str:

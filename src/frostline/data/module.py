@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from frostline.batch import Batch
 from frostline.data.augment import Augment, evaluation_view
 from frostline.data.loader import EpochBatches, Share
-from frostline.data.pictures import FilePictures, Pictures
+from frostline.data.pictures import MEMORY_BYTES, FilePictures, Pictures
 from frostline.data.splits import balanced_subset, require_per_class, stratified_split
 from frostline.errors import ConfigError, DataError
 from frostline.specs import ImageSpec, Spec
@@ -117,8 +117,10 @@ class PictureData(Transfers):
         self.val_part = Part(*val, whole=False)
         self.test_part = Part(*test, whole=False)
         self._require_parts()
-        for pictures in {id(part[0]): part[0] for part in (train, val, test)}.values():
-            if isinstance(pictures, FilePictures) and pictures.fits_in_memory:
+        sources = {id(part[0]): part[0] for part in (train, val, test)}.values()
+        on_disk = [pictures for pictures in sources if isinstance(pictures, FilePictures)]
+        if sum(pictures.decoded_bytes for pictures in on_disk) <= MEMORY_BYTES:
+            for pictures in on_disk:
                 pictures.hold()
         cut = self.train_part.pictures.cut
         self.augment = Augment(

@@ -23,7 +23,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error,
               TypeError)  # fmt: skip
 MAX_ASPECT = 2  # of a stored picture; a longer one loses its two ends in training views
-MEMORY_BYTES = 4 * 2**30  # sets of decoded pictures up to this size are held in memory
+MEMORY_BYTES = 4 * 2**30  # data sets whose decoded pictures take no more are held in memory
 
 
 class Pictures(ABC):
@@ -88,9 +88,9 @@ class FilePictures(Pictures):
         return self._decoded is not None
 
     @property
-    def fits_in_memory(self) -> bool:
+    def decoded_bytes(self) -> int:
         """By an estimate for pictures of aspect 4:3."""
-        return len(self.files) * 3 * self.spec.resize**2 * 4 // 3 <= MEMORY_BYTES
+        return len(self.files) * 3 * self.spec.resize**2 * 4 // 3
 
     def fetch(self, index: Sequence[int], *, whole: bool) -> tuple[Tensor, Tensor | None]:
         pictures = [self._read(self.files[i]) if self._decoded is None else self._decoded[i] for i in index]
