@@ -18,6 +18,7 @@ from torch import nn
 from conftest import Answer
 from frostline.backbones.base import Backbone
 from frostline.cli import main
+from frostline.record import Record
 from frostline.specs import ImageSpec, TextSpec
 
 # A few seconds: the bundled network, 200 digits, two epochs a phase, float32.
@@ -154,6 +155,27 @@ def test_predict_writes_label_probability_and_top_k(
         first, second, third = (float(row[name]) for name in ("probability", "probability_2", "probability_3"))
         assert 1 >= first >= second >= third >= 0
         assert {row["label"], row["label_2"], row["label_3"]} <= {str(digit) for digit in range(10)}
+    one = rows[0]
+    answer = program("predict", f"run={finished}", f"input={one['file']}", "output=one.csv", "top_k=3")
+    assert answer.code == 0, answer.err
+    with (tmp_path / "one.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["file"], row["label"]) == (one["file"], one["label"])
+    assert float(row["probability"]) == pytest.approx(float(one["probability"]), abs=1e-5)
+
+
+def test_run_json_is_whole_after_every_phase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int, bool]] = []
+    write = Record.write
+
+    def noted(self: Record, folder: Path) -> None:
+        write(self, folder)
+        told = _record(folder)
+        seen.append((told["status"], len(told["phases"]), "test/accuracy" in told["metrics"]))
+
+    monkeypatch.setattr(Record, "write", noted)
+    _train(tmp_path / "run")
+    assert seen == [("running", 0, False), ("running", 1, False), ("running", 2, False), ("finished", 2, True)]
 
 
 def test_predict_leaves_no_file_where_a_picture_is_broken(

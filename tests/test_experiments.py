@@ -1,0 +1,48 @@
+"""Every shipped recipe runs from its first line to its last, on a few pictures and with two batches of each part."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from conftest import Answer
+from frostline.paths import conf_dir
+
+RECIPES = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
+PHASES = {"resnet50_two_stage": ["head", "upper"], "quickstart": ["head", "all"], "resnet50_frozen_mlp_adam": ["head"],
+          "resnet50_frozen_wide": ["head"]}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise in CIFAR's layout: ten classes of four."""
+    folder = tmp_path_factory.mktemp("cifar10")
+    draw = np.random.default_rng(0)
+    for part in ("train", "test"):
+        rows = []
+        for number in range(40):
+            encoded = io.BytesIO()
+            Image.fromarray(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(encoded, "PNG")
+            rows.append({"img": {"bytes": encoded.getvalue(), "path": None}, "label": number % 10})
+        pq.write_table(pa.Table.from_pylist(rows), folder / f"{part}.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_runs(recipe: str, cifar: Path, tmp_path: Path, program: Callable[..., Answer]) -> None:
+    phases = PHASES.get(recipe, ["all"])
+    overrides = [f"schedule.phases.{name}.epochs=1" for name in phases] + ["schedule.every_phase.warmup_epochs=0"]
+    if recipe != "quickstart":
+        overrides += [f"data.dir={cifar}", "model.weights=null", "data.image_size=32"]
+    answer = program("train", f"experiment={recipe}", "trainer=debug", "data.batch_size=8", "logger=none",
+                     f"run_dir={tmp_path / 'run'}", *overrides)  # fmt: skip
+    assert answer.code == 0, answer.err
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert [row["name"] for row in record["phases"]] == phases
