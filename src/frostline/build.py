@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +25,7 @@ from frostline.checks import plan_of, resolved
 from frostline.data.module import PictureData
 from frostline.errors import ConfigError, first_line
 from frostline.finetuner import FineTuner, OptimizerFactory
+from frostline.launcher import launched
 from frostline.phases import Plan
 from frostline.tasks.base import Task
 
@@ -44,7 +46,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     load_weights: False where a checkpoint's will follow. logs: False for no curves, checkpoints and lines.
     Raises any FrostlineError.
     """
-    _require_devices(cfg.trainer.accelerator, cfg.trainer.devices)
+    _require_devices(cfg.trainer.accelerator, _processes(cfg.trainer)["devices"])
     optimizer = _optimizer(cfg.optimizer, "optimizer")
     anchored = any(phase.l2_sp for phase in plan_of(cfg).phases)
     backbone = _backbone(cfg.model, load=load_weights or anchored)
@@ -178,6 +180,9 @@ def _trainer(
     node: DictConfig, callbacks: list[L.Callback], logger: Logger | bool, num_batches: int | None = None
 ) -> L.Trainer:
     settings = resolved(node)
+    launch = launched()
+    # SLURM's own way to go on knows nothing of phases.
+    slurm = [SLURMEnvironment(auto_requeue=False)] if launch is not None and launch.by == "SLURM" else []
     make: partial[L.Trainer] = instantiate(node, _partial_=True, _convert_="all")
     try:
         return make(
@@ -187,7 +192,8 @@ def _trainer(
             logger=logger,
             log_every_n_steps=min(settings["log_every_n_steps"], num_batches or 1),  # once an epoch at the least
             enable_checkpointing=any(isinstance(c, L.pytorch.callbacks.Checkpoint) for c in callbacks),
-            plugins=[WholeFiles()],
+            plugins=[WholeFiles(), *slurm],
+            **_processes(node),
             enable_model_summary=False,
             num_sanity_val_steps=0,  # the first validation comes soon enough, and this one would log
             use_distributed_sampler=False,  # the loaders share out each batch themselves, every sample once
@@ -199,6 +205,14 @@ def _trainer(
             where="trainer",
             next_step="correct that setting, or use trainer=cpu",
         ) from error
+
+
+def _processes(node: DictConfig) -> dict[str, Any]:
+    """How many there are on how many hosts: who started them says it, else the configuration."""
+    launch, devices = launched(), resolved(node)["devices"]
+    if launch is None:
+        return {"devices": devices, "num_nodes": node.num_nodes}
+    return {"devices": devices if isinstance(devices, list) else launch.devices, "num_nodes": launch.num_nodes}
 
 
 def _require_batches(node: DictConfig, data: PictureData) -> None:
@@ -215,10 +229,11 @@ def _require_batches(node: DictConfig, data: PictureData) -> None:
 
 
 def _require_devices(accelerator: str, devices: Any) -> None:
-    """On CPUs a device is a process; on GPUs Lightning counts for itself, but only when the Trainer is made."""
+    """On CPUs a device is a process, and those that are started already may be more than there are cores; on GPUs
+    Lightning counts for itself, but only when the Trainer is made."""
     cores = os.cpu_count() or 1
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
-    if on_cpu and isinstance(devices, int) and not 1 <= devices <= cores:
+    if on_cpu and launched() is None and isinstance(devices, int) and not 1 <= devices <= cores:
         raise ConfigError(
             f"{devices} devices were asked for, and this machine has {cores} CPU cores and no more",
             where="trainer.devices",
