@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -142,6 +142,46 @@ def test_torchrun_ends_a_run_goes_on_with_it_and_starts_a_lost_process_again(who
         (second / "go").touch()
         said = ended(agent, tmp_path / "log")
     assert said.count(f"run   {run} goes on from its last checkpoint") == 2
+    require_equal(run, whole)
+
+
+def test_slurm_ends_a_job_before_its_time_and_starts_it_again(whole: Path, tmp_path: Path) -> None:
+    """As srun does with two tasks: what it tells each, SIGUSR1 to each, and the same command again."""
+    pause, run, asked = tmp_path / "pause", tmp_path / "run", tmp_path / "asked"
+    pause.mkdir()
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f"#!/bin/sh\necho $@ $(grep -c interrupted {run}/run.json) >> {asked}\n")
+    scontrol.chmod(0o755)
+    job = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "mine", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}
+    job |= {"SLURM_NNODES": "1", "SLURM_NODEID": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    job |= {"PATH": f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}"}
+    settings = ["trainer=slurm" if setting == "trainer=ddp" else setting for setting in SHORT]
+    command = [sys.executable, "-m", "frostline", "train", *settings, f"run_dir={run}"]
+
+    @contextmanager
+    def tasks() -> Iterator[list[subprocess.Popen[bytes]]]:
+        with ExitStack() as stack:
+            numbered = [{"SLURM_PROCID": number, "SLURM_LOCALID": number} for number in "01"]
+            envs = [environment(pause, 13, **job, **number) for number in numbered]
+            yield [
+                stack.enter_context(started(*command, log=log, env=env)) for log, env in zip(logs, envs, strict=True)
+            ]
+
+    logs = [tmp_path / "log-0", tmp_path / "log-1"]
+    with tasks() as processes:
+        all_pause(pause, *processes)
+        for process in processes:
+            process.send_signal(signal.SIGUSR1)
+        (pause / "go").touch()
+        codes = [process.wait(PATIENCE) for process in processes]
+    assert codes == [128 + signal.SIGUSR1] * 2, [log.read_text() for log in logs]
+    assert asked.read_text() == "requeue 4711 1\n", "once, when all was written"
+    assert record_of(run)["error"]["type"] == "SIGUSR1"
+    with tasks() as processes:
+        for process, log in zip(processes, logs, strict=True):
+            ended(process, log)
+    assert logs[1].read_text() == ""
     require_equal(run, whole)
 
 

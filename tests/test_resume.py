@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from conftest import ROOT, Answer, free_port
+from conftest import Answer
 from frostline.cli import main
 from frostline.runs import claimed
 
@@ -200,28 +199,6 @@ def test_the_command_of_a_job_that_is_queued_again_goes_on(
     finished = program("train", *command)
     assert finished.code == 1
     assert "this run is finished" in finished.err
-
-
-@pytest.mark.process
-def test_slurm_starts_it_ends_it_and_starts_it_again(whole: Path, tmp_path: Path, scontrol: Path) -> None:
-    """As srun does: what it tells a process, SIGUSR1 when the time is nearly up, the same command again."""
-    told = {"SLURM_NTASKS": "1", "SLURM_NNODES": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
-    told |= {"SLURM_JOB_NAME": "mine", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
-    settings = [setting for setting in SHORT if setting != "trainer=cpu"]
-    command = [*settings, STOPPER, "trainer=slurm", "trainer.accelerator=cpu", f"run_dir={tmp_path / 'run'}"]
-    for stop_at, code in ((f"train 11 {int(signal.SIGUSR1)}", 128 + signal.SIGUSR1), ("never 0 0", 0)):
-        answer = subprocess.run(
-            [sys.executable, "-m", "frostline", "train", *command],
-            env={**os.environ, **told, "PYTHONPATH": paths, "STOP_AT": stop_at},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert answer.returncode == code, answer.stderr
-        assert "Traceback" not in answer.stderr
-    assert scontrol.read_text() == "requeue 4711 1\n"
-    _require_equal(tmp_path / "run", whole)
 
 
 # --- damage ---

@@ -51,12 +51,13 @@ def others_present(folder: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()):
+        of_torch = torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
+        if not of_torch and "gloo" not in str(error).lower():
             raise
         raise RankError(
-            f"another process of this run is gone: {first_line(error)}",
+            f"contact with another process of this run is lost: {first_line(error)}",
             where=folder,
-            next_step=f"see what that one said; resume={folder} goes on, as torchrun's restart does by itself",
+            next_step=f"see what that one said; resume={folder} goes on, and so does a restart by torchrun",
         ) from error
 
 

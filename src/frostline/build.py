@@ -3,7 +3,6 @@
 import inspect
 import os
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -23,7 +22,7 @@ from frostline.callbacks.measure import Measure
 from frostline.callbacks.patience import PhasePatience
 from frostline.checks import plan_of, resolved
 from frostline.data.module import PictureData
-from frostline.errors import ConfigError, first_line
+from frostline.errors import ConfigError
 from frostline.finetuner import FineTuner, OptimizerFactory
 from frostline.launcher import launched
 from frostline.phases import Plan
@@ -132,7 +131,7 @@ def _maker(node: DictConfig, where: str) -> Callable[..., Any]:
         made = instantiate(node, _partial_=True, _convert_="all")
     except (InstantiationException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(
-            f"{where} cannot be made: {first_line(error)}", where=f"{where}._target_", next_step=SIGNATURES
+            f"{where} cannot be made: {' '.join(str(error).split())}", where=f"{where}._target_", next_step=SIGNATURES
         ) from error
     if not callable(made):
         raise ConfigError(f"{where} names no `_target_`", where=where, next_step=SIGNATURES)
@@ -183,9 +182,9 @@ def _trainer(
     launch = launched()
     # SLURM's own way to go on knows nothing of phases.
     slurm = [SLURMEnvironment(auto_requeue=False)] if launch is not None and launch.by == "SLURM" else []
-    make: partial[L.Trainer] = instantiate(node, _partial_=True, _convert_="all")
+    make = _maker(node, "trainer")
     try:
-        return make(
+        trainer: L.Trainer = make(
             precision=_precision(settings["precision"], settings["accelerator"]),
             enable_progress_bar=_progress_bar(settings["enable_progress_bar"]) and bool(callbacks),
             callbacks=callbacks,
@@ -199,6 +198,7 @@ def _trainer(
             use_distributed_sampler=False,  # the loaders share out each batch themselves, every sample once
             max_epochs=0,  # each phase raises it
         )
+        return trainer
     except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise ConfigError(
             f"the Trainer refuses its settings: {error}",

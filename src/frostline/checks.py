@@ -25,7 +25,7 @@ VALUES = {
     "trainer.accelerator": "Literal['auto', 'cpu', 'gpu', 'cuda', 'mps']",
     "trainer.devices": "int | str | list[int]",
     "trainer.num_nodes": "Positive[int]",
-    "trainer.strategy": "Literal['auto', 'ddp', 'ddp_find_unused_parameters_true']",
+    "trainer.strategy": "Literal['auto', 'ddp', 'ddp_find_unused_parameters_true'] | dict",
     "trainer.precision": "Literal['auto', '32-true', 'bf16-mixed', '16-mixed']",
     "trainer.accumulate_grad_batches": "Positive[int]",
     "trainer.gradient_clip_val": "Positive[float] | None",
