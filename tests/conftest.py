@@ -1,6 +1,7 @@
 """Shared by all tests: where data lies, composed configs, the program in this process."""
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +50,12 @@ EVERY_PHASE: dict[str, Any] = {
     "optimizer": None, "norm": "adapt", "l2_sp": 0.0, "start_from": "last",
     "until": {"monitor": "val/loss", "mode": "min", "patience": None, "min_delta": 0.0},
 }  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
 
 
 class Answer:

@@ -55,7 +55,7 @@ def test_ranks_end_in_the_weights_of_one_process_in_every_plan(world_size: int, 
 DISAGREE = """
 import sys, torch
 from torch import nn
-from frostline.agreement import require_agreement
+from frostline.agreement import require_agreement, require_one_run
 from frostline.errors import RankError
 torch.distributed.init_process_group("gloo")
 torch.manual_seed(0)
@@ -67,13 +67,19 @@ try:
     require_agreement({"backbone": network}, where="the end of phase 'head'")
 except RankError as error:
     print(error, flush=True)
+rank = torch.distributed.get_rank()
+try:
+    require_one_run({"phase": "head", "epoch and batch": (3, 7 * rank), "data": "the same"}, where="here")
+except RankError as error:
+    print(error, flush=True)
 torch.distributed.destroy_process_group()
 """
 
 
-def test_a_difference_in_the_last_bit_of_one_rank_is_named(tmp_path: Path) -> None:
+def test_a_difference_in_the_last_bit_or_in_the_place_of_one_rank_is_named(tmp_path: Path) -> None:
     script = tmp_path / "disagree.py"
     script.write_text(DISAGREE)
     said = _run(*TORCHRUN, "--nproc-per-node=2", str(script))
     assert said.count("different numbers in 1 of 7 tensors, such as backbone.1.running_var") == 2, "on every rank"
     assert "the end of phase 'head'" in said
+    assert said.count("about to train different things: epoch and batch: [(3, 0), (3, 7)]\n") == 2

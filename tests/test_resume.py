@@ -193,6 +193,45 @@ def test_a_resume_as_another_run_is_refused_with_the_difference(
     assert "init_from=" in answer.err
 
 
+# --- jobs of SLURM ---
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What is asked of SLURM, a line per call, with the status of the run at that moment."""
+    folder, asked = tmp_path / "bin", tmp_path / "asked"
+    folder.mkdir()
+    program = folder / "scontrol"
+    program.write_text(f"#!/bin/sh\necho $@ $(grep -c interrupted {tmp_path}/run/run.json) >> {asked}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    return asked
+
+
+def test_the_command_of_a_job_that_is_queued_again_goes_on(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scontrol: Path, program: Callable[..., Answer]
+) -> None:
+    run = tmp_path / "run"
+    command = [*SHORT, STOPPER, "requeue=true", f"run_dir={run}"]
+    for number, moment in enumerate(("train 11", "validate 2"), start=1):
+        monkeypatch.setenv("STOP_AT", f"{moment} {int(signal.SIGUSR1)}")
+        assert _train(run, *command) == 128 + signal.SIGUSR1
+        assert scontrol.read_text() == "requeue 4711 1\n" * number
+        assert _record(run)["error"]["type"] == "SIGUSR1"
+    monkeypatch.delenv("STOP_AT")
+    other = program("train", *command, "optimizer.lr=0.5", "trainer.log_every_n_steps=3")
+    assert other.code == 1
+    assert "begun with other settings: optimizer.lr was 0.002 and is 0.5\n" in other.err
+    again = program("train", *command, "logger=none")
+    assert again.code == 0
+    assert f"run   {run} goes on from its last checkpoint" in again.out
+    _require_equal(run, whole)
+    finished = program("train", *command)
+    assert finished.code == 1
+    assert "this run is finished" in finished.err
+
+
 # --- damage ---
 
 

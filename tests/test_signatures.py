@@ -66,7 +66,7 @@ PARAMETERS: dict[str, tuple[list[Any], list[Any], str]] = {
     "either": ([3, "a"], [1.5, None, True, [3]], "Union[int, str]"),
     "old": ([None, 1, 1.5], ["1", True], "Optional[float]"),
     "later": ([None, 3], ["3", 1.5], ""),
-    "table": ([{}, {"a": 1}], [[], 1, "a"], "dict"),
+    "table": ([{}, {"a": 1}], [[], 1, "a"], "settings"),
     "anything": ([None, 1, "a", [], {}, True], [], ""),
     "unknown": ([None, 1, "a", [], {}, True], [], ""),
     "bare": ([None, 1, "a", [], {}, True], [], ""),

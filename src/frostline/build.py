@@ -3,13 +3,13 @@
 import inspect
 import os
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
@@ -24,8 +24,9 @@ from frostline.callbacks.measure import Measure
 from frostline.callbacks.patience import PhasePatience
 from frostline.checks import plan_of, resolved
 from frostline.data.module import PictureData
-from frostline.errors import ConfigError, first_line
+from frostline.errors import ConfigError
 from frostline.finetuner import FineTuner, OptimizerFactory
+from frostline.launcher import launched
 from frostline.phases import NO_AVERAGE, Plan
 from frostline.tasks.base import Task
 
@@ -46,7 +47,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     load_weights: False where a checkpoint's will follow. logs: False for no curves, checkpoints and lines.
     Raises any FrostlineError.
     """
-    _require_devices(cfg.trainer.accelerator, cfg.trainer.devices)
+    _require_devices(cfg.trainer.accelerator, _processes(cfg.trainer)["devices"])
     folded = plan_of(cfg)
     backbone = _backbone(cfg.model, load=load_weights or (folded.anchored and logs))
     plan = folded.unfolded(list(backbone.blocks))
@@ -133,7 +134,7 @@ def _maker(node: DictConfig, where: str) -> Callable[..., Any]:
         made = instantiate(node, _partial_=True, _convert_="all")
     except (InstantiationException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(
-            f"{where} cannot be made: {first_line(error)}", where=f"{where}._target_", next_step=SIGNATURES
+            f"{where} cannot be made: {' '.join(str(error).split())}", where=f"{where}._target_", next_step=SIGNATURES
         ) from error
     if not callable(made):
         raise ConfigError(f"{where} names no `_target_`", where=where, next_step=SIGNATURES)
@@ -207,27 +208,40 @@ def _trainer(
     node: DictConfig, callbacks: list[L.Callback], logger: Logger | bool, num_batches: int | None = None
 ) -> L.Trainer:
     settings = resolved(node)
-    make: partial[L.Trainer] = instantiate(node, _partial_=True, _convert_="all")
+    launch = launched()
+    # SLURM's own way to go on knows nothing of phases.
+    slurm = [SLURMEnvironment(auto_requeue=False)] if launch is not None and launch.by == "SLURM" else []
+    make = _maker(node, "trainer")
     try:
-        return make(
+        trainer: L.Trainer = make(
             precision=_precision(settings["precision"], settings["accelerator"]),
             enable_progress_bar=_progress_bar(settings["enable_progress_bar"]) and bool(callbacks),
             callbacks=callbacks,
             logger=logger,
             log_every_n_steps=min(settings["log_every_n_steps"], num_batches or 1),  # once an epoch at the least
             enable_checkpointing=any(isinstance(c, L.pytorch.callbacks.Checkpoint) for c in callbacks),
-            plugins=[WholeFiles()],
+            plugins=[WholeFiles(), *slurm],
+            **_processes(node),
             enable_model_summary=False,
             num_sanity_val_steps=0,  # the first validation comes soon enough, and this one would log
             use_distributed_sampler=False,  # the loaders share out each batch themselves, every sample once
             max_epochs=0,  # each phase raises it
         )
+        return trainer
     except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise ConfigError(
             f"the Trainer refuses its settings: {error}",
             where="trainer",
             next_step="correct that setting, or use trainer=cpu",
         ) from error
+
+
+def _processes(node: DictConfig) -> dict[str, Any]:
+    """How many there are on how many hosts: who started them says it, else the configuration."""
+    launch, devices = launched(), resolved(node)["devices"]
+    if launch is None:
+        return {"devices": devices, "num_nodes": node.num_nodes}
+    return {"devices": devices if isinstance(devices, list) else launch.devices, "num_nodes": launch.num_nodes}
 
 
 def _require_batches(node: DictConfig, data: PictureData) -> None:
@@ -244,10 +258,11 @@ def _require_batches(node: DictConfig, data: PictureData) -> None:
 
 
 def _require_devices(accelerator: str, devices: Any) -> None:
-    """On CPUs a device is a process; on GPUs Lightning counts for itself, but only when the Trainer is made."""
+    """On CPUs a device is a process, and those that are started already may be more than there are cores; on GPUs
+    Lightning counts for itself, but only when the Trainer is made."""
     cores = os.cpu_count() or 1
     on_cpu = _on_cpu(accelerator)
-    if on_cpu and isinstance(devices, int) and not 1 <= devices <= cores:
+    if on_cpu and launched() is None and isinstance(devices, int) and not 1 <= devices <= cores:
         raise ConfigError(
             f"{devices} devices were asked for, and this machine has {cores} CPU cores and no more",
             where="trainer.devices",

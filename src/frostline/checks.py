@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline.errors import ConfigError, first_line
+from frostline.launcher import Launch, launched
 from frostline.phases import Plan
 from frostline.signatures import problems, value_problem
 
@@ -16,6 +17,7 @@ VALUES = {
     "resume": "str | None",
     "init_from": "str | None",
     "dry_run": "bool",
+    "requeue": "bool",
     "run_dir": "str",
     "logs_dir": "str",
     "optimizer.lr": "Rate",
@@ -23,7 +25,7 @@ VALUES = {
     "trainer.accelerator": "Literal['auto', 'cpu', 'gpu', 'cuda', 'mps']",
     "trainer.devices": "int | str | list[int]",
     "trainer.num_nodes": "Positive[int]",
-    "trainer.strategy": "Literal['auto', 'ddp', 'ddp_find_unused_parameters_true']",
+    "trainer.strategy": "Literal['auto', 'ddp', 'ddp_find_unused_parameters_true'] | dict",
     "trainer.precision": "Literal['auto', '32-true', 'bf16-mixed', '16-mixed']",
     "trainer.accumulate_grad_batches": "Positive[int]",
     "trainer.gradient_clip_val": "Positive[float] | None",
@@ -80,6 +82,8 @@ def check(cfg: DictConfig) -> None:
         )  # fmt: skip
     if "schedule" in cfg:
         plan_of(cfg)
+    if (launch := launched()) is not None:
+        _require_launch(launch, plain.get("trainer"))
 
 
 def plan_of(cfg: DictConfig) -> Plan:
@@ -113,6 +117,34 @@ def _supplied(plain: dict[str, Any]) -> Iterator[str]:
         node = plain.get(group)
         for name in names & set(node if isinstance(node, dict) else ()):
             yield f"{group}.{name}: this one the program sets itself"
+
+
+def _require_launch(launch: Launch, node: Any) -> None:
+    """node: `trainer`. Raises ConfigError where what started the processes, and the Trainer, would wait for ever."""
+    devices, num_nodes = (node.get(name) if isinstance(node, dict) else None for name in ("devices", "num_nodes"))
+    number = len(devices) if isinstance(devices, list) else devices
+    evenly = {"torchrun": "the same --nproc-per-node on every host", "SLURM": "--ntasks-per-node=<number>"}
+    problems = {
+        f"the processes are not as many on each host, as far as {launch.by} tells": (
+            not launch.even,
+            evenly[launch.by],
+        ),
+        f"trainer.devices is {devices}, and {launch.by} started {launch.devices} processes on each host": (
+            number not in (None, "auto", -1, launch.devices),
+            "leave it out, or trainer.devices=auto",
+        ),
+        f"trainer.num_nodes is {num_nodes}, and {launch.by} started processes on {launch.num_nodes} hosts": (
+            num_nodes not in (None, 1, launch.num_nodes),
+            "leave it out",
+        ),
+        "processes that torchrun starts again may find the addresses of those before them (pytorch issue 135712)": (
+            launch.stale,
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun ..., or no --max-restarts",
+        ),
+    }
+    for problem, (holds, next_step) in problems.items():
+        if holds:
+            raise ConfigError(problem, where=launch.by, next_step=next_step)
 
 
 def _missing(plain: dict[str, Any], prefix: str = "") -> Iterator[str]:

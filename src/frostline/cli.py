@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +21,10 @@ from frostline import __version__
 from frostline.checks import check
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names
 from frostline.hydra_errors import translated
+from frostline.launcher import follows, launched, many, tell_torchrun
 from frostline.paths import conf_dir, remove_empty
-from frostline.ranks import config_dirs, config_folders, follows, launch_alike, launched_anew
-from frostline.runs import free_folder, placed, read_run, require_writable
+from frostline.ranks import config_dirs, config_folders, launch_alike, launched_anew
+from frostline.runs import free_folder, goes_on, placed, read_run, require_unfinished, require_writable
 from frostline.usage import USAGE, help_of, require_known_flags
 
 # Hydra prints its own traceback unless told to raise. It is told so around its own code, never around ours.
@@ -52,9 +54,20 @@ def main(command: str | None = None) -> None:
     for failure in failures:
         if wants_traceback:
             raise failure
-        print(f"frostline: {failure}", file=sys.stderr)
+        _tell(failure)
     if failures:
         sys.exit(1)
+
+
+def _tell(failure: FrostlineError) -> None:
+    """What all processes find, the leading one says; what may be wrong with one host alone, each says for itself."""
+    launch = launched()
+    if not follows():
+        print(f"frostline: {failure}", file=sys.stderr)
+        tell_torchrun(failure.what)
+    elif not tell_torchrun(str(failure)) and "torch" in sys.modules:  # before, only the command line was looked at
+        rank = f"process {launch.rank} on {socket.gethostname()}: " if launch is not None else ""
+        print(f"frostline: {rank}{failure}", file=sys.stderr)
 
 
 def _sweep_first(command: str) -> None:
@@ -62,6 +75,12 @@ def _sweep_first(command: str) -> None:
     flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
     if flags and command != "train":
         raise ConfigError(f"{command} is for one run", where="-m", next_step=f"frostline {command} run=<run folder>")
+    if flags and many():
+        raise ConfigError(
+            "a sweep starts its processes itself, and others were started for it already",
+            where="-m",
+            next_step="a command for each run, with its own run_dir; or the sweep alone, with trainer.devices=<number>",
+        )
     sys.argv[1:] = flags[:1] + [argument for argument in sys.argv[1:] if argument not in flags]
 
 
@@ -161,6 +180,9 @@ def _train(cfg: DictConfig) -> None:
     if cfg.resume is not None:
         _resume(Path(cfg.resume))
         return
+    if many() or cfg.requeue or cfg.trainer.num_nodes > 1:
+        _take_up(cfg)
+        return
     sweep = _sweep()
     folder = sweep / str(HydraConfig.get().sweep.subdir) if sweep is not None else Path(cfg.run_dir)
     folder = folder if follows() else free_folder(folder)
@@ -174,6 +196,23 @@ def _train(cfg: DictConfig) -> None:
             write_leaderboard(sweep)
 
 
+def _take_up(cfg: DictConfig) -> None:
+    """Begin the run in its folder, or go on there: several processes are given this command, or one again and again."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    if _sweep() is not None or "${now:" in str(raw["run_dir"]):
+        raise ConfigError(
+            "all processes of this run, and all its starts, have to find one folder, and `run_dir` names none",
+            where="run_dir",
+            next_step="run_dir=<a folder that every host sees>; without -m",
+        )
+    folder = Path(cfg.run_dir)
+    resume = goes_on(folder, placed(cfg, folder))
+    if resume and not follows():
+        print(f"run   {folder} goes on from its last checkpoint", flush=True)
+    _start(placed(cfg, folder), folder, [*_overrides()], resume=resume)
+
+
 def _resume(folder: Path) -> None:
     others = [override for override in _overrides() if not override.startswith("resume=")]
     if others:
@@ -183,10 +222,7 @@ def _resume(folder: Path) -> None:
             next_step="leave the rest out, or start a new run without resume=",
         )
     record, cfg = read_run(folder)
-    if record.status == "finished":
-        raise RunError(
-            "this run is finished", where=folder, next_step=f"frostline evaluate run={folder}, or start a new run"
-        )
+    require_unfinished(record, folder)
     _start(cfg, folder, [f"resume={folder}"], resume=True)
 
 
@@ -214,6 +250,8 @@ def _evaluate(cfg: DictConfig) -> None:
 
 def _predict(cfg: DictConfig) -> None:
     check(cfg)
+    if many():
+        raise ConfigError("predict is for one process", where="torchrun, srun", next_step="start it without them")
     read_run(Path(cfg.run))
     from frostline.predict import predict
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from frostline.agreement import require_one_run
 from frostline.backbones.base import Backbone
 from frostline.batch import Batch
 from frostline.errors import RunError
@@ -63,6 +64,7 @@ class FineTuner(L.LightningModule):
         self.trained = False  # in this epoch, by this process: an epoch that was trained before a resume ends once more
         self.phase_number = 0
         self.first_epoch = 0
+        self.starts_at = (0, 0)  # the epoch of the run, and the batches of it that are done
 
     # --- phases ---
 
@@ -104,6 +106,12 @@ class FineTuner(L.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] *= group["lr_scale"]
         return optimizer
+
+    def setup(self, stage: str) -> None:
+        """Raises RankError where another rank is about to train something else."""
+        if stage == "fit":
+            place = {"phase": self.phase.name, "epoch and batch": self.starts_at}
+            require_one_run(place | self.identity, where=f"the start of phase '{self.phase.name}'")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer()

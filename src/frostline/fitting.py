@@ -66,6 +66,7 @@ def _begin(built: Built, number: int, folder: Path) -> None:
 
 def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | None) -> None:
     last = first_epoch + phase.epochs
+    built.model.starts_at = (resumed.epoch, resumed.batches) if resumed is not None else (first_epoch, 0)
     if resumed is not None:
         built.data.resume_at(resumed.epoch, resumed.batches)
         if resumed.ended:

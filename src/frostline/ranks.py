@@ -1,4 +1,4 @@
-"""Several processes of one run: which of them this is, and what the others are started with."""
+"""Several processes of one run: what Lightning starts the others with."""
 
 import os
 import sys
@@ -8,11 +8,6 @@ from pathlib import Path
 
 # What Lightning sets for the processes that it starts, and keeps.
 LAUNCH = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
-
-
-def follows() -> bool:
-    """Whether another process leads this run: as torchrun, SLURM and Lightning tell their processes."""
-    return any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 @contextmanager

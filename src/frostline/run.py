@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.agreement import others_present
 from frostline.averaging import average
 from frostline.build import Built, build
 from frostline.callbacks.safety import Stopped
@@ -32,6 +33,7 @@ from frostline.planning import planned
 from frostline.record import Record, Stopwatch
 from frostline.report.plan_table import markdown, print_plan
 from frostline.report.summary import print_classes, print_run, print_scores
+from frostline.requeue import requeued
 from frostline.runs import CONFIG, amended, checkpoint_of, claimed, lasting, read_run, require_checkpoint
 
 # Lightning's advice that does not hold here, with the reason.
@@ -75,7 +77,13 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
         return record
     watch.add_to("setup")
     leads = built.trainer.is_global_zero
-    with claimed(folder, leads=leads), recorded(record, folder, built.trainer), _group_left():
+    with (
+        claimed(folder, leads=leads),
+        requeued(asked=cfg.requeue and leads),
+        recorded(record, folder, built.trainer),
+        others_present(folder),
+        _group_left(),
+    ):
         if leads and not resume:
             write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg), resolve=True))
         _log_text(built, "plan", markdown(rows))

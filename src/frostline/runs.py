@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +17,13 @@ from frostline.paths import moved, remove_empty
 from frostline.record import FILE, Record
 
 CONFIG = "config.yaml"
+
+# What may differ when the command of a run is given again, and the run goes on: places, hardware, what is shown.
+MAY_DIFFER = {
+    *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "callbacks", "logger", "data.dir", "data.num_workers"),
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
+    *("trainer.log_every_n_steps", "trainer.enable_progress_bar"),
+}
 
 
 def free_folder(folder: Path) -> Path:
@@ -83,6 +91,51 @@ def read_run(folder: Path) -> tuple[Record, DictConfig]:
     raise RunError(
         f"the run's configuration cannot be read: {problem}", where=path, next_step="restore the file, or train anew"
     )
+
+
+def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) -> None:
+    """kept: those that the run in `folder` began with. Raises RunError that names what differs."""
+    now, before = (_single(OmegaConf.to_container(node, resolve=True)) for node in (lasting(settings), kept))
+    differing = [key for key in {**now, **before} if now.get(key) != before.get(key)]
+    if differing:
+        said = [f"{key} was {before.get(key)} and is {now.get(key)}" for key in differing]
+        raise RunError(
+            f"the unfinished run in this folder was begun with other settings: {'; '.join(said)}",
+            where=folder,
+            next_step="give the command as it was given before, or run_dir=<another folder>",
+        )
+
+
+def _single(node: Any, prefix: str = "") -> dict[str, Any]:
+    """`{a: {b: 1}}` as `{a.b: 1}`, without what may differ."""
+    found: dict[str, Any] = {}
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        if key not in MAY_DIFFER:
+            found |= _single(value, f"{key}.") if isinstance(value, dict) and value else {key: value}
+    return found
+
+
+def goes_on(folder: Path, settings: DictConfig) -> bool:
+    """Whether the run in `folder` can be taken up by the command that began it. Of several processes each answers for
+    itself, and all alike: no checkpoint appears before they have met.
+
+    Raises RunError where the run is finished, or was begun with other settings.
+    """
+    if (folder / FILE).exists():
+        require_unfinished(Record.read(folder), folder)
+    if checkpoint_of(folder, "last") is None:
+        return False
+    require_same_settings(settings, read_run(folder)[1], folder)
+    return True
+
+
+def require_unfinished(record: Record, folder: Path) -> None:
+    """Raises RunError."""
+    if record.status == "finished":
+        raise RunError(
+            "this run is finished", where=folder, next_step=f"frostline evaluate run={folder}, or start a new run"
+        )
 
 
 def placed(settings: DictConfig, folder: Path) -> DictConfig:

@@ -125,6 +125,7 @@ def _choices(node: ast.expr) -> list[Any]:
 def _said(annotation: ast.expr | None) -> str:
     """The annotation in words: `a whole number`, `one of none, standard, strong`, `a number or null`."""
     words = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "None": "null"}
+    words |= {"dict": "settings"}
     match annotation:
         case ast.Constant(value=None):
             return "null"

@@ -15,11 +15,11 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "frostline"
 # A layer imports from the layers above it in this table. A room is a folder, or a module that stands alone; the words,
 # and the two halves of the door, share one room each.
 LAYERS: dict[str, list[str]] = {
-    "words": ["", "errors", "specs", "phases", "paths", "record", "values", "signatures"],
+    "words": ["", "errors", "specs", "phases", "paths", "record", "values", "signatures", "launcher"],
     "parts": ["backbones", "heads", "tasks", "freezing", "batch", "agreement", "estimate"],
     "machines": ["finetuner", "data", "callbacks"],
     "joiner": ["build", "checks", "checkpoint", "runs"],
-    "story": ["run", "fitting", "averaging", "planning", "init_from", "predict", "report"],
+    "story": ["run", "requeue", "fitting", "averaging", "planning", "init_from", "predict", "report"],
     "door": ["cli", "usage", "ranks", "hydra_errors", "__main__"],
 }
 SHARED_ROOMS = {"words", "door"}
@@ -35,7 +35,7 @@ SIDEWAYS = {
     ("run", "planning"): "which is made there",
     ("run", "fitting"): "phase by phase",
     ("run", "averaging"): "and after the last one",
-    ("fitting", "averaging"): "the weights before the first thaw are kept for it",
+    ("run", "requeue"): "and is queued again where its time is up",
     ("run", "init_from"): "from old weights",
     ("planning", "report.plan_table"): "the rows of the table are made where the plan is known",
     ("predict", "run"): "and is as quiet",

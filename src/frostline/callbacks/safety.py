@@ -11,7 +11,8 @@ import torch
 
 from frostline.values import Positive
 
-CALM, SAVE, STOP = 0, 1, 2
+CALM, SAVE = 0, 1  # beyond: the number of the signal that ends the run
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 EVERY_ON_DEVICE = 20  # steps between two questions whether another rank was told to stop: each waits for the device
 
 
@@ -24,8 +25,8 @@ class Stopped(SystemExit):
 
 
 class Safety(L.Callback):
-    """SIGINT and SIGTERM end the run after the batch at hand, with a checkpoint to resume from; a second SIGINT ends it
-    at once. An epoch longer than `every_minutes` is saved on its way.
+    """SIGINT, SIGTERM and SIGUSR1 end the run after the batch at hand, with a checkpoint to resume from; a second
+    SIGINT ends it at once. An epoch longer than `every_minutes` is saved on its way.
 
     No checkpoint is made between the last batch of an epoch and the end of its validation: a run that is stopped there
     goes on from the one before.
@@ -43,13 +44,13 @@ class Safety(L.Callback):
         self._saved = time.monotonic()
         self._trainer = trainer
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {number: signal.signal(number, self._note) for number in ENDING}
 
     def _note(self, signum: int, frame: Any) -> None:
         if signum == signal.SIGINT and self._told is not None:
             raise KeyboardInterrupt
         launcher = self._trainer.strategy.launcher
-        if signum == signal.SIGTERM and self._told is None and launcher is not None:
+        if signum != signal.SIGINT and self._told is None and launcher is not None:
             launcher.kill(signum)  # the ranks that this process started; a terminal's Ctrl-C reaches them by itself
         self._told = signum
 
@@ -60,12 +61,12 @@ class Safety(L.Callback):
         if gradients_wait or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
         long_ago = time.monotonic() - self._saved > self.every_seconds
-        agreed = self._agreed(trainer, STOP if self._told else SAVE if long_ago else CALM)
+        agreed = self._agreed(trainer, self._told or (SAVE if long_ago else CALM))
         if agreed != CALM:
             trainer.save_checkpoint(self.path)
             self._saved = time.monotonic()
-        if agreed == STOP:
-            raise Stopped(self._told or signal.SIGTERM)
+        if agreed > SAVE:
+            raise Stopped(agreed)
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -78,12 +79,14 @@ class Safety(L.Callback):
         self._saved = time.monotonic()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._agreed(trainer, STOP if self._told else CALM, always=True) == STOP:
-            raise Stopped(self._told or signal.SIGTERM)  # the checkpoint of the epoch before is complete
+        agreed = self._agreed(trainer, self._told or CALM, always=True)
+        if agreed != CALM:
+            raise Stopped(agreed)  # the checkpoint of the epoch before is complete
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._agreed(trainer, STOP if self._told else CALM, always=True) == STOP:
-            raise Stopped(self._told or signal.SIGTERM)  # told in the last epoch, which is complete
+        agreed = self._agreed(trainer, self._told or CALM, always=True)
+        if agreed != CALM:
+            raise Stopped(agreed)  # told in the last epoch, which is complete
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         for number, handler in self._before.items():

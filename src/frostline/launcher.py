@@ -1,0 +1,62 @@
+"""What started this process: torchrun and SLURM start the processes of a run from outside, Lightning does it itself."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+# SLURM's job names under which Lightning starts processes itself (lightning.fabric.plugins.environments.slurm).
+INTERACTIVE = ("bash", "interactive")
+
+
+class Launch(NamedTuple):
+    """devices: processes on each host, as Lightning's Trainer calls them; num_nodes: hosts. even: whether it is certain
+    that each host has as many. stale: whether processes that are started again meet over a store that still holds the
+    addresses of those before them.
+    """
+
+    by: Literal["torchrun", "SLURM"]
+    rank: int
+    devices: int
+    num_nodes: int
+    even: bool
+    stale: bool = False
+
+
+def launched() -> Launch | None:
+    """None where nobody did, or Lightning. In a job of SLURM that uses torchrun, torchrun did."""
+    said = os.environ
+    if "TORCHELASTIC_RUN_ID" in said:
+        world_size, devices, num_nodes = (int(said[f"{of}WORLD_SIZE"]) for of in ("", "LOCAL_", "GROUP_"))
+        stale = said.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and said.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+        return Launch("torchrun", int(said["RANK"]), devices, num_nodes, devices * num_nodes == world_size, stale)
+    if "SLURM_NTASKS" in said and said.get("SLURM_JOB_NAME") not in INTERACTIVE:
+        tasks, num_nodes = int(said["SLURM_NTASKS"]), int(said.get("SLURM_NNODES", "1"))
+        rank, even = int(said.get("SLURM_PROCID", "0")), tasks == 1 or "SLURM_NTASKS_PER_NODE" in said
+        return Launch("SLURM", rank, max(1, tasks // num_nodes), num_nodes, even)
+    return None
+
+
+def many() -> bool:
+    """Whether several processes read the command line of one run, now or when torchrun starts them again."""
+    launch = launched()
+    return launch is not None and (launch.by == "torchrun" or launch.devices * launch.num_nodes > 1)
+
+
+def follows() -> bool:
+    """Whether another process leads this run."""
+    launch = launched()
+    if launch is not None:
+        return launch.rank != 0  # of torchrun in a job of SLURM, SLURM's number says nothing
+    return any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+
+
+def tell_torchrun(said: str) -> bool:
+    """Into its summary of what failed, which otherwise holds the exit code alone. False where torchrun did not ask."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path is None:
+        return False
+    details = {"py_callstack": said, "timestamp": str(int(time.time()))}
+    Path(path).write_text(json.dumps({"message": {"message": said, "extraInfo": details}}), encoding="utf-8")
+    return True
