@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,11 +21,13 @@ from frostline.backbones.base import Backbone
 from frostline.callbacks.checkpoints import WholeFiles
 from frostline.callbacks.measure import Measure
 from frostline.callbacks.patience import PhasePatience
-from frostline.checks import plan_of, resolved
+from frostline.checks import plan_of, resolved, without_ours
+from frostline.compiling import compiler_problem
 from frostline.data.module import PictureData
 from frostline.errors import ConfigError, first_line
 from frostline.finetuner import FineTuner, OptimizerFactory
 from frostline.phases import Plan
+from frostline.strategies import Sharded
 from frostline.tasks.base import Task
 
 SIGNATURES = "CONTRIBUTING says what each kind of part takes; --cfg job prints the configuration"
@@ -64,6 +67,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     callbacks = [measure, PhasePatience(), *_callbacks(cfg.callbacks)] if logs else []
     logger = _made(cfg.logger, "logger", Logger) if logs else False
     trainer = _trainer(cfg.trainer, callbacks, logger=logger, num_batches=data.num_batches)
+    model.compiles = cfg.trainer.compile and _compiles(trainer)
     return Built(model, data, trainer, measure, plan)
 
 
@@ -178,9 +182,11 @@ def _trainer(
     node: DictConfig, callbacks: list[L.Callback], logger: Logger | bool, num_batches: int | None = None
 ) -> L.Trainer:
     settings = resolved(node)
-    make: partial[L.Trainer] = instantiate(node, _partial_=True, _convert_="all")
+    taken = OmegaConf.create(without_ours({"trainer": settings})["trainer"])
+    make: partial[L.Trainer] = instantiate(taken, _partial_=True, _convert_="all")
     try:
         return make(
+            strategy=Sharded() if settings["strategy"] == "fsdp" else settings["strategy"],
             precision=_precision(settings["precision"], settings["accelerator"]),
             enable_progress_bar=_progress_bar(settings["enable_progress_bar"]) and bool(callbacks),
             callbacks=callbacks,
@@ -199,6 +205,14 @@ def _trainer(
             where="trainer",
             next_step="correct that setting, or use trainer=cpu",
         ) from error
+
+
+def _compiles(trainer: L.Trainer) -> bool:
+    """A run without a compiler is slower and no other."""
+    problem = compiler_problem(trainer.strategy.root_device)
+    if problem is not None and trainer.is_global_zero:
+        print(f"frostline: trainer.compile is left out, torch cannot compile here: {problem}", file=sys.stderr)
+    return problem is None
 
 
 def _require_batches(node: DictConfig, data: PictureData) -> None:

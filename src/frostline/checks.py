@@ -23,7 +23,7 @@ VALUES = {
     "trainer.accelerator": "Literal['auto', 'cpu', 'gpu', 'cuda', 'mps']",
     "trainer.devices": "int | str | list[int]",
     "trainer.num_nodes": "Positive[int]",
-    "trainer.strategy": "Literal['auto', 'ddp', 'ddp_find_unused_parameters_true']",
+    "trainer.strategy": "Literal['auto', 'ddp', 'ddp_find_unused_parameters_true', 'fsdp']",
     "trainer.precision": "Literal['auto', '32-true', 'bf16-mixed', '16-mixed']",
     "trainer.accumulate_grad_batches": "Positive[int]",
     "trainer.gradient_clip_val": "Positive[float] | None",
@@ -31,6 +31,7 @@ VALUES = {
     "trainer.limit_train_batches": "Positive[int] | Positive[float] | None",
     "trainer.limit_val_batches": "Positive[int] | Positive[float] | None",
     "trainer.limit_test_batches": "Positive[int] | Positive[float] | None",
+    "trainer.compile": "bool",
     "trainer.deterministic": "bool | Literal['warn']",
     "trainer.enable_progress_bar": "bool | None",
     "run": "str",
@@ -51,6 +52,8 @@ SUPPLIED = {
     "trainer": {"max_epochs", "callbacks", "logger", "plugins", "enable_checkpointing", "use_distributed_sampler",
                 "num_sanity_val_steps", "enable_model_summary"},
 }  # fmt: skip
+# Keys of ours beside those of a library's constructor.
+OURS = {"trainer": {"compile"}}
 GROUPS = ("model", "head", "data", "task", "schedule", "optimizer", "trainer", "callbacks", "logger")
 
 
@@ -65,8 +68,8 @@ def check(cfg: DictConfig) -> None:
             next_step=" ".join(f"{key}=<value>" for key in missing),
         )
     trains = "run_dir" in plain  # else it is about a run: evaluate, predict
-    found = [*_absent(plain, trains), *_value_problems(plain, trains), *_supplied(plain)]
-    found += problems(plain, supplied=SUPPLIED | _phase_optimizers(plain))
+    found = [*_absent(plain, trains), *_value_problems(plain, trains), *_supplied(plain), *_together(plain)]
+    found += problems(without_ours(plain), supplied=SUPPLIED | _phase_optimizers(plain))
     if found:
         raise ConfigError(
             "\n  ".join(["the configuration has a wrong value:", *found] if len(found) == 1 else [
@@ -103,6 +106,22 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         ) from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def without_ours(plain: dict[str, Any]) -> dict[str, Any]:
+    """As the constructors of libraries take it."""
+    return plain | {
+        group: {name: value for name, value in plain[group].items() if name not in names}
+        for group, names in OURS.items()
+        if isinstance(plain.get(group), dict)
+    }
+
+
+def _together(plain: dict[str, Any]) -> Iterator[str]:
+    """Values that are right one by one."""
+    trainer = plain.get("trainer")
+    if isinstance(trainer, dict) and trainer.get("strategy") == "fsdp" and trainer.get("precision") == "16-mixed":
+        yield "trainer.precision: fsdp has no loss scaling, which 16-mixed needs; bf16-mixed or 32-true"
 
 
 def _supplied(plain: dict[str, Any]) -> Iterator[str]:

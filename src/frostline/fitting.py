@@ -1,7 +1,7 @@
 """Phase by phase: one `trainer.fit` each, of one Trainer, from where the run stands."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -15,6 +15,17 @@ from frostline.record import Record, Stopwatch
 from frostline.runs import checkpoint_of
 
 
+class Learns(NamedTuple):
+    """What learns in a phase, told before its fit: groups would hold on to parameters as they were before sharding."""
+
+    blocks: list[str]
+    parameters: int
+
+    @classmethod
+    def of(cls, groups: list[Group]) -> "Learns":
+        return cls(blocks_of(groups), count_of(groups))
+
+
 def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch) -> None:
     """Epochs and steps go on from phase to phase, all else is made afresh. Raises ConfigError, PlanError, RankError."""
     first_epoch, start = (stand.first_epoch, stand.number) if stand is not None else (0, 0)
@@ -24,7 +35,7 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
         resumed = stand if stand is not None and stand.number == number else None
         if phase.start_from == "best" and resumed is None and (best := checkpoint_of(folder, "best")) is not None:
             load_checkpoint(built.model, best)
-        groups = built.model.enter(phase, number, first_epoch)
+        learns = Learns.of(built.model.enter(phase, number, first_epoch))
         seconds: dict[str, float] = {}
         lap = Stopwatch(seconds)
         _fit_phase(built, phase, first_epoch, resumed)
@@ -36,7 +47,7 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
         epochs = built.trainer.current_epoch - first_epoch
         ended = resumed is not None and resumed.ended
         scores = resumed.val if resumed is not None and ended else built.trainer.callback_metrics
-        row = _row(built, phase, groups, epochs, seconds["fit"], scores)
+        row = _row(built, phase, learns, epochs, seconds["fit"], scores)
         record.phases.append(rows.get(phase.name, row) if ended else row)
         if built.trainer.is_global_zero:
             record.checkpoints = _checkpoints(folder)
@@ -60,14 +71,14 @@ def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | No
         ) from error
 
 
-def _row(built: Built, phase: Phase, groups: list[Group], epochs: int, seconds: float, scores: Any) -> dict[str, Any]:
+def _row(built: Built, phase: Phase, learns: Learns, epochs: int, seconds: float, scores: Any) -> dict[str, Any]:
     rates = {group["name"]: group["initial_lr"] for group in built.trainer.optimizers[0].param_groups}
     return {
         "name": phase.name,
         "thaw": phase.thaw,
-        "learns": blocks_of(groups),
+        "learns": learns.blocks,
         "epochs": epochs,
-        "trainable_parameters": count_of(groups),
+        "trainable_parameters": learns.parameters,
         "learning_rates": rates,
         "seconds": round(seconds, 3),
         "samples_per_second": round(built.measure.samples_per_second, 1),
