@@ -1,22 +1,28 @@
-"""Trains every plan of conf/schedule, a few steps a phase, and saves weights and scores. Started by test_ranks.py, by
-itself for one process, through torchrun for several: python ranks_worker.py <folder> <world size> <plan>...
+"""Trains jobs of a few steps a phase, and saves weights and scores. Started by test_ranks.py, by itself for one
+process, through torchrun for several: python ranks_worker.py <file of jobs>
 """
 
+import json
+import os
 import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
 from hydra import compose, initialize_config_dir
+from torch.distributed.tensor import DTensor
 
 from frostline.build import build
+from frostline.checkpoint import stand_of
 from frostline.checks import plan_of
 from frostline.fitting import fit
 from frostline.paths import conf_dir
 from frostline.record import Record, Stopwatch
 from frostline.run import NOT_HERE, quiet
+from frostline.sharding import whole
 
 # SGD, no augmentation, norm layers without batch statistics: what ranks compute is then what one process computes.
 SAME = ["data.train_limit=63", "data.batch_size=21", "data.image_size=8", "data.augment=none", "optimizer=sgd"]
@@ -25,34 +31,65 @@ SAME += ["trainer.precision=32-true", "logger=none", "callbacks.best=null", "cal
 SAME += ["callbacks.learning_rates=null", "callbacks.safety=null", "callbacks.progress=null", "run_dir=none"]
 
 
-def trained(plan: str, world_size: int) -> dict[str, object]:
-    where = ["trainer=ddp", "trainer.accelerator=cpu"] if world_size > 1 else ["trainer=cpu"]
+class Job(NamedTuple):
+    """`place`: what is saved is called so. `overrides` begin with the trainer. `resume`: a checkpoint to go on from.
+    `keep`: checkpoints, after the fourth step and at the end of each phase."""
+
+    place: str
+    plan: str
+    overrides: list[str]
+    resume: str | None = None
+    keep: bool = False
+
+
+class Keep(L.Callback):
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == 4:
+            trainer.save_checkpoint(f"{self.place}-mid.ckpt")
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        trainer.save_checkpoint(f"{self.place}-{pl_module.phase.name}.ckpt")
+
+
+def trained(job: Job) -> dict[str, Any]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        phases = plan_of(compose("train", overrides=[f"schedule={plan}"])).phases
+        phases = plan_of(compose("train", overrides=[f"schedule={job.plan}"])).phases
         short = [f"schedule.phases.{phase.name}.epochs=1" for phase in phases]
-        cfg = compose("train", overrides=[*SAME, *where, f"trainer.devices={world_size}", f"schedule={plan}", *short])
+        cfg = compose("train", overrides=[*SAME, *job.overrides, f"schedule={job.plan}", *short])
     L.seed_everything(0, verbose=False)
     built = build(cfg)
+    if job.keep:
+        built.trainer.callbacks.append(Keep(job.place))  # type: ignore[attr-defined]
     record = Record(command="", seed=0)
+    stand = stand_of(Path(job.resume), built.model, built.plan) if job.resume is not None else None
     with tempfile.TemporaryDirectory() as folder:
-        fit(built, record, Path(folder), None, Stopwatch({}))
+        fit(built, record, Path(folder), stand, Stopwatch({}))
     (scores,) = built.trainer.test(built.model, datamodule=built.data, verbose=False)
     parts = {"backbone": built.model.backbone, "head": built.model.head}
-    weights = {f"{part}.{name}": v for part, module in parts.items() for name, v in module.state_dict().items()}
-    return {"weights": weights, "scores": dict(scores), "val": [row["val"] for row in record.phases]}
+    weights = {f"{part}.{name}": whole(v) for part, module in parts.items() for name, v in module.state_dict().items()}
+    held = {name: local(p).numel() for name, p in built.model.named_parameters()}
+    return {"weights": weights, "scores": dict(scores), "val": [row["val"] for row in record.phases], "held": held}
 
 
-def main(folder: Path, world_size: int, plans: list[str]) -> None:
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def main(jobs: list[Job]) -> None:
     quiet()
     warnings.simplefilter("error")
     for text in NOT_HERE:
         warnings.filterwarnings("ignore", f".*{text}.*")
     torch.set_num_threads(1)
-    for plan in plans:
-        result = trained(plan, world_size)
+    os.cpu_count = lambda: 8  # more ranks than cores are slow, and that is all
+    for job in jobs:
+        result = trained(job)
         if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-            torch.save(result, folder / f"{plan}-{world_size}.pt")
+            torch.save(result, f"{job.place}.pt")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main([Job(*job) for job in json.loads(Path(sys.argv[1]).read_text())])

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from frostline.backbones.base import Backbone
-from frostline.build import _maker
 from frostline.checks import plan_of
 from frostline.finetuner import FineTuner
 from frostline.heads import LinearHead
+from frostline.making import maker_of
 from frostline.paths import conf_dir
 from frostline.phases import Phase
 from frostline.specs import ImageSpec
@@ -97,7 +97,7 @@ def trained(model: FineTuner, size: int) -> list[bool]:
 def test_frozen_is_frozen_and_thawed_learns(name: str, composed: Callable[..., Any]) -> None:
     cfg = composed(f"model={name}", "model.weights=null")
     torch.manual_seed(0)
-    backbone: Backbone = _maker(cfg.model, "model")()  # type: ignore[arg-type]
+    backbone: Backbone = maker_of(cfg.model, "model")()  # type: ignore[arg-type]
     assert isinstance(backbone.spec, ImageSpec)
     size = backbone.spec.size if backbone.spec.sizes == "fixed" else max(64, backbone.spec.min_size)
     phases = ways(composed, list(backbone.blocks))
@@ -123,7 +123,7 @@ def test_frozen_is_frozen_and_thawed_learns(name: str, composed: Callable[..., A
 
 
 def test_frozen_norms_of_thawed_blocks_keep_their_statistics(composed: Callable[..., Any]) -> None:
-    backbone: Backbone = _maker(composed("model=resnet18", "model.weights=null").model, "model")()
+    backbone: Backbone = maker_of(composed("model=resnet18", "model.weights=null").model, "model")()
     (phase,) = plan_of(composed("schedule=full")).phases
     model = learner(backbone, replace(phase, norm="frozen"))
     before = values(model)

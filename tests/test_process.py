@@ -137,9 +137,10 @@ def test_the_wheel_works_in_any_folder(tmp_path: Path) -> None:
     assert f"{site}/frostline/backbones/bundled.safetensors" in record["model"]["weights"]
 
 
-def test_two_ranks_resume_and_score_what_was_recorded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trainer", ["ddp", pytest.param("fsdp", marks=pytest.mark.long)])
+def test_two_ranks_resume_and_score_what_was_recorded(trainer: str, tmp_path: Path) -> None:
     """The other rank goes on with the run's own configuration, and an evaluation starts both again."""
-    ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    ranks = [f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
     slow = ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=3", "head=mlp", "head.hidden=[32]"]
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     for folder in (whole, torn):

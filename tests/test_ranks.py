@@ -1,5 +1,6 @@
 """Several processes train what one trains, in every plan, and say so when they do not agree."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,12 +10,20 @@ from typing import Any
 import pytest
 import torch
 
-from frostline.paths import conf_dir
+import ranks_worker
+from frostline.paths import bundled_weights, conf_dir
+from frostline.run import quiet
+from ranks_worker import Job
 
 pytestmark = pytest.mark.process
 
 WORKER = Path(__file__).with_name("ranks_worker.py")
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
+SHORT_FORM = ["two_stage", "gradual", "surgical"]
+ALONE = ["trainer=cpu"]
+RANKS = {name: [f"trainer={name}", "trainer.accelerator=cpu", "trainer.devices=2"] for name in ("ddp", "fsdp")}
+# Shares of a batch that differ in size, and what is not the loss of a sample or comes after all of them.
+PULLED = ["task.l1=1e-5", "schedule.every_phase.l2_sp=0.1", "trainer.gradient_clip_val=0.1"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
 
@@ -27,29 +36,128 @@ def _run(*command: str) -> str:
     return answer.stdout
 
 
+def _train(folder: Path, world_size: int, jobs: list[Job]) -> None:
+    file = folder / "jobs.json"
+    file.write_text(json.dumps(jobs))
+    start = [sys.executable] if world_size == 1 else [*TORCHRUN, f"--nproc-per-node={world_size}"]
+    _run(*start, str(WORKER), str(file))
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process makes of every plan."""
     folder = tmp_path_factory.mktemp("alone")
-    _run(sys.executable, str(WORKER), str(folder), "1", *PLANS)
+    jobs = [Job(str(folder / plan), plan, ALONE, keep=plan == "two_stage") for plan in PLANS]
+    _train(folder, 1, [*jobs, Job(str(folder / "pulled"), "two_stage", [*ALONE, *PULLED])])
     return folder
 
 
-@pytest.mark.parametrize("world_size", [2, pytest.param(3, marks=pytest.mark.long)])
-def test_ranks_end_in_the_weights_of_one_process_in_every_plan(world_size: int, alone: Path, tmp_path: Path) -> None:
-    _run(*TORCHRUN, f"--nproc-per-node={world_size}", str(WORKER), str(tmp_path), str(world_size), *PLANS)
+@pytest.fixture(scope="module")
+def two(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two make of them; and of `two_stage` when they are sharded, or go on from checkpoints of others."""
+    folder = tmp_path_factory.mktemp("two")
+    jobs = [Job(str(folder / plan), plan, RANKS["ddp"], keep=plan == "two_stage") for plan in PLANS]
+    jobs.append(Job(str(folder / "fsdp"), "two_stage", RANKS["fsdp"], keep=True))
+    jobs += [Job(str(folder / f"pulled-{name}"), "two_stage", [*RANKS[name], *PULLED]) for name in RANKS]
+    for name, source in (("ddp", alone / "two_stage"), ("fsdp", alone / "two_stage"), ("fsdp", folder / "fsdp")):
+        place = str(folder / f"{name}-from-{source.name}")
+        jobs.append(Job(place, "two_stage", RANKS[name], resume=f"{source}-mid.ckpt"))
+    _train(folder, 2, jobs)
+    return folder
+
+
+def _load(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(path, weights_only=True)
+    return content
+
+
+def _require_close(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert weights.keys() == expected.keys()
+    for name, value in expected.items():
+        error = (weights[name].double() - value.double()).abs().max()
+        assert error <= 1e-5 * value.double().abs().max().clamp(min=1e-3), name
+
+
+def _require_same_end(run: dict[str, Any], expected: dict[str, Any]) -> None:
+    _require_close(run["weights"], expected["weights"])
+    assert run["scores"]["test/n"] == expected["scores"]["test/n"] == 359, "each sample once"
+    assert [scores["val/n"] for scores in run["val"]] == [143] * len(run["val"])
+    assert run["scores"]["test/accuracy"] == pytest.approx(expected["scores"]["test/accuracy"], abs=2 / 359)
+    assert run["scores"]["test/loss"] == pytest.approx(expected["scores"]["test/loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_two_ranks_end_in_the_weights_of_one_process(plan: str, alone: Path, two: Path) -> None:
     assert len(PLANS) == 9
-    for plan in PLANS:
-        one: dict[str, Any] = torch.load(alone / f"{plan}-1.pt", weights_only=True)
-        many: dict[str, Any] = torch.load(tmp_path / f"{plan}-{world_size}.pt", weights_only=True)
-        assert one["weights"].keys() == many["weights"].keys()
-        for name, value in one["weights"].items():
-            error = (many["weights"][name].double() - value.double()).abs().max()
-            assert error <= 1e-5 * value.double().abs().max().clamp(min=1e-3), (plan, name)
-        assert one["scores"]["test/n"] == many["scores"]["test/n"] == 359, "each sample once"
-        assert [scores["val/n"] for scores in many["val"]] == [143] * len(one["val"])
-        assert many["scores"]["test/accuracy"] == pytest.approx(one["scores"]["test/accuracy"], abs=2 / 359)
-        assert many["scores"]["test/loss"] == pytest.approx(one["scores"]["test/loss"], rel=1e-4)
+    _require_same_end(_load(two / f"{plan}.pt"), _load(alone / f"{plan}.pt"))
+
+
+@pytest.mark.parametrize("plans", [SHORT_FORM, pytest.param(PLANS, marks=pytest.mark.long)])
+def test_three_ranks_end_in_the_weights_of_one_process(plans: list[str], alone: Path, tmp_path: Path) -> None:
+    three = [*RANKS["ddp"][:-1], "trainer.devices=3"]
+    _train(tmp_path, 3, [Job(str(tmp_path / plan), plan, three) for plan in plans])
+    for plan in plans:
+        _require_same_end(_load(tmp_path / f"{plan}.pt"), _load(alone / f"{plan}.pt"))
+
+
+def test_sharded_ranks_save_the_checkpoint_of_whole_ones(two: Path) -> None:
+    _require_same_end(_load(two / "fsdp.pt"), _load(two / "two_stage.pt"))
+    for moment in ("head", "mid", "all"):
+        sharded, whole = _load(two / f"fsdp-{moment}.ckpt"), _load(two / f"two_stage-{moment}.ckpt")
+        assert sharded.keys() == whole.keys()
+        _require_close(sharded["state_dict"], whole["state_dict"])
+        assert {**sharded["frostline"], "val": None} == {**whole["frostline"], "val": None}
+
+
+def test_sharded_ranks_hold_a_shard_of_everything(two: Path) -> None:
+    whole, sharded = _load(two / "two_stage.pt")["held"], _load(two / "fsdp.pt")["held"]
+    assert sharded.keys() == whole.keys()
+    assert [name for name in whole if sharded[name] != -(-whole[name] // 2)] == []
+
+
+@pytest.mark.parametrize("strategy", RANKS)
+def test_penalties_and_clipping_are_those_of_one_process(strategy: str, alone: Path, two: Path) -> None:
+    expected = _load(alone / "pulled.pt")
+    _require_same_end(_load(two / f"pulled-{strategy}.pt"), expected)
+    free = _load(alone / "two_stage.pt")["weights"]
+    assert any(not torch.allclose(expected["weights"][name], free[name], rtol=1e-3) for name in free), "they do act"
+
+
+def test_frozen_blocks_that_are_sharded_keep_every_bit(two: Path) -> None:
+    from safetensors.torch import load_file
+
+    before = {f"backbone.blocks.{name}": value for name, value in load_file(bundled_weights()).items()}
+    after, end = (_load(two / f"fsdp-{phase}.ckpt")["state_dict"] for phase in ("head", "all"))
+    frozen = [name for name in after if name.startswith("backbone.") and name in before]
+    assert len(frozen) == 60
+    assert [name for name in frozen if not torch.equal(after[name], before[name])] == []
+    weights = [name for name in frozen if name.endswith("0.weight")]
+    assert [name for name in weights if torch.equal(end[name], before[name])] == [], "all of them learn in the end"
+
+
+@pytest.mark.parametrize("run", ["ddp-from-two_stage", "fsdp-from-two_stage", "fsdp-from-fsdp"])
+def test_ranks_go_on_from_a_checkpoint_of_one_process_or_of_their_own(run: str, alone: Path, two: Path) -> None:
+    """Saved in the middle of the second phase's epoch, with momentum."""
+    _require_same_end(_load(two / f"{run}.pt"), _load(alone / "two_stage.pt"))
+
+
+@pytest.mark.parametrize("saved", ["two_stage", "fsdp"])
+def test_one_process_goes_on_from_a_checkpoint_of_two_ranks(saved: str, alone: Path, two: Path) -> None:
+    job = Job("", "two_stage", ALONE, resume=str(two / f"{saved}-mid.ckpt"))
+    quiet()
+    _require_same_end(ranks_worker.trained(job), _load(alone / "two_stage.pt"))
+
+
+@pytest.mark.long
+def test_compiled_ranks_end_in_the_weights_of_one_process(tmp_path: Path) -> None:
+    quiet()
+    tiny = ["model._target_=tiny.Tiny"]
+    alone = ranks_worker.trained(Job("", "two_stage", [*ALONE, *tiny]))
+    compiled = [*tiny, "trainer.compile=true"]
+    jobs = [Job(str(tmp_path / name), "two_stage", [*trainer, *compiled]) for name, trainer in RANKS.items()]
+    _train(tmp_path, 2, jobs)
+    for name in RANKS:
+        _require_same_end(_load(tmp_path / f"{name}.pt"), alone)
 
 
 DISAGREE = """
@@ -61,13 +169,15 @@ torch.distributed.init_process_group("gloo")
 torch.manual_seed(0)
 network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
 require_agreement({"backbone": network}, where="here")
-if torch.distributed.get_rank() == 1:
-    network[1].running_var[2] += 1e-7
-try:
-    require_agreement({"backbone": network}, where="the end of phase 'head'")
-except RankError as error:
-    print(error, flush=True)
 rank = torch.distributed.get_rank()
+network[0].bias.requires_grad_(rank == 0)
+for name in ("bias", "var"):
+    try:
+        require_agreement({"backbone": network}, where="the end of phase 'head'")
+    except RankError as error:
+        print(error, flush=True)
+    network[0].bias.requires_grad_(False)
+    network[1].running_var[2] += 1e-7 * rank
 try:
     require_one_run({"phase": "head", "epoch and batch": (3, 7 * rank), "data": "the same"}, where="here")
 except RankError as error:
@@ -76,10 +186,11 @@ torch.distributed.destroy_process_group()
 """
 
 
-def test_a_difference_in_the_last_bit_or_in_the_place_of_one_rank_is_named(tmp_path: Path) -> None:
+def test_a_difference_in_a_bit_in_what_learns_or_in_the_place_of_one_rank_is_named(tmp_path: Path) -> None:
     script = tmp_path / "disagree.py"
     script.write_text(DISAGREE)
     said = _run(*TORCHRUN, "--nproc-per-node=2", str(script))
-    assert said.count("different numbers in 1 of 7 tensors, such as backbone.1.running_var") == 2, "on every rank"
+    for name in ("0.bias", "1.running_var"):
+        assert said.count(f"differ in 1 of 7 tensors, such as backbone.{name}: ") == 2, "on every rank"
     assert "the end of phase 'head'" in said
     assert said.count("about to train different things: epoch and batch: [(3, 0), (3, 7)]\n") == 2

@@ -1,4 +1,4 @@
-"""Whether all ranks are there, are about to do the same, and hold the same numbers, to the bit."""
+"""Whether all ranks are there, are about to do the same, hold the same numbers, to the bit, and learn the same."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from frostline.errors import RankError, first_line
+from frostline.sharding import whole
 
 
 def require_agreement(parts: dict[str, nn.Module], *, where: str) -> None:
-    """Compares every parameter and buffer over the ranks. Raises RankError, on every rank, that names the first."""
+    """Compares every parameter and buffer over the ranks. Of a sharded one, what each rank gathers: no number of it is
+    held twice. Raises RankError, on every rank, that names the first.
+    """
     if not _several():
         return
     own = {f"{part}.{name}": _digest(value) for part, module in parts.items() for name, value in _tensors(module)}
@@ -21,7 +24,8 @@ def require_agreement(parts: dict[str, nn.Module], *, where: str) -> None:
     differing = [name for name in own if len({rank.get(name) for rank in everyone}) > 1]
     if differing:
         raise RankError(
-            f"the ranks hold different numbers in {len(differing)} of {len(own)} tensors, such as {differing[0]}",
+            f"the ranks differ in {len(differing)} of {len(own)} tensors, such as {differing[0]}: in numbers, or in "
+            "whether they learn",
             where=where,
             next_step="report it, with the command; a callback that changes weights on one rank alone would do this",
         )
@@ -75,5 +79,7 @@ def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
     return [*module.named_parameters(), *module.named_buffers()]
 
 
-def _digest(value: Tensor) -> str:
-    return hashlib.blake2b(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data).hexdigest()
+def _digest(value: Tensor) -> tuple[bool, str]:
+    """Whether it learns, and what it holds."""
+    numbers = whole(value.detach()).cpu().contiguous().view(-1).view(torch.uint8).numpy()
+    return value.requires_grad, hashlib.blake2b(numbers.data).hexdigest()

@@ -10,6 +10,7 @@ from frostline.backbones.weights import UNREADABLE, unreadable
 from frostline.errors import RunError
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.phases import Plan
+from frostline.sharding import load_whole
 
 
 class Stand(NamedTuple):
@@ -36,7 +37,7 @@ def load_checkpoint(model: FineTuner, path: Path) -> dict[str, Any]:
 def load_state(model: FineTuner, content: dict[str, Any], path: Path) -> None:
     """content: of the checkpoint `path`. Raises RunError where it is of another model."""
     try:
-        model.load_state_dict(content["state_dict"])
+        load_whole(model, content["state_dict"])
     except RuntimeError as error:
         raise RunError(
             f"the checkpoint is of another model: {' '.join(str(error).split())[:300]}",

@@ -25,7 +25,7 @@ VALUES = {
     "trainer.accelerator": "Literal['auto', 'cpu', 'gpu', 'cuda', 'mps']",
     "trainer.devices": "int | str | list[int]",
     "trainer.num_nodes": "Positive[int]",
-    "trainer.strategy": "Literal['auto', 'ddp', 'ddp_find_unused_parameters_true'] | dict",
+    "trainer.strategy": "Literal['auto', 'ddp', 'ddp_find_unused_parameters_true', 'fsdp'] | dict",
     "trainer.precision": "Literal['auto', '32-true', 'bf16-mixed', '16-mixed']",
     "trainer.accumulate_grad_batches": "Positive[int]",
     "trainer.gradient_clip_val": "Positive[float] | None",
@@ -33,6 +33,7 @@ VALUES = {
     "trainer.limit_train_batches": "Positive[int] | Positive[float] | None",
     "trainer.limit_val_batches": "Positive[int] | Positive[float] | None",
     "trainer.limit_test_batches": "Positive[int] | Positive[float] | None",
+    "trainer.compile": "bool",
     "trainer.deterministic": "bool | Literal['warn']",
     "trainer.enable_progress_bar": "bool | None",
     "run": "str",
@@ -56,6 +57,8 @@ SUPPLIED = {
                 "min_epochs", "max_steps", "min_steps", "max_time", "val_check_interval", "check_val_every_n_epoch",
                 "fast_dev_run", "overfit_batches", "reload_dataloaders_every_n_epochs", "barebones"},
 }  # fmt: skip
+# Keys of ours beside those of a library's constructor.
+OURS = {"trainer": {"compile"}}
 GROUPS = ("model", "head", "data", "task", "schedule", "optimizer", "trainer", "callbacks", "logger")
 
 
@@ -70,8 +73,8 @@ def check(cfg: DictConfig) -> None:
             next_step=" ".join(f"{key}=<value>" for key in missing),
         )
     trains = "run_dir" in plain  # else it is about a run: evaluate, predict
-    found = [*_absent(plain, trains), *_value_problems(plain, trains), *_supplied(plain)]
-    found += problems(plain, supplied=SUPPLIED | _phase_optimizers(plain))
+    found = [*_absent(plain, trains), *_value_problems(plain, trains), *_supplied(plain), *_together(plain)]
+    found += problems(without_ours(plain), supplied=SUPPLIED | _phase_optimizers(plain))
     if found:
         raise ConfigError(
             "\n  ".join(["the configuration has a wrong value:", *found] if len(found) == 1 else [
@@ -110,6 +113,26 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         ) from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def without_ours(plain: dict[str, Any]) -> dict[str, Any]:
+    """As the constructors of libraries take it."""
+    return plain | {
+        group: {name: value for name, value in plain[group].items() if name not in names}
+        for group, names in OURS.items()
+        if isinstance(plain.get(group), dict)
+    }
+
+
+def _together(plain: dict[str, Any]) -> Iterator[str]:
+    """Values that are right one by one."""
+    trainer, schedule = plain.get("trainer"), plain.get("schedule")
+    if not isinstance(trainer, dict) or trainer.get("strategy") != "fsdp":
+        return
+    if trainer.get("precision") == "16-mixed":
+        yield "trainer.precision: fsdp has no loss scaling, which 16-mixed needs; bf16-mixed or 32-true"
+    if isinstance(schedule, dict) and any((schedule.get("average") or {}).values()):
+        yield "schedule.average: averages are made of whole weights, and fsdp holds shards; trainer=ddp"
 
 
 def _supplied(plain: dict[str, Any]) -> Iterator[str]:

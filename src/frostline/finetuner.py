@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from frostline.agreement import require_one_run
 from frostline.backbones.base import Backbone
 from frostline.batch import Batch
+from frostline.compiling import compile_in_place
 from frostline.errors import RunError
 from frostline.freezing import (
     Group,
@@ -27,6 +28,7 @@ from frostline.freezing import (
     set_trainable,
 )
 from frostline.phases import Phase
+from frostline.sharding import shard, sharded_like, total
 from frostline.tasks.base import Task
 
 CHECKPOINT_KEY = "frostline"
@@ -59,6 +61,8 @@ class FineTuner(L.LightningModule):
         self._optimizers = optimizers
         self._seed = seed
         self.identity = identity or {}
+        self.compiles = False  # by torch.compile, in each phase anew
+        self._compiled = False
         self._pretrained: dict[str, Tensor] = {}
         self._phase: Phase | None = None
         self.trained = False  # in this epoch, by this process: an epoch that was trained before a resume ends once more
@@ -73,6 +77,7 @@ class FineTuner(L.LightningModule):
         self._phase = phase
         self.phase_number = number
         self.first_epoch = first_epoch
+        self._compiled = False
         set_trainable(self.backbone, self.head, phase)
         self.train()  # Lightning keeps the modes it finds: a block that rested in the last phase would rest on
         return parameter_groups(self.backbone, self.head, phase)
@@ -87,8 +92,14 @@ class FineTuner(L.LightningModule):
         """The backbone's weights as they are now are those that `l2_sp` pulls towards."""
         self._pretrained = {name: p.detach().clone() for name, p in self.backbone.named_parameters()}
 
-    def on_fit_start(self) -> None:
-        self._pretrained = {name: value.to(self.device) for name, value in self._pretrained.items()}
+    def configure_model(self) -> None:
+        """Lightning calls it in every phase, and has a mesh of devices where the strategy shards."""
+        parts = [*self.backbone.blocks.values(), self.head]
+        if self.device_mesh is not None:
+            shard(self, parts, self.device_mesh["data_parallel"])
+        if self.compiles and not self._compiled:
+            compile_in_place(parts)
+            self._compiled = True
 
     def train(self, mode: bool = True) -> "FineTuner":
         super().train(mode)
@@ -162,20 +173,32 @@ class FineTuner(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.task.loss(self(batch.inputs), batch.targets)
-        if self.task.l1:
-            learning = learning_weights(self.optimizers(use_pl_optimizer=False).param_groups)  # type: ignore[union-attr]
-            loss = loss + self.task.l1 * sum(weight.abs().sum() for weight in learning)
-        if self.phase.l2_sp:
-            loss = loss + self.phase.l2_sp / 2 * self._distance()
-        shown, size = loss.detach(), len(batch.targets)
+        penalty = self._penalty()
+        shown, size = (loss + penalty).detach(), len(batch.targets)
         self.log("train/loss_step", shown, batch_size=size, on_step=True, on_epoch=False)
         self.log("train/loss_epoch", shown, batch_size=size, on_step=False, on_epoch=True, sync_dist=True)
-        return loss * batch.weight if batch.weight != 1.0 else loss
+        # Weights make up for the sizes of the ranks' shares of a batch; the penalty is the same on every rank, and that
+        # of sharded parameters is not averaged over the ranks.
+        return loss * batch.weight + penalty
 
-    def _distance(self) -> Tensor:
+    def _penalty(self) -> Tensor | float:
+        penalty: Tensor | float = 0.0
+        if self.task.l1:
+            learning = learning_weights(self.optimizers(use_pl_optimizer=False).param_groups)  # type: ignore[union-attr]
+            penalty = penalty + self.task.l1 * total(weight.abs().sum() for weight in learning)
+        if self.phase.l2_sp:
+            penalty = penalty + self.phase.l2_sp / 2 * self._distance()
+        return penalty
+
+    def _distance(self) -> Tensor | float:
         """Squared, of the thawed backbone from its pretrained weights."""
         moved = [(name, p) for name, p in self.backbone.named_parameters() if p.requires_grad]
-        return sum((((p - self._pretrained[name]) ** 2).sum() for name, p in moved), torch.tensor(0.0))
+        return total(((p - self._anchor_of(name, p)) ** 2).sum() for name, p in moved)
+
+    def _anchor_of(self, name: str, parameter: nn.Parameter) -> Tensor:
+        """Where and as the parameter is: moved, or sharded, at its first use."""
+        self._pretrained[name] = sharded_like(self._pretrained[name], parameter)
+        return self._pretrained[name]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.metrics["val"].update(self(batch.inputs), batch.targets)  # type: ignore[operator]

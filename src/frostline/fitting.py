@@ -1,7 +1,7 @@
 """Phase by phase: one `trainer.fit` each, of one Trainer, from where the run stands."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -16,6 +16,18 @@ from frostline.freezing import Group, blocks_of, count_of
 from frostline.phases import Phase
 from frostline.record import Record, Stopwatch
 from frostline.runs import checkpoint_of, require_checkpoint
+from frostline.sharding import whole
+
+
+class Learns(NamedTuple):
+    """What learns in a phase, told before its fit: groups would hold on to parameters as they were before sharding."""
+
+    blocks: list[str]
+    parameters: int
+
+    @classmethod
+    def of(cls, groups: list[Group]) -> "Learns":
+        return cls(blocks_of(groups), count_of(groups))
 
 
 def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch) -> None:
@@ -27,7 +39,7 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
         resumed = stand if stand is not None and stand.number == number else None
         if resumed is None:
             _begin(built, number, folder)
-        groups = built.model.enter(phase, number, first_epoch)
+        learns = Learns.of(built.model.enter(phase, number, first_epoch))
         seconds: dict[str, float] = {}
         lap = Stopwatch(seconds)
         _fit_phase(built, phase, first_epoch, resumed)
@@ -39,7 +51,7 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
         epochs = built.trainer.current_epoch - first_epoch
         ended = resumed is not None and resumed.ended
         scores = resumed.val if resumed is not None and ended else built.trainer.callback_metrics
-        row = _row(built, phase, groups, epochs, seconds["fit"], scores)
+        row = _row(built, phase, learns, epochs, seconds["fit"], scores)
         record.phases.append(rows.get(phase.name, row) if ended else row)
         if built.trainer.is_global_zero:
             record.checkpoints = _checkpoints(folder)
@@ -60,8 +72,9 @@ def _begin(built: Built, number: int, folder: Path) -> None:
         load_state(model, read_checkpoint(kept), kept)
     elif from_best:
         load_checkpoint(model, require_checkpoint(folder, "best"))
+    state = {name: whole(value) for name, value in model.state_dict().items()}  # on every rank: it gathers
     if built.trainer.is_global_zero and not kept.is_file():
-        WholeFiles().save_checkpoint({"state_dict": model.state_dict(), CHECKPOINT_KEY: {}}, kept)
+        WholeFiles().save_checkpoint({"state_dict": state, CHECKPOINT_KEY: {}}, kept)
 
 
 def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | None) -> None:
@@ -87,14 +100,14 @@ def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | No
         ) from error
 
 
-def _row(built: Built, phase: Phase, groups: list[Group], epochs: int, seconds: float, scores: Any) -> dict[str, Any]:
+def _row(built: Built, phase: Phase, learns: Learns, epochs: int, seconds: float, scores: Any) -> dict[str, Any]:
     rates = {group["name"]: group["initial_lr"] for group in built.trainer.optimizers[0].param_groups}
     return {
         "name": phase.name,
         "thaw": phase.thaw,
-        "learns": blocks_of(groups),
+        "learns": learns.blocks,
         "epochs": epochs,
-        "trainable_parameters": count_of(groups),
+        "trainable_parameters": learns.parameters,
         "learning_rates": rates,
         "seconds": round(seconds, 3),
         "samples_per_second": round(built.measure.samples_per_second, 1),

@@ -45,6 +45,7 @@ NOT_HERE = (
     "Found .* module\\(s\\) in eval mode",  # frozen blocks are, on purpose
     "custom batch sampler",  # ours gives every sample once, in order
     "ended before the epoch ended",  # the loader goes on after the batches that were trained
+    "The .grad attribute of a Tensor that is not a leaf",  # torch.compile looks at every tensor that it meets
     "treespec, LeafSpec",  # Lightning 2.6.6 asks torch in a way that torch deprecates
 )
 
@@ -57,11 +58,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     checkpoint = checkpoint_of(folder, "last") if resume else None
     built = build(cfg, load_weights=checkpoint is None and cfg.init_from is None)
-    loaded = built.model.backbone.loaded
-    if cfg.init_from is not None and (checkpoint is None or built.plan.anchored):
-        loaded = init_from(built.model, Path(cfg.init_from).expanduser(), built.data.classes)
-    if built.plan.anchored:
-        built.model.anchor()
+    loaded = _old_weights(cfg, built, resumes=checkpoint is not None)
     record.data = built.data.describe()
     record.model = {
         "name": built.model.backbone.name,
@@ -101,6 +98,16 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     if leads:
         print_run(record, folder)
     return record
+
+
+def _old_weights(cfg: DictConfig, built: Built, *, resumes: bool) -> str:
+    """Of another run, where they are asked for; and what anchors pull towards. Gives a sentence on what was loaded."""
+    loaded = built.model.backbone.loaded
+    if cfg.init_from is not None and (built.plan.anchored or not resumes):
+        loaded = init_from(built.model, Path(cfg.init_from).expanduser(), built.data.classes)
+    if built.plan.anchored:
+        built.model.anchor()
+    return loaded
 
 
 def _log_text(built: Built, name: str, text: str) -> None:

@@ -16,9 +16,9 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "frostline"
 # and the two halves of the door, share one room each.
 LAYERS: dict[str, list[str]] = {
     "words": ["", "errors", "specs", "phases", "paths", "record", "values", "signatures", "launcher"],
-    "parts": ["backbones", "heads", "tasks", "freezing", "batch", "agreement", "estimate"],
-    "machines": ["finetuner", "data", "callbacks"],
-    "joiner": ["build", "checks", "checkpoint", "runs"],
+    "parts": ["backbones", "heads", "tasks", "freezing", "batch", "agreement", "estimate", "sharding", "compiling"],
+    "machines": ["finetuner", "strategies", "data", "callbacks"],
+    "joiner": ["build", "making", "trainers", "checks", "checkpoint", "runs"],
     "story": ["run", "requeue", "fitting", "averaging", "planning", "init_from", "predict", "report"],
     "door": ["cli", "usage", "ranks", "hydra_errors", "__main__"],
 }
@@ -28,6 +28,11 @@ SHARED_ROOMS = {"words", "door"}
 SIDEWAYS = {
     ("freezing", "backbones.base"): "the frost line lies between the blocks of a Backbone",
     ("build", "checks"): "the plan and the plain values are read in one way",
+    ("build", "making"): "what the config names",
+    ("build", "trainers"): "one of the five objects, and the one with the most conditions",
+    ("trainers", "checks"): "plain values again",
+    ("trainers", "making"): "and what the config names",
+    ("agreement", "sharding"): "a sharded tensor is compared as it is gathered",
     ("estimate", "backbones.base"): "a pass through each block of a Backbone is measured",
     ("estimate", "freezing"): "what is kept in memory follows from the parameter groups",
     ("run", "report.summary"): "a run ends with what it prints",

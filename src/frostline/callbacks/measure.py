@@ -20,8 +20,9 @@ class Measure(L.Callback):
     def samples_per_second(self) -> float:
         return self.samples / self.seconds if self.seconds else 0.0
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.seconds, self.samples = 0.0, 0
+        self._since = time.perf_counter()  # an epoch that goes on after a resume has no start
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._epoch_seconds, self._epoch_samples = 0.0, 0

@@ -4,6 +4,7 @@ import hashlib
 import os
 from abc import abstractmethod
 from collections import Counter
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -117,11 +118,7 @@ class PictureData(Transfers):
         self.val_part = Part(*val, whole=False)
         self.test_part = Part(*test, whole=False)
         self._require_parts()
-        sources = {id(part[0]): part[0] for part in (train, val, test)}.values()
-        on_disk = [pictures for pictures in sources if isinstance(pictures, FilePictures)]
-        if sum(pictures.decoded_bytes for pictures in on_disk) <= MEMORY_BYTES:
-            for pictures in on_disk:
-                pictures.hold()
+        _hold(pictures for pictures, _ in (train, val, test))
         cut = self.train_part.pictures.cut
         self.augment = Augment(
             augment,
@@ -281,6 +278,14 @@ def loader(part: Part, batches: EpochBatches, num_workers: int | None) -> DataLo
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _hold(parts: Iterable[Pictures]) -> None:
+    """Decode all pictures now where they fit in memory together."""
+    on_disk = {id(pictures): pictures for pictures in parts if isinstance(pictures, FilePictures)}.values()
+    if sum(pictures.decoded_bytes for pictures in on_disk) <= MEMORY_BYTES:
+        for pictures in on_disk:
+            pictures.hold()
 
 
 def _as_it_is(batch: Any) -> Any:

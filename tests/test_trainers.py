@@ -1,9 +1,9 @@
-"""What build decides for itself."""
+"""What is decided about the Trainer."""
 
 import pytest
 import torch
 
-from frostline.build import _precision
+from frostline.trainers import _precision
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""What a node of the config names, made: `_target_` with its settings, and with what the program adds."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from frostline.errors import ConfigError
+
+SIGNATURES = "CONTRIBUTING says what each kind of part takes; --cfg job prints the configuration"
+
+
+def make(node: DictConfig, where: str, kind: type, *arguments: Any, **options: Any) -> Any:
+    """What `_target_` names, made with its settings and with what the program adds. Raises ConfigError where that is
+    not a `kind`, or cannot be called so."""
+    maker = maker_of(node, where)
+    try:
+        inspect.signature(maker).bind(*arguments, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{where} cannot be made: {error}", where=f"{where}._target_", next_step=SIGNATURES
+        ) from error
+    made = maker(*arguments, **options)
+    if not isinstance(made, kind):
+        raise ConfigError(
+            f"{where} has to be a {kind.__name__}, and {node._target_} makes a {type(made).__name__}",
+            where=f"{where}._target_",
+            next_step=SIGNATURES,
+        )
+    return made
+
+
+def maker_of(node: DictConfig, where: str) -> Callable[..., Any]:
+    """The constructor that `_target_` names, with its settings."""
+    try:
+        made = instantiate(node, _partial_=True, _convert_="all")
+    except (InstantiationException, OmegaConfBaseException, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{where} cannot be made: {' '.join(str(error).split())}", where=f"{where}._target_", next_step=SIGNATURES
+        ) from error
+    if not callable(made):
+        raise ConfigError(f"{where} names no `_target_`", where=where, next_step=SIGNATURES)
+    maker: Callable[..., Any] = made
+    return maker
+
+
+def made(node: DictConfig, where: str, kind: type) -> Any:
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{where} is {node!r}, not settings", where=where, next_step=SIGNATURES)
+    try:
+        return make(node, where, kind)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise ConfigError(f"{where} refuses its settings: {error}", where=where, next_step="correct it") from error

@@ -1,0 +1,128 @@
+"""The Trainer, on the devices and in the precision that there are."""
+
+import os
+import sys
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from frostline.callbacks.checkpoints import WholeFiles
+from frostline.checks import resolved, without_ours
+from frostline.compiling import compiler_problem
+from frostline.data.module import PictureData
+from frostline.errors import ConfigError
+from frostline.launcher import launched
+from frostline.making import maker_of
+from frostline.strategies import Sharded
+
+
+def make_trainer(
+    node: DictConfig, callbacks: list[L.Callback], logger: Logger | bool, num_batches: int | None = None
+) -> L.Trainer:
+    settings = resolved(node)
+    launch = launched()
+    # SLURM's own way to go on knows nothing of phases.
+    slurm = [SLURMEnvironment(auto_requeue=False)] if launch is not None and launch.by == "SLURM" else []
+    sharded = {"strategy": Sharded()} if settings["strategy"] == "fsdp" else {}
+    make = maker_of(OmegaConf.create(without_ours({"trainer": settings})["trainer"]), "trainer")
+    try:
+        trainer: L.Trainer = make(
+            **sharded,
+            precision=_precision(settings["precision"], settings["accelerator"]),
+            enable_progress_bar=_progress_bar(settings["enable_progress_bar"]) and bool(callbacks),
+            callbacks=callbacks,
+            logger=logger,
+            log_every_n_steps=min(settings["log_every_n_steps"], num_batches or 1),  # once an epoch at the least
+            enable_checkpointing=any(isinstance(c, L.pytorch.callbacks.Checkpoint) for c in callbacks),
+            plugins=[WholeFiles(), *slurm],
+            **processes(node),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,  # the first validation comes soon enough, and this one would log
+            use_distributed_sampler=False,  # the loaders share out each batch themselves, every sample once
+            max_epochs=0,  # each phase raises it
+        )
+        return trainer
+    except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
+        raise ConfigError(
+            f"the Trainer refuses its settings: {error}",
+            where="trainer",
+            next_step="correct that setting, or use trainer=cpu",
+        ) from error
+
+
+def processes(node: DictConfig) -> dict[str, Any]:
+    """How many there are on how many hosts: who started them says it, else the configuration."""
+    launch, devices = launched(), resolved(node)["devices"]
+    if launch is None:
+        return {"devices": devices, "num_nodes": node.num_nodes}
+    return {"devices": devices if isinstance(devices, list) else launch.devices, "num_nodes": launch.num_nodes}
+
+
+def compiles(trainer: L.Trainer) -> bool:
+    """A run without a compiler is slower and no other."""
+    problem = compiler_problem(trainer.strategy.root_device)
+    if problem is not None and trainer.is_global_zero:
+        print(f"frostline: trainer.compile is left out, torch cannot compile here: {problem}", file=sys.stderr)
+    return problem is None
+
+
+def require_batches(node: DictConfig, data: PictureData) -> None:
+    """Limits of less than one batch leave nothing to train or to score."""
+    for name, part in (("train", data.train_part), ("val", data.val_part), ("test", data.test_part)):
+        limit = node[f"limit_{name}_batches"]
+        batches = -(-len(part) // data.batch_size)
+        if isinstance(limit, float) and int(limit * batches) == 0:
+            raise ConfigError(
+                f"{limit} of {batches} batches are none",
+                where=f"trainer.limit_{name}_batches",
+                next_step=f"trainer.limit_{name}_batches=1, or a larger share",
+            )
+
+
+def require_devices(accelerator: str, devices: Any) -> None:
+    """On CPUs a device is a process, and those that are started already may be more than there are cores; on GPUs
+    Lightning counts for itself, but only when the Trainer is made."""
+    cores = os.cpu_count() or 1
+    on_cpu = _on_cpu(accelerator)
+    if on_cpu and launched() is None and isinstance(devices, int) and not 1 <= devices <= cores:
+        raise ConfigError(
+            f"{devices} devices were asked for, and this machine has {cores} CPU cores and no more",
+            where="trainer.devices",
+            next_step=f"trainer.devices=1, or up to {cores}",
+        )
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            "a GPU was asked for, and torch sees none",
+            where="trainer.accelerator",
+            next_step="trainer=cpu, or install a driver (nvidia-smi shows whether there is one)",
+        )
+    if not on_cpu and isinstance(devices, int) and torch.cuda.is_available() and devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"{devices} devices were asked for, and there are {torch.cuda.device_count()} GPUs",
+            where="trainer.devices",
+            next_step=f"trainer.devices={torch.cuda.device_count()} or fewer",
+        )
+
+
+def _on_cpu(accelerator: str) -> bool:
+    return accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+
+
+def _precision(precision: str, accelerator: str) -> str:
+    if precision != "auto":
+        return precision
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        native = bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return "bf16-mixed" if native else "32-true"
+
+
+def _progress_bar(wanted: bool | None) -> bool:
+    return os.isatty(2) if wanted is None else wanted

@@ -1,0 +1,97 @@
+"""A compiled run is the same run: the same keys, the same weights up to rounding; and one without a compiler, too."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from conftest import Answer
+from frostline.compiling import compile_in_place, compiler_problem
+
+SHORT = ["data.train_limit=50", "data.batch_size=15", "data.image_size=8", "trainer=cpu"]
+SHORT += ["trainer.precision=32-true", "logger=none", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
+SHORT += ["optimizer=sgd", "callbacks.best=null"]
+TINY = [*SHORT, "model._target_=tiny.Tiny"]
+
+
+def _state(folder: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
+def _compiled_run(program: Callable[..., Answer], folder: Path, settings: list[str], parts: int) -> None:
+    """Ends as the run `plain` beside it did, and its evaluation in the scores that it had."""
+    torch._dynamo.utils.counters.clear()
+    answer = program("train", *settings, "run_dir=compiled", "trainer.compile=true")
+    assert answer.code == 0, answer.err
+    frames = torch._dynamo.utils.counters["frames"]
+    assert frames["ok"] == frames["total"] >= 2 * parts, "each part in each of two phases; nothing was given up"
+    expected, state = _state(folder / "plain"), _state(folder / "compiled")
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    scored = program("evaluate", "run=compiled", "checkpoint=last")
+    metrics = json.loads((folder / "compiled" / "run.json").read_text())["metrics"]
+    assert f"test/loss {metrics['test/loss']:.4f}" in scored.out
+
+
+@pytest.fixture
+def plain(program: Callable[..., Answer], tmp_path: Path) -> dict[str, torch.Tensor]:
+    assert program("train", *TINY, "run_dir=plain").code == 0
+    return _state(tmp_path / "plain")
+
+
+@pytest.fixture
+def nothing_compiled() -> Iterator[None]:
+    compiler_problem.cache_clear()
+    torch.compiler.reset()
+    yield
+    compiler_problem.cache_clear()
+    torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("nothing_compiled", "plain")
+def test_a_compiled_run_has_the_same_keys_and_weights(program: Callable[..., Answer], tmp_path: Path) -> None:
+    _compiled_run(program, tmp_path, TINY, parts=2)
+
+
+@pytest.mark.usefixtures("nothing_compiled")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_every_part_is_compiled_for_every_batch_size() -> None:
+    """torch gives up after eight variants, and counts those of all parts together."""
+    torch._dynamo.utils.counters.clear()
+    parts = [nn.Linear(width, width + 1) for width in range(2, 11)]
+    compile_in_place(parts)
+    for size in (4, 3, 5):
+        x = torch.ones(size, 2)
+        for part in parts:
+            x = part(x)
+    assert dict(torch._dynamo.utils.counters["frames"]) == {"total": 9, "ok": 9}
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("nothing_compiled")
+def test_a_compiled_run_of_a_deeper_network(program: Callable[..., Answer], tmp_path: Path) -> None:
+    settings = [*SHORT, "schedule.every_phase.norm=frozen"]  # statistics of so few pictures magnify what is rounded
+    assert program("train", *settings, "run_dir=plain").code == 0
+    _compiled_run(program, tmp_path, settings, parts=5)
+
+
+@pytest.mark.usefixtures("nothing_compiled")
+def test_a_run_without_a_compiler_goes_on_and_says_so_once(
+    plain: dict[str, torch.Tensor], program: Callable[..., Answer], tmp_path: Path
+) -> None:
+    from torch._inductor import config
+
+    with config.patch({"cpp.cxx": ("/nowhere/g++",)}):
+        answer = program("train", *TINY, "run_dir=uncompiled", "trainer.compile=true")
+    assert answer.code == 0, answer.err
+    (said,) = [line for line in answer.err.splitlines() if line.startswith("frostline: ")]
+    assert said.startswith("frostline: trainer.compile is left out, torch cannot compile here: ")
+    assert "No working C++ compiler found" in said
+    state = _state(tmp_path / "uncompiled")
+    assert [name for name, value in plain.items() if not torch.equal(value, state[name])] == []

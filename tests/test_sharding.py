@@ -1,0 +1,40 @@
+"""FSDP on one device, in this process; test_ranks.py has two of them."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import Answer
+
+TINY = ["model._target_=tiny.Tiny", "data.train_limit=50", "data.batch_size=15", "data.image_size=8", "trainer=cpu"]
+TINY += ["trainer.precision=32-true", "logger=none", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2"]
+TINY += ["+callbacks.stopper={_target_: test_resume.Stopper}"]
+FSDP = "trainer.strategy=fsdp"
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
+@pytest.mark.parametrize("optimizer", [["optimizer=sgd", "optimizer.momentum=0"], ["optimizer=adamw"]])
+def test_one_sharded_device_trains_stops_resumes_and_is_evaluated_as_any(
+    optimizer: list[str], program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert program("train", *TINY, *optimizer, "run_dir=plain").code == 0
+    monkeypatch.setenv("STOP_AT", f"train 6 {int(signal.SIGTERM)}")
+    assert program("train", *TINY, *optimizer, FSDP, "run_dir=run").code == 128 + signal.SIGTERM
+    monkeypatch.delenv("STOP_AT")
+    answer = program("train", "resume=run")
+    assert answer.code == 0, answer.err
+    expected, state = _state(tmp_path / "plain"), _state(tmp_path / "run")
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-6, msg=name)
+    (score,) = [line for line in answer.out.splitlines() if line.startswith("test ")]
+    for strategy in ([], ["trainer.strategy=auto"]):
+        assert score in program("evaluate", "run=run", *strategy).out
