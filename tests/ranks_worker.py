@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import lightning as L
 import torch
 from hydra import compose, initialize_config_dir
+from torch._dynamo.utils import counters
 from torch.distributed.tensor import DTensor
 
 from frostline.build import build
@@ -59,6 +60,7 @@ def trained(job: Job) -> dict[str, Any]:
         phases = plan_of(compose("train", overrides=[f"schedule={job.plan}"])).phases
         short = [f"schedule.phases.{phase.name}.epochs=1" for phase in phases]
         cfg = compose("train", overrides=[*SAME, *job.overrides, f"schedule={job.plan}", *short])
+    counters.clear()
     L.seed_everything(0, verbose=False)
     built = build(cfg)
     if job.keep:
@@ -70,8 +72,14 @@ def trained(job: Job) -> dict[str, Any]:
     (scores,) = built.trainer.test(built.model, datamodule=built.data, verbose=False)
     parts = {"backbone": built.model.backbone, "head": built.model.head}
     weights = {f"{part}.{name}": whole(v) for part, module in parts.items() for name, v in module.state_dict().items()}
-    held = {name: local(p).numel() for name, p in built.model.named_parameters()}
-    return {"weights": weights, "scores": dict(scores), "val": [row["val"] for row in record.phases], "held": held}
+    return {
+        "weights": weights,
+        "scores": dict(scores),
+        "val": [row["val"] for row in record.phases],
+        "held": {name: local(p).numel() for name, p in built.model.named_parameters()},
+        "graphs": counters["stats"]["unique_graphs"],
+        "given_up": [str(reason) for reason in counters["graph_break"]],
+    }
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:

@@ -157,7 +157,10 @@ def test_compiled_ranks_end_in_the_weights_of_one_process(tmp_path: Path) -> Non
     jobs = [Job(str(tmp_path / name), "two_stage", [*trainer, *compiled]) for name, trainer in RANKS.items()]
     _train(tmp_path, 2, jobs)
     for name in RANKS:
-        _require_same_end(_load(tmp_path / f"{name}.pt"), alone)
+        run = _load(tmp_path / f"{name}.pt")
+        _require_same_end(run, alone)
+        assert run["graphs"] >= 8, "stem and head, in two phases, in training and not"
+        assert run["given_up"] == []
 
 
 DISAGREE = """

@@ -1,5 +1,6 @@
 """FSDP on one device, in this process; test_ranks.py has two of them."""
 
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,10 @@ def _state(folder: Path) -> dict[str, Any]:
     return state
 
 
-@pytest.mark.parametrize("optimizer", [["optimizer=sgd", "optimizer.momentum=0"], ["optimizer=adamw"]])
+@pytest.mark.parametrize(
+    "optimizer",
+    [["optimizer=sgd", "optimizer.momentum=0"], pytest.param(["optimizer=adamw"], marks=pytest.mark.long)],
+)
 def test_one_sharded_device_trains_stops_resumes_and_is_evaluated_as_any(
     optimizer: list[str], program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -35,6 +39,8 @@ def test_one_sharded_device_trains_stops_resumes_and_is_evaluated_as_any(
     assert state.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-6, msg=name)
+    rows = json.loads((tmp_path / "run" / "run.json").read_text())["phases"]
+    assert all(row["samples_per_second"] > 1 for row in rows), "of the epoch that went on, too"
     (score,) = [line for line in answer.out.splitlines() if line.startswith("test ")]
     for strategy in ([], ["trainer.strategy=auto"]):
         assert score in program("evaluate", "run=run", *strategy).out

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from types import MethodType
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +16,13 @@ def compile_in_place(parts: Sequence[nn.Module]) -> None:
     """Afresh: what was compiled before is forgotten.
 
     For any batch size: those of an epoch differ by one, and an evaluation or a resume meets them in another order,
-    which must not change a result.
+    which must not change a result. `forward` alone: at the hooks of FSDP, which `part.compile()` would take in, torch
+    gives a part up.
     """
     torch.compiler.reset()
     torch._dynamo.config.recompile_limit = VARIANTS * len(parts)
     for part in parts:
-        part.compile(dynamic=True)
+        part.forward = torch.compile(MethodType(type(part).forward, part), dynamic=True)
 
 
 @cache
