@@ -35,7 +35,6 @@ SIDEWAYS = {
     ("run", "planning"): "which is made there",
     ("run", "fitting"): "phase by phase",
     ("run", "averaging"): "and after the last one",
-    ("fitting", "averaging"): "the weights before the first thaw are kept for it",
     ("run", "init_from"): "from old weights",
     ("planning", "report.plan_table"): "the rows of the table are made where the plan is known",
     ("predict", "run"): "and is as quiet",
