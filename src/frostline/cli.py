@@ -1,4 +1,4 @@
-"""The door: `frostline train|evaluate|predict`, composed by Hydra. Heavy imports happen inside, after the checks."""
+"""The door: `frostline train|lr_find|evaluate|predict`, composed by Hydra. Heavy imports wait for the checks."""
 
 import os
 import shlex
@@ -21,6 +21,7 @@ from frostline.checks import check
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names
 from frostline.hydra_errors import translated
 from frostline.paths import conf_dir, remove_empty
+from frostline.range_test import NUMBERS, RangeTest
 from frostline.ranks import config_dirs, config_folders, follows, launch_alike, launched_anew
 from frostline.runs import free_folder, placed, read_run, require_writable
 from frostline.usage import USAGE, help_of, require_known_flags
@@ -61,7 +62,7 @@ def _sweep_first(command: str) -> None:
     """Wherever `-m` stands: argparse takes what follows for its own, unless settings follow alone."""
     flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
     if flags and command != "train":
-        raise ConfigError(f"{command} is for one run", where="-m", next_step=f"frostline {command} run=<run folder>")
+        raise ConfigError(f"{command} is for one run", where="-m", next_step=f"frostline {command} --help")
     sys.argv[1:] = flags[:1] + [argument for argument in sys.argv[1:] if argument not in flags]
 
 
@@ -203,6 +204,26 @@ def _start(cfg: DictConfig, folder: Path, overrides: list[str], *, resume: bool)
     train(cfg, folder, command=command, resume=resume)
 
 
+def _lr_find(cfg: DictConfig) -> None:
+    check(cfg, "lr_find")
+    test = RangeTest(cfg.lr_find.steps, cfg.lr_find.lowest, cfg.lr_find.highest)
+    if cfg.resume is not None or cfg.dry_run:
+        raise ConfigError(
+            "lr_find tries rates for a new run, on a copy: there is nothing to resume, and nothing that is not dry",
+            where="resume, dry_run",
+            next_step="leave it out; init_from=<run folder> starts from a run's weights",
+        )
+    folder = Path(cfg.lr_find.output)
+    if not follows():
+        folder = free_folder(folder, NUMBERS)
+        require_writable(folder, "lr_find.output")
+    typed = [*config_dirs(), *_overrides()]
+    launch_alike("lr_find", _overrides())
+    from frostline.lr_find import lr_find
+
+    lr_find(cfg, test, folder, typed=typed, command=shlex.join(["frostline", "lr_find", *typed]))
+
+
 def _evaluate(cfg: DictConfig) -> None:
     check(cfg)
     read_run(Path(cfg.run))
@@ -220,7 +241,12 @@ def _predict(cfg: DictConfig) -> None:
     predict(cfg)
 
 
-TASKS: dict[str, Callable[[DictConfig], None]] = {"train": _train, "evaluate": _evaluate, "predict": _predict}
+TASKS: dict[str, Callable[[DictConfig], None]] = {
+    "train": _train,
+    "lr_find": _lr_find,
+    "evaluate": _evaluate,
+    "predict": _predict,
+}
 
 
 def _overrides() -> list[str]:

@@ -15,11 +15,11 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "frostline"
 # A layer imports from the layers above it in this table. A room is a folder, or a module that stands alone; the words,
 # and the two halves of the door, share one room each.
 LAYERS: dict[str, list[str]] = {
-    "words": ["", "errors", "specs", "phases", "paths", "record", "values", "signatures"],
+    "words": ["", "errors", "specs", "phases", "paths", "record", "values", "signatures", "range_test", "rate_advice"],
     "parts": ["backbones", "heads", "tasks", "freezing", "batch", "agreement", "estimate"],
     "machines": ["finetuner", "data", "callbacks"],
     "joiner": ["build", "checks", "checkpoint", "runs"],
-    "story": ["run", "fitting", "averaging", "planning", "init_from", "predict", "report"],
+    "story": ["run", "fitting", "averaging", "planning", "init_from", "predict", "lr_find", "report"],
     "door": ["cli", "usage", "ranks", "hydra_errors", "__main__"],
 }
 SHARED_ROOMS = {"words", "door"}
@@ -38,6 +38,10 @@ SIDEWAYS = {
     ("run", "init_from"): "from old weights",
     ("planning", "report.plan_table"): "the rows of the table are made where the plan is known",
     ("predict", "run"): "and is as quiet",
+    ("lr_find", "run"): "it starts as a run does",
+    ("lr_find", "fitting"): "what Lightning refuses is told alike",
+    ("lr_find", "report.rate_curves"): "it ends with its picture",
+    ("lr_find", "report.rate_table"): "and with what it prints",
 }
 
 WANTED = {(name, part) for name, other in SIDEWAYS for part in (other, other.split(".")[0])}
@@ -54,7 +58,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
 OF_THE_ROOM = {  # what one room needs and its layer does not
     "backbones": {"safetensors"},
     "data": {"numpy", "PIL", "pyarrow", "sklearn"},
-    "report": {"rich"},
+    "report": {"rich", "matplotlib"},
     "runs": {"yaml"},
 }
 HEAVY = {
@@ -68,6 +72,7 @@ HEAVY = {
     "sklearn",
     "pyarrow",
     "PIL",
+    "matplotlib",
 }
 
 
@@ -194,6 +199,7 @@ def test_the_door_opens_without_the_heavy_libraries() -> None:
     assert at_once == {"hydra", "omegaconf", "yaml"}
     everything = {other for name in reachable("run") for other in GRAPH[name].others_at_once}
     assert {"torch", "lightning"} <= everything & HEAVY  # the walk does find them where they are
+    assert "matplotlib" not in everything  # a training draws nothing
 
 
 def test_importing_the_door_really_loads_none_of_them() -> None:
