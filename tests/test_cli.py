@@ -139,6 +139,21 @@ BAD_OTHERS = {
         ["evaluate", "run={tmp}", "data.augment=none"],
         ["no setting 'data.augment'", "batch_size, dir, num_workers"],
     ),
+    "rates of no width": (["lr_find", "lr_find.lowest=1", "lr_find.highest=1"], ["is not below the highest", "1e-6"]),
+    "rates upside down": (["lr_find", "lr_find.lowest=20"], ["20, is not below the highest, 10", "lr_find.highest"]),
+    "rates from nothing": (["lr_find", "lr_find.lowest=0"], ["lr_find.lowest: 0 is not a number x with 0 < x"]),
+    "too few steps": (["lr_find", "lr_find.steps=5"], ["5 steps are too few", "10 at the least"]),
+    "no steps": (["lr_find", "lr_find.steps=many"], ["lr_find.steps: 'many' is not a whole number"]),
+    "no setting of the finder": (["lr_find", "lr_find.step=5"], ["no setting 'lr_find.step'", "steps"]),
+    "setting of the finder taken away": (["lr_find", "~lr_find.steps"], ["lr_find.steps is missing"]),
+    "finder's settings taken away": (["lr_find", "~lr_find"], ["lr_find: it is needed"]),
+    "rates for many": (["lr_find", "-m", "optimizer=adamw,sgd"], ["lr_find is for one run", "lr_find --help"]),
+    "rates of a run": (["lr_find", "resume={tmp}"], ["nothing to resume", "init_from="]),
+    "dry rates": (["lr_find", "dry_run=true"], ["nothing to resume, and nothing that is not dry"]),
+    "rates to nowhere": (["lr_find", "lr_find.output=/proc/rates"], ["cannot be written", "lr_find.output=<a folder"]),
+    "rates over a file": (["lr_find", "lr_find.output={tmp}/file.txt"], ["cannot be written", "lr_find.output="]),
+    "rates of no model": (["lr_find", "model=resnet5"], ["no model 'resnet5'"]),
+    "rates of no weights": (["lr_find", "model.weights={tmp}/none.pth"], ["no such weights file"]),
     "predict wrong number": (
         ["predict", "run={tmp}", "input={tmp}", "output={tmp}/out.csv", "top_k=0"],
         ["top_k: 0 is not a whole number x with x > 0"],
@@ -259,12 +274,23 @@ def test_the_traceback_is_shown_on_request(program: Callable[..., Answer], monke
         program("train", "model.weights=none.pth")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["train", "--cfg", "job"]])
+HELP = [["--help"], ["--version"], ["train", "--help"], ["train", "--cfg", "job"], ["lr_find", "--help"]]
+
+
+@pytest.mark.parametrize("arguments", HELP)
 def test_help_answers(arguments: list[str], program: Callable[..., Answer]) -> None:
     answer = program(*arguments)
     assert answer.code == 0
     assert answer.out.strip()
     assert answer.err == ""
+
+
+def test_help_of_lr_find_lists_what_train_takes_and_its_own(program: Callable[..., Answer]) -> None:
+    own, shared = program("lr_find", "--help").out, program("train", "--help").out
+    assert "resnet50," in own
+    assert "seed: 0" in own
+    assert "  lr_find:\n    steps: 100" in own
+    assert "lr_find:" not in shared
 
 
 def test_help_lists_options_of_ones_own(program: Callable[..., Answer], tmp_path: Path) -> None:

@@ -70,6 +70,13 @@ def predictor(cfg: DictConfig, classes: list[str], class_counts: list[int]) -> t
     return model, make_trainer(single, [], logger=False)
 
 
+def bare_trainer(node: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
+    """Trains, and does nothing else than `callbacks` do: no validation, no curves, no checkpoints."""
+    unwatched = OmegaConf.merge(node, {"limit_val_batches": 0})
+    assert isinstance(unwatched, DictConfig)
+    return make_trainer(unwatched, callbacks, logger=False)
+
+
 def _backbone(node: DictConfig, *, load: bool) -> Backbone:
     backbone: Backbone = make(node, "model", Backbone, load=load)
     return backbone.to(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 """A composed config, checked before torch is imported: every error that can be known by then, told together."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -36,6 +36,10 @@ VALUES = {
     "trainer.compile": "bool",
     "trainer.deterministic": "bool | Literal['warn']",
     "trainer.enable_progress_bar": "bool | None",
+    "lr_find.steps": "Positive[int]",
+    "lr_find.lowest": "Rate",
+    "lr_find.highest": "Rate",
+    "lr_find.output": "str",
     "run": "str",
     "input": "str",
     "output": "str",
@@ -62,8 +66,9 @@ OURS = {"trainer": {"compile"}}
 GROUPS = ("model", "head", "data", "task", "schedule", "optimizer", "trainer", "callbacks", "logger")
 
 
-def check(cfg: DictConfig) -> None:
-    """Raises ConfigError that lists everything wrong, or PlanError."""
+def check(cfg: DictConfig, *own: str) -> None:
+    """own: groups of settings that the command has beside those of a training. Raises ConfigError that lists everything
+    wrong, or PlanError."""
     plain = resolved(cfg)
     missing = list(_missing(plain))
     if missing:
@@ -73,7 +78,7 @@ def check(cfg: DictConfig) -> None:
             next_step=" ".join(f"{key}=<value>" for key in missing),
         )
     trains = "run_dir" in plain  # else it is about a run: evaluate, predict
-    found = [*_absent(plain, trains), *_value_problems(plain, trains), *_supplied(plain), *_together(plain)]
+    found = [*_absent(plain, trains, own), *_value_problems(plain, trains), *_supplied(plain), *_together(plain)]
     found += problems(without_ours(plain), supplied=SUPPLIED | _phase_optimizers(plain))
     if found:
         raise ConfigError(
@@ -178,7 +183,7 @@ def _missing(plain: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _missing(value, f"{prefix}{key}.")
 
 
-def _absent(plain: dict[str, Any], trains: bool) -> Iterator[str]:
+def _absent(plain: dict[str, Any], trains: bool, own: Collection[str]) -> Iterator[str]:
     """Groups and keys that were taken away with `~`."""
     for group in GROUPS if trains else ():
         if not isinstance(plain.get(group), dict):
@@ -186,10 +191,13 @@ def _absent(plain: dict[str, Any], trains: bool) -> Iterator[str]:
     for key in ("seed", "resume", "init_from", "dry_run", "logs_dir") if trains else ():
         if key not in plain:
             yield f"{key} is missing"
-    kept = plain.get("trainer") if trains else None
+    for group in own:
+        if not isinstance(plain.get(group), dict):
+            yield f"{group}: it is needed; leave it as it is"
     for key in VALUES:
         group, _, name = key.rpartition(".")
-        if group == "trainer" and isinstance(kept, dict) and name not in kept:
+        kept = plain.get(group)
+        if trains and group in ("trainer", *own) and isinstance(kept, dict) and name not in kept:
             yield f"{key} is missing"
 
 

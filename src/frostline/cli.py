@@ -1,10 +1,9 @@
-"""The door: `frostline train|evaluate|predict`, composed by Hydra. Heavy imports happen inside, after the checks."""
+"""The door: `frostline train|lr_find|evaluate|predict`, composed by Hydra. Heavy imports wait for the checks."""
 
 import os
-import shlex
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,16 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline import __version__
-from frostline.checks import check
+from frostline.commands import TASKS, overrides, sweep_folder
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names
 from frostline.hydra_errors import translated
 from frostline.launcher import follows, launched, many, tell_torchrun
 from frostline.paths import conf_dir, remove_empty
-from frostline.ranks import config_dirs, config_folders, launch_alike, launched_anew
-from frostline.runs import free_folder, goes_on, placed, read_run, require_unfinished, require_writable
+from frostline.ranks import config_folders, launched_anew
 from frostline.usage import USAGE, help_of, require_known_flags
 
 # Hydra prints its own traceback unless told to raise. It is told so around its own code, never around ours.
@@ -74,7 +71,7 @@ def _sweep_first(command: str) -> None:
     """Wherever `-m` stands: argparse takes what follows for its own, unless settings follow alone."""
     flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
     if flags and command != "train":
-        raise ConfigError(f"{command} is for one run", where="-m", next_step=f"frostline {command} run=<run folder>")
+        raise ConfigError(f"{command} is for one run", where="-m", next_step=f"frostline {command} --help")
     if flags and many():
         raise ConfigError(
             "a sweep starts its processes itself, and others were started for it already",
@@ -104,10 +101,10 @@ def _run(command: str) -> list[FrostlineError]:
 
     def task(cfg: DictConfig) -> None:
         started.append(command)
-        sweep = _sweep()
+        sweep = sweep_folder()
         if sweep is not None:
             boards.add(sweep / "leaderboard.csv")
-            print(f"\n[{HydraConfig.get().job.num}]  {' '.join(_overrides())}", flush=True)
+            print(f"\n[{HydraConfig.get().job.num}]  {' '.join(overrides())}", flush=True)
         try:
             with _environment(FULL_ERROR, original), launched_anew():
                 TASKS[command](cfg)
@@ -168,104 +165,6 @@ def _refused(error: OSError) -> RunError:
     )
     refusal.__cause__ = error
     return refusal
-
-
-def _sweep() -> Path | None:
-    """The folder of the sweep that this is a job of."""
-    return Path(HydraConfig.get().sweep.dir) if HydraConfig.get().mode == RunMode.MULTIRUN else None
-
-
-def _train(cfg: DictConfig) -> None:
-    check(cfg)
-    if cfg.resume is not None:
-        _resume(Path(cfg.resume))
-        return
-    if many() or cfg.requeue or cfg.trainer.num_nodes > 1:
-        _take_up(cfg)
-        return
-    sweep = _sweep()
-    folder = sweep / str(HydraConfig.get().sweep.subdir) if sweep is not None else Path(cfg.run_dir)
-    folder = folder if follows() else free_folder(folder)
-    overrides = [override for override in _overrides() if not override.startswith("run_dir=")]
-    try:
-        _start(placed(cfg, folder), folder, [*overrides, f"run_dir={folder}"], resume=False)
-    finally:
-        if sweep is not None:
-            from frostline.report.leaderboard import write_leaderboard
-
-            write_leaderboard(sweep)
-
-
-def _take_up(cfg: DictConfig) -> None:
-    """Begin the run in its folder, or go on there: several processes are given this command, or one again and again."""
-    raw = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(raw, dict)
-    if _sweep() is not None or "${now:" in str(raw["run_dir"]):
-        raise ConfigError(
-            "all processes of this run, and all its starts, have to find one folder, and `run_dir` names none",
-            where="run_dir",
-            next_step="run_dir=<a folder that every host sees>; without -m",
-        )
-    folder = Path(cfg.run_dir)
-    resume = goes_on(folder, placed(cfg, folder))
-    if resume and not follows():
-        print(f"run   {folder} goes on from its last checkpoint", flush=True)
-    _start(placed(cfg, folder), folder, [*_overrides()], resume=resume)
-
-
-def _resume(folder: Path) -> None:
-    others = [override for override in _overrides() if not override.startswith("resume=")]
-    if others:
-        raise ConfigError(
-            f"resume= takes the run's own configuration, and here stands more: {' '.join(others)}",
-            where="command line",
-            next_step="leave the rest out, or start a new run without resume=",
-        )
-    record, cfg = read_run(folder)
-    require_unfinished(record, folder)
-    _start(cfg, folder, [f"resume={folder}"], resume=True)
-
-
-def _start(cfg: DictConfig, folder: Path, overrides: list[str], *, resume: bool) -> None:
-    """overrides: what the other ranks of this run are started with."""
-    check(cfg)
-    if not follows():
-        require_writable(folder)
-    # As it can be typed again; of a sweep's job, its own part of it.
-    command = shlex.join(["frostline", "train", *config_dirs(), *_overrides()])
-    launch_alike("train", overrides)
-    from frostline.run import train
-
-    train(cfg, folder, command=command, resume=resume)
-
-
-def _evaluate(cfg: DictConfig) -> None:
-    check(cfg)
-    read_run(Path(cfg.run))
-    launch_alike("evaluate", _overrides())
-    from frostline.run import evaluate
-
-    evaluate(cfg)
-
-
-def _predict(cfg: DictConfig) -> None:
-    check(cfg)
-    if many():
-        raise ConfigError("predict is for one process", where="torchrun, srun", next_step="start it without them")
-    read_run(Path(cfg.run))
-    from frostline.predict import predict
-
-    predict(cfg)
-
-
-TASKS: dict[str, Callable[[DictConfig], None]] = {"train": _train, "evaluate": _evaluate, "predict": _predict}
-
-
-def _overrides() -> list[str]:
-    """As typed; of a sweep's job, its own. `${...}` stays as it is."""
-    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    assert isinstance(typed, list)
-    return [str(override) for override in typed]
 
 
 @contextmanager

@@ -1,8 +1,11 @@
 """Phase by phase: one `trainer.fit` each, of one Trainer, from where the run stands."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -86,8 +89,15 @@ def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | No
             last = resumed.epoch + 1  # nothing to train: the Trainer only takes up where it stands
     built.trainer.fit_loop.max_epochs = last
     checkpoint = resumed.path if resumed is not None else None
-    try:
+    with refusals_told(phase, built.trainer):
         built.trainer.fit(built.model, datamodule=built.data, ckpt_path=checkpoint, weights_only=True)
+
+
+@contextmanager
+def refusals_told(phase: Phase, trainer: L.Trainer) -> Iterator[None]:
+    """Raises ConfigError where Lightning finds a setting wrong only once it fits, RunError where memory is short."""
+    try:
+        yield
     except MisconfigurationException as error:
         raise ConfigError(
             f"Lightning refuses: {error}", where="trainer, callbacks", next_step="correct that setting"
@@ -95,7 +105,7 @@ def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | No
     except torch.OutOfMemoryError as error:
         raise RunError(
             f"the device has no memory left in phase '{phase.name}'",
-            where=built.trainer.strategy.root_device,
+            where=trainer.strategy.root_device,
             next_step="a smaller data.batch_size, perhaps with trainer.accumulate_grad_batches=2",
         ) from error
 

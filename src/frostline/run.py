@@ -58,7 +58,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     checkpoint = checkpoint_of(folder, "last") if resume else None
     built = build(cfg, load_weights=checkpoint is None and cfg.init_from is None)
-    loaded = _old_weights(cfg, built, resumes=checkpoint is not None)
+    loaded = start_weights(built, cfg.init_from, resumes=checkpoint is not None)
     record.data = built.data.describe()
     record.model = {
         "name": built.model.backbone.name,
@@ -100,11 +100,12 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     return record
 
 
-def _old_weights(cfg: DictConfig, built: Built, *, resumes: bool) -> str:
-    """Of another run, where they are asked for; and what anchors pull towards. Gives a sentence on what was loaded."""
+def start_weights(built: Built, source: str | None, *, resumes: bool) -> str:
+    """Those of an old run, `source`, where one is named; `l2_sp` pulls back to what the run starts from. Gives a
+    sentence on what was loaded."""
     loaded = built.model.backbone.loaded
-    if cfg.init_from is not None and (built.plan.anchored or not resumes):
-        loaded = init_from(built.model, Path(cfg.init_from).expanduser(), built.data.classes)
+    if source is not None and (not resumes or built.plan.anchored):
+        loaded = init_from(built.model, Path(source).expanduser(), built.data.classes)
     if built.plan.anchored:
         built.model.anchor()
     return loaded

@@ -26,11 +26,11 @@ MAY_DIFFER = {
 }
 
 
-def free_folder(folder: Path) -> Path:
-    """`folder`, or with a number behind it where a run lies there already."""
+def free_folder(folder: Path, holds: str = FILE) -> Path:
+    """`folder`, or with a number behind it where a run, or what else leaves a file `holds`, lies there already."""
     folder = folder if folder.name else folder.absolute()  # `.` has no name to put a number behind
     number, chosen = 1, folder
-    while (chosen / FILE).exists():
+    while (chosen / holds).exists():
         number += 1
         chosen = folder.with_name(f"{folder.name}-{number}")
     return chosen
@@ -59,10 +59,10 @@ def claimed(folder: Path, *, leads: bool) -> Iterator[None]:
         os.close(handle)
 
 
-def require_writable(folder: Path) -> None:
+def require_writable(folder: Path, setting: str = "logs_dir") -> None:
     """By trying: folders that this makes are removed again, so that an error on the way to training leaves nothing.
 
-    Raises RunError.
+    setting: what says another folder. Raises RunError.
     """
     missing = [path for path in [folder, *folder.parents] if not path.exists()]
     try:
@@ -71,7 +71,7 @@ def require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise RunError(
-            f"the folder cannot be written: {error.strerror}", where=folder, next_step="logs_dir=<a folder of yours>"
+            f"the folder cannot be written: {error.strerror}", where=folder, next_step=f"{setting}=<a folder of yours>"
         ) from error
     finally:
         remove_empty(missing)

@@ -14,6 +14,7 @@ frostline {__version__}: fine-tune a pretrained network on your own pictures.
   frostline train model=resnet50 data=cifar10                          one option per question
   frostline train -m model=resnet18,resnet50 optimizer.lr=1e-3,1e-4    one run per combination
   frostline train resume=<run folder>                                  go on where a run stopped
+  frostline lr_find model=resnet50 data=cifar10                        suggest a learning rate, phase by phase
   frostline evaluate run=<run folder>                                  score it again on its test part
   frostline predict run=<run folder> input=<folder> output=<csv>       label and probability per picture
 
@@ -28,17 +29,21 @@ FLAGS = {"--help", "-h", "--version", "--cfg", "-c", "--package", "-p", "--resol
 SHOWN = ("job", "hydra", "all")
 
 
+TRAINING = ("train", "lr_find")  # what composes a training: one takes the overrides of the other
+
+
 def help_of(command: str, others: Sequence[Path] = ()) -> str:
     """others: folders of options of the user's own."""
-    config = conf_dir() / f"{command}.yaml"
+    files = [conf_dir() / f"{name}.yaml" for name in (TRAINING if command == "lr_find" else [command])]
+    values = [line for file in files for line in _values(file)]
     groups: dict[str, set[str]] = {}
-    for folder in [conf_dir(), *others] if command == "train" else []:
+    for folder in [conf_dir(), *others] if command in TRAINING else []:
         for file in folder.glob("*/*.yaml"):
             if not file.name.startswith("_"):
                 groups.setdefault(file.parent.name, set()).add(file.stem)
     questions = ["", "questions (question=option):", *(_group(*group) for group in sorted(groups.items()))]
     questions = questions if groups else []
-    return "\n".join([USAGE, *questions, "", "values (key=value), as they stand now:", *_values(config)])
+    return "\n".join([USAGE, *questions, "", "values (key=value), as they stand now:", *values])
 
 
 def require_known_flags(arguments: Sequence[str]) -> None:
@@ -70,9 +75,11 @@ def _group(name: str, options: set[str]) -> str:
 
 
 def _values(config: Path) -> list[str]:
-    """The lines of the file that set single values, comments and all."""
-    kept = []
+    """The lines of the file that set values, comments and all."""
+    kept, wanted = [], False
     for line in config.read_text(encoding="utf-8").splitlines():
-        if line[:1].isalpha() and not line.startswith(("defaults:", "hydra:")):
+        if line[:1].isalpha():
+            wanted = not line.startswith(("defaults:", "hydra:"))
+        if wanted and line and not line.startswith("#"):
             kept.append(f"  {line}")
     return kept

@@ -170,7 +170,22 @@ def test_the_other_commands_compose(composed: Composed, config: str, overrides: 
     check(composed(*overrides, config=config))
 
 
+def test_lr_find_takes_what_train_takes_and_settings_of_its_own(composed: Composed) -> None:
+    cfg = composed("experiment=quickstart", "run_dir=logs/it", "lr_find.output=logs/rates", config="lr_find")
+    check(cfg, "lr_find")
+    rest = composed("experiment=quickstart", "run_dir=logs/it")
+    assert {key: value for key, value in resolved(cfg).items() if key != "lr_find"} == resolved(rest)
+    assert [*cfg.lr_find] == ["steps", "lowest", "highest", "output"]
+
+
 def test_no_yaml_lies_outside_what_is_tested() -> None:
     known = {f"{option}.yaml" for option in OPTIONS} | {f"experiment/{name}.yaml" for name in EXPERIMENTS}
-    known |= {"train.yaml", "evaluate.yaml", "predict.yaml", "data/_base.yaml", "schedule/_every_phase.yaml"}
+    known |= {
+        "train.yaml",
+        "lr_find.yaml",
+        "evaluate.yaml",
+        "predict.yaml",
+        "data/_base.yaml",
+        "schedule/_every_phase.yaml",
+    }
     assert {str(Path(file).relative_to(CONF)) for file in CONF.rglob("*") if file.is_file()} == known

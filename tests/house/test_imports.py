@@ -15,12 +15,24 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "frostline"
 # A layer imports from the layers above it in this table. A room is a folder, or a module that stands alone; the words,
 # and the two halves of the door, share one room each.
 LAYERS: dict[str, list[str]] = {
-    "words": ["", "errors", "specs", "phases", "paths", "record", "values", "signatures", "launcher"],
+    "words": [
+        "",
+        "errors",
+        "specs",
+        "phases",
+        "paths",
+        "record",
+        "values",
+        "signatures",
+        "launcher",
+        "range_test",
+        "rate_advice",
+    ],
     "parts": ["backbones", "heads", "tasks", "freezing", "batch", "agreement", "estimate", "sharding", "compiling"],
     "machines": ["finetuner", "strategies", "data", "callbacks"],
     "joiner": ["build", "making", "trainers", "checks", "checkpoint", "runs"],
-    "story": ["run", "requeue", "fitting", "averaging", "planning", "init_from", "predict", "report"],
-    "door": ["cli", "usage", "ranks", "hydra_errors", "__main__"],
+    "story": ["run", "requeue", "fitting", "averaging", "planning", "init_from", "predict", "lr_find", "report"],
+    "door": ["cli", "commands", "usage", "ranks", "hydra_errors", "__main__"],
 }
 SHARED_ROOMS = {"words", "door"}
 
@@ -44,6 +56,10 @@ SIDEWAYS = {
     ("run", "init_from"): "from old weights",
     ("planning", "report.plan_table"): "the rows of the table are made where the plan is known",
     ("predict", "run"): "and is as quiet",
+    ("lr_find", "run"): "it starts as a run does",
+    ("lr_find", "fitting"): "what Lightning refuses is told alike",
+    ("lr_find", "report.rate_curves"): "it ends with its picture",
+    ("lr_find", "report.rate_table"): "and with what it prints",
 }
 
 WANTED = {(name, part) for name, other in SIDEWAYS for part in (other, other.split(".")[0])}
@@ -60,7 +76,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
 OF_THE_ROOM = {  # what one room needs and its layer does not
     "backbones": {"safetensors"},
     "data": {"numpy", "PIL", "pyarrow", "sklearn"},
-    "report": {"rich"},
+    "report": {"rich", "matplotlib"},
     "runs": {"yaml"},
 }
 HEAVY = {
@@ -74,6 +90,7 @@ HEAVY = {
     "sklearn",
     "pyarrow",
     "PIL",
+    "matplotlib",
 }
 
 
@@ -158,7 +175,7 @@ def reachable(start: str) -> set[str]:
 def test_the_graph_was_read() -> None:
     assert len(GRAPH) >= 35
     assert {"build", "checks", "report.summary"} <= GRAPH["run"].ours
-    assert "run" in GRAPH["cli"].ours - GRAPH["cli"].ours_at_once
+    assert "run" in GRAPH["commands"].ours - GRAPH["commands"].ours_at_once
     assert GRAPH["backbones.layouts"].others == {"torch", "torchvision"}
 
 
@@ -200,6 +217,7 @@ def test_the_door_opens_without_the_heavy_libraries() -> None:
     assert at_once == {"hydra", "omegaconf", "yaml"}
     everything = {other for name in reachable("run") for other in GRAPH[name].others_at_once}
     assert {"torch", "lightning"} <= everything & HEAVY  # the walk does find them where they are
+    assert "matplotlib" not in everything  # a training draws nothing
 
 
 def test_importing_the_door_really_loads_none_of_them() -> None:

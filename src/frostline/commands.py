@@ -1,0 +1,139 @@
+"""What each command does, once its command line is composed. Heavy imports happen inside, after the checks."""
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from frostline.checks import check
+from frostline.errors import ConfigError
+from frostline.launcher import follows, many
+from frostline.range_test import NUMBERS, RangeTest
+from frostline.ranks import config_dirs, launch_alike
+from frostline.runs import free_folder, goes_on, placed, read_run, require_unfinished, require_writable
+
+
+def sweep_folder() -> Path | None:
+    """The folder of the sweep that this is a job of."""
+    return Path(HydraConfig.get().sweep.dir) if HydraConfig.get().mode == RunMode.MULTIRUN else None
+
+
+def _train(cfg: DictConfig) -> None:
+    check(cfg)
+    if cfg.resume is not None:
+        _resume(Path(cfg.resume))
+        return
+    if many() or cfg.requeue or cfg.trainer.num_nodes > 1:
+        _take_up(cfg)
+        return
+    sweep = sweep_folder()
+    folder = sweep / str(HydraConfig.get().sweep.subdir) if sweep is not None else Path(cfg.run_dir)
+    folder = folder if follows() else free_folder(folder)
+    own = [override for override in overrides() if not override.startswith("run_dir=")]
+    try:
+        _start(placed(cfg, folder), folder, [*own, f"run_dir={folder}"], resume=False)
+    finally:
+        if sweep is not None:
+            from frostline.report.leaderboard import write_leaderboard
+
+            write_leaderboard(sweep)
+
+
+def _take_up(cfg: DictConfig) -> None:
+    """Begin the run in its folder, or go on there: several processes are given this command, or one again and again."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    if sweep_folder() is not None or "${now:" in str(raw["run_dir"]):
+        raise ConfigError(
+            "all processes of this run, and all its starts, have to find one folder, and `run_dir` names none",
+            where="run_dir",
+            next_step="run_dir=<a folder that every host sees>; without -m",
+        )
+    folder = Path(cfg.run_dir)
+    resume = goes_on(folder, placed(cfg, folder))
+    if resume and not follows():
+        print(f"run   {folder} goes on from its last checkpoint", flush=True)
+    _start(placed(cfg, folder), folder, [*overrides()], resume=resume)
+
+
+def _resume(folder: Path) -> None:
+    others = [override for override in overrides() if not override.startswith("resume=")]
+    if others:
+        raise ConfigError(
+            f"resume= takes the run's own configuration, and here stands more: {' '.join(others)}",
+            where="command line",
+            next_step="leave the rest out, or start a new run without resume=",
+        )
+    record, cfg = read_run(folder)
+    require_unfinished(record, folder)
+    _start(cfg, folder, [f"resume={folder}"], resume=True)
+
+
+def _start(cfg: DictConfig, folder: Path, others: list[str], *, resume: bool) -> None:
+    """others: what the other ranks of this run are started with."""
+    check(cfg)
+    if not follows():
+        require_writable(folder)
+    # As it can be typed again; of a sweep's job, its own part of it.
+    command = shlex.join(["frostline", "train", *config_dirs(), *overrides()])
+    launch_alike("train", others)
+    from frostline.run import train
+
+    train(cfg, folder, command=command, resume=resume)
+
+
+def _lr_find(cfg: DictConfig) -> None:
+    check(cfg, "lr_find")
+    test = RangeTest(cfg.lr_find.steps, cfg.lr_find.lowest, cfg.lr_find.highest)
+    if cfg.resume is not None or cfg.dry_run:
+        raise ConfigError(
+            "lr_find tries rates for a new run, on a copy: there is nothing to resume, and nothing that is not dry",
+            where="resume, dry_run",
+            next_step="leave it out; init_from=<run folder> starts from a run's weights",
+        )
+    folder = Path(cfg.lr_find.output)
+    if not follows():
+        folder = free_folder(folder, NUMBERS)
+        require_writable(folder, "lr_find.output")
+    typed = [*config_dirs(), *overrides()]
+    launch_alike("lr_find", overrides())
+    from frostline.lr_find import lr_find
+
+    lr_find(cfg, test, folder, typed=typed, command=shlex.join(["frostline", "lr_find", *typed]))
+
+
+def _evaluate(cfg: DictConfig) -> None:
+    check(cfg)
+    read_run(Path(cfg.run))
+    launch_alike("evaluate", overrides())
+    from frostline.run import evaluate
+
+    evaluate(cfg)
+
+
+def _predict(cfg: DictConfig) -> None:
+    check(cfg)
+    if many():
+        raise ConfigError("predict is for one process", where="torchrun, srun", next_step="start it without them")
+    read_run(Path(cfg.run))
+    from frostline.predict import predict
+
+    predict(cfg)
+
+
+TASKS: dict[str, Callable[[DictConfig], None]] = {
+    "train": _train,
+    "lr_find": _lr_find,
+    "evaluate": _evaluate,
+    "predict": _predict,
+}
+
+
+def overrides() -> list[str]:
+    """As typed; of a sweep's job, its own. `${...}` stays as it is."""
+    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    return [str(override) for override in typed]

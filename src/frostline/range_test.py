@@ -1,0 +1,130 @@
+"""The learning-rate range test (Smith 2017, arXiv:1506.01186, section 3.3), its arithmetic: which rates are tried, when
+there is no more to see, what the losses suggest. No torch.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+from frostline.errors import ConfigError
+
+NUMBERS, PICTURE = "rates.json", "rates.png"  # what a test leaves
+FEWEST_STEPS = 10
+MEMORY = 1 / 20  # of the test, in which a loss comes to count by 1/e: a third of a decade where seven are tried
+BEGINNING = 4  # times that: as long little is learned, and smoothing settles
+WORST = 4.0  # times the best smoothed loss, at which the test ends
+FALLEN = 0.8
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """steps: of the optimizer, per phase. lowest, highest: base rates, as `optimizer.lr` is one. Raises ConfigError."""
+
+    steps: int
+    lowest: float
+    highest: float
+
+    def __post_init__(self) -> None:
+        if self.steps < FEWEST_STEPS:
+            raise ConfigError(
+                f"{self.steps} steps are too few for a curve",
+                where="lr_find.steps",
+                next_step=f"lr_find.steps=100, say; {FEWEST_STEPS} at the least",
+            )
+        if self.lowest >= self.highest:
+            raise ConfigError(
+                f"the lowest rate, {self.lowest:g}, is not below the highest, {self.highest:g}",
+                where="lr_find.lowest, lr_find.highest",
+                next_step="lr_find.lowest=1e-6 lr_find.highest=10, say",
+            )
+
+    def rates(self) -> list[float]:
+        """Of each step, from the lowest to the highest, each the same factor above the one before."""
+        span = math.log(self.highest / self.lowest)
+        return [self.lowest * math.exp(span * step / (self.steps - 1)) for step in range(self.steps)]
+
+    @property
+    def memory(self) -> float:
+        """In steps."""
+        return self.steps * MEMORY
+
+
+def diverges(losses: Sequence[float], memory: float, worst: float) -> bool:
+    """Whether the last loss is not finite, or the losses, smoothed exponentially with bias correction, are beyond
+    `worst` times their best and beyond each of the beginning: where they are small already, they scatter that far.
+
+    memory: steps after which a loss counts by 1/e.
+    """
+    if not math.isfinite(losses[-1]):
+        return True
+    weights = _sums([1.0] * len(losses), memory)
+    smoothed = [total / weight for total, weight in zip(_sums(losses, memory), weights, strict=True)]
+    return smoothed[-1] > max(worst * min(smoothed), *losses[: _beginning(memory)])
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """What the test of a phase told. learns: blocks, from the head down. losses: of its steps, all finite. diverged:
+    whether it ended before its last step."""
+
+    phase: str
+    learns: list[str]
+    test: RangeTest
+    losses: list[float]
+    diverged: bool
+
+    @property
+    def rates(self) -> list[float]:
+        """Base rates, one for each loss."""
+        return self.test.rates()[: len(self.losses)]
+
+    @cached_property
+    def smoothed(self) -> list[float]:
+        """Exponentially, from both sides: smoothed over the past alone, a loss lags behind its rate. What is worse than
+        the beginning counts as the beginning: how high a divergence goes says nothing of the rates before it."""
+        worst = max(self.losses[: _beginning(self.test.memory)])
+        losses = [min(loss, worst) for loss in self.losses]
+        totals, weights = (_sums_of_both(values, self.test.memory) for values in (losses, [1.0] * len(losses)))
+        return [total / weight for total, weight in zip(totals, weights, strict=True)]
+
+    @cached_property
+    def suggestion(self) -> float | None:
+        """The base rate, in two digits, at which the smoothed loss has made FALLEN of its whole fall; None where it
+        falls by less than a hundredth, or no further than the losses scatter around it."""
+        begun, lowest = self.smoothed[0], min(self.smoothed)
+        if begun - lowest <= max(begun / 100, self._scatter(self.smoothed.index(lowest) + 1)):
+            return None
+        place = next(place for place, loss in enumerate(self.smoothed) if loss <= begun - FALLEN * (begun - lowest))
+        return min(max(two_digits(self.rates[place]), self.test.lowest), self.test.highest)
+
+    def smoothed_at(self, rate: float) -> float:
+        """The smoothed loss of the step whose rate is closest."""
+        distances = [abs(math.log(own / rate)) for own in self.rates]
+        return self.smoothed[distances.index(min(distances))]
+
+    def _scatter(self, steps: int) -> float:
+        """Standard deviation of the losses of the first steps around the smoothed ones."""
+        pairs = zip(self.losses[:steps], self.smoothed[:steps], strict=True)
+        return math.sqrt(sum((loss - smoothed) ** 2 for loss, smoothed in pairs) / steps)
+
+
+def two_digits(value: float) -> float:
+    return float(f"{value:.1e}")
+
+
+def _beginning(memory: float) -> int:
+    """In steps."""
+    return max(1, round(BEGINNING * memory))
+
+
+def _sums(values: Sequence[float], memory: float) -> list[float]:
+    """At each place of those up to it, each weighed by its distance."""
+    kept = math.exp(-1 / memory)
+    return list(accumulate(values, lambda past, value: kept * past + value))
+
+
+def _sums_of_both(values: Sequence[float], memory: float) -> list[float]:
+    past, coming = _sums(values, memory), _sums(values[::-1], memory)[::-1]
+    return [before + after - value for before, after, value in zip(past, coming, values, strict=True)]
