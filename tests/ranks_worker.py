@@ -14,7 +14,6 @@ import lightning as L
 import torch
 from hydra import compose, initialize_config_dir
 from torch._dynamo.utils import counters
-from torch.distributed.tensor import DTensor
 
 from frostline.build import build
 from frostline.checkpoint import stand_of
@@ -23,7 +22,7 @@ from frostline.fitting import fit
 from frostline.paths import conf_dir
 from frostline.record import Record, Stopwatch
 from frostline.run import NOT_HERE, quiet
-from frostline.sharding import whole
+from frostline.sharding import local, whole
 
 # SGD, no augmentation, norm layers without batch statistics: what ranks compute is then what one process computes.
 SAME = ["data.train_limit=63", "data.batch_size=21", "data.image_size=8", "data.augment=none", "optimizer=sgd"]
@@ -80,10 +79,6 @@ def trained(job: Job) -> dict[str, Any]:
         "graphs": counters["stats"]["unique_graphs"],
         "given_up": [str(reason) for reason in counters["graph_break"]],
     }
-
-
-def local(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def main(jobs: list[Job]) -> None:

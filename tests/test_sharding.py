@@ -13,6 +13,7 @@ from conftest import Answer
 
 TINY = ["model._target_=tiny.Tiny", "data.train_limit=50", "data.batch_size=15", "data.image_size=8", "trainer=cpu"]
 TINY += ["trainer.precision=32-true", "logger=none", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2"]
+TINY += ["schedule.average.ema_decay=0.9", "schedule.average.wise_ft=[0.5]"]
 TINY += ["+callbacks.stopper={_target_: test_resume.Stopper}"]
 FSDP = "trainer.strategy=fsdp"
 
@@ -39,8 +40,11 @@ def test_one_sharded_device_trains_stops_resumes_and_is_evaluated_as_any(
     assert state.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-6, msg=name)
-    rows = json.loads((tmp_path / "run" / "run.json").read_text())["phases"]
-    assert all(row["samples_per_second"] > 1 for row in rows), "of the epoch that went on, too"
+    record, before = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("run", "plain"))
+    assert all(row["samples_per_second"] > 1 for row in record["phases"]), "of the epoch that went on, too"
+    assert [found["name"] for found in record["averages"]] == ["ema 0.9", "wise_ft 0.5"]
+    for found, other in zip(record["averages"], before["averages"], strict=True):
+        assert found["val"]["val/loss"] == pytest.approx(other["val"]["val/loss"], rel=1e-5)
     (score,) = [line for line in answer.out.splitlines() if line.startswith("test ")]
     for strategy in ([], ["trainer.strategy=auto"]):
         assert score in program("evaluate", "run=run", *strategy).out

@@ -15,8 +15,9 @@ from frostline.build import Built
 from frostline.callbacks.checkpoints import WholeFiles
 from frostline.callbacks.ema import MovingAverage
 from frostline.checkpoint import read_checkpoint, start_of
-from frostline.finetuner import CHECKPOINT_KEY, FineTuner
+from frostline.finetuner import CHECKPOINT_KEY
 from frostline.record import Record
+from frostline.sharding import sharded_like, whole_state
 
 
 class Candidate(NamedTuple):
@@ -47,8 +48,9 @@ def average(built: Built, record: Record, folder: Path) -> None:
     model.load_state_dict(tuned if chosen is None else chosen.weights)
     if chosen is not None:
         kept.best_model_score = torch.tensor(score)
+        state = whole_state(model)
         if trainer.is_global_zero:
-            _keep(model, chosen, Path(kept.best_model_path))
+            _keep(state, chosen, Path(kept.best_model_path))
         trainer.strategy.barrier()
     require_agreement({"backbone": model.backbone, "head": model.head}, where="the averages after the last phase")
 
@@ -70,14 +72,14 @@ def _candidates(built: Built, tuned: dict[str, Tensor], folder: Path) -> Iterato
 def _mixed(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     """`share` of `after`, the rest of `before`; counters, which cannot be mixed, of `after`."""
     return {
-        name: torch.lerp(before[name].to(value.device), value, share) if value.is_floating_point() else value
+        name: torch.lerp(sharded_like(before[name], value), value, share) if value.is_floating_point() else value
         for name, value in after.items()
     }
 
 
-def _keep(model: FineTuner, chosen: Candidate, path: Path) -> None:
+def _keep(state: dict[str, Tensor], chosen: Candidate, path: Path) -> None:
     content: dict[str, Any] = read_checkpoint(path)
-    content["state_dict"] = model.state_dict()
+    content["state_dict"] = state
     content[CHECKPOINT_KEY]["average"] = chosen.name
     WholeFiles().save_checkpoint(content, path)
 

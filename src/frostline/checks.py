@@ -131,13 +131,11 @@ def without_ours(plain: dict[str, Any]) -> dict[str, Any]:
 
 def _together(plain: dict[str, Any]) -> Iterator[str]:
     """Values that are right one by one."""
-    trainer, schedule = plain.get("trainer"), plain.get("schedule")
+    trainer = plain.get("trainer")
     if not isinstance(trainer, dict) or trainer.get("strategy") != "fsdp":
         return
     if trainer.get("precision") == "16-mixed":
         yield "trainer.precision: fsdp has no loss scaling, which 16-mixed needs; bf16-mixed or 32-true"
-    if isinstance(schedule, dict) and any((schedule.get("average") or {}).values()):
-        yield "schedule.average: averages are made of whole weights, and fsdp holds shards; trainer=ddp"
 
 
 def _supplied(plain: dict[str, Any]) -> Iterator[str]:

@@ -92,6 +92,11 @@ class FineTuner(L.LightningModule):
         """The backbone's weights as they are now are those that `l2_sp` pulls towards."""
         self._pretrained = {name: p.detach().clone() for name, p in self.backbone.named_parameters()}
 
+    def on_fit_start(self) -> None:
+        """Anchors lie where and as the parameters do: moved, or sharded."""
+        own = dict(self.backbone.named_parameters())
+        self._pretrained = {name: sharded_like(value, own[name]) for name, value in self._pretrained.items()}
+
     def configure_model(self) -> None:
         """Lightning calls it in every phase, and has a mesh of devices where the strategy shards."""
         parts = [*self.backbone.blocks.values(), self.head]
@@ -193,12 +198,7 @@ class FineTuner(L.LightningModule):
     def _distance(self) -> Tensor | float:
         """Squared, of the thawed backbone from its pretrained weights."""
         moved = [(name, p) for name, p in self.backbone.named_parameters() if p.requires_grad]
-        return total(((p - self._anchor_of(name, p)) ** 2).sum() for name, p in moved)
-
-    def _anchor_of(self, name: str, parameter: nn.Parameter) -> Tensor:
-        """Where and as the parameter is: moved, or sharded, at its first use."""
-        self._pretrained[name] = sharded_like(self._pretrained[name], parameter)
-        return self._pretrained[name]
+        return total(((p - self._pretrained[name]) ** 2).sum() for name, p in moved)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.metrics["val"].update(self(batch.inputs), batch.targets)  # type: ignore[operator]

@@ -19,7 +19,7 @@ from frostline.freezing import Group, blocks_of, count_of
 from frostline.phases import Phase
 from frostline.record import Record, Stopwatch
 from frostline.runs import checkpoint_of, require_checkpoint
-from frostline.sharding import whole
+from frostline.sharding import whole_state
 
 
 class Learns(NamedTuple):
@@ -75,7 +75,7 @@ def _begin(built: Built, number: int, folder: Path) -> None:
         load_state(model, read_checkpoint(kept), kept)
     elif from_best:
         load_checkpoint(model, require_checkpoint(folder, "best"))
-    state = {name: whole(value) for name, value in model.state_dict().items()}  # on every rank: it gathers
+    state = whole_state(model)
     if built.trainer.is_global_zero and not kept.is_file():
         WholeFiles().save_checkpoint({"state_dict": state, CHECKPOINT_KEY: {}}, kept)
 

@@ -29,6 +29,16 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def local(tensor: Tensor) -> Tensor:
+    """The numbers of it that lie on this rank: the tensor's own, not a copy."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole_state(model: nn.Module) -> dict[str, Tensor]:
+    """The model's, as one process has it. On all ranks, as it gathers."""
+    return {name: whole(value) for name, value in model.state_dict().items()}
+
+
 def total(terms: Iterable[Tensor]) -> Tensor | float:
     """The sum of scalars, over all shards of the tensors that they are from."""
     found = list(terms)

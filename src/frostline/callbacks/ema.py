@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from frostline.sharding import local, sharded_like, whole
+
 
 class MovingAverage(L.Callback):
     """Made anew of the weights with which `phase` begins; the training goes on with its own.
@@ -27,7 +29,7 @@ class MovingAverage(L.Callback):
         if self._averages(pl_module):
             now = _learning(pl_module)
             self._global_step = trainer.global_step
-            self.values = {name: self.values.get(name, value).clone().to(value.device) for name, value in now.items()}
+            self.values = {name: sharded_like(self.values.get(name, v), v).clone() for name, v in now.items()}
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -39,13 +41,15 @@ class MovingAverage(L.Callback):
         decay = min(self.decay, (1 + self._steps) / (10 + self._steps))
         now = _learning(pl_module)
         average = get_ema_multi_avg_fn(decay)
-        average(list(self.values.values()), [now[name] for name in self.values], torch.tensor(self._steps))
+        pairs = [(local(value), local(now[name])) for name, value in self.values.items()]
+        average(*(list(side) for side in zip(*pairs, strict=True)), torch.tensor(self._steps))
 
     def _averages(self, pl_module: L.LightningModule) -> bool:
         return bool(pl_module.phase.name == self.phase)  # type: ignore[union-attr]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"values": self.values, "steps": self._steps}
+        values = {name: whole(value) for name, value in self.values.items()}
+        return {"values": values, "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.values, self._steps = state_dict["values"], state_dict["steps"]
