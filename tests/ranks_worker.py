@@ -5,7 +5,6 @@ process, through torchrun for several: python ranks_worker.py <file of jobs>
 import json
 import os
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,8 +26,8 @@ from frostline.sharding import local, whole
 # SGD, no augmentation, norm layers without batch statistics: what ranks compute is then what one process computes.
 SAME = ["data.train_limit=63", "data.batch_size=21", "data.image_size=8", "data.augment=none", "optimizer=sgd"]
 SAME += ["optimizer.lr=0.05", "schedule.every_phase.norm=frozen", "schedule.every_phase.warmup_epochs=0"]
-SAME += ["trainer.precision=32-true", "logger=none", "callbacks.best=null", "callbacks.last=null"]
-SAME += ["callbacks.learning_rates=null", "callbacks.safety=null", "callbacks.progress=null", "run_dir=none"]
+SAME += ["trainer.precision=32-true", "logger=none", "callbacks.last=null"]
+SAME += ["callbacks.learning_rates=null", "callbacks.safety=null", "callbacks.progress=null"]
 
 
 class Job(NamedTuple):
@@ -55,10 +54,11 @@ class Keep(L.Callback):
 
 
 def trained(job: Job) -> dict[str, Any]:
+    folder = Path(f"{job.place}-run")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         phases = plan_of(compose("train", overrides=[f"schedule={job.plan}"])).phases
         short = [f"schedule.phases.{phase.name}.epochs=1" for phase in phases]
-        cfg = compose("train", overrides=[*SAME, *job.overrides, f"schedule={job.plan}", *short])
+        cfg = compose("train", overrides=[*SAME, f"run_dir={folder}", *job.overrides, f"schedule={job.plan}", *short])
     counters.clear()
     L.seed_everything(0, verbose=False)
     built = build(cfg)
@@ -66,8 +66,7 @@ def trained(job: Job) -> dict[str, Any]:
         built.trainer.callbacks.append(Keep(job.place))  # type: ignore[attr-defined]
     record = Record(command="", seed=0)
     stand = stand_of(Path(job.resume), built.model, built.plan) if job.resume is not None else None
-    with tempfile.TemporaryDirectory() as folder:
-        fit(built, record, Path(folder), stand, Stopwatch({}))
+    fit(built, record, folder, stand, Stopwatch({}))
     (scores,) = built.trainer.test(built.model, datamodule=built.data, verbose=False)
     parts = {"backbone": built.model.backbone, "head": built.model.head}
     weights = {f"{part}.{name}": whole(v) for part, module in parts.items() for name, v in module.state_dict().items()}
