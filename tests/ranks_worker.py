@@ -20,7 +20,7 @@ from frostline.checks import plan_of
 from frostline.fitting import fit
 from frostline.paths import conf_dir
 from frostline.record import Record, Stopwatch
-from frostline.run import NOT_HERE, quiet
+from frostline.run import NOT_HERE, quiet, start_weights
 from frostline.sharding import local, whole
 
 # SGD, no augmentation, norm layers without batch statistics: what ranks compute is then what one process computes.
@@ -62,6 +62,7 @@ def trained(job: Job) -> dict[str, Any]:
     counters.clear()
     L.seed_everything(0, verbose=False)
     built = build(cfg)
+    start_weights(built, None, resumes=job.resume is not None)
     if job.keep:
         built.trainer.callbacks.append(Keep(job.place))  # type: ignore[attr-defined]
     record = Record(command="", seed=0)
