@@ -143,10 +143,12 @@ def test_a_phase_that_starts_from_the_best_does_so_again_after_a_kill(
             raise ArithmeticError
         save(self, checkpoint, path, storage_options)
 
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with monkeypatch.context() as patch:
         patch.setattr(WholeFiles, "save_checkpoint", killed)
         with pytest.raises(ArithmeticError):
             _train(run, *plan, f"run_dir={run}")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)[CHECKPOINT_KEY]
     assert best["phase"] == "all", "else nothing is tested here"
     assert _train(run, f"resume={run}") == 0

@@ -89,6 +89,12 @@ class Safety(L.Callback):
             raise Stopped(agreed)  # told in the last epoch, which is complete
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._let_go()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._let_go()  # there is no teardown then, and the next run of a sweep would not hear a Ctrl-C
+
+    def _let_go(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
