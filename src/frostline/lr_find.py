@@ -51,7 +51,7 @@ def lr_find(cfg: DictConfig, test: RangeTest, folder: Path, *, typed: list[str],
     if built.trainer.is_global_zero:
         settings = advised(curves, plan_of(cfg).phases)
         following = overrides_with(settings, typed, resolved(cfg))
-        title = f"{built.model.backbone.name} on {built.data.name}: loss while the rate rises over {test.steps} steps"
+        title = f"{built.model.backbone.name} on {built.data.name}\nloss while the rate rises over {test.steps} steps"
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / PICTURE, picture_of(curves, title))
         said = {"command": command, "seed": cfg.seed, "settings": settings, "next": following}

@@ -26,7 +26,7 @@ def picture_of(curves: Sequence[RateCurve], title: str) -> bytes:
     """PNG. Smoothed losses in front of the raw ones, over the base rate; what is suggested is marked."""
     columns = min(len(curves), COLUMNS)
     rows = -(-len(curves) // columns)
-    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.5), layout="constrained", dpi=DOTS_PER_INCH)
+    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.7), layout="constrained", dpi=DOTS_PER_INCH)
     FigureCanvasAgg(figure)
     figure.suptitle(title, color=INK, fontsize=12)
     panels = figure.subplots(rows, columns, squeeze=False)
