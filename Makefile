@@ -19,14 +19,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-# Two files of tests at a time, each on one thread: the networks are small.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
-
 test: lint types
-	$(TESTS) $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 test-all: lint types
-	$(TESTS) -m "" $(ARGS)
+	$(BIN)/python -m pytest -m "" $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .
