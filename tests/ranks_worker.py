@@ -5,6 +5,7 @@ process, through torchrun for several: python ranks_worker.py <file of jobs>
 import json
 import os
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,7 +55,7 @@ class Keep(L.Callback):
 
 
 def trained(job: Job) -> dict[str, Any]:
-    folder = Path(f"{job.place}-run")
+    folder = Path(tempfile.gettempdir() if not job.place else ".") / f"{job.place or os.getpid()}-run"
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         phases = plan_of(compose("train", overrides=[f"schedule={job.plan}"])).phases
         short = [f"schedule.phases.{phase.name}.epochs=1" for phase in phases]
