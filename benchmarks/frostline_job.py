@@ -20,8 +20,11 @@ from frostline.data.loader import EpochBatches
 from frostline.data.module import Transfers
 from frostline.finetuner import FineTuner
 from frostline.fitting import fit
+from frostline.frozen_cache.fill import FrozenOutputs
+from frostline.frozen_cache.store import Store
 from frostline.phases import NO_AVERAGE, Phase, Plan, Until
 from frostline.record import Record, Stopwatch
+from frostline.reuse import Choice
 from frostline.specs import ImageSpec
 from frostline.tasks.classification import Classification
 from phase_parity import BATCH, FROZEN, MORE, THAWED, Job, data
@@ -33,6 +36,8 @@ class Vectors(Transfers):
         self.inputs, self.targets = data().tensors
 
     def resume_at(self, epoch: int, batches: int) -> None: ...
+
+    def show(self, views: int | None, first_epoch: int) -> None: ...
 
     def train_dataloader(self) -> DataLoader[Any]:
         assert self.trainer is not None
@@ -86,7 +91,10 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
         callbacks=[keep, look, measure, Cut(epochs, look)], enable_progress_bar=False, enable_model_summary=False,
         use_distributed_sampler=False, default_root_dir=folder, limit_val_batches=0,
     )  # fmt: skip
-    built = Built(model, Vectors(), trainer, measure, plan)  # type: ignore[arg-type]
+    vectors: Any = Vectors()
+    choices = [Choice(phase.frost_line(list(blocks)), False, None, (1, 1), 0, "vectors") for phase in plan.phases]
+    frozen = FrozenOutputs(backbone, vectors, Store(folder, 0), [])
+    built = Built(model, vectors, trainer, measure, plan, choices, frozen)
     with contextlib.suppress(CutOff):
         stand = stand_of(checkpoint, model, plan) if checkpoint is not None else None
         fit(built, Record(command="", seed=0), folder, stand, Stopwatch({}))

@@ -10,6 +10,7 @@ class Batch(NamedTuple):
     targets: (B,) class indices, or (B, C) probabilities where pictures were mixed.
     sample: (B,) the sample's place in its part, the key of its random numbers.
     sizes: (B, 2) height and width in pixels of pictures that were padded to a common size; None where all are whole.
+    passed: blocks of the backbone that `inputs` have been through: they are what the frozen ones gave, and no pictures.
     weight: times the mean loss of this rank, so that the mean over ranks is the mean over the global batch even where
         the ranks' shares differ in size. 1.0 in one process.
     """
@@ -19,3 +20,4 @@ class Batch(NamedTuple):
     sample: Tensor
     sizes: Tensor | None = None
     weight: float = 1.0
+    passed: int = 0

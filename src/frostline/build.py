@@ -17,18 +17,36 @@ from frostline.checks import plan_of, resolved
 from frostline.data.module import PictureData
 from frostline.errors import ConfigError
 from frostline.finetuner import FineTuner, OptimizerFactory
+from frostline.freezing import Group
+from frostline.frozen_cache.fill import FrozenOutputs
+from frostline.frozen_cache.store import Store
+from frostline.frozen_pass import Output, outputs_of
 from frostline.making import made, make, maker_of
 from frostline.phases import NO_AVERAGE, Plan
+from frostline.reuse import Choice, Line, Reuse, Samples, choices, lines_made
+from frostline.strategies import Sharded
 from frostline.tasks.base import Task
 from frostline.trainers import compiles, make_trainer, processes, require_batches, require_devices
 
 
 class Built(NamedTuple):
+    """choices: of each phase, what becomes of its frozen blocks' outputs; `frozen` makes, keeps and serves them."""
+
     model: FineTuner
     data: PictureData
     trainer: L.Trainer
     measure: Measure
     plan: Plan
+    choices: list[Choice]
+    frozen: FrozenOutputs
+
+    def enter(self, number: int, first_epoch: int) -> list[Group]:
+        """The plan's `number`-th phase, from 0, which begins at `first_epoch` of the run."""
+        choice = self.choices[number]
+        lines = lines_made(self.plan, list(self.model.backbone.blocks), self.choices, number)
+        self.data.show(choice.views, first_epoch)
+        self.frozen.begin(choice, lines, first_epoch)
+        return self.model.enter(self.plan.phases[number], number, first_epoch)
 
 
 def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> Built:
@@ -48,16 +66,20 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     task, head = _top(cfg, backbone, data.classes, data.class_counts)
     for phase in plan.phases:
         task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
-    identity = _identity(cfg, backbone, data, head, plan)
-    model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
     measure = Measure()
     callbacks = [*_average(plan), measure, PhasePatience(), *_callbacks(cfg.callbacks)] if logs else []
     logger = made(cfg.logger, "logger", Logger) if logs else False
     trainer = make_trainer(cfg.trainer, callbacks, logger=logger, num_batches=data.num_batches)
     if logs:
         _require_best(trainer, task, plan)
+    reuse: Reuse = make(cfg.cache, "cache", Reuse)
+    outputs = _outputs(backbone, data, trainer)
+    chosen = _choices(reuse, plan, backbone, outputs, data, trainer)
+    identity = _identity(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
+    model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
     model.compiles = cfg.trainer.compile and compiles(trainer)
-    return Built(model, data, trainer, measure, plan)
+    data.reuse = frozen = FrozenOutputs(backbone, data, Store(reuse.folder, reuse.max_bytes), outputs)
+    return Built(model, data, trainer, measure, plan, chosen, frozen)
 
 
 def predictor(cfg: DictConfig, classes: list[str], class_counts: list[int]) -> tuple[FineTuner, L.Trainer]:
@@ -80,6 +102,30 @@ def bare_trainer(node: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
 def _backbone(node: DictConfig, *, load: bool) -> Backbone:
     backbone: Backbone = make(node, "model", Backbone, load=load)
     return backbone.to(memory_format=torch.channels_last)
+
+
+def _outputs(backbone: Backbone, data: PictureData, trainer: L.Trainer) -> list[Output]:
+    side = data.spec.size
+    sample = torch.zeros(1, 3, side, side).contiguous(memory_format=torch.channels_last)
+    with trainer.precision_plugin.forward_context():
+        return outputs_of(backbone, sample)
+
+
+def _choices(
+    reuse: Reuse, plan: Plan, backbone: Backbone, outputs: list[Output], data: PictureData, trainer: L.Trainer
+) -> list[Choice]:
+    lines = [Line(output.num_bytes, output.flops) for output in outputs]
+    limits = (trainer.limit_train_batches, trainer.limit_val_batches)
+    augment = data.augment
+    samples = Samples(
+        len(data.train_part),
+        len(data.val_part),
+        augmented=augment.strength is not None,
+        mixed=augment.mixes,
+        whole_epochs=all(limit == 1.0 and isinstance(limit, float) for limit in limits),
+    )
+    sharded = isinstance(trainer.strategy, Sharded)
+    return choices(reuse, plan, list(backbone.blocks), lines, samples, sharded=sharded)
 
 
 def _top(cfg: DictConfig, backbone: Backbone, classes: list[str], class_counts: list[int]) -> tuple[Task, nn.Module]:

@@ -63,7 +63,7 @@ SUPPLIED = {
 }  # fmt: skip
 # Keys of ours beside those of a library's constructor.
 OURS = {"trainer": {"compile"}}
-GROUPS = ("model", "head", "data", "task", "schedule", "optimizer", "trainer", "callbacks", "logger")
+GROUPS = ("model", "head", "data", "task", "schedule", "optimizer", "cache", "trainer", "callbacks", "logger")
 
 
 def check(cfg: DictConfig, *own: str) -> None:

@@ -58,11 +58,11 @@ def measured_costs(
     return costs
 
 
-def phase_seconds(costs: Costs, phase: Phase, blocks: list[str], samples: int) -> float:
-    """For so many samples, trained once each on one device."""
-    forward = sum(cost.forward for cost in costs.values())
-    backward = sum(costs[name].backward for name in _differentiated(phase, blocks))
-    return samples * (forward + backward) * OVERHEAD
+def phase_seconds(costs: Costs, phase: Phase, blocks: list[str], samples: int, passed: int) -> float:
+    """For so many samples, trained once each on one device; `passed`: of these go through the frozen blocks."""
+    learning = [costs[name] for name in _differentiated(phase, blocks)]
+    frozen = sum(cost.forward for cost in costs.values()) - sum(cost.forward for cost in learning)
+    return (passed * frozen + samples * sum(cost.forward + cost.backward for cost in learning)) * OVERHEAD
 
 
 def phase_bytes(

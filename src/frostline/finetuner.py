@@ -27,6 +27,7 @@ from frostline.freezing import (
     rest_frozen,
     set_trainable,
 )
+from frostline.frozen_pass import frozen_pass
 from frostline.phases import Phase
 from frostline.sharding import shard, sharded_like, total
 from frostline.tasks.base import Task
@@ -65,6 +66,7 @@ class FineTuner(L.LightningModule):
         self._compiled = False
         self._pretrained: dict[str, Tensor] = {}
         self._phase: Phase | None = None
+        self._line = 0
         self.trained = False  # in this epoch, by this process: an epoch that was trained before a resume ends once more
         self.phase_number = 0
         self.first_epoch = 0
@@ -75,6 +77,7 @@ class FineTuner(L.LightningModule):
     def enter(self, phase: Phase, number: int, first_epoch: int) -> list[Group]:
         """Set the frost line of `phase`, the plan's `number`-th from 0, which begins at `first_epoch` of the run."""
         self._phase = phase
+        self._line = phase.frost_line(list(self.backbone.blocks))
         self.phase_number = number
         self.first_epoch = first_epoch
         self._compiled = False
@@ -143,8 +146,11 @@ class FineTuner(L.LightningModule):
 
     # --- steps ---
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.backbone(inputs))
+    def forward(self, inputs: Tensor, passed: int = 0) -> Tensor:
+        """inputs: what `passed` blocks gave. Blocks below the frost line do their work apart."""
+        if passed < self._line:
+            inputs, passed = frozen_pass(self.backbone, inputs, passed, self._line), self._line
+        logits: Tensor = self.head(self.backbone.through(inputs, passed, len(self.backbone.blocks)))
         return logits
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -177,7 +183,7 @@ class FineTuner(L.LightningModule):
                 torch.distributed.broadcast(buffer, src=0)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.task.loss(self(batch.inputs), batch.targets)
+        loss = self.task.loss(self(batch.inputs, batch.passed), batch.targets)
         penalty = self._penalty()
         shown, size = (loss + penalty).detach(), len(batch.targets)
         self.log("train/loss_step", shown, batch_size=size, on_step=True, on_epoch=False)
@@ -201,10 +207,10 @@ class FineTuner(L.LightningModule):
         return total(((p - self._pretrained[name]) ** 2).sum() for name, p in moved)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.metrics["val"].update(self(batch.inputs), batch.targets)  # type: ignore[operator]
+        self.metrics["val"].update(self(batch.inputs, batch.passed), batch.targets)  # type: ignore[operator]
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.metrics["test"].update(self(batch.inputs), batch.targets)  # type: ignore[operator]
+        self.metrics["test"].update(self(batch.inputs, batch.passed), batch.targets)  # type: ignore[operator]
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self.task.probabilities(self(batch.inputs))

@@ -42,7 +42,7 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
         resumed = stand if stand is not None and stand.number == number else None
         if resumed is None:
             _begin(built, number, folder)
-        learns = Learns.of(built.model.enter(phase, number, first_epoch))
+        learns = Learns.of(built.enter(number, first_epoch))
         seconds: dict[str, float] = {}
         lap = Stopwatch(seconds)
         _fit_phase(built, phase, first_epoch, resumed)
@@ -121,7 +121,8 @@ def _row(built: Built, phase: Phase, learns: Learns, epochs: int, seconds: float
         "learning_rates": rates,
         "seconds": round(seconds, 3),
         "samples_per_second": round(built.measure.samples_per_second, 1),
-        "cached": False,
+        "cached": built.frozen.at_work,
+        "cache": built.frozen.counts | {"seconds": round(built.frozen.counts["seconds"], 3)},
         "val": {name: float(value) for name, value in scores.items() if name.startswith("val/")},
     }
 

@@ -74,6 +74,7 @@ def find_rates(built: Built, trainer_of: TrainerOf, test: RangeTest) -> list[Rat
     curves: list[RateCurve] = []
     with _random_state_kept(), _lent(built.data):
         for number, phase in enumerate(built.plan.phases):
+            built.data.show(built.choices[number].views, 0)
             learns = blocks_of(model.enter(phase, number, 0))
             before = {name: value.clone() for name, value in model.state_dict().items()}
             told = fit(RisingRate(test.rates(), memory=test.memory, worst=WORST))

@@ -17,6 +17,13 @@ def bundled_weights() -> Path:
     return Path(__file__).parent / "backbones" / "bundled.safetensors"
 
 
+def user_cache() -> Path:
+    """FROSTLINE_CACHE_DIR, else `frostline` where the XDG base directory specification puts what can be made again."""
+    named = os.environ.get("FROSTLINE_CACHE_DIR")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(named) if named else Path(base) / "frostline"
+
+
 def remove_empty(folders: Iterable[Path]) -> None:
     """Remove those that exist and hold nothing, in this order."""
     for folder in folders:

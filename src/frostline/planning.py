@@ -8,6 +8,7 @@ from frostline.estimate import Costs, measured_costs, optimizer_states, phase_by
 from frostline.freezing import blocks_of, count_of
 from frostline.phases import Phase
 from frostline.report.plan_table import PlannedPhase
+from frostline.reuse import Choice
 
 
 def planned(built: Built) -> list[PlannedPhase]:
@@ -38,11 +39,14 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> Planne
     batches = data.batches_per_epoch(trainer.limit_train_batches)
     per_batch = len(data.train_part) / data.num_batches
     weights = sum(p.numel() * p.element_size() for p in nn.ModuleList([model.backbone, model.head]).parameters())
+    choice = built.choices[number]
     states = optimizer_states(model.optimizer_of(phase), trainer.strategy.root_device)
     share = trainer.world_size
     seconds, memory = None, None
     if costs is not None:
-        seconds = phase_seconds(costs, phase, blocks, round(phase.epochs * batches * per_batch / share))
+        samples = phase.epochs * batches * per_batch / share
+        passed = samples * choice.passes[0] / choice.passes[1] if choice.kept else samples
+        seconds = phase_seconds(costs, phase, blocks, round(samples), round(passed))
         memory = phase_bytes(costs, phase, blocks, -(-round(per_batch) // share), groups, states, weights)
     return PlannedPhase(
         name=phase.name,
@@ -54,4 +58,19 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> Planne
         steps=phase.epochs * -(-batches // trainer.accumulate_grad_batches),
         seconds=seconds,
         memory=memory,
+        frozen=_frozen(choice, blocks),
     )
+
+
+def _frozen(choice: Choice, blocks: list[str]) -> str:
+    """What becomes of the outputs of the frozen blocks."""
+    if not choice.line:
+        return ""
+    lowest, highest = blocks[0], blocks[choice.line - 1]
+    outputs = f"what {lowest if choice.line == 1 else f'{lowest} … {highest}'} give"
+    if not choice.kept:
+        return f"{outputs} is computed in each epoch: {choice.why_not}"
+    once, each = choice.passes
+    saved = f"{once} pass{'es' * (once != 1)} over the data instead of {each}, {choice.num_bytes / 1e6:,.1f} MB"
+    seen = f"{choice.views} augmented views in turn" if choice.views else "pictures without augmentation"
+    return f"{outputs} is kept: {saved}; {seen}"

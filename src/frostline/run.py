@@ -129,10 +129,17 @@ def test(built: Built, record: Record) -> None:
     best = trainer.checkpoint_callback
     if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
         record.best = load_checkpoint(model, Path(best.best_model_path))
+        enter_phase_of(built, record.best)
         record.metrics[best.monitor or "best"] = float(best.best_model_score)
     (scores,) = trainer.test(model, datamodule=data, verbose=False)
     record.metrics |= dict(scores)
     record.per_class = model.per_class
+
+
+def enter_phase_of(built: Built, weights: dict[str, Any]) -> None:
+    """weights: as `load_checkpoint` tells of them. They are scored as they were in their phase."""
+    names = [phase.name for phase in built.plan.phases]
+    built.enter(names.index(weights["phase"]), 0)
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
@@ -143,15 +150,14 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     settings = amended(settings, data=cfg.data, trainer=cfg.trainer)
     check(settings)
     L.seed_everything(settings.seed, workers=True, verbose=False)
-    model, data, trainer, *_ = build(settings, load_weights=False, logs=False)
+    model, data, trainer, *_ = built = build(settings, load_weights=False, logs=False)
     if data.fingerprint != record.data.get("fingerprint"):
         raise RunError(
             "the data is not the one that this run was trained and tested on",
             where=data.where,
             next_step="restore it, or score it as new data: frostline predict, or a new run",
         )
-    load_checkpoint(model, require_checkpoint(folder, cfg.checkpoint))
-    model.eval()
+    enter_phase_of(built, load_checkpoint(model, require_checkpoint(folder, cfg.checkpoint)))
     (scores,) = trainer.test(model, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         print_classes(model.per_class)

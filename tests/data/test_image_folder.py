@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from frostline.data.image_folder import ImageFolder, picture_files
-from frostline.data.module import Part
+from frostline.data.parts import Part
 from frostline.data.pictures import FilePictures
 from frostline.errors import DataError
 from frostline.specs import ImageSpec

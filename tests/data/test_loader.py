@@ -11,7 +11,8 @@ from lightning.fabric.utilities.data import _set_sampler_epoch
 from torch import Tensor
 
 from frostline.data.loader import EpochBatches, Share
-from frostline.data.module import Part, Transfers, loader
+from frostline.data.module import Transfers
+from frostline.data.parts import Part, loader
 from frostline.data.pictures import ArrayPictures, FilePictures
 from frostline.errors import DataError
 from frostline.specs import ImageSpec

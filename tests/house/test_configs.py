@@ -16,7 +16,7 @@ from frostline.signatures import problems
 CONF = conf_dir()
 COUNTS = {
     "model": 16, "head": 2, "data": 4, "task": 1,
-    "schedule": 9, "optimizer": 3, "trainer": 7, "callbacks": 1, "logger": 2,
+    "schedule": 9, "optimizer": 3, "cache": 3, "trainer": 7, "callbacks": 1, "logger": 2,
 }  # fmt: skip
 EXPERIMENTS_AT_LEAST = 7
 NEEDED = {"model/torchvision": "model.name=resnet18", "data/image_folder": "data.dir=pictures"}  # where YAML says ???

@@ -12,8 +12,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "frostline"
 
-# A layer imports from the layers above it in this table. A room is a folder, or a module that stands alone; the words,
-# and the two halves of the door, share one room each.
+# A layer imports from the layers above it in this table. A room is a folder, or a module that stands alone, or one of a
+# folder that is named here by itself; the words, and the two halves of the door, share one room each.
 LAYERS: dict[str, list[str]] = {
     "words": [
         "",
@@ -27,9 +27,22 @@ LAYERS: dict[str, list[str]] = {
         "launcher",
         "range_test",
         "rate_advice",
+        "reuse",
     ],
-    "parts": ["backbones", "heads", "tasks", "freezing", "batch", "agreement", "estimate", "sharding", "compiling"],
-    "machines": ["finetuner", "strategies", "data", "callbacks"],
+    "parts": [
+        "backbones",
+        "heads",
+        "tasks",
+        "freezing",
+        "frozen_pass",
+        "frozen_cache",
+        "batch",
+        "agreement",
+        "estimate",
+        "sharding",
+        "compiling",
+    ],
+    "machines": ["finetuner", "strategies", "data", "callbacks", "frozen_cache.fill"],
     "joiner": ["build", "making", "trainers", "checks", "checkpoint", "runs"],
     "story": ["run", "requeue", "fitting", "averaging", "planning", "init_from", "predict", "lr_find", "report"],
     "door": ["cli", "commands", "usage", "ranks", "hydra_errors", "__main__"],
@@ -45,6 +58,11 @@ SIDEWAYS = {
     ("trainers", "checks"): "plain values again",
     ("trainers", "making"): "and what the config names",
     ("agreement", "sharding"): "a sharded tensor is compared as it is gathered",
+    ("frozen_pass", "backbones.base"): "it runs the lower blocks of a Backbone",
+    ("frozen_cache.key", "backbones.base"): "whose structure and weights are the key",
+    ("frozen_cache.fill", "data.module"): "a part of the data is stored, and served, as the frozen blocks leave it",
+    ("frozen_cache.fill", "data.parts"): "of which it serves what is kept",
+    ("frozen_cache.fill", "data.loader"): "in the order in which pictures would come",
     ("estimate", "backbones.base"): "a pass through each block of a Backbone is measured",
     ("estimate", "freezing"): "what is kept in memory follows from the parameter groups",
     ("run", "report.summary"): "a run ends with what it prints",
@@ -150,7 +168,7 @@ GRAPH = {name: read(name, file) for name, file in FILES.items()}
 
 
 def room_of(name: str) -> str:
-    return name.split(".")[0]
+    return name if any(name in rooms for rooms in LAYERS.values()) else name.split(".")[0]
 
 
 def layer_of(name: str) -> str:

@@ -38,7 +38,10 @@ class Backbone(nn.Module):
         self.loaded = loaded
 
     def forward(self, inputs: Tensor) -> Tensor:
-        for block in self.blocks.values():
-            inputs = block(inputs)
-        features: Tensor = self.pool(inputs)
-        return features
+        return self.through(inputs, 0, len(self.blocks))
+
+    def through(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """What `stop` blocks give, from what `start` blocks gave; all of them give features."""
+        for block in list(self.blocks.values())[start:stop]:
+            x = block(x)
+        return self.pool(x) if start < stop == len(self.blocks) else x

@@ -4,7 +4,7 @@ Shapes: pictures (B, 3, H, W) uint8, maybe padded at the right and the bottom; v
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -73,6 +73,15 @@ class Augment:
         self.seed = seed
         self.num_classes = num_classes
         self.cut = cut
+
+    @property
+    def mixes(self) -> bool:
+        """Whether what becomes of a picture depends on others of its batch."""
+        return self.strength is not None and self.strength.mix > 0
+
+    def describe(self) -> list[Any]:
+        """What it does, in plain values, as far as the spec does not say it."""
+        return [list(self.strength) if self.strength is not None else None, self.flip, self.erase, self.seed, self.cut]
 
     def __call__(self, batch: Batch, epoch: int) -> Batch:
         """Raises ValueError without augmentation where pictures are padded: then the loader has to cut them."""

@@ -20,7 +20,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
-from frostline.data.module import PictureData, PictureSet
+from frostline.data.module import PictureData
+from frostline.data.parts import PictureSet
 from frostline.data.pictures import UNREADABLE, ArrayPictures, to_rgb
 from frostline.errors import DataError
 from frostline.paths import remove_empty

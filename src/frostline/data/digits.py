@@ -7,7 +7,8 @@ part only, so parts are split here.
 import numpy as np
 import torch
 
-from frostline.data.module import PictureData, PictureSet
+from frostline.data.module import PictureData
+from frostline.data.parts import PictureSet
 from frostline.data.pictures import ArrayPictures
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from frostline.data.module import PictureData, PictureSet
+from frostline.data.module import PictureData
+from frostline.data.parts import PictureSet
 from frostline.data.pictures import SUFFIXES, FilePictures
 from frostline.errors import DataError, close_names
 from frostline.specs import ImageSpec

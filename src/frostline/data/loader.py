@@ -9,9 +9,10 @@ from frostline.errors import DataError
 
 
 class Share(list[int]):
-    """One rank's places of a global batch. `weight`: see `Batch.weight`."""
+    """One rank's places of a global batch, in an epoch. `weight`: see `Batch.weight`."""
 
     weight: float = 1.0
+    epoch: int = 0
 
 
 class EpochBatches:
@@ -56,6 +57,7 @@ class EpochBatches:
         epoch, batches = self.done
         for batch in self._batches()[batches if epoch == self.epoch else 0 :]:
             share = Share(batch[self.rank :: self.world_size].tolist())
+            share.epoch = self.epoch
             share.weight = self.world_size * len(share) / len(batch)
             yield share
 

@@ -1,66 +1,26 @@
 """The LightningDataModule of pictures: parts, loaders, preprocessing. A kind of data says only where pictures lie."""
 
 import hashlib
-import os
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from frostline.batch import Batch
 from frostline.data.augment import Augment, evaluation_view
-from frostline.data.loader import EpochBatches, Share
+from frostline.data.loader import EpochBatches
+from frostline.data.parts import Part, PictureSet, Reuse, loader
 from frostline.data.pictures import MEMORY_BYTES, FilePictures, Pictures
 from frostline.data.splits import balanced_subset, require_per_class, stratified_split
 from frostline.errors import ConfigError, DataError
 from frostline.specs import ImageSpec, Spec
 from frostline.values import Fraction, NonNegative, Positive, Probability, Seed
-
-
-class PictureSet(NamedTuple):
-    """As the data set comes. None: that part has to be split off `train`."""
-
-    classes: list[str]
-    train: Pictures
-    val: Pictures | None
-    test: Pictures | None
-
-
-class Part(Dataset[Batch | DataError]):
-    """Some of the pictures. Loaders ask for a batch at a time, by places in this part.
-
-    An error of the data is handed on as if it were the batch: a worker process can only raise what is made from a text.
-    """
-
-    def __init__(self, pictures: Pictures, index: Tensor, *, whole: bool) -> None:
-        self.pictures = pictures
-        self.index = index
-        self.whole = whole
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, place: int) -> Batch | DataError:
-        return self.__getitems__([place])
-
-    def __getitems__(self, places: list[int]) -> Batch | DataError:
-        chosen = self.index[places]
-        try:
-            inputs, sizes = self.pictures.fetch(chosen.tolist(), whole=self.whole)
-        except DataError as error:
-            return error
-        weight = places.weight if isinstance(places, Share) else 1.0
-        return Batch(inputs, self.pictures.labels[chosen], chosen, sizes, weight)
-
-    @property
-    def labels(self) -> Tensor:
-        return self.pictures.labels[self.index]
 
 
 class Transfers(L.LightningDataModule):
@@ -109,6 +69,10 @@ class PictureData(Transfers):
         self.seed = seed
         self.num_workers = num_workers
         self._done = (-1, 0)
+        self._fingerprints: dict[int, str] = {}
+        self._views: int | None = None
+        self._first_epoch = 0
+        self.reuse: Reuse = lambda part, views: None
         parts = self.read()
         self.classes = parts.classes
         train, val, test = self._split(parts, val_fraction, test_fraction, split_seed)
@@ -119,16 +83,12 @@ class PictureData(Transfers):
         self.test_part = Part(*test, whole=False)
         self._require_parts()
         _hold(pictures for pictures, _ in (train, val, test))
-        cut = self.train_part.pictures.cut
-        self.augment = Augment(
-            augment,
-            flip=flip,
-            erase=erase,
-            spec=self.spec,
-            seed=seed,
-            num_classes=len(self.classes),
-            cut=cut,
-        )
+        of_all: dict[str, Any] = {
+            "spec": self.spec,
+            "num_classes": len(self.classes),
+            "cut": self.train_part.pictures.cut,
+        }
+        self.augment = Augment(augment, flip=flip, erase=erase, seed=seed, **of_all)
 
     @abstractmethod
     def read(self) -> PictureSet:
@@ -187,7 +147,12 @@ class PictureData(Transfers):
     def fingerprint(self) -> str:
         """The same for the same pictures with the same labels, wherever they lie. It reads all of them."""
         sources = {id(part.pictures): part.pictures for part in (self.train_part, self.val_part, self.test_part)}
-        return "-".join(pictures.fingerprint() for pictures in sources.values())
+        return "-".join(self._fingerprint_of(pictures) for pictures in sources.values())
+
+    def _fingerprint_of(self, pictures: Pictures) -> str:
+        if id(pictures) not in self._fingerprints:
+            self._fingerprints[id(pictures)] = pictures.fingerprint()
+        return self._fingerprints[id(pictures)]
 
     def parts_digest(self) -> str:
         """Which pictures lie in which part."""
@@ -195,6 +160,36 @@ class PictureData(Transfers):
         for part in (self.train_part, self.val_part, self.test_part):
             digest.update(part.index.numpy().data)
         return digest.hexdigest()
+
+    def part_digest(self, part: Part) -> str:
+        """The same for the same pictures in the same order."""
+        digest = hashlib.blake2b(self._fingerprint_of(part.pictures).encode(), digest_size=16)
+        digest.update(part.index.numpy().data)
+        return digest.hexdigest()
+
+    # --- views ---
+
+    def show(self, views: int | None, first_epoch: int) -> None:
+        """From now on, training pictures are augmented anew in each epoch (None), not at all (0), or as in the epochs
+        from `first_epoch` on, `views` of them in turn."""
+        self._views = views
+        self._first_epoch = first_epoch
+
+    @property
+    def augments(self) -> bool:
+        return self.augment.strength is not None and self._views != 0
+
+    def seen(self, part: Part, places: list[int], view: int | None, device: torch.device) -> Tensor:
+        """What the network takes, (B, 3, S, S); view: as augmented in that epoch, None without. Raises DataError."""
+        batch = Part(part.pictures, part.index, whole=view is not None).__getitems__(places)
+        if isinstance(batch, DataError):
+            raise batch
+        sizes = None if batch.sizes is None else batch.sizes.to(device)
+        batch = batch._replace(inputs=batch.inputs.to(device), sample=batch.sample.to(device), sizes=sizes)
+        return self._viewed(batch) if view is None else self.augment(batch, view).inputs
+
+    def _viewed(self, batch: Batch) -> Tensor:
+        return evaluation_view(batch.inputs, self.spec, cut=self.train_part.pictures.cut)
 
     # --- loaders ---
 
@@ -210,7 +205,8 @@ class PictureData(Transfers):
         return min(limit, self.num_batches) if isinstance(limit, int) else max(1, int(limit * self.num_batches))
 
     def train_dataloader(self) -> DataLoader[Batch | DataError]:
-        return self._loader(self.train_part, shuffle=True)
+        part = Part(self.train_part.pictures, self.train_part.index, whole=self.augments)
+        return self._loader(part, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Batch | DataError]:
         return self._loader(self.val_part, shuffle=False)
@@ -242,12 +238,23 @@ class PictureData(Transfers):
         batches.set_epoch(self.trainer.current_epoch)
         if shuffle:
             batches.resume_at(*self._done)
+        views = (
+            range(self._first_epoch, self._first_epoch + (self._views or 0)) if shuffle and self.augments else [None]
+        )
+        kept = self.reuse(part, list(views))
+        if kept is not None:
+            return loader(kept, batches, 0)
         return loader(part, batches, 0 if part.pictures.in_memory else self.num_workers)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        if self.trainer is not None and self.trainer.training:
-            return self.augment(batch, self.trainer.current_epoch)
-        return batch._replace(inputs=evaluation_view(batch.inputs, self.spec, cut=self.train_part.pictures.cut))
+        if batch.passed:
+            return batch
+        if self.trainer is not None and self.trainer.training and self.augments:
+            return self.augment(batch, self._view_of(self.trainer.current_epoch))
+        return batch._replace(inputs=self._viewed(batch))
+
+    def _view_of(self, epoch: int) -> int:
+        return self._first_epoch + (epoch - self._first_epoch) % self._views if self._views else epoch
 
 
 class PictureFiles(Transfers):
@@ -266,31 +273,12 @@ class PictureFiles(Transfers):
         return batch._replace(inputs=evaluation_view(batch.inputs, self.pictures.spec, cut=self.pictures.cut))
 
 
-def loader(part: Part, batches: EpochBatches, num_workers: int | None) -> DataLoader[Batch | DataError]:
-    """num_workers: None for one per core, at most 8 and no more than there are batches."""
-    if num_workers is None:
-        num_workers = min(8, os.cpu_count() or 1, len(batches))
-    return DataLoader(
-        part,
-        batch_sampler=batches,
-        collate_fn=_as_it_is,
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
 def _hold(parts: Iterable[Pictures]) -> None:
     """Decode all pictures now where they fit in memory together."""
     on_disk = {id(pictures): pictures for pictures in parts if isinstance(pictures, FilePictures)}.values()
     if sum(pictures.decoded_bytes for pictures in on_disk) <= MEMORY_BYTES:
         for pictures in on_disk:
             pictures.hold()
-
-
-def _as_it_is(batch: Any) -> Any:
-    """The part has made a whole batch already."""
-    return batch
 
 
 def _counts(labels: Tensor, classes: list[str]) -> dict[str, int]:

@@ -12,7 +12,7 @@ COLUMNS = ("phase", "learns", "learning rate", "decay", "parameters", "epochs", 
 
 class PlannedPhase(NamedTuple):
     """rates, decays: lowest and highest of the groups. seconds: on one device of this kind, validation left out; None
-    where it could not be estimated. memory in bytes."""
+    where it could not be estimated. memory in bytes. frozen: a sentence on the outputs of frozen blocks."""
 
     name: str
     blocks: list[str]
@@ -23,6 +23,7 @@ class PlannedPhase(NamedTuple):
     steps: int
     seconds: float | None
     memory: float | None
+    frozen: str
 
     def cells(self) -> list[str]:
         return [
@@ -44,13 +45,18 @@ def print_plan(rows: list[PlannedPhase]) -> None:
         table.add_column(column, justify="left" if column in ("phase", "learns") else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row.cells())
-    console_of_width().print(table)
+    console = console_of_width()
+    console.print(table)
+    for row in rows:
+        if row.frozen:
+            console.print(f"{row.name:>8}   {row.frozen}")
 
 
 def markdown(rows: list[PlannedPhase]) -> str:
     """For TensorBoard's text tab."""
     lines = [COLUMNS, ["---"] * len(COLUMNS), *(row.cells() for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    remarks = [f"{row.name}: {row.frozen}" for row in rows if row.frozen]
+    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + [f"\n{remark}" for remark in remarks])
 
 
 def _span(values: tuple[float, float]) -> str:

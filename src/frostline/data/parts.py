@@ -1,0 +1,78 @@
+"""Parts of a data set of pictures, and how a loader asks for them. Shapes: see `Batch`."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from frostline.batch import Batch
+from frostline.data.loader import EpochBatches, Share
+from frostline.data.pictures import Pictures
+from frostline.errors import DataError
+
+
+class PictureSet(NamedTuple):
+    """As the data set comes. None: that part has to be split off `train`."""
+
+    classes: list[str]
+    train: Pictures
+    val: Pictures | None
+    test: Pictures | None
+
+
+class Part(Dataset[Batch | DataError]):
+    """Some of the pictures. Loaders ask for a batch at a time, by places in this part.
+
+    An error of the data is handed on as if it were the batch: a worker process can only raise what is made from a text.
+    """
+
+    def __init__(self, pictures: Pictures, index: Tensor, *, whole: bool) -> None:
+        self.pictures = pictures
+        self.index = index
+        self.whole = whole
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, place: int) -> Batch | DataError:
+        return self.__getitems__([place])
+
+    def __getitems__(self, places: list[int]) -> Batch | DataError:
+        chosen = self.index[places]
+        try:
+            inputs, sizes = self.pictures.fetch(chosen.tolist(), whole=self.whole)
+        except DataError as error:
+            return error
+        weight = places.weight if isinstance(places, Share) else 1.0
+        return Batch(inputs, self.pictures.labels[chosen], chosen, sizes, weight)
+
+    @property
+    def labels(self) -> Tensor:
+        return self.pictures.labels[self.index]
+
+
+# Of a part, and of the epochs whose augmentation it is shown with (None: without any): the same samples as the frozen
+# blocks leave them, where that is kept.
+Reuse = Callable[[Part, Sequence[int | None]], Dataset[Batch] | None]
+
+
+def loader(part: Dataset[Any], batches: EpochBatches, num_workers: int | None) -> DataLoader[Batch | DataError]:
+    """num_workers: None for one per core, at most 8 and no more than there are batches."""
+    if num_workers is None:
+        num_workers = min(8, os.cpu_count() or 1, len(batches))
+    return DataLoader(
+        part,
+        batch_sampler=batches,
+        collate_fn=_as_it_is,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    """The part has made a whole batch already."""
+    return batch

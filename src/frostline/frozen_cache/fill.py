@@ -1,0 +1,171 @@
+"""How outputs of frozen blocks are made, kept, and served in place of pictures."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from frostline.backbones.base import Backbone
+from frostline.batch import Batch
+from frostline.data.loader import Share
+from frostline.data.module import PictureData
+from frostline.data.parts import Part
+from frostline.errors import first_line
+from frostline.frozen_cache.key import hardware, key_of, prefix_digests
+from frostline.frozen_cache.store import Entry, Store, StoreFull
+from frostline.frozen_pass import Output, from_rows, frozen_pass, to_rows
+from frostline.record import installed_versions
+from frostline.reuse import Choice
+
+
+class StoredPart(Dataset[Batch]):
+    """A part as the frozen blocks leave it. entries: one per view of its samples, in turn from `first_epoch` on."""
+
+    def __init__(self, part: Part, entries: Sequence[Entry], output: Output, passed: int, first_epoch: int) -> None:
+        self.part = part
+        self.entries = entries
+        self.output = output
+        self.passed = passed
+        self.first_epoch = first_epoch
+        self.labels = part.labels
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def __getitem__(self, place: int) -> Batch:
+        return self.__getitems__([place])
+
+    def __getitems__(self, places: list[int]) -> Batch:
+        index = torch.tensor(places)
+        share = places if isinstance(places, Share) else Share(places)
+        entry = self.entries[(share.epoch - self.first_epoch) % len(self.entries)]
+        inputs = from_rows(entry.rows[index], self.output)
+        return Batch(inputs, self.labels[index], self.part.index[index], None, share.weight, self.passed)
+
+
+class FrozenOutputs:
+    """outputs: of 0, 1, ... all blocks, for one sample. Serves one phase after the other; counts over each."""
+
+    def __init__(self, backbone: Backbone, data: PictureData, store: Store, outputs: Sequence[Output]) -> None:
+        self.backbone = backbone
+        self.data = data
+        self.store = store
+        self.outputs = outputs
+        self._entries: dict[str, Entry] = {}
+        self._digests: list[str] | None = None
+        self.begin(None, [], 0)
+
+    def begin(self, choice: Choice | None, lines: list[int], first_epoch: int) -> None:
+        """lines: to be filled on the way. None: nothing is kept."""
+        self._choice = choice if choice is not None and choice.kept else None
+        self._lines = lines
+        self._first_epoch = first_epoch
+        self._digests = None
+        self._entries = {}
+        self.counts = {"found": 0, "made": 0, "bytes": 0, "seconds": 0.0}
+
+    @property
+    def at_work(self) -> bool:
+        return bool(self._entries)
+
+    def __call__(self, part: Part, views: Sequence[int | None]) -> StoredPart | None:
+        """views: epochs whose augmentation the part is shown with, None without any. None: it has to be computed in
+        each epoch, as nothing is to be kept, or cannot be."""
+        if self._choice is None:
+            return None
+        line = self._choice.line
+        try:
+            entries = [self._entry(part, line, view) for view in views]
+        except StoreFull as error:
+            self._give_up("there is no room", error)
+        except OSError as error:
+            self._give_up("the cache folder cannot be used", error)
+        else:
+            return StoredPart(part, entries, self.outputs[line], line, self._first_epoch)
+        return None
+
+    def _give_up(self, why: str, error: OSError) -> None:
+        """For this phase; the result is the same."""
+        self._choice = None
+        self._entries = {}
+        print(
+            f"frostline: outputs of frozen blocks are not kept, and computed each epoch: {why}: {first_line(error)}\n"
+            f"  where: {self.store.folder}\n"
+            f"  next:  cache.dir=<a folder with room>, cache.max_gigabytes=<number>, or cache=never",
+            file=sys.stderr,
+        )
+
+    def _entry(self, part: Part, line: int, view: int | None) -> Entry:
+        begun = time.perf_counter()
+        below = [number for number in self._lines if number < line] if view is None else []
+        source, start = self._source(part, min([*below, line]), view)
+        for number in (*below, line):
+            made = partial(self._made, part, view, source, start, number)
+            source, start = self._filled(part, number, view, made), number
+        assert source is not None
+        self.counts["seconds"] += time.perf_counter() - begun
+        return source
+
+    def _filled(self, part: Part, line: int, view: int | None, make: Callable[[list[int]], Tensor]) -> Entry:
+        key, said = self._said(part, line, view)
+        if key in self._entries:
+            return self._entries[key]
+        output = self.outputs[line]
+        entry = self.store.entry(key, len(part), output.row, output.dtype, said)
+        filled = entry.fill(make)
+        self.counts["found"] += filled.found
+        self.counts["made"] += filled.made
+        self.counts["bytes"] += entry.num_bytes
+        self._entries[key] = entry
+        return entry
+
+    def _source(self, part: Part, line: int, view: int | None) -> tuple[Entry | None, int]:
+        """The highest outputs below `line` that are kept already; else the pictures themselves."""
+        for number in range(line - 1, 0, -1):
+            key, said = self._said(part, number, view)
+            if self.store.has(key):
+                output = self.outputs[number]
+                entry = self.store.entry(key, len(part), output.row, output.dtype, said)
+                entry.fill(partial(self._made, part, view, None, 0, number))
+                return entry, number
+        return None, 0
+
+    def _made(
+        self, part: Part, view: int | None, source: Entry | None, start: int, line: int, places: list[int]
+    ) -> Tensor:
+        trainer = self.data.trainer
+        assert trainer is not None
+        device = trainer.strategy.root_device
+        with trainer.precision_plugin.forward_context():
+            if source is None:
+                inputs = self.data.seen(part, places, view, device)
+            else:
+                inputs = from_rows(source.rows[places], self.outputs[start]).to(device)
+            return to_rows(frozen_pass(self.backbone, inputs, start, line), self.outputs[line]).cpu()
+
+    def _said(self, part: Part, line: int, view: int | None) -> tuple[str, dict[str, Any]]:
+        """The key of an entry, and what it is of in words."""
+        trainer = self.data.trainer
+        assert trainer is not None
+        if self._digests is None:
+            self._digests = prefix_digests(self.backbone)
+        versions = {name: value for name, value in installed_versions().items() if name in ("torch", "torchvision")}
+        key = key_of(
+            {
+                "weights": self._digests[line],
+                "data": self.data.part_digest(part),
+                "spec": asdict(self.data.spec),
+                "view": None if view is None else [*self.data.augment.describe(), view],
+                "precision": str(trainer.precision),
+                "hardware": hardware(trainer.strategy.root_device),
+                "versions": versions,
+            }
+        )
+        blocks = list(self.backbone.blocks)[:line]
+        return key, {"model": self.backbone.name, "blocks": blocks, "data": self.data.name, "rows": len(part)}

@@ -1,0 +1,206 @@
+"""Keeping the outputs of frozen blocks changes no bit of a result."""
+
+import errno
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import Answer
+from frostline.checks import plan_of
+from frostline.paths import conf_dir
+
+Program = Callable[..., Answer]
+
+# Batches of 22 and 23: no multiple of a chunk. Float32, dropout in the head, pictures of 16 pixels.
+SHORT = ["data.train_limit=90", "data.batch_size=23", "data.image_size=16", "trainer=cpu", "trainer.precision=32-true"]
+SHORT += ["logger=none", "head=mlp", "head.hidden=[16]", "optimizer.lr=0.01", "callbacks.progress=null"]
+PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
+FROZEN = [plan for plan in PLANS if plan not in ("full", "layerwise")]  # these freeze nothing
+LIGHT = ["resnet18", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FROSTLINE_CACHE_DIR", str(tmp_path / "kept"))
+    return tmp_path / "kept" / "frozen"
+
+
+def trained(program: Program, folder: Path, *overrides: str, code: int = 0) -> dict[str, Any]:
+    answer = program("train", *SHORT, *overrides, f"run_dir={folder}")
+    assert answer.code == code, answer.out + answer.err
+    return record_of(folder)
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return record
+
+
+def require_equal(run: Path, other: Path) -> None:
+    now, expected = record_of(run), record_of(other)
+    assert now["metrics"] == expected["metrics"]
+    assert now["per_class"] == expected["per_class"]
+    assert [row["val"] for row in now["phases"]] == [row["val"] for row in expected["phases"]]
+    for name in ("best", "last"):
+        states = [torch.load(f / "checkpoints" / f"{name}.ckpt", weights_only=True) for f in (run, other)]
+        mine, its = (state["state_dict"] for state in states)
+        assert mine.keys() == its.keys()
+        assert [key for key in mine if not torch.equal(mine[key], its[key])] == [], name
+
+
+def cached_phases(record: dict[str, Any]) -> list[str]:
+    return [row["name"] for row in record["phases"] if row["cached"]]
+
+
+def two_epochs_each(plan: str, composed: Callable[..., Any]) -> list[str]:
+    phases = plan_of(composed(f"schedule={plan}")).phases
+    return [f"schedule={plan}", *(f"schedule.phases.{phase.name}.epochs=2" for phase in phases if phase.thaw != "each")]
+
+
+def require_no_difference(program: Program, tmp_path: Path, *own: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Never kept; kept, and made; kept, and found."""
+    never = trained(program, tmp_path / "never", *own, "cache=never")
+    first = trained(program, tmp_path / "first", *own, "cache=always")
+    again = trained(program, tmp_path / "again", *own, "cache=always")
+    require_equal(tmp_path / "first", tmp_path / "never")
+    require_equal(tmp_path / "again", tmp_path / "never")
+    assert cached_phases(never) == []
+    assert cached_phases(first) == cached_phases(again) != []
+    assert sum(row["cache"]["made"] for row in first["phases"]) > 0
+    assert sum(row["cache"]["made"] for row in again["phases"]) == 0, "the weights are the same, and so are the keys"
+    return first, again
+
+
+@pytest.mark.parametrize("plan", FROZEN)
+def test_every_plan_ends_in_the_same_bits(
+    plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert len(FROZEN) == 7
+    require_no_difference(program, tmp_path, *two_epochs_each(plan, composed), "data.augment=none")
+
+
+@pytest.mark.parametrize("model", LIGHT)
+def test_every_light_model_ends_in_the_same_bits(model: str, program: Program, tmp_path: Path) -> None:
+    """From a line in the middle, then from the one at the top, whose outputs are made of the lower one's."""
+    middle = "+schedule.phases.middle={thaw: 3, epochs: 2}"
+    own = [f"model={model}", "model.weights=null", "data.image_size=32", "data.augment=none", "schedule=head_only"]
+    own += ["schedule.phases.head.epochs=2", middle]
+    trained(program, tmp_path / "never", *own, "cache=never")
+    first = trained(program, tmp_path / "first", *own, "cache=always")
+    require_equal(tmp_path / "first", tmp_path / "never")
+    assert [row["cache"]["made"] for row in first["phases"]] == [2 * (90 + 143), 0]
+
+
+@pytest.mark.parametrize("views", [2, 3])
+def test_views_for_every_epoch_end_in_the_bits_of_the_augmented_run(
+    views: int, program: Program, composed: Callable[..., Any], tmp_path: Path
+) -> None:
+    own = [*two_epochs_each("last_block", composed), "data.augment=standard", "data.erase=0.2", f"cache.views={views}"]
+    first, _ = require_no_difference(program, tmp_path, *own)
+    assert [row["cache"]["made"] for row in first["phases"]] == [90 * min(views, 2) + 143, 90 * min(views, 2) + 143]
+
+
+def test_phases_that_keep_train_without_augmentation_and_others_with_it(program: Program, tmp_path: Path) -> None:
+    own = ["schedule=head_only", "schedule.phases.head.epochs=2"]
+    plain = trained(program, tmp_path / "plain", *own, "data.augment=none", "cache=never")
+    kept = trained(program, tmp_path / "kept", *own, "data.augment=standard", "cache=auto")
+    augmented = trained(program, tmp_path / "augmented", *own, "data.augment=standard", "cache=never")
+    assert kept["metrics"] == plain["metrics"] != augmented["metrics"]
+
+
+@pytest.mark.parametrize("moment", ["train 2", "train 7", "train 10", "validate 2"])
+def test_a_run_that_is_stopped_in_a_kept_phase_ends_in_the_same_bits(
+    moment: str, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ["schedule=last_block", "schedule.phases.head.epochs=2", "schedule.phases.last.epochs=2", "data.augment=none"]
+    stopper = "+callbacks.stopper={_target_: test_resume.Stopper}"
+    trained(program, tmp_path / "never", *own, "cache=never")
+    run = tmp_path / "run"
+    monkeypatch.setenv("STOP_AT", f"{moment} {int(signal.SIGTERM)}")
+    trained(program, run, *own, stopper, "cache=always", code=128 + signal.SIGTERM)
+    monkeypatch.delenv("STOP_AT")
+    assert program("train", f"resume={run}").code == 0
+    require_equal(run, tmp_path / "never")
+
+
+def test_a_sweep_over_heads_rates_and_seeds_pays_once(program: Program, tmp_path: Path) -> None:
+    whole = [part for part in SHORT if not part.startswith(("data.train_limit", "head", "optimizer"))]
+    own = ["schedule=head_only", "schedule.phases.head.epochs=2", f"logs_dir={tmp_path}"]
+    sweep = ["-m", "head=linear,mlp", "optimizer.lr=0.01,0.1", "seed=0,1"]
+    answer = program("train", *whole, *own, *sweep)
+    assert answer.code == 0, answer.err
+    records = [
+        record_of(file.parent)
+        for file in sorted(tmp_path.glob("sweeps/*/*/*/run.json"), key=lambda f: int(f.parent.name))
+    ]
+    made = [row["cache"]["made"] for record in records for row in record["phases"]]
+    assert made == [1294 + 143, *[0] * 7]
+    assert len({record["metrics"]["test/loss"] for record in records}) == 8
+
+
+def test_evaluate_gives_the_very_numbers_of_a_kept_phase(program: Program, tmp_path: Path) -> None:
+    record = trained(program, tmp_path / "run", "schedule=last_block", "schedule.phases.last=null")
+    for cache in ("auto", "never"):
+        answer = program("evaluate", f"run={tmp_path / 'run'}", f"cache.when={cache}")
+        assert answer.code == 0, answer.err
+        assert f"test/loss {record['metrics']['test/loss']:.4f}" in answer.out
+
+
+# --- where nothing can be kept ---
+
+
+def test_a_cache_without_room_is_told_and_changes_nothing(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ["schedule=head_only", "schedule.phases.head.epochs=2"]
+    trained(program, tmp_path / "kept", *own)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("FROSTLINE_CACHE_DIR", str(tmp_path / "other"))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    answer = program("train", *SHORT, *own, f"run_dir={tmp_path / 'full'}")
+    assert answer.code == 0
+    assert answer.err.count("are not kept, and computed each epoch: there is no room") == 1
+    assert "next:" in answer.err
+    require_equal(tmp_path / "full", tmp_path / "kept")
+    assert cached_phases(record_of(tmp_path / "full")) == []
+
+
+def test_a_cache_folder_that_is_a_file_is_told_and_changes_nothing(program: Program, tmp_path: Path) -> None:
+    own = ["schedule=head_only", "schedule.phases.head.epochs=2"]
+    trained(program, tmp_path / "kept", *own)
+    (tmp_path / "file").write_text("")
+    answer = program("train", *SHORT, *own, f"run_dir={tmp_path / 'run'}", f"cache.dir={tmp_path / 'file'}")
+    assert answer.code == 0
+    assert "the cache folder cannot be used" in answer.err
+    require_equal(tmp_path / "run", tmp_path / "kept")
+
+
+def test_damage_is_told_and_changes_nothing(program: Program, tmp_path: Path, cache: Path) -> None:
+    own = ["schedule=head_only", "schedule.phases.head.epochs=2"]
+    trained(program, tmp_path / "kept", *own)
+    for file in cache.glob("*/rows.bin"):
+        content = bytearray(file.read_bytes())
+        content[7] ^= 16
+        file.write_bytes(bytes(content))
+    with pytest.warns(UserWarning, match="damaged"):
+        again = trained(program, tmp_path / "again", *own)
+    require_equal(tmp_path / "again", tmp_path / "kept")
+    assert again["phases"][0]["cache"]["made"] > 0
+
+
+def test_always_says_what_stands_in_the_way(program: Program) -> None:
+    answer = program("train", *SHORT, "cache=always", "data.augment=strong", "cache.views=3")
+    assert answer.code == 1
+    assert "phase 'head' cannot keep what its frozen blocks give: pictures are mixed" in answer.err
+    answer = program("train", *SHORT, "cache=always", "cache.max_gigabytes=1e-6")
+    assert answer.code == 1
+    assert "more than cache.max_gigabytes=1e-06" in answer.err
