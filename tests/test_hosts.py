@@ -49,7 +49,7 @@ class Pause(L.Callback):
             time.sleep(0.02)
 
 
-def until(condition: Callable[[], object], *processes: subprocess.Popen[bytes]) -> None:
+def until(condition: Callable[[], object], *processes: subprocess.Popen[Any]) -> None:
     """Waits for it, as long as these processes run."""
     end = time.monotonic() + PATIENCE
     while not condition():
@@ -58,7 +58,7 @@ def until(condition: Callable[[], object], *processes: subprocess.Popen[bytes]) 
         time.sleep(0.05)
 
 
-def all_pause(place: Path, *agents: subprocess.Popen[bytes]) -> list[int]:
+def all_pause(place: Path, *agents: subprocess.Popen[Any]) -> list[int]:
     """The numbers of the two processes, by rank, once both wait."""
     files = [place / "rank-0", place / "rank-1"]
     until(lambda: all(file.exists() for file in files), *agents)
