@@ -153,7 +153,8 @@ def _two(trainer: str) -> list[str]:
     """Four steps an epoch, dropout on; with a place to pause at, for PAUSE_IN and PAUSE_AT to name."""
     ranks = [f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
     plan = ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2", "head=mlp", "head.hidden=[32]"]
-    return [*ranks, *plan, "data.train_limit=200", "data.batch_size=50", "+callbacks.pause={_target_: test_hosts.Pause}"]
+    data = ["data.train_limit=200", "data.batch_size=50"]
+    return [*ranks, *plan, *data, "+callbacks.pause={_target_: test_hosts.Pause}"]
 
 
 def test_two_ranks_score_each_sample_once_in_one_folder(whole: Callable[[str], Path]) -> None:
