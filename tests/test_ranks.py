@@ -143,9 +143,7 @@ def test_ranks_go_on_from_a_checkpoint_of_one_process_or_of_their_own(run: str, 
 
 
 @pytest.mark.parametrize("saved", ["two_stage", "fsdp"])
-def test_one_process_goes_on_from_a_checkpoint_of_two_ranks(
-    saved: str, alone: Path, two: Path, tmp_path: Path
-) -> None:
+def test_one_process_goes_on_from_a_checkpoint_of_two_ranks(saved: str, alone: Path, two: Path, tmp_path: Path) -> None:
     job = Job(str(tmp_path / "job"), "two_stage", ALONE, resume=str(two / f"{saved}-mid.ckpt"))
     quiet()
     _require_same_end(ranks_worker.trained(job), _load(alone / "two_stage.pt"))
