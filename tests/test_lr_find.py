@@ -37,7 +37,7 @@ from frostline.run import NOT_HERE
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 
 # Four batches an epoch, small pictures, float32, dropout on: twenty steps are five epochs.
-SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", "head.dropout=0.1"]
+SHORT = ["data.train_limit=100", "data.batch_size=25", "data.image_size=16", "head.dropout=0.1"]
 SHORT += ["trainer=cpu", "trainer.precision=32-true"]
 TEST = RangeTest(steps=20, lowest=1e-4, highest=0.05)
 SHORTER = ["lr_find.steps=20", "lr_find.lowest=1e-4", "lr_find.highest=0.05"]

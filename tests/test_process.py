@@ -21,7 +21,8 @@ from test_hosts import all_pause
 
 pytestmark = pytest.mark.process
 
-QUICK = ["data.train_limit=200", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
+QUICK = ["data.train_limit=200", "data.image_size=16"]
+QUICK += ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
 # For what has to be paused: its callback is in a file of these tests.
 PAUSABLE = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])}
 
@@ -153,7 +154,7 @@ def _two(trainer: str) -> list[str]:
     """Four steps an epoch, dropout on; with a place to pause at, for PAUSE_IN and PAUSE_AT to name."""
     ranks = [f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
     plan = ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2", "head=mlp", "head.hidden=[32]"]
-    data = ["data.train_limit=200", "data.batch_size=50"]
+    data = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16"]
     return [*ranks, *plan, *data, "+callbacks.pause={_target_: test_hosts.Pause}"]
 
 
