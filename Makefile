@@ -19,11 +19,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
+# Two files of tests at a time, each process on one thread: the networks are small. What xdist would reorder, conftest.py
+# has ordered. One process, as a debugger needs it: make test ARGS="-n 0 --pdb"
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: lint types
-	$(BIN)/python -m pytest $(ARGS)
+	$(TESTS) $(ARGS)
 
 test-all: lint types
-	$(BIN)/python -m pytest -m "" $(ARGS)
+	$(TESTS) -m "" $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

@@ -1,11 +1,10 @@
-"""Trains jobs of a few steps a phase, and saves weights and scores. Started by test_ranks.py, by itself for one
-process, through torchrun for several: python ranks_worker.py <file of jobs>
+"""Trains jobs of a few steps a phase, and saves weights and scores. test_ranks.py calls it for one process, and
+starts it through torchrun for several: python ranks_worker.py <file of jobs>
 """
 
 import json
 import os
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,7 +54,7 @@ class Keep(L.Callback):
 
 
 def trained(job: Job) -> dict[str, Any]:
-    folder = Path(tempfile.gettempdir() if not job.place else ".") / f"{job.place or os.getpid()}-run"
+    folder = Path(f"{job.place}-run")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         phases = plan_of(compose("train", overrides=[f"schedule={job.plan}"])).phases
         short = [f"schedule.phases.{phase.name}.epochs=1" for phase in phases]

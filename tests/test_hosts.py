@@ -23,8 +23,9 @@ from conftest import ROOT, free_port
 
 pytestmark = pytest.mark.process
 
-# Four batches an epoch, two epochs a phase, dropout and augmentation on, float32.
-SHORT = ["data.train_limit=200", "data.batch_size=50", "trainer=ddp", "trainer.accelerator=cpu", "logger=none"]
+# Four batches an epoch, small pictures, two epochs a phase, dropout and augmentation on, float32.
+SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", "trainer=ddp", "trainer.accelerator=cpu"]
+SHORT += ["logger=none"]
 SHORT += ["schedule.phases.head.epochs=2", "schedule.phases.all.epochs=2", "head=mlp", "head.hidden=[32]"]
 SHORT += ["trainer.precision=32-true", "+callbacks.pause={_target_: test_hosts.Pause}"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--max-restarts=3"]
@@ -49,7 +50,7 @@ class Pause(L.Callback):
             time.sleep(0.02)
 
 
-def until(condition: Callable[[], object], *processes: subprocess.Popen[bytes]) -> None:
+def until(condition: Callable[[], object], *processes: subprocess.Popen[Any]) -> None:
     """Waits for it, as long as these processes run."""
     end = time.monotonic() + PATIENCE
     while not condition():
@@ -58,7 +59,7 @@ def until(condition: Callable[[], object], *processes: subprocess.Popen[bytes]) 
         time.sleep(0.05)
 
 
-def all_pause(place: Path, *agents: subprocess.Popen[bytes]) -> list[int]:
+def all_pause(place: Path, *agents: subprocess.Popen[Any]) -> list[int]:
     """The numbers of the two processes, by rank, once both wait."""
     files = [place / "rank-0", place / "rank-1"]
     until(lambda: all(file.exists() for file in files), *agents)

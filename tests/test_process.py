@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,15 @@ import pytest
 import torch
 from torchvision import models
 
-from conftest import ROOT
+from conftest import ROOT, Answer
+from test_hosts import all_pause
 
 pytestmark = pytest.mark.process
 
-QUICK = ["data.train_limit=200", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
+QUICK = ["data.train_limit=200", "data.image_size=16"]
+QUICK += ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
+# For what has to be paused: its callback is in a file of these tests.
+PAUSABLE = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])}
 
 
 def _start(*command: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
@@ -48,7 +54,9 @@ def _only_run(folder: Path) -> tuple[Path, dict[str, Any]]:
     return path.parent, json.loads(path.read_text())
 
 
-def test_the_embedded_default_tells_what_happened_and_what_to_do_next(tmp_path: Path) -> None:
+def test_the_embedded_default_tells_what_happened_and_what_to_do_next(
+    tmp_path: Path, program: Callable[..., Answer]
+) -> None:
     out, err = _run(str(ROOT / "train.py"), folder=tmp_path)
     assert err == "", "nothing to warn of"
     run, record = _only_run(tmp_path)
@@ -60,18 +68,9 @@ def test_the_embedded_default_tells_what_happened_and_what_to_do_next(tmp_path: 
     folder = str(run.relative_to(tmp_path))
     assert f"run   {folder}" in out
     assert f"frostline evaluate run={folder}" in out, "with its place where the shell does not find it"
-    scored, _ = _run("-m", "frostline", "evaluate", f"run={folder}", folder=tmp_path)
+    scored = program("evaluate", f"run={folder}")
     (before,) = [line for line in out.splitlines() if line.startswith("test ")]
-    assert before in scored.splitlines(), "the very same numbers"
-
-
-def test_two_ranks_score_each_sample_once_in_one_folder(tmp_path: Path) -> None:
-    ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
-    _run(str(ROOT / "train.py"), *ranks, *QUICK, folder=tmp_path, OMP_NUM_THREADS="1")
-    _, record = _only_run(tmp_path)
-    assert record["status"] == "finished"
-    assert record["metrics"]["test/n"] == 359
-    assert [row["val"]["val/n"] for row in record["phases"]] == [143, 143]
+    assert before in scored.out.splitlines(), "the very same numbers"
 
 
 def test_each_job_of_a_sweep_starts_its_own_ranks(tmp_path: Path) -> None:
@@ -107,6 +106,7 @@ def test_resnet50_takes_a_weights_file_at_224_pixels_on_real_pictures(tmp_path: 
     state = {f"module.{name}": value for name, value in models.resnet50().state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "resnet50.pth")
     small = ["trainer=debug", "data.train_limit=40", "data.batch_size=10"]
+    small += ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
     out, _ = _run(
         str(ROOT / "train.py"),
         *["model=resnet50", "model.weights=resnet50.pth", "data=cifar10", *small],
@@ -137,25 +137,55 @@ def test_the_wheel_works_in_any_folder(tmp_path: Path) -> None:
     assert f"{site}/frostline/backbones/bundled.safetensors" in record["model"]["weights"]
 
 
-@pytest.mark.parametrize("trainer", ["ddp", pytest.param("fsdp", marks=pytest.mark.long)])
-def test_two_ranks_resume_and_score_what_was_recorded(trainer: str, tmp_path: Path) -> None:
-    """The other rank goes on with the run's own configuration, and an evaluation starts both again."""
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`whole("ddp")`: where two ranks of that trainer have run, undisturbed; they run once."""
+
+    @cache
+    def folder_of(trainer: str) -> Path:
+        folder = tmp_path_factory.mktemp("whole")
+        _run(str(ROOT / "train.py"), *_two(trainer), folder=folder, **PAUSABLE)
+        return folder
+
+    return folder_of
+
+
+def _two(trainer: str) -> list[str]:
+    """Four steps an epoch, dropout on; with a place to pause at, for PAUSE_IN and PAUSE_AT to name."""
     ranks = [f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
-    slow = ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=3", "head=mlp", "head.hidden=[32]"]
-    whole, torn = tmp_path / "whole", tmp_path / "torn"
-    for folder in (whole, torn):
-        folder.mkdir()
-    _run(str(ROOT / "train.py"), *ranks, *slow, folder=whole, OMP_NUM_THREADS="1")
-    process = _start(str(ROOT / "train.py"), *ranks, *slow, folder=torn, OMP_NUM_THREADS="1")
-    while process.poll() is None and not any(torn.glob("logs/runs/*/*/checkpoints/last.ckpt")):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
-    run, record = _only_run(torn)
+    plan = ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2", "head=mlp", "head.hidden=[32]"]
+    data = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16"]
+    return [*ranks, *plan, *data, "+callbacks.pause={_target_: test_hosts.Pause}"]
+
+
+def test_two_ranks_score_each_sample_once_in_one_folder(whole: Callable[[str], Path]) -> None:
+    _, record = _only_run(whole("ddp"))
+    assert record["status"] == "finished"
+    assert record["metrics"]["test/n"] == 359
+    assert [row["val"]["val/n"] for row in record["phases"]] == [143, 143]
+
+
+@pytest.mark.parametrize("trainer", ["ddp", pytest.param("fsdp", marks=pytest.mark.long)])
+def test_two_ranks_resume_and_score_what_was_recorded(
+    trainer: str, whole: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The other rank goes on with the run's own configuration, and an evaluation starts both again."""
+    pause = tmp_path / "pause"
+    pause.mkdir()
+    in_second_phase = {"PAUSE_IN": str(pause), "PAUSE_AT": "6"}  # of four steps an epoch, one epoch in the first
+    process = _start(str(ROOT / "train.py"), *_two(trainer), folder=tmp_path, **PAUSABLE, **in_second_phase)
+    try:
+        all_pause(pause, process)
+        process.send_signal(signal.SIGINT)
+        (pause / "go").touch()
+        process.communicate(timeout=120)
+    finally:
+        process.kill()
+    run, record = _only_run(tmp_path)
     assert record["status"] == "interrupted"
-    folder = str(run.relative_to(torn))
-    _run(str(ROOT / "train.py"), f"resume={folder}", folder=torn, OMP_NUM_THREADS="1")
-    resumed, expected = _only_run(torn)[1]["metrics"], _only_run(whole)[1]["metrics"]
+    folder = str(run.relative_to(tmp_path))
+    _run(str(ROOT / "train.py"), f"resume={folder}", folder=tmp_path, **PAUSABLE)
+    resumed, expected = _only_run(tmp_path)[1]["metrics"], _only_run(whole(trainer))[1]["metrics"]
     assert resumed == expected
-    out, _ = _run("-m", "frostline", "evaluate", f"run={folder}", folder=torn, OMP_NUM_THREADS="1")
+    out, _ = _run("-m", "frostline", "evaluate", f"run={folder}", folder=tmp_path, **PAUSABLE)
     assert f"test/loss {expected['test/loss']:.4f}   test/accuracy {expected['test/accuracy']:.4f}" in out
