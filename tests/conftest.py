@@ -33,6 +33,14 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests keep nothing in the user's cache folder, and find nothing there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FROSTLINE_CACHE_DIR", str(tmp_path_factory.mktemp("kept")))
+        yield
+
+
 @pytest.fixture
 def composed() -> Iterator[Callable[..., DictConfig]]:
     """`composed("model=resnet18", ...)`: the configuration of `frostline train` with these overrides."""

@@ -86,7 +86,8 @@ def choices(
             )
         kept = not why_not
         passes = (0 if follows else copies, phase.epochs)
-        made.append(Choice(line, kept, views if kept else None, passes, num_bytes, why_not))
+        shown = (copies if views else 0) if kept else None
+        made.append(Choice(line, kept, shown, passes, num_bytes, why_not))
     return made
 
 

@@ -59,6 +59,7 @@ class FrozenOutputs:
         self.outputs = outputs
         self._entries: dict[str, Entry] = {}
         self._digests: list[str] | None = None
+        self._told = False
         self.begin(None, [], 0)
 
     def begin(self, choice: Choice | None, lines: list[int], first_epoch: int) -> None:
@@ -94,6 +95,9 @@ class FrozenOutputs:
         """For this phase; the result is the same."""
         self._choice = None
         self._entries = {}
+        if self._told:
+            return
+        self._told = True
         print(
             f"frostline: outputs of frozen blocks are not kept, and computed each epoch: {why}: {first_line(error)}\n"
             f"  where: {self.store.folder}\n"
