@@ -61,6 +61,19 @@ BAD_TRAINING = {
         ["chosen by val/loss (min), and elsewhere by val/accuracy (max)", "task.monitor=val/loss task.mode=min"],
     ),
     "best of what is not kept": ("schedule=lp_ft callbacks.best=null", ["all.start_from needs the best checkpoint"]),
+    "best of some epochs": (
+        "+callbacks.best.every_n_epochs=2 schedule.average.ema_decay=0.9",
+        ["schedule.average needs the best checkpoint", "keep callbacks.best as it is"],
+    ),
+    "best under another name": ("schedule=lp_ft callbacks.best.filename=x", ["all.start_from needs the best"]),
+    "one rate for all": (
+        "+schedule.phases.all.optimizer={_target_:torch.optim.LBFGS,_partial_:true}",
+        ["optimizer refuses its settings: LBFGS", "all.optimizer"],
+    ),
+    "clipped and fused": (
+        "+optimizer.fused=true trainer.precision=16-mixed trainer.gradient_clip_val=1",
+        ["optimizer.fused: it scales gradients itself in 16-mixed"],
+    ),
     "average of what is not kept": ("schedule.average.ema_decay=0.9 callbacks.best=null", ["schedule.average needs"]),
     "average of what is never thawed": ("schedule=head_only schedule.average.wise_ft=[0.5]", ["no phase thaws"]),
     "share beyond the whole": ("schedule.average.wise_ft=[1.5]", ["wise_ft", "1.5"]),
