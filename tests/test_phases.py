@@ -176,6 +176,7 @@ def test_a_plan_without_phases_is_refused(phases: dict[str, None]) -> None:
         ({"warmup_epochs": 4}, ".warmup_epochs", "warms up for 4 of its 3 epochs"),
         ({"until": {"patience": 0}}, "", "it.until.patience: 0 is not a whole number x with x > 0 or null"),
         ({"until": {"patients": 2}}, "", "did you mean patience?"),
+        ({"until": 3}, "", "it.until: 3 is not settings, such as {patience: 3}"),
         ({"thaw": []}, "", "names nothing in `thaw`"),
         ({"only": []}, "", "names nothing in `only`"),
         ({"only": "norm"}, "", "it.only: 'norm' is not one of norms, biases"),
@@ -239,3 +240,10 @@ def test_each_is_a_phase_per_block_with_one_more_each_time() -> None:
     assert [it.name for it in unfolded.phases] == ["head", *names, "all"]
     assert [it.thawed(BLOCKS) for it in unfolded.phases[1:6]] == [BLOCKS[5 - n :] for n in range(1, 6)]
     assert {it.epochs for it in unfolded.phases[1:6]} == {1}
+
+
+def test_two_phases_of_one_name_are_refused() -> None:
+    """A resume finds its phase by name."""
+    folded = Plan((phase("down", thaw="each"), phase("down-layer3", thaw=2)), NO_AVERAGE)
+    with pytest.raises(PlanError, match="two phases are called 'down-layer3'"):
+        folded.unfolded(BLOCKS)

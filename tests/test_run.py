@@ -252,6 +252,16 @@ def test_a_finished_run_is_not_resumed(finished: Path, program: Callable[..., An
     assert "finished" in answer.err
 
 
+def test_a_run_without_its_best_says_how_it_is_scored(tmp_path: Path, program: Callable[..., Answer]) -> None:
+    """And what it says next, typed as it stands, does so."""
+    quick = ["schedule=head_only", "schedule.phases.head.epochs=1", "logger=none", "trainer=debug"]
+    answer = program("train", *quick, "callbacks.best=null", "run_dir=run")
+    assert "evaluate run=run checkpoint=last\n" in answer.out
+    refused = program("evaluate", "run=run")
+    assert "next:  checkpoint=last, or init_from=run/checkpoints/last.ckpt" in refused.err
+    assert program("evaluate", "run=run", "checkpoint=last").code == 0
+
+
 def test_a_second_run_in_the_same_folder_gets_its_own(tmp_path: Path) -> None:
     overrides = ["schedule=head_only", "schedule.phases.head.epochs=1", "logger=none", "data.train_limit=50"]
     for _ in range(2):

@@ -166,7 +166,7 @@ def _optimizers(cfg: DictConfig, plan: Plan) -> dict[str, OptimizerFactory]:
 def _optimizer(node: DictConfig, where: str) -> OptimizerFactory:
     make = maker_of(node, where)
     try:
-        make([nn.Parameter(torch.zeros(1))])
+        make([{"params": [nn.Parameter(torch.zeros(1))]} for _ in range(2)])  # some take no groups
     except (ValueError, TypeError, RuntimeError, IndexError) as error:
         raise ConfigError(
             f"the optimizer refuses its settings: {error}", where=where, next_step="correct that setting"
@@ -183,13 +183,13 @@ def _average(plan: Plan) -> list[L.Callback]:
 def _require_best(trainer: L.Trainer, task: Task, plan: Plan) -> None:
     """One score chooses the best epoch everywhere, and what compares with the best epoch needs it kept."""
     kept = trainer.checkpoint_callback
-    if not isinstance(kept, ModelCheckpoint) or kept.monitor is None:
+    if not isinstance(kept, ModelCheckpoint) or kept.monitor is None or not _keeps_each_best(kept):
         needs = "schedule.average" if plan.average != NO_AVERAGE else plan.first_from_best()
         if needs is not None:
             raise ConfigError(
                 f"{needs} needs the best checkpoint, and none is kept",
                 where="callbacks",
-                next_step="keep callbacks.best",
+                next_step="keep callbacks.best as it is",
             )
     elif (kept.monitor, kept.mode) != (task.monitor, task.mode):
         raise ConfigError(
@@ -197,6 +197,10 @@ def _require_best(trainer: L.Trainer, task: Task, plan: Plan) -> None:
             where="callbacks.best, task",
             next_step=f"task.monitor={kept.monitor} task.mode={kept.mode}: callbacks follow it",
         )
+
+
+def _keeps_each_best(kept: ModelCheckpoint) -> bool:
+    return kept.filename == "best" and kept.save_top_k != 0 and kept.every_n_epochs == 1
 
 
 def _callbacks(node: DictConfig) -> list[L.Callback]:

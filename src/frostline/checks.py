@@ -131,10 +131,12 @@ def without_ours(plain: dict[str, Any]) -> dict[str, Any]:
 
 def _together(plain: dict[str, Any]) -> Iterator[str]:
     """Values that are right one by one."""
-    trainer = plain.get("trainer")
-    if not isinstance(trainer, dict) or trainer.get("strategy") != "fsdp":
+    trainer, optimizer = plain.get("trainer"), plain.get("optimizer")
+    if not isinstance(trainer, dict) or trainer.get("precision") != "16-mixed":
         return
-    if trainer.get("precision") == "16-mixed":
+    if trainer.get("gradient_clip_val") and isinstance(optimizer, dict) and optimizer.get("fused"):
+        yield "optimizer.fused: it scales gradients itself in 16-mixed, so none can be clipped; false, or bf16-mixed"
+    if trainer.get("strategy") == "fsdp":
         yield "trainer.precision: fsdp has no loss scaling, which 16-mixed needs; bf16-mixed or 32-true"
 
 

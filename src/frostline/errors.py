@@ -53,7 +53,7 @@ def close_names(name: str, known: Iterable[str]) -> str:
     """`did you mean a, b?` for the known names that resemble `name`; else the known names themselves."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"did you mean {', '.join(close)}?" if close else f"there is: {', '.join(known)}"
+    return f"did you mean {', '.join(close)}?" if close else f"there is: {', '.join(known) or 'none'}"
 
 
 def first_line(error: BaseException) -> str:

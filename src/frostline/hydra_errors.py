@@ -1,11 +1,16 @@
 """What Hydra and OmegaConf say of a command line, in Frostline's words: with the close names and the next step."""
 
+import re
+
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from frostline.errors import ConfigError, close_names, first_line
 from frostline.paths import conf_dir
+
+# A `+` before what is there already. The third is Hydra's failure to look at a value that refers to the run's folder.
+TAKEN = re.compile(r"already at '(.+)'|Multiple values for (\S+)\.|merging override \+([^=]+)=")
 
 
 def translated(error: Exception, command: str) -> ConfigError:
@@ -13,7 +18,10 @@ def translated(error: Exception, command: str) -> ConfigError:
         return _unknown_option(error)
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     parent, key = getattr(cause, "parent_node", None), str(getattr(cause, "key", ""))
-    if isinstance(parent, DictConfig) and key and key not in parent:
+    if taken := TAKEN.search(str(error)):
+        return _taken("".join(filter(None, taken.groups())))
+    unknown = not isinstance(cause, InterpolationResolutionError)  # that is: not known before the run has a folder
+    if isinstance(parent, DictConfig) and unknown and key and key not in parent:
         full = str(getattr(cause, "full_key", key) or key)
         options = _options_with(full)
         hint = f"it belongs to {', '.join(options)}: say that too" if options else "correct it"
@@ -26,7 +34,7 @@ def translated(error: Exception, command: str) -> ConfigError:
         return ConfigError(
             first_line(error),
             where="command line",
-            next_step="quote what holds spaces or brackets: 'head.hidden=[64, 32]'",
+            next_step="key=value; quote what holds spaces or brackets: 'head.hidden=[64, 32]'",
         )
     if "Config group override must be" in str(error):
         return ConfigError(
@@ -38,6 +46,14 @@ def translated(error: Exception, command: str) -> ConfigError:
         first_line(error),
         where="command line",
         next_step=f"frostline {command} --help shows what can be said; an option is left out with its `none`",
+    )
+
+
+def _taken(added: str) -> ConfigError:
+    return ConfigError(
+        f"'{added}' is there already, and + is for what is not",
+        where="command line",
+        next_step=f"{added}=<value>, without the +",
     )
 
 

@@ -143,6 +143,14 @@ class Plan:
             )
         for phase in self.phases:
             _check(phase)
+        names = [phase.name for phase in self.phases]
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise PlanError(
+                f"two phases are called '{twice[0]}'; of `thaw: each` a phase is called after its block",
+                where="schedule.phases",
+                next_step="give one of them another name",
+            )
         if self.phases[0].start_from == "best":
             raise PlanError(
                 f"phase '{self.phases[0].name}' starts from the best epoch so far, and it is the first",
@@ -213,8 +221,11 @@ def _phase(name: str, own: Mapping[str, Any], every_phase: Mapping[str, Any]) ->
             f"phase '{name}' is {own!r}, not settings", where=where, next_step=f"{where}={{thaw: none, epochs: 3}}, say"
         )
     settings = {**every_phase, **own, "name": name}
-    until = {**_settings(every_phase.get("until")), **_settings(own.get("until"))}
+    shared, ends = every_phase.get("until"), own.get("until")
+    until = {**_settings(shared), **_settings(ends)}
     said = [*_wrong(Phase, {**settings, "until": None}, where), *_wrong(Until, until, f"{where}.until")]
+    if not isinstance(ends, Mapping | None):
+        said.append(f"{where}.until: {ends!r} is not settings, such as {{patience: 3}}")
     if said:
         raise PlanError(
             f"phase '{name}' has {'a wrong setting' if len(said) == 1 else f'{len(said)} wrong settings'}: "

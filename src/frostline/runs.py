@@ -183,9 +183,13 @@ def require_checkpoint(folder: Path, name: str) -> Path:
     """Raises RunError."""
     path = checkpoint_of(folder, name)
     if path is None:
+        other = "last" if name == "best" else "best"
+        there = checkpoint_of(folder, other)
         raise RunError(
             f"the run has no checkpoint '{name}'",
             where=folder / "checkpoints",
-            next_step=f"finish it: frostline train resume={folder}",
+            next_step=f"checkpoint={other}, or init_from={there}"
+            if there is not None
+            else f"finish it: frostline train resume={folder}",
         )
     return path

@@ -27,6 +27,8 @@ FLAGS = {"--help", "-h", "--version", "--cfg", "-c", "--package", "-p", "--resol
          "-cd", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"}  # fmt: skip
 
 SHOWN = ("job", "hydra", "all")
+FOLDER, PART = "<a folder of options>", "<a part of the configuration, such as optimizer>"
+WITH_VALUE = {"--config-dir": FOLDER, "-cd": FOLDER, "--package": PART, "-p": PART}
 
 
 TRAINING = ("train", "lr_find")  # what composes a training: one takes the overrides of the other
@@ -56,9 +58,12 @@ def require_known_flags(arguments: Sequence[str]) -> None:
                 where="command line",
                 next_step="settings are said as key=value, without dashes: optimizer.lr=3e-4",
             )
-    for name, following in pairwise([*arguments, ""]):
-        wanted = name.partition("=")[2] or following
-        if name.partition("=")[0] in ("--cfg", "-c") and wanted not in SHOWN:
+    for argument, following in pairwise([*arguments, ""]):
+        name, says, wanted = argument.partition("=")
+        wanted = wanted if says else following
+        if name in WITH_VALUE and (not wanted or wanted.startswith("-")):
+            raise ConfigError(f"nothing follows '{name}'", where="command line", next_step=f"{name} {WITH_VALUE[name]}")
+        if name in ("--cfg", "-c") and wanted not in SHOWN:
             raise ConfigError(
                 f"'{wanted}' cannot be shown: {close_names(wanted, SHOWN)}", where="--cfg", next_step="--cfg job"
             )

@@ -41,7 +41,9 @@ def print_run(record: Record, folder: Path) -> None:
     if record.model.get("weights"):
         console.print(f"from  {record.model['weights']}")
     console.print(f"run   {folder}")
-    console.print(f"next  {program()} evaluate run={folder}")
+    kept = [name for name in ("best", "last") if record.checkpoints[name] is not None]
+    if kept:
+        console.print(f"next  {program()} evaluate run={folder}{'' if kept[0] == 'best' else ' checkpoint=last'}")
 
 
 def print_scores(metrics: dict[str, float], console: Console | None = None) -> None:
