@@ -46,6 +46,8 @@ VALUES = {
     "checkpoint": "Literal['best', 'last']",
     "top_k": "Positive[int]",
     "batch_size": "Positive[int]",
+    "dir": "str | None",
+    "clear": "bool",
 }
 
 # What a constructor takes that `build.py` gives it.

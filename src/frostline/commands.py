@@ -13,6 +13,7 @@ from frostline.errors import ConfigError
 from frostline.launcher import follows, many
 from frostline.range_test import NUMBERS, RangeTest
 from frostline.ranks import config_dirs, launch_alike
+from frostline.reuse import kept_in
 from frostline.runs import free_folder, goes_on, placed, read_run, require_unfinished, require_writable
 
 
@@ -124,11 +125,26 @@ def _predict(cfg: DictConfig) -> None:
     predict(cfg)
 
 
+def _cache(cfg: DictConfig) -> None:
+    check(cfg)
+    folder = kept_in(cfg.dir)
+    from frostline.frozen_cache.store import Store
+    from frostline.report.kept import print_cleared, print_kept
+
+    store = Store(folder, 0)
+    if cfg["clear"]:  # `cfg.clear` is a method of every mapping
+        gone = store.clear()
+        print_cleared(gone, store.entries())
+    else:
+        print_kept(store.entries(), folder)
+
+
 TASKS: dict[str, Callable[[DictConfig], None]] = {
     "train": _train,
     "lr_find": _lr_find,
     "evaluate": _evaluate,
     "predict": _predict,
+    "cache": _cache,
 }
 
 

@@ -29,11 +29,15 @@ class Reuse:
 
     @property
     def folder(self) -> Path:
-        return (user_cache() if self.dir is None else Path(self.dir).expanduser()) / "frozen"
+        return kept_in(self.dir)
 
     @property
     def max_bytes(self) -> int:
         return int(self.max_gigabytes * 1e9)
+
+
+def kept_in(dir: str | None) -> Path:
+    return (user_cache() if dir is None else Path(dir).expanduser()) / "frozen"
 
 
 class Line(NamedTuple):

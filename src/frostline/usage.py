@@ -16,6 +16,7 @@ frostline {__version__}: fine-tune a pretrained network on your own pictures.
   frostline train resume=<run folder>                                  go on where a run stopped
   frostline lr_find model=resnet50 data=cifar10                        suggest a learning rate, phase by phase
   frostline evaluate run=<run folder>                                  score it again on its test part
+  frostline cache                                                      what is kept of frozen blocks; clear=true
   frostline predict run=<run folder> input=<folder> output=<csv>       label and probability per picture
 
 `frostline <command> --help` lists questions, options and values; `--cfg job` prints what a command line means;

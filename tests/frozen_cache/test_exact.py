@@ -155,6 +155,20 @@ def test_evaluate_gives_the_very_numbers_of_a_kept_phase(program: Program, tmp_p
         assert f"test/loss {record['metrics']['test/loss']:.4f}" in answer.out
 
 
+def test_what_is_kept_is_listed_and_cleared(program: Program, tmp_path: Path, cache: Path) -> None:
+    assert "Nothing is kept in " in program("cache").out
+    trained(program, tmp_path / "run", "schedule=last_block", "schedule.phases.last.epochs=2")
+    listed = program("cache").out
+    rows = [line.split() for line in listed.splitlines() if line.strip().startswith("bundled")]
+    parts = {(row[3], int(row[-4])) for row in rows}
+    assert parts >= {(block, size) for block in ("stage2", "stage3") for size in (90, 143)}
+    assert len(list(cache.glob("*/rows.bin"))) == len(rows) == 5, "train and validation at two lines, test at one"
+    assert "5 removed" in program("cache", "clear=true").out
+    assert list(cache.glob("*/rows.bin")) == []
+    elsewhere = program("cache", f"dir={tmp_path}")
+    assert (elsewhere.code, "Nothing is kept in " in elsewhere.out) == (0, True)
+
+
 # --- where nothing can be kept ---
 
 

@@ -1,0 +1,48 @@
+"""What is kept of frozen blocks, as a table."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from frostline.frozen_cache.store import Kept
+from frostline.report.summary import console_of_width, program
+
+
+def print_kept(entries: Sequence[Kept], folder: Path) -> None:
+    """The most recently used first."""
+    console = console_of_width()
+    if not entries:
+        console.print(f"Nothing is kept in {folder}")
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("model", "blocks", "data", "samples", "MB", "last used"):
+        table.add_column(column, justify="right" if column in ("samples", "MB") else "left", no_wrap=True)
+    for entry in entries:
+        table.add_row(*_cells(entry))
+    console.print(table)
+    console.print(f"{_megabytes(entries)} MB in {folder}")
+    console.print(f"next  {program()} cache clear=true")
+
+
+def print_cleared(gone: Sequence[Kept], left: Sequence[Kept]) -> None:
+    in_use = f"; {len(left)} in use stay" if left else ""
+    console_of_width().print(f"{len(gone)} removed, {_megabytes(gone)} MB{in_use}")
+
+
+def _cells(entry: Kept) -> list[str]:
+    blocks = entry.said["blocks"]
+    return [
+        entry.said["model"],
+        blocks[0] if len(blocks) == 1 else f"{blocks[0]} … {blocks[-1]}",
+        entry.said["data"],
+        f"{entry.said['rows']:,}",
+        _megabytes([entry]),
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used)),
+    ]
+
+
+def _megabytes(entries: Sequence[Kept]) -> str:
+    return f"{sum(entry.num_bytes for entry in entries) / 1e6:,.1f}"
