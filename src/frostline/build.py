@@ -20,7 +20,7 @@ from frostline.finetuner import FineTuner, OptimizerFactory
 from frostline.freezing import Group
 from frostline.frozen_cache.fill import FrozenOutputs
 from frostline.frozen_cache.store import Store
-from frostline.frozen_pass import Output, outputs_of
+from frostline.frozen_pass import FrozenPass, Output, outputs_of
 from frostline.making import made, make, maker_of
 from frostline.phases import NO_AVERAGE, Plan
 from frostline.reuse import Choice, Line, Reuse, Samples, choices, lines_made
@@ -73,12 +73,14 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     if logs:
         _require_best(trainer, task, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
-    outputs = _outputs(backbone, data, trainer)
+    low = torch.bfloat16 if trainer.precision == "bf16-mixed" else None
+    outputs = _outputs(backbone, data, trainer, low)
     chosen = _choices(reuse, plan, backbone, outputs, data, trainer)
     identity = _identity(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
     model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
     model.compiles = cfg.trainer.compile and compiles(trainer)
-    data.reuse = frozen = FrozenOutputs(backbone, data, Store(reuse.folder, reuse.max_bytes), outputs)
+    model.frozen_pass = FrozenPass(backbone, low)
+    data.reuse = frozen = FrozenOutputs(model.frozen_pass, data, Store(reuse.folder, reuse.max_bytes), outputs)
     return Built(model, data, trainer, measure, plan, chosen, frozen)
 
 
@@ -104,11 +106,11 @@ def _backbone(node: DictConfig, *, load: bool) -> Backbone:
     return backbone.to(memory_format=torch.channels_last)
 
 
-def _outputs(backbone: Backbone, data: PictureData, trainer: L.Trainer) -> list[Output]:
+def _outputs(backbone: Backbone, data: PictureData, trainer: L.Trainer, low: torch.dtype | None) -> list[Output]:
     side = data.spec.size
     sample = torch.zeros(1, 3, side, side).contiguous(memory_format=torch.channels_last)
     with trainer.precision_plugin.forward_context():
-        return outputs_of(backbone, sample)
+        return outputs_of(backbone, sample, low)
 
 
 def _choices(

@@ -27,7 +27,7 @@ from frostline.freezing import (
     rest_frozen,
     set_trainable,
 )
-from frostline.frozen_pass import frozen_pass
+from frostline.frozen_pass import FrozenPass
 from frostline.phases import Phase
 from frostline.sharding import shard, sharded_like, total
 from frostline.tasks.base import Task
@@ -67,6 +67,7 @@ class FineTuner(L.LightningModule):
         self._pretrained: dict[str, Tensor] = {}
         self._phase: Phase | None = None
         self._line = 0
+        self.frozen_pass = FrozenPass(backbone)
         self.trained = False  # in this epoch, by this process: an epoch that was trained before a resume ends once more
         self.phase_number = 0
         self.first_epoch = 0
@@ -81,6 +82,7 @@ class FineTuner(L.LightningModule):
         self.phase_number = number
         self.first_epoch = first_epoch
         self._compiled = False
+        self.frozen_pass.forget()
         set_trainable(self.backbone, self.head, phase)
         self.train()  # Lightning keeps the modes it finds: a block that rested in the last phase would rest on
         return parameter_groups(self.backbone, self.head, phase)
@@ -128,6 +130,7 @@ class FineTuner(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Raises RankError where another rank is about to train something else."""
+        self.frozen_pass.forget()
         if stage == "fit":
             place = {"phase": self.phase.name, "epoch and batch": self.starts_at}
             require_one_run(place | self.identity, where=f"the start of phase '{self.phase.name}'")
@@ -149,7 +152,7 @@ class FineTuner(L.LightningModule):
     def forward(self, inputs: Tensor, passed: int = 0) -> Tensor:
         """inputs: what `passed` blocks gave. Blocks below the frost line do their work apart."""
         if passed < self._line:
-            inputs, passed = frozen_pass(self.backbone, inputs, passed, self._line), self._line
+            inputs, passed = self.frozen_pass(inputs, passed, self._line), self._line
         logits: Tensor = self.head(self.backbone.through(inputs, passed, len(self.backbone.blocks)))
         return logits
 

@@ -6,11 +6,16 @@ whatever else is in them. So all frozen work is done in chunks of one size, a la
 kept are, bit for bit, those that would be computed again.
 """
 
-from typing import NamedTuple
+import copy
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
+from torch.fx.experimental.optimization import fuse
+from torch.fx.proxy import TraceError
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from frostline.backbones.base import Backbone
@@ -18,23 +23,75 @@ from frostline.backbones.base import Backbone
 CHUNK = 16  # with 4, some networks gave other bits on two threads than on one (mobilenet_v3_small, densenet121)
 
 
-def frozen_pass(backbone: Backbone, inputs: Tensor, start: int, stop: int) -> Tensor:
-    """(B, ...), what `start` blocks gave → what `stop` blocks give, without a graph. The blocks are in eval mode."""
-    if any(isinstance(block, FSDPModule) for block in backbone.blocks.values()):
-        with torch.no_grad():  # shards are gathered together: each rank has to do as many chunks as the others
-            return backbone.through(inputs, start, stop)
-    with torch.inference_mode():
-        chunks = [_chunk(backbone, chunk, start, stop) for chunk in inputs.split(CHUNK)]
-    return torch.cat(chunks)  # outside: what comes from inference mode cannot be differentiated further on
+class FrozenPass:
+    """low: the type in which frozen blocks compute; None for that of the inputs, and of what is around.
+
+    In a low type it works with a copy of the blocks that serves nothing else: of that type, and with norms of batches
+    folded into the convolutions before them. The copy is made when it is first needed, and forgotten where weights may
+    have changed.
+    """
+
+    def __init__(self, backbone: Backbone, low: torch.dtype | None = None) -> None:
+        self.backbone = backbone
+        self.low = low
+        self._copies: dict[int, nn.Module] = {}
+
+    def forget(self) -> None:
+        self._copies = {}
+
+    def __call__(self, inputs: Tensor, start: int, stop: int) -> Tensor:
+        """(B, ...), what `start` blocks gave → what `stop` blocks give, without a graph. They are in eval mode."""
+        if any(isinstance(block, FSDPModule) for block in self.backbone.blocks.values()):
+            with torch.no_grad():  # shards are gathered together: each rank has to do as many chunks as the others
+                return self.backbone.through(inputs, start, stop)
+        with torch.inference_mode(), self._precision(inputs.device):
+            inputs = inputs if self.low is None else inputs.to(self.low)
+            chunks = [self._chunk(chunk, start, stop) for chunk in inputs.split(CHUNK)]
+        return torch.cat(chunks)  # outside: what comes from inference mode cannot be differentiated further on
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        return nullcontext() if self.low is None else torch.autocast(device.type, enabled=False)
+
+    def _chunk(self, x: Tensor, start: int, stop: int) -> Tensor:
+        size = len(x)
+        if size < CHUNK:
+            x = torch.cat([x, x.new_zeros(CHUNK - size, *x.shape[1:])])
+        if x.ndim == 4 and not x.is_contiguous():
+            x = x.contiguous(memory_format=torch.channels_last)
+        if self.low is None:
+            return self.backbone.through(x, start, stop)[:size]
+        for number in range(start, stop):
+            x = self._copy(number)(x)
+        if start < stop == len(self.backbone.blocks):
+            x = self.backbone.pool(x)
+        return x[:size]
+
+    def _copy(self, number: int) -> nn.Module:
+        if number not in self._copies:
+            assert self.low is not None
+            self._copies[number] = lowered(list(self.backbone.blocks.values())[number], self.low)
+        return self._copies[number]
 
 
-def _chunk(backbone: Backbone, inputs: Tensor, start: int, stop: int) -> Tensor:
-    size = len(inputs)
-    if size < CHUNK:
-        inputs = torch.cat([inputs, inputs.new_zeros(CHUNK - size, *inputs.shape[1:])])
-    if inputs.ndim == 4 and not inputs.is_contiguous():
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-    return backbone.through(inputs, start, stop)[:size]
+def lowered(block: nn.Module, low: torch.dtype) -> nn.Module:
+    """A copy for inference. Norms of batches that no convolution takes in stay in float32: variances need its range."""
+    block = copy.deepcopy(block).eval().requires_grad_(False)
+    if any(isinstance(module, _BatchNorm) for module in block.modules()):
+        block = _folded(block)
+    for module in block.modules():
+        if not isinstance(module, _BatchNorm):
+            for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+                if value.is_floating_point():
+                    value.data = value.data.to(low)
+    return block.to(memory_format=torch.channels_last)
+
+
+def _folded(block: nn.Module) -> nn.Module:
+    try:
+        folded: nn.Module = fuse(block)
+    except (TraceError, TypeError):  # its way depends on its input: it stays as it is
+        return block
+    return folded
 
 
 class Output(NamedTuple):
@@ -50,15 +107,15 @@ class Output(NamedTuple):
         return torch.Size(self.row).numel() * self.dtype.itemsize
 
 
-def outputs_of(backbone: Backbone, sample: Tensor) -> list[Output]:
+def outputs_of(backbone: Backbone, sample: Tensor, low: torch.dtype | None) -> list[Output]:
     """Of 0, 1, ... all blocks, by trying. sample (1, ...): one input of the backbone, which is left in eval mode."""
     backbone.eval()
-    found, flops = [_output(sample, 0.0)], 0.0
+    found, flops = [_output(sample, 0.0, low)], 0.0
     for number in range(len(backbone.blocks)):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             sample = backbone.through(sample, number, number + 1)
         flops += counter.get_total_flops()
-        found.append(_output(sample, flops))
+        found.append(_output(sample, flops, low))
     return found
 
 
@@ -71,9 +128,9 @@ def from_rows(rows: Tensor, output: Output) -> Tensor:
     return rows.permute(0, 3, 1, 2) if output.channels_last else rows
 
 
-def _output(x: Tensor, flops: float) -> Output:
+def _output(x: Tensor, flops: float, low: torch.dtype | None) -> Output:
     last = _channels_last(x)
-    return Output(tuple((x.permute(0, 2, 3, 1) if last else x).shape[1:]), x.dtype, last, flops)
+    return Output(tuple((x.permute(0, 2, 3, 1) if last else x).shape[1:]), low or x.dtype, last, flops)
 
 
 def _channels_last(x: Tensor) -> bool:

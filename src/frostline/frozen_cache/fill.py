@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from frostline.backbones.base import Backbone
 from frostline.batch import Batch
 from frostline.data.loader import Share
 from frostline.data.module import PictureData
@@ -19,7 +18,7 @@ from frostline.data.parts import Part
 from frostline.errors import first_line
 from frostline.frozen_cache.key import hardware, key_of, prefix_digests
 from frostline.frozen_cache.store import Entry, Store, StoreFull
-from frostline.frozen_pass import Output, from_rows, frozen_pass, to_rows
+from frostline.frozen_pass import FrozenPass, Output, from_rows, to_rows
 from frostline.record import installed_versions
 from frostline.reuse import Choice
 
@@ -52,8 +51,9 @@ class StoredPart(Dataset[Batch]):
 class FrozenOutputs:
     """outputs: of 0, 1, ... all blocks, for one sample. Serves one phase after the other; counts over each."""
 
-    def __init__(self, backbone: Backbone, data: PictureData, store: Store, outputs: Sequence[Output]) -> None:
-        self.backbone = backbone
+    def __init__(self, frozen_pass: FrozenPass, data: PictureData, store: Store, outputs: Sequence[Output]) -> None:
+        self.frozen_pass = frozen_pass
+        self.backbone = frozen_pass.backbone
         self.data = data
         self.store = store
         self.outputs = outputs
@@ -151,7 +151,7 @@ class FrozenOutputs:
                 inputs = self.data.seen(part, places, view, device)
             else:
                 inputs = from_rows(source.rows[places], self.outputs[start]).to(device)
-            return to_rows(frozen_pass(self.backbone, inputs, start, line), self.outputs[line]).cpu()
+            return to_rows(self.frozen_pass(inputs, start, line), self.outputs[line]).cpu()
 
     def _said(self, part: Part, line: int, view: int | None) -> tuple[str, dict[str, Any]]:
         """The key of an entry, and what it is of in words."""

@@ -1,0 +1,115 @@
+"""What frozen blocks give for a sample depends on that sample alone; in bfloat16 they are as near as autocast is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from frostline.backbones.base import Backbone
+from frostline.backbones.bundled import BundledBackbone
+from frostline.frozen_pass import CHUNK, FrozenPass, lowered, outputs_of
+from frostline.making import maker_of
+from frostline.paths import conf_dir
+
+MODELS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml") if file.stem != "torchvision")
+LIGHT = {"bundled", "resnet18", "mobilenet_v3_small", "efficientnet_b0", "densenet121"}
+
+
+def named(name: str) -> Any:
+    return pytest.param(name, marks=() if name in LIGHT else pytest.mark.long)
+
+
+def backbone_of(name: str, composed: Callable[..., Any]) -> tuple[Backbone, int]:
+    torch.manual_seed(0)
+    weights = [] if name == "bundled" else ["model.weights=null"]
+    backbone: Backbone = maker_of(composed(f"model={name}", *weights).model, "model")()
+    spec: Any = backbone.spec
+    return backbone.to(memory_format=torch.channels_last).eval(), spec.size if spec.sizes == "fixed" else max(
+        64, spec.min_size
+    )
+
+
+def pictures(number: int, size: int) -> Tensor:
+    numbers = torch.randn(number, 3, size, size, generator=torch.Generator().manual_seed(1))
+    return numbers.contiguous(memory_format=torch.channels_last)
+
+
+def test_every_model_is_tried() -> None:
+    assert len(MODELS) == 15
+    assert set(MODELS) >= LIGHT
+
+
+@pytest.mark.parametrize("name", [named(name) for name in MODELS])
+@pytest.mark.parametrize("low", [None, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_sample_gives_the_same_bits_in_any_company(
+    name: str, low: torch.dtype | None, composed: Callable[..., Any]
+) -> None:
+    backbone, size = backbone_of(name, composed)
+    work = FrozenPass(backbone, low)
+    x, stop = pictures(CHUNK + 3, size), len(backbone.blocks)
+    features = work(x, 0, stop)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(2))
+    assert torch.equal(work(x[order], 0, stop), features[order])
+    assert torch.equal(work(x[5:8], 0, stop), features[5:8])
+    halfway = stop // 2
+    assert torch.equal(work(work(x, 0, halfway), halfway, stop), features)
+    assert not features.requires_grad
+    assert not features.is_inference()
+
+
+@settings(max_examples=15, deadline=None)
+@given(places=st.lists(st.integers(0, 39), min_size=1, max_size=60), line=st.integers(1, 4))
+def test_any_batch_of_samples_is_those_samples(places: list[int], line: int) -> None:
+    backbone = BUNDLED
+    x = pictures(40, 32)
+    assert torch.equal(FrozenPass(backbone)(x[places], 0, line), FrozenPass(backbone)(x, 0, line)[places])
+
+
+BUNDLED = BundledBackbone(weights="bundled").to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("name", [named(name) for name in MODELS])
+def test_low_precision_is_as_near_as_autocast(name: str, composed: Callable[..., Any]) -> None:
+    backbone, size = backbone_of(name, composed)
+    x, stop = pictures(CHUNK, size), len(backbone.blocks)
+    exact = FrozenPass(backbone)(x, 0, stop)
+    low = FrozenPass(backbone, torch.bfloat16)(x, 0, stop)
+    with torch.autocast("cpu", torch.bfloat16):
+        usual = FrozenPass(backbone)(x, 0, stop)
+    assert low.dtype == torch.bfloat16
+    error, usual_error = ((value.float() - exact).norm() / exact.norm() for value in (low, usual))
+    assert error <= 2 * usual_error + 0.01
+
+
+def test_norms_are_folded_where_a_convolution_comes_before(composed: Callable[..., Any]) -> None:
+    backbone, _ = backbone_of("resnet18", composed)
+    left = [m for block in backbone.blocks.values() for m in lowered(block, torch.bfloat16).modules()]
+    assert not [module for module in left if isinstance(module, nn.BatchNorm2d)]
+    assert [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)], "the network has its own"
+    assert {p.dtype for p in backbone.parameters()} == {torch.float32}
+
+
+def test_a_copy_follows_the_weights_once_it_is_told_to_forget() -> None:
+    backbone = BundledBackbone(weights=None).eval()
+    work, x = FrozenPass(backbone, torch.bfloat16), pictures(4, 32)
+    before = work(x, 0, 4)
+    with torch.no_grad():
+        next(backbone.parameters()).mul_(2)
+    assert torch.equal(work(x, 0, 4), before)
+    work.forget()
+    assert not torch.equal(work(x, 0, 4), before)
+
+
+def test_outputs_are_told_as_they_come(composed: Callable[..., Any]) -> None:
+    backbone, size = backbone_of("resnet18", composed)
+    for low in (None, torch.bfloat16):
+        told = outputs_of(backbone, pictures(1, size), low)
+        assert len(told) == len(backbone.blocks) + 1
+        assert [output.flops for output in told] == sorted(output.flops for output in told)
+        for line in range(1, len(told)):
+            real = FrozenPass(backbone, low)(pictures(3, size), 0, line)
+            assert (real[0].numel() * real.itemsize, real.dtype) == (told[line].num_bytes, told[line].dtype)
