@@ -1,15 +1,17 @@
 """Whether norm layers of thawed blocks should go on learning statistics: `norm: adapt` against `norm: frozen`.
 
-python benchmarks/norm_mode.py        (CIFAR-10 in $FROSTLINE_DATA_DIR)
+python benchmarks/norm_mode.py [set ...]       (CIFAR-10 in $FROSTLINE_DATA_DIR)
 
 The default plan from the bundled weights, five seeds each, on three sets: few pictures far from what was pretrained on
 (100 digits), many such (all digits), and few near it (2,000 of CIFAR-10, which the weights were made from).
 Test accuracy, mean and spread, and in how many seeds each mode was ahead.
 """
 
+import json
 import statistics
+import sys
 
-from machine import write_result
+from machine import RESULTS, write_result
 from sweeps import runs_of
 
 SETS = {
@@ -20,19 +22,24 @@ SETS = {
 MODES = ("adapt", "frozen")
 
 
-def main() -> None:
-    rows = []
-    for name, overrides in SETS.items():
+def main(sets: list[str]) -> None:
+    """Without names: all of SETS. Rows of others that were measured before stay."""
+    path = RESULTS / "norm_mode.json"
+    rows = json.loads(path.read_text())["rows"] if sets and path.is_file() else []
+    for name in sets or SETS:
+        overrides = SETS[name]
         runs = {mode: runs_of([*overrides, f"schedule.every_phase.norm={mode}"]) for mode in MODES}
         scores = {mode: [float(run["test/accuracy"]) for run in runs[mode]] for mode in MODES}
         pairs = list(zip(scores["adapt"], scores["frozen"], strict=True))
         ahead = {"adapt": sum(a > f for a, f in pairs), "frozen": sum(f > a for a, f in pairs)}
+        rows = [row for row in rows if row["set"] != name]
         rows.append({"set": name, "scores": scores, "ahead": ahead})
         shown = [f"{mode} {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f} (ahead in {ahead[mode]})"
                  for mode, values in scores.items()]  # fmt: skip
         print(f"{name:18} {'   '.join(shown)}", flush=True)
-    print(write_result("norm_mode", rows))
+        write_result("norm_mode", rows)
+    print(path)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
