@@ -82,6 +82,19 @@ def test_each_job_of_a_sweep_starts_its_own_ranks(tmp_path: Path) -> None:
     assert records[0]["metrics"]["test/loss"] != records[1]["metrics"]["test/loss"]
 
 
+def test_two_ranks_hold_the_same_average(tmp_path: Path) -> None:
+    """Each rank averages its own norm statistics; the model is left as it was scored, with those of rank 0."""
+    ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    plan = ["schedule=full", "schedule.phases.all.epochs=1", "schedule.every_phase.curve=constant", "optimizer.lr=0.03"]
+    average = ["schedule.average.ema_decay=0.9", "task.monitor=val/loss", "task.mode=min"]  # better at such a rate
+    data = ["data.train_limit=200", "data.image_size=16"]
+    _run(str(ROOT / "train.py"), *ranks, *data, *plan, *average, folder=tmp_path, OMP_NUM_THREADS="1")
+    run, record = _only_run(tmp_path)
+    assert record["best"]["average"] == "ema 0.9"
+    scored, _ = _run("-m", "frostline", "evaluate", f"run={run}", folder=tmp_path, OMP_NUM_THREADS="1")
+    assert f"test/loss {record['metrics']['test/loss']:.4f}" in scored
+
+
 def test_an_interrupt_is_recorded_and_can_be_resumed(tmp_path: Path) -> None:
     long = ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=500"]
     process = _start(str(ROOT / "train.py"), *long, folder=tmp_path)

@@ -15,7 +15,7 @@ from frostline.build import Built
 from frostline.callbacks.checkpoints import WholeFiles
 from frostline.callbacks.ema import MovingAverage
 from frostline.checkpoint import read_checkpoint, start_of
-from frostline.finetuner import CHECKPOINT_KEY
+from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.record import Record
 from frostline.sharding import sharded_like, whole_state
 
@@ -31,7 +31,7 @@ def average(built: Built, record: Record, folder: Path) -> None:
     Each is scored on the whole validation part. Raises RunError.
     """
     model, trainer = built.model, built.trainer
-    tuned = {name: value.clone() for name, value in model.state_dict().items()}
+    tuned = _cloned(model)
     record.averages, chosen = [], None
     kept = trainer.checkpoint_callback
     assert isinstance(kept, ModelCheckpoint)  # build has seen to it
@@ -44,7 +44,8 @@ def average(built: Built, record: Record, folder: Path) -> None:
         record.averages.append({"name": candidate.name, "val": dict(scores)})
         own = scores[model.task.monitor]
         if own >= score if model.task.mode == "max" else own <= score:  # of equal ones the later, as among epochs
-            chosen, score = candidate, own
+            # As it was scored: with the norm statistics of rank 0, which ranks share when they validate.
+            chosen, score = Candidate(candidate.name, _cloned(model)), own
     model.load_state_dict(tuned if chosen is None else chosen.weights)
     if chosen is not None:
         kept.best_model_score = torch.tensor(score)
@@ -67,6 +68,10 @@ def _candidates(built: Built, tuned: dict[str, Tensor], folder: Path) -> Iterato
     before = read_checkpoint(start_of(folder, first_thaw))["state_dict"]
     for share in shares:
         yield Candidate(f"wise_ft {share:g}", _mixed(before, tuned, share))
+
+
+def _cloned(model: FineTuner) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def _mixed(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> dict[str, Tensor]:
