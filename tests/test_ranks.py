@@ -59,6 +59,7 @@ def two(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     jobs = [Job(str(folder / plan), plan, RANKS["ddp"], keep=plan == "two_stage") for plan in PLANS]
     jobs.append(Job(str(folder / "fsdp"), "two_stage", RANKS["fsdp"], keep=True))
+    jobs.append(Job(str(folder / "kept"), "last_block", [*RANKS["ddp"], "cache=always"]))
     jobs += [Job(str(folder / f"pulled-{name}"), "two_stage", [*RANKS[name], *PULLED]) for name in RANKS]
     for name, source in (("ddp", alone / "two_stage"), ("fsdp", alone / "two_stage"), ("fsdp", folder / "fsdp")):
         place = str(folder / f"{name}-from-{source.name}")
@@ -99,6 +100,13 @@ def test_three_ranks_end_in_the_weights_of_one_process(plans: list[str], alone: 
     _train(tmp_path, 3, [Job(str(tmp_path / plan), plan, three) for plan in plans])
     for plan in plans:
         _require_same_end(_load(tmp_path / f"{plan}.pt"), _load(alone / f"{plan}.pt"))
+
+
+def test_ranks_that_keep_outputs_of_frozen_blocks_end_in_the_same_bits(two: Path) -> None:
+    """Batches of 10 and 11 pictures a rank, and each rank fills a part of what both read."""
+    kept, computed = _load(two / "kept.pt"), _load(two / "last_block.pt")
+    assert [name for name, value in kept["weights"].items() if not torch.equal(value, computed["weights"][name])] == []
+    assert kept["val"] == computed["val"]
 
 
 def test_sharded_ranks_save_the_checkpoint_of_whole_ones(two: Path) -> None:

@@ -173,6 +173,7 @@ def test_a_moved_folder_keeps_its_best_checkpoint(whole: Path, tmp_path: Path, m
         ("epochs: 2", "epochs: 3", "plan.phases[0].epochs was 2 and is 3"),
         ("train_limit: 200", "train_limit: 100", "data.num_train was 200 and is 100"),
         ("seed: 0", "seed: 1", "seed was 0 and is 1"),
+        ("flip: false", "flip: true", "augment[1] was False and is True"),
     ],
 )
 def test_a_resume_as_another_run_is_refused_with_the_difference(

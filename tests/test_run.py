@@ -82,8 +82,9 @@ def test_a_row_for_each_phase_says_what_learned(finished: Path) -> None:
     assert everything["trainable_parameters"] == _record(finished)["model"]["parameters"]
     assert everything["learning_rates"]["head"] == pytest.approx(2e-4)
     assert everything["learning_rates"]["stem"] == pytest.approx(2e-4 * 0.8**4)
+    assert (head["cached"], everything["cached"]) == (True, False)
+    assert head["cache"]["bytes"] == 4 * 208 * (head["cache"]["made"] + head["cache"]["found"])
     for row in (head, everything):
-        assert row["cached"] is False
         assert row["seconds"] > 0
         assert row["samples_per_second"] > 0
         assert row["val"]["val/n"] == 143

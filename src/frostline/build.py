@@ -145,6 +145,8 @@ def _identity(cfg: DictConfig, backbone: Backbone, data: PictureData, head: nn.M
         "data": {key: said[key] for key in ("num_train", "num_val", "fingerprint")},
         "parts": data.parts_digest(),
         "classes": data.classes,
+        "image_size": data.spec.size,
+        "augment": data.augment.describe(),
         "head": {name: list(value.shape) for name, value in head.state_dict().items()},
         "optimizer": resolved(cfg.optimizer),
         "task": resolved(cfg.task),

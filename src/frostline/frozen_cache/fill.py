@@ -15,9 +15,8 @@ from frostline.batch import Batch
 from frostline.data.loader import Share
 from frostline.data.module import PictureData
 from frostline.data.parts import Part
-from frostline.errors import first_line
 from frostline.frozen_cache.key import hardware, key_of, prefix_digests
-from frostline.frozen_cache.store import Entry, Store, StoreFull
+from frostline.frozen_cache.store import Entry, Store
 from frostline.frozen_pass import FrozenPass, Output, from_rows, to_rows
 from frostline.record import installed_versions
 from frostline.reuse import Choice
@@ -83,15 +82,12 @@ class FrozenOutputs:
         line = self._choice.line
         try:
             entries = [self._entry(part, line, view) for view in views]
-        except StoreFull as error:
-            self._give_up("there is no room", error)
-        except OSError as error:
-            self._give_up("the cache folder cannot be used", error)
-        else:
-            return StoredPart(part, entries, self.outputs[line], line, self._first_epoch)
-        return None
+        except OSError as error:  # of the cache folder: a picture that cannot be read raises DataError
+            self._give_up(error)
+            return None
+        return StoredPart(part, entries, self.outputs[line], line, self._first_epoch)
 
-    def _give_up(self, why: str, error: OSError) -> None:
+    def _give_up(self, error: OSError) -> None:
         """For this phase; the result is the same."""
         self._choice = None
         self._entries = {}
@@ -99,7 +95,7 @@ class FrozenOutputs:
             return
         self._told = True
         print(
-            f"frostline: outputs of frozen blocks are not kept, and computed each epoch: {why}: {first_line(error)}\n"
+            f"frostline: outputs of frozen blocks are not kept, and computed each epoch: {error.strerror}\n"
             f"  where: {self.store.folder}\n"
             f"  next:  cache.dir=<a folder with room>, cache.max_gigabytes=<number>, or cache=never",
             file=sys.stderr,

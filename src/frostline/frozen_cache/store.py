@@ -32,10 +32,6 @@ ENTRY = "entry.json"
 Make = Callable[[list[int]], Tensor]
 
 
-class StoreFull(OSError):
-    """There is no room for an entry."""
-
-
 class Filled(NamedTuple):
     """Rows that were there, and rows that this process made."""
 
@@ -60,7 +56,8 @@ class Store:
         self.max_bytes = max_bytes
 
     def entry(self, key: str, rows: int, shape: tuple[int, ...], dtype: torch.dtype, said: dict[str, Any]) -> "Entry":
-        """Made where it is not there. Raises StoreFull, or OSError where the folder cannot be written."""
+        """Made where it is not there. Raises OSError where there is no room for it,
+        or the folder cannot be written."""
         folder = self.folder / key
         plain = {"rows": rows, "shape": list(shape), "dtype": str(dtype).removeprefix("torch."), "said": said}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -94,13 +91,13 @@ class Store:
         kept = self.entries()
         total = sum(entry.num_bytes for entry in kept)
         if num_bytes > self.max_bytes:
-            raise StoreFull(errno.ENOSPC, f"{num_bytes:,} bytes are more than the {self.max_bytes:,} allowed")
+            raise OSError(errno.ENOSPC, f"{num_bytes:,} bytes are more than the {self.max_bytes:,} allowed")
         while kept and total + num_bytes > self.max_bytes:
             oldest = kept.pop()
             if _remove(oldest.folder):
                 total -= oldest.num_bytes
         if total + num_bytes > self.max_bytes:
-            raise StoreFull(errno.ENOSPC, "all that is kept there is in use")
+            raise OSError(errno.ENOSPC, "all that is kept there is in use")
 
 
 class Entry:
@@ -179,16 +176,14 @@ def _checksum(region: Tensor) -> str:
 
 
 def _lay_out(folder: Path, plain: dict[str, Any], num_bytes: int) -> None:
-    """Room is taken at once: a disk that is full says so now. Raises StoreFull."""
+    """Room is taken at once: a disk that is full says so now. Raises OSError."""
     try:
         (folder / "regions").mkdir(parents=True)
         with (folder / "rows.bin").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, num_bytes)
         write_atomically(folder / ENTRY, json.dumps(plain))
-    except OSError as error:
+    except OSError:
         shutil.rmtree(folder, ignore_errors=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StoreFull(error.errno, error.strerror) from error
         raise
 
 

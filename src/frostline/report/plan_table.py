@@ -47,9 +47,10 @@ def print_plan(rows: list[PlannedPhase]) -> None:
         table.add_row(*row.cells())
     console = console_of_width()
     console.print(table)
+    width = max(len(row.name) for row in rows)
     for row in rows:
         if row.frozen:
-            console.print(f"{row.name:>8}   {row.frozen}")
+            console.print(f"  {row.name:{width}}   {row.frozen}")
 
 
 def markdown(rows: list[PlannedPhase]) -> str:
