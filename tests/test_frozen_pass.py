@@ -1,6 +1,7 @@
 """What frozen blocks give for a sample depends on that sample alone; in bfloat16 they are as near as autocast is."""
 
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -91,6 +92,13 @@ def test_norms_are_folded_where_a_convolution_comes_before(composed: Callable[..
     assert not [module for module in left if isinstance(module, nn.BatchNorm2d)]
     assert [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)], "the network has its own"
     assert {p.dtype for p in backbone.parameters()} == {torch.float32}
+
+
+def test_a_copy_of_a_compiled_block_is_of_the_copy() -> None:
+    block = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8))
+    block.forward = MethodType(nn.Sequential.forward, block)  # as compile_in_place binds it
+    low = lowered(block, torch.bfloat16)(torch.randn(2, 8, dtype=torch.bfloat16))
+    assert low.dtype == torch.bfloat16
 
 
 def test_a_copy_follows_the_weights_once_it_is_told_to_forget() -> None:

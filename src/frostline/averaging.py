@@ -33,6 +33,7 @@ def average(built: Built, record: Record, folder: Path) -> None:
     model, trainer = built.model, built.trainer
     tuned = _cloned(model)
     record.averages, chosen = [], None
+    built.frozen.begin(None, [], 0)  # a mix may change what was frozen, and is scored once
     kept = trainer.checkpoint_callback
     assert isinstance(kept, ModelCheckpoint)  # build has seen to it
     assert kept.best_model_score is not None
@@ -51,7 +52,8 @@ def average(built: Built, record: Record, folder: Path) -> None:
         kept.best_model_score = torch.tensor(score)
         state = whole_state(model)
         if trainer.is_global_zero:
-            _keep(state, chosen, Path(kept.best_model_path))
+            place = {"phase": model.phase.name, "first_epoch": model.first_epoch, "epoch": trainer.current_epoch - 1}
+            _keep(state, place | {"average": chosen.name}, Path(kept.best_model_path))
         trainer.strategy.barrier()
     require_agreement({"backbone": model.backbone, "head": model.head}, where="the averages after the last phase")
 
@@ -82,10 +84,11 @@ def _mixed(before: dict[str, Tensor], after: dict[str, Tensor], share: float) ->
     }
 
 
-def _keep(state: dict[str, Tensor], chosen: Candidate, path: Path) -> None:
+def _keep(state: dict[str, Tensor], said: dict[str, Any], path: Path) -> None:
+    """In place of the best epoch. said: of these weights."""
     content: dict[str, Any] = read_checkpoint(path)
     content["state_dict"] = state
-    content[CHECKPOINT_KEY]["average"] = chosen.name
+    content[CHECKPOINT_KEY] |= said
     WholeFiles().save_checkpoint(content, path)
 
 

@@ -58,7 +58,8 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     require_devices(cfg.trainer.accelerator, processes(cfg.trainer)["devices"])
     folded = plan_of(cfg)
     backbone = _backbone(cfg.model, load=load_weights or (folded.anchored and logs))
-    plan = folded.unfolded(list(backbone.blocks))
+    pretrained = cfg.init_from is not None or OmegaConf.select(cfg, "model.weights") is not None
+    plan = folded.unfolded(list(backbone.blocks), pretrained=pretrained)
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
     optimizers = _optimizers(cfg, plan)
     data: PictureData = make(cfg.data, "data", PictureData, backbone.spec)
@@ -116,7 +117,8 @@ def _outputs(backbone: Backbone, data: PictureData, trainer: L.Trainer, low: tor
 def _choices(
     reuse: Reuse, plan: Plan, backbone: Backbone, outputs: list[Output], data: PictureData, trainer: L.Trainer
 ) -> list[Choice]:
-    lines = [Line(output.num_bytes, output.flops) for output in outputs]
+    # As float32 has it whatever the precision: the same choice on a machine that chooses another one.
+    lines = [Line(4 * torch.Size(output.row).numel(), output.flops) for output in outputs]
     limits = (trainer.limit_train_batches, trainer.limit_val_batches)
     augment = data.augment
     samples = Samples(
@@ -126,8 +128,10 @@ def _choices(
         mixed=augment.mixes,
         whole_epochs=all(limit == 1.0 and isinstance(limit, float) for limit in limits),
     )
-    sharded = isinstance(trainer.strategy, Sharded)
-    return choices(reuse, plan, list(backbone.blocks), lines, samples, sharded=sharded)
+    hindrance = "frozen blocks are sharded over the devices" if isinstance(trainer.strategy, Sharded) else ""
+    if trainer.precision == "16-mixed":
+        hindrance = "of float16 nothing is kept (trainer.precision=16-mixed)"
+    return choices(reuse, plan, list(backbone.blocks), lines, samples, hindrance)
 
 
 def _top(cfg: DictConfig, backbone: Backbone, classes: list[str], class_counts: list[int]) -> tuple[Task, nn.Module]:

@@ -76,6 +76,7 @@ class FrozenPass:
 def lowered(block: nn.Module, low: torch.dtype) -> nn.Module:
     """A copy for inference. Norms of batches that no convolution takes in stay in float32: variances need its range."""
     block = copy.deepcopy(block).eval().requires_grad_(False)
+    block.__dict__.pop("forward", None)  # compiled in place, and bound to the block that was copied
     if any(isinstance(module, _BatchNorm) for module in block.modules()):
         block = _folded(block)
     for module in block.modules():

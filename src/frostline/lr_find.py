@@ -134,6 +134,7 @@ def _lent(data: PictureData) -> Iterator[None]:
         yield
     finally:
         data.trainer = before
+        data.show(None, 0)
 
 
 @contextmanager

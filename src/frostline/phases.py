@@ -38,7 +38,8 @@ class Phase:
         Howard and Ruder 2018, arXiv:1801.06146, section 3.2).
     warmup_epochs: linear rise from 0; may be a fraction of an epoch. curve: what follows, from 1 down to 0 at the end.
     weight_decay: null for the optimizer's own. optimizer: one of this phase's own; null for the run's.
-    norm: whether the norm layers of thawed blocks go on learning statistics; those of frozen blocks never do.
+    norm: whether the norm layers of thawed blocks go on learning statistics; those of frozen blocks never do. `auto`
+        stands for `frozen` where the backbone comes pretrained, else for `adapt`.
     l2_sp: half of this times the squared distance of the thawed backbone from its pretrained weights is added to the
         loss (Li et al. 2018, arXiv:1802.01483, equation 3).
     start_from: the weights that the run had last, or its best so far by validation.
@@ -54,7 +55,7 @@ class Phase:
     curve: Literal["cosine", "linear", "constant"]
     weight_decay: NonNegative[float] | None
     optimizer: dict[str, Any] | None
-    norm: Literal["adapt", "frozen"]
+    norm: Literal["auto", "adapt", "frozen"]
     l2_sp: NonNegative[float]
     until: Until
     start_from: Literal["last", "best"]
@@ -176,9 +177,11 @@ class Plan:
             )
         return cls(tuple(_phase(name, own, every_phase) for name, own in chosen.items()), Average(**average))
 
-    def unfolded(self, blocks: Sequence[str]) -> "Plan":
-        """With `thaw: each` replaced by a phase per block, from the top down."""
-        return replace(self, phases=tuple(phase for folded in self.phases for phase in _unfolded(folded, blocks)))
+    def unfolded(self, blocks: Sequence[str], *, pretrained: bool) -> "Plan":
+        """With `thaw: each` replaced by a phase per block, from the top down, and `norm: auto` by what it means."""
+        norm: Literal["adapt", "frozen"] = "frozen" if pretrained else "adapt"
+        said = [replace(phase, norm=norm) if phase.norm == "auto" else phase for phase in self.phases]
+        return replace(self, phases=tuple(phase for folded in said for phase in _unfolded(folded, blocks)))
 
     def first_thaw(self, blocks: Sequence[str]) -> int | None:
         """The number, from 0, of the first phase in which the backbone learns. Raises PlanError where an average needs

@@ -70,9 +70,11 @@ class Choice(NamedTuple):
 
 
 def choices(
-    reuse: Reuse, plan: Plan, blocks: Sequence[str], lines: Sequence[Line], samples: Samples, *, sharded: bool
+    reuse: Reuse, plan: Plan, blocks: Sequence[str], lines: Sequence[Line], samples: Samples, hindrance: str
 ) -> list[Choice]:
-    """lines: for 0, 1, ... all blocks. Raises ConfigError where `always` cannot be."""
+    """lines: for 0, 1, ... all blocks. hindrance: why nothing can be kept at all, if so.
+
+    Raises ConfigError where `always` cannot be."""
     made: list[Choice] = []
     for number, phase in enumerate(plan.phases):
         line = phase.frost_line(blocks)
@@ -80,7 +82,7 @@ def choices(
         copies = max(min(views, phase.epochs), 1)
         num_bytes = lines[line].num_bytes * (samples.train * copies + samples.val)
         follows = views == 0 and any(_below(plan, blocks, earlier, number) for earlier in _kept(made))
-        impossible = _impossible(reuse, line, views, num_bytes, samples, sharded=sharded)
+        impossible = _impossible(reuse, line, views, num_bytes, samples, hindrance)
         why_not = impossible or _not_worth(reuse, phase, copies, lines[line], follows=follows)
         if impossible and reuse.when == "always" and line:
             raise ConfigError(
@@ -103,11 +105,11 @@ def lines_made(plan: Plan, blocks: Sequence[str], made: Sequence[Choice], number
     return sorted(line for line in wanted | {made[number].line} if line)
 
 
-def _impossible(reuse: Reuse, line: int, views: int, num_bytes: int, samples: Samples, *, sharded: bool) -> str:
+def _impossible(reuse: Reuse, line: int, views: int, num_bytes: int, samples: Samples, hindrance: str) -> str:
     if not line:
         return "no block at the stem is frozen"
-    if sharded:
-        return "frozen blocks are sharded over the devices"
+    if hindrance:
+        return hindrance
     if not samples.whole_epochs:
         return "epochs see only a part of the data (trainer.limit_..._batches)"
     if views and samples.mixed:

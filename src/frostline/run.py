@@ -139,7 +139,9 @@ def test(built: Built, record: Record) -> None:
 def enter_phase_of(built: Built, weights: dict[str, Any]) -> None:
     """weights: as `load_checkpoint` tells of them. They are scored as they were in their phase."""
     names = [phase.name for phase in built.plan.phases]
-    built.enter(names.index(weights["phase"]), 0)
+    number = names.index(weights["phase"])
+    built.enter(number, 0)
+    built.frozen.begin(built.choices[number], [built.choices[number].line], 0)
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:

@@ -22,7 +22,7 @@ CONFIG = "config.yaml"
 MAY_DIFFER = {
     *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "callbacks", "logger", "data.dir", "data.num_workers"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
-    *("cache.dir", "cache.max_gigabytes"),
+    "cache.dir",
     *("trainer.log_every_n_steps", "trainer.enable_progress_bar"),
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from conftest import Answer
 from frostline.checks import plan_of
@@ -130,6 +131,36 @@ def test_a_run_that_is_stopped_in_a_kept_phase_ends_in_the_same_bits(
     monkeypatch.delenv("STOP_AT")
     assert program("train", f"resume={run}").code == 0
     require_equal(run, tmp_path / "never")
+
+
+def test_mixes_of_weights_are_scored_with_their_own_frozen_blocks(program: Program, tmp_path: Path) -> None:
+    """The last phase freezes what the phase before it thawed, and a mix changes it."""
+    own = ["schedule=two_stage", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2"]
+    own += ["schedule.phases.all.lr_scale=1", "+schedule.phases.top={thaw: 1, epochs: 2}", "data.augment=none"]
+    first, again = require_no_difference(program, tmp_path, *own, "schedule.average.wise_ft=[0.0,0.3]")
+    never = record_of(tmp_path / "never")
+    assert first["averages"] == again["averages"] == never["averages"]
+    assert len({row["val"]["val/loss"] for row in never["averages"]}) == 2
+
+
+def test_a_picture_that_is_edited_in_the_middle_is_another(program: Program, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    for name, grey in (("dark", 40), ("light", 200)):
+        (pictures / name).mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (300, 300), (grey, grey, 10 * number)).save(pictures / name / f"{number}.bmp")
+    own = ["data=image_folder", f"data.dir={pictures}", "schedule=head_only", "schedule.phases.head.epochs=2"]
+    own = [*own, *(part for part in SHORT if not part.startswith("data.train_limit"))]
+    made = []
+    for run in ("first", "second", "third"):
+        assert program("train", *own, f"run_dir={tmp_path / run}").code == 0
+        made.append(record_of(tmp_path / run)["phases"][0]["cache"]["made"])
+        if run == "second":
+            for file in pictures.glob("dark/*.bmp"):
+                with Image.open(file) as picture:
+                    picture.paste((255, 0, 0), (100, 140, 200, 160))
+                    picture.save(file)
+    assert made[0] == made[2] > made[1] == 0
 
 
 def test_a_sweep_over_heads_rates_and_seeds_pays_once(program: Program, tmp_path: Path) -> None:

@@ -53,10 +53,23 @@ def test_rows_are_made_once(store: Store, dtype: torch.dtype) -> None:
     assert torch.equal(again.rows, EXPECTED.to(dtype))
 
 
-def test_another_shape_under_the_same_key_is_another_entry(store: Store) -> None:
-    entry_of(store).fill(made)
+def test_the_same_key_is_the_same_entry_whatever_it_is_called(store: Store) -> None:
+    """The same pictures in a folder of another name."""
+    first = entry_of(store)
+    first.fill(made)
     other = store.entry("k", ROWS, (WIDTH,), torch.float32, {"model": "other"})
-    assert other.fill(made) == (0, ROWS)
+    assert other.fill(never) == (ROWS, 0)
+
+
+def test_what_a_kill_left_is_counted_listed_and_removed(store: Store) -> None:
+    entry_of(store, "a").fill(made)
+    (store.folder / "a" / "rows.bin").unlink()  # killed between the two files
+    (store.folder / ".gone-b").mkdir()  # killed while it was removed
+    (store.folder / ".gone-b" / "entry.json").write_text('{"said": {}}')
+    assert [kept.folder.name for kept in store.entries()] == ["a"]
+    with pytest.warns(UserWarning, match="damaged"):
+        assert entry_of(store, "a").fill(made) == (0, ROWS)
+    assert not (store.folder / ".gone-b").exists()
 
 
 def flip(file: Path) -> None:

@@ -22,6 +22,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 # What Pillow raises on broken files; the last two on camera notes of a wrong type, which turning a picture rewrites.
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error,
               TypeError)  # fmt: skip
+UNCOMPRESSED = {".bmp", ".ppm", ".pgm", ".tif", ".tiff"}  # an edit may leave both ends of the file as they were
 MAX_ASPECT = 2  # of a stored picture; a longer one loses its two ends in training views
 MEMORY_BYTES = 4 * 2**30  # data sets whose decoded pictures take no more are held in memory
 
@@ -102,7 +103,7 @@ class FilePictures(Pictures):
         digest = hashlib.blake2b(digest_size=16)
         for file, label in zip(self.files, self.labels.tolist(), strict=True):
             digest.update(f"{file.relative_to(self.root)}\0{file.stat().st_size}\0{label}\n".encode())
-            digest.update(_ends(file))
+            digest.update(file.read_bytes() if file.suffix.lower() in UNCOMPRESSED else _ends(file))
         return digest.hexdigest()
 
     def _read(self, file: Path) -> Tensor:

@@ -15,10 +15,9 @@ from frostline.batch import Batch
 from frostline.data.loader import Share
 from frostline.data.module import PictureData
 from frostline.data.parts import Part
-from frostline.frozen_cache.key import hardware, key_of, prefix_digests
+from frostline.frozen_cache.key import key_of, machine, prefix_digests
 from frostline.frozen_cache.store import Entry, Store
-from frostline.frozen_pass import FrozenPass, Output, from_rows, to_rows
-from frostline.record import installed_versions
+from frostline.frozen_pass import CHUNK, FrozenPass, Output, from_rows, to_rows
 from frostline.reuse import Choice
 
 
@@ -68,11 +67,8 @@ class FrozenOutputs:
         self._first_epoch = first_epoch
         self._digests = None
         self._entries = {}
+        self.at_work = False
         self.counts = {"found": 0, "made": 0, "bytes": 0, "seconds": 0.0}
-
-    @property
-    def at_work(self) -> bool:
-        return bool(self._entries)
 
     def __call__(self, part: Part, views: Sequence[int | None]) -> StoredPart | None:
         """views: epochs whose augmentation the part is shown with, None without any. None: it has to be computed in
@@ -83,8 +79,12 @@ class FrozenOutputs:
         try:
             entries = [self._entry(part, line, view) for view in views]
         except OSError as error:  # of the cache folder: a picture that cannot be read raises DataError
+            if self._lines != [line]:
+                self._lines, self._entries = [line], {}  # without those of later phases there may be room
+                return self(part, views)
             self._give_up(error)
             return None
+        self.at_work = True
         return StoredPart(part, entries, self.outputs[line], line, self._first_epoch)
 
     def _give_up(self, error: OSError) -> None:
@@ -95,7 +95,7 @@ class FrozenOutputs:
             return
         self._told = True
         print(
-            f"frostline: outputs of frozen blocks are not kept, and computed each epoch: {error.strerror}\n"
+            f"frostline: outputs of frozen blocks are not kept, and computed each epoch: {error.strerror or error}\n"
             f"  where: {self.store.folder}\n"
             f"  next:  cache.dir=<a folder with room>, cache.max_gigabytes=<number>, or cache=never",
             file=sys.stderr,
@@ -104,8 +104,10 @@ class FrozenOutputs:
     def _entry(self, part: Part, line: int, view: int | None) -> Entry:
         begun = time.perf_counter()
         below = [number for number in self._lines if number < line] if view is None else []
-        source, start = self._source(part, min([*below, line]), view)
-        for number in (*below, line):
+        wanted = [n for n in (*below, line) if n == line or not self.store.has(self._said(part, n, view)[0])]
+        there = self.store.has(self._said(part, line, view)[0])
+        source, start = (None, 0) if there else self._source(part, wanted[0], view)
+        for number in wanted:
             made = partial(self._made, part, view, source, start, number)
             source, start = self._filled(part, number, view, made), number
         assert source is not None
@@ -141,13 +143,16 @@ class FrozenOutputs:
     ) -> Tensor:
         trainer = self.data.trainer
         assert trainer is not None
-        device = trainer.strategy.root_device
+        device, rows = trainer.strategy.root_device, []
         with trainer.precision_plugin.forward_context():
-            if source is None:
-                inputs = self.data.seen(part, places, view, device)
-            else:
-                inputs = from_rows(source.rows[places], self.outputs[start]).to(device)
-            return to_rows(self.frozen_pass(inputs, start, line), self.outputs[line]).cpu()
+            for at in range(0, len(places), CHUNK):  # one at a time: no more memory than that takes
+                chunk = places[at : at + CHUNK]
+                if source is None:
+                    inputs = self.data.seen(part, chunk, view, device)
+                else:
+                    inputs = from_rows(source.rows[chunk], self.outputs[start]).to(device)
+                rows.append(to_rows(self.frozen_pass(inputs, start, line), self.outputs[line]).cpu())
+        return torch.cat(rows)
 
     def _said(self, part: Part, line: int, view: int | None) -> tuple[str, dict[str, Any]]:
         """The key of an entry, and what it is of in words."""
@@ -155,7 +160,6 @@ class FrozenOutputs:
         assert trainer is not None
         if self._digests is None:
             self._digests = prefix_digests(self.backbone)
-        versions = {name: value for name, value in installed_versions().items() if name in ("torch", "torchvision")}
         key = key_of(
             {
                 "weights": self._digests[line],
@@ -163,8 +167,8 @@ class FrozenOutputs:
                 "spec": asdict(self.data.spec),
                 "view": None if view is None else [*self.data.augment.describe(), view],
                 "precision": str(trainer.precision),
-                "hardware": hardware(trainer.strategy.root_device),
-                "versions": versions,
+                "machine": machine(trainer.strategy.root_device),
+                "compiled": bool(trainer.lightning_module.compiles),
             }
         )
         blocks = list(self.backbone.blocks)[:line]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from importlib import metadata
 from typing import Any
 
 import torch
@@ -32,14 +33,12 @@ def prefix_digests(backbone: Backbone) -> list[str]:
     return [*found[:-1], digest.hexdigest()]
 
 
-def hardware(device: torch.device) -> str:
-    """Other hardware rounds otherwise."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type != "cpu":
-        return device.type
+def machine(device: torch.device) -> list[Any]:
+    """Another device, library or number of threads may round otherwise; Pillow decodes and resizes pictures."""
+    versions = [metadata.version(name) for name in ("torch", "torchvision", "pillow")]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     able = [name for name, has in sorted(torch.cpu.get_capabilities().items()) if has is True]
-    return f"cpu {' '.join(able)}"
+    return [name, *versions, torch.are_deterministic_algorithms_enabled(), able, torch.get_num_threads()]
 
 
 def _bytes(value: Tensor) -> memoryview:

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import warnings
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,10 +25,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from frostline.errors import first_line
 from frostline.paths import write_atomically
 
 REGION = 256  # rows; a multiple of the chunks of frozen work
 ENTRY = "entry.json"
+GONE = ".gone-"
 
 Make = Callable[[list[int]], Tensor]
 
@@ -63,7 +66,8 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         with _locked(self.folder / ".lock"):
             if not _is_whole(folder, plain):
-                shutil.rmtree(folder, ignore_errors=True)
+                if not _remove(folder):
+                    raise OSError(errno.EBUSY, f"a process uses an entry that is damaged: {folder}")
                 self._make_room(rows * _row_bytes(shape, dtype))
                 _lay_out(folder, plain, rows * _row_bytes(shape, dtype))
             os.utime(folder / ENTRY)
@@ -80,14 +84,24 @@ class Store:
 
     def entries(self) -> list[Kept]:
         """The most recently used first."""
-        found = [_kept(path.parent) for path in self.folder.glob(f"*/{ENTRY}")]
+        folders = [path.parent for path in self.folder.glob(f"*/{ENTRY}")]
+        found = [_kept(folder) for folder in folders if not folder.name.startswith(GONE)]
         return sorted((kept for kept in found if kept is not None), key=lambda kept: -kept.used)
 
     def clear(self) -> list[Kept]:
         """All that no process is using; gives what went."""
-        return [kept for kept in self.entries() if _remove(kept.folder)]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _locked(self.folder / ".lock"):
+            self._sweep()
+            return [kept for kept in self.entries() if _remove(kept.folder)]
+
+    def _sweep(self) -> None:
+        """What a process left that was killed while it removed an entry."""
+        for folder in self.folder.glob(f"{GONE}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _make_room(self, num_bytes: int) -> None:
+        self._sweep()
         kept = self.entries()
         total = sum(entry.num_bytes for entry in kept)
         if num_bytes > self.max_bytes:
@@ -106,14 +120,15 @@ class Entry:
     def __init__(self, folder: Path, num_rows: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         self.folder = folder
         self.num_bytes = num_rows * _row_bytes(shape, dtype)
-        self._in_use = os.open(folder / ENTRY, os.O_RDONLY)
-        fcntl.flock(self._in_use, fcntl.LOCK_SH)
+        in_use = os.open(folder / ENTRY, os.O_RDONLY)
+        weakref.finalize(self, os.close, in_use)
+        fcntl.flock(in_use, fcntl.LOCK_SH)
         numbers = num_rows * torch.Size(shape).numel()
-        flat = torch.from_file(str(folder / "rows.bin"), shared=True, size=numbers, dtype=dtype)
+        try:
+            flat = torch.from_file(str(folder / "rows.bin"), shared=True, size=numbers, dtype=dtype)
+        except RuntimeError as error:  # torch's word for what the system refuses
+            raise OSError(errno.EIO, f"the rows cannot be mapped: {first_line(error)}") from error
         self.rows = flat.view(num_rows, *shape)
-
-    def __del__(self) -> None:
-        os.close(self._in_use)
 
     def fill(self, make: Make) -> Filled:
         """make: places → their rows. Every region is there afterwards, made here or by another process."""
@@ -179,9 +194,9 @@ def _lay_out(folder: Path, plain: dict[str, Any], num_bytes: int) -> None:
     """Room is taken at once: a disk that is full says so now. Raises OSError."""
     try:
         (folder / "regions").mkdir(parents=True)
+        write_atomically(folder / ENTRY, json.dumps(plain))  # first: what is listed can be removed
         with (folder / "rows.bin").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, num_bytes)
-        write_atomically(folder / ENTRY, json.dumps(plain))
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -189,7 +204,7 @@ def _lay_out(folder: Path, plain: dict[str, Any], num_bytes: int) -> None:
 
 def _is_whole(folder: Path, plain: dict[str, Any]) -> bool:
     kept = _kept(folder)
-    if kept is None or kept.said != plain["said"]:
+    if kept is None:
         return False
     num_bytes = plain["rows"] * _row_bytes(tuple(plain["shape"]), getattr(torch, plain["dtype"]))
     if kept.num_bytes == num_bytes and (folder / "regions").is_dir():
@@ -203,7 +218,9 @@ def _kept(folder: Path) -> Kept | None:
     try:
         entry = folder / ENTRY
         plain = json.loads(entry.read_text())
-        return Kept(folder, (folder / "rows.bin").stat().st_size, entry.stat().st_mtime, plain["said"])
+        rows = folder / "rows.bin"
+        num_bytes = rows.stat().st_size if rows.exists() else 0
+        return Kept(folder, num_bytes, entry.stat().st_mtime, plain["said"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -211,13 +228,16 @@ def _kept(folder: Path) -> Kept | None:
 def _remove(folder: Path) -> bool:
     """False where a process uses it."""
     try:
-        with (folder / ENTRY).open("rb") as entry:
-            fcntl.flock(entry, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder)
-    except BlockingIOError:
-        return False
+        with (folder / ENTRY).open("rb+") as entry:
+            if not _lock(entry.fileno(), wait=False):
+                return False
     except FileNotFoundError:
-        pass  # another process has removed it
+        pass  # it never had one
+    except PermissionError:
+        return False
+    if folder.is_dir():
+        gone = folder.rename(folder.with_name(f"{GONE}{folder.name}"))
+        shutil.rmtree(gone, ignore_errors=True)
     return True
 
 
