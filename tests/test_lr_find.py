@@ -128,7 +128,7 @@ class Draws(L.Callback):
 
 @pytest.mark.parametrize("fails_at", [None, 3, 25, 45])
 def test_it_leaves_no_trace_also_when_it_fails(fails_at: int | None) -> None:
-    cfg = configured()
+    cfg = configured("schedule.every_phase.norm=adapt")  # no loss diverges before the twentieth step
     L.seed_everything(0, verbose=False)
     built = build(cfg, logs=False)
     built.model.enter(built.plan.phases[0], 0, 0)
