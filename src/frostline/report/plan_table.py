@@ -51,6 +51,7 @@ def print_plan(rows: list[PlannedPhase]) -> None:
     for row in rows:
         if row.frozen:
             console.print(f"  {row.name:{width}}   {row.frozen}")
+    console.print()
 
 
 def markdown(rows: list[PlannedPhase]) -> str:
