@@ -81,7 +81,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
     model.compiles = cfg.trainer.compile and compiles(trainer)
     model.frozen_pass = FrozenPass(backbone, low)
-    data.reuse = frozen = FrozenOutputs(model.frozen_pass, data, Store(reuse.folder, reuse.max_bytes), outputs)
+    data.serve = frozen = FrozenOutputs(model.frozen_pass, data, Store(reuse.folder, reuse.max_bytes), outputs)
     return Built(model, data, trainer, measure, plan, chosen, frozen)
 
 

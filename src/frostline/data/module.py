@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from frostline.batch import Batch
 from frostline.data.augment import Augment, evaluation_view
 from frostline.data.loader import EpochBatches
-from frostline.data.parts import Part, PictureSet, Reuse, loader
+from frostline.data.parts import Part, PictureSet, Serve, loader
 from frostline.data.pictures import MEMORY_BYTES, FilePictures, Pictures
 from frostline.data.splits import balanced_subset, require_per_class, stratified_split
 from frostline.errors import ConfigError, DataError
@@ -72,7 +72,7 @@ class PictureData(Transfers):
         self._fingerprints: dict[int, str] = {}
         self._views: int | None = None
         self._first_epoch = 0
-        self.reuse: Reuse = lambda part, views: None
+        self.serve: Serve = lambda part, views: None
         parts = self.read()
         self.classes = parts.classes
         train, val, test = self._split(parts, val_fraction, test_fraction, split_seed)
@@ -241,7 +241,7 @@ class PictureData(Transfers):
         views = (
             range(self._first_epoch, self._first_epoch + (self._views or 0)) if shuffle and self.augments else [None]
         )
-        kept = self.reuse(part, list(views))
+        kept = self.serve(part, list(views))
         if kept is not None:
             return loader(kept, batches, 0)
         return loader(part, batches, 0 if part.pictures.in_memory else self.num_workers)

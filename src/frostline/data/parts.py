@@ -56,7 +56,7 @@ class Part(Dataset[Batch | DataError]):
 
 # Of a part, and of the epochs whose augmentation it is shown with (None: without any): the same samples as the frozen
 # blocks leave them, where that is kept.
-Reuse = Callable[[Part, Sequence[int | None]], Dataset[Batch] | None]
+Serve = Callable[[Part, Sequence[int | None]], Dataset[Batch] | None]
 
 
 def loader(part: Dataset[Any], batches: EpochBatches, num_workers: int | None) -> DataLoader[Batch | DataError]:
