@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
-from frostline.frozen_pass import CHUNK, FrozenPass, lowered, outputs_of
+from frostline.frozen_pass import FrozenPass, chunk_of, lowered, outputs_of
 from frostline.making import maker_of
 from frostline.paths import conf_dir
+from frostline.specs import ImageSpec
 
 MODELS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml") if file.stem != "torchvision")
 LIGHT = {"bundled", "resnet18", "mobilenet_v3_small", "efficientnet_b0", "densenet121"}
@@ -51,7 +52,8 @@ def test_a_sample_gives_the_same_bits_in_any_company(
 ) -> None:
     backbone, size = backbone_of(name, composed)
     work = FrozenPass(backbone, low)
-    x, stop = pictures(CHUNK + 3, size), len(backbone.blocks)
+    chunk = work.chunk(torch.device("cpu"))
+    x, stop = pictures(chunk + 3, size), len(backbone.blocks)
     features = work(x, 0, stop)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(2))
     assert torch.equal(work(x[order], 0, stop), features[order])
@@ -62,11 +64,17 @@ def test_a_sample_gives_the_same_bits_in_any_company(
     assert not features.is_inference()
 
 
+def test_chunks_are_larger_where_pictures_are_small_and_never_of_the_batch() -> None:
+    cpu, spec = torch.device("cpu"), BUNDLED.spec
+    assert isinstance(spec, ImageSpec)
+    assert (chunk_of(spec, cpu), chunk_of(spec.at(224), cpu)) == (64, 16)
+
+
 @settings(max_examples=15, deadline=None)
-@given(places=st.lists(st.integers(0, 39), min_size=1, max_size=60), line=st.integers(1, 4))
+@given(places=st.lists(st.integers(0, 79), min_size=1, max_size=150), line=st.integers(1, 4))
 def test_any_batch_of_samples_is_those_samples(places: list[int], line: int) -> None:
     backbone = BUNDLED
-    x = pictures(40, 32)
+    x = pictures(80, 32)
     assert torch.equal(FrozenPass(backbone)(x[places], 0, line), FrozenPass(backbone)(x, 0, line)[places])
 
 
@@ -76,7 +84,7 @@ BUNDLED = BundledBackbone(weights="bundled").to(memory_format=torch.channels_las
 @pytest.mark.parametrize("name", [named(name) for name in MODELS])
 def test_low_precision_is_as_near_as_autocast(name: str, composed: Callable[..., Any]) -> None:
     backbone, size = backbone_of(name, composed)
-    x, stop = pictures(CHUNK, size), len(backbone.blocks)
+    x, stop = pictures(16, size), len(backbone.blocks)
     exact = FrozenPass(backbone)(x, 0, stop)
     low = FrozenPass(backbone, torch.bfloat16)(x, 0, stop)
     with torch.autocast("cpu", torch.bfloat16):

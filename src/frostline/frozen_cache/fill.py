@@ -17,7 +17,7 @@ from frostline.data.module import PictureData
 from frostline.data.parts import Part
 from frostline.frozen_cache.key import key_of, machine, prefix_digests
 from frostline.frozen_cache.store import Entry, Store
-from frostline.frozen_pass import CHUNK, FrozenPass, Output, from_rows, to_rows
+from frostline.frozen_pass import FrozenPass, Output, from_rows, to_rows
 from frostline.reuse import Choice
 
 
@@ -144,9 +144,10 @@ class FrozenOutputs:
         trainer = self.data.trainer
         assert trainer is not None
         device, rows = trainer.strategy.root_device, []
+        size = self.frozen_pass.chunk(device)
         with trainer.precision_plugin.forward_context():
-            for at in range(0, len(places), CHUNK):  # one at a time: no more memory than that takes
-                chunk = places[at : at + CHUNK]
+            for at in range(0, len(places), size):  # one at a time: no more memory than that takes
+                chunk = places[at : at + size]
                 if source is None:
                     inputs = self.data.seen(part, chunk, view, device)
                 else:
