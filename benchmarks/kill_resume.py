@@ -33,7 +33,7 @@ def main(kills: int) -> None:
         whole = Path(scratch) / "whole"
         for folder in (Path(scratch) / "cold", whole):  # the first start reads everything from the disk
             seconds = time.perf_counter()
-            assert _start(f"run_dir={folder}", *JOB).wait() == 0
+            assert _start(f"run_dir={folder}", f"cache.dir={folder}-cache", *JOB).wait() == 0
             seconds = time.perf_counter() - seconds
         survived, killed, runs = 0, 0, []
         while killed < kills:
@@ -52,7 +52,7 @@ def main(kills: int) -> None:
 def _killed_and_resumed(run: Path, draw: random.Random, seconds: float, kills: int) -> list[str]:
     """What lay in the run folder at each kill."""
     moments = []
-    command = [f"run_dir={run}", *JOB]
+    command = [f"run_dir={run}", f"cache.dir={run}-cache", *JOB]  # its own: kills fall into the making, too
     while True:
         process = _start(*command)
         if len(moments) == kills:
