@@ -45,6 +45,18 @@ BAD_TRAINING = {
     "folder is a list": ("run_dir=[a]", ["run_dir: ['a'] is not text"]),
     "no such class": ("model._target_=foo.Bar", ["model cannot be made", "model._target_"]),
     "a function": ("model._target_=os.getcwd", ["model cannot be made"]),
+    "a callback that freezes": (
+        "+callbacks.x={_target_:lightning.pytorch.callbacks.BackboneFinetuning}",
+        ["BackboneFinetuning freezes and thaws by itself", "schedule=two_stage"],
+    ),
+    "a callback that waits for nothing": (
+        "+callbacks.x={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/acuracy,mode:max}",
+        ["no score 'val/acuracy'", "val/accuracy"],
+    ),
+    "a callback that waits for no score": (
+        "+callbacks.x={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:loss}",
+        ["waits for a score 'loss'", "train/loss_epoch"],
+    ),
     "a callback that is none": ("+callbacks.x=1", ["callbacks.x is 1, not settings"]),
     "precision that is not kept": ("trainer.precision=64-true", ["'64-true' is not one of auto, 32-true, bf16-mixed"]),
     "no such strategy": ("trainer.strategy=ddp_spawn", ["'ddp_spawn' is not one of auto, ddp"]),

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -68,7 +68,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     for phase in plan.phases:
         task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
     measure = Measure()
-    callbacks = [*_average(plan), measure, PhasePatience(), *_callbacks(cfg.callbacks)] if logs else []
+    callbacks = [*_average(plan), measure, PhasePatience(), *_callbacks(cfg.callbacks, task)] if logs else []
     logger = made(cfg.logger, "logger", Logger) if logs else False
     trainer = make_trainer(cfg.trainer, callbacks, logger=logger, num_batches=data.num_batches)
     if logs:
@@ -188,6 +188,25 @@ def _average(plan: Plan) -> list[L.Callback]:
     return [MovingAverage(decay=decay, phase=plan.phases[-1].name)] if decay is not None else []
 
 
+def _require_fit(callback: L.Callback, task: Task) -> None:
+    """Some callbacks would do what the plan does, in another way, or wait for a score that never comes."""
+    name = type(callback).__name__
+    if isinstance(callback, BaseFinetuning):
+        raise ConfigError(
+            f"{name} freezes and thaws by itself, and so does the plan",
+            where="callbacks",
+            next_step="leave it out, and choose schedule=two_stage (frostline train --help lists the others)",
+        )
+    if isinstance(callback, EarlyStopping) and str(callback.monitor).startswith("val/"):
+        task.require_score(callback.monitor, "min" if callback.mode == "min" else "max", f"callbacks, {name}")
+    elif isinstance(callback, EarlyStopping) and callback.monitor not in ("train/loss_step", "train/loss_epoch"):
+        raise ConfigError(
+            f"{name} waits for a score '{callback.monitor}', and there is none",
+            where="callbacks",
+            next_step=f"its monitor is one of train/loss_epoch, {', '.join(task.scores)}",
+        )
+
+
 def _require_best(trainer: L.Trainer, task: Task, plan: Plan) -> None:
     """One score chooses the best epoch everywhere, and what compares with the best epoch needs it kept."""
     kept = trainer.checkpoint_callback
@@ -211,7 +230,8 @@ def _keeps_each_best(kept: ModelCheckpoint) -> bool:
     return kept.filename == "best" and kept.save_top_k != 0 and kept.every_n_epochs == 1
 
 
-def _callbacks(node: DictConfig) -> list[L.Callback]:
-    return [
-        made(callback, f"callbacks.{name!s}", L.Callback) for name, callback in node.items() if callback is not None
-    ]
+def _callbacks(node: DictConfig, task: Task) -> list[L.Callback]:
+    own = [made(callback, f"callbacks.{name!s}", L.Callback) for name, callback in node.items() if callback is not None]
+    for callback in own:
+        _require_fit(callback, task)
+    return own
