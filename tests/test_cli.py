@@ -61,7 +61,7 @@ BAD_TRAINING = {
     "precision that is not kept": ("trainer.precision=64-true", ["'64-true' is not one of auto, 32-true, bf16-mixed"]),
     "no such strategy": ("trainer.strategy=ddp_spawn", ["'ddp_spawn' is not one of auto, ddp"]),
     "sharded in half precision": ("trainer=fsdp trainer.precision=16-mixed", ["no loss scaling", "bf16-mixed or 32-"]),
-    "compiled somehow": ("trainer.compile=fast", ["trainer.compile: 'fast' is not true or false"]),
+    "compiled somehow": ("trainer.compile=fast", ["trainer.compile: 'fast' is not true, false"]),
     "no batch to score": ("trainer.limit_test_batches=0.0001", ["0.0001 of", "limit_test_batches=1"]),
     "never a step": ("trainer.accumulate_grad_batches=0", ["accumulate_grad_batches: 0 is not a whole number"]),
     "betas are two": ("optimizer.betas=[0.9]", ["optimizer refuses its settings"]),

@@ -5,12 +5,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from torch import nn
 
 from conftest import Answer
-from frostline.compiling import compile_in_place, compiler_problem
+from frostline.compiling import compile_in_place, compiler_problem, frozen_pays, training_pays
+from frostline.frozen_pass import FrozenPass
+from frostline.trainers import compiled
+from tiny import Tiny
 
 SHORT = ["data.train_limit=50", "data.batch_size=15", "data.image_size=8", "trainer=cpu"]
 SHORT += ["trainer.precision=32-true", "logger=none", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
@@ -95,3 +99,44 @@ def test_a_run_without_a_compiler_goes_on_and_says_so_once(
     assert "No working C++ compiler found" in said
     state = _state(tmp_path / "uncompiled")
     assert [name for name, value in plain.items() if not torch.equal(value, state[name])] == []
+
+
+@pytest.mark.usefixtures("nothing_compiled")
+def test_compiled_frozen_blocks_give_what_they_give_uncompiled_whatever_the_company() -> None:
+    torch._dynamo.utils.counters.clear()
+    backbone = Tiny(weights=None).eval()
+    work = FrozenPass(backbone, torch.bfloat16, compiles=True)
+    x, stop = torch.randn(70, 3, 16, 16, generator=torch.Generator().manual_seed(0)), len(backbone.blocks)
+    features = work(x, 0, stop)
+    assert dict(torch._dynamo.utils.counters["frames"]) == {"total": stop, "ok": stop}
+    torch.testing.assert_close(features, FrozenPass(backbone, torch.bfloat16)(x, 0, stop), rtol=2e-2, atol=1e-2)
+    assert torch.equal(work(x[7:12], 0, stop), features[7:12])
+    assert not features.requires_grad
+
+
+def test_in_float32_frozen_blocks_are_never_compiled() -> None:
+    assert not FrozenPass(Tiny(weights=None), None, compiles=True).compiles
+
+
+@pytest.mark.parametrize(
+    ("wanted", "precision", "training", "frozen", "expected"),
+    [
+        ("auto", "bf16-mixed", 1e30, 1e20, (False, True)),
+        ("auto", "bf16-mixed", 1e30, 1e9, (False, False)),
+        ("auto", "32-true", 1e30, 1e20, (False, False)),
+        (True, "bf16-mixed", 1.0, 1.0, (True, True)),
+        (True, "32-true", 1.0, 1.0, (True, False)),
+        (False, "bf16-mixed", 1e30, 1e20, (False, False)),
+    ],
+)
+def test_auto_compiles_what_is_long_enough_to_win_it_back(
+    wanted: Any, precision: Any, training: float, frozen: float, expected: tuple[bool, bool]
+) -> None:
+    trainer = L.Trainer(accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False)
+    assert compiled(wanted, trainer, training=training, frozen=frozen) == expected
+
+
+def test_on_other_devices_long_training_is_compiled() -> None:
+    assert training_pays(1e18, torch.device("cuda"))
+    assert not training_pays(1e16, torch.device("cuda"))
+    assert not frozen_pays(1e15, torch.device("cuda"))

@@ -26,7 +26,7 @@ from frostline.phases import NO_AVERAGE, Plan
 from frostline.reuse import Choice, Line, Reuse, Samples, choices, lines_made
 from frostline.strategies import Sharded
 from frostline.tasks.base import Task
-from frostline.trainers import compiles, make_trainer, processes, require_batches, require_devices
+from frostline.trainers import Compiled, compiled, make_trainer, processes, require_batches, require_devices
 
 
 class Built(NamedTuple):
@@ -79,8 +79,8 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     chosen = _choices(reuse, plan, backbone, outputs, data, trainer)
     identity = _identity(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
     model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
-    model.compiles = cfg.trainer.compile and compiles(trainer)
-    model.frozen_pass = FrozenPass(backbone, low)
+    model.compiles, frozen_compiles = _compiled(cfg, trainer, data, plan, outputs[-1].flops)
+    model.frozen_pass = FrozenPass(backbone, low, compiles=frozen_compiles)
     data.serve = frozen = FrozenOutputs(model.frozen_pass, data, Store(reuse.folder, reuse.max_bytes), outputs)
     return Built(model, data, trainer, measure, plan, chosen, frozen)
 
@@ -112,6 +112,14 @@ def _outputs(backbone: Backbone, data: PictureData, trainer: L.Trainer, low: tor
     sample = torch.zeros(1, 3, side, side).contiguous(memory_format=torch.channels_last)
     with trainer.precision_plugin.forward_context():
         return outputs_of(backbone, sample, low)
+
+
+def _compiled(cfg: DictConfig, trainer: L.Trainer, data: PictureData, plan: Plan, flops: float) -> Compiled:
+    """flops: of the whole backbone for one sample. For frozen blocks those of one pass over the data are counted,
+    whatever the plan, so that other plans find what is kept."""
+    frozen = flops * (len(data.train_part) + len(data.val_part))
+    epochs = sum(phase.epochs for phase in plan.phases)
+    return compiled(cfg.trainer.compile, trainer, training=3 * flops * len(data.train_part) * epochs, frozen=frozen)
 
 
 def _choices(

@@ -33,7 +33,7 @@ VALUES = {
     "trainer.limit_train_batches": "Positive[int] | Positive[float] | None",
     "trainer.limit_val_batches": "Positive[int] | Positive[float] | None",
     "trainer.limit_test_batches": "Positive[int] | Positive[float] | None",
-    "trainer.compile": "bool",
+    "trainer.compile": "bool | Literal['auto']",
     "trainer.deterministic": "bool | Literal['warn']",
     "trainer.enable_progress_bar": "bool | None",
     "lr_find.steps": "Positive[int]",

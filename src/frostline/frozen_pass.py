@@ -7,6 +7,7 @@ kept are, bit for bit, those that would be computed again.
 """
 
 import copy
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from frostline.backbones.base import Backbone
+from frostline.compiling import compiled_for_inference
 from frostline.specs import ImageSpec, Spec
 
 SMALL = 64  # pixels a side
@@ -34,16 +36,18 @@ def chunk_of(spec: Spec, device: torch.device) -> int:
 
 class FrozenPass:
     """low: the type in which frozen blocks compute; None for that of the inputs, and of what is around.
+    compiles: in a low type only; in float32 compiled blocks would give other bits.
 
     In a low type it works with a copy of the blocks that serves nothing else: of that type, and with norms of batches
     folded into the convolutions before them. The copy is made when it is first needed, and forgotten where weights may
     have changed.
     """
 
-    def __init__(self, backbone: Backbone, low: torch.dtype | None = None) -> None:
+    def __init__(self, backbone: Backbone, low: torch.dtype | None = None, *, compiles: bool = False) -> None:
         self.backbone = backbone
         self.low = low
-        self._copies: dict[int, nn.Module] = {}
+        self.compiles = compiles and low is not None
+        self._copies: dict[int, Callable[[Tensor], Tensor]] = {}
 
     def forget(self) -> None:
         self._copies = {}
@@ -78,10 +82,11 @@ class FrozenPass:
             x = self.backbone.pool(x)
         return x[:size]
 
-    def _copy(self, number: int) -> nn.Module:
+    def _copy(self, number: int) -> Callable[[Tensor], Tensor]:
         if number not in self._copies:
             assert self.low is not None
-            self._copies[number] = lowered(list(self.backbone.blocks.values())[number], self.low)
+            low = lowered(list(self.backbone.blocks.values())[number], self.low)
+            self._copies[number] = compiled_for_inference(low) if self.compiles else low
         return self._copies[number]
 
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import lightning as L
 import torch
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from frostline.callbacks.checkpoints import WholeFiles
 from frostline.checks import resolved, without_ours
-from frostline.compiling import compiler_problem
+from frostline.compiling import compiler_problem, frozen_pays, training_pays
 from frostline.data.module import PictureData
 from frostline.errors import ConfigError
 from frostline.launcher import launched
@@ -63,12 +63,27 @@ def processes(node: DictConfig) -> dict[str, Any]:
     return {"devices": devices if isinstance(devices, list) else launch.devices, "num_nodes": launch.num_nodes}
 
 
-def compiles(trainer: L.Trainer) -> bool:
-    """A run without a compiler is slower and no other."""
-    problem = compiler_problem(trainer.strategy.root_device)
-    if problem is not None and trainer.is_global_zero:
-        print(f"frostline: trainer.compile is left out, torch cannot compile here: {problem}", file=sys.stderr)
-    return problem is None
+class Compiled(NamedTuple):
+    """Whether what trains is, and whether frozen blocks are where they compute in low precision."""
+
+    training: bool
+    frozen: bool
+
+
+def compiled(wanted: bool | Literal["auto"], trainer: L.Trainer, *, training: float, frozen: float) -> Compiled:
+    """training, frozen: floating-point operations that a run needs. A run without a compiler is slower and no other."""
+    device = trainer.strategy.root_device
+    if wanted == "auto":
+        choice = Compiled(training_pays(training, device), frozen_pays(frozen, device))
+    else:
+        choice = Compiled(wanted, wanted)
+    choice = choice._replace(frozen=choice.frozen and trainer.precision == "bf16-mixed")
+    problem = compiler_problem(device) if any(choice) else None
+    if problem is not None:
+        if trainer.is_global_zero:
+            print(f"frostline: trainer.compile is left out, torch cannot compile here: {problem}", file=sys.stderr)
+        return Compiled(training=False, frozen=False)
+    return choice
 
 
 def require_batches(node: DictConfig, data: PictureData) -> None:

@@ -59,6 +59,7 @@ SIDEWAYS = {
     ("trainers", "making"): "and what the config names",
     ("agreement", "sharding"): "a sharded tensor is compared as it is gathered",
     ("frozen_pass", "backbones.base"): "it runs the lower blocks of a Backbone",
+    ("frozen_pass", "compiling"): "compiled, where that pays",
     ("frozen_cache.key", "backbones.base"): "whose structure and weights are the key",
     ("frozen_cache.fill", "data.module"): "a part of the data is stored, and served, as the frozen blocks leave it",
     ("frozen_cache.fill", "data.parts"): "of which it serves what is kept",

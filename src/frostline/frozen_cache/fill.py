@@ -169,7 +169,7 @@ class FrozenOutputs:
                 "view": None if view is None else [*self.data.augment.describe(), view],
                 "precision": str(trainer.precision),
                 "machine": machine(trainer.strategy.root_device),
-                "compiled": bool(trainer.lightning_module.compiles),
+                "compiled": [bool(trainer.lightning_module.compiles), self.frozen_pass.compiles],
             }
         )
         blocks = list(self.backbone.blocks)[:line]
