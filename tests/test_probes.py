@@ -42,10 +42,8 @@ def test_neighbours_vote_as_in_scikit_learn(at_a_time: int, monkeypatch: pytest.
 
 def test_fewer_samples_than_neighbours_all_vote() -> None:
     train = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
-    assert nearest_neighbours(train, torch.tensor([0, 0, 1]), torch.tensor([[0.0, 2.0], [3.0, 0.1]]), 2).tolist() == [
-        1,
-        0,
-    ]
+    queries = torch.tensor([[0.0, 2.0], [3.0, 0.1]])
+    assert nearest_neighbours(train, torch.tensor([0, 0, 1]), queries, 2).tolist() == [1, 0]
 
 
 def test_features_that_are_zero_are_no_error() -> None:
@@ -77,9 +75,8 @@ def test_probes_are_those_of_scikit_learn() -> None:
 def test_a_column_that_is_the_same_everywhere_counts_for_nothing() -> None:
     features, labels = problem(200, 8, spread=3.0)
     wider = torch.cat([features, torch.full((200, 1), 7.0)], dim=1)
-    for plain, wide in zip(
-        linear_probes(features, labels, CLASSES), linear_probes(wider, labels, CLASSES), strict=True
-    ):
+    pairs = zip(linear_probes(features, labels, CLASSES), linear_probes(wider, labels, CLASSES), strict=True)
+    for plain, wide in pairs:
         assert wide.weight[:, -1].abs().max() == 0
         assert torch.equal(plain(features), wide(wider))
 

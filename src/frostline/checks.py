@@ -70,8 +70,10 @@ GROUPS = ("model", "head", "data", "task", "schedule", "optimizer", "cache", "tr
 
 
 def check(cfg: DictConfig, *own: str) -> None:
-    """own: groups of settings that the command has beside those of a training, or in place of them. Raises ConfigError that lists everything
-    wrong, or PlanError."""
+    """own: groups of settings that the command has beside those of a training, or in place of them.
+
+    Raises ConfigError that lists everything wrong, or PlanError.
+    """
     plain = resolved(cfg)
     missing = list(_missing(plain))
     if missing:
@@ -83,7 +85,7 @@ def check(cfg: DictConfig, *own: str) -> None:
     trains = "run_dir" in plain  # else it is about a run: evaluate, predict
     found = [
         *_absent(plain, trains, own),
-        *_value_problems(plain, trains or bool(own)),
+        *_value_problems(plain, whole=trains or bool(own)),
         *_supplied(plain),
         *_together(plain),
     ]
@@ -217,7 +219,7 @@ def _phase_optimizers(plain: dict[str, Any]) -> dict[str, set[str]]:
     return {f"schedule.{name}.optimizer": {"params"} for name in names}
 
 
-def _value_problems(plain: dict[str, Any], whole: bool) -> list[str]:
+def _value_problems(plain: dict[str, Any], *, whole: bool) -> list[str]:
     found = []
     for key, annotation in VALUES.items():
         parent, _, name = key.rpartition(".")

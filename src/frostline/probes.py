@@ -125,9 +125,9 @@ def _spectrum(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _evidence(squares: Tensor, parts: Tensor, rest: Tensor, number: int) -> Tensor:
-    """(C,), the largest over α and β. For t = α/β the best β is N / (|Fm - y|² + t m²), which leaves a
-    search over t: over 24 decades, then by golden sections. The papers' iteration for α and β may end in a lower maximum; where
-    the scales of features differ a thousandfold, it does.
+    """(C,), the largest over α and β. For t = α/β the best β is N / (|Fm - y|² + t m²), which leaves a search over t:
+    over 24 decades, then by golden sections. The papers' iteration for α and β may end in a lower maximum; where the
+    scales of features differ a thousandfold, it does.
     """
 
     def at(t: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
     write_atomically(table, as_csv(rows))
     write_atomically(numbers, json.dumps(said | {"models": models}, indent=2, allow_nan=False) + "\n")
     rest = [part for part in typed if not part.startswith(("models=", "output="))]
-    print_ranking(rows, data["num_val"], [table, numbers], [f"model={rows[0].model}", *rest])
+    print_ranking(rows, data["num_val"], [table, numbers], [*rest, f"model={rows[0].model}"])
     return rows
 
 
@@ -78,8 +78,8 @@ def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:
         linear_probe=scores["linear_probe"]["val/accuracy"],
         seconds_pass=round(seconds, 3),
         seconds_probes=round(sum(score["seconds"] for score in scores.values()), 3),
-        found=frozen.counts["found"],
-        made=frozen.counts["made"],
+        found=int(frozen.counts["found"]),
+        made=int(frozen.counts["made"]),
     )
     return row, frozen.data.describe()
 

@@ -13,12 +13,15 @@ from rich.table import Table
 
 from frostline.report.summary import console_of_width, program
 
+COLUMNS = ("model", "parameters", "features", "GFLOP", "LogME", "k-NN", "linear probe", "pass", "probes", "kept")
+
 
 @dataclass(frozen=True)
 class Ranked:
-    """features: their number, D. gflop: of a picture's pass, a multiplication and an addition being two. seconds: of
-    the pass over both parts, as far as it had to be made, and of the probes when they were fitted. found, made: rows of
-    features. problem: why there is nothing else."""
+    """parameters: of the backbone. features: their number, D. gflop: of a picture's pass, a multiplication and an
+    addition being two. seconds: of the pass over both parts, as far as it had to be made, and of the probes when they
+    were fitted. found, made: rows of features. problem: why there is nothing else.
+    """
 
     model: str
     problem: str = ""
@@ -37,9 +40,9 @@ class Ranked:
 
 def ordered(rows: Sequence[Ranked]) -> list[Ranked]:
     """The best linear probe first, of equals the one with more evidence; those with a problem last."""
-    return sorted(
-        rows, key=lambda row: (bool(row.problem), *(() if row.problem else (-row.linear_probe, -row.evidence)))
-    )
+    good = [row for row in rows if not row.problem]
+    good.sort(key=lambda row: (-row.linear_probe, -row.evidence))
+    return good + [row for row in rows if row.problem]
 
 
 def as_csv(rows: Sequence[Ranked]) -> str:
@@ -56,18 +59,7 @@ def as_csv(rows: Sequence[Ranked]) -> str:
 def print_ranking(rows: Sequence[Ranked], num_val: int, files: Sequence[Path], following: Sequence[str]) -> None:
     """following: what to type after `frostline train`."""
     table = Table(box=box.SIMPLE_HEAD)
-    for column in (
-        "model",
-        "parameters",
-        "features",
-        "GFLOP",
-        "LogME",
-        "k-NN",
-        "linear probe",
-        "pass",
-        "probes",
-        "kept",
-    ):
+    for column in COLUMNS:
         table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
     good = [row for row in rows if not row.problem]
     for row in good:
