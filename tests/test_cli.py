@@ -147,7 +147,7 @@ BAD_TRAINING = {
 }  # fmt: skip
 
 BAD_OTHERS = {
-    "no command": (["trian"], ["no command 'trian'", "did you mean train?"]),
+    "no command": (["trian"], ["no command 'trian'", "did you mean train"]),
     "evaluate without a run": (["evaluate"], ["a value is needed: run"]),
     "evaluate no run": (["evaluate", "run={tmp}"], ["not a run"]),
     "predict no run": (["predict", "run={tmp}", "input={tmp}", "output={tmp}/out.csv"], ["not a run"]),

@@ -2,6 +2,7 @@
 
 import json
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -86,7 +87,7 @@ def scores_of(data: PictureData, train: Features, val: Features, probes: Sequenc
             kept[name]["seconds"] = round(time.perf_counter() - begun, 3)
     if file is not None:
         with suppress(OSError):  # no room, or removed by another process: it is found out again when it is needed
-            write_atomically(file, json.dumps({"layout": LAYOUT, "scores": kept}))
+            write_atomically(file, json.dumps({"checksum": _checksum(kept), "scores": kept}))
     return {name: kept[name] for name in probes}
 
 
@@ -97,9 +98,15 @@ def _on(device: torch.device, features: Features, part: Part) -> Labelled:
 def _read(file: Path | None) -> dict[str, Scores]:
     try:
         content = json.loads(file.read_text()) if file is not None else {}
-        return dict(content["scores"]) if content["layout"] == LAYOUT else {}
+        scores: dict[str, Scores] = content["scores"]
+        return scores if content["checksum"] == _checksum(scores) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _checksum(scores: dict[str, Scores]) -> int:
+    """A damaged file is another one, as one of another LAYOUT is."""
+    return zlib.crc32(json.dumps([LAYOUT, scores]).encode())
 
 
 def _knn(train: Labelled, val: Labelled, num_classes: int) -> Scores:

@@ -15,8 +15,8 @@ K = 20
 TEMPERATURE = 0.07
 SIMILARITIES = 2**24  # that are in memory at a time: 64 MiB
 
-# Times |W|²/2, added to the mean loss. On standardised features the best of them lay inside this range for 1,295 digits
-# and for 4,000 and 45,000 pictures of CIFAR-10.
+# Times |W|²/2, added to the mean loss of standardised features. Of eight from 1 to 1e-5, none beat the best of these by
+# more than 0.004, with standard errors from 0.003 up (three backbones on 1,295 digits and 4,000 pictures of CIFAR-10).
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)
 ITERATIONS = 50  # of L-BFGS, for each strength; the next one starts where the last one ended
 
