@@ -93,7 +93,7 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     )  # fmt: skip
     vectors: Any = Vectors()
     choices = [Choice(phase.frost_line(list(blocks)), False, None, (1, 1), 0, "vectors") for phase in plan.phases]
-    frozen = FrozenOutputs(model.frozen_pass, vectors, Store(folder, 0), [])
+    frozen = FrozenOutputs(model.frozen_pass, vectors, Store(folder, 0), [], compiled=False)
     built = Built(model, vectors, trainer, measure, plan, choices, frozen)
     with contextlib.suppress(CutOff):
         stand = stand_of(checkpoint, model, plan) if checkpoint is not None else None

@@ -88,7 +88,9 @@ def _start(*overrides: str) -> subprocess.Popen[bytes]:
 
 def _result(run: Path) -> Any:
     record = json.loads((run / "run.json").read_text())
-    return record["status"], record["metrics"], record["per_class"], [row["val"] for row in record["phases"]]
+    baselines = {name: row["val/accuracy"] for name, row in record["baselines"].items()}
+    scores = record["metrics"], record["per_class"], [row["val"] for row in record["phases"]]
+    return record["status"], baselines, *scores
 
 
 def _same(run: Path, whole: Path, name: str) -> bool:

@@ -159,7 +159,7 @@ BAD_TRAINING = {
 }  # fmt: skip
 
 BAD_OTHERS = {
-    "no command": (["trian"], ["no command 'trian'", "did you mean train?"]),
+    "no command": (["trian"], ["no command 'trian'", "did you mean train"]),
     "evaluate without a run": (["evaluate"], ["a value is needed: run"]),
     "evaluate no run": (["evaluate", "run={tmp}"], ["not a run"]),
     "predict no run": (["predict", "run={tmp}", "input={tmp}", "output={tmp}/out.csv"], ["not a run"]),
@@ -183,6 +183,26 @@ BAD_OTHERS = {
     "rates to nowhere": (["lr_find", "lr_find.output=/proc/rates"], ["cannot be written", "lr_find.output=<a folder"]),
     "rates over a file": (["lr_find", "lr_find.output={tmp}/file.txt"], ["cannot be written", "lr_find.output="]),
     "rates of no model": (["lr_find", "model=resnet5"], ["no model 'resnet5'"]),
+    "a ranking of nothing": (["rank"], ["a value is needed: models", "models=<value>"]),
+    "a ranking of none": (["rank", "models=[]"], ["no models are named", "models=[resnet18,resnet50]"]),
+    "a ranking of one word": (["rank", "models=bundled"], ["models: 'bundled' is not a list"]),
+    "a ranking of a misspelt model": (
+        ["rank", "models=[resnet5]"],
+        ["no model 'resnet5': did you mean", "of your own"],
+    ),
+    "a ranking of an open model": (["rank", "models=[torchvision]"], ["leaves open: model.name", "mine.yaml"]),
+    "a ranking by model": (["rank", "models=[bundled]", "model=resnet18"], ["model"]),
+    "a ranking by weights": (["rank", "models=[bundled]", "model.weights=null"], ["there is no setting 'model'"]),
+    "a ranking by plan": (["rank", "models=[bundled]", "schedule=full"], ["schedule"]),
+    "a ranking of no data": (["rank", "models=[bundled]", "~data"], ["data: it is needed"]),
+    "a ranking of bad data": (["rank", "models=[bundled]", "data.batch_size=0"], ["data.batch_size: 0 is not"]),
+    "a ranking in nothing": (["rank", "models=[bundled]", "trainer.precision=null"], ["trainer.precision: None"]),
+    "a ranking for many": (["rank", "-m", "models=[bundled]"], ["rank is for one run"]),
+    "a ranking to nowhere": (["rank", "models=[bundled]", "output=/proc/rank"], ["cannot be written", "output=<a"]),
+    "a ranking of pictures that are nowhere": (
+        ["rank", "models=[bundled]", "data=image_folder", "data.dir={tmp}/none"],
+        ["data.dir=<folder>"],
+    ),
     "rates of no weights": (["lr_find", "model.weights={tmp}/none.pth"], ["no such weights file"]),
     "predict wrong number": (
         ["predict", "run={tmp}", "input={tmp}", "output={tmp}/out.csv", "top_k=0"],
@@ -305,6 +325,7 @@ def test_the_traceback_is_shown_on_request(program: Callable[..., Answer], monke
 
 
 HELP = [["--help"], ["--version"], ["train", "--help"], ["train", "--cfg", "job"], ["lr_find", "--help"]]
+HELP += [["rank", "--help"]]
 
 
 @pytest.mark.parametrize("arguments", HELP)
@@ -321,6 +342,15 @@ def test_help_of_lr_find_lists_what_train_takes_and_its_own(program: Callable[..
     assert "seed: 0" in own
     assert "  lr_find:\n    steps: 100" in own
     assert "lr_find:" not in shared
+
+
+def test_help_of_rank_lists_what_it_asks_and_no_more(program: Callable[..., Answer]) -> None:
+    lines = program("rank", "--help").out.splitlines()
+    begin, end = "questions (question=option):", "values (key=value), as they stand now:"
+    groups = lines[lines.index(begin) + 1 : lines.index(end)]
+    names = [line.split()[0] for line in groups if line[2:3].strip()]
+    assert names == ["cache", "data", "model", "trainer"]
+    assert any(line.startswith("  models: ???") for line in lines)
 
 
 def test_help_lists_options_of_ones_own(program: Callable[..., Answer], tmp_path: Path) -> None:

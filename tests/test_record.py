@@ -16,7 +16,7 @@ from frostline.record import FILE, SCHEMA, Record, Stopwatch
 untimed = settings(deadline=None)
 KEYS = [
     "schema", "command", "seed", "status", "error", "versions", "data", "model", "phases", "monitor", "mode",
-    "averages", "best", "metrics", "per_class", "seconds", "peak_memory_bytes", "checkpoints",
+    "baselines", "averages", "best", "metrics", "per_class", "seconds", "peak_memory_bytes", "checkpoints",
 ]  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         phases=[{"name": "head", "epochs": 3, "val": {"val/accuracy": 0.5}}],
         metrics={"test/accuracy": 0.25},
         per_class=[{"class": "a", "f1": 0.5}],
+        baselines={"knn": {"val/accuracy": 0.25, "seconds": 0.125}},
         averages=[{"name": "ema 0.9", "val": {"val/accuracy": 0.5}}],
         checkpoints={"best": "checkpoints/best.ckpt", "last": None},
     )

@@ -74,14 +74,16 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     if logs:
         _require_best(trainer, task, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
-    low = torch.bfloat16 if trainer.precision == "bf16-mixed" else None
+    low = _low(trainer)
     outputs = _outputs(backbone, data, trainer, low)
     chosen = _choices(reuse, plan, backbone, outputs, data, trainer)
     identity = _identity(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
     model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
-    model.compiles, frozen_compiles = _compiled(cfg, trainer, data, plan, outputs[-1].flops)
+    epochs = sum(phase.epochs for phase in plan.phases)
+    model.compiles, frozen_compiles = _compiled(cfg.trainer, trainer, data, epochs, outputs[-1].flops)
     model.frozen_pass = FrozenPass(backbone, low, compiles=frozen_compiles)
-    data.serve = frozen = FrozenOutputs(model.frozen_pass, data, Store(reuse.folder, reuse.max_bytes), outputs)
+    store = Store(reuse.folder, reuse.max_bytes)
+    data.serve = frozen = FrozenOutputs(model.frozen_pass, data, store, outputs, compiled=model.compiles)
     return Built(model, data, trainer, measure, plan, chosen, frozen)
 
 
@@ -90,9 +92,28 @@ def predictor(cfg: DictConfig, classes: list[str], class_counts: list[int]) -> t
     backbone = _backbone(cfg.model, load=False)
     task, head = _top(cfg, backbone, classes, class_counts)
     model = FineTuner(backbone, head, task, {}, seed=cfg.seed)
-    single = OmegaConf.merge(cfg.trainer, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
-    assert isinstance(single, DictConfig)
-    return model, make_trainer(single, [], logger=False)
+    return model, _single_trainer(cfg.trainer)
+
+
+def features_alone(cfg: DictConfig) -> FrozenOutputs:
+    """What makes, keeps and serves the features of the training and validation parts, in one process, under the keys
+    of a training. Raises any FrostlineError of model, data and trainer.
+    """
+    require_devices(cfg.trainer.accelerator, 1)
+    trainer = _single_trainer(cfg.trainer)
+    backbone = _backbone(cfg.model, load=True)
+    data: PictureData = make(cfg.data, "data", PictureData, backbone.spec)
+    data.trainer = trainer
+    low = _low(trainer)
+    outputs = _outputs(backbone, data, trainer, low)
+    backbone.to(trainer.strategy.root_device)
+    reuse: Reuse = make(cfg.cache, "cache", Reuse)
+    compiles = _compiled(cfg.trainer, trainer, data, 0, outputs[-1].flops).frozen
+    work = FrozenPass(backbone, low, compiles=compiles)
+    frozen = FrozenOutputs(work, data, Store(reuse.folder, reuse.max_bytes), outputs, compiled=False)
+    line, kept = len(backbone.blocks), reuse.when != "never" and trainer.precision != "16-mixed"
+    frozen.begin(Choice(line, kept, views=0, passes=(1, 1), num_bytes=0, why_not=""), [line], 0)
+    return frozen
 
 
 def bare_trainer(node: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
@@ -100,6 +121,17 @@ def bare_trainer(node: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
     unwatched = OmegaConf.merge(node, {"limit_val_batches": 0})
     assert isinstance(unwatched, DictConfig)
     return make_trainer(unwatched, callbacks, logger=False)
+
+
+def _single_trainer(node: DictConfig) -> L.Trainer:
+    single = OmegaConf.merge(node, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
+    assert isinstance(single, DictConfig)
+    return make_trainer(single, [], logger=False)
+
+
+def _low(trainer: L.Trainer) -> torch.dtype | None:
+    """The type in which frozen blocks compute, if another one."""
+    return torch.bfloat16 if trainer.precision == "bf16-mixed" else None
 
 
 def _backbone(node: DictConfig, *, load: bool) -> Backbone:
@@ -114,12 +146,11 @@ def _outputs(backbone: Backbone, data: PictureData, trainer: L.Trainer, low: tor
         return outputs_of(backbone, sample, low)
 
 
-def _compiled(cfg: DictConfig, trainer: L.Trainer, data: PictureData, plan: Plan, flops: float) -> Compiled:
+def _compiled(node: DictConfig, trainer: L.Trainer, data: PictureData, epochs: int, flops: float) -> Compiled:
     """flops: of the whole backbone for one sample. For frozen blocks those of one pass over the data are counted,
     whatever the plan, so that other plans find what is kept."""
     frozen = flops * (len(data.train_part) + len(data.val_part))
-    epochs = sum(phase.epochs for phase in plan.phases)
-    return compiled(cfg.trainer.compile, trainer, training=3 * flops * len(data.train_part) * epochs, frozen=frozen)
+    return compiled(node.compile, trainer, training=3 * flops * len(data.train_part) * epochs, frozen=frozen)
 
 
 def _choices(

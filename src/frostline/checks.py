@@ -48,6 +48,7 @@ VALUES = {
     "batch_size": "Positive[int]",
     "dir": "str | None",
     "clear": "bool",
+    "models": "list[str]",
 }
 
 # What a constructor takes that `build.py` gives it.
@@ -69,8 +70,10 @@ GROUPS = ("model", "head", "data", "task", "schedule", "optimizer", "cache", "tr
 
 
 def check(cfg: DictConfig, *own: str) -> None:
-    """own: groups of settings that the command has beside those of a training. Raises ConfigError that lists everything
-    wrong, or PlanError."""
+    """own: groups of settings that the command has beside those of a training, or in place of them.
+
+    Raises ConfigError that lists everything wrong, or PlanError.
+    """
     plain = resolved(cfg)
     missing = list(_missing(plain))
     if missing:
@@ -80,7 +83,12 @@ def check(cfg: DictConfig, *own: str) -> None:
             next_step=" ".join(f"{key}=<value>" for key in missing),
         )
     trains = "run_dir" in plain  # else it is about a run: evaluate, predict
-    found = [*_absent(plain, trains, own), *_value_problems(plain, trains), *_supplied(plain), *_together(plain)]
+    found = [
+        *_absent(plain, trains, own),
+        *_value_problems(plain, whole=trains or bool(own)),
+        *_supplied(plain),
+        *_together(plain),
+    ]
     found += problems(without_ours(plain), supplied=SUPPLIED | _phase_optimizers(plain))
     if found:
         raise ConfigError(
@@ -199,7 +207,7 @@ def _absent(plain: dict[str, Any], trains: bool, own: Collection[str]) -> Iterat
     for key in VALUES:
         group, _, name = key.rpartition(".")
         kept = plain.get(group)
-        if trains and group in ("trainer", *own) and isinstance(kept, dict) and name not in kept:
+        if group in (("trainer", *own) if trains else own) and isinstance(kept, dict) and name not in kept:
             yield f"{key} is missing"
 
 
@@ -211,12 +219,12 @@ def _phase_optimizers(plain: dict[str, Any]) -> dict[str, set[str]]:
     return {f"schedule.{name}.optimizer": {"params"} for name in names}
 
 
-def _value_problems(plain: dict[str, Any], trains: bool) -> list[str]:
+def _value_problems(plain: dict[str, Any], *, whole: bool) -> list[str]:
     found = []
     for key, annotation in VALUES.items():
         parent, _, name = key.rpartition(".")
         node = plain.get(parent) if parent else plain
-        if not isinstance(node, dict) or name not in node or (parent and node[name] is None and not trains):
+        if not isinstance(node, dict) or name not in node or (parent and node[name] is None and not whole):
             continue  # to evaluate and predict, null means: as the run has it
         problem = value_problem(node[name], annotation)
         if problem is not None:

@@ -1,4 +1,4 @@
-"""The door: `frostline train|lr_find|evaluate|predict`, composed by Hydra. Heavy imports wait for the checks."""
+"""The door: `frostline <command>`, composed by Hydra. Heavy imports wait for the checks."""
 
 import os
 import socket

@@ -4,17 +4,22 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.checks import check
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, close_names
 from frostline.launcher import follows, many
+from frostline.paths import RANKING
 from frostline.range_test import NUMBERS, RangeTest
 from frostline.ranks import config_dirs, launch_alike
 from frostline.reuse import kept_in
 from frostline.runs import free_folder, goes_on, placed, read_run, require_unfinished, require_writable
+
+RANKED_ON = ("data", "cache", "trainer")  # what a ranking is told beside its models
 
 
 def sweep_folder() -> Path | None:
@@ -106,6 +111,45 @@ def _lr_find(cfg: DictConfig) -> None:
     lr_find(cfg, test, folder, typed=typed, command=shlex.join(["frostline", "lr_find", *typed]))
 
 
+def _rank(cfg: DictConfig) -> None:
+    check(cfg, *RANKED_ON)
+    if many():
+        raise ConfigError("rank is for one process", where="torchrun, srun", next_step="start it without them")
+    settings = _of_each_model(cfg)
+    folder = free_folder(Path(cfg.output), RANKING)
+    require_writable(folder, "output")
+    command = shlex.join(["frostline", "rank", *config_dirs(), *overrides()])
+    from frostline.rank import rank
+
+    rank(settings, folder, typed=[*config_dirs(), *overrides()], command=command)
+
+
+def _of_each_model(cfg: DictConfig) -> dict[str, DictConfig]:
+    """The configuration with each of the models, as their YAMLs say. Raises ConfigError where there is no such model,
+    or where its YAML leaves something open."""
+    options = [name for name in GlobalHydra.instance().config_loader().get_group_options("model") if name[:1] != "_"]
+    if not cfg.models:
+        raise ConfigError("no models are named", where="models", next_step="models=[resnet18,resnet50]")
+    for name in cfg.models:
+        if name not in options:
+            raise ConfigError(
+                f"there is no model '{name}': {close_names(name, options)}",
+                where="models",
+                next_step=f"some of {', '.join(options)}; or a YAML of your own, <folder>/model/{name}.yaml and "
+                "--config-dir <folder>",
+            )
+    chosen = {name: compose("rank", [*overrides(), f"+model={name}"]) for name in cfg.models}
+    for name, settings in chosen.items():
+        if missing := OmegaConf.missing_keys(settings.model):
+            raise ConfigError(
+                f"model '{name}' leaves open: {', '.join(sorted(missing))}",
+                where="models",
+                next_step="a YAML of your own that says it, <folder>/model/mine.yaml, and --config-dir <folder>",
+            )
+        check(settings, *RANKED_ON)
+    return chosen
+
+
 def _evaluate(cfg: DictConfig) -> None:
     check(cfg)
     read_run(Path(cfg.run))
@@ -142,6 +186,7 @@ def _cache(cfg: DictConfig) -> None:
 TASKS: dict[str, Callable[[DictConfig], None]] = {
     "train": _train,
     "lr_find": _lr_find,
+    "rank": _rank,
     "evaluate": _evaluate,
     "predict": _predict,
     "cache": _cache,

@@ -10,6 +10,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from frostline.agreement import require_agreement
+from frostline.baselines import baselines_of
 from frostline.build import Built
 from frostline.callbacks.checkpoints import WholeFiles
 from frostline.checkpoint import Stand, load_checkpoint, load_state, read_checkpoint, start_of
@@ -57,6 +58,7 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
         row = _row(built, phase, learns, epochs, seconds["fit"], scores)
         record.phases.append(rows.get(phase.name, row) if ended else row)
         if built.trainer.is_global_zero:
+            record.baselines = record.baselines or baselines_of(built, number)  # the other ranks need not wait for it
             record.checkpoints = _checkpoints(folder)
             record.write(folder)
         first_epoch = built.trainer.current_epoch

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+RANKING = "rank.json"  # in the folder of a ranking
+
 
 def conf_dir() -> Path:
     """`frostline/conf` of an installed wheel, `conf/` of a checkout."""

@@ -41,6 +41,8 @@ class Record:
     phases: list[dict[str, Any]] = field(default_factory=list)
     monitor: str = ""  # the score by which the best epoch was chosen
     mode: Literal["max", "min"] = "max"  # which end of it is best
+    # What the features of the backbone were worth before it learned: by probe, its scores; or `why_not`.
+    baselines: dict[str, Any] = field(default_factory=dict)
     averages: list[dict[str, Any]] = field(default_factory=list)  # of weights, after the last phase, as they scored
     best: dict[str, Any] | None = None  # the phase and its epoch, from 1, or the average, whose weights were tested
     metrics: dict[str, float] = field(default_factory=dict)
@@ -83,7 +85,7 @@ class Record:
 
     def _require_types(self) -> None:
         """Raises TypeError or KeyError where another hand has been at the file."""
-        for name in ("data", "model", "metrics", "seconds"):
+        for name in ("data", "model", "baselines", "metrics", "seconds"):
             if not isinstance(getattr(self, name), dict):
                 raise TypeError(f"'{name}' is no object")
         if self.data and not isinstance(self.data["classes"], list):

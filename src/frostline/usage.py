@@ -15,6 +15,7 @@ frostline {__version__}: fine-tune a pretrained network on your own pictures.
   frostline train -m model=resnet18,resnet50 optimizer.lr=1e-3,1e-4    one run per combination
   frostline train resume=<run folder>                                  go on where a run stopped
   frostline lr_find model=resnet50 data=cifar10                        suggest a learning rate, phase by phase
+  frostline rank models=[resnet18,resnet50] data=cifar10               which backbone? Before any training
   frostline evaluate run=<run folder>                                  score it again on its test part
   frostline cache                                                      what is kept of frozen blocks; clear=true
   frostline predict run=<run folder> input=<folder> output=<csv>       label and probability per picture
@@ -33,6 +34,7 @@ WITH_VALUE = {"--config-dir": FOLDER, "-cd": FOLDER, "--package": PART, "-p": PA
 
 
 TRAINING = ("train", "lr_find")  # what composes a training: one takes the overrides of the other
+RANKING = ("model", "data", "cache", "trainer")  # the questions of a ranking; options of `model` are named in `models`
 
 
 def help_of(command: str, others: Sequence[Path] = ()) -> str:
@@ -40,9 +42,9 @@ def help_of(command: str, others: Sequence[Path] = ()) -> str:
     files = [conf_dir() / f"{name}.yaml" for name in (TRAINING if command == "lr_find" else [command])]
     values = [line for file in files for line in _values(file)]
     groups: dict[str, set[str]] = {}
-    for folder in [conf_dir(), *others] if command in TRAINING else []:
+    for folder in [conf_dir(), *others] if command in (*TRAINING, "rank") else []:
         for file in folder.glob("*/*.yaml"):
-            if not file.name.startswith("_"):
+            if not file.name.startswith("_") and (command != "rank" or file.parent.name in RANKING):
                 groups.setdefault(file.parent.name, set()).add(file.stem)
     questions = ["", "questions (question=option):", *(_group(*group) for group in sorted(groups.items()))]
     questions = questions if groups else []

@@ -162,7 +162,12 @@ def test_an_experiment_opens_with_its_command(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("config", "overrides"),
-    [("evaluate", ["run=logs/it"]), ("predict", ["run=logs/it", "input=pictures", "output=out.csv"]), ("cache", [])],
+    [
+        ("evaluate", ["run=logs/it"]),
+        ("predict", ["run=logs/it", "input=pictures", "output=out.csv"]),
+        ("cache", []),
+        ("rank", ["models=[bundled,resnet18]"]),
+    ],
 )
 def test_the_other_commands_compose(composed: Composed, config: str, overrides: list[str]) -> None:
     asked = {override.partition("=")[0] for override in overrides}
@@ -186,6 +191,7 @@ def test_no_yaml_lies_outside_what_is_tested() -> None:
         "evaluate.yaml",
         "predict.yaml",
         "cache.yaml",
+        "rank.yaml",
         "cache/_base.yaml",
         "data/_base.yaml",
         "schedule/_every_phase.yaml",

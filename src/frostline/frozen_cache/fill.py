@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,15 +47,26 @@ class StoredPart(Dataset[Batch]):
         return Batch(inputs, self.labels[index], self.part.index[index], None, share.weight, self.passed)
 
 
-class FrozenOutputs:
-    """outputs: of 0, 1, ... all blocks, for one sample. Serves one phase after the other; counts over each."""
+class Features(NamedTuple):
+    """rows (N, D), and the folder of the entry that they are kept in."""
 
-    def __init__(self, frozen_pass: FrozenPass, data: PictureData, store: Store, outputs: Sequence[Output]) -> None:
+    rows: Tensor
+    folder: Path | None
+
+
+class FrozenOutputs:
+    """outputs: of 0, 1, ... all blocks, for one sample. compiled: whether the blocks are. Serves one phase after the
+    other; counts over each."""
+
+    def __init__(
+        self, frozen_pass: FrozenPass, data: PictureData, store: Store, outputs: Sequence[Output], *, compiled: bool
+    ) -> None:
         self.frozen_pass = frozen_pass
         self.backbone = frozen_pass.backbone
         self.data = data
         self.store = store
         self.outputs = outputs
+        self.compiled = compiled
         self._entries: dict[str, Entry] = {}
         self._digests: list[str] | None = None
         self._told = False
@@ -86,6 +98,18 @@ class FrozenOutputs:
             return None
         self.at_work = True
         return StoredPart(part, entries, self.outputs[line], line, self._first_epoch)
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether what is kept in this phase is what all blocks give, of pictures without augmentation."""
+        choice = self._choice
+        return choice is not None and choice.line == len(self.backbone.blocks) and choice.views == 0
+
+    def features(self, part: Part) -> Features:
+        """What all blocks give for the part without augmentation. Where it cannot be kept it is computed."""
+        if self.keeps_features and (kept := self(part, [None])) is not None:
+            return Features(kept.entries[0].rows, kept.entries[0].folder)
+        return Features(self._made(part, None, None, 0, len(self.backbone.blocks), list(range(len(part)))), None)
 
     def _give_up(self, error: OSError) -> None:
         """For this phase; the result is the same."""
@@ -169,7 +193,7 @@ class FrozenOutputs:
                 "view": None if view is None else [*self.data.augment.describe(), view],
                 "precision": str(trainer.precision),
                 "machine": machine(trainer.strategy.root_device),
-                "compiled": [bool(trainer.lightning_module.compiles), self.frozen_pass.compiles],
+                "compiled": [self.compiled, self.frozen_pass.compiles],
             }
         )
         blocks = list(self.backbone.blocks)[:line]

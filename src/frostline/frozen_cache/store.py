@@ -3,6 +3,7 @@
     <folder>/<key>/entry.json     shape and type of a row, how many, what they are of; its time is that of the last use
     <folder>/<key>/rows.bin       the rows, memory-mapped
     <folder>/<key>/regions/<n>    the checksum of REGION rows once they are there; locked while they are made
+    <folder>/<key>/scores-*.json  what was found out about the rows (baselines.py); goes with them
 
 A process that makes a region holds its lock: others make other regions meanwhile, then wait for it. A process that is
 killed lets go of its locks and leaves regions without a checksum, which the next one makes. A region whose rows do not

@@ -1,0 +1,93 @@
+"""Backbones by what their features are worth, as a table, a CSV and plain values."""
+
+import csv
+import io
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from frostline.report.summary import console_of_width, program
+
+COLUMNS = ("model", "parameters", "features", "GFLOP", "LogME", "k-NN", "linear probe", "pass", "probes", "kept")
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """parameters: of the backbone. features: their number, D. gflop: of a picture's pass, a multiplication and an
+    addition being two. seconds: of the pass over both parts, as far as it had to be made, and of the probes when they
+    were fitted. found, made: rows of features. problem: why there is nothing else.
+    """
+
+    model: str
+    problem: str = ""
+    weights: str = ""
+    parameters: int = 0
+    features: int = 0
+    gflop: float = math.nan
+    evidence: float = math.nan
+    knn: float = math.nan
+    linear_probe: float = math.nan
+    seconds_pass: float = math.nan
+    seconds_probes: float = math.nan
+    found: int = 0
+    made: int = 0
+
+
+def ordered(rows: Sequence[Ranked]) -> list[Ranked]:
+    """The best linear probe first, of equals the one with more evidence; those with a problem last."""
+    good = [row for row in rows if not row.problem]
+    good.sort(key=lambda row: (-row.linear_probe, -row.evidence))
+    return good + [row for row in rows if row.problem]
+
+
+def as_csv(rows: Sequence[Ranked]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Ranked)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(row).items()}
+        for row in rows
+    )
+    return text.getvalue()
+
+
+def print_ranking(rows: Sequence[Ranked], num_val: int, files: Sequence[Path], following: Sequence[str]) -> None:
+    """following: what to type after `frostline train`."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
+    good = [row for row in rows if not row.problem]
+    for row in good:
+        table.add_row(*_cells(row))
+    console = console_of_width()
+    console.print(table)
+    for row in rows[len(good) :]:
+        console.print(f"not ranked  {row.model}: {row.problem}")
+    if good:
+        best = good[0].linear_probe
+        error = math.sqrt(best * (1 - best) / num_val)
+        console.print(f"k-NN and linear probe: val/accuracy, n = {num_val}, standard error of the best {error:.4f}")
+    for file in files:
+        console.print(f"{file.suffix[1:]:10}  {file}")
+    if following:
+        console.print(f"next        {shlex.join([program(), 'train', *following])}")
+
+
+def _cells(row: Ranked) -> list[str]:
+    return [
+        row.model,
+        f"{row.parameters:,}",
+        f"{row.features:,}",
+        f"{row.gflop:.2f}",
+        f"{row.evidence:.4f}",
+        f"{row.knn:.4f}",
+        f"{row.linear_probe:.4f}",
+        f"{row.seconds_pass:.1f} s",
+        f"{row.seconds_probes:.1f} s",
+        f"{row.found / (row.found + row.made):.0%}" if row.found + row.made else "no",
+    ]
