@@ -14,6 +14,7 @@ from frostline.callbacks.ema import MovingAverage
 from frostline.callbacks.measure import Measure
 from frostline.callbacks.patience import PhasePatience
 from frostline.checks import plan_of, resolved
+from frostline.data.decoded import PixelCache
 from frostline.data.module import PictureData
 from frostline.errors import ConfigError
 from frostline.finetuner import FineTuner, OptimizerFactory
@@ -21,12 +22,13 @@ from frostline.freezing import Group
 from frostline.frozen_cache.fill import FrozenOutputs
 from frostline.frozen_cache.store import Store
 from frostline.frozen_pass import FrozenPass, Output, outputs_of
+from frostline.launcher import follows
 from frostline.making import made, make, maker_of
 from frostline.phases import NO_AVERAGE, Plan
 from frostline.reuse import Choice, Line, Reuse, Samples, choices, lines_made
 from frostline.strategies import Sharded
 from frostline.tasks.base import Task
-from frostline.trainers import compiles, make_trainer, processes, require_batches, require_devices
+from frostline.trainers import compiles, make_trainer, processes, require_batches, require_devices, shows_progress
 
 
 class Built(NamedTuple):
@@ -62,7 +64,11 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     plan = folded.unfolded(list(backbone.blocks), pretrained=pretrained)
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
     optimizers = _optimizers(cfg, plan)
-    data: PictureData = make(cfg.data, "data", PictureData, backbone.spec)
+    reuse: Reuse = make(cfg.cache, "cache", Reuse)
+    pixel_cache = PixelCache(
+        _decoded(reuse), shows=logs and not follows() and shows_progress(cfg.trainer.enable_progress_bar)
+    )
+    data: PictureData = make(cfg.data, "data", PictureData, backbone.spec, pixel_cache=pixel_cache)
     require_batches(cfg.trainer, data)
     task, head = _top(cfg, backbone, data.classes, data.class_counts)
     for phase in plan.phases:
@@ -73,7 +79,6 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     trainer = make_trainer(cfg.trainer, callbacks, logger=logger, num_batches=data.num_batches)
     if logs:
         _require_best(trainer, task, plan)
-    reuse: Reuse = make(cfg.cache, "cache", Reuse)
     low = torch.bfloat16 if trainer.precision == "bf16-mixed" else None
     outputs = _outputs(backbone, data, trainer, low)
     chosen = _choices(reuse, plan, backbone, outputs, data, trainer)
@@ -105,6 +110,10 @@ def bare_trainer(node: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
 def _backbone(node: DictConfig, *, load: bool) -> Backbone:
     backbone: Backbone = make(node, "model", Backbone, load=load)
     return backbone.to(memory_format=torch.channels_last)
+
+
+def _decoded(reuse: Reuse) -> Store | None:
+    return Store(reuse.folder, reuse.max_bytes, "decoded") if reuse.when != "never" else None
 
 
 def _outputs(backbone: Backbone, data: PictureData, trainer: L.Trainer, low: torch.dtype | None) -> list[Output]:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from frostline.frozen_cache.store import REGION, Entry, Store
+from frostline.frozen_cache.entry import REGION, Entry
+from frostline.frozen_cache.store import Store
 
 ROWS = 2 * REGION + 10
 WIDTH = 4
@@ -106,14 +107,14 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(tmp_path: P
     store = Store(tmp_path, 3 * one)
     for number, key in enumerate("abc"):
         entry_of(store, key).fill(made)
-        os.utime(tmp_path / key / "entry.json", (number, number))
+        os.utime(store.folder / key / "entry.json", (number, number))
     used = entry_of(store, "a")  # the oldest, until now
     entry_of(store, "d").fill(made)
     assert {kept.folder.name for kept in store.entries()} == {"a", "c", "d"}
     also_used = [entry_of(store, key) for key in "cd"]
     with pytest.raises(OSError, match="in use"):
         entry_of(store, "e")
-    assert not (tmp_path / "e").exists()
+    assert not (store.folder / "e").exists()
     assert torch.equal(used.rows, EXPECTED)
     del also_used
     entry_of(store, "e")
@@ -124,7 +125,7 @@ def test_an_entry_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="more than"):
         entry_of(Store(tmp_path, 100))
     assert Store(tmp_path, 100).entries() == []
-    assert not (tmp_path / "k").exists()
+    assert not (tmp_path / "frozen" / "k").exists()
 
 
 def test_all_that_is_not_in_use_can_be_cleared(store: Store) -> None:
@@ -185,9 +186,9 @@ print(entry.fill(make).made, flush=True)
 """
 
 
-def writer(folder: Path, pause: float) -> subprocess.Popen[str]:
+def writer(root: Path, pause: float) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder), str(pause)],
+        [sys.executable, "-c", WRITER, str(root), str(pause)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -205,7 +206,7 @@ def go(process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.process
 def test_two_processes_make_each_region_once_and_both_have_all(store: Store) -> None:
-    processes = [writer(store.folder, 0.3) for _ in range(2)]
+    processes = [writer(store.root, 0.3) for _ in range(2)]
     for process in processes:
         go(process)
     said = [process.communicate()[0].split() for process in processes]
@@ -217,7 +218,7 @@ def test_two_processes_make_each_region_once_and_both_have_all(store: Store) -> 
 
 @pytest.mark.process
 def test_what_a_killed_process_was_making_is_made_by_another(store: Store) -> None:
-    process = writer(store.folder, 60)
+    process = writer(store.root, 60)
     go(process)
     assert process.stdout is not None
     assert process.stdout.readline() == "region\n"
