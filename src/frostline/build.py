@@ -65,9 +65,8 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
     optimizers = _optimizers(cfg, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
-    pixel_cache = PixelCache(
-        _decoded(reuse), shows=logs and not follows() and shows_progress(cfg.trainer.enable_progress_bar)
-    )
+    shows = logs and not follows() and shows_progress(cfg.trainer.enable_progress_bar)
+    pixel_cache = PixelCache(_decoded(reuse), shows=shows)
     data: PictureData = make(cfg.data, "data", PictureData, backbone.spec, pixel_cache=pixel_cache)
     require_batches(cfg.trainer, data)
     task, head = _top(cfg, backbone, data.classes, data.class_counts)
@@ -113,6 +112,7 @@ def _backbone(node: DictConfig, *, load: bool) -> Backbone:
 
 
 def _decoded(reuse: Reuse) -> Store | None:
+    """Of decoded pictures."""
     return Store(reuse.folder, reuse.max_bytes, "decoded") if reuse.when != "never" else None
 
 

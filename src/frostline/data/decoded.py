@@ -1,4 +1,4 @@
-"""Pictures decoded once, on all cores, and kept for later runs. Shapes: N pictures of (3, H, W), or (H, W, 3), uint8."""
+"""Pictures decoded once, on all cores, and kept for later runs. Shapes: N pictures, uint8."""
 
 import os
 import sys

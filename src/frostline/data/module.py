@@ -32,7 +32,8 @@ class Transfers(L.LightningDataModule):
 
 
 class PictureData(Transfers):
-    """spec: of the backbone. pixel_cache: where decoded pictures are kept. Parameters from YAML are explained in conf/data/_base.yaml.
+    """spec: of the backbone. pixel_cache: where decoded pictures are kept. The rest is explained in
+    conf/data/_base.yaml.
 
     A kind of data sets `name` and `where` (its folder) for messages, and reads.
     Raises DataError where the pictures cannot make the parts, ConfigError where the backbone does not take pictures.

@@ -102,7 +102,10 @@ class Kept(NamedTuple):
 
 
 class Entry:
-    """flat: all numbers, memory-mapped. starts: as of `Rows`, of rows that are not of one shape. In use until the object is gone: it is not removed before."""
+    """flat: all numbers, memory-mapped. starts: as of `Rows`, of rows that are not of one shape.
+
+    In use until the object is gone: it is not removed before.
+    """
 
     def __init__(self, folder: Path, layout: Rows) -> None:
         self.folder = folder
