@@ -1,6 +1,7 @@
 """Decoded pictures that are kept: the same bits, decoded once, never half, and done without where there is no room."""
 
 import errno
+import gc
 import io
 import os
 import subprocess
@@ -183,9 +184,9 @@ def test_regions_are_bounded_by_bytes_and_made_anew_one_by_one(
     flip(next((tmp_path / "cache").rglob("rows.bin")))
     decoded.clear()
     with pytest.warns(UserWarning, match="damaged"):
-        require_same(kept(folder, cache(tmp_path)), folder)
-    assert 0 < len(set(decoded)) <= 10
-    assert len(decoded) < 3 * len(first.files)
+        again = kept(folder, cache(tmp_path))
+    assert 1 <= len(decoded) <= 4  # those of one region
+    require_same(again, folder)
 
 
 def full(*_: object) -> None:
@@ -233,7 +234,7 @@ def test_a_picture_that_is_not_as_large_as_its_file_says_is_not_kept(
 ) -> None:
     monkeypatch.setattr(pictures, "resized_size", lambda size, resize: (resize, resize))
     require_same(kept(folder, cache(tmp_path)), folder)
-    assert "not as large as its file says" in capsys.readouterr().err or "Invalid argument" in capsys.readouterr().err
+    assert "a picture is not as large as its file says" in capsys.readouterr().err
 
 
 def test_a_broken_picture_is_named_and_hurts_no_later_run(folder: Path, tmp_path: Path, decoded: list[Path]) -> None:
@@ -284,10 +285,8 @@ def test_a_set_of_pictures_is_as_it_was_to_runs_from_before(tmp_path: Path) -> N
     files = [tmp_path / "a.jpg", tmp_path / "b.bmp"]
     made = FilePictures(files, torch.tensor([0, 1]), root=tmp_path, spec=SPEC)
     assert made.fingerprint() == "b5d42363a6011900d05bdfab2681ab9d"
-    pixels = torch.arange(4 * 3 * 2 * 2).byte().view(4, 3, 2, 2)
-    assert (
-        pictures.ArrayPictures(pixels, torch.tensor([0, 1, 0, 1])).fingerprint() == "910e1cff5ba30c1ca3142cfbb0deefe6"
-    )
+    arrays = pictures.ArrayPictures(torch.arange(48).byte().view(4, 3, 2, 2), torch.tensor([0, 1, 0, 1]))
+    assert arrays.fingerprint() == "910e1cff5ba30c1ca3142cfbb0deefe6"
 
 
 # --- parquet ---
@@ -398,6 +397,7 @@ def test_a_run_keeps_its_pictures_and_they_are_listed_and_cleared(
     assert decoded == []
     (row,) = [line.split() for line in program("cache", f"dir={tmp_path / 'kept'}").out.splitlines() if "pets" in line]
     assert row[:5] == ["decoded", "16", "pixels", "pets", "20"]
+    gc.collect()  # what the runs of this process held
     assert "1 removed" in program("cache", f"dir={tmp_path / 'kept'}", "clear=true").out
     assert list((tmp_path / "kept").rglob("*.bin")) == []
 

@@ -121,6 +121,38 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(tmp_path: P
     assert sum(kept.num_bytes for kept in store.entries()) <= 3 * one
 
 
+def test_one_limit_covers_all_kinds_and_pictures_take_half_of_it(tmp_path: Path) -> None:
+    one = ROWS * WIDTH * 4
+    frozen, decoded = Store(tmp_path, 4 * one), Store(tmp_path, 4 * one, "decoded")
+    used = [entry_of(decoded, key) for key in "ab"]
+    with pytest.raises(OSError, match="in use"):
+        entry_of(decoded, "c")
+    with pytest.raises(OSError, match="more than"):
+        entry_of(decoded, "large", 3 * ROWS)
+    used.pop(0)
+    os.utime(decoded.folder / "a" / "entry.json", (1, 1))
+    for key in "xyz":  # a third one has no room beside two of the other kind
+        entry_of(frozen, key)
+    assert {(kept.kind, kept.folder.name) for kept in frozen.entries()} == {
+        ("decoded", "b"), ("frozen", "x"), ("frozen", "y"), ("frozen", "z"),
+    }  # fmt: skip
+    assert [kept.folder.name for kept in decoded.entries()] == [kept.folder.name for kept in frozen.entries()]
+
+
+def test_rows_of_several_lengths_are_measured_and_made_once(store: Store) -> None:
+    lengths = torch.arange(1, ROWS + 1)
+    rows = [torch.full((number + 1,), number % 251, dtype=torch.uint8) for number in range(ROWS)]
+    first = store.ragged("k", lambda: lengths, {})
+    assert not store.has("k")
+    assert first.fill(lambda places: torch.cat([rows[place] for place in places])) == (0, ROWS)
+    assert store.has("k")
+    again = store.ragged("k", lambda: never([]), {})
+    assert again.fill(never) == (ROWS, 0)
+    assert torch.equal(again.flat, torch.cat(rows))
+    assert again.starts is not None
+    assert torch.equal(again.starts.diff(), lengths)
+
+
 def test_an_entry_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="more than"):
         entry_of(Store(tmp_path, 100))
