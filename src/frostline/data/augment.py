@@ -36,6 +36,7 @@ STRENGTHS = {"standard": Strength(0.6, 0.0, 0.0, 0.0, True), "strong": Strength(
 SHIFT = 1 / 8  # 4 of 32 pixels, as in He et al. 2016 (arXiv:1512.03385), section 4.2
 ASPECT = math.log(4 / 3)  # a view's sides differ by up to 4:3, as in Inception's crops (Szegedy et al. 2015)
 DRAWS = 16
+CHUNK = 2**21  # numbers that a CPU augments at a time: memory for so few is at hand, for more it is asked for anew
 
 
 def evaluation_view(pictures: Tensor, spec: ImageSpec, *, cut: bool = False) -> Tensor:
@@ -90,19 +91,26 @@ class Augment:
                 raise ValueError("padded pictures have no common evaluation view")
             return batch._replace(inputs=evaluation_view(batch.inputs, self.spec, cut=self.cut))
         u = uniform(self.seed, epoch, batch.sample, DRAWS)
-        at_size = batch.sizes is None and batch.inputs.shape[-2:] == (self.spec.size, self.spec.size)
-        if at_size and self.strength.shifts:
-            x = _scaled(self._shifted(batch.inputs, u))
-        else:
-            x = self._cropped(_scaled(batch.inputs), batch.sizes, u)
+        batch = batch._replace(inputs=self._views(batch.inputs, batch.sizes, u))
+        return _mixed(batch, u[:, 9:14], self.strength.mix, self.num_classes) if self.strength.mix else batch
+
+    def _views(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
+        step = max(1, CHUNK // x[0].numel()) if x.device.type == "cpu" else len(x)
+        sized = [None] * -(-len(x) // step) if sizes is None else sizes.split(step)
+        parts = [self._view(*part) for part in zip(x.split(step), sized, u.split(step), strict=True)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _view(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
+        assert self.strength is not None
+        shifts = self.strength.shifts and sizes is None and x.shape[-2:] == (self.spec.size, self.spec.size)
+        x = _scaled(self._shifted(x, u)) if shifts else self._cropped(_scaled(x), sizes, u)
         if self.strength.colour:
             x = _recoloured(x, 1 + self.strength.colour * (2 * u[:, 6:9] - 1))
         x = _normalised(x, self.spec)
         if self.erase:
             side = torch.full_like(u[:, 0], self.erase)
             x = x * (1 - _boxes(u[:, 14:16], side, self.spec.size))
-        batch = batch._replace(inputs=x)
-        return _mixed(batch, u[:, 9:14], self.strength.mix, self.num_classes) if self.strength.mix else batch
+        return x
 
     def _shifted(self, x: Tensor, u: Tensor) -> Tensor:
         """Moved by whole pixels, what comes in from outside mirrored; half of the pictures mirrored as a whole."""
