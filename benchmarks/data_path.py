@@ -3,12 +3,12 @@
 python benchmarks/data_path.py <folder of CIFAR-10> <zip with JPEGs> [rounds]
 
 Two sets: the test part of CIFAR-10 at 32 pixels, in memory in both (torchvision's side: Pillow pictures and a
-DataLoader without workers), and a folder of the JPEGs of the zip at 224 pixels (torchvision's side: a worker per core). Two preprocessings: `none` (resize and centre cut) and `standard` (random
-part and mirror), both normalised. Medians of rounds over an epoch each, alternating; float32 on the CPU.
+DataLoader without workers), and a folder of the JPEGs of the zip at 224 pixels (torchvision's side: a worker per core).
+Two preprocessings: `none` (resize and centre cut) and `standard` (random part and mirror), both normalised. Medians of
+rounds over an epoch each, alternating; float32 on the CPU.
 
 `loader` is what Frostline's loader hands to the device that trains, uint8; `to CPU` has it augmented and normalised on
-the CPU as well, by one thread. A row `decoding` is Frostline's first epoch of a folder.
-Aim: ten times torchvision.
+the CPU as well, by one thread. The row `decoding` is the first run on a folder. Aim: ten times torchvision.
 """
 
 import statistics
