@@ -321,7 +321,9 @@ def test_a_text_backbone_refuses_pictures(tmp_path: Path, program: Callable[...,
     assert "this backbone takes text, and this data is pictures" in answer.err
 
 
-def test_streamed_pictures_give_the_numbers_of_those_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_give_the_same_numbers_kept_in_memory_and_streamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(60):
         folder = tmp_path / "pictures" / ("dark" if number % 2 else "light")
         folder.mkdir(parents=True, exist_ok=True)
@@ -329,11 +331,13 @@ def test_streamed_pictures_give_the_numbers_of_those_in_memory(tmp_path: Path, m
         Image.new("RGB", (40 + number, 50), (grey, grey, 90)).save(folder / f"{number}.png")
     overrides = ["data=image_folder", f"data.dir={tmp_path / 'pictures'}", "data.num_workers=2", "data.batch_size=8"]
     short = [part for part in SHORT if not part.startswith("data.")]
+    kept = _record(_train(tmp_path / "kept", *overrides, short=short))
+    monkeypatch.setattr("frostline.build._decoded", lambda reuse: None)
     held = _record(_train(tmp_path / "held", *overrides, short=short))
-    monkeypatch.setattr("frostline.data.module.MEMORY_BYTES", 0)
+    monkeypatch.setattr("frostline.data.pictures.MEMORY_BYTES", 0)
     streamed = _record(_train(tmp_path / "streamed", *overrides, short=short))
-    assert streamed["metrics"] == held["metrics"]
-    assert streamed["data"] == held["data"]
+    assert streamed["metrics"] == held["metrics"] == kept["metrics"]
+    assert streamed["data"] == held["data"] == kept["data"]
 
 
 class TextBackbone(Backbone):

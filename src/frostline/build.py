@@ -14,6 +14,7 @@ from frostline.callbacks.ema import MovingAverage
 from frostline.callbacks.measure import Measure
 from frostline.callbacks.patience import PhasePatience
 from frostline.checks import plan_of, resolved
+from frostline.data.decoded import PixelCache
 from frostline.data.module import PictureData
 from frostline.errors import ConfigError
 from frostline.finetuner import FineTuner, OptimizerFactory
@@ -21,12 +22,21 @@ from frostline.freezing import Group
 from frostline.frozen_cache.fill import FrozenOutputs
 from frostline.frozen_cache.store import Store
 from frostline.frozen_pass import FrozenPass, Output, outputs_of
+from frostline.launcher import follows
 from frostline.making import made, make, maker_of
 from frostline.phases import NO_AVERAGE, Plan
 from frostline.reuse import Choice, Line, Reuse, Samples, choices, lines_made
 from frostline.strategies import Sharded
 from frostline.tasks.base import Task
-from frostline.trainers import Compiled, compiled, make_trainer, processes, require_batches, require_devices
+from frostline.trainers import (
+    Compiled,
+    compiled,
+    make_trainer,
+    processes,
+    require_batches,
+    require_devices,
+    shows_progress,
+)
 
 
 class Built(NamedTuple):
@@ -62,7 +72,8 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     plan = folded.unfolded(list(backbone.blocks), pretrained=pretrained)
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
     optimizers = _optimizers(cfg, plan)
-    data: PictureData = make(cfg.data, "data", PictureData, backbone.spec)
+    reuse: Reuse = make(cfg.cache, "cache", Reuse)
+    data = _data(cfg, backbone, reuse, shows=logs and shows_progress(cfg.trainer.enable_progress_bar))
     require_batches(cfg.trainer, data)
     task, head = _top(cfg, backbone, data.classes, data.class_counts)
     for phase in plan.phases:
@@ -73,7 +84,6 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     trainer = make_trainer(cfg.trainer, callbacks, logger=logger, num_batches=data.num_batches)
     if logs:
         _require_best(trainer, task, plan)
-    reuse: Reuse = make(cfg.cache, "cache", Reuse)
     low = _low(trainer)
     outputs = _outputs(backbone, data, trainer, low)
     chosen = _choices(reuse, plan, backbone, outputs, data, trainer)
@@ -102,12 +112,12 @@ def features_alone(cfg: DictConfig) -> FrozenOutputs:
     require_devices(cfg.trainer.accelerator, 1)
     trainer = _single_trainer(cfg.trainer)
     backbone = _backbone(cfg.model, load=True)
-    data: PictureData = make(cfg.data, "data", PictureData, backbone.spec)
+    reuse: Reuse = make(cfg.cache, "cache", Reuse)
+    data = _data(cfg, backbone, reuse, shows=shows_progress(cfg.trainer.enable_progress_bar))
     data.trainer = trainer
     low = _low(trainer)
     outputs = _outputs(backbone, data, trainer, low)
     backbone.to(trainer.strategy.root_device)
-    reuse: Reuse = make(cfg.cache, "cache", Reuse)
     compiles = _compiled(cfg.trainer, trainer, data, 0, outputs[-1].flops).frozen
     work = FrozenPass(backbone, low, compiles=compiles)
     frozen = FrozenOutputs(work, data, Store(reuse.folder, reuse.max_bytes), outputs, compiled=False)
@@ -137,6 +147,14 @@ def _low(trainer: L.Trainer) -> torch.dtype | None:
 def _backbone(node: DictConfig, *, load: bool) -> Backbone:
     backbone: Backbone = make(node, "model", Backbone, load=load)
     return backbone.to(memory_format=torch.channels_last)
+
+
+def _data(cfg: DictConfig, backbone: Backbone, reuse: Reuse, *, shows: bool) -> PictureData:
+    """shows: whether somebody watches the decoding."""
+    store = Store(reuse.folder, reuse.max_bytes, "decoded") if reuse.when != "never" else None
+    pixel_cache = PixelCache(store, shows=shows and not follows())
+    data: PictureData = make(cfg.data, "data", PictureData, backbone.spec, pixel_cache=pixel_cache)
+    return data
 
 
 def _outputs(backbone: Backbone, data: PictureData, trainer: L.Trainer, low: torch.dtype | None) -> list[Output]:

@@ -54,7 +54,7 @@ VALUES = {
 # What a constructor takes that `build.py` gives it.
 SUPPLIED = {
     "model": {"load"},
-    "data": {"spec"},
+    "data": {"spec", "pixel_cache"},
     "head": {"in_features", "num_outputs"},
     "task": {"classes", "class_counts"},
     "optimizer": {"params"},

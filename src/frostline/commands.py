@@ -171,16 +171,16 @@ def _predict(cfg: DictConfig) -> None:
 
 def _cache(cfg: DictConfig) -> None:
     check(cfg)
-    folder = kept_in(cfg.dir)
+    root = kept_in(cfg.dir)
     from frostline.frozen_cache.store import Store
     from frostline.report.kept import print_cleared, print_kept
 
-    store = Store(folder, 0)
+    store = Store(root, 0)
     if cfg["clear"]:  # `cfg.clear` is a method of every mapping
         gone = store.clear()
         print_cleared(gone, store.entries())
     else:
-        print_kept(store.entries(), folder)
+        print_kept(store.entries(), root)
 
 
 TASKS: dict[str, Callable[[DictConfig], None]] = {

@@ -13,8 +13,8 @@ from frostline.build import predictor
 from frostline.checkpoint import load_state, read_checkpoint
 from frostline.checks import check
 from frostline.data.image_folder import picture_files
-from frostline.data.module import PictureFiles
 from frostline.data.pictures import FilePictures
+from frostline.data.unlabelled import PictureFiles
 from frostline.errors import DataError
 from frostline.finetuner import CHECKPOINT_KEY
 from frostline.paths import write_atomically

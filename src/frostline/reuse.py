@@ -37,7 +37,7 @@ class Reuse:
 
 
 def kept_in(dir: str | None) -> Path:
-    return (user_cache() if dir is None else Path(dir).expanduser()) / "frozen"
+    return user_cache() if dir is None else Path(dir).expanduser()
 
 
 class Line(NamedTuple):

@@ -34,7 +34,7 @@ def make_trainer(
         trainer: L.Trainer = make(
             **sharded,
             precision=_precision(settings["precision"], settings["accelerator"]),
-            enable_progress_bar=_progress_bar(settings["enable_progress_bar"]) and bool(callbacks),
+            enable_progress_bar=shows_progress(settings["enable_progress_bar"]) and bool(callbacks),
             callbacks=callbacks,
             logger=logger,
             log_every_n_steps=min(settings["log_every_n_steps"], num_batches or 1),  # once an epoch at the least
@@ -139,5 +139,6 @@ def _precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if native else "32-true"
 
 
-def _progress_bar(wanted: bool | None) -> bool:
+def shows_progress(wanted: bool | None) -> bool:
+    """`trainer.enable_progress_bar`; null where a person is looking."""
     return os.isatty(2) if wanted is None else wanted

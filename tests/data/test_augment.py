@@ -10,6 +10,7 @@ from torchvision import models
 
 from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.batch import Batch
+from frostline.data import augment as augment_module
 from frostline.data.augment import DRAWS, STRENGTHS, Augment, Level, evaluation_view
 from frostline.data.random import uniform
 from frostline.errors import ConfigError
@@ -120,6 +121,38 @@ def test_the_same_epoch_gives_the_same_views_and_another_gives_others(level: Lev
     differ = (views[0] - views[2]).abs().amax((1, 2, 3))
     assert (differ > 0.05).all()
     assert not torch.allclose(augment(level, seed=1)(same, 0).inputs, views[0], atol=0.05)
+
+
+@pytest.mark.parametrize("level", ["standard", "strong"])
+@pytest.mark.parametrize("size", [24, 32])
+def test_views_are_the_same_bits_made_one_at_a_time_or_together(
+    level: Level, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And however the loader lays them into memory; 32 pixels are shifted and not resampled."""
+    pictures, spec = noise(9), replace(PLAIN, size=size, resize=size)
+    together = augment(level, spec=spec)(batch(pictures), epoch=1).inputs
+    last = pictures.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(augment(level, spec=spec)(batch(last), epoch=1).inputs, together)
+    assert together.is_contiguous(memory_format=torch.channels_last)
+    monkeypatch.setattr(augment_module, "CHUNK", 2 * pictures[0].numel())  # 9 pictures in 5 chunks
+    assert torch.equal(augment(level, spec=spec)(batch(pictures), epoch=1).inputs, together)
+    sizes = torch.tensor([[20 + number, 32 - number] for number in range(9)])
+    padded = [augment(level, spec=spec)(batch(pictures, sizes=sizes), epoch=1).inputs]
+    monkeypatch.undo()
+    padded.append(augment(level, spec=spec)(batch(pictures, sizes=sizes), epoch=1).inputs)
+    assert torch.equal(*padded)
+
+
+@pytest.mark.parametrize("size", [8, 33, 224])
+def test_an_upright_part_lies_where_torch_s_own_grid_has_it(size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    scale, shift = torch.rand(6, 2, generator=generator), torch.rand(6, 2, generator=generator) - 0.5
+    mirror, angle = torch.tensor([1.0, -1.0]).repeat(3), torch.zeros(6)
+    expected = augment_module._turned_grid(scale, shift, mirror, angle, size)
+    assert torch.equal(augment_module._upright_grid(scale, shift, mirror, None, size), expected)
+    end = torch.rand(6, 2, generator=generator)
+    expected = expected.minimum(end.flip(1).view(-1, 1, 1, 2))
+    assert torch.equal(augment_module._upright_grid(scale, shift, mirror, end, size), expected)
 
 
 def test_the_pictures_themselves_are_left_alone() -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from frostline.frozen_cache.store import REGION, Entry, Store
+from frostline.frozen_cache.entry import REGION, Entry
+from frostline.frozen_cache.store import Store
 
 ROWS = 2 * REGION + 10
 WIDTH = 4
@@ -106,25 +107,57 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(tmp_path: P
     store = Store(tmp_path, 3 * one)
     for number, key in enumerate("abc"):
         entry_of(store, key).fill(made)
-        os.utime(tmp_path / key / "entry.json", (number, number))
+        os.utime(store.folder / key / "entry.json", (number, number))
     used = entry_of(store, "a")  # the oldest, until now
     entry_of(store, "d").fill(made)
     assert {kept.folder.name for kept in store.entries()} == {"a", "c", "d"}
     also_used = [entry_of(store, key) for key in "cd"]
     with pytest.raises(OSError, match="in use"):
         entry_of(store, "e")
-    assert not (tmp_path / "e").exists()
+    assert not (store.folder / "e").exists()
     assert torch.equal(used.rows, EXPECTED)
     del also_used
     entry_of(store, "e")
     assert sum(kept.num_bytes for kept in store.entries()) <= 3 * one
 
 
+def test_one_limit_covers_all_kinds_and_pictures_take_half_of_it(tmp_path: Path) -> None:
+    one = ROWS * WIDTH * 4
+    frozen, decoded = Store(tmp_path, 4 * one), Store(tmp_path, 4 * one, "decoded")
+    used = [entry_of(decoded, key) for key in "ab"]
+    with pytest.raises(OSError, match="in use"):
+        entry_of(decoded, "c")
+    with pytest.raises(OSError, match="more than"):
+        entry_of(decoded, "large", 3 * ROWS)
+    used.pop(0)
+    os.utime(decoded.folder / "a" / "entry.json", (1, 1))
+    for key in "xyz":  # a third one has no room beside two of the other kind
+        entry_of(frozen, key)
+    assert {(kept.kind, kept.folder.name) for kept in frozen.entries()} == {
+        ("decoded", "b"), ("frozen", "x"), ("frozen", "y"), ("frozen", "z"),
+    }  # fmt: skip
+    assert [kept.folder.name for kept in decoded.entries()] == [kept.folder.name for kept in frozen.entries()]
+
+
+def test_rows_of_several_lengths_are_measured_and_made_once(store: Store) -> None:
+    lengths = torch.arange(1, ROWS + 1)
+    rows = [torch.full((number + 1,), number % 251, dtype=torch.uint8) for number in range(ROWS)]
+    first = store.ragged("k", lambda: lengths, {})
+    assert not store.has("k")
+    assert first.fill(lambda places: torch.cat([rows[place] for place in places])) == (0, ROWS)
+    assert store.has("k")
+    again = store.ragged("k", lambda: never([]), {})
+    assert again.fill(never) == (ROWS, 0)
+    assert torch.equal(again.flat, torch.cat(rows))
+    assert again.starts is not None
+    assert torch.equal(again.starts.diff(), lengths)
+
+
 def test_an_entry_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="more than"):
         entry_of(Store(tmp_path, 100))
     assert Store(tmp_path, 100).entries() == []
-    assert not (tmp_path / "k").exists()
+    assert not (tmp_path / "frozen" / "k").exists()
 
 
 def test_all_that_is_not_in_use_can_be_cleared(store: Store) -> None:
@@ -185,9 +218,9 @@ print(entry.fill(make).made, flush=True)
 """
 
 
-def writer(folder: Path, pause: float) -> subprocess.Popen[str]:
+def writer(root: Path, pause: float) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder), str(pause)],
+        [sys.executable, "-c", WRITER, str(root), str(pause)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -205,7 +238,7 @@ def go(process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.process
 def test_two_processes_make_each_region_once_and_both_have_all(store: Store) -> None:
-    processes = [writer(store.folder, 0.3) for _ in range(2)]
+    processes = [writer(store.root, 0.3) for _ in range(2)]
     for process in processes:
         go(process)
     said = [process.communicate()[0].split() for process in processes]
@@ -217,7 +250,7 @@ def test_two_processes_make_each_region_once_and_both_have_all(store: Store) -> 
 
 @pytest.mark.process
 def test_what_a_killed_process_was_making_is_made_by_another(store: Store) -> None:
-    process = writer(store.folder, 60)
+    process = writer(store.root, 60)
     go(process)
     assert process.stdout is not None
     assert process.stdout.readline() == "region\n"

@@ -3,12 +3,13 @@
 Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
+import hashlib
 import io
 import json
-import os
 import tempfile
 import urllib.error
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
+from frostline.data.decoded import NOWHERE, PixelCache
 from frostline.data.module import PictureData
 from frostline.data.parts import PictureSet
 from frostline.data.pictures import UNREADABLE, ArrayPictures, to_rgb
@@ -52,7 +54,7 @@ class Cifar(PictureData):
                 f"{lacking[0]} is missing", where=self.dir, next_step="put it beside the other parquet file"
             )
         if not lacking:
-            train, test = (read_parquet(file) for file in files)
+            train, test = (read_parquet(file, self.pixel_cache) for file in files)
             if train[1] != test[1]:
                 raise DataError(
                     "train.parquet and test.parquet name different classes",
@@ -102,36 +104,46 @@ class Cifar(PictureData):
             ) from error
 
 
-def read_parquet(file: Path) -> tuple[ArrayPictures, list[str]]:
+def read_parquet(file: Path, cache: PixelCache = NOWHERE) -> tuple[ArrayPictures, list[str]]:
     """Pictures and class names of a parquet file with columns `image` (struct of bytes and path) and `label`.
 
     Raises DataError that names the row which does not decode.
     """
     try:
         table = pq.read_table(file)
-        encoded = table.column(_image_column(table)).combine_chunks().field("bytes").to_pylist()
+        encoded = table.column(_image_column(table)).combine_chunks().field("bytes")
         column = table.column(_label_column(table))
-        if not encoded or not pa.types.is_integer(column.type):
-            raise ValueError("it has no rows" if not encoded else f"labels are whole numbers, not {column.type}")
+        if not len(encoded) or not pa.types.is_integer(column.type):
+            raise ValueError(f"labels are whole numbers, not {column.type}" if len(encoded) else "it has no rows")
         labels = torch.tensor(column.to_pylist(), dtype=torch.int64)
         names = _class_names(table, labels)
+        digest = hashlib.blake2b(file.read_bytes(), digest_size=20).hexdigest() if cache.store is not None else ""
     except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError, TypeError) as error:
         raise DataError(
             f"the parquet file cannot be read as pictures: {error}",
             where=file,
             next_step="it needs the columns `image` or `img` (bytes and path) and `label`; if truncated, copy it again",
         ) from error
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = pool.map(lambda row: _decode(file, *row), enumerate(encoded))
-        pictures = list(rows)
-    sizes = {tuple(picture.shape[1:]) for picture in pictures}
-    if len(sizes) != 1 or int(labels.min()) < 0 or int(labels.max()) >= len(names) or len(set(names)) < 2:
-        raise DataError(
-            f"{len(sizes)} sizes of pictures, labels from {labels.min()} to {labels.max()}, {len(names)} classes",
-            where=file,
-            next_step="this data is of pictures of one size, each labelled; for others: data=image_folder",
-        )
-    return ArrayPictures(torch.stack(pictures), labels), names
+    if int(labels.min()) < 0 or int(labels.max()) >= len(names) or len(set(names)) < 2:
+        raise _refused(f"labels from {labels.min()} to {labels.max()}, {len(names)} classes", file)
+    shape = tuple(_decode(file, 0, encoded).shape)
+
+    def decode(row: int) -> Tensor:
+        picture = _decode(file, row, encoded)
+        if picture.shape != shape:
+            raise _refused(f"{len(_sizes(file, encoded))} sizes of pictures", file)
+        return picture
+
+    pixels, entry = cache.uniform({"parquet": digest}, shape, len(encoded), decode, file.absolute().parent.name)
+    return ArrayPictures(pixels, labels, entry), names
+
+
+def _refused(what: str, file: Path) -> DataError:
+    return DataError(
+        what,
+        where=file,
+        next_step="this data is of pictures of one size, each labelled; for others: data=image_folder",
+    )
 
 
 def _image_column(table: pa.Table) -> str:
@@ -144,14 +156,30 @@ def _label_column(table: pa.Table) -> str:
     return "fine_label" if "fine_label" in table.column_names else "label"
 
 
-def _decode(file: Path, row: int, encoded: bytes) -> Tensor:
+def _decode(file: Path, row: int, encoded: pa.Array) -> Tensor:
+    """(3, H, W) of the picture in that row."""
+    with _named(file, row):
+        picture = to_rgb(Image.open(io.BytesIO(encoded[row].as_py())))
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def _sizes(file: Path, encoded: pa.Array) -> set[tuple[int, int]]:
+    found = set()
+    for row in range(len(encoded)):
+        with _named(file, row), Image.open(io.BytesIO(encoded[row].as_py())) as opened:
+            found.add(opened.size)
+    return found
+
+
+@contextmanager
+def _named(file: Path, row: int) -> Iterator[None]:
+    """Raises DataError with the number of the row that cannot be read as a picture."""
     try:
-        picture = to_rgb(Image.open(io.BytesIO(encoded)))
+        yield
     except UNREADABLE as error:
         raise DataError(
             f"picture {row} does not decode: {error}", where=file, next_step="copy the file again, or remove that row"
         ) from error
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 def _class_names(table: pa.Table, labels: Tensor) -> list[str]:

@@ -3,7 +3,6 @@
 import hashlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,9 +13,10 @@ from torch.utils.data import DataLoader
 
 from frostline.batch import Batch
 from frostline.data.augment import Augment, evaluation_view
+from frostline.data.decoded import NOWHERE, PixelCache
 from frostline.data.loader import EpochBatches
 from frostline.data.parts import Part, PictureSet, Serve, loader
-from frostline.data.pictures import MEMORY_BYTES, FilePictures, Pictures
+from frostline.data.pictures import Pictures, keep_or_hold
 from frostline.data.splits import balanced_subset, require_per_class, stratified_split
 from frostline.errors import ConfigError, DataError
 from frostline.specs import ImageSpec, Spec
@@ -32,7 +32,8 @@ class Transfers(L.LightningDataModule):
 
 
 class PictureData(Transfers):
-    """spec: of the backbone. Parameters from YAML are explained in conf/data/_base.yaml.
+    """spec: of the backbone. pixel_cache: where decoded pictures are kept. The rest is explained in
+    conf/data/_base.yaml.
 
     A kind of data sets `name` and `where` (its folder) for messages, and reads.
     Raises DataError where the pictures cannot make the parts, ConfigError where the backbone does not take pictures.
@@ -56,6 +57,7 @@ class PictureData(Transfers):
         split_seed: Seed,
         num_workers: NonNegative[int] | None,
         seed: Seed,
+        pixel_cache: PixelCache = NOWHERE,
     ) -> None:
         super().__init__()
         if not isinstance(spec, ImageSpec):
@@ -65,11 +67,11 @@ class PictureData(Transfers):
                 next_step="choose a picture backbone (model=resnet50) or text data",
             )
         self.spec = spec.at(image_size)
+        self.pixel_cache = pixel_cache
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
         self._done = (-1, 0)
-        self._fingerprints: dict[int, str] = {}
         self._views: int | None = None
         self._first_epoch = 0
         self.serve: Serve = lambda part, views: None
@@ -82,7 +84,7 @@ class PictureData(Transfers):
         self.val_part = Part(*val, whole=False)
         self.test_part = Part(*test, whole=False)
         self._require_parts()
-        _hold(pictures for pictures, _ in (train, val, test))
+        keep_or_hold([pictures for pictures, _ in (train, val, test)], self.pixel_cache, self.name)
         of_all: dict[str, Any] = {
             "spec": self.spec,
             "num_classes": len(self.classes),
@@ -147,12 +149,7 @@ class PictureData(Transfers):
     def fingerprint(self) -> str:
         """The same for the same pictures with the same labels, wherever they lie. It reads all of them."""
         sources = {id(part.pictures): part.pictures for part in (self.train_part, self.val_part, self.test_part)}
-        return "-".join(self._fingerprint_of(pictures) for pictures in sources.values())
-
-    def _fingerprint_of(self, pictures: Pictures) -> str:
-        if id(pictures) not in self._fingerprints:
-            self._fingerprints[id(pictures)] = pictures.fingerprint()
-        return self._fingerprints[id(pictures)]
+        return "-".join(pictures.fingerprint() for pictures in sources.values())
 
     def parts_digest(self) -> str:
         """Which pictures lie in which part."""
@@ -163,7 +160,7 @@ class PictureData(Transfers):
 
     def part_digest(self, part: Part) -> str:
         """The same for the same pictures in the same order."""
-        digest = hashlib.blake2b(self._fingerprint_of(part.pictures).encode(), digest_size=16)
+        digest = hashlib.blake2b(part.pictures.fingerprint().encode(), digest_size=16)
         digest.update(part.index.numpy().data)
         return digest.hexdigest()
 
@@ -255,30 +252,6 @@ class PictureData(Transfers):
 
     def _view_of(self, epoch: int) -> int:
         return self._first_epoch + (epoch - self._first_epoch) % self._views if self._views else epoch
-
-
-class PictureFiles(Transfers):
-    """Pictures without labels, in order, for predictions."""
-
-    def __init__(self, pictures: FilePictures, *, batch_size: int) -> None:
-        super().__init__()
-        self.pictures = pictures
-        self.batch_size = batch_size
-
-    def predict_dataloader(self) -> DataLoader[Batch | DataError]:
-        part = Part(self.pictures, torch.arange(len(self.pictures.files)), whole=False)
-        return loader(part, EpochBatches(len(part), self.batch_size, shuffle=False, seed=0), num_workers=None)
-
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        return batch._replace(inputs=evaluation_view(batch.inputs, self.pictures.spec, cut=self.pictures.cut))
-
-
-def _hold(parts: Iterable[Pictures]) -> None:
-    """Decode all pictures now where they fit in memory together."""
-    on_disk = {id(pictures): pictures for pictures in parts if isinstance(pictures, FilePictures)}.values()
-    if sum(pictures.decoded_bytes for pictures in on_disk) <= MEMORY_BYTES:
-        for pictures in on_disk:
-            pictures.hold()
 
 
 def _counts(labels: Tensor, classes: list[str]) -> dict[str, int]:

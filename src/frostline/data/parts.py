@@ -43,7 +43,7 @@ class Part(Dataset[Batch | DataError]):
     def __getitems__(self, places: list[int]) -> Batch | DataError:
         chosen = self.index[places]
         try:
-            inputs, sizes = self.pictures.fetch(chosen.tolist(), whole=self.whole)
+            inputs, sizes = self.pictures.fetch(chosen, whole=self.whole)
         except DataError as error:
             return error
         weight = places.weight if isinstance(places, Share) else 1.0

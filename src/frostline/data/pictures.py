@@ -1,11 +1,11 @@
 """Pictures and their labels, as arrays in memory or as files. Shapes: N pictures, (3, H, W) uint8 each."""
 
+import errno
 import hashlib
-import os
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,10 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
+from frostline.data.decoded import Decoder, PixelCache
+from frostline.data.packed import PackedPictures, centres, packed, packed_bytes, padded
 from frostline.errors import DataError
+from frostline.frozen_cache.entry import Entry
 from frostline.specs import ImageSpec
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
@@ -24,6 +27,7 @@ UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.De
               TypeError)  # fmt: skip
 UNCOMPRESSED = {".bmp", ".ppm", ".pgm", ".tif", ".tiff"}  # an edit may leave both ends of the file as they were
 MAX_ASPECT = 2  # of a stored picture; a longer one loses its two ends in training views
+FIRST_ASPECT = 10 * MAX_ASPECT  # of one that is resized: a thread of pixels would grow beyond memory
 MEMORY_BYTES = 4 * 2**30  # data sets whose decoded pictures take no more are held in memory
 
 
@@ -32,7 +36,7 @@ class Pictures(ABC):
     cut = False  # whether `fetch` without `whole` gives pictures that are resized and cut for evaluation
 
     @abstractmethod
-    def fetch(self, index: Sequence[int], *, whole: bool) -> tuple[Tensor, Tensor | None]:
+    def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
         """Pictures (B, 3, H, W) and, where they were padded to a common size, their sizes (B, 2).
 
         whole: all of each picture; else what an evaluation needs, all of one size.
@@ -40,32 +44,37 @@ class Pictures(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """The same for the same pictures, wherever they lie."""
+        """The same for the same pictures, wherever they lie. Reads all of them the first time."""
 
     @property
     def in_memory(self) -> bool:
+        """Whether they come without being decoded."""
         return True
 
 
 class ArrayPictures(Pictures):
-    """Pictures of one size, (N, 3, H, W) uint8."""
+    """Pictures of one size, (N, 3, H, W) uint8. entry: where they are kept."""
 
-    def __init__(self, pixels: Tensor, labels: Tensor) -> None:
+    def __init__(self, pixels: Tensor, labels: Tensor, entry: Entry | None = None) -> None:
         self.pixels = pixels
+        self.entry = entry  # in use as long as it is read
         self.labels = labels
+        self._fingerprint: str | None = None
 
-    def fetch(self, index: Sequence[int], *, whole: bool) -> tuple[Tensor, Tensor | None]:
+    def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
         return self.pixels[torch.as_tensor(index)], None
 
     def fingerprint(self) -> str:
-        digest = hashlib.blake2b(str(tuple(self.pixels.shape)).encode(), digest_size=16)
-        digest.update(self.pixels.numpy().data)
-        digest.update(self.labels.numpy().data)
-        return digest.hexdigest()
+        if self._fingerprint is None:
+            digest = hashlib.blake2b(str(tuple(self.pixels.shape)).encode(), digest_size=16)
+            digest.update(self.pixels.numpy().data)
+            digest.update(self.labels.numpy().data)
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
 
 
 class FilePictures(Pictures):
-    """Pictures in files, resized as `spec` says: decoded once and held where they fit in memory, else each time.
+    """Pictures in files, resized as `spec` says: decoded once where they are kept or held, else each time.
 
     root: what the fingerprint's names are relative to. Raises DataError that names a file which does not decode.
     """
@@ -77,12 +86,21 @@ class FilePictures(Pictures):
         self.labels = labels
         self.root = root
         self.spec = spec
-        self._decoded: list[Tensor] | None = None
+        self._decoded: Sequence[np.ndarray] | None = None
+        self._fingerprint: str | None = None
 
-    def hold(self) -> None:
-        """Decode everything now, on all cores."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            self._decoded = list(pool.map(self._read, self.files))
+    def keep(self, cache: PixelCache, name: str) -> None:
+        """Decode now what is not kept yet, and read from there on; name: of the data. Nothing where it cannot be."""
+        if cache.store is None:
+            return
+        source = {"pictures": self.fingerprint(), "resize": self.spec.resize, "filter": self.spec.interpolation}
+        entry = cache.ragged(source, self._measured, len(self.files), self._packed, name, self.spec.resize)
+        self._decoded = None if entry is None else PackedPictures(entry)
+
+    def hold(self, *, shows: bool = False) -> None:
+        """Decode everything now, into memory. shows: a progress bar."""
+        with Decoder(len(self.files), shows=shows) as decoder:
+            self._decoded = [_last(picture) for picture in decoder(self._read, range(len(self.files)))]
 
     @property
     def in_memory(self) -> bool:
@@ -93,21 +111,45 @@ class FilePictures(Pictures):
         """By an estimate for pictures of aspect 4:3."""
         return len(self.files) * 3 * self.spec.resize**2 * 4 // 3
 
-    def fetch(self, index: Sequence[int], *, whole: bool) -> tuple[Tensor, Tensor | None]:
-        pictures = [self._read(self.files[i]) if self._decoded is None else self._decoded[i] for i in index]
-        if whole:
-            return _padded(pictures)
-        return torch.stack([F.center_crop(picture, [self.spec.size]) for picture in pictures]), None
+    def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
+        places = torch.as_tensor(index).tolist()
+        pictures = [_last(self._read(i)) if self._decoded is None else self._decoded[i] for i in places]
+        return padded(pictures) if whole else (centres(pictures, self.spec.size), None)
 
     def fingerprint(self) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        for file, label in zip(self.files, self.labels.tolist(), strict=True):
-            digest.update(f"{file.relative_to(self.root)}\0{file.stat().st_size}\0{label}\n".encode())
-            digest.update(file.read_bytes() if file.suffix.lower() in UNCOMPRESSED else _ends(file))
-        return digest.hexdigest()
+        if self._fingerprint is None:
+            digest = hashlib.blake2b(digest_size=16)
+            for file, label in zip(self.files, self.labels.tolist(), strict=True):
+                with _named(file):
+                    digest.update(f"{file.relative_to(self.root)}\0{file.stat().st_size}\0{label}\n".encode())
+                    digest.update(file.read_bytes() if file.suffix.lower() in UNCOMPRESSED else _ends(file))
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
 
-    def _read(self, file: Path) -> Tensor:
-        return read_picture(file, self.spec)
+    def _read(self, place: int) -> Tensor:
+        return read_picture(self.files[place], self.spec)
+
+    def _measured(self, place: int) -> Tensor:
+        with _named(self.files[place]), Image.open(self.files[place]) as opened:
+            return packed_bytes(resized_size(opened.size, self.spec.resize))
+
+    def _packed(self, place: int) -> Tensor:
+        """Raises OSError where the picture is not as large as its file says, so that it has no room."""
+        row = packed(self._read(place))
+        if len(row) != self._measured(place):
+            raise OSError(errno.EINVAL, f"a picture is not as large as its file says: {self.files[place]}")
+        return row
+
+
+def keep_or_hold(sources: Sequence[Pictures], cache: PixelCache, name: str) -> None:
+    """Decode pictures in files now where they can be kept, or fit in memory together. name: of the data."""
+    files = list({id(source): source for source in sources if isinstance(source, FilePictures)}.values())
+    for pictures in files:
+        pictures.keep(cache, name)
+    left = [pictures for pictures in files if not pictures.in_memory]
+    if sum(pictures.decoded_bytes for pictures in left) <= MEMORY_BYTES:
+        for pictures in left:
+            pictures.hold(shows=cache.shows)
 
 
 def _ends(file: Path, num_bytes: int = 2**16) -> bytes:
@@ -118,19 +160,32 @@ def _ends(file: Path, num_bytes: int = 2**16) -> bytes:
         return head + opened.read()
 
 
-def read_picture(file: Path, spec: ImageSpec) -> Tensor:
-    """(3, H, W) uint8, upright, its shorter side `spec.resize` pixels long. Raises DataError."""
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Raises DataError with the file's name where it cannot be read as a picture."""
     try:
-        with Image.open(file) as opened:
-            picture = to_rgb(ImageOps.exif_transpose(opened))
+        yield
     except UNREADABLE as error:
         raise DataError(
             f"a picture does not decode: {error}", where=file, next_step="repair or remove that file"
         ) from error
-    picture = _at_most(picture, 10 * MAX_ASPECT)  # a thread of pixels would grow beyond memory
+
+
+def read_picture(file: Path, spec: ImageSpec) -> Tensor:
+    """(3, H, W) uint8, upright, its shorter side `spec.resize` pixels long. Raises DataError."""
+    with _named(file), Image.open(file) as opened:
+        picture = to_rgb(ImageOps.exif_transpose(opened))
+    picture = _at_most(picture, FIRST_ASPECT)
     picture = F.resize(picture, [spec.resize], InterpolationMode(spec.interpolation))
     picture = _at_most(picture, MAX_ASPECT)
     return F.pil_to_tensor(picture)
+
+
+def resized_size(size: tuple[int, int], resize: int) -> tuple[int, int]:
+    """The sides, shorter one first, that `read_picture` gives a picture of that size, whichever way it stands."""
+    short, long = min(size), max(size)
+    long = min(long, FIRST_ASPECT * short)
+    return resize, min(int(resize * long / short), MAX_ASPECT * resize)  # rounded as torchvision does
 
 
 def _at_most(picture: Image.Image, aspect: int) -> Image.Image:
@@ -140,6 +195,11 @@ def _at_most(picture: Image.Image, aspect: int) -> Image.Image:
         return picture
     cut: Image.Image = F.center_crop(picture, [min(side, longest) for side in reversed(picture.size)])
     return cut
+
+
+def _last(picture: Tensor) -> np.ndarray:
+    """(3, H, W) → (H, W, 3), as Pillow has it."""
+    return picture.permute(1, 2, 0).numpy()
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -158,14 +218,3 @@ def _to_eight_bits(values: np.ndarray, mode: str) -> np.ndarray:
     top = 65535.0 if mode.startswith("I;16") else values.max(initial=0.0)
     full = 1.0 if mode == "F" and top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
     return np.clip(np.rint(values * (255.0 / full)), 0, 255).astype(np.uint8)
-
-
-def _padded(pictures: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-    sizes = torch.tensor([picture.shape[1:] for picture in pictures])
-    if (sizes == sizes[0]).all():
-        return torch.stack(pictures), None
-    height, width = sizes.amax(0).tolist()
-    canvas = torch.zeros(len(pictures), 3, height, width, dtype=torch.uint8)
-    for slot, picture in zip(canvas, pictures, strict=True):
-        slot[:, : picture.shape[1], : picture.shape[2]] = picture
-    return canvas, sizes

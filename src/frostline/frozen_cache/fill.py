@@ -16,8 +16,9 @@ from frostline.batch import Batch
 from frostline.data.loader import Share
 from frostline.data.module import PictureData
 from frostline.data.parts import Part
+from frostline.frozen_cache.entry import Entry
 from frostline.frozen_cache.key import key_of, machine, prefix_digests
-from frostline.frozen_cache.store import Entry, Store
+from frostline.frozen_cache.store import Store
 from frostline.frozen_pass import FrozenPass, Output, from_rows, to_rows
 from frostline.reuse import Choice
 

@@ -1,4 +1,4 @@
-"""What is kept of frozen blocks, as a table."""
+"""What is kept of frozen blocks and decoded pictures, as a table."""
 
 import time
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from frostline.frozen_cache.store import Kept
+from frostline.frozen_cache.entry import Kept
 from frostline.report.summary import console_of_width, program
 
 
-def print_kept(entries: Sequence[Kept], folder: Path) -> None:
+def print_kept(entries: Sequence[Kept], root: Path) -> None:
     """The most recently used first."""
     console = console_of_width()
     if not entries:
-        console.print(f"Nothing is kept in {folder}")
+        console.print(f"Nothing is kept in {root}")
         return
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("model", "blocks", "data", "samples", "MB", "last used"):
@@ -23,7 +23,7 @@ def print_kept(entries: Sequence[Kept], folder: Path) -> None:
     for entry in entries:
         table.add_row(*_cells(entry))
     console.print(table)
-    console.print(f"{_megabytes(entries)} MB in {folder}")
+    console.print(f"{_megabytes(entries)} MB in {root}")
     console.print(f"next  {program()} cache clear=true")
 
 
@@ -33,15 +33,21 @@ def print_cleared(gone: Sequence[Kept], left: Sequence[Kept]) -> None:
 
 
 def _cells(entry: Kept) -> list[str]:
-    blocks = entry.said["blocks"]
     return [
-        entry.said["model"],
-        blocks[0] if len(blocks) == 1 else f"{blocks[0]} … {blocks[-1]}",
+        *_what(entry),
         entry.said["data"],
         f"{entry.said['rows']:,}",
         _megabytes([entry]),
         time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used)),
     ]
+
+
+def _what(entry: Kept) -> list[str]:
+    """Which model's blocks; of pictures, how large they are."""
+    if entry.kind == "decoded":
+        return ["decoded", f"{entry.said['side']} pixels"]
+    blocks = entry.said["blocks"]
+    return [entry.said["model"], blocks[0] if len(blocks) == 1 else f"{blocks[0]} … {blocks[-1]}"]
 
 
 def _megabytes(entries: Sequence[Kept]) -> str:
