@@ -27,6 +27,9 @@ SHORT += ["schedule.phases.head.epochs=2", "schedule.phases.all.epochs=2", "head
 STOPPER = "+callbacks.stopper={_target_: test_resume.Stopper}"
 
 
+LOSSES: dict[int, float] = {}  # of each epoch, as the run shows them
+
+
 class Stopper(L.Callback):
     """Sends this process a signal at a batch of the run, as the environment says: `train 5 15`, `validate 2 15`."""
 
@@ -47,6 +50,10 @@ class Stopper(L.Callback):
 
     def on_test_batch_start(self, *_: Any) -> None:
         self._count("test")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if pl_module.trained:
+            LOSSES[trainer.current_epoch] = float(trainer.callback_metrics["train/loss_epoch"])
 
 
 def _train(folder: Path, *overrides: str) -> int:
@@ -84,11 +91,16 @@ def _require_equal(run: Path, whole: Path) -> None:
         assert [key for key in before if not torch.equal(before[key], after[key])] == [], name
 
 
+WHOLE_LOSSES: dict[int, float] = {}
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that nobody stopped."""
     folder = tmp_path_factory.mktemp("whole") / "run"
+    LOSSES.clear()
     assert _train(folder) == 0
+    WHOLE_LOSSES.update(LOSSES)
     return folder
 
 
@@ -112,8 +124,10 @@ def test_a_stopped_run_goes_on_to_the_very_same_end(
     monkeypatch.delenv("STOP_AT")
     stopped = _record(run)
     assert (stopped["status"], stopped["error"]["type"]) == ("interrupted", signum.name)
+    LOSSES.clear()
     assert _train(run, f"resume={run}") == 0
     _require_equal(run, whole)
+    assert {epoch: WHOLE_LOSSES[epoch] for epoch in LOSSES} == LOSSES, "of the epoch that was broken off, too"
 
 
 def test_a_run_may_be_stopped_again_while_it_resumes(

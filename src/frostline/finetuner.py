@@ -68,6 +68,7 @@ class FineTuner(L.LightningModule):
         self._phase: Phase | None = None
         self._line = 0
         self.frozen_pass = FrozenPass(backbone)
+        self._losses, self._samples = torch.zeros(()), 0  # of this epoch so far: their sum over so many samples
         self.trained = False  # in this epoch, by this process: an epoch that was trained before a resume ends once more
         self.phase_number = 0
         self.first_epoch = 0
@@ -82,6 +83,7 @@ class FineTuner(L.LightningModule):
         self.phase_number = number
         self.first_epoch = first_epoch
         self._compiled = False
+        self._samples = 0
         self.frozen_pass.forget()
         set_trainable(self.backbone, self.head, phase)
         self.train()  # Lightning keeps the modes it finds: a block that rested in the last phase would rest on
@@ -160,7 +162,10 @@ class FineTuner(L.LightningModule):
         """Dropout's numbers are a function of (seed, epoch, batch, rank): a resume has nothing to replay."""
         self.trained = True
         place = (self._seed, self.current_epoch, batch_idx, self.global_rank)
-        torch.manual_seed(int.from_bytes(blake2b(repr(place).encode(), digest_size=8).digest()) >> 1)
+        number = int.from_bytes(blake2b(repr(place).encode(), digest_size=8).digest()) >> 1
+        torch.default_generator.manual_seed(number)  # torch.manual_seed asks for every kind of device: 2 ms a step
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(number)
 
     def on_validation_start(self) -> None:
         self._share_statistics()
@@ -188,12 +193,22 @@ class FineTuner(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.task.loss(self(batch.inputs, batch.passed), batch.targets)
         penalty = self._penalty()
-        shown, size = (loss + penalty).detach(), len(batch.targets)
-        self.log("train/loss_step", shown, batch_size=size, on_step=True, on_epoch=False)
-        self.log("train/loss_epoch", shown, batch_size=size, on_step=False, on_epoch=True, sync_dist=True)
+        self._log_loss((loss + penalty).detach(), len(batch.targets))
         # Weights make up for the sizes of the ranks' shares of a batch; the penalty is the same on every rank, and that
         # of sharded parameters is not averaged over the ranks.
         return loss * batch.weight + penalty
+
+    def _log_loss(self, loss: Tensor, samples: int) -> None:
+        """Lightning's `log` takes longer than a step of a small head: it is called where something comes of it."""
+        self._losses = loss * samples if self._samples == 0 else self._losses + loss * samples
+        self._samples += samples
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (self.trainer.global_step + 1) % every == 0:
+            self.log("train/loss_step", loss, batch_size=1)
+        if self.trainer.is_last_batch:
+            mean = self._losses / self._samples
+            self.log("train/loss_epoch", mean, batch_size=1, on_step=False, on_epoch=True, sync_dist=True)
+            self._samples = 0
 
     def _penalty(self) -> Tensor | float:
         penalty: Tensor | float = 0.0
@@ -247,8 +262,15 @@ class FineTuner(L.LightningModule):
             "first_epoch": self.first_epoch,
             "epoch": self.current_epoch,
             "batches": batches.current.ready if mid_epoch else 0,
+            "losses": [float(self._losses), self._samples],
             "ended": not mid_epoch and (last_epoch or trainer.should_stop),
             "val": scores,
             "average": None,
             "identity": self.identity,
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        said = checkpoint[CHECKPOINT_KEY]
+        if said["batches"]:
+            total_loss, self._samples = said["losses"]
+            self._losses = torch.tensor(total_loss, device=self.device)
