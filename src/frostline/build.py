@@ -17,13 +17,14 @@ from frostline.checks import plan_of, resolved
 from frostline.data.decoded import PixelCache
 from frostline.data.module import PictureData
 from frostline.errors import ConfigError
-from frostline.finetuner import FineTuner, OptimizerFactory
+from frostline.finetuner import FineTuner
 from frostline.freezing import Group
 from frostline.frozen_cache.fill import FrozenOutputs
 from frostline.frozen_cache.store import Store
 from frostline.frozen_pass import FrozenPass, Output, outputs_of
 from frostline.launcher import follows
-from frostline.making import made, make, maker_of
+from frostline.making import made, make
+from frostline.optimizers import optimizers_of
 from frostline.phases import NO_AVERAGE, Plan
 from frostline.reuse import Choice, Line, Reuse, Samples, choices, lines_made
 from frostline.strategies import Sharded
@@ -71,7 +72,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     pretrained = cfg.init_from is not None or OmegaConf.select(cfg, "model.weights") is not None
     plan = folded.unfolded(list(backbone.blocks), pretrained=pretrained)
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
-    optimizers = _optimizers(cfg, plan)
+    optimizers = optimizers_of(cfg, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     data = _data(cfg, backbone, reuse, shows=logs and shows_progress(cfg.trainer.enable_progress_bar))
     require_batches(cfg.trainer, data)
@@ -215,28 +216,6 @@ def _identity(cfg: DictConfig, backbone: Backbone, data: PictureData, head: nn.M
         "plan": plan.describe(),
         "seed": cfg.seed,
     }
-
-
-def _optimizers(cfg: DictConfig, plan: Plan) -> dict[str, OptimizerFactory]:
-    """For each phase, by name."""
-    default = _optimizer(cfg.optimizer, "optimizer")
-    return {
-        phase.name: default
-        if phase.optimizer is None
-        else _optimizer(OmegaConf.create(phase.optimizer), f"schedule.phases.{phase.name}.optimizer")
-        for phase in plan.phases
-    }
-
-
-def _optimizer(node: DictConfig, where: str) -> OptimizerFactory:
-    make = maker_of(node, where)
-    try:
-        make([{"params": [nn.Parameter(torch.zeros(1))]} for _ in range(2)])  # some take no groups
-    except (ValueError, TypeError, RuntimeError, IndexError) as error:
-        raise ConfigError(
-            f"the optimizer refuses its settings: {error}", where=where, next_step="correct that setting"
-        ) from error
-    return make
 
 
 def _average(plan: Plan) -> list[L.Callback]:

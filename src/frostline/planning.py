@@ -10,23 +10,32 @@ from frostline.phases import Phase
 from frostline.report.plan_table import PlannedPhase
 from frostline.reuse import Choice
 
+MEASURED: dict[str, Costs | None] = {}
+
 
 def planned(built: Built) -> list[PlannedPhase]:
     """A row per phase. Enters each phase once, in order. Raises PlanError where one trains nothing."""
-    model, data, trainer, *_ = built
-    side = data.spec.size
-    costs: Costs | None
-    try:
-        costs = measured_costs(
-            model.backbone,
-            model.head,
-            torch.zeros(1, 3, side, side),
-            device=trainer.strategy.root_device,
-            context=trainer.precision_plugin.forward_context,
-        )
-    except torch.OutOfMemoryError:  # the estimate wants all gradients at once, and the plan may not
-        costs = None
+    costs = _costs(built)
     return [_row(built, phase, number, costs) for number, phase in enumerate(built.plan.phases)]
+
+
+def _costs(built: Built) -> Costs | None:
+    """Measured once by a process: the runs of a sweep cost alike. None where memory is short."""
+    model, data, trainer, *_ = built
+    side, device = data.spec.size, trainer.strategy.root_device
+    key = f"{model.backbone} {model.head} {side} {device} {trainer.precision}"
+    if key not in MEASURED:
+        try:
+            MEASURED[key] = measured_costs(
+                model.backbone,
+                model.head,
+                torch.zeros(1, 3, side, side),
+                device=device,
+                context=trainer.precision_plugin.forward_context,
+            )
+        except torch.OutOfMemoryError:  # the estimate wants all gradients at once, and the plan may not
+            MEASURED[key] = None
+    return MEASURED[key]
 
 
 def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> PlannedPhase:
