@@ -14,6 +14,7 @@ from frostline.callbacks.ema import MovingAverage
 from frostline.callbacks.measure import Measure
 from frostline.callbacks.patience import PhasePatience
 from frostline.checks import plan_of, resolved
+from frostline.costing import largest_batch
 from frostline.data.decoded import PixelCache
 from frostline.data.module import PictureData
 from frostline.errors import ConfigError
@@ -75,10 +76,20 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     optimizers = optimizers_of(cfg, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     data = _data(cfg, backbone, reuse, shows=logs and shows_progress(cfg.trainer.enable_progress_bar))
-    require_batches(cfg.trainer, data)
     task, head = _top(cfg, backbone, data.classes, data.class_counts)
     for phase in plan.phases:
         task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
+    if data.batch_size_is_open:
+        data.batch_size = largest_batch(
+            backbone,
+            head,
+            plan.phases,
+            optimizers,
+            side=data.spec.size,
+            samples=len(data.train_part),
+            trainer=make_trainer(cfg.trainer, [], logger=False),
+        )
+    require_batches(cfg.trainer, data)
     measure = Measure()
     callbacks = [*_average(plan), measure, PhasePatience(), *_callbacks(cfg.callbacks, task)] if logs else []
     logger = made(cfg.logger, "logger", Logger) if logs else False

@@ -1,41 +1,19 @@
 """The table of a plan, before its first step."""
 
-import torch
-from torch import nn
-
 from frostline.build import Built
-from frostline.estimate import Costs, measured_costs, optimizer_states, phase_bytes, phase_seconds
+from frostline.costing import costs_of, weights_bytes
+from frostline.estimate import Costs, optimizer_states, phase_bytes, phase_seconds
 from frostline.freezing import blocks_of, count_of
 from frostline.phases import Phase
 from frostline.report.plan_table import PlannedPhase
 from frostline.reuse import Choice
 
-MEASURED: dict[str, Costs | None] = {}
-
 
 def planned(built: Built) -> list[PlannedPhase]:
     """A row per phase. Enters each phase once, in order. Raises PlanError where one trains nothing."""
-    costs = _costs(built)
-    return [_row(built, phase, number, costs) for number, phase in enumerate(built.plan.phases)]
-
-
-def _costs(built: Built) -> Costs | None:
-    """Measured once by a process: the runs of a sweep cost alike. None where memory is short."""
     model, data, trainer, *_ = built
-    side, device = data.spec.size, trainer.strategy.root_device
-    key = f"{model.backbone} {model.head} {side} {device} {trainer.precision}"
-    if key not in MEASURED:
-        try:
-            MEASURED[key] = measured_costs(
-                model.backbone,
-                model.head,
-                torch.zeros(1, 3, side, side),
-                device=device,
-                context=trainer.precision_plugin.forward_context,
-            )
-        except torch.OutOfMemoryError:  # the estimate wants all gradients at once, and the plan may not
-            MEASURED[key] = None
-    return MEASURED[key]
+    costs = costs_of(model.backbone, model.head, data.spec.size, trainer)
+    return [_row(built, phase, number, costs) for number, phase in enumerate(built.plan.phases)]
 
 
 def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> PlannedPhase:
@@ -47,7 +25,7 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> Planne
     decays = [group.get("weight_decay", 0.0) for group in optimizer.param_groups]
     batches = data.batches_per_epoch(trainer.limit_train_batches)
     per_batch = len(data.train_part) / data.num_batches
-    weights = sum(p.numel() * p.element_size() for p in nn.ModuleList([model.backbone, model.head]).parameters())
+    weights = weights_bytes(model.backbone, model.head)
     choice = built.choices[number]
     states = optimizer_states(model.optimizer_of(phase), trainer.strategy.root_device)
     share = trainer.world_size

@@ -70,6 +70,8 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     rows = planned(built)
     if built.trainer.is_global_zero:
         print_plan(rows)
+        if built.data.batch_size_is_open:
+            print(f"  data.batch_size={built.data.batch_size} is the largest power of two that fits\n")
     if cfg.dry_run:
         return record
     watch.add_to("setup")
@@ -82,7 +84,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
         _group_left(),
     ):
         if leads and not resume:
-            write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg), resolve=True))
+            write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg, built.data.batch_size), resolve=True))
         _log_text(built, "plan", markdown(rows))
         try:
             fit(built, record, folder, stand, watch)

@@ -19,6 +19,7 @@ from frostline.record import FILE, Record
 CONFIG = "config.yaml"
 
 # What may differ when the command of a run is given again, and the run goes on: places, hardware, what is shown.
+OPEN = ("data.batch_size", "auto")  # a run keeps the one that it found
 MAY_DIFFER = {
     *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "callbacks", "logger", "data.dir", "data.num_workers"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
@@ -97,7 +98,7 @@ def read_run(folder: Path) -> tuple[Record, DictConfig]:
 def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) -> None:
     """kept: those that the run in `folder` began with. Raises RunError that names what differs."""
     now, before = (_single(OmegaConf.to_container(node, resolve=True)) for node in (lasting(settings), kept))
-    differing = [key for key in {**now, **before} if now.get(key) != before.get(key)]
+    differing = [key for key in {**now, **before} if now.get(key) != before.get(key) and (key, now.get(key)) != OPEN]
     if differing:
         said = [f"{key} was {before.get(key)} and is {now.get(key)}" for key in differing]
         raise RunError(
@@ -153,10 +154,12 @@ def _found(settings: DictConfig, folder: Path) -> DictConfig:
     return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})
 
 
-def lasting(settings: DictConfig) -> DictConfig:
+def lasting(settings: DictConfig, batch_size: int | None = None) -> DictConfig:
     """The settings as a run keeps them: a relative place means the same from any folder, and none is mistaken for
-    another word."""
+    another word. batch_size: the one that was found, if one was."""
     kept = settings.copy()
+    if batch_size is not None:
+        OmegaConf.update(kept, "data.batch_size", batch_size)
     OmegaConf.update(kept, "run_dir", str(Path(settings.run_dir).absolute()))
     for key in ("data.dir", "model.weights", "init_from"):
         place = OmegaConf.select(settings, key)

@@ -44,7 +44,7 @@ LAYERS: dict[str, list[str]] = {
         "compiling",
     ],
     "machines": ["finetuner", "strategies", "data", "callbacks", "frozen_cache.fill"],
-    "joiner": ["build", "making", "optimizers", "trainers", "checks", "checkpoint", "runs"],
+    "joiner": ["build", "making", "optimizers", "costing", "trainers", "checks", "checkpoint", "runs"],
     "story": [
         "run",
         "requeue",
@@ -68,7 +68,8 @@ SIDEWAYS = {
     ("build", "checks"): "the plan and the plain values are read in one way",
     ("build", "making"): "what the config names",
     ("build", "optimizers"): "one for each phase",
-    ("optimizers", "making"): "what the config names, again",
+    ("build", "costing"): "a batch that fits, where none is said",
+    ("optimizers", "costing", "making"): "what the config names, again",
     ("build", "trainers"): "one of the five objects, and the one with the most conditions",
     ("trainers", "checks"): "plain values again",
     ("trainers", "making"): "and what the config names",

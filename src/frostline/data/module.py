@@ -46,7 +46,7 @@ class PictureData(Transfers):
         self,
         spec: Spec,
         *,
-        batch_size: Positive[int],
+        batch_size: Positive[int] | Literal["auto"],
         image_size: Positive[int] | None,
         augment: Literal["none", "standard", "strong"],
         flip: bool,
@@ -68,7 +68,8 @@ class PictureData(Transfers):
             )
         self.spec = spec.at(image_size)
         self.pixel_cache = pixel_cache
-        self.batch_size = batch_size
+        self.batch_size_is_open = batch_size == "auto"  # until what trains is known, with which it has to fit
+        self.batch_size = 1 if batch_size == "auto" else batch_size
         self.seed = seed
         self.num_workers = num_workers
         self._done = (-1, 0)

@@ -1,0 +1,98 @@
+"""What a run on this machine costs, from one measured pass, and the batch that fits into its memory."""
+
+import os
+from collections.abc import Sequence
+
+import lightning as L
+import torch
+from torch import nn
+
+from frostline.backbones.base import Backbone
+from frostline.errors import RunError
+from frostline.estimate import Costs, measured_costs, optimizer_states, phase_bytes
+from frostline.finetuner import OptimizerFactory
+from frostline.freezing import parameter_groups
+from frostline.phases import Phase
+
+MEASURED: dict[str, Costs | None] = {}
+MOST_SAMPLES = 1024  # of a batch that is chosen: more makes no step faster, and fewer steps
+FEWEST_STEPS = 8  # of an epoch
+SHARE = 0.6  # of the memory; the rest is for kernels' own space, the data, and the system
+
+
+def costs_of(backbone: Backbone, head: nn.Module, side: int, trainer: L.Trainer) -> Costs | None:
+    """side: of a picture, in pixels. Measured once by a process: the runs of a sweep cost alike. None where memory is
+    short: it wants all gradients at once, and the plan may not."""
+    device = trainer.strategy.root_device
+    key = f"{backbone} {head} {side} {device} {trainer.precision}"
+    if key not in MEASURED:
+        try:
+            MEASURED[key] = measured_costs(
+                backbone,
+                head,
+                torch.zeros(1, 3, side, side),
+                device=device,
+                context=trainer.precision_plugin.forward_context,
+            )
+        except torch.OutOfMemoryError:
+            MEASURED[key] = None
+    return MEASURED[key]
+
+
+def weights_bytes(backbone: Backbone, head: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in nn.ModuleList([backbone, head]).parameters())
+
+
+def largest_batch(
+    backbone: Backbone,
+    head: nn.Module,
+    phases: Sequence[Phase],
+    optimizers: dict[str, OptimizerFactory],
+    *,
+    side: int,
+    samples: int,
+    trainer: L.Trainer,
+    memory: int | None = None,
+) -> int:
+    """The largest power of two, over all devices together, with which every phase fits. samples: in an epoch.
+    memory: of a device, in bytes; None for what it has, used or free, so that all ranks and a resume find the same.
+
+    Raises RunError where a single sample does not fit.
+    """
+    device = trainer.strategy.root_device
+    room = SHARE * (_memory_of(device) if memory is None else memory)
+    ranks = trainer.world_size
+    if device.type == "cpu":
+        room /= ranks  # they share it
+    costs = costs_of(backbone, head, side, trainer)
+    blocks, weights = list(backbone.blocks), weights_bytes(backbone, head)
+    states = {phase.name: optimizer_states(optimizers[phase.name], device) for phase in phases}
+
+    def fits(batch: int) -> bool:
+        if costs is None:
+            return False
+        each = -(-batch // ranks)
+        return all(
+            phase_bytes(
+                costs, phase, blocks, each, parameter_groups(backbone, head, phase), states[phase.name], weights
+            )
+            <= room
+            for phase in phases
+        )
+
+    batch = 1 << max(min(MOST_SAMPLES, samples // FEWEST_STEPS), ranks, 1).bit_length() - 1
+    while batch >= ranks and not fits(batch):
+        batch //= 2
+    if batch < ranks or batch == 0:
+        raise RunError(
+            f"not even one sample of {side} pixels fits into {room / 1e9:,.1f} GB",
+            where=f"data.batch_size=auto, {device}",
+            next_step="a smaller data.image_size or model, or a plan that thaws less (schedule=head_only)",
+        )
+    return batch
+
+
+def _memory_of(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,83 @@
+"""The batch that fits: the largest power of two by the bytes that a step keeps, the same for every rank and resume."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from conftest import Answer, make_phase
+from frostline.costing import MEASURED, costs_of, largest_batch
+from frostline.errors import RunError
+from frostline.estimate import phase_bytes
+from frostline.freezing import parameter_groups
+from tiny import Tiny
+
+TRAINER = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+SIDE = 16
+
+
+def _batch(memory: int, samples: int = 100_000, **settings: Any) -> int:
+    torch.manual_seed(0)
+    make = {"it": lambda groups: torch.optim.AdamW(groups, lr=1e-3)}
+    return largest_batch(
+        Tiny(weights=None), nn.Linear(6, 3), [make_phase(**settings)], make,
+        side=SIDE, samples=samples, trainer=TRAINER, memory=memory,
+    )  # fmt: skip
+
+
+def test_twice_the_batch_would_not_fit_and_this_one_does() -> None:
+    memory = 10**7
+    batch = _batch(memory)
+    backbone, head = Tiny(weights=None), nn.Linear(6, 3)
+    costs = costs_of(backbone, head, SIDE, TRAINER)
+    assert costs is not None
+    phase = make_phase()
+    groups = parameter_groups(backbone, head, phase)
+    needs = [phase_bytes(costs, phase, ["stem"], size, groups, 2, 0) for size in (batch, 2 * batch)]
+    assert needs[0] <= 0.6 * memory < needs[1] + 4096
+    assert 1 < batch < 1024
+
+
+def test_more_memory_gives_a_larger_batch_up_to_the_most_and_never_fewer_than_eight_steps() -> None:
+    sizes = [_batch(memory) for memory in (10**6, 10**7, 10**8)]
+    assert sizes == sorted(set(sizes))
+    assert _batch(10**12) == 1024
+    assert _batch(10**12, samples=900) == 64
+    assert _batch(10**12, samples=3) == 1
+
+
+def test_what_is_frozen_leaves_room() -> None:
+    assert _batch(10**7, thaw="none") > _batch(10**7)
+
+
+def test_a_sample_that_does_not_fit_is_told() -> None:
+    with pytest.raises(RunError, match="not even one sample of 16 pixels"):
+        _batch(10)
+
+
+def test_costs_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    MEASURED.clear()
+    first = costs_of(Tiny(weights=None), nn.Linear(6, 3), SIDE, TRAINER)
+    monkeypatch.setattr("frostline.costing.measured_costs", lambda *_, **__: pytest.fail("measured again"))
+    assert costs_of(Tiny(weights=None), nn.Linear(6, 3), SIDE, TRAINER) is first
+
+
+def test_a_run_that_finds_its_batch_keeps_it(program: Callable[..., Answer], tmp_path: Path) -> None:
+    quick = ["data.train_limit=200", "data.batch_size=auto", "model._target_=tiny.Tiny", "logger=none", "trainer=cpu"]
+    quick += ["data.image_size=8", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
+    answer = program("train", *quick, "run_dir=run")
+    assert answer.code == 0, answer.err
+    assert "data.batch_size=16 is the largest power of two that fits" in answer.out
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]["batch_size"] == 16
+    said = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert said["frostline"]["identity"]["batch_size"] == 16
+    scored = program("evaluate", "run=run")
+    assert scored.code == 0, scored.err
+    metrics = json.loads((tmp_path / "run" / "run.json").read_text())["metrics"]
+    assert f"test/loss {metrics['test/loss']:.4f}" in scored.out
