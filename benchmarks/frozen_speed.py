@@ -1,0 +1,93 @@
+"""The frozen blocks alone: pictures/s of a forward pass, from the plain way to Frostline's; what compiling wins back.
+
+python benchmarks/frozen_speed.py [rounds]
+
+ResNet-50 and ResNet-18 at 224 pixels, and the bundled network at 32; random weights, one batch of random pictures in
+memory. `plain` is float32 as tutorials have it, `autocast` bf16 and channels_last, `folded` the pure bf16 copy with
+norms folded in, `compiled` that copy by torch.compile. Medians over alternating rounds. Aim on a CPU with AMX: at
+least 6 times `plain`. `pays from`: the pictures after which compiling was won back. `away`: distance of what comes out
+from float32's, relative, next to autocast's.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frostline.backbones.base import Backbone
+from frostline.backbones.bundled import BundledBackbone
+from frostline.backbones.torchvision import TorchvisionBackbone
+from frostline.frozen_pass import FrozenPass
+from machine import write_result
+
+AIM = 6.0
+JOBS: dict[str, tuple[Callable[[], Backbone], int, int]] = {
+    "resnet50, 224 pixels": (lambda: TorchvisionBackbone("resnet50", weights=None), 224, 32),
+    "resnet18, 224 pixels": (lambda: TorchvisionBackbone("resnet18", weights=None), 224, 64),
+    "bundled, 32 pixels": (lambda: BundledBackbone(weights=None), 32, 512),
+}
+
+
+def main(rounds: int) -> None:
+    rows = []
+    for name, (make, side, size) in JOBS.items():
+        torch.manual_seed(0)
+        row = {"job": name, "pictures": size} | measured(make().eval(), torch.randn(size, 3, side, side), rounds)
+        rows.append(row)
+        speeds = "   ".join(f"{way} {speed:7.1f} ({speed / row['per_second']['plain']:.2f} ×)"
+                            for way, speed in row["per_second"].items())  # fmt: skip
+        print(f"{name:22} {speeds}")
+        paid = f"compiled in {row['compile_seconds']:.0f} s, pays from {row['pays_from']} pictures"
+        print(f"{'':22} {paid}; away {row['away']['folded']:.4f}, autocast {row['away']['autocast']:.4f}", flush=True)
+    print(f"aim: {AIM:g} × with AMX\n{write_result('frozen_speed', rows)}")
+
+
+def measured(backbone: Backbone, pictures: Tensor, rounds: int) -> dict[str, Any]:
+    stop, last = len(backbone.blocks), pictures.contiguous(memory_format=torch.channels_last)
+    folded, compiled = (FrozenPass(backbone, torch.bfloat16, compiles=way) for way in (False, True))
+    begun = time.perf_counter()
+    folded(last, 0, stop)
+    middle = time.perf_counter()
+    compiled(last, 0, stop)
+    compile_seconds = time.perf_counter() - middle - (middle - begun)
+    ways: dict[str, Callable[[], Tensor]] = {
+        "plain": lambda: _plain(backbone, pictures),
+        "autocast": lambda: _autocast(backbone, last),
+        "folded": lambda: folded(last, 0, stop),
+        "compiled": lambda: compiled(last, 0, stop),
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds + 1):
+        for way, call in ways.items():
+            begun = time.perf_counter()
+            call()
+            seconds[way].append(time.perf_counter() - begun)
+    each = {way: statistics.median(values[1:]) / len(pictures) for way, values in seconds.items()}
+    exact = ways["plain"]()
+    won = each["folded"] - each["compiled"]
+    return {
+        "per_second": {way: 1 / value for way, value in each.items()},
+        "compile_seconds": compile_seconds,
+        "pays_from": round(compile_seconds / won) if won > 0 else None,
+        "away": {way: float((call().float() - exact).norm() / exact.norm()) for way, call in ways.items()},
+    }
+
+
+def _plain(backbone: Backbone, pictures: Tensor) -> Tensor:
+    with torch.no_grad():
+        features: Tensor = backbone(pictures)
+    return features
+
+
+def _autocast(backbone: Backbone, pictures: Tensor) -> Tensor:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        features: Tensor = backbone(pictures)
+    return features
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
