@@ -69,7 +69,7 @@ SIDEWAYS = {
     ("build", "making"): "what the config names",
     ("build", "optimizers"): "one for each phase",
     ("build", "costing"): "a batch that fits, where none is said",
-    ("optimizers", "costing", "making"): "what the config names, again",
+    ("optimizers", "making"): "what the config names, again",
     ("build", "trainers"): "one of the five objects, and the one with the most conditions",
     ("trainers", "checks"): "plain values again",
     ("trainers", "making"): "and what the config names",
