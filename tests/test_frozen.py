@@ -33,7 +33,7 @@ def ways(composed: Callable[..., Any], blocks: list[str]) -> list[Phase]:
     """The phases of all plans, those that thaw alike once."""
     found: dict[Any, Phase] = {}
     for plan in PLANS:
-        for phase in plan_of(composed(f"schedule={plan}")).unfolded(blocks, pretrained=False).phases:
+        for phase in plan_of(composed(f"schedule={plan}")).unfolded(blocks).settled(pretrained=False, samples=1).phases:
             found.setdefault((tuple(phase.thawed(blocks)), str(phase.only), phase.norm), phase)
     return list(found.values())
 

@@ -235,7 +235,7 @@ def test_a_list_thaws_those_blocks_alone_in_the_order_of_the_backbone() -> None:
 
 def test_each_is_a_phase_per_block_with_one_more_each_time() -> None:
     folded = Plan((phase("head", thaw="none"), phase("down", thaw="each", epochs=1), phase("all")), NO_AVERAGE)
-    unfolded = folded.unfolded(BLOCKS, pretrained=True)
+    unfolded = folded.unfolded(BLOCKS)
     names = ["down-layer4", "down-layer3", "down-layer2", "down-layer1", "down-stem"]
     assert [it.name for it in unfolded.phases] == ["head", *names, "all"]
     assert [it.thawed(BLOCKS) for it in unfolded.phases[1:6]] == [BLOCKS[5 - n :] for n in range(1, 6)]
@@ -246,11 +246,16 @@ def test_two_phases_of_one_name_are_refused() -> None:
     """A resume finds its phase by name."""
     folded = Plan((phase("down", thaw="each"), phase("down-layer3", thaw=2)), NO_AVERAGE)
     with pytest.raises(PlanError, match="two phases are called 'down-layer3'"):
-        folded.unfolded(BLOCKS, pretrained=True)
+        folded.unfolded(BLOCKS)
 
 
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_norms_keep_the_statistics_of_weights_that_come_pretrained(pretrained: bool) -> None:
+@pytest.mark.parametrize(
+    ("pretrained", "samples", "norm"),
+    [(True, 100, "frozen"), (True, 20_000, "frozen"), (True, 20_001, "adapt"), (False, 100, "adapt")],
+)
+def test_norms_keep_the_statistics_of_weights_that_come_pretrained_where_few_samples_would_change_them(
+    pretrained: bool, samples: int, norm: str
+) -> None:
     phases = tuple(phase(norm, norm=norm) for norm in ("auto", "adapt", "frozen"))
-    norms = [each.norm for each in Plan(phases, NO_AVERAGE).unfolded(BLOCKS, pretrained=pretrained).phases]
-    assert norms == ["frozen" if pretrained else "adapt", "adapt", "frozen"]
+    settled = Plan(phases, NO_AVERAGE).settled(pretrained=pretrained, samples=samples)
+    assert [each.norm for each in settled.phases] == [norm, "adapt", "frozen"]

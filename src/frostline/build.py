@@ -71,11 +71,12 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     folded = plan_of(cfg)
     backbone = _backbone(cfg.model, load=load_weights or (folded.anchored and logs))
     pretrained = cfg.init_from is not None or OmegaConf.select(cfg, "model.weights") is not None
-    plan = folded.unfolded(list(backbone.blocks), pretrained=pretrained)
+    plan = folded.unfolded(list(backbone.blocks))
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
     optimizers = optimizers_of(cfg, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     data = _data(cfg, backbone, reuse, shows=logs and shows_progress(cfg.trainer.enable_progress_bar))
+    plan = plan.settled(pretrained=pretrained, samples=len(data.train_part))
     task, head = _top(cfg, backbone, data.classes, data.class_counts)
     for phase in plan.phases:
         task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")

@@ -12,6 +12,10 @@ from frostline.errors import PlanError, close_names
 from frostline.signatures import problems
 from frostline.values import Fraction, NonNegative, Positive, Probability
 
+# Samples up to which statistics of pretrained norms are better kept than learned: with 10,000 pictures of CIFAR-10 they
+# were (two seeds of two), with 45,000 they were not (benchmarks/norm_mode.py).
+FEW = 20_000
+
 
 @dataclass(frozen=True)
 class Until:
@@ -177,11 +181,15 @@ class Plan:
             )
         return cls(tuple(_phase(name, own, every_phase) for name, own in chosen.items()), Average(**average))
 
-    def unfolded(self, blocks: Sequence[str], *, pretrained: bool) -> "Plan":
-        """With `thaw: each` replaced by a phase per block, from the top down, and `norm: auto` by what it means."""
-        norm: Literal["adapt", "frozen"] = "frozen" if pretrained else "adapt"
-        said = [replace(phase, norm=norm) if phase.norm == "auto" else phase for phase in self.phases]
-        return replace(self, phases=tuple(phase for folded in said for phase in _unfolded(folded, blocks)))
+    def unfolded(self, blocks: Sequence[str]) -> "Plan":
+        """With `thaw: each` replaced by a phase per block, from the top down."""
+        return replace(self, phases=tuple(phase for folded in self.phases for phase in _unfolded(folded, blocks)))
+
+    def settled(self, *, pretrained: bool, samples: int) -> "Plan":
+        """With `norm: auto` replaced by what it means for so many samples to train on."""
+        norm: Literal["adapt", "frozen"] = "frozen" if pretrained and samples <= FEW else "adapt"
+        phases = (replace(phase, norm=norm) if phase.norm == "auto" else phase for phase in self.phases)
+        return replace(self, phases=tuple(phases))
 
     def first_thaw(self, blocks: Sequence[str]) -> int | None:
         """The number, from 0, of the first phase in which the backbone learns. Raises PlanError where an average needs
