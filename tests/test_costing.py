@@ -1,8 +1,10 @@
 """The batch that fits: the largest power of two by the bytes that a step keeps, the same for every rank and resume."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -52,12 +54,24 @@ def test_more_memory_gives_a_larger_batch_up_to_the_most_and_never_fewer_than_ei
     assert _batch(10**12, samples=3) == 1
 
 
+@pytest.mark.parametrize(("samples", "ranks", "batch"), [(60, 6, 8), (20, 3, 4), (100, 12, 16), (1000, 3, 64)])
+def test_every_rank_has_a_sample(samples: int, ranks: int, batch: int) -> None:
+    said: Any = SimpleNamespace(
+        world_size=ranks, strategy=TRAINER.strategy, precision="32-true", precision_plugin=TRAINER.precision_plugin
+    )
+    make = {"it": lambda groups: torch.optim.AdamW(groups, lr=1e-3)}
+    assert largest_batch(
+        Tiny(weights=None), nn.Linear(6, 3), [make_phase()], make,
+        side=SIDE, samples=samples, trainer=said, memory=10**9,
+    ) == batch  # fmt: skip
+
+
 def test_what_is_frozen_leaves_room() -> None:
     assert _batch(10**7, thaw="none") > _batch(10**7)
 
 
 def test_a_sample_that_does_not_fit_is_told() -> None:
-    with pytest.raises(RunError, match="not even one sample of 16 pixels"):
+    with pytest.raises(RunError, match="a batch of 1 pictures of 16 pixels does not fit"):
         _batch(10)
 
 
@@ -81,3 +95,19 @@ def test_a_run_that_finds_its_batch_keeps_it(program: Callable[..., Answer], tmp
     assert scored.code == 0, scored.err
     metrics = json.loads((tmp_path / "run" / "run.json").read_text())["metrics"]
     assert f"test/loss {metrics['test/loss']:.4f}" in scored.out
+
+
+def test_a_run_that_is_taken_up_again_keeps_the_batch_that_it_found(
+    program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a scheduler starts it: the same command again, here on a machine with less memory."""
+    quick = ["data.train_limit=200", "data.batch_size=auto", "model._target_=tiny.Tiny", "logger=none", "trainer=cpu"]
+    quick += ["data.image_size=8", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1", "requeue=true"]
+    stopper = "+callbacks.stopper={_target_: test_resume.Stopper}"
+    monkeypatch.setenv("STOP_AT", f"train 17 {int(signal.SIGTERM)}")
+    assert program("train", *quick, stopper, "run_dir=run").code == 128 + signal.SIGTERM
+    monkeypatch.delenv("STOP_AT")
+    monkeypatch.setattr("frostline.costing._memory_of", lambda device: 10**5)
+    answer = program("train", *quick, stopper, "run_dir=run")
+    assert answer.code == 0, answer.err
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]["batch_size"] == 16

@@ -32,8 +32,13 @@ def test_every_shipped_optimizer_is_fused_and_steps_as_the_plain_one(kind: str, 
 
 @pytest.mark.parametrize(
     "open_no_more",
-    [["+optimizer.foreach=true"], ["trainer.precision=16-mixed"], ["trainer=fsdp"]],
-    ids=["another way is chosen", "gradients are scaled", "parameters are sharded"],
+    [
+        ["+optimizer.foreach=true"],
+        ["trainer.precision=16-mixed"],
+        ["trainer=fsdp"],
+        ["trainer.gradient_clip_val=1", "trainer.precision=bf16-mixed"],
+    ],
+    ids=["another way is chosen", "gradients are scaled", "parameters are sharded", "gradients are clipped"],
 )
 def test_where_it_is_not_open_it_stays_as_it_is(open_no_more: list[str], composed: Callable[..., Any]) -> None:
     assert not _made(composed, *open_no_more).defaults["fused"]
@@ -42,3 +47,11 @@ def test_where_it_is_not_open_it_stays_as_it_is(open_no_more: list[str], compose
 def test_one_that_cannot_be_fused_is_made_as_it_is(composed: Callable[..., Any]) -> None:
     kind = "{_target_: torch.optim.RMSprop, _partial_: true, lr: 0.1}"
     assert isinstance(_made(composed, f"+schedule.phases.head.optimizer={kind}"), torch.optim.RMSprop)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_gradients_are_clipped_in_every_precision(precision: str, program: Callable[..., Any]) -> None:
+    quick = ["data.train_limit=40", "data.batch_size=20", "data.image_size=8", "model._target_=tiny.Tiny"]
+    quick += ["logger=none", "trainer=cpu", "schedule=full", "schedule.phases.all.epochs=1"]
+    answer = program("train", *quick, f"trainer.precision={precision}", "trainer.gradient_clip_val=1.0", "run_dir=run")
+    assert answer.code == 0, answer.err

@@ -18,6 +18,7 @@ from torch import nn
 from conftest import Answer
 from frostline.backbones.base import Backbone
 from frostline.cli import main
+from frostline.data.decoded import NOWHERE
 from frostline.record import Record
 from frostline.specs import ImageSpec, TextSpec
 
@@ -332,7 +333,7 @@ def test_pictures_give_the_same_numbers_kept_in_memory_and_streamed(
     overrides = ["data=image_folder", f"data.dir={tmp_path / 'pictures'}", "data.num_workers=2", "data.batch_size=8"]
     short = [part for part in SHORT if not part.startswith("data.")]
     kept = _record(_train(tmp_path / "kept", *overrides, short=short))
-    monkeypatch.setattr("frostline.build._decoded", lambda reuse: None)
+    monkeypatch.setattr("frostline.build.PixelCache", lambda *_, **__: NOWHERE)
     held = _record(_train(tmp_path / "held", *overrides, short=short))
     monkeypatch.setattr("frostline.data.pictures.MEMORY_BYTES", 0)
     streamed = _record(_train(tmp_path / "streamed", *overrides, short=short))

@@ -50,7 +50,10 @@ def baselines_of(built: Built, number: int) -> dict[str, Any]:
     # After a fit Lightning has the weights on the CPU. They are needed where what was kept is gone by now.
     frozen.backbone.to(built.trainer.strategy.root_device)
     features = [frozen.features(part) for part in (built.data.train_part, built.data.val_part)]
-    return scores_of(built.data, features[0], features[1], ["knn", "linear_probe"])
+    try:
+        return scores_of(built.data, features[0], features[1], ["knn", "linear_probe"])
+    except torch.OutOfMemoryError:
+        return {"why_not": "the device has no memory for it"}
 
 
 def too_much(train: int, val: int, width: int, classes: int, flops: float) -> str:

@@ -102,8 +102,8 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     chosen = _choices(reuse, plan, backbone, outputs, data, trainer)
     identity = _identity(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
     model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
-    epochs = sum(phase.epochs for phase in plan.phases)
-    model.compiles, frozen_compiles = _compiled(cfg.trainer, trainer, data, epochs, outputs[-1].flops)
+    lines = [phase.frost_line(list(backbone.blocks)) for phase in plan.phases for _ in range(phase.epochs)]
+    model.compiles, frozen_compiles = _compiled(cfg.trainer, trainer, data, lines, outputs)
     model.frozen_pass = FrozenPass(backbone, low, compiles=frozen_compiles)
     store = Store(reuse.folder, reuse.max_bytes)
     data.serve = frozen = FrozenOutputs(model.frozen_pass, data, store, outputs, compiled=model.compiles)
@@ -131,7 +131,7 @@ def features_alone(cfg: DictConfig) -> FrozenOutputs:
     low = _low(trainer)
     outputs = _outputs(backbone, data, trainer, low)
     backbone.to(trainer.strategy.root_device)
-    compiles = _compiled(cfg.trainer, trainer, data, 0, outputs[-1].flops).frozen
+    compiles = _compiled(cfg.trainer, trainer, data, [], outputs).frozen
     work = FrozenPass(backbone, low, compiles=compiles)
     frozen = FrozenOutputs(work, data, Store(reuse.folder, reuse.max_bytes), outputs, compiled=False)
     line, kept = len(backbone.blocks), reuse.when != "never" and trainer.precision != "16-mixed"
@@ -165,7 +165,7 @@ def _backbone(node: DictConfig, *, load: bool) -> Backbone:
 def _data(cfg: DictConfig, backbone: Backbone, reuse: Reuse, *, shows: bool) -> PictureData:
     """shows: whether somebody watches the decoding."""
     store = Store(reuse.folder, reuse.max_bytes, "decoded") if reuse.when != "never" else None
-    pixel_cache = PixelCache(store, shows=shows and not follows())
+    pixel_cache = PixelCache(store, shows=shows, leads=not follows())
     data: PictureData = make(cfg.data, "data", PictureData, backbone.spec, pixel_cache=pixel_cache)
     return data
 
@@ -177,11 +177,14 @@ def _outputs(backbone: Backbone, data: PictureData, trainer: L.Trainer, low: tor
         return outputs_of(backbone, sample, low)
 
 
-def _compiled(node: DictConfig, trainer: L.Trainer, data: PictureData, epochs: int, flops: float) -> Compiled:
-    """flops: of the whole backbone for one sample. For frozen blocks those of one pass over the data are counted,
+def _compiled(
+    node: DictConfig, trainer: L.Trainer, data: PictureData, lines: list[int], outputs: list[Output]
+) -> Compiled:
+    """lines: frozen blocks in each epoch. For frozen blocks one pass over the data through all of them is counted,
     whatever the plan, so that other plans find what is kept."""
-    frozen = flops * (len(data.train_part) + len(data.val_part))
-    return compiled(node.compile, trainer, training=3 * flops * len(data.train_part) * epochs, frozen=frozen)
+    whole, samples = outputs[-1].flops, len(data.train_part)
+    training = sum(3 * samples * (whole - outputs[line].flops) for line in lines)
+    return compiled(node.compile, trainer, training=training, frozen=whole * (samples + len(data.val_part)))
 
 
 def _choices(
@@ -247,7 +250,7 @@ def _require_fit(callback: L.Callback, task: Task) -> None:
         )
     if isinstance(callback, EarlyStopping) and str(callback.monitor).startswith("val/"):
         task.require_score(callback.monitor, "min" if callback.mode == "min" else "max", f"callbacks, {name}")
-    elif isinstance(callback, EarlyStopping) and callback.monitor not in ("train/loss_step", "train/loss_epoch"):
+    elif isinstance(callback, EarlyStopping) and callback.monitor != "train/loss_epoch":
         raise ConfigError(
             f"{name} waits for a score '{callback.monitor}', and there is none",
             where="callbacks",

@@ -142,11 +142,11 @@ def without_ours(plain: dict[str, Any]) -> dict[str, Any]:
 def _together(plain: dict[str, Any]) -> Iterator[str]:
     """Values that are right one by one."""
     trainer, optimizer = plain.get("trainer"), plain.get("optimizer")
-    if not isinstance(trainer, dict) or trainer.get("precision") != "16-mixed":
+    if not isinstance(trainer, dict) or trainer.get("precision") == "32-true":
         return
     if trainer.get("gradient_clip_val") and isinstance(optimizer, dict) and optimizer.get("fused"):
-        yield "optimizer.fused: it scales gradients itself in 16-mixed, so none can be clipped; false, or bf16-mixed"
-    if trainer.get("strategy") == "fsdp":
+        yield "optimizer.fused: no gradients are clipped then but in 32-true; false, or trainer.precision=32-true"
+    if trainer.get("strategy") == "fsdp" and trainer.get("precision") == "16-mixed":
         yield "trainer.precision: fsdp has no loss scaling, which 16-mixed needs; bf16-mixed or 32-true"
 
 

@@ -17,7 +17,7 @@ from frostline.paths import RANKING
 from frostline.range_test import NUMBERS, RangeTest
 from frostline.ranks import config_dirs, launch_alike
 from frostline.reuse import kept_in
-from frostline.runs import free_folder, goes_on, placed, read_run, require_unfinished, require_writable
+from frostline.runs import free_folder, goes_on, placed, read_run, require_unfinished, require_writable, with_found
 
 RANKED_ON = ("data", "cache", "trainer")  # what a ranking is told beside its models
 
@@ -59,10 +59,11 @@ def _take_up(cfg: DictConfig) -> None:
             next_step="run_dir=<a folder that every host sees>; without -m",
         )
     folder = Path(cfg.run_dir)
-    resume = goes_on(folder, placed(cfg, folder))
+    settings = placed(cfg, folder)
+    resume = goes_on(folder, settings)
     if resume and not follows():
         print(f"run   {folder} goes on from its last checkpoint", flush=True)
-    _start(placed(cfg, folder), folder, [*overrides()], resume=resume)
+    _start(with_found(settings, folder) if resume else settings, folder, [*overrides()], resume=resume)
 
 
 def _resume(folder: Path) -> None:

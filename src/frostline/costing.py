@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import lightning as L
 import torch
@@ -17,6 +18,7 @@ from frostline.phases import Phase
 MEASURED: dict[str, Costs | None] = {}
 MOST_SAMPLES = 1024  # of a batch that is chosen: more makes no step faster, and fewer steps
 FEWEST_STEPS = 8  # of an epoch
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container; v2, v1
 SHARE = 0.6  # of the memory; the rest is for kernels' own space, the data, and the system
 
 
@@ -57,7 +59,7 @@ def largest_batch(
     """The largest power of two, over all devices together, with which every phase fits. samples: in an epoch.
     memory: of a device, in bytes; None for what it has, used or free, so that all ranks and a resume find the same.
 
-    Raises RunError where a single sample does not fit.
+    Raises RunError where a sample for each rank does not fit.
     """
     device = trainer.strategy.root_device
     room = SHARE * (_memory_of(device) if memory is None else memory)
@@ -68,9 +70,14 @@ def largest_batch(
     blocks, weights = list(backbone.blocks), weights_bytes(backbone, head)
     states = {phase.name: optimizer_states(optimizers[phase.name], device) for phase in phases}
 
+    if costs is None:
+        raise RunError(
+            "memory ran out while one step of a few samples was measured",
+            where=f"data.batch_size=auto, {device}",
+            next_step="data.batch_size=<number>",
+        )
+
     def fits(batch: int) -> bool:
-        if costs is None:
-            return False
         each = -(-batch // ranks)
         return all(
             phase_bytes(
@@ -80,12 +87,13 @@ def largest_batch(
             for phase in phases
         )
 
-    batch = 1 << max(min(MOST_SAMPLES, samples // FEWEST_STEPS), ranks, 1).bit_length() - 1
-    while batch >= ranks and not fits(batch):
+    smallest = 1 << (ranks - 1).bit_length()  # a rank without a sample of a batch would wait for the others
+    batch = max(1 << max(min(MOST_SAMPLES, samples // FEWEST_STEPS), 1).bit_length() - 1, smallest)
+    while batch > smallest and not fits(batch):
         batch //= 2
-    if batch < ranks or batch == 0:
+    if not fits(batch):
         raise RunError(
-            f"not even one sample of {side} pixels fits into {room / 1e9:,.1f} GB",
+            f"a batch of {smallest} pictures of {side} pixels does not fit into {room / 1e9:,.1f} GB",
             where=f"data.batch_size=auto, {device}",
             next_step="a smaller data.image_size or model, or a plan that thaws less (schedule=head_only)",
         )
@@ -95,4 +103,12 @@ def largest_batch(
 def _memory_of(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    granted = [int(text) for text in (_text(file) for file in CGROUP_LIMITS) if text.isdigit()]
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *granted])
+
+
+def _text(file: str) -> str:
+    try:
+        return Path(file).read_text().strip()
+    except OSError:
+        return ""

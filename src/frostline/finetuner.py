@@ -207,7 +207,7 @@ class FineTuner(L.LightningModule):
             self.log("train/loss_step", loss, batch_size=1)
         if self.trainer.is_last_batch:
             mean = self._losses / self._samples
-            self.log("train/loss_epoch", mean, batch_size=1, on_step=False, on_epoch=True, sync_dist=True)
+            self.log("train/loss_epoch", mean, batch_size=self._samples, on_step=False, on_epoch=True, sync_dist=True)
             self._samples = 0
 
     def _penalty(self) -> Tensor | float:
@@ -262,7 +262,7 @@ class FineTuner(L.LightningModule):
             "first_epoch": self.first_epoch,
             "epoch": self.current_epoch,
             "batches": batches.current.ready if mid_epoch else 0,
-            "losses": [float(self._losses), self._samples],
+            "losses": self._losses_of_ranks(),
             "ended": not mid_epoch and (last_epoch or trainer.should_stop),
             "val": scores,
             "average": None,
@@ -272,5 +272,16 @@ class FineTuner(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         said = checkpoint[CHECKPOINT_KEY]
         if said["batches"]:
-            total_loss, self._samples = said["losses"]
-            self._losses = torch.tensor(total_loss, device=self.device)
+            own = said["losses"]
+            if len(own) != self.trainer.world_size:  # of other ranks: all that is there goes to the first
+                own = [[sum(one) for one in zip(*own, strict=True)], *[[0.0, 0]] * (self.trainer.world_size - 1)]
+            losses, self._samples = own[self.global_rank]
+            self._losses = torch.tensor(losses, device=self.device)
+
+    def _losses_of_ranks(self) -> list[list[float]]:
+        """The sum and the number of samples of each, of this epoch so far. Every rank calls it."""
+        own = [float(self._losses), self._samples]
+        ranks: list[Any] = [own] * self.trainer.world_size
+        if self.trainer.world_size > 1:
+            torch.distributed.all_gather_object(ranks, own)
+        return ranks

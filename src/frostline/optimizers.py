@@ -17,8 +17,10 @@ WAYS = {"fused", "foreach", "capturable", "differentiable"}  # in which an optim
 
 def optimizers_of(cfg: DictConfig, plan: Plan) -> dict[str, OptimizerFactory]:
     """For each phase, by name."""
-    # Fused ones unscale gradients themselves, and are not tried on shards.
-    fuses = cfg.trainer.precision != "16-mixed" and cfg.trainer.strategy != "fsdp"
+    # Lightning clips no gradients of fused ones but in float32; and they are not tried on scaled ones and on shards.
+    node = cfg.trainer
+    clips = node.gradient_clip_val is not None and node.precision != "32-true"
+    fuses = not clips and node.precision != "16-mixed" and node.strategy != "fsdp"
     default = _optimizer(cfg.optimizer, "optimizer", fuses=fuses)
     return {
         phase.name: default

@@ -32,12 +32,12 @@ def nearest_neighbours(train: Tensor, labels: Tensor, features: Tensor, num_clas
     """(N_train, D), (N_train,), (N, D) → (N,) classes, by the votes of the K nearest in cosine similarity s, each
     with weight exp(s / TEMPERATURE): Wu et al. 2018, arXiv:1805.01978, section 3.4, as DINO uses it."""
     known = normalize(train.float(), dim=1)
-    votes_of, k = one_hot(labels, num_classes).float(), min(K, len(train))
-    predicted = []
-    for some in features.split(max(1, SIMILARITIES // len(train))):
+    k, predicted = min(K, len(train)), []
+    for some in features.split(max(1, SIMILARITIES // max(len(train), num_classes))):
         similar, nearest = (normalize(some.float(), dim=1) @ known.T).topk(k, dim=1)
         weights = ((similar - 1) / TEMPERATURE).exp()  # at most 1; a common factor changes no vote
-        predicted.append((weights[:, :, None] * votes_of[nearest]).sum(1).argmax(1))
+        votes = weights.new_zeros(len(some), num_classes).scatter_add_(1, labels[nearest], weights)
+        predicted.append(votes.argmax(1))
     return torch.cat(predicted)
 
 

@@ -33,11 +33,18 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
     quiet()
     rows: list[Ranked] = []
     data: dict[str, Any] = {}
+    refusals: list[ConfigError] = []
     for name, cfg in settings.items():
         L.seed_everything(cfg.seed, workers=True, verbose=False)
-        row, described = _ranked(name, cfg)
+        try:
+            row, described = _ranked(name, cfg)
+        except ConfigError as error:
+            refusals.append(error)
+            row, described = Ranked(name, error.what), {}
         data = data or described
         rows.append(row)
+    if len(refusals) == len(settings) and len({str(error) for error in refusals}) == 1:
+        raise refusals[0]  # of what they share
     rows = ordered(rows)
     if rows[0].problem:
         print_ranking(rows, 0, [], [])
@@ -54,14 +61,14 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
 
 
 def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:
-    """And what there is to say of the data."""
+    """And what there is to say of the data. Raises ConfigError."""
     try:
         frozen = features_alone(cfg)
         begun = time.perf_counter()
         train, val = (frozen.features(part) for part in (frozen.data.train_part, frozen.data.val_part))
         seconds = time.perf_counter() - begun
         scores = scores_of(frozen.data, train, val, ["knn", "linear_probe", "logme"])
-    except (WeightsError, ConfigError) as error:
+    except WeightsError as error:
         return Ranked(name, error.what), {}
     except torch.OutOfMemoryError:
         return Ranked(name, "the device has no memory for it"), {}

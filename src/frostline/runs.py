@@ -118,6 +118,13 @@ def _single(node: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def with_found(settings: DictConfig, folder: Path) -> DictConfig:
+    """With what the run in `folder` has found for itself."""
+    found = settings.copy()
+    OmegaConf.update(found, OPEN[0], OmegaConf.select(read_run(folder)[1], OPEN[0]))
+    return found
+
+
 def goes_on(folder: Path, settings: DictConfig) -> bool:
     """Whether the run in `folder` can be taken up by the command that began it. Of several processes each answers for
     itself, and all alike: no checkpoint appears before they have met.

@@ -10,6 +10,7 @@ import tempfile
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,7 +118,7 @@ def read_parquet(file: Path, cache: PixelCache = NOWHERE) -> tuple[ArrayPictures
             raise ValueError(f"labels are whole numbers, not {column.type}" if len(encoded) else "it has no rows")
         labels = torch.tensor(column.to_pylist(), dtype=torch.int64)
         names = _class_names(table, labels)
-        digest = hashlib.blake2b(file.read_bytes(), digest_size=20).hexdigest() if cache.store is not None else ""
+        digest = _digest(file) if cache.store is not None else ""
     except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError, TypeError) as error:
         raise DataError(
             f"the parquet file cannot be read as pictures: {error}",
@@ -136,6 +137,11 @@ def read_parquet(file: Path, cache: PixelCache = NOWHERE) -> tuple[ArrayPictures
 
     pixels, entry = cache.uniform({"parquet": digest}, shape, len(encoded), decode, file.absolute().parent.name)
     return ArrayPictures(pixels, labels, entry), names
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, partial(hashlib.blake2b, digest_size=20)).hexdigest()
 
 
 def _refused(what: str, file: Path) -> DataError:

@@ -1,5 +1,6 @@
 """Pictures decoded once, on all cores, and kept for later runs. Shapes: N pictures, uint8."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frostline.errors import FrostlineError
 from frostline.frozen_cache.entry import Entry
 from frostline.frozen_cache.key import key_of
 from frostline.frozen_cache.store import Store
@@ -22,11 +24,21 @@ Decode = Callable[[int], Tensor]
 
 
 class PixelCache:
-    """store: None where nothing is written to disk. shows: whether the progress of decoding is."""
+    """store: None where nothing is written to disk. shows: whether the progress of decoding is. leads: whether this
+    process speaks for all of a run.
+    """
 
-    def __init__(self, store: Store | None, *, shows: bool = False) -> None:
+    def __init__(self, store: Store | None, *, shows: bool = False, leads: bool = True) -> None:
         self.store = store
-        self.shows = shows
+        self.shows = shows and leads
+        self.leads = leads
+
+    def has_room(self, num_bytes: int) -> bool:
+        """For so many, if all else went."""
+        if self.store is not None and num_bytes > self.store.most_of_kind:
+            wanted, most = num_bytes / 1e9, self.store.most_of_kind / 1e9
+            self._give_up(OSError(errno.ENOSPC, f"some {wanted:,.1f} GB are more than the {most:,.1f} for them"))
+        return self.store is not None
 
     def uniform(
         self, source: dict[str, Any], shape: tuple[int, ...], number: int, decode: Decode, name: str
@@ -36,8 +48,7 @@ class PixelCache:
         if self.store is not None:
             try:
                 entry = self.store.entry(_key(source), number, shape, torch.uint8, _said(name, shape[-1], number))
-                with Decoder(number, shows=self.shows) as decoder:
-                    entry.fill(lambda places: torch.stack(list(decoder(decode, places))))
+                self._fill(self.store, entry, decode, torch.stack)
                 return entry.rows, entry
             except OSError as error:
                 self._give_up(error)
@@ -61,22 +72,25 @@ class PixelCache:
 
         try:
             entry = self.store.ragged(_key(source), lengths, _said(name, side, number))
-            with Decoder(number, shows=self.shows) as decoder:
-                entry.fill(lambda places: torch.cat(list(decoder(decode, places))))
+            self._fill(self.store, entry, decode, torch.cat)
             return entry
         except OSError as error:
             self._give_up(error)
             return None
 
+    def _fill(self, store: Store, entry: Entry, decode: Decode, together: Callable[[list[Tensor]], Tensor]) -> None:
+        try:
+            with Decoder(entry.layout.number, shows=self.shows) as decoder:
+                entry.fill(lambda places: together(list(decoder(decode, places))))
+        except (FrostlineError, OSError):  # once the picture is mended, the data will have another key
+            store.discard(entry)
+            raise
+
     def _give_up(self, error: OSError) -> None:
         """For this run; what it sees is the same."""
         assert self.store is not None
-        print(
-            f"frostline: decoded pictures are not kept: {error.strerror or error}\n"
-            f"  where: {self.store.folder}\n"
-            f"  next:  cache.dir=<a folder with room>, cache.max_gigabytes=<number>, or cache=never",
-            file=sys.stderr,
-        )
+        if self.leads:
+            self.store.tell("decoded pictures are not kept", error)
         self.store = None
 
 
@@ -87,7 +101,7 @@ class Decoder:
         self.number = number
         self.shows = shows
         self.done = 0
-        self._cores = os.cpu_count() or 1
+        self._cores = len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self._cores)  # Pillow lets go of the interpreter while it decodes and resizes
 
     def __enter__(self) -> "Decoder":

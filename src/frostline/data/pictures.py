@@ -91,7 +91,7 @@ class FilePictures(Pictures):
 
     def keep(self, cache: PixelCache, name: str) -> None:
         """Decode now what is not kept yet, and read from there on; name: of the data. Nothing where it cannot be."""
-        if cache.store is None:
+        if not cache.has_room(self.decoded_bytes):
             return
         source = {"pictures": self.fingerprint(), "resize": self.spec.resize, "filter": self.spec.interpolation}
         entry = cache.ragged(source, self._measured, len(self.files), self._packed, name, self.spec.resize)

@@ -111,7 +111,7 @@ class Entry:
         self.layout = layout
         self.starts = None if layout.lengths is None else layout.starts
         in_use = os.open(folder / ENTRY, os.O_RDONLY)
-        weakref.finalize(self, os.close, in_use)
+        self.let_go = weakref.finalize(self, os.close, in_use)
         fcntl.flock(in_use, fcntl.LOCK_SH)
         try:
             self.flat = torch.from_file(str(folder / ROWS), shared=True, size=layout.numbers, dtype=layout.dtype)

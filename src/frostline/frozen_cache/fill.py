@@ -1,6 +1,5 @@
 """How outputs of frozen blocks are made, kept, and served in place of pictures."""
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -119,12 +118,7 @@ class FrozenOutputs:
         if self._told:
             return
         self._told = True
-        print(
-            f"frostline: outputs of frozen blocks are not kept, and computed each epoch: {error.strerror or error}\n"
-            f"  where: {self.store.folder}\n"
-            f"  next:  cache.dir=<a folder with room>, cache.max_gigabytes=<number>, or cache=never",
-            file=sys.stderr,
-        )
+        self.store.tell("outputs of frozen blocks are not kept, and computed each epoch", error)
 
     def _entry(self, part: Part, line: int, view: int | None) -> Entry:
         begun = time.perf_counter()
@@ -194,7 +188,7 @@ class FrozenOutputs:
                 "view": None if view is None else [*self.data.augment.describe(), view],
                 "precision": str(trainer.precision),
                 "machine": machine(trainer.strategy.root_device),
-                "compiled": [self.compiled, self.frozen_pass.compiles],
+                "compiled": [self.compiled and self.frozen_pass.low is None, self.frozen_pass.compiles],
             }
         )
         blocks = list(self.backbone.blocks)[:line]

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,10 +82,25 @@ class Store:
 
     def clear(self) -> list[Kept]:
         """All that no process is using; gives what went."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.root.is_dir():
+            return []
         with self._locked():
             self._sweep()
             return [kept for kept in self.entries() if remove(kept.folder)]
+
+    def tell(self, what: str, error: OSError) -> None:
+        print(
+            f"frostline: {what}: {error.strerror or error}\n"
+            f"  where: {self.folder}\n"
+            f"  next:  cache.dir=<a folder with room>, cache.max_gigabytes=<number>, or cache=never",
+            file=sys.stderr,
+        )
+
+    def discard(self, entry: Entry) -> None:
+        """An entry that will not become whole, unless another process is at work on it."""
+        entry.let_go()
+        with self._locked():
+            remove(entry.folder)
 
     def _sweep(self) -> None:
         """What a process left that was killed while it removed an entry."""
