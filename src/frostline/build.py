@@ -40,6 +40,8 @@ from frostline.trainers import (
     shows_progress,
 )
 
+OUTPUTS: dict[str, list[Output]] = {}
+
 
 class Built(NamedTuple):
     """choices: of each phase, what becomes of its frozen blocks' outputs; `frozen` makes, keeps and serves them."""
@@ -171,10 +173,16 @@ def _data(cfg: DictConfig, backbone: Backbone, reuse: Reuse, *, shows: bool) -> 
 
 
 def _outputs(backbone: Backbone, data: PictureData, trainer: L.Trainer, low: torch.dtype | None) -> list[Output]:
+    """Tried once by a process: those of a sweep's runs are alike. The backbone is left in eval mode."""
     side = data.spec.size
-    sample = torch.zeros(1, 3, side, side).contiguous(memory_format=torch.channels_last)
-    with trainer.precision_plugin.forward_context():
-        return outputs_of(backbone, sample, low)
+    shapes = [tuple(value.shape) for value in backbone.state_dict().values()]  # a parameter's own is not in the text
+    key = f"{backbone.name} {backbone} {shapes} {side} {trainer.precision} {low}"
+    if key not in OUTPUTS:
+        sample = torch.zeros(1, 3, side, side).contiguous(memory_format=torch.channels_last)
+        with trainer.precision_plugin.forward_context():
+            OUTPUTS[key] = outputs_of(backbone, sample, low)
+    backbone.eval()
+    return OUTPUTS[key]
 
 
 def _compiled(

@@ -1,0 +1,61 @@
+"""What the objects of a run know of each other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from frostline import build as joiner
+from frostline.build import build
+from test_run import SHORT
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The backbones whose outputs are found out by trying, from here on."""
+    names: list[str] = []
+
+    def noted(backbone: Any, sample: torch.Tensor, low: torch.dtype | None) -> Any:
+        names.append(backbone.name)
+        return original(backbone, sample, low)
+
+    original = joiner.outputs_of
+    monkeypatch.setattr(joiner, "outputs_of", noted)
+    monkeypatch.setattr(joiner, "OUTPUTS", {})
+    return names
+
+
+def test_outputs_are_tried_once_for_all_runs_of_a_sweep_and_anew_where_they_are_others(
+    composed: Callable[..., Any], tried: list[str]
+) -> None:
+    def rows(*overrides: str) -> list[tuple[int, ...]]:
+        built = build(composed(*SHORT, *overrides, "run_dir=none"), logs=False)
+        assert not any(module.training for module in built.model.backbone.modules())
+        return [output.row for output in built.frozen.outputs]
+
+    first = rows()
+    assert first[:4] == [(16, 16, 3), (16, 16, 16), (8, 8, 48), (4, 4, 112)]
+    assert rows("head=mlp", "optimizer.lr=1", "seed=7", "model.weights=null") == first
+    assert tried == ["bundled"]
+    assert rows("data.image_size=32")[1] == (32, 32, 16)
+    assert rows("trainer.precision=bf16-mixed") == first
+    assert len(tried) == 3
+
+
+def test_a_backbone_of_other_widths_is_another_one(
+    composed: Callable[..., Any], tried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Widths that no module's text shows: those of a bare parameter."""
+    from frostline.backbones.bundled import BundledBackbone
+
+    def grown(self: BundledBackbone, **settings: Any) -> None:
+        original(self, **settings)
+        self.blocks["stem"].register_parameter("extra", torch.nn.Parameter(torch.zeros(3)))
+
+    overrides = [*SHORT, "model.weights=null", "run_dir=none"]
+    build(composed(*overrides), logs=False)
+    original = BundledBackbone.__init__
+    monkeypatch.setattr(BundledBackbone, "__init__", grown)
+    build(composed(*overrides), logs=False)
+    assert len(tried) == 2
