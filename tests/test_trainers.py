@@ -44,10 +44,9 @@ def test_torch_looks_for_nvml_only_where_there_is_a_gpu(
 
 
 def test_a_trainer_measures_nothing_unless_it_is_asked_to(composed: Callable[..., DictConfig]) -> None:
-    plain, asked = (
-        composed("trainer=cpu", "run_dir=logs/it", *more).trainer for more in ([], ["+trainer.profiler=simple"])
-    )
-    profiler = make_trainer(plain, [], logger=False).profiler
+    plain = composed("trainer=cpu", "run_dir=logs/it")
+    asked = composed("trainer=cpu", "run_dir=logs/it", "+trainer.profiler=simple")
+    profiler = make_trainer(plain.trainer, [], logger=False).profiler
     assert isinstance(profiler, Unwatched)
     with profiler.profile("a"), profiler.profile("a hook within it"):
         pass
