@@ -1,9 +1,14 @@
 """What is decided about the Trainer."""
 
+import os
+from collections.abc import Callable
+
 import pytest
 import torch
+from lightning.pytorch.profilers import SimpleProfiler
+from omegaconf import DictConfig
 
-from frostline.trainers import _precision
+from frostline.trainers import LOOKS_FOR_NVML, Unwatched, _precision, make_trainer
 
 
 @pytest.mark.parametrize(
@@ -26,3 +31,23 @@ def test_auto_asks_the_gpu_where_it_trains(native: bool, precision: str, monkeyp
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": not native})
     assert _precision("auto", "gpu") == precision
     assert _precision("auto", "cpu") == ("32-true" if native else "bf16-mixed")
+
+
+@pytest.mark.parametrize(("gpu", "looks"), [(False, "0"), (True, "1")])
+def test_torch_looks_for_nvml_only_where_there_is_a_gpu(
+    gpu: bool, looks: str, composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LOOKS_FOR_NVML, "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    make_trainer(composed("trainer=cpu", "run_dir=logs/it").trainer, [], logger=False)
+    assert os.environ[LOOKS_FOR_NVML] == looks
+
+
+def test_a_trainer_measures_nothing_unless_it_is_asked_to(composed: Callable[..., DictConfig]) -> None:
+    plain = composed("trainer=cpu", "run_dir=logs/it")
+    asked = composed("trainer=cpu", "run_dir=logs/it", "+trainer.profiler=simple")
+    profiler = make_trainer(plain.trainer, [], logger=False).profiler
+    assert isinstance(profiler, Unwatched)
+    with profiler.profile("a"), profiler.profile("a hook within it"):
+        pass
+    assert isinstance(make_trainer(asked.trainer, [], logger=False).profiler, SimpleProfiler)

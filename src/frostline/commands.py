@@ -76,12 +76,12 @@ def _resume(folder: Path) -> None:
         )
     record, cfg = read_run(folder)
     require_unfinished(record, folder)
+    check(cfg)
     _start(cfg, folder, [f"resume={folder}"], resume=True)
 
 
 def _start(cfg: DictConfig, folder: Path, others: list[str], *, resume: bool) -> None:
-    """others: what the other ranks of this run are started with."""
-    check(cfg)
+    """cfg: as it was checked. others: what the other ranks of this run are started with."""
     if not follows():
         require_writable(folder)
     # As it can be typed again; of a sweep's job, its own part of it.

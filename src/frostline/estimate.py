@@ -16,7 +16,7 @@ from frostline.freezing import Group, count_of
 from frostline.phases import Phase
 
 SAMPLES, MOST_SAMPLES = 4, 32  # at 224 pixels a side; of smaller pictures more, as one batch has more of them, too
-PASSES = 3
+SHORT = 0.01  # seconds: one pass of that is not to be trusted
 OVERHEAD = 1.15  # optimizer, data and logging beside forward and backward; assumed, not measured
 # How good: the quickstart, estimated at 4 and 28 s, took 2.1 and 13.6 s (2026-11-22, two CPU cores): 4 samples at a
 # time cost more each than 44. An upper bound, then, on a machine that does nothing else.
@@ -49,10 +49,7 @@ def measured_costs(
         costs = {}
         for name, part in parts:
             own = copy.deepcopy(part).to(device).requires_grad_(True).eval()
-            passes = [_pass(own, x, context) for _ in range(PASSES)]  # the first one also chooses kernels
-            forward, backward = (min(getattr(cost, way) for cost, _ in passes) for way in ("forward", "backward"))
-            costs[name] = Cost(forward, backward, passes[-1][0].kept)
-            x = passes[-1][1]
+            costs[name], x = _measured(own, x, context)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # what the training needs is to be told
     return costs
@@ -93,6 +90,16 @@ def optimizer_states(make: Callable[[list[dict[str, Any]]], Optimizer], device: 
 
 def _differentiated(phase: Phase, blocks: list[str]) -> list[str]:
     return [*blocks[phase.frost_line(blocks) :], "head"]
+
+
+def _measured(part: nn.Module, x: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> tuple[Cost, Tensor]:
+    """Of two passes, or three where they are short: the first one also chooses kernels."""
+    passes = [_pass(part, x, context) for _ in range(2)]
+    last = passes[-1][0]
+    if (last.forward + last.backward) * len(x) < SHORT:
+        passes.append(_pass(part, x, context))
+    forward, backward = (min(getattr(cost, way) for cost, _ in passes) for way in ("forward", "backward"))
+    return Cost(forward, backward, last.kept), passes[-1][1]
 
 
 def _pass(part: nn.Module, x: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> tuple[Cost, Tensor]:

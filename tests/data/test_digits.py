@@ -1,5 +1,6 @@
 """scikit-learn's digits, as data to train on."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,3 +87,11 @@ def test_a_backbone_for_text_is_refused(common: dict[str, Any]) -> None:
 def test_loaders_are_made_for_a_trainer(spec: ImageSpec, common: dict[str, Any]) -> None:
     with pytest.raises(RuntimeError, match="Trainer"):
         Digits(spec, **common).train_dataloader()
+
+
+def test_they_come_from_the_library_where_its_file_is_not_found(
+    spec: ImageSpec, common: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Digits(spec, **common)
+    monkeypatch.setattr("frostline.data.digits.TABLE", Path("elsewhere.csv"))
+    assert Digits(spec, **common).fingerprint == read.fingerprint

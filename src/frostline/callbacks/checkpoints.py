@@ -1,6 +1,7 @@
 """Checkpoints that are whole or not there, and that know their folder after it was moved."""
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ class PlacedCheckpoint(ModelCheckpoint):
     """A ModelCheckpoint that goes on where its folder lies now. Lightning's own forgets its best score when the folder
     was moved, and lets the next, worse one be the best. Of epochs with the same score the latest is the best: scores of
     small validation parts tie often, while the loss still falls."""
+
+    @cached_property
+    def state_key(self) -> str:
+        """Settings stay, and Lightning asks for them in each hook of each step."""
+        return super().state_key
 
     def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
         tie = current is not None and self.best_model_score is not None and bool(current == self.best_model_score)

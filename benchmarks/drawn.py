@@ -1,0 +1,93 @@
+"""Pictures drawn at random, in memory, as data of Frostline's; and what trains a phase on them, step by step."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from torch import Tensor
+
+from frostline.build import Built, build
+from frostline.data.module import PictureData
+from frostline.data.parts import PictureSet
+from frostline.data.pictures import ArrayPictures
+from frostline.paths import conf_dir
+
+CLASSES = 10
+
+
+class Drawn(PictureData):
+    """number: of training pictures; as many of each class, `side` pixels square."""
+
+    name = "drawn"
+    where = "a generator of random numbers"
+
+    def __init__(self, spec: Any, *, number: int, side: int, **common: Any) -> None:
+        self.number = number
+        self.side = side
+        super().__init__(spec, **common)
+
+    def read(self) -> PictureSet:
+        few = ArrayPictures(*drawn(CLASSES, self.side))  # to be scored: a batch that takes next to no time
+        return PictureSet([str(number) for number in range(CLASSES)], ArrayPictures(*drawn(self.number, self.side)),
+                          few, few)  # fmt: skip
+
+
+def drawn(number: int, side: int) -> tuple[Tensor, Tensor]:
+    """(N, 3, S, S) uint8 and (N,) classes."""
+    generator = torch.Generator().manual_seed(number)
+    pixels = torch.randint(0, 256, (number, 3, side, side), dtype=torch.uint8, generator=generator)
+    return pixels, torch.arange(number) % CLASSES
+
+
+def configured(folder: Path, number: int, side: int, *overrides: str) -> DictConfig:
+    """A training on drawn pictures as `frostline train` would compose it, its run and its cache in `folder`."""
+    own = [f"logs_dir={folder / 'logs'}", f"run_dir={folder / 'logs' / 'run'}", f"cache.dir={folder / 'cache'}",
+           "data.augment=none", f"data.image_size={side}", "trainer=cpu", "callbacks.progress=null"]  # fmt: skip
+    drawing = ["data._target_=drawn.Drawn", f"+data.number={number}", f"+data.side={side}"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("train", overrides=[*own, *drawing, "~data.dir", "data=cifar10", "~data.variant", *overrides])
+
+
+class Clock(L.Callback):
+    """Seconds of each step after the first `warm`, from the end of one to the end of the next."""
+
+    def __init__(self, warm: int) -> None:
+        self.warm = warm
+        self.ends: list[float] = []
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.ends = []
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.ends.append(time.perf_counter())
+
+    @property
+    def seconds_per_step(self) -> float:
+        return seconds_per_step(self.ends, self.warm)
+
+
+def seconds_per_step(ends: list[float], warm: int) -> float:
+    """ends: when each step ended. Steps before the `warm`-th are left out."""
+    return (ends[-1] - ends[warm - 1]) / (len(ends) - warm)
+
+
+class Phase:
+    """The first phase of a plan, an epoch of it at a time, through Frostline's own parts. It has to be as long as there
+    are epochs to come."""
+
+    def __init__(self, cfg: DictConfig, warm: int) -> None:
+        self.built: Built = build(cfg)
+        self.clock = Clock(warm)
+        self.built.trainer.callbacks.append(self.clock)
+        self.built.enter(0, 0)
+
+    def epoch(self) -> float:
+        """Seconds per step."""
+        trainer = self.built.trainer
+        trainer.fit_loop.max_epochs = (trainer.fit_loop.max_epochs or 0) + 1
+        trainer.fit(self.built.model, datamodule=self.built.data)
+        return self.clock.seconds_per_step

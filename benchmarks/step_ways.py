@@ -1,0 +1,168 @@
+"""Loops that others train with, for full_step.py: each is given a network and batches, and gives seconds per step.
+
+The same network, batches of uint8 pictures in memory, normalised in the step, AdamW at one rate.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import AdamW
+
+from drawn import drawn, seconds_per_step
+from frostline.data.augment import evaluation_view
+from frostline.specs import ImageSpec
+
+RATE, DECAY = 1e-3, 0.01
+LOG_EVERY = 10  # steps; as Frostline's trainer has it
+
+
+class Batches:
+    """An epoch of shuffled batches, (B, 3, S, S) float normalised and (B,). Also a data set that gives whole batches,
+    as torch's loaders can ask for them."""
+
+    def __init__(self, number: int, side: int, size: int, spec: ImageSpec) -> None:
+        self.pixels, self.targets = drawn(number, side)
+        self.size = size
+        self.spec = spec
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for places in torch.randperm(len(self.targets)).split(self.size):
+            yield self._at(places)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitems__(self, places: list[int]) -> tuple[Tensor, Tensor]:
+        return self._at(torch.tensor(places))
+
+    def _at(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        return evaluation_view(self.pixels[places], self.spec), self.targets[places]
+
+
+Make = Callable[[], nn.Module]
+Way = Callable[[], float]
+
+
+def bf16() -> AbstractContextManager[Any]:
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+def plain(make: Make, batches: Batches, warm: int) -> Way:
+    """float32, contiguous, torch's default AdamW: what a first loop looks like."""
+    model = make().train()
+    return partial(
+        _looped, model, AdamW(model.parameters(), lr=RATE), batches, warm, nullcontext, torch.contiguous_format
+    )
+
+
+def hand_tuned(make: Make, batches: Batches, warm: int) -> Way:
+    """bfloat16, channels last, a fused AdamW without decay on norms and biases, nothing logged."""
+    model = make().train().to(memory_format=torch.channels_last)
+    decays = [p for p in model.parameters() if p.ndim >= 2]
+    others = [{"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0}]
+    optimizer = AdamW([{"params": decays}, *(group for group in others if group["params"])],
+                      lr=RATE, weight_decay=DECAY, fused=True)  # fmt: skip
+    return partial(_looped, model, optimizer, batches, warm, bf16, torch.channels_last)
+
+
+def _looped(
+    model: nn.Module, optimizer: AdamW, batches: Batches, warm: int,
+    precision: Callable[[], AbstractContextManager[Any]], layout: torch.memory_format,
+) -> float:  # fmt: skip
+    ends = []
+    for inputs, targets in batches:
+        optimizer.zero_grad(set_to_none=True)
+        with precision():
+            loss = cross_entropy(model(inputs.contiguous(memory_format=layout)), targets)
+        loss.backward()
+        optimizer.step()
+        ends.append(time.perf_counter())
+    return seconds_per_step(ends, warm)
+
+
+def timm_style(make: Make, batches: Batches, warm: int) -> Way:
+    """After the loop of timm's train.py with `--amp --amp-dtype bfloat16 --channels-last --opt adamw`: its optimizer
+    factory, its rate stepped at each update, its average meters, the loss read at each step. Raises ImportError."""
+    from timm.optim import create_optimizer_v2
+    from timm.scheduler import create_scheduler_v2
+    from timm.utils import AverageMeter
+
+    model = make().train().to(memory_format=torch.channels_last)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=RATE, weight_decay=DECAY)
+    per_epoch = -(-len(batches) // batches.size)
+    scheduler, _ = create_scheduler_v2(optimizer, num_epochs=100, updates_per_epoch=per_epoch, step_on_epochs=False)
+    lossy = nn.CrossEntropyLoss()
+    updates = 0
+
+    def epoch() -> float:
+        nonlocal updates
+        losses, waits, whole = AverageMeter(), AverageMeter(), AverageMeter()
+        ends, end = [], time.time()
+        optimizer.zero_grad()
+        for inputs, targets in batches:
+            waits.update(time.time() - end)
+            with bf16():
+                loss = lossy(model(inputs.contiguous(memory_format=torch.channels_last)), targets)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            updates += 1
+            losses.update(loss.item(), len(inputs))
+            whole.update(time.time() - end)
+            scheduler.step_update(num_updates=updates, metric=losses.avg)
+            ends.append(time.perf_counter())
+            end = time.time()
+        return seconds_per_step(ends, warm)
+
+    return epoch
+
+
+class Graded(nn.Module):
+    """A network that gives its loss, as Hugging Face's Trainer asks for it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixel_values: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        logits = self.network(pixel_values.contiguous(memory_format=torch.channels_last))
+        return {"loss": cross_entropy(logits.float(), labels), "logits": logits}
+
+
+def hugging_face(make: Make, batches: Batches, warm: int) -> Way:
+    """transformers.Trainer with `bf16=True`, its default optimizer, the network's channels last; nothing saved or
+    reported. It makes its loaders, its optimizer and its rates anew for each epoch here. Raises ImportError."""
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    class Ends(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            ends.append(time.perf_counter())
+
+    ends: list[float] = []
+    model = Graded(make().to(memory_format=torch.channels_last))
+    folder = tempfile.mkdtemp(prefix="trainer-")
+    settings = TrainingArguments(
+        folder, bf16=True, use_cpu=True, per_device_train_batch_size=batches.size, num_train_epochs=1,
+        learning_rate=RATE, weight_decay=DECAY, logging_steps=LOG_EVERY, report_to=[], save_strategy="no",
+        disable_tqdm=True, remove_unused_columns=False, max_grad_norm=0.0,
+    )  # fmt: skip
+
+    def collated(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        return {"pixel_values": batch[0], "labels": batch[1]}
+
+    def epoch() -> float:
+        ends.clear()
+        Trainer(model, settings, data_collator=collated, train_dataset=batches, callbacks=[Ends()]).train()
+        return seconds_per_step(ends, warm)
+
+    return epoch
+
+
+PEERS = {"timm's loop": timm_style, "Hugging Face Trainer": hugging_face}

@@ -1,0 +1,141 @@
+"""From the start of the process to the end of the first optimizer step, and where that time goes.
+
+python benchmarks/time_to_first_step.py [rounds] [override ...]
+
+`python train.py` with its defaults (handwritten digits, the bundled network), or with the overrides given, next to a
+process that imports torch and lightning and nothing else. Both times end inside the process: what comes after, the end
+of the interpreter among it, is left out. Each round starts every way once, one after the other; medians; the files are
+in memory after the first round, which is left out.
+
+`first run` finds nothing kept of frozen blocks and computes it before its first step; `later run` finds it. Aim: at
+most 1.3 times the imports.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+STAGES = ("imports", "config", "data", "model", "plan table", "frozen outputs", "first step")
+IMPORTS = "imports alone"
+WAYS = (IMPORTS, "first run", "later run")
+
+
+class Stages:
+    """Seconds by stage. What runs within a stage counts for it, less what stages within it take."""
+
+    def __init__(self, begun: float) -> None:
+        """begun: seconds since the epoch, when the process was started."""
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self._open = ["imports"]
+        self._since = begun
+
+    def turn(self) -> None:
+        now = time.time()
+        self.seconds[self._open[-1]] += now - self._since
+        self._since = now
+
+    def of(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, its time counted for `stage`."""
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self.turn()
+            self._open.append(stage)
+            try:
+                return function(*arguments, **options)
+            finally:
+                self.turn()
+                self._open.pop()
+
+        return counted
+
+    def wrap(self, stage: str, owner: Any, name: str) -> None:
+        setattr(owner, name, self.of(stage, getattr(owner, name)))
+
+
+def train(begun: float, overrides: list[str]) -> None:
+    """In a process of its own: `frostline train`, up to the end of the first step."""
+    stages = Stages(begun)
+    from frostline import commands
+    from frostline.cli import main as door
+
+    launch_alike = commands.launch_alike
+
+    def heavy(*arguments: Any) -> None:
+        launch_alike(*arguments)
+        stages.of("imports", watch)(stages)  # the door has checked the command, and imports now what trains
+
+    commands.launch_alike = heavy  # type: ignore[assignment]
+    sys.argv[1:] = overrides
+    stages.of("config", door)("train")
+
+
+def watch(stages: Stages) -> None:
+    from frostline import build, run
+    from frostline.callbacks.measure import Measure
+    from frostline.data.module import PictureData
+    from frostline.frozen_cache.fill import FrozenOutputs
+
+    def told(*_: Any) -> None:
+        stages.turn()
+        print(json.dumps(stages.seconds), flush=True)
+        os._exit(0)
+
+    stages.wrap("data", build, "_data")
+    stages.wrap("data", PictureData, "describe")
+    stages.wrap("model", run, "build")
+    stages.wrap("plan table", run, "planned")
+    stages.wrap("frozen outputs", FrozenOutputs, "__call__")
+    stages.wrap("first step", run, "fit")
+    Measure.on_train_batch_end = told  # type: ignore[method-assign]
+
+
+def imports(begun: float) -> None:
+    import lightning
+    import torch
+
+    print(json.dumps({"imports": time.time() - begun, "of": [torch.__version__, lightning.__version__]}), flush=True)
+    os._exit(0)
+
+
+def main(rounds: int, overrides: list[str]) -> None:
+    from machine import write_result
+
+    seconds: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    for _ in range(rounds + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            for way in WAYS:
+                seconds[way].append(_started(way, Path(folder), overrides))
+    rows = []
+    for way, tried in seconds.items():
+        names = [name for name in STAGES if name in tried[0]]
+        split = {name: statistics.median(one[name] for one in tried[1:]) for name in names}
+        whole = statistics.median(sum(one[name] for name in names) for one in tried[1:])
+        rows.append({"way": way, "seconds": whole, "split": split})
+    for row in rows:
+        row["ratio"] = row["seconds"] / rows[0]["seconds"]
+        split = "   ".join(f"{name} {value:.2f}" for name, value in row["split"].items())
+        print(f"{row['way']:14} {row['seconds']:6.2f} s   {row['ratio']:5.2f} × the imports   {split}")
+    print(write_result("time_to_first_step", {"overrides": overrides, "ways": rows}))
+
+
+def _started(way: str, folder: Path, overrides: list[str]) -> dict[str, float]:
+    own = [f"logs_dir={folder / 'logs'}", f"cache.dir={folder / 'cache'}"]
+    command = [sys.executable, __file__, "--of", way, str(time.time()), *own, *overrides]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
+    said: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
+    return said
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--of"]:
+        way, begun, *overrides = sys.argv[2:]
+        imports(float(begun)) if way == IMPORTS else train(float(begun), overrides)
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, sys.argv[2:])

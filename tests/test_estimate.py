@@ -1,0 +1,31 @@
+"""What a phase will cost, by a clock of the test's own."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from frostline import estimate
+from frostline.estimate import SHORT, Costs, measured_costs
+from tiny import SPEC, Tiny
+
+PARTS, LOOKS = 2, 3  # stem and head; looks at the clock in each pass
+
+
+def counted(tick: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Costs, int]:
+    """Costs where the clock goes on by so many seconds between two looks, and how many passes there were."""
+    clock = itertools.count()
+    monkeypatch.setattr(estimate, "_now", lambda device: next(clock) * tick)
+    sample = torch.zeros(1, 3, SPEC.size, SPEC.size)
+    costs = measured_costs(Tiny(weights=None), nn.Linear(6, 2), sample, device=torch.device("cpu"))
+    return costs, next(clock) // LOOKS
+
+
+@pytest.mark.parametrize(("tick", "passes"), [(SHORT, 2), (SHORT / 4, 3)])
+def test_short_passes_are_measured_once_more(tick: float, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs, passed = counted(tick, monkeypatch)
+    assert passed == PARTS * passes
+    assert costs.keys() == {"stem", "head"}
+    for cost in costs.values():
+        assert cost.forward == pytest.approx(cost.backward) == pytest.approx(tick / estimate.MOST_SAMPLES)
