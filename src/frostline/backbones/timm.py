@@ -176,8 +176,8 @@ def _require_the_same(name: str, network: Any, chain: Chain, spec: ImageSpec) ->
 
 
 def _spec(name: str, network: Any, *, fixed: bool) -> ImageSpec:
-    """The preprocessing that timm publishes with the weights. Where that squeezes a picture into a square, or lays it on
-    a border (`crop_mode`), its centre is taken all the same."""
+    """The preprocessing that timm publishes with the weights. Where that squeezes a picture into a square, or lays it
+    on a border (`crop_mode`), its centre is taken all the same."""
     from timm.data import resolve_data_config
 
     published = network.pretrained_cfg

@@ -46,6 +46,8 @@ class NoChainError(ValueError):
 class Tokens(nn.Module):
     """(B, 3, H, W) → (B, P + N, D): patches with their prefix tokens and positions."""
 
+    pos_embed: Tensor | None
+
     def __init__(self, net: Any, prefix: tuple[str, ...]) -> None:
         super().__init__()
         self.patch_embed = net.patch_embed
@@ -173,7 +175,7 @@ def _grouped(net: Any, steps: Steps) -> Chain:
 
 
 def _ordinals(net: Any, steps: Steps) -> Iterator[int | None]:
-    """The group of each step; None for no parameters. What the matcher does not place has the group of the step below."""
+    """The group of each step; None for no parameters. What the matcher does not place has that of the step below."""
     from timm.models import group_parameters
 
     names = {id(parameter): name for name, parameter in net.named_parameters()}
@@ -181,7 +183,8 @@ def _ordinals(net: Any, steps: Steps) -> Iterator[int | None]:
     if sorted(held) != sorted(names):
         left = [name for number, name in names.items() if number not in held]
         raise NoChainError(f"some parameters lie in no step, or in two: {', '.join(left[:4])}")
-    group_of = group_parameters(_WithStranger(net), net.group_matcher(coarse=True), reverse=True)
+    named: Any = _WithStranger(net)
+    group_of = group_parameters(named, net.group_matcher(coarse=True), reverse=True)
     unplaced = group_of[STRANGER]
     below = 0
     for name, step in steps.items():
