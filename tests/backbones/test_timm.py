@@ -275,7 +275,7 @@ def test_without_a_network_the_message_offers_a_file_or_none(offline: Path) -> N
         random("test_resnet", weights="DEFAULT")
     assert "model.weights=<file>" in refused.value.next_step
     assert "model.weights=null" in refused.value.next_step
-    assert refused.value.where == "timm/"
+    assert refused.value.where == "timm/test_resnet.r160_in1k"
     assert [file for file in offline.rglob("*") if file.is_file()] == []
 
 
@@ -337,6 +337,12 @@ def test_what_is_tried_leaves_statistics_and_random_numbers_alone() -> None:
     torch.manual_seed(3)
     backbone = random("test_resnet")
     assert torch.equal(torch.rand(1), expected)
+    torch.manual_seed(3)
+    plain = timm.create_model("test_resnet")
+    assert all(
+        torch.equal(value, plain.state_dict()[key[7:].partition(".")[2]])
+        for key, value in backbone.state_dict().items()
+    )
     assert all(norm.num_batches_tracked == 0 for norm in backbone.modules() if isinstance(norm, nn.BatchNorm2d))
     assert all(module.training for module in backbone.modules())
 

@@ -2,6 +2,8 @@
 
 import difflib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from frostline.values import Probability
 
 SMALLEST = 32  # pixels a side: what networks that halve their input five times are sure to take
 CHECKED = 64  # pixels a side of the picture that is sent both ways
+SMALL = 10_000  # numbers: above, a parameter is a matrix, which begins at random
 
 
 class TimmBackbone(Backbone):
@@ -161,7 +164,7 @@ def _require_the_same(name: str, network: Any, chain: Chain, spec: ImageSpec) ->
     """The number of features D, once blocks and pool gave what timm gives: in the very same order of arithmetic."""
     side = spec.size if spec.sizes == "fixed" else min(spec.size, max(spec.min_size, CHECKED))
     picture = torch.linspace(0, 1000, 3 * side * side).sin().view(1, 3, side, side)
-    with torch.no_grad():
+    with torch.no_grad(), _stirred(network):
         expected = network.forward_head(network.forward_features(picture.clone()), pre_logits=True)
         features = picture
         try:
@@ -173,6 +176,23 @@ def _require_the_same(name: str, network: Any, chain: Chain, spec: ImageSpec) ->
     if features.ndim != 2 or not same:
         raise _refused(name, f"its blocks give {tuple(features.shape)}, and not the features of timm's own")
     return features.shape[1]
+
+
+@contextmanager
+def _stirred(network: nn.Module) -> Iterator[None]:
+    """Scales, biases and tokens moved for a while: as they begin (residual branches of 0, layer scales of 1e-6) they would
+    hide what the blocks do."""
+    small = [
+        value for value in network.parameters() if not value.is_meta and (value.numel() <= SMALL or not value.any())
+    ]
+    before = [value.clone() for value in small]
+    for value in small:
+        value.add_(torch.linspace(1, 1000, value.numel()).sin().view_as(value), alpha=0.1)
+    try:
+        yield
+    finally:
+        for value, held in zip(small, before, strict=True):
+            value.copy_(held)
 
 
 def _spec(name: str, network: Any, *, fixed: bool) -> ImageSpec:
