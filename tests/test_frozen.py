@@ -18,7 +18,7 @@ from frostline.phases import Phase
 from frostline.specs import ImageSpec
 from frostline.tasks.classification import Classification
 
-MODELS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml") if file.stem not in ("torchvision",))
+MODELS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml") if file.stem not in ("torchvision", "timm"))
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
 LIGHT = {"bundled", "resnet18", "mobilenet_v3_small", "efficientnet_b0"}
 STEPS = 3  # stochastic depth may leave a layer out of one step for the whole batch

@@ -17,7 +17,7 @@ from frostline.making import maker_of
 from frostline.paths import conf_dir
 from frostline.specs import ImageSpec
 
-MODELS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml") if file.stem != "torchvision")
+MODELS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml") if file.stem not in ("torchvision", "timm"))
 LIGHT = {"bundled", "resnet18", "mobilenet_v3_small", "efficientnet_b0", "densenet121"}
 
 

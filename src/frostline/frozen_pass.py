@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
+from torch.fx import GraphModule, Tracer
 from torch.fx.experimental.optimization import fuse
 from torch.fx.proxy import TraceError
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -104,9 +105,17 @@ def lowered(block: nn.Module, low: torch.dtype) -> nn.Module:
     return block.to(memory_format=torch.channels_last)
 
 
+class _NormsWhole(Tracer):
+    """Norms of batches stay modules, also timm's, which are followed by an activation: their type is told by that."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, _BatchNorm) or super().is_leaf_module(m, module_qualified_name)
+
+
 def _folded(block: nn.Module) -> nn.Module:
     try:
-        folded: nn.Module = fuse(block)
+        tracer = _NormsWhole()
+        folded: nn.Module = fuse(GraphModule(block, tracer.trace(block)), no_trace=True)
     except (TraceError, TypeError):  # its way depends on its input: it stays as it is
         return block
     return folded

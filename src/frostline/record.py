@@ -14,7 +14,7 @@ from frostline.paths import write_atomically
 
 SCHEMA = 1
 FILE = "run.json"
-VERSIONED = ("frostline", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "numpy")
+VERSIONED = ("frostline", "torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
 
 
 def installed_versions() -> dict[str, str]:

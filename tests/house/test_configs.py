@@ -15,11 +15,15 @@ from frostline.signatures import problems
 
 CONF = conf_dir()
 COUNTS = {
-    "model": 16, "head": 2, "data": 4, "task": 1,
+    "model": 17, "head": 2, "data": 4, "task": 1,
     "schedule": 9, "optimizer": 3, "cache": 3, "trainer": 7, "callbacks": 1, "logger": 2,
 }  # fmt: skip
 EXPERIMENTS_AT_LEAST = 7
-NEEDED = {"model/torchvision": "model.name=resnet18", "data/image_folder": "data.dir=pictures"}  # where YAML says ???
+NEEDED = {  # where YAML says ???
+    "model/torchvision": "model.name=resnet18",
+    "model/timm": "model.name=test_resnet",
+    "data/image_folder": "data.dir=pictures",
+}
 BY_BUILD = {  # what build.py adds to a constructor's settings
     "model": {"load"},
     "data": {"spec", "pixel_cache"},

@@ -1,0 +1,221 @@
+"""Any classification model of timm whose architecture has a layout in `timm_layouts.py` as a backbone."""
+
+import difflib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from frostline.backbones.base import Backbone
+from frostline.backbones.timm_layouts import LAYOUTS, Chain, NoChainError, chain_of, has_tokens
+from frostline.backbones.weights import UNREADABLE, load_weights, read_weights, unreadable
+from frostline.errors import ConfigError, WeightsError, close_names
+from frostline.specs import ImageSpec
+from frostline.values import Probability
+
+SMALLEST = 32  # pixels a side: what networks that halve their input five times are sure to take
+CHECKED = 64  # pixels a side of the picture that is sent both ways
+SMALL = 10_000  # numbers: above, a parameter is a matrix, which begins at random
+
+
+class TimmBackbone(Backbone):
+    """`name`: one of timm.list_models(), with or without a tag (`convnextv2_tiny.fcmae_ft_in22k_in1k`); the tag chooses
+    the weights and their preprocessing. `weights`: DEFAULT for those of the tag, a file, or null for random ones.
+    `drop_path_rate`: stochastic depth of blocks that learn; null for the model's own.
+    `load=False`: the shape and the spec that belong to these weights, without their values.
+
+    What the blocks give is compared with timm's own features, of one picture, before anything is built on it.
+    Raises ConfigError for a model that timm does not have or that is no known chain of blocks; WeightsError.
+    """
+
+    def __init__(
+        self, name: str, *, weights: str | None, drop_path_rate: Probability | None, load: bool = True
+    ) -> None:
+        timm = _imported()
+        _require_known(timm, name)
+        published = weights == "DEFAULT" and load
+        network = _created(timm, name, drop_path_rate, pretrained=published)
+        loaded = f"timm's {_tagged(name, network)}" if published else "random, from scratch"
+        if weights is not None and weights != "DEFAULT":
+            file = _file(weights)
+            if load:
+                loaded = load_weights(network, read_weights(file), _classifiers(network), source=file)
+        network.reset_classifier(0)
+        network.eval()  # so that what is tried here leaves statistics and random numbers alone
+        chain = _chain(name, network)
+        spec = _spec(name, network, fixed=has_tokens(chain))
+        out_features = _require_the_same(name, network, chain, spec)
+        super().__init__(
+            name=name, blocks=chain.blocks, pool=chain.pool, out_features=out_features, spec=spec, loaded=loaded
+        )
+        self.train()
+
+
+def _imported() -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise ConfigError(
+            f"timm, of which this model is one, is not installed: {error}",
+            where="model",
+            next_step='pip install "frostline[timm]", or choose another model (model=...)',
+        ) from error
+    return timm
+
+
+def _require_known(timm: Any, name: str) -> None:
+    architecture, _, tag = name.partition(".")
+    known = timm.list_models()
+    if architecture not in known:
+        resembling = difflib.get_close_matches(architecture, known, n=10, cutoff=0.3)
+        raise ConfigError(
+            f"timm {timm.__version__} has no model '{architecture}': {close_names(architecture, resembling)}",
+            where="model.name",
+            next_step="model.name=<one of timm.list_models()>",
+        )
+    tags = [known.partition(".")[2] for known in timm.list_models(f"{architecture}*", include_tags=True)
+            if known.partition(".")[0] == architecture]  # fmt: skip
+    if tag and tag not in tags:
+        raise ConfigError(
+            f"timm's {architecture} has no weights '{tag}': {close_names(tag, filter(None, tags))}",
+            where="model.name",
+            next_step=f"model.name={architecture}.<one of these>, or {architecture} alone",
+        )
+
+
+def _created(timm: Any, name: str, drop_path_rate: float | None, *, pretrained: bool) -> Any:
+    if pretrained and not _is_published(timm, name):
+        raise WeightsError(
+            f"timm publishes no weights for {name}",
+            where="model.weights",
+            next_step="model.weights=<file> (.pth, .safetensors), or model.weights=null to train from scratch",
+        )
+    options = {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}
+    try:
+        # Random first: what a model refuses of its options is told apart from what a download fails of.
+        network = timm.create_model(name, pretrained=False, **options)
+    except TypeError as error:
+        raise ConfigError(
+            f"timm's {name} cannot be made with these settings: {error}",
+            where="model.drop_path_rate",
+            next_step="model.drop_path_rate=null",
+        ) from error
+    if not pretrained:
+        return network
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except UNREADABLE as error:  # the hub's errors are OSErrors; timm reads safetensors, or with weights_only
+        raise WeightsError(
+            f"the weights of timm's {name} cannot be downloaded, or not read: {unreadable(error)}",
+            where=network.pretrained_cfg.get("hf_hub_id") or network.pretrained_cfg.get("url"),
+            next_step="model.weights=<file> with a copy of them, or model.weights=null to train from scratch",
+        ) from error
+
+
+def _is_published(timm: Any, name: str) -> bool:
+    published = timm.get_pretrained_cfg(name)
+    return published is not None and bool(published.has_weights)
+
+
+def _tagged(name: str, network: Any) -> str:
+    tag = network.pretrained_cfg.get("tag")
+    return f"{name.partition('.')[0]}.{tag}" if tag else name
+
+
+def _file(weights: str) -> Path:
+    if Path(weights).suffix or "/" in weights:
+        return Path(weights).expanduser()
+    raise WeightsError(
+        f"'{weights}' is no file of weights: of timm's own, the tag in the model's name says which",
+        where="model.weights",
+        next_step=f"model.name=<name>.{weights} model.weights=DEFAULT, model.weights=<file>, or model.weights=null",
+    )
+
+
+def _classifiers(network: Any) -> tuple[str, ...]:
+    named = network.pretrained_cfg.get("classifier") or ()
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _chain(name: str, network: nn.Module) -> Chain:
+    architecture = type(network).__name__
+    try:
+        chain = chain_of(network)
+    except (NoChainError, AttributeError) as error:  # a part that the layout names and this model lacks
+        raise _refused(name, f"its {architecture} is not as its layout has it: {error}") from error
+    if chain is None:
+        raise _refused(name, f"no layout of blocks is known for {architecture}; there is: {', '.join(sorted(LAYOUTS))}")
+    return chain
+
+
+def _refused(name: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"timm's {name} cannot be a chain of blocks: {why}",
+        where="model.name",
+        next_step="choose another model, or add a layout in src/frostline/backbones/timm_layouts.py",
+    )
+
+
+def _require_the_same(name: str, network: Any, chain: Chain, spec: ImageSpec) -> int:
+    """The number of features D, once blocks and pool gave what timm gives: in the very same order of arithmetic."""
+    side = spec.size if spec.sizes == "fixed" else min(spec.size, max(spec.min_size, CHECKED))
+    picture = torch.linspace(0, 1000, 3 * side * side).sin().view(1, 3, side, side)
+    with torch.no_grad(), _stirred(network):
+        expected = network.forward_head(network.forward_features(picture.clone()), pre_logits=True)
+        features = picture
+        try:
+            for block in (*chain.blocks.values(), chain.pool):
+                features = block(features)
+        except (RuntimeError, TypeError) as error:
+            raise _refused(name, f"its blocks do not fit on each other: {error}") from error
+    same = features.shape == expected.shape and (features.is_meta or torch.allclose(features, expected, 1e-4, 1e-5))
+    if features.ndim != 2 or not same:
+        raise _refused(name, f"its blocks give {tuple(features.shape)}, and not the features of timm's own")
+    return features.shape[1]
+
+
+@contextmanager
+def _stirred(network: nn.Module) -> Iterator[None]:
+    """Scales, biases and tokens moved for a while: as they begin (residual branches of 0, layer scales of 1e-6) they would
+    hide what the blocks do."""
+    small = [
+        value for value in network.parameters() if not value.is_meta and (value.numel() <= SMALL or not value.any())
+    ]
+    before = [value.clone() for value in small]
+    for value in small:
+        value.add_(torch.linspace(1, 1000, value.numel()).sin().view_as(value), alpha=0.1)
+    try:
+        yield
+    finally:
+        for value, held in zip(small, before, strict=True):
+            value.copy_(held)
+
+
+def _spec(name: str, network: Any, *, fixed: bool) -> ImageSpec:
+    """The preprocessing that timm publishes with the weights. Where that squeezes a picture into a square, or lays it
+    on a border (`crop_mode`), its centre is taken all the same."""
+    from timm.data import resolve_data_config
+
+    published = network.pretrained_cfg
+    config = resolve_data_config(pretrained_cfg=published)
+    channels, height, width = config["input_size"]
+    if (channels, height) != (3, width):
+        raise ConfigError(
+            f"timm's {name} takes pictures of {channels} × {height} × {width}; here they are 3 × S × S",
+            where="model.name",
+            next_step="choose another model",
+        )
+    least = published.get("min_input_size") or (channels, SMALLEST, SMALLEST)
+    return ImageSpec(
+        size=height,
+        resize=math.floor(height / config["crop_pct"]),  # rounded down, as timm does
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+        min_size=least[1],
+        sizes="fixed" if fixed or published.get("fixed_input_size") else "any",
+    )
