@@ -61,7 +61,7 @@ BAD_TRAINING = {
     "precision that is not kept": ("trainer.precision=64-true", ["'64-true' is not one of auto, 32-true, bf16-mixed"]),
     "no such strategy": ("trainer.strategy=ddp_spawn", ["'ddp_spawn' is not one of auto, ddp"]),
     "sharded in half precision": ("trainer=fsdp trainer.precision=16-mixed", ["no loss scaling", "bf16-mixed or 32-"]),
-    "compiled somehow": ("trainer.compile=fast", ["trainer.compile: 'fast' is not true, false"]),
+    "compiled somehow": ("trainer.compile=fast", ["trainer.compile: 'fast' is not true or false or one of auto"]),
     "no batch to score": ("trainer.limit_test_batches=0.0001", ["0.0001 of", "limit_test_batches=1"]),
     "never a step": ("trainer.accumulate_grad_batches=0", ["accumulate_grad_batches: 0 is not a whole number"]),
     "betas are two": ("optimizer.betas=[0.9]", ["optimizer refuses its settings"]),
@@ -84,7 +84,7 @@ BAD_TRAINING = {
     ),
     "clipped and fused": (
         "+optimizer.fused=true trainer.precision=16-mixed trainer.gradient_clip_val=1",
-        ["optimizer.fused: it scales gradients itself in 16-mixed"],
+        ["optimizer.fused: no gradients are clipped then but in 32-true"],
     ),
     "average of what is not kept": ("schedule.average.ema_decay=0.9 callbacks.best=null", ["schedule.average needs"]),
     "average of what is never thawed": ("schedule=head_only schedule.average.wise_ft=[0.5]", ["no phase thaws"]),

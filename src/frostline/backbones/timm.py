@@ -180,8 +180,8 @@ def _require_the_same(name: str, network: Any, chain: Chain, spec: ImageSpec) ->
 
 @contextmanager
 def _stirred(network: nn.Module) -> Iterator[None]:
-    """Scales, biases and tokens moved for a while: as they begin (residual branches of 0, layer scales of 1e-6) they would
-    hide what the blocks do."""
+    """Scales, biases and tokens moved for a while: as they begin (residual branches of 0, layer scales of 1e-6) they
+    would hide what the blocks do."""
     small = [
         value for value in network.parameters() if not value.is_meta and (value.numel() <= SMALL or not value.any())
     ]
