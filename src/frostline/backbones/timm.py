@@ -182,9 +182,8 @@ def _require_the_same(name: str, network: Any, chain: Chain, spec: ImageSpec) ->
 def _stirred(network: nn.Module) -> Iterator[None]:
     """Scales, biases and tokens moved for a while: as they begin (residual branches of 0, layer scales of 1e-6) they
     would hide what the blocks do."""
-    small = [
-        value for value in network.parameters() if not value.is_meta and (value.numel() <= SMALL or not value.any())
-    ]
+    real = [value for value in network.parameters() if not value.is_meta]
+    small = [value for value in real if value.numel() <= SMALL or not value.any()]
     before = [value.clone() for value in small]
     for value in small:
         value.add_(torch.linspace(1, 1000, value.numel()).sin().view_as(value), alpha=0.1)
