@@ -77,7 +77,8 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
     optimizers = optimizers_of(cfg, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
-    data = _data(cfg, backbone, reuse, shows=logs and shows_progress(cfg.trainer.enable_progress_bar))
+    shows = logs and shows_progress(cfg.trainer.enable_progress_bar)
+    data = _data(cfg, backbone, reuse, _kind(cfg.task), shows=shows)
     task, head = _top(cfg, backbone, data.targets)
     for phase in plan.phases:
         task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
@@ -120,14 +121,14 @@ def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
 
 
 def features_alone(cfg: DictConfig) -> FrozenOutputs:
-    """What makes, keeps and serves the features of the training and validation parts, in one process, under the keys
-    of a training. Raises any FrostlineError of model, data and trainer.
+    """What makes, keeps and serves the features of the training and validation parts, which have classes, in one
+    process, under the keys of a training. Raises any FrostlineError of model, data and trainer.
     """
     require_devices(cfg.trainer.accelerator, 1)
     trainer = _single_trainer(cfg.trainer)
     backbone = _backbone(cfg.model, load=True)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
-    data = _data(cfg, backbone, reuse, shows=shows_progress(cfg.trainer.enable_progress_bar))
+    data = _data(cfg, backbone, reuse, "class", shows=shows_progress(cfg.trainer.enable_progress_bar))
     data.trainer = trainer
     low = _low(trainer)
     outputs = _outputs(backbone, data, trainer, low)
@@ -163,18 +164,17 @@ def _backbone(node: DictConfig, *, load: bool) -> Backbone:
     return backbone.to(memory_format=torch.channels_last)
 
 
-def _data(cfg: DictConfig, backbone: Backbone, reuse: Reuse, *, shows: bool) -> PictureData:
-    """shows: whether somebody watches the decoding."""
+def _data(cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: Kind, *, shows: bool) -> PictureData:
+    """kind: of targets. shows: whether somebody watches the decoding."""
     store = Store(reuse.folder, reuse.max_bytes, "decoded") if reuse.when != "never" else None
     pixel_cache = PixelCache(store, shows=shows and not follows())
-    kind = kind_of(cfg)
     data: PictureData = make(cfg.data, "data", PictureData, backbone.spec, target_kind=kind, pixel_cache=pixel_cache)
     return data
 
 
-def kind_of(cfg: DictConfig) -> Kind:
+def _kind(node: DictConfig) -> Kind:
     """Of the targets that the task learns from: it says so before it is made, for which it needs the data."""
-    task: type[Task] = class_of(cfg.task, "task", Task)
+    task: type[Task] = class_of(node, "task", Task)
     return task.kind
 
 

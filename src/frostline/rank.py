@@ -13,14 +13,13 @@ import torch
 from omegaconf import DictConfig
 
 from frostline.baselines import scores_of
-from frostline.build import features_alone, kind_of
+from frostline.build import features_alone
 from frostline.errors import ConfigError, RunError, WeightsError
 from frostline.freezing import count
 from frostline.paths import RANKING, write_atomically
 from frostline.record import installed_versions
 from frostline.report.ranking import Ranked, as_csv, ordered, print_ranking
 from frostline.run import quiet
-from frostline.targets import SAID
 
 SCHEMA = 1
 
@@ -29,12 +28,9 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
     """settings: the configuration with each model, by name. Leaves a CSV and a JSON in `folder`. typed: the overrides
     of this `command`, for the next one.
 
-    Raises RunError where no model could be ranked, ConfigError where the task has no classes, and any error of data and
-    trainer, which all models share.
+    Raises RunError where no model could be ranked, and any error of data and trainer, which all models share.
     """
     quiet()
-    for cfg in settings.values():
-        _require_classes(cfg)
     rows: list[Ranked] = []
     data: dict[str, Any] = {}
     for name, cfg in settings.items():
@@ -86,16 +82,6 @@ def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:
         made=int(frozen.counts["made"]),
     )
     return row, frozen.data.describe()
-
-
-def _require_classes(cfg: DictConfig) -> None:
-    kind = kind_of(cfg)
-    if kind != "class":
-        raise ConfigError(
-            f"this task learns from {SAID[kind]}, and backbones are ranked by how well they tell classes apart",
-            where="task",
-            next_step="task=classification, or train a short run of each: frostline train -m model=a,b",
-        )
 
 
 def _plain(value: Any) -> Any:

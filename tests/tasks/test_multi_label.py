@@ -55,7 +55,7 @@ def test_scores_are_scikit_learns(labels: int, seed: int, threshold: float) -> N
     assert measured(batches, threshold).compute() == pytest.approx(
         {
             "loss": np.mean([log_loss(t, p, labels=[0, 1]) for t, p in zip(targets.T, probabilities.T, strict=True)]),
-            "mean_average_precision": average_precision_score(targets, probabilities, average="macro"),
+            "average_precision": average_precision_score(targets, probabilities, average="macro"),
             "f1_micro": f1_score(targets, chosen, average="micro"),
             "f1_macro": f1_score(targets, chosen, average="macro", zero_division=0),
             "exact_match": accuracy_score(targets, chosen),
@@ -80,14 +80,14 @@ def test_a_label_that_no_sample_has_is_left_out_of_the_mean() -> None:
     logits = torch.tensor([[2.0, 1.0, 0.0], [-1.0, 0.5, 1.0]])
     targets = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     metrics = measured([(logits, targets)])
-    assert metrics.compute()["mean_average_precision"] == pytest.approx((1.0 + 0.5) / 2)
+    assert metrics.compute()["average_precision"] == pytest.approx((1.0 + 0.5) / 2)
     assert metrics.per_class()[2]["average_precision"] is None
 
 
 def test_confident_logits_keep_their_order() -> None:
     """In float32 the sigmoid of both 20 and 30 is 1."""
     logits, targets = torch.tensor([[20.0, 1.0], [30.0, -1.0]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
-    assert measured([(logits, targets)]).compute()["mean_average_precision"] == 1.0
+    assert measured([(logits, targets)]).compute()["average_precision"] == 1.0
 
 
 def test_logits_that_are_no_numbers_have_scores_too() -> None:
@@ -125,4 +125,4 @@ def test_a_table_names_the_labels_above_the_threshold() -> None:
 def test_a_score_of_another_task_is_refused() -> None:
     with pytest.raises(ConfigError, match="no score 'val/accuracy'") as refused:
         task(3, monitor="val/accuracy", mode="max")
-    assert "val/mean_average_precision" in refused.value.next_step
+    assert "val/average_precision" in refused.value.next_step

@@ -20,7 +20,7 @@ from frostline.values import Fraction, NonNegative
 
 SCORES: dict[str, Mode] = {
     "loss": "min",
-    "mean_average_precision": "max",
+    "average_precision": "max",
     "f1_micro": "max",
     "f1_macro": "max",
     "exact_match": "max",
@@ -81,7 +81,7 @@ class MultiLabelMetrics(Metrics):
         self.gathered.update(logits, targets)
 
     def compute(self) -> dict[str, float]:
-        """`loss`, `mean_average_precision`, F1 over all decisions and as the mean over labels, the share of samples
+        """`loss`, `average_precision`, F1 over all decisions and as the mean over labels, the share of samples
         with every label right, and `n`."""
         logits, targets = self.gathered.compute()
         probabilities, wanted, count = logits.sigmoid(), targets.long(), len(self.labels)
@@ -89,7 +89,7 @@ class MultiLabelMetrics(Metrics):
         precisions = [score for score in self._average_precisions(probabilities, wanted) if score is not None]
         return {
             "loss": binary_cross_entropy_with_logits(logits, targets).item(),
-            "mean_average_precision": sum(precisions) / len(precisions) if precisions else 0.0,
+            "average_precision": sum(precisions) / len(precisions) if precisions else 0.0,
             "f1_micro": multilabel_f1_score(probabilities, wanted, average="micro", **said).item(),
             "f1_macro": multilabel_f1_score(probabilities, wanted, average="macro", **said).item(),
             "exact_match": multilabel_exact_match(probabilities, wanted, **said).item(),
