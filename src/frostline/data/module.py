@@ -131,7 +131,7 @@ class PictureData(Transfers):
                 raise DataError(
                     f"the {name} part has no pictures",
                     where=self.where,
-                    next_step="put pictures there, or remove its folder so that it is split off the training part",
+                    next_step="put pictures there, or leave that part out, so that it is split off the training part",
                 )
 
     @property

@@ -65,7 +65,7 @@ def require_per_class(counts: dict[str, int], needed: int, *, where: object, rea
         raise DataError(
             f"too few pictures of a class: {said}; {reason} needs {needed} of each",
             where=where,
-            next_step="add pictures, leave those classes out, or give the parts yourself as train/, val/ and test/",
+            next_step="add pictures, leave those classes out, or give the parts yourself (folders, data.split_column)",
         )
 
 

@@ -3,6 +3,7 @@
 """
 
 from collections import Counter
+from math import fsum, sqrt
 
 from torch import Tensor
 
@@ -24,12 +25,16 @@ def counts_of(kind: Kind, names: list[str], targets: Tensor) -> dict[str, int]:
 
 
 def targets_of(kind: Kind, names: list[str], targets: Tensor) -> Targets:
-    """targets: of the training part."""
+    """targets: of the training part. Sums are exact, and so the same on every machine: a resume compares them."""
     counts = list(counts_of(kind, names, targets).values())
     if kind != "numbers":
         return Targets(kind, names, counts, [], [])
-    exact = targets.double()
-    return Targets(kind, names, counts, exact.mean(0).tolist(), exact.std(0, correction=0).tolist())
+    columns = targets.double().T.tolist()
+    means = [fsum(column) / len(column) for column in columns]
+    variances = [
+        fsum((x - mean) ** 2 for x in column) / len(column) for column, mean in zip(columns, means, strict=True)
+    ]
+    return Targets(kind, names, counts, means, [sqrt(variance) for variance in variances])
 
 
 def require_learnable(targets: Targets, samples: int, where: object) -> None:

@@ -30,7 +30,8 @@ class Metrics(nn.Module):
 
 
 class Task(nn.Module):
-    """A task sets the `kind` of targets that it learns from, and its constructor takes `Targets` first.
+    """A task sets the `kind` of targets that it learns from, where these are no classes, and its constructor takes
+    `Targets` first.
 
     monitor: the validation score, `val/<name>`, by which the best epoch is chosen. mode: which end of it is best.
 
@@ -39,7 +40,7 @@ class Task(nn.Module):
         are none of them.
     """
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[Kind] = "class"
 
     def __init__(self, *, monitor: str, mode: Mode, l1: float, scores: dict[str, Mode]) -> None:
         super().__init__()
