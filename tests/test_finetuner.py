@@ -19,11 +19,13 @@ from frostline.heads import LinearHead
 from frostline.phases import Phase
 from frostline.run import NOT_HERE
 from frostline.specs import ImageSpec
+from frostline.targets import Targets
 from frostline.tasks.classification import Classification
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 
 STEPS, BASE, DECAY = 4, 0.1, 0.01
+TARGETS = Targets("class", ["a", "b", "c"], [1, 1, 1], [], [])
 SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 HEAD = make_phase("head", thaw="none", epochs=2, curve="constant")
 ALL = make_phase("all", lr_scale=0.5, layer_decay=0.5, warmup_epochs=1, curve="linear")
@@ -54,7 +56,12 @@ def finetuner(l1: float = 0.0) -> FineTuner:
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
     backbone = Backbone(name="tiny", blocks=blocks, pool=pool, out_features=8, spec=SPEC, loaded="random")
     task = Classification(
-        ["a", "b", "c"], [1, 1, 1], label_smoothing=0.0, class_weights="none", l1=l1, monitor="val/accuracy", mode="max"
+        TARGETS,
+        label_smoothing=0.0,
+        class_weights="none",
+        l1=l1,
+        monitor="val/accuracy",
+        mode="max",
     )
     return FineTuner(
         backbone, LinearHead(8, 3, dropout=0.0), task, Every(partial(SGD, lr=BASE, weight_decay=DECAY)), seed=0

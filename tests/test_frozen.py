@@ -16,6 +16,7 @@ from frostline.making import maker_of
 from frostline.paths import conf_dir
 from frostline.phases import Phase
 from frostline.specs import ImageSpec
+from frostline.targets import Targets
 from frostline.tasks.classification import Classification
 
 MODELS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml") if file.stem not in ("torchvision", "timm"))
@@ -51,9 +52,12 @@ def settled(backbone: Backbone, size: int) -> None:
         norm.momentum = momentum
 
 
+TARGETS = Targets("class", ["a", "b", "c"], [1, 1, 1], [], [])
+
+
 def learner(backbone: Backbone, phase: Phase) -> FineTuner:
     settings: dict[str, Any] = {"label_smoothing": 0.0, "class_weights": "none", "l1": 0.0}
-    task = Classification(["a", "b", "c"], [1, 1, 1], monitor="val/loss", mode="min", **settings)
+    task = Classification(TARGETS, monitor="val/loss", mode="min", **settings)
     adam: Any = lambda groups: torch.optim.Adam(groups, lr=1e-3)  # noqa: E731  # moves by the sign of any gradient
     model = FineTuner(backbone, LinearHead(backbone.out_features, 3, dropout=0.0), task, {phase.name: adam}, seed=0)
     model.enter(phase, 0, 0)

@@ -1,6 +1,7 @@
 """What a run starts from, and how it is told beforehand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,10 @@ def test_a_new_run_on_other_classes_takes_the_backbone_alone(
 ) -> None:  # fmt: skip
     built = build(composed(*SHORT, "run_dir=none"), logs=False)
     fresh = built.model.head.state_dict()["layers.1.weight"].clone()
-    said = init_from(built.model, finished, [*"abcdefghij"])
+    said = init_from(built.model, finished, replace(built.data.targets, names=[*"abcdefghij"]))
     assert "the head is new: the run told other classes apart" in said
     assert torch.equal(built.model.head.state_dict()["layers.1.weight"], fresh)
-    assert "the head, too" in init_from(built.model, finished / "checkpoints" / "best.ckpt", built.data.classes)
+    assert "the head, too" in init_from(built.model, finished / "checkpoints" / "best.ckpt", built.data.targets)
     assert not torch.equal(built.model.head.state_dict()["layers.1.weight"], fresh)
 
 
@@ -97,7 +98,9 @@ def test_a_head_of_a_checkpoint_file_is_new_for_other_classes(
     finished: Path, composed: Callable[..., Any]  # noqa: F811
 ) -> None:  # fmt: skip
     built = build(composed(*SHORT, "run_dir=none"), logs=False)
-    said = init_from(built.model, finished / "checkpoints" / "last.ckpt", [*"abcdefghij"])
+    said = init_from(
+        built.model, finished / "checkpoints" / "last.ckpt", replace(built.data.targets, names=[*"abcdefghij"])
+    )
     assert "the head is new: the run told other classes apart" in said
 
 

@@ -1,4 +1,4 @@
-"""What a loader hands to the model. Shapes: B samples of this rank, C classes."""
+"""What a loader hands to the model. Shapes: B samples of this rank, C classes or other targets."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 class Batch(NamedTuple):
     """inputs: (B, 3, H, W), uint8 from the loader, float after preprocessing.
-    targets: (B,) class indices, or (B, C) probabilities where pictures were mixed.
+    targets: (B,) class indices, or (B, C) probabilities where pictures were mixed; (B, C) of labels and numbers.
     sample: (B,) the sample's place in its part, the key of its random numbers.
     sizes: (B, 2) height and width in pixels of pictures that were padded to a common size; None where all are whole.
     passed: blocks of the backbone that `inputs` have been through: they are what the frozen ones gave, and no pictures.

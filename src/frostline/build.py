@@ -1,5 +1,6 @@
 """cfg → objects. The only place that instantiates; below it nothing is called cfg."""
 
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -24,11 +25,12 @@ from frostline.frozen_cache.fill import FrozenOutputs
 from frostline.frozen_cache.store import Store
 from frostline.frozen_pass import FrozenPass, Output, outputs_of
 from frostline.launcher import follows
-from frostline.making import made, make
+from frostline.making import class_of, made, make
 from frostline.optimizers import optimizers_of
 from frostline.phases import NO_AVERAGE, Plan
 from frostline.reuse import Choice, Line, Reuse, Samples, choices, lines_made
 from frostline.strategies import Sharded
+from frostline.targets import Kind, Targets
 from frostline.tasks.base import Task
 from frostline.trainers import (
     Compiled,
@@ -77,9 +79,10 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
     optimizers = optimizers_of(cfg, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
-    data = _data(cfg, backbone, reuse, shows=logs and shows_progress(cfg.trainer.enable_progress_bar))
+    shows = logs and shows_progress(cfg.trainer.enable_progress_bar)
+    data = _data(cfg, backbone, reuse, _kind(cfg.task), shows=shows)
     plan = plan.settled(pretrained=pretrained, samples=len(data.train_part))
-    task, head = _top(cfg, backbone, data.classes, data.class_counts)
+    task, head = _top(cfg, backbone, data.targets)
     for phase in plan.phases:
         task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
     if data.batch_size_is_open:
@@ -112,23 +115,23 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     return Built(model, data, trainer, measure, plan, chosen, frozen)
 
 
-def predictor(cfg: DictConfig, classes: list[str], class_counts: list[int]) -> tuple[FineTuner, L.Trainer]:
-    """A model without weights and a Trainer, for pictures that belong to no data set."""
+def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
+    """A model without weights and a Trainer, for pictures that belong to no data set. targets: it was trained on."""
     backbone = _backbone(cfg.model, load=False)
-    task, head = _top(cfg, backbone, classes, class_counts)
+    task, head = _top(cfg, backbone, targets)
     model = FineTuner(backbone, head, task, {}, seed=cfg.seed)
     return model, _single_trainer(cfg.trainer)
 
 
 def features_alone(cfg: DictConfig) -> FrozenOutputs:
-    """What makes, keeps and serves the features of the training and validation parts, in one process, under the keys
-    of a training. Raises any FrostlineError of model, data and trainer.
+    """What makes, keeps and serves the features of the training and validation parts, which have classes, in one
+    process, under the keys of a training. Raises any FrostlineError of model, data and trainer.
     """
     require_devices(cfg.trainer.accelerator, 1)
     trainer = _single_trainer(cfg.trainer)
     backbone = _backbone(cfg.model, load=True)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
-    data = _data(cfg, backbone, reuse, shows=shows_progress(cfg.trainer.enable_progress_bar))
+    data = _data(cfg, backbone, reuse, "class", shows=shows_progress(cfg.trainer.enable_progress_bar))
     data.trainer = trainer
     low = _low(trainer)
     outputs = _outputs(backbone, data, trainer, low)
@@ -164,12 +167,18 @@ def _backbone(node: DictConfig, *, load: bool) -> Backbone:
     return backbone.to(memory_format=torch.channels_last)
 
 
-def _data(cfg: DictConfig, backbone: Backbone, reuse: Reuse, *, shows: bool) -> PictureData:
-    """shows: whether somebody watches the decoding."""
+def _data(cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: Kind, *, shows: bool) -> PictureData:
+    """kind: of targets. shows: whether somebody watches the decoding."""
     store = Store(reuse.folder, reuse.max_bytes, "decoded") if reuse.when != "never" else None
     pixel_cache = PixelCache(store, shows=shows, leads=not follows())
-    data: PictureData = make(cfg.data, "data", PictureData, backbone.spec, pixel_cache=pixel_cache)
+    data: PictureData = make(cfg.data, "data", PictureData, backbone.spec, target_kind=kind, pixel_cache=pixel_cache)
     return data
+
+
+def _kind(node: DictConfig) -> Kind:
+    """Of the targets that the task learns from: it says so before it is made, for which it needs the data."""
+    task: type[Task] = class_of(node, "task", Task)
+    return task.kind
 
 
 def _outputs(backbone: Backbone, data: PictureData, trainer: L.Trainer, low: torch.dtype | None) -> list[Output]:
@@ -215,9 +224,9 @@ def _choices(
     return choices(reuse, plan, list(backbone.blocks), lines, samples, hindrance)
 
 
-def _top(cfg: DictConfig, backbone: Backbone, classes: list[str], class_counts: list[int]) -> tuple[Task, nn.Module]:
+def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, nn.Module]:
     """The task, and the head that it needs on this backbone."""
-    task: Task = make(cfg.task, "task", Task, classes, class_counts)
+    task: Task = make(cfg.task, "task", Task, targets)
     head: nn.Module = make(cfg.head, "head", nn.Module, backbone.out_features, task.num_outputs)
     return task, head
 
@@ -229,7 +238,7 @@ def _identity(cfg: DictConfig, backbone: Backbone, data: PictureData, head: nn.M
         "model": backbone.name,
         "data": {key: said[key] for key in ("num_train", "num_val", "fingerprint")},
         "parts": data.parts_digest(),
-        "classes": data.classes,
+        "targets": asdict(data.targets),
         "image_size": data.spec.size,
         "augment": data.augment.describe(),
         "head": {name: list(value.shape) for name, value in head.state_dict().items()},

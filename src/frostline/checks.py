@@ -54,9 +54,9 @@ VALUES = {
 # What a constructor takes that `build.py` gives it.
 SUPPLIED = {
     "model": {"load"},
-    "data": {"spec", "pixel_cache"},
+    "data": {"spec", "target_kind", "pixel_cache"},
     "head": {"in_features", "num_outputs"},
-    "task": {"classes", "class_counts"},
+    "task": {"targets"},
     "optimizer": {"params"},
     "trainer": {"max_epochs", "callbacks", "logger", "plugins", "enable_checkpointing", "use_distributed_sampler",
                 "num_sanity_val_steps", "enable_model_summary",

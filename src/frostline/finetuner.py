@@ -231,7 +231,7 @@ class FineTuner(L.LightningModule):
         self.metrics["test"].update(self(batch.inputs, batch.passed), batch.targets)  # type: ignore[operator]
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.task.probabilities(self(batch.inputs))
+        return self.task.predictions(self(batch.inputs))
 
     def on_validation_epoch_end(self) -> None:
         self._report("val")

@@ -9,11 +9,13 @@ from frostline.checkpoint import read_checkpoint
 from frostline.errors import RunError
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.runs import require_checkpoint
+from frostline.targets import Targets
 
 
-def init_from(model: FineTuner, source: Path, classes: list[str]) -> str:
-    """source: a run folder, whose best weights are taken, or a checkpoint file. The head comes along where it tells the
-    same classes apart. Gives a sentence on what was done. Raises RunError, WeightsError.
+def init_from(model: FineTuner, source: Path, targets: Targets) -> str:
+    """source: a run folder, whose best weights are taken, or a checkpoint file. The head comes along where its outputs
+    mean the same: the same classes, labels or numbers, by name; mean and deviation of numbers may differ. Gives a
+    sentence on what was done. Raises RunError, WeightsError.
     """
     path = require_checkpoint(source, "best") if source.is_dir() else source
     if not path.is_file():
@@ -21,7 +23,7 @@ def init_from(model: FineTuner, source: Path, classes: list[str]) -> str:
     state, known = _read(path)
     backbone, head = _part(state, "backbone."), _part(state, "head.")
     said = load_weights(model.backbone, backbone or state, (), source=path)
-    if known not in (None, classes):
+    if known not in (None, (targets.kind, targets.names)):
         return f"{said}; the head is new: the run told other classes apart"
     shapes = {name: value.shape for name, value in model.head.state_dict().items()}
     if {name: value.shape for name, value in head.items()} != shapes:
@@ -30,13 +32,14 @@ def init_from(model: FineTuner, source: Path, classes: list[str]) -> str:
     return f"{said}; the head, too"
 
 
-def _read(path: Path) -> tuple[StateDict, list[str] | None]:
-    """Weights, and the classes that they tell apart where the file says so."""
+def _read(path: Path) -> tuple[StateDict, tuple[str, list[str]] | None]:
+    """Weights, and the kind and the names of the targets that they were trained on, where the file says so."""
     try:
         content = read_checkpoint(path)
     except RunError:
         return read_weights(path), None  # weights of another program, or nothing readable: it says which
-    return content["state_dict"], content[CHECKPOINT_KEY]["identity"]["classes"]
+    said = content[CHECKPOINT_KEY]["identity"]["targets"]
+    return content["state_dict"], (said["kind"], said["names"])
 
 
 def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -47,6 +48,19 @@ def maker_of(node: DictConfig, where: str) -> Callable[..., Any]:
         raise ConfigError(f"{where} names no `_target_`", where=where, next_step=SIGNATURES)
     maker: Callable[..., Any] = made
     return maker
+
+
+def class_of(node: DictConfig, where: str, kind: type) -> Any:
+    """The class that `_target_` names, for what it says before anything is made. Raises ConfigError."""
+    named = maker_of(node, where)
+    cls = named.func if isinstance(named, partial) else named
+    if not (isinstance(cls, type) and issubclass(cls, kind)):
+        raise ConfigError(
+            f"{where} has to be a {kind.__name__}, and {node._target_} is none",
+            where=f"{where}._target_",
+            next_step=SIGNATURES,
+        )
+    return cls
 
 
 def made(node: DictConfig, where: str, kind: type) -> Any:

@@ -1,4 +1,4 @@
-"""Label, probability and top-k for each picture, with a trained run."""
+"""What a trained run says of each picture, as a table."""
 
 import csv
 import io
@@ -21,10 +21,11 @@ from frostline.paths import write_atomically
 from frostline.run import quiet
 from frostline.runs import amended, read_run, require_checkpoint
 from frostline.specs import ImageSpec
+from frostline.targets import Targets
 
 
 def predict(cfg: DictConfig) -> Path:
-    """Writes a CSV: file, label, probability, then the next classes by probability. Raises DataError, RunError."""
+    """Writes a CSV: file, then the columns of the run's task. Raises DataError, RunError."""
     quiet()
     _, settings = read_run(Path(cfg.run))
     settings = amended(settings, trainer=cfg.trainer)
@@ -34,8 +35,7 @@ def predict(cfg: DictConfig) -> Path:
     _require_writable(output, files)
     checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
     content = read_checkpoint(checkpoint)
-    classes = content[CHECKPOINT_KEY]["identity"]["classes"]  # in the order of its outputs
-    model, trainer = predictor(settings, classes, [1] * len(classes))
+    model, trainer = predictor(settings, Targets(**content[CHECKPOINT_KEY]["identity"]["targets"]))
     load_state(model, content, checkpoint)
     spec = model.backbone.spec
     assert isinstance(spec, ImageSpec)
@@ -44,7 +44,8 @@ def predict(cfg: DictConfig) -> Path:
     )
     batches = trainer.predict(model, datamodule=PictureFiles(pictures, batch_size=cfg.batch_size))
     assert batches is not None
-    write_atomically(output, _table(files, torch.cat(batches), classes, cfg.top_k))  # type: ignore[arg-type]
+    columns = model.task.columns(torch.cat(batches), cfg.top_k)  # type: ignore[arg-type]
+    write_atomically(output, _table(files, columns))
     print(f"{len(files)} prediction{'s' * (len(files) > 1)} in {cfg.output}")
     return output
 
@@ -75,15 +76,9 @@ def _require_writable(output: Path, files: list[Path]) -> None:
         ) from error
 
 
-def _table(files: list[Path], probabilities: torch.Tensor, classes: list[str], top_k: int) -> str:
-    """probabilities (N, C)."""
-    best = probabilities.topk(min(top_k, len(classes)), dim=1)
-    columns = ["label", "probability"]
-    columns += [f"{name}_{rank}" for rank in range(2, best.indices.shape[1] + 1) for name in ("label", "probability")]
+def _table(files: list[Path], columns: dict[str, list[str]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", *columns])
-    for file, indices, values in zip(files, best.indices.tolist(), best.values.tolist(), strict=True):
-        pairs = [part for i, p in zip(indices, values, strict=True) for part in (classes[i], f"{p:.6f}")]
-        writer.writerow([file, *pairs])
+    writer.writerows(zip(files, *columns.values(), strict=True))
     return text.getvalue()

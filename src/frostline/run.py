@@ -107,7 +107,7 @@ def start_weights(built: Built, source: str | None, *, resumes: bool) -> str:
     sentence on what was loaded."""
     loaded = built.model.backbone.loaded
     if source is not None and (not resumes or built.plan.anchored):
-        loaded = init_from(built.model, Path(source).expanduser(), built.data.classes)
+        loaded = init_from(built.model, Path(source).expanduser(), built.data.targets)
     if built.plan.anchored:
         built.model.anchor()
     return loaded

@@ -21,7 +21,8 @@ CONFIG = "config.yaml"
 # What may differ when the command of a run is given again, and the run goes on: places, hardware, what is shown.
 OPEN = ("data.batch_size", "auto")  # a run keeps the one that it found
 MAY_DIFFER = {
-    *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "callbacks", "logger", "data.dir", "data.num_workers"),
+    *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "callbacks", "logger"),
+    *("data.dir", "data.file", "data.num_workers"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     "cache.dir",
     *("trainer.log_every_n_steps", "trainer.enable_progress_bar"),
@@ -168,7 +169,7 @@ def lasting(settings: DictConfig, batch_size: int | None = None) -> DictConfig:
     if batch_size is not None:
         OmegaConf.update(kept, "data.batch_size", batch_size)
     OmegaConf.update(kept, "run_dir", str(Path(settings.run_dir).absolute()))
-    for key in ("data.dir", "model.weights", "init_from"):
+    for key in ("data.dir", "data.file", "model.weights", "init_from"):
         place = OmegaConf.select(settings, key)
         if isinstance(place, str) and Path(place).exists():
             OmegaConf.update(kept, key, str(Path(place).absolute()))

@@ -346,6 +346,21 @@ def test_a_third_is_mixed_by_mixup_a_third_by_cutmix_and_a_third_not_at_all() ->
     assert own[blended].max() - own[blended].min() > 0.8  # lambda ~ Beta(1, 1)
 
 
+def test_labels_and_numbers_are_mixed_as_the_pictures_are() -> None:
+    """A label that white pictures have, one that all have, and a number that is the brightness of the picture."""
+    made = augment("strong", classes=3)
+    made.strength = STRENGTHS["strong"]._replace(colour=0.0)
+    white = torch.arange(300) % 2
+    pictures = (255 * white).byte().view(300, 1, 1, 1).expand(300, 3, 32, 32)
+    targets = torch.stack([white.float(), torch.ones(300), 1000.0 + 50 * white], 1)
+    mixed = made(Batch(pictures, targets, torch.arange(300)), epoch=0)
+    brightness = mixed.inputs.mean((1, 2, 3))
+    assert torch.allclose(mixed.targets[:, 0], brightness, atol=1e-5)
+    assert torch.allclose(mixed.targets[:, 1], torch.ones(300))
+    assert torch.allclose(mixed.targets[:, 2], 1000 + 50 * brightness, atol=1e-3)
+    assert 0.2 < mixed.targets[:, 0].std() < 0.5, "some are whole and some are not"
+
+
 def test_standard_leaves_targets_as_class_indices() -> None:
     before = batch(noise(6))
     assert torch.equal(augment("standard")(before, epoch=0).targets, before.targets)

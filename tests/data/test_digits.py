@@ -52,7 +52,7 @@ def test_a_limit_keeps_as_many_of_each_class_and_leaves_the_other_parts_alone(
 ) -> None:
     whole, limited = Digits(spec, **common), Digits(spec, **common | {"train_limit": 205})
     assert len(limited.train_part) == 205
-    assert set(limited.class_counts) == {20, 21}
+    assert set(limited.targets.counts) == {20, 21}
     assert samples(limited, "train") < samples(whole, "train")
     assert samples(limited, "test") == samples(whole, "test")
     assert samples(limited, "val") == samples(whole, "val")
@@ -69,7 +69,7 @@ def test_what_a_run_says_of_its_data(spec: ImageSpec, common: dict[str, Any]) ->
     data = Digits(spec, **common)
     said = data.describe()
     assert said["num_train"] + said["num_val"] + said["num_test"] == 1797
-    assert said["num_train"] == sum(data.class_counts) == len(data.train_part)
+    assert said["num_train"] == sum(data.targets.counts) == len(data.train_part)
     assert said["name"] == "digits"
     assert said["fingerprint"] == Digits(spec, **common | {"split_seed": 5}).describe()["fingerprint"]
 

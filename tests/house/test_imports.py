@@ -19,6 +19,7 @@ LAYERS: dict[str, list[str]] = {
         "",
         "errors",
         "specs",
+        "targets",
         "phases",
         "paths",
         "record",

@@ -12,6 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from frostline.targets import Targets
 from frostline.tasks.classification import Classification, ClassificationMetrics
 
 SIZES = [1, 64, 13, 2, 77]
@@ -22,8 +23,7 @@ def task(
 ) -> Classification:
     names = [f"class {number}" for number in range(len(counts))]
     return Classification(
-        names,
-        counts,
+        Targets("class", names, counts, [], []),
         label_smoothing=smoothing,
         class_weights=class_weights,
         l1=0.0,
@@ -195,7 +195,7 @@ def test_half_precision_logits_are_weighed_in_full_precision() -> None:
 
 def test_probabilities_sum_to_one_and_keep_the_order_of_the_logits() -> None:
     logits = drawn(7, seed=0, sizes=[16])[0][0]
-    probabilities = task([1] * 7).probabilities(logits.bfloat16())
+    probabilities = task([1] * 7).predictions(logits.bfloat16())
     assert probabilities.dtype == torch.float32
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(16))
     assert torch.equal(probabilities.argmax(dim=1), logits.bfloat16().argmax(dim=1))

@@ -178,7 +178,8 @@ def _recoloured(x: Tensor, factors: Tensor) -> Tensor:
 
 def _mixed(batch: Batch, u: Tensor, share: float, num_classes: int) -> Batch:
     """Half of `share` by mixup (Zhang et al. 2018, arXiv:1710.09412), half by CutMix (Yun et al. 2019,
-    arXiv:1905.04899), both with lambda ~ Beta(1, 1), with the next picture of the batch. Targets become (B, C)."""
+    arXiv:1905.04899), both with lambda ~ Beta(1, 1), with the next picture of the batch. Classes become (B, C)
+    probabilities; labels and numbers are mixed as they are."""
     x = batch.inputs
     keep = u[:, 1].view(-1, 1, 1, 1)
     blend = keep.expand(-1, 1, *x.shape[-2:])
@@ -187,7 +188,8 @@ def _mixed(batch: Batch, u: Tensor, share: float, num_classes: int) -> Batch:
     own = torch.where(coin < share / 2, blend, torch.where(coin < share, cut, torch.ones_like(blend)))
     x = own * x + (1 - own) * x.roll(1, 0)
     kept = own.mean((1, 2, 3)).unsqueeze(1)
-    true = one_hot(batch.targets, num_classes).float()
+    mixable = batch.targets.is_floating_point()
+    true = batch.targets if mixable else one_hot(batch.targets, num_classes).float()
     return batch._replace(inputs=x, targets=kept * true + (1 - kept) * true.roll(1, 0))
 
 

@@ -2,7 +2,8 @@
 
 import hashlib
 from abc import abstractmethod
-from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,9 +18,11 @@ from frostline.data.decoded import NOWHERE, PixelCache
 from frostline.data.loader import EpochBatches
 from frostline.data.parts import Part, PictureSet, Serve, loader
 from frostline.data.pictures import Pictures, keep_or_hold
-from frostline.data.splits import balanced_subset, require_per_class, stratified_split
+from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
+from frostline.data.targets import counts_of, require_learnable, targets_of
 from frostline.errors import ConfigError, DataError
 from frostline.specs import ImageSpec, Spec
+from frostline.targets import SAID, Kind
 from frostline.values import Fraction, NonNegative, Positive, Probability, Seed
 
 
@@ -32,15 +35,17 @@ class Transfers(L.LightningDataModule):
 
 
 class PictureData(Transfers):
-    """spec: of the backbone. pixel_cache: where decoded pictures are kept. The rest is explained in
-    conf/data/_base.yaml.
+    """spec: of the backbone. target_kind: what the task learns from. pixel_cache: where decoded pictures are kept.
+    The rest is explained in conf/data/_base.yaml.
 
-    A kind of data sets `name` and `where` (its folder) for messages, and reads.
-    Raises DataError where the pictures cannot make the parts, ConfigError where the backbone does not take pictures.
+    A kind of data sets `name` and `where` (its folder) for messages, and the `kinds` of targets that it can have, and
+    reads. Raises DataError where the pictures cannot make the parts, ConfigError where the backbone does not take
+    pictures, or the task not such targets.
     """
 
     name: str
     where: object
+    kinds: tuple[Kind, ...] = ("class",)
 
     def __init__(
         self,
@@ -57,16 +62,12 @@ class PictureData(Transfers):
         split_seed: Seed,
         num_workers: NonNegative[int] | None,
         seed: Seed,
+        target_kind: Kind = "class",
         pixel_cache: PixelCache = NOWHERE,
     ) -> None:
         super().__init__()
-        if not isinstance(spec, ImageSpec):
-            raise ConfigError(
-                f"this backbone takes {spec.kind}, and this data is pictures",
-                where="model, data",
-                next_step="choose a picture backbone (model=resnet50) or text data",
-            )
-        self.spec = spec.at(image_size)
+        self.spec = _fitting(spec, target_kind, self.kinds).at(image_size)
+        self.target_kind = target_kind
         self.pixel_cache = pixel_cache
         self.batch_size_is_open = batch_size == "auto"  # until what trains is known, with which it has to fit
         self.batch_size = 1 if batch_size == "auto" else batch_size
@@ -77,18 +78,21 @@ class PictureData(Transfers):
         self._first_epoch = 0
         self.serve: Serve = lambda part, views: None
         parts = self.read()
-        self.classes = parts.classes
+        self.names = parts.names
         train, val, test = self._split(parts, val_fraction, test_fraction, split_seed)
         if train_limit is not None:
-            train = train[0], train[1][balanced_subset(train[0].labels[train[1]], train_limit, seed)]
+            layers = strata(target_kind, train[0].labels[train[1]])
+            train = train[0], train[1][balanced_subset(layers, train_limit, seed)]
         self.train_part = Part(*train, whole=augment != "none")
         self.val_part = Part(*val, whole=False)
         self.test_part = Part(*test, whole=False)
         self._require_parts()
+        self.targets = targets_of(target_kind, self.names, self.train_part.labels)
+        require_learnable(self.targets, len(self.train_part), self.where)
         keep_or_hold([pictures for pictures, _ in (train, val, test)], self.pixel_cache, self.name)
         of_all: dict[str, Any] = {
             "spec": self.spec,
-            "num_classes": len(self.classes),
+            "num_classes": len(self.names),
             "cut": self.train_part.pictures.cut,
         }
         self.augment = Augment(augment, flip=flip, erase=erase, seed=seed, **of_all)
@@ -104,36 +108,36 @@ class PictureData(Transfers):
     ) -> tuple[tuple[Pictures, Tensor], tuple[Pictures, Tensor], tuple[Pictures, Tensor]]:
         if parts.val is None or parts.test is None:
             pieces = ["training"] + ["validation"] * (parts.val is None) + ["test"] * (parts.test is None)
-            counts = _counts(parts.train.labels, self.classes)
+            counts = counts_of(self.target_kind, self.names, parts.train.labels)
             reason = f"one each for {', '.join(pieces)}"
             require_per_class(counts, len(pieces), where=self.where, reason=reason)
-        rest = torch.arange(len(parts.train.labels))
+        layers = strata(self.target_kind, parts.train.labels)
+        rest = torch.arange(len(layers))
         test = (parts.test, torch.arange(len(parts.test.labels))) if parts.test is not None else None
         if test is None:
-            kept, taken = stratified_split(parts.train.labels, test_fraction, seed, keep=2 if parts.val is None else 1)
+            kept, taken = stratified_split(layers, test_fraction, seed, keep=2 if parts.val is None else 1)
             test, rest = (parts.train, rest[taken]), rest[kept]
         val = (parts.val, torch.arange(len(parts.val.labels))) if parts.val is not None else None
         if val is None:
-            kept, taken = stratified_split(parts.train.labels[rest], val_fraction, seed)
+            kept, taken = stratified_split(layers[rest], val_fraction, seed)
             val, rest = (parts.train, rest[taken]), rest[kept]
         return (parts.train, rest), val, test
 
     def _require_parts(self) -> None:
-        require_per_class(
-            _counts(self.train_part.labels, self.classes), 1, where=self.where, reason="training (data.train_limit)"
-        )
+        counts = counts_of(self.target_kind, self.names, self.train_part.labels)
+        require_per_class(counts, 1, where=self.where, reason="training (data.train_limit)")
         for name, part in (("validation", self.val_part), ("test", self.test_part)):
             if len(part) == 0:
                 raise DataError(
                     f"the {name} part has no pictures",
                     where=self.where,
-                    next_step="put pictures there, or remove its folder so that it is split off the training part",
+                    next_step="put pictures there, or leave that part out, so that it is split off the training part",
                 )
 
     @property
-    def class_counts(self) -> list[int]:
-        """Training pictures per class."""
-        return list(_counts(self.train_part.labels, self.classes).values())
+    def classes(self) -> list[str]:
+        """And labels; numbers have none."""
+        return [] if self.target_kind == "numbers" else self.names
 
     def describe(self) -> dict[str, Any]:
         """For run.json."""
@@ -143,6 +147,7 @@ class PictureData(Transfers):
             "num_val": len(self.val_part),
             "num_test": len(self.test_part),
             "classes": self.classes,
+            "targets": asdict(self.targets),
             "fingerprint": self.fingerprint,
         }
 
@@ -255,6 +260,18 @@ class PictureData(Transfers):
         return self._first_epoch + (epoch - self._first_epoch) % self._views if self._views else epoch
 
 
-def _counts(labels: Tensor, classes: list[str]) -> dict[str, int]:
-    counted = Counter(labels.tolist())
-    return {name: counted[number] for number, name in enumerate(classes)}
+def _fitting(spec: Spec, wanted: Kind, kinds: Sequence[Kind]) -> ImageSpec:
+    """kinds: of targets that there are. Raises ConfigError where model and task do not go with the data."""
+    if not isinstance(spec, ImageSpec):
+        raise ConfigError(
+            f"this backbone takes {spec.kind}, and this data is pictures",
+            where="model, data",
+            next_step="choose a picture backbone (model=resnet50) or text data",
+        )
+    if wanted not in kinds:
+        raise ConfigError(
+            f"this task learns from {SAID[wanted]}, and this data has {SAID[kinds[0]]}",
+            where="task, data",
+            next_step="task=classification, or data=image_csv, which reads targets of every kind",
+        )
+    return spec

@@ -15,9 +15,9 @@ from frostline.errors import DataError
 
 
 class PictureSet(NamedTuple):
-    """As the data set comes. None: that part has to be split off `train`."""
+    """As the data set comes. names: of classes, labels or columns. None: that part has to be split off `train`."""
 
-    classes: list[str]
+    names: list[str]
     train: Pictures
     val: Pictures | None
     test: Pictures | None

@@ -1,4 +1,4 @@
-"""Pictures and their labels, as arrays in memory or as files. Shapes: N pictures, (3, H, W) uint8 each."""
+"""Pictures and their targets, as arrays in memory or as files. Shapes: N pictures, (3, H, W) uint8 each."""
 
 import errno
 import hashlib
@@ -32,7 +32,7 @@ MEMORY_BYTES = 4 * 2**30  # data sets whose decoded pictures take no more are he
 
 
 class Pictures(ABC):
-    labels: Tensor  # (N,) int64
+    labels: Tensor  # (N,) int64 classes; (N, C) float32 of labels, 0 or 1, and of numbers
     cut = False  # whether `fetch` without `whole` gives pictures that are resized and cut for evaluation
 
     @abstractmethod

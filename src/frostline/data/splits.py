@@ -1,9 +1,34 @@
-"""Which samples go where. Everything is a function of labels and a seed."""
+"""Which samples go where. Everything is a function of targets and a seed. Shapes: N samples, C labels or numbers."""
 
 import torch
 from torch import Tensor
 
 from frostline.errors import DataError
+from frostline.targets import Kind
+
+LAYERS = 10  # of numbers, at most
+LAYER = 20  # samples, at least: of fewer, "at least one" would be a larger part than the one that is asked for
+
+
+def strata(kind: Kind, targets: Tensor) -> Tensor:
+    """(N,) layers, of each of which a split takes the same fraction.
+
+    Classes (N,) are layers themselves. Of labels (N, C) of 0 and 1 a sample's layer is the rarest label that it
+    has: so rare ones are shared out as classes are, and frequent ones follow in the mean. Of numbers (N, C) layers are
+    quantiles of their mean in standard deviations, so that parts have the same range.
+    """
+    if kind == "class":
+        return targets
+    if kind == "labels":
+        frequency = torch.where(targets == 1, targets.sum(0), torch.inf)
+        return torch.where(targets.any(1), frequency.argmin(1), targets.shape[1])
+    exact = targets.double()
+    deviation = exact.std(0, correction=0)
+    places = ((exact - exact.mean(0)) / torch.where(deviation > 0, deviation, 1.0)).mean(1).argsort(stable=True)
+    layers = torch.empty(len(targets), dtype=torch.int64)
+    number = min(LAYERS, max(1, len(targets) // LAYER))
+    layers[places] = torch.arange(len(targets)) * number // len(targets)
+    return layers
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int, *, keep: int = 1) -> tuple[Tensor, Tensor]:
@@ -14,7 +39,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int, *, keep: int = 
     """
     parts = []
     for members in _members_by_class(labels, seed):
-        size = min(max(round(len(members) * fraction), 1), len(members) - keep)
+        size = max(min(max(round(len(members) * fraction), 1), len(members) - keep), 0)
         parts.append(members[:size])
     part = torch.cat(parts).sort().values
     rest = torch.ones(len(labels), dtype=torch.bool)
@@ -40,7 +65,7 @@ def require_per_class(counts: dict[str, int], needed: int, *, where: object, rea
         raise DataError(
             f"too few pictures of a class: {said}; {reason} needs {needed} of each",
             where=where,
-            next_step="add pictures, leave those classes out, or give the parts yourself as train/, val/ and test/",
+            next_step="add pictures, leave those classes out, or give the parts yourself (folders, data.split_column)",
         )
 
 

@@ -67,13 +67,15 @@ def print_scores(metrics: dict[str, float], console: Console | None = None) -> N
     console.print(f"test  {'   '.join(scores)}   (n = {metrics['test/n']:.0f})")
 
 
-def print_classes(per_class: list[dict[str, float | str]]) -> None:
+def print_classes(per_class: list[dict[str, float | str | None]]) -> None:
+    """A row for each class, label or target: its name comes first, and how many samples there are last."""
+    first, _, *scores = per_class[0]
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("class", "precision", "recall", "f1", "n"):
-        table.add_column(column, justify="left" if column == "class" else "right")
+    for column in (first, *scores, "n"):
+        table.add_column(column, justify="left" if column == first else "right")
     for row in per_class:
-        scores = [f"{row[name]:.4f}" for name in ("precision", "recall", "f1")]
-        table.add_row(str(row["class"]), *scores, str(row["n"]))
+        said = [f"{row[name]:.4f}" if row[name] is not None else "-" for name in scores]
+        table.add_row(str(row[first]), *said, str(row["n"]))
     console_of_width().print(table)
 
 

@@ -1,11 +1,12 @@
 """The contract of a task: what the logits mean. Shapes: logits (B, K), K = num_outputs."""
 
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from frostline.errors import ConfigError, close_names
+from frostline.targets import Kind
 
 Mode = Literal["max", "min"]
 
@@ -21,19 +22,25 @@ class Metrics(nn.Module):
         """Scores by name; `n` is the number of samples."""
 
     @abstractmethod
-    def per_class(self) -> list[dict[str, Any]]: ...
+    def per_class(self) -> list[dict[str, Any]]:
+        """A row for each name of the targets: its name first, then scores, and `n`."""
 
     @abstractmethod
     def reset(self) -> None: ...
 
 
 class Task(nn.Module):
-    """monitor: the validation score, `val/<name>`, by which the best epoch is chosen. mode: which end of it is best.
+    """A task sets the `kind` of targets that it learns from, where these are no classes, and its constructor takes
+    `Targets` first.
+
+    monitor: the validation score, `val/<name>`, by which the best epoch is chosen. mode: which end of it is best.
 
     l1: times the sum of |w| over the learning weights, added to the training loss.
     scores: what `metrics().compute()` gives, with the end that is best. Raises ConfigError where `monitor` and `mode`
         are none of them.
     """
+
+    kind: ClassVar[Kind] = "class"
 
     def __init__(self, *, monitor: str, mode: Mode, l1: float, scores: dict[str, Mode]) -> None:
         super().__init__()
@@ -70,5 +77,9 @@ class Task(nn.Module):
     def metrics(self) -> Metrics: ...
 
     @abstractmethod
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """(B, K), for predictions."""
+    def predictions(self, logits: Tensor) -> Tensor:
+        """(B, K): probabilities, or numbers in the unit of the targets."""
+
+    @abstractmethod
+    def columns(self, predictions: Tensor, top_k: int) -> dict[str, list[str]]:
+        """(N, K) predictions as columns of a table, by their header. top_k: how many classes to name, at most."""

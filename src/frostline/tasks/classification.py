@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
+from frostline.targets import Targets
 from frostline.tasks.base import Metrics, Mode, Task
 from frostline.values import NonNegative, Probability
 
@@ -15,14 +16,13 @@ TOP_K = 5
 
 
 class Classification(Task):
-    """class_counts: training pictures per class, for `class_weights: balanced`, which weighs a class by
-    N / (C · count) as scikit-learn does (`compute_class_weight`).
-    """
+    """class_weights: `balanced` weighs a class by N / (C · count) as scikit-learn does (`compute_class_weight`)."""
+
+    kind = "class"
 
     def __init__(
         self,
-        classes: list[str],
-        class_counts: list[int],
+        targets: Targets,
         *,
         label_smoothing: Probability,
         class_weights: Literal["none", "balanced"],
@@ -30,11 +30,11 @@ class Classification(Task):
         monitor: str,
         mode: Literal["max", "min"],
     ) -> None:
-        super().__init__(monitor=monitor, mode=mode, l1=l1, scores=scores_of(len(classes)))
-        self.classes = classes
-        self.num_classes = len(classes)
+        super().__init__(monitor=monitor, mode=mode, l1=l1, scores=scores_of(len(targets.names)))
+        self.classes = targets.names
+        self.num_classes = len(self.classes)
         self.label_smoothing = label_smoothing
-        counts = torch.tensor(class_counts, dtype=torch.float32)
+        counts = torch.tensor(targets.counts, dtype=torch.float32)
         balanced = counts.sum() / (self.num_classes * counts.clamp(min=1))
         self.class_weights: Tensor | None
         # Not persistent: it follows from the data, so a checkpoint need not repeat it.
@@ -53,8 +53,18 @@ class Classification(Task):
     def metrics(self) -> "ClassificationMetrics":
         return ClassificationMetrics(self.classes)
 
-    def probabilities(self, logits: Tensor) -> Tensor:
+    def predictions(self, logits: Tensor) -> Tensor:
         return logits.float().softmax(dim=1)
+
+    def columns(self, predictions: Tensor, top_k: int) -> dict[str, list[str]]:
+        """`label`, `probability`, then those of the next classes: `label_2`, `probability_2`, ..."""
+        best = predictions.topk(min(top_k, self.num_classes), dim=1)
+        columns: dict[str, list[str]] = {}
+        for rank, (indices, values) in enumerate(zip(best.indices.T.tolist(), best.values.T.tolist(), strict=True)):
+            end = f"_{rank + 1}" if rank else ""
+            columns[f"label{end}"] = [self.classes[index] for index in indices]
+            columns[f"probability{end}"] = [f"{value:.6f}" for value in values]
+        return columns
 
 
 def scores_of(num_classes: int) -> dict[str, Mode]:

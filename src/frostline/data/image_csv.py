@@ -1,0 +1,145 @@
+"""Your own pictures by a table of paths and targets: classes, labels or numbers, as the task wants them."""
+
+from pathlib import Path
+from typing import Any
+
+from frostline.data.columns import classes_of, labels_of, numbers_of
+from frostline.data.image_folder import PARTS
+from frostline.data.module import PictureData
+from frostline.data.parts import PictureSet
+from frostline.data.pictures import FilePictures
+from frostline.data.table import Row, Table, read_table
+from frostline.errors import ConfigError, DataError, close_names
+
+
+class ImageCsv(PictureData):
+    """file: the table, with a line of names on top. The other keys are explained in conf/data/image_csv.yaml.
+
+    Raises DataError that names the line of the table.
+    """
+
+    kinds = ("class", "labels", "numbers")
+
+    def __init__(
+        self,
+        spec: Any,
+        *,
+        file: str,
+        dir: str | None,
+        path_column: str,
+        target_columns: list[str],
+        separator: str | None,
+        split_column: str | None,
+        **common: Any,
+    ) -> None:
+        self.file = self.where = Path(file).expanduser()
+        self.dir = Path(dir).expanduser() if dir is not None else self.file.parent
+        self.name = self.file.stem
+        self.path_column = path_column
+        self.target_columns = target_columns
+        self.separator = separator
+        self.split_column = split_column
+        super().__init__(spec, **common)
+
+    def read(self) -> PictureSet:
+        self._require_columns()
+        split = [self.split_column] if self.split_column is not None else []
+        table = read_table(self.file, [self.path_column, *self.target_columns, *split])
+        parts = self._parts(table)
+        files = self._files(table)
+        read = {"class": classes_of, "labels": labels_of, "numbers": numbers_of}[self.target_kind]
+        names, targets = read(table, self.target_columns, self.separator, training=parts["train"])
+        found = {
+            part: FilePictures([files[place] for place in places], targets[places], root=self.dir, spec=self.spec)
+            for part, places in parts.items()
+            if places
+        }
+        return PictureSet(names, found["train"], found.get("val"), found.get("test"))
+
+    def _require_columns(self) -> None:
+        """Raises ConfigError where they are not what the kind of targets needs."""
+        wanted = [self.path_column, *self.target_columns, *([self.split_column] if self.split_column else [])]
+        twice = [name for name in wanted if wanted.count(name) > 1]
+        columns = len(self.target_columns)
+        problem = ""
+        if twice:
+            problem = f"the column '{twice[0]}' is named twice"
+        elif columns == 0:
+            problem = "no column of targets is named"
+        elif self.target_kind == "class" and columns > 1:
+            problem = f"a class for each picture stands in one column, and here are {columns} (task=multi_label?)"
+        elif self.separator is not None and self.target_kind != "labels":
+            problem = "data.separator is for several labels in one column (task=multi_label)"
+        elif self.separator is not None and (columns > 1 or not self.separator):
+            problem = "data.separator, some text, stands between the labels of one column"
+        elif self.separator is None and self.target_kind == "labels" and columns == 1:
+            problem = "one column holds one label, yes or no, and a multi-label task needs two"
+        if problem:
+            raise ConfigError(
+                problem,
+                where="data",
+                next_step="data.target_columns=[...]; for task=multi_label a column of 0 and 1 per label, or one "
+                "column and data.separator='|'; one label alone is a class of two (task=classification)",
+            )
+
+    def _parts(self, table: Table) -> dict[str, list[int]]:
+        """Rows of each part; all are of training where no column says otherwise."""
+        parts: dict[str, list[int]] = {part: [] for part in PARTS}
+        part_of = {name: part for part, names in PARTS.items() for name in names}
+        for place, row in enumerate(table.rows):
+            said = "train" if self.split_column is None else row.cells[self.split_column].lower()
+            if said not in part_of:
+                raise DataError(
+                    f"'{said}' is no part of the data: {close_names(said, part_of)}",
+                    where=row.where,
+                    next_step=f"train, val or test in the column '{self.split_column}'",
+                )
+            parts[part_of[said]].append(place)
+        if not parts["train"]:
+            raise DataError(
+                f"no line is of the training part by the column '{self.split_column}'",
+                where=self.file,
+                next_step="write train into it, or data.split_column=null to have the parts split at random",
+            )
+        return parts
+
+    def _files(self, table: Table) -> list[Path]:
+        """Raises DataError where a picture is not there, or named twice: it would be trained and tested on."""
+        files, seen = [], dict[Path, Row]()
+        for row in table.rows:
+            file = self._placed(row)
+            if file in seen:
+                raise DataError(
+                    f"the picture '{row.cells[self.path_column]}' stands in line {seen[file].line} already",
+                    where=row.where,
+                    next_step="one line for each picture; several labels of one: task=multi_label",
+                )
+            if not file.is_file():
+                raise DataError(
+                    f"there is no such picture: {file}",
+                    where=row.where,
+                    next_step="correct the path, or data.dir=<the folder to which paths are relative>",
+                )
+            seen[file] = row
+            files.append(file)
+        return files
+
+    def _placed(self, row: Row) -> Path:
+        """In `dir`, without detours: the same picture is the same path."""
+        said = row.cells[self.path_column]
+        inside = Path(said)
+        if inside.is_absolute() and inside.is_relative_to(self.dir.absolute()):
+            inside = inside.relative_to(self.dir.absolute())
+        parts: list[str] = []
+        for part in inside.parts:
+            if part != ".." or not parts or parts[-1] == "..":
+                parts.append(part)
+            else:
+                parts.pop()
+        if not said or not parts or parts[0] == ".." or inside.is_absolute():
+            raise DataError(
+                f"the path '{said}' leads to no picture in {self.dir}",
+                where=row.where,
+                next_step="paths relative to data.dir=<the folder of all pictures>",
+            )
+        return self.dir.joinpath(*parts)

@@ -1,0 +1,28 @@
+"""What the targets of a data set are: where data and task meet, as backbone and data meet in a spec."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+# class: one of the names for each sample. labels: any number of them. numbers: a number for each name.
+Kind = Literal["class", "labels", "numbers"]
+SAID: dict[Kind, str] = {
+    "class": "one class for each sample",
+    "labels": "any number of labels for each sample",
+    "numbers": "numbers for each sample",
+}
+
+
+@dataclass(frozen=True)
+class Targets:
+    """As the training part has them, in plain values, so that checkpoints carry them.
+
+    names: of classes, labels or columns, in the order of the network's outputs.
+    counts: training samples of each name; none of numbers.
+    mean, std: of each column's numbers in training, in their unit; none of classes and labels.
+    """
+
+    kind: Kind
+    names: list[str]
+    counts: list[int]
+    mean: list[float]
+    std: list[float]

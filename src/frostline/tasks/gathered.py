@@ -1,0 +1,28 @@
+"""Scores that need every sample at once. Shapes: N samples over all batches and ranks, K outputs."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+
+class Gathered(Metric):
+    """Outputs and targets, (N, K) each."""
+
+    full_state_update = False
+    outputs: list[Tensor]
+    targets: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("outputs", [], dist_reduce_fx="cat")
+        self.add_state("targets", [], dist_reduce_fx="cat")
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        self.outputs.append(outputs.detach().float())
+        self.targets.append(targets.detach())
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """On the CPU, outputs in float64: sums over many samples keep their digits, and no device lacks the type."""
+        outputs, targets = (dim_zero_cat(state).cpu() for state in (self.outputs, self.targets))
+        return outputs.to(torch.float64), targets.to(torch.float64)

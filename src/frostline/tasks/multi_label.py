@@ -1,0 +1,122 @@
+"""Any number of labels per sample. Shapes: logits (B, C), targets (B, C), 1 where a label holds, else 0; in between
+where samples were mixed.
+"""
+
+from typing import Any, Literal
+
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torchmetrics.functional.classification import (
+    binary_average_precision,
+    binary_f1_score,
+    multilabel_exact_match,
+    multilabel_f1_score,
+)
+
+from frostline.targets import Targets
+from frostline.tasks.base import Metrics, Mode, Task
+from frostline.tasks.gathered import Gathered
+from frostline.values import Fraction, NonNegative
+
+SCORES: dict[str, Mode] = {
+    "loss": "min",
+    "average_precision": "max",
+    "f1_micro": "max",
+    "f1_macro": "max",
+    "exact_match": "max",
+}
+BETWEEN = "|"  # labels in a cell of a table
+
+
+class MultiLabel(Task):
+    """threshold: a label is predicted above this probability."""
+
+    kind = "labels"
+
+    def __init__(
+        self,
+        targets: Targets,
+        *,
+        threshold: Fraction,
+        l1: NonNegative[float],
+        monitor: str,
+        mode: Literal["max", "min"],
+    ) -> None:
+        super().__init__(monitor=monitor, mode=mode, l1=l1, scores=SCORES)
+        self.labels = targets.names
+        self.threshold = threshold
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.labels)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Binary cross-entropy, the mean over samples and labels."""
+        return binary_cross_entropy_with_logits(logits.float(), targets)
+
+    def metrics(self) -> "MultiLabelMetrics":
+        return MultiLabelMetrics(self.labels, self.threshold)
+
+    def predictions(self, logits: Tensor) -> Tensor:
+        return logits.float().sigmoid()
+
+    def columns(self, predictions: Tensor, top_k: int) -> dict[str, list[str]]:
+        """`labels`, those above the threshold with | between them, and `probability_<label>` of every label."""
+        chosen = [[self.labels[i] for i in row.nonzero().flatten().tolist()] for row in predictions > self.threshold]
+        values = zip(self.labels, predictions.T.tolist(), strict=True)
+        columns = {f"probability_{name}": [f"{value:.6f}" for value in column] for name, column in values}
+        return {"labels": [BETWEEN.join(names) for names in chosen]} | columns
+
+
+class MultiLabelMetrics(Metrics):
+    """Average precision of a label needs samples that have it: the mean is over the labels for which there are some."""
+
+    def __init__(self, labels: list[str], threshold: float) -> None:
+        super().__init__()
+        self.labels = labels
+        self.threshold = threshold
+        self.gathered = Gathered()
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        self.gathered.update(logits, targets)
+
+    def compute(self) -> dict[str, float]:
+        """`loss`, `average_precision`, F1 over all decisions and as the mean over labels, the share of samples
+        with every label right, and `n`."""
+        logits, targets = self.gathered.compute()
+        probabilities, wanted, count = logits.sigmoid(), targets.long(), len(self.labels)
+        said: dict[str, Any] = {"num_labels": count, "threshold": self.threshold, "validate_args": False}
+        precisions = [score for score in self._average_precisions(probabilities, wanted) if score is not None]
+        return {
+            "loss": binary_cross_entropy_with_logits(logits, targets).item(),
+            "average_precision": sum(precisions) / len(precisions) if precisions else 0.0,
+            "f1_micro": multilabel_f1_score(probabilities, wanted, average="micro", **said).item(),
+            "f1_macro": multilabel_f1_score(probabilities, wanted, average="macro", **said).item(),
+            "exact_match": multilabel_exact_match(probabilities, wanted, **said).item(),
+            "n": len(wanted),
+        }
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """`n` is how many samples have the label; no average precision where none has."""
+        logits, targets = self.gathered.compute()
+        probabilities, wanted = logits.sigmoid(), targets.long()
+        precisions = self._average_precisions(probabilities, wanted)
+        said: dict[str, Any] = {"threshold": self.threshold, "validate_args": False}
+        return [
+            {
+                "label": name,
+                "n": int(wanted[:, place].sum()),
+                "average_precision": precisions[place],
+                "f1": binary_f1_score(probabilities[:, place], wanted[:, place], **said).item(),
+            }
+            for place, name in enumerate(self.labels)
+        ]
+
+    def _average_precisions(self, probabilities: Tensor, wanted: Tensor) -> list[float | None]:
+        return [
+            binary_average_precision(values, truth, validate_args=False).item() if bool(truth.any()) else None
+            for values, truth in zip(probabilities.T, wanted.T, strict=True)
+        ]
+
+    def reset(self) -> None:
+        self.gathered.reset()

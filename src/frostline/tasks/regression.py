@@ -1,0 +1,131 @@
+"""Numbers per sample. Shapes: outputs (B, T) in standard deviations from the mean of training, targets (B, T) in their
+own unit.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from frostline.targets import Targets
+from frostline.tasks.base import Metrics, Mode, Task
+from frostline.tasks.gathered import Gathered
+from frostline.values import NonNegative
+
+SCORES: dict[str, Mode] = {
+    "loss": "min",
+    "mse": "min",
+    "mae": "min",
+    "r2": "max",
+    "pearson": "max",
+    "spearman": "max",
+}
+
+
+class Regression(Task):
+    """The network learns targets of mean 0 and deviation 1, whatever their unit; scores and predictions are in it."""
+
+    kind = "numbers"
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, targets: Targets, *, l1: NonNegative[float], monitor: str, mode: Literal["max", "min"]) -> None:
+        super().__init__(monitor=monitor, mode=mode, l1=l1, scores=SCORES)
+        self.targets = targets
+        # Not persistent: a checkpoint has them in plain values, as it has the names.
+        self.register_buffer("mean", torch.tensor(targets.mean), persistent=False)
+        self.register_buffer("std", torch.tensor(targets.std), persistent=False)
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.targets.names)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Squared error of standardised targets, the mean over samples and targets."""
+        return mse_loss(logits.float(), (targets - self.mean) / self.std)
+
+    def metrics(self) -> "RegressionMetrics":
+        return RegressionMetrics(self.targets)
+
+    def predictions(self, logits: Tensor) -> Tensor:
+        return logits.float() * self.std + self.mean
+
+    def columns(self, predictions: Tensor, top_k: int) -> dict[str, list[str]]:
+        """One per target, by its name; eight significant digits, which is what float32 has."""
+        named = zip(self.targets.names, predictions.T.tolist(), strict=True)
+        return {name: [f"{value:.8g}" for value in column] for name, column in named}
+
+
+class RegressionMetrics(Metrics):
+    """In the unit of the targets, but for the loss, which is that of training. Of several targets the plain mean."""
+
+    def __init__(self, targets: Targets) -> None:
+        super().__init__()
+        self.names = targets.names
+        self.mean = torch.tensor(targets.mean, dtype=torch.float64)
+        self.std = torch.tensor(targets.std, dtype=torch.float64)
+        self.gathered = Gathered()
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        self.gathered.update(logits, targets)
+
+    def compute(self) -> dict[str, float]:
+        """`loss`, `mse`, `mae`, `r2`, `pearson`, `spearman` and `n`."""
+        outputs, targets = self.gathered.compute()
+        scores = {name: values.mean().item() for name, values in self._scores(outputs, targets).items()}
+        loss = mse_loss(outputs, (targets - self.mean) / self.std).item()
+        return {"loss": loss} | scores | {"n": len(targets)}
+
+    def per_class(self) -> list[dict[str, Any]]:
+        outputs, targets = self.gathered.compute()
+        scores = {name: values.tolist() for name, values in self._scores(outputs, targets).items()}
+        return [
+            {"target": name, "n": len(targets)} | {score: values[place] for score, values in scores.items()}
+            for place, name in enumerate(self.names)
+        ]
+
+    def _scores(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """(T,) each."""
+        predicted = outputs * self.std + self.mean
+        errors = predicted - targets
+        mse = errors.square().mean(0)
+        return {
+            "mse": mse,
+            "mae": errors.abs().mean(0),
+            "r2": determination(mse, targets),
+            "pearson": correlation(predicted, targets),
+            "spearman": correlation(ranks(predicted), ranks(targets)),
+        }
+
+    def reset(self) -> None:
+        self.gathered.reset()
+
+
+def determination(mse: Tensor, targets: Tensor) -> Tensor:
+    """R², 1 - mse / variance. Where all targets are equal: 1 if they are met, else 0, as scikit-learn has it."""
+    ratio = mse / torch.where(varies(targets), targets.var(0, correction=0), 1.0)
+    return torch.where(varies(targets), 1 - ratio, (mse == 0).to(mse.dtype))
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's, of each column: (N, T), (N, T) → (T,). 0 where one side does not vary: nothing goes along with it."""
+    both = varies(a) & varies(b)
+    a, b = a - a.mean(0), b - b.mean(0)
+    product = a.square().sum(0).sqrt() * b.square().sum(0).sqrt()
+    return torch.where(both, (a * b).sum(0) / torch.where(both, product, 1.0), 0.0).clamp(-1, 1)
+
+
+def varies(values: Tensor) -> Tensor:
+    """(N, T) → (T,). By the values themselves: rounding leaves equal ones a variance."""
+    return values.amax(0) > values.amin(0)
+
+
+def ranks(values: Tensor) -> Tensor:
+    """(N, T) → (N, T): places from 1 in each column, the mean place for equal ones."""
+    columns = []
+    for column in values.T:
+        _, place, counts = column.unique(return_inverse=True, return_counts=True)
+        last = counts.cumsum(0)
+        columns.append((last - (counts - 1) / 2)[place])
+    return torch.stack(columns, 1).to(values.dtype)

@@ -1,0 +1,45 @@
+"""What a training part says of its targets."""
+
+import numpy as np
+import pytest
+import torch
+
+from frostline.data.targets import counts_of, require_learnable, targets_of
+from frostline.errors import DataError
+from frostline.targets import Targets
+
+
+def test_samples_of_each_class_are_counted_and_classes_without_any() -> None:
+    assert counts_of("class", ["a", "b", "c"], torch.tensor([2, 0, 2])) == {"a": 1, "b": 0, "c": 2}
+
+
+def test_samples_with_each_label_are_counted() -> None:
+    assert counts_of("labels", ["a", "b"], torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]])) == {"a": 3, "b": 1}
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_numbers_have_the_mean_and_the_deviation_of_their_column(offset: float) -> None:
+    numbers = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0)) + offset
+    said = targets_of("numbers", ["a", "b", "c"], numbers)
+    exact = numbers.double().numpy()
+    assert (said.kind, said.names, said.counts) == ("numbers", ["a", "b", "c"], [])
+    np.testing.assert_allclose(said.mean, exact.mean(0), rtol=1e-13)
+    np.testing.assert_allclose(said.std, exact.std(0), rtol=1e-12)
+
+
+def test_the_order_of_the_samples_changes_no_bit() -> None:
+    numbers = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0)).exp()
+    assert targets_of("numbers", ["a", "b"], numbers) == targets_of("numbers", ["a", "b"], numbers.flip(0))
+
+
+def test_a_label_that_all_have_is_named() -> None:
+    require_learnable(Targets("labels", ["a", "b"], [9, 5], [], []), 10, "here")
+    with pytest.raises(DataError, match="every training picture has the label 'b'"):
+        require_learnable(Targets("labels", ["a", "b"], [9, 10], [], []), 10, "here")
+
+
+@pytest.mark.parametrize(("mean", "std"), [(5.0, 0.0), (0.0, 0.0), (1.7e9, 100.0)])
+def test_numbers_that_are_nearly_the_same_are_named(mean: float, std: float) -> None:
+    require_learnable(Targets("numbers", ["a"], [], [1.7e9], [1e5]), 10, "here")
+    with pytest.raises(DataError, match="the numbers of 'b' are the same"):
+        require_learnable(Targets("numbers", ["a", "b"], [], [0.0, mean], [1.0, std]), 10, "here")
