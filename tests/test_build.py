@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from frostline import build as joiner
+from frostline import keeping
 from frostline.build import build
 from test_run import SHORT
 
@@ -20,9 +20,9 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(backbone.name)
         return original(backbone, sample, low)
 
-    original = joiner.outputs_of
-    monkeypatch.setattr(joiner, "outputs_of", noted)
-    monkeypatch.setattr(joiner, "OUTPUTS", {})
+    original = keeping.outputs_of
+    monkeypatch.setattr(keeping, "outputs_of", noted)
+    monkeypatch.setattr(keeping, "OUTPUTS", {})
     return names
 
 

@@ -71,7 +71,7 @@ def test_what_is_frozen_leaves_room() -> None:
 
 
 def test_a_sample_that_does_not_fit_is_told() -> None:
-    with pytest.raises(RunError, match="a batch of 1 pictures of 16 pixels does not fit"):
+    with pytest.raises(RunError, match="a batch of 1 with 16 pixels a side is more than"):
         _batch(10)
 
 

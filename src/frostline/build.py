@@ -23,26 +23,22 @@ from frostline.finetuner import FineTuner
 from frostline.freezing import Group
 from frostline.frozen_cache.fill import FrozenOutputs
 from frostline.frozen_cache.store import Store
-from frostline.frozen_pass import FrozenPass, Output, outputs_of
+from frostline.frozen_pass import FrozenPass
+from frostline.keeping import choices_of, compiled_work, low_of, tried_outputs
 from frostline.launcher import follows
 from frostline.making import class_of, made, make
 from frostline.optimizers import optimizers_of
 from frostline.phases import NO_AVERAGE, Plan
-from frostline.reuse import Choice, Line, Reuse, Samples, choices, lines_made
-from frostline.strategies import Sharded
+from frostline.reuse import Choice, Reuse, lines_made
 from frostline.targets import Kind, Targets
 from frostline.tasks.base import Task
 from frostline.trainers import (
-    Compiled,
-    compiled,
     make_trainer,
     processes,
     require_batches,
     require_devices,
     shows_progress,
 )
-
-OUTPUTS: dict[str, list[Output]] = {}
 
 
 class Built(NamedTuple):
@@ -102,13 +98,13 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     trainer = make_trainer(cfg.trainer, callbacks, logger=logger, num_batches=data.num_batches)
     if logs:
         _require_best(trainer, task, plan)
-    low = _low(trainer)
-    outputs = _outputs(backbone, data, trainer, low)
-    chosen = _choices(reuse, plan, backbone, outputs, data, trainer)
+    low = low_of(trainer)
+    outputs = tried_outputs(backbone, data, trainer, low)
+    chosen = choices_of(reuse, plan, backbone, outputs, data, trainer)
     identity = _identity(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
     model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
     lines = [phase.frost_line(list(backbone.blocks)) for phase in plan.phases for _ in range(phase.epochs)]
-    model.compiles, frozen_compiles = _compiled(cfg.trainer, trainer, data, lines, outputs)
+    model.compiles, frozen_compiles = compiled_work(cfg.trainer.compile, trainer, data, lines, outputs)
     model.frozen_pass = FrozenPass(backbone, low, compiles=frozen_compiles)
     store = Store(reuse.folder, reuse.max_bytes)
     data.serve = frozen = FrozenOutputs(model.frozen_pass, data, store, outputs, compiled=model.compiles)
@@ -133,10 +129,10 @@ def features_alone(cfg: DictConfig) -> FrozenOutputs:
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     data = _data(cfg, backbone, reuse, "class", shows=shows_progress(cfg.trainer.enable_progress_bar))
     data.trainer = trainer
-    low = _low(trainer)
-    outputs = _outputs(backbone, data, trainer, low)
+    low = low_of(trainer)
+    outputs = tried_outputs(backbone, data, trainer, low)
     backbone.to(trainer.strategy.root_device)
-    compiles = _compiled(cfg.trainer, trainer, data, [], outputs).frozen
+    compiles = compiled_work(cfg.trainer.compile, trainer, data, [], outputs).frozen
     work = FrozenPass(backbone, low, compiles=compiles)
     frozen = FrozenOutputs(work, data, Store(reuse.folder, reuse.max_bytes), outputs, compiled=False)
     line, kept = len(backbone.blocks), reuse.when != "never" and trainer.precision != "16-mixed"
@@ -157,11 +153,6 @@ def _single_trainer(node: DictConfig) -> L.Trainer:
     return make_trainer(single, [], logger=False)
 
 
-def _low(trainer: L.Trainer) -> torch.dtype | None:
-    """The type in which frozen blocks compute, if another one."""
-    return torch.bfloat16 if trainer.precision == "bf16-mixed" else None
-
-
 def _backbone(node: DictConfig, *, load: bool) -> Backbone:
     backbone: Backbone = make(node, "model", Backbone, load=load)
     return backbone.to(memory_format=torch.channels_last)
@@ -179,49 +170,6 @@ def _kind(node: DictConfig) -> Kind:
     """Of the targets that the task learns from: it says so before it is made, for which it needs the data."""
     task: type[Task] = class_of(node, "task", Task)
     return task.kind
-
-
-def _outputs(backbone: Backbone, data: PictureData, trainer: L.Trainer, low: torch.dtype | None) -> list[Output]:
-    """Tried once by a process: those of a sweep's runs are alike. The backbone is left in eval mode."""
-    side = data.spec.size
-    shapes = [tuple(value.shape) for value in backbone.state_dict().values()]  # a parameter's own is not in the text
-    key = f"{backbone.name} {backbone} {shapes} {side} {trainer.precision} {low}"
-    if key not in OUTPUTS:
-        sample = torch.zeros(1, 3, side, side).contiguous(memory_format=torch.channels_last)
-        with trainer.precision_plugin.forward_context():
-            OUTPUTS[key] = outputs_of(backbone, sample, low)
-    backbone.eval()
-    return OUTPUTS[key]
-
-
-def _compiled(
-    node: DictConfig, trainer: L.Trainer, data: PictureData, lines: list[int], outputs: list[Output]
-) -> Compiled:
-    """lines: frozen blocks in each epoch. For frozen blocks one pass over the data through all of them is counted,
-    whatever the plan, so that other plans find what is kept."""
-    whole, samples = outputs[-1].flops, len(data.train_part)
-    training = sum(3 * samples * (whole - outputs[line].flops) for line in lines)
-    return compiled(node.compile, trainer, training=training, frozen=whole * (samples + len(data.val_part)))
-
-
-def _choices(
-    reuse: Reuse, plan: Plan, backbone: Backbone, outputs: list[Output], data: PictureData, trainer: L.Trainer
-) -> list[Choice]:
-    # As float32 has it whatever the precision: the same choice on a machine that chooses another one.
-    lines = [Line(4 * torch.Size(output.row).numel(), output.flops) for output in outputs]
-    limits = (trainer.limit_train_batches, trainer.limit_val_batches)
-    augment = data.augment
-    samples = Samples(
-        len(data.train_part),
-        len(data.val_part),
-        augmented=augment.strength is not None,
-        mixed=augment.mixes,
-        whole_epochs=all(limit == 1.0 and isinstance(limit, float) for limit in limits),
-    )
-    hindrance = "frozen blocks are sharded over the devices" if isinstance(trainer.strategy, Sharded) else ""
-    if trainer.precision == "16-mixed":
-        hindrance = "of float16 nothing is kept (trainer.precision=16-mixed)"
-    return choices(reuse, plan, list(backbone.blocks), lines, samples, hindrance)
 
 
 def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, nn.Module]:

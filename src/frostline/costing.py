@@ -61,43 +61,34 @@ def largest_batch(
 
     Raises RunError where a sample for each rank does not fit.
     """
-    device = trainer.strategy.root_device
+    device, ranks = trainer.strategy.root_device, trainer.world_size
     room = SHARE * (_memory_of(device) if memory is None else memory)
-    ranks = trainer.world_size
     if device.type == "cpu":
         room /= ranks  # they share it
     costs = costs_of(backbone, head, side, trainer)
-    blocks, weights = list(backbone.blocks), weights_bytes(backbone, head)
-    states = {phase.name: optimizer_states(optimizers[phase.name], device) for phase in phases}
-
     if costs is None:
-        raise RunError(
-            "memory ran out while one step of a few samples was measured",
-            where=f"data.batch_size=auto, {device}",
-            next_step="data.batch_size=<number>",
-        )
+        raise _too_large("memory ran out while a step of a few samples was measured", device)
+    blocks, weights = list(backbone.blocks), weights_bytes(backbone, head)
 
-    def fits(batch: int) -> bool:
-        each = -(-batch // ranks)
-        return all(
-            phase_bytes(
-                costs, phase, blocks, each, parameter_groups(backbone, head, phase), states[phase.name], weights
-            )
-            <= room
-            for phase in phases
-        )
+    def needs(phase: Phase, batch: int) -> float:
+        groups, states = parameter_groups(backbone, head, phase), optimizer_states(optimizers[phase.name], device)
+        return phase_bytes(costs, phase, blocks, -(-batch // ranks), groups, states, weights)
 
     smallest = 1 << (ranks - 1).bit_length()  # a rank without a sample of a batch would wait for the others
     batch = max(1 << max(min(MOST_SAMPLES, samples // FEWEST_STEPS), 1).bit_length() - 1, smallest)
-    while batch > smallest and not fits(batch):
+    while max(needs(phase, batch) for phase in phases) > room:
+        if batch == smallest:
+            raise _too_large(f"a batch of {batch} with {side} pixels a side is more than {room / 1e9:,.1f} GB", device)
         batch //= 2
-    if not fits(batch):
-        raise RunError(
-            f"a batch of {smallest} pictures of {side} pixels does not fit into {room / 1e9:,.1f} GB",
-            where=f"data.batch_size=auto, {device}",
-            next_step="a smaller data.image_size or model, or a plan that thaws less (schedule=head_only)",
-        )
     return batch
+
+
+def _too_large(what: str, device: torch.device) -> RunError:
+    return RunError(
+        what,
+        where=f"data.batch_size=auto, {device}",
+        next_step="data.batch_size=<number>, a smaller data.image_size or model, or schedule=head_only",
+    )
 
 
 def _memory_of(device: torch.device) -> int:

@@ -45,7 +45,7 @@ LAYERS: dict[str, list[str]] = {
         "compiling",
     ],
     "machines": ["finetuner", "strategies", "data", "callbacks", "frozen_cache.fill"],
-    "joiner": ["build", "making", "optimizers", "costing", "trainers", "checks", "checkpoint", "runs"],
+    "joiner": ["build", "making", "optimizers", "costing", "keeping", "trainers", "checks", "checkpoint", "runs"],
     "story": [
         "run",
         "requeue",
@@ -69,6 +69,8 @@ SIDEWAYS = {
     ("build", "checks"): "the plan and the plain values are read in one way",
     ("build", "making"): "what the config names",
     ("build", "optimizers"): "one for each phase",
+    ("build", "keeping"): "what becomes of its frozen blocks",
+    ("keeping", "trainers"): "whether compiling pays is asked of the Trainer's device",
     ("build", "costing"): "a batch that fits, where none is said",
     ("optimizers", "making"): "what the config names, again",
     ("build", "trainers"): "one of the five objects, and the one with the most conditions",
