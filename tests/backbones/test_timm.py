@@ -198,9 +198,12 @@ def test_another_version_of_timm_has_other_keys() -> None:
 # --- what is refused ---
 
 
-def test_an_architecture_without_layout_is_refused_with_the_list() -> None:
+def test_an_architecture_without_layout_is_refused_with_the_list_before_any_download(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", lambda *_, **__: pytest.fail("it was downloaded"))
     with torch.device("meta"), pytest.raises(ConfigError, match="no layout of blocks is known for Xcit") as refused:
-        random("xcit_nano_12_p8_224")
+        random("xcit_nano_12_p8_224", weights="DEFAULT")
     assert all(name in refused.value.what for name in LAYOUTS)
     assert "choose another model" in refused.value.next_step
 

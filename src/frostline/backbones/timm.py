@@ -38,7 +38,9 @@ class TimmBackbone(Backbone):
         timm = _imported()
         _require_known(timm, name)
         published = weights == "DEFAULT" and load
-        network = _created(timm, name, drop_path_rate, pretrained=published)
+        network = _created(timm, name, drop_path_rate)
+        if published:
+            network = _pretrained(timm, network, name, drop_path_rate)
         loaded = f"timm's {_tagged(name, network)}" if published else "random, from scratch"
         if weights is not None and weights != "DEFAULT":
             file = _file(weights)
@@ -87,33 +89,42 @@ def _require_known(timm: Any, name: str) -> None:
         )
 
 
-def _created(timm: Any, name: str, drop_path_rate: float | None, *, pretrained: bool) -> Any:
-    if pretrained and not _is_published(timm, name):
-        raise WeightsError(
-            f"timm publishes no weights for {name}",
-            where="model.weights",
-            next_step="model.weights=<file> (.pth, .safetensors), or model.weights=null to train from scratch",
-        )
-    options = {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}
+def _created(timm: Any, name: str, drop_path_rate: float | None) -> Any:
+    """Random, so that what is refused is told before anything is downloaded."""
     try:
-        # Random first: what a model refuses of its options is told apart from what a download fails of.
-        network = timm.create_model(name, pretrained=False, **options)
+        network = timm.create_model(name, pretrained=False, **_options(drop_path_rate))
     except TypeError as error:
         raise ConfigError(
             f"timm's {name} cannot be made with these settings: {error}",
             where="model.drop_path_rate",
             next_step="model.drop_path_rate=null",
         ) from error
-    if not pretrained:
-        return network
+    architecture = type(network).__name__
+    if architecture not in LAYOUTS:
+        raise _refused(name, f"no layout of blocks is known for {architecture}; there is: {', '.join(sorted(LAYOUTS))}")
+    return network
+
+
+def _pretrained(timm: Any, network: Any, name: str, drop_path_rate: float | None) -> Any:
+    """timm reads safetensors, or anything else with weights_only."""
+    if not _is_published(timm, name):
+        raise WeightsError(
+            f"timm publishes no weights for {name}",
+            where="model.weights",
+            next_step="model.weights=<file> (.pth, .safetensors), or model.weights=null to train from scratch",
+        )
     try:
-        return timm.create_model(name, pretrained=True, **options)
-    except UNREADABLE as error:  # the hub's errors are OSErrors; timm reads safetensors, or with weights_only
+        return timm.create_model(name, pretrained=True, **_options(drop_path_rate))
+    except UNREADABLE as error:  # the hub's errors are OSErrors
         raise WeightsError(
             f"the weights of timm's {name} cannot be downloaded, or not read: {unreadable(error)}",
             where=network.pretrained_cfg.get("hf_hub_id") or network.pretrained_cfg.get("url"),
             next_step="model.weights=<file> with a copy of them, or model.weights=null to train from scratch",
         ) from error
+
+
+def _options(drop_path_rate: float | None) -> dict[str, float]:
+    return {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}
 
 
 def _is_published(timm: Any, name: str) -> bool:
@@ -142,14 +153,10 @@ def _classifiers(network: Any) -> tuple[str, ...]:
 
 
 def _chain(name: str, network: nn.Module) -> Chain:
-    architecture = type(network).__name__
     try:
-        chain = chain_of(network)
+        return chain_of(network)
     except (NoChainError, AttributeError) as error:  # a part that the layout names and this model lacks
-        raise _refused(name, f"its {architecture} is not as its layout has it: {error}") from error
-    if chain is None:
-        raise _refused(name, f"no layout of blocks is known for {architecture}; there is: {', '.join(sorted(LAYOUTS))}")
-    return chain
+        raise _refused(name, f"its {type(network).__name__} is not as its layout has it: {error}") from error
 
 
 def _refused(name: str, why: str) -> ConfigError:

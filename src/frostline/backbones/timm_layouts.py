@@ -135,16 +135,13 @@ class Head(nn.Module):
         return features
 
 
-def chain_of(net: Any) -> Chain | None:
-    """`net` has no classifier (`reset_classifier(0)`). None where its architecture has no layout here.
+def chain_of(net: Any) -> Chain:
+    """`net` is of a class in LAYOUTS, and has no classifier (`reset_classifier(0)`).
 
     Raises NoChainError where this model has something that its layout does not know.
     """
-    layout = LAYOUTS.get(type(net).__name__)
-    if layout is None:
-        return None
-    steps = dict(_named(net, layout)) if isinstance(layout, str) else layout(net)
-    return _grouped(net, steps)
+    layout = LAYOUTS[type(net).__name__]
+    return _grouped(net, dict(_named(net, layout)) if isinstance(layout, str) else layout(net))
 
 
 def has_tokens(chain: Chain) -> bool:
