@@ -59,3 +59,14 @@ def test_a_backbone_of_other_widths_is_another_one(
     monkeypatch.setattr(BundledBackbone, "__init__", grown)
     build(composed(*overrides), logs=False)
     assert len(tried) == 2
+
+
+def test_a_head_is_drawn_by_the_seed_and_not_by_what_was_drawn_before(composed: Callable[..., Any]) -> None:
+    def head(*overrides: str) -> torch.Tensor:
+        torch.manual_seed(0)
+        built = build(composed(*SHORT, *overrides, "run_dir=none"), logs=False)
+        return next(built.model.head.parameters())
+
+    drawn = head()
+    assert torch.equal(head("model.weights=null"), drawn)
+    assert not torch.equal(head("seed=1"), drawn)

@@ -19,7 +19,7 @@ from frostline.costing import largest_batch
 from frostline.data.decoded import PixelCache
 from frostline.data.module import PictureData
 from frostline.errors import ConfigError
-from frostline.finetuner import FineTuner
+from frostline.finetuner import FineTuner, seed_of
 from frostline.freezing import Group
 from frostline.frozen_cache.fill import FrozenOutputs
 from frostline.frozen_cache.store import Store
@@ -173,9 +173,12 @@ def _kind(node: DictConfig) -> Kind:
 
 
 def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, nn.Module]:
-    """The task, and the head that it needs on this backbone."""
+    """The task, and the head that it needs on this backbone. Its weights are drawn apart from those of the backbone: a
+    network that was pretrained with the same seed had learned on top of the very same head."""
     task: Task = make(cfg.task, "task", Task, targets)
-    head: nn.Module = make(cfg.head, "head", nn.Module, backbone.out_features, task.num_outputs)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed_of(cfg.seed, "head"))
+        head: nn.Module = make(cfg.head, "head", nn.Module, backbone.out_features, task.num_outputs)
     return task, head
 
 

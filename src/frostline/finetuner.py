@@ -36,6 +36,11 @@ CHECKPOINT_KEY = "frostline"
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 
 
+def seed_of(*place: object) -> int:
+    """Of a stream of random numbers: another one for each place where some are drawn."""
+    return int.from_bytes(blake2b(repr(place).encode(), digest_size=8).digest()) >> 1
+
+
 class FineTuner(L.LightningModule):
     """optimizers: for each phase by its name, what makes its optimizer from parameter groups; the optimizer's own
     learning rate is the base that phases scale.
@@ -162,7 +167,7 @@ class FineTuner(L.LightningModule):
         """Dropout's numbers are a function of (seed, epoch, batch, rank): a resume has nothing to replay."""
         self.trained = True
         place = (self._seed, self.current_epoch, batch_idx, self.global_rank)
-        number = int.from_bytes(blake2b(repr(place).encode(), digest_size=8).digest()) >> 1
+        number = seed_of(*place)
         torch.default_generator.manual_seed(number)  # torch.manual_seed asks for every kind of device: 2 ms a step
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(number)
