@@ -26,6 +26,7 @@ from frostline.phases import NO_AVERAGE, Phase, Plan, Until
 from frostline.record import Record, Stopwatch
 from frostline.reuse import Choice
 from frostline.specs import ImageSpec
+from frostline.targets import Targets
 from frostline.tasks.classification import Classification
 from phase_parity import BATCH, FROZEN, MORE, THAWED, Job, data
 
@@ -74,7 +75,8 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     blocks = {"lower": job.backbone[:3], "upper": job.backbone[3:]}
     spec = ImageSpec(size=1, resize=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     backbone = Backbone(name="toy", blocks=blocks, pool=nn.Identity(), out_features=16, spec=spec, loaded="random")
-    task = Classification(["a", "b", "c"], [1, 1, 1], label_smoothing=0.0, class_weights="none", l1=0.0,
+    targets = Targets("class", ["a", "b", "c"], [1, 1, 1], [], [])
+    task = Classification(targets, label_smoothing=0.0, class_weights="none", l1=0.0,
                           monitor="val/loss", mode="min")  # fmt: skip
     until = Until("val/loss", "min", None, 0.0)
     phase = partial(Phase, only=None, lr_scale=1.0, layer_decay=1.0, warmup_epochs=0.0, curve="constant",

@@ -24,6 +24,7 @@ from frostline.batch import Batch
 from frostline.finetuner import FineTuner
 from frostline.heads import LinearHead
 from frostline.phases import Phase, Until
+from frostline.targets import Targets
 from frostline.tasks.classification import Classification
 from machine import write_result
 
@@ -48,7 +49,8 @@ def main(rounds: int) -> None:
 def measured(backbone: Backbone, side: int, size: int, rounds: int) -> dict[str, float]:
     inputs = torch.randn(size, 3, side, side).contiguous(memory_format=torch.channels_last)
     batch = Batch(inputs, torch.arange(size) % len(CLASSES), torch.arange(size))
-    task = Classification(CLASSES, [1] * 10, label_smoothing=0.0, class_weights="none", l1=0.0,
+    targets = Targets("class", CLASSES, [1] * 10, [], [])
+    task = Classification(targets, label_smoothing=0.0, class_weights="none", l1=0.0,
                           monitor="val/accuracy", mode="max")  # fmt: skip
     make = partial(AdamW, lr=1e-3)
     model = FineTuner(backbone, LinearHead(backbone.out_features, 10, dropout=0.0), task,

@@ -167,7 +167,7 @@ BAD_OTHERS = {
     "evaluate null": (["evaluate", "run=null"], ["run: None is not text"]),
     "evaluate other pictures": (
         ["evaluate", "run={tmp}", "data.augment=none"],
-        ["no setting 'data.augment'", "batch_size, dir, num_workers"],
+        ["no setting 'data.augment'", "batch_size, dir, file, num_workers"],
     ),
     "rates of no width": (["lr_find", "lr_find.lowest=1", "lr_find.highest=1"], ["is not below the highest", "1e-6"]),
     "rates upside down": (["lr_find", "lr_find.lowest=20"], ["20, is not below the highest, 10", "lr_find.highest"]),
