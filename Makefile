@@ -1,10 +1,11 @@
 # make train [ARGS="model=resnet50 data=cifar10"]   install what is needed, then train
 # make setup | test | test-all | lint | types | clean
+# make bench DATA=<folder of CIFAR-10> JPEGS=<zip with JPEGs>   the tables of benchmarks/README.md, some hours on two cores
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train setup test test-all lint types clean
+.PHONY: train setup test test-all bench lint types clean
 
 train: $(STAMP)
 	$(BIN)/python train.py $(ARGS)
@@ -28,6 +29,19 @@ test: lint types
 
 test-all: lint types
 	$(TESTS) -m "" $(ARGS)
+
+PYBENCH := $(BIN)/python benchmarks
+
+bench: $(STAMP)
+	@test -n "$(DATA)" -a -n "$(JPEGS)" || { echo "Next: make bench DATA=<folder of CIFAR-10> JPEGS=<zip with JPEGs>"; exit 1; }
+	$(PYBENCH)/frozen_speed.py
+	$(PYBENCH)/frozen_phase.py 300 --data $(DATA)
+	$(PYBENCH)/head_sweep.py 300 --data $(DATA)
+	$(PYBENCH)/partial_thaw.py 300 --data $(DATA)
+	$(PYBENCH)/full_step.py
+	$(PYBENCH)/data_path.py $(DATA) $(JPEGS)
+	$(PYBENCH)/time_to_first_step.py
+	$(PYBENCH)/growth.py $(DATA)
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .
