@@ -25,7 +25,7 @@ from frostline.sharding import local, whole
 
 # SGD, no augmentation, norm layers without batch statistics: what ranks compute is then what one process computes.
 SAME = ["data.train_limit=63", "data.batch_size=21", "data.image_size=8", "data.augment=none", "optimizer=sgd"]
-SAME += ["optimizer.lr=0.05", "schedule.every_phase.norm=frozen", "schedule.every_phase.warmup_epochs=0"]
+SAME += ["optimizer.lr=0.02", "schedule.every_phase.norm=frozen", "schedule.every_phase.warmup_epochs=0"]
 SAME += ["trainer.precision=32-true", "logger=none", "callbacks.last=null"]
 SAME += ["callbacks.learning_rates=null", "callbacks.safety=null", "callbacks.progress=null"]
 
@@ -55,6 +55,7 @@ class Keep(L.Callback):
 
 def trained(job: Job) -> dict[str, Any]:
     folder = Path(f"{job.place}-run")
+    folder.mkdir(exist_ok=True)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         phases = plan_of(compose("train", overrides=[f"schedule={job.plan}"])).phases
         short = [f"schedule.phases.{phase.name}.epochs=1" for phase in phases]

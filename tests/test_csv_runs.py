@@ -167,7 +167,7 @@ def test_predictions_of_numbers_are_in_their_unit(
     for name, mean in (("value", 4.5), ("tens", 1045)):
         wanted = [float(truth[Path(row["file"]).name][name]) for row in rows]
         given = [float(row[name]) for row in rows]
-        assert np.mean(given) == pytest.approx(mean, rel=0.1)
+        assert np.mean(given) == pytest.approx(mean, rel=0.3)
         assert r2_score(wanted, given) > value["r2"] - 0.1
 
 

@@ -168,7 +168,7 @@ def test_compiled_ranks_end_in_the_weights_of_one_process(tmp_path: Path) -> Non
     for name in RANKS:
         run = _load(tmp_path / f"{name}.pt")
         _require_same_end(run, alone)
-        assert run["graphs"] >= 8, "stem and head, in two phases, in training and not"
+        assert run["graphs"] >= 7, "stem and head, in two phases, in training and not; a frozen stem is one"
         assert run["given_up"] == []
 
 

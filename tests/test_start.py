@@ -87,7 +87,12 @@ def test_the_best_so_far_is_where_a_phase_may_start(tmp_path: Path) -> None:
     """At a rate that destroys what was learned, the last weights of the first phase are not its best."""
     overrides = ["schedule.phases.all.lr_scale=1e-12", "schedule.phases.head.epochs=3", "schedule.phases.all.epochs=1"]
     overrides += ["task.monitor=val/loss", "task.mode=min", "optimizer=sgd", "optimizer.lr=60", "data.augment=none"]
-    overrides += ["schedule.every_phase.norm=frozen", "schedule.every_phase.curve=constant", "data.image_size=null"]
+    overrides += [
+        "schedule.every_phase.norm=frozen",
+        "schedule.every_phase.curve=constant",
+        "data.image_size=null",
+        "seed=1",
+    ]
     run = _train(tmp_path / "best", *overrides, "+schedule.phases.all.start_from=best", short=QUICK)
     head, everything = _record(run)["phases"]
     assert everything["val"]["val/loss"] == pytest.approx(_record(run)["metrics"]["val/loss"], rel=1e-3)

@@ -11,8 +11,7 @@ from frostline.errors import ConfigError
 from frostline.finetuner import OptimizerFactory
 from frostline.making import maker_of
 from frostline.phases import Plan
-
-WAYS = {"fused", "foreach", "capturable", "differentiable"}  # in which an optimizer can make its steps
+from frostline.sharding import WAYS
 
 
 def optimizers_of(cfg: DictConfig, plan: Plan) -> dict[str, OptimizerFactory]:

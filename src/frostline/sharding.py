@@ -11,6 +11,9 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+# In which an optimizer can make its steps; not every one is open to shards.
+WAYS = {"fused", "foreach", "capturable", "differentiable"}
+
 
 def shard(model: nn.Module, parts: Iterable[nn.Module], mesh: DeviceMesh) -> None:
     """Each of `parts`, then the `model` that holds them, over a mesh of one dimension. A second call changes nothing.
@@ -61,7 +64,7 @@ def load_whole(model: nn.Module, state: dict[str, Tensor]) -> None:
 
 def load_whole_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     """state: of one process or of many, whole: its parameters are those of `optimizer` in the same order, whatever
-    their numbers are."""
+    their numbers are. It goes on making its steps in its own way."""
     own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     numbers = [number for group in state["param_groups"] for number in group["params"]]
     shards = {
@@ -69,7 +72,11 @@ def load_whole_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
         for number, parameter in zip(numbers, own, strict=True)
         if number in state["state"]
     }
-    optimizer.load_state_dict({**state, "state": shards})
+    groups = [
+        saved | {way: group[way] for way in WAYS & group.keys()}
+        for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({"state": shards, "param_groups": groups})
 
 
 def _state_like(value: Any, parameter: nn.Parameter) -> Any:

@@ -112,7 +112,7 @@ def test_classes_with_too_few_are_named_with_their_numbers_and_the_reason() -> N
         require_per_class(counts, 2, where="pictures/", reason="one each for all")
     assert "cat" not in refused.value.what
     assert refused.value.where == "pictures/"
-    assert "train/, val/ and test/" in refused.value.next_step
+    assert "give the parts yourself" in refused.value.next_step
 
 
 def test_enough_of_each_class_is_enough_and_one_fewer_is_not() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from frostline.backbones.base import Backbone
-from frostline.backbones.timm_layouts import LAYOUTS, Chain, NoChainError, chain_of, has_tokens
+from frostline.backbones.timm_layouts import LAYOUTS, Chain, chain_of, has_tokens
 from frostline.backbones.weights import UNREADABLE, load_weights, read_weights, unreadable
 from frostline.errors import ConfigError, WeightsError, close_names
 from frostline.specs import ImageSpec
@@ -155,7 +155,7 @@ def _classifiers(network: Any) -> tuple[str, ...]:
 def _chain(name: str, network: nn.Module) -> Chain:
     try:
         return chain_of(network)
-    except (NoChainError, AttributeError) as error:  # a part that the layout names and this model lacks
+    except (NotImplementedError, AttributeError) as error:  # a part that the layout names and this model lacks
         raise _refused(name, f"its {type(network).__name__} is not as its layout has it: {error}") from error
 
 

@@ -39,10 +39,6 @@ class Block(nn.Sequential):
         return f"timm {self.timm_version}"
 
 
-class NoChainError(ValueError):
-    """Why the steps make no chain of blocks."""
-
-
 class Tokens(nn.Module):
     """(B, 3, H, W) → (B, P + N, D): patches with their prefix tokens and positions."""
 
@@ -90,7 +86,7 @@ class TokenPool(nn.Module):
     def __init__(self, how: str, skip: int) -> None:
         super().__init__()
         if how not in ("token", "avg", "max", "avgmax"):
-            raise NoChainError(f"its tokens are pooled by '{how}'")
+            raise NotImplementedError(f"its tokens are pooled by '{how}'")
         self.how, self.skip = how, skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -138,7 +134,7 @@ class Head(nn.Module):
 def chain_of(net: Any) -> Chain:
     """`net` is of a class in LAYOUTS, and has no classifier (`reset_classifier(0)`).
 
-    Raises NoChainError where this model has something that its layout does not know.
+    Raises NotImplementedError where this model has something that its layout does not know.
     """
     layout = LAYOUTS[type(net).__name__]
     return _grouped(net, dict(_named(net, layout)) if isinstance(layout, str) else layout(net))
@@ -161,7 +157,7 @@ def _grouped(net: Any, steps: Steps) -> Chain:
     current, highest = "", -1
     for name, ordinal in zip(names[:top], ordinals[:top], strict=True):
         if ordinal is not None and ordinal < highest:
-            raise NoChainError(f"timm's group matcher puts {name} below what comes before it")
+            raise NotImplementedError(f"timm's group matcher puts {name} below what comes before it")
         if not blocks or (ordinal is not None and ordinal > highest):
             current = name if blocks else "stem"
             blocks[current] = OrderedDict()
@@ -179,7 +175,7 @@ def _ordinals(net: Any, steps: Steps) -> Iterator[int | None]:
     held = [id(parameter) for step in steps.values() for parameter in step.parameters()]
     if sorted(held) != sorted(names):
         left = [name for number, name in names.items() if number not in held]
-        raise NoChainError(f"some parameters lie in no step, or in two: {', '.join(left[:4])}")
+        raise NotImplementedError(f"some parameters lie in no step, or in two: {', '.join(left[:4])}")
     named: Any = _WithStranger(net)
     group_of = group_parameters(named, net.group_matcher(coarse=True), reverse=True)
     unplaced = group_of[STRANGER]
@@ -187,7 +183,7 @@ def _ordinals(net: Any, steps: Steps) -> Iterator[int | None]:
     for name, step in steps.items():
         groups = {group_of[names[id(parameter)]] for parameter in step.parameters()}
         if len(groups - {unplaced}) > 1:
-            raise NoChainError(f"timm's group matcher divides {name}")
+            raise NotImplementedError(f"timm's group matcher divides {name}")
         below = min(groups - {unplaced}, default=below)
         yield below if groups else None
 
