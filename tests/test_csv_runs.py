@@ -181,6 +181,17 @@ def test_what_is_kept_changes_no_bit(task: str, program: Program, table: Path) -
     require_equal("always", "never")
 
 
+def test_other_targets_of_the_same_pictures_find_what_is_kept(program: Program, table: Path) -> None:
+    first, then = (
+        trained(program, table, "regression", name, "cache=always", f"data.target_columns=[{name}]", "cache.dir=own")[
+            "phases"
+        ][0]
+        for name in ("value", "tens")
+    )
+    assert first["cache"]["made"] == then["cache"]["found"] > 0
+    assert then["cache"]["made"] == 0
+
+
 @pytest.mark.parametrize("task", ["multi_label", "regression"])
 def test_a_stopped_run_goes_on_to_the_same_weights(
     task: str, program: Program, table: Path, monkeypatch: pytest.MonkeyPatch

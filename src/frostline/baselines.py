@@ -1,5 +1,6 @@
 """What features are worth without fine-tuning, where they are at hand: found out once, and kept beside them."""
 
+import hashlib
 import json
 import time
 import zlib
@@ -74,7 +75,7 @@ def too_much(train: int, val: int, width: int, classes: int, flops: float) -> st
 def scores_of(data: PictureData, train: Features, val: Features, probes: Sequence[str]) -> dict[str, Any]:
     """For each of `probes` (knn, linear_probe, logme), fitted on the training part: `val/accuracy` or `evidence`, and
     the seconds that it took when it was found out. Or `why_not`."""
-    file = train.folder / f"scores-{val.folder.name}.json" if train.folder and val.folder else None
+    file = _file(data, train, val)
     kept = _read(file)
     if all(name in kept for name in probes):
         return {name: kept[name] for name in probes}
@@ -92,6 +93,16 @@ def scores_of(data: PictureData, train: Features, val: Features, probes: Sequenc
         with suppress(OSError):  # no room, or removed by another process: it is found out again when it is needed
             write_atomically(file, json.dumps({"checksum": _checksum(kept), "scores": kept}))
     return {name: kept[name] for name in probes}
+
+
+def _file(data: PictureData, train: Features, val: Features) -> Path | None:
+    """Beside the features, for these classes of theirs."""
+    if train.folder is None or val.folder is None:
+        return None
+    digest = hashlib.blake2b(val.folder.name.encode(), digest_size=16)
+    for part in (data.train_part, data.val_part):
+        digest.update(part.labels.numpy().data)
+    return train.folder / f"scores-{digest.hexdigest()}.json"
 
 
 def _on(device: torch.device, features: Features, part: Part) -> Labelled:

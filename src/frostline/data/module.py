@@ -155,7 +155,7 @@ class PictureData(Transfers):
     def fingerprint(self) -> str:
         """The same for the same pictures with the same labels, wherever they lie. It reads all of them."""
         sources = {id(part.pictures): part.pictures for part in (self.train_part, self.val_part, self.test_part)}
-        return "-".join(pictures.fingerprint() for pictures in sources.values())
+        return "-".join(pictures.fingerprint for pictures in sources.values())
 
     def parts_digest(self) -> str:
         """Which pictures lie in which part."""
@@ -165,8 +165,8 @@ class PictureData(Transfers):
         return digest.hexdigest()
 
     def part_digest(self, part: Part) -> str:
-        """The same for the same pictures in the same order."""
-        digest = hashlib.blake2b(part.pictures.fingerprint().encode(), digest_size=16)
+        """The same for the same pictures in the same order, whatever their targets."""
+        digest = hashlib.blake2b(part.pictures.content.encode(), digest_size=16)
         digest.update(part.index.numpy().data)
         return digest.hexdigest()
 

@@ -6,6 +6,7 @@ import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,21 @@ class Pictures(ABC):
         whole: all of each picture; else what an evaluation needs, all of one size.
         """
 
+    @cached_property
+    def content(self) -> str:
+        """The same for the same pictures in the same order, wherever they lie and whatever is said of them. Reads all
+        of them the first time."""
+        return self._content()
+
     @abstractmethod
+    def _content(self) -> str: ...
+
+    @property
     def fingerprint(self) -> str:
-        """The same for the same pictures, wherever they lie. Reads all of them the first time."""
+        """Of pictures and targets."""
+        digest = hashlib.blake2b(self.content.encode(), digest_size=16)
+        digest.update(self.labels.numpy().data)
+        return digest.hexdigest()
 
     @property
     def in_memory(self) -> bool:
@@ -59,24 +72,21 @@ class ArrayPictures(Pictures):
         self.pixels = pixels
         self.entry = entry  # in use as long as it is read
         self.labels = labels
-        self._fingerprint: str | None = None
 
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
         return self.pixels[torch.as_tensor(index)], None
 
-    def fingerprint(self) -> str:
-        if self._fingerprint is None:
-            digest = hashlib.blake2b(str(tuple(self.pixels.shape)).encode(), digest_size=16)
-            digest.update(self.pixels.numpy().data)
-            digest.update(self.labels.numpy().data)
-            self._fingerprint = digest.hexdigest()
-        return self._fingerprint
+    def _content(self) -> str:
+        digest = hashlib.blake2b(str(tuple(self.pixels.shape)).encode(), digest_size=16)
+        digest.update(self.pixels.numpy().data)
+        return digest.hexdigest()
 
 
 class FilePictures(Pictures):
     """Pictures in files, resized as `spec` says: decoded once where they are kept or held, else each time.
 
-    root: what the fingerprint's names are relative to. Raises DataError that names a file which does not decode.
+    root: what names are relative to, which are a part of the content. Raises DataError that names a file which does not
+    decode.
     """
 
     cut = True
@@ -87,13 +97,12 @@ class FilePictures(Pictures):
         self.root = root
         self.spec = spec
         self._decoded: Sequence[np.ndarray] | None = None
-        self._fingerprint: str | None = None
 
     def keep(self, cache: PixelCache, name: str) -> None:
         """Decode now what is not kept yet, and read from there on; name: of the data. Nothing where it cannot be."""
         if not cache.has_room(self.decoded_bytes):
             return
-        source = {"pictures": self.fingerprint(), "resize": self.spec.resize, "filter": self.spec.interpolation}
+        source = {"pictures": self.content, "resize": self.spec.resize, "filter": self.spec.interpolation}
         entry = cache.ragged(source, self._measured, len(self.files), self._packed, name, self.spec.resize)
         self._decoded = None if entry is None else PackedPictures(entry)
 
@@ -116,15 +125,13 @@ class FilePictures(Pictures):
         pictures = [_last(self._read(i)) if self._decoded is None else self._decoded[i] for i in places]
         return padded(pictures) if whole else (centres(pictures, self.spec.size), None)
 
-    def fingerprint(self) -> str:
-        if self._fingerprint is None:
-            digest = hashlib.blake2b(digest_size=16)
-            for file, label in zip(self.files, self.labels.tolist(), strict=True):
-                with _named(file):
-                    digest.update(f"{file.relative_to(self.root)}\0{file.stat().st_size}\0{label}\n".encode())
-                    digest.update(file.read_bytes() if file.suffix.lower() in UNCOMPRESSED else _ends(file))
-            self._fingerprint = digest.hexdigest()
-        return self._fingerprint
+    def _content(self) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for file in self.files:
+            with _named(file):
+                digest.update(f"{file.relative_to(self.root)}\0{file.stat().st_size}\n".encode())
+                digest.update(file.read_bytes() if file.suffix.lower() in UNCOMPRESSED else _ends(file))
+        return digest.hexdigest()
 
     def _read(self, place: int) -> Tensor:
         return read_picture(self.files[place], self.spec)

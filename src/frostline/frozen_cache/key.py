@@ -10,7 +10,7 @@ from torch import Tensor
 
 from frostline.backbones.base import Backbone
 
-LAYOUT = 2  # of entries, and of how frozen work is done: another number forgets all that was kept
+LAYOUT = 3  # of entries, and of how frozen work is done: another number forgets all that was kept
 
 
 def key_of(said: dict[str, Any]) -> str:
