@@ -18,8 +18,7 @@ from frostline.range_test import NUMBERS, RangeTest
 from frostline.ranks import config_dirs, launch_alike
 from frostline.reuse import kept_in
 from frostline.runs import free_folder, goes_on, placed, read_run, require_unfinished, require_writable, with_found
-
-RANKED_ON = ("data", "cache", "trainer")  # what a ranking is told beside its models
+from frostline.usage import RANKED_ON
 
 
 def sweep_folder() -> Path | None:

@@ -11,15 +11,13 @@ from torch import Tensor, nn
 from frostline.errors import first_line
 
 # What compilation has to pay for, in floating-point operations: the same answer in a resume, however fast a machine is.
-# Frozen blocks take some 10 s on CPUs, and gain 8 % (ResNet-50, AVX512-BF16) to half of their time (ResNet-18, AMX): at
-# 0.1 TFLOP/s a thread that is won back by then. What trains is compiled on accelerators, in minutes; on CPUs it was
-# slower compiled than not (bundled 1.6 times, ResNet-18 1.3 times; AVX512-BF16, torch 2.14).
+# Frozen blocks take up to 10 s on CPUs, and gain 9 and 17 % with AVX512-BF16 (ResNet-50 and 18, frozen_speed.py among
+# the benchmarks): at 0.1 TFLOP/s a thread that is won back by then. What trains is compiled on accelerators, in
+# minutes; on CPUs it is slower compiled than not (step_choices.py). What holds for accelerators is not measured.
 FROZEN_PAYS = {"cpu": 1e13, "other": 1e16}  # on CPUs a thread
 TRAINING_PAYS = {"cpu": float("inf"), "other": 1e17}
+MOST_BLOCKS = 64  # that share their class's `forward`, over which torch counts its limit
 VARIANTS = 8  # of each part: training or not, frozen or not, ... ; torch's own limit, which it counts over all parts
-
-
-MOST_BLOCKS = 64  # that share their class's `forward`, over which torch counts
 
 
 def compile_in_place(parts: Sequence[nn.Module]) -> None:
@@ -36,7 +34,7 @@ def compile_in_place(parts: Sequence[nn.Module]) -> None:
 
 
 def frozen_pays(flops: float, device: torch.device) -> bool:
-    """flops: of frozen blocks, in all of a run."""
+    """flops: of frozen blocks, in one pass over the data."""
     return flops >= (FROZEN_PAYS["cpu"] * torch.get_num_threads() if device.type == "cpu" else FROZEN_PAYS["other"])
 
 

@@ -26,7 +26,7 @@ def costs_of(backbone: Backbone, head: nn.Module, side: int, trainer: L.Trainer)
     """side: of a picture, in pixels. Measured once by a process: the runs of a sweep cost alike. None where memory is
     short: it wants all gradients at once, and the plan may not."""
     device = trainer.strategy.root_device
-    key = f"{backbone} {head} {side} {device} {trainer.precision}"
+    key = f"{backbone.structure} {head} {side} {device} {trainer.precision}"
     if key not in MEASURED:
         try:
             MEASURED[key] = measured_costs(

@@ -24,8 +24,7 @@ def low_of(trainer: L.Trainer) -> torch.dtype | None:
 def tried_outputs(backbone: Backbone, data: PictureData, trainer: L.Trainer, low: torch.dtype | None) -> list[Output]:
     """Tried once by a process: those of a sweep's runs are alike. The backbone is left in eval mode."""
     side = data.spec.size
-    shapes = [tuple(value.shape) for value in backbone.state_dict().values()]  # a parameter's own is not in the text
-    key = f"{backbone.name} {backbone} {shapes} {side} {trainer.precision} {low}"
+    key = f"{backbone.structure} {side} {trainer.precision} {low}"
     if key not in OUTPUTS:
         sample = torch.zeros(1, 3, side, side).contiguous(memory_format=torch.channels_last)
         with trainer.precision_plugin.forward_context():

@@ -34,7 +34,7 @@ WITH_VALUE = {"--config-dir": FOLDER, "-cd": FOLDER, "--package": PART, "-p": PA
 
 
 TRAINING = ("train", "lr_find")  # what composes a training: one takes the overrides of the other
-RANKING = ("model", "data", "cache", "trainer")  # the questions of a ranking; options of `model` are named in `models`
+RANKED_ON = ("data", "cache", "trainer")  # the questions of a ranking beside `models`
 
 
 def help_of(command: str, others: Sequence[Path] = ()) -> str:
@@ -44,7 +44,7 @@ def help_of(command: str, others: Sequence[Path] = ()) -> str:
     groups: dict[str, set[str]] = {}
     for folder in [conf_dir(), *others] if command in (*TRAINING, "rank") else []:
         for file in folder.glob("*/*.yaml"):
-            if not file.name.startswith("_") and (command != "rank" or file.parent.name in RANKING):
+            if not file.name.startswith("_") and (command != "rank" or file.parent.name in ("model", *RANKED_ON)):
                 groups.setdefault(file.parent.name, set()).add(file.stem)
     questions = ["", "questions (question=option):", *(_group(*group) for group in sorted(groups.items()))]
     questions = questions if groups else []
