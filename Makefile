@@ -39,6 +39,7 @@ bench: $(STAMP)
 	$(PYBENCH)/head_sweep.py 300 --data $(DATA)
 	$(PYBENCH)/partial_thaw.py 300 --data $(DATA)
 	$(PYBENCH)/full_step.py
+	$(PYBENCH)/step_choices.py
 	$(PYBENCH)/data_path.py $(DATA) $(JPEGS)
 	$(PYBENCH)/time_to_first_step.py
 	$(PYBENCH)/growth.py $(DATA)
