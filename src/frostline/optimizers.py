@@ -30,7 +30,8 @@ def optimizers_of(cfg: DictConfig, plan: Plan) -> dict[str, OptimizerFactory]:
 
 
 def _optimizer(node: DictConfig, where: str, *, fuses: bool) -> OptimizerFactory:
-    """fuses: all its steps in one kernel, where the settings leave that open: a fifth of the time for AdamW (step_choices.py)."""
+    """fuses: all its steps in one kernel, where the settings leave that open: a fifth of the time for AdamW
+    (benchmarks/step_choices.py)."""
     make = maker_of(node, where)
     if fuses and "fused" in inspect.signature(make).parameters and not WAYS & node.keys():
         make = partial(make, fused=True)
