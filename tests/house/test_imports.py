@@ -38,6 +38,7 @@ LAYERS: dict[str, list[str]] = {
         "frozen_pass",
         "frozen_cache",
         "batch",
+        "tokens",
         "agreement",
         "probes",
         "estimate",
