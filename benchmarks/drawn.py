@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from frostline.build import Built, build
-from frostline.data.module import PictureData
-from frostline.data.parts import PictureSet
+from frostline.data.picture_data import PictureData
 from frostline.data.pictures import ArrayPictures
+from frostline.data.source import Sources
 from frostline.paths import conf_dir
 
 CLASSES = 10
@@ -30,9 +30,9 @@ class Drawn(PictureData):
         self.side = side
         super().__init__(spec, **common)
 
-    def read(self) -> PictureSet:
+    def read(self) -> Sources:
         few = ArrayPictures(*drawn(CLASSES, self.side))  # to be scored: a batch that takes next to no time
-        return PictureSet([str(number) for number in range(CLASSES)], ArrayPictures(*drawn(self.number, self.side)),
+        return Sources([str(number) for number in range(CLASSES)], ArrayPictures(*drawn(self.number, self.side)),
                           few, few)  # fmt: skip
 
 

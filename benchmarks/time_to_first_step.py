@@ -79,7 +79,7 @@ def train(begun: float, overrides: list[str]) -> None:
 def watch(stages: Stages) -> None:
     from frostline import build, run
     from frostline.callbacks.measure import Measure
-    from frostline.data.module import PictureData
+    from frostline.data.picture_data import PictureData
     from frostline.frozen_cache.fill import FrozenOutputs
 
     def told(*_: Any) -> None:

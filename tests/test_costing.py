@@ -21,7 +21,7 @@ from frostline.freezing import parameter_groups
 from tiny import Tiny
 
 TRAINER = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-SIDE = 16
+SAMPLE = torch.zeros(1, 3, 16, 16)
 
 
 def _batch(memory: int, samples: int = 100_000, **settings: Any) -> int:
@@ -29,7 +29,7 @@ def _batch(memory: int, samples: int = 100_000, **settings: Any) -> int:
     make = {"it": lambda groups: torch.optim.AdamW(groups, lr=1e-3)}
     return largest_batch(
         Tiny(weights=None), nn.Linear(6, 3), [make_phase(**settings)], make,
-        side=SIDE, samples=samples, trainer=TRAINER, memory=memory,
+        sample=SAMPLE, samples=samples, trainer=TRAINER, memory=memory,
     )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def test_twice_the_batch_would_not_fit_and_this_one_does() -> None:
     memory = 10**7
     batch = _batch(memory)
     backbone, head = Tiny(weights=None), nn.Linear(6, 3)
-    costs = costs_of(backbone, head, SIDE, TRAINER)
+    costs = costs_of(backbone, head, SAMPLE, TRAINER)
     assert costs is not None
     phase = make_phase()
     groups = parameter_groups(backbone, head, phase)
@@ -62,7 +62,7 @@ def test_every_rank_has_a_sample(samples: int, ranks: int, batch: int) -> None:
     make = {"it": lambda groups: torch.optim.AdamW(groups, lr=1e-3)}
     assert largest_batch(
         Tiny(weights=None), nn.Linear(6, 3), [make_phase()], make,
-        side=SIDE, samples=samples, trainer=said, memory=10**9,
+        sample=SAMPLE, samples=samples, trainer=said, memory=10**9,
     ) == batch  # fmt: skip
 
 
@@ -77,9 +77,9 @@ def test_a_sample_that_does_not_fit_is_told() -> None:
 
 def test_costs_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     MEASURED.clear()
-    first = costs_of(Tiny(weights=None), nn.Linear(6, 3), SIDE, TRAINER)
+    first = costs_of(Tiny(weights=None), nn.Linear(6, 3), SAMPLE, TRAINER)
     monkeypatch.setattr("frostline.costing.measured_costs", lambda *_, **__: pytest.fail("measured again"))
-    assert costs_of(Tiny(weights=None), nn.Linear(6, 3), SIDE, TRAINER) is first
+    assert costs_of(Tiny(weights=None), nn.Linear(6, 3), SAMPLE, TRAINER) is first
 
 
 def test_a_run_that_finds_its_batch_keeps_it(program: Callable[..., Answer], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from frostline.build import Built
-from frostline.data.module import PictureData
+from frostline.data.module import Data
 from frostline.data.parts import Part
 from frostline.frozen_cache.fill import Features
 from frostline.paths import write_atomically
@@ -72,7 +72,7 @@ def too_much(train: int, val: int, width: int, classes: int, flops: float) -> st
     return ""
 
 
-def scores_of(data: PictureData, train: Features, val: Features, probes: Sequence[str]) -> dict[str, Any]:
+def scores_of(data: Data, train: Features, val: Features, probes: Sequence[str]) -> dict[str, Any]:
     """For each of `probes` (knn, linear_probe, logme), fitted on the training part: `val/accuracy` or `evidence`, and
     the seconds that it took when it was found out. Or `why_not`."""
     file = _file(data, train, val)
@@ -95,7 +95,7 @@ def scores_of(data: PictureData, train: Features, val: Features, probes: Sequenc
     return {name: kept[name] for name in probes}
 
 
-def _file(data: PictureData, train: Features, val: Features) -> Path | None:
+def _file(data: Data, train: Features, val: Features) -> Path | None:
     """Beside the features, for these classes of theirs."""
     if train.folder is None or val.folder is None:
         return None

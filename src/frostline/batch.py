@@ -4,10 +4,13 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from frostline.tokens import Tokens
+
 
 class Batch(NamedTuple):
-    """inputs: (B, 3, H, W), uint8 from the loader, float after preprocessing.
-    targets: (B,) class indices, or (B, C) probabilities where pictures were mixed; (B, C) of labels and numbers.
+    """inputs: (B, 3, H, W), uint8 from the loader, float after preprocessing; of texts, Tokens.
+    targets: (B,) class indices, or (B, C) probabilities where pictures were mixed; (B, C) of labels and numbers;
+        (B, L) of tags, -100 where no word begins.
     sample: (B,) the sample's place in its part, the key of its random numbers.
     sizes: (B, 2) height and width in pixels of pictures that were padded to a common size; None where all are whole.
     passed: blocks of the backbone that `inputs` have been through: they are what the frozen ones gave, and no pictures.
@@ -15,9 +18,14 @@ class Batch(NamedTuple):
         the ranks' shares differ in size. 1.0 in one process.
     """
 
-    inputs: Tensor
+    inputs: Tensor | Tokens
     targets: Tensor
     sample: Tensor
     sizes: Tensor | None = None
     weight: float = 1.0
     passed: int = 0
+
+    @property
+    def pictures(self) -> Tensor:
+        assert isinstance(self.inputs, Tensor)
+        return self.inputs

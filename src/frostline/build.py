@@ -17,7 +17,7 @@ from frostline.callbacks.patience import PhasePatience
 from frostline.checks import plan_of, resolved
 from frostline.costing import largest_batch
 from frostline.data.decoded import PixelCache
-from frostline.data.module import PictureData
+from frostline.data.module import Data
 from frostline.errors import ConfigError
 from frostline.finetuner import FineTuner, seed_of
 from frostline.freezing import Group
@@ -45,7 +45,7 @@ class Built(NamedTuple):
     """choices: of each phase, what becomes of its frozen blocks' outputs; `frozen` makes, keeps and serves them."""
 
     model: FineTuner
-    data: PictureData
+    data: Data
     trainer: L.Trainer
     measure: Measure
     plan: Plan
@@ -87,7 +87,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
             head,
             plan.phases,
             optimizers,
-            side=data.spec.size,
+            sample=data.example(longest=True),
             samples=len(data.train_part),
             trainer=make_trainer(cfg.trainer, [], logger=False),
         )
@@ -112,7 +112,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
 
 
 def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
-    """A model without weights and a Trainer, for pictures that belong to no data set. targets: it was trained on."""
+    """A model without weights and a Trainer, for samples that belong to no data set. targets: it was trained on."""
     backbone = _backbone(cfg.model, load=False)
     task, head = _top(cfg, backbone, targets)
     model = FineTuner(backbone, head, task, {}, seed=cfg.seed)
@@ -158,11 +158,12 @@ def _backbone(node: DictConfig, *, load: bool) -> Backbone:
     return backbone.to(memory_format=torch.channels_last)
 
 
-def _data(cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: Kind, *, shows: bool) -> PictureData:
+def _data(cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: Kind, *, shows: bool) -> Data:
     """kind: of targets. shows: whether somebody watches the decoding."""
-    store = Store(reuse.folder, reuse.max_bytes, "decoded") if reuse.when != "never" else None
-    pixel_cache = PixelCache(store, shows=shows, leads=not follows())
-    data: PictureData = make(cfg.data, "data", PictureData, backbone.spec, target_kind=kind, pixel_cache=pixel_cache)
+    family: type[Data] = class_of(cfg.data, "data", Data)
+    store = Store(reuse.folder, reuse.max_bytes, family.kept_as) if reuse.when != "never" else None
+    cache = PixelCache(store, shows=shows, leads=not follows())
+    data: Data = make(cfg.data, "data", Data, backbone.spec, target_kind=kind, sample_cache=cache)
     return data
 
 
@@ -182,7 +183,7 @@ def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, n
     return task, head
 
 
-def _identity(cfg: DictConfig, backbone: Backbone, data: PictureData, head: nn.Module, plan: Plan) -> dict[str, Any]:
+def _identity(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module, plan: Plan) -> dict[str, Any]:
     """What a run is, in plain values: what goes on from its checkpoint has to be the same."""
     said = data.describe()
     return {
@@ -190,8 +191,7 @@ def _identity(cfg: DictConfig, backbone: Backbone, data: PictureData, head: nn.M
         "data": {key: said[key] for key in ("num_train", "num_val", "fingerprint")},
         "parts": data.parts_digest(),
         "targets": asdict(data.targets),
-        "image_size": data.spec.size,
-        "augment": data.augment.describe(),
+        **data.look(),
         "head": {name: list(value.shape) for name, value in head.state_dict().items()},
         "optimizer": resolved(cfg.optimizer),
         "task": resolved(cfg.task),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frostline.backbones.base import Backbone
 from frostline.errors import RunError
@@ -14,6 +14,7 @@ from frostline.estimate import Costs, measured_costs, optimizer_states, phase_by
 from frostline.finetuner import OptimizerFactory
 from frostline.freezing import parameter_groups
 from frostline.phases import Phase
+from frostline.tokens import Tokens, values_of
 
 MEASURED: dict[str, Costs | None] = {}
 MOST_SAMPLES = 1024  # of a batch that is chosen: more makes no step faster, and fewer steps
@@ -22,17 +23,17 @@ CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limi
 SHARE = 0.6  # of the memory; the rest is for kernels' own space, the data, and the system
 
 
-def costs_of(backbone: Backbone, head: nn.Module, side: int, trainer: L.Trainer) -> Costs | None:
-    """side: of a picture, in pixels. Measured once by a process: the runs of a sweep cost alike. None where memory is
+def costs_of(backbone: Backbone, head: nn.Module, sample: Tensor | Tokens, trainer: L.Trainer) -> Costs | None:
+    """sample (1, ...): one input. Measured once by a process: the runs of a sweep cost alike. None where memory is
     short: it wants all gradients at once, and the plan may not."""
     device = trainer.strategy.root_device
-    key = f"{backbone.structure} {head} {side} {device} {trainer.precision}"
+    key = f"{backbone.structure} {head} {tuple(values_of(sample).shape)} {device} {trainer.precision}"
     if key not in MEASURED:
         try:
             MEASURED[key] = measured_costs(
                 backbone,
                 head,
-                torch.zeros(1, 3, side, side),
+                sample,
                 device=device,
                 context=trainer.precision_plugin.forward_context,
             )
@@ -51,12 +52,13 @@ def largest_batch(
     phases: Sequence[Phase],
     optimizers: dict[str, OptimizerFactory],
     *,
-    side: int,
+    sample: Tensor | Tokens,
     samples: int,
     trainer: L.Trainer,
     memory: int | None = None,
 ) -> int:
-    """The largest power of two, over all devices together, with which every phase fits. samples: in an epoch.
+    """The largest power of two, over all devices together, with which every phase fits. sample (1, ...):
+    as large as the largest. samples: in an epoch.
     memory: of a device, in bytes; None for what it has, used or free, so that all ranks and a resume find the same.
 
     Raises RunError where a sample for each rank does not fit.
@@ -65,7 +67,7 @@ def largest_batch(
     room = SHARE * (_memory_of(device) if memory is None else memory)
     if device.type == "cpu":
         room /= ranks  # they share it
-    costs = costs_of(backbone, head, side, trainer)
+    costs = costs_of(backbone, head, sample, trainer)
     if costs is None:
         raise _too_large("memory ran out while a step of a few samples was measured", device)
     blocks, weights = list(backbone.blocks), weights_bytes(backbone, head)
@@ -78,16 +80,21 @@ def largest_batch(
     batch = max(1 << max(min(MOST_SAMPLES, samples // FEWEST_STEPS), 1).bit_length() - 1, smallest)
     while max(needs(phase, batch) for phase in phases) > room:
         if batch == smallest:
-            raise _too_large(f"a batch of {batch} with {side} pixels a side is more than {room / 1e9:,.1f} GB", device)
+            raise _too_large(f"a batch of {batch} with {_size_of(sample)} is more than {room / 1e9:,.1f} GB", device)
         batch //= 2
     return batch
+
+
+def _size_of(sample: Tensor | Tokens) -> str:
+    length = values_of(sample).shape[-1 if isinstance(sample, Tensor) else 1]
+    return f"{length} {'pixels a side' if isinstance(sample, Tensor) else 'tokens each'}"
 
 
 def _too_large(what: str, device: torch.device) -> RunError:
     return RunError(
         what,
         where=f"data.batch_size=auto, {device}",
-        next_step="data.batch_size=<number>, a smaller data.image_size or model, or schedule=head_only",
+        next_step="data.batch_size=<number>, smaller pictures, shorter texts, a smaller model, or schedule=head_only",
     )
 
 

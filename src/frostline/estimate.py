@@ -14,6 +14,7 @@ from frostline.backbones.base import Backbone
 from frostline.errors import ConfigError
 from frostline.freezing import Group, count_of
 from frostline.phases import Phase
+from frostline.tokens import Tokens, moved, repeated, values_of, with_values
 
 SAMPLES, MOST_SAMPLES = 4, 32  # at 224 pixels a side; of smaller pictures more, as one batch has more of them, too
 SHORT = 0.01  # seconds: one pass of that is not to be trusted
@@ -36,16 +37,16 @@ Costs = dict[str, Cost]
 def measured_costs(
     backbone: Backbone,
     head: nn.Module,
-    sample: Tensor,
+    sample: Tensor | Tokens,
     *,
     device: torch.device,
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Costs:
     """sample (1, ...): one input of the backbone. On a copy, with the random state put back: nothing is changed."""
-    parts = [*backbone.blocks.items(), ("head", nn.Sequential(backbone.pool, head))]
+    parts = [*backbone.blocks.items(), ("head", nn.Sequential(backbone.pool, _Values(), head))]
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
-        samples = min(MOST_SAMPLES, max(SAMPLES, SAMPLES * 3 * 224**2 // sample.numel()))
-        x = sample.to(device).expand(samples, *sample.shape[1:]).contiguous(memory_format=torch.channels_last)
+        samples = min(MOST_SAMPLES, max(SAMPLES, SAMPLES * 3 * 224**2 // values_of(sample).numel()))
+        x = moved(repeated(sample, samples), device)
         costs = {}
         for name, part in parts:
             own = copy.deepcopy(part).to(device).requires_grad_(True).eval()
@@ -92,17 +93,26 @@ def _differentiated(phase: Phase, blocks: list[str]) -> list[str]:
     return [*blocks[phase.frost_line(blocks) :], "head"]
 
 
-def _measured(part: nn.Module, x: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> tuple[Cost, Tensor]:
+class _Values(nn.Module):
+    def forward(self, x: Tensor | Tokens) -> Tensor:
+        return values_of(x)
+
+
+def _measured(
+    part: nn.Module, x: Tensor | Tokens, context: Callable[[], AbstractContextManager[Any]]
+) -> tuple[Cost, Tensor | Tokens]:
     """Of two passes, or three where they are short: the first one also chooses kernels."""
     passes = [_pass(part, x, context) for _ in range(2)]
     last = passes[-1][0]
-    if (last.forward + last.backward) * len(x) < SHORT:
+    if (last.forward + last.backward) * len(values_of(x)) < SHORT:
         passes.append(_pass(part, x, context))
     forward, backward = (min(getattr(cost, way) for cost, _ in passes) for way in ("forward", "backward"))
     return Cost(forward, backward, last.kept), passes[-1][1]
 
 
-def _pass(part: nn.Module, x: Tensor, context: Callable[[], AbstractContextManager[Any]]) -> tuple[Cost, Tensor]:
+def _pass(
+    part: nn.Module, x: Tensor | Tokens, context: Callable[[], AbstractContextManager[Any]]
+) -> tuple[Cost, Tensor | Tokens]:
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -111,16 +121,20 @@ def _pass(part: nn.Module, x: Tensor, context: Callable[[], AbstractContextManag
         return tensor
 
     own = {p.untyped_storage().data_ptr() for p in part.parameters()}
-    x = x.detach().requires_grad_(x.is_floating_point())
-    start = _now(x.device)
+    values = values_of(x).detach()
+    values.requires_grad_(values.is_floating_point())
+    number, device = len(values), values.device
+    start = _now(device)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), context():
-        out: Tensor = part(x)
-    middle = _now(x.device)
-    if out.requires_grad:
-        out.backward(torch.ones_like(out))
-    end = _now(x.device)
+        out: Tensor | Tokens = part(with_values(x, values))
+    given = values_of(out)
+    middle = _now(device)
+    if given.requires_grad:
+        given.backward(torch.ones_like(given))
+    end = _now(device)
     size = sum(nbytes for place, nbytes in kept.items() if place not in own)
-    return Cost((middle - start) / len(x), (end - middle) / len(x), size / len(x)), out.detach()
+    cost = Cost((middle - start) / number, (end - middle) / number, size / number)
+    return cost, with_values(out, given.detach())
 
 
 def _now(device: torch.device) -> float:

@@ -31,6 +31,7 @@ from frostline.frozen_pass import FrozenPass
 from frostline.phases import Phase
 from frostline.sharding import shard, sharded_like, total
 from frostline.tasks.base import Task
+from frostline.tokens import Tokens, values_of
 
 CHECKPOINT_KEY = "frostline"
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
@@ -156,11 +157,11 @@ class FineTuner(L.LightningModule):
 
     # --- steps ---
 
-    def forward(self, inputs: Tensor, passed: int = 0) -> Tensor:
+    def forward(self, inputs: Tensor | Tokens, passed: int = 0) -> Tensor:
         """inputs: what `passed` blocks gave. Blocks below the frost line do their work apart."""
         if passed < self._line:
             inputs, passed = self.frozen_pass(inputs, passed, self._line), self._line
-        logits: Tensor = self.head(self.backbone.through(inputs, passed, len(self.backbone.blocks)))
+        logits: Tensor = self.head(values_of(self.backbone.through(inputs, passed, len(self.backbone.blocks))))
         return logits
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

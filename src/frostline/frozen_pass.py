@@ -22,17 +22,28 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from frostline.backbones.base import Backbone
 from frostline.compiling import compiled_for_inference
-from frostline.specs import ImageSpec, Spec
+from frostline.specs import Spec, TextSpec
+from frostline.tokens import Tokens, values_of
 
 SMALL = 64  # pixels a side
+WIDTHS = ((64, 8), (256, 32), (1 << 30, 64))  # up to so many tokens, lengths are filled up to a multiple of
+TOKENS = 2048  # of a chunk, about: see `benchmarks/text_frozen.py`
+FEWEST, MOST = 8, 64  # texts of a chunk; powers of two, so that chunks fit into each other
 
 
 def chunk_of(spec: Spec, device: torch.device) -> int:
     """How many samples at a time. With 4, some networks gave other bits on two threads than on one
     (mobilenet_v3_small, densenet121); CPUs are fastest with 16 of 224 pixels and with 64 of 32; others want more.
     """
-    small = isinstance(spec, ImageSpec) and spec.size <= SMALL
-    return (64 if small else 16) * (1 if device.type == "cpu" else 4)
+    if isinstance(spec, TextSpec):
+        return MOST
+    return (64 if spec.size <= SMALL else 16) * (1 if device.type == "cpu" else 4)
+
+
+def texts_of(width: int, device: torch.device) -> int:
+    """How many texts of so many tokens at a time."""
+    tokens = TOKENS * (1 if device.type == "cpu" else 8)
+    return min(max(1 << (max(tokens // width, 1).bit_length() - 1), FEWEST), MOST)
 
 
 class FrozenPass:
@@ -48,20 +59,62 @@ class FrozenPass:
         self.backbone = backbone
         self.low = low
         self.compiles = compiles and low is not None
-        self._copies: dict[int, Callable[[Tensor], Tensor]] = {}
+        self._copies: dict[int, Callable[[Any], Any]] = {}
 
     def forget(self) -> None:
         self._copies = {}
 
-    def __call__(self, inputs: Tensor, start: int, stop: int) -> Tensor:
+    def __call__(self, inputs: Tensor | Tokens, start: int, stop: int) -> Tensor | Tokens:
         """(B, ...), what `start` blocks gave → what `stop` blocks give, without a graph. They are in eval mode."""
         if any(isinstance(block, FSDPModule) for block in self.backbone.blocks.values()):
             with torch.no_grad():  # shards are gathered together: each rank has to do as many chunks as the others
                 return self.backbone.through(inputs, start, stop)
+        if isinstance(inputs, Tokens):
+            return self._of_tokens(inputs, start, stop)
         with torch.inference_mode(), self._precision(inputs.device):
             inputs = inputs if self.low is None else inputs.to(self.low)
             chunks = [self._chunk(chunk, start, stop) for chunk in inputs.split(self.chunk(inputs.device))]
         return torch.cat(chunks)  # outside: what comes from inference mode cannot be differentiated further on
+
+    def _of_tokens(self, x: Tokens, start: int, stop: int) -> Tensor | Tokens:
+        """Texts of about one length at a time, in chunks whose shape follows from a text's own length."""
+        widths = self._widths(x.mask.sum(1))
+        found: list[tuple[Tensor, Tensor | Tokens]] = []
+        with torch.inference_mode(), self._precision(x.mask.device):
+            for width in widths.unique().tolist():
+                places = (widths == width).nonzero().flatten()
+                for rows in places.split(texts_of(width, x.mask.device)):
+                    found.append((rows, self._token_chunk(x, rows, width, start, stop)))
+        first = values_of(found[0][1])
+        length = x.mask.shape[1]
+        shape = first.shape[1:] if isinstance(found[0][1], Tensor) else (length, *first.shape[2:])
+        out = first.new_zeros(len(x.mask), *shape)  # outside: see above
+        for rows, part in found:
+            if isinstance(part, Tensor):
+                out[rows] = part[: len(rows)]
+            else:  # and nothing where padding is: so a batch is the same, whatever its texts stood beside before
+                width = min(length, part.mask.shape[1])
+                kept = part.values[: len(rows), :width].masked_fill(~x.mask[rows, :width, None], 0)
+                out[rows, :width] = kept
+        return out if isinstance(found[0][1], Tensor) else Tokens(out, x.mask)
+
+    def _widths(self, lengths: Tensor) -> Tensor:
+        """(B,) tokens to which each text is filled up."""
+        assert isinstance(self.backbone.spec, TextSpec)
+        widths = torch.zeros_like(lengths)
+        for most, step in WIDTHS:
+            widths = torch.where((widths == 0) & (lengths <= most), -(-lengths // step) * step, widths)
+        return widths.clamp(max=self.backbone.spec.max_length)
+
+    def _token_chunk(self, x: Tokens, rows: Tensor, width: int, start: int, stop: int) -> Tensor | Tokens:
+        size, length = texts_of(width, x.mask.device), min(width, x.mask.shape[1])
+        low = self.low if x.values.is_floating_point() else None
+        values = x.values.new_zeros(size, width, *x.values.shape[2:], dtype=low)
+        mask = x.mask.new_zeros(size, width)
+        mask[:, 0] = True  # a text of nothing has nothing to attend to
+        values[: len(rows), :length] = x.values[rows, :length]
+        mask[: len(rows), :length] = x.mask[rows, :length]
+        return self._through(Tokens(values, mask), start, stop)
 
     def chunk(self, device: torch.device) -> int:
         return chunk_of(self.backbone.spec, device)
@@ -75,15 +128,16 @@ class FrozenPass:
             x = torch.cat([x, x.new_zeros(whole - size, *x.shape[1:])])
         if x.ndim == 4 and not x.is_contiguous():
             x = x.contiguous(memory_format=torch.channels_last)
+        return self._through(x, start, stop)[:size]  # type: ignore[return-value]
+
+    def _through(self, x: Tensor | Tokens, start: int, stop: int) -> Tensor | Tokens:
         if self.low is None:
-            return self.backbone.through(x, start, stop)[:size]
+            return self.backbone.through(x, start, stop)
         for number in range(start, stop):
             x = self._copy(number)(x)
-        if start < stop == len(self.backbone.blocks):
-            x = self.backbone.pool(x)
-        return x[:size]
+        return self.backbone.pool(x) if start < stop == len(self.backbone.blocks) else x
 
-    def _copy(self, number: int) -> Callable[[Tensor], Tensor]:
+    def _copy(self, number: int) -> Callable[[Any], Any]:
         if number not in self._copies:
             assert self.low is not None
             low = lowered(list(self.backbone.blocks.values())[number], self.low)
@@ -122,19 +176,21 @@ def _folded(block: nn.Module) -> nn.Module:
 
 
 class Output(NamedTuple):
-    """What some blocks give for one sample. row: its shape as it is kept; channels_last: (H, W, C) for (C, H, W)."""
+    """What some blocks give for one sample. row: its shape as it is kept; channels_last: (H, W, C) for (C, H, W).
+    tokens: how many the sample had, where `row` is of one of them."""
 
     row: tuple[int, ...]
     dtype: torch.dtype
     channels_last: bool
     flops: float
+    tokens: int | None = None
 
     @property
-    def num_bytes(self) -> int:
-        return torch.Size(self.row).numel() * self.dtype.itemsize
+    def numbers(self) -> int:
+        return torch.Size(self.row).numel() * (1 if self.tokens is None else self.tokens)
 
 
-def outputs_of(backbone: Backbone, sample: Tensor, low: torch.dtype | None) -> list[Output]:
+def outputs_of(backbone: Backbone, sample: Tensor | Tokens, low: torch.dtype | None) -> list[Output]:
     """Of 0, 1, ... all blocks, by trying. sample (1, ...): one input of the backbone, which is left in eval mode."""
     backbone.eval()
     found, flops = [_output(sample, 0.0, low)], 0.0
@@ -146,8 +202,10 @@ def outputs_of(backbone: Backbone, sample: Tensor, low: torch.dtype | None) -> l
     return found
 
 
-def to_rows(x: Tensor, output: Output) -> Tensor:
-    """(B, ...) as it is kept: in the order in which it lies in memory."""
+def to_rows(x: Tensor | Tokens, output: Output) -> Tensor:
+    """(B, ...) as it is kept: in the order in which it lies in memory; of texts one token after the other."""
+    if isinstance(x, Tokens):
+        return x.values[x.mask].reshape(-1)
     return x.permute(0, 2, 3, 1) if output.channels_last else x
 
 
@@ -155,7 +213,9 @@ def from_rows(rows: Tensor, output: Output) -> Tensor:
     return rows.permute(0, 3, 1, 2) if output.channels_last else rows
 
 
-def _output(x: Tensor, flops: float, low: torch.dtype | None) -> Output:
+def _output(x: Tensor | Tokens, flops: float, low: torch.dtype | None) -> Output:
+    if isinstance(x, Tokens):
+        return Output(tuple(x.values.shape[2:]), low or x.values.dtype, False, flops, x.mask.shape[1])
     last = _channels_last(x)
     return Output(tuple((x.permute(0, 2, 3, 1) if last else x).shape[1:]), low or x.dtype, last, flops)
 

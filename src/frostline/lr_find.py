@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from frostline.build import Built, bare_trainer, build
 from frostline.callbacks.rising_rate import RisingRate
 from frostline.checks import plan_of, resolved
-from frostline.data.module import PictureData
+from frostline.data.module import Data
 from frostline.errors import RunError
 from frostline.fitting import refusals_told
 from frostline.freezing import blocks_of
@@ -127,7 +127,7 @@ def _random_state_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _lent(data: PictureData) -> Iterator[None]:
+def _lent(data: Data) -> Iterator[None]:
     """Each fit makes the data its Trainer's own."""
     before = data.trainer
     try:

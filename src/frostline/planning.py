@@ -12,7 +12,7 @@ from frostline.reuse import Choice
 def planned(built: Built) -> list[PlannedPhase]:
     """A row per phase. Enters each phase once, in order. Raises PlanError where one trains nothing."""
     model, data, trainer, *_ = built
-    costs = costs_of(model.backbone, model.head, data.spec.size, trainer)
+    costs = costs_of(model.backbone, model.head, data.example(), trainer)
     return [_row(built, phase, number, costs) for number, phase in enumerate(built.plan.phases)]
 
 
@@ -45,11 +45,11 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> Planne
         steps=phase.epochs * -(-batches // trainer.accumulate_grad_batches),
         seconds=seconds,
         memory=memory,
-        frozen=_frozen(choice, blocks),
+        frozen=_frozen(choice, blocks, data.plainly),
     )
 
 
-def _frozen(choice: Choice, blocks: list[str]) -> str:
+def _frozen(choice: Choice, blocks: list[str], plain: str) -> str:
     """What becomes of the outputs of the frozen blocks."""
     if not choice.line:
         return ""
@@ -59,5 +59,5 @@ def _frozen(choice: Choice, blocks: list[str]) -> str:
         return f"{outputs} is computed in each epoch: {choice.why_not}"
     once, each = choice.passes
     saved = f"{once} pass{'es' * (once != 1)} over the data instead of {each}, {choice.num_bytes / 1e6:,.1f} MB"
-    seen = f"{choice.views} augmented views in turn" if choice.views else "pictures without augmentation"
+    seen = f"{choice.views} augmented views in turn" if choice.views else plain
     return f"{outputs} is kept: {saved}; {seen}"

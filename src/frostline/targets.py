@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-# class: one of the names for each sample. labels: any number of them. numbers: a number for each name.
-Kind = Literal["class", "labels", "numbers"]
+# class: one of the names for each sample. labels: any number of them. numbers: a number for each name. tags: one of
+# the names for each word of a sample.
+Kind = Literal["class", "labels", "numbers", "tags"]
 SAID: dict[Kind, str] = {
     "class": "one class for each sample",
     "labels": "any number of labels for each sample",
     "numbers": "numbers for each sample",
+    "tags": "a tag for each word",
 }
 
 

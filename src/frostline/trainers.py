@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from frostline.callbacks.checkpoints import WholeFiles
 from frostline.checks import resolved, without_ours
 from frostline.compiling import compiler_problem, frozen_pays, training_pays
-from frostline.data.module import PictureData
+from frostline.data.module import Data
 from frostline.errors import ConfigError
 from frostline.launcher import launched
 from frostline.making import maker_of
@@ -108,11 +108,11 @@ def compiled(wanted: bool | Literal["auto"], trainer: L.Trainer, *, training: fl
     return choice
 
 
-def require_batches(node: DictConfig, data: PictureData) -> None:
+def require_batches(node: DictConfig, data: Data) -> None:
     """Limits of less than one batch leave nothing to train or to score."""
     for name, part in (("train", data.train_part), ("val", data.val_part), ("test", data.test_part)):
         limit = node[f"limit_{name}_batches"]
-        batches = -(-len(part) // data.batch_size)
+        batches = data.batches_of(part)
         if isinstance(limit, float) and int(limit * batches) == 0:
             raise ConfigError(
                 f"{limit} of {batches} batches are none",

@@ -45,8 +45,8 @@ def pictures(tmp_path: Path) -> list[str]:
 
 def places(part: Part) -> list[int]:
     """Numbers of a part's pictures, by their names."""
-    assert isinstance(part.pictures, FilePictures)
-    return [int(part.pictures.files[index].stem) for index in part.index]
+    assert isinstance(part.source, FilePictures)
+    return [int(part.source.files[index].stem) for index in part.index]
 
 
 def parts_of(data: ImageCsv) -> list[list[int]]:
@@ -292,4 +292,4 @@ def test_other_targets_are_other_data(make: Make, pictures: list[str]) -> None:
     lines = ["path,x,y", *(f"{n},{i % 2},{i % 3}" for i, n in enumerate(pictures))]
     one, other = (make(lines, [column], "numbers") for column in "xy")
     assert one.fingerprint != other.fingerprint
-    assert one.train_part.pictures.content == other.train_part.pictures.content
+    assert one.train_part.source.content == other.train_part.source.content

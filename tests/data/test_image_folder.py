@@ -37,8 +37,8 @@ def put(folder: Path, number: int, suffix: str = "png") -> list[Path]:
 
 
 def files_of(part: Part) -> list[Path]:
-    assert isinstance(part.pictures, FilePictures)
-    return [part.pictures.files[index] for index in part.index]
+    assert isinstance(part.source, FilePictures)
+    return [part.source.files[index] for index in part.index]
 
 
 def parts_of(data: ImageFolder) -> list[set[Path]]:

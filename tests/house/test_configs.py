@@ -27,7 +27,7 @@ NEEDED = {  # where YAML says ???
 }
 BY_BUILD = {  # what build.py adds to a constructor's settings
     "model": {"load"},
-    "data": {"spec", "target_kind", "pixel_cache"},
+    "data": {"spec", "target_kind", "sample_cache"},
     "task": {"targets"},
     "head": {"in_features", "num_outputs"},
 }
@@ -120,7 +120,7 @@ def test_yaml_keys_are_the_constructors_parameters_in_its_order(composed: Compos
 
 
 def test_the_keys_of_all_picture_data_are_the_parameters_of_its_base_in_its_order() -> None:
-    from frostline.data.module import PictureData
+    from frostline.data.picture_data import PictureData
 
     assert [*OmegaConf.load(CONF / "data" / "_base.yaml")] == [
         name for name in parameters(PictureData) if name not in BY_BUILD["data"]

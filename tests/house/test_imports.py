@@ -13,7 +13,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "frostline"
 
 # A layer imports from the layers above it in this table. A room is a folder, or a module that stands alone, or one of a
-# folder that is named here by itself; the words, and the two halves of the door, share one room each.
+# folder that is named here by itself; the words, what flows between the parts, and the two halves
+# of the door, share one room each.
 LAYERS: dict[str, list[str]] = {
     "words": [
         "",
@@ -30,6 +31,7 @@ LAYERS: dict[str, list[str]] = {
         "rate_advice",
         "reuse",
     ],
+    "batches": ["batch", "tokens"],
     "parts": [
         "backbones",
         "heads",
@@ -37,8 +39,6 @@ LAYERS: dict[str, list[str]] = {
         "freezing",
         "frozen_pass",
         "frozen_cache",
-        "batch",
-        "tokens",
         "agreement",
         "probes",
         "estimate",
@@ -62,7 +62,7 @@ LAYERS: dict[str, list[str]] = {
     ],
     "door": ["cli", "commands", "usage", "ranks", "hydra_errors", "__main__"],
 }
-SHARED_ROOMS = {"words", "door"}
+SHARED_ROOMS = {"words", "batches", "door"}
 
 # Sideways imports that are wanted, with the reason.
 SIDEWAYS = {
@@ -110,6 +110,7 @@ WANTED = {(name, part) for name, other in SIDEWAYS for part in (other, other.spl
 PARTS = {"torch", "torchvision", "transformers", "timm", "torchmetrics"}
 THIRD_PARTIES: dict[str, set[str]] = {
     "words": set(),
+    "batches": {"torch"},
     "parts": PARTS,
     "machines": PARTS | {"lightning"},
     "joiner": PARTS | {"lightning", "hydra", "omegaconf"},

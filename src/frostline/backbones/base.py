@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from frostline.specs import Spec
+from frostline.tokens import Tokens
 
 
 class Backbone(nn.Module):
@@ -42,10 +43,10 @@ class Backbone(nn.Module):
         """Two of the same cost alike, and give outputs of the same shapes. No module's text shows a bare parameter."""
         return f"{self.name} {self} {[tuple(value.shape) for value in self.state_dict().values()]}"
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor | Tokens) -> Tensor | Tokens:
         return self.through(inputs, 0, len(self.blocks))
 
-    def through(self, x: Tensor, start: int, stop: int) -> Tensor:
+    def through(self, x: Tensor | Tokens, start: int, stop: int) -> Tensor | Tokens:
         """What `stop` blocks give, from what `start` blocks gave; all of them give features."""
         for block in list(self.blocks.values())[start:stop]:
             x = block(x)

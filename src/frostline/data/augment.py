@@ -89,9 +89,9 @@ class Augment:
         if self.strength is None:
             if batch.sizes is not None:
                 raise ValueError("padded pictures have no common evaluation view")
-            return batch._replace(inputs=evaluation_view(batch.inputs, self.spec, cut=self.cut))
+            return batch._replace(inputs=evaluation_view(batch.pictures, self.spec, cut=self.cut))
         u = uniform(self.seed, epoch, batch.sample, DRAWS)
-        batch = batch._replace(inputs=self._views(batch.inputs, batch.sizes, u))
+        batch = batch._replace(inputs=self._views(batch.pictures, batch.sizes, u))
         return _mixed(batch, u[:, 9:14], self.strength.mix, self.num_classes) if self.strength.mix else batch
 
     def _views(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ def _mixed(batch: Batch, u: Tensor, share: float, num_classes: int) -> Batch:
     """Half of `share` by mixup (Zhang et al. 2018, arXiv:1710.09412), half by CutMix (Yun et al. 2019,
     arXiv:1905.04899), both with lambda ~ Beta(1, 1), with the next picture of the batch. Classes become (B, C)
     probabilities; labels and numbers are mixed as they are."""
-    x = batch.inputs
+    x = batch.pictures
     keep = u[:, 1].view(-1, 1, 1, 1)
     blend = keep.expand(-1, 1, *x.shape[-2:])
     cut = 1 - _boxes(u[:, 2:4], (1 - u[:, 1]).sqrt(), x.shape[-1])

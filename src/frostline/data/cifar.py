@@ -23,9 +23,9 @@ from torch import Tensor
 from torchvision import datasets
 
 from frostline.data.decoded import NOWHERE, PixelCache
-from frostline.data.module import PictureData
-from frostline.data.parts import PictureSet
+from frostline.data.picture_data import PictureData
 from frostline.data.pictures import UNREADABLE, ArrayPictures, to_rgb
+from frostline.data.source import Sources
 from frostline.errors import DataError
 from frostline.paths import remove_empty
 
@@ -47,7 +47,7 @@ class Cifar(PictureData):
         self.name = variant
         super().__init__(spec, **common)
 
-    def read(self) -> PictureSet:
+    def read(self) -> Sources:
         files = [self.dir / "train.parquet", self.dir / "test.parquet"]
         lacking = [file.name for file in files if not file.is_file()]
         if len(lacking) == 1:
@@ -55,7 +55,7 @@ class Cifar(PictureData):
                 f"{lacking[0]} is missing", where=self.dir, next_step="put it beside the other parquet file"
             )
         if not lacking:
-            train, test = (read_parquet(file, self.pixel_cache) for file in files)
+            train, test = (read_parquet(file, self.sample_cache) for file in files)
             if train[1] != test[1]:
                 raise DataError(
                     "train.parquet and test.parquet name different classes",
@@ -68,10 +68,10 @@ class Cifar(PictureData):
                     where=self.dir,
                     next_step="data=cifar100, or data.dir=<folder of CIFAR-10>",
                 )
-            return PictureSet(train[1], train[0], None, test[0])
+            return Sources(train[1], train[0], None, test[0])
         return self._torchvision_layout()
 
-    def _torchvision_layout(self) -> PictureSet:
+    def _torchvision_layout(self) -> Sources:
         dataset = SETS[self.variant]
         if not (self.dir / dataset.base_folder).is_dir():
             self._download(dataset)
@@ -83,7 +83,7 @@ class Cifar(PictureData):
                 where=self.dir / dataset.base_folder,
                 next_step="remove that folder, then run again to download it",
             ) from error
-        return PictureSet(list(train.classes), _from_torchvision(train), None, _from_torchvision(test))
+        return Sources(list(train.classes), _from_torchvision(train), None, _from_torchvision(test))
 
     def _download(self, dataset: type[datasets.CIFAR10]) -> None:
         """Into a folder beside its place, then moved: an interrupted download leaves nothing that looks complete."""

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from frostline.data.module import PictureData
-from frostline.data.parts import PictureSet
+from frostline.data.picture_data import PictureData
 from frostline.data.pictures import ArrayPictures
+from frostline.data.source import Sources
 
 TABLE = Path("datasets") / "data" / "digits.csv.gz"  # in scikit-learn's folder, as its load_digits reads it
 
@@ -21,12 +21,12 @@ class Digits(PictureData):
     name = "digits"
     where = "scikit-learn's load_digits()"
 
-    def read(self) -> PictureSet:
+    def read(self) -> Sources:
         table = _table()
         grey = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)  # values are 0..16
         pixels = torch.from_numpy(grey)[:, None].expand(-1, 3, -1, -1).contiguous()
         labels = torch.from_numpy(table[:, -1].astype(np.int64))
-        return PictureSet([str(digit) for digit in range(10)], ArrayPictures(pixels, labels), None, None)
+        return Sources([str(digit) for digit in range(10)], ArrayPictures(pixels, labels), None, None)
 
 
 def _table() -> np.ndarray:

@@ -5,9 +5,9 @@ from typing import Any
 
 from frostline.data.columns import classes_of, labels_of, numbers_of
 from frostline.data.image_folder import PARTS
-from frostline.data.module import PictureData
-from frostline.data.parts import PictureSet
+from frostline.data.picture_data import PictureData
 from frostline.data.pictures import FilePictures
+from frostline.data.source import Sources
 from frostline.data.table import Row, Table, read_table
 from frostline.errors import ConfigError, DataError, close_names
 
@@ -41,7 +41,7 @@ class ImageCsv(PictureData):
         self.split_column = split_column
         super().__init__(spec, **common)
 
-    def read(self) -> PictureSet:
+    def read(self) -> Sources:
         self._require_columns()
         split = [self.split_column] if self.split_column is not None else []
         table = read_table(self.file, [self.path_column, *self.target_columns, *split])
@@ -54,7 +54,7 @@ class ImageCsv(PictureData):
             for part, places in parts.items()
             if places
         }
-        return PictureSet(names, found["train"], found.get("val"), found.get("test"))
+        return Sources(names, found["train"], found.get("val"), found.get("test"))
 
     def _require_columns(self) -> None:
         """Raises ConfigError where they are not what the kind of targets needs."""

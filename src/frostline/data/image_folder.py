@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from frostline.data.module import PictureData
-from frostline.data.parts import PictureSet
+from frostline.data.picture_data import PictureData
 from frostline.data.pictures import SUFFIXES, FilePictures
+from frostline.data.source import Sources
 from frostline.errors import DataError, close_names
 from frostline.specs import ImageSpec
 
@@ -24,7 +24,7 @@ class ImageFolder(PictureData):
         self.wanted = classes
         super().__init__(spec, **common)
 
-    def read(self) -> PictureSet:
+    def read(self) -> Sources:
         if not self.dir.is_dir():
             raise DataError(
                 "there is no such data folder",
@@ -41,7 +41,7 @@ class ImageFolder(PictureData):
             for part, folder in folders.items()
             if part != "train" and folder is not None
         }
-        return PictureSet(
+        return Sources(
             classes, _pictures(train, classes, root=self.dir, spec=self.spec), found.get("val"), found.get("test")
         )
 

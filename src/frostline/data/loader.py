@@ -7,6 +7,8 @@ from torch import Tensor
 
 from frostline.errors import DataError
 
+BUCKET = 8  # tokens by which lengths of one bucket differ at most: they come in any order
+
 
 class Share(list[int]):
     """One rank's places of a global batch, in an epoch. `weight`: see `Batch.weight`."""
@@ -16,21 +18,35 @@ class Share(list[int]):
 
 
 class EpochBatches:
-    """Batch sampler for a DataLoader: each sample once per epoch, in ceil(N / batch_size) batches whose sizes differ
-    by one at the most, so that no sample weighs more than another and no batch is a crumb.
+    """Batch sampler for a DataLoader: each sample once per epoch, in batches whose sizes differ by one at the most, so
+    that no batch is a crumb. Each sample weighs the same.
 
     batch_size: of the global batch, at most. Each rank takes every world_size-th place of it.
+    lengths: (N,) tokens of each sample; then samples of a batch are about as long, and a batch is smaller where
+        it would have more than `max_tokens`, padding counted. The batches of an epoch are as many and as large in each.
+
+    Raises DataError where a batch has no sample for each rank.
     """
 
     def __init__(
-        self, num_samples: int, batch_size: int, *, shuffle: bool, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        num_samples: int,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        lengths: Tensor | None = None,
+        max_tokens: int | None = None,
     ) -> None:
-        self.num_batches = -(-num_samples // batch_size)
-        if not shuffle:  # each rank has a part of each batch: one without any would leave the others waiting
-            self.num_batches = min(self.num_batches, max(num_samples // world_size, 1))
-        if num_samples // self.num_batches < world_size:
+        self.buckets = None if lengths is None else (lengths - 1) // BUCKET
+        self.sizes = _sizes(num_samples, batch_size, self.buckets, max_tokens)
+        if not shuffle and min(self.sizes) < world_size:  # a rank without a part of a batch would leave others waiting
+            self.sizes = _even(num_samples, min(len(self.sizes), max(num_samples // world_size, 1)))
+        if min(self.sizes) < world_size:
             raise DataError(
-                f"batches of {num_samples // self.num_batches} samples cannot be shared by {world_size} processes",
+                f"batches of {min(self.sizes)} samples cannot be shared by {world_size} processes",
                 where="data.batch_size",
                 next_step=f"data.batch_size={world_size} or more, more data, or trainer.devices=1",
             )
@@ -51,22 +67,47 @@ class EpochBatches:
         self.done = epoch, batches
 
     def __len__(self) -> int:
-        return self.num_batches
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[Share]:
         epoch, batches = self.done
         for batch in self._batches()[batches if epoch == self.epoch else 0 :]:
             share = Share(batch[self.rank :: self.world_size].tolist())
             share.epoch = self.epoch
-            share.weight = self.world_size * len(share) / len(batch)
+            share.weight = self.world_size * len(share) / self._usual(len(batch))
             yield share
 
-    def _batches(self) -> tuple[Tensor, ...]:
-        return self._order().tensor_split(self.num_batches)
+    def _usual(self, size: int) -> float:
+        """Sizes that differ by one count as they are; else a sample of a small batch would weigh more than others."""
+        return self.num_samples / len(self.sizes) if max(self.sizes) - min(self.sizes) > 1 else size
 
-    def _order(self) -> Tensor:
-        if not self.shuffle:
-            return torch.arange(self.num_samples)
+    def _batches(self) -> list[Tensor]:
         # One generator per epoch: the large odd factor keeps (seed, epoch) pairs apart.
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
-        return torch.randperm(self.num_samples, generator=generator)
+        order = self._order(self.num_samples, generator)
+        if self.buckets is None:
+            return list(order.split(self.sizes))
+        batches = order[self.buckets[order].argsort(descending=True, stable=True)].split(self.sizes)
+        return [batches[turn] for turn in self._order(len(batches), generator)]
+
+    def _order(self, number: int, generator: torch.Generator) -> Tensor:
+        return torch.randperm(number, generator=generator) if self.shuffle else torch.arange(number)
+
+
+def _sizes(number: int, batch_size: int, buckets: Tensor | None, max_tokens: int | None) -> list[int]:
+    """Of batches, the longest samples first."""
+    if buckets is None or max_tokens is None:
+        return _even(number, -(-number // batch_size))
+    longest = ((buckets.sort(descending=True).values + 1) * BUCKET).tolist()
+    sizes: list[int] = []
+    left = number
+    while left:
+        most = max(1, min(batch_size, max_tokens // longest[number - left]))
+        sizes.append(-(-left // -(-left // most)))  # as evenly as if all that are left were as long
+        left -= sizes[-1]
+    return sizes
+
+
+def _even(number: int, batches: int) -> list[int]:
+    size, larger = divmod(number, batches)
+    return [size + 1] * larger + [size] * (batches - larger)

@@ -1,8 +1,8 @@
-"""Parts of a data set of pictures, and how a loader asks for them. Shapes: see `Batch`."""
+"""Parts of a data set, and how a loader asks for them. Shapes: see `Batch`."""
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,27 +10,18 @@ from torch.utils.data import DataLoader, Dataset
 
 from frostline.batch import Batch
 from frostline.data.loader import EpochBatches, Share
-from frostline.data.pictures import Pictures
+from frostline.data.source import Source
 from frostline.errors import DataError
 
 
-class PictureSet(NamedTuple):
-    """As the data set comes. names: of classes, labels or columns. None: that part has to be split off `train`."""
-
-    names: list[str]
-    train: Pictures
-    val: Pictures | None
-    test: Pictures | None
-
-
 class Part(Dataset[Batch | DataError]):
-    """Some of the pictures. Loaders ask for a batch at a time, by places in this part.
+    """Some of the samples. Loaders ask for a batch at a time, by places in this part.
 
     An error of the data is handed on as if it were the batch: a worker process can only raise what is made from a text.
     """
 
-    def __init__(self, pictures: Pictures, index: Tensor, *, whole: bool) -> None:
-        self.pictures = pictures
+    def __init__(self, source: Source, index: Tensor, *, whole: bool = False) -> None:
+        self.source = source
         self.index = index
         self.whole = whole
 
@@ -43,15 +34,19 @@ class Part(Dataset[Batch | DataError]):
     def __getitems__(self, places: list[int]) -> Batch | DataError:
         chosen = self.index[places]
         try:
-            inputs, sizes = self.pictures.fetch(chosen, whole=self.whole)
+            inputs, sizes = self.source.fetch(chosen, whole=self.whole)
         except DataError as error:
             return error
         weight = places.weight if isinstance(places, Share) else 1.0
-        return Batch(inputs, self.pictures.labels[chosen], chosen, sizes, weight)
+        return Batch(inputs, self.source.targets(chosen), chosen, sizes, weight)
 
     @property
     def labels(self) -> Tensor:
-        return self.pictures.labels[self.index]
+        return self.source.labels[self.index]
+
+    @property
+    def lengths(self) -> Tensor | None:
+        return None if self.source.lengths is None else self.source.lengths[self.index]
 
 
 # Of a part, and of the epochs whose augmentation it is shown with (None: without any): the same samples as the frozen

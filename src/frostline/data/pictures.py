@@ -3,10 +3,9 @@
 import errno
 import hashlib
 import struct
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from torchvision.transforms import functional as F
 
 from frostline.data.decoded import Decoder, PixelCache
 from frostline.data.packed import PackedPictures, centres, packed, packed_bytes, padded
+from frostline.data.source import Source
 from frostline.errors import DataError
 from frostline.frozen_cache.entry import Entry
 from frostline.specs import ImageSpec
@@ -32,37 +32,13 @@ FIRST_ASPECT = 10 * MAX_ASPECT  # of one that is resized: a thread of pixels wou
 MEMORY_BYTES = 4 * 2**30  # data sets whose decoded pictures take no more are held in memory
 
 
-class Pictures(ABC):
-    labels: Tensor  # (N,) int64 classes; (N, C) float32 of labels, 0 or 1, and of numbers
+class Pictures(Source):
+    """Shapes: `fetch` gives (B, 3, H, W)."""
+
     cut = False  # whether `fetch` without `whole` gives pictures that are resized and cut for evaluation
 
     @abstractmethod
-    def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
-        """Pictures (B, 3, H, W) and, where they were padded to a common size, their sizes (B, 2).
-
-        whole: all of each picture; else what an evaluation needs, all of one size.
-        """
-
-    @cached_property
-    def content(self) -> str:
-        """The same for the same pictures in the same order, wherever they lie and whatever is said of them. Reads all
-        of them the first time."""
-        return self._content()
-
-    @abstractmethod
-    def _content(self) -> str: ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Of pictures and targets."""
-        digest = hashlib.blake2b(self.content.encode(), digest_size=16)
-        digest.update(self.labels.numpy().data)
-        return digest.hexdigest()
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether they come without being decoded."""
-        return True
+    def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]: ...
 
 
 class ArrayPictures(Pictures):
@@ -148,7 +124,7 @@ class FilePictures(Pictures):
         return row
 
 
-def keep_or_hold(sources: Sequence[Pictures], cache: PixelCache, name: str) -> None:
+def keep_or_hold(sources: Sequence[Source], cache: PixelCache, name: str) -> None:
     """Decode pictures in files now where they can be kept, or fit in memory together. name: of the data."""
     files = list({id(source): source for source in sources if isinstance(source, FilePictures)}.values())
     for pictures in files:

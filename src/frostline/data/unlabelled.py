@@ -25,4 +25,4 @@ class PictureFiles(Transfers):
         return loader(part, EpochBatches(len(part), self.batch_size, shuffle=False, seed=0), num_workers=None)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        return batch._replace(inputs=evaluation_view(batch.inputs, self.pictures.spec, cut=self.pictures.cut))
+        return batch._replace(inputs=evaluation_view(batch.pictures, self.pictures.spec, cut=self.pictures.cut))

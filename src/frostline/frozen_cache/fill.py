@@ -1,4 +1,4 @@
-"""How outputs of frozen blocks are made, kept, and served in place of pictures."""
+"""How outputs of frozen blocks are made, kept, and served in place of pictures and texts."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,17 +13,21 @@ from torch.utils.data import Dataset
 
 from frostline.batch import Batch
 from frostline.data.loader import Share
-from frostline.data.module import PictureData
+from frostline.data.module import Data
 from frostline.data.parts import Part
 from frostline.frozen_cache.entry import Entry
 from frostline.frozen_cache.key import key_of, machine, prefix_digests
 from frostline.frozen_cache.store import Store
 from frostline.frozen_pass import FrozenPass, Output, from_rows, to_rows
 from frostline.reuse import Choice
+from frostline.tokens import Tokens, moved, padded
 
 
 class StoredPart(Dataset[Batch]):
-    """A part as the frozen blocks leave it. entries: one per view of its samples, in turn from `first_epoch` on."""
+    """A part as the frozen blocks leave it. entries: one per view of its samples, in turn from `first_epoch` on.
+
+    Texts are stored by length: those that pass the frozen blocks together lie side by side.
+    """
 
     def __init__(self, part: Part, entries: Sequence[Entry], output: Output, passed: int, first_epoch: int) -> None:
         self.part = part
@@ -31,7 +35,8 @@ class StoredPart(Dataset[Batch]):
         self.output = output
         self.passed = passed
         self.first_epoch = first_epoch
-        self.labels = part.labels
+        order = order_of(part)
+        self._rows = None if order is None else order.argsort()
 
     def __len__(self) -> int:
         return len(self.part)
@@ -43,8 +48,22 @@ class StoredPart(Dataset[Batch]):
         index = torch.tensor(places)
         share = places if isinstance(places, Share) else Share(places)
         entry = self.entries[(share.epoch - self.first_epoch) % len(self.entries)]
-        inputs = from_rows(entry.rows[index], self.output)
-        return Batch(inputs, self.labels[index], self.part.index[index], None, share.weight, self.passed)
+        inputs = inputs_of(entry, index if self._rows is None else self._rows[index], self.output)
+        chosen = self.part.index[index]
+        return Batch(inputs, self.part.source.targets(chosen), chosen, None, share.weight, self.passed)
+
+
+def order_of(part: Part) -> Tensor | None:
+    """(N,) place of each row that is stored; None for that of the part."""
+    return None if part.lengths is None else part.lengths.argsort(stable=True)
+
+
+def inputs_of(entry: Entry, rows: Tensor, output: Output) -> Tensor | Tokens:
+    if output.tokens is None:
+        return from_rows(entry.rows[rows], output)
+    assert entry.starts is not None
+    bounds = zip(entry.starts[rows].tolist(), entry.starts[rows + 1].tolist(), strict=True)
+    return padded([entry.flat[start:end].view(-1, *output.row) for start, end in bounds])
 
 
 class Features(NamedTuple):
@@ -59,7 +78,7 @@ class FrozenOutputs:
     other; counts over each."""
 
     def __init__(
-        self, frozen_pass: FrozenPass, data: PictureData, store: Store, outputs: Sequence[Output], *, compiled: bool
+        self, frozen_pass: FrozenPass, data: Data, store: Store, outputs: Sequence[Output], *, compiled: bool
     ) -> None:
         self.frozen_pass = frozen_pass
         self.backbone = frozen_pass.backbone
@@ -107,9 +126,12 @@ class FrozenOutputs:
 
     def features(self, part: Part) -> Features:
         """What all blocks give for the part without augmentation. Where it cannot be kept it is computed."""
+        order = order_of(part)
+        places = slice(None) if order is None else order.argsort()
         if self.keeps_features and (kept := self(part, [None])) is not None:
-            return Features(kept.entries[0].rows, kept.entries[0].folder)
-        return Features(self._made(part, None, None, 0, len(self.backbone.blocks), list(range(len(part)))), None)
+            return Features(kept.entries[0].rows[places], kept.entries[0].folder)
+        rows = self._made(part, None, None, 0, len(self.backbone.blocks), list(range(len(part))))
+        return Features(rows[places], None)
 
     def _give_up(self, error: OSError) -> None:
         """For this phase; the result is the same."""
@@ -137,8 +159,7 @@ class FrozenOutputs:
         key, said = self._said(part, line, view)
         if key in self._entries:
             return self._entries[key]
-        output = self.outputs[line]
-        entry = self.store.entry(key, len(part), output.row, output.dtype, said)
+        entry = self._opened(part, line, key, said)
         filled = entry.fill(make)
         self.counts["found"] += filled.found
         self.counts["made"] += filled.made
@@ -151,28 +172,36 @@ class FrozenOutputs:
         for number in range(line - 1, 0, -1):
             key, said = self._said(part, number, view)
             if self.store.has(key):
-                output = self.outputs[number]
-                entry = self.store.entry(key, len(part), output.row, output.dtype, said)
+                entry = self._opened(part, number, key, said)
                 entry.fill(partial(self._made, part, view, None, 0, number))
                 return entry, number
         return None, 0
 
+    def _opened(self, part: Part, line: int, key: str, said: dict[str, Any]) -> Entry:
+        output, order = self.outputs[line], order_of(part)
+        if output.tokens is None:
+            return self.store.entry(key, len(part), output.row, output.dtype, said)
+        assert part.lengths is not None
+        lengths = part.lengths[order] * torch.Size(output.row).numel()
+        return self.store.ragged(key, lambda: lengths, said, output.dtype)
+
     def _made(
-        self, part: Part, view: int | None, source: Entry | None, start: int, line: int, places: list[int]
+        self, part: Part, view: int | None, source: Entry | None, start: int, line: int, rows: list[int]
     ) -> Tensor:
         trainer = self.data.trainer
         assert trainer is not None
-        device, rows = trainer.strategy.root_device, []
-        size = self.frozen_pass.chunk(device)
+        device, made = trainer.strategy.root_device, []
+        size, order = self.frozen_pass.chunk(device), order_of(part)
         with trainer.precision_plugin.forward_context():
-            for at in range(0, len(places), size):  # one at a time: no more memory than that takes
-                chunk = places[at : at + size]
+            for at in range(0, len(rows), size):  # one at a time: no more memory than that takes
+                chunk = rows[at : at + size]
                 if source is None:
-                    inputs = self.data.seen(part, chunk, view, device)
+                    places = chunk if order is None else order[chunk].tolist()
+                    inputs = self.data.seen(part, places, view, device)
                 else:
-                    inputs = from_rows(source.rows[chunk], self.outputs[start]).to(device)
-                rows.append(to_rows(self.frozen_pass(inputs, start, line), self.outputs[line]).cpu())
-        return torch.cat(rows)
+                    inputs = moved(inputs_of(source, torch.tensor(chunk), self.outputs[start]), device)
+                made.append(to_rows(self.frozen_pass(inputs, start, line), self.outputs[line]).cpu())
+        return torch.cat(made)
 
     def _said(self, part: Part, line: int, view: int | None) -> tuple[str, dict[str, Any]]:
         """The key of an entry, and what it is of in words."""
@@ -185,7 +214,7 @@ class FrozenOutputs:
                 "weights": self._digests[line],
                 "data": self.data.part_digest(part),
                 "spec": asdict(self.data.spec),
-                "view": None if view is None else [*self.data.augment.describe(), view],
+                "view": None if view is None else [*self.data.augmentation, view],
                 "precision": str(trainer.precision),
                 "machine": machine(trainer.strategy.root_device),
                 "compiled": [self.compiled and self.frozen_pass.low is None, self.frozen_pass.compiles],

@@ -2,6 +2,7 @@
 
 <root>/frozen/<key>/     an entry: outputs of frozen blocks
 <root>/decoded/<key>/    an entry: decoded pictures
+<root>/tokens/<key>/     an entry: texts as tokens
 <root>/.lock             held while entries are laid out and removed
 """
 
@@ -34,13 +35,15 @@ from frostline.frozen_cache.entry import (
 
 # The share of the limit that entries of a kind may take together. Pictures are in use for as long as the run is:
 # without a bound of their own they would leave no room for what it computes.
-SHARES = {"frozen": 1.0, "decoded": 0.5}
+SHARES = {"frozen": 1.0, "decoded": 0.5, "tokens": 0.5}
+
+StoreKind = Literal["frozen", "decoded", "tokens"]
 
 
 class Store:
     """max_bytes: of all entries under `root` together, of any kind; the least recently used ones go first."""
 
-    def __init__(self, root: Path, max_bytes: int, kind: Literal["frozen", "decoded"] = "frozen") -> None:
+    def __init__(self, root: Path, max_bytes: int, kind: StoreKind = "frozen") -> None:
         self.root = root
         self.folder = root / kind
         self.max_bytes = max_bytes
@@ -51,12 +54,14 @@ class Store:
         or the folder cannot be written."""
         return self._opened(key, Rows(rows, shape, dtype), said)
 
-    def ragged(self, key: str, measure: Callable[[], Tensor], said: dict[str, Any]) -> Entry:
-        """Of uint8 rows that are not of one length. measure: bytes of each, (N,) int64; asked where that is not kept.
+    def ragged(
+        self, key: str, measure: Callable[[], Tensor], said: dict[str, Any], dtype: torch.dtype = torch.uint8
+    ) -> Entry:
+        """Of rows that are not of one length. measure: numbers of each, (N,) int64; asked where that is not kept.
         Raises as `entry` does."""
         lengths = lengths_at(self.folder / key)
         lengths = measure() if lengths is None else lengths
-        return self._opened(key, Rows(len(lengths), (), torch.uint8, lengths), said)
+        return self._opened(key, Rows(len(lengths), (), dtype, lengths), said)
 
     def _opened(self, key: str, layout: Rows, said: dict[str, Any]) -> Entry:
         folder = self.folder / key

@@ -1,0 +1,134 @@
+"""The LightningDataModule of pictures: preprocessing and augmentation. A kind of data says only where pictures lie."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from frostline.batch import Batch
+from frostline.data.augment import Augment, evaluation_view
+from frostline.data.decoded import NOWHERE, PixelCache
+from frostline.data.module import Data
+from frostline.data.parts import Part
+from frostline.data.pictures import Pictures, keep_or_hold
+from frostline.errors import ConfigError
+from frostline.specs import ImageSpec, Spec
+from frostline.targets import Kind
+from frostline.values import Fraction, NonNegative, Positive, Probability, Seed
+
+
+class PictureData(Data):
+    """spec: of the backbone. target_kind: what the task learns from. sample_cache: where decoded pictures are kept.
+    The rest is explained in conf/data/_base.yaml.
+
+    Raises as `Data` does, and ConfigError where the backbone does not take pictures.
+    """
+
+    spec: ImageSpec
+    samples = "pictures"
+    plainly = "pictures without augmentation"
+    kept_as: ClassVar[Literal["decoded"]] = "decoded"
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        batch_size: Positive[int] | Literal["auto"],
+        image_size: Positive[int] | None,
+        augment: Literal["none", "standard", "strong"],
+        flip: bool,
+        erase: Probability,
+        train_limit: Positive[int] | None,
+        val_fraction: Fraction,
+        test_fraction: Fraction,
+        split_seed: Seed,
+        num_workers: NonNegative[int] | None,
+        seed: Seed,
+        target_kind: Kind = "class",
+        sample_cache: PixelCache = NOWHERE,
+    ) -> None:
+        self.spec = _of_pictures(spec).at(image_size)
+        self.sample_cache = sample_cache
+        super().__init__(
+            batch_size=batch_size,
+            train_limit=train_limit,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            split_seed=split_seed,
+            num_workers=num_workers,
+            seed=seed,
+            target_kind=target_kind,
+        )
+        self.train_part.whole = augment != "none"
+        self._views: int | None = None
+        self._first_epoch = 0
+        keep_or_hold([part.source for part in self.parts], self.sample_cache, self.name)
+        train = self.train_part.source
+        assert isinstance(train, Pictures)
+        self._cut = train.cut
+        of_all: dict[str, Any] = {"spec": self.spec, "num_classes": len(self.names), "cut": self._cut}
+        self.augment = Augment(augment, flip=flip, erase=erase, seed=seed, **of_all)
+
+    def look(self) -> dict[str, Any]:
+        return {"image_size": self.spec.size, "augment": self.augment.describe()}
+
+    def example(self, *, longest: bool = False) -> Tensor:
+        """(1, 3, S, S): all are of one size."""
+        return torch.zeros(1, 3, self.spec.size, self.spec.size).contiguous(memory_format=torch.channels_last)
+
+    # --- views ---
+
+    def show(self, views: int | None, first_epoch: int) -> None:
+        self._views = views
+        self._first_epoch = first_epoch
+
+    @property
+    def could_augment(self) -> bool:  # type: ignore[override]
+        return self.augment.strength is not None
+
+    @property
+    def augments(self) -> bool:  # type: ignore[override]
+        return self.could_augment and self._views != 0
+
+    @property
+    def augmentation(self) -> Sequence[Any]:  # type: ignore[override]
+        return self.augment.describe()
+
+    @property
+    def mixes(self) -> bool:  # type: ignore[override]
+        return self.augment.mixes
+
+    def seen(self, part: Part, places: list[int], view: int | None, device: torch.device) -> Tensor:
+        """(B, 3, S, S)."""
+        batch = self._batch(part, places, view)
+        sizes = None if batch.sizes is None else batch.sizes.to(device)
+        batch = batch._replace(inputs=batch.pictures.to(device), sample=batch.sample.to(device), sizes=sizes)
+        return self._viewed(batch) if view is None else self.augment(batch, view).pictures
+
+    def _viewed(self, batch: Batch) -> Tensor:
+        return evaluation_view(batch.pictures, self.spec, cut=self._cut)
+
+    def _views_in_turn(self) -> list[int | None]:
+        return list(range(self._first_epoch, self._first_epoch + self._views)) if self._views else []
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        if batch.passed:
+            return batch
+        if self.trainer is not None and self.trainer.training and self.augments:
+            return self.augment(batch, self._view_of(self.trainer.current_epoch))
+        return batch._replace(inputs=self._viewed(batch))
+
+    def _view_of(self, epoch: int) -> int:
+        return self._first_epoch + (epoch - self._first_epoch) % self._views if self._views else epoch
+
+
+def _of_pictures(spec: Spec) -> ImageSpec:
+    """Raises ConfigError where the model takes something else."""
+    if not isinstance(spec, ImageSpec):
+        raise ConfigError(
+            f"this backbone takes {spec.kind}, and this data is pictures",
+            where="model, data",
+            next_step="a picture backbone (model=resnet50), or text data (data=text_csv)",
+        )
+    return spec

@@ -1,0 +1,67 @@
+"""Samples and their targets, as a data set comes. Shapes: N samples."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from frostline.tokens import Tokens
+
+
+class Source(ABC):
+    """labels: (N,) int64 classes; (N, C) float32 of labels, 0 or 1, and of numbers; (N, W) int64 of each word, -100
+    where a sample has no further one.
+    lengths: (N,) tokens of each sample; None where all are of one size.
+    """
+
+    labels: Tensor
+    lengths: Tensor | None = None
+
+    @abstractmethod
+    def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor | Tokens, Tensor | None]:
+        """Inputs and, where they were padded to a common size, the sizes (B, 2) of pictures.
+
+        whole: all of each picture; else what an evaluation needs, all of one size.
+        """
+
+    def targets(self, index: Tensor) -> Tensor:
+        """(B, ...), as the task takes them."""
+        return self.labels[index]
+
+    @cached_property
+    def content(self) -> str:
+        """The same for the same samples in the same order, wherever they lie and whatever is said of them. Reads all
+        of them the first time."""
+        return self._content()
+
+    @abstractmethod
+    def _content(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Of samples and targets."""
+        digest = hashlib.blake2b(self.content.encode(), digest_size=16)
+        digest.update(self.labels.numpy().data)
+        return digest.hexdigest()
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether they come without being decoded."""
+        return True
+
+
+class Sources(NamedTuple):
+    """names: of classes, labels, columns or tags. None: that part has to be split off `train`."""
+
+    names: list[str]
+    train: Source
+    val: Source | None
+    test: Source | None
+
+
+def every(source: Source) -> Tensor:
+    return torch.arange(len(source.labels))
