@@ -54,14 +54,34 @@ class ImageSpec:
         return replace(self, size=image_size, resize=image_size)
 
 
+FEWEST_TOKENS = 8  # that a text may be cut to: special tokens take up to four
+
+
 @dataclass(frozen=True)
 class TextSpec:
-    """`tokenizer`: a name or folder that transformers can load. `max_length` in tokens."""
+    """`tokenizer`: a name or folder that transformers can load. `max_length`: tokens that a text may have, special ones
+    counted; what is beyond is cut off.
+    """
 
     tokenizer: str
     max_length: int
 
     kind = "text"
+
+    def at(self, max_length: int | None) -> "TextSpec":
+        """The spec with texts cut at another length. `None` leaves the spec as it is.
+
+        Raises ConfigError where the network cannot take that length.
+        """
+        if max_length is None:
+            return self
+        if not FEWEST_TOKENS <= max_length <= self.max_length:
+            raise ConfigError(
+                f"this backbone takes texts of {FEWEST_TOKENS} to {self.max_length} tokens, not {max_length}",
+                where="data.max_length",
+                next_step=f"data.max_length={self.max_length} or less, or null for that",
+            )
+        return replace(self, max_length=max_length)
 
 
 Spec = ImageSpec | TextSpec

@@ -176,3 +176,69 @@ def test_an_error_of_the_data_comes_out_of_a_worker_whole(tmp_path: Path, num_wo
     with pytest.raises(DataError, match="does not decode") as refused:
         Transfers().on_before_batch_transfer(first, 0)
     assert refused.value.where == tmp_path / "broken.png"
+
+
+# --- texts of several lengths ---
+
+LENGTHS = st.lists(st.integers(1, 200), min_size=4, max_size=150).map(torch.tensor)
+
+
+@given(LENGTHS, st.integers(1, 32), st.integers(200, 4000), st.integers(0, 3), st.booleans())
+def test_every_text_comes_once_within_the_budget(
+    lengths: Tensor, size: int, budget: int, epoch: int, shuffle: bool
+) -> None:
+    sampler = EpochBatches(len(lengths), size, shuffle=shuffle, seed=1, lengths=lengths, max_tokens=budget)
+    sampler.set_epoch(epoch)
+    batches = [list(batch) for batch in sampler]
+    assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
+    assert len(batches) == len(sampler)
+    for batch in batches:
+        assert len(batch) <= size
+        assert len(batch) == 1 or len(batch) * int(lengths[batch].max()) <= budget
+
+
+@given(LENGTHS, st.integers(1, 32), st.integers(200, 4000))
+def test_epochs_have_as_many_batches_of_the_same_sizes_and_other_companies(
+    lengths: Tensor, size: int, budget: int
+) -> None:
+    sampler = EpochBatches(len(lengths), size, shuffle=True, seed=1, lengths=lengths, max_tokens=budget)
+    epochs = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        epochs.append(sorted(len(batch) for batch in sampler))
+    assert epochs[0] == epochs[1] == epochs[2] == sorted(sampler.sizes)
+
+
+def test_texts_of_a_batch_are_about_as_long() -> None:
+    lengths = torch.randint(1, 100, (1000,), generator=torch.Generator().manual_seed(0))
+    sampler = EpochBatches(1000, 10, shuffle=True, seed=0, lengths=lengths)
+    inside = torch.tensor([float(lengths[list(batch)].double().std()) for batch in sampler]).mean()
+    assert inside < 0.15 * float(lengths.double().std())
+
+
+@given(LENGTHS, st.integers(4, 32), st.integers(800, 4000))
+def test_each_text_weighs_the_same_in_an_epoch_over_all_ranks(lengths: Tensor, size: int, budget: int) -> None:
+    weights: dict[int, float] = {}
+    for rank in range(2):
+        try:
+            sampler = EpochBatches(
+                len(lengths), size, shuffle=True, seed=0, rank=rank, world_size=2, lengths=lengths, max_tokens=budget
+            )
+        except DataError:
+            return
+        for share in sampler:
+            weights |= {place: share.weight / len(share) / 2 for place in share}
+    mean = len(sampler.sizes) / len(lengths)
+    if max(sampler.sizes) - min(sampler.sizes) > 1:
+        assert all(weight == pytest.approx(mean) for weight in weights.values())
+    else:
+        assert all(weight * (max(sampler.sizes)) <= 1.0001 * 2 for weight in weights.values())
+
+
+@given(LENGTHS, st.integers(1, 16), st.integers(0, 40))
+def test_a_resume_goes_on_with_the_batches_that_were_left(lengths: Tensor, size: int, done: int) -> None:
+    sampler = EpochBatches(len(lengths), size, shuffle=True, seed=3, lengths=lengths, max_tokens=1000)
+    sampler.set_epoch(2)
+    whole = [list(batch) for batch in sampler]
+    sampler.resume_at(2, done)
+    assert [list(batch) for batch in sampler] == whole[done:]

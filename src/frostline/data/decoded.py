@@ -37,7 +37,10 @@ class PixelCache:
         """For so many, if all else went."""
         if self.store is not None and num_bytes > self.store.most_of_kind:
             wanted, most = num_bytes / 1e9, self.store.most_of_kind / 1e9
-            self._give_up(OSError(errno.ENOSPC, f"some {wanted:,.1f} GB are more than the {most:,.1f} for them"))
+            self.give_up(
+                "decoded pictures",
+                OSError(errno.ENOSPC, f"some {wanted:,.1f} GB are more than the {most:,.1f} for them"),
+            )
         return self.store is not None
 
     def uniform(
@@ -51,7 +54,7 @@ class PixelCache:
                 self._fill(self.store, entry, decode, torch.stack)
                 return entry.rows, entry
             except OSError as error:
-                self._give_up(error)
+                self.give_up("decoded pictures", error)
         pixels = torch.empty(number, *shape, dtype=torch.uint8)
         with Decoder(number, shows=self.shows) as decoder:
             for row, picture in zip(pixels, decoder(decode, range(number)), strict=True):
@@ -75,7 +78,7 @@ class PixelCache:
             self._fill(self.store, entry, decode, torch.cat)
             return entry
         except OSError as error:
-            self._give_up(error)
+            self.give_up("decoded pictures", error)
             return None
 
     def _fill(self, store: Store, entry: Entry, decode: Decode, together: Callable[[list[Tensor]], Tensor]) -> None:
@@ -86,11 +89,11 @@ class PixelCache:
             store.discard(entry)
             raise
 
-    def _give_up(self, error: OSError) -> None:
+    def give_up(self, what: str, error: OSError) -> None:
         """For this run; what it sees is the same."""
         assert self.store is not None
         if self.leads:
-            self.store.tell("decoded pictures are not kept", error)
+            self.store.tell(f"{what} are not kept", error)
         self.store = None
 
 

@@ -1,0 +1,116 @@
+"""The LightningDataModule of texts: as tokens, in batches of about one length. A kind of data says only where texts
+lie."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from frostline.data.decoded import NOWHERE, PixelCache
+from frostline.data.module import Data
+from frostline.data.source import Sources
+from frostline.data.texts import Texts, TextSet, repeated
+from frostline.data.tokenised import Tokenizer, TokenSource
+from frostline.errors import ConfigError
+from frostline.specs import Spec, TextSpec
+from frostline.targets import Kind
+from frostline.tokens import Tokens
+from frostline.values import Fraction, Positive, Seed
+
+
+class TextData(Data):
+    """spec: of the backbone. target_kind: what the task learns from. sample_cache: where tokens are kept.
+    The rest is explained in conf/data/_text.yaml.
+
+    Raises as `Data` does, and ConfigError where the backbone does not take texts.
+    """
+
+    spec: TextSpec
+    samples = "texts"
+    plainly = "each text as it is"
+    kept_as: ClassVar[Literal["tokens"]] = "tokens"
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        batch_size: Positive[int] | Literal["auto"],
+        batch_tokens: Positive[int] | None,
+        max_length: Positive[int] | None,
+        train_limit: Positive[int] | None,
+        val_fraction: Fraction,
+        test_fraction: Fraction,
+        split_seed: Seed,
+        seed: Seed,
+        target_kind: Kind = "class",
+        sample_cache: PixelCache = NOWHERE,
+    ) -> None:
+        self.spec = _of_texts(spec).at(max_length)
+        self.max_tokens = batch_tokens
+        self.sample_cache = sample_cache
+        super().__init__(
+            batch_size=batch_size,
+            train_limit=train_limit,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            split_seed=split_seed,
+            num_workers=0,
+            seed=seed,
+            target_kind=target_kind,
+        )
+
+    @abstractmethod
+    def read_texts(self) -> TextSet:
+        """Find the texts. Raises DataError."""
+
+    def read(self) -> Sources:
+        found = self.read_texts()
+        self.repeated = repeated(found)
+        tokenizer = Tokenizer(self.spec, words=self.target_kind == "tags")
+
+        def source(texts: Texts | None) -> TokenSource | None:
+            if texts is None:
+                return None
+            return tokenizer.source(texts.texts, texts.labels, texts.content, self.name, self.sample_cache)
+
+        train = source(found.train)
+        assert train is not None
+        return Sources(found.names, train, source(found.val), source(found.test))
+
+    def look(self) -> dict[str, Any]:
+        return {"max_length": self.spec.max_length, "batch_tokens": self.max_tokens}
+
+    def example(self, *, longest: bool = False) -> Tokens:
+        """values (1, L, 2)."""
+        lengths = self.train_part.lengths
+        assert lengths is not None
+        length = int(lengths.max()) if longest else round(float(lengths.double().mean()))
+        return Tokens(torch.zeros(1, length, 2, dtype=torch.int64), torch.ones(1, length, dtype=torch.bool))
+
+    def describe(self) -> dict[str, Any]:
+        """And how many tokens there are, how many texts were cut off, and which stand in several parts."""
+        lengths = {name: part.lengths for name, part in zip(("train", "val", "test"), self.parts, strict=True)}
+        return super().describe() | {
+            "tokens": {name: int(found.sum()) for name, found in lengths.items() if found is not None},
+            "cut_off": self._cut_off(),
+            "repeated": self.repeated,
+        }
+
+    def _cut_off(self) -> int:
+        return sum(int((part.lengths >= self.spec.max_length).sum()) for part in self.parts if part.lengths is not None)
+
+    def notes(self) -> list[str]:
+        cut_off = self._cut_off()
+        said = [f"{cut_off:,} texts are cut off at data.max_length={self.spec.max_length} tokens"] if cut_off else []
+        return said + [f"{count:,} texts {where}" for where, count in self.repeated.items() if count]
+
+
+def _of_texts(spec: Spec) -> TextSpec:
+    """Raises ConfigError where the model takes something else."""
+    if not isinstance(spec, TextSpec):
+        raise ConfigError(
+            f"this backbone takes {spec.kind}s, and this data is text",
+            where="model, data",
+            next_step="a text backbone (model=minilm), or pictures (data=image_folder)",
+        )
+    return spec

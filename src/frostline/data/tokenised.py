@@ -1,0 +1,168 @@
+"""Texts as tokens, found once and kept for later runs. Shapes: N texts; a row is (L, 3) int32: token, segment, and the
+word that begins with it, counted from 0, or -1.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frostline.data.decoded import PixelCache
+from frostline.data.source import Source
+from frostline.errors import ConfigError, first_line
+from frostline.frozen_cache.entry import Entry
+from frostline.frozen_cache.key import key_of
+from frostline.specs import TextSpec
+from frostline.tokens import Tokens, padded
+
+LAYOUT = 1  # of rows, and of how they are found: another number forgets all that was kept
+COLUMNS = 3
+NO_WORD = -1
+NO_TAG = -100  # what torch's cross-entropy passes over
+
+Texts = Sequence[Sequence[str]]
+
+
+class TokenSource(Source):
+    """flat: the rows, one after the other. starts: (N + 1,) where each begins. entry: where they are kept.
+    labels: as of `Source`; tagged: of each word.
+    """
+
+    def __init__(
+        self, flat: Tensor, starts: Tensor, labels: Tensor, *, tagged: bool, entry: Entry | None = None
+    ) -> None:
+        self.flat = flat
+        self.starts = starts
+        self.labels = labels
+        self.tagged = tagged
+        self.entry = entry  # in use as long as it is read
+        self.lengths = starts.diff() // COLUMNS
+
+    def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tokens, None]:
+        """values (B, L, 2)."""
+        rows = padded(self._rows(torch.as_tensor(index)))
+        return rows._replace(values=rows.values[:, :, :2].long()), None
+
+    def targets(self, index: Tensor) -> Tensor:
+        """Of tags (B, L), for the tokens with which words begin."""
+        if not self.tagged:
+            return self.labels[index]
+        rows = padded(self._rows(index))
+        words = rows.values[:, :, 2].long()
+        tags = self.labels[index].gather(1, words.clamp(min=0))
+        return tags.masked_fill((words == NO_WORD) | ~rows.mask, NO_TAG)
+
+    def _rows(self, index: Tensor) -> list[Tensor]:
+        bounds = zip(self.starts[index].tolist(), self.starts[index + 1].tolist(), strict=True)
+        return [self.flat[start:end].view(-1, COLUMNS) for start, end in bounds]
+
+    def _content(self) -> str:
+        digest = hashlib.blake2b(self.starts.numpy().data, digest_size=16)
+        digest.update(self.flat.numpy().data)
+        return digest.hexdigest()
+
+
+class Tokenizer:
+    """Of a backbone. words: whether texts come as words, as tagged ones do.
+
+    Raises ConfigError where the tokenizer is not there, or cannot say where words begin.
+    """
+
+    def __init__(self, spec: TextSpec, *, words: bool) -> None:
+        self.spec = spec
+        self.words = words
+        self._tokenizer = _loaded(spec, words=words)
+
+    def rows(self, texts: Texts) -> list[Tensor]:
+        """On all cores. texts: of each sample one or two, or its words."""
+        if not texts:
+            return []
+        said: dict[str, Any] = {"truncation": True, "max_length": self.spec.max_length, "return_token_type_ids": True}
+        if self.words:
+            found = self._tokenizer([list(words) for words in texts], is_split_into_words=True, **said)
+        else:
+            columns = [list(column) for column in zip(*texts, strict=True)]
+            found = self._tokenizer(*columns, **said)
+        return [self._row(encoding) for encoding in found.encodings]
+
+    def _row(self, encoding: Any) -> Tensor:
+        words = _beginnings(encoding.word_ids) if self.words else [NO_WORD] * len(encoding.ids)
+        return torch.tensor([encoding.ids, encoding.type_ids, words], dtype=torch.int32).T.contiguous()
+
+    def source(self, texts: Texts, labels: Tensor, content: str, name: str, cache: PixelCache) -> TokenSource:
+        """content: of the texts. name: of the data, for people."""
+        if cache.store is not None:
+            said = {"tokenizer": self.spec.tokenizer, "data": name, "rows": len(texts)}
+            try:
+                entry = self._kept(texts, self._key(content), said, cache)
+                assert entry.starts is not None
+                return TokenSource(entry.flat, entry.starts, labels, tagged=self.words, entry=entry)
+            except OSError as error:
+                cache.give_up("tokens", error)
+        rows = self.rows(texts)
+        lengths = torch.tensor([0, *(row.numel() for row in rows)])
+        return TokenSource(torch.cat(rows).view(-1), lengths.cumsum(0), labels, tagged=self.words)
+
+    def _kept(self, texts: Texts, key: str, said: dict[str, Any], cache: PixelCache) -> Entry:
+        found: list[Tensor] = []
+
+        def rows() -> list[Tensor]:
+            found.extend([] if found else self.rows(texts))
+            return found
+
+        assert cache.store is not None
+        entry = cache.store.ragged(key, lambda: torch.tensor([row.numel() for row in rows()]), said, torch.int32)
+        entry.fill(lambda places: torch.cat([rows()[place].view(-1) for place in places]))
+        return entry
+
+    def _key(self, content: str) -> str:
+        backend = self._tokenizer.backend_tokenizer.to_str()
+        return key_of(
+            {
+                "texts": content,
+                "tokenizer": hashlib.blake2b(backend.encode(), digest_size=16).hexdigest(),
+                "max_length": self.spec.max_length,
+                "words": self.words,
+                "rows": LAYOUT,
+                "found by": [metadata.version(name) for name in ("tokenizers", "transformers")],
+            }
+        )
+
+
+def _beginnings(words: Sequence[int | None]) -> list[int]:
+    """The word that begins with each token."""
+    before: int | None = None
+    found = []
+    for word in words:
+        found.append(NO_WORD if word is None or word == before else word)
+        before = word
+    return found
+
+
+def _loaded(spec: TextSpec, *, words: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(spec.tokenizer)
+        if words and _marks_blanks(tokenizer):  # byte-level ones tell a word's beginning by the blank before it
+            tokenizer = AutoTokenizer.from_pretrained(spec.tokenizer, add_prefix_space=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise ConfigError(
+            f"the tokenizer cannot be loaded: {first_line(error)}",
+            where=spec.tokenizer,
+            next_step="model.weights=<folder with config.json, model.safetensors and tokenizer.json>, or another model",
+        ) from error
+    if not tokenizer.is_fast:
+        raise ConfigError(
+            "this tokenizer has no fast form, which says where words begin",
+            where=spec.tokenizer,
+            next_step="put a tokenizer.json beside the weights, or choose another model",
+        )
+    return tokenizer
+
+
+def _marks_blanks(tokenizer: Any) -> bool:
+    return "ByteLevel" in type(getattr(tokenizer.backend_tokenizer, "pre_tokenizer", None)).__name__

@@ -1,0 +1,59 @@
+"""A text backbone of three small blocks: model._target_=tiny_text.TinyText. Shapes: see `frostline.tokens`."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from frostline.backbones.base import Backbone
+from frostline.specs import TextSpec
+from frostline.tokens import Tokens
+
+WIDTH = 16
+VOCABULARY = 200
+
+
+class Embeddings(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(VOCABULARY, WIDTH)
+        self.segments = nn.Embedding(2, WIDTH)
+        self.places = nn.Embedding(64, WIDTH)
+
+    def forward(self, x: Tokens) -> Tokens:
+        places = torch.arange(x.values.shape[1], device=x.values.device)
+        values = self.words(x.values[:, :, 0]) + self.segments(x.values[:, :, 1]) + self.places(places)
+        return x._replace(values=values)
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(WIDTH)
+        self.mixed = nn.Linear(WIDTH, 3 * WIDTH)
+        self.out = nn.Linear(WIDTH, WIDTH)
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, x: Tokens) -> Tokens:
+        query, key, value = self.mixed(self.norm(x.values)).chunk(3, dim=-1)
+        mixed = scaled_dot_product_attention(query, key, value, x.mask[:, None, :])
+        return x._replace(values=x.values + self.dropout(self.out(mixed)).relu())
+
+
+class Mean(nn.Module):
+    def forward(self, x: Tokens) -> Tensor:
+        weight = x.mask[:, :, None].float()
+        return ((x.values.float() * weight).sum(1) / weight.sum(1)).to(x.values.dtype)
+
+
+class TinyText(Backbone):
+    """weights: a folder with a tokenizer; there are none of the network."""
+
+    def __init__(self, *, weights: str, load: bool = True) -> None:
+        super().__init__(
+            name="tiny-text",
+            blocks={"embeddings": Embeddings(), "layer_0": Layer(), "layer_1": Layer()},
+            pool=Mean(),
+            out_features=WIDTH,
+            spec=TextSpec(tokenizer=weights, max_length=64),
+            loaded="random, from scratch",
+        )
