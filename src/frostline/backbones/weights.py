@@ -63,22 +63,33 @@ def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], 
         report = network.load_state_dict(versioned, strict=False)
         missing = [key for key in report.missing_keys if not key.startswith(dropped)]
         extra = list(report.unexpected_keys)
+    require_the_same(type(network).__name__, shapes, missing, extra, source=source)
+    require_finite(kept, source=source)
+    left = sorted(key for key in state if key.startswith(dropped))
+    return f"{source} ({len(kept)} tensors; left out on purpose: {', '.join(left) if left else 'nothing'})"
+
+
+def require_the_same(network: str, shapes: list[str], missing: list[str], extra: list[str], *, source: object) -> None:
+    """Raises WeightsError that names what is of another shape, missing and extra, where there is any."""
     if shapes or missing or extra:
         said = [_listed("of another shape", shapes), _listed("missing", missing), _listed("extra", extra)]
         raise WeightsError(
-            f"the weights are of another network than {type(network).__name__}: " + "; ".join(filter(None, said)),
+            f"the weights are of another network than {network}: " + "; ".join(filter(None, said)),
             where=source,
             next_step="choose the model that these weights belong to (model=...), or other weights (model.weights=...)",
         )
-    spoilt = [key for key, value in kept.items() if value.is_floating_point() and not value.isfinite().all()]
-    if spoilt:  # such as torchvision's IMAGENET1K_FEATURES of VGG-16, whose big layers are NaN on purpose
+
+
+def require_finite(state: StateDict, *, source: object) -> None:
+    """Raises WeightsError where a tensor is not, such as in torchvision's IMAGENET1K_FEATURES of VGG-16, whose big
+    layers are NaN on purpose."""
+    spoilt = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if spoilt:
         raise WeightsError(
             f"the weights are not finite: {_listed('tensors', spoilt)}",
             where=source,
             next_step="choose other weights (model.weights=...)",
         )
-    left = sorted(key for key in state if key.startswith(dropped))
-    return f"{source} ({len(kept)} tensors; left out on purpose: {', '.join(left) if left else 'nothing'})"
 
 
 def _unwrapped(content: Any, path: Path) -> StateDict:

@@ -1,0 +1,238 @@
+"""What layouts make blocks of: modules of the transformers library, with masks and positions made from Tokens.
+
+Shapes: B samples, L tokens of the longest of them, D features, H heads; padding is at the right.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from frostline.tokens import Tokens
+
+# Of a config, what says nothing about the numbers that a network gives.
+OF_THE_FILE = ("_name_or_path", "architectures", "dtype", "transformers_version", "use_cache")
+
+
+class Block(nn.Module):
+    """Tokens → Tokens. It shows the library's version and a digest of the network's config: what is kept of frozen
+    blocks belongs to both (heads, windows, rotary positions are not seen in modules), and goes by what they show."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        said = {key: value for key, value in config.to_dict().items() if key not in OF_THE_FILE}
+        text = json.dumps(said, sort_keys=True, default=str)
+        self.config_digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        self.transformers_version = version("transformers")
+
+    def extra_repr(self) -> str:
+        return f"transformers {self.transformers_version}, config {self.config_digest}"
+
+
+# --- the first block ---
+
+
+class Embeddings(Block):
+    """(B, L, 2) → (B, L, D). takes: what the library's module is given besides the ids. first: the position of the
+    first token. then: what comes before the first layer. table: what all layers share has its place here."""
+
+    def __init__(
+        self,
+        config: Any,
+        embeddings: nn.Module,
+        takes: Iterable[str] = (),
+        *,
+        first: int = 0,
+        then: nn.Module | None = None,
+        table: nn.Module | None = None,
+    ) -> None:
+        super().__init__(config)
+        self.embeddings, self.then, self.table = embeddings, then, table
+        self.takes, self.first = tuple(takes), first
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        ids, segments = tokens.values.unbind(-1)
+        given = {"token_type_ids": segments, "position_ids": self._positions(tokens.mask), "mask": tokens.mask}
+        hidden = self.embeddings(ids, **{name: given[name] for name in self.takes})
+        return Tokens(hidden if self.then is None else self.then(hidden), tokens.mask)
+
+    def _positions(self, mask: Tensor) -> Tensor:
+        """(B, L): counted from `first`; padding stands before it, as fairseq has it (RoBERTa's `padding_idx`)."""
+        return mask.cumsum(1) * mask + (self.first - 1)
+
+
+class WordsAndPositions(nn.Module):
+    """(B, L) → (B, L, D), as GPT-2 has it."""
+
+    def __init__(self, words: nn.Module, positions: nn.Module, drop: nn.Module) -> None:
+        super().__init__()
+        self.words, self.positions, self.drop = words, positions, drop
+
+    def forward(self, ids: Tensor) -> Tensor:
+        places = torch.arange(ids.shape[1], device=ids.device)
+        dropped: Tensor = self.drop(self.words(ids) + self.positions(places))
+        return dropped
+
+
+class Distances(nn.Module):
+    """(K, D): DeBERTa's embeddings of K distances between tokens, with their norm."""
+
+    def __init__(self, table: nn.Embedding, norm: nn.Module | None) -> None:
+        super().__init__()
+        self.table, self.norm = table, norm
+
+    def forward(self) -> Tensor:
+        return self.table.weight if self.norm is None else self.norm(self.table.weight)
+
+
+# --- layers ---
+
+
+class Attends(NamedTuple):
+    """Which tokens a token of a layer looks at: all real ones, up to itself (`causal`), or at most `reach` away."""
+
+    causal: bool = False
+    reach: int | None = None
+
+    def mask(self, tokens: Tokens) -> Tensor | None:
+        """(B or 1, 1, L or 1, L) bool. None for plainly causal, which the library does by itself: with padding at the
+        right no real token looks at padding. No row is empty, also of a sample without tokens: it would give NaN."""
+        places = torch.arange(tokens.mask.shape[1], device=tokens.mask.device)
+        if self.causal and self.reach is None:
+            return None
+        away = places - places[:, None]
+        if self.causal:
+            return ((away <= 0) & (away >= -(self.reach or 0)))[None, None]
+        real = (tokens.mask | (places == 0))[:, None, None, :]
+        return real if self.reach is None else (real & (away.abs() <= self.reach)) | (away == 0)
+
+
+class Rotary(nn.Module):
+    """(B, L, D) → cosines and sines (1, L, D/H) of the positions. The frequencies stay in float32 whatever the rest is
+    cast to, as in bf16 far tokens would be turned wrongly: they are held as whole numbers of the same bits."""
+
+    def __init__(self, frequencies: Tensor, scaling: float) -> None:
+        super().__init__()
+        self.register_buffer("bits", frequencies.float().view(torch.int32), persistent=False)
+        self.scaling = scaling
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        assert isinstance(self.bits, Tensor)
+        places = torch.arange(hidden.shape[1], device=hidden.device, dtype=torch.float32)
+        half = places[:, None] * self.bits.view(torch.float32)
+        angles = torch.cat([half, half], dim=-1)[None]
+        return (angles.cos() * self.scaling).to(hidden.dtype), (angles.sin() * self.scaling).to(hidden.dtype)
+
+
+class Layer(Block):
+    """(B, L, D) → (B, L, D)."""
+
+    def __init__(self, config: Any, layer: nn.Module, attends: Attends, rotary: Rotary | None = None) -> None:
+        super().__init__(config)
+        self.layer, self.attends, self.rotary = layer, attends, rotary
+        self.adds_mask = config._attn_implementation == "eager"  # the library's kind of mask goes by that
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        hidden = tokens.values
+        out = self.layer(hidden, attention_mask=self._mask(tokens), **self._given(hidden))
+        return Tokens(out if isinstance(out, Tensor) else out[0], tokens.mask)
+
+    def _mask(self, tokens: Tokens) -> Tensor | None:
+        mask, dtype = self.attends.mask(tokens), tokens.values.dtype
+        if mask is None or not self.adds_mask:
+            return mask
+        return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+
+    def _given(self, hidden: Tensor) -> dict[str, Any]:
+        return {} if self.rotary is None else {"position_embeddings": self.rotary(hidden)}
+
+
+class BiasedLayer(Layer):
+    """With a bias (1, H, L, L) of the distances between tokens. table: all layers share it, and it lies in a block
+    below; in a tuple it is no part of this one. bucket: distances → its rows."""
+
+    def __init__(self, config: Any, layer: nn.Module, table: nn.Module, bucket: Callable[..., Tensor]) -> None:
+        super().__init__(config, layer, Attends())
+        self.below, self.bucket = (table,), bucket
+
+    def _given(self, hidden: Tensor) -> dict[str, Any]:
+        places = torch.arange(hidden.shape[1], device=hidden.device)
+        bias: Tensor = self.below[0](self.bucket(places - places[:, None]))
+        return {"position_bias": bias.permute(2, 0, 1)[None].to(hidden.dtype)}
+
+
+class DisentangledLayer(Layer):
+    """DeBERTa's. distances: as `table` of a BiasedLayer. conv: beside the first layer of some."""
+
+    def __init__(self, config: Any, layer: nn.Module, distances: Distances | None, conv: nn.Module | None) -> None:
+        super().__init__(config, layer, Attends())
+        self.below, self.conv = () if distances is None else (distances,), conv
+        self.adds_mask = False
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        out = super().forward(tokens)
+        if self.conv is None:
+            return out
+        return Tokens(self.conv(tokens.values, out.values, tokens.mask.long()), tokens.mask)
+
+    def _given(self, hidden: Tensor) -> dict[str, Any]:
+        return {"rel_embeddings": self.below[0]().to(hidden.dtype)} if self.below else {}
+
+
+class RepeatedLayer(Layer):
+    """ALBERT's: one after another `times` times, with the same weights."""
+
+    def __init__(self, config: Any, layer: nn.Module, times: int) -> None:
+        super().__init__(config, layer, Attends())
+        self.times = times
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        for _ in range(self.times):
+            tokens = super().forward(tokens)
+        return tokens
+
+
+class Norm(Block):
+    """(B, L, D) → (B, L, D): behind the last layer."""
+
+    def __init__(self, config: Any, norm: nn.Module, drop: nn.Module | None = None) -> None:
+        super().__init__(config)
+        self.norm, self.drop = norm, drop
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        hidden = self.norm(tokens.values)
+        return Tokens(hidden if self.drop is None else self.drop(hidden), tokens.mask)
+
+
+# --- pools ---
+
+
+class First(nn.Module):
+    """(B, L, D) → (B, D): of the first token."""
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        return tokens.values[:, 0]
+
+
+class Mean(nn.Module):
+    """(B, L, D) → (B, D): of all real tokens, summed in float32, as in bf16 long texts would lose digits."""
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        real = tokens.mask.unsqueeze(-1)
+        total = tokens.values.float().masked_fill(~real, 0.0).sum(1)
+        return (total / real.sum(1).clamp(min=1)).to(tokens.values.dtype)
+
+
+class Last(nn.Module):
+    """(B, L, D) → (B, D): of the last real token, the only one that has seen all others in a decoder."""
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        last = (tokens.mask.sum(1) - 1).clamp(min=0)
+        return tokens.values[torch.arange(len(last), device=last.device), last]
+
+
+POOLS: dict[str, type[nn.Module]] = {"cls": First, "mean": Mean, "last": Last}
