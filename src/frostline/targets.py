@@ -12,15 +12,17 @@ SAID: dict[Kind, str] = {
     "numbers": "numbers for each sample",
     "tags": "a tag for each word",
 }
+NO_TAG = -100  # where a tag would stand and none does: what torch's cross-entropy passes over
 
 
 @dataclass(frozen=True)
 class Targets:
     """As the training part has them, in plain values, so that checkpoints carry them.
 
-    names: of classes, labels or columns, in the order of the network's outputs.
-    counts: training samples of each name; none of numbers.
-    mean, std: of each column's numbers in training, in their unit; none of classes and labels.
+    names: of classes, labels, columns or tags, in the order of the network's outputs.
+    counts: training samples of each name, but training words of each tag; none of numbers.
+    mean, std: of each column's numbers in training, in their unit; none of classes and labels. Of tags, `mean` is one
+        number, the words of a training sample in the mean, and `std` is empty.
     """
 
     kind: Kind

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
 from frostline.errors import DataError
+from frostline.targets import NO_TAG
 
 quick = settings(deadline=None)
 SEEDS = st.integers(0, 2**31)
@@ -132,6 +133,22 @@ def test_classes_are_layers() -> None:
 def test_the_rarest_label_of_a_sample_is_its_layer() -> None:
     targets = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0], [1, 0, 1], [0, 1, 1]]).float()
     assert strata("labels", targets).tolist() == [1, 0, 1, 3, 2, 2]  # they occur 4, 3 and 2 times
+
+
+def test_the_rarest_tag_of_a_sample_is_its_layer_however_many_words_have_it() -> None:
+    targets = [[0, 1, 1, 1], [0, 0, 2, NO_TAG], [0, 2, NO_TAG, NO_TAG], [0, 0, NO_TAG, NO_TAG], [NO_TAG] * 4]
+    assert strata("tags", torch.tensor(targets)).tolist() == [1, 2, 2, 0, 3]
+
+
+@given(number=st.integers(20, 100), seed=SEEDS)
+@quick
+def test_tags_are_layered_as_labels_are(number: int, seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    tags = torch.multinomial(torch.tensor([20.0, 5, 3, 1]), number * 6, replacement=True, generator=draw)
+    tags = tags.view(number, 6).masked_fill(torch.rand(number, 6, generator=draw) < 0.3, NO_TAG)
+    tags[0, 0] = 3  # of the last tag there is a word, as of the last label
+    labels = torch.stack([(tags == tag).any(1) for tag in range(4)], 1).float()
+    assert strata("tags", tags).tolist() == strata("labels", labels).tolist()
 
 
 @given(number=st.integers(30, 200), seed=SEEDS, fraction=st.floats(0.1, 0.5))

@@ -6,7 +6,7 @@ import torch
 
 from frostline.data.targets import counts_of, require_learnable, targets_of
 from frostline.errors import DataError
-from frostline.targets import Targets
+from frostline.targets import NO_TAG, Targets
 
 
 def test_samples_of_each_class_are_counted_and_classes_without_any() -> None:
@@ -15,6 +15,18 @@ def test_samples_of_each_class_are_counted_and_classes_without_any() -> None:
 
 def test_samples_with_each_label_are_counted() -> None:
     assert counts_of("labels", ["a", "b"], torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]])) == {"a": 3, "b": 1}
+
+
+TAGGED = torch.tensor([[0, 1, 2, 2], [0, 0, NO_TAG, NO_TAG], [2, 2, 2, NO_TAG], [NO_TAG] * 4])
+
+
+def test_samples_with_a_word_of_each_tag_are_counted() -> None:
+    assert counts_of("tags", ["O", "B-x", "I-x", "B-y"], TAGGED) == {"O": 2, "B-x": 1, "I-x": 2, "B-y": 0}
+
+
+def test_of_tags_words_are_counted_and_how_many_a_sample_has() -> None:
+    said = targets_of("tags", ["O", "B-x", "I-x", "B-y"], TAGGED)
+    assert said == Targets("tags", ["O", "B-x", "I-x", "B-y"], [3, 1, 5, 0], [9 / 4], [])
 
 
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
@@ -34,8 +46,15 @@ def test_the_order_of_the_samples_changes_no_bit() -> None:
 
 def test_a_label_that_all_have_is_named() -> None:
     require_learnable(Targets("labels", ["a", "b"], [9, 5], [], []), 10, "here")
-    with pytest.raises(DataError, match="every training picture has the label 'b'"):
+    with pytest.raises(DataError, match="every training sample has the label 'b'"):
         require_learnable(Targets("labels", ["a", "b"], [9, 10], [], []), 10, "here")
+
+
+def test_a_tag_that_all_words_have_is_named() -> None:
+    require_learnable(Targets("tags", ["O", "B-x"], [9, 1], [5.0], []), 2, "here")
+    with pytest.raises(DataError, match="every training word has the tag 'O'") as refused:
+        require_learnable(Targets("tags", ["O", "B-x"], [10, 0], [5.0], []), 2, "here")
+    assert "other tags" in refused.value.next_step
 
 
 @pytest.mark.parametrize(("mean", "std"), [(5.0, 0.0), (0.0, 0.0), (1.7e9, 100.0)])

@@ -15,7 +15,7 @@ from frostline.signatures import problems
 
 CONF = conf_dir()
 COUNTS = {
-    "model": 17, "head": 2, "data": 5, "task": 3,
+    "model": 17, "head": 2, "data": 5, "task": 4,
     "schedule": 9, "optimizer": 3, "cache": 3, "trainer": 7, "callbacks": 1, "logger": 2,
 }  # fmt: skip
 EXPERIMENTS_AT_LEAST = 7

@@ -1,8 +1,11 @@
-"""Which samples go where. Everything is a function of targets and a seed. Shapes: N samples, C labels or numbers."""
+"""Which samples go where. Everything is a function of targets and a seed. Shapes: N samples, C labels, numbers or tags,
+W words.
+"""
 
 import torch
 from torch import Tensor
 
+from frostline.data.targets import tags_in
 from frostline.errors import DataError
 from frostline.targets import Kind
 
@@ -14,14 +17,16 @@ def strata(kind: Kind, targets: Tensor) -> Tensor:
     """(N,) layers, of each of which a split takes the same fraction.
 
     Classes (N,) are layers themselves. Of labels (N, C) of 0 and 1 a sample's layer is the rarest label that it
-    has: so rare ones are shared out as classes are, and frequent ones follow in the mean. Of numbers (N, C) layers are
-    quantiles of their mean in standard deviations, so that parts have the same range.
+    has: so rare ones are shared out as classes are, and frequent ones follow in the mean. So it is of tags (N, W), of
+    which the rarest is that of the fewest samples. Of numbers (N, C) layers are quantiles of their mean in standard
+    deviations, so that parts have the same range.
     """
     if kind == "class":
         return targets
-    if kind == "labels":
-        frequency = torch.where(targets == 1, targets.sum(0), torch.inf)
-        return torch.where(targets.any(1), frequency.argmin(1), targets.shape[1])
+    if kind != "numbers":
+        has = targets == 1 if kind == "labels" else tags_in(targets, 1 + max(int(targets.max()), 0))
+        frequency = torch.where(has, has.sum(0), torch.inf)
+        return torch.where(has.any(1), frequency.argmin(1), has.shape[1])
     exact = targets.double()
     deviation = exact.std(0, correction=0)
     places = ((exact - exact.mean(0)) / torch.where(deviation > 0, deviation, 1.0)).mean(1).argsort(stable=True)
@@ -63,9 +68,9 @@ def require_per_class(counts: dict[str, int], needed: int, *, where: object, rea
     if short:
         said = ", ".join(f"'{name}' has {count}" for name, count in sorted(short.items()))
         raise DataError(
-            f"too few pictures of a class: {said}; {reason} needs {needed} of each",
+            f"too few samples of a class: {said}; {reason} needs {needed} of each",
             where=where,
-            next_step="add pictures, leave those classes out, or give the parts yourself (folders, data.split_column)",
+            next_step="add samples, leave those classes out, or give the parts yourself (folders, data.split_column)",
         )
 
 

@@ -1,31 +1,45 @@
 """What a training part says of its targets, and whether anything can be learned from them. Shapes: N samples; classes
-(N,) int64, labels and numbers (N, C) float32.
+(N,) int64, labels and numbers (N, C) float32, tags (N, W) int64 of up to W words, NO_TAG where a sample has no further
+one.
 """
 
 from collections import Counter
 from math import fsum, sqrt
 
+import torch
 from torch import Tensor
 
 from frostline.errors import DataError
-from frostline.targets import Kind, Targets
+from frostline.targets import NO_TAG, Kind, Targets
 
 # Of float32, in which targets come: numbers that differ by less from their mean keep two digits of that difference.
 LEAST_DEVIATION = 1e-5
 
 
 def counts_of(kind: Kind, names: list[str], targets: Tensor) -> dict[str, int]:
-    """Samples of each class, or with each label; nothing of numbers."""
+    """Samples of each class, or with each label, or with a word of each tag; nothing of numbers."""
     if kind == "numbers":
         return {}
-    if kind == "labels":
-        return dict(zip(names, targets.count_nonzero(0).tolist(), strict=True))
-    counted = Counter(targets.tolist())
-    return {name: counted[number] for number, name in enumerate(names)}
+    if kind == "class":
+        counted = Counter(targets.tolist())
+        return {name: counted[number] for number, name in enumerate(names)}
+    has = targets if kind == "labels" else tags_in(targets, len(names))
+    return dict(zip(names, has.count_nonzero(0).tolist(), strict=True))
+
+
+def tags_in(targets: Tensor, number: int) -> Tensor:
+    """(N, W) of `number` tags → (N, C) bool: which of them a sample has."""
+    has = torch.zeros(len(targets), number + 1, dtype=torch.bool)
+    has.scatter_(1, targets.masked_fill(targets == NO_TAG, number), True)
+    return has[:, :number]
 
 
 def targets_of(kind: Kind, names: list[str], targets: Tensor) -> Targets:
     """targets: of the training part. Sums are exact, and so the same on every machine: a resume compares them."""
+    if kind == "tags":
+        words = targets[targets != NO_TAG]
+        counts = words.bincount(minlength=len(names)).tolist()
+        return Targets(kind, names, counts, [len(words) / len(targets)], [])
     counts = list(counts_of(kind, names, targets).values())
     if kind != "numbers":
         return Targets(kind, names, counts, [], [])
@@ -38,20 +52,33 @@ def targets_of(kind: Kind, names: list[str], targets: Tensor) -> Targets:
 
 
 def require_learnable(targets: Targets, samples: int, where: object) -> None:
-    """samples: of the training part. Raises DataError that names labels which all of them have, or numbers that are
-    the same everywhere."""
+    """samples: of the training part. Raises DataError that names labels which all samples have, a tag that all words
+    have, or numbers that are the same everywhere."""
     if targets.kind == "labels":
-        always = [name for name, count in zip(targets.names, targets.counts, strict=True) if count == samples]
-        if always:
-            raise DataError(
-                f"every training picture has the label '{always[0]}', so that there is nothing to learn about it",
-                where=where,
-                next_step="leave that label out, or add pictures without it",
-            )
-    for name, mean, std in zip(targets.names, targets.mean, targets.std, strict=False):
+        _require_differences(targets, samples, "sample", "leave that label out, or add samples without it", where)
+    elif targets.kind == "tags":
+        _require_differences(targets, sum(targets.counts), "word", "add samples that have words with other tags", where)
+    elif targets.kind == "numbers":
+        _require_numbers_that_vary(targets, where)
+
+
+def _require_differences(targets: Targets, everything: int, one: str, next_step: str, where: object) -> None:
+    """everything: what is counted, one of which is called `one`."""
+    always = [name for name, count in zip(targets.names, targets.counts, strict=True) if count == everything]
+    if always:
+        raise DataError(
+            f"every training {one} has the {targets.kind.removesuffix('s')} '{always[0]}', so that there is nothing to "
+            "learn about it",
+            where=where,
+            next_step=next_step,
+        )
+
+
+def _require_numbers_that_vary(targets: Targets, where: object) -> None:
+    for name, mean, std in zip(targets.names, targets.mean, targets.std, strict=True):
         if std <= LEAST_DEVIATION * abs(mean):
             raise DataError(
-                f"the numbers of '{name}' are the same for every training picture, or nearly: {mean:g} ± {std:g}",
+                f"the numbers of '{name}' are the same for every training sample, or nearly: {mean:g} ± {std:g}",
                 where=where,
                 next_step="leave that column out, or subtract what its numbers have in common",
             )

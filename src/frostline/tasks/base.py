@@ -1,4 +1,6 @@
-"""The contract of a task: what the logits mean. Shapes: logits (B, K), K = num_outputs."""
+"""The contract of a task: what the logits mean. Shapes: logits (B, K), K = num_outputs; of tags (B, L, K),
+L tokens.
+"""
 
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal
@@ -71,15 +73,16 @@ class Task(nn.Module):
 
     @abstractmethod
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The mean over samples."""
+        """The mean over samples, such that the mean over shares of a batch is the mean over the whole."""
 
     @abstractmethod
     def metrics(self) -> Metrics: ...
 
     @abstractmethod
     def predictions(self, logits: Tensor) -> Tensor:
-        """(B, K): probabilities, or numbers in the unit of the targets."""
+        """Of the shape of the logits: probabilities, or numbers in the unit of the targets."""
 
     @abstractmethod
     def columns(self, predictions: Tensor, top_k: int) -> dict[str, list[str]]:
-        """(N, K) predictions as columns of a table, by their header. top_k: how many classes to name, at most."""
+        """(N, K) predictions, of samples or of words, as columns of a table, by their header. top_k: how many classes
+        to name, at most."""

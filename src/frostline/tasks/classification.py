@@ -16,7 +16,7 @@ TOP_K = 5
 
 
 class Classification(Task):
-    """class_weights: `balanced` weighs a class by N / (C · count) as scikit-learn does (`compute_class_weight`)."""
+    """class_weights: `balanced` weighs a class as `balanced_weights` does."""
 
     kind = "class"
 
@@ -34,11 +34,10 @@ class Classification(Task):
         self.classes = targets.names
         self.num_classes = len(self.classes)
         self.label_smoothing = label_smoothing
-        counts = torch.tensor(targets.counts, dtype=torch.float32)
-        balanced = counts.sum() / (self.num_classes * counts.clamp(min=1))
         self.class_weights: Tensor | None
+        balanced = balanced_weights(targets.counts) if class_weights == "balanced" else None
         # Not persistent: it follows from the data, so a checkpoint need not repeat it.
-        self.register_buffer("class_weights", balanced if class_weights == "balanced" else None, persistent=False)
+        self.register_buffer("class_weights", balanced, persistent=False)
 
     @property
     def num_outputs(self) -> int:
@@ -58,13 +57,25 @@ class Classification(Task):
 
     def columns(self, predictions: Tensor, top_k: int) -> dict[str, list[str]]:
         """`label`, `probability`, then those of the next classes: `label_2`, `probability_2`, ..."""
-        best = predictions.topk(min(top_k, self.num_classes), dim=1)
-        columns: dict[str, list[str]] = {}
-        for rank, (indices, values) in enumerate(zip(best.indices.T.tolist(), best.values.T.tolist(), strict=True)):
-            end = f"_{rank + 1}" if rank else ""
-            columns[f"label{end}"] = [self.classes[index] for index in indices]
-            columns[f"probability{end}"] = [f"{value:.6f}" for value in values]
-        return columns
+        return best_columns(predictions, self.classes, top_k, "label")
+
+
+def best_columns(probabilities: Tensor, names: list[str], top_k: int, said: str) -> dict[str, list[str]]:
+    """(N, C) → the most probable of the names, under `said`, and their probabilities, a pair of columns for each of
+    the first `top_k` places."""
+    best = probabilities.topk(min(top_k, len(names)), dim=1)
+    columns: dict[str, list[str]] = {}
+    for rank, (indices, values) in enumerate(zip(best.indices.T.tolist(), best.values.T.tolist(), strict=True)):
+        end = f"_{rank + 1}" if rank else ""
+        columns[f"{said}{end}"] = [names[index] for index in indices]
+        columns[f"probability{end}"] = [f"{value:.6f}" for value in values]
+    return columns
+
+
+def balanced_weights(counts: list[int]) -> Tensor:
+    """(C,) N / (C · count) each, as scikit-learn's `compute_class_weight` has it."""
+    counted = torch.tensor(counts, dtype=torch.float32)
+    return counted.sum() / (len(counts) * counted.clamp(min=1))
 
 
 def scores_of(num_classes: int) -> dict[str, Mode]:

@@ -1,0 +1,75 @@
+"""Entities in tags: `B-person` and `I-person` make one person. They are found by the rules of `conlleval` (Tjong Kim
+Sang and Buchholz, 2000), as seqeval has them by default: what is no legal sequence gives entities all the same.
+
+Shapes: W words, of several sentences one after the other, C tags, T types of entities.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+OUTSIDE = "O"
+PREFIXES = ("B", "I", "E", "S")  # begins, is inside, ends, is single
+NAMELESS = "_"  # the type of a tag that is a prefix alone
+NO_TYPE = -1
+
+
+class Entities(NamedTuple):
+    """begins: (W,) bool, whether one begins with this word. There, of (W,) each, types: its type, sizes: its words."""
+
+    begins: Tensor
+    types: Tensor
+    sizes: Tensor
+
+
+class Scheme(nn.Module):
+    """What each of C tags says. A tag is O, or a prefix and a type, or a type alone, which is inside as I-type is.
+
+    types: of entities, in the order in which the names bring them.
+    type_of: (C,) which of them. opens: (C,) whether an entity begins here whatever was before. closes: (C,) whether it
+        ends here whatever follows.
+    """
+
+    type_of: Tensor
+    opens: Tensor
+    closes: Tensor
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        said = [_read(name) for name in names]
+        self.types = list(dict.fromkeys(kind for _, kind in said if kind is not None))
+        place: dict[str | None, int] = {None: NO_TYPE} | {kind: number for number, kind in enumerate(self.types)}
+        columns = {
+            "type_of": torch.tensor([place[kind] for _, kind in said]),
+            "opens": torch.tensor([prefix in ("B", "S") for prefix, _ in said]),
+            "closes": torch.tensor([prefix in ("E", "S") for prefix, _ in said]),
+        }
+        for name, column in columns.items():
+            self.register_buffer(name, column, persistent=False)  # it follows from the names
+
+    def find(self, tags: Tensor, first: Tensor) -> Entities:
+        """tags: (W,). first: (W,) bool, where a sentence begins: no entity goes on there."""
+        types = self.type_of[tags]
+        inside = types != NO_TYPE
+        fresh = first | (types != types.roll(1)) | self.closes[tags].roll(1) | self.opens[tags]
+        begins = inside & fresh
+        number = begins.cumsum(0)  # of the entity, from 1
+        sizes = number[inside].bincount(minlength=len(tags) + 1)
+        return Entities(begins, types, sizes[number])
+
+    def count(self, wanted: Tensor, given: Tensor, first: Tensor) -> Tensor:
+        """(3, T) entities of each type: met, wanted, given. Met is one of the same type from and to the same word."""
+        a, b = self.find(wanted, first), self.find(given, first)
+        met = a.begins & b.begins & (a.types == b.types) & (a.sizes == b.sizes)
+        found = (a.types[met], a.types[a.begins], b.types[b.begins])
+        return torch.stack([types.bincount(minlength=len(self.types)) for types in found])
+
+
+def _read(name: str) -> tuple[str, str | None]:
+    """Prefix and type of a tag."""
+    prefix, _, kind = name.partition("-")
+    if name == OUTSIDE:
+        return OUTSIDE, None
+    return (prefix, kind or NAMELESS) if prefix in PREFIXES else ("I", name)

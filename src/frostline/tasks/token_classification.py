@@ -1,0 +1,189 @@
+"""One tag for each word. Shapes: B samples of L tokens at most, C tags; logits (B, L, C), targets (B, L) tags, NO_TAG
+where no word begins: padding, special tokens, and all but the first token of a word. W words of all samples.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torchmetrics import Metric
+
+from frostline.targets import NO_TAG, Targets
+from frostline.tasks.base import Metrics, Mode, Task
+from frostline.tasks.classification import balanced_weights, best_columns
+from frostline.tasks.entities import Scheme
+from frostline.values import NonNegative, Probability
+
+SCORES: dict[str, Mode] = {
+    "loss": "min",
+    "accuracy": "max",
+    "precision": "max",
+    "recall": "max",
+    "f1": "max",
+    "f1_macro": "max",
+}
+
+
+class TokenClassification(Task):
+    """class_weights: `balanced` weighs the words of a tag as `balanced_weights` does."""
+
+    kind = "tags"
+
+    def __init__(
+        self,
+        targets: Targets,
+        *,
+        label_smoothing: Probability,
+        class_weights: Literal["none", "balanced"],
+        l1: NonNegative[float],
+        monitor: str,
+        mode: Literal["max", "min"],
+    ) -> None:
+        super().__init__(monitor=monitor, mode=mode, l1=l1, scores=SCORES)
+        self.tags = targets.names
+        self.label_smoothing = label_smoothing
+        (self.mean_words,) = targets.mean
+        self.class_weights: Tensor | None
+        balanced = balanced_weights(targets.counts) if class_weights == "balanced" else None
+        self.register_buffer("class_weights", balanced, persistent=False)
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.tags)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The sum over words, divided by the words that so many samples have in the mean of training: not by their own,
+        so that the mean over shares of a batch is the mean over the whole, on any number of ranks."""
+        total = cross_entropy(
+            logits.float().flatten(0, 1),
+            targets.flatten(),
+            self.class_weights,
+            label_smoothing=self.label_smoothing,
+            ignore_index=NO_TAG,
+            reduction="sum",
+        )
+        return total / (len(targets) * self.mean_words)
+
+    def metrics(self) -> "TokenClassificationMetrics":
+        return TokenClassificationMetrics(self.tags)
+
+    def predictions(self, logits: Tensor) -> Tensor:
+        """(B, L, C) probabilities, those of every token; `of_words` finds the words among them."""
+        return logits.float().softmax(dim=-1)
+
+    def columns(self, predictions: Tensor, top_k: int) -> dict[str, list[str]]:
+        """(W, C), a row for each word: `tag`, `probability`, then those of the next tags: `tag_2`, `probability_2`, ...
+        Cells are empty where a word has no prediction, which is NaN."""
+        seen = ~predictions.isnan().any(1)
+        columns = best_columns(predictions[seen], self.tags, top_k, "tag")
+        places = seen.cumsum(0).sub(1).tolist()
+        rows = list(zip(seen.tolist(), places, strict=True))
+        return {name: [cells[place] if is_seen else "" for is_seen, place in rows] for name, cells in columns.items()}
+
+    def word_columns(
+        self, sentences: Sequence[Sequence[str]], predictions: Sequence[Tensor], top_k: int
+    ) -> dict[str, list[str]]:
+        """`sentence`, counted from 1, `word`, and `columns`. predictions: of each sentence what `of_words` gives."""
+        rows = [(str(number), word) for number, words in enumerate(sentences, 1) for word in words]
+        said = {"sentence": [number for number, _ in rows], "word": [word for _, word in rows]}
+        return said | self.columns(torch.cat(list(predictions)), top_k)
+
+
+def of_words(predictions: Tensor, words: Tensor, number: int) -> Tensor:
+    """(L, C) of a sample → (number, C), that of each word's first token. words: (L,) the word that begins with each
+    token, negative where none does. NaN for words that no token begins: they were cut off, or left no token.
+    """
+    found = predictions.new_full((number, predictions.shape[1]), torch.nan)
+    begins = words >= 0
+    found[words[begins]] = predictions[begins]
+    return found
+
+
+class Sums(Metric):
+    """Over all batches and ranks. loss: of all words, plain. right: words with the right tag. entities: (3, T) as
+    `Scheme.count` gives them."""
+
+    full_state_update = False
+    loss: Tensor
+    right: Tensor
+    words: Tensor
+    samples: Tensor
+    entities: Tensor
+
+    def __init__(self, types: int) -> None:
+        super().__init__()
+        self.add_state("loss", torch.zeros(()), dist_reduce_fx="sum")
+        for name in ("right", "words", "samples"):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("entities", torch.zeros(3, types, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, **added: Tensor | int) -> None:
+        for name, value in added.items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def compute(self) -> dict[str, Tensor]:
+        """On the CPU, in float64, which not every device has."""
+        return {name: getattr(self, name).cpu().to(torch.float64) for name in self.metric_state}
+
+
+class TokenClassificationMetrics(Metrics):
+    """The loss is plain cross-entropy, the mean over words. Sums are all that is kept, whatever the number of words."""
+
+    def __init__(self, tags: list[str]) -> None:
+        super().__init__()
+        self.scheme = Scheme(tags)
+        self.sums = Sums(len(self.scheme.types))
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        places = (targets != NO_TAG).nonzero(as_tuple=True)
+        sample = places[0]
+        first = sample.diff(prepend=sample.new_full((1,), -1)) != 0
+        chosen, wanted = logits[places].float(), targets[places]
+        given = chosen.argmax(1)
+        self.sums.update(
+            loss=cross_entropy(chosen, wanted, reduction="sum"),
+            right=(given == wanted).sum(),
+            words=len(wanted),
+            samples=len(targets),
+            entities=self.scheme.count(wanted, given, first),
+        )
+
+    def compute(self) -> dict[str, float]:
+        """`loss` and `accuracy` of words; `precision`, `recall` and `f1` of entities, all types together; `f1_macro`,
+        the mean over the types that occur; `n` samples."""
+        sums = self.sums.compute()
+        words = sums["words"].clamp(min=1)
+        together = {name: value.item() for name, value in entity_scores(sums["entities"].sum(1)).items()}
+        occurs = sums["entities"].any(0)
+        f1 = entity_scores(sums["entities"])["f1"][occurs]
+        return {
+            "loss": (sums["loss"] / words).item(),
+            "accuracy": (sums["right"] / words).item(),
+            **together,
+            "f1_macro": f1.mean().item() if len(f1) else 0.0,
+            "n": int(sums["samples"].item()),
+        }
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """A row for each type of entity; `n` is how many there are in truth."""
+        entities = self.sums.compute()["entities"]
+        scores = {name: values.tolist() for name, values in entity_scores(entities).items()}
+        return [
+            {"entity": name, "n": int(entities[1, place])} | {score: values[place] for score, values in scores.items()}
+            for place, name in enumerate(self.scheme.types)
+        ]
+
+    def reset(self) -> None:
+        self.sums.reset()
+
+
+def entity_scores(counts: Tensor) -> dict[str, Tensor]:
+    """counts: (3, ...) as `Scheme.count` gives them. 0 where nothing is there to be counted, as seqeval has it."""
+    met, wanted, given = counts
+    return {
+        "precision": met / given.clamp(min=1),
+        "recall": met / wanted.clamp(min=1),
+        "f1": 2 * met / (wanted + given).clamp(min=1),
+    }
