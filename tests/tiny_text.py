@@ -1,5 +1,7 @@
 """A text backbone of three small blocks: model._target_=tiny_text.TinyText. Shapes: see `frostline.tokens`."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -57,3 +59,20 @@ class TinyText(Backbone):
             spec=TextSpec(tokenizer=weights, max_length=64),
             loaded="random, from scratch",
         )
+
+
+def make_tokenizer(folder: Path) -> Path:
+    """Whole words of "aa", "ab", ... and their pieces; [CLS] a [SEP] b [SEP]."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    letters = "abcdefghijkl"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{a}" for a in letters)]
+    words += [a + b for a in letters for b in letters][: VOCABULARY - len(words)]
+    made = Tokenizer(models.WordPiece({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    return folder

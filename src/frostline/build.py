@@ -76,7 +76,10 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     optimizers = optimizers_of(cfg, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     shows = logs and shows_progress(cfg.trainer.enable_progress_bar)
-    data = _data(cfg, backbone, reuse, _kind(cfg.task), shows=shows)
+    kind = _kind(cfg.task)
+    if kind == "tags":
+        backbone.per_token()
+    data = _data(cfg, backbone, reuse, kind, shows=shows)
     plan = plan.settled(pretrained=pretrained, samples=len(data.train_part))
     task, head = _top(cfg, backbone, data.targets)
     for phase in plan.phases:
@@ -114,6 +117,8 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
 def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
     """A model without weights and a Trainer, for samples that belong to no data set. targets: it was trained on."""
     backbone = _backbone(cfg.model, load=False)
+    if targets.kind == "tags":
+        backbone.per_token()
     task, head = _top(cfg, backbone, targets)
     model = FineTuner(backbone, head, task, {}, seed=cfg.seed)
     return model, _single_trainer(cfg.trainer)

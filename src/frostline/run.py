@@ -70,6 +70,8 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     rows = planned(built)
     if built.trainer.is_global_zero:
         print_plan(rows)
+        for note in built.data.notes():
+            print(f"  {note}")
         if built.data.batch_size_is_open:
             print(f"  data.batch_size={built.data.batch_size} is the largest power of two that fits\n")
     if cfg.dry_run:

@@ -8,9 +8,10 @@ import torch
 
 from frostline.data.decoded import NOWHERE, PixelCache
 from frostline.data.module import Data
+from frostline.data.repeats import repeats
 from frostline.data.source import Sources
-from frostline.data.texts import Texts, TextSet, repeated
-from frostline.data.tokenised import Tokenizer, TokenSource
+from frostline.data.texts import TaggedSet, TextSet
+from frostline.data.tokenised import Tokenizer
 from frostline.errors import ConfigError
 from frostline.specs import Spec, TextSpec
 from frostline.targets import Kind
@@ -60,22 +61,20 @@ class TextData(Data):
         )
 
     @abstractmethod
-    def read_texts(self) -> TextSet:
+    def read_texts(self) -> TextSet | TaggedSet:
         """Find the texts. Raises DataError."""
 
     def read(self) -> Sources:
         found = self.read_texts()
-        self.repeated = repeated(found)
+        parts = {"train": found.train, "val": found.val, "test": found.test}
+        self.repeats = repeats({part: texts.strings for part, texts in parts.items() if texts is not None})
+        self.read_otherwise = found.notes if isinstance(found, TaggedSet) else []
         tokenizer = Tokenizer(self.spec, words=self.target_kind == "tags")
-
-        def source(texts: Texts | None) -> TokenSource | None:
-            if texts is None:
-                return None
-            return tokenizer.source(texts.texts, texts.labels, texts.content, self.name, self.sample_cache)
-
-        train = source(found.train)
+        train, val, test = (
+            None if texts is None else tokenizer.source(texts, self.name, self.sample_cache) for texts in parts.values()
+        )
         assert train is not None
-        return Sources(found.names, train, source(found.val), source(found.test))
+        return Sources(found.names, train, val, test)
 
     def look(self) -> dict[str, Any]:
         return {"max_length": self.spec.max_length, "batch_tokens": self.max_tokens}
@@ -93,16 +92,19 @@ class TextData(Data):
         return super().describe() | {
             "tokens": {name: int(found.sum()) for name, found in lengths.items() if found is not None},
             "cut_off": self._cut_off(),
-            "repeated": self.repeated,
+            "repeats": {
+                "within_train": self.repeats.within,
+                **{f"{first}_and_{second}": count for (first, second), count in self.repeats.between.items()},
+            },
         }
 
     def _cut_off(self) -> int:
         return sum(int((part.lengths >= self.spec.max_length).sum()) for part in self.parts if part.lengths is not None)
 
     def notes(self) -> list[str]:
-        cut_off = self._cut_off()
-        said = [f"{cut_off:,} texts are cut off at data.max_length={self.spec.max_length} tokens"] if cut_off else []
-        return said + [f"{count:,} texts {where}" for where, count in self.repeated.items() if count]
+        count = self._cut_off()
+        cut_off = [f"{count:,} texts have {self.spec.max_length} tokens or more: what is beyond is cut off"]
+        return [*self.read_otherwise, *(cut_off if count else []), *self.repeats.told()]
 
 
 def _of_texts(spec: Spec) -> TextSpec:

@@ -9,21 +9,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from frostline.data.decoded import PixelCache
 from frostline.data.source import Source
+from frostline.data.texts import TaggedTexts, Texts
 from frostline.errors import ConfigError, first_line
 from frostline.frozen_cache.entry import Entry
 from frostline.frozen_cache.key import key_of
+from frostline.frozen_cache.store import Store
 from frostline.specs import TextSpec
+from frostline.targets import NO_TAG
 from frostline.tokens import Tokens, padded
 
 LAYOUT = 1  # of rows, and of how they are found: another number forgets all that was kept
 COLUMNS = 3
 NO_WORD = -1
-NO_TAG = -100  # what torch's cross-entropy passes over
 
-Texts = Sequence[Sequence[str]]
+Strings = Sequence[Sequence[str]]
 
 
 class TokenSource(Source):
@@ -76,7 +79,7 @@ class Tokenizer:
         self.words = words
         self._tokenizer = _loaded(spec, words=words)
 
-    def rows(self, texts: Texts) -> list[Tensor]:
+    def rows(self, texts: Strings) -> list[Tensor]:
         """On all cores. texts: of each sample one or two, or its words."""
         if not texts:
             return []
@@ -92,29 +95,33 @@ class Tokenizer:
         words = _beginnings(encoding.word_ids) if self.words else [NO_WORD] * len(encoding.ids)
         return torch.tensor([encoding.ids, encoding.type_ids, words], dtype=torch.int32).T.contiguous()
 
-    def source(self, texts: Texts, labels: Tensor, content: str, name: str, cache: PixelCache) -> TokenSource:
-        """content: of the texts. name: of the data, for people."""
+    def source(self, texts: Texts | TaggedTexts, name: str, cache: PixelCache) -> TokenSource:
+        """name: of the data, for people."""
+        labels = (
+            texts.labels
+            if isinstance(texts, Texts)
+            else pad_sequence([torch.tensor(tags) for tags in texts.labels], batch_first=True, padding_value=NO_TAG)
+        )
         if cache.store is not None:
             said = {"tokenizer": self.spec.tokenizer, "data": name, "rows": len(texts)}
             try:
-                entry = self._kept(texts, self._key(content), said, cache)
+                entry = self._kept(texts.strings, self._key(texts.content), said, cache.store)
                 assert entry.starts is not None
                 return TokenSource(entry.flat, entry.starts, labels, tagged=self.words, entry=entry)
             except OSError as error:
                 cache.give_up("tokens", error)
-        rows = self.rows(texts)
+        rows = self.rows(texts.strings)
         lengths = torch.tensor([0, *(row.numel() for row in rows)])
         return TokenSource(torch.cat(rows).view(-1), lengths.cumsum(0), labels, tagged=self.words)
 
-    def _kept(self, texts: Texts, key: str, said: dict[str, Any], cache: PixelCache) -> Entry:
+    def _kept(self, texts: Strings, key: str, said: dict[str, Any], store: Store) -> Entry:
         found: list[Tensor] = []
 
         def rows() -> list[Tensor]:
             found.extend([] if found else self.rows(texts))
             return found
 
-        assert cache.store is not None
-        entry = cache.store.ragged(key, lambda: torch.tensor([row.numel() for row in rows()]), said, torch.int32)
+        entry = store.ragged(key, lambda: torch.tensor([row.numel() for row in rows()]), said, torch.int32)
         entry.fill(lambda places: torch.cat([rows()[place].view(-1) for place in places]))
         return entry
 

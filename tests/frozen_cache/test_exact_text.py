@@ -1,0 +1,134 @@
+"""Keeping the outputs of frozen blocks changes no bit of a result, of texts of several lengths either."""
+
+import csv
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Answer
+from test_exact import cached_phases, record_of, require_equal
+from tiny_text import make_tokenizer
+
+Program = Callable[..., Answer]
+
+SHORT = ["model=bundled", "model._target_=tiny_text.TinyText", "data.batch_size=16", "trainer=cpu", "logger=none"]
+SHORT += ["trainer.precision=32-true", "optimizer.lr=0.01", "callbacks.progress=null", "head=mlp", "head.hidden=[16]"]
+LETTERS = "abcdefghijkl"
+
+
+def words(number: int, draw: random.Random) -> list[str]:
+    return [draw.choice(LETTERS) + draw.choice(LETTERS) for _ in range(number)]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FROSTLINE_CACHE_DIR", str(tmp_path / "kept"))
+    return tmp_path / "kept" / "frozen"
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> list[str]:
+    """Of 1 to 60 words; the class is whether `aa` to `ff` are the more."""
+    draw = random.Random(0)
+    with (tmp_path / "mine.csv").open("w") as file:
+        table = csv.writer(file)
+        table.writerow(["text", "label"])
+        for _ in range(160):
+            own = words(draw.randint(1, 60), draw)
+            table.writerow([" ".join(own), "low" if sum(word < "g" for word in own) * 2 >= len(own) else "high"])
+    return [f"model.weights={make_tokenizer(tmp_path / 'tokenizer')}", "data=text_csv", "data.train_file=mine.csv"]
+
+
+@pytest.fixture
+def tagged(tmp_path: Path) -> list[str]:
+    """`aa` to `ff` begin an entity, and the word after one is inside of it."""
+    draw = random.Random(0)
+    with (tmp_path / "mine.conll").open("w") as file:
+        for _ in range(160):
+            before = False
+            for word in words(draw.randint(1, 40), draw):
+                begins = word < "c"
+                file.write(f"{word}\t{'B-thing' if begins else 'I-thing' if before else 'O'}\n")
+                before = begins
+            file.write("\n")
+    own = [f"model.weights={make_tokenizer(tmp_path / 'tokenizer')}", "data=conll", "data.train_file=mine.conll"]
+    return [*own, "task=token_classification"]
+
+
+def trained(program: Program, folder: Path, *overrides: str, code: int = 0) -> dict[str, Any]:
+    answer = program("train", *SHORT, *overrides, f"run_dir={folder}")
+    assert answer.code == code, answer.out + answer.err
+    return record_of(folder)
+
+
+def require_no_difference(program: Program, tmp_path: Path, *own: str) -> None:
+    never = trained(program, tmp_path / "never", *own, "cache=never")
+    first = trained(program, tmp_path / "first", *own, "cache=always")
+    again = trained(program, tmp_path / "again", *own, "cache=always")
+    require_equal(tmp_path / "first", tmp_path / "never")
+    require_equal(tmp_path / "again", tmp_path / "never")
+    assert cached_phases(never) == []
+    assert cached_phases(first) == cached_phases(again) != []
+    assert sum(row["cache"]["made"] for row in again["phases"]) == 0
+
+
+PLANS = {
+    "head": ["schedule=head_only", "schedule.phases.head.epochs=2"],
+    "two_stage": ["schedule=two_stage", "schedule.phases.head.epochs=2", "schedule.phases.all.epochs=2"],
+    "line_in_the_middle": ["schedule=last_block", "schedule.phases.head.epochs=2", "schedule.phases.last.epochs=2"],
+}
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_every_plan_ends_in_the_same_bits(plan: str, program: Program, tmp_path: Path, texts: list[str]) -> None:
+    require_no_difference(program, tmp_path, *texts, *PLANS[plan])
+
+
+@pytest.mark.parametrize("plan", ["two_stage", "line_in_the_middle"])
+def test_so_it_is_with_tags(plan: str, program: Program, tmp_path: Path, tagged: list[str]) -> None:
+    require_no_difference(program, tmp_path, *tagged, *PLANS[plan])
+
+
+def test_small_batches_of_long_texts_too(program: Program, tmp_path: Path, texts: list[str]) -> None:
+    require_no_difference(program, tmp_path, *texts, *PLANS["line_in_the_middle"], "data.batch_tokens=300")
+
+
+@pytest.mark.parametrize("moment", ["train 3", "train 9", "train 20", "validate 2"])
+def test_a_run_that_is_stopped_ends_in_the_same_bits(
+    moment: str, program: Program, tmp_path: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [*texts, *PLANS["two_stage"], "data.batch_tokens=300"]
+    trained(program, tmp_path / "never", *own, "cache=never")
+    run = tmp_path / "run"
+    monkeypatch.setenv("STOP_AT", f"{moment} {int(signal.SIGTERM)}")
+    stopper = "+callbacks.stopper={_target_: test_resume.Stopper}"
+    trained(program, run, *own, stopper, "cache=always", code=128 + signal.SIGTERM)
+    monkeypatch.delenv("STOP_AT")
+    assert program("train", f"resume={run}").code == 0
+    require_equal(run, tmp_path / "never")
+
+
+def test_something_is_learned(program: Program, tmp_path: Path, texts: list[str], tagged: list[str]) -> None:
+    own = ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=15", "schedule.phases.all.lr_scale=1"]
+    told = trained(program, tmp_path / "class", *texts, *own)
+    assert told["metrics"]["val/accuracy"] > 0.75
+    told = trained(program, tmp_path / "tags", *tagged, *own)
+    assert told["metrics"]["val/f1"] > 0.75
+
+
+def test_run_json_says_what_texts_there_were(program: Program, tmp_path: Path, texts: list[str]) -> None:
+    with (tmp_path / "mine.csv").open("a") as file:
+        file.write("aa bb,low\naa bb,low\n" + " ".join(["cc"] * 90) + ",high\n")
+    answer = program("train", *SHORT, *texts, "data.max_length=40", "dry_run=true")
+    assert answer.code == 0, answer.err
+    assert "texts have 40 tokens or more" in answer.out
+    told = trained(program, tmp_path / "run", *texts, *PLANS["head"], "data.max_length=40")
+    assert told["data"]["repeats"] == {"within_train": 1}
+    assert told["data"]["cut_off"] > 10
+    assert set(told["data"]["tokens"]) == {"train", "val", "test"}
+    scored = program("evaluate", f"run={tmp_path / 'run'}")
+    assert scored.code == 0, scored.err
