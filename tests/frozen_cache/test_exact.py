@@ -2,7 +2,6 @@
 
 import errno
 import gc
-import json
 import os
 import shutil
 import signal
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 
+from compared import cached_phases, record_of, require_equal
 from conftest import Answer
 from frostline.checks import plan_of
 from frostline.paths import conf_dir
@@ -39,27 +38,6 @@ def trained(program: Program, folder: Path, *overrides: str, code: int = 0) -> d
     answer = program("train", *SHORT, *overrides, f"run_dir={folder}")
     assert answer.code == code, answer.out + answer.err
     return record_of(folder)
-
-
-def record_of(folder: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((folder / "run.json").read_text())
-    return record
-
-
-def require_equal(run: Path, other: Path) -> None:
-    now, expected = record_of(run), record_of(other)
-    assert now["metrics"] == expected["metrics"]
-    assert now["per_class"] == expected["per_class"]
-    assert [row["val"] for row in now["phases"]] == [row["val"] for row in expected["phases"]]
-    for name in ("best", "last"):
-        states = [torch.load(f / "checkpoints" / f"{name}.ckpt", weights_only=True) for f in (run, other)]
-        mine, its = (state["state_dict"] for state in states)
-        assert mine.keys() == its.keys()
-        assert [key for key in mine if not torch.equal(mine[key], its[key])] == [], name
-
-
-def cached_phases(record: dict[str, Any]) -> list[str]:
-    return [row["name"] for row in record["phases"] if row["cached"]]
 
 
 def two_epochs_each(plan: str, composed: Callable[..., Any]) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from compared import cached_phases, record_of, require_equal
 from conftest import Answer
-from test_exact import cached_phases, record_of, require_equal
 from tiny_text import make_tokenizer
 
 Program = Callable[..., Answer]
