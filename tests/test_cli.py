@@ -148,7 +148,7 @@ BAD_TRAINING = {
     ),
     "picture that does not decode": ("data=image_folder data.dir={tmp}/broken", ["does not decode", "cat/3.png"]),
     "test part empty": ("data=image_folder data.dir={tmp}/no_test", ["there are no pictures", "/test"]),
-    "training part smaller than the classes": ("data.train_limit=5", ["too few pictures of a class", "train_limit"]),
+    "training part smaller than the classes": ("data.train_limit=5", ["too few samples of a class", "train_limit"]),
     "text with a picture backbone": ("data=image_folder data.dir={tmp}/text", ["there is text: train.csv"]),
     "one parquet of two": ("data=cifar10 data.dir={tmp}/one_parquet", ["test.parquet is missing", "one_parquet"]),
     "CIFAR-100 as CIFAR-10": ("data=cifar10 data.dir={tmp}/many_classes", ["of 11 classes", "data=cifar100"]),

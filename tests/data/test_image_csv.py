@@ -230,7 +230,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
     "a label that all have": (
         {"kind": "labels", "columns": ["x", "y"]},
         ["path,x,y", *(f"{n},{i % 2},1" for i, n in enumerate(PLAIN))],
-        "every training picture has the label 'y'",
+        "every training sample has the label 'y'",
         "csv",
     ),
     "one label": (

@@ -34,7 +34,7 @@ def test_the_order_of_the_samples_changes_no_bit() -> None:
 
 def test_a_label_that_all_have_is_named() -> None:
     require_learnable(Targets("labels", ["a", "b"], [9, 5], [], []), 10, "here")
-    with pytest.raises(DataError, match="every training picture has the label 'b'"):
+    with pytest.raises(DataError, match="every training sample has the label 'b'"):
         require_learnable(Targets("labels", ["a", "b"], [9, 10], [], []), 10, "here")
 
 

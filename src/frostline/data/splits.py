@@ -63,9 +63,10 @@ def require_per_class(counts: dict[str, int], needed: int, *, where: object, rea
     if short:
         said = ", ".join(f"'{name}' has {count}" for name, count in sorted(short.items()))
         raise DataError(
-            f"too few pictures of a class: {said}; {reason} needs {needed} of each",
+            f"too few samples of a class: {said}; {reason} needs {needed} of each",
             where=where,
-            next_step="add pictures, leave those classes out, or give the parts yourself (folders, data.split_column)",
+            next_step="add samples, leave those classes out, or give the parts yourself (folders, data.split_column, "
+            "data.val_file)",
         )
 
 

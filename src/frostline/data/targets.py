@@ -44,14 +44,14 @@ def require_learnable(targets: Targets, samples: int, where: object) -> None:
         always = [name for name, count in zip(targets.names, targets.counts, strict=True) if count == samples]
         if always:
             raise DataError(
-                f"every training picture has the label '{always[0]}', so that there is nothing to learn about it",
+                f"every training sample has the label '{always[0]}', so that there is nothing to learn about it",
                 where=where,
-                next_step="leave that label out, or add pictures without it",
+                next_step="leave that label out, or add samples without it",
             )
     for name, mean, std in zip(targets.names, targets.mean, targets.std, strict=False):
         if std <= LEAST_DEVIATION * abs(mean):
             raise DataError(
-                f"the numbers of '{name}' are the same for every training picture, or nearly: {mean:g} ± {std:g}",
+                f"the numbers of '{name}' are the same for every training sample, or nearly: {mean:g} ± {std:g}",
                 where=where,
                 next_step="leave that column out, or subtract what its numbers have in common",
             )
