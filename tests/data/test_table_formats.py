@@ -165,7 +165,8 @@ BAD_JSON = {
         "data.target_columns",
     ),
     "a name twice": ('{"path": "a", "label": 1, "label": 2}', "'label' is there 2 times", "rename"),
-    "half a character": ('{"path": "\\ud83d", "label": 1}', "half a character", "correct"),
+    "half a character": ('{"path": "\\ud83d", "label": 1}', "half of one", "correct"),
+    "a NUL character": ('{"path": "a\\u0000", "label": 1}', "a NUL character", "correct"),
     "too deep": ("[" * 200_000, "this line is no JSON", "an object in each line"),
 }
 

@@ -45,11 +45,11 @@ def cell_of(value: Any, where: str, column: str) -> str:
             next_step="write text; several labels of one sample with data.separator between them",
         )
     text = str(value)
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+    if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
         raise DataError(
-            f"'{column}' holds half a character (an unpaired surrogate)",
+            f"'{column}' holds a NUL character, or half of one that is written by two codes",
             where=where,
-            next_step="correct it: a character beyond U+FFFF is written by two \\u codes, or as it is",
+            next_step="correct it: \\u0000 is no text, and \\ud83d alone is half a character",
         )
     return text
 
@@ -81,6 +81,7 @@ def _of_fields(file: Path, columns: Sequence[str]) -> Iterator[Row]:
         raise DataError("the table is empty", where=file, next_step=f"a first line of names: {','.join(columns)}")
     semicolons = "separate fields by commas, not by semicolons" if len(names) == 1 and ";" in names[0] else ""
     require_columns(names, columns, f"{file}, line 1", semicolons)
+    places = {name: names.index(name) for name in columns}
     for line, fields in lines:
         if len(fields) != len(names):
             raise DataError(
@@ -88,8 +89,7 @@ def _of_fields(file: Path, columns: Sequence[str]) -> Iterator[Row]:
                 where=f"{file}, line {line}",
                 next_step='as many fields in every line; "quotes" around one that holds the separator',
             )
-        cells = dict(zip(names, fields, strict=True))
-        yield Row(file, line, {name: cells[name] for name in columns})
+        yield Row(file, line, {name: fields[place] for name, place in places.items()})
 
 
 def _lines(file: Path) -> list[tuple[int, list[str]]]:
