@@ -175,6 +175,12 @@ def test_paths_are_relative_to_the_folder_that_is_named(make: Make, pictures: li
     assert data.fingerprint == beside.fingerprint
 
 
+def test_a_table_may_be_of_another_format(make: Make, pictures: list[str]) -> None:
+    fields = make(["path,x", *(f"{n},{i % 2}" for i, n in enumerate(pictures))], ["x"])
+    lines = [f'{{"x": {i % 2}, "path": "{n}"}}' for i, n in enumerate(pictures)]
+    assert make(lines, ["x"], name="labels.jsonl").fingerprint == fields.fingerprint
+
+
 # --- what is refused ---
 
 PLAIN = [f"{number:02}.png" for number in range(12)]

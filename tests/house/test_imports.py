@@ -119,7 +119,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
 }
 OF_THE_ROOM = {  # what one room needs and its layer does not
     "backbones": {"safetensors"},
-    "data": {"numpy", "PIL", "pyarrow", "sklearn"},
+    "data": {"numpy", "PIL", "pyarrow", "sklearn", "datasets"},
     "report": {"rich", "matplotlib"},
     "runs": {"yaml"},
 }
@@ -133,6 +133,7 @@ HEAVY = {
     "numpy",
     "sklearn",
     "pyarrow",
+    "datasets",
     "PIL",
     "matplotlib",
 }

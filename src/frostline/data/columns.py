@@ -3,18 +3,49 @@ function raises DataError that names the line where a row has none of them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from frostline.data.table import Row, Table
-from frostline.errors import DataError, close_names
+from frostline.errors import ConfigError, DataError, close_names
+from frostline.targets import Kind
 
 WHOLE = re.compile(r"[+-]?\d+")
 YES_OR_NO = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "true": 1.0, "false": 0.0}  # the last four as pandas writes
+NUMBERED = (
+    "0 is the first of data.class_names; write 1 and not 1.0 (pandas: .astype(int)); data.class_names=null takes "
+    "what stands in the column as names; -1 marks targets that are withheld"
+)
 LARGEST = torch.finfo(torch.float32).max
 Names = list[str]
+
+
+def require_targets(kind: Kind, columns: Sequence[str], separator: str | None, others: Sequence[str]) -> None:
+    """columns: of targets; others: with another meaning. Raises ConfigError where they are not what the kind needs."""
+    wanted = [*others, *columns]
+    twice = [name for name in wanted if wanted.count(name) > 1]
+    problem = ""
+    if twice:
+        problem = f"the column '{twice[0]}' is named twice"
+    elif not columns:
+        problem = "no column of targets is named"
+    elif kind == "class" and len(columns) > 1:
+        problem = f"a class for each sample stands in one column, and here are {len(columns)} (task=multi_label?)"
+    elif separator is not None and kind != "labels":
+        problem = "data.separator is for several labels in one column (task=multi_label)"
+    elif separator is not None and (len(columns) > 1 or not separator):
+        problem = "data.separator, some text, stands between the labels of one column"
+    elif separator is None and kind == "labels" and len(columns) == 1:
+        problem = "one column holds one label, yes or no, and a multi-label task needs two"
+    if problem:
+        raise ConfigError(
+            problem,
+            where="data",
+            next_step="data.target_columns=[...]; for task=multi_label a column of 0 and 1 per label, or one "
+            "column and data.separator='|'; one label alone is a class of two (task=classification)",
+        )
 
 
 def classes_of(
@@ -22,23 +53,34 @@ def classes_of(
 ) -> tuple[Names, Tensor]:
     """The names in one column, (N,) int64. Whole numbers are names, too, in their order."""
     (column,) = columns
-    for row in table.rows:
-        if not row.cells[column]:
-            raise DataError(
-                f"there is no class in '{column}'", where=row.where, next_step="write one, or drop the line"
-            )
+    _require_a_class(table, column)
     _require_no_measures(table, column)
     found = {table.rows[place].cells[column] for place in training}
     whole = all(WHOLE.fullmatch(name) for name in found)
     names = sorted(found, key=lambda name: (int(name), name)) if whole else sorted(found)
-    if len(names) < 2:
-        raise DataError(
-            f"a classification needs two classes, and all of training is '{names[0]}' in '{column}'",
-            where=table.file,
-            next_step="add pictures of another class, or name another column: data.target_columns=[<column>]",
-        )
+    _require_two(found, table, column)
     places = {name: place for place, name in enumerate(names)}
     return names, torch.tensor([_place(row, row.cells[column], places) for row in table.rows])
+
+
+def numbered_of(
+    table: Table, columns: Sequence[str], class_names: Names, training: Sequence[int]
+) -> tuple[Names, Tensor]:
+    """The whole numbers in one column, (N,) int64, as places in `class_names`, of which training has at least two."""
+    (column,) = columns
+    _require_a_class(table, column)
+    places = {str(place): place for place in range(len(class_names))}
+    for row in table.rows:
+        if row.cells[column] not in places:
+            raise DataError(
+                f"'{row.cells[column]}' in '{column}' is no whole number from 0 to {len(class_names) - 1}, one for "
+                "each of the names of classes",
+                where=row.where,
+                next_step=NUMBERED,
+            )
+    targets = torch.tensor([places[row.cells[column]] for row in table.rows])
+    _require_two({class_names[place] for place in targets[torch.as_tensor(training)].tolist()}, table, column)
+    return class_names, targets
 
 
 def labels_of(
@@ -53,7 +95,7 @@ def labels_of(
     if len(names) < 2:
         raise DataError(
             f"a multi-label task needs two labels, and '{columns[0]}' has {', '.join(names) or 'none'} in training",
-            where=table.file,
+            where=table.source,
             next_step=f"labels with '{separator}' between them, or data.separator=<what stands there>",
         )
     places = {name: place for place, name in enumerate(names)}
@@ -71,6 +113,32 @@ def numbers_of(
     return [*columns], torch.tensor([[_number(row, column) for column in columns] for row in table.rows])
 
 
+# By kind of targets: of a table, its columns of targets, the separator and the places of training rows.
+READ: dict[Kind, Callable[..., tuple[Names, Tensor]]] = {
+    "class": classes_of,
+    "labels": labels_of,
+    "numbers": numbers_of,
+}
+
+
+def _require_a_class(table: Table, column: str) -> None:
+    for row in table.rows:
+        if not row.cells[column]:
+            raise DataError(
+                f"there is no class in '{column}'", where=row.where, next_step="write one, or drop the line"
+            )
+
+
+def _require_two(found: set[str], table: Table, column: str) -> None:
+    """found: classes in training."""
+    if len(found) < 2:
+        raise DataError(
+            f"a classification needs two classes, and all of training is '{min(found)}' in '{column}'",
+            where=table.source,
+            next_step="add samples of another class, or name another column: data.target_columns=[<column>]",
+        )
+
+
 def _require_no_measures(table: Table, column: str) -> None:
     """Raises DataError where a column holds numbers that are not all whole: they are no names of classes."""
     values = [row.cells[column] for row in table.rows]
@@ -79,7 +147,8 @@ def _require_no_measures(table: Table, column: str) -> None:
         raise DataError(
             f"'{values[broken[0]]}' in '{column}' is a number and no name of a class",
             where=table.rows[broken[0]].where,
-            next_step="task=regression to learn numbers; classes are names, or whole numbers (1 and not 1.0)",
+            next_step="task=regression to learn numbers; classes are names, or whole numbers: 1 and not 1.0, as pandas "
+            "writes a column with gaps (fill or drop those, then .astype(int))",
         )
 
 
@@ -88,7 +157,7 @@ def _place(row: Row, name: str, places: dict[str, int]) -> int:
         raise DataError(
             f"'{name}' does not occur in the training part: {close_names(name, places)}",
             where=row.where,
-            next_step="correct it, drop the line, or move some of these pictures to training",
+            next_step="correct it, drop the line, or move some of these samples to training",
         )
     return places[name]
 

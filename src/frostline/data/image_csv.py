@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from frostline.data.columns import classes_of, labels_of, numbers_of
+from frostline.data.columns import READ, require_targets
 from frostline.data.image_folder import PARTS
 from frostline.data.picture_data import PictureData
 from frostline.data.pictures import FilePictures
 from frostline.data.source import Sources
-from frostline.data.table import Row, Table, read_table
-from frostline.errors import ConfigError, DataError, close_names
+from frostline.data.table import Row, Table
+from frostline.data.table_formats import read_table
+from frostline.errors import DataError, close_names
 
 
 class ImageCsv(PictureData):
@@ -42,45 +43,18 @@ class ImageCsv(PictureData):
         super().__init__(spec, **common)
 
     def read(self) -> Sources:
-        self._require_columns()
         split = [self.split_column] if self.split_column is not None else []
+        require_targets(self.target_kind, self.target_columns, self.separator, [self.path_column, *split])
         table = read_table(self.file, [self.path_column, *self.target_columns, *split])
         parts = self._parts(table)
         files = self._files(table)
-        read = {"class": classes_of, "labels": labels_of, "numbers": numbers_of}[self.target_kind]
-        names, targets = read(table, self.target_columns, self.separator, training=parts["train"])
+        names, targets = READ[self.target_kind](table, self.target_columns, self.separator, training=parts["train"])
         found = {
             part: FilePictures([files[place] for place in places], targets[places], root=self.dir, spec=self.spec)
             for part, places in parts.items()
             if places
         }
         return Sources(names, found["train"], found.get("val"), found.get("test"))
-
-    def _require_columns(self) -> None:
-        """Raises ConfigError where they are not what the kind of targets needs."""
-        wanted = [self.path_column, *self.target_columns, *([self.split_column] if self.split_column else [])]
-        twice = [name for name in wanted if wanted.count(name) > 1]
-        columns = len(self.target_columns)
-        problem = ""
-        if twice:
-            problem = f"the column '{twice[0]}' is named twice"
-        elif columns == 0:
-            problem = "no column of targets is named"
-        elif self.target_kind == "class" and columns > 1:
-            problem = f"a class for each picture stands in one column, and here are {columns} (task=multi_label?)"
-        elif self.separator is not None and self.target_kind != "labels":
-            problem = "data.separator is for several labels in one column (task=multi_label)"
-        elif self.separator is not None and (columns > 1 or not self.separator):
-            problem = "data.separator, some text, stands between the labels of one column"
-        elif self.separator is None and self.target_kind == "labels" and columns == 1:
-            problem = "one column holds one label, yes or no, and a multi-label task needs two"
-        if problem:
-            raise ConfigError(
-                problem,
-                where="data",
-                next_step="data.target_columns=[...]; for task=multi_label a column of 0 and 1 per label, or one "
-                "column and data.separator='|'; one label alone is a class of two (task=classification)",
-            )
 
     def _parts(self, table: Table) -> dict[str, list[int]]:
         """Rows of each part; all are of training where no column says otherwise."""
@@ -109,8 +83,9 @@ class ImageCsv(PictureData):
         for row in table.rows:
             file = self._placed(row)
             if file in seen:
+                before = f"{seen[file].unit} {seen[file].place}"
                 raise DataError(
-                    f"the picture '{row.cells[self.path_column]}' stands in line {seen[file].line} already",
+                    f"the picture '{row.cells[self.path_column]}' stands in {before} already",
                     where=row.where,
                     next_step="one line for each picture; several labels of one: task=multi_label",
                 )

@@ -70,7 +70,8 @@ def require_per_class(counts: dict[str, int], needed: int, *, where: object, rea
         raise DataError(
             f"too few samples of a class: {said}; {reason} needs {needed} of each",
             where=where,
-            next_step="add samples, leave those classes out, or give the parts yourself (folders, data.split_column)",
+            next_step="add samples, leave those classes out, or give the parts yourself (folders, data.split_column, "
+            "data.val_file)",
         )
 
 

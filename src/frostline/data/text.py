@@ -35,7 +35,7 @@ class TextCsv(TextData):
         self.files: dict[str, Any] = {"train_file": train_file, "val_file": val_file, "test_file": test_file}
         self.columns: dict[str, Any] = {"text_columns": text_columns, "target_columns": target_columns}
         self.columns |= {"separator": separator, "class_names": class_names}
-        self.place = {"dir": dir, "source": source}
+        self.place: dict[str, Any] = {"dir": dir, "source": source}
         super().__init__(spec, **common)
 
     def read_texts(self) -> TextSet:
@@ -61,7 +61,7 @@ class Conll(TextData):
         self.name = _named(dir, train_file)
         self.where = Path(dir or ".") / train_file
         self.files: dict[str, Any] = {"train_file": train_file, "val_file": val_file, "test_file": test_file}
-        self.place = {"dir": dir, "source": source}
+        self.place: dict[str, Any] = {"dir": dir, "source": source}
         super().__init__(spec, **common)
 
     def read_texts(self) -> TaggedSet:

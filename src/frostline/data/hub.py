@@ -1,0 +1,153 @@
+"""Texts of a data set that Hugging Face's `datasets` loads: of its hub, or a folder in one of its layouts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from frostline.data.table import Row, Table, require_columns
+from frostline.data.table_formats import cell_of
+from frostline.data.tags import Sentence, Tagged, tagged_set
+from frostline.data.text_tables import require_text_columns, text_set
+from frostline.data.texts import TaggedSet, TextSet
+from frostline.errors import ConfigError, DataError, close_names
+from frostline.targets import Kind
+
+
+def read_hub_texts(
+    kind: Kind,
+    *,
+    path: str,
+    config: str | None,
+    train_split: str,
+    val_split: str | None,
+    test_split: str | None,
+    text_columns: list[str],
+    target_columns: list[str],
+    separator: str | None,
+) -> TextSet:
+    """One text a sample or two. Where the data set names its classes, their names and order are taken from it. Raises
+    DataError, ConfigError.
+    """
+    require_text_columns(kind, text_columns, target_columns, separator, None)
+    columns = [*text_columns, *target_columns]
+    splits = _splits(path, config, columns, train=train_split, val=val_split, test=test_split)
+    tables = {part: Table(source, _rows(split, source, columns)) for part, (source, split) in splits.items()}
+    names = _class_names(splits["train"][1].features[target_columns[0]]) if kind == "class" else None
+    return text_set(kind, tables, text_columns, target_columns, separator, names)
+
+
+def read_hub_tags(
+    *,
+    path: str,
+    config: str | None,
+    train_split: str,
+    val_split: str | None,
+    test_split: str | None,
+    word_column: str,
+    tag_column: str,
+) -> TaggedSet:
+    """Lists of words and lists of tags, names or numbers that the data set names. Raises DataError, ConfigError."""
+    columns = [word_column, tag_column]
+    splits = _splits(path, config, columns, train=train_split, val=val_split, test=test_split)
+    return tagged_set({part: _tagged(split, source, columns) for part, (source, split) in splits.items()})
+
+
+def _splits(path: str, config: str | None, columns: Sequence[str], **names: str | None) -> dict[str, tuple[str, Any]]:
+    """What messages call the split of each part that has one, and the split, with these columns and a row at least."""
+    datasets = _imported()
+    given = [name for name in names.values() if name is not None]
+    if len(set(given)) < len(given):
+        raise ConfigError(
+            "one split is two parts: what is trained on would be tested on",
+            where="data",
+            next_step=f"of {', '.join(f'data.{part}_split' for part in names)} those that differ; null splits that "
+            "part off the training part",
+        )
+    loaded = {}
+    for part, name in names.items():
+        if name is None:
+            continue
+        source = f"{path} ({name})"
+        try:
+            split = datasets.load_dataset(path, config, split=name)
+        # OSError: its hub; ValueError: names of configurations and splits; RuntimeError: a data set that is a script
+        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+            raise DataError(
+                f"the data set cannot be loaded: {error}",
+                where=source,
+                next_step="correct data.path (a name of the hub, or a folder), data.config or "
+                f"data.{part}_split; without a network only what was loaded before is there",
+            ) from error
+        require_columns(split.column_names, columns, source)
+        if not len(split):
+            raise DataError(
+                "there are no rows in this split", where=source, next_step=f"data.{part}_split=<another split>"
+            )
+        loaded[part] = source, split.select_columns([*columns])
+    return loaded
+
+
+def _imported() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ConfigError(
+            f"this data is loaded by Hugging Face's datasets, which cannot be imported: {error}",
+            where="data",
+            next_step='pip install "frostline[text]"',
+        ) from error
+    return datasets
+
+
+def _rows(split: Any, source: str, columns: Sequence[str]) -> list[Row]:
+    """Blanks around a text stay; elsewhere there are none."""
+    rows = []
+    for index, said in enumerate(split):
+        where = f"{source}, index {index}"
+        rows.append(Row(source, index, {name: cell_of(said[name], where, name) for name in columns}, "index"))
+    return rows
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    """Of a feature that names its numbers; None of any other."""
+    return list(feature.names) if isinstance(feature, _imported().ClassLabel) else None
+
+
+# --- tags ---
+
+
+def _tagged(split: Any, source: str, columns: Sequence[str]) -> Tagged:
+    word_column, tag_column = columns
+    for column in columns:
+        if not isinstance(split.features[column], _imported().List):
+            raise DataError(
+                f"'{column}' holds no lists, and tags are for words: a list of words and a list of tags in each row",
+                where=source,
+                next_step="data.word_column=<words> and data.tag_column=<tags>; there is: " + ", ".join(split.features),
+            )
+    names = _class_names(split.features[tag_column].feature)
+    sentences = []
+    for index, said in enumerate(split):
+        where = f"{source}, index {index}"
+        words = [cell_of(word, where, word_column) for word in said[word_column] or []]
+        tags = [_named(tag, names, where, tag_column) for tag in said[tag_column] or []]
+        if len(words) != len(tags) or not words or not all(word.strip() for word in words):
+            raise DataError(
+                f"there are {len(words)} words and {len(tags)} tags, and each word needs one, and to be some text",
+                where=where,
+                next_step="correct or drop that row",
+            )
+        sentences.append(Sentence(words, tags, [index] * len(words)))
+    return Tagged(source, sentences, "index")
+
+
+def _named(tag: Any, names: list[str] | None, where: str, column: str) -> str:
+    if names is None:
+        return cell_of(tag, where, column)
+    if tag not in range(len(names)):
+        raise DataError(
+            f"the tag {tag} in '{column}' is none of the {len(names)} that the data set names: "
+            f"{close_names(str(tag), names)}",
+            where=where,
+            next_step="correct or drop that row; -1 marks tags that are withheld",
+        )
+    return names[tag]

@@ -1,0 +1,61 @@
+"""Files of text: where the parts of a data set lie, and their characters, UTF-8 whatever wrote them."""
+
+from pathlib import Path
+
+from frostline.errors import ConfigError, DataError
+
+
+def part_files(dir: str | None, source: str | None, **files: str | None) -> dict[str, Path]:
+    """The file of each part that has one, keyed as given. dir: to which they are relative; None: the folder in which
+    the program runs. source: where they come from, for the user who lacks them.
+
+    Raises DataError where one is not there, ConfigError where one file is two parts.
+    """
+    folder = Path(dir).expanduser() if dir is not None else Path()
+    placed = {part: folder / Path(file).expanduser() for part, file in files.items() if file is not None}
+    for part, file in placed.items():
+        if not file.is_file():
+            names = ", ".join(place.name for place in placed.values())
+            raise DataError(
+                f"there is no such file: {file}",
+                where=f"data.{part}_file",
+                next_step=f"data.dir=<the folder of {names}>" + (f"; they are: {source}" if source else ""),
+            )
+    for part, file in placed.items():
+        same = [other for other, place in placed.items() if place.samefile(file) and other != part]
+        if same:
+            raise ConfigError(
+                f"the file {file} is two parts: what is trained on would be tested on",
+                where=f"data.{part}_file, data.{same[0]}_file",
+                next_step=f"data.{same[0]}_file=null splits that part off the training part",
+            )
+    return placed
+
+
+def read_utf8(file: Path) -> str:
+    """The mark that some editors put first is no part of the text. Raises DataError that names the line."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"the file cannot be read: {error.strerror}",
+            where=file,
+            next_step="correct the path, or its permissions",
+        ) from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _refused(f"not UTF-8: {error.reason}", file, content, error.start) from error
+    if "\0" in text:
+        raise _refused("no text: a NUL character stands in it (UTF-16?)", file, content, content.index(b"\0"))
+    return text
+
+
+def _refused(what: str, file: Path, content: bytes, place: int) -> DataError:
+    utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content
+    line = content[:place].count(b"\n") + 1
+    return DataError(
+        f"the file is {what}",
+        where=f"{file}, line {line}",
+        next_step=f"save it as UTF-8, say: iconv -f {'utf-16' if utf16 else 'latin1'} -t utf-8 old > new",
+    )

@@ -1,0 +1,162 @@
+"""Files of tagged words, and their tags as BIO."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frostline.data.conll import read_conll, read_sentences
+from frostline.data.texts import TaggedSet
+from frostline.errors import DataError
+
+
+def read(folder: Path, train: str | bytes, test: str | None = None) -> TaggedSet:
+    (folder / "train.conll").write_bytes(train.encode() if isinstance(train, str) else train)
+    if test is not None:
+        (folder / "test.conll").write_text(test)
+    test_file = "test.conll" if test is not None else None
+    return read_conll(dir=str(folder), train_file="train.conll", val_file=None, test_file=test_file, source=None)
+
+
+def tags(data: TaggedSet) -> list[list[str]]:
+    return [[data.names[tag] for tag in sentence] for sentence in data.train.labels]
+
+
+PLAIN = "Ada\tB-person\nLovelace\tI-person\nin\tO\n\nLondon\tB-place\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN,
+        PLAIN + "\n\n",
+        PLAIN.replace("\n", "\r\n"),
+        PLAIN.replace("\t", " "),
+        PLAIN.replace("\t", "   "),
+        PLAIN.replace("\t", "\tNN\t_\t"),
+        "\ufeff" + PLAIN,
+        "-DOCSTART- -X- O O\n\n" + PLAIN.replace("\n\n", "\n\n-DOCSTART-\n \n\n"),
+        PLAIN.rstrip("\n"),
+    ],
+)
+def test_words_and_tags_are_read_whatever_wrote_them(tmp_path: Path, content: str) -> None:
+    data = read(tmp_path, content)
+    assert data.train.words == [["Ada", "Lovelace", "in"], ["London"]]
+    assert data.names == ["O", "B-person", "I-person", "B-place", "I-place"]
+    assert data.train.labels == [[1, 2, 0], [3]]
+    assert data.notes == []
+    assert data.val is None
+
+
+def test_where_a_sentence_begins_is_told(tmp_path: Path) -> None:
+    train = read(tmp_path, f"\n\n{PLAIN}").train
+    assert [train.where(number) for number in range(2)] == [f"{tmp_path}/train.conll, line {line}" for line in (3, 7)]
+
+
+def test_tabs_alone_separate_where_there_are_some_and_other_blanks_never_do(tmp_path: Path) -> None:
+    assert read(tmp_path, "New York\tB-x\n").train.words == [["New York"]]
+    assert read(tmp_path, "10\u00a0km\u2028x B-x\n").train.words == [["10\u00a0km\u2028x"]]
+
+
+WORDS = st.text(
+    st.characters(exclude_categories=["Cs", "Zs", "Cc"], exclude_characters="\ufeff\u2028\u2029"), min_size=1
+)
+SENTENCES = st.lists(
+    st.lists(st.tuples(WORDS.filter(lambda word: not word.startswith("-DOCSTART-")), st.booleans()), min_size=1),
+    min_size=1,
+)
+
+
+@given(SENTENCES, st.sampled_from(["\t", " ", "\tx y\t", "  NN  "]), st.sampled_from(["\n", "\r\n"]))
+def test_what_is_written_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, sentences: list[list[tuple[str, bool]]], between: str, end: str
+) -> None:
+    file = tmp_path_factory.mktemp("conll") / "t.conll"
+    lines = [line for s in sentences for line in [*(f"{word}{between}{'B-x' if on else 'O'}" for word, on in s), ""]]
+    file.write_bytes(end.join(lines).encode())
+    found = read_sentences(file)
+    assert [[*zip(s.words, s.tags, strict=True)] for s in found] == [
+        [(word, "B-x" if on else "O") for word, on in s] for s in sentences
+    ]
+    assert all(lines[place - 1].startswith(word) for s in found for word, place in zip(s.words, s.places, strict=True))
+
+
+# --- spellings ---
+
+
+def lines_of(said: str) -> str:
+    return "\n".join(f"w\t{tag}" for tag in said.split())
+
+
+@pytest.mark.parametrize(
+    ("said", "bio", "note"),
+    [
+        ("I-x I-x O I-y I-x B-x", "B-x I-x O B-y B-x B-x", "3 entities begin with no B-"),
+        ("B-x I-y I-y", "B-x B-y I-y", "1 entities begin with no B-"),
+        ("B-x I-x E-x S-y O", "B-x I-x I-x B-y O", "2 tags of BIOES or BILOU"),
+        ("U-x B-x L-x", "B-x B-x I-x", "2 tags of BIOES or BILOU"),
+    ],
+)
+def test_other_spellings_are_read_as_bio_and_that_is_told(tmp_path: Path, said: str, bio: str, note: str) -> None:
+    data = read(tmp_path, lines_of(said))
+    assert tags(data) == [bio.split()]
+    (told,) = data.notes
+    assert note in told
+    assert "train.conll" in told
+
+
+def test_the_end_of_a_sentence_ends_its_entity(tmp_path: Path) -> None:
+    data = read(tmp_path, f"{lines_of('B-x')}\n\n{lines_of('I-x')}")
+    assert tags(data) == [["B-x"], ["B-x"]]
+
+
+def test_an_entity_goes_on_in_another_part_though_never_in_training(tmp_path: Path) -> None:
+    data = read(tmp_path, lines_of("B-x O"), test=lines_of("O B-x I-x"))
+    assert data.test is not None
+    assert data.test.labels == [[0, 1, 2]]
+
+
+BAD: dict[str, tuple[str | bytes, str, str]] = {
+    "a word alone": ("a B-x\nb\n", "does not hold a word and a tag: 'b'", "line 2"),
+    "a tag alone": ("a\tB-x\n\tO\n", "does not hold a word and a tag", "line 2"),
+    "a word and a tab": ("a\tB-x\nb\t\n", "does not hold a word and a tag", "line 2"),
+    "a prefix of no spelling": ("a B-x\nb M-x\n", "'M-x' is no tag", "line 2"),
+    "an entity without a name": ("a B-\n", "'B-' is no tag", "line 1"),
+    "parts of speech": ("a DET\n", "'DET' is no tag", "line 1"),
+    "a comment": ("# sent_id = 1\na B-x\n", "'1' is no tag", "line 1"),
+    "no entity": ("a O\n", "no word of training is of an entity", "train.conll"),
+    "nothing": ("", "no sentences", "train.conll"),
+    "empty lines": ("\n \n\n", "no sentences", "train.conll"),
+    "not UTF-8": ("a B-x\nb\u00e4r O\n".encode("latin1"), "not UTF-8", "line 2"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_file_that_makes_no_data_says_where_and_why(tmp_path: Path, case: str) -> None:
+    content, what, where = BAD[case]
+    with pytest.raises(DataError) as refused:
+        read(tmp_path, content)
+    assert what in refused.value.what
+    assert str(refused.value.where).endswith(where)
+    assert refused.value.next_step
+
+
+def test_an_entity_of_the_test_part_alone_is_named_by_its_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match="the entity of 'S-persn' does not occur in training: did you mean B-person"
+    ) as no:
+        read(tmp_path, "a B-person\n", test="a O\n\nb S-persn\n")
+    assert no.value.where == f"{tmp_path / 'test.conll'}, line 3"
+
+
+def test_wnut17_is_what_its_readme_says(shared: Path) -> None:
+    files = {"train_file": "train.conll", "val_file": "dev.conll", "test_file": "test.conll"}
+    data = read_conll(dir=str(shared / "wnut17"), source=None, **files)
+    assert len(data.names) == 13
+    parts = [part for part in (data.train, data.val, data.test) if part is not None]
+    assert [len(part) for part in parts] == [3394, 1009, 1287]
+    assert [sum(map(len, part.words)) for part in parts] == [62730, 15733, 23394]
+    assert [sum(tag % 2 for tags in part.labels for tag in tags) for part in parts] == [1975, 836, 1079]
+    assert [max(map(len, part.words)) for part in parts] == [41, 82, 105]
+    assert data.notes == []

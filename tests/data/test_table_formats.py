@@ -1,0 +1,221 @@
+"""Tables as people have them."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frostline.data.table_formats import read_table
+from frostline.errors import DataError
+
+COLUMNS = ["path", "label"]
+
+
+def put(folder: Path, content: str | bytes, name: str = "labels.csv") -> Path:
+    file = folder / name
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    return file
+
+
+def cells(file: Path) -> list[tuple[str, ...]]:
+    return [tuple(row.cells.values()) for row in read_table(file, COLUMNS).rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("plain.csv", "path,label\na.png,cat\nb.png,dog\n"),
+        ("windows.csv", "path,label\r\na.png,cat\r\nb.png,dog\r\n"),
+        ("old mac.csv", "path,label\ra.png,cat\rb.png,dog"),
+        ("mark.csv", "\ufeffpath,label\na.png,cat\nb.png,dog\n"),
+        ("quoted.csv", '"path","label"\n"a.png","cat"\n"b.png","dog"\n'),
+        ("tabs.tsv", "path\tlabel\na.png\tcat\nb.png\tdog\n"),
+        ("UPPER.CSV", "path,label\na.png,cat\nb.png,dog\n"),
+        ("others.csv", "id,label,more,path\n1,cat,x,a.png\n2,dog,y,b.png\n"),
+        ("blanks.csv", "\npath, label\n a.png ,cat\n,\n\nb.png,dog"),
+    ],
+)
+def test_a_table_is_read_whatever_wrote_it(tmp_path: Path, name: str, content: str) -> None:
+    assert cells(put(tmp_path, content, name)) == [("a.png", "cat"), ("b.png", "dog")]
+
+
+def test_quoted_fields_hold_separators_quotes_and_ends_of_lines(tmp_path: Path) -> None:
+    file = put(tmp_path, 'path,label\n"a,b.png","a ""big"" cat"\n"c.png","one\ntwo"\nd.png,dog\n')
+    assert cells(file) == [("a,b.png", 'a "big" cat'), ("c.png", "one\ntwo"), ("d.png", "dog")]
+    assert [row.place for row in read_table(file, COLUMNS).rows] == [2, 3, 5]
+    assert read_table(file, COLUMNS).rows[2].where == f"{file}, line 5"
+
+
+def test_characters_that_are_no_ends_of_lines_in_a_table_stay_where_they_are(tmp_path: Path) -> None:
+    assert cells(put(tmp_path, "path,label\na.png,cat\u2028s\x0bx\n")) == [("a.png", "cat\u2028s\x0bx")]
+
+
+BAD: dict[str, tuple[str | bytes, str, str, str]] = {
+    "nothing": ("", "the table is empty", "labels.csv", "path,label"),
+    "no lines": ("path,label\n", "no lines", "labels.csv", "a line for each sample"),
+    "a column is missing": (
+        "path,labels\na.png,cat\n",
+        "no column 'label': did you mean labels?; the columns are path, labels",
+        "line 1",
+        "data.target_columns",
+    ),
+    "semicolons": ("path;label\na.png;cat\n", "there is no column 'path'", "line 1", "commas, not by semicolons"),
+    "a column twice": ("path,label,label\na.png,cat,dog\n", "'label' is there 2 times", "line 1", "rename"),
+    "a short line": ("path,label\na.png,cat\nb.png\n", "1 fields, and the first line 2", "line 3", "quotes"),
+    "a long line": ("path,label\na.png,cat, dog\n", "3 fields, and the first line 2", "line 2", "quotes"),
+    "not UTF-8": ("path,label\na.png,cat\nb.png,bär\n".encode("latin1"), "not UTF-8", "line 3", "iconv"),
+    "UTF-16": ("path,label\na.png,cat\n".encode("utf-16"), "not UTF-8", "line 1", "iconv -f utf-16"),
+    "UTF-16 without a mark": ("path,label\n".encode("utf-16le"), "NUL", "line 1", "iconv -f utf-16"),
+    "a NUL character": ("path,label\na.png,c\0t\n", "NUL", "line 2", "UTF-8"),
+    "an open quote": ('path,label\na.png,cat\n"b.png,dog\n', "unexpected end of data", "line 3", "ends with a quote"),
+    "text after a quote": ('path,label\n"a.png"x,cat\n', "expected after", "line 2", "ends with a quote"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_table_that_cannot_be_read_says_where_and_what_to_do(tmp_path: Path, case: str) -> None:
+    content, what, where, next_step = BAD[case]
+    with pytest.raises(DataError) as refused:
+        read_table(put(tmp_path, content), COLUMNS)
+    assert what in refused.value.what
+    assert where in str(refused.value.where)
+    assert next_step in refused.value.next_step
+
+
+@pytest.mark.parametrize("name", ["labels.xlsx", "labels.txt", "labels"])
+def test_files_of_other_kinds_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"a table is a file of \.csv, \.tsv, \.jsonl, \.parquet"):
+        read_table(put(tmp_path, "path,label\na.png,cat\n", name), COLUMNS)
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No such file") as refused:
+        read_table(tmp_path / "absent.csv", COLUMNS)
+    assert refused.value.where == tmp_path / "absent.csv"
+
+
+def test_blanks_around_a_cell_stay_where_they_are_wanted(tmp_path: Path) -> None:
+    table = read_table(put(tmp_path, "path,label\n a.png , two  words \n"), COLUMNS, verbatim=["label"])
+    assert table.rows[0].cells == {"path": "a.png", "label": " two  words "}
+
+
+def test_a_field_may_be_longer_than_pythons_limit_which_stays_as_it_was(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    long = "x" * (before + 1)
+    assert cells(put(tmp_path, f"path,label\na.png,{long}\n")) == [("a.png", long)]
+    with pytest.raises(DataError):
+        read_table(put(tmp_path, '"path,label\n'), COLUMNS)
+    assert csv.field_size_limit() == before
+
+
+ANYTHING = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+@given(st.lists(st.tuples(ANYTHING, ANYTHING).filter(lambda row: any(cell.strip() for cell in row)), min_size=1))
+def test_what_the_csv_writer_wrote_is_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+    file = tmp_path_factory.mktemp("tables") / "t.csv"
+    text, begins = io.StringIO(newline=""), list[int]()
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+    writer.writerow(COLUMNS)
+    for row in rows:
+        begins.append(1 + len(list(io.StringIO(text.getvalue(), newline=""))))
+        writer.writerow(row)
+    file.write_bytes(text.getvalue().encode())
+    table = read_table(file, COLUMNS, verbatim=COLUMNS)
+    assert [tuple(row.cells.values()) for row in table.rows] == rows
+    assert [row.place for row in table.rows] == begins
+
+
+# --- an object per line, parquet ---
+
+
+def test_values_of_json_are_cells(tmp_path: Path) -> None:
+    lines = [
+        {"path": "a\u2028\nb", "label": 1, "more": [1]},
+        {"label": 2.5, "path": "c"},
+        {"label": True, "path": None},
+        {"label": float("nan"), "path": "😀"},
+    ]
+    file = put(tmp_path, "\ufeff" + "\r\n\n".join(json.dumps(line) for line in lines), "t.jsonl")
+    rows = read_table(file, COLUMNS, verbatim=["path"]).rows
+    assert [row.cells for row in rows] == [
+        {"path": "a\u2028\nb", "label": "1"},
+        {"path": "c", "label": "2.5"},
+        {"path": "", "label": "true"},
+        {"path": "😀", "label": ""},
+    ]
+    assert [row.place for row in rows] == [1, 3, 5, 7]
+
+
+BAD_JSON = {
+    "broken": ('{"path": "a", "label": ', "this line is no JSON", "an object in each line"),
+    "no object": ('["a", 1]', "holds a list, and no object", "taken apart"),
+    "a list within": ('{"path": "a", "label": ["x", "y"]}', "'label' holds a list", "data.separator"),
+    "an object within": ('{"path": {"x": 1}, "label": 1}', "'path' holds an object", "write text"),
+    "a column less": (
+        '{"path": "a", "lable": 1}',
+        "'label': did you mean lable?; the columns are path, lable",
+        "data.target_columns",
+    ),
+    "a name twice": ('{"path": "a", "label": 1, "label": 2}', "'label' is there 2 times", "rename"),
+    "half a character": ('{"path": "\\ud83d", "label": 1}', "half of one", "correct"),
+    "a NUL character": ('{"path": "a\\u0000", "label": 1}', "a NUL character", "correct"),
+    "too deep": ("[" * 200_000, "this line is no JSON", "an object in each line"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_JSON)
+def test_a_line_that_is_no_row_is_named(tmp_path: Path, case: str) -> None:
+    line, what, next_step = BAD_JSON[case]
+    file = put(tmp_path, '{"path": "a", "label": 0}\n\n' + line, "t.jsonl")
+    with pytest.raises(DataError) as refused:
+        read_table(file, COLUMNS)
+    assert what in refused.value.what
+    assert refused.value.where == f"{file}, line 3"
+    assert next_step in refused.value.next_step
+
+
+def written(folder: Path, **columns: Any) -> Path:
+    pq.write_table(pa.table(columns), folder / "t.parquet")
+    return folder / "t.parquet"
+
+
+def test_values_of_parquet_are_cells(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        label=pa.array([1, None, 3], pa.int8()),
+        more=[[1], [2], [3]],
+        path=pa.array([" a", "b\n", "a"]).dictionary_encode(),
+    )
+    rows = read_table(file, COLUMNS, verbatim=["path"]).rows
+    assert [row.cells for row in rows] == [
+        {"path": " a", "label": "1"},
+        {"path": "b\n", "label": ""},
+        {"path": "a", "label": "3"},
+    ]
+    assert rows[1].where == f"{file}, index 1"
+
+
+def test_a_folder_named_as_a_partition_adds_no_column(tmp_path: Path) -> None:
+    (tmp_path / "label=7").mkdir()
+    file = written(tmp_path / "label=7", path=["a"], label=["b"])
+    assert cells(file) == [("a", "b")]
+
+
+def test_parquet_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no column 'label': there is: path; the columns are path"):
+        read_table(written(tmp_path, path=["a"]), COLUMNS)
+    with pytest.raises(DataError, match="'label' holds a list") as refused:
+        read_table(written(tmp_path, path=["a"], label=[["b"]]), COLUMNS)
+    assert refused.value.where == f"{tmp_path / 't.parquet'}, index 0"
+    with pytest.raises(DataError, match="the table has no lines"):
+        read_table(written(tmp_path, path=pa.array([], pa.string()), label=pa.array([], pa.string())), COLUMNS)
+    with pytest.raises(DataError, match="the parquet file cannot be read"):
+        read_table(put(tmp_path, "PAR1 and no more", "t.parquet"), COLUMNS)

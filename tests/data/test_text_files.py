@@ -1,0 +1,41 @@
+"""Where parts lie. What characters are refused is shown on tables, in test_table_formats.py."""
+
+from pathlib import Path
+
+import pytest
+
+from frostline.data.text_files import part_files, read_utf8
+from frostline.errors import ConfigError, DataError
+
+
+def test_files_lie_in_the_folder_and_parts_without_one_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    (tmp_path / "b.csv").touch()
+    found = part_files(str(tmp_path), None, train="a.csv", val=None, test=str(tmp_path / "b.csv"))
+    assert found == {"train": tmp_path / "a.csv", "test": tmp_path / "b.csv"}
+
+
+def test_a_file_that_is_not_there_is_named_with_where_it_comes_from(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").touch()
+    with pytest.raises(DataError) as refused:
+        part_files(str(tmp_path), "SST-2 (Socher et al., 2013)", train="train.csv", val="dev.csv", test=None)
+    assert str(tmp_path / "dev.csv") in refused.value.what
+    assert refused.value.where == "data.val_file"
+    assert (
+        refused.value.next_step == "data.dir=<the folder of train.csv, dev.csv>; they are: SST-2 (Socher et al., 2013)"
+    )
+    with pytest.raises(DataError) as refused:
+        part_files(None, None, train=str(tmp_path / "mine.csv"), val=None, test=None)
+    assert refused.value.next_step == "data.dir=<the folder of mine.csv>"
+
+
+def test_one_file_is_not_two_parts(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(ConfigError, match="is two parts"):
+        part_files(str(tmp_path), None, train="a.csv", val=None, test="./a.csv")
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="directory") as refused:
+        read_utf8(tmp_path)
+    assert refused.value.where == tmp_path
