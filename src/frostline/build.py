@@ -69,16 +69,14 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     """
     require_devices(cfg.trainer.accelerator, processes(cfg.trainer)["devices"])
     folded = plan_of(cfg)
-    backbone = _backbone(cfg.model, load=load_weights or (folded.anchored and logs))
+    kind = _kind(cfg.task)
+    backbone = _backbone(cfg.model, kind, load=load_weights or (folded.anchored and logs))
     pretrained = cfg.init_from is not None or OmegaConf.select(cfg, "model.weights") is not None
     plan = folded.unfolded(list(backbone.blocks))
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
     optimizers = optimizers_of(cfg, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     shows = logs and shows_progress(cfg.trainer.enable_progress_bar)
-    kind = _kind(cfg.task)
-    if kind == "tags":
-        backbone.per_token()
     data = _data(cfg, backbone, reuse, kind, shows=shows)
     plan = plan.settled(pretrained=pretrained, samples=len(data.train_part))
     task, head = _top(cfg, backbone, data.targets)
@@ -116,9 +114,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
 
 def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
     """A model without weights and a Trainer, for samples that belong to no data set. targets: it was trained on."""
-    backbone = _backbone(cfg.model, load=False)
-    if targets.kind == "tags":
-        backbone.per_token()
+    backbone = _backbone(cfg.model, targets.kind, load=False)
     task, head = _top(cfg, backbone, targets)
     model = FineTuner(backbone, head, task, {}, seed=cfg.seed)
     return model, _single_trainer(cfg.trainer)
@@ -130,7 +126,7 @@ def features_alone(cfg: DictConfig) -> FrozenOutputs:
     """
     require_devices(cfg.trainer.accelerator, 1)
     trainer = _single_trainer(cfg.trainer)
-    backbone = _backbone(cfg.model, load=True)
+    backbone = _backbone(cfg.model, "class", load=True)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     data = _data(cfg, backbone, reuse, "class", shows=shows_progress(cfg.trainer.enable_progress_bar))
     data.trainer = trainer
@@ -158,8 +154,11 @@ def _single_trainer(node: DictConfig) -> L.Trainer:
     return make_trainer(single, [], logger=False)
 
 
-def _backbone(node: DictConfig, *, load: bool) -> Backbone:
+def _backbone(node: DictConfig, kind: Kind, *, load: bool) -> Backbone:
+    """kind: of targets."""
     backbone: Backbone = make(node, "model", Backbone, load=load)
+    if kind == "tags":
+        backbone.per_token()
     return backbone.to(memory_format=torch.channels_last)
 
 

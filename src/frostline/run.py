@@ -23,6 +23,7 @@ from frostline.build import Built, build
 from frostline.callbacks.safety import Stopped
 from frostline.checkpoint import forget_starts, load_checkpoint, stand_of
 from frostline.checks import check, resolved
+from frostline.data.module import Data
 from frostline.errors import RunError
 from frostline.fitting import fit
 from frostline.freezing import count
@@ -70,10 +71,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     rows = planned(built)
     if built.trainer.is_global_zero:
         print_plan(rows)
-        for note in built.data.notes():
-            print(f"  {note}")
-        if built.data.batch_size_is_open:
-            print(f"  data.batch_size={built.data.batch_size} is the largest power of two that fits\n")
+        _print_notes(built.data)
     if cfg.dry_run:
         return record
     watch.add_to("setup")
@@ -102,6 +100,14 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     if leads:
         print_run(record, folder)
     return record
+
+
+def _print_notes(data: Data) -> None:
+    notes = data.notes()
+    if data.batch_size_is_open:
+        notes.append(f"data.batch_size={data.batch_size} is the largest power of two that fits")
+    if notes:
+        print("".join(f"  {note}\n" for note in notes))
 
 
 def start_weights(built: Built, source: str | None, *, resumes: bool) -> str:

@@ -15,7 +15,7 @@ from frostline.signatures import problems
 
 CONF = conf_dir()
 COUNTS = {
-    "model": 17, "head": 2, "data": 5, "task": 4,
+    "model": 17, "head": 2, "data": 12, "task": 4,
     "schedule": 9, "optimizer": 3, "cache": 3, "trainer": 7, "callbacks": 1, "logger": 2,
 }  # fmt: skip
 EXPERIMENTS_AT_LEAST = 7
@@ -24,6 +24,9 @@ NEEDED = {  # where YAML says ???
     "model/timm": ["model.name=test_resnet"],
     "data/image_folder": ["data.dir=pictures"],
     "data/image_csv": ["data.file=labels.csv", "data.target_columns=[species]"],
+    "data/text_csv": ["data.train_file=texts.csv"],
+    "data/conll": ["data.train_file=train.conll"],
+    "data/hf_dataset": ["data.path=texts"],
 }
 BY_BUILD = {  # what build.py adds to a constructor's settings
     "model": {"load"},
@@ -119,11 +122,11 @@ def test_yaml_keys_are_the_constructors_parameters_in_its_order(composed: Compos
     assert BY_BUILD[group].isdisjoint(own)
 
 
-def test_the_keys_of_all_picture_data_are_the_parameters_of_its_base_in_its_order() -> None:
-    from frostline.data.picture_data import PictureData
-
-    assert [*OmegaConf.load(CONF / "data" / "_base.yaml")] == [
-        name for name in parameters(PictureData) if name not in BY_BUILD["data"]
+@pytest.mark.parametrize(("file", "name"), [("_base", "picture_data.PictureData"), ("_text", "text_data.TextData")])
+def test_the_keys_of_all_data_of_a_family_are_the_parameters_of_its_base_in_its_order(file: str, name: str) -> None:
+    family = target_class(f"frostline.data.{name}")
+    assert [*OmegaConf.load(CONF / "data" / f"{file}.yaml")] == [
+        name for name in parameters(family) if name not in BY_BUILD["data"]
     ]
 
 
@@ -200,6 +203,7 @@ def test_no_yaml_lies_outside_what_is_tested() -> None:
         "rank.yaml",
         "cache/_base.yaml",
         "data/_base.yaml",
+        "data/_text.yaml",
         "schedule/_every_phase.yaml",
     }
     assert {str(Path(file).relative_to(CONF)) for file in CONF.rglob("*") if file.is_file()} == known
