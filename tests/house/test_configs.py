@@ -15,13 +15,14 @@ from frostline.signatures import problems
 
 CONF = conf_dir()
 COUNTS = {
-    "model": 17, "head": 2, "data": 12, "task": 4,
+    "model": 26, "head": 2, "data": 12, "task": 4,
     "schedule": 9, "optimizer": 3, "cache": 3, "trainer": 7, "callbacks": 1, "logger": 2,
 }  # fmt: skip
 EXPERIMENTS_AT_LEAST = 7
 NEEDED = {  # where YAML says ???
     "model/torchvision": ["model.name=resnet18"],
     "model/timm": ["model.name=test_resnet"],
+    "model/transformer": ["model.name=prajjwal1/bert-tiny"],
     "data/image_folder": ["data.dir=pictures"],
     "data/image_csv": ["data.file=labels.csv", "data.target_columns=[species]"],
     "data/text_csv": ["data.train_file=texts.csv"],

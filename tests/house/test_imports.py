@@ -66,6 +66,9 @@ SHARED_ROOMS = {"words", "batches", "door"}
 
 # Sideways imports that are wanted, with the reason.
 SIDEWAYS = {
+    ("backbones.base", "tokens"): "text goes from block to block in them",
+    ("backbones.transformers", "tokens"): "two texts are sent both ways",
+    ("backbones.transformers_blocks", "tokens"): "what each block takes and gives",
     ("freezing", "backbones.base"): "the frost line lies between the blocks of a Backbone",
     ("build", "checks"): "the plan and the plain values are read in one way",
     ("build", "making"): "what the config names",

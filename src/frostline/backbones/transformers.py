@@ -34,9 +34,11 @@ Pooling = Literal["auto", "cls", "mean", "last"]
 
 
 class TransformersBackbone(Backbone):
-    """`weights`: a name on the hub, a folder, or null for random ones of the config of `name`, then such a name too. The tokenizer comes from the same place. `pooling`: features are those of the first token (`cls`), of all
-    (`mean`), of the `last` one, or as the weights' files and their family have it (`auto`). `dropout`: of blocks that
-    learn; null for the model's own. `remote_code`: whether Python code that lies beside the weights may run.
+    """`name`: on the hub, or a folder. `weights`: DEFAULT for those of the name, another name or folder, or null for
+    random ones of the name's config. The tokenizer comes from the same place. `pooling`: features are those of the first
+    token (`cls`), of all (`mean`), of the `last` one, or as the weights' files and their family have it (`auto`).
+    `dropout`: of blocks that learn; null for the model's own. `remote_code`: whether Python code that lies beside the
+    weights may run.
     `load=False`: the shape and the spec that belong to these weights, without their values.
 
     What the blocks give is compared with the library's own hidden states, of two short texts.
@@ -55,7 +57,7 @@ class TransformersBackbone(Backbone):
     ) -> None:
         library = imported()
         key = "model.name" if weights is None else "model.weights"
-        source = source_of(name if weights is None else weights, key, remote_code)
+        source = source_of(name if weights in (None, "DEFAULT") else weights, key, remote_code)
         with quiet(library):
             config = read_config(library, source, dropout)
             tokenizer = read_tokenizer(library, source)
