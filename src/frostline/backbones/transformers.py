@@ -35,8 +35,8 @@ Pooling = Literal["auto", "cls", "mean", "last"]
 
 class TransformersBackbone(Backbone):
     """`name`: on the hub, or a folder. `weights`: DEFAULT for those of the name, another name or folder, or null for
-    random ones of the name's config. The tokenizer comes from the same place. `pooling`: features are those of the first
-    token (`cls`), of all (`mean`), of the `last` one, or as the weights' files and their family have it (`auto`).
+    random ones of the name's config. The tokenizer comes from the same place. `pooling`: features are those of the
+    first token (`cls`), of all (`mean`), of the `last` one, or as the weights' files and their family have it (`auto`).
     `dropout`: of blocks that learn; null for the model's own. `remote_code`: whether Python code that lies beside the
     weights may run.
     `load=False`: the shape and the spec that belong to these weights, without their values.
