@@ -17,7 +17,7 @@ NAMES = {"knn": "k-NN", "linear_probe": "linear probe"}
 def print_run(record: Record, folder: Path) -> None:
     console = console_of_width()
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("phase", "learns", "learning rate", "parameters", "epochs", "seconds", "pictures/s", record.monitor):
+    for column in ("phase", "learns", "learning rate", "parameters", "epochs", "seconds", "samples/s", record.monitor):
         table.add_column(column, justify="left" if column in ("phase", "learns") else "right", no_wrap=True)
     for row in record.phases:
         rates = sorted(row["learning_rates"].values(), reverse=True)
