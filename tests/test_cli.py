@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 import torch
 from PIL import Image
 from torchvision import models
@@ -359,6 +360,23 @@ def test_help_lists_options_of_ones_own(program: Callable[..., Answer], tmp_path
     for typed in (["--config-dir", "mine"], ["--config-dir=mine"]):
         assert "three_steps," in program("train", *typed, "--help").out
     assert "three_steps" not in program("train", "--help").out
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["seed=7", "--config-dir", "mine=1", "~cache", "--cfg", "job"],
+        ["seed=7", "--config-dir=mine=1", "--cfg", "job", "~cache"],
+        ["--cfg", "job", "seed=7", "--config-dir", "mine=1", "~cache"],
+    ],
+)
+def test_options_may_stand_between_settings(typed: list[str], program: Callable[..., Answer], tmp_path: Path) -> None:
+    (tmp_path / "mine=1" / "schedule").mkdir(parents=True)
+    (tmp_path / "mine=1" / "schedule" / "short.yaml").write_text("phases: {}\n")
+    answer = program("train", *typed, "schedule=short")
+    assert answer.code == 0, answer.err
+    shown = yaml.safe_load(answer.out)
+    assert (shown["seed"], shown["schedule"], "cache" in shown) == (7, {"phases": {}}, False)
 
 
 @pytest.mark.process

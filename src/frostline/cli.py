@@ -22,7 +22,7 @@ from frostline.hydra_errors import translated
 from frostline.launcher import follows, launched, many, tell_torchrun
 from frostline.paths import conf_dir, remove_empty
 from frostline.ranks import config_folders, launched_anew
-from frostline.usage import USAGE, help_of, require_known_flags
+from frostline.usage import USAGE, help_of, require_known_flags, settings_first
 
 # Hydra prints its own traceback unless told to raise. It is told so around its own code, never around ours.
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -78,7 +78,7 @@ def _sweep_first(command: str) -> None:
             where="-m",
             next_step="a command for each run, with its own run_dir; or the sweep alone, with trainer.devices=<number>",
         )
-    sys.argv[1:] = flags[:1] + [argument for argument in sys.argv[1:] if argument not in flags]
+    sys.argv[1:] = flags[:1] + settings_first([argument for argument in sys.argv[1:] if argument not in flags])
 
 
 def _command() -> str:
