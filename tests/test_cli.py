@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 import torch
+import yaml
 from PIL import Image
 from torchvision import models
 

@@ -1,6 +1,7 @@
-"""The table of what is kept says names as they are."""
+"""The table of what is kept: names as they are, and no end where an entry does not say what it is."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,3 +19,16 @@ def test_names_are_printed_as_they_are(name: str, capsys: pytest.CaptureFixture[
     printed = capsys.readouterr().out
     assert f"MB in /home/{name}/kept" in printed
     assert f"   {name}   " in printed
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"dat": "d", "model": "m", "blocks": ["a"], "rows": 3}, {"data": "d", "model": "m", "blocks": [], "rows": 3},
+     {"data": "d", "model": "m", "blocks": ["a"], "rows": "many"}, "text", None],
+)  # fmt: skip
+def test_an_entry_whose_words_are_damaged_is_listed_all_the_same(said: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    good = {"data": "digits", "model": "m", "blocks": ["a"], "rows": 3}
+    print_kept([Kept(Path(f"/kept/frozen/{key * 5}"), 10, 0.0, it) for key, it in (("ab", said), ("cd", good))], Path())
+    lines = capsys.readouterr().out.splitlines()
+    assert any("unreadable" in line and "abababab" in line for line in lines)
+    assert any("digits" in line for line in lines)

@@ -33,21 +33,20 @@ def print_cleared(gone: Sequence[Kept], left: Sequence[Kept]) -> None:
 
 
 def _cells(entry: Kept) -> list[str]:
-    return [
-        *_what(entry),
-        entry.said["data"],
-        f"{entry.said['rows']:,}",
-        _megabytes([entry]),
-        time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used)),
-    ]
+    return [*_said(entry), _megabytes([entry]), time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))]
 
 
-def _what(entry: Kept) -> list[str]:
-    """Which model's blocks; of pictures, how large they are."""
-    if entry.kind == "decoded":
-        return ["decoded", f"{entry.said['side']} pixels"]
-    blocks = entry.said["blocks"]
-    return [entry.said["model"], blocks[0] if len(blocks) == 1 else f"{blocks[0]} … {blocks[-1]}"]
+def _said(entry: Kept) -> list[str]:
+    """Which model's blocks, or how large pictures are; of which data, and how much. What an entry says of itself no
+    checksum guards, as nothing is computed from it."""
+    try:
+        of_data = [str(entry.said["data"]), f"{entry.said['rows']:,}"]
+        if entry.kind == "decoded":
+            return ["decoded", f"{entry.said['side']} pixels", *of_data]
+        blocks = entry.said["blocks"]
+        return [str(entry.said["model"]), blocks[0] if len(blocks) == 1 else f"{blocks[0]} … {blocks[-1]}", *of_data]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return ["unreadable", entry.folder.name[:8], "", ""]
 
 
 def _megabytes(entries: Sequence[Kept]) -> str:
