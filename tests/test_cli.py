@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from PIL import Image
 from torchvision import models
 
 from conftest import ROOT, Answer
+from frostline.frozen_cache.store import Store
 
 # What is typed after `frostline train`, and what must be in the answer: what happened, and the next step.
 BAD_TRAINING = {
@@ -360,6 +362,19 @@ def test_help_lists_options_of_ones_own(program: Callable[..., Answer], tmp_path
     for typed in (["--config-dir", "mine"], ["--config-dir=mine"]):
         assert "three_steps," in program("train", *typed, "--help").out
     assert "three_steps" not in program("train", "--help").out
+
+
+def test_what_is_typed_after_a_look_at_a_cache_clears_that_one(
+    program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FROSTLINE_CACHE_DIR", str(tmp_path / "users"))
+    folders = [tmp_path / "users", tmp_path / "my cache"]
+    for folder in folders:
+        Store(folder, 10**6).entry("k", 3, (4,), torch.float32, {"model": "m", "blocks": ["a"], "data": "d", "rows": 3})
+    shown = program("cache", f"dir={tmp_path / 'my cache'}")
+    _, *command = shlex.split(shown.out.splitlines()[-1].removeprefix("next"))
+    assert "1 removed" in program(*command).out
+    assert [len(Store(folder, 0).entries()) for folder in folders] == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What is kept of frozen blocks and decoded pictures, as a table."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,8 @@ from frostline.frozen_cache.entry import Kept
 from frostline.report.summary import console_of_width, program
 
 
-def print_kept(entries: Sequence[Kept], root: Path) -> None:
-    """The most recently used first."""
+def print_kept(entries: Sequence[Kept], root: Path, typed: Sequence[str]) -> None:
+    """The most recently used first. typed: what named this folder; what clears it says so, too."""
     console = console_of_width()
     if not entries:
         console.print(f"Nothing is kept in {root}")
@@ -24,7 +25,7 @@ def print_kept(entries: Sequence[Kept], root: Path) -> None:
         table.add_row(*_cells(entry))
     console.print(table)
     console.print(f"{_megabytes(entries)} MB in {root}")
-    console.print(f"next  {program()} cache clear=true")
+    console.print(f"next  {program()} {shlex.join(['cache', *typed, 'clear=true'])}")
 
 
 def print_cleared(gone: Sequence[Kept], left: Sequence[Kept]) -> None:
