@@ -15,7 +15,9 @@ from frostline.errors import ConfigError
 from frostline.freezing import Group, count_of
 from frostline.phases import Phase
 
-SAMPLES, MOST_SAMPLES = 4, 32  # at 224 pixels a side; of smaller pictures more, as one batch has more of them, too
+# At 224 pixels a side. Of smaller pictures more, as one batch has more of them, too; of larger ones fewer, as a step
+# of one may be all that fits into memory.
+SAMPLES, MOST_SAMPLES = 4, 32
 SHORT = 0.01  # seconds: one pass of that is not to be trusted
 OVERHEAD = 1.15  # optimizer, data and logging beside forward and backward; assumed, not measured
 # How good: the quickstart, estimated at 4 and 28 s, took 2.1 and 13.6 s (2026-11-22, two CPU cores): 4 samples at a
@@ -44,7 +46,7 @@ def measured_costs(
     """sample (1, ...): one input of the backbone. On a copy, with the random state put back: nothing is changed."""
     parts = [*backbone.blocks.items(), ("head", nn.Sequential(backbone.pool, head))]
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
-        samples = min(MOST_SAMPLES, max(SAMPLES, SAMPLES * 3 * 224**2 // sample.numel()))
+        samples = min(MOST_SAMPLES, max(1, SAMPLES * 3 * 224**2 // sample.numel()))
         x = sample.to(device).expand(samples, *sample.shape[1:]).contiguous(memory_format=torch.channels_last)
         costs = {}
         for name, part in parts:
