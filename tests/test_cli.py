@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,10 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torchvision import models
 
 from conftest import ROOT, Answer
+from frostline.frozen_cache.store import Store
 
 # What is typed after `frostline train`, and what must be in the answer: what happened, and the next step.
 BAD_TRAINING = {
@@ -359,6 +362,36 @@ def test_help_lists_options_of_ones_own(program: Callable[..., Answer], tmp_path
     for typed in (["--config-dir", "mine"], ["--config-dir=mine"]):
         assert "three_steps," in program("train", *typed, "--help").out
     assert "three_steps" not in program("train", "--help").out
+
+
+def test_what_is_typed_after_a_look_at_a_cache_clears_that_one(
+    program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FROSTLINE_CACHE_DIR", str(tmp_path / "users"))
+    folders = [tmp_path / "users", tmp_path / "my cache"]
+    for folder in folders:
+        Store(folder, 10**6).entry("k", 3, (4,), torch.float32, {"model": "m", "blocks": ["a"], "data": "d", "rows": 3})
+    shown = program("cache", f"dir={tmp_path / 'my cache'}")
+    _, *command = shlex.split(shown.out.splitlines()[-1].removeprefix("next"))
+    assert "1 removed" in program(*command).out
+    assert [len(Store(folder, 0).entries()) for folder in folders] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["seed=7", "--config-dir", "mine=1", "~cache", "--cfg", "job"],
+        ["seed=7", "--config-dir=mine=1", "--cfg", "job", "~cache"],
+        ["--cfg", "job", "seed=7", "--config-dir", "mine=1", "~cache"],
+    ],
+)
+def test_options_may_stand_between_settings(typed: list[str], program: Callable[..., Answer], tmp_path: Path) -> None:
+    (tmp_path / "mine=1" / "schedule").mkdir(parents=True)
+    (tmp_path / "mine=1" / "schedule" / "short.yaml").write_text("phases: {}\n")
+    answer = program("train", *typed, "schedule=short")
+    assert answer.code == 0, answer.err
+    shown = yaml.safe_load(answer.out)
+    assert (shown["seed"], shown["schedule"], "cache" in shown) == (7, {"phases": {}}, False)
 
 
 @pytest.mark.process

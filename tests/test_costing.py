@@ -54,11 +54,20 @@ def test_more_memory_gives_a_larger_batch_up_to_the_most_and_never_fewer_than_ei
     assert _batch(10**12, samples=3) == 1
 
 
+def test_steps_of_several_batches_are_eight_an_epoch_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TRAINER, "accumulate_grad_batches", 4)
+    batch = _batch(10**12, samples=900)
+    assert batch == 16
+    assert 900 // (4 * batch) >= 8
+    assert _batch(10**12, samples=3) == 1
+
+
 @pytest.mark.parametrize(("samples", "ranks", "batch"), [(60, 6, 8), (20, 3, 4), (100, 12, 16), (1000, 3, 64)])
 def test_every_rank_has_a_sample(samples: int, ranks: int, batch: int) -> None:
     said: Any = SimpleNamespace(
-        world_size=ranks, strategy=TRAINER.strategy, precision="32-true", precision_plugin=TRAINER.precision_plugin
-    )
+        world_size=ranks, strategy=TRAINER.strategy, precision="32-true", precision_plugin=TRAINER.precision_plugin,
+        accumulate_grad_batches=1,
+    )  # fmt: skip
     make = {"it": lambda groups: torch.optim.AdamW(groups, lr=1e-3)}
     assert largest_batch(
         Tiny(weights=None), nn.Linear(6, 3), [make_phase()], make,
@@ -73,6 +82,14 @@ def test_what_is_frozen_leaves_room() -> None:
 def test_a_sample_that_does_not_fit_is_told() -> None:
     with pytest.raises(RunError, match="a batch of 1 with 16 pixels a side is more than"):
         _batch(10)
+
+
+def test_memory_that_is_short_while_costs_are_measured_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    MEASURED.clear()
+    monkeypatch.setattr("frostline.costing.measured_costs", lambda *_, **__: torch.empty(2**50))
+    with pytest.raises(RunError, match="memory ran out while a step of a few samples was measured"):
+        _batch(10**7)
+    MEASURED.clear()
 
 
 def test_costs_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:

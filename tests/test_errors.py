@@ -7,9 +7,19 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from frostline import errors
-from frostline.errors import ConfigError, DataError, FrostlineError, PlanError, RunError, WeightsError, close_names
+from frostline.errors import (
+    ConfigError,
+    DataError,
+    FrostlineError,
+    PlanError,
+    RunError,
+    WeightsError,
+    close_names,
+    memory_is_short,
+)
 
 KINDS = [FrostlineError, ConfigError, PlanError, DataError, WeightsError, RunError]
 
@@ -61,3 +71,12 @@ def test_close_names_come_closest_first_and_else_all_of_them() -> None:
     assert close_names("resnet5", known) == "did you mean resnet50, resnet18?"
     assert close_names("bert", known) == "there is: resnet18, resnet50, vgg16"
     assert close_names("layer", [f"layer{number}" for number in range(9)]).count(",") == 2
+
+
+def test_short_memory_is_told_apart_from_what_else_torch_raises() -> None:
+    with pytest.raises(RuntimeError) as short:
+        torch.empty(2**50)
+    with pytest.raises(RuntimeError) as other:
+        torch.zeros(2) + torch.zeros(3)
+    assert [memory_is_short(error) for error in (short.value, torch.OutOfMemoryError(), MemoryError())] == [True] * 3
+    assert not memory_is_short(other.value)

@@ -29,3 +29,17 @@ def test_short_passes_are_measured_once_more(tick: float, passes: int, monkeypat
     assert costs.keys() == {"stem", "head"}
     for cost in costs.values():
         assert cost.forward == pytest.approx(cost.backward) == pytest.approx(tick / estimate.MOST_SAMPLES)
+
+
+@pytest.mark.parametrize(("side", "samples"), [(8, 32), (112, 16), (224, 4), (320, 1), (448, 1)])
+def test_no_more_is_computed_at_once_than_four_pictures_of_224_pixels_but_one(side: int, samples: int) -> None:
+    """Else the estimate of a run would take more memory than the run."""
+    seen = []
+
+    class Seen(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(len(x))
+            return super().forward(x)
+
+    measured_costs(Tiny(weights=None), Seen(6, 2), torch.zeros(1, 3, side, side), device=torch.device("cpu"))
+    assert set(seen) == {samples}

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from frostline import paths
-from frostline.paths import bundled_weights, conf_dir, remove_empty, write_atomically
+from frostline.errors import ConfigError
+from frostline.paths import at_home, bundled_weights, conf_dir, remove_empty, user_cache, write_atomically
 
 
 def test_only_empty_folders_go_the_inner_before_the_outer(tmp_path: Path) -> None:
@@ -63,3 +64,38 @@ def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path, mon
     with pytest.raises(PermissionError):
         write_atomically(tmp_path / "it.txt", "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("it.txt", "old")]
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder"), [("FROSTLINE_CACHE_DIR", "kept"), ("XDG_CACHE_HOME", "kept/frostline")]
+)
+def test_what_is_kept_needs_no_home_where_its_folder_is_named(
+    variable: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose user is a mere number."""
+    homeless(monkeypatch)
+    monkeypatch.setenv(variable, str(tmp_path / "kept"))
+    assert user_cache() == tmp_path / folder
+
+
+@pytest.mark.parametrize("said", ["~/pictures", "~nobody.of.this.name/pictures"])
+def test_a_home_that_nobody_knows_is_told(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    homeless(monkeypatch)
+    with pytest.raises(ConfigError, match="names no home folder here"):
+        at_home(said)
+    with pytest.raises(ConfigError, match=r"FROSTLINE_CACHE_DIR; or set HOME"):
+        user_cache()
+
+
+def test_a_tilde_is_the_home_folder_in_the_environment_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell replaces it; what a container is started with it does not see."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FROSTLINE_CACHE_DIR", "~/kept")
+    assert user_cache() == tmp_path / "kept"
+
+
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without HOME, and of a user that the system does not list."""
+    for name in ("HOME", "FROSTLINE_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)

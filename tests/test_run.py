@@ -21,6 +21,7 @@ from frostline.cli import main
 from frostline.data.decoded import NOWHERE
 from frostline.record import Record
 from frostline.specs import ImageSpec, TextSpec
+from tiny import Tiny
 
 # A second or two: the bundled network, 200 digits of half its size, two epochs a phase, float32.
 SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", "trainer=cpu", "trainer.precision=32-true"]
@@ -346,6 +347,48 @@ class TextBackbone(Backbone):
         blocks = {"embeddings": nn.Embedding(10, 4)}
         spec = TextSpec(tokenizer="none", max_length=8)
         super().__init__(name="reader", blocks=blocks, pool=nn.Identity(), out_features=4, spec=spec, loaded="random")
+
+
+class Hungry(Tiny):
+    """Wants more memory than there is in every pass that learns."""
+
+    def __init__(self, *, weights: str | None, load: bool = True) -> None:
+        super().__init__(weights=None)
+        self.blocks["stem"].append(_Glutton())
+
+
+class _Glutton(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.empty(2**50)[0] if self.training else x
+
+
+def test_memory_that_is_short_on_a_cpu_is_told(program: Callable[..., Answer]) -> None:
+    model = ["model._target_=test_run.Hungry", "model.weights=null", "schedule=full"]
+    answer = program("train", *model, "data.train_limit=20", "trainer=cpu", "logger=none", "run_dir=run")
+    assert answer.code == 1
+    assert "no memory left in phase 'all'" in answer.err
+    assert "next:  a smaller data.batch_size" in answer.err
+
+
+def test_memory_that_is_short_after_training_is_told(
+    program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frostline.run.test", lambda *_: torch.empty(2**50))
+    model = ["model._target_=tiny.Tiny", "schedule=full", "schedule.phases.all.epochs=1"]
+    answer = program("train", *model, "data.train_limit=20", "trainer=cpu", "logger=none", "run_dir=run")
+    assert answer.code == 1
+    assert "memory ran out: " in answer.err
+    assert "next:  a smaller data.image_size" in answer.err
+
+
+def test_a_batch_that_has_no_statistics_is_told(program: Callable[..., Answer]) -> None:
+    """One picture, of which the last blocks leave one pixel."""
+    model = ["model=resnet18", "model.weights=null", "data.image_size=32", "schedule=full"]
+    few = ["data.train_limit=10", "data.batch_size=1", "trainer=cpu", "logger=none", "run_dir=run"]
+    answer = program("train", *model, *few)
+    assert answer.code == 1
+    assert "no statistics for BatchNorm in phase 'all'" in answer.err
+    assert "next:  data.batch_size=2 or more" in answer.err
 
 
 class TinyBackbone(Backbone):

@@ -15,6 +15,7 @@ from torch import Tensor
 from frostline.build import Built
 from frostline.data.module import Data
 from frostline.data.parts import Part
+from frostline.errors import memory_is_short
 from frostline.frozen_cache.fill import Features
 from frostline.paths import write_atomically
 from frostline.probes import accuracy, linear_probes, log_me, nearest_neighbours
@@ -53,7 +54,9 @@ def baselines_of(built: Built, number: int) -> dict[str, Any]:
     features = [frozen.features(part) for part in (built.data.train_part, built.data.val_part)]
     try:
         return scores_of(built.data, features[0], features[1], ["knn", "linear_probe"])
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not memory_is_short(error):
+            raise
         return {"why_not": "the device has no memory for it"}
 
 

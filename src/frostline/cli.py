@@ -17,12 +17,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frostline import __version__
 from frostline.commands import TASKS, overrides, sweep_folder
-from frostline.errors import ConfigError, FrostlineError, RunError, close_names
+from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short
 from frostline.hydra_errors import translated
 from frostline.launcher import follows, launched, many, tell_torchrun
 from frostline.paths import conf_dir, remove_empty
 from frostline.ranks import config_folders, launched_anew
-from frostline.usage import USAGE, help_of, require_known_flags
+from frostline.usage import USAGE, help_of, require_known_flags, settings_first
 
 # Hydra prints its own traceback unless told to raise. It is told so around its own code, never around ours.
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -78,7 +78,7 @@ def _sweep_first(command: str) -> None:
             where="-m",
             next_step="a command for each run, with its own run_dir; or the sweep alone, with trainer.devices=<number>",
         )
-    sys.argv[1:] = flags[:1] + [argument for argument in sys.argv[1:] if argument not in flags]
+    sys.argv[1:] = flags[:1] + settings_first([argument for argument in sys.argv[1:] if argument not in flags])
 
 
 def _command() -> str:
@@ -112,6 +112,10 @@ def _run(command: str) -> list[FrostlineError]:
             failures.append(error)
         except OSError as error:
             failures.append(_refused(error))
+        except (RuntimeError, MemoryError) as error:
+            if not memory_is_short(error):
+                raise
+            failures.append(_too_large(error))
 
     failures: list[FrostlineError] = []
     boards: set[Path] = set()
@@ -162,6 +166,16 @@ def _refused(error: OSError) -> RunError:
         f"the system refuses: {error.strerror or error}",
         where=error.filename,
         next_step="correct that place or its permissions, or make room; HYDRA_FULL_ERROR=1 shows where it was met",
+    )
+    refusal.__cause__ = error
+    return refusal
+
+
+def _too_large(error: Exception) -> RunError:
+    refusal = RunError(
+        f"memory ran out: {first_line(error)}",
+        where="model, data",
+        next_step="a smaller data.image_size or model; HYDRA_FULL_ERROR=1 shows where it was met",
     )
     refusal.__cause__ = error
     return refusal

@@ -180,7 +180,7 @@ def _cache(cfg: DictConfig) -> None:
         gone = store.clear()
         print_cleared(gone, store.entries())
     else:
-        print_kept(store.entries(), root)
+        print_kept(store.entries(), root, [typed for typed in overrides() if typed.startswith("dir=")])
 
 
 TASKS: dict[str, Callable[[DictConfig], None]] = {

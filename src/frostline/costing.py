@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.backbones.base import Backbone
-from frostline.errors import RunError
+from frostline.errors import RunError, memory_is_short
 from frostline.estimate import Costs, measured_costs, optimizer_states, phase_bytes
 from frostline.finetuner import OptimizerFactory
 from frostline.freezing import parameter_groups
@@ -18,7 +18,7 @@ from frostline.tokens import Tokens, values_of
 
 MEASURED: dict[str, Costs | None] = {}
 MOST_SAMPLES = 1024  # of a batch that is chosen: more makes no step faster, and fewer steps
-FEWEST_STEPS = 8  # of an epoch
+FEWEST_STEPS = 8  # of the optimizer, in an epoch
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container; v2, v1
 SHARE = 0.6  # of the memory; the rest is for kernels' own space, the data, and the system
 
@@ -37,7 +37,9 @@ def costs_of(backbone: Backbone, head: nn.Module, sample: Tensor | Tokens, train
                 device=device,
                 context=trainer.precision_plugin.forward_context,
             )
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not memory_is_short(error):
+                raise
             MEASURED[key] = None
     return MEASURED[key]
 
@@ -77,7 +79,8 @@ def largest_batch(
         return phase_bytes(costs, phase, blocks, -(-batch // ranks), groups, states, weights)
 
     smallest = 1 << (ranks - 1).bit_length()  # a rank without a sample of a batch would wait for the others
-    batch = max(1 << max(min(MOST_SAMPLES, samples // FEWEST_STEPS), 1).bit_length() - 1, smallest)
+    most = min(MOST_SAMPLES, samples // (FEWEST_STEPS * trainer.accumulate_grad_batches))
+    batch = max(1 << max(most, 1).bit_length() - 1, smallest)
     while max(needs(phase, batch) for phase in phases) > room:
         if batch == smallest:
             raise _too_large(f"a batch of {batch} with {_size_of(sample)} is more than {room / 1e9:,.1f} GB", device)

@@ -61,5 +61,14 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def memory_is_short(error: BaseException) -> bool:
+    """torch has a type for it on GPUs only: on a CPU it is a RuntimeError like any other."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    )
+
+
 def _rebuild(kind: type[FrostlineError], what: str, where: object, next_step: str) -> FrostlineError:
     return kind(what, where=where, next_step=next_step)

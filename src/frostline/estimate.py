@@ -16,7 +16,9 @@ from frostline.freezing import Group, count_of
 from frostline.phases import Phase
 from frostline.tokens import Tokens, moved, repeated, values_of, with_values
 
-SAMPLES, MOST_SAMPLES = 4, 32  # at 224 pixels a side; of smaller pictures more, as one batch has more of them, too
+# At 224 pixels a side. Of smaller pictures more, as one batch has more of them, too; of larger ones fewer, as a step
+# of one may be all that fits into memory.
+SAMPLES, MOST_SAMPLES = 4, 32
 SHORT = 0.01  # seconds: one pass of that is not to be trusted
 OVERHEAD = 1.15  # optimizer, data and logging beside forward and backward; assumed, not measured
 # How good: the quickstart, estimated at 4 and 28 s, took 2.1 and 13.6 s (2026-11-22, two CPU cores): 4 samples at a
@@ -45,7 +47,7 @@ def measured_costs(
     """sample (1, ...): one input of the backbone. On a copy, with the random state put back: nothing is changed."""
     parts = [*backbone.blocks.items(), ("head", nn.Sequential(backbone.pool, _Values(), head))]
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
-        samples = min(MOST_SAMPLES, max(SAMPLES, SAMPLES * 3 * 224**2 // values_of(sample).numel()))
+        samples = min(MOST_SAMPLES, max(1, SAMPLES * 3 * 224**2 // values_of(sample).numel()))
         x = moved(repeated(sample, samples), device)
         costs = {}
         for name, part in parts:

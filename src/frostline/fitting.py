@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from frostline.agreement import require_agreement
@@ -14,7 +13,7 @@ from frostline.baselines import baselines_of
 from frostline.build import Built
 from frostline.callbacks.checkpoints import WholeFiles
 from frostline.checkpoint import Stand, load_checkpoint, load_state, read_checkpoint, start_of
-from frostline.errors import ConfigError, RunError
+from frostline.errors import ConfigError, RunError, memory_is_short
 from frostline.finetuner import CHECKPOINT_KEY
 from frostline.freezing import Group, blocks_of, count_of
 from frostline.phases import Phase
@@ -104,7 +103,18 @@ def refusals_told(phase: Phase, trainer: L.Trainer) -> Iterator[None]:
         raise ConfigError(
             f"Lightning refuses: {error}", where="trainer, callbacks", next_step="correct that setting"
         ) from error
-    except torch.OutOfMemoryError as error:
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise RunError(
+            f"one picture, of which one pixel is left, has no statistics for BatchNorm in phase '{phase.name}'",
+            where="data.batch_size",
+            next_step="data.batch_size=2 or more, more pictures, a larger data.image_size, or "
+            "schedule.every_phase.norm=frozen with pretrained weights",
+        ) from error
+    except RuntimeError as error:
+        if not memory_is_short(error):
+            raise
         raise RunError(
             f"the device has no memory left in phase '{phase.name}'",
             where=trainer.strategy.root_device,

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from frostline.errors import ConfigError
+
 RANKING = "rank.json"  # in the folder of a ranking
 
 
@@ -22,8 +24,20 @@ def bundled_weights() -> Path:
 def user_cache() -> Path:
     """FROSTLINE_CACHE_DIR, else `frostline` where the XDG base directory specification puts what can be made again."""
     named = os.environ.get("FROSTLINE_CACHE_DIR")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(base) / "frostline"
+    return at_home(named) if named else at_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "frostline"
+
+
+def at_home(said: str) -> Path:
+    """The place that a user says, with `~` as the shell has it. Raises ConfigError where nobody knows that home: of a
+    user of another name, or of one without HOME in a container that does not list it."""
+    try:
+        return Path(said).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"'{Path(said).parts[0]}' names no home folder here",
+            where=said,
+            next_step="a whole path, and for what is kept cache.dir or FROSTLINE_CACHE_DIR; or set HOME",
+        ) from error
 
 
 def remove_empty(folders: Iterable[Path]) -> None:

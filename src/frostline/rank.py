@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from omegaconf import DictConfig
 
 from frostline.baselines import scores_of
 from frostline.build import features_alone
-from frostline.errors import ConfigError, RunError, WeightsError
+from frostline.errors import ConfigError, RunError, WeightsError, memory_is_short
 from frostline.freezing import count
 from frostline.paths import RANKING, write_atomically
 from frostline.record import installed_versions
@@ -70,7 +69,9 @@ def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:
         scores = scores_of(frozen.data, train, val, ["knn", "linear_probe", "logme"])
     except WeightsError as error:
         return Ranked(name, error.what), {}
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not memory_is_short(error):
+            raise
         return Ranked(name, "the device has no memory for it"), {}
     if "why_not" in scores:
         return Ranked(name, scores["why_not"]), {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from frostline.errors import ConfigError
-from frostline.paths import user_cache
+from frostline.paths import at_home, user_cache
 from frostline.phases import Phase, Plan
 from frostline.values import NonNegative, Positive
 
@@ -37,7 +37,7 @@ class Reuse:
 
 
 def kept_in(dir: str | None) -> Path:
-    return user_cache() if dir is None else Path(dir).expanduser()
+    return user_cache() if dir is None else at_home(dir)
 
 
 class Line(NamedTuple):

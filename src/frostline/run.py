@@ -28,7 +28,7 @@ from frostline.errors import RunError
 from frostline.fitting import fit
 from frostline.freezing import count
 from frostline.init_from import init_from
-from frostline.paths import write_atomically
+from frostline.paths import at_home, write_atomically
 from frostline.phases import NO_AVERAGE
 from frostline.planning import planned
 from frostline.record import Record, Stopwatch
@@ -115,7 +115,7 @@ def start_weights(built: Built, source: str | None, *, resumes: bool) -> str:
     sentence on what was loaded."""
     loaded = built.model.backbone.loaded
     if source is not None and (not resumes or built.plan.anchored):
-        loaded = init_from(built.model, Path(source).expanduser(), built.data.targets)
+        loaded = init_from(built.model, at_home(source), built.data.targets)
     if built.plan.anchored:
         built.model.anchor()
     return loaded

@@ -72,6 +72,16 @@ def require_known_flags(arguments: Sequence[str]) -> None:
             )
 
 
+def settings_first(arguments: Sequence[str]) -> list[str]:
+    """Then options, each with its value: argparse refuses settings on both sides of an option."""
+    settings: list[str] = []
+    rest: list[str] = []
+    for before, argument in pairwise(["", *arguments]):
+        says = argument.startswith("~") or (not argument.startswith("-") and "=" in argument)
+        (settings if says and before not in WITH_VALUE else rest).append(argument)
+    return settings + rest
+
+
 def _group(name: str, options: set[str]) -> str:
     """`  model        bundled, convnext_tiny, ...`"""
     lines = [f"  {name:12}"]

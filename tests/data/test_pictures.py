@@ -1,5 +1,6 @@
 """Real files, written with Pillow in every mode that people have: each comes out as it looks."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,7 @@ KINDS = {
     "floats up to 1": (array(0.5, "float32"), "tif", grey(128)),
     "floats up to 255": (array(77.0, "float32"), "tif", grey(77)),
     "floats below 0": (array(-3.0, "float32"), "tif", grey(0)),
+    "no number at all": (array(math.nan, "float32"), "tif", grey(0)),
 }
 
 
@@ -90,6 +92,15 @@ def test_any_mode_comes_out_as_it_looks(tmp_path: Path, kind: str) -> None:
     assert (pixels.dtype, tuple(pixels.shape)) == (torch.uint8, (3, 16, 24))
     off = (pixels.int() - torch.tensor(expected).view(3, 1, 1)).abs().max()
     assert off <= (4 if suffix in ("jpg", "webp") else 1), pixels[:, 0, 0].tolist()
+
+
+@pytest.mark.parametrize(("odd", "grey_value"), [(math.nan, 0), (-math.inf, 0), (math.inf, 255)])
+def test_a_pixel_that_is_no_number_leaves_the_others_as_they_are(odd: float, grey_value: int, tmp_path: Path) -> None:
+    values = np.full((16, 24), 0.5, "float32")
+    values[0, 0] = odd
+    Image.fromarray(values).save(tmp_path / "picture.tif")
+    pixels = read_picture(tmp_path / "picture.tif", SPEC)
+    assert pixels[0, 0].tolist() == [grey_value] + [128] * 23
 
 
 def test_every_suffix_is_one_that_pillow_reads() -> None:

@@ -5,13 +5,11 @@ ResNet", 2018), narrow, with a residual pair in every stage. Shapes: (B, 3, 32, 
 (B, 48, 16, 16) → stage2 (B, 112, 8, 8) → stage3 (B, 208, 4, 4) → features (B, 208).
 """
 
-from pathlib import Path
-
 from torch import Tensor, nn
 
 from frostline.backbones.base import Backbone
 from frostline.backbones.weights import load_weights, read_weights
-from frostline.paths import bundled_weights
+from frostline.paths import at_home, bundled_weights
 from frostline.specs import ImageSpec
 
 WIDTHS = {"stem": 16, "stage1": 48, "stage2": 112, "stage3": 208}
@@ -37,7 +35,7 @@ class BundledBackbone(Backbone):
             name="bundled", blocks=blocks, pool=Mean(), out_features=below, spec=SPEC, loaded="random, from scratch"
         )
         if weights is not None and load:
-            path = bundled_weights() if weights == "bundled" else Path(weights).expanduser()
+            path = bundled_weights() if weights == "bundled" else at_home(weights)
             self.loaded = load_weights(self.blocks, read_weights(path), (), source=path)
 
 

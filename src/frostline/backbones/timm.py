@@ -14,6 +14,7 @@ from frostline.backbones.base import Backbone
 from frostline.backbones.timm_layouts import LAYOUTS, Chain, chain_of, has_tokens
 from frostline.backbones.weights import UNREADABLE, load_weights, read_weights, unreadable
 from frostline.errors import ConfigError, WeightsError, close_names
+from frostline.paths import at_home
 from frostline.specs import ImageSpec
 from frostline.values import Probability
 
@@ -139,7 +140,7 @@ def _tagged(name: str, network: Any) -> str:
 
 def _file(weights: str) -> Path:
     if Path(weights).suffix or "/" in weights:
-        return Path(weights).expanduser()
+        return at_home(weights)
     raise WeightsError(
         f"'{weights}' is no file of weights: of timm's own, the tag in the model's name says which",
         where="model.weights",

@@ -14,6 +14,7 @@ from frostline.backbones.base import Backbone
 from frostline.backbones.layouts import layout_of, modern_names
 from frostline.backbones.weights import UNREADABLE, load_weights, read_weights
 from frostline.errors import ConfigError, WeightsError, close_names
+from frostline.paths import at_home
 from frostline.specs import ImageSpec
 
 # The published weights of these two were trained by another program that scaled pictures to -1..1; torchvision's
@@ -91,7 +92,7 @@ def _source(name: str, weights: str | None) -> WeightsEnum | Path | None:
         chosen: WeightsEnum = published[member]
         return chosen
     if Path(weights).suffix or "/" in weights:
-        return Path(weights).expanduser()
+        return at_home(weights)
     raise WeightsError(
         f"{name} has no weights '{weights}': {close_names(weights, ['DEFAULT', *published.__members__])}",
         where="model.weights",

@@ -15,6 +15,7 @@ from torch import nn
 from frostline.backbones.transformers_layouts import LAYOUTS
 from frostline.backbones.weights import UNREADABLE, require_finite, require_the_same, unreadable
 from frostline.errors import ConfigError, WeightsError
+from frostline.paths import at_home
 
 # Every name that a config of a known architecture has for it, without those of heads.
 DROPOUTS = ("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "dropout", "dropout_rate", "embd_pdrop",
@@ -55,7 +56,7 @@ def imported() -> Any:
 
 
 def source_of(name: str, key: str, remote_code: bool) -> Source:
-    folder = Path(name).expanduser()
+    folder = at_home(name)
     return Source(str(folder) if folder.is_dir() else name, key, remote_code)
 
 

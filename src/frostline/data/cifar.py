@@ -27,7 +27,7 @@ from frostline.data.picture_data import PictureData
 from frostline.data.pictures import UNREADABLE, ArrayPictures, to_rgb
 from frostline.data.source import Sources
 from frostline.errors import DataError
-from frostline.paths import remove_empty
+from frostline.paths import at_home, remove_empty
 
 SETS: dict[str, type[datasets.CIFAR10]] = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
 NUM_CLASSES_CIFAR10 = 10
@@ -43,7 +43,7 @@ class Cifar(PictureData):
 
     def __init__(self, spec: Any, *, variant: Literal["cifar10", "cifar100"], dir: str, **common: Any) -> None:
         self.variant = variant
-        self.dir = self.where = Path(dir).expanduser()
+        self.dir = self.where = at_home(dir)
         self.name = variant
         super().__init__(spec, **common)
 

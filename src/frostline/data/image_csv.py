@@ -11,6 +11,7 @@ from frostline.data.source import Sources
 from frostline.data.table import Row, Table
 from frostline.data.table_formats import read_table
 from frostline.errors import DataError, close_names
+from frostline.paths import at_home
 
 
 class ImageCsv(PictureData):
@@ -33,8 +34,8 @@ class ImageCsv(PictureData):
         split_column: str | None,
         **common: Any,
     ) -> None:
-        self.file = self.where = Path(file).expanduser()
-        self.dir = Path(dir).expanduser() if dir is not None else self.file.parent
+        self.file = self.where = at_home(file)
+        self.dir = at_home(dir) if dir is not None else self.file.parent
         self.name = self.file.stem
         self.path_column = path_column
         self.target_columns = target_columns

@@ -10,6 +10,7 @@ from frostline.data.picture_data import PictureData
 from frostline.data.pictures import SUFFIXES, FilePictures
 from frostline.data.source import Sources
 from frostline.errors import DataError, close_names
+from frostline.paths import at_home
 from frostline.specs import ImageSpec
 
 PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -19,7 +20,7 @@ class ImageFolder(PictureData):
     """classes: the class folders to use; null for all. Raises DataError."""
 
     def __init__(self, spec: Any, *, dir: str, classes: list[str] | None, **common: Any) -> None:
-        self.dir = self.where = Path(dir).expanduser()
+        self.dir = self.where = at_home(dir)
         self.name = self.dir.absolute().name
         self.wanted = classes
         super().__init__(spec, **common)

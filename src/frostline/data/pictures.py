@@ -196,8 +196,9 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _to_eight_bits(values: np.ndarray, mode: str) -> np.ndarray:
-    """Mode I;16 has 16 bits. Of modes I and F the values tell: 0..1 for floats, else 0..255, else 0..65535."""
-    values = values.astype(np.float64)
-    top = 65535.0 if mode.startswith("I;16") else values.max(initial=0.0)
+    """Mode I;16 has 16 bits. Of modes I and F the values tell: 0..1 for floats, else 0..255, else 0..65535. What is not
+    a number, as where a sensor saw nothing, is black."""
+    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=0.0)
+    top = 65535.0 if mode.startswith("I;16") else values.max(initial=0.0, where=np.isfinite(values))
     full = 1.0 if mode == "F" and top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
     return np.clip(np.rint(values * (255.0 / full)), 0, 255).astype(np.uint8)

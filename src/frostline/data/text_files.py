@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from frostline.errors import ConfigError, DataError
+from frostline.paths import at_home
 
 
 def part_files(dir: str | None, source: str | None, **files: str | None) -> dict[str, Path]:
@@ -11,8 +12,8 @@ def part_files(dir: str | None, source: str | None, **files: str | None) -> dict
 
     Raises DataError where one is not there, ConfigError where one file is two parts.
     """
-    folder = Path(dir).expanduser() if dir is not None else Path()
-    placed = {part: folder / Path(file).expanduser() for part, file in files.items() if file is not None}
+    folder = at_home(dir) if dir is not None else Path()
+    placed = {part: folder / at_home(file) for part, file in files.items() if file is not None}
     for part, file in placed.items():
         if not file.is_file():
             names = ", ".join(place.name for place in placed.values())

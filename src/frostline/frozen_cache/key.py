@@ -10,7 +10,9 @@ from torch import Tensor
 
 from frostline.backbones.base import Backbone
 
-LAYOUT = 3  # of entries, and of how frozen work is done: another number forgets all that was kept
+LAYOUT = (
+    4  # of entries, and of how pictures are decoded and frozen work is done: another number forgets all that was kept
+)
 
 
 def key_of(said: dict[str, Any]) -> str:

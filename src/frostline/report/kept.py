@@ -1,5 +1,6 @@
 """What is kept of frozen blocks and decoded pictures, as a table."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,8 @@ from frostline.frozen_cache.entry import Kept
 from frostline.report.summary import console_of_width, program
 
 
-def print_kept(entries: Sequence[Kept], root: Path) -> None:
-    """The most recently used first."""
+def print_kept(entries: Sequence[Kept], root: Path, typed: Sequence[str]) -> None:
+    """The most recently used first. typed: what named this folder; what clears it says so, too."""
     console = console_of_width()
     if not entries:
         console.print(f"Nothing is kept in {root}")
@@ -24,7 +25,7 @@ def print_kept(entries: Sequence[Kept], root: Path) -> None:
         table.add_row(*_cells(entry))
     console.print(table)
     console.print(f"{_megabytes(entries)} MB in {root}")
-    console.print(f"next  {program()} cache clear=true")
+    console.print(f"next  {program()} {shlex.join(['cache', *typed, 'clear=true'])}")
 
 
 def print_cleared(gone: Sequence[Kept], left: Sequence[Kept]) -> None:
@@ -33,21 +34,20 @@ def print_cleared(gone: Sequence[Kept], left: Sequence[Kept]) -> None:
 
 
 def _cells(entry: Kept) -> list[str]:
-    return [
-        *_what(entry),
-        entry.said["data"],
-        f"{entry.said['rows']:,}",
-        _megabytes([entry]),
-        time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used)),
-    ]
+    return [*_said(entry), _megabytes([entry]), time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))]
 
 
-def _what(entry: Kept) -> list[str]:
-    """Which model's blocks; of pictures, how large they are."""
-    if entry.kind == "decoded":
-        return ["decoded", f"{entry.said['side']} pixels"]
-    blocks = entry.said["blocks"]
-    return [entry.said["model"], blocks[0] if len(blocks) == 1 else f"{blocks[0]} … {blocks[-1]}"]
+def _said(entry: Kept) -> list[str]:
+    """Which model's blocks, or how large pictures are; of which data, and how much. What an entry says of itself no
+    checksum guards, as nothing is computed from it."""
+    try:
+        of_data = [str(entry.said["data"]), f"{entry.said['rows']:,}"]
+        if entry.kind == "decoded":
+            return ["decoded", f"{entry.said['side']} pixels", *of_data]
+        blocks = entry.said["blocks"]
+        return [str(entry.said["model"]), blocks[0] if len(blocks) == 1 else f"{blocks[0]} … {blocks[-1]}", *of_data]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return ["unreadable", entry.folder.name[:8], "", ""]
 
 
 def _megabytes(entries: Sequence[Kept]) -> str:

@@ -80,8 +80,10 @@ def print_classes(per_class: list[dict[str, float | str | None]]) -> None:
 
 
 def console_of_width() -> Console:
-    """As wide as the terminal; where the output goes to a file, wide enough for every table."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+    """As wide as the terminal; where the output goes to a file, wide enough for every table. Brackets and colons in
+    names of classes and folders are printed as they are."""
+    width = None if sys.stdout.isatty() else 120
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False, width=width)
 
 
 def program() -> str:
