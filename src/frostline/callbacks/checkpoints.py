@@ -80,7 +80,7 @@ class LateFiles(WholeFiles):
 
     def unsaved_seconds(self, path: Path) -> float:
         """Of work since that file was written, or since the phase began."""
-        return self._worked() - self._written.get(_placed(path), self._begun)
+        return self._worked() - self._written.get(path, self._begun)
 
     @contextmanager
     def may_wait(self, waits: Waits) -> Iterator[None]:
@@ -92,7 +92,7 @@ class LateFiles(WholeFiles):
             self._waits = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        place = _placed(path)
+        place = Path(path)
         self._held.pop(place, None)
         waits = self._waits
         if waits is not None and not self._is_worth(place) and _num_bytes(checkpoint) < SHARE * _free_memory():
@@ -142,11 +142,6 @@ def files_of(trainer: L.Trainer) -> LateFiles:
     files = trainer.strategy.checkpoint_io
     assert isinstance(files, LateFiles)  # trainers.py has seen to it
     return files
-
-
-def _placed(path: Any) -> Path:
-    """One name for a file, whether its folder was named through links or not."""
-    return Path(path).parent.resolve() / Path(path).name
 
 
 def _tensors(node: Any) -> Iterator[Tensor]:

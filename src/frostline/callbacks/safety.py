@@ -33,7 +33,7 @@ class Safety(L.Callback):
     """
 
     def __init__(self, *, dirpath: str, every_minutes: Positive[float]) -> None:
-        self.path = Path(dirpath) / "last.ckpt"
+        self.path = Path(dirpath).resolve() / "last.ckpt"  # as ModelCheckpoint names it
         self.every_seconds = 60 * every_minutes
         self._told: int | None = None
         self._before: dict[int, Any] = {}
