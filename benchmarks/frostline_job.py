@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from frostline.backbones.base import Backbone
 from frostline.batch import Batch
 from frostline.build import Built
-from frostline.callbacks.checkpoints import PlacedCheckpoint, WholeFiles
+from frostline.callbacks.checkpoints import LateFiles, PlacedCheckpoint
 from frostline.callbacks.measure import Measure
 from frostline.checkpoint import stand_of
 from frostline.data.loader import EpochBatches
@@ -89,7 +89,7 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     measure = Measure()
     keep = PlacedCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
     trainer = L.Trainer(
-        accelerator="cpu", devices=2, strategy="ddp", max_epochs=0, logger=False, plugins=[WholeFiles()],
+        accelerator="cpu", devices=2, strategy="ddp", max_epochs=0, logger=False, plugins=[LateFiles()],
         callbacks=[keep, look, measure, Cut(epochs, look)], enable_progress_bar=False, enable_model_summary=False,
         use_distributed_sampler=False, default_root_dir=folder, limit_val_batches=0,
     )  # fmt: skip

@@ -3,6 +3,7 @@ test make them. A process or a whole host that is lost is started again, and the
 """
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ import pytest
 import torch
 
 from conftest import ROOT, free_port
+from frostline.callbacks import checkpoints
 
 pytestmark = pytest.mark.process
 
@@ -48,6 +50,14 @@ class Pause(L.Callback):
         draft.rename(self.place / f"rank-{trainer.global_rank}")
         while not (self.place / "go").exists():
             time.sleep(0.02)
+
+
+class Late(L.Callback):
+    """No write of a checkpoint is ever worth it, in each process: they wait as long as they can."""
+
+    def __init__(self) -> None:
+        checkpoints.WORTH = math.inf  # type: ignore[assignment]
+        checkpoints.LateFiles.took = 1.0
 
 
 def until(condition: Callable[[], object], *processes: subprocess.Popen[Any]) -> None:

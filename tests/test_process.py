@@ -54,6 +54,11 @@ def _only_run(folder: Path) -> tuple[Path, dict[str, Any]]:
     return path.parent, json.loads(path.read_text())
 
 
+def _checkpoint(run: Path, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return content
+
+
 def test_the_embedded_default_tells_what_happened_and_what_to_do_next(
     tmp_path: Path, program: Callable[..., Answer]
 ) -> None:
@@ -182,11 +187,13 @@ def test_two_ranks_score_each_sample_once_in_one_folder(whole: Callable[[str], P
 def test_two_ranks_resume_and_score_what_was_recorded(
     trainer: str, whole: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """The other rank goes on with the run's own configuration, and an evaluation starts both again."""
+    """The other rank goes on with the run's own configuration, and an evaluation starts both again. Its checkpoints
+    wait as long as they can; the best of the epoch before is among them when it is stopped."""
     pause = tmp_path / "pause"
     pause.mkdir()
-    in_second_phase = {"PAUSE_IN": str(pause), "PAUSE_AT": "6"}  # of four steps an epoch, one epoch in the first
-    process = _start(str(ROOT / "train.py"), *_two(trainer), folder=tmp_path, **PAUSABLE, **in_second_phase)
+    in_last_epoch = {"PAUSE_IN": str(pause), "PAUSE_AT": "10"}  # of three with four steps each
+    late = "+callbacks.late={_target_: test_hosts.Late}"
+    process = _start(str(ROOT / "train.py"), *_two(trainer), late, folder=tmp_path, **PAUSABLE, **in_last_epoch)
     try:
         all_pause(pause, process)
         process.send_signal(signal.SIGINT)
@@ -196,9 +203,15 @@ def test_two_ranks_resume_and_score_what_was_recorded(
         process.kill()
     run, record = _only_run(tmp_path)
     assert record["status"] == "interrupted"
+    assert {name: _checkpoint(run, name)["global_step"] for name in ("best", "last")} == {"best": 8, "last": 11}
     folder = str(run.relative_to(tmp_path))
     _run(str(ROOT / "train.py"), f"resume={folder}", folder=tmp_path, **PAUSABLE)
-    resumed, expected = _only_run(tmp_path)[1]["metrics"], _only_run(whole(trainer))[1]["metrics"]
+    undisturbed = _only_run(whole(trainer))
+    resumed, expected = _only_run(tmp_path)[1]["metrics"], undisturbed[1]["metrics"]
     assert resumed == expected
+    for name in ("best", "last"):
+        now, before = (_checkpoint(place, name)["state_dict"] for place in (run, undisturbed[0]))
+        assert now.keys() == before.keys()
+        assert [key for key in before if not torch.equal(now[key], before[key])] == [], name
     out, _ = _run("-m", "frostline", "evaluate", f"run={folder}", folder=tmp_path, **PAUSABLE)
     assert f"test/loss {expected['test/loss']:.4f}   test/accuracy {expected['test/accuracy']:.4f}" in out

@@ -1,6 +1,7 @@
 """A run that was stopped anywhere and resumed ends in the very numbers of the run that was not."""
 
 import json
+import math
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from conftest import Answer
-from frostline.callbacks.checkpoints import WholeFiles
+from frostline.callbacks.checkpoints import LateFiles, PlacedCheckpoint, WholeFiles
 from frostline.cli import main
 from frostline.finetuner import CHECKPOINT_KEY
 from frostline.runs import claimed
@@ -31,7 +32,8 @@ LOSSES: dict[int, float] = {}  # of each epoch, as the run shows them
 
 
 class Stopper(L.Callback):
-    """Sends this process a signal at a batch of the run, as the environment says: `train 5 15`, `validate 2 15`."""
+    """Sends this process a signal at a batch of the run, as the environment says: `train 5 15`, `validate 2 15`; or
+    raises an error: `train 5 0`."""
 
     def __init__(self) -> None:
         self.seen = {"train": 0, "validate": 0, "test": 0}
@@ -40,6 +42,8 @@ class Stopper(L.Callback):
         wanted, number, signum = os.environ.get("STOP_AT", "never 0 0").split()
         self.seen[stage] += 1
         if wanted == stage and self.seen[stage] == int(number):
+            if signum == "0":
+                raise ArithmeticError
             os.kill(os.getpid(), int(signum))
 
     def on_train_batch_start(self, *_: Any) -> None:
@@ -96,12 +100,21 @@ WHOLE_LOSSES: dict[int, float] = {}
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run that nobody stopped."""
+    """The run that nobody stopped. It writes its checkpoints in each epoch."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     LOSSES.clear()
-    assert _train(folder) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("frostline.callbacks.checkpoints.WORTH", 0)
+        assert _train(folder) == 0
     WHOLE_LOSSES.update(LOSSES)
     return folder
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No write is ever worth it: checkpoints wait as long as they can."""
+    monkeypatch.setattr("frostline.callbacks.checkpoints.WORTH", math.inf)
+    monkeypatch.setattr(LateFiles, "took", 1.0)
 
 
 MOMENTS = ["train 1", "train 3", "train 4", "train 6", "train 8", "train 11", "train 16", "validate 1", "validate 4",
@@ -116,8 +129,9 @@ MOMENTS = ["train 1", "train 3", "train 4", "train 6", "train 8", "train 11", "t
     ],
 )
 def test_a_stopped_run_goes_on_to_the_very_same_end(
-    moment: str, signum: signal.Signals, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, signum: signal.Signals, late: None, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With checkpoints that were written when they had to be."""
     run = tmp_path / "run"
     monkeypatch.setenv("STOP_AT", f"{moment} {int(signum)}")
     assert _train(run) == 128 + signum
@@ -143,6 +157,57 @@ def test_a_run_may_be_stopped_again_while_it_resumes(
     _require_equal(run, whole)
 
 
+def test_checkpoints_that_wait_are_those_of_a_run_that_writes_each(
+    late: None, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, written = tmp_path / "run", []
+    save = WholeFiles.save_checkpoint
+
+    def noted(self: WholeFiles, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        written.append((Path(path).name, checkpoint[CHECKPOINT_KEY]["phase"]))
+        save(self, checkpoint, path, storage_options)
+
+    monkeypatch.setattr(WholeFiles, "save_checkpoint", noted)
+    assert _train(run) == 0
+    assert written == [(f"{name}.ckpt", phase) for phase in ("head", "all") for name in ("best", "last")]
+    _require_equal(run, whole)
+    assert _record(run)["checkpoints"] == {"best": "checkpoints/best.ckpt", "last": "checkpoints/last.ckpt"}
+
+
+@pytest.mark.parametrize(("batch", "there"), [(7, []), (14, ["best.ckpt", "last.ckpt"])])
+def test_a_run_that_is_killed_while_checkpoints_wait_goes_on_from_older_ones(
+    batch: int, there: list[str], late: None, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second epoch of a phase. A process that is killed runs nothing more; here nothing more is written."""
+    run = tmp_path / "run"
+    monkeypatch.setenv("STOP_AT", f"train {batch} 0")
+    with monkeypatch.context() as patch:
+        patch.setattr(PlacedCheckpoint, "on_exception", lambda *_: None)
+        with pytest.raises(ArithmeticError):
+            _train(run)
+    monkeypatch.delenv("STOP_AT")
+    assert sorted(path.name for path in run.glob("checkpoints/*")) == there
+    if there:
+        assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[CHECKPOINT_KEY]["phase"] == "head"
+    assert _train(run, f"resume={run}") == 0
+    _require_equal(run, whole)
+
+
+def test_a_run_that_fails_leaves_the_checkpoints_of_its_last_epoch(
+    late: None, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setenv("STOP_AT", "train 7 0")
+    with pytest.raises(ArithmeticError):
+        _train(run)
+    monkeypatch.delenv("STOP_AT")
+    for name in ("best", "last"):
+        said = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)[CHECKPOINT_KEY]
+        assert (said["phase"], said["epoch"]) == ("head", 0)
+    assert _train(run, f"resume={run}") == 0
+    _require_equal(run, whole)
+
+
 def test_a_phase_that_starts_from_the_best_does_so_again_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +216,7 @@ def test_a_phase_that_starts_from_the_best_does_so_again_after_a_kill(
     plan += ["schedule=lp_ft", "schedule.phases.probe.epochs=2", "schedule.phases.all.lr_scale=1"]
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert _train(whole, *plan, f"run_dir={whole}") == 0
+    monkeypatch.setattr("frostline.callbacks.checkpoints.WORTH", 0)
     save = WholeFiles.save_checkpoint
 
     def killed(self: WholeFiles, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:

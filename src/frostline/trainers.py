@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from omegaconf import DictConfig, OmegaConf
 
-from frostline.callbacks.checkpoints import WholeFiles
+from frostline.callbacks.checkpoints import LateFiles
 from frostline.checks import resolved, without_ours
 from frostline.compiling import compiler_problem, frozen_pays, training_pays
 from frostline.data.module import Data
@@ -54,7 +54,7 @@ def make_trainer(
             logger=logger,
             log_every_n_steps=min(settings["log_every_n_steps"], num_batches or 1),  # once an epoch at the least
             enable_checkpointing=any(isinstance(c, L.pytorch.callbacks.Checkpoint) for c in callbacks),
-            plugins=[WholeFiles(), *slurm],
+            plugins=[LateFiles(), *slurm],
             **processes(node),
             enable_model_summary=False,
             num_sanity_val_steps=0,  # the first validation comes soon enough, and this one would log

@@ -1,11 +1,19 @@
-"""Checkpoints that are whole, and that know their folder."""
+"""Checkpoints that are whole, that wait until a write is worth it, and that know their folder."""
 
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from frostline.callbacks.checkpoints import PlacedCheckpoint
+from frostline.callbacks.checkpoints import WORTH, LateFiles, PlacedCheckpoint, Waits, WholeFiles, _free_memory
+from frostline.errors import RunError
+
+BEST, LAST = Waits({"body"}, first=True), Waits({"body"}, first=False)
 
 
 @pytest.mark.parametrize("monitor", ["val/accuracy", None])
@@ -13,3 +21,171 @@ def test_its_state_has_lightnings_key(monitor: str | None, tmp_path: Path) -> No
     own, theirs = (made(tmp_path, monitor=monitor, mode="max") for made in (PlacedCheckpoint, ModelCheckpoint))
     assert own.state_key == theirs.state_key.replace("ModelCheckpoint", "PlacedCheckpoint")
     assert own.state_key is own.state_key  # made once: each hook of each step asks for it
+
+
+class Times:
+    """Seconds go by as told; a write takes two."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.written: list[str] = []
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch) -> Times:
+    times = Times()
+    save = WholeFiles.save_checkpoint
+
+    def timed(self: WholeFiles, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        save(self, checkpoint, path, storage_options)
+        times.written.append(Path(path).stem)
+        times.now += 2
+
+    monkeypatch.setattr("frostline.callbacks.checkpoints.time", SimpleNamespace(monotonic=lambda: times.now))
+    monkeypatch.setattr(WholeFiles, "save_checkpoint", timed)
+    monkeypatch.setattr(LateFiles, "took", None)
+    return times
+
+
+Save = Callable[[Waits | None, str, float], None]
+
+
+@pytest.fixture
+def files(times: Times) -> LateFiles:
+    return LateFiles()
+
+
+@pytest.fixture
+def save(files: LateFiles, tmp_path: Path) -> Save:
+    """`save(LAST, "last", 3)`: a checkpoint that holds a 3; None for one that must not wait."""
+
+    def saved(waits: Waits | None, name: str, value: float) -> None:
+        content = {"state_dict": {"head": torch.tensor([value], dtype=torch.float32)}}
+        if waits is None:
+            files.save_checkpoint(content, tmp_path / f"{name}.ckpt")
+            return
+        with files.may_wait(waits):
+            files.save_checkpoint(content, tmp_path / f"{name}.ckpt")
+
+    return saved
+
+
+def _values(folder: Path) -> dict[str, float]:
+    files = sorted(folder.glob("*.ckpt"))
+    return {file.stem: float(torch.load(file, weights_only=True)["state_dict"]["head"]) for file in files}
+
+
+def test_a_write_comes_when_the_work_since_the_last_is_worth_it(
+    times: Times, files: LateFiles, save: Save, tmp_path: Path
+) -> None:
+    save(LAST, "last", 1)
+    assert times.written == ["last"], "the first of a process: nobody knows yet how long it takes"
+    times.now += 2 * WORTH - 1
+    save(LAST, "last", 2)
+    assert _values(tmp_path) == {"last": 1}
+    save(None, "other", 0)  # the two seconds of this are no work
+    assert times.written == ["last", "last", "other"], "what must not wait says of what waits that it is there"
+    times.now += 2 * WORTH - 1
+    save(LAST, "last", 3)
+    assert _values(tmp_path)["last"] == 2
+    times.now += 1
+    save(LAST, "last", 4)
+    assert _values(tmp_path)["last"] == 4
+    times.now += WORTH
+    files.begin()
+    times.now += WORTH
+    save(LAST, "last", 5)
+    assert _values(tmp_path)["last"] == 4, "the time between two phases is no work"
+
+
+def test_the_best_is_there_before_the_last_says_so(times: Times, files: LateFiles, save: Save, tmp_path: Path) -> None:
+    LateFiles.took = 2.0
+    save(BEST, "best", 1)
+    save(LAST, "last", 1)
+    save(BEST, "best", 2)
+    assert times.written == []
+    files.write_held()
+    assert times.written == ["best", "last"]
+    assert _values(tmp_path) == {"best": 2, "last": 1}
+    files.write_held()
+    assert times.written == ["best", "last"], "nothing is held any more"
+    times.now += WORTH
+    save(BEST, "best", 3)
+    times.now += WORTH
+    save(LAST, "last", 4)
+    assert times.written[2:] == ["best", "last"], "also where the last is worth it first"
+    save(LAST, "last", 5)
+    times.now += 2 * WORTH
+    save(BEST, "best", 6)
+    assert times.written[4:] == ["best"], "a better one does not wait for the last"
+    save(None, "last", 6)
+    assert _values(tmp_path) == {"best": 6, "last": 6}
+    files.write_held()
+    assert times.written[5:] == ["last"], "what was written meanwhile is not written over with what waited"
+
+
+def test_what_waits_stays_as_it_was(files: LateFiles, tmp_path: Path) -> None:
+    """Resting weights are held once for all that waits, as long as they rest."""
+    LateFiles.took = 1.0
+    body, head = torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last), torch.zeros(3)
+    moments = {"step": torch.tensor(1.0), "exp_avg": torch.zeros(3)}
+    best_scores = {"a": torch.tensor(0.5)}
+
+    def content() -> dict[str, Any]:
+        state = OrderedDict(body=body.detach(), head=head.detach())
+        state._metadata = {"": {"version": 1}}  # type: ignore[attr-defined]
+        return {"state_dict": state, "optimizer_states": [{"state": {0: moments}}], "callbacks": {"it": best_scores}}
+
+    def held(name: str) -> dict[str, Any]:
+        with files.may_wait(LAST):
+            files.save_checkpoint(content(), tmp_path / f"{name}.ckpt")
+        return files._held[tmp_path / f"{name}.ckpt"]
+
+    first = held("first")
+    for tensor in (head, *moments.values(), best_scores["a"]):
+        tensor.add_(1)
+    best_scores["b"] = torch.tensor(1.0)
+    second = held("second")
+    assert first["state_dict"]["body"] is second["state_dict"]["body"]
+    body += 1
+    third = held("third")
+    files.write_held()
+    read = [torch.load(tmp_path / f"{name}.ckpt", weights_only=True) for name in ("first", "second", "third")]
+    assert [float(one["state_dict"]["body"].sum()) for one in read] == [0, 0, body.numel()]
+    assert [float(one["state_dict"]["head"].sum()) for one in read] == [0, 3, 3]
+    assert [float(one["optimizer_states"][0]["state"][0]["exp_avg"].sum()) for one in read] == [0, 3, 3]
+    assert [sorted(one["callbacks"]["it"]) for one in read] == [["a"], ["a", "b"], ["a", "b"]]
+    assert third["state_dict"]["body"].stride() == body.stride()
+    assert read[0]["state_dict"]._metadata == {"": {"version": 1}}
+
+
+def test_what_needs_too_much_memory_does_not_wait(times: Times, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    LateFiles.took = 2.0
+    monkeypatch.setattr("frostline.callbacks.checkpoints._free_memory", lambda: 4 * 4 + 1)
+    save(LAST, "last", 1)
+    assert times.written == []
+    monkeypatch.setattr("frostline.callbacks.checkpoints._free_memory", lambda: 4 * 4)
+    save(LAST, "last", 1)
+    assert times.written == ["last"]
+
+
+def test_a_last_without_its_best_is_given_up(
+    times: Times, files: LateFiles, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LateFiles.took = 2.0
+    save(BEST, "best", 1)
+    save(LAST, "last", 1)
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("frostline.callbacks.checkpoints.torch.save", full)
+        with pytest.raises(RunError, match="a checkpoint cannot be written"):
+            files.write_held()
+    files.write_held()
+    assert _values(tmp_path) == {}
+
+
+def test_the_memory_of_this_machine_is_known() -> None:
+    assert 1e6 < _free_memory() < 1e15

@@ -1,9 +1,13 @@
-"""Checkpoints that are whole or not there, and that know their folder after it was moved."""
+"""Checkpoints that are whole or not there, that wait until a write is worth it, and that know their folder."""
 
+import copy
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import lightning as L
 import torch
@@ -13,6 +17,9 @@ from torch import Tensor
 
 from frostline.errors import RunError, first_line
 from frostline.paths import moved
+
+WORTH = 10  # seconds of work that a write must be able to save, for each second that it takes
+SHARE = 0.25  # of the memory that is free: larger checkpoints do not wait in it
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -38,10 +45,131 @@ class WholeFiles(TorchCheckpointIO):
             ) from error
 
 
+class Waits(NamedTuple):
+    """Why a checkpoint may be written later. resting: parameters that cannot change before the phase ends.
+    first: it is written before others that wait, as they say of it that it is there."""
+
+    resting: set[str]
+    first: bool
+
+
+class LateFiles(WholeFiles):
+    """Of what may wait, a copy is kept in memory until it is worth a write: until the seconds of work since that file
+    was written last are WORTH times those that a write takes. A later one of the same name takes its place.
+
+    Whoever ends a phase or a run calls `write_held`: then everything lies on the disk as if nothing had waited, and
+    only a process that is killed without a word goes on from an older file. Rank 0 alone holds and decides; the others
+    take part in gathering each checkpoint, written or not, so that there is nothing to agree on.
+    """
+
+    took: ClassVar[float | None] = None  # seconds, by the last write of this process: a sweep's next run knows it
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waits: Waits | None = None
+        self._held: dict[Path, dict[str, Any]] = {}
+        self._rested: dict[tuple[str, int, int], Tensor] = {}  # copies by name, place in memory and version
+        self._writing = 0.0  # seconds so far: they are not work
+        self._begun = self._worked()
+        self._written: dict[Path, float] = {}  # in seconds of work
+
+    def begin(self) -> None:
+        """Work that can be lost begins now."""
+        self._begun = self._worked()
+        self._written = {}
+
+    def unsaved_seconds(self, path: Path) -> float:
+        """Of work since that file was written, or since the phase began."""
+        return self._worked() - self._written.get(path, self._begun)
+
+    @contextmanager
+    def may_wait(self, waits: Waits) -> Iterator[None]:
+        """What is saved within need not be written at once."""
+        self._waits = waits
+        try:
+            yield
+        finally:
+            self._waits = None
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        place = Path(path)
+        self._held.pop(place, None)
+        waits = self._waits
+        if waits is not None and not self._is_worth(place) and _num_bytes(checkpoint) < SHARE * _free_memory():
+            held = {place: self._copy(checkpoint, waits.resting)}
+            self._held = held | self._held if waits.first else self._held | held
+            return
+        if waits is None or not waits.first:
+            self.write_held()
+        self._write(checkpoint, place)
+
+    def write_held(self) -> None:
+        """Raises RunError; what is left then is given up, as it says of what was not written that it is there."""
+        held, self._held, self._rested = self._held, {}, {}
+        for place, checkpoint in held.items():
+            self._write(checkpoint, place)
+
+    def _is_worth(self, place: Path) -> bool:
+        return LateFiles.took is None or self.unsaved_seconds(place) >= WORTH * LateFiles.took
+
+    def _write(self, checkpoint: dict[str, Any], place: Path) -> None:
+        begun = time.monotonic()
+        super().save_checkpoint(checkpoint, place)
+        LateFiles.took = time.monotonic() - begun
+        self._writing += LateFiles.took
+        self._written[place] = self._worked()
+
+    def _worked(self) -> float:
+        return time.monotonic() - self._writing
+
+    def _copy(self, checkpoint: dict[str, Any], resting: set[str]) -> dict[str, Any]:
+        """On the CPU, of all that training goes on to change. Resting parameters are copied once: of a network with a
+        new head they are nearly everything."""
+        names = {id(value): name for name, value in checkpoint["state_dict"].items() if name in resting}
+        copies: dict[int, Any] = {}
+        rested = {}
+        for tensor in _tensors(checkpoint):
+            own = (names[id(tensor)], tensor.data_ptr(), tensor._version) if id(tensor) in names else None
+            found = self._rested.get(own) if own is not None else None
+            copies[id(tensor)] = found if found is not None else tensor.detach().to("cpu", copy=True)
+            if own is not None:
+                rested[own] = copies[id(tensor)]
+        self._rested = rested
+        return copy.deepcopy(checkpoint, copies)  # its memo: what is in there is not copied again
+
+
+def files_of(trainer: L.Trainer) -> LateFiles:
+    files = trainer.strategy.checkpoint_io
+    assert isinstance(files, LateFiles)  # trainers.py has seen to it
+    return files
+
+
+def _tensors(node: Any) -> Iterator[Tensor]:
+    if isinstance(node, Tensor):
+        yield node
+    elif isinstance(node, dict | list | tuple):
+        for value in node.values() if isinstance(node, dict) else node:
+            yield from _tensors(value)
+
+
+def _num_bytes(checkpoint: dict[str, Any]) -> int:
+    return sum(tensor.nbytes for tensor in _tensors(checkpoint))
+
+
+def _free_memory() -> int:
+    """Bytes, as Linux estimates what can be had without swapping."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    (available,) = [line for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(available.split()[1])
+
+
 class PlacedCheckpoint(ModelCheckpoint):
     """A ModelCheckpoint that goes on where its folder lies now. Lightning's own forgets its best score when the folder
     was moved, and lets the next, worse one be the best. Of epochs with the same score the latest is the best: scores of
-    small validation parts tie often, while the loss still falls."""
+    small validation parts tie often, while the loss still falls.
+
+    Where it keeps one file under a fixed name, that waits until it is worth a write, at most to the end of the phase.
+    """
 
     @cached_property
     def state_key(self) -> str:
@@ -51,6 +179,28 @@ class PlacedCheckpoint(ModelCheckpoint):
     def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
         tie = current is not None and self.best_model_score is not None and bool(current == self.best_model_score)
         return tie or super().check_monitor_top_k(trainer, current)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        files_of(trainer).begin()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        files_of(trainer).write_held()
+        trainer.strategy.barrier()  # other ranks read what was written
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, pl_module, exception)
+        with suppress(RunError):  # the error that is on its way says more
+            files_of(trainer).write_held()
+
+    def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
+        if self.save_top_k != 1 or self.save_last or self.filename is None or "{" in self.filename:
+            super()._save_checkpoint(trainer, filepath)
+            return
+        resting = {name for name, p in trainer.lightning_module.named_parameters() if not p.requires_grad}
+        with files_of(trainer).may_wait(Waits(resting, first=self.monitor is not None)):
+            super()._save_checkpoint(trainer, filepath)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         before, now = str(state_dict["dirpath"]), str(self.dirpath)

@@ -2,13 +2,13 @@
 
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 
+from frostline.callbacks.checkpoints import files_of
 from frostline.values import Positive
 
 CALM, SAVE = 0, 1  # beyond: the number of the signal that ends the run
@@ -26,22 +26,21 @@ class Stopped(SystemExit):
 
 class Safety(L.Callback):
     """SIGINT, SIGTERM and SIGUSR1 end the run after the batch at hand, with a checkpoint to resume from; a second
-    SIGINT ends it at once. An epoch longer than `every_minutes` is saved on its way.
+    SIGINT ends it at once. Work of more than `every_minutes` does not go unsaved: long epochs are saved on their way.
 
     No checkpoint is made between the last batch of an epoch and the end of its validation: a run that is stopped there
     goes on from the one before.
     """
 
     def __init__(self, *, dirpath: str, every_minutes: Positive[float]) -> None:
-        self.path = Path(dirpath) / "last.ckpt"
+        self.path = Path(dirpath).resolve() / "last.ckpt"  # as ModelCheckpoint names it
         self.every_seconds = 60 * every_minutes
         self._told: int | None = None
-        self._saved = time.monotonic()
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """By now Lightning has its own handlers in place, which would talk to other ranks in the middle of anything."""
-        self._saved = time.monotonic()
+        files_of(trainer).begin()
         self._trainer = trainer
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in ENDING}
@@ -60,11 +59,11 @@ class Safety(L.Callback):
         gradients_wait = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
         if gradients_wait or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
-        long_ago = time.monotonic() - self._saved > self.every_seconds
+        # The files of the first rank: the others write none.
+        long_ago = trainer.is_global_zero and files_of(trainer).unsaved_seconds(self.path) > self.every_seconds
         agreed = self._agreed(trainer, self._told or (SAVE if long_ago else CALM))
         if agreed != CALM:
             trainer.save_checkpoint(self.path)
-            self._saved = time.monotonic()
         if agreed > SAVE:
             raise Stopped(agreed)
 
@@ -73,20 +72,24 @@ class Safety(L.Callback):
     ) -> None:
         # Ranks may have different numbers of validation batches, so they cannot agree here; they do after it.
         if self._told and trainer.world_size == 1 and trainer.state.fn == "fit":
-            raise Stopped(self._told)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._saved = time.monotonic()
+            self._end(trainer, self._told)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         agreed = self._agreed(trainer, self._told or CALM, always=True)
         if agreed != CALM:
-            raise Stopped(agreed)  # the checkpoint of the epoch before is complete
+            self._end(trainer, agreed)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         agreed = self._agreed(trainer, self._told or CALM, always=True)
         if agreed != CALM:
-            raise Stopped(agreed)  # told in the last epoch, which is complete
+            self._end(trainer, agreed)  # told in the last epoch
+
+    def _end(self, trainer: L.Trainer, signum: int) -> None:
+        """After an epoch that was saved. What waits is written while signals are still noted only, and other ranks are
+        there: whoever has started them may kill them all once the first is gone."""
+        files_of(trainer).write_held()
+        trainer.strategy.barrier()
+        raise Stopped(signum)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._let_go()
