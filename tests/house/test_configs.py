@@ -15,8 +15,8 @@ from frostline.signatures import problems
 
 CONF = conf_dir()
 COUNTS = {
-    "model": 17, "head": 2, "data": 5, "task": 3,
-    "schedule": 9, "optimizer": 3, "cache": 3, "trainer": 7, "callbacks": 1, "logger": 2,
+    "model": 17, "head": 2, "adapter": 4, "data": 5, "task": 3,
+    "schedule": 10, "optimizer": 3, "cache": 3, "trainer": 7, "callbacks": 1, "logger": 2,
 }  # fmt: skip
 EXPERIMENTS_AT_LEAST = 7
 NEEDED = {  # where YAML says ???
@@ -30,6 +30,7 @@ BY_BUILD = {  # what build.py adds to a constructor's settings
     "data": {"spec", "target_kind", "pixel_cache"},
     "task": {"targets"},
     "head": {"in_features", "num_outputs"},
+    "adapter": set(),
 }
 
 Composed = Callable[..., DictConfig]
