@@ -68,7 +68,7 @@ def parameters(made: type) -> list[str]:
     for cls in made.__mro__:
         if "__init__" in vars(cls):
             own = list(inspect.signature(cls.__init__).parameters.values())[1:]
-            names += [parameter.name for parameter in own if parameter.kind != parameter.VAR_KEYWORD]
+            names += [it.name for it in own if it.kind not in (it.VAR_POSITIONAL, it.VAR_KEYWORD)]
             if all(parameter.kind != parameter.VAR_KEYWORD for parameter in own):
                 return names
     return names

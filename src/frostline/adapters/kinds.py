@@ -25,8 +25,8 @@ EMBEDDINGS = "embeddings"  # the block of a text network that is left out where 
 # Layers that (IA)³ scales, by the ends of their names: what gives keys and values (with the queries, where one layer
 # gives all three, as peft has it for GPT-2), and, by its input, what ends a feed-forward part. peft 0.21's own mapping
 # for text networks, the names of timm's and torchvision's transformers, and DistilBERT's.
-KEYS_VALUES = ("key", "value", "key_proj", "value_proj", "k_proj", "v_proj", "k_lin", "v_lin", "qkv", "in_proj",
-               "c_attn", "query_key_value", "Wqkv")  # fmt: skip
+KEYS_VALUES = ("key", "value", "key_proj", "value_proj", "k_proj", "v_proj", "k_lin", "v_lin", "k", "v", "qkv",
+               "in_proj", "c_attn", "query_key_value", "Wqkv")  # fmt: skip
 FEEDFORWARD = ("output.dense", "fc2", "mlp.3", "mlp.c_proj", "lin2", "down_proj", "dense_4h_to_h", "mlp.Wo",
                "ffn_output")  # fmt: skip
 NO_FEEDFORWARD = ("attention.output.dense",)  # it ends with the name of one
