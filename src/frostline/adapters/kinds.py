@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from frostline.adapters.attention import opened
+from frostline.adapters.layers import renew_magnitudes
 from frostline.backbones.base import Backbone
 from frostline.errors import ConfigError
 from frostline.specs import ImageSpec
@@ -122,6 +123,7 @@ def _imported() -> Any:
 
 def _inject(peft: Any, config: Any, backbone: Backbone) -> None:
     peft.inject_adapter_in_model(config, backbone)
+    renew_magnitudes(backbone)
     backbone.train(backbone.training)  # dropout of what is new, too
 
 

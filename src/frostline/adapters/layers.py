@@ -8,7 +8,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, contiguous_format, nn
 
 from frostline.adapters.attention import SelfAttention, closed
 from frostline.backbones.base import Backbone
@@ -95,7 +95,8 @@ def with_adapters_of(backbone: Backbone, state: dict[str, Tensor]) -> dict[str, 
 
 
 def renew_magnitudes(backbone: Backbone) -> None:
-    """DoRA's begin as the norms of the weights: of those that lie beside them now."""
+    """DoRA's begin as the norms of the weights: of those that lie beside them now. Of convolutions peft leaves them with
+    the strides of another shape, at which DDP warns: a copy has its own."""
     for _, layer in adapter_layers(backbone):
         for name, magnitude in getattr(layer, MAGNITUDES, {}).items():
             magnitude.update_layer(
@@ -104,6 +105,7 @@ def renew_magnitudes(backbone: Backbone) -> None:
                 lora_B=layer.lora_B[name].weight,
                 scaling=layer.scaling[name],
             )
+            magnitude.weight = nn.Parameter(magnitude.weight.detach().clone(memory_format=contiguous_format))
 
 
 def _plain(name: str) -> str:
