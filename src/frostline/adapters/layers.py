@@ -95,8 +95,8 @@ def with_adapters_of(backbone: Backbone, state: dict[str, Tensor]) -> dict[str, 
 
 
 def renew_magnitudes(backbone: Backbone) -> None:
-    """DoRA's begin as the norms of the weights: of those that lie beside them now. Of convolutions peft leaves them with
-    the strides of another shape, at which DDP warns: a copy has its own."""
+    """DoRA's begin as the norms of the weights: of those that lie beside them now. Of convolutions peft leaves them
+    with the strides of another shape, at which DDP warns: a copy has its own."""
     for _, layer in adapter_layers(backbone):
         for name, magnitude in getattr(layer, MAGNITUDES, {}).items():
             magnitude.update_layer(
