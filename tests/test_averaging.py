@@ -9,7 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from adapted import convolutions, moved
 from conftest import make_phase
+from frostline.adapters.kinds import Lora
+from frostline.adapters.layers import merged
 from frostline.averaging import _mixed
 from frostline.callbacks.ema import MovingAverage
 from frostline.errors import PlanError
@@ -61,6 +64,20 @@ def test_shares_are_mixed_in_proportion_and_counters_are_not() -> None:
     torch.testing.assert_close(mixed["w"], 0.75 * before["w"] + 0.25 * after["w"])
     assert int(mixed["steps"]) == 9
     assert torch.equal(_mixed(before, after, 1.0)["w"], after["w"])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_of_a_lora_adapter_the_share_is_that_of_its_product(share: float) -> None:
+    network = convolutions()
+    Lora(4, 8, 0.0, None, False).put_into(network, list(network.blocks))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    plain = merged(network).state_dict()
+    after, tuned = moved(network).state_dict(), merged(network).state_dict()
+    network.load_state_dict(_mixed(before, {name: value.clone() for name, value in after.items()}, share))
+    mixed = merged(network).state_dict()
+    for name, value in mixed.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, torch.lerp(plain[name], tuned[name], share))
 
 
 def test_what_is_tested_is_what_the_best_checkpoint_holds(whole: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from conftest import make_phase
+from frostline.adapters.kinds import Dora
 from frostline.backbones.base import Backbone
 from frostline.errors import PlanError
 from frostline.freezing import (
@@ -213,6 +214,54 @@ def test_only_the_norms_or_the_biases_of_thawed_blocks_learn(only: Any, names: s
     set_trainable(network, top, phase("all", only=only))
     assert learning(network) == names
     assert all(p.requires_grad for p in top.parameters()), "the head is new: it learns whole"
+
+
+def adapted() -> Backbone:
+    """DoRA in the two upper blocks: factors and magnitudes."""
+    network = backbone()
+    Dora(2, 4, 0.5, None).put_into(network, ["middle", "top"])
+    return network
+
+
+FACTORS = {f"top.0.lora_{factor}.default.weight" for factor in "AB"}
+ADAPTER = FACTORS | {"top.0.lora_magnitude_vector.default.weight"}
+
+
+@pytest.mark.parametrize(
+    ("thaw", "only", "names"),
+    [
+        ("top", "adapters", ADAPTER),
+        ("top", ["adapters", "norms"], ADAPTER | {"top.1.weight", "top.1.bias"}),
+        ("top", "norms", {"top.1.weight", "top.1.bias"}),
+        ("top", None, ADAPTER | {"top.0.base_layer.weight", "top.1.weight", "top.1.bias"}),
+        ("none", "adapters", set()),
+    ],
+)
+def test_only_the_adapters_of_thawed_blocks_learn(thaw: Any, only: Any, names: set[str]) -> None:
+    network, top = adapted(), head()
+    set_trainable(network, top, phase("all"))  # what learned in another phase does not go on
+    set_trainable(network, top, phase(thaw, only=only))
+    assert learning(network) == names
+    assert all(p.requires_grad for p in top.parameters())
+
+
+def test_a_block_whose_adapters_learn_trains_and_one_below_the_frost_line_rests_with_its_own() -> None:
+    network = adapted()
+    network.train()
+    rest_frozen(network, phase("top", only="adapters"))
+    trains = [network.get_submodule(f"blocks.{name}.0.lora_dropout.default").training for name in ("middle", "top")]
+    assert trains == [False, True]
+    assert network.get_submodule("blocks.top.3").training, "the network's own dropout, too"
+
+
+def test_the_factors_of_an_adapter_decay_and_what_scales_does_not() -> None:
+    network, top, it = adapted(), head(), phase("all", only="adapters", layer_decay=0.5)
+    set_trainable(network, top, it)
+    groups = parameter_groups(network, top, it)
+    names = {id(p): name.removeprefix("blocks.") for name, p in network.named_parameters()}
+    own = {group.name: {names[id(p)] for p in group.parameters} for group in groups if group.block == "top"}
+    assert own == {"top": FACTORS, "top/no_decay": ADAPTER - FACTORS}
+    assert {group.block: group.lr_scale for group in groups} == {"head": 1.0, "top": 0.5, "middle": 0.125}
 
 
 def test_named_blocks_learn_and_those_above_rest() -> None:

@@ -1,5 +1,6 @@
 """What is frozen is frozen and what is thawed learns: every model of conf/model, every way to thaw of conf/schedule."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frostline.adapters.kinds import Lora
 from frostline.backbones.base import Backbone
 from frostline.checks import plan_of
 from frostline.finetuner import FineTuner
@@ -27,7 +29,7 @@ STEPS = 3  # stochastic depth may leave a layer out of one step for the whole ba
 
 def test_the_folders_were_found() -> None:
     assert len(MODELS) == 15
-    assert len(PLANS) == 9
+    assert len(PLANS) == 10
 
 
 def ways(composed: Callable[..., Any], blocks: list[str]) -> list[Phase]:
@@ -36,6 +38,8 @@ def ways(composed: Callable[..., Any], blocks: list[str]) -> list[Phase]:
     for plan in PLANS:
         for phase in plan_of(composed(f"schedule={plan}")).unfolded(blocks).settled(pretrained=False, samples=1).phases:
             found.setdefault((tuple(phase.thawed(blocks)), str(phase.only), phase.norm), phase)
+    by_adapters = next(phase for phase in found.values() if phase.only == "adapters")
+    found["the top block's adapters alone"] = replace(by_adapters, thaw=1)
     return list(found.values())
 
 
@@ -50,6 +54,13 @@ def settled(backbone: Backbone, size: int) -> None:
         backbone.train()(torch.randn(8, 3, size, size))
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
+
+
+def adapted(backbone: Backbone) -> Backbone:
+    """A copy, with adapters in every block, whatever the phase thaws of them."""
+    network = copy.deepcopy(backbone)
+    Lora(4, 8, 0.0, None, False).put_into(network, list(network.blocks))
+    return network
 
 
 TARGETS = Targets("class", ["a", "b", "c"], [1, 1, 1], [], [])
@@ -110,7 +121,7 @@ def test_frozen_is_frozen_and_thawed_learns(name: str, composed: Callable[..., A
     start = {name: value.clone() for name, value in backbone.state_dict().items()}
     for phase in phases:
         backbone.load_state_dict(start)
-        model = learner(backbone, phase)
+        model = learner(adapted(backbone) if phase.only == "adapters" else backbone, phase)
         before = values(model)
         graphs = trained(model, size)
         after = values(model)

@@ -10,6 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from adapted import convolutions, moved, transformer
+from adapted import pictures as small_pictures
+from frostline.adapters.kinds import Dora, Ia3, Lora
+from frostline.adapters.layers import adapter_names, merged
 from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
 from frostline.frozen_pass import FrozenPass, chunk_of, lowered, outputs_of
@@ -118,6 +122,26 @@ def test_a_copy_follows_the_weights_once_it_is_told_to_forget() -> None:
     assert torch.equal(work(x, 0, 4), before)
     work.forget()
     assert not torch.equal(work(x, 0, 4), before)
+
+
+@pytest.mark.parametrize("make", [transformer, convolutions])
+@pytest.mark.parametrize("adapter", [Lora(4, 8, 0.5, None, False), Dora(4, 8, 0.5, None), Ia3(None, None)])
+def test_adapters_at_rest_are_those_of_training_and_in_bfloat16_part_of_the_weights(
+    adapter: Any, make: Callable[[], Backbone]
+) -> None:
+    backbone = make()
+    adapter.put_into(backbone, list(backbone.blocks))
+    moved(backbone)
+    x, stop = small_pictures(FrozenPass(backbone).chunk(torch.device("cpu")) + 3), len(backbone.blocks)
+    exact = FrozenPass(backbone)(x, 0, stop)
+    torch.testing.assert_close(exact, backbone(x).detach())
+    assert torch.equal(FrozenPass(backbone)(x[5:8], 0, stop), exact[5:8])
+    low, merely = FrozenPass(backbone, torch.bfloat16), FrozenPass(merged(backbone), torch.bfloat16)
+    assert torch.equal(low(x, 0, stop), merely(x, 0, stop))
+    assert torch.equal(low(x[5:8], 0, stop), low(x, 0, stop)[5:8])
+    error = (low(x, 0, stop).float() - exact).norm() / exact.norm()
+    assert error < 0.03
+    assert adapter_names(backbone), "a copy was merged"
 
 
 def test_outputs_are_told_as_they_come(composed: Callable[..., Any]) -> None:

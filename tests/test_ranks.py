@@ -48,6 +48,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone")
     jobs = [Job(str(folder / plan), plan, ALONE, keep=plan == "two_stage") for plan in PLANS]
     quiet()
+    jobs.append(Job(str(folder / "dora"), "adapter_then_all", [*ALONE, "adapter=dora"]))
     for job in [*jobs, Job(str(folder / "pulled"), "two_stage", [*ALONE, *PULLED])]:
         torch.save(ranks_worker.trained(job), f"{job.place}.pt")
     return folder
@@ -59,6 +60,7 @@ def two(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     jobs = [Job(str(folder / plan), plan, RANKS["ddp"], keep=plan == "two_stage") for plan in PLANS]
     jobs.append(Job(str(folder / "fsdp"), "two_stage", RANKS["fsdp"], keep=True))
+    jobs += [Job(str(folder / f"dora-{name}"), "adapter_then_all", [*RANKS[name], "adapter=dora"]) for name in RANKS]
     jobs.append(Job(str(folder / "kept"), "last_block", [*RANKS["ddp"], "cache=always"]))
     jobs += [Job(str(folder / f"pulled-{name}"), "two_stage", [*RANKS[name], *PULLED]) for name in RANKS]
     for name, source in (("ddp", alone / "two_stage"), ("fsdp", alone / "two_stage"), ("fsdp", folder / "fsdp")):
@@ -90,7 +92,7 @@ def _require_same_end(run: dict[str, Any], expected: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_two_ranks_end_in_the_weights_of_one_process(plan: str, alone: Path, two: Path) -> None:
-    assert len(PLANS) == 9
+    assert len(PLANS) == 10
     _require_same_end(_load(two / f"{plan}.pt"), _load(alone / f"{plan}.pt"))
 
 
@@ -133,6 +135,12 @@ def test_penalties_and_clipping_are_those_of_one_process(strategy: str, alone: P
     _require_same_end(_load(two / f"pulled-{strategy}.pt"), expected)
     free = _load(alone / "two_stage.pt")["weights"]
     assert any(not torch.allclose(expected["weights"][name], free[name], rtol=1e-3) for name in free), "they do act"
+
+
+@pytest.mark.parametrize("strategy", RANKS)
+def test_adapters_whose_frozen_layers_are_read_are_those_of_one_process(strategy: str, alone: Path, two: Path) -> None:
+    """DoRA takes the norms of the weights beside it, which under `fsdp` are gathered for that."""
+    _require_same_end(_load(two / f"dora-{strategy}.pt"), _load(alone / "dora.pt"))
 
 
 def test_frozen_blocks_that_are_sharded_keep_every_bit(two: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from frostline.adapters.layers import FIRST
 from frostline.agreement import require_agreement
 from frostline.build import Built
 from frostline.callbacks.checkpoints import WholeFiles
@@ -77,9 +78,12 @@ def _cloned(model: FineTuner) -> dict[str, Tensor]:
 
 
 def _mixed(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """`share` of `after`, the rest of `before`; counters, which cannot be mixed, of `after`."""
+    """`share` of `after`, the rest of `before`; of `after` alone counters, which cannot be mixed, and the first factors
+    of adapters: the second ones begin at zero, so that `share` of these is `share` of the product."""
     return {
-        name: torch.lerp(sharded_like(before[name], value), value, share) if value.is_floating_point() else value
+        name: torch.lerp(sharded_like(before[name], value), value, share)
+        if value.is_floating_point() and f".{FIRST}." not in name
+        else value
         for name, value in after.items()
     }
 

@@ -10,6 +10,8 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from frostline.adapters.kinds import Adapter
+from frostline.adapting import adapted_blocks
 from frostline.backbones.base import Backbone
 from frostline.callbacks.ema import MovingAverage
 from frostline.callbacks.measure import Measure
@@ -74,6 +76,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     pretrained = cfg.init_from is not None or OmegaConf.select(cfg, "model.weights") is not None
     plan = folded.unfolded(list(backbone.blocks))
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
+    _adapt(cfg, backbone, plan)
     optimizers = optimizers_of(cfg, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     shows = logs and shows_progress(cfg.trainer.enable_progress_bar)
@@ -115,6 +118,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
 def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
     """A model without weights and a Trainer, for samples that belong to no data set. targets: it was trained on."""
     backbone = _backbone(cfg.model, targets.kind, load=False)
+    _adapt(cfg, backbone, plan_of(cfg).unfolded(list(backbone.blocks)))
     task, head = _top(cfg, backbone, targets)
     model = FineTuner(backbone, head, task, {}, seed=cfg.seed)
     return model, _single_trainer(cfg.trainer)
@@ -162,6 +166,14 @@ def _backbone(node: DictConfig, kind: Kind, *, load: bool) -> Backbone:
     return backbone.to(memory_format=torch.channels_last)
 
 
+def _adapt(cfg: DictConfig, backbone: Backbone, plan: Plan) -> None:
+    """Where the plan says so, and drawn apart, as the head is: what is drawn after it is what it was without."""
+    adapter: Adapter = make(cfg.adapter, "adapter", Adapter)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed_of(cfg.seed, "adapter"))
+        adapter.put_into(backbone, adapted_blocks(plan, list(backbone.blocks)))
+
+
 def _data(cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: Kind, *, shows: bool) -> Data:
     """kind: of targets. shows: whether somebody watches the decoding."""
     family: type[Data] = class_of(cfg.data, "data", Data)
@@ -197,6 +209,7 @@ def _identity(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module, 
         "targets": asdict(data.targets),
         **data.look(),
         "head": {name: list(value.shape) for name, value in head.state_dict().items()},
+        "adapter": resolved(cfg.adapter),
         "optimizer": resolved(cfg.optimizer),
         "task": resolved(cfg.task),
         "batch_size": data.batch_size,

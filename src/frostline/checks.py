@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from frostline.adapting import NONE, with_adapter
 from frostline.errors import ConfigError, first_line
 from frostline.launcher import Launch, launched
 from frostline.phases import Plan
@@ -66,7 +67,19 @@ SUPPLIED = {
 }  # fmt: skip
 # Keys of ours beside those of a library's constructor.
 OURS = {"trainer": {"compile"}}
-GROUPS = ("model", "head", "data", "task", "schedule", "optimizer", "cache", "trainer", "callbacks", "logger")
+GROUPS = (
+    "model",
+    "head",
+    "adapter",
+    "data",
+    "task",
+    "schedule",
+    "optimizer",
+    "cache",
+    "trainer",
+    "callbacks",
+    "logger",
+)
 
 
 def check(cfg: DictConfig, *own: str) -> None:
@@ -113,7 +126,7 @@ def plan_of(cfg: DictConfig) -> Plan:
             where="schedule",
             next_step="schedule.phases={head: {thaw: none, epochs: 3}}, say",
         )
-    return Plan.from_config(phases, every_phase, average)
+    return with_adapter(Plan.from_config(phases, every_phase, average), adapter=cfg.adapter._target_ != NONE)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

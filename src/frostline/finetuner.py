@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from frostline.adapters.layers import adapter_names
 from frostline.agreement import require_one_run
 from frostline.backbones.base import Backbone
 from frostline.batch import Batch
@@ -103,7 +104,9 @@ class FineTuner(L.LightningModule):
 
     def anchor(self) -> None:
         """The backbone's weights as they are now are those that `l2_sp` pulls towards."""
-        self._pretrained = {name: p.detach().clone() for name, p in self.backbone.named_parameters()}
+        added = adapter_names(self.backbone)  # which nobody has pretrained
+        own = {name: p for name, p in self.backbone.named_parameters() if name not in added}
+        self._pretrained = {name: p.detach().clone() for name, p in own.items()}
 
     def on_fit_start(self) -> None:
         """Anchors lie where and as the parameters do: moved, or sharded."""
@@ -227,8 +230,9 @@ class FineTuner(L.LightningModule):
 
     def _distance(self) -> Tensor | float:
         """Squared, of the thawed backbone from its pretrained weights."""
-        moved = [(name, p) for name, p in self.backbone.named_parameters() if p.requires_grad]
-        return total(((p - self._pretrained[name]) ** 2).sum() for name, p in moved)
+        own = dict(self.backbone.named_parameters())
+        moved = [(own[name], value) for name, value in self._pretrained.items() if own[name].requires_grad]
+        return total(((p - value) ** 2).sum() for p, value in moved)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.metrics["val"].update(self(batch.inputs, batch.passed), batch.targets)  # type: ignore[operator]

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from frostline.adapters.layers import adapter_parameters, scales
 from frostline.backbones.base import Backbone
 from frostline.errors import PlanError
 from frostline.phases import Phase
@@ -120,6 +121,7 @@ def _chosen(block: nn.Module, phase: Phase) -> Iterator[nn.Parameter]:
         return
     kinds = [phase.only] if isinstance(phase.only, str) else phase.only
     norms = set(_norms(block))
+    yield from adapter_parameters(block) if "adapters" in kinds else ()
     for module in block.modules():
         for name, parameter in module.named_parameters(recurse=False):
             kind = "norms" if module in norms else "biases" if name.endswith("bias") else None
@@ -132,7 +134,10 @@ def _norms(block: nn.Module) -> Iterator[nn.Module]:
 
 
 def _with_decay(block: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:
-    """Weight decay acts on the weights of layers that multiply: not on biases, norms, tokens or position tables."""
+    """Weight decay acts on the weights of layers that multiply: not on biases, norms, tokens or position tables, nor on
+    what only scales in an adapter."""
+    kept = {id(parameter) for parameter in scales(block)}
     for module in block.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            yield parameter, name.endswith("weight") and parameter.ndim >= 2  # `in_proj_weight` of an attention too
+            multiplies = name.endswith("weight") and parameter.ndim >= 2  # `in_proj_weight` of an attention too
+            yield parameter, multiplies and id(parameter) not in kept

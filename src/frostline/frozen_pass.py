@@ -20,6 +20,7 @@ from torch.fx.proxy import TraceError
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
+from frostline.adapters.layers import folded
 from frostline.backbones.base import Backbone
 from frostline.compiling import compiled_for_inference
 from frostline.specs import Spec, TextSpec
@@ -50,9 +51,9 @@ class FrozenPass:
     """low: the type in which frozen blocks compute; None for that of the inputs, and of what is around.
     compiles: in a low type only; in float32 compiled blocks would give other bits.
 
-    In a low type it works with a copy of the blocks that serves nothing else: of that type, and with norms of batches
-    folded into the convolutions before them. The copy is made when it is first needed, and forgotten where weights may
-    have changed.
+    In a low type it works with a copy of the blocks that serves nothing else: of that type, and with adapters and norms
+    of batches folded into the weights beside them. The copy is made when it is first needed, and forgotten where
+    weights may have changed.
     """
 
     def __init__(self, backbone: Backbone, low: torch.dtype | None = None, *, compiles: bool = False) -> None:
@@ -146,9 +147,11 @@ class FrozenPass:
 
 
 def lowered(block: nn.Module, low: torch.dtype) -> nn.Module:
-    """A copy for inference. Norms of batches that no convolution takes in stay in float32: variances need its range."""
+    """A copy for inference. Adapters become part of the weights before these are rounded. Norms of batches that no
+    convolution takes in stay in float32: variances need its range."""
     block = copy.deepcopy(block).eval().requires_grad_(False)
     block.__dict__.pop("forward", None)  # compiled in place, and bound to the block that was copied
+    block = folded(block)
     if any(isinstance(module, _BatchNorm) for module in block.modules()):
         block = _folded(block)
     for module in block.modules():

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from frostline.adapters.layers import adapter_names, holds_adapters, renew_magnitudes, with_adapters_of
+from frostline.backbones.base import Backbone
 from frostline.backbones.weights import StateDict, load_weights, read_weights
 from frostline.checkpoint import read_checkpoint
 from frostline.errors import RunError
@@ -22,7 +24,7 @@ def init_from(model: FineTuner, source: Path, targets: Targets) -> str:
         raise RunError("there is no such run or file", where=source, next_step="init_from=<run folder or checkpoint>")
     state, known = _read(path)
     backbone, head = _part(state, "backbone."), _part(state, "head.")
-    said = load_weights(model.backbone, backbone or state, (), source=path)
+    said = _load_backbone(model.backbone, backbone or state, path)
     if known not in (None, (targets.kind, targets.names)):
         return f"{said}; the head is new: the run told other classes apart"
     shapes = {name: value.shape for name, value in model.head.state_dict().items()}
@@ -30,6 +32,22 @@ def init_from(model: FineTuner, source: Path, targets: Targets) -> str:
         return f"{said}; the head is new: the file has none of its shape"
     load_weights(model.head, head, (), source=path)
     return f"{said}; the head, too"
+
+
+def _load_backbone(backbone: Backbone, state: StateDict, path: Path) -> str:
+    """Weights of the network without adapters go beside those that this one has, which begin anew."""
+    adapted, theirs = bool(adapter_names(backbone)), holds_adapters(state)
+    if theirs and not adapted:
+        raise RunError(
+            "the weights have an adapter, and this run has none",
+            where=path,
+            next_step="the adapter and the blocks of a plan as that run had them: adapter=..., schedule=...",
+        )
+    if theirs or not adapted:
+        return load_weights(backbone, state, (), source=path)
+    said = load_weights(backbone, with_adapters_of(backbone, state), (), source=path)
+    renew_magnitudes(backbone)
+    return f"{said}; the adapter is new"
 
 
 def _read(path: Path) -> tuple[StateDict, tuple[str, list[str]] | None]:

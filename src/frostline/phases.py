@@ -37,7 +37,8 @@ class Phase:
     thaw: what learns besides the head: `none`, `all`, a number of blocks from the top, or from the stem (-1), a block's
         name (that block and every block above it), or a list of names (those blocks alone). `each` stands for a phase
         per block, with one block more each time, from the top.
-    only: of the thawed blocks, only the `norms`, the `biases` or a list of both; null: all. The head learns whole.
+    only: of the thawed blocks, only the `norms`, the `biases`, the `adapters` or a list of these; null: all. The head
+        learns whole.
     lr_scale: times `optimizer.lr`. layer_decay: times itself once per block of depth (ULMFiT's discriminative rates,
         Howard and Ruder 2018, arXiv:1801.06146, section 3.2).
     warmup_epochs: linear rise from 0; may be a fraction of an epoch. curve: what follows, from 1 down to 0 at the end.
@@ -51,7 +52,7 @@ class Phase:
 
     name: str
     thaw: Literal["none", "all"] | int | str | list[str]
-    only: Literal["norms", "biases"] | list[Literal["norms", "biases"]] | None
+    only: Literal["norms", "biases", "adapters"] | list[Literal["norms", "biases", "adapters"]] | None
     epochs: int
     lr_scale: float
     layer_decay: float
@@ -276,7 +277,7 @@ def _check(phase: Phase) -> None:
         raise PlanError(
             f"phase '{phase.name}' names nothing in `{'thaw' if phase.thaw == [] else 'only'}`",
             where=where,
-            next_step="thaw: none, or names of blocks; only: null, norms, biases, or [norms, biases]",
+            next_step="thaw: none, or names of blocks; only: null, norms, biases, adapters, or a list",
         )
     if not 0 < phase.layer_decay <= 1:
         raise PlanError(

@@ -63,7 +63,7 @@ def require_no_difference(program: Program, tmp_path: Path, *own: str) -> tuple[
 def test_every_plan_ends_in_the_same_bits(
     plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:
-    assert len(FROZEN) == 7
+    assert len(FROZEN) == 8
     require_no_difference(program, tmp_path, *two_epochs_each(plan, composed), "data.augment=none")
 
 
@@ -77,6 +77,19 @@ def test_every_model_ends_in_the_same_bits(model: str, program: Program, tmp_pat
     first = trained(program, tmp_path / "first", *own, "cache=always")
     require_equal(tmp_path / "first", tmp_path / "never")
     assert [row["cache"]["made"] for row in first["phases"]] == [2 * (90 + 143), 0]
+
+
+@pytest.mark.parametrize("adapter", ["lora", "dora", "ia3"])
+def test_adapters_end_in_the_same_bits_before_they_learn_and_when_they_rest_again(
+    adapter: str, program: Program, tmp_path: Path
+) -> None:
+    own = [f"adapter={adapter}", "schedule=head_only", "schedule.phases.head.epochs=2", "data.augment=none"]
+    own += ["+schedule.phases.all={thaw: all, epochs: 1}", "+schedule.phases.top={thaw: 1, epochs: 2}"]
+    first, _ = require_no_difference(program, tmp_path, *own)
+    assert cached_phases(first) == ["head", "top"]
+    assert [row["learns"][1:] for row in first["phases"]] == [[], ["stage3", "stage2", "stage1", "stem"], ["stage3"]]
+    states = {row["name"]: row["trainable_parameters"] for row in first["phases"]}
+    assert 0 < states["top"] - states["head"] < states["all"] - states["head"]
 
 
 @pytest.mark.parametrize("views", [2, 3])

@@ -15,8 +15,8 @@ from frostline.signatures import problems
 
 CONF = conf_dir()
 COUNTS = {
-    "model": 26, "head": 2, "data": 12, "task": 4,
-    "schedule": 9, "optimizer": 3, "cache": 3, "trainer": 7, "callbacks": 1, "logger": 2,
+    "model": 26, "head": 2, "adapter": 4, "data": 12, "task": 4,
+    "schedule": 10, "optimizer": 3, "cache": 3, "trainer": 7, "callbacks": 1, "logger": 2,
 }  # fmt: skip
 EXPERIMENTS_AT_LEAST = 7
 NEEDED = {  # where YAML says ???
@@ -34,6 +34,7 @@ BY_BUILD = {  # what build.py adds to a constructor's settings
     "data": {"spec", "target_kind", "sample_cache"},
     "task": {"targets"},
     "head": {"in_features", "num_outputs"},
+    "adapter": set(),
 }
 
 Composed = Callable[..., DictConfig]
@@ -71,7 +72,7 @@ def parameters(made: type) -> list[str]:
     for cls in made.__mro__:
         if "__init__" in vars(cls):
             own = list(inspect.signature(cls.__init__).parameters.values())[1:]
-            names += [parameter.name for parameter in own if parameter.kind != parameter.VAR_KEYWORD]
+            names += [it.name for it in own if it.kind not in (it.VAR_POSITIONAL, it.VAR_KEYWORD)]
             if all(parameter.kind != parameter.VAR_KEYWORD for parameter in own):
                 return names
     return names

@@ -30,10 +30,12 @@ LAYERS: dict[str, list[str]] = {
         "range_test",
         "rate_advice",
         "reuse",
+        "adapting",
     ],
     "batches": ["batch", "tokens"],
     "parts": [
         "backbones",
+        "adapters",
         "heads",
         "tasks",
         "freezing",
@@ -66,9 +68,11 @@ SHARED_ROOMS = {"words", "batches", "door"}
 
 # Sideways imports that are wanted, with the reason.
 SIDEWAYS = {
-    ("backbones.base", "tokens"): "text goes from block to block in them",
-    ("backbones.transformers", "tokens"): "two texts are sent both ways",
-    ("backbones.transformers_blocks", "tokens"): "what each block takes and gives",
+    ("adapters.layers", "backbones.base"): "what stands beside the layers of a Backbone",
+    ("adapters.kinds", "backbones.base"): "and is put there",
+    ("freezing", "adapters.layers"): "adapters are one of the parts of a block that learn",
+    ("frozen_pass", "adapters.layers"): "a copy for inference has them in its weights",
+    ("frozen_cache.key", "adapters.layers"): "what they do is part of the key",
     ("freezing", "backbones.base"): "the frost line lies between the blocks of a Backbone",
     ("build", "checks"): "the plan and the plain values are read in one way",
     ("build", "making"): "what the config names",
@@ -121,6 +125,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "door": {"hydra", "omegaconf"},
 }
 OF_THE_ROOM = {  # what one room needs and its layer does not
+    "adapters": {"peft"},
     "backbones": {"safetensors"},
     "data": {"numpy", "PIL", "pyarrow", "sklearn", "datasets"},
     "report": {"rich", "matplotlib"},
@@ -133,6 +138,7 @@ HEAVY = {
     "lightning",
     "transformers",
     "timm",
+    "peft",
     "numpy",
     "sklearn",
     "pyarrow",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frostline.adapters.layers import settings_of
 from frostline.backbones.base import Backbone
 
 LAYOUT = (
@@ -26,7 +27,7 @@ def prefix_digests(backbone: Backbone) -> list[str]:
     digest = hashlib.blake2b(f"{backbone.name}\n".encode(), digest_size=20)
     found = [digest.hexdigest()]
     for name, block in backbone.blocks.items():
-        digest.update(f"{name}\n{block}\n".encode())
+        digest.update(f"{name}\n{block}\n{settings_of(block)}".encode())
         for key, value in block.state_dict().items():
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
             digest.update(_bytes(value))

@@ -1,0 +1,1 @@
+"""Small parts that learn in place of the layers that they stand beside, by peft."""

@@ -1,0 +1,229 @@
+"""The adapters that there are, and where they are put: into layers that the network calls, of types that peft can
+adapt exactly.
+
+Names of layers begin with their block: `layer1.0.conv1`, `encoder_layer_3.mlp.0`.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import nn
+
+from frostline.adapters.attention import opened
+from frostline.adapters.layers import renew_magnitudes
+from frostline.backbones.base import Backbone
+from frostline.errors import ConfigError
+from frostline.specs import ImageSpec
+from frostline.tokens import Tokens
+from frostline.values import Positive, Probability
+
+CAN = "linear layers, and convolutions without groups and dilation"
+EMBEDDINGS = "embeddings"  # the block of a text network that is left out where no targets are named
+
+# Layers that (IA)³ scales, by the ends of their names: what gives keys and values (with the queries, where one layer
+# gives all three, as peft has it for GPT-2), and, by its input, what ends a feed-forward part. peft 0.21's own mapping
+# for text networks, the names of timm's and torchvision's transformers, and DistilBERT's.
+KEYS_VALUES = ("key", "value", "key_proj", "value_proj", "k_proj", "v_proj", "k_lin", "v_lin", "k", "v", "qkv",
+               "in_proj", "c_attn", "query_key_value", "Wqkv")  # fmt: skip
+FEEDFORWARD = ("output.dense", "fc2", "mlp.3", "mlp.c_proj", "lin2", "down_proj", "dense_4h_to_h", "mlp.Wo",
+               "ffn_output")  # fmt: skip
+NO_FEEDFORWARD = ("attention.output.dense",)  # it ends with the name of one
+
+
+class Adapter(ABC):
+    @abstractmethod
+    def put_into(self, backbone: Backbone, blocks: Collection[str]) -> None:
+        """In place, into these blocks. Its first weights are drawn from torch's generator; it changes no output yet.
+
+        Raises ConfigError where peft is not installed, or can adapt none of what is wanted.
+        """
+
+
+class NoAdapter(Adapter):
+    def put_into(self, backbone: Backbone, blocks: Collection[str]) -> None:
+        return
+
+
+class Lora(Adapter):
+    """Adds to a layer's weights a product of two factors of `rank`, times alpha / rank (Hu et al. 2022,
+    arXiv:2106.09685, section 4.1); `rslora`: times alpha / √rank (Kalajdzievski 2023, arXiv:2312.03732).
+
+    targets: ends of names of layers, a regular expression for the whole name, or null for all linear layers but those
+        of embeddings; all convolutions where there are no linear ones.
+    """
+
+    def __init__(
+        self,
+        rank: Positive[int],
+        alpha: Positive[float],
+        dropout: Probability,
+        targets: list[str] | str | None,
+        rslora: bool,
+    ) -> None:
+        self.settings = {"r": rank, "lora_alpha": alpha, "lora_dropout": dropout, "use_rslora": rslora}
+        self.targets = targets
+
+    def put_into(self, backbone: Backbone, blocks: Collection[str]) -> None:
+        peft = _imported()
+        layers = _adaptable(backbone, blocks)
+        names = _chosen(layers, self.targets) if self.targets is not None else _all_of_a_kind(layers)
+        turned = all(type(layers[name]).__name__ == "Conv1D" for name in names)  # GPT-2's weights lie the other way
+        config = peft.LoraConfig(target_modules=_full(names), fan_in_fan_out=turned, **self.settings)
+        _inject(peft, config, backbone)
+
+
+class Dora(Lora):
+    """LoRA for the directions of a layer's weights; their norms are learned apart, one for each output (Liu et al.
+    2024, arXiv:2402.09353, equation 5)."""
+
+    def __init__(
+        self, rank: Positive[int], alpha: Positive[float], dropout: Probability, targets: list[str] | str | None
+    ) -> None:
+        super().__init__(rank, alpha, dropout, targets, rslora=False)
+        self.settings["use_dora"] = True
+
+
+class Ia3(Adapter):
+    """One factor for each output of a layer, or for each input (Liu et al. 2022, arXiv:2205.05638, section 3.3).
+
+    targets: as for LoRA; null for keys, values and the end of feed-forward parts, or for all convolutions.
+    feedforward: those of the targets whose input is scaled; null for those that end a feed-forward part.
+    """
+
+    def __init__(self, targets: list[str] | str | None, feedforward: list[str] | None) -> None:
+        self.targets = targets
+        self.feedforward = feedforward
+
+    def put_into(self, backbone: Backbone, blocks: Collection[str]) -> None:
+        peft = _imported()
+        layers = _adaptable(backbone, blocks)
+        names = _chosen(layers, self.targets) if self.targets is not None else _scaled(layers)
+        inputs = _chosen({name: layers[name] for name in names}, self.feedforward) if self.feedforward else []
+        if self.feedforward is None:
+            inputs = [name for name in names if _ends_feedforward(name)]
+        turned = all(type(layers[name]).__name__ == "Conv1D" for name in names)
+        config = peft.IA3Config(target_modules=_full(names), feedforward_modules=_full(inputs), fan_in_fan_out=turned)
+        _inject(peft, config, backbone)
+
+
+def _imported() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise ConfigError(
+            f"peft, which makes adapters, is not installed: {error}",
+            where="adapter",
+            next_step='pip install "frostline[adapters]", or adapter=none',
+        ) from error
+    return peft
+
+
+def _inject(peft: Any, config: Any, backbone: Backbone) -> None:
+    peft.inject_adapter_in_model(config, backbone)
+    renew_magnitudes(backbone)
+    backbone.train(backbone.training)  # dropout of what is new, too
+
+
+# --- which layers ---
+
+
+def _adaptable(backbone: Backbone, blocks: Collection[str]) -> dict[str, nn.Module]:
+    """Layers of these blocks that an adapter can stand beside, by name. Attentions of torch's are opened for it.
+
+    Some networks read a layer's weights and do not call it (torchvision's Swin, timm's BEiT): an adapter there would
+    have no effect. And subclasses may do with their weights what an adapter does not know of (weight standardisation).
+    """
+    for name in blocks:
+        backbone.blocks[name] = opened(backbone.blocks[name])
+    layers = {
+        f"{name}.{inner}".removesuffix("."): layer
+        for name in blocks
+        for inner, layer in backbone.blocks[name].named_modules()
+        if _can_be_adapted(layer)
+    }
+    called = _called(backbone, list(layers.values()))
+    return {name: layer for name, layer in layers.items() if layer in called}
+
+
+def _can_be_adapted(layer: nn.Module) -> bool:
+    from transformers.pytorch_utils import Conv1D  # peft has imported it
+
+    if type(layer) is nn.Conv2d:
+        return layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+    return type(layer) in (nn.Linear, Conv1D)
+
+
+def _called(backbone: Backbone, layers: list[nn.Module]) -> set[nn.Module]:
+    """By trying: with one picture, or one text of two tokens."""
+    seen: set[nn.Module] = set()
+    handles = [layer.register_forward_hook(lambda layer, *_: seen.add(layer)) for layer in layers]
+    training = backbone.training
+    backbone.eval()
+    spec, sample = backbone.spec, Tokens(torch.zeros(1, 2, 2, dtype=torch.long), torch.ones(1, 2, dtype=torch.bool))
+    with torch.no_grad():
+        backbone(torch.zeros(1, 3, spec.size, spec.size) if isinstance(spec, ImageSpec) else sample)
+    for handle in handles:
+        handle.remove()
+    backbone.train(training)
+    return seen
+
+
+def _chosen(layers: dict[str, nn.Module], targets: list[str] | str) -> list[str]:
+    """Raises ConfigError where a target is no layer that can be adapted."""
+    if isinstance(targets, str):
+        try:
+            pattern = re.compile(targets)
+        except re.error as error:
+            raise _nothing(layers, f"'{targets}' is no regular expression ({error})") from error
+        matched = [name for name in layers if pattern.fullmatch(name)]
+        unknown = [] if matched else [targets]
+    else:
+        matched = [name for name in layers if any(_ends(name, target) for target in targets)]
+        unknown = [target for target in targets if not any(_ends(name, target) for name in layers)]
+    if unknown or not matched:
+        raise _nothing(layers, f"no layer that can be adapted is called {', '.join(unknown) or 'nothing'}")
+    return matched
+
+
+def _all_of_a_kind(layers: dict[str, nn.Module]) -> list[str]:
+    inner = {name: layer for name, layer in layers.items() if name.split(".")[0] != EMBEDDINGS}
+    linear = [name for name, layer in inner.items() if not isinstance(layer, nn.Conv2d)]
+    if not inner:
+        raise _nothing(inner, "the blocks that learn have no layer that can be adapted")
+    return linear or list(inner)
+
+
+def _scaled(layers: dict[str, nn.Module]) -> list[str]:
+    named = [name for name in layers if any(_ends(name, end) for end in KEYS_VALUES) or _ends_feedforward(name)]
+    named = [name for name in named if not isinstance(layers[name], nn.Conv2d)]
+    convolutions = [name for name, layer in layers.items() if isinstance(layer, nn.Conv2d)]
+    if (not named and len(convolutions) < len(layers)) or not layers:
+        raise _nothing(layers, "no layer has a name by which keys, values and feed-forward parts are known")
+    return named or convolutions
+
+
+def _nothing(layers: dict[str, nn.Module], what: str) -> ConfigError:
+    """Names of layers are told with their numbers left out: there may be hundreds."""
+    kinds = sorted({re.sub(r"\d+", "0", name) for name in layers})
+    there = f"in the blocks that learn there are, numbers aside: {', '.join(kinds)}" if kinds else "there is none"
+    return ConfigError(
+        f"{what}; {there}",
+        where="adapter.targets",
+        next_step=f"targets that are {CAN}; or adapter=none (schedule=bitfit learns biases and norms alone)",
+    )
+
+
+def _ends(name: str, end: str) -> bool:
+    """As peft matches."""
+    return name == end or name.endswith(f".{end}")
+
+
+def _ends_feedforward(name: str) -> bool:
+    return any(_ends(name, end) for end in FEEDFORWARD) and not any(_ends(name, end) for end in NO_FEEDFORWARD)
+
+
+def _full(names: list[str]) -> list[str]:
+    return [f"blocks.{name}" for name in names]

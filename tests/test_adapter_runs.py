@@ -1,0 +1,172 @@
+"""Runs with an adapter: what learns, that their checkpoints bring them back, and old weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import Answer
+from frostline.adapters.layers import adapter_names
+from frostline.backbones.bundled import BundledBackbone
+from frostline.build import build
+from frostline.errors import FrostlineError
+from frostline.init_from import init_from
+from frostline.planning import planned
+from frostline.run import NOT_HERE, evaluate
+from test_run import SHORT, _record, _train
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
+KINDS = ["lora", "dora", "ia3"]
+CONVOLUTIONS = 10  # of the bundled network
+QUICK = [part for part in SHORT if not part.startswith("schedule")]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("adapted")
+    return {kind: _train(folder / kind, f"adapter={kind}") for kind in [*KINDS, "none"]}
+
+
+def state(run: Path, name: str = "last") -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return content["state_dict"]  # type: ignore[no-any-return]
+
+
+def pretrained() -> dict[str, torch.Tensor]:
+    return {f"backbone.{name}": value for name, value in BundledBackbone(weights="bundled").named_parameters()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_network_stays_as_it_was_to_the_bit_and_adapters_and_head_learn(kind: str, runs: dict[str, Path]) -> None:
+    after, before = state(runs[kind]), pretrained()
+    rests = {name.replace("base_layer.", ""): value for name, value in after.items()}
+    assert len(before) == 30
+    assert [name for name, value in before.items() if not torch.equal(rests[name], value)] == []
+    learned = [value for name, value in after.items() if "lora_B" in name or "ia3_l" in name]
+    assert len(learned) == CONVOLUTIONS
+    assert all(value.ne(0 if kind != "ia3" else 1).any() for value in learned)
+    head, everything = _record(runs[kind])["phases"]
+    assert everything["learns"] == ["head", "stage3", "stage2", "stage1", "stem"]
+    own = sum(value.numel() for name, value in after.items() if "lora_" in name or "ia3_" in name)
+    assert everything["trainable_parameters"] == head["trainable_parameters"] + own
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_evaluate_builds_the_run_anew_and_gives_the_very_same_numbers(
+    kind: str, runs: dict[str, Path], composed: Callable[..., Any]
+) -> None:
+    recorded = {name: value for name, value in _record(runs[kind])["metrics"].items() if name.startswith("test/")}
+    assert evaluate(composed(f"run={runs[kind]}", config="evaluate")) == recorded
+    assert recorded["test/accuracy"] > 0.3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_predictions_are_those_of_the_trained_network(
+    kind: str, runs: dict[str, Path], tmp_path: Path, program: Callable[..., Answer]
+) -> None:
+    """Without its adapters the network would be another one: `none` stands for it."""
+    from PIL import Image
+
+    Image.radial_gradient("L").save(tmp_path / "it.png")
+    said = {}
+    for name in (kind, "none"):
+        answer = program(
+            "predict", f"run={runs[name]}", f"input={tmp_path / 'it.png'}", f"output={tmp_path / name}.csv"
+        )
+        assert answer.code == 0, answer.err
+        said[name] = (tmp_path / f"{name}.csv").read_text()
+    assert said[kind] != said["none"]
+
+
+def test_what_is_drawn_after_it_is_what_it_was_without(composed: Callable[..., Any]) -> None:
+    def built(*overrides: str) -> Any:
+        torch.manual_seed(0)
+        return build(composed(*SHORT, *overrides, "run_dir=none"), logs=False).model
+
+    def factors(model: Any) -> list[torch.Tensor]:
+        return [value for name, value in model.state_dict().items() if "lora_A" in name]
+
+    with_one, without = built("adapter=lora"), built()
+    assert all(torch.equal(a, b) for a, b in zip(with_one.head.parameters(), without.head.parameters(), strict=True))
+    drawn = factors(with_one)
+    assert len(drawn) == CONVOLUTIONS
+    again, other = factors(built("adapter=lora", "model.weights=null")), factors(built("adapter=lora", "seed=1"))
+    assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(drawn, other, strict=True))
+
+
+def test_the_plan_tells_what_learns_and_less_memory(composed: Callable[..., Any]) -> None:
+    rows = {
+        kind: planned(build(composed(*SHORT, f"adapter={kind}", "run_dir=none"), logs=False))[1]
+        for kind in ("none", *KINDS)
+    }
+    counts = [rows[kind].parameters for kind in ("ia3", "lora", "dora", "none")]
+    assert counts == sorted(set(counts))
+    assert rows["ia3"].parameters == 208 * 10 + 10 + 16 + 3 * (48 + 112 + 208)
+    assert rows["lora"].memory < rows["none"].memory
+
+
+def test_adapters_stand_only_where_some_phase_thaws(composed: Callable[..., Any]) -> None:
+    model = build(composed(*QUICK, "adapter=lora", "schedule=last_block", "run_dir=none"), logs=False).model
+    assert {name.split(".")[1] for name in adapter_names(model.backbone)} == {"stage3"}
+
+
+# --- old weights ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_with_an_adapter_starts_from_one_without(
+    kind: str, runs: dict[str, Path], composed: Callable[..., Any]
+) -> None:
+    old = build(composed(*SHORT, "run_dir=none"), logs=False)
+    new = build(composed(*SHORT, f"adapter={kind}", "model.weights=null", "run_dir=none"), logs=False)
+    init_from(old.model, runs["none"], old.data.targets)
+    assert "the adapter is new; the head, too" in init_from(new.model, runs["none"], new.data.targets)
+    x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(new.model.eval()(x), old.model.eval()(x))
+
+
+def test_a_run_with_an_adapter_goes_on_with_its_own(runs: dict[str, Path], composed: Callable[..., Any]) -> None:
+    model = build(composed(*SHORT, "adapter=lora", "seed=5", "run_dir=none"), logs=False)
+    assert "the adapter is new" not in init_from(model.model, runs["lora"], model.data.targets)
+    best = state(runs["lora"], "best")
+    assert all(torch.equal(value, best[name]) for name, value in model.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["adapter=none"], "the weights have an adapter, and this run has none"),
+        (["adapter=lora", "adapter.rank=4"], "of another shape"),
+        (["adapter=ia3"], "missing .*ia3_l"),
+        (["adapter=lora", "schedule=last_block"], "of another network"),
+    ],
+)
+def test_weights_with_another_adapter_are_refused(
+    overrides: list[str], message: str, runs: dict[str, Path], composed: Callable[..., Any]
+) -> None:
+    built = build(composed(*QUICK, *overrides, "run_dir=none"), logs=False)
+    with pytest.raises(FrostlineError, match=message):
+        init_from(built.model, runs["lora"], built.data.targets)
+
+
+# --- settings ---
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["adapter=lora", "schedule=head_only"], "there is an adapter, and no phase of the plan thaws it"),
+        (["schedule.every_phase.only=adapters"], "and there is no adapter"),
+        (["adapter=none", "schedule=adapter_then_all"], "and there is no adapter"),
+        (["adapter=lora", "adapter.rank=0"], "adapter.rank: 0 is not a whole number x with x > 0"),
+        (["adapter=lora", "+adapter.beta=1"], "adapter.beta: frostline.adapters.kinds.Lora has no such setting"),
+        (["adapter=lora", "adapter.targets=[conv9]"], "no layer that can be adapted is called conv9"),
+    ],
+)
+def test_wrong_settings_are_told(overrides: list[str], message: str, program: Callable[..., Answer]) -> None:
+    answer = program("train", *QUICK, *overrides, "run_dir=none")
+    assert answer.code == 1
+    assert message in answer.err
