@@ -1,11 +1,14 @@
-"""What a trained run says of each picture, as a table."""
+"""What a trained run says of each picture, text or word, as a table."""
 
 import csv
 import io
 import tempfile
 from errno import EEXIST, EISDIR
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import torch
 from omegaconf import DictConfig
 
@@ -14,40 +17,73 @@ from frostline.checkpoint import load_state, read_checkpoint
 from frostline.checks import check
 from frostline.data.image_folder import picture_files
 from frostline.data.pictures import FilePictures
+from frostline.data.tokenised import Tokenizer, TokenSource
 from frostline.data.unlabelled import PictureFiles
+from frostline.data.unlabelled_texts import TextFile, no_targets, read_sentences, read_texts
 from frostline.errors import DataError
-from frostline.finetuner import CHECKPOINT_KEY
+from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.paths import write_atomically
 from frostline.run import quiet
 from frostline.runs import amended, read_run, require_checkpoint
-from frostline.specs import ImageSpec
+from frostline.specs import ImageSpec, TextSpec
 from frostline.targets import Targets
+from frostline.tasks.token_classification import TokenClassification, of_words
+
+Columns = dict[str, list[str]]
 
 
 def predict(cfg: DictConfig) -> Path:
-    """Writes a CSV: file, then the columns of the run's task. Raises DataError, RunError."""
+    """Writes a CSV: file, text or word, then the columns of the run's task. Raises DataError, RunError."""
     quiet()
     _, settings = read_run(Path(cfg.run))
     settings = amended(settings, trainer=cfg.trainer)
     check(settings)
-    files = _files(Path(cfg.input))
-    output = Path(cfg.output).absolute()
-    _require_writable(output, files)
+    source, output = Path(cfg.input), Path(cfg.output).absolute()
+    _require_writable(output, source)
     checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
     content = read_checkpoint(checkpoint)
     model, trainer = predictor(settings, Targets(**content[CHECKPOINT_KEY]["identity"]["targets"]))
     load_state(model, content, checkpoint)
-    spec = model.backbone.spec
-    assert isinstance(spec, ImageSpec)
-    pictures = FilePictures(
-        files, torch.zeros(len(files), dtype=torch.long), root=Path(cfg.input), spec=spec.at(settings.data.image_size)
-    )
-    batches = trainer.predict(model, datamodule=PictureFiles(pictures, batch_size=cfg.batch_size))
-    assert batches is not None
-    columns = model.task.columns(torch.cat(batches), cfg.top_k)  # type: ignore[arg-type]
-    write_atomically(output, _table(files, columns))
-    print(f"{len(files)} prediction{'s' * (len(files) > 1)} in {cfg.output}")
+    of_family = _of_texts if isinstance(model.backbone.spec, TextSpec) else _of_pictures
+    columns = of_family(cfg, settings, model, trainer)
+    number = len(next(iter(columns.values())))
+    write_atomically(output, _table(columns))
+    print(f"{number} prediction{'s' * (number > 1)} in {cfg.output}")
     return output
+
+
+def _of_pictures(cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer) -> Columns:
+    source, spec = Path(cfg.input), model.backbone.spec
+    assert isinstance(spec, ImageSpec)
+    files = _files(source)
+    pictures = FilePictures(
+        files, torch.zeros(len(files), dtype=torch.long), root=source, spec=spec.at(settings.data.image_size)
+    )
+    batches: Any = trainer.predict(model, datamodule=PictureFiles(pictures, batch_size=cfg.batch_size))
+    return {"file": [str(file) for file in files]} | model.task.columns(torch.cat(batches), cfg.top_k)
+
+
+def _of_texts(cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer) -> Columns:
+    file, spec, task = Path(cfg.input), model.backbone.spec, model.task
+    assert isinstance(spec, TextSpec)
+    if not file.is_file():
+        raise DataError("there is no such file", where=file, next_step="input=<texts>.txt, a text a line, or a table")
+    tagged = isinstance(task, TokenClassification)
+    names = [] if tagged else list(settings.data.text_columns)
+    texts: list[Any] = read_sentences(file) if tagged else read_texts(file, names)
+    source = TokenSource.of(Tokenizer(spec.at(settings.data.max_length), words=tagged).rows(texts), no_targets(texts))
+    data = TextFile(source, batch_size=cfg.batch_size)
+    batches: Any = trainer.predict(model, datamodule=data)
+    by_text = sorted(zip(data.order, (row for batch in batches for row in batch), strict=True), key=itemgetter(0))
+    rows = [row for _, row in by_text]
+    if isinstance(task, TokenClassification):
+        of_each = [
+            of_words(row[: len(begins)], begins, len(words))
+            for row, begins, words in zip(rows, map(source.words, range(len(texts))), texts, strict=True)
+        ]
+        return task.word_columns(texts, of_each, cfg.top_k)
+    given = dict(zip(names, map(list, zip(*texts, strict=True)), strict=True))
+    return given | task.columns(torch.stack(rows), cfg.top_k)
 
 
 def _files(source: Path) -> list[Path]:
@@ -59,13 +95,13 @@ def _files(source: Path) -> list[Path]:
     return files
 
 
-def _require_writable(output: Path, files: list[Path]) -> None:
-    """Raises DataError, also where it is one of the pictures, or anything but a file."""
+def _require_writable(output: Path, source: Path) -> None:
+    """Raises DataError, also where it is part of the input, or anything but a file."""
     try:
         if output.is_symlink() or (output.exists() and not output.is_file()):
             raise OSError(EISDIR, "it is a folder, a link or a device")
-        if output in [file.absolute() for file in files]:
-            raise OSError(EEXIST, "it is one of the pictures")
+        if output.exists() and (output == source.absolute() or output in _inside(source)):
+            raise OSError(EEXIST, "it is part of the input")
         with tempfile.TemporaryFile(dir=output.parent):
             pass
     except OSError as error:
@@ -76,9 +112,13 @@ def _require_writable(output: Path, files: list[Path]) -> None:
         ) from error
 
 
-def _table(files: list[Path], columns: dict[str, list[str]]) -> str:
+def _inside(source: Path) -> list[Path]:
+    return [file.absolute() for file in picture_files(source)] if source.is_dir() else []
+
+
+def _table(columns: Columns) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", *columns])
-    writer.writerows(zip(files, *columns.values(), strict=True))
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue()

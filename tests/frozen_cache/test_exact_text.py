@@ -112,14 +112,6 @@ def test_a_run_that_is_stopped_ends_in_the_same_bits(
     require_equal(run, tmp_path / "never")
 
 
-def test_something_is_learned(program: Program, tmp_path: Path, texts: list[str], tagged: list[str]) -> None:
-    own = ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=15", "schedule.phases.all.lr_scale=1"]
-    told = trained(program, tmp_path / "class", *texts, *own)
-    assert told["metrics"]["val/accuracy"] > 0.75
-    told = trained(program, tmp_path / "tags", *tagged, *own)
-    assert told["metrics"]["val/f1"] > 0.75
-
-
 def test_run_json_says_what_texts_there_were(program: Program, tmp_path: Path, texts: list[str]) -> None:
     with (tmp_path / "mine.csv").open("a") as file:
         file.write("aa bb,low\naa bb,low\n" + " ".join(["cc"] * 90) + ",high\n")

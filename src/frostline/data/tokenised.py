@@ -44,6 +44,16 @@ class TokenSource(Source):
         self.entry = entry  # in use as long as it is read
         self.lengths = starts.diff() // COLUMNS
 
+    @classmethod
+    def of(cls, rows: Sequence[Tensor], labels: Tensor, *, tagged: bool = False) -> "TokenSource":
+        """rows: (L, 3) of each text."""
+        lengths = torch.tensor([0, *(row.numel() for row in rows)])
+        return cls(torch.cat([row.reshape(-1) for row in rows]), lengths.cumsum(0), labels, tagged=tagged)
+
+    def words(self, place: int) -> Tensor:
+        """(L,): the word that begins with each token of a text, or -1."""
+        return self._rows(torch.tensor([place]))[0][:, 2].long()
+
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tokens, None]:
         """values (B, L, 2)."""
         rows = padded(self._rows(torch.as_tensor(index)))
@@ -110,9 +120,7 @@ class Tokenizer:
                 return TokenSource(entry.flat, entry.starts, labels, tagged=self.words, entry=entry)
             except OSError as error:
                 cache.give_up("tokens", error)
-        rows = self.rows(texts.strings)
-        lengths = torch.tensor([0, *(row.numel() for row in rows)])
-        return TokenSource(torch.cat(rows).view(-1), lengths.cumsum(0), labels, tagged=self.words)
+        return TokenSource.of(self.rows(texts.strings), labels, tagged=self.words)
 
     def _kept(self, texts: Strings, key: str, said: dict[str, Any], store: Store) -> Entry:
         found: list[Tensor] = []

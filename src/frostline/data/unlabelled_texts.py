@@ -1,0 +1,92 @@
+"""Texts without targets, for predictions. Shapes: see `TokenSource`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from frostline.batch import Batch
+from frostline.data.loader import EpochBatches
+from frostline.data.module import Transfers
+from frostline.data.parts import Part, loader
+from frostline.data.source import every
+from frostline.data.table_formats import read_table
+from frostline.data.text_files import read_utf8
+from frostline.data.tokenised import TokenSource
+from frostline.errors import DataError
+
+LINES = ".txt"
+
+
+class TextFile(Transfers):
+    """In batches of about one length; `order` says which they are."""
+
+    def __init__(self, source: TokenSource, *, batch_size: int) -> None:
+        super().__init__()
+        self.part = Part(source, every(source))
+        self.batches = EpochBatches(
+            len(self.part), batch_size, shuffle=False, seed=0, lengths=source.lengths, max_tokens=None
+        )
+
+    @property
+    def order(self) -> list[int]:
+        """The texts, as predictions of them come."""
+        return [place for batch in self.batches for place in batch]
+
+    def predict_dataloader(self) -> DataLoader[Batch | DataError]:
+        return loader(self.part, self.batches, 0)
+
+
+def read_lines(file: Path) -> list[str]:
+    """A text a line. Raises DataError where a line is blank, or there is none."""
+    lines = read_utf8(file).splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise DataError("this line is blank", where=f"{file}, line {number}", next_step="a text in each line")
+    if not lines:
+        raise DataError("the file is empty", where=file, next_step="a text in each line")
+    return lines
+
+
+def read_texts(file: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """A text a line of a .txt, or `columns` of a table: two are pairs. Raises DataError."""
+    if file.suffix == LINES and len(columns) > 1:
+        raise DataError(
+            f"this run tells two texts apart, {' and '.join(columns)}, and a line holds one",
+            where=file,
+            next_step=f"a table (.csv, .tsv, .jsonl, .parquet) with the columns {', '.join(columns)}",
+        )
+    if file.suffix == LINES:
+        return [(line,) for line in read_lines(file)]
+    rows = read_table(file, columns, verbatim=columns).rows
+    for row in rows:
+        for column in columns:
+            if not row.cells[column].strip():
+                raise DataError(f"there is no text in '{column}'", where=row.where, next_step="write one, or drop it")
+    return [tuple(row.cells[column] for column in columns) for row in rows]
+
+
+def read_sentences(file: Path) -> list[list[str]]:
+    """Of words: a sentence a line of a .txt, with blanks between its words; else a word a line, whatever follows it, and
+    an empty line after each sentence. Raises DataError."""
+    if file.suffix == LINES:
+        return [line.split() for line in read_lines(file)]
+    sentences: list[list[str]] = [[]]
+    for line in read_utf8(file).splitlines():
+        columns = line.split("\t") if "\t" in line else line.split()
+        if columns and columns[0].strip():
+            sentences[-1].append(columns[0].strip())
+        elif sentences[-1]:
+            sentences.append([])
+    found = [words for words in sentences if words]
+    if not found:
+        raise DataError(
+            "there are no words in the file", where=file, next_step="a word a line, or a sentence in a .txt"
+        )
+    return found
+
+
+def no_targets(texts: Sequence[object]) -> Tensor:
+    return torch.zeros(len(texts), dtype=torch.int64)
