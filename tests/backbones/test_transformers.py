@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 
-from conftest import make_phase
+from conftest import Answer, make_phase
 from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.transformers import LONGEST, TransformersBackbone
 from frostline.backbones.transformers_blocks import First, Last, Mean, Rotary
@@ -110,6 +110,7 @@ FAMILIES = {
 }
 SPECIAL = {"eos_token_id": 3, "bos_token_id": 2, "cls_token_id": 2, "sep_token_id": 3}
 T5 = {"vocab_size": 100, "d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 48, "d_kv": 8}
+OF_EACH_KIND = ["deberta_v2", "modernbert", "mpnet"]  # of attention: disentangled, rotary and near, biased
 DECODERS = ["gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"]
 
 
@@ -287,11 +288,16 @@ def test_low_precision_is_as_near_as_autocast(pair: Pair) -> None:
 
 @torch.no_grad()
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-def test_each_block_compiles_as_one_graph_for_any_length(pair: Pair) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in OF_EACH_KIND else [pytest.mark.long]) for name in FAMILIES],
+)
+def test_each_block_compiles_as_one_graph_for_any_length(name: str, tmp_path: Path) -> None:
+    pair = pair_of(name, tmp_path)
     torch.compiler.reset()
     tokens = batch_of(pair.network)
-    for name, block in pair.backbone.blocks.items():
-        if name in ("embeddings", "layer_0", "norm"):
+    for place, block in pair.backbone.blocks.items():
+        if place in ("embeddings", "layer_0", "norm"):
             compiled = torch.compile(block, fullgraph=True, dynamic=True, backend="eager")
             shorter = Tokens(tokens.values[:2, :7], tokens.mask[:2, :7])
             for some in (tokens, shorter):
@@ -699,6 +705,12 @@ def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigError, match=r"transformers.* is not installed") as refused:
         built("some/bert")
     assert 'pip install "frostline[text]"' in refused.value.next_step
+
+
+def test_the_name_is_asked_for(program: Callable[..., Answer]) -> None:
+    answer = program("train", "model=transformer")
+    assert answer.code == 1
+    assert "model.name" in answer.err
 
 
 # --- real weights ---

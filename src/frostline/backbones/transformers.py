@@ -28,14 +28,12 @@ from frostline.values import Probability
 
 ENDLESS = 1_000_000  # tokens: above, a tokenizer means that it sets no end
 LONGEST = 4096  # tokens, where neither network nor tokenizer sets an end
-LENGTHS = (7, 4)  # tokens of the two texts that are sent both ways
-
-Pooling = Literal["auto", "cls", "mean", "last"]
+LENGTHS = (4, 2)  # tokens of the two texts that are sent both ways
 
 
 class TransformersBackbone(Backbone):
     """`name`: on the hub, or a folder. `weights`: DEFAULT for those of the name, another name or folder, or null for
-    random ones of the name's config. The tokenizer comes from the same place. `pooling`: features are those of the
+    random ones of the name's config; the tokenizer comes from the same place. `pooling`: features are those of the
     first token (`cls`), of all (`mean`), of the `last` one, or as the weights' files and their family have it (`auto`).
     `dropout`: of blocks that learn; null for the model's own. `remote_code`: whether Python code that lies beside the
     weights may run.
@@ -50,7 +48,7 @@ class TransformersBackbone(Backbone):
         *,
         name: str,
         weights: str | None,
-        pooling: Pooling,
+        pooling: Literal["auto", "cls", "mean", "last"],
         dropout: Probability | None,
         remote_code: bool,
         load: bool = True,

@@ -69,8 +69,8 @@ def read_texts(file: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def read_sentences(file: Path) -> list[list[str]]:
-    """Of words: a sentence a line of a .txt, with blanks between its words; else a word a line, whatever follows it, and
-    an empty line after each sentence. Raises DataError."""
+    """Of words: a sentence a line of a .txt, with blanks between its words; else a word a line, whatever follows it,
+    and an empty line after each sentence. Raises DataError."""
     if file.suffix == LINES:
         return [line.split() for line in read_lines(file)]
     sentences: list[list[str]] = [[]]
