@@ -31,7 +31,7 @@ def with_adapter(plan: Plan, *, adapter: bool) -> Plan:
         raise PlanError(
             "there is an adapter, and no phase of the plan thaws it",
             where="schedule",
-            next_step="adapter=none, or a plan that thaws: schedule=two_stage, adapter_then_all",
+            next_step="schedule=adapters, another plan that thaws, or adapter=none",
         )
     pulled = [phase for phase in learning if phase.l2_sp and _kinds(phase) == {"adapters"}]
     if pulled:

@@ -63,7 +63,7 @@ def require_no_difference(program: Program, tmp_path: Path, *own: str) -> tuple[
 def test_every_plan_ends_in_the_same_bits(
     plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:
-    assert len(FROZEN) == 8
+    assert len(FROZEN) == 9
     require_no_difference(program, tmp_path, *two_epochs_each(plan, composed), "data.augment=none")
 
 
