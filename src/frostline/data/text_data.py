@@ -8,10 +8,11 @@ import torch
 
 from frostline.data.decoded import NOWHERE, PixelCache
 from frostline.data.module import Data
+from frostline.data.parts import Part
 from frostline.data.repeats import repeats
 from frostline.data.source import Sources
-from frostline.data.texts import TaggedSet, TextSet
-from frostline.data.tokenised import Tokenizer
+from frostline.data.texts import TaggedSet, TaggedTexts, Texts, TextSet
+from frostline.data.tokenised import Strings, Tokenizer, TokenSource
 from frostline.errors import ConfigError
 from frostline.specs import Spec, TextSpec
 from frostline.targets import Kind
@@ -59,6 +60,12 @@ class TextData(Data):
             seed=seed,
             target_kind=target_kind,
         )
+        self.repeats = repeats({name: self._texts_of(part) for name, part in self.named})
+        self._strings.clear()
+
+    def _texts_of(self, part: Part) -> Strings:
+        strings = self._strings[id(part.source)]
+        return [strings[place] for place in part.index.tolist()]
 
     @abstractmethod
     def read_texts(self) -> TextSet | TaggedSet:
@@ -66,15 +73,22 @@ class TextData(Data):
 
     def read(self) -> Sources:
         found = self.read_texts()
-        parts = {"train": found.train, "val": found.val, "test": found.test}
-        self.repeats = repeats({part: texts.strings for part, texts in parts.items() if texts is not None})
         self.read_otherwise = found.notes if isinstance(found, TaggedSet) else []
         tokenizer = Tokenizer(self.spec, words=self.target_kind == "tags")
-        train, val, test = (
-            None if texts is None else tokenizer.source(texts, self.name, self.sample_cache) for texts in parts.values()
-        )
-        assert train is not None
+        self._strings: dict[int, Strings] = {}
+
+        def source(texts: Texts | TaggedTexts) -> TokenSource:
+            made = tokenizer.source(texts, self.name, self.sample_cache)
+            self._strings[id(made)] = texts.strings
+            return made
+
+        train = source(found.train)
+        val, test = (None if texts is None else source(texts) for texts in (found.val, found.test))
         return Sources(found.names, train, val, test)
+
+    @property
+    def named(self) -> list[tuple[str, Part]]:
+        return list(zip(("train", "val", "test"), self.parts, strict=True))
 
     def look(self) -> dict[str, Any]:
         return {"max_length": self.spec.max_length, "batch_tokens": self.max_tokens}
@@ -88,7 +102,7 @@ class TextData(Data):
 
     def describe(self) -> dict[str, Any]:
         """And how many tokens there are, how many texts were cut off, and which stand in several parts."""
-        lengths = {name: part.lengths for name, part in zip(("train", "val", "test"), self.parts, strict=True)}
+        lengths = {name: part.lengths for name, part in self.named}
         return super().describe() | {
             "tokens": {name: int(found.sum()) for name, found in lengths.items() if found is not None},
             "cut_off": self._cut_off(),
