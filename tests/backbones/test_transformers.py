@@ -258,6 +258,23 @@ def test_a_text_without_tokens_spoils_nothing(pair: Pair) -> None:
     assert torch.allclose(found[:-1], pair.backbone(tokens), atol=2e-5)
 
 
+def test_under_autocast_all_that_flows_is_bf16_and_gradients_stay_whole(pair: Pair) -> None:
+    tokens = batch_of(pair.network)
+    with torch.no_grad():
+        expected = pair.backbone(tokens)
+    backbone = copy.deepcopy(pair.backbone)
+    backbone.requires_grad_(True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = tokens
+        for name, block in backbone.blocks.items():
+            found = block(found)
+            assert found.values.dtype == torch.bfloat16 or name == "norm"  # RMS norms multiply by float32 weights
+        features = backbone.pool(found)
+    features.float().sum().backward()
+    assert {p.grad.dtype for p in backbone.parameters() if p.grad is not None} == {torch.float32}
+    assert (features.float() - expected).norm() <= 0.03 * expected.norm()
+
+
 def test_gradients_reach_every_parameter_and_stop_at_the_frost_line(pair: Pair) -> None:
     backbone = copy.deepcopy(pair.backbone).train()
     head = LinearHead(32, 3, dropout=0.0)

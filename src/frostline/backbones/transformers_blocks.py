@@ -58,11 +58,18 @@ class Embeddings(Block):
         ids, segments = tokens.values.unbind(-1)
         given = {"token_type_ids": segments, "position_ids": self._positions(tokens.mask), "mask": tokens.mask}
         hidden = self.embeddings(ids, **{name: given[name] for name in self.takes})
-        return Tokens(hidden if self.then is None else self.then(hidden), tokens.mask)
+        return Tokens(_in_low(hidden if self.then is None else self.then(hidden)), tokens.mask)
 
     def _positions(self, mask: Tensor) -> Tensor:
         """(B, L): counted from `first`; padding stands before it, as fairseq has it (RoBERTa's `padding_idx`)."""
         return mask.cumsum(1) * mask + (self.first - 1)
+
+
+def _in_low(hidden: Tensor) -> Tensor:
+    """Where autocast computes in bf16, what layers add to is of it from the start: in float32 each sum, norm and product
+    would cast it there and back."""
+    low = torch.is_autocast_enabled(hidden.device.type) and torch.get_autocast_dtype(hidden.device.type)
+    return hidden.to(torch.bfloat16) if low is torch.bfloat16 else hidden
 
 
 class WordsAndPositions(nn.Module):
