@@ -66,8 +66,8 @@ class Embeddings(Block):
 
 
 def _in_low(hidden: Tensor) -> Tensor:
-    """Where autocast computes in bf16, what layers add to is of it from the start: in float32 each sum, norm and product
-    would cast it there and back."""
+    """Where autocast computes in bf16, what layers add to is of it from the start: in float32 each sum, norm and
+    product would cast it there and back."""
     low = torch.is_autocast_enabled(hidden.device.type) and torch.get_autocast_dtype(hidden.device.type)
     return hidden.to(torch.bfloat16) if low is torch.bfloat16 else hidden
 
