@@ -18,6 +18,13 @@ from frostline.phases import Phase, Until
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("FROSTLINE_TEST_DATA", ROOT.parent / "shared" / "data"))
 
+# By name, all that need no name of their own; those for text say whose they are.
+PICTURE_MODELS = [
+    file.stem
+    for file in (conf_dir() / "model").glob("*.yaml")
+    if file.stem not in ("torchvision", "timm") and "transformer" not in file.read_text(encoding="utf-8")
+]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that start processes come first: they take longest, and last they would keep one worker of two waiting."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from conftest import PICTURE_MODELS
 from frostline.adapters.kinds import Lora
 from frostline.backbones.base import Backbone
 from frostline.checks import plan_of
@@ -21,7 +22,7 @@ from frostline.specs import ImageSpec
 from frostline.targets import Targets
 from frostline.tasks.classification import Classification
 
-MODELS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml") if file.stem not in ("torchvision", "timm"))
+MODELS = sorted(PICTURE_MODELS)
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
 LIGHT = {"bundled", "resnet18", "mobilenet_v3_small", "efficientnet_b0"}
 STEPS = 3  # stochastic depth may leave a layer out of one step for the whole batch

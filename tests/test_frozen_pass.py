@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from adapted import convolutions, moved, transformer
 from adapted import pictures as small_pictures
+from conftest import PICTURE_MODELS
 from frostline.adapters.kinds import Dora, Ia3, Lora
 from frostline.adapters.layers import adapter_names, merged
 from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
 from frostline.frozen_pass import FrozenPass, chunk_of, lowered, outputs_of
 from frostline.making import maker_of
-from frostline.paths import conf_dir
 from frostline.specs import ImageSpec
 
-MODELS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml") if file.stem not in ("torchvision", "timm"))
+MODELS = sorted(PICTURE_MODELS)
 LIGHT = {"bundled", "resnet18", "mobilenet_v3_small", "efficientnet_b0", "densenet121"}
 
 

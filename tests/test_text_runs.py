@@ -184,9 +184,8 @@ def test_questions_are_told_apart(
 def test_entities_are_found(program: Program, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROSTLINE_DATA_DIR", str(shared))
     own = ["model=minilm", minilm(), "data=wnut17", "task=token_classification", "data.train_limit=500", "trainer=cpu"]
-    own += ["logger=none", "callbacks.progress=null", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
-    answer = program("train", *own, "data.max_length=64", "trainer.limit_test_batches=4", "run_dir=run")
+    own += ["logger=none", "callbacks.progress=null", "schedule=head_only", "schedule.phases.head.epochs=15"]
+    own += ["optimizer.lr=1e-2", "data.max_length=64", "run_dir=run"]
+    answer = program("train", *own)
     assert answer.code == 0, answer.err
-    told = scores(tmp_path / "run")
-    assert 0.0 <= told["val/f1"] < 1.0
-    assert told["test/accuracy"] > 0.8
+    assert scores(tmp_path / "run")["val/f1"] > 0.15
