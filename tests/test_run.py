@@ -75,6 +75,14 @@ def test_run_json_says_all(finished: Path) -> None:
     assert sum(row["n"] for row in record["per_class"]) == 359
 
 
+def test_a_dry_run_says_what_there_is_to_learn_from(program: Callable[..., Answer]) -> None:
+    answer = program("train", *SHORT, "dry_run=true")
+    assert answer.code == 0, answer.err
+    (line,) = [line for line in answer.out.splitlines() if line.startswith("data")]
+    pictures = "200 train, 143 val, 359 test pictures of 16 × 16 pixels, 50 a batch"
+    assert line == f"data  {pictures}; 10 classes, the most frequent '0' (10 %)"
+
+
 def test_a_row_for_each_phase_says_what_learned(finished: Path) -> None:
     head, everything = _record(finished)["phases"]
     assert (head["name"], head["thaw"], head["learns"], head["epochs"]) == ("head", "none", ["head"], 2)

@@ -70,6 +70,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     stand = stand_of(checkpoint, built.model, built.plan) if checkpoint is not None else None
     rows = planned(built)
     if built.trainer.is_global_zero:
+        print(f"data  {built.data.summary()}")
         print_plan(rows)
         _print_notes(built.data)
     if cfg.dry_run:

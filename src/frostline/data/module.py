@@ -18,9 +18,9 @@ from frostline.data.loader import EpochBatches
 from frostline.data.parts import Part, Serve, loader
 from frostline.data.source import Source, Sources, every
 from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
-from frostline.data.targets import counts_of, require_learnable, targets_of
+from frostline.data.targets import counts_of, frequencies_said, require_learnable, targets_of
 from frostline.errors import ConfigError, DataError
-from frostline.specs import Spec
+from frostline.specs import ImageSpec, Spec
 from frostline.targets import SAID, Kind
 from frostline.tokens import Tokens
 
@@ -149,6 +149,21 @@ class Data(Transfers):
             "targets": asdict(self.targets),
             "fingerprint": self.fingerprint,
         }
+
+    def summary(self) -> str:
+        """A line on what a run is about to learn from."""
+        parts = ", ".join(
+            f"{len(part):,} {name}" for name, part in zip(("train", "val", "test"), self.parts, strict=True)
+        )
+        targets = frequencies_said(self.targets, len(self.train_part))
+        return f"{parts} {self.samples} of {self._size()}, {self.batch_size:,} a batch; {targets}"
+
+    def _size(self) -> str:
+        lengths = self.train_part.lengths
+        if lengths is not None:
+            return f"{lengths.double().mean():.0f} tokens in the mean, {int(lengths.max())} in the longest"
+        assert isinstance(self.spec, ImageSpec)  # all that has no lengths
+        return f"{self.spec.size} × {self.spec.size} pixels"
 
     def notes(self) -> list[str]:
         """What a user should know of the data before the run."""
