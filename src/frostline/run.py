@@ -106,7 +106,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
 def _print_notes(data: Data) -> None:
     notes = data.notes()
     if data.batch_size_is_open:
-        notes.append(f"data.batch_size={data.batch_size} is the largest power of two that fits")
+        notes.append(f"data.batch_size={data.batch_size} {data.batch_size_why}")
     if notes:
         print("".join(f"  {note}\n" for note in notes))
 

@@ -68,6 +68,7 @@ class Data(Transfers):
         self.target_kind = target_kind
         self.batch_size_is_open = batch_size == "auto"  # until what trains is known, with which it has to fit
         self.batch_size = 1 if batch_size == "auto" else batch_size
+        self.batch_size_why = ""  # it was chosen, as a part of a sentence
         self.seed = seed
         self.num_workers = num_workers
         self._done = (-1, 0)
