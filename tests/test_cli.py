@@ -202,6 +202,7 @@ BAD_OTHERS = {
     "a ranking in nothing": (["rank", "models=[bundled]", "trainer.precision=null"], ["trainer.precision: None"]),
     "a ranking for many": (["rank", "-m", "models=[bundled]"], ["rank is for one run"]),
     "a ranking to nowhere": (["rank", "models=[bundled]", "output=/proc/rank"], ["cannot be written", "output=<a"]),
+    "a ranking to null": (["rank", "models=[bundled]", "output=null"], ["output: a ranking needs a folder"]),
     "a ranking of pictures that are nowhere": (
         ["rank", "models=[bundled]", "data=image_folder", "data.dir={tmp}/none"],
         ["data.dir=<folder>"],

@@ -173,6 +173,23 @@ def test_predict_writes_label_probability_and_top_k(
         (row,) = csv.DictReader(file)
     assert (row["file"], row["label"]) == (one["file"], one["label"])
     assert float(row["probability"]) == pytest.approx(float(one["probability"]), abs=1e-5)
+    told = [line.split() for line in answer.out.splitlines()]
+    assert told == [["1", "prediction", "in", "one.csv"], *([name, value] for name, value in row.items())]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_predictions_without_a_file_are_printed(
+    finished: Path, tmp_path: Path, program: Callable[..., Answer], number: int
+) -> None:
+    (tmp_path / "in").mkdir()
+    for one in range(number):
+        Image.new("RGB", (9, 9), (100 * one, 0, 0)).save(tmp_path / "in" / f"{one}.png")
+    answer = program("predict", f"run={finished}", "input=in")
+    assert answer.code == 0, answer.err
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    written = program("predict", f"run={finished}", "input=in", "output=out.csv")
+    assert written.code == 0, written.err
+    assert answer.out == (tmp_path / "out.csv").read_text()
 
 
 def test_run_json_is_whole_after_every_phase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
