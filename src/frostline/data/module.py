@@ -50,6 +50,7 @@ class Data(Transfers):
     kept_as: ClassVar[Literal["decoded", "tokens"]]
     kinds: ClassVar[tuple[Kind, ...]] = ("class",)
     max_tokens: int | None = None  # of a batch
+    chooses: ClassVar[str | None] = None  # the setting that names the classes to use
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class Data(Transfers):
             pieces = ["training"] + ["validation"] * (sources.val is None) + ["test"] * (sources.test is None)
             counts = counts_of(self.target_kind, self.names, sources.train.labels)
             reason = f"one each for {', '.join(pieces)}"
-            require_per_class(counts, len(pieces), where=self.where, reason=reason)
+            require_per_class(counts, len(pieces), where=self.where, reason=reason, setting=self.chooses)
         layers = strata(self.target_kind, sources.train.labels)
         rest = torch.arange(len(layers))
         test = (sources.test, every(sources.test)) if sources.test is not None else None
@@ -124,7 +125,8 @@ class Data(Transfers):
 
     def _require_parts(self) -> None:
         counts = counts_of(self.target_kind, self.names, self.train_part.labels)
-        require_per_class(counts, 1, where=self.where, reason="training (data.train_limit)")
+        reason = "training (data.train_limit)"
+        require_per_class(counts, 1, where=self.where, reason=reason, setting=self.chooses)
         for name, part in (("validation", self.val_part), ("test", self.test_part)):
             if len(part) == 0:
                 raise DataError(
