@@ -81,8 +81,6 @@ def _take_up(cfg: DictConfig) -> None:
     folder = Path(cfg.run_dir)
     settings = placed(cfg, folder)
     resume = goes_on(folder, settings)
-    if resume and not follows():
-        print(f"run   {folder} goes on from its last checkpoint", flush=True)
     _start(with_found(settings, folder) if resume else settings, folder, [*overrides()], resume=resume)
 
 

@@ -23,7 +23,6 @@ from frostline.build import Built, build
 from frostline.callbacks.safety import Stopped
 from frostline.checkpoint import forget_starts, load_checkpoint, stand_of
 from frostline.checks import check, resolved
-from frostline.data.module import Data
 from frostline.errors import RunError
 from frostline.fitting import fit
 from frostline.freezing import count
@@ -32,7 +31,7 @@ from frostline.paths import at_home, write_atomically
 from frostline.phases import NO_AVERAGE
 from frostline.planning import planned
 from frostline.record import Record, Stopwatch
-from frostline.report.plan_table import markdown, print_plan
+from frostline.report.plan_table import PlannedPhase, markdown, print_plan
 from frostline.report.summary import print_classes, print_run, print_scores
 from frostline.requeue import requeued
 from frostline.runs import CONFIG, amended, checkpoint_of, claimed, lasting, read_run, require_checkpoint
@@ -70,9 +69,9 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     stand = stand_of(checkpoint, built.model, built.plan) if checkpoint is not None else None
     rows = planned(built)
     if built.trainer.is_global_zero:
-        print(f"data  {built.data.summary()}")
-        print_plan(rows)
-        _print_notes(built.data)
+        if resume:
+            print(f"run   {folder} {f'goes on {stand.said(built.plan)}' if stand else 'begins anew: no checkpoint'}")
+        _print_start(built, rows)
     if cfg.dry_run:
         return record
     watch.add_to("setup")
@@ -103,7 +102,10 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     return record
 
 
-def _print_notes(data: Data) -> None:
+def _print_start(built: Built, rows: list[PlannedPhase]) -> None:
+    data = built.data
+    print(f"data  {data.summary()}")
+    print_plan(rows)
     notes = data.notes()
     if data.batch_size_is_open:
         notes.append(f"data.batch_size={data.batch_size} {data.batch_size_why}")
@@ -171,6 +173,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             next_step="restore it, or score it as new data: frostline predict, or a new run",
         )
     enter_phase_of(built, load_checkpoint(model, require_checkpoint(folder, cfg.checkpoint)))
+    if trainer.is_global_zero and record.status != "finished":
+        print(f"run   {folder} is not finished ({record.status}): what it has reached so far is scored")
     (scores,) = trainer.test(model, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         print_classes(model.per_class)
