@@ -83,6 +83,22 @@ def test_a_dry_run_says_what_there_is_to_learn_from(program: Callable[..., Answe
     assert line == f"data  {pictures}; 10 classes, the most frequent '0' (10 %)"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "noted"),
+    [
+        (["model.weights=null"], True),
+        (["model.weights=null", "schedule=full"], False),
+        ([], False),
+    ],
+)
+def test_a_frozen_random_network_is_noted(overrides: list[str], noted: bool, program: Callable[..., Answer]) -> None:
+    answer = program("train", *[part for part in SHORT if "phases" not in part], *overrides, "dry_run=true")
+    assert answer.code == 0, answer.err
+    note = "  phase head: a frozen random network (model.weights=null); schedule=full trains all of it\n"
+    assert (note in answer.out) == noted
+    assert ("random network" in answer.out) == noted
+
+
 def test_a_row_for_each_phase_says_what_learned(finished: Path) -> None:
     head, everything = _record(finished)["phases"]
     assert (head["name"], head["thaw"], head["learns"], head["epochs"]) == ("head", "none", ["head"], 2)

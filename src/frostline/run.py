@@ -71,7 +71,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     if built.trainer.is_global_zero:
         if resume:
             print(f"run   {folder} {f'goes on {stand.said(built.plan)}' if stand else 'begins anew: no checkpoint'}")
-        _print_start(built, rows)
+        _print_start(built, rows, random=cfg.init_from is None and _is_random(cfg.model))
     if cfg.dry_run:
         return record
     watch.add_to("setup")
@@ -102,11 +102,20 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     return record
 
 
-def _print_start(built: Built, rows: list[PlannedPhase]) -> None:
+def _is_random(model: DictConfig) -> bool:
+    return "weights" in model and model.weights is None
+
+
+def _print_start(built: Built, rows: list[PlannedPhase], *, random: bool) -> None:
+    """random: whether the backbone's weights are."""
     data = built.data
     print(f"data  {data.summary()}")
     print_plan(rows)
     notes = data.notes()
+    if random and (frozen := [row.name for row in rows if row.frozen]):
+        notes.append(
+            f"phase {', '.join(frozen)}: a frozen random network (model.weights=null); schedule=full trains all"
+        )
     if data.batch_size_is_open:
         notes.append(f"data.batch_size={data.batch_size} {data.batch_size_why}")
     if notes:
