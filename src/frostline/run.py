@@ -114,7 +114,7 @@ def _print_start(built: Built, rows: list[PlannedPhase], *, random: bool) -> Non
     notes = data.notes()
     if random and (frozen := [row.name for row in rows if row.frozen]):
         notes.append(
-            f"phase {', '.join(frozen)}: a frozen random network (model.weights=null); schedule=full trains all"
+            f"phase {', '.join(frozen)}: a frozen random network (model.weights=null); schedule=full trains all of it"
         )
     if data.batch_size_is_open:
         notes.append(f"data.batch_size={data.batch_size} {data.batch_size_why}")
