@@ -25,6 +25,7 @@ def _printed(score: float, capsys: pytest.CaptureFixture[str], phase: str = "all
     [
         (0.79, {"majority": 0.58, "knn": 0.95, "linear_probe": 0.9}, "clearly below the linear probe"),
         (0.58, {"majority": 0.58}, "not above the majority"),
+        (0.5800000429153442, {"majority": 0.58, "linear_probe": 0.9}, "not above the majority"),  # the same in float32
         (0.50, {"majority": 0.58, "knn": 0.5, "linear_probe": 0.9}, "not above the majority"),
     ],
 )
