@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
@@ -73,7 +74,9 @@ def test_they_are_what_scikit_learn_finds_on_the_backbones_features(
     found = [probe.fit(scaler.transform(train), labels).score(scaler.transform(val), wanted) for probe in probes]
     assert scores(record)["linear_probe"] == pytest.approx(max(found), abs=1.5 / len(val)), "one picture more or less"
     assert record["baselines"]["linear_probe"]["l2"] in STRENGTHS
-    assert all(row["seconds"] > 0 for row in record["baselines"].values())
+    assert all(record["baselines"][name]["seconds"] > 0 for name in ("knn", "linear_probe"))
+    always = DummyClassifier(strategy="most_frequent").fit(train, labels)
+    assert scores(record)["majority"] == pytest.approx(always.score(val, wanted), abs=1e-9)
 
 
 def test_the_summary_says_what_fine_tuning_added(program: Program) -> None:
@@ -81,7 +84,8 @@ def test_the_summary_says_what_fine_tuning_added(program: Program) -> None:
     found = scores(record)
     (line,) = [line for line in printed.splitlines() if line.startswith("base")]
     added = f"this run {record['metrics']['val/accuracy']:.4f} (val/accuracy)"
-    assert line == f"base  k-NN {found['knn']:.4f}   linear probe {found['linear_probe']:.4f}   {added}"
+    probes = f"k-NN {found['knn']:.4f}   linear probe {found['linear_probe']:.4f}"
+    assert line == f"base  majority {found['majority']:.4f}   {probes}   {added}"
     _, printed = trained(program, "other", "task.monitor=val/loss", "task.mode=min")
     (line,) = [line for line in printed.splitlines() if line.startswith("base")]
     assert line.endswith(f"linear probe {found['linear_probe']:.4f} (val/accuracy)"), "no such score of the best epoch"
@@ -100,8 +104,9 @@ def test_the_summary_says_what_fine_tuning_added(program: Program) -> None:
 )
 def test_without_features_at_hand_there_are_none(overrides: list[str], program: Program) -> None:
     record, printed = trained(program, "run", *overrides)
-    assert record["baselines"] == {}
-    assert not any(line.startswith("base") for line in printed.splitlines())
+    assert [*record["baselines"]] == ["majority"]
+    (line,) = [line for line in printed.splitlines() if line.startswith("base")]
+    assert line.startswith(f"base  majority {scores(record)['majority']:.4f}   this run ")
 
 
 def test_features_of_a_backbone_that_has_learned_are_no_baseline(program: Program) -> None:
@@ -111,7 +116,7 @@ def test_features_of_a_backbone_that_has_learned_are_no_baseline(program: Progra
     assert answer.code == 0, answer.err
     record = json.loads(Path("run/run.json").read_text())
     assert [row["cached"] for row in record["phases"]] == [False, True]
-    assert record["baselines"] == {}
+    assert [*record["baselines"]] == ["majority"]
 
 
 def test_they_change_nothing_else(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,8 +221,8 @@ def test_by_arithmetic_it_is_too_much(train: int, val: int, width: int, classes:
 def test_a_run_that_leaves_them_out_says_so(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "BYTES", 1e5)
     record, printed = trained(program, "run")
-    assert record["baselines"] == {"why_not": "0.0 GB of features are more than the 0.0001 GB for it"}
-    assert f"base  no k-NN and no linear probe: {record['baselines']['why_not']}\n" in printed
+    assert record["baselines"]["why_not"] == "0.0 GB of features are more than the 0.0001 GB for it"
+    assert f"(val/accuracy); no k-NN and no linear probe: {record['baselines']['why_not']}\n" in printed
 
 
 def test_features_that_are_not_finite_have_no_scores(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +232,8 @@ def test_features_that_are_not_finite_have_no_scores(program: Program, monkeypat
     monkeypatch.setattr(baselines, "_on", spoilt)
     record, _ = trained(program, "run")
     assert record["status"] == "finished"
-    assert record["baselines"] == {"why_not": "the features are not finite"}
+    assert record["baselines"].keys() == {"majority", "why_not"}
+    assert record["baselines"]["why_not"] == "the features are not finite"
 
 
 @pytest.mark.process
@@ -240,7 +246,7 @@ def test_of_two_processes_one_finds_them_out(program: Program, tmp_path: Path) -
         cwd=tmp_path, capture_output=True, text=True, timeout=300, env={**environment, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert answer.stdout.count("base  k-NN") == 1
+    assert answer.stdout.count("base  majority") == 1
     alone, _ = trained(program, "alone")
     two = json.loads((tmp_path / "two" / "run.json").read_text())
     assert scores(two) == pytest.approx(scores(alone), abs=1.5 / 143)

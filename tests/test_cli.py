@@ -194,7 +194,10 @@ BAD_OTHERS = {
         ["no model 'resnet5': did you mean", "of your own"],
     ),
     "a ranking of an open model": (["rank", "models=[torchvision]"], ["leaves open: model.name", "mine.yaml"]),
-    "a ranking by model": (["rank", "models=[bundled]", "model=resnet18"], ["model"]),
+    "a ranking by model": (["rank", "models=[bundled]", "model=resnet18"], ["no choice of model", "models=[...]"]),
+    "a ranking by task": (["rank", "models=[bundled]", "task=regression"], ["rank compares by classes", "task= out"]),
+    "a ranking without brackets": (["rank", "models=bundled,resnet18"], ["in brackets, models=[bundled,resnet18]\n"]),
+    "two models without -m": (["train", "model=bundled,resnet18"], ["frostline train -m model=bundled,resnet18"]),
     "a ranking by weights": (["rank", "models=[bundled]", "model.weights=null"], ["there is no setting 'model'"]),
     "a ranking by plan": (["rank", "models=[bundled]", "schedule=full"], ["schedule"]),
     "a ranking of no data": (["rank", "models=[bundled]", "~data"], ["data: it is needed"]),
@@ -202,6 +205,7 @@ BAD_OTHERS = {
     "a ranking in nothing": (["rank", "models=[bundled]", "trainer.precision=null"], ["trainer.precision: None"]),
     "a ranking for many": (["rank", "-m", "models=[bundled]"], ["rank is for one run"]),
     "a ranking to nowhere": (["rank", "models=[bundled]", "output=/proc/rank"], ["cannot be written", "output=<a"]),
+    "a ranking to null": (["rank", "models=[bundled]", "output=null"], ["output: a ranking needs a folder"]),
     "a ranking of pictures that are nowhere": (
         ["rank", "models=[bundled]", "data=image_folder", "data.dir={tmp}/none"],
         ["data.dir=<folder>"],
@@ -283,10 +287,24 @@ def test_a_sweep_goes_on_after_a_bad_job_and_ends_with_its_error(
                      "schedule.phases.head.epochs=1", "callbacks.progress=null")  # fmt: skip
     _is_a_clear_error(answer, ["no such weights file"])
     (sweep,) = tmp_path.glob("logs/sweeps/*/*")
-    assert sorted(path.name for path in sweep.glob("*/run.json")) == ["run.json"]
-    rows = (sweep / "leaderboard.csv").read_text().splitlines()
-    assert rows[0].startswith("run,status,val/accuracy")
-    assert [row.split(",")[:2] for row in rows[1:]] == [["1", "finished"]]
+    assert [path.name for path in sweep.iterdir() if path.is_dir()] == ["1"], "no folder for a run that did not begin"
+    with (sweep / "leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [*rows[0]][:4] == ["run", "status", "model.weights", "val/accuracy"]
+    assert [(row["run"], row["status"], row["model.weights"]) for row in rows] == [
+        ("1", "finished", "null"),
+        ("0", "failed", "none.pth"),
+    ]
+    assert "no such weights file" in rows[1]["error"]
+    assert "failed       0: there is no such weights file" in answer.out
+    assert f"evaluate run={(sweep / '1').relative_to(tmp_path)}" in answer.out
+
+
+def test_a_dry_sweep_leaves_no_empty_folder_and_no_board(program: Callable[..., Answer], tmp_path: Path) -> None:
+    answer = program("train", "-m", "seed=0,1", "trainer=debug", "dry_run=true", "data.image_size=16")
+    assert answer.code == 0, answer.err
+    (sweep,) = tmp_path.glob("logs/sweeps/*/*")
+    assert [path.name for path in sweep.iterdir()] == ["multirun.yaml"]
 
 
 def test_a_sweep_that_cannot_begin_leaves_nothing(program: Callable[..., Answer], tmp_path: Path) -> None:

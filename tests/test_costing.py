@@ -14,7 +14,7 @@ import yaml
 from torch import nn
 
 from conftest import Answer, make_phase
-from frostline.costing import MEASURED, costs_of, largest_batch
+from frostline.costing import MEASURED, ChosenBatch, costs_of, largest_batch
 from frostline.errors import RunError
 from frostline.estimate import phase_bytes
 from frostline.freezing import parameter_groups
@@ -25,6 +25,10 @@ SAMPLE = torch.zeros(1, 3, 16, 16)
 
 
 def _batch(memory: int, samples: int = 100_000, **settings: Any) -> int:
+    return _chosen(memory, samples, **settings).size
+
+
+def _chosen(memory: int, samples: int = 100_000, **settings: Any) -> ChosenBatch:
     torch.manual_seed(0)
     make = {"it": lambda groups: torch.optim.AdamW(groups, lr=1e-3)}
     return largest_batch(
@@ -54,6 +58,20 @@ def test_more_memory_gives_a_larger_batch_up_to_the_most_and_never_fewer_than_ei
     assert _batch(10**12, samples=3) == 1
 
 
+@pytest.mark.parametrize(
+    ("memory", "samples", "why"),
+    [
+        (10**7, 100_000, "fits into memory"),
+        (10**12, 100_000, "is tried"),
+        (10**12, 900, "leaves 8 steps of the optimizer an epoch"),
+        (10**7, 900, "leaves 8 steps of the optimizer an epoch"),
+        (10**12, 3, "there can be: a sample for each process"),
+    ],
+)
+def test_what_kept_it_from_being_larger_is_told(memory: int, samples: int, why: str) -> None:
+    assert _chosen(memory, samples).why == f"is the largest power of two that {why}"
+
+
 def test_steps_of_several_batches_are_eight_an_epoch_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TRAINER, "accumulate_grad_batches", 4)
     batch = _batch(10**12, samples=900)
@@ -72,7 +90,7 @@ def test_every_rank_has_a_sample(samples: int, ranks: int, batch: int) -> None:
     assert largest_batch(
         Tiny(weights=None), nn.Linear(6, 3), [make_phase()], make,
         sample=SAMPLE, samples=samples, trainer=said, memory=10**9,
-    ) == batch  # fmt: skip
+    ).size == batch  # fmt: skip
 
 
 def test_what_is_frozen_leaves_room() -> None:
@@ -104,7 +122,9 @@ def test_a_run_that_finds_its_batch_keeps_it(program: Callable[..., Answer], tmp
     quick += ["data.image_size=8", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
     answer = program("train", *quick, "run_dir=run")
     assert answer.code == 0, answer.err
-    assert "data.batch_size=16 is the largest power of two that fits" in answer.out
+    assert (
+        "data.batch_size=16 is the largest power of two that leaves 8 steps of the optimizer an epoch\n" in answer.out
+    )
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]["batch_size"] == 16
     said = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert said["frostline"]["identity"]["batch_size"] == 16

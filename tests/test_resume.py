@@ -144,6 +144,36 @@ def test_a_stopped_run_goes_on_to_the_very_same_end(
     assert {epoch: WHOLE_LOSSES[epoch] for epoch in LOSSES} == LOSSES, "of the epoch that was broken off, too"
 
 
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [
+        ("validate 1", "begins anew: no checkpoint"),
+        ("train 3", "goes on in phase head in epoch 1 of 2, after 3 of its batches"),
+        ("validate 10", "goes on in phase all after epoch 1 of 2"),
+        ("test 1", "goes on after phase all"),
+    ],
+)
+def test_a_resume_says_where_it_goes_on(
+    moment: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Callable[..., Answer]
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setenv("STOP_AT", f"{moment} {int(signal.SIGTERM)}")
+    assert _train(run) == 128 + signal.SIGTERM
+    monkeypatch.delenv("STOP_AT")
+    answer = program("train", f"resume={run}")
+    assert answer.code == 0, answer.err
+    assert f"run   {run} {said}\n" in answer.out
+
+
+def test_the_scores_of_a_run_that_is_not_finished_say_so(
+    stopped: Path, whole: Path, program: Callable[..., Answer]
+) -> None:
+    answer = program("evaluate", f"run={stopped}")
+    assert answer.code == 0, answer.err
+    assert f"run   {stopped} is not finished (interrupted): what it has reached so far is scored\n" in answer.out
+    assert "is not finished" not in program("evaluate", f"run={whole}").out
+
+
 def test_a_run_may_be_stopped_again_while_it_resumes(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,7 +339,7 @@ def test_the_command_of_a_job_that_is_queued_again_goes_on(
     assert "begun with other settings: optimizer.lr was 0.002 and is 0.5\n" in other.err
     again = program("train", *command, "logger=none")
     assert again.code == 0
-    assert f"run   {run} goes on from its last checkpoint" in again.out
+    assert f"run   {run} goes on in phase all " in again.out
     _require_equal(run, whole)
     finished = program("train", *command)
     assert finished.code == 1

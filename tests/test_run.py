@@ -75,6 +75,30 @@ def test_run_json_says_all(finished: Path) -> None:
     assert sum(row["n"] for row in record["per_class"]) == 359
 
 
+def test_a_dry_run_says_what_there_is_to_learn_from(program: Callable[..., Answer]) -> None:
+    answer = program("train", *SHORT, "dry_run=true")
+    assert answer.code == 0, answer.err
+    (line,) = [line for line in answer.out.splitlines() if line.startswith("data")]
+    pictures = "200 train, 143 val, 359 test pictures of 16 × 16 pixels, 50 a batch"
+    assert line == f"data  {pictures}; 10 classes, the most frequent '0' (10 %)"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "noted"),
+    [
+        (["model.weights=null"], True),
+        (["model.weights=null", "schedule=full"], False),
+        ([], False),
+    ],
+)
+def test_a_frozen_random_network_is_noted(overrides: list[str], noted: bool, program: Callable[..., Answer]) -> None:
+    answer = program("train", *[part for part in SHORT if "phases" not in part], *overrides, "dry_run=true")
+    assert answer.code == 0, answer.err
+    note = "  phase head: a frozen random network (model.weights=null); schedule=full trains all of it\n"
+    assert (note in answer.out) == noted
+    assert ("random network" in answer.out) == noted
+
+
 def test_a_row_for_each_phase_says_what_learned(finished: Path) -> None:
     head, everything = _record(finished)["phases"]
     assert (head["name"], head["thaw"], head["learns"], head["epochs"]) == ("head", "none", ["head"], 2)
@@ -165,6 +189,23 @@ def test_predict_writes_label_probability_and_top_k(
         (row,) = csv.DictReader(file)
     assert (row["file"], row["label"]) == (one["file"], one["label"])
     assert float(row["probability"]) == pytest.approx(float(one["probability"]), abs=1e-5)
+    told = [line.split() for line in answer.out.splitlines()]
+    assert told == [["1", "prediction", "in", "one.csv"], *([name, value] for name, value in row.items())]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_predictions_without_a_file_are_printed(
+    finished: Path, tmp_path: Path, program: Callable[..., Answer], number: int
+) -> None:
+    (tmp_path / "in").mkdir()
+    for one in range(number):
+        Image.new("RGB", (9, 9), (100 * one, 0, 0)).save(tmp_path / "in" / f"{one}.png")
+    answer = program("predict", f"run={finished}", "input=in")
+    assert answer.code == 0, answer.err
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    written = program("predict", f"run={finished}", "input=in", "output=out.csv")
+    assert written.code == 0, written.err
+    assert answer.out == (tmp_path / "out.csv").read_text()
 
 
 def test_run_json_is_whole_after_every_phase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

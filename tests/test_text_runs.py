@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,6 +62,18 @@ def test_texts_are_predicted_in_their_order_from_lines_and_from_tables(
         (alone,) = predicted(program, "run", "one.txt")
         assert alone["label"] == row["label"]
         assert float(alone["probability"]) == pytest.approx(float(row["probability"]), abs=2e-2)  # bf16
+
+
+def test_a_dry_run_says_how_long_texts_are(program: Program, tmp_path: Path, tokenizer: str) -> None:
+    table(tmp_path / "mine.csv", rows_of(60), ["text", "label"])
+    answer = program("train", *TINY, tokenizer, "data=text_csv", "data.train_file=mine.csv", "dry_run=true")
+    assert answer.code == 0, answer.err
+    (line,) = [line for line in answer.out.splitlines() if line.startswith("data")]
+    assert re.fullmatch(
+        r"data  44 train, 4 val, 12 test texts of \d+ tokens in the mean, 16 in the longest, 8 a batch; "
+        r"2 classes, the most frequent 'no' \(50 %\)",
+        line,
+    )
 
 
 def test_pairs_of_texts(program: Program, tmp_path: Path, tokenizer: str) -> None:

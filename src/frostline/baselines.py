@@ -37,14 +37,25 @@ class Labelled(NamedTuple):
 
 
 def baselines_of(built: Built, number: int) -> dict[str, Any]:
-    """Of a run that has trained the plan's `number`-th phase, if that kept the features of the backbone as the run
-    began with it; else nothing, as they are not at hand. By probe its scores, or `why_not`.
+    """Of a run that has trained the plan's `number`-th phase: what the class that is the most frequent in training
+    scores, where there are classes; and by probe its scores, or `why_not`, if that phase kept the features of the
+    backbone as the run began with it; else they are not at hand.
     """
-    frozen = built.frozen
+    if not isinstance(built.model.task, Classification):
+        return {}
+    majority = {"majority": {"val/accuracy": _majority(built.data)}}
     thaw = built.plan.first_thaw(list(built.model.backbone.blocks))
     as_begun = thaw is None or number < thaw
-    if not (frozen.keeps_features and as_begun and isinstance(built.model.task, Classification)):
-        return {}
+    return majority | (_of_features(built) if built.frozen.keeps_features and as_begun else {})
+
+
+def _majority(data: Data) -> float:
+    most = data.train_part.labels.bincount().argmax()
+    return float((data.val_part.labels == most).double().mean())
+
+
+def _of_features(built: Built) -> dict[str, Any]:
+    frozen = built.frozen
     train, val, classes = len(built.data.train_part), len(built.data.val_part), len(built.data.classes)
     why_not = too_much(train, val, built.model.backbone.out_features, classes, frozen.outputs[-1].flops)
     if why_not:

@@ -86,7 +86,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     for phase in plan.phases:
         task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
     if data.batch_size_is_open:
-        data.batch_size = largest_batch(
+        data.batch_size, data.batch_size_why = largest_batch(
             backbone,
             head,
             plan.phases,

@@ -24,6 +24,16 @@ class Stand(NamedTuple):
     ended: bool
     val: dict[str, float]
 
+    def said(self, plan: Plan) -> str:
+        """Where the run goes on: `in phase all after epoch 3 of 7`."""
+        phase = plan.phases[self.number]
+        if self.ended:
+            return f"after phase {phase.name}"
+        done = self.epoch - self.first_epoch
+        if self.batches:
+            return f"in phase {phase.name} in epoch {done + 1} of {phase.epochs}, after {self.batches} of its batches"
+        return f"in phase {phase.name} after epoch {done + 1} of {phase.epochs}"
+
 
 def load_checkpoint(model: FineTuner, path: Path) -> dict[str, Any]:
     """Gives the phase and the epoch of it, from 1, that the weights are from, and the average that was made after it,

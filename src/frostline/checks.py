@@ -43,7 +43,7 @@ VALUES = {
     "lr_find.output": "str",
     "run": "str",
     "input": "str",
-    "output": "str",
+    "output": "str | None",
     "checkpoint": "Literal['best', 'last']",
     "top_k": "Positive[int]",
     "batch_size": "Positive[int]",
@@ -155,6 +155,8 @@ def without_ours(plain: dict[str, Any]) -> dict[str, Any]:
 def _together(plain: dict[str, Any]) -> Iterator[str]:
     """Values that are right one by one."""
     trainer, optimizer = plain.get("trainer"), plain.get("optimizer")
+    if "models" in plain and plain.get("output") is None:
+        yield "output: a ranking needs a folder, and null is for predictions"
     if not isinstance(trainer, dict) or trainer.get("precision") == "32-true":
         return
     if trainer.get("gradient_clip_val") and isinstance(optimizer, dict) and optimizer.get("fused"):

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline import __version__
-from frostline.commands import TASKS, overrides, sweep_folder
+from frostline.commands import TASKS, Board, overrides, sweep_folder
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short
 from frostline.hydra_errors import translated
 from frostline.launcher import follows, launched, many, tell_torchrun
@@ -103,8 +103,8 @@ def _run(command: str) -> list[FrostlineError]:
         started.append(command)
         sweep = sweep_folder()
         if sweep is not None:
-            boards.add(sweep / "leaderboard.csv")
             print(f"\n[{HydraConfig.get().job.num}]  {' '.join(overrides())}", flush=True)
+        before = len(failures)
         try:
             with _environment(FULL_ERROR, original), launched_anew():
                 TASKS[command](cfg)
@@ -116,9 +116,12 @@ def _run(command: str) -> list[FrostlineError]:
             if not memory_is_short(error):
                 raise
             failures.append(_too_large(error))
+        finally:
+            if sweep is not None:
+                board.add(sweep, failures[-1] if len(failures) > before else None)
 
     failures: list[FrostlineError] = []
-    boards: set[Path] = set()
+    board = Board()
     started: list[str] = []
     original = os.environ.get(FULL_ERROR)
     compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)
@@ -136,11 +139,7 @@ def _run(command: str) -> list[FrostlineError]:
                 next_step="logs_dir=<folder>",
             ) from error
         raise translated(error, command) from error
-    for board in boards:
-        if board.is_file():
-            from frostline.report.leaderboard import print_leaderboard
-
-            print_leaderboard(board)
+    board.print()
     return failures
 
 

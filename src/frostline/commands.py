@@ -11,11 +11,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.checks import check
-from frostline.errors import ConfigError, close_names
+from frostline.errors import ConfigError, FrostlineError, close_names
 from frostline.launcher import follows, many
-from frostline.paths import RANKING
+from frostline.paths import RANKING, remove_empty
 from frostline.range_test import NUMBERS, RangeTest
 from frostline.ranks import config_dirs, launch_alike
+from frostline.record import FILE
 from frostline.reuse import kept_in
 from frostline.runs import free_folder, goes_on, placed, read_run, require_unfinished, require_writable, with_found
 from frostline.usage import RANKED_ON
@@ -24,6 +25,32 @@ from frostline.usage import RANKED_ON
 def sweep_folder() -> Path | None:
     """The folder of the sweep that this is a job of."""
     return Path(HydraConfig.get().sweep.dir) if HydraConfig.get().mode == RunMode.MULTIRUN else None
+
+
+class Board:
+    """The leaderboard of a sweep, written anew after each of its jobs."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._lost: list[tuple[str, list[str], Exception]] = []
+
+    def add(self, sweep: Path, error: FrostlineError | None) -> None:
+        """The job that is at its end. error: why it failed; one that failed before it had a folder is listed too, and
+        the folder that Hydra made for it is removed."""
+        from frostline.report.leaderboard import write_leaderboard
+
+        folder = sweep / str(HydraConfig.get().sweep.subdir)
+        remove_empty([folder])
+        if error is not None and not folder.exists():
+            self._lost.append((folder.name, overrides(), error))
+        if self._lost or any(sweep.glob(f"*/{FILE}")):
+            self._path = write_leaderboard(sweep, self._lost)
+
+    def print(self) -> None:
+        if self._path is not None:
+            from frostline.report.leaderboard import print_leaderboard
+
+            print_leaderboard(self._path)
 
 
 def _train(cfg: DictConfig) -> None:
@@ -38,13 +65,7 @@ def _train(cfg: DictConfig) -> None:
     folder = sweep / str(HydraConfig.get().sweep.subdir) if sweep is not None else Path(cfg.run_dir)
     folder = folder if follows() else free_folder(folder)
     own = [override for override in overrides() if not override.startswith("run_dir=")]
-    try:
-        _start(placed(cfg, folder), folder, [*own, f"run_dir={folder}"], resume=False)
-    finally:
-        if sweep is not None:
-            from frostline.report.leaderboard import write_leaderboard
-
-            write_leaderboard(sweep)
+    _start(placed(cfg, folder), folder, [*own, f"run_dir={folder}"], resume=False)
 
 
 def _take_up(cfg: DictConfig) -> None:
@@ -60,8 +81,6 @@ def _take_up(cfg: DictConfig) -> None:
     folder = Path(cfg.run_dir)
     settings = placed(cfg, folder)
     resume = goes_on(folder, settings)
-    if resume and not follows():
-        print(f"run   {folder} goes on from its last checkpoint", flush=True)
     _start(with_found(settings, folder) if resume else settings, folder, [*overrides()], resume=resume)
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import lightning as L
 import torch
@@ -21,6 +22,13 @@ MOST_SAMPLES = 1024  # of a batch that is chosen: more makes no step faster, and
 FEWEST_STEPS = 8  # of the optimizer, in an epoch
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container; v2, v1
 SHARE = 0.6  # of the memory; the rest is for kernels' own space, the data, and the system
+
+
+class ChosenBatch(NamedTuple):
+    """size: of a batch, over all devices together. why: no larger one was chosen."""
+
+    size: int
+    why: str
 
 
 def costs_of(backbone: Backbone, head: nn.Module, sample: Tensor | Tokens, trainer: L.Trainer) -> Costs | None:
@@ -58,7 +66,7 @@ def largest_batch(
     samples: int,
     trainer: L.Trainer,
     memory: int | None = None,
-) -> int:
+) -> ChosenBatch:
     """The largest power of two, over all devices together, with which every phase fits. sample (1, ...):
     as large as the largest. samples: in an epoch.
     memory: of a device, in bytes; None for what it has, used or free, so that all ranks and a resume find the same.
@@ -79,13 +87,16 @@ def largest_batch(
         return phase_bytes(costs, phase, blocks, -(-batch // ranks), groups, states, weights)
 
     smallest = 1 << (ranks - 1).bit_length()  # a rank without a sample of a batch would wait for the others
-    most = min(MOST_SAMPLES, samples // (FEWEST_STEPS * trainer.accumulate_grad_batches))
-    batch = max(1 << max(most, 1).bit_length() - 1, smallest)
+    in_steps = samples // (FEWEST_STEPS * trainer.accumulate_grad_batches)
+    batch = max(1 << max(min(MOST_SAMPLES, in_steps), 1).bit_length() - 1, smallest)
+    why = f"that leaves {FEWEST_STEPS} steps of the optimizer an epoch" if in_steps < MOST_SAMPLES else "that is tried"
+    if batch == smallest and in_steps < smallest:
+        why = "that there can be: a sample for each process"
     while max(needs(phase, batch) for phase in phases) > room:
         if batch == smallest:
             raise _too_large(f"a batch of {batch} with {_size_of(sample)} is more than {room / 1e9:,.1f} GB", device)
-        batch //= 2
-    return batch
+        batch, why = batch // 2, "that fits into memory"
+    return ChosenBatch(batch, f"is the largest power of two {why}")
 
 
 def _size_of(sample: Tensor | Tokens) -> str:

@@ -67,6 +67,7 @@ class FineTuner(L.LightningModule):
         self.metrics = nn.ModuleDict({"val": task.metrics(), "test": task.metrics()})
         self.per_class: list[dict[str, Any]] = []
         self._optimizers = optimizers
+        self.phase_names = list(optimizers)
         self._seed = seed
         self.identity = identity or {}
         self.compiles = False  # by torch.compile, in each phase anew

@@ -57,7 +57,8 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
         row = _row(built, phase, learns, epochs, seconds["fit"], scores)
         record.phases.append(rows.get(phase.name, row) if ended else row)
         if built.trainer.is_global_zero:
-            record.baselines = record.baselines or baselines_of(built, number)  # the other ranks need not wait for it
+            if not record.baselines.keys() - {"majority"}:  # of features: once is enough
+                record.baselines = baselines_of(built, number)  # the other ranks need not wait for it
             record.checkpoints = _checkpoints(folder)
             record.write(folder)
         first_epoch = built.trainer.current_epoch

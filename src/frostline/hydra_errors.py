@@ -9,6 +9,8 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from frostline.errors import ConfigError, close_names, first_line
 from frostline.paths import conf_dir
 
+AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^=]+)=(.*)'")
+UNASKED = re.compile(r"Could not override '(.+)'\. No match in the defaults list")
 # A `+` before what is there already. The third is Hydra's failure to look at a value that refers to the run's folder.
 TAKEN = re.compile(r"already at '(.+)'|Multiple values for (\S+)\.|merging override \+([^=]+)=")
 
@@ -20,6 +22,10 @@ def translated(error: Exception, command: str) -> ConfigError:
     parent, key = getattr(cause, "parent_node", None), str(getattr(cause, "key", ""))
     if taken := TAKEN.search(str(error)):
         return _taken("".join(filter(None, taken.groups())))
+    if several := AMBIGUOUS.search(str(error)):
+        return _several(several[1], several[2], command)
+    if command == "rank" and (unasked := UNASKED.search(str(error))):
+        return _not_for_rank(unasked[1])
     unknown = not isinstance(cause, InterpolationResolutionError)  # that is: not known before the run has a folder
     if isinstance(parent, DictConfig) and unknown and key and key not in parent:
         full = str(getattr(cause, "full_key", key) or key)
@@ -54,6 +60,21 @@ def _taken(added: str) -> ConfigError:
         f"'{added}' is there already, and + is for what is not",
         where="command line",
         next_step=f"{added}=<value>, without the +",
+    )
+
+
+def _several(name: str, values: str, command: str) -> ConfigError:
+    is_question = (conf_dir() / name).is_dir()
+    one = f"{name}=<one of them>" if is_question else f"a list stands in brackets, {name}=[{values}]"
+    runs = f"; a run of each: frostline train -m {name}={values}" if command == "train" else ""
+    return ConfigError(f"'{name}' is given several values, {values}", where="command line", next_step=f"{one}{runs}")
+
+
+def _not_for_rank(name: str) -> ConfigError:
+    return ConfigError(
+        f"rank compares by classes, before any training, so that it has no choice of {name}",
+        where="command line",
+        next_step=f"leave {name}= out; models=[...], data=, cache= and trainer= are what it asks",
     )
 
 

@@ -32,23 +32,31 @@ from frostline.tasks.token_classification import TokenClassification, of_words
 Columns = dict[str, list[str]]
 
 
-def predict(cfg: DictConfig) -> Path:
-    """Writes a CSV: file, text or word, then the columns of the run's task. Raises DataError, RunError."""
+def predict(cfg: DictConfig) -> Path | None:
+    """Writes a CSV, or prints it where no file is named: file, text or word, then the columns of the run's task. A
+    single answer is printed in any case. Raises DataError, RunError."""
     quiet()
     _, settings = read_run(Path(cfg.run))
     settings = amended(settings, trainer=cfg.trainer)
     check(settings)
-    source, output = Path(cfg.input), Path(cfg.output).absolute()
-    _require_writable(output, source)
+    output = Path(cfg.output).absolute() if cfg.output is not None else None
+    if output is not None:
+        _require_writable(output, Path(cfg.input))
     checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
     content = read_checkpoint(checkpoint)
     model, trainer = predictor(settings, Targets(**content[CHECKPOINT_KEY]["identity"]["targets"]))
     load_state(model, content, checkpoint)
     of_family = _of_texts if isinstance(model.backbone.spec, TextSpec) else _of_pictures
     columns = of_family(cfg, settings, model, trainer)
-    number = len(next(iter(columns.values())))
+    if output is None:
+        print(_table(columns), end="")
+        return None
     write_atomically(output, _table(columns))
+    number = len(next(iter(columns.values())))
     print(f"{number} prediction{'s' * (number > 1)} in {cfg.output}")
+    if number == 1:
+        width = max(map(len, columns))
+        print("".join(f"  {name:{width}}   {value}\n" for name, (value,) in columns.items()), end="")
     return output
 
 

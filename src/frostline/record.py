@@ -41,7 +41,8 @@ class Record:
     phases: list[dict[str, Any]] = field(default_factory=list)
     monitor: str = ""  # the score by which the best epoch was chosen
     mode: Literal["max", "min"] = "max"  # which end of it is best
-    # What the features of the backbone were worth before it learned: by probe, its scores; or `why_not`.
+    # Scores to stand by: of always the most frequent class (`majority`), and what the features of the backbone were
+    # worth before it learned: by probe, its scores; or `why_not`.
     baselines: dict[str, Any] = field(default_factory=dict)
     averages: list[dict[str, Any]] = field(default_factory=list)  # of weights, after the last phase, as they scored
     best: dict[str, Any] | None = None  # the phase and its epoch, from 1, or the average, whose weights were tested

@@ -23,7 +23,6 @@ from frostline.build import Built, build
 from frostline.callbacks.safety import Stopped
 from frostline.checkpoint import forget_starts, load_checkpoint, stand_of
 from frostline.checks import check, resolved
-from frostline.data.module import Data
 from frostline.errors import RunError
 from frostline.fitting import fit
 from frostline.freezing import count
@@ -32,7 +31,7 @@ from frostline.paths import at_home, write_atomically
 from frostline.phases import NO_AVERAGE
 from frostline.planning import planned
 from frostline.record import Record, Stopwatch
-from frostline.report.plan_table import markdown, print_plan
+from frostline.report.plan_table import PlannedPhase, markdown, print_plan
 from frostline.report.summary import print_classes, print_run, print_scores
 from frostline.requeue import requeued
 from frostline.runs import CONFIG, amended, checkpoint_of, claimed, lasting, read_run, require_checkpoint
@@ -70,8 +69,9 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     stand = stand_of(checkpoint, built.model, built.plan) if checkpoint is not None else None
     rows = planned(built)
     if built.trainer.is_global_zero:
-        print_plan(rows)
-        _print_notes(built.data)
+        if resume:
+            print(f"run   {folder} {f'goes on {stand.said(built.plan)}' if stand else 'begins anew: no checkpoint'}")
+        _print_start(built, rows, random=cfg.init_from is None and _is_random(cfg.model))
     if cfg.dry_run:
         return record
     watch.add_to("setup")
@@ -102,10 +102,22 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     return record
 
 
-def _print_notes(data: Data) -> None:
+def _is_random(model: DictConfig) -> bool:
+    return "weights" in model and model.weights is None
+
+
+def _print_start(built: Built, rows: list[PlannedPhase], *, random: bool) -> None:
+    """random: whether the backbone's weights are."""
+    data = built.data
+    print(f"data  {data.summary()}")
+    print_plan(rows)
     notes = data.notes()
+    if random and (frozen := [row.name for row in rows if row.frozen]):
+        notes.append(
+            f"phase {', '.join(frozen)}: a frozen random network (model.weights=null); schedule=full trains all of it"
+        )
     if data.batch_size_is_open:
-        notes.append(f"data.batch_size={data.batch_size} is the largest power of two that fits")
+        notes.append(f"data.batch_size={data.batch_size} {data.batch_size_why}")
     if notes:
         print("".join(f"  {note}\n" for note in notes))
 
@@ -170,6 +182,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             next_step="restore it, or score it as new data: frostline predict, or a new run",
         )
     enter_phase_of(built, load_checkpoint(model, require_checkpoint(folder, cfg.checkpoint)))
+    if trainer.is_global_zero and record.status != "finished":
+        print(f"run   {folder} is not finished ({record.status}): what it has reached so far is scored")
     (scores,) = trainer.test(model, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         print_classes(model.per_class)

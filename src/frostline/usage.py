@@ -18,7 +18,7 @@ frostline {__version__}: fine-tune a pretrained network on your own pictures.
   frostline rank models=[resnet18,resnet50] data=cifar10               which backbone? Before any training
   frostline evaluate run=<run folder>                                  score it again on its test part
   frostline cache                                                      what is kept of frozen blocks; clear=true
-  frostline predict run=<run folder> input=<folder> output=<csv>       label and probability per picture
+  frostline predict run=<run folder> input=<folder> output=<csv>       label and probability per picture or text
 
 `frostline <command> --help` lists questions, options and values; `--cfg job` prints what a command line means;
 `--config-dir <folder>` adds options of your own. An error shows its traceback with HYDRA_FULL_ERROR=1."""

@@ -234,6 +234,15 @@ def test_a_class_with_too_few_pictures_is_named(tmp_path: Path, make: Make, numb
         make()
 
 
+def test_classes_with_enough_pictures_are_offered_as_those_to_use(tmp_path: Path, make: Make) -> None:
+    for name, number in {"cat": 10, "dog": 2, "emu": 10}.items():
+        put(tmp_path / name, number)
+    with pytest.raises(DataError, match="'dog' has 2") as refused:
+        make()
+    assert "leave those classes out (data.classes=[cat,emu])" in refused.value.next_step
+    assert make(classes=["cat", "emu"]).classes == ["cat", "emu"]
+
+
 def test_three_of_a_class_are_enough_for_three_parts(tmp_path: Path, make: Make) -> None:
     put(tmp_path / "cat", 3)
     put(tmp_path / "dog", 3)

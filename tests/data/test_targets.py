@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from frostline.data.targets import counts_of, require_learnable, targets_of
+from frostline.data.targets import counts_of, frequencies_said, require_learnable, targets_of
 from frostline.errors import DataError
 from frostline.targets import NO_TAG, Targets
 
@@ -27,6 +27,20 @@ def test_samples_with_a_word_of_each_tag_are_counted() -> None:
 def test_of_tags_words_are_counted_and_how_many_a_sample_has() -> None:
     said = targets_of("tags", ["O", "B-x", "I-x", "B-y"], TAGGED)
     assert said == Targets("tags", ["O", "B-x", "I-x", "B-y"], [3, 1, 5, 0], [9 / 4], [])
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (Targets("class", ["a", "b", "c"], [1, 13, 8], [], []), "3 classes, the most frequent 'b' (59 %)"),
+        (Targets("labels", ["a", "b"], [22, 11], [], []), "2 labels, the most frequent 'a' (100 %)"),
+        (Targets("tags", ["O", "B-x"], [150, 50], [9.1], []), "2 tags, the most frequent 'O' (75 %)"),
+        (Targets("numbers", ["p"], [], [3.25], [0.5]), "'p' 3.25 ± 0.5"),
+        (Targets("numbers", [*"pqrs"], [], [1.0] * 4, [2.0] * 4), "'p' 1 ± 2, 'q' 1 ± 2, 'r' 1 ± 2, ..."),
+    ],
+)
+def test_what_is_most_frequent_is_said_with_its_share_of_22_samples(targets: Targets, said: str) -> None:
+    assert frequencies_said(targets, 22) == said
 
 
 @pytest.mark.parametrize("offset", [0.0, 1000.0])

@@ -13,8 +13,9 @@ class EpochLines(L.Callback):
         seen = trainer.callback_metrics  # on every rank: it gathers
         if not trainer.is_global_zero or not pl_module.trained:
             return
+        width = max(8, *map(len, pl_module.phase_names))  # type: ignore[arg-type]
         phase, first = pl_module.phase, pl_module.first_epoch
         shown = {label: f"{float(seen[name]):.4f}" if name in seen else "-" for label, name in self.shown.items()}
         epoch = f"{trainer.current_epoch - first + 1}/{phase.epochs}"  # type: ignore[union-attr,operator]
         line = "  ".join(f"{name} {value}" for name, value in shown.items())
-        print(f"{phase.name:>8} {epoch:>7}   {line}", flush=True)  # type: ignore[union-attr]
+        print(f"{phase.name:>{width}} {epoch:>7}   {line}", flush=True)  # type: ignore[union-attr]

@@ -19,6 +19,8 @@ PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), 
 class ImageFolder(PictureData):
     """classes: the class folders to use; null for all. Raises DataError."""
 
+    chooses = "data.classes"
+
     def __init__(self, spec: Any, *, dir: str, classes: list[str] | None, **common: Any) -> None:
         self.dir = self.where = at_home(dir)
         self.name = self.dir.absolute().name

@@ -18,9 +18,9 @@ from frostline.data.loader import EpochBatches
 from frostline.data.parts import Part, Serve, loader
 from frostline.data.source import Source, Sources, every
 from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
-from frostline.data.targets import counts_of, require_learnable, targets_of
+from frostline.data.targets import counts_of, frequencies_said, require_learnable, targets_of
 from frostline.errors import ConfigError, DataError
-from frostline.specs import Spec
+from frostline.specs import ImageSpec, Spec
 from frostline.targets import SAID, Kind
 from frostline.tokens import Tokens
 
@@ -50,6 +50,7 @@ class Data(Transfers):
     kept_as: ClassVar[Literal["decoded", "tokens"]]
     kinds: ClassVar[tuple[Kind, ...]] = ("class",)
     max_tokens: int | None = None  # of a batch
+    chooses: ClassVar[str | None] = None  # the setting that names the classes to use
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Data(Transfers):
         self.target_kind = target_kind
         self.batch_size_is_open = batch_size == "auto"  # until what trains is known, with which it has to fit
         self.batch_size = 1 if batch_size == "auto" else batch_size
+        self.batch_size_why = ""  # it was chosen, as a part of a sentence
         self.seed = seed
         self.num_workers = num_workers
         self._done = (-1, 0)
@@ -108,7 +110,7 @@ class Data(Transfers):
             pieces = ["training"] + ["validation"] * (sources.val is None) + ["test"] * (sources.test is None)
             counts = counts_of(self.target_kind, self.names, sources.train.labels)
             reason = f"one each for {', '.join(pieces)}"
-            require_per_class(counts, len(pieces), where=self.where, reason=reason)
+            require_per_class(counts, len(pieces), where=self.where, reason=reason, setting=self.chooses)
         layers = strata(self.target_kind, sources.train.labels)
         rest = torch.arange(len(layers))
         test = (sources.test, every(sources.test)) if sources.test is not None else None
@@ -123,7 +125,8 @@ class Data(Transfers):
 
     def _require_parts(self) -> None:
         counts = counts_of(self.target_kind, self.names, self.train_part.labels)
-        require_per_class(counts, 1, where=self.where, reason="training (data.train_limit)")
+        reason = "training (data.train_limit)"
+        require_per_class(counts, 1, where=self.where, reason=reason, setting=self.chooses)
         for name, part in (("validation", self.val_part), ("test", self.test_part)):
             if len(part) == 0:
                 raise DataError(
@@ -149,6 +152,21 @@ class Data(Transfers):
             "targets": asdict(self.targets),
             "fingerprint": self.fingerprint,
         }
+
+    def summary(self) -> str:
+        """A line on what a run is about to learn from."""
+        parts = ", ".join(
+            f"{len(part):,} {name}" for name, part in zip(("train", "val", "test"), self.parts, strict=True)
+        )
+        targets = frequencies_said(self.targets, len(self.train_part))
+        return f"{parts} {self.samples} of {self._size()}, {self.batch_size:,} a batch; {targets}"
+
+    def _size(self) -> str:
+        lengths = self.train_part.lengths
+        if lengths is not None:
+            return f"{lengths.double().mean():.0f} tokens in the mean, {int(lengths.max())} in the longest"
+        assert isinstance(self.spec, ImageSpec)  # all that has no lengths
+        return f"{self.spec.size} × {self.spec.size} pixels"
 
     def notes(self) -> list[str]:
         """What a user should know of the data before the run."""

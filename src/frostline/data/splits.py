@@ -62,16 +62,21 @@ def balanced_subset(labels: Tensor, limit: int, seed: int) -> Tensor:
     return torch.cat(queues)[order][:limit].sort().values
 
 
-def require_per_class(counts: dict[str, int], needed: int, *, where: object, reason: str) -> None:
-    """Raises DataError that names the classes with fewer than `needed` samples."""
+def require_per_class(
+    counts: dict[str, int], needed: int, *, where: object, reason: str, setting: str | None = None
+) -> None:
+    """setting: that names the classes to use, if there is one. Raises DataError that names the classes with fewer than
+    `needed` samples."""
     short = {name: count for name, count in counts.items() if count < needed}
     if short:
+        enough = [name for name in counts if name not in short]
+        named = f"leave those classes out ({setting}=[{','.join(enough)}])" if setting and len(enough) > 1 else ""
         said = ", ".join(f"'{name}' has {count}" for name, count in sorted(short.items()))
         raise DataError(
             f"too few samples of a class: {said}; {reason} needs {needed} of each",
             where=where,
-            next_step="add samples, leave those classes out, or give the parts yourself (folders, data.split_column, "
-            "data.val_file)",
+            next_step=f"add samples, {named or 'leave those classes out'}, or give the parts yourself (folders, "
+            "data.split_column, data.val_file)",
         )
 
 

@@ -14,6 +14,7 @@ from frostline.targets import NO_TAG, Kind, Targets
 
 # Of float32, in which targets come: numbers that differ by less from their mean keep two digits of that difference.
 LEAST_DEVIATION = 1e-5
+SHOWN = 3
 
 
 def counts_of(kind: Kind, names: list[str], targets: Tensor) -> dict[str, int]:
@@ -49,6 +50,20 @@ def targets_of(kind: Kind, names: list[str], targets: Tensor) -> Targets:
         fsum((x - mean) ** 2 for x in column) / len(column) for column, mean in zip(columns, means, strict=True)
     ]
     return Targets(kind, names, counts, means, [sqrt(variance) for variance in variances])
+
+
+def frequencies_said(targets: Targets, samples: int) -> str:
+    """`4 classes, the most frequent 'a' (59 %)`: of the samples, which are as many in training, or of the words where
+    these have tags. Of the first SHOWN columns of numbers mean and standard deviation."""
+    if targets.kind == "numbers":
+        columns = list(zip(targets.names, targets.mean, targets.std, strict=True))
+        said = [f"'{name}' {mean:.4g} ± {std:.4g}" for name, mean, std in columns[:SHOWN]]
+        return ", ".join([*said, *(["..."] if len(columns) > SHOWN else [])])
+    most = max(targets.counts)
+    share = most / (sum(targets.counts) if targets.kind == "tags" else samples)
+    plural = "classes" if targets.kind == "class" else targets.kind
+    name = targets.names[targets.counts.index(most)]
+    return f"{len(targets.names)} {plural}, the most frequent '{name}' ({100 * share:.0f} %)"
 
 
 def require_learnable(targets: Targets, samples: int, where: object) -> None:

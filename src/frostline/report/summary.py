@@ -1,5 +1,6 @@
 """What a run prints when it ends."""
 
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.table import Table
 from frostline.record import Record
 
 BASELINE = "val/accuracy"
-NAMES = {"knn": "k-NN", "linear_probe": "linear probe"}
+NAMES = {"majority": "majority", "knn": "k-NN", "linear_probe": "linear probe"}
 
 
 def print_run(record: Record, folder: Path) -> None:
@@ -35,6 +36,8 @@ def print_run(record: Record, folder: Path) -> None:
     console.print(table)
     if record.baselines:
         console.print(f"base  {_baselines(record)}")
+        for advice in _advice(record):
+            console.print(f"      {advice}")
     if record.averages:
         scores = [f"{row['name']}: {row['val'][record.monitor]:.4f}" for row in record.averages]
         console.print(f"mean  {record.monitor} of averages   {'   '.join(scores)}")
@@ -52,13 +55,37 @@ def print_run(record: Record, folder: Path) -> None:
 
 
 def _baselines(record: Record) -> str:
-    """`k-NN 0.9121   linear probe 0.9342   this run 0.9670 (val/accuracy)`: what fine-tuning added."""
-    if "why_not" in record.baselines:
-        return f"no k-NN and no linear probe: {record.baselines['why_not']}"
-    scores = {said: record.baselines[name][BASELINE] for name, said in NAMES.items()}
+    """`majority 0.59   k-NN 0.91   linear probe 0.93   this run 0.97 (val/accuracy)`: what fine-tuning added."""
+    scores = {said: record.baselines[name][BASELINE] for name, said in NAMES.items() if name in record.baselines}
     if BASELINE in record.metrics:
         scores["this run"] = record.metrics[BASELINE]
-    return "   ".join(f"{said} {score:.4f}" for said, score in scores.items()) + f" ({BASELINE})"
+    said = "   ".join(f"{said} {score:.4f}" for said, score in scores.items()) + f" ({BASELINE})"
+    why_not = record.baselines.get("why_not")
+    return said if why_not is None else f"{said}; no k-NN and no linear probe: {why_not}"
+
+
+def _advice(record: Record) -> list[str]:
+    """What to try where a run learned less than its features were worth, or nothing at all."""
+    score = record.metrics.get(BASELINE)
+    below = [] if score is None else [name for name in ("majority", "linear_probe") if _is_below(record, name, score)]
+    if not below:
+        return []
+    than = "not above the majority" if below[0] == "majority" else "clearly below the linear probe of the same features"
+    phase = record.phases[-1]
+    setting = phase["name"].removesuffix(f"-{phase['learns'][-1]}")  # of `thaw: each` each block's is named after it
+    more = f"schedule.phases.{setting}.epochs={2 * phase['epochs']}"
+    return [f"{than}; what may help: {more}, a smaller data.batch_size, another rate ({program()} lr_find)"]
+
+
+def _is_below(record: Record, name: str, score: float) -> bool:
+    """Than the linear probe by more than the standard error of its own score; than the majority by none."""
+    if name not in record.baselines:
+        return False
+    baseline: float = record.baselines[name][BASELINE]
+    number = record.data["num_val"]
+    if name == "majority":
+        return score < baseline + 0.5 / number  # a score is a float32: equal ones may differ by its rounding
+    return score < baseline - math.sqrt(baseline * (1 - baseline) / number)
 
 
 def print_scores(metrics: dict[str, float], console: Console | None = None) -> None:

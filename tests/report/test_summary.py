@@ -1,0 +1,56 @@
+"""What a run prints when it ends."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostline.record import Record
+from frostline.report.summary import print_run
+
+
+def _printed(score: float, capsys: pytest.CaptureFixture[str], phase: str = "all", **baselines: float) -> list[str]:
+    """Of a run of seven epochs with that accuracy on 100 pictures of validation."""
+    row: dict[str, Any] = {"name": phase, "learns": ["head", "stem"], "learning_rates": {"head": 0.1}, "epochs": 7}
+    row |= {"trainable_parameters": 1, "seconds": 1.0, "samples_per_second": 1.0, "val": {"val/accuracy": score}}
+    record = Record(command="frostline train", seed=0, data={"num_val": 100, "classes": []}, monitor="val/accuracy")
+    record.phases, record.metrics = [row], {"val/accuracy": score, "test/n": 9}
+    record.baselines = {name: {"val/accuracy": value} for name, value in baselines.items()}
+    print_run(record, Path("run"))
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("score", "baselines", "said"),
+    [
+        (0.79, {"majority": 0.58, "knn": 0.95, "linear_probe": 0.9}, "clearly below the linear probe"),
+        (0.58, {"majority": 0.58}, "not above the majority"),
+        (0.5800000429153442, {"majority": 0.58, "linear_probe": 0.9}, "not above the majority"),  # the same in float32
+        (0.50, {"majority": 0.58, "knn": 0.5, "linear_probe": 0.9}, "not above the majority"),
+    ],
+)
+def test_a_run_that_learned_too_little_is_told_what_to_try(
+    score: float, baselines: dict[str, float], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = _printed(score, capsys, **baselines)
+    (place,) = [number for number, line in enumerate(lines) if line.startswith("base")]
+    assert lines[place + 1].startswith(f"      {said}")
+    assert "schedule.phases.all.epochs=14, a smaller data.batch_size, another rate" in lines[place + 1]
+
+
+@pytest.mark.parametrize(
+    ("score", "baselines"),
+    [
+        (0.88, {"majority": 0.58, "knn": 0.95, "linear_probe": 0.9}),  # within 0.03, the standard error of 0.9
+        (0.59, {"majority": 0.58}),
+        (0.10, {}),
+    ],
+)
+def test_a_run_that_learned_enough_or_has_no_baseline_is_told_nothing(
+    score: float, baselines: dict[str, float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "what may help" not in "\n".join(_printed(score, capsys, **baselines))
+
+
+def test_a_phase_of_each_block_is_named_by_its_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "schedule.phases.thaw.epochs=14," in "\n".join(_printed(0.1, capsys, phase="thaw-stem", majority=0.5))
