@@ -4,6 +4,7 @@ import csv
 import random
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,15 @@ PLANS = {
     "line_in_the_middle": ["schedule=last_block", "schedule.phases.head.epochs=2", "schedule.phases.last.epochs=2"],
 }
 
+LONG = partial(pytest.param, marks=pytest.mark.long)
 
-@pytest.mark.parametrize("plan", PLANS)
+
+@pytest.mark.parametrize("plan", [LONG("head"), LONG("two_stage"), "line_in_the_middle"])
 def test_every_plan_ends_in_the_same_bits(plan: str, program: Program, tmp_path: Path, texts: list[str]) -> None:
     require_no_difference(program, tmp_path, *texts, *PLANS[plan])
 
 
-@pytest.mark.parametrize("plan", ["two_stage", "line_in_the_middle"])
+@pytest.mark.parametrize("plan", ["two_stage", LONG("line_in_the_middle")])
 def test_so_it_is_with_tags(plan: str, program: Program, tmp_path: Path, tagged: list[str]) -> None:
     require_no_difference(program, tmp_path, *tagged, *PLANS[plan])
 
@@ -97,7 +100,7 @@ def test_small_batches_of_long_texts_too(program: Program, tmp_path: Path, texts
     require_no_difference(program, tmp_path, *texts, *PLANS["line_in_the_middle"], "data.batch_tokens=300")
 
 
-@pytest.mark.parametrize("moment", ["train 3", "train 9", "train 20", "validate 2"])
+@pytest.mark.parametrize("moment", [LONG("train 3"), "train 9", LONG("train 20"), LONG("validate 2")])
 def test_a_run_that_is_stopped_ends_in_the_same_bits(
     moment: str, program: Program, tmp_path: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
