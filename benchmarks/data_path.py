@@ -29,7 +29,7 @@ from torchvision import transforms as T
 from frostline.batch import Batch
 from frostline.data.augment import Augment, Level, evaluation_view
 from frostline.data.cifar import read_parquet
-from frostline.data.decoded import PixelCache
+from frostline.data.decoded import SampleCache
 from frostline.data.loader import EpochBatches
 from frostline.data.parts import Part, loader
 from frostline.data.pictures import FilePictures, Pictures
@@ -64,7 +64,7 @@ def main(cifar: Path, archive: Path, rounds: int) -> None:
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as draft:
-        cache = PixelCache(Store(Path(draft) / "cache", 10**10, "decoded"))
+        cache = SampleCache(Store(Path(draft) / "cache", 10**10, "decoded"))
         small, _ = read_parquet(cifar / "test.parquet", cache)
         files = unpacked(archive, Path(draft) / "pictures" / "all")
         large = FilePictures(files, torch.zeros(len(files), dtype=torch.long), root=Path(draft), spec=LARGE)

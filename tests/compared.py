@@ -1,10 +1,33 @@
 """Two runs that have to be the same, to the last bit."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from conftest import Answer
+
+
+def trained(program: Callable[..., Answer], folder: Path, *overrides: str, code: int = 0) -> dict[str, Any]:
+    answer = program("train", *overrides, f"run_dir={folder}")
+    assert answer.code == code, answer.out + answer.err
+    return record_of(folder)
+
+
+def kept_and_never(program: Callable[..., Answer], tmp_path: Path, *own: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Never kept; kept, and made; kept, and found: the last two, once all three are the same."""
+    never = trained(program, tmp_path / "never", *own, "cache=never")
+    first = trained(program, tmp_path / "first", *own, "cache=always")
+    again = trained(program, tmp_path / "again", *own, "cache=always")
+    require_equal(tmp_path / "first", tmp_path / "never")
+    require_equal(tmp_path / "again", tmp_path / "never")
+    assert cached_phases(never) == []
+    assert cached_phases(first) == cached_phases(again) != []
+    assert sum(row["cache"]["made"] for row in first["phases"]) > 0
+    assert sum(row["cache"]["made"] for row in again["phases"]) == 0, "the weights are the same, and so are the keys"
+    return first, again
 
 
 def record_of(folder: Path) -> dict[str, Any]:

@@ -375,7 +375,7 @@ def test_pictures_give_the_same_numbers_kept_in_memory_and_streamed(
     overrides = ["data=image_folder", f"data.dir={tmp_path / 'pictures'}", "data.num_workers=2", "data.batch_size=8"]
     short = [part for part in SHORT if not part.startswith("data.")]
     kept = _record(_train(tmp_path / "kept", *overrides, short=short))
-    monkeypatch.setattr("frostline.build.PixelCache", lambda *_, **__: NOWHERE)
+    monkeypatch.setattr("frostline.build.SampleCache", lambda *_, **__: NOWHERE)
     held = _record(_train(tmp_path / "held", *overrides, short=short))
     monkeypatch.setattr("frostline.data.pictures.MEMORY_BYTES", 0)
     streamed = _record(_train(tmp_path / "streamed", *overrides, short=short))

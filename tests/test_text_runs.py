@@ -166,6 +166,14 @@ def test_a_picture_backbone_does_not_take_texts(program: Program, tmp_path: Path
     assert "model=minilm" in answer.err
 
 
+@pytest.mark.parametrize("columns", ["data.text_columns=[a,b]", "data.target_columns=[a,b]", "data.separator='|'"])
+def test_tags_of_the_hub_stand_in_one_column(columns: str, program: Program, tmp_path: Path, tokenizer: str) -> None:
+    own = ["data=hf_dataset", f"data.path={tmp_path}", "task=token_classification", columns]
+    answer = program("train", *TINY, tokenizer, *own, "run_dir=run")
+    assert answer.code == 1
+    assert "tags stand in one column and their words in another" in answer.err
+
+
 # --- real weights, real texts ---
 
 

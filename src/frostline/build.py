@@ -18,7 +18,7 @@ from frostline.callbacks.measure import Measure
 from frostline.callbacks.patience import PhasePatience
 from frostline.checks import plan_of, resolved
 from frostline.costing import largest_batch
-from frostline.data.decoded import PixelCache
+from frostline.data.decoded import SampleCache
 from frostline.data.module import Data
 from frostline.errors import ConfigError
 from frostline.finetuner import FineTuner, seed_of
@@ -178,7 +178,7 @@ def _data(cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: Kind, *, show
     """kind: of targets. shows: whether somebody watches the decoding."""
     family: type[Data] = class_of(cfg.data, "data", Data)
     store = Store(reuse.folder, reuse.max_bytes, family.kept_as) if reuse.when != "never" else None
-    cache = PixelCache(store, shows=shows, leads=not follows())
+    cache = SampleCache(store, shows=shows, leads=not follows())
     data: Data = make(cfg.data, "data", Data, backbone.spec, target_kind=kind, sample_cache=cache)
     return data
 

@@ -10,7 +10,8 @@ FrostlineError          exit code 1, no traceback (HYDRA_FULL_ERROR=1 shows it)
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class FrostlineError(Exception):
@@ -59,6 +60,19 @@ def close_names(name: str, known: Iterable[str]) -> str:
 def first_line(error: BaseException) -> str:
     """Of its message, or its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def needs(library: str, what: str, *, where: str, extra: str, otherwise: str) -> Iterator[None]:
+    """For an import within. what: it does here. Raises ConfigError where the library is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(
+            f"{library}, {what}, is not installed: {error}",
+            where=where,
+            next_step=f'pip install "frostline[{extra}]", or {otherwise}',
+        ) from error
 
 
 def memory_is_short(error: BaseException) -> bool:

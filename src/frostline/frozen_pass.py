@@ -28,7 +28,7 @@ from frostline.tokens import Tokens, values_of
 
 SMALL = 64  # pixels a side
 WIDTHS = ((64, 8), (256, 32), (1 << 30, 64))  # up to so many tokens, lengths are filled up to a multiple of
-TOKENS = 2048  # of a chunk, about: see `benchmarks/text_frozen.py`
+TOKENS = 2048  # of a chunk, about; other numbers were not tried
 FEWEST, MOST = 8, 64  # texts of a chunk; powers of two, so that chunks fit into each other
 
 

@@ -24,6 +24,12 @@ def padded(samples: Sequence[Tensor]) -> Tokens:
     return Tokens(values, torch.arange(values.shape[1]) < lengths[:, None])
 
 
+def rows_at(flat: Tensor, starts: Tensor, index: Tensor, shape: tuple[int, ...]) -> list[Tensor]:
+    """Samples (L, *shape) that lie one after the other in `flat`; starts: (N + 1,) where each begins."""
+    bounds = zip(starts[index].tolist(), starts[index + 1].tolist(), strict=True)
+    return [flat[start:end].view(-1, *shape) for start, end in bounds]
+
+
 def values_of(x: Tensor | Tokens) -> Tensor:
     return x.values if isinstance(x, Tokens) else x
 

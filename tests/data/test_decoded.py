@@ -20,7 +20,7 @@ from PIL import Image
 from conftest import Answer
 from frostline.data import cifar, pictures
 from frostline.data.cifar import read_parquet
-from frostline.data.decoded import PixelCache
+from frostline.data.decoded import SampleCache
 from frostline.data.image_folder import ImageFolder
 from frostline.data.packed import PackedPictures
 from frostline.data.pictures import FilePictures, keep_or_hold, read_picture
@@ -74,8 +74,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return seen
 
 
-def cache(tmp_path: Path, room: int = ROOM, **options: bool) -> PixelCache:
-    return PixelCache(Store(tmp_path / "cache", room, "decoded"), **options)
+def cache(tmp_path: Path, room: int = ROOM, **options: bool) -> SampleCache:
+    return SampleCache(Store(tmp_path / "cache", room, "decoded"), **options)
 
 
 def files_of(folder: Path) -> FilePictures:
@@ -83,7 +83,7 @@ def files_of(folder: Path) -> FilePictures:
     return FilePictures(files, torch.arange(len(files)), root=folder, spec=SPEC)
 
 
-def kept(folder: Path, where: PixelCache) -> FilePictures:
+def kept(folder: Path, where: SampleCache) -> FilePictures:
     made = files_of(folder)
     keep_or_hold([made], where, "mine")
     return made
@@ -264,7 +264,7 @@ def test_a_file_that_may_not_be_read_is_named(folder: Path, tmp_path: Path) -> N
 
 
 def test_without_a_store_nothing_is_written(folder: Path, tmp_path: Path) -> None:
-    made = kept(folder, PixelCache(None))
+    made = kept(folder, SampleCache(None))
     assert made.in_memory
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
@@ -420,7 +420,7 @@ READER = """
 import sys, time, torch
 from pathlib import Path
 from frostline.data import pictures
-from frostline.data.decoded import PixelCache
+from frostline.data.decoded import SampleCache
 from frostline.frozen_cache import entry
 from frostline.frozen_cache.store import Store
 from frostline.specs import ImageSpec
@@ -439,7 +439,7 @@ made = pictures.FilePictures(files, torch.arange(len(files)), root=folder, spec=
 made.fingerprint
 print("ready", flush=True)
 sys.stdin.readline()
-made.keep(PixelCache(Store(root, 10**8, "decoded")), "mine")
+made.keep(SampleCache(Store(root, 10**8, "decoded")), "mine")
 assert all(torch.equal(made.fetch([n], whole=True)[0][0], read(file, spec)) for n, file in enumerate(files))
 print(len(seen), flush=True)
 """

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from compared import cached_phases, record_of, require_equal
+import compared
+from compared import cached_phases, kept_and_never, record_of, require_equal
 from conftest import Answer
 from frostline.checks import plan_of
 from frostline.paths import conf_dir
@@ -35,9 +36,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def trained(program: Program, folder: Path, *overrides: str, code: int = 0) -> dict[str, Any]:
-    answer = program("train", *SHORT, *overrides, f"run_dir={folder}")
-    assert answer.code == code, answer.out + answer.err
-    return record_of(folder)
+    return compared.trained(program, folder, *SHORT, *overrides, code=code)
 
 
 def two_epochs_each(plan: str, composed: Callable[..., Any]) -> list[str]:
@@ -45,26 +44,12 @@ def two_epochs_each(plan: str, composed: Callable[..., Any]) -> list[str]:
     return [f"schedule={plan}", *(f"schedule.phases.{phase.name}.epochs=2" for phase in phases if phase.thaw != "each")]
 
 
-def require_no_difference(program: Program, tmp_path: Path, *own: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Never kept; kept, and made; kept, and found."""
-    never = trained(program, tmp_path / "never", *own, "cache=never")
-    first = trained(program, tmp_path / "first", *own, "cache=always")
-    again = trained(program, tmp_path / "again", *own, "cache=always")
-    require_equal(tmp_path / "first", tmp_path / "never")
-    require_equal(tmp_path / "again", tmp_path / "never")
-    assert cached_phases(never) == []
-    assert cached_phases(first) == cached_phases(again) != []
-    assert sum(row["cache"]["made"] for row in first["phases"]) > 0
-    assert sum(row["cache"]["made"] for row in again["phases"]) == 0, "the weights are the same, and so are the keys"
-    return first, again
-
-
 @pytest.mark.parametrize("plan", FROZEN)
 def test_every_plan_ends_in_the_same_bits(
     plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:
     assert len(FROZEN) == 9
-    require_no_difference(program, tmp_path, *two_epochs_each(plan, composed), "data.augment=none")
+    kept_and_never(program, tmp_path, *SHORT, *two_epochs_each(plan, composed), "data.augment=none")
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -85,7 +70,7 @@ def test_adapters_end_in_the_same_bits_before_they_learn_and_when_they_rest_agai
 ) -> None:
     own = [f"adapter={adapter}", "schedule=head_only", "schedule.phases.head.epochs=2", "data.augment=none"]
     own += ["+schedule.phases.all={thaw: all, epochs: 1}", "+schedule.phases.top={thaw: 1, epochs: 2}"]
-    first, _ = require_no_difference(program, tmp_path, *own)
+    first, _ = kept_and_never(program, tmp_path, *SHORT, *own)
     assert cached_phases(first) == ["head", "top"]
     assert [row["learns"][1:] for row in first["phases"]] == [[], ["stage3", "stage2", "stage1", "stem"], ["stage3"]]
     states = {row["name"]: row["trainable_parameters"] for row in first["phases"]}
@@ -97,7 +82,7 @@ def test_views_for_every_epoch_end_in_the_bits_of_the_augmented_run(
     views: int, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:
     own = [*two_epochs_each("last_block", composed), "data.augment=standard", "data.erase=0.2", f"cache.views={views}"]
-    first, _ = require_no_difference(program, tmp_path, *own)
+    first, _ = kept_and_never(program, tmp_path, *SHORT, *own)
     assert [row["cache"]["made"] for row in first["phases"]] == [90 * min(views, 2) + 143, 90 * min(views, 2) + 143]
 
 
@@ -128,7 +113,7 @@ def test_mixes_of_weights_are_scored_with_their_own_frozen_blocks(program: Progr
     """The last phase freezes what the phase before it thawed, and a mix changes it."""
     own = ["schedule=two_stage", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2"]
     own += ["schedule.phases.all.lr_scale=1", "+schedule.phases.top={thaw: 1, epochs: 2}", "data.augment=none"]
-    first, again = require_no_difference(program, tmp_path, *own, "schedule.average.wise_ft=[0.0,0.3]")
+    first, again = kept_and_never(program, tmp_path, *SHORT, *own, "schedule.average.wise_ft=[0.0,0.3]")
     never = record_of(tmp_path / "never")
     assert first["averages"] == again["averages"] == never["averages"]
     assert len({row["val"]["val/loss"] for row in never["averages"]}) == 2

@@ -15,7 +15,7 @@ from torch import nn
 from frostline.adapters.attention import opened
 from frostline.adapters.layers import renew_magnitudes
 from frostline.backbones.base import Backbone
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, needs
 from frostline.specs import ImageSpec
 from frostline.tokens import Tokens
 from frostline.values import Positive, Probability
@@ -110,14 +110,8 @@ class Ia3(Adapter):
 
 
 def _imported() -> Any:
-    try:
+    with needs("peft", "which makes adapters", where="adapter", extra="adapters", otherwise="adapter=none"):
         import peft
-    except ImportError as error:
-        raise ConfigError(
-            f"peft, which makes adapters, is not installed: {error}",
-            where="adapter",
-            next_step='pip install "frostline[adapters]", or adapter=none',
-        ) from error
     return peft
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from frostline.backbones.base import Backbone
 from frostline.backbones.timm_layouts import LAYOUTS, Chain, chain_of, has_tokens
 from frostline.backbones.weights import UNREADABLE, load_weights, read_weights, unreadable
-from frostline.errors import ConfigError, WeightsError, close_names
+from frostline.errors import ConfigError, WeightsError, close_names, needs
 from frostline.paths import at_home
 from frostline.specs import ImageSpec
 from frostline.values import Probability
@@ -59,14 +59,8 @@ class TimmBackbone(Backbone):
 
 
 def _imported() -> Any:
-    try:
+    with needs("timm", "of which this model is one", where="model", extra="timm", otherwise="another model"):
         import timm
-    except ImportError as error:
-        raise ConfigError(
-            f"timm, of which this model is one, is not installed: {error}",
-            where="model",
-            next_step='pip install "frostline[timm]", or choose another model (model=...)',
-        ) from error
     return timm
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from frostline.backbones.transformers_layouts import LAYOUTS
 from frostline.backbones.weights import UNREADABLE, require_finite, require_the_same, unreadable
-from frostline.errors import ConfigError, WeightsError
+from frostline.errors import ConfigError, WeightsError, needs
 from frostline.paths import at_home
 
 # Every name that a config of a known architecture has for it, without those of heads.
@@ -44,14 +44,10 @@ class Source(NamedTuple):
 
 
 def imported() -> Any:
-    try:
+    with needs(
+        "transformers", "of which this model is one", where="model", extra="text", otherwise="choose another model"
+    ):
         import transformers
-    except ImportError as error:
-        raise ConfigError(
-            f"transformers, of which this model is one, is not installed: {error}",
-            where="model",
-            next_step='pip install "frostline[text]", or choose another model (model=...)',
-        ) from error
     return transformers
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
-from frostline.data.decoded import NOWHERE, PixelCache
+from frostline.data.decoded import NOWHERE, SampleCache
 from frostline.data.picture_data import PictureData
 from frostline.data.pictures import UNREADABLE, ArrayPictures, to_rgb
 from frostline.data.source import Sources
@@ -105,7 +105,7 @@ class Cifar(PictureData):
             ) from error
 
 
-def read_parquet(file: Path, cache: PixelCache = NOWHERE) -> tuple[ArrayPictures, list[str]]:
+def read_parquet(file: Path, cache: SampleCache = NOWHERE) -> tuple[ArrayPictures, list[str]]:
     """Pictures and class names of a parquet file with columns `image` (struct of bytes and path) and `label`.
 
     Raises DataError that names the row which does not decode.

@@ -23,7 +23,7 @@ CHUNK = 32  # small pictures that a thread takes at a time: to hand out one cost
 Decode = Callable[[int], Tensor]
 
 
-class PixelCache:
+class SampleCache:
     """store: None where nothing is written to disk. shows: whether the progress of decoding is. leads: whether this
     process speaks for all of a run.
     """
@@ -130,7 +130,7 @@ class Decoder:
             print(f"\rdecoding {bar} {self.done:,} of {self.number:,} pictures", end="", file=sys.stderr, flush=True)
 
 
-NOWHERE = PixelCache(None)
+NOWHERE = SampleCache(None)
 
 
 def _key(source: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from frostline.data.table_formats import cell_of
 from frostline.data.tags import Sentence, Tagged, tagged_set
 from frostline.data.text_tables import require_text_columns, text_set
 from frostline.data.texts import TaggedSet, TextSet
-from frostline.errors import ConfigError, DataError, close_names
+from frostline.errors import ConfigError, DataError, close_names, needs
 from frostline.targets import Kind
 
 
@@ -87,14 +87,8 @@ def _splits(path: str, config: str | None, columns: Sequence[str], **names: str 
 
 
 def _imported() -> Any:
-    try:
+    with needs("datasets", "which loads this data", where="data", extra="text", otherwise="data=text_csv, data=conll"):
         import datasets
-    except ImportError as error:
-        raise ConfigError(
-            f"this data is loaded by Hugging Face's datasets, which cannot be imported: {error}",
-            where="data",
-            next_step='pip install "frostline[text]"',
-        ) from error
     return datasets
 
 

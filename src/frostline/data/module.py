@@ -14,15 +14,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from frostline.batch import Batch
+from frostline.data.decoded import NOWHERE, SampleCache
 from frostline.data.loader import EpochBatches
 from frostline.data.parts import Part, Serve, loader
 from frostline.data.source import Source, Sources, every
 from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
 from frostline.data.targets import counts_of, frequencies_said, require_learnable, targets_of
 from frostline.errors import ConfigError, DataError
-from frostline.specs import ImageSpec, Spec
+from frostline.specs import Spec
 from frostline.targets import SAID, Kind
 from frostline.tokens import Tokens
+from frostline.values import Fraction, Positive, Seed
 
 
 class Transfers(L.LightningDataModule):
@@ -36,8 +38,8 @@ class Transfers(L.LightningDataModule):
 class Data(Transfers):
     """A family sets `samples`, what they are called, `plainly`, how without augmentation, and `kept_as`, the kind of
     store that keeps them once they are ready. A kind of data sets `name` and `where` (its folder or file) for
-    messages, and the `kinds` of targets that it can have. What the constructor takes is explained in
-    conf/data/_base.yaml and _text.yaml.
+    messages, and the `kinds` of targets that it can have. target_kind: what the task learns from. sample_cache: where
+    samples are kept once they are ready. The rest is explained in conf/data/_base.yaml and _text.yaml.
 
     Raises DataError where the samples cannot make the parts, ConfigError where the task cannot learn from such targets.
     """
@@ -50,19 +52,20 @@ class Data(Transfers):
     kept_as: ClassVar[Literal["decoded", "tokens"]]
     kinds: ClassVar[tuple[Kind, ...]] = ("class",)
     max_tokens: int | None = None  # of a batch
+    num_workers: int | None = 0  # None for one per core
     chooses: ClassVar[str | None] = None  # the setting that names the classes to use
 
     def __init__(
         self,
         *,
-        batch_size: int | Literal["auto"],
-        train_limit: int | None,
-        val_fraction: float,
-        test_fraction: float,
-        split_seed: int,
-        num_workers: int | None,
-        seed: int,
-        target_kind: Kind,
+        batch_size: Positive[int] | Literal["auto"],
+        train_limit: Positive[int] | None,
+        val_fraction: Fraction,
+        test_fraction: Fraction,
+        split_seed: Seed,
+        seed: Seed,
+        target_kind: Kind = "class",
+        sample_cache: SampleCache = NOWHERE,
     ) -> None:
         super().__init__()
         _require_kind(target_kind, self.kinds)
@@ -71,7 +74,7 @@ class Data(Transfers):
         self.batch_size = 1 if batch_size == "auto" else batch_size
         self.batch_size_why = ""  # it was chosen, as a part of a sentence
         self.seed = seed
-        self.num_workers = num_workers
+        self.sample_cache = sample_cache
         self._done = (-1, 0)
         self.serve: Serve = lambda part, views: None
         sources = self.read()
@@ -96,6 +99,10 @@ class Data(Transfers):
     @abstractmethod
     def example(self, *, longest: bool = False) -> Tensor | Tokens:
         """One input (1, ...) of the network as they are in the mean, or as large as the largest."""
+
+    @abstractmethod
+    def size_said(self) -> str:
+        """How large the samples of training are."""
 
     # --- parts ---
 
@@ -159,14 +166,7 @@ class Data(Transfers):
             f"{len(part):,} {name}" for name, part in zip(("train", "val", "test"), self.parts, strict=True)
         )
         targets = frequencies_said(self.targets, len(self.train_part))
-        return f"{parts} {self.samples} of {self._size()}, {self.batch_size:,} a batch; {targets}"
-
-    def _size(self) -> str:
-        lengths = self.train_part.lengths
-        if lengths is not None:
-            return f"{lengths.double().mean():.0f} tokens in the mean, {int(lengths.max())} in the longest"
-        assert isinstance(self.spec, ImageSpec)  # all that has no lengths
-        return f"{self.spec.size} × {self.spec.size} pixels"
+        return f"{parts} {self.samples} of {self.size_said()}, {self.batch_size:,} a batch; {targets}"
 
     def notes(self) -> list[str]:
         """What a user should know of the data before the run."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -44,9 +45,14 @@ class Part(Dataset[Batch | DataError]):
     def labels(self) -> Tensor:
         return self.source.labels[self.index]
 
-    @property
+    @cached_property
     def lengths(self) -> Tensor | None:
         return None if self.source.lengths is None else self.source.lengths[self.index]
+
+    @cached_property
+    def by_length(self) -> Tensor | None:
+        """(N,) places, from the shortest sample on; None where all are of one size."""
+        return None if self.lengths is None else self.lengths.argsort(stable=True)
 
 
 # Of a part, and of the epochs whose augmentation it is shown with (None: without any): the same samples as the frozen

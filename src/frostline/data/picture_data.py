@@ -8,19 +8,16 @@ from torch import Tensor
 
 from frostline.batch import Batch
 from frostline.data.augment import Augment, evaluation_view
-from frostline.data.decoded import NOWHERE, PixelCache
 from frostline.data.module import Data
 from frostline.data.parts import Part
 from frostline.data.pictures import Pictures, keep_or_hold
 from frostline.errors import ConfigError
 from frostline.specs import ImageSpec, Spec
-from frostline.targets import Kind
-from frostline.values import Fraction, NonNegative, Positive, Probability, Seed
+from frostline.values import NonNegative, Positive, Probability
 
 
 class PictureData(Data):
-    """spec: of the backbone. target_kind: what the task learns from. sample_cache: where decoded pictures are kept.
-    The rest is explained in conf/data/_base.yaml.
+    """spec: of the backbone. The rest is explained in conf/data/_base.yaml.
 
     Raises as `Data` does, and ConfigError where the backbone does not take pictures.
     """
@@ -34,32 +31,16 @@ class PictureData(Data):
         self,
         spec: Spec,
         *,
-        batch_size: Positive[int] | Literal["auto"],
         image_size: Positive[int] | None,
         augment: Literal["none", "standard", "strong"],
         flip: bool,
         erase: Probability,
-        train_limit: Positive[int] | None,
-        val_fraction: Fraction,
-        test_fraction: Fraction,
-        split_seed: Seed,
         num_workers: NonNegative[int] | None,
-        seed: Seed,
-        target_kind: Kind = "class",
-        sample_cache: PixelCache = NOWHERE,
+        **common: Any,
     ) -> None:
         self.spec = _of_pictures(spec).at(image_size)
-        self.sample_cache = sample_cache
-        super().__init__(
-            batch_size=batch_size,
-            train_limit=train_limit,
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-            split_seed=split_seed,
-            num_workers=num_workers,
-            seed=seed,
-            target_kind=target_kind,
-        )
+        self.num_workers = num_workers
+        super().__init__(**common)
         self.train_part.whole = augment != "none"
         self._views: int | None = None
         self._first_epoch = 0
@@ -68,7 +49,7 @@ class PictureData(Data):
         assert isinstance(train, Pictures)
         self._cut = train.cut
         of_all: dict[str, Any] = {"spec": self.spec, "num_classes": len(self.names), "cut": self._cut}
-        self.augment = Augment(augment, flip=flip, erase=erase, seed=seed, **of_all)
+        self.augment = Augment(augment, flip=flip, erase=erase, seed=self.seed, **of_all)
 
     def look(self) -> dict[str, Any]:
         return {"image_size": self.spec.size, "augment": self.augment.describe()}
@@ -76,6 +57,9 @@ class PictureData(Data):
     def example(self, *, longest: bool = False) -> Tensor:
         """(1, 3, S, S): all are of one size."""
         return torch.zeros(1, 3, self.spec.size, self.spec.size).contiguous(memory_format=torch.channels_last)
+
+    def size_said(self) -> str:
+        return f"{self.spec.size} × {self.spec.size} pixels"
 
     # --- views ---
 

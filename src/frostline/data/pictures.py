@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from frostline.data.decoded import Decoder, PixelCache
+from frostline.data.decoded import Decoder, SampleCache
 from frostline.data.packed import PackedPictures, centres, packed, packed_bytes, padded
 from frostline.data.source import Source
 from frostline.errors import DataError
@@ -75,7 +75,7 @@ class FilePictures(Pictures):
         self.spec = spec
         self._decoded: Sequence[np.ndarray] | None = None
 
-    def keep(self, cache: PixelCache, name: str) -> None:
+    def keep(self, cache: SampleCache, name: str) -> None:
         """Decode now what is not kept yet, and read from there on; name: of the data. Nothing where it cannot be."""
         if not cache.has_room(self.decoded_bytes):
             return
@@ -124,7 +124,7 @@ class FilePictures(Pictures):
         return row
 
 
-def keep_or_hold(sources: Sequence[Source], cache: PixelCache, name: str) -> None:
+def keep_or_hold(sources: Sequence[Source], cache: SampleCache, name: str) -> None:
     """Decode pictures in files now where they can be kept, or fit in memory together. name: of the data."""
     files = list({id(source): source for source in sources if isinstance(source, FilePictures)}.values())
     for pictures in files:

@@ -1,5 +1,6 @@
 """Kinds of text data: your own files, and what Hugging Face's `datasets` loads."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from frostline.data.hub import read_hub_tags, read_hub_texts
 from frostline.data.text_data import TextData
 from frostline.data.text_tables import read_text_tables
 from frostline.data.texts import TaggedSet, TextSet
+from frostline.errors import ConfigError
 
 
 class TextCsv(TextData):
@@ -30,16 +32,23 @@ class TextCsv(TextData):
         source: str | None,
         **common: Any,
     ) -> None:
-        self.name = _named(dir, train_file)
-        self.where = Path(dir or ".") / train_file
-        self.files: dict[str, Any] = {"train_file": train_file, "val_file": val_file, "test_file": test_file}
-        self.columns: dict[str, Any] = {"text_columns": text_columns, "target_columns": target_columns}
-        self.columns |= {"separator": separator, "class_names": class_names}
-        self.place: dict[str, Any] = {"dir": dir, "source": source}
+        self.name, self.where = _named(dir, train_file), Path(dir or ".") / train_file
+        self._read = partial(
+            read_text_tables,
+            dir=dir,
+            train_file=train_file,
+            val_file=val_file,
+            test_file=test_file,
+            text_columns=text_columns,
+            target_columns=target_columns,
+            separator=separator,
+            class_names=class_names,
+            source=source,
+        )
         super().__init__(spec, **common)
 
     def read_texts(self) -> TextSet:
-        return read_text_tables(self.target_kind, **self.place, **self.files, **self.columns)
+        return self._read(self.target_kind)
 
 
 class Conll(TextData):
@@ -58,18 +67,18 @@ class Conll(TextData):
         source: str | None,
         **common: Any,
     ) -> None:
-        self.name = _named(dir, train_file)
-        self.where = Path(dir or ".") / train_file
-        self.files: dict[str, Any] = {"train_file": train_file, "val_file": val_file, "test_file": test_file}
-        self.place: dict[str, Any] = {"dir": dir, "source": source}
+        self.name, self.where = _named(dir, train_file), Path(dir or ".") / train_file
+        self._read = partial(
+            read_conll, dir=dir, train_file=train_file, val_file=val_file, test_file=test_file, source=source
+        )
         super().__init__(spec, **common)
 
     def read_texts(self) -> TaggedSet:
-        return read_conll(**self.place, **self.files)
+        return self._read()
 
 
 class HfDataset(TextData):
-    """Raises DataError that names the split and the row."""
+    """Raises DataError that names the split and the row, ConfigError for columns that tags cannot be read from."""
 
     kinds = ("class", "labels", "numbers", "tags")
 
@@ -87,20 +96,26 @@ class HfDataset(TextData):
         separator: str | None,
         **common: Any,
     ) -> None:
-        self.name = Path(path).name
-        self.where = path
-        self.splits: dict[str, Any] = {"path": path, "config": config}
-        self.splits |= {"train_split": train_split, "val_split": val_split, "test_split": test_split}
-        self.columns: dict[str, Any] = {"text_columns": text_columns, "target_columns": target_columns}
-        self.columns |= {"separator": separator}
+        self.name, self.where = Path(path).name, path
+        self._splits: dict[str, Any] = {"path": path, "config": config, "train_split": train_split}
+        self._splits |= {"val_split": val_split, "test_split": test_split}
+        self._columns = text_columns, target_columns
+        self._separator = separator
         super().__init__(spec, **common)
 
     def read_texts(self) -> TextSet | TaggedSet:
+        texts, targets = self._columns
         if self.target_kind != "tags":
-            return read_hub_texts(self.target_kind, **self.splits, **self.columns)
-        return read_hub_tags(
-            **self.splits, word_column=self.columns["text_columns"][0], tag_column=self.columns["target_columns"][0]
-        )
+            return read_hub_texts(
+                self.target_kind, text_columns=texts, target_columns=targets, separator=self._separator, **self._splits
+            )
+        if len(texts) != 1 or len(targets) != 1 or self._separator is not None:
+            raise ConfigError(
+                "tags stand in one column and their words in another, each a list",
+                where="data",
+                next_step="data.text_columns=[tokens] data.target_columns=[ner_tags] data.separator=null",
+            )
+        return read_hub_tags(word_column=texts[0], tag_column=targets[0], **self._splits)
 
 
 def _named(dir: str | None, file: str) -> str:

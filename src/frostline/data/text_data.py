@@ -6,23 +6,20 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from frostline.data.decoded import NOWHERE, PixelCache
 from frostline.data.module import Data
 from frostline.data.parts import Part
 from frostline.data.repeats import repeats
 from frostline.data.source import Sources
-from frostline.data.texts import TaggedSet, TaggedTexts, Texts, TextSet
-from frostline.data.tokenised import Strings, Tokenizer, TokenSource
+from frostline.data.texts import Samples, TaggedSet, TaggedTexts, Texts, TextSet
+from frostline.data.tokenised import Tokenizer, TokenSource
 from frostline.errors import ConfigError
 from frostline.specs import Spec, TextSpec
-from frostline.targets import Kind
 from frostline.tokens import Tokens
-from frostline.values import Fraction, Positive, Seed
+from frostline.values import Positive
 
 
 class TextData(Data):
-    """spec: of the backbone. target_kind: what the task learns from. sample_cache: where tokens are kept.
-    The rest is explained in conf/data/_text.yaml.
+    """spec: of the backbone. The rest is explained in conf/data/_text.yaml.
 
     Raises as `Data` does, and ConfigError where the backbone does not take texts.
     """
@@ -33,37 +30,15 @@ class TextData(Data):
     kept_as: ClassVar[Literal["tokens"]] = "tokens"
 
     def __init__(
-        self,
-        spec: Spec,
-        *,
-        batch_size: Positive[int] | Literal["auto"],
-        batch_tokens: Positive[int] | None,
-        max_length: Positive[int] | None,
-        train_limit: Positive[int] | None,
-        val_fraction: Fraction,
-        test_fraction: Fraction,
-        split_seed: Seed,
-        seed: Seed,
-        target_kind: Kind = "class",
-        sample_cache: PixelCache = NOWHERE,
+        self, spec: Spec, *, batch_tokens: Positive[int] | None, max_length: Positive[int] | None, **common: Any
     ) -> None:
         self.spec = _of_texts(spec).at(max_length)
         self.max_tokens = batch_tokens
-        self.sample_cache = sample_cache
-        super().__init__(
-            batch_size=batch_size,
-            train_limit=train_limit,
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-            split_seed=split_seed,
-            num_workers=0,
-            seed=seed,
-            target_kind=target_kind,
-        )
+        super().__init__(**common)
         self.repeats = repeats({name: self._texts_of(part) for name, part in self.named})
         self._strings.clear()
 
-    def _texts_of(self, part: Part) -> Strings:
+    def _texts_of(self, part: Part) -> Samples:
         strings = self._strings[id(part.source)]
         return [strings[place] for place in part.index.tolist()]
 
@@ -75,7 +50,7 @@ class TextData(Data):
         found = self.read_texts()
         self.read_otherwise = found.notes if isinstance(found, TaggedSet) else []
         tokenizer = Tokenizer(self.spec, words=self.target_kind == "tags")
-        self._strings: dict[int, Strings] = {}
+        self._strings: dict[int, Samples] = {}
 
         def source(texts: Texts | TaggedTexts) -> TokenSource:
             made = tokenizer.source(texts, self.name, self.sample_cache)
@@ -99,6 +74,11 @@ class TextData(Data):
         assert lengths is not None
         length = int(lengths.max()) if longest else round(float(lengths.double().mean()))
         return Tokens(torch.zeros(1, length, 2, dtype=torch.int64), torch.ones(1, length, dtype=torch.bool))
+
+    def size_said(self) -> str:
+        lengths = self.train_part.lengths
+        assert lengths is not None
+        return f"{lengths.double().mean():.0f} tokens in the mean, {int(lengths.max())} in the longest"
 
     def describe(self) -> dict[str, Any]:
         """And how many tokens there are, how many texts were cut off, and which stand in several parts."""

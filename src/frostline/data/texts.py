@@ -11,6 +11,8 @@ from torch import Tensor
 
 from frostline.data.table import Row, Unit
 
+Samples = Sequence[Sequence[str]]  # of each a text, a pair of texts, or its words
+
 
 class Places(NamedTuple):
     """Where samples stand, for messages: as in Row, but for all of one part."""
@@ -23,7 +25,7 @@ class Places(NamedTuple):
 class Strings:
     """Samples of several strings each, and where they stand."""
 
-    def __init__(self, strings: Sequence[Sequence[str]], places: Places) -> None:
+    def __init__(self, strings: Samples, places: Places) -> None:
         self.strings = strings
         self._places = places
 

@@ -11,22 +11,20 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from frostline.data.decoded import PixelCache
+from frostline.data.decoded import SampleCache
 from frostline.data.source import Source
-from frostline.data.texts import TaggedTexts, Texts
+from frostline.data.texts import Samples, TaggedTexts, Texts
 from frostline.errors import ConfigError, first_line
 from frostline.frozen_cache.entry import Entry
 from frostline.frozen_cache.key import key_of
 from frostline.frozen_cache.store import Store
 from frostline.specs import TextSpec
 from frostline.targets import NO_TAG
-from frostline.tokens import Tokens, padded
+from frostline.tokens import Tokens, padded, rows_at
 
 LAYOUT = 1  # of rows, and of how they are found: another number forgets all that was kept
 COLUMNS = 3
 NO_WORD = -1
-
-Strings = Sequence[Sequence[str]]
 
 
 class TokenSource(Source):
@@ -69,8 +67,7 @@ class TokenSource(Source):
         return tags.masked_fill((words == NO_WORD) | ~rows.mask, NO_TAG)
 
     def _rows(self, index: Tensor) -> list[Tensor]:
-        bounds = zip(self.starts[index].tolist(), self.starts[index + 1].tolist(), strict=True)
-        return [self.flat[start:end].view(-1, COLUMNS) for start, end in bounds]
+        return rows_at(self.flat, self.starts, index, (COLUMNS,))
 
     def _content(self) -> str:
         digest = hashlib.blake2b(self.starts.numpy().data, digest_size=16)
@@ -89,7 +86,7 @@ class Tokenizer:
         self.words = words
         self._tokenizer = _loaded(spec, words=words)
 
-    def rows(self, texts: Strings) -> list[Tensor]:
+    def rows(self, texts: Samples) -> list[Tensor]:
         """On all cores. texts: of each sample one or two, or its words."""
         if not texts:
             return []
@@ -105,7 +102,7 @@ class Tokenizer:
         words = _beginnings(encoding.word_ids) if self.words else [NO_WORD] * len(encoding.ids)
         return torch.tensor([encoding.ids, encoding.type_ids, words], dtype=torch.int32).T.contiguous()
 
-    def source(self, texts: Texts | TaggedTexts, name: str, cache: PixelCache) -> TokenSource:
+    def source(self, texts: Texts | TaggedTexts, name: str, cache: SampleCache) -> TokenSource:
         """name: of the data, for people."""
         labels = (
             texts.labels
@@ -122,7 +119,7 @@ class Tokenizer:
                 cache.give_up("tokens", error)
         return TokenSource.of(self.rows(texts.strings), labels, tagged=self.words)
 
-    def _kept(self, texts: Strings, key: str, said: dict[str, Any], store: Store) -> Entry:
+    def _kept(self, texts: Samples, key: str, said: dict[str, Any], store: Store) -> Entry:
         found: list[Tensor] = []
 
         def rows() -> list[Tensor]:

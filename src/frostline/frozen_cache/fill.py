@@ -20,7 +20,7 @@ from frostline.frozen_cache.key import key_of, machine, prefix_digests
 from frostline.frozen_cache.store import Store
 from frostline.frozen_pass import FrozenPass, Output, from_rows, to_rows
 from frostline.reuse import Choice
-from frostline.tokens import Tokens, moved, padded
+from frostline.tokens import Tokens, moved, padded, rows_at
 
 
 class StoredPart(Dataset[Batch]):
@@ -35,7 +35,7 @@ class StoredPart(Dataset[Batch]):
         self.output = output
         self.passed = passed
         self.first_epoch = first_epoch
-        order = order_of(part)
+        order = part.by_length
         self._rows = None if order is None else order.argsort()
 
     def __len__(self) -> int:
@@ -53,17 +53,11 @@ class StoredPart(Dataset[Batch]):
         return Batch(inputs, self.part.source.targets(chosen), chosen, None, share.weight, self.passed)
 
 
-def order_of(part: Part) -> Tensor | None:
-    """(N,) place of each row that is stored; None for that of the part."""
-    return None if part.lengths is None else part.lengths.argsort(stable=True)
-
-
 def inputs_of(entry: Entry, rows: Tensor, output: Output) -> Tensor | Tokens:
     if output.tokens is None:
         return from_rows(entry.rows[rows], output)
     assert entry.starts is not None
-    bounds = zip(entry.starts[rows].tolist(), entry.starts[rows + 1].tolist(), strict=True)
-    return padded([entry.flat[start:end].view(-1, *output.row) for start, end in bounds])
+    return padded(rows_at(entry.flat, entry.starts, rows, output.row))
 
 
 class Features(NamedTuple):
@@ -126,7 +120,7 @@ class FrozenOutputs:
 
     def features(self, part: Part) -> Features:
         """What all blocks give for the part without augmentation. Where it cannot be kept it is computed."""
-        order = order_of(part)
+        order = part.by_length
         places = slice(None) if order is None else order.argsort()
         if self.keeps_features and (kept := self(part, [None])) is not None:
             return Features(kept.entries[0].rows[places], kept.entries[0].folder)
@@ -178,7 +172,7 @@ class FrozenOutputs:
         return None, 0
 
     def _opened(self, part: Part, line: int, key: str, said: dict[str, Any]) -> Entry:
-        output, order = self.outputs[line], order_of(part)
+        output, order = self.outputs[line], part.by_length
         if output.tokens is None:
             return self.store.entry(key, len(part), output.row, output.dtype, said)
         assert part.lengths is not None
@@ -191,7 +185,7 @@ class FrozenOutputs:
         trainer = self.data.trainer
         assert trainer is not None
         device, made = trainer.strategy.root_device, []
-        size, order = self.frozen_pass.chunk(device), order_of(part)
+        size, order = self.frozen_pass.chunk(device), part.by_length
         with trainer.precision_plugin.forward_context():
             for at in range(0, len(rows), size):  # one at a time: no more memory than that takes
                 chunk = rows[at : at + size]
