@@ -16,6 +16,7 @@ from frostline.init_from import init_from
 from frostline.planning import planned
 from frostline.run import NOT_HERE, evaluate
 from test_run import SHORT, _record, _train
+from test_text_runs import minilm
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 KINDS = ["lora", "dora", "ia3"]
@@ -111,6 +112,30 @@ def test_the_plan_tells_what_learns_and_less_memory(composed: Callable[..., Any]
 def test_adapters_stand_only_where_some_phase_thaws(composed: Callable[..., Any]) -> None:
     model = build(composed(*QUICK, "adapter=lora", "schedule=last_block", "run_dir=none"), logs=False).model
     assert {name.split(".")[1] for name in adapter_names(model.backbone)} == {"stage3"}
+
+
+# --- texts ---
+
+
+def test_an_adapter_in_a_real_text_network_learns_beside_it_and_reloads(
+    composed: Callable[..., Any], tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FROSTLINE_DATA_DIR", str(shared))
+    monkeypatch.setenv("FROSTLINE_CACHE_DIR", str(tmp_path / "kept"))
+    own = ["model=minilm", minilm(), "data=trec6", "data.train_limit=400", "schedule=adapters", "optimizer.lr=5e-3"]
+    own += ["schedule.phases.head.epochs=3", "schedule.phases.adapters.epochs=3", "trainer=cpu", "logger=none"]
+    run = _train(tmp_path / "run", short=own)
+    record, after = _record(run), state(run)
+    head, adapters = record["phases"]
+    before = build(composed(*own, "run_dir=none"), logs=False).model.state_dict()
+    rests = [name for name in before if "lora_" not in name and not name.startswith("head.")]
+    assert len(rests) == 3 + 2 + 6 * 16  # embeddings, their norm, and 6 layers
+    assert all(torch.equal(after[name], before[name]) for name in rests)
+    own_parameters = 6 * 8 * (4 * 2 * 384 + 2 * (384 + 1536))  # rank 8 beside 4 square and 2 wide layers
+    assert adapters["trainable_parameters"] == head["trainable_parameters"] + own_parameters
+    assert record["metrics"]["test/accuracy"] > 0.75
+    recorded = {name: value for name, value in record["metrics"].items() if name.startswith("test/")}
+    assert evaluate(composed(f"run={run}", config="evaluate")) == recorded
 
 
 # --- old weights ---

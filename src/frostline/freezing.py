@@ -16,6 +16,7 @@ from frostline.errors import PlanError
 from frostline.phases import Phase
 
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.instancenorm._InstanceNorm)
+NAMES_OF_NORMS = ("RMSNorm", "LayerNorm")  # on which classes of other libraries end that are none of torch's
 
 
 class Group(NamedTuple):
@@ -130,7 +131,7 @@ def _chosen(block: nn.Module, phase: Phase) -> Iterator[nn.Parameter]:
 
 
 def _norms(block: nn.Module) -> Iterator[nn.Module]:
-    return (module for module in block.modules() if isinstance(module, NORMS))
+    return (it for it in block.modules() if isinstance(it, NORMS) or type(it).__name__.endswith(NAMES_OF_NORMS))
 
 
 def _with_decay(block: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:

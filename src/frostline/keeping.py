@@ -11,6 +11,7 @@ from frostline.frozen_pass import Output, outputs_of
 from frostline.phases import Plan
 from frostline.reuse import Choice, Line, Reuse, Samples, choices
 from frostline.specs import ImageSpec
+from frostline.sharding import require_apart
 from frostline.strategies import Sharded
 from frostline.tokens import values_of
 from frostline.trainers import Compiled, compiled
@@ -50,6 +51,7 @@ def compiled_work(
 def choices_of(
     reuse: Reuse, plan: Plan, backbone: Backbone, outputs: list[Output], data: Data, trainer: L.Trainer
 ) -> list[Choice]:
+    """Raises ConfigError for a backbone that cannot be sharded, where it is to be."""
     # As float32 has it whatever the precision: the same choice on a machine that chooses another one.
     lines = [Line(4 * output.numbers, output.flops) for output in outputs]
     limits = (trainer.limit_train_batches, trainer.limit_val_batches)
@@ -60,7 +62,10 @@ def choices_of(
         mixed=data.mixes,
         whole_epochs=all(limit == 1.0 and isinstance(limit, float) for limit in limits),
     )
-    hindrance = "frozen blocks are sharded over the devices" if isinstance(trainer.strategy, Sharded) else ""
+    hindrance = ""
+    if isinstance(trainer.strategy, Sharded):
+        require_apart(backbone.blocks, backbone.name)
+        hindrance = "frozen blocks are sharded over the devices"
     if trainer.precision == "16-mixed":
         hindrance = "of float16 nothing is kept (trainer.precision=16-mixed)"
     return choices(reuse, plan, list(backbone.blocks), lines, samples, hindrance)

@@ -11,6 +11,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from frostline.errors import ConfigError
+
 # In which an optimizer can make its steps; not every one is open to shards.
 WAYS = {"fused", "foreach", "capturable", "differentiable"}
 
@@ -25,6 +27,17 @@ def shard(model: nn.Module, parts: Iterable[nn.Module], mesh: DeviceMesh) -> Non
     model.to(memory_format=contiguous_format)
     for part in (*parts, model):
         fully_shard(part, mesh=mesh)
+
+
+def require_apart(blocks: nn.ModuleDict, name: str) -> None:
+    """Raises ConfigError where a block reads a table that lies in one below it: there it is in shards by then."""
+    reading = [block for block, module in blocks.items() if getattr(module, "below", ())]
+    if reading:
+        raise ConfigError(
+            f"fsdp shards block by block, and in {name} block {reading[-1]} reads a table of a block below it",
+            where="trainer.strategy",
+            next_step="trainer=ddp, or another model",
+        )
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from frostline.freezing import set_trainable
 from frostline.frozen_cache.key import prefix_digests
 from frostline.frozen_pass import lowered
 from frostline.heads import LinearHead, MlpHead
+from frostline.sharding import require_apart
 from frostline.specs import TextSpec
 from frostline.tokens import Tokens
 
@@ -336,6 +337,26 @@ def test_blocks_go_by_name_and_weights_by_state_dict(pair: Pair) -> None:
     other.load_state_dict(pair.backbone.state_dict())
     assert torch.equal(other(tokens), pair.backbone(tokens))
     assert prefix_digests(other) == prefix_digests(pair.backbone)
+
+
+def test_norms_are_known_by_whatever_class_they_are_of(pair: Pair) -> None:
+    """Of a layer, norms alone have weights of one dimension."""
+    backbone = copy.deepcopy(pair.backbone)
+    set_trainable(backbone, nn.Linear(32, 2), make_phase("norms", thaw="all", only="norms"))
+    layers = [block for name, block in backbone.blocks.items() if name.startswith("layer_")]
+    named = [(name, parameter) for layer in layers for name, parameter in layer.named_parameters()]
+    norms = {name.rpartition(".")[0] for name, parameter in named if name.endswith("weight") and parameter.ndim == 1}
+    assert len(norms) >= 2
+    assert {name.rpartition(".")[0] for name, parameter in named if parameter.requires_grad} == norms
+
+
+def test_what_shares_a_table_between_its_blocks_is_not_sharded(pair: Pair) -> None:
+    sharing = {"DebertaV2Model", "MPNetModel", "MT5EncoderModel", "T5EncoderModel"}
+    if pair.family.architecture in sharing:
+        with pytest.raises(ConfigError, match=r"reads a table of a block below it.*\n.*trainer\.strategy"):
+            require_apart(pair.backbone.blocks, "it")
+    else:
+        require_apart(pair.backbone.blocks, "it")
 
 
 @torch.no_grad()

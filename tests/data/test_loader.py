@@ -216,6 +216,17 @@ def test_texts_of_a_batch_are_about_as_long() -> None:
     assert inside < 0.15 * float(lengths.double().std())
 
 
+def test_the_first_batches_of_an_evaluation_are_of_any_length_and_the_same_each_time() -> None:
+    lengths = torch.randint(1, 100, (1000,), generator=torch.Generator().manual_seed(0))
+    sampler = EpochBatches(1000, 10, shuffle=False, seed=0, lengths=lengths)
+    batches = list(sampler)
+    few = lengths[[place for batch in batches[:10] for place in batch]].float()
+    assert few.min() < 30
+    assert few.max() > 70
+    sampler.set_epoch(5)
+    assert list(sampler) == batches
+
+
 @given(LENGTHS, st.integers(4, 32), st.integers(800, 4000))
 def test_each_text_weighs_the_same_in_an_epoch_over_all_ranks(lengths: Tensor, size: int, budget: int) -> None:
     weights: dict[int, float] = {}

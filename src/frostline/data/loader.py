@@ -83,12 +83,14 @@ class EpochBatches:
 
     def _batches(self) -> list[Tensor]:
         # One generator per epoch: the large odd factor keeps (seed, epoch) pairs apart.
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
+        epoch = self.epoch if self.shuffle else 0
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
         order = self._order(self.num_samples, generator)
         if self.buckets is None:
             return list(order.split(self.sizes))
         batches = order[self.buckets[order].argsort(descending=True, stable=True)].split(self.sizes)
-        return [batches[turn] for turn in self._order(len(batches), generator)]
+        # Also where nothing is shuffled: the first batches, if no others are wanted, are not those of the longest.
+        return [batches[turn] for turn in torch.randperm(len(batches), generator=generator)]
 
     def _order(self, number: int, generator: torch.Generator) -> Tensor:
         return torch.randperm(number, generator=generator) if self.shuffle else torch.arange(number)
