@@ -10,8 +10,8 @@ from frostline.data.module import Data
 from frostline.frozen_pass import Output, outputs_of
 from frostline.phases import Plan
 from frostline.reuse import Choice, Line, Reuse, Samples, choices
-from frostline.specs import ImageSpec
 from frostline.sharding import require_apart
+from frostline.specs import ImageSpec
 from frostline.strategies import Sharded
 from frostline.tokens import values_of
 from frostline.trainers import Compiled, compiled
