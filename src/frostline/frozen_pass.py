@@ -27,8 +27,8 @@ from frostline.specs import Spec, TextSpec
 from frostline.tokens import Tokens, values_of
 
 SMALL = 64  # pixels a side
-# Up to so many tokens, lengths are filled up to a multiple of. Of trec6's 8 to 40 tokens two threads of AVX512-BF16 made
-# 9,600 a second in steps of 4 and chunks of 32; in steps of 8 or 2, or chunks of 64 or 16, 2 to 10 % fewer.
+# Up to so many tokens, lengths are filled up to a multiple of. Of trec6's 8 to 40 tokens two threads with AVX512-BF16
+# made 9,600 a second in steps of 4 and chunks of 32; in steps of 8 or 2, or chunks of 64 or 16, 2 to 10 % fewer.
 WIDTHS = ((32, 4), (64, 8), (128, 16), (1 << 30, 32))
 TOKENS = 2048  # of a chunk, at most, where texts are long
 FEWEST, MOST = 8, 32  # texts of a chunk; powers of two, so that chunks fit into each other
