@@ -196,7 +196,7 @@ def test_questions_are_told_apart(
     own += ["logger=none", "callbacks.progress=null", "schedule.phases.head.epochs=20", "optimizer.lr=5e-3"]
     answer = program("train", *own, "run_dir=run")
     assert answer.code == 0, answer.err
-    assert "texts stand both in val and in test" in answer.out
+    assert "1 text stands both in val and in test" in answer.out
     assert scores(tmp_path / "run")["test/accuracy"] > 0.75
     (tmp_path / "new.txt").write_text("Who wrote Hamlet ?\nWhere is the Louvre ?\nHow many legs does a spider have ?\n")
     assert [row["label"] for row in predicted(program, "run", "new.txt")] == ["HUM", "LOC", "NUM"]

@@ -17,9 +17,9 @@ class Repeats(NamedTuple):
 
     def told(self) -> list[str]:
         """In sentences, none where nothing stands twice."""
-        inside = [f"{self.within} training texts repeat an earlier one"] if self.within else []
+        inside = [f"{self.within} training {'text repeats' if self.within == 1 else 'texts repeat'} an earlier one"] if self.within else []
         return inside + [
-            f"{count} texts stand both in {first} and in {second}"
+            f"{count} {'text stands' if count == 1 else 'texts stand'} both in {first} and in {second}"
             for (first, second), count in self.between.items()
             if count
         ]
