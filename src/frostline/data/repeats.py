@@ -17,10 +17,11 @@ class Repeats(NamedTuple):
 
     def told(self) -> list[str]:
         """In sentences, none where nothing stands twice."""
-        inside = [f"{self.within} training {'text repeats' if self.within == 1 else 'texts repeat'} an earlier one"] if self.within else []
-        return inside + [
-            f"{count} {'text stands' if count == 1 else 'texts stand'} both in {first} and in {second}"
-            for (first, second), count in self.between.items()
+        said = [(self.within, "training text", "repeat", "an earlier one")]
+        said += [(count, "text", "stand", f"both in {one} and in {two}") for (one, two), count in self.between.items()]
+        return [
+            f"1 {what} {does}s {where}" if count == 1 else f"{count:,} {what}s {does} {where}"
+            for count, what, does, where in said
             if count
         ]
 
