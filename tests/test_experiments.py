@@ -1,4 +1,5 @@
-"""Every shipped recipe runs from its first line to its last, on a few pictures and with two batches of each part."""
+"""Every shipped recipe runs from its first line to its last, on a few pictures or texts and with two batches of each
+part."""
 
 import io
 import json
@@ -13,10 +14,12 @@ from PIL import Image
 
 from conftest import Answer
 from frostline.paths import conf_dir
+from tiny_text import make_tokenizer
 
 RECIPES = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
+TEXTS = [recipe for recipe in RECIPES if recipe.startswith("minilm")]
 PHASES = {"resnet50_two_stage": ["head", "upper"], "quickstart": ["head", "all"], "resnet50_frozen_mlp_adam": ["head"],
-          "resnet50_frozen_wide": ["head"]}  # fmt: skip
+          "resnet50_frozen_wide": ["head"], **{recipe: ["head", "all"] for recipe in TEXTS}}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +37,26 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 20 texts and 20 sentences with tags, under the names of all text sets' parts; a tokenizer."""
+    folder = tmp_path_factory.mktemp("texts")
+    rows = "".join(f"aa ab,{number % 2}\n" for number in range(40))
+    for part in ("train", "dev", "test"):
+        (folder / f"{part}.csv").write_text(f"text,label\n{rows}")
+        (folder / f"{part}.conll").write_text("aa\tB-x\nbb\tI-x\nkl\tO\n\n" * 20)
+    make_tokenizer(folder / "tokenizer")
+    return folder
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_runs(recipe: str, cifar: Path, tmp_path: Path, program: Callable[..., Answer]) -> None:
+def test_a_recipe_runs(recipe: str, cifar: Path, texts: Path, tmp_path: Path, program: Callable[..., Answer]) -> None:
     phases = PHASES.get(recipe, ["all"])
     overrides = [f"schedule.phases.{name}.epochs=1" for name in phases] + ["schedule.every_phase.warmup_epochs=0"]
-    if recipe != "quickstart":
+    if recipe in TEXTS:
+        overrides += [f"data.dir={texts}", f"model.weights={texts / 'tokenizer'}", "model=bundled"]
+        overrides += ["model._target_=tiny_text.TinyText"]
+    elif recipe != "quickstart":
         overrides += [f"data.dir={cifar}", "model.weights=null", "data.image_size=32"]
     answer = program("train", f"experiment={recipe}", "trainer=debug", "data.batch_size=8", "logger=none",
                      f"run_dir={tmp_path / 'run'}", *overrides)  # fmt: skip

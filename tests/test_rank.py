@@ -14,6 +14,7 @@ import torch
 from conftest import Answer
 from frostline import baselines
 from frostline.report.ranking import Ranked, as_csv, ordered
+from tiny_text import make_tokenizer
 
 Program = Callable[..., Answer]
 
@@ -74,6 +75,24 @@ def test_models_are_ranked_and_one_without_weights_does_not_stop_the_others(prog
     assert {f"{bundled[key]:.4f}" for key in ("evidence", "knn", "linear_probe")} <= set(rows[places[0]])
     assert "not ranked  resnet18: the weights" in answer.out
     assert "n = 143, standard error" in answer.out
+
+
+def test_backbones_for_texts_are_ranked_and_a_training_finds_what_was_kept(
+    program: Program, own: list[str], tmp_path: Path
+) -> None:
+    tokenizer = make_tokenizer(tmp_path / "tokenizer")
+    for name, target in (("words", "tiny_text.TinyText"), ("picture", "tiny.Tiny")):
+        (tmp_path / "conf" / "model" / f"{name}.yaml").write_text(f"_target_: {target}\nweights: {tokenizer}\n")
+    rows = "".join(f"{'aa ab ' * (1 + n % 5)},yes\n{'kl la ' * (1 + n % 4)},no\n" for n in range(30))
+    (tmp_path / "mine.csv").write_text(f"text,label\n{rows}")
+    on = ["data=text_csv", f"data.train_file={tmp_path / 'mine.csv'}", "trainer=cpu", "trainer.precision=32-true"]
+    _, (words, picture) = ranked(program, *own, "models=[words,picture]", *on)
+    assert words["linear_probe"] == 1.0
+    assert words["features"] == 16
+    assert "this backbone takes pictures" in picture["problem"]
+    assert program("train", *own, "model=words", *on, *SHORT, "run_dir=run").code == 0
+    (phase,) = json.loads(Path("run/run.json").read_text())["phases"]
+    assert phase["cache"]["made"] == 0 < phase["cache"]["found"]
 
 
 def test_the_two_files_say_the_same(program: Program, own: list[str], tmp_path: Path) -> None:
