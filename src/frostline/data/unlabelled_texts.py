@@ -8,12 +8,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from frostline.batch import Batch
+from frostline.data.conll import Line, sentence_lines
 from frostline.data.loader import EpochBatches
 from frostline.data.module import Transfers
 from frostline.data.parts import Part, loader
 from frostline.data.source import every
 from frostline.data.table_formats import read_table
-from frostline.data.text_files import read_utf8
+from frostline.data.text_files import lines_of
 from frostline.data.tokenised import TokenSource
 from frostline.errors import DataError
 
@@ -41,7 +42,7 @@ class TextFile(Transfers):
 
 def read_lines(file: Path) -> list[str]:
     """A text a line. Raises DataError where a line is blank, or there is none."""
-    lines = read_utf8(file).splitlines()
+    lines = lines_of(file)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             raise DataError("this line is blank", where=f"{file}, line {number}", next_step="a text in each line")
@@ -73,19 +74,23 @@ def read_sentences(file: Path) -> list[list[str]]:
     and an empty line after each sentence. Raises DataError."""
     if file.suffix == LINES:
         return [line.split() for line in read_lines(file)]
-    sentences: list[list[str]] = [[]]
-    for line in read_utf8(file).splitlines():
-        columns = line.split("\t") if "\t" in line else line.split()
-        if columns and columns[0].strip():
-            sentences[-1].append(columns[0].strip())
-        elif sentences[-1]:
-            sentences.append([])
-    found = [words for words in sentences if words]
+    found = [[_word(line, file) for line in lines] for lines in sentence_lines(file)]
     if not found:
         raise DataError(
             "there are no words in the file", where=file, next_step="a word a line, or a sentence in a .txt"
         )
     return found
+
+
+def _word(line: Line, file: Path) -> str:
+    word = line.columns[0]
+    if not word.strip():
+        raise DataError(
+            f"this line does not begin with a word: '{line.text}'",
+            where=f"{file}, line {line.number}",
+            next_step="a word first in each line, and an empty line after each sentence",
+        )
+    return word
 
 
 def no_targets(texts: Sequence[object]) -> Tensor:
