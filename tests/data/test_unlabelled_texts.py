@@ -40,3 +40,18 @@ def test_a_blank_line_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="blank") as refused:
         read_texts(file, ["text"])
     assert refused.value.where == f"{file}, line 2"
+
+
+def test_how_the_end_of_a_name_is_written_does_not_matter(tmp_path: Path) -> None:
+    file = tmp_path / "A.TXT"
+    file.write_text("one two\n")
+    assert read_texts(file, ["text"]) == [("one two",)]
+    assert read_sentences(file) == [["one", "two"]]
+
+
+@pytest.mark.parametrize("end", [".csv", ".JSONL", ".parquet"])
+def test_cells_of_a_table_are_not_taken_for_words(tmp_path: Path, end: str) -> None:
+    file = tmp_path / f"a{end}"
+    file.write_text('{"tokens": ["a", "b"]}\n')
+    with pytest.raises(DataError, match="this is a table"):
+        read_sentences(file)

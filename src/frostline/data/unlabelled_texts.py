@@ -19,6 +19,7 @@ from frostline.data.tokenised import TokenSource
 from frostline.errors import DataError
 
 LINES = ".txt"
+TABLES = (".csv", ".jsonl", ".parquet")  # a .tsv may well hold a word and its tag in each line
 
 
 class TextFile(Transfers):
@@ -53,13 +54,13 @@ def read_lines(file: Path) -> list[str]:
 
 def read_texts(file: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
     """A text a line of a .txt, or `columns` of a table: two are pairs. Raises DataError."""
-    if file.suffix == LINES and len(columns) > 1:
+    if _is_lines(file) and len(columns) > 1:
         raise DataError(
             f"this run tells two texts apart, {' and '.join(columns)}, and a line holds one",
             where=file,
             next_step=f"a table (.csv, .tsv, .jsonl, .parquet) with the columns {', '.join(columns)}",
         )
-    if file.suffix == LINES:
+    if _is_lines(file):
         return [(line,) for line in read_lines(file)]
     rows = read_table(file, columns, verbatim=columns).rows
     for row in rows:
@@ -71,8 +72,15 @@ def read_texts(file: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
 
 def read_sentences(file: Path) -> list[list[str]]:
     """Of words: a sentence a line of a .txt, with blanks between its words; else a word a line, whatever follows it,
-    and an empty line after each sentence. Raises DataError."""
-    if file.suffix == LINES:
+    and an empty line after each sentence. Raises DataError, also for a table whose cells would be taken for words."""
+    if file.suffix.lower() in TABLES:
+        raise DataError(
+            "words are read from lines, and this is a table",
+            where=file,
+            next_step="a .txt, a sentence a line with blanks between its words; or a .conll, a word a line and an "
+            "empty line after each sentence",
+        )
+    if _is_lines(file):
         return [line.split() for line in read_lines(file)]
     found = [[_word(line, file) for line in lines] for lines in sentence_lines(file)]
     if not found:
@@ -80,6 +88,10 @@ def read_sentences(file: Path) -> list[list[str]]:
             "there are no words in the file", where=file, next_step="a word a line, or a sentence in a .txt"
         )
     return found
+
+
+def _is_lines(file: Path) -> bool:
+    return file.suffix.lower() == LINES
 
 
 def _word(line: Line, file: Path) -> str:
