@@ -435,6 +435,27 @@ def test_predictions_never_overwrite_a_picture_or_a_device(whole: Path, program:
     assert picture.read_bytes() == before
 
 
+def test_predictions_never_overwrite_the_input_under_another_name_or_the_run(
+    whole: Path, program: Callable[..., Answer]
+) -> None:
+    picture = whole.parent / "own.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    link = whole.parent / "other.png"
+    link.symlink_to(picture)
+    about = [picture, whole / "run.json", whole / "checkpoints" / "best.ckpt"]
+    before = [file.read_bytes() for file in about]
+    for source, output in (
+        (link, picture),
+        (picture, whole / ".." / "own.png"),
+        (picture, about[1]),
+        (picture, about[2]),
+    ):
+        answer = program("predict", f"run={whole}", f"input={source}", f"output={output}")
+        assert answer.code == 1
+        assert "it is part of the" in answer.err
+    assert [file.read_bytes() for file in about] == before
+
+
 @pytest.mark.filterwarnings("ignore:Encountered `nan` values in tensor")
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path, program: Callable[..., Answer]) -> None:
     answer = program("train", *SHORT, "run_dir=run", "optimizer=sgd", "optimizer.lr=900", "task.l1=1e6")

@@ -41,7 +41,7 @@ def predict(cfg: DictConfig) -> Path | None:
     check(settings)
     output = Path(cfg.output).absolute() if cfg.output is not None else None
     if output is not None:
-        _require_writable(output, Path(cfg.input))
+        _require_writable(output, Path(cfg.input), Path(cfg.run))
     checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
     content = read_checkpoint(checkpoint)
     model, trainer = predictor(settings, Targets(**content[CHECKPOINT_KEY]["identity"]["targets"]))
@@ -103,13 +103,16 @@ def _files(source: Path) -> list[Path]:
     return files
 
 
-def _require_writable(output: Path, source: Path) -> None:
-    """Raises DataError, also where it is part of the input, or anything but a file."""
+def _require_writable(output: Path, source: Path, run: Path) -> None:
+    """Raises DataError, also where it is part of the input by any name, or of the run, or anything but a file."""
     try:
         if output.is_symlink() or (output.exists() and not output.is_file()):
             raise OSError(EISDIR, "it is a folder, a link or a device")
-        if output.exists() and (output == source.absolute() or output in _inside(source)):
+        place = output.resolve()
+        if output.exists() and (place == source.resolve() or place in _inside(source)):
             raise OSError(EEXIST, "it is part of the input")
+        if output.exists() and run.resolve() in place.parents and place.suffix != ".csv":
+            raise OSError(EEXIST, "it is part of the run")
         with tempfile.TemporaryFile(dir=output.parent):
             pass
     except OSError as error:
@@ -121,7 +124,7 @@ def _require_writable(output: Path, source: Path) -> None:
 
 
 def _inside(source: Path) -> list[Path]:
-    return [file.absolute() for file in picture_files(source)] if source.is_dir() else []
+    return [file.resolve() for file in picture_files(source)] if source.is_dir() else []
 
 
 def _table(columns: Columns) -> str:

@@ -37,6 +37,7 @@ PLAIN = "Ada\tB-person\nLovelace\tI-person\nin\tO\n\nLondon\tB-place\n"
         PLAIN.replace("\t", "\tNN\t_\t"),
         "\ufeff" + PLAIN,
         "-DOCSTART- -X- O O\n\n" + PLAIN.replace("\n\n", "\n\n-DOCSTART-\n \n\n"),
+        PLAIN.replace("\n\n", "\n-DOCSTART- -X- O O\n"),
         PLAIN.rstrip("\n"),
     ],
 )

@@ -92,9 +92,25 @@ def test_what_cannot_be_loaded_says_where_and_what_to_do(folder: Path) -> None:
     assert "BuilderConfig 'other' not found" in refused(path, config="other").what
     assert "did you mean text" in refused(path, text_columns=["texts"]).what
     assert "cannot be loaded" in refused(str(folder / "absent")).what
+    assert "the path names no folder" in refused("").what
     assert "without a network" in refused("nobody/nothing").next_step
     with pytest.raises(ConfigError, match="one split is two parts"):
         read_hub_texts("class", path=path, **SPLITS | {"test_split": "train"}, **TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "cause"),
+    [
+        ("train.json", "", "a file of it is empty"),
+        ("train.csv", "", "No columns to parse"),
+        ("train.csv", 'text,label\na,b\n"c', "inside string"),
+    ],
+)
+def test_the_cause_is_told_where_a_file_of_the_folder_is_broken(
+    folder: Path, file: str, content: str, cause: str
+) -> None:
+    (folder / file).write_text(content)
+    assert cause in refused(str(folder)).what
 
 
 def test_tags_that_do_not_go_with_their_words_are_named(folder: Path) -> None:
@@ -113,8 +129,9 @@ def test_tags_that_do_not_go_with_their_words_are_named(folder: Path) -> None:
         with pytest.raises(DataError, match=what) as error:
             read_hub_tags(path=path, **SPLITS, **TAGS)
         assert error.value.where == f"{path} (train), index 1"
-    with pytest.raises(DataError, match="'text' holds no lists"):
+    with pytest.raises(DataError, match="'text' holds no lists") as error:
         read_hub_tags(path=path, **SPLITS, **TAGS | {"word_column": "text"})
+    assert "data.text_columns=[<words>] data.target_columns=[<tags>]" in error.value.next_step
 
 
 def test_without_the_library_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,41 @@ def test_ranks_that_would_get_nothing_are_refused_with_the_batch_size_they_need(
         EpochBatches(3, 2, shuffle=False, seed=0, world_size=4)
 
 
+def test_a_batch_size_that_leaves_a_crumb_is_not_what_is_advised() -> None:
+    with pytest.raises(DataError, match="batches of 1 samples cannot be shared by 2 processes") as refused:
+        EpochBatches(101, 2, shuffle=True, seed=0, world_size=2)
+    assert "data.batch_size=3 or more" in refused.value.next_step
+    assert min(EpochBatches(101, 3, shuffle=True, seed=0, world_size=2).sizes) == 2
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=8, max_size=80).map(torch.tensor), st.integers(2, 4), st.integers(1, 40)
+)
+@quick
+def test_what_is_advised_where_ranks_would_get_nothing_is_enough(lengths: Tensor, ranks: int, size: int) -> None:
+    said = {"batch_size": size, "batch_tokens": 1}
+
+    def made() -> EpochBatches:
+        return EpochBatches(
+            len(lengths),
+            said["batch_size"],
+            shuffle=True,
+            seed=0,
+            world_size=ranks,
+            lengths=lengths,
+            max_tokens=said["batch_tokens"],
+        )
+
+    for _ in said:
+        try:
+            made()
+        except DataError as error:
+            setting, value = error.next_step.removeprefix("data.").split(" or more")[0].split("=")
+            assert error.where == f"data.{setting}"
+            said[setting] = int(value)
+    assert min(made().sizes) >= ranks
+
+
 def pictures(n: int = 23) -> ArrayPictures:
     """Picture number i has the value i everywhere, and i % 3 is its class."""
     return ArrayPictures(torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1).expand(n, 3, 2, 2), torch.arange(n) % 3)

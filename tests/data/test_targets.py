@@ -20,8 +20,8 @@ def test_samples_with_each_label_are_counted() -> None:
 TAGGED = torch.tensor([[0, 1, 2, 2], [0, 0, NO_TAG, NO_TAG], [2, 2, 2, NO_TAG], [NO_TAG] * 4])
 
 
-def test_samples_with_a_word_of_each_tag_are_counted() -> None:
-    assert counts_of("tags", ["O", "B-x", "I-x", "B-y"], TAGGED) == {"O": 2, "B-x": 1, "I-x": 2, "B-y": 0}
+def test_samples_with_each_entity_are_counted_by_how_it_begins() -> None:
+    assert counts_of("tags", ["O", "B-x", "I-x", "B-y", "I-y"], TAGGED) == {"x": 1, "y": 0}
 
 
 def test_of_tags_words_are_counted_and_how_many_a_sample_has() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.data.text_files import part_files, read_utf8
+from frostline.data.text_files import lines_of, part_files, read_utf8
 from frostline.errors import ConfigError, DataError
 
 
@@ -39,3 +39,8 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="directory") as refused:
         read_utf8(tmp_path)
     assert refused.value.where == tmp_path
+
+
+def test_only_the_ends_of_lines_end_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("\ufeffa\u2028b\x85\r\n\x0cc\x1c\rd\n\ne".encode())
+    assert lines_of(tmp_path / "a.txt") == ["a\u2028b\x85", "\x0cc\x1c", "d", "", "e"]

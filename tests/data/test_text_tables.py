@@ -166,3 +166,8 @@ def test_ready_sets_hold_what_their_readme_says(shared: Path, name: str) -> None
     assert torch.bincount(data.train.labels).tolist() == counts
     if name == "trec6":
         assert data.names == ["ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"]
+
+
+def test_digits_without_end_are_no_whole_number(read: Read) -> None:
+    with pytest.raises(DataError, match="is a number and no name of a class"):
+        read(["text,label", f"a,{'1' * 5000}", "b,2"])

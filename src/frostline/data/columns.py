@@ -12,7 +12,7 @@ from frostline.data.table import Row, Table
 from frostline.errors import ConfigError, DataError, close_names
 from frostline.targets import Kind
 
-WHOLE = re.compile(r"[+-]?\d+")
+WHOLE = re.compile(r"[+-]?\d{1,1000}")  # of more than 4,300 digits Python makes no number
 YES_OR_NO = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "true": 1.0, "false": 0.0}  # the last four as pandas writes
 NUMBERED = (
     "0 is the first of data.class_names; write 1 and not 1.0 (pandas: .astype(int)); data.class_names=null takes "

@@ -4,12 +4,12 @@ last, columns separated by tabs or blanks, an empty line after each sentence.
 Source: E. Tjong Kim Sang and F. De Meulder, "Introduction to the CoNLL-2003 Shared Task", 2003.
 """
 
-import io
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from frostline.data.tags import Sentence, Tagged, tagged_set
-from frostline.data.text_files import part_files, read_utf8
+from frostline.data.text_files import lines_of, part_files
 from frostline.data.texts import TaggedSet
 from frostline.errors import DataError
 
@@ -28,35 +28,44 @@ def read_conll(
 def read_sentences(file: Path) -> list[Sentence]:
     """At least one, of one word at least. Raises DataError."""
     sentences = []
-    open_one = Sentence([], [], [])
-    for number, line in enumerate(io.StringIO(read_utf8(file), newline=None), 1):
-        if not line.strip(" \t\n"):
-            sentences.append(open_one)
-            open_one = Sentence([], [], [])
-            continue
-        if line.startswith(DOCUMENT):
-            continue
-        word, tag = _columns(line.rstrip("\n"), f"{file}, line {number}")
-        open_one.words.append(word)
-        open_one.tags.append(tag)
-        open_one.places.append(number)
-    found = [sentence for sentence in [*sentences, open_one] if sentence.words]
-    if not found:
+    for lines in sentence_lines(file):
+        for line in lines:
+            if len(line.columns) < 2 or not line.columns[0].strip() or not line.columns[-1]:
+                raise DataError(
+                    f"this line does not hold a word and a tag: '{line.text}'",
+                    where=f"{file}, line {line.number}",
+                    next_step="the word, a tab or a blank, then its tag; an empty line after each sentence",
+                )
+        words, tags = [line.columns[0] for line in lines], [line.columns[-1] for line in lines]
+        sentences.append(Sentence(words, tags, [line.number for line in lines]))
+    if not sentences:
         raise DataError(
             "there are no sentences in the file",
             where=file,
             next_step="a line for each word, say: London B-location; an empty line after each sentence",
         )
-    return found
+    return sentences
 
 
-def _columns(line: str, where: str) -> tuple[str, str]:
-    """Word and tag. Where there are tabs, they alone separate. Raises DataError."""
-    columns = [column.strip(" ") for column in line.split("\t")] if "\t" in line else BLANKS.split(line.strip(" "))
-    if len(columns) < 2 or not columns[0].strip() or not columns[-1]:
-        raise DataError(
-            f"this line does not hold a word and a tag: '{line}'",
-            where=where,
-            next_step="the word, a tab or a blank, then its tag; an empty line after each sentence",
-        )
-    return columns[0], columns[-1]
+class Line(NamedTuple):
+    """number: from 1. columns: one at least, the first and the last may be empty."""
+
+    number: int
+    text: str
+    columns: list[str]
+
+
+def sentence_lines(file: Path) -> list[list[Line]]:
+    """Those of each sentence, with or without tags. A document's mark ends a sentence, too. Raises DataError."""
+    sentences: list[list[Line]] = [[]]
+    for number, text in enumerate(lines_of(file), 1):
+        if text.strip(" \t") and not text.startswith(DOCUMENT):
+            sentences[-1].append(Line(number, text, _columns(text)))
+        else:
+            sentences.append([])
+    return [lines for lines in sentences if lines]
+
+
+def _columns(text: str) -> list[str]:
+    """Where there are tabs, they alone separate."""
+    return [column.strip(" ") for column in text.split("\t")] if "\t" in text else BLANKS.split(text.strip(" "))

@@ -54,6 +54,7 @@ def read_hub_tags(
 def _splits(path: str, config: str | None, columns: Sequence[str], **names: str | None) -> dict[str, tuple[str, Any]]:
     """What messages call the split of each part that has one, and the split, with these columns and a row at least."""
     datasets = _imported()
+    known = datasets.exceptions
     given = [name for name in names.values() if name is not None]
     if len(set(given)) < len(given):
         raise ConfigError(
@@ -69,10 +70,11 @@ def _splits(path: str, config: str | None, columns: Sequence[str], **names: str 
         source = f"{path} ({name})"
         try:
             split = datasets.load_dataset(path, config, split=name)
-        # OSError: its hub; ValueError: names of configurations and splits; RuntimeError: a data set that is a script
-        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        # OSError: its hub; ValueError: names of configurations and splits; RuntimeError: a data set that is a script;
+        # IndexError: a path without a name; StopIteration: an empty file
+        except (OSError, ValueError, RuntimeError, IndexError, StopIteration, known.DatasetsError) as error:
             raise DataError(
-                f"the data set cannot be loaded: {error}",
+                f"the data set cannot be loaded: {_cause(error)}",
                 where=source,
                 next_step="correct data.path (a name of the hub, or a folder), data.config or "
                 f"data.{part}_split; without a network only what was loaded before is there",
@@ -84,6 +86,15 @@ def _splits(path: str, config: str | None, columns: Sequence[str], **names: str 
             )
         loaded[part] = source, split.select_columns([*columns])
     return loaded
+
+
+def _cause(error: BaseException) -> str:
+    """The library's own word is "an error occurred", and it says nothing of an empty file, or a path without a name."""
+    if isinstance(error, StopIteration):
+        return "a file of it is empty"
+    if isinstance(error, IndexError):
+        return "the path names no folder"
+    return " ".join(str(error.__cause__ or error).split())
 
 
 def _imported() -> Any:
@@ -116,7 +127,7 @@ def _tagged(split: Any, source: str, columns: Sequence[str]) -> Tagged:
             raise DataError(
                 f"'{column}' holds no lists, and tags are for words: a list of words and a list of tags in each row",
                 where=source,
-                next_step="data.word_column=<words> and data.tag_column=<tags>; there is: " + ", ".join(split.features),
+                next_step="data.text_columns=[<words>] data.target_columns=[<tags>]; there is: " + ", ".join(split.features),
             )
     names = _class_names(split.features[tag_column].feature)
     sentences = []

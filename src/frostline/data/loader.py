@@ -45,11 +45,7 @@ class EpochBatches:
         if not shuffle and min(self.sizes) < world_size:  # a rank without a part of a batch would leave others waiting
             self.sizes = _even(num_samples, min(len(self.sizes), max(num_samples // world_size, 1)))
         if min(self.sizes) < world_size:
-            raise DataError(
-                f"batches of {min(self.sizes)} samples cannot be shared by {world_size} processes",
-                where="data.batch_size",
-                next_step=f"data.batch_size={world_size} or more, more data, or trainer.devices=1",
-            )
+            raise _too_small(self.sizes, num_samples, batch_size, world_size, self.buckets)
         self.num_samples = num_samples
         self.shuffle = shuffle
         self.seed = seed
@@ -108,6 +104,27 @@ def _sizes(number: int, batch_size: int, buckets: Tensor | None, max_tokens: int
         sizes.append(-(-left // -(-left // most)))  # as evenly as if all that are left were as long
         left -= sizes[-1]
     return sizes
+
+
+def _too_small(
+    sizes: list[int], number: int, batch_size: int, world_size: int, buckets: Tensor | None
+) -> DataError:
+    """Names the setting to blame, and a value with which no batch is too small: room for twice as many samples as there
+    are processes, at the most, for what is larger is halved at the smallest."""
+    least = [size for size in range(world_size, 2 * world_size) if _shares(number, size) >= world_size]
+    setting, enough = "batch_size", [*least, 2 * world_size][0]
+    if buckets is not None and _shares(number, batch_size) >= world_size:
+        setting, enough = "batch_tokens", 2 * world_size * (int(buckets.max()) + 1) * BUCKET
+    return DataError(
+        f"batches of {min(sizes)} samples cannot be shared by {world_size} processes",
+        where=f"data.{setting}",
+        next_step=f"data.{setting}={enough} or more, more data, or trainer.devices=1",
+    )
+
+
+def _shares(number: int, batch_size: int) -> int:
+    """Samples of the smallest batch."""
+    return min(_even(number, -(-number // batch_size)))
 
 
 def _even(number: int, batches: int) -> list[int]:

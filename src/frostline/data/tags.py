@@ -12,6 +12,7 @@ from frostline.data.texts import Places, TaggedSet, TaggedTexts
 from frostline.errors import DataError, close_names
 
 OUTSIDE = "O"
+BEGINS = "B-"
 AS_BIO = {"B": "B", "I": "I", "S": "B", "U": "B", "E": "I", "L": "I"}  # the last four of BIOES and BILOU
 
 

@@ -9,6 +9,7 @@ from math import fsum, sqrt
 import torch
 from torch import Tensor
 
+from frostline.data.tags import BEGINS
 from frostline.errors import DataError
 from frostline.targets import NO_TAG, Kind, Targets
 
@@ -18,14 +19,18 @@ SHOWN = 3
 
 
 def counts_of(kind: Kind, names: list[str], targets: Tensor) -> dict[str, int]:
-    """Samples of each class, or with each label, or with a word of each tag; nothing of numbers."""
+    """Samples of each class, or with each label, or with each entity; nothing of numbers. Of entities the B- tags are
+    counted: one whose mentions are all of one word has no I- at all."""
     if kind == "numbers":
         return {}
     if kind == "class":
         counted = Counter(targets.tolist())
         return {name: counted[number] for number, name in enumerate(names)}
     has = targets if kind == "labels" else tags_in(targets, len(names))
-    return dict(zip(names, has.count_nonzero(0).tolist(), strict=True))
+    counts = dict(zip(names, has.count_nonzero(0).tolist(), strict=True))
+    if kind == "labels":
+        return counts
+    return {name.removeprefix(BEGINS): count for name, count in counts.items() if name.startswith(BEGINS)}
 
 
 def tags_in(targets: Tensor, number: int) -> Tensor:

@@ -1,5 +1,6 @@
 """Files of text: where the parts of a data set lie, and their characters, UTF-8 whatever wrote them."""
 
+import io
 from pathlib import Path
 
 from frostline.errors import ConfigError, DataError
@@ -50,6 +51,12 @@ def read_utf8(file: Path) -> str:
     if "\0" in text:
         raise _refused("no text: a NUL character stands in it (UTF-16?)", file, content, content.index(b"\0"))
     return text
+
+
+def lines_of(file: Path) -> list[str]:
+    """Without their ends, which are \\n, \\r\\n or \\r: a form feed or U+2028 is part of a text, and ends a line for
+    `str.splitlines` only. Raises DataError."""
+    return [line.removesuffix("\n") for line in io.StringIO(read_utf8(file), newline=None)]
 
 
 def _refused(what: str, file: Path, content: bytes, place: int) -> DataError:

@@ -8,16 +8,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from frostline.batch import Batch
+from frostline.data.conll import Line, sentence_lines
 from frostline.data.loader import EpochBatches
 from frostline.data.module import Transfers
 from frostline.data.parts import Part, loader
 from frostline.data.source import every
 from frostline.data.table_formats import read_table
-from frostline.data.text_files import read_utf8
+from frostline.data.text_files import lines_of
 from frostline.data.tokenised import TokenSource
 from frostline.errors import DataError
 
 LINES = ".txt"
+TABLES = (".csv", ".jsonl", ".parquet")  # a .tsv may well hold a word and its tag in each line
 
 
 class TextFile(Transfers):
@@ -41,7 +43,7 @@ class TextFile(Transfers):
 
 def read_lines(file: Path) -> list[str]:
     """A text a line. Raises DataError where a line is blank, or there is none."""
-    lines = read_utf8(file).splitlines()
+    lines = lines_of(file)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             raise DataError("this line is blank", where=f"{file}, line {number}", next_step="a text in each line")
@@ -52,13 +54,13 @@ def read_lines(file: Path) -> list[str]:
 
 def read_texts(file: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
     """A text a line of a .txt, or `columns` of a table: two are pairs. Raises DataError."""
-    if file.suffix == LINES and len(columns) > 1:
+    if _is_lines(file) and len(columns) > 1:
         raise DataError(
             f"this run tells two texts apart, {' and '.join(columns)}, and a line holds one",
             where=file,
             next_step=f"a table (.csv, .tsv, .jsonl, .parquet) with the columns {', '.join(columns)}",
         )
-    if file.suffix == LINES:
+    if _is_lines(file):
         return [(line,) for line in read_lines(file)]
     rows = read_table(file, columns, verbatim=columns).rows
     for row in rows:
@@ -70,22 +72,37 @@ def read_texts(file: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
 
 def read_sentences(file: Path) -> list[list[str]]:
     """Of words: a sentence a line of a .txt, with blanks between its words; else a word a line, whatever follows it,
-    and an empty line after each sentence. Raises DataError."""
-    if file.suffix == LINES:
+    and an empty line after each sentence. Raises DataError, also for a table whose cells would be taken for words."""
+    if file.suffix.lower() in TABLES:
+        raise DataError(
+            "words are read from lines, and this is a table",
+            where=file,
+            next_step="a .txt, a sentence a line with blanks between its words; or a .conll, a word a line and an "
+            "empty line after each sentence",
+        )
+    if _is_lines(file):
         return [line.split() for line in read_lines(file)]
-    sentences: list[list[str]] = [[]]
-    for line in read_utf8(file).splitlines():
-        columns = line.split("\t") if "\t" in line else line.split()
-        if columns and columns[0].strip():
-            sentences[-1].append(columns[0].strip())
-        elif sentences[-1]:
-            sentences.append([])
-    found = [words for words in sentences if words]
+    found = [[_word(line, file) for line in lines] for lines in sentence_lines(file)]
     if not found:
         raise DataError(
             "there are no words in the file", where=file, next_step="a word a line, or a sentence in a .txt"
         )
     return found
+
+
+def _is_lines(file: Path) -> bool:
+    return file.suffix.lower() == LINES
+
+
+def _word(line: Line, file: Path) -> str:
+    word = line.columns[0]
+    if not word.strip():
+        raise DataError(
+            f"this line does not begin with a word: '{line.text}'",
+            where=f"{file}, line {line.number}",
+            next_step="a word first in each line, and an empty line after each sentence",
+        )
+    return word
 
 
 def no_targets(texts: Sequence[object]) -> Tensor:

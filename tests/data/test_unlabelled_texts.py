@@ -1,0 +1,57 @@
+"""What is read for predictions: the same words and texts as in training."""
+
+from pathlib import Path
+
+import pytest
+
+from frostline.data import conll
+from frostline.data.unlabelled_texts import read_sentences, read_texts
+from frostline.errors import DataError
+
+TAGGED = "-DOCSTART- -X- O\n\n10\u00a0km B-x\nto O\n-DOCSTART-\nNew York\tB-x\na\u2028b\tO\n \t\nend O\n"
+
+
+def test_words_are_those_that_training_reads_from_the_same_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.conll"
+    file.write_text(TAGGED)
+    assert read_sentences(file) == [sentence.words for sentence in conll.read_sentences(file)]
+    assert read_sentences(file) == [["10\u00a0km", "to"], ["New York", "a\u2028b"], ["end"]]
+
+
+def test_words_need_no_tags_and_have_to_be_there(tmp_path: Path) -> None:
+    file = tmp_path / "a.conll"
+    file.write_text("a\nb\n\nc\td\n")
+    assert read_sentences(file) == [["a", "b"], ["c"]]
+    file.write_text("a\n\tO\n")
+    with pytest.raises(DataError, match="does not begin with a word") as refused:
+        read_sentences(file)
+    assert refused.value.where == f"{file}, line 2"
+
+
+def test_a_text_goes_on_to_the_end_of_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes("one\u2028still one\r\n\x0ctwo\x85\n".encode())
+    assert read_texts(file, ["text"]) == [("one\u2028still one",), ("\x0ctwo\x85",)]
+
+
+def test_a_blank_line_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("one\n \ntwo\n")
+    with pytest.raises(DataError, match="blank") as refused:
+        read_texts(file, ["text"])
+    assert refused.value.where == f"{file}, line 2"
+
+
+def test_how_the_end_of_a_name_is_written_does_not_matter(tmp_path: Path) -> None:
+    file = tmp_path / "A.TXT"
+    file.write_text("one two\n")
+    assert read_texts(file, ["text"]) == [("one two",)]
+    assert read_sentences(file) == [["one", "two"]]
+
+
+@pytest.mark.parametrize("end", [".csv", ".JSONL", ".parquet"])
+def test_cells_of_a_table_are_not_taken_for_words(tmp_path: Path, end: str) -> None:
+    file = tmp_path / f"a{end}"
+    file.write_text('{"tokens": ["a", "b"]}\n')
+    with pytest.raises(DataError, match="this is a table"):
+        read_sentences(file)
