@@ -212,9 +212,7 @@ def test_entities_are_found(program: Program, tmp_path: Path, shared: Path, monk
     assert scores(tmp_path / "run")["val/f1"] > 0.15
 
 
-def test_an_entity_whose_mentions_are_all_of_one_word_is_data(
-    program: Program, tmp_path: Path, tokenizer: str
-) -> None:
+def test_an_entity_whose_mentions_are_all_of_one_word_is_data(program: Program, tmp_path: Path, tokenizer: str) -> None:
     (tmp_path / "a.conll").write_text("aa B-x\nab I-x\nac O\n\nad O\nae B-y\n\n" * 9)
     answer = program(
         "train", *TINY, tokenizer, "task=token_classification", "data=conll", "data.train_file=a.conll", "dry_run=true"

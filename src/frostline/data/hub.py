@@ -127,7 +127,8 @@ def _tagged(split: Any, source: str, columns: Sequence[str]) -> Tagged:
             raise DataError(
                 f"'{column}' holds no lists, and tags are for words: a list of words and a list of tags in each row",
                 where=source,
-                next_step="data.text_columns=[<words>] data.target_columns=[<tags>]; there is: " + ", ".join(split.features),
+                next_step="data.text_columns=[<words>] data.target_columns=[<tags>]; there is: "
+                + ", ".join(split.features),
             )
     names = _class_names(split.features[tag_column].feature)
     sentences = []

@@ -106,9 +106,7 @@ def _sizes(number: int, batch_size: int, buckets: Tensor | None, max_tokens: int
     return sizes
 
 
-def _too_small(
-    sizes: list[int], number: int, batch_size: int, world_size: int, buckets: Tensor | None
-) -> DataError:
+def _too_small(sizes: list[int], number: int, batch_size: int, world_size: int, buckets: Tensor | None) -> DataError:
     """Names the setting to blame, and a value with which no batch is too small: room for twice as many samples as there
     are processes, at the most, for what is larger is halved at the smallest."""
     least = [size for size in range(world_size, 2 * world_size) if _shares(number, size) >= world_size]

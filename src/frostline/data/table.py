@@ -37,8 +37,9 @@ def require_columns(names: Sequence[str], wanted: Sequence[str], where: object, 
             raise DataError(
                 f"there is no column '{column}': {close_names(column, names)}; the columns are {', '.join(names)}",
                 where=where,
-                next_step=hint or "data.text_columns, data.target_columns and the other keys of columns name those that there are; or rename "
-                "one of the table's",
+                next_step=hint
+                or "data.text_columns, data.target_columns and the other keys of columns name those that there are; or "
+                "rename one of the table's",
             )
         if names.count(column) > 1:
             raise DataError(
