@@ -134,7 +134,7 @@ def test_words_get_their_tags(program: Program, tmp_path: Path, tokenizer: str) 
         (["task=token_classification"], "this task learns from a tag for each word", "task=classification"),
         (["task=regression"], "'no' in 'label' is no number", "task=classification"),
         (["data.target_columns=[labels]"], "labels", "label"),
-        (["model.weights=nowhere"], "the tokenizer cannot be loaded", "model.weights="),
+        (["model.weights=./nowhere"], "the tokenizer cannot be loaded", "model.weights="),
         (["data.val_file=other.csv"], "'maybe' does not occur in the training part", "correct it"),
     ],
 )

@@ -122,6 +122,12 @@ class FrozenPass:
     def chunk(self, device: torch.device) -> int:
         return chunk_of(self.backbone.spec, device)
 
+    def filling(self, device: torch.device) -> list[Any]:
+        """What the shapes of chunks follow from, on which bits may depend."""
+        if not isinstance(self.backbone.spec, TextSpec):
+            return [self.chunk(device)]
+        return [WIDTHS, *(texts_of(width, device) for _, width in WIDTHS), texts_of(TOKENS, device)]
+
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
         return nullcontext() if self.low is None else torch.autocast(device.type, enabled=False)
 

@@ -60,11 +60,12 @@ FEWEST_TOKENS = 8  # that a text may be cut to: special tokens take up to four
 @dataclass(frozen=True)
 class TextSpec:
     """`tokenizer`: a name or folder that transformers can load. `max_length`: tokens that a text may have, special ones
-    counted; what is beyond is cut off.
+    counted; what is beyond is cut off. `remote_code`: whether Python code that lies beside the tokenizer may run.
     """
 
     tokenizer: str
     max_length: int
+    remote_code: bool = False
 
     kind = "text"
 

@@ -23,6 +23,7 @@ from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.transformers import LONGEST, TransformersBackbone
 from frostline.backbones.transformers_blocks import First, Last, Mean, Rotary
 from frostline.backbones.transformers_layouts import LAYOUTS
+from frostline.data import tokenised
 from frostline.errors import ConfigError, WeightsError
 from frostline.freezing import set_trainable
 from frostline.frozen_cache.key import prefix_digests
@@ -444,6 +445,44 @@ def test_a_pooling_that_is_not_here_is_refused(tmp_path: Path) -> None:
         built(None, name=str(tmp_path))
     assert refused.value.next_step == "model.pooling=mean, cls or last"
     assert type(built(None, name=str(tmp_path), pooling="cls").pool) is First
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("modules.json", "{"),
+        ("modules.json", '{"a": 1}'),
+        ("1_Pooling/config.json", "[]"),
+        ("1_Pooling/config.json", ""),
+    ],
+)
+def test_files_on_pooling_that_are_broken_are_named(file: str, content: str, tmp_path: Path) -> None:
+    FAMILIES["bert"].config().save_pretrained(with_tokenizer(tmp_path))
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ConfigError, match="cannot be read") as refused:
+        built(None, name=str(tmp_path))
+    assert refused.value.where == tmp_path / file
+    assert "model.pooling=mean" in refused.value.next_step
+    assert type(built(None, name=str(tmp_path), pooling="cls").pool) is First
+
+
+@pytest.mark.parametrize("leave", [False, True])
+def test_what_reads_texts_has_the_same_leave_to_run_code(
+    leave: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FAMILIES["bert"].config().save_pretrained(with_tokenizer(tmp_path))
+    spec = built(None, name=str(tmp_path), remote_code=leave).spec
+    assert isinstance(spec, TextSpec)
+    load, said = transformers.AutoTokenizer.from_pretrained, []
+
+    def loaded(name: str, **options: Any) -> Any:
+        said.append(options)
+        return load(name, **options)
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", loaded)
+    tokenised.Tokenizer(spec, words=False)
+    assert said == [{"trust_remote_code": leave}]
 
 
 def test_families_pool_as_they_were_trained(pair: Pair) -> None:

@@ -6,6 +6,7 @@ A layer with an adapter is a layer of peft's in place of the network's own, whic
 
 import copy
 from collections.abc import Iterator
+from importlib import metadata
 from typing import Any
 
 from torch import Tensor, contiguous_format, nn
@@ -48,11 +49,13 @@ def scales(module: nn.Module) -> list[nn.Parameter]:
 
 
 def settings_of(module: nn.Module) -> str:
-    """What its adapters do, as far as neither its text nor its weights say it; empty where it has none."""
-    return "".join(
+    """What its adapters do, as far as neither its text nor its weights say it: by which peft, too. Empty where it has
+    none."""
+    said = "".join(
         f"{name} {dict(getattr(layer, 'scaling', {}))} {getattr(layer, 'is_feedforward', None)}\n"
         for name, layer in adapter_layers(module)
     )
+    return f"peft {metadata.version('peft')}\n{said}" if said else ""
 
 
 # --- folded into the weights ---

@@ -63,7 +63,7 @@ class TransformersBackbone(Backbone):
             network, loaded = made(library, config, source)
             network.eval()  # so that what is tried here takes no random numbers
             chain = _chain(source, network)
-            spec = TextSpec(tokenizer=source.name, max_length=_max_length(chain, tokenizer))
+            spec = TextSpec(source.name, _max_length(chain, tokenizer), remote_code=source.remote_code)
             _require_a_row_for_each_token(source, network, tokenizer)
             out_features = _require_the_same(source, network, chain)
             how = (pooling_of(library, source) or chain.pooling) if pooling == "auto" else pooling

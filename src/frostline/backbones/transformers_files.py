@@ -14,7 +14,7 @@ from torch import nn
 
 from frostline.backbones.transformers_layouts import LAYOUTS
 from frostline.backbones.weights import UNREADABLE, require_finite, require_the_same, unreadable
-from frostline.errors import ConfigError, WeightsError, needs
+from frostline.errors import ConfigError, WeightsError, first_line, needs
 from frostline.paths import at_home
 
 # Every name that a config of a known architecture has for it, without those of heads.
@@ -23,6 +23,7 @@ DROPOUTS = ("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "
 POOLER = "pooler"  # what some encoders have on top, for their own pretraining: a head's business
 SENTENCE_POOLS = {"cls": "cls", "mean": "mean", "lasttoken": "last", "cls_token": "cls", "mean_tokens": "mean"}
 UNLOADABLE = (*UNREADABLE, ImportError)  # of a tokenizer or weights whose format needs another library
+POOL_STEP = "model.pooling=mean, cls or last"
 FOLDER = "<folder with config.json, model.safetensors, tokenizer.json>"
 
 
@@ -176,23 +177,38 @@ def pooling_of(library: Any, source: Source) -> str | None:
     """As the files of the sentence-transformers library say it, where they are there. Raises ConfigError."""
     modules, folder = _published(library, source, "modules.json"), "1_Pooling"
     if modules is not None:
-        listed = json.loads(modules.read_text(encoding="utf-8"))
-        folder = next((part["path"] for part in listed if part["type"].endswith("Pooling")), folder)
+        with _as_expected(modules):
+            listed = json.loads(modules.read_text(encoding="utf-8"))
+            folder = next((str(part["path"]) for part in listed if part["type"].endswith("Pooling")), folder)
     file = _published(library, source, f"{folder}/config.json")
     if file is None:
         return None
-    said = json.loads(file.read_text(encoding="utf-8"))
-    old = [name for name in said if name.startswith("pooling_mode_") and said[name] is True]
-    named = said.get("pooling_mode", [name.removeprefix("pooling_mode_") for name in old])
-    names = [named] if isinstance(named, str) else list(named)
+    with _as_expected(file):
+        said = json.loads(file.read_text(encoding="utf-8"))
+        old = [name for name in said if name.startswith("pooling_mode_") and said[name] is True]
+        named = said.get("pooling_mode", [name.removeprefix("pooling_mode_") for name in old])
+        names = [named] if isinstance(named, str) else [str(name) for name in named]
     found = [SENTENCE_POOLS.get(name) for name in names]
     if len(found) == 1 and found[0] is not None:
         return found[0]
     raise ConfigError(
         f"its files pool tokens by {' and '.join(names) or 'nothing'}; here there is: cls, mean, last",
         where=file,
-        next_step="model.pooling=mean, cls or last",
+        next_step=POOL_STEP,
     )
+
+
+@contextmanager
+def _as_expected(file: Path) -> Iterator[None]:
+    """Raises ConfigError where it is no JSON, or other JSON than sentence-transformers writes."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"this file, which says how tokens are pooled, cannot be read: {first_line(error)}",
+            where=file,
+            next_step=f"mend or remove it, or {POOL_STEP}",
+        ) from error
 
 
 def require_layout(source: Source, architecture: str) -> None:

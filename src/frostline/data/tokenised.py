@@ -3,7 +3,8 @@ word that begins with it, counted from 0, or -1.
 """
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from frostline.data.decoded import SampleCache
 from frostline.data.source import Source
 from frostline.data.texts import Samples, TaggedTexts, Texts
-from frostline.errors import ConfigError, first_line
+from frostline.errors import ConfigError, DataError, first_line
 from frostline.frozen_cache.entry import Entry
 from frostline.frozen_cache.key import key_of
 from frostline.frozen_cache.store import Store
@@ -22,7 +23,7 @@ from frostline.specs import TextSpec
 from frostline.targets import NO_TAG
 from frostline.tokens import Tokens, padded, rows_at
 
-LAYOUT = 1  # of rows, and of how they are found: another number forgets all that was kept
+LAYOUT = 2  # of rows, and of how they are found: another number forgets all that was kept
 COLUMNS = 3
 NO_WORD = -1
 
@@ -47,6 +48,17 @@ class TokenSource(Source):
         """rows: (L, 3) of each text."""
         lengths = torch.tensor([0, *(row.numel() for row in rows)])
         return cls(torch.cat([row.reshape(-1) for row in rows]), lengths.cumsum(0), labels, tagged=tagged)
+
+    def require_tokens(self, where: Callable[[int], str]) -> None:
+        """Of each text. where: of each, for people. Raises DataError."""
+        empty = [place for place, length in enumerate(self.lengths.tolist()) if length == 0]
+        if empty:
+            more = f", and of {len(empty) - 1:,} more" if len(empty) > 1 else ""
+            raise DataError(
+                f"the tokenizer finds no token in this text{more}",
+                where=where(empty[0]),
+                next_step="drop it, or mend it",
+            )
 
     def words(self, place: int) -> Tensor:
         """(L,): the word that begins with each token of a text, or -1."""
@@ -84,7 +96,10 @@ class Tokenizer:
     def __init__(self, spec: TextSpec, *, words: bool) -> None:
         self.spec = spec
         self.words = words
-        self._tokenizer = _loaded(spec, words=words)
+        self._tokenizer = _loaded(spec)
+        said = self._tokenizer.backend_tokenizer.to_str()  # before it works: then it says how it cut the last texts
+        self._digest = hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+        self._marks_blanks = "ByteLevel" in json.dumps(json.loads(said)["pre_tokenizer"])
 
     def rows(self, texts: Samples) -> list[Tensor]:
         """On all cores. texts: of each sample one or two, or its words."""
@@ -92,18 +107,27 @@ class Tokenizer:
             return []
         said: dict[str, Any] = {"truncation": True, "max_length": self.spec.max_length, "return_token_type_ids": True}
         if self.words:
-            found = self._tokenizer([list(words) for words in texts], is_split_into_words=True, **said)
+            found = self._tokenizer([self._spaced(words) for words in texts], is_split_into_words=True, **said)
         else:
             columns = [list(column) for column in zip(*texts, strict=True)]
             found = self._tokenizer(*columns, **said)
         return [self._row(encoding) for encoding in found.encodings]
+
+    def _spaced(self, words: Sequence[str]) -> list[str]:
+        """As a sentence has them: byte-level tokenizers tell by the blank before a word that it begins."""
+        return [*words[:1], *(f" {word}" if self._marks_blanks else word for word in words[1:])]
 
     def _row(self, encoding: Any) -> Tensor:
         words = _beginnings(encoding.word_ids) if self.words else [NO_WORD] * len(encoding.ids)
         return torch.tensor([encoding.ids, encoding.type_ids, words], dtype=torch.int32).T.contiguous()
 
     def source(self, texts: Texts | TaggedTexts, name: str, cache: SampleCache) -> TokenSource:
-        """name: of the data, for people."""
+        """name: of the data, for people. Raises DataError where a text has no token."""
+        made = self._source(texts, name, cache)
+        made.require_tokens(texts.where)
+        return made
+
+    def _source(self, texts: Texts | TaggedTexts, name: str, cache: SampleCache) -> TokenSource:
         labels = (
             texts.labels
             if isinstance(texts, Texts)
@@ -131,11 +155,10 @@ class Tokenizer:
         return entry
 
     def _key(self, content: str) -> str:
-        backend = self._tokenizer.backend_tokenizer.to_str()
         return key_of(
             {
                 "texts": content,
-                "tokenizer": hashlib.blake2b(backend.encode(), digest_size=16).hexdigest(),
+                "tokenizer": self._digest,
                 "max_length": self.spec.max_length,
                 "words": self.words,
                 "rows": LAYOUT,
@@ -154,13 +177,11 @@ def _beginnings(words: Sequence[int | None]) -> list[int]:
     return found
 
 
-def _loaded(spec: TextSpec, *, words: bool) -> Any:
+def _loaded(spec: TextSpec) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(spec.tokenizer)
-        if words and _marks_blanks(tokenizer):  # byte-level ones tell a word's beginning by the blank before it
-            tokenizer = AutoTokenizer.from_pretrained(spec.tokenizer, add_prefix_space=True)
+        tokenizer = AutoTokenizer.from_pretrained(spec.tokenizer, trust_remote_code=spec.remote_code)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise ConfigError(
             f"the tokenizer cannot be loaded: {first_line(error)}",
@@ -174,7 +195,3 @@ def _loaded(spec: TextSpec, *, words: bool) -> Any:
             next_step="put a tokenizer.json beside the weights, or choose another model",
         )
     return tokenizer
-
-
-def _marks_blanks(tokenizer: Any) -> bool:
-    return "ByteLevel" in type(getattr(tokenizer.backend_tokenizer, "pre_tokenizer", None)).__name__

@@ -203,6 +203,7 @@ class FrozenOutputs:
         assert trainer is not None
         if self._digests is None:
             self._digests = prefix_digests(self.backbone)
+        device = trainer.strategy.root_device
         key = key_of(
             {
                 "weights": self._digests[line],
@@ -210,7 +211,8 @@ class FrozenOutputs:
                 "spec": asdict(self.data.spec),
                 "view": None if view is None else [*self.data.augmentation, view],
                 "precision": str(trainer.precision),
-                "machine": machine(trainer.strategy.root_device),
+                "machine": machine(device),
+                "chunks": self.frozen_pass.filling(device),
                 "compiled": [self.compiled and self.frozen_pass.low is None, self.frozen_pass.compiles],
             }
         )

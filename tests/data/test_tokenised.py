@@ -1,0 +1,87 @@
+"""Tokens of texts: found once, and those that the tokenizer finds in the text as it stands."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from frostline.data.decoded import NOWHERE, SampleCache
+from frostline.data.texts import Places, Samples, Texts
+from frostline.data.tokenised import Tokenizer, TokenSource
+from frostline.errors import DataError
+from frostline.frozen_cache.store import Store
+from frostline.specs import TextSpec
+from tiny_text import make_tokenizer
+
+SENTENCE = "london is big and london is old"
+
+
+def texts(*found: str) -> Texts:
+    places = Places("mine.csv", list(range(2, 2 + len(found))), "line")
+    return Texts([(text,) for text in found], torch.zeros(len(found), dtype=torch.int64), places)
+
+
+def byte_level(folder: Path, *, within_another: bool) -> TextSpec:
+    """A tokenizer as GPT-2's, or as Llama 3's."""
+    from tokenizers import Regex, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer as Made
+    from transformers import PreTrainedTokenizerFast
+
+    made = Made(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if within_another:
+        split = pre_tokenizers.Split(Regex(r" ?\w+|\s+"), "isolated")
+        bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        made.pre_tokenizer = pre_tokenizers.Sequence([split, bytes_of])
+    learn = trainers.BpeTrainer(
+        vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    made.train_from_iterator([SENTENCE] * 20, learn)
+    PreTrainedTokenizerFast(tokenizer_object=made, pad_token="!").save_pretrained(folder)
+    return TextSpec(str(folder), 64)
+
+
+def test_a_later_run_finds_the_tokens_of_every_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = TextSpec(str(make_tokenizer(tmp_path / "tokenizer")), 64)
+    parts = [texts("aa ab", "ba"), texts("ca cb cc"), texts("da")]
+
+    def run() -> list[TokenSource]:
+        tokenizer, cache = Tokenizer(spec, words=False), SampleCache(Store(tmp_path / "store", 10**9, "tokens"))
+        return [tokenizer.source(part, "mine", cache) for part in parts]
+
+    first = run()
+
+    def never(self: Tokenizer, texts: Samples) -> list[Tensor]:
+        raise AssertionError(f"{texts} is tokenised again")
+
+    monkeypatch.setattr(Tokenizer, "rows", never)
+    for before, after in zip(first, run(), strict=True):
+        assert torch.equal(before.flat, after.flat)
+        assert torch.equal(before.starts, after.starts)
+
+
+@pytest.mark.parametrize("within_another", [False, True])
+def test_words_are_the_tokens_that_they_are_in_their_sentence(within_another: bool, tmp_path: Path) -> None:
+    spec = byte_level(tmp_path, within_another=within_another)
+    (whole,) = Tokenizer(spec, words=False).rows([[SENTENCE]])
+    (words,) = Tokenizer(spec, words=True).rows([SENTENCE.split()])
+    assert words[:, 0].tolist() == whole[:, 0].tolist()
+    assert words[:, 2].tolist() == list(range(7))  # each is one token in the sentence
+
+
+def test_a_text_without_tokens_is_named(tmp_path: Path) -> None:
+    spec = byte_level(tmp_path, within_another=False)
+    drop_controls(tmp_path)
+    with pytest.raises(DataError, match="finds no token in this text, and of 1 more") as refused:
+        Tokenizer(spec, words=False).source(texts("london", "\u200b", "\u200b\u200b"), "mine", NOWHERE)
+    assert refused.value.where == "mine.csv, line 3"
+
+
+def drop_controls(folder: Path) -> None:
+    from tokenizers import Tokenizer as Made
+    from tokenizers import normalizers
+
+    made = Made.from_file(str(folder / "tokenizer.json"))
+    made.normalizer = normalizers.Replace("\u200b", "")
+    made.save(str(folder / "tokenizer.json"))
