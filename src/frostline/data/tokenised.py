@@ -51,7 +51,7 @@ class TokenSource(Source):
 
     def require_tokens(self, where: Callable[[int], str]) -> None:
         """Of each text. where: of each, for people. Raises DataError."""
-        empty = [place for place, length in enumerate(self.lengths.tolist()) if length == 0]
+        empty = [place for place, length in enumerate(self.starts.diff().tolist()) if length == 0]
         if empty:
             more = f", and of {len(empty) - 1:,} more" if len(empty) > 1 else ""
             raise DataError(
