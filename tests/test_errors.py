@@ -80,3 +80,9 @@ def test_short_memory_is_told_apart_from_what_else_torch_raises() -> None:
         torch.zeros(2) + torch.zeros(3)
     assert [memory_is_short(error) for error in (short.value, torch.OutOfMemoryError(), MemoryError())] == [True] * 3
     assert not memory_is_short(other.value)
+
+
+def test_of_many_names_the_first_are_told_and_a_long_one_by_its_beginning() -> None:
+    assert close_names("q", [f"{n:03}" for n in range(1102)]).endswith(", 098, 099 and 1,002 more")
+    assert close_names("q", ["a" * 5000]) == f"there is: {'a' * 100}…"
+    assert close_names("a" * 5000, ["a" * 4999]).startswith("there is: aaa"), "and is not compared: that takes minutes"

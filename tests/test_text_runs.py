@@ -123,6 +123,22 @@ def test_words_get_their_tags(program: Program, tmp_path: Path, tokenizer: str) 
     assert predicted(program, "run", "new.conll") == told
 
 
+def test_predictions_hold_the_texts_as_they_were_given(program: Program, tmp_path: Path, tokenizer: str) -> None:
+    """A lone \\r within, and a column that is called as one of the predictions."""
+    table(tmp_path / "mine.csv", [[text, name] for text, name in rows_of(60)], ["label", "class"])
+    own = ["data=text_csv", "data.train_file=mine.csv", "data.text_columns=[label]", "data.target_columns=[class]"]
+    assert program("train", *TINY, tokenizer, *own, "run_dir=run").code == 0
+    texts = ["aa\rab", "aa\r\nab", "aa\nab", 'aa, "ab"', " aa "]
+    with (tmp_path / "new.csv").open("w", newline="") as opened:
+        csv.writer(opened).writerows([["label"], *([text] for text in texts)])
+    assert program("predict", "run=run", "input=new.csv", "output=out.csv").code == 0
+    with (tmp_path / "out.csv").open(newline="") as opened:
+        told = list(csv.DictReader(opened))
+    assert [row["label (input)"] for row in told] == texts
+    assert {row["label"] for row in told} <= {"yes", "no"}
+    assert "\r\n" not in (tmp_path / "out.csv").read_bytes().decode().replace("aa\r\nab", "")
+
+
 # --- what is refused ---
 
 
@@ -149,6 +165,22 @@ def test_what_cannot_be_is_told(
     assert following in answer.err
     assert "Traceback" not in answer.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("parts", [[], ["data.val_file=val.csv", "data.test_file=test.csv"]])
+def test_texts_taken_for_classes_are_not_all_told(
+    parts: list[str], program: Program, tmp_path: Path, tokenizer: str
+) -> None:
+    """As where the two columns are named the wrong way round."""
+    for name in ("mine", "val", "test"):
+        rows = [[f"{name} {n} " + "aa " * 2000, "yes" if n % 2 else "no"] for n in range(300)]
+        table(tmp_path / f"{name}.csv", rows, ["text", "label"])
+    own = ["data=text_csv", "data.train_file=mine.csv", "data.text_columns=[label]", "data.target_columns=[text]"]
+    answer = program("train", *TINY, tokenizer, *own, *parts, "run_dir=run")
+    assert answer.code == 1
+    assert "mine 0 aa" in answer.err
+    assert "200 more" in answer.err
+    assert len(answer.err) < 20_000
 
 
 def test_a_text_backbone_does_not_take_pictures(program: Program, tmp_path: Path, tokenizer: str) -> None:

@@ -10,8 +10,11 @@ FrostlineError          exit code 1, no traceback (HYDRA_FULL_ERROR=1 shows it)
 """
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+
+FEW = 100  # names in a message: all of those that a user writes on a command line
+LONG = 100  # characters of a name in a message
 
 
 class FrostlineError(Exception):
@@ -53,8 +56,21 @@ class RankError(FrostlineError): ...
 def close_names(name: str, known: Iterable[str]) -> str:
     """`did you mean a, b?` for the known names that resemble `name`; else the known names themselves."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"did you mean {', '.join(close)}?" if close else f"there is: {', '.join(known) or 'none'}"
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6) if len(name) <= LONG else []
+    if close:
+        return f"did you mean {', '.join(map(shortened, close))}?"
+    return f"there is: {few([shortened(other) for other in known]) or 'none'}"
+
+
+def few(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are: a column of texts taken for classes has thousands."""
+    more = len(names) - FEW
+    return ", ".join(names[:FEW]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def shortened(name: str) -> str:
+    """A name as it is, and of a whole document its beginning."""
+    return name if len(name) <= LONG else f"{name[:LONG]}…"
 
 
 def first_line(error: BaseException) -> str:

@@ -1,7 +1,6 @@
 """What a trained run says of each picture, text or word, as a table."""
 
 import csv
-import io
 import tempfile
 from errno import EEXIST, EISDIR
 from operator import itemgetter
@@ -68,7 +67,7 @@ def _of_pictures(cfg: DictConfig, settings: DictConfig, model: FineTuner, traine
         files, torch.zeros(len(files), dtype=torch.long), root=source, spec=spec.at(settings.data.image_size)
     )
     batches: Any = trainer.predict(model, datamodule=PictureFiles(pictures, batch_size=cfg.batch_size))
-    return {"file": [str(file) for file in files]} | model.task.columns(torch.cat(batches), cfg.top_k)
+    return _beside({"file": [str(file) for file in files]}, model.task.columns(torch.cat(batches), cfg.top_k))
 
 
 def _of_texts(cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer) -> Columns:
@@ -92,7 +91,12 @@ def _of_texts(cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: 
         ]
         return task.word_columns(texts, of_each, cfg.top_k)
     given = dict(zip(names, map(list, zip(*texts, strict=True)), strict=True))
-    return given | task.columns(torch.stack(rows), cfg.top_k)
+    return _beside(given, task.columns(torch.stack(rows), cfg.top_k))
+
+
+def _beside(given: Columns, told: Columns) -> Columns:
+    """A column of the input under the name of one that is told gets another, so that both are there."""
+    return {f"{name} (input)" if name in told else name: cells for name, cells in given.items()} | told
 
 
 def _files(source: Path) -> list[Path]:
@@ -128,9 +132,14 @@ def _inside(source: Path) -> list[Path]:
     return [file.resolve() for file in picture_files(source)] if source.is_dir() else []
 
 
+class _Lines(list[str]):
+    def write(self, line: str) -> None:
+        self.append(line)
+
+
 def _table(columns: Columns) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    lines = _Lines()
+    writer = csv.writer(lines)  # with an end of \n, Python before 3.13 does not quote a cell that holds \r
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
+    return "".join(f"{line.removesuffix(writer.dialect.lineterminator)}\n" for line in lines)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from frostline.data.table import Row, Table
-from frostline.errors import ConfigError, DataError, close_names
+from frostline.errors import ConfigError, DataError, close_names, shortened
 from frostline.targets import Kind
 
 WHOLE = re.compile(r"[+-]?\d{1,1000}")  # of more than 4,300 digits Python makes no number
@@ -73,8 +73,8 @@ def numbered_of(
     for row in table.rows:
         if row.cells[column] not in places:
             raise DataError(
-                f"'{row.cells[column]}' in '{column}' is no whole number from 0 to {len(class_names) - 1}, one for "
-                "each of the names of classes",
+                f"'{shortened(row.cells[column])}' in '{column}' is no whole number from 0 to "
+                f"{len(class_names) - 1}, one for each of the names of classes",
                 where=row.where,
                 next_step=NUMBERED,
             )
@@ -133,7 +133,7 @@ def _require_two(found: set[str], table: Table, column: str) -> None:
     """found: classes in training."""
     if len(found) < 2:
         raise DataError(
-            f"a classification needs two classes, and all of training is '{min(found)}' in '{column}'",
+            f"a classification needs two classes, and all of training is '{shortened(min(found))}' in '{column}'",
             where=table.source,
             next_step="add samples of another class, or name another column: data.target_columns=[<column>]",
         )
@@ -155,7 +155,7 @@ def _require_no_measures(table: Table, column: str) -> None:
 def _place(row: Row, name: str, places: dict[str, int]) -> int:
     if name not in places:
         raise DataError(
-            f"'{name}' does not occur in the training part: {close_names(name, places)}",
+            f"'{shortened(name)}' does not occur in the training part: {close_names(name, places)}",
             where=row.where,
             next_step="correct it, drop the line, or move some of these samples to training",
         )
@@ -166,7 +166,7 @@ def _yes_or_no(row: Row, column: str) -> float:
     value = row.cells[column].lower()
     if value not in YES_OR_NO:
         raise DataError(
-            f"'{value}' in '{column}' is neither 0 nor 1",
+            f"'{shortened(value)}' in '{column}' is neither 0 nor 1",
             where=row.where,
             next_step="0 or 1 for each label; numbers are for task=regression, names for data.separator='|'",
         )
@@ -177,7 +177,7 @@ def _number(row: Row, column: str) -> float:
     value = row.cells[column]
     if not _is_number(value) or not abs(float(value)) <= LARGEST:  # nor is it for NaN
         raise DataError(
-            f"'{value}' in '{column}' is no number, or none that float32 holds",
+            f"'{shortened(value)}' in '{column}' is no number, or none that float32 holds",
             where=row.where,
             next_step="correct it (a decimal point, no unit), drop the line, or task=classification to learn names",
         )

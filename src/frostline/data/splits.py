@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from frostline.data.targets import tags_in
-from frostline.errors import DataError
+from frostline.errors import DataError, few, shortened
 from frostline.targets import Kind
 
 LAYERS = 10  # of numbers, at most
@@ -71,7 +71,7 @@ def require_per_class(
     if short:
         enough = [name for name in counts if name not in short]
         named = f"leave those classes out ({setting}=[{','.join(enough)}])" if setting and len(enough) > 1 else ""
-        said = ", ".join(f"'{name}' has {count}" for name, count in sorted(short.items()))
+        said = few([f"'{shortened(name)}' has {count}" for name, count in sorted(short.items())])
         raise DataError(
             f"too few samples of a class: {said}; {reason} needs {needed} of each",
             where=where,
