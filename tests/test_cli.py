@@ -128,6 +128,7 @@ BAD_TRAINING = {
     "folder not writable": ("logs_dir=/proc/frostline", ["the folder cannot be written", "logs_dir="]),
     "folder is a file": ("run_dir={tmp}/file.txt", ["the folder cannot be written"]),
     "resume of no run": ("resume={tmp}", ["not a run", "run.json"]),
+    "resume with a rank": ("resume={tmp} adapter.rank=4", ["takes the run's own configuration", "rank=4"]),
     "resume with more": ("resume={tmp} seed=3", ["takes the run's own configuration", "seed=3"]),
     "no weights, no network": ("model=resnet18", ["cannot be downloaded", "model.weights=<file>", "weights=null"]),
     "no such weights": ("model=resnet18 model.weights=IMAGENET1K_V9", ["no weights 'IMAGENET1K_V9'", "IMAGENET1K_V1"]),

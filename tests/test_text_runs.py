@@ -64,6 +64,19 @@ def test_texts_are_predicted_in_their_order_from_lines_and_from_tables(
         assert float(alone["probability"]) == pytest.approx(float(row["probability"]), abs=2e-2)  # bf16
 
 
+def test_a_run_whose_tokenizer_is_gone_is_told_what_helps(program: Program, tmp_path: Path, tokenizer: str) -> None:
+    """`model.weights=` is no setting of evaluate and predict."""
+    table(tmp_path / "mine.csv", rows_of(60), ["text", "label"])
+    assert program("train", *TINY, tokenizer, "data=text_csv", "data.train_file=mine.csv", "run_dir=run").code == 0
+    (tmp_path / "tokenizer").rename(tmp_path / "elsewhere")
+    (tmp_path / "new.txt").write_text("aa\n")
+    for command in (["evaluate"], ["predict", "input=new.txt"]):
+        answer = program(*command, "run=run")
+        assert answer.code == 1
+        assert f"where: {tmp_path / 'tokenizer'}" in answer.err
+        assert "a run that is trained needs it where it was" in answer.err
+
+
 def test_a_dry_run_says_how_long_texts_are(program: Program, tmp_path: Path, tokenizer: str) -> None:
     table(tmp_path / "mine.csv", rows_of(60), ["text", "label"])
     answer = program("train", *TINY, tokenizer, "data=text_csv", "data.train_file=mine.csv", "dry_run=true")

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline import __version__
-from frostline.commands import TASKS, Board, overrides, sweep_folder
+from frostline.commands import TASKS, Board, overrides, require_alone, sweep_folder
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short
 from frostline.hydra_errors import translated
 from frostline.launcher import follows, launched, many, tell_torchrun
@@ -138,6 +138,8 @@ def _run(command: str) -> list[FrostlineError]:
                 where=error.filename,
                 next_step="logs_dir=<folder>",
             ) from error
+        if command == "train":  # that a setting is of the run's own adapter, say, and not of the default, is no help
+            require_alone([argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")])
         raise translated(error, command) from error
     board.print()
     return failures

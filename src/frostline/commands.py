@@ -1,7 +1,7 @@
 """What each command does, once its command line is composed. Heavy imports happen inside, after the checks."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra import compose
@@ -84,14 +84,19 @@ def _take_up(cfg: DictConfig) -> None:
     _start(with_found(settings, folder) if resume else settings, folder, [*overrides()], resume=resume)
 
 
-def _resume(folder: Path) -> None:
-    others = [override for override in overrides() if not override.startswith("resume=")]
-    if others:
+def require_alone(typed: Sequence[str]) -> None:
+    """Raises ConfigError where a run is to be resumed, and settings stand beside that."""
+    others = [override for override in typed if not override.startswith("resume=")]
+    if others and len(others) < len(typed):
         raise ConfigError(
             f"resume= takes the run's own configuration, and here stands more: {' '.join(others)}",
             where="command line",
             next_step="leave the rest out, or start a new run without resume=",
         )
+
+
+def _resume(folder: Path) -> None:
+    require_alone(overrides())
     record, cfg = read_run(folder)
     require_unfinished(record, folder)
     check(cfg)

@@ -1,5 +1,6 @@
 """Where parts lie. What characters are refused is shown on tables, in test_table_formats.py."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,15 @@ def test_files_lie_in_the_folder_and_parts_without_one_are_left_out(tmp_path: Pa
     (tmp_path / "b.csv").touch()
     found = part_files(str(tmp_path), None, train="a.csv", val=None, test=str(tmp_path / "b.csv"))
     assert found == {"train": tmp_path / "a.csv", "test": tmp_path / "b.csv"}
+
+
+def test_a_file_with_a_whole_path_that_has_moved_is_found_by_its_new_folder(tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "a.csv").touch()
+    assert part_files(str(new), None, train=str(tmp_path / "old" / "a.csv"), val=None) == {"train": new / "a.csv"}
+    with pytest.raises(DataError, match=re.escape(f"no such file: {new / 'old' / 'a.csv'}")):
+        part_files(str(new), None, train="old/a.csv", val=None)
 
 
 def test_a_file_that_is_not_there_is_named_with_where_it_comes_from(tmp_path: Path) -> None:

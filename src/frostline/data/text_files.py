@@ -8,13 +8,16 @@ from frostline.paths import at_home
 
 
 def part_files(dir: str | None, source: str | None, **files: str | None) -> dict[str, Path]:
-    """The file of each part that has one, keyed as given. dir: to which they are relative; None: the folder in which
-    the program runs. source: where they come from, for the user who lacks them.
+    """The file of each part that has one, keyed as given. dir: to which they are relative, and where those with a whole
+    path are that are not there any more; None: the folder in which the program runs. source: where they come from, for
+    the user who lacks them.
 
     Raises DataError where one is not there, ConfigError where one file is two parts.
     """
     folder = at_home(dir) if dir is not None else Path()
     placed = {part: folder / at_home(file) for part, file in files.items() if file is not None}
+    if dir is not None:  # as the next step below says
+        placed = {part: file if file.exists() else _inside(folder, file) for part, file in placed.items()}
     for part, file in placed.items():
         if not file.is_file():
             names = ", ".join(place.name for place in placed.values())
@@ -32,6 +35,12 @@ def part_files(dir: str | None, source: str | None, **files: str | None) -> dict
                 next_step=f"data.{same[0]}_file=null splits that part off the training part",
             )
     return placed
+
+
+def _inside(folder: Path, file: Path) -> Path:
+    """The file of that name in the folder, where it is not to be found below it already."""
+    moved = folder / file.name
+    return moved if folder not in file.parents and moved.exists() else file
 
 
 def read_utf8(file: Path) -> str:

@@ -186,7 +186,8 @@ def _loaded(spec: TextSpec) -> Any:
         raise ConfigError(
             f"the tokenizer cannot be loaded: {first_line(error)}",
             where=spec.tokenizer,
-            next_step="model.weights=<folder with config.json, model.safetensors and tokenizer.json>, or another model",
+            next_step="model.weights=<folder with config.json, model.safetensors and tokenizer.json>, or another "
+            "model; a run that is trained needs it where it was",
         ) from error
     if not tokenizer.is_fast:
         raise ConfigError(
