@@ -15,6 +15,7 @@ from frostline.data.picture_data import PictureData
 from frostline.data.pictures import ArrayPictures
 from frostline.data.source import Sources
 from frostline.paths import conf_dir
+from machine import TRAINER, done
 
 CLASSES = 10
 
@@ -46,7 +47,7 @@ def drawn(number: int, side: int) -> tuple[Tensor, Tensor]:
 def configured(folder: Path, number: int, side: int, *overrides: str) -> DictConfig:
     """A training on drawn pictures as `frostline train` would compose it, its run and its cache in `folder`."""
     own = [f"logs_dir={folder / 'logs'}", f"run_dir={folder / 'logs' / 'run'}", f"cache.dir={folder / 'cache'}",
-           "data.augment=none", f"data.image_size={side}", "trainer=cpu", "callbacks.progress=null"]  # fmt: skip
+           "data.augment=none", f"data.image_size={side}", TRAINER, "callbacks.progress=null"]  # fmt: skip
     drawing = ["data._target_=drawn.Drawn", f"+data.number={number}", f"+data.side={side}"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("train", overrides=[*own, *drawing, "~data.dir", "data=cifar10", "~data.variant", *overrides])
@@ -62,12 +63,17 @@ class Clock(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.ends = []
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.ends.append(time.perf_counter())
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        end_step(self.ends, self.warm, int(trainer.num_training_batches))
 
     @property
     def seconds_per_step(self) -> float:
         return seconds_per_step(self.ends, self.warm)
+
+
+def end_step(ends: list[float], warm: int, steps: int) -> None:
+    """Notes that one of so many steps has ended. A GPU is waited for at the two that `seconds_per_step` reads."""
+    ends.append(done() if len(ends) + 1 in (warm, steps) else time.perf_counter())
 
 
 def seconds_per_step(ends: list[float], warm: int) -> float:

@@ -11,7 +11,6 @@ from float32's, relative, next to autocast's.
 
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +21,7 @@ from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.frozen_pass import FrozenPass
-from machine import write_result
+from machine import DEVICE, bf16, done, write_result
 
 AIM = 6.0
 JOBS: dict[str, tuple[Callable[[], Backbone], int, int]] = {
@@ -36,7 +35,8 @@ def main(rounds: int) -> None:
     rows = []
     for name, (make, side, size) in JOBS.items():
         torch.manual_seed(0)
-        row = {"job": name, "pictures": size} | measured(make().eval(), torch.randn(size, 3, side, side), rounds)
+        pictures = torch.randn(size, 3, side, side).to(DEVICE)
+        row = {"job": name, "pictures": size} | measured(make().eval().to(DEVICE), pictures, rounds)
         rows.append(row)
         speeds = "   ".join(f"{way} {speed:7.1f} ({speed / row['per_second']['plain']:.2f} ×)"
                             for way, speed in row["per_second"].items())  # fmt: skip
@@ -49,11 +49,11 @@ def main(rounds: int) -> None:
 def measured(backbone: Backbone, pictures: Tensor, rounds: int) -> dict[str, Any]:
     stop, last = len(backbone.blocks), pictures.contiguous(memory_format=torch.channels_last)
     folded, compiled = (FrozenPass(backbone, torch.bfloat16, compiles=way) for way in (False, True))
-    begun = time.perf_counter()
+    begun = done()
     folded(last, 0, stop)
-    middle = time.perf_counter()
+    middle = done()
     compiled(last, 0, stop)
-    compile_seconds = time.perf_counter() - middle - (middle - begun)
+    compile_seconds = done() - middle - (middle - begun)
     ways: dict[str, Callable[[], Tensor]] = {
         "plain": lambda: _plain(backbone, pictures),
         "autocast": lambda: _autocast(backbone, last),
@@ -63,9 +63,9 @@ def measured(backbone: Backbone, pictures: Tensor, rounds: int) -> dict[str, Any
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds + 1):
         for way, call in ways.items():
-            begun = time.perf_counter()
+            begun = done()
             call()
-            seconds[way].append(time.perf_counter() - begun)
+            seconds[way].append(done() - begun)
     each = {way: statistics.median(values[1:]) / len(pictures) for way, values in seconds.items()}
     exact = ways["plain"]()
     won = each["folded"] - each["compiled"]
@@ -84,7 +84,7 @@ def _plain(backbone: Backbone, pictures: Tensor) -> Tensor:
 
 
 def _autocast(backbone: Backbone, pictures: Tensor) -> Tensor:
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), bf16():
         features: Tensor = backbone(pictures)
     return features
 

@@ -1,14 +1,31 @@
-"""What a number was measured on."""
+"""What a number was measured on: a GPU where there is one."""
 
 import datetime
 import json
 import os
+import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from frostline.record import installed_versions
 
 RESULTS = Path(__file__).parent / "results"
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+TRAINER = "trainer=gpu" if DEVICE.type == "cuda" else "trainer=cpu"
+
+
+def bf16() -> AbstractContextManager[Any]:
+    return torch.autocast(DEVICE.type, dtype=torch.bfloat16)
+
+
+def done() -> float:
+    """The time at which the device has done all it was given, in seconds."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def machine() -> dict[str, Any]:
@@ -20,6 +37,7 @@ def machine() -> dict[str, Any]:
         "processor": model,
         "cores": len(os.sched_getaffinity(0)),
         "amx_bf16": "amx_bf16" in flags,
+        "gpu": torch.cuda.get_device_name() if DEVICE.type == "cuda" else None,
         "versions": installed_versions(),
         "date": datetime.date.today().isoformat(),
     }

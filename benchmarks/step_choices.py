@@ -10,7 +10,6 @@ random numbers. Medians of rounds, in which the ways take turns; what comes firs
 import copy
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,7 +23,7 @@ from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.compiling import compile_in_place
-from machine import write_result
+from machine import DEVICE, bf16, done, write_result
 
 STEPS: dict[str, tuple[Callable[[], Backbone], int, int]] = {
     "bundled, 32 pixels, batch 128": (lambda: BundledBackbone(weights=None), 32, 128),
@@ -44,23 +43,23 @@ def main(rounds: int) -> None:
 
 def compiled(name: str, rounds: int) -> dict[str, Any]:
     make, side, size = STEPS[name]
-    plain = nn.ModuleList([make(), nn.Linear(make().out_features, 10)]).to(memory_format=torch.channels_last)
+    plain = nn.ModuleList([make(), nn.Linear(make().out_features, 10)]).to(DEVICE).to(memory_format=torch.channels_last)
     other = copy.deepcopy(plain)
     compile_in_place([*other[0].blocks.values(), other[1]])
-    inputs = torch.randn(size, 3, side, side).contiguous(memory_format=torch.channels_last)
+    inputs = torch.randn(size, 3, side, side, device=DEVICE).contiguous(memory_format=torch.channels_last)
     ways = {way: step_of(model, inputs) for way, model in (("plain", plain), ("compiled", other))}
-    begun = time.perf_counter()
+    begun = done()
     ways["compiled"]()
-    seconds = time.perf_counter() - begun
+    seconds = done() - begun
     return {"what": name, "seconds": alternating(ways, rounds), "compile_seconds": seconds}
 
 
 def step_of(model: nn.ModuleList, inputs: torch.Tensor) -> Callable[[], None]:
     optimizer = AdamW(model.parameters(), lr=1e-4, fused=True)
-    targets = torch.arange(len(inputs)) % 10
+    targets = torch.arange(len(inputs), device=DEVICE) % 10
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with bf16():
             loss = cross_entropy(model[1](model[0](inputs)), targets)
         loss.backward()
         optimizer.step()
@@ -70,7 +69,7 @@ def step_of(model: nn.ModuleList, inputs: torch.Tensor) -> Callable[[], None]:
 
 
 def fused(name: str, rounds: int) -> dict[str, Any]:
-    weights = list(TorchvisionBackbone("resnet50", weights=None).parameters())
+    weights = list(TorchvisionBackbone("resnet50", weights=None).to(DEVICE).parameters())
     for weight in weights:
         weight.grad = torch.randn_like(weight)
     ways = {way: OPTIMIZERS[name](weights, lr=1e-5, fused=way == "fused").step for way in ("plain", "fused")}
@@ -86,9 +85,9 @@ def alternating(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, fl
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds + 1):
         for way, call in ways.items():
-            begun = time.perf_counter()
+            begun = done()
             call()
-            seconds[way].append(time.perf_counter() - begun)
+            seconds[way].append(done() - begun)
     return {way: statistics.median(values[1:]) for way, values in seconds.items()}  # the first round warms up
 
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 
-from drawn import drawn, seconds_per_step
+from drawn import drawn, end_step, seconds_per_step
 from frostline.data.augment import evaluation_view
 from frostline.specs import ImageSpec
+from machine import DEVICE, bf16
 
 RATE, DECAY = 1e-3, 0.01
 LOG_EVERY = 10  # steps; as Frostline's trainer has it
@@ -43,20 +44,21 @@ class Batches:
         return self._at(torch.tensor(places))
 
     def _at(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        return evaluation_view(self.pixels[places], self.spec), self.targets[places]
+        return evaluation_view(self.pixels[places].to(DEVICE), self.spec), self.targets[places].to(DEVICE)
+
+
+def steps_of(batches: Batches) -> int:
+    """In an epoch."""
+    return -(-len(batches) // batches.size)
 
 
 Make = Callable[[], nn.Module]
 Way = Callable[[], float]
 
 
-def bf16() -> AbstractContextManager[Any]:
-    return torch.autocast("cpu", dtype=torch.bfloat16)
-
-
 def plain(make: Make, batches: Batches, warm: int) -> Way:
     """float32, contiguous, torch's default AdamW: what a first loop looks like."""
-    model = make().train()
+    model = make().to(DEVICE).train()
     return partial(
         _looped, model, AdamW(model.parameters(), lr=RATE), batches, warm, nullcontext, torch.contiguous_format
     )
@@ -64,7 +66,7 @@ def plain(make: Make, batches: Batches, warm: int) -> Way:
 
 def hand_tuned(make: Make, batches: Batches, warm: int) -> Way:
     """bfloat16, channels last, a fused AdamW without decay on norms and biases, nothing logged."""
-    model = make().train().to(memory_format=torch.channels_last)
+    model = make().to(DEVICE).train().to(memory_format=torch.channels_last)
     decays = [p for p in model.parameters() if p.ndim >= 2]
     others = [{"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0}]
     optimizer = AdamW([{"params": decays}, *(group for group in others if group["params"])],
@@ -83,7 +85,7 @@ def _looped(
             loss = cross_entropy(model(inputs.contiguous(memory_format=layout)), targets)
         loss.backward()
         optimizer.step()
-        ends.append(time.perf_counter())
+        end_step(ends, warm, steps_of(batches))
     return seconds_per_step(ends, warm)
 
 
@@ -94,9 +96,9 @@ def timm_style(make: Make, batches: Batches, warm: int) -> Way:
     from timm.scheduler import create_scheduler_v2
     from timm.utils import AverageMeter
 
-    model = make().train().to(memory_format=torch.channels_last)
+    model = make().to(DEVICE).train().to(memory_format=torch.channels_last)
     optimizer = create_optimizer_v2(model, opt="adamw", lr=RATE, weight_decay=DECAY)
-    per_epoch = -(-len(batches) // batches.size)
+    per_epoch = steps_of(batches)
     scheduler, _ = create_scheduler_v2(optimizer, num_epochs=100, updates_per_epoch=per_epoch, step_on_epochs=False)
     lossy = nn.CrossEntropyLoss()
     updates = 0
@@ -117,7 +119,7 @@ def timm_style(make: Make, batches: Batches, warm: int) -> Way:
             losses.update(loss.item(), len(inputs))
             whole.update(time.time() - end)
             scheduler.step_update(num_updates=updates, metric=losses.avg)
-            ends.append(time.perf_counter())
+            end_step(ends, warm, per_epoch)
             end = time.time()
         return seconds_per_step(ends, warm)
 
@@ -143,15 +145,15 @@ def hugging_face(make: Make, batches: Batches, warm: int) -> Way:
 
     class Ends(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            ends.append(time.perf_counter())
+            end_step(ends, warm, steps_of(batches))
 
     ends: list[float] = []
-    model = Graded(make().to(memory_format=torch.channels_last))
+    model = Graded(make().to(DEVICE).to(memory_format=torch.channels_last))
     folder = tempfile.mkdtemp(prefix="trainer-")
     settings = TrainingArguments(
-        folder, bf16=True, use_cpu=True, per_device_train_batch_size=batches.size, num_train_epochs=1,
+        folder, bf16=True, use_cpu=DEVICE.type == "cpu", per_device_train_batch_size=batches.size, num_train_epochs=1,
         learning_rate=RATE, weight_decay=DECAY, logging_steps=LOG_EVERY, report_to=[], save_strategy="no",
-        disable_tqdm=True, remove_unused_columns=False, max_grad_norm=0.0,
+        disable_tqdm=True, dataloader_pin_memory=False, remove_unused_columns=False, max_grad_norm=0.0,
     )  # fmt: skip
 
     def collated(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,6 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,11 +34,11 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from drawn import Phase, seconds_per_step
+from drawn import Phase, end_step, seconds_per_step
 from frostline.data.text_tables import read_text_tables
 from frostline.paths import conf_dir
 from frostline.run import quiet
-from machine import write_result
+from machine import DEVICE, TRAINER, done, write_result
 
 SIZE, WARM, MAXIMUM, RATE = 32, 5, 128, 2e-5
 AIMS = {"Trainer, longest": 1.5, "Trainer, maximum": 2.5, "plain frozen pass": 4.0}
@@ -80,7 +79,7 @@ def configured(scratch: Path, trec6: Path, weights: Path, rounds: int, steps: in
         return compose("train", overrides=[
             "model=minilm", f"model.weights={weights}", "data=trec6", f"data.dir={trec6}", f"data.batch_size={SIZE}",
             f"data.train_limit={SIZE * steps}", "schedule=full", f"schedule.phases.all.epochs={rounds + 1}",
-            f"optimizer.lr={RATE}", "trainer=cpu", "trainer.precision=bf16-mixed", "callbacks.progress=null",
+            f"optimizer.lr={RATE}", TRAINER, "trainer.precision=bf16-mixed", "callbacks.progress=null",
             "trainer.limit_val_batches=0", f"logs_dir={scratch}", f"run_dir={scratch / 'run'}",
             f"cache.dir={scratch / 'cache'}",
         ])  # fmt: skip
@@ -91,12 +90,12 @@ def trainer(weights: Path, samples: Encoded, classes: int, steps: int, collator:
 
     class Ends(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            ends.append(time.perf_counter())
+            end_step(ends, WARM, steps)
 
     ends: list[float] = []
     model = AutoModelForSequenceClassification.from_pretrained(weights, num_labels=classes)
     settings = TrainingArguments(
-        tempfile.mkdtemp(prefix="trainer-"), bf16=True, use_cpu=True, per_device_train_batch_size=SIZE,
+        tempfile.mkdtemp(prefix="trainer-"), bf16=True, use_cpu=DEVICE.type == "cpu", per_device_train_batch_size=SIZE,
         max_steps=steps, learning_rate=RATE, report_to=[], save_strategy="no", disable_tqdm=True,
     )  # fmt: skip
 
@@ -110,24 +109,24 @@ def trainer(weights: Path, samples: Encoded, classes: int, steps: int, collator:
 
 @torch.no_grad()
 def plain_pass(weights: Path, samples: Encoded, tokenizer: Any) -> float:
-    model = AutoModelForSequenceClassification.from_pretrained(weights).base_model.eval()
+    model = AutoModelForSequenceClassification.from_pretrained(weights).base_model.eval().to(DEVICE)
     collator = DataCollatorWithPadding(tokenizer)
-    begun = time.perf_counter()
+    begun = done()
     for at in range(0, len(samples), SIZE):
-        batch = collator(samples[at : at + SIZE])
+        batch = collator(samples[at : at + SIZE]).to(DEVICE)
         hidden: Tensor = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
         hidden.mean(1)
-    return time.perf_counter() - begun
+    return done() - begun
 
 
 def our_pass(phase: Phase, number: int) -> float:
     """What fills the cache, without the disk."""
     frozen, data = phase.built.frozen, phase.built.data
     assert len(data.train_part) == number
-    phase.built.model.eval()
-    begun = time.perf_counter()
+    phase.built.model.to(DEVICE).eval()
+    begun = done()
     frozen.features(data.train_part)
-    return time.perf_counter() - begun
+    return done() - begun
 
 
 def measured(ways: dict[str, Way], rounds: int) -> dict[str, list[float]]:

@@ -18,6 +18,11 @@ from frostline.phases import Phase, Until
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("FROSTLINE_TEST_DATA", ROOT.parent / "shared" / "data"))
 
+# Where whole runs train, bit for bit the same again: on the CPU; `make test-gpu` has them on a GPU.
+DEVICE = {"cpu": ["trainer=cpu"], "gpu": ["trainer=gpu", "trainer.deterministic=true"]}[
+    os.environ.get("FROSTLINE_TEST_DEVICE", "cpu")
+]
+
 # By name, all that need no name of their own; those for text say whose they are.
 PICTURE_MODELS = [
     file.stem

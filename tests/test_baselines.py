@@ -19,7 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from conftest import Answer
+from conftest import DEVICE, Answer
 from frostline import baselines, fitting
 from frostline.baselines import too_much
 from frostline.build import build
@@ -27,7 +27,7 @@ from frostline.probes import STRENGTHS, TEMPERATURE, K
 
 Program = Callable[..., Answer]
 
-SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", "trainer=cpu", "trainer.precision=32-true"]
+SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", *DEVICE, "trainer.precision=32-true"]
 SHORT += ["schedule.phases.head.epochs=2", "schedule.phases.all.epochs=1", "logger=none", "callbacks.progress=null"]
 
 
@@ -239,7 +239,7 @@ def test_features_that_are_not_finite_have_no_scores(program: Program, monkeypat
 @pytest.mark.process
 def test_of_two_processes_one_finds_them_out(program: Program, tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
-    short = [part for part in SHORT if part != "trainer=cpu"]
+    short = [part for part in SHORT if part not in DEVICE]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     answer = subprocess.run(
         [sys.executable, "-m", "frostline", "train", *short, *ranks, "run_dir=two"],

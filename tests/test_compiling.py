@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import Answer
+from conftest import DEVICE, Answer
 from frostline.compiling import compile_in_place, compiler_problem, frozen_pays, training_pays
 from frostline.frozen_pass import FrozenPass
 from frostline.trainers import compiled
 from tiny import Tiny
 
-SHORT = ["data.train_limit=50", "data.batch_size=15", "data.image_size=8", "trainer=cpu"]
+SHORT = ["data.train_limit=50", "data.batch_size=15", "data.image_size=8", *DEVICE]
 SHORT += ["trainer.precision=32-true", "logger=none", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
 SHORT += ["optimizer=sgd", "callbacks.best=null"]
 TINY = [*SHORT, "model._target_=tiny.Tiny"]

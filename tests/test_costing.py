@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import nn
 
-from conftest import Answer, make_phase
+from conftest import DEVICE, Answer, make_phase
 from frostline.costing import MEASURED, ChosenBatch, costs_of, largest_batch
 from frostline.errors import RunError
 from frostline.estimate import phase_bytes
@@ -118,7 +118,7 @@ def test_costs_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_that_finds_its_batch_keeps_it(program: Callable[..., Answer], tmp_path: Path) -> None:
-    quick = ["data.train_limit=200", "data.batch_size=auto", "model._target_=tiny.Tiny", "logger=none", "trainer=cpu"]
+    quick = ["data.train_limit=200", "data.batch_size=auto", "model._target_=tiny.Tiny", "logger=none", *DEVICE]
     quick += ["data.image_size=8", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
     answer = program("train", *quick, "run_dir=run")
     assert answer.code == 0, answer.err
@@ -138,7 +138,7 @@ def test_a_run_that_is_taken_up_again_keeps_the_batch_that_it_found(
     program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a scheduler starts it: the same command again, here on a machine with less memory."""
-    quick = ["data.train_limit=200", "data.batch_size=auto", "model._target_=tiny.Tiny", "logger=none", "trainer=cpu"]
+    quick = ["data.train_limit=200", "data.batch_size=auto", "model._target_=tiny.Tiny", "logger=none", *DEVICE]
     quick += ["data.image_size=8", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1", "requeue=true"]
     stopper = "+callbacks.stopper={_target_: test_resume.Stopper}"
     monkeypatch.setenv("STOP_AT", f"train 17 {int(signal.SIGTERM)}")

@@ -16,13 +16,13 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from sklearn.metrics import average_precision_score, r2_score
 
-from conftest import Answer
+from conftest import DEVICE, Answer
 from frostline.cli import main
 
 Program = Callable[..., Answer]
 
 # Float32, 600 digits of 16 pixels: 432 of training, 48 of validation, 120 of test.
-SHORT = ["data=image_csv", "data.batch_size=40", "data.image_size=16", "data.flip=false", "trainer=cpu"]
+SHORT = ["data=image_csv", "data.batch_size=40", "data.image_size=16", "data.flip=false", *DEVICE]
 SHORT += ["trainer.precision=32-true", "logger=none", "optimizer.lr=0.004", "callbacks.progress=null"]
 SHORT += ["schedule.phases.head.epochs=2", "schedule.phases.all.epochs=3"]
 # What does not ask how much was learned, and compares runs.

@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
-from conftest import Answer
+from conftest import DEVICE, Answer
 from frostline.build import Built, bare_trainer, build
 from frostline.callbacks.rising_rate import RisingRate
 from frostline.errors import RunError
@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HER
 
 # Four batches an epoch, small pictures, float32, dropout on: twenty steps are five epochs.
 SHORT = ["data.train_limit=100", "data.batch_size=25", "data.image_size=16", "head.dropout=0.1"]
-SHORT += ["trainer=cpu", "trainer.precision=32-true"]
+SHORT += [*DEVICE, "trainer.precision=32-true"]
 TEST = RangeTest(steps=20, lowest=1e-4, highest=0.05)
 SHORTER = ["lr_find.steps=20", "lr_find.lowest=1e-4", "lr_find.highest=0.05"]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from conftest import DEVICE
 from frostline.checks import plan_of
 from frostline.optimizers import optimizers_of
 
@@ -52,6 +53,6 @@ def test_one_that_cannot_be_fused_is_made_as_it_is(composed: Callable[..., Any])
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
 def test_gradients_are_clipped_in_every_precision(precision: str, program: Callable[..., Any]) -> None:
     quick = ["data.train_limit=40", "data.batch_size=20", "data.image_size=8", "model._target_=tiny.Tiny"]
-    quick += ["logger=none", "trainer=cpu", "schedule=full", "schedule.phases.all.epochs=1"]
+    quick += ["logger=none", *DEVICE, "schedule=full", "schedule.phases.all.epochs=1"]
     answer = program("train", *quick, f"trainer.precision={precision}", "trainer.gradient_clip_val=1.0", "run_dir=run")
     assert answer.code == 0, answer.err

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import Answer
+from conftest import DEVICE, Answer
 from frostline import baselines
 from frostline.report.ranking import Ranked, as_csv, ordered
 from tiny_text import make_tokenizer
 
 Program = Callable[..., Answer]
 
-ON = ["data.train_limit=200", "data.image_size=16", "trainer=cpu", "trainer.precision=32-true"]
+ON = ["data.train_limit=200", "data.image_size=16", *DEVICE, "trainer.precision=32-true"]
 SHORT = ["schedule=head_only", "schedule.phases.head.epochs=2", "logger=none", "callbacks.progress=null"]
 OWN = {  # options of model= in a folder of the user's own
     "random": "_target_: frostline.backbones.bundled.BundledBackbone\nweights: null\n",
@@ -85,7 +85,7 @@ def test_backbones_for_texts_are_ranked_and_a_training_finds_what_was_kept(
         (tmp_path / "conf" / "model" / f"{name}.yaml").write_text(f"_target_: {target}\nweights: {tokenizer}\n")
     rows = "".join(f"{'aa ab ' * (1 + n % 5)},yes\n{'kl la ' * (1 + n % 4)},no\n" for n in range(30))
     (tmp_path / "mine.csv").write_text(f"text,label\n{rows}")
-    on = ["data=text_csv", f"data.train_file={tmp_path / 'mine.csv'}", "trainer=cpu", "trainer.precision=32-true"]
+    on = ["data=text_csv", f"data.train_file={tmp_path / 'mine.csv'}", *DEVICE, "trainer.precision=32-true"]
     _, (words, picture) = ranked(program, *own, "models=[words,picture]", *on)
     assert words["linear_probe"] == 1.0
     assert words["features"] == 16
@@ -165,7 +165,7 @@ def test_where_none_can_be_ranked_that_is_an_error(program: Program, tmp_path: P
 
 
 def test_pictures_that_are_missing_are_an_error_at_once(program: Program) -> None:
-    answer = program("rank", "models=[bundled,resnet18]", "data=image_folder", "data.dir=none", "trainer=cpu")
+    answer = program("rank", "models=[bundled,resnet18]", "data=image_folder", "data.dir=none", *DEVICE)
     assert (answer.code, answer.out) == (1, "")
 
 

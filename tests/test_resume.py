@@ -15,14 +15,14 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from conftest import Answer
+from conftest import DEVICE, Answer
 from frostline.callbacks.checkpoints import LateFiles, PlacedCheckpoint, WholeFiles
 from frostline.cli import main
 from frostline.finetuner import CHECKPOINT_KEY
 from frostline.runs import claimed
 
 # Four batches an epoch, small pictures, two epochs a phase, dropout and augmentation on, float32.
-SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", "trainer=cpu"]
+SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", *DEVICE]
 SHORT += ["trainer.precision=32-true", "logger=none"]
 SHORT += ["schedule.phases.head.epochs=2", "schedule.phases.all.epochs=2", "head=mlp", "head.hidden=[32]"]
 STOPPER = "+callbacks.stopper={_target_: test_resume.Stopper}"

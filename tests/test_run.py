@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 
-from conftest import Answer
+from conftest import DEVICE, Answer
 from frostline.backbones.base import Backbone
 from frostline.cli import main
 from frostline.data.decoded import NOWHERE
@@ -24,7 +24,7 @@ from frostline.specs import ImageSpec, TextSpec
 from tiny import Tiny
 
 # A second or two: the bundled network, 200 digits of half its size, two epochs a phase, float32.
-SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", "trainer=cpu", "trainer.precision=32-true"]
+SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", *DEVICE, "trainer.precision=32-true"]
 SHORT += ["schedule.phases.head.epochs=2", "schedule.phases.all.epochs=2"]
 
 
@@ -311,7 +311,7 @@ def test_a_run_without_its_best_says_how_it_is_scored(tmp_path: Path, program: C
 def test_a_second_run_in_the_same_folder_gets_its_own(tmp_path: Path) -> None:
     overrides = ["schedule=head_only", "schedule.phases.head.epochs=1", "logger=none", "data.train_limit=50"]
     for _ in range(2):
-        _train(tmp_path / "run", *overrides, short=["trainer=cpu"])
+        _train(tmp_path / "run", *overrides, short=DEVICE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2"]
 
 
@@ -405,7 +405,7 @@ class _Glutton(nn.Module):
 
 def test_memory_that_is_short_on_a_cpu_is_told(program: Callable[..., Answer]) -> None:
     model = ["model._target_=test_run.Hungry", "model.weights=null", "schedule=full"]
-    answer = program("train", *model, "data.train_limit=20", "trainer=cpu", "logger=none", "run_dir=run")
+    answer = program("train", *model, "data.train_limit=20", *DEVICE, "logger=none", "run_dir=run")
     assert answer.code == 1
     assert "no memory left in phase 'all'" in answer.err
     assert "next:  a smaller data.batch_size" in answer.err
@@ -416,7 +416,7 @@ def test_memory_that_is_short_after_training_is_told(
 ) -> None:
     monkeypatch.setattr("frostline.run.test", lambda *_: torch.empty(2**50))
     model = ["model._target_=tiny.Tiny", "schedule=full", "schedule.phases.all.epochs=1"]
-    answer = program("train", *model, "data.train_limit=20", "trainer=cpu", "logger=none", "run_dir=run")
+    answer = program("train", *model, "data.train_limit=20", *DEVICE, "logger=none", "run_dir=run")
     assert answer.code == 1
     assert "memory ran out: " in answer.err
     assert "next:  a smaller data.image_size" in answer.err
@@ -425,7 +425,7 @@ def test_memory_that_is_short_after_training_is_told(
 def test_a_batch_that_has_no_statistics_is_told(program: Callable[..., Answer]) -> None:
     """One picture, of which the last blocks leave one pixel."""
     model = ["model=resnet18", "model.weights=null", "data.image_size=32", "schedule=full"]
-    few = ["data.train_limit=10", "data.batch_size=1", "trainer=cpu", "logger=none", "run_dir=run"]
+    few = ["data.train_limit=10", "data.batch_size=1", *DEVICE, "logger=none", "run_dir=run"]
     answer = program("train", *model, *few)
     assert answer.code == 1
     assert "no statistics for BatchNorm in phase 'all'" in answer.err

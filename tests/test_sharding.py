@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import Answer
+from conftest import DEVICE, Answer
 from frostline.callbacks.checkpoints import LateFiles
 
-TINY = ["model._target_=tiny.Tiny", "data.train_limit=50", "data.batch_size=15", "data.image_size=8", "trainer=cpu"]
+TINY = ["model._target_=tiny.Tiny", "data.train_limit=50", "data.batch_size=15", "data.image_size=8", *DEVICE]
 TINY += ["trainer.precision=32-true", "logger=none", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2"]
 TINY += ["schedule.average.ema_decay=0.9", "schedule.average.wise_ft=[0.5]"]
 TINY += ["+callbacks.stopper={_target_: test_resume.Stopper}"]

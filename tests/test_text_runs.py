@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from conftest import Answer
+from conftest import DEVICE, Answer
 from tiny_text import make_tokenizer
 
 Program = Callable[..., Answer]
 
-TINY = ["model=bundled", "model._target_=tiny_text.TinyText", "trainer=cpu", "logger=none", "callbacks.progress=null"]
+TINY = ["model=bundled", "model._target_=tiny_text.TinyText", *DEVICE, "logger=none", "callbacks.progress=null"]
 TINY += ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1", "data.batch_size=8"]
 
 
@@ -237,7 +237,7 @@ def test_questions_are_told_apart(
     program: Program, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FROSTLINE_DATA_DIR", str(shared))
-    own = ["model=minilm", minilm(), "data=trec6", "data.train_limit=600", "schedule=head_only", "trainer=cpu"]
+    own = ["model=minilm", minilm(), "data=trec6", "data.train_limit=600", "schedule=head_only", *DEVICE]
     own += ["logger=none", "callbacks.progress=null", "schedule.phases.head.epochs=20", "optimizer.lr=5e-3"]
     answer = program("train", *own, "run_dir=run")
     assert answer.code == 0, answer.err
@@ -249,7 +249,7 @@ def test_questions_are_told_apart(
 
 def test_entities_are_found(program: Program, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROSTLINE_DATA_DIR", str(shared))
-    own = ["model=minilm", minilm(), "data=wnut17", "task=token_classification", "data.train_limit=500", "trainer=cpu"]
+    own = ["model=minilm", minilm(), "data=wnut17", "task=token_classification", "data.train_limit=500", *DEVICE]
     own += ["logger=none", "callbacks.progress=null", "schedule=head_only", "schedule.phases.head.epochs=15"]
     own += ["optimizer.lr=1e-2", "data.max_length=64", "run_dir=run"]
     answer = program("train", *own)

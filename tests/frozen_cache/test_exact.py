@@ -14,14 +14,14 @@ from PIL import Image
 
 import compared
 from compared import cached_phases, kept_and_never, record_of, require_equal
-from conftest import Answer
+from conftest import DEVICE, Answer
 from frostline.checks import plan_of
 from frostline.paths import conf_dir
 
 Program = Callable[..., Answer]
 
 # Batches of 22 and 23: no multiple of a chunk. Float32, dropout in the head, pictures of 16 pixels.
-SHORT = ["data.train_limit=90", "data.batch_size=23", "data.image_size=16", "trainer=cpu", "trainer.precision=32-true"]
+SHORT = ["data.train_limit=90", "data.batch_size=23", "data.image_size=16", *DEVICE, "trainer.precision=32-true"]
 SHORT += ["logger=none", "head=mlp", "head.hidden=[16]", "optimizer.lr=0.01", "callbacks.progress=null"]
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
 FROZEN = [plan for plan in PLANS if plan not in ("full", "layerwise")]  # these freeze nothing

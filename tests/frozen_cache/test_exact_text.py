@@ -12,12 +12,12 @@ import pytest
 
 import compared
 from compared import cached_phases, kept_and_never, require_equal
-from conftest import Answer
+from conftest import DEVICE, Answer
 from tiny_text import make_tokenizer
 
 Program = Callable[..., Answer]
 
-SHORT = ["model=bundled", "model._target_=tiny_text.TinyText", "data.batch_size=16", "trainer=cpu", "logger=none"]
+SHORT = ["model=bundled", "model._target_=tiny_text.TinyText", "data.batch_size=16", *DEVICE, "logger=none"]
 SHORT += ["trainer.precision=32-true", "optimizer.lr=0.01", "callbacks.progress=null", "head=mlp", "head.hidden=[16]"]
 LETTERS = "abcdefghijkl"
 
