@@ -139,4 +139,4 @@ def test_auto_compiles_what_is_long_enough_to_win_it_back(
 def test_on_other_devices_long_training_is_compiled() -> None:
     assert training_pays(1e18, torch.device("cuda"))
     assert not training_pays(1e16, torch.device("cuda"))
-    assert not frozen_pays(1e15, torch.device("cuda"))
+    assert not frozen_pays(1e30, torch.device("cuda"))

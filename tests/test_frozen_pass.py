@@ -74,6 +74,18 @@ def test_chunks_are_larger_where_pictures_are_small_and_never_of_the_batch() -> 
     assert (chunk_of(spec, cpu), chunk_of(spec.at(224), cpu)) == (64, 16)
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_a_chunk_lies_in_memory_as_its_samples_whether_it_was_filled_up_or_not(last: bool) -> None:
+    """GPUs choose the kernels of some layers by that, and with them the last bits."""
+    seen = []
+    backbone, x = BundledBackbone(weights=None).eval(), pictures(64, 32)
+    layout = torch.channels_last if last else torch.contiguous_format
+    backbone.blocks["stem"].register_forward_pre_hook(lambda _, given: seen.append(given[0].stride()))
+    for number in (64, 23, 1):
+        FrozenPass(backbone)(x[:number].contiguous(memory_format=layout), 0, 2)
+    assert seen == [torch.empty(64, 3, 32, 32).contiguous(memory_format=layout).stride()] * 3
+
+
 @settings(max_examples=15, deadline=None)
 @given(places=st.lists(st.integers(0, 79), min_size=1, max_size=150), line=st.integers(1, 4))
 def test_any_batch_of_samples_is_those_samples(places: list[int], line: int) -> None:

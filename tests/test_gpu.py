@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 import ranks_worker
+from conftest import Answer
 from frostline.paths import bundled_weights, conf_dir
 from frostline.run import quiet
 from ranks_worker import Job
@@ -78,6 +80,17 @@ def test_a_gpu_ends_in_the_weights_of_a_cpu(plan: str, runs: dict[str, Any]) -> 
 @pytest.mark.parametrize("prefix", ["", "dora-"])
 def test_nccl_ends_where_a_gpu_by_itself_does(prefix: str, strategy: str, runs: dict[str, Any]) -> None:
     require_same_end(runs[f"{prefix}{strategy}"], runs[f"{prefix}alone"], 1e-5)
+
+
+def test_a_checkpoint_of_a_gpu_is_read_on_any_machine(program: Callable[..., Answer], tmp_path: Path) -> None:
+    answer = program("train", *GPU, "data.train_limit=50", "data.image_size=8", "schedule=head_only", "run_dir=run",
+                     "schedule.phases.head.epochs=2")  # fmt: skip
+    assert answer.code == 0, answer.err
+    for name in ("best", "last"):
+        content = torch.load(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert {value.device.type for value in content["state_dict"].values()} == {"cpu"}
+        momenta = content["optimizer_states"][0]["state"].values()
+        assert {value.device.type for state in momenta for value in state.values()} == {"cpu"}
 
 
 def test_what_rests_on_a_gpu_keeps_every_bit_and_what_is_thawed_learns(runs: dict[str, Any]) -> None:

@@ -31,7 +31,10 @@ SMALL = 64  # pixels a side
 # made 9,600 a second in steps of 4 and chunks of 32; in steps of 8 or 2, or chunks of 64 or 16, 2 to 10 % fewer.
 WIDTHS = ((32, 4), (64, 8), (128, 16), (1 << 30, 32))
 TOKENS = 2048  # of a chunk, at most, where texts are long
-FEWEST, MOST = 8, 32  # texts of a chunk; powers of two, so that chunks fit into each other
+FEWEST = 8  # texts of a chunk; powers of two, so that chunks fit into each other
+# The most. On an H200 chunks of 32 short texts took 5 ms each, the time to launch their kernels (text_step.py,
+# 2026-11-27); a batch whose outputs are not kept is filled up to as many of each length.
+MOST = {"cpu": 32, "other": 128}
 
 
 def chunk_of(spec: Spec, device: torch.device) -> int:
@@ -39,14 +42,14 @@ def chunk_of(spec: Spec, device: torch.device) -> int:
     (mobilenet_v3_small, densenet121); CPUs are fastest with 16 of 224 pixels and with 64 of 32; others want more.
     """
     if isinstance(spec, TextSpec):
-        return 8 * MOST  # sorted by length, so that few chunks are filled up
+        return 8 * MOST["cpu" if device.type == "cpu" else "other"]  # sorted by length, so that few are filled up
     return (64 if spec.size <= SMALL else 16) * (1 if device.type == "cpu" else 4)
 
 
 def texts_of(width: int, device: torch.device) -> int:
     """How many texts of so many tokens at a time."""
-    tokens = TOKENS * (1 if device.type == "cpu" else 8)
-    return min(max(1 << (max(tokens // width, 1).bit_length() - 1), FEWEST), MOST)
+    tokens, most = (TOKENS, MOST["cpu"]) if device.type == "cpu" else (TOKENS * 8, MOST["other"])
+    return min(max(1 << (max(tokens // width, 1).bit_length() - 1), FEWEST), most)
 
 
 class FrozenPass:
@@ -132,10 +135,10 @@ class FrozenPass:
         return nullcontext() if self.low is None else torch.autocast(device.type, enabled=False)
 
     def _chunk(self, x: Tensor, start: int, stop: int) -> Tensor:
-        size, whole = len(x), self.chunk(x.device)
+        size, whole, last = len(x), self.chunk(x.device), x.ndim == 4 and not x.is_contiguous()
         if size < whole:
             x = torch.cat([x, x.new_zeros(whole - size, *x.shape[1:])])
-        if x.ndim == 4 and not x.is_contiguous():
+        if last:  # filled up or not: layers whose weights lie otherwise choose their kernels by it (LoRA's, on GPUs)
             x = x.contiguous(memory_format=torch.channels_last)
         return self._through(x, start, stop)[:size]  # type: ignore[return-value]
 

@@ -24,7 +24,10 @@ SHARE = 0.25  # of the memory that is free: larger checkpoints do not wait in it
 
 class WholeFiles(TorchCheckpointIO):
     """Written beside its place, then moved there. Lightning's own drafts lie in the folder for temporary files, from
-    which a move may be a copy: a kill in the middle of it leaves half a checkpoint under the right name."""
+    which a move may be a copy: a kill in the middle of it leaves half a checkpoint under the right name.
+
+    Tensors lie on the CPU in it, wherever they are now: torch.load reads it on any machine.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         place = Path(path)
@@ -32,7 +35,7 @@ class WholeFiles(TorchCheckpointIO):
         draft = place.with_name(f".{place.name}.draft")  # one name, so that what a kill left is written over
         try:
             with draft.open("wb") as file:
-                torch.save(checkpoint, file)
+                torch.save(_on_cpu(checkpoint), file)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(place)
@@ -150,6 +153,12 @@ def _tensors(node: Any) -> Iterator[Tensor]:
     elif isinstance(node, dict | list | tuple):
         for value in node.values() if isinstance(node, dict) else node:
             yield from _tensors(value)
+
+
+def _on_cpu(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    elsewhere = {id(tensor): tensor.detach().cpu() for tensor in _tensors(checkpoint) if not tensor.is_cpu}
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in _tensors(checkpoint)} | elsewhere
+    return copy.deepcopy(checkpoint, memo) if elsewhere else checkpoint  # what is in the memo is not copied again
 
 
 def _num_bytes(checkpoint: dict[str, Any]) -> int:

@@ -12,7 +12,7 @@ from frostline.adapters.layers import settings_of
 from frostline.backbones.base import Backbone
 
 LAYOUT = (
-    4  # of entries, and of how pictures are decoded and frozen work is done: another number forgets all that was kept
+    5  # of entries, and of how pictures are decoded and frozen work is done: another number forgets all that was kept
 )
 
 
