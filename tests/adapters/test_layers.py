@@ -1,6 +1,7 @@
 """Adapters in a network: which parameters they are, what they are folded into, and weights of one without."""
 
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 import pytest
@@ -110,3 +111,12 @@ def test_what_is_kept_of_frozen_blocks_belongs_to_the_adapters_weights_and_to_th
     assert [a == b for a, b in zip(one, other, strict=True)] == [True, True, False, False]
     assert [a == b for a, b in zip(one, learned, strict=True)] == [True, True, False, False]
     assert prefix_digests(convolutions())[:2] == one[:2]
+
+
+def test_what_another_peft_computed_is_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapted = put(Lora(4, 8, 0.0, ["middle.0"], False), convolutions)
+    before, plain = prefix_digests(adapted), prefix_digests(convolutions())
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "0.0" if name == "peft" else version(name))
+    assert [a == b for a, b in zip(before, prefix_digests(adapted), strict=True)] == [True, True, False, False]
+    assert prefix_digests(convolutions()) == plain

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from frostline.data.decoded import NOWHERE, SampleCache
-from frostline.data.texts import Places, Samples, Texts
+from frostline.data.texts import Places, Samples, TaggedTexts, Texts
 from frostline.data.tokenised import Tokenizer, TokenSource
 from frostline.errors import DataError
 from frostline.frozen_cache.store import Store
 from frostline.specs import TextSpec
+from frostline.targets import NO_TAG
 from tiny_text import make_tokenizer
 
 SENTENCE = "london is big and london is old"
@@ -68,6 +69,19 @@ def test_words_are_the_tokens_that_they_are_in_their_sentence(within_another: bo
     (words,) = Tokenizer(spec, words=True).rows([SENTENCE.split()])
     assert words[:, 0].tolist() == whole[:, 0].tolist()
     assert words[:, 2].tolist() == list(range(7))  # each is one token in the sentence
+
+
+def test_tags_of_words_that_were_cut_off_come_after_those_of_tokens(tmp_path: Path) -> None:
+    """[CLS], four pieces at most, [SEP]: `aaa` is two of them."""
+    spec = TextSpec(str(make_tokenizer(tmp_path / "tokenizer")), 6)
+    words = [["aa", "aaa", "bb", "cc", "dd"], ["aa"], ["aa", "bb", "cc", "dd", "ee"]]
+    tags = [[1, 2, 3, 4, 5], [1], [5, 4, 3, 2, 1]]
+    texts = TaggedTexts(words, tags, Places("mine.conll", [1, 2, 3], "line"))
+    source = Tokenizer(spec, words=True).source(texts, "mine", NOWHERE)
+    no = NO_TAG
+    assert source.targets(torch.tensor([0, 1])).tolist() == [[no, 1, 2, no, 3, no, 4, 5], [no, 1, *[no] * 6]]
+    assert source.targets(torch.tensor([2, 1])).tolist() == [[no, 5, 4, 3, 2, no, 1], [no, 1, *[no] * 5]]
+    assert source.targets(torch.tensor([1])).tolist() == [[no, 1, no]]
 
 
 def test_a_text_without_tokens_is_named(tmp_path: Path) -> None:

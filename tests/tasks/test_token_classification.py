@@ -86,6 +86,26 @@ def require_seqevals(metrics: TokenClassificationMetrics, true: list[list[str]],
         assert (row["n"], row["precision"], row["recall"], row["f1"]) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_entities_of_words_that_were_cut_off_are_missed_and_they_alone(seed: int) -> None:
+    """As if `O` was said of each. What is learned and the scores of words are of the others."""
+    batches = drawn(seed)
+    short = [(logits[:, : logits.shape[1] // 2], targets) for logits, targets in batches]
+    padded = []
+    for logits, targets in short:
+        outside = torch.zeros(len(targets), targets.shape[1] - logits.shape[1], len(TAGS))
+        outside[:, :, TAGS.index("O")] = 1
+        padded.append((torch.cat([logits, outside], 1), targets))
+    found = measured(short)
+    require_seqevals(found, *sentences(padded))
+    seen = [(logits, targets[:, : logits.shape[1]]) for logits, targets in short]
+    scores, of_seen = found.compute(), measured(seen).compute()
+    assert (scores["loss"], scores["accuracy"]) == (of_seen["loss"], of_seen["accuracy"])
+    assert scores["recall"] < of_seen["recall"]
+    for (logits, targets), (_, cut) in zip(short, seen, strict=True):
+        assert torch.equal(task().loss(logits, targets), task().loss(logits, cut))
+
+
 def named(tags: list[list[str]]) -> set[str]:
     return {tag[2:] for sentence in tags for tag in sentence if tag != "O"}
 

@@ -97,7 +97,8 @@ class TextData(Data):
 
     def notes(self) -> list[str]:
         count = self._cut_off()
-        cut_off = [f"{count:,} texts have {self.spec.max_length} tokens or more: what is beyond is cut off"]
+        missed = ", and entities there are missed" if self.targets.kind == "tags" else ""
+        cut_off = [f"{count:,} texts have {self.spec.max_length} tokens or more: what is beyond is cut off{missed}"]
         return [*self.read_otherwise, *(cut_off if count else []), *self.repeats.told()]
 
 

@@ -70,13 +70,16 @@ class TokenSource(Source):
         return rows._replace(values=rows.values[:, :, :2].long()), None
 
     def targets(self, index: Tensor) -> Tensor:
-        """Of tags (B, L), for the tokens with which words begin."""
+        """Of tags (B, L + K), for the tokens with which words begin, then for the words that were cut off."""
         if not self.tagged:
             return self.labels[index]
-        rows = padded(self._rows(index))
-        words = rows.values[:, :, 2].long()
-        tags = self.labels[index].gather(1, words.clamp(min=0))
-        return tags.masked_fill((words == NO_WORD) | ~rows.mask, NO_TAG)
+        rows, of_words = padded(self._rows(index)), self.labels[index]
+        words = rows.values[:, :, 2].long().masked_fill(~rows.mask, NO_WORD)
+        tags = of_words.gather(1, words.clamp(min=0)).masked_fill(words == NO_WORD, NO_TAG)
+        ends = words.max(1).values + 1
+        beyond = [own[end:] for own, end in zip(of_words, ends.tolist(), strict=True)]
+        beyond = [own[own != NO_TAG] for own in beyond]
+        return torch.cat([tags, pad_sequence(beyond, batch_first=True, padding_value=NO_TAG)], dim=1)
 
     def _rows(self, index: Tensor) -> list[Tensor]:
         return rows_at(self.flat, self.starts, index, (COLUMNS,))

@@ -25,11 +25,12 @@ class Entities(NamedTuple):
 
 
 class Scheme(nn.Module):
-    """What each of C tags says. A tag is O, or a prefix and a type, or a type alone, which is inside as I-type is.
+    """What each of C tags says. A tag is O, or a prefix and a type, or a type alone, which is inside as I-type is. Tag
+    number C, `untold`, is that of a word to which none was given: no entity, as O.
 
     types: of entities, in the order in which the names bring them.
-    type_of: (C,) which of them. opens: (C,) whether an entity begins here whatever was before. closes: (C,) whether it
-        ends here whatever follows.
+    type_of: (C + 1,) which of them. opens: (C + 1,) whether an entity begins here whatever was before. closes: (C + 1,)
+        whether it ends here whatever follows.
     """
 
     type_of: Tensor
@@ -38,7 +39,8 @@ class Scheme(nn.Module):
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
-        said = [_read(name) for name in names]
+        said = [_read(name) for name in (*names, OUTSIDE)]
+        self.untold = len(names)
         self.types = list(dict.fromkeys(kind for _, kind in said if kind is not None))
         place: dict[str | None, int] = {None: NO_TYPE} | {kind: number for number, kind in enumerate(self.types)}
         columns = {

@@ -1,5 +1,6 @@
-"""One tag for each word. Shapes: B samples of L tokens at most, C tags; logits (B, L, C), targets (B, L) tags, NO_TAG
-where no word begins: padding, special tokens, and all but the first token of a word. W words of all samples.
+"""One tag for each word. Shapes: B samples of L tokens at most, C tags; logits (B, L, C), targets (B, L + K) tags: at L
+tokens, NO_TAG where no word begins (padding, special tokens, all but the first token of a word), then those of up to K
+words that were cut off, which nothing is learned from and whose entities are missed. W words of all samples.
 """
 
 from collections.abc import Sequence
@@ -58,7 +59,7 @@ class TokenClassification(Task):
         so that the mean over shares of a batch is the mean over the whole, on any number of ranks."""
         total = cross_entropy(
             logits.float().flatten(0, 1),
-            targets.flatten(),
+            targets[:, : logits.shape[1]].flatten(),
             self.class_weights,
             label_smoothing=self.label_smoothing,
             ignore_index=NO_TAG,
@@ -137,22 +138,23 @@ class TokenClassificationMetrics(Metrics):
         self.sums = Sums(len(self.scheme.types))
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
-        places = (targets != NO_TAG).nonzero(as_tuple=True)
-        sample = places[0]
+        sample, column = (targets != NO_TAG).nonzero(as_tuple=True)
         first = sample.diff(prepend=sample.new_full((1,), -1)) != 0
-        chosen, wanted = logits[places].float(), targets[places]
-        given = chosen.argmax(1)
+        wanted, seen = targets[sample, column], column < logits.shape[1]
+        chosen = logits[sample[seen], column[seen]].float()
+        given = wanted.new_full(wanted.shape, self.scheme.untold)
+        given[seen] = chosen.argmax(1)
         self.sums.update(
-            loss=cross_entropy(chosen, wanted, reduction="sum"),
-            right=(given == wanted).sum(),
-            words=len(wanted),
+            loss=cross_entropy(chosen, wanted[seen], reduction="sum"),
+            right=(given == wanted)[seen].sum(),
+            words=len(chosen),
             samples=len(targets),
             entities=self.scheme.count(wanted, given, first),
         )
 
     def compute(self) -> dict[str, float]:
-        """`loss` and `accuracy` of words; `precision`, `recall` and `f1` of entities, all types together; `f1_macro`,
-        the mean over the types that occur; `n` samples."""
+        """`loss` and `accuracy` of words that were not cut off; `precision`, `recall` and `f1` of entities, all types
+        together; `f1_macro`, the mean over the types that occur; `n` samples."""
         sums = self.sums.compute()
         words = sums["words"].clamp(min=1)
         together = {name: value.item() for name, value in entity_scores(sums["entities"].sum(1)).items()}
