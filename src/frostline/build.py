@@ -117,11 +117,15 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
 
 def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
     """A model without weights and a Trainer, for samples that belong to no data set. targets: it was trained on."""
+    return untrained(cfg, targets), _single_trainer(cfg.trainer)
+
+
+def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
+    """Without weights, for those of a run with these targets."""
     backbone = _backbone(cfg.model, targets.kind, load=False)
     _adapt(cfg, backbone, plan_of(cfg).unfolded(list(backbone.blocks)))
     task, head = _top(cfg, backbone, targets)
-    model = FineTuner(backbone, head, task, {}, seed=cfg.seed)
-    return model, _single_trainer(cfg.trainer)
+    return FineTuner(backbone, head, task, {}, seed=cfg.seed)
 
 
 def features_alone(cfg: DictConfig) -> FrozenOutputs:

@@ -44,6 +44,7 @@ VALUES = {
     "run": "str",
     "input": "str",
     "output": "str | None",
+    "merge": "bool",
     "checkpoint": "Literal['best', 'last']",
     "top_k": "Positive[int]",
     "batch_size": "Positive[int]",

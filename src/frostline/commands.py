@@ -193,6 +193,16 @@ def _predict(cfg: DictConfig) -> None:
     predict(cfg)
 
 
+def _export(cfg: DictConfig) -> None:
+    check(cfg)
+    if many():
+        raise ConfigError("export is for one process", where="torchrun, srun", next_step="start it without them")
+    read_run(Path(cfg.run))
+    from frostline.export import export
+
+    export(cfg)
+
+
 def _cache(cfg: DictConfig) -> None:
     check(cfg)
     root = kept_in(cfg.dir)
@@ -213,6 +223,7 @@ TASKS: dict[str, Callable[[DictConfig], None]] = {
     "rank": _rank,
     "evaluate": _evaluate,
     "predict": _predict,
+    "export": _export,
     "cache": _cache,
 }
 

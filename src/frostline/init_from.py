@@ -6,7 +6,7 @@ from torch import Tensor
 
 from frostline.adapters.layers import adapter_names, holds_adapters, renew_magnitudes, with_adapters_of
 from frostline.backbones.base import Backbone
-from frostline.backbones.weights import StateDict, load_weights, read_weights
+from frostline.backbones.weights import StateDict, load_weights, read_weights, said_of
 from frostline.checkpoint import read_checkpoint
 from frostline.errors import RunError
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
@@ -15,9 +15,9 @@ from frostline.targets import Targets
 
 
 def init_from(model: FineTuner, source: Path, targets: Targets) -> str:
-    """source: a run folder, whose best weights are taken, or a checkpoint file. The head comes along where its outputs
-    mean the same: the same classes, labels or numbers, by name; mean and deviation of numbers may differ. Gives a
-    sentence on what was done. Raises RunError, WeightsError.
+    """source: a run folder, whose best weights are taken, a checkpoint, or a file of `frostline export`. The head comes
+    along where its outputs mean the same: the same classes, labels or numbers, by name; mean and deviation of numbers
+    may differ. Gives a sentence on what was done. Raises RunError, WeightsError.
     """
     path = require_checkpoint(source, "best") if source.is_dir() else source
     if not path.is_file():
@@ -41,7 +41,8 @@ def _load_backbone(backbone: Backbone, state: StateDict, path: Path) -> str:
         raise RunError(
             "the weights have an adapter, and this run has none",
             where=path,
-            next_step="the adapter and the blocks of a plan as that run had them: adapter=..., schedule=...",
+            next_step="the adapter and the blocks of a plan as that run had them: adapter=..., schedule=...; or what "
+            "frostline export run=<that run> output=<file>.safetensors merges",
         )
     if theirs or not adapted:
         return load_weights(backbone, state, (), source=path)
@@ -55,7 +56,9 @@ def _read(path: Path) -> tuple[StateDict, tuple[str, list[str]] | None]:
     try:
         content = read_checkpoint(path)
     except RunError:
-        return read_weights(path), None  # weights of another program, or nothing readable: it says which
+        state = read_weights(path)  # of `frostline export`, of another program, or nothing readable: it says which
+        about = said_of(path)
+        return state, (about["targets"]["kind"], about["targets"]["names"]) if about is not None else None
     said = content[CHECKPOINT_KEY]["identity"]["targets"]
     return content["state_dict"], (said["kind"], said["names"])
 

@@ -9,7 +9,7 @@ from frostline.errors import ConfigError, close_names
 from frostline.paths import conf_dir
 
 USAGE = f"""\
-frostline {__version__}: fine-tune a pretrained network on your own pictures.
+frostline {__version__}: fine-tune a pretrained network on your own pictures or texts.
 
   frostline train model=resnet50 data=cifar10                          one option per question
   frostline train -m model=resnet18,resnet50 optimizer.lr=1e-3,1e-4    one run per combination
@@ -18,7 +18,8 @@ frostline {__version__}: fine-tune a pretrained network on your own pictures.
   frostline rank models=[resnet18,resnet50] data=cifar10               which backbone? Before any training
   frostline evaluate run=<run folder>                                  score it again on its test part
   frostline cache                                                      what is kept of frozen blocks; clear=true
-  frostline predict run=<run folder> input=<folder> output=<csv>       label and probability per picture or text
+  frostline predict run=<run folder> input=<folder or file>            label and probability per picture or text
+  frostline export run=<run folder> output=<file>.safetensors          its weights, adapters merged into them
 
 `frostline <command> --help` lists questions, options and values; `--cfg job` prints what a command line means;
 `--config-dir <folder>` adds options of your own. An error shows its traceback with HYDRA_FULL_ERROR=1."""

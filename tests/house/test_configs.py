@@ -176,6 +176,7 @@ def test_an_experiment_opens_with_its_command(name: str) -> None:
     [
         ("evaluate", ["run=logs/it"]),
         ("predict", ["run=logs/it", "input=pictures"]),
+        ("export", ["run=logs/it", "output=it.safetensors"]),
         ("cache", []),
         ("rank", ["models=[bundled,resnet18]"]),
     ],
@@ -201,6 +202,7 @@ def test_no_yaml_lies_outside_what_is_tested() -> None:
         "lr_find.yaml",
         "evaluate.yaml",
         "predict.yaml",
+        "export.yaml",
         "cache.yaml",
         "rank.yaml",
         "cache/_base.yaml",

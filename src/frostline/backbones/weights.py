@@ -1,5 +1,6 @@
 """Weights from a file into a network, with both sides named: left out on purpose, missing, extra."""
 
+import json
 import pickle
 import struct
 from collections import OrderedDict
@@ -8,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from frostline.errors import WeightsError, first_line
 
 StateDict = dict[str, Tensor]
 
+SUFFIX = ".safetensors"
+ABOUT = "frostline"  # in the metadata of a file of ours: what it is of, in JSON
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")  # DataParallel and DDP; torch.compile
 # What torch.load and safetensors raise on truncated and foreign files (found by cutting and changing bytes).
@@ -31,7 +34,7 @@ def read_weights(path: Path) -> StateDict:
     if not path.is_file():
         raise WeightsError("there is no such weights file", where=path, next_step="model.weights=<file>, or null")
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        content = load_file(path) if path.suffix == SUFFIX else torch.load(path, "cpu", weights_only=True)
     except UNREADABLE as error:
         raise WeightsError(
             f"the weights file cannot be read: {unreadable(error)}",
@@ -39,6 +42,21 @@ def read_weights(path: Path) -> StateDict:
             next_step="it may be truncated (copy it again), or hold more than tensors (save model.state_dict() alone)",
         ) from error
     return _unwrapped(content, path)
+
+
+def packed(weights: Mapping[str, Tensor], about: dict[str, Any]) -> bytes:
+    """A safetensors file. about: what it is of, in plain values."""
+    own = {name: it.detach().clone(memory_format=torch.contiguous_format) for name, it in weights.items()}
+    return save(own, metadata={"format": "pt", ABOUT: json.dumps(about)})
+
+
+def said_of(path: Path) -> dict[str, Any] | None:
+    """What a readable file says that it is of; None where it is none that `packed` made."""
+    if path.suffix != SUFFIX:
+        return None
+    with safe_open(path, "pt") as file:
+        about = (file.metadata() or {}).get(ABOUT)
+    return json.loads(about) if about is not None else None
 
 
 def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], *, source: object) -> str:
