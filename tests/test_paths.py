@@ -7,6 +7,7 @@ import pytest
 from frostline import paths
 from frostline.errors import ConfigError
 from frostline.paths import at_home, bundled_weights, conf_dir, remove_empty, user_cache, write_atomically
+from frostline.runs import reserved
 
 
 def test_only_empty_folders_go_the_inner_before_the_outer(tmp_path: Path) -> None:
@@ -22,6 +23,20 @@ def test_a_folder_is_kept_while_a_folder_in_it_is(tmp_path: Path) -> None:
     inner.mkdir(parents=True)
     remove_empty([tmp_path / "a"])
     assert inner.is_dir()
+
+
+def test_what_is_reserved_nobody_takes_and_it_goes_where_nothing_came_of_it(tmp_path: Path) -> None:
+    wanted = tmp_path / "runs" / "12-00-00-it"
+    with reserved(wanted) as first, reserved(wanted) as second:
+        assert (first, second) == (wanted, wanted.with_name("12-00-00-it-2"))
+        (second / "run.json").touch()
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["runs", "12-00-00-it-2", "run.json"]
+    (second / "run.json").unlink()
+    second.rmdir()
+    second.parent.rmdir()
+    with reserved(wanted) as only:
+        assert only.is_dir()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_configuration_and_the_weights_lie_where_a_checkout_has_them() -> None:

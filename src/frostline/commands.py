@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from hydra import compose
@@ -11,14 +12,23 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.checks import check
-from frostline.errors import ConfigError, FrostlineError, close_names
+from frostline.errors import ConfigError, DataError, FrostlineError, close_names
 from frostline.launcher import follows, many
 from frostline.paths import RANKING, remove_empty
 from frostline.range_test import NUMBERS, RangeTest
 from frostline.ranks import config_dirs, launch_alike
 from frostline.record import FILE
 from frostline.reuse import kept_in
-from frostline.runs import free_folder, goes_on, placed, read_run, require_unfinished, require_writable, with_found
+from frostline.runs import (
+    free_folder,
+    goes_on,
+    placed,
+    read_run,
+    require_unfinished,
+    require_writable,
+    reserved,
+    with_found,
+)
 from frostline.usage import RANKED_ON
 
 
@@ -63,16 +73,28 @@ def _train(cfg: DictConfig) -> None:
         return
     sweep = sweep_folder()
     folder = sweep / str(HydraConfig.get().sweep.subdir) if sweep is not None else Path(cfg.run_dir)
-    folder = folder if follows() else free_folder(folder)
-    own = [override for override in overrides() if not override.startswith("run_dir=")]
-    _start(placed(cfg, folder), folder, [*own, f"run_dir={folder}"], resume=False)
+    with _own(folder, named=sweep is not None or not _names_itself(cfg) or cfg.dry_run) as own:
+        others = [override for override in overrides() if not override.startswith("run_dir=")]
+        _start(placed(cfg, own), own, [*others, f"run_dir={own}"], resume=False)
+
+
+def _own(folder: Path, *, named: bool) -> AbstractContextManager[Path]:
+    """Where no run lies yet. named: by the user, or by the sweep that has it alone."""
+    if follows():
+        return nullcontext(folder)
+    return nullcontext(free_folder(folder)) if named else reserved(folder)
+
+
+def _names_itself(cfg: DictConfig) -> bool:
+    """Whether each start of the command has another folder, after the time."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    return "${now:" in str(raw["run_dir"])
 
 
 def _take_up(cfg: DictConfig) -> None:
     """Begin the run in its folder, or go on there: several processes are given this command, or one again and again."""
-    raw = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(raw, dict)
-    if sweep_folder() is not None or "${now:" in str(raw["run_dir"]):
+    if sweep_folder() is not None or _names_itself(cfg):
         raise ConfigError(
             "all processes of this run, and all its starts, have to find one folder, and `run_dir` names none",
             where="run_dir",
@@ -188,6 +210,12 @@ def _predict(cfg: DictConfig) -> None:
     if many():
         raise ConfigError("predict is for one process", where="torchrun, srun", next_step="start it without them")
     read_run(Path(cfg.run))
+    if not Path(cfg.input).exists():
+        raise DataError(
+            "there is nothing to predict there",
+            where=Path(cfg.input),
+            next_step="input=<a picture, a folder of them, texts.txt with a text a line, or a table>",
+        )
     from frostline.predict import predict
 
     predict(cfg)

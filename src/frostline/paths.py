@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def at_home(said: str) -> Path:
 def remove_empty(folders: Iterable[Path]) -> None:
     """Remove those that exist and hold nothing, in this order."""
     for folder in folders:
-        if folder.is_dir() and not any(folder.iterdir()):
+        with suppress(OSError):  # it is gone, or holds something, perhaps since a moment ago
             folder.rmdir()
 
 

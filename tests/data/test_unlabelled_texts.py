@@ -42,6 +42,15 @@ def test_a_blank_line_is_named(tmp_path: Path) -> None:
     assert refused.value.where == f"{file}, line 2"
 
 
+def test_blank_lines_after_the_last_text_are_none(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("one\ntwo\n\n \n")
+    assert read_texts(file, ["text"]) == [("one",), ("two",)]
+    file.write_text("\n\n")
+    with pytest.raises(DataError, match="empty"):
+        read_texts(file, ["text"])
+
+
 def test_how_the_end_of_a_name_is_written_does_not_matter(tmp_path: Path) -> None:
     file = tmp_path / "A.TXT"
     file.write_text("one two\n")

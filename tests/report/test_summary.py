@@ -54,3 +54,26 @@ def test_a_run_that_learned_enough_or_has_no_baseline_is_told_nothing(
 
 def test_a_phase_of_each_block_is_named_by_its_setting(capsys: pytest.CaptureFixture[str]) -> None:
     assert "schedule.phases.thaw.epochs=14," in "\n".join(_printed(0.1, capsys, phase="thaw-stem", majority=0.5))
+
+
+def test_no_number_of_the_table_is_cut_where_names_are_long(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal of the usual width what learns is wrapped."""
+    monitor = "val/average_precision"
+    row: dict[str, Any] = {"name": "adapters", "learns": ["head", "layer_11", "embeddings", "norm"], "epochs": 7}
+    row |= {
+        "trainable_parameters": 22_566_531,
+        "seconds": 1234.5,
+        "samples_per_second": 14_789.0,
+        "val": {monitor: 0.5},
+    }
+    row |= {"learning_rates": {"head": 0.00123, "norm": 0.000123}, "samples_per_second": 14_789.0}
+    record = Record(command="frostline train", seed=0, data={"num_val": 100, "classes": []}, monitor=monitor)
+    record.phases, record.metrics = [row], {monitor: 0.5, "test/n": 9}
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "130")
+    print_run(record, Path("run"))
+    printed = capsys.readouterr().out
+    for said in ("adapters", "22,566,531", "1234.5", "14,789", monitor, "0.0012 … 0.00012", "head, layer_11 … norm"):
+        assert said in printed

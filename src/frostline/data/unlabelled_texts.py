@@ -42,8 +42,10 @@ class TextFile(Transfers):
 
 
 def read_lines(file: Path) -> list[str]:
-    """A text a line. Raises DataError where a line is blank, or there is none."""
+    """A text a line. Raises DataError where a line is blank, unless no text follows, or there is none."""
     lines = lines_of(file)
+    while lines and not lines[-1].strip():
+        lines.pop()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             raise DataError("this line is blank", where=f"{file}, line {number}", next_step="a text in each line")

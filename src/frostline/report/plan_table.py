@@ -42,7 +42,8 @@ class PlannedPhase(NamedTuple):
 def print_plan(rows: list[PlannedPhase]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column in ("phase", "learns") else "right", no_wrap=True)
+        is_text = column in ("phase", "learns")
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=column != "learns")
     for row in rows:
         table.add_row(*row.cells())
     console = console_of_width()

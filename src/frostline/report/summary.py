@@ -19,7 +19,8 @@ def print_run(record: Record, folder: Path) -> None:
     console = console_of_width()
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("phase", "learns", "learning rate", "parameters", "epochs", "seconds", "samples/s", record.monitor):
-        table.add_column(column, justify="left" if column in ("phase", "learns") else "right", no_wrap=True)
+        is_text = column in ("phase", "learns")
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=column != "learns")
     for row in record.phases:
         rates = sorted(row["learning_rates"].values(), reverse=True)
         table.add_row(
@@ -109,7 +110,7 @@ def print_classes(per_class: list[dict[str, float | str | None]]) -> None:
 def console_of_width() -> Console:
     """As wide as the terminal; where the output goes to a file, wide enough for every table. Brackets and colons in
     names of classes and folders are printed as they are."""
-    width = None if sys.stdout.isatty() else 120
+    width = None if sys.stdout.isatty() else 160
     return Console(highlight=False, soft_wrap=True, markup=False, emoji=False, width=width)
 
 
