@@ -1,6 +1,8 @@
 """Tokens of texts: found once, and those that the tokenizer finds in the text as it stands."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,6 +61,20 @@ def test_a_later_run_finds_the_tokens_of_every_part(tmp_path: Path, monkeypatch:
     for before, after in zip(first, run(), strict=True):
         assert torch.equal(before.flat, after.flat)
         assert torch.equal(before.starts, after.starts)
+
+
+@pytest.mark.parametrize("setting", [{"truncation_side": "left"}, {"split_special_tokens": True}])
+def test_what_was_kept_is_not_taken_for_that_of_other_settings(setting: dict[str, Any], tmp_path: Path) -> None:
+    folder = make_tokenizer(tmp_path / "tokenizer")
+    part = texts("aa ab [PAD] ac ad ae af ag")
+
+    def found() -> Tensor:
+        cache = SampleCache(Store(tmp_path / "store", 10**9, "tokens"))
+        return Tokenizer(TextSpec(str(folder), 8), words=False).source(part, "mine", cache).flat.clone()
+
+    before, file = found(), folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | setting))
+    assert not torch.equal(found(), before)
 
 
 @pytest.mark.parametrize("within_another", [False, True])

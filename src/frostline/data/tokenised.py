@@ -98,7 +98,8 @@ class Tokenizer:
         self.words = words
         self._tokenizer = _loaded(spec)
         said = self._tokenizer.backend_tokenizer.to_str()  # before it works: then it says how it cut the last texts
-        self._digest = hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+        beside = [self._tokenizer.truncation_side, self._tokenizer.split_special_tokens]  # of which it says nothing
+        self._digest = hashlib.blake2b(f"{said} {beside}".encode(), digest_size=16).hexdigest()
         self._marks_blanks = "ByteLevel" in json.dumps(json.loads(said)["pre_tokenizer"])
 
     def rows(self, texts: Samples) -> list[Tensor]:
