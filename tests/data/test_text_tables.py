@@ -114,6 +114,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str, str]] = {
     ),
     "withheld": ({"class_names": ["no", "yes"]}, [*TWO, "c,-1"], "'-1' in 'label'", "train.csv, line 4", "withheld"),
     "no number": ({"kind": "numbers"}, [*TWO, "c,nan"], "'nan' in 'label' is no number", "train.csv, line 4", "drop"),
+    "digits apart": ({"kind": "numbers"}, [*TWO, "c,1_0"], "'1_0' in 'label' is no number", "train.csv, line 4", ""),
     "no column": ({}, ["txt,label", "a,1"], "no column 'text': did you mean txt?", "train.csv, line 1", "keys"),
     "nothing": ({}, [], "the table is empty", "train.csv", "text,label"),
     "names alone": ({}, ["text,label"], "no lines", "train.csv", "a line for each sample"),
@@ -166,6 +167,10 @@ def test_ready_sets_hold_what_their_readme_says(shared: Path, name: str) -> None
     assert torch.bincount(data.train.labels).tolist() == counts
     if name == "trec6":
         assert data.names == ["ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"]
+
+
+def test_digits_with_underlines_are_names(read: Read) -> None:
+    assert read(["text,label", "a,1_0", "b,1_1"]).names == ["1_0", "1_1"]
 
 
 def test_digits_without_end_are_no_whole_number(read: Read) -> None:
