@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from frostline.data.decoded import NOWHERE, SampleCache
+from frostline.data.text import TextCsv
 from frostline.data.texts import Places, Samples, Texts
 from frostline.data.tokenised import Tokenizer, TokenSource
 from frostline.errors import DataError
@@ -84,6 +85,23 @@ def test_words_are_the_tokens_that_they_are_in_their_sentence(within_another: bo
     (words,) = Tokenizer(spec, words=True).rows([SENTENCE.split()])
     assert words[:, 0].tolist() == whole[:, 0].tolist()
     assert words[:, 2].tolist() == list(range(7))  # each is one token in the sentence
+
+
+def test_of_pairs_that_run_together_the_user_is_told(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("text,more,label\n" + "".join(f"aa,a{place % 9}b,{place % 2}\n" for place in range(20)))
+    settings = {"val_file": None, "test_file": None, "target_columns": ["label"], "separator": None, "source": None}
+    settings |= {"batch_tokens": None, "max_length": None, "batch_size": 4, "train_limit": None, "val_fraction": 0.2}
+
+    def notes(spec: TextSpec, columns: list[str]) -> list[str]:
+        more: dict[str, Any] = {"test_fraction": 0.2, "split_seed": 0, "seed": 0, "class_names": None, "dir": None}
+        found = TextCsv(spec, train_file=str(table), text_columns=columns, **settings, **more).notes()
+        return [note for note in found if "run together" in note]
+
+    runs_on = byte_level(tmp_path / "bytes", within_another=False)
+    apart = TextSpec(str(make_tokenizer(tmp_path / "tokenizer")), 64)
+    assert len(notes(runs_on, ["text", "more"])) == 1
+    assert notes(runs_on, ["more"]) == notes(apart, ["text", "more"]) == []
 
 
 def test_a_text_without_tokens_is_named(tmp_path: Path) -> None:

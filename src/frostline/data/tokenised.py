@@ -102,6 +102,12 @@ class Tokenizer:
         self._digest = hashlib.blake2b(f"{said} {beside}".encode(), digest_size=16).hexdigest()
         self._marks_blanks = "ByteLevel" in json.dumps(json.loads(said)["pre_tokenizer"])
 
+    @property
+    def parts_pairs(self) -> bool:
+        """Whether something stands between the two texts of a pair, by which a network can tell where one ends."""
+        alone, both = (self._tokenizer.num_special_tokens_to_add(pair=pair) for pair in (False, True))
+        return bool(both > alone)
+
     def rows(self, texts: Samples) -> list[Tensor]:
         """On all cores. texts: of each sample one or two, or its words."""
         if not texts:
