@@ -10,7 +10,7 @@ from torch import Tensor
 
 from frostline.data.decoded import NOWHERE, SampleCache
 from frostline.data.text import TextCsv
-from frostline.data.texts import Places, Samples, Texts
+from frostline.data.texts import Places, Samples, TaggedTexts, Texts
 from frostline.data.tokenised import Tokenizer, TokenSource
 from frostline.errors import DataError
 from frostline.frozen_cache.store import Store
@@ -85,6 +85,22 @@ def test_words_are_the_tokens_that_they_are_in_their_sentence(within_another: bo
     (words,) = Tokenizer(spec, words=True).rows([SENTENCE.split()])
     assert words[:, 0].tolist() == whole[:, 0].tolist()
     assert words[:, 2].tolist() == list(range(7))  # each is one token in the sentence
+
+
+def test_texts_and_what_is_said_of_them_are_in_the_fingerprint(tmp_path: Path) -> None:
+    tokenizer, place = Tokenizer(TextSpec(str(make_tokenizer(tmp_path)), 64), words=True), Places("x", [1, 2], "line")
+
+    def fingerprint(words: list[list[str]], tags: list[list[int]]) -> str:
+        return tokenizer.source(TaggedTexts(words, tags, place), "mine", NOWHERE).fingerprint
+
+    words = [["aa", "ab"], ["ac"]]
+    made = [
+        fingerprint(words, [[0, 1], [2]]),
+        fingerprint(words, [[0, 1], [0]]),
+        fingerprint(words[::-1], [[2], [0, 1]]),
+    ]
+    assert len(set(made)) == 3
+    assert fingerprint(words, [[0, 1], [2]]) == made[0]
 
 
 def test_of_pairs_that_run_together_the_user_is_told(tmp_path: Path) -> None:
