@@ -63,6 +63,15 @@ def test_other_targets_are_read_as_those_of_tables(folder: Path) -> None:
     assert read_hub_texts("numbers", target_columns=["score"], **settings).train.labels.tolist() == [[0.5], [2]]
 
 
+def test_blanks_around_a_target_make_no_other_class(folder: Path) -> None:
+    (folder / "train.jsonl").write_text(
+        '{"text": " x ", "label": " dog"}\n{"text": "y", "label": "dog"}\n{"text": "z", "label": "cat "}\n'
+    )
+    data = read_hub_texts("class", path=str(folder), **SPLITS, **TEXTS)
+    assert (data.names, data.train.labels.tolist()) == (["cat", "dog"], [1, 1, 0])
+    assert data.train.strings[0] == (" x ",)
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_lists_are_words_and_tags(folder: Path, named: bool) -> None:
     names = ["O", "B-x", "I-x"]
