@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from seqeval.metrics.sequence_labeling import get_entities
 
 from frostline.data.conll import read_conll, read_sentences
+from frostline.data.tags import Sentence, Tagged, tagged_set
 from frostline.data.texts import TaggedSet
 from frostline.errors import DataError
 
@@ -105,6 +107,21 @@ def test_other_spellings_are_read_as_bio_and_that_is_told(tmp_path: Path, said: 
     (told,) = data.notes
     assert note in told
     assert "train.conll" in told
+
+
+@given(
+    st.lists(
+        st.sampled_from(["O", *(f"{prefix}-{entity}" for prefix in "BIES" for entity in "xy")]), min_size=1, max_size=8
+    )
+)
+def test_entities_are_those_that_seqeval_finds_in_the_tags_as_they_stand(said: list[str]) -> None:
+    known = Sentence(["w", "w"], ["B-x", "B-y"], [0, 1])
+    read_tags = tagged_set(
+        {"train": Tagged("here", [known, Sentence(["w"] * len(said), said, [0] * len(said))], "line")}
+    )
+    bio = [read_tags.names[tag] for tag in read_tags.train.labels[1]]
+    assert {tag[0] for tag in bio} <= set("BIO")
+    assert get_entities(bio) == get_entities(said)
 
 
 def test_the_end_of_a_sentence_ends_its_entity(tmp_path: Path) -> None:
