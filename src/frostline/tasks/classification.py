@@ -84,8 +84,7 @@ def scores_of(num_classes: int) -> dict[str, Mode]:
 
 
 class ClassificationMetrics(Metrics):
-    """The loss is plain cross-entropy, without smoothing, weights
-    or penalties, so that it compares between runs."""
+    """The loss is plain cross-entropy, without smoothing, weights or penalties, so that it compares between runs."""
 
     def __init__(self, classes: list[str]) -> None:
         super().__init__()
