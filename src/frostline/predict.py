@@ -80,7 +80,7 @@ def _of_texts(cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: 
     texts: list[Any] = read_sentences(file) if tagged else read_texts(file, names)
     source = TokenSource.of(Tokenizer(spec.at(settings.data.max_length), words=tagged).rows(texts), no_targets(texts))
     source.require_tokens(lambda place: f"{file}, {'sentence' if tagged else 'text'} {place + 1}")
-    data = TextFile(source, batch_size=cfg.batch_size)
+    data = TextFile(source, batch_size=cfg.batch_size, batch_tokens=settings.data.batch_tokens)
     batches: Any = trainer.predict(model, datamodule=data)
     by_text = sorted(zip(data.order, (row for batch in batches for row in batch), strict=True), key=itemgetter(0))
     rows = [row for _, row in by_text]

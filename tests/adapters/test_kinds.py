@@ -222,8 +222,18 @@ def gpt2() -> Backbone:
     return text(GPT2Block(GPT2Config(n_embd=12, n_head=3, n_inner=24, attn_implementation="sdpa"), layer_idx=0))
 
 
+def t5() -> Backbone:
+    from transformers import T5Config
+    from transformers.models.t5.modeling_t5 import T5Block
+
+    torch.manual_seed(0)
+    config = T5Config(d_model=12, d_kv=4, num_heads=3, d_ff=24, feed_forward_proj="gated-gelu")
+    return text(T5Block(config, has_relative_attention_bias=True))
+
+
 BERT = ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"]
 BERT += ["intermediate.dense", "output.dense"]
+T5 = ["layer.0.SelfAttention.k", "layer.0.SelfAttention.v", "layer.1.DenseReluDense.wo"]
 GPT2 = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]
 
 
@@ -236,6 +246,7 @@ GPT2 = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]
         (lora, gpt2, GPT2),
         (dora, gpt2, GPT2),
         (ia3, gpt2, ["attn.c_attn", "mlp.c_proj"]),
+        (ia3, t5, T5),
     ],
 )
 def test_layers_of_text_networks_get_one_and_embeddings_none(

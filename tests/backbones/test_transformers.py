@@ -437,6 +437,14 @@ def test_auto_pools_as_the_files_say_and_else_as_the_family(files: dict[str, Any
     assert type(built(None, name=str(tmp_path), pooling="last").pool) is Last
 
 
+def test_the_first_token_of_a_decoder_is_refused(tmp_path: Path) -> None:
+    FAMILIES["gpt2"].config().save_pretrained(with_tokenizer(tmp_path))
+    with pytest.raises(ConfigError, match="is a decoder, whose first token has seen no other") as refused:
+        built(None, name=str(tmp_path), pooling="cls")
+    assert refused.value.next_step == "model.pooling=last, or mean"
+    assert type(built(None, name=str(tmp_path), pooling="mean").pool) is Mean
+
+
 def test_a_pooling_that_is_not_here_is_refused(tmp_path: Path) -> None:
     FAMILIES["bert"].config().save_pretrained(with_tokenizer(tmp_path))
     (tmp_path / "1_Pooling").mkdir()

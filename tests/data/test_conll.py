@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from seqeval.metrics.sequence_labeling import get_entities
 
 from frostline.data.conll import read_conll, read_sentences
+from frostline.data.tags import Sentence, Tagged, tagged_set
 from frostline.data.texts import TaggedSet
 from frostline.errors import DataError
 
@@ -43,7 +45,7 @@ PLAIN = "Ada\tB-person\nLovelace\tI-person\nin\tO\n\nLondon\tB-place\n"
 )
 def test_words_and_tags_are_read_whatever_wrote_them(tmp_path: Path, content: str) -> None:
     data = read(tmp_path, content)
-    assert data.train.words == [["Ada", "Lovelace", "in"], ["London"]]
+    assert data.train.strings == [["Ada", "Lovelace", "in"], ["London"]]
     assert data.names == ["O", "B-person", "I-person", "B-place", "I-place"]
     assert data.train.labels == [[1, 2, 0], [3]]
     assert data.notes == []
@@ -56,8 +58,8 @@ def test_where_a_sentence_begins_is_told(tmp_path: Path) -> None:
 
 
 def test_tabs_alone_separate_where_there_are_some_and_other_blanks_never_do(tmp_path: Path) -> None:
-    assert read(tmp_path, "New York\tB-x\n").train.words == [["New York"]]
-    assert read(tmp_path, "10\u00a0km\u2028x B-x\n").train.words == [["10\u00a0km\u2028x"]]
+    assert read(tmp_path, "New York\tB-x\n").train.strings == [["New York"]]
+    assert read(tmp_path, "10\u00a0km\u2028x B-x\n").train.strings == [["10\u00a0km\u2028x"]]
 
 
 WORDS = st.text(
@@ -105,6 +107,21 @@ def test_other_spellings_are_read_as_bio_and_that_is_told(tmp_path: Path, said: 
     (told,) = data.notes
     assert note in told
     assert "train.conll" in told
+
+
+@given(
+    st.lists(
+        st.sampled_from(["O", *(f"{prefix}-{entity}" for prefix in "BIES" for entity in "xy")]), min_size=1, max_size=8
+    )
+)
+def test_entities_are_those_that_seqeval_finds_in_the_tags_as_they_stand(said: list[str]) -> None:
+    known = Sentence(["w", "w"], ["B-x", "B-y"], [0, 1])
+    read_tags = tagged_set(
+        {"train": Tagged("here", [known, Sentence(["w"] * len(said), said, [0] * len(said))], "line")}
+    )
+    bio = [read_tags.names[tag] for tag in read_tags.train.labels[1]]
+    assert {tag[0] for tag in bio} <= set("BIO")
+    assert get_entities(bio) == get_entities(said)
 
 
 def test_the_end_of_a_sentence_ends_its_entity(tmp_path: Path) -> None:
@@ -157,7 +174,7 @@ def test_wnut17_is_what_its_readme_says(shared: Path) -> None:
     assert len(data.names) == 13
     parts = [part for part in (data.train, data.val, data.test) if part is not None]
     assert [len(part) for part in parts] == [3394, 1009, 1287]
-    assert [sum(map(len, part.words)) for part in parts] == [62730, 15733, 23394]
+    assert [sum(map(len, part.strings)) for part in parts] == [62730, 15733, 23394]
     assert [sum(tag % 2 for tags in part.labels for tag in tags) for part in parts] == [1975, 836, 1079]
-    assert [max(map(len, part.words)) for part in parts] == [41, 82, 105]
+    assert [max(map(len, part.strings)) for part in parts] == [41, 82, 105]
     assert data.notes == []

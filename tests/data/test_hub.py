@@ -48,7 +48,7 @@ def test_names_of_classes_are_taken_over_in_their_order(folder: Path) -> None:
     path = put(folder, NAMED, train={"text": [" a ", "b"], "label": [1, 0]}, test={"text": ["c"], "label": [1]})
     data = read_hub_texts("class", path=path, **SPLITS | {"test_split": "test"}, **TEXTS)
     assert data.names == ["pos", "neg", "never"]
-    assert data.train.texts == [(" a ",), ("b",)]
+    assert data.train.strings == [(" a ",), ("b",)]
     assert data.train.labels.tolist() == [1, 0]
     assert data.test is not None
     assert data.test.labels.tolist() == [1]
@@ -59,8 +59,17 @@ def test_other_targets_are_read_as_those_of_tables(folder: Path) -> None:
     (folder / "train.csv").write_text("a,b,label,score\nx,y,dog,0.5\nz,w,cat,2\n")
     settings = SPLITS | {"path": str(folder), "text_columns": ["a", "b"], "separator": None}
     data = read_hub_texts("class", target_columns=["label"], **settings)
-    assert (data.names, data.train.texts) == (["cat", "dog"], [("x", "y"), ("z", "w")])
+    assert (data.names, data.train.strings) == (["cat", "dog"], [("x", "y"), ("z", "w")])
     assert read_hub_texts("numbers", target_columns=["score"], **settings).train.labels.tolist() == [[0.5], [2]]
+
+
+def test_blanks_around_a_target_make_no_other_class(folder: Path) -> None:
+    (folder / "train.jsonl").write_text(
+        '{"text": " x ", "label": " dog"}\n{"text": "y", "label": "dog"}\n{"text": "z", "label": "cat "}\n'
+    )
+    data = read_hub_texts("class", path=str(folder), **SPLITS, **TEXTS)
+    assert (data.names, data.train.labels.tolist()) == (["cat", "dog"], [1, 1, 0])
+    assert data.train.strings[0] == (" x ",)
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -71,7 +80,7 @@ def test_lists_are_words_and_tags(folder: Path, named: bool) -> None:
     tags: list[Any] = [[1, 2], [0]] if named else [["B-x", "I-x"], ["O"]]
     path = put(folder, features, train={"tokens": [["a", "b"], ["c"]], "ner_tags": tags})
     data = read_hub_tags(path=path, **SPLITS, **TAGS)
-    assert (data.names, data.train.words, data.train.labels) == (names, [["a", "b"], ["c"]], [[1, 2], [0]])
+    assert (data.names, data.train.strings, data.train.labels) == (names, [["a", "b"], ["c"]], [[1, 2], [0]])
     assert data.train.where(1) == f"{path} (train), index 1"
 
 

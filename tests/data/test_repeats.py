@@ -31,5 +31,5 @@ def test_ready_sets_repeat_as_their_readme_says(shared: Path, name: str, within:
     }  # fmt: skip
     data = read_text_tables("class", dir=str(shared / name), **settings)
     assert data.test is not None
-    found = repeats({"train": data.train.texts, "test": data.test.texts})
+    found = repeats({"train": data.train.strings, "test": data.test.strings})
     assert (found.within, found.between) == (within, {("train", "test"): shared_texts})

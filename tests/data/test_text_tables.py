@@ -36,13 +36,13 @@ def read(tmp_path: Path) -> Read:
 def test_names_are_classes_and_texts_stay_as_they_are(read: Read, tmp_path: Path) -> None:
     data = read(["text,label", " a  b ,dog", '"c\nd",cat', "e, dog "], test=["label,text", "cat,f"])
     assert data.names == ["cat", "dog"]
-    assert data.train.texts == [(" a  b ",), ("c\nd",), ("e",)]
+    assert data.train.strings == [(" a  b ",), ("c\nd",), ("e",)]
     assert data.train.labels.tolist() == [1, 0, 1]
     assert data.train.labels.dtype == torch.int64
     assert len(data.train) == 3
     assert data.val is None
     assert data.test is not None
-    assert (data.test.texts, data.test.labels.tolist()) == ([("f",)], [0])
+    assert (data.test.strings, data.test.labels.tolist()) == ([("f",)], [0])
     assert data.train.where(2) == f"{tmp_path / 'train.csv'}, line 5"
     assert data.test.where(0) == f"{tmp_path / 'test.csv'}, line 2"
 
@@ -55,7 +55,7 @@ def test_numbers_are_named(read: Read) -> None:
 
 def test_a_sample_may_be_two_texts(read: Read) -> None:
     data = read(["b,label,a", "x,0,y", "z,1,w"], text_columns=["a", "b"])
-    assert data.train.texts == [("y", "x"), ("w", "z")]
+    assert data.train.strings == [("y", "x"), ("w", "z")]
 
 
 def test_labels_and_numbers_are_read_as_those_of_pictures(read: Read) -> None:
@@ -76,7 +76,7 @@ def test_parts_may_be_files_of_different_formats(tmp_path: Path) -> None:
     settings = PLAIN | {"dir": str(tmp_path), "train_file": "train.tsv", "val_file": "dev.jsonl"}
     data = read_text_tables("class", **settings)
     assert data.val is not None
-    assert (data.train.texts, data.val.texts, data.val.labels.tolist()) == ([("a, b",), ("c",)], [("d",)], [1])
+    assert (data.train.strings, data.val.strings, data.val.labels.tolist()) == ([("a, b",), ("c",)], [("d",)], [1])
 
 
 TWO = ["text,label", "a,0", "b,1"]
@@ -114,6 +114,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str, str]] = {
     ),
     "withheld": ({"class_names": ["no", "yes"]}, [*TWO, "c,-1"], "'-1' in 'label'", "train.csv, line 4", "withheld"),
     "no number": ({"kind": "numbers"}, [*TWO, "c,nan"], "'nan' in 'label' is no number", "train.csv, line 4", "drop"),
+    "digits apart": ({"kind": "numbers"}, [*TWO, "c,1_0"], "'1_0' in 'label' is no number", "train.csv, line 4", ""),
     "no column": ({}, ["txt,label", "a,1"], "no column 'text': did you mean txt?", "train.csv, line 1", "keys"),
     "nothing": ({}, [], "the table is empty", "train.csv", "text,label"),
     "names alone": ({}, ["text,label"], "no lines", "train.csv", "a line for each sample"),
@@ -166,6 +167,10 @@ def test_ready_sets_hold_what_their_readme_says(shared: Path, name: str) -> None
     assert torch.bincount(data.train.labels).tolist() == counts
     if name == "trec6":
         assert data.names == ["ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"]
+
+
+def test_digits_with_underlines_are_names(read: Read) -> None:
+    assert read(["text,label", "a,1_0", "b,1_1"]).names == ["1_0", "1_1"]
 
 
 def test_digits_without_end_are_no_whole_number(read: Read) -> None:

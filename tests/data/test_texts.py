@@ -6,27 +6,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frostline.data.texts import Places, Strings, TaggedTexts, Texts
+from frostline.data.texts import Places, Strings, Texts
 
 HERE = Places("here", [2, 3], "line")
 SAMPLES = st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=3), max_size=3), max_size=3)
 
 
-def test_the_content_is_of_the_texts_and_the_fingerprint_of_their_targets_too() -> None:
+def test_the_content_is_of_the_texts_alone() -> None:
     first = Texts([("a",), ("b",)], torch.tensor([0, 1]), HERE)
     other = Texts([("a",), ("b",)], torch.tensor([1, 0]), Places("there", [0, 1], "index"))
     assert first.content == other.content
-    assert first.fingerprint != other.fingerprint
-    assert first.fingerprint == Texts([("a",), ("b",)], torch.tensor([0, 1]), HERE).fingerprint
     assert (first.where(1), other.where(1)) == ("here, line 3", "there, index 1")
-
-
-def test_tags_are_in_the_fingerprint() -> None:
-    words = [["a", "b"], ["c"]]
-    first, other = (TaggedTexts(words, tags, HERE) for tags in ([[0, 1], [2]], [[0, 1], [0]]))
-    assert len(first) == 2
-    assert first.content == other.content
-    assert first.fingerprint != other.fingerprint
 
 
 @given(SAMPLES, SAMPLES)

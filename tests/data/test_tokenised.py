@@ -1,12 +1,15 @@
 """Tokens of texts: found once, and those that the tokenizer finds in the text as it stands."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from frostline.data.decoded import NOWHERE, SampleCache
+from frostline.data.text import TextCsv
 from frostline.data.texts import Places, Samples, TaggedTexts, Texts
 from frostline.data.tokenised import Tokenizer, TokenSource
 from frostline.errors import DataError
@@ -62,6 +65,20 @@ def test_a_later_run_finds_the_tokens_of_every_part(tmp_path: Path, monkeypatch:
         assert torch.equal(before.starts, after.starts)
 
 
+@pytest.mark.parametrize("setting", [{"truncation_side": "left"}, {"split_special_tokens": True}])
+def test_what_was_kept_is_not_taken_for_that_of_other_settings(setting: dict[str, Any], tmp_path: Path) -> None:
+    folder = make_tokenizer(tmp_path / "tokenizer")
+    part = texts("aa ab [PAD] ac ad ae af ag")
+
+    def found() -> Tensor:
+        cache = SampleCache(Store(tmp_path / "store", 10**9, "tokens"))
+        return Tokenizer(TextSpec(str(folder), 8), words=False).source(part, "mine", cache).flat.clone()
+
+    before, file = found(), folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | setting))
+    assert not torch.equal(found(), before)
+
+
 @pytest.mark.parametrize("within_another", [False, True])
 def test_words_are_the_tokens_that_they_are_in_their_sentence(within_another: bool, tmp_path: Path) -> None:
     spec = byte_level(tmp_path, within_another=within_another)
@@ -82,6 +99,39 @@ def test_tags_of_words_that_were_cut_off_come_after_those_of_tokens(tmp_path: Pa
     assert source.targets(torch.tensor([0, 1])).tolist() == [[no, 1, 2, no, 3, no, 4, 5], [no, 1, *[no] * 6]]
     assert source.targets(torch.tensor([2, 1])).tolist() == [[no, 5, 4, 3, 2, no, 1], [no, 1, *[no] * 5]]
     assert source.targets(torch.tensor([1])).tolist() == [[no, 1, no]]
+
+
+def test_texts_and_what_is_said_of_them_are_in_the_fingerprint(tmp_path: Path) -> None:
+    tokenizer, place = Tokenizer(TextSpec(str(make_tokenizer(tmp_path)), 64), words=True), Places("x", [1, 2], "line")
+
+    def fingerprint(words: list[list[str]], tags: list[list[int]]) -> str:
+        return tokenizer.source(TaggedTexts(words, tags, place), "mine", NOWHERE).fingerprint
+
+    words = [["aa", "ab"], ["ac"]]
+    made = [
+        fingerprint(words, [[0, 1], [2]]),
+        fingerprint(words, [[0, 1], [0]]),
+        fingerprint(words[::-1], [[2], [0, 1]]),
+    ]
+    assert len(set(made)) == 3
+    assert fingerprint(words, [[0, 1], [2]]) == made[0]
+
+
+def test_of_pairs_that_run_together_the_user_is_told(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("text,more,label\n" + "".join(f"aa,a{place % 9}b,{place % 2}\n" for place in range(20)))
+    settings = {"val_file": None, "test_file": None, "target_columns": ["label"], "separator": None, "source": None}
+    settings |= {"batch_tokens": None, "max_length": None, "batch_size": 4, "train_limit": None, "val_fraction": 0.2}
+
+    def notes(spec: TextSpec, columns: list[str]) -> list[str]:
+        more: dict[str, Any] = {"test_fraction": 0.2, "split_seed": 0, "seed": 0, "class_names": None, "dir": None}
+        found = TextCsv(spec, train_file=str(table), text_columns=columns, **settings, **more).notes()
+        return [note for note in found if "run together" in note]
+
+    runs_on = byte_level(tmp_path / "bytes", within_another=False)
+    apart = TextSpec(str(make_tokenizer(tmp_path / "tokenizer")), 64)
+    assert len(notes(runs_on, ["text", "more"])) == 1
+    assert notes(runs_on, ["more"]) == notes(apart, ["text", "more"]) == []
 
 
 def test_a_text_without_tokens_is_named(tmp_path: Path) -> None:

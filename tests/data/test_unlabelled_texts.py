@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from frostline.data import conll
-from frostline.data.unlabelled_texts import read_sentences, read_texts
+from frostline.data.tokenised import TokenSource
+from frostline.data.unlabelled_texts import TextFile, no_targets, read_sentences, read_texts
 from frostline.errors import DataError
 
 TAGGED = "-DOCSTART- -X- O\n\n10\u00a0km B-x\nto O\n-DOCSTART-\nNew York\tB-x\na\u2028b\tO\n \t\nend O\n"
@@ -64,3 +66,11 @@ def test_cells_of_a_table_are_not_taken_for_words(tmp_path: Path, end: str) -> N
     file.write_text('{"tokens": ["a", "b"]}\n')
     with pytest.raises(DataError, match="this is a table"):
         read_sentences(file)
+
+
+def test_batches_of_long_texts_are_as_small_as_in_training() -> None:
+    lengths = [64, 8, 60, 8, 8, 58]
+    rows = [torch.zeros(length, 3, dtype=torch.int32) for length in lengths]
+    data = TextFile(TokenSource.of(rows, no_targets(rows)), batch_size=4, batch_tokens=128)
+    assert all(len(batch) * max(lengths[place] for place in batch) <= 128 for batch in data.batches)
+    assert sorted(data.order) == list(range(6))

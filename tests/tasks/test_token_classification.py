@@ -240,6 +240,20 @@ def test_the_loss_is_torchs_of_each_word(smoothing: float, class_weights: str) -
     torch.testing.assert_close(loss, each.sum() / (16 * 3.0))
 
 
+def test_a_tag_that_no_word_has_is_not_taught_by_smoothing() -> None:
+    counts = [9000, 500, 0, 300, 200]
+    settings: dict[str, Any] = {"label_smoothing": 0.1, "class_weights": "balanced", "l1": 0.0}
+    said = Targets("tags", TAGS[:5], counts, [1.0], [])
+    it = TokenClassification(said, **settings, monitor="val/f1", mode="max")
+    logits = torch.zeros(1, 1, 5, requires_grad=True)
+    it.loss(logits, torch.tensor([[1]])).backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 0, 2] > 0, "its logit falls"
+    present = torch.tensor([count for count in counts if count])
+    assert it.class_weights is not None
+    torch.testing.assert_close(it.class_weights[[0, 1, 3, 4]], 10_000 / (4 * present))
+
+
 def test_the_mean_over_shares_of_a_batch_is_the_mean_over_the_whole() -> None:
     """However many words a share has: gradients of ranks, each weighed by its samples, are those of one process."""
     logits, targets = drawn(seed=0, sizes=[12])[0]

@@ -29,7 +29,7 @@ EMBEDDINGS = "embeddings"  # the block of a text network that is left out where 
 KEYS_VALUES = ("key", "value", "key_proj", "value_proj", "k_proj", "v_proj", "k_lin", "v_lin", "k", "v", "qkv",
                "in_proj", "c_attn", "query_key_value", "Wqkv")  # fmt: skip
 FEEDFORWARD = ("output.dense", "fc2", "mlp.3", "mlp.c_proj", "lin2", "down_proj", "dense_4h_to_h", "mlp.Wo",
-               "ffn_output")  # fmt: skip
+               "DenseReluDense.wo", "ffn_output")  # fmt: skip
 NO_FEEDFORWARD = ("attention.output.dense",)  # it ends with the name of one
 
 

@@ -21,7 +21,7 @@ from frostline.backbones.transformers_files import (
     untrained,
 )
 from frostline.backbones.transformers_layouts import Chain, chain_of
-from frostline.errors import WeightsError
+from frostline.errors import ConfigError, WeightsError
 from frostline.specs import TextSpec
 from frostline.tokens import Tokens
 from frostline.values import Probability
@@ -67,6 +67,7 @@ class TransformersBackbone(Backbone):
             _require_a_row_for_each_token(source, network, tokenizer)
             out_features = _require_the_same(source, network, chain)
             how = (pooling_of(library, source) or chain.pooling) if pooling == "auto" else pooling
+            _require_that_it_saw_the_text(source, chain, how)
         super().__init__(
             name=name, blocks=chain.blocks, pool=POOLS[how](), out_features=out_features, spec=spec, loaded=loaded
         )
@@ -93,6 +94,16 @@ def _require_a_row_for_each_token(source: Source, network: Any, tokenizer: Any) 
             f"the tokenizer has {len(tokenizer)} tokens, and the network embeds {rows}: they are of different models",
             where=source.name,
             next_step=source.next_step,
+        )
+
+
+def _require_that_it_saw_the_text(source: Source, chain: Chain, pooling: str) -> None:
+    """Raises ConfigError for the first token of a decoder: it has seen no other, and is often the same in each text."""
+    if pooling == "cls" and chain.pooling == "last":
+        raise ConfigError(
+            f"{source.name} is a decoder, whose first token has seen no other: it says nothing of a text",
+            where="model.pooling",
+            next_step="model.pooling=last, or mean",
         )
 
 

@@ -185,8 +185,9 @@ def _number(row: Row, column: str) -> float:
 
 
 def _is_number(text: str) -> bool:
+    """Underlines are for Python's source, where `float` passes over them: 1_0 is a name."""
     try:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text

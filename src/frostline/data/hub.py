@@ -30,7 +30,9 @@ def read_hub_texts(
     require_text_columns(kind, text_columns, target_columns, separator, None)
     columns = [*text_columns, *target_columns]
     splits = _splits(path, config, columns, train=train_split, val=val_split, test=test_split)
-    tables = {part: Table(source, _rows(split, source, columns)) for part, (source, split) in splits.items()}
+    tables = {
+        part: Table(source, _rows(split, source, columns, text_columns)) for part, (source, split) in splits.items()
+    }
     names = _class_names(splits["train"][1].features[target_columns[0]]) if kind == "class" else None
     return text_set(kind, tables, text_columns, target_columns, separator, names)
 
@@ -103,12 +105,13 @@ def _imported() -> Any:
     return datasets
 
 
-def _rows(split: Any, source: str, columns: Sequence[str]) -> list[Row]:
-    """Blanks around a text stay; elsewhere there are none."""
+def _rows(split: Any, source: str, columns: Sequence[str], verbatim: Sequence[str]) -> list[Row]:
+    """verbatim: as of `read_table`."""
     rows = []
     for index, said in enumerate(split):
         where = f"{source}, index {index}"
-        rows.append(Row(source, index, {name: cell_of(said[name], where, name) for name in columns}, "index"))
+        cells = {name: cell_of(said[name], where, name) for name in columns}
+        rows.append(Row(source, index, cells, "index").without_blanks(verbatim))
     return rows
 
 

@@ -22,6 +22,12 @@ class Row(NamedTuple):
     def where(self) -> str:
         return f"{self.source}, {self.unit} {self.place}"
 
+    def without_blanks(self, verbatim: Sequence[str]) -> "Row":
+        """Around its cells; those of the `verbatim` columns stay."""
+        return self._replace(
+            cells={name: cell if name in verbatim else cell.strip() for name, cell in self.cells.items()}
+        )
+
 
 class Table(NamedTuple):
     """rows: at least one."""

@@ -23,10 +23,7 @@ def read_table(file: Path, columns: Sequence[str], *, verbatim: Sequence[str] = 
     """Of these columns; further ones are passed over, and so are empty lines. Blanks around a cell go, but those of the
     `verbatim` columns stay. Raises DataError.
     """
-    rows = [
-        row._replace(cells={name: cell if name in verbatim else cell.strip() for name, cell in row.cells.items()})
-        for row in _reader(file)(file, columns)
-    ]
+    rows = [row.without_blanks(verbatim) for row in _reader(file)(file, columns)]
     if not rows:
         raise DataError("the table has no lines", where=file, next_step="a line for each sample")
     return Table(file, rows)

@@ -14,6 +14,7 @@ from frostline.errors import DataError, close_names
 OUTSIDE = "O"
 BEGINS = "B-"
 AS_BIO = {"B": "B", "I": "I", "S": "B", "U": "B", "E": "I", "L": "I"}  # the last four of BIOES and BILOU
+CLOSES = "SUEL"  # an entity ends with such a tag, whatever follows
 
 
 class Sentence(NamedTuple):
@@ -74,14 +75,16 @@ def _bio(tagged: Tagged, notes: list[str]) -> list[list[str]]:
     spelled, begun = 0, 0
     for sentence in tagged.sentences:
         made: list[str] = []
+        goes_on = ""  # the entity of the word before, where it does not end with it
         for word, tag in enumerate(sentence.tags):
             prefix, entity = _taken_apart(tag, tagged, sentence, word)
             bio = f"{AS_BIO[prefix]}-{entity}" if entity else OUTSIDE
             spelled += prefix not in "BIO"
-            if bio.startswith("I-") and (not made or made[-1][2:] != entity):
+            if bio.startswith("I-") and entity != goes_on:
                 bio = f"B-{entity}"
                 begun += 1
             made.append(bio)
+            goes_on = "" if prefix in CLOSES else entity
         found.append(made)
     if spelled:
         notes.append(f"{tagged.source}: {spelled} tags of BIOES or BILOU (S, E, U, L) were read as B or I")

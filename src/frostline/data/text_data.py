@@ -48,8 +48,8 @@ class TextData(Data):
 
     def read(self) -> Sources:
         found = self.read_texts()
-        self.read_otherwise = found.notes if isinstance(found, TaggedSet) else []
         tokenizer = Tokenizer(self.spec, words=self.target_kind == "tags")
+        self.read_notes = found.notes if isinstance(found, TaggedSet) else _of_pairs(found.train, tokenizer)
         self._strings: dict[int, Samples] = {}
 
         def source(texts: Texts | TaggedTexts) -> TokenSource:
@@ -99,7 +99,16 @@ class TextData(Data):
         count = self._cut_off()
         missed = ", and entities there are missed" if self.targets.kind == "tags" else ""
         cut_off = [f"{count:,} texts have {self.spec.max_length} tokens or more: what is beyond is cut off{missed}"]
-        return [*self.read_otherwise, *(cut_off if count else []), *self.repeats.told()]
+        return [*self.read_notes, *(cut_off if count else []), *self.repeats.told()]
+
+
+def _of_pairs(texts: Texts, tokenizer: Tokenizer) -> list[str]:
+    if len(texts.strings[0]) == 1 or tokenizer.parts_pairs:
+        return []
+    return [
+        "the model's tokenizer puts nothing between the two texts of a pair, so that they run together; an encoder "
+        "(model=distilbert) tells them apart"
+    ]
 
 
 def _of_texts(spec: Spec) -> TextSpec:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from frostline.data.table import Row, Unit
@@ -45,12 +44,6 @@ class Strings:
             digest.update(b"".join(encoded))
         return digest.hexdigest()
 
-    def _fingerprint(self, targets: Tensor) -> str:
-        """Of content and targets."""
-        digest = hashlib.blake2b(self.content.encode(), digest_size=16)
-        digest.update(targets.numpy().data)
-        return digest.hexdigest()
-
 
 class Texts(Strings):
     """texts: one string for each sample, or two, a pair of sentences. labels: (N,) int64 classes, or (N, C) float32 of
@@ -59,12 +52,7 @@ class Texts(Strings):
 
     def __init__(self, texts: list[tuple[str, ...]], labels: Tensor, places: Places) -> None:
         super().__init__(texts, places)
-        self.texts = texts
         self.labels = labels
-
-    @property
-    def fingerprint(self) -> str:
-        return self._fingerprint(self.labels)
 
 
 class TaggedTexts(Strings):
@@ -72,12 +60,7 @@ class TaggedTexts(Strings):
 
     def __init__(self, words: list[list[str]], labels: list[list[int]], places: Places) -> None:
         super().__init__(words, places)
-        self.words = words
         self.labels = labels
-
-    @property
-    def fingerprint(self) -> str:
-        return self._fingerprint(torch.tensor([tag for tags in self.labels for tag in tags]))
 
 
 class TextSet(NamedTuple):

@@ -101,8 +101,15 @@ class Tokenizer:
         self.words = words
         self._tokenizer = _loaded(spec)
         said = self._tokenizer.backend_tokenizer.to_str()  # before it works: then it says how it cut the last texts
-        self._digest = hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+        beside = [self._tokenizer.truncation_side, self._tokenizer.split_special_tokens]  # of which it says nothing
+        self._digest = hashlib.blake2b(f"{said} {beside}".encode(), digest_size=16).hexdigest()
         self._marks_blanks = "ByteLevel" in json.dumps(json.loads(said)["pre_tokenizer"])
+
+    @property
+    def parts_pairs(self) -> bool:
+        """Whether something stands between the two texts of a pair, by which a network can tell where one ends."""
+        alone, both = (self._tokenizer.num_special_tokens_to_add(pair=pair) for pair in (False, True))
+        return bool(both > alone)
 
     def rows(self, texts: Samples) -> list[Tensor]:
         """On all cores. texts: of each sample one or two, or its words."""

@@ -23,13 +23,13 @@ TABLES = (".csv", ".jsonl", ".parquet")  # a .tsv may well hold a word and its t
 
 
 class TextFile(Transfers):
-    """In batches of about one length; `order` says which they are."""
+    """In batches of about one length; `order` says which they are. batch_tokens: of a batch, as in training."""
 
-    def __init__(self, source: TokenSource, *, batch_size: int) -> None:
+    def __init__(self, source: TokenSource, *, batch_size: int, batch_tokens: int | None) -> None:
         super().__init__()
         self.part = Part(source, every(source))
         self.batches = EpochBatches(
-            len(self.part), batch_size, shuffle=False, seed=0, lengths=source.lengths, max_tokens=None
+            len(self.part), batch_size, shuffle=False, seed=0, lengths=source.lengths, max_tokens=batch_tokens
         )
 
     @property

@@ -73,9 +73,11 @@ def best_columns(probabilities: Tensor, names: list[str], top_k: int, said: str)
 
 
 def balanced_weights(counts: list[int]) -> Tensor:
-    """(C,) N / (C · count) each, as scikit-learn's `compute_class_weight` has it."""
+    """(C,) N / (C · count) each, as scikit-learn's `compute_class_weight` has it, of C that occur. 0 for one that does
+    not, as a tag may: there is nothing to learn about it, and label smoothing would teach that it is everywhere."""
     counted = torch.tensor(counts, dtype=torch.float32)
-    return counted.sum() / (len(counts) * counted.clamp(min=1))
+    there = counted > 0
+    return torch.where(there, counted.sum() / (there.sum() * counted.clamp(min=1)), 0.0)
 
 
 def scores_of(num_classes: int) -> dict[str, Mode]:
@@ -84,8 +86,7 @@ def scores_of(num_classes: int) -> dict[str, Mode]:
 
 
 class ClassificationMetrics(Metrics):
-    """The loss is plain cross-entropy, without smoothing, weights
-    or penalties, so that it compares between runs."""
+    """The loss is plain cross-entropy, without smoothing, weights or penalties, so that it compares between runs."""
 
     def __init__(self, classes: list[str]) -> None:
         super().__init__()
