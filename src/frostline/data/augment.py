@@ -4,6 +4,7 @@ Shapes: pictures (B, 3, H, W) uint8, maybe padded at the right and the bottom; v
 """
 
 import math
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -208,9 +209,16 @@ def _scaled(pictures: Tensor) -> Tensor:
     return pictures.to(torch.float32, copy=True).div_(255)
 
 
+@cache
+def _on_device(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    """Once: a copy to a GPU waits for all that it was given before."""
+    with torch.inference_mode(False):
+        return torch.tensor(numbers, device=device)
+
+
 def _normalised(x: Tensor, spec: ImageSpec) -> Tensor:
     """Channels last. In place: `x` is nobody else's."""
-    mean, std = x.new_tensor(spec.mean), x.new_tensor(spec.std)
+    mean, std = (_on_device(tuple(numbers), x.device) for numbers in (spec.mean, spec.std))
     if x.is_contiguous(memory_format=torch.channels_last):
         # As rows of 3 · W numbers: a loop over three channels at a time is six times slower.
         width = x.shape[-1]
