@@ -1,11 +1,11 @@
 # make train [ARGS="model=resnet50 data=cifar10"]   install what is needed, then train
-# make setup | test | test-all | lint | types | clean
+# make setup | test | test-all | test-gpu | lint | types | clean
 # make bench DATA=<folder of CIFAR-10> JPEGS=<zip with JPEGs>   the tables of benchmarks/README.md, some hours on two cores
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train setup test test-all bench lint types clean
+.PHONY: train setup test test-all test-gpu bench lint types clean
 
 train: $(STAMP)
 	$(BIN)/python train.py $(ARGS)
@@ -29,6 +29,10 @@ test: lint types
 
 test-all: lint types
 	$(TESTS) -m "" $(ARGS)
+
+# On a GPU: what needs one, and whole runs, each test of which names its device.
+test-gpu: $(STAMP)
+	FROSTLINE_TEST_DEVICE=gpu $(TESTS) tests/test_gpu.py $$(grep --recursive --word-regexp --files-with-matches --include='test_*.py' DEVICE tests) $(ARGS)
 
 PYBENCH := $(BIN)/python benchmarks
 
