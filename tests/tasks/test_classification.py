@@ -149,7 +149,8 @@ def test_the_loss_is_torchs_with_its_smoothing_and_weights(smoothing: float, cla
     counts = [50, 30, 15, 5]
     logits, targets = drawn(4, seed=0, sizes=[64])[0]
     weight = torch.tensor([100 / (4 * count) for count in counts]) if class_weights == "balanced" else None
-    expected = nn.CrossEntropyLoss(weight=weight, label_smoothing=smoothing, reduction="none")(logits, targets).mean()
+    each = nn.CrossEntropyLoss(label_smoothing=smoothing, reduction="none")(logits, targets)
+    expected = each.mean() if weight is None else (each * weight[targets]).mean()
     torch.testing.assert_close(task(counts, class_weights, smoothing).loss(logits, targets), expected)
 
 
@@ -177,9 +178,28 @@ def test_soft_targets_are_the_mean_over_their_classes() -> None:
     torch.testing.assert_close(task([1] * 4).loss(logits, soft), expected)
 
 
-def test_soft_targets_that_are_certain_are_hard_targets() -> None:
+def test_weights_without_smoothing_are_torchs() -> None:
     logits, targets = drawn(4, seed=0, sizes=[16])[0]
-    it = task([1] * 4, smoothing=0.1)
+    it = task([50, 30, 15, 5], "balanced")
+    for wanted in (targets, torch.rand(16, 4).softmax(dim=1)):
+        expected = nn.functional.cross_entropy(logits, wanted, it.class_weights, reduction="none").mean()
+        torch.testing.assert_close(it.loss(logits, wanted), expected)
+
+
+def test_smoothing_favours_no_rare_class_over_the_true_one() -> None:
+    """With torch's own weights the best answer for a sample of class 0 would be class 2, at 0.53."""
+    logits = torch.zeros(1, 3, requires_grad=True)
+    it = task([900, 80, 20], "balanced", smoothing=0.1)
+    for _ in range(200):
+        (grad,) = torch.autograd.grad(it.loss(logits, torch.tensor([0])), logits)
+        logits.data -= 2 * grad
+    torch.testing.assert_close(logits.softmax(1)[0], torch.tensor([0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3]), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_soft_targets_that_are_certain_are_hard_targets(class_weights: Any) -> None:
+    logits, targets = drawn(4, seed=0, sizes=[16])[0]
+    it = task([50, 30, 15, 5], class_weights, smoothing=0.1)
     torch.testing.assert_close(it.loss(logits, one_hot(targets, 4).float()), it.loss(logits, targets))
 
 

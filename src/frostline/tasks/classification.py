@@ -46,8 +46,7 @@ class Classification(Task):
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The mean over samples, class weights included: unlike torch's own it is not divided by the sum of weights, so
         that the mean over shares of a batch is the mean over the whole."""
-        smoothing, weights = self.label_smoothing, self.class_weights
-        return cross_entropy(logits.float(), targets, weights, label_smoothing=smoothing, reduction="none").mean()
+        return weighed_loss(logits.float(), targets, self.class_weights, self.label_smoothing).mean()
 
     def metrics(self) -> "ClassificationMetrics":
         return ClassificationMetrics(self.classes)
@@ -70,6 +69,20 @@ def best_columns(probabilities: Tensor, names: list[str], top_k: int, said: str)
         columns[f"{said}{end}"] = [names[index] for index in indices]
         columns[f"probability{end}"] = [f"{value:.6f}" for value in values]
     return columns
+
+
+def weighed_loss(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float, **more: Any) -> Tensor:
+    """(B,) smoothed cross-entropy of each sample, times the weight of its class; of probabilities the mean over them.
+    torch's own weighs what smoothing spreads by the class on which it falls: where classes are very uneven, a rare one
+    then counts for more than the true one. more: `ignore_index`."""
+    if weights is None:
+        return cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none", **more)
+    if targets.is_floating_point():
+        weighed = targets * weights
+        spread = weighed.sum(1, keepdim=True) / weighed.shape[1]
+        return cross_entropy(logits, (1 - smoothing) * weighed + smoothing * spread, reduction="none")
+    each = cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none", **more)
+    return each * weights[targets.clamp(min=0)]
 
 
 def balanced_weights(counts: list[int]) -> Tensor:

@@ -13,7 +13,7 @@ from torchmetrics import Metric
 
 from frostline.targets import NO_TAG, Targets
 from frostline.tasks.base import Metrics, Mode, Task
-from frostline.tasks.classification import balanced_weights, best_columns
+from frostline.tasks.classification import balanced_weights, best_columns, weighed_loss
 from frostline.tasks.entities import Scheme
 from frostline.values import NonNegative, Probability
 
@@ -57,14 +57,9 @@ class TokenClassification(Task):
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The sum over words, divided by the words that so many samples have in the mean of training: not by their own,
         so that the mean over shares of a batch is the mean over the whole, on any number of ranks."""
-        total = cross_entropy(
-            logits.float().flatten(0, 1),
-            targets[:, : logits.shape[1]].flatten(),
-            self.class_weights,
-            label_smoothing=self.label_smoothing,
-            ignore_index=NO_TAG,
-            reduction="sum",
-        )
+        seen = targets[:, : logits.shape[1]].flatten()
+        flat = logits.float().flatten(0, 1)
+        total = weighed_loss(flat, seen, self.class_weights, self.label_smoothing, ignore_index=NO_TAG).sum()
         return total / (len(targets) * self.mean_words)
 
     def metrics(self) -> "TokenClassificationMetrics":
