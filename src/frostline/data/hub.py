@@ -1,6 +1,6 @@
 """Texts of a data set that Hugging Face's `datasets` loads: of its hub, or a folder in one of its layouts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from frostline.data.table import Row, Table, require_columns
@@ -8,8 +8,10 @@ from frostline.data.table_formats import cell_of
 from frostline.data.tags import Sentence, Tagged, tagged_set
 from frostline.data.text_tables import require_text_columns, text_set
 from frostline.data.texts import TaggedSet, TextSet
-from frostline.errors import ConfigError, DataError, close_names, needs
+from frostline.errors import ConfigError, DataError, close_names, few, needs
 from frostline.targets import Kind
+
+BEGIN = {"val": ("val", "dev"), "test": ("test",)}  # what splits for these parts are called, as far as they are
 
 
 def read_hub_texts(
@@ -33,8 +35,10 @@ def read_hub_texts(
     tables = {
         part: Table(source, _rows(split, source, columns, text_columns)) for part, (source, split) in splits.items()
     }
-    names = _class_names(splits["train"][1].features[target_columns[0]]) if kind == "class" else None
-    return text_set(kind, tables, text_columns, target_columns, separator, names)
+    train = splits["train"][1]
+    names = _class_names(train.features[target_columns[0]]) if kind == "class" else None
+    found = text_set(kind, tables, text_columns, target_columns, separator, names)
+    return found._replace(notes=_further(train.info.splits, train=train_split, val=val_split, test=test_split))
 
 
 def read_hub_tags(
@@ -50,7 +54,9 @@ def read_hub_tags(
     """Lists of words and lists of tags, names or numbers that the data set names. Raises DataError, ConfigError."""
     columns = [word_column, tag_column]
     splits = _splits(path, config, columns, train=train_split, val=val_split, test=test_split)
-    return tagged_set({part: _tagged(split, source, columns) for part, (source, split) in splits.items()})
+    found = tagged_set({part: _tagged(split, source, columns) for part, (source, split) in splits.items()})
+    further = _further(splits["train"][1].info.splits, train=train_split, val=val_split, test=test_split)
+    return found._replace(notes=[*found.notes, *further])
 
 
 def _splits(path: str, config: str | None, columns: Sequence[str], **names: str | None) -> dict[str, tuple[str, Any]]:
@@ -88,6 +94,19 @@ def _splits(path: str, config: str | None, columns: Sequence[str], **names: str 
             )
         loaded[part] = source, split.select_columns([*columns])
     return loaded
+
+
+def _further(known: Mapping[str, Any] | None, **names: str | None) -> list[str]:
+    """A sentence on splits that no setting names, where a part is split off the training part. known: of the data set,
+    where it says them."""
+    missing = [part for part, name in names.items() if name is None]
+    used = {piece.partition("[")[0].strip() for name in names.values() if name for piece in name.split("+")}
+    others = [name for name in known or () if name not in used] if missing and "all" not in used else []
+    if not others:
+        return []
+    keys = {name: next((part for part in missing if name.startswith(BEGIN[part])), None) for name in others}
+    said = [f"{name} (data.{part}_split={name})" if part else name for name, part in keys.items()]
+    return [f"the data set has also: {few(said)}"]
 
 
 def _cause(error: BaseException) -> str:
