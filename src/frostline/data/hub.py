@@ -1,12 +1,12 @@
 """Texts of a data set that Hugging Face's `datasets` loads: of its hub, or a folder in one of its layouts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from frostline.data.table import Row, Table, require_columns
 from frostline.data.table_formats import cell_of
 from frostline.data.tags import Sentence, Tagged, tagged_set
-from frostline.data.text_tables import require_text_columns, text_set
+from frostline.data.text_tables import require_text_columns, settings_of, text_set
 from frostline.data.texts import TaggedSet, TextSet
 from frostline.errors import ConfigError, DataError, close_names, few, needs
 from frostline.targets import Kind
@@ -30,7 +30,7 @@ def read_hub_texts(
     DataError, ConfigError.
     """
     require_text_columns(kind, text_columns, target_columns, separator, None)
-    columns = [*text_columns, *target_columns]
+    columns = settings_of(text_columns, target_columns)
     splits = _splits(path, config, columns, train=train_split, val=val_split, test=test_split)
     tables = {
         part: Table(source, _rows(split, source, columns, text_columns)) for part, (source, split) in splits.items()
@@ -53,13 +53,15 @@ def read_hub_tags(
 ) -> TaggedSet:
     """Lists of words and lists of tags, names or numbers that the data set names. Raises DataError, ConfigError."""
     columns = [word_column, tag_column]
-    splits = _splits(path, config, columns, train=train_split, val=val_split, test=test_split)
+    splits = _splits(
+        path, config, settings_of([word_column], [tag_column]), train=train_split, val=val_split, test=test_split
+    )
     found = tagged_set({part: _tagged(split, source, columns) for part, (source, split) in splits.items()})
     further = _further(splits["train"][1].info.splits, train=train_split, val=val_split, test=test_split)
     return found._replace(notes=[*found.notes, *further])
 
 
-def _splits(path: str, config: str | None, columns: Sequence[str], **names: str | None) -> dict[str, tuple[str, Any]]:
+def _splits(path: str, config: str | None, columns: Collection[str], **names: str | None) -> dict[str, tuple[str, Any]]:
     """What messages call the split of each part that has one, and the split, with these columns and a row at least."""
     datasets = _imported()
     known = datasets.exceptions
@@ -124,7 +126,7 @@ def _imported() -> Any:
     return datasets
 
 
-def _rows(split: Any, source: str, columns: Sequence[str], verbatim: Sequence[str]) -> list[Row]:
+def _rows(split: Any, source: str, columns: Collection[str], verbatim: Sequence[str]) -> list[Row]:
     """verbatim: as of `read_table`."""
     rows = []
     for index, said in enumerate(split):
