@@ -21,6 +21,7 @@ class ImageCsv(PictureData):
     """
 
     kinds = ("class", "labels", "numbers")
+    divides = "data.split_column"
 
     def __init__(
         self,
