@@ -84,6 +84,16 @@ def test_lists_are_words_and_tags(folder: Path, named: bool) -> None:
     assert data.train.where(1) == f"{path} (train), index 1"
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_blanks_around_a_tag_make_no_other_entity(folder: Path, named: bool) -> None:
+    tag = datasets.ClassLabel(names=["O", "B-x "]) if named else datasets.Value("string")
+    features = {"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(tag)}
+    tags: list[Any] = [[1], [0]] if named else [["B-x "], [" O"]]
+    path = put(folder, features, train={"tokens": [["a"], ["b"]], "ner_tags": tags})
+    data = read_hub_tags(path=path, **SPLITS, **TAGS)
+    assert (data.names, data.train.labels) == (["O", "B-x", "I-x"], [[1], [0]])
+
+
 def test_splits_that_no_setting_names_are_told_where_a_part_is_split_off(folder: Path) -> None:
     rows = {"text": ["a", "b"], "label": [1, 0]}
     path = put(folder, NAMED, train=rows, validation=rows, test=rows)

@@ -159,7 +159,7 @@ def _tagged(split: Any, source: str, columns: Sequence[str]) -> Tagged:
     for index, said in enumerate(split):
         where = f"{source}, index {index}"
         words = [cell_of(word, where, word_column) for word in said[word_column] or []]
-        tags = [_named(tag, names, where, tag_column) for tag in said[tag_column] or []]
+        tags = [_named(tag, names, where, tag_column).strip() for tag in said[tag_column] or []]
         if len(words) != len(tags) or not words or not all(word.strip() for word in words):
             raise DataError(
                 f"there are {len(words)} words and {len(tags)} tags, and each word needs one, and to be some text",
