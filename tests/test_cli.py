@@ -189,7 +189,7 @@ BAD_OTHERS = {
     "rates of no model": (["lr_find", "model=resnet5"], ["no model 'resnet5'"]),
     "a ranking of nothing": (["rank"], ["a value is needed: models", "models=<value>"]),
     "a ranking of none": (["rank", "models=[]"], ["no models are named", "models=[resnet18,resnet50]"]),
-    "a ranking of one word": (["rank", "models=bundled"], ["models: 'bundled' is not a list"]),
+    "a ranking of one word": (["rank", "models=bundled"], ["models: 'bundled' is not a list", "[bundled]"]),
     "a ranking of a misspelt model": (
         ["rank", "models=[resnet5]"],
         ["no model 'resnet5': did you mean", "of your own"],

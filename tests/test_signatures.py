@@ -60,7 +60,7 @@ PARAMETERS: dict[str, tuple[list[Any], list[Any], str]] = {
     "chance": ([0, 0.0, 0.999], [1, -0.1, True, None], "a number x with 0 <= x < 1"),
     "colour": (["red", "green"], ["blue", "Red", 1, None], "one of red, green"),
     "level": ([1, "all"], [True, 1.0, "1", 2], "one of 1, all"),
-    "names": ([[], ["a", "b"]], ["a", [1], ["a", None], None], "a list of text"),
+    "names": ([[], ["a", "b"]], ["a", "", 1, [1], ["a", None], None], "a list of text"),
     "sizes": ([[], [1, 2]], [[0], [1, True], 1, ["1"]], "a list of a whole number x with x > 0"),
     "maybe": ([None, 3], ["none", 1.0, True], "a whole number or null"),
     "either": ([3, "a"], [1.5, None, True, [3]], "Union[int, str]"),
@@ -104,6 +104,14 @@ def test_a_value_that_the_annotation_allows_is_fine(name: str, value: Any) -> No
 def test_a_value_that_it_does_not_allow_is_told_with_what_it_does(name: str, value: Any, words: str) -> None:
     (line,) = said("made_up.Base", **{name: value})
     assert line.startswith(f"node.{name}: {value!r} is not {words}")
+
+
+def test_one_value_that_should_be_a_list_is_told_with_its_brackets() -> None:
+    (line,) = said("made_up.Base", names="a")
+    assert line == "node.names: 'a' is not a list of text; a list stands in brackets: [a]"
+    assert said("made_up.Base", sizes=1)[0].endswith("brackets: [1]")
+    for others in ({"names": 1}, {"names": ""}, {"sizes": "1"}, {"size": "1"}):
+        assert "brackets" not in said("made_up.Base", **others)[0]
 
 
 def test_a_value_that_is_still_to_be_given_is_another_checks_business() -> None:

@@ -56,10 +56,15 @@ class RankError(FrostlineError): ...
 def close_names(name: str, known: Iterable[str]) -> str:
     """`did you mean a, b?` for the known names that resemble `name`; else the known names themselves."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6) if len(name) <= LONG else []
+    close = resembling(name, known)
     if close:
         return f"did you mean {', '.join(map(shortened, close))}?"
     return f"there is: {few([shortened(other) for other in known]) or 'none'}"
+
+
+def resembling(name: str, known: Sequence[str]) -> list[str]:
+    """Three of the known names at most, the closest first."""
+    return difflib.get_close_matches(name, known, n=3, cutoff=0.6) if len(name) <= LONG else []
 
 
 def few(names: Sequence[str]) -> str:

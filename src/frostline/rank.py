@@ -17,7 +17,7 @@ from frostline.errors import ConfigError, RunError, WeightsError, memory_is_shor
 from frostline.freezing import count
 from frostline.paths import RANKING, write_atomically
 from frostline.record import installed_versions
-from frostline.report.ranking import Ranked, as_csv, ordered, print_ranking
+from frostline.report.ranking import Ranked, as_csv, ordered, print_problems, print_ranking
 from frostline.run import quiet
 
 SCHEMA = 1
@@ -32,21 +32,21 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
     quiet()
     rows: list[Ranked] = []
     data: dict[str, Any] = {}
-    refusals: list[ConfigError] = []
+    refusals: dict[str, ConfigError | WeightsError] = {}
     for name, cfg in settings.items():
         L.seed_everything(cfg.seed, workers=True, verbose=False)
         try:
             row, described = _ranked(name, cfg)
-        except ConfigError as error:
-            refusals.append(error)
+        except (ConfigError, WeightsError) as error:
+            refusals[name] = error
             row, described = Ranked(name, error.what), {}
         data = data or described
         rows.append(row)
-    if len(refusals) == len(settings) and len({str(error) for error in refusals}) == 1:
-        raise refusals[0]  # of what they share
+    if len(refusals) == len(settings) and len({str(error) for error in refusals.values()}) == 1:
+        raise next(iter(refusals.values()))  # of what they share
     rows = ordered(rows)
     if rows[0].problem:
-        print_ranking(rows, 0, [], [])
+        print_problems(rows, {name: error.next_step for name, error in refusals.items()})
         raise RunError("none of the models could be ranked", where="models", next_step="see the reason of each, above")
     folder.mkdir(parents=True, exist_ok=True)
     said = {"schema": SCHEMA, "command": command, "seed": cfg.seed, "versions": installed_versions(), "data": data}
@@ -60,15 +60,13 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
 
 
 def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:
-    """And what there is to say of the data. Raises ConfigError."""
+    """And what there is to say of the data. Raises ConfigError, WeightsError."""
     try:
         frozen = features_alone(cfg)
         begun = time.perf_counter()
         train, val = (frozen.features(part) for part in (frozen.data.train_part, frozen.data.val_part))
         seconds = time.perf_counter() - begun
         scores = scores_of(frozen.data, train, val, ["knn", "linear_probe", "logme"])
-    except WeightsError as error:
-        return Ranked(name, error.what), {}
     except RuntimeError as error:
         if not memory_is_short(error):
             raise

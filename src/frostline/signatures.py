@@ -58,7 +58,7 @@ def problems(config: Any, key: str = "", supplied: Mapping[str, Collection[str]]
 def value_problem(value: Any, annotation: str) -> str | None:
     """Why `value` is not what an annotation such as `int | None` allows; None where it is."""
     expression = ast.parse(annotation, mode="eval").body
-    return None if _allows(expression, value) else f"{value!r} is not {_said(expression)}"
+    return None if _allows(expression, value) else _refused(expression, value)
 
 
 def _node_problems(config: Mapping[str, Any], key: str, supplied: Collection[str] | None) -> Iterator[str]:
@@ -71,7 +71,7 @@ def _node_problems(config: Mapping[str, Any], key: str, supplied: Collection[str
         if name not in parameters:
             yield f"{key}.{name}: {config['_target_']} has no such setting; {close_names(name, parameters)}"
         elif value != "???" and not _allows(parameters[name].annotation, value):
-            yield f"{key}.{name}: {value!r} is not {_said(parameters[name].annotation)}"
+            yield f"{key}.{name}: {_refused(parameters[name].annotation, value)}"
     if supplied is not None:
         for name, parameter in parameters.items():
             if parameter.required and name not in config and name not in supplied:
@@ -107,6 +107,13 @@ def _allows(annotation: ast.expr | None, value: Any) -> bool:
             return isinstance(value, list) and all(_allows(of, item) for item in value)
     # A tensor cannot be written in YAML; any other type that is not understood allows everything.
     return not (isinstance(annotation, ast.Name) and annotation.id == "Tensor")
+
+
+def _refused(annotation: ast.expr | None, value: Any) -> str:
+    """Why, of a value that the annotation does not allow, and how one that wants to be a list is written."""
+    alone = isinstance(value, str | int | float) and not isinstance(value, bool) and value != ""
+    bracketed = f"; a list stands in brackets: [{value}]" if alone and _allows(annotation, [value]) else ""
+    return f"{value!r} is not {_said(annotation)}{bracketed}"
 
 
 def _within(name: str, value: Any) -> bool:

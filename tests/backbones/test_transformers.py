@@ -707,8 +707,21 @@ def test_without_a_network_the_message_offers_a_folder_or_none() -> None:
     assert refused.value.where == "google-bert/bert-base-uncased"
     assert "or model.weights=null to train from scratch" in refused.value.next_step
     with pytest.raises(WeightsError, match="no config on the hub") as refused:
-        built(None, name="no/such/folder")
+        built(None, name="nobody/nothing")
     assert refused.value.next_step.startswith("model.name=<folder")
+
+
+@pytest.mark.parametrize("name", ["/no/such", "/nothing", "./nothing", "../nothing", "~/nothing-of-this-name", "a/b/c"])
+def test_a_path_is_not_sought_on_the_hub(name: str) -> None:
+    with pytest.raises(WeightsError, match="there is no such folder") as refused:
+        built(name)
+    assert refused.value.where == name
+    assert refused.value.next_step.startswith("model.weights=<folder")
+
+
+def test_a_file_where_a_folder_is_read_is_told(folder: Path) -> None:
+    with pytest.raises(WeightsError, match="this is a file"):
+        built(str(folder / "model.safetensors"))
 
 
 def test_what_lies_in_the_cache_of_the_hub_needs_no_network(folder: Path) -> None:

@@ -84,6 +84,40 @@ def test_lists_are_words_and_tags(folder: Path, named: bool) -> None:
     assert data.train.where(1) == f"{path} (train), index 1"
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_blanks_around_a_tag_make_no_other_entity(folder: Path, named: bool) -> None:
+    tag = datasets.ClassLabel(names=["O", "B-x "]) if named else datasets.Value("string")
+    features = {"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(tag)}
+    tags: list[Any] = [[1], [0]] if named else [["B-x "], [" O"]]
+    path = put(folder, features, train={"tokens": [["a"], ["b"]], "ner_tags": tags})
+    data = read_hub_tags(path=path, **SPLITS, **TAGS)
+    assert (data.names, data.train.labels) == (["O", "B-x", "I-x"], [[1], [0]])
+
+
+def test_splits_that_no_setting_names_are_told_where_a_part_is_split_off(folder: Path) -> None:
+    rows = {"text": ["a", "b"], "label": [1, 0]}
+    path = put(folder, NAMED, train=rows, validation=rows, test=rows)
+
+    def notes(**splits: str | None) -> list[str]:
+        return [*read_hub_texts("class", path=path, **SPLITS | splits, **TEXTS).notes]
+
+    validation, test = "validation (data.val_split=validation)", "test (data.test_split=test)"
+    assert notes() == [f"the data set has also: {validation}, {test}"]
+    assert notes(val_split="validation[:1]") == [f"the data set has also: {test}"]
+    assert notes(train_split="train+test") == [f"the data set has also: {validation}"]
+    assert notes(test_split="validation") == ["the data set has also: test"], "a part that it would be has another"
+    assert notes(val_split="validation", test_split="test") == []
+
+
+def test_further_splits_of_tags_are_told_beside_how_tags_were_read(folder: Path) -> None:
+    features = {"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(datasets.Value("string"))}
+    rows = {"tokens": [["a", "b"]], "ner_tags": [["I-x", "O"]]}
+    data = read_hub_tags(path=put(folder, features, train=rows, test=rows), **SPLITS, **TAGS)
+    begun, further = data.notes
+    assert "IOB1" in begun
+    assert further == "the data set has also: test (data.test_split=test)"
+
+
 def refused(path: str, **settings: Any) -> DataError:
     with pytest.raises(DataError) as error:
         read_hub_texts("class", **{"path": path} | SPLITS | TEXTS | settings)

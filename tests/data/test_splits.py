@@ -1,5 +1,7 @@
 """Who goes where, for any labels."""
 
+import inspect
+import re
 from collections import Counter
 
 import pytest
@@ -8,7 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from frostline.data.image_csv import ImageCsv
+from frostline.data.module import Data
 from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
+from frostline.data.text import Conll, HfDataset, TextCsv
 from frostline.errors import DataError
 from frostline.targets import NO_TAG
 
@@ -113,7 +118,17 @@ def test_classes_with_too_few_are_named_with_their_numbers_and_the_reason() -> N
         require_per_class(counts, 2, where="pictures/", reason="one each for all")
     assert "cat" not in refused.value.what
     assert refused.value.where == "pictures/"
-    assert "give the parts yourself" in refused.value.next_step
+    assert refused.value.next_step == "add samples, leave those classes out"
+    with pytest.raises(DataError) as refused:
+        require_per_class(counts, 2, where=None, reason="", setting="data.classes", divides="data.val_file")
+    assert refused.value.next_step.endswith("leave those classes out, or give the parts yourself (data.val_file)")
+
+
+@pytest.mark.parametrize("kind", [Conll, HfDataset, ImageCsv, TextCsv])
+def test_what_tells_the_parts_are_settings_of_that_data(kind: type[Data]) -> None:
+    settings = re.findall(r"data\.(\w+)", kind.divides)
+    assert settings
+    assert set(settings) <= set(inspect.signature(kind).parameters)
 
 
 def test_enough_of_each_class_is_enough_and_one_fewer_is_not() -> None:

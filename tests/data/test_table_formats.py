@@ -64,7 +64,7 @@ BAD: dict[str, tuple[str | bytes, str, str, str]] = {
         "path,labels\na.png,cat\n",
         "no column 'label': did you mean labels?; the columns are path, labels",
         "line 1",
-        "data.target_columns",
+        "rename one",
     ),
     "semicolons": ("path;label\na.png;cat\n", "there is no column 'path'", "line 1", "commas, not by semicolons"),
     "a column twice": ("path,label,label\na.png,cat,dog\n", "'label' is there 2 times", "line 1", "rename"),
@@ -162,7 +162,7 @@ BAD_JSON = {
     "a column less": (
         '{"path": "a", "lable": 1}',
         "'label': did you mean lable?; the columns are path, lable",
-        "data.target_columns",
+        "the same names in each line",
     ),
     "a name twice": ('{"path": "a", "label": 1, "label": 2}', "'label' is there 2 times", "rename"),
     "half a character": ('{"path": "\\ud83d", "label": 1}', "half of one", "correct"),
@@ -210,7 +210,7 @@ def test_a_folder_named_as_a_partition_adds_no_column(tmp_path: Path) -> None:
 
 
 def test_parquet_that_cannot_be_read_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no column 'label': there is: path; the columns are path"):
+    with pytest.raises(DataError, match="there is no column 'label'; the columns are path\n"):
         read_table(written(tmp_path, path=["a"]), COLUMNS)
     with pytest.raises(DataError, match="'label' holds a list") as refused:
         read_table(written(tmp_path, path=["a"], label=[["b"]]), COLUMNS)
@@ -219,3 +219,23 @@ def test_parquet_that_cannot_be_read_says_so(tmp_path: Path) -> None:
         read_table(written(tmp_path, path=pa.array([], pa.string()), label=pa.array([], pa.string())), COLUMNS)
     with pytest.raises(DataError, match="the parquet file cannot be read"):
         read_table(put(tmp_path, "PAR1 and no more", "t.parquet"), COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "step"),
+    [
+        ({"a": "data.text_columns", "lable": "data.target_columns"}, "data.target_columns=[label], or"),
+        ({"a": "data.text_columns", "topic": "data.target_columns"}, "data.target_columns=[b], or"),
+        ({"a": "data.text_columns", "topic": "data.text_columns"}, "data.text_columns=[a,b], or"),
+        ({"a": "data.target_columns", "topic": "data.path_column"}, "data.path_column=b, or"),
+        (["a", "topic"], "rename one"),
+        (dict.fromkeys(["a", "b", "label", "topic"], "data.text_columns"), "rename one"),
+    ],
+)
+def test_the_next_step_names_a_column_that_there_is(
+    tmp_path: Path, settings: dict[str, str] | list[str], step: str
+) -> None:
+    with pytest.raises(DataError) as refused:
+        read_table(put(tmp_path, "a,b,label\n1,2,3\n"), settings)
+    assert refused.value.next_step.startswith(step)
+    assert refused.value.what.count("label") == (2 if "lable" in settings else 1)

@@ -115,7 +115,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str, str]] = {
     "withheld": ({"class_names": ["no", "yes"]}, [*TWO, "c,-1"], "'-1' in 'label'", "train.csv, line 4", "withheld"),
     "no number": ({"kind": "numbers"}, [*TWO, "c,nan"], "'nan' in 'label' is no number", "train.csv, line 4", "drop"),
     "digits apart": ({"kind": "numbers"}, [*TWO, "c,1_0"], "'1_0' in 'label' is no number", "train.csv, line 4", ""),
-    "no column": ({}, ["txt,label", "a,1"], "no column 'text': did you mean txt?", "train.csv, line 1", "keys"),
+    "no column": ({}, ["txt,label", "a,1"], "no column 'text': did you mean txt?", "train.csv, line 1", "[txt]"),
     "nothing": ({}, [], "the table is empty", "train.csv", "text,label"),
     "names alone": ({}, ["text,label"], "no lines", "train.csv", "a line for each sample"),
     "names alone in test": ({"test": ["text,label"]}, TWO, "no lines", "test.csv", "a line for each sample"),

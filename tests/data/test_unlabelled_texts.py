@@ -20,6 +20,13 @@ def test_words_are_those_that_training_reads_from_the_same_file(tmp_path: Path) 
     assert read_sentences(file) == [["10\u00a0km", "to"], ["New York", "a\u2028b"], ["end"]]
 
 
+def test_a_sentence_in_a_line_has_the_words_that_training_reads(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(" 10\u00a0km\tto  a\u2028b\u3000c \u00a0 d\n")
+    assert read_sentences(tmp_path / "a.txt") == [["10\u00a0km", "to", "a\u2028b\u3000c", "d"]]
+    (tmp_path / "a.conll").write_text("10\u00a0km\nto\na\u2028b\u3000c\nd\n")
+    assert read_sentences(tmp_path / "a.conll") == read_sentences(tmp_path / "a.txt")
+
+
 def test_words_need_no_tags_and_have_to_be_there(tmp_path: Path) -> None:
     file = tmp_path / "a.conll"
     file.write_text("a\nb\n\nc\td\n")

@@ -53,8 +53,15 @@ def imported() -> Any:
 
 
 def source_of(name: str, key: str, remote_code: bool) -> Source:
+    """Raises WeightsError where the name is a path and no name of the hub, and there is no such folder."""
     folder = at_home(name)
-    return Source(str(folder) if folder.is_dir() else name, key, remote_code)
+    if folder.is_dir():
+        return Source(str(folder), key, remote_code)
+    source = Source(name, key, remote_code)
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:  # the hub has <owner>/<name>
+        what = "this is a file, and a folder is read" if folder.is_file() else "there is no such folder"
+        raise WeightsError(what, where=name, next_step=source.next_step)
+    return source
 
 
 @contextmanager

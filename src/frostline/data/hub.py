@@ -1,15 +1,17 @@
 """Texts of a data set that Hugging Face's `datasets` loads: of its hub, or a folder in one of its layouts."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from frostline.data.table import Row, Table, require_columns
 from frostline.data.table_formats import cell_of
 from frostline.data.tags import Sentence, Tagged, tagged_set
-from frostline.data.text_tables import require_text_columns, text_set
+from frostline.data.text_tables import require_text_columns, settings_of, text_set
 from frostline.data.texts import TaggedSet, TextSet
-from frostline.errors import ConfigError, DataError, close_names, needs
+from frostline.errors import ConfigError, DataError, close_names, few, needs
 from frostline.targets import Kind
+
+BEGIN = {"val": ("val", "dev"), "test": ("test",)}  # what splits for these parts are called, as far as they are
 
 
 def read_hub_texts(
@@ -28,13 +30,15 @@ def read_hub_texts(
     DataError, ConfigError.
     """
     require_text_columns(kind, text_columns, target_columns, separator, None)
-    columns = [*text_columns, *target_columns]
+    columns = settings_of(text_columns, target_columns)
     splits = _splits(path, config, columns, train=train_split, val=val_split, test=test_split)
     tables = {
         part: Table(source, _rows(split, source, columns, text_columns)) for part, (source, split) in splits.items()
     }
-    names = _class_names(splits["train"][1].features[target_columns[0]]) if kind == "class" else None
-    return text_set(kind, tables, text_columns, target_columns, separator, names)
+    train = splits["train"][1]
+    names = _class_names(train.features[target_columns[0]]) if kind == "class" else None
+    found = text_set(kind, tables, text_columns, target_columns, separator, names)
+    return found._replace(notes=_further(train.info.splits, train=train_split, val=val_split, test=test_split))
 
 
 def read_hub_tags(
@@ -49,11 +53,15 @@ def read_hub_tags(
 ) -> TaggedSet:
     """Lists of words and lists of tags, names or numbers that the data set names. Raises DataError, ConfigError."""
     columns = [word_column, tag_column]
-    splits = _splits(path, config, columns, train=train_split, val=val_split, test=test_split)
-    return tagged_set({part: _tagged(split, source, columns) for part, (source, split) in splits.items()})
+    splits = _splits(
+        path, config, settings_of([word_column], [tag_column]), train=train_split, val=val_split, test=test_split
+    )
+    found = tagged_set({part: _tagged(split, source, columns) for part, (source, split) in splits.items()})
+    further = _further(splits["train"][1].info.splits, train=train_split, val=val_split, test=test_split)
+    return found._replace(notes=[*found.notes, *further])
 
 
-def _splits(path: str, config: str | None, columns: Sequence[str], **names: str | None) -> dict[str, tuple[str, Any]]:
+def _splits(path: str, config: str | None, columns: Collection[str], **names: str | None) -> dict[str, tuple[str, Any]]:
     """What messages call the split of each part that has one, and the split, with these columns and a row at least."""
     datasets = _imported()
     known = datasets.exceptions
@@ -90,6 +98,19 @@ def _splits(path: str, config: str | None, columns: Sequence[str], **names: str 
     return loaded
 
 
+def _further(known: Mapping[str, Any] | None, **names: str | None) -> list[str]:
+    """A sentence on splits that no setting names, where a part is split off the training part. known: of the data set,
+    where it says them."""
+    missing = [part for part, name in names.items() if name is None]
+    used = {piece.partition("[")[0].strip() for name in names.values() if name for piece in name.split("+")}
+    others = [name for name in known or () if name not in used] if missing and "all" not in used else []
+    if not others:
+        return []
+    keys = {name: next((part for part in missing if name.startswith(BEGIN[part])), None) for name in others}
+    said = [f"{name} (data.{part}_split={name})" if part else name for name, part in keys.items()]
+    return [f"the data set has also: {few(said)}"]
+
+
 def _cause(error: BaseException) -> str:
     """The library's own word is "an error occurred", and it says nothing of an empty file, or a path without a name."""
     if isinstance(error, StopIteration):
@@ -105,7 +126,7 @@ def _imported() -> Any:
     return datasets
 
 
-def _rows(split: Any, source: str, columns: Sequence[str], verbatim: Sequence[str]) -> list[Row]:
+def _rows(split: Any, source: str, columns: Collection[str], verbatim: Sequence[str]) -> list[Row]:
     """verbatim: as of `read_table`."""
     rows = []
     for index, said in enumerate(split):
@@ -138,7 +159,7 @@ def _tagged(split: Any, source: str, columns: Sequence[str]) -> Tagged:
     for index, said in enumerate(split):
         where = f"{source}, index {index}"
         words = [cell_of(word, where, word_column) for word in said[word_column] or []]
-        tags = [_named(tag, names, where, tag_column) for tag in said[tag_column] or []]
+        tags = [_named(tag, names, where, tag_column).strip() for tag in said[tag_column] or []]
         if len(words) != len(tags) or not words or not all(word.strip() for word in words):
             raise DataError(
                 f"there are {len(words)} words and {len(tags)} tags, and each word needs one, and to be some text",

@@ -21,6 +21,7 @@ class ImageCsv(PictureData):
     """
 
     kinds = ("class", "labels", "numbers")
+    divides = "data.split_column"
 
     def __init__(
         self,
@@ -46,7 +47,8 @@ class ImageCsv(PictureData):
     def read(self) -> Sources:
         split = [self.split_column] if self.split_column is not None else []
         require_targets(self.target_kind, self.target_columns, self.separator, [self.path_column, *split])
-        table = read_table(self.file, [self.path_column, *self.target_columns, *split])
+        settings = {self.path_column: "data.path_column", **dict.fromkeys(split, "data.split_column")}
+        table = read_table(self.file, settings | dict.fromkeys(self.target_columns, "data.target_columns"))
         parts = self._parts(table)
         files = self._files(table)
         names, targets = READ[self.target_kind](table, self.target_columns, self.separator, training=parts["train"])

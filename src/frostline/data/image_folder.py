@@ -20,6 +20,7 @@ class ImageFolder(PictureData):
     """classes: the class folders to use; null for all. Raises DataError."""
 
     chooses = "data.classes"
+    divides = "folders train, val and test"
 
     def __init__(self, spec: Any, *, dir: str, classes: list[str] | None, **common: Any) -> None:
         self.dir = self.where = at_home(dir)

@@ -54,6 +54,7 @@ class Data(Transfers):
     max_tokens: int | None = None  # of a batch
     num_workers: int | None = 0  # None for one per core
     chooses: ClassVar[str | None] = None  # the setting that names the classes to use
+    divides: ClassVar[str] = ""  # what tells the parts, where a user can
 
     def __init__(
         self,
@@ -115,9 +116,7 @@ class Data(Transfers):
     ) -> tuple[tuple[Source, Tensor], tuple[Source, Tensor], tuple[Source, Tensor]]:
         if sources.val is None or sources.test is None:
             pieces = ["training"] + ["validation"] * (sources.val is None) + ["test"] * (sources.test is None)
-            counts = counts_of(self.target_kind, self.names, sources.train.labels)
-            reason = f"one each for {', '.join(pieces)}"
-            require_per_class(counts, len(pieces), where=self.where, reason=reason, setting=self.chooses)
+            self._require_of_each(len(pieces), sources.train.labels, f"one each for {', '.join(pieces)}")
         layers = strata(self.target_kind, sources.train.labels)
         rest = torch.arange(len(layers))
         test = (sources.test, every(sources.test)) if sources.test is not None else None
@@ -130,10 +129,12 @@ class Data(Transfers):
             val, rest = (sources.train, rest[taken]), rest[kept]
         return (sources.train, rest), val, test
 
+    def _require_of_each(self, needed: int, labels: Tensor, reason: str) -> None:
+        counts = counts_of(self.target_kind, self.names, labels)
+        require_per_class(counts, needed, where=self.where, reason=reason, setting=self.chooses, divides=self.divides)
+
     def _require_parts(self) -> None:
-        counts = counts_of(self.target_kind, self.names, self.train_part.labels)
-        reason = "training (data.train_limit)"
-        require_per_class(counts, 1, where=self.where, reason=reason, setting=self.chooses)
+        self._require_of_each(1, self.train_part.labels, "training (data.train_limit)")
         for name, part in (("validation", self.val_part), ("test", self.test_part)):
             if len(part) == 0:
                 raise DataError(

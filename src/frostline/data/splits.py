@@ -63,20 +63,20 @@ def balanced_subset(labels: Tensor, limit: int, seed: int) -> Tensor:
 
 
 def require_per_class(
-    counts: dict[str, int], needed: int, *, where: object, reason: str, setting: str | None = None
+    counts: dict[str, int], needed: int, *, where: object, reason: str, setting: str | None = None, divides: str = ""
 ) -> None:
-    """setting: that names the classes to use, if there is one. Raises DataError that names the classes with fewer than
-    `needed` samples."""
+    """setting: that names the classes to use, if there is one. divides: what tells the parts, where a user can. Raises
+    DataError that names the classes with fewer than `needed` samples."""
     short = {name: count for name, count in counts.items() if count < needed}
     if short:
         enough = [name for name in counts if name not in short]
         named = f"leave those classes out ({setting}=[{','.join(enough)}])" if setting and len(enough) > 1 else ""
         said = few([f"'{shortened(name)}' has {count}" for name, count in sorted(short.items())])
+        or_divide = f", or give the parts yourself ({divides})" if divides else ""
         raise DataError(
             f"too few samples of a class: {said}; {reason} needs {needed} of each",
             where=where,
-            next_step=f"add samples, {named or 'leave those classes out'}, or give the parts yourself (folders, "
-            "data.split_column, data.val_file)",
+            next_step=f"add samples, {named or 'leave those classes out'}{or_divide}",
         )
 
 

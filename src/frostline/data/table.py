@@ -1,9 +1,9 @@
 """A table whose cells are text, whatever it was read from."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from frostline.errors import DataError, close_names
+from frostline.errors import DataError, few, resembling, shortened
 
 Unit = Literal["line", "index"]
 
@@ -36,16 +36,19 @@ class Table(NamedTuple):
     rows: list[Row]
 
 
-def require_columns(names: Sequence[str], wanted: Sequence[str], where: object, hint: str = "") -> None:
-    """names: that there are. hint: a next step for the case that one is missing. Raises DataError."""
+def require_columns(names: Sequence[str], wanted: Collection[str], where: object, hint: str = "") -> None:
+    """names: that there are. wanted: where it is a mapping, each with the setting that names it, `data.text_columns` of
+    several or `data.path_column` of one. hint: a next step for the case that one is missing. Raises DataError.
+    """
     for column in wanted:
         if column not in names:
+            close = resembling(column, names)
+            meant = f": did you mean {', '.join(map(shortened, close))}?" if close else ""
+            settings = wanted if isinstance(wanted, Mapping) else {}
             raise DataError(
-                f"there is no column '{column}': {close_names(column, names)}; the columns are {', '.join(names)}",
+                f"there is no column '{column}'{meant}; the columns are {few([shortened(name) for name in names])}",
                 where=where,
-                next_step=hint
-                or "data.text_columns, data.target_columns and the other keys of columns name those that there are; or "
-                "rename one of the table's",
+                next_step=hint or _other_column(column, [*close, *names], settings),
             )
         if names.count(column) > 1:
             raise DataError(
@@ -53,3 +56,14 @@ def require_columns(names: Sequence[str], wanted: Sequence[str], where: object, 
                 where=where,
                 next_step="rename one of them",
             )
+
+
+def _other_column(missing: str, names: Sequence[str], settings: Mapping[str, str]) -> str:
+    """To name one of those that there are, the best first, and that is in no other use; or to rename it."""
+    free = [name for name in names if name not in settings]
+    if missing not in settings or not free:
+        return "rename one of the table's columns"
+    setting = settings[missing]
+    named = [free[0] if name == missing else name for name, its in settings.items() if its == setting]
+    said = f"[{','.join(named)}]" if setting.endswith("columns") else free[0]
+    return f"{setting}={said}, or another of the columns; or rename one of them"

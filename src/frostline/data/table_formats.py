@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from frostline.errors import DataError
 SUFFIXES = {".csv": "commas", ".tsv": "tabs", ".jsonl": "an object per line", ".parquet": "as pandas writes it"}
 
 
-def read_table(file: Path, columns: Sequence[str], *, verbatim: Sequence[str] = ()) -> Table:
-    """Of these columns; further ones are passed over, and so are empty lines. Blanks around a cell go, but those of the
-    `verbatim` columns stay. Raises DataError.
+def read_table(file: Path, columns: Collection[str], *, verbatim: Sequence[str] = ()) -> Table:
+    """Of these columns, as `require_columns` takes them; further ones are passed over, and so are empty lines. Blanks
+    around a cell go, but those of the `verbatim` columns stay. Raises DataError.
     """
     rows = [row.without_blanks(verbatim) for row in _reader(file)(file, columns)]
     if not rows:
@@ -56,7 +56,7 @@ def _said(value: Any) -> str:
     return "an object" if isinstance(value, _Pairs | dict) else f"a {type(value).__name__}"
 
 
-def _reader(file: Path) -> Callable[[Path, Sequence[str]], Iterable[Row]]:
+def _reader(file: Path) -> Callable[[Path, Collection[str]], Iterable[Row]]:
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(
@@ -70,7 +70,7 @@ def _reader(file: Path) -> Callable[[Path, Sequence[str]], Iterable[Row]]:
 # --- separated fields ---
 
 
-def _of_fields(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _of_fields(file: Path, columns: Collection[str]) -> Iterator[Row]:
     lines = iter(_lines(file))
     _, names = next(lines, (1, []))
     names = [name.strip() for name in names]
@@ -116,13 +116,15 @@ def _lines(file: Path) -> list[tuple[int, list[str]]]:
 # --- an object per line ---
 
 
-def _of_json_lines(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _of_json_lines(file: Path, columns: Collection[str]) -> Iterator[Row]:
+    hint = ""
     for line, text in enumerate(read_utf8(file).split("\n"), 1):
         if not text.strip():
             continue
         where = f"{file}, line {line}"
         pairs = _pairs(text, where)
-        require_columns([name for name, _ in pairs], columns, where)
+        require_columns([name for name, _ in pairs], columns, where, hint)
+        hint = "the same names in each line, as in those above; or drop this one"
         said = dict(pairs)
         yield Row(file, line, {name: cell_of(said[name], where, name) for name in columns})
 
@@ -151,7 +153,7 @@ def _pairs(text: str, where: str) -> _Pairs:
 # --- parquet ---
 
 
-def _of_parquet(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _of_parquet(file: Path, columns: Collection[str]) -> Iterator[Row]:
     try:
         with pq.ParquetFile(file) as opened:
             names = opened.schema_arrow.names

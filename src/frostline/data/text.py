@@ -16,6 +16,7 @@ class TextCsv(TextData):
     """Raises DataError that names the line of a table."""
 
     kinds = ("class", "labels", "numbers")
+    divides = "data.val_file, data.test_file"
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class Conll(TextData):
     """Raises DataError that names the line of a file."""
 
     kinds = ("tags",)
+    divides = "data.val_file, data.test_file"
 
     def __init__(
         self,
@@ -81,6 +83,7 @@ class HfDataset(TextData):
     """Raises DataError that names the split and the row, ConfigError for columns that tags cannot be read from."""
 
     kinds = ("class", "labels", "numbers", "tags")
+    divides = "data.val_split, data.test_split"
 
     def __init__(
         self,

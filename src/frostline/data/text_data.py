@@ -49,7 +49,8 @@ class TextData(Data):
     def read(self) -> Sources:
         found = self.read_texts()
         tokenizer = Tokenizer(self.spec, words=self.target_kind == "tags")
-        self.read_notes = found.notes if isinstance(found, TaggedSet) else _of_pairs(found.train, tokenizer)
+        of_pairs = _of_pairs(found.train, tokenizer) if isinstance(found, TextSet) else []
+        self.read_notes = [*found.notes, *of_pairs]
         self._strings: dict[int, Samples] = {}
 
         def source(texts: Texts | TaggedTexts) -> TokenSource:

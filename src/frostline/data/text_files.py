@@ -24,7 +24,8 @@ def part_files(dir: str | None, source: str | None, **files: str | None) -> dict
             raise DataError(
                 f"there is no such file: {file}",
                 where=f"data.{part}_file",
-                next_step=f"data.dir=<the folder of {names}>" + (f"; they are: {source}" if source else ""),
+                next_step=f"data.{part}_file=<a file that is there>, or data.dir=<the folder of {names}>"
+                + (f"; they are: {source}" if source else ""),
             )
     for part, file in placed.items():
         same = [other for other, place in placed.items() if place.samefile(file) and other != part]

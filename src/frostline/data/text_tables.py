@@ -29,7 +29,7 @@ def read_text_tables(
     """Of tables as `read_table` takes them. Raises DataError that names the line, ConfigError."""
     require_text_columns(kind, text_columns, target_columns, separator, class_names)
     files = part_files(dir, source, train=train_file, val=val_file, test=test_file)
-    columns = [*text_columns, *target_columns]
+    columns = settings_of(text_columns, target_columns)
     tables = {part: read_table(file, columns, verbatim=text_columns) for part, file in files.items()}
     return text_set(kind, tables, text_columns, target_columns, separator, class_names)
 
@@ -57,6 +57,11 @@ def require_text_columns(
             where="data.class_names",
             next_step="data.class_names=[negative,positive] names 0 and 1; null takes the names from the column",
         )
+
+
+def settings_of(text_columns: Sequence[str], target_columns: Sequence[str]) -> dict[str, str]:
+    """Each column, with the setting that names it."""
+    return dict.fromkeys(text_columns, "data.text_columns") | dict.fromkeys(target_columns, "data.target_columns")
 
 
 def text_set(

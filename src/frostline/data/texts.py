@@ -64,21 +64,24 @@ class TaggedTexts(Strings):
 
 
 class TextSet(NamedTuple):
-    """As the data set comes. names: of classes, labels or columns. None: that part has to be split off `train`."""
+    """As the data set comes. names: of classes, labels or columns. None: that part has to be split off `train`. notes:
+    what there is to say of it, in sentences for the user.
+    """
 
     names: list[str]
     train: Texts
     val: Texts | None
     test: Texts | None
+    notes: Sequence[str] = ()
 
 
 class TaggedSet(NamedTuple):
-    """names: of tags, `O` first, then `B-x` and `I-x` of each entity x. None: as in TextSet. notes: what was read
-    otherwise than it stands, in sentences for the user.
+    """names: of tags, `O` first, then `B-x` and `I-x` of each entity x. None: as in TextSet. notes: also what was
+    read otherwise than it stands.
     """
 
     names: list[str]
     train: TaggedTexts
     val: TaggedTexts | None
     test: TaggedTexts | None
-    notes: list[str]
+    notes: Sequence[str]

@@ -1,5 +1,6 @@
 """Texts without targets, for predictions. Shapes: see `TokenSource`."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from frostline.data.text_files import lines_of
 from frostline.data.tokenised import TokenSource
 from frostline.errors import DataError
 
+BLANKS = re.compile("[ \t]")  # as of training: a word may hold a no-break space
 LINES = ".txt"
 TABLES = (".csv", ".jsonl", ".parquet")  # a .tsv may well hold a word and its tag in each line
 
@@ -83,7 +85,7 @@ def read_sentences(file: Path) -> list[list[str]]:
             "empty line after each sentence",
         )
     if _is_lines(file):
-        return [line.split() for line in read_lines(file)]
+        return [[word for word in BLANKS.split(line) if word.strip()] for line in read_lines(file)]
     found = [[_word(line, file) for line in lines] for lines in sentence_lines(file)]
     if not found:
         raise DataError(

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def as_csv(rows: Sequence[Ranked]) -> str:
 
 
 def print_ranking(rows: Sequence[Ranked], num_val: int, files: Sequence[Path], following: Sequence[str]) -> None:
-    """following: what to type after `frostline train`."""
+    """rows: with a good one. following: what to type after `frostline train`."""
     table = Table(box=box.SIMPLE_HEAD)
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
@@ -66,16 +66,23 @@ def print_ranking(rows: Sequence[Ranked], num_val: int, files: Sequence[Path], f
         table.add_row(*_cells(row))
     console = console_of_width()
     console.print(table)
-    for row in rows[len(good) :]:
-        console.print(f"not ranked  {row.model}: {row.problem}")
-    if good:
-        best = good[0].linear_probe
-        error = math.sqrt(best * (1 - best) / num_val)
-        console.print(f"k-NN and linear probe: val/accuracy, n = {num_val}, standard error of the best {error:.4f}")
+    print_problems(rows[len(good) :], {})
+    best = good[0].linear_probe
+    error = math.sqrt(best * (1 - best) / num_val)
+    console.print(f"k-NN and linear probe: val/accuracy, n = {num_val}, standard error of the best {error:.4f}")
     for file in files:
         console.print(f"{file.suffix[1:]:10}  {file}")
     if following:
         console.print(f"next        {shlex.join([program(), 'train', *following])}")
+
+
+def print_problems(rows: Sequence[Ranked], steps: Mapping[str, str]) -> None:
+    """steps: what to do next of a model, by its name."""
+    console = console_of_width()
+    for row in rows:
+        console.print(f"not ranked  {row.model}: {row.problem}")
+        if row.model in steps:
+            console.print(f"  next:  {steps[row.model]}")
 
 
 def _cells(row: Ranked) -> list[str]:
