@@ -15,6 +15,7 @@ from conftest import DEVICE, Answer
 from frostline.build import build
 from frostline.init_from import init_from
 from frostline.run import NOT_HERE
+from test_run import _train
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 
@@ -24,18 +25,17 @@ TINY += ["trainer.precision=32-true"]
 LORA = ["adapter=lora", "schedule=adapters", "schedule.phases.head.epochs=1", "schedule.phases.adapters.epochs=1"]
 
 
-@pytest.fixture
-def adapted(program: Program) -> None:
-    answer = program("train", *TINY, *LORA, "optimizer.lr=0.05", "run_dir=run")
-    assert answer.code == 0, answer.err
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run with an adapter."""
+    return f"run={_train(tmp_path_factory.mktemp('adapted') / 'run', *LORA, 'optimizer.lr=0.05', short=TINY)}"
 
 
-@pytest.mark.usefixtures("adapted")
-def test_a_merged_network_gives_what_the_adapted_one_gives(program: Program, composed: Callable[..., Any]) -> None:
-    assert program("export", "run=run", "output=merged.safetensors").out.startswith(
-        "9 tensors in merged.safetensors; 2 "
-    )
-    assert program("export", "run=run", "output=beside.safetensors", "merge=false").code == 0
+def test_a_merged_network_gives_what_the_adapted_one_gives(
+    run: str, program: Program, composed: Callable[..., Any]
+) -> None:
+    assert program("export", run, "output=merged.safetensors").out.startswith("9 tensors in merged.safetensors; 2 ")
+    assert program("export", run, "output=beside.safetensors", "merge=false").code == 0
     plain = build(composed(*TINY, "run_dir=none"), logs=False)
     lora = build(composed(*TINY, *LORA, "run_dir=none"), logs=False)
     assert init_from(plain.model, Path("merged.safetensors"), plain.data.targets).endswith("; the head, too")
@@ -47,23 +47,21 @@ def test_a_merged_network_gives_what_the_adapted_one_gives(program: Program, com
     assert not torch.allclose(load_file("merged.safetensors")["backbone.blocks.stem.0.weight"], before, rtol=1e-3)
 
 
-@pytest.mark.usefixtures("adapted")
-def test_a_run_starts_from_it_without_the_adapter(program: Program) -> None:
+def test_a_run_starts_from_it_without_the_adapter(run: str, program: Program) -> None:
     plan = ["schedule=head_only", "schedule.phases.head.epochs=1"]
-    refused = program("train", *TINY, *plan, "init_from=run", "run_dir=never")
+    refused = program("train", *TINY, *plan, f"init_from={run.removeprefix('run=')}", "run_dir=never")
     assert refused.code == 1
     assert "frostline export run=<that run> output=<file>.safetensors merges" in refused.err
-    assert program("export", "run=run", "output=it.safetensors", "checkpoint=last").code == 0
+    assert program("export", run, "output=it.safetensors", "checkpoint=last").code == 0
     answer = program("train", *TINY, *plan, "init_from=it.safetensors", "run_dir=next")
     assert answer.code == 0, answer.err
     assert "it.safetensors (7 tensors; left out on purpose: nothing); the head, too" in answer.out
 
 
-@pytest.mark.usefixtures("adapted")
 def test_it_says_what_it_is_of_and_a_head_of_other_classes_stays(
     program: Program, composed: Callable[..., Any]
 ) -> None:
-    assert program("export", "run=run", "output=it.safetensors").code == 0
+    assert program("export", run, "output=it.safetensors").code == 0
     with safe_open("it.safetensors", "pt") as file:
         said = json.loads(file.metadata()["frostline"])
     assert (said["model"], said["adapter"], said["spec"]["size"]) == ("tiny", "merged", 8)
@@ -73,19 +71,18 @@ def test_it_says_what_it_is_of_and_a_head_of_other_classes_stays(
     assert "the run told other classes apart" in init_from(built.model, Path("it.safetensors"), other)
 
 
-@pytest.mark.usefixtures("adapted")
 @pytest.mark.parametrize(
     ("output", "said"),
     [
         ("there.safetensors", "there is something under that name"),
-        ("run", "the file would be no .safetensors"),
+        ("it", "the file would be no .safetensors"),
         ("nowhere/it.safetensors", "there is no such folder"),
     ],
 )
-def test_a_place_where_it_cannot_be_is_told(output: str, said: str, program: Program) -> None:
+def test_a_place_where_it_cannot_be_is_told(output: str, said: str, run: str, program: Program) -> None:
     Path("there.safetensors").write_text("mine")
     before = sorted(Path().rglob("*"))
-    answer = program("export", "run=run", f"output={output}")
+    answer = program("export", run, f"output={output}")
     assert answer.code == 1
     assert said in answer.err
     assert sorted(Path().rglob("*")) == before
