@@ -59,7 +59,7 @@ def test_a_run_starts_from_it_without_the_adapter(run: str, program: Program) ->
 
 
 def test_it_says_what_it_is_of_and_a_head_of_other_classes_stays(
-    program: Program, composed: Callable[..., Any]
+    run: str, program: Program, composed: Callable[..., Any]
 ) -> None:
     assert program("export", run, "output=it.safetensors").code == 0
     with safe_open("it.safetensors", "pt") as file:
