@@ -163,7 +163,7 @@ READY: dict[str, tuple[dict[str, Any], list[int], list[int]]] = {
 def test_ready_sets_hold_what_their_readme_says(shared: Path, name: str) -> None:
     settings, sizes, counts = READY[name]
     data = read_text_tables("class", **PLAIN | {"dir": str(shared / name), "test_file": "test.csv"} | settings)
-    assert [len(part) if part is not None else 0 for part in data[1:]] == sizes
+    assert [len(part) if part is not None else 0 for part in (data.train, data.val, data.test)] == sizes
     assert torch.bincount(data.train.labels).tolist() == counts
     if name == "trec6":
         assert data.names == ["ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"]
