@@ -73,12 +73,12 @@ def _train(cfg: DictConfig) -> None:
         return
     sweep = sweep_folder()
     folder = sweep / str(HydraConfig.get().sweep.subdir) if sweep is not None else Path(cfg.run_dir)
-    with _own(folder, named=sweep is not None or not _names_itself(cfg) or cfg.dry_run) as own:
+    with _run_folder(folder, named=sweep is not None or not _names_itself(cfg) or cfg.dry_run) as own:
         others = [override for override in overrides() if not override.startswith("run_dir=")]
         _start(placed(cfg, own), own, [*others, f"run_dir={own}"], resume=False)
 
 
-def _own(folder: Path, *, named: bool) -> AbstractContextManager[Path]:
+def _run_folder(folder: Path, *, named: bool) -> AbstractContextManager[Path]:
     """Where no run lies yet. named: by the user, or by the sweep that has it alone."""
     if follows():
         return nullcontext(folder)

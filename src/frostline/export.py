@@ -20,7 +20,7 @@ from frostline.targets import Targets
 
 
 def export(cfg: DictConfig) -> Path:
-    """Writes `backbone.*` and `head.*`, float32, and as metadata, in JSON under `frostline`, what is needed to use
+    """Writes `backbone.*` and `head.*`, and as metadata, in JSON under `frostline`, what is needed to use
     them: what the backbone expects of its input, and the targets by name. Raises DataError, RunError."""
     quiet()
     _, settings = read_run(Path(cfg.run))

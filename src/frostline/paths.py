@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
+from errno import ENOENT, ENOTDIR, ENOTEMPTY
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,11 @@ def at_home(said: str) -> Path:
 def remove_empty(folders: Iterable[Path]) -> None:
     """Remove those that exist and hold nothing, in this order."""
     for folder in folders:
-        with suppress(OSError):  # it is gone, or holds something, perhaps since a moment ago
+        try:
             folder.rmdir()
+        except OSError as error:
+            if error.errno not in (ENOENT, ENOTDIR, ENOTEMPTY):  # gone, or in use, perhaps since a moment ago
+                raise
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

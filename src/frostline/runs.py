@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,12 @@ MAY_DIFFER = {
 def free_folder(folder: Path, holds: str = FILE) -> Path:
     """`folder`, or with a number behind it where a run, or what else leaves a file `holds`, lies there already."""
     folder = folder if folder.name else folder.absolute()  # `.` has no name to put a number behind
-    number, chosen = 1, folder
-    while (chosen / holds).exists():
-        number += 1
-        chosen = folder.with_name(f"{folder.name}-{number}")
-    return chosen
+    return next(chosen for chosen in _numbered(folder) if not (chosen / holds).exists())
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    yield folder
+    yield from (folder.with_name(f"{folder.name}-{number}") for number in count(2))
 
 
 @contextmanager
@@ -44,20 +46,23 @@ def reserved(folder: Path) -> Iterator[Path]:
     """The folder, or with a number behind it where that is taken: made at once, as two runs may begin in one second.
     Gone again where nothing came of it. Raises RunError.
     """
-    require_writable(folder)
     missing = [path for path in folder.parents if not path.exists()]
-    number, chosen = 1, folder
-    while True:
-        try:
-            chosen.mkdir(parents=True)
-            break
-        except FileExistsError:
-            number += 1
-            chosen = folder.with_name(f"{folder.name}-{number}")
+    chosen = next(chosen for chosen in _numbered(folder) if _made(chosen))
     try:
         yield chosen
     finally:
         remove_empty([chosen, *missing])
+
+
+def _made(folder: Path) -> bool:
+    """False where it is there already."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _unwritable(folder, "logs_dir", error) from error
+    return True
 
 
 @contextmanager
@@ -94,11 +99,15 @@ def require_writable(folder: Path, setting: str = "logs_dir") -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise RunError(
-            f"the folder cannot be written: {error.strerror}", where=folder, next_step=f"{setting}=<a folder of yours>"
-        ) from error
+        raise _unwritable(folder, setting, error) from error
     finally:
         remove_empty(missing)
+
+
+def _unwritable(folder: Path, setting: str, error: OSError) -> RunError:
+    return RunError(
+        f"the folder cannot be written: {error.strerror}", where=folder, next_step=f"{setting}=<a folder of yours>"
+    )
 
 
 def read_run(folder: Path) -> tuple[Record, DictConfig]:

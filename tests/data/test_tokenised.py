@@ -99,6 +99,10 @@ def test_tags_of_words_that_were_cut_off_come_after_those_of_tokens(tmp_path: Pa
     assert source.targets(torch.tensor([0, 1])).tolist() == [[no, 1, 2, no, 3, no, 4, 5], [no, 1, *[no] * 6]]
     assert source.targets(torch.tensor([2, 1])).tolist() == [[no, 5, 4, 3, 2, no, 1], [no, 1, *[no] * 5]]
     assert source.targets(torch.tensor([1])).tolist() == [[no, 1, no]]
+    settings = tmp_path / "tokenizer" / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"truncation_side": "left"}))
+    source = Tokenizer(spec, words=True).source(texts, "mine", NOWHERE)
+    assert source.targets(torch.tensor([2])).tolist() == [[no, 4, 3, 2, 1, no, 5]]
 
 
 def test_texts_and_what_is_said_of_them_are_in_the_fingerprint(tmp_path: Path) -> None:

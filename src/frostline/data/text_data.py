@@ -49,7 +49,7 @@ class TextData(Data):
     def read(self) -> Sources:
         found = self.read_texts()
         tokenizer = Tokenizer(self.spec, words=self.target_kind == "tags")
-        of_pairs = _of_pairs(found.train, tokenizer) if isinstance(found, TextSet) else []
+        of_pairs = _pair_notes(found.train, tokenizer) if isinstance(found, TextSet) else []
         self.read_notes = [*found.notes, *of_pairs]
         self._strings: dict[int, Samples] = {}
 
@@ -103,7 +103,7 @@ class TextData(Data):
         return [*self.read_notes, *(cut_off if count else []), *self.repeats.told()]
 
 
-def _of_pairs(texts: Texts, tokenizer: Tokenizer) -> list[str]:
+def _pair_notes(texts: Texts, tokenizer: Tokenizer) -> list[str]:
     if len(texts.strings[0]) == 1 or tokenizer.parts_pairs:
         return []
     return [

@@ -76,9 +76,9 @@ class TokenSource(Source):
         rows, of_words = padded(self._rows(index)), self.labels[index]
         words = rows.values[:, :, 2].long().masked_fill(~rows.mask, NO_WORD)
         tags = of_words.gather(1, words.clamp(min=0)).masked_fill(words == NO_WORD, NO_TAG)
-        ends = words.max(1).values + 1
-        beyond = [own[end:] for own, end in zip(of_words, ends.tolist(), strict=True)]
-        beyond = [own[own != NO_TAG] for own in beyond]
+        place, further = torch.arange(of_words.shape[1]), words.masked_fill(words == NO_WORD, of_words.shape[1])
+        cut = (place < further.amin(1, keepdim=True)) | (place > words.amax(1, keepdim=True))  # at either end
+        beyond = [own[out] for own, out in zip(of_words, cut & (of_words != NO_TAG), strict=True)]
         return torch.cat([tags, pad_sequence(beyond, batch_first=True, padding_value=NO_TAG)], dim=1)
 
     def _rows(self, index: Tensor) -> list[Tensor]:

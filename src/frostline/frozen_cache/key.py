@@ -11,9 +11,8 @@ from torch import Tensor
 from frostline.adapters.layers import settings_of
 from frostline.backbones.base import Backbone
 
-LAYOUT = (
-    5  # of entries, and of how pictures are decoded and frozen work is done: another number forgets all that was kept
-)
+# Of entries, and of how pictures are decoded and frozen work is done: another number forgets all that was kept.
+LAYOUT = 5
 
 
 def key_of(said: dict[str, Any]) -> str:

@@ -2,10 +2,7 @@
 
 from typing import NamedTuple
 
-from rich import box
-from rich.table import Table
-
-from frostline.report.summary import console_of_width, learns
+from frostline.report.summary import console_of_width, learns, phase_table
 
 COLUMNS = ("phase", "learns", "learning rate", "decay", "parameters", "epochs", "steps", "≈ time", "≈ memory")
 
@@ -40,10 +37,7 @@ class PlannedPhase(NamedTuple):
 
 
 def print_plan(rows: list[PlannedPhase]) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in COLUMNS:
-        is_text = column in ("phase", "learns")
-        table.add_column(column, justify="left" if is_text else "right", no_wrap=column != "learns")
+    table = phase_table(COLUMNS)
     for row in rows:
         table.add_row(*row.cells())
     console = console_of_width()

@@ -3,6 +3,7 @@
 import math
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
@@ -17,10 +18,9 @@ NAMES = {"majority": "majority", "knn": "k-NN", "linear_probe": "linear probe"}
 
 def print_run(record: Record, folder: Path) -> None:
     console = console_of_width()
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("phase", "learns", "learning rate", "parameters", "epochs", "seconds", "samples/s", record.monitor):
-        is_text = column in ("phase", "learns")
-        table.add_column(column, justify="left" if is_text else "right", no_wrap=column != "learns")
+    table = phase_table(
+        ["phase", "learns", "learning rate", "parameters", "epochs", "seconds", "samples/s", record.monitor]
+    )
     for row in record.phases:
         rates = sorted(row["learning_rates"].values(), reverse=True)
         table.add_row(
@@ -105,6 +105,15 @@ def print_classes(per_class: list[dict[str, float | str | None]]) -> None:
         said = [f"{row[name]:.4f}" if row[name] is not None else "-" for name in scores]
         table.add_row(str(row[first]), *said, str(row["n"]))
     console_of_width().print(table)
+
+
+def phase_table(columns: Sequence[str]) -> Table:
+    """A row for each phase. Where the terminal is narrow, what learns is wrapped, and no number cut."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in columns:
+        is_text = column in ("phase", "learns")
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=column != "learns")
+    return table
 
 
 def console_of_width() -> Console:

@@ -71,17 +71,17 @@ def best_columns(probabilities: Tensor, names: list[str], top_k: int, said: str)
     return columns
 
 
-def weighed_loss(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float, **more: Any) -> Tensor:
+def weighed_loss(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
     """(B,) smoothed cross-entropy of each sample, times the weight of its class; of probabilities the mean over them.
     torch's own weighs what smoothing spreads by the class on which it falls: where classes are very uneven, a rare one
-    then counts for more than the true one. more: `ignore_index`."""
+    then counts for more than the true one. Nothing of a sample without a class, which is NO_TAG, torch's own mark."""
     if weights is None:
-        return cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none", **more)
+        return cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
     if targets.is_floating_point():
         weighed = targets * weights
         spread = weighed.sum(1, keepdim=True) / weighed.shape[1]
         return cross_entropy(logits, (1 - smoothing) * weighed + smoothing * spread, reduction="none")
-    each = cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none", **more)
+    each = cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
     return each * weights[targets.clamp(min=0)]
 
 

@@ -58,9 +58,8 @@ class TokenClassification(Task):
         """The sum over words, divided by the words that so many samples have in the mean of training: not by their own,
         so that the mean over shares of a batch is the mean over the whole, on any number of ranks."""
         seen = targets[:, : logits.shape[1]].flatten()
-        flat = logits.float().flatten(0, 1)
-        total = weighed_loss(flat, seen, self.class_weights, self.label_smoothing, ignore_index=NO_TAG).sum()
-        return total / (len(targets) * self.mean_words)
+        each = weighed_loss(logits.float().flatten(0, 1), seen, self.class_weights, self.label_smoothing)
+        return each.sum() / (len(targets) * self.mean_words)
 
     def metrics(self) -> "TokenClassificationMetrics":
         return TokenClassificationMetrics(self.tags)
