@@ -12,7 +12,7 @@ from torch import nn
 
 from frostline.backbones.base import Backbone
 from frostline.backbones.timm_layouts import LAYOUTS, Chain, chain_of, has_tokens
-from frostline.backbones.weights import UNREADABLE, load_weights, read_weights, unreadable
+from frostline.backbones.weights import UNREADABLE, StateDict, load_weights, read_weights, unreadable
 from frostline.errors import ConfigError, WeightsError, close_names, needs
 from frostline.paths import at_home
 from frostline.specs import ImageSpec
@@ -46,7 +46,7 @@ class TimmBackbone(Backbone):
         if weights is not None and weights != "DEFAULT":
             file = _file(weights)
             if load:
-                loaded = load_weights(network, read_weights(file), _classifiers(network), source=file)
+                loaded = load_weights(network, self._read(file), _classifiers(network), source=file)
         network.reset_classifier(0)
         network.eval()  # so that what is tried here leaves statistics and random numbers alone
         chain = _chain(name, network)
@@ -56,6 +56,10 @@ class TimmBackbone(Backbone):
             name=name, blocks=chain.blocks, pool=chain.pool, out_features=out_features, spec=spec, loaded=loaded
         )
         self.train()
+
+    def _read(self, file: Path) -> StateDict:
+        """In timm's names."""
+        return read_weights(file)
 
 
 def _imported() -> Any:

