@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.allocator import keep_freed_memory
 from frostline.callbacks.checkpoints import LateFiles
 from frostline.checks import resolved, without_ours
 from frostline.compiling import compiler_problem, frozen_pays, training_pays
@@ -44,6 +45,8 @@ def make_trainer(
     own: dict[str, Any] = {"strategy": Sharded()} if settings["strategy"] == "fsdp" else {}
     own |= {} if "profiler" in settings else {"profiler": Unwatched()}
     _spare_steps()
+    if _on_cpu(settings["accelerator"]):
+        keep_freed_memory()
     make = maker_of(OmegaConf.create(without_ours({"trainer": settings})["trainer"]), "trainer")
     try:
         trainer: L.Trainer = make(
