@@ -84,7 +84,7 @@ def test_nccl_ends_where_a_gpu_by_itself_does(prefix: str, strategy: str, runs: 
 
 def test_a_checkpoint_of_a_gpu_is_read_on_any_machine(program: Callable[..., Answer], tmp_path: Path) -> None:
     answer = program("train", *GPU, "data.train_limit=50", "data.image_size=8", "schedule=head_only", "run_dir=run",
-                     "schedule.phases.head.epochs=2")  # fmt: skip
+                     "schedule.phases.head.epochs=2", "schedule.every_phase.solve=false")  # fmt: skip
     assert answer.code == 0, answer.err
     for name in ("best", "last"):
         content = torch.load(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", weights_only=True)

@@ -28,7 +28,13 @@ pytestmark = pytest.mark.process
 # Four batches an epoch, small pictures, two epochs a phase, dropout and augmentation on, float32.
 SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", "trainer=ddp", "trainer.accelerator=cpu"]
 SHORT += ["logger=none"]
-SHORT += ["schedule.phases.head.epochs=2", "schedule.phases.all.epochs=2", "head=mlp", "head.hidden=[32]"]
+SHORT += [
+    "schedule.phases.head.epochs=2",
+    "schedule.every_phase.solve=false",
+    "schedule.phases.all.epochs=2",
+    "head=mlp",
+    "head.hidden=[32]",
+]
 SHORT += ["trainer.precision=32-true", "+callbacks.pause={_target_: test_hosts.Pause}"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--max-restarts=3"]
 TWO = [*TORCHRUN, "--standalone", "--nproc-per-node=2", "-m", "frostline", "train", *SHORT]

@@ -19,7 +19,13 @@ from tiny_text import make_tokenizer
 Program = Callable[..., Answer]
 
 ON = ["data.train_limit=200", "data.image_size=16", *DEVICE, "trainer.precision=32-true"]
-SHORT = ["schedule=head_only", "schedule.phases.head.epochs=2", "logger=none", "callbacks.progress=null"]
+SHORT = [
+    "schedule=head_only",
+    "schedule.phases.head.epochs=2",
+    "schedule.every_phase.solve=false",
+    "logger=none",
+    "callbacks.progress=null",
+]
 OWN = {  # options of model= in a folder of the user's own
     "random": "_target_: frostline.backbones.bundled.BundledBackbone\nweights: null\n",
     "tiny": "_target_: tiny.Tiny\nweights: null\n",

@@ -24,7 +24,13 @@ from frostline.runs import claimed
 # Four batches an epoch, small pictures, two epochs a phase, dropout and augmentation on, float32.
 SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", *DEVICE]
 SHORT += ["trainer.precision=32-true", "logger=none"]
-SHORT += ["schedule.phases.head.epochs=2", "schedule.phases.all.epochs=2", "head=mlp", "head.hidden=[32]"]
+SHORT += [
+    "schedule.phases.head.epochs=2",
+    "schedule.every_phase.solve=false",
+    "schedule.phases.all.epochs=2",
+    "head=mlp",
+    "head.hidden=[32]",
+]
 STOPPER = "+callbacks.stopper={_target_: test_resume.Stopper}"
 
 

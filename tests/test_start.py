@@ -85,7 +85,12 @@ def test_a_new_run_on_other_classes_takes_the_backbone_alone(
 
 def test_the_best_so_far_is_where_a_phase_may_start(tmp_path: Path) -> None:
     """At a rate that destroys what was learned, the last weights of the first phase are not its best."""
-    overrides = ["schedule.phases.all.lr_scale=1e-12", "schedule.phases.head.epochs=3", "schedule.phases.all.epochs=1"]
+    overrides = [
+        "schedule.phases.all.lr_scale=1e-12",
+        "schedule.phases.head.epochs=3",
+        "schedule.every_phase.solve=false",
+        "schedule.phases.all.epochs=1",
+    ]
     overrides += ["task.monitor=val/loss", "task.mode=min", "optimizer=sgd", "optimizer.lr=60", "data.augment=none"]
     overrides += [
         "schedule.every_phase.norm=frozen",

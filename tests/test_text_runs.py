@@ -238,7 +238,13 @@ def test_questions_are_told_apart(
 ) -> None:
     monkeypatch.setenv("FROSTLINE_DATA_DIR", str(shared))
     own = ["model=minilm", minilm(), "data=trec6", "data.train_limit=600", "schedule=head_only", *DEVICE]
-    own += ["logger=none", "callbacks.progress=null", "schedule.phases.head.epochs=20", "optimizer.lr=5e-3"]
+    own += [
+        "logger=none",
+        "callbacks.progress=null",
+        "schedule.phases.head.epochs=20",
+        "schedule.every_phase.solve=false",
+        "optimizer.lr=5e-3",
+    ]
     answer = program("train", *own, "run_dir=run")
     assert answer.code == 0, answer.err
     assert "1 text stands both in val and in test" in answer.out
@@ -250,7 +256,13 @@ def test_questions_are_told_apart(
 def test_entities_are_found(program: Program, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROSTLINE_DATA_DIR", str(shared))
     own = ["model=minilm", minilm(), "data=wnut17", "task=token_classification", "data.train_limit=500", *DEVICE]
-    own += ["logger=none", "callbacks.progress=null", "schedule=head_only", "schedule.phases.head.epochs=15"]
+    own += [
+        "logger=none",
+        "callbacks.progress=null",
+        "schedule=head_only",
+        "schedule.phases.head.epochs=15",
+        "schedule.every_phase.solve=false",
+    ]
     own += ["optimizer.lr=1e-2", "data.max_length=64", "run_dir=run"]
     answer = program("train", *own)
     assert answer.code == 0, answer.err

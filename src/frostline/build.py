@@ -26,12 +26,15 @@ from frostline.freezing import Group
 from frostline.frozen_cache.fill import FrozenOutputs
 from frostline.frozen_cache.store import Store
 from frostline.frozen_pass import FrozenPass
+from frostline.heads import convex_layer
 from frostline.keeping import choices_of, compiled_work, low_of, tried_outputs
 from frostline.launcher import follows
 from frostline.making import class_of, made, make
 from frostline.optimizers import optimizers_of
 from frostline.phases import NO_AVERAGE, Plan
 from frostline.reuse import Choice, Reuse, lines_made
+from frostline.solving import HeadSolver, is_affordable
+from frostline.strategies import Sharded
 from frostline.targets import Kind, Targets
 from frostline.tasks.base import Task
 from frostline.trainers import (
@@ -53,6 +56,7 @@ class Built(NamedTuple):
     plan: Plan
     choices: list[Choice]
     frozen: FrozenOutputs
+    solver: HeadSolver
 
     def enter(self, number: int, first_epoch: int) -> list[Group]:
         """The plan's `number`-th phase, from 0, which begins at `first_epoch` of the run."""
@@ -81,7 +85,6 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     shows = logs and shows_progress(cfg.trainer.enable_progress_bar)
     data = _data(cfg, backbone, reuse, kind, shows=shows)
-    plan = plan.settled(pretrained=pretrained, samples=len(data.train_part))
     task, head = _top(cfg, backbone, data.targets)
     for phase in plan.phases:
         task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
@@ -104,6 +107,13 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
         _require_best(trainer, task, plan)
     low = low_of(trainer)
     outputs = tried_outputs(backbone, data, trainer, low)
+    plan = plan.settled(
+        list(backbone.blocks),
+        pretrained=pretrained,
+        samples=len(data.train_part),
+        steps_per_epoch=-(-data.batches_per_epoch(trainer.limit_train_batches) // trainer.accumulate_grad_batches),
+        solvable=_is_solvable(head, task, backbone, data, trainer, outputs[-1].flops),
+    )
     chosen = choices_of(reuse, plan, backbone, outputs, data, trainer)
     identity = _identity(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
     model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
@@ -112,7 +122,9 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     model.frozen_pass = FrozenPass(backbone, low, compiles=frozen_compiles)
     store = Store(reuse.folder, reuse.max_bytes)
     data.serve = frozen = FrozenOutputs(model.frozen_pass, data, store, outputs, compiled=model.compiles)
-    return Built(model, data, trainer, measure, plan, chosen, frozen)
+    solver = HeadSolver(frozen)
+    trainer.callbacks.append(solver)  # type: ignore[attr-defined]  # it needs what needs the Trainer
+    return Built(model, data, trainer, measure, plan, chosen, frozen, solver)
 
 
 def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
@@ -201,6 +213,16 @@ def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, n
         torch.manual_seed(seed_of(cfg.seed, "head"))
         head: nn.Module = make(cfg.head, "head", nn.Module, backbone.out_features, task.num_outputs)
     return task, head
+
+
+def _is_solvable(head: nn.Module, task: Task, backbone: Backbone, data: Data, trainer: L.Trainer, flops: float) -> bool:
+    """Whether a head that learns alone is a convex problem, of all of the data, that is worth its arithmetic. flops: of
+    the backbone, for one sample."""
+    whole = trainer.limit_train_batches == 1.0 and isinstance(trainer.limit_train_batches, float)
+    if convex_layer(head) is None or task.l1 or not whole or isinstance(trainer.strategy, Sharded):
+        return False
+    samples = len(data.train_part)
+    return is_affordable(samples * task.rows_per_sample, backbone.out_features, task.num_outputs, samples * flops)
 
 
 def _identity(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module, plan: Plan) -> dict[str, Any]:

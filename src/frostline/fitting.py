@@ -134,6 +134,7 @@ def _row(built: Built, phase: Phase, learns: Learns, epochs: int, seconds: float
         "learning_rates": rates,
         "seconds": round(seconds, 3),
         "samples_per_second": round(built.measure.samples_per_second, 1),
+        "solved": built.solver.solution._asdict() if built.solver.solution is not None else None,
         "cached": built.frozen.at_work,
         "cache": built.frozen.counts | {"seconds": round(built.frozen.counts["seconds"], 3)},
         "val": {name: float(value) for name, value in scores.items() if name.startswith("val/")},

@@ -20,6 +20,14 @@ class LinearHead(nn.Module):
         return logits
 
 
+def convex_layer(head: nn.Module) -> nn.Linear | None:
+    """The one layer of a head that is linear and nothing else: with a convex loss its best weights can be computed."""
+    if not isinstance(head, LinearHead):
+        return None
+    dropout, layer = head.layers
+    return layer if isinstance(layer, nn.Linear) and dropout.p == 0 else None
+
+
 class MlpHead(nn.Module):
     """`hidden`: the widths between features and logits. Dropout after each hidden activation."""
 

@@ -21,9 +21,10 @@ from frostline.build import Built, bare_trainer, build
 from frostline.callbacks.rising_rate import RisingRate
 from frostline.checks import plan_of, resolved
 from frostline.data.module import Data
-from frostline.errors import RunError
+from frostline.errors import ConfigError, RunError
 from frostline.fitting import refusals_told
 from frostline.freezing import blocks_of
+from frostline.frozen_cache.fill import FrozenOutputs
 from frostline.paths import write_atomically
 from frostline.phases import Phase
 from frostline.range_test import NUMBERS, PICTURE, WORST, RangeTest, RateCurve
@@ -32,6 +33,7 @@ from frostline.record import installed_versions
 from frostline.report.rate_curves import picture_of
 from frostline.report.rate_table import print_rates
 from frostline.run import quiet, start_weights
+from frostline.solving import HeadSolver
 
 SCHEMA = 1
 TrainerOf = Callable[[list[L.Callback]], L.Trainer]
@@ -71,11 +73,17 @@ def find_rates(built: Built, trainer_of: TrainerOf, test: RangeTest) -> list[Rat
     """
     model = copy.deepcopy(built.model)
     fit = partial(_fit, built._replace(model=model), trainer_of)
+    own = built.frozen
+    solver = HeadSolver(FrozenOutputs(model.frozen_pass, built.data, own.store, own.outputs, compiled=own.compiled))
     curves: list[RateCurve] = []
+    _require_steps(built.plan.phases)
     with _random_state_kept(), _lent(built.data):
         for number, phase in enumerate(built.plan.phases):
             built.data.show(built.choices[number].views, 0)
             learns = blocks_of(model.enter(phase, number, 0))
+            if phase.solve:  # at no rate: later phases begin from its solution, as in a run
+                fit(RisingRate([0.0], memory=test.memory, worst=math.inf), solver)
+                continue
             before = {name: value.clone() for name, value in model.state_dict().items()}
             told = fit(RisingRate(test.rates(), memory=test.memory, worst=WORST))
             curves.append(RateCurve(phase.name, learns, test, _finite(told.losses, phase), told.diverged))
@@ -94,9 +102,19 @@ def _rates_of(phase: Phase, base: float, steps: int) -> list[float]:
     return [base * squeezed.curve_at(step, steps) for step in range(steps)]
 
 
-def _fit(built: Built, trainer_of: TrainerOf, rising: RisingRate) -> RisingRate:
+def _require_steps(phases: Sequence[Phase]) -> None:
+    """Raises ConfigError where no phase makes any."""
+    if all(phase.solve for phase in phases):
+        raise ConfigError(
+            "there is no rate to find: the head's weights are computed, not learned step by step",
+            where="schedule.every_phase.solve",
+            next_step="schedule.every_phase.solve=false, or a plan that thaws: schedule=two_stage",
+        )
+
+
+def _fit(built: Built, trainer_of: TrainerOf, rising: RisingRate, *others: L.Callback) -> RisingRate:
     """Trains the phase that was entered."""
-    trainer = trainer_of([rising])
+    trainer = trainer_of([rising, *others])
     trainer.fit_loop.max_epochs = len(rising.rates)  # an epoch has a step at the least; `rising` ends it after the last
     with refusals_told(built.model.phase, trainer):
         trainer.fit(built.model, datamodule=built.data)

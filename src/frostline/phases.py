@@ -48,6 +48,9 @@ class Phase:
     l2_sp: half of this times the squared distance of the thawed backbone from its pretrained weights is added to the
         loss (Li et al. 2018, arXiv:1802.01483, equation 3).
     start_from: the weights that the run had last, or its best so far by validation.
+    solve: in a phase in which a linear head learns and nothing else, compute its best weights (a regularised convex
+        problem) instead of making steps towards them: one epoch, at a rate of 0, scores the solution.
+    min_steps: of the optimizer; small data gets more epochs until it has as many.
     """
 
     name: str
@@ -64,6 +67,8 @@ class Phase:
     l2_sp: NonNegative[float]
     until: Until
     start_from: Literal["last", "best"]
+    solve: bool
+    min_steps: NonNegative[int]
 
     def thawed(self, blocks: Sequence[str]) -> list[str]:
         """Which of `blocks` learn, from the stem up. Raises PlanError where `thaw` names no block."""
@@ -91,7 +96,7 @@ class Phase:
 
     def rate(self, depth: int) -> float:
         """The factor on `optimizer.lr` at a block depth."""
-        return self.lr_scale * self.layer_decay**depth
+        return 0.0 if self.solve else self.lr_scale * self.layer_decay**depth
 
     def curve_at(self, step: int, steps_per_epoch: int) -> float:
         """The factor on the learning rate at an optimizer step of this phase, in 0..1.
@@ -186,11 +191,21 @@ class Plan:
         """With `thaw: each` replaced by a phase per block, from the top down."""
         return replace(self, phases=tuple(phase for folded in self.phases for phase in _unfolded(folded, blocks)))
 
-    def settled(self, *, pretrained: bool, samples: int) -> "Plan":
-        """With `norm: auto` replaced by what it means for so many samples to train on."""
+    def settled(
+        self, blocks: Sequence[str], *, pretrained: bool, samples: int, steps_per_epoch: int, solvable: bool
+    ) -> "Plan":
+        """With `norm`, `solve` and `epochs` replaced by what they mean for so many samples to train on.
+
+        solvable: whether a head that learns alone is a problem that can be solved.
+        """
         norm: Literal["adapt", "frozen"] = "frozen" if pretrained and samples <= FEW else "adapt"
-        phases = (replace(phase, norm=norm) if phase.norm == "auto" else phase for phase in self.phases)
-        return replace(self, phases=tuple(phases))
+
+        def of(phase: Phase) -> Phase:
+            solve = phase.solve and solvable and phase.optimizer is None and not phase.thawed(blocks)
+            epochs = 1 if solve else max(phase.epochs, -(-phase.min_steps // steps_per_epoch))
+            return replace(phase, norm=norm if phase.norm == "auto" else phase.norm, solve=solve, epochs=epochs)
+
+        return replace(self, phases=tuple(map(of, self.phases)))
 
     def first_thaw(self, blocks: Sequence[str]) -> int | None:
         """The number, from 0, of the first phase in which the backbone learns. Raises PlanError where an average needs

@@ -31,8 +31,9 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> Planne
     share = trainer.world_size
     seconds, memory = None, None
     if costs is not None:
-        samples = phase.epochs * batches * per_batch / share
-        passed = samples * choice.passes[0] / choice.passes[1] if choice.kept else samples
+        once = batches * per_batch / share
+        samples = phase.epochs * once
+        passed = choice.passes[0 if choice.kept else 1] * once
         seconds = phase_seconds(costs, phase, blocks, round(samples), round(passed))
         memory = phase_bytes(costs, phase, blocks, -(-round(per_batch) // share), groups, states, weights)
     return PlannedPhase(
@@ -46,6 +47,7 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> Planne
         seconds=seconds,
         memory=memory,
         frozen=_frozen(choice, blocks, data.plainly),
+        solved=phase.solve,
     )
 
 

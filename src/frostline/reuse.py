@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from frostline.errors import ConfigError
 from frostline.paths import at_home, user_cache
-from frostline.phases import Phase, Plan
+from frostline.phases import Plan
 from frostline.values import NonNegative, Positive
 
 # A byte that is kept has to save so many floating-point operations: at 250 a core that does 0.25 TFLOP/s computes it
@@ -78,12 +78,13 @@ def choices(
     made: list[Choice] = []
     for number, phase in enumerate(plan.phases):
         line = phase.frost_line(blocks)
-        views = reuse.views if samples.augmented else 0
+        views = reuse.views if samples.augmented and not phase.solve else 0
         copies = max(min(views, phase.epochs), 1)
         num_bytes = lines[line].num_bytes * (samples.train * copies + samples.val)
         follows = views == 0 and any(_below(plan, blocks, earlier, number) for earlier in _kept(made))
         impossible = _impossible(reuse, line, views, num_bytes, samples, hindrance)
-        why_not = impossible or _not_worth(reuse, phase, copies, lines[line], follows=follows)
+        passes = phase.epochs + phase.solve  # a solution is found in one pass and scored in another
+        why_not = impossible or _not_worth(reuse, passes, copies, lines[line], follows=follows)
         if impossible and reuse.when == "always" and line:
             raise ConfigError(
                 f"phase '{phase.name}' cannot keep what its frozen blocks give: {impossible}",
@@ -91,9 +92,8 @@ def choices(
                 next_step="cache=auto, or change what stands in the way",
             )
         kept = not why_not
-        passes = (0 if follows else copies, phase.epochs)
-        shown = (copies if views else 0) if kept else None
-        made.append(Choice(line, kept, shown, passes, num_bytes, why_not))
+        shown = (copies if views else 0) if kept or phase.solve else None
+        made.append(Choice(line, kept, shown, (0 if follows else copies, passes), num_bytes, why_not))
     return made
 
 
@@ -119,13 +119,13 @@ def _impossible(reuse: Reuse, line: int, views: int, num_bytes: int, samples: Sa
     return ""
 
 
-def _not_worth(reuse: Reuse, phase: Phase, copies: int, line: Line, *, follows: bool) -> str:
+def _not_worth(reuse: Reuse, passes: int, copies: int, line: Line, *, follows: bool) -> str:
     if reuse.when == "never":
         return "cache=never"
     if reuse.when == "always":
         return ""
-    if phase.epochs <= copies and not follows:
-        return f"{phase.epochs} epoch{'s' * (phase.epochs > 1)}, each seen once: nothing would be computed twice"
+    if passes <= copies and not follows:
+        return f"{passes} epoch{'s' * (passes > 1)}, each seen once: nothing would be computed twice"
     if line.flops < WORTH * line.num_bytes:
         return "computing it again takes no longer than reading it"
     return ""

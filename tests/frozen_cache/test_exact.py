@@ -57,7 +57,7 @@ def test_every_model_ends_in_the_same_bits(model: str, program: Program, tmp_pat
     """From a line in the middle, then from the one at the top, whose outputs are made of the lower one's."""
     middle = "+schedule.phases.middle={thaw: 3, epochs: 2}"
     own = [f"model={model}", "model.weights=null", "data.image_size=32", "data.augment=none", "schedule=head_only"]
-    own += ["schedule.phases.head.epochs=2", middle]
+    own += ["schedule.phases.head.epochs=2", "schedule.every_phase.solve=false", middle]
     trained(program, tmp_path / "never", *own, "cache=never")
     first = trained(program, tmp_path / "first", *own, "cache=always")
     require_equal(tmp_path / "first", tmp_path / "never")
@@ -68,7 +68,13 @@ def test_every_model_ends_in_the_same_bits(model: str, program: Program, tmp_pat
 def test_adapters_end_in_the_same_bits_before_they_learn_and_when_they_rest_again(
     adapter: str, program: Program, tmp_path: Path
 ) -> None:
-    own = [f"adapter={adapter}", "schedule=head_only", "schedule.phases.head.epochs=2", "data.augment=none"]
+    own = [
+        f"adapter={adapter}",
+        "schedule=head_only",
+        "schedule.phases.head.epochs=2",
+        "schedule.every_phase.solve=false",
+        "data.augment=none",
+    ]
     own += ["+schedule.phases.all={thaw: all, epochs: 1}", "+schedule.phases.top={thaw: 1, epochs: 2}"]
     first, _ = kept_and_never(program, tmp_path, *SHORT, *own)
     assert cached_phases(first) == ["head", "top"]
@@ -87,7 +93,7 @@ def test_views_for_every_epoch_end_in_the_bits_of_the_augmented_run(
 
 
 def test_phases_that_keep_train_without_augmentation_and_others_with_it(program: Program, tmp_path: Path) -> None:
-    own = ["schedule=head_only", "schedule.phases.head.epochs=2"]
+    own = ["schedule=head_only", "schedule.phases.head.epochs=2", "schedule.every_phase.solve=false"]
     plain = trained(program, tmp_path / "plain", *own, "data.augment=none", "cache=never")
     kept = trained(program, tmp_path / "kept", *own, "data.augment=standard", "cache=auto")
     augmented = trained(program, tmp_path / "augmented", *own, "data.augment=standard", "cache=never")
@@ -98,7 +104,13 @@ def test_phases_that_keep_train_without_augmentation_and_others_with_it(program:
 def test_a_run_that_is_stopped_in_a_kept_phase_ends_in_the_same_bits(
     moment: str, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = ["schedule=last_block", "schedule.phases.head.epochs=2", "schedule.phases.last.epochs=2", "data.augment=none"]
+    own = [
+        "schedule=last_block",
+        "schedule.phases.head.epochs=2",
+        "schedule.every_phase.solve=false",
+        "schedule.phases.last.epochs=2",
+        "data.augment=none",
+    ]
     stopper = "+callbacks.stopper={_target_: test_resume.Stopper}"
     trained(program, tmp_path / "never", *own, "cache=never")
     run = tmp_path / "run"
@@ -125,7 +137,13 @@ def test_a_picture_that_is_edited_in_the_middle_is_another(program: Program, tmp
         (pictures / name).mkdir(parents=True)
         for number in range(20):
             Image.new("RGB", (300, 300), (grey, grey, 10 * number)).save(pictures / name / f"{number}.bmp")
-    own = ["data=image_folder", f"data.dir={pictures}", "schedule=head_only", "schedule.phases.head.epochs=2"]
+    own = [
+        "data=image_folder",
+        f"data.dir={pictures}",
+        "schedule=head_only",
+        "schedule.phases.head.epochs=2",
+        "schedule.every_phase.solve=false",
+    ]
     own = [*own, *(part for part in SHORT if not part.startswith("data.train_limit"))]
     made = []
     for run in ("first", "second", "third"):
@@ -141,7 +159,12 @@ def test_a_picture_that_is_edited_in_the_middle_is_another(program: Program, tmp
 
 def test_a_sweep_over_heads_rates_and_seeds_pays_once(program: Program, tmp_path: Path) -> None:
     whole = [part for part in SHORT if not part.startswith(("data.train_limit", "head", "optimizer"))]
-    own = ["schedule=head_only", "schedule.phases.head.epochs=2", f"logs_dir={tmp_path}"]
+    own = [
+        "schedule=head_only",
+        "schedule.phases.head.epochs=2",
+        "schedule.every_phase.solve=false",
+        f"logs_dir={tmp_path}",
+    ]
     sweep = ["-m", "head=linear,mlp", "optimizer.lr=0.01,0.1", "seed=0,1"]
     answer = program("train", *whole, *own, *sweep)
     assert answer.code == 0, answer.err
@@ -185,7 +208,7 @@ def test_what_is_kept_is_listed_and_cleared(program: Program, tmp_path: Path, ca
 def test_a_cache_without_room_is_told_and_changes_nothing(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = ["schedule=head_only", "schedule.phases.head.epochs=2"]
+    own = ["schedule=head_only", "schedule.phases.head.epochs=2", "schedule.every_phase.solve=false"]
     trained(program, tmp_path / "kept", *own)
 
     def full(*_: object) -> None:
@@ -202,7 +225,7 @@ def test_a_cache_without_room_is_told_and_changes_nothing(
 
 
 def test_a_cache_folder_that_is_a_file_is_told_and_changes_nothing(program: Program, tmp_path: Path) -> None:
-    own = ["schedule=head_only", "schedule.phases.head.epochs=2"]
+    own = ["schedule=head_only", "schedule.phases.head.epochs=2", "schedule.every_phase.solve=false"]
     trained(program, tmp_path / "kept", *own)
     (tmp_path / "file").write_text("")
     answer = program("train", *SHORT, *own, f"run_dir={tmp_path / 'run'}", f"cache.dir={tmp_path / 'file'}")
@@ -212,7 +235,7 @@ def test_a_cache_folder_that_is_a_file_is_told_and_changes_nothing(program: Prog
 
 
 def test_damage_is_told_and_changes_nothing(program: Program, tmp_path: Path, cache: Path) -> None:
-    own = ["schedule=head_only", "schedule.phases.head.epochs=2"]
+    own = ["schedule=head_only", "schedule.phases.head.epochs=2", "schedule.every_phase.solve=false"]
     trained(program, tmp_path / "kept", *own)
     for file in cache.glob("*/rows.bin"):
         content = bytearray(file.read_bytes())

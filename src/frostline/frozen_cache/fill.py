@@ -127,6 +127,18 @@ class FrozenOutputs:
         rows = self._made(part, None, None, 0, len(self.backbone.blocks), list(range(len(part))))
         return Features(rows[places], None)
 
+    def passed(self, part: Part, places: list[int], device: torch.device) -> Batch:
+        """Some samples as all blocks leave them, without augmentation, on the device."""
+        kept = self(part, [None]) if self.keeps_features else None
+        if kept is not None:
+            batch = kept.__getitems__(places)
+            return batch._replace(inputs=moved(batch.inputs, device), targets=batch.targets.to(device))
+        stop, chosen = len(self.backbone.blocks), part.index[places]
+        assert self.data.trainer is not None
+        with self.data.trainer.precision_plugin.forward_context():
+            inputs = self.frozen_pass(self.data.seen(part, places, None, device), 0, stop)
+        return Batch(inputs, part.source.targets(chosen).to(device), chosen, passed=stop)
+
     def _give_up(self, error: OSError) -> None:
         """For this phase; the result is the same."""
         self._choice = None

@@ -2,14 +2,15 @@
 
 from typing import NamedTuple
 
-from frostline.report.summary import console_of_width, learns, phase_table
+from frostline.report.summary import SOLVED, console_of_width, learns, phase_table
 
 COLUMNS = ("phase", "learns", "learning rate", "decay", "parameters", "epochs", "steps", "≈ time", "≈ memory")
 
 
 class PlannedPhase(NamedTuple):
     """rates, decays: lowest and highest of the groups. seconds: on one device of this kind, validation left out; None
-    where it could not be estimated. memory in bytes. frozen: a sentence on the outputs of frozen blocks."""
+    where it could not be estimated. memory in bytes. frozen: a sentence on the outputs of frozen blocks.
+    solved: whether the head's weights are computed, and no steps are made."""
 
     name: str
     blocks: list[str]
@@ -21,16 +22,17 @@ class PlannedPhase(NamedTuple):
     seconds: float | None
     memory: float | None
     frozen: str
+    solved: bool
 
     def cells(self) -> list[str]:
         return [
             self.name,
             learns(self.blocks),
-            _span(self.rates),
-            _span(self.decays),
+            SOLVED if self.solved else _span(self.rates),
+            "-" if self.solved else _span(self.decays),
             f"{self.parameters:,}",
             str(self.epochs),
-            f"{self.steps:,}",
+            "-" if self.solved else f"{self.steps:,}",
             "-" if self.seconds is None else _duration(self.seconds),
             "-" if self.memory is None else f"{self.memory / 2**30:.2f} GiB",
         ]

@@ -13,6 +13,7 @@ from rich.table import Table
 from frostline.record import Record
 
 BASELINE = "val/accuracy"
+SOLVED = "solved"  # in place of a rate
 NAMES = {"majority": "majority", "knn": "k-NN", "linear_probe": "linear probe"}
 
 
@@ -26,7 +27,7 @@ def print_run(record: Record, folder: Path) -> None:
         table.add_row(
             row["name"],
             learns(row["learns"]),
-            f"{rates[0]:.2g}" if rates[0] == rates[-1] else f"{rates[0]:.2g} … {rates[-1]:.2g}",
+            SOLVED if not rates[0] else _span(rates),
             f"{row['trainable_parameters']:,}",
             str(row["epochs"]),
             f"{row['seconds']:.1f}",
@@ -53,6 +54,10 @@ def print_run(record: Record, folder: Path) -> None:
     kept = [name for name in ("best", "last") if record.checkpoints[name] is not None]
     if kept:
         console.print(f"next  {program()} evaluate run={folder}{'' if kept[0] == 'best' else ' checkpoint=last'}")
+
+
+def _span(rates: list[float]) -> str:
+    return f"{rates[0]:.2g}" if rates[0] == rates[-1] else f"{rates[0]:.2g} … {rates[-1]:.2g}"
 
 
 def _baselines(record: Record) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from frostline.errors import ConfigError, close_names
 from frostline.targets import Kind
+from frostline.tokens import Tokens, values_of
 
 Mode = Literal["max", "min"]
 
@@ -74,6 +75,19 @@ class Task(nn.Module):
     @abstractmethod
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The mean over samples, such that the mean over shares of a batch is the mean over the whole."""
+
+    @property
+    def rows_per_sample(self) -> float:
+        """In the mean of training: see `rows`."""
+        return 1.0
+
+    def rows(self, features: Tensor | Tokens, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, D) features and their R targets: a row for each thing that the loss is a mean over."""
+        return values_of(features), targets
+
+    def loss_of_rows(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(R, K), convex in the logits: the mean over rows."""
+        return self.loss(logits, targets)
 
     @abstractmethod
     def metrics(self) -> Metrics: ...

@@ -15,6 +15,7 @@ from frostline.targets import NO_TAG, Targets
 from frostline.tasks.base import Metrics, Mode, Task
 from frostline.tasks.classification import balanced_weights, best_columns, weighed_loss
 from frostline.tasks.entities import Scheme
+from frostline.tokens import Tokens, values_of
 from frostline.values import NonNegative, Probability
 
 SCORES: dict[str, Mode] = {
@@ -60,6 +61,19 @@ class TokenClassification(Task):
         seen = targets[:, : logits.shape[1]].flatten()
         each = weighed_loss(logits.float().flatten(0, 1), seen, self.class_weights, self.label_smoothing)
         return each.sum() / (len(targets) * self.mean_words)
+
+    @property
+    def rows_per_sample(self) -> float:
+        return self.mean_words
+
+    def rows(self, features: Tensor | Tokens, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """A row for each word that was not cut off."""
+        values = values_of(features)
+        seen = targets[:, : values.shape[1]]
+        return values[seen != NO_TAG], seen[seen != NO_TAG]
+
+    def loss_of_rows(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return weighed_loss(logits.float(), targets, self.class_weights, self.label_smoothing).mean()
 
     def metrics(self) -> "TokenClassificationMetrics":
         return TokenClassificationMetrics(self.tags)
