@@ -22,7 +22,8 @@ from frostline.finetuner import FineTuner
 from frostline.fitting import fit
 from frostline.frozen_cache.fill import FrozenOutputs
 from frostline.frozen_cache.store import Store
-from frostline.phases import NO_AVERAGE, Phase, Plan, Until
+from frostline.phase import Phase, Until
+from frostline.phases import NO_AVERAGE, Plan
 from frostline.record import Record, Stopwatch
 from frostline.reuse import Choice
 from frostline.specs import ImageSpec

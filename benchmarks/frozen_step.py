@@ -23,7 +23,7 @@ from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.batch import Batch
 from frostline.finetuner import FineTuner
 from frostline.heads import LinearHead
-from frostline.phases import Phase, Until
+from frostline.phase import Phase, Until
 from frostline.targets import Targets
 from frostline.tasks.classification import Classification
 from machine import write_result

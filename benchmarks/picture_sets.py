@@ -4,7 +4,7 @@
 
 wbc         white blood cells cut out, 4 classes (basophils, of which there are 2, are left out)
 bccd        blood cells of three kinds, cut out by their boxes; of the red ones every sixth; source's own parts
-cifar_1k    the first 1,000 training rows of CIFAR-10, the next 110 for validation, the first 1,000 test rows: JPEG files
+cifar_1k    the first 1,000 training rows of CIFAR-10, the next 110 for validation, the first 1,000 test rows
 cifar_5k    the first 5,000, and the next 550
 sounds      log spectrograms of spoken digits, a picture each; two of six speakers are the test part
 """

@@ -6,7 +6,7 @@ All start from the ImageNet weights of EfficientNet-Lite0, see the same training
 epochs, one after the other on the same machine, and are scored on the same test pictures, from which nothing is chosen:
 
 fastai      `vision_learner(...).fine_tune(epochs - 1)`: its head, its one epoch of the head alone, its augmentation
-timm        a loop in the way of its training script: AdamW at 5e-4, warm-up and cosine, label smoothing, its augmentation
+timm        a loop like its training script's: AdamW at 5e-4, warm-up and cosine, label smoothing, its augmentation
 trainer     Hugging Face's Trainer with its default arguments, random crops and mirrors as in its examples
 <plan>      `frostline train schedule=<plan>`, its epochs set by --epochs where the plan has a phase `all`
 

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from frostline.paths import conf_dir
-from frostline.phases import Phase, Until
+from frostline.phase import Phase, Until
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("FROSTLINE_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -27,7 +27,8 @@ DEVICE = {"cpu": ["trainer=cpu"], "gpu": ["trainer=gpu", "trainer.deterministic=
 PICTURE_MODELS = [
     file.stem
     for file in (conf_dir() / "model").glob("*.yaml")
-    if file.stem not in ("torchvision", "timm") and "transformer" not in file.read_text(encoding="utf-8")
+    if file.stem not in ("torchvision", "timm", "_efficientnet_lite")
+    and "transformer" not in file.read_text(encoding="utf-8")
 ]
 
 

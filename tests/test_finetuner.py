@@ -16,7 +16,7 @@ from frostline.backbones.base import Backbone
 from frostline.batch import Batch
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.heads import LinearHead
-from frostline.phases import Phase
+from frostline.phase import Phase
 from frostline.run import NOT_HERE
 from frostline.specs import ImageSpec
 from frostline.targets import Targets

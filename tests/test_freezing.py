@@ -22,7 +22,7 @@ from frostline.freezing import (
     set_trainable,
 )
 from frostline.heads import MlpHead
-from frostline.phases import Phase
+from frostline.phase import Phase
 from frostline.specs import ImageSpec
 
 untimed = settings(deadline=None)

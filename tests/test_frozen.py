@@ -17,7 +17,7 @@ from frostline.finetuner import FineTuner
 from frostline.heads import LinearHead
 from frostline.making import maker_of
 from frostline.paths import conf_dir
-from frostline.phases import Phase
+from frostline.phase import Phase
 from frostline.specs import ImageSpec
 from frostline.targets import Targets
 from frostline.tasks.classification import Classification
@@ -29,7 +29,7 @@ STEPS = 3  # stochastic depth may leave a layer out of one step for the whole ba
 
 
 def test_the_folders_were_found() -> None:
-    assert len(MODELS) == 15
+    assert len(MODELS) == 18
     assert len(PLANS) == 11
 
 
@@ -37,7 +37,12 @@ def ways(composed: Callable[..., Any], blocks: list[str]) -> list[Phase]:
     """The phases of all plans, those that thaw alike once."""
     found: dict[Any, Phase] = {}
     for plan in PLANS:
-        for phase in plan_of(composed(f"schedule={plan}")).unfolded(blocks).settled(pretrained=False, samples=1).phases:
+        for phase in (
+            plan_of(composed(f"schedule={plan}"))
+            .unfolded(blocks)
+            .settled(pretrained=False, samples=1, steps_per_epoch=1, solvable=False)
+            .phases
+        ):
             found.setdefault((tuple(phase.thawed(blocks)), str(phase.only), phase.norm), phase)
     by_adapters = next(phase for phase in found.values() if phase.only == "adapters")
     found["the top block's adapters alone"] = replace(by_adapters, thaw=1)

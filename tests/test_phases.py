@@ -14,7 +14,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 from conftest import EVERY_PHASE
 from conftest import make_phase as phase
 from frostline.errors import PlanError
-from frostline.phases import NO_AVERAGE, Phase, Plan
+from frostline.phase import Phase
+from frostline.phases import NO_AVERAGE, Plan
 
 untimed = settings(deadline=None)
 BLOCKS = ["stem", "layer1", "layer2", "layer3", "layer4"]
@@ -196,7 +197,7 @@ def test_every_missing_and_every_unknown_setting_is_told_at_once() -> None:
         Plan.from_config({"it": {"thow": "all", "curve": "cosine"}}, {}, asdict(NO_AVERAGE))
     assert "it.thow: frostline.phases.Phase has no such setting; did you mean thaw?" in raised.value.what
     lacking = ["thaw", "only", "epochs", "lr_scale", "layer_decay", "warmup_epochs", "weight_decay", "optimizer"]
-    lacking += ["norm", "l2_sp", "start_from", "monitor", "mode", "patience", "min_delta"]
+    lacking += ["norm", "l2_sp", "start_from", "solve", "min_steps", "monitor", "mode", "patience", "min_delta"]
     assert re.findall(r"(\w+) is missing", raised.value.what) == lacking
 
 
@@ -257,5 +258,34 @@ def test_norms_keep_the_statistics_of_weights_that_come_pretrained_where_few_sam
     pretrained: bool, samples: int, norm: str
 ) -> None:
     phases = tuple(phase(norm, norm=norm) for norm in ("auto", "adapt", "frozen"))
-    settled = Plan(phases, NO_AVERAGE).settled(pretrained=pretrained, samples=samples)
+    settled = settle(Plan(phases, NO_AVERAGE), pretrained=pretrained, samples=samples)
     assert [each.norm for each in settled.phases] == [norm, "adapt", "frozen"]
+
+
+def settle(plan: Plan, **said: Any) -> Plan:
+    return plan.settled(**{"pretrained": True, "samples": 100, "steps_per_epoch": 5, "solvable": True, **said})
+
+
+@pytest.mark.parametrize(
+    ("settings", "solvable", "solved"),
+    [
+        ({"thaw": "none"}, True, True),
+        ({"thaw": "none"}, False, False),
+        ({"thaw": "none", "solve": False}, True, False),
+        ({"thaw": "none", "optimizer": {"_target_": "torch.optim.SGD"}}, True, False),
+        ({"thaw": 1}, True, False),
+        ({"thaw": "all"}, True, False),
+    ],
+)
+def test_a_head_that_learns_alone_is_solved_in_one_epoch_at_no_rate(
+    settings: dict[str, Any], solvable: bool, solved: bool
+) -> None:
+    (settled,) = settle(Plan((phase("it", **{"solve": True, **settings}),), NO_AVERAGE), solvable=solvable).phases
+    assert (settled.solve, settled.epochs) == ((True, 1) if solved else (False, 3))
+    assert [settled.rate(depth) for depth in (0, 2)] == ([0.0, 0.0] if solved else [1.0, 1.0])
+
+
+@pytest.mark.parametrize(("steps_per_epoch", "epochs"), [(1, 40), (3, 14), (13, 4), (14, 3), (1000, 3)])
+def test_small_data_has_epochs_until_the_steps_are_made(steps_per_epoch: int, epochs: int) -> None:
+    (settled,) = settle(Plan((phase("it", min_steps=40),), NO_AVERAGE), steps_per_epoch=steps_per_epoch).phases
+    assert settled.epochs == epochs

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from frostline.errors import PlanError
-from frostline.phases import Phase, Plan
+from frostline.phase import Phase
+from frostline.phases import Plan
 
 NONE = "frostline.adapters.kinds.NoAdapter"  # `_target_` of adapter=none, known before torch is imported
 

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from frostline.adapters.kinds import Adapter
 from frostline.adapting import adapted_blocks
@@ -16,11 +16,11 @@ from frostline.backbones.base import Backbone
 from frostline.callbacks.ema import MovingAverage
 from frostline.callbacks.measure import Measure
 from frostline.callbacks.patience import PhasePatience
+from frostline.callbacks.requirements import require_best, require_fit
 from frostline.checks import plan_of, resolved
 from frostline.costing import largest_batch
 from frostline.data.decoded import SampleCache
 from frostline.data.module import Data
-from frostline.errors import ConfigError
 from frostline.finetuner import FineTuner, seed_of
 from frostline.freezing import Group
 from frostline.frozen_cache.fill import FrozenOutputs
@@ -31,7 +31,7 @@ from frostline.keeping import choices_of, compiled_work, low_of, tried_outputs
 from frostline.launcher import follows
 from frostline.making import class_of, made, make
 from frostline.optimizers import optimizers_of
-from frostline.phases import NO_AVERAGE, Plan
+from frostline.phases import Plan
 from frostline.reuse import Choice, Reuse, lines_made
 from frostline.solving import HeadSolver, is_affordable
 from frostline.strategies import Sharded
@@ -78,7 +78,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     kind = _kind(cfg.task)
     backbone = _backbone(cfg.model, kind, load=load_weights or (folded.anchored and logs))
     pretrained = cfg.init_from is not None or OmegaConf.select(cfg, "model.weights") is not None
-    plan = folded.unfolded(list(backbone.blocks))
+    plan = scaled(folded, backbone).unfolded(list(backbone.blocks))
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
     _adapt(cfg, backbone, plan)
     optimizers = optimizers_of(cfg, plan)
@@ -104,11 +104,10 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     logger = made(cfg.logger, "logger", Logger) if logs else False
     trainer = make_trainer(cfg.trainer, callbacks, logger=logger, num_batches=data.num_batches)
     if logs:
-        _require_best(trainer, task, plan)
+        require_best(trainer, task, plan)
     low = low_of(trainer)
     outputs = tried_outputs(backbone, data, trainer, low)
     plan = plan.settled(
-        list(backbone.blocks),
         pretrained=pretrained,
         samples=len(data.train_part),
         steps_per_epoch=-(-data.batches_per_epoch(trainer.limit_train_batches) // trainer.accumulate_grad_batches),
@@ -125,6 +124,10 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     solver = HeadSolver(frozen)
     trainer.callbacks.append(solver)  # type: ignore[attr-defined]  # it needs what needs the Trainer
     return Built(model, data, trainer, measure, plan, chosen, frozen, solver)
+
+
+def scaled(plan: Plan, backbone: Backbone) -> Plan:
+    return plan.scaled(batch_norms=any(isinstance(module, _BatchNorm) for module in backbone.modules()))
 
 
 def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
@@ -250,50 +253,8 @@ def _average(plan: Plan) -> list[L.Callback]:
     return [MovingAverage(decay=decay, phase=plan.phases[-1].name)] if decay is not None else []
 
 
-def _require_fit(callback: L.Callback, task: Task) -> None:
-    """Some callbacks would do what the plan does, in another way, or wait for a score that never comes."""
-    name = type(callback).__name__
-    if isinstance(callback, BaseFinetuning):
-        raise ConfigError(
-            f"{name} freezes and thaws by itself, and so does the plan",
-            where="callbacks",
-            next_step="leave it out, and choose schedule=two_stage (frostline train --help lists the others)",
-        )
-    if isinstance(callback, EarlyStopping) and str(callback.monitor).startswith("val/"):
-        task.require_score(callback.monitor, "min" if callback.mode == "min" else "max", f"callbacks, {name}")
-    elif isinstance(callback, EarlyStopping) and callback.monitor != "train/loss_epoch":
-        raise ConfigError(
-            f"{name} waits for a score '{callback.monitor}', and there is none",
-            where="callbacks",
-            next_step=f"its monitor is one of train/loss_epoch, {', '.join(task.scores)}",
-        )
-
-
-def _require_best(trainer: L.Trainer, task: Task, plan: Plan) -> None:
-    """One score chooses the best epoch everywhere, and what compares with the best epoch needs it kept."""
-    kept = trainer.checkpoint_callback
-    if not isinstance(kept, ModelCheckpoint) or kept.monitor is None or not _keeps_each_best(kept):
-        needs = "schedule.average" if plan.average != NO_AVERAGE else plan.first_from_best()
-        if needs is not None:
-            raise ConfigError(
-                f"{needs} needs the best checkpoint, and none is kept",
-                where="callbacks",
-                next_step="keep callbacks.best as it is",
-            )
-    elif (kept.monitor, kept.mode) != (task.monitor, task.mode):
-        raise ConfigError(
-            f"the best epoch is chosen by {kept.monitor} ({kept.mode}), and elsewhere by {task.monitor} ({task.mode})",
-            where="callbacks.best, task",
-            next_step=f"task.monitor={kept.monitor} task.mode={kept.mode}: callbacks follow it",
-        )
-
-
-def _keeps_each_best(kept: ModelCheckpoint) -> bool:
-    return kept.filename == "best" and kept.save_top_k != 0 and kept.every_n_epochs == 1
-
-
 def _callbacks(node: DictConfig, task: Task) -> list[L.Callback]:
     own = [made(callback, f"callbacks.{name!s}", L.Callback) for name, callback in node.items() if callback is not None]
     for callback in own:
-        _require_fit(callback, task)
+        require_fit(callback, task)
     return own

@@ -14,7 +14,7 @@ from frostline.errors import RunError, memory_is_short
 from frostline.estimate import Costs, measured_costs, optimizer_states, phase_bytes
 from frostline.finetuner import OptimizerFactory
 from frostline.freezing import parameter_groups
-from frostline.phases import Phase
+from frostline.phase import Phase
 from frostline.tokens import Tokens, values_of
 
 MEASURED: dict[str, Costs | None] = {}

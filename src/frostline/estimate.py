@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from frostline.backbones.base import Backbone
 from frostline.errors import ConfigError
 from frostline.freezing import Group, count_of
-from frostline.phases import Phase
+from frostline.phase import Phase
 from frostline.tokens import Tokens, moved, repeated, values_of, with_values
 
 # At 224 pixels a side. Of smaller pictures more, as one batch has more of them, too; of larger ones fewer, as a step

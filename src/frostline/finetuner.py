@@ -29,7 +29,7 @@ from frostline.freezing import (
     set_trainable,
 )
 from frostline.frozen_pass import FrozenPass
-from frostline.phases import Phase
+from frostline.phase import Phase
 from frostline.sharding import shard, sharded_like, total
 from frostline.tasks.base import Task
 from frostline.tokens import Tokens, values_of

@@ -16,7 +16,7 @@ from frostline.checkpoint import Stand, load_checkpoint, load_state, read_checkp
 from frostline.errors import ConfigError, RunError, memory_is_short
 from frostline.finetuner import CHECKPOINT_KEY
 from frostline.freezing import Group, blocks_of, count_of
-from frostline.phases import Phase
+from frostline.phase import Phase
 from frostline.record import Record, Stopwatch
 from frostline.runs import checkpoint_of, require_checkpoint
 from frostline.sharding import whole_state

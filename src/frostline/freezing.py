@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from frostline.adapters.layers import adapter_parameters, scales
 from frostline.backbones.base import Backbone
 from frostline.errors import PlanError
-from frostline.phases import Phase
+from frostline.phase import Phase
 
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.instancenorm._InstanceNorm)
 NAMES_OF_NORMS = ("RMSNorm", "LayerNorm")  # on which classes of other libraries end that are none of torch's

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig
 
-from frostline.build import Built, bare_trainer, build
+from frostline.build import Built, bare_trainer, build, scaled
 from frostline.callbacks.rising_rate import RisingRate
 from frostline.checks import plan_of, resolved
 from frostline.data.module import Data
@@ -26,7 +26,7 @@ from frostline.fitting import refusals_told
 from frostline.freezing import blocks_of
 from frostline.frozen_cache.fill import FrozenOutputs
 from frostline.paths import write_atomically
-from frostline.phases import Phase
+from frostline.phase import Phase
 from frostline.range_test import NUMBERS, PICTURE, WORST, RangeTest, RateCurve
 from frostline.rate_advice import advised, overrides_with
 from frostline.record import installed_versions
@@ -51,7 +51,7 @@ def lr_find(cfg: DictConfig, test: RangeTest, folder: Path, *, typed: list[str],
     with _stops_told():
         curves = find_rates(built, partial(bare_trainer, cfg.trainer), test)
     if built.trainer.is_global_zero:
-        settings = advised(curves, plan_of(cfg).phases)
+        settings = advised(curves, scaled(plan_of(cfg), built.model.backbone).phases)
         following = overrides_with(settings, typed, resolved(cfg))
         title = f"{built.model.backbone.name} on {built.data.name}\nloss while the rate rises over {test.steps} steps"
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def find_rates(built: Built, trainer_of: TrainerOf, test: RangeTest) -> list[Rat
         for number, phase in enumerate(built.plan.phases):
             built.data.show(built.choices[number].views, 0)
             learns = blocks_of(model.enter(phase, number, 0))
-            if phase.solve:  # at no rate: later phases begin from its solution, as in a run
+            if phase.solves:  # at no rate: later phases begin from its solution, as in a run
                 fit(RisingRate([0.0], memory=test.memory, worst=math.inf), solver)
                 continue
             before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -104,7 +104,7 @@ def _rates_of(phase: Phase, base: float, steps: int) -> list[float]:
 
 def _require_steps(phases: Sequence[Phase]) -> None:
     """Raises ConfigError where no phase makes any."""
-    if all(phase.solve for phase in phases):
+    if all(phase.solves for phase in phases):
         raise ConfigError(
             "there is no rate to find: the head's weights are computed, not learned step by step",
             where="schedule.every_phase.solve",

@@ -4,7 +4,7 @@ from frostline.build import Built
 from frostline.costing import costs_of, weights_bytes
 from frostline.estimate import Costs, optimizer_states, phase_bytes, phase_seconds
 from frostline.freezing import blocks_of, count_of
-from frostline.phases import Phase
+from frostline.phase import Phase
 from frostline.report.plan_table import PlannedPhase
 from frostline.reuse import Choice
 
@@ -47,7 +47,7 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> Planne
         seconds=seconds,
         memory=memory,
         frozen=_frozen(choice, blocks, data.plainly),
-        solved=phase.solve,
+        solved=phase.solves,
     )
 
 

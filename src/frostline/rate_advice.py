@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from frostline.phases import Phase
+from frostline.phase import Phase
 from frostline.range_test import RateCurve, two_digits
 
 APART = 2.0  # times another rate: a range test tells no smaller difference from noise
@@ -24,7 +24,7 @@ def advised(curves: Sequence[RateCurve], phases: Sequence[Phase]) -> dict[str, f
             continue
         base = settings.setdefault("optimizer.lr", rate)
         if not base / APART <= rate <= base * APART:
-            settings[f"schedule.phases.{phase.name}.lr_scale"] = two_digits(phase.lr_scale * rate / base)
+            settings[f"schedule.phases.{phase.name}.lr_scale"] = two_digits(phase.rate(0) * rate / base)
     return settings
 
 

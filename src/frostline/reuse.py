@@ -78,12 +78,12 @@ def choices(
     made: list[Choice] = []
     for number, phase in enumerate(plan.phases):
         line = phase.frost_line(blocks)
-        views = reuse.views if samples.augmented and not phase.solve else 0
+        views = reuse.views if samples.augmented and not phase.solves else 0
         copies = max(min(views, phase.epochs), 1)
         num_bytes = lines[line].num_bytes * (samples.train * copies + samples.val)
         follows = views == 0 and any(_below(plan, blocks, earlier, number) for earlier in _kept(made))
         impossible = _impossible(reuse, line, views, num_bytes, samples, hindrance)
-        passes = phase.epochs + phase.solve  # a solution is found in one pass and scored in another
+        passes = phase.epochs + phase.solves  # a solution is found in one pass and scored in another
         why_not = impossible or _not_worth(reuse, passes, copies, lines[line], follows=follows)
         if impossible and reuse.when == "always" and line:
             raise ConfigError(
@@ -92,7 +92,7 @@ def choices(
                 next_step="cache=auto, or change what stands in the way",
             )
         kept = not why_not
-        shown = (copies if views else 0) if kept or phase.solve else None
+        shown = (copies if views else 0) if kept or phase.solves else None
         made.append(Choice(line, kept, shown, (0 if follows else copies, passes), num_bytes, why_not))
     return made
 

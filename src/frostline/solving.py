@@ -54,7 +54,7 @@ class HeadSolver(L.Callback):
         """Raises RunError where the features are not finite."""
         assert isinstance(pl_module, FineTuner)
         self.solution = None
-        if not pl_module.phase.solve or pl_module.starts_at != (pl_module.first_epoch, 0):
+        if not pl_module.phase.solves or pl_module.starts_at != (pl_module.first_epoch, 0):
             return  # a resume within the phase has the weights of its solution
         layer = convex_layer(pl_module.head)
         assert layer is not None  # else the plan would not say so

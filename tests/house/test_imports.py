@@ -21,6 +21,7 @@ LAYERS: dict[str, list[str]] = {
         "errors",
         "specs",
         "targets",
+        "phase",
         "phases",
         "paths",
         "record",

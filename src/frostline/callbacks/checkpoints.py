@@ -1,6 +1,7 @@
 """Checkpoints that are whole or not there, that wait until a write is worth it, and that know their folder."""
 
 import copy
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -174,8 +175,11 @@ def _free_memory() -> int:
 
 class PlacedCheckpoint(ModelCheckpoint):
     """A ModelCheckpoint that goes on where its folder lies now. Lightning's own forgets its best score when the folder
-    was moved, and lets the next, worse one be the best. Of epochs with the same score the latest is the best: scores of
-    small validation parts tie often, while the loss still falls.
+    was moved, and lets the next, worse one be the best.
+
+    Of epochs that validation cannot tell apart the latest is the best, as training goes on to help where a small part
+    no longer shows it: those of the same score and, where the score is a share of the samples, those within one
+    standard error of the highest (the rule of Breiman et al. 1984, section 3.4.3, for trees).
 
     Where it keeps one file under a fixed name, that waits until it is worth a write, at most to the end of the phase.
     """
@@ -185,9 +189,23 @@ class PlacedCheckpoint(ModelCheckpoint):
         """Settings stay, and Lightning asks for them in each hook of each step."""
         return super().state_key
 
+    top_score: float | None = None  # of all epochs; that of the chosen one may lie a standard error from it
+
     def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
-        tie = current is not None and self.best_model_score is not None and bool(current == self.best_model_score)
-        return tie or super().check_monitor_top_k(trainer, current)
+        if current is None or self.save_top_k != 1 or not current.isfinite():
+            return super().check_monitor_top_k(trainer, current)
+        score, top = float(current), self.top_score
+        if top is None or (score > top if self.mode == "max" else score < top):
+            self.top_score = score
+            return True
+        return score == top or (self.mode == "max" and score >= top - self._standard_error(trainer, top))
+
+    def _standard_error(self, trainer: L.Trainer, share: float) -> float:
+        """Of a share of the samples of validation; 0 of other scores."""
+        task, number = getattr(trainer.lightning_module, "task", None), trainer.callback_metrics.get("val/n")
+        if task is None or number is None or self.monitor not in task.shares:
+            return 0.0
+        return math.sqrt(share * (1 - share) / float(number))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -211,6 +229,11 @@ class PlacedCheckpoint(ModelCheckpoint):
         with files_of(trainer).may_wait(Waits(resting, first=self.monitor is not None)):
             super()._save_checkpoint(trainer, filepath)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "top_score": self.top_score}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         before, now = str(state_dict["dirpath"]), str(self.dirpath)
         super().load_state_dict(moved(state_dict, before, now))
+        best = state_dict["best_model_score"]
+        self.top_score = state_dict.get("top_score", None if best is None else float(best))

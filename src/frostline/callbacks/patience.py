@@ -6,7 +6,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
-from frostline.phases import Phase
+from frostline.phase import Phase
 
 
 class PhasePatience(EarlyStopping):

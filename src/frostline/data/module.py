@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from frostline.batch import Batch
 from frostline.data.decoded import NOWHERE, SampleCache
-from frostline.data.loader import EpochBatches
+from frostline.data.loader import EpochBatches, usual_batch
 from frostline.data.parts import Part, Serve, loader
 from frostline.data.source import Source, Sources, every
 from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
@@ -59,7 +59,7 @@ class Data(Transfers):
     def __init__(
         self,
         *,
-        batch_size: Positive[int] | Literal["auto"],
+        batch_size: Positive[int] | Literal["auto"] | None,
         train_limit: Positive[int] | None,
         val_fraction: Fraction,
         test_fraction: Fraction,
@@ -72,7 +72,6 @@ class Data(Transfers):
         _require_kind(target_kind, self.kinds)
         self.target_kind = target_kind
         self.batch_size_is_open = batch_size == "auto"  # until what trains is known, with which it has to fit
-        self.batch_size = 1 if batch_size == "auto" else batch_size
         self.batch_size_why = ""  # it was chosen, as a part of a sentence
         self.seed = seed
         self.sample_cache = sample_cache
@@ -86,6 +85,9 @@ class Data(Transfers):
             train = train[0], train[1][balanced_subset(layers, train_limit, seed)]
         self.train_part, self.val_part, self.test_part = Part(*train), Part(*val), Part(*test)
         self._require_parts()
+        if batch_size is None:
+            batch_size = usual_batch(len(self.train_part))
+        self.batch_size = 1 if batch_size == "auto" else batch_size
         self.targets = targets_of(target_kind, self.names, self.train_part.labels)
         require_learnable(self.targets, len(self.train_part), self.where)
 

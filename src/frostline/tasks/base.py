@@ -34,7 +34,7 @@ class Metrics(nn.Module):
 
 class Task(nn.Module):
     """A task sets the `kind` of targets that it learns from, where these are no classes, and its constructor takes
-    `Targets` first.
+    `Targets` first. `shares` names those scores of which a standard error is known.
 
     monitor: the validation score, `val/<name>`, by which the best epoch is chosen. mode: which end of it is best.
 
@@ -44,6 +44,7 @@ class Task(nn.Module):
     """
 
     kind: ClassVar[Kind] = "class"
+    shares: ClassVar[frozenset[str]] = frozenset()  # scores of validation that are a share of its samples
 
     def __init__(self, *, monitor: str, mode: Mode, l1: float, scores: dict[str, Mode]) -> None:
         super().__init__()

@@ -19,6 +19,7 @@ class Classification(Task):
     """class_weights: `balanced` weighs a class as `balanced_weights` does."""
 
     kind = "class"
+    shares = frozenset({"val/accuracy", f"val/accuracy_top{TOP_K}"})
 
     def __init__(
         self,
