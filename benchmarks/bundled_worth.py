@@ -17,8 +17,12 @@ from sweeps import runs_of
 
 FEW = ["data.train_limit=100", "data.batch_size=32"]
 RATES = ("3e-3", "1e-2", "3e-2")
-SHORT = ["schedule.phases.head.epochs=3", "schedule.phases.all.epochs=7"]  # the default's
-LONG = ["schedule.phases.head.epochs=20", "schedule.phases.all.epochs=40"]
+SHORT = [
+    "schedule.every_phase.solve=false",
+    "schedule.phases.head.epochs=3",
+    "schedule.phases.all.epochs=7",
+]  # the default's
+LONG = ["schedule.every_phase.solve=false", "schedule.phases.head.epochs=20", "schedule.phases.all.epochs=40"]
 WAYS = {
     "bundled, 10 epochs": SHORT,
     "scratch, 10 epochs": ["model.weights=null", *SHORT],

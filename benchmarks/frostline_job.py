@@ -27,6 +27,7 @@ from frostline.phases import NO_AVERAGE, Plan
 from frostline.record import Record, Stopwatch
 from frostline.reuse import Choice
 from frostline.specs import ImageSpec
+from frostline.solving import HeadSolver
 from frostline.targets import Targets
 from frostline.tasks.classification import Classification
 from phase_parity import BATCH, FROZEN, MORE, THAWED, Job, data
@@ -82,7 +83,7 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     until = Until("val/loss", "min", None, 0.0)
     phase = partial(Phase, only=None, lr_scale=1.0, layer_decay=1.0, warmup_epochs=0.0, curve="constant",
                     weight_decay=None, optimizer=None, norm="adapt", l2_sp=0.0, until=until,
-                    start_from="last")  # fmt: skip
+                    start_from="last", solve=False, min_steps=0)  # fmt: skip
     everything = phase(name="all", thaw="all", epochs=THAWED + MORE)
     plan = Plan((phase(name="head", thaw="none", epochs=FROZEN), everything), NO_AVERAGE)
     sgd: Any = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
@@ -97,7 +98,7 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     vectors: Any = Vectors()
     choices = [Choice(phase.frost_line(list(blocks)), False, None, (1, 1), 0, "vectors") for phase in plan.phases]
     frozen = FrozenOutputs(model.frozen_pass, vectors, Store(folder, 0), [], compiled=False)
-    built = Built(model, vectors, trainer, measure, plan, choices, frozen)
+    built = Built(model, vectors, trainer, measure, plan, choices, frozen, HeadSolver(frozen))
     with contextlib.suppress(CutOff):
         stand = stand_of(checkpoint, model, plan) if checkpoint is not None else None
         fit(built, Record(command="", seed=0), folder, stand, Stopwatch({}))

@@ -6,7 +6,7 @@ wbc         white blood cells cut out, 4 classes (basophils, of which there are 
 bccd        blood cells of three kinds, cut out by their boxes; of the red ones every sixth; source's own parts
 cifar_1k    the first 1,000 training rows of CIFAR-10, the next 110 for validation, the first 1,000 test rows
 cifar_5k    the first 5,000, and the next 550
-sounds      log spectrograms of spoken digits, a picture each; two of six speakers are the test part
+sounds      log spectrograms of spoken digits, a picture each, of six speakers
 """
 
 import io
@@ -74,11 +74,10 @@ def sounds(data: Path, output: Path) -> None:
     with zipfile.ZipFile(data / "fsdd" / "recordings.zip") as archive:
         for name in sorted(archive.namelist()):
             if name.endswith(".wav"):
-                digit, speaker, take = Path(name).stem.split("_")
+                digit, _, take = Path(name).stem.split("_")
                 if int(take) >= 12:  # of each digit and speaker: 720 recordings in all
                     continue
-                part = "test" if speaker in ("nicolas", "yweweler") else "train"
-                folder = output / "sounds" / part / digit
+                folder = output / "sounds" / digit
                 folder.mkdir(parents=True, exist_ok=True)
                 spectrogram(archive.read(name)).save(folder / f"{Path(name).stem}.png")
 

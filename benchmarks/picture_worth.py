@@ -53,7 +53,7 @@ class Outcome(NamedTuple):
 def parts_of(folder: Path, seed: int, output: Path) -> Path:
     """The set with its parts: its own, or a seeded, stratified fifth for the test and a tenth of the rest for
     validation, as Frostline splits them."""
-    if (folder / "test").is_dir():
+    if all((folder / part).is_dir() for part in ("train", "val", "test")):
         return folder
     pictures = ImageFolder(str(folder))
     labels = torch.tensor(pictures.targets)

@@ -13,7 +13,7 @@ from torch import Tensor
 from frostline.adapters.layers import FIRST
 from frostline.agreement import require_agreement
 from frostline.build import Built
-from frostline.callbacks.checkpoints import WholeFiles
+from frostline.callbacks.checkpoints import PlacedCheckpoint, WholeFiles
 from frostline.callbacks.ema import MovingAverage
 from frostline.checkpoint import read_checkpoint, start_of
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
@@ -38,7 +38,8 @@ def average(built: Built, record: Record, folder: Path) -> None:
     kept = trainer.checkpoint_callback
     assert isinstance(kept, ModelCheckpoint)  # build has seen to it
     assert kept.best_model_score is not None
-    score = float(kept.best_model_score)
+    top = kept.top_score if isinstance(kept, PlacedCheckpoint) else None
+    score = float(kept.best_model_score) if top is None else top
     for candidate in _candidates(built, tuned, folder):
         model.load_state_dict(candidate.weights)
         with _unlogged(trainer):

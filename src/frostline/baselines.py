@@ -18,10 +18,10 @@ from frostline.data.parts import Part
 from frostline.errors import memory_is_short
 from frostline.frozen_cache.fill import Features
 from frostline.paths import write_atomically
-from frostline.probes import accuracy, linear_probes, log_me, nearest_neighbours
+from frostline.probes import MAX_EVALUATIONS, accuracy, linear_probes, log_me, nearest_neighbours
 from frostline.tasks.classification import Classification
 
-LAYOUT = 1  # of what is kept, and of how it is found out: another number forgets it
+LAYOUT = 2  # of what is kept, and of how it is found out: another number forgets it
 Scores = dict[str, float]
 
 # A training that has the features at hand spends at most so much on baselines: of the pass that made the features, but
@@ -79,7 +79,7 @@ def too_much(train: int, val: int, width: int, classes: int, flops: float) -> st
     if num_bytes > BYTES:
         return f"{num_bytes / 1e9:.1f} GB of features are more than the {BYTES / 1e9:g} GB for it"
     # Products of few columns take as long as those of 16: they wait for memory.
-    work = 2.0 * train * val * width + 250 * 4.0 * train * width * max(classes, 16)
+    work = 2.0 * train * val * width + MAX_EVALUATIONS * 4.0 * train * width * max(classes, 16)
     allowed = max(FLOPS, SHARE * (train + val) * flops)
     if work > allowed:
         return f"they would take {work / 1e12:,.1f} TFLOP, and {allowed / 1e12:,.1f} are granted"

@@ -34,7 +34,6 @@ from frostline.optimizers import optimizers_of
 from frostline.phases import Plan
 from frostline.reuse import Choice, Reuse, lines_made
 from frostline.solving import HeadSolver, is_affordable
-from frostline.strategies import Sharded
 from frostline.targets import Kind, Targets
 from frostline.tasks.base import Task
 from frostline.trainers import (
@@ -107,12 +106,8 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
         require_best(trainer, task, plan)
     low = low_of(trainer)
     outputs = tried_outputs(backbone, data, trainer, low)
-    plan = plan.settled(
-        pretrained=pretrained,
-        samples=len(data.train_part),
-        steps_per_epoch=-(-data.batches_per_epoch(trainer.limit_train_batches) // trainer.accumulate_grad_batches),
-        solvable=_is_solvable(head, task, backbone, data, trainer, outputs[-1].flops),
-    )
+    solvable = _is_solvable(head, task, backbone, data, trainer, outputs[-1].flops)
+    plan = _settled(plan, data, trainer, pretrained=pretrained, solvable=solvable)
     chosen = choices_of(reuse, plan, backbone, outputs, data, trainer)
     identity = _identity(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
     model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
@@ -122,7 +117,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     store = Store(reuse.folder, reuse.max_bytes)
     data.serve = frozen = FrozenOutputs(model.frozen_pass, data, store, outputs, compiled=model.compiles)
     solver = HeadSolver(frozen)
-    trainer.callbacks.append(solver)  # type: ignore[attr-defined]  # it needs what needs the Trainer
+    trainer.callbacks.insert(0, solver)  # type: ignore[attr-defined]  # an average of weights begins with its solution
     return Built(model, data, trainer, measure, plan, chosen, frozen, solver)
 
 
@@ -218,13 +213,22 @@ def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, n
     return task, head
 
 
+def _settled(plan: Plan, data: Data, trainer: L.Trainer, *, pretrained: bool, solvable: bool) -> Plan:
+    return plan.settled(
+        pretrained=pretrained,
+        samples=len(data.train_part),
+        steps_per_epoch=-(-data.batches_per_epoch(trainer.limit_train_batches) // trainer.accumulate_grad_batches),
+        solvable=solvable,
+    )
+
+
 def _is_solvable(head: nn.Module, task: Task, backbone: Backbone, data: Data, trainer: L.Trainer, flops: float) -> bool:
-    """Whether a head that learns alone is a convex problem, of all of the data, that is worth its arithmetic. flops: of
-    the backbone, for one sample."""
-    whole = trainer.limit_train_batches == 1.0 and isinstance(trainer.limit_train_batches, float)
-    if convex_layer(head) is None or task.l1 or not whole or isinstance(trainer.strategy, Sharded):
+    """Whether the head can be solved: convex loss, whole epochs, affordable. flops: of the backbone, per sample."""
+    limits = (trainer.limit_train_batches, trainer.limit_val_batches)
+    whole = all(limit == 1.0 and isinstance(limit, float) for limit in limits)
+    if convex_layer(head) is None or task.l1 or not whole:
         return False
-    samples = len(data.train_part)
+    samples = len(data.train_part) + len(data.val_part)
     return is_affordable(samples * task.rows_per_sample, backbone.out_features, task.num_outputs, samples * flops)
 
 

@@ -10,6 +10,7 @@ from frostline.backbones.weights import UNREADABLE, unreadable
 from frostline.errors import RunError
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.phases import Plan
+from frostline.runs import BEFORE
 from frostline.sharding import load_whole
 
 
@@ -75,7 +76,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def stand_of(checkpoint: Path, model: FineTuner, plan: Plan) -> Stand:
     """Raises RunError where `checkpoint` is of another run, or damaged."""
     said: dict[str, Any] = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
-    _require_same(said["identity"], model.identity, checkpoint)
+    _require_same(_completed(said["identity"]), model.identity, checkpoint)
     number = [phase.name for phase in plan.phases].index(said["phase"])
     return Stand(checkpoint, number, *(said[key] for key in ("first_epoch", "epoch", "batches", "ended", "val")))
 
@@ -89,6 +90,15 @@ def forget_starts(folder: Path) -> None:
     """Nothing will need them: the run has ended."""
     for path in folder.glob("checkpoints/before_phase_*.ckpt"):
         path.unlink()
+
+
+def _completed(identity: dict[str, Any]) -> dict[str, Any]:
+    """With the settings of phases that the version of the checkpoint did not have."""
+    plan = identity.get("plan")
+    if not isinstance(plan, dict) or "phases" not in plan:
+        return identity
+    phases = tuple(BEFORE | phase for phase in plan["phases"])
+    return identity | {"plan": plan | {"phases": phases}}
 
 
 def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:

@@ -21,7 +21,7 @@ class LinearHead(nn.Module):
 
 
 def convex_layer(head: nn.Module) -> nn.Linear | None:
-    """The one layer of a head that is linear and nothing else: with a convex loss its best weights can be computed."""
+    """The Linear layer of a LinearHead without dropout, whose best weights can be computed; else None."""
     if not isinstance(head, LinearHead):
         return None
     dropout, layer = head.layers

@@ -103,7 +103,7 @@ def _rates_of(phase: Phase, base: float, steps: int) -> list[float]:
 
 
 def _require_steps(phases: Sequence[Phase]) -> None:
-    """Raises ConfigError where no phase makes any."""
+    """Raises ConfigError if every phase solves its head."""
     if all(phase.solves for phase in phases):
         raise ConfigError(
             "there is no rate to find: the head's weights are computed, not learned step by step",

@@ -39,13 +39,13 @@ class Phase:
     warmup_epochs: linear rise from 0; may be a fraction of an epoch. curve: what follows, from 1 down to 0 at the end.
     weight_decay: null for the optimizer's own. optimizer: one of this phase's own; null for the run's.
     norm: whether the norm layers of thawed blocks go on learning statistics; those of frozen blocks never do. `auto`
-        stands for `frozen` where the backbone comes pretrained, else for `adapt`.
+        stands for `frozen` if the backbone comes pretrained and trains on 20,000 samples or fewer, else for `adapt`.
     l2_sp: half of this times the squared distance of the thawed backbone from its pretrained weights is added to the
         loss (Li et al. 2018, arXiv:1802.01483, equation 3).
     start_from: the weights that the run had last, or its best so far by validation.
     solve: in a phase in which a linear head learns and nothing else, compute its best weights (a regularised convex
         problem) instead of making steps towards them: one epoch, at a rate of 0, scores the solution.
-    min_steps: of the optimizer; small data gets more epochs until it has as many.
+    min_steps: of the optimizer, at least; on small data the phase gets more epochs to reach them.
     """
 
     name: str
@@ -67,8 +67,8 @@ class Phase:
 
     @property
     def solves(self) -> bool:
-        """Whether the head is solved, of a phase of a settled plan."""
-        return self.solve and self.thaw == "none" and self.optimizer is None
+        """Whether this phase solves its head. Valid after Plan.settled."""
+        return self.solve and self.thaw in ("none", 0) and self.optimizer is None
 
     def thawed(self, blocks: Sequence[str]) -> list[str]:
         """Which of `blocks` learn, from the stem up. Raises PlanError where `thaw` names no block."""
@@ -126,7 +126,7 @@ class Phase:
 
 
 def require_sound(phase: Phase) -> None:
-    """Raises PlanError where a setting makes no training of it."""
+    """Raises PlanError if a setting cannot train."""
     where = f"schedule.phases.{phase.name}"
     if phase.epochs < 1:
         raise PlanError(

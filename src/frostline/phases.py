@@ -95,16 +95,17 @@ class Plan:
     def settled(self, *, pretrained: bool, samples: int, steps_per_epoch: int, solvable: bool) -> "Plan":
         """With `norm`, `solve` and `epochs` replaced by what they mean for so many samples to train on.
 
-        solvable: whether a head that learns alone is a problem that can be solved.
+        solvable: whether a head that learns alone can be solved.
         """
         norm: Literal["adapt", "frozen"] = "frozen" if pretrained and samples <= FEW else "adapt"
 
-        def of(phase: Phase) -> Phase:
-            solve = phase.solves and solvable
-            epochs = 1 if solve else max(phase.epochs, -(-phase.min_steps // steps_per_epoch))
-            return replace(phase, norm=norm if phase.norm == "auto" else phase.norm, solve=solve, epochs=epochs)
+        def settle(phase: Phase) -> Phase:
+            own = replace(phase, norm=norm if phase.norm == "auto" else phase.norm)
+            if phase.solves and solvable:
+                return replace(own, epochs=1, warmup_epochs=0.0)
+            return replace(own, solve=False, epochs=max(phase.epochs, -(-phase.min_steps // steps_per_epoch)))
 
-        return replace(self, phases=tuple(map(of, self.phases)))
+        return replace(self, phases=tuple(map(settle, self.phases)))
 
     def first_thaw(self, blocks: Sequence[str]) -> int | None:
         """The number, from 0, of the first phase in which the backbone learns. Raises PlanError where an average needs

@@ -21,7 +21,7 @@ SIMILARITIES = 2**24  # that are in memory at a time: 64 MiB
 # pixels, 2026-11-28).
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 ITERATIONS = 50  # of L-BFGS, for each strength; the next one starts where the last one ended
-STEPS = len(STRENGTHS) * ITERATIONS * 5 // 4  # evaluations of the loss and its gradient, at the most
+MAX_EVALUATIONS = len(STRENGTHS) * ITERATIONS * 5 // 4  # evaluations of the loss and its gradient, at the most
 
 ROWS = 4096  # that are in float64 at a time
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -65,7 +65,7 @@ def linear_maps(train: Tensor, outputs: int, loss: Callable[[Tensor], Tensor]) -
     """The linear maps of features (N, D) to (N, outputs) that minimise a convex loss, by L-BFGS on standardised
     features: one for each of STRENGTHS, from the strongest.
 
-    A step costs 4 N D C floating-point operations; all maps together take at most STEPS.
+    A step costs 4 N D C floating-point operations; all maps together take at most MAX_EVALUATIONS.
     """
     train = train.float()
     deviation, mean = torch.std_mean(train, dim=0, correction=0)

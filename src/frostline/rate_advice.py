@@ -24,8 +24,14 @@ def advised(curves: Sequence[RateCurve], phases: Sequence[Phase]) -> dict[str, f
             continue
         base = settings.setdefault("optimizer.lr", rate)
         if not base / APART <= rate <= base * APART:
-            settings[f"schedule.phases.{phase.name}.lr_scale"] = two_digits(phase.rate(0) * rate / base)
+            settings[f"schedule.phases.{phase.name}.lr_scale"] = two_digits(_scale(phase) * rate / base)
     return settings
+
+
+def _scale(phase: Phase) -> float:
+    if isinstance(phase.lr_scale, str):
+        raise RuntimeError(f"phase '{phase.name}' is not scaled yet")
+    return phase.lr_scale
 
 
 def overrides_with(settings: Mapping[str, float], typed: Sequence[str], config: Mapping[str, Any]) -> list[str]:

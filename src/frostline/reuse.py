@@ -83,7 +83,7 @@ def choices(
         num_bytes = lines[line].num_bytes * (samples.train * copies + samples.val)
         follows = views == 0 and any(_below(plan, blocks, earlier, number) for earlier in _kept(made))
         impossible = _impossible(reuse, line, views, num_bytes, samples, hindrance)
-        passes = phase.epochs + phase.solves  # a solution is found in one pass and scored in another
+        passes = phase.epochs + phase.solves  # one pass to solve, one to score
         why_not = impossible or _not_worth(reuse, passes, copies, lines[line], follows=follows)
         if impossible and reuse.when == "always" and line:
             raise ConfigError(

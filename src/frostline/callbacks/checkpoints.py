@@ -177,9 +177,9 @@ class PlacedCheckpoint(ModelCheckpoint):
     """A ModelCheckpoint that goes on where its folder lies now. Lightning's own forgets its best score when the folder
     was moved, and lets the next, worse one be the best.
 
-    Of epochs that validation cannot tell apart the latest is the best, as training goes on to help where a small part
-    no longer shows it: those of the same score and, where the score is a share of the samples, those within one
-    standard error of the highest (the rule of Breiman et al. 1984, section 3.4.3, for trees).
+    The best epoch is the latest whose score is within one standard error of the highest, if the score is a share of the
+    samples (Breiman et al. 1984, section 3.4.3, have this rule for trees), and else the latest of the highest score:
+    small validation parts tie often, while training goes on to help.
 
     Where it keeps one file under a fixed name, that waits until it is worth a write, at most to the end of the phase.
     """
@@ -189,19 +189,20 @@ class PlacedCheckpoint(ModelCheckpoint):
         """Settings stay, and Lightning asks for them in each hook of each step."""
         return super().state_key
 
-    top_score: float | None = None  # of all epochs; that of the chosen one may lie a standard error from it
+    top_score: float | None = None  # of all epochs; the chosen one may lie a standard error below
 
     def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
         if current is None or self.save_top_k != 1 or not current.isfinite():
             return super().check_monitor_top_k(trainer, current)
         score, top = float(current), self.top_score
-        if top is None or (score > top if self.mode == "max" else score < top):
+        better = top is None or (score > top if self.mode == "max" else score < top)
+        if top is None or better:
             self.top_score = score
-            return True
-        return score == top or (self.mode == "max" and score >= top - self._standard_error(trainer, top))
+        tie = top is not None and self.mode == "max" and score >= top - self._standard_error(trainer, top)
+        return bool(trainer.strategy.reduce_boolean_decision(better or tie or score == top))
 
     def _standard_error(self, trainer: L.Trainer, share: float) -> float:
-        """Of a share of the samples of validation; 0 of other scores."""
+        """Of a proportion of the validation samples; 0 for other scores."""
         task, number = getattr(trainer.lightning_module, "task", None), trainer.callback_metrics.get("val/n")
         if task is None or number is None or self.monitor not in task.shares:
             return 0.0

@@ -1,4 +1,4 @@
-"""What callbacks must be, and may not do, beside a plan of phases."""
+"""Check that callbacks fit a plan of phases."""
 
 import lightning as L
 from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint

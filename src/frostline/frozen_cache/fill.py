@@ -127,8 +127,8 @@ class FrozenOutputs:
         rows = self._made(part, None, None, 0, len(self.backbone.blocks), list(range(len(part))))
         return Features(rows[places], None)
 
-    def passed(self, part: Part, places: list[int], device: torch.device) -> Batch:
-        """Some samples as all blocks leave them, without augmentation, on the device."""
+    def features_of(self, part: Part, places: list[int], device: torch.device) -> Batch:
+        """What all blocks give for the samples at `places`, without augmentation."""
         kept = self(part, [None]) if self.keeps_features else None
         if kept is not None:
             batch = kept.__getitems__(places)

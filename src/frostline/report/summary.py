@@ -27,7 +27,7 @@ def print_run(record: Record, folder: Path) -> None:
         table.add_row(
             row["name"],
             learns(row["learns"]),
-            SOLVED if not rates[0] else _span(rates),
+            SOLVED if row.get("solved") else _span(rates),
             f"{row['trainable_parameters']:,}",
             str(row["epochs"]),
             f"{row['seconds']:.1f}",
@@ -78,6 +78,8 @@ def _advice(record: Record) -> list[str]:
         return []
     than = "not above the majority" if below[0] == "majority" else "clearly below the linear probe of the same features"
     phase = record.phases[-1]
+    if phase.get("solved"):
+        return [f"{than}; what may help: a plan that thaws (schedule=two_stage)"]
     setting = phase["name"].removesuffix(f"-{phase['learns'][-1]}")  # of `thaw: each` each block's is named after it
     more = f"schedule.phases.{setting}.epochs={2 * phase['epochs']}"
     return [f"{than}; what may help: {more}, a smaller data.batch_size, another rate ({program()} lr_find)"]

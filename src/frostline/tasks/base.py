@@ -34,7 +34,7 @@ class Metrics(nn.Module):
 
 class Task(nn.Module):
     """A task sets the `kind` of targets that it learns from, where these are no classes, and its constructor takes
-    `Targets` first. `shares` names those scores of which a standard error is known.
+    `Targets` first. `shares` names the scores that are proportions of samples.
 
     monitor: the validation score, `val/<name>`, by which the best epoch is chosen. mode: which end of it is best.
 
@@ -44,7 +44,7 @@ class Task(nn.Module):
     """
 
     kind: ClassVar[Kind] = "class"
-    shares: ClassVar[frozenset[str]] = frozenset()  # scores of validation that are a share of its samples
+    shares: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, *, monitor: str, mode: Mode, l1: float, scores: dict[str, Mode]) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Task(nn.Module):
 
     @property
     def rows_per_sample(self) -> float:
-        """In the mean of training: see `rows`."""
+        """The mean over training samples."""
         return 1.0
 
     def rows(self, features: Tensor | Tokens, targets: Tensor) -> tuple[Tensor, Tensor]:
