@@ -26,8 +26,8 @@ from frostline.phase import Phase, Until
 from frostline.phases import NO_AVERAGE, Plan
 from frostline.record import Record, Stopwatch
 from frostline.reuse import Choice
-from frostline.specs import ImageSpec
 from frostline.solving import HeadSolver
+from frostline.specs import ImageSpec
 from frostline.targets import Targets
 from frostline.tasks.classification import Classification
 from phase_parity import BATCH, FROZEN, MORE, THAWED, Job, data

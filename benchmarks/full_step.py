@@ -93,7 +93,8 @@ def head(name: str, folder: Path, rounds: int, steps: int) -> dict[str, Any]:
     number = HEAD_BATCH * steps * HEAD_STEPS
     phase = Phase(
         configured(folder, number, 32, f"model={HEADS[name]}", "model.weights=null", f"data.batch_size={HEAD_BATCH}",
-                   "trainer.precision=bf16-mixed", "cache=always", "schedule=head_only", "schedule.every_phase.solve=false",
+                   "trainer.precision=bf16-mixed", "cache=always", "schedule=head_only",
+                   "schedule.every_phase.solve=false",
                    f"schedule.phases.head.epochs={rounds + 1}"),
         WARM,
     )  # fmt: skip

@@ -182,7 +182,7 @@ def test_a_plan_without_phases_is_refused(phases: dict[str, None]) -> None:
         ({"only": []}, "", "names nothing in `only`"),
         ({"only": "norm"}, "", "it.only: 'norm' is not one of norms, biases"),
         ({"start_from": "best"}, ".start_from", "starts from the best epoch so far, and it is the first"),
-        ({"epoch": 3}, "", "epoch: frostline.phases.Phase has no such setting; did you mean epochs?"),
+        ({"epoch": 3}, "", "epoch: frostline.phase.Phase has no such setting; did you mean epochs?"),
     ],
 )
 def test_a_wrong_setting_is_refused_where_it_stands(wrong: dict[str, Any], where: str, said: str) -> None:
@@ -195,7 +195,7 @@ def test_a_wrong_setting_is_refused_where_it_stands(wrong: dict[str, Any], where
 def test_every_missing_and_every_unknown_setting_is_told_at_once() -> None:
     with pytest.raises(PlanError) as raised:
         Plan.from_config({"it": {"thow": "all", "curve": "cosine"}}, {}, asdict(NO_AVERAGE))
-    assert "it.thow: frostline.phases.Phase has no such setting; did you mean thaw?" in raised.value.what
+    assert "it.thow: frostline.phase.Phase has no such setting; did you mean thaw?" in raised.value.what
     lacking = ["thaw", "only", "epochs", "lr_scale", "layer_decay", "warmup_epochs", "weight_decay", "optimizer"]
     lacking += ["norm", "l2_sp", "start_from", "solve", "min_steps", "monitor", "mode", "patience", "min_delta"]
     assert re.findall(r"(\w+) is missing", raised.value.what) == lacking

@@ -9,8 +9,7 @@ import torch
 from frostline.backbones.weights import UNREADABLE, unreadable
 from frostline.errors import RunError
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
-from frostline.phases import Plan
-from frostline.runs import BEFORE
+from frostline.phases import BEFORE, Plan
 from frostline.sharding import load_whole
 
 

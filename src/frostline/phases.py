@@ -13,6 +13,9 @@ from frostline.values import Fraction, Probability
 # were (two seeds of two), with 45,000 they were not (benchmarks/norm_mode.py).
 FEW = 20_000
 
+# What phases did before there were these settings: for runs of that time.
+BEFORE: dict[str, Any] = {"solve": False, "min_steps": 0}
+
 # What `lr_scale: auto` is for networks with batch norms, which scored better at 0.3 than at 0.1 of AdamW's 2e-3 on a
 # few hundred pictures (EfficientNet-Lite0, benchmarks/README.md, "Defaults"), and for others, as for MiniLM's recipes.
 WITH_BATCH_NORMS, WITHOUT = 0.3, 0.1

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frostline.errors import RunError, first_line
 from frostline.paths import moved, remove_empty
+from frostline.phases import BEFORE
 from frostline.record import FILE, Record
 
 CONFIG = "config.yaml"
@@ -28,10 +29,6 @@ MAY_DIFFER = {
     "cache.dir",
     *("trainer.log_every_n_steps", "trainer.enable_progress_bar"),
 }
-
-
-# What phases did before there were these settings.
-BEFORE: dict[str, Any] = {"solve": False, "min_steps": 0}
 
 
 def free_folder(folder: Path, holds: str = FILE) -> Path:

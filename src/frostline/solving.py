@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from torch.distributed.tensor import DTensor
 from torchmetrics import Metric
 
 from frostline.batch import Batch
@@ -21,11 +22,11 @@ from frostline.heads import convex_layer
 from frostline.probes import MAX_EVALUATIONS, LinearProbe, linear_maps
 from frostline.sharding import local, sharded_like
 from frostline.tasks.base import Task
-from frostline.tokens import values_of
+from frostline.tokens import moved, values_of
 
 ROWS = 256  # samples whose features are asked for at a time
-# Limits of one solve: FLOPs (or those of the pass that makes the features, if more) and bytes of features. Computed, not
-# timed, so that every machine decides the same.
+# Limits of one solve: FLOPs (or those of the pass that makes the features, if more) and bytes of features. Computed,
+# not timed, so that every machine decides the same.
 FLOPS, BYTES = 2e12, 2e9
 
 
@@ -66,6 +67,9 @@ class HeadSolver(L.Callback):
         layer = convex_layer(pl_module.head)
         assert layer is not None  # Plan.settled solves only heads with such a layer
         begun = time.perf_counter()
+        if isinstance(layer.weight, DTensor):  # FSDP2 has to meet the whole model before it meets its blocks
+            with torch.no_grad():
+                pl_module(moved(self.frozen.data.example(), pl_module.device))
         best, score = self._best(pl_module)
         with torch.no_grad():
             for parameter, value in ((layer.weight, best.weight), (layer.bias, best.bias)):
