@@ -18,8 +18,10 @@ from tiny_text import make_tokenizer
 
 RECIPES = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 TEXTS = [recipe for recipe in RECIPES if recipe.startswith("minilm")]
+FOLDERS = [recipe for recipe in RECIPES if recipe.startswith("lite0")]  # of pictures
 PHASES = {"resnet50_two_stage": ["head", "upper"], "quickstart": ["head", "all"], "resnet50_frozen_mlp_adam": ["head"],
-          "resnet50_frozen_wide": ["head"], **{recipe: ["head", "all"] for recipe in TEXTS}}  # fmt: skip
+          "resnet50_frozen_wide": ["head"], "lite0_bccd": ["head"], "lite0_blood_cells": ["head", "all"],
+          "lite0_cifar10": ["head", "all"], **{recipe: ["head", "all"] for recipe in TEXTS}}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +51,29 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise, a folder for each of two classes of 20."""
+    folder = tmp_path_factory.mktemp("pictures")
+    draw = np.random.default_rng(0)
+    for number in range(40):
+        file = folder / f"class_{number % 2}" / f"{number}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(file)
+    return folder
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_runs(recipe: str, cifar: Path, texts: Path, tmp_path: Path, program: Callable[..., Answer]) -> None:
+def test_a_recipe_runs(
+    recipe: str, cifar: Path, texts: Path, pictures: Path, tmp_path: Path, program: Callable[..., Answer]
+) -> None:
     phases = PHASES.get(recipe, ["all"])
     overrides = [f"schedule.phases.{name}.epochs=1" for name in phases] + ["schedule.every_phase.warmup_epochs=0"]
     if recipe in TEXTS:
         overrides += [f"data.dir={texts}", f"model.weights={texts / 'tokenizer'}", "model=bundled"]
         overrides += ["model._target_=tiny_text.TinyText"]
+    elif recipe in FOLDERS:
+        overrides += [f"data.dir={pictures}", "data.image_size=32"]
     elif recipe != "quickstart":
         overrides += [f"data.dir={cifar}", "model.weights=null", "data.image_size=32"]
     answer = program("train", f"experiment={recipe}", "trainer=debug", "data.batch_size=8", "logger=none",

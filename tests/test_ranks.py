@@ -17,6 +17,9 @@ from ranks_worker import Job
 
 pytestmark = pytest.mark.process
 
+# Sharded blocks make features in batches of another size. What that changes in their last bits, a solved head and tiny
+# weights on top of it show.
+STEPPED = "schedule.every_phase.solve=false"
 WORKER = Path(__file__).with_name("ranks_worker.py")
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
 SHORT_FORM = ["two_stage", "gradual", "surgical"]
@@ -48,7 +51,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone")
     jobs = [Job(str(folder / plan), plan, ALONE, keep=plan == "two_stage") for plan in PLANS]
     quiet()
-    jobs.append(Job(str(folder / "dora"), "adapter_then_all", [*ALONE, "adapter=dora"]))
+    jobs.append(Job(str(folder / "dora"), "adapter_then_all", [*ALONE, "adapter=dora", STEPPED]))
     for job in [*jobs, Job(str(folder / "pulled"), "two_stage", [*ALONE, *PULLED])]:
         torch.save(ranks_worker.trained(job), f"{job.place}.pt")
     return folder
@@ -60,7 +63,9 @@ def two(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     jobs = [Job(str(folder / plan), plan, RANKS["ddp"], keep=plan == "two_stage") for plan in PLANS]
     jobs.append(Job(str(folder / "fsdp"), "two_stage", RANKS["fsdp"], keep=True))
-    jobs += [Job(str(folder / f"dora-{name}"), "adapter_then_all", [*RANKS[name], "adapter=dora"]) for name in RANKS]
+    jobs += [
+        Job(str(folder / f"dora-{name}"), "adapter_then_all", [*RANKS[name], "adapter=dora", STEPPED]) for name in RANKS
+    ]
     jobs.append(Job(str(folder / "kept"), "last_block", [*RANKS["ddp"], "cache=always"]))
     jobs += [Job(str(folder / f"pulled-{name}"), "two_stage", [*RANKS[name], *PULLED]) for name in RANKS]
     for name, source in (("ddp", alone / "two_stage"), ("fsdp", alone / "two_stage"), ("fsdp", folder / "fsdp")):

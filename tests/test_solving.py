@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
 
@@ -178,6 +179,48 @@ def test_lr_find_passes_a_solved_phase_and_refuses_a_plan_of_nothing_else(progra
     answer = program("lr_find", *quick, "schedule=head_only")
     assert answer.code == 1
     assert "schedule.every_phase.solve=false" in answer.err
+
+
+def test_a_resume_after_a_solved_phase_knows_its_solution(program: Program, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    whole = record_of(program("train", *SMALL, "schedule.phases.all.epochs=2", f"run_dir={tmp_path / 'whole'}"),
+                      tmp_path / "whole")  # fmt: skip
+    record_of(program("train", *SMALL, "schedule.phases.all.epochs=2", f"run_dir={run}"), run)
+    content = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**content, "status": "interrupted", "phases": content["phases"][:1]}))
+    resumed = record_of(program("train", f"resume={run}"), run)
+    assert [row["solved"] is not None for row in resumed["phases"]] == [True, False]
+    assert resumed["metrics"] == whole["metrics"]
+
+
+def test_a_run_from_before_there_were_solved_heads_is_scored_and_goes_on(program: Program, tmp_path: Path) -> None:
+    """Its config and checkpoint have neither `solve` nor `min_steps`, and its phases made steps."""
+    run, plan = tmp_path / "run", ["schedule.every_phase.solve=false", "schedule.phases.all.epochs=2"]
+    record = record_of(program("train", *SMALL, *plan, f"run_dir={run}"), run)
+    settings = OmegaConf.load(run / "config.yaml")
+    for name in ("solve", "min_steps"):
+        del settings.schedule.every_phase[name]
+    OmegaConf.save(settings, run / "config.yaml")
+    for name in ("best", "last"):
+        file = run / "checkpoints" / f"{name}.ckpt"
+        content = torch.load(file, weights_only=True)
+        for phase in content["frostline"]["identity"]["plan"]["phases"]:
+            del phase["solve"], phase["min_steps"]
+        content["callbacks"].pop("HeadSolver", None)
+        for state in content["callbacks"].values():
+            state.pop("top_score", None)
+        torch.save(content, file)
+    answer = program("evaluate", f"run={run}")
+    assert answer.code == 0, answer.err
+    assert f"test/accuracy {record['metrics']['test/accuracy']:.4f}" in answer.out
+    (run / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    assert record_of(program("train", f"resume={run}"), run)["metrics"] == record["metrics"]
+
+
+@pytest.mark.parametrize("warmup", [2, 0.5])
+def test_a_warm_up_is_for_phases_that_make_steps(warmup: float, program: Program, tmp_path: Path) -> None:
+    answer = program("train", *SMALL, "dry_run=true", f"schedule.every_phase.warmup_epochs={warmup}")
+    assert answer.code == 0, answer.err
 
 
 @pytest.mark.parametrize("per_class", [10, 30])

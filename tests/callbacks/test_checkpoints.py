@@ -23,6 +23,48 @@ def test_its_state_has_lightnings_key(monitor: str | None, tmp_path: Path) -> No
     assert own.state_key is own.state_key  # made once: each hook of each step asks for it
 
 
+def chosen(scores: list[float], *, mode: str = "max", monitor: str = "val/accuracy", number: int = 100) -> list[int]:
+    """Which epochs become the best, one after the other; `number` samples are validated on."""
+    best = PlacedCheckpoint(filename="best", monitor=monitor, mode=mode)
+    trainer: Any = SimpleNamespace(
+        lightning_module=SimpleNamespace(task=SimpleNamespace(shares={"val/accuracy"})),
+        callback_metrics={"val/n": torch.tensor(float(number))},
+        strategy=SimpleNamespace(reduce_boolean_decision=lambda decision: decision),
+    )
+    taken = []
+    for epoch, score in enumerate(scores):
+        if best.check_monitor_top_k(trainer, torch.tensor(score, dtype=torch.float64)):
+            taken.append(epoch)
+        best.load_state_dict({**best.state_dict(), "dirpath": None})  # as a resume after each epoch would
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("scores", "number", "taken"),
+    [
+        ([0.80, 0.90, 0.88], 100, [0, 1, 2]),  # one standard error of 0.9 on 100 samples is 0.03
+        ([0.80, 0.90, 0.86], 100, [0, 1]),
+        ([0.80, 0.90, 0.88], 10_000, [0, 1]),
+        ([0.90, 0.88, 0.86, 0.84], 100, [0, 1]),  # measured from the highest: no drift downwards
+        ([0.90, 0.60, 0.88], 100, [0, 2]),
+        ([1.00, 0.99], 100, [0]),  # of a perfect score the error is 0
+        ([0.50, 0.50], 100, [0, 1]),
+        ([float("nan"), 0.5, float("nan")], 100, [1]),
+    ],
+)
+def test_the_latest_of_the_epochs_that_validation_cannot_tell_apart_is_the_best(
+    scores: list[float], number: int, taken: list[int]
+) -> None:
+    assert chosen(scores, number=number) == taken
+
+
+@pytest.mark.parametrize(("mode", "monitor"), [("min", "val/loss"), ("max", "val/f1_macro")])
+def test_a_score_without_a_known_error_has_to_be_reached(mode: str, monitor: str) -> None:
+    signs = {"max": 1, "min": -1}[mode]
+    scores = [signs * score for score in (0.5, 0.6, 0.599, 0.6, 0.61)]
+    assert chosen(scores, mode=mode, monitor=monitor) == [0, 1, 3, 4]
+
+
 class Times:
     """Seconds go by as told; a write takes two."""
 
