@@ -17,7 +17,7 @@ FEW = 20_000
 BEFORE: dict[str, Any] = {"solve": False, "min_steps": 0}
 
 # What `lr_scale: auto` is for networks with batch norms, which scored better at 0.3 than at 0.1 of AdamW's 2e-3 on a
-# few hundred pictures (EfficientNet-Lite0, benchmarks/README.md, "Defaults"), and for others, as for MiniLM's recipes.
+# few hundred pictures (EfficientNet-Lite0, benchmarks/README.md, "Defaults for pictures"), and for others (MiniLM).
 WITH_BATCH_NORMS, WITHOUT = 0.3, 0.1
 
 

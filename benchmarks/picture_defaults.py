@@ -1,0 +1,138 @@
+"""What the defaults for pictures were chosen by: variants of a plan, each with its test accuracy after every epoch.
+
+    python benchmarks/picture_defaults.py <folder of sets> [--sets wbc,cifar_1k] [--pixels 96] [--seeds 0]
+                                          [--train-limit 500]
+
+Each variant is `frostline train` with some settings, from the ImageNet weights of EfficientNet-Lite0. `rules` says what
+each way to choose the epoch would have scored on the test part: the highest validation accuracy (the latest of equal
+ones), the latest within one or two standard errors of it, the lowest validation loss, the last epoch, and hindsight.
+`picture_sets.py` makes the sets.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from hydra import compose, initialize_config_dir
+
+from frostline import build
+from frostline.paths import conf_dir
+from frostline.run import train
+from machine import write_result
+
+ALL = "schedule.phases.all."
+VARIANTS: dict[str, list[str]] = {
+    "head_only": ["schedule=head_only"],
+    "all 0.1, batch 64": [f"{ALL}lr_scale=0.1", "data.batch_size=64"],
+    "all 0.3, batch 64": [f"{ALL}lr_scale=0.3", "data.batch_size=64"],
+    "all 1.0, batch 64": [f"{ALL}lr_scale=1.0", "data.batch_size=64"],
+    "all 0.3, batch 64, adapt": [f"{ALL}lr_scale=0.3", "data.batch_size=64", "schedule.every_phase.norm=adapt"],
+    "all 0.3, batch 64, no augmentation": [f"{ALL}lr_scale=0.3", "data.batch_size=64", "data.augment=none"],
+    "all 0.03": [f"{ALL}lr_scale=0.03"],
+    "all 0.1": [f"{ALL}lr_scale=0.1"],
+    "all 0.3 (two_stage)": [],
+    "all 0.15, decay 1": [f"{ALL}lr_scale=0.15", f"{ALL}layer_decay=1.0"],
+    "all 0.3, decay 0.95": [f"{ALL}lr_scale=0.3", f"{ALL}layer_decay=0.95"],
+    "top 3 blocks 0.3": [f"{ALL}thaw=3"],
+    "top 3 blocks 0.3, decay 1": [f"{ALL}thaw=3", f"{ALL}layer_decay=1.0"],
+    "top 3 blocks 0.6": [f"{ALL}thaw=3", f"{ALL}lr_scale=0.6"],
+    "full, 3e-4": ["schedule=full", "optimizer.lr=3e-4"],
+}
+
+
+class Epoch(NamedTuple):
+    phase: str
+    val_loss: float
+    val_accuracy: float
+    test_accuracy: float
+
+
+class Watch(L.Callback):
+    """Score the test part after each epoch; nothing is chosen by it."""
+
+    def __init__(self) -> None:
+        self.epochs: list[Epoch] = []
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        metrics = pl_module.task.metrics()
+        with torch.no_grad():
+            for batch in data.test_dataloader():
+                seen = data.on_after_batch_transfer(batch, 0)
+                metrics.update(pl_module(seen.inputs, seen.passed), seen.targets)
+        loss, accuracy = (float(trainer.callback_metrics[f"val/{name}"]) for name in ("loss", "accuracy"))
+        self.epochs.append(Epoch(pl_module.phase.name, loss, accuracy, metrics.compute()["accuracy"]))
+
+
+def _within(epochs: list[Epoch], errors: float, number: int) -> float:
+    best = max(epoch.val_accuracy for epoch in epochs)
+    floor = best - errors * (best * (1 - best) / number) ** 0.5
+    return [epoch for epoch in epochs if epoch.val_accuracy >= floor - 1e-9][-1].test_accuracy
+
+
+RULES: dict[str, Callable[[list[Epoch], int], float]] = {
+    "highest accuracy": lambda epochs, number: _within(epochs, 0, number),
+    "latest within one standard error": lambda epochs, number: _within(epochs, 1, number),
+    "latest within two": lambda epochs, number: _within(epochs, 2, number),
+    "lowest loss": lambda epochs, number: min(epochs, key=lambda epoch: epoch.val_loss).test_accuracy,
+    "last epoch": lambda epochs, number: epochs[-1].test_accuracy,
+    "hindsight": lambda epochs, number: max(epoch.test_accuracy for epoch in epochs),
+}
+
+
+def run(overrides: list[str]) -> dict[str, Any]:
+    watch, own = Watch(), build._callbacks
+    build._callbacks = lambda node, task: [*own(node, task), watch]
+    try:
+        with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
+            folder = Path(scratch) / "run"
+            with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+                cfg = compose("train", [*overrides, f"run_dir={folder}", "logger=none", "trainer=cpu"])
+            record = train(cfg, folder, command="", resume=False)
+    finally:
+        build._callbacks = own
+    number = record.data["num_val"]
+    return {
+        "test": record.metrics["test/accuracy"],
+        "val": record.metrics["val/accuracy"],
+        "seconds": record.seconds["fit"],
+        "rules": {name: rule(watch.epochs, number) for name, rule in RULES.items()},
+        "epochs": watch.epochs,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--sets", default="wbc,cifar_1k")
+    parser.add_argument("--pixels", type=int, default=96)
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--train-limit", type=int)
+    asked = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for name in asked.sets.split(","):
+        for variant, settings in VARIANTS.items():
+            for seed in asked.seeds.split(","):
+                common = ["model=efficientnet_lite0", "data=image_folder", f"data.dir={asked.folder / name}",
+                          f"data.image_size={asked.pixels}", f"seed={seed}", f"data.split_seed={seed}"]  # fmt: skip
+                limit = [f"data.train_limit={asked.train_limit}"] if asked.train_limit else []
+                rows.append({"set": name, "variant": variant, "seed": int(seed), **run([*common, *limit, *settings])})
+                print(
+                    json.dumps({key: rows[-1][key] for key in ("set", "variant", "seed", "test", "seconds")}),
+                    flush=True,
+                )
+                write_result("picture_defaults", {"pixels": asked.pixels, "runs": rows})
+    for rule in RULES:
+        print(f"{rule:36} {statistics.mean(row['rules'][rule] for row in rows):.4f}")
+
+
+if __name__ == "__main__":
+    main()
