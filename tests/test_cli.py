@@ -121,7 +121,7 @@ BAD_TRAINING = {
     "no such block": ("schedule.phases.all.thaw=stage9", ["no such block", "stage1, stage2, stage3"]),
     "more blocks than there are": ("schedule.phases.all.thaw=7", ["thaws 7 blocks, and the backbone has 4"]),
     "no phases": ("schedule.phases.head=null schedule.phases.all=null", ["the plan has no phases"]),
-    "setting of no phase": ("+schedule.phases.all.momentum=1", ["all.momentum: frostline.phases.Phase has no such"]),
+    "setting of no phase": ("+schedule.phases.all.momentum=1", ["all.momentum: frostline.phase.Phase has no such"]),
     "too many devices": ("trainer=cpu trainer.devices=4096", ["4096 devices were asked for", "trainer.devices=1"]),
     "no GPU": ("trainer=gpu", ["a GPU was asked for", "trainer=cpu"]),
     "no such accelerator": ("trainer.accelerator=abacus", ["'abacus' is not one of auto, cpu, gpu"]),

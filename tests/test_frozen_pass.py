@@ -45,7 +45,7 @@ def pictures(number: int, size: int) -> Tensor:
 
 
 def test_every_model_is_tried() -> None:
-    assert len(MODELS) == 15
+    assert len(MODELS) == 18
     assert set(MODELS) >= LIGHT
 
 

@@ -184,7 +184,12 @@ class Rates(L.Callback):
 
 def test_groups_keep_their_ratios_at_every_step() -> None:
     watch = Rates()
-    _, curves = found("schedule.phases.all.layer_decay=0.5", watch=watch)
+    plan = [
+        "schedule.every_phase.solve=false",
+        "schedule.phases.all.lr_scale=0.1",
+        "schedule.phases.all.layer_decay=0.5",
+    ]
+    _, curves = found(*plan, watch=watch)
     head, onward, everything = watch.fits
     assert [len(head), len(onward), len(everything)] == [TEST.steps] * 3
     scales = {"head": 0.1, "stage3": 0.05, "stage2": 0.025, "stage1": 0.0125, "stem": 0.00625}
@@ -201,7 +206,7 @@ def test_groups_keep_their_ratios_at_every_step() -> None:
 def test_accumulated_batches_are_one_step_with_one_loss() -> None:
     """Without learning to speak of, the loss of a step of two batches is the mean of theirs."""
     flat = RangeTest(10, 1e-12, 1.1e-12)
-    settings = ["schedule=head_only", "data.augment=none", "head.dropout=0.0"]
+    settings = ["schedule=head_only", "schedule.every_phase.solve=false", "data.augment=none", "head.dropout=0.0"]
     (single,) = found(*settings, test=RangeTest(20, 1e-12, 1.1e-12))[1]
     (double,) = found(*settings, "trainer.accumulate_grad_batches=2", test=flat)[1]
     pairs = [(a + b) / 2 for a, b in zip(single.losses[::2], single.losses[1::2], strict=True)]

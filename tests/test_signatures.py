@@ -242,7 +242,7 @@ def test_data_of_ours_is_checked_down_to_what_all_picture_data_has(without_torch
     about = {key: line for key, line in without_torch.items() if key.startswith(("digits.", "cifar."))}
     assert about == {
         "digits.flipp": "frostline.data.digits.Digits has no such setting; did you mean flip?",
-        "digits.batch_size": "0 is not a whole number x with x > 0 or one of auto",
+        "digits.batch_size": "0 is not a whole number x with x > 0 or one of auto or null",
         "digits.augment": "'stronk' is not one of none, standard, strong",
         "cifar.variant": "'cifar11' is not one of cifar10, cifar100",
         "cifar.dir": "3 is not text",

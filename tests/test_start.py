@@ -159,7 +159,7 @@ def test_a_phase_has_an_optimizer_of_its_own(tmp_path: Path) -> None:
     folder = _train(tmp_path / "run", "+optimizer@schedule.phases.head.optimizer=sgd", "logger=none")
     head, everything = _record(folder)["phases"]
     assert head["learning_rates"]["head"] == 0.01, "of conf/optimizer/sgd.yaml"
-    assert everything["learning_rates"]["head"] == pytest.approx(2e-4)
+    assert everything["learning_rates"]["head"] == pytest.approx(6e-4)
 
 
 # --- places ---

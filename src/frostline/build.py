@@ -99,11 +99,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
         )
     require_batches(cfg.trainer, data)
     measure = Measure()
-    callbacks = [*_average(plan), measure, PhasePatience(), *_callbacks(cfg.callbacks, task)] if logs else []
-    logger = made(cfg.logger, "logger", Logger) if logs else False
-    trainer = make_trainer(cfg.trainer, callbacks, logger=logger, num_batches=data.num_batches)
-    if logs:
-        require_best(trainer, task, plan)
+    trainer = _trainer(cfg, plan, task, measure, data.num_batches, logs=logs)
     low = low_of(trainer)
     outputs = tried_outputs(backbone, data, trainer, low)
     solvable = _is_solvable(head, task, backbone, data, trainer, outputs[-1].flops)
@@ -211,6 +207,16 @@ def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, n
         torch.manual_seed(seed_of(cfg.seed, "head"))
         head: nn.Module = make(cfg.head, "head", nn.Module, backbone.out_features, task.num_outputs)
     return task, head
+
+
+def _trainer(cfg: DictConfig, plan: Plan, task: Task, measure: Measure, num_batches: int, *, logs: bool) -> L.Trainer:
+    if not logs:
+        return make_trainer(cfg.trainer, [], logger=False, num_batches=num_batches)
+    callbacks = [*_average(plan), measure, PhasePatience(), *_callbacks(cfg.callbacks, task)]
+    logger = made(cfg.logger, "logger", Logger)
+    trainer = make_trainer(cfg.trainer, callbacks, logger=logger, num_batches=num_batches)
+    require_best(trainer, task, plan)
+    return trainer
 
 
 def _settled(plan: Plan, data: Data, trainer: L.Trainer, *, pretrained: bool, solvable: bool) -> Plan:

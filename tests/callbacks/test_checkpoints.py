@@ -49,7 +49,6 @@ def chosen(scores: list[float], *, mode: str = "max", monitor: str = "val/accura
         ([0.90, 0.60, 0.88], 100, [0, 2]),
         ([1.00, 0.99], 100, [0]),  # of a perfect score the error is 0
         ([0.50, 0.50], 100, [0, 1]),
-        ([float("nan"), 0.5, float("nan")], 100, [1]),
     ],
 )
 def test_the_latest_of_the_epochs_that_validation_cannot_tell_apart_is_the_best(
