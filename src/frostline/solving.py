@@ -40,9 +40,8 @@ class Solution(NamedTuple):
 
 def is_affordable(rows: float, width: int, outputs: int, flops: float) -> bool:
     """rows: of training and validation: samples, or words for tags. flops: of the backbone's pass over all of them."""
-    work = (
-        MAX_EVALUATIONS * 4.0 * rows * width * max(outputs, 16)
-    )  # products of few columns take as long as those of 16
+    columns = max(outputs, 16)  # products of fewer columns take as long
+    work = MAX_EVALUATIONS * 4.0 * rows * width * columns
     return 4 * rows * width <= BYTES and work <= max(FLOPS, flops)
 
 
