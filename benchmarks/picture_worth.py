@@ -8,7 +8,7 @@ epochs, one after the other on the same machine, and are scored on the same test
 fastai      `vision_learner(...).fine_tune(epochs - 1)`: its head, its one epoch of the head alone, its augmentation
 timm        a loop like its training script's: AdamW at 5e-4, warm-up and cosine, label smoothing, its augmentation
 trainer     Hugging Face's Trainer with its default arguments, random crops and mirrors as in its examples
-<plan>      `frostline train schedule=<plan>`, its epochs set by --epochs where the plan has a phase `all`
+<plan>      `frostline train schedule=<plan>`: a solved head is one of the epochs, the phase that follows has the others
 
 Seconds are those of the training: no imports, no scoring of the test part; Frostline's hold its validation and
 checkpoints, which choose its best epoch; the peers' last epoch is scored. `picture_sets.py` makes the sets. The peers
@@ -43,6 +43,7 @@ from machine import write_result
 NAME, SIDE, BATCH, WORKERS = "tf_efficientnet_lite0", 128, 64, 2
 NORMALISED = T.Normalize((0.5,) * 3, (0.5,) * 3)
 PEERS = ("fastai", "timm", "trainer")
+SECOND = {"default": "all", "two_stage": "all", "last_block": "last"}  # the phase after the solved head
 
 
 class Outcome(NamedTuple):
@@ -180,7 +181,7 @@ def frostline(folder: Path, seed: int, epochs: int, plan: str) -> Outcome:
 
 def _plan(plan: str, epochs: int) -> list[str]:
     name, *more = plan.split("+")
-    length = [f"schedule.phases.all.epochs={epochs - 1}"] if name == "two_stage" else []
+    length = [f"schedule.phases.{SECOND[name]}.epochs={epochs - 1}"] if name in SECOND else []
     return [*([f"schedule={name}"] if name != "default" else []), *length, *more]
 
 

@@ -289,3 +289,18 @@ def test_a_head_that_learns_alone_is_solved_in_one_epoch_at_no_rate(
 def test_small_data_has_epochs_until_the_steps_are_made(steps_per_epoch: int, epochs: int) -> None:
     (settled,) = settle(Plan((phase("it", min_steps=40),), NO_AVERAGE), steps_per_epoch=steps_per_epoch).phases
     assert settled.epochs == epochs
+
+
+# --- how deep a phase with `thaw: auto` thaws ---
+
+
+def test_auto_becomes_so_many_blocks_from_the_top() -> None:
+    plan = Plan((phase("head", thaw="none"), phase("top", thaw="auto"), phase("all")), NO_AVERAGE)
+    assert plan.open_phases == ["top"]
+    assert [it.thaw for it in plan.deep(2).phases] == ["none", 2, "all"]
+    assert plan.deep(2).open_phases == []
+
+
+def test_a_depth_that_is_not_chosen_yet_thaws_nothing_by_mistake() -> None:
+    with pytest.raises(RuntimeError, match="not chosen yet"):
+        phase("top", thaw="auto").thawed(BLOCKS)

@@ -21,19 +21,20 @@ from frostline.checks import plan_of, resolved
 from frostline.costing import largest_batch
 from frostline.data.decoded import SampleCache
 from frostline.data.module import Data
+from frostline.depth import Depth
 from frostline.finetuner import FineTuner, seed_of
 from frostline.freezing import Group
 from frostline.frozen_cache.fill import FrozenOutputs
 from frostline.frozen_cache.store import Store
 from frostline.frozen_pass import FrozenPass
-from frostline.heads import convex_layer
 from frostline.keeping import choices_of, compiled_work, low_of, tried_outputs
 from frostline.launcher import follows
 from frostline.making import class_of, made, make
 from frostline.optimizers import optimizers_of
 from frostline.phases import Plan
 from frostline.reuse import Choice, Reuse, lines_made
-from frostline.solving import HeadSolver, is_affordable
+from frostline.settling import deepened, is_solvable, settled
+from frostline.solving import HeadSolver
 from frostline.targets import Kind, Targets
 from frostline.tasks.base import Task
 from frostline.trainers import (
@@ -46,7 +47,8 @@ from frostline.trainers import (
 
 
 class Built(NamedTuple):
-    """choices: of each phase, what becomes of its frozen blocks' outputs; `frozen` makes, keeps and serves them."""
+    """choices: of each phase, what becomes of its frozen blocks' outputs; `frozen` makes, keeps and serves them.
+    depths: between which `thaw: auto` chose, if it did."""
 
     model: FineTuner
     data: Data
@@ -56,6 +58,8 @@ class Built(NamedTuple):
     choices: list[Choice]
     frozen: FrozenOutputs
     solver: HeadSolver
+    depths: list[Depth]
+    depth: int | None
 
     def enter(self, number: int, first_epoch: int) -> list[Group]:
         """The plan's `number`-th phase, from 0, which begins at `first_epoch` of the run."""
@@ -78,13 +82,14 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     backbone = _backbone(cfg.model, kind, load=load_weights or (folded.anchored and logs))
     pretrained = cfg.init_from is not None or OmegaConf.select(cfg, "model.weights") is not None
     plan = scaled(folded, backbone).unfolded(list(backbone.blocks))
-    plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
-    _adapt(cfg, backbone, plan)
     optimizers = optimizers_of(cfg, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     shows = logs and shows_progress(cfg.trainer.enable_progress_bar)
     data = _data(cfg, backbone, reuse, kind, shows=shows)
     task, head = _top(cfg, backbone, data.targets)
+    plan, depths, depth = deepened(cfg, plan, reuse, backbone, head, task, data)
+    plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
+    _adapt(cfg, backbone, plan)
     for phase in plan.phases:
         task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
     if data.batch_size_is_open:
@@ -102,8 +107,8 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     trainer = _trainer(cfg, plan, task, measure, data.num_batches, logs=logs)
     low = low_of(trainer)
     outputs = tried_outputs(backbone, data, trainer, low)
-    solvable = _is_solvable(head, task, backbone, data, trainer, outputs[-1].flops)
-    plan = _settled(plan, data, trainer, pretrained=pretrained, solvable=solvable)
+    solvable = is_solvable(head, task, backbone, data, trainer, outputs[-1].flops)
+    plan = settled(plan, data, trainer, pretrained=pretrained, solvable=solvable)
     chosen = choices_of(reuse, plan, backbone, outputs, data, trainer)
     identity = _identity(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
     model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
@@ -114,7 +119,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     data.serve = frozen = FrozenOutputs(model.frozen_pass, data, store, outputs, compiled=model.compiles)
     solver = HeadSolver(frozen)
     trainer.callbacks.insert(0, solver)  # type: ignore[attr-defined]  # an average of weights begins with its solution
-    return Built(model, data, trainer, measure, plan, chosen, frozen, solver)
+    return Built(model, data, trainer, measure, plan, chosen, frozen, solver, depths, depth)
 
 
 def scaled(plan: Plan, backbone: Backbone) -> Plan:
@@ -217,25 +222,6 @@ def _trainer(cfg: DictConfig, plan: Plan, task: Task, measure: Measure, num_batc
     trainer = make_trainer(cfg.trainer, callbacks, logger=logger, num_batches=num_batches)
     require_best(trainer, task, plan)
     return trainer
-
-
-def _settled(plan: Plan, data: Data, trainer: L.Trainer, *, pretrained: bool, solvable: bool) -> Plan:
-    return plan.settled(
-        pretrained=pretrained,
-        samples=len(data.train_part),
-        steps_per_epoch=-(-data.batches_per_epoch(trainer.limit_train_batches) // trainer.accumulate_grad_batches),
-        solvable=solvable,
-    )
-
-
-def _is_solvable(head: nn.Module, task: Task, backbone: Backbone, data: Data, trainer: L.Trainer, flops: float) -> bool:
-    """Whether the head can be solved: convex loss, whole epochs, affordable. flops: of the backbone, per sample."""
-    limits = (trainer.limit_train_batches, trainer.limit_val_batches)
-    whole = all(limit == 1.0 and isinstance(limit, float) for limit in limits)
-    if convex_layer(head) is None or task.l1 or not whole:
-        return False
-    samples = len(data.train_part) + len(data.val_part)
-    return is_affordable(samples * task.rows_per_sample, backbone.out_features, task.num_outputs, samples * flops)
 
 
 def _identity(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module, plan: Plan) -> dict[str, Any]:

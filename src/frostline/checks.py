@@ -21,6 +21,7 @@ VALUES = {
     "requeue": "bool",
     "run_dir": "str",
     "logs_dir": "str",
+    "schedule.minutes": "Positive[float] | None",
     "optimizer.lr": "Rate",
     "optimizer.weight_decay": "NonNegative[float]",
     "trainer.accelerator": "Literal['auto', 'cpu', 'gpu', 'cuda', 'mps']",
@@ -155,6 +156,9 @@ def without_ours(plain: dict[str, Any]) -> dict[str, Any]:
 
 def _together(plain: dict[str, Any]) -> Iterator[str]:
     """Values that are right one by one."""
+    schedule = plain.get("schedule")
+    if isinstance(schedule, dict) and schedule.get("minutes") is not None and "auto" not in _thaws(schedule):
+        yield "schedule.minutes: no phase of this plan has `thaw: auto`; schedule=auto has one"
     trainer, optimizer = plain.get("trainer"), plain.get("optimizer")
     if "models" in plain and plain.get("output") is None:
         yield "output: a ranking needs a folder, and null is for predictions"
@@ -164,6 +168,13 @@ def _together(plain: dict[str, Any]) -> Iterator[str]:
         yield "optimizer.fused: no gradients are clipped then but in 32-true; false, or trainer.precision=32-true"
     if trainer.get("strategy") == "fsdp" and trainer.get("precision") == "16-mixed":
         yield "trainer.precision: fsdp has no loss scaling, which 16-mixed needs; bf16-mixed or 32-true"
+
+
+def _thaws(schedule: dict[str, Any]) -> list[Any]:
+    phases = schedule.get("phases")
+    return (
+        [phase.get("thaw") for phase in phases.values() if isinstance(phase, dict)] if isinstance(phases, dict) else []
+    )
 
 
 def _supplied(plain: dict[str, Any]) -> Iterator[str]:

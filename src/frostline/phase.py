@@ -31,7 +31,7 @@ class Phase:
 
     thaw: what learns besides the head: `none`, `all`, a number of blocks from the top, or from the stem (-1), a block's
         name (that block and every block above it), or a list of names (those blocks alone). `each` stands for a phase
-        per block, with one block more each time, from the top.
+        per block, with one block more each time, from the top; `auto` for a number of blocks from the top.
     only: of the thawed blocks, only the `norms`, the `biases`, the `adapters` or a list of these; null: all. The head
         learns whole.
     lr_scale: times `optimizer.lr`; `auto` goes by the kind of network. layer_decay: times itself once per block of
@@ -72,6 +72,8 @@ class Phase:
 
     def thawed(self, blocks: Sequence[str]) -> list[str]:
         """Which of `blocks` learn, from the stem up. Raises PlanError where `thaw` names no block."""
+        if self.thaw == "auto":
+            raise RuntimeError(f"the depth of phase '{self.name}' is not chosen yet")
         if isinstance(self.thaw, list):
             for name in self.thaw:
                 self._require_block(name, blocks)
@@ -121,7 +123,7 @@ class Phase:
                 f"phase '{self.name}' thaws '{name}', and the backbone has no such block: "
                 + close_names(name, [*blocks, "none", "all"]),
                 where=f"schedule.phases.{self.name}.thaw",
-                next_step=f"one of: none, all, a number of blocks, {', '.join(blocks)}",
+                next_step=f"one of: none, all, auto, a number of blocks, {', '.join(blocks)}",
             )
 
 

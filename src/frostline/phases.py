@@ -89,6 +89,16 @@ class Plan:
         """With `thaw: each` replaced by a phase per block, from the top down."""
         return replace(self, phases=tuple(phase for folded in self.phases for phase in _unfolded(folded, blocks)))
 
+    @property
+    def open_phases(self) -> list[str]:
+        """Names of the phases with `thaw: auto`."""
+        return [phase.name for phase in self.phases if phase.thaw == "auto"]
+
+    def deep(self, depth: int) -> "Plan":
+        """With `thaw: auto` replaced by so many blocks from the top."""
+        phases = (replace(phase, thaw=depth) if phase.thaw == "auto" else phase for phase in self.phases)
+        return replace(self, phases=tuple(phases))
+
     def scaled(self, *, batch_norms: bool) -> "Plan":
         """With `lr_scale: auto` replaced by what it means for a network with batch norms, or without."""
         scale = WITH_BATCH_NORMS if batch_norms else WITHOUT

@@ -2,11 +2,13 @@
 
 from frostline.build import Built
 from frostline.costing import costs_of, weights_bytes
-from frostline.estimate import Costs, optimizer_states, phase_bytes, phase_seconds
+from frostline.depth import seconds_of
+from frostline.estimate import Costs, optimizer_states, phase_bytes
 from frostline.freezing import blocks_of, count_of
 from frostline.phase import Phase
 from frostline.report.plan_table import PlannedPhase
 from frostline.reuse import Choice
+from frostline.settling import samples_per_epoch
 
 
 def planned(built: Built) -> list[PlannedPhase]:
@@ -24,18 +26,14 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> Planne
     rates = [group["lr"] for group in optimizer.param_groups]
     decays = [group.get("weight_decay", 0.0) for group in optimizer.param_groups]
     batches = data.batches_per_epoch(trainer.limit_train_batches)
-    per_batch = len(data.train_part) / data.num_batches
     weights = weights_bytes(model.backbone, model.head)
     choice = built.choices[number]
     states = optimizer_states(model.optimizer_of(phase), trainer.strategy.root_device)
-    share = trainer.world_size
     seconds, memory = None, None
     if costs is not None:
-        once = batches * per_batch / share
-        samples = phase.epochs * once
-        passed = choice.passes[0 if choice.kept else 1] * once
-        seconds = phase_seconds(costs, phase, blocks, round(samples), round(passed))
-        memory = phase_bytes(costs, phase, blocks, -(-round(per_batch) // share), groups, states, weights)
+        seconds = seconds_of(costs, phase, choice, blocks, samples_per_epoch(data, trainer))
+        per_device = -(-round(len(data.train_part) / data.num_batches) // trainer.world_size)
+        memory = phase_bytes(costs, phase, blocks, per_device, groups, states, weights)
     return PlannedPhase(
         name=phase.name,
         blocks=blocks_of(groups),

@@ -22,7 +22,7 @@ from frostline.averaging import average
 from frostline.build import Built, build
 from frostline.callbacks.safety import Stopped
 from frostline.checkpoint import forget_starts, load_checkpoint, stand_of
-from frostline.checks import check, resolved
+from frostline.checks import check, plan_of, resolved
 from frostline.errors import RunError
 from frostline.fitting import fit
 from frostline.freezing import count
@@ -31,6 +31,7 @@ from frostline.paths import at_home, write_atomically
 from frostline.phases import NO_AVERAGE
 from frostline.planning import planned
 from frostline.record import Record, Stopwatch
+from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import PlannedPhase, markdown, print_plan
 from frostline.report.summary import print_classes, print_run, print_scores
 from frostline.requeue import requeued
@@ -87,7 +88,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
         _group_left(),
     ):
         if leads and not resume:
-            write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg, built.data.batch_size), resolve=True))
+            write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg, _found(cfg, built)), resolve=True))
         _log_text(built, "plan", markdown(rows))
         try:
             fit(built, record, folder, stand, watch)
@@ -105,6 +106,13 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     return record
 
 
+def _found(cfg: DictConfig, built: Built) -> dict[str, Any]:
+    """What the run chose for itself, by key of its config."""
+    names = plan_of(cfg).open_phases
+    thaws = {f"schedule.phases.{phase.name}.thaw": phase.thaw for phase in built.plan.phases if phase.name in names}
+    return {"data.batch_size": built.data.batch_size, **thaws, **({"schedule.minutes": None} if thaws else {})}
+
+
 def _is_random(model: DictConfig) -> bool:
     return "weights" in model and model.weights is None
 
@@ -113,6 +121,8 @@ def _print_start(built: Built, rows: list[PlannedPhase], *, random: bool) -> Non
     """random: whether the backbone's weights are."""
     data = built.data
     print(f"data  {data.summary()}")
+    if built.depth is not None:
+        print_depths(built.depths, built.depth)
     print_plan(rows)
     notes = data.notes()
     if random and (frozen := [row.name for row in rows if row.frozen]):

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -21,12 +21,11 @@ from frostline.record import FILE, Record
 CONFIG = "config.yaml"
 
 # What may differ when the command of a run is given again, and the run goes on: places, hardware, what is shown.
-OPEN, FOUND = "data.batch_size", ("auto", None)  # of these a run keeps the one that it found
 MAY_DIFFER = {
     *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "callbacks", "logger"),
     *("data.dir", "data.file", "data.num_workers"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
-    "cache.dir",
+    *("cache.dir", "schedule.minutes"),  # what the minutes chose is compared
     *("trainer.log_every_n_steps", "trainer.enable_progress_bar"),
 }
 
@@ -131,9 +130,7 @@ def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) 
     """kept: those that the run in `folder` began with. Raises RunError that names what differs."""
     now, before = (_single(OmegaConf.to_container(node, resolve=True)) for node in (lasting(settings), kept))
     differing = [
-        key
-        for key in {**now, **before}
-        if now.get(key) != before.get(key) and not (key == OPEN and now.get(key) in FOUND)
+        key for key in {**now, **before} if now.get(key) != before.get(key) and not _is_open(key, now.get(key))
     ]
     if differing:
         said = [f"{key} was {before.get(key)} and is {now.get(key)}" for key in differing]
@@ -154,10 +151,19 @@ def _single(node: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def _is_open(key: str, value: Any) -> bool:
+    """Whether a run chooses this setting for itself, and keeps its choice."""
+    if key == "data.batch_size":
+        return value in ("auto", None)
+    return key.startswith("schedule.phases.") and key.endswith(".thaw") and value == "auto"
+
+
 def with_found(settings: DictConfig, folder: Path) -> DictConfig:
     """With what the run in `folder` has found for itself."""
-    found = settings.copy()
-    OmegaConf.update(found, OPEN, OmegaConf.select(read_run(folder)[1], OPEN))
+    found, kept = settings.copy(), read_run(folder)[1]
+    for key, value in _single(OmegaConf.to_container(settings, resolve=True)).items():
+        if _is_open(key, value):
+            OmegaConf.update(found, key, OmegaConf.select(kept, key))
     return found
 
 
@@ -201,12 +207,12 @@ def _found(settings: DictConfig, folder: Path) -> DictConfig:
     return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})
 
 
-def lasting(settings: DictConfig, batch_size: int | None = None) -> DictConfig:
+def lasting(settings: DictConfig, found: Mapping[str, Any] | None = None) -> DictConfig:
     """The settings as a run keeps them: a relative place means the same from any folder, and none is mistaken for
-    another word. batch_size: the one that was found, if one was."""
+    another word. found: what the run chose for itself, by key."""
     kept = settings.copy()
-    if batch_size is not None:
-        OmegaConf.update(kept, "data.batch_size", batch_size)
+    for key, value in (found or {}).items():
+        OmegaConf.update(kept, key, value)
     OmegaConf.update(kept, "run_dir", str(Path(settings.run_dir).absolute()))
     for key in ("data.dir", "data.file", "model.weights", "init_from"):
         place = OmegaConf.select(settings, key)

@@ -33,7 +33,7 @@ class PlannedPhase(NamedTuple):
             f"{self.parameters:,}",
             str(self.epochs),
             "-" if self.solved else f"{self.steps:,}",
-            "-" if self.seconds is None else _duration(self.seconds),
+            "-" if self.seconds is None else duration(self.seconds),
             "-" if self.memory is None else f"{self.memory / 2**30:.2f} GiB",
         ]
 
@@ -63,7 +63,7 @@ def _span(values: tuple[float, float]) -> str:
     return f"{high:.2g}" if low == high else f"{high:.2g} … {low:.2g}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

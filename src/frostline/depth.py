@@ -1,0 +1,67 @@
+"""How many blocks a phase with `thaw: auto` thaws: by the network's arithmetic, or by a user's minutes."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from frostline.errors import ConfigError
+from frostline.estimate import Costs, phase_seconds
+from frostline.frozen_pass import Output
+from frostline.phase import Phase
+from frostline.phases import Plan
+from frostline.reuse import Choice
+
+SHARE = 0.6  # of the arithmetic that may thaw; benchmarks/README.md, "Defaults for pictures"
+
+
+class Depth(NamedTuple):
+    """Of a plan that thaws so many blocks from the top, of which `block` is the lowest.
+
+    flops: of the thawed blocks, forward, per sample. share: of the whole backbone's. seconds: of the plan, by estimate.
+    """
+
+    blocks: int
+    block: str
+    flops: float
+    share: float
+    seconds: float | None
+
+
+def depths_of(blocks: Sequence[str], outputs: Sequence[Output], seconds: Callable[[int], float] | None) -> list[Depth]:
+    """Of 0, 1, ... all blocks. outputs: of 0, 1, ... blocks from the stem. seconds: the plan's, by thawed blocks."""
+    whole = outputs[-1].flops
+    found = []
+    for number in range(len(blocks) + 1):
+        flops = whole - outputs[len(blocks) - number].flops
+        lowest = blocks[-number] if number else "-"
+        found.append(Depth(number, lowest, flops, flops / whole, seconds(number) if seconds is not None else None))
+    return found
+
+
+def chosen_depth(depths: Sequence[Depth], minutes: float | None, *, least: int) -> int:
+    """The most blocks that fit: into `minutes`, or else into `SHARE` of the arithmetic. At least `least`, and without
+    minutes at least one: there is always time for the top block."""
+    if minutes is None:
+        return max(1, *(depth.blocks for depth in depths if depth.share <= SHARE))
+    fitting = [depth.blocks for depth in depths if depth.seconds is not None and depth.seconds <= 60 * minutes]
+    return max(least, *fitting, 0)
+
+
+def plan_seconds(costs: Costs, plan: Plan, choices: Sequence[Choice], blocks: Sequence[str], samples: float) -> float:
+    """Of all phases on one device. samples: that it trains on in an epoch."""
+    pairs = zip(plan.phases, choices, strict=True)
+    return sum(seconds_of(costs, phase, choice, list(blocks), samples) for phase, choice in pairs)
+
+
+def seconds_of(costs: Costs, phase: Phase, choice: Choice, blocks: list[str], samples: float) -> float:
+    passed = choice.passes[0 if choice.kept else 1] * samples
+    return phase_seconds(costs, phase, blocks, round(phase.epochs * samples), round(passed))
+
+
+def require_one_process(world_size: int, where: str, depth: int) -> None:
+    """Each process would measure for itself, and choose for itself. Raises ConfigError."""
+    if world_size > 1:
+        raise ConfigError(
+            f"schedule.minutes is measured by one process, and this run has {world_size}",
+            where="schedule.minutes",
+            next_step=f"{where}={depth} schedule.minutes=null",
+        )

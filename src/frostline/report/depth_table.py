@@ -1,0 +1,26 @@
+"""Between which depths a plan with `thaw: auto` could choose."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from frostline.depth import Depth
+from frostline.report.plan_table import duration
+from frostline.report.summary import console_of_width
+
+SECONDS = "≈ plan"
+COLUMNS = ("thawed", "from", "GFLOP per sample", "of the backbone", SECONDS, "")
+
+
+def print_depths(depths: Sequence[Depth], chosen: int) -> None:
+    """chosen: how many blocks thaw."""
+    table = Table(box=box.SIMPLE_HEAD)
+    measured = all(depth.seconds is not None for depth in depths)
+    for column in COLUMNS if measured else [name for name in COLUMNS if name != SECONDS]:
+        table.add_column(column, justify="left" if column in ("from", "") else "right", no_wrap=True)
+    for depth in depths:
+        time = [] if depth.seconds is None else [duration(depth.seconds)]
+        mark = "chosen" if depth.blocks == chosen else ""
+        table.add_row(str(depth.blocks), depth.block, f"{depth.flops / 1e9:.3g}", f"{depth.share:.0%}", *time, mark)
+    console_of_width().print(table)

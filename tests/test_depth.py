@@ -1,0 +1,112 @@
+"""`thaw: auto`: a choice by arithmetic, by minutes, kept by the run, told to its user."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from conftest import DEVICE, Answer
+from frostline.depth import Depth, chosen_depth, depths_of, require_one_process
+from frostline.errors import ConfigError
+from frostline.frozen_pass import Output
+
+FLOPS = [0.0, 10.0, 40.0, 80.0, 100.0]  # of 0, 1, ... 4 blocks from the stem
+OUTPUTS = [Output((1,), torch.float32, False, flops) for flops in FLOPS]
+BLOCKS = ["stem", "one", "two", "three"]
+
+
+def depths(seconds: Sequence[float] | None = None) -> list[Depth]:
+    return depths_of(BLOCKS, OUTPUTS, (lambda number: seconds[number]) if seconds is not None else None)
+
+
+def test_depths_count_the_arithmetic_of_what_thaws() -> None:
+    assert [(it.blocks, it.block, it.flops, it.share) for it in depths()] == [
+        (0, "-", 0.0, 0.0), (1, "three", 20.0, 0.2), (2, "two", 60.0, 0.6), (3, "one", 90.0, 0.9), (4, "stem", 100.0, 1)
+    ]  # fmt: skip
+
+
+def test_without_minutes_the_share_of_the_arithmetic_decides() -> None:
+    assert chosen_depth(depths(), None, least=0) == 2
+
+
+def test_a_top_block_with_nearly_all_arithmetic_thaws_all_the_same() -> None:
+    outputs = [OUTPUTS[0], OUTPUTS[1], OUTPUTS[4]]
+    assert chosen_depth(depths_of(["stem", "rest"], outputs, None), None, least=0) == 1
+
+
+@pytest.mark.parametrize(("minutes", "least", "depth"), [(10, 0, 4), (2, 0, 2), (0.1, 0, 0), (0.1, 1, 1)])
+def test_minutes_decide_by_seconds(minutes: float, least: int, depth: int) -> None:
+    assert chosen_depth(depths([10, 60, 120, 121, 300]), minutes, least=least) == depth
+
+
+def test_several_processes_are_told_what_to_write() -> None:
+    require_one_process(1, "schedule.phases.top.thaw", 2)
+    with pytest.raises(ConfigError) as told:
+        require_one_process(2, "schedule.phases.top.thaw", 2)
+    assert told.value.next_step == "schedule.phases.top.thaw=2 schedule.minutes=null"
+
+
+# --- whole runs ---
+
+QUICK = ["schedule=auto", "data.train_limit=100", "schedule.phases.top.epochs=1", "logger=none", *DEVICE]
+
+
+def kept(folder: Path) -> dict[str, object]:
+    settings = yaml.safe_load((folder / "config.yaml").read_text())["schedule"]
+    return {"thaw": settings["phases"]["top"]["thaw"], "minutes": settings["minutes"]}
+
+
+def test_a_run_prints_its_choice_and_keeps_it(program: Callable[..., Answer], tmp_path: Path) -> None:
+    answer = program("train", *QUICK, "run_dir=run")
+    assert answer.code == 0, answer.err
+    chosen = [line.split()[:2] for line in answer.out.splitlines() if line.rstrip().endswith("chosen")]
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    learned = record["phases"][1]["learns"]
+    assert chosen == [[str(len(learned) - 1), learned[-1]]]
+    assert kept(tmp_path / "run") == {"thaw": len(learned) - 1, "minutes": None}
+    scored = program("evaluate", "run=run")
+    assert scored.code == 0, scored.err
+    assert f"{record['metrics']['test/loss']:.4f}" in scored.out
+
+
+def test_the_same_plan_with_the_number_gives_the_same_weights(program: Callable[..., Answer], tmp_path: Path) -> None:
+    program("train", *QUICK, "run_dir=chosen")
+    number = kept(tmp_path / "chosen")["thaw"]
+    program("train", *QUICK, f"schedule.phases.top.thaw={number}", "run_dir=typed")
+    states = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("chosen", "typed")
+    ]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_minutes_without_end_thaw_everything_and_hardly_any_nothing(
+    program: Callable[..., Answer], tmp_path: Path
+) -> None:
+    for minutes, thaw in ((1000, 4), (1e-6, 0)):
+        answer = program("train", *QUICK, f"schedule.minutes={minutes}", f"run_dir=run{minutes:g}")
+        assert answer.code == 0, answer.err
+        assert kept(tmp_path / f"run{minutes:g}") == {"thaw": thaw, "minutes": None}
+
+
+def test_a_run_that_is_taken_up_keeps_the_depth_that_it_found(
+    program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a scheduler starts it: the same command again, here on a machine that is found slower."""
+    command = [*QUICK, "requeue=true", "schedule.minutes=1000", "+callbacks.stopper={_target_: test_resume.Stopper}"]
+    monkeypatch.setenv("STOP_AT", "train 2 15")
+    assert program("train", *command, "run_dir=run").code == 128 + 15
+    monkeypatch.delenv("STOP_AT")
+    monkeypatch.setattr("frostline.settling.plan_seconds", lambda *_: 1e9)
+    answer = program("train", *command, "run_dir=run")
+    assert answer.code == 0, answer.err
+    assert kept(tmp_path / "run") == {"thaw": 4, "minutes": None}
+
+
+def test_minutes_for_a_plan_that_leaves_nothing_open_are_refused(program: Callable[..., Answer]) -> None:
+    answer = program("train", "schedule.minutes=10")
+    assert answer.code == 1
+    assert "no phase of this plan has `thaw: auto`; schedule=auto has one" in answer.err
