@@ -7,8 +7,9 @@ import pytest
 import torch
 from lightning.pytorch.profilers import SimpleProfiler
 from omegaconf import DictConfig
+from torch import nn
 
-from frostline.trainers import LOOKS_FOR_NVML, Unwatched, _precision, make_trainer
+from frostline.trainers import LOOKS_FOR_NVML, Unwatched, _precision, make_trainer, with_precision
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,33 @@ def test_auto_asks_the_gpu_where_it_trains(native: bool, precision: str, monkeyp
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": not native})
     assert _precision("auto", "gpu") == precision
     assert _precision("auto", "cpu") == ("32-true" if native else "bf16-mixed")
+
+
+DEPTHWISE = nn.Conv2d(4, 4, 3, groups=4)
+
+
+@pytest.mark.parametrize(
+    ("network", "typed", "gpu", "precision"),
+    [
+        (DEPTHWISE, "auto", False, "32-true"),
+        (DEPTHWISE, "bf16-mixed", False, "bf16-mixed"),
+        (DEPTHWISE, "auto", True, "auto"),
+        (nn.Conv2d(4, 4, 3, groups=2), "auto", False, "auto"),
+        (nn.Conv2d(1, 4, 3), "auto", False, "auto"),
+    ],
+)
+def test_depthwise_convolutions_train_in_float32_on_cpus(
+    network: nn.Module,
+    typed: str,
+    gpu: bool,
+    precision: str,
+    composed: Callable[..., DictConfig],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    cfg = composed(f"trainer.precision={typed}", "run_dir=logs/it")
+    assert with_precision(cfg, nn.Sequential(network)).trainer.precision == precision
+    assert cfg.trainer.precision == typed
 
 
 @pytest.mark.parametrize(("gpu", "looks"), [(False, "0"), (True, "1")])

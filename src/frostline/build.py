@@ -43,6 +43,7 @@ from frostline.trainers import (
     require_batches,
     require_devices,
     shows_progress,
+    with_precision,
 )
 
 
@@ -80,6 +81,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     folded = plan_of(cfg)
     kind = _kind(cfg.task)
     backbone = _backbone(cfg.model, kind, load=load_weights or (folded.anchored and logs))
+    cfg = with_precision(cfg, backbone)
     pretrained = cfg.init_from is not None or OmegaConf.select(cfg, "model.weights") is not None
     plan = scaled(folded, backbone).unfolded(list(backbone.blocks))
     optimizers = optimizers_of(cfg, plan)
@@ -103,8 +105,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
             trainer=make_trainer(cfg.trainer, [], logger=False),
         )
     require_batches(cfg.trainer, data)
-    measure = Measure()
-    trainer = _trainer(cfg, plan, task, measure, data.num_batches, logs=logs)
+    trainer = _trainer(cfg, plan, task, measure := Measure(), data.num_batches, logs=logs)
     low = low_of(trainer)
     outputs = tried_outputs(backbone, data, trainer, low)
     solvable = is_solvable(head, task, backbone, data, trainer, outputs[-1].flops)
@@ -128,7 +129,8 @@ def scaled(plan: Plan, backbone: Backbone) -> Plan:
 
 def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
     """A model without weights and a Trainer, for samples that belong to no data set. targets: it was trained on."""
-    return untrained(cfg, targets), _single_trainer(cfg.trainer)
+    model = untrained(cfg, targets)
+    return model, _single_trainer(with_precision(cfg, model.backbone).trainer)
 
 
 def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
@@ -144,8 +146,8 @@ def features_alone(cfg: DictConfig) -> FrozenOutputs:
     process, under the keys of a training. Raises any FrostlineError of model, data and trainer.
     """
     require_devices(cfg.trainer.accelerator, 1)
-    trainer = _single_trainer(cfg.trainer)
     backbone = _backbone(cfg.model, "class", load=True)
+    trainer = _single_trainer(with_precision(cfg, backbone).trainer)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     data = _data(cfg, backbone, reuse, "class", shows=shows_progress(cfg.trainer.enable_progress_bar))
     data.trainer = trainer

@@ -34,6 +34,7 @@ from frostline.report.rate_curves import picture_of
 from frostline.report.rate_table import print_rates
 from frostline.run import quiet, start_weights
 from frostline.solving import HeadSolver
+from frostline.trainers import with_precision
 
 SCHEMA = 1
 TrainerOf = Callable[[list[L.Callback]], L.Trainer]
@@ -49,7 +50,7 @@ def lr_find(cfg: DictConfig, test: RangeTest, folder: Path, *, typed: list[str],
     built = build(cfg, load_weights=cfg.init_from is None, logs=False)
     start_weights(built, cfg.init_from, resumes=False)
     with _stops_told():
-        curves = find_rates(built, partial(bare_trainer, cfg.trainer), test)
+        curves = find_rates(built, partial(bare_trainer, with_precision(cfg, built.model.backbone).trainer), test)
     if built.trainer.is_global_zero:
         settings = advised(curves, scaled(plan_of(cfg), built.model.backbone).phases)
         following = overrides_with(settings, typed, resolved(cfg))
