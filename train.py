@@ -1,6 +1,6 @@
 """The same program as `frostline train`, for a checkout."""
 
-from frostline.cli import main
+from frostline.__main__ import main
 
 if __name__ == "__main__":
     main("train")

@@ -95,7 +95,7 @@ def test_a_resume_ends_in_the_same_averages(
     monkeypatch.setenv("STOP_AT", f"{moment} {int(signal.SIGTERM)}")
     assert _train(folder, *SHORT, STOPPER, *BOTH, f"run_dir={folder}") == 128 + signal.SIGTERM
     monkeypatch.setenv("STOP_AT", "never 0 0")
-    assert _train(folder, f"resume={folder}") == 0
+    assert _train(folder, f"resume={folder}", "trust=true") == 0
     _require_equal(folder, whole)
     assert _record(folder)["averages"] == _record(whole)["averages"]
     assert _record(folder)["best"] == _record(whole)["best"]

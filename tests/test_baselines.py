@@ -149,7 +149,7 @@ def test_a_run_that_is_stopped_and_resumed_has_the_same(
     monkeypatch.setenv("STOP_AT", f"{moment} {int(signal.SIGTERM)}")
     trained(program, "run", STOPPER, code=128 + signal.SIGTERM)
     monkeypatch.delenv("STOP_AT")
-    resumed, _ = trained(program, "run", "resume=run")
+    resumed, _ = trained(program, "run", "resume=run", "trust=true")
     assert scores(resumed) == scores(whole)
     assert resumed["metrics"] == whole["metrics"]
 
@@ -171,7 +171,7 @@ def test_a_run_that_is_stopped_while_they_are_found_out_has_the_same(
     assert ([row["name"] for row in first["phases"]], first["baselines"]) == (["head"], {})
     if lost:
         shutil.rmtree(cache)
-    resumed, _ = trained(program, "run", "resume=run")
+    resumed, _ = trained(program, "run", "resume=run", "trust=true")
     assert scores(resumed) == scores(whole)
     assert [row["val"] for row in resumed["phases"]] == [row["val"] for row in whole["phases"]]
 

@@ -128,7 +128,7 @@ def test_a_run_that_finds_its_batch_keeps_it(program: Callable[..., Answer], tmp
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]["batch_size"] == 16
     said = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert said["frostline"]["identity"]["batch_size"] == 16
-    scored = program("evaluate", "run=run")
+    scored = program("evaluate", "run=run", "trust=true")
     assert scored.code == 0, scored.err
     metrics = json.loads((tmp_path / "run" / "run.json").read_text())["metrics"]
     assert f"test/loss {metrics['test/loss']:.4f}" in scored.out

@@ -130,10 +130,11 @@ def test_evaluate_gives_the_very_same_numbers(
     task: str, finished: Callable[[str], Path], composed: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     from frostline.run import evaluate
+    from frostline.runs import read_run
 
     record = record_of(finished(task))
     capsys.readouterr()
-    scores = evaluate(composed(f"run={finished(task)}", config="evaluate"))
+    scores = evaluate(composed(f"run={finished(task)}", config="evaluate"), *read_run(finished(task)))
     assert scores == {name: value for name, value in record["metrics"].items() if name.startswith("test/")}
     assert set(record["per_class"][0]) <= set(capsys.readouterr().out.split()), "the table has all columns"
 
@@ -203,7 +204,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     monkeypatch.setenv("STOP_AT", f"train 5 {signal.SIGINT.value}")
     assert trained(program, table, task, "run", *own, code=130)["status"] == "interrupted"
     monkeypatch.delenv("STOP_AT")
-    answer = program("train", "resume=run")
+    answer = program("train", "resume=run", "trust=true")
     assert answer.code == 0, answer.err
     require_equal("run", "whole")
 

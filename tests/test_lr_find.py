@@ -6,7 +6,6 @@ import math
 import os
 import random
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,7 +25,6 @@ from torch import Tensor
 
 from conftest import DEVICE, Answer
 from frostline.build import Built, bare_trainer, build
-from frostline.callbacks.rising_rate import RisingRate
 from frostline.errors import RunError
 from frostline.lr_find import find_rates
 from frostline.paths import conf_dir
@@ -313,24 +311,6 @@ def test_a_plan_with_a_phase_per_block_fits_one_scale_to_all_of_them(program: Ca
     answer = program("lr_find", *SHORT, *plan, "lr_find.steps=10", "lr_find.output=out", "optimizer.lr=0.5")
     assert answer.code == 0, answer.err
     assert sum(line.strip().startswith("down-") for line in answer.out.splitlines()) == 4
-
-
-@pytest.mark.parametrize(("signum", "said"), [(signal.SIGINT, "frostline: interrupted\n"), (signal.SIGTERM, "")])
-def test_a_signal_ends_it_with_the_code_that_shells_expect_and_leaves_nothing(
-    signum: signal.Signals, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Callable[..., Answer]
-) -> None:
-    def kill(*_: Any) -> None:
-        os.kill(os.getpid(), signum)
-
-    monkeypatch.setattr(RisingRate, "on_train_start", kill)
-    # A shell starts its background jobs with SIGINT ignored, and no test of before may have changed that.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        answer = program("lr_find", *SHORT, "schedule=head_only")
-    finally:
-        signal.signal(signal.SIGINT, before)  # Lightning ignores the next ones
-    assert (answer.code, answer.err) == (128 + signum, said)
-    assert list(tmp_path.iterdir()) == []
 
 
 # --- several processes ---

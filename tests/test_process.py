@@ -205,7 +205,7 @@ def test_two_ranks_resume_and_score_what_was_recorded(
     assert record["status"] == "interrupted"
     assert {name: _checkpoint(run, name)["global_step"] for name in ("best", "last")} == {"best": 8, "last": 11}
     folder = str(run.relative_to(tmp_path))
-    _run(str(ROOT / "train.py"), f"resume={folder}", folder=tmp_path, **PAUSABLE)
+    _run(str(ROOT / "train.py"), f"resume={folder}", "trust=true", folder=tmp_path, **PAUSABLE)
     undisturbed = _only_run(whole(trainer))
     resumed, expected = _only_run(tmp_path)[1]["metrics"], undisturbed[1]["metrics"]
     assert resumed == expected

@@ -19,7 +19,7 @@ from conftest import DEVICE, Answer
 from frostline.callbacks.checkpoints import LateFiles, PlacedCheckpoint, WholeFiles
 from frostline.cli import main
 from frostline.finetuner import CHECKPOINT_KEY
-from frostline.runs import claimed
+from frostline.runs import claimed, stamp
 
 # Four batches an epoch, small pictures, two epochs a phase, dropout and augmentation on, float32.
 SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", *DEVICE]
@@ -145,7 +145,7 @@ def test_a_stopped_run_goes_on_to_the_very_same_end(
     stopped = _record(run)
     assert (stopped["status"], stopped["error"]["type"]) == ("interrupted", signum.name)
     LOSSES.clear()
-    assert _train(run, f"resume={run}") == 0
+    assert _train(run, f"resume={run}", "trust=true") == 0
     _require_equal(run, whole)
     assert {epoch: WHOLE_LOSSES[epoch] for epoch in LOSSES} == LOSSES, "of the epoch that was broken off, too"
 
@@ -166,7 +166,7 @@ def test_a_resume_says_where_it_goes_on(
     monkeypatch.setenv("STOP_AT", f"{moment} {int(signal.SIGTERM)}")
     assert _train(run) == 128 + signal.SIGTERM
     monkeypatch.delenv("STOP_AT")
-    answer = program("train", f"resume={run}")
+    answer = program("train", f"resume={run}", "trust=true")
     assert answer.code == 0, answer.err
     assert f"run   {run} {said}\n" in answer.out
 
@@ -187,9 +187,9 @@ def test_a_run_may_be_stopped_again_while_it_resumes(
     monkeypatch.setenv("STOP_AT", f"train 2 {int(signal.SIGTERM)}")
     assert _train(run) == 128 + signal.SIGTERM
     for _ in range(7):  # each goes two batches further, the last batch of an epoch and its validation included
-        assert _train(run, f"resume={run}") == 128 + signal.SIGTERM
+        assert _train(run, f"resume={run}", "trust=true") == 128 + signal.SIGTERM
     monkeypatch.delenv("STOP_AT")
-    assert _train(run, f"resume={run}") == 0
+    assert _train(run, f"resume={run}", "trust=true") == 0
     _require_equal(run, whole)
 
 
@@ -225,7 +225,7 @@ def test_a_run_that_is_killed_while_checkpoints_wait_goes_on_from_older_ones(
     assert sorted(path.name for path in run.glob("checkpoints/*")) == there
     if there:
         assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[CHECKPOINT_KEY]["phase"] == "head"
-    assert _train(run, f"resume={run}") == 0
+    assert _train(run, f"resume={run}", "trust=true") == 0
     _require_equal(run, whole)
 
 
@@ -240,7 +240,7 @@ def test_a_run_that_fails_leaves_the_checkpoints_of_its_last_epoch(
     for name in ("best", "last"):
         said = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)[CHECKPOINT_KEY]
         assert (said["phase"], said["epoch"]) == ("head", 0)
-    assert _train(run, f"resume={run}") == 0
+    assert _train(run, f"resume={run}", "trust=true") == 0
     _require_equal(run, whole)
 
 
@@ -268,7 +268,7 @@ def test_a_phase_that_starts_from_the_best_does_so_again_after_a_kill(
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)[CHECKPOINT_KEY]
     assert best["phase"] == "all", "else nothing is tested here"
-    assert _train(run, f"resume={run}") == 0
+    assert _train(run, f"resume={run}", "trust=true") == 0
     _require_equal(run, whole)
 
 
@@ -278,7 +278,7 @@ def test_a_moved_folder_keeps_its_best_checkpoint(whole: Path, tmp_path: Path, m
     assert _train(run) == 128 + signal.SIGTERM
     monkeypatch.delenv("STOP_AT")
     run.rename(moved)
-    assert _train(moved, f"resume={moved}") == 0
+    assert _train(moved, f"resume={moved}", "trust=true") == 0
     _require_equal(moved, whole)
     assert not run.exists()
 
@@ -307,7 +307,7 @@ def test_a_resume_as_another_run_is_refused_with_the_difference(
     config = run / "config.yaml"
     assert before in config.read_text()
     config.write_text(config.read_text().replace(before, after))
-    answer = program("train", f"resume={run}")
+    answer = program("train", f"resume={run}", "trust=true")
     assert answer.code == 1
     assert said in answer.err
     assert "init_from=" in answer.err
@@ -379,7 +379,7 @@ def test_a_damaged_checkpoint_is_told_and_the_record_stays(
     picture = stopped.parent / "picture.png"
     Image.new("RGB", (8, 8)).save(picture)
     for typed in (
-        ["train", f"resume={stopped}"],
+        ["train", f"resume={stopped}", "trust=true"],
         ["evaluate", f"run={stopped}"],
         ["predict", f"run={stopped}", f"input={picture}", f"output={stopped.parent / 'out.csv'}"],
     ):
@@ -394,18 +394,18 @@ def test_a_damaged_checkpoint_is_told_and_the_record_stays(
 def test_a_checkpoint_of_another_run_is_refused(stopped: Path, whole: Path, program: Callable[..., Answer]) -> None:
     config = stopped / "config.yaml"
     config.write_text(config.read_text().replace("- 32\n", "- 16\n"))
-    answer = program("train", f"resume={stopped}")
+    answer = program("train", f"resume={stopped}", "trust=true")
     assert answer.code == 1
     assert "head.layers.0.weight[0] was 32 and is 16" in answer.err
 
 
 def test_two_processes_do_not_train_in_one_folder(stopped: Path, program: Callable[..., Answer]) -> None:
-    with claimed(stopped, leads=True):
-        answer = program("train", f"resume={stopped}")
+    with claimed(stopped, leads=True, seen=stamp(stopped)):
+        answer = program("train", f"resume={stopped}", "trust=true")
     assert answer.code == 1
     assert "another process is training in this folder" in answer.err
     assert _record(stopped)["status"] == "interrupted"
-    assert program("train", f"resume={stopped}").code == 0, "the lock is gone with its process"
+    assert program("train", f"resume={stopped}", "trust=true").code == 0, "the lock is gone with its process"
 
 
 def test_a_disk_that_is_full_is_told_and_the_run_goes_on_later(
@@ -418,11 +418,11 @@ def test_a_disk_that_is_full_is_told_and_the_run_goes_on_later(
 
     with monkeypatch.context() as patch:
         patch.setattr("frostline.callbacks.checkpoints.torch.save", full)
-        answer = program("train", f"resume={stopped}")
+        answer = program("train", f"resume={stopped}", "trust=true")
     assert answer.code == 1
     assert "a checkpoint cannot be written" in answer.err
     assert not list((stopped / "checkpoints").glob(".*")), "no half file"
-    assert _train(stopped, f"resume={stopped}") == 0
+    assert _train(stopped, f"resume={stopped}", "trust=true") == 0
     _require_equal(stopped, whole)
 
 

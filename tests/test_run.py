@@ -145,8 +145,9 @@ def test_another_seed_gives_other_numbers_on_the_same_test_part(finished: Path, 
 
 def test_evaluate_gives_the_very_same_numbers(finished: Path, composed: Callable[..., Any]) -> None:
     from frostline.run import evaluate
+    from frostline.runs import read_run
 
-    scores = evaluate(composed(f"run={finished}", config="evaluate"))
+    scores = evaluate(composed(f"run={finished}", config="evaluate"), *read_run(finished))
     expected = {name: value for name, value in _record(finished)["metrics"].items() if name.startswith("test/")}
     assert scores == expected
 
@@ -282,7 +283,7 @@ def test_an_interrupted_run_resumes_in_its_folder(
         patch.setattr(Measure, "on_train_epoch_end", stop)
         with pytest.raises(RuntimeError, match="the machine went down"):
             _train(tmp_path / "run")
-    answer = program("train", "resume=run")
+    answer = program("train", "resume=run", "trust=true")
     assert answer.code == 0, answer.err
     trained_again = [line for line in answer.out.splitlines() if "val/loss" in line]
     assert len(trained_again) == 4 - broken_epoch, "the epochs before were not trained again"
@@ -293,7 +294,7 @@ def test_an_interrupted_run_resumes_in_its_folder(
 
 
 def test_a_finished_run_is_not_resumed(finished: Path, program: Callable[..., Answer]) -> None:
-    answer = program("train", f"resume={finished}")
+    answer = program("train", f"resume={finished}", "trust=true")
     assert answer.code == 1
     assert "finished" in answer.err
 

@@ -38,7 +38,7 @@ def test_one_sharded_device_trains_stops_resumes_and_is_evaluated_as_any(
     monkeypatch.setenv("STOP_AT", f"train 6 {int(signal.SIGTERM)}")
     assert program("train", *TINY, *optimizer, FSDP, "run_dir=run").code == 128 + signal.SIGTERM
     monkeypatch.delenv("STOP_AT")
-    answer = program("train", "resume=run")
+    answer = program("train", "resume=run", "trust=true")
     assert answer.code == 0, answer.err
     expected, state = _state(tmp_path / "plain"), _state(tmp_path / "run")
     assert state.keys() == expected.keys()
@@ -51,4 +51,4 @@ def test_one_sharded_device_trains_stops_resumes_and_is_evaluated_as_any(
         assert found["val"]["val/loss"] == pytest.approx(other["val"]["val/loss"], rel=1e-5)
     (score,) = [line for line in answer.out.splitlines() if line.startswith("test ")]
     for strategy in ([], ["trainer.strategy=auto"]):
-        assert score in program("evaluate", "run=run", *strategy).out
+        assert score in program("evaluate", "run=run", "trust=true", *strategy).out

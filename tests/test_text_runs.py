@@ -39,7 +39,9 @@ def rows_of(number: int) -> list[list[str]]:
 
 
 def predicted(program: Program, run: str, file: str) -> list[dict[str, str]]:
-    answer = program("predict", f"run={run}", f"input={file}", "output=out.csv", "top_k=2", "batch_size=4")
+    answer = program(
+        "predict", f"run={run}", "trust=true", f"input={file}", "output=out.csv", "top_k=2", "batch_size=4"
+    )
     assert answer.code == 0, answer.err
     with Path("out.csv").open() as opened:
         return list(csv.DictReader(opened))
@@ -97,7 +99,7 @@ def test_pairs_of_texts(program: Program, tmp_path: Path, tokenizer: str) -> Non
     told = predicted(program, "run", "new.csv")
     assert [(row["first"], row["second"]) for row in told] == [("aa bb", "kl"), ("kl", "aa")]
     (tmp_path / "new.txt").write_text("aa bb\n")
-    answer = program("predict", "run=run", "input=new.txt", "output=other.csv")
+    answer = program("predict", "run=run", "trust=true", "input=new.txt", "output=other.csv")
     assert answer.code == 1
     assert "tells two texts apart, first and second" in answer.err
     assert not (tmp_path / "other.csv").exists()
@@ -117,7 +119,7 @@ def test_numbers_and_labels_of_texts(
     own = [f"task={task}", "data=text_csv", "data.train_file=mine.csv", *columns]
     answer = program("train", *TINY, tokenizer, *own, "run_dir=run")
     assert answer.code == 0, answer.err
-    assert program("evaluate", "run=run").code == 0
+    assert program("evaluate", "run=run", "trust=true").code == 0
     (tmp_path / "new.txt").write_text("aa bb\ncc\n")
     assert len(predicted(program, "run", "new.txt")) == 2
 
@@ -144,7 +146,7 @@ def test_predictions_hold_the_texts_as_they_were_given(program: Program, tmp_pat
     texts = ["aa\rab", "aa\r\nab", "aa\nab", 'aa, "ab"', " aa "]
     with (tmp_path / "new.csv").open("w", newline="") as opened:
         csv.writer(opened).writerows([["label"], *([text] for text in texts)])
-    assert program("predict", "run=run", "input=new.csv", "output=out.csv").code == 0
+    assert program("predict", "run=run", "trust=true", "input=new.csv", "output=out.csv").code == 0
     with (tmp_path / "out.csv").open(newline="") as opened:
         told = list(csv.DictReader(opened))
     assert [row["label (input)"] for row in told] == texts

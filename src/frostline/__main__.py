@@ -1,6 +1,17 @@
 """`python -m frostline` is the same as `frostline`."""
 
-from frostline.cli import main
+import sys
+
+
+def main(command: str | None = None) -> None:
+    """Imports the program within, so that Ctrl-C in its first moments is answered as later."""
+    try:
+        from frostline.cli import main as run
+    except KeyboardInterrupt:
+        print("frostline: interrupted by SIGINT", file=sys.stderr)
+        sys.exit(130)
+    run(command)
+
 
 if __name__ == "__main__":
     main()

@@ -19,6 +19,7 @@ VALUES = {
     "init_from": "str | None",
     "dry_run": "bool",
     "requeue": "bool",
+    "trust": "bool",
     "run_dir": "str",
     "logs_dir": "str",
     "schedule.minutes": "Positive[float] | None",

@@ -1,6 +1,7 @@
 """The door: `frostline <command>`, composed by Hydra. Heavy imports wait for the checks."""
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -19,9 +20,10 @@ from frostline import __version__
 from frostline.commands import TASKS, Board, overrides, require_alone, sweep_folder
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short
 from frostline.hydra_errors import translated
-from frostline.launcher import follows, launched, many, tell_torchrun
+from frostline.launcher import follows, launched, many, require_starter, tell_torchrun
 from frostline.paths import conf_dir, remove_empty
 from frostline.ranks import config_folders, launched_anew
+from frostline.stopping import Stopped, stoppable, tell_stopped
 from frostline.usage import USAGE, help_of, require_known_flags, settings_first
 
 # Hydra prints its own traceback unless told to raise. It is told so around its own code, never around ours.
@@ -38,13 +40,18 @@ def main(command: str | None = None) -> None:
             print(help_of(command, config_folders()), flush=True)
             return
         require_known_flags(sys.argv[1:])
+        require_starter()
         _sweep_first(command)
-        failures = _run(command)
+        with stoppable():
+            failures = _run(command)
     except FrostlineError as error:
         failures = [error]
     except KeyboardInterrupt:
-        print("frostline: interrupted", file=sys.stderr)
+        tell_stopped(Stopped(signal.SIGINT))
         sys.exit(130)
+    except Stopped as stopped:
+        tell_stopped(stopped)
+        raise
     except BrokenPipeError:  # somebody read the first lines only: `frostline --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
@@ -58,7 +65,12 @@ def main(command: str | None = None) -> None:
 
 def _tell(failure: FrostlineError) -> None:
     """What all processes find, the leading one says; what may be wrong with one host alone, each says for itself."""
-    launch = launched()
+    try:
+        launch = launched()
+        require_starter()
+    except ConfigError:  # nobody else will say it
+        print(f"frostline: {failure}", file=sys.stderr)
+        return
     if not follows():
         print(f"frostline: {failure}", file=sys.stderr)
         tell_torchrun(failure.what)

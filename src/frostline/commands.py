@@ -22,11 +22,12 @@ from frostline.reuse import kept_in
 from frostline.runs import (
     free_folder,
     goes_on,
+    opened,
     placed,
-    read_run,
     require_unfinished,
     require_writable,
     reserved,
+    stamp,
     with_found,
 )
 from frostline.usage import RANKED_ON
@@ -66,7 +67,7 @@ class Board:
 def _train(cfg: DictConfig) -> None:
     check(cfg)
     if cfg.resume is not None:
-        _resume(Path(cfg.resume))
+        _resume(Path(cfg.resume), trust=cfg.trust)
         return
     if many() or cfg.requeue or cfg.trainer.num_nodes > 1:
         _take_up(cfg)
@@ -101,15 +102,16 @@ def _take_up(cfg: DictConfig) -> None:
             next_step="run_dir=<a folder that every host sees>; without -m",
         )
     folder = Path(cfg.run_dir)
-    settings = placed(cfg, folder)
+    seen, settings = stamp(folder), placed(cfg, folder)
     resume = goes_on(folder, settings)
-    _start(with_found(settings, folder) if resume else settings, folder, [*overrides()], resume=resume)
+    _start(with_found(settings, folder) if resume else settings, folder, [*overrides()], resume=resume, seen=seen)
 
 
 def require_alone(typed: Sequence[str]) -> None:
     """Raises ConfigError where a run is to be resumed, and settings stand beside that."""
-    others = [override for override in typed if not override.startswith("resume=")]
-    if others and len(others) < len(typed):
+    others = [override for override in typed if not override.startswith(("resume=", "trust="))]
+    resumes = any(override.startswith("resume=") for override in typed)
+    if others and resumes:
         raise ConfigError(
             f"resume= takes the run's own configuration, and here stands more: {' '.join(others)}",
             where="command line",
@@ -117,16 +119,26 @@ def require_alone(typed: Sequence[str]) -> None:
         )
 
 
-def _resume(folder: Path) -> None:
+def _resume(folder: Path, *, trust: bool) -> None:
     require_alone(overrides())
-    record, cfg = read_run(folder)
+    seen = stamp(folder)
+    record, cfg = opened(folder, trains=True, trust=trust, again=_trusting("train"))
     require_unfinished(record, folder)
     check(cfg)
-    _start(cfg, folder, [f"resume={folder}"], resume=True)
+    _start(cfg, folder, [f"resume={folder}", f"trust={trust}"], resume=True, seen=seen)
 
 
-def _start(cfg: DictConfig, folder: Path, others: list[str], *, resume: bool) -> None:
-    """cfg: as it was checked. others: what the other ranks of this run are started with."""
+def _trusting(command: str) -> str:
+    """The command that was given, with trust in the run that it opens."""
+    others = [override for override in overrides() if not override.startswith("trust=")]
+    return shlex.join(["frostline", command, *others, "trust=true"])
+
+
+def _start(
+    cfg: DictConfig, folder: Path, others: list[str], *, resume: bool, seen: list[tuple[str, int, int]] | None = None
+) -> None:
+    """cfg: as it was checked. others: what the other ranks of this run are started with. seen: what lay in the folder
+    before anything of it was read; nothing for a new run."""
     if not follows():
         require_writable(folder)
     # As it can be typed again; of a sweep's job, its own part of it.
@@ -134,7 +146,7 @@ def _start(cfg: DictConfig, folder: Path, others: list[str], *, resume: bool) ->
     launch_alike("train", others)
     from frostline.run import train
 
-    train(cfg, folder, command=command, resume=resume)
+    train(cfg, folder, command=command, resume=resume, seen=seen or [])
 
 
 def _lr_find(cfg: DictConfig) -> None:
@@ -148,7 +160,7 @@ def _lr_find(cfg: DictConfig) -> None:
         )
     folder = Path(cfg.lr_find.output)
     if not follows():
-        folder = free_folder(folder, NUMBERS)
+        folder = free_folder(folder, "lr_find.output", NUMBERS)
         require_writable(folder, "lr_find.output")
     typed = [*config_dirs(), *overrides()]
     launch_alike("lr_find", overrides())
@@ -162,7 +174,7 @@ def _rank(cfg: DictConfig) -> None:
     if many():
         raise ConfigError("rank is for one process", where="torchrun, srun", next_step="start it without them")
     settings = _of_each_model(cfg)
-    folder = free_folder(Path(cfg.output), RANKING)
+    folder = free_folder(Path(cfg.output), "output", RANKING)
     require_writable(folder, "output")
     command = shlex.join(["frostline", "rank", *config_dirs(), *overrides()])
     from frostline.rank import rank
@@ -198,18 +210,18 @@ def _of_each_model(cfg: DictConfig) -> dict[str, DictConfig]:
 
 def _evaluate(cfg: DictConfig) -> None:
     check(cfg)
-    read_run(Path(cfg.run))
+    record, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("evaluate"))
     launch_alike("evaluate", overrides())
     from frostline.run import evaluate
 
-    evaluate(cfg)
+    evaluate(cfg, record, settings)
 
 
 def _predict(cfg: DictConfig) -> None:
     check(cfg)
     if many():
         raise ConfigError("predict is for one process", where="torchrun, srun", next_step="start it without them")
-    read_run(Path(cfg.run))
+    _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("predict"))
     if not Path(cfg.input).exists():
         raise DataError(
             "there is nothing to predict there",
@@ -218,17 +230,17 @@ def _predict(cfg: DictConfig) -> None:
         )
     from frostline.predict import predict
 
-    predict(cfg)
+    predict(cfg, settings)
 
 
 def _export(cfg: DictConfig) -> None:
     check(cfg)
     if many():
         raise ConfigError("export is for one process", where="torchrun, srun", next_step="start it without them")
-    read_run(Path(cfg.run))
+    _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("export"))
     from frostline.export import export
 
-    export(cfg)
+    export(cfg, settings)
 
 
 def _cache(cfg: DictConfig) -> None:

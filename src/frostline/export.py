@@ -15,15 +15,15 @@ from frostline.errors import DataError
 from frostline.finetuner import CHECKPOINT_KEY
 from frostline.paths import write_atomically
 from frostline.run import quiet
-from frostline.runs import read_run, require_checkpoint
+from frostline.runs import require_checkpoint
 from frostline.targets import Targets
 
 
-def export(cfg: DictConfig) -> Path:
+def export(cfg: DictConfig, settings: DictConfig) -> Path:
     """Writes `backbone.*` and `head.*`, and as metadata, in JSON under `frostline`, what is needed to use
-    them: what the backbone expects of its input, and the targets by name. Raises DataError, RunError."""
+    them: what the backbone expects of its input, and the targets by name. settings: of the run, opened. Raises
+    DataError, RunError."""
     quiet()
-    _, settings = read_run(Path(cfg.run))
     check(settings)
     output = _required_new(Path(cfg.output).absolute())
     checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)

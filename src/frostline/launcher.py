@@ -3,11 +3,17 @@
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from frostline.errors import ConfigError, first_line
+
 # SLURM's job names under which Lightning starts processes itself (lightning.fabric.plugins.environments.slurm).
 INTERACTIVE = ("bash", "interactive")
+SLURM = ("SLURM", "SLURM_NTASKS")
+RANKS = ("RANK", "LOCAL_RANK")
+LEADER = "FROSTLINE_LEADER"  # the process that starts others of its run, through Lightning
 
 
 class Launch(NamedTuple):
@@ -25,8 +31,23 @@ class Launch(NamedTuple):
 
 
 def launched() -> Launch | None:
-    """None where nobody did, or Lightning. In a job of SLURM that uses torchrun, torchrun did."""
-    said = os.environ
+    """None where nobody did, or Lightning. In a job of SLURM that uses torchrun, torchrun did.
+
+    Raises ConfigError where a variable that the starter sets is missing, or is no number.
+    """
+    try:
+        return _launched(os.environ)
+    except (KeyError, ValueError, ZeroDivisionError) as error:
+        by, key = ("torchrun", "TORCHELASTIC_RUN_ID") if "TORCHELASTIC_RUN_ID" in os.environ else SLURM
+        what = f"{error.args[0]} is not set" if isinstance(error, KeyError) else first_line(error)
+        raise ConfigError(
+            f"variables of {by} are in this shell, and they are not whole: {what}",
+            where="environment",
+            next_step=f"unset {key}",
+        ) from error
+
+
+def _launched(said: Mapping[str, str]) -> Launch | None:
     if "TORCHELASTIC_RUN_ID" in said:
         world_size, devices, num_nodes = (int(said[f"{of}WORLD_SIZE"]) for of in ("", "LOCAL_", "GROUP_"))
         stale = said.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and said.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
@@ -49,7 +70,18 @@ def follows() -> bool:
     launch = launched()
     if launch is not None:
         return launch.rank != 0  # of torchrun in a job of SLURM, SLURM's number says nothing
-    return any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+    return any(os.environ.get(name, "0") != "0" for name in (*RANKS, "NODE_RANK"))
+
+
+def require_starter() -> None:
+    """Raises ConfigError where this process takes itself for one of several, and nobody started it as one."""
+    left = [name for name in RANKS if os.environ.get(name, "0") != "0"]
+    if left and launched() is None and os.environ.get(LEADER) != str(os.getppid()):
+        raise ConfigError(
+            f"{left[0]}={os.environ[left[0]]} is in this shell, as if another process led this run",
+            where="environment",
+            next_step=f"unset {' '.join(left)}",
+        )
 
 
 def tell_torchrun(said: str) -> bool:

@@ -3,8 +3,6 @@
 import copy
 import json
 import math
-import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -13,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig
 
@@ -32,7 +29,7 @@ from frostline.rate_advice import advised, overrides_with
 from frostline.record import installed_versions
 from frostline.report.rate_curves import picture_of
 from frostline.report.rate_table import print_rates
-from frostline.run import quiet, start_weights
+from frostline.run import others_stopped, quiet, start_weights
 from frostline.solving import HeadSolver
 from frostline.trainers import with_precision
 
@@ -49,8 +46,7 @@ def lr_find(cfg: DictConfig, test: RangeTest, folder: Path, *, typed: list[str],
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     built = build(cfg, load_weights=cfg.init_from is None, logs=False)
     start_weights(built, cfg.init_from, resumes=False)
-    with _stops_told():
-        curves = find_rates(built, partial(bare_trainer, with_precision(cfg, built.model.backbone).trainer), test)
+    curves = find_rates(built, partial(bare_trainer, with_precision(cfg, built.model.backbone).trainer), test)
     if built.trainer.is_global_zero:
         settings = advised(curves, scaled(plan_of(cfg), built.model.backbone).phases)
         following = overrides_with(settings, typed, resolved(cfg))
@@ -117,7 +113,7 @@ def _fit(built: Built, trainer_of: TrainerOf, rising: RisingRate, *others: L.Cal
     """Trains the phase that was entered."""
     trainer = trainer_of([rising, *others])
     trainer.fit_loop.max_epochs = len(rising.rates)  # an epoch has a step at the least; `rising` ends it after the last
-    with refusals_told(built.model.phase, trainer):
+    with refusals_told(built.model.phase, trainer), others_stopped(trainer):
         trainer.fit(built.model, datamodule=built.data)
     return rising
 
@@ -154,17 +150,6 @@ def _lent(data: Data) -> Iterator[None]:
     finally:
         data.trainer = before
         data.show(None, 0)
-
-
-@contextmanager
-def _stops_told() -> Iterator[None]:
-    """As shells have it; Lightning leaves with 1 at Ctrl-C and with 0 at SIGTERM."""
-    try:
-        yield
-    except SIGTERMException:
-        sys.exit(128 + signal.SIGTERM)
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
 
 
 def _numbers(curves: Sequence[RateCurve]) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """A reader sees the old file or the new one, never a part; a crash leaves no half file under that name."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with draft.open("wb") as file:
+        draft.unlink(missing_ok=True)
+        with draft.open("xb") as file:  # a link that lies there is not followed
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())

@@ -23,24 +23,24 @@ from frostline.errors import DataError
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.paths import write_atomically
 from frostline.run import quiet
-from frostline.runs import amended, read_run, require_checkpoint
+from frostline.runs import amended, require_checkpoint
 from frostline.specs import ImageSpec, TextSpec
 from frostline.targets import Targets
 from frostline.tasks.token_classification import TokenClassification, of_words
 
 Columns = dict[str, list[str]]
+MOST_HEADER = 1_000_000  # characters of the first line of a table
 
 
-def predict(cfg: DictConfig) -> Path | None:
+def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     """Writes a CSV, or prints it where no file is named: file, text or word, then the columns of the run's task. A
-    single answer is printed in any case. Raises DataError, RunError."""
+    single answer is printed in any case. settings: of the run, opened. Raises DataError, RunError."""
     quiet()
-    _, settings = read_run(Path(cfg.run))
     settings = amended(settings, trainer=cfg.trainer)
     check(settings)
     output = Path(cfg.output).absolute() if cfg.output is not None else None
     if output is not None:
-        _require_writable(output, Path(cfg.input), Path(cfg.run))
+        _require_writable(output, Path(cfg.input))
     checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
     content = read_checkpoint(checkpoint)
     model, trainer = predictor(settings, Targets(**content[CHECKPOINT_KEY]["identity"]["targets"]))
@@ -108,16 +108,16 @@ def _files(source: Path) -> list[Path]:
     return files
 
 
-def _require_writable(output: Path, source: Path, run: Path) -> None:
-    """Raises DataError, also where it is part of the input by any name, or of the run, or anything but a file."""
+def _require_writable(output: Path, source: Path) -> None:
+    """Raises DataError, also where it is part of the input by any name, or any file but a table of predictions."""
     try:
         if output.is_symlink() or (output.exists() and not output.is_file()):
             raise OSError(EISDIR, "it is a folder, a link or a device")
         place = output.resolve()
         if output.exists() and (place == source.resolve() or place in _inside(source)):
             raise OSError(EEXIST, "it is part of the input")
-        if output.exists() and run.resolve() in place.parents and place.suffix != ".csv":
-            raise OSError(EEXIST, "it is part of the run")
+        if output.exists() and not _is_predictions(output):
+            raise OSError(EEXIST, "it is no table of predictions, and is not overwritten")
         with tempfile.TemporaryFile(dir=output.parent):
             pass
     except OSError as error:
@@ -126,6 +126,14 @@ def _require_writable(output: Path, source: Path, run: Path) -> None:
             where=output,
             next_step="output=<file>.csv in a folder of yours",
         ) from error
+
+
+def _is_predictions(file: Path) -> bool:
+    """Whether an earlier prediction wrote it, by its header. One of numbers alone looks like any other table."""
+    with file.open(encoding="utf-8", errors="replace", newline="") as lines:
+        header = next(csv.reader([lines.readline(MOST_HEADER)]), [])
+    answers = {"label", "labels", "tag"} & set(header)
+    return bool(answers) and any(name.startswith("probability") for name in header)
 
 
 def _inside(source: Path) -> list[Path]:

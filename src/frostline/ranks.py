@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from frostline.launcher import LEADER
+
 # What Lightning sets for the processes that it starts, and keeps.
 LAUNCH = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 
@@ -25,6 +27,7 @@ def launched_anew() -> Iterator[None]:
 def launch_alike(command: str, overrides: list[str]) -> None:
     """Lightning starts the other ranks with this process's command line: make it say this very run, which in a sweep
     is one of many, and its folder, whose name holds the time."""
+    os.environ[LEADER] = str(os.getpid())
     named = [] if Path(sys.argv[0]).name == "train.py" else [command]
     sys.argv[1:] = [*named, *config_dirs(), *overrides]
 

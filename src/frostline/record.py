@@ -38,6 +38,7 @@ class Record:
     versions: dict[str, str] = field(default_factory=installed_versions)
     data: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)  # what opening this run does that needs trust=true
     phases: list[dict[str, Any]] = field(default_factory=list)
     monitor: str = ""  # the score by which the best epoch was chosen
     mode: Literal["max", "min"] = "max"  # which end of it is best

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from frostline.callbacks.safety import Stopped
+from frostline.stopping import Stopped
 
 TIME_IS_UP = signal.SIGUSR1  # as `sbatch --signal=USR1@<seconds before the end>` has it sent
 

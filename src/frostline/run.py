@@ -4,7 +4,6 @@ import logging
 import resource
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 from frostline.agreement import others_present
 from frostline.averaging import average
 from frostline.build import Built, build
-from frostline.callbacks.safety import Stopped
 from frostline.checkpoint import forget_starts, load_checkpoint, stand_of
 from frostline.checks import check, plan_of, resolved
 from frostline.errors import RunError
 from frostline.fitting import fit
 from frostline.freezing import count
 from frostline.init_from import init_from
+from frostline.opening import foreign
 from frostline.paths import at_home, write_atomically
 from frostline.phases import NO_AVERAGE
 from frostline.planning import planned
@@ -35,7 +34,8 @@ from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import PlannedPhase, markdown, print_plan
 from frostline.report.summary import print_classes, print_run, print_scores
 from frostline.requeue import requeued
-from frostline.runs import CONFIG, amended, checkpoint_of, claimed, lasting, read_run, require_checkpoint
+from frostline.runs import CONFIG, amended, checkpoint_of, claimed, lasting, require_checkpoint
+from frostline.stopping import Stopped, deaf
 
 # Lightning's advice that does not hold here, with the reason.
 NOT_HERE = (
@@ -54,8 +54,9 @@ NOT_HERE = (
 )
 
 
-def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Record:
-    """Raises any FrostlineError; before the first step nothing has been written."""
+def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: list[tuple[str, int, int]]) -> Record:
+    """seen: what lay in the folder when it was chosen. Raises any FrostlineError; before the first step nothing has
+    been written."""
     quiet()
     record = Record.read(folder) if resume else Record(command=command, seed=cfg.seed)
     watch = Stopwatch(record.seconds)
@@ -69,6 +70,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
         "weights": record.model.get("weights", loaded),
         "parameters": count(built.model.parameters()),
     }
+    record.foreign = foreign(resolved(lasting(cfg)), folder)
     record.monitor, record.mode = built.model.task.monitor, built.model.task.mode
     stand = stand_of(checkpoint, built.model, built.plan) if checkpoint is not None else None
     rows = planned(built)
@@ -81,7 +83,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool) -> Recor
     watch.add_to("setup")
     leads = built.trainer.is_global_zero
     with (
-        claimed(folder, leads=leads),
+        claimed(folder, leads=leads, seen=seen),
         requeued(asked=cfg.requeue and leads),
         recorded(record, folder, built.trainer),
         others_present(folder),
@@ -179,11 +181,11 @@ def enter_phase_of(built: Built, weights: dict[str, Any]) -> None:
     built.frozen.begin(built.choices[number], [built.choices[number].line], 0)
 
 
-def evaluate(cfg: DictConfig) -> dict[str, float]:
-    """Score a run again. Raises RunError where there is nothing to score, and any error of its data."""
+def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str, float]:
+    """Score a run again. settings: of the run, opened. Raises RunError where there is nothing to score, and any error
+    of its data."""
     quiet()
     folder = Path(cfg.run)
-    record, settings = read_run(folder)
     settings = amended(settings, data=cfg.data, trainer=cfg.trainer)
     check(settings)
     L.seed_everything(settings.seed, workers=True, verbose=False)
@@ -197,7 +199,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     enter_phase_of(built, load_checkpoint(model, require_checkpoint(folder, cfg.checkpoint)))
     if trainer.is_global_zero and record.status != "finished":
         print(f"run   {folder} is not finished ({record.status}): what it has reached so far is scored")
-    (scores,) = trainer.test(model, datamodule=data, verbose=False)
+    with others_stopped(trainer):
+        (scores,) = trainer.test(model, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         print_classes(model.per_class)
         print_scores(dict(scores))
@@ -210,15 +213,12 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
     write = record.write if trainer.is_global_zero else lambda _: None
     record.status, record.error = "running", None
     write(folder)
-    before = signal.getsignal(signal.SIGTERM)
-    in_main = threading.current_thread() is threading.main_thread()
-    if in_main:
-        signal.signal(signal.SIGTERM, _stop)  # while nothing is trained; Lightning leaves a handler that it finds
     try:
-        yield
+        with others_stopped(trainer):
+            yield
         record.status = "finished"
     except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the second of the first
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left to do is short, and has to be whole
+        deaf()  # what is left to do is short, and has to be whole
         by = signal.Signals(stop.signum if isinstance(stop, Stopped) else signal.SIGINT)
         record.status, record.error = "interrupted", {"type": by.name, "message": "stopped by a signal"}
         if trainer.is_global_zero:
@@ -234,13 +234,17 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
         except OSError:
             if record.status == "finished":
                 raise  # else the error that is on its way says more
-        finally:
-            if in_main:
-                signal.signal(signal.SIGTERM, before)
 
 
-def _stop(signum: int, frame: Any) -> None:
-    raise Stopped(signum)
+@contextmanager
+def others_stopped(trainer: L.Trainer) -> Iterator[None]:
+    """The processes that this one started end with it when a signal ends it."""
+    try:
+        yield
+    except Stopped as stopped:
+        if (launcher := trainer.strategy.launcher) is not None:
+            launcher.kill(signal.Signals(stopped.signum))
+        raise
 
 
 def _metrics(record: Record) -> dict[str, float]:

@@ -9,11 +9,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from frostline.errors import RunError, first_line
+from frostline.errors import RunError, few
+from frostline.opening import read_settings, require_trusted
 from frostline.paths import moved, remove_empty
 from frostline.phases import BEFORE
 from frostline.record import FILE, Record
@@ -22,7 +21,7 @@ CONFIG = "config.yaml"
 
 # What may differ when the command of a run is given again, and the run goes on: places, hardware, what is shown.
 MAY_DIFFER = {
-    *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "callbacks", "logger"),
+    *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "trust", "callbacks", "logger"),
     *("data.dir", "data.file", "data.num_workers"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     *("cache.dir", "schedule.minutes"),  # what the minutes chose is compared
@@ -30,10 +29,38 @@ MAY_DIFFER = {
 }
 
 
-def free_folder(folder: Path, holds: str = FILE) -> Path:
-    """`folder`, or with a number behind it where a run, or what else leaves a file `holds`, lies there already."""
+def free_folder(folder: Path, setting: str = "run_dir", holds: str = FILE) -> Path:
+    """`folder`, or with a number behind it where a run, or what else leaves a file `holds`, lies there already.
+
+    Raises RunError where something else lies there. setting: what says another folder.
+    """
     folder = folder if folder.name else folder.absolute()  # `.` has no name to put a number behind
-    return next(chosen for chosen in _numbered(folder) if not (chosen / holds).exists())
+    chosen = next(chosen for chosen in _numbered(folder) if not (chosen / holds).exists())
+    require_empty(chosen, setting)
+    return chosen
+
+
+def require_empty(folder: Path, setting: str = "run_dir") -> None:
+    """Raises RunError that names what lies there."""
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unwritable(folder, setting, error) from error
+    if names:
+        raise RunError(
+            f"there is something else in this folder: {few(names, 4)}",
+            where=folder,
+            next_step=f"{setting}=<a new or empty folder>",
+        )
+
+
+def stamp(folder: Path) -> list[tuple[str, int, int]]:
+    """What a run has written into its folder: names, bytes, times of change."""
+    paths = [folder / FILE, folder / CONFIG, *folder.glob("checkpoints/*.ckpt")]
+    stats = [(str(path.relative_to(folder)), path.stat()) for path in paths if path.is_file()]
+    return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 def _numbered(folder: Path) -> Iterator[Path]:
@@ -66,9 +93,10 @@ def _made(folder: Path) -> bool:
 
 
 @contextmanager
-def claimed(folder: Path, *, leads: bool) -> Iterator[None]:
+def claimed(folder: Path, *, leads: bool, seen: list[tuple[str, int, int]]) -> Iterator[None]:
     """This process's own, until it ends however it ends: a lock of the folder, which leaves no file. leads: whether
-    this is the process that writes. Raises RunError where another process trains in it.
+    this is the process that writes. seen: `stamp` of the folder when this process chose it. Raises RunError where
+    another process trains in it, or has done so meanwhile.
     """
     if not leads:
         yield
@@ -83,6 +111,12 @@ def claimed(folder: Path, *, leads: bool) -> Iterator[None]:
             "another process is training in this folder", where=folder, next_step="wait for it, or run_dir=<another>"
         ) from error
     try:
+        if stamp(folder) != seen:
+            raise RunError(
+                "another process has written into this folder meanwhile",
+                where=folder,
+                next_step="give the command again, with run_dir=<another> for another run",
+            )
         yield
     finally:
         os.close(handle)
@@ -110,20 +144,26 @@ def _unwritable(folder: Path, setting: str, error: OSError) -> RunError:
     )
 
 
+def opened(folder: Path, *, trains: bool, trust: bool, again: str) -> tuple[Record, DictConfig]:
+    """What a run says of itself, and its configuration, from which parts are made. Raises RunError where that would run
+    code, or write to places, that need trust.
+
+    trains: whether it goes on; else it comes without callbacks and logger. trust: whether the user said so. again: the
+    command that says so.
+    """
+    record, settings = read_run(folder)
+    if not trains:
+        settings.callbacks, settings.logger = {}, {}
+    plain = OmegaConf.to_container(settings)
+    assert isinstance(plain, dict)
+    require_trusted({str(key): value for key, value in plain.items()}, folder, trust=trust, again=again)
+    return record, settings
+
+
 def read_run(folder: Path) -> tuple[Record, DictConfig]:
-    """What a run says of itself, and its configuration placed where the folder lies now. Raises RunError."""
-    record = Record.read(folder)
-    path = folder / CONFIG
-    try:
-        settings = OmegaConf.load(path)
-        if isinstance(settings, DictConfig):
-            return record, _found(settings, folder)
-        problem = "it holds no settings"
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        problem = first_line(error)
-    raise RunError(
-        f"the run's configuration cannot be read: {problem}", where=path, next_step="restore the file, or train anew"
-    )
+    """What a run says of itself, and its configuration placed where the folder lies now: nothing may be made from it
+    before it is `opened`. Raises RunError."""
+    return Record.read(folder), _found(read_settings(folder / CONFIG), folder)
 
 
 def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) -> None:
@@ -175,6 +215,8 @@ def goes_on(folder: Path, settings: DictConfig) -> bool:
     """
     if (folder / FILE).exists():
         require_unfinished(Record.read(folder), folder)
+    else:
+        require_empty(folder)
     if checkpoint_of(folder, "last") is None:
         return False
     require_same_settings(settings, read_run(folder)[1], folder)
@@ -194,13 +236,14 @@ def placed(settings: DictConfig, folder: Path) -> DictConfig:
     placed = settings.copy()
     OmegaConf.update(placed, "run_dir", str(folder))
     OmegaConf.update(placed, "resume", None)
+    OmegaConf.update(placed, "trust", False)
     return placed
 
 
-def _found(settings: DictConfig, folder: Path) -> DictConfig:
-    """The settings that a run left, resolved: where they name its former place, they name where it lies now; and where
-    its version had no such setting, what it did."""
-    plain = moved(OmegaConf.to_container(settings), str(settings.run_dir), str(folder.absolute()))
+def _found(settings: dict[str, Any], folder: Path) -> DictConfig:
+    """The settings that a run left: where they name its former place, they name where it lies now; and where its
+    version had no such setting, what it did."""
+    plain = moved(settings, str(settings.get("run_dir")), str(folder.absolute()))
     schedule = plain.get("schedule")
     if isinstance(schedule, dict) and isinstance(schedule.get("every_phase"), dict):
         schedule["every_phase"] = BEFORE | schedule["every_phase"]

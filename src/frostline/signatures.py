@@ -61,6 +61,21 @@ def value_problem(value: Any, annotation: str) -> str | None:
     return None if _allows(expression, value) else _refused(expression, value)
 
 
+def origin_of(target: str) -> str | None:
+    """The dotted name under which a class is defined that `target` names, perhaps by an import of it; None where no
+    source defines such a class."""
+    module, _, name = target.rpartition(".")
+    source = _source(module)
+    for node in _tree(source).body if source is not None else ():
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return target
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name and node.module != module:
+                    return origin_of(f"{node.module}.{alias.name}")
+    return None
+
+
 def _node_problems(config: Mapping[str, Any], key: str, supplied: Collection[str] | None) -> Iterator[str]:
     parameters = _parameters(config["_target_"])
     if parameters is None:

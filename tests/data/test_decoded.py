@@ -66,9 +66,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were decoded, in turn."""
     seen: list[Path] = []
 
-    def counted(file: Path, spec: ImageSpec) -> torch.Tensor:
+    def counted(file: Path, spec: ImageSpec, encoded: bytes | None = None) -> torch.Tensor:
         seen.append(file)
-        return read_picture(file, spec)
+        return read_picture(file, spec, encoded)
 
     monkeypatch.setattr(pictures, "read_picture", counted)
     return seen
@@ -133,6 +133,35 @@ def test_another_size_or_filter_is_another_entry(folder: Path, tmp_path: Path, d
         made.keep(cache(tmp_path), "mine")
         assert len(decoded) == len(files)
         assert torch.equal(made.fetch([1], whole=True)[0][0], read_picture(files[1], spec))
+
+
+@pytest.mark.parametrize("way", ["kept", "held", "streamed"])
+def test_a_picture_that_is_exchanged_after_it_was_hashed_is_never_taken_for_itself(
+    way: str, folder: Path, tmp_path: Path
+) -> None:
+    """As a synchronising folder does while a run begins: the next run, on whole data, would find another's pixels."""
+    made, first = files_of(folder), sorted(folder.iterdir())[0]
+    assert made.content
+    before = first.read_bytes()
+    noise((30, 30), 99).save(first)
+    ways: dict[str, Callable[[], object]] = {
+        "kept": lambda: made.keep(cache(tmp_path), "mine"),
+        "held": made.hold,
+        "streamed": lambda: made.fetch([0], whole=True),
+    }
+    with pytest.raises(DataError, match="a picture was changed while the program read the data") as refused:
+        ways[way]()
+    assert refused.value.where == first
+    first.write_bytes(before)
+    require_same(kept(folder, cache(tmp_path)), folder)
+
+
+def test_what_was_decoded_first_is_what_is_hashed(folder: Path) -> None:
+    made, first = files_of(folder), sorted(folder.iterdir())[0]
+    expected = files_of(folder).content
+    made.hold()
+    noise((30, 30), 99).save(first)
+    assert made.content == expected
 
 
 def test_a_file_that_changed_is_seen(folder: Path, tmp_path: Path) -> None:
@@ -427,10 +456,10 @@ from frostline.specs import ImageSpec
 
 entry.REGION = 2
 read, seen = pictures.read_picture, []
-def counted(file, spec):
+def counted(file, spec, encoded=None):
     seen.append(file)
     time.sleep(0.1)
-    return read(file, spec)
+    return read(file, spec, encoded)
 pictures.read_picture = counted
 folder, root = map(Path, sys.argv[1:])
 files = sorted(folder.iterdir())

@@ -114,7 +114,7 @@ def test_a_run_that_is_stopped_ends_in_the_same_bits(
     stopper = "+callbacks.stopper={_target_: test_resume.Stopper}"
     trained(program, run, *own, stopper, "cache=always", code=128 + signal.SIGTERM)
     monkeypatch.delenv("STOP_AT")
-    assert program("train", f"resume={run}").code == 0
+    assert program("train", f"resume={run}", "trust=true").code == 0
     require_equal(run, tmp_path / "never")
 
 

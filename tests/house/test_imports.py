@@ -28,6 +28,7 @@ LAYERS: dict[str, list[str]] = {
         "values",
         "signatures",
         "launcher",
+        "stopping",
         "range_test",
         "rate_advice",
         "reuse",
@@ -95,6 +96,7 @@ SIDEWAYS = {
     ("build", "keeping"): "what becomes of its frozen blocks",
     ("keeping", "trainers"): "whether compiling pays is asked of the Trainer's device",
     ("build", "costing"): "a batch that fits, where none is said",
+    ("runs", "opening"): "a run folder is data before it is opened",
     ("build", "settling"): "what of the plan waits for the data",
     ("settling", "costing"): "what a block costs on this machine",
     ("settling", "keeping"): "what is computed once, and what in each epoch",
@@ -156,7 +158,7 @@ OF_THE_ROOM = {  # what one room needs and its layer does not
     "backbones": {"safetensors"},
     "data": {"numpy", "PIL", "pyarrow", "sklearn", "datasets"},
     "report": {"rich", "matplotlib"},
-    "runs": {"yaml"},
+    "opening": {"yaml"},
 }
 HEAVY = {
     "torch",

@@ -35,7 +35,8 @@ class WholeFiles(TorchCheckpointIO):
         place.parent.mkdir(parents=True, exist_ok=True)
         draft = place.with_name(f".{place.name}.draft")  # one name, so that what a kill left is written over
         try:
-            with draft.open("wb") as file:
+            draft.unlink(missing_ok=True)
+            with draft.open("xb") as file:  # a link that lies there is not followed
                 torch.save(_on_cpu(checkpoint), file)
                 file.flush()
                 os.fsync(file.fileno())

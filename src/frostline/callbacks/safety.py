@@ -9,24 +9,18 @@ import lightning as L
 import torch
 
 from frostline.callbacks.checkpoints import files_of
+from frostline.stopping import Stopped
 from frostline.values import Positive
 
 CALM, SAVE = 0, 1  # beyond: the number of the signal that ends the run
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 EVERY_ON_DEVICE = 20  # steps between two questions whether another rank was told to stop: each waits for the device
 
 
-class Stopped(SystemExit):
-    """By a signal; the exit code is 128 + its number, as shells have it."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(128 + signum)
-        self.signum = signum
-
-
 class Safety(L.Callback):
-    """SIGINT, SIGTERM and SIGUSR1 end the run after the batch at hand, with a checkpoint to resume from; a second
-    SIGINT ends it at once. Work of more than `every_minutes` does not go unsaved: long epochs are saved on their way.
+    """SIGINT, SIGTERM, SIGHUP and SIGUSR1 end the run after the batch at hand, with a checkpoint to resume from; a
+    second SIGINT ends it at once. Work of more than `every_minutes` does not go unsaved: long epochs are saved on their
+    way.
 
     No checkpoint is made between the last batch of an epoch and the end of its validation: a run that is stopped there
     goes on from the one before.
@@ -43,7 +37,8 @@ class Safety(L.Callback):
         files_of(trainer).begin()
         self._trainer = trainer
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in ENDING}
+            heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
+            self._before = {number: signal.signal(number, self._note) for number in heard}
 
     def _note(self, signum: int, frame: Any) -> None:
         if signum == signal.SIGINT and self._told is not None:

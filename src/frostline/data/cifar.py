@@ -10,7 +10,6 @@ import tempfile
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,14 +110,15 @@ def read_parquet(file: Path, cache: SampleCache = NOWHERE) -> tuple[ArrayPicture
     Raises DataError that names the row which does not decode.
     """
     try:
-        table = pq.read_table(file)
+        content = file.read_bytes()
+        table = pq.read_table(pa.BufferReader(content))
         encoded = table.column(_image_column(table)).combine_chunks().field("bytes")
         column = table.column(_label_column(table))
         if not len(encoded) or not pa.types.is_integer(column.type):
             raise ValueError(f"labels are whole numbers, not {column.type}" if len(encoded) else "it has no rows")
         labels = torch.tensor(column.to_pylist(), dtype=torch.int64)
         names = _class_names(table, labels)
-        digest = _digest(file) if cache.store is not None else ""
+        digest = hashlib.blake2b(content, digest_size=20).hexdigest() if cache.store is not None else ""
     except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError, TypeError) as error:
         raise DataError(
             f"the parquet file cannot be read as pictures: {error}",
@@ -137,11 +137,6 @@ def read_parquet(file: Path, cache: SampleCache = NOWHERE) -> tuple[ArrayPicture
 
     pixels, entry = cache.uniform({"parquet": digest}, shape, len(encoded), decode, file.absolute().parent.name)
     return ArrayPictures(pixels, labels, entry), names
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, partial(hashlib.blake2b, digest_size=20)).hexdigest()
 
 
 def _refused(what: str, file: Path) -> DataError:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 # What Pillow raises on broken files; the last two on camera notes of a wrong type, which turning a picture rewrites.
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error,
               TypeError)  # fmt: skip
+DIGEST = 16  # bytes
 MAX_ASPECT = 2  # of a stored picture; a longer one loses its two ends in training views
 FIRST_ASPECT = 10 * MAX_ASPECT  # of one that is resized: a thread of pixels would grow beyond memory
 MEMORY_BYTES = 4 * 2**30  # data sets whose decoded pictures take no more are held in memory
@@ -74,6 +76,7 @@ class FilePictures(Pictures):
         self.root = root
         self.spec = spec
         self._decoded: Sequence[np.ndarray] | None = None
+        self._digests: dict[int, bytes] = {}  # of the files whose content is known, by place
 
     def keep(self, cache: SampleCache, name: str) -> None:
         """Decode now what is not kept yet, and read from there on; name: of the data. Nothing where it cannot be."""
@@ -105,12 +108,29 @@ class FilePictures(Pictures):
     def _content(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
         with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter
-            for file, found in zip(self.files, pool.map(_digest, self.files), strict=True):
+            for file, found in zip(self.files, pool.map(self._digest, range(len(self.files))), strict=True):
                 digest.update(f"{file.relative_to(self.root)}\0".encode() + found)
         return digest.hexdigest()
 
+    def _digest(self, place: int) -> bytes:
+        if place not in self._digests:
+            self._digests[place] = _digest(self.files[place])
+        return self._digests[place]
+
     def _read(self, place: int) -> Tensor:
-        return read_picture(self.files[place], self.spec)
+        """Raises DataError, also where the file is another one than when its content was hashed: what is computed from
+        it would be kept under the key of the other."""
+        file = self.files[place]
+        with _named(file):
+            encoded = file.read_bytes()
+        found = hashlib.blake2b(encoded, digest_size=DIGEST).digest()
+        if self._digests.setdefault(place, found) != found:
+            raise DataError(
+                "a picture was changed while the program read the data",
+                where=file,
+                next_step="give the command again once nothing changes the data",
+            )
+        return read_picture(file, self.spec, encoded)
 
     def _measured(self, place: int) -> Tensor:
         with _named(self.files[place]), Image.open(self.files[place]) as opened:
@@ -138,7 +158,7 @@ def keep_or_hold(sources: Sequence[Source], cache: SampleCache, name: str) -> No
 def _digest(file: Path) -> bytes:
     """Of all of it: in a large file that was damaged and is repaired no more than its middle may be another."""
     with _named(file), file.open("rb") as opened:
-        return hashlib.file_digest(opened, partial(hashlib.blake2b, digest_size=16)).digest()
+        return hashlib.file_digest(opened, partial(hashlib.blake2b, digest_size=DIGEST)).digest()
 
 
 @contextmanager
@@ -152,9 +172,10 @@ def _named(file: Path) -> Iterator[None]:
         ) from error
 
 
-def read_picture(file: Path, spec: ImageSpec) -> Tensor:
-    """(3, H, W) uint8, upright, its shorter side `spec.resize` pixels long. Raises DataError."""
-    with _named(file), Image.open(file) as opened:
+def read_picture(file: Path, spec: ImageSpec, encoded: bytes | None = None) -> Tensor:
+    """(3, H, W) uint8, upright, its shorter side `spec.resize` pixels long. encoded: what the file holds, if it was
+    read already. Raises DataError."""
+    with _named(file), Image.open(file if encoded is None else BytesIO(encoded)) as opened:
         picture = to_rgb(ImageOps.exif_transpose(opened))
     picture = _at_most(picture, FIRST_ASPECT)
     picture = F.resize(picture, [spec.resize], InterpolationMode(spec.interpolation))

@@ -1,0 +1,149 @@
+"""A run's config, read as data: its folder may come from a stranger, and nothing in it chooses what code runs.
+
+An option of Frostline has a `_target_` in few places, and there one of few classes may stand. Anything else that a
+config would make run, and any folder outside the run that it would write to, is listed, and needs `trust=true`.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from frostline.errors import RunError, first_line, shortened
+from frostline.signatures import origin_of
+
+# Where options have a `_target_`, and which classes may stand there, by the module in which they are defined.
+CLASSES = {
+    r"model": r"frostline\.backbones\.\w+\.\w+",
+    r"head": r"frostline\.heads\.\w+|torch\.nn\.modules\.linear\.\w+",
+    r"adapter": r"frostline\.adapters\.\w+\.\w+",
+    r"data": r"frostline\.data\.\w+\.\w+",
+    r"task": r"frostline\.tasks\.\w+\.\w+",
+    r"cache": r"frostline\.reuse\.Reuse",
+    r"(schedule\.(every_phase|phases\.[^.]+)\.)?optimizer": r"torch\.optim\.\w+\.\w+",
+    r"trainer": r"lightning\.pytorch\.trainer\.trainer\.Trainer",
+    r"trainer\.strategy": r"lightning\.pytorch\.strategies\.ddp\.DDPStrategy",
+    r"trainer\.strategy\.timeout": r"datetime\.timedelta",
+    r"logger": r"lightning\.pytorch\.loggers\.(tensorboard\.TensorBoardLogger|logger\.DummyLogger)",
+    r"callbacks\.[^.]+": r"(frostline\.callbacks\.\w+|lightning\.pytorch\.callbacks\.lr_monitor)\.\w+",
+}
+COMPILED = {"datetime.timedelta"}  # has no source in some versions of Python
+WRITERS = ("callbacks", "logger", "trainer", "cache")  # groups whose places are written to
+NEEDED = {"model", "data", "task", "run_dir"}
+PLACES = {"dir", "dirpath", "save_dir", "root_dir", "log_dir", "default_root_dir"}
+MOST_BYTES, MOST_DEPTH = 1_000_000, 40  # of a config.yaml; those of shipped options take 6,000 bytes and are 6 deep
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Plain values, without aliases and interpolations. Raises RunError."""
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("there is no such file")
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+        text = path.read_text(encoding="utf-8")
+        _require_simple(text)
+        settings = OmegaConf.create(text)
+        if not isinstance(settings, DictConfig):
+            raise ValueError("it holds no settings")
+        plain = OmegaConf.to_container(settings, resolve=False)
+        assert isinstance(plain, dict)
+        if missing := NEEDED - plain.keys():
+            raise ValueError(f"it says nothing of {', '.join(sorted(missing))}")
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise RunError(
+            f"the run's configuration cannot be read: {first_line(error)}",
+            where=path,
+            next_step="restore the file, or train anew",
+        ) from error
+    for place, value in _leaves(plain, ""):
+        if "${" in place or (isinstance(value, str) and "${" in value):
+            raise RunError(
+                f"the run's configuration holds a reference, and a run keeps values: {place}: {shortened(str(value))}",
+                where=path,
+                next_step="write the value itself there, or train anew",
+            )
+    return {str(key): value for key, value in plain.items()}
+
+
+def _require_simple(text: str) -> None:
+    """Raises ValueError for aliases, of which a few lines can mean more values than there is memory, and for values
+    that are nested deeper than any reader of them can follow."""
+    depth = 0
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"line {event.start_mark.line + 1} has an alias (*{event.anchor})")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise ValueError(f"line {event.start_mark.line + 1} is nested more than {MOST_DEPTH} deep")
+
+
+def foreign(settings: Mapping[str, Any], folder: Path) -> list[str]:
+    """What a run with these settings, in `folder`, would do that no option of Frostline does, a line each."""
+    return [*_foreign_code(settings, ""), *_foreign_places(settings, folder)]
+
+
+def require_trusted(settings: Mapping[str, Any], folder: Path, *, trust: bool, again: str) -> None:
+    """trust: whether the user said so. again: the command that says so. Raises RunError that lists what needs trust."""
+    found = foreign(settings, folder)
+    if found and not trust:
+        raise RunError(
+            "\n  ".join(["opening this run would do more than Frostline does by itself:", *map(shortened, found)]),
+            where=folder,
+            next_step=f"if you trust whoever made it: {again}",
+        )
+
+
+def _foreign_code(node: Any, place: str) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        if "_target_" in node and not _is_option(place, node["_target_"]):
+            yield f"{place or 'the whole'}: runs {node['_target_']}"
+        for name, value in node.items():
+            below = f"{place}.{name}" if place else str(name)
+            if name == "_args_":
+                yield f"{below}: {value}"  # settings have names
+            if str(name).endswith("remote_code") and value:
+                yield f"{below}: runs Python files that lie beside the weights of {node.get('name')}"
+            yield from _foreign_code(value, below)
+    elif isinstance(node, list):
+        for number, item in enumerate(node):
+            yield from _foreign_code(item, f"{place}[{number}]")
+
+
+def _is_option(place: str, target: Any) -> bool:
+    if not isinstance(target, str):
+        return False
+    origin = target if target in COMPILED else origin_of(target) or ""
+    return any(re.fullmatch(at, place) and re.fullmatch(classes, origin) for at, classes in CLASSES.items())
+
+
+def _foreign_places(settings: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    for group in WRITERS:
+        for place, value in _leaves(settings.get(group), group):
+            if not isinstance(value, str):
+                continue
+            names_place = place.rpartition(".")[2] in PLACES
+            leads_away = value.startswith(("/", "~")) or ".." in Path(value).parts
+            if (names_place or leads_away) and not _is_within(value, folder):
+                yield f"{place}: writes to {value}"
+
+
+def _is_within(place: str, folder: Path) -> bool:
+    """With links followed; no home folder is."""
+    return place[:1] != "~" and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(folder))
+
+
+def _leaves(node: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _leaves(value, f"{place}.{name}" if place else str(name))
+    elif isinstance(node, list):
+        for number, item in enumerate(node):
+            yield from _leaves(item, f"{place}[{number}]")
+    else:
+        yield place, node

@@ -1,0 +1,246 @@
+"""What opening a run may do: its folder may be a stranger's, and chooses neither what runs nor what is written."""
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import DEVICE, Answer
+from frostline.errors import RunError
+from frostline.opening import foreign, read_settings
+from frostline.paths import conf_dir
+from frostline.signatures import origin_of
+
+QUICK = ["data.train_limit=40", "data.image_size=8", "schedule=head_only", "trainer.precision=32-true", *DEVICE]
+DONE = Path("/tmp/frostline-test-of-a-strangers-run")  # what code that must not run would write
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import sys
+
+    from hydra.core.global_hydra import GlobalHydra
+
+    from frostline.cli import main
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["frostline", "train", *QUICK, f"run_dir={folder}"])
+        main()
+    GlobalHydra.instance().clear()
+    return folder
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy, unfinished by its record, so that it can be resumed."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    return folder
+
+
+def amend(run: Path, place: str, value: Any) -> None:
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    *groups, last = place.split(".")
+    node = settings
+    for group in groups:
+        node = node.setdefault(group, {})
+    node[last] = value
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+
+
+def commands(run: Path) -> dict[str, list[str]]:
+    return {
+        "train": ["train", f"resume={run}"],
+        "evaluate": ["evaluate", f"run={run}"],
+        "predict": ["predict", f"run={run}", f"input={run.parent / 'it.png'}"],
+        "export": ["export", f"run={run}", f"output={run.parent / 'it.safetensors'}"],
+    }
+
+
+def evil(module: Path) -> str:
+    """A module that says so when it is imported, on the path of this process."""
+    (module / "evil_of_a_stranger.py").write_text(f"open({str(module / 'ran')!r}, 'w')\ndef make(**_): ...\n")
+    return "evil_of_a_stranger.make"
+
+
+CODE: dict[str, tuple[str, Any]] = {
+    "beside a value": ("trainer.default_root_dir", {"_target_": "torch.hub.load", "source": "local", "model": "evil"}),
+    "a loader of pickles": ("trainer.default_root_dir", {"_target_": "torch.load", "weights_only": False, "f": "x"}),
+    "a writer": ("trainer.logger_of_mine", {"_target_": "builtins.open", "file": "/tmp/x", "mode": "w"}),
+    "a model": ("model._target_", "torch.hub.load"),
+    "through a module of ours": ("model._target_", "frostline.backbones.weights.torch.hub.load"),
+    "a function of ours": ("data._target_", "frostline.data.splits.stratified_split"),
+    "a class that a module of ours imports": ("head._target_", "frostline.backbones.weights.Path"),
+    "a part in the place of another": ("head._target_", "frostline.backbones.bundled.BundledBackbone"),
+    "an optimizer": ("optimizer._target_", "os.system"),
+    "of a phase": ("schedule.phases.head.optimizer", {"_target_": "subprocess.Popen"}),
+    "in a list": ("trainer.plugins", [{"_target_": "torch.hub.load"}]),
+    "arguments of Hydra's": ("head._args_", ["x"]),
+    "code beside weights": ("model.remote_code", True),
+    "a target that is no name": ("task._target_", {"_target_": "os.system"}),
+}
+
+
+@pytest.mark.parametrize("kind", CODE)
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "export"])
+def test_code_that_a_run_names_needs_trust(kind: str, command: str, run: Path, program: Callable[..., Answer]) -> None:
+    place, value = CODE[kind]
+    amend(run, place, value)
+    (run.parent / "it.png").write_bytes(b"")
+    answer = program(*commands(run)[command])
+    assert answer.code == 1
+    assert "opening this run would do more than Frostline does by itself:" in answer.err, answer.err
+    assert place.rpartition("._")[0] in answer.err
+    assert f"frostline {command} {commands(run)[command][1]}" in answer.err
+    assert "trust=true" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_what_is_named_is_not_even_imported(
+    run: Path, program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = evil(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    amend(run, "callbacks.mine", {"_target_": target})
+    amend(run, "trainer.default_root_dir", {"_target_": target})
+    for command in commands(run).values():
+        assert program(*command).code == 1
+    assert not (tmp_path / "ran").exists()
+
+
+def test_trust_runs_it_and_the_proposed_command_is_the_one_that_does(
+    run: Path, program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    amend(run, "callbacks.mine", {"_target_": "test_opening.Mine"})
+    refused = program("train", f"resume={run}")
+    assert refused.code == 1
+    assert "callbacks.mine: runs test_opening.Mine" in refused.err
+    (proposed,) = [line.partition("made it: ")[2] for line in refused.err.splitlines() if "made it: " in line]
+    answer = program(*shlex.split(proposed)[1:])
+    assert answer.code == 0, answer.err
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["foreign"] == ["callbacks.mine: runs test_opening.Mine"]
+
+
+class Mine(__import__("lightning").Callback):  # type: ignore[misc]
+    """A user's own."""
+
+
+def test_callbacks_and_logger_are_not_made_to_score_a_run(run: Path, program: Callable[..., Answer]) -> None:
+    amend(run, "callbacks.mine", {"_target_": "os.system", "command": f"touch {DONE}"})
+    amend(run, "logger", {"_target_": "os.system", "command": f"touch {DONE}"})
+    answer = program("evaluate", f"run={run}")
+    assert answer.code == 0, answer.err
+    assert not DONE.exists()
+
+
+PLACES = {
+    "callbacks.best.dirpath": "/tmp/elsewhere",
+    "callbacks.safety.dirpath": "~/elsewhere",
+    "callbacks.last.filename": "../../elsewhere",
+    "logger.save_dir": "elsewhere",
+    "logger.version": "/tmp/elsewhere",
+    "trainer.default_root_dir": "/tmp/elsewhere",
+    "cache.dir": "/tmp/elsewhere",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_run_that_goes_on_writes_only_into_its_own_folder(
+    place: str, run: Path, program: Callable[..., Answer]
+) -> None:
+    amend(run, place, PLACES[place])
+    answer = program("train", f"resume={run}")
+    assert answer.code == 1
+    assert f"{place}: writes to {PLACES[place]}" in answer.err
+
+
+def test_a_link_out_of_the_run_is_followed_before_it_is_written(
+    run: Path, program: Callable[..., Answer], tmp_path: Path
+) -> None:
+    (run / "checkpoints").rename(tmp_path / "elsewhere")
+    (run / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    answer = program("train", f"resume={run}")
+    assert answer.code == 1
+    assert "callbacks.best.dirpath: writes to" in answer.err
+
+
+def test_a_run_that_was_moved_opens_where_it_lies(run: Path, program: Callable[..., Answer], tmp_path: Path) -> None:
+    run.rename(tmp_path / "moved")
+    answer = program("train", "resume=moved")
+    assert answer.code == 0, answer.err
+
+
+@pytest.mark.parametrize("file", sorted(conf_dir().glob("*/*.yaml")), ids=lambda it: f"{it.parent.name}/{it.stem}")
+def test_no_option_of_ours_needs_trust(file: Path, tmp_path: Path) -> None:
+    group = file.parent.name
+    settings = yaml.safe_load(file.read_text())
+    if group == "experiment" or "_global_" in file.read_text():
+        group = ""
+    settings.pop("defaults", None)
+    assert [it for it in foreign({group: settings} if group else settings, tmp_path) if "${run_dir}" not in it] == []
+
+
+def test_every_optimizer_of_torch_is_one(tmp_path: Path) -> None:
+    import torch
+
+    names = [name for name, it in vars(torch.optim).items() if isinstance(it, type) and name != "Optimizer"]
+    assert len(names) > 10
+    for name in names:
+        assert foreign({"optimizer": {"_target_": f"torch.optim.{name}"}}, tmp_path) == []
+
+
+def test_a_class_is_known_by_where_it_is_defined() -> None:
+    assert origin_of("frostline.backbones.weights.Path") != "frostline.backbones.weights.Path"
+    assert origin_of("frostline.backbones.weights.torch.hub.load") is None
+    assert origin_of("frostline.build.Backbone") == "frostline.backbones.base.Backbone"
+    assert origin_of("") is None
+
+
+# --- the file itself ---
+
+WHOLE = "model: {}\ndata: {}\ntask: {}\nrun_dir: run"
+BAD_FILES = {
+    "empty": ("", "it says nothing of data, model, run_dir, task"),
+    "a list": ("[1, 2]", "it holds no settings"),
+    "text": ("hello", "it says nothing of"),
+    "no yaml": ("a: [1", ""),
+    "aliases": ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "has an alias (*a)"),
+    "itself": ("a: &a [*a]", "has an alias (*a)"),
+    "deep": ("[" * 3000 + "]" * 3000, "nested more than 40 deep"),
+    "deep by blocks": ("\n".join(" " * n + "a:" for n in range(200)), "nested more than 40 deep"),
+    "twice": ("a: 1\na: 2", ""),
+    "large": ("a: " + "x" * 1_000_001, "more than 1,000,000 bytes"),
+    "environment": (f"{WHOLE}\na: ${{oc.env:HOME}}", "a: ${oc.env:HOME}"),
+    "environment in a key": (f"{WHOLE}\na:\n  ${{oc.env:HOME}}: 1", "holds a reference"),
+    "environment in a list": (f"{WHOLE}\na: [{{b: 'x${{oc.env:HOME}}'}}]", "a[0].b"),
+    "no text": ("\udcff", ""),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_a_config_that_is_no_plain_values_is_refused(kind: str, tmp_path: Path) -> None:
+    text, said = BAD_FILES[kind]
+    (tmp_path / "config.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(RunError) as refused:
+        read_settings(tmp_path / "config.yaml")
+    assert said in refused.value.what
+    assert "\n" not in refused.value.what
+
+
+def test_a_pipe_or_a_missing_file_is_no_config(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.yaml")
+    for name in ("config.yaml", "missing"):
+        with pytest.raises(RunError, match="no such file"):
+            read_settings(tmp_path / name)

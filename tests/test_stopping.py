@@ -1,0 +1,111 @@
+"""A signal ends every command with the exit code of shells and a line, and leaves nothing half-written."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from conftest import DEVICE, Answer
+from frostline.cli import main
+from frostline.stopping import ENDING, Stopped, deaf, stoppable
+
+QUICK = ["data.train_limit=40", "data.image_size=8", "trainer.precision=32-true", *DEVICE]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["frostline", "train", *QUICK, "schedule=head_only", f"run_dir={folder}"])
+        main()
+    GlobalHydra.instance().clear()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """A shell starts its background jobs with SIGINT ignored, and other tests may have left a handler."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number in ENDING:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+COMMANDS = {
+    "evaluate": ["run={run}"],
+    "predict": ["run={run}", "input=it.png", "output=out.csv"],
+    "export": ["run={run}", "output=out.safetensors"],
+    "lr_find": [*QUICK, "schedule=full", "lr_find.steps=10", "logs_dir=out"],
+    "rank": ["models=[bundled]", "data.train_limit=40", "data.image_size=8", *DEVICE, "output=out"],
+    "train": [*QUICK, "run_dir=out"],
+}
+MOMENTS = {  # in the middle of the work of each
+    "evaluate": "lightning.pytorch.loops.evaluation_loop._EvaluationLoop._evaluation_step",
+    "predict": "lightning.pytorch.loops.prediction_loop._PredictionLoop._predict_step",
+    "export": "frostline.export.load_state",
+    "lr_find": "frostline.callbacks.rising_rate.RisingRate.on_train_start",
+    "rank": "frostline.rank.features_alone",
+    "train": "frostline.build._top",  # before its folder is its own; for what comes then see test_resume.py
+}
+
+
+@pytest.mark.parametrize("signum", ENDING)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_signal_ends_it_with_the_code_of_shells_and_leaves_nothing(
+    command: str,
+    signum: signal.Signals,
+    run: Path,
+    program: Callable[..., Answer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "it.png")
+
+    def kill(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signum)
+
+    monkeypatch.setattr(MOMENTS[command], kill)
+    answer = program(command, *(part.format(run=run) for part in COMMANDS[command]))
+    assert (answer.code, answer.err) == (128 + signum, f"frostline: interrupted by {signum.name}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["it.png"]
+    assert [signal.getsignal(number) for number in ENDING] == [
+        signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL
+    ], "the next command of this process hears its own"  # fmt: skip
+
+
+def test_what_was_ignored_stays_ignored() -> None:
+    """As nohup starts it."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stoppable():
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+        deaf()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.process
+def test_ctrl_c_in_the_first_moments_is_answered_as_later() -> None:
+    """While the program itself is imported."""
+    code = (
+        "import sys, importlib.abc, _thread\n"
+        "class Stop(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'hydra': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "sys.argv = ['frostline', '--help']\n"
+        "from frostline.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "frostline: interrupted by SIGINT\n")
