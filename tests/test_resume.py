@@ -19,7 +19,7 @@ from conftest import DEVICE, Answer
 from frostline.callbacks.checkpoints import LateFiles, PlacedCheckpoint, WholeFiles
 from frostline.cli import main
 from frostline.finetuner import CHECKPOINT_KEY
-from frostline.runs import claimed, stamp
+from frostline.folders import claimed, stamp
 
 # Four batches an epoch, small pictures, two epochs a phase, dropout and augmentation on, float32.
 SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", *DEVICE]

@@ -1,16 +1,36 @@
 """A run's checkpoints: read, put into a model, and how far the run had come."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
+from torch import Tensor
 
-from frostline.backbones.weights import UNREADABLE, unreadable
-from frostline.errors import RunError
+from frostline.backbones.weights import UNREADABLE, load_tensors, unreadable
+from frostline.errors import RunError, few
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.phases import BEFORE, Plan
 from frostline.sharding import load_whole
+from frostline.signatures import value_problem
+
+OTHER = "restore the file, use the other one (checkpoint=last, checkpoint=best), or train anew"
+TARGETS = {
+    "kind": "Literal['class', 'labels', 'numbers', 'tags']",
+    "names": "list[str]",
+    "counts": "list[int]",
+    "mean": "list[float]",
+    "std": "list[float]",
+}
+RECORD: dict[str, Any] = {  # of a checkpoint, under CHECKPOINT_KEY
+    "phase": "str",
+    "first_epoch": "NonNegative[int]",
+    "epoch": "NonNegative[int]",
+    "batches": "NonNegative[int]",
+    "ended": "bool",
+    "val": "dict",
+    "average": "str | None",
+    "identity": {"targets": TARGETS},
+}
 
 
 class Stand(NamedTuple):
@@ -35,10 +55,12 @@ class Stand(NamedTuple):
         return f"in phase {phase.name} after epoch {done + 1} of {phase.epochs}"
 
 
-def load_checkpoint(model: FineTuner, path: Path) -> dict[str, Any]:
+def load_checkpoint(model: FineTuner, path: Path, *, finite: bool = False) -> dict[str, Any]:
     """Gives the phase and the epoch of it, from 1, that the weights are from, and the average that was made after it,
-    if any. Raises RunError."""
+    if any. finite: whether others are refused. Raises RunError."""
     content = read_checkpoint(path)
+    if finite:
+        require_finite_weights(content, path)
     load_state(model, content, path)
     said = content[CHECKPOINT_KEY]
     return {"phase": said["phase"], "epoch": said["epoch"] - said["first_epoch"] + 1, "average": said["average"]}
@@ -56,28 +78,77 @@ def load_state(model: FineTuner, content: dict[str, Any], path: Path) -> None:
         ) from error
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Raises RunError where it is not one of ours, or damaged."""
+def read_checkpoint(path: Path, *, instead: str = OTHER) -> dict[str, Any]:
+    """instead: what to do where it cannot be. Raises RunError where it is not one of ours, or damaged."""
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if {"state_dict", CHECKPOINT_KEY} <= content.keys():
-            return content
-        problem = "it is no checkpoint of a run"
-    except (*UNREADABLE, AttributeError) as error:
+        content = load_tensors(path)
+        if (problem := _problem(content)) is None:
+            read: dict[str, Any] = content
+            return read
+    except UNREADABLE as error:
         problem = unreadable(error)
-    raise RunError(
-        f"the checkpoint cannot be read: {problem}",
-        where=path,
-        next_step="restore the file, use the other one (checkpoint=last), or train anew",
-    )
+    raise RunError(f"the checkpoint cannot be read: {problem}", where=path, next_step=instead)
 
 
-def stand_of(checkpoint: Path, model: FineTuner, plan: Plan) -> Stand:
-    """Raises RunError where `checkpoint` is of another run, or damaged."""
-    said: dict[str, Any] = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
+def _problem(content: Any) -> str | None:
+    """Why this is no checkpoint of a run; None where it is one."""
+    if not isinstance(content, dict) or not {"state_dict", CHECKPOINT_KEY} <= content.keys():
+        return "it is no checkpoint of a run"
+    state = content["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        return "its 'state_dict' is not tensors by name"
+    return record_problem(content[CHECKPOINT_KEY], RECORD, CHECKPOINT_KEY)
+
+
+def record_problem(said: Any, schema: Mapping[str, Any], where: str) -> str | None:
+    """What of a record that was read is missing, or of another type than `schema` says by name."""
+    if not isinstance(said, dict):
+        return f"its '{where}' is no record"
+    for name, expected in schema.items():
+        place = f"{where}.{name}"
+        if name not in said:
+            return f"its '{place}' is missing"
+        if isinstance(expected, str):
+            problem = value_problem(said[name], expected)
+            problem = None if problem is None else f"its '{place}' is {problem}"
+        else:
+            problem = record_problem(said[name], expected, place)
+        if problem is not None:
+            return problem
+    return None
+
+
+def require_finite_weights(content: dict[str, Any], path: Path) -> None:
+    """Raises RunError: predictions of others would be no answers."""
+    spoilt = [name for name, value in content["state_dict"].items() if not value.isfinite().all()]
+    if spoilt:
+        raise RunError(
+            f"the weights are not finite: {few(spoilt, 4)}",
+            where=path,
+            next_step="the training diverged, or the file is damaged: train anew at a lower rate (optimizer.lr)",
+        )
+
+
+def stand_of(checkpoint: Path, model: FineTuner, plan: Plan, command: str) -> Stand:
+    """command: that began the run. Raises RunError where `checkpoint` is of another run, or damaged."""
+    best = checkpoint.with_name("best.ckpt")
+    instead = f"{command} init_from={best}" if best.is_file() else command
+    said: dict[str, Any] = read_checkpoint(checkpoint, instead=instead)[CHECKPOINT_KEY]
     _require_same(_completed(said["identity"]), model.identity, checkpoint)
-    number = [phase.name for phase in plan.phases].index(said["phase"])
+    number = phase_number(plan, said["phase"], checkpoint)
     return Stand(checkpoint, number, *(said[key] for key in ("first_epoch", "epoch", "batches", "ended", "val")))
+
+
+def phase_number(plan: Plan, name: str, checkpoint: object) -> int:
+    """Of the phase of a checkpoint in the plan. Raises RunError where there is none of that name."""
+    names = [phase.name for phase in plan.phases]
+    if name not in names:
+        raise RunError(
+            f"the checkpoint is of a phase '{name}', and the plan has {', '.join(names)}",
+            where=checkpoint,
+            next_step="restore the run's config.yaml, or train anew",
+        )
+    return names.index(name)
 
 
 def start_of(folder: Path, number: int) -> Path:

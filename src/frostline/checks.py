@@ -8,6 +8,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frostline.adapting import NONE, with_adapter
 from frostline.errors import ConfigError, first_line
+from frostline.keys import unknown_keys
 from frostline.launcher import Launch, launched
 from frostline.phases import Plan
 from frostline.signatures import problems, value_problem
@@ -85,7 +86,7 @@ GROUPS = (
 )
 
 
-def check(cfg: DictConfig, *own: str) -> None:
+def check(cfg: DictConfig, *own: str, command: str = "train") -> None:
     """own: groups of settings that the command has beside those of a training, or in place of them.
 
     Raises ConfigError that lists everything wrong, or PlanError.
@@ -100,6 +101,7 @@ def check(cfg: DictConfig, *own: str) -> None:
         )
     trains = "run_dir" in plain  # else it is about a run: evaluate, predict
     found = [
+        *unknown_keys(plain, command),
         *_absent(plain, trains, own),
         *_value_problems(plain, whole=trains or bool(own)),
         *_supplied(plain),

@@ -13,12 +13,13 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline import __version__
 from frostline.commands import TASKS, Board, overrides, require_alone, sweep_folder
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short
+from frostline.folders import reserved_at_once
 from frostline.hydra_errors import translated
 from frostline.launcher import follows, launched, many, require_starter, tell_torchrun
 from frostline.paths import conf_dir, remove_empty
@@ -117,6 +118,7 @@ def _run(command: str) -> list[FrostlineError]:
         if sweep is not None:
             print(f"\n[{HydraConfig.get().job.num}]  {' '.join(overrides())}", flush=True)
         before = len(failures)
+        unexpected: BaseException | None = None
         try:
             with _environment(FULL_ERROR, original), launched_anew():
                 TASKS[command](cfg)
@@ -126,13 +128,18 @@ def _run(command: str) -> list[FrostlineError]:
             failures.append(_refused(error))
         except (RuntimeError, MemoryError) as error:
             if not memory_is_short(error):
+                unexpected = error
                 raise
             failures.append(_too_large(error))
+        except BaseException as error:
+            unexpected = error
+            raise
         finally:
             if sweep is not None:
-                board.add(sweep, failures[-1] if len(failures) > before else None)
+                board.add(sweep, failures[-1] if len(failures) > before else unexpected)
 
     failures: list[FrostlineError] = []
+    OmegaConf.register_new_resolver("reserved", reserved_at_once, use_cache=True, replace=True)
     board = Board()
     started: list[str] = []
     original = os.environ.get(FULL_ERROR)
@@ -168,8 +175,8 @@ class SweepFolder(Callback):
     @staticmethod
     def remove_unbegun() -> None:
         folder, SweepFolder.folder = SweepFolder.folder, None
-        if folder is not None and [path.name for path in folder.glob("*")] == [WRITTEN_FIRST]:
-            (folder / WRITTEN_FIRST).unlink()
+        if folder is not None and {path.name for path in folder.glob("*")} <= {WRITTEN_FIRST}:
+            (folder / WRITTEN_FIRST).unlink(missing_ok=True)
             remove_empty([folder, *folder.parents[:3]])  # of logs/sweeps/<date>/<time>
 
 

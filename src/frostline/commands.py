@@ -1,9 +1,10 @@
 """What each command does, once its command line is composed. Heavy imports happen inside, after the checks."""
 
 import shlex
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -12,7 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.checks import check
-from frostline.errors import ConfigError, DataError, FrostlineError, close_names
+from frostline.errors import ConfigError, DataError, close_names
+from frostline.folders import free_folder, require_writable, reserved, stamp
 from frostline.launcher import follows, many
 from frostline.paths import RANKING, remove_empty
 from frostline.range_test import NUMBERS, RangeTest
@@ -20,14 +22,10 @@ from frostline.ranks import config_dirs, launch_alike
 from frostline.record import FILE
 from frostline.reuse import kept_in
 from frostline.runs import (
-    free_folder,
     goes_on,
     opened,
     placed,
     require_unfinished,
-    require_writable,
-    reserved,
-    stamp,
     with_found,
 )
 from frostline.usage import RANKED_ON
@@ -43,9 +41,9 @@ class Board:
 
     def __init__(self) -> None:
         self._path: Path | None = None
-        self._lost: list[tuple[str, list[str], Exception]] = []
+        self._lost: list[tuple[str, list[str], BaseException]] = []
 
-    def add(self, sweep: Path, error: FrostlineError | None) -> None:
+    def add(self, sweep: Path, error: BaseException | None) -> None:
         """The job that is at its end. error: why it failed; one that failed before it had a folder is listed too, and
         the folder that Hydra made for it is removed."""
         from frostline.report.leaderboard import write_leaderboard
@@ -79,18 +77,22 @@ def _train(cfg: DictConfig) -> None:
         _start(placed(cfg, own), own, [*others, f"run_dir={own}"], resume=False)
 
 
-def _run_folder(folder: Path, *, named: bool) -> AbstractContextManager[Path]:
-    """Where no run lies yet. named: by the user, or by the sweep that has it alone."""
+def _run_folder(
+    folder: Path, *, named: bool, setting: str = "run_dir", holds: str = FILE
+) -> AbstractContextManager[Path]:
+    """Where nothing lies yet. named: by the user, or by the sweep that has it alone. setting: what says another folder.
+    holds: what will lie there."""
     if follows():
         return nullcontext(folder)
-    return nullcontext(free_folder(folder)) if named else reserved(folder)
+    return nullcontext(free_folder(folder, setting, holds)) if named else reserved(folder)
 
 
-def _names_itself(cfg: DictConfig) -> bool:
+def _names_itself(cfg: DictConfig, key: str = "run_dir") -> bool:
     """Whether each start of the command has another folder, after the time."""
-    raw = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(raw, dict)
-    return "${now:" in str(raw["run_dir"])
+    node: Any = OmegaConf.to_container(cfg, resolve=False)
+    for part in key.split("."):
+        node = node[part]
+    return "${now:" in str(node)
 
 
 def _take_up(cfg: DictConfig) -> None:
@@ -150,7 +152,7 @@ def _start(
 
 
 def _lr_find(cfg: DictConfig) -> None:
-    check(cfg, "lr_find")
+    check(cfg, "lr_find", command="lr_find")
     test = RangeTest(cfg.lr_find.steps, cfg.lr_find.lowest, cfg.lr_find.highest)
     if cfg.resume is not None or cfg.dry_run:
         raise ConfigError(
@@ -158,28 +160,35 @@ def _lr_find(cfg: DictConfig) -> None:
             where="resume, dry_run",
             next_step="leave it out; init_from=<run folder> starts from a run's weights",
         )
-    folder = Path(cfg.lr_find.output)
-    if not follows():
-        folder = free_folder(folder, "lr_find.output", NUMBERS)
-        require_writable(folder, "lr_find.output")
     typed = [*config_dirs(), *overrides()]
     launch_alike("lr_find", overrides())
-    from frostline.lr_find import lr_find
+    with _output_folder(cfg, "lr_find.output", NUMBERS) as folder:
+        from frostline.lr_find import lr_find
 
-    lr_find(cfg, test, folder, typed=typed, command=shlex.join(["frostline", "lr_find", *typed]))
+        lr_find(cfg, test, folder, typed=typed, command=shlex.join(["frostline", "lr_find", *typed]))
+
+
+@contextmanager
+def _output_folder(cfg: DictConfig, key: str, holds: str) -> Iterator[Path]:
+    """Where a command writes `holds` once it is done: made at once if its name is the time, which two may share, and
+    gone again where nothing came of it."""
+    folder = Path(OmegaConf.select(cfg, key))
+    with _run_folder(folder, named=not _names_itself(cfg, key), setting=key, holds=holds) as own:
+        if not follows():
+            require_writable(own, key)
+        yield own
 
 
 def _rank(cfg: DictConfig) -> None:
-    check(cfg, *RANKED_ON)
+    check(cfg, *RANKED_ON, command="rank")
     if many():
         raise ConfigError("rank is for one process", where="torchrun, srun", next_step="start it without them")
     settings = _of_each_model(cfg)
-    folder = free_folder(Path(cfg.output), "output", RANKING)
-    require_writable(folder, "output")
     command = shlex.join(["frostline", "rank", *config_dirs(), *overrides()])
-    from frostline.rank import rank
+    with _output_folder(cfg, "output", RANKING) as folder:
+        from frostline.rank import rank
 
-    rank(settings, folder, typed=[*config_dirs(), *overrides()], command=command)
+        rank(settings, folder, typed=[*config_dirs(), *overrides()], command=command)
 
 
 def _of_each_model(cfg: DictConfig) -> dict[str, DictConfig]:
@@ -204,12 +213,12 @@ def _of_each_model(cfg: DictConfig) -> dict[str, DictConfig]:
                 where="models",
                 next_step="a YAML of your own that says it, <folder>/model/mine.yaml, and --config-dir <folder>",
             )
-        check(settings, *RANKED_ON)
+        check(settings, *RANKED_ON, command="rank")
     return chosen
 
 
 def _evaluate(cfg: DictConfig) -> None:
-    check(cfg)
+    check(cfg, command="evaluate")
     record, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("evaluate"))
     launch_alike("evaluate", overrides())
     from frostline.run import evaluate
@@ -218,7 +227,7 @@ def _evaluate(cfg: DictConfig) -> None:
 
 
 def _predict(cfg: DictConfig) -> None:
-    check(cfg)
+    check(cfg, command="predict")
     if many():
         raise ConfigError("predict is for one process", where="torchrun, srun", next_step="start it without them")
     _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("predict"))
@@ -234,7 +243,7 @@ def _predict(cfg: DictConfig) -> None:
 
 
 def _export(cfg: DictConfig) -> None:
-    check(cfg)
+    check(cfg, command="export")
     if many():
         raise ConfigError("export is for one process", where="torchrun, srun", next_step="start it without them")
     _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("export"))
@@ -244,7 +253,7 @@ def _export(cfg: DictConfig) -> None:
 
 
 def _cache(cfg: DictConfig) -> None:
-    check(cfg)
+    check(cfg, command="cache")
     root = kept_in(cfg.dir)
     from frostline.frozen_cache.store import Store
     from frostline.report.kept import print_cleared, print_kept

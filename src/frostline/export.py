@@ -9,7 +9,7 @@ from frostline import __version__
 from frostline.adapters.layers import adapter_names, merged
 from frostline.backbones.weights import SUFFIX, packed
 from frostline.build import untrained
-from frostline.checkpoint import load_state, read_checkpoint
+from frostline.checkpoint import load_state, read_checkpoint, require_finite_weights
 from frostline.checks import check
 from frostline.errors import DataError
 from frostline.finetuner import CHECKPOINT_KEY
@@ -28,6 +28,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
     output = _required_new(Path(cfg.output).absolute())
     checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
     content = read_checkpoint(checkpoint)
+    require_finite_weights(content, checkpoint)
     targets = Targets(**content[CHECKPOINT_KEY]["identity"]["targets"])
     model = untrained(settings, targets)
     load_state(model, content, checkpoint)

@@ -3,11 +3,13 @@
 import re
 
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from frostline.errors import ConfigError, close_names, first_line
+from frostline.keys import meant
 from frostline.paths import conf_dir
+from frostline.signatures import parameters_of
 
 AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^=]+)=(.*)'")
 UNASKED = re.compile(r"Could not override '(.+)'\. No match in the defaults list")
@@ -29,13 +31,7 @@ def translated(error: Exception, command: str) -> ConfigError:
     unknown = not isinstance(cause, InterpolationResolutionError)  # that is: not known before the run has a folder
     if isinstance(parent, DictConfig) and unknown and key and key not in parent:
         full = str(getattr(cause, "full_key", key) or key)
-        options = _options_with(full)
-        hint = f"it belongs to {', '.join(options)}: say that too" if options else "correct it"
-        return ConfigError(
-            f"there is no setting '{full}': {close_names(key, map(str, parent))}",
-            where="command line",
-            next_step=f"{hint}; to add a setting that is not there, +{full}=<value>",
-        )
+        return _unknown_setting(full, key, parent)
     if isinstance(error, OverrideParseException):
         return ConfigError(
             first_line(error),
@@ -52,6 +48,26 @@ def translated(error: Exception, command: str) -> ConfigError:
         first_line(error),
         where="command line",
         next_step=f"frostline {command} --help shows what can be said; an option is left out with its `none`",
+    )
+
+
+def _unknown_setting(full: str, key: str, parent: DictConfig) -> ConfigError:
+    """parent: the node that has no such key."""
+    what = f"there is no setting '{full}'"
+    target = OmegaConf.select(parent, "_target_")
+    if isinstance(target, str) and key in parameters_of(target):
+        return ConfigError(f"{what} yet", where="command line", next_step=f"+{full}=<value>, which adds it")
+    options = _options_with(full)
+    if options:
+        next_step = f"it belongs to {', '.join(options)}: say that too"
+        return ConfigError(f"{what}: {close_names(key, map(str, parent))}", where="command line", next_step=next_step)
+    root = OmegaConf.to_container(parent._get_root(), resolve=False)
+    assert isinstance(root, dict)
+    places = {str(name): value for name, value in root.items()}
+    return ConfigError(
+        f"'{full}': {meant(key, places, {str(name) for name in parent})}",
+        where="command line",
+        next_step="correct it; `--cfg job` prints all settings",
     )
 
 

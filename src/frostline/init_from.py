@@ -6,9 +6,9 @@ from torch import Tensor
 
 from frostline.adapters.layers import adapter_names, holds_adapters, renew_magnitudes, with_adapters_of
 from frostline.backbones.base import Backbone
-from frostline.backbones.weights import StateDict, load_weights, read_weights, said_of
-from frostline.checkpoint import read_checkpoint
-from frostline.errors import RunError
+from frostline.backbones.weights import ABOUT, StateDict, load_weights, read_weights, said_of
+from frostline.checkpoint import TARGETS, read_checkpoint, record_problem
+from frostline.errors import RunError, WeightsError, first_line
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.runs import require_checkpoint
 from frostline.targets import Targets
@@ -57,10 +57,21 @@ def _read(path: Path) -> tuple[StateDict, tuple[str, list[str]] | None]:
         content = read_checkpoint(path)
     except RunError:
         state = read_weights(path)  # of `frostline export`, of another program, or nothing readable: it says which
-        about = said_of(path)
-        return state, (about["targets"]["kind"], about["targets"]["names"]) if about is not None else None
+        return state, _known(path)
     said = content[CHECKPOINT_KEY]["identity"]["targets"]
     return content["state_dict"], (said["kind"], said["names"])
+
+
+def _known(path: Path) -> tuple[str, list[str]] | None:
+    """Raises WeightsError where the file says it in another way than `frostline export` does."""
+    try:
+        about = said_of(path)
+        problem = None if about is None else record_problem(about, {"targets": TARGETS}, ABOUT)
+    except ValueError as error:
+        problem = first_line(error)
+    if problem is not None:
+        raise WeightsError(f"the weights file cannot be read: {problem}", where=path, next_step="export it anew")
+    return (about["targets"]["kind"], about["targets"]["names"]) if about is not None else None
 
 
 def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from frostline.build import predictor
-from frostline.checkpoint import load_state, read_checkpoint
+from frostline.checkpoint import load_state, read_checkpoint, require_finite_weights
 from frostline.checks import check
 from frostline.data.image_folder import picture_files
 from frostline.data.pictures import FilePictures
@@ -43,6 +43,7 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
         _require_writable(output, Path(cfg.input))
     checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
     content = read_checkpoint(checkpoint)
+    require_finite_weights(content, checkpoint)
     model, trainer = predictor(settings, Targets(**content[CHECKPOINT_KEY]["identity"]["targets"]))
     load_state(model, content, checkpoint)
     of_family = _of_texts if isinstance(model.backbone.spec, TextSpec) else _of_pictures

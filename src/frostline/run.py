@@ -19,10 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 from frostline.agreement import others_present
 from frostline.averaging import average
 from frostline.build import Built, build
-from frostline.checkpoint import forget_starts, load_checkpoint, stand_of
+from frostline.checkpoint import forget_starts, load_checkpoint, phase_number, stand_of
 from frostline.checks import check, plan_of, resolved
 from frostline.errors import RunError
 from frostline.fitting import fit
+from frostline.folders import CONFIG, claimed
 from frostline.freezing import count
 from frostline.init_from import init_from
 from frostline.opening import foreign
@@ -34,7 +35,7 @@ from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import PlannedPhase, markdown, print_plan
 from frostline.report.summary import print_classes, print_run, print_scores
 from frostline.requeue import requeued
-from frostline.runs import CONFIG, amended, checkpoint_of, claimed, lasting, require_checkpoint
+from frostline.runs import amended, checkpoint_of, lasting, require_checkpoint
 from frostline.stopping import Stopped, deaf
 
 # Lightning's advice that does not hold here, with the reason.
@@ -72,7 +73,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
     }
     record.foreign = foreign(resolved(lasting(cfg)), folder)
     record.monitor, record.mode = built.model.task.monitor, built.model.task.mode
-    stand = stand_of(checkpoint, built.model, built.plan) if checkpoint is not None else None
+    stand = stand_of(checkpoint, built.model, built.plan, record.command) if checkpoint is not None else None
     rows = planned(built)
     if built.trainer.is_global_zero:
         if resume:
@@ -175,8 +176,7 @@ def test(built: Built, record: Record) -> None:
 
 def enter_phase_of(built: Built, weights: dict[str, Any]) -> None:
     """weights: as `load_checkpoint` tells of them. They are scored as they were in their phase."""
-    names = [phase.name for phase in built.plan.phases]
-    number = names.index(weights["phase"])
+    number = phase_number(built.plan, weights["phase"], "checkpoints")
     built.enter(number, 0)
     built.frozen.begin(built.choices[number], [built.choices[number].line], 0)
 
@@ -196,7 +196,7 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
             where=data.where,
             next_step="restore it, or score it as new data: frostline predict, or a new run",
         )
-    enter_phase_of(built, load_checkpoint(model, require_checkpoint(folder, cfg.checkpoint)))
+    enter_phase_of(built, load_checkpoint(model, require_checkpoint(folder, cfg.checkpoint), finite=True))
     if trainer.is_global_zero and record.status != "finished":
         print(f"run   {folder} is not finished ({record.status}): what it has reached so far is scored")
     with others_stopped(trainer):

@@ -1,23 +1,17 @@
-"""Run folders: which is free, what lies in one."""
+"""What lies in a run folder, and which settings may differ when it is opened again."""
 
-import fcntl
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from itertools import count
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from frostline.errors import RunError, few
+from frostline.errors import RunError
+from frostline.folders import CONFIG, require_empty
 from frostline.opening import read_settings, require_trusted
-from frostline.paths import moved, remove_empty
+from frostline.paths import moved
 from frostline.phases import BEFORE
 from frostline.record import FILE, Record
-
-CONFIG = "config.yaml"
 
 # What may differ when the command of a run is given again, and the run goes on: places, hardware, what is shown.
 MAY_DIFFER = {
@@ -27,121 +21,6 @@ MAY_DIFFER = {
     *("cache.dir", "schedule.minutes"),  # what the minutes chose is compared
     *("trainer.log_every_n_steps", "trainer.enable_progress_bar"),
 }
-
-
-def free_folder(folder: Path, setting: str = "run_dir", holds: str = FILE) -> Path:
-    """`folder`, or with a number behind it where a run, or what else leaves a file `holds`, lies there already.
-
-    Raises RunError where something else lies there. setting: what says another folder.
-    """
-    folder = folder if folder.name else folder.absolute()  # `.` has no name to put a number behind
-    chosen = next(chosen for chosen in _numbered(folder) if not (chosen / holds).exists())
-    require_empty(chosen, setting)
-    return chosen
-
-
-def require_empty(folder: Path, setting: str = "run_dir") -> None:
-    """Raises RunError that names what lies there."""
-    try:
-        names = sorted(path.name for path in folder.iterdir())
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _unwritable(folder, setting, error) from error
-    if names:
-        raise RunError(
-            f"there is something else in this folder: {few(names, 4)}",
-            where=folder,
-            next_step=f"{setting}=<a new or empty folder>",
-        )
-
-
-def stamp(folder: Path) -> list[tuple[str, int, int]]:
-    """What a run has written into its folder: names, bytes, times of change."""
-    paths = [folder / FILE, folder / CONFIG, *folder.glob("checkpoints/*.ckpt")]
-    stats = [(str(path.relative_to(folder)), path.stat()) for path in paths if path.is_file()]
-    return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
-
-
-def _numbered(folder: Path) -> Iterator[Path]:
-    yield folder
-    yield from (folder.with_name(f"{folder.name}-{number}") for number in count(2))
-
-
-@contextmanager
-def reserved(folder: Path) -> Iterator[Path]:
-    """The folder, or with a number behind it where that is taken: made at once, as two runs may begin in one second.
-    Gone again where nothing came of it. Raises RunError.
-    """
-    missing = [path for path in folder.parents if not path.exists()]
-    chosen = next(chosen for chosen in _numbered(folder) if _made(chosen))
-    try:
-        yield chosen
-    finally:
-        remove_empty([chosen, *missing])
-
-
-def _made(folder: Path) -> bool:
-    """False where it is there already."""
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise _unwritable(folder, "logs_dir", error) from error
-    return True
-
-
-@contextmanager
-def claimed(folder: Path, *, leads: bool, seen: list[tuple[str, int, int]]) -> Iterator[None]:
-    """This process's own, until it ends however it ends: a lock of the folder, which leaves no file. leads: whether
-    this is the process that writes. seen: `stamp` of the folder when this process chose it. Raises RunError where
-    another process trains in it, or has done so meanwhile.
-    """
-    if not leads:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise RunError(
-            "another process is training in this folder", where=folder, next_step="wait for it, or run_dir=<another>"
-        ) from error
-    try:
-        if stamp(folder) != seen:
-            raise RunError(
-                "another process has written into this folder meanwhile",
-                where=folder,
-                next_step="give the command again, with run_dir=<another> for another run",
-            )
-        yield
-    finally:
-        os.close(handle)
-
-
-def require_writable(folder: Path, setting: str = "logs_dir") -> None:
-    """By trying: folders that this makes are removed again, so that an error on the way to training leaves nothing.
-
-    setting: what says another folder. Raises RunError.
-    """
-    missing = [path for path in [folder, *folder.parents] if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise _unwritable(folder, setting, error) from error
-    finally:
-        remove_empty(missing)
-
-
-def _unwritable(folder: Path, setting: str, error: OSError) -> RunError:
-    return RunError(
-        f"the folder cannot be written: {error.strerror}", where=folder, next_step=f"{setting}=<a folder of yours>"
-    )
 
 
 def opened(folder: Path, *, trains: bool, trust: bool, again: str) -> tuple[Record, DictConfig]:
@@ -224,10 +103,17 @@ def goes_on(folder: Path, settings: DictConfig) -> bool:
 
 
 def require_unfinished(record: Record, folder: Path) -> None:
-    """Raises RunError."""
+    """Raises RunError where there is nothing to go on with: the run is finished, or its last checkpoint is gone."""
     if record.status == "finished":
         raise RunError(
             "this run is finished", where=folder, next_step=f"frostline evaluate run={folder}, or start a new run"
+        )
+    best = checkpoint_of(folder, "best")
+    if checkpoint_of(folder, "last") is None and (best is not None or record.phases):
+        raise RunError(
+            "the run has been trained, and its checkpoint last.ckpt is gone",
+            where=folder / "checkpoints",
+            next_step=f"{record.command} init_from={best}" if best is not None else record.command,
         )
 
 

@@ -61,6 +61,11 @@ def value_problem(value: Any, annotation: str) -> str | None:
     return None if _allows(expression, value) else _refused(expression, value)
 
 
+def parameters_of(target: str) -> list[str]:
+    """Names of the keyword parameters of a class or function; none where no source tells them."""
+    return list(_parameters(target) or {})
+
+
 def origin_of(target: str) -> str | None:
     """The dotted name under which a class is defined that `target` names, perhaps by an import of it; None where no
     source defines such a class."""

@@ -184,12 +184,12 @@ def test_an_experiment_opens_with_its_command(name: str) -> None:
 def test_the_other_commands_compose(composed: Composed, config: str, overrides: list[str]) -> None:
     asked = {override.partition("=")[0] for override in overrides}
     assert OmegaConf.missing_keys(composed(config=config)) == asked
-    check(composed(*overrides, config=config))
+    check(composed(*overrides, config=config), command=config)
 
 
 def test_lr_find_takes_what_train_takes_and_settings_of_its_own(composed: Composed) -> None:
     cfg = composed("experiment=quickstart", "run_dir=logs/it", "lr_find.output=logs/rates", config="lr_find")
-    check(cfg, "lr_find")
+    check(cfg, "lr_find", command="lr_find")
     rest = composed("experiment=quickstart", "run_dir=logs/it")
     assert {key: value for key, value in resolved(cfg).items() if key != "lr_find"} == resolved(rest)
     assert [*cfg.lr_find] == ["steps", "lowest", "highest", "output"]

@@ -96,6 +96,8 @@ SIDEWAYS = {
     ("build", "keeping"): "what becomes of its frozen blocks",
     ("keeping", "trainers"): "whether compiling pays is asked of the Trainer's device",
     ("build", "costing"): "a batch that fits, where none is said",
+    ("checks", "keys"): "which settings a command knows",
+    ("runs", "folders"): "whose folder it is",
     ("runs", "opening"): "a run folder is data before it is opened",
     ("build", "settling"): "what of the plan waits for the data",
     ("settling", "costing"): "what a block costs on this machine",

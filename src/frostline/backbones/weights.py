@@ -2,7 +2,9 @@
 
 import json
 import pickle
+import re
 import struct
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,7 +25,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")  # DataParallel and DDP; torch.compile
 # What torch.load and safetensors raise on truncated and foreign files (found by cutting and changing bytes).
 UNREADABLE = (SafetensorError, pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError, ValueError,
-              LookupError, TypeError, AssertionError)  # fmt: skip
+              LookupError, TypeError, AssertionError, AttributeError, zipfile.BadZipFile)  # fmt: skip
 
 
 def read_weights(path: Path) -> StateDict:
@@ -34,7 +36,7 @@ def read_weights(path: Path) -> StateDict:
     if not path.is_file():
         raise WeightsError("there is no such weights file", where=path, next_step="model.weights=<file>, or null")
     try:
-        content = load_file(path) if path.suffix == SUFFIX else torch.load(path, "cpu", weights_only=True)
+        content = load_file(path) if path.suffix == SUFFIX else load_tensors(path)
     except UNREADABLE as error:
         raise WeightsError(
             f"the weights file cannot be read: {unreadable(error)}",
@@ -44,6 +46,26 @@ def read_weights(path: Path) -> StateDict:
     return _unwrapped(content, path)
 
 
+def load_tensors(path: Path) -> Any:
+    """What `torch.save` wrote, if it is plain and whole. torch itself passes over the checksums of its files.
+
+    Raises one of UNREADABLE.
+    """
+    if zipfile.is_zipfile(path):
+        require_whole(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def require_whole(path: Path) -> None:
+    """Raises ValueError if a zip file holds other bytes than were written, or more than its size on disk tells."""
+    with zipfile.ZipFile(path) as archive:
+        # torch stores tensors as they are; a compressed one of a few bytes can stand for all memory.
+        if squeezed := [it.filename for it in archive.infolist() if it.compress_type != zipfile.ZIP_STORED]:
+            raise ValueError(f"it is compressed ({squeezed[0]}), which torch.save never does")
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"it is damaged: the checksum of {damaged} is another one")
+
+
 def packed(weights: Mapping[str, Tensor], about: dict[str, Any]) -> bytes:
     """A safetensors file. about: what it is of, in plain values."""
     own = {name: it.detach().clone(memory_format=torch.contiguous_format) for name, it in weights.items()}
@@ -51,12 +73,16 @@ def packed(weights: Mapping[str, Tensor], about: dict[str, Any]) -> bytes:
 
 
 def said_of(path: Path) -> dict[str, Any] | None:
-    """What a readable file says that it is of; None where it is none that `packed` made."""
+    """What a readable file says that it is of; None where it is none that `packed` made. Raises ValueError where that
+    is no JSON object."""
     if path.suffix != SUFFIX:
         return None
     with safe_open(path, "pt") as file:
         about = (file.metadata() or {}).get(ABOUT)
-    return json.loads(about) if about is not None else None
+    said = json.loads(about) if about is not None else None
+    if about is not None and not isinstance(said, dict):
+        raise ValueError(f"its record '{ABOUT}' is no object")
+    return said
 
 
 def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], *, source: object) -> str:
@@ -140,5 +166,10 @@ def _some(names: list[str], most: int = 4) -> str:
 
 
 def unreadable(error: BaseException) -> str:
-    """Why, in a line. Of an unpickling error torch's own advice would be to trust the file: it is left out."""
-    return "it is no plain file of tensors" if isinstance(error, pickle.UnpicklingError) else first_line(error)
+    """Why, in a line. Of an unpickling error torch's own advice would be to trust the file: it is left out, and so are
+    the places in torch's source at which its reader gives up."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no plain file of tensors"
+    if isinstance(error, zipfile.BadZipFile) or re.search(r"\w\.cc:|miniz|PytorchStreamReader", str(error)):
+        return "it is truncated or damaged"
+    return first_line(error)

@@ -44,7 +44,7 @@ class Trial(NamedTuple):
         return score if self.record.mode == "min" else -score
 
 
-def write_leaderboard(sweep: Path, lost: Sequence[tuple[str, Sequence[str], Exception]] = ()) -> Path:
+def write_leaderboard(sweep: Path, lost: Sequence[tuple[str, Sequence[str], BaseException]] = ()) -> Path:
     """`leaderboard.csv`: order by validation score, the test score for information. Unfinished runs come last.
 
     lost: number, overrides and error of runs that failed before they had a folder. There is one run at least.

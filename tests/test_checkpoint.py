@@ -1,0 +1,224 @@
+"""What a damaged or foreign checkpoint is answered with: never other numbers, never a traceback."""
+
+import copy
+import io
+import json
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from conftest import DEVICE, Answer
+from frostline.checkpoint import read_checkpoint
+from frostline.cli import main
+from frostline.errors import RunError, WeightsError
+from frostline.finetuner import CHECKPOINT_KEY
+
+QUICK = ["data.train_limit=40", "data.image_size=8", "schedule=head_only", "trainer.precision=32-true", *DEVICE]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["frostline", "train", *QUICK, f"run_dir={folder}"])
+        main()
+    GlobalHydra.instance().clear()
+    return folder
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trained, tmp_path / "run")
+    Image.new("RGB", (8, 8)).save(tmp_path / "it.png")
+    return tmp_path / "run"
+
+
+OPENING = {
+    "evaluate": ["evaluate", "run=run"],
+    "predict": ["predict", "run=run", "input=it.png"],
+    "export": ["export", "run=run", "output=it.safetensors"],
+    "init_from": ["train", *QUICK, "init_from=run"],
+}
+
+
+def flip(path: Path, places: int = 3) -> None:
+    """Bytes in the middle of the largest tensor."""
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda it: it.file_size)
+    content = bytearray(path.read_bytes())
+    for number in range(places):
+        content[largest.header_offset + largest.file_size // 2 + number] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("command", OPENING)
+def test_flipped_bytes_are_seen(command: str, run: Path, program: Callable[..., Answer]) -> None:
+    flip(run / "checkpoints" / "best.ckpt")
+    answer = program(*OPENING[command])
+    assert answer.code == 1
+    assert "it is damaged: the checksum of" in answer.err
+    assert not (run.parent / "it.safetensors").exists()
+
+
+def test_any_flipped_byte_changes_nothing_or_is_seen(trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "it.ckpt"
+    whole = (trained / "checkpoints" / "best.ckpt").read_bytes()
+    path.write_bytes(whole)
+    expected = read_checkpoint(path)["state_dict"]
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.integers(0, len(whole) - 1), st.integers(1, 255))
+    def holds(place: int, change: int) -> None:
+        content = bytearray(whole)
+        content[place] ^= change
+        path.write_bytes(content)
+        try:
+            state = read_checkpoint(path)["state_dict"]
+        except RunError:
+            return
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(value, expected[name]) for name, value in state.items())
+
+    holds()
+
+
+def test_any_cut_is_seen(trained: Path, tmp_path: Path) -> None:
+    whole = (trained / "checkpoints" / "best.ckpt").read_bytes()
+    for share in (0, 1, 10, 50, 90, 99, 99.99):
+        (tmp_path / "it.ckpt").write_bytes(whole[: int(len(whole) * share / 100)])
+        with pytest.raises(RunError) as refused:
+            read_checkpoint(tmp_path / "it.ckpt")
+        assert "miniz" not in refused.value.what
+        assert ".cc:" not in refused.value.what
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
+def test_weights_that_are_not_finite_give_no_answers(command: str, run: Path, program: Callable[..., Answer]) -> None:
+    path = run / "checkpoints" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    next(iter(content["state_dict"].values())).view(-1)[0] = torch.nan
+    torch.save(content, path)
+    answer = program(*OPENING[command])
+    assert answer.code == 1
+    assert "the weights are not finite: " in answer.err
+
+
+def test_a_compressed_checkpoint_is_not_unpacked(trained: Path, tmp_path: Path) -> None:
+    """Of a few bytes it could make as much as there is memory."""
+    with (
+        zipfile.ZipFile(trained / "checkpoints" / "best.ckpt") as whole,
+        zipfile.ZipFile(tmp_path / "it.ckpt", "w", zipfile.ZIP_DEFLATED) as squeezed,
+    ):
+        for it in whole.infolist():
+            squeezed.writestr(it.filename, whole.read(it))
+    with pytest.raises(RunError, match="it is compressed"):
+        read_checkpoint(tmp_path / "it.ckpt")
+
+
+RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "none": lambda content: content.update({CHECKPOINT_KEY: None}),
+    "a list": lambda content: content.update({CHECKPOINT_KEY: [1]}),
+    "empty": lambda content: content.update({CHECKPOINT_KEY: {}}),
+    "a phase that is no text": lambda content: content[CHECKPOINT_KEY].update(phase=3),
+    "an epoch as text": lambda content: content[CHECKPOINT_KEY].update(epoch="3"),
+    "a negative epoch": lambda content: content[CHECKPOINT_KEY].update(first_epoch=-1),
+    "no identity": lambda content: content[CHECKPOINT_KEY].pop("identity"),
+    "an identity that is text": lambda content: content[CHECKPOINT_KEY].update(identity="run"),
+    "no targets": lambda content: content[CHECKPOINT_KEY]["identity"].pop("targets"),
+    "classes that are no texts": lambda content: content[CHECKPOINT_KEY]["identity"]["targets"].update(names=[1, 2]),
+    "another kind": lambda content: content[CHECKPOINT_KEY]["identity"]["targets"].update(kind="boxes"),
+    "weights as a list": lambda content: content.update(state_dict=[torch.zeros(1)]),
+    "weights that are texts": lambda content: content.update(state_dict={"head.weight": "zero"}),
+    "no weights": lambda content: content.pop("state_dict"),
+    "an unknown phase": lambda content: content[CHECKPOINT_KEY].update(phase="other"),
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+@pytest.mark.parametrize("command", OPENING)
+def test_a_checkpoint_with_another_record_is_refused_in_words(
+    kind: str, command: str, run: Path, program: Callable[..., Answer]
+) -> None:
+    path = run / "checkpoints" / "best.ckpt"
+    content = copy.deepcopy(torch.load(path, weights_only=True))
+    RECORDS[kind](content)
+    torch.save(content, path)
+    answer = program(*OPENING[command])
+    if kind == "an unknown phase" and command != "evaluate":
+        assert answer.code == 0, "of the phase they need nothing"
+        return
+    assert answer.code == 1
+    assert answer.err.startswith("frostline: ")
+    assert "Traceback" not in answer.err
+    assert "next:" in answer.err
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])
+def test_a_resume_without_a_whole_last_checkpoint_touches_nothing_and_says_what_works(
+    damage: str, run: Path, program: Callable[..., Answer]
+) -> None:
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    last, best = run / "checkpoints" / "last.ckpt", (run / "checkpoints" / "best.ckpt").read_bytes()
+    if damage == "missing":
+        last.unlink()
+    elif damage == "cut":
+        last.write_bytes(last.read_bytes()[:1000])
+    else:
+        flip(last)
+    answer = program("train", "resume=run")
+    assert answer.code == 1
+    assert (run / "checkpoints" / "best.ckpt").read_bytes() == best
+    (proposed,) = [line.partition("next:")[2].split() for line in answer.err.splitlines() if "next:" in line]
+    assert proposed[-1] == f"init_from={'run/checkpoints/best.ckpt'}"
+    anew = program(*proposed[1:])
+    assert anew.code == 0, anew.err
+
+
+ABOUTS = {"a list": "[1]", "none": "null", "no JSON": "{", "no targets": "{}", "targets of text": '{"targets": "x"}'}
+
+
+@pytest.mark.parametrize("kind", ABOUTS)
+def test_exported_weights_with_another_record_are_refused_in_words(
+    kind: str, run: Path, program: Callable[..., Answer]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    assert program("export", "run=run", "output=it.safetensors").code == 0
+    save_file(load_file("it.safetensors"), "other.safetensors", {"frostline": ABOUTS[kind]})
+    answer = program("train", *QUICK, "init_from=other.safetensors")
+    if kind == "none":
+        assert answer.code == 0 or "record" in answer.err
+        return
+    assert answer.code == 1
+    assert "the weights file cannot be read: its " in answer.err or "cannot be read" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_weights_of_others_are_checked_too(tmp_path: Path) -> None:
+    from frostline.backbones.weights import read_weights
+
+    torch.save({"a": torch.arange(1000.0)}, tmp_path / "it.pth")
+    assert torch.equal(read_weights(tmp_path / "it.pth")["a"], torch.arange(1000.0))
+    flip(tmp_path / "it.pth", places=1)
+    with pytest.raises(WeightsError, match="it is damaged: the checksum of"):
+        read_weights(tmp_path / "it.pth")
+
+
+def test_files_of_before_zip_are_read(tmp_path: Path) -> None:
+    from frostline.backbones.weights import read_weights
+
+    buffer = io.BytesIO()
+    torch.save({"a": torch.ones(3)}, buffer, _use_new_zipfile_serialization=False)
+    (tmp_path / "it.pth").write_bytes(buffer.getvalue())
+    assert torch.equal(read_weights(tmp_path / "it.pth")["a"], torch.ones(3))
