@@ -25,6 +25,7 @@ from frostline.launcher import follows, launched, many, require_starter, tell_to
 from frostline.paths import conf_dir, remove_empty
 from frostline.ranks import config_folders, launched_anew
 from frostline.stopping import Stopped, stoppable, tell_stopped
+from frostline.typed import quoted_settings
 from frostline.usage import USAGE, help_of, require_known_flags, settings_first
 
 # Hydra prints its own traceback unless told to raise. It is told so around its own code, never around ours.
@@ -91,7 +92,8 @@ def _sweep_first(command: str) -> None:
             where="-m",
             next_step="a command for each run, with its own run_dir; or the sweep alone, with trainer.devices=<number>",
         )
-    sys.argv[1:] = flags[:1] + settings_first([argument for argument in sys.argv[1:] if argument not in flags])
+    others = settings_first([argument for argument in sys.argv[1:] if argument not in flags])
+    sys.argv[1:] = flags[:1] + quoted_settings(others)
 
 
 def _command() -> str:
@@ -126,14 +128,11 @@ def _run(command: str) -> list[FrostlineError]:
             failures.append(error)
         except OSError as error:
             failures.append(_refused(error))
-        except (RuntimeError, MemoryError) as error:
-            if not memory_is_short(error):
-                unexpected = error
-                raise
-            failures.append(_too_large(error))
         except BaseException as error:
             unexpected = error
-            raise
+            if not isinstance(error, RuntimeError | MemoryError) or not memory_is_short(error):
+                raise
+            failures.append(_too_large(error))
         finally:
             if sweep is not None:
                 board.add(sweep, failures[-1] if len(failures) > before else unexpected)

@@ -65,7 +65,7 @@ def _unknown_setting(full: str, key: str, parent: DictConfig) -> ConfigError:
     assert isinstance(root, dict)
     places = {str(name): value for name, value in root.items()}
     return ConfigError(
-        f"'{full}': {meant(key, places, {str(name) for name in parent})}",
+        f"{what}: {meant(full, places, {str(name) for name in parent})}",
         where="command line",
         next_step="correct it; `--cfg job` prints all settings",
     )

@@ -15,16 +15,16 @@ def unknown_keys(plain: Mapping[str, Any], command: str) -> Iterator[str]:
     known = known_keys(command)
     for key in plain:
         if key not in known:
-            yield f"{key}: {meant(key, plain, known)}"
+            yield f"{key}: there is no such setting; {meant(key, plain, known)}"
     schedule = plain.get("schedule")
     own = _keys(OmegaConf.load(conf_dir() / "schedule" / "_every_phase.yaml")) | {"phases"}
     for key in schedule if isinstance(schedule, Mapping) else ():
         if key not in own:
-            yield f"schedule.{key}: {meant(str(key), plain, own)}"
+            yield f"schedule.{key}: there is no such setting; {meant(f'schedule.{key}', plain, own)}"
     asked = plain.get("lr_find")
     for key in asked if isinstance(asked, Mapping) else ():
         if key not in (own := _keys(OmegaConf.load(conf_dir() / "lr_find.yaml").lr_find)):
-            yield f"lr_find.{key}: {meant(str(key), plain, own)}"
+            yield f"lr_find.{key}: there is no such setting; {meant(f'lr_find.{key}', plain, own)}"
 
 
 def known_keys(command: str) -> set[str]:
@@ -41,12 +41,13 @@ def known_keys(command: str) -> set[str]:
     return known
 
 
-def meant(name: str, plain: Mapping[str, Any], known: set[str]) -> str:
-    """What to say instead of a setting that there is not: the settings of that name elsewhere, or close ones."""
-    elsewhere = [place for place in _places(plain, "") if place.rpartition(".")[2] == name and place != name]
+def meant(key: str, plain: Mapping[str, Any], known: set[str]) -> str:
+    """What may be said instead of a setting that there is not: settings of that name elsewhere, or close ones."""
+    name = key.rpartition(".")[2]
+    elsewhere = [place for place in _places(plain, "") if place.rpartition(".")[2] == name and place != key]
     if elsewhere:
-        return f"there is no such setting; {' or '.join(elsewhere[:3])} may be meant"
-    return f"there is no such setting; {close_names(name, known)}"
+        return f"did you mean {', '.join(elsewhere[:3])}?"
+    return close_names(name, known)
 
 
 def _keys(node: Any) -> set[str]:

@@ -1,7 +1,9 @@
 """What a trained run says of each picture, text or word, as a table."""
 
 import csv
+import sys
 import tempfile
+from collections import Counter
 from errno import EEXIST, EISDIR
 from operator import itemgetter
 from pathlib import Path
@@ -14,7 +16,7 @@ from omegaconf import DictConfig
 from frostline.build import predictor
 from frostline.checkpoint import load_state, read_checkpoint, require_finite_weights
 from frostline.checks import check
-from frostline.data.image_folder import picture_files
+from frostline.data.picture_files import passed_note, picture_files
 from frostline.data.pictures import FilePictures
 from frostline.data.tokenised import Tokenizer, TokenSource
 from frostline.data.unlabelled import PictureFiles
@@ -101,7 +103,9 @@ def _beside(given: Columns, told: Columns) -> Columns:
 
 
 def _files(source: Path) -> list[Path]:
-    files = [source] if source.is_file() else picture_files(source) if source.is_dir() else []
+    files, passed = ([source], Counter[str]()) if source.is_file() else picture_files(source)
+    for line in passed_note(passed):
+        print(f"frostline: {line}", file=sys.stderr)
     if not files:
         raise DataError(
             "there is no picture", where=source, next_step="input=<a picture, or a folder with pictures at or below it>"
@@ -138,7 +142,7 @@ def _is_predictions(file: Path) -> bool:
 
 
 def _inside(source: Path) -> list[Path]:
-    return [file.resolve() for file in picture_files(source)] if source.is_dir() else []
+    return [file.resolve() for file in picture_files(source).files] if source.is_dir() else []
 
 
 class _Lines(list[str]):

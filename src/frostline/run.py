@@ -30,6 +30,7 @@ from frostline.opening import foreign
 from frostline.paths import at_home, write_atomically
 from frostline.phases import NO_AVERAGE
 from frostline.planning import planned
+from frostline.quoting import command_of
 from frostline.record import Record, Stopwatch
 from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import PlannedPhase, markdown, print_plan
@@ -65,14 +66,8 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
     checkpoint = checkpoint_of(folder, "last") if resume else None
     built = build(cfg, load_weights=checkpoint is None and cfg.init_from is None)
     loaded = start_weights(built, cfg.init_from, resumes=checkpoint is not None)
-    record.data = built.data.describe()
-    record.model = {
-        "name": built.model.backbone.name,
-        "weights": record.model.get("weights", loaded),
-        "parameters": count(built.model.parameters()),
-    }
+    _describe(record, built, loaded)
     record.foreign = foreign(resolved(lasting(cfg)), folder)
-    record.monitor, record.mode = built.model.task.monitor, built.model.task.mode
     stand = stand_of(checkpoint, built.model, built.plan, record.command) if checkpoint is not None else None
     rows = planned(built)
     if built.trainer.is_global_zero:
@@ -107,6 +102,18 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
     if leads:
         print_run(record, folder)
     return record
+
+
+def _describe(record: Record, built: Built, loaded: str) -> None:
+    """loaded: what was said when the weights were, which a run that goes on knows from its beginning."""
+    model = built.model
+    record.data = built.data.describe()
+    record.model = {
+        "name": model.backbone.name,
+        "weights": record.model.get("weights", loaded),
+        "parameters": count(model.parameters()),
+    }
+    record.monitor, record.mode = model.task.monitor, model.task.mode
 
 
 def _found(cfg: DictConfig, built: Built) -> dict[str, Any]:
@@ -222,7 +229,8 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
         by = signal.Signals(stop.signum if isinstance(stop, Stopped) else signal.SIGINT)
         record.status, record.error = "interrupted", {"type": by.name, "message": "stopped by a signal"}
         if trainer.is_global_zero:
-            print(f"frostline: interrupted by {by.name}\n  next:  frostline train resume={folder}", file=sys.stderr)
+            again = command_of("train", *(["trust=true"] if record.foreign else []), resume=folder)
+            print(f"frostline: interrupted by {by.name}\n  next:  {again}", file=sys.stderr)
         sys.exit(128 + by)
     except BaseException as error:
         record.status, record.error = "failed", {"type": type(error).__name__, "message": str(error)}

@@ -11,6 +11,7 @@ from frostline.folders import CONFIG, require_empty
 from frostline.opening import read_settings, require_trusted
 from frostline.paths import moved
 from frostline.phases import BEFORE
+from frostline.quoting import command_of, setting_of
 from frostline.record import FILE, Record
 
 # What may differ when the command of a run is given again, and the run goes on: places, hardware, what is shown.
@@ -106,14 +107,16 @@ def require_unfinished(record: Record, folder: Path) -> None:
     """Raises RunError where there is nothing to go on with: the run is finished, or its last checkpoint is gone."""
     if record.status == "finished":
         raise RunError(
-            "this run is finished", where=folder, next_step=f"frostline evaluate run={folder}, or start a new run"
+            "this run is finished",
+            where=folder,
+            next_step=f"{command_of('evaluate', run=folder)}, or a new run from its weights: init_from={folder}",
         )
     best = checkpoint_of(folder, "best")
     if checkpoint_of(folder, "last") is None and (best is not None or record.phases):
         raise RunError(
             "the run has been trained, and its checkpoint last.ckpt is gone",
             where=folder / "checkpoints",
-            next_step=f"{record.command} init_from={best}" if best is not None else record.command,
+            next_step=record.command if best is None else f"{record.command} {setting_of('init_from', best)}",
         )
 
 
@@ -173,8 +176,8 @@ def require_checkpoint(folder: Path, name: str) -> Path:
         raise RunError(
             f"the run has no checkpoint '{name}'",
             where=folder / "checkpoints",
-            next_step=f"checkpoint={other}, or init_from={there}"
+            next_step=f"checkpoint={other}"
             if there is not None
-            else f"finish it: frostline train resume={folder}",
+            else f"finish it: {command_of('train', resume=folder)}",
         )
     return path

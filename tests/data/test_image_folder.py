@@ -1,5 +1,6 @@
 """Folders of pictures as people have them."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from frostline.data.image_folder import ImageFolder, picture_files
+from frostline.data.image_folder import ImageFolder
 from frostline.data.parts import Part
+from frostline.data.picture_files import picture_files
 from frostline.data.pictures import FilePictures
 from frostline.errors import DataError
 from frostline.specs import ImageSpec
@@ -128,7 +130,9 @@ def test_files_of_other_kinds_are_ignored_and_suffixes_read_in_any_case(tmp_path
     (tmp_path / "000.png").rename(tmp_path / "ZERO.PNG")
     (tmp_path / "notes.txt").write_text("notes")
     (tmp_path / "Thumbs.db").touch()
-    assert [file.name for file in picture_files(tmp_path)] == ["001.png", "002.png", "ZERO.PNG"]
+    files, passed = picture_files(tmp_path)
+    assert [file.name for file in files] == ["001.png", "002.png", "ZERO.PNG"]
+    assert passed == {".txt": 1, ".db": 1}
 
 
 def test_the_fingerprint_tells_sets_apart_and_does_not_depend_on_where_they_lie(tmp_path: Path, make: Make) -> None:
@@ -239,7 +243,7 @@ def test_classes_with_enough_pictures_are_offered_as_those_to_use(tmp_path: Path
         put(tmp_path / name, number)
     with pytest.raises(DataError, match="'dog' has 2") as refused:
         make()
-    assert "leave those classes out (data.classes=[cat,emu])" in refused.value.next_step
+    assert "leave those classes out: 'data.classes=[cat,emu]'" in refused.value.next_step
     assert make(classes=["cat", "emu"]).classes == ["cat", "emu"]
 
 
@@ -283,3 +287,139 @@ def test_training_sees_whole_pictures_and_evaluation_their_centres(tmp_path: Pat
     assert data.test_part[0].inputs.shape == (1, 3, 16, 16)
     assert make().train_part[0].inputs.shape == (1, 3, 16, 16)
     assert data.train_part[0].inputs.dtype == torch.uint8
+
+
+# --- what is passed over, and what stands twice, is told ---
+
+
+def test_what_is_passed_over_is_counted_by_suffix_and_reason(tmp_path: Path, make: Make) -> None:
+    put(tmp_path / "cat", 10)
+    put(tmp_path / "dog", 10)
+    for name in ("a.heic", "b.heic", "notes.txt"):
+        (tmp_path / "cat" / name).write_text("none")
+    (tmp_path / "dog" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "dog" / "._000.png").write_bytes(b"what macOS leaves")
+    put(tmp_path, 1)
+    (note,) = make().notes()
+    told = ["1 hidden pictures", "1 links that lead nowhere", "1 of .txt", "1 pictures beside the class folders"]
+    assert sorted(note.removeprefix("passed over: ").split(", ")) == [*told, "2 of .heic"]
+
+
+def test_nothing_is_told_of_a_folder_with_nothing_odd(tmp_path: Path, make: Make) -> None:
+    put(tmp_path / "cat", 10)
+    put(tmp_path / "dog", 10)
+    assert make().notes() == []
+
+
+def test_linked_folders_are_followed_and_loops_are_noticed(tmp_path: Path, make: Make) -> None:
+    put(tmp_path / "data" / "cat", 10)
+    put(tmp_path / "data" / "dog", 10)
+    elsewhere = put(tmp_path / "elsewhere", 7)
+    (tmp_path / "data" / "cat" / "disk2").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "dog" / "back").symlink_to(tmp_path / "data" / "dog")
+    data = make(tmp_path / "data")
+    assert len(set.union(*parts_of(data))) == 20 + len(elsewhere)
+    assert data.notes() == ["passed over: 1 linked folders that lead back"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, make: Make) -> None:
+    put(tmp_path / "cat", 10)
+    put(tmp_path / "dog", 10)
+    put(tmp_path / "cat" / "more", 5)
+    (tmp_path / "cat" / "more").chmod(0)
+    try:
+        with pytest.raises(DataError, match="a folder cannot be read"):
+            make()
+    finally:
+        (tmp_path / "cat" / "more").chmod(0o755)
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, for a user who may read everything."""
+    put(tmp_path / "cat", 10)
+    put(tmp_path / "dog", 10)
+    put(tmp_path / "cat" / "more", 5)
+    scandir = os.scandir
+
+    def refusing(path: Any) -> Any:
+        if Path(path).name == "more":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match="a folder cannot be read: Permission denied") as refused:
+        make()
+    assert refused.value.where == tmp_path / "cat" / "more"
+
+
+def test_every_suffix_that_pillow_opens_is_a_picture(tmp_path: Path, make: Make) -> None:
+    put(tmp_path / "cat", 10)
+    put(tmp_path / "dog", 10)
+    Image.new("RGB", (20, 16), "red").save(tmp_path / "cat" / "web.jfif", format="JPEG")
+    Image.new("RGB", (20, 16), "blue").save(tmp_path / "dog" / "old.tga")
+    data = make()
+    assert len(set.union(*parts_of(data))) == 22
+    assert data.notes() == []
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_picture_in_two_parts_is_told_however_it_was_saved(
+    held: bool, tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not held:
+        monkeypatch.setattr("frostline.data.pictures.MEMORY_BYTES", 0)
+    for part in ("train", "val", "test"):
+        put(tmp_path / part / "cat", 4)
+        put(tmp_path / part / "dog", 4)
+    first = tmp_path / "train" / "cat" / "000.png"
+    if held:
+        Image.open(first).save(tmp_path / "test" / "cat" / "again.png", compress_level=1)
+    else:
+        shutil.copy(first, tmp_path / "test" / "cat" / "again.png")
+    shutil.copy(first, tmp_path / "train" / "cat" / "twice.png")
+    assert make().notes() == [
+        "1 picture stands in training like an earlier one",
+        "1 picture stands both in train and in test",
+    ]
+
+
+def test_a_picture_under_two_classes_is_named(tmp_path: Path, make: Make) -> None:
+    for part in ("train", "val", "test"):
+        put(tmp_path / part / "cat", 4)
+        put(tmp_path / part / "dog", 4)
+    shutil.copy(tmp_path / "train" / "cat" / "000.png", tmp_path / "train" / "dog" / "it.png")
+    (within, contradicting) = make().notes()
+    assert within == "1 picture stands in training like an earlier one"
+    assert contradicting.startswith("1 picture stands under different targets, such as ")
+    assert str(tmp_path / "train" / "cat" / "000.png") in contradicting
+    assert str(tmp_path / "train" / "dog" / "it.png") in contradicting
+
+
+def test_pictures_that_differ_in_one_pixel_are_two(tmp_path: Path, make: Make) -> None:
+    for part in ("train", "val", "test"):
+        put(tmp_path / part / "cat", 4)
+        put(tmp_path / part / "dog", 4)
+    picture = Image.open(tmp_path / "train" / "cat" / "000.png")
+    picture.putpixel((9, 7), (255, 255, 255))
+    picture.save(tmp_path / "test" / "cat" / "other.png")
+    assert make().notes() == []
+
+
+def test_every_broken_file_is_named_at_once(tmp_path: Path, make: Make) -> None:
+    files = put(tmp_path / "cat", 10) + put(tmp_path / "dog", 10)
+    broken = [files[1], files[4], files[13]]
+    for file in broken:
+        file.write_bytes(file.read_bytes()[:40])
+    broken[0].write_bytes(b"")
+    with pytest.raises(DataError, match="3 pictures cannot be read:") as refused:
+        make()
+    assert all(str(file) in refused.value.what for file in broken)
+
+
+def test_numbers_are_names_of_classes(tmp_path: Path, make: Make) -> None:
+    for name in ("0", "1", "10"):
+        put(tmp_path / name, 10)
+    assert make(classes=[0, 10]).classes == ["0", "10"]

@@ -29,6 +29,7 @@ LAYERS: dict[str, list[str]] = {
         "signatures",
         "launcher",
         "stopping",
+        "quoting",
         "range_test",
         "rate_advice",
         "reuse",
@@ -63,6 +64,9 @@ LAYERS: dict[str, list[str]] = {
         "checks",
         "checkpoint",
         "runs",
+        "opening",
+        "folders",
+        "keys",
     ],
     "story": [
         "run",
@@ -78,7 +82,7 @@ LAYERS: dict[str, list[str]] = {
         "rank",
         "report",
     ],
-    "door": ["cli", "commands", "usage", "ranks", "hydra_errors", "__main__"],
+    "door": ["cli", "commands", "usage", "ranks", "hydra_errors", "typed", "__main__"],
 }
 SHARED_ROOMS = {"words", "batches", "door"}
 

@@ -1,5 +1,6 @@
 """Your own pictures: a folder per class, with or without train/, val/ and test/ above."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,11 @@ from typing import Any
 import torch
 
 from frostline.data.picture_data import PictureData
-from frostline.data.pictures import SUFFIXES, FilePictures
+from frostline.data.picture_files import LOOSE, USUAL, Found, passed_note, picture_files, suffixes
+from frostline.data.pictures import FilePictures
 from frostline.data.source import Sources
 from frostline.errors import DataError, close_names
 from frostline.paths import at_home
-from frostline.specs import ImageSpec
 
 PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -22,10 +23,11 @@ class ImageFolder(PictureData):
     chooses = "data.classes"
     divides = "folders train, val and test"
 
-    def __init__(self, spec: Any, *, dir: str, classes: list[str] | None, **common: Any) -> None:
+    def __init__(self, spec: Any, *, dir: str, classes: list[str | int] | None, **common: Any) -> None:
         self.dir = self.where = at_home(dir)
         self.name = self.dir.absolute().name
-        self.wanted = classes
+        self.wanted = None if classes is None else [str(name) for name in classes]
+        self.passed = Counter[str]()  # files over, by why
         super().__init__(spec, **common)
 
     def read(self) -> Sources:
@@ -41,13 +43,31 @@ class ImageFolder(PictureData):
         for part in ("val", "test"):
             self._require_known(folders[part], _class_folders(train))
         found = {
-            part: _pictures(folder, classes, root=self.dir, spec=self.spec)
+            part: self._pictures(folder, classes)
             for part, folder in folders.items()
             if part != "train" and folder is not None
         }
-        return Sources(
-            classes, _pictures(train, classes, root=self.dir, spec=self.spec), found.get("val"), found.get("test")
-        )
+        return Sources(classes, self._pictures(train, classes), found.get("val"), found.get("test"))
+
+    def _pictures(self, folder: Path, classes: list[str]) -> FilePictures:
+        files: list[Path] = []
+        labels: list[int] = []
+        for number, name in enumerate(classes):
+            members, passed = picture_files(folder / name) if (folder / name).is_dir() else Found([], Counter())
+            files += members
+            labels += [number] * len(members)
+            self.passed += passed
+        self.passed[LOOSE] += sum(it.suffix.lower() in suffixes() for it in folder.iterdir() if it.is_file())
+        if not files:
+            raise DataError(
+                f"there are no pictures{_text_hint(folder)}",
+                where=folder,
+                next_step=f"put pictures ({', '.join(USUAL)}, ...) into {folder}/<class>/",
+            )
+        return FilePictures(files, torch.tensor(labels), root=self.dir, spec=self.spec)
+
+    def notes(self) -> list[str]:
+        return [*super().notes(), *passed_note(+self.passed)]
 
     def _classes(self, train: Path) -> list[str]:
         reserved = {name for names in PARTS.values() for name in names} if train == self.dir else set()
@@ -80,38 +100,6 @@ class ImageFolder(PictureData):
 
 def _class_folders(folder: Path) -> list[str]:
     return sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
-
-
-def _pictures(folder: Path, classes: list[str], *, root: Path, spec: ImageSpec) -> FilePictures:
-    files: list[Path] = []
-    labels: list[int] = []
-    for number, name in enumerate(classes):
-        members = picture_files(folder / name)
-        files += members
-        labels += [number] * len(members)
-    if not files:
-        raise DataError(
-            f"there are no pictures{_text_hint(folder)}",
-            where=folder,
-            next_step=f"put pictures ({', '.join(sorted(SUFFIXES))}) into {folder}/<class>/",
-        )
-    return FilePictures(files, torch.tensor(labels), root=root, spec=spec)
-
-
-def picture_files(folder: Path) -> list[Path]:
-    """Every picture at or below `folder`, by name; none that is hidden or in a hidden folder (.ipynb_checkpoints)."""
-    found = [f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file()]
-    for file in found:
-        if _undecoded(str(file)):
-            raise DataError(
-                f"a name is not UTF-8: {file!a}", where=folder, next_step="rename it (convmv renames whole folders)"
-            )
-    return sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(folder).parts))
-
-
-def _undecoded(name: str) -> bool:
-    """Bytes of a name that are no text arrive as lone surrogates (PEP 383)."""
-    return any("\udc80" <= character <= "\udcff" for character in name)
 
 
 def _first_folder(folder: Path, names: Iterable[str]) -> Path | None:

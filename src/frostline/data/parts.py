@@ -77,3 +77,7 @@ def loader(part: Dataset[Any], batches: EpochBatches, num_workers: int | None) -
 def _as_it_is(batch: Any) -> Any:
     """The part has made a whole batch already."""
     return batch
+
+
+def named(parts: tuple[Part, Part, Part]) -> list[tuple[str, Part]]:
+    return list(zip(("train", "val", "test"), parts, strict=True))

@@ -9,7 +9,8 @@ from torch import Tensor
 from frostline.batch import Batch
 from frostline.data.augment import Augment, evaluation_view
 from frostline.data.module import Data
-from frostline.data.parts import Part
+from frostline.data.parts import Part, named
+from frostline.data.picture_repeats import picture_repeats
 from frostline.data.pictures import Pictures, keep_or_hold
 from frostline.errors import ConfigError
 from frostline.specs import ImageSpec, Spec
@@ -50,6 +51,9 @@ class PictureData(Data):
         self._cut = train.cut
         of_all: dict[str, Any] = {"spec": self.spec, "num_classes": len(self.names), "cut": self._cut}
         self.augment = Augment(augment, flip=flip, erase=erase, seed=self.seed, **of_all)
+
+    def notes(self) -> list[str]:
+        return [*super().notes(), *picture_repeats(dict(named(self.parts))).told()]
 
     def look(self) -> dict[str, Any]:
         return {"image_size": self.spec.size, "augment": self.augment.describe()}

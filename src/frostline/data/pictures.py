@@ -25,11 +25,12 @@ from frostline.errors import DataError
 from frostline.frozen_cache.entry import Entry
 from frostline.specs import ImageSpec
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 # What Pillow raises on broken files; the last two on camera notes of a wrong type, which turning a picture rewrites.
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error,
               TypeError)  # fmt: skip
 DIGEST = 16  # bytes
+MOST_NAMED = 20  # files of one message
+SKETCH = 8  # rows and columns from one that is looked at to the next
 MAX_ASPECT = 2  # of a stored picture; a longer one loses its two ends in training views
 FIRST_ASPECT = 10 * MAX_ASPECT  # of one that is resized: a thread of pixels would grow beyond memory
 MEMORY_BYTES = 4 * 2**30  # data sets whose decoded pictures take no more are held in memory
@@ -43,6 +44,18 @@ class Pictures(Source):
     @abstractmethod
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]: ...
 
+    @abstractmethod
+    def sketch(self, place: int) -> bytes:
+        """The same for pictures of the same pixels, and hardly ever for others."""
+
+    @abstractmethod
+    def exactly(self, place: int) -> bytes:
+        """A digest of the pixels as they were decoded; of files that are decoded each time, of their bytes."""
+
+    def said(self, place: int) -> str:
+        """What a user knows it by."""
+        return f"picture {place + 1}"
+
 
 class ArrayPictures(Pictures):
     """Pictures of one size, (N, 3, H, W) uint8. entry: where they are kept."""
@@ -54,6 +67,12 @@ class ArrayPictures(Pictures):
 
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
         return self.pixels[torch.as_tensor(index)], None
+
+    def sketch(self, place: int) -> bytes:
+        return self.exactly(place)
+
+    def exactly(self, place: int) -> bytes:
+        return hashlib.blake2b(self.pixels[place].contiguous().numpy().data, digest_size=DIGEST).digest()
 
     def _content(self) -> str:
         digest = hashlib.blake2b(str(tuple(self.pixels.shape)).encode(), digest_size=16)
@@ -86,6 +105,19 @@ class FilePictures(Pictures):
         entry = cache.ragged(source, self._measured, len(self.files), self._packed, name, self.spec.resize)
         self._decoded = None if entry is None else PackedPictures(entry)
 
+    def broken(self) -> list[DataError]:
+        """Of every file that cannot be read as a picture."""
+
+        def problem(place: int) -> DataError | None:
+            try:
+                self._read(place)
+            except DataError as error:
+                return error
+            return None
+
+        with ThreadPoolExecutor() as pool:
+            return [error for error in pool.map(problem, range(len(self.files))) if error is not None]
+
     def hold(self, *, shows: bool = False) -> None:
         """Decode everything now, into memory. shows: a progress bar."""
         with Decoder(len(self.files), shows=shows) as decoder:
@@ -104,6 +136,18 @@ class FilePictures(Pictures):
         places = torch.as_tensor(index).tolist()
         pictures = [_last(self._read(i)) if self._decoded is None else self._decoded[i] for i in places]
         return padded(pictures) if whole else (centres(pictures, self.spec.size), None)
+
+    def sketch(self, place: int) -> bytes:
+        """Of every eighth row and column: of those of 50,000 photographs, hashing takes 2 s, and of all 20."""
+        if self._decoded is None:
+            return self._digest(place)
+        return _pixel_digest(self._decoded[place][::SKETCH, ::SKETCH])
+
+    def exactly(self, place: int) -> bytes:
+        return self._digest(place) if self._decoded is None else _pixel_digest(self._decoded[place])
+
+    def said(self, place: int) -> str:
+        return str(self.files[place])
 
     def _content(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
@@ -147,18 +191,39 @@ class FilePictures(Pictures):
 def keep_or_hold(sources: Sequence[Source], cache: SampleCache, name: str) -> None:
     """Decode pictures in files now where they can be kept, or fit in memory together. name: of the data."""
     files = list({id(source): source for source in sources if isinstance(source, FilePictures)}.values())
-    for pictures in files:
-        pictures.keep(cache, name)
-    left = [pictures for pictures in files if not pictures.in_memory]
-    if sum(pictures.decoded_bytes for pictures in left) <= MEMORY_BYTES:
-        for pictures in left:
-            pictures.hold(shows=cache.shows)
+    try:
+        for pictures in files:
+            pictures.keep(cache, name)
+        left = [pictures for pictures in files if not pictures.in_memory]
+        if sum(pictures.decoded_bytes for pictures in left) <= MEMORY_BYTES:
+            for pictures in left:
+                pictures.hold(shows=cache.shows)
+    except DataError as first:
+        raise _all_of([error for pictures in files for error in pictures.broken()] or [first]) from first
+
+
+def _all_of(errors: Sequence[DataError]) -> DataError:
+    """One error that names every file."""
+    if len(errors) == 1:
+        return errors[0]
+    said = [f"{error.where}: {error.what}" for error in errors[:MOST_NAMED]]
+    more = len(errors) - len(said)
+    return DataError(
+        "\n  ".join([f"{len(errors)} pictures cannot be read:", *said, *([f"and {more:,} more"] if more else [])]),
+        next_step="repair or remove those files",
+    )
 
 
 def _digest(file: Path) -> bytes:
     """Of all of it: in a large file that was damaged and is repaired no more than its middle may be another."""
     with _named(file), file.open("rb") as opened:
         return hashlib.file_digest(opened, partial(hashlib.blake2b, digest_size=DIGEST)).digest()
+
+
+def _pixel_digest(pixels: np.ndarray) -> bytes:
+    digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=DIGEST)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from frostline.data.targets import tags_in
 from frostline.errors import DataError, few, shortened
+from frostline.quoting import list_of
 from frostline.targets import Kind
 
 LAYERS = 10  # of numbers, at most
@@ -70,7 +71,7 @@ def require_per_class(
     short = {name: count for name, count in counts.items() if count < needed}
     if short:
         enough = [name for name in counts if name not in short]
-        named = f"leave those classes out ({setting}=[{','.join(enough)}])" if setting and len(enough) > 1 else ""
+        named = f"leave those classes out: {list_of(setting, enough)}" if setting and len(enough) > 1 else ""
         said = few([f"'{shortened(name)}' has {count}" for name, count in sorted(short.items())])
         or_divide = f", or give the parts yourself ({divides})" if divides else ""
         raise DataError(

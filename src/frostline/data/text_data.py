@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from frostline.data.module import Data
-from frostline.data.parts import Part
+from frostline.data.parts import Part, named
 from frostline.data.repeats import repeats
 from frostline.data.source import Sources
 from frostline.data.texts import Samples, TaggedSet, TaggedTexts, Texts, TextSet
@@ -35,7 +35,7 @@ class TextData(Data):
         self.spec = _of_texts(spec).at(max_length)
         self.max_tokens = batch_tokens
         super().__init__(**common)
-        self.repeats = repeats({name: self._texts_of(part) for name, part in self.named})
+        self.repeats = repeats({name: self._texts_of(part) for name, part in named(self.parts)})
         self._strings.clear()
 
     def _texts_of(self, part: Part) -> Samples:
@@ -62,10 +62,6 @@ class TextData(Data):
         val, test = (None if texts is None else source(texts) for texts in (found.val, found.test))
         return Sources(found.names, train, val, test)
 
-    @property
-    def named(self) -> list[tuple[str, Part]]:
-        return list(zip(("train", "val", "test"), self.parts, strict=True))
-
     def look(self) -> dict[str, Any]:
         return {"max_length": self.spec.max_length, "batch_tokens": self.max_tokens}
 
@@ -83,7 +79,7 @@ class TextData(Data):
 
     def describe(self) -> dict[str, Any]:
         """And how many tokens there are, how many texts were cut off, and which stand in several parts."""
-        lengths = {name: part.lengths for name, part in self.named}
+        lengths = {name: part.lengths for name, part in named(self.parts)}
         return super().describe() | {
             "tokens": {name: int(found.sum()) for name, found in lengths.items() if found is not None},
             "cut_off": self._cut_off(),

@@ -1,0 +1,40 @@
+"""Commands that work when they are pasted: quoted for Hydra, and for the shell."""
+
+import re
+import shlex
+from collections.abc import Sequence
+
+PLAIN = re.compile(r"[\w./:@%+*?|$^~-]*", re.ASCII)  # needs no quotes in Hydra's grammar
+WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_][\w-]*", re.ASCII | re.IGNORECASE)  # is text in a list
+
+
+def hydra_quoted(value: str) -> str:
+    """In Hydra's quotes, if it needs them. A backslash counts before a quote alone."""
+    return value if value and PLAIN.fullmatch(value) else _in_quotes(value)
+
+
+def _in_quotes(value: str) -> str:
+    quote = '"' if "'" in value and '"' not in value else "'"
+    escaped = re.sub(rf"(\\*){quote}", lambda found: found[1] * 2 + "\\" + quote, value)
+    return quote + re.sub(r"(\\+)$", r"\1\1", escaped) + quote
+
+
+def command_of(name: str, *settings: str, **others: object) -> str:
+    """`frostline <name> ...` as a shell takes it. settings: as Hydra takes them. others: by name, of any letters."""
+    named = [setting_of(key, value) for key, value in others.items()]
+    return " ".join(["frostline", name, *map(_for_shell, settings), *named])
+
+
+def setting_of(key: str, value: object) -> str:
+    """`key=value` as a shell takes it."""
+    return _for_shell(f"{key}={hydra_quoted(str(value))}")
+
+
+def list_of(key: str, values: Sequence[str]) -> str:
+    """`key=[a,b]` as a shell takes it. What Hydra would read as a number, a truth or null is quoted."""
+    return _for_shell(f"{key}=[{','.join(value if WORD.fullmatch(value) else _in_quotes(value) for value in values)}]")
+
+
+def _for_shell(text: str) -> str:
+    """In double quotes where single ones stand within, which shlex would make unreadable."""
+    return f'"{text}"' if "'" in text and not re.search(r'["$`\\!]', text) else shlex.quote(text)

@@ -1,0 +1,41 @@
+"""Settings as they are typed: what Hydra's grammar has no letters for is quoted for it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from frostline.quoting import PLAIN, hydra_quoted
+
+STRUCTURE = "'\"[]{}"  # of somebody who knows it
+
+
+def quoted_settings(arguments: Sequence[str]) -> list[str]:
+    """`data.dir=größe` and `data.dir=a (1)` as Hydra reads them. What it reads already, and what has quotes or brackets
+    of its own, stays as it is, unless it is the name of a file or folder that is there."""
+    return [_quoted(argument) for argument in arguments]
+
+
+def _quoted(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    if argument.startswith("-") or not equals or PLAIN.fullmatch(value):
+        return argument
+    if not _is_there(value) and (set(value) & set(STRUCTURE) or _is_read(argument)):
+        return argument
+    return f"{key}={hydra_quoted(value)}"
+
+
+def _is_there(value: str) -> bool:
+    try:
+        return Path(value).exists()
+    except (OSError, ValueError):  # too long, or no name at all
+        return False
+
+
+def _is_read(argument: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""Settings as they are typed: Hydra and a shell read what was meant."""
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frostline.quoting import command_of, hydra_quoted, list_of
+from frostline.typed import quoted_settings
+
+VALUES = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20) | st.text(
+    "a'\"\\ =,()[]{}$ö/.#!`", min_size=1, max_size=12
+)
+
+
+def read(setting: str) -> object:
+    value = OverridesParser.create().parse_override(setting).value()
+    return getattr(value, "text", value) if type(value).__name__ == "QuotedString" else value
+
+
+@given(VALUES)
+def test_hydra_reads_a_quoted_value_as_it_was(value: str) -> None:
+    found = read(f"key={hydra_quoted(value)}")
+    assert str(found) == value or (hydra_quoted(value) == value)
+
+
+@given(VALUES)
+def test_a_shell_hands_on_a_command_as_it_was_meant(value: str) -> None:
+    words = shlex.split(command_of("train", resume=value))
+    assert words[:2] == ["frostline", "train"]
+    assert words[2] == f"resume={hydra_quoted(value)}"
+
+
+def test_a_real_shell_does_too() -> None:
+    for value in ("a b", "it's", 'say "hi"', "größe (1)", "a=b", "$HOME", "back\\slash", "`date`", "wow!"):
+        command = command_of("train", resume=value).replace("frostline", "printf '%s\\n'", 1)
+        said = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout
+        assert said.splitlines() == ["train", f"resume={hydra_quoted(value)}"]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["seed=3", "data.dir=a/b", "head.hidden=[64, 32]", "model=a,b", "+callbacks.x={_target_: a.B}", "a='b c'", "-m",
+     "~a", "optimizer.betas=[0.9,0.99]", "data.dir=${oc.env:HOME}", "a.b=null", "lr=1e-3", "a=b c"],
+)  # fmt: skip
+def test_what_hydra_reads_stays_as_it_is(typed: str) -> None:
+    assert quoted_settings([typed]) == [typed]
+
+
+@pytest.mark.parametrize("value", ["größe", "a (1)", "a=b", ",", "评论.csv", "a;b", "#1"])
+def test_what_hydra_cannot_read_is_quoted(value: str) -> None:
+    (setting,) = quoted_settings([f"data.dir={value}"])
+    assert read(setting) == value
+
+
+@pytest.mark.parametrize("name", ["a,b", "set [old]", "it's", "{x}", "x: y"])
+def test_the_name_of_what_is_there_is_quoted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+    (setting,) = quoted_settings([f"data.dir={name}"])
+    assert read(setting) == name
+
+
+@pytest.mark.parametrize("names", LISTS)
+def test_a_proposed_list_is_read_as_the_names_it_is_of(names: list[str]) -> None:
+    (setting,) = shlex.split(list_of("data.classes", names))
+    assert [str(name) for name in OverridesParser.create().parse_override(setting).value()] == names or [
+        getattr(name, "text", name) for name in OverridesParser.create().parse_override(setting).value()
+    ] == names
