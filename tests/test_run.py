@@ -223,11 +223,26 @@ def test_run_json_is_whole_after_every_phase(tmp_path: Path, monkeypatch: pytest
     assert seen == [("running", 0, False), ("running", 1, False), ("running", 2, False), ("finished", 2, True)]
 
 
-def test_predict_leaves_no_file_where_a_picture_is_broken(
+def test_predict_answers_for_the_pictures_that_it_can_read_and_names_the_others(
     finished: Path, tmp_path: Path, program: Callable[..., Answer]
 ) -> None:
     (tmp_path / "in").mkdir()
-    Image.new("RGB", (9, 9)).save(tmp_path / "in" / "fine.png")
+    for number in range(5):
+        Image.new("RGB", (9, 9), (50 * number, 0, 0)).save(tmp_path / "in" / f"{number}.png")
+    whole = program("predict", f"run={finished}", "input=in", "batch_size=2").out.splitlines()
+    (tmp_path / "in" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    (tmp_path / "in" / "4.png").write_bytes(b"")
+    answer = program("predict", f"run={finished}", "input=in", "output=out.csv", "batch_size=2")
+    assert answer.code == 1
+    assert "2 pictures cannot be read; the other 3 have predictions:" in answer.err
+    assert all(name in answer.err for name in ("in/1.png: ", "in/4.png: "))
+    assert (tmp_path / "out.csv").read_text().splitlines() == [whole[0], whole[1], whole[3], whole[4]]
+
+
+def test_predict_leaves_no_file_where_no_picture_can_be_read(
+    finished: Path, tmp_path: Path, program: Callable[..., Answer]
+) -> None:
+    (tmp_path / "in").mkdir()
     (tmp_path / "in" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     answer = program("predict", f"run={finished}", "input=in", "output=out.csv")
     assert answer.code == 1

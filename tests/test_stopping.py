@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from conftest import DEVICE, Answer
 from frostline.cli import main
-from frostline.stopping import ENDING, Stopped, deaf, stoppable
+from frostline.stopping import ENDING, Stopped, deaf, stoppable, unfailing_output
 
 QUICK = ["data.train_limit=40", "data.image_size=8", "trainer.precision=32-true", *DEVICE]
 
@@ -109,3 +109,37 @@ def test_ctrl_c_in_the_first_moments_is_answered_as_later() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "frostline: interrupted by SIGINT\n")
+
+
+class Broken:
+    """A pipe whose reader is gone, or a full disk."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def write(self, text: str) -> int:
+        self.asked += 1
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def flush(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_output_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Broken()
+    monkeypatch.setattr(sys, "stdout", out)
+    with unfailing_output():
+        print("one", flush=True)
+        print("two", flush=True)
+        sys.stdout.flush()
+    assert sys.stdout is out
+    assert out.asked == 1, "it is not tried again"
+
+
+@pytest.mark.process
+def test_a_training_whose_reader_has_gone_goes_on_to_its_end(tmp_path: Path) -> None:
+    """`frostline train | head -1`."""
+    command = f"{sys.executable} -m frostline train {' '.join(QUICK)} run_dir=run schedule=head_only | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("data  ")
+    assert '"status": "finished"' in (tmp_path / "run" / "run.json").read_text(), done.stderr

@@ -65,6 +65,9 @@ def test_the_name_of_what_is_there_is_quoted(name: str, tmp_path: Path, monkeypa
     assert read(setting) == name
 
 
+LISTS = [["cat", "dog"], ["0", "1", "10"], ["007"], ["null", "True"], ["a b", "it's"], ["1e3"]]
+
+
 @pytest.mark.parametrize("names", LISTS)
 def test_a_proposed_list_is_read_as_the_names_it_is_of(names: list[str]) -> None:
     (setting,) = shlex.split(list_of("data.classes", names))

@@ -15,7 +15,7 @@ from frostline.agreement import require_agreement
 from frostline.build import Built
 from frostline.callbacks.checkpoints import PlacedCheckpoint, WholeFiles
 from frostline.callbacks.ema import MovingAverage
-from frostline.checkpoint import read_checkpoint, start_of
+from frostline.checkpoint import read_checkpoint, read_start
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.record import Record
 from frostline.sharding import sharded_like, whole_state
@@ -69,7 +69,7 @@ def _candidates(built: Built, tuned: dict[str, Tensor], folder: Path) -> Iterato
         return
     first_thaw = built.plan.first_thaw(list(built.model.backbone.blocks))
     assert first_thaw is not None
-    before = read_checkpoint(start_of(folder, first_thaw))["state_dict"]
+    before = read_start(folder, first_thaw)
     for share in shares:
         yield Candidate(f"wise_ft {share:g}", _mixed(before, tuned, share))
 

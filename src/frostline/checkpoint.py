@@ -62,15 +62,15 @@ def load_checkpoint(model: FineTuner, path: Path, *, finite: bool = False) -> di
     content = read_checkpoint(path)
     if finite:
         require_finite_weights(content, path)
-    load_state(model, content, path)
+    load_state(model, content["state_dict"], path)
     said = content[CHECKPOINT_KEY]
     return {"phase": said["phase"], "epoch": said["epoch"] - said["first_epoch"] + 1, "average": said["average"]}
 
 
-def load_state(model: FineTuner, content: dict[str, Any], path: Path) -> None:
-    """content: of the checkpoint `path`. Raises RunError where it is of another model."""
+def load_state(model: FineTuner, state: dict[str, Any], path: Path) -> None:
+    """state: tensors by name, of the checkpoint `path`. Raises RunError where it is of another model."""
     try:
-        load_whole(model, content["state_dict"])
+        load_whole(model, state)
     except RuntimeError as error:
         raise RunError(
             f"the checkpoint is of another model: {' '.join(str(error).split())[:300]}",
@@ -79,11 +79,17 @@ def load_state(model: FineTuner, content: dict[str, Any], path: Path) -> None:
         ) from error
 
 
-def read_checkpoint(path: Path, *, instead: str = OTHER) -> dict[str, Any]:
-    """instead: what to do where it cannot be. Raises RunError where it is not one of ours, or damaged."""
+def read_start(folder: Path, number: int) -> dict[str, Any]:
+    """The weights with which the plan's `number`-th phase begins. Raises RunError."""
+    return read_checkpoint(start_of(folder, number), record={})["state_dict"]
+
+
+def read_checkpoint(path: Path, *, instead: str = OTHER, record: Mapping[str, Any] = RECORD) -> dict[str, Any]:
+    """instead: what to do where it cannot be. record: what it says of itself, by name. Raises RunError where it is not
+    one of ours, or damaged."""
     try:
         content = load_tensors(path)
-        if (problem := _problem(content)) is None:
+        if (problem := _problem(content, record)) is None:
             read: dict[str, Any] = content
             return read
     except UNREADABLE as error:
@@ -91,14 +97,23 @@ def read_checkpoint(path: Path, *, instead: str = OTHER) -> dict[str, Any]:
     raise RunError(f"the checkpoint cannot be read: {problem}", where=path, next_step=instead)
 
 
-def _problem(content: Any) -> str | None:
+def is_checkpoint(path: Path) -> bool:
+    """Whether a readable file is one of a run, sound or not."""
+    try:
+        content = load_tensors(path)
+    except UNREADABLE:
+        return False
+    return isinstance(content, dict) and CHECKPOINT_KEY in content
+
+
+def _problem(content: Any, record: Mapping[str, Any]) -> str | None:
     """Why this is no checkpoint of a run; None where it is one."""
     if not isinstance(content, dict) or not {"state_dict", CHECKPOINT_KEY} <= content.keys():
         return "it is no checkpoint of a run"
     state = content["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         return "its 'state_dict' is not tensors by name"
-    return record_problem(content[CHECKPOINT_KEY], RECORD, CHECKPOINT_KEY)
+    return record_problem(content[CHECKPOINT_KEY], record, CHECKPOINT_KEY)
 
 
 def record_problem(said: Any, schema: Mapping[str, Any], where: str) -> str | None:

@@ -101,7 +101,7 @@ def check(cfg: DictConfig, *own: str, command: str = "train") -> None:
         )
     trains = "run_dir" in plain  # else it is about a run: evaluate, predict
     found = [
-        *unknown_keys(plain, command),
+        *unknown_keys(plain, command, own),
         *_absent(plain, trains, own),
         *_value_problems(plain, whole=trains or bool(own)),
         *_supplied(plain),

@@ -28,6 +28,7 @@ from frostline.runs import (
     require_unfinished,
     with_found,
 )
+from frostline.stopping import unfailing_output
 from frostline.usage import RANKED_ON
 
 
@@ -148,7 +149,8 @@ def _start(
     launch_alike("train", others)
     from frostline.run import train
 
-    train(cfg, folder, command=command, resume=resume, seen=seen or [])
+    with unfailing_output():
+        train(cfg, folder, command=command, resume=resume, seen=seen or [])
 
 
 def _lr_find(cfg: DictConfig) -> None:
@@ -213,7 +215,7 @@ def _of_each_model(cfg: DictConfig) -> dict[str, DictConfig]:
                 where="models",
                 next_step="a YAML of your own that says it, <folder>/model/mine.yaml, and --config-dir <folder>",
             )
-        check(settings, *RANKED_ON, command="rank")
+        check(settings, *RANKED_ON, "model", command="rank")
     return chosen
 
 

@@ -31,7 +31,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
     require_finite_weights(content, checkpoint)
     targets = Targets(**content[CHECKPOINT_KEY]["identity"]["targets"])
     model = untrained(settings, targets)
-    load_state(model, content, checkpoint)
+    load_state(model, content["state_dict"], checkpoint)
     adapted = len(adapter_names(model.backbone))
     backbone = merged(model.backbone) if cfg.merge else model.backbone
     weights = {

@@ -12,7 +12,7 @@ from frostline.agreement import require_agreement
 from frostline.baselines import baselines_of
 from frostline.build import Built
 from frostline.callbacks.checkpoints import WholeFiles
-from frostline.checkpoint import Stand, load_checkpoint, load_state, read_checkpoint, start_of
+from frostline.checkpoint import Stand, load_checkpoint, load_state, read_start, start_of
 from frostline.errors import ConfigError, RunError, memory_is_short
 from frostline.finetuner import CHECKPOINT_KEY
 from frostline.freezing import Group, blocks_of, count_of
@@ -74,7 +74,7 @@ def _begin(built: Built, number: int, folder: Path) -> None:
         return
     kept = start_of(folder, number)
     if kept.is_file():
-        load_state(model, read_checkpoint(kept), kept)
+        load_state(model, read_start(folder, number), kept)
     elif from_best:
         load_checkpoint(model, require_checkpoint(folder, "best"))
     state = whole_state(model)

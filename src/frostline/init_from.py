@@ -7,7 +7,7 @@ from torch import Tensor
 from frostline.adapters.layers import adapter_names, holds_adapters, renew_magnitudes, with_adapters_of
 from frostline.backbones.base import Backbone
 from frostline.backbones.weights import ABOUT, StateDict, load_weights, read_weights, said_of
-from frostline.checkpoint import TARGETS, read_checkpoint, record_problem
+from frostline.checkpoint import TARGETS, is_checkpoint, read_checkpoint, record_problem
 from frostline.errors import RunError, WeightsError, first_line
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.runs import require_checkpoint
@@ -56,6 +56,8 @@ def _read(path: Path) -> tuple[StateDict, tuple[str, list[str]] | None]:
     try:
         content = read_checkpoint(path)
     except RunError:
+        if is_checkpoint(path):
+            raise
         state = read_weights(path)  # of `frostline export`, of another program, or nothing readable: it says which
         return state, _known(path)
     said = content[CHECKPOINT_KEY]["identity"]["targets"]

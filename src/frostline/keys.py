@@ -1,6 +1,6 @@
 """Settings by name: which a command knows, and which is meant by one that it does not know."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -9,10 +9,10 @@ from frostline.errors import close_names
 from frostline.paths import conf_dir
 
 
-def unknown_keys(plain: Mapping[str, Any], command: str) -> Iterator[str]:
+def unknown_keys(plain: Mapping[str, Any], command: str, own: Collection[str] = ()) -> Iterator[str]:
     """A line for each setting that no part of the program reads. Those of constructors are not looked at: `signatures`
-    does."""
-    known = known_keys(command)
+    does. own: groups that were added by the program."""
+    known = known_keys(command) | set(own)
     for key in plain:
         if key not in known:
             yield f"{key}: there is no such setting; {meant(key, plain, known)}"

@@ -17,9 +17,9 @@ from frostline.build import predictor
 from frostline.checkpoint import load_state, read_checkpoint, require_finite_weights
 from frostline.checks import check
 from frostline.data.picture_files import passed_note, picture_files
-from frostline.data.pictures import FilePictures
+from frostline.data.pictures import all_of, problem_of
 from frostline.data.tokenised import Tokenizer, TokenSource
-from frostline.data.unlabelled import PictureFiles
+from frostline.data.unlabelled import PictureFiles, Readable
 from frostline.data.unlabelled_texts import TextFile, no_targets, read_sentences, read_texts
 from frostline.errors import DataError
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
@@ -47,30 +47,52 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     content = read_checkpoint(checkpoint)
     require_finite_weights(content, checkpoint)
     model, trainer = predictor(settings, Targets(**content[CHECKPOINT_KEY]["identity"]["targets"]))
-    load_state(model, content, checkpoint)
-    of_family = _of_texts if isinstance(model.backbone.spec, TextSpec) else _of_pictures
-    columns = of_family(cfg, settings, model, trainer)
-    if output is None:
-        print(_table(columns), end="")
-        return None
-    write_atomically(output, _table(columns))
-    number = len(next(iter(columns.values())))
-    print(f"{number} prediction{'s' * (number > 1)} in {cfg.output}")
-    if number == 1:
-        width = max(map(len, columns))
-        print("".join(f"  {name:{width}}   {value}\n" for name, (value,) in columns.items()), end="")
+    load_state(model, content["state_dict"], checkpoint)
+    if isinstance(model.backbone.spec, TextSpec):
+        columns, problems = _of_texts(cfg, settings, model, trainer), []
+    else:
+        columns, problems = _of_pictures(cfg, settings, model, trainer)
+    _write(columns, output, cfg.output)
+    if problems:
+        raise all_of(problems, f"; the other {len(next(iter(columns.values()))):,} have predictions")
     return output
 
 
-def _of_pictures(cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer) -> Columns:
+def _write(columns: Columns, output: Path | None, said: str | None) -> None:
+    """output: None prints them. said: as the user names it."""
+    if output is None:
+        print(_table(columns), end="", flush=True)
+        return
+    write_atomically(output, _table(columns))
+    number = len(next(iter(columns.values())))
+    print(f"{number} prediction{'s' * (number > 1)} in {said}")
+    if number == 1:
+        width = max(map(len, columns))
+        print("".join(f"  {name:{width}}   {value}\n" for name, (value,) in columns.items()), end="")
+
+
+def _of_pictures(
+    cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer
+) -> tuple[Columns, list[DataError]]:
+    """Of the pictures that can be read, and why the others cannot."""
     source, spec = Path(cfg.input), model.backbone.spec
     assert isinstance(spec, ImageSpec)
     files = _files(source)
-    pictures = FilePictures(
-        files, torch.zeros(len(files), dtype=torch.long), root=source, spec=spec.at(settings.data.image_size)
-    )
-    batches: Any = trainer.predict(model, datamodule=PictureFiles(pictures, batch_size=cfg.batch_size))
-    return _beside({"file": [str(file) for file in files]}, model.task.columns(torch.cat(batches), cfg.top_k))
+    spec = spec.at(settings.data.image_size)
+    pictures = Readable(files, torch.zeros(len(files), dtype=torch.long), root=source, spec=spec)
+    data = PictureFiles(pictures, batch_size=cfg.batch_size)
+    batches: Any = trainer.predict(model, datamodule=data)
+    read = [file for file, whole in zip(files, data.whole, strict=True) if whole]
+    broken = [file for file, whole in zip(files, data.whole, strict=True) if not whole]
+    problems = [problem_of(file, spec) or _changed(file) for file in broken]
+    if not read:
+        raise all_of(problems)
+    rows = torch.cat(batches)[torch.tensor(data.whole)]
+    return _beside({"file": [str(file) for file in read]}, model.task.columns(rows, cfg.top_k)), problems
+
+
+def _changed(file: Path) -> DataError:
+    return DataError("it could not be read, and can be now", where=file, next_step="predict it again")
 
 
 def _of_texts(cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer) -> Columns:

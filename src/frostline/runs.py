@@ -176,7 +176,7 @@ def require_checkpoint(folder: Path, name: str) -> Path:
         raise RunError(
             f"the run has no checkpoint '{name}'",
             where=folder / "checkpoints",
-            next_step=f"checkpoint={other}"
+            next_step=f"checkpoint={other}, or {setting_of('init_from', there)}"
             if there is not None
             else f"finish it: {command_of('train', resume=folder)}",
         )

@@ -107,16 +107,9 @@ class FilePictures(Pictures):
 
     def broken(self) -> list[DataError]:
         """Of every file that cannot be read as a picture."""
-
-        def problem(place: int) -> DataError | None:
-            try:
-                self._read(place)
-            except DataError as error:
-                return error
-            return None
-
         with ThreadPoolExecutor() as pool:
-            return [error for error in pool.map(problem, range(len(self.files))) if error is not None]
+            problems = pool.map(lambda file: problem_of(file, self.spec), self.files)
+            return [error for error in problems if error is not None]
 
     def hold(self, *, shows: bool = False) -> None:
         """Decode everything now, into memory. shows: a progress bar."""
@@ -199,17 +192,18 @@ def keep_or_hold(sources: Sequence[Source], cache: SampleCache, name: str) -> No
             for pictures in left:
                 pictures.hold(shows=cache.shows)
     except DataError as first:
-        raise _all_of([error for pictures in files for error in pictures.broken()] or [first]) from first
+        raise all_of([error for pictures in files for error in pictures.broken()] or [first]) from first
 
 
-def _all_of(errors: Sequence[DataError]) -> DataError:
-    """One error that names every file."""
-    if len(errors) == 1:
+def all_of(errors: Sequence[DataError], besides: str = "") -> DataError:
+    """One error that names every file. besides: what came of the others."""
+    if len(errors) == 1 and not besides:
         return errors[0]
     said = [f"{error.where}: {error.what}" for error in errors[:MOST_NAMED]]
     more = len(errors) - len(said)
+    number = f"{len(errors)} picture{'s' * (len(errors) > 1)} cannot be read{besides}:"
     return DataError(
-        "\n  ".join([f"{len(errors)} pictures cannot be read:", *said, *([f"and {more:,} more"] if more else [])]),
+        "\n  ".join([number, *said, *([f"and {more:,} more"] if more else [])]),
         next_step="repair or remove those files",
     )
 
@@ -246,6 +240,15 @@ def read_picture(file: Path, spec: ImageSpec, encoded: bytes | None = None) -> T
     picture = F.resize(picture, [spec.resize], InterpolationMode(spec.interpolation))
     picture = _at_most(picture, MAX_ASPECT)
     return F.pil_to_tensor(picture)
+
+
+def problem_of(file: Path, spec: ImageSpec) -> DataError | None:
+    """Why a file cannot be read as a picture."""
+    try:
+        read_picture(file, spec)
+    except DataError as error:
+        return error
+    return None
 
 
 def resized_size(size: tuple[int, int], resize: int) -> tuple[int, int]:
