@@ -6,7 +6,7 @@ from torch import Tensor
 
 from frostline.adapters.layers import adapter_names, holds_adapters, renew_magnitudes, with_adapters_of
 from frostline.backbones.base import Backbone
-from frostline.backbones.weights import ABOUT, StateDict, load_weights, read_weights, said_of
+from frostline.backbones.weights import ABOUT, StateDict, load_weights, read_exported, said_of
 from frostline.checkpoint import TARGETS, is_checkpoint, read_checkpoint, record_problem
 from frostline.errors import RunError, WeightsError, first_line
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
@@ -58,7 +58,7 @@ def _read(path: Path) -> tuple[StateDict, tuple[str, list[str]] | None]:
     except RunError:
         if is_checkpoint(path):
             raise
-        state = read_weights(path)  # of `frostline export`, of another program, or nothing readable: it says which
+        state = read_exported(path)  # of `frostline export`, of another program, or nothing readable: it says which
         return state, _known(path)
     said = content[CHECKPOINT_KEY]["identity"]["targets"]
     return content["state_dict"], (said["kind"], said["names"])

@@ -1,5 +1,6 @@
 """Weights come in through one door, which names both sides."""
 
+import argparse
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from frostline.backbones.weights import load_weights, read_weights
+from frostline.backbones.weights import load_weights, packed, read_weights
 from frostline.errors import WeightsError
 
 
@@ -139,9 +140,56 @@ def test_tensors_without_names_are_no_weights(tmp_path: Path, content: Any) -> N
         read_weights(write(tmp_path / "weights.pth", content))
 
 
-def test_what_is_not_a_tensor_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"more than weights: epoch, lr"):
-        read_weights(write(tmp_path / "weights.pth", {"stem.weight": torch.ones(2), "epoch": 3, "lr": 0.1}))
+def test_what_is_not_a_tensor_is_passed_over_and_told(tmp_path: Path) -> None:
+    found = read_weights(write(tmp_path / "weights.pth", {"stem.weight": torch.ones(2), "epoch": 3, "lr": 0.1}))
+    assert list(found) == ["stem.weight"]
+    assert found.told == ["2 passed over (epoch, lr)"]
+
+
+def as_saved(names: str) -> dict[str, Any]:
+    return {names.format(name): value for name, value in state().items()}
+
+
+SAVED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "Lightning": ({"state_dict": as_saved("model.{}"), "epoch": 3}, ["'state_dict' of the file", "names without 'model.'"]),
+    "Lightning beside a loss": (
+        {"state_dict": as_saved("net.{}") | {"loss_fn.weight": torch.ones(2)}},
+        ["'state_dict' of the file", "names without 'net.'", "1 passed over (loss_fn.weight)"],
+    ),
+    "AveragedModel": (
+        as_saved("module.{}") | {"n_averaged": torch.tensor(3)},
+        ["names without 'module.'", "1 passed over (n_averaged)"],
+    ),
+    "torchvision's references": (
+        {"model": as_saved("{}"), "model_ema": as_saved("module.{}"), "args": argparse.Namespace(lr=0.1), "epoch": 3},
+        ["'model' of the file; model_ema is there too"],
+    ),
+    "DINO": (
+        {"student": as_saved("module.backbone.{}"), "teacher": as_saved("backbone.{}"), "optimizer": {"state": {}}},
+        ["'teacher' of the file; student is there too", "names without 'backbone.'"],
+    ),
+    "compiled in DDP": (as_saved("module._orig_mod.{}"), ["names without 'module.'", "names without '_orig_mod.'"]),
+    "plain": (as_saved("{}"), []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("program", SAVED)
+def test_weights_are_found_in_what_other_programs_save(program: str, tmp_path: Path) -> None:
+    content, told = SAVED[program]
+    found = read_weights(write(tmp_path / "weights.pth", content))
+    assert found.keys() == state().keys()
+    assert found.told == told
+    report = load_weights(network(), found, ["fc"], source="it.pth")
+    assert all(it in report for it in told)
+
+
+def test_files_of_our_own_are_for_init_from(tmp_path: Path) -> None:
+    write(tmp_path / "best.ckpt", {"state_dict": state(), "frostline": {}})
+    (tmp_path / "it.safetensors").write_bytes(packed(state(), {"version": "0"}))
+    for name in ("best.ckpt", "it.safetensors"):
+        with pytest.raises(WeightsError, match="written by Frostline") as refused:
+            read_weights(tmp_path / name)
+        assert refused.value.next_step == f"init_from={tmp_path / name} in the place of model.weights"
 
 
 # --- loading ---

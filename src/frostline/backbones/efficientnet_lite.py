@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from frostline.backbones.timm import TimmBackbone
-from frostline.backbones.weights import StateDict, read_weights
+from frostline.backbones.weights import Found, StateDict, read_weights
 from frostline.errors import ConfigError
 from frostline.values import Probability
 
@@ -48,7 +48,8 @@ class EfficientNetLite(TimmBackbone):
         super().__init__(f"tf_efficientnet_lite{variant}", weights=weights, drop_path_rate=drop_path_rate, load=load)
 
     def _read(self, file: Path) -> StateDict:
-        return timm_names(read_weights(file), self.variant)
+        found = read_weights(file)
+        return Found(timm_names(found, self.variant), found.told)
 
 
 def packaged_weights(variant: int) -> Path:

@@ -1,5 +1,6 @@
 """Weights from a file into a network, with both sides named: left out on purpose, missing, extra."""
 
+import argparse
 import json
 import pickle
 import re
@@ -16,34 +17,77 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from frostline.errors import WeightsError, first_line
+from frostline.quoting import setting_of
 
 StateDict = dict[str, Tensor]
 
+
+class Found(StateDict):
+    """Weights that were found in a file. told: what was done to find them."""
+
+    def __init__(self, state: StateDict, told: list[str]) -> None:
+        super().__init__(state)
+        self.told = told
+
+
 SUFFIX = ".safetensors"
 ABOUT = "frostline"  # in the metadata of a file of ours: what it is of, in JSON
-WRAPPERS = ("state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "_orig_mod.")  # DataParallel and DDP; torch.compile
+# Where programs keep the weights within a file. Of several the first is taken.
+WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "teacher",
+    "student",
+    "model_ema",
+    "state_dict_ema",
+    "ema",
+    "net",
+)
+# What they put before every name: DataParallel and DDP, torch.compile, and a module's name for the network in it.
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "network.", "teacher.", "student.")
 # What torch.load and safetensors raise on truncated and foreign files (found by cutting and changing bytes).
 UNREADABLE = (SafetensorError, pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError, ValueError,
               LookupError, TypeError, AssertionError, AttributeError, zipfile.BadZipFile)  # fmt: skip
 
 
-def read_weights(path: Path) -> StateDict:
-    """A `.safetensors` file, or what `torch.save` wrote, with or without a wrapper and prefixes.
+def read_weights(path: Path) -> Found:
+    """A `.safetensors` file, or what `torch.save` wrote, with or without wrappers, prefixes, and bookkeeping beside.
 
-    Raises WeightsError where the file is missing, truncated, or holds anything but tensors.
+    Raises WeightsError where the file is missing, truncated, or holds more than plain values, and where Frostline wrote
+    it: its names are those of a backbone and a head.
     """
+    content = _content(path)
+    if (isinstance(content, Mapping) and ABOUT in content) or said_of(path) is not None:
+        raise WeightsError(
+            "the file was written by Frostline, and holds a backbone and a head",
+            where=path,
+            next_step=f"{setting_of('init_from', path)} in the place of model.weights",
+        )
+    return _unwrapped(content, path)
+
+
+def read_exported(path: Path) -> StateDict:
+    """As `read_weights`, and what `frostline export` wrote with its own names: `backbone.*` and `head.*`."""
+    content = _content(path)
+    return content if said_of(path) is not None else _unwrapped(content, path)
+
+
+def _content(path: Path) -> Any:
     if not path.is_file():
         raise WeightsError("there is no such weights file", where=path, next_step="model.weights=<file>, or null")
     try:
-        content = load_file(path) if path.suffix == SUFFIX else load_tensors(path)
+        with torch.serialization.safe_globals(
+            [argparse.Namespace]
+        ):  # training scripts save their options; plain values
+            content: Any = load_file(path) if path.suffix == SUFFIX else load_tensors(path)
     except UNREADABLE as error:
         raise WeightsError(
             f"the weights file cannot be read: {unreadable(error)}",
             where=path,
             next_step="it may be truncated (copy it again), or hold more than tensors (save model.state_dict() alone)",
         ) from error
-    return _unwrapped(content, path)
+    return content
 
 
 def load_tensors(path: Path) -> Any:
@@ -110,7 +154,8 @@ def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], 
     require_the_same(type(network).__name__, shapes, missing, extra, source=source)
     require_finite(kept, source=source)
     left = sorted(key for key in state if key.startswith(dropped))
-    return f"{source} ({len(kept)} tensors; left out on purpose: {', '.join(left) if left else 'nothing'})"
+    told = "".join(f"; {it}" for it in state.told) if isinstance(state, Found) else ""
+    return f"{source} ({len(kept)} tensors; left out on purpose: {', '.join(left) if left else 'nothing'}{told})"
 
 
 def require_the_same(network: str, shapes: list[str], missing: list[str], extra: list[str], *, source: object) -> None:
@@ -136,25 +181,32 @@ def require_finite(state: StateDict, *, source: object) -> None:
         )
 
 
-def _unwrapped(content: Any, path: Path) -> StateDict:
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
+def _unwrapped(content: Any, path: Path) -> Found:
+    """The weights within what other programs save beside them."""
+    told = []
+    while isinstance(content, Mapping) and (there := [it for it in WRAPPERS if isinstance(content.get(it), Mapping)]):
+        others = f"; {', '.join(there[1:])} is there too" if there[1:] else ""
+        told += [f"'{there[0]}' of the file{others}"]
+        content = content[there[0]]
     if not isinstance(content, Mapping) or not content:
         raise WeightsError(
             "the file holds no weights by name", where=path, next_step="save model.state_dict() with torch.save"
         )
-    strangers = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
-    if strangers:
+    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    beside = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    while prefix := next((it for it in PREFIXES if 2 * sum(key.startswith(it) for key in state) > len(state)), None):
+        beside += [key for key in state if not key.startswith(prefix)]
+        state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        told.append(f"names without '{prefix}'")
+    if not state:
         raise WeightsError(
-            f"the file holds more than weights: {_some(strangers)}",
+            f"the file holds no weights by name: {_some(beside)}",
             where=path,
             next_step="save model.state_dict() alone, or under the key 'state_dict'",
         )
-    state = {str(key): value for key, value in content.items()}
-    while any(all(key.startswith(prefix) for key in state) for prefix in PREFIXES):
-        state = {key.partition(".")[2]: value for key, value in state.items()}
-    return state
+    if beside:
+        told.append(f"{len(beside)} passed over ({_some(beside)})")
+    return Found(state, told)
 
 
 def _listed(what: str, keys: list[str]) -> str:
