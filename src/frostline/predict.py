@@ -48,8 +48,9 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     require_finite_weights(content, checkpoint)
     model, trainer = predictor(settings, Targets(**content[CHECKPOINT_KEY]["identity"]["targets"]))
     load_state(model, content["state_dict"], checkpoint)
+    problems: list[DataError] = []
     if isinstance(model.backbone.spec, TextSpec):
-        columns, problems = _of_texts(cfg, settings, model, trainer), []
+        columns = _of_texts(cfg, settings, model, trainer)
     else:
         columns, problems = _of_pictures(cfg, settings, model, trainer)
     _write(columns, output, cfg.output)

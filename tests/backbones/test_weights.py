@@ -151,7 +151,10 @@ def as_saved(names: str) -> dict[str, Any]:
 
 
 SAVED: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "Lightning": ({"state_dict": as_saved("model.{}"), "epoch": 3}, ["'state_dict' of the file", "names without 'model.'"]),
+    "Lightning": (
+        {"state_dict": as_saved("model.{}"), "epoch": 3},
+        ["'state_dict' of the file", "names without 'model.'"],
+    ),
     "Lightning beside a loss": (
         {"state_dict": as_saved("net.{}") | {"loss_fn.weight": torch.ones(2)}},
         ["'state_dict' of the file", "names without 'net.'", "1 passed over (loss_fn.weight)"],
