@@ -66,7 +66,7 @@ def test_the_second_host_of_hosts_without_a_launcher_follows(started: Callable[.
 
 # --- what is answered ---
 
-NEEDS_FOLDER = ["have to find one folder", "run_dir=<a folder"]
+NEEDS_FOLDER = ["needs the same run_dir", "run_dir=<a folder"]
 REFUSED = {
     "torchrun, no folder": (TORCHRUN, "train", NEEDS_FOLDER),
     "SLURM, no folder": (SLURM, "train", NEEDS_FOLDER),
@@ -74,7 +74,7 @@ REFUSED = {
     "requeue, no folder": ({}, "train trainer=slurm", NEEDS_FOLDER),
     "requeue, a folder by the time": (ALONE, "train requeue=true run_dir=${{now:%H}}", NEEDS_FOLDER),
     "a sweep": (TORCHRUN, "train -m seed=0,1", ["a sweep starts its processes itself", "its own run_dir"]),
-    "a sweep that is requeued": ({}, "train -m requeue=true run_dir=it", ["have to find one folder", "without -m"]),
+    "a sweep that is requeued": ({}, "train -m requeue=true run_dir=it", ["needs the same run_dir", "without -m"]),
     "predict": (TORCHRUN, "predict run={tmp} input={tmp} output={tmp}/out.csv", ["predict is for one process"]),
     "other devices": (
         TORCHRUN,

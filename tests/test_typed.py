@@ -36,7 +36,19 @@ def test_a_shell_hands_on_a_command_as_it_was_meant(value: str) -> None:
 
 
 def test_a_real_shell_does_too() -> None:
-    for value in ("a b", "it's", 'say "hi"', "größe (1)", "a=b", "$HOME", "back\\slash", "`date`", "wow!"):
+    for value in (
+        "a b",
+        "~/x",
+        "a^b",
+        "it's",
+        'say "hi"',
+        "größe (1)",
+        "a=b",
+        "$HOME",
+        "back\\slash",
+        "`date`",
+        "wow!",
+    ):
         command = command_of("train", resume=value).replace("frostline", "printf '%s\\n'", 1)
         said = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout
         assert said.splitlines() == ["train", f"resume={hydra_quoted(value)}"]
@@ -51,7 +63,7 @@ def test_what_hydra_reads_stays_as_it_is(typed: str) -> None:
     assert quoted_settings([typed]) == [typed]
 
 
-@pytest.mark.parametrize("value", ["größe", "a (1)", "a=b", ",", "评论.csv", "a;b", "#1"])
+@pytest.mark.parametrize("value", ["größe", "a (1)", "a=b", ",", "评论.csv", "a;b", "#1", "~/x", "a^b"])
 def test_what_hydra_cannot_read_is_quoted(value: str) -> None:
     (setting,) = quoted_settings([f"data.dir={value}"])
     assert read(setting) == value
@@ -74,3 +86,7 @@ def test_a_proposed_list_is_read_as_the_names_it_is_of(names: list[str]) -> None
     assert [str(name) for name in OverridesParser.create().parse_override(setting).value()] == names or [
         getattr(name, "text", name) for name in OverridesParser.create().parse_override(setting).value()
     ] == names
+
+
+def test_a_sweep_over_values_of_any_letters_stays_a_sweep() -> None:
+    assert quoted_settings(["data.dir=größe,kleine"], sweeps=True) == ["data.dir='größe',kleine"]

@@ -10,7 +10,7 @@ from frostline.backbones.weights import UNREADABLE, load_tensors, unreadable
 from frostline.errors import RunError, few
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.phases import BEFORE, Plan
-from frostline.quoting import setting_of
+from frostline.quoting import begun_anew
 from frostline.sharding import load_whole
 from frostline.signatures import value_problem
 
@@ -148,7 +148,7 @@ def require_finite_weights(content: dict[str, Any], path: Path) -> None:
 def stand_of(checkpoint: Path, model: FineTuner, plan: Plan, command: str) -> Stand:
     """command: that began the run. Raises RunError where `checkpoint` is of another run, or damaged."""
     best = checkpoint.with_name("best.ckpt")
-    instead = f"{command} {setting_of('init_from', best)}" if best.is_file() else command
+    instead = begun_anew(command, best if best.is_file() else None)
     said: dict[str, Any] = read_checkpoint(checkpoint, instead=instead)[CHECKPOINT_KEY]
     _require_same(_completed(said["identity"]), model.identity, checkpoint)
     number = phase_number(plan, said["phase"], checkpoint)

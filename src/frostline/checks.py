@@ -86,8 +86,9 @@ GROUPS = (
 )
 
 
-def check(cfg: DictConfig, *own: str, command: str = "train") -> None:
-    """own: groups of settings that the command has beside those of a training, or in place of them.
+def check(cfg: DictConfig, *own: str, command: str | None = "train") -> None:
+    """own: groups of settings that the command has beside those of a training, or in place of them. command: None for
+    the config of a run, which another version may have written.
 
     Raises ConfigError that lists everything wrong, or PlanError.
     """
@@ -101,8 +102,8 @@ def check(cfg: DictConfig, *own: str, command: str = "train") -> None:
         )
     trains = "run_dir" in plain  # else it is about a run: evaluate, predict
     found = [
-        *unknown_keys(plain, command, own),
-        *_absent(plain, trains, own),
+        *(unknown_keys(plain, command, own) if command is not None else []),
+        *_absent(plain, trains, own, whole=command is not None),
         *_value_problems(plain, whole=trains or bool(own)),
         *_supplied(plain),
         *_together(plain),
@@ -135,7 +136,7 @@ def plan_of(cfg: DictConfig) -> Plan:
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """As plain dicts and lists, every `${...}` replaced. Raises ConfigError where one leads nowhere."""
+    """As plain dicts and lists, every `${...}` replaced. Raises ConfigError if an interpolation cannot be resolved."""
     try:
         plain = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
@@ -184,7 +185,7 @@ def _supplied(plain: dict[str, Any]) -> Iterator[str]:
     for group, names in SUPPLIED.items():
         node = plain.get(group)
         for name in names & set(node if isinstance(node, dict) else ()):
-            yield f"{group}.{name}: this one the program sets itself"
+            yield f"{group}.{name}: set by Frostline; remove it"
 
 
 def _require_launch(launch: Launch, node: Any) -> None:
@@ -223,12 +224,13 @@ def _missing(plain: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _missing(value, f"{prefix}{key}.")
 
 
-def _absent(plain: dict[str, Any], trains: bool, own: Collection[str]) -> Iterator[str]:
-    """Groups and keys that were taken away with `~`."""
+def _absent(plain: dict[str, Any], trains: bool, own: Collection[str], *, whole: bool) -> Iterator[str]:
+    """Groups and keys that were taken away with `~`. whole: whether this version composed it."""
     for group in GROUPS if trains else ():
         if not isinstance(plain.get(group), dict):
             yield f"{group}: it is needed; {group}=<option>"
-    for key in ("seed", "resume", "init_from", "dry_run", "logs_dir") if trains else ():
+    ours = ("seed", "resume", "init_from", "dry_run", "logs_dir", "requeue", "trust")
+    for key in ours if trains and whole else ():
         if key not in plain:
             yield f"{key} is missing"
     for group in own:

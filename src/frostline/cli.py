@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from frostline.hydra_errors import translated
 from frostline.launcher import follows, launched, many, require_starter, tell_torchrun
 from frostline.paths import conf_dir, remove_empty
 from frostline.ranks import config_folders, launched_anew
-from frostline.stopping import Stopped, stoppable, tell_stopped
+from frostline.stopping import Stopped, stoppable, tell_stopped, unfailing_output
 from frostline.typed import quoted_settings
 from frostline.usage import USAGE, help_of, require_known_flags, settings_first
 
@@ -44,7 +44,7 @@ def main(command: str | None = None) -> None:
         require_known_flags(sys.argv[1:])
         require_starter()
         _sweep_first(command)
-        with stoppable():
+        with stoppable(), unfailing_output() if command == "train" else nullcontext():
             failures = _run(command)
     except FrostlineError as error:
         failures = [error]
@@ -66,7 +66,7 @@ def main(command: str | None = None) -> None:
 
 
 def _tell(failure: FrostlineError) -> None:
-    """What all processes find, the leading one says; what may be wrong with one host alone, each says for itself."""
+    """Every rank detects the error; rank 0 prints it. Errors of one host are printed by that host."""
     try:
         launch = launched()
         require_starter()
@@ -93,7 +93,7 @@ def _sweep_first(command: str) -> None:
             next_step="a command for each run, with its own run_dir; or the sweep alone, with trainer.devices=<number>",
         )
     others = settings_first([argument for argument in sys.argv[1:] if argument not in flags])
-    sys.argv[1:] = flags[:1] + quoted_settings(others)
+    sys.argv[1:] = flags[:1] + quoted_settings(others, sweeps=bool(flags))
 
 
 def _command() -> str:
@@ -126,6 +126,8 @@ def _run(command: str) -> list[FrostlineError]:
                 TASKS[command](cfg)
         except FrostlineError as error:
             failures.append(error)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             failures.append(_refused(error))
         except BaseException as error:

@@ -28,7 +28,6 @@ from frostline.runs import (
     require_unfinished,
     with_found,
 )
-from frostline.stopping import unfailing_output
 from frostline.usage import RANKED_ON
 
 
@@ -100,7 +99,7 @@ def _take_up(cfg: DictConfig) -> None:
     """Begin the run in its folder, or go on there: several processes are given this command, or one again and again."""
     if sweep_folder() is not None or _names_itself(cfg):
         raise ConfigError(
-            "all processes of this run, and all its starts, have to find one folder, and `run_dir` names none",
+            "every process and every restart needs the same run_dir, and the default contains the start time",
             where="run_dir",
             next_step="run_dir=<a folder that every host sees>; without -m",
         )
@@ -116,7 +115,7 @@ def require_alone(typed: Sequence[str]) -> None:
     resumes = any(override.startswith("resume=") for override in typed)
     if others and resumes:
         raise ConfigError(
-            f"resume= takes the run's own configuration, and here stands more: {' '.join(others)}",
+            f"resume= takes no other settings, as it takes the run's own configuration: {' '.join(others)}",
             where="command line",
             next_step="leave the rest out, or start a new run without resume=",
         )
@@ -127,7 +126,7 @@ def _resume(folder: Path, *, trust: bool) -> None:
     seen = stamp(folder)
     record, cfg = opened(folder, trains=True, trust=trust, again=_trusting("train"))
     require_unfinished(record, folder)
-    check(cfg)
+    check(cfg, command=None)
     _start(cfg, folder, [f"resume={folder}", f"trust={trust}"], resume=True, seen=seen)
 
 
@@ -149,8 +148,7 @@ def _start(
     launch_alike("train", others)
     from frostline.run import train
 
-    with unfailing_output():
-        train(cfg, folder, command=command, resume=resume, seen=seen or [])
+    train(cfg, folder, command=command, resume=resume, seen=seen or [])
 
 
 def _lr_find(cfg: DictConfig) -> None:
@@ -158,7 +156,7 @@ def _lr_find(cfg: DictConfig) -> None:
     test = RangeTest(cfg.lr_find.steps, cfg.lr_find.lowest, cfg.lr_find.highest)
     if cfg.resume is not None or cfg.dry_run:
         raise ConfigError(
-            "lr_find tries rates for a new run, on a copy: there is nothing to resume, and nothing that is not dry",
+            "lr_find takes neither resume= nor dry_run=: it tries rates for a new run, on a copy",
             where="resume, dry_run",
             next_step="leave it out; init_from=<run folder> starts from a run's weights",
         )
@@ -194,8 +192,8 @@ def _rank(cfg: DictConfig) -> None:
 
 
 def _of_each_model(cfg: DictConfig) -> dict[str, DictConfig]:
-    """The configuration with each of the models, as their YAMLs say. Raises ConfigError where there is no such model,
-    or where its YAML leaves something open."""
+    """Compose the config once per model. Raises ConfigError if there is no such model, or if its YAML leaves a value
+    open."""
     options = [name for name in GlobalHydra.instance().config_loader().get_group_options("model") if name[:1] != "_"]
     if not cfg.models:
         raise ConfigError("no models are named", where="models", next_step="models=[resnet18,resnet50]")

@@ -14,9 +14,9 @@ SHARE = 0.6  # of the arithmetic that may thaw; benchmarks/README.md, "Defaults 
 
 
 class Depth(NamedTuple):
-    """Of a plan that thaws so many blocks from the top, of which `block` is the lowest.
+    """One candidate: the top `blocks` blocks thaw, down to `block`.
 
-    flops: of the thawed blocks, forward, per sample. share: of the whole backbone's. seconds: of the plan, by estimate.
+    flops: forward, per sample, of those blocks. share: of the backbone's. seconds: estimate for the plan.
     """
 
     blocks: int
@@ -27,8 +27,15 @@ class Depth(NamedTuple):
 
 
 def depths_of(blocks: Sequence[str], outputs: Sequence[Output], seconds: Callable[[int], float] | None) -> list[Depth]:
-    """Of 0, 1, ... all blocks. outputs: of 0, 1, ... blocks from the stem. seconds: the plan's, by thawed blocks."""
+    """One Depth for each number of thawed blocks, 0 to all. outputs: of 0, 1, ... blocks from the stem. seconds: the
+    plan's, by thawed blocks. Raises ConfigError if nothing can be counted."""
     whole = outputs[-1].flops
+    if not whole:
+        raise ConfigError(
+            "no floating-point operation of this backbone can be counted, and `thaw: auto` goes by them",
+            where="schedule",
+            next_step="a number of blocks: schedule.phases.top.thaw=2",
+        )
     found = []
     for number in range(len(blocks) + 1):
         flops = whole - outputs[len(blocks) - number].flops

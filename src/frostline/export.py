@@ -24,7 +24,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
     them: what the backbone expects of its input, and the targets by name. settings: of the run, opened. Raises
     DataError, RunError."""
     quiet()
-    check(settings)
+    check(settings, command=None)
     output = _required_new(Path(cfg.output).absolute())
     checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
     content = read_checkpoint(checkpoint)

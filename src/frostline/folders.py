@@ -29,7 +29,7 @@ def free_folder(folder: Path, setting: str = "run_dir", holds: str = FILE) -> Pa
 def require_empty(folder: Path, setting: str = "run_dir") -> None:
     """Raises RunError that names what lies there."""
     try:
-        names = sorted(path.name for path in folder.iterdir())
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     except FileNotFoundError:
         return
     except OSError as error:
@@ -80,7 +80,9 @@ def _made(folder: Path) -> bool:
     """False where it is there already."""
     try:
         folder.mkdir(parents=True)
-    except FileExistsError:
+    except FileExistsError as error:
+        if not os.path.lexists(folder):  # a folder above is a file, or a link to nowhere
+            raise _unwritable(folder, "logs_dir", error) from error
         return False
     except OSError as error:
         raise _unwritable(folder, "logs_dir", error) from error

@@ -19,7 +19,7 @@ def init_from(model: FineTuner, source: Path, targets: Targets) -> str:
     along where its outputs mean the same: the same classes, labels or numbers, by name; mean and deviation of numbers
     may differ. Gives a sentence on what was done. Raises RunError, WeightsError.
     """
-    path = require_checkpoint(source, "best") if source.is_dir() else source
+    path = require_checkpoint(source, "best", starts=True) if source.is_dir() else source
     if not path.is_file():
         raise RunError("there is no such run or file", where=source, next_step="init_from=<run folder or checkpoint>")
     state, known = _read(path)

@@ -30,8 +30,9 @@ CLASSES = {
     r"trainer\.strategy": r"lightning\.pytorch\.strategies\.ddp\.DDPStrategy",
     r"trainer\.strategy\.timeout": r"datetime\.timedelta",
     r"logger": r"lightning\.pytorch\.loggers\.(tensorboard\.TensorBoardLogger|logger\.DummyLogger)",
-    r"callbacks\.[^.]+": r"(frostline\.callbacks\.\w+|lightning\.pytorch\.callbacks\.lr_monitor)\.\w+",
+    r"callbacks\.[^.]+": r"(frostline|lightning\.pytorch)\.callbacks\.\w+\.\w+",
 }
+DOWNLOADING = {"frostline.data.cifar.Cifar"}  # classes that fill a data.dir that is not there
 COMPILED = {"datetime.timedelta"}  # has no source in some versions of Python
 WRITERS = ("callbacks", "logger", "trainer", "cache")  # groups whose places are written to
 NEEDED = {"model", "data", "task", "run_dir"}
@@ -54,7 +55,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         plain = OmegaConf.to_container(settings, resolve=False)
         assert isinstance(plain, dict)
         if missing := NEEDED - plain.keys():
-            raise ValueError(f"it says nothing of {', '.join(sorted(missing))}")
+            raise ValueError(f"it lacks the keys {', '.join(sorted(missing))}")
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise RunError(
             f"the run's configuration cannot be read: {first_line(error)}",
@@ -62,9 +63,15 @@ def read_settings(path: Path) -> dict[str, Any]:
             next_step="restore the file, or train anew",
         ) from error
     for place, value in _leaves(plain, ""):
+        if not isinstance(value, bool | int | float | str | None):
+            raise RunError(
+                f"config.yaml contains an object, and a saved run has plain values: {place}: {shortened(str(value))}",
+                where=path,
+                next_step="write a plain value there, or train anew",
+            )
         if "${" in place or (isinstance(value, str) and "${" in value):
             raise RunError(
-                f"the run's configuration holds a reference, and a run keeps values: {place}: {shortened(str(value))}",
+                f"config.yaml contains an interpolation, and a saved run has none: {place}: {shortened(str(value))}",
                 where=path,
                 next_step="write the value itself there, or train anew",
             )
@@ -85,7 +92,7 @@ def _require_simple(text: str) -> None:
 
 def foreign(settings: Mapping[str, Any], folder: Path) -> list[str]:
     """What a run with these settings, in `folder`, would do that no option of Frostline does, a line each."""
-    return [*_foreign_code(settings, ""), *_foreign_places(settings, folder)]
+    return [*_foreign_code(settings, ""), *_foreign_places(settings, folder), *_foreign_links(folder)]
 
 
 def require_trusted(settings: Mapping[str, Any], folder: Path, *, trust: bool, again: str) -> None:
@@ -93,7 +100,7 @@ def require_trusted(settings: Mapping[str, Any], folder: Path, *, trust: bool, a
     found = foreign(settings, folder)
     if found and not trust:
         raise RunError(
-            "\n  ".join(["opening this run would do more than Frostline does by itself:", *map(shortened, found)]),
+            "\n  ".join(["this run's config.yaml names code or output folders that are not Frostline's:", *found]),
             where=folder,
             next_step=f"if you trust whoever made it: {again}",
         )
@@ -129,12 +136,24 @@ def _foreign_places(settings: Mapping[str, Any], folder: Path) -> Iterator[str]:
                 continue
             names_place = place.rpartition(".")[2] in PLACES
             leads_away = value.startswith(("/", "~")) or ".." in Path(value).parts
-            if (names_place or leads_away) and not _is_within(value, folder):
+            if "$" in value or "://" in value or ((names_place or leads_away) and not _is_within(value, folder)):
                 yield f"{place}: writes to {value}"
+    data = settings.get("data")
+    if isinstance(data, Mapping) and data.get("_target_") in DOWNLOADING and not Path(str(data.get("dir"))).is_dir():
+        yield f"data.dir: downloads to {data.get('dir')}"
+
+
+def _foreign_links(folder: Path) -> Iterator[str]:
+    """Links in a run folder through which it would be written elsewhere."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        inner = sorted(path.iterdir()) if path.is_dir() and not path.is_symlink() else []
+        for link in [path, *inner]:
+            if link.is_symlink() and not _is_within(str(link), folder):
+                yield f"{link.relative_to(folder)}: leads to {os.path.realpath(link)}"
 
 
 def _is_within(place: str, folder: Path) -> bool:
-    """With links followed; no home folder is."""
+    """Links are followed. A path that begins with ~ is never inside."""
     return place[:1] != "~" and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(folder))
 
 

@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 from frostline.build import predictor
 from frostline.checkpoint import load_state, read_checkpoint, require_finite_weights
 from frostline.checks import check
-from frostline.data.picture_files import passed_note, picture_files
-from frostline.data.pictures import all_of, problem_of
+from frostline.data.picture_files import all_of, passed_note, picture_files
+from frostline.data.pictures import problem_of
 from frostline.data.tokenised import Tokenizer, TokenSource
 from frostline.data.unlabelled import PictureFiles, Readable
 from frostline.data.unlabelled_texts import TextFile, no_targets, read_sentences, read_texts
@@ -39,7 +39,7 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     single answer is printed in any case. settings: of the run, opened. Raises DataError, RunError."""
     quiet()
     settings = amended(settings, trainer=cfg.trainer)
-    check(settings)
+    check(settings, command=None)
     output = Path(cfg.output).absolute() if cfg.output is not None else None
     if output is not None:
         _require_writable(output, Path(cfg.input))
@@ -93,7 +93,8 @@ def _of_pictures(
 
 
 def _changed(file: Path) -> DataError:
-    return DataError("it could not be read, and can be now", where=file, next_step="predict it again")
+    what = "it could not be read during the prediction, and decodes now"
+    return DataError(what, where=file, next_step="predict it again")
 
 
 def _of_texts(cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer) -> Columns:
@@ -152,14 +153,17 @@ def _require_writable(output: Path, source: Path) -> None:
         raise DataError(
             f"the predictions cannot be written there: {error.strerror}",
             where=output,
-            next_step="output=<file>.csv in a folder of yours",
+            next_step="output=<a new file>.csv in a folder of yours",
         ) from error
 
 
 def _is_predictions(file: Path) -> bool:
     """Whether an earlier prediction wrote it, by its header. One of numbers alone looks like any other table."""
     with file.open(encoding="utf-8", errors="replace", newline="") as lines:
-        header = next(csv.reader([lines.readline(MOST_HEADER)]), [])
+        try:
+            header = next(csv.reader([lines.readline(MOST_HEADER)]), [])
+        except csv.Error:
+            return False
     answers = {"label", "labels", "tag"} & set(header)
     return bool(answers) and any(name.startswith("probability") for name in header)
 

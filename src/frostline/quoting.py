@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-PLAIN = re.compile(r"[\w./:@%+*?|$^~-]*", re.ASCII)  # needs no quotes in Hydra's grammar
+PLAIN = re.compile(r"[\w./:@%+*?|$-]*", re.ASCII)  # needs no quotes in Hydra's grammar
 WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_][\w-]*", re.ASCII | re.IGNORECASE)  # is text in a list
 
 
@@ -28,6 +28,18 @@ def command_of(name: str, *settings: str, **others: object) -> str:
 def setting_of(key: str, value: object) -> str:
     """`key=value` as a shell takes it."""
     return _for_shell(f"{key}={hydra_quoted(str(value))}")
+
+
+def begun_anew(command: str, weights: object) -> str:
+    """The command that began a run, for a new run from these weights; None: from its own beginning. command: as the run
+    says it, which may be anybody's text."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    others = [word for word in words[2:] if not word.startswith(("run_dir=", "init_from="))]
+    others = others if words[:2] == ["frostline", "train"] else ["..."]
+    return command_of("train", *others, **({} if weights is None else {"init_from": weights}))
 
 
 def list_of(key: str, values: Sequence[str]) -> str:

@@ -194,7 +194,7 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     quiet()
     folder = Path(cfg.run)
     settings = amended(settings, data=cfg.data, trainer=cfg.trainer)
-    check(settings)
+    check(settings, command=None)
     L.seed_everything(settings.seed, workers=True, verbose=False)
     model, data, trainer, *_ = built = build(settings, load_weights=False, logs=False)
     if data.fingerprint != record.data.get("fingerprint"):

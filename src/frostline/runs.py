@@ -6,12 +6,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from frostline.errors import RunError
-from frostline.folders import CONFIG, require_empty
+from frostline.errors import RunError, shortened
+from frostline.folders import CONFIG
+from frostline.launcher import follows
 from frostline.opening import read_settings, require_trusted
 from frostline.paths import moved
 from frostline.phases import BEFORE
-from frostline.quoting import command_of, setting_of
+from frostline.quoting import begun_anew, command_of, setting_of
 from frostline.record import FILE, Record
 
 # What may differ when the command of a run is given again, and the run goes on: places, hardware, what is shown.
@@ -32,8 +33,9 @@ def opened(folder: Path, *, trains: bool, trust: bool, again: str) -> tuple[Reco
     command that says so.
     """
     record, settings = read_run(folder)
-    if not trains:
+    if not trains:  # none of these is made, and what is cached goes where this user's does
         settings.callbacks, settings.logger = {}, {}
+        OmegaConf.update(settings, "cache.dir", None)
     plain = OmegaConf.to_container(settings)
     assert isinstance(plain, dict)
     require_trusted({str(key): value for key, value in plain.items()}, folder, trust=trust, again=again)
@@ -83,7 +85,14 @@ def with_found(settings: DictConfig, folder: Path) -> DictConfig:
     found, kept = settings.copy(), read_run(folder)[1]
     for key, value in _single(OmegaConf.to_container(settings, resolve=True)).items():
         if _is_open(key, value):
-            OmegaConf.update(found, key, OmegaConf.select(kept, key))
+            number = OmegaConf.select(kept, key)
+            if not isinstance(number, int) or isinstance(number, bool):
+                raise RunError(
+                    f"the run's config.yaml has no number for {key}, which it chose: {shortened(str(number))}",
+                    where=folder,
+                    next_step=f"{key}=<number> as the run had it, or run_dir=<another folder>",
+                )
+            OmegaConf.update(found, key, number)
     return found
 
 
@@ -95,8 +104,12 @@ def goes_on(folder: Path, settings: DictConfig) -> bool:
     """
     if (folder / FILE).exists():
         require_unfinished(Record.read(folder), folder)
-    else:
-        require_empty(folder)
+    elif (there := [name for name in (CONFIG, "checkpoints") if (folder / name).exists()]) and not follows():
+        raise RunError(
+            f"there is something else in this folder: {', '.join(there)}",
+            where=folder,
+            next_step="run_dir=<a new or empty folder>",
+        )
     if checkpoint_of(folder, "last") is None:
         return False
     require_same_settings(settings, read_run(folder)[1], folder)
@@ -109,14 +122,15 @@ def require_unfinished(record: Record, folder: Path) -> None:
         raise RunError(
             "this run is finished",
             where=folder,
-            next_step=f"{command_of('evaluate', run=folder)}, or a new run from its weights: init_from={folder}",
+            next_step=f"{command_of('evaluate', run=folder)}, or a new run from its weights: "
+            + setting_of("init_from", folder),
         )
     best = checkpoint_of(folder, "best")
     if checkpoint_of(folder, "last") is None and (best is not None or record.phases):
         raise RunError(
             "the run has been trained, and its checkpoint last.ckpt is gone",
             where=folder / "checkpoints",
-            next_step=record.command if best is None else f"{record.command} {setting_of('init_from', best)}",
+            next_step=begun_anew(record.command, best),
         )
 
 
@@ -167,8 +181,8 @@ def checkpoint_of(folder: Path, name: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def require_checkpoint(folder: Path, name: str) -> Path:
-    """Raises RunError."""
+def require_checkpoint(folder: Path, name: str, *, starts: bool = False) -> Path:
+    """starts: whether a new run starts from it. Raises RunError."""
     path = checkpoint_of(folder, name)
     if path is None:
         other = "last" if name == "best" else "best"
@@ -176,7 +190,7 @@ def require_checkpoint(folder: Path, name: str) -> Path:
         raise RunError(
             f"the run has no checkpoint '{name}'",
             where=folder / "checkpoints",
-            next_step=f"checkpoint={other}, or {setting_of('init_from', there)}"
+            next_step=(setting_of("init_from", there) if starts else f"checkpoint={other}")
             if there is not None
             else f"finish it: {command_of('train', resume=folder)}",
         )

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from frostline import values
 from frostline.errors import close_names
 
+KNOWN = {"frostline", "torch", "lightning", "datetime"}  # packages whose classes options name
 Check = Callable[[Any], bool]
 
 
@@ -70,6 +71,8 @@ def origin_of(target: str) -> str | None:
     """The dotted name under which a class is defined that `target` names, perhaps by an import of it; None where no
     source defines such a class."""
     module, _, name = target.rpartition(".")
+    if module.partition(".")[0] not in KNOWN:
+        return None
     source = _source(module)
     for node in _tree(source).body if source is not None else ():
         if isinstance(node, ast.ClassDef) and node.name == name:

@@ -1,10 +1,11 @@
 """Signals that end a command: the exit code of shells, one line, nothing half-written."""
 
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -45,19 +46,21 @@ class Unfailing:
         self._gone = False
 
     def write(self, text: str) -> int:
-        if not self._gone:
-            try:
-                self._stream.write(text)
-            except OSError:
-                self._gone = True
+        self._tried(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        if not self._gone:
-            try:
-                self._stream.flush()
-            except OSError:
-                self._gone = True
+        self._tried(self._stream.flush)
+
+    def _tried(self, act: Callable[[], object]) -> None:
+        if self._gone:
+            return
+        try:
+            act()
+        except OSError:
+            self._gone = True
+            with suppress(OSError, AttributeError):  # what waits in the stream is written to nowhere at the end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -65,7 +68,7 @@ class Unfailing:
 
 @contextmanager
 def unfailing_output() -> Iterator[None]:
-    """Standard output and standard error, for as long as a run trains."""
+    """Standard output and standard error, for as long as a run, or a sweep of them, trains."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast("TextIO", Unfailing(stream)) for stream in before)
     try:
@@ -77,7 +80,7 @@ def unfailing_output() -> Iterator[None]:
 
 
 def deaf() -> None:
-    """From here to the end of `stoppable`, no signal ends anything."""
+    """Ignore further signals until `stoppable` ends."""
     if threading.current_thread() is threading.main_thread():
         for number in ENDING:
             signal.signal(number, signal.SIG_IGN)

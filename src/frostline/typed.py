@@ -11,18 +11,20 @@ from frostline.quoting import PLAIN, hydra_quoted
 STRUCTURE = "'\"[]{}"  # of somebody who knows it
 
 
-def quoted_settings(arguments: Sequence[str]) -> list[str]:
+def quoted_settings(arguments: Sequence[str], *, sweeps: bool = False) -> list[str]:
     """`data.dir=größe` and `data.dir=a (1)` as Hydra reads them. What it reads already, and what has quotes or brackets
     of its own, stays as it is, unless it is the name of a file or folder that is there."""
-    return [_quoted(argument) for argument in arguments]
+    return [_quoted(argument, sweeps=sweeps) for argument in arguments]
 
 
-def _quoted(argument: str) -> str:
+def _quoted(argument: str, *, sweeps: bool) -> str:
     key, equals, value = argument.partition("=")
     if argument.startswith("-") or not equals or PLAIN.fullmatch(value):
         return argument
     if not _is_there(value) and (set(value) & set(STRUCTURE) or _is_read(argument)):
         return argument
+    if sweeps and "," in value and not _is_there(value):
+        return f"{key}={','.join(hydra_quoted(part) for part in value.split(','))}"
     return f"{key}={hydra_quoted(value)}"
 
 

@@ -381,8 +381,8 @@ def test_a_picture_in_two_parts_is_told_however_it_was_saved(
         shutil.copy(first, tmp_path / "test" / "cat" / "again.png")
     shutil.copy(first, tmp_path / "train" / "cat" / "twice.png")
     assert make().notes() == [
-        "1 picture stands in training like an earlier one",
-        "1 picture stands both in train and in test",
+        "1 training picture is the same as an earlier one",
+        "1 picture is in both train and test",
     ]
 
 
@@ -392,8 +392,8 @@ def test_a_picture_under_two_classes_is_named(tmp_path: Path, make: Make) -> Non
         put(tmp_path / part / "dog", 4)
     shutil.copy(tmp_path / "train" / "cat" / "000.png", tmp_path / "train" / "dog" / "it.png")
     (within, contradicting) = make().notes()
-    assert within == "1 picture stands in training like an earlier one"
-    assert contradicting.startswith("1 picture stands under different targets, such as ")
+    assert within == "1 training picture is the same as an earlier one"
+    assert contradicting.startswith("1 picture is there with different targets, such as ")
     assert str(tmp_path / "train" / "cat" / "000.png") in contradicting
     assert str(tmp_path / "train" / "dog" / "it.png") in contradicting
 

@@ -1,6 +1,7 @@
 """Parts of a data set, and how a loader asks for them. Shapes: see `Batch`."""
 
 import os
+import signal
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -71,7 +72,14 @@ def loader(part: Dataset[Any], batches: EpochBatches, num_workers: int | None) -
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_deaf,
     )
+
+
+def _deaf(worker: int) -> None:
+    """A terminal sends Ctrl-C to workers too: they end when the process that started them does."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -20,27 +20,30 @@ class PictureRepeats(NamedTuple):
 
     def told(self) -> list[str]:
         """In sentences, none where nothing stands twice."""
-        said = [f"{_number(self.within)} in training like an earlier one"] if self.within else []
-        said += [f"{_number(n)} both in {one} and in {two}" for (one, two), n in self.between.items() if n]
+        said = [f"{_number(self.within, 'training picture')} the same as an earlier one"] if self.within else []
+        said += [f"{_number(n)} in both {one} and {two}" for (one, two), n in self.between.items() if n]
         if self.contradicting:
             one, other = self.contradicting[0]
             count = len(self.contradicting)
-            said.append(f"{_number(count)} under different targets, such as {one} and {other}")
+            said.append(f"{_number(count)} there with different targets, such as {one} and {other}")
         return said
 
 
 class _Picture(NamedTuple):
     part: str
     source: Pictures
-    place: int
+    sample: int
     target: bytes
 
 
 def picture_repeats(parts: Mapping[str, Part]) -> PictureRepeats:
     """parts: `train` among them. Pixels are compared as they were decoded: a picture that was saved anew without loss
-    is the same. Of pictures that are decoded in each epoch, the files' bytes are."""
+    is the same. If some are decoded in each epoch, the files' bytes are compared."""
     pictures = [_Picture(name, *it) for name, part in parts.items() for it in _of(part)]
-    alike = [same for rough in _groups(pictures, _sketch) for same in _groups(rough, _exact)]
+    if all(picture.source.in_memory for picture in pictures):
+        alike = [same for rough in _groups(pictures, _sketch) for same in _groups(rough, _pixels)]
+    else:
+        alike = _groups(pictures, _bytes)
     within, between = 0, Counter[tuple[str, str]]()
     contradicting: list[tuple[str, str]] = []
     for group in alike:
@@ -49,7 +52,7 @@ def picture_repeats(parts: Mapping[str, Part]) -> PictureRepeats:
         between.update(pair for pair in combinations(parts, 2) if counts[pair[0]] and counts[pair[1]])
         other = next((picture for picture in group[1:] if picture.target != group[0].target), None)
         if other is not None:
-            contradicting.append((group[0].source.said(group[0].place), other.source.said(other.place)))
+            contradicting.append((group[0].source.said(group[0].sample), other.source.said(other.sample)))
     return PictureRepeats(within, dict(between), contradicting)
 
 
@@ -68,12 +71,16 @@ def _groups(pictures: Sequence[_Picture], key: Callable[[_Picture], bytes]) -> l
 
 
 def _sketch(picture: _Picture) -> bytes:
-    return picture.source.sketch(picture.place)
+    return picture.source.sketch(picture.sample)
 
 
-def _exact(picture: _Picture) -> bytes:
-    return picture.source.exactly(picture.place)
+def _pixels(picture: _Picture) -> bytes:
+    return picture.source.pixel_digest(picture.sample)
 
 
-def _number(count: int) -> str:
-    return f"{count:,} picture{'s' * (count > 1)} stand{'s' * (count == 1)}"
+def _bytes(picture: _Picture) -> bytes:
+    return picture.source.byte_digest(picture.sample)
+
+
+def _number(count: int, what: str = "picture") -> str:
+    return f"{count:,} {what}{'s' * (count > 1)} {'are' if count > 1 else 'is'}"

@@ -20,6 +20,7 @@ from torchvision.transforms import functional as F
 
 from frostline.data.decoded import Decoder, SampleCache
 from frostline.data.packed import PackedPictures, centres, packed, packed_bytes, padded
+from frostline.data.picture_files import all_of
 from frostline.data.source import Source
 from frostline.errors import DataError
 from frostline.frozen_cache.entry import Entry
@@ -29,7 +30,6 @@ from frostline.specs import ImageSpec
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error,
               TypeError)  # fmt: skip
 DIGEST = 16  # bytes
-MOST_NAMED = 20  # files of one message
 SKETCH = 8  # rows and columns from one that is looked at to the next
 MAX_ASPECT = 2  # of a stored picture; a longer one loses its two ends in training views
 FIRST_ASPECT = 10 * MAX_ASPECT  # of one that is resized: a thread of pixels would grow beyond memory
@@ -45,12 +45,16 @@ class Pictures(Source):
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]: ...
 
     @abstractmethod
-    def sketch(self, place: int) -> bytes:
-        """The same for pictures of the same pixels, and hardly ever for others."""
+    def sketch(self, index: int) -> bytes:
+        """The same for pictures of the same pixels, and hardly ever for others. Of pictures in memory."""
 
     @abstractmethod
-    def exactly(self, place: int) -> bytes:
-        """A digest of the pixels as they were decoded; of files that are decoded each time, of their bytes."""
+    def pixel_digest(self, index: int) -> bytes:
+        """Of pictures in memory."""
+
+    @abstractmethod
+    def byte_digest(self, index: int) -> bytes:
+        """Of what was decoded: a file's bytes."""
 
     def said(self, place: int) -> str:
         """What a user knows it by."""
@@ -68,11 +72,14 @@ class ArrayPictures(Pictures):
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
         return self.pixels[torch.as_tensor(index)], None
 
-    def sketch(self, place: int) -> bytes:
-        return self.exactly(place)
+    def sketch(self, index: int) -> bytes:
+        return self.pixel_digest(index)
 
-    def exactly(self, place: int) -> bytes:
-        return hashlib.blake2b(self.pixels[place].contiguous().numpy().data, digest_size=DIGEST).digest()
+    def pixel_digest(self, index: int) -> bytes:
+        return hashlib.blake2b(self.pixels[index].contiguous().numpy().data, digest_size=DIGEST).digest()
+
+    def byte_digest(self, index: int) -> bytes:
+        return self.pixel_digest(index)
 
     def _content(self) -> str:
         digest = hashlib.blake2b(str(tuple(self.pixels.shape)).encode(), digest_size=16)
@@ -130,14 +137,17 @@ class FilePictures(Pictures):
         pictures = [_last(self._read(i)) if self._decoded is None else self._decoded[i] for i in places]
         return padded(pictures) if whole else (centres(pictures, self.spec.size), None)
 
-    def sketch(self, place: int) -> bytes:
-        """Of every eighth row and column: of those of 50,000 photographs, hashing takes 2 s, and of all 20."""
-        if self._decoded is None:
-            return self._digest(place)
-        return _pixel_digest(self._decoded[place][::SKETCH, ::SKETCH])
+    def sketch(self, index: int) -> bytes:
+        """Of every eighth row and column, a sixty-fourth of the bytes."""
+        assert self._decoded is not None
+        return _pixel_digest(self._decoded[index][::SKETCH, ::SKETCH])
 
-    def exactly(self, place: int) -> bytes:
-        return self._digest(place) if self._decoded is None else _pixel_digest(self._decoded[place])
+    def pixel_digest(self, index: int) -> bytes:
+        assert self._decoded is not None
+        return _pixel_digest(self._decoded[index])
+
+    def byte_digest(self, index: int) -> bytes:
+        return self._digest(index)
 
     def said(self, place: int) -> str:
         return str(self.files[place])
@@ -193,19 +203,6 @@ def keep_or_hold(sources: Sequence[Source], cache: SampleCache, name: str) -> No
                 pictures.hold(shows=cache.shows)
     except DataError as first:
         raise all_of([error for pictures in files for error in pictures.broken()] or [first]) from first
-
-
-def all_of(errors: Sequence[DataError], besides: str = "") -> DataError:
-    """One error that names every file. besides: what came of the others."""
-    if len(errors) == 1 and not besides:
-        return errors[0]
-    said = [f"{error.where}: {error.what}" for error in errors[:MOST_NAMED]]
-    more = len(errors) - len(said)
-    number = f"{len(errors)} picture{'s' * (len(errors) > 1)} cannot be read{besides}:"
-    return DataError(
-        "\n  ".join([number, *said, *([f"and {more:,} more"] if more else [])]),
-        next_step="repair or remove those files",
-    )
 
 
 def _digest(file: Path) -> bytes:

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from frostline.quoting import setting_of
 from frostline.record import Record
 
 BASELINE = "val/accuracy"
@@ -53,7 +54,9 @@ def print_run(record: Record, folder: Path) -> None:
     console.print(f"run   {folder}")
     kept = [name for name in ("best", "last") if record.checkpoints[name] is not None]
     if kept:
-        console.print(f"next  {program()} evaluate run={folder}{'' if kept[0] == 'best' else ' checkpoint=last'}")
+        settings = ([] if kept[0] == "best" else ["checkpoint=last"]) + (["trust=true"] if record.foreign else [])
+        command = " ".join(["evaluate", setting_of("run", folder), *settings])
+        console.print(f"next  {program()} {command}")
 
 
 def _span(rates: list[float]) -> str:
