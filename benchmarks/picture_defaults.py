@@ -96,7 +96,7 @@ def run(overrides: list[str]) -> dict[str, Any]:
             folder = Path(scratch) / "run"
             with initialize_config_dir(str(conf_dir()), version_base="1.3"):
                 cfg = compose("train", [*overrides, f"run_dir={folder}", "logger=none", "trainer=cpu"])
-            record = train(cfg, folder, command="", resume=False)
+            record = train(cfg, folder, command="", resume=False, seen=[])
     finally:
         build._callbacks = own
     number = record.data["num_val"]

@@ -145,7 +145,7 @@ def require_finite_weights(content: dict[str, Any], path: Path) -> None:
         )
 
 
-def stand_of(checkpoint: Path, model: FineTuner, plan: Plan, command: str) -> Stand:
+def stand_of(checkpoint: Path, model: FineTuner, plan: Plan, command: str = "") -> Stand:
     """command: that began the run. Raises RunError where `checkpoint` is of another run, or damaged."""
     best = checkpoint.with_name("best.ckpt")
     instead = begun_anew(command, best if best.is_file() else None)
