@@ -1,5 +1,6 @@
 """cfg → objects. The only place that instantiates; below it nothing is called cfg."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -59,8 +60,8 @@ class Built(NamedTuple):
     choices: list[Choice]
     frozen: FrozenOutputs
     solver: HeadSolver
-    depths: list[Depth]
-    depth: int | None
+    depths: Sequence[Depth] = ()
+    depth: int | None = None
 
     def enter(self, number: int, first_epoch: int) -> list[Group]:
         """The plan's `number`-th phase, from 0, which begins at `first_epoch` of the run."""
