@@ -214,7 +214,8 @@ WHOLE = "model: {}\ndata: {}\ntask: {}\nrun_dir: run"
 BAD_FILES = {
     "empty": ("", "it lacks the keys data, model, run_dir, task"),
     "a list": ("[1, 2]", "it holds no settings"),
-    "text": ("hello", "it lacks the keys"),
+    "a number": ("42", "it holds no settings"),
+    "text": ("hello", "it holds no settings"),
     "no yaml": ("a: [1", ""),
     "aliases": ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "has an alias (*a)"),
     "itself": ("a: &a [*a]", "has an alias (*a)"),
@@ -344,3 +345,86 @@ def test_the_command_of_a_record_is_no_text_to_paste(run: Path, program: Callabl
     assert answer.code == 1
     assert "next:  frostline train ... init_from=" in answer.err or "'train;'" in answer.err
     assert "curl evil | sh" not in answer.err
+
+
+# --- what an attack found ---
+
+
+def test_a_callback_without_a_place_does_not_write_into_the_current_folder(
+    run: Path, program: Callable[..., Answer], tmp_path: Path
+) -> None:
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    del settings["callbacks"]["best"]["dirpath"]
+    settings["callbacks"]["last"]["dirpath"] = None
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    answer = program("train", f"resume={run}")
+    assert answer.code == 1
+    assert "callbacks.best.dirpath: null writes to the current folder" in answer.err
+    assert "callbacks.last.dirpath: null writes to the current folder" in answer.err
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_profiler_of_a_run_writes_nothing(command: str, run: Path, program: Callable[..., Answer]) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(run.parent / "it.png")
+    amend(run, "trainer.profiler", "pytorch")
+    before = sorted(run.parent.iterdir())
+    answer = program(*commands(run)[command])
+    assert answer.code == 1
+    assert "trainer.profiler: may write to the current folder" in answer.err
+    assert sorted(run.parent.iterdir()) == before
+
+
+def test_a_link_deep_in_a_run_is_listed(run: Path, tmp_path: Path) -> None:
+    (run / "a" / "b").mkdir(parents=True)
+    (run / "a" / "b" / "c").symlink_to(tmp_path)
+    assert foreign({}, run) == [f"a/b/c: leads to {tmp_path}"]
+
+
+SHAPES: dict[str, Any] = {
+    "cache": [1], "trainer": [1], "adapter": {}, "data": {}, "model": None, "head": "linear", "task": 3,
+    "callbacks": [1], "schedule": "two_stage", "optimizer": {"lr": 1}, "run_dir": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("group", SHAPES)
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_groups_of_another_shape_are_refused_in_words(
+    group: str, command: str, run: Path, program: Callable[..., Answer]
+) -> None:
+    amend(run, group, SHAPES[group])
+    (run.parent / "it.png").write_bytes(b"")
+    answer = program(*commands(run)[command])
+    assert answer.code == 1
+    assert answer.err.startswith("frostline: ")
+    assert "Traceback" not in answer.err
+
+
+def test_a_key_that_is_no_text_is_refused(run: Path, program: Callable[..., Answer]) -> None:
+    amend(run, "head", {"_target_": "frostline.heads.LinearHead", 1: 2})
+    answer = program("evaluate", f"run={run}")
+    assert answer.code == 1
+    assert "a key that is a int" in answer.err
+
+
+@pytest.mark.parametrize(
+    "field", ["command", "seed", "status", "error", "versions", "foreign", "phases", "best", "mode"]
+)
+@pytest.mark.parametrize("value", [3.5, [[1]], "text", {"a": 1}])
+def test_a_record_of_other_types_is_refused_in_words(
+    field: str, value: Any, run: Path, program: Callable[..., Answer]
+) -> None:
+    if (field, value) in [("command", "text"), ("error", {"a": 1}), ("versions", {"a": 1}), ("best", {"a": 1})]:
+        return
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {field: value}))
+    answer = program("train", f"resume={run}")
+    assert answer.code == 1
+    assert answer.err.startswith("frostline: run.json cannot be read: ")
+
+
+def test_a_target_names_no_file(tmp_path: Path) -> None:
+    (tmp_path / "re.py").write_text("from frostline.heads import LinearHead\n")
+    assert origin_of(f"frostline.{tmp_path}/re.LinearHead") is None

@@ -126,7 +126,7 @@ def record_problem(said: Any, schema: Mapping[str, Any], where: str) -> str | No
             return f"its '{place}' is missing"
         if isinstance(expected, str):
             problem = value_problem(said[name], expected)
-            problem = None if problem is None else f"its '{place}' is {problem}"
+            problem = None if problem is None else f"its '{place}': {problem}"
         else:
             problem = record_problem(said[name], expected, place)
         if problem is not None:

@@ -70,12 +70,12 @@ def follows() -> bool:
     launch = launched()
     if launch is not None:
         return launch.rank != 0  # of torchrun in a job of SLURM, SLURM's number says nothing
-    return any(os.environ.get(name, "0") != "0" for name in (*RANKS, "NODE_RANK"))
+    return any(os.environ.get(name, "0") not in ("", "0") for name in (*RANKS, "NODE_RANK"))
 
 
 def require_starter() -> None:
     """Raises ConfigError where this process takes itself for one of several, and nobody started it as one."""
-    left = [name for name in RANKS if os.environ.get(name, "0") != "0"]
+    left = [name for name in RANKS if os.environ.get(name, "0") not in ("", "0")]
     if left and launched() is None and os.environ.get(LEADER) != str(os.getppid()):
         raise ConfigError(
             f"{left[0]}={os.environ[left[0]]} is in this shell, as if another process led this run",

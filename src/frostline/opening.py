@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline.errors import RunError, first_line, shortened
-from frostline.signatures import origin_of
+from frostline.signatures import origin_of, parameters_of
 
 # Where options have a `_target_`, and which classes may stand there, by the module in which they are defined.
 CLASSES = {
@@ -32,9 +32,11 @@ CLASSES = {
     r"logger": r"lightning\.pytorch\.loggers\.(tensorboard\.TensorBoardLogger|logger\.DummyLogger)",
     r"callbacks\.[^.]+": r"(frostline|lightning\.pytorch)\.callbacks\.\w+\.\w+",
 }
+UNSET = {"dirpath", "save_dir"}  # parameters whose null is a folder of Lightning's choice
 DOWNLOADING = {"frostline.data.cifar.Cifar"}  # classes that fill a data.dir that is not there
 COMPILED = {"datetime.timedelta"}  # has no source in some versions of Python
 WRITERS = ("callbacks", "logger", "trainer", "cache")  # groups whose places are written to
+MADE = ("model", "head", "adapter", "data", "task", "optimizer", "cache", "trainer")  # an object each
 NEEDED = {"model", "data", "task", "run_dir"}
 PLACES = {"dir", "dirpath", "save_dir", "root_dir", "log_dir", "default_root_dir"}
 MOST_BYTES, MOST_DEPTH = 1_000_000, 40  # of a config.yaml; those of shipped options take 6,000 bytes and are 6 deep
@@ -56,6 +58,12 @@ def read_settings(path: Path) -> dict[str, Any]:
         assert isinstance(plain, dict)
         if missing := NEEDED - plain.keys():
             raise ValueError(f"it lacks the keys {', '.join(sorted(missing))}")
+        for group in MADE:
+            if group in plain and not (isinstance(plain[group], dict) and "_target_" in plain[group]):
+                raise ValueError(f"{group} says no `_target_`")
+        for group in ("callbacks", "schedule", "logger"):
+            if not isinstance(plain.get(group, {}), dict):
+                raise ValueError(f"{group} holds no settings")
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise RunError(
             f"the run's configuration cannot be read: {first_line(error)}",
@@ -81,13 +89,16 @@ def read_settings(path: Path) -> dict[str, Any]:
 def _require_simple(text: str) -> None:
     """Raises ValueError for aliases, of which a few lines can mean more values than there is memory, and for values
     that are nested deeper than any reader of them can follow."""
-    depth = 0
+    depth, root = 0, None
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"line {event.start_mark.line + 1} has an alias (*{event.anchor})")
+        root = root or (event if isinstance(event, yaml.NodeEvent) else None)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_DEPTH:
             raise ValueError(f"line {event.start_mark.line + 1} is nested more than {MOST_DEPTH} deep")
+    if root is not None and not isinstance(root, yaml.MappingStartEvent):
+        raise ValueError("it holds no settings")
 
 
 def foreign(settings: Mapping[str, Any], folder: Path) -> list[str]:
@@ -138,18 +149,29 @@ def _foreign_places(settings: Mapping[str, Any], folder: Path) -> Iterator[str]:
             leads_away = value.startswith(("/", "~")) or ".." in Path(value).parts
             if "$" in value or "://" in value or ((names_place or leads_away) and not _is_within(value, folder)):
                 yield f"{place}: writes to {value}"
+    for group, node in [("logger", settings.get("logger")), *_callbacks(settings)]:
+        takes = set(parameters_of(str(node.get("_target_")))) & UNSET if isinstance(node, Mapping) else set()
+        yield from (f"{group}.{name}: null writes to the current folder" for name in takes if node.get(name) is None)
+    trainer = settings.get("trainer")
+    for name in ("profiler", "plugins"):
+        if isinstance(trainer, Mapping) and trainer.get(name) is not None:
+            yield f"trainer.{name}: may write to the current folder"
     data = settings.get("data")
     if isinstance(data, Mapping) and data.get("_target_") in DOWNLOADING and not Path(str(data.get("dir"))).is_dir():
         yield f"data.dir: downloads to {data.get('dir')}"
 
 
+def _callbacks(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    callbacks = settings.get("callbacks")
+    items = callbacks.items() if isinstance(callbacks, Mapping) else ()
+    return [(f"callbacks.{name}", node) for name, node in items]
+
+
 def _foreign_links(folder: Path) -> Iterator[str]:
     """Links in a run folder through which it would be written elsewhere."""
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        inner = sorted(path.iterdir()) if path.is_dir() and not path.is_symlink() else []
-        for link in [path, *inner]:
-            if link.is_symlink() and not _is_within(str(link), folder):
-                yield f"{link.relative_to(folder)}: leads to {os.path.realpath(link)}"
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and not _is_within(str(path), folder):
+            yield f"{path.relative_to(folder)}: leads to {os.path.realpath(path)}"
 
 
 def _is_within(place: str, folder: Path) -> bool:
@@ -157,9 +179,21 @@ def _is_within(place: str, folder: Path) -> bool:
     return place[:1] != "~" and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(folder))
 
 
+class _NoText:
+    """In the place of a value: a key that is no text."""
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"a key that is a {type(self.key).__name__}"
+
+
 def _leaves(node: Any, place: str) -> Iterator[tuple[str, Any]]:
     if isinstance(node, Mapping):
         for name, value in node.items():
+            if not isinstance(name, str):
+                yield f"{place}.{name}", _NoText(name)
             yield from _leaves(value, f"{place}.{name}" if place else str(name))
     elif isinstance(node, list):
         for number, item in enumerate(node):

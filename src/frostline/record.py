@@ -11,9 +11,21 @@ from typing import Any, Literal
 
 from frostline.errors import RunError
 from frostline.paths import write_atomically
+from frostline.signatures import value_problem
 
 SCHEMA = 1
 FILE = "run.json"
+TYPES = {
+    **dict.fromkeys(("data", "model", "baselines", "metrics", "seconds", "versions", "checkpoints"), "dict"),
+    **dict.fromkeys(("phases", "averages", "per_class"), "list"),
+    **dict.fromkeys(("error", "best"), "dict | None"),
+    **dict.fromkeys(("command", "monitor"), "str"),
+    "foreign": "list[str]",
+    "seed": "int",
+    "status": "Literal['running', 'finished', 'failed', 'interrupted']",
+    "mode": "Literal['max', 'min']",
+    "peak_memory_bytes": "int",
+}
 VERSIONED = ("frostline", "torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
 
 
@@ -87,9 +99,10 @@ class Record:
 
     def _require_types(self) -> None:
         """Raises TypeError or KeyError where another hand has been at the file."""
-        for name in ("data", "model", "baselines", "metrics", "seconds"):
-            if not isinstance(getattr(self, name), dict):
-                raise TypeError(f"'{name}' is no object")
+        for name, annotation in TYPES.items():
+            problem = value_problem(getattr(self, name), annotation)
+            if problem is not None:
+                raise TypeError(f"'{name}': {problem}")
         if self.data and not isinstance(self.data["classes"], list):
             raise TypeError("'data' names no classes")
         if not all(isinstance(row, dict) and isinstance(row["name"], str) for row in self.phases):

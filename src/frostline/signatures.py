@@ -71,7 +71,7 @@ def origin_of(target: str) -> str | None:
     """The dotted name under which a class is defined that `target` names, perhaps by an import of it; None where no
     source defines such a class."""
     module, _, name = target.rpartition(".")
-    if module.partition(".")[0] not in KNOWN:
+    if module.partition(".")[0] not in KNOWN or not all(part.isidentifier() for part in target.split(".")):
         return None
     source = _source(module)
     for node in _tree(source).body if source is not None else ():

@@ -222,6 +222,6 @@ def unreadable(error: BaseException) -> str:
     the places in torch's source at which its reader gives up."""
     if isinstance(error, pickle.UnpicklingError):
         return "it is no plain file of tensors"
-    if isinstance(error, zipfile.BadZipFile) or re.search(r"\w\.cc:|miniz|PytorchStreamReader", str(error)):
+    if isinstance(error, zipfile.BadZipFile | EOFError) or re.search(r"\w\.cc:|miniz|PytorchStreamReader", str(error)):
         return "it is truncated or damaged"
     return first_line(error)
