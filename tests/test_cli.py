@@ -103,7 +103,7 @@ BAD_TRAINING = {
     "single value taken away": ("~dry_run", ["dry_run is missing"]),
     "saved all the time": ("callbacks.safety.every_minutes=-1", ["every_minutes: -1 is not a number x with x > 0"]),
     "what only a GPU can": ("+optimizer.capturable=true trainer=cpu", ["optimizer refuses its settings", "capturable"]),
-    "what the plan sets": ("+trainer.val_check_interval=0", ["trainer.val_check_interval: set by Frostline; remove it"]),
+    "what the plan sets": ("+trainer.val_check_interval=0", ["val_check_interval: set by Frostline; remove it"]),
     "nothing to show": ("--cfg jbo", ["'jbo' cannot be shown", "did you mean job?"]),
     "what the program sets": ("+trainer.max_epochs=3", ["trainer.max_epochs: set by Frostline; remove it"]),
     "labels that are no numbers": ("data=cifar10 data.dir={tmp}/float_labels", ["labels are whole numbers"]),
