@@ -410,7 +410,7 @@ def test_a_key_that_is_no_text_is_refused(run: Path, program: Callable[..., Answ
     amend(run, "head", {"_target_": "frostline.heads.LinearHead", 1: 2})
     answer = program("evaluate", f"run={run}")
     assert answer.code == 1
-    assert "a key that is a int" in answer.err
+    assert "a key of type int" in answer.err
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ class _NoText:
         self.key = key
 
     def __str__(self) -> str:
-        return f"a key that is a {type(self.key).__name__}"
+        return f"a key of type {type(self.key).__name__}, which has to be text"
 
 
 def _leaves(node: Any, place: str) -> Iterator[tuple[str, Any]]:
