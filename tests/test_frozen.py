@@ -30,7 +30,7 @@ STEPS = 3  # stochastic depth may leave a layer out of one step for the whole ba
 
 def test_the_folders_were_found() -> None:
     assert len(MODELS) == 18
-    assert len(PLANS) == 11
+    assert len(PLANS) == 12
 
 
 def ways(composed: Callable[..., Any], blocks: list[str]) -> list[Phase]:

@@ -97,7 +97,7 @@ def _require_same_end(run: dict[str, Any], expected: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_two_ranks_end_in_the_weights_of_one_process(plan: str, alone: Path, two: Path) -> None:
-    assert len(PLANS) == 11
+    assert len(PLANS) == 12
     _require_same_end(_load(two / f"{plan}.pt"), _load(alone / f"{plan}.pt"))
 
 

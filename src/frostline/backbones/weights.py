@@ -29,6 +29,10 @@ class Found(StateDict):
         super().__init__(state)
         self.told = told
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Saved as a plain dict, which every reader knows."""
+        return dict, (dict(self),)
+
 
 SUFFIX = ".safetensors"
 ABOUT = "frostline"  # in the metadata of a file of ours: what it is of, in JSON
