@@ -40,6 +40,7 @@ def ways(composed: Callable[..., Any], blocks: list[str]) -> list[Phase]:
         for phase in (
             plan_of(composed(f"schedule={plan}"))
             .unfolded(blocks)
+            .deep(min(2, len(blocks)))
             .settled(pretrained=False, samples=1, steps_per_epoch=1, solvable=False)
             .phases
         ):
