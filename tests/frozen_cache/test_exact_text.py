@@ -128,7 +128,7 @@ def test_run_json_says_what_texts_there_were(program: Program, tmp_path: Path, t
     assert sum(told["data"]["repeats"].values()) == 1
     assert told["data"]["cut_off"] > 10
     assert set(told["data"]["tokens"]) == {"train", "val", "test"}
-    scored = program("evaluate", f"run={tmp_path / 'run'}")
+    scored = program("evaluate", f"run={tmp_path / 'run'}", "trust=true")
     assert scored.code == 0, scored.err
 
 
