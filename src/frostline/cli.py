@@ -83,6 +83,7 @@ def _tell(failure: FrostlineError) -> None:
 
 def _sweep_first(command: str) -> None:
     """Wherever `-m` stands: argparse takes what follows for its own, unless settings follow alone."""
+    OmegaConf.register_new_resolver("reserved", reserved_at_once, use_cache=True, replace=True)
     flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
     if flags and command != "train":
         raise ConfigError(f"{command} is for one run", where="-m", next_step=f"frostline {command} --help")
@@ -139,10 +140,7 @@ def _run(command: str) -> list[FrostlineError]:
             if sweep is not None:
                 board.add(sweep, failures[-1] if len(failures) > before else unexpected)
 
-    failures: list[FrostlineError] = []
-    OmegaConf.register_new_resolver("reserved", reserved_at_once, use_cache=True, replace=True)
-    board = Board()
-    started: list[str] = []
+    failures, started, board = list[FrostlineError](), list[str](), Board()
     original = os.environ.get(FULL_ERROR)
     compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)
     try:

@@ -47,4 +47,4 @@ def test_the_command_is_called_frostline(wheel: dict[str, bytes]) -> None:
     (name,) = [name for name in wheel if name.endswith(".dist-info/entry_points.txt")]
     entries = configparser.ConfigParser()
     entries.read_string(wheel[name].decode())
-    assert dict(entries["console_scripts"]) == {"frostline": "frostline.cli:main"}
+    assert dict(entries["console_scripts"]) == {"frostline": "frostline.__main__:main"}
