@@ -15,6 +15,7 @@ from frostline.errors import FrostlineError
 from frostline.init_from import init_from
 from frostline.planning import planned
 from frostline.run import NOT_HERE, evaluate
+from frostline.runs import read_run
 from test_run import SHORT, _record, _train
 from test_text_runs import minilm
 
@@ -141,7 +142,7 @@ def test_an_adapter_in_a_real_text_network_learns_beside_it_and_reloads(
     assert adapters["trainable_parameters"] == head["trainable_parameters"] + own_parameters
     assert record["metrics"]["test/accuracy"] > 0.75
     recorded = {name: value for name, value in record["metrics"].items() if name.startswith("test/")}
-    assert evaluate(composed(f"run={run}", config="evaluate")) == recorded
+    assert evaluate(composed(f"run={run}", config="evaluate"), *read_run(run)) == recorded
 
 
 # --- old weights ---

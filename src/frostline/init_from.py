@@ -8,7 +8,7 @@ from frostline.adapters.layers import adapter_names, holds_adapters, renew_magni
 from frostline.backbones.base import Backbone
 from frostline.backbones.weights import ABOUT, StateDict, load_weights, read_exported, said_of
 from frostline.checkpoint import TARGETS, is_checkpoint, read_checkpoint, record_problem
-from frostline.errors import RunError, WeightsError, first_line
+from frostline.errors import RunError, WeightsError
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.runs import require_checkpoint
 from frostline.targets import Targets
@@ -66,11 +66,8 @@ def _read(path: Path) -> tuple[StateDict, tuple[str, list[str]] | None]:
 
 def _known(path: Path) -> tuple[str, list[str]] | None:
     """Raises WeightsError where the file says it in another way than `frostline export` does."""
-    try:
-        about = said_of(path)
-        problem = None if about is None else record_problem(about, {"targets": TARGETS}, ABOUT)
-    except ValueError as error:
-        problem = first_line(error)
+    about = said_of(path)
+    problem = None if about is None else record_problem(about, {"targets": TARGETS}, ABOUT)
     if problem is not None:
         raise WeightsError(f"the weights file cannot be read: {problem}", where=path, next_step="export it anew")
     return (about["targets"]["kind"], about["targets"]["names"]) if about is not None else None

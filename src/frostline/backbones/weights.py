@@ -9,7 +9,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -121,16 +121,22 @@ def packed(weights: Mapping[str, Tensor], about: dict[str, Any]) -> bytes:
 
 
 def said_of(path: Path) -> dict[str, Any] | None:
-    """What a readable file says that it is of; None where it is none that `packed` made. Raises ValueError where that
+    """What a readable file says that it is of; None where it is none that `packed` made. Raises WeightsError where that
     is no JSON object."""
     if path.suffix != SUFFIX:
         return None
     with safe_open(path, "pt") as file:
         about = (file.metadata() or {}).get(ABOUT)
-    said = json.loads(about) if about is not None else None
-    if about is not None and not isinstance(said, dict):
-        raise ValueError(f"its record '{ABOUT}' is no object")
-    return said
+    if about is None:
+        return None
+    try:
+        said = json.loads(about)
+        problem = None if isinstance(said, dict) else f"its record '{ABOUT}' is no object"
+    except (ValueError, RecursionError) as error:
+        problem = f"its record '{ABOUT}' is no JSON: {first_line(error)}"
+    if problem is not None:
+        raise WeightsError(f"the weights file cannot be read: {problem}", where=path, next_step="export it anew")
+    return cast("dict[str, Any]", said)
 
 
 def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], *, source: object) -> str:
