@@ -40,8 +40,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_merged_network_gives_what_the_adapted_one_gives(
     run: str, program: Program, composed: Callable[..., Any]
 ) -> None:
-    assert program("export", run, "output=merged.safetensors").out.startswith("9 tensors in merged.safetensors; 2 ")
-    assert program("export", run, "output=beside.safetensors", "merge=false").code == 0
+    assert program("export", run, "trust=true", "output=merged.safetensors").out.startswith(
+        "9 tensors in merged.safetensors; 2 "
+    )
+    assert program("export", run, "trust=true", "output=beside.safetensors", "merge=false").code == 0
     plain = build(composed(*TINY, "run_dir=none"), logs=False)
     lora = build(composed(*TINY, *LORA, "run_dir=none"), logs=False)
     assert init_from(plain.model, Path("merged.safetensors"), plain.data.targets).endswith("; the head, too")
@@ -58,7 +60,7 @@ def test_a_run_starts_from_it_without_the_adapter(run: str, program: Program) ->
     refused = program("train", *TINY, *plan, f"init_from={run.removeprefix('run=')}", "run_dir=never")
     assert refused.code == 1
     assert "frostline export run=<that run> output=<file>.safetensors merges" in refused.err
-    assert program("export", run, "output=it.safetensors", "checkpoint=last").code == 0
+    assert program("export", run, "trust=true", "output=it.safetensors", "checkpoint=last").code == 0
     answer = program("train", *TINY, *plan, "init_from=it.safetensors", "run_dir=next")
     assert answer.code == 0, answer.err
     assert "it.safetensors (7 tensors; left out on purpose: nothing); the head, too" in answer.out
@@ -67,7 +69,7 @@ def test_a_run_starts_from_it_without_the_adapter(run: str, program: Program) ->
 def test_it_says_what_it_is_of_and_a_head_of_other_classes_stays(
     run: str, program: Program, composed: Callable[..., Any]
 ) -> None:
-    assert program("export", run, "output=it.safetensors").code == 0
+    assert program("export", run, "trust=true", "output=it.safetensors").code == 0
     with safe_open("it.safetensors", "pt") as file:
         said = json.loads(file.metadata()["frostline"])
     assert (said["model"], said["adapter"], said["spec"]["size"]) == ("tiny", "merged", 8)
@@ -88,7 +90,7 @@ def test_it_says_what_it_is_of_and_a_head_of_other_classes_stays(
 def test_a_place_where_it_cannot_be_is_told(output: str, said: str, run: str, program: Program) -> None:
     Path("there.safetensors").write_text("mine")
     before = sorted(Path().rglob("*"))
-    answer = program("export", run, f"output={output}")
+    answer = program("export", run, "trust=true", f"output={output}")
     assert answer.code == 1
     assert said in answer.err
     assert sorted(Path().rglob("*")) == before
