@@ -15,8 +15,8 @@ from frostline.record import FILE, SCHEMA, Record, Stopwatch
 
 untimed = settings(deadline=None)
 KEYS = [
-    "schema", "command", "seed", "status", "error", "versions", "data", "model", "phases", "monitor", "mode",
-    "baselines", "averages", "best", "metrics", "per_class", "seconds", "peak_memory_bytes", "checkpoints",
+    "schema", "command", "seed", "status", "error", "versions", "data", "model", "foreign", "phases", "monitor",
+    "mode", "baselines", "averages", "best", "metrics", "per_class", "seconds", "peak_memory_bytes", "checkpoints",
 ]  # fmt: skip
 
 
