@@ -41,6 +41,7 @@ def ways(composed: Callable[..., Any], blocks: list[str]) -> list[Phase]:
             plan_of(composed(f"schedule={plan}"))
             .unfolded(blocks)
             .deep(min(2, len(blocks)))
+            .scaled(batch_norms=True)
             .settled(pretrained=False, samples=1, steps_per_epoch=1, solvable=False)
             .phases
         ):
