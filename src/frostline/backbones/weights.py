@@ -30,8 +30,8 @@ class Found(StateDict):
         self.told = told
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Saved as a plain dict, which every reader knows."""
-        return dict, (dict(self),)
+        """Saved as an OrderedDict, as torch saves state dicts: torch.load with weights_only reads it."""
+        return OrderedDict, (), None, None, iter(self.items())
 
 
 SUFFIX = ".safetensors"
