@@ -85,6 +85,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+SMALL = ["data.train_limit=40", "data.image_size=8", "trainer.precision=32-true", *DEVICE]
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a head alone (SMALL). Tests that change it copy it."""
+    from frostline.cli import main
+
+    folder = tmp_path_factory.mktemp("small") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["frostline", "train", *SMALL, "schedule=head_only", f"run_dir={folder}"])
+        main()
+    GlobalHydra.instance().clear()
+    return folder
+
+
 class Answer:
     """What the program printed, and its exit code."""
 

@@ -4,7 +4,6 @@ import copy
 import io
 import json
 import shutil
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,33 +11,21 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import DEVICE, Answer
+from conftest import SMALL, Answer
 from frostline.checkpoint import read_checkpoint
-from frostline.cli import main
 from frostline.errors import RunError, WeightsError
 from frostline.finetuner import CHECKPOINT_KEY
 
-QUICK = ["data.train_limit=40", "data.image_size=8", "schedule=head_only", "trainer.precision=32-true", *DEVICE]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["frostline", "train", *QUICK, f"run_dir={folder}"])
-        main()
-    GlobalHydra.instance().clear()
-    return folder
+QUICK = [*SMALL, "schedule=head_only"]
 
 
 @pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    shutil.copytree(trained, tmp_path / "run")
+def run(small_run: Path, tmp_path: Path) -> Path:
+    shutil.copytree(small_run, tmp_path / "run")
     Image.new("RGB", (8, 8)).save(tmp_path / "it.png")
     return tmp_path / "run"
 
@@ -70,9 +57,9 @@ def test_flipped_bytes_are_seen(command: str, run: Path, program: Callable[..., 
     assert not (run.parent / "it.safetensors").exists()
 
 
-def test_any_flipped_byte_changes_nothing_or_is_seen(trained: Path, tmp_path: Path) -> None:
+def test_any_flipped_byte_changes_nothing_or_is_seen(small_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "it.ckpt"
-    whole = (trained / "checkpoints" / "best.ckpt").read_bytes()
+    whole = (small_run / "checkpoints" / "best.ckpt").read_bytes()
     path.write_bytes(whole)
     expected = read_checkpoint(path)["state_dict"]
 
@@ -92,8 +79,8 @@ def test_any_flipped_byte_changes_nothing_or_is_seen(trained: Path, tmp_path: Pa
     holds()
 
 
-def test_any_cut_is_seen(trained: Path, tmp_path: Path) -> None:
-    whole = (trained / "checkpoints" / "best.ckpt").read_bytes()
+def test_any_cut_is_seen(small_run: Path, tmp_path: Path) -> None:
+    whole = (small_run / "checkpoints" / "best.ckpt").read_bytes()
     for share in (0, 1, 10, 50, 90, 99, 99.99):
         (tmp_path / "it.ckpt").write_bytes(whole[: int(len(whole) * share / 100)])
         with pytest.raises(RunError) as refused:
@@ -114,10 +101,10 @@ def test_weights_that_are_not_finite_give_no_answers(command: str, run: Path, pr
     assert "the weights are not finite: " in answer.err
 
 
-def test_a_compressed_checkpoint_is_not_unpacked(trained: Path, tmp_path: Path) -> None:
+def test_a_compressed_checkpoint_is_not_unpacked(small_run: Path, tmp_path: Path) -> None:
     """Of a few bytes it could make as much as there is memory."""
     with (
-        zipfile.ZipFile(trained / "checkpoints" / "best.ckpt") as whole,
+        zipfile.ZipFile(small_run / "checkpoints" / "best.ckpt") as whole,
         zipfile.ZipFile(tmp_path / "it.ckpt", "w", zipfile.ZIP_DEFLATED) as squeezed,
     ):
         for it in whole.infolist():
@@ -198,11 +185,8 @@ def test_exported_weights_with_another_record_are_refused_in_words(
     assert program("export", "run=run", "output=it.safetensors").code == 0
     save_file(load_file("it.safetensors"), "other.safetensors", {"frostline": ABOUTS[kind]})
     answer = program("train", *QUICK, "init_from=other.safetensors")
-    if kind == "none":
-        assert answer.code == 0 or "record" in answer.err
-        return
     assert answer.code == 1
-    assert "the weights file cannot be read: its " in answer.err or "cannot be read" in answer.err
+    assert "the weights file cannot be read: its " in answer.err
     assert "Traceback" not in answer.err
 
 

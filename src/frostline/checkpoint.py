@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from frostline.backbones.weights import UNREADABLE, load_tensors, unreadable
+from frostline.backbones.weights import UNREADABLE, load_tensors, not_finite, unreadable
 from frostline.errors import RunError, few
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.phases import BEFORE, Plan
@@ -136,8 +136,7 @@ def record_problem(said: Any, schema: Mapping[str, Any], where: str) -> str | No
 
 def require_finite_weights(content: dict[str, Any], path: Path) -> None:
     """Raises RunError: predictions of others would be no answers."""
-    spoilt = [name for name, value in content["state_dict"].items() if not value.isfinite().all()]
-    if spoilt:
+    if spoilt := not_finite(content["state_dict"]):
         raise RunError(
             f"the weights are not finite: {few(spoilt, 4)}",
             where=path,

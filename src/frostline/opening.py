@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline.errors import RunError, first_line, shortened
+from frostline.paths import leaves
 from frostline.signatures import origin_of, parameters_of
 
 # Where options have a `_target_`, and which classes may stand there, by the module in which they are defined.
 CLASSES = {
     r"model": r"frostline\.backbones\.\w+\.\w+",
-    r"head": r"frostline\.heads\.\w+|torch\.nn\.modules\.linear\.\w+",
+    r"head": r"frostline\.heads\.\w+",
     r"adapter": r"frostline\.adapters\.\w+\.\w+",
     r"data": r"frostline\.data\.\w+\.\w+",
     r"task": r"frostline\.tasks\.\w+\.\w+",
@@ -51,26 +52,16 @@ def read_settings(path: Path) -> dict[str, Any]:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
         text = path.read_text(encoding="utf-8")
         _require_simple(text)
-        settings = OmegaConf.create(text)
-        if not isinstance(settings, DictConfig):
-            raise ValueError("it holds no settings")
-        plain = OmegaConf.to_container(settings, resolve=False)
-        assert isinstance(plain, dict)
-        if missing := NEEDED - plain.keys():
-            raise ValueError(f"it lacks the keys {', '.join(sorted(missing))}")
-        for group in MADE:
-            if group in plain and not (isinstance(plain[group], dict) and "_target_" in plain[group]):
-                raise ValueError(f"{group} says no `_target_`")
-        for group in ("callbacks", "schedule", "logger"):
-            if not isinstance(plain.get(group, {}), dict):
-                raise ValueError(f"{group} holds no settings")
+        plain = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        assert isinstance(plain, dict), "_require_simple lets nothing else through"
+        _require_shape(plain)
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise RunError(
             f"the run's configuration cannot be read: {first_line(error)}",
             where=path,
             next_step="restore the file, or train anew",
         ) from error
-    for place, value in _leaves(plain, ""):
+    for place, value in leaves(plain):
         if not isinstance(value, bool | int | float | str | None):
             raise RunError(
                 f"config.yaml contains an object, and a saved run has plain values: {place}: {shortened(str(value))}",
@@ -97,8 +88,32 @@ def _require_simple(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_DEPTH:
             raise ValueError(f"line {event.start_mark.line + 1} is nested more than {MOST_DEPTH} deep")
-    if root is not None and not isinstance(root, yaml.MappingStartEvent):
+    if not isinstance(root, yaml.MappingStartEvent):
         raise ValueError("it holds no settings")
+
+
+def _require_shape(plain: Mapping[Any, Any]) -> None:
+    """Raises ValueError unless each group is what the program takes it for."""
+    if missing := NEEDED - plain.keys():
+        raise ValueError(f"it lacks the keys {', '.join(sorted(missing))}")
+    for group in MADE:
+        if group in plain and not (isinstance(plain[group], dict) and "_target_" in plain[group]):
+            raise ValueError(f"{group} has no `_target_`")
+    for group in ("callbacks", "schedule", "logger"):
+        if not isinstance(plain.get(group, {}), dict):
+            raise ValueError(f"{group} is no mapping")
+    for key in _keys(plain):
+        if not isinstance(key, str):
+            raise ValueError(f"a key of type {type(key).__name__}, which has to be text: {key}")
+
+
+def _keys(node: Any) -> Iterator[Any]:
+    """Of all mappings within."""
+    if isinstance(node, Mapping):
+        yield from node
+    if isinstance(node, Mapping | list):
+        for value in node.values() if isinstance(node, Mapping) else node:
+            yield from _keys(value)
 
 
 def foreign(settings: Mapping[str, Any], folder: Path) -> list[str]:
@@ -142,7 +157,7 @@ def _is_option(place: str, target: Any) -> bool:
 
 def _foreign_places(settings: Mapping[str, Any], folder: Path) -> Iterator[str]:
     for group in WRITERS:
-        for place, value in _leaves(settings.get(group), group):
+        for place, value in leaves(settings.get(group), group):
             if not isinstance(value, str):
                 continue
             names_place = place.rpartition(".")[2] in PLACES
@@ -177,26 +192,3 @@ def _foreign_links(folder: Path) -> Iterator[str]:
 def _is_within(place: str, folder: Path) -> bool:
     """Links are followed. A path that begins with ~ is never inside."""
     return place[:1] != "~" and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(folder))
-
-
-class _NoText:
-    """In the place of a value: a key that is no text."""
-
-    def __init__(self, key: Any) -> None:
-        self.key = key
-
-    def __str__(self) -> str:
-        return f"a key of type {type(self.key).__name__}, which has to be text"
-
-
-def _leaves(node: Any, place: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping):
-        for name, value in node.items():
-            if not isinstance(name, str):
-                yield f"{place}.{name}", _NoText(name)
-            yield from _leaves(value, f"{place}.{name}" if place else str(name))
-    elif isinstance(node, list):
-        for number, item in enumerate(node):
-            yield from _leaves(item, f"{place}[{number}]")
-    else:
-        yield place, node

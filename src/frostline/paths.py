@@ -1,7 +1,7 @@
 """Where things lie."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from errno import ENOENT, ENOTDIR, ENOTEMPTY
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,18 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Of plain values: each that holds no others, with its dotted key, such as `model.weights` or `models[0]`."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for number, item in enumerate(node):
+            yield from leaves(item, f"{key}[{number}]")
+    else:
+        yield key, node
 
 
 def moved(node: Any, before: str, after: str) -> Any:

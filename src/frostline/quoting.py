@@ -5,15 +5,19 @@ import shlex
 from collections.abc import Sequence
 
 PLAIN = re.compile(r"[\w./:@%+*?|$-]*", re.ASCII)  # needs no quotes in Hydra's grammar
+# What Hydra reads as a number, a truth or null.
+NUMBER = r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?|[+-]?(inf|nan)"
+NO_TEXT = re.compile(f"{NUMBER}|true|false|null", re.ASCII | re.IGNORECASE)
 WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_][\w-]*", re.ASCII | re.IGNORECASE)  # is text in a list
 
 
 def hydra_quoted(value: str) -> str:
-    """In Hydra's quotes, if it needs them. A backslash counts before a quote alone."""
-    return value if value and PLAIN.fullmatch(value) else _in_quotes(value)
+    """Text as Hydra reads it: in quotes, if it needs them."""
+    return value if value and PLAIN.fullmatch(value) and not NO_TEXT.fullmatch(value) else _in_quotes(value)
 
 
 def _in_quotes(value: str) -> str:
+    """Only backslashes before a quote are escapes."""
     quote = '"' if "'" in value and '"' not in value else "'"
     escaped = re.sub(rf"(\\*){quote}", lambda found: found[1] * 2 + "\\" + quote, value)
     return quote + re.sub(r"(\\+)$", r"\1\1", escaped) + quote
@@ -31,15 +35,19 @@ def setting_of(key: str, value: object) -> str:
 
 
 def begun_anew(command: str, weights: object) -> str:
-    """The command that began a run, for a new run from these weights; None: from its own beginning. command: as the run
-    says it, which may be anybody's text."""
+    """The command that began a run, for a new run from these weights; None: from its own beginning.
+
+    command: as the run says it, which may be a stranger's text: one that is no training, or names code, is left out.
+    """
+    start = {} if weights is None else {"init_from": weights}
     try:
         words = shlex.split(command)
     except ValueError:
         words = []
+    if words[:2] != ["frostline", "train"] or any(word.startswith("-") or "_target_" in word for word in words):
+        return " ".join(["a new run", *(["with"] if start else []), *(setting_of(*it) for it in start.items())])
     others = [word for word in words[2:] if not word.startswith(("run_dir=", "init_from="))]
-    others = others if words[:2] == ["frostline", "train"] else ["..."]
-    return command_of("train", *others, **({} if weights is None else {"init_from": weights}))
+    return command_of("train", *others, **start)
 
 
 def list_of(key: str, values: Sequence[str]) -> str:

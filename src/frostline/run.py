@@ -86,7 +86,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
         _group_left(),
     ):
         if leads and not resume:
-            write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg, _found(cfg, built)), resolve=True))
+            write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg, _chosen(cfg, built)), resolve=True))
         _log_text(built, "plan", markdown(rows))
         try:
             fit(built, record, folder, stand, watch)
@@ -116,7 +116,7 @@ def _describe(record: Record, built: Built, loaded: str) -> None:
     record.monitor, record.mode = model.task.monitor, model.task.mode
 
 
-def _found(cfg: DictConfig, built: Built) -> dict[str, Any]:
+def _chosen(cfg: DictConfig, built: Built) -> dict[str, Any]:
     """What the run chose for itself, by key of its config."""
     names = plan_of(cfg).open_phases
     thaws = {f"schedule.phases.{phase.name}.thaw": phase.thaw for phase in built.plan.phases if phase.name in names}

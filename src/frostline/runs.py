@@ -45,14 +45,14 @@ def opened(folder: Path, *, trains: bool, trust: bool, again: str) -> tuple[Reco
 def read_run(folder: Path) -> tuple[Record, DictConfig]:
     """What a run says of itself, and its configuration placed where the folder lies now: nothing may be made from it
     before it is `opened`. Raises RunError."""
-    return Record.read(folder), _found(read_settings(folder / CONFIG), folder)
+    return Record.read(folder), _relocated(read_settings(folder / CONFIG), folder)
 
 
 def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) -> None:
     """kept: those that the run in `folder` began with. Raises RunError that names what differs."""
     now, before = (_single(OmegaConf.to_container(node, resolve=True)) for node in (lasting(settings), kept))
     differing = [
-        key for key in {**now, **before} if now.get(key) != before.get(key) and not _is_open(key, now.get(key))
+        key for key in {**now, **before} if now.get(key) != before.get(key) and not _is_chosen_by_run(key, now.get(key))
     ]
     if differing:
         said = [f"{key} was {before.get(key)} and is {now.get(key)}" for key in differing]
@@ -73,7 +73,7 @@ def _single(node: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _is_open(key: str, value: Any) -> bool:
+def _is_chosen_by_run(key: str, value: Any) -> bool:
     """Whether a run chooses this setting for itself, and keeps its choice."""
     if key == "data.batch_size":
         return value in ("auto", None)
@@ -84,7 +84,7 @@ def with_found(settings: DictConfig, folder: Path) -> DictConfig:
     """With what the run in `folder` has found for itself."""
     found, kept = settings.copy(), read_run(folder)[1]
     for key, value in _single(OmegaConf.to_container(settings, resolve=True)).items():
-        if _is_open(key, value):
+        if _is_chosen_by_run(key, value):
             number = OmegaConf.select(kept, key)
             if not isinstance(number, int) or isinstance(number, bool):
                 raise RunError(
@@ -143,7 +143,7 @@ def placed(settings: DictConfig, folder: Path) -> DictConfig:
     return placed
 
 
-def _found(settings: dict[str, Any], folder: Path) -> DictConfig:
+def _relocated(settings: dict[str, Any], folder: Path) -> DictConfig:
     """The settings that a run left: where they name its former place, they name where it lies now; and where its
     version had no such setting, what it did."""
     plain = moved(settings, str(settings.get("run_dir")), str(folder.absolute()))

@@ -24,7 +24,8 @@ def _quoted(argument: str, *, sweeps: bool) -> str:
     if not _is_there(value) and (set(value) & set(STRUCTURE) or _is_read(argument)):
         return argument
     if sweeps and "," in value and not _is_there(value):
-        return f"{key}={','.join(hydra_quoted(part) for part in value.split(','))}"
+        parts = (part if PLAIN.fullmatch(part) else hydra_quoted(part) for part in value.split(","))
+        return f"{key}={','.join(parts)}"
     return f"{key}={hydra_quoted(value)}"
 
 

@@ -393,7 +393,7 @@ def test_a_picture_under_two_classes_is_named(tmp_path: Path, make: Make) -> Non
     shutil.copy(tmp_path / "train" / "cat" / "000.png", tmp_path / "train" / "dog" / "it.png")
     (within, contradicting) = make().notes()
     assert within == "1 training picture is the same as an earlier one"
-    assert contradicting.startswith("1 picture is there with different targets, such as ")
+    assert contradicting.startswith("1 picture has different targets, such as ")
     assert str(tmp_path / "train" / "cat" / "000.png") in contradicting
     assert str(tmp_path / "train" / "dog" / "it.png") in contradicting
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from frostline.backbones.timm import TimmBackbone
-from frostline.backbones.weights import Found, StateDict, read_weights
+from frostline.backbones.weights import FoundWeights, StateDict, read_weights
 from frostline.errors import ConfigError
 from frostline.values import Probability
 
@@ -49,7 +49,7 @@ class EfficientNetLite(TimmBackbone):
 
     def _read(self, file: Path) -> StateDict:
         found = read_weights(file)
-        return Found(timm_names(found, self.variant), found.told)
+        return FoundWeights(timm_names(found, self.variant), found.told)
 
 
 def packaged_weights(variant: int) -> Path:

@@ -12,7 +12,7 @@ from torchvision.models import WeightsEnum
 
 from frostline.backbones.base import Backbone
 from frostline.backbones.layouts import layout_of, modern_names
-from frostline.backbones.weights import UNREADABLE, Found, load_weights, read_weights
+from frostline.backbones.weights import UNREADABLE, FoundWeights, load_weights, read_weights
 from frostline.errors import ConfigError, WeightsError, close_names
 from frostline.paths import at_home
 from frostline.specs import ImageSpec
@@ -103,7 +103,7 @@ def _source(name: str, weights: str | None) -> WeightsEnum | Path | None:
 def _read(source: WeightsEnum | Path) -> dict[str, torch.Tensor]:
     if isinstance(source, Path):
         found = read_weights(source)
-        return Found({modern_names(key): value for key, value in found.items()}, found.told)
+        return FoundWeights({modern_names(key): value for key, value in found.items()}, found.told)
     try:
         state = torch.hub.load_state_dict_from_url(
             source.url, map_location="cpu", progress=os.isatty(2), check_hash=True, weights_only=True

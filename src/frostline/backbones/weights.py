@@ -22,7 +22,7 @@ from frostline.quoting import setting_of
 StateDict = dict[str, Tensor]
 
 
-class Found(StateDict):
+class FoundWeights(StateDict):
     """Weights that were found in a file. told: what was done to find them."""
 
     def __init__(self, state: StateDict, told: list[str]) -> None:
@@ -37,17 +37,7 @@ class Found(StateDict):
 SUFFIX = ".safetensors"
 ABOUT = "frostline"  # in the metadata of a file of ours: what it is of, in JSON
 # Where programs keep the weights within a file. Of several the first is taken.
-WRAPPERS = (
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "teacher",
-    "student",
-    "model_ema",
-    "state_dict_ema",
-    "ema",
-    "net",
-)
+WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher", "student", "model_ema", "state_dict_ema", "net")
 # What they put before every name: DataParallel and DDP, torch.compile, and a module's name for the network in it.
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "network.", "teacher.", "student.")
 # What torch.load and safetensors raise on truncated and foreign files (found by cutting and changing bytes).
@@ -55,7 +45,7 @@ UNREADABLE = (SafetensorError, pickle.UnpicklingError, struct.error, RuntimeErro
               LookupError, TypeError, AssertionError, AttributeError, zipfile.BadZipFile)  # fmt: skip
 
 
-def read_weights(path: Path) -> Found:
+def read_weights(path: Path) -> FoundWeights:
     """A `.safetensors` file, or what `torch.save` wrote, with or without wrappers, prefixes, and bookkeeping beside.
 
     Raises WeightsError where the file is missing, truncated, or holds more than plain values, and where Frostline wrote
@@ -81,9 +71,8 @@ def _content(path: Path) -> Any:
     if not path.is_file():
         raise WeightsError("there is no such weights file", where=path, next_step="model.weights=<file>, or null")
     try:
-        with torch.serialization.safe_globals(
-            [argparse.Namespace]
-        ):  # training scripts save their options; plain values
+        # Training scripts save their options beside the weights: plain values in a Namespace.
+        with torch.serialization.safe_globals([argparse.Namespace]):
             content: Any = load_file(path) if path.suffix == SUFFIX else load_tensors(path)
     except UNREADABLE as error:
         raise WeightsError(
@@ -164,7 +153,7 @@ def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], 
     require_the_same(type(network).__name__, shapes, missing, extra, source=source)
     require_finite(kept, source=source)
     left = sorted(key for key in state if key.startswith(dropped))
-    told = "".join(f"; {it}" for it in state.told) if isinstance(state, Found) else ""
+    told = "".join(f"; {it}" for it in state.told) if isinstance(state, FoundWeights) else ""
     return f"{source} ({len(kept)} tensors; left out on purpose: {', '.join(left) if left else 'nothing'}{told})"
 
 
@@ -179,11 +168,14 @@ def require_the_same(network: str, shapes: list[str], missing: list[str], extra:
         )
 
 
+def not_finite(state: Mapping[str, Tensor]) -> list[str]:
+    return [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+
+
 def require_finite(state: StateDict, *, source: object) -> None:
     """Raises WeightsError where a tensor is not, such as in torchvision's IMAGENET1K_FEATURES of VGG-16, whose big
     layers are NaN on purpose."""
-    spoilt = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
-    if spoilt:
+    if spoilt := not_finite(state):
         raise WeightsError(
             f"the weights are not finite: {_listed('tensors', spoilt)}",
             where=source,
@@ -191,7 +183,7 @@ def require_finite(state: StateDict, *, source: object) -> None:
         )
 
 
-def _unwrapped(content: Any, path: Path) -> Found:
+def _unwrapped(content: Any, path: Path) -> FoundWeights:
     """The weights within what other programs save beside them."""
     told = []
     while isinstance(content, Mapping) and (there := [it for it in WRAPPERS if isinstance(content.get(it), Mapping)]):
@@ -216,7 +208,7 @@ def _unwrapped(content: Any, path: Path) -> Found:
         )
     if beside:
         told.append(f"{len(beside)} passed over ({_some(beside)})")
-    return Found(state, told)
+    return FoundWeights(state, told)
 
 
 def _listed(what: str, keys: list[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from frostline.data.picture_data import PictureData
-from frostline.data.picture_files import LOOSE, USUAL, Found, passed_note, picture_files, suffixes
+from frostline.data.picture_files import LOOSE, USUAL, FoundPictures, passed_note, picture_files, suffixes
 from frostline.data.pictures import FilePictures
 from frostline.data.source import Sources
 from frostline.errors import DataError, close_names
@@ -53,7 +53,7 @@ class ImageFolder(PictureData):
         files: list[Path] = []
         labels: list[int] = []
         for number, name in enumerate(classes):
-            members, passed = picture_files(folder / name) if (folder / name).is_dir() else Found([], Counter())
+            members, passed = picture_files(folder / name) if (folder / name).is_dir() else FoundPictures([], Counter())
             files += members
             labels += [number] * len(members)
             self.passed += passed

@@ -27,14 +27,14 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, form in known.items() if form in Image.OPEN and form not in STUBS)
 
 
-class Found(NamedTuple):
+class FoundPictures(NamedTuple):
     """files: in the order of their names. passed: how many others, by suffix or by why."""
 
     files: list[Path]
     passed: Counter[str]
 
 
-def picture_files(folder: Path) -> Found:
+def picture_files(folder: Path) -> FoundPictures:
     """Links are followed. Raises DataError where a folder cannot be read, or a name is no text."""
     files, passed = [], Counter[str]()
     for file in _walk(folder, [], passed):
@@ -52,7 +52,7 @@ def picture_files(folder: Path) -> Found:
             files.append(file)
         else:
             passed[suffix or NAMELESS] += 1
-    return Found(sorted(files), +passed)
+    return FoundPictures(sorted(files), +passed)
 
 
 def passed_note(passed: Counter[str]) -> list[str]:

@@ -25,7 +25,8 @@ class PictureRepeats(NamedTuple):
         if self.contradicting:
             one, other = self.contradicting[0]
             count = len(self.contradicting)
-            said.append(f"{_number(count)} there with different targets, such as {one} and {other}")
+            have = "pictures have" if count > 1 else "picture has"
+            said.append(f"{count:,} {have} different targets, such as {one} and {other}")
         return said
 
 
