@@ -200,7 +200,8 @@ def test_a_class_is_known_by_where_it_is_defined() -> None:
 
 WHOLE = "model: {_target_: a}\ndata: {_target_: a}\ntask: {_target_: a}\nrun_dir: run"
 BAD_FILES = {
-    "empty": ("", "it lacks the keys data, model, run_dir, task"),
+    "empty": ("", "it holds no settings"),
+    "no groups": ("a: 1", "it lacks the keys data, model, run_dir, task"),
     "a list": ("[1, 2]", "it holds no settings"),
     "a number": ("42", "it holds no settings"),
     "text": ("hello", "it holds no settings"),
@@ -315,7 +316,8 @@ def test_targets_of_any_text_are_refused_in_words(
 
 
 def test_a_run_of_before_opens_without_trust(run: Path, program: Callable[..., Answer]) -> None:
-    before = {"callbacks": {"best": {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint"}}}
+    best = {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "dirpath": str(run / "checkpoints")}
+    before = {"callbacks": {"best": best}}
     assert foreign(before, run) == []
     amend(run, "side", 8)  # a helper of one's own, which commands of today refuse
     settings = yaml.safe_load((run / "config.yaml").read_text())
