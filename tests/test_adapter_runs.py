@@ -12,9 +12,10 @@ from frostline.adapters.layers import adapter_names
 from frostline.backbones.bundled import BundledBackbone
 from frostline.build import build
 from frostline.errors import FrostlineError
+from frostline.evaluate import evaluate
 from frostline.init_from import init_from
 from frostline.planning import planned
-from frostline.run import NOT_HERE, evaluate
+from frostline.run import NOT_HERE
 from frostline.runs import read_run
 from test_run import SHORT, _record, _train
 from test_text_runs import minilm

@@ -129,7 +129,7 @@ def test_a_run_learns(task: str, score: str, least: float, finished: Callable[[s
 def test_evaluate_gives_the_very_same_numbers(
     task: str, finished: Callable[[str], Path], composed: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from frostline.run import evaluate
+    from frostline.evaluate import evaluate
     from frostline.runs import read_run
 
     record = record_of(finished(task))

@@ -144,7 +144,7 @@ def test_another_seed_gives_other_numbers_on_the_same_test_part(finished: Path, 
 
 
 def test_evaluate_gives_the_very_same_numbers(finished: Path, composed: Callable[..., Any]) -> None:
-    from frostline.run import evaluate
+    from frostline.evaluate import evaluate
     from frostline.runs import read_run
 
     scores = evaluate(composed(f"run={finished}", config="evaluate"), *read_run(finished))

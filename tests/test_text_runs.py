@@ -73,7 +73,7 @@ def test_a_run_whose_tokenizer_is_gone_is_told_what_helps(program: Program, tmp_
     (tmp_path / "tokenizer").rename(tmp_path / "elsewhere")
     (tmp_path / "new.txt").write_text("aa\n")
     for command in (["evaluate"], ["predict", "input=new.txt"]):
-        answer = program(*command, "run=run")
+        answer = program(*command, "run=run", "trust=true")
         assert answer.code == 1
         assert f"where: {tmp_path / 'tokenizer'}" in answer.err
         assert "a run that is trained needs it where it was" in answer.err

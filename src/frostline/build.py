@@ -72,10 +72,11 @@ class Built(NamedTuple):
         return self.model.enter(self.plan.phases[number], number, first_epoch)
 
 
-def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> Built:
+def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True, known: Targets | None = None) -> Built:
     """Everything that a run needs, in the one order that has no circle.
 
-    load_weights: False where a checkpoint's will follow. logs: False for no curves, checkpoints and lines.
+    load_weights: False where a checkpoint's will follow. logs: False for no curves, checkpoints and lines. known: the
+    targets of a run that is scored on other samples (see `Data`).
     Raises any FrostlineError.
     """
     require_devices(cfg.trainer.accelerator, processes(cfg.trainer)["devices"])
@@ -88,7 +89,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     optimizers = optimizers_of(cfg, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     shows = logs and shows_progress(cfg.trainer.enable_progress_bar)
-    data = _data(cfg, backbone, reuse, kind, shows=shows)
+    data = _data(cfg, backbone, reuse, kind, shows=shows, known=known)
     task, head = _top(cfg, backbone, data.targets)
     plan, depths, depth = deepened(cfg, plan, reuse, backbone, head, task, data)
     plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
@@ -96,14 +97,10 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True) -> B
     for phase in plan.phases:
         task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
     if data.batch_size_is_open:
+        trial = make_trainer(cfg.trainer, [], logger=False)
+        longest, samples = data.example(longest=True), len(data.train_part)
         data.batch_size, data.batch_size_why = largest_batch(
-            backbone,
-            head,
-            plan.phases,
-            optimizers,
-            sample=data.example(longest=True),
-            samples=len(data.train_part),
-            trainer=make_trainer(cfg.trainer, [], logger=False),
+            backbone, head, plan.phases, optimizers, sample=longest, samples=samples, trainer=trial
         )
     require_batches(cfg.trainer, data)
     trainer = _trainer(cfg, plan, task, measure := Measure(), data.num_batches, logs=logs)
@@ -192,12 +189,14 @@ def _adapt(cfg: DictConfig, backbone: Backbone, plan: Plan) -> None:
         adapter.put_into(backbone, adapted_blocks(plan, list(backbone.blocks)))
 
 
-def _data(cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: Kind, *, shows: bool) -> Data:
+def _data(
+    cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: Kind, *, shows: bool, known: Targets | None = None
+) -> Data:
     """kind: of targets. shows: whether somebody watches the decoding."""
     family: type[Data] = class_of(cfg.data, "data", Data)
     store = Store(reuse.folder, reuse.max_bytes, family.kept_as) if reuse.when != "never" else None
     cache = SampleCache(store, shows=shows, leads=not follows())
-    data: Data = make(cfg.data, "data", Data, backbone.spec, target_kind=kind, sample_cache=cache)
+    data: Data = make(cfg.data, "data", Data, backbone.spec, target_kind=kind, sample_cache=cache, known=known)
     return data
 
 

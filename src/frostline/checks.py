@@ -59,7 +59,7 @@ VALUES = {
 # What a constructor takes that `build.py` gives it.
 SUPPLIED = {
     "model": {"load"},
-    "data": {"spec", "target_kind", "sample_cache"},
+    "data": {"spec", "target_kind", "sample_cache", "known"},
     "head": {"in_features", "num_outputs"},
     "task": {"targets"},
     "optimizer": {"params"},

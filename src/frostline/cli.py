@@ -17,13 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline import __version__
-from frostline.commands import TASKS, Board, overrides, require_alone, sweep_folder
+from frostline.commands import TASKS, Board, overrides, sweep_folder
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short
 from frostline.folders import reserved_at_once
 from frostline.hydra_errors import translated
 from frostline.launcher import follows, launched, many, require_starter, tell_torchrun
 from frostline.paths import conf_dir, remove_empty
 from frostline.ranks import config_folders, launched_anew
+from frostline.resuming import require_resumable, resumed
 from frostline.stopping import Stopped, stoppable, tell_stopped, unfailing_output
 from frostline.typed import quoted_settings
 from frostline.usage import USAGE, help_of, require_known_flags, settings_first
@@ -87,6 +88,8 @@ def _sweep_first(command: str) -> None:
     flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
     if flags and command != "train":
         raise ConfigError(f"{command} is for one run", where="-m", next_step=f"frostline {command} --help")
+    if flags and resumed(sys.argv[1:]) is not None:
+        raise ConfigError("resume= is for one run", where="-m", next_step="frostline train resume=<its folder>")
     if flags and many():
         raise ConfigError(
             "a sweep starts its processes itself, and others were started for it already",
@@ -142,7 +145,8 @@ def _run(command: str) -> list[FrostlineError]:
 
     failures, started, board = list[FrostlineError](), list[str](), Board()
     original = os.environ.get(FULL_ERROR)
-    compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)
+    run = resumed(sys.argv[1:]) if command == "train" else None
+    compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="resume" if run else command)
     try:
         with _environment(FULL_ERROR, "1"):
             compose(task)()
@@ -156,8 +160,8 @@ def _run(command: str) -> list[FrostlineError]:
                 where=error.filename,
                 next_step="logs_dir=<folder>",
             ) from error
-        if command == "train":  # that a setting is of the run's own adapter, say, and not of the default, is no help
-            require_alone([argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")])
+        if run is not None:
+            require_resumable(run, sys.argv[1:])
         raise translated(error, command) from error
     board.print()
     return failures

@@ -1,7 +1,7 @@
 """What each command does, once its command line is composed. Heavy imports happen inside, after the checks."""
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from frostline.ranks import config_dirs, launch_alike
 from frostline.record import FILE
 from frostline.reuse import kept_in
 from frostline.runs import (
+    amended,
     goes_on,
     opened,
     placed,
@@ -63,10 +64,14 @@ class Board:
 
 
 def _train(cfg: DictConfig) -> None:
+    if "run_dir" not in cfg:
+        _resume(cfg)
+        return
     check(cfg)
     if cfg.resume is not None:
-        _resume(Path(cfg.resume), trust=cfg.trust)
-        return
+        raise ConfigError(
+            "resume= is said on the command line, not in YAML", where="resume", next_step=f"resume={cfg.resume}"
+        )
     if many() or cfg.requeue or cfg.trainer.num_nodes > 1:
         _take_up(cfg)
         return
@@ -109,25 +114,16 @@ def _take_up(cfg: DictConfig) -> None:
     _start(with_found(settings, folder) if resume else settings, folder, [*overrides()], resume=resume, seen=seen)
 
 
-def require_alone(typed: Sequence[str]) -> None:
-    """Raises ConfigError where a run is to be resumed, and settings stand beside that."""
-    others = [override for override in typed if not override.startswith(("resume=", "trust="))]
-    resumes = any(override.startswith("resume=") for override in typed)
-    if others and resumes:
-        raise ConfigError(
-            f"resume= takes no other settings, as it takes the run's own configuration: {' '.join(others)}",
-            where="command line",
-            next_step="leave the rest out, or start a new run without resume=",
-        )
-
-
-def _resume(folder: Path, *, trust: bool) -> None:
-    require_alone(overrides())
+def _resume(cfg: DictConfig) -> None:
+    check(cfg, command="resume")
+    folder = Path(cfg.resume)
     seen = stamp(folder)
-    record, cfg = opened(folder, trains=True, trust=trust, again=_trusting("train"))
+    record, settings = opened(folder, trains=True, trust=cfg.trust, again=_trusting("train"))
     require_unfinished(record, folder)
-    check(cfg, command=None)
-    _start(cfg, folder, [f"resume={folder}", f"trust={trust}"], resume=True, seen=seen)
+    settings = amended(settings, data=cfg.data, trainer=cfg.trainer, cache=cfg.cache)
+    check(settings, command=None)
+    others = [override for override in overrides() if not override.startswith(("resume=", "trust="))]
+    _start(settings, folder, [f"resume={folder}", f"trust={cfg.trust}", *others], resume=True, seen=seen)
 
 
 def _trusting(command: str) -> str:
@@ -221,7 +217,7 @@ def _evaluate(cfg: DictConfig) -> None:
     check(cfg, command="evaluate")
     record, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("evaluate"))
     launch_alike("evaluate", overrides())
-    from frostline.run import evaluate
+    from frostline.evaluate import evaluate
 
     evaluate(cfg, record, settings)
 

@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 from frostline.build import predictor
 from frostline.checkpoint import load_state, read_checkpoint, require_finite_weights
 from frostline.checks import check
-from frostline.data.picture_files import all_of, passed_note, picture_files
-from frostline.data.pictures import problem_of
+from frostline.data.picture_files import passed_note, picture_files
+from frostline.data.pictures import problem_of, unreadable
 from frostline.data.tokenised import Tokenizer, TokenSource
 from frostline.data.unlabelled import PictureFiles, Readable
 from frostline.data.unlabelled_texts import TextFile, no_targets, read_sentences, read_texts
@@ -55,7 +55,7 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
         columns, problems = _of_pictures(cfg, settings, model, trainer)
     _write(columns, output, cfg.output)
     if problems:
-        raise all_of(problems, f"; the other {len(next(iter(columns.values()))):,} have predictions")
+        raise unreadable(problems, f"; the other {len(next(iter(columns.values()))):,} have predictions")
     return output
 
 
@@ -87,7 +87,7 @@ def _of_pictures(
     broken = [file for file, whole in zip(files, data.whole, strict=True) if not whole]
     problems = [problem_of(file, spec) or _changed(file) for file in broken]
     if not read:
-        raise all_of(problems)
+        raise unreadable(problems)
     rows = torch.cat(batches)[torch.tensor(data.whole)]
     return _beside({"file": [str(file) for file in read]}, model.task.columns(rows, cfg.top_k)), problems
 

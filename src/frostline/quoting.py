@@ -34,10 +34,11 @@ def setting_of(key: str, value: object) -> str:
     return _for_shell(f"{key}={hydra_quoted(str(value))}")
 
 
-def begun_anew(command: str, weights: object) -> str:
+def begun_anew(command: str, weights: object, more: Sequence[str] = ()) -> str:
     """The command that began a run, for a new run from these weights; None: from its own beginning.
 
     command: as the run says it, which may be a stranger's text: one that is no training, or names code, is left out.
+    more: settings in place of those that it has.
     """
     start = {} if weights is None else {"init_from": weights}
     try:
@@ -46,8 +47,9 @@ def begun_anew(command: str, weights: object) -> str:
         words = []
     if words[:2] != ["frostline", "train"] or any(word.startswith("-") or "_target_" in word for word in words):
         return " ".join(["a new run", *(["with"] if start else []), *(setting_of(*it) for it in start.items())])
-    others = [word for word in words[2:] if not word.startswith(("run_dir=", "init_from="))]
-    return command_of("train", *others, **start)
+    replaced = {"run_dir", "init_from", "resume", *(setting.partition("=")[0] for setting in more)}
+    others = [word for word in words[2:] if word.partition("=")[0].lstrip("+") not in replaced]
+    return command_of("train", *others, *more, **start)
 
 
 def list_of(key: str, values: Sequence[str]) -> str:

@@ -20,8 +20,7 @@ from frostline.agreement import others_present
 from frostline.averaging import average
 from frostline.build import Built, build
 from frostline.checkpoint import forget_starts, load_checkpoint, phase_number, stand_of
-from frostline.checks import check, plan_of, resolved
-from frostline.errors import RunError
+from frostline.checks import plan_of, resolved
 from frostline.fitting import fit
 from frostline.folders import CONFIG, claimed
 from frostline.freezing import count
@@ -34,9 +33,9 @@ from frostline.quoting import command_of
 from frostline.record import Record, Stopwatch
 from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import PlannedPhase, markdown, print_plan
-from frostline.report.summary import print_classes, print_run, print_scores
+from frostline.report.summary import print_run
 from frostline.requeue import requeued
-from frostline.runs import amended, checkpoint_of, lasting, require_checkpoint
+from frostline.runs import checkpoint_of, lasting
 from frostline.stopping import Stopped, deaf
 
 # Lightning's advice that does not hold here, with the reason.
@@ -85,7 +84,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
         others_present(folder),
         _group_left(),
     ):
-        if leads and not resume:
+        if leads:  # of a run that goes on, too: its data may have moved
             write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg, _chosen(cfg, built)), resolve=True))
         _log_text(built, "plan", markdown(rows))
         try:
@@ -186,32 +185,6 @@ def enter_phase_of(built: Built, weights: dict[str, Any]) -> None:
     number = phase_number(built.plan, weights["phase"], "checkpoints")
     built.enter(number, 0)
     built.frozen.begin(built.choices[number], [built.choices[number].line], 0)
-
-
-def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str, float]:
-    """Score a run again. settings: of the run, opened. Raises RunError where there is nothing to score, and any error
-    of its data."""
-    quiet()
-    folder = Path(cfg.run)
-    settings = amended(settings, data=cfg.data, trainer=cfg.trainer)
-    check(settings, command=None)
-    L.seed_everything(settings.seed, workers=True, verbose=False)
-    model, data, trainer, *_ = built = build(settings, load_weights=False, logs=False)
-    if data.fingerprint != record.data.get("fingerprint"):
-        raise RunError(
-            "the data is not the one that this run was trained and tested on",
-            where=data.where,
-            next_step="restore it, or score it as new data: frostline predict, or a new run",
-        )
-    enter_phase_of(built, load_checkpoint(model, require_checkpoint(folder, cfg.checkpoint), finite=True))
-    if trainer.is_global_zero and record.status != "finished":
-        print(f"run   {folder} is not finished ({record.status}): what it has reached so far is scored")
-    with others_stopped(trainer):
-        (scores,) = trainer.test(model, datamodule=data, verbose=False)
-    if trainer.is_global_zero:
-        print_classes(model.per_class)
-        print_scores(dict(scores))
-    return dict(scores)
 
 
 @contextmanager

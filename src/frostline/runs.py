@@ -10,7 +10,7 @@ from frostline.errors import RunError, shortened
 from frostline.folders import CONFIG
 from frostline.launcher import follows
 from frostline.opening import read_settings, require_trusted
-from frostline.paths import moved
+from frostline.paths import at_home, moved
 from frostline.phases import BEFORE
 from frostline.quoting import begun_anew, command_of, setting_of
 from frostline.record import FILE, Record
@@ -18,11 +18,21 @@ from frostline.record import FILE, Record
 # What may differ when the command of a run is given again, and the run goes on: places, hardware, what is shown.
 MAY_DIFFER = {
     *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "trust", "callbacks", "logger"),
-    *("data.dir", "data.file", "data.num_workers"),
+    *("data.dir", "data.file", "data.path", "data.train_file", "data.val_file", "data.test_file", "data.num_workers"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     *("cache.dir", "schedule.minutes"),  # what the minutes chose is compared
     *("trainer.log_every_n_steps", "trainer.enable_progress_bar"),
 }
+
+
+# What data read that had no such setting yet.
+EARLIER: dict[str, dict[str, Any]] = {
+    "frostline.data.image_csv.ImageCsv": {"suffix": "", "quotes": True},
+    "frostline.data.text.TextCsv": {"quotes": True},
+}
+# Settings that name files and folders, which mean the same from any folder.
+PLACES = ("data.dir", "data.file", "data.path", "model.weights", "init_from")
+FILES = ("data.train_file", "data.val_file", "data.test_file")  # in data.dir, where that is set
 
 
 def opened(folder: Path, *, trains: bool, trust: bool, again: str) -> tuple[Record, DictConfig]:
@@ -122,8 +132,8 @@ def require_unfinished(record: Record, folder: Path) -> None:
         raise RunError(
             "this run is finished",
             where=folder,
-            next_step=f"{command_of('evaluate', run=folder)}, or a new run from its weights: "
-            + setting_of("init_from", folder),
+            next_step=f"{command_of('evaluate', run=folder)}; or, to train on from its weights: "
+            + begun_anew(record.command, folder),
         )
     best = checkpoint_of(folder, "best")
     if checkpoint_of(folder, "last") is None and (best is not None or record.phases):
@@ -150,6 +160,9 @@ def _relocated(settings: dict[str, Any], folder: Path) -> DictConfig:
     schedule = plain.get("schedule")
     if isinstance(schedule, dict) and isinstance(schedule.get("every_phase"), dict):
         schedule["every_phase"] = BEFORE | schedule["every_phase"]
+    data = plain.get("data")
+    if isinstance(data, dict):
+        plain["data"] = EARLIER.get(str(data.get("_target_")), {}) | data
     return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})
 
 
@@ -160,10 +173,10 @@ def lasting(settings: DictConfig, found: Mapping[str, Any] | None = None) -> Dic
     for key, value in (found or {}).items():
         OmegaConf.update(kept, key, value)
     OmegaConf.update(kept, "run_dir", str(Path(settings.run_dir).absolute()))
-    for key in ("data.dir", "data.file", "model.weights", "init_from"):
+    for key in (*PLACES, *(FILES if OmegaConf.select(settings, "data.dir") is None else ())):
         place = OmegaConf.select(settings, key)
-        if isinstance(place, str) and Path(place).exists():
-            OmegaConf.update(kept, key, str(Path(place).absolute()))
+        if isinstance(place, str) and at_home(place).exists():
+            OmegaConf.update(kept, key, str(at_home(place).absolute()))
     return kept
 
 

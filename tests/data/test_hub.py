@@ -165,7 +165,7 @@ def test_tags_that_do_not_go_with_their_words_are_named(folder: Path) -> None:
     for words, tags, what in (
         (["a", "b"], [1], "2 words and 1 tags"),
         ([], [], "0 words"),
-        (["a"], [-1], "the tag -1"),
+        (["a"], [-1], "-1 in 'ner_tags'"),
     ):
         row = {"tokens": [["z"], words], "ner_tags": [[1], tags], "text": ["", ""]}
         path = put(folder, features, train=row)

@@ -17,7 +17,7 @@ from frostline.specs import ImageSpec
 from frostline.targets import Kind
 
 Make = Callable[..., ImageCsv]
-DEFAULTS = {"dir": None, "path_column": "path", "separator": None, "split_column": None}
+DEFAULTS = {"dir": None, "path_column": "path", "separator": None, "split_column": None, "suffix": "", "quotes": None}
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
     "a path leads out": ({}, ["path,x", "../00.png,a"], "leads to no picture", "line 2"),
     "a path from elsewhere": ({}, ["path,x", "/etc/00.png,a"], "leads to no picture", "line 2"),
     "an empty path": ({}, ["path,x", ",a"], "leads to no picture", "line 2"),
-    "a picture twice": ({}, ["path,x", "00.png,a", "01.png,b", "00.png,a"], "stands in line 2 already", "line 4"),
+    "a picture twice": ({}, ["path,x", "00.png,a", "01.png,b", "00.png,b"], "stands in line 2 already", "line 4"),
     "twice by detours": ({}, ["path,x", "00.png,a", "./y/../00.png,b"], "stands in line 2 already", "line 3"),
     "in two parts": (
         {"split_column": "part"},
@@ -239,6 +239,9 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
         "every training sample has the label 'y'",
         "csv",
     ),
+    "one column of yes and no": (
+        {"kind": "labels"}, ["path,x", "00.png,1", "01.png,0"], "a multi-label task needs two", "line 2"
+    ),
     "one label": (
         {"kind": "labels", "separator": "|"},
         ["path,x", *(f"{n},{'a' * (i % 2)}" for i, n in enumerate(PLAIN))],
@@ -276,7 +279,6 @@ def test_a_table_that_makes_no_data_says_where_and_why(make: Make, pictures: lis
         ({"columns": ["x"], "kind": "numbers", "separator": "|"}, "data.separator is for several labels"),
         ({"columns": ["x", "y"], "kind": "labels", "separator": "|"}, "stands between the labels of one column"),
         ({"columns": ["x"], "kind": "labels", "separator": ""}, "stands between the labels of one column"),
-        ({"columns": ["x"], "kind": "labels"}, "a multi-label task needs two"),
     ],
 )
 def test_columns_that_the_task_does_not_want_are_refused(
@@ -299,3 +301,17 @@ def test_other_targets_are_other_data(make: Make, pictures: list[str]) -> None:
     one, other = (make(lines, [column], "numbers") for column in "xy")
     assert one.fingerprint != other.fingerprint
     assert one.train_part.source.content == other.train_part.source.content
+
+
+def test_lines_that_repeat_a_picture_are_told_and_used_once(make: Make, pictures: list[str]) -> None:
+    lines = [f"{name},{'ab'[place % 2]}" for place, name in enumerate(pictures)]
+    data = make(["path,x", *lines, *lines[:9]], ["x"])
+    assert sum(map(len, parts_of(data))) == len(pictures)
+    assert data.notes() == ["9 lines repeat a picture of another line; each picture is used once"]
+
+
+def test_all_missing_pictures_are_in_one_message(make: Make, pictures: list[str]) -> None:
+    with pytest.raises(DataError, match="12 pictures are not there") as refused:
+        make(["path,x", *(f"absent{n}.png,a" for n in range(12)), "00.png,b"], ["x"])
+    assert "line 2: there is no such picture" in refused.value.what
+    assert "and 2 more" in refused.value.what

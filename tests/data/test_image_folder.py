@@ -423,3 +423,20 @@ def test_numbers_are_names_of_classes(tmp_path: Path, make: Make) -> None:
     for name in ("0", "1", "10"):
         put(tmp_path / name, 10)
     assert make(classes=[0, 10]).classes == ["0", "10"]
+
+
+def test_names_of_classes_are_compared_after_unicode_normalisation(tmp_path: Path, make: Make) -> None:
+    composed, apart = "gr\u00f6\u00dfe", "gro\u0308\u00dfe"
+    for part, name in (("train", composed), ("test", apart), ("train", "klein"), ("test", "klein")):
+        put(tmp_path / part / name, 4)
+    data = make()
+    assert data.names == [composed, "klein"]
+    assert [len(part) for part in data.parts] == [6, 2, 8]
+    assert make(classes=[apart, "klein"]).names == data.names
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path: Path, make: Make) -> None:
+    for name in ("gr\u00f6\u00dfe", "gro\u0308\u00dfe", "klein"):
+        put(tmp_path / name, 4)
+    with pytest.raises(DataError, match="two class folders have the same name"):
+        make()

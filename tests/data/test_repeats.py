@@ -27,7 +27,7 @@ def test_case_and_blanks_and_borders_count_and_composition_does_not() -> None:
 def test_ready_sets_repeat_as_their_readme_says(shared: Path, name: str, within: int, shared_texts: int) -> None:
     settings: dict[str, Any] = {
         "train_file": "train.csv", "val_file": None, "test_file": "test.csv", "text_columns": ["text"],
-        "target_columns": ["label"], "separator": None, "class_names": None, "source": None,
+        "target_columns": ["label"], "separator": None, "class_names": None, "quotes": None, "source": None,
     }  # fmt: skip
     data = read_text_tables("class", dir=str(shared / name), **settings)
     assert data.test is not None

@@ -15,7 +15,7 @@ from frostline.targets import Kind
 Read = Callable[..., TextSet]
 PLAIN: dict[str, Any] = {
     "train_file": "train.csv", "val_file": None, "test_file": None, "text_columns": ["text"],
-    "target_columns": ["label"], "separator": None, "class_names": None, "source": None,
+    "target_columns": ["label"], "separator": None, "class_names": None, "quotes": None, "source": None,
 }  # fmt: skip
 
 

@@ -128,7 +128,14 @@ def test_of_pairs_that_run_together_the_user_is_told(tmp_path: Path) -> None:
     settings |= {"batch_tokens": None, "max_length": None, "batch_size": 4, "train_limit": None, "val_fraction": 0.2}
 
     def notes(spec: TextSpec, columns: list[str]) -> list[str]:
-        more: dict[str, Any] = {"test_fraction": 0.2, "split_seed": 0, "seed": 0, "class_names": None, "dir": None}
+        more: dict[str, Any] = {
+            "test_fraction": 0.2,
+            "split_seed": 0,
+            "seed": 0,
+            "class_names": None,
+            "quotes": None,
+            "dir": None,
+        }
         found = TextCsv(spec, train_file=str(table), text_columns=columns, **settings, **more).notes()
         return [note for note in found if "run together" in note]
 

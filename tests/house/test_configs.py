@@ -31,7 +31,7 @@ NEEDED = {  # where YAML says ???
 }
 BY_BUILD = {  # what build.py adds to a constructor's settings
     "model": {"load"},
-    "data": {"spec", "target_kind", "sample_cache"},
+    "data": {"spec", "target_kind", "sample_cache", "known"},
     "task": {"targets"},
     "head": {"in_features", "num_outputs"},
     "adapter": set(),
@@ -199,6 +199,7 @@ def test_no_yaml_lies_outside_what_is_tested() -> None:
     known = {f"{option}.yaml" for option in OPTIONS} | {f"experiment/{name}.yaml" for name in EXPERIMENTS}
     known |= {
         "train.yaml",
+        "resume.yaml",
         "lr_find.yaml",
         "evaluate.yaml",
         "predict.yaml",

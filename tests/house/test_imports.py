@@ -76,13 +76,14 @@ LAYERS: dict[str, list[str]] = {
         "averaging",
         "planning",
         "init_from",
+        "evaluate",
         "predict",
         "export",
         "lr_find",
         "rank",
         "report",
     ],
-    "door": ["cli", "commands", "usage", "ranks", "hydra_errors", "typed", "__main__"],
+    "door": ["cli", "commands", "usage", "ranks", "hydra_errors", "typed", "resuming", "__main__"],
 }
 SHARED_ROOMS = {"words", "batches", "door"}
 
@@ -140,6 +141,8 @@ SIDEWAYS = {
     ("rank", "run"): "it is as quiet",
     ("rank", "report.ranking"): "and ends with what it prints",
     ("predict", "run"): "and is as quiet",
+    ("evaluate", "run"): "a score is made as at the end of a run",
+    ("evaluate", "report.summary"): "and printed as it is there",
     ("export", "run"): "and so is this",
     ("lr_find", "run"): "it starts as a run does",
     ("lr_find", "fitting"): "what Lightning refuses is told alike",

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from frostline.data.faults import of_each
+from frostline.data.label_lists import as_list, labels_in, require_separator
 from frostline.data.table import Row, Table
 from frostline.errors import ConfigError, DataError, close_names, shortened
 from frostline.targets import Kind
@@ -18,6 +20,7 @@ NUMBERED = (
     "0 is the first of data.class_names; write 1 and not 1.0 (pandas: .astype(int)); data.class_names=null takes "
     "what stands in the column as names; -1 marks targets that are withheld"
 )
+LINES = "samples have faulty targets"
 LARGEST = torch.finfo(torch.float32).max
 Names = list[str]
 
@@ -37,8 +40,6 @@ def require_targets(kind: Kind, columns: Sequence[str], separator: str | None, o
         problem = "data.separator is for several labels in one column (task=multi_label)"
     elif separator is not None and (len(columns) > 1 or not separator):
         problem = "data.separator, some text, stands between the labels of one column"
-    elif separator is None and kind == "labels" and len(columns) == 1:
-        problem = "one column holds one label, yes or no, and a multi-label task needs two"
     if problem:
         raise ConfigError(
             problem,
@@ -49,28 +50,35 @@ def require_targets(kind: Kind, columns: Sequence[str], separator: str | None, o
 
 
 def classes_of(
-    table: Table, columns: Sequence[str], separator: str | None, training: Sequence[int]
+    table: Table, columns: Sequence[str], separator: str | None, training: Sequence[int], known: Names | None = None
 ) -> tuple[Names, Tensor]:
     """The names in one column, (N,) int64. Whole numbers are names, too, in their order."""
     (column,) = columns
     _require_a_class(table, column)
+    if known is not None:
+        return known, _numbered(table, column, known)
     _require_no_measures(table, column)
     found = {table.rows[place].cells[column] for place in training}
     whole = all(WHOLE.fullmatch(name) for name in found)
     names = sorted(found, key=lambda name: (int(name), name)) if whole else sorted(found)
     _require_two(found, table, column)
+    return names, _numbered(table, column, names)
+
+
+def _numbered(table: Table, column: str, names: Names) -> Tensor:
     places = {name: place for place, name in enumerate(names)}
-    return names, torch.tensor([_place(row, row.cells[column], places) for row in table.rows])
+    return torch.tensor(of_each(lambda row: _place(row, row.cells[column], places), table.rows, LINES))
 
 
 def numbered_of(
-    table: Table, columns: Sequence[str], class_names: Names, training: Sequence[int]
+    table: Table, columns: Sequence[str], class_names: Names, training: Sequence[int], known: Names | None = None
 ) -> tuple[Names, Tensor]:
     """The whole numbers in one column, (N,) int64, as places in `class_names`, of which training has at least two."""
     (column,) = columns
     _require_a_class(table, column)
     places = {str(place): place for place in range(len(class_names))}
-    for row in table.rows:
+
+    def number(row: Row) -> int:
         if row.cells[column] not in places:
             raise DataError(
                 f"'{shortened(row.cells[column])}' in '{column}' is no whole number from 0 to "
@@ -78,42 +86,52 @@ def numbered_of(
                 where=row.where,
                 next_step=NUMBERED,
             )
-    targets = torch.tensor([places[row.cells[column]] for row in table.rows])
-    _require_two({class_names[place] for place in targets[torch.as_tensor(training)].tolist()}, table, column)
+        return places[row.cells[column]]
+
+    targets = torch.tensor(of_each(number, table.rows, LINES))
+    if known is None:
+        _require_two({class_names[place] for place in targets[torch.as_tensor(training)].tolist()}, table, column)
     return class_names, targets
 
 
 def labels_of(
-    table: Table, columns: Sequence[str], separator: str | None, training: Sequence[int]
+    table: Table, columns: Sequence[str], separator: str | None, training: Sequence[int], known: Names | None = None
 ) -> tuple[Names, Tensor]:
-    """(N, C) of 0 and 1: a column for each label, or the labels themselves in one, with `separator` between them."""
+    """(N, C) of 0 and 1: a column for each label, or the labels themselves in one: lists, or with `separator` between
+    them."""
+    if len(columns) > 1:
+        return [*columns], torch.tensor(of_each(lambda row: [_yes_or_no(row, it) for it in columns], table.rows, LINES))
     if separator is None:
-        return [*columns], torch.tensor([[_yes_or_no(row, column) for column in columns] for row in table.rows])
-    said = [[part.strip() for part in row.cells[columns[0]].split(separator)] for row in table.rows]
-    said = [[label for label in labels if label] for labels in said]
-    names = sorted({label for place in training for label in said[place]})
+        require_separator(table, columns[0])
+    said = of_each(lambda row: labels_in(row, columns[0], separator), table.rows, LINES)
+    names = known or sorted({label for place in training for label in said[place]})
     if len(names) < 2:
         raise DataError(
             f"a multi-label task needs two labels, and '{columns[0]}' has {', '.join(names) or 'none'} in training",
             where=table.source,
-            next_step=f"labels with '{separator}' between them, or data.separator=<what stands there>",
+            next_step=f"labels with '{separator or '|'}' between them, or data.separator=<what stands there>",
         )
     places = {name: place for place, name in enumerate(names)}
     targets = torch.zeros(len(said), len(names))
-    for number, (row, labels) in enumerate(zip(table.rows, said, strict=True)):
+
+    def mark(numbered: tuple[int, tuple[Row, Names]]) -> None:
+        number, (row, labels) = numbered
         for label in labels:
             targets[number, _place(row, label, places)] = 1.0
+
+    of_each(mark, enumerate(zip(table.rows, said, strict=True)), LINES)
     return names, targets
 
 
 def numbers_of(
-    table: Table, columns: Sequence[str], separator: str | None, training: Sequence[int]
+    table: Table, columns: Sequence[str], separator: str | None, training: Sequence[int], known: Names | None = None
 ) -> tuple[Names, Tensor]:
     """(N, C) float32."""
-    return [*columns], torch.tensor([[_number(row, column) for column in columns] for row in table.rows])
+    return [*columns], torch.tensor(of_each(lambda row: [_number(row, it) for it in columns], table.rows, LINES))
 
 
-# By kind of targets: of a table, its columns of targets, the separator and the places of training rows.
+# By kind of targets: of a table, its columns of targets, the separator and the places of training rows; `known` names
+# are those of a run, which its network gives, whatever this table has.
 READ: dict[Kind, Callable[..., tuple[Names, Tensor]]] = {
     "class": classes_of,
     "labels": labels_of,
@@ -122,11 +140,21 @@ READ: dict[Kind, Callable[..., tuple[Names, Tensor]]] = {
 
 
 def _require_a_class(table: Table, column: str) -> None:
-    for row in table.rows:
+    """Raises DataError where a cell is empty, or all of them are lists of labels."""
+
+    def require(row: Row) -> None:
         if not row.cells[column]:
             raise DataError(
                 f"there is no class in '{column}'", where=row.where, next_step="write one, or drop the line"
             )
+
+    of_each(require, table.rows, LINES)
+    if all(as_list(row.cells[column]) is not None for row in table.rows):
+        raise DataError(
+            f"'{shortened(table.rows[0].cells[column])}' in '{column}' is a list, and a sample has one class",
+            where=table.rows[0].where,
+            next_step="task=multi_label for several labels of a sample, or write the name of the class alone",
+        )
 
 
 def _require_two(found: set[str], table: Table, column: str) -> None:

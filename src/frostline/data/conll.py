@@ -18,11 +18,17 @@ DOCUMENT = "-DOCSTART-"  # CoNLL-2003's line before each document
 
 
 def read_conll(
-    *, dir: str | None, train_file: str, val_file: str | None, test_file: str | None, source: str | None
+    *,
+    dir: str | None,
+    train_file: str,
+    val_file: str | None,
+    test_file: str | None,
+    source: str | None,
+    known: list[str] | None = None,
 ) -> TaggedSet:
     """Raises DataError that names the line."""
     files = part_files(dir, source, train=train_file, val=val_file, test=test_file)
-    return tagged_set({part: Tagged(file, read_sentences(file), "line") for part, file in files.items()})
+    return tagged_set({part: Tagged(file, read_sentences(file), "line") for part, file in files.items()}, known)
 
 
 def read_sentences(file: Path) -> list[Sentence]:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from frostline.data.faults import of_each
 from frostline.data.table import Row, Table, require_columns
 from frostline.data.table_formats import cell_of
 from frostline.data.tags import Sentence, Tagged, tagged_set
@@ -25,6 +26,7 @@ def read_hub_texts(
     text_columns: list[str],
     target_columns: list[str],
     separator: str | None,
+    known: list[str] | None = None,
 ) -> TextSet:
     """One text a sample or two. Where the data set names its classes, their names and order are taken from it. Raises
     DataError, ConfigError.
@@ -32,13 +34,16 @@ def read_hub_texts(
     require_text_columns(kind, text_columns, target_columns, separator, None)
     columns = settings_of(text_columns, target_columns)
     splits = _splits(path, config, columns, train=train_split, val=val_split, test=test_split)
+    lists = target_columns if kind == "labels" else []
     tables = {
-        part: Table(source, _rows(split, source, columns, text_columns)) for part, (source, split) in splits.items()
+        part: Table(source, _rows(split, source, columns, text_columns, lists))
+        for part, (source, split) in splits.items()
     }
     train = splits["train"][1]
     names = _class_names(train.features[target_columns[0]]) if kind == "class" else None
-    found = text_set(kind, tables, text_columns, target_columns, separator, names)
-    return found._replace(notes=_further(train.info.splits, train=train_split, val=val_split, test=test_split))
+    found = text_set(kind, tables, text_columns, target_columns, separator, names, known)
+    further = _further(train.info.splits, train=train_split, val=val_split, test=test_split)
+    return found._replace(notes=[*found.notes, *further])
 
 
 def read_hub_tags(
@@ -50,13 +55,14 @@ def read_hub_tags(
     test_split: str | None,
     word_column: str,
     tag_column: str,
+    known: list[str] | None = None,
 ) -> TaggedSet:
     """Lists of words and lists of tags, names or numbers that the data set names. Raises DataError, ConfigError."""
     columns = [word_column, tag_column]
     splits = _splits(
         path, config, settings_of([word_column], [tag_column]), train=train_split, val=val_split, test=test_split
     )
-    found = tagged_set({part: _tagged(split, source, columns) for part, (source, split) in splits.items()})
+    found = tagged_set({part: _tagged(split, source, columns) for part, (source, split) in splits.items()}, known)
     further = _further(splits["train"][1].info.splits, train=train_split, val=val_split, test=test_split)
     return found._replace(notes=[*found.notes, *further])
 
@@ -126,14 +132,24 @@ def _imported() -> Any:
     return datasets
 
 
-def _rows(split: Any, source: str, columns: Collection[str], verbatim: Sequence[str]) -> list[Row]:
-    """verbatim: as of `read_table`."""
-    rows = []
-    for index, said in enumerate(split):
+def _rows(
+    split: Any, source: str, columns: Collection[str], verbatim: Sequence[str], lists: Collection[str]
+) -> list[Row]:
+    """verbatim, lists: as of `read_table`."""
+    named = {name: _class_names(getattr(split.features[name], "feature", None)) for name in lists}
+
+    def row(numbered: tuple[int, Mapping[str, Any]]) -> Row:
+        index, said = numbered
         where = f"{source}, index {index}"
-        cells = {name: cell_of(said[name], where, name) for name in columns}
-        rows.append(Row(source, index, cells, "index").without_blanks(verbatim))
-    return rows
+        said = {**said} | {
+            name: [_named(number, names, where, name) for number in said[name] or []]
+            for name, names in named.items()
+            if names is not None
+        }
+        cells = {name: cell_of(said[name], where, name, lists=name in lists) for name in columns}
+        return Row(source, index, cells, "index").without_blanks(verbatim)
+
+    return of_each(row, enumerate(split), "rows are faulty")
 
 
 def _class_names(feature: Any) -> list[str] | None:
@@ -175,8 +191,7 @@ def _named(tag: Any, names: list[str] | None, where: str, column: str) -> str:
         return cell_of(tag, where, column)
     if tag not in range(len(names)):
         raise DataError(
-            f"the tag {tag} in '{column}' is none of the {len(names)} that the data set names: "
-            f"{close_names(str(tag), names)}",
+            f"{tag} in '{column}' is none of the {len(names)} that the data set names: {close_names(str(tag), names)}",
             where=where,
             next_step="correct or drop that row; -1 marks tags that are withheld",
         )

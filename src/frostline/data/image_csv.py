@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from frostline.data.columns import READ, require_targets
+from frostline.data.faults import of_each
 from frostline.data.image_folder import PARTS
+from frostline.data.label_lists import separator_notes
 from frostline.data.picture_data import PictureData
+from frostline.data.picture_paths import PicturePaths
 from frostline.data.pictures import FilePictures
 from frostline.data.source import Sources
 from frostline.data.table import Row, Table
 from frostline.data.table_formats import read_table
-from frostline.errors import DataError, close_names
+from frostline.errors import DataError, close_names, shortened
 from frostline.paths import at_home
 
 
@@ -30,8 +33,10 @@ class ImageCsv(PictureData):
         file: str,
         dir: str | None,
         path_column: str,
+        suffix: str,
         target_columns: list[str],
         separator: str | None,
+        quotes: bool | None,
         split_column: str | None,
         **common: Any,
     ) -> None:
@@ -39,31 +44,48 @@ class ImageCsv(PictureData):
         self.dir = at_home(dir) if dir is not None else self.file.parent
         self.name = self.file.stem
         self.path_column = path_column
+        self.paths = PicturePaths(self.dir, suffix)
         self.target_columns = target_columns
         self.separator = separator
+        self.quotes = quotes
         self.split_column = split_column
+        self.read_notes: list[str] = []
         super().__init__(spec, **common)
 
     def read(self) -> Sources:
         split = [self.split_column] if self.split_column is not None else []
         require_targets(self.target_kind, self.target_columns, self.separator, [self.path_column, *split])
         settings = {self.path_column: "data.path_column", **dict.fromkeys(split, "data.split_column")}
-        table = read_table(self.file, settings | dict.fromkeys(self.target_columns, "data.target_columns"))
+        columns = settings | dict.fromkeys(self.target_columns, "data.target_columns")
+        lists = self.target_columns if self.target_kind == "labels" else []
+        table = read_table(self.file, columns, lists=lists, quotes=self.quotes)
+        files = of_each(self._file, table.rows, "pictures are not there")
+        table, files = self._without_repeats(table, files)
         parts = self._parts(table)
-        files = self._files(table)
-        names, targets = READ[self.target_kind](table, self.target_columns, self.separator, training=parts["train"])
-        found = {
+        names, targets = READ[self.target_kind](
+            table, self.target_columns, self.separator, parts["train"], self.known_names
+        )
+        self.read_notes += [*table.notes, *self.paths.notes()]
+        self.read_notes += separator_notes(table, self.target_columns[0], self.separator)
+        found: dict[str, FilePictures] = {
             part: FilePictures([files[place] for place in places], targets[places], root=self.dir, spec=self.spec)
             for part, places in parts.items()
             if places
         }
-        return Sources(names, found["train"], found.get("val"), found.get("test"))
+        return Sources(names, found.get("train") or found["test"], found.get("val"), found.get("test"))
+
+    def notes(self) -> list[str]:
+        return [*super().notes(), *self.read_notes]
+
+    def _file(self, row: Row) -> Path:
+        return self.paths.find(row.cells[self.path_column], row.where)
 
     def _parts(self, table: Table) -> dict[str, list[int]]:
         """Rows of each part; all are of training where no column says otherwise."""
         parts: dict[str, list[int]] = {part: [] for part in PARTS}
         part_of = {name: part for part, names in PARTS.items() for name in names}
-        for place, row in enumerate(table.rows):
+
+        def part(row: Row) -> str:
             said = "train" if self.split_column is None else row.cells[self.split_column].lower()
             if said not in part_of:
                 raise DataError(
@@ -71,8 +93,11 @@ class ImageCsv(PictureData):
                     where=row.where,
                     next_step=f"train, val or test in the column '{self.split_column}'",
                 )
-            parts[part_of[said]].append(place)
-        if not parts["train"]:
+            return part_of[said]
+
+        for place, name in enumerate(of_each(part, table.rows, "samples are in no part of the data")):
+            parts[name].append(place)
+        if not parts["train"] and self.known_names is None:
             raise DataError(
                 f"no line is of the training part by the column '{self.split_column}'",
                 where=self.file,
@@ -80,44 +105,29 @@ class ImageCsv(PictureData):
             )
         return parts
 
-    def _files(self, table: Table) -> list[Path]:
-        """Raises DataError where a picture is not there, or named twice: it would be trained and tested on."""
-        files, seen = [], dict[Path, Row]()
-        for row in table.rows:
-            file = self._placed(row)
-            if file in seen:
-                before = f"{seen[file].unit} {seen[file].place}"
-                raise DataError(
-                    f"the picture '{row.cells[self.path_column]}' stands in {before} already",
-                    where=row.where,
-                    next_step="one line for each picture; several labels of one: task=multi_label",
-                )
-            if not file.is_file():
-                raise DataError(
-                    f"there is no such picture: {file}",
-                    where=row.where,
-                    next_step="correct the path, or data.dir=<the folder to which paths are relative>",
-                )
-            seen[file] = row
-            files.append(file)
-        return files
+    def _without_repeats(self, table: Table, files: list[Path]) -> tuple[Table, list[Path]]:
+        """Each picture once, which several lines may name if they say the same of it. Raises DataError if they do not:
+        it would be trained and tested on, or is of two classes."""
+        seen: dict[Path, Row] = {}
 
-    def _placed(self, row: Row) -> Path:
-        """In `dir`, without detours: the same picture is the same path."""
-        said = row.cells[self.path_column]
-        inside = Path(said)
-        if inside.is_absolute() and inside.is_relative_to(self.dir.absolute()):
-            inside = inside.relative_to(self.dir.absolute())
-        parts: list[str] = []
-        for part in inside.parts:
-            if part != ".." or not parts or parts[-1] == "..":
-                parts.append(part)
-            else:
-                parts.pop()
-        if not said or not parts or parts[0] == ".." or inside.is_absolute():
-            raise DataError(
-                f"the path '{said}' leads to no picture in {self.dir}",
-                where=row.where,
-                next_step="paths relative to data.dir=<the folder of all pictures>",
-            )
-        return self.dir.joinpath(*parts)
+        def require(named: tuple[Row, Path]) -> None:
+            row, file = named
+            first = seen.setdefault(file, row)
+            differing = [name for name, cell in row.cells.items() if cell != first.cells[name]]
+            differing = [name for name in differing if name != self.path_column]
+            if differing:
+                raise DataError(
+                    f"the picture '{row.cells[self.path_column]}' stands in {first.unit} {first.place} already, with "
+                    f"another '{differing[0]}': {shortened(first.cells[differing[0]])}, and here "
+                    f"{shortened(row.cells[differing[0]])}",
+                    where=row.where,
+                    next_step="one line for each picture; several labels of one stand in one cell, for "
+                    "task=multi_label data.separator='|'",
+                )
+
+        of_each(require, zip(table.rows, files, strict=True), "pictures stand in several lines that differ")
+        repeated = len(files) - len(seen)
+        if repeated:
+            lines = f"{repeated:,} lines repeat a picture" if repeated > 1 else "one line repeats a picture"
+            self.read_notes.append(f"{lines} of another line; each picture is used once")
+        return table._replace(rows=[*seen.values()]), [*seen]

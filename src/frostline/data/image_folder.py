@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+from frostline.data.faults import together
 from frostline.data.picture_data import PictureData
 from frostline.data.picture_files import LOOSE, USUAL, FoundPictures, passed_note, picture_files, suffixes
 from frostline.data.pictures import FilePictures
 from frostline.data.source import Sources
+from frostline.data.table import normalised
 from frostline.errors import DataError, close_names
 from frostline.paths import at_home
 
@@ -26,7 +28,7 @@ class ImageFolder(PictureData):
     def __init__(self, spec: Any, *, dir: str, classes: list[str | int] | None, **common: Any) -> None:
         self.dir = self.where = at_home(dir)
         self.name = self.dir.absolute().name
-        self.wanted = None if classes is None else [str(name) for name in classes]
+        self.wanted = None if classes is None else [normalised(str(name)) for name in classes]
         self.passed = Counter[str]()  # files over, by why
         super().__init__(spec, **common)
 
@@ -38,10 +40,13 @@ class ImageFolder(PictureData):
                 next_step="data.dir=<folder> that holds a folder of pictures for each class",
             )
         folders = {part: _first_folder(self.dir, names) for part, names in PARTS.items()}
-        train = folders["train"] or self.dir
+        if self.known_names is not None and folders["test"] is not None:
+            train = folders["test"]  # all that is scored
+        else:
+            train = folders["train"] or self.dir
         classes = self._classes(train)
         for part in ("val", "test"):
-            self._require_known(folders[part], _class_folders(train))
+            self._require_known(folders[part], self.known_names or [*_class_folders(train)])
         found = {
             part: self._pictures(folder, classes)
             for part, folder in folders.items()
@@ -52,8 +57,9 @@ class ImageFolder(PictureData):
     def _pictures(self, folder: Path, classes: list[str]) -> FilePictures:
         files: list[Path] = []
         labels: list[int] = []
+        named = _class_folders(folder)
         for number, name in enumerate(classes):
-            members, passed = picture_files(folder / name) if (folder / name).is_dir() else FoundPictures([], Counter())
+            members, passed = picture_files(named[name]) if name in named else FoundPictures([], Counter())
             files += members
             labels += [number] * len(members)
             self.passed += passed
@@ -79,6 +85,11 @@ class ImageFolder(PictureData):
                     where=train,
                     next_step="data.classes=[...] with names of class folders, or null for all",
                 )
+        if self.known_names is not None:
+            strange = [name for name in found if name not in self.known_names]
+            if strange and self.wanted is None:
+                raise self._strange(strange, train, self.known_names)
+            return self.known_names
         classes = sorted(set(self.wanted)) if self.wanted is not None else found
         if len(classes) < 2:
             raise DataError(
@@ -90,16 +101,36 @@ class ImageFolder(PictureData):
 
     def _require_known(self, folder: Path | None, known: list[str]) -> None:
         strange = [name for name in _class_folders(folder) if name not in known] if folder is not None else []
-        if strange:
+        if strange and folder is not None:
+            raise self._strange(strange, folder, known)
+
+    def _strange(self, names: list[str], folder: Path, known: list[str]) -> DataError:
+        return together(
+            [
+                DataError(
+                    f"'{name}' is a class of this part, not of training: {close_names(name, known)}",
+                    where=folder,
+                    next_step="rename or remove that folder, or add it to the training part",
+                )
+                for name in names
+            ],
+            "class folders are unknown",
+        )
+
+
+def _class_folders(folder: Path) -> dict[str, Path]:
+    """By name. Raises DataError if two have the same name after Unicode normalisation."""
+    folders: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not path.is_dir() or path.name.startswith("."):
+            continue
+        if folders.setdefault(normalised(path.name), path) != path:
             raise DataError(
-                f"'{strange[0]}' is a class of this part, not of training: {close_names(strange[0], known)}",
+                f"two class folders have the same name, '{normalised(path.name)}', spelled with other code points",
                 where=folder,
-                next_step="rename or remove that folder, or add it to the training part",
+                next_step="move the pictures of one into the other",
             )
-
-
-def _class_folders(folder: Path) -> list[str]:
-    return sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+    return dict(sorted(folders.items()))
 
 
 def _first_folder(folder: Path, names: Iterable[str]) -> Path | None:

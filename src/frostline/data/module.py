@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader
 from frostline.batch import Batch
 from frostline.data.decoded import NOWHERE, SampleCache
 from frostline.data.loader import EpochBatches, usual_batch
-from frostline.data.parts import Part, Serve, loader
+from frostline.data.parts import Part, Serve, loader, named
 from frostline.data.source import Source, Sources, every
 from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
-from frostline.data.targets import counts_of, frequencies_said, require_learnable, targets_of
-from frostline.errors import ConfigError, DataError
+from frostline.data.targets import counts_of, frequencies_said, require_kind, require_learnable, targets_of
+from frostline.errors import DataError, few
 from frostline.specs import Spec
-from frostline.targets import SAID, Kind
+from frostline.targets import Kind, Targets
 from frostline.tokens import Tokens
 from frostline.values import Fraction, Positive, Seed
 
@@ -39,7 +39,8 @@ class Data(Transfers):
     """A family sets `samples`, what they are called, `plainly`, how without augmentation, and `kept_as`, the kind of
     store that keeps them once they are ready. A kind of data sets `name` and `where` (its folder or file) for
     messages, and the `kinds` of targets that it can have. target_kind: what the task learns from. sample_cache: where
-    samples are kept once they are ready. The rest is explained in conf/data/_base.yaml and _text.yaml.
+    samples are kept once they are ready. known: the targets of a run that is scored on these samples: there is one
+    part then, the test part if the data has one. The rest is explained in conf/data/_base.yaml and _text.yaml.
 
     Raises DataError where the samples cannot make the parts, ConfigError where the task cannot learn from such targets.
     """
@@ -67,18 +68,25 @@ class Data(Transfers):
         seed: Seed,
         target_kind: Kind = "class",
         sample_cache: SampleCache = NOWHERE,
+        known: Targets | None = None,
     ) -> None:
         super().__init__()
-        _require_kind(target_kind, self.kinds)
+        require_kind(target_kind, self.kinds)
         self.target_kind = target_kind
         self.batch_size_is_open = batch_size == "auto"  # until what trains is known, with which it has to fit
         self.batch_size_why = ""  # it was chosen, as a part of a sentence
         self.seed = seed
         self.sample_cache = sample_cache
+        self.known_names = None if known is None else known.names
         self._done = (-1, 0)
         self.serve: Serve = lambda part, views: None
         sources = self.read()
         self.names = sources.names
+        self._sources = [source for source in (sources.train, sources.val, sources.test) if source is not None]
+        if known is not None:
+            self._score_all(sources, known)
+            self.batch_size = batch_size if isinstance(batch_size, int) else 1
+            return
         train, val, test = self._split(sources, val_fraction, test_fraction, split_seed)
         if train_limit is not None:
             layers = strata(target_kind, train[0].labels[train[1]])
@@ -90,6 +98,17 @@ class Data(Transfers):
         self.batch_size = 1 if batch_size == "auto" else batch_size
         self.targets = targets_of(target_kind, self.names, self.train_part.labels)
         require_learnable(self.targets, len(self.train_part), self.where)
+
+    def _score_all(self, sources: Sources, known: Targets) -> None:
+        if self.names != known.names:
+            raise DataError(
+                f"these samples are of other classes or columns than the run's: {few(self.names, 10)}",
+                where=self.where,
+                next_step=f"data with targets among: {few(known.names, 10)}",
+            )
+        source = sources.test or sources.train
+        self.train_part = self.val_part = self.test_part = Part(source, every(source))
+        self.targets = known
 
     @abstractmethod
     def read(self) -> Sources:
@@ -165,9 +184,7 @@ class Data(Transfers):
 
     def summary(self) -> str:
         """A line on what a run is about to learn from."""
-        parts = ", ".join(
-            f"{len(part):,} {name}" for name, part in zip(("train", "val", "test"), self.parts, strict=True)
-        )
+        parts = ", ".join(f"{len(part):,} {name}" for name, part in named(self.parts))
         targets = frequencies_said(self.targets, len(self.train_part))
         return f"{parts} {self.samples} of {self.size_said()}, {self.batch_size:,} a batch; {targets}"
 
@@ -178,7 +195,7 @@ class Data(Transfers):
     @cached_property
     def fingerprint(self) -> str:
         """The same for the same samples with the same targets, wherever they lie. It reads all of them."""
-        sources = {id(part.source): part.source for part in self.parts}
+        sources = {id(source): source for source in self._sources}
         return "-".join(source.fingerprint for source in sources.values())
 
     def parts_digest(self) -> str:
@@ -279,22 +296,3 @@ class Data(Transfers):
         if kept is not None:
             return loader(kept, batches, 0)
         return loader(part, batches, 0 if part.source.in_memory else self.num_workers)
-
-
-def _require_kind(wanted: Kind, kinds: Sequence[Kind]) -> None:
-    """kinds: of targets that there are. Raises ConfigError where the task does not go with the data."""
-    if wanted not in kinds:
-        tasks = " or ".join(f"task={TASKS[kind]}" for kind in kinds)
-        raise ConfigError(
-            f"this task learns from {SAID[wanted]}, and this data has {SAID[kinds[0]]}",
-            where="task, data",
-            next_step=f"{tasks}; or data with targets for this task (data=image_csv and data=text_csv read most kinds)",
-        )
-
-
-TASKS: dict[Kind, str] = {
-    "class": "classification",
-    "labels": "multi_label",
-    "numbers": "regression",
-    "tags": "token_classification",
-}

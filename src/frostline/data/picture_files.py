@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,6 @@ from frostline.errors import DataError
 STUBS = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS"}
 USUAL = (".jpg", ".png", ".webp", ".tif", ".bmp")
 NAMELESS = "no suffix"
-MOST_NAMED = 20  # files of one message
 HIDDEN, NOWHERE, BACK = "hidden pictures", "links that lead nowhere", "linked folders that lead back"
 LOOSE = "pictures beside the class folders"
 
@@ -62,19 +61,6 @@ def passed_note(passed: Counter[str]) -> list[str]:
     reasons = (HIDDEN, NOWHERE, BACK, LOOSE)
     said = [f"{number:,} {'' if name in reasons else 'of '}{name}" for name, number in passed.most_common()]
     return [f"passed over: {', '.join(said)}"]
-
-
-def all_of(errors: Sequence[DataError], besides: str = "") -> DataError:
-    """One error that names every file. besides: what came of the others."""
-    if len(errors) == 1 and not besides:
-        return errors[0]
-    said = [f"{error.where}: {error.what}" for error in errors[:MOST_NAMED]]
-    more = len(errors) - len(said)
-    number = f"{len(errors)} picture{'s' * (len(errors) > 1)} cannot be read{besides}:"
-    return DataError(
-        "\n  ".join([number, *said, *([f"and {more:,} more"] if more else [])]),
-        next_step="repair or remove those files",
-    )
 
 
 def _walk(folder: Path, above: list[tuple[int, int]], passed: Counter[str]) -> Iterator[Path]:

@@ -38,7 +38,7 @@ class _Picture(NamedTuple):
 
 
 def picture_repeats(parts: Mapping[str, Part]) -> PictureRepeats:
-    """parts: `train` among them. Pixels are compared as they were decoded: a picture that was saved anew without loss
+    """Pixels are compared as they were decoded: a picture that was saved anew without loss
     is the same. If some are decoded in each epoch, the files' bytes are compared."""
     pictures = [_Picture(name, *it) for name, part in parts.items() for it in _of(part)]
     if all(picture.source.in_memory for picture in pictures):

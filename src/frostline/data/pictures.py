@@ -19,8 +19,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from frostline.data.decoded import Decoder, SampleCache
+from frostline.data.faults import together
 from frostline.data.packed import PackedPictures, centres, packed, packed_bytes, padded
-from frostline.data.picture_files import all_of
 from frostline.data.source import Source
 from frostline.errors import DataError
 from frostline.frozen_cache.entry import Entry
@@ -202,7 +202,12 @@ def keep_or_hold(sources: Sequence[Source], cache: SampleCache, name: str) -> No
             for pictures in left:
                 pictures.hold(shows=cache.shows)
     except DataError as first:
-        raise all_of([error for pictures in files for error in pictures.broken()] or [first]) from first
+        raise unreadable([error for pictures in files for error in pictures.broken()] or [first]) from first
+
+
+def unreadable(errors: Sequence[DataError], besides: str = "") -> DataError:
+    """One error for all of these files. besides: what came of the others."""
+    return together(errors, "pictures cannot be read", "repair or remove those files", besides)
 
 
 def _digest(file: Path) -> bytes:

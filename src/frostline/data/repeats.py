@@ -27,13 +27,13 @@ class Repeats(NamedTuple):
 
 
 def repeats(parts: Mapping[str, Iterable[Sequence[str]]]) -> Repeats:
-    """parts: samples of each, `train` among them: texts, or words. Case and blanks count; how a character is composed
+    """parts: samples of each: texts, or words. Case and blanks count; how a character is composed
     does not (Unicode's NFC). The targets are not looked at.
     """
     digests = {part: [_digest(sample) for sample in samples] for part, samples in parts.items()}
     different = {part: set(found) for part, found in digests.items()}
     return Repeats(
-        len(digests["train"]) - len(different["train"]),
+        len(digests.get("train", ())) - len(different.get("train", ())),
         {(first, second): len(different[first] & different[second]) for first, second in combinations(parts, 2)},
     )
 

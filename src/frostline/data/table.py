@@ -1,5 +1,6 @@
 """A table whose cells are text, whatever it was read from."""
 
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -23,25 +24,32 @@ class Row(NamedTuple):
         return f"{self.source}, {self.unit} {self.place}"
 
     def without_blanks(self, verbatim: Sequence[str]) -> "Row":
-        """Around its cells; those of the `verbatim` columns stay."""
-        return self._replace(
-            cells={name: cell if name in verbatim else cell.strip() for name, cell in self.cells.items()}
-        )
+        """Around its cells, which are normalised, so that equal names are equal; those of the `verbatim` columns stay
+        as they are."""
+        cells = {name: cell if name in verbatim else normalised(cell) for name, cell in self.cells.items()}
+        return self._replace(cells=cells)
 
 
 class Table(NamedTuple):
-    """rows: at least one."""
+    """rows: at least one. notes: how they were read, where it is not as they stand."""
 
     source: object
     rows: list[Row]
+    notes: Sequence[str] = ()
+
+
+def normalised(name: str) -> str:
+    """In Unicode's composed form, without blanks around it: a Mac writes `ö` as `o` and two dots."""
+    return name.strip() if name.isascii() else unicodedata.normalize("NFC", name.strip())
 
 
 def require_columns(names: Sequence[str], wanted: Collection[str], where: object, hint: str = "") -> None:
     """names: that there are. wanted: where it is a mapping, each with the setting that names it, `data.text_columns` of
     several or `data.path_column` of one. hint: a next step for the case that one is missing. Raises DataError.
     """
+    plain = [normalised(name) for name in names]
     for column in wanted:
-        if column not in names:
+        if normalised(column) not in plain:
             close = resembling(column, names)
             meant = f": did you mean {', '.join(map(shortened, close))}?" if close else ""
             settings = wanted if isinstance(wanted, Mapping) else {}
@@ -50,9 +58,10 @@ def require_columns(names: Sequence[str], wanted: Collection[str], where: object
                 where=where,
                 next_step=hint or _other_column(column, [*close, *names], settings),
             )
-        if names.count(column) > 1:
+        count = plain.count(normalised(column))
+        if count > 1:
             raise DataError(
-                f"the column '{column}' is there {names.count(column)} times",
+                f"the column '{column}' is there {count} times",
                 where=where,
                 next_step="rename one of them",
             )

@@ -1,38 +1,69 @@
 """Tables as they lie in files: fields with a line of names on top, an object of JSON per line, parquet."""
 
-import csv
-import io
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from frostline.data.table import Row, Table, require_columns
+from frostline.data.faults import of_each
+from frostline.data.fields import Record, read_fields
+from frostline.data.table import Row, Table, normalised, require_columns
 from frostline.data.text_files import read_utf8
-from frostline.errors import DataError
+from frostline.errors import DataError, few, shortened
 
 SUFFIXES = {".csv": "commas", ".tsv": "tabs", ".jsonl": "an object per line", ".parquet": "as pandas writes it"}
+FAULTY = "lines of the table are faulty"
+MOST_ROWS = 20_000_000  # of a parquet file, which may hold a billion of one value in a few bytes
+BATCH = 65_536  # rows of parquet that are made Python's own at a time
 
 
-def read_table(file: Path, columns: Collection[str], *, verbatim: Sequence[str] = ()) -> Table:
-    """Of these columns, as `require_columns` takes them; further ones are passed over, and so are empty lines. Blanks
-    around a cell go, but those of the `verbatim` columns stay. Raises DataError.
+class Wanted(NamedTuple):
+    """columns: as `require_columns` takes them. lists: those whose cells may be lists. quotes: see `read_fields`.
+    others: whether further columns come, too."""
+
+    columns: Collection[str]
+    lists: Collection[str]
+    quotes: bool | None
+    others: bool
+
+
+class Read(NamedTuple):
+    rows: list[Row]
+    notes: list[str]
+
+
+def read_table(
+    file: Path,
+    columns: Collection[str],
+    *,
+    verbatim: Sequence[str] = (),
+    lists: Collection[str] = (),
+    quotes: bool | None = None,
+    others: bool = False,
+) -> Table:
+    """Of these columns, as `require_columns` takes them; further ones are passed over, unless `others`, and so are
+    empty lines. Blanks around a cell go, but those of the `verbatim` columns stay. A cell that is a list, which only
+    the `lists` columns may have, comes as a list of JSON. quotes: see `read_fields`. Raises DataError.
     """
-    rows = [row.without_blanks(verbatim) for row in _reader(file)(file, columns)]
+    read = _reader(file)(file, Wanted(columns, lists, quotes, others))
+    rows = [row.without_blanks([*verbatim, *(row.cells.keys() - set(columns))]) for row in read.rows]
     if not rows:
         raise DataError("the table has no lines", where=file, next_step="a line for each sample")
-    return Table(file, rows)
+    return Table(file, rows, read.notes)
 
 
-def cell_of(value: Any, where: str, column: str) -> str:
-    """As text: numbers and truth as JSON writes them, nothing for null and NaN. Raises DataError."""
+def cell_of(value: Any, where: str, column: str, *, lists: bool = False) -> str:
+    """As text: numbers and truth as JSON writes them, nothing for null and NaN. lists: whether a list is allowed, which
+    comes as one of JSON. Raises DataError."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if lists and isinstance(value, list | tuple) and not isinstance(value, _Pairs):
+        return json.dumps([cell_of(item, where, column) for item in value], ensure_ascii=False)
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str | int | float | Decimal):
@@ -51,12 +82,32 @@ def cell_of(value: Any, where: str, column: str) -> str:
     return text
 
 
+def _cells(values: dict[str, Any], where: str, wanted: Wanted) -> dict[str, str]:
+    """Of one row, by column. Further columns may hold anything."""
+    return {
+        name: cell_of(value, where, name, lists=name in wanted.lists) if name in wanted.columns else _as_it_is(value)
+        for name, value in values.items()
+    }
+
+
+def _as_it_is(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(_objects(value), ensure_ascii=False, default=str)
+
+
+def _objects(value: Any) -> Any:
+    if isinstance(value, _Pairs):
+        return {name: _objects(within) for name, within in value}
+    return [_objects(within) for within in value] if isinstance(value, list) else value
+
+
 def _said(value: Any) -> str:
     """An object is pairs of JSON here, and a dict of parquet."""
     return "an object" if isinstance(value, _Pairs | dict) else f"a {type(value).__name__}"
 
 
-def _reader(file: Path) -> Callable[[Path, Collection[str]], Iterable[Row]]:
+def _reader(file: Path) -> Callable[[Path, Wanted], Read]:
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(
@@ -67,66 +118,82 @@ def _reader(file: Path) -> Callable[[Path, Collection[str]], Iterable[Row]]:
     return {".jsonl": _of_json_lines, ".parquet": _of_parquet}.get(suffix, _of_fields)
 
 
+def _taken(names: Sequence[str], wanted: Wanted) -> dict[str, int]:
+    """Where each column stands that comes, by its name, which is compared after Unicode normalisation."""
+    plain = [normalised(name) for name in names]
+    taken = {name: plain.index(normalised(name)) for name in wanted.columns}
+    used = set(taken.values())
+    return taken | {name: place for place, name in enumerate(names) if wanted.others and place not in used and name}
+
+
 # --- separated fields ---
 
 
-def _of_fields(file: Path, columns: Collection[str]) -> Iterator[Row]:
-    lines = iter(_lines(file))
-    _, names = next(lines, (1, []))
+def _of_fields(file: Path, wanted: Wanted) -> Read:
+    records, notes = read_fields(file, wanted.quotes)
+    if not records:
+        raise DataError("the table is empty", where=file, next_step=_names_first(wanted))
+    (_, _, names), *samples = records
     names = [name.strip() for name in names]
-    if not names:
-        raise DataError("the table is empty", where=file, next_step=f"a first line of names: {','.join(columns)}")
-    semicolons = "separate fields by commas, not by semicolons" if len(names) == 1 and ";" in names[0] else ""
-    require_columns(names, columns, f"{file}, line 1", semicolons)
-    places = {name: names.index(name) for name in columns}
-    for line, fields in lines:
-        if len(fields) != len(names):
+    _require_names(file, names, samples, wanted)
+    places = _taken(names, wanted)
+
+    def row(record: Record) -> Row:
+        if len(record.fields) != len(names):
             raise DataError(
-                f"this line has {len(fields)} fields, and the first line {len(names)}",
-                where=f"{file}, line {line}",
+                f"this line has {len(record.fields)} fields, and the first line {len(names)}",
+                where=f"{file}, line {record.begin}",
                 next_step='as many fields in every line; "quotes" around one that holds the separator',
             )
-        yield Row(file, line, {name: fields[place] for name, place in places.items()})
+        return Row(file, record.begin, {name: record.fields[place] for name, place in places.items()})
+
+    return Read(of_each(row, samples, FAULTY), notes)
 
 
-def _lines(file: Path) -> list[tuple[int, list[str]]]:
-    """Fields, and the line on which each record begins: a quoted field may go over several."""
-    text = read_utf8(file)
-    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    found = []
-    begun = 1
-    limit = csv.field_size_limit(len(text) + 1)  # of the whole process: 131,072 characters, and documents are longer
-    try:
-        for fields in reader:
-            if any(field.strip() for field in fields):
-                found.append((begun, fields))
-            begun = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(
-            f"the table cannot be read: {error}",
-            where=f"{file}, line {begun}",
-            next_step='a quoted field ends with a quote, before the separator; a quote within is doubled: ""',
-        ) from error
-    finally:
-        csv.field_size_limit(limit)
-    return found
+def _require_names(file: Path, names: Sequence[str], samples: Sequence[Record], wanted: Wanted) -> None:
+    """Raises DataError, also where the first line is a sample itself: it has what stands in that column again, or a
+    number."""
+    where = f"{file}, line 1"
+    known = {normalised(name) for name in names}
+    if samples and any(normalised(name) not in known for name in wanted.columns):
+        seen = {(place, field.strip()) for record in samples for place, field in enumerate(record.fields)}
+        if any(name and ((place, name) in seen or _is_number(name)) for place, name in enumerate(names)):
+            raise DataError(
+                f"the first line seems to be a sample, and holds no names: {few([shortened(name) for name in names])}",
+                where=where,
+                next_step=_names_first(wanted),
+            )
+    semicolons = "separate fields by commas, not by semicolons" if len(names) == 1 and ";" in names[0] else ""
+    require_columns(names, wanted.columns, where, semicolons)
+
+
+def _is_number(name: str) -> bool:
+    return name.lstrip("+-").replace(".", "", 1).isdecimal()
+
+
+def _names_first(wanted: Wanted) -> str:
+    return f"a first line of names: {','.join(wanted.columns)}"
 
 
 # --- an object per line ---
 
 
-def _of_json_lines(file: Path, columns: Collection[str]) -> Iterator[Row]:
+def _of_json_lines(file: Path, wanted: Wanted) -> Read:
     hint = ""
-    for line, text in enumerate(read_utf8(file).split("\n"), 1):
-        if not text.strip():
-            continue
+
+    def row(numbered: tuple[int, str]) -> Row:
+        nonlocal hint
+        line, text = numbered
         where = f"{file}, line {line}"
         pairs = _pairs(text, where)
-        require_columns([name for name, _ in pairs], columns, where, hint)
+        names = [name for name, _ in pairs]
+        require_columns(names, wanted.columns, where, hint)
         hint = "the same names in each line, as in those above; or drop this one"
-        said = dict(pairs)
-        yield Row(file, line, {name: cell_of(said[name], where, name) for name in columns})
+        cells = {name: pairs[place][1] for name, place in _taken(names, wanted).items()}
+        return Row(file, line, _cells(cells, where, wanted))
+
+    lines = ((line, text) for line, text in enumerate(read_utf8(file).split("\n"), 1) if text.strip())
+    return Read(of_each(row, lines, FAULTY), [])
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -153,18 +220,36 @@ def _pairs(text: str, where: str) -> _Pairs:
 # --- parquet ---
 
 
-def _of_parquet(file: Path, columns: Collection[str]) -> Iterator[Row]:
+def _of_parquet(file: Path, wanted: Wanted) -> Read:
     try:
         with pq.ParquetFile(file) as opened:
             names = opened.schema_arrow.names
-            require_columns(names, columns, file)
-            read = opened.read(columns=[*columns])
-            values = [read.column(name).to_pylist() for name in columns]
+            require_columns(names, wanted.columns, file)
+            _require_bounded(opened.metadata.num_rows, file)
+            taken = _taken(names, wanted)
+            read = [names[place] for place in taken.values()]
+            values = (
+                cells
+                for batch in opened.iter_batches(BATCH, columns=read)
+                for cells in zip(*(batch.column(name).to_pylist() for name in read), strict=True)
+            )
+
+            def row(numbered: tuple[int, tuple[Any, ...]]) -> Row:
+                index, cells = numbered
+                named = dict(zip(taken, cells, strict=True))
+                return Row(file, index, _cells(named, f"{file}, index {index}", wanted), "index")
+
+            return Read(of_each(row, enumerate(values), FAULTY), [])
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"the parquet file cannot be read: {error}", where=file, next_step="if truncated, copy it again"
         ) from error
-    for index, cells in enumerate(zip(*values, strict=True)):
-        where = f"{file}, index {index}"
-        said = {name: cell_of(cell, where, name) for name, cell in zip(columns, cells, strict=True)}
-        yield Row(file, index, said, "index")
+
+
+def _require_bounded(rows: int, file: Path) -> None:
+    if rows > MOST_ROWS:
+        raise DataError(
+            f"the file says that it has {rows:,} rows, and at most {MOST_ROWS:,} are read",
+            where=file,
+            next_step="take a sample of it, a few million rows or fewer",
+        )

@@ -7,7 +7,7 @@ and J. Veenstra, "Representing Text Chunks", 1999 (BIO, which they call IOB2).
 
 from typing import NamedTuple
 
-from frostline.data.table import Unit
+from frostline.data.table import Unit, normalised
 from frostline.data.texts import Places, TaggedSet, TaggedTexts
 from frostline.errors import DataError, close_names
 
@@ -36,20 +36,21 @@ class Tagged(NamedTuple):
         return f"{self.source}, {self.unit} {sentence.places[word]}"
 
 
-def tagged_set(parts: dict[str, Tagged]) -> TaggedSet:
-    """parts: `train`, then `val` and `test` where there are such. Raises DataError that names the line of a tag that is
-    no such tag, or of an entity that does not occur in training.
+def tagged_set(parts: dict[str, Tagged], known: list[str] | None = None) -> TaggedSet:
+    """parts: `train`, then `val` and `test` where there are such. known: names of tags that a run has, whatever these
+    parts have. Raises DataError that names the line of a tag that is no such tag, or of an entity that does not occur
+    in training.
     """
     notes: list[str] = []
     tags = {part: _bio(tagged, notes) for part, tagged in parts.items()}
     entities = sorted({tag[2:] for sentence in tags["train"] for tag in sentence if tag != OUTSIDE})
-    if not entities:
+    if not entities and known is None:
         raise DataError(
             "no word of training is of an entity: all of them are 'O'",
             where=parts["train"].source,
             next_step="the last column holds the tags, say B-person; put sentences with entities into training",
         )
-    names = [OUTSIDE, *(f"{prefix}-{entity}" for entity in entities for prefix in "BI")]
+    names = known or [OUTSIDE, *(f"{prefix}-{entity}" for entity in entities for prefix in "BI")]
     numbers = {name: number for number, name in enumerate(names)}
     made = {part: _numbered(tagged, tags[part], numbers) for part, tagged in parts.items()}
     return TaggedSet(names, made["train"], made.get("val"), made.get("test"), notes)
@@ -95,6 +96,7 @@ def _bio(tagged: Tagged, notes: list[str]) -> list[list[str]]:
 
 def _taken_apart(tag: str, tagged: Tagged, sentence: Sentence, word: int) -> tuple[str, str]:
     """Prefix and entity, which is empty outside. Raises DataError."""
+    tag = normalised(tag)
     if tag == OUTSIDE:
         return OUTSIDE, ""
     prefix, _, entity = tag.partition("-")

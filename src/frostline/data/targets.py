@@ -4,18 +4,25 @@ one.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from math import fsum, sqrt
 
 import torch
 from torch import Tensor
 
 from frostline.data.tags import BEGINS
-from frostline.errors import DataError
-from frostline.targets import NO_TAG, Kind, Targets
+from frostline.errors import ConfigError, DataError
+from frostline.targets import NO_TAG, SAID, Kind, Targets
 
 # Of float32, in which targets come: numbers that differ by less from their mean keep two digits of that difference.
 LEAST_DEVIATION = 1e-5
 SHOWN = 3
+TASKS: dict[Kind, str] = {
+    "class": "classification",
+    "labels": "multi_label",
+    "numbers": "regression",
+    "tags": "token_classification",
+}
 
 
 def counts_of(kind: Kind, names: list[str], targets: Tensor) -> dict[str, int]:
@@ -102,3 +109,14 @@ def _require_numbers_that_vary(targets: Targets, where: object) -> None:
                 where=where,
                 next_step="leave that column out, or subtract what its numbers have in common",
             )
+
+
+def require_kind(wanted: Kind, kinds: Sequence[Kind]) -> None:
+    """kinds: of targets that there are. Raises ConfigError where the task does not go with the data."""
+    if wanted not in kinds:
+        tasks = " or ".join(f"task={TASKS[kind]}" for kind in kinds)
+        raise ConfigError(
+            f"this task learns from {SAID[wanted]}, and this data has {SAID[kinds[0]]}",
+            where="task, data",
+            next_step=f"{tasks}; or data with targets for this task (data=image_csv and data=text_csv read most kinds)",
+        )

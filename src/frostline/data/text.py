@@ -30,6 +30,7 @@ class TextCsv(TextData):
         target_columns: list[str],
         separator: str | None,
         class_names: list[str] | None,
+        quotes: bool | None,
         source: str | None,
         **common: Any,
     ) -> None:
@@ -44,12 +45,13 @@ class TextCsv(TextData):
             target_columns=target_columns,
             separator=separator,
             class_names=class_names,
+            quotes=quotes,
             source=source,
         )
         super().__init__(spec, **common)
 
     def read_texts(self) -> TextSet:
-        return self._read(self.target_kind)
+        return self._read(self.target_kind, known=self.known_names)
 
 
 class Conll(TextData):
@@ -76,7 +78,7 @@ class Conll(TextData):
         super().__init__(spec, **common)
 
     def read_texts(self) -> TaggedSet:
-        return self._read()
+        return self._read(known=self.known_names)
 
 
 class HfDataset(TextData):
@@ -108,9 +110,10 @@ class HfDataset(TextData):
 
     def read_texts(self) -> TextSet | TaggedSet:
         texts, targets = self._columns
+        splits = self._splits | {"known": self.known_names}
         if self.target_kind != "tags":
             return read_hub_texts(
-                self.target_kind, text_columns=texts, target_columns=targets, separator=self._separator, **self._splits
+                self.target_kind, text_columns=texts, target_columns=targets, separator=self._separator, **splits
             )
         if len(texts) != 1 or len(targets) != 1 or self._separator is not None:
             raise ConfigError(
@@ -118,7 +121,7 @@ class HfDataset(TextData):
                 where="data",
                 next_step="data.text_columns=[tokens] data.target_columns=[ner_tags] data.separator=null",
             )
-        return read_hub_tags(word_column=texts[0], tag_column=targets[0], **self._splits)
+        return read_hub_tags(word_column=texts[0], tag_column=targets[0], **splits)
 
 
 def _named(dir: str | None, file: str) -> str:

@@ -90,7 +90,11 @@ class TextData(Data):
         }
 
     def _cut_off(self) -> int:
-        return sum(int((part.lengths >= self.spec.max_length).sum()) for part in self.parts if part.lengths is not None)
+        return sum(
+            int((part.lengths >= self.spec.max_length).sum())
+            for _, part in named(self.parts)
+            if part.lengths is not None
+        )
 
     def notes(self) -> list[str]:
         count = self._cut_off()

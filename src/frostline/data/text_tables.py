@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from frostline.data.columns import READ, numbered_of, require_targets
+from frostline.data.faults import of_each
+from frostline.data.label_lists import separator_notes
 from frostline.data.table import Row, Table
 from frostline.data.table_formats import read_table
 from frostline.data.text_files import part_files
@@ -24,14 +26,20 @@ def read_text_tables(
     target_columns: list[str],
     separator: str | None,
     class_names: list[str] | None,
+    quotes: bool | None,
     source: str | None,
+    known: list[str] | None = None,
 ) -> TextSet:
     """Of tables as `read_table` takes them. Raises DataError that names the line, ConfigError."""
     require_text_columns(kind, text_columns, target_columns, separator, class_names)
     files = part_files(dir, source, train=train_file, val=val_file, test=test_file)
     columns = settings_of(text_columns, target_columns)
-    tables = {part: read_table(file, columns, verbatim=text_columns) for part, file in files.items()}
-    return text_set(kind, tables, text_columns, target_columns, separator, class_names)
+    lists = target_columns if kind == "labels" else []
+    tables = {
+        part: read_table(file, columns, verbatim=text_columns, lists=lists, quotes=quotes)
+        for part, file in files.items()
+    }
+    return text_set(kind, tables, text_columns, target_columns, separator, class_names, known)
 
 
 def require_text_columns(
@@ -71,25 +79,30 @@ def text_set(
     target_columns: Sequence[str],
     separator: str | None,
     class_names: list[str] | None,
+    known: list[str] | None = None,
 ) -> TextSet:
     """tables: by part, `train` first, then `val` and `test` where there are such. class_names: of the numbers in the
-    column; None: the column holds names. Raises DataError.
+    column; None: the column holds names. known: see `READ`. Raises DataError.
     """
     whole = Table(tables["train"].source, [row for table in tables.values() for row in table.rows])
     training = range(len(tables["train"].rows))
     if class_names is None:
-        names, targets = READ[kind](whole, target_columns, separator, training)
+        names, targets = READ[kind](whole, target_columns, separator, training, known)
     else:
-        names, targets = numbered_of(whole, target_columns, class_names, training)
+        names, targets = numbered_of(whole, target_columns, class_names, training, known)
     pieces = targets.split([len(table.rows) for table in tables.values()])
-    parts = {
-        part: Texts([_texts(row, text_columns) for row in table.rows], piece, _places(table))
-        for (part, table), piece in zip(tables.items(), pieces, strict=True)
-    }
-    return TextSet(names, parts["train"], parts.get("val"), parts.get("test"))
+    texts = of_each(lambda row: texts_in(row, text_columns), whole.rows, "samples lack a text")
+    parts = {}
+    for (part, table), piece in zip(tables.items(), pieces, strict=True):
+        parts[part] = Texts(texts[: len(piece)], piece, _places(table))
+        texts = texts[len(piece) :]
+    notes = [note for table in tables.values() for note in table.notes]
+    notes += separator_notes(whole, target_columns[0], separator)
+    return TextSet(names, parts["train"], parts.get("val"), parts.get("test"), notes)
 
 
-def _texts(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
+def texts_in(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
+    """Raises DataError where one is blank."""
     for column in columns:
         if not row.cells[column].strip():
             raise DataError(

@@ -1,0 +1,133 @@
+"""Separated fields (RFC 4180): commas or tabs, and quotes around a field that holds one."""
+
+import csv
+import io
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from frostline.data.text_files import read_utf8
+from frostline.errors import DataError, few
+
+BLANK_BEFORE = re.compile(r'[ \t]+"')  # at the beginning of a field: RFC 4180 takes such a quote for a letter
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+SHOWN = 5  # records of a note
+
+
+class Record(NamedTuple):
+    """fields: of the lines `begin` to `end` of the file, which are several where a quoted field goes over them."""
+
+    begin: int
+    end: int
+    fields: list[str]
+
+    @property
+    def lines(self) -> str:
+        return f"{self.begin} to {self.end}"
+
+
+class Fields(NamedTuple):
+    """records: none that is empty. notes: how they were read, where it is not as they stand."""
+
+    records: list[Record]
+    notes: list[str]
+
+
+def read_fields(file: Path, quotes: bool | None) -> Fields:
+    """quotes: whether a quote encloses a field; None as True, and records that a quote seems to have swallowed are
+    refused. Raises DataError that names the line.
+    """
+    text = read_utf8(file)
+    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+    if quotes is False:
+        return Fields(_records(text, file, delimiter, quotes=False), [])
+    records = _records(text, file, delimiter)
+    notes = []
+    if any(BLANK_BEFORE.match(field) for record in records for field in record.fields):
+        spaced = _spaced(text, file, delimiter)
+        if spaced is not None:
+            records = spaced
+            notes.append(f"{file}: blanks before quotes were passed over")
+    several = [record for record in records if record.end > record.begin]
+    if quotes is None:
+        _require_nothing_swallowed(several, records, text, file, delimiter)
+    if several:
+        said = f"in {len(several):,} samples" if len(several) > 1 else "in one sample"
+        notes.append(
+            f"{file}: quotes enclose several lines {said}: {few([it.lines for it in several], SHOWN)} "
+            "(data.quotes=false takes quotes for letters)"
+        )
+    return Fields(records, notes)
+
+
+def _records(text: str, file: Path, delimiter: str, *, quotes: bool = True, spaced: bool = False) -> list[Record]:
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        strict=True,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        skipinitialspace=spaced,
+    )
+    found = []
+    begun = 1
+    limit = csv.field_size_limit(len(text) + 1)  # of the whole process: 131,072 characters, and documents are longer
+    try:
+        for fields in reader:
+            if any(field.strip() for field in fields):
+                found.append(Record(begun, reader.line_num, fields))
+            begun = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"the table cannot be read: {error}",
+            where=f"{file}, line {begun}",
+            next_step='a quoted field ends with a quote, before the separator, and a quote within is doubled: ""; or '
+            "data.quotes=false, which takes all quotes for letters",
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
+    return found
+
+
+def _spaced(text: str, file: Path, delimiter: str) -> list[Record] | None:
+    """With a blank after each separator: None where that is no way to read the table."""
+    try:
+        records = _records(text, file, delimiter, spaced=True)
+    except DataError:
+        return None
+    return records if len({len(record.fields) for record in records}) == 1 else None
+
+
+def _require_nothing_swallowed(
+    several: Sequence[Record], records: Sequence[Record], text: str, file: Path, delimiter: str
+) -> None:
+    """Raises DataError for a record whose lines would be records themselves: as many fields as the first line has, and
+    in one column what stands there in records of one line."""
+    if not several:
+        return
+    columns = len(records[0].fields)
+    lines = io.StringIO(text, newline=None).read().split("\n")
+    seen: dict[int, set[str]] = defaultdict(set)
+    for record in records[1:]:
+        if record.end == record.begin:
+            for column, field in enumerate(record.fields):
+                seen[column].add(_kind(field))
+    for record in several:
+        within = [line.split(delimiter) for line in lines[record.begin - 1 : record.end]]
+        if columns < 2 or any(len(fields) != columns for fields in within):
+            continue
+        if any(all(_kind(fields[column]) in seen[column] for fields in within) for column in range(columns)):
+            raise DataError(
+                f"a quote seems to swallow the samples of lines {record.lines}: each of these lines has "
+                f"{columns} fields, as the first line has",
+                where=f"{file}, line {record.begin}",
+                next_step="data.quotes=false takes quotes for letters; data.quotes=true takes these lines for "
+                "one field",
+            )
+
+
+def _kind(field: str) -> str:
+    """What is the same for all numbers, and the field itself of others."""
+    bare = field.strip(' "')
+    return "0" if NUMBER.fullmatch(bare) else bare

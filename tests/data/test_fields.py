@@ -1,0 +1,96 @@
+"""Quotes in tables: what they enclose, and what they must not swallow."""
+
+from pathlib import Path
+
+import pytest
+
+from frostline.data.fields import read_fields
+from frostline.data.table_formats import read_table
+from frostline.errors import DataError
+
+
+def put(folder: Path, lines: list[str], name: str) -> Path:
+    file = folder / name
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_quote_that_swallows_samples_is_refused_with_their_lines(tmp_path: Path, suffix: str) -> None:
+    between = "\t" if suffix == "tsv" else ","
+    rows = [f"film number {n}{between}{'good' if n % 2 else 'bad'}" for n in range(30)]
+    rows[7], rows[11] = f'"{rows[7]}', rows[11].replace(between, f'"{between}')
+    file = put(tmp_path, [f"text{between}label", *rows], f"t.{suffix}")
+    with pytest.raises(DataError, match="swallow the samples of lines 9 to 13") as refused:
+        read_table(file, ["text", "label"], verbatim=["text"])
+    assert "data.quotes=false" in refused.value.next_step
+    assert len(read_table(file, ["text", "label"], quotes=False).rows) == 30
+    whole = read_table(file, ["text", "label"], quotes=True)
+    assert len(whole.rows) == 26
+    assert "one sample: 9 to 13" in whole.notes[0]
+
+
+def test_numbers_at_the_end_of_swallowed_lines_are_known_as_targets(tmp_path: Path) -> None:
+    rows = [f"film {n},{n}.5" for n in range(12)]
+    rows[3], rows[6] = f'"{rows[3]}', 'film 6",6.5'
+    with pytest.raises(DataError, match="lines 5 to 8"):
+        read_table(put(tmp_path, ["text,score", *rows], "t.csv"), ["text", "score"])
+
+
+def test_texts_of_several_lines_are_read_and_told(tmp_path: Path) -> None:
+    rows = ['"first, line', "second, line", 'third",good', "short,bad", '"a', 'b",bad']
+    table = read_table(put(tmp_path, ["text,label", *rows], "t.csv"), ["text", "label"], verbatim=["text"])
+    assert [row.cells["text"] for row in table.rows] == ["first, line\nsecond, line\nthird", "short", "a\nb"]
+    assert "in 2 samples: 2 to 4, 6 to 7" in table.notes[0]
+
+
+def test_a_blank_before_a_quote_is_passed_over_and_told(tmp_path: Path) -> None:
+    table = read_table(put(tmp_path, ["path,x", 'a.png, "ant"', 'b.png, "bee, wasp"'], "t.csv"), ["path", "x"])
+    assert [row.cells["x"] for row in table.rows] == ["ant", "bee, wasp"]
+    assert "blanks before quotes" in table.notes[0]
+
+
+def test_a_text_that_begins_with_a_quoted_word_stays_as_it_is(tmp_path: Path) -> None:
+    file = put(tmp_path, ["text\tlabel", ' "Hello" she said\tgood', "plain\tbad"], "t.tsv")
+    fields = read_fields(file, None)
+    assert [record.fields[0] for record in fields.records] == ["text", ' "Hello" she said', "plain"]
+    assert fields.notes == []
+
+
+def test_quotes_within_a_field_are_letters(tmp_path: Path) -> None:
+    file = put(tmp_path, ["text\tlabel", 'a 12" vinyl\tgood', "plain\tbad"], "t.tsv")
+    assert read_fields(file, None) == read_fields(file, False)
+
+
+@pytest.mark.parametrize(
+    "lines", [["a.png,ant", "b.png,bee", "c.png,ant"], ["a.png,1.5", "b.png,2.5"], ["a.png,ant", "a.png,bee"]]
+)
+def test_a_table_without_names_is_told_to_need_them(tmp_path: Path, lines: list[str]) -> None:
+    with pytest.raises(DataError, match="the first line seems to be a sample") as refused:
+        read_table(put(tmp_path, lines, "t.csv"), ["path", "x"])
+    assert refused.value.next_step == "a first line of names: path,x"
+
+
+def test_all_faulty_lines_are_in_one_message(tmp_path: Path) -> None:
+    file = put(tmp_path, ["path,x", *(f"a{n}.png" if n % 2 else f"a{n}.png,ant" for n in range(60))], "t.csv")
+    with pytest.raises(DataError, match="30 lines of the table are faulty") as refused:
+        read_table(file, ["path", "x"])
+    assert "line 3: this line has 1 fields" in refused.value.what
+    assert "and 20 more" in refused.value.what
+
+
+def test_names_of_columns_and_cells_are_compared_after_unicode_normalisation(tmp_path: Path) -> None:
+    composed, apart = "gr\u00f6\u00dfe", "gro\u0308\u00dfe"
+    file = put(tmp_path, [f"path,{apart}", f"a.png,{apart}", f"b.png,{composed}"], "t.csv")
+    rows = read_table(file, ["path", composed], verbatim=[]).rows
+    assert {row.cells[composed] for row in rows} == {composed}
+
+
+def test_further_columns_come_as_they_are(tmp_path: Path) -> None:
+    file = put(tmp_path, ["id,text,note", "7,a, x "], "t.csv")
+    (row,) = read_table(file, ["text"], others=True).rows
+    assert row.cells == {"text": "a", "id": "7", "note": " x "}
+    lines = put(tmp_path, ['{"text": "a", "id": 7, "more": {"b": [1]}}', '{"text": "b", "other": null}'], "t.jsonl")
+    first, second = read_table(lines, ["text"], others=True).rows
+    assert first.cells == {"text": "a", "id": "7", "more": '{"b": [1]}'}
+    assert second.cells == {"text": "b", "other": ""}

@@ -1,0 +1,91 @@
+"""Lists of labels in one cell, as JSON, Python and numpy write them."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frostline.data.columns import labels_of
+from frostline.data.label_lists import as_list, separator_notes
+from frostline.data.table import Row, Table
+from frostline.errors import DataError
+
+
+def table(cells: Sequence[str]) -> Table:
+    return Table("t.csv", [Row("t.csv", line, {"x": cell}) for line, cell in enumerate(cells, 2)])
+
+
+def labels(cells: Sequence[str], separator: str | None) -> tuple[list[str], list[list[float]]]:
+    names, targets = labels_of(table(cells), ["x"], separator, range(len(cells)))
+    return names, targets.tolist()
+
+
+@pytest.mark.parametrize("separator", [None, "|", ","])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["['red']", "['cat', 'red']", "[]"],
+        ['["red"]', '["cat", "red"]', "[]"],
+        ["('red',)", "('cat', 'red')", "()"],
+        ["{'red'}", "{'red', 'cat'}", "set()"],
+        ["['red']", '["cat", "red"]', ""],
+    ],
+)
+def test_lists_are_labels_with_and_without_a_separator(cells: list[str], separator: str | None) -> None:
+    assert labels(cells, separator) == (["cat", "red"], [[0, 1], [1, 1], [0, 0]])
+
+
+def test_numbers_in_a_list_are_names() -> None:
+    assert labels(["[3]", "[3, 17]", "[]"], None)[0] == ["17", "3"]
+
+
+def test_names_in_brackets_that_are_no_list_are_names() -> None:
+    assert labels(["[unknown]|cat", "cat|(other)"], "|")[0] == ["(other)", "[unknown]", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "what"),
+    [
+        ("[0, 1, 1]", "a vector of 0 and 1"),
+        ("[0 1 1]", "numpy prints"),
+        ("[0. 1. 1.]", "numpy prints"),
+        ("['cat' 'dog']", "numpy prints"),
+        ("['cat'\n 'dog']", "numpy prints"),
+        ("[0.5, 1.0]", "something else than names"),
+        ("[true, false]", "something else than names"),
+        ("[['cat'], ['dog']]", "something else than names"),
+    ],
+)
+def test_what_only_looks_like_labels_is_refused_with_the_plain_form(cell: str, what: str) -> None:
+    with pytest.raises(DataError, match=what) as refused:
+        labels([cell, "red|dog"], "|")
+    assert refused.value.where == "t.csv, line 2"
+    assert "red|dog" in refused.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("cells", "next_step"),
+    [
+        (["red", "cat,dog"], "\"data.separator=','\""),
+        (["red", "cat|dog"], "'data.separator=|'"),
+        (["red", "cat;dog"], "\"data.separator=';'\""),
+    ],
+)
+def test_a_separator_that_is_not_set_is_proposed(cells: list[str], next_step: str) -> None:
+    with pytest.raises(DataError, match="no separator") as refused:
+        labels(cells, None)
+    assert refused.value.next_step == next_step
+
+
+def test_a_separator_that_no_cell_has_is_told_with_the_one_that_they_have() -> None:
+    (note,) = separator_notes(table(["cat|dog", "cat", "dog|red"]), "x", ";")
+    assert "';' stands in no cell of 'x', and '|' in 2" in note
+    assert separator_notes(table(["cat|dog", "cat"]), "x", "|") == []
+    assert separator_notes(table(["cat", "dog"]), "x", "|") == []
+
+
+@given(st.text(max_size=30))
+def test_any_cell_is_a_list_or_none(cell: str) -> None:
+    found = as_list(cell)
+    assert found is None or isinstance(found, list)

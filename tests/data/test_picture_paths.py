@@ -1,0 +1,64 @@
+"""Paths of pictures in a table, as other programs and systems write them."""
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from frostline.data.picture_paths import PicturePaths
+from frostline.errors import DataError
+
+
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+def test_paths_of_windows_are_read_and_counted(tmp_path: Path) -> None:
+    put(tmp_path, "ant/a.png", "ant/b.png", "bee/c.png")
+    paths = PicturePaths(tmp_path, "")
+    assert paths.find("ant\\a.png", "line 2") == tmp_path / "ant" / "a.png"
+    assert paths.find(".\\ant\\..\\bee\\c.png", "line 3") == tmp_path / "bee" / "c.png"
+    assert paths.find("ant/b.png", "line 4") == tmp_path / "ant" / "b.png"
+    assert paths.notes() == ["2 paths with \\ were read as if with /"]
+
+
+def test_a_backslash_in_a_name_is_a_letter_where_there_is_such_a_file(tmp_path: Path) -> None:
+    put(tmp_path, "a\\b.png")
+    paths = PicturePaths(tmp_path, "")
+    assert paths.find("a\\b.png", "line 2") == tmp_path / "a\\b.png"
+    assert paths.notes() == []
+
+
+@pytest.mark.parametrize("path", ["..\\a.png", "C:\\a.png", "\\\\host\\a.png"])
+def test_paths_of_windows_do_not_lead_out(tmp_path: Path, path: str) -> None:
+    (tmp_path / "within").mkdir()
+    put(tmp_path, "a.png")
+    with pytest.raises(DataError):
+        PicturePaths(tmp_path / "within", "").find(path, "line 2")
+
+
+def test_a_missing_suffix_is_proposed_and_taken(tmp_path: Path) -> None:
+    put(tmp_path, "train/a.b.jpg")
+    with pytest.raises(DataError, match="no such picture") as refused:
+        PicturePaths(tmp_path, "").find("train/a.b", "line 2")
+    assert refused.value.next_step == "data.suffix=.jpg"
+    assert PicturePaths(tmp_path, ".jpg").find("train/a.b", "line 2") == tmp_path / "train" / "a.b.jpg"
+
+
+def test_the_folder_within_that_holds_a_picture_is_proposed(tmp_path: Path) -> None:
+    put(tmp_path, "train/ant/a.png", "test/b.png")
+    with pytest.raises(DataError) as refused:
+        PicturePaths(tmp_path, "").find("ant/a.png", "line 2")
+    assert refused.value.next_step == f"data.dir={tmp_path / 'train'}"
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_are_found_however_they_are_composed(tmp_path: Path, form: str) -> None:
+    name = "größe é.png"
+    put(tmp_path, unicodedata.normalize(form, name))  # type: ignore[arg-type]
+    for spelled in ("NFC", "NFD"):
+        found = PicturePaths(tmp_path, "").find(unicodedata.normalize(spelled, name), "line 2")  # type: ignore[arg-type]
+        assert found.is_file()

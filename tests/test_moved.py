@@ -1,0 +1,176 @@
+"""Runs whose data lies elsewhere by now, and runs that are scored on other samples than their own."""
+
+import csv
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from conftest import Answer
+from frostline.run import NOT_HERE
+from test_text_runs import TINY
+from tiny_text import make_tokenizer
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
+Program = Callable[..., Answer]
+
+PICTURES = ["data=image_folder", "data.image_size=16", "schedule=head_only", "trainer.precision=32-true"]
+
+
+def put(folder: Path, colours: dict[str, int], number: int = 12, offset: int = 0) -> Path:
+    for name, red in colours.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for n in range(number):
+            Image.new("RGB", (16, 16), (red, 0, n + offset)).save(folder / name / f"{n}.png")
+    return folder
+
+
+@pytest.fixture
+def run(program: Program, tmp_path: Path) -> str:
+    """Of pictures in `data`, named by a relative path."""
+    put(tmp_path / "data", {"ant": 250, "bee": 5, "cat": 120})
+    answer = program("train", *PICTURES, "data.dir=data", "run_dir=run")
+    assert answer.code == 0, answer.err
+    return "run"
+
+
+def scores(answer: Answer) -> str:
+    assert answer.code == 0, answer.err
+    return re.findall(r"^test .*$", answer.out, re.MULTILINE)[-1]
+
+
+def test_a_run_is_scored_from_any_folder(
+    run: str, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scores(program("evaluate", f"run={run}"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert scores(program("evaluate", f"run=../{run}")) == here
+
+
+def test_data_that_only_moved_is_the_own_test_part(run: str, program: Program, tmp_path: Path) -> None:
+    here = scores(program("evaluate", f"run={run}"))
+    shutil.move(tmp_path / "data", tmp_path / "moved")
+    gone = program("evaluate", f"run={run}")
+    assert gone.code == 1
+    assert "data.dir=" in gone.err
+    answer = program("evaluate", f"run={run}", "data.dir=moved")
+    assert scores(answer) == here
+    assert "other data" not in answer.out
+
+
+def test_other_labelled_pictures_are_scored_and_told(run: str, program: Program, tmp_path: Path) -> None:
+    put(tmp_path / "new", {"bee": 5, "cat": 120}, 5, offset=100)
+    answer = program("evaluate", f"run={run}", "data.dir=new")
+    assert "(n = 10)" in scores(answer)
+    assert "data  10 pictures of new: other data than this run's own test part" in answer.out
+    assert "without a sample of: ant" in answer.out
+
+
+def test_classes_keep_the_numbers_that_the_network_learned(run: str, program: Program, tmp_path: Path) -> None:
+    """`cat` is the only folder, and the third class."""
+    put(tmp_path / "new", {"cat": 120}, 5, offset=100)
+    own = program("evaluate", f"run={run}")
+    assert "test/accuracy 1.0000" in scores(own)
+    assert "test/accuracy 1.0000" in scores(program("evaluate", f"run={run}", "data.dir=new"))
+
+
+def test_a_test_folder_alone_is_scored(run: str, program: Program, tmp_path: Path) -> None:
+    put(tmp_path / "new" / "test", {"ant": 250, "bee": 5}, 4, offset=100)
+    put(tmp_path / "new" / "train", {"ant": 250, "bee": 5}, 9, offset=110)
+    assert "(n = 8)" in scores(program("evaluate", f"run={run}", "data.dir=new"))
+    shutil.rmtree(tmp_path / "new" / "train")
+    assert "(n = 8)" in scores(program("evaluate", f"run={run}", "data.dir=new"))
+
+
+def test_classes_that_the_run_does_not_know_are_named(run: str, program: Program, tmp_path: Path) -> None:
+    put(tmp_path / "new", {"bees": 5, "cat": 120}, 5)
+    answer = program("evaluate", f"run={run}", "data.dir=new")
+    assert answer.code == 1
+    assert "'bees' is a class of this part, not of training: did you mean bee?" in answer.err
+
+
+def test_data_changed_in_its_place_can_be_scored_as_other_data(run: str, program: Program, tmp_path: Path) -> None:
+    put(tmp_path / "data", {"ant": 250}, 3, offset=200)
+    answer = program("evaluate", f"run={run}")
+    assert answer.code == 1
+    (command,) = re.findall(r"next:.* frostline (evaluate .*)$", answer.err, re.MULTILINE)
+    assert "(n = 36)" in scores(program(*command.split()))
+
+
+def test_a_run_goes_on_after_its_data_moved(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "data", {"ant": 250, "bee": 5})
+    both = [*PICTURES, "schedule=two_stage", "data.dir=data"]
+    assert program("train", *both, "run_dir=whole").code == 0
+    stopped = program("train", *both, "run_dir=run", "+callbacks.stop._target_=test_moved.StopLate")
+    assert stopped.code == 128 + signal.SIGTERM, stopped.err
+    shutil.move(tmp_path / "data", tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    config = tmp_path / "run" / "config.yaml"
+    settings = yaml.safe_load(config.read_text())
+    del settings["callbacks"]["stop"]
+    config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    gone = program("train", "resume=../run")
+    assert (gone.code, "there is no such data folder" in gone.err) == (1, True)
+    put(tmp_path / "other", {"ant": 250, "bee": 5}, offset=9)
+    other = program("train", "resume=../run", "data.dir=../other")
+    assert other.code == 1
+    assert "fingerprint" in other.err
+    moved = program("train", "resume=../run", "data.dir=../moved")
+    assert moved.code == 0, moved.err
+    monkeypatch.chdir(tmp_path)
+    assert scores(program("evaluate", "run=run")) == scores(program("evaluate", "run=whole", "data.dir=moved"))
+
+
+class StopLate:
+    """Made in its place: a callback that ends the run in its last phase."""
+
+    def __new__(cls) -> object:
+        import lightning as L
+
+        class Stop(L.Callback):
+            def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+                if trainer.current_epoch == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        return Stop()
+
+
+@pytest.fixture
+def texts(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A run of texts, whose tables were named by relative paths."""
+    monkeypatch.setenv("FROSTLINE_CACHE_DIR", str(tmp_path / "kept"))
+    table(tmp_path / "mine.csv", 60)
+    weights = f"model.weights={make_tokenizer(tmp_path / 'tokenizer')}"
+    answer = program("train", *TINY, "data=text_csv", weights, "data.train_file=mine.csv", "run_dir=run")
+    assert answer.code == 0, answer.err
+    return "run"
+
+
+def table(file: Path, number: int) -> None:
+    rows = [["aa ab " * (1 + n % 7), "yes"] if n % 2 else ["kl la " * (1 + n % 5), "no"] for n in range(number)]
+    with file.open("w") as opened:
+        csv.writer(opened).writerows([["text", "label"], *rows])
+
+
+def test_relative_tables_of_texts_are_found_from_any_folder(
+    texts: str, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scores(program("evaluate", f"run={texts}", "trust=true"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert scores(program("evaluate", f"run=../{texts}", "trust=true")) == here
+    shutil.move(tmp_path / "mine.csv", tmp_path / "elsewhere" / "mine.csv")
+    moved = program("evaluate", f"run=../{texts}", "trust=true", "data.file=mine.csv")
+    assert scores(moved) == here
+    table(tmp_path / "new.csv", 9)
+    new = program("evaluate", f"run=../{texts}", "trust=true", "data.file=../new.csv")
+    assert "(n = 9)" in scores(new)
+    assert "data  9 texts of ../new.csv: other data than this run's own test part" in new.out
