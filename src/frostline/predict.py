@@ -4,6 +4,7 @@ import csv
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from errno import EEXIST, EISDIR
 from operator import itemgetter
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from frostline.build import predictor
 from frostline.checkpoint import load_state, read_checkpoint, require_finite_weights
 from frostline.checks import check
+from frostline.data.grey import Range, chosen_range, deep_of, grey_notes
 from frostline.data.picture_files import passed_note, picture_files
 from frostline.data.pictures import problem_of, unreadable
 from frostline.data.tokenised import Tokenizer, TokenSource
@@ -80,7 +82,8 @@ def _of_pictures(
     assert isinstance(spec, ImageSpec)
     files = _files(source)
     spec = spec.at(settings.data.image_size)
-    pictures = Readable(files, torch.zeros(len(files), dtype=torch.long), root=source, spec=spec)
+    grey = _grey(files, settings.data.get("grey_range"))
+    pictures = Readable(files, torch.zeros(len(files), dtype=torch.long), root=source, spec=spec, grey=grey)
     data = PictureFiles(pictures, batch_size=cfg.batch_size)
     batches: Any = trainer.predict(model, datamodule=data)
     read = [file for file, whole in zip(files, data.whole, strict=True) if whole]
@@ -90,6 +93,15 @@ def _of_pictures(
         raise unreadable(problems)
     rows = torch.cat(batches)[torch.tensor(data.whole)]
     return _beside({"file": [str(file) for file in read]}, model.task.columns(rows, cfg.top_k)), problems
+
+
+def _grey(files: Sequence[Path], setting: Any) -> Range | None:
+    """setting: the run's own range, in which these pictures are scaled."""
+    deep = deep_of(files)
+    grey = chosen_range(list(setting) if isinstance(setting, ListConfig) else setting, deep)
+    for line in grey_notes(deep, grey):
+        print(f"frostline: {line}", file=sys.stderr)
+    return grey
 
 
 def _changed(file: Path) -> DataError:

@@ -27,7 +27,8 @@ MAY_DIFFER = {
 
 # What data read that had no such setting yet.
 EARLIER: dict[str, dict[str, Any]] = {
-    "frostline.data.image_csv.ImageCsv": {"suffix": "", "quotes": True},
+    "frostline.data.image_csv.ImageCsv": {"suffix": "", "quotes": True, "grey_range": "each"},
+    "frostline.data.image_folder.ImageFolder": {"grey_range": "each"},
     "frostline.data.text.TextCsv": {"quotes": True},
 }
 # Settings that name files and folders, which mean the same from any folder.
@@ -87,6 +88,8 @@ def _is_chosen_by_run(key: str, value: Any) -> bool:
     """Whether a run chooses this setting for itself, and keeps its choice."""
     if key == "data.batch_size":
         return value in ("auto", None)
+    if key == "data.grey_range":
+        return value is None
     return key.startswith("schedule.phases.") and key.endswith(".thaw") and value == "auto"
 
 
@@ -94,7 +97,9 @@ def with_found(settings: DictConfig, folder: Path) -> DictConfig:
     """With what the run in `folder` has found for itself."""
     found, kept = settings.copy(), read_run(folder)[1]
     for key, value in _single(OmegaConf.to_container(settings, resolve=True)).items():
-        if _is_chosen_by_run(key, value):
+        if key == "data.grey_range" and value is None:  # null in data without such pictures
+            OmegaConf.update(found, key, OmegaConf.select(kept, key))
+        elif _is_chosen_by_run(key, value):
             number = OmegaConf.select(kept, key)
             if not isinstance(number, int) or isinstance(number, bool):
                 raise RunError(

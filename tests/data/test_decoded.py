@@ -66,9 +66,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were decoded, in turn."""
     seen: list[Path] = []
 
-    def counted(file: Path, spec: ImageSpec, encoded: bytes | None = None) -> torch.Tensor:
+    def counted(file: Path, spec: ImageSpec, *more: Any) -> torch.Tensor:
         seen.append(file)
-        return read_picture(file, spec, encoded)
+        return read_picture(file, spec, *more)
 
     monkeypatch.setattr(pictures, "read_picture", counted)
     return seen
@@ -438,7 +438,7 @@ def test_never_writes_nothing(program: Program, classes: Path, tmp_path: Path) -
 
 def test_data_on_its_own_keeps_nothing(classes: Path, spec: ImageSpec, common: dict[str, Any]) -> None:
     before = set(Path(os.environ["FROSTLINE_CACHE_DIR"]).rglob("*"))
-    data = ImageFolder(spec, dir=str(classes), classes=None, **common)
+    data = ImageFolder(spec, dir=str(classes), classes=None, grey_range=None, **common)
     assert data.train_part.source.in_memory
     assert set(Path(os.environ["FROSTLINE_CACHE_DIR"]).rglob("*")) == before
 
@@ -456,10 +456,10 @@ from frostline.specs import ImageSpec
 
 entry.REGION = 2
 read, seen = pictures.read_picture, []
-def counted(file, spec, encoded=None):
+def counted(file, spec, *more):
     seen.append(file)
     time.sleep(0.1)
-    return read(file, spec, encoded)
+    return read(file, spec, *more)
 pictures.read_picture = counted
 folder, root = map(Path, sys.argv[1:])
 files = sorted(folder.iterdir())

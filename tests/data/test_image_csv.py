@@ -17,7 +17,15 @@ from frostline.specs import ImageSpec
 from frostline.targets import Kind
 
 Make = Callable[..., ImageCsv]
-DEFAULTS = {"dir": None, "path_column": "path", "separator": None, "split_column": None, "suffix": "", "quotes": None}
+DEFAULTS = {
+    "dir": None,
+    "path_column": "path",
+    "separator": None,
+    "split_column": None,
+    "suffix": "",
+    "quotes": None,
+    "grey_range": None,
+}
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ Make = Callable[..., ImageFolder]
 @pytest.fixture
 def make(spec: ImageSpec, common: dict[str, Any], tmp_path: Path) -> Make:
     def made(folder: Path = tmp_path, classes: list[str] | None = None, **settings: Any) -> ImageFolder:
+        settings = {"grey_range": None} | settings
         return ImageFolder(spec, dir=str(folder), classes=classes, **common | settings)
 
     return made

@@ -23,7 +23,8 @@ from torchvision import datasets
 
 from frostline.data.decoded import NOWHERE, SampleCache
 from frostline.data.picture_data import PictureData
-from frostline.data.pictures import UNREADABLE, ArrayPictures, to_rgb
+from frostline.data.picture_files import UNREADABLE
+from frostline.data.pictures import ArrayPictures, to_rgb
 from frostline.data.source import Sources
 from frostline.errors import DataError
 from frostline.paths import at_home, remove_empty

@@ -5,6 +5,7 @@ from typing import Any
 
 from frostline.data.columns import READ, require_targets
 from frostline.data.faults import of_each
+from frostline.data.grey import Setting
 from frostline.data.image_folder import PARTS
 from frostline.data.label_lists import separator_notes
 from frostline.data.picture_data import PictureData
@@ -38,6 +39,7 @@ class ImageCsv(PictureData):
         separator: str | None,
         quotes: bool | None,
         split_column: str | None,
+        grey_range: Setting,
         **common: Any,
     ) -> None:
         self.file = self.where = at_home(file)
@@ -48,6 +50,7 @@ class ImageCsv(PictureData):
         self.target_columns = target_columns
         self.separator = separator
         self.quotes = quotes
+        self.grey_range = grey_range
         self.split_column = split_column
         self.read_notes: list[str] = []
         super().__init__(spec, **common)
@@ -72,6 +75,7 @@ class ImageCsv(PictureData):
             for part, places in parts.items()
             if places
         }
+        self.scale_grey(found.values(), self.grey_range)
         return Sources(names, found.get("train") or found["test"], found.get("val"), found.get("test"))
 
     def notes(self) -> list[str]:

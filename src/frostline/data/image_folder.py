@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from frostline.data.faults import together
+from frostline.data.grey import Setting
 from frostline.data.picture_data import PictureData
 from frostline.data.picture_files import LOOSE, USUAL, FoundPictures, passed_note, picture_files, suffixes
 from frostline.data.pictures import FilePictures
@@ -25,11 +26,14 @@ class ImageFolder(PictureData):
     chooses = "data.classes"
     divides = "folders train, val and test"
 
-    def __init__(self, spec: Any, *, dir: str, classes: list[str | int] | None, **common: Any) -> None:
+    def __init__(
+        self, spec: Any, *, dir: str, classes: list[str | int] | None, grey_range: Setting, **common: Any
+    ) -> None:
         self.dir = self.where = at_home(dir)
         self.name = self.dir.absolute().name
         self.wanted = None if classes is None else [normalised(str(name)) for name in classes]
         self.passed = Counter[str]()  # files over, by why
+        self.grey_range = grey_range
         super().__init__(spec, **common)
 
     def read(self) -> Sources:
@@ -47,12 +51,13 @@ class ImageFolder(PictureData):
         classes = self._classes(train)
         for part in ("val", "test"):
             self._require_known(folders[part], self.known_names or [*_class_folders(train)])
-        found = {
-            part: self._pictures(folder, classes)
-            for part, folder in folders.items()
-            if part != "train" and folder is not None
-        }
-        return Sources(classes, self._pictures(train, classes), found.get("val"), found.get("test"))
+        found = {"train": self._pictures(train, classes)}
+        for part in ("val", "test"):
+            folder = folders[part]
+            if folder is not None:
+                found[part] = found["train"] if folder == train else self._pictures(folder, classes)
+        self.scale_grey(found.values(), self.grey_range)
+        return Sources(classes, found["train"], found.get("val"), found.get("test"))
 
     def _pictures(self, folder: Path, classes: list[str]) -> FilePictures:
         files: list[Path] = []

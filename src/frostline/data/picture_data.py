@@ -1,6 +1,6 @@
 """The LightningDataModule of pictures: preprocessing and augmentation. A kind of data says only where pictures lie."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -8,10 +8,11 @@ from torch import Tensor
 
 from frostline.batch import Batch
 from frostline.data.augment import Augment, evaluation_view
+from frostline.data.grey import Range, Setting, chosen_range, deep_of, grey_notes, require_range
 from frostline.data.module import Data
 from frostline.data.parts import Part, named
 from frostline.data.picture_repeats import picture_repeats
-from frostline.data.pictures import Pictures, keep_or_hold
+from frostline.data.pictures import FilePictures, Pictures, keep_or_hold
 from frostline.errors import ConfigError
 from frostline.specs import ImageSpec, Spec
 from frostline.values import NonNegative, Positive, Probability
@@ -27,6 +28,8 @@ class PictureData(Data):
     samples = "pictures"
     plainly = "pictures without augmentation"
     kept_as: ClassVar[Literal["decoded"]] = "decoded"
+    grey: Range | None = None  # of pictures of more than 8 bits
+    grey_notes: Sequence[str] = ()
 
     def __init__(
         self,
@@ -53,10 +56,21 @@ class PictureData(Data):
         self.augment = Augment(augment, flip=flip, erase=erase, seed=self.seed, **of_all)
 
     def notes(self) -> list[str]:
-        return [*super().notes(), *picture_repeats(dict(named(self.parts))).told()]
+        return [*super().notes(), *self.grey_notes, *picture_repeats(dict(named(self.parts))).told()]
+
+    def scale_grey(self, sources: Iterable[FilePictures], setting: Setting) -> None:
+        """One range of grey for all of them. setting: of data.grey_range. Raises ConfigError."""
+        require_range(setting)
+        several = list(sources)
+        deep = deep_of([file for pictures in several for file in pictures.files])
+        self.grey = chosen_range(setting, deep)
+        self.grey_notes = grey_notes(deep, self.grey)
+        for pictures in several:
+            pictures.grey = self.grey
 
     def look(self) -> dict[str, Any]:
-        return {"image_size": self.spec.size, "augment": self.augment.describe()}
+        grey = {} if self.grey is None else {"grey_range": list(self.grey)}
+        return {"image_size": self.spec.size, "augment": self.augment.describe(), **grey}
 
     def example(self, *, longest: bool = False) -> Tensor:
         """(1, 3, S, S): all are of one size."""

@@ -1,18 +1,22 @@
 """Pictures at or below a folder, and what was passed over on the way."""
 
 import os
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from frostline.errors import DataError
 
 # Pillow knows these by their suffix, and opens none of them without a library that it does not bring.
 STUBS = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS"}
+# What Pillow raises on broken files; the last two on camera notes of a wrong type, which turning a picture rewrites.
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error,
+              TypeError)  # fmt: skip
 USUAL = (".jpg", ".png", ".webp", ".tif", ".bmp")
 NAMELESS = "no suffix"
 HIDDEN, NOWHERE, BACK = "hidden pictures", "links that lead nowhere", "linked folders that lead back"

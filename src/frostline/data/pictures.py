@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import struct
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,22 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from frostline.data.decoded import Decoder, SampleCache
 from frostline.data.faults import together
+from frostline.data.grey import DEEP, Range, to_eight_bits
 from frostline.data.packed import PackedPictures, centres, packed, packed_bytes, padded
+from frostline.data.picture_files import UNREADABLE
 from frostline.data.source import Source
 from frostline.errors import DataError
 from frostline.frozen_cache.entry import Entry
 from frostline.specs import ImageSpec
 
-# What Pillow raises on broken files; the last two on camera notes of a wrong type, which turning a picture rewrites.
-UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error,
-              TypeError)  # fmt: skip
 DIGEST = 16  # bytes
 SKETCH = 8  # rows and columns from one that is looked at to the next
 MAX_ASPECT = 2  # of a stored picture; a longer one loses its two ends in training views
@@ -90,14 +88,17 @@ class ArrayPictures(Pictures):
 class FilePictures(Pictures):
     """Pictures in files, resized as `spec` says: decoded once where they are kept or held, else each time.
 
-    root: what names are relative to, which are a part of the content. Raises DataError that names a file which does not
-    decode.
+    root: what names are relative to, which are a part of the content. grey: see `to_rgb`. Raises DataError that names a
+    file which does not decode.
     """
 
     cut = True
 
-    def __init__(self, files: Sequence[Path], labels: Tensor, *, root: Path, spec: ImageSpec) -> None:
+    def __init__(
+        self, files: Sequence[Path], labels: Tensor, *, root: Path, spec: ImageSpec, grey: Range | None = None
+    ) -> None:
         self.files = list(files)
+        self.grey = grey
         self.labels = labels
         self.root = root
         self.spec = spec
@@ -109,6 +110,7 @@ class FilePictures(Pictures):
         if not cache.has_room(self.decoded_bytes):
             return
         source = {"pictures": self.content, "resize": self.spec.resize, "filter": self.spec.interpolation}
+        source |= {} if self.grey is None else {"grey": list(self.grey)}
         entry = cache.ragged(source, self._measured, len(self.files), self._packed, name, self.spec.resize)
         self._decoded = None if entry is None else PackedPictures(entry)
 
@@ -177,7 +179,7 @@ class FilePictures(Pictures):
                 where=file,
                 next_step="give the command again once nothing changes the data",
             )
-        return read_picture(file, self.spec, encoded)
+        return read_picture(file, self.spec, encoded, self.grey)
 
     def _measured(self, place: int) -> Tensor:
         with _named(self.files[place]), Image.open(self.files[place]) as opened:
@@ -233,11 +235,11 @@ def _named(file: Path) -> Iterator[None]:
         ) from error
 
 
-def read_picture(file: Path, spec: ImageSpec, encoded: bytes | None = None) -> Tensor:
+def read_picture(file: Path, spec: ImageSpec, encoded: bytes | None = None, grey: Range | None = None) -> Tensor:
     """(3, H, W) uint8, upright, its shorter side `spec.resize` pixels long. encoded: what the file holds, if it was
-    read already. Raises DataError."""
+    read already. grey: see `to_rgb`. Raises DataError."""
     with _named(file), Image.open(file if encoded is None else BytesIO(encoded)) as opened:
-        picture = to_rgb(ImageOps.exif_transpose(opened))
+        picture = to_rgb(ImageOps.exif_transpose(opened), grey)
     picture = _at_most(picture, FIRST_ASPECT)
     picture = F.resize(picture, [spec.resize], InterpolationMode(spec.interpolation))
     picture = _at_most(picture, MAX_ASPECT)
@@ -274,20 +276,12 @@ def _last(picture: Tensor) -> np.ndarray:
     return picture.permute(1, 2, 0).numpy()
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """Any mode of Pillow as RGB: 16 and 32 bit grey is scaled to 8, transparent parts are laid on white."""
-    if picture.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_eight_bits(np.asarray(picture), picture.mode)).convert("RGB")
+def to_rgb(picture: Image.Image, grey: Range | None = None) -> Image.Image:
+    """Any mode of Pillow as RGB: grey of more than 8 bits as `to_eight_bits` scales it, transparent parts are laid on
+    white."""
+    if picture.mode.startswith(DEEP):
+        return Image.fromarray(to_eight_bits(np.asarray(picture), picture.mode, grey)).convert("RGB")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     return picture.convert("RGB")
-
-
-def _to_eight_bits(values: np.ndarray, mode: str) -> np.ndarray:
-    """Mode I;16 has 16 bits. Of modes I and F the values tell: 0..1 for floats, else 0..255, else 0..65535. What is not
-    a number, as where a sensor saw nothing, is black."""
-    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=0.0)
-    top = 65535.0 if mode.startswith("I;16") else values.max(initial=0.0, where=np.isfinite(values))
-    full = 1.0 if mode == "F" and top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
-    return np.clip(np.rint(values * (255.0 / full)), 0, 255).astype(np.uint8)

@@ -1,0 +1,123 @@
+"""Grey pictures of more than 8 bits: which values become black and white, the same for a whole data set.
+
+A 16-bit file may hold 10, 12 or 14 bits, and there are floats and numbers with a sign (cameras, microscopes, CT). If 12
+bits in a 16-bit file are scaled by the type of the file, 16 of 256 grey levels are left.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from frostline.data.picture_files import UNREADABLE
+from frostline.errors import ConfigError
+
+DEEP = ("I", "F")  # modes of Pillow with more than 8 bits begin so
+TOPS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # of 8, 10, 12, 14 and 16 bits
+SHALLOW = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"}  # have 8 bits
+PNG, PNG_COLOURS = b"\x89PNG\r\n\x1a\n", (2, 4, 6)  # colour types (PNG specification, 11.2.2): not grey alone
+
+Range = tuple[float, float]  # the values that become black and white
+Setting = list[float] | Literal["each"] | None  # of data.grey_range
+
+
+class Deep(NamedTuple):
+    """number: of grey pictures with more than 8 bits, whose values go from `low` to `high`. colours: of colour pictures
+    with 16 bits, which Pillow reads as 8."""
+
+    number: int
+    low: float
+    high: float
+    floats: bool
+    colours: int
+
+    def range(self) -> Range:
+        """The smallest usual one that holds all values; theirs if none does."""
+        if self.low >= 0 and self.floats and self.high <= 1:
+            return 0.0, 1.0
+        fitting = [top for top in TOPS if self.low >= 0 and self.high <= top]
+        return (0.0, fitting[0]) if fitting else (self.low, max(self.high, self.low + 1))
+
+
+def deep_of(files: Sequence[Path]) -> Deep:
+    """Files that cannot be read are passed over: they are told when their content is needed."""
+    with ThreadPoolExecutor() as pool:
+        found = [it for it in pool.map(_deep, (file for file in files if file.suffix.lower() not in SHALLOW)) if it]
+    grey = [it for it in found if it.number]
+    return Deep(
+        len(grey),
+        min((it.low for it in grey), default=0.0),
+        max((it.high for it in grey), default=0.0),
+        any(it.floats for it in grey),
+        sum(it.colours for it in found),
+    )
+
+
+def require_range(setting: Setting) -> None:
+    """Raises ConfigError unless it is two numbers that rise."""
+    if isinstance(setting, list) and (len(setting) != 2 or not setting[0] < setting[1]):
+        raise ConfigError(
+            f"a range of grey is two numbers, the lower one first, not {setting}",
+            where="data.grey_range",
+            next_step="data.grey_range=[0,4095], say; null finds it in the pictures",
+        )
+
+
+def chosen_range(setting: Setting, deep: Deep) -> Range | None:
+    """setting: two numbers; `each` for each picture by its own type and values; None for the range that `deep` finds.
+    None of pictures that need none."""
+    if setting == "each" or not deep.number:
+        return None
+    return deep.range() if setting is None else (float(setting[0]), float(setting[1]))
+
+
+def grey_notes(deep: Deep, chosen: Range | None) -> list[str]:
+    notes = []
+    if chosen is not None:
+        low, high = (f"{value:g}" for value in chosen)
+        notes.append(
+            f"{deep.number:,} grey pictures have more than 8 bits: {low} becomes black and {high} white "
+            f"(data.grey_range=[{low},{high}])"
+        )
+        if deep.low < chosen[0] or deep.high > chosen[1]:
+            notes.append(f"values from {deep.low:g} to {deep.high:g} occur in them: what is beyond is cut off")
+    if deep.colours:
+        notes.append(f"{deep.colours:,} colour pictures have 16 bits, of which the upper 8 are read")
+    return notes
+
+
+def to_eight_bits(values: np.ndarray, mode: str, chosen: Range | None) -> np.ndarray:
+    """(H, W) of any type → uint8. chosen: None for the picture's own: I;16 has 16 bits; of modes I and F the values
+    tell: 0..1 for floats, else 0..255, else 0..65535. What is not a number, as where a sensor saw nothing, is black."""
+    values = np.nan_to_num(values.astype(np.float64), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+    if chosen is None:
+        top = 65535.0 if mode.startswith("I;16") else values.max(initial=0.0, where=np.isfinite(values))
+        chosen = 0.0, 1.0 if mode == "F" and top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
+    low, high = chosen
+    return np.rint(np.clip((values - low) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)
+
+
+def _deep(file: Path) -> Deep | None:
+    try:
+        with Image.open(file) as opened:
+            if not opened.mode.startswith(DEEP):
+                return Deep(0, 0.0, 0.0, False, int(_has_deep_colours(file)))
+            values, mode = np.asarray(opened), opened.mode
+    except UNREADABLE:
+        return None
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if not finite.size:
+        return None
+    return Deep(1, float(finite.min()), float(finite.max()), mode.startswith("F"), 0)
+
+
+def _has_deep_colours(file: Path) -> bool:
+    """By the header of a PNG: Pillow's mode does not tell."""
+    if file.suffix.lower() != ".png":
+        return False
+    with file.open("rb") as opened:
+        header = opened.read(26)
+    return header.startswith(PNG) and header[24:25] == b"\x10" and header[25] in PNG_COLOURS

@@ -1,0 +1,113 @@
+"""Grey pictures of more than 8 bits: one range for a whole data set."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frostline.data.grey import chosen_range, deep_of, grey_notes, require_range, to_eight_bits
+from frostline.data.image_folder import ImageFolder
+from frostline.errors import ConfigError
+from frostline.specs import ImageSpec
+
+
+def put(file: Path, values: Any, dtype: str) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(values, dtype=dtype)).save(file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "suffix", "expected"),
+    [
+        ([[0, 200]], "uint16", "png", (0, 255)),
+        ([[0, 1000]], "uint16", "png", (0, 1023)),
+        ([[7, 4095]], "uint16", "png", (0, 4095)),
+        ([[7, 4096]], "uint16", "png", (0, 16383)),
+        ([[0, 60000]], "uint16", "png", (0, 65535)),
+        ([[0, 4000]], "uint16", "tif", (0, 4095)),
+        ([[0, 70000]], "int32", "tif", (0, 70000)),
+        ([[-1000, 3000]], "int32", "tif", (-1000, 3000)),  # CT in Hounsfield units
+        ([[0.0, 0.7]], "float32", "tif", (0, 1)),
+        ([[0.0, 200.5]], "float32", "tif", (0, 255)),
+        ([[-1.0, 1.0]], "float32", "tif", (-1, 1)),
+        ([[np.nan, 0.5, np.inf]], "float32", "tif", (0, 1)),
+    ],
+)
+def test_the_range_is_the_smallest_usual_one_that_holds_all(
+    tmp_path: Path, values: Any, dtype: str, suffix: str, expected: tuple[float, float]
+) -> None:
+    deep = deep_of([put(tmp_path / f"a.{suffix}", values, dtype), put(tmp_path / f"b.{suffix}", [[0]], dtype)])
+    assert deep.number == 2
+    assert deep.range() == expected
+
+
+def test_pictures_of_eight_bits_have_no_range(tmp_path: Path) -> None:
+    files = [put(tmp_path / "a.png", [[0, 255]], "uint8"), put(tmp_path / "b.jpg", [[0, 255]], "uint8")]
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    deep = deep_of([*files, tmp_path / "broken.png"])
+    assert chosen_range(None, deep) is None
+    assert grey_notes(deep, None) == []
+
+
+def test_dark_and_bright_pictures_keep_their_difference() -> None:
+    """By its own values each would be scaled alike."""
+    dark, bright = (to_eight_bits(np.array([[0, top]]), "I;16", (0, 4095)) for top in (500, 4095))
+    assert (dark.max(), bright.max()) == (31, 255)
+    signed = to_eight_bits(np.array([[-1000, 1000, 3000]]), "I", (-1000, 3000))
+    assert signed.tolist() == [[0, 128, 255]]
+
+
+def test_what_is_no_number_is_black_and_what_is_beyond_is_cut_off() -> None:
+    values = np.array([[np.nan, -np.inf, np.inf, 2.0, 0.5]])
+    assert to_eight_bits(values, "F", (0.0, 1.0)).tolist() == [[0, 0, 255, 255, 128]]
+    assert to_eight_bits(np.array([[np.nan, 0.0]]), "F", (-1.0, 1.0)).tolist() == [[0, 128]]
+
+
+def test_a_given_range_is_taken_and_what_is_cut_off_is_told(tmp_path: Path) -> None:
+    deep = deep_of([put(tmp_path / "a.png", [[0, 5000]], "uint16")])
+    assert chosen_range([0, 4095], deep) == (0, 4095)
+    assert chosen_range("each", deep) is None
+    beyond = grey_notes(deep, (0, 4095))
+    assert "1 grey pictures have more than 8 bits: 0 becomes black and 4095 white" in beyond[0]
+    assert "values from 0 to 5000 occur" in beyond[1]
+
+
+def test_colour_pictures_of_sixteen_bits_are_told(tmp_path: Path) -> None:
+    import struct
+    import zlib
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = b"\0" + struct.pack(">3H", 100, 2000, 4000)
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(png)
+    deep = deep_of([tmp_path / "a.png"])
+    assert (deep.number, deep.colours) == (0, 1)
+    assert "upper 8" in grey_notes(deep, None)[0]
+
+
+@pytest.mark.parametrize("setting", [[1, 0], [0, 0], [1], [1, 2, 3]])
+def test_a_range_that_does_not_rise_is_refused(setting: list[float]) -> None:
+    with pytest.raises(ConfigError, match="two numbers"):
+        require_range(setting)
+
+
+def test_all_parts_of_a_data_set_have_one_range(tmp_path: Path, spec: ImageSpec, common: dict[str, Any]) -> None:
+    for part, top in (("train", 1000), ("test", 4000)):
+        for name, value in (("dark", top // 2), ("bright", top)):
+            for n in range(4):
+                put(tmp_path / part / name / f"{n}.png", np.full((16, 16), value - n), "uint16")
+    data = ImageFolder(spec, dir=str(tmp_path), classes=None, grey_range=None, **common)
+    pixels = [
+        int(part.source.fetch(part.index[:1], whole=False)[0].max()) for part in (data.train_part, data.test_part)
+    ]
+    assert pixels == [62, 249]  # bright is the first class: 1000 and 4000 of 4095, as 255ths
+    assert data.look()["grey_range"] == [0.0, 4095.0]
+    assert "16 grey pictures" in data.notes()[0]
+    fixed = ImageFolder(spec, dir=str(tmp_path), classes=None, grey_range=[0, 65535], **common)
+    assert int(fixed.test_part.source.fetch(fixed.test_part.index[:1], whole=False)[0].max()) == 16
