@@ -227,7 +227,9 @@ def _predict(cfg: DictConfig) -> None:
     if many():
         raise ConfigError("predict is for one process", where="torchrun, srun", next_step="start it without them")
     _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("predict"))
-    if not Path(cfg.input).exists():
+    if (cfg.input is None) == (cfg.text is None):
+        raise ConfigError("nothing or two things are named", where="input, text", next_step="input=<file or folder>")
+    if cfg.input not in (None, "-") and not Path(cfg.input).exists():
         raise DataError(
             "there is nothing to predict there",
             where=Path(cfg.input),

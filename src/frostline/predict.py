@@ -6,7 +6,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from errno import EEXIST, EISDIR
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,7 @@ from frostline.checks import check
 from frostline.data.grey import Range, chosen_range, deep_of, grey_notes
 from frostline.data.picture_files import passed_note, picture_files
 from frostline.data.pictures import problem_of, unreadable
-from frostline.data.tokenised import Tokenizer, TokenSource
 from frostline.data.unlabelled import PictureFiles, Readable
-from frostline.data.unlabelled_texts import TextFile, no_targets, read_sentences, read_texts
 from frostline.errors import DataError
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.paths import write_atomically
@@ -30,9 +27,9 @@ from frostline.run import quiet
 from frostline.runs import amended, require_checkpoint
 from frostline.specs import ImageSpec, TextSpec
 from frostline.targets import Targets
-from frostline.tasks.token_classification import TokenClassification, of_words
+from frostline.text_predictions import STANDARD_INPUT, Columns, text_columns, unreadable_texts
 
-Columns = dict[str, list[str]]
+PICTURES = "a picture, or a folder with pictures at or below it"
 MOST_HEADER = 1_000_000  # characters of the first line of a table
 
 
@@ -44,20 +41,19 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     check(settings, command=None)
     output = Path(cfg.output).absolute() if cfg.output is not None else None
     if output is not None:
-        _require_writable(output, Path(cfg.input))
+        _require_writable(output, Path(cfg.input or STANDARD_INPUT))
     checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
     content = read_checkpoint(checkpoint)
     require_finite_weights(content, checkpoint)
     model, trainer = predictor(settings, Targets(**content[CHECKPOINT_KEY]["identity"]["targets"]))
     load_state(model, content["state_dict"], checkpoint)
-    problems: list[DataError] = []
-    if isinstance(model.backbone.spec, TextSpec):
-        columns = _of_texts(cfg, settings, model, trainer)
-    else:
-        columns, problems = _of_pictures(cfg, settings, model, trainer)
+    of_texts = isinstance(model.backbone.spec, TextSpec)
+    given, told, problems = (text_columns if of_texts else _of_pictures)(cfg, settings, model, trainer)
+    columns = _beside(given, told)
     _write(columns, output, cfg.output)
     if problems:
-        raise unreadable(problems, f"; the other {len(next(iter(columns.values()))):,} have predictions")
+        others = f"; the other {len(next(iter(columns.values()))):,} have predictions"
+        raise (unreadable_texts if of_texts else unreadable)(problems, others)
     return output
 
 
@@ -76,8 +72,10 @@ def _write(columns: Columns, output: Path | None, said: str | None) -> None:
 
 def _of_pictures(
     cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer
-) -> tuple[Columns, list[DataError]]:
-    """Of the pictures that can be read, and why the others cannot."""
+) -> tuple[Columns, Columns, list[DataError]]:
+    """Of the pictures that can be read: which they are, and what is told of them; and why the others cannot."""
+    if cfg.text is not None or cfg.input == STANDARD_INPUT:
+        raise DataError("this run takes pictures, and no text", where="text, input", next_step=f"input=<{PICTURES}>")
     source, spec = Path(cfg.input), model.backbone.spec
     assert isinstance(spec, ImageSpec)
     files = _files(source)
@@ -92,7 +90,7 @@ def _of_pictures(
     if not read:
         raise unreadable(problems)
     rows = torch.cat(batches)[torch.tensor(data.whole)]
-    return _beside({"file": [str(file) for file in read]}, model.task.columns(rows, cfg.top_k)), problems
+    return {"file": [str(file) for file in read]}, model.task.columns(rows, cfg.top_k), problems
 
 
 def _grey(files: Sequence[Path], setting: Any) -> Range | None:
@@ -109,30 +107,6 @@ def _changed(file: Path) -> DataError:
     return DataError(what, where=file, next_step="predict it again")
 
 
-def _of_texts(cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer) -> Columns:
-    file, spec, task = Path(cfg.input), model.backbone.spec, model.task
-    assert isinstance(spec, TextSpec)
-    if not file.is_file():
-        raise DataError("there is no such file", where=file, next_step="input=<texts>.txt, a text a line, or a table")
-    tagged = isinstance(task, TokenClassification)
-    names = [] if tagged else list(settings.data.text_columns)
-    texts: list[Any] = read_sentences(file) if tagged else read_texts(file, names)
-    source = TokenSource.of(Tokenizer(spec.at(settings.data.max_length), words=tagged).rows(texts), no_targets(texts))
-    source.require_tokens(lambda place: f"{file}, {'sentence' if tagged else 'text'} {place + 1}")
-    data = TextFile(source, batch_size=cfg.batch_size, batch_tokens=settings.data.batch_tokens)
-    batches: Any = trainer.predict(model, datamodule=data)
-    by_text = sorted(zip(data.order, (row for batch in batches for row in batch), strict=True), key=itemgetter(0))
-    rows = [row for _, row in by_text]
-    if isinstance(task, TokenClassification):
-        of_each = [
-            of_words(row[: len(begins)], begins, len(words))
-            for row, begins, words in zip(rows, map(source.words, range(len(texts))), texts, strict=True)
-        ]
-        return task.word_columns(texts, of_each, cfg.top_k)
-    given = dict(zip(names, map(list, zip(*texts, strict=True)), strict=True))
-    return _beside(given, task.columns(torch.stack(rows), cfg.top_k))
-
-
 def _beside(given: Columns, told: Columns) -> Columns:
     """A column of the input under the name of one that is told gets another, so that both are there."""
     return {f"{name} (input)" if name in told else name: cells for name, cells in given.items()} | told
@@ -143,9 +117,7 @@ def _files(source: Path) -> list[Path]:
     for line in passed_note(passed):
         print(f"frostline: {line}", file=sys.stderr)
     if not files:
-        raise DataError(
-            "there is no picture", where=source, next_step="input=<a picture, or a folder with pictures at or below it>"
-        )
+        raise DataError("there is no picture", where=source, next_step=f"input=<{PICTURES}>")
     return files
 
 

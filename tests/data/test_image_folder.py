@@ -441,3 +441,10 @@ def test_two_folders_of_one_name_are_refused(tmp_path: Path, make: Make) -> None
         put(tmp_path / name, 4)
     with pytest.raises(DataError, match="two class folders have the same name"):
         make()
+
+
+def test_folders_beside_the_parts_are_told(tmp_path: Path, make: Make) -> None:
+    for part in ("train", "test", "unlabelled"):
+        for name in ("cat", "dog"):
+            put(tmp_path / part / name, 4)
+    assert "passed over: 1 folders beside train, val and test" in make().notes()

@@ -16,55 +16,82 @@ TAGGED = "-DOCSTART- -X- O\n\n10\u00a0km B-x\nto O\n-DOCSTART-\nNew York\tB-x\na
 def test_words_are_those_that_training_reads_from_the_same_file(tmp_path: Path) -> None:
     file = tmp_path / "a.conll"
     file.write_text(TAGGED)
-    assert read_sentences(file) == [sentence.words for sentence in conll.read_sentences(file)]
-    assert read_sentences(file) == [["10\u00a0km", "to"], ["New York", "a\u2028b"], ["end"]]
+    assert read_sentences(file).samples == [sentence.words for sentence in conll.read_sentences(file)]
+    assert read_sentences(file).samples == [["10\u00a0km", "to"], ["New York", "a\u2028b"], ["end"]]
 
 
 def test_a_sentence_in_a_line_has_the_words_that_training_reads(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(" 10\u00a0km\tto  a\u2028b\u3000c \u00a0 d\n")
-    assert read_sentences(tmp_path / "a.txt") == [["10\u00a0km", "to", "a\u2028b\u3000c", "d"]]
+    assert read_sentences(tmp_path / "a.txt").samples == [["10\u00a0km", "to", "a\u2028b\u3000c", "d"]]
     (tmp_path / "a.conll").write_text("10\u00a0km\nto\na\u2028b\u3000c\nd\n")
-    assert read_sentences(tmp_path / "a.conll") == read_sentences(tmp_path / "a.txt")
+    assert read_sentences(tmp_path / "a.conll").samples == read_sentences(tmp_path / "a.txt").samples
 
 
 def test_words_need_no_tags_and_have_to_be_there(tmp_path: Path) -> None:
     file = tmp_path / "a.conll"
     file.write_text("a\nb\n\nc\td\n")
-    assert read_sentences(file) == [["a", "b"], ["c"]]
-    file.write_text("a\n\tO\n")
-    with pytest.raises(DataError, match="does not begin with a word") as refused:
-        read_sentences(file)
-    assert refused.value.where == f"{file}, line 2"
+    assert read_sentences(file).samples == [["a", "b"], ["c"]]
+    file.write_text("a\n\tO\n\nb\n")
+    found = read_sentences(file)
+    assert found.samples == [["b"]]
+    (problem,) = found.problems
+    assert "does not begin with a word" in problem.what
+    assert problem.where == f"{file}, line 2"
 
 
 def test_a_text_goes_on_to_the_end_of_its_line(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_bytes("one\u2028still one\r\n\x0ctwo\x85\n".encode())
-    assert read_texts(file, ["text"]) == [("one\u2028still one",), ("\x0ctwo\x85",)]
+    assert read_texts(file, ["text"]).samples == [("one\u2028still one",), ("\x0ctwo\x85",)]
 
 
-def test_a_blank_line_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "a.txt"
-    file.write_text("one\n \ntwo\n")
-    with pytest.raises(DataError, match="blank") as refused:
-        read_texts(file, ["text"])
-    assert refused.value.where == f"{file}, line 2"
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl"])
+def test_what_cannot_be_read_is_named_and_the_others_go_on(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    content = {
+        "a.txt": "one\n \ntwo\n\nthree\n",
+        "a.csv": "text,id\none,1\n ,2\ntwo,3\nfour\nthree,5\n",
+        "a.jsonl": '{"text": "one"}\n{"text": ""}\n{"text": "two"}\n{"txt": "a"}\n{"text": "three"}\n',
+    }
+    file.write_text(content[name])
+    found = read_texts(file, ["text"])
+    assert found.samples == [("one",), ("two",), ("three",)]
+    first = 2 if name == "a.csv" else 1
+    assert sorted(str(problem.where) for problem in found.problems) == [
+        f"{file}, line {line}" for line in (first + 1, first + 3)
+    ]
+
+
+def test_further_columns_of_a_table_are_kept_in_their_order(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("id,text,label\n007, one ,x\n008,two,\n")
+    found = read_texts(file, ["text"])
+    assert found.given == {"id": ["007", "008"], "text": [" one ", "two"], "label": ["x", ""]}
+    assert list(found.given) == ["id", "text", "label"]
+
+
+def test_texts_without_a_token_are_problems_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("id,text\n1,one\n2,two\n3,three\n")
+    found = read_texts(file, ["text"]).without({1})
+    assert (found.samples, found.given["id"]) == ([("one",), ("three",)], ["1", "3"])
+    assert [problem.where for problem in found.problems] == [f"{file}, line 3"]
 
 
 def test_blank_lines_after_the_last_text_are_none(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("one\ntwo\n\n \n")
-    assert read_texts(file, ["text"]) == [("one",), ("two",)]
+    assert read_texts(file, ["text"]).samples == [("one",), ("two",)]
     file.write_text("\n\n")
-    with pytest.raises(DataError, match="empty"):
+    with pytest.raises(DataError, match="no text"):
         read_texts(file, ["text"])
 
 
 def test_how_the_end_of_a_name_is_written_does_not_matter(tmp_path: Path) -> None:
     file = tmp_path / "A.TXT"
     file.write_text("one two\n")
-    assert read_texts(file, ["text"]) == [("one two",)]
-    assert read_sentences(file) == [["one", "two"]]
+    assert read_texts(file, ["text"]).samples == [("one two",)]
+    assert read_sentences(file).samples == [["one", "two"]]
 
 
 @pytest.mark.parametrize("end", [".csv", ".JSONL", ".parquet"])

@@ -175,7 +175,7 @@ def test_an_experiment_opens_with_its_command(name: str) -> None:
     ("config", "overrides"),
     [
         ("evaluate", ["run=logs/it"]),
-        ("predict", ["run=logs/it", "input=pictures"]),
+        ("predict", ["run=logs/it"]),
         ("export", ["run=logs/it", "output=it.safetensors"]),
         ("cache", []),
         ("rank", ["models=[bundled,resnet18]"]),

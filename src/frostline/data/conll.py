@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from frostline.data.tags import Sentence, Tagged, tagged_set
-from frostline.data.text_files import lines_of, part_files
+from frostline.data.text_files import lines_of, part_files, read_utf8
 from frostline.data.texts import TaggedSet
 from frostline.errors import DataError
 
@@ -64,7 +64,7 @@ class Line(NamedTuple):
 def sentence_lines(file: Path) -> list[list[Line]]:
     """Those of each sentence, with or without tags. A document's mark ends a sentence, too. Raises DataError."""
     sentences: list[list[Line]] = [[]]
-    for number, text in enumerate(lines_of(file), 1):
+    for number, text in enumerate(lines_of(read_utf8(file)), 1):
         if text.strip(" \t") and not text.startswith(DOCUMENT):
             sentences[-1].append(Line(number, text, _columns(text)))
         else:

@@ -8,17 +8,25 @@ from frostline.errors import DataError
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 MOST_NAMED = 10  # errors of one message
+LONGEST = 300  # characters of each of several
 
 
-def of_each(make: Callable[[Item], Made], items: Iterable[Item], what: str = "samples cannot be read") -> list[Made]:
-    """`make(item)` of every item. Raises one DataError of all that `make` raises; what: happened to so many."""
-    made, errors = [], []
+def of_each(
+    make: Callable[[Item], Made],
+    items: Iterable[Item],
+    what: str = "samples cannot be read",
+    problems: list[DataError] | None = None,
+) -> list[Made]:
+    """`make(item)` of every item. Raises one DataError of all that `make` raises; what: happened to so many. problems:
+    takes these errors instead, and the others go on."""
+    made: list[Made] = []
+    errors: list[DataError] = [] if problems is None else problems
     for item in items:
         try:
             made.append(make(item))
         except DataError as error:
             errors.append(error)
-    if errors:
+    if errors and problems is None:
         raise together(errors, what)
     return made
 
@@ -28,10 +36,14 @@ def together(errors: Sequence[DataError], what: str, next_step: str | None = Non
     `besides` says more. next_step: None for those of the errors."""
     if len(errors) == 1 and not besides:
         return errors[0]
-    lines = [f"{error.where}: {error.what}" for error in errors[:MOST_NAMED]]
+    lines = [f"{error.where}: {_cut(error.what)}" for error in errors[:MOST_NAMED]]
     more = len(errors) - len(lines)
     steps = dict.fromkeys(error.next_step for error in errors)
     return DataError(
         "\n  ".join([f"{len(errors):,} {what}{besides}:", *lines, *([f"and {more:,} more"] if more else [])]),
         next_step=next_step or "\n         ".join([*steps][:3]),
     )
+
+
+def _cut(what: str) -> str:
+    return what if len(what) <= LONGEST else f"{what[:LONGEST]}…"

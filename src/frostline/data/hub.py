@@ -105,11 +105,10 @@ def _splits(path: str, config: str | None, columns: Collection[str], **names: st
 
 
 def _further(known: Mapping[str, Any] | None, **names: str | None) -> list[str]:
-    """A sentence on splits that no setting names, where a part is split off the training part. known: of the data set,
-    where it says them."""
+    """A sentence on splits that no setting names. known: of the data set, where it says them."""
     missing = [part for part, name in names.items() if name is None]
     used = {piece.partition("[")[0].strip() for name in names.values() if name for piece in name.split("+")}
-    others = [name for name in known or () if name not in used] if missing and "all" not in used else []
+    others = [name for name in known or () if name not in used] if "all" not in used else []
     if not others:
         return []
     keys = {name: next((part for part in missing if name.startswith(BEGIN[part])), None) for name in others}

@@ -10,7 +10,7 @@ import torch
 from frostline.data.faults import together
 from frostline.data.grey import Setting
 from frostline.data.picture_data import PictureData
-from frostline.data.picture_files import LOOSE, USUAL, FoundPictures, passed_note, picture_files, suffixes
+from frostline.data.picture_files import BESIDE, LOOSE, USUAL, FoundPictures, passed_note, picture_files, suffixes
 from frostline.data.pictures import FilePictures
 from frostline.data.source import Sources
 from frostline.data.table import normalised
@@ -48,6 +48,7 @@ class ImageFolder(PictureData):
             train = folders["test"]  # all that is scored
         else:
             train = folders["train"] or self.dir
+        self._beside(folders)
         classes = self._classes(train)
         for part in ("val", "test"):
             self._require_known(folders[part], self.known_names or [*_class_folders(train)])
@@ -58,6 +59,11 @@ class ImageFolder(PictureData):
                 found[part] = found["train"] if folder == train else self._pictures(folder, classes)
         self.scale_grey(found.values(), self.grey_range)
         return Sources(classes, found["train"], found.get("val"), found.get("test"))
+
+    def _beside(self, folders: dict[str, Path | None]) -> None:
+        """Count the folders beside `train`, which are no part of the data."""
+        if folders["train"] is not None:
+            self.passed[BESIDE] += len({*_class_folders(self.dir).values()} - {*folders.values()})
 
     def _pictures(self, folder: Path, classes: list[str]) -> FilePictures:
         files: list[Path] = []

@@ -21,6 +21,7 @@ USUAL = (".jpg", ".png", ".webp", ".tif", ".bmp")
 NAMELESS = "no suffix"
 HIDDEN, NOWHERE, BACK = "hidden pictures", "links that lead nowhere", "linked folders that lead back"
 LOOSE = "pictures beside the class folders"
+BESIDE = "folders beside train, val and test"
 
 
 @cache
@@ -62,7 +63,7 @@ def passed_note(passed: Counter[str]) -> list[str]:
     """A line, if anything was."""
     if not passed:
         return []
-    reasons = (HIDDEN, NOWHERE, BACK, LOOSE)
+    reasons = (HIDDEN, NOWHERE, BACK, LOOSE, BESIDE)
     said = [f"{number:,} {'' if name in reasons else 'of '}{name}" for name, number in passed.most_common()]
     return [f"passed over: {', '.join(said)}"]
 

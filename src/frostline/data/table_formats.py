@@ -24,12 +24,13 @@ BATCH = 65_536  # rows of parquet that are made Python's own at a time
 
 class Wanted(NamedTuple):
     """columns: as `require_columns` takes them. lists: those whose cells may be lists. quotes: see `read_fields`.
-    others: whether further columns come, too."""
+    others: whether further columns come, too. problems: as of `of_each`."""
 
     columns: Collection[str]
     lists: Collection[str]
     quotes: bool | None
     others: bool
+    problems: list[DataError] | None
 
 
 class Read(NamedTuple):
@@ -45,14 +46,16 @@ def read_table(
     lists: Collection[str] = (),
     quotes: bool | None = None,
     others: bool = False,
+    problems: list[DataError] | None = None,
 ) -> Table:
     """Of these columns, as `require_columns` takes them; further ones are passed over, unless `others`, and so are
     empty lines. Blanks around a cell go, but those of the `verbatim` columns stay. A cell that is a list, which only
-    the `lists` columns may have, comes as a list of JSON. quotes: see `read_fields`. Raises DataError.
+    the `lists` columns may have, comes as a list of JSON. quotes: see `read_fields`. problems: takes the errors of
+    single lines, and the others are read. Raises DataError.
     """
-    read = _reader(file)(file, Wanted(columns, lists, quotes, others))
+    read = _reader(file)(file, Wanted(columns, lists, quotes, others, problems))
     rows = [row.without_blanks([*verbatim, *(row.cells.keys() - set(columns))]) for row in read.rows]
-    if not rows:
+    if not rows and not problems:
         raise DataError("the table has no lines", where=file, next_step="a line for each sample")
     return Table(file, rows, read.notes)
 
@@ -122,8 +125,11 @@ def _taken(names: Sequence[str], wanted: Wanted) -> dict[str, int]:
     """Where each column stands that comes, by its name, which is compared after Unicode normalisation."""
     plain = [normalised(name) for name in names]
     taken = {name: plain.index(normalised(name)) for name in wanted.columns}
-    used = set(taken.values())
-    return taken | {name: place for place, name in enumerate(names) if wanted.others and place not in used and name}
+    if not wanted.others:
+        return taken
+    used = {place: name for name, place in taken.items()}
+    in_order = {used.get(place, name): place for place, name in reversed([*enumerate(names)]) if name}
+    return dict(reversed(in_order.items()))
 
 
 # --- separated fields ---
@@ -147,7 +153,7 @@ def _of_fields(file: Path, wanted: Wanted) -> Read:
             )
         return Row(file, record.begin, {name: record.fields[place] for name, place in places.items()})
 
-    return Read(of_each(row, samples, FAULTY), notes)
+    return Read(of_each(row, samples, FAULTY, wanted.problems), notes)
 
 
 def _require_names(file: Path, names: Sequence[str], samples: Sequence[Record], wanted: Wanted) -> None:
@@ -193,7 +199,7 @@ def _of_json_lines(file: Path, wanted: Wanted) -> Read:
         return Row(file, line, _cells(cells, where, wanted))
 
     lines = ((line, text) for line, text in enumerate(read_utf8(file).split("\n"), 1) if text.strip())
-    return Read(of_each(row, lines, FAULTY), [])
+    return Read(of_each(row, lines, FAULTY, wanted.problems), [])
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -239,7 +245,7 @@ def _of_parquet(file: Path, wanted: Wanted) -> Read:
                 named = dict(zip(taken, cells, strict=True))
                 return Row(file, index, _cells(named, f"{file}, index {index}", wanted), "index")
 
-            return Read(of_each(row, enumerate(values), FAULTY), [])
+            return Read(of_each(row, enumerate(values), FAULTY, wanted.problems), [])
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"the parquet file cannot be read: {error}", where=file, next_step="if truncated, copy it again"

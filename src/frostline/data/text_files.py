@@ -45,7 +45,7 @@ def _inside(folder: Path, file: Path) -> Path:
 
 
 def read_utf8(file: Path) -> str:
-    """The mark that some editors put first is no part of the text. Raises DataError that names the line."""
+    """Raises DataError that names the line."""
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -54,26 +54,32 @@ def read_utf8(file: Path) -> str:
             where=file,
             next_step="correct the path, or its permissions",
         ) from error
+    return text_of(content, file)
+
+
+def text_of(content: bytes, source: object) -> str:
+    """The mark that some editors put first is no part of the text. source: for messages. Raises DataError that names
+    the line."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _refused(f"not UTF-8: {error.reason}", file, content, error.start) from error
+        raise _refused(f"not UTF-8: {error.reason}", source, content, error.start) from error
     if "\0" in text:
-        raise _refused("no text: a NUL character stands in it (UTF-16?)", file, content, content.index(b"\0"))
+        raise _refused("no text: a NUL character stands in it (UTF-16?)", source, content, content.index(b"\0"))
     return text
 
 
-def lines_of(file: Path) -> list[str]:
+def lines_of(text: str) -> list[str]:
     """Without their ends, which are \\n, \\r\\n or \\r: a form feed or U+2028 is part of a text, and ends a line for
-    `str.splitlines` only. Raises DataError."""
-    return [line.removesuffix("\n") for line in io.StringIO(read_utf8(file), newline=None)]
+    `str.splitlines` only."""
+    return [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
 
 
-def _refused(what: str, file: Path, content: bytes, place: int) -> DataError:
+def _refused(what: str, source: object, content: bytes, place: int) -> DataError:
     utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content
     line = content[:place].count(b"\n") + 1
     return DataError(
         f"the file is {what}",
-        where=f"{file}, line {line}",
+        where=f"{source}, line {line}",
         next_step=f"save it as UTF-8, say: iconv -f {'utf-16' if utf16 else 'latin1'} -t utf-8 old > new",
     )

@@ -26,6 +26,7 @@ from frostline.tokens import Tokens, padded, rows_at
 LAYOUT = 2  # of rows, and of how they are found: another number forgets all that was kept
 COLUMNS = 3
 NO_WORD = -1
+OVERLAP = 4  # the part of a window that the next one repeats
 
 
 class TokenSource(Source):
@@ -51,7 +52,7 @@ class TokenSource(Source):
 
     def require_tokens(self, where: Callable[[int], str]) -> None:
         """Of each text. where: of each, for people. Raises DataError."""
-        empty = [place for place, length in enumerate(self.starts.diff().tolist()) if length == 0]
+        empty = self.empty()
         if empty:
             more = f", and of {len(empty) - 1:,} more" if len(empty) > 1 else ""
             raise DataError(
@@ -59,6 +60,10 @@ class TokenSource(Source):
                 where=where(empty[0]),
                 next_step="drop it, or mend it",
             )
+
+    def empty(self) -> list[int]:
+        """Texts without a token."""
+        return [place for place, length in enumerate(self.starts.diff().tolist()) if length == 0]
 
     def words(self, place: int) -> Tensor:
         """(L,): the word that begins with each token of a text, or -1."""
@@ -113,15 +118,29 @@ class Tokenizer:
 
     def rows(self, texts: Samples) -> list[Tensor]:
         """On all cores. texts: of each sample one or two, or its words."""
+        return self._rows(texts)[0]
+
+    def windows(self, texts: Samples) -> tuple[list[Tensor], list[int]]:
+        """Rows of texts that are longer than the backbone takes, and of which text each is: a quarter of a window is in
+        the next one, too. Raises ConfigError for pairs."""
+        if not self.words and texts and len(texts[0]) > 1:
+            raise ConfigError(
+                "windows are of single texts, and these are pairs", where="windows", next_step="windows=false"
+            )
+        return self._rows(texts, return_overflowing_tokens=True, stride=self.spec.max_length // OVERLAP)
+
+    def _rows(self, texts: Samples, **more: Any) -> tuple[list[Tensor], list[int]]:
         if not texts:
-            return []
+            return [], []
         said: dict[str, Any] = {"truncation": True, "max_length": self.spec.max_length, "return_token_type_ids": True}
+        said |= more
         if self.words:
             found = self._tokenizer([self._spaced(words) for words in texts], is_split_into_words=True, **said)
         else:
             columns = [list(column) for column in zip(*texts, strict=True)]
             found = self._tokenizer(*columns, **said)
-        return [self._row(encoding) for encoding in found.encodings]
+        owners = found["overflow_to_sample_mapping"] if more else range(len(texts))
+        return [self._row(encoding) for encoding in found.encodings], [*owners]
 
     def _spaced(self, words: Sequence[str]) -> list[str]:
         """As a sentence has them: byte-level tokenizers tell by the blank before a word that it begins."""

@@ -1,8 +1,9 @@
 """Texts without targets, for predictions. Shapes: see `TokenSource`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,17 +11,20 @@ from torch.utils.data import DataLoader
 
 from frostline.batch import Batch
 from frostline.data.conll import Line, sentence_lines
+from frostline.data.faults import of_each
 from frostline.data.loader import EpochBatches
 from frostline.data.module import Transfers
 from frostline.data.parts import Part, loader
 from frostline.data.source import every
 from frostline.data.table_formats import read_table
-from frostline.data.text_files import lines_of
+from frostline.data.text_files import lines_of, read_utf8
+from frostline.data.text_tables import texts_in
 from frostline.data.tokenised import TokenSource
 from frostline.errors import DataError
 
 BLANKS = re.compile("[ \t]")  # as of training: a word may hold a no-break space
 LINES = ".txt"
+DROP = "drop it, or mend it"
 TABLES = (".csv", ".jsonl", ".parquet")  # a .tsv may well hold a word and its tag in each line
 
 
@@ -43,38 +47,60 @@ class TextFile(Transfers):
         return loader(self.part, self.batches, 0)
 
 
-def read_lines(file: Path) -> list[str]:
-    """A text a line. Raises DataError where a line is blank, unless no text follows, or there is none."""
-    lines = lines_of(file)
-    while lines and not lines[-1].strip():
-        lines.pop()
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            raise DataError("this line is blank", where=f"{file}, line {number}", next_step="a text in each line")
-    if not lines:
-        raise DataError("the file is empty", where=file, next_step="a text in each line")
-    return lines
+class Unlabelled(NamedTuple):
+    """samples: of each its texts, or its words. where: each stands. given: columns of the input, a cell for each
+    sample. problems: of what cannot be read. notes: how the rest was."""
+
+    samples: list[Any]
+    where: list[str]
+    given: dict[str, list[str]]
+    problems: list[DataError]
+    notes: Sequence[str] = ()
+
+    def without(self, empty: Collection[int]) -> "Unlabelled":
+        """Without these samples, in which the tokenizer finds nothing."""
+        kept = [place for place in range(len(self.samples)) if place not in empty]
+        missing = [
+            DataError("the tokenizer finds no token in it", where=self.where[place], next_step=DROP) for place in empty
+        ]
+        given = {name: [cells[place] for place in kept] for name, cells in self.given.items()}
+        samples, where = [self.samples[place] for place in kept], [self.where[place] for place in kept]
+        return Unlabelled(samples, where, given, [*self.problems, *missing], self.notes)
 
 
-def read_texts(file: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """A text a line of a .txt, or `columns` of a table: two are pairs. Raises DataError."""
-    if _is_lines(file) and len(columns) > 1:
+def of_lines(lines: Sequence[str], source: object, columns: Sequence[str]) -> Unlabelled:
+    """A text a line, which is the run's only text column. Blank lines at the end are none. Raises DataError."""
+    if len(columns) > 1:
         raise DataError(
             f"this run tells two texts apart, {' and '.join(columns)}, and a line holds one",
-            where=file,
+            where=source,
             next_step=f"a table (.csv, .tsv, .jsonl, .parquet) with the columns {', '.join(columns)}",
         )
+    found = _lines(lines, source)
+    given = {name: [text for _, text in found.made] for name in columns}
+    return Unlabelled([(text,) for _, text in found.made], [where for where, _ in found.made], given, found.problems)
+
+
+def sentences_of_lines(lines: Sequence[str], source: object) -> Unlabelled:
+    """Words, with blanks between them; a sentence a line. Raises DataError."""
+    found = _lines(lines, source)
+    words = [[word for word in BLANKS.split(line) if word.strip()] for _, line in found.made]
+    return Unlabelled(words, [where for where, _ in found.made], {}, found.problems)
+
+
+def read_texts(file: Path, columns: Sequence[str], quotes: bool | None = None) -> Unlabelled:
+    """A text a line of a .txt, or `columns` of a table, two for pairs, with its further columns. Raises DataError."""
     if _is_lines(file):
-        return [(line,) for line in read_lines(file)]
-    rows = read_table(file, columns, verbatim=columns).rows
-    for row in rows:
-        for column in columns:
-            if not row.cells[column].strip():
-                raise DataError(f"there is no text in '{column}'", where=row.where, next_step="write one, or drop it")
-    return [tuple(row.cells[column] for column in columns) for row in rows]
+        return of_lines(lines_of(read_utf8(file)), file, columns)
+    problems: list[DataError] = []
+    table = read_table(file, columns, verbatim=columns, quotes=quotes, others=True, problems=problems)
+    rows = of_each(lambda row: (row, texts_in(row, columns)), table.rows, problems=problems)
+    names = dict.fromkeys(name for row, _ in rows for name in row.cells)  # objects of JSON may have further ones
+    given = {name: [row.cells.get(name, "") for row, _ in rows] for name in names}
+    return Unlabelled([texts for _, texts in rows], [row.where for row, _ in rows], given, problems, table.notes)
 
 
-def read_sentences(file: Path) -> list[list[str]]:
+def read_sentences(file: Path) -> Unlabelled:
     """Of words: a sentence a line of a .txt, with blanks between its words; else a word a line, whatever follows it,
     and an empty line after each sentence. Raises DataError, also for a table whose cells would be taken for words."""
     if file.suffix.lower() in TABLES:
@@ -85,13 +111,38 @@ def read_sentences(file: Path) -> list[list[str]]:
             "empty line after each sentence",
         )
     if _is_lines(file):
-        return [[word for word in BLANKS.split(line) if word.strip()] for line in read_lines(file)]
-    found = [[_word(line, file) for line in lines] for lines in sentence_lines(file)]
-    if not found:
+        return sentences_of_lines(lines_of(read_utf8(file)), file)
+    problems: list[DataError] = []
+    sentences = sentence_lines(file)
+    if not sentences:
         raise DataError(
             "there are no words in the file", where=file, next_step="a word a line, or a sentence in a .txt"
         )
-    return found
+    found = of_each(
+        lambda lines: (f"{file}, line {lines[0].number}", [_word(line, file) for line in lines]),
+        sentences,
+        problems=problems,
+    )
+    return Unlabelled([words for _, words in found], [where for where, _ in found], {}, problems)
+
+
+class _Lines(NamedTuple):
+    made: list[tuple[str, str]]  # where it stands, and the line
+    problems: list[DataError]
+
+
+def _lines(lines: Sequence[str], source: object) -> _Lines:
+    def line(numbered: tuple[int, str]) -> tuple[str, str]:
+        where = f"{source}, line {numbered[0]}"
+        if not numbered[1].strip():
+            raise DataError("this line is blank", where=where, next_step="a text in each line")
+        return where, numbered[1]
+
+    last = max((number for number, text in enumerate(lines, 1) if text.strip()), default=0)
+    if not last:
+        raise DataError("there is no text", where=source, next_step="a text in each line")
+    problems: list[DataError] = []
+    return _Lines(of_each(line, enumerate(lines[:last], 1), problems=problems), problems)
 
 
 def _is_lines(file: Path) -> bool:

@@ -79,7 +79,7 @@ class TokenClassification(Task):
         return TokenClassificationMetrics(self.tags)
 
     def predictions(self, logits: Tensor) -> Tensor:
-        """(B, L, C) probabilities, those of every token; `of_words` finds the words among them."""
+        """(B, L, C) probabilities, those of every token."""
         return logits.float().softmax(dim=-1)
 
     def columns(self, predictions: Tensor, top_k: int) -> dict[str, list[str]]:
@@ -94,20 +94,11 @@ class TokenClassification(Task):
     def word_columns(
         self, sentences: Sequence[Sequence[str]], predictions: Sequence[Tensor], top_k: int
     ) -> dict[str, list[str]]:
-        """`sentence`, counted from 1, `word`, and `columns`. predictions: of each sentence what `of_words` gives."""
+        """`sentence`, counted from 1, `word`, and `columns`. predictions: (W, C) of each sentence, NaN for a word that
+        has none."""
         rows = [(str(number), word) for number, words in enumerate(sentences, 1) for word in words]
         said = {"sentence": [number for number, _ in rows], "word": [word for _, word in rows]}
         return said | self.columns(torch.cat(list(predictions)), top_k)
-
-
-def of_words(predictions: Tensor, words: Tensor, number: int) -> Tensor:
-    """(L, C) of a sample → (number, C), that of each word's first token. words: (L,) the word that begins with each
-    token, negative where none does. NaN for words that no token begins: they were cut off, or left no token.
-    """
-    found = predictions.new_full((number, predictions.shape[1]), torch.nan)
-    begins = words >= 0
-    found[words[begins]] = predictions[begins]
-    return found
 
 
 class Sums(Metric):

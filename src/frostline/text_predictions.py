@@ -1,0 +1,137 @@
+"""What a run says of texts and words. Shapes: R rows of tokens, each a text or a window of one; C outputs."""
+
+import sys
+from collections.abc import Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from frostline.data.faults import together
+from frostline.data.text_files import lines_of, text_of
+from frostline.data.tokenised import Tokenizer, TokenSource
+from frostline.data.unlabelled_texts import (
+    TextFile,
+    Unlabelled,
+    no_targets,
+    of_lines,
+    read_sentences,
+    read_texts,
+    sentences_of_lines,
+)
+from frostline.errors import DataError
+from frostline.finetuner import FineTuner
+from frostline.specs import TextSpec
+from frostline.tasks.token_classification import TokenClassification
+
+Columns = dict[str, list[str]]
+STANDARD_INPUT = "-"
+
+
+def text_columns(
+    cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer
+) -> tuple[Columns, Columns, list[DataError]]:
+    """Columns of the input, those that are told of it, and why the other texts have none. settings: of the run."""
+    spec, task = model.backbone.spec, model.task
+    assert isinstance(spec, TextSpec)
+    tagged = isinstance(task, TokenClassification)
+    tokenizer = Tokenizer(spec.at(settings.data.max_length), words=tagged)
+    found, source, owners = _tokenised(_read(cfg, settings, tagged=tagged), tokenizer, windows=cfg.windows)
+    data = TextFile(source, batch_size=cfg.batch_size, batch_tokens=settings.data.batch_tokens)
+    batches: Any = trainer.predict(model, datamodule=data)
+    by_row = sorted(zip(data.order, (row for batch in batches for row in batch), strict=True), key=itemgetter(0))
+    rows = [row for _, row in by_row]
+    assert source.lengths is not None
+    lengths = source.lengths.tolist()
+    if not cfg.windows:
+        found = found._replace(notes=[*found.notes, *_cut_notes(lengths, tokenizer.spec.max_length)])
+    if isinstance(task, TokenClassification):
+        of_each = words_of_windows(rows, [source.words(row) for row in range(len(rows))], owners, found.samples)
+        told = task.word_columns(found.samples, of_each, cfg.top_k)
+        found = found._replace(notes=[*found.notes, *_word_notes(of_each)])
+    else:
+        told = task.columns(mean_of_windows(rows, lengths, owners), cfg.top_k)
+    for note in found.notes:
+        print(f"frostline: {note}", file=sys.stderr)
+    return found.given, told, found.problems
+
+
+def _read(cfg: DictConfig, settings: DictConfig, *, tagged: bool) -> Unlabelled:
+    names = [] if tagged else list(settings.data.text_columns)
+    if cfg.text is not None or cfg.input == STANDARD_INPUT:
+        source = "text=" if cfg.text is not None else "standard input"
+        lines = [cfg.text] if cfg.text is not None else lines_of(text_of(sys.stdin.buffer.read(), source))
+        return sentences_of_lines(lines, source) if tagged else of_lines(lines, source, names)
+    file = Path(cfg.input)
+    if not file.is_file():
+        raise DataError("there is no such file", where=file, next_step="input=<texts>.txt, a text a line, or a table")
+    return read_sentences(file) if tagged else read_texts(file, names, settings.data.get("quotes"))
+
+
+def _tokenised(
+    found: Unlabelled, tokenizer: Tokenizer, *, windows: bool
+) -> tuple[Unlabelled, TokenSource, Sequence[int]]:
+    """And of which text each row is. Raises DataError where no text is left."""
+
+    def rows_of(samples: Sequence[Any]) -> tuple[list[Tensor], Sequence[int]]:
+        return tokenizer.windows(samples) if windows else (tokenizer.rows(samples), range(len(samples)))
+
+    rows, owners = rows_of(found.samples)
+    if empty := {owner for row, owner in zip(rows, owners, strict=True) if not len(row)}:
+        found = found.without(empty)
+        rows, owners = rows_of(found.samples)
+    if not rows:
+        raise unreadable_texts(found.problems)
+    return found, TokenSource.of(rows, no_targets(rows)), owners
+
+
+def mean_of_windows(rows: Sequence[Tensor], lengths: Sequence[int], owners: Sequence[int]) -> Tensor:
+    """(R, C) → (N, C): the mean over a text's windows, each by its number of tokens."""
+    weights = torch.tensor(lengths, dtype=torch.float32)[:, None]
+    index = torch.tensor([*owners])
+    sums = torch.zeros(int(index[-1]) + 1, len(rows[0])).index_add_(0, index, torch.stack(list(rows)) * weights)
+    return sums / torch.zeros(len(sums), 1).index_add_(0, index, weights)
+
+
+def words_of_windows(
+    rows: Sequence[Tensor], words: Sequence[Tensor], owners: Sequence[int], samples: Sequence[Sequence[str]]
+) -> list[Tensor]:
+    """(L, C) of each row → (W, C) of each text, a row for each word: that of its first token, in the window in which it
+    stands farthest from an end. words: (L,) the word that begins with each token, negative where none does. NaN for
+    words that no token begins: they were cut off, or left no token."""
+    found = [rows[0].new_full((len(sample), rows[0].shape[1]), torch.nan) for sample in samples]
+    margins = [torch.full((len(sample),), -1) for sample in samples]
+    for row, begins, owner in zip(rows, words, owners, strict=True):
+        places = (begins >= 0).nonzero().flatten()
+        margin = torch.minimum(places, len(begins) - 1 - places)
+        better = margin > margins[owner][begins[places]]
+        chosen = begins[places[better]]
+        margins[owner][chosen] = margin[better]
+        found[owner][chosen] = row[places[better]]
+    return found
+
+
+def _cut_notes(lengths: Sequence[int], longest: int | None) -> list[str]:
+    count = sum(longest is not None and length >= longest for length in lengths)
+    said = f"{count:,} texts have {longest} tokens or more: what is beyond is cut off (windows=true reads all of it)"
+    return [said] if count else []
+
+
+def _word_notes(of_each: Sequence[Tensor]) -> list[str]:
+    """On words without a prediction: those at the end were cut off."""
+    cut, tokenless = 0, 0
+    for predictions in of_each:
+        seen = ~predictions.isnan().any(1)
+        end = int(seen.nonzero().max()) + 1 if seen.any() else 0
+        cut += len(seen) - end
+        tokenless += int((~seen[:end]).sum())
+    notes = [f"{cut:,} words were cut off, and have no prediction"] if cut else []
+    return notes + ([f"{tokenless:,} words have no token, and no prediction"] if tokenless else [])
+
+
+def unreadable_texts(errors: Sequence[DataError], besides: str = "") -> DataError:
+    return together(errors, "texts cannot be read", None, besides)

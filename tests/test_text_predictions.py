@@ -1,0 +1,135 @@
+"""What a run says of texts that are longer than its network, and of words in several windows."""
+
+import csv
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import Answer
+from frostline.data.tokenised import Tokenizer
+from frostline.run import NOT_HERE
+from frostline.specs import TextSpec
+from frostline.text_predictions import mean_of_windows, words_of_windows
+from test_text_runs import TINY, rows_of, table
+from tiny_text import make_tokenizer
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
+Program = Callable[..., Answer]
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> TextSpec:
+    return TextSpec(str(make_tokenizer(tmp_path / "tokenizer")), max_length=8)
+
+
+def test_windows_hold_every_token_and_overlap_by_a_quarter(spec: TextSpec) -> None:
+    texts = [("aa bb cc " * 9,), ("aa",)]
+    rows, owners = Tokenizer(spec, words=False).windows(texts)
+    assert owners == [0] * (len(rows) - 1) + [1]
+    assert max(map(len, rows)) == 8
+    (whole,) = Tokenizer(TextSpec(spec.tokenizer, max_length=500), words=False).rows(texts[:1])
+    special = {int(whole[0, 0]), int(whole[-1, 0])}
+    inner = [[int(token) for token in row[:, 0] if int(token) not in special] for row in rows[:-1]]
+    joined = inner[0] + [token for window in inner[1:] for token in window[2:]]
+    assert joined == [int(token) for token in whole[:, 0] if int(token) not in special]
+
+
+def test_texts_that_fit_have_one_window_of_the_same_tokens(spec: TextSpec) -> None:
+    texts = [("aa bb",), ("cc",)]
+    tokenizer = Tokenizer(spec, words=False)
+    rows, owners = tokenizer.windows(texts)
+    assert owners == [0, 1]
+    assert all(torch.equal(*pair) for pair in zip(rows, tokenizer.rows(texts), strict=True))
+
+
+def test_a_mean_over_windows_weighs_tokens() -> None:
+    rows = [torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.5])]
+    assert mean_of_windows(rows, [6, 2, 5], [0, 0, 1]).tolist() == [[0.75, 0.25], [0.5, 0.5]]
+
+
+def test_a_word_has_the_prediction_of_its_first_token_in_the_window_with_most_around_it() -> None:
+    first = torch.arange(5.0)[:, None]  # special, word 0, word 1, its second token, special
+    second = 10 + torch.arange(5.0)[:, None]  # special, the second token of word 1, word 2, word 3, special
+    words = [torch.tensor([-1, 0, 1, -1, -1]), torch.tensor([-1, 1, 2, 3, -1])]
+    (found,) = words_of_windows([first, second], words, [0, 0], [["a", "b", "c", "d", "e"]])
+    assert found.flatten()[:4].tolist() == [1, 2, 12, 13]
+    assert found[4].isnan().all(), "it was cut off"
+
+
+def test_words_that_left_no_token_have_no_prediction() -> None:
+    probabilities = torch.rand(3, 2)
+    (found,) = words_of_windows([probabilities], [torch.tensor([-1, 2, 0])], [0], [["a", "b", "c", "d"]])
+    assert torch.equal(found[[2, 0]], probabilities[1:])
+    assert found[[1, 3]].isnan().all()
+
+
+# --- whole runs ---
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from hydra.core.global_hydra import GlobalHydra
+
+    from frostline.cli import main
+
+    folder = tmp_path_factory.mktemp("texts")
+    table(folder / "mine.csv", rows_of(60), ["text", "label"])
+    weights = f"model.weights={make_tokenizer(folder / 'tokenizer')}"
+    typed = [*TINY, weights, "data=text_csv", f"data.train_file={folder / 'mine.csv'}", "data.max_length=16"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["frostline", "train", *typed, f"run_dir={folder / 'run'}"])
+        main()
+    GlobalHydra.instance().clear()
+    return folder / "run"
+
+
+def rows_told(answer: Answer) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(answer.out)))
+
+
+def test_a_single_text_and_standard_input_are_answered_as_a_file(
+    run: Path, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "new.txt").write_text("aa ab, (aa)\nkl la\n")
+    file = program("predict", f"run={run}", "trust=true", "input=new.txt")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"aa ab, (aa)\nkl la\n")))
+    piped = program("predict", f"run={run}", "trust=true", "input=-")
+    assert (piped.code, piped.out) == (0, file.out)
+    alone = program("predict", f"run={run}", "trust=true", "text=aa ab, (aa)")
+    assert alone.code == 0, alone.err
+    assert rows_told(alone) == rows_told(file)[:1]
+
+
+@pytest.mark.parametrize("typed", [[], ["text=aa", "input=new.txt"]])
+def test_nothing_and_two_things_to_predict_are_refused(run: Path, program: Program, typed: list[str]) -> None:
+    answer = program("predict", f"run={run}", "trust=true", *typed)
+    assert answer.code == 1
+    assert "nothing or two things are named" in answer.err
+
+
+def test_texts_that_are_cut_off_are_counted_and_windows_read_all_of_them(
+    run: Path, program: Program, tmp_path: Path
+) -> None:
+    (tmp_path / "new.txt").write_text("aa ab " * 6 + "kl la " * 40 + "\naa\n")
+    cut = program("predict", f"run={run}", "trust=true", "input=new.txt")
+    assert "1 texts have 16 tokens or more: what is beyond is cut off (windows=true" in cut.err
+    whole = program("predict", f"run={run}", "trust=true", "input=new.txt", "windows=true")
+    assert (whole.code, whole.err) == (0, "")
+    assert rows_told(whole)[0]["probability"] != rows_told(cut)[0]["probability"]
+    assert float(rows_told(whole)[1]["probability"]) == pytest.approx(float(rows_told(cut)[1]["probability"]), abs=2e-2)
+
+
+def test_other_columns_are_kept_and_faulty_lines_named(run: Path, program: Program, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("id,text,label\n7,aa ab,mine\n8, ,x\n9\n10,kl la,y\n")
+    answer = program("predict", f"run={run}", "trust=true", "input=new.csv", "output=out.csv", "top_k=1")
+    assert answer.code == 1
+    assert "2 texts cannot be read; the other 2 have predictions:" in answer.err
+    assert "line 3: there is no text in 'text'" in answer.err
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "text", "label (input)", "label", "probability"]
+    assert [(row["id"], row["label (input)"]) for row in rows] == [("7", "mine"), ("10", "y")]
