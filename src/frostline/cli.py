@@ -6,32 +6,29 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline import __version__
-from frostline.commands import TASKS, Board, overrides, sweep_folder
+from frostline.commands import TASKS
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short
 from frostline.folders import reserved_at_once
 from frostline.hydra_errors import translated
 from frostline.launcher import follows, launched, many, require_starter, tell_torchrun
-from frostline.paths import conf_dir, remove_empty
+from frostline.paths import conf_dir
 from frostline.ranks import config_folders, launched_anew
 from frostline.resuming import require_resumable, resumed
 from frostline.stopping import Stopped, stoppable, tell_stopped, unfailing_output
+from frostline.sweep import Board, SweepFolder, overrides, sweep_folder
 from frostline.typed import quoted_settings
 from frostline.usage import USAGE, help_of, require_known_flags, settings_first
 
 # Hydra prints its own traceback unless told to raise. It is told so around its own code, never around ours.
 FULL_ERROR = "HYDRA_FULL_ERROR"
-WRITTEN_FIRST = "multirun.yaml"  # by Hydra, into the folder of a sweep
 
 
 def main(command: str | None = None) -> None:
@@ -61,7 +58,8 @@ def main(command: str | None = None) -> None:
     for failure in failures:
         if wants_traceback:
             raise failure
-        _tell(failure)
+        if SweepFolder.folder is None:  # else it was told when it happened
+            _tell(failure)
     if failures:
         sys.exit(1)
 
@@ -116,34 +114,29 @@ def _command() -> str:
 
 
 def _run(command: str) -> list[FrostlineError]:
-    """What went wrong in each job: a sweep goes on with the next."""
+    """What went wrong in each job, told when it happened if it is a sweep: that goes on with the next."""
 
     def task(cfg: DictConfig) -> None:
         started.append(command)
         sweep = sweep_folder()
-        if sweep is not None:
-            print(f"\n[{HydraConfig.get().job.num}]  {' '.join(overrides())}", flush=True)
-        before = len(failures)
-        unexpected: BaseException | None = None
+        if sweep is None:
+            failures.extend(_failures(command, cfg, original))
+            return
+        print(f"\n[{HydraConfig.get().job.num}]  {' '.join(overrides())}", flush=True)
         try:
-            with _environment(FULL_ERROR, original), launched_anew():
-                TASKS[command](cfg)
-        except FrostlineError as error:
-            failures.append(error)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            failures.append(_refused(error))
+            found = _failures(command, cfg, original)
         except BaseException as error:
-            unexpected = error
-            if not isinstance(error, RuntimeError | MemoryError) or not memory_is_short(error):
-                raise
-            failures.append(_too_large(error))
-        finally:
-            if sweep is not None:
-                board.add(sweep, failures[-1] if len(failures) > before else unexpected)
+            board.add(sweep, error)
+            if isinstance(error, SystemExit | KeyboardInterrupt):  # a signal
+                board.tell_left()
+            raise
+        board.add(sweep, found[0] if found else None)
+        for failure in found:
+            _tell(failure)
+        failures.extend(found)
 
     failures, started, board = list[FrostlineError](), list[str](), Board()
+    SweepFolder.forget()
     original = os.environ.get(FULL_ERROR)
     run = resumed(sys.argv[1:]) if command == "train" else None
     compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="resume" if run else command)
@@ -154,33 +147,39 @@ def _run(command: str) -> list[FrostlineError]:
         if started:
             raise  # an error of ours, not of the command line
         SweepFolder.remove_unbegun()
-        if isinstance(error, OSError) and not isinstance(error, HydraException):
-            raise RunError(
-                f"the folder of the sweep cannot be made: {error.strerror}",
-                where=error.filename,
-                next_step="logs_dir=<folder>",
-            ) from error
         if run is not None:
             require_resumable(run, sys.argv[1:])
-        raise translated(error, command) from error
+        raise _not_composed(error, command) from error
     board.print()
     return failures
 
 
-class SweepFolder(Callback):
-    """Knows where Hydra puts a sweep: one that cannot begin leaves nothing. Hydra writes there before it composes."""
+def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[FrostlineError]:
+    """What went wrong in this job; nothing if nothing did. full_error: what the user set HYDRA_FULL_ERROR to."""
+    try:
+        with _environment(FULL_ERROR, full_error), launched_anew():
+            TASKS[command](cfg)
+    except FrostlineError as error:
+        return [error]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return [_refused(error)]
+    except (RuntimeError, MemoryError) as error:
+        if not memory_is_short(error):
+            raise
+        return [_too_large(error)]
+    return []
 
-    folder: Path | None = None
 
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        SweepFolder.folder = Path(config.hydra.sweep.dir)
-
-    @staticmethod
-    def remove_unbegun() -> None:
-        folder, SweepFolder.folder = SweepFolder.folder, None
-        if folder is not None and {path.name for path in folder.glob("*")} <= {WRITTEN_FIRST}:
-            (folder / WRITTEN_FIRST).unlink(missing_ok=True)
-            remove_empty([folder, *folder.parents[:3]])  # of logs/sweeps/<date>/<time>
+def _not_composed(error: Exception, command: str) -> FrostlineError:
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        return RunError(
+            f"the folder of the sweep cannot be made: {error.strerror}",
+            where=error.filename,
+            next_step="logs_dir=<folder>",
+        )
+    return translated(error, command)
 
 
 def _refused(error: OSError) -> RunError:

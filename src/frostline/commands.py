@@ -1,6 +1,7 @@
 """What each command does, once its command line is composed. Heavy imports happen inside, after the checks."""
 
 import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -9,14 +10,13 @@ from typing import Any
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.checks import check
 from frostline.errors import ConfigError, DataError, close_names
 from frostline.folders import free_folder, require_writable, reserved, stamp
 from frostline.launcher import follows, many
-from frostline.paths import RANKING, remove_empty
+from frostline.paths import RANKING
 from frostline.range_test import NUMBERS, RangeTest
 from frostline.ranks import config_dirs, launch_alike
 from frostline.record import FILE
@@ -29,44 +29,16 @@ from frostline.runs import (
     require_unfinished,
     with_found,
 )
+from frostline.schedules import whole_schedule
+from frostline.sweep import overrides, sweep_folder
 from frostline.usage import RANKED_ON
-
-
-def sweep_folder() -> Path | None:
-    """The folder of the sweep that this is a job of."""
-    return Path(HydraConfig.get().sweep.dir) if HydraConfig.get().mode == RunMode.MULTIRUN else None
-
-
-class Board:
-    """The leaderboard of a sweep, written anew after each of its jobs."""
-
-    def __init__(self) -> None:
-        self._path: Path | None = None
-        self._lost: list[tuple[str, list[str], BaseException]] = []
-
-    def add(self, sweep: Path, error: BaseException | None) -> None:
-        """The job that is at its end. error: why it failed; one that failed before it had a folder is listed too, and
-        the folder that Hydra made for it is removed."""
-        from frostline.report.leaderboard import write_leaderboard
-
-        folder = sweep / str(HydraConfig.get().sweep.subdir)
-        remove_empty([folder])
-        if error is not None and not folder.exists():
-            self._lost.append((folder.name, overrides(), error))
-        if self._lost or any(sweep.glob(f"*/{FILE}")):
-            self._path = write_leaderboard(sweep, self._lost)
-
-    def print(self) -> None:
-        if self._path is not None:
-            from frostline.report.leaderboard import print_leaderboard
-
-            print_leaderboard(self._path)
 
 
 def _train(cfg: DictConfig) -> None:
     if "run_dir" not in cfg:
         _resume(cfg)
         return
+    _make_whole(cfg)
     check(cfg)
     if cfg.resume is not None:
         raise ConfigError(
@@ -147,7 +119,14 @@ def _start(
     train(cfg, folder, command=command, resume=resume, seen=seen or [])
 
 
+def _make_whole(cfg: DictConfig) -> None:
+    for note in whole_schedule(cfg, overrides()):
+        if not follows():
+            print(f"frostline: {note}", file=sys.stderr)
+
+
 def _lr_find(cfg: DictConfig) -> None:
+    _make_whole(cfg)
     check(cfg, "lr_find", command="lr_find")
     test = RangeTest(cfg.lr_find.steps, cfg.lr_find.lowest, cfg.lr_find.highest)
     if cfg.resume is not None or cfg.dry_run:
@@ -273,10 +252,3 @@ TASKS: dict[str, Callable[[DictConfig], None]] = {
     "export": _export,
     "cache": _cache,
 }
-
-
-def overrides() -> list[str]:
-    """As typed; of a sweep's job, its own. `${...}` stays as it is."""
-    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    assert isinstance(typed, list)
-    return [str(override) for override in typed]

@@ -67,6 +67,7 @@ LAYERS: dict[str, list[str]] = {
         "opening",
         "folders",
         "keys",
+        "schedules",
     ],
     "story": [
         "run",
@@ -84,7 +85,7 @@ LAYERS: dict[str, list[str]] = {
         "rank",
         "report",
     ],
-    "door": ["cli", "commands", "usage", "ranks", "hydra_errors", "typed", "resuming", "__main__"],
+    "door": ["cli", "commands", "usage", "ranks", "hydra_errors", "typed", "resuming", "sweep", "__main__"],
 }
 SHARED_ROOMS = {"words", "batches", "door"}
 

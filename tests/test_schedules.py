@@ -1,0 +1,89 @@
+"""Schedules as users write them: with phases alone, and in place of a recipe's."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from conftest import Answer
+from frostline.run import NOT_HERE
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
+Program = Callable[..., Answer]
+DRY = ["dry_run=true", "data.train_limit=40", "data.image_size=8"]
+
+
+def own(folder: Path, group: str, name: str, text: str) -> None:
+    (folder / group).mkdir(parents=True, exist_ok=True)
+    (folder / group / f"{name}.yaml").write_text(text)
+
+
+def test_a_schedule_of_phases_alone_trains(program: Program, tmp_path: Path) -> None:
+    """As README shows one."""
+    own(
+        tmp_path / "conf",
+        "schedule",
+        "mine",
+        "phases:\n  head: {thaw: none, epochs: 1}\n  all: {thaw: all, epochs: 1}\n",
+    )
+    typed = ["--config-dir", str(tmp_path / "conf"), "schedule=mine", *DRY[1:], "run_dir=run", "logger=none"]
+    assert program("train", *typed).code == 0
+    kept = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    assert kept.schedule.every_phase.warmup_epochs == 0.5
+    assert program("evaluate", "run=run").code == 0
+    assert program("lr_find", *typed[:-2], "lr_find.output=found", "lr_find.steps=20").code == 0
+
+
+def test_what_a_recipe_says_of_other_phases_is_left_out_and_told(program: Program, tmp_path: Path) -> None:
+    recipe = (
+        "# @package _global_\ndefaults:\n  - override /schedule: two_stage\nschedule: {phases: {all: {epochs: 3}}}\n"
+    )
+    own(tmp_path / "conf", "experiment", "mine", recipe)
+    answer = program("train", "--config-dir", str(tmp_path / "conf"), "experiment=mine", "schedule=head_only", *DRY)
+    assert answer.code == 0, answer.err
+    assert "settings of phase 'all' (epochs) are left out" in answer.err
+    assert "all " not in answer.out.partition("phase ")[2].partition("\n\n")[0]
+
+
+def test_what_is_typed_is_never_left_out(program: Program) -> None:
+    answer = program("train", "schedule=head_only", "+schedule.phases.more.epochs=3", *DRY)
+    assert answer.code == 1
+    assert "schedule.phases.more.thaw is missing" in answer.err
+
+
+# --- sweeps ---
+
+
+def test_a_job_that_fails_is_told_when_it_happens(program: Program) -> None:
+    small = ["schedule=head_only", *DRY[1:], "logger=none"]
+    answer = program("train", "-m", *small, "model.weights=/nothing/a,null")
+    assert answer.code == 1
+    assert answer.err.index("where: /nothing/a") < answer.err.index("1 of 2 jobs failed, as said above: 0")
+    assert answer.err.count("there is no such weights file") == 1
+    alone = program("train", *small, "model.weights=/nothing/a")
+    assert alone.err.count("there is no such weights file") == 1
+
+
+def test_a_stopped_sweep_names_the_jobs_that_did_not_run(program: Program) -> None:
+    stop = "+callbacks.stop._target_=test_schedules.Stop"
+    answer = program("train", "-m", "schedule=head_only", *DRY[1:], "logger=none", stop, "seed=1,2,3")
+    assert answer.code == 130
+    assert "2 jobs of the sweep did not run:" in answer.err
+    assert [line.split()[0] for line in answer.err.splitlines() if line.endswith(("seed=2", "seed=3"))] == ["1:", "2:"]
+
+
+class Stop:
+    """Made in its place: a callback that is Ctrl-C."""
+
+    def __new__(cls) -> object:
+        import os
+        import signal
+
+        import lightning as L
+
+        class AtOnce(L.Callback):
+            def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return AtOnce()
