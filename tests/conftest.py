@@ -3,7 +3,8 @@
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,26 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@cache
+def _composed(config: str, overrides: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose(config, overrides=list(overrides))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def composed_once() -> Iterator[None]:
+    """Hydra composes each command line twice, the first time for its mode alone. Real processes still do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda self, config_name, overrides: None)
+        yield
+
+
 @pytest.fixture
 def composed() -> Iterator[Callable[..., DictConfig]]:
     """`composed("model=resnet18", ...)`: the configuration of `frostline train` with these overrides."""
 
     def make(*overrides: str, config: str = "train") -> DictConfig:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose(config, overrides=list(overrides))
+        return _composed(config, overrides).copy()
 
     yield make
     GlobalHydra.instance().clear()
@@ -83,6 +97,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
+
+
+def short_form(cases: Iterable[Any], *kept: Any) -> list[Any]:
+    """Parameters of a test: `make test` runs those that are `kept`, `make test-all` every one of the cases."""
+    chosen = [*cases]
+    assert all(case in chosen for case in kept)
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=() if case in kept else pytest.mark.long)
+        for case in chosen
+    ]
 
 
 SMALL = ["data.train_limit=40", "data.image_size=8", "trainer.precision=32-true", *DEVICE]

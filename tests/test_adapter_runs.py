@@ -119,6 +119,7 @@ def test_adapters_stand_only_where_some_phase_thaws(composed: Callable[..., Any]
 # --- texts ---
 
 
+@pytest.mark.long
 def test_an_adapter_in_a_real_text_network_learns_beside_it_and_reloads(
     composed: Callable[..., Any], tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

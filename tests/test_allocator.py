@@ -23,6 +23,7 @@ print(faults() - before)
 PAGES = 4 * 2 * 2**24 * 4 // 4096  # of the tensors in the loop
 
 
+@pytest.mark.long
 @pytest.mark.process
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's settings")
 def test_large_tensors_are_not_faulted_in_again() -> None:

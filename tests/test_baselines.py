@@ -242,6 +242,7 @@ def test_features_that_are_not_finite_have_no_scores(program: Program, monkeypat
     assert record["baselines"]["why_not"] == "the features are not finite"
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_of_two_processes_one_finds_them_out(program: Program, tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]

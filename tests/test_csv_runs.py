@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from sklearn.metrics import average_precision_score, r2_score
 
-from conftest import DEVICE, Answer
+from conftest import DEVICE, Answer, short_form
 from frostline.cli import main
 
 Program = Callable[..., Answer]
@@ -172,7 +172,7 @@ def test_predictions_of_numbers_are_in_their_unit(
         assert r2_score(wanted, given) > value["r2"] - 0.1
 
 
-@pytest.mark.parametrize("task", ["multi_label", "regression"])
+@pytest.mark.parametrize("task", short_form(["multi_label", "regression"], "multi_label"))
 def test_what_is_kept_changes_no_bit(task: str, program: Program, table: Path) -> None:
     plain = ["data.augment=none"]
     never = trained(program, table, task, "never", *plain, "cache=never")
@@ -193,7 +193,7 @@ def test_other_targets_of_the_same_pictures_find_what_is_kept(program: Program, 
     assert then["cache"]["made"] == 0
 
 
-@pytest.mark.parametrize("task", ["multi_label", "regression"])
+@pytest.mark.parametrize("task", short_form(["multi_label", "regression"], "regression"))
 def test_a_stopped_run_goes_on_to_the_same_weights(
     task: str, program: Program, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,7 @@ def test_the_same_plan_with_the_number_gives_the_same_weights(program: Callable[
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
+@pytest.mark.long
 def test_minutes_without_end_thaw_everything_and_hardly_any_nothing(
     program: Callable[..., Answer], tmp_path: Path
 ) -> None:

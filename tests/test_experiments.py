@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from conftest import Answer
+from conftest import Answer, short_form
 from frostline.paths import conf_dir
 from tiny_text import make_tokenizer
 
@@ -63,7 +63,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", short_form(RECIPES, "quickstart", "lite0_blood_cells", "minilm_wnut17"))
 def test_a_recipe_runs(
     recipe: str, cifar: Path, texts: Path, pictures: Path, tmp_path: Path, program: Callable[..., Answer]
 ) -> None:

@@ -50,7 +50,9 @@ def test_every_model_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", [named(name) for name in MODELS])
-@pytest.mark.parametrize("low", [None, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "low", [pytest.param(None, id="float32"), pytest.param(torch.bfloat16, id="bfloat16", marks=pytest.mark.long)]
+)
 def test_a_sample_gives_the_same_bits_in_any_company(
     name: str, low: torch.dtype | None, composed: Callable[..., Any]
 ) -> None:

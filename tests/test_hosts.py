@@ -169,6 +169,7 @@ def test_a_signal_to_torchrun_ends_the_run_and_the_same_command_goes_on(whole: P
     require_equal(run, whole)
 
 
+@pytest.mark.long
 def test_slurm_ends_a_job_before_its_time_and_starts_it_again(whole: Path, tmp_path: Path) -> None:
     """As srun does with two tasks: what it tells each, SIGUSR1 to each, and the same command again."""
     pause, run, asked = tmp_path / "pause", tmp_path / "run", tmp_path / "asked"

@@ -306,6 +306,7 @@ def test_a_second_time_it_writes_beside_the_first(tmp_path: Path, program: Calla
     assert (tmp_path / "out-2" / PICTURE).is_file()
 
 
+@pytest.mark.long
 def test_a_plan_with_a_phase_per_block_fits_one_scale_to_all_of_them(program: Callable[..., Answer]) -> None:
     plan = ["schedule=gradual", "schedule.phases.all=null", "schedule.phases.down.lr_scale=30"]
     answer = program("lr_find", *SHORT, *plan, "lr_find.steps=10", "lr_find.output=out", "optimizer.lr=0.5")
@@ -316,6 +317,7 @@ def test_a_plan_with_a_phase_per_block_fits_one_scale_to_all_of_them(program: Ca
 # --- several processes ---
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     """Also that a test diverges: all ranks stop at the same step, or they would wait for each other."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import SMALL, Answer
+from conftest import SMALL, Answer, short_form
 from frostline.errors import RunError
 from frostline.opening import foreign, read_settings
 from frostline.paths import conf_dir
@@ -74,7 +74,7 @@ CODE: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", CODE)
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "export"])
+@pytest.mark.parametrize("command", short_form(["train", "evaluate", "predict", "export"], "predict"))
 def test_code_that_a_run_names_needs_trust(kind: str, command: str, run: Path, program: Callable[..., Answer]) -> None:
     place, value = CODE[kind]
     amend(run, place, value)

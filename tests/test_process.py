@@ -62,7 +62,7 @@ def _checkpoint(run: Path, name: str) -> dict[str, Any]:
 def test_the_embedded_default_tells_what_happened_and_what_to_do_next(
     tmp_path: Path, program: Callable[..., Answer]
 ) -> None:
-    out, err = _run(str(ROOT / "train.py"), folder=tmp_path)
+    out, err = _run(str(ROOT / "train.py"), "schedule.phases.all.epochs=2", folder=tmp_path)
     assert err == "", "nothing to warn of"
     run, record = _only_run(tmp_path)
     assert record["status"] == "finished"
@@ -78,6 +78,7 @@ def test_the_embedded_default_tells_what_happened_and_what_to_do_next(
     assert before in scored.out.splitlines(), "the very same numbers"
 
 
+@pytest.mark.long
 def test_each_job_of_a_sweep_starts_its_own_ranks(tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
     _run(str(ROOT / "train.py"), "-m", "seed=0,1", *ranks, *QUICK, folder=tmp_path, OMP_NUM_THREADS="1")
@@ -87,6 +88,7 @@ def test_each_job_of_a_sweep_starts_its_own_ranks(tmp_path: Path) -> None:
     assert records[0]["metrics"]["test/loss"] != records[1]["metrics"]["test/loss"]
 
 
+@pytest.mark.long
 def test_two_ranks_hold_the_same_average(tmp_path: Path) -> None:
     """Each rank averages its own norm statistics; the model is left as it was scored, with those of rank 0."""
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
@@ -119,6 +121,7 @@ def test_an_interrupt_is_recorded_and_can_be_resumed(tmp_path: Path) -> None:
     assert record["status"] == "interrupted"
 
 
+@pytest.mark.long
 def test_resnet50_takes_a_weights_file_at_224_pixels_on_real_pictures(tmp_path: Path, shared: Path) -> None:
     torch.manual_seed(0)
     state = {f"module.{name}": value for name, value in models.resnet50().state_dict().items()}
@@ -183,6 +186,7 @@ def test_two_ranks_score_each_sample_once_in_one_folder(whole: Callable[[str], P
     assert [row["val"]["val/n"] for row in record["phases"]] == [143, 143]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trainer", ["ddp", pytest.param("fsdp", marks=pytest.mark.long)])
 def test_two_ranks_resume_and_score_what_was_recorded(
     trainer: str, whole: Callable[[str], Path], tmp_path: Path

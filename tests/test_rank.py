@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import DEVICE, Answer
+from conftest import DEVICE, Answer, short_form
 from frostline import baselines
 from frostline.report.ranking import Ranked, as_csv, ordered
 from tiny_text import make_tokenizer
@@ -112,7 +112,7 @@ def test_the_two_files_say_the_same(program: Program, own: list[str], tmp_path: 
     assert [{key: "" if value is None else str(value) for key, value in row.items()} for row in models] == rows
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", short_form(["32-true", "bf16-mixed"], "32-true"))
 def test_a_training_that_follows_finds_all_and_has_the_same_scores(
     precision: str, program: Program, own: list[str], tmp_path: Path
 ) -> None:

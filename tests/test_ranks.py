@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import ranks_worker
+from conftest import short_form
 from frostline.paths import bundled_weights, conf_dir
 from frostline.run import quiet
 from ranks_worker import Job
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.process
 STEPPED = "schedule.every_phase.solve=false"
 WORKER = Path(__file__).with_name("ranks_worker.py")
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
-SHORT_FORM = ["two_stage", "gradual", "surgical"]
+SHORT_FORM = ["two_stage", "gradual", "last_block"]
 ALONE = ["trainer=cpu"]
 RANKS = {name: [f"trainer={name}", "trainer.accelerator=cpu", "trainer.devices=2"] for name in ("ddp", "fsdp")}
 # Shares of a batch that differ in size, and what is not the loss of a sample or comes after all of them.
@@ -46,10 +47,16 @@ def _train(folder: Path, world_size: int, jobs: list[Job]) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plans(request: pytest.FixtureRequest) -> list[str]:
+    """Those of this session's form."""
+    return SHORT_FORM if "not long" in request.config.getoption("markexpr") else PLANS
+
+
+@pytest.fixture(scope="module")
+def alone(plans: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process makes of every plan."""
     folder = tmp_path_factory.mktemp("alone")
-    jobs = [Job(str(folder / plan), plan, ALONE, keep=plan == "two_stage") for plan in PLANS]
+    jobs = [Job(str(folder / plan), plan, ALONE, keep=plan == "two_stage") for plan in plans]
     quiet()
     jobs.append(Job(str(folder / "dora"), "adapter_then_all", [*ALONE, "adapter=dora", STEPPED]))
     for job in [*jobs, Job(str(folder / "pulled"), "two_stage", [*ALONE, *PULLED])]:
@@ -58,10 +65,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two(plans: list[str], alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two make of them; and of `two_stage` when they are sharded, or go on from checkpoints of others."""
     folder = tmp_path_factory.mktemp("two")
-    jobs = [Job(str(folder / plan), plan, RANKS["ddp"], keep=plan == "two_stage") for plan in PLANS]
+    jobs = [Job(str(folder / plan), plan, RANKS["ddp"], keep=plan == "two_stage") for plan in plans]
     jobs.append(Job(str(folder / "fsdp"), "two_stage", RANKS["fsdp"], keep=True))
     jobs += [
         Job(str(folder / f"dora-{name}"), "adapter_then_all", [*RANKS[name], "adapter=dora", STEPPED]) for name in RANKS
@@ -95,13 +102,13 @@ def _require_same_end(run: dict[str, Any], expected: dict[str, Any]) -> None:
     assert run["scores"]["test/loss"] == pytest.approx(expected["scores"]["test/loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", short_form(PLANS, *SHORT_FORM))
 def test_two_ranks_end_in_the_weights_of_one_process(plan: str, alone: Path, two: Path) -> None:
     assert len(PLANS) == 12
     _require_same_end(_load(two / f"{plan}.pt"), _load(alone / f"{plan}.pt"))
 
 
-@pytest.mark.parametrize("plans", [SHORT_FORM, pytest.param(PLANS, marks=pytest.mark.long)])
+@pytest.mark.long
 def test_three_ranks_end_in_the_weights_of_one_process(plans: list[str], alone: Path, tmp_path: Path) -> None:
     three = [*RANKS["ddp"][:-1], "trainer.devices=3"]
     _train(tmp_path, 3, [Job(str(tmp_path / plan), plan, three) for plan in plans])

@@ -15,7 +15,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from conftest import DEVICE, Answer
+from conftest import DEVICE, Answer, short_form
 from frostline.callbacks.checkpoints import LateFiles, PlacedCheckpoint, WholeFiles
 from frostline.cli import main
 from frostline.finetuner import CHECKPOINT_KEY
@@ -129,10 +129,15 @@ MOMENTS = ["train 1", "train 3", "train 4", "train 6", "train 8", "train 11", "t
 
 @pytest.mark.parametrize(
     ("moment", "signum"),
-    [  # the two signals differ in their exit code alone
-        *((moment, signal.SIGTERM) for moment in MOMENTS),
-        *((moment, signal.SIGINT) for moment in ("train 6", "validate 4")),
-    ],
+    short_form(
+        [  # the two signals differ in their exit code alone
+            *((moment, signal.SIGTERM) for moment in MOMENTS),
+            *((moment, signal.SIGINT) for moment in ("train 6", "validate 4")),
+        ],
+        ("train 6", signal.SIGTERM),
+        ("validate 4", signal.SIGTERM),
+        ("train 6", signal.SIGINT),
+    ),
 )
 def test_a_stopped_run_goes_on_to_the_very_same_end(
     moment: str, signum: signal.Signals, late: None, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -180,6 +185,7 @@ def test_the_scores_of_a_run_that_is_not_finished_say_so(
     assert "is not finished" not in program("evaluate", f"run={whole}").out
 
 
+@pytest.mark.long
 def test_a_run_may_be_stopped_again_while_it_resumes(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +216,10 @@ def test_checkpoints_that_wait_are_those_of_a_run_that_writes_each(
     assert _record(run)["checkpoints"] == {"best": "checkpoints/best.ckpt", "last": "checkpoints/last.ckpt"}
 
 
-@pytest.mark.parametrize(("batch", "there"), [(7, []), (14, ["best.ckpt", "last.ckpt"])])
+KILLED: list[tuple[int, list[str]]] = [(7, []), (14, ["best.ckpt", "last.ckpt"])]
+
+
+@pytest.mark.parametrize(("batch", "there"), short_form(KILLED, KILLED[1]))
 def test_a_run_that_is_killed_while_checkpoints_wait_goes_on_from_older_ones(
     batch: int, there: list[str], late: None, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +253,7 @@ def test_a_run_that_fails_leaves_the_checkpoints_of_its_last_epoch(
     _require_equal(run, whole)
 
 
+@pytest.mark.long
 def test_a_phase_that_starts_from_the_best_does_so_again_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

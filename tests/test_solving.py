@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
 
-from conftest import DEVICE, Answer
+from conftest import DEVICE, Answer, short_form
 from frostline.heads import LinearHead, MlpHead, convex_layer
 from frostline.probes import STRENGTHS, linear_maps
 from frostline.solving import BYTES, FLOPS, is_affordable
@@ -137,6 +137,7 @@ def test_a_solved_head_is_the_linear_probe_of_its_features(program: Program, tmp
     assert "solved" in answer.out
 
 
+@pytest.mark.long
 def test_a_run_is_the_same_bits_however_outputs_are_cached(program: Program, tmp_path: Path) -> None:
     """With augmentation: a head is solved on plain pictures, whatever becomes of its features."""
     plain = run_with(program, tmp_path / "auto", "cache=auto")
@@ -193,6 +194,7 @@ def test_a_resume_after_a_solved_phase_knows_its_solution(program: Program, tmp_
     assert resumed["metrics"] == whole["metrics"]
 
 
+@pytest.mark.long
 def test_a_run_from_before_there_were_solved_heads_is_scored_and_goes_on(program: Program, tmp_path: Path) -> None:
     """Its config and checkpoint have neither `solve` nor `min_steps`, and its phases made steps."""
     run, plan = tmp_path / "run", ["schedule.every_phase.solve=false", "schedule.phases.all.epochs=2"]
@@ -223,7 +225,7 @@ def test_a_warm_up_is_for_phases_that_make_steps(warmup: float, program: Program
     assert answer.code == 0, answer.err
 
 
-@pytest.mark.parametrize("per_class", [10, 30])
+@pytest.mark.parametrize("per_class", short_form([10, 30], 10))
 def test_the_default_is_not_below_its_own_linear_probe(per_class: int, program: Program, tmp_path: Path) -> None:
     """On the test part, in the mean over seeds, less the standard error of such a mean."""
     ours, probes = [], []

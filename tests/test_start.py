@@ -84,6 +84,7 @@ def test_a_new_run_on_other_classes_takes_the_backbone_alone(
     assert not torch.equal(built.model.head.state_dict()["layers.1.weight"], fresh)
 
 
+@pytest.mark.long
 def test_the_best_so_far_is_where_a_phase_may_start(tmp_path: Path) -> None:
     """At a rate that destroys what was learned, the last weights of the first phase are not its best."""
     overrides = [
@@ -131,6 +132,7 @@ def test_the_name_of_a_folder_is_not_mistaken_for_a_setting(
 # --- what a phase has of its own ---
 
 
+@pytest.mark.long
 def test_an_anchored_run_is_scored_without_the_pretrained_weights(
     tmp_path: Path, program: Callable[..., Answer]
 ) -> None:

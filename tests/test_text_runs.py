@@ -235,6 +235,7 @@ def scores(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "run.json").read_text())["metrics"]  # type: ignore[no-any-return]
 
 
+@pytest.mark.long
 def test_questions_are_told_apart(
     program: Program, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +256,7 @@ def test_questions_are_told_apart(
     assert [row["label"] for row in predicted(program, "run", "new.txt")] == ["HUM", "LOC", "NUM"]
 
 
+@pytest.mark.long
 def test_entities_are_found(program: Program, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROSTLINE_DATA_DIR", str(shared))
     own = ["model=minilm", minilm(), "data=wnut17", "task=token_classification", "data.train_limit=500", *DEVICE]

@@ -375,7 +375,7 @@ SHORT += ["schedule.phases.head.epochs=2", "schedule.every_phase.solve=false", "
     [
         ("test_resnet", ["data.image_size=32"]),
         ("test_convnext", ["data.image_size=32", "model.drop_path_rate=0.2"]),
-        ("test_vit", ["trainer.limit_test_batches=1"]),
+        pytest.param("test_vit", ["trainer.limit_test_batches=1"], marks=pytest.mark.long),
     ],
 )
 def test_a_run_keeps_what_is_frozen_and_keeping_its_outputs_changes_no_bit(

@@ -153,7 +153,7 @@ def test_blocks_cover_every_parameter_once(name: str) -> None:
 
 
 PUBLISHED = [
-    pytest.param(name, weights.name)
+    pytest.param(name, weights.name, marks=() if name in NAMED else pytest.mark.long)
     for name in EVERY_MODEL
     if name not in WITHOUT_LAYOUT
     for weights in models.get_model_weights(name)

@@ -14,7 +14,7 @@ from PIL import Image
 
 import compared
 from compared import cached_phases, kept_and_never, record_of, require_equal
-from conftest import DEVICE, Answer
+from conftest import DEVICE, Answer, short_form
 from frostline.checks import plan_of
 from frostline.paths import conf_dir
 
@@ -44,7 +44,7 @@ def two_epochs_each(plan: str, composed: Callable[..., Any]) -> list[str]:
     return [f"schedule={plan}", *(f"schedule.phases.{phase.name}.epochs=2" for phase in phases if phase.thaw != "each")]
 
 
-@pytest.mark.parametrize("plan", FROZEN)
+@pytest.mark.parametrize("plan", short_form(FROZEN, "two_stage", "adapter_then_all"))
 def test_every_plan_ends_in_the_same_bits(
     plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -64,7 +64,7 @@ def test_every_model_ends_in_the_same_bits(model: str, program: Program, tmp_pat
     assert [row["cache"]["made"] for row in first["phases"]] == [2 * (90 + 143), 0]
 
 
-@pytest.mark.parametrize("adapter", ["lora", "dora", "ia3"])
+@pytest.mark.parametrize("adapter", short_form(["lora", "dora", "ia3"], "lora"))
 def test_adapters_end_in_the_same_bits_before_they_learn_and_when_they_rest_again(
     adapter: str, program: Program, tmp_path: Path
 ) -> None:
@@ -83,7 +83,7 @@ def test_adapters_end_in_the_same_bits_before_they_learn_and_when_they_rest_agai
     assert 0 < states["top"] - states["head"] < states["all"] - states["head"]
 
 
-@pytest.mark.parametrize("views", [2, 3])
+@pytest.mark.parametrize("views", short_form([2, 3], 2))
 def test_views_for_every_epoch_end_in_the_bits_of_the_augmented_run(
     views: int, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -92,6 +92,7 @@ def test_views_for_every_epoch_end_in_the_bits_of_the_augmented_run(
     assert [row["cache"]["made"] for row in first["phases"]] == [90 * min(views, 2) + 143, 90 * min(views, 2) + 143]
 
 
+@pytest.mark.long
 def test_phases_that_keep_train_without_augmentation_and_others_with_it(program: Program, tmp_path: Path) -> None:
     own = ["schedule=head_only", "schedule.phases.head.epochs=2", "schedule.every_phase.solve=false"]
     plain = trained(program, tmp_path / "plain", *own, "data.augment=none", "cache=never")
@@ -100,7 +101,7 @@ def test_phases_that_keep_train_without_augmentation_and_others_with_it(program:
     assert kept["metrics"] == plain["metrics"] != augmented["metrics"]
 
 
-@pytest.mark.parametrize("moment", ["train 2", "train 7", "train 10", "validate 2"])
+@pytest.mark.parametrize("moment", short_form(["train 2", "train 7", "train 10", "validate 2"], "train 7"))
 def test_a_run_that_is_stopped_in_a_kept_phase_ends_in_the_same_bits(
     moment: str, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_run_that_is_stopped_in_a_kept_phase_ends_in_the_same_bits(
     require_equal(run, tmp_path / "never")
 
 
+@pytest.mark.long
 def test_mixes_of_weights_are_scored_with_their_own_frozen_blocks(program: Program, tmp_path: Path) -> None:
     """The last phase freezes what the phase before it thawed, and a mix changes it."""
     own = ["schedule=two_stage", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2"]
