@@ -1,11 +1,11 @@
 # make train [ARGS="model=resnet50 data=cifar10"]   install what is needed, then train
-# make setup | test | test-all | test-gpu | lint | types | clean
+# make setup | test | test-all | test-gpu | fuzz | lint | types | clean
 # make bench DATA=<folder of CIFAR-10> JPEGS=<zip with JPEGs>   the tables of benchmarks/README.md, some hours on two cores
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train setup test test-all test-gpu bench lint types clean
+.PHONY: train setup test test-all test-gpu fuzz bench lint types clean
 
 train: $(STAMP)
 	$(BIN)/python train.py $(ARGS)
@@ -34,6 +34,10 @@ test-all: lint types
 test-gpu: $(STAMP)
 	FROSTLINE_TEST_DEVICE=gpu $(TESTS) tests/test_gpu.py $$(grep --recursive --word-regexp --files-with-matches --include='test_*.py' DEVICE tests) $(ARGS)
 
+# Readers of files, fed with many more examples than `make test` takes.
+fuzz: $(STAMP)
+	FROSTLINE_FUZZ=$(or $(N),3000) $(TESTS) tests/test_fuzz.py $(ARGS)
+
 PYBENCH := $(BIN)/python benchmarks
 
 bench: $(STAMP)
@@ -47,6 +51,7 @@ bench: $(STAMP)
 	$(PYBENCH)/data_path.py $(DATA) $(JPEGS)
 	$(PYBENCH)/time_to_first_step.py
 	$(PYBENCH)/growth.py $(DATA)
+	$(PYBENCH)/checksums.py
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

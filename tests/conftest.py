@@ -1,16 +1,20 @@
 """Shared by all tests: where data lies, composed configs, the program in this process."""
 
 import os
+import re
+import shlex
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from frostline.paths import conf_dir
@@ -18,6 +22,8 @@ from frostline.phase import Phase, Until
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("FROSTLINE_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+COMMANDS = ("train", "lr_find", "rank", "evaluate", "predict", "export", "cache")
 
 # Where whole runs train, bit for bit the same again: on the CPU; `make test-gpu` has them on a GPU.
 DEVICE = {"cpu": ["trainer=cpu"], "gpu": ["trainer=gpu", "trainer.deterministic=true"]}[
@@ -125,6 +131,31 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SETTING = re.compile(r"[+~]{0,2}[a-z_]\w*([.@][\w.]+)*=")
+PLACEHOLDER = re.compile("<|>|[.][.][.]|…")
+
+
+def require_pasteable(err: str) -> None:
+    """Every `next:` line of every error that a test provokes: what it proposes is quoted for a shell and for Hydra, and
+    whole commands compose. Placeholders such as <folder> are left to the user."""
+    for line in re.findall(r"^ +next: +(.*)$", err, re.MULTILINE):
+        try:
+            words = shlex.split(line)
+        except ValueError:  # an apostrophe of the prose
+            words = line.split()
+        settings = [word.rstrip(",;)") for word in words if SETTING.match(word) and not PLACEHOLDER.search(word)]
+        for setting in settings:
+            OverridesParser.create().parse_override(setting)
+        for start, word in enumerate(words[:-1]):
+            if word == "frostline" and words[start + 1] in COMMANDS:
+                typed = list(takewhile(SETTING.match, words[start + 2 :]))
+                own = [setting.rstrip(",;") for setting in typed if not PLACEHOLDER.search(setting)]
+                resumes = any(setting.startswith("resume=") for setting in own)
+                if own and not any("_target_" in setting or setting.startswith("+callbacks") for setting in own):
+                    _composed("resume" if resumes else words[start + 1], tuple(own))
+                    GlobalHydra.instance().clear()
+
+
 class Answer:
     """What the program printed, and its exit code."""
 
@@ -152,6 +183,7 @@ def program(
         finally:
             GlobalHydra.instance().clear()
         captured = capsys.readouterr()
+        require_pasteable(captured.err)
         return Answer(code, captured.out, captured.err)
 
     return run

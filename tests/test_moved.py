@@ -174,3 +174,51 @@ def test_relative_tables_of_texts_are_found_from_any_folder(
     new = program("evaluate", f"run=../{texts}", "trust=true", "data.file=../new.csv")
     assert "(n = 9)" in scores(new)
     assert "data  9 texts of ../new.csv: other data than this run's own test part" in new.out
+
+
+def test_pictures_that_are_not_square_are_cut_as_the_runs_own(program: Program, tmp_path: Path) -> None:
+    """A part that is scored alone is shown as a test part, not as one of training."""
+    from frostline.data.augment import evaluation_view
+    from frostline.data.image_folder import ImageFolder
+    from frostline.specs import ImageSpec
+    from frostline.targets import Targets
+
+    for name, sides in (("ant", (40, 60)), ("bee", (80, 40))):
+        (tmp_path / "new" / name).mkdir(parents=True)
+        Image.new("RGB", sides).save(tmp_path / "new" / name / "0.png")
+    spec = ImageSpec(32, 32, (0, 0, 0), (1, 1, 1))
+    common = {"image_size": None, "augment": "standard", "flip": True, "erase": 0.0, "num_workers": 0, "batch_size": 4}
+    common |= {"train_limit": None, "val_fraction": 0.1, "test_fraction": 0.2, "split_seed": 0, "seed": 0}
+    known = Targets("class", ["ant", "bee"], [5, 5], [], [])
+    data = ImageFolder(spec, dir=str(tmp_path / "new"), classes=None, grey_range=None, known=known, **common)  # type: ignore[arg-type]
+    batch = data.test_part.__getitems__([0, 1])
+    assert not isinstance(batch, Exception)
+    assert batch.sizes is None
+    assert evaluation_view(batch.pictures, spec, cut=True).shape == (2, 3, 32, 32)
+    assert data.num_batches == 1
+
+
+def test_other_text_in_another_folder_is_scored_by_its_name(texts: str, program: Program, tmp_path: Path) -> None:
+    """config.yaml has the whole path of the run's own table, which is still there."""
+    (tmp_path / "other").mkdir()
+    table(tmp_path / "other" / "mine.csv", 14)
+    answer = program("evaluate", f"run={texts}", "trust=true", "data.dir=other")
+    assert "(n = 14)" in scores(answer)
+    assert "other data than this run's own test part" in answer.out
+
+
+def test_a_run_of_chosen_classes_is_scored_where_there_are_others(program: Program, tmp_path: Path) -> None:
+    put(tmp_path / "data", {"ant": 250, "bee": 5, "cat": 120})
+    assert program("train", *PICTURES, "data.dir=data", "data.classes=[ant,bee]", "run_dir=run").code == 0
+    put(tmp_path / "new", {"bee": 5, "cat": 120}, 6, offset=100)
+    assert "(n = 6)" in scores(program("evaluate", "run=run", "data.dir=new"))
+
+
+def test_data_with_parts_of_its_own_that_moved_is_the_own_test_part(program: Program, tmp_path: Path) -> None:
+    for part, offset in (("train", 0), ("test", 50)):
+        put(tmp_path / "data" / part, {"ant": 250, "bee": 5}, offset=offset)
+    assert program("train", *PICTURES, "data.dir=data", "run_dir=run").code == 0
+    shutil.move(tmp_path / "data", tmp_path / "moved")
+    answer = program("evaluate", "run=run", "data.dir=moved")
+    assert "(n = 24)" in scores(answer)
+    assert "other data" not in answer.out

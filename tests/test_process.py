@@ -67,7 +67,6 @@ def test_the_embedded_default_tells_what_happened_and_what_to_do_next(
     run, record = _only_run(tmp_path)
     assert record["status"] == "finished"
     assert record["metrics"]["test/accuracy"] > 0.95
-    assert record["phases"][0]["val"]["val/accuracy"] < record["phases"][1]["val"]["val/accuracy"]
     for said in ("learning rate", "head, stage3 … stem", f"{record['metrics']['test/accuracy']:.4f}", "n = 359"):
         assert said in out
     folder = str(run.relative_to(tmp_path))

@@ -1,5 +1,6 @@
 """Schedules as users write them: with phases alone, and in place of a recipe's."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,3 +88,11 @@ class Stop:
                 os.kill(os.getpid(), signal.SIGINT)
 
         return AtOnce()
+
+
+def test_no_thread_outlives_the_jobs_of_a_sweep(program: Program) -> None:
+    small = ["schedule=head_only", *DRY[1:]]
+    assert program("train", *small, "run_dir=first").code == 0
+    before = threading.active_count()
+    assert program("train", "-m", *small, "seed=1,2").code == 0
+    assert threading.active_count() <= before

@@ -4,14 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import DEVICE, SMALL, Answer
-from frostline.stopping import ENDING, Stopped, deaf, stoppable, unfailing_output
+from frostline.stopping import ENDING, Stopped, deaf, last_resort, stoppable, unfailing_output
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +131,56 @@ def test_a_training_whose_reader_has_gone_goes_on_to_its_end(tmp_path: Path) -> 
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("data  ")
     assert '"status": "finished"' in (tmp_path / "run" / "run.json").read_text(), done.stderr
+
+
+def test_a_signal_that_the_main_thread_does_not_hear_ends_the_process_and_its_children(tmp_path: Path) -> None:
+    """As while it waits within torch for a rank that was stopped."""
+    code = """
+import ctypes, os, signal, subprocess, sys
+from frostline import stopping
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+with stopping.stoppable(), stopping.last_resort(grace=0.3):
+    print(child.pid, flush=True)
+    mutex = ctypes.create_string_buffer(64)
+    for _ in range(2):  # a thread that waits for itself in C, and no signal ends that
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert "interrupted by SIGTERM" in err
+    deadline = time.monotonic() + 30
+    while is_alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    """A zombie is not: who should have waited for it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_signal_that_is_heard_ends_nothing_later() -> None:
+    with stoppable(), last_resort(grace=0.05):
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+
+
+def test_signals_of_a_forked_worker_are_not_those_of_this_process() -> None:
+    with stoppable(), last_resort(grace=0.05):
+        worker = os.fork()
+        if worker == 0:
+            with suppress(Stopped):
+                os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        os.waitpid(worker, 0)
+        time.sleep(0.2)

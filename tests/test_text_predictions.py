@@ -116,8 +116,8 @@ def test_texts_that_are_cut_off_are_counted_and_windows_read_all_of_them(
 ) -> None:
     (tmp_path / "new.txt").write_text("aa ab " * 6 + "kl la " * 40 + "\naa\n")
     cut = program("predict", f"run={run}", "trust=true", "input=new.txt")
-    assert "1 texts have 16 tokens or more: what is beyond is cut off (windows=true" in cut.err
-    whole = program("predict", f"run={run}", "trust=true", "input=new.txt", "windows=true")
+    assert "1 texts have 16 tokens or more: what is beyond is cut off (data.windows=true" in cut.err
+    whole = program("predict", f"run={run}", "trust=true", "input=new.txt", "data.windows=true")
     assert (whole.code, whole.err) == (0, "")
     assert rows_told(whole)[0]["probability"] != rows_told(cut)[0]["probability"]
     assert float(rows_told(whole)[1]["probability"]) == pytest.approx(float(rows_told(cut)[1]["probability"]), abs=2e-2)

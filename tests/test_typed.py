@@ -97,3 +97,11 @@ def test_a_proposed_list_is_read_as_the_names_it_is_of(names: list[str]) -> None
 
 def test_a_sweep_over_values_of_any_letters_stays_a_sweep() -> None:
     assert quoted_settings(["data.dir=größe,kleine"], sweeps=True) == ["data.dir='größe',kleine"]
+
+
+@pytest.mark.parametrize("text", ["Great film, loved it", "it's great", "2024", "null", "[a] {b}", "a=b", "$x", "ä\\"])
+def test_a_text_to_predict_is_text_whatever_is_in_it(text: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (typed,) = quoted_settings([f"text={text}"])
+    assert OverridesParser.create().parse_override(typed).value() == text

@@ -10,7 +10,7 @@ from frostline.backbones.weights import UNREADABLE, load_tensors, not_finite, un
 from frostline.errors import RunError, few
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.phases import BEFORE, Plan
-from frostline.quoting import begun_anew
+from frostline.quoting import begun_anew, setting_of
 from frostline.sharding import load_whole
 from frostline.signatures import value_problem
 
@@ -193,7 +193,8 @@ def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path)
         raise RunError(
             f"the run was another one: {'; '.join(other)}",
             where=checkpoint,
-            next_step="restore what differs, or start a new run from these weights: init_from=<run folder>",
+            next_step="restore what differs, or start a new run from these weights: "
+            + setting_of("init_from", checkpoint),
         )
 
 

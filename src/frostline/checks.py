@@ -47,7 +47,6 @@ VALUES = {
     "run": "str",
     "input": "str | None",
     "text": "str | None",
-    "windows": "bool",
     "output": "str | None",
     "merge": "bool",
     "checkpoint": "Literal['best', 'last']",
@@ -132,7 +131,7 @@ def plan_of(cfg: DictConfig) -> Plan:
         raise ConfigError(
             "the plan is not phases by name",
             where="schedule",
-            next_step="schedule.phases={head: {thaw: none, epochs: 3}}, say",
+            next_step="'schedule.phases={head: {thaw: none, epochs: 3}}', say",
         )
     return with_adapter(Plan.from_config(phases, every_phase, average), adapter=cfg.adapter._target_ != NONE)
 

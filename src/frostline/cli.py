@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frostline import __version__
 from frostline.commands import TASKS
-from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short
+from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short, shown
 from frostline.folders import reserved_at_once
 from frostline.hydra_errors import translated
 from frostline.launcher import follows, launched, many, require_starter, tell_torchrun
@@ -23,7 +23,7 @@ from frostline.paths import conf_dir
 from frostline.ranks import config_folders, launched_anew
 from frostline.resuming import require_resumable, resumed
 from frostline.stopping import Stopped, stoppable, tell_stopped, unfailing_output
-from frostline.sweep import Board, SweepFolder, overrides, sweep_folder
+from frostline.sweep import Board, SweepFolder, overrides, require_own_folder, sweep_folder
 from frostline.typed import quoted_settings
 from frostline.usage import USAGE, help_of, require_known_flags, settings_first
 
@@ -70,14 +70,14 @@ def _tell(failure: FrostlineError) -> None:
         launch = launched()
         require_starter()
     except ConfigError:  # nobody else will say it
-        print(f"frostline: {failure}", file=sys.stderr)
+        print(f"frostline: {shown(str(failure))}", file=sys.stderr)
         return
     if not follows():
-        print(f"frostline: {failure}", file=sys.stderr)
+        print(f"frostline: {shown(str(failure))}", file=sys.stderr)
         tell_torchrun(failure.what)
     elif not tell_torchrun(str(failure)) and "torch" in sys.modules:  # before, only the command line was looked at
         rank = f"process {launch.rank} on {socket.gethostname()}: " if launch is not None else ""
-        print(f"frostline: {rank}{failure}", file=sys.stderr)
+        print(f"frostline: {rank}{shown(str(failure))}", file=sys.stderr)
 
 
 def _sweep_first(command: str) -> None:
@@ -94,6 +94,8 @@ def _sweep_first(command: str) -> None:
             where="-m",
             next_step="a command for each run, with its own run_dir; or the sweep alone, with trainer.devices=<number>",
         )
+    if flags:
+        require_own_folder(sys.argv[1:])
     others = settings_first([argument for argument in sys.argv[1:] if argument not in flags])
     sys.argv[1:] = flags[:1] + quoted_settings(others, sweeps=bool(flags))
 
@@ -127,8 +129,7 @@ def _run(command: str) -> list[FrostlineError]:
             found = _failures(command, cfg, original)
         except BaseException as error:
             board.add(sweep, error)
-            if isinstance(error, SystemExit | KeyboardInterrupt):  # a signal
-                board.tell_left()
+            board.tell_left()
             raise
         board.add(sweep, found[0] if found else None)
         for failure in found:

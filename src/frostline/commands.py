@@ -120,7 +120,8 @@ def _start(
 
 
 def _make_whole(cfg: DictConfig) -> None:
-    for note in whole_schedule(cfg, overrides()):
+    recipe = HydraConfig.get().runtime.choices.get("experiment")
+    for note in whole_schedule(cfg, overrides(), of_recipe=recipe not in (None, "null")):
         if not follows():
             print(f"frostline: {note}", file=sys.stderr)
 
@@ -206,6 +207,11 @@ def _predict(cfg: DictConfig) -> None:
     if many():
         raise ConfigError("predict is for one process", where="torchrun, srun", next_step="start it without them")
     _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("predict"))
+    for key, types in (("windows", bool), ("quotes", bool | None)):
+        if not isinstance(cfg.data[key], types):
+            raise ConfigError(
+                f"data.{key} is true or false, not {cfg.data[key]}", where="command line", next_step=f"data.{key}=true"
+            )
     if (cfg.input is None) == (cfg.text is None):
         raise ConfigError("nothing or two things are named", where="input, text", next_step="input=<file or folder>")
     if cfg.input not in (None, "-") and not Path(cfg.input).exists():

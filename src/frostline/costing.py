@@ -20,7 +20,7 @@ from frostline.tokens import Tokens, values_of
 MEASURED: dict[str, Costs | None] = {}
 MOST_SAMPLES = 1024  # of a batch that is chosen: more makes no step faster, and fewer steps
 FEWEST_STEPS = 8  # of the optimizer, in an epoch
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container; v2, v1
+CGROUPS = Path("/sys/fs/cgroup")
 SHARE = 0.6  # of the memory; the rest is for kernels' own space, the data, and the system
 
 
@@ -115,12 +115,27 @@ def _too_large(what: str, device: torch.device) -> RunError:
 def _memory_of(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    granted = [int(text) for text in (_text(file) for file in CGROUP_LIMITS) if text.isdigit()]
+    granted = [int(text) for text in map(_text, limit_files(_text(Path("/proc/self/cgroup")))) if text.isdigit()]
     return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *granted])
 
 
-def _text(file: str) -> str:
+def limit_files(said: str) -> list[Path]:
+    """Where the limits of this process's memory stand: of its own control group, and of all above it, which bind it,
+    too. said: /proc/self/cgroup, a line `number:controllers:path` for each hierarchy (cgroups(7)); in a container the
+    group's path may be one that only the host sees, and the container's own limit stands at the root."""
+    files = [CGROUPS / "memory.max", CGROUPS / "memory" / "memory.limit_in_bytes"]
+    for line in said.splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, name = (CGROUPS / "memory", "memory.limit_in_bytes") if controllers else (CGROUPS, "memory.max")
+        own = Path(path.lstrip("/"))
+        files += [root / group / name for group in (own, *own.parents) if group != Path()]
+    return files
+
+
+def _text(file: Path) -> str:
     try:
-        return Path(file).read_text().strip()
+        return file.read_text().strip()
     except OSError:
         return ""

@@ -10,9 +10,11 @@ FrostlineError          exit code 1, no traceback (HYDRA_FULL_ERROR=1 shows it)
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # all but tab and newline
 FEW = 100  # names in a message: all of those that a user writes on a command line
 LONG = 100  # characters of a name in a message
 
@@ -51,6 +53,12 @@ class RunError(FrostlineError): ...
 
 
 class RankError(FrostlineError): ...
+
+
+def shown(text: str) -> str:
+    """As a terminal may have it: control characters, by which names of a stranger's classes could move the cursor or
+    change the title, and marks that turn the direction of writing are written as escapes."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def close_names(name: str, known: Iterable[str]) -> str:

@@ -8,9 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 from frostline.build import Built, build
 from frostline.checkpoint import load_checkpoint
 from frostline.checks import check
+from frostline.data.module import Data
 from frostline.data.targets import counts_of
-from frostline.errors import RunError, few
-from frostline.quoting import command_of
+from frostline.errors import RunError, few, shown
+from frostline.quoting import command_of, hydra_quoted
 from frostline.record import Record
 from frostline.report.summary import print_classes, print_scores
 from frostline.run import enter_phase_of, others_stopped, quiet
@@ -28,7 +29,7 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     check(settings, command=None)
     L.seed_everything(settings.seed, workers=True, verbose=False)
     elsewhere = any(cfg.data[name] is not None for name in ELSEWHERE)
-    built = _built(settings, record, folder, elsewhere=elsewhere)
+    built = _built(settings, record, elsewhere=elsewhere, again=_typed(cfg))
     model, data, trainer = built.model, built.data, built.trainer
     enter_phase_of(built, load_checkpoint(model, require_checkpoint(folder, cfg.checkpoint), finite=True))
     if trainer.is_global_zero and record.status != "finished":
@@ -42,18 +43,29 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
 
 
 def _reading(settings: DictConfig, given: DictConfig) -> DictConfig:
-    """The settings of the run with the samples that the user names. Texts have a file for each part: `file` is the only
-    one then."""
-    if given.file is None or "train_file" not in settings.data:
-        return amended(settings, data=given)
+    """The settings of the run with the samples that the user names: where the run has a file or a split for each part,
+    theirs is the only one."""
+    alone: dict[str, str | None] = {}
+    if given.file is not None and "train_file" in settings.data:
+        alone = {"dir": None, "train_file": given.file, "val_file": None, "test_file": None}
+        given = OmegaConf.create({**given, "file": None})
+    elif given.test_split is not None:
+        alone = {"train_split": given.test_split, "val_split": None, "test_split": None}
+        given = OmegaConf.create({**given, "test_split": None})
     settings = settings.copy()
-    files = {"dir": None, "train_file": given.file, "val_file": None, "test_file": None}
-    OmegaConf.update(settings, "data", files, merge=True)
-    return amended(settings, data=OmegaConf.create({**given, "file": None}))
+    OmegaConf.update(settings, "data", alone, merge=True)
+    return amended(settings, data=given)
 
 
-def _built(settings: DictConfig, record: Record, folder: Path, *, elsewhere: bool) -> Built:
-    """elsewhere: whether other samples were named, which are those of the run if only their place is another."""
+def _typed(cfg: DictConfig) -> list[str]:
+    """The settings of this command that say which run is scored, and how."""
+    named = [f"run={hydra_quoted(str(cfg.run))}", *(["trust=true"] if cfg.trust else [])]
+    return named + ([f"checkpoint={cfg.checkpoint}"] if cfg.checkpoint != "best" else [])
+
+
+def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list[str]) -> Built:
+    """elsewhere: whether other samples were named, which are those of the run if only their place is another. again:
+    this command's settings."""
     if elsewhere:
         built = build(settings, load_weights=False, logs=False, known=Targets(**record.data["targets"]))
         if built.data.fingerprint != record.data.get("fingerprint"):
@@ -65,22 +77,22 @@ def _built(settings: DictConfig, record: Record, folder: Path, *, elsewhere: boo
         raise RunError(
             "the data is not the one that this run was trained and tested on",
             where=built.data.where,
-            next_step=f"restore it; or score all of it as other data: {_again(folder, built)}",
+            next_step=f"restore it{_or_score_it(built.data, again)}",
         )
     return built
 
 
 def _tell(built: Built) -> None:
     data = built.data
-    print(f"data  {len(data.test_part):,} {data.samples} of {data.where}: other data than this run's own test part")
+    other = f"{len(data.test_part):,} {data.samples} of {data.where}"
+    print(f"data  {shown(other)}: other data than this run's own test part")
     counts = counts_of(data.target_kind, data.names, data.test_part.labels)
     missing = [name for name, count in counts.items() if not count]
     for note in [*([f"without a sample of: {few(missing, 10)}"] if missing else []), *data.notes()]:
-        print(f"  {note}")
+        print(f"  {shown(note)}")
 
 
-def _again(folder: Path, built: Built) -> str:
-    """The command that scores what lies at the run's own place."""
-    data = built.data
-    setting = "data.dir" if Path(str(data.where)).is_dir() else "data.file"
-    return command_of("evaluate", **{"run": folder, setting: data.where})
+def _or_score_it(data: Data, again: list[str]) -> str:
+    if not data.named_by:
+        return ""
+    return f"; or score all of it as other data: {command_of('evaluate', *again, **{data.named_by: data.where})}"

@@ -30,7 +30,8 @@ CLASSES = {
     r"trainer": r"lightning\.pytorch\.trainer\.trainer\.Trainer",
     r"trainer\.strategy": r"lightning\.pytorch\.strategies\.ddp\.DDPStrategy",
     r"trainer\.strategy\.timeout": r"datetime\.timedelta",
-    r"logger": r"lightning\.pytorch\.loggers\.(tensorboard\.TensorBoardLogger|logger\.DummyLogger)",
+    r"logger": r"lightning\.pytorch\.loggers\.(tensorboard\.TensorBoardLogger|logger\.DummyLogger)"
+    r"|frostline\.callbacks\.curves\.Curves",
     r"callbacks\.[^.]+": r"(frostline|lightning\.pytorch)\.callbacks\.\w+\.\w+",
 }
 UNSET = {"dirpath", "save_dir"}  # parameters whose null is a folder of Lightning's choice

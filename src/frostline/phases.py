@@ -48,7 +48,7 @@ class Plan:
             raise PlanError(
                 "the plan has no phases",
                 where="schedule.phases",
-                next_step="add one, say: schedule.phases={head: {thaw: none, epochs: 3}}",
+                next_step="add one, say: 'schedule.phases={head: {thaw: none, epochs: 3}}'",
             )
         for phase in self.phases:
             require_sound(phase)

@@ -20,7 +20,7 @@ from frostline.data.grey import Range, chosen_range, deep_of, grey_notes
 from frostline.data.picture_files import passed_note, picture_files
 from frostline.data.pictures import problem_of, unreadable
 from frostline.data.unlabelled import PictureFiles, Readable
-from frostline.errors import DataError
+from frostline.errors import DataError, shown
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.paths import write_atomically
 from frostline.run import quiet
@@ -30,6 +30,7 @@ from frostline.targets import Targets
 from frostline.text_predictions import STANDARD_INPUT, Columns, text_columns, unreadable_texts
 
 PICTURES = "a picture, or a folder with pictures at or below it"
+FORMULA = ("=", "@", "+cmd", "-cmd")  # OWASP, "CSV Injection"; a + or - begins a number as well
 MOST_HEADER = 1_000_000  # characters of the first line of a table
 
 
@@ -50,6 +51,7 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     of_texts = isinstance(model.backbone.spec, TextSpec)
     given, told, problems = (text_columns if of_texts else _of_pictures)(cfg, settings, model, trainer)
     columns = _beside(given, told)
+    _tell_formulas(columns)
     _write(columns, output, cfg.output)
     if problems:
         others = f"; the other {len(next(iter(columns.values()))):,} have predictions"
@@ -60,14 +62,15 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
 def _write(columns: Columns, output: Path | None, said: str | None) -> None:
     """output: None prints them. said: as the user names it."""
     if output is None:
-        print(_table(columns), end="", flush=True)
+        table = _table(columns)
+        print(shown(table) if sys.stdout.isatty() else table, end="", flush=True)
         return
     write_atomically(output, _table(columns))
     number = len(next(iter(columns.values())))
     print(f"{number} prediction{'s' * (number > 1)} in {said}")
     if number == 1:
         width = max(map(len, columns))
-        print("".join(f"  {name:{width}}   {value}\n" for name, (value,) in columns.items()), end="")
+        print(shown("".join(f"  {name:{width}}   {value}\n" for name, (value,) in columns.items())), end="")
 
 
 def _of_pictures(
@@ -94,9 +97,10 @@ def _of_pictures(
 
 
 def _grey(files: Sequence[Path], setting: Any) -> Range | None:
-    """setting: the run's own range, in which these pictures are scaled."""
+    """setting: the run's own range, in which these pictures are scaled; each by its own where the run had none: a
+    prediction does not depend on the pictures beside it."""
     deep = deep_of(files)
-    grey = chosen_range(list(setting) if isinstance(setting, ListConfig) else setting, deep)
+    grey = chosen_range(list(setting) if isinstance(setting, ListConfig) else "each", deep)
     for line in grey_notes(deep, grey):
         print(f"frostline: {line}", file=sys.stderr)
     return grey
@@ -107,9 +111,22 @@ def _changed(file: Path) -> DataError:
     return DataError(what, where=file, next_step="predict it again")
 
 
+def _tell_formulas(columns: Columns) -> None:
+    """Say that spreadsheets would run a cell: a class may be called so by whoever made the run, a text by anybody."""
+    number = sum(cell.startswith(FORMULA) for cells in columns.values() for cell in cells)
+    if number:
+        print(f"frostline: {number:,} cells begin as formulas of spreadsheets do: import them as text", file=sys.stderr)
+
+
 def _beside(given: Columns, told: Columns) -> Columns:
     """A column of the input under the name of one that is told gets another, so that both are there."""
-    return {f"{name} (input)" if name in told else name: cells for name, cells in given.items()} | told
+    named: Columns = {}
+    for name, cells in given.items():
+        own = name
+        while own in told or own in named:
+            own += " (input)"
+        named[own] = cells
+    return named | told
 
 
 def _files(source: Path) -> list[Path]:

@@ -21,11 +21,12 @@ from frostline.averaging import average
 from frostline.build import Built, build
 from frostline.checkpoint import forget_starts, load_checkpoint, phase_number, stand_of
 from frostline.checks import plan_of, resolved
+from frostline.errors import shown
 from frostline.fitting import fit
 from frostline.folders import CONFIG, claimed
 from frostline.freezing import count
 from frostline.init_from import init_from
-from frostline.opening import foreign
+from frostline.opening import foreign, read_settings
 from frostline.paths import at_home, write_atomically
 from frostline.phases import NO_AVERAGE
 from frostline.planning import planned
@@ -35,7 +36,7 @@ from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import PlannedPhase, markdown, print_plan
 from frostline.report.summary import print_run
 from frostline.requeue import requeued
-from frostline.runs import checkpoint_of, lasting
+from frostline.runs import FILES, PLACES, checkpoint_of, lasting
 from frostline.stopping import Stopped, deaf
 
 # Lightning's advice that does not hold here, with the reason.
@@ -84,8 +85,8 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
         others_present(folder),
         _group_left(),
     ):
-        if leads:  # of a run that goes on, too: its data may have moved
-            write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg, _chosen(cfg, built)), resolve=True))
+        if leads:
+            _write_settings(cfg, built, folder, resume=resume)
         _log_text(built, "plan", markdown(rows))
         try:
             fit(built, record, folder, stand, watch)
@@ -115,6 +116,20 @@ def _describe(record: Record, built: Built, loaded: str) -> None:
     record.monitor, record.mode = model.task.monitor, model.task.mode
 
 
+def _write_settings(cfg: DictConfig, built: Built, folder: Path, *, resume: bool) -> None:
+    """Of a run that goes on, where its data lies now."""
+    if not resume:
+        write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg, _chosen(cfg, built)), resolve=True))
+        return
+    kept, now = OmegaConf.create(read_settings(folder / CONFIG)), lasting(cfg)
+    places = {key: OmegaConf.select(now, key) for key in (*PLACES, *FILES) if key.startswith("data.")}
+    moved = {key: place for key, place in places.items() if place != OmegaConf.select(kept, key)}
+    if moved:
+        for key, place in moved.items():
+            OmegaConf.update(kept, key, place)
+        write_atomically(folder / CONFIG, OmegaConf.to_yaml(kept))
+
+
 def _chosen(cfg: DictConfig, built: Built) -> dict[str, Any]:
     """What the run chose for itself, by key of its config."""
     names = plan_of(cfg).open_phases
@@ -131,7 +146,7 @@ def _is_random(model: DictConfig) -> bool:
 def _print_start(built: Built, rows: list[PlannedPhase], *, random: bool) -> None:
     """random: whether the backbone's weights are."""
     data = built.data
-    print(f"data  {data.summary()}")
+    print(f"data  {shown(data.summary())}")
     if built.depth is not None:
         print_depths(built.depths, built.depth)
     print_plan(rows)
@@ -143,7 +158,7 @@ def _print_start(built: Built, rows: list[PlannedPhase], *, random: bool) -> Non
     if data.batch_size_is_open:
         notes.append(f"data.batch_size={data.batch_size} {data.batch_size_why}")
     if notes:
-        print("".join(f"  {note}\n" for note in notes))
+        print("".join(f"  {shown(note)}\n" for note in notes))
 
 
 def start_weights(built: Built, source: str | None, *, resumes: bool) -> str:
@@ -212,6 +227,8 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
         raise
     finally:
         record.peak_memory_bytes = _peak_memory(trainer)
+        if isinstance(trainer.logger, TensorBoardLogger):
+            trainer.logger.experiment.close()  # its thread would outlive the run, and each of a sweep
         try:
             write(folder)
         except OSError:

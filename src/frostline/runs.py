@@ -33,6 +33,7 @@ EARLIER: dict[str, dict[str, Any]] = {
 }
 # Settings that name files and folders, which mean the same from any folder.
 PLACES = ("data.dir", "data.file", "data.path", "model.weights", "init_from")
+LEFT_OPEN = {"data.grey_range", "data.quotes"}  # null leaves it to the data, or to a version that knew no such setting
 FILES = ("data.train_file", "data.val_file", "data.test_file")  # in data.dir, where that is set
 
 
@@ -61,7 +62,7 @@ def read_run(folder: Path) -> tuple[Record, DictConfig]:
 
 def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) -> None:
     """kept: those that the run in `folder` began with. Raises RunError that names what differs."""
-    now, before = (_single(OmegaConf.to_container(node, resolve=True)) for node in (lasting(settings), kept))
+    now, before = (_single(OmegaConf.to_container(lasting(node), resolve=True)) for node in (settings, kept))
     differing = [
         key for key in {**now, **before} if now.get(key) != before.get(key) and not _is_chosen_by_run(key, now.get(key))
     ]
@@ -88,7 +89,7 @@ def _is_chosen_by_run(key: str, value: Any) -> bool:
     """Whether a run chooses this setting for itself, and keeps its choice."""
     if key == "data.batch_size":
         return value in ("auto", None)
-    if key == "data.grey_range":
+    if key in LEFT_OPEN:
         return value is None
     return key.startswith("schedule.phases.") and key.endswith(".thaw") and value == "auto"
 
@@ -97,7 +98,7 @@ def with_found(settings: DictConfig, folder: Path) -> DictConfig:
     """With what the run in `folder` has found for itself."""
     found, kept = settings.copy(), read_run(folder)[1]
     for key, value in _single(OmegaConf.to_container(settings, resolve=True)).items():
-        if key == "data.grey_range" and value is None:  # null in data without such pictures
+        if key in LEFT_OPEN and value is None:  # which the run may have left so, too
             OmegaConf.update(found, key, OmegaConf.select(kept, key))
         elif _is_chosen_by_run(key, value):
             number = OmegaConf.select(kept, key)
@@ -186,7 +187,14 @@ def lasting(settings: DictConfig, found: Mapping[str, Any] | None = None) -> Dic
 
 
 def amended(settings: DictConfig, **others: DictConfig) -> DictConfig:
-    """The settings with what `others` say by group; null says nothing."""
+    """The settings with what `others` say by group; null says nothing. In another data.dir files are found by name."""
+    data = others.get("data")
+    if data is not None and data.get("dir") is not None:
+        settings = settings.copy()
+        for key in FILES:
+            place = OmegaConf.select(settings, key)
+            if isinstance(place, str) and Path(place).is_absolute():
+                OmegaConf.update(settings, key, Path(place).name)
     said = {group: {key: value for key, value in node.items() if value is not None} for group, node in others.items()}
     merged = OmegaConf.merge(settings, said)
     assert isinstance(merged, DictConfig)

@@ -1,5 +1,6 @@
 """A schedule as somebody wrote it, made whole: in a YAML of one's own it may say no more than its phases."""
 
+import re
 from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -7,16 +8,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from frostline.paths import conf_dir
 
 
-def whole_schedule(cfg: DictConfig, typed: Sequence[str]) -> list[str]:
+def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) -> list[str]:
     """Add what holds for each phase, where the schedule does not say it; leave out what a recipe says of phases that
     are not in the schedule chosen in place of the recipe's. typed: settings of the command line, which are never left
-    out. Gives a sentence on each phase that was left out.
+    out. of_recipe: whether a recipe was chosen. Gives a sentence on each phase that was left out.
     """
+    if not isinstance(cfg.get("schedule"), DictConfig):
+        return []  # the checks say what is missing
     shared = OmegaConf.load(conf_dir() / "schedule" / "_every_phase.yaml")
     with open_dict(cfg):
         cfg.schedule = OmegaConf.merge(shared, cfg.schedule)
     phases = cfg.schedule.get("phases")
-    if not isinstance(phases, DictConfig):
+    if not isinstance(phases, DictConfig) or not of_recipe:
         return []
     notes = []
     for name in list(phases):
@@ -34,4 +37,4 @@ def whole_schedule(cfg: DictConfig, typed: Sequence[str]) -> list[str]:
 
 
 def _is_typed(name: str, typed: Sequence[str]) -> bool:
-    return any(override.lstrip("+").startswith(f"schedule.phases.{name}.") for override in typed)
+    return any(re.match(rf"[+]*schedule\.phases\.{re.escape(name)}[.=]", override) for override in typed)

@@ -2,12 +2,16 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO, cast
 
+GRACE = 30.0  # seconds: longer than a step of training takes
+HEARD = threading.Event()  # whether the main thread knows of a signal
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -32,10 +36,65 @@ def stoppable() -> Iterator[None]:
         if handler is not signal.SIG_IGN:
             signal.signal(number, stop)
     try:
-        yield
+        with last_resort():
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _forget_wakeup() -> None:
+    """In a forked process (a loader's worker): its signals are not those of the process that watches."""
+    with suppress(ValueError):
+        signal.set_wakeup_fd(-1)
+
+
+os.register_at_fork(after_in_child=_forget_wakeup)
+
+
+@contextmanager
+def last_resort(grace: float = GRACE) -> Iterator[None]:
+    """End this process, and those that it started, where a signal came `grace` seconds ago and the main thread has not
+    heard of it: Python hears signals between its own steps, and waits within torch for a rank that was stopped."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    HEARD.clear()
+    watcher = threading.Thread(target=_watch, args=(receiver, grace), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        sender.shutdown(socket.SHUT_RDWR)  # forked processes hold copies of it, which a close would leave open
+        sender.close()
+        watcher.join(grace)
+
+
+def _watch(receiver: socket.socket, grace: float) -> None:
+    """receiver: gives the number of each signal as the system delivers it, and nothing at the end."""
+    with receiver:
+        while numbers := receiver.recv(64):
+            ending = [number for number in numbers if number in ENDING and signal.getsignal(number) is stop]
+            if ending and not HEARD.wait(grace):
+                name = signal.Signals(ending[0]).name
+                print(
+                    f"frostline: interrupted by {name}; another process of the run, or torch, did not answer for "
+                    f"{grace:g} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                _kill_children()
+                os._exit(128 + ending[0])
+
+
+def _kill_children() -> None:
+    """Linux lists them by thread (proc(5))."""
+    for listed in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # of a thread that ended at this moment
+            for pid in listed.read_text().split():
+                with suppress(OSError):
+                    os.kill(int(pid), signal.SIGKILL)
 
 
 class Unfailing:
@@ -87,6 +146,7 @@ def deaf() -> None:
 
 
 def stop(signum: int, frame: Any) -> None:
+    HEARD.set()
     raise Stopped(signum)
 
 

@@ -1,6 +1,7 @@
 """The jobs of a sweep: which there are, where they lie, and how each ended."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.errors import ConfigError, few
 from frostline.paths import remove_empty
 from frostline.record import FILE
 
@@ -21,6 +23,20 @@ MOST_NAMED = 20  # jobs that did not run
 def sweep_folder() -> Path | None:
     """The folder of the sweep that this is a job of."""
     return Path(HydraConfig.get().sweep.dir) if HydraConfig.get().mode == RunMode.MULTIRUN else None
+
+
+def require_own_folder(arguments: Sequence[str]) -> None:
+    """Raises ConfigError where the folder that a user names for a sweep holds something else."""
+    named = [argument.partition("=")[2] for argument in arguments if argument.startswith("hydra.sweep.dir=")]
+    folder = Path(named[-1].strip("'\"")) if named and "$" not in named[-1] else None
+    if folder is None or not folder.is_dir() or (folder / WRITTEN_FIRST).is_file():
+        return
+    if there := sorted(path.name for path in folder.iterdir()):
+        raise ConfigError(
+            f"the folder of the sweep holds something else: {few(there, 5)}",
+            where=folder,
+            next_step="hydra.sweep.dir=<a new or empty folder>",
+        )
 
 
 class Board:
@@ -80,7 +96,8 @@ class SweepFolder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         SweepFolder.folder = Path(config.hydra.sweep.dir)
-        parsed = OverridesParser.create().parse_overrides([str(it) for it in config.hydra.overrides.task])
+        params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+        parsed = OverridesParser.create().parse_overrides([*params, *map(str, config.hydra.overrides.task)])
         (SweepFolder.jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
 
     @staticmethod

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from frostline.data.faults import together
 from frostline.data.text_files import lines_of, text_of
-from frostline.data.tokenised import Tokenizer, TokenSource
+from frostline.data.tokenised import TOO_LONG, Tokenizer, TokenSource, too_long
 from frostline.data.unlabelled_texts import (
     TextFile,
     Unlabelled,
@@ -40,15 +40,16 @@ def text_columns(
     assert isinstance(spec, TextSpec)
     tagged = isinstance(task, TokenClassification)
     tokenizer = Tokenizer(spec.at(settings.data.max_length), words=tagged)
-    found, source, owners = _tokenised(_read(cfg, settings, tagged=tagged), tokenizer, windows=cfg.windows)
+    found, source, owners = _tokenised(_read(cfg, settings, tagged=tagged), tokenizer, windows=cfg.data.windows)
     data = TextFile(source, batch_size=cfg.batch_size, batch_tokens=settings.data.batch_tokens)
     batches: Any = trainer.predict(model, datamodule=data)
     by_row = sorted(zip(data.order, (row for batch in batches for row in batch), strict=True), key=itemgetter(0))
     rows = [row for _, row in by_row]
     assert source.lengths is not None
     lengths = source.lengths.tolist()
-    if not cfg.windows:
-        found = found._replace(notes=[*found.notes, *_cut_notes(lengths, tokenizer.spec.max_length)])
+    if not cfg.data.windows:
+        cut = _cut_notes(lengths, tokenizer.spec.max_length, pairs=not tagged and len(found.samples[0]) > 1)
+        found = found._replace(notes=[*found.notes, *cut])
     if isinstance(task, TokenClassification):
         of_each = words_of_windows(rows, [source.words(row) for row in range(len(rows))], owners, found.samples)
         told = task.word_columns(found.samples, of_each, cfg.top_k)
@@ -69,7 +70,11 @@ def _read(cfg: DictConfig, settings: DictConfig, *, tagged: bool) -> Unlabelled:
     file = Path(cfg.input)
     if not file.is_file():
         raise DataError("there is no such file", where=file, next_step="input=<texts>.txt, a text a line, or a table")
-    return read_sentences(file) if tagged else read_texts(file, names, settings.data.get("quotes"))
+    return (
+        read_sentences(file)
+        if tagged
+        else read_texts(file, names, settings.data.get("quotes") if cfg.data.quotes is None else cfg.data.quotes)
+    )
 
 
 def _tokenised(
@@ -77,12 +82,14 @@ def _tokenised(
 ) -> tuple[Unlabelled, TokenSource, Sequence[int]]:
     """And of which text each row is. Raises DataError where no text is left."""
 
+    found = found.without(too_long(found.samples), TOO_LONG)
+
     def rows_of(samples: Sequence[Any]) -> tuple[list[Tensor], Sequence[int]]:
         return tokenizer.windows(samples) if windows else (tokenizer.rows(samples), range(len(samples)))
 
     rows, owners = rows_of(found.samples)
     if empty := {owner for row, owner in zip(rows, owners, strict=True) if not len(row)}:
-        found = found.without(empty)
+        found = found.without(empty, "the tokenizer finds no token in it")
         rows, owners = rows_of(found.samples)
     if not rows:
         raise unreadable_texts(found.problems)
@@ -115,10 +122,10 @@ def words_of_windows(
     return found
 
 
-def _cut_notes(lengths: Sequence[int], longest: int | None) -> list[str]:
+def _cut_notes(lengths: Sequence[int], longest: int | None, *, pairs: bool) -> list[str]:
     count = sum(longest is not None and length >= longest for length in lengths)
-    said = f"{count:,} texts have {longest} tokens or more: what is beyond is cut off (windows=true reads all of it)"
-    return [said] if count else []
+    advice = "" if pairs else " (data.windows=true reads all of it)"
+    return [f"{count:,} texts have {longest} tokens or more: what is beyond is cut off{advice}"] if count else []
 
 
 def _word_notes(of_each: Sequence[Tensor]) -> list[str]:

@@ -19,6 +19,8 @@ def quoted_settings(arguments: Sequence[str], *, sweeps: bool = False) -> list[s
 
 def _quoted(argument: str, *, sweeps: bool) -> str:
     key, equals, value = argument.partition("=")
+    if key == "text" and not (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
+        return f"{key}={hydra_quoted(value)}"  # a sentence, whatever is in it
     if argument.startswith("-") or not equals or PLAIN.fullmatch(value):
         return argument
     if not _is_there(value) and (set(value) & set(STRUCTURE) or _is_read(argument)):

@@ -31,7 +31,9 @@ def put(file: Path, values: Any, dtype: str) -> Path:
         ([[0, 70000]], "int32", "tif", (0, 70000)),
         ([[-1000, 3000]], "int32", "tif", (-1000, 3000)),  # CT in Hounsfield units
         ([[0.0, 0.7]], "float32", "tif", (0, 1)),
-        ([[0.0, 200.5]], "float32", "tif", (0, 255)),
+        ([[0.0, 200.5]], "float32", "tif", (0, 200.5)),
+        ([[0.0, 1.25]], "float32", "tif", (0, 1.25)),
+        ([[-0.25, 0.25]], "float32", "tif", (-0.25, 0.25)),
         ([[-1.0, 1.0]], "float32", "tif", (-1, 1)),
         ([[np.nan, 0.5, np.inf]], "float32", "tif", (0, 1)),
     ],
@@ -111,3 +113,21 @@ def test_all_parts_of_a_data_set_have_one_range(tmp_path: Path, spec: ImageSpec,
     assert "16 grey pictures" in data.notes()[0]
     fixed = ImageFolder(spec, dir=str(tmp_path), classes=None, grey_range=[0, 65535], **common)
     assert int(fixed.test_part.source.fetch(fixed.test_part.index[:1], whole=False)[0].max()) == 16
+
+
+def test_another_range_is_other_content_and_pictures_without_have_the_content_of_before(tmp_path: Path) -> None:
+    from hashlib import blake2b
+
+    import torch
+
+    from frostline.data.pictures import FilePictures
+
+    file = put(tmp_path / "a.png", [[0, 4000]], "uint16")
+    spec = ImageSpec(8, 8, (0, 0, 0), (1, 1, 1))
+    made = [
+        FilePictures([file], torch.tensor([0]), root=tmp_path, spec=spec, grey=grey)
+        for grey in (None, (0.0, 1.0), (0.0, 9.0))
+    ]
+    assert len({pictures.content for pictures in made}) == 3
+    own = blake2b(b"a.png\0" + blake2b(file.read_bytes(), digest_size=16).digest(), digest_size=16).hexdigest()
+    assert made[0].content == own

@@ -182,3 +182,30 @@ def test_without_the_library_the_extra_is_named(folder: Path, monkeypatch: pytes
     with pytest.raises(ConfigError) as error:
         read_hub_texts("class", path=str(folder), **SPLITS, **TEXTS)
     assert error.value.next_step.startswith('pip install "frostline[text]"')
+
+
+@pytest.mark.parametrize(
+    ("card", "refused"),
+    [
+        (
+            "---\npretty_name: a---b\nconfigs:\n- config_name: default\n  data_files: https://example.org/x.csv\n---\n",
+            True,
+        ),
+        ("---\nconfigs:\n- data_files:\n  - split: train\n    path: ../../secret.csv\n---\n", True),
+        ("---\nconfigs:\n- data_dir: /etc\n---\n", True),
+        ("---\nconfigs: [*a]\n---\n", True),
+        (f"---\nx: {'a' * 200_000}\nconfigs: []\n---\n", True),
+        ("---\nlicense_link: https://example.org/license\npretty_name: Wait... what\n---\n", False),
+        ("---\nconfigs:\n- config_name: default\n  data_files: train.csv\n---\n", False),
+        ("no header at all: https://example.org", False),
+    ],
+)
+def test_a_folder_that_names_files_elsewhere_is_refused(tmp_path: Path, card: str, refused: bool) -> None:
+    from frostline.data.hub import _require_own_files
+
+    (tmp_path / "README.md").write_text(card)
+    if refused:
+        with pytest.raises(DataError, match=r"README\.md"):
+            _require_own_files(tmp_path)
+    else:
+        _require_own_files(tmp_path)

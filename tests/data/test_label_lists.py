@@ -1,7 +1,11 @@
 """Lists of labels in one cell, as JSON, Python and numpy write them."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +13,7 @@ from hypothesis import strategies as st
 from frostline.data.columns import labels_of
 from frostline.data.label_lists import as_list, separator_notes
 from frostline.data.table import Row, Table
+from frostline.data.table_formats import read_table
 from frostline.errors import DataError
 
 
@@ -89,3 +94,21 @@ def test_a_separator_that_no_cell_has_is_told_with_the_one_that_they_have() -> N
 def test_any_cell_is_a_list_or_none(cell: str) -> None:
     found = as_list(cell)
     assert found is None or isinstance(found, list)
+
+
+@pytest.mark.parametrize("values", [[1, 0, 0], [1.0, 0.0, 0.0], [True, False, False]])
+def test_vectors_of_other_formats_are_refused_as_those_of_fields(values: list[object], tmp_path: Path) -> None:
+    rows = [{"x": values}, {"x": [*values[1:], values[0]]}, {"x": [values[0], *values[:2]]}]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    for name in ("t.jsonl", "t.parquet"):
+        read = read_table(tmp_path / name, ["x"], lists=["x"])
+        with pytest.raises(DataError, match=r"vector of 0 and 1|something else than names"):
+            labels_of(read, ["x"], None, range(3))
+
+
+@pytest.mark.parametrize("cell", ["[cat, dog]", "{dog,cow}", "(a,b)"])
+def test_names_in_brackets_without_quotes_are_refused(cell: str) -> None:
+    for separator in (None, ","):
+        with pytest.raises(DataError, match=r"names without quotes|no separator"):
+            labels([cell, "[1]"], separator)

@@ -73,7 +73,7 @@ def test_further_columns_of_a_table_are_kept_in_their_order(tmp_path: Path) -> N
 def test_texts_without_a_token_are_problems_of_their_own(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text("id,text\n1,one\n2,two\n3,three\n")
-    found = read_texts(file, ["text"]).without({1})
+    found = read_texts(file, ["text"]).without({1}, "no token")
     assert (found.samples, found.given["id"]) == ([("one",), ("three",)], ["1", "3"])
     assert [problem.where for problem in found.problems] == [f"{file}, line 3"]
 

@@ -168,7 +168,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
 OF_THE_ROOM = {  # what one room needs and its layer does not
     "adapters": {"peft"},
     "backbones": {"safetensors"},
-    "data": {"numpy", "PIL", "pyarrow", "sklearn", "datasets"},
+    "data": {"numpy", "PIL", "pyarrow", "sklearn", "datasets", "yaml"},
     "report": {"rich", "matplotlib"},
     "opening": {"yaml"},
 }

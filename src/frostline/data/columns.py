@@ -10,7 +10,7 @@ from torch import Tensor
 
 from frostline.data.faults import of_each
 from frostline.data.label_lists import as_list, labels_in, require_separator
-from frostline.data.table import Row, Table
+from frostline.data.table import Row, Table, is_number
 from frostline.errors import ConfigError, DataError, close_names, shortened
 from frostline.targets import Kind
 
@@ -171,7 +171,7 @@ def _require_no_measures(table: Table, column: str) -> None:
     """Raises DataError where a column holds numbers that are not all whole: they are no names of classes."""
     values = [row.cells[column] for row in table.rows]
     broken = [place for place, value in enumerate(values) if not WHOLE.fullmatch(value)]
-    if broken and all(_is_number(value) for value in values):
+    if broken and all(is_number(value) for value in values):
         raise DataError(
             f"'{values[broken[0]]}' in '{column}' is a number and no name of a class",
             where=table.rows[broken[0]].where,
@@ -203,19 +203,10 @@ def _yes_or_no(row: Row, column: str) -> float:
 
 def _number(row: Row, column: str) -> float:
     value = row.cells[column]
-    if not _is_number(value) or not abs(float(value)) <= LARGEST:  # nor is it for NaN
+    if not is_number(value) or not abs(float(value)) <= LARGEST:  # nor is it for NaN
         raise DataError(
             f"'{shortened(value)}' in '{column}' is no number, or none that float32 holds",
             where=row.where,
             next_step="correct it (a decimal point, no unit), drop the line, or task=classification to learn names",
         )
     return float(value)
-
-
-def _is_number(text: str) -> bool:
-    """Underlines are for Python's source, where `float` passes over them: 1_0 is a name."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text

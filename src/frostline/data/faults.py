@@ -8,6 +8,7 @@ from frostline.errors import DataError
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 MOST_NAMED = 10  # errors of one message
+MOST_KEPT = 1000  # errors, after which no further items are looked at
 LONGEST = 300  # characters of each of several
 
 
@@ -26,6 +27,8 @@ def of_each(
             made.append(make(item))
         except DataError as error:
             errors.append(error)
+            if problems is None and len(errors) == MOST_KEPT:
+                break  # the rest will hardly be better
     if errors and problems is None:
         raise together(errors, what)
     return made
@@ -39,8 +42,9 @@ def together(errors: Sequence[DataError], what: str, next_step: str | None = Non
     lines = [f"{error.where}: {_cut(error.what)}" for error in errors[:MOST_NAMED]]
     more = len(errors) - len(lines)
     steps = dict.fromkeys(error.next_step for error in errors)
+    number = f"{len(errors):,}{' or more' if len(errors) == MOST_KEPT else ''}"
     return DataError(
-        "\n  ".join([f"{len(errors):,} {what}{besides}:", *lines, *([f"and {more:,} more"] if more else [])]),
+        "\n  ".join([f"{number} {what}{besides}:", *lines, *([f"and {more:,} more"] if more else [])]),
         next_step=next_step or "\n         ".join([*steps][:3]),
     )
 

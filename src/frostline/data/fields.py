@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from frostline.data.table import is_number
 from frostline.data.text_files import read_utf8
 from frostline.errors import DataError, few
 
 BLANK_BEFORE = re.compile(r'[ \t]+"')  # at the beginning of a field: RFC 4180 takes such a quote for a letter
-NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 SHOWN = 5  # records of a note
 
 
@@ -130,4 +130,4 @@ def _require_nothing_swallowed(
 def _kind(field: str) -> str:
     """What is the same for all numbers, and the field itself of others."""
     bare = field.strip(' "')
-    return "0" if NUMBER.fullmatch(bare) else bare
+    return "0" if is_number(bare) else bare

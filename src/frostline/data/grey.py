@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from frostline.data.picture_files import UNREADABLE
+from frostline.data.picture_files import UNREADABLE, room_for
 from frostline.errors import ConfigError
 
 DEEP = ("I", "F")  # modes of Pillow with more than 8 bits begin so
@@ -35,11 +35,13 @@ class Deep(NamedTuple):
     colours: int
 
     def range(self) -> Range:
-        """The smallest usual one that holds all values; theirs if none does."""
-        if self.low >= 0 and self.floats and self.high <= 1:
-            return 0.0, 1.0
-        fitting = [top for top in TOPS if self.low >= 0 and self.high <= top]
-        return (0.0, fitting[0]) if fitting else (self.low, max(self.high, self.low + 1))
+        """The smallest usual one that holds all values: of floats 0 to 1, of whole numbers those of TOPS. If none does,
+        from the lowest to the highest value."""
+        tops = (1.0,) if self.floats else TOPS
+        fitting = [top for top in tops if self.low >= 0 and self.high <= top]
+        if fitting:
+            return 0.0, fitting[0]
+        return self.low, self.high if self.high > self.low else self.low + 1
 
 
 def deep_of(files: Sequence[Path]) -> Deep:
@@ -77,7 +79,7 @@ def chosen_range(setting: Setting, deep: Deep) -> Range | None:
 def grey_notes(deep: Deep, chosen: Range | None) -> list[str]:
     notes = []
     if chosen is not None:
-        low, high = (f"{value:g}" for value in chosen)
+        low, high = (repr(value).removesuffix(".0") for value in chosen)
         notes.append(
             f"{deep.number:,} grey pictures have more than 8 bits: {low} becomes black and {high} white "
             f"(data.grey_range=[{low},{high}])"
@@ -102,7 +104,7 @@ def to_eight_bits(values: np.ndarray, mode: str, chosen: Range | None) -> np.nda
 
 def _deep(file: Path) -> Deep | None:
     try:
-        with Image.open(file) as opened:
+        with Image.open(file) as opened, room_for(opened):
             if not opened.mode.startswith(DEEP):
                 return Deep(0, 0.0, 0.0, False, int(_has_deep_colours(file)))
             values, mode = np.asarray(opened), opened.mode

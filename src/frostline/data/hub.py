@@ -1,7 +1,11 @@
 """Texts of a data set that Hugging Face's `datasets` loads: of its hub, or a folder in one of its layouts."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from frostline.data.faults import of_each
 from frostline.data.table import Row, Table, require_columns
@@ -10,8 +14,11 @@ from frostline.data.tags import Sentence, Tagged, tagged_set
 from frostline.data.text_tables import require_text_columns, settings_of, text_set
 from frostline.data.texts import TaggedSet, TextSet
 from frostline.errors import ConfigError, DataError, close_names, few, needs
+from frostline.paths import leaves
 from frostline.targets import Kind
 
+MOST_CARD = 100_000  # characters of the header of a README
+HEADER = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|$)", re.DOTALL)
 BEGIN = {"val": ("val", "dev"), "test": ("test",)}  # what splits for these parts are called, as far as they are
 
 
@@ -71,6 +78,7 @@ def _splits(path: str, config: str | None, columns: Collection[str], **names: st
     """What messages call the split of each part that has one, and the split, with these columns and a row at least."""
     datasets = _imported()
     known = datasets.exceptions
+    _require_own_files(Path(path))
     given = [name for name in names.values() if name is not None]
     if len(set(given)) < len(given):
         raise ConfigError(
@@ -102,6 +110,39 @@ def _splits(path: str, config: str | None, columns: Collection[str], **names: st
             )
         loaded[part] = source, split.select_columns([*columns])
     return loaded
+
+
+def _require_own_files(folder: Path) -> None:
+    """Raises DataError where the README of a local folder names files elsewhere, which `datasets` would fetch."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return
+    text = card.read_text(encoding="utf-8", errors="replace")
+    head = HEADER.match(text)
+    if head is None:
+        return
+    try:
+        plain = yaml.safe_load(head[1]) if len(head[1]) <= MOST_CARD else None
+        configs = list(plain.get("configs") or []) if isinstance(plain, dict) else list(None)  # type: ignore[call-overload]
+        named = [
+            value
+            for config in configs
+            for key in ("data_files", "data_dir")
+            for _, value in leaves({key: config.get(key)})
+        ]
+    except (yaml.YAMLError, RecursionError, TypeError, AttributeError) as error:
+        raise DataError(
+            "the header of the folder's README.md cannot be read, and it may name other files",
+            where=card,
+            next_step="mend or remove it (YAML between two lines of ---)",
+        ) from error
+    away = [it for it in named if isinstance(it, str) and ("://" in it or it.startswith(("/", "~")) or ".." in it)]
+    if away:
+        raise DataError(
+            f"the folder's README.md names files that are not in it: {few(away, 3)}",
+            where=card,
+            next_step="remove these lines, if you trust what they name copy it into the folder, or data=text_csv",
+        )
 
 
 def _further(known: Mapping[str, Any] | None, **names: str | None) -> list[str]:

@@ -25,6 +25,7 @@ class ImageCsv(PictureData):
     """
 
     kinds = ("class", "labels", "numbers")
+    named_by = "data.file"
     divides = "data.split_column"
 
     def __init__(
@@ -61,7 +62,7 @@ class ImageCsv(PictureData):
         settings = {self.path_column: "data.path_column", **dict.fromkeys(split, "data.split_column")}
         columns = settings | dict.fromkeys(self.target_columns, "data.target_columns")
         lists = self.target_columns if self.target_kind == "labels" else []
-        table = read_table(self.file, columns, lists=lists, quotes=self.quotes)
+        table = read_table(self.file, columns, verbatim=[self.path_column], lists=lists, quotes=self.quotes)
         files = of_each(self._file, table.rows, "pictures are not there")
         table, files = self._without_repeats(table, files)
         parts = self._parts(table)
@@ -76,13 +77,13 @@ class ImageCsv(PictureData):
             if places
         }
         self.scale_grey(found.values(), self.grey_range)
-        return Sources(names, found.get("train") or found["test"], found.get("val"), found.get("test"))
+        return Sources(names, found.get("train") or next(iter(found.values())), found.get("val"), found.get("test"))
 
     def notes(self) -> list[str]:
         return [*super().notes(), *self.read_notes]
 
     def _file(self, row: Row) -> Path:
-        return self.paths.find(row.cells[self.path_column], row.where)
+        return self.paths.find(row.cells[self.path_column].strip(), row.where)
 
     def _parts(self, table: Table) -> dict[str, list[int]]:
         """Rows of each part; all are of training where no column says otherwise."""

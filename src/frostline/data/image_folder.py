@@ -24,6 +24,7 @@ class ImageFolder(PictureData):
     """classes: the class folders to use; null for all. Raises DataError."""
 
     chooses = "data.classes"
+    named_by = "data.dir"
     divides = "folders train, val and test"
 
     def __init__(
@@ -44,14 +45,12 @@ class ImageFolder(PictureData):
                 next_step="data.dir=<folder> that holds a folder of pictures for each class",
             )
         folders = {part: _first_folder(self.dir, names) for part, names in PARTS.items()}
-        if self.known_names is not None and folders["test"] is not None:
-            train = folders["test"]  # all that is scored
-        else:
-            train = folders["train"] or self.dir
+        train = folders["train"] or (folders["test"] if self.known_names is not None else None) or self.dir
         self._beside(folders)
         classes = self._classes(train)
-        for part in ("val", "test"):
-            self._require_known(folders[part], self.known_names or [*_class_folders(train)])
+        if self.known_names is None or self.wanted is None:
+            for part in ("val", "test"):
+                self._require_known(folders[part], self.known_names or [*_class_folders(train)])
         found = {"train": self._pictures(train, classes)}
         for part in ("val", "test"):
             folder = folders[part]
@@ -89,7 +88,7 @@ class ImageFolder(PictureData):
     def _classes(self, train: Path) -> list[str]:
         reserved = {name for names in PARTS.values() for name in names} if train == self.dir else set()
         found = [name for name in _class_folders(train) if name.lower() not in reserved]
-        for name in self.wanted or []:
+        for name in self.wanted or [] if self.known_names is None else []:
             if name not in found:
                 raise DataError(
                     f"there is no class folder '{name}': {close_names(name, found)}",

@@ -38,7 +38,7 @@ def as_list(cell: str) -> list[Any] | None:
 def require_separator(table: Table, column: str) -> None:
     """Raises DataError for the first cell that is no list."""
     plain = [row for row in table.rows if row.cells[column] and as_list(row.cells[column]) is None]
-    plain = [row for row in plain if not PRINTED.fullmatch(row.cells[column])]
+    plain = [row for row in plain if not _seems_a_list(row.cells[column])]
     if not plain:
         return
     cells = {row.cells[column] for row in plain}
@@ -57,6 +57,11 @@ def require_separator(table: Table, column: str) -> None:
     )
 
 
+def _seems_a_list(cell: str) -> bool:
+    """Names in brackets without quotes, too, which no format has."""
+    return bool(PRINTED.fullmatch(cell)) or (OPENED.get(cell[:1]) == cell[-1:] and "," in cell)
+
+
 def labels_in(row: Row, column: str, separator: str | None) -> list[str]:
     """separator: None where all cells are lists. Raises DataError for lists that name no labels."""
     cell = row.cells[column]
@@ -65,8 +70,9 @@ def labels_in(row: Row, column: str, separator: str | None) -> list[str]:
         return _names(values, row, column)
     if not cell:
         return []
-    if PRINTED.fullmatch(cell):
-        raise _refused(row, column, "a list as numpy prints it, without commas")
+    if _seems_a_list(cell):
+        how = "numpy prints it, without commas" if PRINTED.fullmatch(cell) else "no format has it, names without quotes"
+        raise _refused(row, column, f"a list as {how}")
     assert separator is not None
     return [name for name in map(str.strip, cell.split(separator)) if name]
 

@@ -55,6 +55,7 @@ class Data(Transfers):
     max_tokens: int | None = None  # of a batch
     num_workers: int | None = 0  # None for one per core
     chooses: ClassVar[str | None] = None  # the setting that names the classes to use
+    named_by: ClassVar[str] = ""  # the setting that names its place, `where`
     divides: ClassVar[str] = ""  # what tells the parts, where a user can
 
     def __init__(
@@ -107,7 +108,8 @@ class Data(Transfers):
                 next_step=f"data with targets among: {few(known.names, 10)}",
             )
         source = sources.test or sources.train
-        self.train_part = self.val_part = self.test_part = Part(source, every(source))
+        index = every(source)
+        self.train_part, self.val_part, self.test_part = (Part(source, index) for _ in range(3))
         self.targets = known
 
     @abstractmethod

@@ -89,6 +89,6 @@ def _as_it_is(batch: Any) -> Any:
 
 def named(parts: tuple[Part, Part, Part]) -> list[tuple[str, Part]]:
     """train, val and test; `test` alone where all three are one, of samples that are only scored."""
-    if parts[0] is parts[2]:
+    if parts[0].index is parts[2].index:
         return [("test", parts[2])]
     return list(zip(("train", "val", "test"), parts, strict=True))

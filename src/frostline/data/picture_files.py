@@ -4,9 +4,11 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from threading import Lock
+from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -17,6 +19,8 @@ STUBS = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS"}
 # What Pillow raises on broken files; the last two on camera notes of a wrong type, which turning a picture rewrites.
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error,
               TypeError)  # fmt: skip
+LARGE = 25_000_000  # pixels: such pictures are decoded one at a time, and take up to 16 bytes a pixel meanwhile
+ALONE = Lock()
 USUAL = (".jpg", ".png", ".webp", ".tif", ".bmp")
 NAMELESS = "no suffix"
 HIDDEN, NOWHERE, BACK = "hidden pictures", "links that lead nowhere", "linked folders that lead back"
@@ -29,6 +33,11 @@ def suffixes() -> frozenset[str]:
     """Of all files that Pillow opens, in small letters."""
     known = Image.registered_extensions()  # Pillow's plugins are loaded by that
     return frozenset(suffix for suffix, form in known.items() if form in Image.OPEN and form not in STUBS)
+
+
+def room_for(picture: Image.Image) -> AbstractContextManager[Any]:
+    """Held while it is decoded: alone, if it is large."""
+    return ALONE if picture.width * picture.height > LARGE else nullcontext()
 
 
 class FoundPictures(NamedTuple):

@@ -21,7 +21,7 @@ from frostline.data.decoded import Decoder, SampleCache
 from frostline.data.faults import together
 from frostline.data.grey import DEEP, Range, to_eight_bits
 from frostline.data.packed import PackedPictures, centres, packed, packed_bytes, padded
-from frostline.data.picture_files import UNREADABLE
+from frostline.data.picture_files import UNREADABLE, room_for
 from frostline.data.source import Source
 from frostline.errors import DataError
 from frostline.frozen_cache.entry import Entry
@@ -110,7 +110,6 @@ class FilePictures(Pictures):
         if not cache.has_room(self.decoded_bytes):
             return
         source = {"pictures": self.content, "resize": self.spec.resize, "filter": self.spec.interpolation}
-        source |= {} if self.grey is None else {"grey": list(self.grey)}
         entry = cache.ragged(source, self._measured, len(self.files), self._packed, name, self.spec.resize)
         self._decoded = None if entry is None else PackedPictures(entry)
 
@@ -155,7 +154,7 @@ class FilePictures(Pictures):
         return str(self.files[place])
 
     def _content(self) -> str:
-        digest = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(b"" if self.grey is None else repr(self.grey).encode(), digest_size=16)
         with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter
             for file, found in zip(self.files, pool.map(self._digest, range(len(self.files))), strict=True):
                 digest.update(f"{file.relative_to(self.root)}\0".encode() + found)
@@ -238,7 +237,7 @@ def _named(file: Path) -> Iterator[None]:
 def read_picture(file: Path, spec: ImageSpec, encoded: bytes | None = None, grey: Range | None = None) -> Tensor:
     """(3, H, W) uint8, upright, its shorter side `spec.resize` pixels long. encoded: what the file holds, if it was
     read already. grey: see `to_rgb`. Raises DataError."""
-    with _named(file), Image.open(file if encoded is None else BytesIO(encoded)) as opened:
+    with _named(file), Image.open(file if encoded is None else BytesIO(encoded)) as opened, room_for(opened):
         picture = to_rgb(ImageOps.exif_transpose(opened), grey)
     picture = _at_most(picture, FIRST_ASPECT)
     picture = F.resize(picture, [spec.resize], InterpolationMode(spec.interpolation))

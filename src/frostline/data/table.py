@@ -31,7 +31,8 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """rows: at least one. notes: how they were read, where it is not as they stand."""
+    """rows: at least one, unless all were faulty and that was collected. notes: how they were read, if otherwise than
+    they stand."""
 
     source: object
     rows: list[Row]
@@ -41,6 +42,15 @@ class Table(NamedTuple):
 def normalised(name: str) -> str:
     """In Unicode's composed form, without blanks around it: a Mac writes `ö` as `o` and two dots."""
     return name.strip() if name.isascii() else unicodedata.normalize("NFC", name.strip())
+
+
+def is_number(text: str) -> bool:
+    """Underlines are for Python's source, where `float` passes over them: 1_0 is a name."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
 
 
 def require_columns(names: Sequence[str], wanted: Collection[str], where: object, hint: str = "") -> None:

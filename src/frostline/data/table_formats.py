@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from frostline.data.faults import of_each
 from frostline.data.fields import Record, read_fields
-from frostline.data.table import Row, Table, normalised, require_columns
+from frostline.data.table import Row, Table, is_number, normalised, require_columns
 from frostline.data.text_files import read_utf8
 from frostline.errors import DataError, few, shortened
 
@@ -66,7 +66,7 @@ def cell_of(value: Any, where: str, column: str, *, lists: bool = False) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if lists and isinstance(value, list | tuple) and not isinstance(value, _Pairs):
-        return json.dumps([cell_of(item, where, column) for item in value], ensure_ascii=False)
+        return json.dumps([_item_of(item, where, column) for item in value], ensure_ascii=False)
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str | int | float | Decimal):
@@ -83,6 +83,13 @@ def cell_of(value: Any, where: str, column: str, *, lists: bool = False) -> str:
             next_step="correct it: \\u0000 is no text, and \\ud83d alone is half a character",
         )
     return text
+
+
+def _item_of(value: Any, where: str, column: str) -> Any:
+    """Of a list, as JSON has it: whether it is a name or a number is told later."""
+    if isinstance(value, list | tuple) and not isinstance(value, _Pairs):
+        return [_item_of(item, where, column) for item in value]
+    return value if isinstance(value, bool | int | float) else cell_of(value, where, column)
 
 
 def _cells(values: dict[str, Any], where: str, wanted: Wanted) -> dict[str, str]:
@@ -128,8 +135,8 @@ def _taken(names: Sequence[str], wanted: Wanted) -> dict[str, int]:
     if not wanted.others:
         return taken
     used = {place: name for name, place in taken.items()}
-    in_order = {used.get(place, name): place for place, name in reversed([*enumerate(names)]) if name}
-    return dict(reversed(in_order.items()))
+    free = [name for name in names if name and names.count(name) == 1 and name not in used.values()]
+    return {used.get(place, name): place for place, name in enumerate(names) if place in used or name in free}
 
 
 # --- separated fields ---
@@ -161,9 +168,9 @@ def _require_names(file: Path, names: Sequence[str], samples: Sequence[Record], 
     number."""
     where = f"{file}, line 1"
     known = {normalised(name) for name in names}
-    if samples and any(normalised(name) not in known for name in wanted.columns):
+    if samples and known.isdisjoint(map(normalised, wanted.columns)):
         seen = {(place, field.strip()) for record in samples for place, field in enumerate(record.fields)}
-        if any(name and ((place, name) in seen or _is_number(name)) for place, name in enumerate(names)):
+        if any(name and ((place, name) in seen or is_number(name)) for place, name in enumerate(names)):
             raise DataError(
                 f"the first line seems to be a sample, and holds no names: {few([shortened(name) for name in names])}",
                 where=where,
@@ -171,10 +178,6 @@ def _require_names(file: Path, names: Sequence[str], samples: Sequence[Record], 
             )
     semicolons = "separate fields by commas, not by semicolons" if len(names) == 1 and ";" in names[0] else ""
     require_columns(names, wanted.columns, where, semicolons)
-
-
-def _is_number(name: str) -> bool:
-    return name.lstrip("+-").replace(".", "", 1).isdecimal()
 
 
 def _names_first(wanted: Wanted) -> str:

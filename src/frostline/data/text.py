@@ -16,6 +16,7 @@ class TextCsv(TextData):
     """Raises DataError that names the line of a table."""
 
     kinds = ("class", "labels", "numbers")
+    named_by = "data.file"
     divides = "data.val_file, data.test_file"
 
     def __init__(
@@ -58,6 +59,7 @@ class Conll(TextData):
     """Raises DataError that names the line of a file."""
 
     kinds = ("tags",)
+    named_by = "data.file"
     divides = "data.val_file, data.test_file"
 
     def __init__(
@@ -85,6 +87,7 @@ class HfDataset(TextData):
     """Raises DataError that names the split and the row, ConfigError for columns that tags cannot be read from."""
 
     kinds = ("class", "labels", "numbers", "tags")
+    named_by = "data.path"
     divides = "data.val_split, data.test_split"
 
     def __init__(

@@ -1,5 +1,6 @@
 """Files of text: where the parts of a data set lie, and their characters, UTF-8 whatever wrote them."""
 
+import errno
 import io
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def _inside(folder: Path, file: Path) -> Path:
 def read_utf8(file: Path) -> str:
     """Raises DataError that names the line."""
     try:
+        if file.exists() and not (file.is_file() or file.is_dir()):  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "it is a pipe or a device")
         content = file.read_bytes()
     except OSError as error:
         raise DataError(

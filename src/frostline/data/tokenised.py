@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from frostline.data.decoded import SampleCache
+from frostline.data.faults import together
 from frostline.data.source import Source
 from frostline.data.texts import Samples, TaggedTexts, Texts
 from frostline.errors import ConfigError, DataError, first_line
@@ -26,6 +27,9 @@ from frostline.tokens import Tokens, padded, rows_at
 LAYOUT = 2  # of rows, and of how they are found: another number forgets all that was kept
 COLUMNS = 3
 NO_WORD = -1
+MOST_CHARACTERS = 5_000_000  # of a text: a tokenizer takes some 150 bytes for each
+TOO_LONG = f"a text of more than {MOST_CHARACTERS:,} characters, which memory may not hold as tokens"
+DROP = "drop it, or mend it"
 OVERLAP = 4  # the part of a window that the next one repeats
 
 
@@ -58,7 +62,7 @@ class TokenSource(Source):
             raise DataError(
                 f"the tokenizer finds no token in this text{more}",
                 where=where(empty[0]),
-                next_step="drop it, or mend it",
+                next_step=DROP,
             )
 
     def empty(self) -> list[int]:
@@ -152,6 +156,7 @@ class Tokenizer:
 
     def source(self, texts: Texts | TaggedTexts, name: str, cache: SampleCache) -> TokenSource:
         """name: of the data, for people. Raises DataError where a text has no token."""
+        require_bounded(texts.strings, texts.where)
         made = self._source(texts, name, cache)
         made.require_tokens(texts.where)
         return made
@@ -193,6 +198,19 @@ class Tokenizer:
                 "rows": LAYOUT,
                 "found by": [metadata.version(name) for name in ("tokenizers", "transformers")],
             }
+        )
+
+
+def too_long(samples: Samples) -> set[int]:
+    return {place for place, strings in enumerate(samples) if sum(map(len, strings)) > MOST_CHARACTERS}
+
+
+def require_bounded(samples: Samples, where: Callable[[int], str]) -> None:
+    """where: of each sample, for people. Raises DataError for those that are too long."""
+    if places := sorted(too_long(samples)):
+        step = "cut it into several texts; a quote that is never closed makes one text of many lines"
+        raise together(
+            [DataError(TOO_LONG, where=where(place), next_step=step) for place in places], "texts are too long"
         )
 
 

@@ -19,12 +19,11 @@ from frostline.data.source import every
 from frostline.data.table_formats import read_table
 from frostline.data.text_files import lines_of, read_utf8
 from frostline.data.text_tables import texts_in
-from frostline.data.tokenised import TokenSource
+from frostline.data.tokenised import DROP, TokenSource
 from frostline.errors import DataError
 
 BLANKS = re.compile("[ \t]")  # as of training: a word may hold a no-break space
 LINES = ".txt"
-DROP = "drop it, or mend it"
 TABLES = (".csv", ".jsonl", ".parquet")  # a .tsv may well hold a word and its tag in each line
 
 
@@ -57,12 +56,10 @@ class Unlabelled(NamedTuple):
     problems: list[DataError]
     notes: Sequence[str] = ()
 
-    def without(self, empty: Collection[int]) -> "Unlabelled":
-        """Without these samples, in which the tokenizer finds nothing."""
-        kept = [place for place in range(len(self.samples)) if place not in empty]
-        missing = [
-            DataError("the tokenizer finds no token in it", where=self.where[place], next_step=DROP) for place in empty
-        ]
+    def without(self, places: Collection[int], why: str) -> "Unlabelled":
+        """Without these samples, which become problems."""
+        kept = [place for place in range(len(self.samples)) if place not in places]
+        missing = [DataError(why, where=self.where[place], next_step=DROP) for place in sorted(places)]
         given = {name: [cells[place] for place in kept] for name, cells in self.given.items()}
         samples, where = [self.samples[place] for place in kept], [self.where[place] for place in kept]
         return Unlabelled(samples, where, given, [*self.problems, *missing], self.notes)

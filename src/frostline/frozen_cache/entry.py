@@ -15,12 +15,12 @@ import errno
 import fcntl
 import json
 import os
-import shutil
+import tempfile
 import warnings
 import weakref
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from frostline.errors import first_line
+from frostline.frozen_cache.locks import lock
 from frostline.paths import write_atomically
 
 REGION = 256  # rows; a multiple of the chunks of frozen work
@@ -174,7 +175,7 @@ class Entry:
         """None where another process has it and is not waited for."""
         handle = os.open(self.folder / "regions" / str(number), os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            yield handle if _lock(handle, wait=wait) else None
+            yield handle if lock(handle, self.folder, wait=wait) else None
         finally:
             os.close(handle)
 
@@ -193,7 +194,7 @@ def lay_out(folder: Path, layout: Rows, said: dict[str, Any]) -> None:
         with (folder / ROWS).open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, layout.num_bytes)
     except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
+        clear(folder)
         raise
 
 
@@ -243,24 +244,28 @@ def remove(folder: Path) -> bool:
     """False where a process uses it."""
     try:
         with (folder / ENTRY).open("rb+") as entry:
-            if not _lock(entry.fileno(), wait=False):
+            if not lock(entry.fileno(), folder, wait=False):
                 return False
     except FileNotFoundError:
         pass  # it never had one
     except PermissionError:
         return False
     if folder.is_dir():
-        gone = folder.rename(folder.with_name(f"{GONE}{folder.name}"))
-        shutil.rmtree(gone, ignore_errors=True)
+        gone = Path(tempfile.mkdtemp(prefix=f"{GONE}{folder.name}-", dir=folder.parent))
+        clear(folder.rename(gone))
     return True
 
 
-def _lock(handle: int, *, wait: bool) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
+def clear(folder: Path) -> None:
+    """Remove the files of an entry, and the folder if nothing else lies in it."""
+    regions = [path for path in folder.glob("regions/*") if path.name.isdigit()]
+    drafts = [path for path in folder.glob(".*.json.*") if path.suffix[1:].isdigit()]  # of a process that was killed
+    for path in (*regions, *drafts, *folder.glob("scores-*.json"), folder / ROWS, folder / LENGTHS, folder / ENTRY):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+    for path in (folder / "regions", folder):
+        with suppress(OSError):
+            path.rmdir()
 
 
 def _checksum(numbers: Tensor) -> str:

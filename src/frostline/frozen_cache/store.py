@@ -7,9 +7,7 @@
 """
 
 import errno
-import fcntl
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ from frostline.frozen_cache.entry import (
     Entry,
     Kept,
     Rows,
+    clear,
     has_all,
     is_whole,
     kept_at,
@@ -32,6 +31,7 @@ from frostline.frozen_cache.entry import (
     lengths_at,
     remove,
 )
+from frostline.frozen_cache.locks import lock
 
 # The share of the limit that entries of a kind may take together. Pictures are in use for as long as the run is:
 # without a bound of their own they would leave no room for what it computes.
@@ -111,7 +111,7 @@ class Store:
         """What a process left that was killed while it removed an entry."""
         for kind in SHARES:
             for folder in self.root.glob(f"{kind}/{GONE}*"):
-                shutil.rmtree(folder, ignore_errors=True)
+                clear(folder)
 
     def _make_room(self, num_bytes: int) -> None:
         self._sweep()
@@ -124,7 +124,7 @@ class Store:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with (self.root / ".lock").open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file.fileno(), self.root, wait=True)
             yield
 
 

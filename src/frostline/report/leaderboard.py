@@ -12,7 +12,7 @@ from typing import NamedTuple
 from rich import box
 from rich.table import Table
 
-from frostline.errors import first_line
+from frostline.errors import first_line, shown
 from frostline.paths import write_atomically
 from frostline.record import FILE, Record
 from frostline.report.summary import console_of_width, program
@@ -72,17 +72,17 @@ def write_leaderboard(sweep: Path, lost: Sequence[tuple[str, Sequence[str], Base
 def print_leaderboard(path: Path) -> None:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    shown = [column for column in rows[0] if column not in NOT_SHOWN]
+    columns = [column for column in rows[0] if column not in NOT_SHOWN]
     table = Table(box=box.SIMPLE_HEAD)
-    for column in shown:
+    for column in columns:
         table.add_column(column, justify="left" if column == "run" else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(_short(row[column]) for column in shown))
+        table.add_row(*(shown(_short(row[column])) for column in columns))
     console = console_of_width()
     console.print(table)
     for row in rows:
         if row["error"]:
-            console.print(f"{row['status']:11}  {row['run']}: {row['error']}")
+            console.print(f"{row['status']:11}  {row['run']}: {shown(str(row['error']))}")
     console.print(f"leaderboard  {path}")
     if rows[0]["status"] == "finished":
         console.print(f"next         {program()} evaluate run={path.parent / rows[0]['run']}")

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from frostline.errors import shown
 from frostline.quoting import setting_of
 from frostline.record import Record
 
@@ -50,7 +51,7 @@ def print_run(record: Record, folder: Path) -> None:
         console.print(f"best  {record.best['average'] or epoch}: {score}")
     print_scores(record.metrics, console)
     if record.model.get("weights"):
-        console.print(f"from  {record.model['weights']}")
+        console.print(f"from  {shown(record.model['weights'])}")
     console.print(f"run   {folder}")
     kept = [name for name in ("best", "last") if record.checkpoints[name] is not None]
     if kept:
@@ -113,7 +114,7 @@ def print_classes(per_class: list[dict[str, float | str | None]]) -> None:
         table.add_column(column, justify="left" if column == first else "right")
     for row in per_class:
         said = [f"{row[name]:.4f}" if row[name] is not None else "-" for name in scores]
-        table.add_row(str(row[first]), *said, str(row["n"]))
+        table.add_row(shown(str(row[first])), *said, str(row["n"]))
     console_of_width().print(table)
 
 

@@ -1,0 +1,70 @@
+"""TensorBoard's files, which end no training: where the disk is full, the curves end, and that is told once."""
+
+import sys
+from contextlib import suppress
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+
+
+class Curves(TensorBoardLogger):
+    full = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The writer of torch, whose thread would end at the first refusal, and raise at each curve after it."""
+        is_new = self._experiment is None
+        writer = TensorBoardLogger.experiment.fget(self)  # type: ignore[attr-defined]
+        if is_new:
+            make = writer._get_file_writer
+
+            def file_writer() -> Any:  # torch makes another one where the first was closed
+                made = make()
+                records = made.event_writer._async_writer._writer
+                if not isinstance(records._writer, Refusable):
+                    records._writer = Refusable(records._writer, self)
+                return made
+
+            writer._get_file_writer = file_writer
+            file_writer()
+        return writer
+
+    def save(self) -> None:
+        with suppress(OSError):  # told where the curves are
+            super().save()
+
+
+class Refusable:
+    """A file of curves that takes everything. The first refusal of the system is told."""
+
+    def __init__(self, file: Any, curves: Curves) -> None:
+        self._file = file
+        self._curves = curves
+
+    def write(self, content: bytes) -> None:
+        self._tried(self._file.write, content)
+
+    def flush(self) -> None:
+        self._tried(self._file.flush)
+
+    def close(self) -> None:
+        self._tried(self._file.close)
+
+    def _tried(self, act: Any, *arguments: bytes) -> None:
+        if self._curves.full:
+            return
+        try:
+            act(*arguments)
+        except OSError as error:
+            self._curves.full = True
+            print(
+                f"frostline: no more curves are written: {error.strerror or error}\n"
+                f"  where: {self._curves.log_dir}\n"
+                "  next:  make room; the run goes on, and run.json has its scores",
+                file=sys.stderr,
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)

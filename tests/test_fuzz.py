@@ -1,0 +1,192 @@
+"""Readers of files that come from anywhere, fed with anything: they read it, or say in words why not.
+
+A fixed number of examples in `make test`, more with `make fuzz` (FROSTLINE_FUZZ, examples of each).
+"""
+
+import io
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from frostline.backbones.weights import packed, read_weights
+from frostline.checkpoint import read_checkpoint
+from frostline.data.columns import READ
+from frostline.data.conll import read_conll
+from frostline.data.pictures import read_picture
+from frostline.data.table_formats import read_table
+from frostline.data.unlabelled_texts import read_sentences, read_texts
+from frostline.errors import FrostlineError
+from frostline.opening import foreign, read_settings
+from frostline.record import Record
+from frostline.runs import read_run
+from frostline.specs import ImageSpec
+
+EXAMPLES = int(os.environ.get("FROSTLINE_FUZZ", "40"))
+SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+
+
+def fuzzed(test: Callable[..., None]) -> Callable[..., None]:
+    """The same examples every time in `make test`, others each time in `make fuzz`."""
+    quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+    made = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=quiet, database=None)(test)
+    return seed(0)(made) if "FROSTLINE_FUZZ" not in os.environ else made
+
+
+def reads(read: Callable[[], Any]) -> None:
+    """Whether it can or not; any other error than one in words fails the test."""
+    with suppress(FrostlineError):
+        read()
+
+
+def damaged(content: bytes) -> st.SearchStrategy[bytes]:
+    """With some bytes changed, a piece cut out, or another one put in."""
+    places = st.integers(0, len(content))
+
+    def changed(edits: list[tuple[int, int, bytes]]) -> bytes:
+        made = content
+        for start, length, piece in edits:
+            made = made[:start] + piece + made[start + length :]
+        return made
+
+    return st.lists(st.tuples(places, st.integers(0, 40), st.binary(max_size=40)), min_size=1, max_size=4).map(changed)
+
+
+def encoded(form: str, mode: str = "RGB") -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((12, 9), 60).convert(mode).save(file, form)
+    return file.getvalue()
+
+
+PICTURES = {
+    name: encoded(*made)
+    for name, made in {
+        "jpg": ("JPEG",),
+        "png": ("PNG", "RGBA"),
+        "gif": ("GIF", "P"),
+        "tif": ("TIFF", "I;16"),
+        "webp": ("WEBP",),
+        "bmp": ("BMP",),
+    }.items()
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, on what it passes over
+@pytest.mark.parametrize("suffix", PICTURES)
+@fuzzed
+@given(data=st.data())
+def test_pictures(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
+    file = tmp_path / f"it.{suffix}"
+    file.write_bytes(data.draw(damaged(PICTURES[suffix])))
+    reads(lambda: read_picture(file, SPEC))
+
+
+CELL = st.text(st.sampled_from("ab1.,;\t\"'\n\r[]{}| \\\u00e4\u0301\u2028\x00\ufeff"), max_size=12)
+TABLES = {
+    "csv": b'path,x\na.png,"ant, bee"\nb.png,[1]\nc.png,\n',
+    "tsv": b"path\tx\na.png\tant\nb.png\tbee\n",
+    "jsonl": b'{"path": "a.png", "x": ["ant"]}\n{"path": "b.png", "x": null}\n',
+}
+
+
+@pytest.mark.parametrize("suffix", TABLES)
+@fuzzed
+@given(data=st.data())
+def test_tables(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
+    file = tmp_path / f"it.{suffix}"
+    lines = st.lists(st.lists(CELL, min_size=1, max_size=3).map(","[:1].join), max_size=6).map("\n".join)
+    file.write_bytes(data.draw(damaged(TABLES[suffix]) | lines.map(lambda text: ("path,x\n" + text).encode())))
+
+    def read() -> None:
+        table = read_table(file, ["path", "x"], lists=["x"], quotes=data.draw(st.sampled_from([None, True, False])))
+        for kind, separator in (("class", None), ("labels", "|"), ("labels", None), ("numbers", None)):
+            reads(lambda: READ[kind](table, ["x"], separator, range(len(table.rows))))  # type: ignore[index] # noqa: B023
+
+    reads(read)
+    reads(lambda: read_texts(file, ["x"]))
+
+
+@fuzzed
+@given(data=st.data())
+def test_parquet(tmp_path: Path, data: st.DataObject) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = tmp_path / "it.parquet"
+    whole = io.BytesIO()
+    pq.write_table(pa.table({"path": ["a.png", "b.png"] * 9, "x": [["ant"], []] * 9}), whole)
+    file.write_bytes(data.draw(damaged(whole.getvalue())))
+    reads(lambda: read_table(file, ["path", "x"], lists=["x"]))
+
+
+@fuzzed
+@given(
+    content=damaged(b"-DOCSTART- -X- O\n\nAda\tB-person\nin O\nRome\tI-place\n\n\tx\n")
+    | st.text(max_size=60).map(str.encode)
+)
+def test_words_and_tags(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "it.conll"
+    file.write_bytes(content)
+    reads(lambda: read_conll(dir=None, train_file=str(file), val_file=None, test_file=None, source=None))
+    reads(lambda: read_sentences(file))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@fuzzed
+@given(data=st.data())
+def test_records_of_runs(small_run: Path, tmp_path: Path, data: st.DataObject) -> None:
+    content = (small_run / "run.json").read_bytes()
+    plain = json.loads(content)
+    name = data.draw(st.sampled_from(sorted(plain)))
+    other = VALUES.map(lambda value: json.dumps(plain | {name: value}).encode())
+    (tmp_path / "run.json").write_bytes(data.draw(damaged(content) | other))
+    reads(lambda: Record.read(tmp_path))
+
+
+@fuzzed
+@given(data=st.data())
+def test_configurations_of_runs(small_run: Path, tmp_path: Path, data: st.DataObject) -> None:
+    content = (small_run / "config.yaml").read_bytes()
+    plain = yaml.safe_load(content)
+    name = data.draw(st.sampled_from(sorted(plain)))
+    other = VALUES.map(lambda value: yaml.safe_dump(plain | {name: value}).encode())
+    (tmp_path / "config.yaml").write_bytes(data.draw(damaged(content) | other))
+    (tmp_path / "run.json").write_bytes((small_run / "run.json").read_bytes())
+    reads(lambda: foreign(read_settings(tmp_path / "config.yaml"), tmp_path))
+    reads(lambda: read_run(tmp_path))
+
+
+@fuzzed
+@given(data=st.data())
+def test_checkpoints(tmp_path: Path, data: st.DataObject) -> None:
+    file = tmp_path / "it.ckpt"
+    torch.save({"state_dict": {"a": torch.zeros(3)}, "frostline": {"phase": "all", "epoch": 1}}, file)
+    content = file.read_bytes()
+    value = data.draw(VALUES)
+    torch.save({"state_dict": {"a": torch.zeros(3)}, "frostline": value}, file)
+    file.write_bytes(data.draw(damaged(content) | st.just(file.read_bytes())))
+    reads(lambda: read_checkpoint(file))
+    reads(lambda: read_weights(file))
+
+
+@fuzzed
+@given(content=damaged(packed({"backbone.a": torch.zeros(3)}, {"model": "it"})))
+def test_safetensors(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "it.safetensors"
+    file.write_bytes(content)
+    reads(lambda: read_weights(file))
