@@ -125,6 +125,7 @@ def test_features_of_a_backbone_that_has_learned_are_no_baseline(program: Progra
     assert [*record["baselines"]] == ["majority"]
 
 
+@pytest.mark.long
 def test_they_change_nothing_else(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     dropout = ["head=mlp", "head.hidden=[16]"]
     with_them, _ = trained(program, "with", *dropout)
@@ -141,6 +142,7 @@ def test_they_change_nothing_else(program: Program, monkeypatch: pytest.MonkeyPa
 STOPPER = "+callbacks.stopper={_target_: test_resume.Stopper}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["train 3", "train 10"], ids=["before they are known", "after"])
 def test_a_run_that_is_stopped_and_resumed_has_the_same(
     moment: str, program: Program, monkeypatch: pytest.MonkeyPatch
@@ -154,6 +156,7 @@ def test_a_run_that_is_stopped_and_resumed_has_the_same(
     assert resumed["metrics"] == whole["metrics"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lost", [False, True], ids=["kept", "lost"])
 def test_a_run_that_is_stopped_while_they_are_found_out_has_the_same(
     lost: bool, program: Program, monkeypatch: pytest.MonkeyPatch, cache: Path
@@ -179,6 +182,7 @@ def test_a_run_that_is_stopped_while_they_are_found_out_has_the_same(
 # --- found out once ---
 
 
+@pytest.mark.long
 def test_a_second_run_does_not_find_them_out_again(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = trained(program, "first")
     monkeypatch.setattr(baselines, "PROBES", {})
@@ -186,6 +190,7 @@ def test_a_second_run_does_not_find_them_out_again(program: Program, monkeypatch
     assert second["baselines"] == first["baselines"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["cut", "changed", "of another kind"])
 def test_what_was_kept_and_is_damaged_is_found_out_again(damage: str, program: Program, cache: Path) -> None:
     first, _ = trained(program, "first", "schedule.phases.all=null")

@@ -182,6 +182,7 @@ def test_what_is_kept_changes_no_bit(task: str, program: Program, table: Path) -
     require_equal("always", "never")
 
 
+@pytest.mark.long
 def test_other_targets_of_the_same_pictures_find_what_is_kept(program: Program, table: Path) -> None:
     first, then = (
         trained(program, table, "regression", name, "cache=always", f"data.target_columns=[{name}]", "cache.dir=own")[

@@ -24,7 +24,7 @@ from frostline.tasks.classification import Classification
 
 MODELS = sorted(PICTURE_MODELS)
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
-LIGHT = {"bundled", "resnet18", "mobilenet_v3_small", "efficientnet_b0"}
+LIGHT = {"bundled", "resnet18"}
 STEPS = 3  # stochastic depth may leave a layer out of one step for the whole batch
 
 

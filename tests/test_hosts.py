@@ -142,6 +142,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.long
 def test_torchrun_starts_a_lost_process_again(whole: Path, tmp_path: Path) -> None:
     run, log, pause = tmp_path / "run", tmp_path / "log", tmp_path / "pause"
     pause.mkdir()

@@ -297,6 +297,7 @@ def test_the_command_leaves_a_picture_its_numbers_and_the_next_command(
     assert program(*following[2:], "dry_run=true").code == 0, "it can be typed as it stands"
 
 
+@pytest.mark.long
 def test_a_second_time_it_writes_beside_the_first(tmp_path: Path, program: Callable[..., Answer]) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / NUMBERS).write_text("of before")

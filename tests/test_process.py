@@ -62,11 +62,11 @@ def _checkpoint(run: Path, name: str) -> dict[str, Any]:
 def test_the_embedded_default_tells_what_happened_and_what_to_do_next(
     tmp_path: Path, program: Callable[..., Answer]
 ) -> None:
-    out, err = _run(str(ROOT / "train.py"), "schedule.phases.all.epochs=2", folder=tmp_path)
+    out, err = _run(str(ROOT / "train.py"), "schedule.phases.all.epochs=2", "data.train_limit=600", folder=tmp_path)
     assert err == "", "nothing to warn of"
     run, record = _only_run(tmp_path)
     assert record["status"] == "finished"
-    assert record["metrics"]["test/accuracy"] > 0.95
+    assert record["metrics"]["test/accuracy"] > 0.9
     for said in ("learning rate", "head, stage3 … stem", f"{record['metrics']['test/accuracy']:.4f}", "n = 359"):
         assert said in out
     folder = str(run.relative_to(tmp_path))

@@ -345,12 +345,15 @@ def test_patience_ends_a_phase_and_the_next_goes_on(tmp_path: Path) -> None:
         ["data.augment=strong", "task.label_smoothing=0.1", "optimizer.lr=0.01"],
         ["head=mlp", "head.hidden=[1024]", "head.dropout=0.0", "optimizer=adam"],
         ["task.class_weights=balanced", "task.l1=1e-5", "optimizer=sgd", "optimizer.lr=0.05"],
-        [
-            "trainer.precision=bf16-mixed",
-            "trainer.accumulate_grad_batches=2",
-            "trainer.gradient_clip_val=1.0",
-            "optimizer.lr=0.02",
-        ],
+        pytest.param(
+            [
+                "trainer.precision=bf16-mixed",
+                "trainer.accumulate_grad_batches=2",
+                "trainer.gradient_clip_val=1.0",
+                "optimizer.lr=0.02",
+            ],
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_options_train(overrides: list[str], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
 
-from conftest import DEVICE, Answer, short_form
+from conftest import DEVICE, Answer
 from frostline.heads import LinearHead, MlpHead, convex_layer
 from frostline.probes import STRENGTHS, linear_maps
 from frostline.solving import BYTES, FLOPS, is_affordable
@@ -225,7 +225,8 @@ def test_a_warm_up_is_for_phases_that_make_steps(warmup: float, program: Program
     assert answer.code == 0, answer.err
 
 
-@pytest.mark.parametrize("per_class", short_form([10, 30], 10))
+@pytest.mark.long
+@pytest.mark.parametrize("per_class", [10, 30])
 def test_the_default_is_not_below_its_own_linear_probe(per_class: int, program: Program, tmp_path: Path) -> None:
     """On the test part, in the mean over seeds, less the standard error of such a mean."""
     ours, probes = [], []

@@ -91,6 +91,7 @@ def test_the_bundled_weights_are_the_ones_in_the_file() -> None:
     assert backbone.loaded.startswith(str(bundled_weights()))
 
 
+@pytest.mark.long
 def test_a_straight_line_tells_the_classes_of_cifar10_apart(shared: Path, tmp_path: Path) -> None:
     """Logistic regression on the features of 2,000 training pictures, measured on 2,000 test pictures."""
     backbone = BundledBackbone(weights="bundled").eval()

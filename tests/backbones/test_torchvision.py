@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torchvision import models
 
+from conftest import short_form
 from frostline.backbones.layouts import LAYOUTS, Layout, layout_of
 from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.errors import ConfigError, WeightsError
@@ -26,6 +27,8 @@ OTHER_FAMILIES: dict[str, int | None] = {
     "alexnet": 64, "googlenet": 64, "maxvit_t": None, "mnasnet0_5": 64, "mobilenet_v2": 64, "regnet_y_400mf": 64,
     "shufflenet_v2_x0_5": 64,
 }  # fmt: skip
+# One of each way to be taken apart, of small size.
+LIGHT = ["resnet18", "mobilenet_v3_small", "efficientnet_b0", "swin_t", "alexnet", "shufflenet_v2_x0_5", "googlenet"]
 WITHOUT_LAYOUT = ["squeezenet1_0", "squeezenet1_1"]
 EVERY_MODEL = models.list_models(module=models)
 # Builders that complain unless they are told; the values are those that go with published weights.
@@ -61,7 +64,7 @@ def saved(network: nn.Module, folder: Path) -> Path:
     return file
 
 
-@pytest.fixture(scope="module", params=[*NAMED, *OTHER_FAMILIES])
+@pytest.fixture(scope="module", params=short_form([*NAMED, *OTHER_FAMILIES], *LIGHT))
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     network = original(request.param)
     file = saved(network, tmp_path_factory.mktemp("weights"))
@@ -139,7 +142,7 @@ def test_torchvision_has_eighty_models_and_two_of_them_no_layout() -> None:
 
 
 @pytest.mark.usefixtures("regnets_on_meta")
-@pytest.mark.parametrize("name", [name for name in EVERY_MODEL if name not in WITHOUT_LAYOUT])
+@pytest.mark.parametrize("name", short_form([name for name in EVERY_MODEL if name not in WITHOUT_LAYOUT], *NAMED))
 def test_blocks_cover_every_parameter_once(name: str) -> None:
     with torch.device("meta"):
         network = models.get_model(name, weights=None, **OPTIONS.get(name, {}))

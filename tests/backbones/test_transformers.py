@@ -305,6 +305,7 @@ def test_low_precision_is_as_near_as_autocast(pair: Pair) -> None:
     assert error <= 2 * usual_error + 0.01
 
 
+@pytest.mark.long
 @torch.no_grad()
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize(
