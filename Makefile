@@ -24,8 +24,12 @@ $(STAMP): pyproject.toml constraints.txt
 # has ordered. One process, as a debugger needs it: make test ARGS="-n 0 --pdb"
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test: lint types
-	$(TESTS) $(ARGS)
+# The types are checked beside the tests, which leave a core idle now and then.
+test: lint
+	@mkdir -p .mypy_cache
+	@$(BIN)/python -m mypy >.mypy_cache/said 2>&1 & types=$$!; \
+		$(TESTS) --durations=10 $(ARGS); tests=$$?; \
+		wait $$types; types=$$?; cat .mypy_cache/said; exit $$((tests + types))
 
 test-all: lint types
 	$(TESTS) -m "" $(ARGS)

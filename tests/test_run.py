@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -458,3 +459,17 @@ class TinyBackbone(Backbone):
         pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
         spec = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
         super().__init__(name="tiny", blocks=blocks, pool=pool, out_features=width, spec=spec, loaded="random")
+
+
+def test_a_rank_that_was_lost_ends_the_others() -> None:
+    """One that was stopped answers no SIGTERM."""
+    from types import SimpleNamespace
+
+    from frostline.errors import RankError
+    from frostline.run import others_stopped
+
+    killed: list[signal.Signals] = []
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=SimpleNamespace(kill=killed.append)))
+    with pytest.raises(RankError), others_stopped(trainer):
+        raise RankError("contact is lost", next_step="see")
+    assert killed == [signal.SIGKILL]

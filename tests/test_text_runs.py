@@ -138,6 +138,17 @@ def test_words_get_their_tags(program: Program, tmp_path: Path, tokenizer: str) 
     assert predicted(program, "run", "new.conll") == told
 
 
+def test_words_that_are_lost_in_training_are_counted(program: Program, tmp_path: Path, tokenizer: str) -> None:
+    lines = ["aa\tB-x\nbb\tI-x\nkl\tO\n", "kl\tO\nla\tO\n", "aa\tB-x\n" + "kl\tO\n" * 20]
+    (tmp_path / "mine.conll").write_text("\n".join(lines * 20))
+    own = ["task=token_classification", "data=conll", "data.train_file=mine.conll", "dry_run=true"]
+    whole = program("train", *TINY, tokenizer, *own)
+    assert "words are cut off" not in whole.out
+    cut = program("train", *TINY, tokenizer, *own, "data.max_length=8")
+    (lost,) = re.findall(r"([\d,]+) words are cut off or leave no token: nothing is learned from them", cut.out)
+    assert int(lost.replace(",", "")) >= 20 * 13
+
+
 def test_predictions_hold_the_texts_as_they_were_given(program: Program, tmp_path: Path, tokenizer: str) -> None:
     """A lone \\r within, and a column that is called as one of the predictions."""
     table(tmp_path / "mine.csv", [[text, name] for text, name in rows_of(60)], ["label", "class"])

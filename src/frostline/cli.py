@@ -1,5 +1,6 @@
 """The door: `frostline <command>`, composed by Hydra. Heavy imports wait for the checks."""
 
+import errno
 import os
 import signal
 import socket
@@ -185,10 +186,13 @@ def _not_composed(error: Exception, command: str) -> FrostlineError:
 
 def _refused(error: OSError) -> RunError:
     """What the system does not let be done: no permission, no room, a name too long."""
+    gone = error.errno == errno.ENOENT
+    step = "something removed it meanwhile: give the command again" if gone else "correct that place or its permissions"
+    step += ", or make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
     refusal = RunError(
         f"the system refuses: {error.strerror or error}",
         where=error.filename,
-        next_step="correct that place or its permissions, or make room; HYDRA_FULL_ERROR=1 shows where it was met",
+        next_step=f"{step}; HYDRA_FULL_ERROR=1 shows where it was met",
     )
     refusal.__cause__ = error
     return refusal

@@ -21,7 +21,7 @@ from frostline.averaging import average
 from frostline.build import Built, build
 from frostline.checkpoint import forget_starts, load_checkpoint, phase_number, stand_of
 from frostline.checks import plan_of, resolved
-from frostline.errors import shown
+from frostline.errors import RankError, shown
 from frostline.fitting import fit
 from frostline.folders import CONFIG, claimed
 from frostline.freezing import count
@@ -238,12 +238,16 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
 
 @contextmanager
 def others_stopped(trainer: L.Trainer) -> Iterator[None]:
-    """The processes that this one started end with it when a signal ends it."""
+    """The processes that this one started end with it when a signal or the loss of one of them ends it."""
     try:
         yield
     except Stopped as stopped:
         if (launcher := trainer.strategy.launcher) is not None:
             launcher.kill(signal.Signals(stopped.signum))
+        raise
+    except RankError:  # one of them may be stopped, and would stay for ever
+        if (launcher := trainer.strategy.launcher) is not None:
+            launcher.kill(signal.SIGKILL)
         raise
 
 

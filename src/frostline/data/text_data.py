@@ -96,11 +96,18 @@ class TextData(Data):
             if part.lengths is not None
         )
 
+    def _words_lost(self) -> int:
+        """Tagged words of which the network sees no token."""
+        sources = {id(part.source): part.source for part in self.parts}.values()
+        return sum(source.words_lost() for source in sources if isinstance(source, TokenSource))
+
     def notes(self) -> list[str]:
         count = self._cut_off()
         missed = ", and entities there are missed" if self.targets.kind == "tags" else ""
         cut_off = [f"{count:,} texts have {self.spec.max_length} tokens or more: what is beyond is cut off{missed}"]
-        return [*self.read_notes, *(cut_off if count else []), *self.repeats.told()]
+        lost = self._words_lost() if self.targets.kind == "tags" else 0
+        words = [f"{lost:,} words are cut off or leave no token: nothing is learned from them"] if lost else []
+        return [*self.read_notes, *(cut_off if count else []), *words, *self.repeats.told()]
 
 
 def _pair_notes(texts: Texts, tokenizer: Tokenizer) -> list[str]:

@@ -69,6 +69,11 @@ class TokenSource(Source):
         """Texts without a token."""
         return [place for place, length in enumerate(self.starts.diff().tolist()) if length == 0]
 
+    def words_lost(self) -> int:
+        """Tagged words with which no token begins: they were cut off, or left none."""
+        begin = int((self.flat.view(-1, COLUMNS)[:, 2] >= 0).sum())
+        return int((self.labels != NO_TAG).sum()) - begin if self.tagged else 0
+
     def words(self, place: int) -> Tensor:
         """(L,): the word that begins with each token of a text, or -1."""
         return self._rows(torch.tensor([place]))[0][:, 2].long()
