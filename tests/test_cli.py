@@ -137,6 +137,8 @@ BAD_TRAINING = {
     "folder is a file": ("run_dir={tmp}/file.txt", ["the folder cannot be written"]),
     "resume of no run": ("resume={tmp}", ["not a run", "run.json"]),
     "resume with a rank": ("resume={tmp} adapter.rank=4", ["no other settings: adapter.rank=4"]),
+    "an empty folder's name": ("data=image_folder data.dir=", ["data.dir: it is empty"]),
+    "an empty run": ("resume=", ["resume: it is empty"]),
     "resume with more": ("resume={tmp} seed=3", ["no other settings: seed=3"]),
     "no weights, no network": ("model=resnet18", ["cannot be downloaded", "model.weights=<file>", "weights=null"]),
     "no such weights": ("model=resnet18 model.weights=IMAGENET1K_V9", ["no weights 'IMAGENET1K_V9'", "IMAGENET1K_V1"]),

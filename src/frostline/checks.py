@@ -10,6 +10,7 @@ from frostline.adapting import NONE, with_adapter
 from frostline.errors import ConfigError, first_line
 from frostline.keys import unknown_keys
 from frostline.launcher import Launch, launched
+from frostline.paths import leaves
 from frostline.phases import Plan
 from frostline.signatures import problems, value_problem
 
@@ -72,6 +73,11 @@ SUPPLIED = {
 }  # fmt: skip
 # Keys of ours beside those of a library's constructor.
 OURS = {"trainer": {"compile"}}
+# Names of settings that name a file or a folder.
+PLACES = {
+    *("dir", "file", "path", "train_file", "val_file", "test_file", "weights", "save_dir", "dirpath"),
+    *("run", "input", "output", "run_dir", "logs_dir", "resume", "init_from"),
+}
 GROUPS = (
     "model",
     "head",
@@ -106,6 +112,7 @@ def check(cfg: DictConfig, *own: str, command: str | None = "train") -> None:
         *(unknown_keys(plain, command, own) if command is not None else []),
         *_absent(plain, trains, own, whole=command is not None),
         *_value_problems(plain, whole=trains or bool(own)),
+        *_empty_places(plain),
         *_supplied(plain),
         *_together(plain),
     ]
@@ -122,6 +129,13 @@ def check(cfg: DictConfig, *own: str, command: str | None = "train") -> None:
         plan_of(cfg)
     if (launch := launched()) is not None:
         _require_launch(launch, plain.get("trainer"))
+
+
+def _empty_places(plain: dict[str, Any]) -> Iterator[str]:
+    """A place of no letters would be the current folder."""
+    for key, value in leaves(plain):
+        if value == "" and key.rpartition(".")[2] in PLACES:
+            yield f"{key}: it is empty; a variable of the shell that is not set?"
 
 
 def plan_of(cfg: DictConfig) -> Plan:
