@@ -30,6 +30,7 @@ from frostline.targets import Targets
 from frostline.text_predictions import STANDARD_INPUT, Columns, text_columns, unreadable_texts
 
 PICTURES = "a picture, or a folder with pictures at or below it"
+NO_PICTURES = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")
 FORMULA = ("=", "@", "+cmd", "-cmd")  # OWASP, "CSV Injection"; a + or - begins a number as well
 MOST_HEADER = 1_000_000  # characters of the first line of a table
 
@@ -130,6 +131,10 @@ def _beside(given: Columns, told: Columns) -> Columns:
 
 
 def _files(source: Path) -> list[Path]:
+    if source.suffix.lower() in NO_PICTURES and source.is_file():
+        raise DataError(
+            "this run takes pictures, and this is text or a table", where=source, next_step=f"input=<{PICTURES}>"
+        )
     files, passed = ([source], Counter[str]()) if source.is_file() else picture_files(source)
     for line in passed_note(passed):
         print(f"frostline: {line}", file=sys.stderr)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from frostline.data.grey import chosen_range, deep_of, grey_notes, require_range, to_eight_bits
 from frostline.data.image_folder import ImageFolder
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, DataError
 from frostline.specs import ImageSpec
 
 
@@ -131,3 +131,28 @@ def test_another_range_is_other_content_and_pictures_without_have_the_content_of
     assert len({pictures.content for pictures in made}) == 3
     own = blake2b(b"a.png\0" + blake2b(file.read_bytes(), digest_size=16).digest(), digest_size=16).hexdigest()
     assert made[0].content == own
+
+
+def test_floats_beside_whole_numbers_have_no_common_range(
+    tmp_path: Path, spec: ImageSpec, common: dict[str, Any]
+) -> None:
+    for name, value in (("dark", 20), ("bright", 4000)):
+        for n in range(4):
+            put(tmp_path / name / f"{n}.png", np.full((16, 16), value + n), "uint16")
+        put(tmp_path / name / "4.tif", np.full((16, 16), value / 4095), "float32")
+    with pytest.raises(DataError, match="2 hold floats and the others whole numbers") as refused:
+        ImageFolder(spec, dir=str(tmp_path), classes=None, grey_range=None, **common)
+    assert "data.grey_range=each" in refused.value.next_step
+    assert ImageFolder(spec, dir=str(tmp_path), classes=None, grey_range="each", **common).grey is None
+
+
+@pytest.mark.parametrize("setting", ["foo", [0, float("nan")], [0, "a"], 5, [None, 1]])
+def test_what_is_no_range_is_refused(setting: Any) -> None:
+    with pytest.raises(ConfigError, match="two numbers"):
+        require_range(setting)
+
+
+def test_values_without_numbers_and_pictures_of_nearly_one_grey_are_told(tmp_path: Path) -> None:
+    deep = deep_of([put(tmp_path / "a.tif", [[np.nan, 0.5, 1.0]], "float32")])
+    assert "1 of them hold values that are no numbers" in grey_notes(deep, (0.0, 1.0))[-1]
+    assert "fill little of that range, from 0.5 to 1" in grey_notes(deep, (0.0, 4095.0))[1]

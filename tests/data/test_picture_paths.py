@@ -62,3 +62,11 @@ def test_accents_are_found_however_they_are_composed(tmp_path: Path, form: str) 
     for spelled in ("NFC", "NFD"):
         found = PicturePaths(tmp_path, "").find(unicodedata.normalize(spelled, name), "line 2")  # type: ignore[arg-type]
         assert found.is_file()
+
+
+def test_a_suffix_is_added_only_where_it_is_missing(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    for suffix in (".jpg", "jpg"):
+        paths = PicturePaths(tmp_path, suffix)
+        assert paths.find("a", "line 2") == tmp_path / "a.jpg"
+        assert paths.find("b.jpg", "line 3") == tmp_path / "b.jpg"

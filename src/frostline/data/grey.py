@@ -4,6 +4,7 @@ A 16-bit file may hold 10, 12 or 14 bits, and there are floats and numbers with 
 bits in a 16-bit file are scaled by the type of the file, 16 of 256 grey levels are left.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +14,12 @@ import numpy as np
 from PIL import Image
 
 from frostline.data.picture_files import UNREADABLE, room_for
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, DataError
 
 DEEP = ("I", "F")  # modes of Pillow with more than 8 bits begin so
 TOPS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # of 8, 10, 12, 14 and 16 bits
 SHALLOW = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"}  # have 8 bits
+FILLED = 0.02  # of a range
 PNG, PNG_COLOURS = b"\x89PNG\r\n\x1a\n", (2, 4, 6)  # colour types (PNG specification, 11.2.2): not grey alone
 
 Range = tuple[float, float]  # the values that become black and white
@@ -25,14 +27,16 @@ Setting = list[float] | Literal["each"] | None  # of data.grey_range
 
 
 class Deep(NamedTuple):
-    """number: of grey pictures with more than 8 bits, whose values go from `low` to `high`. colours: of colour pictures
-    with 16 bits, which Pillow reads as 8."""
+    """number: of grey pictures with more than 8 bits, whose values go from `low` to `high`. floats: how many of them
+    hold floats, holes: how many hold what is no finite number. colours: of colour pictures with 16 bits, which Pillow
+    reads as 8."""
 
     number: int
     low: float
     high: float
-    floats: bool
+    floats: int
     colours: int
+    holes: int = 0
 
     def range(self) -> Range:
         """The smallest usual one that holds all values: of floats 0 to 1, of whole numbers those of TOPS. If none does,
@@ -53,18 +57,33 @@ def deep_of(files: Sequence[Path]) -> Deep:
         len(grey),
         min((it.low for it in grey), default=0.0),
         max((it.high for it in grey), default=0.0),
-        any(it.floats for it in grey),
+        sum(it.floats for it in grey),
         sum(it.colours for it in found),
+        sum(it.holes for it in grey),
     )
 
 
 def require_range(setting: Setting) -> None:
-    """Raises ConfigError unless it is two numbers that rise."""
-    if isinstance(setting, list) and (len(setting) != 2 or not setting[0] < setting[1]):
+    """Raises ConfigError unless it is two numbers that rise, `each` or None."""
+    if setting is None or setting == "each":
+        return
+    numbers = isinstance(setting, list) and all(isinstance(it, int | float) and math.isfinite(it) for it in setting)
+    if not numbers or len(setting) != 2 or not setting[0] < setting[1]:
         raise ConfigError(
             f"a range of grey is two numbers, the lower one first, not {setting}",
             where="data.grey_range",
             next_step="data.grey_range=[0,4095], say; null finds it in the pictures",
+        )
+
+
+def require_one_kind(setting: Setting, deep: Deep, where: object) -> None:
+    """Raises DataError where no range is set and none can hold all pictures: floats beside whole numbers."""
+    if setting is None and 0 < deep.floats < deep.number:
+        raise DataError(
+            f"of {deep.number:,} grey pictures {deep.floats:,} hold floats and the others whole numbers: no range is "
+            "that of both",
+            where=where,
+            next_step="data.grey_range=each, which scales each by its own type; or save all of them as one type",
         )
 
 
@@ -86,6 +105,10 @@ def grey_notes(deep: Deep, chosen: Range | None) -> list[str]:
         )
         if deep.low < chosen[0] or deep.high > chosen[1]:
             notes.append(f"values from {deep.low:g} to {deep.high:g} occur in them: what is beyond is cut off")
+        if deep.high - deep.low < FILLED * (chosen[1] - chosen[0]):
+            notes.append(f"they fill little of that range, from {deep.low:g} to {deep.high:g}: nearly one grey")
+    if deep.holes:
+        notes.append(f"{deep.holes:,} of them hold values that are no numbers, which become black, or infinite ones")
     if deep.colours:
         notes.append(f"{deep.colours:,} colour pictures have 16 bits, of which the upper 8 are read")
     return notes
@@ -106,14 +129,15 @@ def _deep(file: Path) -> Deep | None:
     try:
         with Image.open(file) as opened, room_for(opened):
             if not opened.mode.startswith(DEEP):
-                return Deep(0, 0.0, 0.0, False, int(_has_deep_colours(file)))
+                return Deep(0, 0.0, 0.0, 0, int(_has_deep_colours(file)))
             values, mode = np.asarray(opened), opened.mode
     except UNREADABLE:
         return None
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not finite.size:
         return None
-    return Deep(1, float(finite.min()), float(finite.max()), mode.startswith("F"), 0)
+    holes = int(finite.size < values.size)
+    return Deep(1, float(finite.min()), float(finite.max()), int(mode.startswith("F")), 0, holes)
 
 
 def _has_deep_colours(file: Path) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from frostline.batch import Batch
 from frostline.data.augment import Augment, evaluation_view
-from frostline.data.grey import Range, Setting, chosen_range, deep_of, grey_notes, require_range
+from frostline.data.grey import Range, Setting, chosen_range, deep_of, grey_notes, require_one_kind, require_range
 from frostline.data.module import Data
 from frostline.data.parts import Part, named
 from frostline.data.picture_repeats import picture_repeats
@@ -63,6 +63,7 @@ class PictureData(Data):
         require_range(setting)
         several = list(sources)
         deep = deep_of([file for pictures in several for file in pictures.files])
+        require_one_kind(setting, deep, self.where)
         self.grey = chosen_range(setting, deep)
         self.grey_notes = grey_notes(deep, self.grey)
         for pictures in several:

@@ -22,16 +22,22 @@ class PicturePaths:
         """Without detours, so that the same picture is the same path. Raises DataError if it is not there; where: the
         line that names it."""
         inside = self._inside(path + self.suffix, where)
-        found = next((file for file in self._spelled(inside) if file.is_file()), None)
+        found = self._there(path, where)
         if found is None and "\\" in path:
-            inside = self._inside(PureWindowsPath(path + self.suffix).as_posix(), where)
-            found = next((file for file in self._spelled(inside) if file.is_file()), None)
+            plain = PureWindowsPath(path).as_posix()
+            inside, found = self._inside(plain + self.suffix, where), self._there(plain, where)
             self.from_windows += found is not None
         if found is None:
             raise DataError(
                 f"there is no such picture: {self.folder / inside}", where=where, next_step=self._next_step(inside)
             )
         return found
+
+    def _there(self, path: str, where: str) -> Path | None:
+        """With the suffix, or as it is: some of the paths may have theirs."""
+        endings = dict.fromkeys([self.suffix, f".{self.suffix}", ""]) if self.suffix else [""]
+        files = (file for ending in endings for file in self._spelled(self._inside(path + ending, where)))
+        return next((file for file in files if file.is_file()), None)
 
     def notes(self) -> list[str]:
         return [f"{self.from_windows:,} paths with \\ were read as if with /"] if self.from_windows else []
