@@ -48,7 +48,7 @@ def _train(folder: Path, world_size: int, jobs: list[Job]) -> None:
 
 @pytest.fixture(scope="module")
 def plans(request: pytest.FixtureRequest) -> list[str]:
-    """Those of this session's form."""
+    """Those of the form that runs: short, or all."""
     return SHORT_FORM if "not long" in request.config.getoption("markexpr") else PLANS
 
 
