@@ -140,16 +140,17 @@ import ctypes, os, signal, subprocess, sys
 from frostline import stopping
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 with stopping.stoppable(), stopping.last_resort(grace=0.3):
+    mutex, take = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
+    take(mutex)
     print(child.pid, flush=True)
-    mutex = ctypes.create_string_buffer(64)
-    for _ in range(2):  # a thread that waits for itself in C, and no signal ends that
-        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+    take(mutex)  # a thread that waits for itself in C, and no signal ends that
 """
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )
     assert process.stdout is not None
     child = int(process.stdout.readline())
+    time.sleep(1)  # until it waits
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, err
@@ -182,5 +183,6 @@ def test_signals_of_a_forked_worker_are_not_those_of_this_process() -> None:
             with suppress(Stopped):
                 os.kill(os.getpid(), signal.SIGTERM)
             os._exit(0)
-        os.waitpid(worker, 0)
+        _, status = os.waitpid(worker, 0)
         time.sleep(0.2)
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -70,18 +70,16 @@ def _read(cfg: DictConfig, settings: DictConfig, *, tagged: bool) -> Unlabelled:
     file = Path(cfg.input)
     if not file.is_file():
         raise DataError("there is no such file", where=file, next_step="input=<texts>.txt, a text a line, or a table")
-    return (
-        read_sentences(file)
-        if tagged
-        else read_texts(file, names, settings.data.get("quotes") if cfg.data.quotes is None else cfg.data.quotes)
-    )
+    if tagged:
+        return read_sentences(file)
+    quotes = settings.data.get("quotes") if cfg.data.quotes is None else cfg.data.quotes
+    return read_texts(file, names, quotes)
 
 
 def _tokenised(
     found: Unlabelled, tokenizer: Tokenizer, *, windows: bool
 ) -> tuple[Unlabelled, TokenSource, Sequence[int]]:
-    """And of which text each row is. Raises DataError where no text is left."""
-
+    """The texts that have tokens, these, and of which text each row is. Raises DataError where no text is left."""
     found = found.without(too_long(found.samples), TOO_LONG)
 
     def rows_of(samples: Sequence[Any]) -> tuple[list[Tensor], Sequence[int]]:
