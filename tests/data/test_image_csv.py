@@ -196,7 +196,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
     "a picture is missing": ({}, ["path,x", "00.png,a", "absent.png,b"], "no such picture", "line 3"),
     "a folder is no picture": ({}, ["path,x", ".,a"], "leads to no picture", "line 2"),
     "a path leads out": ({}, ["path,x", "../00.png,a"], "leads to no picture", "line 2"),
-    "a path from elsewhere": ({}, ["path,x", "/etc/00.png,a"], "leads to no picture", "line 2"),
+    "a path from elsewhere": ({}, ["path,x", "/etc/none.png,a"], "leads to no picture", "line 2"),
     "an empty path": ({}, ["path,x", ",a"], "leads to no picture", "line 2"),
     "a picture twice": ({}, ["path,x", "00.png,a", "01.png,b", "00.png,b"], "stands in line 2 already", "line 4"),
     "twice by detours": ({}, ["path,x", "00.png,a", "./y/../00.png,b"], "stands in line 2 already", "line 3"),

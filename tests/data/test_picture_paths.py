@@ -40,6 +40,27 @@ def test_paths_of_windows_do_not_lead_out(tmp_path: Path, path: str) -> None:
         PicturePaths(tmp_path / "within", "").find(path, "line 2")
 
 
+def test_paths_with_dots_may_be_relative_to_the_table(tmp_path: Path) -> None:
+    put(tmp_path, "pictures/ant/a.png", "tables/it.csv")
+    paths = PicturePaths(tmp_path, "", tmp_path / "tables")
+    assert paths.find("../pictures/ant/a.png", "line 2") == tmp_path / "pictures" / "ant" / "a.png"
+    with pytest.raises(DataError, match="leads to no picture") as refused:
+        PicturePaths(tmp_path / "tables", "").find("../pictures/ant/a.png", "line 2")
+    assert refused.value.next_step == f"data.dir={tmp_path}"
+
+
+@pytest.mark.parametrize("begin", ["/home/me/", "C:\\mine\\", "\\\\host\\share\\"])
+def test_whole_paths_of_another_machine_are_read_without_their_beginning(tmp_path: Path, begin: str) -> None:
+    put(tmp_path, "ant/a.png", "bee/a.png")
+    paths = PicturePaths(tmp_path, "")
+    for name in ("ant", "bee"):
+        assert paths.find(f"{begin}{name}/a.png", "line 2") == tmp_path / name / "a.png"
+    (note,) = [note for note in paths.notes() if "beginning" in note]
+    assert note.startswith("2 paths were read without their beginning ")
+    with pytest.raises(DataError):  # another beginning
+        paths.find("/elsewhere/ant/a.png", "line 3")
+
+
 def test_a_missing_suffix_is_proposed_and_taken(tmp_path: Path) -> None:
     put(tmp_path, "train/a.b.jpg")
     with pytest.raises(DataError, match="no such picture") as refused:

@@ -47,7 +47,7 @@ class ImageCsv(PictureData):
         self.dir = at_home(dir) if dir is not None else self.file.parent
         self.name = self.file.stem
         self.path_column = path_column
-        self.paths = PicturePaths(self.dir, suffix)
+        self.paths = PicturePaths(self.dir, suffix, self.file.parent)
         self.target_columns = target_columns
         self.separator = separator
         self.quotes = quotes
