@@ -94,3 +94,10 @@ def test_further_columns_come_as_they_are(tmp_path: Path) -> None:
     first, second = read_table(lines, ["text"], others=True).rows
     assert first.cells == {"text": "a", "id": "7", "more": '{"b": [1]}'}
     assert second.cells == {"text": "b", "other": ""}
+
+
+def test_quotes_around_fields_are_counted_if_they_are_letters(tmp_path: Path) -> None:
+    file = tmp_path / "it.csv"
+    file.write_text('text,label\n"good",a\n"bad",b\nplain "word",a\n', encoding="utf-8")
+    (note,) = read_fields(file, False).notes
+    assert "2 fields begin and end with a quote" in note

@@ -112,3 +112,9 @@ def test_names_in_brackets_without_quotes_are_refused(cell: str) -> None:
     for separator in (None, ","):
         with pytest.raises(DataError, match=r"names without quotes|no separator"):
             labels([cell, "[1]"], separator)
+
+
+def test_a_broken_list_among_lists_is_refused_as_one() -> None:
+    with pytest.raises(DataError, match="is no list, and most cells are one") as refused:
+        labels(['["red"]', '["red", "dog', '["dog"]'], None)
+    assert refused.value.next_step.startswith("a list with its quotes and brackets")

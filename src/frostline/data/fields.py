@@ -42,7 +42,8 @@ def read_fields(file: Path, quotes: bool | None) -> Fields:
     text = read_utf8(file)
     delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
     if quotes is False:
-        return Fields(_records(text, file, delimiter, quotes=False), [])
+        records = _records(text, file, delimiter, quotes=False)
+        return Fields(records, _enclosed(records, file))
     records = _records(text, file, delimiter)
     notes = []
     if any(BLANK_BEFORE.match(field) for record in records for field in record.fields):
@@ -88,6 +89,15 @@ def _records(text: str, file: Path, delimiter: str, *, quotes: bool = True, spac
     finally:
         csv.field_size_limit(limit)
     return found
+
+
+def _enclosed(records: Sequence[Record], file: Path) -> list[str]:
+    """A sentence, if quotes that are taken for letters stand around fields."""
+    count = sum(len(field) > 1 and field[0] == field[-1] == '"' for record in records for field in record.fields)
+    if not count:
+        return []
+    begin = f"{count:,} fields begin and end" if count > 1 else "one field begins and ends"
+    return [f"{file}: {begin} with a quote, which data.quotes=false takes for a letter"]
 
 
 def _spaced(text: str, file: Path, delimiter: str) -> list[Record] | None:

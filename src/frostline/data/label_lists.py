@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from frostline.data.faults import together
 from frostline.data.table import Row, Table, normalised
 from frostline.errors import DataError, shortened
 from frostline.quoting import setting_of
@@ -14,6 +15,7 @@ OPENED = {"[": "]", "(": ")", "{": "}"}
 # As numpy prints an array, which Python would read as one name, or as nothing.
 PRINTED = re.compile(r"""\[\s*([\d.+-]+(\s+[\d.+-]+)+|.*['"]\s+['"].*)\s*\]""", re.DOTALL)
 USUAL = "|;,/"  # between labels
+MENDED = "a list with its quotes and brackets, as in the other cells: ['red', 'dog']; [] for no label"
 PLAIN = "names with data.separator='|' between them, say red|dog; or a column of 0 and 1 for each label"
 
 
@@ -41,6 +43,9 @@ def require_separator(table: Table, column: str) -> None:
     plain = [row for row in plain if not _seems_a_list(row.cells[column])]
     if not plain:
         return
+    if 2 * len(plain) < sum(bool(row.cells[column]) for row in table.rows):  # lists, but for a few cells
+        broken = [_refused(row, column, "no list, and most cells are one", MENDED) for row in plain]
+        raise together(broken, "cells are no lists")
     cells = {row.cells[column] for row in plain}
     if cells <= {"0", "1", "0.0", "1.0", "true", "false", "True", "False"}:
         raise DataError(
@@ -100,5 +105,5 @@ def _names(values: Sequence[Any], row: Row, column: str) -> list[str]:
     return [name for name in (normalised(str(value)) for value in values) if name]
 
 
-def _refused(row: Row, column: str, what: str) -> DataError:
-    return DataError(f"'{shortened(row.cells[column])}' in '{column}' is {what}", where=row.where, next_step=PLAIN)
+def _refused(row: Row, column: str, what: str, next_step: str = PLAIN) -> DataError:
+    return DataError(f"'{shortened(row.cells[column])}' in '{column}' is {what}", where=row.where, next_step=next_step)
