@@ -16,6 +16,14 @@ def test_repeats_within_training_and_between_parts_are_counted() -> None:
     assert found.told() == ["2 training texts repeat an earlier one", "1 text stands both in train and in val"]
 
 
+def test_a_text_with_different_targets_is_counted_once_in_any_part() -> None:
+    texts = {"train": [("a",), ("b",), ("a",), ("a",)], "test": [("b",), ("c",)]}
+    found = repeats(texts, {"train": [0, 1, 1, 0], "test": [0, 0]})
+    assert found.contradicting == [("a",), ("b",)]
+    assert found.told()[-1] == "2 texts have different targets, such as 'a'"
+    assert repeats(texts, {"train": [0, 1, 0, 0], "test": [1, 0]}).contradicting == []
+
+
 def test_case_and_blanks_and_borders_count_and_composition_does_not() -> None:
     composed, taken_apart = "caf\u00e9", "cafe\u0301"
     assert repeats({"train": [(composed,), (taken_apart,)]}).within == 1

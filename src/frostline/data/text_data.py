@@ -2,6 +2,7 @@
 lie."""
 
 from abc import abstractmethod
+from collections.abc import Hashable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,6 +15,7 @@ from frostline.data.texts import Samples, TaggedSet, TaggedTexts, Texts, TextSet
 from frostline.data.tokenised import Tokenizer, TokenSource
 from frostline.errors import ConfigError
 from frostline.specs import Spec, TextSpec
+from frostline.targets import NO_TAG
 from frostline.tokens import Tokens
 from frostline.values import Positive
 
@@ -35,7 +37,8 @@ class TextData(Data):
         self.spec = _of_texts(spec).at(max_length)
         self.max_tokens = batch_tokens
         super().__init__(**common)
-        self.repeats = repeats({name: self._texts_of(part) for name, part in named(self.parts)})
+        texts = {name: self._texts_of(part) for name, part in named(self.parts)}
+        self.repeats = repeats(texts, {name: _targets_of(part) for name, part in named(self.parts)})
         self._strings.clear()
 
     def _texts_of(self, part: Part) -> Samples:
@@ -86,6 +89,7 @@ class TextData(Data):
             "repeats": {
                 "within_train": self.repeats.within,
                 **{f"{first}_and_{second}": count for (first, second), count in self.repeats.between.items()},
+                "contradicting": len(self.repeats.contradicting),
             },
         }
 
@@ -108,6 +112,15 @@ class TextData(Data):
         lost = self._words_lost() if self.targets.kind == "tags" else 0
         words = [f"{lost:,} words are cut off or leave no token: nothing is learned from them"] if lost else []
         return [*self.read_notes, *(cut_off if count else []), *words, *self.repeats.told()]
+
+
+def _targets_of(part: Part) -> list[Hashable]:
+    """Tags are those of words alone, however many words the longest sample has."""
+    labels = part.labels.numpy()
+    if labels.ndim == 1:
+        return [*labels.tolist()]
+    is_tags = labels.dtype.kind == "i"
+    return [(row[row != NO_TAG] if is_tags else row).tobytes() for row in labels]
 
 
 def _pair_notes(texts: Texts, tokenizer: Tokenizer) -> list[str]:
