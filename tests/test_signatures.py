@@ -161,7 +161,7 @@ REFERENCE: dict[str, Callable[[Any], bool]] = {
 @untimed
 @given(value=plain)
 def test_any_value_is_judged_as_isinstance_would(annotation: str, value: Any) -> None:
-    problem = value_problem(value, annotation)
+    problem = value_problem("key", value, annotation)
     assert (problem is None) == REFERENCE[annotation](value)
     assert problem is None or problem.startswith(f"{value!r} is not ")
 
@@ -256,3 +256,9 @@ def test_an_optimizer_of_torch_and_the_trainer_of_lightning_are_checked_too(with
     assert about["sgd.momentun"] == "torch.optim.sgd.SGD has no such setting; did you mean momentum?"
     assert about["sgd.nesterov"] == "'yes' is not true or false"
     assert "did you mean max_epochs" in about["trainer.max_epoch"]
+
+
+def test_names_that_yaml_takes_for_other_values_are_proposed_in_quotes() -> None:
+    problem = value_problem("data.classes", ["cat", None, True, 1.5], "list[str] | None")
+    assert problem is not None
+    assert problem.endswith("""names in quotes: "data.classes=[cat,'null','true','1.5']\"""")

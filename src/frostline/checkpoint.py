@@ -125,7 +125,7 @@ def record_problem(said: Any, schema: Mapping[str, Any], where: str) -> str | No
         if name not in said:
             return f"its '{place}' is missing"
         if isinstance(expected, str):
-            problem = value_problem(said[name], expected)
+            problem = value_problem(name, said[name], expected)
             problem = None if problem is None else f"its '{place}': {problem}"
         else:
             problem = record_problem(said[name], expected, place)

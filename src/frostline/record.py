@@ -100,7 +100,7 @@ class Record:
     def _require_types(self) -> None:
         """Raises TypeError or KeyError where another hand has been at the file."""
         for name, annotation in TYPES.items():
-            problem = value_problem(getattr(self, name), annotation)
+            problem = value_problem(name, getattr(self, name), annotation)
             if problem is not None:
                 raise TypeError(f"'{name}': {problem}")
         if self.data and not isinstance(self.data["classes"], list):

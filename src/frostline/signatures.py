@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from frostline import values
 from frostline.errors import close_names
+from frostline.quoting import list_of
 
 KNOWN = {"frostline", "torch", "lightning", "datetime"}  # packages whose classes options name
 Check = Callable[[Any], bool]
@@ -56,10 +57,10 @@ def problems(config: Any, key: str = "", supplied: Mapping[str, Collection[str]]
         yield from problems(value, f"{key}.{name}" if key else str(name), supplied)
 
 
-def value_problem(value: Any, annotation: str) -> str | None:
-    """Why `value` is not what an annotation such as `int | None` allows; None where it is."""
+def value_problem(key: str, value: Any, annotation: str) -> str | None:
+    """Why the value of a setting is not what an annotation such as `int | None` allows; None if it is."""
     expression = ast.parse(annotation, mode="eval").body
-    return None if _allows(expression, value) else _refused(expression, value)
+    return None if _allows(expression, value) else _refused(expression, value, key)
 
 
 def parameters_of(target: str) -> list[str]:
@@ -95,7 +96,7 @@ def _node_problems(config: Mapping[str, Any], key: str, supplied: Collection[str
             close = close_names(name, set(parameters) - set(supplied or ()))
             yield f"{key}.{name}: {config['_target_']} has no such setting; {close}"
         elif value != "???" and not _allows(parameters[name].annotation, value):
-            yield f"{key}.{name}: {_refused(parameters[name].annotation, value)}"
+            yield f"{key}.{name}: {_refused(parameters[name].annotation, value, f'{key}.{name}')}"
     if supplied is not None:
         for name, parameter in parameters.items():
             if parameter.required and name not in config and name not in supplied:
@@ -133,10 +134,16 @@ def _allows(annotation: ast.expr | None, value: Any) -> bool:
     return not (isinstance(annotation, ast.Name) and annotation.id == "Tensor")
 
 
-def _refused(annotation: ast.expr | None, value: Any) -> str:
-    """Why, of a value that the annotation does not allow, and how one that wants to be a list is written."""
+def _refused(annotation: ast.expr | None, value: Any, key: str) -> str:
+    """Why the annotation does not allow a value, and how to write a list, or names that YAML takes for other values."""
     alone = isinstance(value, str | int | float) and not isinstance(value, bool) and value != ""
     bracketed = f"; a list stands in brackets: [{value}]" if alone and _allows(annotation, [value]) else ""
+    if isinstance(value, list) and all(isinstance(item, str | int | float | None) for item in value):
+        names = [
+            str(item).lower() if isinstance(item, bool) else "null" if item is None else str(item) for item in value
+        ]
+        if _allows(annotation, names):
+            bracketed = f"; names in quotes: {list_of(key, names)}"
     return f"{value!r} is not {_said(annotation)}{bracketed}"
 
 
