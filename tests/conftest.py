@@ -2,8 +2,8 @@
 
 import os
 import re
-import shlex
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from frostline.checks import check
 from frostline.paths import conf_dir
 from frostline.phase import Phase, Until
 
@@ -133,27 +134,43 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 SETTING = re.compile(r"[+~]{0,2}[a-z_]\w*([.@][\w.]+)*=")
 PLACEHOLDER = re.compile("<|>|[.][.][.]|…")
+SHELL_WORD = re.compile(r"""(?:[^\s'"\\]|'[^']*'|"(?:\\.|[^"\\])*"|\\.)+""")
 
 
 def require_pasteable(err: str) -> None:
-    """Every `next:` line of every error that a test provokes: what it proposes is quoted for a shell and for Hydra, and
-    whole commands compose. Placeholders such as <folder> are left to the user."""
+    """Paste what the `next:` line of every error proposes into a shell: Hydra parses the settings that arrive; whole
+    commands compose and pass the checks of the configuration. Placeholders such as <folder> are left to the user."""
     for line in re.findall(r"^ +next: +(.*)$", err, re.MULTILINE):
-        try:
-            words = shlex.split(line)
-        except ValueError:  # an apostrophe of the prose
-            words = line.split()
-        settings = [word.rstrip(",;)") for word in words if SETTING.match(word) and not PLACEHOLDER.search(word)]
-        for setting in settings:
+        typed = [word.rstrip(",;)") for word in SHELL_WORD.findall(line)]
+        known = [word for word in typed if not PLACEHOLDER.search(word) and SETTING.match(word.lstrip("\"'"))]
+        arrived = dict(zip(known, pasted(known), strict=True))
+        for setting in arrived.values():
             OverridesParser.create().parse_override(setting)
-        for start, word in enumerate(words[:-1]):
-            if word == "frostline" and words[start + 1] in COMMANDS:
-                typed = list(takewhile(SETTING.match, words[start + 2 :]))
-                own = [setting.rstrip(",;") for setting in typed if not PLACEHOLDER.search(setting)]
-                resumes = any(setting.startswith("resume=") for setting in own)
-                if own and not any("_target_" in setting or setting.startswith("+callbacks") for setting in own):
-                    _composed("resume" if resumes else words[start + 1], tuple(own))
-                    GlobalHydra.instance().clear()
+        for start, word in enumerate(typed[:-1]):
+            if word == "frostline" and typed[start + 1] in COMMANDS:
+                rest = takewhile(lambda word: SETTING.match(word.lstrip("\"'")), typed[start + 2 :])
+                _require_command(typed[start + 1], [arrived[word] for word in rest if word in arrived])
+
+
+def pasted(words: list[str]) -> list[str]:
+    """The arguments that a program gets when these words are pasted into a shell behind its name."""
+    if not words:
+        return []
+    script = f"printf '%s\\0' {' '.join(words)}"
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
+
+
+def _require_command(name: str, settings: list[str]) -> None:
+    """It composes and is checked, unless it names classes of the test itself."""
+    if not settings or any("_target_" in setting or setting.startswith("+callbacks") for setting in settings):
+        return
+    resumes = any(setting.startswith("resume=") for setting in settings)
+    config = _composed("resume" if resumes else name, tuple(settings))
+    if resumes:
+        check(config, command="resume")
+    elif name in ("train", "evaluate", "predict", "export"):
+        check(config, command=name)
+    GlobalHydra.instance().clear()
 
 
 class Answer:
