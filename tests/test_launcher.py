@@ -70,7 +70,8 @@ NEEDS_FOLDER = ["needs the same run_dir", "run_dir=<a folder"]
 REFUSED = {
     "torchrun, no folder": (TORCHRUN, "train", NEEDS_FOLDER),
     "SLURM, no folder": (SLURM, "train", NEEDS_FOLDER),
-    "several hosts, no folder": ({}, "train trainer.num_nodes=2", NEEDS_FOLDER),
+    "several hosts, no folder": ({"MASTER_ADDR": "host1"}, "train trainer.num_nodes=2", NEEDS_FOLDER),
+    "several hosts, no launcher": ({}, "train trainer.num_nodes=2 run_dir=it", ["no launcher", "trainer.num_nodes=1"]),
     "requeue, no folder": ({}, "train trainer=slurm", NEEDS_FOLDER),
     "requeue, a folder by the time": (ALONE, "train requeue=true run_dir=${{now:%H}}", NEEDS_FOLDER),
     "a sweep": (TORCHRUN, "train -m seed=0,1", ["a sweep starts its processes itself", "its own run_dir"]),

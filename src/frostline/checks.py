@@ -1,5 +1,6 @@
 """A composed config, checked before torch is imported: every error that can be known by then, told together."""
 
+import os
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from frostline.adapting import NONE, with_adapter
 from frostline.errors import ConfigError, first_line
 from frostline.keys import unknown_keys
-from frostline.launcher import Launch, launched
+from frostline.launcher import PLACED, Launch, launched
 from frostline.paths import leaves
 from frostline.phases import Plan
 from frostline.signatures import problems, value_problem
@@ -129,6 +130,8 @@ def check(cfg: DictConfig, *own: str, command: str | None = "train") -> None:
         plan_of(cfg)
     if (launch := launched()) is not None:
         _require_launch(launch, plain.get("trainer"))
+    else:
+        _require_hosts(plain.get("trainer"))
 
 
 def _empty_places(plain: dict[str, Any]) -> Iterator[str]:
@@ -231,6 +234,17 @@ def _require_launch(launch: Launch, node: Any) -> None:
             raise ConfigError(problem, where=launch.by, next_step=next_step)
 
 
+def _require_hosts(node: Any) -> None:
+    """node: `trainer`. Raises ConfigError if this process would wait for hosts that nobody has started."""
+    num_nodes = node.get("num_nodes") if isinstance(node, dict) else None
+    if isinstance(num_nodes, int) and num_nodes > 1 and not PLACED & set(os.environ):
+        raise ConfigError(
+            f"trainer.num_nodes is {num_nodes}, and no launcher started this process as one of several hosts",
+            where="trainer",
+            next_step="trainer.num_nodes=1; or give each host the same command by torchrun or SLURM",
+        )
+
+
 def _missing(plain: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in plain.items():
         if value == "???":
@@ -273,7 +287,7 @@ def _value_problems(plain: dict[str, Any], *, whole: bool) -> list[str]:
         node = plain.get(parent) if parent else plain
         if not isinstance(node, dict) or name not in node or (parent and node[name] is None and not whole):
             continue  # to evaluate and predict, null means: as the run has it
-        problem = value_problem(node[name], annotation)
+        problem = value_problem(key, node[name], annotation)
         if problem is not None:
             found.append(f"{key}: {problem}")
     return found

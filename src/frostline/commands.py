@@ -27,6 +27,7 @@ from frostline.runs import (
     opened,
     placed,
     require_unfinished,
+    typed_anywhere,
     with_found,
 )
 from frostline.schedules import whole_schedule
@@ -91,10 +92,10 @@ def _resume(cfg: DictConfig) -> None:
     folder = Path(cfg.resume)
     seen = stamp(folder)
     record, settings = opened(folder, trains=True, trust=cfg.trust, again=_trusting("train"))
-    require_unfinished(record, folder)
+    others = [override for override in overrides() if not override.startswith(("resume=", "trust="))]
+    require_unfinished(record, folder, others)
     settings = amended(settings, data=cfg.data, trainer=cfg.trainer, cache=cfg.cache)
     check(settings, command=None)
-    others = [override for override in overrides() if not override.startswith(("resume=", "trust="))]
     _start(settings, folder, [f"resume={folder}", f"trust={cfg.trust}", *others], resume=True, seen=seen)
 
 
@@ -110,9 +111,10 @@ def _start(
     """cfg: as it was checked. others: what the other ranks of this run are started with. seen: what lay in the folder
     before anything of it was read; nothing for a new run."""
     if not follows():
-        require_writable(folder)
-    # As it can be typed again; of a sweep's job, its own part of it.
-    command = shlex.join(["frostline", "train", *config_dirs(), *overrides()])
+        named = any(override.startswith("run_dir=") for override in overrides())
+        require_writable(folder, None if resume else "run_dir" if named else "logs_dir")
+    # As it can be typed again from any folder; of a sweep's job, its own part of it.
+    command = shlex.join(["frostline", "train", *config_dirs(), *typed_anywhere(cfg, overrides())])
     launch_alike("train", others)
     from frostline.run import train
 

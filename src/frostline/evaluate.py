@@ -10,7 +10,7 @@ from frostline.checkpoint import load_checkpoint
 from frostline.checks import check
 from frostline.data.module import Data
 from frostline.data.targets import counts_of
-from frostline.errors import RunError, few, shown
+from frostline.errors import ConfigError, RunError, few, shown
 from frostline.quoting import command_of, hydra_quoted
 from frostline.record import Record
 from frostline.report.summary import print_classes, print_scores
@@ -44,7 +44,15 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
 
 def _reading(settings: DictConfig, given: DictConfig) -> DictConfig:
     """The settings of the run with the samples that the user names: where the run has a file or a split for each part,
-    theirs is the only one."""
+    theirs is the only one. Raises ConfigError if the data has no such setting."""
+    known = {"file" if name == "train_file" else name for name in settings.data} & set(ELSEWHERE)
+    for name in ELSEWHERE:
+        if given[name] is not None and name not in known:
+            raise ConfigError(
+                f"data.{name}: the data of this run has no such setting",
+                where="command line",
+                next_step=f"name other samples by {' or '.join(f'data.{one}=' for one in sorted(known)) or 'nothing'}",
+            )
     alone: dict[str, str | None] = {}
     if given.file is not None and "train_file" in settings.data:
         alone = {"dir": None, "train_file": given.file, "val_file": None, "test_file": None}

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,10 +120,10 @@ def claimed(folder: Path, *, leads: bool, seen: list[tuple[str, int, int]]) -> I
         os.close(handle)
 
 
-def require_writable(folder: Path, setting: str = "logs_dir") -> None:
+def require_writable(folder: Path, setting: str | None = "logs_dir") -> None:
     """By trying: folders that this makes are removed again, so that an error on the way to training leaves nothing.
 
-    setting: what says another folder. Raises RunError.
+    setting: names another folder; None if it has to be this one. Raises RunError.
     """
     missing = [path for path in [folder, *folder.parents] if not path.exists()]
     try:
@@ -135,7 +136,10 @@ def require_writable(folder: Path, setting: str = "logs_dir") -> None:
         remove_empty(missing)
 
 
-def _unwritable(folder: Path, setting: str, error: OSError) -> RunError:
+def _unwritable(folder: Path, setting: str | None, error: OSError) -> RunError:
+    writable = shlex.join(["chmod", "-R", "u+w", str(folder)])
     return RunError(
-        f"the folder cannot be written: {error.strerror}", where=folder, next_step=f"{setting}=<a folder of yours>"
+        f"the folder cannot be written: {error.strerror}",
+        where=folder,
+        next_step=writable if setting is None else f"{setting}=<a folder of yours>",
     )

@@ -14,6 +14,8 @@ INTERACTIVE = ("bash", "interactive")
 SLURM = ("SLURM", "SLURM_NTASKS")
 RANKS = ("RANK", "LOCAL_RANK")
 LEADER = "FROSTLINE_LEADER"  # the process that starts others of its run, through Lightning
+# Variables of those who start processes on several hosts: Lightning itself needs the first, LSF sets the second.
+PLACED = {"MASTER_ADDR", "LSB_JOBID"}
 
 
 class Launch(NamedTuple):

@@ -32,6 +32,8 @@ def at_home(said: str) -> Path:
     """The place that a user says, with `~` as the shell has it. Raises ConfigError where nobody knows that home: of a
     user of another name, or of one without HOME in a container that does not list it."""
     try:
+        if said.startswith("~") and os.environ.get("HOME") == "":
+            raise RuntimeError("HOME is empty")  # which Path would take for the root folder
         return Path(said).expanduser()
     except RuntimeError as error:
         raise ConfigError(

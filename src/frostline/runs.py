@@ -1,6 +1,6 @@
 """What lies in a run folder, and which settings may differ when it is opened again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from frostline.launcher import follows
 from frostline.opening import read_settings, require_trusted
 from frostline.paths import at_home, moved
 from frostline.phases import BEFORE
-from frostline.quoting import begun_anew, command_of, setting_of
+from frostline.quoting import begun_anew, command_of, hydra_quoted, setting_of
 from frostline.record import FILE, Record
 
 # What may differ when the command of a run is given again, and the run goes on: places, hardware, what is shown.
@@ -132,21 +132,22 @@ def goes_on(folder: Path, settings: DictConfig) -> bool:
     return True
 
 
-def require_unfinished(record: Record, folder: Path) -> None:
-    """Raises RunError where there is nothing to go on with: the run is finished, or its last checkpoint is gone."""
+def require_unfinished(record: Record, folder: Path, typed: Sequence[str] = ()) -> None:
+    """typed: settings of a resume. Raises RunError if there is nothing to go on with: the run is finished, or its last
+    checkpoint is gone."""
     if record.status == "finished":
         raise RunError(
             "this run is finished",
             where=folder,
             next_step=f"{command_of('evaluate', run=folder)}; or, to train on from its weights: "
-            + begun_anew(record.command, folder),
+            + begun_anew(record.command, folder, typed),
         )
     best = checkpoint_of(folder, "best")
     if checkpoint_of(folder, "last") is None and (best is not None or record.phases):
         raise RunError(
             "the run has been trained, and its checkpoint last.ckpt is gone",
             where=folder / "checkpoints",
-            next_step=begun_anew(record.command, best),
+            next_step=begun_anew(record.command, best, typed),
         )
 
 
@@ -179,11 +180,27 @@ def lasting(settings: DictConfig, found: Mapping[str, Any] | None = None) -> Dic
     for key, value in (found or {}).items():
         OmegaConf.update(kept, key, value)
     OmegaConf.update(kept, "run_dir", str(Path(settings.run_dir).absolute()))
+    for key, place in _whole_places(settings):
+        OmegaConf.update(kept, key, place)
+    return kept
+
+
+def typed_anywhere(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """The overrides that the settings come from, with places that mean the same from any folder."""
+    places = dict(_whole_places(settings))
+    keys = [override.partition("=")[0].lstrip("+") for override in overrides]
+    return [
+        f"{key}={hydra_quoted(places[key])}" if key in places else override
+        for key, override in zip(keys, overrides, strict=True)
+    ]
+
+
+def _whole_places(settings: DictConfig) -> Iterator[tuple[str, str]]:
+    """Settings that name a file or folder which is there, by its absolute path."""
     for key in (*PLACES, *(FILES if OmegaConf.select(settings, "data.dir") is None else ())):
         place = OmegaConf.select(settings, key)
         if isinstance(place, str) and at_home(place).exists():
-            OmegaConf.update(kept, key, str(at_home(place).absolute()))
-    return kept
+            yield key, str(at_home(place).absolute())
 
 
 def amended(settings: DictConfig, **others: DictConfig) -> DictConfig:
