@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -87,6 +88,32 @@ def test_any_cut_is_seen(small_run: Path, tmp_path: Path) -> None:
             read_checkpoint(tmp_path / "it.ckpt")
         assert "miniz" not in refused.value.what
         assert ".cc:" not in refused.value.what
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
+def test_a_config_that_was_edited_gives_no_answers(command: str, run: Path, program: Callable[..., Answer]) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("image_size: 8", "image_size: 16"))
+    answer = program(*OPENING[command])
+    assert answer.code == 1
+    assert "another one than that of the training: network.inputs.image_size was 8 and is 16" in answer.err
+    assert "run/config.yaml" in answer.err
+
+
+def test_an_edited_split_is_not_scored(run: Path, program: Callable[..., Answer]) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("split_seed: 0", "split_seed: 5"))
+    answer = program("evaluate", "run=run")
+    assert answer.code == 1
+    assert "the samples are split otherwise (data.split_seed" in answer.err
+
+
+def test_a_fault_in_a_runs_config_names_that_file(run: Path, program: Callable[..., Answer]) -> None:
+    config = run / "config.yaml"
+    config.write_text(re.sub(r"^seed: \d+", "seed: abc", config.read_text(), flags=re.MULTILINE))
+    answer = program("evaluate", "run=run")
+    assert answer.code == 1
+    assert "where: run/config.yaml" in answer.err
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
@@ -207,3 +234,15 @@ def test_files_of_before_zip_are_read(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(3)}, buffer, _use_new_zipfile_serialization=False)
     (tmp_path / "it.pth").write_bytes(buffer.getvalue())
     assert torch.equal(read_weights(tmp_path / "it.pth")["a"], torch.ones(3))
+
+
+def test_a_resume_without_its_best_checkpoint_is_refused_before_it_trains(
+    run: Path, program: Callable[..., Answer]
+) -> None:
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    (run / "checkpoints" / "best.ckpt").unlink()
+    answer = program("train", "resume=run")
+    assert answer.code == 1
+    assert "the checkpoint of the best epoch so far is gone" in answer.err
+    assert "best.ckpt" in answer.err

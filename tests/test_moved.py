@@ -100,7 +100,7 @@ def test_data_changed_in_its_place_can_be_scored_as_other_data(run: str, program
     put(tmp_path / "data", {"ant": 250}, 3, offset=200)
     answer = program("evaluate", f"run={run}")
     assert answer.code == 1
-    (command,) = re.findall(r"next:.* frostline (evaluate .*)$", answer.err, re.MULTILINE)
+    (command,) = re.findall(r"or: +frostline (evaluate .*?)(?:  #.*)?$", answer.err, re.MULTILINE)
     assert "(n = 36)" in scores(program(*command.split()))
 
 

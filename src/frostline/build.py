@@ -47,6 +47,9 @@ from frostline.trainers import (
     with_precision,
 )
 
+NAMES = ("_target_", "name", "weights", "remote_code")  # of a backbone or head, wherever they lie
+OF_STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
+
 
 class Built(NamedTuple):
     """choices: of each phase, what becomes of its frozen blocks' outputs; `frozen` makes, keeps and serves them.
@@ -136,7 +139,7 @@ def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
     backbone = _backbone(cfg.model, targets.kind, load=False)
     _adapt(cfg, backbone, plan_of(cfg).unfolded(list(backbone.blocks)))
     task, head = _top(cfg, backbone, targets)
-    return FineTuner(backbone, head, task, {}, seed=cfg.seed)
+    return FineTuner(backbone, head, task, {}, seed=cfg.seed, identity={"network": _network(cfg)})
 
 
 def features_alone(cfg: DictConfig) -> FrozenOutputs:
@@ -236,12 +239,23 @@ def _identity(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module, 
         "targets": asdict(data.targets),
         **data.look(),
         "head": {name: list(value.shape) for name, value in head.state_dict().items()},
+        "network": _network(cfg),
+        "steps": {key: value for key, value in resolved(cfg.trainer).items() if key in OF_STEPS},
         "adapter": resolved(cfg.adapter),
         "optimizer": resolved(cfg.optimizer),
         "task": resolved(cfg.task),
         "batch_size": data.batch_size,
         "plan": plan.describe(),
         "seed": cfg.seed,
+    }
+
+
+def _network(cfg: DictConfig) -> dict[str, Any]:
+    """Settings that change what the same weights give. Names and places may differ."""
+    return {
+        "model": {key: value for key, value in resolved(cfg.model).items() if key not in NAMES},
+        "head": {key: value for key, value in resolved(cfg.head).items() if key not in NAMES},
+        "inputs": {key: cfg.data[key] for key in ("image_size", "max_length") if key in cfg.data},
     }
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from frostline.backbones.weights import UNREADABLE, load_tensors, not_finite, unreadable
 from frostline.errors import RunError, few
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
+from frostline.folders import CONFIG
 from frostline.phases import BEFORE, Plan
 from frostline.quoting import begun_anew, setting_of
 from frostline.sharding import load_whole
@@ -56,12 +57,14 @@ class Stand(NamedTuple):
         return f"in phase {phase.name} after epoch {done + 1} of {phase.epochs}"
 
 
-def load_checkpoint(model: FineTuner, path: Path, *, finite: bool = False) -> dict[str, Any]:
-    """Gives the phase and the epoch of it, from 1, that the weights are from, and the average that was made after it,
-    if any. finite: whether others are refused. Raises RunError."""
-    content = read_checkpoint(path)
-    if finite:
-        require_finite_weights(content, path)
+def load_checkpoint(model: FineTuner, path: Path) -> dict[str, Any]:
+    """`loaded` from the file. Raises RunError."""
+    return loaded(model, read_checkpoint(path), path)
+
+
+def loaded(model: FineTuner, content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Put the weights of a checkpoint into the model. Gives the phase and the epoch of it, from 1, that they are from,
+    and the average that was made after it, if any. Raises RunError."""
     load_state(model, content["state_dict"], path)
     said = content[CHECKPOINT_KEY]
     return {"phase": said["phase"], "epoch": said["epoch"] - said["first_epoch"] + 1, "average": said["average"]}
@@ -144,14 +147,48 @@ def require_finite_weights(content: dict[str, Any], path: Path) -> None:
         )
 
 
+def require_unchanged(content: dict[str, Any], model: FineTuner, path: Path, *keys: str) -> None:
+    """keys: of the identity; checkpoints of earlier versions lack some. Raises RunError that names what differs between
+    the run's config.yaml, of which `model` was made, and the run that wrote the checkpoint."""
+    before: dict[str, Any] = content[CHECKPOINT_KEY]["identity"]
+    known = [key for key in keys if key in before]
+    said = {"parts": "the samples are split otherwise (data.split_seed, data.val_fraction, data.test_fraction)"}
+    other = [
+        said.get(key) or difference
+        for key in known
+        for difference in _differences(before[key], model.identity[key], key)
+    ]
+    if other:
+        raise RunError(
+            f"config.yaml is another one than that of the training: {'; '.join(other)}",
+            where=path.parent.with_name(CONFIG),
+            next_step="restore the file, or train anew",
+        )
+
+
 def stand_of(checkpoint: Path, model: FineTuner, plan: Plan, command: str = "") -> Stand:
     """command: that began the run. Raises RunError where `checkpoint` is of another run, or damaged."""
     best = checkpoint.with_name("best.ckpt")
     instead = begun_anew(command, best if best.is_file() else None)
-    said: dict[str, Any] = read_checkpoint(checkpoint, instead=instead)[CHECKPOINT_KEY]
-    _require_same(_completed(said["identity"]), model.identity, checkpoint)
+    content = read_checkpoint(checkpoint, instead=instead)
+    said: dict[str, Any] = content[CHECKPOINT_KEY]
+    _require_same(_completed(said["identity"], model.identity), model.identity, checkpoint)
+    _require_best(content, checkpoint, instead)
     number = phase_number(plan, said["phase"], checkpoint)
     return Stand(checkpoint, number, *(said[key] for key in ("first_epoch", "epoch", "batches", "ended", "val")))
+
+
+def _require_best(content: dict[str, Any], checkpoint: Path, instead: str) -> None:
+    """Raises RunError if the best weights, which the end of the run will need, are gone."""
+    states = content.get("callbacks")
+    for state in states.values() if isinstance(states, dict) else ():
+        best = state.get("best_model_path") if isinstance(state, dict) else None
+        if isinstance(best, str) and best and not checkpoint.with_name(Path(best).name).is_file():
+            raise RunError(
+                "the checkpoint of the best epoch so far is gone",
+                where=checkpoint.with_name(Path(best).name),
+                next_step=f"restore the file; or {instead}",
+            )
 
 
 def phase_number(plan: Plan, name: str, checkpoint: object) -> int:
@@ -177,8 +214,9 @@ def forget_starts(folder: Path) -> None:
         path.unlink()
 
 
-def _completed(identity: dict[str, Any]) -> dict[str, Any]:
-    """With the settings of phases that the version of the checkpoint did not have."""
+def _completed(identity: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """With the settings that the version of the checkpoint did not have."""
+    identity = {key: now[key] for key in ("network", "steps")} | identity
     plan = identity.get("plan")
     if not isinstance(plan, dict) or "phases" not in plan:
         return identity

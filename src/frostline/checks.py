@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -9,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frostline.adapting import NONE, with_adapter
 from frostline.errors import ConfigError, first_line
+from frostline.folders import CONFIG
 from frostline.keys import unknown_keys
 from frostline.launcher import PLACED, Launch, launched
 from frostline.paths import leaves
@@ -123,8 +125,9 @@ def check(cfg: DictConfig, *own: str, command: str | None = "train") -> None:
             "\n  ".join(["the configuration has a wrong value:", *found] if len(found) == 1 else [
                 f"the configuration has {len(found)} wrong values:", *found
             ]),
-            where="command line, or YAML under conf/",
-            next_step="correct it; `--cfg job` prints the whole configuration",
+            where="command line, or YAML under conf/" if command is not None else Path(plain["run_dir"]) / CONFIG,
+            next_step="correct it; `--cfg job` prints the whole configuration" if command is not None else
+            "restore the file, or train anew",
         )  # fmt: skip
     if "schedule" in cfg:
         plan_of(cfg)

@@ -6,11 +6,12 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.build import Built, build
-from frostline.checkpoint import load_checkpoint
+from frostline.checkpoint import loaded, read_checkpoint, require_finite_weights, require_unchanged
 from frostline.checks import check
 from frostline.data.module import Data
 from frostline.data.targets import counts_of
-from frostline.errors import ConfigError, RunError, few, shown
+from frostline.errors import ConfigError, DataError, RunError, few, shown
+from frostline.paths import at_home
 from frostline.quoting import command_of, hydra_quoted
 from frostline.record import Record
 from frostline.report.summary import print_classes, print_scores
@@ -25,13 +26,17 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     """settings: of the run, opened. Raises RunError where there is nothing to score, and any error of its data."""
     quiet()
     folder = Path(cfg.run)
-    settings = amended(_reading(settings, cfg.data), trainer=cfg.trainer)
+    settings = amended(_reading(settings, cfg.data), trainer=cfg.trainer, model=cfg.model)
     check(settings, command=None)
     L.seed_everything(settings.seed, workers=True, verbose=False)
     elsewhere = any(cfg.data[name] is not None for name in ELSEWHERE)
-    built = _built(settings, record, elsewhere=elsewhere, again=_typed(cfg))
+    built, own = _built(settings, record, elsewhere=elsewhere, again=_typed(cfg))
     model, data, trainer = built.model, built.data, built.trainer
-    enter_phase_of(built, load_checkpoint(model, require_checkpoint(folder, cfg.checkpoint), finite=True))
+    path = require_checkpoint(folder, cfg.checkpoint)
+    content = read_checkpoint(path)
+    require_finite_weights(content, path)
+    require_unchanged(content, model, path, "network", "task", *(["parts"] if own else []))
+    enter_phase_of(built, loaded(model, content, path))
     if trainer.is_global_zero and record.status != "finished":
         print(f"run   {folder} is not finished ({record.status}): what it has reached so far is scored")
     with others_stopped(trainer):
@@ -53,6 +58,13 @@ def _reading(settings: DictConfig, given: DictConfig) -> DictConfig:
                 where="command line",
                 next_step=f"name other samples by {' or '.join(f'data.{one}=' for one in sorted(known)) or 'nothing'}",
             )
+    for name in ("file", "dir"):
+        if given[name] is not None and not at_home(given[name]).exists():
+            raise DataError(
+                f"there is no such {'file' if name == 'file' else 'folder'}",
+                where=given[name],
+                next_step=f"data.{name}=<where other labelled samples lie>",
+            )
     alone: dict[str, str | None] = {}
     if given.file is not None and "train_file" in settings.data:
         alone = {"dir": None, "train_file": given.file, "val_file": None, "test_file": None}
@@ -71,15 +83,15 @@ def _typed(cfg: DictConfig) -> list[str]:
     return named + ([f"checkpoint={cfg.checkpoint}"] if cfg.checkpoint != "best" else [])
 
 
-def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list[str]) -> Built:
-    """elsewhere: whether other samples were named, which are those of the run if only their place is another. again:
-    this command's settings."""
+def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list[str]) -> tuple[Built, bool]:
+    """And whether the samples are the run's own. elsewhere: whether others were named, which are those of the run
+    if only their place is another. again: this command's settings."""
     if elsewhere:
         built = build(settings, load_weights=False, logs=False, known=Targets(**record.data["targets"]))
         if built.data.fingerprint != record.data.get("fingerprint"):
             if built.trainer.is_global_zero:
                 _tell(built)
-            return built
+            return built, False
     built = build(settings, load_weights=False, logs=False)
     if built.data.fingerprint != record.data.get("fingerprint"):
         raise RunError(
@@ -87,7 +99,7 @@ def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list
             where=built.data.where,
             next_step=f"restore it{_or_score_it(built.data, again)}",
         )
-    return built
+    return built, True
 
 
 def _tell(built: Built) -> None:
@@ -103,4 +115,5 @@ def _tell(built: Built) -> None:
 def _or_score_it(data: Data, again: list[str]) -> str:
     if not data.named_by:
         return ""
-    return f"; or score all of it as other data: {command_of('evaluate', *again, **{data.named_by: data.where})}"
+    command = command_of("evaluate", *again, **{data.named_by: data.where})
+    return f"; or {command}  # scores all of it, its training samples too"

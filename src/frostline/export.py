@@ -9,13 +9,13 @@ from frostline import __version__
 from frostline.adapters.layers import adapter_names, merged
 from frostline.backbones.weights import SUFFIX, packed
 from frostline.build import untrained
-from frostline.checkpoint import load_state, read_checkpoint, require_finite_weights
+from frostline.checkpoint import load_state, read_checkpoint, require_finite_weights, require_unchanged
 from frostline.checks import check
 from frostline.errors import DataError
 from frostline.finetuner import CHECKPOINT_KEY
 from frostline.paths import write_atomically
 from frostline.run import quiet
-from frostline.runs import require_checkpoint
+from frostline.runs import amended, require_checkpoint
 from frostline.targets import Targets
 
 
@@ -24,6 +24,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
     them: what the backbone expects of its input, and the targets by name. settings: of the run, opened. Raises
     DataError, RunError."""
     quiet()
+    settings = amended(settings, model=cfg.model)
     check(settings, command=None)
     output = _required_new(Path(cfg.output).absolute())
     checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
@@ -31,6 +32,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
     require_finite_weights(content, checkpoint)
     targets = Targets(**content[CHECKPOINT_KEY]["identity"]["targets"])
     model = untrained(settings, targets)
+    require_unchanged(content, model, checkpoint, "network")
     load_state(model, content["state_dict"], checkpoint)
     adapted = len(adapter_names(model.backbone))
     backbone = merged(model.backbone) if cfg.merge else model.backbone

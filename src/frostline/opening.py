@@ -163,7 +163,7 @@ def _foreign_places(settings: Mapping[str, Any], folder: Path) -> Iterator[str]:
                 continue
             names_place = place.rpartition(".")[2] in PLACES
             leads_away = value.startswith(("/", "~")) or ".." in Path(value).parts
-            if "$" in value or "://" in value or ((names_place or leads_away) and not _is_within(value, folder)):
+            if "${" in value or "://" in value or ((names_place or leads_away) and not _is_within(value, folder)):
                 yield f"{place}: writes to {value}"
     for group, node in [("logger", settings.get("logger")), *_callbacks(settings)]:
         takes = set(parameters_of(str(node.get("_target_")))) & UNSET if isinstance(node, Mapping) else set()

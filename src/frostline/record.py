@@ -76,7 +76,7 @@ class Record:
         path = folder / FILE
         if not path.is_file():
             raise RunError(
-                "this folder is not a run: it holds no run.json",
+                "this folder is not a run: it holds no run.json" if folder.is_dir() else "there is no such folder",
                 where=folder,
                 next_step="name the folder that a training printed, such as logs/runs/<date>/<time>-<model>-<data>",
             )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from frostline.errors import RunError, first_line
 from frostline.paths import moved
+from frostline.quoting import command_of
 
 WORTH = 10  # seconds of work that a write must be able to save, for each second that it takes
 SHARE = 0.25  # of the memory that is free: larger checkpoints do not wait in it
@@ -46,7 +47,8 @@ class WholeFiles(TorchCheckpointIO):
             raise RunError(
                 f"a checkpoint cannot be written: {first_line(error)}",
                 where=place,
-                next_step="make room on that disk, then go on with resume=<this run folder>",
+                next_step="make room on that disk (df, ulimit -f), then go on: "
+                + command_of("train", resume=place.parent.parent),
             ) from error
 
 
