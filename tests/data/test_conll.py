@@ -1,5 +1,6 @@
 """Files of tagged words, and their tags as BIO."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
+from frostline.data import unlabelled_texts
 from frostline.data.conll import read_conll, read_sentences
 from frostline.data.tags import Sentence, Tagged, tagged_set
 from frostline.data.texts import TaggedSet
@@ -142,7 +144,9 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
     "a prefix of no spelling": ("a B-x\nb M-x\n", "'M-x' is no tag", "line 2"),
     "an entity without a name": ("a B-\n", "'B-' is no tag", "line 1"),
     "parts of speech": ("a DET\n", "'DET' is no tag", "line 1"),
-    "a comment": ("# sent_id = 1\na B-x\n", "'1' is no tag", "line 1"),
+    "a comment": ("# sent_id = 1\na B-x\n", "4 columns, and line 2 has 2: '# sent_id = 1'", "line 1"),
+    "a blank within a word": ("a O\nNew York B-x\n", "3 columns, and line 1 has 2: 'New York B-x'", "line 2"),
+    "a column less": ("a NN O\nb B-x\n", "2 columns, and line 1 has 3: 'b B-x'", "line 2"),
     "no entity": ("a O\n", "no word of training is of an entity", "train.conll"),
     "nothing": ("", "no sentences", "train.conll"),
     "empty lines": ("\n \n\n", "no sentences", "train.conll"),
@@ -158,6 +162,54 @@ def test_a_file_that_makes_no_data_says_where_and_why(tmp_path: Path, case: str)
     assert what in refused.value.what
     assert str(refused.value.where).endswith(where)
     assert refused.value.next_step
+
+
+def test_all_faulty_lines_are_in_one_message(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="3 lines of the file are faulty") as refused:
+        read(tmp_path, "a O\nNew York B-x\n\nb\nLos Angeles B-x\n")
+    assert [f"line {line}: " in refused.value.what for line in (1, 2, 4, 5)] == [False, True, True, True]
+
+
+CONLL_U = """# sent_id = 1
+# text = Ada don't go.
+1\tAda\tAda\tPROPN\tNNP\t_\t3\tnsubj\t_\t_
+2-3\tdon't\t_\t_\t_\t_\t_\t_\t_\t_
+2\tdo\tdo\tAUX\tVBP\t_\t3\taux\t_\t_
+3\tn't\tnot\tPART\tRB\t_\t3\tadvmod\t_\t_
+3.1\tgo\tgo\tVERB\t_\t_\t_\t_\t_\t_
+
+# sent_id = 2
+1\tNew York\tNew York\tPROPN\tNNP\t_\t0\troot\t_\t_
+"""
+GERMEVAL = "#\thttp://here\n1\tAda\tB-PER\tO\n2\tgeht\tO\tO\n\n1\tJa\tO\tO\n"
+BY_BLANKS = "1 Ada B-PER\n2 geht O\n\n1 Ja O\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(CONLL_U, [["Ada", "do", "n't"], ["New York"]]), (GERMEVAL, [["Ada", "geht"], ["Ja"]]),
+     (BY_BLANKS, [["Ada", "geht"], ["Ja"]])],
+)  # fmt: skip
+def test_numbered_words_are_refused_with_a_command_that_works(
+    tmp_path: Path, content: str, words: list[list[str]]
+) -> None:
+    file = tmp_path / "it's 100%.conllu"
+    file.write_text(content)
+    with pytest.raises(DataError, match="begins with its number in the sentence, as in CoNLL-U") as refused:
+        unlabelled_texts.read_sentences(file)
+    subprocess.run(refused.value.next_step, shell=True, check=True, cwd=tmp_path)
+    assert unlabelled_texts.read_sentences(tmp_path / "words.conll").samples == words
+    with pytest.raises(DataError, match="begins with its number") as refused:
+        read_sentences(file)
+    command, _, said = refused.value.next_step.partition(", where ")
+    assert said == "$3 is the column of the tags"
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    assert [sentence.words for sentence in read_sentences(tmp_path / "words.conll")] == words
+
+
+@pytest.mark.parametrize("content", ["1 O\n2 B-x\n", "1 CD B-x\n\nto O O\n", "1 CD B-x\n", "3 CD O\n1 CD B-x\n"])
+def test_words_that_are_numbers_are_words(tmp_path: Path, content: str) -> None:
+    assert read(tmp_path, content).train.strings[0][0] == content[0]
 
 
 def test_an_entity_of_the_test_part_alone_is_named_by_its_line(tmp_path: Path) -> None:

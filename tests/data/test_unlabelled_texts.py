@@ -29,8 +29,9 @@ def test_a_sentence_in_a_line_has_the_words_that_training_reads(tmp_path: Path) 
 
 def test_words_need_no_tags_and_have_to_be_there(tmp_path: Path) -> None:
     file = tmp_path / "a.conll"
-    file.write_text("a\nb\n\nc\td\n")
+    file.write_text("a\nb\n\nc\n")
     assert read_sentences(file).samples == [["a", "b"], ["c"]]
+    assert read_sentences(file).notes == []
     file.write_text("a\n\tO\n\nb\n")
     found = read_sentences(file)
     assert found.samples == [["b"]]
@@ -39,10 +40,31 @@ def test_words_need_no_tags_and_have_to_be_there(tmp_path: Path) -> None:
     assert problem.where == f"{file}, line 2"
 
 
+def test_a_sentence_with_other_columns_is_a_problem_and_further_columns_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "a.conll"
+    file.write_text("a O\nb O\n\nx y z\nc O\n\nd O\n")
+    found = read_sentences(file)
+    assert found.samples == [["a", "b"], ["d"]]
+    (problem,) = found.problems
+    assert "this line has 3 columns, and line 1 has 2: 'x y z'" in problem.what
+    assert problem.where == f"{file}, line 4"
+    assert found.notes == [f"{file}: of 2 columns the first is read as the words, the others are passed over"]
+
+
 def test_a_text_goes_on_to_the_end_of_its_line(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_bytes("one\u2028still one\r\n\x0ctwo\x85\n".encode())
     assert read_texts(file, ["text"]).samples == [("one\u2028still one",), ("\x0ctwo\x85",)]
+
+
+@pytest.mark.parametrize("blank", ['""', ","])
+def test_no_blank_row_of_a_table_goes_missing(tmp_path: Path, blank: str) -> None:
+    file = tmp_path / "a.csv"
+    between = "," if "," in blank else ""
+    file.write_text(f"text{between}\na good film{between}\n{blank}\na bad film{between}\n")
+    found = read_texts(file, ["text"])
+    assert found.samples == [("a good film",), ("a bad film",)]
+    assert [problem.where for problem in found.problems] == [f"{file}, line 3"]
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl"])

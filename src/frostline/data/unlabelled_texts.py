@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from frostline.batch import Batch
-from frostline.data.conll import Line, sentence_lines
+from frostline.data.conll import Line, first_line, require_as_many, sentence_lines
 from frostline.data.faults import of_each
 from frostline.data.loader import EpochBatches
 from frostline.data.module import Transfers
@@ -98,8 +98,9 @@ def read_texts(file: Path, columns: Sequence[str], quotes: bool | None = None) -
 
 
 def read_sentences(file: Path) -> Unlabelled:
-    """Of words: a sentence a line of a .txt, with blanks between its words; else a word a line, whatever follows it,
-    and an empty line after each sentence. Raises DataError, also for a table whose cells would be taken for words."""
+    """Of words: a sentence a line of a .txt, with blanks between its words; else a word a line, in each line as many
+    further columns, and an empty line after each sentence. Raises DataError, also for a table whose cells would be
+    taken for words."""
     if file.suffix.lower() in TABLES:
         raise DataError(
             "words are read from lines, and this is a table",
@@ -110,17 +111,22 @@ def read_sentences(file: Path) -> Unlabelled:
     if _is_lines(file):
         return sentences_of_lines(lines_of(read_utf8(file)), file)
     problems: list[DataError] = []
-    sentences = sentence_lines(file)
-    if not sentences:
+    sentences = sentence_lines(file, tagged=False)
+    first = first_line(sentences)
+    if first is None:
         raise DataError(
             "there are no words in the file", where=file, next_step="a word a line, or a sentence in a .txt"
         )
     found = of_each(
-        lambda lines: (f"{file}, line {lines[0].number}", [_word(line, file) for line in lines]),
+        lambda lines: (f"{file}, line {lines[0].number}", [_word(line, first, file) for line in lines]),
         sentences,
         problems=problems,
     )
-    return Unlabelled([words for _, words in found], [where for where, _ in found], {}, problems)
+    further = len(first.columns) - 1
+    notes = [f"{file}: of {further + 1} columns the first is read as the words, the others are passed over"]
+    return Unlabelled(
+        [words for _, words in found], [where for where, _ in found], {}, problems, notes if further else []
+    )
 
 
 class _Lines(NamedTuple):
@@ -146,7 +152,7 @@ def _is_lines(file: Path) -> bool:
     return file.suffix.lower() == LINES
 
 
-def _word(line: Line, file: Path) -> str:
+def _word(line: Line, first: Line, file: Path) -> str:
     word = line.columns[0]
     if not word.strip():
         raise DataError(
@@ -154,6 +160,7 @@ def _word(line: Line, file: Path) -> str:
             where=f"{file}, line {line.number}",
             next_step="a word first in each line, and an empty line after each sentence",
         )
+    require_as_many(line, first, file)
     return word
 
 
