@@ -101,3 +101,44 @@ def test_quotes_around_fields_are_counted_if_they_are_letters(tmp_path: Path) ->
     file.write_text('text,label\n"good",a\n"bad",b\nplain "word",a\n', encoding="utf-8")
     (note,) = read_fields(file, False).notes
     assert "2 fields begin and end with a quote" in note
+
+
+@pytest.mark.parametrize("blank", [",", '"",""', '""', '" "\t', " , "])
+def test_a_record_of_separators_or_quotes_is_a_faulty_sample(tmp_path: Path, blank: str) -> None:
+    file = put(tmp_path, ["text,x", "a,1", blank.replace("\t", ","), "b,2"], "it.csv")
+    with pytest.raises(DataError, match="this line holds nothing but separators") as refused:
+        read_table(file, ["text"])
+    assert refused.value.where == f"{file}, line 3"
+    problems: list[DataError] = []
+    assert [row.place for row in read_table(file, ["text"], problems=problems).rows] == [2, 4]
+    assert len(problems) == 1
+
+
+@pytest.mark.parametrize("blank", ['""', '" "', " "])
+def test_an_empty_cell_of_a_table_with_one_column_is_a_faulty_sample(tmp_path: Path, blank: str) -> None:
+    file = put(tmp_path, ["text", "a", blank, "b"], "it.csv")
+    problems: list[DataError] = []
+    assert [row.place for row in read_table(file, ["text"], problems=problems).rows] == [2, 4]
+    assert [problem.where for problem in problems] == [f"{file}, line 3"]
+
+
+@pytest.mark.parametrize("quotes", [None, True, False])
+def test_empty_lines_between_samples_are_counted_and_others_are_not(tmp_path: Path, quotes: bool | None) -> None:
+    file = put(tmp_path, ["", "text,x", "", "a,1", "", " ", "b,2", "", "", " "], "it.csv")
+    table = read_table(file, ["text"], quotes=quotes)
+    assert [row.cells["text"] for row in table.rows] == ["a", "b"]
+    assert table.notes == [f"{file}: 3 empty lines between samples were passed over: lines 3, 5, 6"]
+    assert read_table(put(tmp_path, ["text,x", "a,1", "b,2", "", ""], "it.csv"), ["text"], quotes=quotes).notes == []
+
+
+def test_empty_lines_between_objects_are_counted(tmp_path: Path) -> None:
+    file = put(tmp_path, ["", '{"text": "a"}', "", '{"text": "b"}', "", ""], "it.jsonl")
+    table = read_table(file, ["text"])
+    assert [row.place for row in table.rows] == [2, 4]
+    assert table.notes == [f"{file}: one empty line between samples was passed over: line 3"]
+
+
+def test_blank_records_do_not_make_a_text_of_several_lines_a_swallowed_one(tmp_path: Path) -> None:
+    file = put(tmp_path, ["text,label", '"a,', 'b,",good', "c,bad", ","], "it.csv")
+    problems: list[DataError] = []
+    assert len(read_table(file, ["text", "label"], problems=problems).rows) == 2

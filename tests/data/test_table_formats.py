@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frostline.data.table_formats import read_table
+from frostline.data.table_formats import column_names, read_table
 from frostline.errors import DataError
 
 COLUMNS = ["path", "label"]
@@ -39,7 +41,7 @@ def cells(file: Path) -> list[tuple[str, ...]]:
         ("tabs.tsv", "path\tlabel\na.png\tcat\nb.png\tdog\n"),
         ("UPPER.CSV", "path,label\na.png,cat\nb.png,dog\n"),
         ("others.csv", "id,label,more,path\n1,cat,x,a.png\n2,dog,y,b.png\n"),
-        ("blanks.csv", "\npath, label\n a.png ,cat\n,\n\nb.png,dog"),
+        ("blanks.csv", "\n,\npath, label\n a.png ,cat\n\n \nb.png,dog\n\n"),
     ],
 )
 def test_a_table_is_read_whatever_wrote_it(tmp_path: Path, name: str, content: str) -> None:
@@ -201,6 +203,55 @@ def test_values_of_parquet_are_cells(tmp_path: Path) -> None:
         {"path": "a", "label": "3"},
     ]
     assert rows[1].where == f"{file}, index 1"
+
+
+def test_further_columns_of_parquet_come_as_text_and_bytes_are_told(tmp_path: Path) -> None:
+    nanoseconds = 1_577_836_800_000_000_000
+    columns = {
+        "path": pa.array(["a"]),
+        "when": pa.array([nanoseconds], pa.timestamp("ns")),
+        "there": pa.array([nanoseconds // 10**9], pa.timestamp("s", "UTC")),
+        "day": pa.array([18262], pa.date32()),
+        "price": pa.array([Decimal("1.50")]),
+        "raw": pa.array([b"\xff"]),
+        "image": pa.array([{"bytes": b"x", "at": datetime(2020, 1, 1)}]),
+        "far": pa.array([10**12], pa.timestamp("s")),
+    }
+    table = read_table(written(tmp_path, **columns), ["path"], others=True)
+    assert table.rows[0].cells == {
+        "path": "a",
+        "when": "2020-01-01T00:00:00",
+        "there": "2020-01-01T00:00:00+00:00",
+        "day": "2020-01-01",
+        "price": "1.50",
+        "raw": "/w==",
+        "image": '{"bytes": "eA==", "at": "2020-01-01T00:00:00"}',
+        "far": "<value out of range: 1000000000000000>",
+    }
+    assert [note.partition(": ")[2] for note in table.notes] == [
+        f"bytes in the column '{name}' come as base64" for name in ("raw", "image")
+    ]
+
+
+def test_further_columns_of_one_name_and_of_none_all_come(tmp_path: Path) -> None:
+    names = ["", "path", "id", "id", "id (2)", ""]
+    given = {"": "0", "path": "a", "id": "7", "id (3)": "8", "id (2)": "9", "(2)": "z"}
+    separated = put(tmp_path, f"{','.join(names)}\n0,a,7,8,9,z\n")
+    arrays = [pa.array([value]) for value in ("0", "a", 7, 8, 9, "z")]
+    pq.write_table(pa.Table.from_arrays(arrays, names=names), tmp_path / "t.parquet")
+    objects = put(tmp_path, '{"": "0", "path": "a", "id": 7, "id": 8, "id (2)": 9, "": "z"}', "t.jsonl")
+    for file in (separated, tmp_path / "t.parquet", objects):
+        (row,) = read_table(file, ["path"], others=True).rows
+        assert row.cells == given
+        assert list(row.cells) == list(given)
+        assert column_names(file) == names
+
+
+def test_names_of_columns_are_those_of_the_first_line_that_has_some(tmp_path: Path) -> None:
+    assert column_names(put(tmp_path, '{"path\n{"path": 1, "x": 2}', "t.jsonl")) == ["path", "x"]
+    with pytest.raises(DataError, match="this line is no JSON"):
+        column_names(put(tmp_path, '{"path\n', "t.jsonl"))
+    assert column_names(put(tmp_path, "")) == column_names(put(tmp_path, "", "t.jsonl")) == []
 
 
 def test_a_folder_named_as_a_partition_adds_no_column(tmp_path: Path) -> None:

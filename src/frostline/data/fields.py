@@ -27,12 +27,25 @@ class Record(NamedTuple):
     def lines(self) -> str:
         return f"{self.begin} to {self.end}"
 
+    @property
+    def is_blank(self) -> bool:
+        """Nothing but separators, quotes and blanks: a faulty sample, and no empty line."""
+        return not any(field.strip() for field in self.fields)
+
 
 class Fields(NamedTuple):
-    """records: none that is empty. notes: how they were read, where it is not as they stand."""
+    """records: the names first; none of an empty line. notes: how they were read, where it is not as they stand."""
 
     records: list[Record]
     notes: list[str]
+
+
+class _Parsed(NamedTuple):
+    records: list[Record]
+    empty: list[int]  # lines
+
+    def told(self, file: Path) -> list[str]:
+        return empty_note(file, self.empty, self.records[0].end, self.records[-1].begin) if self.records else []
 
 
 def read_fields(file: Path, quotes: bool | None) -> Fields:
@@ -41,16 +54,17 @@ def read_fields(file: Path, quotes: bool | None) -> Fields:
     """
     text = read_utf8(file)
     delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+    parsed = _parsed(text, file, delimiter, quotes=quotes is not False)
     if quotes is False:
-        records = _records(text, file, delimiter, quotes=False)
-        return Fields(records, _enclosed(records, file))
-    records = _records(text, file, delimiter)
+        return Fields(parsed.records, [*parsed.told(file), *_enclosed(parsed.records, file)])
     notes = []
-    if any(BLANK_BEFORE.match(field) for record in records for field in record.fields):
+    if any(BLANK_BEFORE.match(field) for record in parsed.records for field in record.fields):
         spaced = _spaced(text, file, delimiter)
         if spaced is not None:
-            records = spaced
+            parsed = spaced
             notes.append(f"{file}: blanks before quotes were passed over")
+    records = parsed.records
+    notes += parsed.told(file)
     several = [record for record in records if record.end > record.begin]
     if quotes is None:
         _require_nothing_swallowed(several, records, text, file, delimiter)
@@ -63,7 +77,18 @@ def read_fields(file: Path, quotes: bool | None) -> Fields:
     return Fields(records, notes)
 
 
-def _records(text: str, file: Path, delimiter: str, *, quotes: bool = True, spaced: bool = False) -> list[Record]:
+def empty_note(file: Path, empty: Sequence[int], first: int, last: int) -> list[str]:
+    """A sentence, if any of these lines lies between the lines `first` and `last`: a program may have meant an empty
+    text by it."""
+    between = [str(line) for line in empty if first < line < last]
+    if not between:
+        return []
+    if len(between) == 1:
+        return [f"{file}: one empty line between samples was passed over: line {between[0]}"]
+    return [f"{file}: {len(between):,} empty lines between samples were passed over: lines {few(between, SHOWN)}"]
+
+
+def _parsed(text: str, file: Path, delimiter: str, *, quotes: bool = True, spaced: bool = False) -> _Parsed:
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
@@ -71,13 +96,17 @@ def _records(text: str, file: Path, delimiter: str, *, quotes: bool = True, spac
         quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
         skipinitialspace=spaced,
     )
-    found = []
+    found: list[Record] = []
+    empty: list[int] = []
     begun = 1
     limit = csv.field_size_limit(len(text) + 1)  # of the whole process: 131,072 characters, and documents are longer
     try:
         for fields in reader:
-            if any(field.strip() for field in fields):
-                found.append(Record(begun, reader.line_num, fields))
+            record = Record(begun, reader.line_num, fields)
+            if _is_empty_line(record, found):
+                empty.append(begun)
+            elif found or not record.is_blank:  # what is blank above the names is no sample
+                found.append(record)
             begun = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
@@ -88,7 +117,13 @@ def _records(text: str, file: Path, delimiter: str, *, quotes: bool = True, spac
         ) from error
     finally:
         csv.field_size_limit(limit)
-    return found
+    return _Parsed(found, empty)
+
+
+def _is_empty_line(record: Record, found: Sequence[Record]) -> bool:
+    """Also one of blanks, unless it is a sample of a table with one column. found: the records above."""
+    several = bool(found) and len(found[0].fields) > 1
+    return not record.fields or (several and len(record.fields) == 1 and record.fields[0].isspace())
 
 
 def _enclosed(records: Sequence[Record], file: Path) -> list[str]:
@@ -100,13 +135,13 @@ def _enclosed(records: Sequence[Record], file: Path) -> list[str]:
     return [f"{file}: {begin} with a quote, which data.quotes=false takes for a letter"]
 
 
-def _spaced(text: str, file: Path, delimiter: str) -> list[Record] | None:
+def _spaced(text: str, file: Path, delimiter: str) -> _Parsed | None:
     """With a blank after each separator: None where that is no way to read the table."""
     try:
-        records = _records(text, file, delimiter, spaced=True)
+        parsed = _parsed(text, file, delimiter, spaced=True)
     except DataError:
         return None
-    return records if len({len(record.fields) for record in records}) == 1 else None
+    return parsed if len({len(record.fields) for record in parsed.records if not record.is_blank}) == 1 else None
 
 
 def _require_nothing_swallowed(
@@ -120,7 +155,7 @@ def _require_nothing_swallowed(
     lines = io.StringIO(text, newline=None).read().split("\n")
     seen: dict[int, set[str]] = defaultdict(set)
     for record in records[1:]:
-        if record.end == record.begin:
+        if record.end == record.begin and not record.is_blank:
             for column, field in enumerate(record.fields):
                 seen[column].add(_kind(field))
     for record in several:
