@@ -1,6 +1,7 @@
 """Whole runs in this process on the digits as PNGs and a table: what is learned, told, scored again and predicted."""
 
 import csv
+import io
 import json
 import signal
 import sys
@@ -152,6 +153,17 @@ def test_predictions_of_labels_are_those_that_were_scored(
     assert average_precision_score(wanted, given) > record["metrics"]["test/average_precision"] - 0.05
     for row, values in zip(rows, given, strict=True):
         assert row["labels"] == "|".join(name for name, value in zip(LABELS, values, strict=True) if value > 0.5)
+
+
+def test_the_table_of_a_run_can_be_predicted_and_its_targets_are_kept(
+    program: Program, table: Path, finished: Callable[[str], Path]
+) -> None:
+    of_files = {Path(row.pop("file")).name: row for row in predicted(program, table, finished("multi_label"))}
+    answer = program("predict", f"run={finished('multi_label')}", f"input={table}")
+    assert answer.code == 0, answer.err
+    rows = list(csv.DictReader(io.StringIO(answer.out)))
+    assert [row["path"] for row in rows] == [*truths(table)]
+    assert rows == [{**its, **of_files[its["path"]]} for its in truths(table).values()]
 
 
 def test_predictions_of_numbers_are_in_their_unit(

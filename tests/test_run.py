@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -238,6 +239,58 @@ def test_predict_answers_for_the_pictures_that_it_can_read_and_names_the_others(
     assert "2 pictures cannot be read; the other 3 have predictions:" in answer.err
     assert all(name in answer.err for name in ("in/1.png: ", "in/4.png: "))
     assert (tmp_path / "out.csv").read_text().splitlines() == [whole[0], whole[1], whole[3], whole[4]]
+
+
+def test_predict_reads_a_table_of_pictures(finished: Path, tmp_path: Path, program: Callable[..., Answer]) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        Image.new("RGB", (9, 9), (90 * number, 0, 0)).save(tmp_path / "in" / f"{number}.png")
+    alone = program("predict", f"run={finished}", "input=in", "top_k=1").out.splitlines()[1:]
+    lines = [",file,label", "0,2.png,mine", "1,none.png,x", "2,0.png,", "3,torn.png,x", ",,"]
+    (tmp_path / "in" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    (tmp_path / "in" / "list.csv").write_text("\n".join(lines) + "\n")
+    answer = program("predict", f"run={finished}", "input=in/list.csv", "output=out.csv", "top_k=1")
+    assert answer.code == 1
+    assert "3 pictures cannot be read; the other 2 have predictions:" in answer.err
+    for place, what in (("3", "there is no such picture"), ("5)", "does not decode"), ("6", "nothing but separators")):
+        assert re.search(rf"list.csv, line {re.escape(place)}: .*{what}", answer.err), answer.err
+    assert (tmp_path / "out.csv").read_text().splitlines() == [
+        ",file,label (input),label,probability",
+        f"0,2.png,mine,{alone[2].partition(',')[2]}",
+        f"2,0.png,,{alone[0].partition(',')[2]}",
+    ]
+
+
+def test_predict_is_told_which_column_of_a_table_names_pictures(
+    finished: Path, tmp_path: Path, program: Callable[..., Answer]
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "in" / "1.png")
+    (tmp_path / "list.csv").write_text("id,my shot\n7,1\n")
+    answer = program("predict", f"run={finished}", "input=list.csv")
+    assert answer.code == 1
+    assert "no column is named path, file, filename, image; the columns are id, my shot" in answer.err
+    assert "data.path_column=id, or another of the columns" in answer.err
+    typed = ["data.path_column='my shot'", "data.suffix=.png"]
+    answer = program("predict", f"run={finished}", "input=list.csv", *typed)
+    assert answer.code == 1
+    assert "there is no such picture" in answer.err
+    answer = program("predict", f"run={finished}", "input=list.csv", *typed, "data.dir=in", "top_k=1")
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[0] == "id,my shot,label,probability"
+    answer = program("predict", f"run={finished}", "input=list.csv", "data.path_column=[id]")
+    assert (answer.code, "data.path_column is text" in answer.err) == (1, True)
+
+
+@pytest.mark.parametrize("typed", ["text=hello", "input=-", "input=a.txt"])
+def test_predict_tells_a_run_of_pictures_what_it_takes(
+    finished: Path, tmp_path: Path, program: Callable[..., Answer], typed: str
+) -> None:
+    (tmp_path / "a.txt").write_text("hello\n")
+    answer = program("predict", f"run={finished}", typed)
+    assert answer.code == 1
+    assert "this run takes pictures" in answer.err
+    assert "or a table (.csv, .tsv, .jsonl, .parquet) of their paths" in answer.err
 
 
 def test_predict_leaves_no_file_where_no_picture_can_be_read(

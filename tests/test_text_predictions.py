@@ -133,3 +133,43 @@ def test_other_columns_are_kept_and_faulty_lines_named(run: Path, program: Progr
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["id", "text", "label (input)", "label", "probability"]
     assert [(row["id"], row["label (input)"]) for row in rows] == [("7", "mine"), ("10", "y")]
+
+
+def test_a_blank_row_shifts_no_answer(run: Path, program: Program, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text('text\naa ab\n""\nkl la\n')
+    answer = program("predict", f"run={run}", "trust=true", "input=new.csv", "top_k=1")
+    assert answer.code == 1
+    assert [row["text"] for row in rows_told(answer)] == ["aa ab", "kl la"]
+    assert "1 texts cannot be read; the other 2 have predictions:" in answer.err
+    assert "line 3: this line holds nothing but separators" in answer.err
+    (tmp_path / "new.csv").write_text("text\naa ab\n\nkl la\n")
+    answer = program("predict", f"run={run}", "trust=true", "input=new.csv", "top_k=1")
+    assert (answer.code, len(rows_told(answer))) == (0, 2)
+    assert "one empty line between samples was passed over: line 3" in answer.err
+
+
+def test_columns_of_one_name_and_of_none_are_kept(run: Path, program: Program, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text(",text,id,id\n0,aa ab,7,8\n")
+    answer = program("predict", f"run={run}", "trust=true", "input=new.csv", "top_k=1")
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[0] == ",text,id,id (2),label,probability"
+    assert answer.out.splitlines()[1].startswith("0,aa ab,7,8,")
+
+
+@pytest.mark.parametrize(("name", "what"), [("a.png", "this is a picture"), ("in", "this is a folder")])
+def test_what_holds_no_texts_is_told_what_would(
+    run: Path, program: Program, tmp_path: Path, name: str, what: str
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "in").mkdir()
+    answer = program("predict", f"run={run}", "trust=true", f"input={name}")
+    assert answer.code == 1
+    assert f"this run takes texts, and {what}" in answer.err
+    assert "input=<texts>.txt, a text a line, or a table" in answer.err
+
+
+@pytest.mark.parametrize("setting", ["data.path_column=path", "data.suffix=.jpg", "data.quotes=false"])
+def test_a_setting_that_says_nothing_about_the_input_is_refused(setting: str, run: Path, program: Program) -> None:
+    answer = program("predict", f"run={run}", "text=a good film", setting)
+    assert answer.code == 1
+    assert f"{setting.partition('=')[0]} says nothing about texts" in answer.err

@@ -3,43 +3,35 @@
 import csv
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Sequence
 from errno import EEXIST, EISDIR
 from pathlib import Path
-from typing import Any
 
-import lightning as L
-import torch
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from frostline.build import predictor
-from frostline.checkpoint import load_state, read_checkpoint, require_finite_weights
+from frostline.checkpoint import load_state, read_checkpoint, require_finite_weights, require_unchanged
 from frostline.checks import check
-from frostline.data.grey import Range, chosen_range, deep_of, grey_notes
-from frostline.data.picture_files import passed_note, picture_files
-from frostline.data.pictures import problem_of, unreadable
-from frostline.data.unlabelled import PictureFiles, Readable
-from frostline.errors import DataError, shown
-from frostline.finetuner import CHECKPOINT_KEY, FineTuner
+from frostline.data.picture_files import picture_files
+from frostline.data.table_formats import SUFFIXES
+from frostline.errors import ConfigError, DataError, shown
+from frostline.finetuner import CHECKPOINT_KEY
 from frostline.paths import write_atomically
+from frostline.picture_predictions import picture_columns, unreadable_pictures
 from frostline.run import quiet
 from frostline.runs import amended, require_checkpoint
-from frostline.specs import ImageSpec, TextSpec
+from frostline.specs import TextSpec
 from frostline.targets import Targets
 from frostline.text_predictions import STANDARD_INPUT, Columns, text_columns, unreadable_texts
 
-PICTURES = "a picture, or a folder with pictures at or below it"
-NO_PICTURES = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")
 FORMULA = ("=", "@", "+cmd", "-cmd")  # OWASP, "CSV Injection"; a + or - begins a number as well
 MOST_HEADER = 1_000_000  # characters of the first line of a table
 
 
 def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
-    """Writes a CSV, or prints it where no file is named: file, text or word, then the columns of the run's task. A
+    """Writes a CSV, or prints it where no file is named: columns of the input, then those of the run's task. A
     single answer is printed in any case. settings: of the run, opened. Raises DataError, RunError."""
     quiet()
-    settings = amended(settings, trainer=cfg.trainer)
+    settings = amended(settings, trainer=cfg.trainer, model=cfg.model)
     check(settings, command=None)
     output = Path(cfg.output).absolute() if cfg.output is not None else None
     if output is not None:
@@ -48,16 +40,34 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     content = read_checkpoint(checkpoint)
     require_finite_weights(content, checkpoint)
     model, trainer = predictor(settings, Targets(**content[CHECKPOINT_KEY]["identity"]["targets"]))
+    require_unchanged(content, model, checkpoint, "network")
     load_state(model, content["state_dict"], checkpoint)
     of_texts = isinstance(model.backbone.spec, TextSpec)
-    given, told, problems = (text_columns if of_texts else _of_pictures)(cfg, settings, model, trainer)
+    _require_used(cfg, of_texts=of_texts)
+    given, told, problems = (text_columns if of_texts else picture_columns)(cfg, settings, model, trainer)
     columns = _beside(given, told)
     _tell_formulas(columns)
     _write(columns, output, cfg.output)
     if problems:
         others = f"; the other {len(next(iter(columns.values()))):,} have predictions"
-        raise (unreadable_texts if of_texts else unreadable)(problems, others)
+        raise (unreadable_texts if of_texts else unreadable_pictures)(problems, others)
     return output
+
+
+def _require_used(cfg: DictConfig, *, of_texts: bool) -> None:
+    """Raises ConfigError for a setting of `data` that says nothing about this input."""
+    is_table = cfg.input is not None and Path(cfg.input).suffix.lower() in SUFFIXES and Path(cfg.input).is_file()
+    unused = ["path_column", "dir", "suffix"] if of_texts or not is_table else []
+    unused += [] if of_texts else ["windows"]
+    unused += [] if is_table else ["quotes"]
+    typed = [name for name in unused if cfg.data[name] not in (None, False)]
+    if typed:
+        what = "texts" if of_texts else "pictures"
+        raise ConfigError(
+            f"data.{typed[0]} says nothing about {f'a table of {what}' if is_table else what}",
+            where="command line",
+            next_step=f"leave data.{typed[0]}= out",
+        )
 
 
 def _write(columns: Columns, output: Path | None, said: str | None) -> None:
@@ -72,44 +82,6 @@ def _write(columns: Columns, output: Path | None, said: str | None) -> None:
     if number == 1:
         width = max(map(len, columns))
         print(shown("".join(f"  {name:{width}}   {value}\n" for name, (value,) in columns.items())), end="")
-
-
-def _of_pictures(
-    cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer
-) -> tuple[Columns, Columns, list[DataError]]:
-    """Of the pictures that can be read: which they are, and what is told of them; and why the others cannot."""
-    if cfg.text is not None or cfg.input == STANDARD_INPUT:
-        raise DataError("this run takes pictures, and no text", where="text, input", next_step=f"input=<{PICTURES}>")
-    source, spec = Path(cfg.input), model.backbone.spec
-    assert isinstance(spec, ImageSpec)
-    files = _files(source)
-    spec = spec.at(settings.data.image_size)
-    grey = _grey(files, settings.data.get("grey_range"))
-    pictures = Readable(files, torch.zeros(len(files), dtype=torch.long), root=source, spec=spec, grey=grey)
-    data = PictureFiles(pictures, batch_size=cfg.batch_size)
-    batches: Any = trainer.predict(model, datamodule=data)
-    read = [file for file, whole in zip(files, data.whole, strict=True) if whole]
-    broken = [file for file, whole in zip(files, data.whole, strict=True) if not whole]
-    problems = [problem_of(file, spec) or _changed(file) for file in broken]
-    if not read:
-        raise unreadable(problems)
-    rows = torch.cat(batches)[torch.tensor(data.whole)]
-    return {"file": [str(file) for file in read]}, model.task.columns(rows, cfg.top_k), problems
-
-
-def _grey(files: Sequence[Path], setting: Any) -> Range | None:
-    """setting: the run's own range, in which these pictures are scaled; each by its own where the run had none: a
-    prediction does not depend on the pictures beside it."""
-    deep = deep_of(files)
-    grey = chosen_range(list(setting) if isinstance(setting, ListConfig) else "each", deep)
-    for line in grey_notes(deep, grey):
-        print(f"frostline: {line}", file=sys.stderr)
-    return grey
-
-
-def _changed(file: Path) -> DataError:
-    what = "it could not be read during the prediction, and decodes now"
-    return DataError(what, where=file, next_step="predict it again")
 
 
 def _tell_formulas(columns: Columns) -> None:
@@ -128,19 +100,6 @@ def _beside(given: Columns, told: Columns) -> Columns:
             own += " (input)"
         named[own] = cells
     return named | told
-
-
-def _files(source: Path) -> list[Path]:
-    if source.suffix.lower() in NO_PICTURES and source.is_file():
-        raise DataError(
-            "this run takes pictures, and this is text or a table", where=source, next_step=f"input=<{PICTURES}>"
-        )
-    files, passed = ([source], Counter[str]()) if source.is_file() else picture_files(source)
-    for line in passed_note(passed):
-        print(f"frostline: {line}", file=sys.stderr)
-    if not files:
-        raise DataError("there is no picture", where=source, next_step=f"input=<{PICTURES}>")
-    return files
 
 
 def _require_writable(output: Path, source: Path) -> None:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from frostline.data.faults import together
+from frostline.data.picture_files import suffixes
 from frostline.data.text_files import lines_of, text_of
 from frostline.data.tokenised import TOO_LONG, Tokenizer, TokenSource, too_long
 from frostline.data.unlabelled_texts import (
@@ -68,12 +69,25 @@ def _read(cfg: DictConfig, settings: DictConfig, *, tagged: bool) -> Unlabelled:
         lines = [cfg.text] if cfg.text is not None else lines_of(text_of(sys.stdin.buffer.read(), source))
         return sentences_of_lines(lines, source) if tagged else of_lines(lines, source, names)
     file = Path(cfg.input)
-    if not file.is_file():
-        raise DataError("there is no such file", where=file, next_step="input=<texts>.txt, a text a line, or a table")
+    _require_text(file, tagged=tagged)
     if tagged:
         return read_sentences(file)
     quotes = settings.data.get("quotes") if cfg.data.quotes is None else cfg.data.quotes
     return read_texts(file, names, quotes)
+
+
+def _require_text(file: Path, *, tagged: bool) -> None:
+    """Raises DataError."""
+    if file.is_file() and file.suffix.lower() not in suffixes():
+        return
+    what = "a picture" if file.is_file() else "a folder" if file.is_dir() else None
+    raise DataError(
+        f"this run takes {'words' if tagged else 'texts'}, and this is {what}" if what else "there is no such file",
+        where=file,
+        next_step="input=<sentences>.txt, a sentence a line, or a .conll, a word a line"
+        if tagged
+        else "input=<texts>.txt, a text a line, or a table",
+    )
 
 
 def _tokenised(

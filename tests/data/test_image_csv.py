@@ -197,7 +197,8 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
     "a folder is no picture": ({}, ["path,x", ".,a"], "leads to no picture", "line 2"),
     "a path leads out": ({}, ["path,x", "../00.png,a"], "leads to no picture", "line 2"),
     "a path from elsewhere": ({}, ["path,x", "/etc/none.png,a"], "leads to no picture", "line 2"),
-    "an empty path": ({}, ["path,x", ",a"], "leads to no picture", "line 2"),
+    "an empty path": ({}, ["path,x", ",a"], "no picture is named", "line 2"),
+    "an empty line": ({}, ["path,x", "00.png,a", ","], "nothing but separators", "line 3"),
     "a picture twice": ({}, ["path,x", "00.png,a", "01.png,b", "00.png,b"], "stands in line 2 already", "line 4"),
     "twice by detours": ({}, ["path,x", "00.png,a", "./y/../00.png,b"], "stands in line 2 already", "line 3"),
     "in two parts": (

@@ -30,6 +30,8 @@ class PicturePaths:
     def find(self, path: str, where: str) -> Path:
         """Without detours, so that the same picture is the same path. Raises DataError if it is not there; where: the
         line that names it."""
+        if not path:
+            raise DataError("no picture is named", where=where, next_step="write its path, or drop that sample")
         for plain in dict.fromkeys([path, PureWindowsPath(path).as_posix()]):
             found = self._there(plain) or self._moved(plain)
             if found is not None:
