@@ -134,7 +134,7 @@ def test_words_get_their_tags(program: Program, tmp_path: Path, tokenizer: str) 
     told = predicted(program, "run", "new.txt")
     assert [(row["sentence"], row["word"]) for row in told] == [("1", "aa"), ("1", "zz"), ("1", "kl"), ("2", "la")]
     assert {row["tag"] for row in told} <= {"O", "B-x", "I-x"}
-    (tmp_path / "new.conll").write_text("aa\nzz\tO\nkl\n\nla\n")
+    (tmp_path / "new.conll").write_text("aa\tO\nzz\tO\nkl\tO\n\nla\tB-x\n")
     assert predicted(program, "run", "new.conll") == told
 
 
@@ -171,8 +171,8 @@ def test_predictions_hold_the_texts_as_they_were_given(program: Program, tmp_pat
 @pytest.mark.parametrize(
     ("overrides", "told", "following"),
     [
-        (["data.max_length=65"], "takes texts of 8 to 64 tokens, not 65", "data.max_length=64 or less"),
-        (["data.max_length=3"], "takes texts of 8 to 64 tokens, not 3", "data.max_length=64 or less"),
+        (["data.max_length=65"], "takes texts of 8 to 64 tokens, not 65", "data.max_length=null for 64"),
+        (["data.max_length=3"], "takes texts of 8 to 64 tokens, not 3", "data.max_length=null for 64"),
         (["task=token_classification"], "this task learns from a tag for each word", "task=classification"),
         (["task=regression"], "'no' in 'label' is no number", "task=classification"),
         (["data.target_columns=[labels]"], "labels", "label"),

@@ -16,6 +16,7 @@ from frostline.data.picture_files import picture_files
 from frostline.data.pictures import FilePictures
 from frostline.errors import DataError
 from frostline.specs import ImageSpec
+from frostline.targets import Targets
 
 Make = Callable[..., ImageFolder]
 
@@ -205,9 +206,24 @@ def test_an_empty_folder_has_no_classes(make: Make) -> None:
 
 def test_pictures_without_class_folders_have_no_classes(tmp_path: Path, make: Make) -> None:
     put(tmp_path, 5)
-    with pytest.raises(DataError, match="here is none") as refused:
+    with pytest.raises(DataError, match="here is none: 5 pictures lie in no class folder") as refused:
         make()
-    assert "a folder for each class" in refused.value.next_step
+    assert refused.value.next_step == "put the pictures into a folder for each class"
+    (tmp_path / "list.csv").write_text("path,x\n")
+    with pytest.raises(DataError, match="5 pictures lie in no class folder") as refused:
+        make()
+    assert refused.value.next_step.endswith(
+        f"; or data.file={tmp_path / 'list.csv'} data=image_csv data.target_columns=[<column of the class>]"
+    )
+
+
+def test_pictures_beside_no_class_folder_are_counted_where_the_classes_are_known(tmp_path: Path, make: Make) -> None:
+    known = Targets("class", ["cat", "dog"], [1, 1], [], [])
+    put(tmp_path, 3)
+    (tmp_path / "list.csv").write_text("path,x\n")
+    with pytest.raises(DataError, match="3 pictures lie in no class folder") as refused:
+        make(known=known)
+    assert refused.value.next_step.endswith(f"into {tmp_path}/<class>/")
 
 
 def test_one_class_is_named(tmp_path: Path, make: Make) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from frostline.data.targets import counts_of, frequencies_said, require_learnable, targets_of
+from frostline.data.targets import alike_notes, counts_of, frequencies_said, require_learnable, targets_of
 from frostline.errors import DataError
 from frostline.targets import NO_TAG, Targets
 
@@ -76,3 +76,22 @@ def test_numbers_that_are_nearly_the_same_are_named(mean: float, std: float) -> 
     require_learnable(Targets("numbers", ["a"], [], [1.7e9], [1e5]), 10, "here")
     with pytest.raises(DataError, match="the numbers of 'b' are the same"):
         require_learnable(Targets("numbers", ["a", "b"], [], [0.0, mean], [1.0, std]), 10, "here")
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        (["Pos", "pos"], ["'Pos' and 'pos'"]),
+        (["0", "+0", "1", "01", "1.0"], ["'0' and '+0'", "'1' and '01' and '1.0'"]),
+        (["True", "true", "1"], ["'True' and 'true' and '1'"]),
+        (["nan", "None"], ["'nan' and 'None'"]),
+        (["pos", "pos\u200b"], ["'pos'"]),
+        (["new york", "New_York", "new-york"], ["'new york' and 'New_York' and 'new-york'"]),
+        (["A", "A-", "A+", "B"], []),
+        (["cat", "dog"], []),
+    ],
+)
+def test_names_that_may_be_one_class_are_told(names: list[str], alike: list[str]) -> None:
+    notes = alike_notes(Targets("class", names, [1] * len(names), [], []))
+    assert len(notes) == bool(alike)
+    assert all(pair in notes[0] for pair in alike)

@@ -16,7 +16,9 @@ from frostline.data.source import Sources
 from frostline.data.table import normalised
 from frostline.errors import DataError, close_names
 from frostline.paths import at_home
+from frostline.quoting import setting_of
 
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
@@ -73,12 +75,13 @@ class ImageFolder(PictureData):
             files += members
             labels += [number] * len(members)
             self.passed += passed
-        self.passed[LOOSE] += sum(it.suffix.lower() in suffixes() for it in folder.iterdir() if it.is_file())
+        self.passed[LOOSE] += _loose(folder)
         if not files:
+            loose = _loose(folder)
             raise DataError(
-                f"there are no pictures{_text_hint(folder)}",
+                _in_no_folder(loose) if loose else f"there are no pictures{_text_hint(folder)}",
                 where=folder,
-                next_step=f"put pictures ({', '.join(USUAL)}, ...) into {folder}/<class>/",
+                next_step=f"put {'them' if loose else 'pictures'} ({', '.join(USUAL)}, ...) into {folder}/<class>/",
             )
         return FilePictures(files, torch.tensor(labels), root=self.dir, spec=self.spec)
 
@@ -102,10 +105,12 @@ class ImageFolder(PictureData):
             return self.known_names
         classes = sorted(set(self.wanted)) if self.wanted is not None else found
         if len(classes) < 2:
+            loose = _loose(train)
+            hint = f": {_in_no_folder(loose)}" if loose else _text_hint(train)
             raise DataError(
-                f"a classification needs two classes, and here {_said(classes)}{_text_hint(train)}",
+                f"a classification needs two classes, and here {_said(classes)}{hint}",
                 where=train,
-                next_step="put the pictures into a folder for each class",
+                next_step=f"put the pictures into a folder for each class{_table_step(train) if loose else ''}",
             )
         return classes
 
@@ -149,6 +154,22 @@ def _first_folder(folder: Path, names: Iterable[str]) -> Path | None:
 
 def _said(classes: list[str]) -> str:
     return f"is one: '{classes[0]}'" if classes else "is none"
+
+
+def _loose(folder: Path) -> int:
+    """Pictures beside the class folders."""
+    return sum(it.suffix.lower() in suffixes() for it in folder.iterdir() if it.is_file())
+
+
+def _in_no_folder(loose: int) -> str:
+    return f"{loose:,} pictures lie in no class folder" if loose > 1 else "one picture lies in no class folder"
+
+
+def _table_step(folder: Path) -> str:
+    """For pictures beside a table, which may well say their classes."""
+    table = next((file for file in sorted(folder.iterdir()) if file.suffix.lower() in TABLES), None)
+    said = "" if table is None else setting_of("data.file", table)
+    return f"; or {said} data=image_csv data.target_columns=[<column of the class>]" if said else ""
 
 
 def _text_hint(folder: Path) -> str:

@@ -19,7 +19,7 @@ from frostline.data.loader import EpochBatches, usual_batch
 from frostline.data.parts import Part, Serve, loader, named
 from frostline.data.source import Source, Sources, every
 from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
-from frostline.data.targets import counts_of, frequencies_said, require_kind, require_learnable, targets_of
+from frostline.data.targets import alike_notes, counts_of, frequencies_said, require_kind, require_learnable, targets_of
 from frostline.errors import DataError, few
 from frostline.specs import Spec
 from frostline.targets import Kind, Targets
@@ -192,7 +192,7 @@ class Data(Transfers):
 
     def notes(self) -> list[str]:
         """What a user should know of the data before the run."""
-        return []
+        return alike_notes(self.targets)
 
     @cached_property
     def fingerprint(self) -> str:

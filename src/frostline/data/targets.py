@@ -3,20 +3,23 @@
 one.
 """
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from math import fsum, sqrt
+from math import fsum, isfinite, sqrt
 
 import torch
 from torch import Tensor
 
 from frostline.data.tags import BEGINS
-from frostline.errors import ConfigError, DataError
+from frostline.errors import ConfigError, DataError, few
 from frostline.targets import NO_TAG, SAID, Kind, Targets
 
 # Of float32, in which targets come: numbers that differ by less from their mean keep two digits of that difference.
 LEAST_DEVIATION = 1e-5
 SHOWN = 3
+BETWEEN = re.compile(r"(?<=\w)[-_](?=\w)")  # what stands between words, as blanks do
 TASKS: dict[Kind, str] = {
     "class": "classification",
     "labels": "multi_label",
@@ -76,6 +79,29 @@ def frequencies_said(targets: Targets, samples: int) -> str:
     plural = "classes" if targets.kind == "class" else targets.kind
     name = targets.names[targets.counts.index(most)]
     return f"{len(targets.names)} {plural}, the most frequent '{name}' ({100 * share:.0f} %)"
+
+
+def alike_notes(targets: Targets) -> list[str]:
+    """A sentence on classes, labels or tags whose names differ by case, blanks or invisible characters alone, or write
+    the same number, truth or missing value."""
+    groups: dict[str, list[str]] = {}
+    for name in targets.names if targets.kind != "numbers" else ():
+        groups.setdefault(_plain(name), []).append(name)
+    alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    plural = "classes" if targets.kind == "class" else targets.kind
+    return [f"{plural} that may be one, by their names: {few(alike, SHOWN)}"] if alike else []
+
+
+def _plain(name: str) -> str:
+    visible = "".join(it for it in unicodedata.normalize("NFKC", name) if unicodedata.category(it) != "Cf")
+    plain = " ".join(BETWEEN.sub(" ", visible.casefold()).split())
+    if plain in ("nan", "none", "null", "n/a", "na"):
+        return "nothing"
+    try:
+        number = float(visible)
+    except ValueError:
+        return {"true": "1.0", "false": "0.0"}.get(plain, plain)
+    return str(number) if isfinite(number) else "nothing"
 
 
 def require_learnable(targets: Targets, samples: int, where: object) -> None:

@@ -111,7 +111,21 @@ class TextData(Data):
         cut_off = [f"{count:,} texts have {self.spec.max_length} tokens or more: what is beyond is cut off{missed}"]
         lost = self._words_lost() if self.targets.kind == "tags" else 0
         words = [f"{lost:,} words are cut off or leave no token: nothing is learned from them"] if lost else []
-        return [*self.read_notes, *(cut_off if count else []), *words, *self.repeats.told()]
+        return [
+            *super().notes(),
+            *self.read_notes,
+            *(cut_off if count else []),
+            *self._alone(),
+            *words,
+            *self.repeats.told(),
+        ]
+
+    def _alone(self) -> list[str]:
+        """A sentence, if texts have more tokens than a batch is to have."""
+        lengths = self.train_part.lengths
+        count = int((lengths > self.max_tokens).sum()) if lengths is not None and self.max_tokens is not None else 0
+        several = f"{count:,} training texts have" if count > 1 else "1 training text has"
+        return [f"{several} more than data.batch_tokens={self.max_tokens}: a batch each"] if count else []
 
 
 def _targets_of(part: Part) -> list[Hashable]:

@@ -10,6 +10,7 @@ from frostline.data.table_formats import read_table
 from frostline.data.text_files import part_files
 from frostline.data.texts import Places, Texts, TextSet
 from frostline.errors import ConfigError, DataError
+from frostline.quoting import list_of
 from frostline.targets import Kind
 
 MOST_TEXTS = 2  # of a sample: what tokenizers can tell apart
@@ -55,6 +56,12 @@ def require_text_columns(
             f"a sample is one text or two, and here are {len(text_columns)} columns of texts",
             where="data.text_columns",
             next_step="data.text_columns=[text], or data.text_columns=[premise,hypothesis]",
+        )
+    if len(set(text_columns)) < len(text_columns):
+        raise ConfigError(
+            f"the two texts of a sample are one column, '{text_columns[0]}'",
+            where="data.text_columns",
+            next_step=list_of("data.text_columns", text_columns[:1]),
         )
     require_targets(kind, target_columns, separator, text_columns)
     if class_names is None:
