@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from frostline.quoting import command_of, hydra_quoted, list_of
 from frostline.typed import quoted_settings
@@ -21,7 +22,8 @@ VALUES = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, m
 def read(setting: str) -> object:
     """As it arrives in the configuration."""
     value = OverridesParser.create().parse_override(setting).value()
-    return value.text if isinstance(value, QuotedString) else value
+    value = value.text if isinstance(value, QuotedString) else value
+    return OmegaConf.create({"key": value})["key"] if isinstance(value, str) and value != "???" else value
 
 
 @given(VALUES)
@@ -105,3 +107,24 @@ def test_a_text_to_predict_is_text_whatever_is_in_it(text: str) -> None:
 
     (typed,) = quoted_settings([f"text={text}"])
     assert OverridesParser.create().parse_override(typed).value() == text
+
+
+@pytest.mark.parametrize(
+    "text", ["'hello'", '"good" she said "bad"', "cost ${oc.env:HOME}", "a \\${b} \\", "[a, b]", "x=1"]
+)
+def test_a_text_to_predict_is_taken_literally(text: str) -> None:
+    (setting,) = quoted_settings([f"text={text}"])
+    assert read(setting) == text
+
+
+@pytest.mark.parametrize("name", ["it's.csv", 'a "b".csv', "[a].csv", "{a} b.csv", "a,b.csv", "a (1).csv"])
+@pytest.mark.parametrize("key", ["output", "logs_dir", "run_dir", "data.dir"])
+def test_a_place_may_have_any_name(key: str, name: str) -> None:
+    (setting,) = quoted_settings([f"{key}={name}"])
+    assert read(setting) == name
+
+
+def test_a_place_that_is_quoted_or_swept_already_stays() -> None:
+    assert quoted_settings(["output='a b'"]) == ["output='a b'"]
+    assert quoted_settings(["data.dir=a,b"], sweeps=True) == ["data.dir=a,b"]
+    assert quoted_settings(["logs_dir=${oc.env:HOME}/(a) b"]) == ["logs_dir='${oc.env:HOME}/(a) b'"]

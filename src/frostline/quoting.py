@@ -11,8 +11,10 @@ NO_TEXT = re.compile(f"{NUMBER}|true|false|null", re.ASCII | re.IGNORECASE)
 WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_][\w-]*", re.ASCII | re.IGNORECASE)  # is text in a list
 
 
-def hydra_quoted(value: str) -> str:
-    """Text as Hydra reads it: in quotes, if it needs them."""
+def hydra_quoted(value: str, *, literal: bool = True) -> str:
+    """Text as Hydra reads it: in quotes, if it needs them. literal: whether `${` is text, and refers to nothing."""
+    if literal:
+        value = re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", value)  # as OmegaConf escapes it
     return value if value and PLAIN.fullmatch(value) and not NO_TEXT.fullmatch(value) else _in_quotes(value)
 
 

@@ -9,26 +9,34 @@ from hydra.errors import HydraException
 from frostline.quoting import PLAIN, hydra_quoted
 
 STRUCTURE = "'\"[]{}"  # of somebody who knows it
+# Settings that are one file or folder, in whose name quotes and brackets are letters.
+PLACES = {
+    *("run", "resume", "run_dir", "logs_dir", "output", "input", "init_from", "cache.dir", "model.weights"),
+    *("data.dir", "data.file", "data.path", "data.train_file", "data.val_file", "data.test_file", "lr_find.output"),
+}
 
 
 def quoted_settings(arguments: Sequence[str], *, sweeps: bool = False) -> list[str]:
     """`data.dir=größe` and `data.dir=a (1)` as Hydra reads them. What it reads already, and what has quotes or brackets
-    of its own, stays as it is, unless it is the name of a file or folder that is there."""
+    of its own, stays as it is, unless it names a file or folder. `text` is literally what the shell hands over."""
     return [_quoted(argument, sweeps=sweeps) for argument in arguments]
 
 
 def _quoted(argument: str, *, sweeps: bool) -> str:
     key, equals, value = argument.partition("=")
-    if key == "text" and not (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
-        return f"{key}={hydra_quoted(value)}"  # a sentence, whatever is in it
+    if key == "text":
+        return f"{key}={hydra_quoted(value)}"
     if argument.startswith("-") or not equals or PLAIN.fullmatch(value):
         return argument
-    if not _is_there(value) and (set(value) & set(STRUCTURE) or _is_read(argument)):
+    enclosed = len(value) > 1 and value[0] + value[-1] in ("''", '""', "[]", "{}")
+    structured = enclosed or (key not in PLACES and bool(set(value) & set(STRUCTURE)))
+    is_expression = key not in PLACES or "${" in value or sweeps
+    if not _is_there(value) and (structured or (is_expression and _is_read(argument))):
         return argument
     if sweeps and "," in value and not _is_there(value):
         parts = (part if PLAIN.fullmatch(part) else hydra_quoted(part) for part in value.split(","))
         return f"{key}={','.join(parts)}"
-    return f"{key}={hydra_quoted(value)}"
+    return f"{key}={hydra_quoted(value, literal=_is_there(value))}"
 
 
 def _is_there(value: str) -> bool:
