@@ -140,7 +140,7 @@ SHELL_WORD = re.compile(r"""(?:[^\s'"\\]|'[^']*'|"(?:\\.|[^"\\])*"|\\.)+""")
 def require_pasteable(err: str) -> None:
     """Paste what the `next:` line of every error proposes into a shell: Hydra parses the settings that arrive; whole
     commands compose and pass the checks of the configuration. Placeholders such as <folder> are left to the user."""
-    for line in re.findall(r"^ +next: +(.*)$", err, re.MULTILINE):
+    for line in re.findall(r"^ +(?:next|or): +(.*)$", err, re.MULTILINE):
         typed = [word.rstrip(",;)") for word in SHELL_WORD.findall(line)]
         known = [word for word in typed if not PLACEHOLDER.search(word) and SETTING.match(word.lstrip("\"'"))]
         arrived = dict(zip(known, pasted(known), strict=True))
@@ -165,7 +165,8 @@ def _require_command(name: str, settings: list[str]) -> None:
     if not settings or any("_target_" in setting or setting.startswith("+callbacks") for setting in settings):
         return
     resumes = any(setting.startswith("resume=") for setting in settings)
-    config = _composed("resume" if resumes else name, tuple(settings))
+    folder = [] if resumes or name != "train" or any(it.startswith("run_dir=") for it in settings) else ["run_dir=it"]
+    config = _composed("resume" if resumes else name, (*settings, *folder))
     if resumes:
         check(config, command="resume")
     elif name in ("train", "evaluate", "predict", "export"):

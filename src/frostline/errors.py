@@ -20,7 +20,8 @@ LONG = 100  # characters of a name in a message
 
 
 class FrostlineError(Exception):
-    """What happened, where, and what to do next."""
+    """What happened, where, and what to do next. next_step: alternatives are separated by `; or `, and each is printed
+    on its own line, so that it can be pasted."""
 
     def __init__(self, what: str, *, where: object = None, next_step: str) -> None:
         super().__init__(what)
@@ -30,7 +31,8 @@ class FrostlineError(Exception):
 
     def __str__(self) -> str:
         where = f"\n  where: {self.where}" if self.where is not None else ""
-        return f"{self.what}{where}\n  next:  {self.next_step}"
+        first, *others = self.next_step.split("; or ")
+        return f"{self.what}{where}\n  next:  {first}" + "".join(f"\n    or:  {other}" for other in others)
 
     def __reduce__(self) -> tuple[object, ...]:
         # An exception with keyword arguments does not survive pickling by default, and worker processes pickle theirs.

@@ -32,6 +32,6 @@ def require_resumable(folder: Path, typed: Sequence[str]) -> None:
         raise ConfigError(
             f"a resume takes the run's own configuration, and no other settings: {' '.join(others)}",
             where="command line",
-            next_step=f"{command_of('train', resume=folder)}; or, from its weights: "
-            + begun_anew(command, folder, settings),
+            next_step=f"{command_of('train', resume=folder)}; or {begun_anew(command, folder, settings)}"
+            "  # trains on from its weights",
         )

@@ -139,8 +139,8 @@ def require_unfinished(record: Record, folder: Path, typed: Sequence[str] = ()) 
         raise RunError(
             "this run is finished",
             where=folder,
-            next_step=f"{command_of('evaluate', run=folder)}; or, to train on from its weights: "
-            + begun_anew(record.command, folder, typed),
+            next_step=f"{command_of('evaluate', run=folder)}; or {begun_anew(record.command, folder, typed)}"
+            "  # trains on from its weights",
         )
     best = checkpoint_of(folder, "best")
     if checkpoint_of(folder, "last") is None and (best is not None or record.phases):
