@@ -10,6 +10,8 @@ from frostline.backbones.weights import ABOUT, StateDict, load_weights, read_exp
 from frostline.checkpoint import TARGETS, is_checkpoint, read_checkpoint, record_problem
 from frostline.errors import RunError, WeightsError
 from frostline.finetuner import CHECKPOINT_KEY, FineTuner
+from frostline.quoting import begun_anew
+from frostline.record import Record
 from frostline.runs import require_checkpoint
 from frostline.targets import Targets
 
@@ -24,7 +26,13 @@ def init_from(model: FineTuner, source: Path, targets: Targets) -> str:
         raise RunError("there is no such run or file", where=source, next_step="init_from=<run folder or checkpoint>")
     state, known = _read(path)
     backbone, head = _part(state, "backbone."), _part(state, "head.")
-    said = _load_backbone(model.backbone, backbone or state, path)
+    try:
+        said = _load_backbone(model.backbone, backbone or state, path)
+    except WeightsError as error:
+        if not source.is_dir():
+            raise
+        command = begun_anew(Record.read(source).command, source)  # with the model that the run had
+        raise WeightsError(error.what, where=error.where, next_step=command) from error
     if known not in (None, (targets.kind, targets.names)):
         return f"{said}; the head is new: the run told other classes apart"
     shapes = {name: value.shape for name, value in model.head.state_dict().items()}

@@ -191,6 +191,9 @@ def test(built: Built, record: Record) -> None:
     if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
         record.best = load_checkpoint(model, Path(best.best_model_path))
         enter_phase_of(built, record.best)
+        highest = getattr(best, "top_score", None)
+        if highest is not None and highest != float(best.best_model_score):
+            record.best["highest"] = highest
         record.metrics[best.monitor or "best"] = float(best.best_model_score)
     (scores,) = trainer.test(model, datamodule=data, verbose=False)
     record.metrics |= dict(scores)

@@ -48,7 +48,11 @@ def print_run(record: Record, folder: Path) -> None:
     if record.best is not None:
         score = f"{record.monitor} {record.metrics[record.monitor]:.4f}"
         epoch = f"phase {record.best['phase']}, epoch {record.best['epoch']}"
-        console.print(f"best  {record.best['average'] or epoch}: {score}")
+        highest = record.best.get("highest")
+        latest = "" if highest is None else f" (the latest within one standard error of the highest, {highest:.4f})"
+        console.print(f"best  {record.best['average'] or epoch}: {score}{latest}")
+        for line in _in_vain(record):
+            console.print(f"      {line}")
     print_scores(record.metrics, console)
     if record.model.get("weights"):
         console.print(f"from  {shown(record.model['weights'])}")
@@ -87,6 +91,20 @@ def _advice(record: Record) -> list[str]:
     setting = phase["name"].removesuffix(f"-{phase['learns'][-1]}")  # of `thaw: each` each block's is named after it
     more = f"schedule.phases.{setting}.epochs={2 * phase['epochs']}"
     return [f"{than}; what may help: {more}, a smaller data.batch_size, another rate ({program()} lr_find)"]
+
+
+def _in_vain(record: Record) -> list[str]:
+    """A sentence, if the phases after a head that learned alone brought nothing."""
+    best, phases = record.best or {}, record.phases
+    if (
+        best.get("average")
+        or len(phases) < 2
+        or best.get("phase") != phases[0]["name"]
+        or phases[0]["learns"] != ["head"]
+    ):
+        return []
+    later = sum(phase["seconds"] for phase in phases[1:])
+    return [f"thawing brought nothing in {later:.0f} s: schedule=head_only ends here"]
 
 
 def _is_below(record: Record, name: str, score: float) -> bool:
