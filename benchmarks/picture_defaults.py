@@ -1,12 +1,14 @@
 """What the defaults for pictures were chosen by: variants of a plan, each with its test accuracy after every epoch.
 
-    python benchmarks/picture_defaults.py <folder of sets> [--sets wbc,cifar_1k] [--pixels 96] [--seeds 0]
-                                          [--train-limit 500]
+    python benchmarks/picture_defaults.py <folder of sets> [--variants first|grid] [--sets wbc,cifar_1k] [--pixels 96]
+                                          [--seeds 0] [--train-limit 500]
 
-Each variant is `frostline train` with some settings, from the ImageNet weights of EfficientNet-Lite0. `rules` says what
-each way to choose the epoch would have scored on the test part: the highest validation accuracy (the latest of equal
-ones), the latest within one or two standard errors of it, the lowest validation loss, the last epoch, and hindsight.
-`picture_sets.py` makes the sets.
+Each variant is `frostline train` with some settings, from the ImageNet weights of EfficientNet-Lite0. `first` chose the
+rate, the batch and the norms; `grid` has every plan, and two of them with other rates and augmentation. `rules` says
+what each way to choose the epoch would have scored on the test part: the highest validation accuracy (the latest of
+equal ones), the latest within one or two standard errors of it, the lowest validation loss, the last epoch, hindsight,
+and the mean of the weights after the last half of the epochs of the last phase. `picture_sets.py` makes the sets. Runs
+whose rows are in the result already are left out: the script goes on where it was stopped.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import io
 import json
 import statistics
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +32,7 @@ from frostline.run import train
 from machine import write_result
 
 ALL = "schedule.phases.all."
-VARIANTS: dict[str, list[str]] = {
+FIRST: dict[str, list[str]] = {
     "head_only": ["schedule=head_only"],
     "all 0.1, batch 64": [f"{ALL}lr_scale=0.1", "data.batch_size=64"],
     "all 0.3, batch 64": [f"{ALL}lr_scale=0.3", "data.batch_size=64"],
@@ -46,6 +49,24 @@ VARIANTS: dict[str, list[str]] = {
     "top 3 blocks 0.6": [f"{ALL}thaw=3", f"{ALL}lr_scale=0.6"],
     "full, 3e-4": ["schedule=full", "optimizer.lr=3e-4"],
 }
+RATE = 2e-3  # the default of optimizer.lr
+GRID: dict[str, list[str]] = {
+    **{plan: [f"schedule={plan}"] for plan in ("two_stage", "head_only", "last_block", "auto")},
+    **{f"two_stage, {blocks} blocks": [f"{ALL}thaw={blocks}"] for blocks in (2, 3)},
+    **{plan: [f"schedule={plan}"] for plan in ("full", "layerwise", "lp_ft", "gradual")},
+    **{
+        f"{plan}, rate × {factor:.2g}": [f"schedule={plan}", f"optimizer.lr={RATE * factor:.3g}"]
+        for plan in ("two_stage", "full")
+        for factor in (1 / 10, 1 / 3, 3)
+    },
+    **{
+        f"{plan}, augmentation {augment}": [f"schedule={plan}", f"data.augment={augment}"]
+        for plan in ("two_stage", "auto")
+        for augment in ("none", "strong")
+    },
+    "auto, 3 views": ["schedule=auto", "cache.views=3"],
+}
+VARIANTS = {"first": FIRST, "grid": GRID}
 
 
 class Epoch(NamedTuple):
@@ -60,16 +81,41 @@ class Watch(L.Callback):
 
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
+        self.weights: list[dict[str, Any]] = []  # after each epoch of the phase that runs
+        self.averaged: float | None = None
+        self.seconds = 0.0  # that this took, within those of the training
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        metrics = pl_module.task.metrics()
-        with torch.no_grad():
-            for batch in data.test_dataloader():
-                seen = data.on_after_batch_transfer(batch, 0)
-                metrics.update(pl_module(seen.inputs, seen.passed), seen.targets)
+        begun = time.perf_counter()
+        if self.epochs and self.epochs[-1].phase != pl_module.phase.name:
+            self.weights.clear()
         loss, accuracy = (float(trainer.callback_metrics[f"val/{name}"]) for name in ("loss", "accuracy"))
-        self.epochs.append(Epoch(pl_module.phase.name, loss, accuracy, metrics.compute()["accuracy"]))
+        self.epochs.append(Epoch(pl_module.phase.name, loss, accuracy, _test_accuracy(trainer, pl_module)))
+        self.weights.append({name: it.clone() for name, it in pl_module.state_dict().items()})
+        self.seconds += time.perf_counter() - begun
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        own = {name: it.clone() for name, it in pl_module.state_dict().items()}
+        half = self.weights[len(self.weights) // 2 :]
+        mean = {
+            name: torch.stack([it[name].double() for it in half]).mean(0).to(value.dtype)
+            if value.is_floating_point()
+            else value
+            for name, value in own.items()
+        }
+        pl_module.load_state_dict(mean)
+        self.averaged = _test_accuracy(trainer, pl_module)
+        pl_module.load_state_dict(own)
+
+
+def _test_accuracy(trainer: L.Trainer, model: Any) -> float:
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    metrics = model.task.metrics()
+    with torch.no_grad():
+        for batch in data.test_dataloader():
+            seen = data.on_after_batch_transfer(batch, 0)
+            metrics.update(model(seen.inputs, seen.passed), seen.targets)
+    return float(metrics.compute()["accuracy"])
 
 
 def _within(epochs: list[Epoch], errors: float, number: int) -> float:
@@ -88,6 +134,9 @@ RULES: dict[str, Callable[[list[Epoch], int], float]] = {
 }
 
 
+AVERAGE = "mean of weights"
+
+
 def run(overrides: list[str]) -> dict[str, Any]:
     watch, own = Watch(), build._callbacks
     build._callbacks = lambda node, task: [*own(node, task), watch]
@@ -103,8 +152,8 @@ def run(overrides: list[str]) -> dict[str, Any]:
     return {
         "test": record.metrics["test/accuracy"],
         "val": record.metrics["val/accuracy"],
-        "seconds": record.seconds["fit"],
-        "rules": {name: rule(watch.epochs, number) for name, rule in RULES.items()},
+        "seconds": record.seconds["fit"] - watch.seconds,
+        "rules": {name: rule(watch.epochs, number) for name, rule in RULES.items()} | {AVERAGE: watch.averaged},
         "epochs": watch.epochs,
     }
 
@@ -113,24 +162,32 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sets", default="wbc,cifar_1k")
+    parser.add_argument("--variants", choices=VARIANTS, default="first")
     parser.add_argument("--pixels", type=int, default=96)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--train-limit", type=int)
     asked = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    for name in asked.sets.split(","):
-        for variant, settings in VARIANTS.items():
-            for seed in asked.seeds.split(","):
+    result = {"first": "picture_defaults", "grid": "picture_grid"}[asked.variants]
+    before = Path(__file__).parent / "results" / f"{result}.json"
+    rows: list[dict[str, Any]] = json.loads(before.read_text())["rows"]["runs"] if before.is_file() else []
+    done = {(row["set"], row["variant"], row["seed"]) for row in rows}
+    for seed in asked.seeds.split(","):
+        for name in asked.sets.split(","):
+            for variant, settings in VARIANTS[asked.variants].items():
+                if (name, variant, int(seed)) in done:
+                    continue
                 common = ["model=efficientnet_lite0", "data=image_folder", f"data.dir={asked.folder / name}",
                           f"data.image_size={asked.pixels}", f"seed={seed}", f"data.split_seed={seed}"]  # fmt: skip
                 limit = [f"data.train_limit={asked.train_limit}"] if asked.train_limit else []
                 rows.append({"set": name, "variant": variant, "seed": int(seed), **run([*common, *limit, *settings])})
+                if asked.variants == "grid":
+                    del rows[-1]["epochs"]  # thousands of lines, of which the rules say what is needed
                 print(
                     json.dumps({key: rows[-1][key] for key in ("set", "variant", "seed", "test", "seconds")}),
                     flush=True,
                 )
-                write_result("picture_defaults", {"pixels": asked.pixels, "runs": rows})
-    for rule in RULES:
+                write_result(result, {"pixels": asked.pixels, "runs": rows})
+    for rule in rows[0]["rules"]:
         print(f"{rule:36} {statistics.mean(row['rules'][rule] for row in rows):.4f}")
 
 

@@ -116,7 +116,7 @@ BAD_TRAINING = {
     "place added twice": ("+callbacks.best.dirpath=x", ["'callbacks.best.dirpath' is there already"]),
     "flag without its value": ("--config-dir", ["nothing follows '--config-dir'", "--config-dir <a folder"]),
     "flag before a flag": ("-p --cfg job", ["nothing follows '-p'"]),
-    "not the grammar": ("model.weights=[", ["quote what holds spaces or brackets"]),
+    "not the grammar": ("head.hidden=[", ["quote what holds spaces or brackets"]),
     "setting of another option": ("head.hidden=[64]", ["no setting 'head.hidden'", "it belongs to head=mlp"]),
     "dashes": ("--lr 3", ["no option '--lr'", "key=value, without dashes"]),
     "no such run to start from": ("init_from={tmp}/none", ["no such run or file", "init_from="]),
@@ -181,7 +181,15 @@ BAD_OTHERS = {
     "evaluate null": (["evaluate", "run=null"], ["run: None is not text"]),
     "evaluate other pictures": (
         ["evaluate", "run={tmp}", "data.augment=none"],
-        ["no setting 'data.augment'", "batch_size, dir, file, num_workers"],
+        ["no setting 'data.augment'", "data.batch_size=, data.dir=, data.file="],
+    ),
+    "evaluate data by its name in training": (
+        ["evaluate", "run={tmp}", "data.test_file=a.csv"],
+        ["no setting 'data.test_file'", "data.file="],
+    ),
+    "evaluate data of another kind": (
+        ["evaluate", "run={tmp}", "data=text_csv"],
+        ["no choice of data", "leave data= out", "data.file="],
     ),
     "rates of no width": (["lr_find", "lr_find.lowest=1", "lr_find.highest=1"], ["is not below the highest", "1e-6"]),
     "rates upside down": (["lr_find", "lr_find.lowest=20"], ["20, is not below the highest, 10", "lr_find.highest"]),
@@ -311,11 +319,10 @@ def test_a_sweep_goes_on_after_a_bad_job_and_ends_with_its_error(
     assert f"evaluate run={(sweep / '1').relative_to(tmp_path)}" in answer.out
 
 
-def test_a_dry_sweep_leaves_no_empty_folder_and_no_board(program: Callable[..., Answer], tmp_path: Path) -> None:
+def test_a_dry_sweep_leaves_nothing(program: Callable[..., Answer], tmp_path: Path) -> None:
     answer = program("train", "-m", "seed=0,1", "trainer=debug", "dry_run=true", "data.image_size=16")
     assert answer.code == 0, answer.err
-    (sweep,) = tmp_path.glob("logs/sweeps/*/*")
-    assert [path.name for path in sweep.iterdir()] == ["multirun.yaml"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sweep_that_cannot_begin_leaves_nothing(program: Callable[..., Answer], tmp_path: Path) -> None:

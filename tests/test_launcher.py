@@ -75,7 +75,7 @@ REFUSED = {
     "requeue, no folder": ({}, "train trainer=slurm", NEEDS_FOLDER),
     "requeue, a folder by the time": (ALONE, "train requeue=true run_dir=${{now:%H}}", NEEDS_FOLDER),
     "a sweep": (TORCHRUN, "train -m seed=0,1", ["a sweep starts its processes itself", "its own run_dir"]),
-    "a sweep that is requeued": ({}, "train -m requeue=true run_dir=it", ["needs the same run_dir", "without -m"]),
+    "a sweep that is requeued": ({}, "train -m requeue=true run_dir=it", ["run_dir is for one run", "without -m"]),
     "predict": (TORCHRUN, "predict run={tmp} input={tmp} output={tmp}/out.csv", ["predict is for one process"]),
     "other devices": (
         TORCHRUN,

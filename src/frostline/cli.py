@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,19 +16,21 @@ from omegaconf.errors import OmegaConfBaseException
 from frostline import __version__
 from frostline.commands import TASKS
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short, shown
-from frostline.folders import reserved_at_once
 from frostline.hydra_errors import translated
 from frostline.launcher import follows, launched, many, require_starter, tell_torchrun
 from frostline.paths import conf_dir
 from frostline.ranks import config_folders, launched_anew
 from frostline.resuming import require_resumable, resumed
 from frostline.stopping import Stopped, stoppable, tell_stopped, unfailing_output
-from frostline.sweep import Board, SweepFolder, overrides, require_own_folder, sweep_folder
+from frostline.sweep import Board, sweep_folder
+from frostline.sweep_jobs import Jobs, require_lists
+from frostline.sweep_place import Place
 from frostline.typed import quoted_settings
 from frostline.usage import USAGE, help_of, require_known_flags, settings_first
 
 # Hydra prints its own traceback unless told to raise. It is told so around its own code, never around ours.
 FULL_ERROR = "HYDRA_FULL_ERROR"
+COMPOSING = (HydraException, OmegaConfBaseException, ValueError, OSError)  # what Hydra raises before and between jobs
 
 
 def main(command: str | None = None) -> None:
@@ -45,8 +46,9 @@ def main(command: str | None = None) -> None:
         _sweep_first(command)
         with stoppable(), unfailing_output() if command == "train" else nullcontext():
             failures = _run(command)
+        told = Place.folder is not None  # of jobs, when it happened
     except FrostlineError as error:
-        failures = [error]
+        failures, told = [error], False
     except KeyboardInterrupt:
         tell_stopped(Stopped(signal.SIGINT))
         sys.exit(130)
@@ -59,7 +61,7 @@ def main(command: str | None = None) -> None:
     for failure in failures:
         if wants_traceback:
             raise failure
-        if SweepFolder.folder is None:  # else it was told when it happened
+        if not told:
             _tell(failure)
     if failures:
         sys.exit(1)
@@ -83,7 +85,7 @@ def _tell(failure: FrostlineError) -> None:
 
 def _sweep_first(command: str) -> None:
     """Wherever `-m` stands: argparse takes what follows for its own, unless settings follow alone."""
-    OmegaConf.register_new_resolver("reserved", reserved_at_once, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("reserved", Place.reserve, use_cache=True, replace=True)
     flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
     if flags and command != "train":
         raise ConfigError(f"{command} is for one run", where="-m", next_step=f"frostline {command} --help")
@@ -95,9 +97,8 @@ def _sweep_first(command: str) -> None:
             where="-m",
             next_step="a command for each run, with its own run_dir; or the sweep alone, with trainer.devices=<number>",
         )
-    if flags:
-        require_own_folder(sys.argv[1:])
     others = settings_first([argument for argument in sys.argv[1:] if argument not in flags])
+    require_lists(others, sweeps=bool(flags))
     sys.argv[1:] = flags[:1] + quoted_settings(others, sweeps=bool(flags))
 
 
@@ -120,38 +121,41 @@ def _run(command: str) -> list[FrostlineError]:
     """What went wrong in each job, told when it happened if it is a sweep: that goes on with the next."""
 
     def task(cfg: DictConfig) -> None:
-        started.append(command)
         sweep = sweep_folder()
-        if sweep is None:
-            failures.extend(_failures(command, cfg, original))
-            return
-        print(f"\n[{HydraConfig.get().job.num}]  {' '.join(overrides())}", flush=True)
+        if sweep is not None:
+            board.begin()
+        started.append(command)
         try:
             found = _failures(command, cfg, original)
         except BaseException as error:
-            board.add(sweep, error)
-            board.tell_left()
+            ours.append(error)
+            if sweep is not None:
+                board.end(sweep, error)
             raise
-        board.add(sweep, found[0] if found else None)
-        for failure in found:
-            _tell(failure)
         failures.extend(found)
+        if sweep is not None:
+            for failure in found:
+                _tell(failure)
+            board.end(sweep, found[0] if found else None)
 
-    failures, started, board = list[FrostlineError](), list[str](), Board()
-    SweepFolder.forget()
+    failures, started, ours, board = list[FrostlineError](), list[str](), list[BaseException](), Board()
+    Jobs.forget()
+    Place.forget()
     original = os.environ.get(FULL_ERROR)
     run = resumed(sys.argv[1:]) if command == "train" else None
     compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="resume" if run else command)
     try:
         with _environment(FULL_ERROR, "1"):
             compose(task)()
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-        if started:
-            raise  # an error of ours, not of the command line
-        SweepFolder.remove_unbegun()
-        if run is not None:
+    except COMPOSING as error:
+        if error in ours:
+            raise
+        if run is not None and not started:
             require_resumable(run, sys.argv[1:])
-        raise _not_composed(error, command) from error
+        raise _not_composed(error, command, begun=bool(started)) from error
+    finally:
+        board.tell_left()
+        Place.remove_unbegun()
     board.print()
     return failures
 
@@ -174,8 +178,11 @@ def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[Fro
     return []
 
 
-def _not_composed(error: Exception, command: str) -> FrostlineError:
+def _not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineError:
+    """begun: whether a job has run before."""
     if isinstance(error, OSError) and not isinstance(error, HydraException):
+        if begun:
+            return _refused(error)
         return RunError(
             f"the folder of the sweep cannot be made: {error.strerror}",
             where=error.filename,

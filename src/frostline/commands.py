@@ -31,7 +31,7 @@ from frostline.runs import (
     with_found,
 )
 from frostline.schedules import whole_schedule
-from frostline.sweep import overrides, sweep_folder
+from frostline.sweep import job_folder, overrides, sweep_folder
 from frostline.usage import RANKED_ON
 
 
@@ -48,9 +48,10 @@ def _train(cfg: DictConfig) -> None:
     if many() or cfg.requeue or cfg.trainer.num_nodes > 1:
         _take_up(cfg)
         return
-    sweep = sweep_folder()
-    folder = sweep / str(HydraConfig.get().sweep.subdir) if sweep is not None else Path(cfg.run_dir)
-    with _run_folder(folder, named=sweep is not None or not _names_itself(cfg) or cfg.dry_run) as own:
+    job = job_folder()
+    folder, setting = (job, "hydra.sweep.subdir") if job is not None else (Path(cfg.run_dir), "run_dir")
+    named = job is not None or not _names_itself(cfg) or cfg.dry_run
+    with _run_folder(folder, named=named, setting=setting) as own:
         others = [override for override in overrides() if not override.startswith("run_dir=")]
         _start(placed(cfg, own), own, [*others, f"run_dir={own}"], resume=False)
 
@@ -94,7 +95,7 @@ def _resume(cfg: DictConfig) -> None:
     record, settings = opened(folder, trains=True, trust=cfg.trust, again=_trusting("train"))
     others = [override for override in overrides() if not override.startswith(("resume=", "trust="))]
     require_unfinished(record, folder, others)
-    settings = amended(settings, data=cfg.data, trainer=cfg.trainer, cache=cfg.cache)
+    settings = amended(settings, data=cfg.data, trainer=cfg.trainer, cache=cfg.cache, model=cfg.model)
     check(settings, command=None)
     _start(settings, folder, [f"resume={folder}", f"trust={cfg.trust}", *others], resume=True, seen=seen)
 
@@ -220,7 +221,7 @@ def _predict(cfg: DictConfig) -> None:
         raise DataError(
             "there is nothing to predict there",
             where=Path(cfg.input),
-            next_step="input=<a picture, a folder of them, texts.txt with a text a line, or a table>",
+            next_step="input=<a picture, a folder of pictures, a .txt, or a table>, as the run takes",
         )
     from frostline.predict import predict
 

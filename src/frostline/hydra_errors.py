@@ -26,12 +26,12 @@ def translated(error: Exception, command: str) -> ConfigError:
         return _taken("".join(filter(None, taken.groups())))
     if several := AMBIGUOUS.search(str(error)):
         return _several(several[1], several[2], command)
-    if command == "rank" and (unasked := UNASKED.search(str(error))):
-        return _not_for_rank(unasked[1])
+    if unasked := UNASKED.search(str(error)):
+        return _not_for_rank(unasked[1]) if command == "rank" else _of_the_run(unasked[1], command)
     unknown = not isinstance(cause, InterpolationResolutionError)  # that is: not known before the run has a folder
     if isinstance(parent, DictConfig) and unknown and key and key not in parent:
         full = str(getattr(cause, "full_key", key) or key)
-        return _unknown_setting(full, key, parent)
+        return _unknown_setting(full, key, parent, composes=command in ("train", "lr_find", "rank"))
     if isinstance(error, OverrideParseException):
         return ConfigError(
             first_line(error),
@@ -51,12 +51,15 @@ def translated(error: Exception, command: str) -> ConfigError:
     )
 
 
-def _unknown_setting(full: str, key: str, parent: DictConfig) -> ConfigError:
-    """parent: the node that has no such key."""
+def _unknown_setting(full: str, key: str, parent: DictConfig, *, composes: bool) -> ConfigError:
+    """parent: the node that has no such key. composes: whether the command has options for each question."""
     what = f"there is no setting '{full}'"
     target = OmegaConf.select(parent, "_target_")
     if isinstance(target, str) and key in parameters_of(target):
         return ConfigError(f"{what} yet", where="command line", next_step=f"+{full}=<value>, which adds it")
+    if not composes and "." in full:
+        there = ", ".join(f"{full.rpartition('.')[0]}.{name}=" for name in sorted(map(str, parent)))
+        return ConfigError(what, where="command line", next_step=f"there is: {there}")
     options = _options_with(full)
     if options:
         next_step = f"it belongs to {', '.join(options)}: say that too"
@@ -84,6 +87,16 @@ def _several(name: str, values: str, command: str) -> ConfigError:
     one = f"{name}=<one of them>" if is_question else f"a list stands in brackets, {name}=[{values}]"
     runs = f"; a run of each: frostline train -m {name}={values}" if command == "train" else ""
     return ConfigError(f"'{name}' is given several values, {values}", where="command line", next_step=f"{one}{runs}")
+
+
+def _of_the_run(name: str, command: str) -> ConfigError:
+    node = OmegaConf.select(OmegaConf.load(conf_dir() / f"{command}.yaml"), name)
+    own = [f"{name}.{key!s}=" for key in node] if isinstance(node, DictConfig) else []
+    return ConfigError(
+        f"{command} takes the {name} of the run, so that it has no choice of {name}",
+        where="command line",
+        next_step=f"leave {name}= out{'; there is: ' + ', '.join(own) if own else ''}",
+    )
 
 
 def _not_for_rank(name: str) -> ConfigError:

@@ -1,12 +1,14 @@
 """The leaderboard of a sweep: what differs, what failed, which is best."""
 
 import csv
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from frostline.errors import WeightsError
+from frostline.errors import ConfigError, WeightsError
 from frostline.record import Record
 from frostline.report.leaderboard import print_leaderboard, write_leaderboard
 
@@ -21,10 +23,30 @@ def sweep(tmp_path: Path) -> Path:
     }
     typed = {"0": "optimizer.lr=0.1", "1": "optimizer.lr=9.0", "10": "optimizer.lr=0.1 +head.dropout=0.5"}
     for name, end in ends.items():
-        (tmp_path / name).mkdir()
         command = f"frostline train --config-dir mine data=digits {typed[name]}"
-        Record(command=command, seed=0, monitor="val/accuracy", **end).write(tmp_path / name)
+        write(tmp_path / name, command=command, **end)
     return tmp_path
+
+
+def write(folder: Path, *typed: str, **said: Any) -> None:
+    """A run of `frostline train <typed>` whose weights are saved."""
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = {"best": "checkpoints/best.ckpt", "last": None}
+    command = shlex.join(["frostline", "train", *typed])
+    Record(**{"command": command, "seed": 0, "monitor": "val/accuracy", "checkpoints": saved, **said}).write(folder)
+
+
+def finished(monitor: str = "val/accuracy", score: float = 0.5, **said: Any) -> dict[str, Any]:
+    mode = "min" if monitor == "val/loss" else "max"
+    phases = [{"name": "head", "val": {monitor: score}, "solved": said.pop("solved", None)}]
+    return {
+        "status": "finished",
+        "monitor": monitor,
+        "mode": mode,
+        "metrics": {monitor: score},
+        "phases": phases,
+        **said,
+    }
 
 
 def rows_of(board: Path) -> list[dict[str, str]]:
@@ -70,3 +92,131 @@ def test_where_none_is_finished_there_is_nothing_to_score(sweep: Path, capsys: p
         (sweep / name / "run.json").unlink()
     print_leaderboard(write_leaderboard(sweep))
     assert "evaluate" not in capsys.readouterr().out
+
+
+# --- what can be compared ---
+
+
+def test_runs_of_different_monitors_are_ranked_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, (monitor, score) in enumerate([("val/loss", 0.75), ("val/accuracy", 0.5), ("val/loss", 0.25)]):
+        write(tmp_path / str(number), f"task.monitor={monitor}", **finished(monitor, score))
+    write(tmp_path / "3", status="running")
+    rows = rows_of(write_leaderboard(tmp_path))
+    assert [(row["run"], row["ranked_by"]) for row in rows] == [
+        ("2", "val/loss"),
+        ("0", "val/loss"),
+        ("1", "val/accuracy"),
+        ("3", ""),
+    ]
+    print_leaderboard(tmp_path / "leaderboard.csv")
+    printed = capsys.readouterr().out
+    assert "cannot be compared" in printed
+    assert f"evaluate run={tmp_path / '2'}   # the best val/loss\n" in printed
+    assert f"evaluate run={tmp_path / '1'}   # the best val/accuracy\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("data", "labels"),
+    [
+        ([("digits", "1"), ("digits", "1")], None),
+        ([("cifar10", "1"), ("digits", "2")], ["val/accuracy of cifar10", "val/accuracy of digits"]),
+        ([("a", "111"), ("a", "222")], ["val/accuracy of a (111)", "val/accuracy of a (222)"]),
+    ],
+)
+def test_runs_of_different_data_are_ranked_apart(
+    data: list[tuple[str, str]], labels: list[str] | None, tmp_path: Path
+) -> None:
+    for number, (name, fingerprint) in enumerate(data):
+        said = {"name": name, "fingerprint": fingerprint, "classes": []}
+        write(tmp_path / str(number), f"data={name}", **finished(score=0.5 + number / 4, data=said))
+    rows = rows_of(write_leaderboard(tmp_path))
+    if labels is None:
+        assert "ranked_by" not in rows[0]
+        assert [row["run"] for row in rows] == ["1", "0"]
+    else:
+        assert [row["ranked_by"] for row in rows] == labels
+
+
+def test_a_run_that_did_not_finish_comes_last_whatever_it_scored(tmp_path: Path) -> None:
+    write(tmp_path / "0", **finished(score=0.5))
+    write(tmp_path / "1", **{**finished(score=0.75), "status": "interrupted"})
+    assert [row["run"] for row in rows_of(write_leaderboard(tmp_path))] == ["0", "1"]
+
+
+def test_runs_below_the_first_level_are_runs(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "0", **finished(score=0.5))
+    write(tmp_path / "b", **finished(score=0.75))
+    assert [row["run"] for row in rows_of(write_leaderboard(tmp_path))] == ["b", "a/0"]
+
+
+# --- what had no effect ---
+
+
+def test_settings_without_effect_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    solved = {"l2": 0.1, "score": 0.5, "seconds": 1.0}
+    for number, (seed, lr) in enumerate([(0, 0.1), (0, 0.01), (1, 0.1), (1, 0.01)]):
+        typed = f"seed={seed}", f"optimizer.lr={lr}"
+        write(tmp_path / str(number), *typed, **finished(score=0.5 + seed / 4, solved=solved))
+    print_leaderboard(write_leaderboard(tmp_path))
+    said = (
+        "equal        runs 0 = 1, 2 = 3: optimizer.lr made no difference to any score; a solved head uses no optimizer"
+    )
+    assert said in capsys.readouterr().out
+
+
+def test_of_heads_that_step_no_reason_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (0, 1):
+        write(tmp_path / str(number), f"optimizer.lr={number}", **finished())
+    print_leaderboard(write_leaderboard(tmp_path))
+    assert "optimizer.lr made no difference to any score\n" in capsys.readouterr().out
+
+
+def test_equal_scores_of_unequal_epochs_are_no_equal_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (0, 1):
+        phases = [{"name": "head", "val": {"val/loss": float(number)}}]
+        write(tmp_path / str(number), f"optimizer.lr={number}", **{**finished(), "phases": phases})
+    print_leaderboard(write_leaderboard(tmp_path))
+    assert "no difference" not in capsys.readouterr().out
+
+
+# --- what it says ---
+
+
+def test_the_first_of_several_faults_is_told(tmp_path: Path) -> None:
+    faults = ConfigError(
+        "the configuration has 2 wrong values:\n  seed: it is -1\n  a.b: there is no a", next_step="one"
+    )
+    write(tmp_path / "0", status="failed", error={"type": "ConfigError", "message": str(faults)})
+    rows = rows_of(write_leaderboard(tmp_path, [("1", [], faults), ("2", [], MemoryError())]))
+    short = "the configuration has 2 wrong values: seed: it is -1"
+    assert [row["error"] for row in rows] == [short, short, "MemoryError"]
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "a,b", "ä(1)"])
+def test_the_next_line_can_be_pasted(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frostline.report.leaderboard.program", lambda: "my env/bin/frostline")
+    write(tmp_path / name / "0", **finished())
+    print_leaderboard(write_leaderboard(tmp_path / name))
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("next"))
+    _, program, command, setting = shlex.split(line)
+    assert (program, command) == ("my env/bin/frostline", "evaluate")
+    assert OverridesParser.create().parse_override(setting).value() == str(tmp_path / name / "0")
+
+
+@pytest.mark.parametrize(
+    ("said", "settings"),
+    [
+        ({"foreign": ["it"]}, ["trust=true"]),
+        ({"checkpoints": {"best": None, "last": "checkpoints/last.ckpt"}}, ["checkpoint=last"]),
+        ({"checkpoints": {"best": None, "last": None}}, None),
+    ],
+)
+def test_the_next_line_fits_the_run(
+    said: dict[str, Any], settings: list[str] | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "0", **finished(**said))
+    print_leaderboard(write_leaderboard(tmp_path))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("next")]
+    assert [line[4:] for line in lines] == ([] if settings is None else [settings])

@@ -5,20 +5,33 @@ import io
 import math
 import re
 import shlex
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
-from frostline.errors import first_line, shown
+from frostline.errors import few, shown
 from frostline.paths import write_atomically
+from frostline.quoting import setting_of
 from frostline.record import FILE, Record
 from frostline.report.summary import console_of_width, program
 
 LONG = ("error", "command")
 NOT_SHOWN = ("status", *LONG)  # in the table, as settings need the room; below it stands which did not finish, and why
+MOST_EQUAL = 6  # groups of equal runs that are named
+
+
+class Ranking(NamedTuple):
+    """What runs have to share so that their scores can be compared. data: its name; fingerprint: of its samples."""
+
+    monitor: str
+    mode: str
+    data: str
+    fingerprint: str
 
 
 class Trial(NamedTuple):
@@ -31,33 +44,56 @@ class Trial(NamedTuple):
     error: str
 
     @classmethod
-    def of(cls, folder: Path) -> "Trial":
+    def of(cls, sweep: Path, folder: Path) -> "Trial":
         record = Record.read(folder)
-        error = "" if record.error is None else "".join(record.error["message"].splitlines()[:1])
-        return cls(folder.name, record.status, _said(shlex.split(record.command)), record, error)
+        error = "" if record.error is None else _in_short(record.error["message"])
+        name = folder.relative_to(sweep).as_posix()
+        return cls(name, record.status, _said(shlex.split(record.command)), record, error)
 
     @property
     def rank(self) -> float:
+        """The lower the better; inf if it is not ranked."""
         score = None if self.record is None else self.record.metrics.get(self.record.monitor)
-        if self.record is None or score is None:
+        if self.record is None or self.status != "finished" or score is None:
             return math.inf
         return score if self.record.mode == "min" else -score
 
+    @property
+    def ranking(self) -> Ranking | None:
+        """None if it is not ranked."""
+        if self.record is None or self.rank == math.inf:
+            return None
+        data, fingerprint = (str(self.record.data.get(key, "")) for key in ("name", "fingerprint"))
+        return Ranking(self.record.monitor, self.record.mode, data, fingerprint)
+
+
+def runs_of(sweep: Path) -> list[Path]:
+    """Their folders. `hydra.sweep.subdir` may put them deeper than one level."""
+    return [path.parent for path in sweep.rglob(FILE)]
+
 
 def write_leaderboard(sweep: Path, lost: Sequence[tuple[str, Sequence[str], BaseException]] = ()) -> Path:
-    """`leaderboard.csv`: order by validation score, the test score for information. Unfinished runs come last.
+    """`leaderboard.csv`: order by validation score, the test score for information. Unfinished runs come last. Runs
+    whose scores cannot be compared are ranked apart, and `ranked_by` tells by what.
 
     lost: number, overrides and error of runs that failed before they had a folder. There is one run at least.
     """
-    trials = [Trial.of(path.parent) for path in sweep.glob(f"*/{FILE}")]
-    trials += [Trial(run, "failed", _said(typed), None, first_line(error)) for run, typed, error in lost]
-    trials.sort(key=lambda trial: (trial.rank, len(trial.run), trial.run))
+    trials = [Trial.of(sweep, folder) for folder in runs_of(sweep)]
+    trials += [
+        Trial(run, "failed", _said(typed), None, _in_short(str(error)) or type(error).__name__)
+        for run, typed, error in lost
+    ]
+    sizes = Counter(trial.ranking for trial in trials if trial.ranking is not None)
+    rankings: list[Ranking | None] = [*sorted(sizes, key=lambda ranking: (-sizes[ranking], ranking)), None]
+    trials.sort(key=lambda trial: (rankings.index(trial.ranking), trial.rank, len(trial.run), trial.run))
     settings, scores = _differing(trials), _scores([trial.record for trial in trials if trial.record is not None])
+    apart = ["ranked_by"] if len(sizes) > 1 else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run", "status", *settings, *scores, "seconds", *LONG])
+    writer.writerow(["run", "status", *settings, *apart, *scores, "seconds", *LONG])
     for trial in trials:
         said = [trial.run, trial.status, *(trial.overrides.get(setting, "") for setting in settings)]
+        said += [_label(trial.ranking, rankings) for _ in apart]
         if trial.record is None:
             writer.writerow([*said, *("" for _ in scores), "", trial.error, ""])
             continue
@@ -83,9 +119,30 @@ def print_leaderboard(path: Path) -> None:
     for row in rows:
         if row["error"]:
             console.print(f"{row['status']:11}  {row['run']}: {shown(str(row['error']))}")
+    for names, equal in _without_effect([Trial.of(path.parent, folder) for folder in runs_of(path.parent)]).items():
+        console.print(f"equal        {_equal(names, equal)}")
+    if "ranked_by" in rows[0]:
+        console.print("apart        scores of different monitors or data cannot be compared: see ranked_by")
     console.print(f"leaderboard  {path}")
-    if rows[0]["status"] == "finished":
-        console.print(f"next         {program()} evaluate run={path.parent / rows[0]['run']}")
+    _print_next(path.parent, rows, console)
+
+
+def _print_next(sweep: Path, rows: Sequence[dict[str, str]], console: Console) -> None:
+    """For the best run of each ranking, if its weights were saved."""
+    best = {row.get("ranked_by", ""): row["run"] for row in reversed(rows) if row["status"] == "finished"}
+    for label, run in reversed(best.items()):
+        record = Record.read(sweep / run)
+        kept = [name for name in ("best", "last") if record.checkpoints.get(name) is not None]
+        if kept:
+            settings = ["checkpoint=last"] * (kept[0] != "best") + ["trust=true"] * bool(record.foreign)
+            said = " ".join([shlex.quote(program()), "evaluate", setting_of("run", sweep / run), *settings])
+            console.print(f"next         {said}" + (f"   # the best {label}" if label else ""))
+
+
+def _in_short(message: str) -> str:
+    """Its first line; of a list of faults, the first one too."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
 
 
 def _short(cell: str) -> str:
@@ -108,3 +165,39 @@ def _scores(records: Sequence[Record]) -> list[str]:
     monitors = [record.monitor for record in records if record.monitor]
     scores = [name for record in records for name in record.metrics if name.startswith("test/") and name != "test/n"]
     return list(dict.fromkeys(monitors + scores))
+
+
+def _label(ranking: Ranking | None, rankings: Sequence[Ranking | None]) -> str:
+    """Its monitor, and what else tells it from the others."""
+    others = [other for other in rankings if other is not None and other != ranking]
+    if ranking is None:
+        return ""
+    said = ranking.monitor
+    if any(other.monitor == ranking.monitor for other in others):
+        said += f" of {ranking.data}"
+    if any((other.monitor, other.data) == (ranking.monitor, ranking.data) for other in others):
+        said += f" ({ranking.fingerprint[:6]})"
+    return said
+
+
+def _without_effect(trials: Sequence[Trial]) -> dict[tuple[str, ...], list[list[Trial]]]:
+    """Finished runs whose scores are the same to the last bit in every phase, by the settings in which they differ."""
+    alike: dict[str, list[Trial]] = defaultdict(list)
+    for trial in sorted(trials, key=lambda trial: (len(trial.run), trial.run)):
+        if trial.record is not None and trial.ranking is not None and trial.record.phases:
+            scores: list[Any] = [trial.record.metrics, *(phase.get("val") for phase in trial.record.phases)]
+            alike[repr(scores)].append(trial)
+    found: dict[tuple[str, ...], list[list[Trial]]] = defaultdict(list)
+    for equal in alike.values():
+        if names := _differing(equal):
+            found[tuple(names)].append(equal)
+    return found
+
+
+def _equal(names: Sequence[str], groups: Sequence[Sequence[Trial]]) -> str:
+    runs = few([" = ".join(trial.run for trial in group) for group in groups], MOST_EQUAL)
+    said = f"runs {runs}: {' and '.join(names)} made no difference to any score"
+    phases = [phase for group in groups for trial in group if trial.record is not None for phase in trial.record.phases]
+    if all(phase.get("solved") for phase in phases) and all(name.partition(".")[0] == "optimizer" for name in names):
+        said += "; a solved head uses no optimizer (schedule.every_phase.solve=false steps it)"
+    return said

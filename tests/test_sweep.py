@@ -1,0 +1,200 @@
+"""Sweeps: which jobs follow from a command line, where they lie, and what is left of those that did not run."""
+
+import csv
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import SMALL, Answer
+from frostline.run import NOT_HERE
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
+Program = Callable[..., Answer]
+HEAD = [*SMALL, "schedule=head_only", "logger=none"]
+DRY = [*HEAD, "dry_run=true"]
+
+# What is typed after `frostline train -m`, and what must be in the answer.
+REFUSED = {
+    "run_dir": ("run_dir=X seed=0,1", ["run_dir is for one run", "hydra.sweep.dir=<folder>"]),
+    "run_dir, by force": ("++run_dir=X seed=0,1", ["run_dir is for one run"]),
+    "run_dir, swept": ("run_dir=X,Y", ["run_dir is for one run"]),
+    "run_dir, after the time": ("run_dir=X-${now:%H} seed=0,1", ["run_dir is for one run"]),
+    "logs_dir, swept": ("logs_dir=a,b", ["logs_dir is of the whole sweep", "logs_dir=<folder>"]),
+    "logs_dir, empty": ("logs_dir= seed=0,1", ["logs_dir names no folder"]),
+    "logs_dir, null": ("logs_dir=null seed=0,1", ["logs_dir names no folder"]),
+    "folder of the sweep, swept": ("hydra.sweep.dir=a,b", ["hydra.sweep.dir is of the whole sweep"]),
+    "folder of the sweep, empty": ("hydra.sweep.dir= seed=0,1", ["hydra.sweep.dir names no folder"]),
+    "folder of the sweep, null": ("hydra.sweep.dir=null seed=0,1", ["hydra.sweep.dir=null"]),
+    "resume, swept": ("resume=a,b", ["resume= is for one run"]),
+    "mode": ("hydra.mode=RUN seed=0,1", ["-m alone tells a sweep", "leave hydra.mode out"]),
+    "a file for logs": ("logs_dir=file seed=0,1", ["cannot be written: Not a directory", "logs_dir=<a folder"]),
+    "a file for the sweep": ("hydra.sweep.dir=file seed=0,1", ["cannot be written", "hydra.sweep.dir=<a folder"]),
+    "below a file": ("hydra.sweep.dir=file/it seed=0,1", ["cannot be written", "hydra.sweep.dir=<a folder"]),
+    "jobs elsewhere": ("hydra.sweep.subdir=/tmp/it seed=0,1", ["'/tmp/it' is no folder within that of the sweep"]),
+    "jobs above": ("hydra.sweep.subdir=../it seed=0,1", ["'../it' is no folder within that of the sweep"]),
+    "jobs in the sweep itself": ("hydra.sweep.subdir=. seed=0,1", ["'.' is no folder within that of the sweep"]),
+    "no job": ("seed=range(0,0)", ["no job follows from this", "where: seed=range(0,0)"]),
+    "no job, backwards": ("seed=range(3,0)", ["no job follows from this"]),
+    "no option": ("optimizer=glob(zz*)", ["no job follows from this", "optimizer=<some of adam, adamw, sgd>"]),
+    "no question": ("seed=glob(*)", ["no job follows from this", "seed=<value>"]),
+    "a comma too many": ("seed=0,", ["a value is missing in the list of seed", "where: seed=0,", "next:  seed=0\n"]),
+    "a comma first": ("seed=,0,1", ["a value is missing in the list of seed", "next:  seed=0,1\n"]),
+    "two commas": ("data.dir=größe,,b", ["a value is missing", "next:  'data.dir="]),
+    "nothing but a comma": ("seed=,", ["a value is missing", "seed=<value>,<value>"]),
+    "a range among values": ("seed=range(0,2),7", ["one of several values is itself a sweep", "next:  seed=0,1,7\n"]),
+    "a choice in a choice": ("seed=choice(choice(1,2),3)", ["is itself a sweep", "next:  seed=1,2,3\n"]),
+    "a glob among values": ("optimizer=glob(adam*),sgd", ["is itself a sweep", "next:  optimizer=adam,adamw,sgd\n"]),
+    "an interval among values": ("seed=interval(0,1),7", ["is itself a sweep", "seed=<value>,<value>"]),
+    "an interval": ("seed=interval(0,1)", ["an interval has no steps", "seed=<value>,<value>"]),
+    "no step": ("seed=range(0,10,0)", ["this range has more than 100,000 values, or no end"]),
+    "no end": ("seed=range(0,inf)", ["this range has more than 100,000 values, or no end"]),
+    "too many values": ("seed=range(0,1000000000)", ["this range has more than 100,000 values"]),
+    "too many jobs": ("seed=range(0,1000) data.seed=range(0,1000)", ["more than 100,000 jobs", "1,000,000"]),
+    "no bracket": ("seed=range(0,2", ["cannot be read as values of a sweep", "'seed=range(0,3)' is seed=0,1,2"]),
+    "no values": ("seed=choice()", ["cannot be read as values of a sweep"]),
+    "twice": ("seed=0,1 seed=2,3", ["seed is given 2 times"]),
+    "swept and set": ("seed=0,1 seed=2", ["seed is given 2 times"]),
+    "batches of none": ("hydra.sweeper.max_batch_size=0 seed=0,1", ["a batch has one job at least, not 0"]),
+    "a wrong job in the second batch": (
+        "hydra.sweeper.max_batch_size=1 model=bundled,resnet5",
+        ["no model 'resnet5'", "model=<one of"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_swept_is_refused_before_anything_is_written(
+    case: str, program: Program, tmp_path: Path
+) -> None:
+    typed, expected = REFUSED[case]
+    (tmp_path / "file").touch()
+    answer = program("train", "-m", "dry_run=true", *typed.split())
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("frostline: ")
+    for words in expected:
+        assert words in answer.err
+    assert [path.name for path in tmp_path.rglob("*")] == ["file"]
+
+
+def test_a_recipe_names_no_run_dir_for_a_sweep(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nrun_dir: X\n")
+    answer = program("train", "-m", "--config-dir", str(tmp_path / "conf"), "experiment=mine", *DRY, "seed=0,1")
+    assert answer.code == 1
+    assert "run_dir is for one run" in answer.err
+
+
+# --- where a sweep lies ---
+
+
+def test_a_folder_holds_one_sweep(program: Program, tmp_path: Path) -> None:
+    sweep = ["train", "-m", *HEAD, "hydra.sweep.dir=S"]
+    assert program(*sweep, "seed=0").code == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    answer = program(*sweep, "seed=1")
+    assert answer.code == 1
+    assert "this folder holds another sweep" in answer.err
+    assert "hydra.sweep.dir=<a new or empty folder>" in answer.err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_folder_of_something_else_is_refused(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "S").mkdir()
+    (tmp_path / "S" / "notes.txt").touch()
+    answer = program("train", "-m", *DRY, "hydra.sweep.dir=S", "seed=0,1")
+    assert answer.code == 1
+    assert "something else in this folder: notes.txt" in answer.err
+
+
+def test_an_empty_folder_of_the_user_stays(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "S").mkdir()
+    assert program("train", "-m", "hydra.sweep.dir=S", "model=bundled,resnet5").code == 1
+    assert program("train", "-m", *DRY, "hydra.sweep.dir=S", "seed=0,1").code == 0
+    assert [path.name for path in tmp_path.rglob("*")] == ["S"]
+
+
+def test_jobs_may_lie_deeper_in_the_sweep(program: Program, tmp_path: Path) -> None:
+    deep = ["hydra.sweep.dir=S", "hydra.sweep.subdir=seeds/${seed}/${hydra:job.num}"]
+    answer = program("train", "-m", *HEAD, *deep, "model.weights=null,none.pth")
+    assert answer.code == 1
+    assert "evaluate run=S/seeds/0/0\n" in answer.out
+    with (tmp_path / "S" / "leaderboard.csv").open() as file:
+        rows = [(row["run"], row["status"]) for row in csv.DictReader(file)]
+    assert rows == [("seeds/0/0", "finished"), ("seeds/0/1", "failed")]
+    assert not (tmp_path / "S" / "seeds" / "0" / "1").exists()
+
+
+def test_a_job_that_would_lie_elsewhere_is_refused(program: Program, tmp_path: Path) -> None:
+    out = ["hydra.sweep.dir=S", "hydra.sweep.subdir=${init_from}"]
+    answer = program("train", "-m", *HEAD, *out, "init_from=../it,it/../..")
+    assert answer.code == 1
+    assert "'../it' is no folder within that of the sweep" in answer.err
+    assert not [*tmp_path.rglob("run.json")]
+
+
+# --- jobs that did not run ---
+
+
+class Stop:
+    """Made in its place: a callback. A batch system ends the sweep when the run is made."""
+
+    def __new__(cls) -> object:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError
+
+
+STOP = "+callbacks.stop._target_=test_sweep.Stop"
+STOPPED = {
+    "a list": (["seed=1,2,3"], {"seed=1", "seed=2", "seed=3"}),
+    "a range": (["seed=range(1,4)"], {"seed=1", "seed=2", "seed=3"}),
+    "shuffled": (["seed=shuffle(range(0,8))"], {f"seed={number}" for number in range(8)}),
+    "a glob": (["optimizer=glob(adam*)"], {"optimizer=adam", "optimizer=adamw"}),
+    "batches": (["hydra.sweeper.max_batch_size=1", "seed=1,2,3"], {"seed=1", "seed=2", "seed=3"}),
+    "of a recipe": (["--config-dir", "conf", "experiment=mine"], {"seed=1", "seed=2"}),
+    "quoted": (["cache.dir=choice('a b',c)"], {r"cache.dir=a\ b", "cache.dir=c"}),
+}
+
+
+@pytest.mark.parametrize("case", STOPPED)
+def test_a_stopped_sweep_names_exactly_the_jobs_that_did_not_run(case: str, program: Program, tmp_path: Path) -> None:
+    typed, jobs = STOPPED[case]
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    recipe = "# @package _global_\nhydra: {sweeper: {params: {seed: '1,2'}}}\n"
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(recipe)
+    answer = program("train", "-m", *HEAD, STOP, *typed)
+    assert answer.code == 128 + signal.SIGTERM
+    key = next(iter(jobs)).partition("=")[0]
+    settings = re.compile(rf"(?<=\s){re.escape(key)}=(\\.|\S)+")
+    (began,) = [found[0] for found in settings.finditer(answer.out.partition("\n")[2].splitlines()[0])]
+    left = [found[0] for found in settings.finditer(answer.err)]
+    assert sorted([began, *left]) == sorted(jobs)
+    number = len(jobs) - 1
+    assert f"{number} job{'s' if number > 1 else ''} of the sweep did not run:" in answer.err
+
+
+def test_a_sweep_stopped_before_its_first_job_leaves_nothing(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Launcher:
+        def launch(self, *_: object, **__: object) -> None:
+            assert [*tmp_path.rglob("multirun.yaml")]
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("hydra.core.plugins.Plugins.instantiate_launcher", lambda *_, **__: Launcher())
+    answer = program("train", "-m", *DRY, "seed=0,1")
+    assert answer.code == 128 + signal.SIGTERM
+    assert "2 jobs of the sweep did not run:" in answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_system_refuses_between_jobs_is_told(program: Program, tmp_path: Path) -> None:
+    named = f"init_from=nothing,{'a' * 300},other"
+    answer = program("train", "-m", *DRY, "hydra.sweep.dir=S", "hydra.sweep.subdir=${init_from}", named)
+    assert answer.code == 1
+    assert "where: nothing" in answer.err
+    assert "the system refuses: File name too long" in answer.err
+    assert re.search("2 jobs of the sweep did not run:\\n  1: .*a\\n  2: .* init_from=other\\n", answer.err)
