@@ -26,15 +26,15 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets
 from torchvision import transforms as T
 
-from frostline.batch import Batch
-from frostline.data.augment import Augment, Level, evaluation_view
-from frostline.data.cifar import read_parquet
-from frostline.data.decoded import SampleCache
+from frostline.contracts.batch import Batch
+from frostline.contracts.specs import ImageSpec
 from frostline.data.loader import EpochBatches
 from frostline.data.parts import Part, loader
-from frostline.data.pictures import FilePictures, Pictures
-from frostline.frozen_cache.store import Store
-from frostline.specs import ImageSpec
+from frostline.data.pictures.augment import Augment, Level, evaluation_view
+from frostline.data.pictures.cifar import read_parquet
+from frostline.data.pictures.sources import FilePictures, Pictures
+from frostline.data.sample_cache import SampleCache
+from frostline.storage.store import Store
 from machine import write_result
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -24,7 +24,7 @@ COMMANDS = {
     "data.batchsize=1": [*TRAIN, "data.batchsize=1"],
     "data.batch_size=x": [*TRAIN, "data.batch_size=x"],
     "import torch, lightning": [sys.executable, "-c", "import torch, lightning"],
-    "import frostline.run": [sys.executable, "-c", "import frostline.run"],
+    "import frostline.commands.train": [sys.executable, "-c", "import frostline.commands.train"],
 }
 
 

@@ -10,11 +10,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor
 
-from frostline.build import Built, build
-from frostline.data.picture_data import PictureData
-from frostline.data.pictures import ArrayPictures
+from frostline.data.pictures.module import PictureData
+from frostline.data.pictures.sources import ArrayPictures
 from frostline.data.source import Sources
 from frostline.paths import conf_dir
+from frostline.training.build import Built, build
 from machine import TRAINER, done
 
 CLASSES = 10

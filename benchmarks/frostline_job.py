@@ -11,25 +11,25 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from frostline.backbones.base import Backbone
-from frostline.batch import Batch
-from frostline.build import Built
-from frostline.callbacks.checkpoints import LateFiles, PlacedCheckpoint
-from frostline.callbacks.measure import Measure
-from frostline.checkpoint import stand_of
+from frostline.contracts.batch import Batch
+from frostline.contracts.specs import ImageSpec
+from frostline.contracts.targets import Targets
 from frostline.data.loader import EpochBatches
 from frostline.data.module import Transfers
-from frostline.finetuner import FineTuner
-from frostline.fitting import fit
-from frostline.frozen_cache.fill import FrozenOutputs
-from frostline.frozen_cache.store import Store
-from frostline.phase import Phase, Until
-from frostline.phases import NO_AVERAGE, Plan
-from frostline.record import Record, Stopwatch
-from frostline.reuse import Choice
-from frostline.solving import HeadSolver
-from frostline.specs import ImageSpec
-from frostline.targets import Targets
+from frostline.frozen.outputs import FrozenOutputs
+from frostline.frozen.policy import Choice
+from frostline.plan.phase import Phase, Until
+from frostline.plan.phases import NO_AVERAGE, Plan
+from frostline.runs.record import Record, Stopwatch
+from frostline.storage.store import Store
 from frostline.tasks.classification import Classification
+from frostline.training.build import Built
+from frostline.training.callbacks.checkpoints import LateFiles, PlacedCheckpoint
+from frostline.training.callbacks.measure import Measure
+from frostline.training.checkpoint import stand_of
+from frostline.training.finetuner import FineTuner
+from frostline.training.fit import fit
+from frostline.training.solving import HeadSolver
 from phase_parity import BATCH, FROZEN, MORE, THAWED, Job, data
 
 

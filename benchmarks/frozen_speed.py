@@ -20,7 +20,7 @@ from torch import Tensor
 from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.torchvision import TorchvisionBackbone
-from frostline.frozen_pass import FrozenPass
+from frostline.frozen.blocks import FrozenPass
 from machine import DEVICE, bf16, done, write_result
 
 AIM = 6.0

@@ -20,12 +20,12 @@ from torch.optim import AdamW
 from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.torchvision import TorchvisionBackbone
-from frostline.batch import Batch
-from frostline.finetuner import FineTuner
-from frostline.heads import LinearHead
-from frostline.phase import Phase, Until
-from frostline.targets import Targets
+from frostline.contracts.batch import Batch
+from frostline.contracts.targets import Targets
+from frostline.heads.vector import LinearHead
+from frostline.plan.phase import Phase, Until
 from frostline.tasks.classification import Classification
+from frostline.training.finetuner import FineTuner
 from machine import write_result
 
 CLASSES = [str(number) for number in range(10)]

@@ -29,8 +29,8 @@ from drawn import CLASSES, Phase, configured
 from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.torchvision import TorchvisionBackbone
-from frostline.heads import LinearHead
-from frostline.run import quiet
+from frostline.commands.train import quiet
+from frostline.heads.vector import LinearHead
 from machine import DEVICE, bf16, done, write_result
 from step_ways import PEERS, RATE, Batches, Make, Way, hand_tuned, plain
 

@@ -138,11 +138,11 @@ def slope(rows: list[dict[str, Any]], measure: str) -> float:
 
 def train(name: str, file: Path, overrides: list[str]) -> None:
     """`frostline train`; its peak of anonymous memory goes to `file`."""
-    from frostline.cli import main as door
+    from frostline.cli.main import main as door
 
     threading.Thread(target=_watched, args=(file,), daemon=True).start()
     if name == "folder":
-        from frostline.data import pictures
+        from frostline.data.pictures.sources import sources as pictures
 
         pictures.MEMORY_BYTES = 0  # as for a set beyond it
     sys.argv[1:] = overrides

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from frostline.record import installed_versions
+from frostline.runs.record import installed_versions
 
 RESULTS = Path(__file__).parent / "results"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -26,9 +26,9 @@ import lightning as L
 import torch
 from hydra import compose, initialize_config_dir
 
-from frostline import build
+from frostline.commands.train import train
 from frostline.paths import conf_dir
-from frostline.run import train
+from frostline.training import build
 from machine import write_result
 
 ALL = "schedule.phases.all."

@@ -22,7 +22,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.torchvision import TorchvisionBackbone
-from frostline.compiling import compile_in_place
+from frostline.training.compiling import compile_in_place
 from machine import DEVICE, bf16, done, write_result
 
 STEPS: dict[str, tuple[Callable[[], Backbone], int, int]] = {

@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 
 from drawn import drawn, end_step, seconds_per_step
-from frostline.data.augment import evaluation_view
-from frostline.specs import ImageSpec
+from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.augment import evaluation_view
 from machine import DEVICE, bf16
 
 RATE, DECAY = 1e-3, 0.01

@@ -35,9 +35,9 @@ from transformers import (
 from transformers.utils import logging
 
 from drawn import Phase, end_step, seconds_per_step
-from frostline.data.text_tables import read_text_tables
+from frostline.commands.train import quiet
+from frostline.data.texts.tables import read_text_tables
 from frostline.paths import conf_dir
-from frostline.run import quiet
 from machine import DEVICE, TRAINER, done, write_result
 
 SIZE, WARM, MAXIMUM, RATE = 32, 5, 128, 2e-5

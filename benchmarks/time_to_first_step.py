@@ -62,8 +62,8 @@ class Stages:
 def train(begun: float, overrides: list[str]) -> None:
     """In a process of its own: `frostline train`, up to the end of the first step."""
     stages = Stages(begun)
-    from frostline import commands
-    from frostline.cli import main as door
+    from frostline.cli.main import dispatch as commands
+    from frostline.cli.main import main as door
 
     launch_alike = commands.launch_alike
 
@@ -77,10 +77,11 @@ def train(begun: float, overrides: list[str]) -> None:
 
 
 def watch(stages: Stages) -> None:
-    from frostline import build, run
-    from frostline.callbacks.measure import Measure
-    from frostline.data.picture_data import PictureData
-    from frostline.frozen_cache.fill import FrozenOutputs
+    from frostline.cli.dispatch import train as run
+    from frostline.data.pictures.module import PictureData
+    from frostline.frozen.outputs import FrozenOutputs
+    from frostline.training import build
+    from frostline.training.callbacks.measure import Measure
 
     def told(*_: Any) -> None:
         stages.turn()

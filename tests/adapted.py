@@ -8,7 +8,7 @@ from torch.nn import functional
 from torchvision.models.vision_transformer import EncoderBlock
 
 from frostline.backbones.base import Backbone
-from frostline.specs import ImageSpec
+from frostline.contracts.specs import ImageSpec
 
 SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 WIDTH = 12

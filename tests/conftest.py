@@ -17,9 +17,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from frostline.checks import check
+from frostline.commands.checks import check
 from frostline.paths import conf_dir
-from frostline.phase import Phase, Until
+from frostline.plan.phase import Phase, Until
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("FROSTLINE_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -122,7 +122,7 @@ SMALL = ["data.train_limit=40", "data.image_size=8", "trainer.precision=32-true"
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a head alone (SMALL). Tests that change it copy it."""
-    from frostline.cli import main
+    from frostline.cli.main import main
 
     folder = tmp_path_factory.mktemp("small") / "run"
     with pytest.MonkeyPatch.context() as patch:
@@ -189,7 +189,7 @@ def program(
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Answer:
-        from frostline.cli import main
+        from frostline.cli.main import main
 
         monkeypatch.setattr(sys, "argv", ["frostline", *arguments])
         capsys.readouterr()

@@ -14,14 +14,14 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch._dynamo.utils import counters
 
-from frostline.build import build
-from frostline.checkpoint import stand_of
-from frostline.checks import plan_of
-from frostline.fitting import fit
+from frostline.commands.train import NOT_HERE, quiet, start_weights
+from frostline.distributed.sharding import local, whole
 from frostline.paths import conf_dir
-from frostline.record import Record, Stopwatch
-from frostline.run import NOT_HERE, quiet, start_weights
-from frostline.sharding import local, whole
+from frostline.plan.composed import plan_of
+from frostline.runs.record import Record, Stopwatch
+from frostline.training.build import build
+from frostline.training.checkpoint import stand_of
+from frostline.training.fit import fit
 
 # SGD, no augmentation, norm layers without batch statistics: what ranks compute is then what one process computes.
 SAME = ["data.train_limit=63", "data.batch_size=21", "data.image_size=8", "data.augment=none", "optimizer=sgd"]

@@ -10,13 +10,13 @@ import torch
 from conftest import DEVICE, Answer
 from frostline.adapters.layers import adapter_names
 from frostline.backbones.bundled import BundledBackbone
-from frostline.build import build
+from frostline.commands.evaluate import evaluate
+from frostline.commands.train import NOT_HERE
 from frostline.errors import FrostlineError
-from frostline.evaluate import evaluate
-from frostline.init_from import init_from
-from frostline.planning import planned
-from frostline.run import NOT_HERE
-from frostline.runs import read_run
+from frostline.runs.folder import read_run
+from frostline.training.build import build
+from frostline.training.forecast import planned
+from frostline.training.init_from import init_from
 from test_run import SHORT, _record, _train
 from test_text_runs import minilm
 

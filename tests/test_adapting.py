@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from conftest import make_phase
-from frostline.adapting import adapted_blocks, with_adapter
 from frostline.errors import PlanError
-from frostline.phases import NO_AVERAGE, Plan
+from frostline.plan.phases import NO_AVERAGE, Plan
+from frostline.plan.with_adapters import adapted_blocks, with_adapter
 
 BLOCKS = ["stem", "middle", "top"]
 

@@ -8,7 +8,7 @@ import pytest
 
 FAULTS = """
 import resource, torch
-from frostline.allocator import keep_freed_memory
+from frostline.training.allocator import keep_freed_memory
 if {keeps}:
     assert keep_freed_memory()
 def faults():

@@ -13,12 +13,12 @@ from adapted import convolutions, moved
 from conftest import make_phase, short_form
 from frostline.adapters.kinds import Lora
 from frostline.adapters.layers import merged
-from frostline.averaging import _mixed
-from frostline.callbacks.ema import MovingAverage
+from frostline.commands.train import NOT_HERE
 from frostline.errors import PlanError
-from frostline.finetuner import CHECKPOINT_KEY
-from frostline.phases import NO_AVERAGE, Average, Plan
-from frostline.run import NOT_HERE
+from frostline.plan.phases import NO_AVERAGE, Average, Plan
+from frostline.training.averaging import _mixed
+from frostline.training.callbacks.ema import MovingAverage
+from frostline.training.finetuner import CHECKPOINT_KEY
 from test_finetuner import batches, copied, finetuner
 from test_resume import SHORT, STOPPER, _record, _require_equal, _train
 

@@ -20,10 +20,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from conftest import DEVICE, Answer
-from frostline import baselines, fitting
-from frostline.baselines import too_much
-from frostline.build import build
-from frostline.probes import STRENGTHS, TEMPERATURE, K
+from frostline.cli.dispatch.rank import baselines
+from frostline.heads.probes import STRENGTHS, TEMPERATURE, K
+from frostline.training import fit as fitting
+from frostline.training.baselines import too_much
+from frostline.training.build import build
 
 Program = Callable[..., Answer]
 

@@ -8,14 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from frostline import costing
-from frostline.costing import CGROUPS, limit_files
-from frostline.data import picture_files, table_formats, tokenised
-from frostline.data.pictures import read_picture
-from frostline.data.table_formats import read_table
-from frostline.data.tokenised import require_bounded
+from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.sources import files as picture_files
+from frostline.data.pictures.sources import read_picture
+from frostline.data.tables import formats as table_formats
+from frostline.data.tables.formats import read_table
+from frostline.data.texts.strings import tokenized as tokenised
+from frostline.data.texts.tokenized import require_bounded
 from frostline.errors import DataError
-from frostline.specs import ImageSpec
+from frostline.training import batch_size as costing
+from frostline.training.batch_size import CGROUPS, limit_files
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from frostline import keeping
-from frostline.build import build
+from frostline.training import frozen_setup as keeping
+from frostline.training.build import build
 from test_run import SHORT
 
 

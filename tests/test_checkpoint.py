@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conftest import SMALL, Answer, short_form
-from frostline.checkpoint import read_checkpoint
 from frostline.errors import RunError, WeightsError
-from frostline.finetuner import CHECKPOINT_KEY
+from frostline.training.checkpoint import read_checkpoint
+from frostline.training.finetuner import CHECKPOINT_KEY
 
 QUICK = [*SMALL, "schedule=head_only"]
 

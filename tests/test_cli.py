@@ -20,7 +20,7 @@ from PIL import Image
 from torchvision import models
 
 from conftest import ROOT, Answer
-from frostline.frozen_cache.store import Store
+from frostline.storage.store import Store
 
 # What is typed after `frostline train`, and what must be in the answer: what happened, and the next step.
 BAD_TRAINING = {
@@ -129,7 +129,7 @@ BAD_TRAINING = {
     "no such block": ("schedule.phases.all.thaw=stage9", ["no such block", "stage1, stage2, stage3"]),
     "more blocks than there are": ("schedule.phases.all.thaw=7", ["thaws 7 blocks, and the backbone has 4"]),
     "no phases": ("schedule.phases.head=null schedule.phases.all=null", ["the plan has no phases"]),
-    "setting of no phase": ("+schedule.phases.all.momentum=1", ["all.momentum: frostline.phase.Phase has no such"]),
+    "setting of no phase": ("+schedule.phases.all.momentum=1", ["all.momentum: frostline.plan.phase.Phase has no"]),
     "too many devices": ("trainer=cpu trainer.devices=4096", ["4096 devices were asked for", "trainer.devices=1"]),
     "no GPU": ("trainer=gpu", ["a GPU was asked for", "trainer=cpu"]),
     "no such accelerator": ("trainer.accelerator=abacus", ["'abacus' is not one of auto, cpu, gpu"]),

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from conftest import DEVICE, Answer
-from frostline.compiling import compile_in_place, compiler_problem, frozen_pays, training_pays
-from frostline.frozen_pass import FrozenPass
-from frostline.trainers import compiled
+from frostline.frozen.blocks import FrozenPass
+from frostline.frozen.compile import frozen_pays
+from frostline.training.compiling import compile_in_place, compiler_problem, training_pays
+from frostline.training.trainer import compiled
 from tiny import Tiny
 
 SHORT = ["data.train_limit=50", "data.batch_size=15", "data.image_size=8", *DEVICE]

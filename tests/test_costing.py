@@ -14,10 +14,10 @@ import yaml
 from torch import nn
 
 from conftest import DEVICE, Answer, make_phase
-from frostline.costing import MEASURED, ChosenBatch, costs_of, largest_batch
 from frostline.errors import RunError
-from frostline.estimate import phase_bytes
-from frostline.freezing import parameter_groups
+from frostline.plan.freezing import parameter_groups
+from frostline.training.batch_size import MEASURED, ChosenBatch, costs_of, largest_batch
+from frostline.training.costs import phase_bytes
 from tiny import Tiny
 
 TRAINER = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
@@ -104,7 +104,7 @@ def test_a_sample_that_does_not_fit_is_told() -> None:
 
 def test_memory_that_is_short_while_costs_are_measured_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     MEASURED.clear()
-    monkeypatch.setattr("frostline.costing.measured_costs", lambda *_, **__: torch.empty(2**50))
+    monkeypatch.setattr("frostline.training.batch_size.measured_costs", lambda *_, **__: torch.empty(2**50))
     with pytest.raises(RunError, match="memory ran out while a step of a few samples was measured"):
         _batch(10**7)
     MEASURED.clear()
@@ -113,7 +113,7 @@ def test_memory_that_is_short_while_costs_are_measured_is_told(monkeypatch: pyte
 def test_costs_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     MEASURED.clear()
     first = costs_of(Tiny(weights=None), nn.Linear(6, 3), SAMPLE, TRAINER)
-    monkeypatch.setattr("frostline.costing.measured_costs", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr("frostline.training.batch_size.measured_costs", lambda *_, **__: pytest.fail("measured again"))
     assert costs_of(Tiny(weights=None), nn.Linear(6, 3), SAMPLE, TRAINER) is first
 
 
@@ -144,7 +144,7 @@ def test_a_run_that_is_taken_up_again_keeps_the_batch_that_it_found(
     monkeypatch.setenv("STOP_AT", f"train 17 {int(signal.SIGTERM)}")
     assert program("train", *quick, stopper, "run_dir=run").code == 128 + signal.SIGTERM
     monkeypatch.delenv("STOP_AT")
-    monkeypatch.setattr("frostline.costing._memory_of", lambda device: 10**5)
+    monkeypatch.setattr("frostline.training.batch_size._memory_of", lambda device: 10**5)
     answer = program("train", *quick, stopper, "run_dir=run")
     assert answer.code == 0, answer.err
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]["batch_size"] == 16

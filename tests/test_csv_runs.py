@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, r2_score
 
 from conftest import DEVICE, Answer, short_form
-from frostline.cli import main
+from frostline.cli.main import main
 
 Program = Callable[..., Answer]
 
@@ -130,8 +130,8 @@ def test_a_run_learns(task: str, score: str, least: float, finished: Callable[[s
 def test_evaluate_gives_the_very_same_numbers(
     task: str, finished: Callable[[str], Path], composed: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from frostline.evaluate import evaluate
-    from frostline.runs import read_run
+    from frostline.commands.evaluate import evaluate
+    from frostline.runs.folder import read_run
 
     record = record_of(finished(task))
     capsys.readouterr()

@@ -9,9 +9,9 @@ import torch
 import yaml
 
 from conftest import DEVICE, Answer
-from frostline.depth import Depth, chosen_depth, depths_of, require_one_process
 from frostline.errors import ConfigError
-from frostline.frozen_pass import Output
+from frostline.frozen.blocks import Output
+from frostline.training.depth import Depth, chosen_depth, depths_of, require_one_process
 
 FLOPS = [0.0, 10.0, 40.0, 80.0, 100.0]  # of 0, 1, ... 4 blocks from the stem
 OUTPUTS = [Output((1,), torch.float32, False, flops) for flops in FLOPS]
@@ -101,7 +101,7 @@ def test_a_run_that_is_taken_up_keeps_the_depth_that_it_found(
     monkeypatch.setenv("STOP_AT", "train 2 15")
     assert program("train", *command, "run_dir=run").code == 128 + 15
     monkeypatch.delenv("STOP_AT")
-    monkeypatch.setattr("frostline.settling.plan_seconds", lambda *_: 1e9)
+    monkeypatch.setattr("frostline.training.settling.plan_seconds", lambda *_: 1e9)
     answer = program("train", *command, "run_dir=run")
     assert answer.code == 0, answer.err
     assert kept(tmp_path / "run") == {"thaw": 4, "minutes": None}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from frostline import estimate
-from frostline.estimate import SHORT, Costs, measured_costs
+from frostline.training import costs as estimate
+from frostline.training.costs import SHORT, Costs, measured_costs
 from tiny import SPEC, Tiny
 
 PARTS, LOOKS = 2, 3  # stem and head; looks at the clock in each pass

@@ -12,9 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from conftest import DEVICE, Answer
-from frostline.build import build
-from frostline.init_from import init_from
-from frostline.run import NOT_HERE
+from frostline.commands.train import NOT_HERE
+from frostline.training.build import build
+from frostline.training.init_from import init_from
 from test_run import _train
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]

@@ -13,14 +13,14 @@ from torch.utils.data import DataLoader
 
 from conftest import make_phase
 from frostline.backbones.base import Backbone
-from frostline.batch import Batch
-from frostline.finetuner import CHECKPOINT_KEY, FineTuner
-from frostline.heads import LinearHead
-from frostline.phase import Phase
-from frostline.run import NOT_HERE
-from frostline.specs import ImageSpec
-from frostline.targets import Targets
+from frostline.commands.train import NOT_HERE
+from frostline.contracts.batch import Batch
+from frostline.contracts.specs import ImageSpec
+from frostline.contracts.targets import Targets
+from frostline.heads.vector import LinearHead
+from frostline.plan.phase import Phase
 from frostline.tasks.classification import Classification
+from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 

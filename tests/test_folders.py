@@ -7,7 +7,7 @@ import pytest
 
 from conftest import SMALL, Answer
 from frostline.errors import RunError
-from frostline.folders import claimed, free_folder, reserved, reserved_at_once, stamp
+from frostline.runs.folders import claimed, free_folder, reserved, reserved_at_once, stamp
 
 QUICK = [*SMALL, "schedule=head_only"]
 

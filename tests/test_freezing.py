@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from conftest import make_phase
 from frostline.adapters.kinds import Dora
 from frostline.backbones.base import Backbone
+from frostline.contracts.specs import ImageSpec
 from frostline.errors import PlanError
-from frostline.freezing import (
+from frostline.heads.vector import MlpHead
+from frostline.plan.freezing import (
     count,
     frozen_parameters,
     learning_weights,
@@ -21,9 +23,7 @@ from frostline.freezing import (
     rest_frozen,
     set_trainable,
 )
-from frostline.heads import MlpHead
-from frostline.phase import Phase
-from frostline.specs import ImageSpec
+from frostline.plan.phase import Phase
 
 untimed = settings(deadline=None)
 NAMES = ["stem", "middle", "bare", "top"]  # `bare` has no parameters

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from conftest import PICTURE_MODELS
 from frostline.adapters.kinds import Lora
 from frostline.backbones.base import Backbone
-from frostline.checks import plan_of
-from frostline.finetuner import FineTuner
-from frostline.heads import LinearHead
-from frostline.making import maker_of
+from frostline.config.instantiate import maker_of
+from frostline.contracts.specs import ImageSpec
+from frostline.contracts.targets import Targets
+from frostline.heads.vector import LinearHead
 from frostline.paths import conf_dir
-from frostline.phase import Phase
-from frostline.specs import ImageSpec
-from frostline.targets import Targets
+from frostline.plan.composed import plan_of
+from frostline.plan.phase import Phase
 from frostline.tasks.classification import Classification
+from frostline.training.finetuner import FineTuner
 
 MODELS = sorted(PICTURE_MODELS)
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))

@@ -17,9 +17,9 @@ from frostline.adapters.kinds import Dora, Ia3, Lora
 from frostline.adapters.layers import adapter_names, merged
 from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
-from frostline.frozen_pass import FrozenPass, chunk_of, lowered, outputs_of
-from frostline.making import maker_of
-from frostline.specs import ImageSpec
+from frostline.config.instantiate import maker_of
+from frostline.contracts.specs import ImageSpec
+from frostline.frozen.blocks import FrozenPass, chunk_of, lowered, outputs_of
 
 MODELS = sorted(PICTURE_MODELS)
 LIGHT = {"bundled", "resnet18", "mobilenet_v3_small", "efficientnet_b0", "densenet121"}

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from frostline.frozen_pass import FrozenPass, outputs_of, texts_of, to_rows
-from frostline.tokens import Tokens, padded
+from frostline.contracts.tokens import Tokens, padded
+from frostline.frozen.blocks import FrozenPass, outputs_of, texts_of, to_rows
 from tiny_text import VOCABULARY, TinyText
 
 CPU = torch.device("cpu")

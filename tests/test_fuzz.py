@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from frostline.backbones.weights import packed, read_weights
-from frostline.checkpoint import read_checkpoint
-from frostline.data.columns import READ
-from frostline.data.conll import read_conll
-from frostline.data.pictures import read_picture
-from frostline.data.table_formats import read_table
-from frostline.data.unlabelled_texts import read_sentences, read_texts
+from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.sources import read_picture
+from frostline.data.tables.columns import READ
+from frostline.data.tables.formats import read_table
+from frostline.data.texts.conll import read_conll
+from frostline.data.texts.to_predict import read_sentences, read_texts
 from frostline.errors import FrostlineError
-from frostline.opening import foreign, read_settings
-from frostline.record import Record
-from frostline.runs import read_run
-from frostline.specs import ImageSpec
+from frostline.runs.folder import read_run
+from frostline.runs.opening import foreign, read_settings
+from frostline.runs.record import Record
+from frostline.training.checkpoint import read_checkpoint
 
 EXAMPLES = int(os.environ.get("FROSTLINE_FUZZ", "40"))
 SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))

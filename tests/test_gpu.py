@@ -16,8 +16,8 @@ import torch
 
 import ranks_worker
 from conftest import Answer
+from frostline.commands.train import quiet
 from frostline.paths import bundled_weights, conf_dir
-from frostline.run import quiet
 from ranks_worker import Job
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from frostline.heads import ACTIVATIONS, LinearHead, MlpHead
+from frostline.heads.vector import ACTIVATIONS, LinearHead, MlpHead
 
 
 def anatomy(head: LinearHead | MlpHead) -> list[tuple[type, object]]:

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from conftest import ROOT, free_port
-from frostline.callbacks import checkpoints
+from frostline.training.callbacks import checkpoints
 
 pytestmark = pytest.mark.process
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Answer
-from frostline.launcher import Launch, follows, launched, many
+from frostline.distributed.launcher import Launch, follows, launched, many
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "it", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2",
             "GROUP_WORLD_SIZE": "2"}  # fmt: skip

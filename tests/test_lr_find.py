@@ -24,13 +24,13 @@ from PIL import Image
 from torch import Tensor
 
 from conftest import DEVICE, Answer
-from frostline.build import Built, bare_trainer, build
+from frostline.commands.lr_find.curves import COLUMNS, DOTS_PER_INCH, PANEL, picture_of
+from frostline.commands.lr_find.find import find_rates
+from frostline.commands.lr_find.range_test import NUMBERS, PICTURE, RangeTest, RateCurve
+from frostline.commands.train import NOT_HERE
 from frostline.errors import RunError
-from frostline.lr_find import find_rates
 from frostline.paths import conf_dir
-from frostline.range_test import NUMBERS, PICTURE, RangeTest, RateCurve
-from frostline.report.rate_curves import COLUMNS, DOTS_PER_INCH, PANEL, picture_of
-from frostline.run import NOT_HERE
+from frostline.training.build import Built, bare_trainer, build
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from conftest import Answer
-from frostline.run import NOT_HERE
+from frostline.commands.train import NOT_HERE
 from test_text_runs import TINY
 from tiny_text import make_tokenizer
 
@@ -178,10 +178,10 @@ def test_relative_tables_of_texts_are_found_from_any_folder(
 
 def test_pictures_that_are_not_square_are_cut_as_the_runs_own(program: Program, tmp_path: Path) -> None:
     """A part that is scored alone is shown as a test part, not as one of training."""
-    from frostline.data.augment import evaluation_view
-    from frostline.data.image_folder import ImageFolder
-    from frostline.specs import ImageSpec
-    from frostline.targets import Targets
+    from frostline.contracts.specs import ImageSpec
+    from frostline.contracts.targets import Targets
+    from frostline.data.pictures.augment import evaluation_view
+    from frostline.data.pictures.image_folder import ImageFolder
 
     for name, sides in (("ant", (40, 60)), ("bee", (80, 40))):
         (tmp_path / "new" / name).mkdir(parents=True)

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from conftest import SMALL, Answer, short_form
+from frostline.config.signatures import origin_of
 from frostline.errors import RunError
-from frostline.opening import foreign, read_settings
 from frostline.paths import conf_dir
-from frostline.signatures import origin_of
+from frostline.runs.opening import foreign, read_settings
 
 QUICK = [*SMALL, "schedule=head_only"]
 
@@ -192,7 +192,7 @@ def test_every_optimizer_of_torch_is_one(tmp_path: Path) -> None:
 def test_a_class_is_known_by_where_it_is_defined() -> None:
     assert origin_of("frostline.backbones.weights.Path") != "frostline.backbones.weights.Path"
     assert origin_of("frostline.backbones.weights.torch.hub.load") is None
-    assert origin_of("frostline.build.Backbone") == "frostline.backbones.base.Backbone"
+    assert origin_of("frostline.training.build.Backbone") == "frostline.backbones.base.Backbone"
     assert origin_of("") is None
 
 
@@ -264,7 +264,7 @@ def test_a_place_that_its_reader_expands_is_listed(value: str, run: Path, progra
 def test_a_link_out_of_the_run_is_listed_whatever_the_config_says(
     name: str, run: Path, program: Callable[..., Answer], tmp_path: Path
 ) -> None:
-    amend(run, "callbacks", {"best": {"_target_": "frostline.callbacks.checkpoints.PlacedCheckpoint"}})
+    amend(run, "callbacks", {"best": {"_target_": "frostline.training.callbacks.checkpoints.PlacedCheckpoint"}})
     (tmp_path / "elsewhere").mkdir()
     if (run / name).is_dir():
         shutil.rmtree(run / name)
@@ -276,7 +276,7 @@ def test_a_link_out_of_the_run_is_listed_whatever_the_config_says(
 
 
 def test_scoring_a_run_downloads_no_data_to_where_it_says(run: Path, tmp_path: Path) -> None:
-    settings = {"data": {"_target_": "frostline.data.cifar.Cifar", "dir": str(tmp_path / "anywhere")}}
+    settings = {"data": {"_target_": "frostline.data.pictures.cifar.Cifar", "dir": str(tmp_path / "anywhere")}}
     assert foreign(settings, run) == [f"data.dir: downloads to {tmp_path / 'anywhere'}"]
     (tmp_path / "anywhere").mkdir()
     assert foreign(settings, run) == []
@@ -306,7 +306,7 @@ def test_targets_of_any_text_are_refused_in_words(
 ) -> None:
     evil(tmp_path)
     module = tmp_path / "evil_of_a_stranger.py"
-    module.write_text(module.read_text() + "from frostline.heads import LinearHead as Linear\n")
+    module.write_text(module.read_text() + "from frostline.heads.vector import LinearHead as Linear\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     amend(run, "head._target_", target)
     answer = program("evaluate", f"run={run}")
@@ -393,7 +393,7 @@ def test_groups_of_another_shape_are_refused_in_words(
 
 
 def test_a_key_that_is_no_text_is_refused(run: Path, program: Callable[..., Answer]) -> None:
-    amend(run, "head", {"_target_": "frostline.heads.LinearHead", 1: 2})
+    amend(run, "head", {"_target_": "frostline.heads.vector.LinearHead", 1: 2})
     answer = program("evaluate", f"run={run}")
     assert answer.code == 1
     assert "a key of type int" in answer.err
@@ -416,5 +416,5 @@ def test_a_record_of_other_types_is_refused_in_words(
 
 
 def test_a_target_names_no_file(tmp_path: Path) -> None:
-    (tmp_path / "re.py").write_text("from frostline.heads import LinearHead\n")
+    (tmp_path / "re.py").write_text("from frostline.heads.vector import LinearHead\n")
     assert origin_of(f"frostline.{tmp_path}/re.LinearHead") is None

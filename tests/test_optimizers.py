@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from conftest import DEVICE
-from frostline.checks import plan_of
-from frostline.optimizers import optimizers_of
+from frostline.plan.composed import plan_of
+from frostline.training.optimizers import optimizers_of
 
 
 def _made(composed: Callable[..., Any], *overrides: str) -> torch.optim.Optimizer:

@@ -6,8 +6,8 @@ import pytest
 
 from frostline import paths
 from frostline.errors import ConfigError
-from frostline.folders import reserved
 from frostline.paths import at_home, bundled_weights, conf_dir, remove_empty, user_cache, write_atomically
+from frostline.runs.folders import reserved
 
 
 def test_only_empty_folders_go_the_inner_before_the_outer(tmp_path: Path) -> None:

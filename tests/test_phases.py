@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 from conftest import EVERY_PHASE
 from conftest import make_phase as phase
 from frostline.errors import PlanError
-from frostline.phase import Phase
-from frostline.phases import NO_AVERAGE, Plan
+from frostline.plan.phase import Phase
+from frostline.plan.phases import NO_AVERAGE, Plan
 
 untimed = settings(deadline=None)
 BLOCKS = ["stem", "layer1", "layer2", "layer3", "layer4"]
@@ -182,7 +182,7 @@ def test_a_plan_without_phases_is_refused(phases: dict[str, None]) -> None:
         ({"only": []}, "", "names nothing in `only`"),
         ({"only": "norm"}, "", "it.only: 'norm' is not one of norms, biases"),
         ({"start_from": "best"}, ".start_from", "starts from the best epoch so far, and it is the first"),
-        ({"epoch": 3}, "", "epoch: frostline.phase.Phase has no such setting; did you mean epochs?"),
+        ({"epoch": 3}, "", "epoch: frostline.plan.phase.Phase has no such setting; did you mean epochs?"),
     ],
 )
 def test_a_wrong_setting_is_refused_where_it_stands(wrong: dict[str, Any], where: str, said: str) -> None:
@@ -195,7 +195,7 @@ def test_a_wrong_setting_is_refused_where_it_stands(wrong: dict[str, Any], where
 def test_every_missing_and_every_unknown_setting_is_told_at_once() -> None:
     with pytest.raises(PlanError) as raised:
         Plan.from_config({"it": {"thow": "all", "curve": "cosine"}}, {}, asdict(NO_AVERAGE))
-    assert "it.thow: frostline.phase.Phase has no such setting; did you mean thaw?" in raised.value.what
+    assert "it.thow: frostline.plan.phase.Phase has no such setting; did you mean thaw?" in raised.value.what
     lacking = ["thaw", "only", "epochs", "lr_scale", "layer_decay", "warmup_epochs", "weight_decay", "optimizer"]
     lacking += ["norm", "l2_sp", "start_from", "solve", "min_steps", "monitor", "mode", "patience", "min_delta"]
     assert re.findall(r"(\w+) is missing", raised.value.what) == lacking

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_phase
+from frostline.commands.lr_find.advice import advised, overrides_with
+from frostline.commands.lr_find.range_test import FALLEN, RangeTest, RateCurve, diverges
 from frostline.errors import ConfigError
-from frostline.range_test import FALLEN, RangeTest, RateCurve, diverges
-from frostline.rate_advice import advised, overrides_with
 
 untimed = settings(deadline=None)
 TEST = RangeTest(steps=100, lowest=1e-6, highest=10.0)

@@ -12,8 +12,8 @@ import torch
 
 import ranks_worker
 from conftest import short_form
+from frostline.commands.train import quiet
 from frostline.paths import bundled_weights, conf_dir
-from frostline.run import quiet
 from ranks_worker import Job
 
 pytestmark = pytest.mark.process
@@ -201,7 +201,7 @@ def test_compiled_ranks_end_in_the_weights_of_one_process(tmp_path: Path) -> Non
 DISAGREE = """
 import sys, torch
 from torch import nn
-from frostline.agreement import require_agreement, require_one_run
+from frostline.distributed.agreement import require_agreement, require_one_run
 from frostline.errors import RankError
 torch.distributed.init_process_group("gloo")
 torch.manual_seed(0)

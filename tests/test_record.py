@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostline import record as module
 from frostline.errors import RunError
-from frostline.record import FILE, SCHEMA, Record, Stopwatch
+from frostline.runs.folder import record as module
+from frostline.runs.record import FILE, SCHEMA, Record, Stopwatch
 
 untimed = settings(deadline=None)
 KEYS = [

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from frostline.callbacks.safety import Stopped
-from frostline.requeue import requeued
+from frostline.distributed.slurm_requeue import requeued
+from frostline.training.callbacks.safety import Stopped
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from torch import nn
 
 from conftest import DEVICE, Answer, short_form
 from frostline.backbones.base import Backbone
-from frostline.cli import main
-from frostline.data.decoded import NOWHERE
-from frostline.record import Record
-from frostline.specs import ImageSpec, TextSpec
+from frostline.cli.main import main
+from frostline.contracts.specs import ImageSpec, TextSpec
+from frostline.data.sample_cache import NOWHERE
+from frostline.runs.record import Record
 from tiny import Tiny
 
 # A second or two: the bundled network, 200 digits of half its size, two epochs a phase, float32.
@@ -146,8 +146,8 @@ def test_another_seed_gives_other_numbers_on_the_same_test_part(finished: Path, 
 
 
 def test_evaluate_gives_the_very_same_numbers(finished: Path, composed: Callable[..., Any]) -> None:
-    from frostline.evaluate import evaluate
-    from frostline.runs import read_run
+    from frostline.commands.evaluate import evaluate
+    from frostline.runs.folder import read_run
 
     scores = evaluate(composed(f"run={finished}", config="evaluate"), *read_run(finished))
     expected = {name: value for name, value in _record(finished)["metrics"].items() if name.startswith("test/")}
@@ -168,7 +168,7 @@ def test_evaluate_refuses_other_data(finished: Path, tmp_path: Path, program: Ca
 def test_predict_writes_label_probability_and_top_k(
     finished: Path, tmp_path: Path, program: Callable[..., Answer]
 ) -> None:
-    from frostline.data.digits import Digits
+    from frostline.data.pictures.digits import Digits
 
     pixels = Digits.read(object.__new__(Digits)).train.pixels  # type: ignore[attr-defined]
     (tmp_path / "in" / "below").mkdir(parents=True)
@@ -339,7 +339,7 @@ def test_an_interrupted_run_resumes_in_its_folder(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Callable[..., Answer], broken_epoch: int
 ) -> None:
     """Stopped at an epoch's end, before its checkpoint, in either phase: what follows is as if it had not been."""
-    from frostline.callbacks.measure import Measure
+    from frostline.training.callbacks.measure import Measure
 
     original = Measure.on_train_epoch_end
 
@@ -449,9 +449,9 @@ def test_pictures_give_the_same_numbers_kept_in_memory_and_streamed(
     overrides = ["data=image_folder", f"data.dir={tmp_path / 'pictures'}", "data.num_workers=2", "data.batch_size=8"]
     short = [part for part in SHORT if not part.startswith("data.")]
     kept = _record(_train(tmp_path / "kept", *overrides, short=short))
-    monkeypatch.setattr("frostline.build.SampleCache", lambda *_, **__: NOWHERE)
+    monkeypatch.setattr("frostline.training.build.SampleCache", lambda *_, **__: NOWHERE)
     held = _record(_train(tmp_path / "held", *overrides, short=short))
-    monkeypatch.setattr("frostline.data.pictures.MEMORY_BYTES", 0)
+    monkeypatch.setattr("frostline.data.pictures.sources.MEMORY_BYTES", 0)
     streamed = _record(_train(tmp_path / "streamed", *overrides, short=short))
     assert streamed["metrics"] == held["metrics"] == kept["metrics"]
     assert streamed["data"] == held["data"] == kept["data"]
@@ -488,7 +488,7 @@ def test_memory_that_is_short_on_a_cpu_is_told(program: Callable[..., Answer]) -
 def test_memory_that_is_short_after_training_is_told(
     program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frostline.run.test", lambda *_: torch.empty(2**50))
+    monkeypatch.setattr("frostline.commands.train.test", lambda *_: torch.empty(2**50))
     model = ["model._target_=tiny.Tiny", "schedule=full", "schedule.phases.all.epochs=1"]
     answer = program("train", *model, "data.train_limit=20", *DEVICE, "logger=none", "run_dir=run")
     assert answer.code == 1
@@ -518,8 +518,8 @@ def test_a_rank_that_was_lost_ends_the_others() -> None:
     """One that was stopped answers no SIGTERM."""
     from types import SimpleNamespace
 
+    from frostline.commands.train import others_stopped
     from frostline.errors import RankError
-    from frostline.run import others_stopped
 
     killed: list[signal.Signals] = []
     trainer: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=SimpleNamespace(kill=killed.append)))

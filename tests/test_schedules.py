@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from conftest import Answer
-from frostline.run import NOT_HERE
+from frostline.commands.train import NOT_HERE
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 Program = Callable[..., Answer]

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostline.signatures import problems, value_problem
+from frostline.config.signatures import problems, value_problem
 
 untimed = settings(deadline=None)
 MODULE = '''
 from dataclasses import dataclass
 from typing import Any, Literal, Optional, Union
-from frostline.values import Fraction, NonNegative, Positive, Probability
+from frostline.config.ranges import Fraction, NonNegative, Positive, Probability
 
 class Base:
     def __init__(
@@ -214,8 +214,13 @@ def test_a_target_whose_source_cannot_be_read_is_left_to_the_one_who_makes_it(ta
 # --- the constructors that configs name, in a process that has not seen torch ---
 
 REAL = {
-    "digits": {"_target_": "frostline.data.digits.Digits", "flipp": True, "batch_size": 0, "augment": "stronk"},
-    "cifar": {"_target_": "frostline.data.cifar.Cifar", "variant": "cifar11", "dir": 3, "val_part": 0.1},
+    "digits": {
+        "_target_": "frostline.data.pictures.digits.Digits",
+        "flipp": True,
+        "batch_size": 0,
+        "augment": "stronk",
+    },
+    "cifar": {"_target_": "frostline.data.pictures.cifar.Cifar", "variant": "cifar11", "dir": 3, "val_part": 0.1},
     "sgd": {"_target_": "torch.optim.sgd.SGD", "lr": 0.1, "momentun": 0.9, "nesterov": "yes"},
     "trainer": {"_target_": "lightning.pytorch.trainer.trainer.Trainer", "devices": 1.5, "max_epoch": 3,
                 "gradient_clip_val": 0.5, "limit_val_batches": None},
@@ -229,7 +234,7 @@ def without_torch() -> dict[str, str]:
     """The lines about REAL, by key, from a process that has to end without torch."""
     code = f"""
 import json, sys
-from frostline.signatures import problems
+from frostline.config.signatures import problems
 print(json.dumps([list(problems({REAL!r})), sorted({HEAVY!r} & set(sys.modules))]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -241,12 +246,12 @@ print(json.dumps([list(problems({REAL!r})), sorted({HEAVY!r} & set(sys.modules))
 def test_data_of_ours_is_checked_down_to_what_all_picture_data_has(without_torch: dict[str, str]) -> None:
     about = {key: line for key, line in without_torch.items() if key.startswith(("digits.", "cifar."))}
     assert about == {
-        "digits.flipp": "frostline.data.digits.Digits has no such setting; did you mean flip?",
+        "digits.flipp": "frostline.data.pictures.digits.Digits has no such setting; did you mean flip?",
         "digits.batch_size": "0 is not a whole number x with x > 0 or one of auto or null",
         "digits.augment": "'stronk' is not one of none, standard, strong",
         "cifar.variant": "'cifar11' is not one of cifar10, cifar100",
         "cifar.dir": "3 is not text",
-        "cifar.val_part": "frostline.data.cifar.Cifar has no such setting; did you mean val_fraction?",
+        "cifar.val_part": "frostline.data.pictures.cifar.Cifar has no such setting; did you mean val_fraction?",
     }
 
 

@@ -13,14 +13,14 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
 
 from conftest import DEVICE, Answer
-from frostline.heads import LinearHead, MlpHead, convex_layer
-from frostline.probes import STRENGTHS, linear_maps
-from frostline.solving import BYTES, FLOPS, is_affordable
-from frostline.targets import NO_TAG, Targets
+from frostline.contracts.targets import NO_TAG, Targets
+from frostline.heads.probes import STRENGTHS, linear_maps
+from frostline.heads.vector import LinearHead, MlpHead, convex_layer
 from frostline.tasks.classification import Classification
 from frostline.tasks.multi_label import MultiLabel
 from frostline.tasks.regression import Regression
 from frostline.tasks.token_classification import TokenClassification
+from frostline.training.solving import BYTES, FLOPS, is_affordable
 
 Program = Callable[..., Answer]
 SMALL = [*DEVICE, "data.train_limit=100", "logger=none", "callbacks.progress=null"]

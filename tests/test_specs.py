@@ -4,8 +4,8 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
+from frostline.contracts.specs import ImageSpec, TextSpec
 from frostline.errors import ConfigError
-from frostline.specs import ImageSpec, TextSpec
 
 SPEC = ImageSpec(size=224, resize=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), min_size=32)
 FIXED = replace(SPEC, sizes="fixed")

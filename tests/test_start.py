@@ -11,9 +11,9 @@ from PIL import Image
 
 from conftest import Answer
 from frostline.backbones.bundled import BundledBackbone
-from frostline.build import build
-from frostline.init_from import init_from
-from frostline.planning import planned
+from frostline.training.build import build
+from frostline.training.forecast import planned
+from frostline.training.init_from import init_from
 from test_run import SHORT, _record, _train, finished  # noqa: F401  # `finished` is a fixture
 
 QUICK = [part for part in SHORT if not part.startswith("schedule")]

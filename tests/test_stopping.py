@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import DEVICE, SMALL, Answer
-from frostline.stopping import ENDING, Stopped, deaf, last_resort, stoppable, unfailing_output
+from frostline.distributed.signals import ENDING, Stopped, deaf, last_resort, stoppable, unfailing_output
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +38,10 @@ COMMANDS = {
 MOMENTS = {  # in the middle of the work of each
     "evaluate": "lightning.pytorch.loops.evaluation_loop._EvaluationLoop._evaluation_step",
     "predict": "lightning.pytorch.loops.prediction_loop._PredictionLoop._predict_step",
-    "export": "frostline.export.load_state",
-    "lr_find": "frostline.callbacks.rising_rate.RisingRate.on_train_start",
-    "rank": "frostline.rank.features_alone",
-    "train": "frostline.build._top",  # before its folder is its own; for what comes then see test_resume.py
+    "export": "frostline.commands.export.load_state",
+    "lr_find": "frostline.commands.lr_find.rising_rate.RisingRate.on_train_start",
+    "rank": "frostline.commands.rank.rank.features_alone",
+    "train": "frostline.training.build._top",  # before its folder is its own; for what comes then see test_resume.py
 }
 
 
@@ -137,7 +137,7 @@ def test_a_signal_that_the_main_thread_does_not_hear_ends_the_process_and_its_ch
     """As while it waits within torch for a rank that was stopped."""
     code = """
 import ctypes, os, signal, subprocess, sys
-from frostline import stopping
+from frostline.distributed import signals as stopping
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 with stopping.stoppable(), stopping.last_resort(grace=0.3):
     mutex, take = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import SMALL, Answer
-from frostline.run import NOT_HERE
+from frostline.commands.train import NOT_HERE
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 Program = Callable[..., Answer]

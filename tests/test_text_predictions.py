@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from conftest import Answer
-from frostline.data.tokenised import Tokenizer
-from frostline.run import NOT_HERE
-from frostline.specs import TextSpec
-from frostline.text_predictions import mean_of_windows, words_of_windows
+from frostline.commands.text_predictions import mean_of_windows, words_of_windows
+from frostline.commands.train import NOT_HERE
+from frostline.contracts.specs import TextSpec
+from frostline.data.texts.tokenized import Tokenizer
 from test_text_runs import TINY, rows_of, table
 from tiny_text import make_tokenizer
 
@@ -74,7 +74,7 @@ def test_words_that_left_no_token_have_no_prediction() -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from hydra.core.global_hydra import GlobalHydra
 
-    from frostline.cli import main
+    from frostline.cli.main import main
 
     folder = tmp_path_factory.mktemp("texts")
     table(folder / "mine.csv", rows_of(60), ["text", "label"])

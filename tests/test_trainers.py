@@ -9,7 +9,7 @@ from lightning.pytorch.profilers import SimpleProfiler
 from omegaconf import DictConfig
 from torch import nn
 
-from frostline.trainers import LOOKS_FOR_NVML, Unwatched, _precision, make_trainer, with_precision
+from frostline.training.trainer import LOOKS_FOR_NVML, Unwatched, _precision, make_trainer, with_precision
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from frostline.cli.typed import quoted_settings
 from frostline.quoting import command_of, hydra_quoted, list_of
-from frostline.typed import quoted_settings
 
 VALUES = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20) | st.text(
     "a'\"\\ =,()[]{}$ö/.#!`", min_size=1, max_size=12

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from frostline.backbones.base import Backbone
-from frostline.specs import ImageSpec
+from frostline.contracts.specs import ImageSpec
 
 SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), min_size=8)
 

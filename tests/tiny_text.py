@@ -1,4 +1,4 @@
-"""A text backbone of three small blocks: model._target_=tiny_text.TinyText. Shapes: see `frostline.tokens`."""
+"""A text backbone of three small blocks: model._target_=tiny_text.TinyText. Shapes: see `contracts.tokens`."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from frostline.backbones.base import Backbone
-from frostline.specs import TextSpec
-from frostline.tokens import Tokens
+from frostline.contracts.specs import TextSpec
+from frostline.contracts.tokens import Tokens
 
 WIDTH = 16
 VOCABULARY = 200

@@ -12,9 +12,9 @@ from adapted import convolutions, moved, pictures, transformer
 from frostline.adapters.kinds import Adapter, Dora, Ia3, Lora, NoAdapter
 from frostline.adapters.layers import adapter_layers, adapter_names, adapter_parameters
 from frostline.backbones.base import Backbone
+from frostline.contracts.specs import TextSpec
+from frostline.contracts.tokens import Tokens
 from frostline.errors import ConfigError
-from frostline.specs import TextSpec
-from frostline.tokens import Tokens
 
 Make = Callable[[], Backbone]
 

@@ -19,7 +19,7 @@ from frostline.adapters.layers import (
     with_adapters_of,
 )
 from frostline.backbones.base import Backbone
-from frostline.frozen_cache.key import prefix_digests
+from frostline.frozen.key import prefix_digests
 
 KINDS: dict[str, Adapter] = {
     "lora": Lora(4, 8, 0.0, None, False),

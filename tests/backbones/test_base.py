@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from frostline.backbones.base import Backbone
-from frostline.specs import ImageSpec
+from frostline.contracts.specs import ImageSpec
 
 SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 

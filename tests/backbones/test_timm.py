@@ -20,11 +20,11 @@ from conftest import Answer, make_phase
 from frostline.backbones.timm import TimmBackbone
 from frostline.backbones.timm_layouts import LAYOUTS
 from frostline.errors import ConfigError, WeightsError
-from frostline.freezing import set_trainable
-from frostline.frozen_cache.key import prefix_digests
-from frostline.frozen_pass import FrozenPass, lowered
-from frostline.heads import LinearHead
+from frostline.frozen.blocks import FrozenPass, lowered
+from frostline.frozen.key import prefix_digests
+from frostline.heads.vector import LinearHead
 from frostline.paths import conf_dir
+from frostline.plan.freezing import set_trainable
 
 # Of each layout the smallest models, and more where models of one class differ: tokens, pooling, rotary positions.
 EXAMPLES = {

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from conftest import short_form
-from frostline.backbones.layouts import LAYOUTS, Layout, layout_of
 from frostline.backbones.torchvision import TorchvisionBackbone
+from frostline.backbones.torchvision_layouts import LAYOUTS, Layout, layout_of
 from frostline.errors import ConfigError, WeightsError
 from frostline.paths import conf_dir
 

@@ -23,15 +23,15 @@ from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.transformers import LONGEST, TransformersBackbone
 from frostline.backbones.transformers_blocks import First, Last, Mean, Rotary
 from frostline.backbones.transformers_layouts import LAYOUTS
-from frostline.data import tokenised
+from frostline.contracts.specs import TextSpec
+from frostline.contracts.tokens import Tokens
+from frostline.data.texts.strings import tokenized as tokenised
+from frostline.distributed.sharding import require_apart
 from frostline.errors import ConfigError, WeightsError
-from frostline.freezing import set_trainable
-from frostline.frozen_cache.key import prefix_digests
-from frostline.frozen_pass import lowered
-from frostline.heads import LinearHead, MlpHead
-from frostline.sharding import require_apart
-from frostline.specs import TextSpec
-from frostline.tokens import Tokens
+from frostline.frozen.blocks import lowered
+from frostline.frozen.key import prefix_digests
+from frostline.heads.vector import LinearHead, MlpHead
+from frostline.plan.freezing import set_trainable
 
 LENGTHS = torch.tensor([9, 5, 1])
 WORDS = 96

@@ -9,8 +9,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import SMALL, Answer
-from frostline.callbacks.curves import Curves, Refusable
-from frostline.run import NOT_HERE
+from frostline.commands.train import NOT_HERE
+from frostline.training.callbacks.curves import Curves, Refusable
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import make_phase
-from frostline.callbacks.progress import EpochLines
+from frostline.training.callbacks.progress import EpochLines
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from frostline.specs import ImageSpec
+from frostline.contracts.specs import ImageSpec
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from torch import Tensor
 from torchvision import models
 
 from frostline.backbones.torchvision import TorchvisionBackbone
-from frostline.batch import Batch
-from frostline.data import augment as augment_module
-from frostline.data.augment import DRAWS, STRENGTHS, Augment, Level, evaluation_view
-from frostline.data.random import uniform
+from frostline.contracts.batch import Batch
+from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.augment import DRAWS, STRENGTHS, Augment, Level, evaluation_view
+from frostline.data.pictures.counter_random import uniform
+from frostline.data.pictures.sources import augment as augment_module
 from frostline.errors import ConfigError
-from frostline.specs import ImageSpec
 
 SPEC = ImageSpec(size=24, resize=28, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 PLAIN = replace(SPEC, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))  # views as values from 0 to 1

@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from frostline.batch import Batch
-from frostline.data.cifar import Cifar, read_parquet
+from frostline.contracts.batch import Batch
+from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.cifar import Cifar, read_parquet
 from frostline.errors import DataError
-from frostline.specs import ImageSpec
 
 NAMES = ["airplane", "automobile", "bird"]
 N = 24  # pictures in each file; number i is of class i % 3 and has one colour everywhere

@@ -18,16 +18,16 @@ import torch
 from PIL import Image
 
 from conftest import Answer
-from frostline.data import cifar, pictures
-from frostline.data.cifar import read_parquet
-from frostline.data.decoded import SampleCache
-from frostline.data.image_folder import ImageFolder
-from frostline.data.packed import PackedPictures
-from frostline.data.pictures import FilePictures, keep_or_hold, read_picture
+from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.cifar import read_parquet
+from frostline.data.pictures.image_folder import ImageFolder
+from frostline.data.pictures.packed import PackedPictures
+from frostline.data.pictures.sources import FilePictures, cifar, keep_or_hold, read_picture
+from frostline.data.pictures.sources import sources as pictures
+from frostline.data.sample_cache import SampleCache
 from frostline.errors import DataError
-from frostline.frozen_cache import entry
-from frostline.frozen_cache.store import Store
-from frostline.specs import ImageSpec
+from frostline.storage import entry
+from frostline.storage.store import Store
 
 SPEC = ImageSpec(size=16, resize=18, mean=(0, 0, 0), std=(1, 1, 1))
 SIZES = [(40, 20), (20, 30), (25, 25), (90, 18), (18, 18), (31, 29)]
@@ -448,11 +448,11 @@ def test_data_on_its_own_keeps_nothing(classes: Path, spec: ImageSpec, common: d
 READER = """
 import sys, time, torch
 from pathlib import Path
-from frostline.data import pictures
-from frostline.data.decoded import SampleCache
-from frostline.frozen_cache import entry
-from frostline.frozen_cache.store import Store
-from frostline.specs import ImageSpec
+from frostline.data.pictures.sources import sources as pictures
+from frostline.data.sample_cache import SampleCache
+from frostline.storage import entry
+from frostline.storage.store import Store
+from frostline.contracts.specs import ImageSpec
 
 entry.REGION = 2
 read, seen = pictures.read_picture, []

@@ -8,9 +8,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from frostline.data.digits import Digits
+from frostline.contracts.specs import ImageSpec, TextSpec
+from frostline.data.pictures.digits import Digits
 from frostline.errors import ConfigError, DataError
-from frostline.specs import ImageSpec, TextSpec
 
 
 def samples(data: Digits, part: str) -> set[int]:
@@ -93,5 +93,5 @@ def test_they_come_from_the_library_where_its_file_is_not_found(
     spec: ImageSpec, common: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = Digits(spec, **common)
-    monkeypatch.setattr("frostline.data.digits.TABLE", Path("elsewhere.csv"))
+    monkeypatch.setattr("frostline.data.pictures.digits.TABLE", Path("elsewhere.csv"))
     assert Digits(spec, **common).fingerprint == read.fingerprint

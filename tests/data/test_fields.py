@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from frostline.data.fields import read_fields
-from frostline.data.table_formats import read_table
+from frostline.data.tables.fields import read_fields
+from frostline.data.tables.formats import read_table
 from frostline.errors import DataError
 
 

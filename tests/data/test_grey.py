@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.data.grey import chosen_range, deep_of, grey_notes, require_range, to_eight_bits
-from frostline.data.image_folder import ImageFolder
+from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.grey import chosen_range, deep_of, grey_notes, require_range, to_eight_bits
+from frostline.data.pictures.image_folder import ImageFolder
 from frostline.errors import ConfigError, DataError
-from frostline.specs import ImageSpec
 
 
 def put(file: Path, values: Any, dtype: str) -> Path:
@@ -120,7 +120,7 @@ def test_another_range_is_other_content_and_pictures_without_have_the_content_of
 
     import torch
 
-    from frostline.data.pictures import FilePictures
+    from frostline.data.pictures.sources import FilePictures
 
     file = put(tmp_path / "a.png", [[0, 4000]], "uint16")
     spec = ImageSpec(8, 8, (0, 0, 0), (1, 1, 1))

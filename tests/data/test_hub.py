@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from frostline.data.hub import read_hub_tags, read_hub_texts
+from frostline.data.texts.hub import read_hub_tags, read_hub_texts
 from frostline.errors import ConfigError, DataError
 
 datasets = pytest.importorskip("datasets", reason="the extra `text` is not installed")
@@ -201,7 +201,7 @@ def test_without_the_library_the_extra_is_named(folder: Path, monkeypatch: pytes
     ],
 )
 def test_a_folder_that_names_files_elsewhere_is_refused(tmp_path: Path, card: str, refused: bool) -> None:
-    from frostline.data.hub import _require_own_files
+    from frostline.data.texts.hub import _require_own_files
 
     (tmp_path / "README.md").write_text(card)
     if refused:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from frostline.data.image_csv import ImageCsv
+from frostline.contracts.specs import ImageSpec
+from frostline.contracts.targets import Kind
 from frostline.data.parts import Part
-from frostline.data.pictures import FilePictures
+from frostline.data.pictures.image_csv import ImageCsv
+from frostline.data.pictures.sources import FilePictures
 from frostline.errors import ConfigError, DataError
-from frostline.specs import ImageSpec
-from frostline.targets import Kind
 
 Make = Callable[..., ImageCsv]
 DEFAULTS = {

@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from frostline.data.image_folder import ImageFolder
+from frostline.contracts.specs import ImageSpec
+from frostline.contracts.targets import Targets
 from frostline.data.parts import Part
-from frostline.data.picture_files import picture_files
-from frostline.data.pictures import FilePictures
+from frostline.data.pictures.files import picture_files
+from frostline.data.pictures.image_folder import ImageFolder
+from frostline.data.pictures.sources import FilePictures
 from frostline.errors import DataError
-from frostline.specs import ImageSpec
-from frostline.targets import Targets
 
 Make = Callable[..., ImageFolder]
 
@@ -387,7 +387,7 @@ def test_a_picture_in_two_parts_is_told_however_it_was_saved(
     held: bool, tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not held:
-        monkeypatch.setattr("frostline.data.pictures.MEMORY_BYTES", 0)
+        monkeypatch.setattr("frostline.data.pictures.sources.MEMORY_BYTES", 0)
     for part in ("train", "val", "test"):
         put(tmp_path / part / "cat", 4)
         put(tmp_path / part / "dog", 4)

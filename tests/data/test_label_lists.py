@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frostline.data.columns import labels_of
-from frostline.data.label_lists import as_list, separator_notes
-from frostline.data.table import Row, Table
-from frostline.data.table_formats import read_table
+from frostline.data.tables.columns import labels_of
+from frostline.data.tables.formats import read_table
+from frostline.data.tables.label_lists import as_list, separator_notes
+from frostline.data.tables.table import Row, Table
 from frostline.errors import DataError
 
 

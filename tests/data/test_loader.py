@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from lightning.fabric.utilities.data import _set_sampler_epoch
 from torch import Tensor
 
+from frostline.contracts.specs import ImageSpec
 from frostline.data.loader import EpochBatches, Share
 from frostline.data.module import Transfers
 from frostline.data.parts import Part, loader
-from frostline.data.pictures import ArrayPictures, FilePictures
+from frostline.data.pictures.sources import ArrayPictures, FilePictures
 from frostline.errors import DataError
-from frostline.specs import ImageSpec
 
 quick = settings(deadline=None)
 SAMPLES = st.integers(1, 300)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.data.picture_paths import PicturePaths
+from frostline.data.pictures.paths import PicturePaths
 from frostline.errors import DataError
 
 

@@ -14,10 +14,10 @@ from torchvision import models
 from torchvision.transforms import functional as F
 
 from frostline.backbones.torchvision import TorchvisionBackbone
-from frostline.data.picture_files import suffixes
-from frostline.data.pictures import MEMORY_BYTES, ArrayPictures, FilePictures, read_picture
+from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.files import suffixes
+from frostline.data.pictures.sources import MEMORY_BYTES, ArrayPictures, FilePictures, read_picture
 from frostline.errors import DataError
-from frostline.specs import ImageSpec
 
 SPEC = ImageSpec(size=16, resize=16, mean=(0, 0, 0), std=(1, 1, 1))
 ORANGE = (200, 100, 50)

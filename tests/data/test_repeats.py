@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from frostline.data.repeats import repeats
-from frostline.data.text_tables import read_text_tables
+from frostline.data.texts.repeats import repeats
+from frostline.data.texts.tables import read_text_tables
 
 
 def test_repeats_within_training_and_between_parts_are_counted() -> None:

@@ -10,12 +10,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from frostline.data.image_csv import ImageCsv
+from frostline.contracts.targets import NO_TAG
 from frostline.data.module import Data
+from frostline.data.pictures.image_csv import ImageCsv
 from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
-from frostline.data.text import Conll, HfDataset, TextCsv
+from frostline.data.texts.kinds import Conll, HfDataset, TextCsv
 from frostline.errors import DataError
-from frostline.targets import NO_TAG
 
 quick = settings(deadline=None)
 SEEDS = st.integers(0, 2**31)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frostline.data.table_formats import column_names, read_table
+from frostline.data.tables.formats import column_names, read_table
 from frostline.errors import DataError
 
 COLUMNS = ["path", "label"]

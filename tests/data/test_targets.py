@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from frostline.data.targets import alike_notes, counts_of, frequencies_said, require_learnable, targets_of
+from frostline.contracts.targets import NO_TAG, Targets
+from frostline.data.target_statistics import alike_notes, counts_of, frequencies_said, require_learnable, targets_of
 from frostline.errors import DataError
-from frostline.targets import NO_TAG, Targets
 
 
 def test_samples_of_each_class_are_counted_and_classes_without_any() -> None:

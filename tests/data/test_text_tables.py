@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from frostline.data.text_tables import read_text_tables
-from frostline.data.texts import TextSet
+from frostline.contracts.targets import Kind
+from frostline.data.texts.strings import TextSet
+from frostline.data.texts.tables import read_text_tables
 from frostline.errors import ConfigError, DataError
-from frostline.targets import Kind
 
 Read = Callable[..., TextSet]
 PLAIN: dict[str, Any] = {

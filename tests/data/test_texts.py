@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frostline.data.texts import Places, Strings, Texts
+from frostline.data.texts.strings import Places, Strings, Texts
 
 HERE = Places("here", [2, 3], "line")
 SAMPLES = st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=3), max_size=3), max_size=3)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from frostline.data.decoded import NOWHERE, SampleCache
-from frostline.data.text import TextCsv
-from frostline.data.texts import Places, Samples, TaggedTexts, Texts
-from frostline.data.tokenised import Tokenizer, TokenSource
+from frostline.contracts.specs import TextSpec
+from frostline.contracts.targets import NO_TAG
+from frostline.data.sample_cache import NOWHERE, SampleCache
+from frostline.data.texts.kinds import TextCsv
+from frostline.data.texts.strings import Places, Samples, TaggedTexts, Texts
+from frostline.data.texts.tokenized import Tokenizer, TokenSource
 from frostline.errors import DataError
-from frostline.frozen_cache.store import Store
-from frostline.specs import TextSpec
-from frostline.targets import NO_TAG
+from frostline.storage.store import Store
 from tiny_text import make_tokenizer
 
 SENTENCE = "london is big and london is old"

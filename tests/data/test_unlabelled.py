@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from frostline.data.picture_paths import PicturePaths
-from frostline.data.unlabelled import Unlabelled, files_in_table
+from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.paths import PicturePaths
+from frostline.data.pictures.to_predict import Unlabelled, files_in_table
 from frostline.errors import DataError
-from frostline.specs import ImageSpec
 
 
 def put(folder: Path, *lines: str, name: str = "list.csv") -> Path:

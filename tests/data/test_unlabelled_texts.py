@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from frostline.data import conll
-from frostline.data.tokenised import TokenSource
-from frostline.data.unlabelled_texts import TextFile, no_targets, read_sentences, read_texts
+from frostline.data.texts.strings import conll
+from frostline.data.texts.to_predict import TextFile, no_targets, read_sentences, read_texts
+from frostline.data.texts.tokenized import TokenSource
 from frostline.errors import DataError
 
 TAGGED = "-DOCSTART- -X- O\n\n10\u00a0km B-x\nto O\n-DOCSTART-\nNew York\tB-x\na\u2028b\tO\n \t\nend O\n"

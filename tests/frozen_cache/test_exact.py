@@ -15,8 +15,8 @@ from PIL import Image
 import compared
 from compared import cached_phases, kept_and_never, record_of, require_equal
 from conftest import DEVICE, Answer, short_form
-from frostline.checks import plan_of
 from frostline.paths import conf_dir
+from frostline.plan.composed import plan_of
 
 Program = Callable[..., Answer]
 

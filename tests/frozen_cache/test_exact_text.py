@@ -138,6 +138,6 @@ def test_other_lengths_of_chunks_are_other_outputs(
     """On which bits may depend: nothing that was kept with the former ones is found again."""
     own = [*texts, "schedule=head_only", "schedule.phases.head.epochs=1", "cache=always"]
     made = [sum(row["cache"]["made"] for row in trained(program, tmp_path / "first", *own)["phases"])]
-    monkeypatch.setattr("frostline.frozen_pass.WIDTHS", ((1 << 30, 64),))
+    monkeypatch.setattr("frostline.frozen.blocks.WIDTHS", ((1 << 30, 64),))
     made += [sum(row["cache"]["made"] for row in trained(program, tmp_path / name, *own)["phases"]) for name in "ab"]
     assert made[0] == made[1] > made[2] == 0

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from frostline.frozen_cache import locks
-from frostline.frozen_cache.entry import clear
-from frostline.frozen_cache.locks import lock
-from frostline.frozen_cache.store import Store
+from frostline.storage import locks
+from frostline.storage.entry import clear
+from frostline.storage.locks import lock
+from frostline.storage.store import Store
 
 HOLD = """
 import fcntl, sys, time

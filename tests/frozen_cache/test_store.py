@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from frostline.frozen_cache.entry import REGION, Entry
-from frostline.frozen_cache.store import Store
+from frostline.storage.entry import REGION, Entry
+from frostline.storage.store import Store
 
 ROWS = 2 * REGION + 10
 WIDTH = 4
@@ -203,7 +203,7 @@ def test_a_real_disk_that_is_full(small_disk: Path) -> None:
 WRITER = """
 import sys, time, torch
 from pathlib import Path
-from frostline.frozen_cache.store import Store
+from frostline.storage.store import Store
 
 def make(places):
     print("region", flush=True)

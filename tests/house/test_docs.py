@@ -28,7 +28,7 @@ def texts() -> dict[str, str]:
 
 @pytest.mark.parametrize("word", NOWHERE)
 def test_a_word_that_belongs_nowhere_is_nowhere(texts: dict[str, str], word: str) -> None:
-    assert "src/frostline/cli.py" in texts
+    assert "src/frostline/cli/main.py" in texts
     assert [name for name, text in texts.items() if word in text] == []
 
 

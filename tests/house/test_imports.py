@@ -1,4 +1,4 @@
-"""Who may import whom: the table of layers, held against every file of src/frostline."""
+"""Who may import whom: the ordered list of rooms, held against every file of src/frostline."""
 
 import ast
 import subprocess
@@ -12,185 +12,34 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "frostline"
 
-# A layer imports from the layers above it in this table. A room is a folder, or a module that stands alone, or one of a
-# folder that is named here by itself; the words, what flows between the parts, and the two halves
-# of the door, share one room each.
-LAYERS: dict[str, list[str]] = {
-    "words": [
-        "",
-        "errors",
-        "specs",
-        "targets",
-        "phase",
-        "phases",
-        "paths",
-        "record",
-        "values",
-        "signatures",
-        "launcher",
-        "stopping",
-        "quoting",
-        "hub",
-        "range_test",
-        "rate_advice",
-        "reuse",
-        "adapting",
-    ],
-    "batches": ["batch", "tokens"],
-    "parts": [
-        "backbones",
-        "adapters",
-        "heads",
-        "tasks",
-        "freezing",
-        "frozen_pass",
-        "frozen_cache",
-        "agreement",
-        "probes",
-        "estimate",
-        "depth",
-        "sharding",
-        "compiling",
-        "allocator",
-    ],
-    "machines": ["finetuner", "strategies", "data", "callbacks", "frozen_cache.fill", "solving"],
-    "joiner": [
-        "build",
-        "settling",
-        "making",
-        "optimizers",
-        "costing",
-        "keeping",
-        "trainers",
-        "checks",
-        "checkpoint",
-        "runs",
-        "opening",
-        "folders",
-        "keys",
-        "schedules",
-    ],
-    "story": [
-        "run",
-        "requeue",
-        "fitting",
-        "baselines",
-        "averaging",
-        "planning",
-        "init_from",
-        "evaluate",
-        "predict",
-        "picture_predictions",
-        "text_predictions",
-        "export",
-        "lr_find",
-        "rank",
-        "report",
-    ],
-    "door": [
-        "cli",
-        "commands",
-        "usage",
-        "ranks",
-        "hydra_errors",
-        "typed",
-        "resuming",
-        "sweep",
-        "sweep_jobs",
-        "sweep_place",
-        "__main__",
-    ],
+# Rooms from the foundation up: a module imports from its own room and from rooms above it in this list. Behind each room
+# stand the third parties that it needs.
+ROOMS: dict[str, set[str]] = {
+    "": {"huggingface_hub"},
+    "contracts": {"torch"},
+    "config": {"hydra", "lightning", "omegaconf"},
+    "distributed": {"lightning", "torch"},
+    "storage": {"torch"},
+    "backbones": {"safetensors", "timm", "torch", "torchvision", "transformers"},
+    "adapters": {"peft", "torch", "transformers"},
+    "heads": {"torch"},
+    "tasks": {"torch", "torchmetrics"},
+    "data": {"lightning", "torch"},
+    "data.tables": {"pyarrow", "torch"},
+    "data.pictures": {"PIL", "numpy", "pyarrow", "sklearn", "torch", "torchvision"},
+    "data.texts": {"datasets", "torch", "transformers", "yaml"},
+    "plan": {"omegaconf", "torch"},
+    "frozen": {"torch"},
+    "runs": {"omegaconf", "yaml"},
+    "training.callbacks": {"lightning", "torch"},
+    "training": {"lightning", "omegaconf", "torch", "torchmetrics"},
+    "report": {"rich"},
+    "commands": {"lightning", "omegaconf", "torch"},
+    "commands.rank": {"lightning", "omegaconf", "rich"},
+    "commands.lr_find": {"lightning", "matplotlib", "omegaconf", "rich"},
+    "cli": {"hydra", "omegaconf"},
 }
-SHARED_ROOMS = {"words", "batches", "door"}
-
-# Sideways imports that are wanted, with the reason.
-SIDEWAYS = {
-    ("adapters.layers", "backbones.base"): "what stands beside the layers of a Backbone",
-    ("adapters.kinds", "backbones.base"): "and is put there",
-    ("freezing", "adapters.layers"): "adapters are one of the parts of a block that learn",
-    ("frozen_pass", "adapters.layers"): "a copy for inference has them in its weights",
-    ("frozen_cache.key", "adapters.layers"): "what they do is part of the key",
-    ("freezing", "backbones.base"): "the frost line lies between the blocks of a Backbone",
-    ("build", "checks"): "the plan and the plain values are read in one way",
-    ("build", "making"): "what the config names",
-    ("build", "optimizers"): "one for each phase",
-    ("build", "keeping"): "what becomes of its frozen blocks",
-    ("keeping", "trainers"): "whether compiling pays is asked of the Trainer's device",
-    ("build", "costing"): "a batch that fits, where none is said",
-    ("checks", "keys"): "which settings a command knows",
-    ("checks", "folders"): "the name of a run's config",
-    ("checkpoint", "folders"): "the name of a run's config",
-    ("runs", "folders"): "whose folder it is",
-    ("runs", "opening"): "a run folder is data before it is opened",
-    ("build", "settling"): "what of the plan waits for the data",
-    ("settling", "costing"): "what a block costs on this machine",
-    ("settling", "keeping"): "what is computed once, and what in each epoch",
-    ("settling", "trainers"): "on which devices, and in which precision",
-    ("depth", "estimate"): "seconds of a plan are the sum of its phases'",
-    ("depth", "frozen_pass"): "arithmetic below each block",
-    ("planning", "settling"): "the table counts samples of an epoch as the choice of a depth does",
-    ("run", "report.depth_table"): "before it, what `thaw: auto` chose",
-    ("optimizers", "making"): "what the config names, again",
-    ("build", "trainers"): "one of the five objects, and the one with the most conditions",
-    ("trainers", "checks"): "plain values again",
-    ("trainers", "making"): "and what the config names",
-    ("agreement", "sharding"): "a sharded tensor is compared as it is gathered",
-    ("frozen_pass", "backbones.base"): "it runs the lower blocks of a Backbone",
-    ("frozen_pass", "compiling"): "compiled, where that pays",
-    ("frozen_cache.key", "backbones.base"): "whose structure and weights are the key",
-    ("frozen_cache.fill", "data.module"): "a part of the data is stored, and served, as the frozen blocks leave it",
-    ("frozen_cache.fill", "data.parts"): "of which it serves what is kept",
-    ("frozen_cache.fill", "data.loader"): "in the order in which pictures would come",
-    ("solving", "data.parts"): "the head is solved for a part of the data",
-    ("solving", "finetuner"): "whose head it is",
-    ("solving", "frozen_cache.fill"): "from the features that it has at hand",
-    ("estimate", "backbones.base"): "a pass through each block of a Backbone is measured",
-    ("estimate", "freezing"): "what is kept in memory follows from the parameter groups",
-    ("run", "report.summary"): "a run ends with what it prints",
-    ("run", "report.plan_table"): "and begins with its plan",
-    ("run", "planning"): "which is made there",
-    ("run", "fitting"): "phase by phase",
-    ("run", "averaging"): "and after the last one",
-    ("run", "requeue"): "and is queued again where its time is up",
-    ("run", "init_from"): "from old weights",
-    ("planning", "report.plan_table"): "the rows of the table are made where the plan is known",
-    ("fitting", "baselines"): "where a phase leaves features at hand",
-    ("rank", "baselines"): "the same scores, of many backbones",
-    ("rank", "run"): "it is as quiet",
-    ("rank", "report.ranking"): "and ends with what it prints",
-    ("predict", "run"): "and is as quiet",
-    ("predict", "picture_predictions"): "what a run says of pictures",
-    ("predict", "text_predictions"): "what a run says of texts",
-    ("picture_predictions", "text_predictions"): "in columns of the same kind",
-    ("evaluate", "run"): "a score is made as at the end of a run",
-    ("evaluate", "report.summary"): "and printed as it is there",
-    ("export", "run"): "and so is this",
-    ("lr_find", "run"): "it starts as a run does",
-    ("lr_find", "fitting"): "what Lightning refuses is told alike",
-    ("lr_find", "report.rate_curves"): "it ends with its picture",
-    ("lr_find", "report.rate_table"): "and with what it prints",
-}
-
-WANTED = {(name, part) for name, other in SIDEWAYS for part in (other, other.split(".")[0])}
-
-PARTS = {"torch", "torchvision", "transformers", "timm", "torchmetrics"}
-THIRD_PARTIES: dict[str, set[str]] = {
-    "words": set(),
-    "batches": {"torch"},
-    "parts": PARTS,
-    "machines": PARTS | {"lightning"},
-    "joiner": PARTS | {"lightning", "hydra", "omegaconf"},
-    "story": {"torch", "lightning", "omegaconf"},
-    "door": {"hydra", "omegaconf"},
-}
-OF_THE_ROOM = {  # what one room needs and its layer does not
-    "adapters": {"peft"},
-    "backbones": {"safetensors"},
-    "data": {"numpy", "PIL", "pyarrow", "sklearn", "datasets", "yaml"},
-    "report": {"rich", "matplotlib"},
-    "opening": {"yaml"},
-    "hub": {"huggingface_hub"},
-}
+DOOR = "__main__"  # stands above all rooms
 HEAVY = {
     "torch",
     "torchvision",
@@ -212,7 +61,7 @@ HEAVY = {
 
 
 class Module(NamedTuple):
-    ours: set[str]  # modules of frostline, as in LAYERS: without `frostline.`
+    ours: set[str]  # modules, without `frostline.`
     others: set[str]  # top packages of third parties
     ours_at_once: set[str]  # of these, what is imported with the module and not in a function
     others_at_once: set[str]
@@ -264,11 +113,8 @@ GRAPH = {name: read(name, file) for name, file in FILES.items()}
 
 
 def room_of(name: str) -> str:
-    return name if any(name in rooms for rooms in LAYERS.values()) else name.split(".")[0]
-
-
-def layer_of(name: str) -> str:
-    return next(layer for layer, rooms in LAYERS.items() if room_of(name) in rooms)
+    """The folder of a module; a package is in its own room."""
+    return name if name in ROOMS else name.rpartition(".")[0]
 
 
 def reachable(start: str) -> set[str]:
@@ -288,33 +134,30 @@ def reachable(start: str) -> set[str]:
 
 def test_the_graph_was_read() -> None:
     assert len(GRAPH) >= 35
-    assert {"build", "checks", "report.summary"} <= GRAPH["run"].ours
-    assert "run" in GRAPH["commands"].ours - GRAPH["commands"].ours_at_once
-    assert GRAPH["backbones.layouts"].others == {"torch", "torchvision"}
+    assert {"training.build", "commands.checks", "report.summary"} <= GRAPH["commands.train"].ours
+    assert "commands.train" in GRAPH["cli.dispatch"].ours - GRAPH["cli.dispatch"].ours_at_once
+    assert GRAPH["backbones.torchvision_layouts"].others == {"torch", "torchvision"}
 
 
-def test_every_module_has_its_place_in_the_table_and_every_place_its_module() -> None:
-    assert sorted({room_of(name) for name in FILES}) == sorted(room for rooms in LAYERS.values() for room in rooms)
+def test_the_rooms_are_the_folders() -> None:
+    assert {room_of(name) for name in FILES if name != DOOR} == set(ROOMS)
 
 
-@pytest.mark.parametrize("name", sorted(FILES), ids=lambda name: name or "frostline")
-def test_a_module_imports_from_below_or_from_its_own_room(name: str) -> None:
-    order = list(LAYERS)
-    layer = layer_of(name)
-    for other in sorted(GRAPH[name].ours):
-        below = order.index(layer_of(other)) < order.index(layer)
-        at_home = room_of(other) == room_of(name) or (layer_of(other) == layer and layer in SHARED_ROOMS)
-        assert below or at_home or (name, other) in WANTED, f"{name} ({layer}) imports {other} ({layer_of(other)})"
+@pytest.mark.parametrize("name", sorted(set(FILES) - {DOOR}), ids=lambda name: name or "frostline")
+def test_a_module_imports_from_its_own_room_or_from_below(name: str) -> None:
+    order = list(ROOMS)
+    above = {other for other in GRAPH[name].ours if order.index(room_of(other)) > order.index(room_of(name))}
+    assert not {other for other in above if not is_package_of(other, GRAPH[name].ours)}
 
 
-@pytest.mark.parametrize("name", sorted(FILES), ids=lambda name: name or "frostline")
-def test_a_module_imports_only_the_third_parties_of_its_layer(name: str) -> None:
-    allowed = THIRD_PARTIES[layer_of(name)] | OF_THE_ROOM.get(room_of(name), set())
-    assert GRAPH[name].others <= allowed, f"{layer_of(name)} may import {sorted(allowed)}"
+def is_package_of(name: str, others: set[str]) -> bool:
+    """Whether this is the folder around another module: importing one imports the other, which is empty."""
+    return name in ROOMS and any(other.startswith(f"{name}.") for other in others)
 
 
-def test_every_exception_is_still_needed() -> None:
-    assert [pair for pair in SIDEWAYS if pair[1] not in GRAPH[pair[0]].ours] == []
+@pytest.mark.parametrize("name", sorted(set(FILES) - {DOOR}), ids=lambda name: name or "frostline")
+def test_a_module_imports_only_the_third_parties_of_its_room(name: str) -> None:
+    assert GRAPH[name].others <= ROOMS[room_of(name)]
 
 
 def test_no_import_runs_in_a_circle() -> None:
@@ -327,13 +170,13 @@ def test_no_module_is_a_drawer_for_everything() -> None:
 
 
 def test_the_door_opens_without_the_heavy_libraries() -> None:
-    at_once = {other for name in reachable("cli") for other in GRAPH[name].others_at_once}
+    at_once = {other for name in reachable("cli.main") for other in GRAPH[name].others_at_once}
     assert at_once == {"hydra", "omegaconf", "yaml"}
-    everything = {other for name in reachable("run") for other in GRAPH[name].others_at_once}
+    everything = {other for name in reachable("commands.train") for other in GRAPH[name].others_at_once}
     assert {"torch", "lightning"} <= everything & HEAVY  # the walk does find them where they are
     assert "matplotlib" not in everything  # a training draws nothing
 
 
 def test_importing_the_door_really_loads_none_of_them() -> None:
-    code = f"import sys, frostline.cli; print(sorted({HEAVY!r} & set(sys.modules)))"
+    code = f"import sys, frostline.cli.main; print(sorted({HEAVY!r} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from frostline.frozen_cache.entry import Kept
 from frostline.report.kept import print_kept
+from frostline.storage.entry import Kept
 
 NAMES = ["[/b] blood", "[red]cells", "[v2]", "a:x:b", "зёрна ☃"]
 

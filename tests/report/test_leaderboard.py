@@ -9,8 +9,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from frostline.errors import ConfigError, WeightsError
-from frostline.record import Record
 from frostline.report.leaderboard import print_leaderboard, write_leaderboard
+from frostline.runs.record import Record
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from frostline.record import Record
 from frostline.report.summary import print_run
+from frostline.runs.record import Record
 
 
 def _printed(score: float, capsys: pytest.CaptureFixture[str], phase: str = "all", **baselines: float) -> list[str]:

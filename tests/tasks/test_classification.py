@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from frostline.targets import Targets
+from frostline.contracts.targets import Targets
 from frostline.tasks.classification import Classification, ClassificationMetrics
 
 SIZES = [1, 64, 13, 2, 77]

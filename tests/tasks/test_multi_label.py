@@ -8,8 +8,8 @@ import torch
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss
 from torch import Tensor
 
+from frostline.contracts.targets import Targets
 from frostline.errors import ConfigError
-from frostline.targets import Targets
 from frostline.tasks.multi_label import MultiLabel, MultiLabelMetrics
 
 SIZES = [1, 64, 13, 2, 77]

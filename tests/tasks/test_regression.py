@@ -9,8 +9,8 @@ from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from torch import Tensor
 
+from frostline.contracts.targets import Targets
 from frostline.errors import ConfigError
-from frostline.targets import Targets
 from frostline.tasks.regression import Regression, RegressionMetrics, correlation, ranks
 
 SIZES = [1, 64, 13, 2, 77]

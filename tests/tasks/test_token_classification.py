@@ -13,8 +13,8 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from frostline.contracts.targets import NO_TAG, Targets
 from frostline.errors import ConfigError
-from frostline.targets import NO_TAG, Targets
 from frostline.tasks.token_classification import TokenClassification, TokenClassificationMetrics
 
 TAGS = ["O", "B-person", "I-person", "B-place", "I-place", "B-group", "I-group"]

@@ -15,10 +15,10 @@ from torch import nn
 from frostline.adapters.attention import opened
 from frostline.adapters.layers import renew_magnitudes
 from frostline.backbones.base import Backbone
+from frostline.config.ranges import Positive, Probability
+from frostline.contracts.specs import ImageSpec
+from frostline.contracts.tokens import Tokens
 from frostline.errors import ConfigError, needs
-from frostline.specs import ImageSpec
-from frostline.tokens import Tokens
-from frostline.values import Positive, Probability
 
 CAN = "linear layers, and convolutions without groups and dilation"
 EMBEDDINGS = "embeddings"  # the block of a text network that is left out where no targets are named

@@ -9,9 +9,9 @@ from typing import overload
 
 from torch import Tensor, nn
 
+from frostline.contracts.specs import Spec, TextSpec
+from frostline.contracts.tokens import Tokens
 from frostline.errors import ConfigError
-from frostline.specs import Spec, TextSpec
-from frostline.tokens import Tokens
 
 
 class Backbone(nn.Module):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from frostline.backbones.base import Backbone
 from frostline.backbones.weights import load_weights, read_weights
+from frostline.contracts.specs import ImageSpec
 from frostline.paths import at_home, bundled_weights
-from frostline.specs import ImageSpec
 
 WIDTHS = {"stem": 16, "stage1": 48, "stage2": 112, "stage3": 208}
 

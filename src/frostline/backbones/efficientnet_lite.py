@@ -11,8 +11,8 @@ from typing import Literal
 
 from frostline.backbones.timm import TimmBackbone
 from frostline.backbones.weights import FoundWeights, StateDict, read_weights
+from frostline.config.ranges import Probability
 from frostline.errors import ConfigError
-from frostline.values import Probability
 
 # Inverted residual blocks of each stage of EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946, table 1), and the depth
 # factors of Lite 0, 1 and 2. The first and the last stage are never repeated.

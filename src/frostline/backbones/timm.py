@@ -13,11 +13,11 @@ from torch import nn
 from frostline.backbones.base import Backbone
 from frostline.backbones.timm_layouts import LAYOUTS, Chain, chain_of, has_tokens
 from frostline.backbones.weights import UNREADABLE, StateDict, load_weights, read_weights, unreadable
+from frostline.config.ranges import Probability
+from frostline.contracts.specs import ImageSpec
 from frostline.errors import ConfigError, WeightsError, close_names, needs
 from frostline.hub import go_offline
 from frostline.paths import at_home
-from frostline.specs import ImageSpec
-from frostline.values import Probability
 
 SMALLEST = 32  # pixels a side: what networks that halve their input five times are sure to take
 CHECKED = 64  # pixels a side of the picture that is sent both ways

@@ -11,11 +11,11 @@ from torchvision import models
 from torchvision.models import WeightsEnum
 
 from frostline.backbones.base import Backbone
-from frostline.backbones.layouts import layout_of, modern_names
+from frostline.backbones.torchvision_layouts import layout_of, modern_names
 from frostline.backbones.weights import UNREADABLE, FoundWeights, load_weights, read_weights
+from frostline.contracts.specs import ImageSpec
 from frostline.errors import ConfigError, WeightsError, close_names
 from frostline.paths import at_home
-from frostline.specs import ImageSpec
 
 # The published weights of these two were trained by another program that scaled pictures to -1..1; torchvision's
 # builders switch the conversion on with the weights. A file is nearly always a copy of those.
@@ -39,7 +39,7 @@ class TorchvisionBackbone(Backbone):
             raise ConfigError(
                 f"torchvision's {name} has no layout of blocks and last layer",
                 where="model.name",
-                next_step="choose another model, or add a layout in src/frostline/backbones/layouts.py",
+                next_step="choose another model, or add a layout in src/frostline/backbones/torchvision_layouts.py",
             )
         last = network.get_submodule(layout.last)
         loaded = "random, from scratch"

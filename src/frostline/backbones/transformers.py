@@ -21,10 +21,10 @@ from frostline.backbones.transformers_files import (
     untrained,
 )
 from frostline.backbones.transformers_layouts import Chain, chain_of
+from frostline.config.ranges import Probability
+from frostline.contracts.specs import TextSpec
+from frostline.contracts.tokens import Tokens
 from frostline.errors import ConfigError, WeightsError
-from frostline.specs import TextSpec
-from frostline.tokens import Tokens
-from frostline.values import Probability
 
 ENDLESS = 1_000_000  # tokens: above, a tokenizer means that it sets no end
 LONGEST = 4096  # tokens, where neither network nor tokenizer sets an end

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from frostline.tokens import Tokens
+from frostline.contracts.tokens import Tokens
 
 # Of a config, what says nothing about the numbers that a network gives.
 OF_THE_FILE = ("_name_or_path", "architectures", "dtype", "transformers_version", "use_cache")

@@ -13,18 +13,25 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from frostline.batch import Batch
-from frostline.data.decoded import NOWHERE, SampleCache
+from frostline.config.ranges import Fraction, Positive, Seed
+from frostline.contracts.batch import Batch
+from frostline.contracts.specs import Spec
+from frostline.contracts.targets import Kind, Targets
+from frostline.contracts.tokens import Tokens
 from frostline.data.loader import EpochBatches, usual_batch
 from frostline.data.parts import Part, Serve, loader, named
+from frostline.data.sample_cache import NOWHERE, SampleCache
 from frostline.data.source import Source, Sources, every
 from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
-from frostline.data.targets import alike_notes, counts_of, frequencies_said, require_kind, require_learnable, targets_of
+from frostline.data.target_statistics import (
+    alike_notes,
+    counts_of,
+    frequencies_said,
+    require_kind,
+    require_learnable,
+    targets_of,
+)
 from frostline.errors import DataError, few
-from frostline.specs import Spec
-from frostline.targets import Kind, Targets
-from frostline.tokens import Tokens
-from frostline.values import Fraction, Positive, Seed
 
 
 class Transfers(L.LightningDataModule):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from frostline.batch import Batch
+from frostline.contracts.batch import Batch
 from frostline.data.loader import EpochBatches, Share
 from frostline.data.source import Source
 from frostline.errors import DataError

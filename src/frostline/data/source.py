@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from frostline.tokens import Tokens
+from frostline.contracts.tokens import Tokens
 
 
 class Source(ABC):

@@ -5,10 +5,10 @@ W words.
 import torch
 from torch import Tensor
 
-from frostline.data.targets import tags_in
+from frostline.contracts.targets import Kind
+from frostline.data.target_statistics import tags_in
 from frostline.errors import DataError, few, shortened
 from frostline.quoting import list_of
-from frostline.targets import Kind
 
 LAYERS = 10  # of numbers, at most
 LAYER = 20  # samples, at least: of fewer, "at least one" would be a larger part than the one that is asked for

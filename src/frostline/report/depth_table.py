@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from frostline.depth import Depth
 from frostline.report.plan_table import duration
 from frostline.report.summary import console_of_width
+from frostline.training.depth import Depth
 
 SECONDS = "≈ plan"
 COLUMNS = ("thawed", "from", "GFLOP per sample", "of the backbone", SECONDS, "")

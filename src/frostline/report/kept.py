@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 
 from frostline.errors import shown
-from frostline.frozen_cache.entry import Kept
 from frostline.report.summary import console_of_width, program
+from frostline.storage.entry import Kept
 
 
 def print_kept(entries: Sequence[Kept], root: Path, typed: Sequence[str]) -> None:

@@ -17,8 +17,8 @@ from rich.table import Table
 from frostline.errors import few, shown
 from frostline.paths import write_atomically
 from frostline.quoting import setting_of
-from frostline.record import FILE, Record
 from frostline.report.summary import console_of_width, program
+from frostline.runs.record import FILE, Record
 
 LONG = ("error", "command")
 NOT_SHOWN = ("status", *LONG)  # in the table, as settings need the room; below it stands which did not finish, and why

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from frostline.errors import shown
 from frostline.quoting import setting_of
-from frostline.record import Record
+from frostline.runs.record import Record
 
 BASELINE = "val/accuracy"
 SOLVED = "solved"  # in place of a rate

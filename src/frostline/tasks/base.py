@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from frostline.contracts.targets import Kind
+from frostline.contracts.tokens import Tokens, values_of
 from frostline.errors import ConfigError, close_names
-from frostline.targets import Kind
-from frostline.tokens import Tokens, values_of
 
 Mode = Literal["max", "min"]
 

@@ -8,9 +8,9 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
-from frostline.targets import Targets
+from frostline.config.ranges import NonNegative, Probability
+from frostline.contracts.targets import Targets
 from frostline.tasks.base import Metrics, Mode, Task
-from frostline.values import NonNegative, Probability
 
 TOP_K = 5
 

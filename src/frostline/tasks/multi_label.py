@@ -13,10 +13,10 @@ from torchmetrics.functional.classification import (
     multilabel_f1_score,
 )
 
-from frostline.targets import Targets
+from frostline.config.ranges import Fraction, NonNegative
+from frostline.contracts.targets import Targets
+from frostline.tasks.all_samples import Gathered
 from frostline.tasks.base import Metrics, Mode, Task
-from frostline.tasks.gathered import Gathered
-from frostline.values import Fraction, NonNegative
 
 SCORES: dict[str, Mode] = {
     "loss": "min",

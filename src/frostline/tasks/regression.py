@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from frostline.targets import Targets
+from frostline.config.ranges import NonNegative
+from frostline.contracts.targets import Targets
+from frostline.tasks.all_samples import Gathered
 from frostline.tasks.base import Metrics, Mode, Task
-from frostline.tasks.gathered import Gathered
-from frostline.values import NonNegative
 
 SCORES: dict[str, Mode] = {
     "loss": "min",

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 
-from frostline.targets import NO_TAG, Targets
+from frostline.config.ranges import NonNegative, Probability
+from frostline.contracts.targets import NO_TAG, Targets
+from frostline.contracts.tokens import Tokens, values_of
 from frostline.tasks.base import Metrics, Mode, Task
 from frostline.tasks.classification import balanced_weights, best_columns, weighed_loss
 from frostline.tasks.entities import Scheme
-from frostline.tokens import Tokens, values_of
-from frostline.values import NonNegative, Probability
 
 SCORES: dict[str, Mode] = {
     "loss": "min",

@@ -1,0 +1,1 @@
+"""What a person types: commands, their help, their errors, sweeps."""

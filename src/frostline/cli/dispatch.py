@@ -1,0 +1,263 @@
+"""What each command does, once its command line is composed. Heavy imports happen inside, after the checks."""
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from frostline.cli.help import RANKED_ON
+from frostline.cli.sweep import job_folder, overrides, sweep_folder
+from frostline.commands.checks import check
+from frostline.commands.lr_find.range_test import NUMBERS, RangeTest
+from frostline.config.schedules import whole_schedule
+from frostline.distributed.launcher import follows, many
+from frostline.distributed.relaunch import config_dirs, launch_alike
+from frostline.errors import ConfigError, DataError, close_names
+from frostline.frozen.policy import kept_in
+from frostline.paths import RANKING
+from frostline.runs.folder import (
+    amended,
+    goes_on,
+    opened,
+    placed,
+    require_unfinished,
+    typed_anywhere,
+    with_found,
+)
+from frostline.runs.folders import free_folder, require_writable, reserved, stamp
+from frostline.runs.record import FILE
+
+
+def _train(cfg: DictConfig) -> None:
+    if "run_dir" not in cfg:
+        _resume(cfg)
+        return
+    _make_whole(cfg)
+    check(cfg)
+    if cfg.resume is not None:
+        raise ConfigError(
+            "resume= is said on the command line, not in YAML", where="resume", next_step=f"resume={cfg.resume}"
+        )
+    if many() or cfg.requeue or cfg.trainer.num_nodes > 1:
+        _take_up(cfg)
+        return
+    job = job_folder()
+    folder, setting = (job, "hydra.sweep.subdir") if job is not None else (Path(cfg.run_dir), "run_dir")
+    named = job is not None or not _names_itself(cfg) or cfg.dry_run
+    with _run_folder(folder, named=named, setting=setting) as own:
+        others = [override for override in overrides() if not override.startswith("run_dir=")]
+        _start(placed(cfg, own), own, [*others, f"run_dir={own}"], resume=False)
+
+
+def _run_folder(
+    folder: Path, *, named: bool, setting: str = "run_dir", holds: str = FILE
+) -> AbstractContextManager[Path]:
+    """Where nothing lies yet. named: by the user, or by the sweep that has it alone. setting: what says another folder.
+    holds: what will lie there."""
+    if follows():
+        return nullcontext(folder)
+    return nullcontext(free_folder(folder, setting, holds)) if named else reserved(folder)
+
+
+def _names_itself(cfg: DictConfig, key: str = "run_dir") -> bool:
+    """Whether each start of the command has another folder, after the time."""
+    node: Any = OmegaConf.to_container(cfg, resolve=False)
+    for part in key.split("."):
+        node = node[part]
+    return "${now:" in str(node)
+
+
+def _take_up(cfg: DictConfig) -> None:
+    """Begin the run in its folder, or go on there: several processes are given this command, or one again and again."""
+    if sweep_folder() is not None or _names_itself(cfg):
+        raise ConfigError(
+            "every process and every restart needs the same run_dir, and the default contains the start time",
+            where="run_dir",
+            next_step="run_dir=<a folder that every host sees>; without -m",
+        )
+    folder = Path(cfg.run_dir)
+    seen, settings = stamp(folder), placed(cfg, folder)
+    resume = goes_on(folder, settings)
+    _start(with_found(settings, folder) if resume else settings, folder, [*overrides()], resume=resume, seen=seen)
+
+
+def _resume(cfg: DictConfig) -> None:
+    check(cfg, command="resume")
+    folder = Path(cfg.resume)
+    seen = stamp(folder)
+    record, settings = opened(folder, trains=True, trust=cfg.trust, again=_trusting("train"))
+    others = [override for override in overrides() if not override.startswith(("resume=", "trust="))]
+    require_unfinished(record, folder, others)
+    settings = amended(settings, data=cfg.data, trainer=cfg.trainer, cache=cfg.cache, model=cfg.model)
+    check(settings, command=None)
+    _start(settings, folder, [f"resume={folder}", f"trust={cfg.trust}", *others], resume=True, seen=seen)
+
+
+def _trusting(command: str) -> str:
+    """The command that was given, with trust in the run that it opens."""
+    others = [override for override in overrides() if not override.startswith("trust=")]
+    return shlex.join(["frostline", command, *others, "trust=true"])
+
+
+def _start(
+    cfg: DictConfig, folder: Path, others: list[str], *, resume: bool, seen: list[tuple[str, int, int]] | None = None
+) -> None:
+    """cfg: as it was checked. others: what the other ranks of this run are started with. seen: what lay in the folder
+    before anything of it was read; nothing for a new run."""
+    if not follows():
+        named = any(override.startswith("run_dir=") for override in overrides())
+        require_writable(folder, None if resume else "run_dir" if named else "logs_dir")
+    # As it can be typed again from any folder; of a sweep's job, its own part of it.
+    command = shlex.join(["frostline", "train", *config_dirs(), *typed_anywhere(cfg, overrides())])
+    launch_alike("train", others)
+    from frostline.commands.train import train
+
+    train(cfg, folder, command=command, resume=resume, seen=seen or [])
+
+
+def _make_whole(cfg: DictConfig) -> None:
+    recipe = HydraConfig.get().runtime.choices.get("experiment")
+    for note in whole_schedule(cfg, overrides(), of_recipe=recipe not in (None, "null")):
+        if not follows():
+            print(f"frostline: {note}", file=sys.stderr)
+
+
+def _lr_find(cfg: DictConfig) -> None:
+    _make_whole(cfg)
+    check(cfg, "lr_find", command="lr_find")
+    test = RangeTest(cfg.lr_find.steps, cfg.lr_find.lowest, cfg.lr_find.highest)
+    if cfg.resume is not None or cfg.dry_run:
+        raise ConfigError(
+            "lr_find takes neither resume= nor dry_run=: it tries rates for a new run, on a copy",
+            where="resume, dry_run",
+            next_step="leave it out; init_from=<run folder> starts from a run's weights",
+        )
+    typed = [*config_dirs(), *overrides()]
+    launch_alike("lr_find", overrides())
+    with _output_folder(cfg, "lr_find.output", NUMBERS) as folder:
+        from frostline.commands.lr_find.find import lr_find
+
+        lr_find(cfg, test, folder, typed=typed, command=shlex.join(["frostline", "lr_find", *typed]))
+
+
+@contextmanager
+def _output_folder(cfg: DictConfig, key: str, holds: str) -> Iterator[Path]:
+    """Where a command writes `holds` once it is done: made at once if its name is the time, which two may share, and
+    gone again where nothing came of it."""
+    folder = Path(OmegaConf.select(cfg, key))
+    with _run_folder(folder, named=not _names_itself(cfg, key), setting=key, holds=holds) as own:
+        if not follows():
+            require_writable(own, key)
+        yield own
+
+
+def _rank(cfg: DictConfig) -> None:
+    check(cfg, *RANKED_ON, command="rank")
+    if many():
+        raise ConfigError("rank is for one process", where="torchrun, srun", next_step="start it without them")
+    settings = _of_each_model(cfg)
+    command = shlex.join(["frostline", "rank", *config_dirs(), *overrides()])
+    with _output_folder(cfg, "output", RANKING) as folder:
+        from frostline.commands.rank.rank import rank
+
+        rank(settings, folder, typed=[*config_dirs(), *overrides()], command=command)
+
+
+def _of_each_model(cfg: DictConfig) -> dict[str, DictConfig]:
+    """Compose the config once per model. Raises ConfigError if there is no such model, or if its YAML leaves a value
+    open."""
+    options = [name for name in GlobalHydra.instance().config_loader().get_group_options("model") if name[:1] != "_"]
+    if not cfg.models:
+        raise ConfigError("no models are named", where="models", next_step="models=[resnet18,resnet50]")
+    for name in cfg.models:
+        if name not in options:
+            raise ConfigError(
+                f"there is no model '{name}': {close_names(name, options)}",
+                where="models",
+                next_step=f"some of {', '.join(options)}; or a YAML of your own, <folder>/model/{name}.yaml and "
+                "--config-dir <folder>",
+            )
+    chosen = {name: compose("rank", [*overrides(), f"+model={name}"]) for name in cfg.models}
+    for name, settings in chosen.items():
+        if missing := OmegaConf.missing_keys(settings.model):
+            raise ConfigError(
+                f"model '{name}' leaves open: {', '.join(sorted(missing))}",
+                where="models",
+                next_step="a YAML of your own that says it, <folder>/model/mine.yaml, and --config-dir <folder>",
+            )
+        check(settings, *RANKED_ON, "model", command="rank")
+    return chosen
+
+
+def _evaluate(cfg: DictConfig) -> None:
+    check(cfg, command="evaluate")
+    record, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("evaluate"))
+    launch_alike("evaluate", overrides())
+    from frostline.commands.evaluate import evaluate
+
+    evaluate(cfg, record, settings)
+
+
+def _predict(cfg: DictConfig) -> None:
+    check(cfg, command="predict")
+    if many():
+        raise ConfigError("predict is for one process", where="torchrun, srun", next_step="start it without them")
+    _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("predict"))
+    for key, types in (("windows", bool), ("quotes", bool | None)):
+        if not isinstance(cfg.data[key], types):
+            raise ConfigError(
+                f"data.{key} is true or false, not {cfg.data[key]}", where="command line", next_step=f"data.{key}=true"
+            )
+    if (cfg.input is None) == (cfg.text is None):
+        raise ConfigError("nothing or two things are named", where="input, text", next_step="input=<file or folder>")
+    if cfg.input not in (None, "-") and not Path(cfg.input).exists():
+        raise DataError(
+            "there is nothing to predict there",
+            where=Path(cfg.input),
+            next_step="input=<a picture, a folder of pictures, a .txt, or a table>, as the run takes",
+        )
+    from frostline.commands.predict import predict
+
+    predict(cfg, settings)
+
+
+def _export(cfg: DictConfig) -> None:
+    check(cfg, command="export")
+    if many():
+        raise ConfigError("export is for one process", where="torchrun, srun", next_step="start it without them")
+    _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("export"))
+    from frostline.commands.export import export
+
+    export(cfg, settings)
+
+
+def _cache(cfg: DictConfig) -> None:
+    check(cfg, command="cache")
+    root = kept_in(cfg.dir)
+    from frostline.report.kept import print_cleared, print_kept
+    from frostline.storage.store import Store
+
+    store = Store(root, 0)
+    if cfg["clear"]:  # `cfg.clear` is a method of every mapping
+        gone = store.clear()
+        print_cleared(gone, store.entries())
+    else:
+        print_kept(store.entries(), root, [typed for typed in overrides() if typed.startswith("dir=")])
+
+
+TASKS: dict[str, Callable[[DictConfig], None]] = {
+    "train": _train,
+    "lr_find": _lr_find,
+    "rank": _rank,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "export": _export,
+    "cache": _cache,
+}

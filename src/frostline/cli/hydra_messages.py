@@ -1,0 +1,124 @@
+"""What Hydra and OmegaConf say of a command line, in Frostline's words: with the close names and the next step."""
+
+import re
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+from frostline.config.keys import meant
+from frostline.config.signatures import parameters_of
+from frostline.errors import ConfigError, close_names, first_line
+from frostline.paths import conf_dir
+
+AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^=]+)=(.*)'")
+UNASKED = re.compile(r"Could not override '(.+)'\. No match in the defaults list")
+# A `+` before what is there already. The third is Hydra's failure to look at a value that refers to the run's folder.
+TAKEN = re.compile(r"already at '(.+)'|Multiple values for (\S+)\.|merging override \+([^=]+)=")
+
+
+def translated(error: Exception, command: str) -> ConfigError:
+    if isinstance(error, MissingConfigException) and error.options:
+        return _unknown_option(error)
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    parent, key = getattr(cause, "parent_node", None), str(getattr(cause, "key", ""))
+    if taken := TAKEN.search(str(error)):
+        return _taken("".join(filter(None, taken.groups())))
+    if several := AMBIGUOUS.search(str(error)):
+        return _several(several[1], several[2], command)
+    if unasked := UNASKED.search(str(error)):
+        return _not_for_rank(unasked[1]) if command == "rank" else _of_the_run(unasked[1], command)
+    unknown = not isinstance(cause, InterpolationResolutionError)  # that is: not known before the run has a folder
+    if isinstance(parent, DictConfig) and unknown and key and key not in parent:
+        full = str(getattr(cause, "full_key", key) or key)
+        return _unknown_setting(full, key, parent, composes=command in ("train", "lr_find", "rank"))
+    if isinstance(error, OverrideParseException):
+        return ConfigError(
+            first_line(error),
+            where="command line",
+            next_step="key=value; quote what holds spaces or brackets: 'head.hidden=[64, 32]'",
+        )
+    if "Config group override must be" in str(error):
+        return ConfigError(
+            "a question is answered with the name of an option, and null is none",
+            where="command line, or `defaults:` in YAML",
+            next_step=f"frostline {command} --help lists the options: data=digits, say, or logger=none",
+        )
+    return ConfigError(
+        first_line(error),
+        where="command line",
+        next_step=f"frostline {command} --help shows what can be said; an option is left out with its `none`",
+    )
+
+
+def _unknown_setting(full: str, key: str, parent: DictConfig, *, composes: bool) -> ConfigError:
+    """parent: the node that has no such key. composes: whether the command has options for each question."""
+    what = f"there is no setting '{full}'"
+    target = OmegaConf.select(parent, "_target_")
+    if isinstance(target, str) and key in parameters_of(target):
+        return ConfigError(f"{what} yet", where="command line", next_step=f"+{full}=<value>, which adds it")
+    if not composes and "." in full:
+        there = ", ".join(f"{full.rpartition('.')[0]}.{name}=" for name in sorted(map(str, parent)))
+        return ConfigError(what, where="command line", next_step=f"there is: {there}")
+    options = _options_with(full)
+    if options:
+        next_step = f"it belongs to {', '.join(options)}: say that too"
+        return ConfigError(f"{what}: {close_names(key, map(str, parent))}", where="command line", next_step=next_step)
+    root = OmegaConf.to_container(parent._get_root(), resolve=False)
+    assert isinstance(root, dict)
+    places = {str(name): value for name, value in root.items()}
+    return ConfigError(
+        f"{what}: {meant(full, places, {str(name) for name in parent})}",
+        where="command line",
+        next_step="correct it; `--cfg job` prints all settings",
+    )
+
+
+def _taken(added: str) -> ConfigError:
+    return ConfigError(
+        f"'{added}' is there already, and + is for what is not",
+        where="command line",
+        next_step=f"{added}=<value>, without the +",
+    )
+
+
+def _several(name: str, values: str, command: str) -> ConfigError:
+    is_question = (conf_dir() / name).is_dir()
+    one = f"{name}=<one of them>" if is_question else f"a list stands in brackets, {name}=[{values}]"
+    runs = f"; a run of each: frostline train -m {name}={values}" if command == "train" else ""
+    return ConfigError(f"'{name}' is given several values, {values}", where="command line", next_step=f"{one}{runs}")
+
+
+def _of_the_run(name: str, command: str) -> ConfigError:
+    node = OmegaConf.select(OmegaConf.load(conf_dir() / f"{command}.yaml"), name)
+    own = [f"{name}.{key!s}=" for key in node] if isinstance(node, DictConfig) else []
+    return ConfigError(
+        f"{command} takes the {name} of the run, so that it has no choice of {name}",
+        where="command line",
+        next_step=f"leave {name}= out{'; there is: ' + ', '.join(own) if own else ''}",
+    )
+
+
+def _not_for_rank(name: str) -> ConfigError:
+    return ConfigError(
+        f"rank compares by classes, before any training, so that it has no choice of {name}",
+        where="command line",
+        next_step=f"leave {name}= out; models=[...], data=, cache= and trainer= are what it asks",
+    )
+
+
+def _options_with(key: str) -> list[str]:
+    """Options of the same question that have the setting: `head=mlp` for `head.hidden`."""
+    group, _, name = key.partition(".")
+    files = sorted((conf_dir() / group).glob("[!_]*.yaml")) if name else []
+    return [f"{group}={file.stem}" for file in files if f"\n{name}:" in "\n" + file.read_text(encoding="utf-8")]
+
+
+def _unknown_option(error: MissingConfigException) -> ConfigError:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    options = [name for name in error.options or [] if not name.startswith("_")]
+    return ConfigError(
+        f"there is no {group} '{option}': {close_names(option, options)}",
+        where=f"{group}={option}",
+        next_step=f"{group}=<one of {', '.join(options)}>",
+    )

@@ -1,0 +1,232 @@
+"""The door: `frostline <command>`, composed by Hydra. Heavy imports wait for the checks."""
+
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from frostline import __version__
+from frostline.cli.dispatch import TASKS
+from frostline.cli.help import USAGE, help_of, require_known_flags, settings_first
+from frostline.cli.hydra_messages import translated
+from frostline.cli.resuming import require_resumable, resumed
+from frostline.cli.sweep import Board, sweep_folder
+from frostline.cli.sweep_jobs import Jobs, require_lists
+from frostline.cli.sweep_place import Place
+from frostline.cli.typed import quoted_settings
+from frostline.distributed.launcher import follows, launched, many, require_starter, tell_torchrun
+from frostline.distributed.relaunch import config_folders, launched_anew
+from frostline.distributed.signals import Stopped, stoppable, tell_stopped, unfailing_output
+from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short, shown
+from frostline.paths import conf_dir
+
+# Hydra prints its own traceback unless told to raise. It is told so around its own code, never around ours.
+FULL_ERROR = "HYDRA_FULL_ERROR"
+COMPOSING = (HydraException, OmegaConfBaseException, ValueError, OSError)  # what Hydra raises before and between jobs
+
+
+def main(command: str | None = None) -> None:
+    """`command` None: taken from the command line."""
+    wants_traceback = os.environ.get(FULL_ERROR) == "1"
+    try:
+        command = command or _command()
+        if {"--help", "-h"} & set(sys.argv):
+            print(help_of(command, config_folders()), flush=True)
+            return
+        require_known_flags(sys.argv[1:])
+        require_starter()
+        _sweep_first(command)
+        with stoppable(), unfailing_output() if command == "train" else nullcontext():
+            failures = _run(command)
+        told = Place.folder is not None  # of jobs, when it happened
+    except FrostlineError as error:
+        failures, told = [error], False
+    except KeyboardInterrupt:
+        tell_stopped(Stopped(signal.SIGINT))
+        sys.exit(130)
+    except Stopped as stopped:
+        tell_stopped(stopped)
+        raise
+    except BrokenPipeError:  # somebody read the first lines only: `frostline --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    for failure in failures:
+        if wants_traceback:
+            raise failure
+        if not told:
+            _tell(failure)
+    if failures:
+        sys.exit(1)
+
+
+def _tell(failure: FrostlineError) -> None:
+    """Every rank detects the error; rank 0 prints it. Errors of one host are printed by that host."""
+    try:
+        launch = launched()
+        require_starter()
+    except ConfigError:  # nobody else will say it
+        print(f"frostline: {shown(str(failure))}", file=sys.stderr)
+        return
+    if not follows():
+        print(f"frostline: {shown(str(failure))}", file=sys.stderr)
+        tell_torchrun(failure.what)
+    elif not tell_torchrun(str(failure)) and "torch" in sys.modules:  # before, only the command line was looked at
+        rank = f"process {launch.rank} on {socket.gethostname()}: " if launch is not None else ""
+        print(f"frostline: {rank}{shown(str(failure))}", file=sys.stderr)
+
+
+def _sweep_first(command: str) -> None:
+    """Wherever `-m` stands: argparse takes what follows for its own, unless settings follow alone."""
+    OmegaConf.register_new_resolver("reserved", Place.reserve, use_cache=True, replace=True)
+    flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
+    if flags and command != "train":
+        raise ConfigError(f"{command} is for one run", where="-m", next_step=f"frostline {command} --help")
+    if flags and resumed(sys.argv[1:]) is not None:
+        raise ConfigError("resume= is for one run", where="-m", next_step="frostline train resume=<its folder>")
+    if flags and many():
+        raise ConfigError(
+            "a sweep starts its processes itself, and others were started for it already",
+            where="-m",
+            next_step="a command for each run, with its own run_dir; or the sweep alone, with trainer.devices=<number>",
+        )
+    others = settings_first([argument for argument in sys.argv[1:] if argument not in flags])
+    require_lists(others, sweeps=bool(flags))
+    sys.argv[1:] = flags[:1] + quoted_settings(others, sweeps=bool(flags))
+
+
+def _command() -> str:
+    name = sys.argv.pop(1) if len(sys.argv) > 1 else "--help"
+    if name in ("--help", "-h", "help"):
+        print(USAGE, flush=True)
+        sys.exit(0)
+    if name == "--version":
+        print(__version__)
+        sys.exit(0)
+    if name not in TASKS:
+        raise ConfigError(
+            f"there is no command '{name}': {close_names(name, TASKS)}", next_step="frostline --help lists the commands"
+        )
+    return name
+
+
+def _run(command: str) -> list[FrostlineError]:
+    """What went wrong in each job, told when it happened if it is a sweep: that goes on with the next."""
+
+    def task(cfg: DictConfig) -> None:
+        sweep = sweep_folder()
+        if sweep is not None:
+            board.begin()
+        started.append(command)
+        try:
+            found = _failures(command, cfg, original)
+        except BaseException as error:
+            ours.append(error)
+            if sweep is not None:
+                board.end(sweep, error)
+            raise
+        failures.extend(found)
+        if sweep is not None:
+            for failure in found:
+                _tell(failure)
+            board.end(sweep, found[0] if found else None)
+
+    failures, started, ours, board = list[FrostlineError](), list[str](), list[BaseException](), Board()
+    Jobs.forget()
+    Place.forget()
+    original = os.environ.get(FULL_ERROR)
+    run = resumed(sys.argv[1:]) if command == "train" else None
+    compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="resume" if run else command)
+    try:
+        with _environment(FULL_ERROR, "1"):
+            compose(task)()
+    except COMPOSING as error:
+        if error in ours:
+            raise
+        if run is not None and not started:
+            require_resumable(run, sys.argv[1:])
+        raise _not_composed(error, command, begun=bool(started)) from error
+    finally:
+        board.tell_left()
+        Place.remove_unbegun()
+    board.print()
+    return failures
+
+
+def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[FrostlineError]:
+    """What went wrong in this job; nothing if nothing did. full_error: what the user set HYDRA_FULL_ERROR to."""
+    try:
+        with _environment(FULL_ERROR, full_error), launched_anew():
+            TASKS[command](cfg)
+    except FrostlineError as error:
+        return [error]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return [_refused(error)]
+    except (RuntimeError, MemoryError) as error:
+        if not memory_is_short(error):
+            raise
+        return [_too_large(error)]
+    return []
+
+
+def _not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineError:
+    """begun: whether a job has run before."""
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        if begun:
+            return _refused(error)
+        return RunError(
+            f"the folder of the sweep cannot be made: {error.strerror}",
+            where=error.filename,
+            next_step="logs_dir=<folder>",
+        )
+    return translated(error, command)
+
+
+def _refused(error: OSError) -> RunError:
+    """What the system does not let be done: no permission, no room, a name too long."""
+    gone = error.errno == errno.ENOENT
+    step = "something removed it meanwhile: give the command again" if gone else "correct that place or its permissions"
+    step += ", or make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    refusal = RunError(
+        f"the system refuses: {error.strerror or error}",
+        where=error.filename,
+        next_step=f"{step}; HYDRA_FULL_ERROR=1 shows where it was met",
+    )
+    refusal.__cause__ = error
+    return refusal
+
+
+def _too_large(error: Exception) -> RunError:
+    refusal = RunError(
+        f"memory ran out: {first_line(error)}",
+        where="model, data",
+        next_step="a smaller data.image_size or model; HYDRA_FULL_ERROR=1 shows where it was met",
+    )
+    refusal.__cause__ = error
+    return refusal
+
+
+@contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    before = os.environ.get(name)
+    _set(name, value)
+    try:
+        yield
+    finally:
+        _set(name, before)
+
+
+def _set(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value

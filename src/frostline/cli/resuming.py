@@ -1,0 +1,37 @@
+"""A command line that resumes a run: which settings it takes, and what is said of others."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from frostline.errors import ConfigError, RunError
+from frostline.paths import conf_dir, leaves
+from frostline.quoting import begun_anew, command_of
+from frostline.runs.record import Record
+
+
+def resumed(arguments: Sequence[str]) -> Path | None:
+    """The run that a command line resumes."""
+    named = [argument.partition("=")[2] for argument in arguments if argument.lstrip("+").startswith("resume=")]
+    return Path(named[-1].strip("'\"")) if named and named[-1] != "null" else None
+
+
+def require_resumable(folder: Path, typed: Sequence[str]) -> None:
+    """Raises ConfigError that names the settings a resume does not take, and the command of a new run with them."""
+    node = OmegaConf.load(conf_dir() / "resume.yaml")
+    taken = {key for key, _ in leaves(OmegaConf.to_container(node))} | {"resume", "trust"}
+    settings = [argument for argument in typed if not argument.startswith("-")]
+    others = [setting for setting in settings if setting.partition("=")[0].lstrip("+~") not in taken]
+    if others:
+        settings = [argument.lstrip("+") if "=" in argument else argument for argument in others]
+        try:
+            command = Record.read(folder).command
+        except RunError:
+            command = ""
+        raise ConfigError(
+            f"a resume takes the run's own configuration, and no other settings: {' '.join(others)}",
+            where="command line",
+            next_step=f"{command_of('train', resume=folder)}; or {begun_anew(command, folder, settings)}"
+            "  # trains on from its weights",
+        )

@@ -1,0 +1,230 @@
+"""Which jobs a sweep has: what is listed for each setting, and what cannot be listed."""
+
+import math
+import os
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep, Sweep, ValueType
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from frostline.cli.sweep_place import Place, within
+from frostline.errors import ConfigError, few
+from frostline.quoting import PLAIN, hydra_quoted
+
+FEW = 20  # values in a proposal
+MOST = 100_000  # jobs; Hydra composes each twice, at some 0.3 s
+BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")  # of Hydra's grammar for sweeps
+FUNCTIONS = "'seed=range(0,3)' is seed=0,1,2; 'model=glob(resnet*)' is every model that begins so"
+
+
+class Jobs(Sweeper):
+    """In place of Hydra's own sweeper: it refuses what cannot be swept before anything is written, and composes every
+    job before the first one runs. all: the jobs of the sweep, in their order."""
+
+    all: ClassVar[list[list[str]]] = []
+
+    def __init__(self, max_batch_size: int | None, params: Mapping[str, Any] | None = None) -> None:
+        """As `hydra.sweeper` has them. max_batch_size: jobs that the launcher gets at once."""
+        self._size = max_batch_size
+        self._params = [f"{key}={value}" for key, value in (params or {}).items()]
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Raises ConfigError or RunError."""
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.launcher is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        typed = parser.parse_overrides(arguments)
+        _require_once(typed)
+        jobs = _jobs([*parser.parse_overrides(self._params), *typed])
+        if self._size is not None and self._size < 1:
+            raise ConfigError(
+                f"a batch has one job at least, not {self._size}",
+                where="hydra.sweeper.max_batch_size",
+                next_step="leave it out: all jobs are one batch then",
+            )
+        raw = OmegaConf.to_container(self.config, resolve=False)
+        assert isinstance(raw, dict)
+        if "${now:" not in str(raw.get("run_dir")) or any(override.key_or_group == "run_dir" for override in typed):
+            raise _for_one_run()
+        self.validate_batch_is_legal(jobs)
+        _take_place(self.config, raw)
+        Jobs.all = jobs
+        for first in range(0, len(jobs), self._size or len(jobs)):
+            for result in self.launcher.launch(jobs[first : first + (self._size or len(jobs))], initial_job_idx=first):
+                _ = result.return_value  # raises what the job raised
+
+    @staticmethod
+    def forget() -> None:
+        Jobs.all = []
+
+    @classmethod
+    def stand_in(cls) -> None:
+        """Have Hydra make this in place of its own: it makes plugins of its own packages only, by their names."""
+        Plugins.instance().class_name_to_class[BASIC] = cls
+
+
+def require_lists(arguments: Sequence[str], *, sweeps: bool) -> None:
+    """Raises ConfigError for a sweep that Hydra does not read. arguments: as typed."""
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key.lstrip("+") == "hydra.mode":
+            raise ConfigError("-m alone tells a sweep from a run", where=argument, next_step="leave hydra.mode out")
+        if not sweeps or argument.startswith("-") or not equals:
+            continue
+        override = _parsed(argument)
+        if override is not None and override.is_sweep_override() and override.is_hydra_override():
+            raise ConfigError(
+                f"{key} is of the whole sweep: it has one value", where=argument, next_step=f"{key}=<value>"
+            )
+        if override is not None or set(value) & set("'\"[]{}") or os.path.lexists(value):
+            continue
+        parts = [part.strip() for part in value.split(",")]
+        if "" in parts and len(parts) > 1:
+            listed = ",".join(part if PLAIN.fullmatch(part) else hydra_quoted(part) for part in parts if part)
+            raise ConfigError(
+                f"a value is missing in the list of {key}",
+                where=argument,
+                next_step=shlex.quote(f"{key}={listed}") if listed else f"{key}=<value>,<value>",
+            )
+        if FUNCTION.match(value):
+            raise ConfigError("this cannot be read as values of a sweep", where=argument, next_step=FUNCTIONS)
+
+
+def _parsed(argument: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
+
+
+def _take_place(config: DictConfig, raw: dict[Any, Any]) -> None:
+    """raw: the config with its `${...}`. Raises ConfigError or RunError."""
+    sweep = raw["hydra"]["sweep"]
+    for key, place in (("logs_dir", raw.get("logs_dir")), ("hydra.sweep.dir", sweep["dir"])):
+        if not isinstance(place, str) or not place:
+            raise ConfigError(f"{key} names no folder", where=f"{key}={place or ''}", next_step=f"{key}=<folder>")
+    named = any(str(given).lstrip("+").startswith("hydra.sweep.dir=") for given in raw["hydra"]["overrides"]["hydra"])
+    if "${" not in sweep["subdir"]:
+        within(Path("sweep"), sweep["subdir"])
+    folder = Path(config.hydra.sweep.dir)
+    Place.take(folder, "hydra.sweep.dir" if named else "logs_dir", OmegaConf.to_yaml(config))
+
+
+def _for_one_run() -> ConfigError:
+    return ConfigError(
+        "run_dir is for one run: each job of a sweep has a folder of its own, in that of the sweep",
+        where="run_dir",
+        next_step="leave it out; hydra.sweep.dir=<folder> says where the sweep lies; or one run, without -m",
+    )
+
+
+def _require_once(typed: Sequence[Override]) -> None:
+    """Raises ConfigError if a setting is swept and given again: Hydra takes the last one without a word."""
+    names = [f"{override.key_or_group}@{override.package or ''}".rstrip("@") for override in typed]
+    swept = {name for name, override in zip(names, typed, strict=True) if override.is_sweep_override()}
+    for name, times in Counter(names).items():
+        if times > 1 and name in swept:
+            raise ConfigError(
+                f"{name} is given {times} times", where="command line", next_step=f"{name}=<value>,<value> once"
+            )
+
+
+def _jobs(overrides: Sequence[Override]) -> list[list[str]]:
+    """Every combination of the values that are listed; of a setting that is there twice, the last ones. Raises
+    ConfigError if a sweep cannot be listed, or if no job or too many follow."""
+    listed = {override.get_key_element(): _settings(override) for override in overrides}
+    number = math.prod(map(len, listed.values()))
+    if number > MOST:
+        raise ConfigError(
+            f"more than {MOST:,} jobs follow from this: {number:,}",
+            where="command line",
+            next_step="fewer values, or a sweep for each of some of them",
+        )
+    return [list(job) for job in product(*listed.values())]
+
+
+def _settings(override: Override) -> list[str]:
+    """`key=value` for each value. Raises ConfigError."""
+    key, value, line = override.get_key_element(), override.value(), str(override.input_line)
+    if not override.is_sweep_override():
+        return [line]
+    if override.key_or_group == "run_dir":
+        raise _for_one_run()
+    if override.key_or_group == "logs_dir":
+        raise ConfigError(
+            "logs_dir is of the whole sweep: its jobs lie in one folder", where=line, next_step="logs_dir=<folder>"
+        )
+    if override.is_interval_sweep():
+        raise ConfigError(
+            "an interval has no steps, and a sweep needs values",
+            where=line,
+            next_step=f"{key}=<value>,<value>; or '{key}=range(<first>,<end>,<step>)'",
+        )
+    if isinstance(value, ChoiceSweep) and any(isinstance(item, Sweep | Glob) for item in value.list):
+        raise ConfigError("one of several values is itself a sweep", where=line, next_step=_flat(override, value))
+    if isinstance(value, RangeSweep):
+        _require_end(override, value)
+    values = [*override.sweep_string_iterator()]
+    if not values:
+        names: list[str] = [name for name in _options(override) if name[:1] != "_"] if isinstance(value, Glob) else []
+        raise ConfigError(
+            "no job follows from this: it stands for no value",
+            where=line,
+            next_step=f"{key}=<{'some of ' + few(names) if names else 'value'}>; {FUNCTIONS}",
+        )
+    return [f"{key}={value}" for value in values]
+
+
+def _require_end(override: Override, value: RangeSweep) -> None:
+    assert value.start is not None
+    assert value.stop is not None
+    if value.step == 0 or not abs(value.stop - value.start) <= MOST * abs(value.step):
+        raise ConfigError(
+            f"this range has more than {MOST:,} values, or no end", where=override.input_line, next_step=FUNCTIONS
+        )
+
+
+def _flat(override: Override, value: ChoiceSweep) -> str:
+    """The same values as one list, if each sweep within has values."""
+    items = [*_items(override, value)]
+    if len(items) > FEW or any(isinstance(item, Sweep) for item in items):
+        return f"{override.get_key_element()}=<value>,<value>"
+    listed = replace(override, value_type=ValueType.CHOICE_SWEEP, _value=ChoiceSweep(list=items))
+    return shlex.quote(f"{override.get_key_element()}={','.join(listed.sweep_string_iterator())}")
+
+
+def _items(override: Override, item: Any) -> Iterator[Any]:
+    if isinstance(item, ChoiceSweep):
+        for within_it in item.list:
+            yield from _items(override, within_it)
+    elif isinstance(item, RangeSweep):
+        _require_end(override, item)
+        yield from item.range()
+    elif isinstance(item, Glob):
+        yield from item.filter(_options(override))
+    else:
+        yield item
+
+
+def _options(override: Override) -> list[str]:
+    loader = override.config_loader
+    return [] if loader is None else loader.get_group_options(override.key_or_group, ObjectType.CONFIG)

@@ -1,0 +1,76 @@
+"""Where a sweep lies: in a new or empty folder, which is gone again if no run begins in it."""
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from frostline.errors import ConfigError
+from frostline.paths import remove_empty
+from frostline.runs.folders import require_empty, require_writable, reserved_at_once
+
+WRITTEN_FIRST = "multirun.yaml"  # as Hydra calls it
+BOARD = "leaderboard.csv"
+
+
+class Place:
+    """Of the sweep of this process. missing: folders that were not there before it, the deepest first."""
+
+    folder: Path | None = None
+    missing: ClassVar[list[Path]] = []
+
+    @staticmethod
+    def reserve(place: str) -> str:
+        """The resolver `reserved`: make the folder at once, with a number behind its name if that is taken."""
+        parents = _missing(Path(place))[1:]
+        chosen = reserved_at_once(place)
+        Place.missing = [Path(chosen), *parents, *Place.missing]
+        return chosen
+
+    @staticmethod
+    def take(folder: Path, setting: str, config: str) -> None:
+        """Make the folder, and write what the sweep was begun with. setting: names another folder. Raises ConfigError
+        or RunError if the folder holds something or cannot be written."""
+        another = ConfigError(
+            "this folder holds another sweep", where=folder, next_step=f"{setting}=<a new or empty folder>"
+        )
+        if os.path.lexists(folder / WRITTEN_FIRST) or os.path.lexists(folder / BOARD):
+            raise another
+        require_empty(folder, setting)
+        require_writable(folder, setting)
+        Place.missing = Place.missing or _missing(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = (folder / WRITTEN_FIRST).open("x", encoding="utf-8")
+        except FileExistsError as error:  # since a moment ago
+            raise another from error
+        with file:
+            Place.folder = folder
+            file.write(config)
+
+    @staticmethod
+    def forget() -> None:
+        Place.folder, Place.missing = None, []
+
+    @staticmethod
+    def remove_unbegun() -> None:
+        """Remove what a sweep without runs has left."""
+        folder = Place.folder
+        if folder is not None and {path.name for path in folder.glob("[!.]*")} == {WRITTEN_FIRST}:
+            (folder / WRITTEN_FIRST).unlink()
+        remove_empty(Place.missing)
+
+
+def within(sweep: Path, subdir: str) -> Path:
+    """The folder of a job. Raises ConfigError if it does not lie in the folder of its sweep."""
+    place, above = Path(os.path.normpath(sweep / subdir)), Path(os.path.normpath(sweep))
+    if place == above or not place.is_relative_to(above):
+        raise ConfigError(
+            f"'{subdir}' is no folder within that of the sweep",
+            where="hydra.sweep.subdir",
+            next_step="leave it out: the jobs are numbered; hydra.sweep.dir=<folder> says where the sweep lies",
+        )
+    return sweep / subdir
+
+
+def _missing(folder: Path) -> list[Path]:
+    return [path for path in (folder, *folder.parents) if not os.path.lexists(path)]

@@ -1,0 +1,258 @@
+"""A composed config, checked before torch is imported: every error that can be known by then, told together."""
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from frostline.config.keys import unknown_keys
+from frostline.config.plain import resolved, without_ours
+from frostline.config.signatures import problems, value_problem
+from frostline.distributed.launcher import PLACED, Launch, launched
+from frostline.errors import ConfigError
+from frostline.paths import leaves
+from frostline.plan.composed import plan_of
+from frostline.runs.folders import CONFIG
+
+# Single values, with what their YAML comments promise.
+VALUES = {
+    "seed": "Seed",
+    "resume": "str | None",
+    "init_from": "str | None",
+    "dry_run": "bool",
+    "requeue": "bool",
+    "trust": "bool",
+    "run_dir": "str",
+    "logs_dir": "str",
+    "schedule.minutes": "Positive[float] | None",
+    "optimizer.lr": "Rate",
+    "optimizer.weight_decay": "NonNegative[float]",
+    "trainer.accelerator": "Literal['auto', 'cpu', 'gpu', 'cuda', 'mps']",
+    "trainer.devices": "int | str | list[int]",
+    "trainer.num_nodes": "Positive[int]",
+    "trainer.strategy": "Literal['auto', 'ddp', 'ddp_find_unused_parameters_true', 'fsdp'] | dict",
+    "trainer.precision": "Literal['auto', '32-true', 'bf16-mixed', '16-mixed']",
+    "trainer.accumulate_grad_batches": "Positive[int]",
+    "trainer.gradient_clip_val": "Positive[float] | None",
+    "trainer.log_every_n_steps": "Positive[int]",
+    "trainer.limit_train_batches": "Positive[int] | Positive[float] | None",
+    "trainer.limit_val_batches": "Positive[int] | Positive[float] | None",
+    "trainer.limit_test_batches": "Positive[int] | Positive[float] | None",
+    "trainer.compile": "bool | Literal['auto']",
+    "trainer.deterministic": "bool | Literal['warn']",
+    "trainer.enable_progress_bar": "bool | None",
+    "lr_find.steps": "Positive[int]",
+    "lr_find.lowest": "Rate",
+    "lr_find.highest": "Rate",
+    "lr_find.output": "str",
+    "run": "str",
+    "input": "str | None",
+    "text": "str | None",
+    "output": "str | None",
+    "merge": "bool",
+    "checkpoint": "Literal['best', 'last']",
+    "top_k": "Positive[int]",
+    "batch_size": "Positive[int]",
+    "dir": "str | None",
+    "clear": "bool",
+    "models": "list[str]",
+}
+
+# What a constructor takes that `build.py` gives it.
+SUPPLIED = {
+    "model": {"load"},
+    "data": {"spec", "target_kind", "sample_cache", "known"},
+    "head": {"in_features", "num_outputs"},
+    "task": {"targets"},
+    "optimizer": {"params"},
+    "trainer": {"max_epochs", "callbacks", "logger", "plugins", "enable_checkpointing", "use_distributed_sampler",
+                "num_sanity_val_steps", "enable_model_summary",
+                # How long a phase is, and when it is scored, is the plan's.
+                "min_epochs", "max_steps", "min_steps", "max_time", "val_check_interval", "check_val_every_n_epoch",
+                "fast_dev_run", "overfit_batches", "reload_dataloaders_every_n_epochs", "barebones"},
+}  # fmt: skip
+# Names of settings that name a file or a folder.
+PLACES = {
+    *("dir", "file", "path", "train_file", "val_file", "test_file", "weights", "save_dir", "dirpath"),
+    *("run", "input", "output", "run_dir", "logs_dir", "resume", "init_from"),
+}
+GROUPS = (
+    "model",
+    "head",
+    "adapter",
+    "data",
+    "task",
+    "schedule",
+    "optimizer",
+    "cache",
+    "trainer",
+    "callbacks",
+    "logger",
+)
+
+
+def check(cfg: DictConfig, *own: str, command: str | None = "train") -> None:
+    """own: groups of settings that the command has beside those of a training, or in place of them. command: None for
+    the config of a run, which another version may have written.
+
+    Raises ConfigError that lists everything wrong, or PlanError.
+    """
+    plain = resolved(cfg)
+    missing = list(_missing(plain))
+    if missing:
+        raise ConfigError(
+            f"{'a value is' if len(missing) == 1 else 'values are'} needed: {', '.join(missing)}",
+            where="command line",
+            next_step=" ".join(f"{key}=<value>" for key in missing),
+        )
+    trains = "run_dir" in plain  # else it is about a run: evaluate, predict
+    found = [
+        *(unknown_keys(plain, command, own) if command is not None else []),
+        *_absent(plain, trains, own, whole=command is not None),
+        *_value_problems(plain, whole=trains or bool(own)),
+        *_empty_places(plain),
+        *_supplied(plain),
+        *_together(plain),
+    ]
+    found += problems(without_ours(plain), supplied=SUPPLIED | _phase_optimizers(plain))
+    if found:
+        raise ConfigError(
+            "\n  ".join(["the configuration has a wrong value:", *found] if len(found) == 1 else [
+                f"the configuration has {len(found)} wrong values:", *found
+            ]),
+            where="command line, or YAML under conf/" if command is not None else Path(plain["run_dir"]) / CONFIG,
+            next_step="correct it; `--cfg job` prints the whole configuration" if command is not None else
+            "restore the file, or train anew",
+        )  # fmt: skip
+    if "schedule" in cfg:
+        plan_of(cfg)
+    if (launch := launched()) is not None:
+        _require_launch(launch, plain.get("trainer"))
+    else:
+        _require_hosts(plain.get("trainer"))
+
+
+def _empty_places(plain: dict[str, Any]) -> Iterator[str]:
+    """A place of no letters would be the current folder."""
+    for key, value in leaves(plain):
+        if value == "" and key.rpartition(".")[2] in PLACES:
+            yield f"{key}: it is empty; a variable of the shell that is not set?"
+
+
+def _together(plain: dict[str, Any]) -> Iterator[str]:
+    """Values that are right one by one."""
+    schedule = plain.get("schedule")
+    if isinstance(schedule, dict) and schedule.get("minutes") is not None and "auto" not in _thaws(schedule):
+        yield "schedule.minutes: no phase of this plan has `thaw: auto`; schedule=auto has one"
+    trainer, optimizer = plain.get("trainer"), plain.get("optimizer")
+    if "models" in plain and plain.get("output") is None:
+        yield "output: a ranking needs a folder, and null is for predictions"
+    if not isinstance(trainer, dict) or trainer.get("precision") == "32-true":
+        return
+    if trainer.get("gradient_clip_val") and isinstance(optimizer, dict) and optimizer.get("fused"):
+        yield "optimizer.fused: no gradients are clipped then but in 32-true; false, or trainer.precision=32-true"
+    if trainer.get("strategy") == "fsdp" and trainer.get("precision") == "16-mixed":
+        yield "trainer.precision: fsdp has no loss scaling, which 16-mixed needs; bf16-mixed or 32-true"
+
+
+def _thaws(schedule: dict[str, Any]) -> list[Any]:
+    phases = schedule.get("phases")
+    return (
+        [phase.get("thaw") for phase in phases.values() if isinstance(phase, dict)] if isinstance(phases, dict) else []
+    )
+
+
+def _supplied(plain: dict[str, Any]) -> Iterator[str]:
+    for group, names in SUPPLIED.items():
+        node = plain.get(group)
+        for name in names & set(node if isinstance(node, dict) else ()):
+            yield f"{group}.{name}: set by Frostline; remove it"
+
+
+def _require_launch(launch: Launch, node: Any) -> None:
+    """node: `trainer`. Raises ConfigError where what started the processes, and the Trainer, would wait for ever."""
+    devices, num_nodes = (node.get(name) if isinstance(node, dict) else None for name in ("devices", "num_nodes"))
+    number = len(devices) if isinstance(devices, list) else devices
+    evenly = {"torchrun": "the same --nproc-per-node on every host", "SLURM": "--ntasks-per-node=<number>"}
+    problems = {
+        f"the processes are not as many on each host, as far as {launch.by} tells": (
+            not launch.even,
+            evenly[launch.by],
+        ),
+        f"trainer.devices is {devices}, and {launch.by} started {launch.devices} processes on each host": (
+            number not in (None, "auto", -1, launch.devices),
+            "leave it out, or trainer.devices=auto",
+        ),
+        f"trainer.num_nodes is {num_nodes}, and {launch.by} started processes on {launch.num_nodes} hosts": (
+            num_nodes not in (None, 1, launch.num_nodes),
+            "leave it out",
+        ),
+        "processes that torchrun starts again may find the addresses of those before them (pytorch issue 135712)": (
+            launch.stale,
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun ..., or no --max-restarts",
+        ),
+    }
+    for problem, (holds, next_step) in problems.items():
+        if holds:
+            raise ConfigError(problem, where=launch.by, next_step=next_step)
+
+
+def _require_hosts(node: Any) -> None:
+    """node: `trainer`. Raises ConfigError if this process would wait for hosts that nobody has started."""
+    num_nodes = node.get("num_nodes") if isinstance(node, dict) else None
+    if isinstance(num_nodes, int) and num_nodes > 1 and not PLACED & set(os.environ):
+        raise ConfigError(
+            f"trainer.num_nodes is {num_nodes}, and no launcher started this process as one of several hosts",
+            where="trainer",
+            next_step="trainer.num_nodes=1; or give each host the same command by torchrun or SLURM",
+        )
+
+
+def _missing(plain: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in plain.items():
+        if value == "???":
+            yield f"{prefix}{key}"
+        elif isinstance(value, dict):
+            yield from _missing(value, f"{prefix}{key}.")
+
+
+def _absent(plain: dict[str, Any], trains: bool, own: Collection[str], *, whole: bool) -> Iterator[str]:
+    """Groups and keys that were taken away with `~`. whole: whether this version composed it."""
+    for group in GROUPS if trains else ():
+        if not isinstance(plain.get(group), dict):
+            yield f"{group}: it is needed; {group}=<option>"
+    ours = ("seed", "resume", "init_from", "dry_run", "logs_dir", "requeue", "trust")
+    for key in ours if trains and whole else ():
+        if key not in plain:
+            yield f"{key} is missing"
+    for group in own:
+        if not isinstance(plain.get(group), dict):
+            yield f"{group}: it is needed; leave it as it is"
+    for key in VALUES:
+        group, _, name = key.rpartition(".")
+        kept = plain.get(group)
+        if group in (("trainer", *own) if trains else own) and isinstance(kept, dict) and name not in kept:
+            yield f"{key} is missing"
+
+
+def _phase_optimizers(plain: dict[str, Any]) -> dict[str, set[str]]:
+    """The optimizers of phases get their parameters from the program, too."""
+    schedule = plain.get("schedule")
+    phases = schedule.get("phases") if isinstance(schedule, dict) else None
+    names = ["every_phase", *(f"phases.{name}" for name in phases)] if isinstance(phases, dict) else []
+    return {f"schedule.{name}.optimizer": {"params"} for name in names}
+
+
+def _value_problems(plain: dict[str, Any], *, whole: bool) -> list[str]:
+    found = []
+    for key, annotation in VALUES.items():
+        parent, _, name = key.rpartition(".")
+        node = plain.get(parent) if parent else plain
+        if not isinstance(node, dict) or name not in node or (parent and node[name] is None and not whole):
+            continue  # to evaluate and predict, null means: as the run has it
+        problem = value_problem(key, node[name], annotation)
+        if problem is not None:
+            found.append(f"{key}: {problem}")
+    return found

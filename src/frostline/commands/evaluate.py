@@ -1,0 +1,119 @@
+"""A run scored again: on its own test part, or on other labelled samples."""
+
+from pathlib import Path
+
+import lightning as L
+from omegaconf import DictConfig, OmegaConf
+
+from frostline.commands.checks import check
+from frostline.commands.train import enter_phase_of, others_stopped, quiet
+from frostline.contracts.targets import Targets
+from frostline.data.module import Data
+from frostline.data.target_statistics import counts_of
+from frostline.errors import ConfigError, DataError, RunError, few, shown
+from frostline.paths import at_home
+from frostline.quoting import command_of, hydra_quoted
+from frostline.report.summary import print_classes, print_scores
+from frostline.runs.folder import amended, require_checkpoint
+from frostline.runs.record import Record
+from frostline.training.build import Built, build
+from frostline.training.checkpoint import loaded, read_checkpoint, require_finite_weights, require_unchanged
+
+ELSEWHERE = ("dir", "file", "path", "test_split")  # settings of data that name other samples
+
+
+def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str, float]:
+    """settings: of the run, opened. Raises RunError where there is nothing to score, and any error of its data."""
+    quiet()
+    folder = Path(cfg.run)
+    settings = amended(_reading(settings, cfg.data), trainer=cfg.trainer, model=cfg.model)
+    check(settings, command=None)
+    L.seed_everything(settings.seed, workers=True, verbose=False)
+    elsewhere = any(cfg.data[name] is not None for name in ELSEWHERE)
+    built, own = _built(settings, record, elsewhere=elsewhere, again=_typed(cfg))
+    model, data, trainer = built.model, built.data, built.trainer
+    path = require_checkpoint(folder, cfg.checkpoint)
+    content = read_checkpoint(path)
+    require_finite_weights(content, path)
+    require_unchanged(content, model, path, "network", "task", *(["parts"] if own else []))
+    enter_phase_of(built, loaded(model, content, path))
+    if trainer.is_global_zero and record.status != "finished":
+        print(f"run   {folder} is not finished ({record.status}): what it has reached so far is scored")
+    with others_stopped(trainer):
+        (scores,) = trainer.test(model, datamodule=data, verbose=False)
+    if trainer.is_global_zero:
+        print_classes(model.per_class)
+        print_scores(dict(scores))
+    return dict(scores)
+
+
+def _reading(settings: DictConfig, given: DictConfig) -> DictConfig:
+    """The settings of the run with the samples that the user names: where the run has a file or a split for each part,
+    theirs is the only one. Raises ConfigError if the data has no such setting."""
+    known = {"file" if name == "train_file" else name for name in settings.data} & set(ELSEWHERE)
+    for name in ELSEWHERE:
+        if given[name] is not None and name not in known:
+            raise ConfigError(
+                f"data.{name}: the data of this run has no such setting",
+                where="command line",
+                next_step=f"name other samples by {' or '.join(f'data.{one}=' for one in sorted(known)) or 'nothing'}",
+            )
+    for name in ("file", "dir"):
+        if given[name] is not None and not at_home(given[name]).exists():
+            raise DataError(
+                f"there is no such {'file' if name == 'file' else 'folder'}",
+                where=given[name],
+                next_step=f"data.{name}=<where other labelled samples lie>",
+            )
+    alone: dict[str, str | None] = {}
+    if given.file is not None and "train_file" in settings.data:
+        alone = {"dir": None, "train_file": given.file, "val_file": None, "test_file": None}
+        given = OmegaConf.create({**given, "file": None})
+    elif given.test_split is not None:
+        alone = {"train_split": given.test_split, "val_split": None, "test_split": None}
+        given = OmegaConf.create({**given, "test_split": None})
+    settings = settings.copy()
+    OmegaConf.update(settings, "data", alone, merge=True)
+    return amended(settings, data=given)
+
+
+def _typed(cfg: DictConfig) -> list[str]:
+    """The settings of this command that say which run is scored, and how."""
+    named = [f"run={hydra_quoted(str(cfg.run))}", *(["trust=true"] if cfg.trust else [])]
+    return named + ([f"checkpoint={cfg.checkpoint}"] if cfg.checkpoint != "best" else [])
+
+
+def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list[str]) -> tuple[Built, bool]:
+    """And whether the samples are the run's own. elsewhere: whether others were named, which are those of the run
+    if only their place is another. again: this command's settings."""
+    if elsewhere:
+        built = build(settings, load_weights=False, logs=False, known=Targets(**record.data["targets"]))
+        if built.data.fingerprint != record.data.get("fingerprint"):
+            if built.trainer.is_global_zero:
+                _tell(built)
+            return built, False
+    built = build(settings, load_weights=False, logs=False)
+    if built.data.fingerprint != record.data.get("fingerprint"):
+        raise RunError(
+            "the data is not the one that this run was trained and tested on",
+            where=built.data.where,
+            next_step=f"restore it{_or_score_it(built.data, again)}",
+        )
+    return built, True
+
+
+def _tell(built: Built) -> None:
+    data = built.data
+    other = f"{len(data.test_part):,} {data.samples} of {data.where}"
+    print(f"data  {shown(other)}: other data than this run's own test part")
+    counts = counts_of(data.target_kind, data.names, data.test_part.labels)
+    missing = [name for name, count in counts.items() if not count]
+    for note in [*([f"without a sample of: {few(missing, 10)}"] if missing else []), *data.notes()]:
+        print(f"  {shown(note)}")
+
+
+def _or_score_it(data: Data, again: list[str]) -> str:
+    if not data.named_by:
+        return ""
+    command = command_of("evaluate", *again, **{data.named_by: data.where})
+    return f"; or {command}  # scores all of it, its training samples too"

@@ -1,0 +1,71 @@
+"""The weights of a trained run as a file for others."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from frostline import __version__
+from frostline.adapters.layers import adapter_names, merged
+from frostline.backbones.weights import SUFFIX, packed
+from frostline.commands.checks import check
+from frostline.commands.train import quiet
+from frostline.contracts.targets import Targets
+from frostline.errors import DataError
+from frostline.paths import write_atomically
+from frostline.runs.folder import amended, require_checkpoint
+from frostline.training.build import untrained
+from frostline.training.checkpoint import load_state, read_checkpoint, require_finite_weights, require_unchanged
+from frostline.training.finetuner import CHECKPOINT_KEY
+
+
+def export(cfg: DictConfig, settings: DictConfig) -> Path:
+    """Writes `backbone.*` and `head.*`, and as metadata, in JSON under `frostline`, what is needed to use
+    them: what the backbone expects of its input, and the targets by name. settings: of the run, opened. Raises
+    DataError, RunError."""
+    quiet()
+    settings = amended(settings, model=cfg.model)
+    check(settings, command=None)
+    output = _required_new(Path(cfg.output).absolute())
+    checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
+    content = read_checkpoint(checkpoint)
+    require_finite_weights(content, checkpoint)
+    targets = Targets(**content[CHECKPOINT_KEY]["identity"]["targets"])
+    model = untrained(settings, targets)
+    require_unchanged(content, model, checkpoint, "network")
+    load_state(model, content["state_dict"], checkpoint)
+    adapted = len(adapter_names(model.backbone))
+    backbone = merged(model.backbone) if cfg.merge else model.backbone
+    weights = {
+        f"{part}.{name}": value
+        for part, module in (("backbone", backbone), ("head", model.head))
+        for name, value in module.state_dict().items()
+    }
+    about = {
+        "version": __version__,
+        "model": backbone.name,
+        "spec": asdict(backbone.spec),
+        "targets": asdict(targets),
+        "adapter": ("merged" if cfg.merge else "beside") if adapted else None,
+    }
+    try:
+        write_atomically(output, packed(weights, about))
+    except OSError as error:
+        raise DataError(
+            f"the weights cannot be written there: {error.strerror}", where=output, next_step="output=<another file>"
+        ) from error
+    how = f"; {adapted} tensors of the adapter {'are part of them' if cfg.merge else 'stand beside them'}"
+    print(f"{len(weights)} tensors in {cfg.output}{how if adapted else ''}")
+    return output
+
+
+def _required_new(output: Path) -> Path:
+    if output.suffix != SUFFIX or output.exists() or output.is_symlink():
+        raise DataError(
+            "there is something under that name" if output.suffix == SUFFIX else f"the file would be no {SUFFIX}",
+            where=output,
+            next_step=f"output=<a new file>{SUFFIX}",
+        )
+    if not output.parent.is_dir():
+        raise DataError("there is no such folder", where=output.parent, next_step=f"make it, or output=<file>{SUFFIX}")
+    return output

@@ -1,0 +1,67 @@
+"""What to type next, from the curves of a range test."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from frostline.commands.lr_find.range_test import RateCurve, two_digits
+from frostline.plan.phase import Phase
+
+APART = 2.0  # times another rate: a range test tells no smaller difference from noise
+
+
+def advised(curves: Sequence[RateCurve], phases: Sequence[Phase]) -> dict[str, float]:
+    """Settings by key: the base rate, which is that of the first phase that tells one, and an `lr_scale` for each phase
+    that would do better with another base rate. phases: as the configuration has them, with `each` for one.
+    """
+    settings: dict[str, float] = {}
+    for phase in phases:
+        told = [curve.suggestion for curve in _of(phase, phases, curves) if curve.suggestion is not None]
+        if not told:
+            continue
+        rate = min(told)
+        if phase.optimizer is not None:
+            settings[f"schedule.phases.{phase.name}.optimizer.lr"] = rate
+            continue
+        base = settings.setdefault("optimizer.lr", rate)
+        if not base / APART <= rate <= base * APART:
+            settings[f"schedule.phases.{phase.name}.lr_scale"] = two_digits(_scale(phase) * rate / base)
+    return settings
+
+
+def _scale(phase: Phase) -> float:
+    if isinstance(phase.lr_scale, str):
+        raise RuntimeError(f"phase '{phase.name}' is not scaled yet")
+    return phase.lr_scale
+
+
+def overrides_with(settings: Mapping[str, float], typed: Sequence[str], config: Mapping[str, Any]) -> list[str]:
+    """What was typed, for a training with these settings. config: what `typed` composes."""
+    kept, prefixes = [], {key: "" if _stands(config, key) else "+" for key in settings}
+    for override in typed:
+        key = override.partition("=")[0].lstrip("+")
+        if key in settings:
+            prefixes[key] = override[: override.index(key)]
+        elif key.partition(".")[0] != "lr_find":
+            kept.append(override)
+    return [*kept, *(f"{prefixes[key]}{key}={value:g}" for key, value in settings.items())]
+
+
+def _of(phase: Phase, phases: Sequence[Phase], curves: Sequence[RateCurve]) -> list[RateCurve]:
+    """A phase of `thaw: each` stands for one per block, named after it."""
+    names = {other.name for other in phases}
+    unfolded = f"{phase.name}-" if phase.thaw == "each" else None
+    return [
+        curve
+        for curve in curves
+        if curve.phase == phase.name
+        or (unfolded is not None and curve.phase.startswith(unfolded) and curve.phase not in names)
+    ]
+
+
+def _stands(config: Mapping[str, Any], key: str) -> bool:
+    node: Any = config
+    for name in key.split("."):
+        if not isinstance(node, Mapping) or name not in node:
+            return False
+        node = node[name]
+    return True

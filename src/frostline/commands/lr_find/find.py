@@ -1,0 +1,170 @@
+"""Which learning rate? Each phase is tried on a copy, with a rate that rises from step to step."""
+
+import copy
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities.seed import isolate_rng
+from omegaconf import DictConfig
+
+from frostline.commands.lr_find.advice import advised, overrides_with
+from frostline.commands.lr_find.curves import picture_of
+from frostline.commands.lr_find.range_test import NUMBERS, PICTURE, WORST, RangeTest, RateCurve
+from frostline.commands.lr_find.rising_rate import RisingRate
+from frostline.commands.lr_find.table import print_rates
+from frostline.commands.train import others_stopped, quiet, start_weights
+from frostline.config.plain import resolved
+from frostline.data.module import Data
+from frostline.errors import ConfigError, RunError
+from frostline.frozen.outputs import FrozenOutputs
+from frostline.paths import write_atomically
+from frostline.plan.composed import plan_of
+from frostline.plan.freezing import blocks_of
+from frostline.plan.phase import Phase
+from frostline.runs.record import installed_versions
+from frostline.training.build import Built, bare_trainer, build, scaled
+from frostline.training.fit import refusals_told
+from frostline.training.solving import HeadSolver
+from frostline.training.trainer import with_precision
+
+SCHEMA = 1
+TrainerOf = Callable[[list[L.Callback]], L.Trainer]
+
+
+def lr_find(cfg: DictConfig, test: RangeTest, folder: Path, *, typed: list[str], command: str) -> list[RateCurve]:
+    """Leaves a picture and its numbers in `folder`. typed: the overrides of this `command`, for the next one.
+
+    Raises any FrostlineError; until every phase is tested nothing is written.
+    """
+    quiet()
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    built = build(cfg, load_weights=cfg.init_from is None, logs=False)
+    start_weights(built, cfg.init_from, resumes=False)
+    curves = find_rates(built, partial(bare_trainer, with_precision(cfg, built.model.backbone).trainer), test)
+    if built.trainer.is_global_zero:
+        settings = advised(curves, scaled(plan_of(cfg), built.model.backbone).phases)
+        following = overrides_with(settings, typed, resolved(cfg))
+        title = f"{built.model.backbone.name} on {built.data.name}\nloss while the rate rises over {test.steps} steps"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / PICTURE, picture_of(curves, title))
+        said = {"command": command, "seed": cfg.seed, "settings": settings, "next": following}
+        write_atomically(folder / NUMBERS, json.dumps(said | _numbers(curves), indent=2, allow_nan=False) + "\n")
+        print_rates(curves, settings, folder, following)
+    return curves
+
+
+def find_rates(built: Built, trainer_of: TrainerOf, test: RangeTest) -> list[RateCurve]:
+    """A curve per phase, tested as a run would enter it: after the phases before, which the copy has trained for as
+    many steps at the rates suggested for them. Above a head that has learned nothing yet, the test of a thawed backbone
+    would be one of the head.
+
+    trainer_of: a new Trainer with these callbacks that does nothing else than train; so a phase that would start from
+    the best weights starts from the last ones. `built` is left as it is: its weights, buffers and gradients, what
+    learns and what rests; and so is the random state, also where this raises.
+    """
+    model = copy.deepcopy(built.model)
+    fit = partial(_fit, built._replace(model=model), trainer_of)
+    own = built.frozen
+    solver = HeadSolver(FrozenOutputs(model.frozen_pass, built.data, own.store, own.outputs, compiled=own.compiled))
+    curves: list[RateCurve] = []
+    _require_steps(built.plan.phases)
+    with _random_state_kept(), _lent(built.data):
+        for number, phase in enumerate(built.plan.phases):
+            built.data.show(built.choices[number].views, 0)
+            learns = blocks_of(model.enter(phase, number, 0))
+            if phase.solves:  # at no rate: later phases begin from its solution, as in a run
+                fit(RisingRate([0.0], memory=test.memory, worst=math.inf), solver)
+                continue
+            before = {name: value.clone() for name, value in model.state_dict().items()}
+            told = fit(RisingRate(test.rates(), memory=test.memory, worst=WORST))
+            curves.append(RateCurve(phase.name, learns, test, _finite(told.losses, phase), told.diverged))
+            model.load_state_dict(before)
+            rate = curves[-1].suggestion
+            if rate is not None and number + 1 < len(built.plan.phases):
+                steps = _rates_of(phase, rate, test.steps)
+                if fit(RisingRate(steps, memory=test.memory, worst=math.inf)).diverged:
+                    model.load_state_dict(before)  # what is not finite is nothing to go on from
+    return curves
+
+
+def _rates_of(phase: Phase, base: float, steps: int) -> list[float]:
+    """The phase's own curve, within so many steps."""
+    squeezed = replace(phase, epochs=1, warmup_epochs=phase.warmup_epochs / phase.epochs)
+    return [base * squeezed.curve_at(step, steps) for step in range(steps)]
+
+
+def _require_steps(phases: Sequence[Phase]) -> None:
+    """Raises ConfigError if every phase solves its head."""
+    if all(phase.solves for phase in phases):
+        raise ConfigError(
+            "there is no rate to find: the head's weights are computed, not learned step by step",
+            where="schedule.every_phase.solve",
+            next_step="schedule.every_phase.solve=false, or a plan that thaws: schedule=two_stage",
+        )
+
+
+def _fit(built: Built, trainer_of: TrainerOf, rising: RisingRate, *others: L.Callback) -> RisingRate:
+    """Trains the phase that was entered."""
+    trainer = trainer_of([rising, *others])
+    trainer.fit_loop.max_epochs = len(rising.rates)  # an epoch has a step at the least; `rising` ends it after the last
+    with refusals_told(built.model.phase, trainer), others_stopped(trainer):
+        trainer.fit(built.model, datamodule=built.data)
+    return rising
+
+
+def _finite(losses: list[float], phase: Phase) -> list[float]:
+    """Only the last may be none. Raises RunError where it is the first as well."""
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    if not finite:
+        raise RunError(
+            f"the loss is {losses[0]} in phase '{phase.name}' before anything was learned",
+            where="lr_find",
+            next_step="look at the data and the weights, or trainer.precision=32-true",
+        )
+    return finite
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Of torch, its devices, numpy and Python. Lightning's own does not put it back where something raises."""
+    isolated = isolate_rng()
+    isolated.__enter__()
+    try:
+        yield
+    finally:
+        isolated.__exit__(None, None, None)
+
+
+@contextmanager
+def _lent(data: Data) -> Iterator[None]:
+    """Each fit makes the data its Trainer's own."""
+    before = data.trainer
+    try:
+        yield
+    finally:
+        data.trainer = before
+        data.show(None, 0)
+
+
+def _numbers(curves: Sequence[RateCurve]) -> dict[str, Any]:
+    test = curves[0].test
+    rows = [
+        {
+            "name": curve.phase,
+            "learns": curve.learns,
+            "suggestion": curve.suggestion,
+            "diverged": curve.diverged,
+            "rates": curve.rates,
+            "losses": curve.losses,
+            "smoothed": curve.smoothed,
+        }
+        for curve in curves
+    ]
+    return {"schema": SCHEMA, "versions": installed_versions(), "test": asdict(test), "phases": rows}

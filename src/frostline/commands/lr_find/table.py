@@ -1,0 +1,51 @@
+"""What a range test suggests, and what to type next."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from frostline.commands.lr_find.range_test import NUMBERS, PICTURE, RateCurve
+from frostline.report.summary import console_of_width, learns, program
+
+
+def print_rates(curves: Sequence[RateCurve], settings: Mapping[str, float], folder: Path, train: Sequence[str]) -> None:
+    """settings: what differs from what was typed. train: what to type after `frostline train`."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("phase", "learns", "suggested optimizer.lr", "rates tried", "steps"):
+        table.add_column(column, justify="left" if column in ("phase", "learns") else "right", no_wrap=True)
+    for curve in curves:
+        table.add_row(*_cells(curve))
+    console = console_of_width()
+    console.print(table)
+    for line in _remarks(curves, settings):
+        console.print(line)
+    console.print(f"picture  {folder / PICTURE}")
+    console.print(f"numbers  {folder / NUMBERS}")
+    console.print(f"next     {shlex.join([program(), 'train', *train])}")
+
+
+def _cells(curve: RateCurve) -> list[str]:
+    return [
+        curve.phase,
+        learns(curve.learns),
+        "–" if curve.suggestion is None else f"{curve.suggestion:g}",
+        f"{curve.test.lowest:.2g} … {curve.rates[-1]:.2g}",
+        f"{len(curve.losses)} of {curve.test.steps}" if curve.diverged else str(curve.test.steps),
+    ]
+
+
+def _remarks(curves: Sequence[RateCurve], settings: Mapping[str, float]) -> list[str]:
+    """What the table alone does not say."""
+    silent = [curve.phase for curve in curves if curve.suggestion is None]
+    scales = [f"{key}={value:g}" for key, value in settings.items() if key.endswith(".lr_scale")]
+    said = []
+    if silent:
+        names = ", ".join(silent)
+        said.append(f"In {names} no rate stands out: try lr_find.steps=300 or other rates, or it has little to learn.")
+    if scales:
+        base = f"optimizer.lr={settings['optimizer.lr']:g}"
+        said.append(f"The phases suggest different base rates; with {base} these fit: {' '.join(scales)}")
+    return said

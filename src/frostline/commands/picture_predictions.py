@@ -1,0 +1,97 @@
+"""What a run says of pictures: of one, of those at or below a folder, or of those that a table names."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig, ListConfig
+
+from frostline.commands.text_predictions import STANDARD_INPUT, Columns
+from frostline.contracts.specs import ImageSpec
+from frostline.data.faults import together
+from frostline.data.pictures.grey import Range, chosen_range, deep_of, grey_notes
+from frostline.data.pictures.paths import PicturePaths
+from frostline.data.pictures.to_predict import PictureFiles, Readable, Unlabelled, files_in_table, files_of
+from frostline.data.tables.formats import SUFFIXES
+from frostline.errors import ConfigError, DataError
+from frostline.paths import at_home
+from frostline.training.finetuner import FineTuner
+
+PICTURES = f"a picture, a folder with pictures at or below it, or a table ({', '.join(SUFFIXES)}) of their paths"
+LINES = ".txt"
+
+
+def picture_columns(
+    cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer
+) -> tuple[Columns, Columns, list[DataError]]:
+    """Columns of the input, those that are told of it, and why the other pictures have none. settings: of the run."""
+    if cfg.text is not None or cfg.input == STANDARD_INPUT:
+        raise DataError("this run takes pictures, and no text", where="text, input", next_step=f"input=<{PICTURES}>")
+    spec = model.backbone.spec
+    assert isinstance(spec, ImageSpec)
+    spec = spec.at(settings.data.image_size)
+    found = _read(Path(cfg.input), cfg, settings)
+    files = found.files
+    grey = _grey(files, settings.data.get("grey_range"))
+    pictures = Readable(files, torch.zeros(len(files), dtype=torch.long), root=Path(cfg.input), spec=spec, grey=grey)
+    data = PictureFiles(pictures, batch_size=cfg.batch_size)
+    batches: Any = trainer.predict(model, datamodule=data)
+    found = found.without({place for place, whole in enumerate(data.whole) if not whole}, spec)
+    if not found.files:
+        raise unreadable_pictures(found.problems)
+    rows = torch.cat(batches)[torch.tensor(data.whole)]
+    return found.given, model.task.columns(rows, cfg.top_k), found.problems
+
+
+def _read(source: Path, cfg: DictConfig, settings: DictConfig) -> Unlabelled:
+    """One picture at least. Raises DataError."""
+    suffix = source.suffix.lower()
+    if source.is_file() and suffix == LINES:
+        raise DataError("this run takes pictures, and this is text", where=source, next_step=f"input=<{PICTURES}>")
+    if source.is_file() and suffix in SUFFIXES:
+        folder = _said(cfg, "dir")
+        own = _said(cfg, "suffix")
+        paths = PicturePaths(
+            at_home(folder) if folder is not None else source.parent,
+            settings.data.get("suffix") or "" if own is None else own,
+            source.parent,
+        )
+        column = _said(cfg, "path_column") or settings.data.get("path_column")
+        quotes = settings.data.get("quotes") if cfg.data.quotes is None else cfg.data.quotes
+        found = files_in_table(source, column, paths, quotes)
+    else:
+        found = files_of(source)
+    for note in found.notes:
+        print(f"frostline: {note}", file=sys.stderr)
+    if found.problems and not found.files:
+        raise unreadable_pictures(found.problems)
+    if not found.files:
+        raise DataError("there is no picture", where=source, next_step=f"input=<{PICTURES}>")
+    return found
+
+
+def _said(cfg: DictConfig, key: str) -> str | None:
+    """A setting of a table of pictures, as text. Raises ConfigError."""
+    value = cfg.data[key]
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        raise ConfigError(
+            f"data.{key} is text, not {value}", where="command line", next_step=f"data.{key}=null is as in the run"
+        )
+    return None if value is None else str(value)
+
+
+def _grey(files: Sequence[Path], setting: Any) -> Range | None:
+    """setting: the run's own range, in which these pictures are scaled; each by its own where the run had none: a
+    prediction does not depend on the pictures beside it."""
+    deep = deep_of(files)
+    grey = chosen_range(list(setting) if isinstance(setting, ListConfig) else "each", deep)
+    for line in grey_notes(deep, grey):
+        print(f"frostline: {line}", file=sys.stderr)
+    return grey
+
+
+def unreadable_pictures(errors: Sequence[DataError], besides: str = "") -> DataError:
+    return together(errors, "pictures cannot be read", None, besides)

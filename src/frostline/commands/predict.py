@@ -1,0 +1,150 @@
+"""What a trained run says of each picture, text or word, as a table."""
+
+import csv
+import sys
+import tempfile
+from errno import EEXIST, EISDIR
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from frostline.commands.checks import check
+from frostline.commands.picture_predictions import picture_columns, unreadable_pictures
+from frostline.commands.text_predictions import STANDARD_INPUT, Columns, text_columns, unreadable_texts
+from frostline.commands.train import quiet
+from frostline.contracts.specs import TextSpec
+from frostline.contracts.targets import Targets
+from frostline.data.pictures.files import picture_files
+from frostline.data.tables.formats import SUFFIXES
+from frostline.errors import ConfigError, DataError, shown
+from frostline.paths import write_atomically
+from frostline.runs.folder import amended, require_checkpoint
+from frostline.training.build import predictor
+from frostline.training.checkpoint import load_state, read_checkpoint, require_finite_weights, require_unchanged
+from frostline.training.finetuner import CHECKPOINT_KEY
+
+FORMULA = ("=", "@", "+cmd", "-cmd")  # OWASP, "CSV Injection"; a + or - begins a number as well
+MOST_HEADER = 1_000_000  # characters of the first line of a table
+
+
+def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
+    """Writes a CSV, or prints it where no file is named: columns of the input, then those of the run's task. A
+    single answer is printed in any case. settings: of the run, opened. Raises DataError, RunError."""
+    quiet()
+    settings = amended(settings, trainer=cfg.trainer, model=cfg.model)
+    check(settings, command=None)
+    output = Path(cfg.output).absolute() if cfg.output is not None else None
+    if output is not None:
+        _require_writable(output, Path(cfg.input or STANDARD_INPUT))
+    checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
+    content = read_checkpoint(checkpoint)
+    require_finite_weights(content, checkpoint)
+    model, trainer = predictor(settings, Targets(**content[CHECKPOINT_KEY]["identity"]["targets"]))
+    require_unchanged(content, model, checkpoint, "network")
+    load_state(model, content["state_dict"], checkpoint)
+    of_texts = isinstance(model.backbone.spec, TextSpec)
+    _require_used(cfg, of_texts=of_texts)
+    given, told, problems = (text_columns if of_texts else picture_columns)(cfg, settings, model, trainer)
+    columns = _beside(given, told)
+    _tell_formulas(columns)
+    _write(columns, output, cfg.output)
+    if problems:
+        others = f"; the other {len(next(iter(columns.values()))):,} have predictions"
+        raise (unreadable_texts if of_texts else unreadable_pictures)(problems, others)
+    return output
+
+
+def _require_used(cfg: DictConfig, *, of_texts: bool) -> None:
+    """Raises ConfigError for a setting of `data` that says nothing about this input."""
+    is_table = cfg.input is not None and Path(cfg.input).suffix.lower() in SUFFIXES and Path(cfg.input).is_file()
+    unused = ["path_column", "dir", "suffix"] if of_texts or not is_table else []
+    unused += [] if of_texts else ["windows"]
+    unused += [] if is_table else ["quotes"]
+    typed = [name for name in unused if cfg.data[name] not in (None, False)]
+    if typed:
+        what = "texts" if of_texts else "pictures"
+        raise ConfigError(
+            f"data.{typed[0]} says nothing about {f'a table of {what}' if is_table else what}",
+            where="command line",
+            next_step=f"leave data.{typed[0]}= out",
+        )
+
+
+def _write(columns: Columns, output: Path | None, said: str | None) -> None:
+    """output: None prints them. said: as the user names it."""
+    if output is None:
+        table = _table(columns)
+        print(shown(table) if sys.stdout.isatty() else table, end="", flush=True)
+        return
+    write_atomically(output, _table(columns))
+    number = len(next(iter(columns.values())))
+    print(f"{number} prediction{'s' * (number > 1)} in {said}")
+    if number == 1:
+        width = max(map(len, columns))
+        print(shown("".join(f"  {name:{width}}   {value}\n" for name, (value,) in columns.items())), end="")
+
+
+def _tell_formulas(columns: Columns) -> None:
+    """Say that spreadsheets would run a cell: a class may be called so by whoever made the run, a text by anybody."""
+    number = sum(cell.startswith(FORMULA) for cells in columns.values() for cell in cells)
+    if number:
+        print(f"frostline: {number:,} cells begin as formulas of spreadsheets do: import them as text", file=sys.stderr)
+
+
+def _beside(given: Columns, told: Columns) -> Columns:
+    """A column of the input under the name of one that is told gets another, so that both are there."""
+    named: Columns = {}
+    for name, cells in given.items():
+        own = name
+        while own in told or own in named:
+            own += " (input)"
+        named[own] = cells
+    return named | told
+
+
+def _require_writable(output: Path, source: Path) -> None:
+    """Raises DataError, also where it is part of the input by any name, or any file but a table of predictions."""
+    try:
+        if output.is_symlink() or (output.exists() and not output.is_file()):
+            raise OSError(EISDIR, "it is a folder, a link or a device")
+        place = output.resolve()
+        if output.exists() and (place == source.resolve() or place in _inside(source)):
+            raise OSError(EEXIST, "it is part of the input")
+        if output.exists() and not _is_predictions(output):
+            raise OSError(EEXIST, "it is no table of predictions, and is not overwritten")
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"the predictions cannot be written there: {error.strerror}",
+            where=output,
+            next_step="output=<a new file>.csv in a folder of yours",
+        ) from error
+
+
+def _is_predictions(file: Path) -> bool:
+    """Whether an earlier prediction wrote it, by its header. One of numbers alone looks like any other table."""
+    with file.open(encoding="utf-8", errors="replace", newline="") as lines:
+        try:
+            header = next(csv.reader([lines.readline(MOST_HEADER)]), [])
+        except csv.Error:
+            return False
+    answers = {"label", "labels", "tag"} & set(header)
+    return bool(answers) and any(name.startswith("probability") for name in header)
+
+
+def _inside(source: Path) -> list[Path]:
+    return [file.resolve() for file in picture_files(source).files] if source.is_dir() else []
+
+
+class _Lines(list[str]):
+    def write(self, line: str) -> None:
+        self.append(line)
+
+
+def _table(columns: Columns) -> str:
+    lines = _Lines()
+    writer = csv.writer(lines)  # with an end of \n, Python before 3.13 does not quote a cell that holds \r
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return "".join(f"{line.removesuffix(writer.dialect.lineterminator)}\n" for line in lines)

@@ -1,0 +1,1 @@
+"""Comparing pretrained networks before any training."""

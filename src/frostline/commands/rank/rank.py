@@ -1,0 +1,94 @@
+"""Which backbone? The features of each, one backbone at a time, and what they are worth on this data."""
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from omegaconf import DictConfig
+
+from frostline.commands.rank.table import Ranked, as_csv, ordered, print_problems, print_ranking
+from frostline.commands.train import quiet
+from frostline.errors import ConfigError, RunError, WeightsError, memory_is_short
+from frostline.paths import RANKING, write_atomically
+from frostline.plan.freezing import count
+from frostline.runs.record import installed_versions
+from frostline.training.baselines import scores_of
+from frostline.training.build import features_alone
+
+SCHEMA = 1
+
+
+def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[str], command: str) -> list[Ranked]:
+    """settings: the configuration with each model, by name. Leaves a CSV and a JSON in `folder`. typed: the overrides
+    of this `command`, for the next one.
+
+    Raises RunError where no model could be ranked, and any error of data and trainer, which all models share.
+    """
+    quiet()
+    rows: list[Ranked] = []
+    data: dict[str, Any] = {}
+    refusals: dict[str, ConfigError | WeightsError] = {}
+    for name, cfg in settings.items():
+        L.seed_everything(cfg.seed, workers=True, verbose=False)
+        try:
+            row, described = _ranked(name, cfg)
+        except (ConfigError, WeightsError) as error:
+            refusals[name] = error
+            row, described = Ranked(name, error.what), {}
+        data = data or described
+        rows.append(row)
+    if len(refusals) == len(settings) and len({str(error) for error in refusals.values()}) == 1:
+        raise next(iter(refusals.values()))  # of what they share
+    rows = ordered(rows)
+    if rows[0].problem:
+        print_problems(rows, {name: error.next_step for name, error in refusals.items()})
+        raise RunError("none of the models could be ranked", where="models", next_step="see the reason of each, above")
+    folder.mkdir(parents=True, exist_ok=True)
+    said = {"schema": SCHEMA, "command": command, "seed": cfg.seed, "versions": installed_versions(), "data": data}
+    models = [{key: _plain(value) for key, value in asdict(row).items()} for row in rows]
+    table, numbers = folder / "rank.csv", folder / RANKING
+    write_atomically(table, as_csv(rows))
+    write_atomically(numbers, json.dumps(said | {"models": models}, indent=2, allow_nan=False) + "\n")
+    rest = [part for part in typed if not part.startswith(("models=", "output="))]
+    print_ranking(rows, data["num_val"], [table, numbers], [*rest, f"model={rows[0].model}"])
+    return rows
+
+
+def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:
+    """And what there is to say of the data. Raises ConfigError, WeightsError."""
+    try:
+        frozen = features_alone(cfg)
+        begun = time.perf_counter()
+        train, val = (frozen.features(part) for part in (frozen.data.train_part, frozen.data.val_part))
+        seconds = time.perf_counter() - begun
+        scores = scores_of(frozen.data, train, val, ["knn", "linear_probe", "logme"])
+    except RuntimeError as error:
+        if not memory_is_short(error):
+            raise
+        return Ranked(name, "the device has no memory for it"), {}
+    if "why_not" in scores:
+        return Ranked(name, scores["why_not"]), {}
+    row = Ranked(
+        model=name,
+        weights=frozen.backbone.loaded,
+        parameters=count(frozen.backbone.parameters()),
+        features=frozen.backbone.out_features,
+        gflop=frozen.outputs[-1].flops / 1e9,
+        evidence=scores["logme"]["evidence"],
+        knn=scores["knn"]["val/accuracy"],
+        linear_probe=scores["linear_probe"]["val/accuracy"],
+        seconds_pass=round(seconds, 3),
+        seconds_probes=round(sum(score["seconds"] for score in scores.values()), 3),
+        found=int(frozen.counts["found"]),
+        made=int(frozen.counts["made"]),
+    )
+    return row, frozen.data.describe()
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value

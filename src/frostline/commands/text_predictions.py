@@ -1,0 +1,156 @@
+"""What a run says of texts and words. Shapes: R rows of tokens, each a text or a window of one; C outputs."""
+
+import sys
+from collections.abc import Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from frostline.contracts.specs import TextSpec
+from frostline.data.faults import together
+from frostline.data.pictures.files import suffixes
+from frostline.data.text_files import lines_of, text_of
+from frostline.data.texts.to_predict import (
+    TextFile,
+    Unlabelled,
+    no_targets,
+    of_lines,
+    read_sentences,
+    read_texts,
+    sentences_of_lines,
+)
+from frostline.data.texts.tokenized import TOO_LONG, Tokenizer, TokenSource, too_long
+from frostline.errors import DataError
+from frostline.tasks.token_classification import TokenClassification
+from frostline.training.finetuner import FineTuner
+
+Columns = dict[str, list[str]]
+STANDARD_INPUT = "-"
+
+
+def text_columns(
+    cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer
+) -> tuple[Columns, Columns, list[DataError]]:
+    """Columns of the input, those that are told of it, and why the other texts have none. settings: of the run."""
+    spec, task = model.backbone.spec, model.task
+    assert isinstance(spec, TextSpec)
+    tagged = isinstance(task, TokenClassification)
+    tokenizer = Tokenizer(spec.at(settings.data.max_length), words=tagged)
+    found, source, owners = _tokenised(_read(cfg, settings, tagged=tagged), tokenizer, windows=cfg.data.windows)
+    data = TextFile(source, batch_size=cfg.batch_size, batch_tokens=settings.data.batch_tokens)
+    batches: Any = trainer.predict(model, datamodule=data)
+    by_row = sorted(zip(data.order, (row for batch in batches for row in batch), strict=True), key=itemgetter(0))
+    rows = [row for _, row in by_row]
+    assert source.lengths is not None
+    lengths = source.lengths.tolist()
+    if not cfg.data.windows:
+        cut = _cut_notes(lengths, tokenizer.spec.max_length, pairs=not tagged and len(found.samples[0]) > 1)
+        found = found._replace(notes=[*found.notes, *cut])
+    if isinstance(task, TokenClassification):
+        of_each = words_of_windows(rows, [source.words(row) for row in range(len(rows))], owners, found.samples)
+        told = task.word_columns(found.samples, of_each, cfg.top_k)
+        found = found._replace(notes=[*found.notes, *_word_notes(of_each)])
+    else:
+        told = task.columns(mean_of_windows(rows, lengths, owners), cfg.top_k)
+    for note in found.notes:
+        print(f"frostline: {note}", file=sys.stderr)
+    return found.given, told, found.problems
+
+
+def _read(cfg: DictConfig, settings: DictConfig, *, tagged: bool) -> Unlabelled:
+    names = [] if tagged else list(settings.data.text_columns)
+    if cfg.text is not None or cfg.input == STANDARD_INPUT:
+        source = "text=" if cfg.text is not None else "standard input"
+        lines = [cfg.text] if cfg.text is not None else lines_of(text_of(sys.stdin.buffer.read(), source))
+        return sentences_of_lines(lines, source) if tagged else of_lines(lines, source, names)
+    file = Path(cfg.input)
+    _require_text(file, tagged=tagged)
+    if tagged:
+        return read_sentences(file)
+    quotes = settings.data.get("quotes") if cfg.data.quotes is None else cfg.data.quotes
+    return read_texts(file, names, quotes)
+
+
+def _require_text(file: Path, *, tagged: bool) -> None:
+    """Raises DataError."""
+    if file.is_file() and file.suffix.lower() not in suffixes():
+        return
+    what = "a picture" if file.is_file() else "a folder" if file.is_dir() else None
+    raise DataError(
+        f"this run takes {'words' if tagged else 'texts'}, and this is {what}" if what else "there is no such file",
+        where=file,
+        next_step="input=<sentences>.txt, a sentence a line, or a .conll, a word a line"
+        if tagged
+        else "input=<texts>.txt, a text a line, or a table",
+    )
+
+
+def _tokenised(
+    found: Unlabelled, tokenizer: Tokenizer, *, windows: bool
+) -> tuple[Unlabelled, TokenSource, Sequence[int]]:
+    """The texts that have tokens, these, and of which text each row is. Raises DataError where no text is left."""
+    found = found.without(too_long(found.samples), TOO_LONG)
+
+    def rows_of(samples: Sequence[Any]) -> tuple[list[Tensor], Sequence[int]]:
+        return tokenizer.windows(samples) if windows else (tokenizer.rows(samples), range(len(samples)))
+
+    rows, owners = rows_of(found.samples)
+    if empty := {owner for row, owner in zip(rows, owners, strict=True) if not len(row)}:
+        found = found.without(empty, "the tokenizer finds no token in it")
+        rows, owners = rows_of(found.samples)
+    if not rows:
+        raise unreadable_texts(found.problems)
+    return found, TokenSource.of(rows, no_targets(rows)), owners
+
+
+def mean_of_windows(rows: Sequence[Tensor], lengths: Sequence[int], owners: Sequence[int]) -> Tensor:
+    """(R, C) → (N, C): the mean over a text's windows, each by its number of tokens."""
+    weights = torch.tensor(lengths, dtype=torch.float32)[:, None]
+    index = torch.tensor([*owners])
+    sums = torch.zeros(int(index[-1]) + 1, len(rows[0])).index_add_(0, index, torch.stack(list(rows)) * weights)
+    return sums / torch.zeros(len(sums), 1).index_add_(0, index, weights)
+
+
+def words_of_windows(
+    rows: Sequence[Tensor], words: Sequence[Tensor], owners: Sequence[int], samples: Sequence[Sequence[str]]
+) -> list[Tensor]:
+    """(L, C) of each row → (W, C) of each text, a row for each word: that of its first token, in the window in which it
+    stands farthest from an end. words: (L,) the word that begins with each token, negative where none does. NaN for
+    words that no token begins: they were cut off, or left no token."""
+    found = [rows[0].new_full((len(sample), rows[0].shape[1]), torch.nan) for sample in samples]
+    margins = [torch.full((len(sample),), -1) for sample in samples]
+    for row, begins, owner in zip(rows, words, owners, strict=True):
+        places = (begins >= 0).nonzero().flatten()
+        margin = torch.minimum(places, len(begins) - 1 - places)
+        better = margin > margins[owner][begins[places]]
+        chosen = begins[places[better]]
+        margins[owner][chosen] = margin[better]
+        found[owner][chosen] = row[places[better]]
+    return found
+
+
+def _cut_notes(lengths: Sequence[int], longest: int | None, *, pairs: bool) -> list[str]:
+    count = sum(longest is not None and length >= longest for length in lengths)
+    advice = "" if pairs else " (data.windows=true reads all of it)"
+    return [f"{count:,} texts have {longest} tokens or more: what is beyond is cut off{advice}"] if count else []
+
+
+def _word_notes(of_each: Sequence[Tensor]) -> list[str]:
+    """On words without a prediction: those at the end were cut off."""
+    cut, tokenless = 0, 0
+    for predictions in of_each:
+        seen = ~predictions.isnan().any(1)
+        end = int(seen.nonzero().max()) + 1 if seen.any() else 0
+        cut += len(seen) - end
+        tokenless += int((~seen[:end]).sum())
+    notes = [f"{cut:,} words were cut off, and have no prediction"] if cut else []
+    return notes + ([f"{tokenless:,} words have no token, and no prediction"] if tokenless else [])
+
+
+def unreadable_texts(errors: Sequence[DataError], besides: str = "") -> DataError:
+    return together(errors, "texts cannot be read", None, besides)

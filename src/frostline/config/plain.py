@@ -1,0 +1,34 @@
+"""A composed configuration as plain values."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from frostline.errors import ConfigError, first_line
+
+# Keys of ours beside those of a library's constructor.
+OURS = {"trainer": {"compile"}}
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """As plain dicts and lists, every `${...}` replaced. Raises ConfigError if an interpolation cannot be resolved."""
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(
+            f"a reference in the configuration leads nowhere: {first_line(error)}",
+            where="command line, or YAML under conf/",
+            next_step="correct the `${...}`",
+        ) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def without_ours(plain: dict[str, Any]) -> dict[str, Any]:
+    """As the constructors of libraries take it."""
+    return plain | {
+        group: {name: value for name, value in plain[group].items() if name not in names}
+        for group, names in OURS.items()
+        if isinstance(plain.get(group), dict)
+    }

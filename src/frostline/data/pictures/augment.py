@@ -1,0 +1,228 @@
+"""uint8 pictures → what the network takes, in batches, on the device that trains; each picture by its own numbers.
+
+Shapes: pictures (B, 3, H, W) uint8, maybe padded at the right and the bottom; views (B, 3, S, S) float, S = spec.size.
+"""
+
+import math
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, interpolate, one_hot
+from torchvision.transforms.functional import center_crop
+
+from frostline.contracts.batch import Batch
+from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.counter_random import uniform
+from frostline.errors import ConfigError
+
+Level = Literal["none", "standard", "strong"]
+
+
+class Strength(NamedTuple):
+    """min_area: smallest share of the picture's area that a view shows. degrees: rotation up to ±. colour: brightness,
+    contrast and saturation are scaled by 1 ± up to this. mix: share of pictures that are mixed with another.
+    shifts: pictures that have the network's size already are moved by whole pixels, up to ± SHIFT of their side, and
+    not resampled: at 32 pixels the blur of resampling costs more than other scales bring."""
+
+    min_area: float
+    degrees: float
+    colour: float
+    mix: float
+    shifts: bool
+
+
+STRENGTHS = {"standard": Strength(0.6, 0.0, 0.0, 0.0, True), "strong": Strength(0.25, 15.0, 0.4, 2 / 3, False)}
+SHIFT = 1 / 8  # 4 of 32 pixels, as in He et al. 2016 (arXiv:1512.03385), section 4.2
+ASPECT = math.log(4 / 3)  # a view's sides differ by up to 4:3, as in Inception's crops (Szegedy et al. 2015)
+DRAWS = 16
+CHUNK = 2**21  # numbers that a CPU augments at a time: memory for so few is at hand, for more it is asked for anew
+
+
+def evaluation_view(pictures: Tensor, spec: ImageSpec, *, cut: bool = False) -> Tensor:
+    """Resize, cut at the centre, normalise: torchvision's preset. `cut`: the loader has resized and cut already."""
+    x = _scaled(pictures)
+    if not cut:
+        short = min(x.shape[-2:])
+        sides = [spec.resize * side // short for side in x.shape[-2:]]  # rounded down, as torchvision does
+        if sides != list(x.shape[-2:]):
+            x = interpolate(x, sides, mode=spec.interpolation, antialias=True).clamp(0, 1)
+        x = center_crop(x, [spec.size, spec.size])
+    return _normalised(x, spec)
+
+
+class Augment:
+    """`flip`: mirror half of the pictures, left to right. `erase`: side of a square of the mean colour put on each
+    picture, as a share of the picture's side (Cutout, DeVries & Taylor 2017, arXiv:1708.04552).
+
+    Numbers come from (seed, epoch, sample). Raises ConfigError for an `erase` that nothing would come of.
+    """
+
+    def __init__(
+        self, level: Level, *, flip: bool, erase: float, spec: ImageSpec, seed: int, num_classes: int, cut: bool = False
+    ) -> None:
+        if erase and level == "none":
+            raise ConfigError(
+                f"data.erase={erase} does nothing: without augmentation pictures are shown as they are",
+                where="data",
+                next_step="data.erase=0, or data.augment=standard",
+            )
+        self.strength = STRENGTHS.get(level)
+        self.flip = flip
+        self.erase = erase
+        self.spec = spec
+        self.seed = seed
+        self.num_classes = num_classes
+        self.cut = cut
+
+    @property
+    def mixes(self) -> bool:
+        """Whether what becomes of a picture depends on others of its batch."""
+        return self.strength is not None and self.strength.mix > 0
+
+    def describe(self) -> list[Any]:
+        """What it does, in plain values, as far as the spec does not say it."""
+        return [list(self.strength) if self.strength is not None else None, self.flip, self.erase, self.seed, self.cut]
+
+    def __call__(self, batch: Batch, epoch: int) -> Batch:
+        """Raises ValueError without augmentation where pictures are padded: then the loader has to cut them."""
+        if self.strength is None:
+            if batch.sizes is not None:
+                raise ValueError("padded pictures have no common evaluation view")
+            return batch._replace(inputs=evaluation_view(batch.pictures, self.spec, cut=self.cut))
+        u = uniform(self.seed, epoch, batch.sample, DRAWS)
+        batch = batch._replace(inputs=self._views(batch.pictures, batch.sizes, u))
+        return _mixed(batch, u[:, 9:14], self.strength.mix, self.num_classes) if self.strength.mix else batch
+
+    def _views(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
+        step = max(1, CHUNK // x[0].numel()) if x.device.type == "cpu" else len(x)
+        sized = [None] * -(-len(x) // step) if sizes is None else sizes.split(step)
+        parts = [self._view(*part) for part in zip(x.split(step), sized, u.split(step), strict=True)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _view(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
+        assert self.strength is not None
+        shifts = self.strength.shifts and sizes is None and x.shape[-2:] == (self.spec.size, self.spec.size)
+        x = _scaled(self._shifted(x, u)) if shifts else self._cropped(_scaled(x), sizes, u)
+        if self.strength.colour:
+            x = _recoloured(x, 1 + self.strength.colour * (2 * u[:, 6:9] - 1))
+        x = _normalised(x, self.spec)
+        if self.erase:
+            side = torch.full_like(u[:, 0], self.erase)
+            x = x * (1 - _boxes(u[:, 14:16], side, self.spec.size))
+        return x
+
+    def _shifted(self, x: Tensor, u: Tensor) -> Tensor:
+        """Moved by whole pixels, what comes in from outside mirrored; half of the pictures mirrored as a whole."""
+        size = self.spec.size
+        reach = int(size * SHIFT)
+        by = (u[:, 2:4] * (2 * reach + 1)).long() - reach
+        place = (by.unsqueeze(2) + torch.arange(size, device=x.device)).abs()  # (B, 2, S)
+        rows, columns = torch.minimum(place, 2 * (size - 1) - place).unbind(1)
+        if self.flip:
+            columns = torch.where(u[:, 4:5] < 0.5, columns.flip(1), columns)
+        pixel = (rows[:, :, None] * size + columns[:, None, :]).view(len(x), 1, -1).expand(-1, 3, -1)
+        return x.flatten(2).gather(2, pixel).view_as(x)  # a sixth of the time of x[picture, :, rows, columns]
+
+    def _cropped(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
+        """A random part of each picture at the network's size: area, aspect, place, mirror and rotation in one pass."""
+        assert self.strength is not None
+        canvas = x.new_tensor(x.shape[-2:])
+        size = canvas.expand(len(x), 2) if sizes is None else sizes.to(x.dtype)  # (B, 2): height, width
+        area = size.prod(1) * (self.strength.min_area + (1 - self.strength.min_area) * u[:, 0])
+        aspect = torch.exp(ASPECT * (2 * u[:, 1] - 1))
+        crop = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], 1).minimum(size)
+        centre = crop / 2 + u[:, 2:4] * (size - crop)
+        # affine_grid maps the view's corners, -1..1, to the canvas's: scale by the crop's share, shift to its centre.
+        scale, shift = crop / canvas, 2 * centre / canvas - 1
+        mirror = torch.where(u[:, 4] < 0.5, -1.0, 1.0) if self.flip else torch.ones_like(u[:, 4])
+        # "border" is the canvas's; where the picture ends before, its own last pixels go on.
+        end = 2 * (size - 0.5) / canvas - 1
+        if self.strength.degrees:
+            angle = math.radians(self.strength.degrees) * (2 * u[:, 5] - 1)
+            grid = _turned_grid(scale, shift, mirror, angle, self.spec.size)
+            grid = grid if sizes is None else grid.minimum(end.flip(1).view(-1, 1, 1, 2))
+        else:
+            grid = _upright_grid(scale, shift, mirror, None if sizes is None else end, self.spec.size)
+        return grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _turned_grid(scale: Tensor, shift: Tensor, mirror: Tensor, angle: Tensor, size: int) -> Tensor:
+    """scale, shift (B, 2): height, width → (B, size, size, 2), as `grid_sample` takes it."""
+    cos, sin = angle.cos(), angle.sin()
+    across = torch.stack([scale[:, 1] * cos * mirror, -scale[:, 1] * sin, shift[:, 1]], 1)
+    down = torch.stack([scale[:, 0] * sin * mirror, scale[:, 0] * cos, shift[:, 0]], 1)
+    return affine_grid(torch.stack([across, down], 1), [len(scale), 3, size, size], False)
+
+
+def _upright_grid(scale: Tensor, shift: Tensor, mirror: Tensor, end: Tensor | None, size: int) -> Tensor:
+    """`_turned_grid` of angle 0 to the same bits, in a twentieth of its time at 224 pixels: a place across depends on
+    the column alone, one down on the row. end: (B, 2) beyond which no place lies."""
+    ticks = torch.linspace(-1, 1, size, device=scale.device) * (size - 1) / size
+    down, across = ticks * scale[:, :1] + shift[:, :1], ticks * (scale[:, 1] * mirror)[:, None] + shift[:, 1:]
+    if end is not None:
+        down, across = down.minimum(end[:, :1]), across.minimum(end[:, 1:])
+    shape = (-1, size, size)
+    return torch.stack([across[:, None, :].expand(shape), down[:, :, None].expand(shape)], 3)
+
+
+def _recoloured(x: Tensor, factors: Tensor) -> Tensor:
+    """factors (B, 3): brightness, contrast, saturation. Grey weights: ITU-R BT.601, as Pillow and torchvision use."""
+    brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
+    grey = x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    x = x * brightness
+    x = torch.lerp((x * grey).sum(1, keepdim=True).mean((2, 3), keepdim=True), x, contrast)
+    x = torch.lerp((x * grey).sum(1, keepdim=True), x, saturation)
+    return x.clamp(0, 1)
+
+
+def _mixed(batch: Batch, u: Tensor, share: float, num_classes: int) -> Batch:
+    """Half of `share` by mixup (Zhang et al. 2018, arXiv:1710.09412), half by CutMix (Yun et al. 2019,
+    arXiv:1905.04899), both with lambda ~ Beta(1, 1), with the next picture of the batch. Classes become (B, C)
+    probabilities; labels and numbers are mixed as they are."""
+    x = batch.pictures
+    keep = u[:, 1].view(-1, 1, 1, 1)
+    blend = keep.expand(-1, 1, *x.shape[-2:])
+    cut = 1 - _boxes(u[:, 2:4], (1 - u[:, 1]).sqrt(), x.shape[-1])
+    coin = u[:, 0].view(-1, 1, 1, 1)
+    own = torch.where(coin < share / 2, blend, torch.where(coin < share, cut, torch.ones_like(blend)))
+    x = own * x + (1 - own) * x.roll(1, 0)
+    kept = own.mean((1, 2, 3)).unsqueeze(1)
+    mixable = batch.targets.is_floating_point()
+    true = batch.targets if mixable else one_hot(batch.targets, num_classes).float()
+    return batch._replace(inputs=x, targets=kept * true + (1 - kept) * true.roll(1, 0))
+
+
+def _boxes(centre: Tensor, side: Tensor, size: int) -> Tensor:
+    """(B, 1, size, size): 1 inside a square with that centre and side, both as shares of the picture, else 0."""
+    ticks = (torch.arange(size, device=centre.device) + 0.5) / size
+    inside = (ticks - centre.unsqueeze(2)).abs() < side.view(-1, 1, 1) / 2  # (B, 2, size)
+    return (inside[:, 0, :, None] & inside[:, 1, None, :]).float().unsqueeze(1)
+
+
+# Large batches are written where they are: to ask for new memory each time takes longer than the arithmetic.
+
+
+def _scaled(pictures: Tensor) -> Tensor:
+    """0..255 → 0..1."""
+    return pictures.to(torch.float32, copy=True).div_(255)
+
+
+@cache
+def _on_device(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    """Once: a copy to a GPU waits for all that it was given before."""
+    with torch.inference_mode(False):
+        return torch.tensor(numbers, device=device)
+
+
+def _normalised(x: Tensor, spec: ImageSpec) -> Tensor:
+    """Channels last. In place: `x` is nobody else's."""
+    mean, std = (_on_device(tuple(numbers), x.device) for numbers in (spec.mean, spec.std))
+    if x.is_contiguous(memory_format=torch.channels_last):
+        # As rows of 3 · W numbers: a loop over three channels at a time is six times slower.
+        width = x.shape[-1]
+        x.permute(0, 2, 3, 1).view(-1, 3 * width).sub_(mean.repeat(width)).div_(std.repeat(width))
+        return x
+    x.sub_(mean.view(1, 3, 1, 1)).div_(std.view(1, 3, 1, 1))
+    return x.contiguous(memory_format=torch.channels_last)

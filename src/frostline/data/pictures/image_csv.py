@@ -1,0 +1,138 @@
+"""Your own pictures by a table of paths and targets: classes, labels or numbers, as the task wants them."""
+
+from pathlib import Path
+from typing import Any
+
+from frostline.data.faults import of_each
+from frostline.data.pictures.grey import Setting
+from frostline.data.pictures.image_folder import PARTS
+from frostline.data.pictures.module import PictureData
+from frostline.data.pictures.paths import PicturePaths
+from frostline.data.pictures.sources import FilePictures
+from frostline.data.source import Sources
+from frostline.data.tables.columns import READ, require_targets
+from frostline.data.tables.formats import read_table
+from frostline.data.tables.label_lists import separator_notes
+from frostline.data.tables.table import Row, Table
+from frostline.errors import DataError, close_names, shortened
+from frostline.paths import at_home
+
+
+class ImageCsv(PictureData):
+    """file: the table, with a line of names on top. The other keys are explained in conf/data/image_csv.yaml.
+
+    Raises DataError that names the line of the table.
+    """
+
+    kinds = ("class", "labels", "numbers")
+    named_by = "data.file"
+    divides = "data.split_column"
+
+    def __init__(
+        self,
+        spec: Any,
+        *,
+        file: str,
+        dir: str | None,
+        path_column: str,
+        suffix: str,
+        target_columns: list[str],
+        separator: str | None,
+        quotes: bool | None,
+        split_column: str | None,
+        grey_range: Setting,
+        **common: Any,
+    ) -> None:
+        self.file = self.where = at_home(file)
+        self.dir = at_home(dir) if dir is not None else self.file.parent
+        self.name = self.file.stem
+        self.path_column = path_column
+        self.paths = PicturePaths(self.dir, suffix, self.file.parent)
+        self.target_columns = target_columns
+        self.separator = separator
+        self.quotes = quotes
+        self.grey_range = grey_range
+        self.split_column = split_column
+        self.read_notes: list[str] = []
+        super().__init__(spec, **common)
+
+    def read(self) -> Sources:
+        split = [self.split_column] if self.split_column is not None else []
+        require_targets(self.target_kind, self.target_columns, self.separator, [self.path_column, *split])
+        settings = {self.path_column: "data.path_column", **dict.fromkeys(split, "data.split_column")}
+        columns = settings | dict.fromkeys(self.target_columns, "data.target_columns")
+        lists = self.target_columns if self.target_kind == "labels" else []
+        table = read_table(self.file, columns, verbatim=[self.path_column], lists=lists, quotes=self.quotes)
+        files = of_each(self._file, table.rows, "pictures are not there")
+        table, files = self._without_repeats(table, files)
+        parts = self._parts(table)
+        names, targets = READ[self.target_kind](
+            table, self.target_columns, self.separator, parts["train"], self.known_names
+        )
+        self.read_notes += [*table.notes, *self.paths.notes()]
+        self.read_notes += separator_notes(table, self.target_columns[0], self.separator)
+        found: dict[str, FilePictures] = {
+            part: FilePictures([files[place] for place in places], targets[places], root=self.dir, spec=self.spec)
+            for part, places in parts.items()
+            if places
+        }
+        self.scale_grey(found.values(), self.grey_range)
+        return Sources(names, found.get("train") or next(iter(found.values())), found.get("val"), found.get("test"))
+
+    def notes(self) -> list[str]:
+        return [*super().notes(), *self.read_notes]
+
+    def _file(self, row: Row) -> Path:
+        return self.paths.find(row.cells[self.path_column].strip(), row.where)
+
+    def _parts(self, table: Table) -> dict[str, list[int]]:
+        """Rows of each part; all are of training where no column says otherwise."""
+        parts: dict[str, list[int]] = {part: [] for part in PARTS}
+        part_of = {name: part for part, names in PARTS.items() for name in names}
+
+        def part(row: Row) -> str:
+            said = "train" if self.split_column is None else row.cells[self.split_column].lower()
+            if said not in part_of:
+                raise DataError(
+                    f"'{said}' is no part of the data: {close_names(said, part_of)}",
+                    where=row.where,
+                    next_step=f"train, val or test in the column '{self.split_column}'",
+                )
+            return part_of[said]
+
+        for place, name in enumerate(of_each(part, table.rows, "samples are in no part of the data")):
+            parts[name].append(place)
+        if not parts["train"] and self.known_names is None:
+            raise DataError(
+                f"no line is of the training part by the column '{self.split_column}'",
+                where=self.file,
+                next_step="write train into it, or data.split_column=null to have the parts split at random",
+            )
+        return parts
+
+    def _without_repeats(self, table: Table, files: list[Path]) -> tuple[Table, list[Path]]:
+        """Each picture once, which several lines may name if they say the same of it. Raises DataError if they do not:
+        it would be trained and tested on, or is of two classes."""
+        seen: dict[Path, Row] = {}
+
+        def require(named: tuple[Row, Path]) -> None:
+            row, file = named
+            first = seen.setdefault(file, row)
+            differing = [name for name, cell in row.cells.items() if cell != first.cells[name]]
+            differing = [name for name in differing if name != self.path_column]
+            if differing:
+                raise DataError(
+                    f"the picture '{row.cells[self.path_column]}' stands in {first.unit} {first.place} already, with "
+                    f"another '{differing[0]}': {shortened(first.cells[differing[0]])}, and here "
+                    f"{shortened(row.cells[differing[0]])}",
+                    where=row.where,
+                    next_step="one line for each picture; several labels of one stand in one cell, for "
+                    "task=multi_label data.separator='|'",
+                )
+
+        of_each(require, zip(table.rows, files, strict=True), "pictures stand in several lines that differ")
+        repeated = len(files) - len(seen)
+        if repeated:
+            lines = f"{repeated:,} lines repeat a picture" if repeated > 1 else "one line repeats a picture"
+            self.read_notes.append(f"{lines} of another line; each picture is used once")
+        return table._replace(rows=[*seen.values()]), [*seen]

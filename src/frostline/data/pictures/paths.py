@@ -1,0 +1,122 @@
+"""Where a picture lies that a table names: paths as other programs and other systems write them."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PureWindowsPath
+
+from frostline.data.pictures.files import suffixes
+from frostline.errors import DataError
+from frostline.quoting import setting_of
+
+DRIVE = re.compile("[A-Za-z]:/")
+
+
+class PicturePaths:
+    """folder: to which paths are relative, and out of which none leads. suffix: is missing at the end of each. table:
+    the folder of the table that names them, to which paths with .. may be relative.
+    """
+
+    def __init__(self, folder: Path, suffix: str, table: Path | None = None) -> None:
+        self.folder = folder
+        self.suffix = suffix
+        self.table = folder if table is None else table
+        self.from_windows = 0  # paths with \\ between folders
+        self.begin: tuple[str, ...] = ()  # of whole paths, where the pictures lay before
+        self.without_begin = 0  # paths that were read without it
+
+    def find(self, path: str, where: str) -> Path:
+        """Without detours, so that the same picture is the same path. Raises DataError if it is not there; where: the
+        line that names it."""
+        if not path:
+            raise DataError("no picture is named", where=where, next_step="write its path, or drop that sample")
+        for plain in dict.fromkeys([path, PureWindowsPath(path).as_posix()]):
+            found = self._there(plain) or self._moved(plain)
+            if found is not None:
+                self.from_windows += plain != path
+                return found
+        inside = self._inside(plain + self.suffix)
+        if inside is None:
+            raise DataError(
+                f"the path '{path}' leads to no picture in {self.folder}", where=where, next_step=self._outside(plain)
+            )
+        raise DataError(
+            f"there is no such picture: {self.folder / inside}", where=where, next_step=self._next_step(inside)
+        )
+
+    def _there(self, path: str) -> Path | None:
+        """With the suffix, or as it is: some of the paths may have theirs."""
+        endings = dict.fromkeys([self.suffix, f".{self.suffix}", ""]) if self.suffix else [""]
+        inside = (self._inside(path + ending) for ending in endings)
+        files = (file for it in inside if it is not None for file in self._spelled(it))
+        return next((file for file in files if file.is_file()), None)
+
+    def notes(self) -> list[str]:
+        said = [f"{self.from_windows:,} paths with \\ were read as if with /"] if self.from_windows else []
+        if self.without_begin:
+            begin = Path(*self.begin).as_posix()
+            said.append(
+                f"{self.without_begin:,} paths were read without their beginning {begin}: they lie in {self.folder}"
+            )
+        return said
+
+    def _inside(self, path: str) -> Path | None:
+        """Relative to the folder; None if it leads out of it."""
+        folder = _plain(self.folder)
+        tried = [folder, self.table] if ".." in Path(path).parts else [folder]
+        whole = [_plain(base / path) for base in tried if path]
+        return next(
+            (file.relative_to(folder) for file in whole if file != folder and file.is_relative_to(folder)), None
+        )
+
+    def _moved(self, path: str) -> Path | None:
+        """What a whole path of another folder or machine names, if its end is a path here. The beginning that is left
+        out is the same for all."""
+        parts = Path(path).parts
+        if not (Path(path).is_absolute() or DRIVE.match(path)) or ".." in parts:
+            return None
+        for count in [len(self.begin)] if self.begin else range(1, len(parts)):
+            found = self._there(str(Path(*parts[count:]))) if parts[:count] == (self.begin or parts[:count]) else None
+            if found is not None:
+                self.begin = parts[:count]
+                self.without_begin += 1
+                return found
+        return None
+
+    def _outside(self, path: str) -> str:
+        """What would find a picture that lies outside of the folder."""
+        there = _plain(self.table / (path + self.suffix))
+        if not there.is_file():
+            return "paths relative to data.dir=<the folder of all pictures>"
+        return setting_of("data.dir", os.path.commonpath([there.parent, _plain(self.folder)]))
+
+    def _spelled(self, inside: Path) -> Iterator[Path]:
+        """As it stands, and in the two ways in which Unicode writes an accent."""
+        yield self.folder / inside
+        if not str(inside).isascii():
+            yield from (self.folder / unicodedata.normalize(form, str(inside)) for form in ("NFC", "NFD"))
+
+    def _next_step(self, inside: Path) -> str:
+        """What would find it: a suffix, or a folder within this one."""
+        beside = (self.folder / inside).parent
+        if not self.suffix and beside.is_dir():
+            endings = [suffix for suffix in sorted(suffixes()) if (beside / f"{inside.name}{suffix}").is_file()]
+            if endings:
+                return setting_of("data.suffix", endings[0])
+        within = next((folder for folder in self._folders if (folder / inside).is_file()), None)
+        if within is not None:
+            return setting_of("data.dir", within)
+        return "correct the path, or data.dir=<the folder to which paths are relative>"
+
+    @cached_property
+    def _folders(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return sorted(folder for folder in self.folder.iterdir() if folder.is_dir())
+
+
+def _plain(path: Path) -> Path:
+    """Absolute and without .., as it is spelled: links are not followed."""
+    return Path(os.path.normpath(path.absolute()))

@@ -1,0 +1,87 @@
+"""Pictures that stand more than once: in two parts they are trained and tested on, under two classes one is wrong."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+from frostline.data.parts import Part
+from frostline.data.pictures.sources import Pictures
+
+
+class PictureRepeats(NamedTuple):
+    """within: training pictures of the same pixels as an earlier one. between: pictures that both parts have, by the
+    names of the two. contradicting: pairs of one picture under different targets, by what a user knows them by.
+    """
+
+    within: int
+    between: dict[tuple[str, str], int]
+    contradicting: list[tuple[str, str]]
+
+    def told(self) -> list[str]:
+        """In sentences, none where nothing stands twice."""
+        said = [f"{_number(self.within, 'training picture')} the same as an earlier one"] if self.within else []
+        said += [f"{_number(n)} in both {one} and {two}" for (one, two), n in self.between.items() if n]
+        if self.contradicting:
+            one, other = self.contradicting[0]
+            count = len(self.contradicting)
+            have = "pictures have" if count > 1 else "picture has"
+            said.append(f"{count:,} {have} different targets, such as {one} and {other}")
+        return said
+
+
+class _Picture(NamedTuple):
+    part: str
+    source: Pictures
+    sample: int
+    target: bytes
+
+
+def picture_repeats(parts: Mapping[str, Part]) -> PictureRepeats:
+    """Pixels are compared as they were decoded: a picture that was saved anew without loss
+    is the same. If some are decoded in each epoch, the files' bytes are compared."""
+    pictures = [_Picture(name, *it) for name, part in parts.items() for it in _of(part)]
+    if all(picture.source.in_memory for picture in pictures):
+        alike = [same for rough in _groups(pictures, _sketch) for same in _groups(rough, _pixels)]
+    else:
+        alike = _groups(pictures, _bytes)
+    within, between = 0, Counter[tuple[str, str]]()
+    contradicting: list[tuple[str, str]] = []
+    for group in alike:
+        counts = Counter(picture.part for picture in group)
+        within += max(counts["train"] - 1, 0)
+        between.update(pair for pair in combinations(parts, 2) if counts[pair[0]] and counts[pair[1]])
+        other = next((picture for picture in group[1:] if picture.target != group[0].target), None)
+        if other is not None:
+            contradicting.append((group[0].source.said(group[0].sample), other.source.said(other.sample)))
+    return PictureRepeats(within, dict(between), contradicting)
+
+
+def _of(part: Part) -> Iterable[tuple[Pictures, int, bytes]]:
+    assert isinstance(part.source, Pictures)
+    for place in part.index.tolist():
+        yield part.source, place, part.source.labels[place].numpy().tobytes()
+
+
+def _groups(pictures: Sequence[_Picture], key: Callable[[_Picture], bytes]) -> list[list[_Picture]]:
+    """Of two or more with the same key."""
+    found: dict[bytes, list[_Picture]] = {}
+    for picture in pictures:
+        found.setdefault(key(picture), []).append(picture)
+    return [group for group in found.values() if len(group) > 1]
+
+
+def _sketch(picture: _Picture) -> bytes:
+    return picture.source.sketch(picture.sample)
+
+
+def _pixels(picture: _Picture) -> bytes:
+    return picture.source.pixel_digest(picture.sample)
+
+
+def _bytes(picture: _Picture) -> bytes:
+    return picture.source.byte_digest(picture.sample)
+
+
+def _number(count: int, what: str = "picture") -> str:
+    return f"{count:,} {what}{'s' * (count > 1)} {'are' if count > 1 else 'is'}"

@@ -1,0 +1,286 @@
+"""Pictures and their targets, as arrays in memory or as files. Shapes: N pictures, (3, H, W) uint8 each."""
+
+import errno
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
+
+from frostline.contracts.specs import ImageSpec
+from frostline.data.faults import together
+from frostline.data.pictures.files import UNREADABLE, room_for
+from frostline.data.pictures.grey import DEEP, Range, to_eight_bits
+from frostline.data.pictures.packed import PackedPictures, centres, packed, packed_bytes, padded
+from frostline.data.sample_cache import Decoder, SampleCache
+from frostline.data.source import Source
+from frostline.errors import DataError
+from frostline.storage.entry import Entry
+
+DIGEST = 16  # bytes
+SKETCH = 8  # rows and columns from one that is looked at to the next
+MAX_ASPECT = 2  # of a stored picture; a longer one loses its two ends in training views
+FIRST_ASPECT = 10 * MAX_ASPECT  # of one that is resized: a thread of pixels would grow beyond memory
+MEMORY_BYTES = 4 * 2**30  # data sets whose decoded pictures take no more are held in memory
+
+
+class Pictures(Source):
+    """Shapes: `fetch` gives (B, 3, H, W)."""
+
+    cut = False  # whether `fetch` without `whole` gives pictures that are resized and cut for evaluation
+
+    @abstractmethod
+    def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]: ...
+
+    @abstractmethod
+    def sketch(self, index: int) -> bytes:
+        """The same for pictures of the same pixels, and hardly ever for others. Of pictures in memory."""
+
+    @abstractmethod
+    def pixel_digest(self, index: int) -> bytes:
+        """Of pictures in memory."""
+
+    @abstractmethod
+    def byte_digest(self, index: int) -> bytes:
+        """Of what was decoded: a file's bytes."""
+
+    def said(self, place: int) -> str:
+        """What a user knows it by."""
+        return f"picture {place + 1}"
+
+
+class ArrayPictures(Pictures):
+    """Pictures of one size, (N, 3, H, W) uint8. entry: where they are kept."""
+
+    def __init__(self, pixels: Tensor, labels: Tensor, entry: Entry | None = None) -> None:
+        self.pixels = pixels
+        self.entry = entry  # in use as long as it is read
+        self.labels = labels
+
+    def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
+        return self.pixels[torch.as_tensor(index)], None
+
+    def sketch(self, index: int) -> bytes:
+        return self.pixel_digest(index)
+
+    def pixel_digest(self, index: int) -> bytes:
+        return hashlib.blake2b(self.pixels[index].contiguous().numpy().data, digest_size=DIGEST).digest()
+
+    def byte_digest(self, index: int) -> bytes:
+        return self.pixel_digest(index)
+
+    def _content(self) -> str:
+        digest = hashlib.blake2b(str(tuple(self.pixels.shape)).encode(), digest_size=16)
+        digest.update(self.pixels.numpy().data)
+        return digest.hexdigest()
+
+
+class FilePictures(Pictures):
+    """Pictures in files, resized as `spec` says: decoded once where they are kept or held, else each time.
+
+    root: what names are relative to, which are a part of the content. grey: see `to_rgb`. Raises DataError that names a
+    file which does not decode.
+    """
+
+    cut = True
+
+    def __init__(
+        self, files: Sequence[Path], labels: Tensor, *, root: Path, spec: ImageSpec, grey: Range | None = None
+    ) -> None:
+        self.files = list(files)
+        self.grey = grey
+        self.labels = labels
+        self.root = root
+        self.spec = spec
+        self._decoded: Sequence[np.ndarray] | None = None
+        self._digests: dict[int, bytes] = {}  # of the files whose content is known, by place
+
+    def keep(self, cache: SampleCache, name: str) -> None:
+        """Decode now what is not kept yet, and read from there on; name: of the data. Nothing where it cannot be."""
+        if not cache.has_room(self.decoded_bytes):
+            return
+        source = {"pictures": self.content, "resize": self.spec.resize, "filter": self.spec.interpolation}
+        entry = cache.ragged(source, self._measured, len(self.files), self._packed, name, self.spec.resize)
+        self._decoded = None if entry is None else PackedPictures(entry)
+
+    def broken(self) -> list[DataError]:
+        """Of every file that cannot be read as a picture."""
+        with ThreadPoolExecutor() as pool:
+            problems = pool.map(lambda file: problem_of(file, self.spec), self.files)
+            return [error for error in problems if error is not None]
+
+    def hold(self, *, shows: bool = False) -> None:
+        """Decode everything now, into memory. shows: a progress bar."""
+        with Decoder(len(self.files), shows=shows) as decoder:
+            self._decoded = [_last(picture) for picture in decoder(self._read, range(len(self.files)))]
+
+    @property
+    def in_memory(self) -> bool:
+        return self._decoded is not None
+
+    @property
+    def decoded_bytes(self) -> int:
+        """By an estimate for pictures of aspect 4:3."""
+        return len(self.files) * 3 * self.spec.resize**2 * 4 // 3
+
+    def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
+        places = torch.as_tensor(index).tolist()
+        pictures = [_last(self._read(i)) if self._decoded is None else self._decoded[i] for i in places]
+        return padded(pictures) if whole else (centres(pictures, self.spec.size), None)
+
+    def sketch(self, index: int) -> bytes:
+        """Of every eighth row and column, a sixty-fourth of the bytes."""
+        assert self._decoded is not None
+        return _pixel_digest(self._decoded[index][::SKETCH, ::SKETCH])
+
+    def pixel_digest(self, index: int) -> bytes:
+        assert self._decoded is not None
+        return _pixel_digest(self._decoded[index])
+
+    def byte_digest(self, index: int) -> bytes:
+        return self._digest(index)
+
+    def said(self, place: int) -> str:
+        return str(self.files[place])
+
+    def _content(self) -> str:
+        digest = hashlib.blake2b(b"" if self.grey is None else repr(self.grey).encode(), digest_size=16)
+        with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter
+            for file, found in zip(self.files, pool.map(self._digest, range(len(self.files))), strict=True):
+                digest.update(f"{file.relative_to(self.root)}\0".encode() + found)
+        return digest.hexdigest()
+
+    def _digest(self, place: int) -> bytes:
+        if place not in self._digests:
+            self._digests[place] = _digest(self.files[place])
+        return self._digests[place]
+
+    def _read(self, place: int) -> Tensor:
+        """Raises DataError, also where the file is another one than when its content was hashed: what is computed from
+        it would be kept under the key of the other."""
+        file = self.files[place]
+        with _named(file):
+            encoded = file.read_bytes()
+        found = hashlib.blake2b(encoded, digest_size=DIGEST).digest()
+        if self._digests.setdefault(place, found) != found:
+            raise DataError(
+                "a picture was changed while the program read the data",
+                where=file,
+                next_step="give the command again once nothing changes the data",
+            )
+        return read_picture(file, self.spec, encoded, self.grey)
+
+    def _measured(self, place: int) -> Tensor:
+        with _named(self.files[place]), Image.open(self.files[place]) as opened:
+            return packed_bytes(resized_size(opened.size, self.spec.resize))
+
+    def _packed(self, place: int) -> Tensor:
+        """Raises OSError where the picture is not as large as its file says, so that it has no room."""
+        row = packed(self._read(place))
+        if len(row) != self._measured(place):
+            raise OSError(errno.EINVAL, f"a picture is not as large as its file says: {self.files[place]}")
+        return row
+
+
+def keep_or_hold(sources: Sequence[Source], cache: SampleCache, name: str) -> None:
+    """Decode pictures in files now where they can be kept, or fit in memory together. name: of the data."""
+    files = list({id(source): source for source in sources if isinstance(source, FilePictures)}.values())
+    try:
+        for pictures in files:
+            pictures.keep(cache, name)
+        left = [pictures for pictures in files if not pictures.in_memory]
+        if sum(pictures.decoded_bytes for pictures in left) <= MEMORY_BYTES:
+            for pictures in left:
+                pictures.hold(shows=cache.shows)
+    except DataError as first:
+        raise unreadable([error for pictures in files for error in pictures.broken()] or [first]) from first
+
+
+def unreadable(errors: Sequence[DataError], besides: str = "") -> DataError:
+    """One error for all of these files. besides: what came of the others."""
+    return together(errors, "pictures cannot be read", "repair or remove those files", besides)
+
+
+def _digest(file: Path) -> bytes:
+    """Of all of it: in a large file that was damaged and is repaired no more than its middle may be another."""
+    with _named(file), file.open("rb") as opened:
+        return hashlib.file_digest(opened, partial(hashlib.blake2b, digest_size=DIGEST)).digest()
+
+
+def _pixel_digest(pixels: np.ndarray) -> bytes:
+    digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=DIGEST)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Raises DataError with the file's name where it cannot be read as a picture."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise DataError(
+            f"a picture does not decode: {error}", where=file, next_step="repair or remove that file"
+        ) from error
+
+
+def read_picture(file: Path, spec: ImageSpec, encoded: bytes | None = None, grey: Range | None = None) -> Tensor:
+    """(3, H, W) uint8, upright, its shorter side `spec.resize` pixels long. encoded: what the file holds, if it was
+    read already. grey: see `to_rgb`. Raises DataError."""
+    with _named(file), Image.open(file if encoded is None else BytesIO(encoded)) as opened, room_for(opened):
+        picture = to_rgb(ImageOps.exif_transpose(opened), grey)
+    picture = _at_most(picture, FIRST_ASPECT)
+    picture = F.resize(picture, [spec.resize], InterpolationMode(spec.interpolation))
+    picture = _at_most(picture, MAX_ASPECT)
+    return F.pil_to_tensor(picture)
+
+
+def problem_of(file: Path, spec: ImageSpec) -> DataError | None:
+    """Why a file cannot be read as a picture."""
+    try:
+        read_picture(file, spec)
+    except DataError as error:
+        return error
+    return None
+
+
+def resized_size(size: tuple[int, int], resize: int) -> tuple[int, int]:
+    """The sides, shorter one first, that `read_picture` gives a picture of that size, whichever way it stands."""
+    short, long = min(size), max(size)
+    long = min(long, FIRST_ASPECT * short)
+    return resize, min(int(resize * long / short), MAX_ASPECT * resize)  # rounded as torchvision does
+
+
+def _at_most(picture: Image.Image, aspect: int) -> Image.Image:
+    """The middle of a picture that is longer than `aspect` times its shorter side."""
+    longest = aspect * min(picture.size)
+    if max(picture.size) <= longest:
+        return picture
+    cut: Image.Image = F.center_crop(picture, [min(side, longest) for side in reversed(picture.size)])
+    return cut
+
+
+def _last(picture: Tensor) -> np.ndarray:
+    """(3, H, W) → (H, W, 3), as Pillow has it."""
+    return picture.permute(1, 2, 0).numpy()
+
+
+def to_rgb(picture: Image.Image, grey: Range | None = None) -> Image.Image:
+    """Any mode of Pillow as RGB: grey of more than 8 bits as `to_eight_bits` scales it, transparent parts are laid on
+    white."""
+    if picture.mode.startswith(DEEP):
+        return Image.fromarray(to_eight_bits(np.asarray(picture), picture.mode, grey)).convert("RGB")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return picture.convert("RGB")

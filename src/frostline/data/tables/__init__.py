@@ -1,0 +1,1 @@
+"""Tables of any format, and the targets in their columns."""

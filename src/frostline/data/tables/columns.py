@@ -1,0 +1,212 @@
+"""Columns of a table as targets. Shapes: N rows, C columns or labels. Names are those of the training rows, and every
+function raises DataError that names the line where a row has none of them.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from frostline.contracts.targets import Kind
+from frostline.data.faults import of_each
+from frostline.data.tables.label_lists import as_list, labels_in, require_separator
+from frostline.data.tables.table import Row, Table, is_number
+from frostline.errors import ConfigError, DataError, close_names, shortened
+
+WHOLE = re.compile(r"[+-]?\d{1,1000}")  # of more than 4,300 digits Python makes no number
+YES_OR_NO = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "true": 1.0, "false": 0.0}  # the last four as pandas writes
+NUMBERED = (
+    "0 is the first of data.class_names; write 1 and not 1.0 (pandas: .astype(int)); data.class_names=null takes "
+    "what stands in the column as names; -1 marks targets that are withheld"
+)
+LINES = "samples have faulty targets"
+LARGEST = torch.finfo(torch.float32).max
+Names = list[str]
+
+
+def require_targets(kind: Kind, columns: Sequence[str], separator: str | None, others: Sequence[str]) -> None:
+    """columns: of targets; others: with another meaning. Raises ConfigError where they are not what the kind needs."""
+    wanted = [*others, *columns]
+    twice = [name for name in wanted if wanted.count(name) > 1]
+    problem = ""
+    if twice:
+        problem = f"the column '{twice[0]}' is named twice"
+    elif not columns:
+        problem = "no column of targets is named"
+    elif kind == "class" and len(columns) > 1:
+        problem = f"a class for each sample stands in one column, and here are {len(columns)} (task=multi_label?)"
+    elif separator is not None and kind != "labels":
+        problem = "data.separator is for several labels in one column (task=multi_label)"
+    elif separator is not None and (len(columns) > 1 or not separator):
+        problem = "data.separator, some text, stands between the labels of one column"
+    if problem:
+        raise ConfigError(
+            problem,
+            where="data",
+            next_step="data.target_columns=[...]; for task=multi_label a column of 0 and 1 per label, or one "
+            "column and data.separator='|'; one label alone is a class of two (task=classification)",
+        )
+
+
+def classes_of(
+    table: Table, columns: Sequence[str], separator: str | None, training: Sequence[int], known: Names | None = None
+) -> tuple[Names, Tensor]:
+    """The names in one column, (N,) int64. Whole numbers are names, too, in their order."""
+    (column,) = columns
+    _require_a_class(table, column)
+    if known is not None:
+        return known, _numbered(table, column, known)
+    _require_no_measures(table, column)
+    found = {table.rows[place].cells[column] for place in training}
+    whole = all(WHOLE.fullmatch(name) for name in found)
+    names = sorted(found, key=lambda name: (int(name), name)) if whole else sorted(found)
+    _require_two(found, table, column)
+    return names, _numbered(table, column, names)
+
+
+def _numbered(table: Table, column: str, names: Names) -> Tensor:
+    places = {name: place for place, name in enumerate(names)}
+    return torch.tensor(of_each(lambda row: _place(row, row.cells[column], places), table.rows, LINES))
+
+
+def numbered_of(
+    table: Table, columns: Sequence[str], class_names: Names, training: Sequence[int], known: Names | None = None
+) -> tuple[Names, Tensor]:
+    """The whole numbers in one column, (N,) int64, as places in `class_names`, of which training has at least two."""
+    (column,) = columns
+    _require_a_class(table, column)
+    places = {str(place): place for place in range(len(class_names))}
+
+    def number(row: Row) -> int:
+        if row.cells[column] not in places:
+            raise DataError(
+                f"'{shortened(row.cells[column])}' in '{column}' is no whole number from 0 to "
+                f"{len(class_names) - 1}, one for each of the names of classes",
+                where=row.where,
+                next_step=NUMBERED,
+            )
+        return places[row.cells[column]]
+
+    targets = torch.tensor(of_each(number, table.rows, LINES))
+    if known is None:
+        _require_two({class_names[place] for place in targets[torch.as_tensor(training)].tolist()}, table, column)
+    return class_names, targets
+
+
+def labels_of(
+    table: Table, columns: Sequence[str], separator: str | None, training: Sequence[int], known: Names | None = None
+) -> tuple[Names, Tensor]:
+    """(N, C) of 0 and 1: a column for each label, or the labels themselves in one: lists, or with `separator` between
+    them."""
+    if len(columns) > 1:
+        return [*columns], torch.tensor(of_each(lambda row: [_yes_or_no(row, it) for it in columns], table.rows, LINES))
+    if separator is None:
+        require_separator(table, columns[0])
+    said = of_each(lambda row: labels_in(row, columns[0], separator), table.rows, LINES)
+    names = known or sorted({label for place in training for label in said[place]})
+    if len(names) < 2:
+        raise DataError(
+            f"a multi-label task needs two labels, and '{columns[0]}' has {', '.join(names) or 'none'} in training",
+            where=table.source,
+            next_step=f"labels with '{separator or '|'}' between them, or data.separator=<what stands there>",
+        )
+    places = {name: place for place, name in enumerate(names)}
+    targets = torch.zeros(len(said), len(names))
+
+    def mark(numbered: tuple[int, tuple[Row, Names]]) -> None:
+        number, (row, labels) = numbered
+        for label in labels:
+            targets[number, _place(row, label, places)] = 1.0
+
+    of_each(mark, enumerate(zip(table.rows, said, strict=True)), LINES)
+    return names, targets
+
+
+def numbers_of(
+    table: Table, columns: Sequence[str], separator: str | None, training: Sequence[int], known: Names | None = None
+) -> tuple[Names, Tensor]:
+    """(N, C) float32."""
+    return [*columns], torch.tensor(of_each(lambda row: [_number(row, it) for it in columns], table.rows, LINES))
+
+
+# By kind of targets: of a table, its columns of targets, the separator and the places of training rows; `known` names
+# are those of a run, which its network gives, whatever this table has.
+READ: dict[Kind, Callable[..., tuple[Names, Tensor]]] = {
+    "class": classes_of,
+    "labels": labels_of,
+    "numbers": numbers_of,
+}
+
+
+def _require_a_class(table: Table, column: str) -> None:
+    """Raises DataError where a cell is empty, or all of them are lists of labels."""
+
+    def require(row: Row) -> None:
+        if not row.cells[column]:
+            raise DataError(
+                f"there is no class in '{column}'", where=row.where, next_step="write one, or drop the line"
+            )
+
+    of_each(require, table.rows, LINES)
+    if all(as_list(row.cells[column]) is not None for row in table.rows):
+        raise DataError(
+            f"'{shortened(table.rows[0].cells[column])}' in '{column}' is a list, and a sample has one class",
+            where=table.rows[0].where,
+            next_step="task=multi_label for several labels of a sample, or write the name of the class alone",
+        )
+
+
+def _require_two(found: set[str], table: Table, column: str) -> None:
+    """found: classes in training."""
+    if len(found) < 2:
+        raise DataError(
+            f"a classification needs two classes, and all of training is '{shortened(min(found))}' in '{column}'",
+            where=table.source,
+            next_step="add samples of another class, or name another column: data.target_columns=[<column>]",
+        )
+
+
+def _require_no_measures(table: Table, column: str) -> None:
+    """Raises DataError where a column holds numbers that are not all whole: they are no names of classes."""
+    values = [row.cells[column] for row in table.rows]
+    broken = [place for place, value in enumerate(values) if not WHOLE.fullmatch(value)]
+    if broken and all(is_number(value) for value in values):
+        raise DataError(
+            f"'{values[broken[0]]}' in '{column}' is a number and no name of a class",
+            where=table.rows[broken[0]].where,
+            next_step="task=regression to learn numbers; classes are names, or whole numbers: 1 and not 1.0, as pandas "
+            "writes a column with gaps (fill or drop those, then .astype(int))",
+        )
+
+
+def _place(row: Row, name: str, places: dict[str, int]) -> int:
+    if name not in places:
+        raise DataError(
+            f"'{shortened(name)}' does not occur in the training part: {close_names(name, places)}",
+            where=row.where,
+            next_step="correct it, drop the line, or move some of these samples to training",
+        )
+    return places[name]
+
+
+def _yes_or_no(row: Row, column: str) -> float:
+    value = row.cells[column].lower()
+    if value not in YES_OR_NO:
+        raise DataError(
+            f"'{shortened(value)}' in '{column}' is neither 0 nor 1",
+            where=row.where,
+            next_step="0 or 1 for each label; numbers are for task=regression, names for data.separator='|'",
+        )
+    return YES_OR_NO[value]
+
+
+def _number(row: Row, column: str) -> float:
+    value = row.cells[column]
+    if not is_number(value) or not abs(float(value)) <= LARGEST:  # nor is it for NaN
+        raise DataError(
+            f"'{shortened(value)}' in '{column}' is no number, or none that float32 holds",
+            where=row.where,
+            next_step="correct it (a decimal point, no unit), drop the line, or task=classification to learn names",
+        )
+    return float(value)

@@ -1,0 +1,297 @@
+"""Tables as they lie in files: fields with a line of names on top, an object of JSON per line, parquet."""
+
+import json
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from frostline.data.faults import of_each
+from frostline.data.tables.fields import Record, empty_note, read_fields
+from frostline.data.tables.kept_columns import AsText, Pairs, taken
+from frostline.data.tables.table import Row, Table, is_number, normalised, require_columns
+from frostline.data.text_files import read_utf8
+from frostline.errors import DataError, few, shortened
+
+SUFFIXES = {".csv": "commas", ".tsv": "tabs", ".jsonl": "an object per line", ".parquet": "as pandas writes it"}
+FAULTY = "lines of the table are faulty"
+MOST_ROWS = 20_000_000  # of a parquet file, which may hold a billion of one value in a few bytes
+BATCH = 65_536  # rows of parquet that are made Python's own at a time
+
+
+class Wanted(NamedTuple):
+    """columns: as `require_columns` takes them. lists: those whose cells may be lists. quotes: see `read_fields`.
+    others: whether further columns come, too. problems: as of `of_each`. text: of the further columns."""
+
+    columns: Collection[str]
+    lists: Collection[str]
+    quotes: bool | None
+    others: bool
+    problems: list[DataError] | None
+    text: AsText
+
+
+class Read(NamedTuple):
+    rows: list[Row]
+    notes: list[str]
+
+
+def read_table(
+    file: Path,
+    columns: Collection[str],
+    *,
+    verbatim: Sequence[str] = (),
+    lists: Collection[str] = (),
+    quotes: bool | None = None,
+    others: bool = False,
+    problems: list[DataError] | None = None,
+) -> Table:
+    """Of these columns, as `require_columns` takes them; further ones are passed over, unless `others`, and so are
+    empty lines, which are counted. Blanks around a cell go, but those of the `verbatim` columns stay. A cell that is a
+    list, which only the `lists` columns may have, comes as a list of JSON. quotes: see `read_fields`. problems: takes
+    the errors of single lines, and the others are read. Raises DataError.
+    """
+    text = AsText()
+    read = _reader(file)(file, Wanted(columns, lists, quotes, others, problems, text))
+    rows = [row.without_blanks([*verbatim, *(row.cells.keys() - set(columns))]) for row in read.rows]
+    if not rows and not problems:
+        raise DataError("the table has no lines", where=file, next_step="a line for each sample")
+    return Table(file, rows, [*read.notes, *text.notes(file)])
+
+
+def column_names(file: Path, quotes: bool | None = None) -> list[str]:
+    """Of the first line, the first object, or the schema. Raises DataError."""
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        with _parquet(file) as opened:
+            return [str(name) for name in opened.schema_arrow.names]
+    if suffix == ".jsonl":
+        return _first_names(file)
+    records = read_fields(file, quotes).records
+    return [name.strip() for name in records[0].fields] if records else []
+
+
+def cell_of(value: Any, where: str, column: str, *, lists: bool = False) -> str:
+    """As text: numbers and truth as JSON writes them, nothing for null and NaN. lists: whether a list is allowed, which
+    comes as one of JSON. Raises DataError."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if lists and isinstance(value, list | tuple) and not isinstance(value, Pairs):
+        return json.dumps([_item_of(item, where, column) for item in value], ensure_ascii=False)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str | int | float | Decimal):
+        raise DataError(
+            f"'{column}' holds {_said(value)}, and a cell is text or a number",
+            where=where,
+            next_step="write text; several labels of one sample with data.separator between them",
+        )
+    text = str(value)
+    if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+        raise DataError(
+            f"'{column}' holds a NUL character, or half of one that is written by two codes",
+            where=where,
+            next_step="correct it: \\u0000 is no text, and \\ud83d alone is half a character",
+        )
+    return text
+
+
+def _item_of(value: Any, where: str, column: str) -> Any:
+    """Of a list, as JSON has it: whether it is a name or a number is told later."""
+    if isinstance(value, list | tuple) and not isinstance(value, Pairs):
+        return [_item_of(item, where, column) for item in value]
+    return value if isinstance(value, bool | int | float) else cell_of(value, where, column)
+
+
+def _cells(values: dict[str, Any], where: str, wanted: Wanted) -> dict[str, str]:
+    """Of one row, by column. Further columns may hold anything."""
+    return {
+        name: cell_of(value, where, name, lists=name in wanted.lists)
+        if name in wanted.columns
+        else wanted.text.cell(name, value)
+        for name, value in values.items()
+    }
+
+
+def _said(value: Any) -> str:
+    """An object is pairs of JSON here, and a dict of parquet."""
+    return "an object" if isinstance(value, Pairs | dict) else f"a {type(value).__name__}"
+
+
+def _reader(file: Path) -> Callable[[Path, Wanted], Read]:
+    suffix = file.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise DataError(
+            f"a table is a file of {', '.join(SUFFIXES)}, and this is none",
+            where=file,
+            next_step=f"save it as one of: {', '.join(f'{suffix} ({said})' for suffix, said in SUFFIXES.items())}",
+        )
+    return {".jsonl": _of_json_lines, ".parquet": _of_parquet}.get(suffix, _of_fields)
+
+
+# --- separated fields ---
+
+
+def _of_fields(file: Path, wanted: Wanted) -> Read:
+    records, notes = read_fields(file, wanted.quotes)
+    if not records:
+        raise DataError("the table is empty", where=file, next_step=_names_first(wanted))
+    (_, _, names), *samples = records
+    names = [name.strip() for name in names]
+    _require_names(file, names, samples, wanted)
+    places = taken(names, wanted.columns, others=wanted.others)
+
+    def row(record: Record) -> Row:
+        if record.is_blank:
+            raise DataError(
+                "this line holds nothing but separators, quotes or blanks",
+                where=f"{file}, line {record.begin}",
+                next_step="write what is missing, or drop the line",
+            )
+        if len(record.fields) != len(names):
+            raise DataError(
+                f"this line has {len(record.fields)} fields, and the first line {len(names)}",
+                where=f"{file}, line {record.begin}",
+                next_step='as many fields in every line; "quotes" around one that holds the separator',
+            )
+        return Row(file, record.begin, {name: record.fields[place] for name, place in places.items()})
+
+    return Read(of_each(row, samples, FAULTY, wanted.problems), notes)
+
+
+def _require_names(file: Path, names: Sequence[str], samples: Sequence[Record], wanted: Wanted) -> None:
+    """Raises DataError, also where the first line is a sample itself: it has what stands in that column again, or a
+    number."""
+    where = f"{file}, line 1"
+    known = {normalised(name) for name in names}
+    if samples and known.isdisjoint(map(normalised, wanted.columns)):
+        seen = {(place, field.strip()) for record in samples for place, field in enumerate(record.fields)}
+        if any(name and ((place, name) in seen or is_number(name)) for place, name in enumerate(names)):
+            raise DataError(
+                f"the first line seems to be a sample, and holds no names: {few([shortened(name) for name in names])}",
+                where=where,
+                next_step=_names_first(wanted),
+            )
+    semicolons = "separate fields by commas, not by semicolons" if len(names) == 1 and ";" in names[0] else ""
+    require_columns(names, wanted.columns, where, semicolons)
+
+
+def _names_first(wanted: Wanted) -> str:
+    return f"a first line of names: {','.join(wanted.columns)}"
+
+
+# --- an object per line ---
+
+
+def _of_json_lines(file: Path, wanted: Wanted) -> Read:
+    hint = ""
+
+    def row(numbered: tuple[int, str]) -> Row:
+        nonlocal hint
+        line, text = numbered
+        where = f"{file}, line {line}"
+        pairs = _pairs(text, where)
+        names = [name for name, _ in pairs]
+        require_columns(names, wanted.columns, where, hint)
+        hint = "the same names in each line, as in those above; or drop this one"
+        places = taken(names, wanted.columns, others=wanted.others)
+        cells = {name: pairs[place][1] for name, place in places.items()}
+        return Row(file, line, _cells(cells, where, wanted))
+
+    lines = _objects_of(file)
+    numbers = [line for line, _ in lines]
+    empty = sorted({*range(numbers[0], numbers[-1])} - {*numbers}) if lines else []
+    notes = empty_note(file, empty, numbers[0], numbers[-1]) if lines else []
+    return Read(of_each(row, lines, FAULTY, wanted.problems), notes)
+
+
+def _first_names(file: Path) -> list[str]:
+    """Of the first object. Raises DataError if no line holds one."""
+    problems: list[DataError] = []
+    for line, text in _objects_of(file):
+        if found := of_each(lambda it: _pairs(it[1], f"{file}, line {it[0]}"), [(line, text)], problems=problems):
+            return [name for name, _ in found[0]]
+    if problems:
+        raise problems[0]
+    return []
+
+
+def _objects_of(file: Path) -> list[tuple[int, str]]:
+    """The lines that are not empty, by number."""
+    return [(line, text) for line, text in enumerate(read_utf8(file).split("\n"), 1) if text.strip()]
+
+
+def _pairs(text: str, where: str) -> Pairs:
+    """Of the object that a line holds. Raises DataError."""
+    try:
+        pairs = json.loads(text, object_pairs_hook=Pairs)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"this line is no JSON: {error}", where=where, next_step='an object in each line: {"text": "...", ...}'
+        ) from error
+    if not isinstance(pairs, Pairs):
+        raise DataError(
+            f"this line holds {_said(pairs)}, and no object",
+            where=where,
+            next_step='an object in each line: {"text": "...", ...}; a list of all objects is taken apart',
+        )
+    return pairs
+
+
+# --- parquet ---
+
+
+def _of_parquet(file: Path, wanted: Wanted) -> Read:
+    with _parquet(file) as opened:
+        names = opened.schema_arrow.names
+        require_columns(names, wanted.columns, file)
+        _require_bounded(opened.metadata.num_rows, file)
+        places = taken(names, wanted.columns, others=wanted.others)
+        columns = [names[place] for place in places.values()]
+        copies = [names[:place].count(names[place]) for place in places.values()]  # of that name, before it
+
+        def values() -> Iterator[tuple[Any, ...]]:
+            for batch in opened.iter_batches(BATCH, columns=columns):
+                fields = zip(columns, copies, strict=True)
+                there = [batch.schema.get_all_field_indices(name)[copy] for name, copy in fields]
+                yield from zip(*(_python(batch.column(place)) for place in there), strict=True)
+
+        def row(numbered: tuple[int, tuple[Any, ...]]) -> Row:
+            index, cells = numbered
+            named = dict(zip(places, cells, strict=True))
+            return Row(file, index, _cells(named, f"{file}, index {index}", wanted), "index")
+
+        return Read(of_each(row, enumerate(values()), FAULTY, wanted.problems), [])
+
+
+@contextmanager
+def _parquet(file: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(file) as opened:
+            yield opened
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(
+            f"the parquet file cannot be read: {error}", where=file, next_step="if truncated, copy it again"
+        ) from error
+
+
+def _python(column: pa.Array) -> list[Any]:
+    """Python's datetime ends in the year 9999, and has no nanoseconds."""
+    try:
+        return column.to_pylist()
+    except (ValueError, OverflowError):
+        return column.cast(pa.string()).to_pylist()
+
+
+def _require_bounded(rows: int, file: Path) -> None:
+    if rows > MOST_ROWS:
+        raise DataError(
+            f"the file says that it has {rows:,} rows, and at most {MOST_ROWS:,} are read",
+            where=file,
+            next_step="take a sample of it, a few million rows or fewer",
+        )

@@ -1,0 +1,1 @@
+"""Texts: where they lie, how they become tokens."""

@@ -1,0 +1,109 @@
+"""Tags of words that mark entities, as BIO, whatever spelling they come in: `B-x` begins an entity x, `I-x` goes on
+with it, `O` is outside.
+
+Sources: L. Ramshaw and M. Marcus, "Text Chunking using Transformation-Based Learning", 1995 (IOB1); E. Tjong Kim Sang
+and J. Veenstra, "Representing Text Chunks", 1999 (BIO, which they call IOB2).
+"""
+
+from typing import NamedTuple
+
+from frostline.data.tables.table import Unit, normalised
+from frostline.data.texts.strings import Places, TaggedSet, TaggedTexts
+from frostline.errors import DataError, close_names
+
+OUTSIDE = "O"
+AS_BIO = {"B": "B", "I": "I", "S": "B", "U": "B", "E": "I", "L": "I"}  # the last four of BIOES and BILOU
+CLOSES = "SUEL"  # an entity ends with such a tag, whatever follows
+
+
+class Sentence(NamedTuple):
+    """places: where each word stands, as in Row."""
+
+    words: list[str]
+    tags: list[str]
+    places: list[int]
+
+
+class Tagged(NamedTuple):
+    """The sentences of a part, at least one."""
+
+    source: object
+    sentences: list[Sentence]
+    unit: Unit
+
+    def where(self, sentence: Sentence, word: int) -> str:
+        return f"{self.source}, {self.unit} {sentence.places[word]}"
+
+
+def tagged_set(parts: dict[str, Tagged], known: list[str] | None = None) -> TaggedSet:
+    """parts: `train`, then `val` and `test` where there are such. known: names of tags that a run has, whatever these
+    parts have. Raises DataError that names the line of a tag that is no such tag, or of an entity that does not occur
+    in training.
+    """
+    notes: list[str] = []
+    tags = {part: _bio(tagged, notes) for part, tagged in parts.items()}
+    entities = sorted({tag[2:] for sentence in tags["train"] for tag in sentence if tag != OUTSIDE})
+    if not entities and known is None:
+        raise DataError(
+            "no word of training is of an entity: all of them are 'O'",
+            where=parts["train"].source,
+            next_step="the last column holds the tags, say B-person; put sentences with entities into training",
+        )
+    names = known or [OUTSIDE, *(f"{prefix}-{entity}" for entity in entities for prefix in "BI")]
+    numbers = {name: number for number, name in enumerate(names)}
+    made = {part: _numbered(tagged, tags[part], numbers) for part, tagged in parts.items()}
+    return TaggedSet(names, made["train"], made.get("val"), made.get("test"), notes)
+
+
+def _numbered(tagged: Tagged, tags: list[list[str]], numbers: dict[str, int]) -> TaggedTexts:
+    for sentence, said in zip(tagged.sentences, tags, strict=True):
+        for word, tag in enumerate(said):
+            if tag not in numbers:
+                raise DataError(
+                    f"the entity of '{sentence.tags[word]}' does not occur in training: {close_names(tag, numbers)}",
+                    where=tagged.where(sentence, word),
+                    next_step="correct it, or move some sentences with that entity to training",
+                )
+    words = [sentence.words for sentence in tagged.sentences]
+    places = Places(tagged.source, [sentence.places[0] for sentence in tagged.sentences], tagged.unit)
+    return TaggedTexts(words, [[numbers[tag] for tag in said] for said in tags], places)
+
+
+def _bio(tagged: Tagged, notes: list[str]) -> list[list[str]]:
+    """The tags as BIO; `notes` gets a sentence where that is not how they stand."""
+    found = []
+    spelled, begun = 0, 0
+    for sentence in tagged.sentences:
+        made: list[str] = []
+        goes_on = ""  # the entity of the word before, where it does not end with it
+        for word, tag in enumerate(sentence.tags):
+            prefix, entity = _taken_apart(tag, tagged, sentence, word)
+            bio = f"{AS_BIO[prefix]}-{entity}" if entity else OUTSIDE
+            spelled += prefix not in "BIO"
+            if bio.startswith("I-") and entity != goes_on:
+                bio = f"B-{entity}"
+                begun += 1
+            made.append(bio)
+            goes_on = "" if prefix in CLOSES else entity
+        found.append(made)
+    if spelled:
+        notes.append(f"{tagged.source}: {spelled} tags of BIOES or BILOU (S, E, U, L) were read as B or I")
+    if begun:
+        notes.append(f"{tagged.source}: {begun} entities begin with no B-; they were read as if they did (IOB1)")
+    return found
+
+
+def _taken_apart(tag: str, tagged: Tagged, sentence: Sentence, word: int) -> tuple[str, str]:
+    """Prefix and entity, which is empty outside. Raises DataError."""
+    tag = normalised(tag)
+    if tag == OUTSIDE:
+        return OUTSIDE, ""
+    prefix, _, entity = tag.partition("-")
+    if prefix not in AS_BIO or not entity:
+        raise DataError(
+            f"'{tag}' is no tag of an entity: O, or B-<entity>, I-<entity> (also S-, E-, U-, L-)",
+            where=tagged.where(sentence, word),
+            next_step="a line for each word, the word first and its tag last; an empty line after a sentence, and no "
+            "comments",
+        )
+    return prefix, entity

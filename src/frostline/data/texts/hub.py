@@ -1,0 +1,240 @@
+"""Texts of a data set that Hugging Face's `datasets` loads: of its hub, or a folder in one of its layouts."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from frostline.contracts.targets import Kind
+from frostline.data.faults import of_each
+from frostline.data.tables.formats import cell_of
+from frostline.data.tables.table import Row, Table, require_columns
+from frostline.data.texts.bio_tags import Sentence, Tagged, tagged_set
+from frostline.data.texts.strings import TaggedSet, TextSet
+from frostline.data.texts.tables import require_text_columns, settings_of, text_set
+from frostline.errors import ConfigError, DataError, close_names, few, needs
+from frostline.hub import go_offline
+from frostline.paths import leaves
+
+MOST_CARD = 100_000  # characters of the header of a README
+HEADER = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|$)", re.DOTALL)
+BEGIN = {"val": ("val", "dev"), "test": ("test",)}  # what splits for these parts are called, as far as they are
+
+
+def read_hub_texts(
+    kind: Kind,
+    *,
+    path: str,
+    config: str | None,
+    train_split: str,
+    val_split: str | None,
+    test_split: str | None,
+    text_columns: list[str],
+    target_columns: list[str],
+    separator: str | None,
+    known: list[str] | None = None,
+) -> TextSet:
+    """One text a sample or two. Where the data set names its classes, their names and order are taken from it. Raises
+    DataError, ConfigError.
+    """
+    require_text_columns(kind, text_columns, target_columns, separator, None)
+    columns = settings_of(text_columns, target_columns)
+    splits = _splits(path, config, columns, train=train_split, val=val_split, test=test_split)
+    lists = target_columns if kind == "labels" else []
+    tables = {
+        part: Table(source, _rows(split, source, columns, text_columns, lists))
+        for part, (source, split) in splits.items()
+    }
+    train = splits["train"][1]
+    names = _class_names(train.features[target_columns[0]]) if kind == "class" else None
+    found = text_set(kind, tables, text_columns, target_columns, separator, names, known)
+    further = _further(train.info.splits, train=train_split, val=val_split, test=test_split)
+    return found._replace(notes=[*found.notes, *further])
+
+
+def read_hub_tags(
+    *,
+    path: str,
+    config: str | None,
+    train_split: str,
+    val_split: str | None,
+    test_split: str | None,
+    word_column: str,
+    tag_column: str,
+    known: list[str] | None = None,
+) -> TaggedSet:
+    """Lists of words and lists of tags, names or numbers that the data set names. Raises DataError, ConfigError."""
+    columns = [word_column, tag_column]
+    splits = _splits(
+        path, config, settings_of([word_column], [tag_column]), train=train_split, val=val_split, test=test_split
+    )
+    found = tagged_set({part: _tagged(split, source, columns) for part, (source, split) in splits.items()}, known)
+    further = _further(splits["train"][1].info.splits, train=train_split, val=val_split, test=test_split)
+    return found._replace(notes=[*found.notes, *further])
+
+
+def _splits(path: str, config: str | None, columns: Collection[str], **names: str | None) -> dict[str, tuple[str, Any]]:
+    """What messages call the split of each part that has one, and the split, with these columns and a row at least."""
+    datasets = _imported()
+    known = datasets.exceptions
+    _require_own_files(Path(path))
+    given = [name for name in names.values() if name is not None]
+    if len(set(given)) < len(given):
+        raise ConfigError(
+            "one split is two parts: what is trained on would be tested on",
+            where="data",
+            next_step=f"of {', '.join(f'data.{part}_split' for part in names)} those that differ; null splits that "
+            "part off the training part",
+        )
+    loaded = {}
+    for part, name in names.items():
+        if name is None:
+            continue
+        source = f"{path} ({name})"
+        try:
+            split = datasets.load_dataset(path, config, split=name)
+        # OSError: its hub; ValueError: names of configurations and splits; RuntimeError: a data set that is a script;
+        # IndexError: a path without a name; StopIteration: an empty file
+        except (OSError, ValueError, RuntimeError, IndexError, StopIteration, known.DatasetsError) as error:
+            raise DataError(
+                f"the data set cannot be loaded: {_cause(error)}",
+                where=source,
+                next_step="correct data.path (a name of the hub, or a folder), data.config or "
+                f"data.{part}_split; without a network only what was loaded before is there",
+            ) from error
+        require_columns(split.column_names, columns, source)
+        if not len(split):
+            raise DataError(
+                "there are no rows in this split", where=source, next_step=f"data.{part}_split=<another split>"
+            )
+        loaded[part] = source, split.select_columns([*columns])
+    return loaded
+
+
+def _require_own_files(folder: Path) -> None:
+    """Raises DataError where the README of a local folder names files elsewhere, which `datasets` would fetch."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return
+    text = card.read_text(encoding="utf-8", errors="replace")
+    head = HEADER.match(text)
+    if head is None:
+        return
+    try:
+        plain = yaml.safe_load(head[1]) if len(head[1]) <= MOST_CARD else None
+        configs = list(plain.get("configs") or []) if isinstance(plain, dict) else list(None)  # type: ignore[call-overload]
+        named = [
+            value
+            for config in configs
+            for key in ("data_files", "data_dir")
+            for _, value in leaves({key: config.get(key)})
+        ]
+    except (yaml.YAMLError, RecursionError, TypeError, AttributeError) as error:
+        raise DataError(
+            "the header of the folder's README.md cannot be read, and it may name other files",
+            where=card,
+            next_step="mend or remove it (YAML between two lines of ---)",
+        ) from error
+    away = [it for it in named if isinstance(it, str) and ("://" in it or it.startswith(("/", "~")) or ".." in it)]
+    if away:
+        raise DataError(
+            f"the folder's README.md names files that are not in it: {few(away, 3)}",
+            where=card,
+            next_step="remove these lines, if you trust what they name copy it into the folder, or data=text_csv",
+        )
+
+
+def _further(known: Mapping[str, Any] | None, **names: str | None) -> list[str]:
+    """A sentence on splits that no setting names. known: of the data set, where it says them."""
+    missing = [part for part, name in names.items() if name is None]
+    used = {piece.partition("[")[0].strip() for name in names.values() if name for piece in name.split("+")}
+    others = [name for name in known or () if name not in used] if "all" not in used else []
+    if not others:
+        return []
+    keys = {name: next((part for part in missing if name.startswith(BEGIN[part])), None) for name in others}
+    said = [f"{name} (data.{part}_split={name})" if part else name for name, part in keys.items()]
+    return [f"the data set has also: {few(said)}"]
+
+
+def _cause(error: BaseException) -> str:
+    """The library's own word is "an error occurred", and it says nothing of an empty file, or a path without a name."""
+    if isinstance(error, StopIteration):
+        return "a file of it is empty"
+    if isinstance(error, IndexError):
+        return "the path names no folder"
+    return " ".join(str(error.__cause__ or error).split())
+
+
+def _imported() -> Any:
+    with needs("datasets", "which loads this data", where="data", extra="text", otherwise="data=text_csv, data=conll"):
+        go_offline()
+        import datasets
+    return datasets
+
+
+def _rows(
+    split: Any, source: str, columns: Collection[str], verbatim: Sequence[str], lists: Collection[str]
+) -> list[Row]:
+    """verbatim, lists: as of `read_table`."""
+    named = {name: _class_names(getattr(split.features[name], "feature", None)) for name in lists}
+
+    def row(numbered: tuple[int, Mapping[str, Any]]) -> Row:
+        index, said = numbered
+        where = f"{source}, index {index}"
+        said = {**said} | {
+            name: [_named(number, names, where, name) for number in said[name] or []]
+            for name, names in named.items()
+            if names is not None
+        }
+        cells = {name: cell_of(said[name], where, name, lists=name in lists) for name in columns}
+        return Row(source, index, cells, "index").without_blanks(verbatim)
+
+    return of_each(row, enumerate(split), "rows are faulty")
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    """Of a feature that names its numbers; None of any other."""
+    return list(feature.names) if isinstance(feature, _imported().ClassLabel) else None
+
+
+# --- tags ---
+
+
+def _tagged(split: Any, source: str, columns: Sequence[str]) -> Tagged:
+    word_column, tag_column = columns
+    for column in columns:
+        if not isinstance(split.features[column], _imported().List):
+            raise DataError(
+                f"'{column}' holds no lists, and tags are for words: a list of words and a list of tags in each row",
+                where=source,
+                next_step="data.text_columns=[<words>] data.target_columns=[<tags>]; there is: "
+                + ", ".join(split.features),
+            )
+    names = _class_names(split.features[tag_column].feature)
+    sentences = []
+    for index, said in enumerate(split):
+        where = f"{source}, index {index}"
+        words = [cell_of(word, where, word_column) for word in said[word_column] or []]
+        tags = [_named(tag, names, where, tag_column).strip() for tag in said[tag_column] or []]
+        if len(words) != len(tags) or not words or not all(word.strip() for word in words):
+            raise DataError(
+                f"there are {len(words)} words and {len(tags)} tags, and each word needs one, and to be some text",
+                where=where,
+                next_step="correct or drop that row",
+            )
+        sentences.append(Sentence(words, tags, [index] * len(words)))
+    return Tagged(source, sentences, "index")
+
+
+def _named(tag: Any, names: list[str] | None, where: str, column: str) -> str:
+    if names is None:
+        return cell_of(tag, where, column)
+    if tag not in range(len(names)):
+        raise DataError(
+            f"{tag} in '{column}' is none of the {len(names)} that the data set names: {close_names(str(tag), names)}",
+            where=where,
+            next_step="correct or drop that row; -1 marks tags that are withheld",
+        )
+    return names[tag]

@@ -1,0 +1,132 @@
+"""Kinds of text data: your own files, and what Hugging Face's `datasets` loads."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from frostline.data.texts.conll import read_conll
+from frostline.data.texts.hub import read_hub_tags, read_hub_texts
+from frostline.data.texts.module import TextData
+from frostline.data.texts.strings import TaggedSet, TextSet
+from frostline.data.texts.tables import read_text_tables
+from frostline.errors import ConfigError
+
+
+class TextCsv(TextData):
+    """Raises DataError that names the line of a table."""
+
+    kinds = ("class", "labels", "numbers")
+    named_by = "data.file"
+    divides = "data.val_file, data.test_file"
+
+    def __init__(
+        self,
+        spec: Any,
+        *,
+        dir: str | None,
+        train_file: str,
+        val_file: str | None,
+        test_file: str | None,
+        text_columns: list[str],
+        target_columns: list[str],
+        separator: str | None,
+        class_names: list[str] | None,
+        quotes: bool | None,
+        source: str | None,
+        **common: Any,
+    ) -> None:
+        self.name, self.where = _named(dir, train_file), Path(dir or ".") / train_file
+        self._read = partial(
+            read_text_tables,
+            dir=dir,
+            train_file=train_file,
+            val_file=val_file,
+            test_file=test_file,
+            text_columns=text_columns,
+            target_columns=target_columns,
+            separator=separator,
+            class_names=class_names,
+            quotes=quotes,
+            source=source,
+        )
+        super().__init__(spec, **common)
+
+    def read_texts(self) -> TextSet:
+        return self._read(self.target_kind, known=self.known_names)
+
+
+class Conll(TextData):
+    """Raises DataError that names the line of a file."""
+
+    kinds = ("tags",)
+    named_by = "data.file"
+    divides = "data.val_file, data.test_file"
+
+    def __init__(
+        self,
+        spec: Any,
+        *,
+        dir: str | None,
+        train_file: str,
+        val_file: str | None,
+        test_file: str | None,
+        source: str | None,
+        **common: Any,
+    ) -> None:
+        self.name, self.where = _named(dir, train_file), Path(dir or ".") / train_file
+        self._read = partial(
+            read_conll, dir=dir, train_file=train_file, val_file=val_file, test_file=test_file, source=source
+        )
+        super().__init__(spec, **common)
+
+    def read_texts(self) -> TaggedSet:
+        return self._read(known=self.known_names)
+
+
+class HfDataset(TextData):
+    """Raises DataError that names the split and the row, ConfigError for columns that tags cannot be read from."""
+
+    kinds = ("class", "labels", "numbers", "tags")
+    named_by = "data.path"
+    divides = "data.val_split, data.test_split"
+
+    def __init__(
+        self,
+        spec: Any,
+        *,
+        path: str,
+        config: str | None,
+        train_split: str,
+        val_split: str | None,
+        test_split: str | None,
+        text_columns: list[str],
+        target_columns: list[str],
+        separator: str | None,
+        **common: Any,
+    ) -> None:
+        self.name, self.where = Path(path).name, path
+        self._splits: dict[str, Any] = {"path": path, "config": config, "train_split": train_split}
+        self._splits |= {"val_split": val_split, "test_split": test_split}
+        self._columns = text_columns, target_columns
+        self._separator = separator
+        super().__init__(spec, **common)
+
+    def read_texts(self) -> TextSet | TaggedSet:
+        texts, targets = self._columns
+        splits = self._splits | {"known": self.known_names}
+        if self.target_kind != "tags":
+            return read_hub_texts(
+                self.target_kind, text_columns=texts, target_columns=targets, separator=self._separator, **splits
+            )
+        if len(texts) != 1 or len(targets) != 1 or self._separator is not None:
+            raise ConfigError(
+                "tags stand in one column and their words in another, each a list",
+                where="data",
+                next_step="data.text_columns=[tokens] data.target_columns=[ner_tags] data.separator=null",
+            )
+        return read_hub_tags(word_column=texts[0], tag_column=targets[0], **splits)
+
+
+def _named(dir: str | None, file: str) -> str:
+    """The folder of the files, where they have one of their own; else the file without its end."""
+    return Path(dir).absolute().name if dir is not None else Path(file).stem

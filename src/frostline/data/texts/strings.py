@@ -1,0 +1,87 @@
+"""Texts and what is said of them, as they were read: no tokens yet. Shapes: N samples, C labels or numbers."""
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+from torch import Tensor
+
+from frostline.data.tables.table import Row, Unit
+
+Samples = Sequence[Sequence[str]]  # of each a text, a pair of texts, or its words
+
+
+class Places(NamedTuple):
+    """Where samples stand, for messages: as in Row, but for all of one part."""
+
+    source: object
+    numbers: list[int]
+    unit: Unit
+
+
+class Strings:
+    """Samples of several strings each, and where they stand."""
+
+    def __init__(self, strings: Samples, places: Places) -> None:
+        self.strings = strings
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self.strings)
+
+    def where(self, sample: int) -> str:
+        return Row(self._places.source, self._places.numbers[sample], {}, self._places.unit).where
+
+    @cached_property
+    def content(self) -> str:
+        """The same for the same strings in the same order, wherever they stand and whatever is said of them."""
+        digest = hashlib.blake2b(digest_size=16)
+        for strings in self.strings:
+            encoded = [string.encode() for string in strings]
+            digest.update(struct.pack(f"<{len(encoded) + 1}q", len(encoded), *map(len, encoded)))
+            digest.update(b"".join(encoded))
+        return digest.hexdigest()
+
+
+class Texts(Strings):
+    """texts: one string for each sample, or two, a pair of sentences. labels: (N,) int64 classes, or (N, C) float32 of
+    labels, 0 or 1, and of numbers.
+    """
+
+    def __init__(self, texts: list[tuple[str, ...]], labels: Tensor, places: Places) -> None:
+        super().__init__(texts, places)
+        self.labels = labels
+
+
+class TaggedTexts(Strings):
+    """words: of each sentence. labels: a tag for each word, its place in the names."""
+
+    def __init__(self, words: list[list[str]], labels: list[list[int]], places: Places) -> None:
+        super().__init__(words, places)
+        self.labels = labels
+
+
+class TextSet(NamedTuple):
+    """As the data set comes. names: of classes, labels or columns. None: that part has to be split off `train`. notes:
+    what there is to say of it, in sentences for the user.
+    """
+
+    names: list[str]
+    train: Texts
+    val: Texts | None
+    test: Texts | None
+    notes: Sequence[str] = ()
+
+
+class TaggedSet(NamedTuple):
+    """names: of tags, `O` first, then `B-x` and `I-x` of each entity x. None: as in TextSet. notes: also what was
+    read otherwise than it stands.
+    """
+
+    names: list[str]
+    train: TaggedTexts
+    val: TaggedTexts | None
+    test: TaggedTexts | None
+    notes: Sequence[str]

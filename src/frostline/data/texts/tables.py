@@ -1,0 +1,125 @@
+"""Your own texts by tables, a file for each part: one text a sample or two, and targets of any kind."""
+
+from collections.abc import Sequence
+
+from frostline.contracts.targets import Kind
+from frostline.data.faults import of_each
+from frostline.data.tables.columns import READ, numbered_of, require_targets
+from frostline.data.tables.formats import read_table
+from frostline.data.tables.label_lists import separator_notes
+from frostline.data.tables.table import Row, Table
+from frostline.data.text_files import part_files
+from frostline.data.texts.strings import Places, Texts, TextSet
+from frostline.errors import ConfigError, DataError
+from frostline.quoting import list_of
+
+MOST_TEXTS = 2  # of a sample: what tokenizers can tell apart
+
+
+def read_text_tables(
+    kind: Kind,
+    *,
+    dir: str | None,
+    train_file: str,
+    val_file: str | None,
+    test_file: str | None,
+    text_columns: list[str],
+    target_columns: list[str],
+    separator: str | None,
+    class_names: list[str] | None,
+    quotes: bool | None,
+    source: str | None,
+    known: list[str] | None = None,
+) -> TextSet:
+    """Of tables as `read_table` takes them. Raises DataError that names the line, ConfigError."""
+    require_text_columns(kind, text_columns, target_columns, separator, class_names)
+    files = part_files(dir, source, train=train_file, val=val_file, test=test_file)
+    columns = settings_of(text_columns, target_columns)
+    lists = target_columns if kind == "labels" else []
+    tables = {
+        part: read_table(file, columns, verbatim=text_columns, lists=lists, quotes=quotes)
+        for part, file in files.items()
+    }
+    return text_set(kind, tables, text_columns, target_columns, separator, class_names, known)
+
+
+def require_text_columns(
+    kind: Kind,
+    text_columns: Sequence[str],
+    target_columns: Sequence[str],
+    separator: str | None,
+    class_names: Sequence[str] | None,
+) -> None:
+    """Raises ConfigError where they do not go together."""
+    if not 1 <= len(text_columns) <= MOST_TEXTS:
+        raise ConfigError(
+            f"a sample is one text or two, and here are {len(text_columns)} columns of texts",
+            where="data.text_columns",
+            next_step="data.text_columns=[text], or data.text_columns=[premise,hypothesis]",
+        )
+    if len(set(text_columns)) < len(text_columns):
+        raise ConfigError(
+            f"the two texts of a sample are one column, '{text_columns[0]}'",
+            where="data.text_columns",
+            next_step=list_of("data.text_columns", text_columns[:1]),
+        )
+    require_targets(kind, target_columns, separator, text_columns)
+    if class_names is None:
+        return
+    if kind != "class" or len(set(class_names)) < max(len(class_names), 2):
+        raise ConfigError(
+            "names of classes are two or more different ones, for task=classification",
+            where="data.class_names",
+            next_step="data.class_names=[negative,positive] names 0 and 1; null takes the names from the column",
+        )
+
+
+def settings_of(text_columns: Sequence[str], target_columns: Sequence[str]) -> dict[str, str]:
+    """Each column, with the setting that names it."""
+    return dict.fromkeys(text_columns, "data.text_columns") | dict.fromkeys(target_columns, "data.target_columns")
+
+
+def text_set(
+    kind: Kind,
+    tables: dict[str, Table],
+    text_columns: Sequence[str],
+    target_columns: Sequence[str],
+    separator: str | None,
+    class_names: list[str] | None,
+    known: list[str] | None = None,
+) -> TextSet:
+    """tables: by part, `train` first, then `val` and `test` where there are such. class_names: of the numbers in the
+    column; None: the column holds names. known: see `READ`. Raises DataError.
+    """
+    whole = Table(tables["train"].source, [row for table in tables.values() for row in table.rows])
+    training = range(len(tables["train"].rows))
+    if class_names is None:
+        names, targets = READ[kind](whole, target_columns, separator, training, known)
+    else:
+        names, targets = numbered_of(whole, target_columns, class_names, training, known)
+    pieces = targets.split([len(table.rows) for table in tables.values()])
+    texts = of_each(lambda row: texts_in(row, text_columns), whole.rows, "samples lack a text")
+    parts = {}
+    for (part, table), piece in zip(tables.items(), pieces, strict=True):
+        parts[part] = Texts(texts[: len(piece)], piece, _places(table))
+        texts = texts[len(piece) :]
+    notes = [note for table in tables.values() for note in table.notes]
+    notes += separator_notes(whole, target_columns[0], separator)
+    return TextSet(names, parts["train"], parts.get("val"), parts.get("test"), notes)
+
+
+def texts_in(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
+    """Raises DataError where one is blank."""
+    for column in columns:
+        if not row.cells[column].strip():
+            raise DataError(
+                f"there is no text in '{column}'",
+                where=row.where,
+                next_step="write one, or drop that sample"
+                + (f"; data.text_columns=[{columns[0]}] reads one text" if len(columns) > 1 else ""),
+            )
+    return tuple(row.cells[column] for column in columns)
+
+
+def _places(table: Table) -> Places:
+    return Places(table.source, [row.place for row in table.rows], table.rows[0].unit)

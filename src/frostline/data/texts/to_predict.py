@@ -1,0 +1,168 @@
+"""Texts without targets, for predictions. Shapes: see `TokenSource`."""
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from frostline.contracts.batch import Batch
+from frostline.data.faults import of_each
+from frostline.data.loader import EpochBatches
+from frostline.data.module import Transfers
+from frostline.data.parts import Part, loader
+from frostline.data.source import every
+from frostline.data.tables.formats import read_table
+from frostline.data.text_files import lines_of, read_utf8
+from frostline.data.texts.conll import Line, first_line, require_as_many, sentence_lines
+from frostline.data.texts.tables import texts_in
+from frostline.data.texts.tokenized import DROP, TokenSource
+from frostline.errors import DataError
+
+BLANKS = re.compile("[ \t]")  # as of training: a word may hold a no-break space
+LINES = ".txt"
+TABLES = (".csv", ".jsonl", ".parquet")  # a .tsv may well hold a word and its tag in each line
+
+
+class TextFile(Transfers):
+    """In batches of about one length; `order` says which they are. batch_tokens: of a batch, as in training."""
+
+    def __init__(self, source: TokenSource, *, batch_size: int, batch_tokens: int | None) -> None:
+        super().__init__()
+        self.part = Part(source, every(source))
+        self.batches = EpochBatches(
+            len(self.part), batch_size, shuffle=False, seed=0, lengths=source.lengths, max_tokens=batch_tokens
+        )
+
+    @property
+    def order(self) -> list[int]:
+        """The texts, as predictions of them come."""
+        return [place for batch in self.batches for place in batch]
+
+    def predict_dataloader(self) -> DataLoader[Batch | DataError]:
+        return loader(self.part, self.batches, 0)
+
+
+class Unlabelled(NamedTuple):
+    """samples: of each its texts, or its words. where: each stands. given: columns of the input, a cell for each
+    sample. problems: of what cannot be read. notes: how the rest was."""
+
+    samples: list[Any]
+    where: list[str]
+    given: dict[str, list[str]]
+    problems: list[DataError]
+    notes: Sequence[str] = ()
+
+    def without(self, places: Collection[int], why: str) -> "Unlabelled":
+        """Without these samples, which become problems."""
+        kept = [place for place in range(len(self.samples)) if place not in places]
+        missing = [DataError(why, where=self.where[place], next_step=DROP) for place in sorted(places)]
+        given = {name: [cells[place] for place in kept] for name, cells in self.given.items()}
+        samples, where = [self.samples[place] for place in kept], [self.where[place] for place in kept]
+        return Unlabelled(samples, where, given, [*self.problems, *missing], self.notes)
+
+
+def of_lines(lines: Sequence[str], source: object, columns: Sequence[str]) -> Unlabelled:
+    """A text a line, which is the run's only text column. Blank lines at the end are none. Raises DataError."""
+    if len(columns) > 1:
+        raise DataError(
+            f"this run tells two texts apart, {' and '.join(columns)}, and a line holds one",
+            where=source,
+            next_step=f"a table (.csv, .tsv, .jsonl, .parquet) with the columns {', '.join(columns)}",
+        )
+    found = _lines(lines, source)
+    given = {name: [text for _, text in found.made] for name in columns}
+    return Unlabelled([(text,) for _, text in found.made], [where for where, _ in found.made], given, found.problems)
+
+
+def sentences_of_lines(lines: Sequence[str], source: object) -> Unlabelled:
+    """Words, with blanks between them; a sentence a line. Raises DataError."""
+    found = _lines(lines, source)
+    words = [[word for word in BLANKS.split(line) if word.strip()] for _, line in found.made]
+    return Unlabelled(words, [where for where, _ in found.made], {}, found.problems)
+
+
+def read_texts(file: Path, columns: Sequence[str], quotes: bool | None = None) -> Unlabelled:
+    """A text a line of a .txt, or `columns` of a table, two for pairs, with its further columns. Raises DataError."""
+    if _is_lines(file):
+        return of_lines(lines_of(read_utf8(file)), file, columns)
+    problems: list[DataError] = []
+    table = read_table(file, columns, verbatim=columns, quotes=quotes, others=True, problems=problems)
+    rows = of_each(lambda row: (row, texts_in(row, columns)), table.rows, problems=problems)
+    names = dict.fromkeys(name for row, _ in rows for name in row.cells)  # objects of JSON may have further ones
+    given = {name: [row.cells.get(name, "") for row, _ in rows] for name in names}
+    return Unlabelled([texts for _, texts in rows], [row.where for row, _ in rows], given, problems, table.notes)
+
+
+def read_sentences(file: Path) -> Unlabelled:
+    """Of words: a sentence a line of a .txt, with blanks between its words; else a word a line, in each line as many
+    further columns, and an empty line after each sentence. Raises DataError, also for a table whose cells would be
+    taken for words."""
+    if file.suffix.lower() in TABLES:
+        raise DataError(
+            "words are read from lines, and this is a table",
+            where=file,
+            next_step="a .txt, a sentence a line with blanks between its words; or a .conll, a word a line and an "
+            "empty line after each sentence",
+        )
+    if _is_lines(file):
+        return sentences_of_lines(lines_of(read_utf8(file)), file)
+    problems: list[DataError] = []
+    sentences = sentence_lines(file, tagged=False)
+    first = first_line(sentences)
+    if first is None:
+        raise DataError(
+            "there are no words in the file", where=file, next_step="a word a line, or a sentence in a .txt"
+        )
+    found = of_each(
+        lambda lines: (f"{file}, line {lines[0].number}", [_word(line, first, file) for line in lines]),
+        sentences,
+        problems=problems,
+    )
+    further = len(first.columns) - 1
+    notes = [f"{file}: of {further + 1} columns the first is read as the words, the others are passed over"]
+    return Unlabelled(
+        [words for _, words in found], [where for where, _ in found], {}, problems, notes if further else []
+    )
+
+
+class _Lines(NamedTuple):
+    made: list[tuple[str, str]]  # where it stands, and the line
+    problems: list[DataError]
+
+
+def _lines(lines: Sequence[str], source: object) -> _Lines:
+    def line(numbered: tuple[int, str]) -> tuple[str, str]:
+        where = f"{source}, line {numbered[0]}"
+        if not numbered[1].strip():
+            raise DataError("this line is blank", where=where, next_step="a text in each line")
+        return where, numbered[1]
+
+    last = max((number for number, text in enumerate(lines, 1) if text.strip()), default=0)
+    if not last:
+        raise DataError("there is no text", where=source, next_step="a text in each line")
+    problems: list[DataError] = []
+    return _Lines(of_each(line, enumerate(lines[:last], 1), problems=problems), problems)
+
+
+def _is_lines(file: Path) -> bool:
+    return file.suffix.lower() == LINES
+
+
+def _word(line: Line, first: Line, file: Path) -> str:
+    word = line.columns[0]
+    if not word.strip():
+        raise DataError(
+            f"this line does not begin with a word: '{line.text}'",
+            where=f"{file}, line {line.number}",
+            next_step="a word first in each line, and an empty line after each sentence",
+        )
+    require_as_many(line, first, file)
+    return word
+
+
+def no_targets(texts: Sequence[object]) -> Tensor:
+    return torch.zeros(len(texts), dtype=torch.int64)

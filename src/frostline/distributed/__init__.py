@@ -1,0 +1,1 @@
+"""Several processes of one run: who starts them, what they share, which signals end them."""

@@ -1,0 +1,85 @@
+"""Whether all ranks are there, are about to do the same, hold the same numbers, to the bit, and learn the same."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frostline.distributed.sharding import whole
+from frostline.errors import RankError, first_line
+
+
+def require_agreement(parts: dict[str, nn.Module], *, where: str) -> None:
+    """Compares every parameter and buffer over the ranks. Of a sharded one, what each rank gathers: no number of it is
+    held twice. Raises RankError, on every rank, that names the first.
+    """
+    if not _several():
+        return
+    own = {f"{part}.{name}": _digest(value) for part, module in parts.items() for name, value in _tensors(module)}
+    everyone = _gathered(own)
+    differing = [name for name in own if len({rank.get(name) for rank in everyone}) > 1]
+    if differing:
+        raise RankError(
+            f"the ranks differ in {len(differing)} of {len(own)} tensors, such as {differing[0]}: in numbers, or in "
+            "whether they learn",
+            where=where,
+            next_step="report it, with the command; a callback that changes weights on one rank alone would do this",
+        )
+
+
+def require_one_run(own: dict[str, Any], *, where: str) -> None:
+    """own: plain values that say what this rank is about to train, and from where on.
+
+    Raises RankError, on every rank: hosts may hold other data, or not see the checkpoint that others found.
+    """
+    if not _several():
+        return
+    everyone = _gathered(own)
+    other = [name for name in own if any(rank.get(name) != everyone[0].get(name) for rank in everyone)]
+    if other:
+        said = "; ".join(f"{name}: {[rank.get(name) for rank in everyone]}" for name in other)
+        raise RankError(
+            f"the processes are about to train different things: {said[:500]}",
+            where=where,
+            next_step="the same command, data and Frostline on every host, and a run_dir that all of them see",
+        )
+
+
+@contextmanager
+def others_present(folder: Path) -> Iterator[None]:
+    """Raises RankError where what is within loses contact with another process of the run."""
+    try:
+        yield
+    except RuntimeError as error:
+        of_torch = torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
+        if not of_torch and "gloo" not in str(error).lower():
+            raise
+        raise RankError(
+            f"contact with another process of this run is lost: {first_line(error)}",
+            where=folder,
+            next_step=f"see what that one said; resume={folder} goes on, and so does a restart by torchrun",
+        ) from error
+
+
+def _several() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
+    everyone: list[dict[str, Any]] = [{} for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(everyone, own)
+    return everyone
+
+
+def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]
+
+
+def _digest(value: Tensor) -> tuple[bool, str]:
+    """Whether it learns, and what it holds."""
+    numbers = whole(value.detach()).cpu().contiguous().view(-1).view(torch.uint8).numpy()
+    return value.requires_grad, hashlib.blake2b(numbers.data).hexdigest()

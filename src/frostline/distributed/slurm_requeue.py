@@ -1,0 +1,51 @@
+"""A job of SLURM whose time is nearly up: the run ends, and the job is queued again."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from frostline.distributed.signals import Stopped
+
+TIME_IS_UP = signal.SIGUSR1  # as `sbatch --signal=USR1@<seconds before the end>` has it sent
+
+
+@contextmanager
+def requeued(*, asked: bool) -> Iterator[None]:
+    """Has SLURM queue this job again where SIGUSR1 ended what is within, once that has written all it has to.
+
+    asked: whether this process is to do so; one of a run is.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(TIME_IS_UP, _stop) if in_main else None
+    try:
+        yield
+    except SystemExit as stop:
+        if asked and stop.code == 128 + TIME_IS_UP:
+            _requeue()
+        raise
+    finally:
+        if in_main:
+            signal.signal(TIME_IS_UP, before)
+
+
+def _stop(signum: int, frame: Any) -> None:
+    """At once: outside of training, where no batch has to be ended first."""
+    raise Stopped(signum)
+
+
+def _requeue() -> None:
+    job = os.environ.get("SLURM_JOB_ID", "")
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
+        said = f"job {job} is queued again, and goes on when it starts"
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error
+        said = f"SLURM did not queue job '{job}' again: {reason}\n  next:  submit it again, it goes on"
+    print(f"frostline: {said}", file=sys.stderr, flush=True)

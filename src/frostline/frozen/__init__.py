@@ -1,0 +1,1 @@
+"""Work of frozen blocks: done once, cached, reused."""

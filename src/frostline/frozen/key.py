@@ -1,0 +1,37 @@
+"""What an entry of the frozen cache is of, as a key: everything that its numbers depend on, and nothing else."""
+
+import hashlib
+from importlib import metadata
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frostline.adapters.layers import settings_of
+from frostline.backbones.base import Backbone
+
+
+def prefix_digests(backbone: Backbone) -> list[str]:
+    """For 0, 1, ... all blocks: of their structure and weights, from the stem up; the last one with the pool."""
+    digest = hashlib.blake2b(f"{backbone.name}\n".encode(), digest_size=20)
+    found = [digest.hexdigest()]
+    for name, block in backbone.blocks.items():
+        digest.update(f"{name}\n{block}\n{settings_of(block)}".encode())
+        for key, value in block.state_dict().items():
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+            digest.update(_bytes(value))
+        found.append(digest.hexdigest())
+    digest.update(f"{backbone.pool}\n".encode())
+    return [*found[:-1], digest.hexdigest()]
+
+
+def machine(device: torch.device) -> list[Any]:
+    """Another device, library or number of threads may round otherwise; Pillow decodes and resizes pictures."""
+    versions = [metadata.version(name) for name in ("torch", "torchvision", "pillow")]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    able = [name for name, has in sorted(torch.cpu.get_capabilities().items()) if has is True]
+    return [name, *versions, torch.are_deterministic_algorithms_enabled(), able, torch.get_num_threads()]
+
+
+def _bytes(value: Tensor) -> memoryview:
+    return value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data

@@ -1,0 +1,233 @@
+"""How outputs of frozen blocks are made, kept, and served in place of pictures and texts."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from frostline.contracts.batch import Batch
+from frostline.contracts.tokens import Tokens, moved, padded, rows_at
+from frostline.data.loader import Share
+from frostline.data.module import Data
+from frostline.data.parts import Part
+from frostline.frozen.blocks import FrozenPass, Output, from_rows, to_rows
+from frostline.frozen.key import machine, prefix_digests
+from frostline.frozen.policy import Choice
+from frostline.storage.entry import Entry
+from frostline.storage.key import key_of
+from frostline.storage.store import Store
+
+
+class StoredPart(Dataset[Batch]):
+    """A part as the frozen blocks leave it. entries: one per view of its samples, in turn from `first_epoch` on.
+
+    Texts are stored by length: those that pass the frozen blocks together lie side by side.
+    """
+
+    def __init__(self, part: Part, entries: Sequence[Entry], output: Output, passed: int, first_epoch: int) -> None:
+        self.part = part
+        self.entries = entries
+        self.output = output
+        self.passed = passed
+        self.first_epoch = first_epoch
+        order = part.by_length
+        self._rows = None if order is None else order.argsort()
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def __getitem__(self, place: int) -> Batch:
+        return self.__getitems__([place])
+
+    def __getitems__(self, places: list[int]) -> Batch:
+        index = torch.tensor(places)
+        share = places if isinstance(places, Share) else Share(places)
+        entry = self.entries[(share.epoch - self.first_epoch) % len(self.entries)]
+        inputs = inputs_of(entry, index if self._rows is None else self._rows[index], self.output)
+        chosen = self.part.index[index]
+        return Batch(inputs, self.part.source.targets(chosen), chosen, None, share.weight, self.passed)
+
+
+def inputs_of(entry: Entry, rows: Tensor, output: Output) -> Tensor | Tokens:
+    if output.tokens is None:
+        return from_rows(entry.rows[rows], output)
+    assert entry.starts is not None
+    return padded(rows_at(entry.flat, entry.starts, rows, output.row))
+
+
+class Features(NamedTuple):
+    """rows (N, D), and the folder of the entry that they are kept in."""
+
+    rows: Tensor
+    folder: Path | None
+
+
+class FrozenOutputs:
+    """outputs: of 0, 1, ... all blocks, for one sample. compiled: whether the blocks are. Serves one phase after the
+    other; counts over each."""
+
+    def __init__(
+        self, frozen_pass: FrozenPass, data: Data, store: Store, outputs: Sequence[Output], *, compiled: bool
+    ) -> None:
+        self.frozen_pass = frozen_pass
+        self.backbone = frozen_pass.backbone
+        self.data = data
+        self.store = store
+        self.outputs = outputs
+        self.compiled = compiled
+        self._entries: dict[str, Entry] = {}
+        self._digests: list[str] | None = None
+        self._told = False
+        self.begin(None, [], 0)
+
+    def begin(self, choice: Choice | None, lines: list[int], first_epoch: int) -> None:
+        """lines: to be filled on the way. None: nothing is kept."""
+        self._choice = choice if choice is not None and choice.kept else None
+        self._lines = lines
+        self._first_epoch = first_epoch
+        self._digests = None
+        self._entries = {}
+        self.at_work = False
+        self.counts = {"found": 0, "made": 0, "bytes": 0, "seconds": 0.0}
+
+    def __call__(self, part: Part, views: Sequence[int | None]) -> StoredPart | None:
+        """views: epochs whose augmentation the part is shown with, None without any. None: it has to be computed in
+        each epoch, as nothing is to be kept, or cannot be."""
+        if self._choice is None:
+            return None
+        line = self._choice.line
+        try:
+            entries = [self._entry(part, line, view) for view in views]
+        except OSError as error:  # of the cache folder: a picture that cannot be read raises DataError
+            if self._lines != [line]:
+                self._lines, self._entries = [line], {}  # without those of later phases there may be room
+                return self(part, views)
+            self._give_up(error)
+            return None
+        self.at_work = True
+        return StoredPart(part, entries, self.outputs[line], line, self._first_epoch)
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether what is kept in this phase is what all blocks give, of pictures without augmentation."""
+        choice = self._choice
+        return choice is not None and choice.line == len(self.backbone.blocks) and choice.views == 0
+
+    def features(self, part: Part) -> Features:
+        """What all blocks give for the part without augmentation. Where it cannot be kept it is computed."""
+        order = part.by_length
+        places = slice(None) if order is None else order.argsort()
+        if self.keeps_features and (kept := self(part, [None])) is not None:
+            return Features(kept.entries[0].rows[places], kept.entries[0].folder)
+        rows = self._made(part, None, None, 0, len(self.backbone.blocks), list(range(len(part))))
+        return Features(rows[places], None)
+
+    def features_of(self, part: Part, places: list[int], device: torch.device) -> Batch:
+        """What all blocks give for the samples at `places`, without augmentation."""
+        kept = self(part, [None]) if self.keeps_features else None
+        if kept is not None:
+            batch = kept.__getitems__(places)
+            return batch._replace(inputs=moved(batch.inputs, device), targets=batch.targets.to(device))
+        stop, chosen = len(self.backbone.blocks), part.index[places]
+        assert self.data.trainer is not None
+        with self.data.trainer.precision_plugin.forward_context():
+            inputs = self.frozen_pass(self.data.seen(part, places, None, device), 0, stop)
+        return Batch(inputs, part.source.targets(chosen).to(device), chosen, passed=stop)
+
+    def _give_up(self, error: OSError) -> None:
+        """For this phase; the result is the same."""
+        self._choice = None
+        self._entries = {}
+        if self._told:
+            return
+        self._told = True
+        self.store.tell("outputs of frozen blocks are not kept, and computed each epoch", error)
+
+    def _entry(self, part: Part, line: int, view: int | None) -> Entry:
+        begun = time.perf_counter()
+        below = [number for number in self._lines if number < line] if view is None else []
+        wanted = [n for n in (*below, line) if n == line or not self.store.has(self._said(part, n, view)[0])]
+        there = self.store.has(self._said(part, line, view)[0])
+        source, start = (None, 0) if there else self._source(part, wanted[0], view)
+        for number in wanted:
+            made = partial(self._made, part, view, source, start, number)
+            source, start = self._filled(part, number, view, made), number
+        assert source is not None
+        self.counts["seconds"] += time.perf_counter() - begun
+        return source
+
+    def _filled(self, part: Part, line: int, view: int | None, make: Callable[[list[int]], Tensor]) -> Entry:
+        key, said = self._said(part, line, view)
+        if key in self._entries:
+            return self._entries[key]
+        entry = self._opened(part, line, key, said)
+        filled = entry.fill(make)
+        self.counts["found"] += filled.found
+        self.counts["made"] += filled.made
+        self.counts["bytes"] += entry.num_bytes
+        self._entries[key] = entry
+        return entry
+
+    def _source(self, part: Part, line: int, view: int | None) -> tuple[Entry | None, int]:
+        """The highest outputs below `line` that are kept already; else the pictures themselves."""
+        for number in range(line - 1, 0, -1):
+            key, said = self._said(part, number, view)
+            if self.store.has(key):
+                entry = self._opened(part, number, key, said)
+                entry.fill(partial(self._made, part, view, None, 0, number))
+                return entry, number
+        return None, 0
+
+    def _opened(self, part: Part, line: int, key: str, said: dict[str, Any]) -> Entry:
+        output, order = self.outputs[line], part.by_length
+        if output.tokens is None:
+            return self.store.entry(key, len(part), output.row, output.dtype, said)
+        assert part.lengths is not None
+        lengths = part.lengths[order] * torch.Size(output.row).numel()
+        return self.store.ragged(key, lambda: lengths, said, output.dtype)
+
+    def _made(
+        self, part: Part, view: int | None, source: Entry | None, start: int, line: int, rows: list[int]
+    ) -> Tensor:
+        trainer = self.data.trainer
+        assert trainer is not None
+        device, made = trainer.strategy.root_device, []
+        size, order = self.frozen_pass.chunk(device), part.by_length
+        with trainer.precision_plugin.forward_context():
+            for at in range(0, len(rows), size):  # one at a time: no more memory than that takes
+                chunk = rows[at : at + size]
+                if source is None:
+                    places = chunk if order is None else order[chunk].tolist()
+                    inputs = self.data.seen(part, places, view, device)
+                else:
+                    inputs = moved(inputs_of(source, torch.tensor(chunk), self.outputs[start]), device)
+                made.append(to_rows(self.frozen_pass(inputs, start, line), self.outputs[line]).cpu())
+        return torch.cat(made)
+
+    def _said(self, part: Part, line: int, view: int | None) -> tuple[str, dict[str, Any]]:
+        """The key of an entry, and what it is of in words."""
+        trainer = self.data.trainer
+        assert trainer is not None
+        if self._digests is None:
+            self._digests = prefix_digests(self.backbone)
+        device = trainer.strategy.root_device
+        key = key_of(
+            {
+                "weights": self._digests[line],
+                "data": self.data.part_digest(part),
+                "spec": asdict(self.data.spec),
+                "view": None if view is None else [*self.data.augmentation, view],
+                "precision": str(trainer.precision),
+                "machine": machine(device),
+                "chunks": self.frozen_pass.filling(device),
+                "compiled": [self.compiled and self.frozen_pass.low is None, self.frozen_pass.compiles],
+            }
+        )
+        blocks = list(self.backbone.blocks)[:line]
+        return key, {"model": self.backbone.name, "blocks": blocks, "data": self.data.name, "rows": len(part)}

@@ -1,1 +1,0 @@
-"""Outputs of frozen blocks, computed once: what was computed, where it lies, how it is made."""

@@ -1,0 +1,1 @@
+"""New parts on top of a backbone."""

@@ -1,0 +1,1 @@
+"""Phases: what learns when, and at which rate."""

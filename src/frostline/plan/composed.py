@@ -1,0 +1,20 @@
+"""The plan that a composed configuration describes."""
+
+from omegaconf import DictConfig
+
+from frostline.config.plain import resolved
+from frostline.errors import ConfigError
+from frostline.plan.phases import Plan
+from frostline.plan.with_adapters import NONE, with_adapter
+
+
+def plan_of(cfg: DictConfig) -> Plan:
+    schedule = resolved(cfg.schedule)
+    phases, every_phase, average = (schedule.get(key) or {} for key in ("phases", "every_phase", "average"))
+    if not all(isinstance(node, dict) for node in (phases, every_phase, average)):
+        raise ConfigError(
+            "the plan is not phases by name",
+            where="schedule",
+            next_step="'schedule.phases={head: {thaw: none, epochs: 3}}', say",
+        )
+    return with_adapter(Plan.from_config(phases, every_phase, average), adapter=cfg.adapter._target_ != NONE)

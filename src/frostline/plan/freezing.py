@@ -1,0 +1,144 @@
+"""What learns in a phase, applied to a model, and the parameter groups that follow from it.
+
+Nothing here is remembered: each function derives the state from the phase, so calling it again changes nothing.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from frostline.adapters.layers import adapter_parameters, scales
+from frostline.backbones.base import Backbone
+from frostline.errors import PlanError
+from frostline.plan.phase import Phase
+
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.instancenorm._InstanceNorm)
+NAMES_OF_NORMS = ("RMSNorm", "LayerNorm")  # on which classes of other libraries end that are none of torch's
+
+
+class Group(NamedTuple):
+    """Parameters that share a learning rate and a weight decay. `block` is `head` or a block's name."""
+
+    block: str
+    decays: bool
+    lr_scale: float
+    parameters: list[nn.Parameter]
+
+    @property
+    def name(self) -> str:
+        return self.block if self.decays else f"{self.block}/no_decay"
+
+
+def set_trainable(backbone: Backbone, head: nn.Module, phase: Phase) -> None:
+    """Thaw what the phase says and the head, freeze the rest."""
+    thawed = phase.thawed(list(backbone.blocks))
+    for name, block in backbone.blocks.items():
+        block.requires_grad_(False)
+        for parameter in _chosen(block, phase) if name in thawed else ():
+            parameter.requires_grad_(True)
+    head.requires_grad_(True)
+    for parameter in frozen_parameters(backbone, head):
+        parameter.grad = None
+    rest_frozen(backbone, phase)
+
+
+def rest_frozen(backbone: Backbone, phase: Phase) -> None:
+    """Frozen blocks are in eval mode, always: BatchNorm keeps its statistics, dropout and stochastic depth are off.
+    With `norm: frozen` the norm layers of thawed blocks are, too."""
+    thawed = phase.thawed(list(backbone.blocks))
+    for name, block in backbone.blocks.items():
+        if name not in thawed:
+            block.eval()
+        elif phase.norm == "frozen":
+            for norm in _norms(block):
+                norm.eval()
+    if list(backbone.blocks)[-1] not in thawed:
+        backbone.pool.eval()  # some networks have dropout there
+
+
+def frozen_parameters(backbone: Backbone, head: nn.Module) -> Iterator[nn.Parameter]:
+    return (p for module in (backbone, head) for p in module.parameters() if not p.requires_grad)
+
+
+def parameter_groups(backbone: Backbone, head: nn.Module, phase: Phase) -> list[Group]:
+    """The learning parameters, from the head down, two groups a block at most: with weight decay and without.
+
+    Raises PlanError where nothing learns, or nothing of what the phase thaws.
+    """
+    thawed = phase.thawed(list(backbone.blocks))
+    parts = [("head", head), *reversed(list(backbone.blocks.items()))]
+    groups = []
+    for depth, (name, block) in enumerate(parts):
+        if name != "head" and name not in thawed:
+            continue
+        for decays in (True, False):
+            chosen = [p for p, decayed in _with_decay(block) if decayed is decays and p.requires_grad]
+            if chosen:
+                groups.append(Group(name, decays, phase.rate(depth), chosen))
+    if not groups or (thawed and {group.block for group in groups} <= {"head"}):
+        reason = f"{', '.join(thawed)}: no {phase.only or 'parameters'}" if thawed else "the head has no parameters"
+        raise PlanError(
+            f"phase '{phase.name}' trains nothing: {reason}",
+            where=f"schedule.phases.{phase.name}.thaw",
+            next_step="thaw a block that has parameters, or choose a head that has some: head=linear",
+        )
+    return groups
+
+
+def optimizer_groups(groups: list[Group], phase: Phase) -> list[dict[str, Any]]:
+    """As torch.optim takes them. Without `weight_decay` in a group, the optimizer's own holds."""
+    decay = {} if phase.weight_decay is None else {"weight_decay": phase.weight_decay}
+    return [
+        {"params": group.parameters, "name": group.name, "lr_scale": group.lr_scale}
+        | (decay if group.decays else {"weight_decay": 0.0})
+        for group in groups
+    ]
+
+
+def learning_weights(groups: list[dict[str, Any]]) -> Iterator[torch.Tensor]:
+    """The weights that weight decay acts on, from an optimizer's groups."""
+    return (p for group in groups if not group["name"].endswith("/no_decay") for p in group["params"])
+
+
+def count(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(p.numel() for p in parameters)
+
+
+def count_of(groups: list[Group]) -> int:
+    return count(p for group in groups for p in group.parameters)
+
+
+def blocks_of(groups: list[Group]) -> list[str]:
+    """What learns, from the head down."""
+    return list(dict.fromkeys(group.block for group in groups))
+
+
+def _chosen(block: nn.Module, phase: Phase) -> Iterator[nn.Parameter]:
+    if phase.only is None:
+        yield from block.parameters()
+        return
+    kinds = [phase.only] if isinstance(phase.only, str) else phase.only
+    norms = set(_norms(block))
+    yield from adapter_parameters(block) if "adapters" in kinds else ()
+    for module in block.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            kind = "norms" if module in norms else "biases" if name.endswith("bias") else None
+            if kind in kinds:
+                yield parameter
+
+
+def _norms(block: nn.Module) -> Iterator[nn.Module]:
+    return (it for it in block.modules() if isinstance(it, NORMS) or type(it).__name__.endswith(NAMES_OF_NORMS))
+
+
+def _with_decay(block: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:
+    """Weight decay acts on the weights of layers that multiply: not on biases, norms, tokens or position tables, nor on
+    what only scales in an adapter."""
+    kept = {id(parameter) for parameter in scales(block)}
+    for module in block.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            multiplies = name.endswith("weight") and parameter.ndim >= 2  # `in_proj_weight` of an attention too
+            yield parameter, multiplies and id(parameter) not in kept

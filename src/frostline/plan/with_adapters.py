@@ -1,0 +1,58 @@
+"""A plan for a backbone with an adapter, or without. Arithmetic only, no torch.
+
+A plan none of whose phases speaks of adapters is one for backbones without: with an adapter, what it thaws whole learns
+by its adapters alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from frostline.errors import PlanError
+from frostline.plan.phase import Phase
+from frostline.plan.phases import Plan
+
+NONE = "frostline.adapters.kinds.NoAdapter"  # `_target_` of adapter=none, known before torch is imported
+
+
+def with_adapter(plan: Plan, *, adapter: bool) -> Plan:
+    """adapter: whether there is one. Raises PlanError where the plan speaks of adapters and there is none, or there is
+    one and nothing of it learns, or it is to be pulled back to pretrained weights, which it has not."""
+    named = [phase for phase in plan.phases if _kinds(phase) & {"adapters"}]
+    if not adapter:
+        if named:
+            raise PlanError(
+                f"of what phase '{named[0].name}' thaws only the adapters learn, and there is no adapter",
+                where=f"schedule.phases.{named[0].name}.only",
+                next_step="adapter=lora, or another plan (schedule=two_stage)",
+            )
+        return plan
+    phases = plan.phases if named else tuple(_by_adapters(phase) for phase in plan.phases)
+    learning = [phase for phase in phases if _kinds(phase) & {"adapters"} and phase.thaw not in ("none", 0)]
+    if not learning:
+        raise PlanError(
+            "there is an adapter, and no phase of the plan thaws it",
+            where="schedule",
+            next_step="schedule=adapters, another plan that thaws, or adapter=none",
+        )
+    pulled = [phase for phase in learning if phase.l2_sp and _kinds(phase) == {"adapters"}]
+    if pulled:
+        raise PlanError(
+            f"in phase '{pulled[0].name}' only adapters learn, and `l2_sp` pulls what is pretrained, which rests",
+            where=f"schedule.phases.{pulled[0].name}.l2_sp",
+            next_step="l2_sp: 0; weight_decay pulls a LoRA adapter towards doing nothing",
+        )
+    return replace(plan, phases=phases)
+
+
+def adapted_blocks(plan: Plan, blocks: Sequence[str]) -> list[str]:
+    """Those of `blocks`, from the stem up, whose adapters learn in some phase by themselves. Raises PlanError."""
+    thawed = {name for phase in plan.phases if _kinds(phase) & {"adapters"} for name in phase.thawed(blocks)}
+    return [name for name in blocks if name in thawed]
+
+
+def _by_adapters(phase: Phase) -> Phase:
+    return phase if phase.only is not None or phase.thaw in ("none", 0) else replace(phase, only="adapters")
+
+
+def _kinds(phase: Phase) -> set[str]:
+    return {phase.only} if isinstance(phase.only, str) else set(phase.only or ())

@@ -1,0 +1,145 @@
+"""Folders for runs: which is free, and whose it is."""
+
+import fcntl
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from frostline.errors import RunError, few
+from frostline.paths import remove_empty
+from frostline.runs.record import FILE
+
+CONFIG = "config.yaml"
+
+
+def free_folder(folder: Path, setting: str = "run_dir", holds: str = FILE) -> Path:
+    """`folder`, or with a number behind it where a run, or what else leaves a file `holds`, lies there already.
+
+    Raises RunError where something else lies there. setting: what says another folder.
+    """
+    folder = folder if folder.name else folder.absolute()  # `.` has no name to put a number behind
+    chosen = next(chosen for chosen in _numbered(folder) if not (chosen / holds).exists())
+    require_empty(chosen, setting)
+    return chosen
+
+
+def require_empty(folder: Path, setting: str = "run_dir") -> None:
+    """Raises RunError that names what lies there."""
+    try:
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unwritable(folder, setting, error) from error
+    if names:
+        raise RunError(
+            f"there is something else in this folder: {few(names, 4)}",
+            where=folder,
+            next_step=f"{setting}=<a new or empty folder>",
+        )
+
+
+def stamp(folder: Path) -> list[tuple[str, int, int]]:
+    """What a run has written into its folder: names, bytes, times of change."""
+    paths = [folder / FILE, folder / CONFIG, *folder.glob("checkpoints/*.ckpt")]
+    stats = [(str(path.relative_to(folder)), path.stat()) for path in paths if path.is_file()]
+    return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    yield folder
+    yield from (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+
+
+@contextmanager
+def reserved(folder: Path) -> Iterator[Path]:
+    """The folder, or with a number behind it where that is taken: made at once, as two runs may begin in one second.
+    Gone again where nothing came of it. Raises RunError.
+    """
+    missing = [path for path in folder.parents if not path.exists()]
+    chosen = next(chosen for chosen in _numbered(folder) if _made(chosen))
+    try:
+        yield chosen
+    finally:
+        remove_empty([chosen, *missing])
+
+
+def reserved_at_once(place: str) -> str:
+    """The folder, or with a number behind it where that is taken, made now. One that cannot be made is given as it is:
+    who writes there will say so."""
+    try:
+        return str(next(chosen for chosen in _numbered(Path(place)) if _made(chosen)))
+    except RunError:
+        return place
+
+
+def _made(folder: Path) -> bool:
+    """False where it is there already."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        if not os.path.lexists(folder):  # a folder above is a file, or a link to nowhere
+            raise _unwritable(folder, "logs_dir", error) from error
+        return False
+    except OSError as error:
+        raise _unwritable(folder, "logs_dir", error) from error
+    return True
+
+
+@contextmanager
+def claimed(folder: Path, *, leads: bool, seen: list[tuple[str, int, int]]) -> Iterator[None]:
+    """This process's own, until it ends however it ends: a lock of the folder, which leaves no file. leads: whether
+    this is the process that writes. seen: `stamp` of the folder when this process chose it. Raises RunError where
+    another process trains in it, or has done so meanwhile.
+    """
+    if not leads:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise RunError(
+            "another process is training in this folder", where=folder, next_step="wait for it, or run_dir=<another>"
+        ) from error
+    try:
+        if stamp(folder) != seen:
+            raise RunError(
+                "another process has written into this folder meanwhile",
+                where=folder,
+                next_step="give the command again, with run_dir=<another> for another run",
+            )
+        yield
+    finally:
+        os.close(handle)
+
+
+def require_writable(folder: Path, setting: str | None = "logs_dir") -> None:
+    """By trying: folders that this makes are removed again, so that an error on the way to training leaves nothing.
+
+    setting: names another folder; None if it has to be this one. Raises RunError.
+    """
+    missing = [path for path in [folder, *folder.parents] if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, setting, error) from error
+    finally:
+        remove_empty(missing)
+
+
+def _unwritable(folder: Path, setting: str | None, error: OSError) -> RunError:
+    writable = shlex.join(["chmod", "-R", "u+w", str(folder)])
+    return RunError(
+        f"the folder cannot be written: {error.strerror}",
+        where=folder,
+        next_step=writable if setting is None else f"{setting}=<a folder of yours>",
+    )

@@ -1,0 +1,1 @@
+"""Entries on disk that several processes may fill and read."""

@@ -1,0 +1,107 @@
+"""After the last phase: averages of weights, scored on validation, the best of them kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from frostline.adapters.layers import FIRST
+from frostline.distributed.agreement import require_agreement
+from frostline.distributed.sharding import sharded_like, whole_state
+from frostline.runs.record import Record
+from frostline.training.build import Built
+from frostline.training.callbacks.checkpoints import PlacedCheckpoint, WholeFiles
+from frostline.training.callbacks.ema import MovingAverage
+from frostline.training.checkpoint import read_checkpoint, read_start
+from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
+
+
+class Candidate(NamedTuple):
+    name: str
+    weights: dict[str, Tensor]
+
+
+def average(built: Built, record: Record, folder: Path) -> None:
+    """The best candidate becomes the run's best checkpoint, and the model, where no epoch was better by validation.
+
+    Each is scored on the whole validation part. Raises RunError.
+    """
+    model, trainer = built.model, built.trainer
+    tuned = _cloned(model)
+    record.averages, chosen = [], None
+    built.frozen.begin(None, [], 0)  # a mix may change what was frozen, and is scored once
+    kept = trainer.checkpoint_callback
+    assert isinstance(kept, ModelCheckpoint)  # build has seen to it
+    assert kept.best_model_score is not None
+    top = kept.top_score if isinstance(kept, PlacedCheckpoint) else None
+    score = float(kept.best_model_score) if top is None else top
+    for candidate in _candidates(built, tuned, folder):
+        model.load_state_dict(candidate.weights)
+        with _unlogged(trainer):
+            (scores,) = trainer.validate(model, datamodule=built.data, verbose=False)
+        record.averages.append({"name": candidate.name, "val": dict(scores)})
+        own = scores[model.task.monitor]
+        if own >= score if model.task.mode == "max" else own <= score:  # of equal ones the later, as among epochs
+            # As it was scored: with the norm statistics of rank 0, which ranks share when they validate.
+            chosen, score = Candidate(candidate.name, _cloned(model)), own
+    model.load_state_dict(tuned if chosen is None else chosen.weights)
+    if chosen is not None:
+        kept.best_model_score = torch.tensor(score)
+        state = whole_state(model)
+        if trainer.is_global_zero:
+            place = {"phase": model.phase.name, "first_epoch": model.first_epoch, "epoch": trainer.current_epoch - 1}
+            _keep(state, place | {"average": chosen.name}, Path(kept.best_model_path))
+        trainer.strategy.barrier()
+    require_agreement({"backbone": model.backbone, "head": model.head}, where="the averages after the last phase")
+
+
+def _candidates(built: Built, tuned: dict[str, Tensor], folder: Path) -> Iterator[Candidate]:
+    for callback in built.trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, MovingAverage):
+            yield Candidate(f"ema {callback.decay:g}", tuned | callback.values)
+    shares = built.plan.average.wise_ft
+    if not shares:
+        return
+    first_thaw = built.plan.first_thaw(list(built.model.backbone.blocks))
+    assert first_thaw is not None
+    before = read_start(folder, first_thaw)
+    for share in shares:
+        yield Candidate(f"wise_ft {share:g}", _mixed(before, tuned, share))
+
+
+def _cloned(model: FineTuner) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def _mixed(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """`share` of `after`, the rest of `before`; of `after` alone counters, which cannot be mixed, and the first factors
+    of adapters: the second ones begin at zero, so that `share` of these is `share` of the product."""
+    return {
+        name: torch.lerp(sharded_like(before[name], value), value, share)
+        if value.is_floating_point() and f".{FIRST}." not in name
+        else value
+        for name, value in after.items()
+    }
+
+
+def _keep(state: dict[str, Tensor], said: dict[str, Any], path: Path) -> None:
+    """In place of the best epoch. said: of these weights."""
+    content: dict[str, Any] = read_checkpoint(path)
+    content["state_dict"] = state
+    content[CHECKPOINT_KEY] |= said
+    WholeFiles().save_checkpoint(content, path)
+
+
+@contextmanager
+def _unlogged(trainer: L.Trainer) -> Iterator[None]:
+    """The curves are those of the training."""
+    loggers, trainer.loggers = trainer.loggers, []
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers

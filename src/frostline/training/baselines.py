@@ -1,0 +1,160 @@
+"""What features are worth without fine-tuning, where they are at hand: found out once, and kept beside them."""
+
+import hashlib
+import json
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from frostline.data.module import Data
+from frostline.data.parts import Part
+from frostline.errors import memory_is_short
+from frostline.frozen.outputs import Features
+from frostline.heads.probes import MAX_EVALUATIONS, accuracy, linear_probes, log_me, nearest_neighbours
+from frostline.paths import write_atomically
+from frostline.tasks.classification import Classification
+from frostline.training.build import Built
+
+LAYOUT = 2  # of what is kept, and of how it is found out: another number forgets it
+Scores = dict[str, float]
+
+# A training that has the features at hand spends at most so much on baselines: of the pass that made the features, but
+# always a TFLOP, which is some ten seconds of two cores; and so many bytes of features in float32.
+SHARE, FLOPS, BYTES = 0.05, 1e12, 1e9
+
+
+class Labelled(NamedTuple):
+    """features (N, D), labels (N,)."""
+
+    features: Tensor
+    labels: Tensor
+
+
+def baselines_of(built: Built, number: int) -> dict[str, Any]:
+    """Of a run that has trained the plan's `number`-th phase: what the class that is the most frequent in training
+    scores, where there are classes; and by probe its scores, or `why_not`, if that phase kept the features of the
+    backbone as the run began with it; else they are not at hand.
+    """
+    if not isinstance(built.model.task, Classification):
+        return {}
+    majority = {"majority": {"val/accuracy": _majority(built.data)}}
+    thaw = built.plan.first_thaw(list(built.model.backbone.blocks))
+    as_begun = thaw is None or number < thaw
+    return majority | (_of_features(built) if built.frozen.keeps_features and as_begun else {})
+
+
+def _majority(data: Data) -> float:
+    most = data.train_part.labels.bincount().argmax()
+    return float((data.val_part.labels == most).double().mean())
+
+
+def _of_features(built: Built) -> dict[str, Any]:
+    frozen = built.frozen
+    train, val, classes = len(built.data.train_part), len(built.data.val_part), len(built.data.classes)
+    why_not = too_much(train, val, built.model.backbone.out_features, classes, frozen.outputs[-1].flops)
+    if why_not:
+        return {"why_not": why_not}
+    # After a fit Lightning has the weights on the CPU. They are needed where what was kept is gone by now.
+    frozen.backbone.to(built.trainer.strategy.root_device)
+    features = [frozen.features(part) for part in (built.data.train_part, built.data.val_part)]
+    try:
+        return scores_of(built.data, features[0], features[1], ["knn", "linear_probe"])
+    except RuntimeError as error:
+        if not memory_is_short(error):
+            raise
+        return {"why_not": "the device has no memory for it"}
+
+
+def too_much(train: int, val: int, width: int, classes: int, flops: float) -> str:
+    """Why these are too many samples for k-NN and linear probe, if so; by arithmetic alone, so that it is the same on
+    every machine. flops: of the backbone, per sample.
+    """
+    num_bytes = 4 * (train + val) * width
+    if num_bytes > BYTES:
+        return f"{num_bytes / 1e9:.1f} GB of features are more than the {BYTES / 1e9:g} GB for it"
+    # Products of few columns take as long as those of 16: they wait for memory.
+    work = 2.0 * train * val * width + MAX_EVALUATIONS * 4.0 * train * width * max(classes, 16)
+    allowed = max(FLOPS, SHARE * (train + val) * flops)
+    if work > allowed:
+        return f"they would take {work / 1e12:,.1f} TFLOP, and {allowed / 1e12:,.1f} are granted"
+    return ""
+
+
+def scores_of(data: Data, train: Features, val: Features, probes: Sequence[str]) -> dict[str, Any]:
+    """For each of `probes` (knn, linear_probe, logme), fitted on the training part: `val/accuracy` or `evidence`, and
+    the seconds that it took when it was found out. Or `why_not`."""
+    file = _file(data, train, val)
+    kept = _read(file)
+    if all(name in kept for name in probes):
+        return {name: kept[name] for name in probes}
+    assert data.trainer is not None
+    device = data.trainer.strategy.root_device
+    parts = _on(device, train, data.train_part), _on(device, val, data.val_part)
+    if not all(bool(part.features.isfinite().all()) for part in parts):
+        return {"why_not": "the features are not finite"}
+    for name in probes:
+        if name not in kept:
+            begun = time.perf_counter()
+            kept[name] = PROBES[name](*parts, len(data.classes))
+            kept[name]["seconds"] = round(time.perf_counter() - begun, 3)
+    if file is not None:
+        with suppress(OSError):  # no room, or removed by another process: it is found out again when it is needed
+            write_atomically(file, json.dumps({"checksum": _checksum(kept), "scores": kept}))
+    return {name: kept[name] for name in probes}
+
+
+def _file(data: Data, train: Features, val: Features) -> Path | None:
+    """Beside the features, for these classes of theirs."""
+    if train.folder is None or val.folder is None:
+        return None
+    digest = hashlib.blake2b(val.folder.name.encode(), digest_size=16)
+    for part in (data.train_part, data.val_part):
+        digest.update(part.labels.numpy().data)
+    return train.folder / f"scores-{digest.hexdigest()}.json"
+
+
+def _on(device: torch.device, features: Features, part: Part) -> Labelled:
+    return Labelled(features.rows.to(device, torch.float32), part.labels.to(device))
+
+
+def _read(file: Path | None) -> dict[str, Scores]:
+    try:
+        content = json.loads(file.read_text()) if file is not None else {}
+        scores: dict[str, Scores] = content["scores"]
+        return scores if content["checksum"] == _checksum(scores) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _checksum(scores: dict[str, Scores]) -> int:
+    """A damaged file is another one, as one of another LAYOUT is."""
+    return zlib.crc32(json.dumps([LAYOUT, scores]).encode())
+
+
+def _knn(train: Labelled, val: Labelled, num_classes: int) -> Scores:
+    predicted = nearest_neighbours(*train, val.features, num_classes)
+    return {"val/accuracy": accuracy(predicted, val.labels)}
+
+
+def _linear_probe(train: Labelled, val: Labelled, num_classes: int) -> Scores:
+    """The best strength by validation, of equals the strongest: as a run's best epoch is chosen, which it stands by."""
+    found = [(accuracy(probe(val.features), val.labels), probe.l2) for probe in linear_probes(*train, num_classes)]
+    score, l2 = max(found)
+    return {"val/accuracy": score, "l2": l2}
+
+
+def _logme(train: Labelled, val: Labelled, num_classes: int) -> Scores:
+    return {"evidence": log_me(*train, num_classes)}
+
+
+PROBES: dict[str, Callable[[Labelled, Labelled, int], Scores]] = {
+    "knn": _knn,
+    "linear_probe": _linear_probe,
+    "logme": _logme,
+}

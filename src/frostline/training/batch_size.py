@@ -1,0 +1,141 @@
+"""What a run on this machine costs, from one measured pass, and the batch that fits into its memory."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from frostline.backbones.base import Backbone
+from frostline.contracts.tokens import Tokens, values_of
+from frostline.errors import RunError, memory_is_short
+from frostline.plan.freezing import parameter_groups
+from frostline.plan.phase import Phase
+from frostline.training.costs import Costs, measured_costs, optimizer_states, phase_bytes
+from frostline.training.finetuner import OptimizerFactory
+
+MEASURED: dict[str, Costs | None] = {}
+MOST_SAMPLES = 1024  # of a batch that is chosen: more makes no step faster, and fewer steps
+FEWEST_STEPS = 8  # of the optimizer, in an epoch
+CGROUPS = Path("/sys/fs/cgroup")
+SHARE = 0.6  # of the memory; the rest is for kernels' own space, the data, and the system
+
+
+class ChosenBatch(NamedTuple):
+    """size: of a batch, over all devices together. why: no larger one was chosen."""
+
+    size: int
+    why: str
+
+
+def costs_of(backbone: Backbone, head: nn.Module, sample: Tensor | Tokens, trainer: L.Trainer) -> Costs | None:
+    """sample (1, ...): one input. Measured once by a process: the runs of a sweep cost alike. None where memory is
+    short: it wants all gradients at once, and the plan may not."""
+    device = trainer.strategy.root_device
+    key = f"{backbone.structure} {head} {tuple(values_of(sample).shape)} {device} {trainer.precision}"
+    if key not in MEASURED:
+        try:
+            MEASURED[key] = measured_costs(
+                backbone,
+                head,
+                sample,
+                device=device,
+                context=trainer.precision_plugin.forward_context,
+            )
+        except RuntimeError as error:
+            if not memory_is_short(error):
+                raise
+            MEASURED[key] = None
+    return MEASURED[key]
+
+
+def weights_bytes(backbone: Backbone, head: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in nn.ModuleList([backbone, head]).parameters())
+
+
+def largest_batch(
+    backbone: Backbone,
+    head: nn.Module,
+    phases: Sequence[Phase],
+    optimizers: dict[str, OptimizerFactory],
+    *,
+    sample: Tensor | Tokens,
+    samples: int,
+    trainer: L.Trainer,
+    memory: int | None = None,
+) -> ChosenBatch:
+    """The largest power of two, over all devices together, with which every phase fits. sample (1, ...):
+    as large as the largest. samples: in an epoch.
+    memory: of a device, in bytes; None for what it has, used or free, so that all ranks and a resume find the same.
+
+    Raises RunError where a sample for each rank does not fit.
+    """
+    device, ranks = trainer.strategy.root_device, trainer.world_size
+    room = SHARE * (_memory_of(device) if memory is None else memory)
+    if device.type == "cpu":
+        room /= ranks  # they share it
+    costs = costs_of(backbone, head, sample, trainer)
+    if costs is None:
+        raise _too_large("memory ran out while a step of a few samples was measured", device)
+    blocks, weights = list(backbone.blocks), weights_bytes(backbone, head)
+
+    def needs(phase: Phase, batch: int) -> float:
+        groups, states = parameter_groups(backbone, head, phase), optimizer_states(optimizers[phase.name], device)
+        return phase_bytes(costs, phase, blocks, -(-batch // ranks), groups, states, weights)
+
+    smallest = 1 << (ranks - 1).bit_length()  # a rank without a sample of a batch would wait for the others
+    in_steps = samples // (FEWEST_STEPS * trainer.accumulate_grad_batches)
+    batch = max(1 << max(min(MOST_SAMPLES, in_steps), 1).bit_length() - 1, smallest)
+    why = f"that leaves {FEWEST_STEPS} steps of the optimizer an epoch" if in_steps < MOST_SAMPLES else "that is tried"
+    if batch == smallest and in_steps < smallest:
+        why = "that there can be: a sample for each process"
+    while max(needs(phase, batch) for phase in phases) > room:
+        if batch == smallest:
+            raise _too_large(f"a batch of {batch} with {_size_of(sample)} is more than {room / 1e9:,.1f} GB", device)
+        batch, why = batch // 2, "that fits into memory"
+    return ChosenBatch(batch, f"is the largest power of two {why}")
+
+
+def _size_of(sample: Tensor | Tokens) -> str:
+    length = values_of(sample).shape[-1 if isinstance(sample, Tensor) else 1]
+    return f"{length} {'pixels a side' if isinstance(sample, Tensor) else 'tokens each'}"
+
+
+def _too_large(what: str, device: torch.device) -> RunError:
+    return RunError(
+        what,
+        where=f"data.batch_size=auto, {device}",
+        next_step="data.batch_size=<number>, smaller pictures, shorter texts, a smaller model, or schedule=head_only",
+    )
+
+
+def _memory_of(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    granted = [int(text) for text in map(_text, limit_files(_text(Path("/proc/self/cgroup")))) if text.isdigit()]
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *granted])
+
+
+def limit_files(said: str) -> list[Path]:
+    """Where the limits of this process's memory stand: of its own control group, and of all above it, which bind it,
+    too. said: /proc/self/cgroup, a line `number:controllers:path` for each hierarchy (cgroups(7)); in a container the
+    group's path may be one that only the host sees, and the container's own limit stands at the root."""
+    files = [CGROUPS / "memory.max", CGROUPS / "memory" / "memory.limit_in_bytes"]
+    for line in said.splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, name = (CGROUPS / "memory", "memory.limit_in_bytes") if controllers else (CGROUPS, "memory.max")
+        own = Path(path.lstrip("/"))
+        files += [root / group / name for group in (own, *own.parents) if group != Path()]
+    return files
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,274 @@
+"""cfg → objects. The only place that instantiates; below it nothing is called cfg."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from frostline.adapters.kinds import Adapter
+from frostline.backbones.base import Backbone
+from frostline.config.instantiate import class_of, made, make
+from frostline.config.plain import resolved
+from frostline.contracts.seeds import seed_of
+from frostline.contracts.targets import Kind, Targets
+from frostline.data.module import Data
+from frostline.data.sample_cache import SampleCache
+from frostline.distributed.launcher import follows
+from frostline.frozen.blocks import FrozenPass
+from frostline.frozen.outputs import FrozenOutputs
+from frostline.frozen.policy import Choice, Reuse, lines_made
+from frostline.plan.composed import plan_of
+from frostline.plan.freezing import Group
+from frostline.plan.phases import Plan
+from frostline.plan.with_adapters import adapted_blocks
+from frostline.storage.store import Store
+from frostline.tasks.base import Task
+from frostline.training.batch_size import largest_batch
+from frostline.training.callbacks.ema import MovingAverage
+from frostline.training.callbacks.measure import Measure
+from frostline.training.callbacks.patience import PhasePatience
+from frostline.training.callbacks.requirements import require_best, require_fit
+from frostline.training.depth import Depth
+from frostline.training.finetuner import FineTuner
+from frostline.training.frozen_setup import choices_of, compiled_work, low_of, tried_outputs
+from frostline.training.optimizers import optimizers_of
+from frostline.training.settling import deepened, is_solvable, settled
+from frostline.training.solving import HeadSolver
+from frostline.training.trainer import (
+    make_trainer,
+    processes,
+    require_batches,
+    require_devices,
+    shows_progress,
+    with_precision,
+)
+
+NAMES = ("_target_", "name", "weights", "remote_code")  # of a backbone or head, wherever they lie
+OF_STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
+
+
+class Built(NamedTuple):
+    """choices: of each phase, what becomes of its frozen blocks' outputs; `frozen` makes, keeps and serves them.
+    depths: between which `thaw: auto` chose, if it did."""
+
+    model: FineTuner
+    data: Data
+    trainer: L.Trainer
+    measure: Measure
+    plan: Plan
+    choices: list[Choice]
+    frozen: FrozenOutputs
+    solver: HeadSolver
+    depths: Sequence[Depth] = ()
+    depth: int | None = None
+
+    def enter(self, number: int, first_epoch: int) -> list[Group]:
+        """The plan's `number`-th phase, from 0, which begins at `first_epoch` of the run."""
+        choice = self.choices[number]
+        lines = lines_made(self.plan, list(self.model.backbone.blocks), self.choices, number)
+        self.data.show(choice.views, first_epoch)
+        self.frozen.begin(choice, lines, first_epoch)
+        return self.model.enter(self.plan.phases[number], number, first_epoch)
+
+
+def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True, known: Targets | None = None) -> Built:
+    """Everything that a run needs, in the one order that has no circle.
+
+    load_weights: False where a checkpoint's will follow. logs: False for no curves, checkpoints and lines. known: the
+    targets of a run that is scored on other samples (see `Data`).
+    Raises any FrostlineError.
+    """
+    require_devices(cfg.trainer.accelerator, processes(cfg.trainer)["devices"])
+    folded = plan_of(cfg)
+    kind = _kind(cfg.task)
+    backbone = _backbone(cfg.model, kind, load=load_weights or (folded.anchored and logs))
+    cfg = with_precision(cfg, backbone)
+    pretrained = cfg.init_from is not None or OmegaConf.select(cfg, "model.weights") is not None
+    plan = scaled(folded, backbone).unfolded(list(backbone.blocks))
+    optimizers = optimizers_of(cfg, plan)
+    reuse: Reuse = make(cfg.cache, "cache", Reuse)
+    shows = logs and shows_progress(cfg.trainer.enable_progress_bar)
+    data = _data(cfg, backbone, reuse, kind, shows=shows, known=known)
+    task, head = _top(cfg, backbone, data.targets)
+    plan, depths, depth = deepened(cfg, plan, reuse, backbone, head, task, data)
+    plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
+    _adapt(cfg, backbone, plan)
+    for phase in plan.phases:
+        task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
+    if data.batch_size_is_open:
+        trial = make_trainer(cfg.trainer, [], logger=False)
+        longest, samples = data.example(longest=True), len(data.train_part)
+        data.batch_size, data.batch_size_why = largest_batch(
+            backbone, head, plan.phases, optimizers, sample=longest, samples=samples, trainer=trial
+        )
+    require_batches(cfg.trainer, data)
+    trainer = _trainer(cfg, plan, task, measure := Measure(), data.num_batches, logs=logs)
+    low = low_of(trainer)
+    outputs = tried_outputs(backbone, data, trainer, low)
+    solvable = is_solvable(head, task, backbone, data, trainer, outputs[-1].flops)
+    plan = settled(plan, data, trainer, pretrained=pretrained, solvable=solvable)
+    chosen = choices_of(reuse, plan, backbone, outputs, data, trainer)
+    identity = _identity(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
+    model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
+    lines = [phase.frost_line(list(backbone.blocks)) for phase in plan.phases for _ in range(phase.epochs)]
+    model.compiles, frozen_compiles = compiled_work(cfg.trainer.compile, trainer, data, lines, outputs)
+    model.frozen_pass = FrozenPass(backbone, low, compiles=frozen_compiles)
+    store = Store(reuse.folder, reuse.max_bytes)
+    data.serve = frozen = FrozenOutputs(model.frozen_pass, data, store, outputs, compiled=model.compiles)
+    solver = HeadSolver(frozen)
+    trainer.callbacks.insert(0, solver)  # type: ignore[attr-defined]  # an average of weights begins with its solution
+    return Built(model, data, trainer, measure, plan, chosen, frozen, solver, depths, depth)
+
+
+def scaled(plan: Plan, backbone: Backbone) -> Plan:
+    return plan.scaled(batch_norms=any(isinstance(module, _BatchNorm) for module in backbone.modules()))
+
+
+def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
+    """A model without weights and a Trainer, for samples that belong to no data set. targets: it was trained on."""
+    model = untrained(cfg, targets)
+    return model, _single_trainer(with_precision(cfg, model.backbone).trainer)
+
+
+def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
+    """Without weights, for those of a run with these targets."""
+    backbone = _backbone(cfg.model, targets.kind, load=False)
+    _adapt(cfg, backbone, plan_of(cfg).unfolded(list(backbone.blocks)))
+    task, head = _top(cfg, backbone, targets)
+    return FineTuner(backbone, head, task, {}, seed=cfg.seed, identity={"network": _network(cfg)})
+
+
+def features_alone(cfg: DictConfig) -> FrozenOutputs:
+    """What makes, keeps and serves the features of the training and validation parts, which have classes, in one
+    process, under the keys of a training. Raises any FrostlineError of model, data and trainer.
+    """
+    require_devices(cfg.trainer.accelerator, 1)
+    backbone = _backbone(cfg.model, "class", load=True)
+    trainer = _single_trainer(with_precision(cfg, backbone).trainer)
+    reuse: Reuse = make(cfg.cache, "cache", Reuse)
+    data = _data(cfg, backbone, reuse, "class", shows=shows_progress(cfg.trainer.enable_progress_bar))
+    data.trainer = trainer
+    low = low_of(trainer)
+    outputs = tried_outputs(backbone, data, trainer, low)
+    backbone.to(trainer.strategy.root_device)
+    compiles = compiled_work(cfg.trainer.compile, trainer, data, [], outputs).frozen
+    work = FrozenPass(backbone, low, compiles=compiles)
+    frozen = FrozenOutputs(work, data, Store(reuse.folder, reuse.max_bytes), outputs, compiled=False)
+    line, kept = len(backbone.blocks), reuse.when != "never" and trainer.precision != "16-mixed"
+    frozen.begin(Choice(line, kept, views=0, passes=(1, 1), num_bytes=0, why_not=""), [line], 0)
+    return frozen
+
+
+def bare_trainer(node: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
+    """Trains, and does nothing else than `callbacks` do: no validation, no curves, no checkpoints."""
+    unwatched = OmegaConf.merge(node, {"limit_val_batches": 0})
+    assert isinstance(unwatched, DictConfig)
+    return make_trainer(unwatched, callbacks, logger=False)
+
+
+def _single_trainer(node: DictConfig) -> L.Trainer:
+    single = OmegaConf.merge(node, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
+    assert isinstance(single, DictConfig)
+    return make_trainer(single, [], logger=False)
+
+
+def _backbone(node: DictConfig, kind: Kind, *, load: bool) -> Backbone:
+    """kind: of targets."""
+    backbone: Backbone = make(node, "model", Backbone, load=load)
+    if kind == "tags":
+        backbone.per_token()
+    return backbone.to(memory_format=torch.channels_last)
+
+
+def _adapt(cfg: DictConfig, backbone: Backbone, plan: Plan) -> None:
+    """Where the plan says so, and drawn apart, as the head is: what is drawn after it is what it was without."""
+    adapter: Adapter = make(cfg.adapter, "adapter", Adapter)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed_of(cfg.seed, "adapter"))
+        adapter.put_into(backbone, adapted_blocks(plan, list(backbone.blocks)))
+
+
+def _data(
+    cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: Kind, *, shows: bool, known: Targets | None = None
+) -> Data:
+    """kind: of targets. shows: whether somebody watches the decoding."""
+    family: type[Data] = class_of(cfg.data, "data", Data)
+    store = Store(reuse.folder, reuse.max_bytes, family.kept_as) if reuse.when != "never" else None
+    cache = SampleCache(store, shows=shows, leads=not follows())
+    data: Data = make(cfg.data, "data", Data, backbone.spec, target_kind=kind, sample_cache=cache, known=known)
+    return data
+
+
+def _kind(node: DictConfig) -> Kind:
+    """Of the targets that the task learns from: it says so before it is made, for which it needs the data."""
+    task: type[Task] = class_of(node, "task", Task)
+    return task.kind
+
+
+def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, nn.Module]:
+    """The task, and the head that it needs on this backbone. Its weights are drawn apart from those of the backbone: a
+    network that was pretrained with the same seed had learned on top of the very same head."""
+    task: Task = make(cfg.task, "task", Task, targets)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed_of(cfg.seed, "head"))
+        head: nn.Module = make(cfg.head, "head", nn.Module, backbone.out_features, task.num_outputs)
+    return task, head
+
+
+def _trainer(cfg: DictConfig, plan: Plan, task: Task, measure: Measure, num_batches: int, *, logs: bool) -> L.Trainer:
+    if not logs:
+        return make_trainer(cfg.trainer, [], logger=False, num_batches=num_batches)
+    callbacks = [*_average(plan), measure, PhasePatience(), *_callbacks(cfg.callbacks, task)]
+    logger = made(cfg.logger, "logger", Logger)
+    trainer = make_trainer(cfg.trainer, callbacks, logger=logger, num_batches=num_batches)
+    require_best(trainer, task, plan)
+    return trainer
+
+
+def _identity(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module, plan: Plan) -> dict[str, Any]:
+    """What a run is, in plain values: what goes on from its checkpoint has to be the same."""
+    said = data.describe()
+    return {
+        "model": backbone.name,
+        "data": {key: said[key] for key in ("num_train", "num_val", "fingerprint")},
+        "parts": data.parts_digest(),
+        "targets": asdict(data.targets),
+        **data.look(),
+        "head": {name: list(value.shape) for name, value in head.state_dict().items()},
+        "network": _network(cfg),
+        "steps": {key: value for key, value in resolved(cfg.trainer).items() if key in OF_STEPS},
+        "adapter": resolved(cfg.adapter),
+        "optimizer": resolved(cfg.optimizer),
+        "task": resolved(cfg.task),
+        "batch_size": data.batch_size,
+        "plan": plan.describe(),
+        "seed": cfg.seed,
+    }
+
+
+def _network(cfg: DictConfig) -> dict[str, Any]:
+    """Settings that change what the same weights give. Names and places may differ."""
+    return {
+        "model": {key: value for key, value in resolved(cfg.model).items() if key not in NAMES},
+        "head": {key: value for key, value in resolved(cfg.head).items() if key not in NAMES},
+        "inputs": {key: cfg.data[key] for key in ("image_size", "max_length") if key in cfg.data},
+    }
+
+
+def _average(plan: Plan) -> list[L.Callback]:
+    """The first of all callbacks: one that saves in the middle of an epoch saves the average with its last step."""
+    decay = plan.average.ema_decay
+    return [MovingAverage(decay=decay, phase=plan.phases[-1].name)] if decay is not None else []
+
+
+def _callbacks(node: DictConfig, task: Task) -> list[L.Callback]:
+    own = [made(callback, f"callbacks.{name!s}", L.Callback) for name, callback in node.items() if callback is not None]
+    for callback in own:
+        require_fit(callback, task)
+    return own

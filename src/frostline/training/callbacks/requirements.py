@@ -1,0 +1,50 @@
+"""Check that callbacks fit a plan of phases."""
+
+import lightning as L
+from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint
+
+from frostline.errors import ConfigError
+from frostline.plan.phases import NO_AVERAGE, Plan
+from frostline.tasks.base import Task
+
+
+def require_fit(callback: L.Callback, task: Task) -> None:
+    """Raises ConfigError for a callback that freezes as the plan does, or waits for a score that never comes."""
+    name = type(callback).__name__
+    if isinstance(callback, BaseFinetuning):
+        raise ConfigError(
+            f"{name} freezes and thaws by itself, and so does the plan",
+            where="callbacks",
+            next_step="leave it out, and choose schedule=two_stage (frostline train --help lists the others)",
+        )
+    if isinstance(callback, EarlyStopping) and str(callback.monitor).startswith("val/"):
+        task.require_score(callback.monitor, "min" if callback.mode == "min" else "max", f"callbacks, {name}")
+    elif isinstance(callback, EarlyStopping) and callback.monitor != "train/loss_epoch":
+        raise ConfigError(
+            f"{name} waits for a score '{callback.monitor}', and there is none",
+            where="callbacks",
+            next_step=f"its monitor is one of train/loss_epoch, {', '.join(task.scores)}",
+        )
+
+
+def require_best(trainer: L.Trainer, task: Task, plan: Plan) -> None:
+    """Raises ConfigError unless one score chooses the best epoch everywhere, and that epoch is kept if it is needed."""
+    kept = trainer.checkpoint_callback
+    if not isinstance(kept, ModelCheckpoint) or kept.monitor is None or not _keeps_each_best(kept):
+        needs = "schedule.average" if plan.average != NO_AVERAGE else plan.first_from_best()
+        if needs is not None:
+            raise ConfigError(
+                f"{needs} needs the best checkpoint, and none is kept",
+                where="callbacks",
+                next_step="keep callbacks.best as it is",
+            )
+    elif (kept.monitor, kept.mode) != (task.monitor, task.mode):
+        raise ConfigError(
+            f"the best epoch is chosen by {kept.monitor} ({kept.mode}), and elsewhere by {task.monitor} ({task.mode})",
+            where="callbacks.best, task",
+            next_step=f"task.monitor={kept.monitor} task.mode={kept.mode}: callbacks follow it",
+        )
+
+
+def _keeps_each_best(kept: ModelCheckpoint) -> bool:
+    return kept.filename == "best" and kept.save_top_k != 0 and kept.every_n_epochs == 1

@@ -1,0 +1,109 @@
+"""Ends a run within a batch when it is told to, and keeps long epochs from being lost."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from frostline.config.ranges import Positive
+from frostline.distributed.signals import Stopped
+from frostline.training.callbacks.checkpoints import files_of
+
+CALM, SAVE = 0, 1  # beyond: the number of the signal that ends the run
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+EVERY_ON_DEVICE = 20  # steps between two questions whether another rank was told to stop: each waits for the device
+
+
+class Safety(L.Callback):
+    """SIGINT, SIGTERM, SIGHUP and SIGUSR1 end the run after the batch at hand, with a checkpoint to resume from; a
+    second SIGINT ends it at once. Work of more than `every_minutes` does not go unsaved: long epochs are saved on their
+    way.
+
+    No checkpoint is made between the last batch of an epoch and the end of its validation: a run that is stopped there
+    goes on from the one before.
+    """
+
+    def __init__(self, *, dirpath: str, every_minutes: Positive[float]) -> None:
+        self.path = Path(dirpath).resolve() / "last.ckpt"  # as ModelCheckpoint names it
+        self.every_seconds = 60 * every_minutes
+        self._told: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """By now Lightning has its own handlers in place, which would talk to other ranks in the middle of anything."""
+        files_of(trainer).begin()
+        self._trainer = trainer
+        if threading.current_thread() is threading.main_thread():
+            heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
+            self._before = {number: signal.signal(number, self._note) for number in heard}
+
+    def _note(self, signum: int, frame: Any) -> None:
+        if signum == signal.SIGINT and self._told is not None:
+            raise KeyboardInterrupt
+        launcher = self._trainer.strategy.launcher
+        if signum != signal.SIGINT and self._told is None and launcher is not None:
+            launcher.kill(signum)  # the ranks that this process started; a terminal's Ctrl-C reaches them by itself
+        self._told = signum
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        gradients_wait = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        if gradients_wait or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        # The files of the first rank: the others write none.
+        long_ago = trainer.is_global_zero and files_of(trainer).unsaved_seconds(self.path) > self.every_seconds
+        agreed = self._agreed(trainer, self._told or (SAVE if long_ago else CALM))
+        if agreed != CALM:
+            trainer.save_checkpoint(self.path)
+        if agreed > SAVE:
+            raise Stopped(agreed)
+
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        # Ranks may have different numbers of validation batches, so they cannot agree here; they do after it.
+        if self._told and trainer.world_size == 1 and trainer.state.fn == "fit":
+            self._end(trainer, self._told)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        agreed = self._agreed(trainer, self._told or CALM, always=True)
+        if agreed != CALM:
+            self._end(trainer, agreed)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        agreed = self._agreed(trainer, self._told or CALM, always=True)
+        if agreed != CALM:
+            self._end(trainer, agreed)  # told in the last epoch
+
+    def _end(self, trainer: L.Trainer, signum: int) -> None:
+        """After an epoch that was saved. What waits is written while signals are still noted only, and other ranks are
+        there: whoever has started them may kill them all once the first is gone."""
+        files_of(trainer).write_held()
+        trainer.strategy.barrier()
+        raise Stopped(signum)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._let_go()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._let_go()  # there is no teardown then, and the next run of a sweep would not hear a Ctrl-C
+
+    def _let_go(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _agreed(self, trainer: L.Trainer, wish: int, *, always: bool = False) -> int:
+        """The strongest wish of any rank."""
+        if trainer.world_size == 1:
+            return wish
+        device = trainer.strategy.root_device
+        if device.type != "cpu" and not always and trainer.global_step % EVERY_ON_DEVICE:
+            return CALM
+        wishes = torch.tensor(wish, device=device)
+        torch.distributed.all_reduce(wishes, torch.distributed.ReduceOp.MAX)
+        return int(wishes.item())

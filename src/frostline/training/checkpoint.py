@@ -1,0 +1,247 @@
+"""A run's checkpoints: read, put into a model, and how far the run had come."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from frostline.backbones.weights import UNREADABLE, load_tensors, not_finite, unreadable
+from frostline.config.signatures import value_problem
+from frostline.distributed.sharding import load_whole
+from frostline.errors import RunError, few
+from frostline.plan.phases import BEFORE, Plan
+from frostline.quoting import begun_anew, setting_of
+from frostline.runs.folders import CONFIG
+from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
+
+OTHER = "restore the file, use the other one (checkpoint=last, checkpoint=best), or train anew"
+TARGETS = {
+    "kind": "Literal['class', 'labels', 'numbers', 'tags']",
+    "names": "list[str]",
+    "counts": "list[int]",
+    "mean": "list[float]",
+    "std": "list[float]",
+}
+RECORD: dict[str, Any] = {  # of a checkpoint, under CHECKPOINT_KEY
+    "phase": "str",
+    "first_epoch": "NonNegative[int]",
+    "epoch": "NonNegative[int]",
+    "batches": "NonNegative[int]",
+    "ended": "bool",
+    "val": "dict",
+    "average": "str | None",
+    "identity": {"targets": TARGETS},
+}
+
+
+class Stand(NamedTuple):
+    """How far a checkpoint's run had come. number: of the phase in the plan."""
+
+    path: Path
+    number: int
+    first_epoch: int
+    epoch: int
+    batches: int
+    ended: bool
+    val: dict[str, float]
+
+    def said(self, plan: Plan) -> str:
+        """Where the run goes on: `in phase all after epoch 3 of 7`."""
+        phase = plan.phases[self.number]
+        if self.ended:
+            return f"after phase {phase.name}"
+        done = self.epoch - self.first_epoch
+        if self.batches:
+            return f"in phase {phase.name} in epoch {done + 1} of {phase.epochs}, after {self.batches} of its batches"
+        return f"in phase {phase.name} after epoch {done + 1} of {phase.epochs}"
+
+
+def load_checkpoint(model: FineTuner, path: Path) -> dict[str, Any]:
+    """`loaded` from the file. Raises RunError."""
+    return loaded(model, read_checkpoint(path), path)
+
+
+def loaded(model: FineTuner, content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Put the weights of a checkpoint into the model. Gives the phase and the epoch of it, from 1, that they are from,
+    and the average that was made after it, if any. Raises RunError."""
+    load_state(model, content["state_dict"], path)
+    said = content[CHECKPOINT_KEY]
+    return {"phase": said["phase"], "epoch": said["epoch"] - said["first_epoch"] + 1, "average": said["average"]}
+
+
+def load_state(model: FineTuner, state: dict[str, Any], path: Path) -> None:
+    """state: tensors by name, of the checkpoint `path`. Raises RunError where it is of another model."""
+    try:
+        load_whole(model, state)
+    except RuntimeError as error:
+        raise RunError(
+            f"the checkpoint is of another model: {' '.join(str(error).split())[:300]}",
+            where=path,
+            next_step="restore the file, or the run's config.yaml and run.json",
+        ) from error
+
+
+def read_start(folder: Path, number: int) -> dict[str, Any]:
+    """The weights with which the plan's `number`-th phase begins. Raises RunError."""
+    return read_checkpoint(start_of(folder, number), record={})["state_dict"]
+
+
+def read_checkpoint(path: Path, *, instead: str = OTHER, record: Mapping[str, Any] = RECORD) -> dict[str, Any]:
+    """instead: what to do where it cannot be. record: what it says of itself, by name. Raises RunError where it is not
+    one of ours, or damaged."""
+    try:
+        content = load_tensors(path)
+        if (problem := _problem(content, record)) is None:
+            read: dict[str, Any] = content
+            return read
+    except UNREADABLE as error:
+        problem = unreadable(error)
+    raise RunError(f"the checkpoint cannot be read: {problem}", where=path, next_step=instead)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a readable file is one of a run, sound or not."""
+    try:
+        content = load_tensors(path)
+    except UNREADABLE:
+        return False
+    return isinstance(content, dict) and CHECKPOINT_KEY in content
+
+
+def _problem(content: Any, record: Mapping[str, Any]) -> str | None:
+    """Why this is no checkpoint of a run; None where it is one."""
+    if not isinstance(content, dict) or not {"state_dict", CHECKPOINT_KEY} <= content.keys():
+        return "it is no checkpoint of a run"
+    state = content["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        return "its 'state_dict' is not tensors by name"
+    return record_problem(content[CHECKPOINT_KEY], record, CHECKPOINT_KEY)
+
+
+def record_problem(said: Any, schema: Mapping[str, Any], where: str) -> str | None:
+    """What of a record that was read is missing, or of another type than `schema` says by name."""
+    if not isinstance(said, dict):
+        return f"its '{where}' is no record"
+    for name, expected in schema.items():
+        place = f"{where}.{name}"
+        if name not in said:
+            return f"its '{place}' is missing"
+        if isinstance(expected, str):
+            problem = value_problem(name, said[name], expected)
+            problem = None if problem is None else f"its '{place}': {problem}"
+        else:
+            problem = record_problem(said[name], expected, place)
+        if problem is not None:
+            return problem
+    return None
+
+
+def require_finite_weights(content: dict[str, Any], path: Path) -> None:
+    """Raises RunError: predictions of others would be no answers."""
+    if spoilt := not_finite(content["state_dict"]):
+        raise RunError(
+            f"the weights are not finite: {few(spoilt, 4)}",
+            where=path,
+            next_step="the training diverged, or the file is damaged: train anew at a lower rate (optimizer.lr)",
+        )
+
+
+def require_unchanged(content: dict[str, Any], model: FineTuner, path: Path, *keys: str) -> None:
+    """keys: of the identity; checkpoints of earlier versions lack some. Raises RunError that names what differs between
+    the run's config.yaml, of which `model` was made, and the run that wrote the checkpoint."""
+    before: dict[str, Any] = content[CHECKPOINT_KEY]["identity"]
+    known = [key for key in keys if key in before]
+    said = {"parts": "the samples are split otherwise (data.split_seed, data.val_fraction, data.test_fraction)"}
+    other = [
+        said.get(key) or difference
+        for key in known
+        for difference in _differences(before[key], model.identity[key], key)
+    ]
+    if other:
+        raise RunError(
+            f"config.yaml is another one than that of the training: {'; '.join(other)}",
+            where=path.parent.with_name(CONFIG),
+            next_step="restore the file, or train anew",
+        )
+
+
+def stand_of(checkpoint: Path, model: FineTuner, plan: Plan, command: str = "") -> Stand:
+    """command: that began the run. Raises RunError where `checkpoint` is of another run, or damaged."""
+    best = checkpoint.with_name("best.ckpt")
+    instead = begun_anew(command, best if best.is_file() else None)
+    content = read_checkpoint(checkpoint, instead=instead)
+    said: dict[str, Any] = content[CHECKPOINT_KEY]
+    _require_same(_completed(said["identity"], model.identity), model.identity, checkpoint)
+    _require_best(content, checkpoint, instead)
+    number = phase_number(plan, said["phase"], checkpoint)
+    return Stand(checkpoint, number, *(said[key] for key in ("first_epoch", "epoch", "batches", "ended", "val")))
+
+
+def _require_best(content: dict[str, Any], checkpoint: Path, instead: str) -> None:
+    """Raises RunError if the best weights, which the end of the run will need, are gone."""
+    states = content.get("callbacks")
+    for state in states.values() if isinstance(states, dict) else ():
+        best = state.get("best_model_path") if isinstance(state, dict) else None
+        if isinstance(best, str) and best and not checkpoint.with_name(Path(best).name).is_file():
+            raise RunError(
+                "the checkpoint of the best epoch so far is gone",
+                where=checkpoint.with_name(Path(best).name),
+                next_step=f"restore the file; or {instead}",
+            )
+
+
+def phase_number(plan: Plan, name: str, checkpoint: object) -> int:
+    """Of the phase of a checkpoint in the plan. Raises RunError where there is none of that name."""
+    names = [phase.name for phase in plan.phases]
+    if name not in names:
+        raise RunError(
+            f"the checkpoint is of a phase '{name}', and the plan has {', '.join(names)}",
+            where=checkpoint,
+            next_step="restore the run's config.yaml, or train anew",
+        )
+    return names.index(name)
+
+
+def start_of(folder: Path, number: int) -> Path:
+    """Where the weights with which a phase begins are kept, if they are needed again."""
+    return folder / "checkpoints" / f"before_phase_{number}.ckpt"
+
+
+def forget_starts(folder: Path) -> None:
+    """Nothing will need them: the run has ended."""
+    for path in folder.glob("checkpoints/before_phase_*.ckpt"):
+        path.unlink()
+
+
+def _completed(identity: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """With the settings that the version of the checkpoint did not have."""
+    identity = {key: now[key] for key in ("network", "steps")} | identity
+    plan = identity.get("plan")
+    if not isinstance(plan, dict) or "phases" not in plan:
+        return identity
+    phases = tuple(BEFORE | phase for phase in plan["phases"])
+    return identity | {"plan": plan | {"phases": phases}}
+
+
+def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
+    """Raises RunError that names what differs."""
+    other = list(_differences(before, now, ""))
+    if other:
+        raise RunError(
+            f"the run was another one: {'; '.join(other)}",
+            where=checkpoint,
+            next_step="restore what differs, or start a new run from these weights: "
+            + setting_of("init_from", checkpoint),
+        )
+
+
+def _differences(before: Any, now: Any, where: str) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
+        for key in now:
+            yield from _differences(before[key], now[key], f"{where}.{key}" if where else str(key))
+    elif isinstance(before, list | tuple) and isinstance(now, list | tuple) and len(before) == len(now):
+        for number, pair in enumerate(zip(before, now, strict=True)):
+            yield from _differences(*pair, f"{where}[{number}]")
+    elif before != now:
+        yield f"{where} was {before!r} and is {now!r}"

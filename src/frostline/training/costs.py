@@ -1,0 +1,145 @@
+"""What a phase will cost, from one measured pass of a few samples through each block."""
+
+import copy
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from frostline.backbones.base import Backbone
+from frostline.contracts.tokens import Tokens, moved, repeated, values_of, with_values
+from frostline.errors import ConfigError
+from frostline.plan.freezing import Group, count_of
+from frostline.plan.phase import Phase
+
+# At 224 pixels a side. Of smaller pictures more, as one batch has more of them, too; of larger ones fewer, as a step
+# of one may be all that fits into memory.
+SAMPLES, MOST_SAMPLES = 4, 32
+SHORT = 0.01  # seconds: one pass of that is not to be trusted
+OVERHEAD = 1.15  # optimizer, data and logging beside forward and backward; assumed, not measured
+# How good: the quickstart, estimated at 4 and 28 s, took 2.1 and 13.6 s (2026-11-22, two CPU cores): 4 samples at a
+# time cost more each than 44. An upper bound, then, on a machine that does nothing else.
+
+
+class Cost(NamedTuple):
+    """Of one block, per sample: seconds forward and backward, bytes that forward keeps for backward."""
+
+    forward: float
+    backward: float
+    kept: float
+
+
+Costs = dict[str, Cost]
+
+
+def measured_costs(
+    backbone: Backbone,
+    head: nn.Module,
+    sample: Tensor | Tokens,
+    *,
+    device: torch.device,
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Costs:
+    """sample (1, ...): one input of the backbone. On a copy, with the random state put back: nothing is changed."""
+    parts = [*backbone.blocks.items(), ("head", nn.Sequential(backbone.pool, _Values(), head))]
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
+        samples = min(MOST_SAMPLES, max(1, SAMPLES * 3 * 224**2 // values_of(sample).numel()))
+        x = moved(repeated(sample, samples), device)
+        costs = {}
+        for name, part in parts:
+            own = copy.deepcopy(part).to(device).requires_grad_(True).eval()
+            costs[name], x = _measured(own, x, context)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # what the training needs is to be told
+    return costs
+
+
+def phase_seconds(costs: Costs, phase: Phase, blocks: list[str], samples: int, passed: int) -> float:
+    """For so many samples, trained once each on one device; `passed`: of these go through the frozen blocks."""
+    learning = [costs[name] for name in _differentiated(phase, blocks)]
+    frozen = sum(cost.forward for cost in costs.values()) - sum(cost.forward for cost in learning)
+    return (passed * frozen + samples * sum(cost.forward + cost.backward for cost in learning)) * OVERHEAD
+
+
+def phase_bytes(
+    costs: Costs, phase: Phase, blocks: list[str], samples: int, groups: list[Group], states: int, weights: int
+) -> float:
+    """At the peak of a step of so many samples: weights, gradients, optimizer states, and what backward needs."""
+    learning = 4 * count_of(groups)
+    kept = sum(costs[name].kept for name in _differentiated(phase, blocks))
+    return weights + learning * (1 + states) + samples * kept
+
+
+def optimizer_states(make: Callable[[list[dict[str, Any]]], Optimizer], device: torch.device) -> int:
+    """Numbers that the optimizer keeps per parameter: 0 for plain SGD, 1 with momentum, 2 for Adam.
+
+    Raises ConfigError where the optimizer refuses to make a step: some settings are refused only then.
+    """
+    parameter = nn.Parameter(torch.zeros(7, device=device))
+    optimizer = make([{"params": [parameter]}])
+    parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer.step()
+    except (ValueError, TypeError, RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"the optimizer refuses its settings: {error}", where="optimizer", next_step="correct that setting"
+        ) from error
+    return sum(1 for state in optimizer.state[parameter].values() if isinstance(state, Tensor) and state.numel() == 7)
+
+
+def _differentiated(phase: Phase, blocks: list[str]) -> list[str]:
+    return [*blocks[phase.frost_line(blocks) :], "head"]
+
+
+class _Values(nn.Module):
+    def forward(self, x: Tensor | Tokens) -> Tensor:
+        return values_of(x)
+
+
+def _measured(
+    part: nn.Module, x: Tensor | Tokens, context: Callable[[], AbstractContextManager[Any]]
+) -> tuple[Cost, Tensor | Tokens]:
+    """Of two passes, or three where they are short: the first one also chooses kernels."""
+    passes = [_pass(part, x, context) for _ in range(2)]
+    last = passes[-1][0]
+    if (last.forward + last.backward) * len(values_of(x)) < SHORT:
+        passes.append(_pass(part, x, context))
+    forward, backward = (min(getattr(cost, way) for cost, _ in passes) for way in ("forward", "backward"))
+    return Cost(forward, backward, last.kept), passes[-1][1]
+
+
+def _pass(
+    part: nn.Module, x: Tensor | Tokens, context: Callable[[], AbstractContextManager[Any]]
+) -> tuple[Cost, Tensor | Tokens]:
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    own = {p.untyped_storage().data_ptr() for p in part.parameters()}
+    values = values_of(x).detach()
+    values.requires_grad_(values.is_floating_point())
+    number, device = len(values), values.device
+    start = _now(device)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), context():
+        out: Tensor | Tokens = part(with_values(x, values))
+    given = values_of(out)
+    middle = _now(device)
+    if given.requires_grad:
+        given.backward(torch.ones_like(given))
+    end = _now(device)
+    size = sum(nbytes for place, nbytes in kept.items() if place not in own)
+    cost = Cost((middle - start) / number, (end - middle) / number, size / number)
+    return cost, with_values(out, given.detach())
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,74 @@
+"""How many blocks a phase with `thaw: auto` thaws: by the network's arithmetic, or by a user's minutes."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from frostline.errors import ConfigError
+from frostline.frozen.blocks import Output
+from frostline.frozen.policy import Choice
+from frostline.plan.phase import Phase
+from frostline.plan.phases import Plan
+from frostline.training.costs import Costs, phase_seconds
+
+SHARE = 0.6  # of the arithmetic that may thaw; benchmarks/README.md, "Defaults for pictures"
+
+
+class Depth(NamedTuple):
+    """One candidate: the top `blocks` blocks thaw, down to `block`.
+
+    flops: forward, per sample, of those blocks. share: of the backbone's. seconds: estimate for the plan.
+    """
+
+    blocks: int
+    block: str
+    flops: float
+    share: float
+    seconds: float | None
+
+
+def depths_of(blocks: Sequence[str], outputs: Sequence[Output], seconds: Callable[[int], float] | None) -> list[Depth]:
+    """One Depth for each number of thawed blocks, 0 to all. outputs: of 0, 1, ... blocks from the stem. seconds: the
+    plan's, by thawed blocks. Raises ConfigError if nothing can be counted."""
+    whole = outputs[-1].flops
+    if not whole:
+        raise ConfigError(
+            "no floating-point operation of this backbone can be counted, and `thaw: auto` goes by them",
+            where="schedule",
+            next_step="a number of blocks: schedule.phases.top.thaw=2",
+        )
+    found = []
+    for number in range(len(blocks) + 1):
+        flops = whole - outputs[len(blocks) - number].flops
+        lowest = blocks[-number] if number else "-"
+        found.append(Depth(number, lowest, flops, flops / whole, seconds(number) if seconds is not None else None))
+    return found
+
+
+def chosen_depth(depths: Sequence[Depth], minutes: float | None, *, least: int) -> int:
+    """The most blocks that fit: into `minutes`, or else into `SHARE` of the arithmetic. At least `least`, and without
+    minutes at least one: there is always time for the top block."""
+    if minutes is None:
+        return max(1, *(depth.blocks for depth in depths if depth.share <= SHARE))
+    fitting = [depth.blocks for depth in depths if depth.seconds is not None and depth.seconds <= 60 * minutes]
+    return max(least, *fitting, 0)
+
+
+def plan_seconds(costs: Costs, plan: Plan, choices: Sequence[Choice], blocks: Sequence[str], samples: float) -> float:
+    """Of all phases on one device. samples: that it trains on in an epoch."""
+    pairs = zip(plan.phases, choices, strict=True)
+    return sum(seconds_of(costs, phase, choice, list(blocks), samples) for phase, choice in pairs)
+
+
+def seconds_of(costs: Costs, phase: Phase, choice: Choice, blocks: list[str], samples: float) -> float:
+    passed = choice.passes[0 if choice.kept else 1] * samples
+    return phase_seconds(costs, phase, blocks, round(phase.epochs * samples), round(passed))
+
+
+def require_one_process(world_size: int, where: str, depth: int) -> None:
+    """Each process would measure for itself, and choose for itself. Raises ConfigError."""
+    if world_size > 1:
+        raise ConfigError(
+            f"schedule.minutes is measured by one process, and this run has {world_size}",
+            where="schedule.minutes",
+            next_step=f"{where}={depth} schedule.minutes=null",
+        )

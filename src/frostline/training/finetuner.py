@@ -1,0 +1,293 @@
+"""The LightningModule: a backbone, a head and a task, trained phase by phase.
+
+Which parameters learn is derived from the phase every time it matters, and never remembered.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from frostline.adapters.layers import adapter_names
+from frostline.backbones.base import Backbone
+from frostline.contracts.batch import Batch
+from frostline.contracts.seeds import seed_of
+from frostline.contracts.tokens import Tokens, values_of
+from frostline.distributed.agreement import require_one_run
+from frostline.distributed.sharding import shard, sharded_like, total
+from frostline.errors import RunError
+from frostline.frozen.blocks import FrozenPass
+from frostline.plan.freezing import (
+    Group,
+    learning_weights,
+    optimizer_groups,
+    parameter_groups,
+    rest_frozen,
+    set_trainable,
+)
+from frostline.plan.phase import Phase
+from frostline.tasks.base import Task
+from frostline.training.compiling import compile_in_place
+
+CHECKPOINT_KEY = "frostline"
+OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
+
+
+class FineTuner(L.LightningModule):
+    """optimizers: for each phase by its name, what makes its optimizer from parameter groups; the optimizer's own
+    learning rate is the base that phases scale.
+
+    identity: plain values that a run must share with the checkpoint that it goes on from.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        task: Task,
+        optimizers: Mapping[str, OptimizerFactory],
+        *,
+        seed: int,
+        identity: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.task = task
+        self.metrics = nn.ModuleDict({"val": task.metrics(), "test": task.metrics()})
+        self.per_class: list[dict[str, Any]] = []
+        self._optimizers = optimizers
+        self.phase_names = list(optimizers)
+        self._seed = seed
+        self.identity = identity or {}
+        self.compiles = False  # by torch.compile, in each phase anew
+        self._compiled = False
+        self._pretrained: dict[str, Tensor] = {}
+        self._phase: Phase | None = None
+        self._line = 0
+        self.frozen_pass = FrozenPass(backbone)
+        self._losses, self._samples = torch.zeros(()), 0  # of this epoch so far: their sum over so many samples
+        self.trained = False  # in this epoch, by this process: an epoch that was trained before a resume ends once more
+        self.phase_number = 0
+        self.first_epoch = 0
+        self.starts_at = (0, 0)  # the epoch of the run, and the batches of it that are done
+
+    # --- phases ---
+
+    def enter(self, phase: Phase, number: int, first_epoch: int) -> list[Group]:
+        """Set the frost line of `phase`, the plan's `number`-th from 0, which begins at `first_epoch` of the run."""
+        self._phase = phase
+        self._line = phase.frost_line(list(self.backbone.blocks))
+        self.phase_number = number
+        self.first_epoch = first_epoch
+        self._compiled = False
+        self._samples = 0
+        self.frozen_pass.forget()
+        set_trainable(self.backbone, self.head, phase)
+        self.train()  # Lightning keeps the modes it finds: a block that rested in the last phase would rest on
+        return parameter_groups(self.backbone, self.head, phase)
+
+    @property
+    def phase(self) -> Phase:
+        if self._phase is None:
+            raise RuntimeError("no phase was entered")
+        return self._phase
+
+    def anchor(self) -> None:
+        """The backbone's weights as they are now are those that `l2_sp` pulls towards."""
+        added = adapter_names(self.backbone)  # which nobody has pretrained
+        own = {name: p for name, p in self.backbone.named_parameters() if name not in added}
+        self._pretrained = {name: p.detach().clone() for name, p in own.items()}
+
+    def on_fit_start(self) -> None:
+        """Anchors lie where and as the parameters do: moved, or sharded."""
+        own = dict(self.backbone.named_parameters())
+        self._pretrained = {name: sharded_like(value, own[name]) for name, value in self._pretrained.items()}
+
+    def configure_model(self) -> None:
+        """Lightning calls it in every phase, and has a mesh of devices where the strategy shards."""
+        parts = [*self.backbone.blocks.values(), self.head]
+        if self.device_mesh is not None:
+            shard(self, parts, self.device_mesh["data_parallel"])
+        if self.compiles and not self._compiled:
+            compile_in_place(parts)
+            self._compiled = True
+
+    def train(self, mode: bool = True) -> "FineTuner":
+        super().train(mode)
+        if self._phase is not None:
+            rest_frozen(self.backbone, self._phase)
+        return self
+
+    def optimizer_of(self, phase: Phase) -> OptimizerFactory:
+        return self._optimizers[phase.name]
+
+    def make_optimizer(self) -> Optimizer:
+        """Of the phase that was entered, at the height of its learning-rate curve."""
+        groups = parameter_groups(self.backbone, self.head, self.phase)
+        optimizer = self.optimizer_of(self.phase)(optimizer_groups(groups, self.phase))
+        for group in optimizer.param_groups:
+            group["lr"] *= group["lr_scale"]
+        return optimizer
+
+    def setup(self, stage: str) -> None:
+        """Raises RankError where another rank is about to train something else."""
+        self.frozen_pass.forget()
+        if stage == "fit":
+            place = {"phase": self.phase.name, "epoch and batch": self.starts_at}
+            require_one_run(place | self.identity, where=f"the start of phase '{self.phase.name}'")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self.make_optimizer()
+        steps_per_epoch = max(1, int(self.trainer.estimated_stepping_batches) // self._epochs_planned())
+        curve = LambdaLR(optimizer, lambda step: self.phase.curve_at(step, steps_per_epoch))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": curve, "interval": "step", "name": "lr"}}
+
+    def _epochs_planned(self) -> int:
+        """Lightning's count of steps is for all epochs up to the last, from the first of the run."""
+        if self.trainer.max_epochs is None:
+            raise RuntimeError("a phase runs for a number of epochs")
+        return self.trainer.max_epochs
+
+    # --- steps ---
+
+    def forward(self, inputs: Tensor | Tokens, passed: int = 0) -> Tensor:
+        """inputs: what `passed` blocks gave. Blocks below the frost line do their work apart."""
+        if passed < self._line:
+            inputs, passed = self.frozen_pass(inputs, passed, self._line), self._line
+        logits: Tensor = self.head(values_of(self.backbone.through(inputs, passed, len(self.backbone.blocks))))
+        return logits
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Dropout's numbers are a function of (seed, epoch, batch, rank): a resume has nothing to replay."""
+        self.trained = True
+        place = (self._seed, self.current_epoch, batch_idx, self.global_rank)
+        number = seed_of(*place)
+        torch.default_generator.manual_seed(number)  # torch.manual_seed asks for every kind of device: 0.15 ms
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(number)
+
+    def on_validation_start(self) -> None:
+        self._share_statistics()
+
+    def on_train_epoch_end(self) -> None:
+        """Raises RunError where the epoch's loss is not finite: what follows would be no training."""
+        self._share_statistics()  # where no validation came before
+        if not self.trained:
+            return
+        self.trained = False  # callbacks have heard of the epoch's end before
+        loss = self.trainer.callback_metrics.get("train/loss_epoch")
+        if loss is not None and not loss.isfinite():
+            raise RunError(
+                f"the loss is {float(loss)} in phase '{self.phase.name}'",
+                where=f"epoch {self.current_epoch - self.first_epoch + 1}",
+                next_step="a smaller optimizer.lr, or trainer.gradient_clip_val=1.0",
+            )
+
+    def _share_statistics(self) -> None:
+        """Ranks gather their own BatchNorm statistics; what is scored and saved is rank 0's."""
+        if self.trainer.world_size > 1:
+            for buffer in (*self.backbone.buffers(), *self.head.buffers()):
+                torch.distributed.broadcast(buffer, src=0)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.task.loss(self(batch.inputs, batch.passed), batch.targets)
+        penalty = self._penalty()
+        self._log_loss((loss + penalty).detach(), len(batch.targets))
+        # Weights make up for the sizes of the ranks' shares of a batch; the penalty is the same on every rank, and that
+        # of sharded parameters is not averaged over the ranks.
+        return loss * batch.weight + penalty
+
+    def _log_loss(self, loss: Tensor, samples: int) -> None:
+        """Lightning's `log` takes longer than a step of a small head: it is called where something comes of it."""
+        self._losses = loss * samples if self._samples == 0 else self._losses + loss * samples
+        self._samples += samples
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (self.trainer.global_step + 1) % every == 0:
+            self.log("train/loss_step", loss, batch_size=1)
+        if self.trainer.is_last_batch:
+            mean = self._losses / self._samples
+            self.log("train/loss_epoch", mean, batch_size=self._samples, on_step=False, on_epoch=True, sync_dist=True)
+            self._samples = 0
+
+    def _penalty(self) -> Tensor | float:
+        penalty: Tensor | float = 0.0
+        if self.task.l1:
+            learning = learning_weights(self.optimizers(use_pl_optimizer=False).param_groups)  # type: ignore[union-attr]
+            penalty = penalty + self.task.l1 * total(weight.abs().sum() for weight in learning)
+        if self.phase.l2_sp:
+            penalty = penalty + self.phase.l2_sp / 2 * self._distance()
+        return penalty
+
+    def _distance(self) -> Tensor | float:
+        """Squared, of the thawed backbone from its pretrained weights."""
+        own = dict(self.backbone.named_parameters())
+        moved = [(own[name], value) for name, value in self._pretrained.items() if own[name].requires_grad]
+        return total(((p - value) ** 2).sum() for p, value in moved)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.metrics["val"].update(self(batch.inputs, batch.passed), batch.targets)  # type: ignore[operator]
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.metrics["test"].update(self(batch.inputs, batch.passed), batch.targets)  # type: ignore[operator]
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.task.predictions(self(batch.inputs))
+
+    def on_validation_epoch_end(self) -> None:
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._report("test")
+
+    def _report(self, part: str) -> None:
+        metrics = self.metrics[part]
+        values = metrics.compute()  # type: ignore[operator]
+        if part == "test":
+            self.per_class = metrics.per_class()  # type: ignore[operator]
+        metrics.reset()  # type: ignore[operator]
+        # torchmetrics has gathered over the ranks already, so every rank logs the same numbers.
+        self.log_dict({f"{part}/{name}": float(value) for name, value in values.items()}, rank_zero_only=False)
+
+    # --- what is remembered ---
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """`ended`: whether the phase is over with this epoch, for a run that is killed before it says so elsewhere."""
+        trainer = self.trainer
+        batches = trainer.fit_loop.epoch_loop.batch_progress
+        mid_epoch = not batches.is_last_batch
+        last_epoch = trainer.current_epoch + 1 >= self._epochs_planned()
+        scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        checkpoint[CHECKPOINT_KEY] = {
+            "phase": self.phase.name,
+            "first_epoch": self.first_epoch,
+            "epoch": self.current_epoch,
+            "batches": batches.current.ready if mid_epoch else 0,
+            "losses": self._losses_of_ranks(),
+            "ended": not mid_epoch and (last_epoch or trainer.should_stop),
+            "val": scores,
+            "average": None,
+            "identity": self.identity,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        said = checkpoint[CHECKPOINT_KEY]
+        if said["batches"]:
+            own = said["losses"]
+            if len(own) != self.trainer.world_size:  # of other ranks: all that is there goes to the first
+                own = [[sum(one) for one in zip(*own, strict=True)], *[[0.0, 0]] * (self.trainer.world_size - 1)]
+            losses, self._samples = own[self.global_rank]
+            self._losses = torch.tensor(losses, device=self.device)
+
+    def _losses_of_ranks(self) -> list[list[float]]:
+        """The sum and the number of samples of each, of this epoch so far. Every rank calls it."""
+        own = [float(self._losses), self._samples]
+        ranks: list[Any] = [own] * self.trainer.world_size
+        if self.trainer.world_size > 1:
+            torch.distributed.all_gather_object(ranks, own)
+        return ranks

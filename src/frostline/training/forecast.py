@@ -1,0 +1,82 @@
+"""What a run is about to do: a row per phase, from the very groups that its optimizer gets."""
+
+from typing import NamedTuple
+
+from frostline.frozen.policy import Choice
+from frostline.plan.freezing import blocks_of, count_of
+from frostline.plan.phase import Phase
+from frostline.training.batch_size import costs_of, weights_bytes
+from frostline.training.build import Built
+from frostline.training.costs import Costs, optimizer_states, phase_bytes
+from frostline.training.depth import seconds_of
+from frostline.training.settling import samples_per_epoch
+
+
+class PlannedPhase(NamedTuple):
+    """rates, decays: lowest and highest of the groups. seconds: on one device of this kind, validation left out; None
+    where it could not be estimated. memory in bytes. frozen: a sentence on the outputs of frozen blocks.
+    solved: whether the head's weights are computed, and no steps are made."""
+
+    name: str
+    blocks: list[str]
+    rates: tuple[float, float]
+    decays: tuple[float, float]
+    parameters: int
+    epochs: int
+    steps: int
+    seconds: float | None
+    memory: float | None
+    frozen: str
+    solved: bool
+
+
+def planned(built: Built) -> list[PlannedPhase]:
+    """A row per phase. Enters each phase once, in order. Raises PlanError where one trains nothing."""
+    model, data, trainer, *_ = built
+    costs = costs_of(model.backbone, model.head, data.example(), trainer)
+    return [_row(built, phase, number, costs) for number, phase in enumerate(built.plan.phases)]
+
+
+def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> PlannedPhase:
+    model, data, trainer, *_ = built
+    groups = model.enter(phase, number, 0)
+    optimizer = model.make_optimizer()
+    blocks = list(model.backbone.blocks)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    decays = [group.get("weight_decay", 0.0) for group in optimizer.param_groups]
+    batches = data.batches_per_epoch(trainer.limit_train_batches)
+    weights = weights_bytes(model.backbone, model.head)
+    choice = built.choices[number]
+    states = optimizer_states(model.optimizer_of(phase), trainer.strategy.root_device)
+    seconds, memory = None, None
+    if costs is not None:
+        seconds = seconds_of(costs, phase, choice, blocks, samples_per_epoch(data, trainer))
+        per_device = -(-round(len(data.train_part) / data.num_batches) // trainer.world_size)
+        memory = phase_bytes(costs, phase, blocks, per_device, groups, states, weights)
+    return PlannedPhase(
+        name=phase.name,
+        blocks=blocks_of(groups),
+        rates=(min(rates), max(rates)),
+        decays=(min(decays), max(decays)),
+        parameters=count_of(groups),
+        epochs=phase.epochs,
+        steps=phase.epochs * -(-batches // trainer.accumulate_grad_batches),
+        seconds=seconds,
+        memory=memory,
+        frozen=_frozen(choice, blocks, data.plainly),
+        solved=phase.solves,
+    )
+
+
+def _frozen(choice: Choice, blocks: list[str], plain: str) -> str:
+    """What becomes of the outputs of the frozen blocks."""
+    if not choice.line:
+        return ""
+    lowest, highest = blocks[0], blocks[choice.line - 1]
+    outputs = f"what {lowest if choice.line == 1 else f'{lowest} … {highest}'} give"
+    if not choice.kept:
+        return f"{outputs} is computed in each epoch: {choice.why_not}"
+    once, each = choice.passes
+    saved = f"{once} pass{'es' * (once != 1)} over the data instead of {each}, {choice.num_bytes / 1e6:,.1f} MB"
+    seen = f"{choice.views} augmented views in turn" if choice.views else plain
+    return f"{outputs} is kept: {saved}; {seen}"

@@ -1,0 +1,71 @@
+"""A run's frozen blocks: what they give, in which type, whether compiled, and in which phases it is kept."""
+
+from typing import Literal
+
+import lightning as L
+import torch
+
+from frostline.backbones.base import Backbone
+from frostline.contracts.specs import ImageSpec
+from frostline.contracts.tokens import values_of
+from frostline.data.module import Data
+from frostline.distributed.fsdp_strategy import Sharded
+from frostline.distributed.sharding import require_apart
+from frostline.frozen.blocks import Output, outputs_of
+from frostline.frozen.policy import Choice, Line, Reuse, Samples, choices
+from frostline.plan.phases import Plan
+from frostline.training.trainer import Compiled, compiled
+
+OUTPUTS: dict[str, list[Output]] = {}
+
+
+def low_of(trainer: L.Trainer) -> torch.dtype | None:
+    """The type in which frozen blocks compute, if another one."""
+    return torch.bfloat16 if trainer.precision == "bf16-mixed" else None
+
+
+def tried_outputs(backbone: Backbone, data: Data, trainer: L.Trainer, low: torch.dtype | None) -> list[Output]:
+    """Tried once by a process: those of a sweep's runs are alike. The backbone is left in eval mode."""
+    sample = data.example()
+    key = f"{backbone.structure} {tuple(values_of(sample).shape)} {trainer.precision} {low}"
+    if key not in OUTPUTS:
+        with trainer.precision_plugin.forward_context():
+            OUTPUTS[key] = outputs_of(backbone, sample, low)
+    backbone.eval()
+    return OUTPUTS[key]
+
+
+def compiled_work(
+    wanted: bool | Literal["auto"], trainer: L.Trainer, data: Data, lines: list[int], outputs: list[Output]
+) -> Compiled:
+    """lines: frozen blocks in each epoch. For frozen blocks one pass over the data through all of them is counted,
+    whatever the plan, so that other plans find what is kept."""
+    whole, samples = outputs[-1].flops, len(data.train_part)
+    training = sum(3 * samples * (whole - outputs[line].flops) for line in lines)
+    frozen = whole * (samples + len(data.val_part))
+    choice = compiled(wanted, trainer, training=training, frozen=frozen)
+    # Texts pass frozen blocks in chunks of many shapes, for each of which they would be compiled anew.
+    return choice._replace(frozen=choice.frozen and isinstance(data.spec, ImageSpec))
+
+
+def choices_of(
+    reuse: Reuse, plan: Plan, backbone: Backbone, outputs: list[Output], data: Data, trainer: L.Trainer
+) -> list[Choice]:
+    """Raises ConfigError for a backbone that cannot be sharded, where it is to be."""
+    # As float32 has it whatever the precision: the same choice on a machine that chooses another one.
+    lines = [Line(4 * output.numbers, output.flops) for output in outputs]
+    limits = (trainer.limit_train_batches, trainer.limit_val_batches)
+    samples = Samples(
+        len(data.train_part),
+        len(data.val_part),
+        augmented=data.could_augment,
+        mixed=data.mixes,
+        whole_epochs=all(limit == 1.0 and isinstance(limit, float) for limit in limits),
+    )
+    hindrance = ""
+    if isinstance(trainer.strategy, Sharded):
+        require_apart(backbone.blocks, backbone.name)
+        hindrance = "frozen blocks are sharded over the devices"
+    if trainer.precision == "16-mixed":
+        hindrance = "of float16 nothing is kept (trainer.precision=16-mixed)"
+    return choices(reuse, plan, list(backbone.blocks), lines, samples, hindrance)

@@ -1,0 +1,85 @@
+"""A new run from the weights of an old one."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from frostline.adapters.layers import adapter_names, holds_adapters, renew_magnitudes, with_adapters_of
+from frostline.backbones.base import Backbone
+from frostline.backbones.weights import ABOUT, StateDict, load_weights, read_exported, said_of
+from frostline.contracts.targets import Targets
+from frostline.errors import RunError, WeightsError
+from frostline.quoting import begun_anew
+from frostline.runs.folder import require_checkpoint
+from frostline.runs.record import Record
+from frostline.training.checkpoint import TARGETS, is_checkpoint, read_checkpoint, record_problem
+from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
+
+
+def init_from(model: FineTuner, source: Path, targets: Targets) -> str:
+    """source: a run folder, whose best weights are taken, a checkpoint, or a file of `frostline export`. The head comes
+    along where its outputs mean the same: the same classes, labels or numbers, by name; mean and deviation of numbers
+    may differ. Gives a sentence on what was done. Raises RunError, WeightsError.
+    """
+    path = require_checkpoint(source, "best", starts=True) if source.is_dir() else source
+    if not path.is_file():
+        raise RunError("there is no such run or file", where=source, next_step="init_from=<run folder or checkpoint>")
+    state, known = _read(path)
+    backbone, head = _part(state, "backbone."), _part(state, "head.")
+    try:
+        said = _load_backbone(model.backbone, backbone or state, path)
+    except WeightsError as error:
+        if not source.is_dir():
+            raise
+        command = begun_anew(Record.read(source).command, source)  # with the model that the run had
+        raise WeightsError(error.what, where=error.where, next_step=command) from error
+    if known not in (None, (targets.kind, targets.names)):
+        return f"{said}; the head is new: the run told other classes apart"
+    shapes = {name: value.shape for name, value in model.head.state_dict().items()}
+    if {name: value.shape for name, value in head.items()} != shapes:
+        return f"{said}; the head is new: the file has none of its shape"
+    load_weights(model.head, head, (), source=path)
+    return f"{said}; the head, too"
+
+
+def _load_backbone(backbone: Backbone, state: StateDict, path: Path) -> str:
+    """Weights of the network without adapters go beside those that this one has, which begin anew."""
+    adapted, theirs = bool(adapter_names(backbone)), holds_adapters(state)
+    if theirs and not adapted:
+        raise RunError(
+            "the weights have an adapter, and this run has none",
+            where=path,
+            next_step="the adapter and the blocks of a plan as that run had them: adapter=..., schedule=...; or what "
+            "frostline export run=<that run> output=<file>.safetensors merges",
+        )
+    if theirs or not adapted:
+        return load_weights(backbone, state, (), source=path)
+    said = load_weights(backbone, with_adapters_of(backbone, state), (), source=path)
+    renew_magnitudes(backbone)
+    return f"{said}; the adapter is new"
+
+
+def _read(path: Path) -> tuple[StateDict, tuple[str, list[str]] | None]:
+    """Weights, and the kind and the names of the targets that they were trained on, where the file says so."""
+    try:
+        content = read_checkpoint(path)
+    except RunError:
+        if is_checkpoint(path):
+            raise
+        state = read_exported(path)  # of `frostline export`, of another program, or nothing readable: it says which
+        return state, _known(path)
+    said = content[CHECKPOINT_KEY]["identity"]["targets"]
+    return content["state_dict"], (said["kind"], said["names"])
+
+
+def _known(path: Path) -> tuple[str, list[str]] | None:
+    """Raises WeightsError where the file says it in another way than `frostline export` does."""
+    about = said_of(path)
+    problem = None if about is None else record_problem(about, {"targets": TARGETS}, ABOUT)
+    if problem is not None:
+        raise WeightsError(f"the weights file cannot be read: {problem}", where=path, next_step="export it anew")
+    return (about["targets"]["kind"], about["targets"]["names"]) if about is not None else None
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -1,0 +1,44 @@
+"""What makes the optimizer of each phase."""
+
+import inspect
+from functools import partial
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from frostline.config.instantiate import maker_of
+from frostline.distributed.sharding import WAYS
+from frostline.errors import ConfigError
+from frostline.plan.phases import Plan
+from frostline.training.finetuner import OptimizerFactory
+
+
+def optimizers_of(cfg: DictConfig, plan: Plan) -> dict[str, OptimizerFactory]:
+    """For each phase, by name."""
+    # Lightning clips no gradients of fused ones but in float32; and they are not tried on scaled ones and on shards.
+    node = cfg.trainer
+    clips = node.gradient_clip_val is not None and node.precision != "32-true"
+    fuses = not clips and node.precision != "16-mixed" and node.strategy != "fsdp"
+    default = _optimizer(cfg.optimizer, "optimizer", fuses=fuses)
+    return {
+        phase.name: default
+        if phase.optimizer is None
+        else _optimizer(OmegaConf.create(phase.optimizer), f"schedule.phases.{phase.name}.optimizer", fuses=fuses)
+        for phase in plan.phases
+    }
+
+
+def _optimizer(node: DictConfig, where: str, *, fuses: bool) -> OptimizerFactory:
+    """fuses: all its steps in one kernel, where the settings leave that open: a fifth of the time for AdamW
+    (benchmarks/step_choices.py)."""
+    make = maker_of(node, where)
+    if fuses and "fused" in inspect.signature(make).parameters and not WAYS & node.keys():
+        make = partial(make, fused=True)
+    try:
+        make([{"params": [nn.Parameter(torch.zeros(1))]} for _ in range(2)])  # some take no groups
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        raise ConfigError(
+            f"the optimizer refuses its settings: {error}", where=where, next_step="correct that setting"
+        ) from error
+    return make

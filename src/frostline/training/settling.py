@@ -1,0 +1,77 @@
+"""What a plan leaves open until its data are known: how deep it thaws, what norms do, which heads are solved."""
+
+from functools import partial
+
+import lightning as L
+from omegaconf import DictConfig
+from torch import nn
+
+from frostline.backbones.base import Backbone
+from frostline.data.module import Data
+from frostline.errors import RunError
+from frostline.frozen.policy import Reuse
+from frostline.heads.vector import convex_layer
+from frostline.plan.phases import Plan
+from frostline.plan.with_adapters import NONE
+from frostline.tasks.base import Task
+from frostline.training.batch_size import costs_of
+from frostline.training.costs import Costs
+from frostline.training.depth import Depth, chosen_depth, depths_of, plan_seconds, require_one_process
+from frostline.training.frozen_setup import choices_of, low_of, tried_outputs
+from frostline.training.solving import is_affordable
+from frostline.training.trainer import make_trainer
+
+
+def deepened(
+    cfg: DictConfig, plan: Plan, reuse: Reuse, backbone: Backbone, head: nn.Module, task: Task, data: Data
+) -> tuple[Plan, list[Depth], int | None]:
+    """The plan with its `thaw: auto` replaced, between which depths it chose, and which."""
+    if not plan.open_phases:
+        return plan, [], None
+    trainer = make_trainer(cfg.trainer, [], logger=False)
+    outputs = tried_outputs(backbone, data, trainer, low_of(trainer))
+    solvable = is_solvable(head, task, backbone, data, trainer, outputs[-1].flops)
+    blocks, minutes = list(backbone.blocks), cfg.schedule.minutes
+    costs = costs_of(backbone, head, data.example(), trainer) if minutes is not None else None
+    if minutes is not None and costs is None:
+        raise RunError(
+            "the time of a step cannot be measured: memory ran out",
+            where="schedule.minutes",
+            next_step="schedule.minutes=null, smaller pictures, shorter texts, or a smaller model",
+        )
+
+    def seconds(depth: int, costs: Costs) -> float:
+        tried = settled(plan.deep(depth), data, trainer, pretrained=True, solvable=solvable)
+        chosen = choices_of(reuse, tried, backbone, outputs, data, trainer)
+        return plan_seconds(costs, tried, chosen, blocks, samples_per_epoch(data, trainer))
+
+    depths = depths_of(blocks, outputs, partial(seconds, costs=costs) if costs is not None else None)
+    depth = chosen_depth(depths, minutes, least=int(cfg.adapter._target_ != NONE))
+    if minutes is not None:
+        require_one_process(trainer.world_size, f"schedule.phases.{plan.open_phases[0]}.thaw", depth)
+    return plan.deep(depth), depths, depth
+
+
+def settled(plan: Plan, data: Data, trainer: L.Trainer, *, pretrained: bool, solvable: bool) -> Plan:
+    return plan.settled(
+        pretrained=pretrained,
+        samples=len(data.train_part),
+        steps_per_epoch=-(-data.batches_per_epoch(trainer.limit_train_batches) // trainer.accumulate_grad_batches),
+        solvable=solvable,
+    )
+
+
+def is_solvable(head: nn.Module, task: Task, backbone: Backbone, data: Data, trainer: L.Trainer, flops: float) -> bool:
+    """Whether the head can be solved: convex loss, whole epochs, affordable. flops: of the backbone, per sample."""
+    limits = (trainer.limit_train_batches, trainer.limit_val_batches)
+    whole = all(limit == 1.0 and isinstance(limit, float) for limit in limits)
+    if convex_layer(head) is None or task.l1 or not whole:
+        return False
+    samples = len(data.train_part) + len(data.val_part)
+    return is_affordable(samples * task.rows_per_sample, backbone.out_features, task.num_outputs, samples * flops)
+
+
+def samples_per_epoch(data: Data, trainer: L.Trainer) -> float:
+    """That one device trains on."""
+    per_batch = len(data.train_part) / data.num_batches
+    return data.batches_per_epoch(trainer.limit_train_batches) * per_batch / trainer.world_size

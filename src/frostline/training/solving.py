@@ -1,0 +1,135 @@
+"""The best weights of a linear head on frozen features, computed instead of approached step by step.
+
+Linear probing before fine-tuning: Kumar et al. 2022, arXiv:2202.10054. Shapes: B samples, D features, C outputs.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from torch.distributed.tensor import DTensor
+from torchmetrics import Metric
+
+from frostline.contracts.batch import Batch
+from frostline.contracts.tokens import moved, values_of
+from frostline.data.parts import Part
+from frostline.distributed.sharding import local, sharded_like
+from frostline.errors import RunError
+from frostline.frozen.outputs import FrozenOutputs
+from frostline.heads.probes import MAX_EVALUATIONS, LinearProbe, linear_maps
+from frostline.heads.vector import convex_layer
+from frostline.tasks.base import Task
+from frostline.training.finetuner import FineTuner
+
+ROWS = 256  # samples whose features are asked for at a time
+# Limits of one solve: FLOPs (or those of the pass that makes the features, if more) and bytes of features. Computed,
+# not timed, so that every machine decides the same.
+FLOPS, BYTES = 2e12, 2e9
+
+
+class Solution(NamedTuple):
+    """l2: the strength that validation chose. score: by the task's monitor."""
+
+    l2: float
+    score: float
+    seconds: float
+
+
+def is_affordable(rows: float, width: int, outputs: int, flops: float) -> bool:
+    """rows: of training and validation: samples, or words for tags. flops: of the backbone's pass over all of them."""
+    columns = max(outputs, 16)  # products of fewer columns take as long
+    work = MAX_EVALUATIONS * 4.0 * rows * width * columns
+    return 4 * rows * width <= BYTES and work <= max(FLOPS, flops)
+
+
+class HeadSolver(L.Callback):
+    """Solve the head in phases that ask for it. Every rank solves, and takes over the weights of rank 0.
+
+    solution: of the current phase; None if it is not solved.
+    """
+
+    def __init__(self, frozen: FrozenOutputs) -> None:
+        self.frozen = frozen
+        self.solution: Solution | None = None
+        self._phase: str | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Raises RunError if the features, or all scores of solutions, are not finite."""
+        assert isinstance(pl_module, FineTuner)
+        if self._phase != pl_module.phase.name:
+            self._phase, self.solution = pl_module.phase.name, None
+        if not pl_module.phase.solves or pl_module.starts_at != (pl_module.first_epoch, 0):
+            return  # a resume within the phase has the weights of its solution
+        layer = convex_layer(pl_module.head)
+        assert layer is not None  # Plan.settled solves only heads with such a layer
+        begun = time.perf_counter()
+        if isinstance(layer.weight, DTensor):  # FSDP2 has to meet the whole model before it meets its blocks
+            with torch.no_grad():
+                pl_module(moved(self.frozen.data.example(), pl_module.device))
+        best, score = self._best(pl_module)
+        with torch.no_grad():
+            for parameter, value in ((layer.weight, best.weight), (layer.bias, best.bias)):
+                if trainer.world_size > 1:
+                    torch.distributed.broadcast(value, src=0)
+                local(parameter).copy_(local(sharded_like(value, parameter)))
+        self.solution = Solution(best.l2, score, round(time.perf_counter() - begun, 3))
+
+    def state_dict(self) -> dict[str, Any]:
+        solution = self.solution._asdict() if self.solution is not None else None
+        return {"phase": self._phase, "solution": solution}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._phase, solution = state_dict["phase"], state_dict["solution"]
+        self.solution = Solution(**solution) if solution is not None else None
+
+    def _best(self, model: FineTuner) -> tuple[LinearProbe, float]:
+        """The solution that validation scores best, with its score; of equal ones that of the strongest penalty."""
+        task, data, device = model.task, self.frozen.data, model.device
+        pairs = [task.rows(batch.inputs, batch.targets) for batch in self._features(data.train_part, device)]
+        features = torch.cat([values for values, _ in pairs])
+        targets = torch.cat([values for _, values in pairs])
+        val = list(self._features(data.val_part, device))
+        if not features.isfinite().all():
+            raise _no_solution("the features of the frozen backbone are not finite", model)
+        found: list[tuple[LinearProbe, float]] = []
+        with torch.autocast(features.device.type, enabled=False):
+            for candidate in linear_maps(features, task.num_outputs, lambda logits: task.loss_of_rows(logits, targets)):
+                score = _score(candidate, task, val)
+                if math.isfinite(score):
+                    found.append((candidate, score))
+        if not found:
+            raise _no_solution(f"{task.monitor} is not finite for any solution", model)
+        best_of = max if task.mode == "max" else min
+        best_score = best_of(score for _, score in found)
+        return next(pair for pair in found if pair[1] == best_score)
+
+    def _features(self, part: Part, device: torch.device) -> Iterator[Batch]:
+        """All of the part, without augmentation."""
+        for start in range(0, len(part), ROWS):
+            yield self.frozen.features_of(part, list(range(start, min(start + ROWS, len(part)))), device)
+
+
+def _score(candidate: LinearProbe, task: Task, val: list[Batch]) -> float:
+    metrics = task.metrics().to(candidate.weight.device)
+    for metric in metrics.modules():
+        if isinstance(metric, Metric):
+            metric.distributed_available_fn = _never  # every rank has all of the part
+    for batch in val:
+        features = values_of(batch.inputs).float()
+        metrics.update(features @ candidate.weight.T + candidate.bias, batch.targets)
+    return float(metrics.compute()[task.monitor.removeprefix("val/")])
+
+
+def _never() -> bool:
+    return False
+
+
+def _no_solution(what: str, model: FineTuner) -> RunError:
+    return RunError(
+        f"the head cannot be solved: {what}",
+        where=f"phase '{model.phase.name}'",
+        next_step="trainer.precision=32-true, other weights (model.weights=...), or schedule.every_phase.solve=false",
+    )
