@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from frostline.cli.typed import quoted_settings
 from frostline.commands.checks import check
 from frostline.paths import conf_dir
 from frostline.plan.phase import Phase, Until
@@ -143,7 +144,7 @@ def require_pasteable(err: str) -> None:
     for line in re.findall(r"^ +(?:next|or): +(.*)$", err, re.MULTILINE):
         typed = [word.rstrip(",;)") for word in SHELL_WORD.findall(line)]
         known = [word for word in typed if not PLACEHOLDER.search(word) and SETTING.match(word.lstrip("\"'"))]
-        arrived = dict(zip(known, pasted(known), strict=True))
+        arrived = dict(zip(known, quoted_settings(pasted(known)), strict=True))
         for setting in arrived.values():
             OverridesParser.create().parse_override(setting)
         for start, word in enumerate(typed[:-1]):

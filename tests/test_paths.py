@@ -98,7 +98,7 @@ def test_a_home_that_nobody_knows_is_told(said: str, monkeypatch: pytest.MonkeyP
     homeless(monkeypatch)
     with pytest.raises(ConfigError, match="names no home folder here"):
         at_home(said)
-    with pytest.raises(ConfigError, match=r"FROSTLINE_CACHE_DIR; or set HOME"):
+    with pytest.raises(ConfigError, match=r"FROSTLINE_CACHE_DIR\n +or: +set HOME"):
         user_cache()
 
 

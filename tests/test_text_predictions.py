@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -170,6 +171,14 @@ def test_what_holds_no_texts_is_told_what_would(
 
 @pytest.mark.parametrize("setting", ["data.path_column=path", "data.suffix=.jpg", "data.quotes=false"])
 def test_a_setting_that_says_nothing_about_the_input_is_refused(setting: str, run: Path, program: Program) -> None:
-    answer = program("predict", f"run={run}", "text=a good film", setting)
+    answer = program("predict", f"run={run}", "text=a good film", setting, "trust=true")
     assert answer.code == 1
     assert f"{setting.partition('=')[0]} says nothing about texts" in answer.err
+
+
+def test_the_command_that_trusts_a_run_has_the_same_text(run: Path, program: Program) -> None:
+    """The backbone of these tests is one of its own, so that opening the run needs trust."""
+    answer = program("predict", f"run={run}", "text=it's a 'good' film")
+    assert answer.code == 1
+    command = answer.err.rpartition("frostline predict ")[2]
+    assert "text=it's a 'good' film" in shlex.split(command)

@@ -268,6 +268,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         raise LocalEntryNotFoundError("Cannot find the requested files, and no connection: name resolution failed")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("frostline.backbones.timm.go_offline", lambda: False)
     monkeypatch.setattr("timm.models._hub.hf_hub_download", unreachable)
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_url", unreachable)
     return tmp_path

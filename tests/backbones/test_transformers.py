@@ -702,12 +702,19 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
         built(folder)
 
 
-def test_without_a_network_the_message_offers_a_folder_or_none() -> None:
-    with pytest.raises(WeightsError, match=r"no config on the hub, nor in its cache, nor as a folder") as refused:
+@pytest.mark.parametrize(
+    ("offline", "said"), [(False, "no config on the hub, nor in its cache"), (True, "cannot be reached")]
+)
+def test_without_a_network_the_message_offers_a_folder(
+    offline: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frostline.backbones.transformers_files.go_offline", lambda: offline)
+    with pytest.raises(WeightsError, match=said) as refused:
         built("google-bert/bert-base-uncased")
     assert refused.value.where == "google-bert/bert-base-uncased"
-    assert "or model.weights=null to train from scratch" in refused.value.next_step
-    with pytest.raises(WeightsError, match="no config on the hub") as refused:
+    assert refused.value.next_step.startswith("model.weights=<folder")
+    assert "null" not in refused.value.next_step, "a network from scratch needs the config too"
+    with pytest.raises(WeightsError, match=said) as refused:
         built(None, name="nobody/nothing")
     assert refused.value.next_step.startswith("model.name=<folder")
 

@@ -125,7 +125,9 @@ def test_yaml_keys_are_the_constructors_parameters_in_its_order(composed: Compos
     assert BY_BUILD[group].isdisjoint(own)
 
 
-@pytest.mark.parametrize(("file", "name"), [("_base", "pictures.module.PictureData"), ("_text", "texts.module.TextData")])
+@pytest.mark.parametrize(
+    ("file", "name"), [("_base", "pictures.module.PictureData"), ("_text", "texts.module.TextData")]
+)
 def test_the_keys_of_all_data_of_a_family_are_the_parameters_of_its_base_in_its_order(file: str, name: str) -> None:
     family = target_class(f"frostline.data.{name}")
     assert [*OmegaConf.load(CONF / "data" / f"{file}.yaml")] == [

@@ -12,8 +12,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "frostline"
 
-# Rooms from the foundation up: a module imports from its own room and from rooms above it in this list. Behind each room
-# stand the third parties that it needs.
+# Rooms from the foundation up: a module imports from its own room and from rooms above it in this list. Behind each
+# room stand the third parties that it needs.
 ROOMS: dict[str, set[str]] = {
     "": {"huggingface_hub"},
     "contracts": {"torch"},

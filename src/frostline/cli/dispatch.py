@@ -100,10 +100,11 @@ def _resume(cfg: DictConfig) -> None:
     _start(settings, folder, [f"resume={folder}", f"trust={cfg.trust}", *others], resume=True, seen=seen)
 
 
-def _trusting(command: str) -> str:
-    """The command that was given, with trust in the run that it opens."""
-    others = [override for override in overrides() if not override.startswith("trust=")]
-    return shlex.join(["frostline", command, *others, "trust=true"])
+def _trusting(command: str, text: str | None = None) -> str:
+    """The command that was given, with trust in the run that it opens. text: to predict, which is typed literally."""
+    others = [override for override in overrides() if not override.startswith(("trust=", "text="))]
+    typed = [] if text is None else [f"text={text}"]
+    return shlex.join(["frostline", command, *others, *typed, "trust=true"])
 
 
 def _start(
@@ -209,7 +210,7 @@ def _predict(cfg: DictConfig) -> None:
     check(cfg, command="predict")
     if many():
         raise ConfigError("predict is for one process", where="torchrun, srun", next_step="start it without them")
-    _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("predict"))
+    _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("predict", cfg.text))
     for key, types in (("windows", bool), ("quotes", bool | None)):
         if not isinstance(cfg.data[key], types):
             raise ConfigError(

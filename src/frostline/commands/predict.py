@@ -60,7 +60,7 @@ def _require_used(cfg: DictConfig, *, of_texts: bool) -> None:
     unused = ["path_column", "dir", "suffix"] if of_texts or not is_table else []
     unused += [] if of_texts else ["windows"]
     unused += [] if is_table else ["quotes"]
-    typed = [name for name in unused if cfg.data[name] not in (None, False)]
+    typed = [name for name in unused if cfg.data[name] != (False if name == "windows" else None)]
     if typed:
         what = "texts" if of_texts else "pictures"
         raise ConfigError(

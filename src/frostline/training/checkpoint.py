@@ -15,6 +15,7 @@ from frostline.quoting import begun_anew, setting_of
 from frostline.runs.folders import CONFIG
 from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
+CHECKPOINTS = "checkpoints"  # the folder in that of a run
 OTHER = "restore the file, use the other one (checkpoint=last, checkpoint=best), or train anew"
 TARGETS = {
     "kind": "Literal['class', 'labels', 'numbers', 'tags']",
@@ -179,8 +180,8 @@ def stand_of(checkpoint: Path, model: FineTuner, plan: Plan, command: str = "") 
 
 
 def _require_best(content: dict[str, Any], checkpoint: Path, instead: str) -> None:
-    """Raises RunError if the best weights, which the end of the run will need, are gone."""
-    states = content.get("callbacks")
+    """Raises RunError if the best weights, which the end of a run will need, are gone from its folder."""
+    states = content.get("callbacks") if checkpoint.parent.name == CHECKPOINTS else None
     for state in states.values() if isinstance(states, dict) else ():
         best = state.get("best_model_path") if isinstance(state, dict) else None
         if isinstance(best, str) and best and not checkpoint.with_name(Path(best).name).is_file():
