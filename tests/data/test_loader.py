@@ -12,8 +12,7 @@ from torch import Tensor
 
 from frostline.contracts.specs import ImageSpec
 from frostline.data.loader import EpochBatches, Share
-from frostline.data.module import Transfers
-from frostline.data.parts import Part, loader
+from frostline.data.parts import Part, Transfers, loader
 from frostline.data.pictures.sources import ArrayPictures, FilePictures
 from frostline.errors import DataError
 

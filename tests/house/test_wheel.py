@@ -38,7 +38,7 @@ def test_the_configuration_is_in_the_wheel_file_by_file_and_byte_by_byte(wheel: 
 
 def test_the_package_is_in_the_wheel_whole_and_nothing_else(wheel: dict[str, bytes]) -> None:
     shipped = {name.removeprefix("frostline/"): content for name, content in wheel.items() if ".dist-info/" not in name}
-    assert {"py.typed", "cli.py", "data/module.py"} <= set(shipped)
+    assert {"py.typed", "cli/main.py", "data/module.py"} <= set(shipped)
     package = {name: content for name, content in shipped.items() if not name.startswith("conf/")}
     assert package == files_below(ROOT / "src" / "frostline")
 

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -19,7 +18,7 @@ from frostline.contracts.specs import Spec
 from frostline.contracts.targets import Kind, Targets
 from frostline.contracts.tokens import Tokens
 from frostline.data.loader import EpochBatches, usual_batch
-from frostline.data.parts import Part, Serve, loader, named
+from frostline.data.parts import Part, Serve, Transfers, loader, named
 from frostline.data.sample_cache import NOWHERE, SampleCache
 from frostline.data.source import Source, Sources, every
 from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
@@ -32,14 +31,6 @@ from frostline.data.target_statistics import (
     targets_of,
 )
 from frostline.errors import DataError, few
-
-
-class Transfers(L.LightningDataModule):
-    def on_before_batch_transfer(self, batch: Batch | DataError, dataloader_idx: int) -> Batch:
-        """Raises the DataError that a loader met."""
-        if isinstance(batch, DataError):
-            raise batch
-        return batch
 
 
 class Data(Transfers):

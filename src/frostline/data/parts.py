@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -54,6 +55,14 @@ class Part(Dataset[Batch | DataError]):
     def by_length(self) -> Tensor | None:
         """(N,) places, from the shortest sample on; None where all are of one size."""
         return None if self.lengths is None else self.lengths.argsort(stable=True)
+
+
+class Transfers(L.LightningDataModule):
+    def on_before_batch_transfer(self, batch: Batch | DataError, dataloader_idx: int) -> Batch:
+        """Raises the DataError that a loader met."""
+        if isinstance(batch, DataError):
+            raise batch
+        return batch
 
 
 # Of a part, and of the epochs whose augmentation it is shown with (None: without any): the same samples as the frozen

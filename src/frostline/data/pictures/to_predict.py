@@ -12,8 +12,7 @@ from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
 from frostline.data.faults import of_each
 from frostline.data.loader import EpochBatches
-from frostline.data.module import Transfers
-from frostline.data.parts import Part, loader
+from frostline.data.parts import Part, Transfers, loader
 from frostline.data.pictures.augment import evaluation_view
 from frostline.data.pictures.files import passed_note, picture_files
 from frostline.data.pictures.paths import PicturePaths

@@ -12,8 +12,7 @@ from torch.utils.data import DataLoader
 from frostline.contracts.batch import Batch
 from frostline.data.faults import of_each
 from frostline.data.loader import EpochBatches
-from frostline.data.module import Transfers
-from frostline.data.parts import Part, loader
+from frostline.data.parts import Part, Transfers, loader
 from frostline.data.source import every
 from frostline.data.tables.formats import read_table
 from frostline.data.text_files import lines_of, read_utf8
