@@ -142,7 +142,7 @@ def train(name: str, file: Path, overrides: list[str]) -> None:
 
     threading.Thread(target=_watched, args=(file,), daemon=True).start()
     if name == "folder":
-        from frostline.data.pictures.sources import sources as pictures
+        from frostline.data.pictures import sources as pictures
 
         pictures.MEMORY_BYTES = 0  # as for a set beyond it
     sys.argv[1:] = overrides

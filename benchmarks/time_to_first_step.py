@@ -62,7 +62,7 @@ class Stages:
 def train(begun: float, overrides: list[str]) -> None:
     """In a process of its own: `frostline train`, up to the end of the first step."""
     stages = Stages(begun)
-    from frostline.cli.main import dispatch as commands
+    from frostline.cli import dispatch as commands
     from frostline.cli.main import main as door
 
     launch_alike = commands.launch_alike

@@ -13,7 +13,7 @@ from frostline.data.pictures.sources import files as picture_files
 from frostline.data.pictures.sources import read_picture
 from frostline.data.tables import formats as table_formats
 from frostline.data.tables.formats import read_table
-from frostline.data.texts.strings import tokenized as tokenised
+from frostline.data.texts import tokenized as tokenised
 from frostline.data.texts.tokenized import require_bounded
 from frostline.errors import DataError
 from frostline.training import batch_size as costing

@@ -11,8 +11,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from frostline.heads import probes
 from frostline.heads.probes import TEMPERATURE, K, accuracy, linear_probes, log_me, nearest_neighbours
-from frostline.heads.vector import probes
 
 CLASSES = 4
 

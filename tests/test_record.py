@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frostline.errors import RunError
-from frostline.runs.folder import record as module
+from frostline.runs import record as module
 from frostline.runs.record import FILE, SCHEMA, Record, Stopwatch
 
 untimed = settings(deadline=None)

@@ -25,7 +25,7 @@ from frostline.backbones.transformers_blocks import First, Last, Mean, Rotary
 from frostline.backbones.transformers_layouts import LAYOUTS
 from frostline.contracts.specs import TextSpec
 from frostline.contracts.tokens import Tokens
-from frostline.data.texts.strings import tokenized as tokenised
+from frostline.data.texts import tokenized as tokenised
 from frostline.distributed.sharding import require_apart
 from frostline.errors import ConfigError, WeightsError
 from frostline.frozen.blocks import lowered

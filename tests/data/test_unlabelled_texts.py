@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from frostline.data.texts.strings import conll
+from frostline.data.texts import conll
 from frostline.data.texts.to_predict import TextFile, no_targets, read_sentences, read_texts
 from frostline.data.texts.tokenized import TokenSource
 from frostline.errors import DataError
