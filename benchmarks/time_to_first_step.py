@@ -77,7 +77,7 @@ def train(begun: float, overrides: list[str]) -> None:
 
 
 def watch(stages: Stages) -> None:
-    from frostline.cli.dispatch import train as run
+    from frostline.commands import train as run
     from frostline.data.pictures.module import PictureData
     from frostline.frozen.outputs import FrozenOutputs
     from frostline.training import build

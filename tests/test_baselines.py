@@ -20,8 +20,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from conftest import DEVICE, Answer
-from frostline.cli.dispatch.rank import baselines
 from frostline.heads.probes import STRENGTHS, TEMPERATURE, K
+from frostline.training import baselines
 from frostline.training import fit as fitting
 from frostline.training.baselines import too_much
 from frostline.training.build import build

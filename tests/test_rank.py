@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from conftest import DEVICE, Answer, short_form
-from frostline.cli.dispatch.rank import baselines
 from frostline.commands.rank.table import Ranked, as_csv, ordered
+from frostline.training import baselines
 from tiny_text import make_tokenizer
 
 Program = Callable[..., Answer]

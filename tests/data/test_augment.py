@@ -11,9 +11,9 @@ from torchvision import models
 from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures import augment as augment_module
 from frostline.data.pictures.augment import DRAWS, STRENGTHS, Augment, Level, evaluation_view
 from frostline.data.pictures.counter_random import uniform
-from frostline.data.pictures.sources import augment as augment_module
 from frostline.errors import ConfigError
 
 SPEC = ImageSpec(size=24, resize=28, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

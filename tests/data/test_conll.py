@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
+from frostline.data.texts import to_predict as unlabelled_texts
 from frostline.data.texts.bio_tags import Sentence, Tagged, tagged_set
 from frostline.data.texts.conll import read_conll, read_sentences
 from frostline.data.texts.strings import TaggedSet
-from frostline.data.texts.strings import to_predict as unlabelled_texts
 from frostline.errors import DataError
 
 

@@ -19,11 +19,12 @@ from PIL import Image
 
 from conftest import Answer
 from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures import cifar
 from frostline.data.pictures import sources as pictures
 from frostline.data.pictures.cifar import read_parquet
 from frostline.data.pictures.image_folder import ImageFolder
 from frostline.data.pictures.packed import PackedPictures
-from frostline.data.pictures.sources import FilePictures, cifar, keep_or_hold, read_picture
+from frostline.data.pictures.sources import FilePictures, keep_or_hold, read_picture
 from frostline.data.sample_cache import SampleCache
 from frostline.errors import DataError
 from frostline.storage import entry
