@@ -7,7 +7,7 @@ import pytest
 
 from conftest import SMALL, Answer
 from frostline.errors import RunError
-from frostline.runs.folders import claimed, free_folder, reserved, reserved_at_once, stamp
+from frostline.runs.folders import claimed, free_folder, require_writable, reserved, reserved_at_once, stamp
 
 QUICK = [*SMALL, "schedule=head_only"]
 
@@ -92,3 +92,14 @@ def test_variables_that_are_not_whole_are_told(
     assert answer.code == 1
     assert answer.err.startswith("frostline: variables of ")
     assert "next:  unset " in answer.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "step"), [("run_dir", "run_dir=<a folder of yours>"), (None, "chmod -R u+w /proc/frostline")]
+)
+def test_a_folder_that_cannot_be_written_says_what_names_another_or_what_makes_it_writable(
+    setting: str | None, step: str
+) -> None:
+    with pytest.raises(RunError) as refused:
+        require_writable(Path("/proc/frostline"), setting)
+    assert refused.value.next_step == step

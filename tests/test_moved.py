@@ -1,8 +1,10 @@
 """Runs whose data lies elsewhere by now, and runs that are scored on other samples than their own."""
 
 import csv
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -222,3 +224,15 @@ def test_data_with_parts_of_its_own_that_moved_is_the_own_test_part(program: Pro
     answer = program("evaluate", "run=run", "data.dir=moved")
     assert "(n = 24)" in scores(answer)
     assert "other data" not in answer.out
+
+
+def test_the_command_that_a_run_records_means_the_same_from_any_folder(run: str, tmp_path: Path) -> None:
+    command = json.loads((tmp_path / run / "run.json").read_text())["command"]
+    assert f"data.dir={tmp_path / 'data'}" in shlex.split(command)
+
+
+def test_a_setting_that_the_runs_data_has_not_is_refused_by_name(run: str, program: Program) -> None:
+    answer = program("evaluate", f"run={run}", "data.file=other.csv")
+    assert answer.code == 1
+    assert "data.file: the data of this run has no such setting" in answer.err
+    assert "data.dir=" in answer.err

@@ -114,3 +114,11 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "FROSTLINE_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)
+
+
+def test_an_empty_home_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Path would take it for the root folder."""
+    monkeypatch.setenv("HOME", "")
+    with pytest.raises(ConfigError, match="names no home folder here"):
+        at_home("~/pictures")
+    assert at_home("/pictures") == Path("/pictures")

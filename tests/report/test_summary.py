@@ -77,3 +77,30 @@ def test_no_number_of_the_table_is_cut_where_names_are_long(
     printed = capsys.readouterr().out
     for said in ("adapters", "22,566,531", "1234.5", "14,789", monitor, "0.0012 … 0.00012", "head, layer_11 … norm"):
         assert said in printed
+
+
+def _two_phases(best: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
+    """A head of one epoch, then seven epochs of everything in 40 seconds."""
+    common: dict[str, Any] = {"learning_rates": {"head": 0.1}, "trainable_parameters": 1, "samples_per_second": 1.0}
+    common |= {"val": {"val/accuracy": 0.8}}
+    record = Record(command="frostline train", seed=0, data={"num_val": 100, "classes": []}, monitor="val/accuracy")
+    record.phases = [
+        {"name": "head", "learns": ["head"], "epochs": 1, "seconds": 1.0, "solved": True, **common},
+        {"name": "all", "learns": ["head", "stem"], "epochs": 7, "seconds": 40.0, **common},
+    ]
+    record.metrics = {"val/accuracy": 0.8, "test/n": 9}
+    record.best = {"average": None, **best}
+    print_run(record, Path("run"))
+    return capsys.readouterr().out
+
+
+def test_phases_after_the_head_that_brought_nothing_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = _two_phases({"phase": "head", "epoch": 1}, capsys)
+    assert "thawing brought nothing in 40 s: schedule=head_only ends here" in printed
+    assert "thawing brought nothing" not in _two_phases({"phase": "all", "epoch": 4}, capsys)
+
+
+def test_an_epoch_below_the_highest_score_says_why_it_was_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = _two_phases({"phase": "all", "epoch": 4, "highest": 0.8462}, capsys)
+    assert "0.8000 (the latest within one standard error of the highest, 0.8462)" in printed
+    assert "standard error" not in _two_phases({"phase": "all", "epoch": 4}, capsys)
