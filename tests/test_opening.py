@@ -108,8 +108,8 @@ def test_trust_runs_it_and_the_proposed_command_is_the_one_that_does(
     refused = program("train", f"resume={run}")
     assert refused.code == 1
     assert "callbacks.mine: runs test_opening.Mine" in refused.err
-    (proposed,) = [line.partition("made it: ")[2] for line in refused.err.splitlines() if "made it: " in line]
-    answer = program(*shlex.split(proposed)[1:])
+    (proposed,) = [line.partition("next:")[2] for line in refused.err.splitlines() if "next:" in line]
+    answer = program(*shlex.split(proposed, comments=True)[1:])
     assert answer.code == 0, answer.err
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "finished"

@@ -6,14 +6,10 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from frostline.config.keys import PLACES
 from frostline.quoting import PLAIN, hydra_quoted
 
 STRUCTURE = "'\"[]{}"  # of somebody who knows it
-# Settings that are one file or folder, in whose name quotes and brackets are letters.
-PLACES = {
-    *("run", "resume", "run_dir", "logs_dir", "output", "input", "init_from", "cache.dir", "model.weights"),
-    *("data.dir", "data.file", "data.path", "data.train_file", "data.val_file", "data.test_file", "lr_find.output"),
-}
 
 
 def quoted_settings(arguments: Sequence[str], *, sweeps: bool = False) -> list[str]:
@@ -29,8 +25,9 @@ def _quoted(argument: str, *, sweeps: bool) -> str:
     if argument.startswith("-") or not equals or PLAIN.fullmatch(value):
         return argument
     enclosed = len(value) > 1 and value[0] + value[-1] in ("''", '""', "[]", "{}")
-    structured = enclosed or (key not in PLACES and bool(set(value) & set(STRUCTURE)))
-    is_expression = key not in PLACES or "${" in value or sweeps
+    is_place = key.lstrip("+").rpartition(".")[2] in PLACES  # quotes and brackets in its name are letters
+    structured = enclosed or (not is_place and bool(set(value) & set(STRUCTURE)))
+    is_expression = not is_place or "${" in value or sweeps
     if not _is_there(value) and (structured or (is_expression and _is_read(argument))):
         return argument
     if sweeps and "," in value and not _is_there(value):

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from frostline.config.keys import unknown_keys
+from frostline.config.keys import PLACES, unknown_keys
 from frostline.config.plain import resolved, without_ours
 from frostline.config.signatures import problems, value_problem
 from frostline.distributed.launcher import PLACED, Launch, launched
@@ -73,11 +73,6 @@ SUPPLIED = {
                 "min_epochs", "max_steps", "min_steps", "max_time", "val_check_interval", "check_val_every_n_epoch",
                 "fast_dev_run", "overfit_batches", "reload_dataloaders_every_n_epochs", "barebones"},
 }  # fmt: skip
-# Names of settings that name a file or a folder.
-PLACES = {
-    *("dir", "file", "path", "train_file", "val_file", "test_file", "weights", "save_dir", "dirpath"),
-    *("run", "input", "output", "run_dir", "logs_dir", "resume", "init_from"),
-}
 GROUPS = (
     "model",
     "head",

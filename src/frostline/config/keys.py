@@ -8,6 +8,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from frostline.errors import close_names
 from frostline.paths import conf_dir, leaves
 
+# Last words of the settings that are one file or folder.
+PLACES = {
+    *("dir", "file", "path", "train_file", "val_file", "test_file", "weights", "save_dir", "dirpath"),
+    *("run", "input", "output", "run_dir", "logs_dir", "resume", "init_from"),
+}
+
 
 def unknown_keys(plain: dict[str, Any], command: str, own: Collection[str] = ()) -> Iterator[str]:
     """A line for each setting that no part of the program reads. Those of constructors are not looked at: `signatures`

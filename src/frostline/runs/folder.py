@@ -235,6 +235,6 @@ def require_checkpoint(folder: Path, name: str, *, starts: bool = False) -> Path
             where=folder / "checkpoints",
             next_step=(setting_of("init_from", there) if starts else f"checkpoint={other}")
             if there is not None
-            else f"finish it: {command_of('train', resume=folder)}",
+            else f"{command_of('train', resume=folder)}  # finishes it",
         )
     return path

@@ -131,7 +131,7 @@ def require_trusted(settings: Mapping[str, Any], folder: Path, *, trust: bool, a
         raise RunError(
             "\n  ".join(["this run's config.yaml names code or output folders that are not Frostline's:", *found]),
             where=folder,
-            next_step=f"if you trust whoever made it: {again}",
+            next_step=f"{again}  # if you trust whoever made it",
         )
 
 

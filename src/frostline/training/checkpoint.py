@@ -232,8 +232,7 @@ def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path)
         raise RunError(
             f"the run was another one: {'; '.join(other)}",
             where=checkpoint,
-            next_step="restore what differs, or start a new run from these weights: "
-            + setting_of("init_from", checkpoint),
+            next_step=f"restore what differs; or {setting_of('init_from', checkpoint)}, in a new run",
         )
 
 

@@ -83,7 +83,7 @@ def require_one_kind(setting: Setting, deep: Deep, where: object) -> None:
             f"of {deep.number:,} grey pictures {deep.floats:,} hold floats and the others whole numbers: no range is "
             "that of both",
             where=where,
-            next_step="data.grey_range=each, which scales each by its own type; or save all of them as one type",
+            next_step="data.grey_range=each  # scales each by its own type; or save all of them as one type",
         )
 
 

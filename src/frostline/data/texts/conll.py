@@ -130,7 +130,7 @@ def _without_numbers(file: Path, sentences: Sequence[Sequence[Line]], *, tagged:
     """A command of a shell that leaves the words, which may hold blanks, and what follows them."""
     tabs = "-F'\\t' " if any("\t" in line.text for line in sentences[0]) else ""
     command = rf"""awk {tabs}'$1 !~ /[-.#]/ {{print $2 "\t" $3}}' {shlex.quote(str(file))} > words.conll"""
-    return f"{command}, where $3 is the column of the tags" if tagged else command
+    return f"{command}  # $3: the column of the tags" if tagged else command
 
 
 def _columns(text: str) -> list[str]:

@@ -47,8 +47,8 @@ class WholeFiles(TorchCheckpointIO):
             raise RunError(
                 f"a checkpoint cannot be written: {first_line(error)}",
                 where=place,
-                next_step="make room on that disk (df, ulimit -f), then go on: "
-                + command_of("train", resume=place.parent.parent),
+                next_step=f"{command_of('train', resume=place.parent.parent)}"
+                "  # once there is room on that disk (df, ulimit -f)",
             ) from error
 
 
