@@ -53,7 +53,7 @@ def measured(backbone: Backbone, side: int, size: int, rounds: int) -> dict[str,
     task = Classification(targets, label_smoothing=0.0, class_weights="none", l1=0.0,
                           monitor="val/accuracy", mode="max")  # fmt: skip
     make = partial(AdamW, lr=1e-3)
-    model = FineTuner(backbone, LinearHead(backbone.out_features, 10, dropout=0.0), task,
+    model = FineTuner(backbone, LinearHead(backbone.features, 10, dropout=0.0), task,
                       {"head": make, "all": make}, seed=0)  # fmt: skip
     seconds: dict[str, list[float]] = {"forward": [], "head": [], "all": []}
     for _ in range(rounds + 1):

@@ -69,7 +69,7 @@ def whole(name: str, folder: Path, rounds: int, steps: int) -> dict[str, Any]:
 
     def network() -> nn.Module:
         made = backbone()
-        return nn.Sequential(made, LinearHead(made.out_features, CLASSES, dropout=0.0))
+        return nn.Sequential(made, LinearHead(made.features, CLASSES, dropout=0.0))
 
     ways: dict[str, Way] = {"plain loop": plain(network, batches, WARM),
                             "hand-tuned loop": hand_tuned(network, batches, WARM)}  # fmt: skip
@@ -98,7 +98,7 @@ def head(name: str, folder: Path, rounds: int, steps: int) -> dict[str, Any]:
                    f"schedule.phases.head.epochs={rounds + 1}"),
         WARM,
     )  # fmt: skip
-    width = phase.built.model.backbone.out_features
+    width = phase.built.model.backbone.features.width
     features = torch.randn(number, width, device=DEVICE).bfloat16()
     targets = torch.arange(number, device=DEVICE) % CLASSES
     ways = {"bare loop": lambda: bare_head(features, targets), "Frostline": phase.epoch}

@@ -56,7 +56,7 @@ class Network(nn.Module):
         super().__init__()
         torch.manual_seed(SEED)
         self.backbone = backbone
-        self.head = nn.Linear(backbone.out_features, CLASSES)
+        self.head = nn.Linear(backbone.features.width, CLASSES)
 
     def forward(self, pictures: Tensor) -> Tensor:
         logits: Tensor = self.head(self.backbone(pictures))

@@ -43,7 +43,9 @@ def main(rounds: int) -> None:
 
 def compiled(name: str, rounds: int) -> dict[str, Any]:
     make, side, size = STEPS[name]
-    plain = nn.ModuleList([make(), nn.Linear(make().out_features, 10)]).to(DEVICE).to(memory_format=torch.channels_last)
+    plain = (
+        nn.ModuleList([make(), nn.Linear(make().features.width, 10)]).to(DEVICE).to(memory_format=torch.channels_last)
+    )
     other = copy.deepcopy(plain)
     compile_in_place([*other[0].blocks.values(), other[1]])
     inputs = torch.randn(size, 3, side, side, device=DEVICE).contiguous(memory_format=torch.channels_last)

@@ -51,7 +51,7 @@ def transformer() -> Backbone:
             name="transformer",
             blocks={"stem": Patches(), **layers, "read": Read()},
             pool=Mean(),
-            out_features=WIDTH,
+            width=WIDTH,
             spec=SPEC,
             loaded="random",
         )
@@ -66,9 +66,9 @@ def convolutions() -> Backbone:
     )
     blocks = {"stem": _conv(3, 8, 1), "middle": _conv(8, 8, 2), "top": top}
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
-    return _random(
-        Backbone(name="convolutions", blocks=blocks, pool=pool, out_features=6, spec=SPEC, loaded="random")
-    ).to(memory_format=torch.channels_last)
+    return _random(Backbone(name="convolutions", blocks=blocks, pool=pool, width=6, spec=SPEC, loaded="random")).to(
+        memory_format=torch.channels_last
+    )
 
 
 def pictures(number: int = 3) -> Tensor:

@@ -15,6 +15,7 @@ from conftest import make_phase
 from frostline.backbones.base import Backbone
 from frostline.commands.train import NOT_HERE
 from frostline.contracts.batch import Batch
+from frostline.contracts.features import vector
 from frostline.contracts.specs import ImageSpec
 from frostline.contracts.targets import Targets
 from frostline.heads.vector import LinearHead
@@ -54,7 +55,7 @@ def finetuner(l1: float = 0.0) -> FineTuner:
     torch.manual_seed(0)
     blocks = {"stem": conv(3, 4), "middle": conv(4, 6), "top": conv(6, 8)}
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
-    backbone = Backbone(name="tiny", blocks=blocks, pool=pool, out_features=8, spec=SPEC, loaded="random")
+    backbone = Backbone(name="tiny", blocks=blocks, pool=pool, width=8, spec=SPEC, loaded="random")
     task = Classification(
         TARGETS,
         label_smoothing=0.0,
@@ -64,7 +65,7 @@ def finetuner(l1: float = 0.0) -> FineTuner:
         mode="max",
     )
     return FineTuner(
-        backbone, LinearHead(8, 3, dropout=0.0), task, Every(partial(SGD, lr=BASE, weight_decay=DECAY)), seed=0
+        backbone, LinearHead(vector(8), 3, dropout=0.0), task, Every(partial(SGD, lr=BASE, weight_decay=DECAY)), seed=0
     )
 
 

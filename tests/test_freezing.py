@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from conftest import make_phase
 from frostline.adapters.kinds import Dora
 from frostline.backbones.base import Backbone
+from frostline.contracts.features import vector
 from frostline.contracts.specs import ImageSpec
 from frostline.errors import PlanError
 from frostline.heads.vector import MlpHead
@@ -51,11 +52,11 @@ def backbone() -> Backbone:
     """Its pool has dropout, as EfficientNet's and Inception's have."""
     blocks = {"stem": Stem(), "middle": block(4, 6), "bare": nn.MaxPool2d(2), "top": block(6, 8)}
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Dropout(0.5))
-    return Backbone(name="tiny", blocks=blocks, pool=pool, out_features=8, spec=SPEC, loaded="random")
+    return Backbone(name="tiny", blocks=blocks, pool=pool, width=8, spec=SPEC, loaded="random")
 
 
 def head() -> MlpHead:
-    return MlpHead(8, 3, hidden=[5], activation="relu", dropout=0.1)
+    return MlpHead(vector(8), 3, hidden=[5], activation="relu", dropout=0.1)
 
 
 def phase(thaw: Any, lr_scale: float = 1.0, layer_decay: float = 1.0, **others: Any) -> Phase:

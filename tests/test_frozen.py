@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from batches import loss_of
 from conftest import PICTURE_MODELS
 from frostline.adapters.kinds import Lora
 from frostline.backbones.base import Backbone
@@ -78,7 +79,7 @@ def learner(backbone: Backbone, phase: Phase) -> FineTuner:
     settings: dict[str, Any] = {"label_smoothing": 0.0, "class_weights": "none", "l1": 0.0}
     task = Classification(TARGETS, monitor="val/loss", mode="min", **settings)
     adam: Any = lambda groups: torch.optim.Adam(groups, lr=1e-3)  # noqa: E731  # moves by the sign of any gradient
-    model = FineTuner(backbone, LinearHead(backbone.out_features, 3, dropout=0.0), task, {phase.name: adam}, seed=0)
+    model = FineTuner(backbone, LinearHead(backbone.features, 3, dropout=0.0), task, {phase.name: adam}, seed=0)
     model.enter(phase, 0, 0)
     return model
 
@@ -103,7 +104,7 @@ def trained(model: FineTuner, size: int) -> list[bool]:
     optimizer = model.make_optimizer()
     for step in range(STEPS):
         torch.manual_seed(step)
-        loss = model.task.loss(model(torch.randn(4, 3, size, size)), torch.tensor([0, 1, 2, 0]))
+        loss = loss_of(model.task, model(torch.randn(4, 3, size, size)), torch.tensor([0, 1, 2, 0]))
         optimizer.zero_grad()
         loss.backward()
         for name, p in model.named_parameters():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from frostline.contracts.features import vector
 from frostline.heads.vector import ACTIVATIONS, LinearHead, MlpHead
 
 
@@ -19,10 +20,10 @@ def anatomy(head: LinearHead | MlpHead) -> list[tuple[type, object]]:
 @pytest.mark.parametrize(
     "head",
     [
-        LinearHead(7, 3, dropout=0.1),
-        MlpHead(7, 3, hidden=[], activation="relu", dropout=0.1),
-        MlpHead(7, 3, hidden=[5], activation="gelu", dropout=0.0),
-        MlpHead(7, 3, hidden=[5, 4], activation="silu", dropout=0.5),
+        LinearHead(vector(7), 3, dropout=0.1),
+        MlpHead(vector(7), 3, hidden=[], activation="relu", dropout=0.1),
+        MlpHead(vector(7), 3, hidden=[5], activation="gelu", dropout=0.0),
+        MlpHead(vector(7), 3, hidden=[5, 4], activation="silu", dropout=0.5),
     ],
 )
 def test_features_become_logits(head: nn.Module) -> None:
@@ -30,24 +31,24 @@ def test_features_become_logits(head: nn.Module) -> None:
 
 
 def test_a_linear_head_drops_features_and_then_multiplies() -> None:
-    assert anatomy(LinearHead(7, 3, dropout=0.25)) == [(nn.Dropout, 0.25), (nn.Linear, (7, 3))]
+    assert anatomy(LinearHead(vector(7), 3, dropout=0.25)) == [(nn.Dropout, 0.25), (nn.Linear, (7, 3))]
 
 
 def test_an_mlp_of_512_is_the_head_of_the_tutorials() -> None:
-    head = MlpHead(2048, 10, hidden=[512], activation="relu", dropout=0.2)
+    head = MlpHead(vector(2048), 10, hidden=[512], activation="relu", dropout=0.2)
     assert anatomy(head) == [(nn.Linear, (2048, 512)), (nn.ReLU, None), (nn.Dropout, 0.2), (nn.Linear, (512, 10))]
     assert sum(p.numel() for p in head.parameters()) == 2048 * 512 + 512 + 512 * 10 + 10
 
 
 def test_a_deeper_mlp_has_an_activation_and_a_dropout_after_each_hidden_layer() -> None:
     hidden = [(nn.Tanh, None), (nn.Dropout, 0.1)]
-    assert anatomy(MlpHead(7, 3, hidden=[6, 5], activation="tanh", dropout=0.1)) == [
+    assert anatomy(MlpHead(vector(7), 3, hidden=[6, 5], activation="tanh", dropout=0.1)) == [
         (nn.Linear, (7, 6)), *hidden, (nn.Linear, (6, 5)), *hidden, (nn.Linear, (5, 3)),
     ]  # fmt: skip
 
 
 def test_an_mlp_without_hidden_layers_is_linear() -> None:
-    assert anatomy(MlpHead(7, 3, hidden=[], activation="relu", dropout=0.1)) == [(nn.Linear, (7, 3))]
+    assert anatomy(MlpHead(vector(7), 3, hidden=[], activation="relu", dropout=0.1)) == [(nn.Linear, (7, 3))]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_an_mlp_without_hidden_layers_is_linear() -> None:
     [("relu", torch.relu), ("gelu", nn.functional.gelu), ("silu", nn.functional.silu), ("tanh", torch.tanh)],
 )
 def test_an_mlp_is_the_two_products_written_out(name: str, function: object) -> None:
-    head = MlpHead(7, 3, hidden=[5], activation=name, dropout=0.5).eval()  # type: ignore[arg-type]
+    head = MlpHead(vector(7), 3, hidden=[5], activation=name, dropout=0.5).eval()  # type: ignore[arg-type]
     first, last, x = head.layers[0], head.layers[-1], torch.randn(4, 7)
     hidden = function(x @ first.weight.T + first.bias)  # type: ignore[operator]
     torch.testing.assert_close(head(x), hidden @ last.weight.T + last.bias)  # type: ignore[operator]
@@ -67,7 +68,7 @@ def test_every_activation_of_the_signature_exists() -> None:
 
 def test_while_training_a_share_of_the_features_is_dropped_and_the_rest_made_larger() -> None:
     torch.manual_seed(0)
-    head = LinearHead(2000, 2000, dropout=0.2)
+    head = LinearHead(vector(2000), 2000, dropout=0.2)
     with torch.no_grad():
         head.layers[1].weight.copy_(torch.eye(2000))
         head.layers[1].bias.zero_()

@@ -461,7 +461,7 @@ class TextBackbone(Backbone):
     def __init__(self, *, load: bool = True) -> None:
         blocks = {"embeddings": nn.Embedding(10, 4)}
         spec = TextSpec(tokenizer="none", max_length=8)
-        super().__init__(name="reader", blocks=blocks, pool=nn.Identity(), out_features=4, spec=spec, loaded="random")
+        super().__init__(name="reader", blocks=blocks, pool=nn.Identity(), width=4, spec=spec, loaded="random")
 
 
 class Hungry(Tiny):
@@ -511,7 +511,7 @@ class TinyBackbone(Backbone):
         blocks = {"stem": nn.Conv2d(3, width, 3), "top": nn.Conv2d(width, width, 3)}
         pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
         spec = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-        super().__init__(name="tiny", blocks=blocks, pool=pool, out_features=width, spec=spec, loaded="random")
+        super().__init__(name="tiny", blocks=blocks, pool=pool, width=width, spec=spec, loaded="random")
 
 
 def test_a_rank_that_was_lost_ends_the_others() -> None:

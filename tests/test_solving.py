@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
 
 from conftest import DEVICE, Answer
+from frostline.contracts.features import vector
 from frostline.contracts.targets import NO_TAG, Targets
 from frostline.heads.probes import STRENGTHS, linear_maps
 from frostline.heads.vector import LinearHead, MlpHead, convex_layer
@@ -73,7 +74,7 @@ def test_of_tags_each_word_that_was_not_cut_off_is_a_row() -> None:
     )  # fmt: skip
     features = torch.arange(24.0).view(2, 4, 3)
     targets = torch.tensor([[NO_TAG, 0, NO_TAG, 2, 1], [1, NO_TAG, NO_TAG, NO_TAG, NO_TAG]])  # one beyond the tokens
-    rows, wanted = task.rows(features, targets)
+    rows, wanted = task.fit_rows(features, targets)
     assert rows.tolist() == [features[0, 1].tolist(), features[0, 3].tolist(), features[1, 0].tolist()]
     assert wanted.tolist() == [0, 2, 1]
     logits = torch.randn(3, 3)
@@ -97,9 +98,9 @@ def test_class_weights_and_smoothing_are_part_of_what_is_solved() -> None:
 @pytest.mark.parametrize(
     ("head", "convex"),
     [
-        (LinearHead(4, 2, dropout=0.0), True),
-        (LinearHead(4, 2, dropout=0.1), False),
-        (MlpHead(4, 2, hidden=[], activation="relu", dropout=0.0), False),
+        (LinearHead(vector(4), 2, dropout=0.0), True),
+        (LinearHead(vector(4), 2, dropout=0.1), False),
+        (MlpHead(vector(4), 2, hidden=[], activation="relu", dropout=0.0), False),
         (nn.Linear(4, 2), False),
     ],
 )

@@ -14,7 +14,7 @@ class Tiny(Backbone):
     def __init__(self, *, weights: str | None, load: bool = True) -> None:
         stem = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True))
         super().__init__(
-            name="tiny", blocks={"stem": stem}, pool=Mean(), out_features=6, spec=SPEC, loaded="random, from scratch"
+            name="tiny", blocks={"stem": stem}, pool=Mean(), width=6, spec=SPEC, loaded="random, from scratch"
         )
 
 

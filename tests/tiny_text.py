@@ -55,7 +55,7 @@ class TinyText(Backbone):
             name="tiny-text",
             blocks={"embeddings": Embeddings(), "layer_0": Layer(), "layer_1": Layer()},
             pool=Mean(),
-            out_features=WIDTH,
+            width=WIDTH,
             spec=TextSpec(tokenizer=weights, max_length=64),
             loaded="random, from scratch",
         )

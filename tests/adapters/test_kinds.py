@@ -139,7 +139,7 @@ def test_targets_that_are_not_there_or_cannot_be_adapted_are_refused(kind: Adapt
 def bare(*layers: nn.Module) -> Backbone:
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
     return Backbone(
-        name="bare", blocks={"norm": nn.Sequential(*layers)}, pool=pool, out_features=3, spec=transformer().spec,
+        name="bare", blocks={"norm": nn.Sequential(*layers)}, pool=pool, width=3, spec=transformer().spec,
         loaded="random",
     )  # fmt: skip
 
@@ -201,7 +201,7 @@ class FirstToken(nn.Module):
 def text(*layers: nn.Module) -> Backbone:
     blocks = {"embeddings": Embeddings(12)} | {f"layer_{n}": Layer(layer) for n, layer in enumerate(layers)}
     spec = TextSpec(tokenizer="none", max_length=8)
-    backbone = Backbone(name="text", blocks=blocks, pool=FirstToken(), out_features=12, spec=spec, loaded="random")
+    backbone = Backbone(name="text", blocks=blocks, pool=FirstToken(), width=12, spec=spec, loaded="random")
     return backbone.eval()
 
 

@@ -12,7 +12,7 @@ SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 def chain(pool: nn.Module) -> Backbone:
     blocks = {"stem": nn.Conv2d(3, 4, 3), "zeta": nn.Tanh(), "alpha": nn.Conv2d(4, 5, 3)}
-    return Backbone(name="small", blocks=blocks, pool=pool, out_features=5, spec=SPEC, loaded="random, from scratch")
+    return Backbone(name="small", blocks=blocks, pool=pool, width=5, spec=SPEC, loaded="random, from scratch")
 
 
 def test_blocks_keep_the_order_they_were_given_in() -> None:
@@ -39,5 +39,5 @@ def test_a_pool_with_parameters_is_refused() -> None:
 
 def test_a_backbone_brings_its_words_along() -> None:
     backbone = chain(nn.Flatten(1))
-    assert (backbone.name, backbone.out_features, backbone.spec) == ("small", 5, SPEC)
+    assert (backbone.name, backbone.features.width, backbone.spec) == ("small", 5, SPEC)
     assert backbone.loaded == "random, from scratch"

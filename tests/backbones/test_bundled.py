@@ -26,7 +26,7 @@ def test_four_blocks_and_the_pool_have_the_shapes_of_the_docstring() -> None:
         shapes.append(tuple(x.shape))
     assert list(backbone.blocks) == ["stem", "stage1", "stage2", "stage3"]
     assert shapes == [(2, 16, 32, 32), (2, 48, 16, 16), (2, 112, 8, 8), (2, 208, 4, 4)]
-    assert backbone.pool(x).shape == (2, backbone.out_features) == (2, 208)
+    assert backbone.pool(x).shape == (2, backbone.features.width) == (2, 208)
 
 
 def test_its_parameters_are_those_of_ten_convolutions() -> None:

@@ -121,7 +121,7 @@ def test_features_are_timms_own(pair: Pair) -> None:
     assert type(pair.original).__name__ in LAYOUTS
     assert expected.isfinite().all()
     assert not torch.allclose(expected[0], expected[1])  # the pictures reach the features
-    assert features.shape == (2, pair.backbone.out_features)
+    assert features.shape == (2, pair.backbone.features.width)
     assert torch.equal(features, expected), f"they differ by up to {(features - expected).abs().max():.1e}"
 
 
@@ -285,7 +285,7 @@ def test_without_a_network_the_message_offers_a_file_or_none(offline: Path) -> N
 
 def test_load_false_asks_for_no_file_and_no_network(offline: Path) -> None:
     for weights in ("DEFAULT", str(offline / "absent.pth")):
-        assert random("test_resnet", weights=weights, load=False).out_features == 96
+        assert random("test_resnet", weights=weights, load=False).features.width == 96
 
 
 def test_published_weights_come_through_timm_and_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_what_is_tried_leaves_statistics_and_random_numbers_alone() -> None:
 
 def test_stochastic_depth_is_off_in_frozen_blocks_and_on_in_others() -> None:
     backbone = random("test_convnext", drop_path_rate=0.9)
-    set_trainable(backbone.train(), LinearHead(backbone.out_features, 3, dropout=0.0), make_phase(thaw=1))
+    set_trainable(backbone.train(), LinearHead(backbone.features, 3, dropout=0.0), make_phase(thaw=1))
     x, line = torch.randn(32, 3, SIDE, SIDE), len(backbone.blocks) - 1
     for module in backbone.modules():
         if hasattr(module, "gamma") and isinstance(module.gamma, nn.Parameter):  # scales of 1e-6 would hide it

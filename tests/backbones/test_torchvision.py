@@ -95,7 +95,7 @@ def test_logits_are_torchvisions_own(pair: Pair) -> None:
     assert expected.isfinite().all()
     assert not torch.allclose(expected[0], expected[1])  # the pictures reach the logits
     assert torch.equal(logits, expected), f"they differ by up to {(logits - expected).abs().max():.1e}"
-    assert pair.backbone.out_features == last.in_features
+    assert pair.backbone.features.width == last.in_features
     assert layout.last in pair.backbone.loaded
 
 
@@ -169,7 +169,7 @@ def test_pictures_of_the_published_size_and_of_the_smallest_become_features(name
     with torch.device("meta"):
         backbone = TorchvisionBackbone(name, weights=weights, load=False).eval()
         for side in (backbone.spec.size, backbone.spec.min_size):
-            assert backbone(torch.empty(2, 3, side, side)).shape == (2, backbone.out_features)
+            assert backbone(torch.empty(2, 3, side, side)).shape == (2, backbone.features.width)
     preset = models.get_model_weights(name)[weights].transforms()
     assert ([backbone.spec.size], [backbone.spec.resize]) == (preset.crop_size, preset.resize_size)
 
@@ -203,7 +203,7 @@ def test_without_weights_the_backbone_is_random_and_says_so() -> None:
 def test_load_false_asks_for_no_file_and_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("it was downloaded"))
     for weights in ("DEFAULT", str(tmp_path / "absent.pth")):
-        assert TorchvisionBackbone("resnet18", weights=weights, load=False).out_features == 512
+        assert TorchvisionBackbone("resnet18", weights=weights, load=False).features.width == 512
 
 
 def test_without_a_network_the_message_offers_a_file_or_none(monkeypatch: pytest.MonkeyPatch) -> None:

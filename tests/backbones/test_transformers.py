@@ -19,10 +19,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 
 from conftest import Answer, make_phase
+from frostline.backbones.base import Backbone
 from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.transformers import LONGEST, TransformersBackbone
 from frostline.backbones.transformers_blocks import First, Last, Mean, Rotary
 from frostline.backbones.transformers_layouts import LAYOUTS
+from frostline.contracts.features import vector
 from frostline.contracts.specs import TextSpec
 from frostline.contracts.tokens import Tokens
 from frostline.data.texts import tokenized as tokenised
@@ -226,9 +228,9 @@ def test_logits_are_those_of_the_librarys_classifier(pair: Pair) -> None:
         return
     layers = [pair.original.get_submodule(name) for name in names]
     if activation:
-        head: nn.Module = MlpHead(32, 3, hidden=[32], activation=activation, dropout=0.1)  # type: ignore[arg-type]
+        head: nn.Module = MlpHead(vector(32), 3, hidden=[32], activation=activation, dropout=0.1)  # type: ignore[arg-type]
     else:
-        head = LinearHead(32, 3, dropout=0.1)
+        head = LinearHead(vector(32), 3, dropout=0.1)
     ours = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
     for mine, theirs in zip(ours, layers, strict=True):
         mine.weight.copy_(theirs.weight)
@@ -279,7 +281,7 @@ def test_under_autocast_all_that_flows_is_bf16_and_gradients_stay_whole(pair: Pa
 
 def test_gradients_reach_every_parameter_and_stop_at_the_frost_line(pair: Pair) -> None:
     backbone = copy.deepcopy(pair.backbone).train()
-    head = LinearHead(32, 3, dropout=0.0)
+    head = LinearHead(vector(32), 3, dropout=0.0)
     set_trainable(backbone, head, make_phase(thaw="all"))
     head(backbone(batch_of(pair.network))).square().sum().backward()
     assert [name for name, value in backbone.named_parameters() if value.grad is None] == []
@@ -502,18 +504,27 @@ def test_families_pool_as_they_were_trained(pair: Pair) -> None:
 
 
 @torch.no_grad()
-def test_per_token_gives_the_hidden_states(pair: Pair) -> None:
-    backbone, tokens = copy.deepcopy(pair.backbone), batch_of(pair.network)
-    backbone.per_token()
-    found = backbone(tokens)
+def test_tokens_are_the_hidden_states(pair: Pair) -> None:
+    tokens = batch_of(pair.network)
+    backbone = Backbone(
+        name="tokens",
+        blocks=copy.deepcopy(pair.backbone.blocks),
+        pool=pair.backbone.pool,
+        width=32,
+        spec=pair.backbone.spec,
+        loaded="",
+        form="tokens",
+    )
+    found = backbone.through(tokens, 0, len(backbone.blocks))
+    assert torch.equal(backbone(tokens), found.values)
     assert isinstance(found, Tokens)
     assert found.values.shape == (*tokens.mask.shape, 32)
     assert torch.equal(pair.backbone.pool(found), pair.backbone(tokens))
 
 
 def test_a_picture_backbone_has_no_tokens() -> None:
-    with pytest.raises(ConfigError, match="takes pictures") as refused:
-        BundledBackbone(weights=None).per_token()
+    with pytest.raises(ConfigError, match="bundled gives features as vector or map or pyramid") as refused:
+        BundledBackbone(weights=None, form="tokens")
     assert "choose a text backbone" in refused.value.next_step
 
 
@@ -599,7 +610,7 @@ def test_random_weights_are_the_librarys_and_checking_takes_no_random_numbers(fo
 def test_load_false_reads_no_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     backbone = built(folder, load=False)
-    assert (backbone.out_features, backbone.spec) == (32, TextSpec(str(folder), 40))
+    assert (backbone.features.width, backbone.spec) == (32, TextSpec(str(folder), 40))
     with pytest.raises(WeightsError, match="no weights in this folder"):
         built(folder)
 
@@ -833,7 +844,7 @@ def minilm() -> Path:
 @torch.no_grad()
 def test_features_of_minilm_are_the_librarys_means(minilm: Path) -> None:
     backbone = built(minilm, name="sentence-transformers/all-MiniLM-L6-v2").eval()
-    assert (type(backbone.pool), backbone.out_features, backbone.spec.max_length) == (Mean, 384, 512)
+    assert (type(backbone.pool), backbone.features.width, backbone.spec.max_length) == (Mean, 384, 512)
     assert list(backbone.blocks) == ["embeddings", *(f"layer_{number}" for number in range(6))]
     tokenizer = transformers.AutoTokenizer.from_pretrained(backbone.spec.tokenizer)
     texts = ["A cat sits on the mat.", "There is a kitten on the rug, asleep.", "Rates rose"]

@@ -31,10 +31,10 @@ NEEDED = {  # where YAML says ???
     "data/hf_dataset": ["data.path=texts"],
 }
 BY_BUILD = {  # what build.py adds to a constructor's settings
-    "model": {"load"},
+    "model": {"load", "form"},
     "data": {"spec", "target_kind", "sample_cache", "known"},
     "task": {"targets"},
-    "head": {"in_features", "num_outputs"},
+    "head": {"features", "num_outputs"},
     "adapter": set(),
 }
 

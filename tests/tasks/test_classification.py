@@ -12,6 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from batches import batch, decoded, loss_of
 from frostline.contracts.targets import Targets
 from frostline.tasks.classification import Classification, ClassificationMetrics
 
@@ -48,7 +49,7 @@ def gathered(batches: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarr
 def measured(num_classes: int, batches: list[tuple[Tensor, Tensor]]) -> ClassificationMetrics:
     metrics = task([1] * num_classes).metrics()
     for logits, targets in batches:
-        metrics.update(logits, targets)
+        metrics.update(logits, batch(targets))
     return metrics
 
 
@@ -121,7 +122,7 @@ def test_a_reset_forgets_everything() -> None:
     metrics.reset()
     again = drawn(7, seed=1)
     for logits, targets in again:
-        metrics.update(logits, targets)
+        metrics.update(logits, batch(targets))
     assert metrics.compute() == pytest.approx(truth(7, *gathered(again)), rel=1e-5)
     assert sum(row["n"] for row in metrics.per_class()) == sum(SIZES)
 
@@ -136,7 +137,7 @@ def test_the_scores_of_the_loss_are_plain_whatever_the_training_adds() -> None:
     batches = drawn(3, seed=0)
     metrics = task([5, 1, 1], "balanced", smoothing=0.2).metrics()
     for logits, targets in batches:
-        metrics.update(logits, targets)
+        metrics.update(logits, batch(targets))
     assert metrics.compute()["loss"] == pytest.approx(truth(3, *gathered(batches))["loss"], rel=1e-5)
 
 
@@ -151,7 +152,7 @@ def test_the_loss_is_torchs_with_its_smoothing_and_weights(smoothing: float, cla
     weight = torch.tensor([100 / (4 * count) for count in counts]) if class_weights == "balanced" else None
     each = nn.CrossEntropyLoss(label_smoothing=smoothing, reduction="none")(logits, targets)
     expected = each.mean() if weight is None else (each * weight[targets]).mean()
-    torch.testing.assert_close(task(counts, class_weights, smoothing).loss(logits, targets), expected)
+    torch.testing.assert_close(loss_of(task(counts, class_weights, smoothing), logits, targets), expected)
 
 
 @pytest.mark.parametrize("counts", [[1, 1], [50, 30, 15, 5], [7, 1, 1, 1, 90]])
@@ -175,7 +176,7 @@ def test_soft_targets_are_the_mean_over_their_classes() -> None:
     logits = drawn(4, seed=0, sizes=[16])[0][0]
     soft = torch.rand(16, 4).softmax(dim=1)
     expected = -(soft * logits.log_softmax(dim=1)).sum(dim=1).mean()
-    torch.testing.assert_close(task([1] * 4).loss(logits, soft), expected)
+    torch.testing.assert_close(loss_of(task([1] * 4), logits, soft), expected)
 
 
 def test_weights_without_smoothing_are_torchs() -> None:
@@ -183,7 +184,7 @@ def test_weights_without_smoothing_are_torchs() -> None:
     it = task([50, 30, 15, 5], "balanced")
     for wanted in (targets, torch.rand(16, 4).softmax(dim=1)):
         expected = nn.functional.cross_entropy(logits, wanted, it.class_weights, reduction="none").mean()
-        torch.testing.assert_close(it.loss(logits, wanted), expected)
+        torch.testing.assert_close(loss_of(it, logits, wanted), expected)
 
 
 def test_smoothing_favours_no_rare_class_over_the_true_one() -> None:
@@ -191,7 +192,7 @@ def test_smoothing_favours_no_rare_class_over_the_true_one() -> None:
     logits = torch.zeros(1, 3, requires_grad=True)
     it = task([900, 80, 20], "balanced", smoothing=0.1)
     for _ in range(200):
-        (grad,) = torch.autograd.grad(it.loss(logits, torch.tensor([0])), logits)
+        (grad,) = torch.autograd.grad(loss_of(it, logits, torch.tensor([0])), logits)
         logits.data -= 2 * grad
     torch.testing.assert_close(logits.softmax(1)[0], torch.tensor([0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3]), atol=1e-3, rtol=0)
 
@@ -200,12 +201,12 @@ def test_smoothing_favours_no_rare_class_over_the_true_one() -> None:
 def test_soft_targets_that_are_certain_are_hard_targets(class_weights: Any) -> None:
     logits, targets = drawn(4, seed=0, sizes=[16])[0]
     it = task([50, 30, 15, 5], class_weights, smoothing=0.1)
-    torch.testing.assert_close(it.loss(logits, one_hot(targets, 4).float()), it.loss(logits, targets))
+    torch.testing.assert_close(loss_of(it, logits, one_hot(targets, 4).float()), loss_of(it, logits, targets))
 
 
 def test_half_precision_logits_are_weighed_in_full_precision() -> None:
     logits, targets = drawn(4, seed=0, sizes=[16])[0]
-    loss = task([1] * 4).loss(logits.bfloat16(), targets)
+    loss = loss_of(task([1] * 4), logits.bfloat16(), targets)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, nn.functional.cross_entropy(logits.bfloat16().float(), targets))
 
@@ -215,7 +216,7 @@ def test_half_precision_logits_are_weighed_in_full_precision() -> None:
 
 def test_probabilities_sum_to_one_and_keep_the_order_of_the_logits() -> None:
     logits = drawn(7, seed=0, sizes=[16])[0][0]
-    probabilities = task([1] * 7).predictions(logits.bfloat16())
+    probabilities = decoded(task([1] * 7), logits.bfloat16())
     assert probabilities.dtype == torch.float32
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(16))
     assert torch.equal(probabilities.argmax(dim=1), logits.bfloat16().argmax(dim=1))

@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss
 from torch import Tensor
 
+from batches import batch, decoded, loss_of
 from frostline.contracts.targets import Targets
 from frostline.errors import ConfigError
 from frostline.tasks.multi_label import MultiLabel, MultiLabelMetrics
@@ -36,7 +37,7 @@ def drawn(labels: int, seed: int) -> list[tuple[Tensor, Tensor]]:
 def measured(batches: list[tuple[Tensor, Tensor]], threshold: float = 0.5) -> MultiLabelMetrics:
     metrics = task(batches[0][0].shape[1], threshold).metrics()
     for logits, targets in batches:
-        metrics.update(logits, targets)
+        metrics.update(logits, batch(targets))
     return metrics
 
 
@@ -101,7 +102,7 @@ def test_a_reset_forgets_everything() -> None:
     metrics.reset()
     again = drawn(5, seed=1)
     for logits, targets in again:
-        metrics.update(logits, targets)
+        metrics.update(logits, batch(targets))
     assert metrics.compute() == measured(again).compute()
 
 
@@ -110,12 +111,12 @@ def test_the_loss_is_torchs_and_takes_mixed_targets() -> None:
     mixed = 0.3 * targets + 0.7 * targets.roll(1, 0)
     p = logits.double().sigmoid()
     by_hand = -(mixed * p.log() + (1 - mixed) * (1 - p).log()).mean()
-    assert task(5).loss(logits, mixed).item() == pytest.approx(by_hand.item(), rel=1e-6)
+    assert loss_of(task(5), logits, mixed).item() == pytest.approx(by_hand.item(), rel=1e-6)
 
 
 def test_a_table_names_the_labels_above_the_threshold() -> None:
     made = task(3, threshold=0.4)
-    predictions = made.predictions(torch.tensor([[3.0, -3.0, 0.0], [-3.0, -3.0, -3.0]]))
+    predictions = decoded(made, torch.tensor([[3.0, -3.0, 0.0], [-3.0, -3.0, -3.0]]))
     columns = made.columns(predictions, top_k=1)
     assert list(columns) == ["labels", "probability_label 0", "probability_label 1", "probability_label 2"]
     assert columns["labels"] == ["label 0|label 2", ""]

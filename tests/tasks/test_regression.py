@@ -9,6 +9,7 @@ from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from torch import Tensor
 
+from batches import batch, decoded, loss_of
 from frostline.contracts.targets import Targets
 from frostline.errors import ConfigError
 from frostline.tasks.regression import Regression, RegressionMetrics, correlation, ranks
@@ -37,7 +38,7 @@ def drawn(columns: int, seed: int) -> list[tuple[Tensor, Tensor]]:
 def measured(batches: list[tuple[Tensor, Tensor]]) -> RegressionMetrics:
     metrics = task(batches[0][0].shape[1]).metrics()
     for outputs, targets in batches:
-        metrics.update(outputs, targets)
+        metrics.update(outputs, batch(targets))
     return metrics
 
 
@@ -111,17 +112,17 @@ def test_a_reset_forgets_everything() -> None:
     metrics.reset()
     again = drawn(2, seed=1)
     for outputs, targets in again:
-        metrics.update(outputs, targets)
+        metrics.update(outputs, batch(targets))
     assert metrics.compute() == measured(again).compute()
 
 
 def test_the_loss_counts_in_standard_deviations() -> None:
     targets = torch.tensor([MEAN]) + torch.tensor([STD]) * torch.tensor([[1.0, -2.0, 0.0]])
-    assert task().loss(torch.zeros(1, 3), targets).item() == pytest.approx(5 / 3, rel=1e-4)
+    assert loss_of(task(), torch.zeros(1, 3), targets).item() == pytest.approx(5 / 3, rel=1e-4)
 
 
 def test_predictions_are_in_the_unit_of_the_targets() -> None:
-    predictions = task().predictions(torch.tensor([[1.0, -2.0, 0.0]]))
+    predictions = decoded(task(), torch.tensor([[1.0, -2.0, 0.0]]))
     assert predictions[0].tolist() == pytest.approx([1250.0, -3.0, 0.001])
     assert task().columns(predictions, top_k=5) == {"target 0": ["1250"], "target 1": ["-3"], "target 2": ["0.001"]}
 

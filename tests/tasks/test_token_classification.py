@@ -13,6 +13,7 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from batches import batch, decoded, loss_of
 from frostline.contracts.targets import NO_TAG, Targets
 from frostline.errors import ConfigError
 from frostline.tasks.token_classification import TokenClassification, TokenClassificationMetrics
@@ -53,7 +54,7 @@ def drawn(seed: int, sizes: list[int] = SIZES) -> Batches:
 def measured(batches: Batches) -> TokenClassificationMetrics:
     metrics = task().metrics()
     for logits, targets in batches:
-        metrics.update(logits, targets)
+        metrics.update(logits, batch(targets))
     return metrics
 
 
@@ -103,7 +104,7 @@ def test_entities_of_words_that_were_cut_off_are_missed_and_they_alone(seed: int
     assert (scores["loss"], scores["accuracy"]) == (of_seen["loss"], of_seen["accuracy"])
     assert scores["recall"] < of_seen["recall"]
     for (logits, targets), (_, cut) in zip(short, seen, strict=True):
-        assert torch.equal(task().loss(logits, targets), task().loss(logits, cut))
+        assert torch.equal(loss_of(task(), logits, targets), loss_of(task(), logits, cut))
 
 
 def named(tags: list[list[str]]) -> set[str]:
@@ -168,7 +169,7 @@ def test_scores_are_seqevals_on_tags_of_people(shared: Path) -> None:
         targets = torch.tensor([tags.index(tag) for tag in sentence])
         noisy = torch.where(torch.rand(len(targets), generator=draw) < 0.2, targets.roll(1), targets)
         predicted.append([tags[tag] for tag in noisy.tolist()])
-        metrics.update(torch.nn.functional.one_hot(noisy, len(tags))[None].float(), targets[None])
+        metrics.update(torch.nn.functional.one_hot(noisy, len(tags))[None].float(), batch(targets[None]))
     require_seqevals(metrics, true, predicted)
     assert sum(row["n"] for row in metrics.per_class()) == 1079  # as the data set says
 
@@ -222,7 +223,7 @@ def test_a_reset_forgets_everything() -> None:
     metrics.reset()
     again = drawn(seed=1)
     for logits, targets in again:
-        metrics.update(logits, targets)
+        metrics.update(logits, batch(targets))
     assert metrics.compute() == measured(again).compute()
 
 
@@ -237,7 +238,7 @@ def test_the_loss_is_torchs_of_each_word(smoothing: float, class_weights: str) -
     chosen = targets != NO_TAG
     each = cross_entropy(logits[chosen], targets[chosen], label_smoothing=smoothing, reduction="none")
     each = each if weight is None else each * weight[targets[chosen]]
-    loss = task(3.0, label_smoothing=smoothing, class_weights=class_weights).loss(logits, targets)
+    loss = loss_of(task(3.0, label_smoothing=smoothing, class_weights=class_weights), logits, targets)
     torch.testing.assert_close(loss, each.sum() / (16 * 3.0))
 
 
@@ -247,7 +248,7 @@ def test_a_tag_that_no_word_has_is_not_taught_by_smoothing() -> None:
     said = Targets("tags", TAGS[:5], counts, [1.0], [])
     it = TokenClassification(said, **settings, monitor="val/f1", mode="max")
     logits = torch.zeros(1, 1, 5, requires_grad=True)
-    it.loss(logits, torch.tensor([[1]])).backward()
+    loss_of(it, logits, torch.tensor([[1]])).backward()
     assert logits.grad is not None
     assert logits.grad[0, 0, 2] > 0, "its logit falls"
     present = torch.tensor([count for count in counts if count])
@@ -261,13 +262,13 @@ def test_the_mean_over_shares_of_a_batch_is_the_mean_over_the_whole() -> None:
     it = task()
     shares = [slice(0, 4), slice(4, 5), slice(5, 12)]
     assert len({int((targets[share] != NO_TAG).sum()) for share in shares}) == 3
-    mean = sum(it.loss(logits[share], targets[share]) * len(targets[share]) / 12 for share in shares)
-    torch.testing.assert_close(mean, it.loss(logits, targets))
+    mean = sum(loss_of(it, logits[share], targets[share]) * len(targets[share]) / 12 for share in shares)
+    torch.testing.assert_close(mean, loss_of(it, logits, targets))
 
 
 def test_a_batch_without_words_teaches_nothing() -> None:
     logits = torch.randn(2, 3, len(TAGS), requires_grad=True)
-    loss = task().loss(logits, torch.full((2, 3), NO_TAG))
+    loss = loss_of(task(), logits, torch.full((2, 3), NO_TAG))
     loss.backward()
     assert loss.item() == 0.0
     assert logits.grad is not None
@@ -276,9 +277,9 @@ def test_a_batch_without_words_teaches_nothing() -> None:
 
 def test_half_precision_logits_are_weighed_in_full_precision() -> None:
     logits, targets = drawn(seed=0, sizes=[16])[0]
-    loss = task().loss(logits.bfloat16(), targets)
+    loss = loss_of(task(), logits.bfloat16(), targets)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, task().loss(logits.bfloat16().float(), targets))
+    torch.testing.assert_close(loss, loss_of(task(), logits.bfloat16().float(), targets))
 
 
 def test_nothing_of_the_task_is_in_a_checkpoint() -> None:
@@ -291,7 +292,7 @@ def test_nothing_of_the_task_is_in_a_checkpoint() -> None:
 
 def test_a_word_has_the_probabilities_of_its_first_token() -> None:
     logits = drawn(seed=0, sizes=[1])[0][0][:, :3].bfloat16()
-    probabilities = task().predictions(logits)
+    probabilities = decoded(task(), logits)
     assert probabilities.dtype == torch.float32
     torch.testing.assert_close(probabilities, logits.float().softmax(2))
 

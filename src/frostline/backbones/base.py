@@ -1,24 +1,48 @@
 """The contract of a backbone: an ordered chain of named blocks, stem first, that maps a batch to features.
 
-Shapes: pictures (B, 3, H, W) → after each block whatever it gives → features (B, D).
-Text: Tokens of (B, L, 2) → after each block Tokens of (B, L, D) → features (B, D).
+Shapes: pictures (B, 3, H, W) → after each block whatever it gives → features, as `Features` describes them.
+Text: Tokens of (B, L, 2) → after each block Tokens of (B, L, D) → features.
 """
 
-from collections.abc import Mapping
-from typing import overload
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from frostline.contracts.specs import Spec, TextSpec
-from frostline.contracts.tokens import Tokens
+from frostline.contracts.features import Features, Form
+from frostline.contracts.specs import ImageSpec, Spec, TextSpec
+from frostline.contracts.tokens import Tokens, values_of
 from frostline.errors import ConfigError
+
+STRIDES = (4, 8, 16, 32)  # of a pyramid; strides of 2 would cost more than all others together
+SIDE = 64  # pixels of the picture that finds the maps out; its other side is 32 longer, which tells rows from channels
+
+
+class Level(NamedTuple):
+    """A map (B, D, H, W) that a block gives; channels_last: as (B, H, W, D)."""
+
+    block: str
+    width: int
+    stride: int
+    channels_last: bool
+
+
+class ChannelsFirst(nn.Module):
+    """(B, H, W, D) → (B, D, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 3, 1, 2)
 
 
 class Backbone(nn.Module):
     """`blocks`: every parameter of the network lies in exactly one of them. `pool`: the last block's output → (B, D);
-    it has no parameters, so it needs no place in the order of blocks.
+    it has no parameters, so it needs no place in the order of blocks. `width`: D of the vector and of tokens.
+    `form`: of the features that it gives; a vector has passed the pool, the others have not.
 
     `loaded` says which weights these are and what was left out of them, for people.
+    `taps`: the blocks whose outputs are the levels of a pyramid.
+    Raises ConfigError, naming the forms that it can give, if `form` is none of them.
     """
 
     def __init__(
@@ -27,9 +51,10 @@ class Backbone(nn.Module):
         name: str,
         blocks: Mapping[str, nn.Module],
         pool: nn.Module,
-        out_features: int,
+        width: int,
         spec: Spec,
         loaded: str,
+        form: Form = "vector",
     ) -> None:
         super().__init__()
         if any(True for _ in pool.parameters()):
@@ -37,39 +62,116 @@ class Backbone(nn.Module):
         self.name = name
         self.blocks = nn.ModuleDict(blocks)
         self.pool = pool
-        self.out_features = out_features
+        self.features = Features(form, (width,))
         self.spec = spec
         self.loaded = loaded
+        self.levels: list[Level] = []
+        if form != "vector":
+            self._give(form)
+
+    def _give(self, form: Form) -> None:
+        found = _levels(self.blocks, self.spec) if isinstance(self.spec, ImageSpec) else []
+        last = [level for level in found if level.block == list(self.blocks)[-1]]
+        pyramid = [level for level in found if level.stride in STRIDES] if last else []
+        able = {"vector": True, "tokens": isinstance(self.spec, TextSpec), "map": last, "pyramid": len(pyramid) > 1}
+        forms = [it for it, is_able in able.items() if is_able]
+        if form not in forms:
+            raise ConfigError(
+                f"{self.name} gives features as {' or '.join(forms)}, and this head or task needs {form}",
+                where="model, head, task",
+                next_step=NEXT[form],
+            )
+        self.pool = ChannelsFirst() if form == "map" and last[0].channels_last else nn.Identity()
+        if form in ("map", "pyramid"):
+            levels = last if form == "map" else pyramid
+            self.features = Features(form, tuple(it.width for it in levels), tuple(it.stride for it in levels))
+        self.levels = pyramid if form == "pyramid" else []
 
     @property
     def structure(self) -> str:
         """Two of the same cost alike, and give outputs of the same shapes. No module's text shows a bare parameter."""
         return f"{self.name} {self} {[tuple(value.shape) for value in self.state_dict().values()]}"
 
-    def per_token(self) -> None:
-        """From here on all blocks give Tokens of (B, L, D), which are features of each token. Raises ConfigError where
-        the inputs have no tokens."""
-        if not isinstance(self.spec, TextSpec):
-            raise ConfigError(
-                f"{self.name} takes pictures, and this task says something of each token of a text",
-                where="model, task",
-                next_step="choose a text backbone (model=distilbert), or another task (task=classification)",
-            )
-        self.pool = nn.Identity()
+    def extra_repr(self) -> str:
+        return f"levels={[level.block for level in self.levels]}" if self.levels else ""
 
-    @overload
-    def forward(self, inputs: Tensor) -> Tensor: ...
-    @overload
-    def forward(self, inputs: Tokens) -> Tensor | Tokens: ...
-    def forward(self, inputs: Tensor | Tokens) -> Tensor | Tokens:
-        return self.through(inputs, 0, len(self.blocks))
+    def held_at(self, number: int) -> list[int]:
+        """Which outputs the rest of the network needs after `number` blocks, as numbers of blocks from the stem."""
+        if not self.levels:
+            return [number]
+        names = list(self.blocks)
+        taps = [place for place in (names.index(level.block) + 1 for level in self.levels) if place <= number]
+        return taps if number == len(names) else sorted({*taps, number})
 
-    @overload
-    def through(self, x: Tensor, start: int, stop: int) -> Tensor: ...
-    @overload
-    def through(self, x: Tokens, start: int, stop: int) -> Tensor | Tokens: ...
-    def through(self, x: Tensor | Tokens, start: int, stop: int) -> Tensor | Tokens:
-        """What `stop` blocks give, from what `start` blocks gave; all of them give features."""
+    def forward(self, inputs: Tensor | Tokens) -> Any:
+        return self.to_head(self.through(inputs, 0, len(self.blocks)))
+
+    def steps(self, x: Any, start: int, stop: int) -> Any:
+        """The output of block number `stop`, from that of block number `start`; the pool follows the last block."""
         for block in list(self.blocks.values())[start:stop]:
             x = block(x)
         return self.pool(x) if start < stop == len(self.blocks) else x
+
+    def through(self, x: Any, start: int, stop: int, steps: Callable[[Any, int, int], Any] | None = None) -> Any:
+        """What the rest of the network needs after `stop` blocks, from what it needs after `start`: the output of the
+        last of them, or, of a pyramid, outputs (see `held_at`) by the name of their block. steps: instead of those of
+        this class."""
+        steps = steps or self.steps
+        if not self.levels:
+            return steps(x, start, stop)
+        if start == stop:
+            return x
+        names = list(self.blocks)
+        held = dict(x) if start else {}
+        at, value = start, held[names[start - 1]] if start else x
+        for number in self.held_at(stop):
+            if number > at:
+                value, at = steps(value, at, number), number
+                held[names[number - 1]] = value
+        return {names[number - 1]: held[names[number - 1]] for number in self.held_at(stop)}
+
+    def to_head(self, x: Any) -> Any:
+        """Features as a head takes them, from what all blocks give."""
+        if not self.levels:
+            return values_of(x)
+        return [x[it.block].permute(0, 3, 1, 2) if it.channels_last else x[it.block] for it in self.levels]
+
+
+NEXT: dict[Form, str] = {
+    "vector": "another model",
+    "tokens": "a text backbone (model=distilbert), or another task (task=classification)",
+    "map": "a convolutional network (model=resnet50)",
+    "pyramid": "a convolutional network (model=resnet50), or head=linear",
+}
+
+
+def _levels(blocks: nn.ModuleDict, spec: ImageSpec) -> list[Level]:
+    """The last map of each stride, found out by passing a picture through the blocks."""
+    height = spec.size if spec.sizes == "fixed" else max(SIDE, spec.min_size)
+    width = height if spec.sizes == "fixed" else height + 32
+    modes = {module: module.training for module in blocks.modules()}
+    x: Any = torch.zeros(1, 3, height, width)
+    found: dict[int, Level] = {}
+    blocks.eval()
+    with torch.inference_mode():
+        for name, block in blocks.items():
+            x = block(x)
+            level = _level(name, tuple(x.shape) if isinstance(x, Tensor) else (), height, width)
+            if level is not None:
+                found.pop(level.stride, None)
+                found[level.stride] = level
+    for module, mode in modes.items():
+        module.training = mode
+    return list(found.values())
+
+
+def _level(block: str, shape: tuple[int, ...], height: int, width: int) -> Level | None:
+    if len(shape) != 4:
+        return None
+    for stride in (1, 2, *STRIDES):
+        sides = (-(-height // stride), -(-width // stride))
+        if shape[2:] == sides:
+            return Level(block, shape[1], stride, channels_last=False)
+        if shape[1:3] == sides:
+            return Level(block, shape[3], stride, channels_last=True)
+    return None

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from frostline.backbones.base import Backbone
 from frostline.backbones.weights import load_weights, read_weights
+from frostline.contracts.features import Form
 from frostline.contracts.specs import ImageSpec
 from frostline.paths import at_home, bundled_weights
 
@@ -24,7 +25,7 @@ class BundledBackbone(Backbone):
     Raises WeightsError.
     """
 
-    def __init__(self, *, weights: str | None, load: bool = True) -> None:
+    def __init__(self, *, weights: str | None, load: bool = True, form: Form = "vector") -> None:
         stem, *stages = WIDTHS
         blocks: dict[str, nn.Module] = {stem: _conv(3, WIDTHS[stem])}
         below = WIDTHS[stem]
@@ -32,7 +33,13 @@ class BundledBackbone(Backbone):
             blocks[name] = Stage(below, WIDTHS[name])
             below = WIDTHS[name]
         super().__init__(
-            name="bundled", blocks=blocks, pool=Mean(), out_features=below, spec=SPEC, loaded="random, from scratch"
+            name="bundled",
+            blocks=blocks,
+            pool=Mean(),
+            width=below,
+            spec=SPEC,
+            loaded="random, from scratch",
+            form=form,
         )
         if weights is not None and load:
             path = bundled_weights() if weights == "bundled" else at_home(weights)

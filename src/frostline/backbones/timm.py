@@ -14,6 +14,7 @@ from frostline.backbones.base import Backbone
 from frostline.backbones.timm_layouts import LAYOUTS, Chain, chain_of, has_tokens
 from frostline.backbones.weights import UNREADABLE, StateDict, load_weights, read_weights, unreadable
 from frostline.config.ranges import Probability
+from frostline.contracts.features import Form
 from frostline.contracts.specs import ImageSpec
 from frostline.errors import ConfigError, WeightsError, close_names, needs
 from frostline.hub import go_offline
@@ -35,7 +36,13 @@ class TimmBackbone(Backbone):
     """
 
     def __init__(
-        self, name: str, *, weights: str | None, drop_path_rate: Probability | None, load: bool = True
+        self,
+        name: str,
+        *,
+        weights: str | None,
+        drop_path_rate: Probability | None,
+        load: bool = True,
+        form: Form = "vector",
     ) -> None:
         timm = _imported()
         _require_known(timm, name)
@@ -52,9 +59,9 @@ class TimmBackbone(Backbone):
         network.eval()  # so that what is tried here leaves statistics and random numbers alone
         chain = _chain(name, network)
         spec = _spec(name, network, fixed=has_tokens(chain))
-        out_features = _require_the_same(name, network, chain, spec)
+        width = _require_the_same(name, network, chain, spec)
         super().__init__(
-            name=name, blocks=chain.blocks, pool=chain.pool, out_features=out_features, spec=spec, loaded=loaded
+            name=name, blocks=chain.blocks, pool=chain.pool, width=width, spec=spec, loaded=loaded, form=form
         )
         self.train()
 

@@ -13,6 +13,7 @@ from torchvision.models import WeightsEnum
 from frostline.backbones.base import Backbone
 from frostline.backbones.torchvision_layouts import layout_of, modern_names
 from frostline.backbones.weights import UNREADABLE, FoundWeights, load_weights, read_weights
+from frostline.contracts.features import Form
 from frostline.contracts.specs import ImageSpec
 from frostline.errors import ConfigError, WeightsError, close_names
 from frostline.paths import at_home
@@ -29,7 +30,7 @@ class TorchvisionBackbone(Backbone):
     Raises ConfigError for a model that torchvision does not have or that is no chain of blocks; WeightsError.
     """
 
-    def __init__(self, name: str, *, weights: str | None, load: bool = True) -> None:
+    def __init__(self, name: str, *, weights: str | None, load: bool = True, form: Form = "vector") -> None:
         _require_known(name)
         source = _source(name, weights)
         published = source if isinstance(source, WeightsEnum) else _default_weights(name)
@@ -49,9 +50,10 @@ class TorchvisionBackbone(Backbone):
             name=name,
             blocks=layout.blocks,
             pool=layout.pool,
-            out_features=last.in_features,  # type: ignore[arg-type]  # torchvision's last layers are nn.Linear
+            width=last.in_features,  # type: ignore[arg-type]  # torchvision's last layers are nn.Linear
             spec=_spec(published),
             loaded=loaded,
+            form=form,
         )
 
 

@@ -22,6 +22,7 @@ from frostline.backbones.transformers_files import (
 )
 from frostline.backbones.transformers_layouts import Chain, chain_of
 from frostline.config.ranges import Probability
+from frostline.contracts.features import Form
 from frostline.contracts.specs import TextSpec
 from frostline.contracts.tokens import Tokens
 from frostline.errors import ConfigError, WeightsError
@@ -52,6 +53,7 @@ class TransformersBackbone(Backbone):
         dropout: Probability | None,
         remote_code: bool,
         load: bool = True,
+        form: Form = "vector",
     ) -> None:
         library = imported()
         key = "model.name" if weights is None else "model.weights"
@@ -65,11 +67,11 @@ class TransformersBackbone(Backbone):
             chain = _chain(source, network)
             spec = TextSpec(source.name, _max_length(chain, tokenizer), remote_code=source.remote_code)
             _require_a_row_for_each_token(source, network, tokenizer)
-            out_features = _require_the_same(source, network, chain)
+            width = _require_the_same(source, network, chain)
             how = (pooling_of(library, source) or chain.pooling) if pooling == "auto" else pooling
             _require_that_it_saw_the_text(source, chain, how)
         super().__init__(
-            name=name, blocks=chain.blocks, pool=POOLS[how](), out_features=out_features, spec=spec, loaded=loaded
+            name=name, blocks=chain.blocks, pool=POOLS[how](), width=width, spec=spec, loaded=loaded, form=form
         )
         self.train()
 

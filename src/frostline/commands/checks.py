@@ -62,9 +62,9 @@ VALUES = {
 
 # What a constructor takes that `build.py` gives it.
 SUPPLIED = {
-    "model": {"load"},
+    "model": {"load", "form"},
     "data": {"spec", "target_kind", "sample_cache", "known"},
-    "head": {"in_features", "num_outputs"},
+    "head": {"features", "num_outputs"},
     "task": {"targets"},
     "optimizer": {"params"},
     "trainer": {"max_epochs", "callbacks", "logger", "plugins", "enable_checkpointing", "use_distributed_sampler",

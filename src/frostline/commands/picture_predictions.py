@@ -42,7 +42,8 @@ def picture_columns(
     found = found.without({place for place, whole in enumerate(data.whole) if not whole}, spec)
     if not found.files:
         raise unreadable_pictures(found.problems)
-    rows = torch.cat(batches)[torch.tensor(data.whole)]
+    each = [prediction for batch in batches for prediction in batch]
+    rows = [prediction for prediction, whole in zip(each, data.whole, strict=True) if whole]
     return found.given, model.task.columns(rows, cfg.top_k), found.problems
 
 

@@ -56,7 +56,7 @@ def text_columns(
         told = task.word_columns(found.samples, of_each, cfg.top_k)
         found = found._replace(notes=[*found.notes, *_word_notes(of_each)])
     else:
-        told = task.columns(mean_of_windows(rows, lengths, owners), cfg.top_k)
+        told = task.columns([*mean_of_windows(rows, lengths, owners)], cfg.top_k)
     for note in found.notes:
         print(f"frostline: {note}", file=sys.stderr)
     return found.given, told, found.problems

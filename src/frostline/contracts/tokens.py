@@ -38,10 +38,6 @@ def with_values(x: Tensor | Tokens, values: Tensor) -> Tensor | Tokens:
     return x._replace(values=values) if isinstance(x, Tokens) else values
 
 
-def moved(x: Tensor | Tokens, device: torch.device) -> Tensor | Tokens:
-    return Tokens(x.values.to(device), x.mask.to(device)) if isinstance(x, Tokens) else x.to(device)
-
-
 def repeated(x: Tensor | Tokens, times: int) -> Tensor | Tokens:
     """One sample (1, ...) so many times."""
     if isinstance(x, Tokens):

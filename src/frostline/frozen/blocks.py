@@ -70,11 +70,15 @@ class FrozenPass:
     def forget(self) -> None:
         self._copies = {}
 
+    def through(self, x: Any, start: int, stop: int) -> Any:
+        """As `Backbone.through`."""
+        return self.backbone.through(x, start, stop, steps=self)
+
     def __call__(self, inputs: Tensor | Tokens, start: int, stop: int) -> Tensor | Tokens:
         """(B, ...), what `start` blocks gave → what `stop` blocks give, without a graph. They are in eval mode."""
         if any(isinstance(block, FSDPModule) for block in self.backbone.blocks.values()):
             with torch.no_grad():  # shards are gathered together: each rank has to do as many chunks as the others
-                return self.backbone.through(inputs, start, stop)
+                return self.backbone.steps(inputs, start, stop)
         if isinstance(inputs, Tokens):
             return self._of_tokens(inputs, start, stop)
         with torch.inference_mode(), self._precision(inputs.device):
@@ -144,7 +148,7 @@ class FrozenPass:
 
     def _through(self, x: Tensor | Tokens, start: int, stop: int) -> Tensor | Tokens:
         if self.low is None:
-            return self.backbone.through(x, start, stop)
+            return self.backbone.steps(x, start, stop)
         for number in range(start, stop):
             x = self._copy(number)(x)
         return self.backbone.pool(x) if start < stop == len(self.backbone.blocks) else x
@@ -210,7 +214,7 @@ def outputs_of(backbone: Backbone, sample: Tensor | Tokens, low: torch.dtype | N
     found, flops = [_output(sample, 0.0, low)], 0.0
     for number in range(len(backbone.blocks)):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            sample = backbone.through(sample, number, number + 1)
+            sample = backbone.steps(sample, number, number + 1)
         flops += counter.get_total_flops()
         found.append(_output(sample, flops, low))
     return found

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from frostline.contracts.batch import Batch
-from frostline.contracts.tokens import Tokens, moved, padded, rows_at
+from frostline.contracts.tokens import Tokens, padded, rows_at
+from frostline.contracts.tree import moved
 from frostline.data.loader import Share
 from frostline.data.module import Data
 from frostline.data.parts import Part
@@ -24,16 +25,24 @@ from frostline.storage.key import key_of
 from frostline.storage.store import Store
 
 
+class Leaf(NamedTuple):
+    """What one block gives. entries: one per view of its samples, in turn from the phase's first epoch on."""
+
+    block: str
+    output: Output
+    entries: Sequence[Entry]
+
+
 class StoredPart(Dataset[Batch]):
-    """A part as the frozen blocks leave it. entries: one per view of its samples, in turn from `first_epoch` on.
+    """A part as the first `passed` blocks leave it: what they hold for the rest of the network (`Backbone.held_at`).
 
     Texts are stored by length: those that pass the frozen blocks together lie side by side.
     """
 
-    def __init__(self, part: Part, entries: Sequence[Entry], output: Output, passed: int, first_epoch: int) -> None:
+    def __init__(self, part: Part, leaves: Sequence[Leaf], passed: int, first_epoch: int, *, named: bool) -> None:
         self.part = part
-        self.entries = entries
-        self.output = output
+        self.leaves = leaves
+        self.named = named
         self.passed = passed
         self.first_epoch = first_epoch
         order = part.by_length
@@ -48,8 +57,11 @@ class StoredPart(Dataset[Batch]):
     def __getitems__(self, places: list[int]) -> Batch:
         index = torch.tensor(places)
         share = places if isinstance(places, Share) else Share(places)
-        entry = self.entries[(share.epoch - self.first_epoch) % len(self.entries)]
-        inputs = inputs_of(entry, index if self._rows is None else self._rows[index], self.output)
+        rows, view = index if self._rows is None else self._rows[index], share.epoch - self.first_epoch
+        given = {
+            leaf.block: inputs_of(leaf.entries[view % len(leaf.entries)], rows, leaf.output) for leaf in self.leaves
+        }
+        inputs: Any = given if self.named else given[self.leaves[-1].block]
         chosen = self.part.index[index]
         return Batch(inputs, self.part.source.targets(chosen), chosen, None, share.weight, self.passed)
 
@@ -89,7 +101,7 @@ class FrozenOutputs:
     def begin(self, choice: Choice | None, lines: list[int], first_epoch: int) -> None:
         """lines: to be filled on the way. None: nothing is kept."""
         self._choice = choice if choice is not None and choice.kept else None
-        self._lines = lines
+        self._lines = sorted({number for line in lines for number in self.backbone.held_at(line)})
         self._first_epoch = first_epoch
         self._digests = None
         self._entries = {}
@@ -103,15 +115,21 @@ class FrozenOutputs:
             return None
         line = self._choice.line
         try:
-            entries = [self._entry(part, line, view) for view in views]
+            leaves = [
+                Leaf(list(self.backbone.blocks)[number - 1], self.outputs[number], self._of_views(part, number, views))
+                for number in self.backbone.held_at(line)
+            ]
         except OSError as error:  # of the cache folder: a picture that cannot be read raises DataError
-            if self._lines != [line]:
-                self._lines, self._entries = [line], {}  # without those of later phases there may be room
+            if self._lines != (held := self.backbone.held_at(line)):
+                self._lines, self._entries = held, {}  # without those of later phases there may be room
                 return self(part, views)
             self._give_up(error)
             return None
         self.at_work = True
-        return StoredPart(part, entries, self.outputs[line], line, self._first_epoch)
+        return StoredPart(part, leaves, line, self._first_epoch, named=bool(self.backbone.levels))
+
+    def _of_views(self, part: Part, line: int, views: Sequence[int | None]) -> list[Entry]:
+        return [self._entry(part, line, view) for view in views]
 
     @property
     def keeps_features(self) -> bool:
@@ -124,7 +142,7 @@ class FrozenOutputs:
         order = part.by_length
         places = slice(None) if order is None else order.argsort()
         if self.keeps_features and (kept := self(part, [None])) is not None:
-            return Features(kept.entries[0].rows[places], kept.entries[0].folder)
+            return Features(kept.leaves[0].entries[0].rows[places], kept.leaves[0].entries[0].folder)
         rows = self._made(part, None, None, 0, len(self.backbone.blocks), list(range(len(part))))
         return Features(rows[places], None)
 

@@ -1,23 +1,30 @@
-"""The new part on top. Shapes: features (B, D) → logits (B, C)."""
+"""Heads of linear layers. Shapes: vectors (B, D) → outputs (B, K), tokens (B, L, D) → (B, L, K), maps (B, D, H, W) →
+(B, K, H, W), K = num_outputs.
+"""
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
 
 from frostline.config.ranges import Positive, Probability
+from frostline.contracts.features import ANY_VECTOR, Features, Form, Unit
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+EACH: Mapping[Unit, Form] = {**ANY_VECTOR, "pixel": "map"}
 
 
 class LinearHead(nn.Module):
-    def __init__(self, in_features: int, num_outputs: int, *, dropout: Probability) -> None:
+    takes = EACH
+
+    def __init__(self, features: Features, num_outputs: int, *, dropout: Probability) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(in_features, num_outputs))
+        self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(features.width, num_outputs))
+        self.on_maps = features.form == "map"
 
     def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.layers(features)
-        return logits
+        return _of_last(self.layers, features, on_maps=self.on_maps)
 
 
 def convex_layer(head: nn.Module) -> nn.Linear | None:
@@ -29,11 +36,13 @@ def convex_layer(head: nn.Module) -> nn.Linear | None:
 
 
 class MlpHead(nn.Module):
-    """`hidden`: the widths between features and logits. Dropout after each hidden activation."""
+    """`hidden`: the widths between features and outputs. Dropout after each hidden activation."""
+
+    takes = EACH
 
     def __init__(
         self,
-        in_features: int,
+        features: Features,
         num_outputs: int,
         *,
         hidden: list[Positive[int]],
@@ -42,10 +51,16 @@ class MlpHead(nn.Module):
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for width, following in pairwise([in_features, *hidden]):
+        for width, following in pairwise([features.width, *hidden]):
             layers += [nn.Linear(width, following), ACTIVATIONS[activation](), nn.Dropout(dropout)]
-        self.layers = nn.Sequential(*layers, nn.Linear([in_features, *hidden][-1], num_outputs))
+        self.layers = nn.Sequential(*layers, nn.Linear([features.width, *hidden][-1], num_outputs))
+        self.on_maps = features.form == "map"
 
     def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.layers(features)
-        return logits
+        return _of_last(self.layers, features, on_maps=self.on_maps)
+
+
+def _of_last(layers: nn.Module, features: Tensor, *, on_maps: bool) -> Tensor:
+    """Layers act on the last dimension; of maps on channels."""
+    outputs: Tensor = layers(features.movedim(1, -1)).movedim(-1, 1) if on_maps else layers(features)
+    return outputs

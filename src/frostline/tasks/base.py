@@ -1,12 +1,15 @@
-"""The contract of a task: what the logits mean. Shapes: logits (B, K), K = num_outputs; of tags (B, L, K),
-L tokens.
+"""The contract of a task: what the outputs of a network mean. Shapes: outputs (B, K) of a sample, K = num_outputs;
+(B, L, K) of its tokens; (B, K, H, W) of its pixels.
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from frostline.contracts.batch import Batch
+from frostline.contracts.features import Unit
 from frostline.contracts.targets import Kind
 from frostline.contracts.tokens import Tokens, values_of
 from frostline.errors import ConfigError, close_names
@@ -18,7 +21,7 @@ class Metrics(nn.Module):
     """Gathered over a part of the data, over all ranks, every sample once."""
 
     @abstractmethod
-    def update(self, logits: Tensor, targets: Tensor) -> None: ...
+    def update(self, outputs: Tensor, batch: Batch) -> None: ...
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
@@ -33,8 +36,9 @@ class Metrics(nn.Module):
 
 
 class Task(nn.Module):
-    """A task sets the `kind` of targets that it learns from, where these are no classes, and its constructor takes
-    `Targets` first. `shares` names the scores that are proportions of samples.
+    """A task sets the `kind` of targets that it learns from, if these are not classes, and the `unit` that its outputs
+    are about; its constructor takes `Targets` first. `solvable`: whether the loss is convex in the outputs of single
+    rows (`fit_rows`). `shares` names the scores that are proportions of samples.
 
     monitor: the validation score, `val/<name>`, by which the best epoch is chosen. mode: which end of it is best.
 
@@ -44,6 +48,8 @@ class Task(nn.Module):
     """
 
     kind: ClassVar[Kind] = "class"
+    unit: ClassVar[Unit] = "sample"
+    solvable: ClassVar[bool] = True
     shares: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, *, monitor: str, mode: Mode, l1: float, scores: dict[str, Mode]) -> None:
@@ -74,30 +80,36 @@ class Task(nn.Module):
     def num_outputs(self) -> int: ...
 
     @abstractmethod
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The mean over samples, such that the mean over shares of a batch is the mean over the whole."""
+    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Terms by name, whose sum is minimised: means over samples, such that the mean over shares of a batch is the
+        mean over the whole. Several terms are logged one by one."""
 
     @property
     def rows_per_sample(self) -> float:
         """The mean over training samples."""
         return 1.0
 
-    def rows(self, features: Tensor | Tokens, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_rows(self, features: Tensor | Tokens, targets: Tensor) -> tuple[Tensor, Tensor]:
         """(R, D) features and their R targets: a row for each thing that the loss is a mean over."""
         return values_of(features), targets
 
-    def loss_of_rows(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """(R, K), convex in the logits: the mean over rows."""
-        return self.loss(logits, targets)
+    def loss_of_rows(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean over R rows, convex in the outputs (R, K)."""
+        raise NotImplementedError
 
     @abstractmethod
     def metrics(self) -> Metrics: ...
 
     @abstractmethod
-    def predictions(self, logits: Tensor) -> Tensor:
-        """Of the shape of the logits: probabilities, or numbers in the unit of the targets."""
+    def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
+        """A prediction for each sample, in the frame and unit of its source: (K,) probabilities or numbers; (L, K) of
+        tokens; a mask of the picture's own size."""
 
     @abstractmethod
-    def columns(self, predictions: Tensor, top_k: int) -> dict[str, list[str]]:
-        """(N, K) predictions, of samples or of words, as columns of a table, by their header. top_k: how many classes
-        to name, at most."""
+    def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
+        """Columns of a table by their header. predictions: (K,) each, of N samples or words. top_k: how many classes to
+        name, at most."""
+
+    def files(self, prediction: Tensor) -> dict[str, bytes]:
+        """What does not fit into a table, by the suffix of its file."""
+        return {}

@@ -1,5 +1,6 @@
 """One class per sample. Shapes: logits (B, C), targets (B,) class indices or (B, C) probabilities."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
 from frostline.config.ranges import NonNegative, Probability
+from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
 from frostline.tasks.base import Metrics, Mode, Task
 
@@ -44,20 +46,23 @@ class Classification(Task):
     def num_outputs(self) -> int:
         return self.num_classes
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": self.loss_of_rows(outputs, batch.targets)}
+
+    def loss_of_rows(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over samples, class weights included: unlike torch's own it is not divided by the sum of weights, so
         that the mean over shares of a batch is the mean over the whole."""
-        return weighed_loss(logits.float(), targets, self.class_weights, self.label_smoothing).mean()
+        return weighed_loss(outputs.float(), targets, self.class_weights, self.label_smoothing).mean()
 
     def metrics(self) -> "ClassificationMetrics":
         return ClassificationMetrics(self.classes)
 
-    def predictions(self, logits: Tensor) -> Tensor:
-        return logits.float().softmax(dim=1)
+    def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
+        return [*outputs.float().softmax(dim=1)]
 
-    def columns(self, predictions: Tensor, top_k: int) -> dict[str, list[str]]:
+    def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """`label`, `probability`, then those of the next classes: `label_2`, `probability_2`, ..."""
-        return best_columns(predictions, self.classes, top_k, "label")
+        return best_columns(torch.stack([*predictions]), self.classes, top_k, "label")
 
 
 def best_columns(probabilities: Tensor, names: list[str], top_k: int, said: str) -> dict[str, list[str]]:
@@ -117,11 +122,11 @@ class ClassificationMetrics(Metrics):
         self.confusion = MulticlassConfusionMatrix(num_classes)
         self.loss = MeanMetric()
 
-    def update(self, logits: Tensor, targets: Tensor) -> None:
-        logits = logits.float()
-        self.scores.update(logits, targets)
-        self.confusion.update(logits, targets)
-        self.loss.update(cross_entropy(logits, targets), weight=len(targets))
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        outputs, targets = outputs.float(), batch.targets
+        self.scores.update(outputs, targets)
+        self.confusion.update(outputs, targets)
+        self.loss.update(cross_entropy(outputs, targets), weight=len(targets))
 
     def compute(self) -> dict[str, float]:
         """`loss`, `accuracy`, `f1_macro`, `accuracy_top5` where there are more classes than that, and `n`."""

@@ -2,8 +2,10 @@
 where samples were mixed.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchmetrics.functional.classification import (
@@ -14,6 +16,7 @@ from torchmetrics.functional.classification import (
 )
 
 from frostline.config.ranges import Fraction, NonNegative
+from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
 from frostline.tasks.all_samples import Gathered
 from frostline.tasks.base import Metrics, Mode, Task
@@ -50,20 +53,24 @@ class MultiLabel(Task):
     def num_outputs(self) -> int:
         return len(self.labels)
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": self.loss_of_rows(outputs, batch.targets)}
+
+    def loss_of_rows(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Binary cross-entropy, the mean over samples and labels."""
-        return binary_cross_entropy_with_logits(logits.float(), targets)
+        return binary_cross_entropy_with_logits(outputs.float(), targets)
 
     def metrics(self) -> "MultiLabelMetrics":
         return MultiLabelMetrics(self.labels, self.threshold)
 
-    def predictions(self, logits: Tensor) -> Tensor:
-        return logits.float().sigmoid()
+    def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
+        return [*outputs.float().sigmoid()]
 
-    def columns(self, predictions: Tensor, top_k: int) -> dict[str, list[str]]:
+    def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """`labels`, those above the threshold with | between them, and `probability_<label>` of every label."""
-        chosen = [[self.labels[i] for i in row.nonzero().flatten().tolist()] for row in predictions > self.threshold]
-        values = zip(self.labels, predictions.T.tolist(), strict=True)
+        each = torch.stack([*predictions])
+        chosen = [[self.labels[i] for i in row.nonzero().flatten().tolist()] for row in each > self.threshold]
+        values = zip(self.labels, each.T.tolist(), strict=True)
         columns = {f"probability_{name}": [f"{value:.6f}" for value in column] for name, column in values}
         return {"labels": [BETWEEN.join(names) for names in chosen]} | columns
 
@@ -77,8 +84,8 @@ class MultiLabelMetrics(Metrics):
         self.threshold = threshold
         self.gathered = Gathered()
 
-    def update(self, logits: Tensor, targets: Tensor) -> None:
-        self.gathered.update(logits, targets)
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        self.gathered.update(outputs, batch.targets)
 
     def compute(self) -> dict[str, float]:
         """`loss`, `average_precision`, F1 over all decisions and as the mean over labels, the share of samples

@@ -2,6 +2,7 @@
 own unit.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from frostline.config.ranges import NonNegative
+from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
 from frostline.tasks.all_samples import Gathered
 from frostline.tasks.base import Metrics, Mode, Task
@@ -41,19 +43,22 @@ class Regression(Task):
     def num_outputs(self) -> int:
         return len(self.targets.names)
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": self.loss_of_rows(outputs, batch.targets)}
+
+    def loss_of_rows(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Squared error of standardised targets, the mean over samples and targets."""
-        return mse_loss(logits.float(), (targets - self.mean) / self.std)
+        return mse_loss(outputs.float(), (targets - self.mean) / self.std)
 
     def metrics(self) -> "RegressionMetrics":
         return RegressionMetrics(self.targets)
 
-    def predictions(self, logits: Tensor) -> Tensor:
-        return logits.float() * self.std + self.mean
+    def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
+        return [*(outputs.float() * self.std + self.mean)]
 
-    def columns(self, predictions: Tensor, top_k: int) -> dict[str, list[str]]:
+    def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """One per target, by its name; eight significant digits, which is what float32 has."""
-        named = zip(self.targets.names, predictions.T.tolist(), strict=True)
+        named = zip(self.targets.names, torch.stack([*predictions]).T.tolist(), strict=True)
         return {name: [f"{value:.8g}" for value in column] for name, column in named}
 
 
@@ -67,8 +72,8 @@ class RegressionMetrics(Metrics):
         self.std = torch.tensor(targets.std, dtype=torch.float64)
         self.gathered = Gathered()
 
-    def update(self, logits: Tensor, targets: Tensor) -> None:
-        self.gathered.update(logits, targets)
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        self.gathered.update(outputs, batch.targets)
 
     def compute(self) -> dict[str, float]:
         """`loss`, `mse`, `mae`, `r2`, `pearson`, `spearman` and `n`."""

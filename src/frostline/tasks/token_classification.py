@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 
 from frostline.config.ranges import NonNegative, Probability
+from frostline.contracts.batch import Batch
 from frostline.contracts.targets import NO_TAG, Targets
 from frostline.contracts.tokens import Tokens, values_of
 from frostline.tasks.base import Metrics, Mode, Task
@@ -32,6 +33,7 @@ class TokenClassification(Task):
     """class_weights: `balanced` weighs the words of a tag as `balanced_weights` does."""
 
     kind = "tags"
+    unit = "token"
 
     def __init__(
         self,
@@ -55,38 +57,39 @@ class TokenClassification(Task):
     def num_outputs(self) -> int:
         return len(self.tags)
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The sum over words, divided by the words that so many samples have in the mean of training: not by their own,
         so that the mean over shares of a batch is the mean over the whole, on any number of ranks."""
-        seen = targets[:, : logits.shape[1]].flatten()
-        each = weighed_loss(logits.float().flatten(0, 1), seen, self.class_weights, self.label_smoothing)
-        return each.sum() / (len(targets) * self.mean_words)
+        seen = batch.targets[:, : outputs.shape[1]].flatten()
+        each = weighed_loss(outputs.float().flatten(0, 1), seen, self.class_weights, self.label_smoothing)
+        return {"loss": each.sum() / (len(batch.targets) * self.mean_words)}
 
     @property
     def rows_per_sample(self) -> float:
         return self.mean_words
 
-    def rows(self, features: Tensor | Tokens, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_rows(self, features: Tensor | Tokens, targets: Tensor) -> tuple[Tensor, Tensor]:
         """A row for each word that was not cut off."""
         values = values_of(features)
         seen = targets[:, : values.shape[1]]
         return values[seen != NO_TAG], seen[seen != NO_TAG]
 
-    def loss_of_rows(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return weighed_loss(logits.float(), targets, self.class_weights, self.label_smoothing).mean()
+    def loss_of_rows(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return weighed_loss(outputs.float(), targets, self.class_weights, self.label_smoothing).mean()
 
     def metrics(self) -> "TokenClassificationMetrics":
         return TokenClassificationMetrics(self.tags)
 
-    def predictions(self, logits: Tensor) -> Tensor:
-        """(B, L, C) probabilities, those of every token."""
-        return logits.float().softmax(dim=-1)
+    def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
+        """(L, C) probabilities, those of every token."""
+        return [*outputs.float().softmax(dim=-1)]
 
-    def columns(self, predictions: Tensor, top_k: int) -> dict[str, list[str]]:
-        """(W, C), a row for each word: `tag`, `probability`, then those of the next tags: `tag_2`, `probability_2`, ...
+    def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
+        """A row for each of W words: `tag`, `probability`, then those of the next tags: `tag_2`, `probability_2`, ...
         Cells are empty where a word has no prediction, which is NaN."""
-        seen = ~predictions.isnan().any(1)
-        columns = best_columns(predictions[seen], self.tags, top_k, "tag")
+        each = torch.stack([*predictions])
+        seen = ~each.isnan().any(1)
+        columns = best_columns(each[seen], self.tags, top_k, "tag")
         places = seen.cumsum(0).sub(1).tolist()
         rows = list(zip(seen.tolist(), places, strict=True))
         return {name: [cells[place] if is_seen else "" for is_seen, place in rows] for name, cells in columns.items()}
@@ -98,7 +101,7 @@ class TokenClassification(Task):
         has none."""
         rows = [(str(number), word) for number, words in enumerate(sentences, 1) for word in words]
         said = {"sentence": [number for number, _ in rows], "word": [word for _, word in rows]}
-        return said | self.columns(torch.cat(list(predictions)), top_k)
+        return said | self.columns([*torch.cat([*predictions])], top_k)
 
 
 class Sums(Metric):
@@ -136,11 +139,12 @@ class TokenClassificationMetrics(Metrics):
         self.scheme = Scheme(tags)
         self.sums = Sums(len(self.scheme.types))
 
-    def update(self, logits: Tensor, targets: Tensor) -> None:
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        targets = batch.targets
         sample, column = (targets != NO_TAG).nonzero(as_tuple=True)
         first = sample.diff(prepend=sample.new_full((1,), -1)) != 0
-        wanted, seen = targets[sample, column], column < logits.shape[1]
-        chosen = logits[sample[seen], column[seen]].float()
+        wanted, seen = targets[sample, column], column < outputs.shape[1]
+        chosen = outputs[sample[seen], column[seen]].float()
         given = wanted.new_full(wanted.shape, self.scheme.untold)
         given[seen] = chosen.argmax(1)
         self.sums.update(

@@ -57,7 +57,7 @@ def _majority(data: Data) -> float:
 def _of_features(built: Built) -> dict[str, Any]:
     frozen = built.frozen
     train, val, classes = len(built.data.train_part), len(built.data.val_part), len(built.data.classes)
-    why_not = too_much(train, val, built.model.backbone.out_features, classes, frozen.outputs[-1].flops)
+    why_not = too_much(train, val, built.model.backbone.features.width, classes, frozen.outputs[-1].flops)
     if why_not:
         return {"why_not": why_not}
     # After a fit Lightning has the weights on the CPU. They are needed where what was kept is gone by now.

@@ -13,13 +13,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from frostline.adapters.kinds import Adapter
 from frostline.backbones.base import Backbone
-from frostline.config.instantiate import class_of, made, make
+from frostline.config.instantiate import class_of, made, make, maker_of
 from frostline.config.plain import resolved
+from frostline.contracts.features import Form, forms_of
 from frostline.contracts.seeds import seed_of
 from frostline.contracts.targets import Kind, Targets
 from frostline.data.module import Data
 from frostline.data.sample_cache import SampleCache
 from frostline.distributed.launcher import follows
+from frostline.errors import ConfigError
 from frostline.frozen.blocks import FrozenPass
 from frostline.frozen.outputs import FrozenOutputs
 from frostline.frozen.policy import Choice, Reuse, lines_made
@@ -87,7 +89,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True, know
     require_devices(cfg.trainer.accelerator, processes(cfg.trainer)["devices"])
     folded = plan_of(cfg)
     kind = _kind(cfg.task)
-    backbone = _backbone(cfg.model, kind, load=load_weights or (folded.anchored and logs))
+    backbone = _backbone(cfg.model, _form(cfg), load=load_weights or (folded.anchored and logs))
     cfg = with_precision(cfg, backbone)
     pretrained = cfg.init_from is not None or OmegaConf.select(cfg, "model.weights") is not None
     plan = scaled(folded, backbone).unfolded(list(backbone.blocks))
@@ -138,7 +140,7 @@ def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
 
 def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
     """Without weights, for those of a run with these targets."""
-    backbone = _backbone(cfg.model, targets.kind, load=False)
+    backbone = _backbone(cfg.model, _form(cfg), load=False)
     _adapt(cfg, backbone, plan_of(cfg).unfolded(list(backbone.blocks)))
     task, head = _top(cfg, backbone, targets)
     return FineTuner(backbone, head, task, {}, seed=cfg.seed, identity={"network": _network(cfg)})
@@ -149,7 +151,7 @@ def features_alone(cfg: DictConfig) -> FrozenOutputs:
     process, under the keys of a training. Raises any FrostlineError of model, data and trainer.
     """
     require_devices(cfg.trainer.accelerator, 1)
-    backbone = _backbone(cfg.model, "class", load=True)
+    backbone = _backbone(cfg.model, "vector", load=True)
     trainer = _single_trainer(with_precision(cfg, backbone).trainer)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     data = _data(cfg, backbone, reuse, "class", shows=shows_progress(cfg.trainer.enable_progress_bar))
@@ -178,12 +180,23 @@ def _single_trainer(node: DictConfig) -> L.Trainer:
     return make_trainer(single, [], logger=False)
 
 
-def _backbone(node: DictConfig, kind: Kind, *, load: bool) -> Backbone:
-    """kind: of targets."""
-    backbone: Backbone = make(node, "model", Backbone, load=load)
-    if kind == "tags":
-        backbone.per_token()
+def _backbone(node: DictConfig, form: Form, *, load: bool) -> Backbone:
+    backbone: Backbone = make(node, "model", Backbone, load=load, form=form)
     return backbone.to(memory_format=torch.channels_last)
+
+
+def _form(cfg: DictConfig) -> Form:
+    """The form of features that the head takes for this task. Raises ConfigError."""
+    task: type[Task] = class_of(cfg.task, "task", Task)
+    maker = maker_of(cfg.head, "head")
+    forms = forms_of(getattr(maker, "func", maker))
+    if task.unit not in forms:
+        raise ConfigError(
+            f"this head gives outputs for each {' or '.join(forms)}, and this task needs them for each {task.unit}",
+            where="head, task",
+            next_step="head=linear, or another task",
+        )
+    return forms[task.unit]
 
 
 def _adapt(cfg: DictConfig, backbone: Backbone, plan: Plan) -> None:
@@ -217,7 +230,7 @@ def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, n
     task: Task = make(cfg.task, "task", Task, targets)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed_of(cfg.seed, "head"))
-        head: nn.Module = make(cfg.head, "head", nn.Module, backbone.out_features, task.num_outputs)
+        head: nn.Module = make(cfg.head, "head", nn.Module, backbone.features, task.num_outputs)
     return task, head
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frostline.backbones.base import Backbone
-from frostline.contracts.tokens import Tokens, moved, repeated, values_of, with_values
+from frostline.contracts.tokens import Tokens, repeated, values_of, with_values
+from frostline.contracts.tree import moved
 from frostline.errors import ConfigError
 from frostline.plan.freezing import Group, count_of
 from frostline.plan.phase import Phase
@@ -34,6 +35,7 @@ class Cost(NamedTuple):
 
 
 Costs = dict[str, Cost]
+Input = Tensor | Tokens | list[Tensor]  # of a block, or of a head
 
 
 def measured_costs(
@@ -45,14 +47,15 @@ def measured_costs(
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Costs:
     """sample (1, ...): one input of the backbone. On a copy, with the random state put back: nothing is changed."""
-    parts = [*backbone.blocks.items(), ("head", nn.Sequential(backbone.pool, _Values(), head))]
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
         samples = min(MOST_SAMPLES, max(1, SAMPLES * 3 * 224**2 // values_of(sample).numel()))
         x = moved(repeated(sample, samples), device)
-        costs = {}
-        for name, part in parts:
-            own = copy.deepcopy(part).to(device).requires_grad_(True).eval()
-            costs[name], x = _measured(own, x, context)
+        costs, held = {}, {}
+        for name, block in backbone.blocks.items():
+            costs[name], x = _measured(_own(block, device), x, context)
+            held[name] = x
+        features = backbone.to_head(held if backbone.levels else backbone.pool(x))
+        costs["head"], _ = _measured(_own(head, device), features, context)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # what the training needs is to be told
     return costs
@@ -95,25 +98,24 @@ def _differentiated(phase: Phase, blocks: list[str]) -> list[str]:
     return [*blocks[phase.frost_line(blocks) :], "head"]
 
 
-class _Values(nn.Module):
-    def forward(self, x: Tensor | Tokens) -> Tensor:
-        return values_of(x)
+def _own(part: nn.Module, device: torch.device) -> nn.Module:
+    return copy.deepcopy(part).to(device).requires_grad_(True).eval()
 
 
 def _measured(
-    part: nn.Module, x: Tensor | Tokens, context: Callable[[], AbstractContextManager[Any]]
+    part: nn.Module, x: Input, context: Callable[[], AbstractContextManager[Any]]
 ) -> tuple[Cost, Tensor | Tokens]:
     """Of two passes, or three where they are short: the first one also chooses kernels."""
     passes = [_pass(part, x, context) for _ in range(2)]
     last = passes[-1][0]
-    if (last.forward + last.backward) * len(values_of(x)) < SHORT:
+    if (last.forward + last.backward) * _number(x) < SHORT:
         passes.append(_pass(part, x, context))
     forward, backward = (min(getattr(cost, way) for cost, _ in passes) for way in ("forward", "backward"))
     return Cost(forward, backward, last.kept), passes[-1][1]
 
 
 def _pass(
-    part: nn.Module, x: Tensor | Tokens, context: Callable[[], AbstractContextManager[Any]]
+    part: nn.Module, x: Input, context: Callable[[], AbstractContextManager[Any]]
 ) -> tuple[Cost, Tensor | Tokens]:
     kept: dict[int, int] = {}
 
@@ -123,12 +125,10 @@ def _pass(
         return tensor
 
     own = {p.untyped_storage().data_ptr() for p in part.parameters()}
-    values = values_of(x).detach()
-    values.requires_grad_(values.is_floating_point())
-    number, device = len(values), values.device
+    inputs, number, device = _leaf(x), _number(x), _device(x)
     start = _now(device)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), context():
-        out: Tensor | Tokens = part(with_values(x, values))
+        out: Tensor | Tokens = part(inputs)
     given = values_of(out)
     middle = _now(device)
     if given.requires_grad:
@@ -137,6 +137,22 @@ def _pass(
     size = sum(nbytes for place, nbytes in kept.items() if place not in own)
     cost = Cost((middle - start) / number, (end - middle) / number, size / number)
     return cost, with_values(out, given.detach())
+
+
+def _leaf(x: Input) -> Input:
+    """The same numbers, to which a gradient flows and from which none flows on."""
+    if isinstance(x, list):
+        return [it.detach().requires_grad_() for it in x]
+    values = values_of(x).detach()
+    return with_values(x, values.requires_grad_(values.is_floating_point()))
+
+
+def _number(x: Input) -> int:
+    return len(x[0] if isinstance(x, list) else values_of(x))
+
+
+def _device(x: Input) -> torch.device:
+    return (x[0] if isinstance(x, list) else values_of(x)).device
 
 
 def _now(device: torch.device) -> float:

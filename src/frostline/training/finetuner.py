@@ -4,6 +4,7 @@ Which parameters learn is derived from the phase every time it matters, and neve
 """
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 import lightning as L
@@ -17,7 +18,7 @@ from frostline.adapters.layers import adapter_names
 from frostline.backbones.base import Backbone
 from frostline.contracts.batch import Batch
 from frostline.contracts.seeds import seed_of
-from frostline.contracts.tokens import Tokens, values_of
+from frostline.contracts.tokens import Tokens
 from frostline.distributed.agreement import require_one_run
 from frostline.distributed.sharding import shard, sharded_like, total
 from frostline.errors import RunError
@@ -159,9 +160,10 @@ class FineTuner(L.LightningModule):
     def forward(self, inputs: Tensor | Tokens, passed: int = 0) -> Tensor:
         """inputs: what `passed` blocks gave. Blocks below the frost line do their work apart."""
         if passed < self._line:
-            inputs, passed = self.frozen_pass(inputs, passed, self._line), self._line
-        logits: Tensor = self.head(values_of(self.backbone.through(inputs, passed, len(self.backbone.blocks))))
-        return logits
+            inputs, passed = self.frozen_pass.through(inputs, passed, self._line), self._line
+        given = self.backbone.through(inputs, passed, len(self.backbone.blocks))
+        outputs: Tensor = self.head(self.backbone.to_head(given))
+        return outputs
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout's numbers are a function of (seed, epoch, batch, rank): a resume has nothing to replay."""
@@ -196,20 +198,22 @@ class FineTuner(L.LightningModule):
                 torch.distributed.broadcast(buffer, src=0)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.task.loss(self(batch.inputs, batch.passed), batch.targets)
-        penalty = self._penalty()
-        self._log_loss((loss + penalty).detach(), len(batch.targets))
+        terms = self.task.loss(self(batch.inputs, batch.passed), batch)
+        loss, penalty = reduce(torch.add, terms.values()), self._penalty()
+        self._log_loss((loss + penalty).detach(), batch.size, terms)
         # Weights make up for the sizes of the ranks' shares of a batch; the penalty is the same on every rank, and that
         # of sharded parameters is not averaged over the ranks.
         return loss * batch.weight + penalty
 
-    def _log_loss(self, loss: Tensor, samples: int) -> None:
+    def _log_loss(self, loss: Tensor, samples: int, terms: Mapping[str, Tensor]) -> None:
         """Lightning's `log` takes longer than a step of a small head: it is called where something comes of it."""
         self._losses = loss * samples if self._samples == 0 else self._losses + loss * samples
         self._samples += samples
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (self.trainer.global_step + 1) % every == 0:
             self.log("train/loss_step", loss, batch_size=1)
+            for name, term in terms.items() if len(terms) > 1 else ():
+                self.log(f"train/{name}_step", term.detach(), batch_size=1)
         if self.trainer.is_last_batch:
             mean = self._losses / self._samples
             self.log("train/loss_epoch", mean, batch_size=self._samples, on_step=False, on_epoch=True, sync_dist=True)
@@ -231,13 +235,13 @@ class FineTuner(L.LightningModule):
         return total(((p - value) ** 2).sum() for p, value in moved)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.metrics["val"].update(self(batch.inputs, batch.passed), batch.targets)  # type: ignore[operator]
+        self.metrics["val"].update(self(batch.inputs, batch.passed), batch)  # type: ignore[operator]
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.metrics["test"].update(self(batch.inputs, batch.passed), batch.targets)  # type: ignore[operator]
+        self.metrics["test"].update(self(batch.inputs, batch.passed), batch)  # type: ignore[operator]
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.task.predictions(self(batch.inputs))
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
+        return self.task.decode(self(batch.inputs), batch)
 
     def on_validation_epoch_end(self) -> None:
         self._report("val")

@@ -53,7 +53,8 @@ def choices_of(
 ) -> list[Choice]:
     """Raises ConfigError for a backbone that cannot be sharded, where it is to be."""
     # As float32 has it whatever the precision: the same choice on a machine that chooses another one.
-    lines = [Line(4 * output.numbers, output.flops) for output in outputs]
+    held = [[outputs[number].numbers for number in backbone.held_at(line)] for line in range(len(outputs))]
+    lines = [Line(4 * sum(numbers), output.flops) for numbers, output in zip(held, outputs, strict=True)]
     limits = (trainer.limit_train_batches, trainer.limit_val_batches)
     samples = Samples(
         len(data.train_part),

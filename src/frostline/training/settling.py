@@ -65,10 +65,10 @@ def is_solvable(head: nn.Module, task: Task, backbone: Backbone, data: Data, tra
     """Whether the head can be solved: convex loss, whole epochs, affordable. flops: of the backbone, per sample."""
     limits = (trainer.limit_train_batches, trainer.limit_val_batches)
     whole = all(limit == 1.0 and isinstance(limit, float) for limit in limits)
-    if convex_layer(head) is None or task.l1 or not whole:
+    if convex_layer(head) is None or not task.solvable or task.l1 or not whole:
         return False
     samples = len(data.train_part) + len(data.val_part)
-    return is_affordable(samples * task.rows_per_sample, backbone.out_features, task.num_outputs, samples * flops)
+    return is_affordable(samples * task.rows_per_sample, backbone.features.width, task.num_outputs, samples * flops)
 
 
 def samples_per_epoch(data: Data, trainer: L.Trainer) -> float:

@@ -14,7 +14,8 @@ from torch.distributed.tensor import DTensor
 from torchmetrics import Metric
 
 from frostline.contracts.batch import Batch
-from frostline.contracts.tokens import moved, values_of
+from frostline.contracts.tokens import values_of
+from frostline.contracts.tree import moved
 from frostline.data.parts import Part
 from frostline.distributed.sharding import local, sharded_like
 from frostline.errors import RunError
@@ -88,7 +89,7 @@ class HeadSolver(L.Callback):
     def _best(self, model: FineTuner) -> tuple[LinearProbe, float]:
         """The solution that validation scores best, with its score; of equal ones that of the strongest penalty."""
         task, data, device = model.task, self.frozen.data, model.device
-        pairs = [task.rows(batch.inputs, batch.targets) for batch in self._features(data.train_part, device)]
+        pairs = [task.fit_rows(batch.inputs, batch.targets) for batch in self._features(data.train_part, device)]
         features = torch.cat([values for values, _ in pairs])
         targets = torch.cat([values for _, values in pairs])
         val = list(self._features(data.val_part, device))
@@ -96,7 +97,9 @@ class HeadSolver(L.Callback):
             raise _no_solution("the features of the frozen backbone are not finite", model)
         found: list[tuple[LinearProbe, float]] = []
         with torch.autocast(features.device.type, enabled=False):
-            for candidate in linear_maps(features, task.num_outputs, lambda logits: task.loss_of_rows(logits, targets)):
+            for candidate in linear_maps(
+                features, task.num_outputs, lambda outputs: task.loss_of_rows(outputs, targets)
+            ):
                 score = _score(candidate, task, val)
                 if math.isfinite(score):
                     found.append((candidate, score))
@@ -119,7 +122,7 @@ def _score(candidate: LinearProbe, task: Task, val: list[Batch]) -> float:
             metric.distributed_available_fn = _never  # every rank has all of the part
     for batch in val:
         features = values_of(batch.inputs).float()
-        metrics.update(features @ candidate.weight.T + candidate.bias, batch.targets)
+        metrics.update(features @ candidate.weight.T + candidate.bias, batch)
     return float(metrics.compute()[task.monitor.removeprefix("val/")])
 
 

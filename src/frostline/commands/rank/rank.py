@@ -77,7 +77,7 @@ def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:
         model=name,
         weights=frozen.backbone.loaded,
         parameters=count(frozen.backbone.parameters()),
-        features=frozen.backbone.out_features,
+        features=frozen.backbone.features.width,
         gflop=frozen.outputs[-1].flops / 1e9,
         evidence=scores["logme"]["evidence"],
         knn=scores["knn"]["val/accuracy"],

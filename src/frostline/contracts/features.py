@@ -1,0 +1,38 @@
+"""What a backbone gives, and what a head takes: the form of features. Shapes: B samples, D numbers each, L tokens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+# vector: (B, D). tokens: (B, L, D). map: (B, D, H, W), of the last block. pyramid: a list of maps, from fine to coarse.
+Form = Literal["vector", "tokens", "map", "pyramid"]
+# What the outputs of a network are about. pixel: outputs (B, K, H, W) at the resolution of the finest features.
+Unit = Literal["sample", "token", "pixel"]
+
+ANY_VECTOR: Mapping[Unit, Form] = {"sample": "vector", "token": "tokens"}
+
+
+@dataclass(frozen=True)
+class Features:
+    """widths: D of each level, from fine to coarse; one level unless `form` is `pyramid`.
+    strides: pixels of the input per cell of each map; empty for vectors and tokens.
+    """
+
+    form: Form
+    widths: tuple[int, ...]
+    strides: tuple[int, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """D of the last level."""
+        return self.widths[-1]
+
+
+def vector(width: int) -> Features:
+    return Features("vector", (width,))
+
+
+def forms_of(head: object) -> Mapping[Unit, Form]:
+    """The form that a head takes for each unit of outputs: its class attribute `takes`, by default `ANY_VECTOR`."""
+    forms: Mapping[Unit, Form] = getattr(head, "takes", ANY_VECTOR)
+    return forms
