@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from frostline.contracts.targets import Kind
 from frostline.contracts.tokens import Tokens, values_of
 from frostline.errors import ConfigError, close_names
 
@@ -43,7 +42,7 @@ class Task(nn.Module):
         are none of them.
     """
 
-    kind: ClassVar[Kind] = "class"
+    kind: ClassVar[str] = "class"
     shares: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, *, monitor: str, mode: Mode, l1: float, scores: dict[str, Mode]) -> None:

@@ -16,9 +16,10 @@ from frostline.backbones.base import Backbone
 from frostline.config.instantiate import class_of, made, make
 from frostline.config.plain import resolved
 from frostline.contracts.seeds import seed_of
-from frostline.contracts.targets import Kind, Targets
+from frostline.contracts.targets import Targets
 from frostline.data.module import Data
 from frostline.data.sample_cache import SampleCache
+from frostline.data.target_types.find import target_type
 from frostline.distributed.launcher import follows
 from frostline.frozen.blocks import FrozenPass
 from frostline.frozen.outputs import FrozenOutputs
@@ -178,10 +179,10 @@ def _single_trainer(node: DictConfig) -> L.Trainer:
     return make_trainer(single, [], logger=False)
 
 
-def _backbone(node: DictConfig, kind: Kind, *, load: bool) -> Backbone:
+def _backbone(node: DictConfig, kind: str, *, load: bool) -> Backbone:
     """kind: of targets."""
     backbone: Backbone = make(node, "model", Backbone, load=load)
-    if kind == "tags":
+    if target_type(kind).per_word:
         backbone.per_token()
     return backbone.to(memory_format=torch.channels_last)
 
@@ -195,7 +196,7 @@ def _adapt(cfg: DictConfig, backbone: Backbone, plan: Plan) -> None:
 
 
 def _data(
-    cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: Kind, *, shows: bool, known: Targets | None = None
+    cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: str, *, shows: bool, known: Targets | None = None
 ) -> Data:
     """kind: of targets. shows: whether somebody watches the decoding."""
     family: type[Data] = class_of(cfg.data, "data", Data)
@@ -205,7 +206,7 @@ def _data(
     return data
 
 
-def _kind(node: DictConfig) -> Kind:
+def _kind(node: DictConfig) -> str:
     """Of the targets that the task learns from: it says so before it is made, for which it needs the data."""
     task: type[Task] = class_of(node, "task", Task)
     return task.kind
