@@ -34,6 +34,7 @@ from frostline.data.pictures.augment import Augment, Level, evaluation_view
 from frostline.data.pictures.cifar import read_parquet
 from frostline.data.pictures.sources import FilePictures, Pictures
 from frostline.data.sample_cache import SampleCache
+from frostline.data.target_types.find import target_type
 from frostline.storage.store import Store
 from machine import write_result
 
@@ -122,7 +123,8 @@ def our_ways(pictures: Pictures, spec: ImageSpec, level: str, repeats: int) -> d
     index = torch.arange(len(pictures.labels)).repeat(repeats)
     part = Part(pictures, index, whole=level != "none")
     ours = loader(part, EpochBatches(len(part), BATCH, shuffle=True, seed=0), 0)
-    augment = Augment(cast(Level, level), flip=True, erase=0.0, spec=spec, seed=0, num_classes=10, cut=pictures.cut)
+    augment = Augment(cast(Level, level), flip=True, erase=0.0, spec=spec, seed=0, target=target_type("class"),
+                      num_classes=10, cut=pictures.cut)  # fmt: skip
 
     def viewed(batch: Batch) -> Batch:
         if level == "none":

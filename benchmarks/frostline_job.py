@@ -77,7 +77,7 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     blocks = {"lower": job.backbone[:3], "upper": job.backbone[3:]}
     spec = ImageSpec(size=1, resize=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     backbone = Backbone(name="toy", blocks=blocks, pool=nn.Identity(), width=16, spec=spec, loaded="random")
-    targets = Targets("class", ["a", "b", "c"], [1, 1, 1], [], [])
+    targets = Targets("class", ["a", "b", "c"], [1, 1, 1], {})
     task = Classification(targets, label_smoothing=0.0, class_weights="none", l1=0.0,
                           monitor="val/loss", mode="min")  # fmt: skip
     until = Until("val/loss", "min", None, 0.0)

@@ -49,7 +49,7 @@ def main(rounds: int) -> None:
 def measured(backbone: Backbone, side: int, size: int, rounds: int) -> dict[str, float]:
     inputs = torch.randn(size, 3, side, side).contiguous(memory_format=torch.channels_last)
     batch = Batch(inputs, torch.arange(size) % len(CLASSES), torch.arange(size))
-    targets = Targets("class", CLASSES, [1] * 10, [], [])
+    targets = Targets("class", CLASSES, [1] * 10, {})
     task = Classification(targets, label_smoothing=0.0, class_weights="none", l1=0.0,
                           monitor="val/accuracy", mode="max")  # fmt: skip
     make = partial(AdamW, lr=1e-3)

@@ -26,7 +26,7 @@ from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 
 STEPS, BASE, DECAY = 4, 0.1, 0.01
-TARGETS = Targets("class", ["a", "b", "c"], [1, 1, 1], [], [])
+TARGETS = Targets("class", ["a", "b", "c"], [1, 1, 1], {})
 SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 HEAD = make_phase("head", thaw="none", epochs=2, curve="constant")
 ALL = make_phase("all", lr_scale=0.5, layer_decay=0.5, warmup_epochs=1, curve="linear")

@@ -72,7 +72,7 @@ def adapted(backbone: Backbone) -> Backbone:
     return network
 
 
-TARGETS = Targets("class", ["a", "b", "c"], [1, 1, 1], [], [])
+TARGETS = Targets("class", ["a", "b", "c"], [1, 1, 1], {})
 
 
 def learner(backbone: Backbone, phase: Phase) -> FineTuner:

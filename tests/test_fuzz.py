@@ -20,8 +20,8 @@ from PIL import Image
 from frostline.backbones.weights import packed, read_weights
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.sources import read_picture
-from frostline.data.tables.columns import READ
 from frostline.data.tables.formats import read_table
+from frostline.data.target_types.find import target_type
 from frostline.data.texts.conll import read_conll
 from frostline.data.texts.to_predict import read_sentences, read_texts
 from frostline.errors import FrostlineError
@@ -114,7 +114,7 @@ def test_tables(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
     def read() -> None:
         table = read_table(file, ["path", "x"], lists=["x"], quotes=data.draw(st.sampled_from([None, True, False])))
         for kind, separator in (("class", None), ("labels", "|"), ("labels", None), ("numbers", None)):
-            reads(lambda: READ[kind](table, ["x"], separator, range(len(table.rows))))  # type: ignore[index] # noqa: B023
+            reads(lambda: target_type(kind).read(table, ["x"], separator, range(len(table.rows))))  # noqa: B023
 
     reads(read)
     reads(lambda: read_texts(file, ["x"]))

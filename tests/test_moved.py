@@ -191,7 +191,7 @@ def test_pictures_that_are_not_square_are_cut_as_the_runs_own(program: Program, 
     spec = ImageSpec(32, 32, (0, 0, 0), (1, 1, 1))
     common = {"image_size": None, "augment": "standard", "flip": True, "erase": 0.0, "num_workers": 0, "batch_size": 4}
     common |= {"train_limit": None, "val_fraction": 0.1, "test_fraction": 0.2, "split_seed": 0, "seed": 0}
-    known = Targets("class", ["ant", "bee"], [5, 5], [], [])
+    known = Targets("class", ["ant", "bee"], [5, 5], {})
     data = ImageFolder(spec, dir=str(tmp_path / "new"), classes=None, grey_range=None, known=known, **common)  # type: ignore[arg-type]
     batch = data.test_part.__getitems__([0, 1])
     assert not isinstance(batch, Exception)

@@ -41,7 +41,7 @@ def test_labels_are_solved_as_scikit_learn_does_one_by_one() -> None:
     features = features_of()
     labels = (features[:, :3] > features[:, :3].median(0).values + 0.2 * torch.randn(200, 3)).float()
     task = MultiLabel(
-        Targets("labels", ["a", "b", "c"], [100, 100, 100], [], []),
+        Targets("labels", ["a", "b", "c"], [100, 100, 100], {}),
         threshold=0.5, l1=0.0, monitor="val/loss", mode="min",
     )  # fmt: skip
     for found in linear_maps(features, 3, lambda logits: task.loss_of_rows(logits, labels)):
@@ -59,7 +59,7 @@ def test_numbers_are_solved_as_a_ridge_regression() -> None:
     features = features_of()
     numbers = features @ torch.linspace(-1, 1, 24).view(12, 2) + 5
     mean, std = numbers.mean(0), numbers.std(0, correction=0)
-    targets = Targets("numbers", ["x", "y"], [], mean.tolist(), std.tolist())
+    targets = Targets("numbers", ["x", "y"], [], {"mean": mean.tolist(), "std": std.tolist()})
     task = Regression(targets, l1=0.0, monitor="val/loss", mode="min")
     for found in linear_maps(features, 2, lambda logits: task.loss_of_rows(logits, numbers)):
         judge = Ridge(alpha=found.l2 * 200).fit(standardised(features).numpy(), ((numbers - mean) / std).numpy())
@@ -69,7 +69,7 @@ def test_numbers_are_solved_as_a_ridge_regression() -> None:
 
 def test_of_tags_each_word_that_was_not_cut_off_is_a_row() -> None:
     task = TokenClassification(
-        Targets("tags", ["O", "B-x", "I-x"], [5, 2, 1], [2.5], []),
+        Targets("tags", ["O", "B-x", "I-x"], [5, 2, 1], {"mean_words": 2.5}),
         label_smoothing=0.0, class_weights="none", l1=0.0, monitor="val/loss", mode="min",
     )  # fmt: skip
     features = torch.arange(24.0).view(2, 4, 3)
@@ -83,7 +83,7 @@ def test_of_tags_each_word_that_was_not_cut_off_is_a_row() -> None:
 
 
 def test_class_weights_and_smoothing_are_part_of_what_is_solved() -> None:
-    targets = Targets("class", ["a", "b"], [180, 20], [], [])
+    targets = Targets("class", ["a", "b"], [180, 20], {})
     features, labels = features_of(), torch.cat([torch.zeros(180), torch.ones(20)]).long()
     found = {}
     for weights in ("none", "balanced"):

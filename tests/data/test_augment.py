@@ -14,6 +14,7 @@ from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures import augment as augment_module
 from frostline.data.pictures.augment import DRAWS, STRENGTHS, Augment, Level, evaluation_view
 from frostline.data.pictures.counter_random import uniform
+from frostline.data.target_types.find import target_type
 from frostline.errors import ConfigError
 
 SPEC = ImageSpec(size=24, resize=28, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -28,8 +29,10 @@ def augment(
     spec: ImageSpec = PLAIN,
     seed: int = 0,
     classes: int = 3,
+    kind: str = "class",
 ) -> Augment:
-    return Augment(level, flip=flip, erase=erase, spec=spec, seed=seed, num_classes=classes)
+    target = target_type(kind)
+    return Augment(level, flip=flip, erase=erase, spec=spec, seed=seed, target=target, num_classes=classes)
 
 
 def batch(pictures: Tensor, sample: Tensor | None = None, sizes: Tensor | None = None) -> Batch:
@@ -346,9 +349,10 @@ def test_a_third_is_mixed_by_mixup_a_third_by_cutmix_and_a_third_not_at_all() ->
     assert own[blended].max() - own[blended].min() > 0.8  # lambda ~ Beta(1, 1)
 
 
-def test_labels_and_numbers_are_mixed_as_the_pictures_are() -> None:
+@pytest.mark.parametrize("kind", ["labels", "numbers"])
+def test_labels_and_numbers_are_mixed_as_the_pictures_are(kind: str) -> None:
     """A label that white pictures have, one that all have, and a number that is the brightness of the picture."""
-    made = augment("strong", classes=3)
+    made = augment("strong", kind=kind)
     made.strength = STRENGTHS["strong"]._replace(colour=0.0)
     white = torch.arange(300) % 2
     pictures = (255 * white).byte().view(300, 1, 1, 1).expand(300, 3, 32, 32)

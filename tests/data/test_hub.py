@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from frostline.data.target_types.find import target_type
 from frostline.data.texts.hub import read_hub_tags, read_hub_texts
 from frostline.errors import ConfigError, DataError
 
@@ -46,7 +47,7 @@ NAMED = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["
 
 def test_names_of_classes_are_taken_over_in_their_order(folder: Path) -> None:
     path = put(folder, NAMED, train={"text": [" a ", "b"], "label": [1, 0]}, test={"text": ["c"], "label": [1]})
-    data = read_hub_texts("class", path=path, **SPLITS | {"test_split": "test"}, **TEXTS)
+    data = read_hub_texts(target_type("class"), path=path, **SPLITS | {"test_split": "test"}, **TEXTS)
     assert data.names == ["pos", "neg", "never"]
     assert data.train.strings == [(" a ",), ("b",)]
     assert data.train.labels.tolist() == [1, 0]
@@ -58,16 +59,17 @@ def test_names_of_classes_are_taken_over_in_their_order(folder: Path) -> None:
 def test_other_targets_are_read_as_those_of_tables(folder: Path) -> None:
     (folder / "train.csv").write_text("a,b,label,score\nx,y,dog,0.5\nz,w,cat,2\n")
     settings = SPLITS | {"path": str(folder), "text_columns": ["a", "b"], "separator": None}
-    data = read_hub_texts("class", target_columns=["label"], **settings)
+    data = read_hub_texts(target_type("class"), target_columns=["label"], **settings)
     assert (data.names, data.train.strings) == (["cat", "dog"], [("x", "y"), ("z", "w")])
-    assert read_hub_texts("numbers", target_columns=["score"], **settings).train.labels.tolist() == [[0.5], [2]]
+    scores = read_hub_texts(target_type("numbers"), target_columns=["score"], **settings)
+    assert scores.train.labels.tolist() == [[0.5], [2]]
 
 
 def test_blanks_around_a_target_make_no_other_class(folder: Path) -> None:
     (folder / "train.jsonl").write_text(
         '{"text": " x ", "label": " dog"}\n{"text": "y", "label": "dog"}\n{"text": "z", "label": "cat "}\n'
     )
-    data = read_hub_texts("class", path=str(folder), **SPLITS, **TEXTS)
+    data = read_hub_texts(target_type("class"), path=str(folder), **SPLITS, **TEXTS)
     assert (data.names, data.train.labels.tolist()) == (["cat", "dog"], [1, 1, 0])
     assert data.train.strings[0] == (" x ",)
 
@@ -99,7 +101,7 @@ def test_splits_that_no_setting_names_are_told_where_a_part_is_split_off(folder:
     path = put(folder, NAMED, train=rows, validation=rows, test=rows)
 
     def notes(**splits: str | None) -> list[str]:
-        return [*read_hub_texts("class", path=path, **SPLITS | splits, **TEXTS).notes]
+        return [*read_hub_texts(target_type("class"), path=path, **SPLITS | splits, **TEXTS).notes]
 
     validation, test = "validation (data.val_split=validation)", "test (data.test_split=test)"
     assert notes() == [f"the data set has also: {validation}, {test}"]
@@ -120,7 +122,7 @@ def test_further_splits_of_tags_are_told_beside_how_tags_were_read(folder: Path)
 
 def refused(path: str, **settings: Any) -> DataError:
     with pytest.raises(DataError) as error:
-        read_hub_texts("class", **{"path": path} | SPLITS | TEXTS | settings)
+        read_hub_texts(target_type("class"), **{"path": path} | SPLITS | TEXTS | settings)
     return error.value
 
 
@@ -138,7 +140,7 @@ def test_what_cannot_be_loaded_says_where_and_what_to_do(folder: Path) -> None:
     assert "the path names no folder" in refused("").what
     assert "without a network" in refused("nobody/nothing").next_step
     with pytest.raises(ConfigError, match="one split is two parts"):
-        read_hub_texts("class", path=path, **SPLITS | {"test_split": "train"}, **TEXTS)
+        read_hub_texts(target_type("class"), path=path, **SPLITS | {"test_split": "train"}, **TEXTS)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ def test_tags_that_do_not_go_with_their_words_are_named(folder: Path) -> None:
 def test_without_the_library_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ConfigError) as error:
-        read_hub_texts("class", path=str(folder), **SPLITS, **TEXTS)
+        read_hub_texts(target_type("class"), path=str(folder), **SPLITS, **TEXTS)
     assert error.value.next_step.startswith('pip install "frostline[text]"')
 
 

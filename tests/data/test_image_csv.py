@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from frostline.contracts.specs import ImageSpec
-from frostline.contracts.targets import Kind
 from frostline.data.parts import Part
 from frostline.data.pictures.image_csv import ImageCsv
 from frostline.data.pictures.sources import FilePictures
@@ -33,7 +32,7 @@ def make(spec: ImageSpec, common: dict[str, Any], tmp_path: Path) -> Make:
     """Of a table with these lines, whose pictures are there."""
 
     def made(
-        lines: list[str], columns: list[str], kind: Kind = "class", name: str = "labels.csv", **settings: Any
+        lines: list[str], columns: list[str], kind: str = "class", name: str = "labels.csv", **settings: Any
     ) -> ImageCsv:
         (tmp_path / name).write_text("\n".join(lines) + "\n")
         said: dict[str, Any] = DEFAULTS | {"file": str(tmp_path / name), "target_columns": columns} | common | settings
@@ -120,10 +119,10 @@ def test_numbers_stay_in_their_unit_and_training_tells_their_mean(make: Make, pi
     assert data.test_part.labels[:, 0].tolist() == [1e5 + 100 * i for i in places(data.test_part)]
     train = torch.tensor([[1e5 + 100 * i, float(f"{i / 60:.3g}")] for i in places(data.train_part)])
     assert data.targets.names == ["price", "share"]
-    assert data.targets.mean == pytest.approx(train.double().mean(0).tolist())
-    assert data.targets.std == pytest.approx(train.double().std(0, correction=0).tolist())
+    assert data.targets.about["mean"] == pytest.approx(train.double().mean(0).tolist())
+    assert data.targets.about["std"] == pytest.approx(train.double().std(0, correction=0).tolist())
     assert data.describe()["targets"] == {
-        "kind": "numbers", "names": ["price", "share"], "counts": [], "mean": data.targets.mean, "std": data.targets.std
+        "kind": "numbers", "names": ["price", "share"], "counts": [], "about": data.targets.about
     }  # fmt: skip
 
 
@@ -131,7 +130,7 @@ def test_numbers_stay_in_their_unit_and_training_tells_their_mean(make: Make, pi
 
 
 @pytest.mark.parametrize("kind", ["class", "labels", "numbers"])
-def test_the_column_of_parts_is_followed(make: Make, pictures: list[str], kind: Kind) -> None:
+def test_the_column_of_parts_is_followed(make: Make, pictures: list[str], kind: str) -> None:
     cells = {"class": lambda i: "ab"[i % 2], "labels": lambda i: f"{i % 2},{i % 3 // 2}", "numbers": lambda i: f"{i}.5"}
     columns = {"class": ["x"], "labels": ["x", "y"], "numbers": ["x"]}[kind]
     data = make(with_parts(pictures, cells[kind], ",".join(columns)), columns, kind, split_column="part")
@@ -149,7 +148,7 @@ def test_a_part_without_lines_is_split_off_training(make: Make, pictures: list[s
 
 
 @pytest.mark.parametrize("kind", ["labels", "numbers"])
-def test_seeds_share_their_test_part(make: Make, pictures: list[str], kind: Kind) -> None:
+def test_seeds_share_their_test_part(make: Make, pictures: list[str], kind: str) -> None:
     lines = ["path,x,y", *(f"{n},{i % 2},{i % 3 // 2}" for i, n in enumerate(pictures))]
     first, again, other = (make(lines, ["x", "y"], kind, **s) for s in ({}, {"seed": 1}, {"split_seed": 1}))
     assert parts_of(first) == parts_of(again)
@@ -158,7 +157,7 @@ def test_seeds_share_their_test_part(make: Make, pictures: list[str], kind: Kind
 
 
 @pytest.mark.parametrize("kind", ["labels", "numbers"])
-def test_a_limit_takes_as_many_training_pictures(make: Make, pictures: list[str], kind: Kind) -> None:
+def test_a_limit_takes_as_many_training_pictures(make: Make, pictures: list[str], kind: str) -> None:
     lines = ["path,x,y", *(f"{n},{i % 2},{int(i % 10 == 0)}" for i, n in enumerate(pictures))]
     whole, limited = (make(lines, ["x", "y"], kind, train_limit=limit) for limit in (None, 12))
     assert len(limited.train_part) == 12

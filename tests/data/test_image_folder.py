@@ -218,7 +218,7 @@ def test_pictures_without_class_folders_have_no_classes(tmp_path: Path, make: Ma
 
 
 def test_pictures_beside_no_class_folder_are_counted_where_the_classes_are_known(tmp_path: Path, make: Make) -> None:
-    known = Targets("class", ["cat", "dog"], [1, 1], [], [])
+    known = Targets("class", ["cat", "dog"], [1, 1], {})
     put(tmp_path, 3)
     (tmp_path / "list.csv").write_text("path,x\n")
     with pytest.raises(DataError, match="3 pictures lie in no class folder") as refused:

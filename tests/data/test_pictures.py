@@ -17,6 +17,7 @@ from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.files import suffixes
 from frostline.data.pictures.sources import MEMORY_BYTES, ArrayPictures, FilePictures, read_picture
+from frostline.data.target_types.classes import Classes
 from frostline.errors import DataError
 
 SPEC = ImageSpec(size=16, resize=16, mean=(0, 0, 0), std=(1, 1, 1))
@@ -310,8 +311,8 @@ def test_a_fingerprint_of_arrays_tells_pictures_and_labels_apart() -> None:
     def one_label(pixels: Tensor, labels: Tensor) -> None:
         labels[3] = 0
 
-    assert arrays().fingerprint == arrays().fingerprint
-    assert len({made.fingerprint for made in (arrays(), arrays(one_pixel), arrays(one_label))}) == 3
+    assert arrays().fingerprint(Classes()) == arrays().fingerprint(Classes())
+    assert len({made.fingerprint(Classes()) for made in (arrays(), arrays(one_pixel), arrays(one_label))}) == 3
     assert arrays().content == arrays(one_label).content != arrays(one_pixel).content
 
 
@@ -321,11 +322,13 @@ def test_a_fingerprint_of_files_is_the_same_wherever_they_lie(files: FilePicture
     for file in files.files:
         (moved / file.name).write_bytes(file.read_bytes())
     names = [moved / file.name for file in files.files]
-    assert FilePictures(names, files.labels, root=moved, spec=SPEC).fingerprint == files.fingerprint
+    assert FilePictures(names, files.labels, root=moved, spec=SPEC).fingerprint(Classes()) == files.fingerprint(
+        Classes()
+    )
     swapped = FilePictures(names, files.labels.flip(0), root=moved, spec=SPEC)
     assert swapped.content == files.content
     fewer = FilePictures(names[:2], files.labels[:2], root=moved, spec=SPEC)
-    assert len({kind.fingerprint for kind in (files, swapped, fewer)}) == 3
+    assert len({kind.fingerprint(Classes()) for kind in (files, swapped, fewer)}) == 3
 
 
 def test_the_centre_is_cut_as_torchvision_cuts_it(files: FilePictures) -> None:

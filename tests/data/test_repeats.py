@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from frostline.data.target_types.find import target_type
 from frostline.data.texts.repeats import repeats
 from frostline.data.texts.tables import read_text_tables
 
@@ -37,7 +38,7 @@ def test_ready_sets_repeat_as_their_readme_says(shared: Path, name: str, within:
         "train_file": "train.csv", "val_file": None, "test_file": "test.csv", "text_columns": ["text"],
         "target_columns": ["label"], "separator": None, "class_names": None, "quotes": None, "source": None,
     }  # fmt: skip
-    data = read_text_tables("class", dir=str(shared / name), **settings)
+    data = read_text_tables(target_type("class"), dir=str(shared / name), **settings)
     assert data.test is not None
     found = repeats({"train": data.train.strings, "test": data.test.strings})
     assert (found.within, found.between) == (within, {("train", "test"): shared_texts})

@@ -10,10 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from frostline.contracts.targets import NO_TAG
 from frostline.data.module import Data
 from frostline.data.pictures.image_csv import ImageCsv
-from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
+from frostline.data.splits import balanced_subset, require_per_class, stratified_split
 from frostline.data.texts.kinds import Conll, HfDataset, TextCsv
 from frostline.errors import DataError
 
@@ -137,76 +136,8 @@ def test_enough_of_each_class_is_enough_and_one_fewer_is_not() -> None:
         require_per_class({"dog": 1, "cat": 3}, 2, where=None, reason="anything")
 
 
-# --- layers of labels and numbers ---
-
-
-def test_classes_are_layers() -> None:
-    labels = torch.tensor([2, 0, 1, 2])
-    assert strata("class", labels) is labels
-
-
-def test_the_rarest_label_of_a_sample_is_its_layer() -> None:
-    targets = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0], [1, 0, 1], [0, 1, 1]]).float()
-    assert strata("labels", targets).tolist() == [1, 0, 1, 3, 2, 2]  # they occur 4, 3 and 2 times
-
-
-def test_the_rarest_tag_of_a_sample_is_its_layer_however_many_words_have_it() -> None:
-    targets = [[0, 1, 1, 1], [0, 0, 2, NO_TAG], [0, 2, NO_TAG, NO_TAG], [0, 0, NO_TAG, NO_TAG], [NO_TAG] * 4]
-    assert strata("tags", torch.tensor(targets)).tolist() == [1, 2, 2, 0, 3]
-
-
-@given(number=st.integers(20, 100), seed=SEEDS)
-@quick
-def test_tags_are_layered_as_labels_are(number: int, seed: int) -> None:
-    draw = torch.Generator().manual_seed(seed)
-    tags = torch.multinomial(torch.tensor([20.0, 5, 3, 1]), number * 6, replacement=True, generator=draw)
-    tags = tags.view(number, 6).masked_fill(torch.rand(number, 6, generator=draw) < 0.3, NO_TAG)
-    tags[0, 0] = 3  # of the last tag there is a word, as of the last label
-    labels = torch.stack([(tags == tag).any(1) for tag in range(4)], 1).float()
-    assert strata("tags", tags).tolist() == strata("labels", labels).tolist()
-
-
-@given(number=st.integers(30, 200), seed=SEEDS, fraction=st.floats(0.1, 0.5))
-@quick
-def test_rare_labels_are_shared_out_and_frequent_ones_follow(number: int, seed: int, fraction: float) -> None:
-    draw = torch.Generator().manual_seed(seed)
-    targets = (torch.rand(number, 3, generator=draw) < torch.tensor([0.5, 0.3, 0.1])).float()
-    targets[:5, 2] = 1.0
-    rare = targets.sum(0).argmin()
-    rest, part = stratified_split(strata("labels", targets), fraction, seed)
-    assert sorted([*rest.tolist(), *part.tolist()]) == list(range(number))
-    count = int(targets[:, rare].sum())
-    assert int(targets[part, rare].sum()) == min(max(round(count * fraction), 1), count - 1)
-    assert len(part) == pytest.approx(number * fraction, abs=2)  # half a sample for each of four layers
-
-
-@given(number=st.integers(1, 500), seed=SEEDS)
-@quick
-def test_layers_of_numbers_are_quantiles(number: int, seed: int) -> None:
-    values = torch.randn(number, 1, generator=torch.Generator().manual_seed(seed)).exp()
-    layers = strata("numbers", values)
-    sizes = [int((layers == layer).sum()) for layer in layers.unique()]
-    assert len(sizes) == min(10, max(1, number // 20))
-    assert max(sizes) - min(sizes) <= 1
-    ordered = layers[values.flatten().argsort()]
-    assert ordered.tolist() == sorted(ordered.tolist())
-
-
-def test_a_split_of_numbers_has_their_range() -> None:
-    values = torch.arange(200.0)[:, None] ** 3
-    _, part = stratified_split(strata("numbers", values), 0.2, seed=0)
-    assert len(part) == 40
-    assert [int(((part // 20) == tenth).sum()) for tenth in range(10)] == [4] * 10
-
-
-def test_several_numbers_count_in_standard_deviations() -> None:
-    targets = torch.stack([torch.arange(40.0), 1000 * torch.arange(40.0)], 1)
-    constant = torch.cat([targets, torch.ones(40, 1)], 1)
-    assert strata("numbers", constant).tolist() == strata("numbers", targets).tolist() == [0] * 20 + [1] * 20
-
-
-def test_a_layer_of_one_is_left_whole() -> None:
-    """Of labels there may be layers that no class would be."""
+def test_a_stratum_of_one_sample_is_left_whole() -> None:
+    """Of labels there may be strata that no class would be."""
     rest, part = stratified_split(torch.tensor([0, 1, 1, 1, 1]), 0.5, seed=0, keep=2)
     assert 0 in rest
     assert len(part) == 2

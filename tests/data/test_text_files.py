@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.data.text_files import lines_of, part_files, read_utf8
+from frostline.data.tables.text_files import lines_of, part_files, read_utf8
 from frostline.errors import ConfigError, DataError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from frostline.contracts.targets import Kind
+from frostline.data.target_types.find import target_type
 from frostline.data.texts.strings import TextSet
 from frostline.data.texts.tables import read_text_tables
 from frostline.errors import ConfigError, DataError
@@ -23,12 +23,12 @@ PLAIN: dict[str, Any] = {
 def read(tmp_path: Path) -> Read:
     """Of a table with these lines, and of those for the other parts."""
 
-    def made(train: list[str], *, kind: Kind = "class", test: list[str] | None = None, **settings: Any) -> TextSet:
+    def made(train: list[str], *, kind: str = "class", test: list[str] | None = None, **settings: Any) -> TextSet:
         (tmp_path / "train.csv").write_text("\n".join(train) + "\n")
         if test is not None:
             (tmp_path / "test.csv").write_text("\n".join(test) + "\n")
             settings["test_file"] = "test.csv"
-        return read_text_tables(kind, dir=str(tmp_path), **PLAIN | settings)
+        return read_text_tables(target_type(kind), dir=str(tmp_path), **PLAIN | settings)
 
     return made
 
@@ -74,7 +74,7 @@ def test_parts_may_be_files_of_different_formats(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text("text\tlabel\na, b\t1\nc\t0\n")
     (tmp_path / "dev.jsonl").write_text('{"text": "d", "label": 1}\n')
     settings = PLAIN | {"dir": str(tmp_path), "train_file": "train.tsv", "val_file": "dev.jsonl"}
-    data = read_text_tables("class", **settings)
+    data = read_text_tables(target_type("class"), **settings)
     assert data.val is not None
     assert (data.train.strings, data.val.strings, data.val.labels.tolist()) == ([("a, b",), ("c",)], [("d",)], [1])
 
@@ -162,7 +162,9 @@ READY: dict[str, tuple[dict[str, Any], list[int], list[int]]] = {
 @pytest.mark.parametrize("name", READY)
 def test_ready_sets_hold_what_their_readme_says(shared: Path, name: str) -> None:
     settings, sizes, counts = READY[name]
-    data = read_text_tables("class", **PLAIN | {"dir": str(shared / name), "test_file": "test.csv"} | settings)
+    data = read_text_tables(
+        target_type("class"), **PLAIN | {"dir": str(shared / name), "test_file": "test.csv"} | settings
+    )
     assert [len(part) if part is not None else 0 for part in (data.train, data.val, data.test)] == sizes
     assert torch.bincount(data.train.labels).tolist() == counts
     if name == "trec6":

@@ -11,6 +11,7 @@ from torch import Tensor
 from frostline.contracts.specs import TextSpec
 from frostline.contracts.targets import NO_TAG
 from frostline.data.sample_cache import NOWHERE, SampleCache
+from frostline.data.target_types.tags import Tags
 from frostline.data.texts.kinds import TextCsv
 from frostline.data.texts.strings import Places, Samples, TaggedTexts, Texts
 from frostline.data.texts.tokenized import Tokenizer, TokenSource
@@ -109,7 +110,7 @@ def test_texts_and_what_is_said_of_them_are_in_the_fingerprint(tmp_path: Path) -
     tokenizer, place = Tokenizer(TextSpec(str(make_tokenizer(tmp_path)), 64), words=True), Places("x", [1, 2], "line")
 
     def fingerprint(words: list[list[str]], tags: list[list[int]]) -> str:
-        return tokenizer.source(TaggedTexts(words, tags, place), "mine", NOWHERE).fingerprint
+        return tokenizer.source(TaggedTexts(words, tags, place), "mine", NOWHERE).fingerprint(Tags())
 
     words = [["aa", "ab"], ["ac"]]
     made = [

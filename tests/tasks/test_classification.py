@@ -24,7 +24,7 @@ def task(
 ) -> Classification:
     names = [f"class {number}" for number in range(len(counts))]
     return Classification(
-        Targets("class", names, counts, [], []),
+        Targets("class", names, counts, {}),
         label_smoothing=smoothing,
         class_weights=class_weights,
         l1=0.0,

@@ -19,7 +19,7 @@ SIZES = [1, 64, 13, 2, 77]
 def task(labels: int, threshold: float = 0.5, **settings: Any) -> MultiLabel:
     names = [f"label {number}" for number in range(labels)]
     said: dict[str, Any] = {"l1": 0.0, "monitor": "val/loss", "mode": "min"} | settings
-    return MultiLabel(Targets("labels", names, [1] * labels, [], []), threshold=threshold, **said)
+    return MultiLabel(Targets("labels", names, [1] * labels, {}), threshold=threshold, **said)
 
 
 def drawn(labels: int, seed: int) -> list[tuple[Tensor, Tensor]]:

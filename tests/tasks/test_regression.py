@@ -21,7 +21,7 @@ MEAN, STD = [1000.0, -2.0, 0.001], [250.0, 0.5, 2e-4]
 def task(columns: int = 3, **settings: Any) -> Regression:
     names = [f"target {number}" for number in range(columns)]
     said: dict[str, Any] = {"l1": 0.0, "monitor": "val/loss", "mode": "min"} | settings
-    return Regression(Targets("numbers", names, [], MEAN[:columns], STD[:columns]), **said)
+    return Regression(Targets("numbers", names, [], {"mean": MEAN[:columns], "std": STD[:columns]}), **said)
 
 
 def drawn(columns: int, seed: int) -> list[tuple[Tensor, Tensor]]:

@@ -32,7 +32,7 @@ def task(mean_words: float = 5.0, **settings: Any) -> TokenClassification:
         "monitor": "val/f1",
         "mode": "max",
     }
-    return TokenClassification(Targets("tags", TAGS, COUNTS, [mean_words], []), **said | settings)
+    return TokenClassification(Targets("tags", TAGS, COUNTS, {"mean_words": mean_words}), **said | settings)
 
 
 def drawn(seed: int, sizes: list[int] = SIZES) -> Batches:
@@ -245,7 +245,7 @@ def test_the_loss_is_torchs_of_each_word(smoothing: float, class_weights: str) -
 def test_a_tag_that_no_word_has_is_not_taught_by_smoothing() -> None:
     counts = [9000, 500, 0, 300, 200]
     settings: dict[str, Any] = {"label_smoothing": 0.1, "class_weights": "balanced", "l1": 0.0}
-    said = Targets("tags", TAGS[:5], counts, [1.0], [])
+    said = Targets("tags", TAGS[:5], counts, {"mean_words": 1.0})
     it = TokenClassification(said, **settings, monitor="val/f1", mode="max")
     logits = torch.zeros(1, 1, 5, requires_grad=True)
     loss_of(it, logits, torch.tensor([[1]])).backward()

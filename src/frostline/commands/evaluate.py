@@ -9,7 +9,6 @@ from frostline.commands.checks import check
 from frostline.commands.train import enter_phase_of, others_stopped, quiet
 from frostline.contracts.targets import Targets
 from frostline.data.module import Data
-from frostline.data.target_statistics import counts_of
 from frostline.errors import ConfigError, DataError, RunError, few, shown
 from frostline.paths import at_home
 from frostline.quoting import command_of, hydra_quoted
@@ -17,7 +16,13 @@ from frostline.report.summary import print_classes, print_scores
 from frostline.runs.folder import amended, require_checkpoint
 from frostline.runs.record import Record
 from frostline.training.build import Built, build
-from frostline.training.checkpoint import loaded, read_checkpoint, require_finite_weights, require_unchanged
+from frostline.training.checkpoint import (
+    completed_targets,
+    loaded,
+    read_checkpoint,
+    require_finite_weights,
+    require_unchanged,
+)
 
 ELSEWHERE = ("dir", "file", "path", "test_split")  # settings of data that name other samples
 
@@ -87,7 +92,9 @@ def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list
     """And whether the samples are the run's own. elsewhere: whether others were named, which are those of the run
     if only their place is another. again: this command's settings."""
     if elsewhere:
-        built = build(settings, load_weights=False, logs=False, known=Targets(**record.data["targets"]))
+        built = build(
+            settings, load_weights=False, logs=False, known=Targets(**completed_targets(record.data["targets"]))
+        )
         if built.data.fingerprint != record.data.get("fingerprint"):
             if built.trainer.is_global_zero:
                 _tell(built)
@@ -106,7 +113,7 @@ def _tell(built: Built) -> None:
     data = built.data
     other = f"{len(data.test_part):,} {data.samples} of {data.where}"
     print(f"data  {shown(other)}: other data than this run's own test part")
-    counts = counts_of(data.target_kind, data.names, data.test_part.labels)
+    counts = data.target.counts(data.names, data.test_part.labels)
     missing = [name for name, count in counts.items() if not count]
     for note in [*([f"without a sample of: {few(missing, 10)}"] if missing else []), *data.notes()]:
         print(f"  {shown(note)}")

@@ -11,12 +11,12 @@ from omegaconf import DictConfig, ListConfig
 
 from frostline.commands.text_predictions import STANDARD_INPUT, Columns
 from frostline.contracts.specs import ImageSpec
-from frostline.data.faults import together
 from frostline.data.pictures.grey import Range, chosen_range, deep_of, grey_notes
 from frostline.data.pictures.paths import PicturePaths
 from frostline.data.pictures.to_predict import PictureFiles, Readable, Unlabelled, files_in_table, files_of
 from frostline.data.tables.formats import SUFFIXES
 from frostline.errors import ConfigError, DataError
+from frostline.faults import together
 from frostline.paths import at_home
 from frostline.training.finetuner import FineTuner
 

@@ -12,9 +12,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from frostline.contracts.specs import TextSpec
-from frostline.data.faults import together
 from frostline.data.pictures.files import suffixes
-from frostline.data.text_files import lines_of, text_of
+from frostline.data.tables.text_files import lines_of, text_of
 from frostline.data.texts.to_predict import (
     TextFile,
     Unlabelled,
@@ -26,6 +25,7 @@ from frostline.data.texts.to_predict import (
 )
 from frostline.data.texts.tokenized import TOO_LONG, Tokenizer, TokenSource, too_long
 from frostline.errors import DataError
+from frostline.faults import together
 from frostline.tasks.token_classification import TokenClassification
 from frostline.training.finetuner import FineTuner
 

@@ -1,17 +1,8 @@
 """What the targets of a data set are: where data and task meet, as backbone and data meet in a spec."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any
 
-# class: one of the names for each sample. labels: any number of them. numbers: a number for each name. tags: one of
-# the names for each word of a sample.
-Kind = Literal["class", "labels", "numbers", "tags"]
-SAID: dict[Kind, str] = {
-    "class": "one class for each sample",
-    "labels": "any number of labels for each sample",
-    "numbers": "numbers for each sample",
-    "tags": "a tag for each word",
-}
 NO_TAG = -100  # where a tag would stand and none does: what torch's cross-entropy passes over
 BEGINS = "B-"  # a tag of the first word of an entity
 
@@ -20,14 +11,14 @@ BEGINS = "B-"  # a tag of the first word of an entity
 class Targets:
     """As the training part has them, in plain values, so that checkpoints carry them.
 
+    kind: of a target type (data/target_types).
     names: of classes, labels, columns or tags, in the order of the network's outputs.
     counts: training samples of each name, but training words of each tag; none of numbers.
-    mean, std: of each column's numbers in training, in their unit; none of classes and labels. Of tags, `mean` is one
-        number, the words of a training sample in the mean, and `std` is empty.
+    about: what else the task needs of this kind, by name. numbers: `mean` and `std` of each column in training, in its
+        unit. tags: `mean_words` of a training sample.
     """
 
-    kind: Kind
+    kind: str
     names: list[str]
     counts: list[int]
-    mean: list[float]
-    std: list[float]
+    about: dict[str, Any] = field(default_factory=dict)

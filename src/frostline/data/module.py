@@ -15,21 +15,14 @@ from torch.utils.data import DataLoader
 from frostline.config.ranges import Fraction, Positive, Seed
 from frostline.contracts.batch import Batch
 from frostline.contracts.specs import Spec
-from frostline.contracts.targets import Kind, Targets
+from frostline.contracts.targets import Targets
 from frostline.contracts.tokens import Tokens
 from frostline.data.loader import EpochBatches, usual_batch
 from frostline.data.parts import Part, Serve, Transfers, loader, named
 from frostline.data.sample_cache import NOWHERE, SampleCache
 from frostline.data.source import Source, Sources, every
-from frostline.data.splits import balanced_subset, require_per_class, strata, stratified_split
-from frostline.data.target_statistics import (
-    alike_notes,
-    counts_of,
-    frequencies_said,
-    require_kind,
-    require_learnable,
-    targets_of,
-)
+from frostline.data.splits import balanced_subset, require_per_class, stratified_split
+from frostline.data.target_types.find import require_kind, target_type
 from frostline.errors import DataError, few
 
 
@@ -49,7 +42,7 @@ class Data(Transfers):
     samples: ClassVar[str]
     plainly: ClassVar[str]
     kept_as: ClassVar[Literal["decoded", "tokens"]]
-    kinds: ClassVar[tuple[Kind, ...]] = ("class",)
+    kinds: ClassVar[tuple[str, ...]] = ("class",)
     max_tokens: int | None = None  # of a batch
     num_workers: int | None = 0  # None for one per core
     chooses: ClassVar[str | None] = None  # the setting that names the classes to use
@@ -65,13 +58,13 @@ class Data(Transfers):
         test_fraction: Fraction,
         split_seed: Seed,
         seed: Seed,
-        target_kind: Kind = "class",
+        target_kind: str = "class",
         sample_cache: SampleCache = NOWHERE,
         known: Targets | None = None,
     ) -> None:
         super().__init__()
         require_kind(target_kind, self.kinds)
-        self.target_kind = target_kind
+        self.target = target_type(target_kind)
         self.batch_size_is_open = batch_size == "auto"  # until what trains is known, with which it has to fit
         self.batch_size_why = ""  # it was chosen, as a part of a sentence
         self.seed = seed
@@ -88,15 +81,15 @@ class Data(Transfers):
             return
         train, val, test = self._split(sources, val_fraction, test_fraction, split_seed)
         if train_limit is not None:
-            layers = strata(target_kind, train[0].labels[train[1]])
+            layers = self.target.strata(train[0].labels[train[1]])
             train = train[0], train[1][balanced_subset(layers, train_limit, seed)]
         self.train_part, self.val_part, self.test_part = Part(*train), Part(*val), Part(*test)
         self._require_parts()
         if batch_size is None:
             batch_size = usual_batch(len(self.train_part))
         self.batch_size = 1 if batch_size == "auto" else batch_size
-        self.targets = targets_of(target_kind, self.names, self.train_part.labels)
-        require_learnable(self.targets, len(self.train_part), self.where)
+        self.targets = self.target.describe(self.names, self.train_part.labels)
+        self.target.require_learnable(self.targets, len(self.train_part), self.where)
 
     def _score_all(self, sources: Sources, known: Targets) -> None:
         if self.names != known.names:
@@ -138,7 +131,7 @@ class Data(Transfers):
         if sources.val is None or sources.test is None:
             pieces = ["training"] + ["validation"] * (sources.val is None) + ["test"] * (sources.test is None)
             self._require_of_each(len(pieces), sources.train.labels, f"one each for {', '.join(pieces)}")
-        layers = strata(self.target_kind, sources.train.labels)
+        layers = self.target.strata(sources.train.labels)
         rest = torch.arange(len(layers))
         test = (sources.test, every(sources.test)) if sources.test is not None else None
         if test is None:
@@ -151,7 +144,7 @@ class Data(Transfers):
         return (sources.train, rest), val, test
 
     def _require_of_each(self, needed: int, labels: Tensor, reason: str) -> None:
-        counts = counts_of(self.target_kind, self.names, labels)
+        counts = self.target.counts(self.names, labels)
         require_per_class(counts, needed, where=self.where, reason=reason, setting=self.chooses, divides=self.divides)
 
     def _require_parts(self) -> None:
@@ -168,7 +161,7 @@ class Data(Transfers):
     @property
     def classes(self) -> list[str]:
         """Labels and tags, too; numbers have none."""
-        return [] if self.target_kind == "numbers" else self.names
+        return self.names if self.target.has_classes else []
 
     def describe(self) -> dict[str, Any]:
         """For run.json."""
@@ -185,18 +178,18 @@ class Data(Transfers):
     def summary(self) -> str:
         """A line on what a run is about to learn from."""
         parts = ", ".join(f"{len(part):,} {name}" for name, part in named(self.parts))
-        targets = frequencies_said(self.targets, len(self.train_part))
+        targets = self.target.frequencies(self.targets, len(self.train_part))
         return f"{parts} {self.samples} of {self.size_said()}, {self.batch_size:,} a batch; {targets}"
 
     def notes(self) -> list[str]:
         """What a user should know of the data before the run."""
-        return alike_notes(self.targets)
+        return self.target.notes(self.targets)
 
     @cached_property
     def fingerprint(self) -> str:
         """The same for the same samples with the same targets, wherever they lie. It reads all of them."""
         sources = {id(source): source for source in self._sources}
-        return "-".join(source.fingerprint for source in sources.values())
+        return "-".join(source.fingerprint(self.target) for source in sources.values())
 
     def parts_digest(self) -> str:
         """Which samples lie in which part."""

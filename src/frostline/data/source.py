@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from frostline.contracts.tokens import Tokens
+from frostline.data.target_types.base import TargetType
 
 
 class Source(ABC):
@@ -41,11 +42,10 @@ class Source(ABC):
     @abstractmethod
     def _content(self) -> str: ...
 
-    @property
-    def fingerprint(self) -> str:
+    def fingerprint(self, target: TargetType) -> str:
         """Of samples and targets."""
         digest = hashlib.blake2b(self.content.encode(), digest_size=16)
-        digest.update(self.labels.numpy().data)
+        digest.update(target.digested(self.labels))
         return digest.hexdigest()
 
     @property

@@ -1,40 +1,12 @@
-"""Which samples go where. Everything is a function of targets and a seed. Shapes: N samples, C labels, numbers or tags,
-W words.
+"""Which samples go where. Everything is a function of targets and a seed. Shapes: labels (N,), which are
+classes, or the strata of other targets (`TargetType.strata`).
 """
 
 import torch
 from torch import Tensor
 
-from frostline.contracts.targets import Kind
-from frostline.data.target_statistics import tags_in
 from frostline.errors import DataError, few, shortened
 from frostline.quoting import list_of
-
-LAYERS = 10  # of numbers, at most
-LAYER = 20  # samples, at least: of fewer, "at least one" would be a larger part than the one that is asked for
-
-
-def strata(kind: Kind, targets: Tensor) -> Tensor:
-    """(N,) layers, of each of which a split takes the same fraction.
-
-    Classes (N,) are layers themselves. Of labels (N, C) of 0 and 1 a sample's layer is the rarest label that it
-    has: so rare ones are shared out as classes are, and frequent ones follow in the mean. So it is of tags (N, W), of
-    which the rarest is that of the fewest samples. Of numbers (N, C) layers are quantiles of their mean in standard
-    deviations, so that parts have the same range.
-    """
-    if kind == "class":
-        return targets
-    if kind != "numbers":
-        has = targets == 1 if kind == "labels" else tags_in(targets, 1 + max(int(targets.max()), 0))
-        frequency = torch.where(has, has.sum(0), torch.inf)
-        return torch.where(has.any(1), frequency.argmin(1), has.shape[1])
-    exact = targets.double()
-    deviation = exact.std(0, correction=0)
-    places = ((exact - exact.mean(0)) / torch.where(deviation > 0, deviation, 1.0)).mean(1).argsort(stable=True)
-    layers = torch.empty(len(targets), dtype=torch.int64)
-    number = min(LAYERS, max(1, len(targets) // LAYER))
-    layers[places] = torch.arange(len(targets)) * number // len(targets)
-    return layers
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int, *, keep: int = 1) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from frostline.contracts.batch import Batch
 from frostline.contracts.features import Unit
-from frostline.contracts.targets import Kind
 from frostline.contracts.tokens import Tokens, values_of
 from frostline.errors import ConfigError, close_names
 
@@ -47,7 +46,7 @@ class Task(nn.Module):
         are none of them.
     """
 
-    kind: ClassVar[Kind] = "class"
+    kind: ClassVar[str] = "class"
     unit: ClassVar[Unit] = "sample"
     solvable: ClassVar[bool] = True
     shares: ClassVar[frozenset[str]] = frozenset()

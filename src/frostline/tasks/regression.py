@@ -36,8 +36,8 @@ class Regression(Task):
         super().__init__(monitor=monitor, mode=mode, l1=l1, scores=SCORES)
         self.targets = targets
         # Not persistent: a checkpoint has them in plain values, as it has the names.
-        self.register_buffer("mean", torch.tensor(targets.mean), persistent=False)
-        self.register_buffer("std", torch.tensor(targets.std), persistent=False)
+        self.register_buffer("mean", torch.tensor(targets.about["mean"]), persistent=False)
+        self.register_buffer("std", torch.tensor(targets.about["std"]), persistent=False)
 
     @property
     def num_outputs(self) -> int:
@@ -68,8 +68,8 @@ class RegressionMetrics(Metrics):
     def __init__(self, targets: Targets) -> None:
         super().__init__()
         self.names = targets.names
-        self.mean = torch.tensor(targets.mean, dtype=torch.float64)
-        self.std = torch.tensor(targets.std, dtype=torch.float64)
+        self.mean = torch.tensor(targets.about["mean"], dtype=torch.float64)
+        self.std = torch.tensor(targets.about["std"], dtype=torch.float64)
         self.gathered = Gathered()
 
     def update(self, outputs: Tensor, batch: Batch) -> None:

@@ -48,7 +48,7 @@ class TokenClassification(Task):
         super().__init__(monitor=monitor, mode=mode, l1=l1, scores=SCORES)
         self.tags = targets.names
         self.label_smoothing = label_smoothing
-        (self.mean_words,) = targets.mean
+        self.mean_words: float = targets.about["mean_words"]
         self.class_weights: Tensor | None
         balanced = balanced_weights(targets.counts) if class_weights == "balanced" else None
         self.register_buffer("class_weights", balanced, persistent=False)

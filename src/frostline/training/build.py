@@ -17,7 +17,7 @@ from frostline.config.instantiate import class_of, made, make, maker_of
 from frostline.config.plain import resolved
 from frostline.contracts.features import Form, forms_of
 from frostline.contracts.seeds import seed_of
-from frostline.contracts.targets import Kind, Targets
+from frostline.contracts.targets import Targets
 from frostline.data.module import Data
 from frostline.data.sample_cache import SampleCache
 from frostline.distributed.launcher import follows
@@ -208,7 +208,7 @@ def _adapt(cfg: DictConfig, backbone: Backbone, plan: Plan) -> None:
 
 
 def _data(
-    cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: Kind, *, shows: bool, known: Targets | None = None
+    cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: str, *, shows: bool, known: Targets | None = None
 ) -> Data:
     """kind: of targets. shows: whether somebody watches the decoding."""
     family: type[Data] = class_of(cfg.data, "data", Data)
@@ -218,7 +218,7 @@ def _data(
     return data
 
 
-def _kind(node: DictConfig) -> Kind:
+def _kind(node: DictConfig) -> str:
     """Of the targets that the task learns from: it says so before it is made, for which it needs the data."""
     task: type[Task] = class_of(node, "task", Task)
     return task.kind

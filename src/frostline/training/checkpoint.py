@@ -8,6 +8,7 @@ from torch import Tensor
 
 from frostline.backbones.weights import UNREADABLE, load_tensors, not_finite, unreadable
 from frostline.config.signatures import value_problem
+from frostline.data.target_types.find import target_type, target_types
 from frostline.distributed.sharding import load_whole
 from frostline.errors import RunError, few
 from frostline.plan.phases import BEFORE, Plan
@@ -17,14 +18,34 @@ from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
 CHECKPOINTS = "checkpoints"  # the folder in that of a run
 OTHER = "restore the file, use the other one (checkpoint=last, checkpoint=best), or train anew"
-TARGETS = {
-    "kind": "Literal['class', 'labels', 'numbers', 'tags']",
-    "names": "list[str]",
-    "counts": "list[int]",
-    "mean": "list[float]",
-    "std": "list[float]",
-}
-RECORD: dict[str, Any] = {  # of a checkpoint, under CHECKPOINT_KEY
+Schema = Mapping[str, Any]  # by name an annotation, a schema, or a function that finds the problem, if any
+
+
+def completed_targets(said: Any) -> Any:
+    """A record of `Targets` as this version writes it. Versions up to 0.1 wrote `mean` and `std` for every kind: of
+    numbers both, of tags the words of a sample as the only `mean`, of other kinds neither."""
+    if not isinstance(said, dict) or "about" in said or not {"mean", "std"} <= said.keys():
+        return said
+    match said["mean"], said["std"]:
+        case [], []:
+            about = {}
+        case [words], []:
+            about = {"mean_words": words}
+        case mean, std:
+            about = {"mean": mean, "std": std}
+    return {key: value for key, value in said.items() if key not in ("mean", "std")} | {"about": about}
+
+
+def targets_problem(said: Any, where: str) -> str | None:
+    """`record_problem` of a record of `Targets`, which goes by their kind."""
+    kinds = ", ".join(map(repr, target_types()))
+    schema = {"kind": f"Literal[{kinds}]", "names": "list[str]", "counts": "list[int]", "about": "dict"}
+    return record_problem(said, schema, where) or record_problem(
+        said["about"], target_type(said["kind"]).about, f"{where}.about"
+    )
+
+
+RECORD: Schema = {  # of a checkpoint, under CHECKPOINT_KEY
     "phase": "str",
     "first_epoch": "NonNegative[int]",
     "epoch": "NonNegative[int]",
@@ -32,7 +53,7 @@ RECORD: dict[str, Any] = {  # of a checkpoint, under CHECKPOINT_KEY
     "ended": "bool",
     "val": "dict",
     "average": "str | None",
-    "identity": {"targets": TARGETS},
+    "identity": {"targets": targets_problem},
 }
 
 
@@ -88,17 +109,26 @@ def read_start(folder: Path, number: int) -> dict[str, Any]:
     return read_checkpoint(start_of(folder, number), record={})["state_dict"]
 
 
-def read_checkpoint(path: Path, *, instead: str = OTHER, record: Mapping[str, Any] = RECORD) -> dict[str, Any]:
+def read_checkpoint(path: Path, *, instead: str = OTHER, record: Schema = RECORD) -> dict[str, Any]:
     """instead: what to do where it cannot be. record: what it says of itself, by name. Raises RunError where it is not
     one of ours, or damaged."""
     try:
-        content = load_tensors(path)
+        content = _with_current_targets(load_tensors(path))
         if (problem := _problem(content, record)) is None:
             read: dict[str, Any] = content
             return read
     except UNREADABLE as error:
         problem = unreadable(error)
     raise RunError(f"the checkpoint cannot be read: {problem}", where=path, next_step=instead)
+
+
+def _with_current_targets(content: Any) -> Any:
+    """Whatever the file holds, with `completed_targets` where a run's identity has targets."""
+    said = content.get(CHECKPOINT_KEY) if isinstance(content, dict) else None
+    identity = said.get("identity") if isinstance(said, dict) else None
+    if isinstance(identity, dict) and "targets" in identity:
+        identity["targets"] = completed_targets(identity["targets"])
+    return content
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -110,7 +140,7 @@ def is_checkpoint(path: Path) -> bool:
     return isinstance(content, dict) and CHECKPOINT_KEY in content
 
 
-def _problem(content: Any, record: Mapping[str, Any]) -> str | None:
+def _problem(content: Any, record: Schema) -> str | None:
     """Why this is no checkpoint of a run; None where it is one."""
     if not isinstance(content, dict) or not {"state_dict", CHECKPOINT_KEY} <= content.keys():
         return "it is no checkpoint of a run"
@@ -120,7 +150,7 @@ def _problem(content: Any, record: Mapping[str, Any]) -> str | None:
     return record_problem(content[CHECKPOINT_KEY], record, CHECKPOINT_KEY)
 
 
-def record_problem(said: Any, schema: Mapping[str, Any], where: str) -> str | None:
+def record_problem(said: Any, schema: Schema, where: str) -> str | None:
     """What of a record that was read is missing, or of another type than `schema` says by name."""
     if not isinstance(said, dict):
         return f"its '{where}' is no record"
@@ -131,6 +161,8 @@ def record_problem(said: Any, schema: Mapping[str, Any], where: str) -> str | No
         if isinstance(expected, str):
             problem = value_problem(name, said[name], expected)
             problem = None if problem is None else f"its '{place}': {problem}"
+        elif callable(expected):
+            problem = expected(said[name], place)
         else:
             problem = record_problem(said[name], expected, place)
         if problem is not None:

@@ -12,7 +12,13 @@ from frostline.errors import RunError, WeightsError
 from frostline.quoting import begun_anew
 from frostline.runs.folder import require_checkpoint
 from frostline.runs.record import Record
-from frostline.training.checkpoint import TARGETS, is_checkpoint, read_checkpoint, record_problem
+from frostline.training.checkpoint import (
+    completed_targets,
+    is_checkpoint,
+    read_checkpoint,
+    record_problem,
+    targets_problem,
+)
 from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
 
@@ -75,10 +81,13 @@ def _read(path: Path) -> tuple[StateDict, tuple[str, list[str]] | None]:
 def _known(path: Path) -> tuple[str, list[str]] | None:
     """Raises WeightsError where the file says it in another way than `frostline export` does."""
     about = said_of(path)
-    problem = None if about is None else record_problem(about, {"targets": TARGETS}, ABOUT)
+    if about is None:
+        return None
+    targets = completed_targets(about.get("targets"))
+    problem = record_problem(about, {"targets": lambda _, place: targets_problem(targets, place)}, ABOUT)
     if problem is not None:
         raise WeightsError(f"the weights file cannot be read: {problem}", where=path, next_step="export it anew")
-    return (about["targets"]["kind"], about["targets"]["names"]) if about is not None else None
+    return targets["kind"], targets["names"]
 
 
 def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

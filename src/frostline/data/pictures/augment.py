@@ -9,12 +9,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, interpolate, one_hot
+from torch.nn.functional import affine_grid, grid_sample, interpolate
 from torchvision.transforms.functional import center_crop
 
 from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.counter_random import uniform
+from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError
 
 Level = Literal["none", "standard", "strong"]
@@ -60,7 +61,16 @@ class Augment:
     """
 
     def __init__(
-        self, level: Level, *, flip: bool, erase: float, spec: ImageSpec, seed: int, num_classes: int, cut: bool = False
+        self,
+        level: Level,
+        *,
+        flip: bool,
+        erase: float,
+        spec: ImageSpec,
+        seed: int,
+        target: TargetType,
+        num_classes: int,
+        cut: bool = False,
     ) -> None:
         if erase and level == "none":
             raise ConfigError(
@@ -73,6 +83,7 @@ class Augment:
         self.erase = erase
         self.spec = spec
         self.seed = seed
+        self.target = target
         self.num_classes = num_classes
         self.cut = cut
 
@@ -92,8 +103,10 @@ class Augment:
                 raise ValueError("padded pictures have no common evaluation view")
             return batch._replace(inputs=evaluation_view(batch.pictures, self.spec, cut=self.cut))
         u = uniform(self.seed, epoch, batch.sample, DRAWS)
-        batch = batch._replace(inputs=self._views(batch.pictures, batch.sizes, u))
-        return _mixed(batch, u[:, 9:14], self.strength.mix, self.num_classes) if self.strength.mix else batch
+        x, sizes = batch.pictures, batch.sizes
+        targets = self.target.follow(batch.targets, lambda maps: self._moved(maps, sizes, u))
+        batch = batch._replace(inputs=self._views(x, sizes, u), targets=targets)
+        return self._mixed(batch, u[:, 9:14], self.strength.mix) if self.strength.mix else batch
 
     def _views(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
         step = max(1, CHUNK // x[0].numel()) if x.device.type == "cpu" else len(x)
@@ -103,8 +116,7 @@ class Augment:
 
     def _view(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
         assert self.strength is not None
-        shifts = self.strength.shifts and sizes is None and x.shape[-2:] == (self.spec.size, self.spec.size)
-        x = _scaled(self._shifted(x, u)) if shifts else self._cropped(_scaled(x), sizes, u)
+        x = _scaled(self._moved(x, sizes, u)) if self._shifts(x, sizes) else self._moved(_scaled(x), sizes, u)
         if self.strength.colour:
             x = _recoloured(x, 1 + self.strength.colour * (2 * u[:, 6:9] - 1))
         x = _normalised(x, self.spec)
@@ -112,6 +124,15 @@ class Augment:
             side = torch.full_like(u[:, 0], self.erase)
             x = x * (1 - _boxes(u[:, 14:16], side, self.spec.size))
         return x
+
+    def _shifts(self, x: Tensor, sizes: Tensor | None) -> bool:
+        """Whether pictures are moved by whole pixels, and not resampled."""
+        assert self.strength is not None
+        return self.strength.shifts and sizes is None and x.shape[-2:] == (self.spec.size, self.spec.size)
+
+    def _moved(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
+        """(B, K, H, W) → (B, K, S, S)."""
+        return self._shifted(x, u) if self._shifts(x, sizes) else self._cropped(x, sizes, u)
 
     def _shifted(self, x: Tensor, u: Tensor) -> Tensor:
         """Moved by whole pixels, what comes in from outside mirrored; half of the pictures mirrored as a whole."""
@@ -122,7 +143,7 @@ class Augment:
         rows, columns = torch.minimum(place, 2 * (size - 1) - place).unbind(1)
         if self.flip:
             columns = torch.where(u[:, 4:5] < 0.5, columns.flip(1), columns)
-        pixel = (rows[:, :, None] * size + columns[:, None, :]).view(len(x), 1, -1).expand(-1, 3, -1)
+        pixel = (rows[:, :, None] * size + columns[:, None, :]).view(len(x), 1, -1).expand(-1, x.shape[1], -1)
         return x.flatten(2).gather(2, pixel).view_as(x)  # a sixth of the time of x[picture, :, rows, columns]
 
     def _cropped(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
@@ -146,6 +167,21 @@ class Augment:
         else:
             grid = _upright_grid(scale, shift, mirror, None if sizes is None else end, self.spec.size)
         return grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+    def _mixed(self, batch: Batch, u: Tensor, share: float) -> Batch:
+        """Half of `share` by mixup (Zhang et al. 2018, arXiv:1710.09412), half by CutMix (Yun et al. 2019,
+        arXiv:1905.04899), both with lambda ~ Beta(1, 1), with the next picture of the batch; targets as
+        `TargetType.mix` says."""
+        x = batch.pictures
+        keep = u[:, 1].view(-1, 1, 1, 1)
+        blend = keep.expand(-1, 1, *x.shape[-2:])
+        cut = 1 - _boxes(u[:, 2:4], (1 - u[:, 1]).sqrt(), x.shape[-1])
+        coin = u[:, 0].view(-1, 1, 1, 1)
+        own = torch.where(coin < share / 2, blend, torch.where(coin < share, cut, torch.ones_like(blend)))
+        x = own * x + (1 - own) * x.roll(1, 0)
+        kept = own.mean((1, 2, 3)).unsqueeze(1)
+        targets = self.target.mix(batch.targets, batch.targets.roll(1, 0), kept, self.num_classes)
+        return batch._replace(inputs=x, targets=targets)
 
 
 def _turned_grid(scale: Tensor, shift: Tensor, mirror: Tensor, angle: Tensor, size: int) -> Tensor:
@@ -175,23 +211,6 @@ def _recoloured(x: Tensor, factors: Tensor) -> Tensor:
     x = torch.lerp((x * grey).sum(1, keepdim=True).mean((2, 3), keepdim=True), x, contrast)
     x = torch.lerp((x * grey).sum(1, keepdim=True), x, saturation)
     return x.clamp(0, 1)
-
-
-def _mixed(batch: Batch, u: Tensor, share: float, num_classes: int) -> Batch:
-    """Half of `share` by mixup (Zhang et al. 2018, arXiv:1710.09412), half by CutMix (Yun et al. 2019,
-    arXiv:1905.04899), both with lambda ~ Beta(1, 1), with the next picture of the batch. Classes become (B, C)
-    probabilities; labels and numbers are mixed as they are."""
-    x = batch.pictures
-    keep = u[:, 1].view(-1, 1, 1, 1)
-    blend = keep.expand(-1, 1, *x.shape[-2:])
-    cut = 1 - _boxes(u[:, 2:4], (1 - u[:, 1]).sqrt(), x.shape[-1])
-    coin = u[:, 0].view(-1, 1, 1, 1)
-    own = torch.where(coin < share / 2, blend, torch.where(coin < share, cut, torch.ones_like(blend)))
-    x = own * x + (1 - own) * x.roll(1, 0)
-    kept = own.mean((1, 2, 3)).unsqueeze(1)
-    mixable = batch.targets.is_floating_point()
-    true = batch.targets if mixable else one_hot(batch.targets, num_classes).float()
-    return batch._replace(inputs=x, targets=kept * true + (1 - kept) * true.roll(1, 0))
 
 
 def _boxes(centre: Tensor, side: Tensor, size: int) -> Tensor:

@@ -3,18 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from frostline.data.faults import of_each
 from frostline.data.pictures.grey import Setting
 from frostline.data.pictures.image_folder import PARTS
 from frostline.data.pictures.module import PictureData
 from frostline.data.pictures.paths import PicturePaths
 from frostline.data.pictures.sources import FilePictures
 from frostline.data.source import Sources
-from frostline.data.tables.columns import READ, require_targets
 from frostline.data.tables.formats import read_table
 from frostline.data.tables.label_lists import separator_notes
 from frostline.data.tables.table import Row, Table
 from frostline.errors import DataError, close_names, shortened
+from frostline.faults import of_each
 from frostline.paths import at_home
 
 
@@ -58,17 +57,15 @@ class ImageCsv(PictureData):
 
     def read(self) -> Sources:
         split = [self.split_column] if self.split_column is not None else []
-        require_targets(self.target_kind, self.target_columns, self.separator, [self.path_column, *split])
+        self.target.require_columns(self.target_columns, self.separator, [self.path_column, *split])
         settings = {self.path_column: "data.path_column", **dict.fromkeys(split, "data.split_column")}
         columns = settings | dict.fromkeys(self.target_columns, "data.target_columns")
-        lists = self.target_columns if self.target_kind == "labels" else []
+        lists = self.target_columns if self.target.cells_hold_lists else []
         table = read_table(self.file, columns, verbatim=[self.path_column], lists=lists, quotes=self.quotes)
         files = of_each(self._file, table.rows, "pictures are not there")
         table, files = self._without_repeats(table, files)
         parts = self._parts(table)
-        names, targets = READ[self.target_kind](
-            table, self.target_columns, self.separator, parts["train"], self.known_names
-        )
+        names, targets = self.target.read(table, self.target_columns, self.separator, parts["train"], self.known_names)
         self.read_notes += [*table.notes, *self.paths.notes()]
         self.read_notes += separator_notes(table, self.target_columns[0], self.separator)
         found: dict[str, FilePictures] = {

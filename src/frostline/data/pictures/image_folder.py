@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from frostline.data.faults import together
 from frostline.data.pictures.files import BESIDE, LOOSE, USUAL, FoundPictures, passed_note, picture_files, suffixes
 from frostline.data.pictures.grey import Setting
 from frostline.data.pictures.module import PictureData
@@ -15,6 +14,7 @@ from frostline.data.pictures.sources import FilePictures
 from frostline.data.source import Sources
 from frostline.data.tables.table import normalised
 from frostline.errors import DataError, close_names
+from frostline.faults import together
 from frostline.paths import at_home
 from frostline.quoting import setting_of
 

@@ -60,8 +60,8 @@ class PictureData(Data):
         train = self.train_part.source
         assert isinstance(train, Pictures)
         self._cut = train.cut
-        of_all: dict[str, Any] = {"spec": self.spec, "num_classes": len(self.names), "cut": self._cut}
-        self.augment = Augment(augment, flip=flip, erase=erase, seed=self.seed, **of_all)
+        of_all: dict[str, Any] = {"spec": self.spec, "target": self.target, "num_classes": len(self.names)}
+        self.augment = Augment(augment, flip=flip, erase=erase, seed=self.seed, cut=self._cut, **of_all)
 
     def notes(self) -> list[str]:
         return [*super().notes(), *self.grey_notes, *picture_repeats(dict(named(self.parts))).told()]

@@ -18,13 +18,13 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from frostline.contracts.specs import ImageSpec
-from frostline.data.faults import together
 from frostline.data.pictures.files import UNREADABLE, room_for
 from frostline.data.pictures.grey import DEEP, Range, to_eight_bits
 from frostline.data.pictures.packed import PackedPictures, centres, packed, packed_bytes, padded
 from frostline.data.sample_cache import Decoder, SampleCache
 from frostline.data.source import Source
 from frostline.errors import DataError
+from frostline.faults import together
 from frostline.storage.entry import Entry
 
 DIGEST = 16  # bytes

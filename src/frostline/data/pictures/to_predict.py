@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader
 
 from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
-from frostline.data.faults import of_each
 from frostline.data.loader import EpochBatches
 from frostline.data.parts import Part, Transfers, loader
 from frostline.data.pictures.augment import evaluation_view
@@ -20,6 +19,7 @@ from frostline.data.pictures.sources import FilePictures, problem_of
 from frostline.data.tables.formats import column_names, read_table
 from frostline.data.tables.table import Row, normalised
 from frostline.errors import DataError, few, shortened
+from frostline.faults import of_each
 from frostline.quoting import setting_of
 
 BROKEN = -1  # in the place of a class

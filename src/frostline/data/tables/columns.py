@@ -1,18 +1,18 @@
 """Columns of a table as targets. Shapes: N rows, C columns or labels. Names are those of the training rows, and every
-function raises DataError that names the line where a row has none of them.
+function raises DataError that names the line where a row has none of them. `known` names are those of a run, which its
+network gives, whatever the table has.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from frostline.contracts.targets import Kind
-from frostline.data.faults import of_each
 from frostline.data.tables.label_lists import as_list, labels_in, require_separator
 from frostline.data.tables.table import Row, Table, is_number
-from frostline.errors import ConfigError, DataError, close_names, shortened
+from frostline.errors import DataError, close_names, shortened
+from frostline.faults import of_each
 
 WHOLE = re.compile(r"[+-]?\d{1,1000}")  # of more than 4,300 digits Python makes no number
 YES_OR_NO = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "true": 1.0, "false": 0.0}  # the last four as pandas writes
@@ -25,35 +25,8 @@ LARGEST = torch.finfo(torch.float32).max
 Names = list[str]
 
 
-def require_targets(kind: Kind, columns: Sequence[str], separator: str | None, others: Sequence[str]) -> None:
-    """columns: of targets; others: with another meaning. Raises ConfigError where they are not what the kind needs."""
-    wanted = [*others, *columns]
-    twice = [name for name in wanted if wanted.count(name) > 1]
-    problem = ""
-    if twice:
-        problem = f"the column '{twice[0]}' is named twice"
-    elif not columns:
-        problem = "no column of targets is named"
-    elif kind == "class" and len(columns) > 1:
-        problem = f"a class for each sample stands in one column, and here are {len(columns)} (task=multi_label?)"
-    elif separator is not None and kind != "labels":
-        problem = "data.separator is for several labels in one column (task=multi_label)"
-    elif separator is not None and (len(columns) > 1 or not separator):
-        problem = "data.separator, some text, stands between the labels of one column"
-    if problem:
-        raise ConfigError(
-            problem,
-            where="data",
-            next_step="data.target_columns=[...]; for task=multi_label a column of 0 and 1 per label, or one "
-            "column and data.separator='|'; one label alone is a class of two (task=classification)",
-        )
-
-
-def classes_of(
-    table: Table, columns: Sequence[str], separator: str | None, training: Sequence[int], known: Names | None = None
-) -> tuple[Names, Tensor]:
+def classes_of(table: Table, column: str, training: Sequence[int], known: Names | None = None) -> tuple[Names, Tensor]:
     """The names in one column, (N,) int64. Whole numbers are names, too, in their order."""
-    (column,) = columns
     _require_a_class(table, column)
     if known is not None:
         return known, _numbered(table, column, known)
@@ -71,10 +44,9 @@ def _numbered(table: Table, column: str, names: Names) -> Tensor:
 
 
 def numbered_of(
-    table: Table, columns: Sequence[str], class_names: Names, training: Sequence[int], known: Names | None = None
+    table: Table, column: str, class_names: Names, training: Sequence[int], known: Names | None = None
 ) -> tuple[Names, Tensor]:
     """The whole numbers in one column, (N,) int64, as places in `class_names`, of which training has at least two."""
-    (column,) = columns
     _require_a_class(table, column)
     places = {str(place): place for place in range(len(class_names))}
 
@@ -123,20 +95,9 @@ def labels_of(
     return names, targets
 
 
-def numbers_of(
-    table: Table, columns: Sequence[str], separator: str | None, training: Sequence[int], known: Names | None = None
-) -> tuple[Names, Tensor]:
+def numbers_of(table: Table, columns: Sequence[str]) -> tuple[Names, Tensor]:
     """(N, C) float32."""
     return [*columns], torch.tensor(of_each(lambda row: [_number(row, it) for it in columns], table.rows, LINES))
-
-
-# By kind of targets: of a table, its columns of targets, the separator and the places of training rows; `known` names
-# are those of a run, which its network gives, whatever this table has.
-READ: dict[Kind, Callable[..., tuple[Names, Tensor]]] = {
-    "class": classes_of,
-    "labels": labels_of,
-    "numbers": numbers_of,
-}
 
 
 def _require_a_class(table: Table, column: str) -> None:

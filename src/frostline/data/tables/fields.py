@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from frostline.data.tables.table import is_number
-from frostline.data.text_files import read_utf8
+from frostline.data.tables.text_files import read_utf8
 from frostline.errors import DataError, few
 
 BLANK_BEFORE = re.compile(r'[ \t]+"')  # at the beginning of a field: RFC 4180 takes such a quote for a letter

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from frostline.data.faults import of_each
 from frostline.data.tables.fields import Record, empty_note, read_fields
 from frostline.data.tables.kept_columns import AsText, Pairs, taken
 from frostline.data.tables.table import Row, Table, is_number, normalised, require_columns
-from frostline.data.text_files import read_utf8
+from frostline.data.tables.text_files import read_utf8
 from frostline.errors import DataError, few, shortened
+from frostline.faults import of_each
 
 SUFFIXES = {".csv": "commas", ".tsv": "tabs", ".jsonl": "an object per line", ".parquet": "as pandas writes it"}
 FAULTY = "lines of the table are faulty"

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from frostline.data.faults import together
 from frostline.data.tables.table import Row, Table, normalised
 from frostline.errors import DataError, shortened
+from frostline.faults import together
 from frostline.quoting import setting_of
 
 OPENED = {"[": "]", "(": ")", "{": "}"}

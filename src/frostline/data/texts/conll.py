@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from frostline.data.faults import of_each
-from frostline.data.text_files import lines_of, part_files, read_utf8
+from frostline.data.tables.text_files import lines_of, part_files, read_utf8
 from frostline.data.texts.bio_tags import Sentence, Tagged, tagged_set
 from frostline.data.texts.strings import TaggedSet
 from frostline.errors import DataError, shortened
+from frostline.faults import of_each
 
 BLANKS = re.compile(" +")  # not `\s`: a word may hold a no-break space
 DOCUMENT = "-DOCSTART-"  # CoNLL-2003's line before each document

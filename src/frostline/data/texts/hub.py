@@ -7,14 +7,14 @@ from typing import Any
 
 import yaml
 
-from frostline.contracts.targets import Kind
-from frostline.data.faults import of_each
 from frostline.data.tables.formats import cell_of
 from frostline.data.tables.table import Row, Table, require_columns
+from frostline.data.target_types.base import TargetType
 from frostline.data.texts.bio_tags import Sentence, Tagged, tagged_set
 from frostline.data.texts.strings import TaggedSet, TextSet
 from frostline.data.texts.tables import require_text_columns, settings_of, text_set
 from frostline.errors import ConfigError, DataError, close_names, few, needs
+from frostline.faults import of_each
 from frostline.hub import go_offline
 from frostline.paths import leaves
 
@@ -24,7 +24,7 @@ BEGIN = {"val": ("val", "dev"), "test": ("test",)}  # what splits for these part
 
 
 def read_hub_texts(
-    kind: Kind,
+    target: TargetType,
     *,
     path: str,
     config: str | None,
@@ -39,17 +39,17 @@ def read_hub_texts(
     """One text a sample or two. Where the data set names its classes, their names and order are taken from it. Raises
     DataError, ConfigError.
     """
-    require_text_columns(kind, text_columns, target_columns, separator, None)
+    require_text_columns(target, text_columns, target_columns, separator, None)
     columns = settings_of(text_columns, target_columns)
     splits = _splits(path, config, columns, train=train_split, val=val_split, test=test_split)
-    lists = target_columns if kind == "labels" else []
+    lists = target_columns if target.cells_hold_lists else []
     tables = {
         part: Table(source, _rows(split, source, columns, text_columns, lists))
         for part, (source, split) in splits.items()
     }
     train = splits["train"][1]
-    names = _class_names(train.features[target_columns[0]]) if kind == "class" else None
-    found = text_set(kind, tables, text_columns, target_columns, separator, names, known)
+    names = _class_names(train.features[target_columns[0]]) if target.takes_class_names else None
+    found = text_set(target, tables, text_columns, target_columns, separator, names, known)
     further = _further(train.info.splits, train=train_split, val=val_split, test=test_split)
     return found._replace(notes=[*found.notes, *further])
 

@@ -52,7 +52,7 @@ class TextCsv(TextData):
         super().__init__(spec, **common)
 
     def read_texts(self) -> TextSet:
-        return self._read(self.target_kind, known=self.known_names)
+        return self._read(self.target, known=self.known_names)
 
 
 class Conll(TextData):
@@ -114,9 +114,9 @@ class HfDataset(TextData):
     def read_texts(self) -> TextSet | TaggedSet:
         texts, targets = self._columns
         splits = self._splits | {"known": self.known_names}
-        if self.target_kind != "tags":
+        if not self.target.per_word:
             return read_hub_texts(
-                self.target_kind, text_columns=texts, target_columns=targets, separator=self._separator, **splits
+                self.target, text_columns=texts, target_columns=targets, separator=self._separator, **splits
             )
         if len(texts) != 1 or len(targets) != 1 or self._separator is not None:
             raise ConfigError(

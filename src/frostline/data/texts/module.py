@@ -2,14 +2,12 @@
 lie."""
 
 from abc import abstractmethod
-from collections.abc import Hashable
 from typing import Any, ClassVar, Literal
 
 import torch
 
 from frostline.config.ranges import Positive
 from frostline.contracts.specs import Spec, TextSpec
-from frostline.contracts.targets import NO_TAG
 from frostline.contracts.tokens import Tokens
 from frostline.data.module import Data
 from frostline.data.parts import Part, named
@@ -38,7 +36,7 @@ class TextData(Data):
         self.max_tokens = batch_tokens
         super().__init__(**common)
         texts = {name: self._texts_of(part) for name, part in named(self.parts)}
-        self.repeats = repeats(texts, {name: _targets_of(part) for name, part in named(self.parts)})
+        self.repeats = repeats(texts, {name: self.target.comparable(part.labels) for name, part in named(self.parts)})
         self._strings.clear()
 
     def _texts_of(self, part: Part) -> Samples:
@@ -51,7 +49,7 @@ class TextData(Data):
 
     def read(self) -> Sources:
         found = self.read_texts()
-        tokenizer = Tokenizer(self.spec, words=self.target_kind == "tags")
+        tokenizer = Tokenizer(self.spec, words=self.target.per_word)
         of_pairs = _pair_notes(found.train, tokenizer) if isinstance(found, TextSet) else []
         self.read_notes = [*found.notes, *of_pairs]
         self._strings: dict[int, Samples] = {}
@@ -107,9 +105,9 @@ class TextData(Data):
 
     def notes(self) -> list[str]:
         count = self._cut_off()
-        missed = ", and entities there are missed" if self.targets.kind == "tags" else ""
+        missed = ", and entities there are missed" if self.target.per_word else ""
         cut_off = [f"{count:,} texts have {self.spec.max_length} tokens or more: what is beyond is cut off{missed}"]
-        lost = self._words_lost() if self.targets.kind == "tags" else 0
+        lost = self._words_lost() if self.target.per_word else 0
         words = [f"{lost:,} words are cut off or leave no token: nothing is learned from them"] if lost else []
         return [
             *super().notes(),
@@ -126,15 +124,6 @@ class TextData(Data):
         count = int((lengths > self.max_tokens).sum()) if lengths is not None and self.max_tokens is not None else 0
         several = f"{count:,} training texts have" if count > 1 else "1 training text has"
         return [f"{several} more than data.batch_tokens={self.max_tokens}: a batch each"] if count else []
-
-
-def _targets_of(part: Part) -> list[Hashable]:
-    """Tags are those of words alone, however many words the longest sample has."""
-    labels = part.labels.numpy()
-    if labels.ndim == 1:
-        return [*labels.tolist()]
-    is_tags = labels.dtype.kind == "i"
-    return [(row[row != NO_TAG] if is_tags else row).tobytes() for row in labels]
 
 
 def _pair_notes(texts: Texts, tokenizer: Tokenizer) -> list[str]:

@@ -2,22 +2,21 @@
 
 from collections.abc import Sequence
 
-from frostline.contracts.targets import Kind
-from frostline.data.faults import of_each
-from frostline.data.tables.columns import READ, numbered_of, require_targets
 from frostline.data.tables.formats import read_table
 from frostline.data.tables.label_lists import separator_notes
 from frostline.data.tables.table import Row, Table
-from frostline.data.text_files import part_files
+from frostline.data.tables.text_files import part_files
+from frostline.data.target_types.base import TargetType
 from frostline.data.texts.strings import Places, Texts, TextSet
 from frostline.errors import ConfigError, DataError
+from frostline.faults import of_each
 from frostline.quoting import list_of
 
 MOST_TEXTS = 2  # of a sample: what tokenizers can tell apart
 
 
 def read_text_tables(
-    kind: Kind,
+    target: TargetType,
     *,
     dir: str | None,
     train_file: str,
@@ -32,19 +31,19 @@ def read_text_tables(
     known: list[str] | None = None,
 ) -> TextSet:
     """Of tables as `read_table` takes them. Raises DataError that names the line, ConfigError."""
-    require_text_columns(kind, text_columns, target_columns, separator, class_names)
+    require_text_columns(target, text_columns, target_columns, separator, class_names)
     files = part_files(dir, source, train=train_file, val=val_file, test=test_file)
     columns = settings_of(text_columns, target_columns)
-    lists = target_columns if kind == "labels" else []
+    lists = target_columns if target.cells_hold_lists else []
     tables = {
         part: read_table(file, columns, verbatim=text_columns, lists=lists, quotes=quotes)
         for part, file in files.items()
     }
-    return text_set(kind, tables, text_columns, target_columns, separator, class_names, known)
+    return text_set(target, tables, text_columns, target_columns, separator, class_names, known)
 
 
 def require_text_columns(
-    kind: Kind,
+    target: TargetType,
     text_columns: Sequence[str],
     target_columns: Sequence[str],
     separator: str | None,
@@ -63,10 +62,10 @@ def require_text_columns(
             where="data.text_columns",
             next_step=list_of("data.text_columns", text_columns[:1]),
         )
-    require_targets(kind, target_columns, separator, text_columns)
+    target.require_columns(target_columns, separator, text_columns)
     if class_names is None:
         return
-    if kind != "class" or len(set(class_names)) < max(len(class_names), 2):
+    if not target.takes_class_names or len(set(class_names)) < max(len(class_names), 2):
         raise ConfigError(
             "names of classes are two or more different ones, for task=classification",
             where="data.class_names",
@@ -80,7 +79,7 @@ def settings_of(text_columns: Sequence[str], target_columns: Sequence[str]) -> d
 
 
 def text_set(
-    kind: Kind,
+    target: TargetType,
     tables: dict[str, Table],
     text_columns: Sequence[str],
     target_columns: Sequence[str],
@@ -89,14 +88,11 @@ def text_set(
     known: list[str] | None = None,
 ) -> TextSet:
     """tables: by part, `train` first, then `val` and `test` where there are such. class_names: of the numbers in the
-    column; None: the column holds names. known: see `READ`. Raises DataError.
+    column; None: the column holds names. known: see `TargetType.read`. Raises DataError.
     """
     whole = Table(tables["train"].source, [row for table in tables.values() for row in table.rows])
     training = range(len(tables["train"].rows))
-    if class_names is None:
-        names, targets = READ[kind](whole, target_columns, separator, training, known)
-    else:
-        names, targets = numbered_of(whole, target_columns, class_names, training, known)
+    names, targets = target.read(whole, target_columns, separator, training, known, class_names)
     pieces = targets.split([len(table.rows) for table in tables.values()])
     texts = of_each(lambda row: texts_in(row, text_columns), whole.rows, "samples lack a text")
     parts = {}

@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from frostline.contracts.batch import Batch
-from frostline.data.faults import of_each
 from frostline.data.loader import EpochBatches
 from frostline.data.parts import Part, Transfers, loader
 from frostline.data.source import every
 from frostline.data.tables.formats import read_table
-from frostline.data.text_files import lines_of, read_utf8
+from frostline.data.tables.text_files import lines_of, read_utf8
 from frostline.data.texts.conll import Line, first_line, require_as_many, sentence_lines
 from frostline.data.texts.tables import texts_in
 from frostline.data.texts.tokenized import DROP, TokenSource
 from frostline.errors import DataError
+from frostline.faults import of_each
 
 BLANKS = re.compile("[ \t]")  # as of training: a word may hold a no-break space
 LINES = ".txt"

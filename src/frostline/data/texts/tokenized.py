@@ -15,11 +15,11 @@ from torch.nn.utils.rnn import pad_sequence
 from frostline.contracts.specs import TextSpec
 from frostline.contracts.targets import NO_TAG
 from frostline.contracts.tokens import Tokens, padded, rows_at
-from frostline.data.faults import together
 from frostline.data.sample_cache import SampleCache
 from frostline.data.source import Source
 from frostline.data.texts.strings import Samples, TaggedTexts, Texts
 from frostline.errors import ConfigError, DataError, first_line
+from frostline.faults import together
 from frostline.storage.entry import Entry
 from frostline.storage.key import key_of
 from frostline.storage.store import Store

@@ -1,0 +1,53 @@
+"""One class for each sample. Targets: (N,) int64, indices of names."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from frostline.contracts.targets import Targets
+from frostline.data.tables.columns import classes_of, numbered_of
+from frostline.data.tables.table import Table
+from frostline.data.target_types.base import TargetType
+
+
+class Classes(TargetType):
+    kind = "class"
+    described_as = "one class for each sample"
+    plural = "classes"
+    task = "classification"
+    takes_class_names = True
+
+    def columns_problem(self, columns: Sequence[str], separator: str | None) -> str:
+        if len(columns) > 1:
+            return f"a class for each sample stands in one column, and here are {len(columns)} (task=multi_label?)"
+        return super().columns_problem(columns, separator)
+
+    def read(
+        self,
+        table: Table,
+        columns: Sequence[str],
+        separator: str | None,
+        training: Sequence[int],
+        known: list[str] | None = None,
+        class_names: list[str] | None = None,
+    ) -> tuple[list[str], Tensor]:
+        (column,) = columns
+        if class_names is not None:
+            return numbered_of(table, column, class_names, training, known)
+        return classes_of(table, column, training, known)
+
+    def counts(self, names: list[str], targets: Tensor) -> dict[str, int]:
+        counted = Counter(targets.tolist())
+        return {name: counted[number] for number, name in enumerate(names)}
+
+    def strata(self, targets: Tensor) -> Tensor:
+        return targets
+
+    def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
+        """A reader has found two classes, and each of them can be learned."""
+
+    def mix(self, targets: Tensor, partners: Tensor, share: Tensor, num_classes: int) -> Tensor:
+        own, other = (one_hot(it, num_classes).float() for it in (targets, partners))
+        return share * own + (1 - share) * other

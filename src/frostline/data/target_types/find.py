@@ -1,0 +1,46 @@
+"""Target types by kind: each module of this folder that defines one is found."""
+
+import pkgutil
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from frostline.data.target_types.base import TargetType
+from frostline.errors import ConfigError, close_names
+
+
+@cache
+def target_types() -> dict[str, TargetType]:
+    """Every type by its kind, in the order of their files."""
+    found: dict[str, TargetType] = {}
+    package = __name__.rpartition(".")[0]
+    for module in sorted(it.name for it in pkgutil.iter_modules([str(Path(__file__).parent)])):
+        for value in vars(import_module(f"{package}.{module}")).values():
+            if isinstance(value, type) and issubclass(value, TargetType) and "kind" in vars(value):
+                found[value.kind] = value()
+    return found
+
+
+def target_type(kind: str) -> TargetType:
+    """Raises ConfigError that names the kinds that exist."""
+    found = target_types()
+    if kind not in found:
+        raise ConfigError(
+            f"there is no target type '{kind}': {close_names(kind, found)}",
+            where="task",
+            next_step=f"a task that learns one of {', '.join(found)}",
+        )
+    return found[kind]
+
+
+def require_kind(wanted: str, kinds: Sequence[str]) -> None:
+    """kinds: of the targets that data can have. Raises ConfigError where the task does not go with the data."""
+    if wanted not in kinds:
+        tasks = " or ".join(f"task={target_type(kind).task}" for kind in kinds)
+        learned, there = target_type(wanted).described_as, target_type(kinds[0]).described_as
+        raise ConfigError(
+            f"this task learns from {learned}, and this data has {there}",
+            where="task, data",
+            next_step=f"{tasks}; or data with targets for this task (data=image_csv and data=text_csv read most kinds)",
+        )

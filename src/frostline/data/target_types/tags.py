@@ -1,0 +1,58 @@
+"""A tag for each word. Targets: (N, W) int64 of up to W words, indices of names, NO_TAG where a sample has no further
+word.
+"""
+
+from collections.abc import Hashable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from frostline.contracts.targets import BEGINS, NO_TAG, Targets
+from frostline.data.target_types.base import TargetType, require_differences
+from frostline.data.target_types.labels import rarest
+
+
+class Tags(TargetType):
+    """about: `mean_words` of a training sample."""
+
+    kind = "tags"
+    described_as = "a tag for each word"
+    plural = "tags"
+    task = "token_classification"
+    about: ClassVar[dict[str, str]] = {"mean_words": "float"}
+    per_word = True
+
+    def counts(self, names: list[str], targets: Tensor) -> dict[str, int]:
+        """Samples with each entity, by its B- tag: an entity whose mentions are all of one word has no I- at all."""
+        counts = zip(names, tags_in(targets, len(names)).count_nonzero(0).tolist(), strict=True)
+        return {name.removeprefix(BEGINS): count for name, count in counts if name.startswith(BEGINS)}
+
+    def strata(self, targets: Tensor) -> Tensor:
+        """By the tag that the fewest samples have."""
+        return rarest(tags_in(targets, 1 + max(int(targets.max()), 0)))
+
+    def describe(self, names: list[str], targets: Tensor) -> Targets:
+        """`counts` are those of words."""
+        words = targets[targets != NO_TAG]
+        counts = words.bincount(minlength=len(names)).tolist()
+        return Targets(self.kind, names, counts, {"mean_words": len(words) / len(targets)})
+
+    def frequencies(self, targets: Targets, samples: int) -> str:
+        """The share is that of words."""
+        return super().frequencies(targets, sum(targets.counts))
+
+    def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
+        """Raises DataError that names a tag which every word has."""
+        require_differences(targets, sum(targets.counts), "word", "add samples that have words with other tags", where)
+
+    def comparable(self, targets: Tensor) -> list[Hashable]:
+        """By the tags of words alone, however many words the longest sample has."""
+        return [row[row != NO_TAG].tobytes() for row in targets.numpy()]
+
+
+def tags_in(targets: Tensor, number: int) -> Tensor:
+    """(N, W) of `number` tags → (N, C) bool: which of them a sample has."""
+    has = torch.zeros(len(targets), number + 1, dtype=torch.bool)
+    has.scatter_(1, targets.masked_fill(targets == NO_TAG, number), True)
+    return has[:, :number]

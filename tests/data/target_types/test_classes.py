@@ -1,0 +1,66 @@
+"""One class for each sample."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import one_hot
+
+from frostline.contracts.targets import Targets
+from frostline.data.target_types.classes import Classes
+from frostline.errors import ConfigError
+
+CLASSES = Classes()
+
+
+def test_samples_of_each_class_are_counted_and_classes_without_any() -> None:
+    targets = torch.tensor([2, 0, 2])
+    assert CLASSES.counts(["a", "b", "c"], targets) == {"a": 1, "b": 0, "c": 2}
+    assert CLASSES.describe(["a", "b", "c"], targets) == Targets("class", ["a", "b", "c"], [1, 0, 2], {})
+
+
+def test_classes_are_strata() -> None:
+    labels = torch.tensor([2, 0, 1, 2])
+    assert CLASSES.strata(labels) is labels
+
+
+def test_the_most_frequent_class_is_named_with_its_share_of_the_samples() -> None:
+    targets = Targets("class", ["a", "b", "c"], [1, 13, 8], {})
+    assert CLASSES.frequencies(targets, 22) == "3 classes, the most frequent 'b' (59 %)"
+
+
+def test_a_class_stands_in_one_column() -> None:
+    CLASSES.require_columns(["x"], None, ["path"])
+    with pytest.raises(ConfigError, match="in one column, and here are 2"):
+        CLASSES.require_columns(["x", "y"], None, ["path"])
+    with pytest.raises(ConfigError, match="several labels in one column"):
+        CLASSES.require_columns(["x"], "|", ["path"])
+    with pytest.raises(ConfigError, match="'path' is named twice"):
+        CLASSES.require_columns(["path"], None, ["path"])
+    with pytest.raises(ConfigError, match="no column of targets is named"):
+        CLASSES.require_columns([], None, ["path"])
+
+
+@given(
+    targets=st.lists(st.integers(0, 4), min_size=1, max_size=20),
+    share=st.floats(0, 1, width=32),
+    shift=st.integers(0, 20),
+)
+@settings(deadline=None)
+def test_mixed_classes_are_probabilities(targets: list[int], share: float, shift: int) -> None:
+    own = torch.tensor(targets)
+    other = own.roll(shift)
+    kept = torch.full((len(targets), 1), share)
+    mixed = CLASSES.mix(own, other, kept, 5)
+    assert torch.equal(mixed, kept * one_hot(own, 5).float() + (1 - kept) * one_hot(other, 5).float())
+    torch.testing.assert_close(mixed.sum(1), torch.ones(len(targets)))
+
+
+def test_a_class_stays_where_its_picture_moves() -> None:
+    targets = torch.tensor([1, 0])
+    assert CLASSES.follow(targets, lambda maps: maps.flip(3)) is targets
+
+
+def test_samples_of_one_class_compare_equal() -> None:
+    first, second, third = CLASSES.comparable(torch.tensor([3, 1, 3]))
+    assert first == third != second

@@ -1,0 +1,50 @@
+"""A target type is found by its kind, and a new file of one is all that it takes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import frostline
+from frostline.data.target_types.find import require_kind, target_type, target_types
+from frostline.errors import ConfigError
+
+NEW = """
+from frostline.data.target_types.classes import Classes
+
+class Ranks(Classes):
+    kind = "ranks"
+"""
+
+
+def test_every_type_is_found_under_the_kind_that_old_checkpoints_name() -> None:
+    assert {"class", "labels", "numbers", "tags"} <= target_types().keys()
+    assert all(target_type(kind).kind == kind for kind in target_types())
+
+
+def test_an_unknown_kind_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(ConfigError, match=r"there is no target type 'lables': .*labels") as refused:
+        target_type("lables")
+    assert all(kind in refused.value.next_step for kind in target_types())
+
+
+def test_a_task_that_does_not_go_with_the_data_is_refused() -> None:
+    require_kind("class", ["numbers", "class"])
+    with pytest.raises(ConfigError, match="learns from a tag for each word, and this data has one class") as refused:
+        require_kind("tags", ["class", "numbers"])
+    assert refused.value.next_step.startswith("task=classification or task=regression; ")
+
+
+def test_a_new_type_is_one_file(tmp_path: Path) -> None:
+    package = Path(frostline.__file__).parent
+    copy = tmp_path / "frostline"
+    for file in package.rglob("*.py"):
+        (copy / file.relative_to(package)).parent.mkdir(parents=True, exist_ok=True)
+        (copy / file.relative_to(package)).write_bytes(file.read_bytes())
+    (copy / "data" / "target_types" / "ranks.py").write_text(NEW)
+    code = "from frostline.data.target_types.find import target_type; t = target_type('ranks'); print(type(t).__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "Ranks\n"
