@@ -10,7 +10,7 @@ from PIL import Image
 
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures import files as picture_files
-from frostline.data.pictures.sources import read_picture
+from frostline.data.pictures.reading import read_picture
 from frostline.data.tables import formats as table_formats
 from frostline.data.tables.formats import read_table
 from frostline.data.texts import tokenized as tokenised

@@ -19,7 +19,7 @@ from PIL import Image
 
 from frostline.backbones.weights import packed, read_weights
 from frostline.contracts.specs import ImageSpec
-from frostline.data.pictures.sources import read_picture
+from frostline.data.pictures.reading import read_picture
 from frostline.data.tables.formats import read_table
 from frostline.data.target_types.find import target_type
 from frostline.data.texts.conll import read_conll

@@ -24,7 +24,8 @@ from frostline.data.pictures import sources as pictures
 from frostline.data.pictures.cifar import read_parquet
 from frostline.data.pictures.image_folder import ImageFolder
 from frostline.data.pictures.packed import PackedPictures
-from frostline.data.pictures.sources import FilePictures, keep_or_hold, read_picture
+from frostline.data.pictures.reading import read_picture
+from frostline.data.pictures.sources import FilePictures, keep_or_hold
 from frostline.data.sample_cache import SampleCache
 from frostline.data.target_types.classes import Classes
 from frostline.errors import DataError

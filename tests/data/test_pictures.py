@@ -16,7 +16,8 @@ from torchvision.transforms import functional as F
 from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.files import suffixes
-from frostline.data.pictures.sources import MEMORY_BYTES, ArrayPictures, FilePictures, read_picture
+from frostline.data.pictures.reading import read_picture
+from frostline.data.pictures.sources import MEMORY_BYTES, ArrayPictures, FilePictures
 from frostline.data.target_types.classes import Classes
 from frostline.errors import DataError
 

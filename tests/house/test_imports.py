@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "storage": {"torch"},
     "backbones": {"safetensors", "timm", "torch", "torchvision", "transformers"},
     "adapters": {"peft", "torch", "transformers"},
-    "heads": {"torch"},
+    "heads": {"segmentation_models_pytorch", "torch"},
     "tasks": {"torch", "torchmetrics"},
     "data.tables": {"pyarrow", "torch"},
     "data.target_types": {"torch"},

@@ -135,9 +135,7 @@ def _chosen(cfg: DictConfig, built: Built) -> dict[str, Any]:
     """What the run chose for itself, by key of its config."""
     names = plan_of(cfg).open_phases
     thaws = {f"schedule.phases.{phase.name}.thaw": phase.thaw for phase in built.plan.phases if phase.name in names}
-    grey = getattr(built.data, "grey", None)
-    scale = {} if grey is None else {"data.grey_range": list(grey)}
-    return {"data.batch_size": built.data.batch_size, **scale, **thaws, **({"schedule.minutes": None} if thaws else {})}
+    return {**built.data.chosen(), **thaws, **({"schedule.minutes": None} if thaws else {})}
 
 
 def _is_random(model: DictConfig) -> bool:

@@ -12,7 +12,8 @@ MOST_PIXELS = 4096
 class ImageSpec:
     """A picture is resized so that its shorter side is `resize`, cut at its centre to `size` × `size`, and normalised.
 
-    Sides in pixels; mean and std per channel (RGB), of values in 0..1.
+    Sides in pixels; mean and std per channel (RGB), of values in 0..1. `stretched`: height and width that whole
+    pictures are resized to, nothing cut off; None for `resize` and `size`.
     `sizes`: what the network can take: `any` from `min_size` up, or `fixed` (a vision transformer's position table).
     """
 
@@ -23,6 +24,12 @@ class ImageSpec:
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     min_size: int = 1
     sizes: Literal["any", "fixed"] = "any"
+    stretched: tuple[int, int] | None = None
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return self.stretched or (self.size, self.size)
 
     kind = "picture"
 

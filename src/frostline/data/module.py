@@ -83,7 +83,8 @@ class Data(Transfers):
         if train_limit is not None:
             layers = self.target.strata(train[0].labels[train[1]])
             train = train[0], train[1][balanced_subset(layers, train_limit, seed)]
-        self.train_part, self.val_part, self.test_part = Part(*train), Part(*val), Part(*test)
+        self.train_part = Part(*train)
+        self.val_part, self.test_part = Part(*val, scored=True), Part(*test, scored=True)
         self._require_parts()
         if batch_size is None:
             batch_size = usual_batch(len(self.train_part))
@@ -100,7 +101,7 @@ class Data(Transfers):
             )
         source = sources.test or sources.train
         index = every(source)
-        self.train_part, self.val_part, self.test_part = (Part(source, index) for _ in range(3))
+        self.train_part, self.val_part, self.test_part = (Part(source, index, scored=True) for _ in range(3))
         self.targets = known
 
     @abstractmethod
@@ -220,10 +221,18 @@ class Data(Transfers):
         return self.transfer_batch_to_device(self._batch(part, places, view), device, 0).inputs
 
     def _batch(self, part: Part, places: list[int], view: int | None) -> Batch:
-        batch = Part(part.source, part.index, whole=view is not None).__getitems__(places)
+        batch = Part(part.source, part.index, whole=view is not None, scored=part.scored).__getitems__(places)
         if isinstance(batch, DataError):
             raise batch
         return batch
+
+    def targets_of(self, part: Part, chosen: Tensor, view: int | None) -> tuple[Tensor, Tensor | None]:
+        """`Part.targets` of samples that are augmented as in epoch `view`, None without."""
+        return part.targets(chosen)
+
+    def chosen(self) -> dict[str, Any]:
+        """What the data chose for itself, by key of the config."""
+        return {"data.batch_size": self.batch_size}
 
     # --- loaders ---
 

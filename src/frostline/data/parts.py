@@ -23,10 +23,12 @@ class Part(Dataset[Batch | DataError]):
     An error of the data is handed on as if it were the batch: a worker process can only raise what is made from a text.
     """
 
-    def __init__(self, source: Source, index: Tensor, *, whole: bool = False) -> None:
+    def __init__(self, source: Source, index: Tensor, *, whole: bool = False, scored: bool = False) -> None:
+        """whole: see `Source.fetch`. scored: whether targets are those of `Source.scored_targets`."""
         self.source = source
         self.index = index
         self.whole = whole
+        self.scored = scored
 
     def __len__(self) -> int:
         return len(self.index)
@@ -41,7 +43,12 @@ class Part(Dataset[Batch | DataError]):
         except DataError as error:
             return error
         weight = places.weight if isinstance(places, Share) else 1.0
-        return Batch(inputs, self.source.targets(chosen), chosen, sizes, weight)
+        targets, own_sizes = self.targets(chosen)
+        return Batch(inputs, targets, chosen, sizes, weight, own_sizes=own_sizes)
+
+    def targets(self, chosen: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of samples of the source, with the sizes of pictures in whose frame they are, if they are in one."""
+        return self.source.scored_targets(chosen) if self.scored else (self.source.targets(chosen), None)
 
     @property
     def labels(self) -> Tensor:

@@ -33,6 +33,10 @@ class Source(ABC):
         """(B, ...), as the task takes them."""
         return self.labels[index]
 
+    def scored_targets(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Targets by which outputs are scored, and the sizes (B, 2) of the pictures in whose frame they are."""
+        return self.targets(index), None
+
     @cached_property
     def content(self) -> str:
         """The same for the same samples in the same order, wherever they lie and whatever is said of them. Reads all

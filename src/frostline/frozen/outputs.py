@@ -39,9 +39,21 @@ class StoredPart(Dataset[Batch]):
     Texts are stored by length: those that pass the frozen blocks together lie side by side.
     """
 
-    def __init__(self, part: Part, leaves: Sequence[Leaf], passed: int, first_epoch: int, *, named: bool) -> None:
+    def __init__(
+        self,
+        part: Part,
+        leaves: Sequence[Leaf],
+        views: Sequence[int | None],
+        passed: int,
+        *,
+        data: Data,
+        first_epoch: int,
+        named: bool,
+    ) -> None:
         self.part = part
+        self.data = data
         self.leaves = leaves
+        self.views = views
         self.named = named
         self.passed = passed
         self.first_epoch = first_epoch
@@ -57,13 +69,13 @@ class StoredPart(Dataset[Batch]):
     def __getitems__(self, places: list[int]) -> Batch:
         index = torch.tensor(places)
         share = places if isinstance(places, Share) else Share(places)
-        rows, view = index if self._rows is None else self._rows[index], share.epoch - self.first_epoch
-        given = {
-            leaf.block: inputs_of(leaf.entries[view % len(leaf.entries)], rows, leaf.output) for leaf in self.leaves
-        }
+        rows, turn = index if self._rows is None else self._rows[index], share.epoch - self.first_epoch
+        turn %= len(self.views)
+        given = {leaf.block: inputs_of(leaf.entries[turn], rows, leaf.output) for leaf in self.leaves}
         inputs: Any = given if self.named else given[self.leaves[-1].block]
         chosen = self.part.index[index]
-        return Batch(inputs, self.part.source.targets(chosen), chosen, None, share.weight, self.passed)
+        targets, own_sizes = self.data.targets_of(self.part, chosen, self.views[turn])
+        return Batch(inputs, targets, chosen, None, share.weight, self.passed, own_sizes)
 
 
 def inputs_of(entry: Entry, rows: Tensor, output: Output) -> Tensor | Tokens:
@@ -126,7 +138,8 @@ class FrozenOutputs:
             self._give_up(error)
             return None
         self.at_work = True
-        return StoredPart(part, leaves, line, self._first_epoch, named=bool(self.backbone.levels))
+        named = bool(self.backbone.levels)
+        return StoredPart(part, leaves, views, line, data=self.data, first_epoch=self._first_epoch, named=named)
 
     def _of_views(self, part: Part, line: int, views: Sequence[int | None]) -> list[Entry]:
         return [self._entry(part, line, view) for view in views]
@@ -156,7 +169,7 @@ class FrozenOutputs:
         assert self.data.trainer is not None
         with self.data.trainer.precision_plugin.forward_context():
             inputs = self.frozen_pass(self.data.seen(part, places, None, device), 0, stop)
-        return Batch(inputs, part.source.targets(chosen).to(device), chosen, passed=stop)
+        return Batch(inputs, part.targets(chosen)[0].to(device), chosen, passed=stop)
 
     def _give_up(self, error: OSError) -> None:
         """For this phase; the result is the same."""

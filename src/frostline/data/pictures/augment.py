@@ -1,6 +1,6 @@
 """uint8 pictures → what the network takes, in batches, on the device that trains; each picture by its own numbers.
 
-Shapes: pictures (B, 3, H, W) uint8, maybe padded at the right and the bottom; views (B, 3, S, S) float, S = spec.size.
+Shapes: pictures (B, 3, H, W) uint8, maybe padded at the right and the bottom; views (B, 3, *spec.sides) float.
 """
 
 import math
@@ -90,7 +90,7 @@ class Augment:
     @property
     def mixes(self) -> bool:
         """Whether what becomes of a picture depends on others of its batch."""
-        return self.strength is not None and self.strength.mix > 0
+        return self.strength is not None and self.strength.mix > 0 and self.target.mixes
 
     def describe(self) -> list[Any]:
         """What it does, in plain values, as far as the spec does not say it."""
@@ -103,10 +103,16 @@ class Augment:
                 raise ValueError("padded pictures have no common evaluation view")
             return batch._replace(inputs=evaluation_view(batch.pictures, self.spec, cut=self.cut))
         u = uniform(self.seed, epoch, batch.sample, DRAWS)
-        x, sizes = batch.pictures, batch.sizes
-        targets = self.target.follow(batch.targets, lambda maps: self._moved(maps, sizes, u))
-        batch = batch._replace(inputs=self._views(x, sizes, u), targets=targets)
-        return self._mixed(batch, u[:, 9:14], self.strength.mix) if self.strength.mix else batch
+        targets = self._followed(batch.targets, batch.sizes, u)
+        batch = batch._replace(inputs=self._views(batch.pictures, batch.sizes, u), targets=targets)
+        return self._mixed(batch, u[:, 9:14], self.strength.mix) if self.mixes else batch
+
+    def follow(self, targets: Tensor, sample: Tensor, epoch: int) -> Tensor:
+        """The targets of pictures of one size that are augmented as in that epoch."""
+        return self._followed(targets, None, uniform(self.seed, epoch, sample, DRAWS))
+
+    def _followed(self, targets: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
+        return self.target.follow(targets, lambda maps: self._moved(maps, sizes, u, mode="nearest"))
 
     def _views(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
         step = max(1, CHUNK // x[0].numel()) if x.device.type == "cpu" else len(x)
@@ -122,31 +128,29 @@ class Augment:
         x = _normalised(x, self.spec)
         if self.erase:
             side = torch.full_like(u[:, 0], self.erase)
-            x = x * (1 - _boxes(u[:, 14:16], side, self.spec.size))
+            x = x * (1 - _boxes(u[:, 14:16], side, self.spec.sides))
         return x
 
     def _shifts(self, x: Tensor, sizes: Tensor | None) -> bool:
         """Whether pictures are moved by whole pixels, and not resampled."""
         assert self.strength is not None
-        return self.strength.shifts and sizes is None and x.shape[-2:] == (self.spec.size, self.spec.size)
+        return self.strength.shifts and sizes is None and x.shape[-2:] == self.spec.sides
 
-    def _moved(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
-        """(B, K, H, W) → (B, K, S, S)."""
-        return self._shifted(x, u) if self._shifts(x, sizes) else self._cropped(x, sizes, u)
+    def _moved(self, x: Tensor, sizes: Tensor | None, u: Tensor, mode: str = "bilinear") -> Tensor:
+        """(B, K, H, W) → (B, K, *spec.sides)."""
+        if self._shifts(x, sizes):
+            return self._shifted(x, u)
+        return self._cropped(x.float(), sizes, u, mode).to(x.dtype)
 
     def _shifted(self, x: Tensor, u: Tensor) -> Tensor:
         """Moved by whole pixels, what comes in from outside mirrored; half of the pictures mirrored as a whole."""
-        size = self.spec.size
-        reach = int(size * SHIFT)
-        by = (u[:, 2:4] * (2 * reach + 1)).long() - reach
-        place = (by.unsqueeze(2) + torch.arange(size, device=x.device)).abs()  # (B, 2, S)
-        rows, columns = torch.minimum(place, 2 * (size - 1) - place).unbind(1)
+        rows, columns = map(_reflected, u[:, 2:4].unbind(1), self.spec.sides)
         if self.flip:
             columns = torch.where(u[:, 4:5] < 0.5, columns.flip(1), columns)
-        pixel = (rows[:, :, None] * size + columns[:, None, :]).view(len(x), 1, -1).expand(-1, x.shape[1], -1)
+        pixel = (rows[:, :, None] * x.shape[-1] + columns[:, None, :]).view(len(x), 1, -1).expand(-1, x.shape[1], -1)
         return x.flatten(2).gather(2, pixel).view_as(x)  # a sixth of the time of x[picture, :, rows, columns]
 
-    def _cropped(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
+    def _cropped(self, x: Tensor, sizes: Tensor | None, u: Tensor, mode: str) -> Tensor:
         """A random part of each picture at the network's size: area, aspect, place, mirror and rotation in one pass."""
         assert self.strength is not None
         canvas = x.new_tensor(x.shape[-2:])
@@ -162,11 +166,11 @@ class Augment:
         end = 2 * (size - 0.5) / canvas - 1
         if self.strength.degrees:
             angle = math.radians(self.strength.degrees) * (2 * u[:, 5] - 1)
-            grid = _turned_grid(scale, shift, mirror, angle, self.spec.size)
+            grid = _turned_grid(scale, shift, mirror, angle, self.spec.sides)
             grid = grid if sizes is None else grid.minimum(end.flip(1).view(-1, 1, 1, 2))
         else:
-            grid = _upright_grid(scale, shift, mirror, None if sizes is None else end, self.spec.size)
-        return grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+            grid = _upright_grid(scale, shift, mirror, None if sizes is None else end, self.spec.sides)
+        return grid_sample(x, grid, mode=mode, padding_mode="border", align_corners=False)
 
     def _mixed(self, batch: Batch, u: Tensor, share: float) -> Batch:
         """Half of `share` by mixup (Zhang et al. 2018, arXiv:1710.09412), half by CutMix (Yun et al. 2019,
@@ -175,7 +179,7 @@ class Augment:
         x = batch.pictures
         keep = u[:, 1].view(-1, 1, 1, 1)
         blend = keep.expand(-1, 1, *x.shape[-2:])
-        cut = 1 - _boxes(u[:, 2:4], (1 - u[:, 1]).sqrt(), x.shape[-1])
+        cut = 1 - _boxes(u[:, 2:4], (1 - u[:, 1]).sqrt(), (x.shape[-2], x.shape[-1]))
         coin = u[:, 0].view(-1, 1, 1, 1)
         own = torch.where(coin < share / 2, blend, torch.where(coin < share, cut, torch.ones_like(blend)))
         x = own * x + (1 - own) * x.roll(1, 0)
@@ -184,22 +188,30 @@ class Augment:
         return batch._replace(inputs=x, targets=targets)
 
 
-def _turned_grid(scale: Tensor, shift: Tensor, mirror: Tensor, angle: Tensor, size: int) -> Tensor:
-    """scale, shift (B, 2): height, width → (B, size, size, 2), as `grid_sample` takes it."""
+def _reflected(u: Tensor, side: int) -> Tensor:
+    """(B,) → (B, side) places along a side, moved by up to SHIFT of it; those beyond an end are reflected there."""
+    reach = int(side * SHIFT)
+    by = (u * (2 * reach + 1)).long() - reach
+    place = (by.unsqueeze(1) + torch.arange(side, device=u.device)).abs()
+    return torch.minimum(place, 2 * (side - 1) - place)
+
+
+def _turned_grid(scale: Tensor, shift: Tensor, mirror: Tensor, angle: Tensor, sides: tuple[int, int]) -> Tensor:
+    """scale, shift (B, 2): height, width → (B, *sides, 2), as `grid_sample` takes it."""
     cos, sin = angle.cos(), angle.sin()
     across = torch.stack([scale[:, 1] * cos * mirror, -scale[:, 1] * sin, shift[:, 1]], 1)
     down = torch.stack([scale[:, 0] * sin * mirror, scale[:, 0] * cos, shift[:, 0]], 1)
-    return affine_grid(torch.stack([across, down], 1), [len(scale), 3, size, size], False)
+    return affine_grid(torch.stack([across, down], 1), [len(scale), 3, *sides], False)
 
 
-def _upright_grid(scale: Tensor, shift: Tensor, mirror: Tensor, end: Tensor | None, size: int) -> Tensor:
+def _upright_grid(scale: Tensor, shift: Tensor, mirror: Tensor, end: Tensor | None, sides: tuple[int, int]) -> Tensor:
     """`_turned_grid` of angle 0 to the same bits, in a twentieth of its time at 224 pixels: a place across depends on
     the column alone, one down on the row. end: (B, 2) beyond which no place lies."""
-    ticks = torch.linspace(-1, 1, size, device=scale.device) * (size - 1) / size
-    down, across = ticks * scale[:, :1] + shift[:, :1], ticks * (scale[:, 1] * mirror)[:, None] + shift[:, 1:]
+    rows, columns = (torch.linspace(-1, 1, side, device=scale.device) * (side - 1) / side for side in sides)
+    down, across = rows * scale[:, :1] + shift[:, :1], columns * (scale[:, 1] * mirror)[:, None] + shift[:, 1:]
     if end is not None:
         down, across = down.minimum(end[:, :1]), across.minimum(end[:, 1:])
-    shape = (-1, size, size)
+    shape = (-1, *sides)
     return torch.stack([across[:, None, :].expand(shape), down[:, :, None].expand(shape)], 3)
 
 
@@ -213,11 +225,13 @@ def _recoloured(x: Tensor, factors: Tensor) -> Tensor:
     return x.clamp(0, 1)
 
 
-def _boxes(centre: Tensor, side: Tensor, size: int) -> Tensor:
-    """(B, 1, size, size): 1 inside a square with that centre and side, both as shares of the picture, else 0."""
-    ticks = (torch.arange(size, device=centre.device) + 0.5) / size
-    inside = (ticks - centre.unsqueeze(2)).abs() < side.view(-1, 1, 1) / 2  # (B, 2, size)
-    return (inside[:, 0, :, None] & inside[:, 1, None, :]).float().unsqueeze(1)
+def _boxes(centre: Tensor, side: Tensor, sides: tuple[int, int]) -> Tensor:
+    """(B, 1, *sides): 1 inside a box with that centre and that share of both sides, else 0."""
+    rows, columns = (
+        ((torch.arange(size, device=centre.device) + 0.5) / size - at[:, None]).abs() < side.view(-1, 1) / 2
+        for size, at in zip(sides, centre.unbind(1), strict=True)
+    )
+    return (rows[:, :, None] & columns[:, None, :]).float().unsqueeze(1)
 
 
 # Large batches are written where they are: to ask for new memory each time takes longer than the arithmetic.

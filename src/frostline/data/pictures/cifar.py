@@ -23,7 +23,8 @@ from torchvision import datasets
 
 from frostline.data.pictures.files import UNREADABLE
 from frostline.data.pictures.module import PictureData
-from frostline.data.pictures.sources import ArrayPictures, to_rgb
+from frostline.data.pictures.reading import to_rgb
+from frostline.data.pictures.sources import ArrayPictures
 from frostline.data.sample_cache import NOWHERE, SampleCache
 from frostline.data.source import Sources
 from frostline.errors import DataError

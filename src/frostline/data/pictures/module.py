@@ -79,14 +79,15 @@ class PictureData(Data):
 
     def look(self) -> dict[str, Any]:
         grey = {} if self.grey is None else {"grey_range": list(self.grey)}
-        return {"image_size": self.spec.size, "augment": self.augment.describe(), **grey}
+        size = list(self.spec.sides) if self.spec.stretched is not None else self.spec.size
+        return {"image_size": size, "augment": self.augment.describe(), **grey}
 
     def example(self, *, longest: bool = False) -> Tensor:
-        """(1, 3, S, S): all are of one size."""
-        return torch.zeros(1, 3, self.spec.size, self.spec.size).contiguous(memory_format=torch.channels_last)
+        """(1, 3, H, W): all are of one size."""
+        return torch.zeros(1, 3, *self.spec.sides).contiguous(memory_format=torch.channels_last)
 
     def size_said(self) -> str:
-        return f"{self.spec.size} × {self.spec.size} pixels"
+        return "{} × {} pixels".format(*self.spec.sides)
 
     # --- views ---
 
@@ -111,11 +112,19 @@ class PictureData(Data):
         return self.augment.mixes
 
     def seen(self, part: Part, places: list[int], view: int | None, device: torch.device) -> Tensor:
-        """(B, 3, S, S)."""
+        """(B, 3, H, W)."""
         batch = self._batch(part, places, view)
         sizes = None if batch.sizes is None else batch.sizes.to(device)
         batch = batch._replace(inputs=batch.pictures.to(device), sample=batch.sample.to(device), sizes=sizes)
         return self._viewed(batch) if view is None else self.augment(batch, view).pictures
+
+    def targets_of(self, part: Part, chosen: Tensor, view: int | None) -> tuple[Tensor, Tensor | None]:
+        targets, sizes = part.targets(chosen)
+        return (targets if view is None else self.augment.follow(targets, chosen, view)), sizes
+
+    def chosen(self) -> dict[str, Any]:
+        scale = {} if self.grey is None else {"data.grey_range": list(self.grey)}
+        return super().chosen() | scale
 
     def _viewed(self, batch: Batch) -> Tensor:
         return evaluation_view(batch.pictures, self.spec, cut=self._cut)

@@ -3,24 +3,21 @@
 import errno
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 from frostline.contracts.specs import ImageSpec
-from frostline.data.pictures.files import UNREADABLE, room_for
-from frostline.data.pictures.grey import DEEP, Range, to_eight_bits
+from frostline.data.pictures.grey import Range
 from frostline.data.pictures.packed import PackedPictures, centres, packed, packed_bytes, padded
+from frostline.data.pictures.reading import named, problem_of, read_picture, resized_size
 from frostline.data.sample_cache import Decoder, SampleCache
 from frostline.data.source import Source
 from frostline.errors import DataError
@@ -29,8 +26,6 @@ from frostline.storage.entry import Entry
 
 DIGEST = 16  # bytes
 SKETCH = 8  # rows and columns from one that is looked at to the next
-MAX_ASPECT = 2  # of a stored picture; a longer one loses its two ends in training views
-FIRST_ASPECT = 10 * MAX_ASPECT  # of one that is resized: a thread of pixels would grow beyond memory
 MEMORY_BYTES = 4 * 2**30  # data sets whose decoded pictures take no more are held in memory
 
 
@@ -109,7 +104,8 @@ class FilePictures(Pictures):
         """Decode now what is not kept yet, and read from there on; name: of the data. Nothing where it cannot be."""
         if not cache.has_room(self.decoded_bytes):
             return
-        source = {"pictures": self.content, "resize": self.spec.resize, "filter": self.spec.interpolation}
+        resize: Any = self.spec.resize if self.spec.stretched is None else list(self.spec.stretched)
+        source = {"pictures": self.content, "resize": resize, "filter": self.spec.interpolation}
         entry = cache.ragged(source, self._measured, len(self.files), self._packed, name, self.spec.resize)
         self._decoded = None if entry is None else PackedPictures(entry)
 
@@ -136,7 +132,9 @@ class FilePictures(Pictures):
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
         places = torch.as_tensor(index).tolist()
         pictures = [_last(self._read(i)) if self._decoded is None else self._decoded[i] for i in places]
-        return padded(pictures) if whole else (centres(pictures, self.spec.size), None)
+        return (
+            padded(pictures) if whole or self.spec.stretched is not None else (centres(pictures, self.spec.size), None)
+        )
 
     def sketch(self, index: int) -> bytes:
         """Of every eighth row and column, a sixty-fourth of the bytes."""
@@ -169,7 +167,7 @@ class FilePictures(Pictures):
         """Raises DataError, also where the file is another one than when its content was hashed: what is computed from
         it would be kept under the key of the other."""
         file = self.files[place]
-        with _named(file):
+        with named(file):
             encoded = file.read_bytes()
         found = hashlib.blake2b(encoded, digest_size=DIGEST).digest()
         if self._digests.setdefault(place, found) != found:
@@ -181,8 +179,8 @@ class FilePictures(Pictures):
         return read_picture(file, self.spec, encoded, self.grey)
 
     def _measured(self, place: int) -> Tensor:
-        with _named(self.files[place]), Image.open(self.files[place]) as opened:
-            return packed_bytes(resized_size(opened.size, self.spec.resize))
+        with named(self.files[place]), Image.open(self.files[place]) as opened:
+            return packed_bytes(self.spec.stretched or resized_size(opened.size, self.spec.resize))
 
     def _packed(self, place: int) -> Tensor:
         """Raises OSError where the picture is not as large as its file says, so that it has no room."""
@@ -213,7 +211,7 @@ def unreadable(errors: Sequence[DataError], besides: str = "") -> DataError:
 
 def _digest(file: Path) -> bytes:
     """Of all of it: in a large file that was damaged and is repaired no more than its middle may be another."""
-    with _named(file), file.open("rb") as opened:
+    with named(file), file.open("rb") as opened:
         return hashlib.file_digest(opened, partial(hashlib.blake2b, digest_size=DIGEST)).digest()
 
 
@@ -223,64 +221,6 @@ def _pixel_digest(pixels: np.ndarray) -> bytes:
     return digest.digest()
 
 
-@contextmanager
-def _named(file: Path) -> Iterator[None]:
-    """Raises DataError with the file's name where it cannot be read as a picture."""
-    try:
-        yield
-    except UNREADABLE as error:
-        raise DataError(
-            f"a picture does not decode: {error}", where=file, next_step="repair or remove that file"
-        ) from error
-
-
-def read_picture(file: Path, spec: ImageSpec, encoded: bytes | None = None, grey: Range | None = None) -> Tensor:
-    """(3, H, W) uint8, upright, its shorter side `spec.resize` pixels long. encoded: what the file holds, if it was
-    read already. grey: see `to_rgb`. Raises DataError."""
-    with _named(file), Image.open(file if encoded is None else BytesIO(encoded)) as opened, room_for(opened):
-        picture = to_rgb(ImageOps.exif_transpose(opened), grey)
-    picture = _at_most(picture, FIRST_ASPECT)
-    picture = F.resize(picture, [spec.resize], InterpolationMode(spec.interpolation))
-    picture = _at_most(picture, MAX_ASPECT)
-    return F.pil_to_tensor(picture)
-
-
-def problem_of(file: Path, spec: ImageSpec) -> DataError | None:
-    """Why a file cannot be read as a picture."""
-    try:
-        read_picture(file, spec)
-    except DataError as error:
-        return error
-    return None
-
-
-def resized_size(size: tuple[int, int], resize: int) -> tuple[int, int]:
-    """The sides, shorter one first, that `read_picture` gives a picture of that size, whichever way it stands."""
-    short, long = min(size), max(size)
-    long = min(long, FIRST_ASPECT * short)
-    return resize, min(int(resize * long / short), MAX_ASPECT * resize)  # rounded as torchvision does
-
-
-def _at_most(picture: Image.Image, aspect: int) -> Image.Image:
-    """The middle of a picture that is longer than `aspect` times its shorter side."""
-    longest = aspect * min(picture.size)
-    if max(picture.size) <= longest:
-        return picture
-    cut: Image.Image = F.center_crop(picture, [min(side, longest) for side in reversed(picture.size)])
-    return cut
-
-
 def _last(picture: Tensor) -> np.ndarray:
     """(3, H, W) → (H, W, 3), as Pillow has it."""
     return picture.permute(1, 2, 0).numpy()
-
-
-def to_rgb(picture: Image.Image, grey: Range | None = None) -> Image.Image:
-    """Any mode of Pillow as RGB: grey of more than 8 bits as `to_eight_bits` scales it, transparent parts are laid on
-    white."""
-    if picture.mode.startswith(DEEP):
-        return Image.fromarray(to_eight_bits(np.asarray(picture), picture.mode, grey)).convert("RGB")
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return picture.convert("RGB")

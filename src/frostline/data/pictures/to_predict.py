@@ -15,7 +15,8 @@ from frostline.data.parts import Part, Transfers, loader
 from frostline.data.pictures.augment import evaluation_view
 from frostline.data.pictures.files import passed_note, picture_files
 from frostline.data.pictures.paths import PicturePaths
-from frostline.data.pictures.sources import FilePictures, problem_of
+from frostline.data.pictures.reading import problem_of
+from frostline.data.pictures.sources import FilePictures
 from frostline.data.tables.formats import column_names, read_table
 from frostline.data.tables.table import Row, normalised
 from frostline.errors import DataError, few, shortened

@@ -31,6 +31,8 @@ class TargetType(ABC):
     has_classes: ClassVar[bool] = True  # whether its names are answers among which a network chooses
     per_word: ClassVar[bool] = False  # whether a text has a target for each word, not one for all of them
     cells_hold_lists: ClassVar[bool] = False  # whether a cell of a table may be a list
+    mixes: ClassVar[bool] = True  # whether a sample may be mixed with another, and its target with the other's
+    follows: ClassVar[bool] = False  # whether a target moves with its picture
     takes_class_names: ClassVar[bool] = False  # whether whole numbers in a table may stand for names given elsewhere
 
     # --- reading ---

@@ -1,0 +1,51 @@
+"""A class for each pixel. Shapes: N pictures, C classes; targets of a part (N, C), the pixels of each class; of a batch
+(B, H, W) class indices, IGNORED where none counts.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from frostline.contracts.targets import Targets
+from frostline.data.target_types.base import Geometry, TargetType, require_differences
+
+
+class Masks(TargetType):
+    kind = "masks"
+    described_as = "a class for each pixel"
+    plural = "classes"
+    task = "segmentation"
+    about: ClassVar[dict[str, str]] = {"palette": "list[int]"}
+    mixes = False
+    follows = True
+
+    def counts(self, names: list[str], targets: Tensor) -> dict[str, int]:
+        """Pictures that show each class."""
+        return dict(zip(names, (targets > 0).sum(0).tolist(), strict=True))
+
+    def strata(self, targets: Tensor) -> Tensor:
+        """The rarest class of each picture: the one that the fewest pictures show."""
+        shows = targets > 0
+        pictures = torch.where(shows, shows.sum(0), len(targets) + 1)
+        return pictures.argmin(1)
+
+    def describe(self, names: list[str], targets: Tensor) -> Targets:
+        """`Targets.counts` are pixels."""
+        return Targets(self.kind, names, targets.sum(0).tolist(), {})
+
+    def frequencies(self, targets: Targets, samples: int) -> str:
+        """`11 classes, the most frequent 'road' (29 % of the pixels)`."""
+        most = max(targets.counts)
+        share = 100 * most / max(sum(targets.counts), 1)
+        name = targets.names[targets.counts.index(most)]
+        return f"{len(targets.names)} {self.plural}, the most frequent '{name}' ({share:.0f} % of the pixels)"
+
+    def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
+        require_differences(targets, sum(targets.counts), "pixel", "add pictures that show other classes", where)
+
+    def follow(self, targets: Tensor, geometry: Geometry) -> Tensor:
+        return geometry(targets.unsqueeze(1)).squeeze(1)
+
+    def digested(self, targets: Tensor) -> Any:
+        return targets.numpy().data

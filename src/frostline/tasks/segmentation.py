@@ -1,0 +1,191 @@
+"""A class for each pixel. Shapes: outputs (B, C, h, w) at the resolution of the finest features; masks (B, H, W) of
+class indices, IGNORED where none counts. While training, masks are of the network's input; else of the picture's file,
+padded to the largest of the batch.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import cross_entropy, interpolate, one_hot
+from torchmetrics import Metric
+
+from frostline.config.ranges import NonNegative
+from frostline.contracts.batch import Batch
+from frostline.contracts.targets import Targets
+from frostline.tasks.base import Metrics, Mode, Task
+from frostline.tasks.classification import balanced_weights
+
+SCORES: dict[str, Mode] = {"loss": "min", "accuracy": "max", "iou": "max"}
+IGNORED = 255  # in the place of a class, of pixels that do not count
+SMOOTH = 1.0  # pixels, added to both sides of the Dice coefficient, so that an absent class costs nothing
+
+
+class Segmentation(Task):
+    """dice: weight of the Dice loss beside cross-entropy. class_weights: `balanced` weighs the pixels of a class as
+    `balanced_weights` does.
+    """
+
+    kind = "masks"
+    unit = "pixel"
+    solvable = False
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        targets: Targets,
+        *,
+        dice: NonNegative[float],
+        class_weights: Literal["none", "balanced"],
+        l1: NonNegative[float],
+        monitor: str,
+        mode: Literal["max", "min"],
+    ) -> None:
+        super().__init__(monitor=monitor, mode=mode, l1=l1, scores=SCORES)
+        self.classes = targets.names
+        self.palette: list[int] = targets.about["palette"]
+        self.dice = dice
+        balanced = balanced_weights(targets.counts) if class_weights == "balanced" else None
+        self.register_buffer("class_weights", balanced, persistent=False)
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.classes)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`cross_entropy`: the sum over pixels divided by the pixels of the batch, ignored ones included, so that the
+        mean over shares of a batch is the mean over the whole. `dice`: the mean over samples."""
+        logits = _enlarged(outputs.float(), batch.targets.shape[1:])
+        masks = batch.targets.long()
+        each = cross_entropy(logits, masks, self.class_weights, ignore_index=IGNORED, reduction="sum")
+        terms = {"cross_entropy": each / masks.numel()}
+        return terms | ({"dice": self.dice * _dice_loss(logits, masks)} if self.dice else {})
+
+    def metrics(self) -> "SegmentationMetrics":
+        return SegmentationMetrics(self.classes)
+
+    def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
+        """(H, W) uint8 class indices of each picture's own size."""
+        return [logits.argmax(1)[0].to(torch.uint8).cpu() for logits in _of_pictures(outputs, batch)]
+
+    def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
+        """`label`, the most frequent class of a picture, and its `share` of the pixels; then `label_2`, `share_2`."""
+        columns: dict[str, list[str]] = {}
+        counts = [mask.flatten().bincount(minlength=len(self.classes)).double() for mask in predictions]
+        best = [count.div(count.sum()).topk(min(top_k, len(self.classes))) for count in counts]
+        for rank in range(min(top_k, len(self.classes))):
+            end = f"_{rank + 1}" if rank else ""
+            columns[f"label{end}"] = [self.classes[int(it.indices[rank])] for it in best]
+            columns[f"share{end}"] = [f"{float(it.values[rank]):.6f}" for it in best]
+        return columns
+
+    def files(self, prediction: Tensor) -> dict[str, bytes]:
+        """`.png`: the mask with the palette of the training masks."""
+        picture = Image.fromarray(prediction.numpy(), mode="P")
+        picture.putpalette(self.palette)
+        with io.BytesIO() as file:
+            picture.save(file, format="PNG")
+            return {".png": file.getvalue()}
+
+
+def _enlarged(outputs: Tensor, sides: Sequence[int]) -> Tensor:
+    return interpolate(outputs, tuple(sides), mode="bilinear", align_corners=False)
+
+
+def _of_pictures(outputs: Tensor, batch: Batch) -> Iterator[Tensor]:
+    """(1, C, H, W) of each picture, at its own size."""
+    assert batch.own_sizes is not None
+    for each, sides in zip(outputs.float().split(1), batch.own_sizes.tolist(), strict=True):
+        yield _enlarged(each, sides)
+
+
+def _dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """One minus the Dice coefficient, the mean over samples and classes (Milletari et al. 2016, arXiv:1606.04797, with
+    plain sums)."""
+    counted = (masks != IGNORED).unsqueeze(1)
+    truth = one_hot(masks.masked_fill(masks == IGNORED, 0), logits.shape[1]).movedim(-1, 1) * counted
+    given = logits.softmax(1) * counted
+    met = (given * truth).sum((2, 3))
+    return 1 - ((2 * met + SMOOTH) / ((given + truth).sum((2, 3)) + SMOOTH)).mean()
+
+
+class Confusion(Metric):
+    """Pixels by true and predicted class, and the sum of their cross-entropy, over all batches and ranks."""
+
+    full_state_update = False
+    matrix: Tensor
+    loss: Tensor
+    samples: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.add_state("matrix", torch.zeros(classes, classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("loss", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("samples", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, mask: Tensor) -> None:
+        """logits (1, C, H, W), mask (1, H, W)."""
+        seen = mask != IGNORED
+        number = len(self.matrix)
+        pairs = mask[seen] * number + logits.argmax(1)[seen]
+        self.matrix = self.matrix + pairs.bincount(minlength=number**2).view(number, number)
+        self.loss = self.loss + cross_entropy(logits, mask, ignore_index=IGNORED, reduction="sum")
+        self.samples = self.samples + 1
+
+    def compute(self) -> tuple[Tensor, float, int]:
+        return self.matrix.cpu().double(), float(self.loss), int(self.samples)
+
+
+class SegmentationMetrics(Metrics):
+    """Scores of all pixels of the data set together, each picture at its own size. The loss is plain cross-entropy, the
+    mean over pixels."""
+
+    def __init__(self, classes: list[str]) -> None:
+        super().__init__()
+        self.classes = classes
+        self.confusion = Confusion(len(classes))
+
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        pairs = zip(_of_pictures(outputs, batch), batch.targets, batch.own_sizes.tolist(), strict=True)  # type: ignore[union-attr]
+        for logits, mask, (height, width) in pairs:
+            self.confusion.update(logits, mask[None, :height, :width].long())
+
+    def compute(self) -> dict[str, float]:
+        """`loss`, `accuracy` of pixels, `iou`, the mean over the classes that occur in truth or predictions, and `n`
+        pictures."""
+        matrix, loss, samples = self.confusion.compute()
+        pixels = max(float(matrix.sum()), 1.0)
+        iou, occurs = _iou(matrix)
+        return {
+            "loss": loss / pixels,
+            "accuracy": float(matrix.diag().sum()) / pixels,
+            "iou": float(iou[occurs].mean()) if bool(occurs.any()) else 0.0,
+            "n": samples,
+        }
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """`n` is how many pixels truly are of the class; no `iou` of a class that does not occur."""
+        matrix, _, _ = self.confusion.compute()
+        iou, occurs = _iou(matrix)
+        right, true = matrix.diag(), matrix.sum(1)
+        return [
+            {
+                "class": name,
+                "n": int(true[row]),
+                "iou": float(iou[row]) if bool(occurs[row]) else None,
+                "recall": float(right[row] / true[row].clamp(min=1)),
+            }
+            for row, name in enumerate(self.classes)
+        ]
+
+    def reset(self) -> None:
+        self.confusion.reset()
+
+
+def _iou(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """(C,) intersection over union, and which classes occur."""
+    union = matrix.sum(0) + matrix.sum(1) - matrix.diag()
+    return matrix.diag() / union.clamp(min=1), union > 0
