@@ -1,18 +1,22 @@
 """What a run says of pictures: of one, of those at or below a folder, or of those that a table names."""
 
 import sys
+from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from omegaconf import DictConfig, ListConfig
+from torch import Tensor
 
-from frostline.commands.text_predictions import STANDARD_INPUT, Columns
+from frostline.commands.predicted import STANDARD_INPUT, Predicted
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.grey import Range, chosen_range, deep_of, grey_notes
 from frostline.data.pictures.paths import PicturePaths
+from frostline.data.pictures.reading import upright_size
+from frostline.data.pictures.tiles import Tile, joined, tiles_of
 from frostline.data.pictures.to_predict import PictureFiles, Readable, Unlabelled, files_in_table, files_of
 from frostline.data.tables.formats import SUFFIXES
 from frostline.errors import ConfigError, DataError
@@ -24,27 +28,53 @@ PICTURES = f"a picture, a folder with pictures at or below it, or a table ({', '
 LINES = ".txt"
 
 
-def picture_columns(
-    cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer
-) -> tuple[Columns, Columns, list[DataError]]:
-    """Columns of the input, those that are told of it, and why the other pictures have none. settings: of the run."""
+def picture_columns(cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer) -> Predicted:
+    """settings: of the run. Raises DataError if there is no picture that can be read."""
     if cfg.text is not None or cfg.input == STANDARD_INPUT:
         raise DataError("this run takes pictures, and no text", where="text, input", next_step=f"input=<{PICTURES}>")
     spec = model.backbone.spec
     assert isinstance(spec, ImageSpec)
     spec = spec.at(settings.data.image_size)
     found = _read(Path(cfg.input), cfg, settings)
-    files = found.files
-    grey = _grey(files, settings.data.get("grey_range"))
-    pictures = Readable(files, torch.zeros(len(files), dtype=torch.long), root=Path(cfg.input), spec=spec, grey=grey)
+    grey = _grey(found.files, settings.data.get("grey_range"))
+    sides, tiles = settings.data.get("sides"), None
+    if sides is not None:
+        spec = replace(spec, stretched=(sides[0], sides[1]))
+        tiles = [_tiles(file, settings.data.tile) for file in found.files]
+    owners = [place for place in range(len(found.files)) for _ in (tiles[place] if tiles else [None])]
+    pictures = Readable(
+        [found.files[place] for place in owners],
+        root=Path(cfg.input),
+        spec=spec,
+        grey=grey,
+        tiles=[tile for some in tiles for tile in some] if tiles else None,
+    )
     data = PictureFiles(pictures, batch_size=cfg.batch_size)
     batches: Any = trainer.predict(model, datamodule=data)
-    found = found.without({place for place, whole in enumerate(data.whole) if not whole}, spec)
+    each = [prediction for batch in batches for prediction in batch]
+    broken = {owner for owner, whole in zip(owners, data.whole, strict=True) if not whole}
+    rows = [_of_file(owner, owners, each, tiles) for owner in dict.fromkeys(owners) if owner not in broken]
+    found = found.without(broken, spec)
     if not found.files:
         raise unreadable_pictures(found.problems)
-    each = [prediction for batch in batches for prediction in batch]
-    rows = [prediction for prediction, whole in zip(each, data.whole, strict=True) if whole]
-    return found.given, model.task.columns(rows, cfg.top_k), found.problems
+    told, files = model.task.columns(rows, cfg.top_k), [model.task.files(row) for row in rows]
+    return Predicted(found.given, told, found.problems, files)
+
+
+def _tiles(file: Path, tile: Sequence[int]) -> list[Tile]:
+    """Of a picture whose size cannot be read, one: it is found out when it is decoded."""
+    try:
+        return tiles_of(upright_size(file), tile)
+    except DataError:
+        return tiles_of((tile[1], tile[0]), tile)
+
+
+def _of_file(
+    owner: int, owners: Sequence[int], each: Sequence[Tensor], tiles: Sequence[Sequence[Tile]] | None
+) -> Tensor:
+    """owners: the file of each prediction, in ascending order."""
+    start = bisect_left(owners, owner)
+    return each[start] if tiles is None else joined(each[start : start + len(tiles[owner])], tiles[owner])
 
 
 def _read(source: Path, cfg: DictConfig, settings: DictConfig) -> Unlabelled:

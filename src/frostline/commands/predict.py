@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 
 from frostline.commands.checks import check
 from frostline.commands.picture_predictions import picture_columns, unreadable_pictures
-from frostline.commands.text_predictions import STANDARD_INPUT, Columns, text_columns, unreadable_texts
+from frostline.commands.predicted import STANDARD_INPUT, Columns, require_free, write_files
+from frostline.commands.text_predictions import text_columns, unreadable_texts
 from frostline.commands.train import quiet
 from frostline.contracts.specs import TextSpec
 from frostline.contracts.targets import Targets
@@ -44,13 +45,16 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     load_state(model, content["state_dict"], checkpoint)
     of_texts = isinstance(model.backbone.spec, TextSpec)
     _require_used(cfg, of_texts=of_texts)
-    given, told, problems = (text_columns if of_texts else picture_columns)(cfg, settings, model, trainer)
-    columns = _beside(given, told)
+    if output is not None and model.task.gives_files:
+        require_free(output)
+    found = (text_columns if of_texts else picture_columns)(cfg, settings, model, trainer)
+    beside = write_files(found, output)
+    columns = _beside(found.given, beside | found.told)
     _tell_formulas(columns)
     _write(columns, output, cfg.output)
-    if problems:
+    if found.problems:
         others = f"; the other {len(next(iter(columns.values()))):,} have predictions"
-        raise (unreadable_texts if of_texts else unreadable_pictures)(problems, others)
+        raise (unreadable_texts if of_texts else unreadable_pictures)(found.problems, others)
     return output
 
 
@@ -130,7 +134,7 @@ def _is_predictions(file: Path) -> bool:
         except csv.Error:
             return False
     answers = {"label", "labels", "tag"} & set(header)
-    return bool(answers) and any(name.startswith("probability") for name in header)
+    return bool(answers) and any(name.startswith(("probability", "share")) for name in header)
 
 
 def _inside(source: Path) -> list[Path]:

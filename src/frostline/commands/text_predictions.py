@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from frostline.commands.predicted import STANDARD_INPUT, Predicted
 from frostline.contracts.specs import TextSpec
 from frostline.data.pictures.files import suffixes
 from frostline.data.tables.text_files import lines_of, text_of
@@ -29,14 +30,9 @@ from frostline.faults import together
 from frostline.tasks.token_classification import TokenClassification
 from frostline.training.finetuner import FineTuner
 
-Columns = dict[str, list[str]]
-STANDARD_INPUT = "-"
 
-
-def text_columns(
-    cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer
-) -> tuple[Columns, Columns, list[DataError]]:
-    """Columns of the input, those that are told of it, and why the other texts have none. settings: of the run."""
+def text_columns(cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer) -> Predicted:
+    """settings: of the run. Raises DataError if there is no text that can be read."""
     spec, task = model.backbone.spec, model.task
     assert isinstance(spec, TextSpec)
     tagged = isinstance(task, TokenClassification)
@@ -59,7 +55,7 @@ def text_columns(
         told = task.columns([*mean_of_windows(rows, lengths, owners)], cfg.top_k)
     for note in found.notes:
         print(f"frostline: {note}", file=sys.stderr)
-    return found.given, told, found.problems
+    return Predicted(found.given, told, found.problems)
 
 
 def _read(cfg: DictConfig, settings: DictConfig, *, tagged: bool) -> Unlabelled:

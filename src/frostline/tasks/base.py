@@ -37,7 +37,8 @@ class Metrics(nn.Module):
 class Task(nn.Module):
     """A task sets the `kind` of targets that it learns from, if these are not classes, and the `unit` that its outputs
     are about; its constructor takes `Targets` first. `solvable`: whether the loss is convex in the outputs of single
-    rows (`fit_rows`). `shares` names the scores that are proportions of samples.
+    rows (`fit_rows`). `gives_files`: whether predictions are files (`files`). `shares` names the scores
+    that are proportions of samples.
 
     monitor: the validation score, `val/<name>`, by which the best epoch is chosen. mode: which end of it is best.
 
@@ -49,6 +50,7 @@ class Task(nn.Module):
     kind: ClassVar[str] = "class"
     unit: ClassVar[Unit] = "sample"
     solvable: ClassVar[bool] = True
+    gives_files: ClassVar[bool] = False
     shares: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, *, monitor: str, mode: Mode, l1: float, scores: dict[str, Mode]) -> None:

@@ -32,6 +32,7 @@ class Segmentation(Task):
     kind = "masks"
     unit = "pixel"
     solvable = False
+    gives_files = True
     class_weights: Tensor | None
 
     def __init__(

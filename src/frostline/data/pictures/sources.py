@@ -17,7 +17,7 @@ from torch import Tensor
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.grey import Range
 from frostline.data.pictures.packed import PackedPictures, centres, packed, packed_bytes, padded
-from frostline.data.pictures.reading import named, problem_of, read_picture, resized_size
+from frostline.data.pictures.reading import Box, named, problem_of, read_picture, resized_size
 from frostline.data.sample_cache import Decoder, SampleCache
 from frostline.data.source import Source
 from frostline.errors import DataError
@@ -176,7 +176,11 @@ class FilePictures(Pictures):
                 where=file,
                 next_step="give the command again once nothing changes the data",
             )
-        return read_picture(file, self.spec, encoded, self.grey)
+        return read_picture(file, self.spec, encoded, self.grey, self.box_of(place))
+
+    def box_of(self, place: int) -> Box | None:
+        """The part of the picture that is a sample; None for all of it."""
+        return None
 
     def _measured(self, place: int) -> Tensor:
         with named(self.files[place]), Image.open(self.files[place]) as opened:

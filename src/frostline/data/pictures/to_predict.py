@@ -1,8 +1,8 @@
 """Pictures without labels, for predictions."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from frostline.data.parts import Part, Transfers, loader
 from frostline.data.pictures.augment import evaluation_view
 from frostline.data.pictures.files import passed_note, picture_files
 from frostline.data.pictures.paths import PicturePaths
-from frostline.data.pictures.reading import problem_of
+from frostline.data.pictures.reading import Box, problem_of
 from frostline.data.pictures.sources import FilePictures
+from frostline.data.pictures.tiles import Tile
 from frostline.data.tables.formats import column_names, read_table
 from frostline.data.tables.table import Row, normalised
 from frostline.errors import DataError, few, shortened
@@ -28,14 +29,32 @@ PATHS = ("path", "file", "filename", "image")  # usual names of a column of path
 
 
 class Readable(FilePictures):
-    """A file that cannot be read is a black picture with BROKEN for its class: it does not cost the others."""
+    """A file that cannot be read is a black picture with BROKEN for its class: it does not cost the others.
+
+    tiles: the part of its file that each sample shows, and is predicted for; None for all of it.
+    """
+
+    def __init__(self, files: Sequence[Path], *, tiles: Sequence[Tile] | None = None, **common: Any) -> None:
+        super().__init__(files, torch.zeros(len(files), dtype=torch.long), **common)
+        self.tiles = tiles
+
+    def box_of(self, place: int) -> Box | None:
+        return None if self.tiles is None else self.tiles[place].box
+
+    def scored_targets(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """And the size of each tile."""
+        if self.tiles is None:
+            return self.targets(index), None
+        boxes = torch.tensor([self.tiles[place].box for place in index.tolist()])
+        return self.targets(index), boxes[:, [3, 2]] - boxes[:, [1, 0]]
 
     def _read(self, place: int) -> Tensor:
         try:
             return super()._read(place)
         except DataError:
             self.labels[place] = BROKEN
-            return torch.zeros(3, self.spec.resize, self.spec.resize, dtype=torch.uint8)
+            sides = self.spec.stretched or (self.spec.resize, self.spec.resize)
+            return torch.zeros(3, *sides, dtype=torch.uint8)
 
 
 class PictureFiles(Transfers):
@@ -48,7 +67,7 @@ class PictureFiles(Transfers):
         self.batch_size = batch_size
 
     def predict_dataloader(self) -> DataLoader[Batch | DataError]:
-        part = Part(self.pictures, torch.arange(len(self.pictures.files)), whole=False)
+        part = Part(self.pictures, torch.arange(len(self.pictures.files)), scored=True)
         return loader(part, EpochBatches(len(part), self.batch_size, shuffle=False, seed=0), num_workers=None)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
