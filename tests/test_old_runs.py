@@ -8,14 +8,21 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from conftest import Answer
+from conftest import DEVICE, Answer, short_form
 from frostline.config.signatures import origin_of
 from frostline.runs.opening import read_settings
 from frostline.runs.renamed import RENAMED
+from frostline.training.checkpoint import completed_targets, read_checkpoint, targets_problem
+from frostline.training.finetuner import CHECKPOINT_KEY
+from frostline.training.init_from import _known
+from tiny_text import make_tokenizer
 
 WRITTEN = Path(__file__).parent / "old_run"
 
@@ -66,3 +73,117 @@ def test_an_old_run_goes_on(old_run: Path, program: Callable[..., Answer]) -> No
     answer = program("train", "resume=run")
     assert answer.code == 0, answer.err
     assert json.loads((old_run / "run.json").read_text())["status"] == "finished"
+
+
+# --- targets, which had `mean` and `std` of any kind ---
+
+
+Plain = dict[str, Any]
+TARGETS: dict[str, tuple[Plain, Plain]] = {  # by kind: what version 0.1.0 wrote, and what stands in `about` now
+    "class": ({"names": ["a", "b"], "counts": [3, 4], "mean": [], "std": []}, {}),
+    "labels": ({"names": ["a", "b"], "counts": [3, 4], "mean": [], "std": []}, {}),
+    "numbers": (
+        {"names": ["x", "y"], "counts": [], "mean": [1.5, 0.0], "std": [2.0, 1.0]},
+        {"mean": [1.5, 0.0], "std": [2.0, 1.0]},
+    ),
+    "tags": ({"names": ["O", "B-x"], "counts": [9, 1], "mean": [2.5], "std": []}, {"mean_words": 2.5}),
+}
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_targets_of_a_version_before_are_completed(kind: str) -> None:
+    written, about = TARGETS[kind]
+    now = {"kind": kind, "names": written["names"], "counts": written["counts"], "about": about}
+    assert completed_targets({"kind": kind} | written) == now
+    assert completed_targets(now) == now
+    assert targets_problem(now, "targets") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "problem"),
+    [
+        ("numbers", {"std": "x"}, "its 'targets.about.std': 'x' is not a list of a number"),
+        ("numbers", {"mean": [], "std": []}, "its 'targets.about.mean' is missing"),
+        ("tags", {"mean": ["x"]}, "its 'targets.about.mean_words': 'x' is not a number"),
+        ("class", {"names": [1]}, "its 'targets.names': [1] is not a list of text"),
+        ("boxes", {}, "its 'targets.kind': 'boxes' is not one of class, labels, numbers, tags"),
+    ],
+)
+def test_damaged_targets_of_a_version_before_are_refused(kind: str, change: Plain, problem: str) -> None:
+    written = TARGETS.get(kind, TARGETS["class"])[0] | change
+    found = targets_problem(completed_targets({"kind": kind} | written), "targets")
+    assert found is not None
+    assert found.startswith(problem)
+
+
+def aged(targets: Plain) -> Plain:
+    """Targets as version 0.1.0 wrote them."""
+    about = targets["about"]
+    mean = about.get("mean", [about["mean_words"]] if "mean_words" in about else [])
+    return {key: targets[key] for key in ("kind", "names", "counts")} | {"mean": mean, "std": about.get("std", [])}
+
+
+def age(run: Path) -> None:
+    record = json.loads((run / "run.json").read_text())
+    record["data"]["targets"] = aged(record["data"]["targets"])
+    (run / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    for path in run.glob("checkpoints/*.ckpt"):
+        content = torch.load(path, weights_only=True)
+        identity = content[CHECKPOINT_KEY]["identity"]
+        identity["targets"] = aged(identity["targets"])
+        torch.save(content, path)
+
+
+def trained(program: Callable[..., Answer], kind: str) -> str:
+    """A run of its head alone, in `run`, on few pictures or sentences. Gives the place of its data."""
+    common = [*DEVICE, "trainer.precision=32-true", "schedule=head_only", "run_dir=run", "logger=none"]
+    if kind == "tags":
+        make_tokenizer(Path("tokenizer"))
+        Path("it.conll").write_text("aa\tB-x\nkl\tO\n\nla\tO\n\n" * 20)
+        own = ["task=token_classification", "data=conll", "data.train_file=it.conll", "data.batch_size=8", "trust=true"]
+        own += ["model=bundled", "model._target_=tiny_text.TinyText", "model.weights=tokenizer"]
+    else:
+        lines = [f"{n}.png,{n % 2},{n // 2 % 2},{n}.5" for n in range(40)]
+        for n in range(40):
+            Image.new("L", (8, 8), 6 * n).save(f"{n}.png")
+        Path("it.csv").write_text("\n".join(["path,a,b,x", *lines]) + "\n")
+        task, columns = {
+            "class": ("classification", "a"),
+            "labels": ("multi_label", "a,b"),
+            "numbers": ("regression", "x"),
+        }[kind]
+        own = [f"task={task}", "data=image_csv", "data.file=it.csv", f"data.target_columns=[{columns}]"]
+        own += ["data.image_size=8"]
+    answer = program("train", *common, *own)
+    assert answer.code == 0, answer.err
+    return "it.conll" if kind == "tags" else "it.csv"
+
+
+@pytest.mark.parametrize("kind", short_form(TARGETS, "numbers", "tags"))
+def test_a_run_with_targets_of_a_version_before_opens_and_goes_on(
+    kind: str, program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = trained(program, kind)
+    age(Path("run"))
+    loss = json.loads(Path("run/run.json").read_text())["metrics"]["test/loss"]
+    assert f"test/loss {loss:.4f}" in program("evaluate", "run=run", "trust=true").out
+    shutil.copy(file, f"other.{file[3:]}")
+    for typed in (
+        ["evaluate", f"data.file=other.{file[3:]}", "checkpoint=last"],
+        ["predict", f"input={file if kind == 'tags' else '0.png'}", "output=out.csv"],
+    ):
+        answer = program(*typed, "run=run", "trust=true")
+        assert answer.code == 0, answer.err
+    answer = program("train", "resume=run", "trust=true")
+    assert answer.code == 0, answer.err
+    targets = read_checkpoint(Path("run/checkpoints/last.ckpt"))[CHECKPOINT_KEY]["identity"]["targets"]
+    assert targets["about"].keys() == TARGETS[kind][1].keys()
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_weights_that_a_version_before_exported_say_their_targets(kind: str, tmp_path: Path) -> None:
+    written = TARGETS[kind][0]
+    about = {"frostline": json.dumps({"targets": {"kind": kind} | written})}
+    save_file({"head.weight": torch.zeros(1)}, tmp_path / "it.safetensors", about)
+    assert _known(tmp_path / "it.safetensors") == (kind, written["names"])

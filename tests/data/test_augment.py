@@ -14,6 +14,8 @@ from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures import augment as augment_module
 from frostline.data.pictures.augment import DRAWS, STRENGTHS, Augment, Level, evaluation_view
 from frostline.data.pictures.counter_random import uniform
+from frostline.data.target_types.base import Geometry
+from frostline.data.target_types.classes import Classes
 from frostline.data.target_types.find import target_type
 from frostline.errors import ConfigError
 
@@ -387,3 +389,25 @@ def test_an_erased_square_has_the_mean_colour_and_covers_its_share() -> None:
 def test_without_augmentation_nothing_can_be_erased() -> None:
     with pytest.raises(ConfigError, match=r"data.erase=0.25 does nothing"):
         augment("none", erase=0.25)
+
+
+# --- targets that move with their pictures ---
+
+
+class Maps(Classes):
+    """Targets are maps as large as the pictures."""
+
+    def follow(self, targets: Tensor, geometry: Geometry) -> Tensor:
+        return geometry(targets)
+
+
+@pytest.mark.parametrize("size", [32, 24], ids=["shifted", "cropped"])
+def test_targets_follow_the_geometry_of_their_pictures(size: int) -> None:
+    """A map that is the first channel of its picture is the first channel of the view."""
+    spec = replace(PLAIN, size=size, resize=size)
+    made = Augment("standard", flip=True, erase=0.0, spec=spec, seed=0, target=Maps(), num_classes=2)
+    pictures = noise(16)
+    seen = made(Batch(pictures, pictures[:, :1].float() / 255, torch.arange(16)), epoch=0)
+    assert seen.targets.shape == (16, 1, size, size)
+    torch.testing.assert_close(seen.targets, seen.inputs[:, :1])
+    assert not torch.equal(seen.inputs, evaluation_view(pictures, spec))

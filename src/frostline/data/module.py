@@ -81,8 +81,8 @@ class Data(Transfers):
             return
         train, val, test = self._split(sources, val_fraction, test_fraction, split_seed)
         if train_limit is not None:
-            layers = self.target.strata(train[0].labels[train[1]])
-            train = train[0], train[1][balanced_subset(layers, train_limit, seed)]
+            strata = self.target.strata(train[0].labels[train[1]])
+            train = train[0], train[1][balanced_subset(strata, train_limit, seed)]
         self.train_part = Part(*train)
         self.val_part, self.test_part = Part(*val, scored=True), Part(*test, scored=True)
         self._require_parts()
@@ -132,15 +132,15 @@ class Data(Transfers):
         if sources.val is None or sources.test is None:
             pieces = ["training"] + ["validation"] * (sources.val is None) + ["test"] * (sources.test is None)
             self._require_of_each(len(pieces), sources.train.labels, f"one each for {', '.join(pieces)}")
-        layers = self.target.strata(sources.train.labels)
-        rest = torch.arange(len(layers))
+        strata = self.target.strata(sources.train.labels)
+        rest = torch.arange(len(strata))
         test = (sources.test, every(sources.test)) if sources.test is not None else None
         if test is None:
-            kept, taken = stratified_split(layers, test_fraction, seed, keep=2 if sources.val is None else 1)
+            kept, taken = stratified_split(strata, test_fraction, seed, keep=2 if sources.val is None else 1)
             test, rest = (sources.train, rest[taken]), rest[kept]
         val = (sources.val, every(sources.val)) if sources.val is not None else None
         if val is None:
-            kept, taken = stratified_split(layers[rest], val_fraction, seed)
+            kept, taken = stratified_split(strata[rest], val_fraction, seed)
             val, rest = (sources.train, rest[taken]), rest[kept]
         return (sources.train, rest), val, test
 

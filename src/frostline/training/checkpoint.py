@@ -22,7 +22,7 @@ Schema = Mapping[str, Any]  # by name an annotation, a schema, or a function tha
 
 
 def completed_targets(said: Any) -> Any:
-    """A record of `Targets` as this version writes it. Versions up to 0.1 wrote `mean` and `std` for every kind: of
+    """A record of `Targets` as this version writes it. Earlier ones wrote `mean` and `std` for every kind: of
     numbers both, of tags the words of a sample as the only `mean`, of other kinds neither."""
     if not isinstance(said, dict) or "about" in said or not {"mean", "std"} <= said.keys():
         return said
