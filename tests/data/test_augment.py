@@ -153,11 +153,11 @@ def test_an_upright_part_lies_where_torch_s_own_grid_has_it(size: int) -> None:
     generator = torch.Generator().manual_seed(0)
     scale, shift = torch.rand(6, 2, generator=generator), torch.rand(6, 2, generator=generator) - 0.5
     mirror, angle = torch.tensor([1.0, -1.0]).repeat(3), torch.zeros(6)
-    expected = augment_module._turned_grid(scale, shift, mirror, angle, size)
-    assert torch.equal(augment_module._upright_grid(scale, shift, mirror, None, size), expected)
+    expected = augment_module._turned_grid(scale, shift, mirror, angle, (size, size))
+    assert torch.equal(augment_module._upright_grid(scale, shift, mirror, None, (size, size)), expected)
     end = torch.rand(6, 2, generator=generator)
     expected = expected.minimum(end.flip(1).view(-1, 1, 1, 2))
-    assert torch.equal(augment_module._upright_grid(scale, shift, mirror, end, size), expected)
+    assert torch.equal(augment_module._upright_grid(scale, shift, mirror, end, (size, size)), expected)
 
 
 def test_the_pictures_themselves_are_left_alone() -> None:

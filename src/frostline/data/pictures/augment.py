@@ -112,7 +112,11 @@ class Augment:
         return self._followed(targets, None, uniform(self.seed, epoch, sample, DRAWS))
 
     def _followed(self, targets: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
-        return self.target.follow(targets, lambda maps: self._moved(maps, sizes, u, mode="nearest"))
+        def geometry(maps: Tensor) -> Tensor:
+            """Whole numbers stand for something: of two neighbours a view shows one, and nothing in between."""
+            return self._moved(maps, sizes, u, mode="bilinear" if maps.is_floating_point() else "nearest")
+
+        return self.target.follow(targets, geometry)
 
     def _views(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
         step = max(1, CHUNK // x[0].numel()) if x.device.type == "cpu" else len(x)
