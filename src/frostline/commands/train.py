@@ -203,9 +203,7 @@ def test(built: Built, record: Record) -> None:
 
 def enter_phase_of(built: Built, weights: dict[str, Any]) -> None:
     """weights: as `load_checkpoint` tells of them. They are scored as they were in their phase."""
-    number = phase_number(built.plan, weights["phase"], "checkpoints")
-    built.enter(number, 0)
-    built.frozen.begin(built.choices[number], [built.choices[number].line], 0)
+    built.enter(phase_number(built.plan, weights["phase"], "checkpoints"), 0, keep="own")
 
 
 @contextmanager

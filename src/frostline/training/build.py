@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import lightning as L
 import torch
@@ -68,12 +68,19 @@ class Built(NamedTuple):
     depths: Sequence[Depth] = ()
     depth: int | None = None
 
-    def enter(self, number: int, first_epoch: int) -> list[Group]:
-        """The plan's `number`-th phase, from 0, which begins at `first_epoch` of the run."""
+    def enter(
+        self, number: int, first_epoch: int, keep: Literal["for later", "own", "nothing"] = "for later"
+    ) -> list[Group]:
+        """Enter the plan's `number`-th phase, from 0, which begins at `first_epoch` of the run. The only door: what
+        learns, what is shown and what is kept change together.
+
+        keep: outputs of frozen blocks for this phase and later ones, for this phase alone, or none.
+        """
         choice = self.choices[number]
-        lines = lines_made(self.plan, list(self.model.backbone.blocks), self.choices, number)
+        later = lines_made(self.plan, list(self.model.backbone.blocks), self.choices, number)
         self.data.show(choice.views, first_epoch)
-        self.frozen.begin(choice, lines, first_epoch)
+        lines = later if keep == "for later" else [choice.line]
+        self.frozen.begin(None if keep == "nothing" else choice, lines, first_epoch)
         return self.model.enter(self.plan.phases[number], number, first_epoch)
 
 

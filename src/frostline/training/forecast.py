@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from frostline.frozen.policy import Choice
-from frostline.plan.freezing import blocks_of, count_of
+from frostline.plan.freezing import blocks_of, count_of, parameter_groups
 from frostline.plan.phase import Phase
 from frostline.training.batch_size import costs_of, weights_bytes
 from frostline.training.build import Built
@@ -31,7 +31,8 @@ class PlannedPhase(NamedTuple):
 
 
 def planned(built: Built) -> list[PlannedPhase]:
-    """A row per phase. Enters each phase once, in order. Raises PlanError where one trains nothing."""
+    """A row per phase. Nothing is changed: neither the model, nor what is shown and kept, nor the random state. Raises
+    PlanError where a phase trains nothing."""
     model, data, trainer, *_ = built
     costs = costs_of(model.backbone, model.head, data.example(), trainer)
     return [_row(built, phase, number, costs) for number, phase in enumerate(built.plan.phases)]
@@ -39,8 +40,8 @@ def planned(built: Built) -> list[PlannedPhase]:
 
 def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> PlannedPhase:
     model, data, trainer, *_ = built
-    groups = model.enter(phase, number, 0)
-    optimizer = model.make_optimizer()
+    groups = parameter_groups(model.backbone, model.head, phase)
+    optimizer = model.make_optimizer(phase)
     blocks = list(model.backbone.blocks)
     rates = [group["lr"] for group in optimizer.param_groups]
     decays = [group.get("weight_decay", 0.0) for group in optimizer.param_groups]
