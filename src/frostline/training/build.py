@@ -84,11 +84,18 @@ class Built(NamedTuple):
         return self.model.enter(self.plan.phases[number], number, first_epoch)
 
 
-def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True, known: Targets | None = None) -> Built:
+def build(
+    cfg: DictConfig,
+    *,
+    load_weights: bool = True,
+    logs: bool = True,
+    known: Targets | None = None,
+    views: Sequence[int | None] | None = None,
+) -> Built:
     """Everything that a run needs, in the one order that has no circle.
 
     load_weights: False where a checkpoint's will follow. logs: False for no curves, checkpoints and lines. known: the
-    targets of a run that is scored on other samples (see `Data`).
+    targets of a run that is scored on other samples (see `Data`). views: of each phase of a run that goes on.
     Raises any FrostlineError.
     """
     require_devices(cfg.trainer.accelerator, processes(cfg.trainer)["devices"])
@@ -120,7 +127,7 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True, know
     outputs = tried_outputs(backbone, data, trainer, low)
     solvable = is_solvable(head, task, backbone, data, trainer, outputs[-1].flops)
     plan = settled(plan, data, trainer, pretrained=pretrained, solvable=solvable)
-    chosen = choices_of(reuse, plan, backbone, outputs, data, trainer)
+    chosen = choices_of(reuse, plan, backbone, outputs, data, trainer, views)
     identity = _identity(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
     model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
     lines = [phase.frost_line(list(backbone.blocks)) for phase in plan.phases for _ in range(phase.epochs)]
