@@ -29,7 +29,7 @@ from frostline.plan.phases import Plan
 from frostline.plan.with_adapters import adapted_blocks
 from frostline.storage.store import Store
 from frostline.tasks.base import Task
-from frostline.training.batch_size import largest_batch
+from frostline.training.batch_size import ChosenBatch, largest_batch
 from frostline.training.callbacks.ema import MovingAverage
 from frostline.training.callbacks.measure import Measure
 from frostline.training.callbacks.patience import PhasePatience
@@ -116,11 +116,7 @@ def build(
     for phase in plan.phases:
         task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
     if data.batch_size_is_open:
-        trial = make_trainer(cfg.trainer, [], logger=False)
-        longest, samples = data.example(longest=True), len(data.train_part)
-        data.batch_size, data.batch_size_why = largest_batch(
-            backbone, head, plan.phases, optimizers, sample=longest, samples=samples, trainer=trial
-        )
+        data.batch_size, data.batch_size_why = _largest_batch(cfg, backbone, head, plan, data)
     require_batches(cfg.trainer, data)
     trainer = _trainer(cfg, plan, task, measure := Measure(), data.num_batches, logs=logs)
     low = low_of(trainer)
@@ -138,6 +134,12 @@ def build(
     solver = HeadSolver(frozen)
     trainer.callbacks.insert(0, solver)  # type: ignore[attr-defined]  # an average of weights begins with its solution
     return Built(model, data, trainer, measure, plan, chosen, frozen, solver, depths, depth)
+
+
+def _largest_batch(cfg: DictConfig, backbone: Backbone, head: nn.Module, plan: Plan, data: Data) -> ChosenBatch:
+    trial, longest = make_trainer(cfg.trainer, [], logger=False), data.example(longest=True)
+    optimizers, samples = optimizers_of(cfg, plan), len(data.train_part)
+    return largest_batch(backbone, head, plan.phases, optimizers, sample=longest, samples=samples, trainer=trial)
 
 
 def scaled(plan: Plan, backbone: Backbone) -> Plan:
