@@ -97,6 +97,7 @@ def make_phase(name: str = "it", **settings: Any) -> Phase:
 EVERY_PHASE: dict[str, Any] = {
     "only": None, "lr_scale": 1.0, "layer_decay": 1.0, "warmup_epochs": 0.0, "curve": "cosine", "weight_decay": None,
     "optimizer": None, "norm": "adapt", "l2_sp": 0.0, "start_from": "last", "solve": False, "min_steps": 0,
+    "views": "fresh",
     "until": {"monitor": "val/loss", "mode": "min", "patience": None, "min_delta": 0.0},
 }  # fmt: skip
 

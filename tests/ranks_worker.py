@@ -20,7 +20,7 @@ from frostline.paths import conf_dir
 from frostline.plan.composed import plan_of
 from frostline.runs.record import Record, Stopwatch
 from frostline.training.build import build
-from frostline.training.checkpoint import stand_of
+from frostline.training.checkpoint import read_saved, stand_of
 from frostline.training.fit import fit
 
 # SGD, no augmentation, norm layers without batch statistics: what ranks compute is then what one process computes.
@@ -67,7 +67,8 @@ def trained(job: Job) -> dict[str, Any]:
     if job.keep:
         built.trainer.callbacks.append(Keep(job.place))  # type: ignore[attr-defined]
     record = Record(command="", seed=0)
-    stand = stand_of(Path(job.resume), built.model, built.plan) if job.resume is not None else None
+    path = Path(job.resume) if job.resume is not None else None
+    stand = stand_of(read_saved(path), path, built.model, built.plan) if path is not None else None
     fit(built, record, folder, stand, Stopwatch({}))
     (scores,) = built.trainer.test(built.model, datamodule=built.data, verbose=False)
     parts = {"backbone": built.model.backbone, "head": built.model.head}

@@ -103,7 +103,7 @@ def test_the_summary_says_what_fine_tuning_added(program: Program) -> None:
     [
         ["cache=never"],
         ["schedule.phases.head=null"],
-        ["cache.views=2"],
+        ["schedule.every_phase.views=2"],
         ["schedule.phases.head.thaw=1"],
         ["trainer.limit_val_batches=1"],
     ],

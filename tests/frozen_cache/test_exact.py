@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -24,6 +25,7 @@ Program = Callable[..., Answer]
 SHORT = ["data.train_limit=90", "data.batch_size=23", "data.image_size=16", *DEVICE, "trainer.precision=32-true"]
 SHORT += ["logger=none", "head=mlp", "head.hidden=[16]", "optimizer.lr=0.01", "callbacks.progress=null"]
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
+VIEWS = "schedule.every_phase.views"
 FROZEN = [plan for plan in PLANS if plan not in ("full", "layerwise")]  # these freeze nothing
 HEAVIER = ["resnet18", "efficientnet_b0", "convnext_tiny", "densenet121"]
 MODELS = ["mobilenet_v3_small", *(pytest.param(name, marks=pytest.mark.long) for name in HEAVIER)]
@@ -84,21 +86,79 @@ def test_adapters_end_in_the_same_bits_before_they_learn_and_when_they_rest_agai
 
 
 @pytest.mark.parametrize("views", short_form([2, 3]))
-def test_views_for_every_epoch_end_in_the_bits_of_the_augmented_run(
+def test_views_for_every_epoch_end_in_the_bits_of_fresh_ones(
     views: int, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:
-    own = [*two_epochs_each("last_block", composed), "data.augment=standard", "data.erase=0.2", f"cache.views={views}"]
-    first, _ = kept_and_never(program, tmp_path, *SHORT, *own)
+    own = [*two_epochs_each("last_block", composed), "data.augment=standard", "data.erase=0.2"]
+    first, _ = kept_and_never(program, tmp_path, *SHORT, *own, f"schedule.every_phase.views={views}")
     assert [row["cache"]["made"] for row in first["phases"]] == [90 * min(views, 2) + 143, 90 * min(views, 2) + 143]
+    fresh = trained(program, tmp_path / "fresh", *own, "schedule.every_phase.views=fresh", "cache=always")
+    require_equal(tmp_path / "fresh", tmp_path / "never")
+    assert cached_phases(fresh) == []
+
+
+def test_views_in_turn_are_the_same_kept_or_not_and_start_over_in_each_phase(program: Program, tmp_path: Path) -> None:
+    own = ["schedule=last_block", "schedule.phases.head.epochs=1", "schedule.phases.last.epochs=3"]
+    own += ["schedule.every_phase.views=2", "data.augment=standard"]
+    first, _ = kept_and_never(program, tmp_path, *SHORT, *own)
+    assert [row["cache"]["made"] for row in first["phases"]] == [90 + 143, 2 * 90 + 143]
+    fresh = trained(program, tmp_path / "fresh", *own, "schedule.every_phase.views=fresh")
+    assert fresh["metrics"] != first["metrics"]
+
+
+def test_views_of_pictures_of_many_sizes_are_the_same_kept_or_not(program: Program, tmp_path: Path) -> None:
+    """A batch pads them to one size, and the batches that are kept are others than those of training."""
+    generator = np.random.default_rng(0)
+    for number in range(48):
+        folder = tmp_path / "pictures" / ("even" if number % 2 else "odd")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (16 + number % 5, 16 + number % 7, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    own = ["data=image_folder", f"data.dir={tmp_path / 'pictures'}", "data.image_size=16", f"{VIEWS}=2"]
+    own += ["schedule=head_only", "schedule.phases.head.epochs=3", "data.batch_size=7", "optimizer.lr=0.01"]
+    own += [*DEVICE, "trainer.precision=32-true", "logger=none", "head=mlp", "callbacks.progress=null"]
+    kept_and_never(program, tmp_path, *own)
+
+
+@pytest.mark.parametrize("plan", short_form(PLANS, "auto"))
+def test_the_cache_is_about_speed_alone(
+    plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Pictures are augmented where the plan says so, whatever the cache does."""
+    own = [*two_epochs_each(plan, composed), "data.augment=standard"]
+    runs = {
+        name: trained(program, tmp_path / name.replace(" ", "_"), *own, *name.split())
+        for name in ("cache=never", "cache=auto", "cache=always", "cache=auto cache.max_gigabytes=1e-6")
+    }
+    for name in runs:
+        require_equal(tmp_path / name.replace(" ", "_"), tmp_path / "cache=never")
+    cached = {name: cached_phases(record) for name, record in runs.items()}
+    assert (cached["cache=auto"] == []) == (plan not in FROZEN)
+    assert cached["cache=never"] == cached["cache=auto cache.max_gigabytes=1e-6"] == []
+    assert set(cached["cache=auto"]) <= set(cached["cache=always"])
 
 
 @pytest.mark.long
-def test_phases_that_keep_train_without_augmentation_and_others_with_it(program: Program, tmp_path: Path) -> None:
+def test_phases_augment_as_the_plan_says(program: Program, tmp_path: Path) -> None:
     own = ["schedule=head_only", "schedule.phases.head.epochs=2", "schedule.every_phase.solve=false"]
-    plain = trained(program, tmp_path / "plain", *own, "data.augment=none", "cache=never")
-    kept = trained(program, tmp_path / "kept", *own, "data.augment=standard", "cache=auto")
-    augmented = trained(program, tmp_path / "augmented", *own, "data.augment=standard", "cache=never")
-    assert kept["metrics"] == plain["metrics"] != augmented["metrics"]
+    plain = trained(program, tmp_path / "plain", *own, "data.augment=none")
+    for cache in ("never", "auto"):
+        run = {
+            views: trained(program, tmp_path / f"{views}-{cache}", *own, f"cache={cache}", f"{VIEWS}={views}")
+            for views in ("auto", "none", "fresh")
+        }
+        assert run["auto"]["metrics"] == run["none"]["metrics"] == plain["metrics"] != run["fresh"]["metrics"]
+
+
+def test_mixed_pictures_are_not_kept_and_train_with_views_in_turn(program: Program, tmp_path: Path) -> None:
+    own = ["schedule=head_only", "schedule.phases.head.epochs=2", "data.augment=strong", f"{VIEWS}=1"]
+    answer = program("train", *SHORT, *own, "cache=always", f"run_dir={tmp_path / 'always'}")
+    assert answer.code == 0, answer.err
+    assert "pictures are mixed with others of their batch (data.augment=strong)" in " ".join(answer.out.split())
+    trained(program, tmp_path / "never", *own, "cache=never")
+    require_equal(tmp_path / "always", tmp_path / "never")
+    fresh = trained(program, tmp_path / "fresh", *own, f"{VIEWS}=fresh")
+    assert fresh["metrics"] != record_of(tmp_path / "always")["metrics"]
 
 
 @pytest.mark.parametrize("moment", short_form(["train 2", "train 7", "train 10", "validate 2"], "train 7"))
@@ -250,9 +310,24 @@ def test_damage_is_told_and_changes_nothing(program: Program, tmp_path: Path, ca
 
 
 def test_always_says_what_stands_in_the_way(program: Program) -> None:
-    answer = program("train", *SHORT, "cache=always", "data.augment=strong", "cache.views=3")
-    assert answer.code == 1
-    assert "phase 'head' cannot keep what its frozen blocks give: pictures are mixed" in answer.err
     answer = program("train", *SHORT, "cache=always", "cache.max_gigabytes=1e-6")
     assert answer.code == 1
+    assert "phase 'head' cannot keep what its frozen blocks give: " in answer.err
     assert "more than cache.max_gigabytes=1e-06" in answer.err
+    answer = program("train", *SHORT, "cache=always", f"{VIEWS}=none", "trainer.limit_train_batches=1")
+    assert answer.code == 1
+    assert "epochs see only a part of the data" in answer.err
+
+
+@pytest.mark.parametrize("views", [0, -1, "often"])
+def test_what_is_no_number_of_views_is_told(views: object, program: Program) -> None:
+    answer = program("train", *SHORT, f"{VIEWS}={views}")
+    assert answer.code == 1
+    assert "views: " in answer.err
+    assert "is not one of auto, fresh, none or a whole number x with x > 0" in answer.err
+
+
+def test_the_setting_that_the_cache_had_names_the_new_one(program: Program) -> None:
+    answer = program("train", *SHORT, "cache.views=3")
+    assert answer.code == 1
+    assert "there is no setting 'cache.views': did you mean schedule.every_phase.views?" in answer.err

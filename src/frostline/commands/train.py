@@ -35,7 +35,8 @@ from frostline.runs.opening import foreign, read_settings
 from frostline.runs.record import Record, Stopwatch
 from frostline.training.averaging import average
 from frostline.training.build import Built, build
-from frostline.training.checkpoint import forget_starts, load_checkpoint, phase_number, stand_of
+from frostline.training.checkpoint import Stand, forget_starts, load_checkpoint, phase_number, read_saved, stand_of
+from frostline.training.finetuner import CHECKPOINT_KEY
 from frostline.training.fit import fit
 from frostline.training.forecast import PlannedPhase, planned
 from frostline.training.init_from import init_from
@@ -65,11 +66,10 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
     watch = Stopwatch(record.seconds)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     checkpoint = checkpoint_of(folder, "last") if resume else None
-    built = build(cfg, load_weights=checkpoint is None and cfg.init_from is None)
+    built, stand = _built(cfg, checkpoint, record.command)
     loaded = start_weights(built, cfg.init_from, resumes=checkpoint is not None)
     _describe(record, built, loaded)
     record.foreign = foreign(resolved(lasting(cfg)), folder)
-    stand = stand_of(checkpoint, built.model, built.plan, record.command) if checkpoint is not None else None
     rows = planned(built)
     if built.trainer.is_global_zero:
         if resume:
@@ -103,6 +103,15 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
     if leads:
         print_run(record, folder)
     return record
+
+
+def _built(cfg: DictConfig, checkpoint: Path | None, command: str) -> tuple[Built, Stand | None]:
+    """And where the run goes on, if it does. command: that began it."""
+    if checkpoint is None:
+        return build(cfg, load_weights=cfg.init_from is None), None
+    content = read_saved(checkpoint, command)
+    built = build(cfg, load_weights=False, views=content[CHECKPOINT_KEY]["identity"].get("views"))
+    return built, stand_of(content, checkpoint, built.model, built.plan, command)
 
 
 def _describe(record: Record, built: Built, loaded: str) -> None:
@@ -201,9 +210,7 @@ def test(built: Built, record: Record) -> None:
 
 def enter_phase_of(built: Built, weights: dict[str, Any]) -> None:
     """weights: as `load_checkpoint` tells of them. They are scored as they were in their phase."""
-    number = phase_number(built.plan, weights["phase"], "checkpoints")
-    built.enter(number, 0)
-    built.frozen.begin(built.choices[number], [built.choices[number].line], 0)
+    built.enter(phase_number(built.plan, weights["phase"], "checkpoints"), 0, keep="own")
 
 
 @contextmanager

@@ -253,7 +253,7 @@ class FrozenOutputs:
                 "weights": self._digests[line],
                 "data": self.data.part_digest(part),
                 "spec": asdict(self.data.spec),
-                "view": None if view is None else [*self.data.augmentation, view],
+                "view": None if view is None else [*self.data.augmentation, "alone", view],
                 "precision": str(trainer.precision),
                 "machine": machine(device),
                 "chunks": self.frozen_pass.filling(device),

@@ -46,6 +46,9 @@ class Phase:
     solve: in a phase in which a linear head learns and nothing else, compute its best weights (a regularised convex
         problem) instead of making steps towards them: one epoch, at a rate of 0, scores the solution.
     min_steps: of the optimizer, at least; on small data the phase gets more epochs to reach them.
+    views: of each training picture: `fresh`, a new augmented one in each epoch; `none`, the picture without
+        augmentation; or so many augmented ones in turn. `auto` is `none` where outputs of frozen blocks are worth
+        reusing, else `fresh` (frozen/policy.py). A head is solved without augmentation; texts have none.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Phase:
     start_from: Literal["last", "best"]
     solve: bool
     min_steps: NonNegative[int]
+    views: Literal["auto", "fresh", "none"] | Positive[int]
 
     @property
     def solves(self) -> bool:

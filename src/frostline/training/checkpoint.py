@@ -18,6 +18,7 @@ from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
 CHECKPOINTS = "checkpoints"  # the folder in that of a run
 OTHER = "restore the file, use the other one (checkpoint=last, checkpoint=best), or train anew"
+VIEWS = "list[NonNegative[int] | None]"  # of each phase
 Schema = Mapping[str, Any]  # by name an annotation, a schema, or a function that finds the problem, if any
 
 
@@ -199,14 +200,29 @@ def require_unchanged(content: dict[str, Any], model: FineTuner, path: Path, *ke
         )
 
 
-def stand_of(checkpoint: Path, model: FineTuner, plan: Plan, command: str = "") -> Stand:
-    """command: that began the run. Raises RunError where `checkpoint` is of another run, or damaged."""
+def read_saved(checkpoint: Path, command: str = "") -> dict[str, Any]:
+    """The checkpoint of a run that goes on. command: that began it. Raises RunError if it is damaged."""
+    content = read_checkpoint(checkpoint, instead=_anew(checkpoint, command))
+    identity = content[CHECKPOINT_KEY]["identity"]
+    if "views" in identity and (problem := value_problem("views", identity["views"], VIEWS)) is not None:
+        raise RunError(
+            f"the checkpoint cannot be read: its 'views': {problem}",
+            where=checkpoint,
+            next_step=_anew(checkpoint, command),
+        )
+    return content
+
+
+def _anew(checkpoint: Path, command: str) -> str:
     best = checkpoint.with_name("best.ckpt")
-    instead = begun_anew(command, best if best.is_file() else None)
-    content = read_checkpoint(checkpoint, instead=instead)
+    return begun_anew(command, best if best.is_file() else None)
+
+
+def stand_of(content: dict[str, Any], checkpoint: Path, model: FineTuner, plan: Plan, command: str = "") -> Stand:
+    """content: of the checkpoint. command: that began the run. Raises RunError where it is of another run."""
     said: dict[str, Any] = content[CHECKPOINT_KEY]
     _require_same(_completed(said["identity"], model.identity), model.identity, checkpoint)
-    _require_best(content, checkpoint, instead)
+    _require_best(content, checkpoint, _anew(checkpoint, command))
     number = phase_number(plan, said["phase"], checkpoint)
     return Stand(checkpoint, number, *(said[key] for key in ("first_epoch", "epoch", "batches", "ended", "val")))
 
@@ -254,6 +270,10 @@ def _completed(identity: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(plan, dict) or "phases" not in plan:
         return identity
     phases = tuple(BEFORE | phase for phase in plan["phases"])
+    if not all("views" in phase for phase in phases):  # the cache decided: what is shown now was read from there
+        own = {phase["name"]: {"views": phase["views"]} for phase in now["plan"]["phases"]}
+        phases = tuple(own.get(phase["name"], {}) | phase for phase in phases)
+        identity |= {"views": now["views"]}
     return identity | {"plan": plan | {"phases": phases}}
 
 

@@ -128,10 +128,11 @@ class FineTuner(L.LightningModule):
     def optimizer_of(self, phase: Phase) -> OptimizerFactory:
         return self._optimizers[phase.name]
 
-    def make_optimizer(self) -> Optimizer:
-        """Of the phase that was entered, at the height of its learning-rate curve."""
-        groups = parameter_groups(self.backbone, self.head, self.phase)
-        optimizer = self.optimizer_of(self.phase)(optimizer_groups(groups, self.phase))
+    def make_optimizer(self, phase: Phase | None = None) -> Optimizer:
+        """Of a phase, by default the one that was entered, at the height of its learning-rate curve."""
+        phase = phase or self.phase
+        groups = parameter_groups(self.backbone, self.head, phase)
+        optimizer = self.optimizer_of(phase)(optimizer_groups(groups, phase))
         for group in optimizer.param_groups:
             group["lr"] *= group["lr_scale"]
         return optimizer

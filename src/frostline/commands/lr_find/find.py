@@ -70,15 +70,15 @@ def find_rates(built: Built, trainer_of: TrainerOf, test: RangeTest) -> list[Rat
     learns and what rests; and so is the random state, also where this raises.
     """
     model = copy.deepcopy(built.model)
-    fit = partial(_fit, built._replace(model=model), trainer_of)
     own = built.frozen
-    solver = HeadSolver(FrozenOutputs(model.frozen_pass, built.data, own.store, own.outputs, compiled=own.compiled))
+    frozen = FrozenOutputs(model.frozen_pass, built.data, own.store, own.outputs, compiled=own.compiled)
+    copied = built._replace(model=model, frozen=frozen)
+    fit, solver = partial(_fit, copied, trainer_of), HeadSolver(frozen)
     curves: list[RateCurve] = []
     _require_steps(built.plan.phases)
-    with _random_state_kept(), _lent(built.data):
+    with _random_state_kept(), _lent(built.data, frozen):
         for number, phase in enumerate(built.plan.phases):
-            built.data.show(built.choices[number].views, 0)
-            learns = blocks_of(model.enter(phase, number, 0))
+            learns = blocks_of(copied.enter(number, 0, keep="nothing"))
             if phase.solves:  # at no rate: later phases begin from its solution, as in a run
                 fit(RisingRate([0.0], memory=test.memory, worst=math.inf), solver)
                 continue
@@ -143,13 +143,14 @@ def _random_state_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _lent(data: Data) -> Iterator[None]:
-    """Each fit makes the data its Trainer's own."""
-    before = data.trainer
+def _lent(data: Data, frozen: FrozenOutputs) -> Iterator[None]:
+    """The data serve what the copy's `frozen` keeps, and each fit makes them its Trainer's own."""
+    trainer, serve = data.trainer, data.serve
+    data.serve = frozen
     try:
         yield
     finally:
-        data.trainer = before
+        data.trainer, data.serve = trainer, serve
         data.show(None, 0)
 
 
