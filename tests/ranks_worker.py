@@ -119,7 +119,7 @@ def main(file: Path) -> None:
         result = trained(job)
         if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
             torch.save(result, f"{job.place}.pt")
-    if torch.distributed.is_initialized():
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         reports = file.with_name(f"disagreements-{torch.distributed.get_rank()}.json")
         reports.write_text(json.dumps(disagreements()))
 
