@@ -1,5 +1,7 @@
 """Shared by all tests: where data lies, composed configs, the program in this process."""
 
+import copy
+import gc
 import os
 import re
 import socket
@@ -15,7 +17,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.typed import quoted_settings
 from frostline.commands.checks import check
@@ -75,6 +77,32 @@ def composed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda self, config_name, overrides: None)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def parsed_once() -> Iterator[None]:
+    """Hydra parses each file of conf/ for each composition; here once, and what it gets is a copy."""
+    parsed: dict[str, Any] = {}
+
+    class Parsed(OmegaConf):
+        @staticmethod
+        def load(file_: Any) -> Any:
+            if not Path(file_.name).is_relative_to(conf_dir()):
+                return OmegaConf.load(file_)
+            if file_.name not in parsed:
+                parsed[file_.name] = OmegaConf.load(file_)
+            return copy.deepcopy(parsed[file_.name])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hydra._internal.core_plugins.file_config_source.OmegaConf", Parsed)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def imports_frozen() -> None:
+    """The modules of torch are half a million objects: the garbage collector passes them over from now on."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -197,7 +197,8 @@ def _single_trainer(node: DictConfig) -> L.Trainer:
 
 
 def _backbone(node: DictConfig, form: Form, *, load: bool) -> Backbone:
-    backbone: Backbone = make(node, "model", Backbone, load=load, form=form)
+    asked = {} if form == "vector" else {"form": form}  # which a backbone of a user's own need not know
+    backbone: Backbone = make(node, "model", Backbone, load=load, **asked)
     return backbone.to(memory_format=torch.channels_last)
 
 
