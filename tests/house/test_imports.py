@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "data.texts": {"datasets", "torch", "transformers", "yaml"},
     "plan": {"omegaconf", "torch"},
     "frozen": {"torch"},
-    "runs": {"omegaconf", "yaml"},
+    "runs": {"omegaconf", "pyarrow", "yaml"},
     "training.callbacks": {"lightning", "torch"},
     "training": {"lightning", "omegaconf", "torch", "torchmetrics"},
     "report": {"rich"},

@@ -40,6 +40,7 @@ from frostline.training.finetuner import CHECKPOINT_KEY
 from frostline.training.fit import fit
 from frostline.training.forecast import PlannedPhase, planned
 from frostline.training.init_from import init_from
+from frostline.training.predictions import PredictionFiles
 
 # Lightning's advice that does not hold here, with the reason.
 NOT_HERE = (
@@ -95,8 +96,11 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
                 average(built, record, folder)
         finally:
             watch.add_to("fit")
-        test(built, record)
+        files = PredictionFiles(built, folder, cfg.predictions_max_gigabytes if cfg.predictions else None)
+        test(built, record, files)
         watch.add_to("test")
+        files.finish(record)
+        watch.add_to("predictions")
         _log_outcome(built, cfg, record)
         if leads:
             forget_starts(folder)
@@ -192,7 +196,7 @@ def _log_outcome(built: Built, cfg: DictConfig, record: Record) -> None:
         built.trainer.logger.log_hyperparams(names | _flat(resolved(cfg)), _metrics(record))
 
 
-def test(built: Built, record: Record) -> None:
+def test(built: Built, record: Record, files: PredictionFiles) -> None:
     """Score the best checkpoint by validation, or the last weights where none was kept, on the test part."""
     model, data, trainer, *_ = built
     best = trainer.checkpoint_callback
@@ -203,7 +207,8 @@ def test(built: Built, record: Record) -> None:
         if highest is not None and highest != float(best.best_model_score):
             record.best["highest"] = highest
         record.metrics[best.monitor or "best"] = float(best.best_model_score)
-    (scores,) = trainer.test(model, datamodule=data, verbose=False)
+    with files.collecting("test"):
+        (scores,) = trainer.test(model, datamodule=data, verbose=False)
     record.metrics |= dict(scores)
     record.per_class = model.per_class
 

@@ -21,6 +21,7 @@ MAY_DIFFER = {
     *("data.dir", "data.file", "data.path", "data.train_file", "data.val_file", "data.test_file", "data.num_workers"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     *("cache.dir", "schedule.minutes"),  # what the minutes chose is compared
+    *("predictions", "predictions_max_gigabytes"),
     *("trainer.log_every_n_steps", "trainer.enable_progress_bar"),
 }
 
