@@ -19,7 +19,7 @@ def save(folder: Path, name: str, mask: np.ndarray, *, part: str = ".", palette:
     pixels = (colours[mask % len(colours)] + noise).astype(np.uint8)
     Image.fromarray(pixels).save(folder / "images" / part / f"{name}.png")
     picture = Image.fromarray(mask)
-    if palette:
+    if palette and mask.max() < len(colours):  # Pillow saves no more bits than the palette needs
         picture.putpalette(PALETTE)
     picture.save(folder / "masks" / part / f"{name}{suffix}.png")
 
