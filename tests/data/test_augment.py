@@ -14,8 +14,6 @@ from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures import augment as augment_module
 from frostline.data.pictures.augment import DRAWS, STRENGTHS, Augment, Level, evaluation_view
 from frostline.data.pictures.counter_random import uniform
-from frostline.data.target_types.base import Geometry
-from frostline.data.target_types.classes import Classes
 from frostline.data.target_types.find import target_type
 from frostline.errors import ConfigError
 
@@ -159,16 +157,16 @@ def test_views_made_alone_do_not_depend_on_the_padding(level: Level) -> None:
     assert torch.allclose(alone, padded, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [8, 33, 224])
-def test_an_upright_part_lies_where_torch_s_own_grid_has_it(size: int) -> None:
+@pytest.mark.parametrize("size", [(8, 8), (33, 33), (224, 224), (24, 40)])
+def test_an_upright_part_lies_where_torch_s_own_grid_has_it(size: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
     scale, shift = torch.rand(6, 2, generator=generator), torch.rand(6, 2, generator=generator) - 0.5
     mirror, angle = torch.tensor([1.0, -1.0]).repeat(3), torch.zeros(6)
-    expected = augment_module._turned_grid(scale, shift, mirror, angle, (size, size))
-    assert torch.equal(augment_module._upright_grid(scale, shift, mirror, None, (size, size)), expected)
+    expected = augment_module._turned_grid(scale, shift, mirror, angle, size)
+    assert torch.equal(augment_module._upright_grid(scale, shift, mirror, None, size), expected)
     end = torch.rand(6, 2, generator=generator)
     expected = expected.minimum(end.flip(1).view(-1, 1, 1, 2))
-    assert torch.equal(augment_module._upright_grid(scale, shift, mirror, end, (size, size)), expected)
+    assert torch.equal(augment_module._upright_grid(scale, shift, mirror, end, size), expected)
 
 
 def test_the_pictures_themselves_are_left_alone() -> None:
@@ -405,20 +403,76 @@ def test_without_augmentation_nothing_can_be_erased() -> None:
 # --- targets that move with their pictures ---
 
 
-class Maps(Classes):
-    """Targets are maps as large as the pictures."""
+def of_masks(level: Level, sides: tuple[int, int], *, colours: bool = True) -> Augment:
+    """For targets that are masks, of pictures of any sides. colours: whether they change, too."""
+    made = augment(level, spec=replace(PLAIN, stretched=sides), kind="masks")
+    if not colours:
+        made.strength = STRENGTHS[level]._replace(colour=0.0)
+    return made
 
-    def follow(self, targets: Tensor, geometry: Geometry) -> Tensor:
-        return geometry(targets)
+
+SIDES = [(32, 32), (24, 40), (64, 32)]  # of pictures of 32 × 32: shifted where nothing else is asked for, else cropped
 
 
-@pytest.mark.parametrize("size", [32, 24], ids=["shifted", "cropped"])
-def test_targets_follow_the_geometry_of_their_pictures(size: int) -> None:
-    """A map that is the first channel of its picture is the first channel of the view."""
-    spec = replace(PLAIN, size=size, resize=size)
-    made = Augment("standard", flip=True, erase=0.0, spec=spec, seed=0, target=Maps(), num_classes=2)
-    pictures = noise(16)
-    seen = made(Batch(pictures, pictures[:, :1].float() / 255, torch.arange(16)), epoch=0)
-    assert seen.targets.shape == (16, 1, size, size)
-    torch.testing.assert_close(seen.targets, seen.inputs[:, :1])
-    assert not torch.equal(seen.inputs, evaluation_view(pictures, spec))
+@pytest.mark.parametrize("sides", SIDES)
+@pytest.mark.parametrize("level", ["standard", "strong"])
+def test_masks_move_exactly_with_their_pictures(level: Level, sides: tuple[int, int]) -> None:
+    """Each pixel of a mask is numbered, and its picture is as bright as its row and its column: a number that the view
+    of the mask shows is that of the nearest pixel to where the view of the picture was taken from."""
+    height, width = 15, 17
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    mask = (rows * width + columns).to(torch.uint8).expand(64, -1, -1)
+    picture = torch.stack([10 * rows, 10 * columns, rows]).to(torch.uint8).expand(64, -1, -1, -1)
+    made = of_masks(level, sides, colours=False)
+    seen = made(Batch(picture, mask, torch.arange(64)), epoch=3)
+    assert seen.targets.dtype == torch.uint8
+    assert seen.targets.shape == (64, *sides)
+    found = torch.stack([seen.targets // width, seen.targets % width], 1)  # row and column of each pixel
+    taken = seen.inputs[:, :2] * 255 / 10
+    assert (found - taken).abs().max() <= 0.5 + 1e-3
+    assert not torch.equal(seen.targets[0], seen.targets[1])
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+def test_shifted_masks_are_their_pictures_to_the_last_pixel(size: tuple[int, int]) -> None:
+    """Pictures of the network's sides, whose channels are twenty times the class."""
+    mask = torch.randint(0, 12, (32, *size), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    pictures = (20 * mask).unsqueeze(1).expand(-1, 3, -1, -1)
+    seen = of_masks("standard", size)(Batch(pictures, mask, torch.arange(32)), epoch=1)
+    assert torch.equal(
+        (seen.inputs * 255).round().to(torch.uint8), (20 * seen.targets).unsqueeze(1).expand_as(pictures)
+    )
+    assert not torch.equal(seen.targets, mask)
+
+
+@pytest.mark.parametrize("level", ["standard", "strong"])
+@pytest.mark.parametrize("sides", SIDES)
+def test_masks_that_follow_alone_are_those_of_the_batch(level: Level, sides: tuple[int, int]) -> None:
+    """`follow` serves what is kept of pictures: they have the network's sides."""
+    mask = torch.randint(0, 255, (16, *sides), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    made, sample = of_masks(level, sides), torch.arange(50, 66)
+    seen = made(Batch(noise(16, *sides), mask, sample), epoch=2)
+    assert torch.equal(made.follow(mask, sample, 2), seen.targets)
+    assert not torch.equal(made.follow(mask, sample, 1), seen.targets)
+
+
+def test_pictures_with_masks_are_never_mixed() -> None:
+    made = of_masks("strong", (32, 32))
+    assert not made.mixes
+    mask = torch.arange(8).to(torch.uint8).view(8, 1, 1).expand(8, 32, 32)
+    assert torch.equal(made(Batch(noise(8), mask, torch.arange(8)), epoch=0).targets, mask)
+
+
+@pytest.mark.parametrize("level", ["standard", "strong"])
+def test_without_flip_a_mask_is_not_mirrored(level: Level) -> None:
+    mask = (10 * torch.arange(20)).to(torch.uint8).expand(40, 20, 20)
+    made = of_masks(level, (20, 20))
+    made.flip = False
+    seen = made(Batch(noise(40, 20, 20), mask, torch.arange(40)), epoch=0).targets.float()
+    assert (seen[:, :, 10:].mean((1, 2)) > seen[:, :, :10].mean((1, 2))).all()
+
+
+def test_the_evaluation_view_of_stretched_pictures_is_the_whole_picture() -> None:
+    spec = replace(SPEC, stretched=(24, 40))
+    pictures = noise(2, 24, 40)
+    assert evaluation_view(pictures, spec, cut=True).shape == (2, 3, 24, 40)

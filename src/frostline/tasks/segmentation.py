@@ -21,7 +21,7 @@ from frostline.tasks.classification import balanced_weights
 
 SCORES: dict[str, Mode] = {"loss": "min", "accuracy": "max", "iou": "max"}
 IGNORED = 255  # in the place of a class, of pixels that do not count
-SMOOTH = 1.0  # pixels, added to both sides of the Dice coefficient, so that an absent class costs nothing
+SMOOTH = 1.0  # pixels, added above and below in the Dice coefficient: a class neither there nor predicted costs nothing
 
 
 class Segmentation(Task):
@@ -48,6 +48,7 @@ class Segmentation(Task):
         super().__init__(monitor=monitor, mode=mode, l1=l1, scores=SCORES)
         self.classes = targets.names
         self.palette: list[int] = targets.about["palette"]
+        self.values = torch.tensor(targets.about["values"], dtype=torch.uint8)
         self.dice = dice
         balanced = balanced_weights(targets.counts) if class_weights == "balanced" else None
         self.register_buffer("class_weights", balanced, persistent=False)
@@ -61,8 +62,9 @@ class Segmentation(Task):
         mean over shares of a batch is the mean over the whole. `dice`: the mean over samples."""
         logits = _enlarged(outputs.float(), batch.targets.shape[1:])
         masks = batch.targets.long()
-        each = cross_entropy(logits, masks, self.class_weights, ignore_index=IGNORED, reduction="sum")
-        terms = {"cross_entropy": each / masks.numel()}
+        # Torch's own sum over pixels has no deterministic kernel on a GPU.
+        each = cross_entropy(logits, masks, self.class_weights, ignore_index=IGNORED, reduction="none")
+        terms = {"cross_entropy": each.sum() / masks.numel()}
         return terms | ({"dice": self.dice * _dice_loss(logits, masks)} if self.dice else {})
 
     def metrics(self) -> "SegmentationMetrics":
@@ -99,8 +101,8 @@ class Segmentation(Task):
         return columns
 
     def files(self, prediction: Tensor) -> dict[str, bytes]:
-        """`.png`: the mask with the palette of the training masks."""
-        picture = Image.fromarray(prediction.numpy(), mode="P")
+        """`.png`: the mask with the values and the palette of the training masks."""
+        picture = Image.fromarray(self.values[prediction.long()].numpy())
         picture.putpalette(self.palette)
         with io.BytesIO() as file:
             picture.save(file, format="PNG")
@@ -148,7 +150,7 @@ class Confusion(Metric):
         number = len(self.matrix)
         pairs = mask[seen] * number + logits.argmax(1)[seen]
         self.matrix = self.matrix + pairs.bincount(minlength=number**2).view(number, number)
-        self.loss = self.loss + cross_entropy(logits, mask, ignore_index=IGNORED, reduction="sum")
+        self.loss = self.loss + cross_entropy(logits, mask, ignore_index=IGNORED, reduction="none").sum()
         self.samples = self.samples + 1
 
     def compute(self) -> tuple[Tensor, float, int]:

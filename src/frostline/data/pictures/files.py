@@ -72,8 +72,8 @@ def passed_note(passed: Counter[str]) -> list[str]:
     """A line, if anything was."""
     if not passed:
         return []
-    reasons = (HIDDEN, NOWHERE, BACK, LOOSE, BESIDE)
-    said = [f"{number:,} {'' if name in reasons else 'of '}{name}" for name, number in passed.most_common()]
+    suffixed = [(number, name.startswith(".") or name == NAMELESS, name) for name, number in passed.most_common()]
+    said = [f"{number:,} {'of ' if is_suffix else ''}{name}" for number, is_suffix, name in suffixed]
     return [f"passed over: {', '.join(said)}"]
 
 

@@ -46,7 +46,7 @@ class ImageFolder(PictureData):
                 where=self.dir,
                 next_step="data.dir=<folder> that holds a folder of pictures for each class",
             )
-        folders = {part: _first_folder(self.dir, names) for part, names in PARTS.items()}
+        folders = {part: first_folder(self.dir, names) for part, names in PARTS.items()}
         train = folders["train"] or (folders["test"] if self.known_names is not None else None) or self.dir
         self._beside(folders)
         classes = self._classes(train)
@@ -148,7 +148,7 @@ def _class_folders(folder: Path) -> dict[str, Path]:
     return dict(sorted(folders.items()))
 
 
-def _first_folder(folder: Path, names: Iterable[str]) -> Path | None:
+def first_folder(folder: Path, names: Iterable[str]) -> Path | None:
     return next((f for f in sorted(folder.iterdir()) if f.is_dir() and f.name.lower() in names), None)
 
 

@@ -3,10 +3,10 @@ indices, IGNORED where no class counts.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,19 +16,27 @@ from torch import Tensor
 from frostline.data.pictures.files import UNREADABLE
 from frostline.data.pictures.reading import upright_size
 from frostline.data.pictures.sources import FilePictures
+from frostline.data.target_types.base import TargetType
 from frostline.errors import DataError, few
+from frostline.faults import of_each
 from frostline.tasks.segmentation import IGNORED
 
 VALUES = 256  # that a mask can hold
 MEMORY_BYTES = 2 * 2**30  # masks of a source that take no more are held in memory
 INDEXED = ("P", "L", "1")  # modes of Pillow whose values are indices
+# Pillow stretches grey of 2 and of 4 bits over 0 to 255: by its raw mode, what a step of one has become.
+STEPS = {"L;2": 85, "L;4": 17}
+LOSSY = ("JPEG", "MPO")  # formats that change values near edges
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 class MaskedPictures(FilePictures):
     """masks: a file for each picture. indices: the class of each value of a mask, IGNORED for a value that does not
     count. `labels`: (N, C) int64, the pixels of each class.
 
-    Raises DataError that names a mask which does not fit.
+    Raises DataError that names each mask which does not fit.
     """
 
     def __init__(
@@ -38,18 +46,22 @@ class MaskedPictures(FilePictures):
         self._table = np.full(VALUES, -1, np.int16)
         for value, index in indices.items():
             self._table[value] = index
-        self._classes = 1 + max((index for index in indices.values() if index != IGNORED), default=-1)
-        with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
-            own = list(pool.map(self._read_mask, masks, files))
-        self.own_sides = [mask.shape for mask in own]
-        counts = [np.bincount(mask.ravel(), minlength=VALUES)[: self._classes] for mask in own]
+        classes = 1 + max((index for index in indices.values() if index != IGNORED), default=-1)
+        own = at_once(lambda pair: self._read_mask(*pair), list(zip(masks, files, strict=True)), "masks do not fit")
+        counts = [np.bincount(mask.ravel(), minlength=VALUES)[:classes] for mask in own]
         digest = hashlib.blake2b(digest_size=16)
         for mask in own:
             digest.update(repr(mask.shape).encode() + mask.tobytes())
-        self.masks_digest = digest.hexdigest()
+        self._masks_digest = digest.hexdigest()
         self._own = own if sum(mask.nbytes for mask in own) <= MEMORY_BYTES else None
-        labels = torch.from_numpy(np.stack(counts)).long() if counts else torch.zeros(0, self._classes).long()
+        labels = torch.from_numpy(np.stack(counts)).long() if counts else torch.zeros(0, classes).long()
         super().__init__(files, labels, root=root, **common)
+
+    def fingerprint(self, target: TargetType) -> str:
+        """Of pictures and of every pixel of their masks."""
+        digest = hashlib.blake2b(super().fingerprint(target).encode(), digest_size=16)
+        digest.update(self._masks_digest.encode())
+        return digest.hexdigest()
 
     def targets(self, index: Tensor) -> Tensor:
         """(B, H, W) of the network's sides."""
@@ -78,8 +90,8 @@ class MaskedPictures(FilePictures):
             raise DataError(
                 f"the mask has pixels of the value {few([str(value) for value in unknown])}, which is no class",
                 where=mask,
-                next_step="name a class for each value from 0 up in classes.txt or data.classes, or the values that do "
-                f"not count: data.ignore={unknown}",
+                next_step="a name for each value from 0 up in classes.txt or data.classes; or no names at all, so that "
+                f"each value is a class; or for pixels that do not count: data.ignore=[{','.join(map(str, unknown))}]",
             )
         width, height = upright_size(picture)
         if values.shape != (height, width):
@@ -91,28 +103,41 @@ class MaskedPictures(FilePictures):
         return indices.astype(np.uint8)
 
 
+def at_once(make: Callable[[Item], Made], items: Sequence[Item], what: str) -> list[Made]:
+    """`of_each` on several threads: Pillow lets go of the interpreter while it decodes."""
+    with ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(make, item) for item in items]
+        return of_each(Future.result, jobs, what)
+
+
 def mask_values(file: Path) -> np.ndarray:
     """(H, W) uint8, upright. Raises DataError."""
     try:
         with Image.open(file) as opened:
+            problem = ""
             if opened.mode not in INDEXED:
-                raise DataError(
-                    f"a mask holds the index of a class in each pixel, and this is a picture of mode {opened.mode}",
-                    where=file,
-                    next_step="save it as a PNG of 8 bits with indices, with or without a palette",
+                problem = (
+                    f"a mask holds the index of a class in each pixel, and this picture has the mode {opened.mode}"
                 )
-            upright = ImageOps.exif_transpose(opened)
-            return np.asarray(upright, np.uint8)  # of mode 1: 0 and 1
+            elif opened.format in LOSSY:
+                problem = f"a {opened.format} file does not keep the values of a mask as they were"
+            if problem:
+                step = "save it as a PNG of 8 bits with indices, with or without a palette"
+                raise DataError(problem, where=file, next_step=step)
+            times = STEPS.get(str(opened.tile[0].args), 1) if opened.tile else 1
+            values = np.asarray(ImageOps.exif_transpose(opened), np.uint8)  # of mode 1: 0 and 1
+            return values // times
     except UNREADABLE as error:
         raise DataError(
             f"a mask does not decode: {error}", where=file, next_step="repair or remove that file"
         ) from error
 
 
-def palette_of(file: Path) -> list[int] | None:
-    """Red, green and blue of each value, one after the other, of a mask that has a palette."""
+def palette_of(file: Path) -> list[int]:
+    """Red, green and blue of each value, one after the other: of the mask's palette as far as it goes, then usual."""
     with Image.open(file) as opened:
-        return opened.getpalette() if opened.mode == "P" else None
+        own = (opened.getpalette() if opened.mode == "P" else None) or []
+    return own + usual_palette()[len(own) :]
 
 
 def usual_palette() -> list[int]:

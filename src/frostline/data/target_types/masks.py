@@ -12,11 +12,14 @@ from frostline.data.target_types.base import Geometry, TargetType, require_diffe
 
 
 class Masks(TargetType):
+    """about: `values` of the classes in mask files, and the `palette` of these files: red, green and blue of each
+    value, one after the other."""
+
     kind = "masks"
     described_as = "a class for each pixel"
     plural = "classes"
     task = "segmentation"
-    about: ClassVar[dict[str, str]] = {"palette": "list[int]"}
+    about: ClassVar[dict[str, str]] = {"palette": "list[int]", "values": "list[int]"}
     mixes = False
     follows = True
 

@@ -1,0 +1,111 @@
+"""Which picture has which mask: files of the same name in folders `images` and `masks`."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from frostline.data.pictures.files import picture_files
+from frostline.data.pictures.image_folder import PARTS, first_folder
+from frostline.errors import DataError
+from frostline.quoting import setting_of
+
+OF_A_PART = {name for names in PARTS.values() for name in names}
+LOOSE = "pictures beside the folders train, val and test"
+WITHOUT = "pictures without a mask"
+ALONE = "masks without a picture"
+Pair = tuple[Path, Path]
+
+
+class MaskPairs:
+    """suffix: what follows a picture's name in that of its mask. `passed`: how many files have no partner or are none
+    of the data, by why."""
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        self.folder = folder
+        self.suffix = suffix
+        self.passed = Counter[str]()
+
+    def by_part(self, *, needs_train: bool) -> dict[str, list[Pair]]:
+        """Pictures with their masks, of the parts that have some. Raises DataError if there are none."""
+        if not self.folder.is_dir():
+            raise DataError("there is no such data folder", where=self.folder, next_step="data.dir=<folder>")
+        pairs: dict[str, list[Pair]] = {part: [*self._pairs(part)] for part in PARTS}
+        whole = [*self._pairs(None)]
+        if pairs["train"]:
+            self.passed[LOOSE] += len(whole)
+        else:
+            pairs["train"] = whole
+        pairs = {part: some for part, some in pairs.items() if some}
+        if not pairs or (needs_train and "train" not in pairs):
+            raise DataError(
+                f"there is no {'training ' if pairs else ''}picture with a mask{self._counted()}",
+                where=self.folder,
+                next_step=self._suffix_step()
+                or "put pictures into images/ and a PNG of the same name for each into masks/, both with or without "
+                "folders train, val and test",
+            )
+        return pairs
+
+    def _counted(self) -> str:
+        counts = [f"{self.passed[why]:,} {why}" for why in (WITHOUT, ALONE) if self.passed[why]]
+        return f": {', '.join(counts)}" if counts else ""
+
+    def _suffix_step(self) -> str:
+        """The setting with which a picture has a mask."""
+        for part in (*PARTS, None):
+            images, masks = self._folders(part)
+            if images is None or masks is None:
+                continue
+            names = [it.stem for it in picture_files(masks).files]
+            for picture in picture_files(images).files[:1]:
+                ends = [name.removeprefix(picture.stem) for name in names if name.startswith(picture.stem)]
+                if ends:
+                    return setting_of("data.mask_suffix", min(ends, key=len))
+        return ""
+
+    def _pairs(self, part: str | None) -> Iterator[Pair]:
+        """Those of one part; None for those in no part. Counts files without a partner."""
+        images, masks = self._folders(part)
+        by_name = {} if masks is None else {_name(it, masks): it for it in picture_files(masks).files}
+        files: list[Path] = []
+        if images is not None:
+            files, passed = picture_files(images)
+            self.passed += passed if part is None or images.name.lower() == "images" else Counter[str]()
+        if part is None:  # the files of a part lie in folders below
+            by_name = {name: it for name, it in by_name.items() if not _is_of_part(name)}
+        used = set()
+        for file in files:
+            assert images is not None
+            name = _name(file, images)
+            if part is None and _is_of_part(name):
+                continue
+            mask = by_name.get(name.with_name(name.name + self.suffix))
+            if mask is None:
+                self.passed[WITHOUT] += 1
+            else:
+                used.add(mask)
+                yield file, mask
+        self.passed[ALONE] += len(by_name) - len(used)
+
+    def _folders(self, part: str | None) -> tuple[Path | None, Path | None]:
+        """Of pictures and of masks: `images/train` and `masks/train`, or `train/images` and `train/masks`."""
+        images, masks = _inside(self.folder, "images"), _inside(self.folder, "masks")
+        if part is None:
+            return images, masks
+        if (below := _inside(images, *PARTS[part])) is not None:
+            return below, _inside(masks, *PARTS[part])
+        above = _inside(self.folder, *PARTS[part])
+        return _inside(above, "images"), _inside(above, "masks")
+
+
+def _name(file: Path, folder: Path) -> Path:
+    return file.relative_to(folder).with_suffix("")
+
+
+def _is_of_part(name: Path) -> bool:
+    return len(name.parts) > 1 and name.parts[0].lower() in OF_A_PART
+
+
+def _inside(folder: Path | None, *names: str) -> Path | None:
+    """A folder of one of these names, in letters of any case."""
+    return None if folder is None else first_folder(folder, names)
