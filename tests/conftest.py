@@ -86,15 +86,27 @@ def parsed_once() -> Iterator[None]:
 
     class Parsed(OmegaConf):
         @staticmethod
-        def load(file_: Any) -> Any:
-            if not Path(file_.name).is_relative_to(conf_dir()):
-                return OmegaConf.load(file_)
-            if file_.name not in parsed:
-                parsed[file_.name] = OmegaConf.load(file_)
-            return copy.deepcopy(parsed[file_.name])
+        def load(file: Any) -> Any:
+            if not Path(file.name).is_relative_to(conf_dir()):
+                return OmegaConf.load(file)
+            if file.name not in parsed:
+                parsed[file.name] = OmegaConf.load(file)
+            return copy.deepcopy(parsed[file.name])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hydra._internal.core_plugins.file_config_source.OmegaConf", Parsed)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def digits_read_once() -> Iterator[None]:
+    """Each run on the digits reads their table; here the first does."""
+    from frostline.data.pictures import digits
+
+    read = digits._table
+    tables = cache(lambda file: read())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "_table", lambda: tables(digits.TABLE))
         yield
 
 
