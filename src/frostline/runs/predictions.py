@@ -82,5 +82,5 @@ def _array(column: Any) -> Any:
     whole = column.combine_chunks()
     width = getattr(column.type, "list_size", None)
     if width is None:
-        return whole.to_numpy(zero_copy_only=False)
-    return whole.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+        return whole.to_numpy(zero_copy_only=False, writable=True)
+    return whole.flatten().to_numpy(zero_copy_only=False, writable=True).reshape(-1, width)
