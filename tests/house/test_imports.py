@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "training.callbacks": {"lightning", "torch"},
     "training": {"lightning", "omegaconf", "torch", "torchmetrics"},
     "report": {"rich"},
-    "commands": {"lightning", "omegaconf", "torch"},
+    "commands": {"PIL", "lightning", "numpy", "omegaconf", "torch"},
     "commands.rank": {"lightning", "omegaconf", "rich"},
     "commands.lr_find": {"lightning", "matplotlib", "omegaconf", "rich"},
     "cli": {"hydra", "omegaconf"},

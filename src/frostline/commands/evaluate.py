@@ -7,22 +7,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.checks import check
 from frostline.commands.train import enter_phase_of, others_stopped, quiet
+from frostline.commands.trained import read_weights
 from frostline.contracts.targets import Targets
 from frostline.data.module import Data
 from frostline.errors import ConfigError, DataError, RunError, few, shown
 from frostline.paths import at_home
 from frostline.quoting import command_of, hydra_quoted
 from frostline.report.summary import print_classes, print_scores
-from frostline.runs.folder import amended, require_checkpoint
+from frostline.runs.folder import amended
 from frostline.runs.record import Record
 from frostline.training.build import Built, build
-from frostline.training.checkpoint import (
-    completed_targets,
-    loaded,
-    read_checkpoint,
-    require_finite_weights,
-    require_unchanged,
-)
+from frostline.training.checkpoint import completed_targets, loaded, require_unchanged
 
 ELSEWHERE = ("dir", "file", "path", "test_split")  # settings of data that name other samples
 
@@ -37,9 +32,7 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     elsewhere = any(cfg.data[name] is not None for name in ELSEWHERE)
     built, own = _built(settings, record, elsewhere=elsewhere, again=_typed(cfg))
     model, data, trainer = built.model, built.data, built.trainer
-    path = require_checkpoint(folder, cfg.checkpoint)
-    content = read_checkpoint(path)
-    require_finite_weights(content, path)
+    content, path = read_weights(folder, cfg.checkpoint)
     require_unchanged(content, model, path, "network", "task", *(["parts"] if own else []))
     enter_phase_of(built, loaded(model, content, path))
     if trainer.is_global_zero and record.status != "finished":

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.config.plain import resolved
-from frostline.distributed.agreement import others_present
+from frostline.distributed.agreement import group_left, others_present
 from frostline.distributed.signals import Stopped, deaf
 from frostline.distributed.slurm_requeue import requeued
 from frostline.errors import RankError, shown
@@ -85,7 +85,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
         requeued(asked=cfg.requeue and leads),
         recorded(record, folder, built.trainer),
         others_present(folder),
-        _group_left(),
+        group_left(),
     ):
         if leads:
             _write_settings(cfg, built, folder, resume=resume)
@@ -283,16 +283,6 @@ def _peak_memory(trainer: L.Trainer) -> int:
     if trainer.strategy.root_device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
-
-
-@contextmanager
-def _group_left() -> Iterator[None]:
-    """The next run of this process, in a sweep, makes a process group of its own."""
-    try:
-        yield
-    finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
 
 
 def quiet() -> None:

@@ -65,6 +65,16 @@ def others_present(folder: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def group_left() -> Iterator[None]:
+    """The next run of this process, in a sweep, makes a process group of its own."""
+    try:
+        yield
+    finally:
+        if _several():
+            torch.distributed.destroy_process_group()
+
+
 def _several() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 

@@ -148,12 +148,6 @@ def scaled(plan: Plan, backbone: Backbone) -> Plan:
     return plan.scaled(batch_norms=any(isinstance(module, _BatchNorm) for module in backbone.modules()))
 
 
-def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
-    """A model without weights and a Trainer, for samples that belong to no data set. targets: it was trained on."""
-    model = untrained(cfg, targets)
-    return model, _single_trainer(with_precision(cfg, model.backbone).trainer)
-
-
 def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
     """Without weights, for those of a run with these targets."""
     backbone = _backbone(cfg.model, _form(cfg), load=False)
@@ -168,7 +162,7 @@ def features_alone(cfg: DictConfig) -> FrozenOutputs:
     """
     require_devices(cfg.trainer.accelerator, 1)
     backbone = _backbone(cfg.model, "vector", load=True)
-    trainer = _single_trainer(with_precision(cfg, backbone).trainer)
+    trainer = single_trainer(cfg, backbone)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     data = _data(cfg, backbone, reuse, "class", shows=shows_progress(cfg.trainer.enable_progress_bar))
     data.trainer = trainer
@@ -190,8 +184,9 @@ def bare_trainer(node: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
     return make_trainer(unwatched, callbacks, logger=False)
 
 
-def _single_trainer(node: DictConfig) -> L.Trainer:
-    single = OmegaConf.merge(node, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
+def single_trainer(cfg: DictConfig, backbone: Backbone) -> L.Trainer:
+    """A Trainer of one process, which neither logs nor saves."""
+    single = OmegaConf.merge(with_precision(cfg, backbone).trainer, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
     assert isinstance(single, DictConfig)
     return make_trainer(single, [], logger=False)
 
