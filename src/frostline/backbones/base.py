@@ -79,7 +79,7 @@ class Backbone(nn.Module):
             raise ConfigError(
                 f"{self.name} gives features as {' or '.join(forms)}, and this head or task needs {form}",
                 where="model, head, task",
-                next_step=NEXT[form],
+                next_step=NEXT[form] + (", or head=linear" if form == "pyramid" and last else ""),
             )
         self.pool = ChannelsFirst() if form == "map" and last[0].channels_last else nn.Identity()
         if form in ("map", "pyramid"):
@@ -141,7 +141,7 @@ NEXT: dict[Form, str] = {
     "vector": "another model",
     "tokens": "a text backbone (model=distilbert), or another task (task=classification)",
     "map": "a convolutional network (model=resnet50)",
-    "pyramid": "a convolutional network (model=resnet50), or head=linear",
+    "pyramid": "a convolutional network (model=resnet50)",
 }
 
 

@@ -12,6 +12,7 @@ from frostline.contracts.features import Features, Form, Unit
 from frostline.errors import ConfigError, needs
 
 FPN_LEVELS = 4
+FPN_GROUPS = 32  # of channels that are normalised together
 
 
 class Unet(nn.Module):
@@ -43,7 +44,7 @@ class Unet(nn.Module):
 
 class Fpn(nn.Module):
     """Kirillov et al. 2019, arXiv:1901.02446. channels: of the pyramid; segmentation_channels: of what becomes of each
-    level. Raises ConfigError unless the backbone gives four levels."""
+    level, in multiples of 32. Raises ConfigError otherwise, and unless the backbone gives four levels."""
 
     takes: ClassVar[Mapping[Unit, Form]] = {"pixel": "pyramid"}
 
@@ -62,6 +63,12 @@ class Fpn(nn.Module):
                 f"this head takes {FPN_LEVELS} levels, and the backbone gives {len(features.widths)}",
                 where="head, model",
                 next_step="head=unet, head=linear, or a network that halves its input five times (model=resnet50)",
+            )
+        if segmentation_channels % FPN_GROUPS:
+            raise ConfigError(
+                f"the channels are a multiple of {FPN_GROUPS}, and here are {segmentation_channels}",
+                where="head.segmentation_channels",
+                next_step=f"head.segmentation_channels={-(-segmentation_channels // FPN_GROUPS) * FPN_GROUPS}",
             )
         self.decoder = _decoders().fpn.decoder.FPNDecoder(
             list(features.widths),

@@ -19,20 +19,20 @@ Geometry = Callable[[Tensor], Tensor]  # (B, K, H, W) maps -> (B, K, S, S): move
 
 class TargetType(ABC):
     """A type sets `kind`, the name by which tasks and checkpoints know it; in messages it is `described_as`, and
-    several of its names are `plural`; `task` is the option that learns it. A type overrides the rest where it differs
-    from the most common answer.
+    several of its names are `plural`; `task` is the option that learns it, `data` are options that read it. A type
+    overrides the rest where it differs from the most common answer.
     """
 
     kind: ClassVar[str]
     described_as: ClassVar[str]
     plural: ClassVar[str]
     task: ClassVar[str]
+    data: ClassVar[str] = "data=image_csv or data=text_csv"
     about: ClassVar[dict[str, str]] = {}  # what `Targets.about` holds: annotations by name
     has_classes: ClassVar[bool] = True  # whether its names are answers among which a network chooses
     per_word: ClassVar[bool] = False  # whether a text has a target for each word, not one for all of them
     cells_hold_lists: ClassVar[bool] = False  # whether a cell of a table may be a list
     mixes: ClassVar[bool] = True  # whether a sample may be mixed with another, and its target with the other's
-    follows: ClassVar[bool] = False  # whether a target moves with its picture
     takes_class_names: ClassVar[bool] = False  # whether whole numbers in a table may stand for names given elsewhere
 
     # --- reading ---

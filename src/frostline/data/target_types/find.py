@@ -42,5 +42,5 @@ def require_kind(wanted: str, kinds: Sequence[str]) -> None:
         raise ConfigError(
             f"this task learns from {learned}, and this data has {there}",
             where="task, data",
-            next_step=f"{tasks}; or data with targets for this task (data=image_csv and data=text_csv read most kinds)",
+            next_step=f"{tasks}; or data with targets for this task, say {target_type(wanted).data}",
         )

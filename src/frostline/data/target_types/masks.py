@@ -19,9 +19,9 @@ class Masks(TargetType):
     described_as = "a class for each pixel"
     plural = "classes"
     task = "segmentation"
+    data = "data=image_masks"
     about: ClassVar[dict[str, str]] = {"palette": "list[int]", "values": "list[int]"}
     mixes = False
-    follows = True
 
     def counts(self, names: list[str], targets: Tensor) -> dict[str, int]:
         """Pictures that show each class."""

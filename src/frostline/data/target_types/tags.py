@@ -20,6 +20,7 @@ class Tags(TargetType):
     described_as = "a tag for each word"
     plural = "tags"
     task = "token_classification"
+    data = "data=conll or data=hf_dataset"
     about: ClassVar[dict[str, str]] = {"mean_words": "float"}
     per_word = True
 

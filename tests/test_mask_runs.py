@@ -1,0 +1,276 @@
+"""Whole runs with masks: every way to train, what predictions are, and what is refused."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from conftest import DEVICE, Answer
+from frostline.commands.train import NOT_HERE
+from frostline.data.pictures.tiles import LARGER, OVERLAP, Tile, joined, tiles_of
+from tiny_masks import PALETTE, put, rectangles, save
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
+Program = Callable[..., Answer]
+
+OWN = ["task=segmentation", "data=image_masks", "data.sides=[32,32]", "data.batch_size=8"]
+OWN += [*DEVICE, "trainer.precision=32-true", "logger=none", "callbacks.progress=null", "optimizer.lr=0.01"]
+UNET = ["head=unet", "head.channels=[8]"]
+ONE = ["schedule=head_only", "schedule.phases.head.epochs=1"]
+LARGER_SIDES = "data.sides=[64,96]"
+# Value 0 does not count: classes 0, 1, 2 are values 1, 2, 3.
+NAMED = ["data.ignore=[0]", "data.classes=[void,red,green,blue]"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for number, part in ((16, "train"), (4, "val"), (6, "test")):
+        put(folder, number, values=(1, 2, 3, 0), part=part)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run. Tests that change it copy it."""
+    from test_run import _train
+
+    chosen = [f"data.dir={data}", *NAMED, *UNET, "schedule=head_only", "schedule.phases.head.epochs=30"]
+    return _train(tmp_path_factory.mktemp("masks") / "run", *chosen, LARGER_SIDES, short=OWN)
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return record
+
+
+def trained(program: Program, data: Path, *overrides: str) -> dict[str, Any]:
+    answer = program("train", *OWN, f"data.dir={data}", *overrides, "run_dir=run")
+    assert answer.code == 0, answer.err
+    return record_of(Path("run"))
+
+
+# --- ways to train ---
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [*UNET, "schedule=auto", "schedule.phases.head.epochs=1", "schedule.phases.top.epochs=1"],
+        ["head=mlp", "head.hidden=[8]", "schedule=gradual", "schedule.phases.head.epochs=1",
+         "schedule.phases.all.epochs=1"],
+        [*UNET, "schedule=adapters", "adapter=lora", "schedule.phases.head.epochs=1",
+         "schedule.phases.adapters.epochs=1"],
+        [*UNET, "schedule=two_stage", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2",
+         "schedule.average.ema_decay=0.5", "task.class_weights=balanced", "task.dice=0.5", "data.augment=strong"],
+        ["head=linear", "schedule=lp_ft", "schedule.phases.probe.epochs=2", "schedule.phases.all.epochs=1"],
+        ["head=fpn", "head.channels=32", "head.segmentation_channels=32", "model=resnet18", "model.weights=null",
+         "data.sides=[64,32]", *ONE],
+    ],
+    ids=["auto", "gradual", "adapters", "averaged", "lp_ft", "fpn"],
+)  # fmt: skip
+def test_every_way_to_train_ends_with_scores(settings: list[str], data: Path, program: Program, tmp_path: Path) -> None:
+    record = trained(program, data, *settings)
+    assert {"test/loss", "test/accuracy", "test/iou"} <= record["metrics"].keys()
+    assert record["metrics"]["test/n"] == 6
+    assert [row["class"] for row in record["per_class"]] == ["0", "1", "2", "3"]
+    assert sum(row["n"] for row in record["per_class"]) == 6 * 48 * 64
+    assert bool(record["averages"]) == ("schedule.average.ema_decay=0.5" in settings)
+
+
+def test_classes_are_learned_in_seconds(run: Path) -> None:
+    """They differ by colour."""
+    record = record_of(run)
+    assert record["metrics"]["test/iou"] > 0.7
+    assert [row["class"] for row in record["per_class"]] == ["red", "green", "blue"]
+    assert record["data"]["targets"]["about"]["values"] == [1, 2, 3]
+
+
+def test_the_rates_are_found(data: Path, program: Program) -> None:
+    answer = program("lr_find", *OWN, *UNET, f"data.dir={data}", "schedule=two_stage", "lr_find.steps=10")
+    assert answer.code == 0, answer.err
+    assert "optimizer.lr=" in answer.out
+
+
+def test_ranking_says_that_it_is_for_classes(data: Path, program: Program) -> None:
+    answer = program("rank", "data=image_masks", f"data.dir={data}", "models=[bundled]", "output=ranked")
+    assert answer.code == 1
+    assert "this task learns from one class for each sample, and this data has a class for each pixel" in answer.err
+    answer = program("rank", "task=segmentation", "data=image_masks", f"data.dir={data}", "models=[bundled]")
+    assert "rank compares by classes" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "said", "step"),
+    [
+        (["data=digits"], "this data has one class for each sample", "data=image_masks"),
+        (["task=classification", "head=linear"], "learns from one class for each sample", "task=segmentation"),
+        (["model=vit_b_16", "model.weights=null"], "gives features as vector, and", "model=resnet50"),
+        (["head=fpn"], "this head takes 4 levels, and the backbone gives 2", "head=unet"),
+        (["head.channels=[]"], "which need 1 widths, and here are 0", "head.channels=[256"),
+        (["model=resnet18", "model.weights=null", "head=fpn", "head.segmentation_channels=40"],
+         "a multiple of 32", "head.segmentation_channels=64"),
+        (["data.sides=[33,32]"], "a multiple of 32", "data.sides=[32,32]"),
+        (["task.monitor=val/f1"], "no score 'val/f1'", "val/iou"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused(
+    settings: list[str], said: str, step: str, data: Path, program: Program
+) -> None:
+    chosen = [] if any(it.startswith("head") for it in settings) and "head.channels=[]" not in settings else UNET[:1]
+    folder = [] if "data=digits" in settings else [f"data.dir={data}"]
+    own = [it for it in OWN if "data=digits" not in settings or not it.startswith("data")]
+    answer = program("train", *own, *folder, *chosen, *settings, "run_dir=run")
+    assert answer.code == 1
+    assert said in answer.err
+    assert step in answer.err
+    assert "Traceback" not in answer.err
+
+
+# --- runs that begin with others, or are scored elsewhere ---
+
+
+def test_a_run_begins_with_the_weights_of_another(run: Path, data: Path, program: Program) -> None:
+    record = trained(program, data, *NAMED, *UNET, *ONE, LARGER_SIDES, f"init_from={run}", "optimizer.lr=1e-9")
+    assert record["metrics"]["test/iou"] == pytest.approx(record_of(run)["metrics"]["test/iou"], abs=0.1)
+
+
+def test_a_run_begins_with_an_exported_network(run: Path, data: Path, program: Program) -> None:
+    assert program("export", f"run={run}", "output=net.safetensors").code == 0
+    record = trained(program, data, *NAMED, *UNET, *ONE, LARGER_SIDES, "init_from=net.safetensors", "optimizer.lr=1e-9")
+    assert record["metrics"]["test/iou"] == pytest.approx(record_of(run)["metrics"]["test/iou"], abs=0.1)
+
+
+def test_a_run_is_scored_as_it_was_and_on_another_folder(run: Path, program: Program, tmp_path: Path) -> None:
+    answer = program("evaluate", f"run={run}")
+    metrics = record_of(run)["metrics"]
+    assert f"test/iou {metrics['test/iou']:.4f}   (n = 6)" in answer.out
+    put(tmp_path / "other", 3, values=(1, 2))
+    answer = program("evaluate", f"run={run}", f"data.dir={tmp_path / 'other'}")
+    assert answer.code == 0, answer.err
+    assert "(n = 3)" in answer.out
+    put(tmp_path / "strange", 3, values=(1, 7))
+    answer = program("evaluate", f"run={run}", f"data.dir={tmp_path / 'strange'}")
+    assert (answer.code, "of the value 7, which is no class" in answer.err) == (1, True)
+
+
+# --- predictions ---
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def test_predicted_masks_have_the_accuracy_that_the_run_has(run: Path, data: Path, program: Program) -> None:
+    """Over all pixels of the test part that count; they hold the values and colours of the masks."""
+    answer = program("predict", f"run={run}", f"input={data / 'images' / 'test'}", "output=found.csv")
+    assert answer.code == 0, answer.err
+    right = counted = 0
+    for row in rows_of(Path("found.csv")):
+        with Image.open(row["prediction"]) as picture:
+            assert picture.mode == "P"
+            values = np.asarray(picture)
+            colours = np.asarray(picture.convert("RGB"))
+        assert {*np.unique(values)} <= {1, 2, 3}
+        assert np.array_equal(colours, np.array(PALETTE, np.uint8).reshape(-1, 3)[values])
+        with Image.open(data / "masks" / "test" / Path(row["file"]).name) as mask:
+            truth = np.asarray(mask)
+        right, counted = right + int((values == truth)[truth > 0].sum()), counted + int((truth > 0).sum())
+        name = ["void", "red", "green", "blue"][np.bincount(values.ravel()).argmax()]
+        assert row["label"] == name
+        assert float(row["share"]) == pytest.approx(np.bincount(values.ravel()).max() / values.size, abs=1e-6)
+    assert right / counted == pytest.approx(record_of(run)["metrics"]["test/accuracy"], abs=1e-6)
+
+
+def test_predictions_without_a_file_say_how_to_get_masks(run: Path, data: Path, program: Program) -> None:
+    answer = program("predict", f"run={run}", f"input={data / 'images' / 'test'}")
+    assert answer.code == 0
+    assert answer.out.splitlines()[0] == "file,label,share,label_2,share_2,label_3,share_3"
+    assert "output=<new file>.csv writes a file for each prediction" in answer.err
+    assert not [*Path.cwd().rglob("*.png")]
+
+
+def test_one_broken_picture_costs_no_other(run: Path, data: Path, program: Program, tmp_path: Path) -> None:
+    shutil.copytree(data / "images" / "test", tmp_path / "some")
+    (tmp_path / "some" / "p02.png").write_bytes(b"no picture")
+    answer = program("predict", f"run={run}", f"input={tmp_path / 'some'}", "output=found.csv")
+    assert answer.code == 1
+    assert "p02.png" in answer.err
+    assert "the other 5 have predictions" in answer.err
+    assert [Path(row["prediction"]).name for row in rows_of(Path("found.csv"))] == [
+        f"p0{place}.png" for place in (0, 1, 3, 4, 5)
+    ]
+    assert sorted(file.name for file in Path("found").iterdir()) == [f"p0{place}.png" for place in (0, 1, 3, 4, 5)]
+
+
+def test_a_large_picture_is_predicted_in_tiles_of_the_training_size(
+    run: Path, program: Program, tmp_path: Path
+) -> None:
+    """Four test pictures beside each other, two above two."""
+    parts = [rectangles(place, (1, 2, 3)) for place in range(4)]
+    whole = np.block([[parts[0], parts[1]], [parts[2], parts[3]]])
+    save(tmp_path, "large", whole)
+    answer = program("predict", f"run={run}", f"input={tmp_path / 'images' / 'large.png'}", "output=found.csv")
+    assert answer.code == 0, answer.err
+    with Image.open("found/large.png") as picture:
+        assert picture.size == (128, 96)
+        found = np.asarray(picture)
+    assert (found == whole).mean() > 0.85
+
+
+def test_pictures_of_one_name_have_files_of_their_own(run: Path, program: Program, tmp_path: Path) -> None:
+    for part in ("a", "b"):
+        save(tmp_path / "two", "same", rectangles(1), part=part)
+    answer = program("predict", f"run={run}", f"input={tmp_path / 'two' / 'images'}", "output=found.csv")
+    assert answer.code == 0, answer.err
+    assert [row["prediction"] for row in rows_of(Path("found.csv"))] == ["found/same.png", "found/same-2.png"]
+
+
+SIDE, TILE = st.integers(1, 200), st.integers(8, 200)
+quick = settings(deadline=None)
+
+
+@quick
+@given(width=SIDE, height=SIDE, tile=st.tuples(TILE, TILE))
+def test_tiles_cover_every_pixel_once(width: int, height: int, tile: tuple[int, int]) -> None:
+    tiles = tiles_of((width, height), tile)
+    times = np.zeros((height, width), int)
+    for (left, top, right, bottom), (begin, first, end, last) in tiles:
+        times[first:last, begin:end] += 1
+        assert 0 <= left <= begin < end <= right <= width
+        assert 0 <= top <= first < last <= bottom <= height
+        if len(tiles) > 1:
+            assert (bottom - top, right - left) == (min(tile[0], height), min(tile[1], width))
+    assert (times == 1).all()
+    is_large = width > LARGER * tile[1] or height > LARGER * tile[0]
+    assert (len(tiles) > 1) == is_large
+
+
+@quick
+@given(width=SIDE, height=SIDE, tile=st.tuples(TILE, TILE))
+def test_joined_tiles_of_a_map_are_the_map(width: int, height: int, tile: tuple[int, int]) -> None:
+    whole = torch.arange(width * height).view(height, width)
+    tiles = tiles_of((width, height), tile)
+    parts = [whole[top:bottom, left:right] for (left, top, right, bottom), _ in tiles]
+    assert torch.equal(joined(parts, tiles), whole)
+
+
+@quick
+@given(side=st.integers(100, 1000), tile=st.integers(20, 60))
+def test_neighbours_overlap_by_a_quarter_and_share_that_by_halves(side: int, tile: int) -> None:
+    tiles: list[Tile] = tiles_of((side, tile), (tile, tile))
+    for one, other in pairwise(tiles):
+        shared = one.box[2] - other.box[0]
+        assert shared >= int(OVERLAP * tile)
+        assert abs((one.kept[2] - other.box[0]) - shared / 2) <= 1
