@@ -321,17 +321,19 @@ def test_masks_of_large_pictures_are_those_of_the_command(program: Program, tmp_
 
 
 def test_the_lines_of_the_readme_work(
-    pictures: tuple[Path, list[Path]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pictures: tuple[Path, list[Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     run, files = pictures
     (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     own = lines.replace('"<run folder>"', f"{str(run)!r}, trust=True")
     assert own != lines
-    monkeypatch.chdir(files[0].parents[2])
-    (files[0].parents[2] / "new_pictures").mkdir()
-    for file in files[:3]:
-        Image.open(file).convert("RGB").save(files[0].parents[2] / "new_pictures" / f"{file.stem}.jpg")
+    monkeypatch.chdir(tmp_path)
+    for name, file in (("one.jpg", files[0]), ("another.jpg", files[-1])):
+        Image.open(file).save(tmp_path / name)
     exec(own, {})
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 3
-    assert all(re.search(r"(cat|dog) 0\.\d+", line) for line in printed)
+    assert len(printed) == 2
+    assert all(re.fullmatch(r"(cat|dog) [01]\.\d{6}", line) for line in printed)

@@ -17,6 +17,7 @@ untimed = settings(deadline=None)
 KEYS = [
     "schema", "command", "seed", "status", "error", "versions", "data", "model", "foreign", "phases", "monitor",
     "mode", "baselines", "averages", "best", "metrics", "per_class", "seconds", "peak_memory_bytes", "checkpoints",
+    "predictions",
 ]  # fmt: skip
 
 
