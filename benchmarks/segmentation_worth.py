@@ -11,7 +11,7 @@ fcn                     torchvision's FCN head on the last map, trained with the
 unet                    segmentation-models-pytorch's U-Net of all five resolutions, trained by a plain loop
 
 The loops hold decoded pictures in memory, mirror half of them, and train with AdamW at 5e-4, a warm-up of half an epoch
-and a cosine; their last epoch is scored. Seconds are those of the training: no imports, no scoring of the test part;
+and a cosine; their last epoch is scored. Seconds are those of the training: no imports, no scoring of the test split;
 Frostline's hold its validation and checkpoints. segmentation-models-pytorch comes with the extra `segmentation`.
 """
 

@@ -244,5 +244,5 @@ def test_a_resume_without_its_best_checkpoint_is_refused_before_it_trains(
     (run / "checkpoints" / "best.ckpt").unlink()
     answer = program("train", "resume=run")
     assert answer.code == 1
-    assert "the checkpoint of the best epoch so far is gone" in answer.err
+    assert "the checkpoint of the best epoch so far is missing" in answer.err
     assert "best.ckpt" in answer.err

@@ -81,7 +81,7 @@ BAD_TRAINING = {
     "the wrong end of a score": ("task.monitor=val/loss", ["the best val/loss is the smallest", "task.mode=min"]),
     "two judges": (
         "callbacks.best.monitor=val/loss callbacks.best.mode=min",
-        ["chosen by val/loss (min), and elsewhere by val/accuracy (max)", "task.monitor=val/loss task.mode=min"],
+        ["chosen by val/loss (min), but the task uses val/accuracy (max)", "task.monitor=val/loss task.mode=min"],
     ),
     "best of what is not kept": ("schedule=lp_ft callbacks.best=null", ["all.start_from needs the best checkpoint"]),
     "best of some epochs": (
@@ -91,7 +91,7 @@ BAD_TRAINING = {
     "best under another name": ("schedule=lp_ft callbacks.best.filename=x", ["all.start_from needs the best"]),
     "one rate for all": (
         "+schedule.phases.all.optimizer={_target_:torch.optim.LBFGS,_partial_:true}",
-        ["optimizer refuses its settings: LBFGS", "all.optimizer"],
+        ["optimizer rejects its settings: LBFGS", "all.optimizer"],
     ),
     "clipped and fused": (
         "+optimizer.fused=true trainer.precision=16-mixed trainer.gradient_clip_val=1",
@@ -161,8 +161,8 @@ BAD_TRAINING = {
         ["'dog' has 2", "one each for training, validation, test", "needs 3"],
     ),
     "picture that does not decode": ("data=image_folder data.dir={tmp}/broken", ["does not decode", "cat/3.png"]),
-    "test part empty": ("data=image_folder data.dir={tmp}/no_test", ["there are no pictures", "/test"]),
-    "training part smaller than the classes": ("data.train_limit=5", ["too few samples of a class", "train_limit"]),
+    "test split empty": ("data=image_folder data.dir={tmp}/no_test", ["there are no pictures", "/test"]),
+    "training split smaller than the classes": ("data.train_limit=5", ["too few samples of a class", "train_limit"]),
     "text with a picture backbone": ("data=image_folder data.dir={tmp}/text", ["there is text: train.csv"]),
     "one parquet of two": ("data=cifar10 data.dir={tmp}/one_parquet", ["test.parquet is missing", "one_parquet"]),
     "CIFAR-100 as CIFAR-10": ("data=cifar10 data.dir={tmp}/many_classes", ["of 11 classes", "data=cifar100"]),

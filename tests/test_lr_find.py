@@ -227,7 +227,7 @@ def test_a_model_that_is_broken_from_the_start_is_told() -> None:
     cfg = configured()
     built = build(cfg, logs=False)
     next(built.model.head.parameters()).data.fill_(math.nan)
-    with pytest.raises(RunError, match="the loss is nan in phase 'head' before anything was learned"):
+    with pytest.raises(RunError, match="the loss is nan in phase 'head' before the first step"):
         find_rates(built, partial(bare_trainer, cfg.trainer), TEST)
 
 

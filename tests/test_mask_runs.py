@@ -173,7 +173,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 
 
 def test_predicted_masks_have_the_accuracy_that_the_run_has(run: Path, data: Path, program: Program) -> None:
-    """Over all pixels of the test part that count; they hold the values and colours of the masks."""
+    """Over all pixels of the test split that count; they hold the values and colours of the masks."""
     answer = program("predict", f"run={run}", f"input={data / 'images' / 'test'}", "output=found.csv")
     assert answer.code == 0, answer.err
     right = counted = 0

@@ -181,7 +181,7 @@ def test_a_plan_without_phases_is_refused(phases: dict[str, None]) -> None:
         ({"thaw": []}, "", "names nothing in `thaw`"),
         ({"only": []}, "", "names nothing in `only`"),
         ({"only": "norm"}, "", "it.only: 'norm' is not one of norms, biases"),
-        ({"start_from": "best"}, ".start_from", "starts from the best epoch so far, and it is the first"),
+        ({"start_from": "best"}, ".start_from", "starts from the best epoch so far, but it is the first phase"),
         ({"epoch": 3}, "", "epoch: frostline.plan.phase.Phase has no such setting; did you mean epochs?"),
     ],
 )

@@ -232,7 +232,7 @@ def test_a_warm_up_is_for_phases_that_make_steps(warmup: float, program: Program
 @pytest.mark.long
 @pytest.mark.parametrize("per_class", [10, 30])
 def test_the_default_is_not_below_its_own_linear_probe(per_class: int, program: Program, tmp_path: Path) -> None:
-    """On the test part, in the mean over seeds, less the standard error of such a mean."""
+    """On the test split, in the mean over seeds, less the standard error of such a mean."""
     ours, probes = [], []
     for seed in range(3):
         own = [*DIGITS, f"data.train_limit={10 * per_class}", f"seed={seed}"]

@@ -39,7 +39,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, program: C
     assert [row[0] for row in rows] == ["head", "down-stage3", "down-stage2", "down-stage1", "down-stem", "all"]
     assert rows[0][:6] == ["head", "head", "0.002", "0.05", "…", "0"]
     assert [row[0] for row in remarks] == [row[0] for row in rows]
-    assert "what stem … stage3 give is kept: 1 pass over the data instead of 2, " in answer.out
+    assert "what stem … stage3 give is cached: 1 pass over the data instead of 2, " in answer.out
     assert "MB; pictures without augmentation" in answer.out
     assert [" ".join(remark[1:]) for remark in remarks[4:]] == ["a new view each epoch"] * 2
     assert rows[0][6:9] == [f"{208 * 10 + 10:,}", "2", "8"], "parameters, epochs, steps: two epochs of four"

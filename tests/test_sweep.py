@@ -34,9 +34,9 @@ REFUSED = {
     "a file for logs": ("logs_dir=file seed=0,1", ["cannot be written: Not a directory", "logs_dir=<a folder"]),
     "a file for the sweep": ("hydra.sweep.dir=file seed=0,1", ["cannot be written", "hydra.sweep.dir=<a folder"]),
     "below a file": ("hydra.sweep.dir=file/it seed=0,1", ["cannot be written", "hydra.sweep.dir=<a folder"]),
-    "jobs elsewhere": ("hydra.sweep.subdir=/tmp/it seed=0,1", ["'/tmp/it' is no folder within that of the sweep"]),
-    "jobs above": ("hydra.sweep.subdir=../it seed=0,1", ["'../it' is no folder within that of the sweep"]),
-    "jobs in the sweep itself": ("hydra.sweep.subdir=. seed=0,1", ["'.' is no folder within that of the sweep"]),
+    "jobs elsewhere": ("hydra.sweep.subdir=/tmp/it seed=0,1", ["'/tmp/it' is not a folder inside the sweep's folder"]),
+    "jobs above": ("hydra.sweep.subdir=../it seed=0,1", ["'../it' is not a folder inside the sweep's folder"]),
+    "jobs in the sweep itself": ("hydra.sweep.subdir=. seed=0,1", ["'.' is not a folder inside the sweep's folder"]),
     "no job": ("seed=range(0,0)", ["no job follows from this", "where: seed=range(0,0)"]),
     "no job, backwards": ("seed=range(3,0)", ["no job follows from this"]),
     "no option": ("optimizer=glob(zz*)", ["no job follows from this", "optimizer=<some of adam, adamw, sgd>"]),
@@ -45,7 +45,7 @@ REFUSED = {
     "a comma first": ("seed=,0,1", ["a value is missing in the list of seed", "next:  seed=0,1\n"]),
     "two commas": ("data.dir=größe,,b", ["a value is missing", "next:  'data.dir="]),
     "nothing but a comma": ("seed=,", ["a value is missing", "seed=<value>,<value>"]),
-    "a range among values": ("seed=range(0,2),7", ["one of several values is itself a sweep", "next:  seed=0,1,7\n"]),
+    "a range among values": ("seed=range(0,2),7", ["a value in this list is itself a sweep", "next:  seed=0,1,7\n"]),
     "a choice in a choice": ("seed=choice(choice(1,2),3)", ["is itself a sweep", "next:  seed=1,2,3\n"]),
     "a glob among values": ("optimizer=glob(adam*),sgd", ["is itself a sweep", "next:  optimizer=adam,adamw,sgd\n"]),
     "an interval among values": ("seed=interval(0,1),7", ["is itself a sweep", "seed=<value>,<value>"]),
@@ -58,7 +58,7 @@ REFUSED = {
     "no values": ("seed=choice()", ["cannot be read as values of a sweep"]),
     "twice": ("seed=0,1 seed=2,3", ["seed is given 2 times"]),
     "swept and set": ("seed=0,1 seed=2", ["seed is given 2 times"]),
-    "batches of none": ("hydra.sweeper.max_batch_size=0 seed=0,1", ["a batch has one job at least, not 0"]),
+    "batches of none": ("hydra.sweeper.max_batch_size=0 seed=0,1", ["a batch needs at least one job, not 0"]),
     "a wrong job in the second batch": (
         "hydra.sweeper.max_batch_size=1 model=bundled,resnet5",
         ["no model 'resnet5'", "model=<one of"],
@@ -132,7 +132,7 @@ def test_a_job_that_would_lie_elsewhere_is_refused(program: Program, tmp_path: P
     out = ["hydra.sweep.dir=S", "hydra.sweep.subdir=${init_from}"]
     answer = program("train", "-m", *HEAD, *out, "init_from=../it,it/../..")
     assert answer.code == 1
-    assert "'../it' is no folder within that of the sweep" in answer.err
+    assert "'../it' is not a folder inside the sweep's folder" in answer.err
     assert not [*tmp_path.rglob("run.json")]
 
 
@@ -196,5 +196,5 @@ def test_what_the_system_refuses_between_jobs_is_told(program: Program, tmp_path
     answer = program("train", "-m", *DRY, "hydra.sweep.dir=S", "hydra.sweep.subdir=${init_from}", named)
     assert answer.code == 1
     assert "where: nothing" in answer.err
-    assert "the system refuses: File name too long" in answer.err
+    assert "the operating system reports an error: File name too long" in answer.err
     assert re.search("2 jobs of the sweep did not run:\\n  1: .*a\\n  2: .* init_from=other\\n", answer.err)

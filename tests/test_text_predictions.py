@@ -109,7 +109,7 @@ def test_a_single_text_and_standard_input_are_answered_as_a_file(
 def test_nothing_and_two_things_to_predict_are_refused(run: Path, program: Program, typed: list[str]) -> None:
     answer = program("predict", f"run={run}", "trust=true", *typed)
     assert answer.code == 1
-    assert "nothing or two things are named" in answer.err
+    assert "predict needs either input= or text=" in answer.err
 
 
 def test_texts_that_are_cut_off_are_counted_and_windows_read_all_of_them(

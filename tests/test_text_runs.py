@@ -177,7 +177,7 @@ def test_predictions_hold_the_texts_as_they_were_given(program: Program, tmp_pat
         (["task=regression"], "'no' in 'label' is no number", "task=classification"),
         (["data.target_columns=[labels]"], "labels", "label"),
         (["model.weights=./nowhere"], "the tokenizer cannot be loaded", "model.weights="),
-        (["data.val_file=other.csv"], "'maybe' does not occur in the training part", "correct it"),
+        (["data.val_file=other.csv"], "'maybe' does not occur in the training split", "correct it"),
     ],
 )
 def test_what_cannot_be_is_told(

@@ -357,7 +357,7 @@ def test_norms_are_known_by_whatever_class_they_are_of(pair: Pair) -> None:
 def test_what_shares_a_table_between_its_blocks_is_not_sharded(pair: Pair) -> None:
     sharing = {"DebertaV2Model", "MPNetModel", "MT5EncoderModel", "T5EncoderModel"}
     if pair.family.architecture in sharing:
-        with pytest.raises(ConfigError, match=r"reads a table of a block below it.*\n.*trainer\.strategy"):
+        with pytest.raises(ConfigError, match=r"shares a table with a block below it.*\n.*trainer\.strategy"):
             require_apart(pair.backbone.blocks, "it")
     else:
         require_apart(pair.backbone.blocks, "it")

@@ -94,10 +94,10 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str, str]] = {
     "one class of two names": (
         {"class_names": ["no", "yes"]}, ["text,label", "a,1", "b,1"], "all of training is 'yes'", "train.csv", "add"
     ),
-    "a class of the test part alone": (
+    "a class of the test split alone": (
         {"test": ["text,label", "a,dog", "b,cats"]},
         ["text,label", "a,cat", "b,dog"],
-        "'cats' does not occur in the training part: did you mean cat",
+        "'cats' does not occur in the training split: did you mean cat",
         "test.csv, line 3",
         "these samples",
     ),
@@ -105,7 +105,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str, str]] = {
     "floats where numbers are named": (
         {"class_names": ["no", "yes"]},
         ["text,label", "a,1", "b,0.0"],
-        "'0.0' in 'label' is no whole number from 0 to 1",
+        "'0.0' in 'label' is not a whole number from 0 to 1",
         "train.csv, line 3",
         "1 and not 1.0",
     ),
@@ -176,5 +176,5 @@ def test_digits_with_underlines_are_names(read: Read) -> None:
 
 
 def test_digits_without_end_are_no_whole_number(read: Read) -> None:
-    with pytest.raises(DataError, match="is a number and no name of a class"):
+    with pytest.raises(DataError, match="is a number, not the name of a class"):
         read(["text,label", f"a,{'1' * 5000}", "b,2"])

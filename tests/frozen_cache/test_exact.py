@@ -262,7 +262,7 @@ def test_evaluate_gives_the_very_numbers_of_a_kept_phase(program: Program, tmp_p
 
 
 def test_what_is_kept_is_listed_and_cleared(program: Program, tmp_path: Path, cache: Path) -> None:
-    assert "Nothing is kept in " in program("cache").out
+    assert "Nothing is cached in " in program("cache").out
     trained(program, tmp_path / "run", "schedule=last_block", "schedule.phases.last.epochs=2")
     listed = program("cache").out
     rows = [line.split() for line in listed.splitlines() if line.strip().startswith("bundled")]
@@ -273,7 +273,7 @@ def test_what_is_kept_is_listed_and_cleared(program: Program, tmp_path: Path, ca
     assert "5 removed" in program("cache", "clear=true").out
     assert list(cache.glob("*/rows.bin")) == []
     elsewhere = program("cache", f"dir={tmp_path}")
-    assert (elsewhere.code, "Nothing is kept in " in elsewhere.out) == (0, True)
+    assert (elsewhere.code, "Nothing is cached in " in elsewhere.out) == (0, True)
 
 
 # --- where nothing can be kept ---
@@ -292,7 +292,7 @@ def test_a_cache_without_room_is_told_and_changes_nothing(
     monkeypatch.setattr(os, "posix_fallocate", full)
     answer = program("train", *SHORT, *own, f"run_dir={tmp_path / 'full'}")
     assert answer.code == 0
-    assert answer.err.count("are not kept, and computed each epoch: No space left") == 1
+    assert answer.err.count("are not cached and are computed in each epoch: No space left") == 1
     assert "next:" in answer.err
     require_equal(tmp_path / "full", tmp_path / "kept")
     assert cached_phases(record_of(tmp_path / "full")) == []

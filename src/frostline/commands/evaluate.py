@@ -1,4 +1,4 @@
-"""A run scored again: on its own test part, or on other labelled samples."""
+"""A run scored again: on its own test split, or on other labelled samples."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     require_unchanged(content, model, path, "network", "task", *(["parts"] if own else []))
     enter_phase_of(built, loaded(model, content, path))
     if trainer.is_global_zero and record.status != "finished":
-        print(f"run   {folder} is not finished ({record.status}): what it has reached so far is scored")
+        print(f"run   {folder} is not finished ({record.status}): its best checkpoint so far is scored")
     with others_stopped(trainer):
         (scores,) = trainer.test(model, datamodule=data, verbose=False)
     if trainer.is_global_zero:
@@ -95,7 +95,7 @@ def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list
     built = build(settings, load_weights=False, logs=False)
     if built.data.fingerprint != record.data.get("fingerprint"):
         raise RunError(
-            "the data is not the one that this run was trained and tested on",
+            "this is not the data that the run was trained and tested on",
             where=built.data.where,
             next_step=f"restore it{_or_score_it(built.data, again)}",
         )
@@ -105,7 +105,7 @@ def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list
 def _tell(built: Built) -> None:
     data = built.data
     other = f"{len(data.test_part):,} {data.samples} of {data.where}"
-    print(f"data  {shown(other)}: other data than this run's own test part")
+    print(f"data  {shown(other)}: other data than this run's own test split")
     counts = data.target.counts(data.names, data.test_part.labels)
     missing = [name for name, count in counts.items() if not count]
     for note in [*([f"without a sample of: {few(missing, 10)}"] if missing else []), *data.notes()]:

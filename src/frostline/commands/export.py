@@ -43,7 +43,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
         write_atomically(output, packed(weights, about))
     except OSError as error:
         raise DataError(
-            f"the weights cannot be written there: {error.strerror}", where=output, next_step="output=<another file>"
+            f"cannot write the weights: {error.strerror}", where=output, next_step="output=<another file>"
         ) from error
     how = f"; {adapted} tensors of the adapter {'are part of them' if cfg.merge else 'stand beside them'}"
     print(f"{len(weights)} tensors in {cfg.output}{how if adapted else ''}")
@@ -53,7 +53,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
 def _required_new(output: Path) -> Path:
     if output.suffix != SUFFIX or output.exists() or output.is_symlink():
         raise DataError(
-            "there is something under that name" if output.suffix == SUFFIX else f"the file would be no {SUFFIX}",
+            "a file of that name exists" if output.suffix == SUFFIX else f"the file would be no {SUFFIX}",
             where=output,
             next_step=f"output=<a new file>{SUFFIX}",
         )

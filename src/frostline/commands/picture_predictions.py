@@ -31,7 +31,7 @@ LINES = ".txt"
 def picture_columns(cfg: DictConfig, network: Network) -> Predicted:
     """Raises DataError if there is no picture that can be read."""
     if cfg.text is not None or cfg.input == STANDARD_INPUT:
-        raise DataError("this run takes pictures, and no text", where="text, input", next_step=f"input=<{PICTURES}>")
+        raise DataError("this run takes pictures, not text", where="text, input", next_step=f"input=<{PICTURES}>")
     found = _read(Path(cfg.input), cfg, network.settings)
     grey = _grey(found.files, network.settings.data.get("grey_range"))
     rows, problems = picture_values(network, found.files, root=Path(cfg.input), grey=grey, batch_size=cfg.batch_size)
@@ -103,7 +103,7 @@ def _read(source: Path, cfg: DictConfig, settings: DictConfig) -> Unlabelled:
     """One picture at least. Raises DataError."""
     suffix = source.suffix.lower()
     if source.is_file() and suffix == LINES:
-        raise DataError("this run takes pictures, and this is text", where=source, next_step=f"input=<{PICTURES}>")
+        raise DataError("this run takes pictures, but this is text", where=source, next_step=f"input=<{PICTURES}>")
     if source.is_file() and suffix in SUFFIXES:
         folder = _said(cfg, "dir")
         own = _said(cfg, "suffix")

@@ -197,7 +197,7 @@ def _log_outcome(built: Built, cfg: DictConfig, record: Record) -> None:
 
 
 def test(built: Built, record: Record, files: PredictionFiles) -> None:
-    """Score the best checkpoint by validation, or the last weights where none was kept, on the test part."""
+    """Score the best checkpoint by validation, or the last weights where none was kept, on the test split."""
     model, data, trainer, *_ = built
     best = trainer.checkpoint_callback
     if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:

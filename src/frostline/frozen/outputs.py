@@ -178,7 +178,7 @@ class FrozenOutputs:
         if self._told:
             return
         self._told = True
-        self.store.tell("outputs of frozen blocks are not kept, and computed each epoch", error)
+        self.store.tell("outputs of frozen blocks are not cached and are computed in each epoch", error)
 
     def _entry(self, part: Part, line: int, view: int | None) -> Entry:
         begun = time.perf_counter()

@@ -83,7 +83,7 @@ class Choice(NamedTuple):
 
 
 class _Outputs(NamedTuple):
-    """What the frozen blocks of a phase give for all its samples. copies: of the training part. passes: over the data
+    """What the frozen blocks of a phase give for all its samples. copies: of the training split. passes: over the data
     without keeping. follows: whether an earlier phase makes them on its way."""
 
     line: Line

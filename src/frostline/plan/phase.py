@@ -124,7 +124,7 @@ class Phase:
     def _require_block(self, name: str, blocks: Sequence[str]) -> None:
         if name not in blocks:
             raise PlanError(
-                f"phase '{self.name}' thaws '{name}', and the backbone has no such block: "
+                f"phase '{self.name}' thaws '{name}', but the backbone has no such block: "
                 + close_names(name, [*blocks, "none", "all"]),
                 where=f"schedule.phases.{self.name}.thaw",
                 next_step=f"one of: none, all, auto, a number of blocks, {', '.join(blocks)}",
@@ -148,7 +148,7 @@ def require_sound(phase: Phase) -> None:
         )
     if phase.thaw == [] or phase.only == []:
         raise PlanError(
-            f"phase '{phase.name}' names nothing in `{'thaw' if phase.thaw == [] else 'only'}`",
+            f"phase '{phase.name}' has an empty list in `{'thaw' if phase.thaw == [] else 'only'}`",
             where=where,
             next_step="thaw: none, or names of blocks; only: null, norms, biases, adapters, or a list",
         )

@@ -70,7 +70,7 @@ def read(run: Path, part: Part) -> Predictions:
         table = pq.read_table(pa.BufferReader(file.read_bytes()))
         about = json.loads(table.schema.metadata[KEY])
         if about["schema"] != SCHEMA:
-            raise ValueError(f"it has schema {about['schema']}, and this Frostline reads schema {SCHEMA}")
+            raise ValueError(f"it has schema {about['schema']}, but this version reads schema {SCHEMA}")
         return Predictions(about, {name: _array(table.column(name)) for name in table.column_names})
     except (OSError, pa.ArrowException, TypeError, KeyError, ValueError) as error:
         raise RunError(

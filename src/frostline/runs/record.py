@@ -79,7 +79,7 @@ class Record:
         path = folder / FILE
         if not path.is_file():
             raise RunError(
-                "this folder is not a run: it holds no run.json" if folder.is_dir() else "there is no such folder",
+                "this folder is not a run: it has no run.json" if folder.is_dir() else "there is no such folder",
                 where=folder,
                 next_step="name the folder that a training printed, such as logs/runs/<date>/<time>-<model>-<data>",
             )
@@ -95,7 +95,7 @@ class Record:
                 f"run.json cannot be read: {error}", where=path, next_step="train again, or restore the file"
             ) from error
         raise RunError(
-            f"run.json has schema {schema}, and this Frostline reads schema {SCHEMA}",
+            f"run.json has schema {schema}, but this version reads schema {SCHEMA}",
             where=path,
             next_step="use the Frostline that wrote it (versions.frostline in the file)",
         )

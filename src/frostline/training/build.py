@@ -157,7 +157,7 @@ def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
 
 
 def features_alone(cfg: DictConfig) -> FrozenOutputs:
-    """What makes, keeps and serves the features of the training and validation parts, which have classes, in one
+    """What makes, keeps and serves the features of the training and validation splits, which have classes, in one
     process, under the keys of a training. Raises any FrostlineError of model, data and trainer.
     """
     require_devices(cfg.trainer.accelerator, 1)

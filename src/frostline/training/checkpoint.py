@@ -99,7 +99,7 @@ def load_state(model: FineTuner, state: dict[str, Any], path: Path) -> None:
         load_whole(model, state)
     except RuntimeError as error:
         raise RunError(
-            f"the checkpoint is of another model: {' '.join(str(error).split())[:300]}",
+            f"the checkpoint belongs to another model: {' '.join(str(error).split())[:300]}",
             where=path,
             next_step="restore the file, or the run's config.yaml and run.json",
         ) from error
@@ -194,7 +194,7 @@ def require_unchanged(content: dict[str, Any], model: FineTuner, path: Path, *ke
     ]
     if other:
         raise RunError(
-            f"config.yaml is another one than that of the training: {'; '.join(other)}",
+            f"config.yaml differs from that of the training: {'; '.join(other)}",
             where=path.parent.with_name(CONFIG),
             next_step="restore the file, or train anew",
         )
@@ -234,7 +234,7 @@ def _require_best(content: dict[str, Any], checkpoint: Path, instead: str) -> No
         best = state.get("best_model_path") if isinstance(state, dict) else None
         if isinstance(best, str) and best and not checkpoint.with_name(Path(best).name).is_file():
             raise RunError(
-                "the checkpoint of the best epoch so far is gone",
+                "the checkpoint of the best epoch so far is missing",
                 where=checkpoint.with_name(Path(best).name),
                 next_step=f"restore the file; or {instead}",
             )
@@ -245,7 +245,7 @@ def phase_number(plan: Plan, name: str, checkpoint: object) -> int:
     names = [phase.name for phase in plan.phases]
     if name not in names:
         raise RunError(
-            f"the checkpoint is of a phase '{name}', and the plan has {', '.join(names)}",
+            f"the checkpoint is of phase '{name}', but the plan has {', '.join(names)}",
             where=checkpoint,
             next_step="restore the run's config.yaml, or train anew",
         )
@@ -282,7 +282,7 @@ def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path)
     other = list(_differences(before, now, ""))
     if other:
         raise RunError(
-            f"the run was another one: {'; '.join(other)}",
+            f"this is another run: {'; '.join(other)}",
             where=checkpoint,
             next_step=f"restore what differs; or {setting_of('init_from', checkpoint)}, in a new run",
         )

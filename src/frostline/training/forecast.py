@@ -89,4 +89,4 @@ def _frozen(choice: Choice, blocks: list[str]) -> str:
         return f"{outputs} is computed in each epoch: {choice.why_not}"
     once, each = choice.passes
     saved = f"{once} pass{'es' * (once != 1)} over the data instead of {each}, {choice.num_bytes / 1e6:,.1f} MB"
-    return f"{outputs} is kept: {saved}"
+    return f"{outputs} is cached: {saved}"

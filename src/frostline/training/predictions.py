@@ -1,4 +1,4 @@
-"""Predictions of the validation and test parts, collected while the best weights are scored, and written into the run's
+"""Predictions of the validation and test splits, collected while the best weights are scored and written to the run
 folder. Shapes: R rows, a sample or a word each.
 """
 

@@ -104,7 +104,7 @@ def _require_steps(phases: Sequence[Phase]) -> None:
     """Raises ConfigError if every phase solves its head."""
     if all(phase.solves for phase in phases):
         raise ConfigError(
-            "there is no rate to find: the head's weights are computed, not learned step by step",
+            "there is no learning rate to find: the head is solved, not trained step by step",
             where="schedule.every_phase.solve",
             next_step="schedule.every_phase.solve=false, or a plan that thaws: schedule=two_stage",
         )
@@ -124,7 +124,7 @@ def _finite(losses: list[float], phase: Phase) -> list[float]:
     finite = [loss for loss in losses if math.isfinite(loss)]
     if not finite:
         raise RunError(
-            f"the loss is {losses[0]} in phase '{phase.name}' before anything was learned",
+            f"the loss is {losses[0]} in phase '{phase.name}' before the first step",
             where="lr_find",
             next_step="look at the data and the weights, or trainer.precision=32-true",
         )

@@ -158,7 +158,7 @@ class Tokenizer:
         the next one, too. Raises ConfigError for pairs."""
         if not self.words and texts and len(texts[0]) > 1:
             raise ConfigError(
-                "windows are of single texts, and these are pairs", where="windows", next_step="windows=false"
+                "windows need single texts, but these are pairs", where="windows", next_step="windows=false"
             )
         return self._rows(texts, return_overflowing_tokens=True, stride=self.spec.max_length // OVERLAP)
 
@@ -269,7 +269,7 @@ def _loaded(spec: TextSpec) -> Any:
         ) from error
     if not tokenizer.is_fast:
         raise ConfigError(
-            "this tokenizer has no fast form, which says where words begin",
+            "this tokenizer has no fast version, and only those locate words",
             where=spec.tokenizer,
             next_step="put a tokenizer.json beside the weights, or choose another model",
         )
