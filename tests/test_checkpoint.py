@@ -96,7 +96,7 @@ def test_a_config_that_was_edited_gives_no_answers(command: str, run: Path, prog
     config.write_text(config.read_text().replace("image_size: 8", "image_size: 16"))
     answer = program(*OPENING[command])
     assert answer.code == 1
-    assert "another one than that of the training: network.inputs.image_size was 8 and is 16" in answer.err
+    assert "differs from that of the training: network.inputs.image_size was 8 and is 16" in answer.err
     assert "run/config.yaml" in answer.err
 
 

@@ -258,7 +258,7 @@ WRONG = {
         ["task=classification", "data.target_columns=[half]"],
         "is a number, not the name of a class",
     ),
-    "numbers of names": (["task=regression", "data.target_columns=[digit]"], "'zero' in 'digit' is no number"),
+    "numbers of names": (["task=regression", "data.target_columns=[digit]"], "'zero' in 'digit' is not a number"),
     "labels of numbers": (["task=multi_label", "data.target_columns=[value,even]"], "is neither 0 nor 1"),
     "labels of names": (["task=multi_label", "data.target_columns=[digit,even]"], "'zero' in 'digit' is neither"),
     "a score of another task": (

@@ -107,7 +107,7 @@ def test_ranking_says_that_it_is_for_classes(data: Path, program: Program) -> No
     assert answer.code == 1
     assert "this task learns from one class for each sample, and this data has a class for each pixel" in answer.err
     answer = program("rank", "task=segmentation", "data=image_masks", f"data.dir={data}", "models=[bundled]")
-    assert "rank compares by classes" in answer.err
+    assert "rank compares models by classes" in answer.err
 
 
 @pytest.mark.parametrize(

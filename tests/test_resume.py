@@ -197,7 +197,7 @@ def test_the_scores_of_a_run_that_is_not_finished_say_so(
 ) -> None:
     answer = program("evaluate", f"run={stopped}", "trust=true")
     assert answer.code == 0, answer.err
-    assert f"run   {stopped} is not finished (interrupted): what it has reached so far is scored\n" in answer.out
+    assert f"run   {stopped} is not finished (interrupted): its best checkpoint so far is scored\n" in answer.out
     assert "is not finished" not in program("evaluate", f"run={whole}", "trust=true").out
 
 

@@ -162,7 +162,7 @@ def test_evaluate_refuses_other_data(finished: Path, tmp_path: Path, program: Ca
     (tmp_path / "run" / "config.yaml").write_text((finished / "config.yaml").read_text())
     answer = program("evaluate", "run=run")
     assert answer.code == 1
-    assert "not the one that this run was trained and tested on" in answer.err
+    assert "not the data that the run was trained and tested on" in answer.err
 
 
 def test_predict_writes_label_probability_and_top_k(
@@ -252,7 +252,7 @@ def test_predict_reads_a_table_of_pictures(finished: Path, tmp_path: Path, progr
     answer = program("predict", f"run={finished}", "input=in/list.csv", "output=out.csv", "top_k=1")
     assert answer.code == 1
     assert "3 pictures cannot be read; the other 2 have predictions:" in answer.err
-    for place, what in (("3", "there is no such picture"), ("5)", "does not decode"), ("6", "nothing but separators")):
+    for place, what in (("3", "there is no such picture"), ("5)", "does not decode"), ("6", "only separators")):
         assert re.search(rf"list.csv, line {re.escape(place)}: .*{what}", answer.err), answer.err
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         ",file,label (input),label,probability",
@@ -502,7 +502,7 @@ def test_a_batch_that_has_no_statistics_is_told(program: Callable[..., Answer]) 
     few = ["data.train_limit=10", "data.batch_size=1", *DEVICE, "logger=none", "run_dir=run"]
     answer = program("train", *model, *few)
     assert answer.code == 1
-    assert "no statistics for BatchNorm in phase 'all'" in answer.err
+    assert "BatchNorm has no statistics for one picture of one pixel in phase 'all'" in answer.err
     assert "next:  data.batch_size=2 or more" in answer.err
 
 

@@ -197,7 +197,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
     "a path leads out": ({}, ["path,x", "../00.png,a"], "leads to no picture", "line 2"),
     "a path from elsewhere": ({}, ["path,x", "/etc/none.png,a"], "leads to no picture", "line 2"),
     "an empty path": ({}, ["path,x", ",a"], "no picture is named", "line 2"),
-    "an empty line": ({}, ["path,x", "00.png,a", ","], "nothing but separators", "line 3"),
+    "an empty line": ({}, ["path,x", "00.png,a", ","], "only separators", "line 3"),
     "a picture twice": ({}, ["path,x", "00.png,a", "01.png,b", "00.png,b"], "stands in line 2 already", "line 4"),
     "twice by detours": ({}, ["path,x", "00.png,a", "./y/../00.png,b"], "stands in line 2 already", "line 3"),
     "in two parts": (
@@ -224,10 +224,10 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
         "'cats' does not occur in the training split: did you mean cat",
         "line 4",
     ),
-    "no number": ({"kind": "numbers"}, ["path,x", "00.png,1.5", '01.png,"2,5"'], "'2,5' in 'x' is no number", "line 3"),
-    "NaN": ({"kind": "numbers"}, ["path,x", "00.png,1.5", "01.png,nan"], "'nan' in 'x' is no number", "line 3"),
-    "beyond float32": ({"kind": "numbers"}, ["path,x", "00.png,1e39"], "'1e39' in 'x' is no number", "line 2"),
-    "an empty cell": ({"kind": "numbers"}, ["path,x", "00.png,"], "'' in 'x' is no number", "line 2"),
+    "no number": ({"kind": "numbers"}, ["path,x", "00.png,1.5", '01.png,"2,5"'], "'2,5' in 'x' is not", "line 3"),
+    "NaN": ({"kind": "numbers"}, ["path,x", "00.png,1.5", "01.png,nan"], "'nan' in 'x' is not a number", "line 3"),
+    "beyond float32": ({"kind": "numbers"}, ["path,x", "00.png,1e39"], "'1e39' in 'x' is not a number", "line 2"),
+    "an empty cell": ({"kind": "numbers"}, ["path,x", "00.png,"], "'' in 'x' is not a number", "line 2"),
     "the same number": ({"kind": "numbers"}, ["path,x", *(f"{n},0.1" for n in PLAIN)], "the same for every", "csv"),
     "neither 0 nor 1": (
         {"kind": "labels", "columns": ["x", "y"]},

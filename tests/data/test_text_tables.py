@@ -113,8 +113,8 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str, str]] = {
         {"class_names": ["no", "yes"]}, [*TWO, "c,2"], "'2' in 'label'", "train.csv, line 4", "data.class_names"
     ),
     "withheld": ({"class_names": ["no", "yes"]}, [*TWO, "c,-1"], "'-1' in 'label'", "train.csv, line 4", "withheld"),
-    "no number": ({"kind": "numbers"}, [*TWO, "c,nan"], "'nan' in 'label' is no number", "train.csv, line 4", "drop"),
-    "digits apart": ({"kind": "numbers"}, [*TWO, "c,1_0"], "'1_0' in 'label' is no number", "train.csv, line 4", ""),
+    "no number": ({"kind": "numbers"}, [*TWO, "c,nan"], "'nan' in 'label' is not a number", "train.csv, line 4", "drop"),
+    "digits apart": ({"kind": "numbers"}, [*TWO, "c,1_0"], "'1_0' in 'label' is not a number", "train.csv, line 4", ""),
     "no column": ({}, ["txt,label", "a,1"], "no column 'text': did you mean txt?", "train.csv, line 1", "[txt]"),
     "nothing": ({}, [], "the table is empty", "train.csv", "text,label"),
     "names alone": ({}, ["text,label"], "no lines", "train.csv", "a line for each sample"),
@@ -135,8 +135,8 @@ def test_a_table_that_makes_no_data_says_where_and_why(read: Read, case: str) ->
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
-        ({"text_columns": []}, "one text or two, and here are 0"),
-        ({"text_columns": ["a", "b", "c"]}, "one text or two, and here are 3"),
+        ({"text_columns": []}, "one or two texts, but 0"),
+        ({"text_columns": ["a", "b", "c"]}, "one or two texts, but 3"),
         ({"text_columns": ["label"]}, "'label' is named twice"),
         ({"target_columns": ["a", "b"]}, "a class for each sample stands in one column"),
         ({"separator": "|"}, "for several labels in one column"),

@@ -304,7 +304,7 @@ def test_a_cache_folder_that_is_a_file_is_told_and_changes_nothing(program: Prog
     (tmp_path / "file").write_text("")
     answer = program("train", *SHORT, *own, f"run_dir={tmp_path / 'run'}", f"cache.dir={tmp_path / 'file'}")
     assert answer.code == 0
-    assert "computed each epoch: Not a directory" in answer.err
+    assert "computed in each epoch: Not a directory" in answer.err
     require_equal(tmp_path / "run", tmp_path / "kept")
 
 
