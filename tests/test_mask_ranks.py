@@ -9,7 +9,7 @@ import torch
 import ranks_worker
 from frostline.commands.train import quiet
 from ranks_worker import Job
-from test_ranks import ALONE, RANKS, _load, _require_close, _train
+from test_ranks import ALONE, RANKS, _load, _train
 from tiny_masks import put
 
 pytestmark = pytest.mark.process
@@ -48,7 +48,11 @@ JOBS = ["linear", "fpn", "kept"]
 @pytest.mark.parametrize("name", JOBS)
 def test_two_ranks_end_where_one_process_ends(name: str, ends: dict[str, dict[str, Any]]) -> None:
     one, two = ends[f"one {name}"], ends[f"two {name}"]
-    _require_close(two["weights"], one["weights"])
+    for key, value in one["weights"].items():
+        error = (two["weights"][key].double() - value.double()).abs().max()
+        # Biases begin at 0, so that they are what was learned; of that a ReLU that flips near 0 changes a thousandth,
+        # and shares of 3 and 2 that weighed the same would change a tenth.
+        assert error <= (1e-2 if key.endswith("bias") else 1e-4) * value.double().abs().max(), key
     assert one["scores"]["test/n"] == two["scores"]["test/n"] == 5
     for score, value in one["scores"].items():
         assert two["scores"][score] == pytest.approx(value, rel=1e-3, abs=1e-3), score
