@@ -113,7 +113,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str, str]] = {
         {"class_names": ["no", "yes"]}, [*TWO, "c,2"], "'2' in 'label'", "train.csv, line 4", "data.class_names"
     ),
     "withheld": ({"class_names": ["no", "yes"]}, [*TWO, "c,-1"], "'-1' in 'label'", "train.csv, line 4", "withheld"),
-    "no number": ({"kind": "numbers"}, [*TWO, "c,nan"], "'nan' in 'label' is not a number", "train.csv, line 4", "drop"),
+    "no number": ({"kind": "numbers"}, [*TWO, "c,nan"], "'nan' in 'label' is not", "train.csv, line 4", "drop"),
     "digits apart": ({"kind": "numbers"}, [*TWO, "c,1_0"], "'1_0' in 'label' is not a number", "train.csv, line 4", ""),
     "no column": ({}, ["txt,label", "a,1"], "no column 'text': did you mean txt?", "train.csv, line 1", "[txt]"),
     "nothing": ({}, [], "the table is empty", "train.csv", "text,label"),

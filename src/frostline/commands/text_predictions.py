@@ -91,7 +91,7 @@ def _require_text(file: Path, *, tagged: bool) -> None:
         return
     what = "a picture" if file.is_file() else "a folder" if file.is_dir() else None
     raise DataError(
-        f"this run takes {'words' if tagged else 'texts'}, and this is {what}" if what else "there is no such file",
+        f"this run takes {'words' if tagged else 'texts'}, but this is {what}" if what else "there is no such file",
         where=file,
         next_step="input=<sentences>.txt, a sentence a line, or a .conll, a word a line"
         if tagged
