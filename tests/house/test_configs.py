@@ -16,7 +16,7 @@ from frostline.paths import conf_dir
 
 CONF = conf_dir()
 COUNTS = {
-    "model": 29, "head": 2, "adapter": 4, "data": 12, "task": 4,
+    "model": 29, "head": 4, "adapter": 4, "data": 13, "task": 5,
     "schedule": 12, "optimizer": 3, "cache": 3, "trainer": 7, "callbacks": 1, "logger": 2,
 }  # fmt: skip
 EXPERIMENTS_AT_LEAST = 7
@@ -25,6 +25,7 @@ NEEDED = {  # where YAML says ???
     "model/timm": ["model.name=test_resnet"],
     "model/transformer": ["model.name=prajjwal1/bert-tiny"],
     "data/image_folder": ["data.dir=pictures"],
+    "data/image_masks": ["data.dir=pictures"],
     "data/image_csv": ["data.file=labels.csv", "data.target_columns=[species]"],
     "data/text_csv": ["data.train_file=texts.csv"],
     "data/conll": ["data.train_file=train.conll"],

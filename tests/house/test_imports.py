@@ -23,7 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "backbones": {"safetensors", "timm", "torch", "torchvision", "transformers"},
     "adapters": {"peft", "torch", "transformers"},
     "heads": {"segmentation_models_pytorch", "torch"},
-    "tasks": {"torch", "torchmetrics"},
+    "tasks": {"PIL", "torch", "torchmetrics"},
     "data.tables": {"pyarrow", "torch"},
     "data.target_types": {"torch"},
     "data": {"lightning", "torch"},
