@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import compared
 from compared import cached_phases, kept_and_never, record_of, require_equal
@@ -97,8 +98,6 @@ def test_a_mask_that_was_edited_is_other_data_for_a_resume(
     own: list[str], program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though as many pixels are of each class as before."""
-    from PIL import Image
-
     monkeypatch.setenv("STOP_AT", f"train 4 {int(signal.SIGTERM)}")
     stopper = "+callbacks.stopper={_target_: test_resume.Stopper}"
     settings = [*own, *HEADS["map"], *PLANS["last_block"], stopper]

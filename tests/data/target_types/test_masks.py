@@ -1,0 +1,55 @@
+"""Masks as targets: what a part has of each class, how it is divided, and what cannot be learned."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from frostline.contracts.targets import Targets
+from frostline.data.target_types.find import target_type
+from frostline.errors import ConfigError, DataError
+
+MASKS = target_type("masks")
+NAMES = ["road", "sky", "car"]
+# Pixels of each class in four pictures; the last has none that counts.
+PIXELS = torch.tensor([[90, 10, 0], [50, 0, 50], [100, 0, 0], [0, 0, 0]])
+
+
+def test_counts_are_pictures_that_show_a_class() -> None:
+    assert MASKS.counts(NAMES, PIXELS) == {"road": 3, "sky": 1, "car": 1}
+
+
+def test_a_picture_counts_for_the_rarest_class_that_it_shows() -> None:
+    assert MASKS.strata(PIXELS).tolist() == [1, 2, 0, 0]
+
+
+def test_described_are_the_pixels_of_each_class() -> None:
+    targets = MASKS.describe(NAMES, PIXELS)
+    assert targets == Targets("masks", NAMES, [240, 10, 50], {})
+    assert MASKS.frequencies(targets, 4) == "3 classes, the most frequent 'road' (80 % of the pixels)"
+
+
+def test_one_class_alone_cannot_be_learned() -> None:
+    MASKS.require_learnable(MASKS.describe(NAMES, PIXELS), 4, "here")
+    with pytest.raises(DataError, match="every training pixel has the mask 'road'"):
+        MASKS.require_learnable(Targets("masks", NAMES, [240, 0, 0]), 4, "here")
+
+
+def test_masks_follow_a_geometry_as_maps_of_one_channel() -> None:
+    masks = torch.arange(24, dtype=torch.uint8).view(2, 3, 4)
+
+    def mirrored(maps: Tensor) -> Tensor:
+        assert maps.shape == (2, 1, 3, 4)
+        return maps.flip(-1)
+
+    assert torch.equal(MASKS.follow(masks, mirrored), masks.flip(-1))
+
+
+def test_masks_are_never_mixed() -> None:
+    assert not MASKS.mixes
+    with pytest.raises(ConfigError, match="cannot be mixed"):
+        MASKS.mix(PIXELS, PIXELS, torch.ones(4, 1), 3)
+
+
+def test_a_table_does_not_give_masks() -> None:
+    with pytest.raises(ConfigError, match="do not give a class for each pixel"):
+        MASKS.read(None, [], None, [])  # type: ignore[arg-type]
