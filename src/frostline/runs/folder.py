@@ -171,6 +171,8 @@ def _relocated(settings: dict[str, Any], folder: Path) -> DictConfig:
     data = plain.get("data")
     if isinstance(data, dict):
         plain["data"] = EARLIER.get(str(data.get("_target_")), {}) | data
+    if "predictions_max_gigabytes" not in plain:
+        plain["predictions"] = False
     return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})
 
 
