@@ -93,7 +93,7 @@ class SampleCache:
         """For this run; what it sees is the same."""
         assert self.store is not None
         if self.leads:
-            self.store.tell(f"{what} are not kept", error)
+            self.store.tell(f"{what} are not cached", error)
         self.store = None
 
 
