@@ -432,7 +432,7 @@ def test_a_disk_that_is_full_is_told_and_the_run_goes_on_later(
         patch.setattr("frostline.training.callbacks.checkpoints.torch.save", full)
         answer = program("train", f"resume={stopped}", "trust=true")
     assert answer.code == 1
-    assert "a checkpoint cannot be written" in answer.err
+    assert "cannot write a checkpoint" in answer.err
     assert not list((stopped / "checkpoints").glob(".*")), "no half file"
     assert _train(stopped, f"resume={stopped}", "trust=true") == 0
     _require_equal(stopped, whole)

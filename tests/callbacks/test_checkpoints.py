@@ -222,7 +222,7 @@ def test_a_last_without_its_best_is_given_up(
 
     with monkeypatch.context() as patch:
         patch.setattr("frostline.training.callbacks.checkpoints.torch.save", full)
-        with pytest.raises(RunError, match="a checkpoint cannot be written"):
+        with pytest.raises(RunError, match="cannot write a checkpoint"):
             files.write_held()
     files.write_held()
     assert _values(tmp_path) == {}
