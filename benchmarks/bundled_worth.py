@@ -2,10 +2,10 @@
 
 python benchmarks/bundled_worth.py [way ...]
 
-The same network, head, data, epochs and batches; the test part is the same 359 digits for every seed, while the seed
+The same network, head, data, epochs and batches; the test split is the same 359 digits for every seed, while the seed
 chooses the 100 training digits. From scratch it is trained in two ways: by the very same plan, and by the plan that
 suits it better (everything from the first step at the whole rate). Each way gets the learning rate of RATES that is
-best for it by mean validation accuracy; the test part plays no role in that choice.
+best for it by mean validation accuracy; the test split plays no role in that choice.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 python benchmarks/data_path.py <folder of CIFAR-10> <zip with JPEGs> [rounds]
 
-Two sets: the test part of CIFAR-10 at 32 pixels, in memory in both (torchvision's side: Pillow pictures and a
+Two sets: the test split of CIFAR-10 at 32 pixels, in memory in both (torchvision's side: Pillow pictures and a
 DataLoader without workers), and a folder of the JPEGs of the zip at 224 pixels (torchvision's side: a worker per core).
 Two preprocessings: `none` (resize and centre cut) and `standard` (random part and mirror), both normalised. Medians of
 rounds over an epoch each, alternating; float32 on the CPU.

@@ -26,7 +26,7 @@ from frostline.tasks.classification import Classification
 from frostline.training.build import Built
 from frostline.training.callbacks.checkpoints import LateFiles, PlacedCheckpoint
 from frostline.training.callbacks.measure import Measure
-from frostline.training.checkpoint import stand_of
+from frostline.training.checkpoint import read_saved, stand_of
 from frostline.training.finetuner import FineTuner
 from frostline.training.fit import fit
 from frostline.training.solving import HeadSolver
@@ -83,7 +83,7 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     until = Until("val/loss", "min", None, 0.0)
     phase = partial(Phase, only=None, lr_scale=1.0, layer_decay=1.0, warmup_epochs=0.0, curve="constant",
                     weight_decay=None, optimizer=None, norm="adapt", l2_sp=0.0, until=until,
-                    start_from="last", solve=False, min_steps=0)  # fmt: skip
+                    start_from="last", solve=False, min_steps=0, views="fresh")  # fmt: skip
     everything = phase(name="all", thaw="all", epochs=THAWED + MORE)
     plan = Plan((phase(name="head", thaw="none", epochs=FROZEN), everything), NO_AVERAGE)
     sgd: Any = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
@@ -100,6 +100,6 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     frozen = FrozenOutputs(model.frozen_pass, vectors, Store(folder, 0), [], compiled=False)
     built = Built(model, vectors, trainer, measure, plan, choices, frozen, HeadSolver(frozen))
     with contextlib.suppress(CutOff):
-        stand = stand_of(checkpoint, model, plan) if checkpoint is not None else None
+        stand = stand_of(read_saved(checkpoint), checkpoint, model, plan) if checkpoint is not None else None
         fit(built, Record(command="", seed=0), folder, stand, Stopwatch({}))
     return look

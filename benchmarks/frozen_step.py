@@ -87,7 +87,7 @@ def _phase(name: str, thaw: str) -> Phase:
     until = Until("val/loss", "min", None, 0.0)
     return Phase(name=name, thaw=thaw, only=None, epochs=1, lr_scale=1.0, layer_decay=1.0, warmup_epochs=0.0,
                  curve="constant", weight_decay=None, optimizer=None, norm="adapt", l2_sp=0.0, until=until,
-                 start_from="last", solve=False, min_steps=0)  # fmt: skip
+                 start_from="last", solve=False, min_steps=0, views="fresh")  # fmt: skip
 
 
 if __name__ == "__main__":

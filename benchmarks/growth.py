@@ -29,7 +29,7 @@ from typing import Any
 NUMBERS = (1_000, 4_000, 16_000, 48_000)
 DIFFERENT = 500  # JPEGs that are drawn; further names are links to them
 SIDE, SEEN_AT, CLASSES = 96, 64, 10
-SPLITS = ["data.val_fraction=0.02", "trainer.limit_test_batches=1"]  # the smaller part beside the training part
+SPLITS = ["data.val_fraction=0.02", "trainer.limit_test_batches=1"]  # the smaller part beside the training split
 PLANS = {
     "head": ["schedule=head_only", "schedule.every_phase.solve=false", "schedule.phases.head.epochs=2"],
     "all": ["schedule=full", "schedule.phases.all.epochs=1"],

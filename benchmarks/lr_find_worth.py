@@ -3,7 +3,7 @@
 python benchmarks/lr_find_worth.py [set ...]        (CIFAR-10 in $FROSTLINE_DATA_DIR)
 
 For each set: one lr_find, then the plan trained at the suggested base rate times each of FACTORS, with the scales of
-phases that were suggested, and at the rate that conf/optimizer has. The test part plays no role in any choice.
+phases that were suggested, and at the rate that conf/optimizer has. The test split plays no role in any choice.
 """
 
 import csv

@@ -37,7 +37,7 @@ VALIDATION = 0.1  # as in conf/data; peers leave it alone
 
 
 class Trained(NamedTuple):
-    """accuracy: of the last epoch's weights on the test part, by one and the same function, in float32."""
+    """accuracy: of the last epoch's weights on the test split, by one and the same function, in float32."""
 
     seconds: float
     accuracy: float

@@ -5,7 +5,7 @@
 
 Each variant is `frostline train` with some settings, from the ImageNet weights of EfficientNet-Lite0. `first` chose the
 rate, the batch and the norms; `grid` has every plan, and two of them with other rates and augmentation. `rules` says
-what each way to choose the epoch would have scored on the test part: the highest validation accuracy (the latest of
+what each way to choose the epoch would have scored on the test split: the highest validation accuracy (the latest of
 equal ones), the latest within one or two standard errors of it, the lowest validation loss, the last epoch, hindsight,
 and the mean of the weights after the last half of the epochs of the last phase. `picture_sets.py` makes the sets. Runs
 whose rows are in the result already are left out: the script goes on where it was stopped.
@@ -64,7 +64,7 @@ GRID: dict[str, list[str]] = {
         for plan in ("two_stage", "auto")
         for augment in ("none", "strong")
     },
-    "auto, 3 views": ["schedule=auto", "cache.views=3"],
+    "auto, 3 views": ["schedule=auto", "schedule.phases.top.views=3"],
 }
 VARIANTS = {"first": FIRST, "grid": GRID}
 
@@ -77,7 +77,7 @@ class Epoch(NamedTuple):
 
 
 class Watch(L.Callback):
-    """Score the test part after each epoch; nothing is chosen by it."""
+    """Score the test split after each epoch; nothing is chosen by it."""
 
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []

@@ -10,7 +10,7 @@ timm        a loop like its training script's: AdamW at 5e-4, warm-up and cosine
 trainer     Hugging Face's Trainer with its default arguments, random crops and mirrors as in its examples
 <plan>      `frostline train schedule=<plan>`: a solved head is one of the epochs, the phase that follows has the others
 
-Seconds are those of the training: no imports, no scoring of the test part; Frostline's hold its validation and
+Seconds are those of the training: no imports, no scoring of the test split; Frostline's hold its validation and
 checkpoints, which choose its best epoch; the peers' last epoch is scored. `picture_sets.py` makes the sets. The peers
 are no dependencies (pip install fastai accelerate).
 """

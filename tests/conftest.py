@@ -1,5 +1,7 @@
 """Shared by all tests: where data lies, composed configs, the program in this process."""
 
+import copy
+import gc
 import os
 import re
 import socket
@@ -15,7 +17,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.typed import quoted_settings
 from frostline.commands.checks import check
@@ -77,6 +79,44 @@ def composed_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def parsed_once() -> Iterator[None]:
+    """Hydra parses each file of conf/ for each composition; here once, and what it gets is a copy."""
+    parsed: dict[str, Any] = {}
+
+    class Parsed(OmegaConf):
+        @staticmethod
+        def load(file: Any) -> Any:
+            if not Path(file.name).is_relative_to(conf_dir()):
+                return OmegaConf.load(file)
+            if file.name not in parsed:
+                parsed[file.name] = OmegaConf.load(file)
+            return copy.deepcopy(parsed[file.name])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hydra._internal.core_plugins.file_config_source.OmegaConf", Parsed)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def digits_read_once() -> Iterator[None]:
+    """Each run on the digits reads their table; here the first does."""
+    from frostline.data.pictures import digits
+
+    read = digits._table
+    tables = cache(lambda file: read())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "_table", lambda: tables(digits.TABLE))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def imports_frozen() -> None:
+    """The modules of torch are half a million objects: the garbage collector passes them over from now on."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def composed() -> Iterator[Callable[..., DictConfig]]:
     """`composed("model=resnet18", ...)`: the configuration of `frostline train` with these overrides."""
@@ -97,6 +137,7 @@ def make_phase(name: str = "it", **settings: Any) -> Phase:
 EVERY_PHASE: dict[str, Any] = {
     "only": None, "lr_scale": 1.0, "layer_decay": 1.0, "warmup_epochs": 0.0, "curve": "cosine", "weight_decay": None,
     "optimizer": None, "norm": "adapt", "l2_sp": 0.0, "start_from": "last", "solve": False, "min_steps": 0,
+    "views": "fresh",
     "until": {"monitor": "val/loss", "mode": "min", "patience": None, "min_delta": 0.0},
 }  # fmt: skip
 

@@ -12,19 +12,24 @@ from typing import Any, NamedTuple
 import lightning as L
 import torch
 from hydra import compose, initialize_config_dir
+from torch import nn
 from torch._dynamo.utils import counters
 
 from frostline.commands.train import NOT_HERE, quiet, start_weights
+from frostline.distributed.agreement import require_agreement, require_one_run
 from frostline.distributed.sharding import local, whole
+from frostline.errors import RankError
 from frostline.paths import conf_dir
 from frostline.plan.composed import plan_of
 from frostline.runs.record import Record, Stopwatch
 from frostline.training.build import build
-from frostline.training.checkpoint import stand_of
+from frostline.training.checkpoint import read_saved, stand_of
 from frostline.training.fit import fit
 
 # SGD, no augmentation, norm layers without batch statistics: what ranks compute is then what one process computes.
-SAME = ["data.train_limit=63", "data.batch_size=21", "data.image_size=8", "data.augment=none", "optimizer=sgd"]
+# Three batches an epoch, of 13 pictures: two ranks get 6 and 7 of them.
+SAME = ["data._target_=tiny.FewDigits", "data.train_limit=39", "data.batch_size=13", "data.image_size=8"]
+SAME += ["data.augment=none", "optimizer=sgd"]
 SAME += ["optimizer.lr=0.02", "schedule.every_phase.norm=frozen", "schedule.every_phase.warmup_epochs=0"]
 SAME += ["trainer.precision=32-true", "logger=none", "callbacks.last=null"]
 SAME += ["callbacks.learning_rates=null", "callbacks.safety=null", "callbacks.progress=null"]
@@ -67,7 +72,8 @@ def trained(job: Job) -> dict[str, Any]:
     if job.keep:
         built.trainer.callbacks.append(Keep(job.place))  # type: ignore[attr-defined]
     record = Record(command="", seed=0)
-    stand = stand_of(Path(job.resume), built.model, built.plan) if job.resume is not None else None
+    path = Path(job.resume) if job.resume is not None else None
+    stand = stand_of(read_saved(path), path, built.model, built.plan) if path is not None else None
     fit(built, record, folder, stand, Stopwatch({}))
     (scores,) = built.trainer.test(built.model, datamodule=built.data, verbose=False)
     parts = {"backbone": built.model.backbone, "head": built.model.head}
@@ -82,18 +88,42 @@ def trained(job: Job) -> dict[str, Any]:
     }
 
 
-def main(jobs: list[Job]) -> None:
+def disagreements() -> list[str]:
+    """What each rank reports when rank 0 differs from the others in what learns, in one bit, and in its batch."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    require_agreement({"backbone": network}, where="here")
+    rank, reports = torch.distributed.get_rank(), []
+    network[0].bias.requires_grad_(rank == 0)
+    for _ in ("bias", "var"):
+        try:
+            require_agreement({"backbone": network}, where="the end of phase 'head'")
+        except RankError as error:
+            reports.append(str(error))
+        network[0].bias.requires_grad_(False)
+        network[1].running_var[2] += 1e-7 * rank
+    try:
+        require_one_run({"phase": "head", "epoch and batch": (3, 7 * rank), "data": "the same"}, where="here")
+    except RankError as error:
+        reports.append(str(error))
+    return reports
+
+
+def main(file: Path) -> None:
     quiet()
     warnings.simplefilter("error")
     for text in NOT_HERE:
         warnings.filterwarnings("ignore", f".*{text}.*")
     torch.set_num_threads(1)
     os.cpu_count = lambda: 8  # more ranks than cores are slow, and that is all
-    for job in jobs:
+    for job in [Job(*job) for job in json.loads(file.read_text())]:
         result = trained(job)
         if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
             torch.save(result, f"{job.place}.pt")
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        reports = file.with_name(f"disagreements-{torch.distributed.get_rank()}.json")
+        reports.write_text(json.dumps(disagreements()))
 
 
 if __name__ == "__main__":
-    main([Job(*job) for job in json.loads(Path(sys.argv[1]).read_text())])
+    main(Path(sys.argv[1]))

@@ -172,7 +172,7 @@ def test_a_run_with_an_adapter_goes_on_with_its_own(runs: dict[str, Path], compo
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["adapter=none"], "the weights have an adapter, and this run has none"),
+        (["adapter=none"], "the weights contain an adapter, but this run has none"),
         (["adapter=lora", "adapter.rank=4"], "of another shape"),
         (["adapter=ia3"], "missing .*ia3_l"),
         (["adapter=lora", "schedule=last_block"], "of another network"),
@@ -192,9 +192,9 @@ def test_weights_with_another_adapter_are_refused(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["adapter=lora", "schedule=head_only"], "there is an adapter, and no phase of the plan thaws it"),
-        (["schedule.every_phase.only=adapters"], "and there is no adapter"),
-        (["adapter=none", "schedule=adapter_then_all"], "and there is no adapter"),
+        (["adapter=lora", "schedule=head_only"], "no phase of the plan trains the adapter"),
+        (["schedule.every_phase.only=adapters"], "but adapter=none"),
+        (["adapter=none", "schedule=adapter_then_all"], "but adapter=none"),
         (["adapter=lora", "adapter.rank=0"], "adapter.rank: 0 is not a whole number x with x > 0"),
         (["adapter=lora", "+adapter.beta=1"], "adapter.beta: frostline.adapters.kinds.Lora has no such setting"),
         (["adapter=lora", "adapter.targets=[conv9]"], "no layer that can be adapted is called conv9"),

@@ -47,11 +47,11 @@ def test_adapters_stand_in_the_blocks_where_they_learn_by_themselves() -> None:
 @pytest.mark.parametrize(
     ("phases", "adapter", "message", "where"),
     [
-        ({"a": {"only": "adapters"}}, False, "and there is no adapter", "schedule.phases.a.only"),
-        ({"head": HEAD}, True, "no phase of the plan thaws it", "schedule"),
-        ({"bits": {"only": "biases"}}, True, "no phase of the plan thaws it", "schedule"),
-        ({"a": {"only": "adapters", "thaw": "none"}}, True, "no phase of the plan thaws it", "schedule"),
-        ({"all": {"l2_sp": 0.1}}, True, "`l2_sp` pulls what is pretrained", "schedule.phases.all.l2_sp"),
+        ({"a": {"only": "adapters"}}, False, "but adapter=none", "schedule.phases.a.only"),
+        ({"head": HEAD}, True, "no phase of the plan trains the adapter", "schedule"),
+        ({"bits": {"only": "biases"}}, True, "no phase of the plan trains the adapter", "schedule"),
+        ({"a": {"only": "adapters", "thaw": "none"}}, True, "no phase of the plan trains the adapter", "schedule"),
+        ({"all": {"l2_sp": 0.1}}, True, "`l2_sp` has no pretrained weights to pull", "schedule.phases.all.l2_sp"),
     ],
 )
 def test_plans_that_would_do_nothing_of_what_is_asked_are_refused(

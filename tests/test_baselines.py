@@ -25,10 +25,11 @@ from frostline.training import baselines
 from frostline.training import fit as fitting
 from frostline.training.baselines import too_much
 from frostline.training.build import build
+from tiny import FEW
 
 Program = Callable[..., Answer]
 
-SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", *DEVICE, "trainer.precision=32-true"]
+SHORT = [*FEW, *DEVICE, "trainer.precision=32-true"]
 SHORT += [
     "schedule.phases.head.epochs=2",
     "schedule.every_phase.solve=false",
@@ -36,6 +37,9 @@ SHORT += [
     "logger=none",
     "callbacks.progress=null",
 ]
+# All of the digits, where the numbers are another's.
+DIGITS = ["data._target_=frostline.data.pictures.digits.Digits", "data.train_limit=200", "data.batch_size=50"]
+DIGITS += ["data.image_size=16"]
 
 
 @pytest.fixture(autouse=True)
@@ -65,8 +69,8 @@ def scores(record: dict[str, Any]) -> dict[str, float]:
 def test_they_are_what_scikit_learn_finds_on_the_backbones_features(
     program: Program, composed: Callable[..., Any]
 ) -> None:
-    record, _ = trained(program, "run")
-    built = build(composed(*SHORT, "run_dir=none"), logs=False)
+    record, _ = trained(program, "run", *DIGITS)
+    built = build(composed(*SHORT, *DIGITS, "run_dir=none"), logs=False)
     backbone, data, features = built.model.backbone.eval(), built.data, []
     with torch.no_grad():
         for part in (data.train_part, data.val_part):
@@ -103,7 +107,7 @@ def test_the_summary_says_what_fine_tuning_added(program: Program) -> None:
     [
         ["cache=never"],
         ["schedule.phases.head=null"],
-        ["cache.views=2"],
+        ["schedule.every_phase.views=2"],
         ["schedule.phases.head.thaw=1"],
         ["trainer.limit_val_batches=1"],
     ],
@@ -209,7 +213,7 @@ def test_other_pictures_have_other_scores(program: Program, cache: Path) -> None
     own = ["schedule.phases.all=null"]
     first, _ = trained(program, "first", *own)
     second, _ = trained(program, "second", *own, "data.train_limit=20")
-    assert scores(first)["knn"] > scores(second)["knn"]
+    assert scores(first)["knn"] != scores(second)["knn"]
     assert len(list(cache.glob("*/scores-*.json"))) == 2
 
 
@@ -231,9 +235,9 @@ def test_by_arithmetic_it_is_too_much(train: int, val: int, width: int, classes:
 
 
 def test_a_run_that_leaves_them_out_says_so(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baselines, "BYTES", 1e5)
+    monkeypatch.setattr(baselines, "BYTES", 1e4)
     record, printed = trained(program, "run")
-    assert record["baselines"]["why_not"] == "0.0 GB of features are more than the 0.0001 GB for it"
+    assert record["baselines"]["why_not"] == "0.0 GB of features are more than the 1e-05 GB for it"
     assert f"(val/accuracy); no k-NN and no linear probe: {record['baselines']['why_not']}\n" in printed
 
 
@@ -252,7 +256,7 @@ def test_features_that_are_not_finite_have_no_scores(program: Program, monkeypat
 @pytest.mark.process
 def test_of_two_processes_one_finds_them_out(program: Program, tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
-    short = [part for part in SHORT if part not in DEVICE]
+    short = [part for part in [*SHORT, *DIGITS] if part not in DEVICE and part != FEW[0]]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     answer = subprocess.run(
         [sys.executable, "-m", "frostline", "train", *short, *ranks, "run_dir=two"],
@@ -260,7 +264,7 @@ def test_of_two_processes_one_finds_them_out(program: Program, tmp_path: Path) -
     )  # fmt: skip
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert answer.stdout.count("base  majority") == 1
-    alone, _ = trained(program, "alone")
+    alone, _ = trained(program, "alone", *DIGITS)
     two = json.loads((tmp_path / "two" / "run.json").read_text())
     assert scores(two) == pytest.approx(scores(alone), abs=1.5 / 143)
     assert [row["name"] for row in two["phases"]] == ["head", "all"]

@@ -31,7 +31,7 @@ READ: dict[str, tuple[list[str], int, list[str]]] = {
     "broken pictures": ([*PICTURES, "data=image_folder", "data.dir=several_broken"], 1, ["pictures cannot be"]),
     "paths of Windows": ([*TABLE, "data.file=tables/windows.csv"], 0, ["paths with \\ were read"]),
     "paths without a suffix": ([*TABLE, "data.file=tables/no_suffix.csv"], 1, ["data.suffix=.png"]),
-    "a table without names": ([*TABLE, "data.file=tables/no_header.csv"], 1, ["holds no names", "path,species"]),
+    "a table without names": ([*TABLE, "data.file=tables/no_header.csv"], 1, ["not column names", "path,species"]),
     "a blank before a quote": (
         [*TABLE, "data.file=tables/blank_before_quote.csv"], 0, ["blanks before quotes", "2 classes"],
     ),

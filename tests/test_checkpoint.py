@@ -96,7 +96,7 @@ def test_a_config_that_was_edited_gives_no_answers(command: str, run: Path, prog
     config.write_text(config.read_text().replace("image_size: 8", "image_size: 16"))
     answer = program(*OPENING[command])
     assert answer.code == 1
-    assert "another one than that of the training: network.inputs.image_size was 8 and is 16" in answer.err
+    assert "differs from that of the training: network.inputs.image_size was 8 and is 16" in answer.err
     assert "run/config.yaml" in answer.err
 
 
@@ -244,5 +244,5 @@ def test_a_resume_without_its_best_checkpoint_is_refused_before_it_trains(
     (run / "checkpoints" / "best.ckpt").unlink()
     answer = program("train", "resume=run")
     assert answer.code == 1
-    assert "the checkpoint of the best epoch so far is gone" in answer.err
+    assert "the checkpoint of the best epoch so far is missing" in answer.err
     assert "best.ckpt" in answer.err

@@ -96,7 +96,7 @@ def test_a_run_without_a_compiler_goes_on_and_says_so_once(
         answer = program("train", *TINY, "run_dir=uncompiled", "trainer.compile=true")
     assert answer.code == 0, answer.err
     (said,) = [line for line in answer.err.splitlines() if line.startswith("frostline: ")]
-    assert said.startswith("frostline: trainer.compile is left out, torch cannot compile here: ")
+    assert said.startswith("frostline: trainer.compile is ignored: torch cannot compile here: ")
     assert "No working C++ compiler found" in said
     state = _state(tmp_path / "uncompiled")
     assert [name for name, value in plain.items() if not torch.equal(value, state[name])] == []

@@ -254,8 +254,11 @@ def test_the_table_may_have_moved_since(
 WRONG = {
     "numbers of class folders": (["task=regression", "data=digits"], "learns from numbers for each sample"),
     "labels of class folders": (["task=multi_label", "data=digits"], "learns from any number of labels"),
-    "classes of numbers": (["task=classification", "data.target_columns=[half]"], "is a number and no name of a class"),
-    "numbers of names": (["task=regression", "data.target_columns=[digit]"], "'zero' in 'digit' is no number"),
+    "classes of numbers": (
+        ["task=classification", "data.target_columns=[half]"],
+        "is a number, not the name of a class",
+    ),
+    "numbers of names": (["task=regression", "data.target_columns=[digit]"], "'zero' in 'digit' is not a number"),
     "labels of numbers": (["task=multi_label", "data.target_columns=[value,even]"], "is neither 0 nor 1"),
     "labels of names": (["task=multi_label", "data.target_columns=[digit,even]"], "'zero' in 'digit' is neither"),
     "a score of another task": (

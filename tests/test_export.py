@@ -82,7 +82,7 @@ def test_it_says_what_it_is_of_and_a_head_of_other_classes_stays(
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        ("there.safetensors", "there is something under that name"),
+        ("there.safetensors", "a file of that name exists"),
         ("it", "the file would be no .safetensors"),
         ("nowhere/it.safetensors", "there is no such folder"),
     ],

@@ -317,7 +317,7 @@ def test_a_checkpoint_holds_plain_values_only_and_brings_the_network_back(two_ph
 def test_a_prediction_is_a_probability_per_class() -> None:
     model = finetuner().eval()
     (batch,) = batches(1, seed=3)
-    torch.testing.assert_close(model.predict_step(batch, 0), torch.softmax(model(batch.inputs), dim=1))
+    torch.testing.assert_close(torch.stack(model.predict_step(batch, 0)), torch.softmax(model(batch.inputs), dim=1))
 
 
 def test_a_model_that_entered_no_phase_says_so() -> None:

@@ -20,7 +20,7 @@ def test_a_folder_that_holds_something_is_no_run_dir(
     (tmp_path / "it" / there).write_text("of a project")
     answer = program("train", *QUICK, "run_dir=it")
     assert answer.code == 1
-    assert f"there is something else in this folder: {there}" in answer.err
+    assert f"this folder holds other files: {there}" in answer.err
     assert (tmp_path / "it" / there).read_text() == "of a project"
     assert len(list((tmp_path / "it").iterdir())) == 1
 

@@ -19,6 +19,7 @@ from conftest import Answer
 from frostline.commands.train import quiet
 from frostline.paths import bundled_weights, conf_dir
 from ranks_worker import Job
+from tiny import TEST
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 
@@ -66,8 +67,8 @@ def require_same_end(run: dict[str, Any], expected: dict[str, Any], within: floa
         error = (run["weights"][name].double() - value.double()).abs().max()
         away[name] = float(error / value.double().abs().max().clamp(min=1e-3))
     assert [(name, error) for name, error in away.items() if error > within] == []
-    assert run["scores"]["test/n"] == expected["scores"]["test/n"] == 359
-    assert run["scores"]["test/accuracy"] == pytest.approx(expected["scores"]["test/accuracy"], abs=2 / 359)
+    assert run["scores"]["test/n"] == expected["scores"]["test/n"] == TEST
+    assert run["scores"]["test/accuracy"] == pytest.approx(expected["scores"]["test/accuracy"], abs=1 / TEST)
     assert run["scores"]["test/loss"] == pytest.approx(expected["scores"]["test/loss"], rel=1e-3)
 
 

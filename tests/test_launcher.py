@@ -74,9 +74,13 @@ REFUSED = {
     "several hosts, no launcher": ({}, "train trainer.num_nodes=2 run_dir=it", ["no launcher", "trainer.num_nodes=1"]),
     "requeue, no folder": ({}, "train trainer=slurm", NEEDS_FOLDER),
     "requeue, a folder by the time": (ALONE, "train requeue=true run_dir=${{now:%H}}", NEEDS_FOLDER),
-    "a sweep": (TORCHRUN, "train -m seed=0,1", ["a sweep starts its processes itself", "its own run_dir"]),
-    "a sweep that is requeued": ({}, "train -m requeue=true run_dir=it", ["run_dir is for one run", "without -m"]),
-    "predict": (TORCHRUN, "predict run={tmp} input={tmp} output={tmp}/out.csv", ["predict is for one process"]),
+    "a sweep": (TORCHRUN, "train -m seed=0,1", ["a sweep starts its own processes", "its own run_dir"]),
+    "a sweep that is requeued": (
+        {},
+        "train -m requeue=true run_dir=it",
+        ["run_dir names the folder of one run", "without -m"],
+    ),
+    "predict": (TORCHRUN, "predict run={tmp} input={tmp} output={tmp}/out.csv", ["predict runs in one process"]),
     "other devices": (
         TORCHRUN,
         "train run_dir=it trainer.devices=4",

@@ -107,7 +107,7 @@ def test_ranking_says_that_it_is_for_classes(data: Path, program: Program) -> No
     assert answer.code == 1
     assert "this task learns from one class for each sample, and this data has a class for each pixel" in answer.err
     answer = program("rank", "task=segmentation", "data=image_masks", f"data.dir={data}", "models=[bundled]")
-    assert "rank compares by classes" in answer.err
+    assert "rank compares models by classes" in answer.err
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 
 
 def test_predicted_masks_have_the_accuracy_that_the_run_has(run: Path, data: Path, program: Program) -> None:
-    """Over all pixels of the test part that count; they hold the values and colours of the masks."""
+    """Over all pixels of the test split that count; they hold the values and colours of the masks."""
     answer = program("predict", f"run={run}", f"input={data / 'images' / 'test'}", "output=found.csv")
     assert answer.code == 0, answer.err
     right = counted = 0

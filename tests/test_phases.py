@@ -127,7 +127,7 @@ def test_a_block_by_name_is_the_same_as_by_number(blocks: list[str], data: st.Da
         ("conv9", "has no such block: there is: all, layer1, layer2, layer3, layer4, none, stem"),
         (6, "thaws 6 blocks, and the backbone has 5"),
         (-6, "thaws 6 blocks, and the backbone has 5"),
-        (["stem", "layer9"], "thaws 'layer9', and the backbone has no such block"),
+        (["stem", "layer9"], "thaws 'layer9', but the backbone has no such block"),
     ],
 )
 def test_a_frost_line_outside_the_backbone_is_refused(thaw: int | str, said: str) -> None:
@@ -178,10 +178,10 @@ def test_a_plan_without_phases_is_refused(phases: dict[str, None]) -> None:
         ({"until": {"patience": 0}}, "", "it.until.patience: 0 is not a whole number x with x > 0 or null"),
         ({"until": {"patients": 2}}, "", "did you mean patience?"),
         ({"until": 3}, "", "it.until: 3 is not settings, such as {patience: 3}"),
-        ({"thaw": []}, "", "names nothing in `thaw`"),
-        ({"only": []}, "", "names nothing in `only`"),
+        ({"thaw": []}, "", "has an empty list in `thaw`"),
+        ({"only": []}, "", "has an empty list in `only`"),
         ({"only": "norm"}, "", "it.only: 'norm' is not one of norms, biases"),
-        ({"start_from": "best"}, ".start_from", "starts from the best epoch so far, and it is the first"),
+        ({"start_from": "best"}, ".start_from", "starts from the best epoch so far, but it is the first phase"),
         ({"epoch": 3}, "", "epoch: frostline.plan.phase.Phase has no such setting; did you mean epochs?"),
     ],
 )

@@ -17,6 +17,7 @@ untimed = settings(deadline=None)
 KEYS = [
     "schema", "command", "seed", "status", "error", "versions", "data", "model", "foreign", "phases", "monitor",
     "mode", "baselines", "averages", "best", "metrics", "per_class", "seconds", "peak_memory_bytes", "checkpoints",
+    "predictions",
 ]  # fmt: skip
 
 
@@ -136,7 +137,7 @@ def test_a_truncated_record_is_told_by_name(tmp_path: Path, cut: int) -> None:
 def test_a_record_of_another_schema_is_not_guessed_at(tmp_path: Path, schema: object) -> None:
     record().write(tmp_path)
     (tmp_path / FILE).write_text(json.dumps(written(tmp_path) | {"schema": schema}), encoding="utf-8")
-    with pytest.raises(RunError, match=f"has schema {schema}, and this Frostline reads schema 1"):
+    with pytest.raises(RunError, match=f"has schema {schema}, but this version reads schema 1"):
         Record.read(tmp_path)
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -20,10 +21,10 @@ from frostline.cli.main import main
 from frostline.runs.folders import claimed, stamp
 from frostline.training.callbacks.checkpoints import LateFiles, PlacedCheckpoint, WholeFiles
 from frostline.training.finetuner import CHECKPOINT_KEY
+from tiny import CHAIN
 
 # Four batches an epoch, small pictures, two epochs a phase, dropout and augmentation on, float32.
-SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", *DEVICE]
-SHORT += ["trainer.precision=32-true", "logger=none"]
+SHORT = [*CHAIN, *DEVICE, "trainer.precision=32-true", "logger=none"]
 SHORT += [
     "schedule.phases.head.epochs=2",
     "schedule.every_phase.solve=false",
@@ -116,6 +117,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def stopped_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOP_AT", f"train 6 {int(signal.SIGTERM)}")
+        assert _train(run) == 128 + signal.SIGTERM
+    return run
+
+
+@pytest.fixture
+def stopped(stopped_once: Path, tmp_path: Path) -> Path:
+    """A copy of the run that was stopped in its second epoch."""
+    return Path(shutil.copytree(stopped_once, tmp_path / "run"))
+
+
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
     """No write is ever worth it: checkpoints wait as long as they can."""
@@ -179,10 +195,10 @@ def test_a_resume_says_where_it_goes_on(
 def test_the_scores_of_a_run_that_is_not_finished_say_so(
     stopped: Path, whole: Path, program: Callable[..., Answer]
 ) -> None:
-    answer = program("evaluate", f"run={stopped}")
+    answer = program("evaluate", f"run={stopped}", "trust=true")
     assert answer.code == 0, answer.err
-    assert f"run   {stopped} is not finished (interrupted): what it has reached so far is scored\n" in answer.out
-    assert "is not finished" not in program("evaluate", f"run={whole}").out
+    assert f"run   {stopped} is not finished (interrupted): its best checkpoint so far is scored\n" in answer.out
+    assert "is not finished" not in program("evaluate", f"run={whole}", "trust=true").out
 
 
 @pytest.mark.long
@@ -297,7 +313,7 @@ def test_a_moved_folder_keeps_its_best_checkpoint(whole: Path, tmp_path: Path, m
     ("before", "after", "said"),
     [
         ("epochs: 2", "epochs: 3", "plan.phases[0].epochs was 2 and is 3"),
-        ("train_limit: 200", "train_limit: 100", "data.num_train was 200 and is 100"),
+        ("train_limit: 40", "train_limit: 30", "data.num_train was 40 and is 30"),
         ("seed: 0", "seed: 1", "seed was 0 and is 1"),
         ("flip: false", "flip: true", "augment[1] was False and is True"),
     ],
@@ -306,18 +322,13 @@ def test_a_resume_as_another_run_is_refused_with_the_difference(
     before: str,
     after: str,
     said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    stopped: Path,
     program: Callable[..., Answer],
 ) -> None:
-    run = tmp_path / "run"
-    monkeypatch.setenv("STOP_AT", f"train 6 {int(signal.SIGTERM)}")
-    assert _train(run) == 128 + signal.SIGTERM
-    monkeypatch.delenv("STOP_AT")
-    config = run / "config.yaml"
+    config = stopped / "config.yaml"
     assert before in config.read_text()
     config.write_text(config.read_text().replace(before, after))
-    answer = program("train", f"resume={run}", "trust=true")
+    answer = program("train", f"resume={stopped}", "trust=true")
     assert answer.code == 1
     assert said in answer.err
     assert "init_from=" in answer.err
@@ -365,15 +376,6 @@ def test_the_command_of_a_job_that_is_queued_again_goes_on(
 # --- damage ---
 
 
-@pytest.fixture
-def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    run = tmp_path / "run"
-    monkeypatch.setenv("STOP_AT", f"train 6 {int(signal.SIGTERM)}")
-    assert _train(run) == 128 + signal.SIGTERM
-    monkeypatch.delenv("STOP_AT")
-    return run
-
-
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "foreign"])
 def test_a_damaged_checkpoint_is_told_and_the_record_stays(
     damage: str, stopped: Path, program: Callable[..., Answer]
@@ -390,8 +392,8 @@ def test_a_damaged_checkpoint_is_told_and_the_record_stays(
     Image.new("RGB", (8, 8)).save(picture)
     for typed in (
         ["train", f"resume={stopped}", "trust=true"],
-        ["evaluate", f"run={stopped}"],
-        ["predict", f"run={stopped}", f"input={picture}", f"output={stopped.parent / 'out.csv'}"],
+        ["evaluate", f"run={stopped}", "trust=true"],
+        ["predict", f"run={stopped}", "trust=true", f"input={picture}", f"output={stopped.parent / 'out.csv'}"],
     ):
         answer = program(*typed)
         assert answer.code == 1
@@ -445,7 +447,7 @@ def test_predictions_never_overwrite_a_picture_or_a_device(whole: Path, program:
     link = whole.parent / "link.csv"
     link.symlink_to(picture)
     for output in (picture, device, link):
-        answer = program("predict", f"run={whole}", f"input={picture}", f"output={output}")
+        answer = program("predict", f"run={whole}", "trust=true", f"input={picture}", f"output={output}")
         assert answer.code == 1
         assert "cannot be written there" in answer.err
     assert picture.read_bytes() == before
@@ -466,7 +468,7 @@ def test_predictions_never_overwrite_the_input_under_another_name_or_the_run(
         (picture, about[1], "it is no table of predictions"),
         (picture, about[2], "it is no table of predictions"),
     ):
-        answer = program("predict", f"run={whole}", f"input={source}", f"output={output}")
+        answer = program("predict", f"run={whole}", "trust=true", f"input={source}", f"output={output}")
         assert answer.code == 1
         assert said in answer.err
     assert [file.read_bytes() for file in about] == before

@@ -23,7 +23,7 @@ from frostline.cli.main import main
 from frostline.contracts.specs import ImageSpec, TextSpec
 from frostline.data.sample_cache import NOWHERE
 from frostline.runs.record import Record
-from tiny import Tiny
+from tiny import CHAIN, FEW, Tiny
 
 # A second or two: the bundled network, 200 digits of half its size, two epochs a phase, float32.
 SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", *DEVICE, "trainer.precision=32-true"]
@@ -121,7 +121,7 @@ def test_a_row_for_each_phase_says_what_learned(finished: Path) -> None:
 def test_the_head_phase_leaves_the_backbone_as_it_was(tmp_path: Path) -> None:
     from frostline.backbones.bundled import BundledBackbone
 
-    folder = _train(tmp_path / "run", "schedule.phases.all=null", "optimizer.lr=0.1")
+    folder = _train(tmp_path / "run", *FEW, "schedule.phases.all=null", "optimizer.lr=0.1")
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     before = BundledBackbone(weights="bundled").state_dict()
     assert before
@@ -162,7 +162,7 @@ def test_evaluate_refuses_other_data(finished: Path, tmp_path: Path, program: Ca
     (tmp_path / "run" / "config.yaml").write_text((finished / "config.yaml").read_text())
     answer = program("evaluate", "run=run")
     assert answer.code == 1
-    assert "not the one that this run was trained and tested on" in answer.err
+    assert "not the data that the run was trained and tested on" in answer.err
 
 
 def test_predict_writes_label_probability_and_top_k(
@@ -221,7 +221,7 @@ def test_run_json_is_whole_after_every_phase(tmp_path: Path, monkeypatch: pytest
         seen.append((told["status"], len(told["phases"]), "test/accuracy" in told["metrics"]))
 
     monkeypatch.setattr(Record, "write", noted)
-    _train(tmp_path / "run")
+    _train(tmp_path / "run", *CHAIN)
     assert seen == [("running", 0, False), ("running", 1, False), ("running", 2, False), ("finished", 2, True)]
 
 
@@ -252,7 +252,7 @@ def test_predict_reads_a_table_of_pictures(finished: Path, tmp_path: Path, progr
     answer = program("predict", f"run={finished}", "input=in/list.csv", "output=out.csv", "top_k=1")
     assert answer.code == 1
     assert "3 pictures cannot be read; the other 2 have predictions:" in answer.err
-    for place, what in (("3", "there is no such picture"), ("5)", "does not decode"), ("6", "nothing but separators")):
+    for place, what in (("3", "there is no such picture"), ("5)", "does not decode"), ("6", "only separators")):
         assert re.search(rf"list.csv, line {re.escape(place)}: .*{what}", answer.err), answer.err
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         ",file,label (input),label,probability",
@@ -379,7 +379,7 @@ def test_a_run_without_its_best_says_how_it_is_scored(tmp_path: Path, program: C
 
 
 def test_a_second_run_in_the_same_folder_gets_its_own(tmp_path: Path) -> None:
-    overrides = ["schedule=head_only", "schedule.phases.head.epochs=1", "logger=none", "data.train_limit=50"]
+    overrides = ["schedule=head_only", "schedule.phases.head.epochs=1", "logger=none", *CHAIN]
     for _ in range(2):
         _train(tmp_path / "run", *overrides, short=DEVICE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2"]
@@ -389,7 +389,7 @@ def test_patience_ends_a_phase_and_the_next_goes_on(tmp_path: Path) -> None:
     """A rate too small to change a prediction: the score stands still, so a phase ends after 1 + patience epochs."""
     overrides = ["optimizer.lr=1e-12", "optimizer.weight_decay=0", "data.augment=none", "schedule.phases.all.thaw=none"]
     overrides += [f"schedule.phases.{name}.epochs=9" for name in ("head", "all")]
-    folder = _train(tmp_path / "run", *overrides, "schedule.every_phase.until.patience=1")
+    folder = _train(tmp_path / "run", *FEW, *overrides, "schedule.every_phase.until.patience=1")
     assert [row["epochs"] for row in _record(folder)["phases"]] == [2, 2]
 
 
@@ -417,7 +417,7 @@ def test_options_train(overrides: list[str], tmp_path: Path) -> None:
 
 
 def test_accumulated_gradients_leave_half_the_steps(tmp_path: Path) -> None:
-    folder = _train(tmp_path / "run", "trainer.accumulate_grad_batches=2")
+    folder = _train(tmp_path / "run", *CHAIN, "trainer.accumulate_grad_batches=2")
     assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 4 * 2
 
 
@@ -502,7 +502,7 @@ def test_a_batch_that_has_no_statistics_is_told(program: Callable[..., Answer]) 
     few = ["data.train_limit=10", "data.batch_size=1", *DEVICE, "logger=none", "run_dir=run"]
     answer = program("train", *model, *few)
     assert answer.code == 1
-    assert "no statistics for BatchNorm in phase 'all'" in answer.err
+    assert "BatchNorm has no statistics for one picture of one pixel in phase 'all'" in answer.err
     assert "next:  data.batch_size=2 or more" in answer.err
 
 

@@ -60,7 +60,7 @@ def test_a_job_that_fails_is_told_when_it_happens(program: Program) -> None:
     small = ["schedule=head_only", *DRY[1:], "logger=none"]
     answer = program("train", "-m", *small, "model.weights=/nothing/a,null")
     assert answer.code == 1
-    assert answer.err.index("where: /nothing/a") < answer.err.index("1 of 2 jobs failed, as said above: 0")
+    assert answer.err.index("where: /nothing/a") < answer.err.index("1 of 2 jobs failed, see above: 0")
     assert answer.err.count("there is no such weights file") == 1
     alone = program("train", *small, "model.weights=/nothing/a")
     assert alone.err.count("there is no such weights file") == 1

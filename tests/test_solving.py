@@ -22,9 +22,11 @@ from frostline.tasks.multi_label import MultiLabel
 from frostline.tasks.regression import Regression
 from frostline.tasks.token_classification import TokenClassification
 from frostline.training.solving import BYTES, FLOPS, is_affordable
+from tiny import FEW
 
 Program = Callable[..., Answer]
-SMALL = [*DEVICE, "data.train_limit=100", "logger=none", "callbacks.progress=null"]
+SMALL = [*DEVICE, *FEW, "logger=none", "callbacks.progress=null"]
+DIGITS = [*DEVICE, "logger=none", "callbacks.progress=null"]
 
 
 def features_of(number: int = 200, width: int = 12) -> Tensor:
@@ -126,7 +128,8 @@ def record_of(answer: Answer, folder: Path) -> dict[str, Any]:
 
 
 def test_a_solved_head_is_the_linear_probe_of_its_features(program: Program, tmp_path: Path) -> None:
-    answer = program("train", *SMALL, "schedule=head_only", f"run_dir={tmp_path / 'run'}")
+    digits = [*DIGITS, "data.train_limit=100"]
+    answer = program("train", *digits, "schedule=head_only", f"run_dir={tmp_path / 'run'}")
     record = record_of(answer, tmp_path / "run")
     (phase,) = record["phases"]
     probe = record["baselines"]["linear_probe"]
@@ -190,7 +193,7 @@ def test_a_resume_after_a_solved_phase_knows_its_solution(program: Program, tmp_
     record_of(program("train", *SMALL, "schedule.phases.all.epochs=2", f"run_dir={run}"), run)
     content = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**content, "status": "interrupted", "phases": content["phases"][:1]}))
-    resumed = record_of(program("train", f"resume={run}"), run)
+    resumed = record_of(program("train", f"resume={run}", "trust=true"), run)
     assert [row["solved"] is not None for row in resumed["phases"]] == [True, False]
     assert resumed["metrics"] == whole["metrics"]
 
@@ -199,7 +202,7 @@ def test_a_resume_after_a_solved_phase_knows_its_solution(program: Program, tmp_
 def test_a_run_from_before_there_were_solved_heads_is_scored_and_goes_on(program: Program, tmp_path: Path) -> None:
     """Its config and checkpoint have neither `solve` nor `min_steps`, and its phases made steps."""
     run, plan = tmp_path / "run", ["schedule.every_phase.solve=false", "schedule.phases.all.epochs=2"]
-    record = record_of(program("train", *SMALL, *plan, f"run_dir={run}"), run)
+    record = record_of(program("train", *DIGITS, "data.train_limit=100", *plan, f"run_dir={run}"), run)
     settings = OmegaConf.load(run / "config.yaml")
     for name in ("solve", "min_steps"):
         del settings.schedule.every_phase[name]
@@ -229,10 +232,10 @@ def test_a_warm_up_is_for_phases_that_make_steps(warmup: float, program: Program
 @pytest.mark.long
 @pytest.mark.parametrize("per_class", [10, 30])
 def test_the_default_is_not_below_its_own_linear_probe(per_class: int, program: Program, tmp_path: Path) -> None:
-    """On the test part, in the mean over seeds, less the standard error of such a mean."""
+    """On the test split, in the mean over seeds, less the standard error of such a mean."""
     ours, probes = [], []
     for seed in range(3):
-        own = [*SMALL, f"data.train_limit={10 * per_class}", f"seed={seed}"]
+        own = [*DIGITS, f"data.train_limit={10 * per_class}", f"seed={seed}"]
         for name, plan in (("default", []), ("probe", ["schedule=head_only"])):
             record = record_of(program("train", *own, *plan, f"run_dir={tmp_path / f'{name}{seed}'}"),
                                tmp_path / f"{name}{seed}")  # fmt: skip

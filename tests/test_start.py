@@ -1,17 +1,19 @@
 """What a run starts from, and how it is told beforehand."""
 
+import random as builtin_random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from conftest import Answer
 from frostline.backbones.bundled import BundledBackbone
-from frostline.training.build import build
+from frostline.training.build import Built, build
 from frostline.training.forecast import planned
 from frostline.training.init_from import init_from
 from test_run import SHORT, _record, _train, finished  # noqa: F401  # `finished` is a fixture
@@ -36,17 +38,37 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, program: C
     rows, remarks = rows[:6], rows[6:]
     assert [row[0] for row in rows] == ["head", "down-stage3", "down-stage2", "down-stage1", "down-stem", "all"]
     assert rows[0][:6] == ["head", "head", "0.002", "0.05", "…", "0"]
-    assert [row[0] for row in remarks] == ["head", "down-stage3", "down-stage2", "down-stage1"]
-    assert "what stem … stage3 give is kept: 1 pass over the data instead of 2, " in answer.out
+    assert [row[0] for row in remarks] == [row[0] for row in rows]
+    assert "what stem … stage3 give is cached: 1 pass over the data instead of 2, " in answer.out
+    assert "MB; pictures without augmentation" in answer.out
+    assert [" ".join(remark[1:]) for remark in remarks[4:]] == ["a new view each epoch"] * 2
     assert rows[0][6:9] == [f"{208 * 10 + 10:,}", "2", "8"], "parameters, epochs, steps: two epochs of four"
+
+
+def _state_of(built: Built) -> Any:
+    model = built.model
+    learns = {name: p.requires_grad for name, p in model.named_parameters()}
+    modes = {name: module.training for name, module in model.named_modules()}
+    return learns, modes, model._phase, model._line, model.phase_number, model.first_epoch, built.frozen._lines
 
 
 def test_the_plan_that_is_printed_changes_nothing(composed: Callable[..., Any]) -> None:
     built = build(composed(*SHORT, "run_dir=none"), logs=False)
     before = {name: value.clone() for name, value in built.model.state_dict().items()}
-    random = torch.get_rng_state()
+    odd = list(built.model.parameters())[::3]
+    for parameter in odd:  # a state that no phase would leave
+        parameter.requires_grad_(False)
+    for module in list(built.model.modules())[::2]:
+        module.training = not module.training
+    built.model.frozen_pass._copies[0] = copy = built.model.backbone
+    state, shown = _state_of(built), built.data.augments  # type: ignore[attr-defined]
+    random = torch.get_rng_state(), repr(np.random.get_state()), builtin_random.getstate()
     head, everything = planned(built)
-    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(torch.get_rng_state(), random[0])
+    assert (repr(np.random.get_state()), builtin_random.getstate()) == random[1:]
+    assert (_state_of(built), built.data.augments) == (state, shown)
+    assert built.model.frozen_pass._copies == {0: copy}
+    assert built.model._phase is None
     assert all(torch.equal(value, built.model.state_dict()[name]) for name, value in before.items())
     assert all(p.grad is None for p in built.model.parameters())
     assert (head.steps, everything.steps) == (8, 8)

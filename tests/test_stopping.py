@@ -37,8 +37,8 @@ COMMANDS = {
 }
 MOMENTS = {  # in the middle of the work of each
     "evaluate": "lightning.pytorch.loops.evaluation_loop._EvaluationLoop._evaluation_step",
-    "predict": "lightning.pytorch.loops.prediction_loop._PredictionLoop._predict_step",
-    "export": "frostline.commands.export.load_state",
+    "predict": "frostline.training.finetuner.FineTuner.predict_step",
+    "export": "frostline.commands.trained.load_state",
     "lr_find": "frostline.commands.lr_find.rising_rate.RisingRate.on_train_start",
     "rank": "frostline.commands.rank.rank.features_alone",
     "train": "frostline.training.build._top",  # before its folder is its own; for what comes then see test_resume.py

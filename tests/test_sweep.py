@@ -19,46 +19,49 @@ DRY = [*HEAD, "dry_run=true"]
 
 # What is typed after `frostline train -m`, and what must be in the answer.
 REFUSED = {
-    "run_dir": ("run_dir=X seed=0,1", ["run_dir is for one run", "hydra.sweep.dir=<folder>"]),
-    "run_dir, by force": ("++run_dir=X seed=0,1", ["run_dir is for one run"]),
-    "run_dir, swept": ("run_dir=X,Y", ["run_dir is for one run"]),
-    "run_dir, after the time": ("run_dir=X-${now:%H} seed=0,1", ["run_dir is for one run"]),
-    "logs_dir, swept": ("logs_dir=a,b", ["logs_dir is of the whole sweep", "logs_dir=<folder>"]),
+    "run_dir": ("run_dir=X seed=0,1", ["run_dir names the folder of one run", "hydra.sweep.dir=<folder>"]),
+    "run_dir, by force": ("++run_dir=X seed=0,1", ["run_dir names the folder of one run"]),
+    "run_dir, swept": ("run_dir=X,Y", ["run_dir names the folder of one run"]),
+    "run_dir, after the time": ("run_dir=X-${now:%H} seed=0,1", ["run_dir names the folder of one run"]),
+    "logs_dir, swept": ("logs_dir=a,b", ["logs_dir cannot be swept", "logs_dir=<folder>"]),
     "logs_dir, empty": ("logs_dir= seed=0,1", ["logs_dir names no folder"]),
     "logs_dir, null": ("logs_dir=null seed=0,1", ["logs_dir names no folder"]),
-    "folder of the sweep, swept": ("hydra.sweep.dir=a,b", ["hydra.sweep.dir is of the whole sweep"]),
+    "folder of the sweep, swept": ("hydra.sweep.dir=a,b", ["hydra.sweep.dir applies to the whole sweep"]),
     "folder of the sweep, empty": ("hydra.sweep.dir= seed=0,1", ["hydra.sweep.dir names no folder"]),
     "folder of the sweep, null": ("hydra.sweep.dir=null seed=0,1", ["hydra.sweep.dir=null"]),
     "resume, swept": ("resume=a,b", ["resume= is for one run"]),
-    "mode": ("hydra.mode=RUN seed=0,1", ["-m alone tells a sweep", "leave hydra.mode out"]),
-    "a file for logs": ("logs_dir=file seed=0,1", ["cannot be written: Not a directory", "logs_dir=<a folder"]),
+    "mode": ("hydra.mode=RUN seed=0,1", ["hydra.mode cannot be set", "leave hydra.mode out"]),
+    "a file for logs": (
+        "logs_dir=file seed=0,1",
+        ["cannot write to the folder: Not a directory", "logs_dir=<a folder"],
+    ),
     "a file for the sweep": ("hydra.sweep.dir=file seed=0,1", ["cannot be written", "hydra.sweep.dir=<a folder"]),
     "below a file": ("hydra.sweep.dir=file/it seed=0,1", ["cannot be written", "hydra.sweep.dir=<a folder"]),
-    "jobs elsewhere": ("hydra.sweep.subdir=/tmp/it seed=0,1", ["'/tmp/it' is no folder within that of the sweep"]),
-    "jobs above": ("hydra.sweep.subdir=../it seed=0,1", ["'../it' is no folder within that of the sweep"]),
-    "jobs in the sweep itself": ("hydra.sweep.subdir=. seed=0,1", ["'.' is no folder within that of the sweep"]),
-    "no job": ("seed=range(0,0)", ["no job follows from this", "where: seed=range(0,0)"]),
-    "no job, backwards": ("seed=range(3,0)", ["no job follows from this"]),
-    "no option": ("optimizer=glob(zz*)", ["no job follows from this", "optimizer=<some of adam, adamw, sgd>"]),
-    "no question": ("seed=glob(*)", ["no job follows from this", "seed=<value>"]),
+    "jobs elsewhere": ("hydra.sweep.subdir=/tmp/it seed=0,1", ["'/tmp/it' is not a folder inside the sweep's folder"]),
+    "jobs above": ("hydra.sweep.subdir=../it seed=0,1", ["'../it' is not a folder inside the sweep's folder"]),
+    "jobs in the sweep itself": ("hydra.sweep.subdir=. seed=0,1", ["'.' is not a folder inside the sweep's folder"]),
+    "no job": ("seed=range(0,0)", ["this sweep has no jobs", "where: seed=range(0,0)"]),
+    "no job, backwards": ("seed=range(3,0)", ["this sweep has no jobs"]),
+    "no option": ("optimizer=glob(zz*)", ["this sweep has no jobs", "optimizer=<some of adam, adamw, sgd>"]),
+    "no question": ("seed=glob(*)", ["this sweep has no jobs", "seed=<value>"]),
     "a comma too many": ("seed=0,", ["a value is missing in the list of seed", "where: seed=0,", "next:  seed=0\n"]),
     "a comma first": ("seed=,0,1", ["a value is missing in the list of seed", "next:  seed=0,1\n"]),
     "two commas": ("data.dir=größe,,b", ["a value is missing", "next:  'data.dir="]),
     "nothing but a comma": ("seed=,", ["a value is missing", "seed=<value>,<value>"]),
-    "a range among values": ("seed=range(0,2),7", ["one of several values is itself a sweep", "next:  seed=0,1,7\n"]),
+    "a range among values": ("seed=range(0,2),7", ["a value in this list is itself a sweep", "next:  seed=0,1,7\n"]),
     "a choice in a choice": ("seed=choice(choice(1,2),3)", ["is itself a sweep", "next:  seed=1,2,3\n"]),
     "a glob among values": ("optimizer=glob(adam*),sgd", ["is itself a sweep", "next:  optimizer=adam,adamw,sgd\n"]),
     "an interval among values": ("seed=interval(0,1),7", ["is itself a sweep", "seed=<value>,<value>"]),
-    "an interval": ("seed=interval(0,1)", ["an interval has no steps", "seed=<value>,<value>"]),
+    "an interval": ("seed=interval(0,1)", ["a sweep needs single values", "seed=<value>,<value>"]),
     "no step": ("seed=range(0,10,0)", ["this range has more than 100,000 values, or no end"]),
     "no end": ("seed=range(0,inf)", ["this range has more than 100,000 values, or no end"]),
     "too many values": ("seed=range(0,1000000000)", ["this range has more than 100,000 values"]),
     "too many jobs": ("seed=range(0,1000) data.seed=range(0,1000)", ["more than 100,000 jobs", "1,000,000"]),
-    "no bracket": ("seed=range(0,2", ["cannot be read as values of a sweep", "'seed=range(0,3)' is seed=0,1,2"]),
-    "no values": ("seed=choice()", ["cannot be read as values of a sweep"]),
+    "no bracket": ("seed=range(0,2", ["not a valid list of sweep values", "'seed=range(0,3)' is seed=0,1,2"]),
+    "no values": ("seed=choice()", ["not a valid list of sweep values"]),
     "twice": ("seed=0,1 seed=2,3", ["seed is given 2 times"]),
     "swept and set": ("seed=0,1 seed=2", ["seed is given 2 times"]),
-    "batches of none": ("hydra.sweeper.max_batch_size=0 seed=0,1", ["a batch has one job at least, not 0"]),
+    "batches of none": ("hydra.sweeper.max_batch_size=0 seed=0,1", ["a batch needs at least one job, not 0"]),
     "a wrong job in the second batch": (
         "hydra.sweeper.max_batch_size=1 model=bundled,resnet5",
         ["no model 'resnet5'", "model=<one of"],
@@ -85,7 +88,7 @@ def test_a_recipe_names_no_run_dir_for_a_sweep(program: Program, tmp_path: Path)
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nrun_dir: X\n")
     answer = program("train", "-m", "--config-dir", str(tmp_path / "conf"), "experiment=mine", *DRY, "seed=0,1")
     assert answer.code == 1
-    assert "run_dir is for one run" in answer.err
+    assert "run_dir names the folder of one run" in answer.err
 
 
 # --- where a sweep lies ---
@@ -107,7 +110,7 @@ def test_a_folder_of_something_else_is_refused(program: Program, tmp_path: Path)
     (tmp_path / "S" / "notes.txt").touch()
     answer = program("train", "-m", *DRY, "hydra.sweep.dir=S", "seed=0,1")
     assert answer.code == 1
-    assert "something else in this folder: notes.txt" in answer.err
+    assert "this folder holds other files: notes.txt" in answer.err
 
 
 def test_an_empty_folder_of_the_user_stays(program: Program, tmp_path: Path) -> None:
@@ -132,7 +135,7 @@ def test_a_job_that_would_lie_elsewhere_is_refused(program: Program, tmp_path: P
     out = ["hydra.sweep.dir=S", "hydra.sweep.subdir=${init_from}"]
     answer = program("train", "-m", *HEAD, *out, "init_from=../it,it/../..")
     assert answer.code == 1
-    assert "'../it' is no folder within that of the sweep" in answer.err
+    assert "'../it' is not a folder inside the sweep's folder" in answer.err
     assert not [*tmp_path.rglob("run.json")]
 
 
@@ -196,5 +199,5 @@ def test_what_the_system_refuses_between_jobs_is_told(program: Program, tmp_path
     answer = program("train", "-m", *DRY, "hydra.sweep.dir=S", "hydra.sweep.subdir=${init_from}", named)
     assert answer.code == 1
     assert "where: nothing" in answer.err
-    assert "the system refuses: File name too long" in answer.err
+    assert "the operating system reports an error: File name too long" in answer.err
     assert re.search("2 jobs of the sweep did not run:\\n  1: .*a\\n  2: .* init_from=other\\n", answer.err)

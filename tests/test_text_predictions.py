@@ -109,7 +109,7 @@ def test_a_single_text_and_standard_input_are_answered_as_a_file(
 def test_nothing_and_two_things_to_predict_are_refused(run: Path, program: Program, typed: list[str]) -> None:
     answer = program("predict", f"run={run}", "trust=true", *typed)
     assert answer.code == 1
-    assert "nothing or two things are named" in answer.err
+    assert "predict needs either input= or text=" in answer.err
 
 
 def test_texts_that_are_cut_off_are_counted_and_windows_read_all_of_them(
@@ -142,7 +142,7 @@ def test_a_blank_row_shifts_no_answer(run: Path, program: Program, tmp_path: Pat
     assert answer.code == 1
     assert [row["text"] for row in rows_told(answer)] == ["aa ab", "kl la"]
     assert "1 texts cannot be read; the other 2 have predictions:" in answer.err
-    assert "line 3: this line holds nothing but separators" in answer.err
+    assert "line 3: this line holds only separators" in answer.err
     (tmp_path / "new.csv").write_text("text\naa ab\n\nkl la\n")
     answer = program("predict", f"run={run}", "trust=true", "input=new.csv", "top_k=1")
     assert (answer.code, len(rows_told(answer))) == (0, 2)
@@ -165,7 +165,7 @@ def test_what_holds_no_texts_is_told_what_would(
     (tmp_path / "in").mkdir()
     answer = program("predict", f"run={run}", "trust=true", f"input={name}")
     assert answer.code == 1
-    assert f"this run takes texts, and {what}" in answer.err
+    assert f"this run takes texts, but this is {what}" in answer.err
     assert "input=<texts>.txt, a text a line, or a table" in answer.err
 
 

@@ -101,7 +101,7 @@ def test_pairs_of_texts(program: Program, tmp_path: Path, tokenizer: str) -> Non
     (tmp_path / "new.txt").write_text("aa bb\n")
     answer = program("predict", "run=run", "trust=true", "input=new.txt", "output=other.csv")
     assert answer.code == 1
-    assert "tells two texts apart, first and second" in answer.err
+    assert "takes pairs of texts, first and second" in answer.err
     assert not (tmp_path / "other.csv").exists()
 
 
@@ -174,10 +174,10 @@ def test_predictions_hold_the_texts_as_they_were_given(program: Program, tmp_pat
         (["data.max_length=65"], "takes texts of 8 to 64 tokens, not 65", "data.max_length=null for 64"),
         (["data.max_length=3"], "takes texts of 8 to 64 tokens, not 3", "data.max_length=null for 64"),
         (["task=token_classification"], "this task learns from a tag for each word", "task=classification"),
-        (["task=regression"], "'no' in 'label' is no number", "task=classification"),
+        (["task=regression"], "'no' in 'label' is not a number", "task=classification"),
         (["data.target_columns=[labels]"], "labels", "label"),
         (["model.weights=./nowhere"], "the tokenizer cannot be loaded", "model.weights="),
-        (["data.val_file=other.csv"], "'maybe' does not occur in the training part", "correct it"),
+        (["data.val_file=other.csv"], "'maybe' does not occur in the training split", "correct it"),
     ],
 )
 def test_what_cannot_be_is_told(

@@ -1,23 +1,77 @@
-"""A backbone of one small block, for what would take long with a real one: model._target_=tiny.Tiny"""
+"""A backbone of one small block, another of three, and a few digits, for what would take long with real ones:
+model._target_=tiny.Tiny, model._target_=tiny.Chain, data._target_=tiny.FewDigits. A command that opens such a run needs
+trust=true.
+"""
 
 from torch import Tensor, nn
 
 from frostline.backbones.base import Backbone
+from frostline.contracts.features import Form
 from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.digits import Digits
+from frostline.data.pictures.sources import ArrayPictures
+from frostline.data.source import Sources
 
 SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), min_size=8)
+TRAIN, VAL, TEST = 40, 21, 23  # pictures; odd numbers, of which two ranks get unequal shares
+FEW = [
+    "data._target_=tiny.FewDigits",
+    f"data.train_limit={TRAIN}",
+    "data.batch_size=10",
+    "data.image_size=8",
+]  # 4 batches
+CHAIN = ["model._target_=tiny.Chain", *FEW]
 
 
 class Tiny(Backbone):
     """weights, load: as configured for the bundled one; there are none."""
 
-    def __init__(self, *, weights: str | None, load: bool = True) -> None:
-        stem = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True))
+    def __init__(self, *, weights: str | None, load: bool = True, form: Form = "vector") -> None:
         super().__init__(
-            name="tiny", blocks={"stem": stem}, pool=Mean(), width=6, spec=SPEC, loaded="random, from scratch"
+            name="tiny",
+            blocks={"stem": _block(3, 6)},
+            pool=Mean(),
+            width=6,
+            spec=SPEC,
+            loaded="random, from scratch",
+            form=form,
         )
+
+
+class Chain(Backbone):
+    """Three blocks. weights, load: as of Tiny."""
+
+    def __init__(self, *, weights: str | None, load: bool = True, form: Form = "vector") -> None:
+        super().__init__(
+            name="chain",
+            blocks={"stem": _block(3, 6), "stage1": _block(6, 8, stride=2), "stage2": _block(8, 12, stride=2)},
+            pool=Mean(),
+            width=12,
+            spec=SPEC,
+            loaded="random, from scratch",
+            form=form,
+        )
+
+
+def _block(channels: int, out: int, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(channels, out, 3, stride=stride, padding=1)
+    return nn.Sequential(convolution, nn.BatchNorm2d(out), nn.ReLU(inplace=True))
 
 
 class Mean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
+
+
+class FewDigits(Digits):
+    """The first digits, divided into parts of TRAIN, VAL and TEST pictures."""
+
+    def read(self) -> Sources:
+        names, every, _, _ = super().read()
+        assert isinstance(every, ArrayPictures)
+        ends = [TRAIN, TRAIN + VAL, TRAIN + VAL + TEST]
+        parts = [
+            ArrayPictures(every.pixels[start:end], every.labels[start:end])
+            for start, end in zip([0, *ends], ends, strict=False)
+        ]
+        return Sources(names, *parts)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from frostline.backbones.base import Backbone
+from frostline.contracts.features import Form
 from frostline.contracts.specs import TextSpec
 from frostline.contracts.tokens import Tokens
 
@@ -50,7 +51,7 @@ class Mean(nn.Module):
 class TinyText(Backbone):
     """weights: a folder with a tokenizer; there are none of the network."""
 
-    def __init__(self, *, weights: str, load: bool = True) -> None:
+    def __init__(self, *, weights: str, load: bool = True, form: Form = "vector") -> None:
         super().__init__(
             name="tiny-text",
             blocks={"embeddings": Embeddings(), "layer_0": Layer(), "layer_1": Layer()},
@@ -58,6 +59,7 @@ class TinyText(Backbone):
             width=WIDTH,
             spec=TextSpec(tokenizer=weights, max_length=64),
             loaded="random, from scratch",
+            form=form,
         )
 
 

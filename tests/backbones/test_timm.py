@@ -329,7 +329,7 @@ def test_a_file_whose_classifier_has_other_classes_loads(tmp_path: Path) -> None
 
 
 def test_a_tag_among_the_weights_is_told_where_it_belongs() -> None:
-    with pytest.raises(WeightsError, match="no file of weights") as refused:
+    with pytest.raises(WeightsError, match="not a weights file") as refused:
         random("test_resnet", weights="r160_in1k")
     assert "model.name=<name>.r160_in1k" in refused.value.next_step
 

@@ -357,7 +357,7 @@ def test_norms_are_known_by_whatever_class_they_are_of(pair: Pair) -> None:
 def test_what_shares_a_table_between_its_blocks_is_not_sharded(pair: Pair) -> None:
     sharing = {"DebertaV2Model", "MPNetModel", "MT5EncoderModel", "T5EncoderModel"}
     if pair.family.architecture in sharing:
-        with pytest.raises(ConfigError, match=r"reads a table of a block below it.*\n.*trainer\.strategy"):
+        with pytest.raises(ConfigError, match=r"shares a table with a block below it.*\n.*trainer\.strategy"):
             require_apart(pair.backbone.blocks, "it")
     else:
         require_apart(pair.backbone.blocks, "it")
@@ -442,7 +442,7 @@ def test_auto_pools_as_the_files_say_and_else_as_the_family(files: dict[str, Any
 
 def test_the_first_token_of_a_decoder_is_refused(tmp_path: Path) -> None:
     FAMILIES["gpt2"].config().save_pretrained(with_tokenizer(tmp_path))
-    with pytest.raises(ConfigError, match="is a decoder, whose first token has seen no other") as refused:
+    with pytest.raises(ConfigError, match="is a decoder: its first token attends to no other") as refused:
         built(None, name=str(tmp_path), pooling="cls")
     assert refused.value.next_step == "model.pooling=last, or mean"
     assert type(built(None, name=str(tmp_path), pooling="mean").pool) is Mean
@@ -647,7 +647,7 @@ def test_missing_tensors_are_named(folder: Path) -> None:
 
 def test_extra_tensors_are_named(folder: Path) -> None:
     changed(folder, lambda state: state.update({"bert.encoder.layer.2.output.dense.bias": torch.zeros(32)}))
-    with pytest.raises(WeightsError, match=r"of another network than BertModel: 1 extra \(.*layer.2.output.dense.bias"):
+    with pytest.raises(WeightsError, match=r"do not belong to BertModel: 1 extra \(.*layer.2.output.dense.bias"):
         built(folder)
 
 
@@ -709,7 +709,7 @@ def test_a_folder_without_any_file_of_a_tokenizer_gets_none_made_up(folder: Path
 def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
     config = transformers.BertConfig(**SIZES | {"vocab_size": 50})
     transformers.BertModel(config).save_pretrained(folder)
-    with pytest.raises(WeightsError, match="the tokenizer has 96 tokens, and the network embeds 50"):
+    with pytest.raises(WeightsError, match="the tokenizer has 96 tokens, but the network embeds 50"):
         built(folder)
 
 

@@ -136,7 +136,7 @@ def test_a_whole_pickled_network_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [torch.ones(3), [torch.ones(3)], {}, {"state_dict": {}}, 3])
 def test_tensors_without_names_are_no_weights(tmp_path: Path, content: Any) -> None:
-    with pytest.raises(WeightsError, match="no weights by name"):
+    with pytest.raises(WeightsError, match="no named weights"):
         read_weights(write(tmp_path / "weights.pth", content))
 
 
@@ -250,7 +250,7 @@ def test_a_head_of_another_shape_does_not_matter_when_it_is_left_out() -> None:
 
 def test_the_file_of_another_network_is_told_apart_in_one_line() -> None:
     other = nn.ModuleDict({f"layer{number}": nn.Linear(2, 2) for number in range(9)}).state_dict()
-    with pytest.raises(WeightsError, match="another network than ModuleDict") as refused:
+    with pytest.raises(WeightsError, match="do not belong to ModuleDict") as refused:
         load_weights(network(), other, ["fc"], source="a file")
     assert "6 missing (norm.bias, norm.running_mean, norm.running_var, norm.weight, and 2 more)" in refused.value.what
     assert "18 extra (layer0.bias, layer0.weight, layer1.bias, layer1.weight, and 14 more)" in refused.value.what

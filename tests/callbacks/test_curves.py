@@ -44,7 +44,7 @@ def test_a_disk_that_is_full_ends_the_curves_and_not_the_run(
     monkeypatch.setattr(Refusable, "__init__", full(after))
     answer = program("train", *SMALL, "schedule=head_only", "run_dir=run")
     assert answer.code == 0, answer.err
-    assert answer.err.count("no more curves are written: No space left on device") == 1
+    assert answer.err.count("cannot write more curves: No space left on device") == 1
     assert (tmp_path / "run" / "run.json").is_file()
 
 

@@ -146,6 +146,17 @@ def test_views_are_the_same_bits_made_one_at_a_time_or_together(
     assert torch.equal(*padded)
 
 
+@pytest.mark.parametrize("level", ["standard", "strong"])
+def test_views_made_alone_do_not_depend_on_the_padding(level: Level) -> None:
+    pictures, sizes = noise(9), torch.tensor([[20 + number, 32 - number] for number in range(9)])
+    wider = torch.nn.functional.pad(pictures, (0, 40, 0, 3))
+    made = [augment(level)._views_alone(x, sizes.tolist(), torch.full((9, 16), 0.3)) for x in (pictures, wider)]
+    assert torch.equal(*made)
+    assert made[0].is_contiguous(memory_format=torch.channels_last)
+    alone, padded = (augment("standard")(batch(pictures, sizes=sizes), 1, alone=it).inputs for it in (True, False))
+    assert torch.allclose(alone, padded, atol=1e-4)
+
+
 @pytest.mark.parametrize("size", [(8, 8), (33, 33), (224, 224), (24, 40)])
 def test_an_upright_part_lies_where_torch_s_own_grid_has_it(size: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -63,7 +63,7 @@ def make(spec: ImageSpec, common: dict[str, Any], tmp_path: Path) -> Callable[..
 
 
 def assert_pictures_are_numbered(data: Cifar) -> None:
-    """The test part is the file's, in its order; training and validation share the other file."""
+    """The test split is the file's, in its order; training and validation share the other file."""
     assert data.test_part.index.tolist() == list(range(N))
     shared_out = sorted([*data.train_part.index.tolist(), *data.val_part.index.tolist()])
     assert shared_out == list(range(N))

@@ -147,7 +147,7 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
     "a comment": ("# sent_id = 1\na B-x\n", "4 columns, and line 2 has 2: '# sent_id = 1'", "line 1"),
     "a blank within a word": ("a O\nNew York B-x\n", "3 columns, and line 1 has 2: 'New York B-x'", "line 2"),
     "a column less": ("a NN O\nb B-x\n", "2 columns, and line 1 has 3: 'b B-x'", "line 2"),
-    "no entity": ("a O\n", "no word of training is of an entity", "train.conll"),
+    "no entity": ("a O\n", "no word of the training split belongs to an entity", "train.conll"),
     "nothing": ("", "no sentences", "train.conll"),
     "empty lines": ("\n \n\n", "no sentences", "train.conll"),
     "not UTF-8": ("a B-x\nb\u00e4r O\n".encode("latin1"), "not UTF-8", "line 2"),

@@ -233,7 +233,7 @@ def test_a_full_disk_means_going_on_in_memory(
     made = files_of(folder)
     keep_or_hold([made, files_of(folder)], where, "mine")
     said = capsys.readouterr().err
-    assert said.count("decoded pictures are not kept: No space left on device") == 1
+    assert said.count("decoded pictures are not cached: No space left on device") == 1
     assert "next:" in said
     assert made.in_memory
     require_same(made, folder)
@@ -383,7 +383,7 @@ def test_a_full_disk_means_parquet_in_memory(
     file = parquet(tmp_path / "train.parquet")
     monkeypatch.setattr(os, "posix_fallocate", full)
     assert torch.equal(read_parquet(file, cache(tmp_path))[0].pixels, read_parquet(file)[0].pixels)
-    assert "decoded pictures are not kept: No space left" in capsys.readouterr().err
+    assert "decoded pictures are not cached: No space left" in capsys.readouterr().err
 
 
 # --- what people see ---

@@ -106,7 +106,7 @@ def test_quotes_around_fields_are_counted_if_they_are_letters(tmp_path: Path) ->
 @pytest.mark.parametrize("blank", [",", '"",""', '""', '" "\t', " , "])
 def test_a_record_of_separators_or_quotes_is_a_faulty_sample(tmp_path: Path, blank: str) -> None:
     file = put(tmp_path, ["text,x", "a,1", blank.replace("\t", ","), "b,2"], "it.csv")
-    with pytest.raises(DataError, match="this line holds nothing but separators") as refused:
+    with pytest.raises(DataError, match="this line holds only separators") as refused:
         read_table(file, ["text"])
     assert refused.value.where == f"{file}, line 3"
     problems: list[DataError] = []

@@ -61,7 +61,7 @@ def parts_of(data: ImageCsv) -> list[list[int]]:
 
 
 def with_parts(names: list[str], cells: Callable[[int], str], header: str) -> list[str]:
-    """Every fifth line is of the test part, every one after it of validation."""
+    """Every fifth line is of the test split, every one after it of validation."""
     said = {0: "test", 1: "Validation"}
     return [
         f"path,{header},part",
@@ -197,7 +197,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
     "a path leads out": ({}, ["path,x", "../00.png,a"], "leads to no picture", "line 2"),
     "a path from elsewhere": ({}, ["path,x", "/etc/none.png,a"], "leads to no picture", "line 2"),
     "an empty path": ({}, ["path,x", ",a"], "no picture is named", "line 2"),
-    "an empty line": ({}, ["path,x", "00.png,a", ","], "nothing but separators", "line 3"),
+    "an empty line": ({}, ["path,x", "00.png,a", ","], "only separators", "line 3"),
     "a picture twice": ({}, ["path,x", "00.png,a", "01.png,b", "00.png,b"], "stands in line 2 already", "line 4"),
     "twice by detours": ({}, ["path,x", "00.png,a", "./y/../00.png,b"], "stands in line 2 already", "line 3"),
     "in two parts": (
@@ -218,16 +218,16 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
     "one class": ({}, ["path,x", *(f"{n},a" for n in PLAIN)], "all of training is 'a'", "csv"),
     "too few of a class": ({}, ["path,x", "11.png,b", *(f"{n},a" for n in PLAIN[:9])], "'b' has 1", "csv"),
     "floats as classes": ({}, ["path,x", "00.png,1", "01.png,2.5"], "'2.5' in 'x' is a number", "line 3"),
-    "a class of the test part alone": (
+    "a class of the test split alone": (
         {"split_column": "part"},
         ["path,x,part", "00.png,cat,train", "01.png,dog,train", "02.png,cats,test"],
-        "'cats' does not occur in the training part: did you mean cat",
+        "'cats' does not occur in the training split: did you mean cat",
         "line 4",
     ),
-    "no number": ({"kind": "numbers"}, ["path,x", "00.png,1.5", '01.png,"2,5"'], "'2,5' in 'x' is no number", "line 3"),
-    "NaN": ({"kind": "numbers"}, ["path,x", "00.png,1.5", "01.png,nan"], "'nan' in 'x' is no number", "line 3"),
-    "beyond float32": ({"kind": "numbers"}, ["path,x", "00.png,1e39"], "'1e39' in 'x' is no number", "line 2"),
-    "an empty cell": ({"kind": "numbers"}, ["path,x", "00.png,"], "'' in 'x' is no number", "line 2"),
+    "no number": ({"kind": "numbers"}, ["path,x", "00.png,1.5", '01.png,"2,5"'], "'2,5' in 'x' is not", "line 3"),
+    "NaN": ({"kind": "numbers"}, ["path,x", "00.png,1.5", "01.png,nan"], "'nan' in 'x' is not a number", "line 3"),
+    "beyond float32": ({"kind": "numbers"}, ["path,x", "00.png,1e39"], "'1e39' in 'x' is not a number", "line 2"),
+    "an empty cell": ({"kind": "numbers"}, ["path,x", "00.png,"], "'' in 'x' is not a number", "line 2"),
     "the same number": ({"kind": "numbers"}, ["path,x", *(f"{n},0.1" for n in PLAIN)], "the same for every", "csv"),
     "neither 0 nor 1": (
         {"kind": "labels", "columns": ["x", "y"]},
@@ -256,10 +256,10 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
         "needs two labels, and 'x' has a in training",
         "csv",
     ),
-    "a label of the test part alone": (
+    "a label of the test split alone": (
         {"kind": "labels", "separator": "|", "split_column": "part"},
         ["path,x,part", "00.png,red|old,train", "01.png,,train", "02.png,red|odd,test"],
-        "'odd' does not occur in the training part: did you mean old",
+        "'odd' does not occur in the training split: did you mean old",
         "line 4",
     ),
 }  # fmt: skip

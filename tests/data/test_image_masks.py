@@ -86,7 +86,7 @@ def test_a_part_that_is_missing_is_split_off(tmp_path: Path, own: dict[str, Any]
 
 
 def test_a_split_takes_the_same_fraction_of_pictures_of_the_rarest_class(tmp_path: Path, own: dict[str, Any]) -> None:
-    """Class 2 is in 10 of 50 pictures: a test part of a fifth has 2 of them, a validation part of a quarter 2 of 8."""
+    """Class 2 is in 10 of 50 pictures: a test split of a fifth has 2, a validation split of a quarter 2 of 8."""
     for place in range(50):
         save(tmp_path, f"p{place:02}", rectangles(place, (0, 1, 2) if place % 5 == 0 else (0, 1)))
     data = ImageMasks(SPEC, dir=str(tmp_path), **own | {"val_fraction": 0.25, "test_fraction": 0.2})

@@ -78,7 +78,7 @@ def test_what_only_looks_like_labels_is_refused_with_the_plain_form(cell: str, w
     ],
 )
 def test_a_separator_that_is_not_set_is_proposed(cells: list[str], next_step: str) -> None:
-    with pytest.raises(DataError, match="no separator") as refused:
+    with pytest.raises(DataError, match="separator is not set") as refused:
         labels(cells, None)
     assert refused.value.next_step == next_step
 
@@ -110,7 +110,7 @@ def test_vectors_of_other_formats_are_refused_as_those_of_fields(values: list[ob
 @pytest.mark.parametrize("cell", ["[cat, dog]", "{dog,cow}", "(a,b)"])
 def test_names_in_brackets_without_quotes_are_refused(cell: str) -> None:
     for separator in (None, ","):
-        with pytest.raises(DataError, match=r"names without quotes|no separator"):
+        with pytest.raises(DataError, match=r"names without quotes|data.separator is not set"):
             labels([cell, "[1]"], separator)
 
 

@@ -120,7 +120,7 @@ def test_classes_with_too_few_are_named_with_their_numbers_and_the_reason() -> N
     assert refused.value.next_step == "add samples, leave those classes out"
     with pytest.raises(DataError) as refused:
         require_per_class(counts, 2, where=None, reason="", setting="data.classes", divides="data.val_file")
-    assert refused.value.next_step.endswith("leave those classes out, or give the parts yourself (data.val_file)")
+    assert refused.value.next_step.endswith("leave those classes out, or give the splits yourself (data.val_file)")
 
 
 @pytest.mark.parametrize("kind", [Conll, HfDataset, ImageCsv, TextCsv])

@@ -93,7 +93,7 @@ def test_a_table_that_cannot_be_read_says_where_and_what_to_do(tmp_path: Path, c
 
 @pytest.mark.parametrize("name", ["labels.xlsx", "labels.txt", "labels"])
 def test_files_of_other_kinds_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=r"a table is a file of \.csv, \.tsv, \.jsonl, \.parquet"):
+    with pytest.raises(DataError, match=r"a table is a \.csv, \.tsv, \.jsonl, \.parquet file"):
         read_table(put(tmp_path, "path,label\na.png,cat\n", name), COLUMNS)
 
 
@@ -157,8 +157,8 @@ def test_values_of_json_are_cells(tmp_path: Path) -> None:
 
 
 BAD_JSON = {
-    "broken": ('{"path": "a", "label": ', "this line is no JSON", "an object in each line"),
-    "no object": ('["a", 1]', "holds a list, and no object", "taken apart"),
+    "broken": ('{"path": "a", "label": ', "this line is not JSON", "an object in each line"),
+    "no object": ('["a", 1]', "holds a list, not an object", "taken apart"),
     "a list within": ('{"path": "a", "label": ["x", "y"]}', "'label' holds a list", "data.separator"),
     "an object within": ('{"path": {"x": 1}, "label": 1}', "'path' holds an object", "write text"),
     "a column less": (
@@ -169,7 +169,7 @@ BAD_JSON = {
     "a name twice": ('{"path": "a", "label": 1, "label": 2}', "'label' is there 2 times", "rename"),
     "half a character": ('{"path": "\\ud83d", "label": 1}', "half of one", "correct"),
     "a NUL character": ('{"path": "a\\u0000", "label": 1}', "a NUL character", "correct"),
-    "too deep": ("[" * 200_000, "this line is no JSON", "an object in each line"),
+    "too deep": ("[" * 200_000, "this line is not JSON", "an object in each line"),
 }
 
 
@@ -249,7 +249,7 @@ def test_further_columns_of_one_name_and_of_none_all_come(tmp_path: Path) -> Non
 
 def test_names_of_columns_are_those_of_the_first_line_that_has_some(tmp_path: Path) -> None:
     assert column_names(put(tmp_path, '{"path\n{"path": 1, "x": 2}', "t.jsonl")) == ["path", "x"]
-    with pytest.raises(DataError, match="this line is no JSON"):
+    with pytest.raises(DataError, match="this line is not JSON"):
         column_names(put(tmp_path, '{"path\n', "t.jsonl"))
     assert column_names(put(tmp_path, "")) == column_names(put(tmp_path, "", "t.jsonl")) == []
 

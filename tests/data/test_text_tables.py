@@ -94,10 +94,10 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str, str]] = {
     "one class of two names": (
         {"class_names": ["no", "yes"]}, ["text,label", "a,1", "b,1"], "all of training is 'yes'", "train.csv", "add"
     ),
-    "a class of the test part alone": (
+    "a class of the test split alone": (
         {"test": ["text,label", "a,dog", "b,cats"]},
         ["text,label", "a,cat", "b,dog"],
-        "'cats' does not occur in the training part: did you mean cat",
+        "'cats' does not occur in the training split: did you mean cat",
         "test.csv, line 3",
         "these samples",
     ),
@@ -105,7 +105,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str, str]] = {
     "floats where numbers are named": (
         {"class_names": ["no", "yes"]},
         ["text,label", "a,1", "b,0.0"],
-        "'0.0' in 'label' is no whole number from 0 to 1",
+        "'0.0' in 'label' is not a whole number from 0 to 1",
         "train.csv, line 3",
         "1 and not 1.0",
     ),
@@ -113,8 +113,8 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str, str]] = {
         {"class_names": ["no", "yes"]}, [*TWO, "c,2"], "'2' in 'label'", "train.csv, line 4", "data.class_names"
     ),
     "withheld": ({"class_names": ["no", "yes"]}, [*TWO, "c,-1"], "'-1' in 'label'", "train.csv, line 4", "withheld"),
-    "no number": ({"kind": "numbers"}, [*TWO, "c,nan"], "'nan' in 'label' is no number", "train.csv, line 4", "drop"),
-    "digits apart": ({"kind": "numbers"}, [*TWO, "c,1_0"], "'1_0' in 'label' is no number", "train.csv, line 4", ""),
+    "no number": ({"kind": "numbers"}, [*TWO, "c,nan"], "'nan' in 'label' is not", "train.csv, line 4", "drop"),
+    "digits apart": ({"kind": "numbers"}, [*TWO, "c,1_0"], "'1_0' in 'label' is not a number", "train.csv, line 4", ""),
     "no column": ({}, ["txt,label", "a,1"], "no column 'text': did you mean txt?", "train.csv, line 1", "[txt]"),
     "nothing": ({}, [], "the table is empty", "train.csv", "text,label"),
     "names alone": ({}, ["text,label"], "no lines", "train.csv", "a line for each sample"),
@@ -135,8 +135,8 @@ def test_a_table_that_makes_no_data_says_where_and_why(read: Read, case: str) ->
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
-        ({"text_columns": []}, "one text or two, and here are 0"),
-        ({"text_columns": ["a", "b", "c"]}, "one text or two, and here are 3"),
+        ({"text_columns": []}, "one or two texts, but 0"),
+        ({"text_columns": ["a", "b", "c"]}, "one or two texts, but 3"),
         ({"text_columns": ["label"]}, "'label' is named twice"),
         ({"target_columns": ["a", "b"]}, "a class for each sample stands in one column"),
         ({"separator": "|"}, "for several labels in one column"),
@@ -176,5 +176,5 @@ def test_digits_with_underlines_are_names(read: Read) -> None:
 
 
 def test_digits_without_end_are_no_whole_number(read: Read) -> None:
-    with pytest.raises(DataError, match="is a number and no name of a class"):
+    with pytest.raises(DataError, match="is a number, not the name of a class"):
         read(["text,label", f"a,{'1' * 5000}", "b,2"])

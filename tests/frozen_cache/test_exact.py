@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,13 +18,24 @@ from compared import cached_phases, kept_and_never, record_of, require_equal
 from conftest import DEVICE, Answer, short_form
 from frostline.paths import conf_dir
 from frostline.plan.composed import plan_of
+from tiny import FEW, TRAIN, VAL
 
 Program = Callable[..., Answer]
 
-# Batches of 22 and 23: no multiple of a chunk. Float32, dropout in the head, pictures of 16 pixels.
-SHORT = ["data.train_limit=90", "data.batch_size=23", "data.image_size=16", *DEVICE, "trainer.precision=32-true"]
-SHORT += ["logger=none", "head=mlp", "head.hidden=[16]", "optimizer.lr=0.01", "callbacks.progress=null"]
+# Batches of 10, and of 22 and 23 of all digits: no multiple of a chunk. Float32, dropout in the head.
+FULL = ["data.train_limit=90", "data.batch_size=23", "data.image_size=16"]
+SHORT = [
+    *DEVICE,
+    "trainer.precision=32-true",
+    "logger=none",
+    "head=mlp",
+    "head.hidden=[16]",
+    "optimizer.lr=0.01",
+    "callbacks.progress=null",
+    *FEW,
+]
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
+VIEWS = "schedule.every_phase.views"
 FROZEN = [plan for plan in PLANS if plan not in ("full", "layerwise")]  # these freeze nothing
 HEAVIER = ["resnet18", "efficientnet_b0", "convnext_tiny", "densenet121"]
 MODELS = ["mobilenet_v3_small", *(pytest.param(name, marks=pytest.mark.long) for name in HEAVIER)]
@@ -49,7 +61,9 @@ def test_every_plan_ends_in_the_same_bits(
     plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:
     assert len(FROZEN) == 10
-    kept_and_never(program, tmp_path, *SHORT, *two_epochs_each(plan, composed), "data.augment=none")
+    others = [part for part in SHORT if part not in FEW]
+    data = FULL if plan == "two_stage" else FEW
+    kept_and_never(program, tmp_path, *others, *data, *two_epochs_each(plan, composed), "data.augment=none")
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -61,7 +75,7 @@ def test_every_model_ends_in_the_same_bits(model: str, program: Program, tmp_pat
     trained(program, tmp_path / "never", *own, "cache=never")
     first = trained(program, tmp_path / "first", *own, "cache=always")
     require_equal(tmp_path / "first", tmp_path / "never")
-    assert [row["cache"]["made"] for row in first["phases"]] == [2 * (90 + 143), 0]
+    assert [row["cache"]["made"] for row in first["phases"]] == [2 * (TRAIN + VAL), 0]
 
 
 @pytest.mark.parametrize("adapter", short_form(["lora", "dora", "ia3"]))
@@ -84,21 +98,79 @@ def test_adapters_end_in_the_same_bits_before_they_learn_and_when_they_rest_agai
 
 
 @pytest.mark.parametrize("views", short_form([2, 3]))
-def test_views_for_every_epoch_end_in_the_bits_of_the_augmented_run(
+def test_views_for_every_epoch_end_in_the_bits_of_fresh_ones(
     views: int, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:
-    own = [*two_epochs_each("last_block", composed), "data.augment=standard", "data.erase=0.2", f"cache.views={views}"]
+    own = [*two_epochs_each("last_block", composed), "data.augment=standard", "data.erase=0.2"]
+    first, _ = kept_and_never(program, tmp_path, *SHORT, *own, f"schedule.every_phase.views={views}")
+    assert [row["cache"]["made"] for row in first["phases"]] == [TRAIN * min(views, 2) + VAL] * 2
+    fresh = trained(program, tmp_path / "fresh", *own, "schedule.every_phase.views=fresh", "cache=always")
+    require_equal(tmp_path / "fresh", tmp_path / "never")
+    assert cached_phases(fresh) == []
+
+
+def test_views_in_turn_are_the_same_kept_or_not_and_start_over_in_each_phase(program: Program, tmp_path: Path) -> None:
+    own = ["schedule=last_block", "schedule.phases.head.epochs=1", "schedule.phases.last.epochs=3"]
+    own += ["schedule.every_phase.views=2", "data.augment=standard"]
     first, _ = kept_and_never(program, tmp_path, *SHORT, *own)
-    assert [row["cache"]["made"] for row in first["phases"]] == [90 * min(views, 2) + 143, 90 * min(views, 2) + 143]
+    assert [row["cache"]["made"] for row in first["phases"]] == [TRAIN + VAL, 2 * TRAIN + VAL]
+    fresh = trained(program, tmp_path / "fresh", *own, "schedule.every_phase.views=fresh")
+    assert fresh["metrics"] != first["metrics"]
+
+
+def test_views_of_pictures_of_many_sizes_are_the_same_kept_or_not(program: Program, tmp_path: Path) -> None:
+    """A batch pads them to one size, and the batches that are kept are others than those of training."""
+    generator = np.random.default_rng(0)
+    for number in range(48):
+        folder = tmp_path / "pictures" / ("even" if number % 2 else "odd")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (16 + number % 5, 16 + number % 7, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    own = ["data=image_folder", f"data.dir={tmp_path / 'pictures'}", "data.image_size=16", f"{VIEWS}=2"]
+    own += ["schedule=head_only", "schedule.phases.head.epochs=3", "data.batch_size=7", "optimizer.lr=0.01"]
+    own += [*DEVICE, "trainer.precision=32-true", "logger=none", "head=mlp", "callbacks.progress=null"]
+    kept_and_never(program, tmp_path, *own)
+
+
+@pytest.mark.parametrize("plan", short_form(PLANS, "auto"))
+def test_the_cache_is_about_speed_alone(
+    plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Pictures are augmented where the plan says so, whatever the cache does."""
+    own = [*two_epochs_each(plan, composed), "data.augment=standard"]
+    runs = {
+        name: trained(program, tmp_path / name.replace(" ", "_"), *own, *name.split())
+        for name in ("cache=never", "cache=auto", "cache=always", "cache=auto cache.max_gigabytes=1e-6")
+    }
+    for name in runs:
+        require_equal(tmp_path / name.replace(" ", "_"), tmp_path / "cache=never")
+    cached = {name: cached_phases(record) for name, record in runs.items()}
+    assert (cached["cache=auto"] == []) == (plan not in FROZEN)
+    assert cached["cache=never"] == cached["cache=auto cache.max_gigabytes=1e-6"] == []
+    assert set(cached["cache=auto"]) <= set(cached["cache=always"])
 
 
 @pytest.mark.long
-def test_phases_that_keep_train_without_augmentation_and_others_with_it(program: Program, tmp_path: Path) -> None:
+def test_phases_augment_as_the_plan_says(program: Program, tmp_path: Path) -> None:
     own = ["schedule=head_only", "schedule.phases.head.epochs=2", "schedule.every_phase.solve=false"]
-    plain = trained(program, tmp_path / "plain", *own, "data.augment=none", "cache=never")
-    kept = trained(program, tmp_path / "kept", *own, "data.augment=standard", "cache=auto")
-    augmented = trained(program, tmp_path / "augmented", *own, "data.augment=standard", "cache=never")
-    assert kept["metrics"] == plain["metrics"] != augmented["metrics"]
+    plain = trained(program, tmp_path / "plain", *own, "data.augment=none")
+    for cache in ("never", "auto"):
+        run = {
+            views: trained(program, tmp_path / f"{views}-{cache}", *own, f"cache={cache}", f"{VIEWS}={views}")
+            for views in ("auto", "none", "fresh")
+        }
+        assert run["auto"]["metrics"] == run["none"]["metrics"] == plain["metrics"] != run["fresh"]["metrics"]
+
+
+def test_mixed_pictures_are_not_kept_and_train_with_views_in_turn(program: Program, tmp_path: Path) -> None:
+    own = ["schedule=head_only", "schedule.phases.head.epochs=2", "data.augment=strong", f"{VIEWS}=1"]
+    answer = program("train", *SHORT, *own, "cache=always", f"run_dir={tmp_path / 'always'}")
+    assert answer.code == 0, answer.err
+    assert "pictures are mixed with others of their batch (data.augment=strong)" in " ".join(answer.out.split())
+    trained(program, tmp_path / "never", *own, "cache=never")
+    require_equal(tmp_path / "always", tmp_path / "never")
+    fresh = trained(program, tmp_path / "fresh", *own, f"{VIEWS}=fresh")
+    assert fresh["metrics"] != record_of(tmp_path / "always")["metrics"]
 
 
 @pytest.mark.parametrize("moment", short_form(["train 2", "train 7", "train 10", "validate 2"], "train 7"))
@@ -146,7 +218,7 @@ def test_a_picture_that_is_edited_in_the_middle_is_another(program: Program, tmp
         "schedule.phases.head.epochs=2",
         "schedule.every_phase.solve=false",
     ]
-    own = [*own, *(part for part in SHORT if not part.startswith("data.train_limit"))]
+    own = [*own, *(part for part in SHORT if part not in FEW), "data.batch_size=10", "data.image_size=16"]
     made = []
     for run in ("first", "second", "third"):
         assert program("train", *own, f"run_dir={tmp_path / run}").code == 0
@@ -160,7 +232,7 @@ def test_a_picture_that_is_edited_in_the_middle_is_another(program: Program, tmp
 
 
 def test_a_sweep_over_heads_rates_and_seeds_pays_once(program: Program, tmp_path: Path) -> None:
-    whole = [part for part in SHORT if not part.startswith(("data.train_limit", "head", "optimizer"))]
+    others = [part for part in SHORT if not part.startswith(("head", "optimizer"))]
     own = [
         "schedule=head_only",
         "schedule.phases.head.epochs=2",
@@ -168,14 +240,14 @@ def test_a_sweep_over_heads_rates_and_seeds_pays_once(program: Program, tmp_path
         f"logs_dir={tmp_path}",
     ]
     sweep = ["-m", "head=linear,mlp", "optimizer.lr=0.01,0.1", "seed=0,1"]
-    answer = program("train", *whole, *own, *sweep)
+    answer = program("train", *others, *own, *sweep)
     assert answer.code == 0, answer.err
     records = [
         record_of(file.parent)
         for file in sorted(tmp_path.glob("sweeps/*/*/*/run.json"), key=lambda f: int(f.parent.name))
     ]
     made = [row["cache"]["made"] for record in records for row in record["phases"]]
-    assert made == [1295 + 143, *[0] * 7]
+    assert made == [TRAIN + VAL, *[0] * 7]
     assert len({record["metrics"]["test/loss"] for record in records}) == 8
 
 
@@ -183,25 +255,25 @@ def test_evaluate_gives_the_very_numbers_of_a_kept_phase(program: Program, tmp_p
     record = trained(program, tmp_path / "run", "schedule=last_block", "schedule.phases.last=null")
     assert record["phases"][0]["cached"]
     for _ in ("what was kept", "what is made anew"):
-        answer = program("evaluate", f"run={tmp_path / 'run'}")
+        answer = program("evaluate", f"run={tmp_path / 'run'}", "trust=true")
         assert answer.code == 0, answer.err
         shutil.rmtree(cache)
         assert f"test/loss {record['metrics']['test/loss']:.4f}" in answer.out
 
 
 def test_what_is_kept_is_listed_and_cleared(program: Program, tmp_path: Path, cache: Path) -> None:
-    assert "Nothing is kept in " in program("cache").out
+    assert "Nothing is cached in " in program("cache").out
     trained(program, tmp_path / "run", "schedule=last_block", "schedule.phases.last.epochs=2")
     listed = program("cache").out
     rows = [line.split() for line in listed.splitlines() if line.strip().startswith("bundled")]
     parts = {(row[3], int(row[-4])) for row in rows}
-    assert parts >= {(block, size) for block in ("stage2", "stage3") for size in (90, 143)}
+    assert parts >= {(block, size) for block in ("stage2", "stage3") for size in (TRAIN, VAL)}
     assert len(list(cache.glob("*/rows.bin"))) == len(rows) == 5, "train and validation at two lines, test at one"
     gc.collect()  # what the run of this process held
     assert "5 removed" in program("cache", "clear=true").out
     assert list(cache.glob("*/rows.bin")) == []
     elsewhere = program("cache", f"dir={tmp_path}")
-    assert (elsewhere.code, "Nothing is kept in " in elsewhere.out) == (0, True)
+    assert (elsewhere.code, "Nothing is cached in " in elsewhere.out) == (0, True)
 
 
 # --- where nothing can be kept ---
@@ -220,7 +292,7 @@ def test_a_cache_without_room_is_told_and_changes_nothing(
     monkeypatch.setattr(os, "posix_fallocate", full)
     answer = program("train", *SHORT, *own, f"run_dir={tmp_path / 'full'}")
     assert answer.code == 0
-    assert answer.err.count("are not kept, and computed each epoch: No space left") == 1
+    assert answer.err.count("are not cached and are computed in each epoch: No space left") == 1
     assert "next:" in answer.err
     require_equal(tmp_path / "full", tmp_path / "kept")
     assert cached_phases(record_of(tmp_path / "full")) == []
@@ -232,7 +304,7 @@ def test_a_cache_folder_that_is_a_file_is_told_and_changes_nothing(program: Prog
     (tmp_path / "file").write_text("")
     answer = program("train", *SHORT, *own, f"run_dir={tmp_path / 'run'}", f"cache.dir={tmp_path / 'file'}")
     assert answer.code == 0
-    assert "computed each epoch: Not a directory" in answer.err
+    assert "computed in each epoch: Not a directory" in answer.err
     require_equal(tmp_path / "run", tmp_path / "kept")
 
 
@@ -250,9 +322,24 @@ def test_damage_is_told_and_changes_nothing(program: Program, tmp_path: Path, ca
 
 
 def test_always_says_what_stands_in_the_way(program: Program) -> None:
-    answer = program("train", *SHORT, "cache=always", "data.augment=strong", "cache.views=3")
-    assert answer.code == 1
-    assert "phase 'head' cannot keep what its frozen blocks give: pictures are mixed" in answer.err
     answer = program("train", *SHORT, "cache=always", "cache.max_gigabytes=1e-6")
     assert answer.code == 1
+    assert "phase 'head' cannot keep what its frozen blocks give: " in answer.err
     assert "more than cache.max_gigabytes=1e-06" in answer.err
+    answer = program("train", *SHORT, "cache=always", f"{VIEWS}=none", "trainer.limit_train_batches=1")
+    assert answer.code == 1
+    assert "epochs see only a part of the data" in answer.err
+
+
+@pytest.mark.parametrize("views", [0, -1, "often"])
+def test_what_is_no_number_of_views_is_told(views: object, program: Program) -> None:
+    answer = program("train", *SHORT, f"{VIEWS}={views}")
+    assert answer.code == 1
+    assert "views: " in answer.err
+    assert "is not one of auto, fresh, none or a whole number x with x > 0" in answer.err
+
+
+def test_the_setting_that_the_cache_had_names_the_new_one(program: Program) -> None:
+    answer = program("train", *SHORT, "cache.views=3")
+    assert answer.code == 1
+    assert "there is no setting 'cache.views': did you mean schedule.every_phase.views?" in answer.err

@@ -15,22 +15,7 @@ from frostline.config.signatures import problems
 from frostline.paths import conf_dir
 
 CONF = conf_dir()
-COUNTS = {
-    "model": 29, "head": 4, "adapter": 4, "data": 13, "task": 5,
-    "schedule": 12, "optimizer": 3, "cache": 3, "trainer": 7, "callbacks": 1, "logger": 2,
-}  # fmt: skip
-EXPERIMENTS_AT_LEAST = 7
-NEEDED = {  # where YAML says ???
-    "model/torchvision": ["model.name=resnet18"],
-    "model/timm": ["model.name=test_resnet"],
-    "model/transformer": ["model.name=prajjwal1/bert-tiny"],
-    "data/image_folder": ["data.dir=pictures"],
-    "data/image_masks": ["data.dir=pictures"],
-    "data/image_csv": ["data.file=labels.csv", "data.target_columns=[species]"],
-    "data/text_csv": ["data.train_file=texts.csv"],
-    "data/conll": ["data.train_file=train.conll"],
-    "data/hf_dataset": ["data.path=texts"],
-}
+GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "experiment")
 BY_BUILD = {  # what build.py adds to a constructor's settings
     "model": {"load", "form"},
     "data": {"spec", "target_kind", "sample_cache", "known"},
@@ -46,14 +31,22 @@ def options(group: str) -> list[str]:
     return sorted(file.stem for file in (CONF / group).glob("*.yaml") if not file.stem.startswith("_"))
 
 
-OPTIONS = [f"{group}/{option}" for group in COUNTS for option in options(group)]
+OPTIONS = [f"{group}/{option}" for group in GROUPS for option in options(group)]
 EXPERIMENTS = options("experiment")
 OURS = [option for option in OPTIONS if option.split("/")[0] in BY_BUILD]
 
 
 def train_with(composed: Composed, option: str) -> DictConfig:
+    """With a value of the right type wherever YAML says ???."""
     group, name = option.split("/")
-    return composed(f"{group}={name}", *NEEDED.get(option, []), "run_dir=logs/it")
+    asked = composed(f"{group}={name}", "run_dir=logs/it")
+    missing = [key for key in OmegaConf.missing_keys(asked) if key != f"{group}._target_"]
+    if not missing:
+        return asked
+    declared = inspect.signature(target_class(asked[group]._target_)).parameters
+    lists = {key: "list" in str(declared[key.rpartition(".")[2]].annotation) for key in missing}
+    values = [f"{key}={'[it]' if is_list else 'it'}" for key, is_list in lists.items()]
+    return composed(f"{group}={name}", *values, "run_dir=logs/it")
 
 
 def targets(node: Any) -> Iterator[str]:
@@ -89,9 +82,10 @@ def assert_in_order(keys: list[str], made: type) -> None:
 # --- groups ---
 
 
-def test_the_groups_hold_what_they_are_known_to_hold() -> None:
-    assert {group: len(options(group)) for group in COUNTS} == COUNTS
-    assert len(EXPERIMENTS) >= EXPERIMENTS_AT_LEAST
+def test_every_group_has_options() -> None:
+    assert {"model", "head", "adapter", "data", "task", "schedule", "optimizer", "cache", "trainer"} <= set(GROUPS)
+    assert all(options(group) for group in GROUPS)
+    assert EXPERIMENTS
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -99,14 +93,6 @@ def test_an_option_composes_and_passes_the_checks(composed: Composed, option: st
     cfg = train_with(composed, option)
     check(cfg)
     assert list(problems(without_ours(resolved(cfg)))) == []
-
-
-@pytest.mark.parametrize("option", NEEDED)
-def test_an_option_with_a_question_asks_it(composed: Composed, option: str) -> None:
-    group, name = option.split("/")
-    assert OmegaConf.missing_keys(composed(f"{group}={name}", "run_dir=logs/it")) == {
-        said.partition("=")[0] for said in NEEDED[option]
-    }
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -125,7 +125,7 @@ def _pretrained(timm: Any, network: Any, name: str, drop_path_rate: float | None
         return timm.create_model(name, pretrained=True, **_options(drop_path_rate))
     except UNREADABLE as error:  # the hub's errors are OSErrors
         raise WeightsError(
-            f"the weights of timm's {name} cannot be downloaded, or not read: "
+            f"the weights of timm's {name} cannot be downloaded or read: "
             + ("the hub cannot be reached from here" if go_offline() else unreadable(error)),
             where=network.pretrained_cfg.get("hf_hub_id") or network.pretrained_cfg.get("url"),
             next_step="model.weights=<file> with a copy of them, or model.weights=null to train from scratch",
@@ -150,7 +150,7 @@ def _file(weights: str) -> Path:
     if Path(weights).suffix or "/" in weights:
         return at_home(weights)
     raise WeightsError(
-        f"'{weights}' is no file of weights: of timm's own, the tag in the model's name says which",
+        f"'{weights}' is not a weights file; the tag in the model's name selects timm's own weights",
         where="model.weights",
         next_step=f"model.name=<name>.{weights} model.weights=DEFAULT, model.weights=<file>, or model.weights=null",
     )

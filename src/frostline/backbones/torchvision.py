@@ -112,7 +112,7 @@ def _read(source: WeightsEnum | Path) -> dict[str, torch.Tensor]:
         )
     except (urllib.error.URLError, *UNREADABLE) as error:
         raise WeightsError(
-            f"the weights {source} cannot be downloaded, or not read: {error}",
+            f"the weights {source} cannot be downloaded or read: {error}",
             where=source.url,
             next_step="model.weights=<file> with a copy of that address, or model.weights=null to train from scratch",
         ) from error

@@ -93,7 +93,7 @@ def _require_a_row_for_each_token(source: Source, network: Any, tokenizer: Any) 
     rows = network.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise WeightsError(
-            f"the tokenizer has {len(tokenizer)} tokens, and the network embeds {rows}: they are of different models",
+            f"the tokenizer has {len(tokenizer)} tokens, but the network embeds {rows}: they do not belong together",
             where=source.name,
             next_step=source.next_step,
         )
@@ -103,7 +103,7 @@ def _require_that_it_saw_the_text(source: Source, chain: Chain, pooling: str) ->
     """Raises ConfigError for the first token of a decoder: it has seen no other, and is often the same in each text."""
     if pooling == "cls" and chain.pooling == "last":
         raise ConfigError(
-            f"{source.name} is a decoder, whose first token has seen no other: it says nothing of a text",
+            f"{source.name} is a decoder: its first token attends to no other and carries no information about a text",
             where="model.pooling",
             next_step="model.pooling=last, or mean",
         )

@@ -54,7 +54,7 @@ def read_weights(path: Path) -> FoundWeights:
     content = _content(path)
     if (isinstance(content, Mapping) and ABOUT in content) or said_of(path) is not None:
         raise WeightsError(
-            "the file was written by Frostline, and holds a backbone and a head",
+            "this file was written by Frostline and holds a backbone and a head",
             where=path,
             next_step=f"{setting_of('init_from', path)} in the place of model.weights",
         )
@@ -162,7 +162,7 @@ def require_the_same(network: str, shapes: list[str], missing: list[str], extra:
     if shapes or missing or extra:
         said = [_listed("of another shape", shapes), _listed("missing", missing), _listed("extra", extra)]
         raise WeightsError(
-            f"the weights are of another network than {network}: " + "; ".join(filter(None, said)),
+            f"the weights do not belong to {network}: " + "; ".join(filter(None, said)),
             where=source,
             next_step="choose the model that these weights belong to (model=...), or other weights (model.weights=...)",
         )
@@ -192,7 +192,7 @@ def _unwrapped(content: Any, path: Path) -> FoundWeights:
         content = content[there[0]]
     if not isinstance(content, Mapping) or not content:
         raise WeightsError(
-            "the file holds no weights by name", where=path, next_step="save model.state_dict() with torch.save"
+            "the file holds no named weights", where=path, next_step="save model.state_dict() with torch.save"
         )
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     beside = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
@@ -202,7 +202,7 @@ def _unwrapped(content: Any, path: Path) -> FoundWeights:
         told.append(f"names without '{prefix}'")
     if not state:
         raise WeightsError(
-            f"the file holds no weights by name: {_some(beside)}",
+            f"the file holds no named weights: {_some(beside)}",
             where=path,
             next_step="save model.state_dict() alone, or under the key 'state_dict'",
         )

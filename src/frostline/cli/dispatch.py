@@ -43,7 +43,7 @@ def _train(cfg: DictConfig) -> None:
     check(cfg)
     if cfg.resume is not None:
         raise ConfigError(
-            "resume= is said on the command line, not in YAML", where="resume", next_step=f"resume={cfg.resume}"
+            "resume= belongs on the command line, not in YAML", where="resume", next_step=f"resume={cfg.resume}"
         )
     if many() or cfg.requeue or cfg.trainer.num_nodes > 1:
         _take_up(cfg)
@@ -78,7 +78,7 @@ def _take_up(cfg: DictConfig) -> None:
     """Begin the run in its folder, or go on there: several processes are given this command, or one again and again."""
     if sweep_folder() is not None or _names_itself(cfg):
         raise ConfigError(
-            "every process and every restart needs the same run_dir, and the default contains the start time",
+            "every process and every restart needs the same run_dir, but the default contains the start time",
             where="run_dir",
             next_step="run_dir=<a folder that every host sees>; without -m",
         )
@@ -162,7 +162,7 @@ def _output_folder(cfg: DictConfig, key: str, holds: str) -> Iterator[Path]:
 def _rank(cfg: DictConfig) -> None:
     check(cfg, *RANKED_ON, command="rank")
     if many():
-        raise ConfigError("rank is for one process", where="torchrun, srun", next_step="start it without them")
+        raise ConfigError("rank runs in one process", where="torchrun, srun", next_step="start it without them")
     settings = _of_each_model(cfg)
     command = shlex.join(["frostline", "rank", *config_dirs(), *overrides()])
     with _output_folder(cfg, "output", RANKING) as folder:
@@ -189,7 +189,7 @@ def _of_each_model(cfg: DictConfig) -> dict[str, DictConfig]:
     for name, settings in chosen.items():
         if missing := OmegaConf.missing_keys(settings.model):
             raise ConfigError(
-                f"model '{name}' leaves open: {', '.join(sorted(missing))}",
+                f"model '{name}' needs values for: {', '.join(sorted(missing))}",
                 where="models",
                 next_step="a YAML of your own that says it, <folder>/model/mine.yaml, and --config-dir <folder>",
             )
@@ -209,7 +209,7 @@ def _evaluate(cfg: DictConfig) -> None:
 def _predict(cfg: DictConfig) -> None:
     check(cfg, command="predict")
     if many():
-        raise ConfigError("predict is for one process", where="torchrun, srun", next_step="start it without them")
+        raise ConfigError("predict runs in one process", where="torchrun, srun", next_step="start it without them")
     _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("predict", cfg.text))
     for key, types in (("windows", bool), ("quotes", bool | None)):
         if not isinstance(cfg.data[key], types):
@@ -217,10 +217,12 @@ def _predict(cfg: DictConfig) -> None:
                 f"data.{key} is true or false, not {cfg.data[key]}", where="command line", next_step=f"data.{key}=true"
             )
     if (cfg.input is None) == (cfg.text is None):
-        raise ConfigError("nothing or two things are named", where="input, text", next_step="input=<file or folder>")
+        raise ConfigError(
+            "predict needs either input= or text=", where="input, text", next_step="input=<file or folder>"
+        )
     if cfg.input not in (None, "-") and not Path(cfg.input).exists():
         raise DataError(
-            "there is nothing to predict there",
+            "there is no such file or folder",
             where=Path(cfg.input),
             next_step="input=<a picture, a folder of pictures, a .txt, or a table>, as the run takes",
         )
@@ -232,7 +234,7 @@ def _predict(cfg: DictConfig) -> None:
 def _export(cfg: DictConfig) -> None:
     check(cfg, command="export")
     if many():
-        raise ConfigError("export is for one process", where="torchrun, srun", next_step="start it without them")
+        raise ConfigError("export runs in one process", where="torchrun, srun", next_step="start it without them")
     _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("export"))
     from frostline.commands.export import export
 

@@ -16,7 +16,7 @@ frostline {__version__}: fine-tune a pretrained network on your own pictures or 
   frostline train resume=<run folder>                                  go on where a run stopped
   frostline lr_find model=resnet50 data=cifar10                        suggest a learning rate, phase by phase
   frostline rank models=[resnet18,resnet50] data=cifar10               which backbone? Before any training
-  frostline evaluate run=<run folder>                                  score it again on its test part
+  frostline evaluate run=<run folder>                                  score it again on its test split
   frostline cache                                                      what is kept of frozen blocks; clear=true
   frostline predict run=<run folder> input=<folder or file>            label and probability per picture or text
   frostline export run=<run folder> output=<file>.safetensors          its weights, adapters merged into them

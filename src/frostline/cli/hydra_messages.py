@@ -40,7 +40,7 @@ def translated(error: Exception, command: str) -> ConfigError:
         )
     if "Config group override must be" in str(error):
         return ConfigError(
-            "a question is answered with the name of an option, and null is none",
+            "a config group takes the name of an option, not null",
             where="command line, or `defaults:` in YAML",
             next_step=f"frostline {command} --help lists the options: data=digits, say, or logger=none",
         )
@@ -76,7 +76,7 @@ def _unknown_setting(full: str, key: str, parent: DictConfig, *, composes: bool)
 
 def _taken(added: str) -> ConfigError:
     return ConfigError(
-        f"'{added}' is there already, and + is for what is not",
+        f"'{added}' exists already; + adds keys that do not exist",
         where="command line",
         next_step=f"{added}=<value>, without the +",
     )
@@ -93,7 +93,7 @@ def _of_the_run(name: str, command: str) -> ConfigError:
     node = OmegaConf.select(OmegaConf.load(conf_dir() / f"{command}.yaml"), name)
     own = [f"{name}.{key!s}=" for key in node] if isinstance(node, DictConfig) else []
     return ConfigError(
-        f"{command} takes the {name} of the run, so that it has no choice of {name}",
+        f"{command} uses the {name} of the run and does not accept {name}=",
         where="command line",
         next_step=f"leave {name}= out{'; there is: ' + ', '.join(own) if own else ''}",
     )
@@ -101,7 +101,7 @@ def _of_the_run(name: str, command: str) -> ConfigError:
 
 def _not_for_rank(name: str) -> ConfigError:
     return ConfigError(
-        f"rank compares by classes, before any training, so that it has no choice of {name}",
+        f"rank compares models by classes before any training and does not accept {name}=",
         where="command line",
         next_step=f"leave {name}= out; models=[...], data=, cache= and trainer= are what it asks",
     )

@@ -88,12 +88,12 @@ def _sweep_first(command: str) -> None:
     OmegaConf.register_new_resolver("reserved", Place.reserve, use_cache=True, replace=True)
     flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
     if flags and command != "train":
-        raise ConfigError(f"{command} is for one run", where="-m", next_step=f"frostline {command} --help")
+        raise ConfigError(f"{command} takes one run, not a sweep", where="-m", next_step=f"frostline {command} --help")
     if flags and resumed(sys.argv[1:]) is not None:
         raise ConfigError("resume= is for one run", where="-m", next_step="frostline train resume=<its folder>")
     if flags and many():
         raise ConfigError(
-            "a sweep starts its processes itself, and others were started for it already",
+            "a sweep starts its own processes, but a launcher has started several already",
             where="-m",
             next_step="a command for each run, with its own run_dir; or the sweep alone, with trainer.devices=<number>",
         )
@@ -197,7 +197,7 @@ def _refused(error: OSError) -> RunError:
     step = "something removed it meanwhile: give the command again" if gone else "correct that place or its permissions"
     step += ", or make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
     refusal = RunError(
-        f"the system refuses: {error.strerror or error}",
+        f"the operating system reports an error: {error.strerror or error}",
         where=error.filename,
         next_step=f"{step}; HYDRA_FULL_ERROR=1 shows where it was met",
     )

@@ -30,7 +30,7 @@ def require_resumable(folder: Path, typed: Sequence[str]) -> None:
         except RunError:
             command = ""
         raise ConfigError(
-            f"a resume takes the run's own configuration, and no other settings: {' '.join(others)}",
+            f"a resume uses the run's own configuration and accepts no other settings: {' '.join(others)}",
             where="command line",
             next_step=f"{command_of('train', resume=folder)}; or {begun_anew(command, folder, settings)}"
             "  # trains on from its weights",

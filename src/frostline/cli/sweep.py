@@ -79,7 +79,7 @@ class Board:
             print_leaderboard(self._path)
         if self._failed:
             number = f"{len(self._failed)} of {len(Jobs.all)} jobs failed"
-            print(f"frostline: {number}, as said above: {', '.join(self._failed)}", file=sys.stderr)
+            print(f"frostline: {number}, see above: {', '.join(self._failed)}", file=sys.stderr)
 
     def tell_left(self) -> None:
         """Of a sweep that was stopped: which jobs did not run."""

@@ -57,7 +57,7 @@ class Jobs(Sweeper):
         jobs = _jobs([*parser.parse_overrides(self._params), *typed])
         if self._size is not None and self._size < 1:
             raise ConfigError(
-                f"a batch has one job at least, not {self._size}",
+                f"a batch needs at least one job, not {self._size}",
                 where="hydra.sweeper.max_batch_size",
                 next_step="leave it out: all jobs are one batch then",
             )
@@ -87,13 +87,15 @@ def require_lists(arguments: Sequence[str], *, sweeps: bool) -> None:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if key.lstrip("+") == "hydra.mode":
-            raise ConfigError("-m alone tells a sweep from a run", where=argument, next_step="leave hydra.mode out")
+            raise ConfigError(
+                "hydra.mode cannot be set: -m selects a sweep", where=argument, next_step="leave hydra.mode out"
+            )
         if not sweeps or argument.startswith("-") or not equals:
             continue
         override = _parsed(argument)
         if override is not None and override.is_sweep_override() and override.is_hydra_override():
             raise ConfigError(
-                f"{key} is of the whole sweep: it has one value", where=argument, next_step=f"{key}=<value>"
+                f"{key} applies to the whole sweep and takes one value", where=argument, next_step=f"{key}=<value>"
             )
         if override is not None or set(value) & set("'\"[]{}") or os.path.lexists(value):
             continue
@@ -106,7 +108,7 @@ def require_lists(arguments: Sequence[str], *, sweeps: bool) -> None:
                 next_step=shlex.quote(f"{key}={listed}") if listed else f"{key}=<value>,<value>",
             )
         if FUNCTION.match(value):
-            raise ConfigError("this cannot be read as values of a sweep", where=argument, next_step=FUNCTIONS)
+            raise ConfigError("this is not a valid list of sweep values", where=argument, next_step=FUNCTIONS)
 
 
 def _parsed(argument: str) -> Override | None:
@@ -131,7 +133,7 @@ def _take_place(config: DictConfig, raw: dict[Any, Any]) -> None:
 
 def _for_one_run() -> ConfigError:
     return ConfigError(
-        "run_dir is for one run: each job of a sweep has a folder of its own, in that of the sweep",
+        "run_dir names the folder of one run, but each job of a sweep gets its own folder inside the sweep's",
         where="run_dir",
         next_step="leave it out; hydra.sweep.dir=<folder> says where the sweep lies; or one run, without -m",
     )
@@ -155,7 +157,7 @@ def _jobs(overrides: Sequence[Override]) -> list[list[str]]:
     number = math.prod(map(len, listed.values()))
     if number > MOST:
         raise ConfigError(
-            f"more than {MOST:,} jobs follow from this: {number:,}",
+            f"more than {MOST:,} jobs are in this sweep: {number:,}",
             where="command line",
             next_step="fewer values, or a sweep for each of some of them",
         )
@@ -171,23 +173,23 @@ def _settings(override: Override) -> list[str]:
         raise _for_one_run()
     if override.key_or_group == "logs_dir":
         raise ConfigError(
-            "logs_dir is of the whole sweep: its jobs lie in one folder", where=line, next_step="logs_dir=<folder>"
+            "logs_dir cannot be swept: all jobs of a sweep lie in one folder", where=line, next_step="logs_dir=<folder>"
         )
     if override.is_interval_sweep():
         raise ConfigError(
-            "an interval has no steps, and a sweep needs values",
+            "a sweep needs single values, and an interval has none",
             where=line,
             next_step=f"{key}=<value>,<value>; or '{key}=range(<first>,<end>,<step>)'",
         )
     if isinstance(value, ChoiceSweep) and any(isinstance(item, Sweep | Glob) for item in value.list):
-        raise ConfigError("one of several values is itself a sweep", where=line, next_step=_flat(override, value))
+        raise ConfigError("a value in this list is itself a sweep", where=line, next_step=_flat(override, value))
     if isinstance(value, RangeSweep):
         _require_end(override, value)
     values = [*override.sweep_string_iterator()]
     if not values:
         names: list[str] = [name for name in _options(override) if name[:1] != "_"] if isinstance(value, Glob) else []
         raise ConfigError(
-            "no job follows from this: it stands for no value",
+            "this sweep has no jobs: the list of values is empty",
             where=line,
             next_step=f"{key}=<{'some of ' + few(names) if names else 'value'}>; {FUNCTIONS}",
         )

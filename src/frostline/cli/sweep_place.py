@@ -65,7 +65,7 @@ def within(sweep: Path, subdir: str) -> Path:
     place, above = Path(os.path.normpath(sweep / subdir)), Path(os.path.normpath(sweep))
     if place == above or not place.is_relative_to(above):
         raise ConfigError(
-            f"'{subdir}' is no folder within that of the sweep",
+            f"'{subdir}' is not a folder inside the sweep's folder",
             where="hydra.sweep.subdir",
             next_step="leave it out: the jobs are numbered; hydra.sweep.dir=<folder> says where the sweep lies",
         )

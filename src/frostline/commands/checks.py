@@ -23,6 +23,8 @@ VALUES = {
     "init_from": "str | None",
     "dry_run": "bool",
     "requeue": "bool",
+    "predictions": "bool",
+    "predictions_max_gigabytes": "Positive[float]",
     "trust": "bool",
     "run_dir": "str",
     "logs_dir": "str",
@@ -73,6 +75,7 @@ SUPPLIED = {
                 "min_epochs", "max_steps", "min_steps", "max_time", "val_check_interval", "check_val_every_n_epoch",
                 "fast_dev_run", "overfit_batches", "reload_dataloaders_every_n_epochs", "barebones"},
 }  # fmt: skip
+KEEPING = ("predictions", "predictions_max_gigabytes")
 GROUPS = (
     "model",
     "head",
@@ -218,7 +221,7 @@ def _absent(plain: dict[str, Any], trains: bool, own: Collection[str], *, whole:
     for group in GROUPS if trains else ():
         if not isinstance(plain.get(group), dict):
             yield f"{group}: it is needed; {group}=<option>"
-    ours = ("seed", "resume", "init_from", "dry_run", "logs_dir", "requeue", "trust")
+    ours = ("seed", "resume", "init_from", "dry_run", "logs_dir", "requeue", "trust", *KEEPING)
     for key in ours if trains and whole else ():
         if key not in plain:
             yield f"{key} is missing"

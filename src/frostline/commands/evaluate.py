@@ -1,4 +1,4 @@
-"""A run scored again: on its own test part, or on other labelled samples."""
+"""A run scored again: on its own test split, or on other labelled samples."""
 
 from pathlib import Path
 
@@ -7,22 +7,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.checks import check
 from frostline.commands.train import enter_phase_of, others_stopped, quiet
+from frostline.commands.trained import read_weights
 from frostline.contracts.targets import Targets
 from frostline.data.module import Data
 from frostline.errors import ConfigError, DataError, RunError, few, shown
 from frostline.paths import at_home
 from frostline.quoting import command_of, hydra_quoted
 from frostline.report.summary import print_classes, print_scores
-from frostline.runs.folder import amended, require_checkpoint
+from frostline.runs.folder import amended
 from frostline.runs.record import Record
 from frostline.training.build import Built, build
-from frostline.training.checkpoint import (
-    completed_targets,
-    loaded,
-    read_checkpoint,
-    require_finite_weights,
-    require_unchanged,
-)
+from frostline.training.checkpoint import completed_targets, loaded, require_unchanged
 
 ELSEWHERE = ("dir", "file", "path", "test_split")  # settings of data that name other samples
 
@@ -37,13 +32,11 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     elsewhere = any(cfg.data[name] is not None for name in ELSEWHERE)
     built, own = _built(settings, record, elsewhere=elsewhere, again=_typed(cfg))
     model, data, trainer = built.model, built.data, built.trainer
-    path = require_checkpoint(folder, cfg.checkpoint)
-    content = read_checkpoint(path)
-    require_finite_weights(content, path)
+    content, path = read_weights(folder, cfg.checkpoint)
     require_unchanged(content, model, path, "network", "task", *(["parts"] if own else []))
     enter_phase_of(built, loaded(model, content, path))
     if trainer.is_global_zero and record.status != "finished":
-        print(f"run   {folder} is not finished ({record.status}): what it has reached so far is scored")
+        print(f"run   {folder} is not finished ({record.status}): its best checkpoint so far is scored")
     with others_stopped(trainer):
         (scores,) = trainer.test(model, datamodule=data, verbose=False)
     if trainer.is_global_zero:
@@ -102,7 +95,7 @@ def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list
     built = build(settings, load_weights=False, logs=False)
     if built.data.fingerprint != record.data.get("fingerprint"):
         raise RunError(
-            "the data is not the one that this run was trained and tested on",
+            "this is not the data that the run was trained and tested on",
             where=built.data.where,
             next_step=f"restore it{_or_score_it(built.data, again)}",
         )
@@ -112,7 +105,7 @@ def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list
 def _tell(built: Built) -> None:
     data = built.data
     other = f"{len(data.test_part):,} {data.samples} of {data.where}"
-    print(f"data  {shown(other)}: other data than this run's own test part")
+    print(f"data  {shown(other)}: other data than this run's own test split")
     counts = data.target.counts(data.names, data.test_part.labels)
     missing = [name for name, count in counts.items() if not count]
     for note in [*([f"without a sample of: {few(missing, 10)}"] if missing else []), *data.notes()]:

@@ -10,13 +10,10 @@ from frostline.adapters.layers import adapter_names, merged
 from frostline.backbones.weights import SUFFIX, packed
 from frostline.commands.checks import check
 from frostline.commands.train import quiet
-from frostline.contracts.targets import Targets
+from frostline.commands.trained import trained
 from frostline.errors import DataError
 from frostline.paths import write_atomically
-from frostline.runs.folder import amended, require_checkpoint
-from frostline.training.build import untrained
-from frostline.training.checkpoint import load_state, read_checkpoint, require_finite_weights, require_unchanged
-from frostline.training.finetuner import CHECKPOINT_KEY
+from frostline.runs.folder import amended
 
 
 def export(cfg: DictConfig, settings: DictConfig) -> Path:
@@ -27,13 +24,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
     settings = amended(settings, model=cfg.model)
     check(settings, command=None)
     output = _required_new(Path(cfg.output).absolute())
-    checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
-    content = read_checkpoint(checkpoint)
-    require_finite_weights(content, checkpoint)
-    targets = Targets(**content[CHECKPOINT_KEY]["identity"]["targets"])
-    model = untrained(settings, targets)
-    require_unchanged(content, model, checkpoint, "network")
-    load_state(model, content["state_dict"], checkpoint)
+    model, targets = trained(settings, Path(cfg.run), cfg.checkpoint)
     adapted = len(adapter_names(model.backbone))
     backbone = merged(model.backbone) if cfg.merge else model.backbone
     weights = {
@@ -52,7 +43,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
         write_atomically(output, packed(weights, about))
     except OSError as error:
         raise DataError(
-            f"the weights cannot be written there: {error.strerror}", where=output, next_step="output=<another file>"
+            f"cannot write the weights: {error.strerror}", where=output, next_step="output=<another file>"
         ) from error
     how = f"; {adapted} tensors of the adapter {'are part of them' if cfg.merge else 'stand beside them'}"
     print(f"{len(weights)} tensors in {cfg.output}{how if adapted else ''}")
@@ -62,7 +53,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
 def _required_new(output: Path) -> Path:
     if output.suffix != SUFFIX or output.exists() or output.is_symlink():
         raise DataError(
-            "there is something under that name" if output.suffix == SUFFIX else f"the file would be no {SUFFIX}",
+            "a file of that name exists" if output.suffix == SUFFIX else f"the file would be no {SUFFIX}",
             where=output,
             next_step=f"output=<a new file>{SUFFIX}",
         )

@@ -7,64 +7,86 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 from omegaconf import DictConfig, ListConfig
+from PIL import Image
 from torch import Tensor
 
 from frostline.commands.predicted import STANDARD_INPUT, Predicted
+from frostline.commands.trained import Network
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.grey import Range, chosen_range, deep_of, grey_notes
 from frostline.data.pictures.paths import PicturePaths
-from frostline.data.pictures.reading import upright_size
+from frostline.data.pictures.reading import upright_size, upright_size_of
 from frostline.data.pictures.tiles import Tile, joined, tiles_of
 from frostline.data.pictures.to_predict import PictureFiles, Readable, Unlabelled, files_in_table, files_of
 from frostline.data.tables.formats import SUFFIXES
 from frostline.errors import ConfigError, DataError
 from frostline.faults import together
 from frostline.paths import at_home
-from frostline.training.finetuner import FineTuner
 
 PICTURES = f"a picture, a folder with pictures at or below it, or a table ({', '.join(SUFFIXES)}) of their paths"
 LINES = ".txt"
 
 
-def picture_columns(cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer) -> Predicted:
-    """settings: of the run. Raises DataError if there is no picture that can be read."""
+def picture_columns(cfg: DictConfig, network: Network) -> Predicted:
+    """Raises DataError if there is no picture that can be read."""
     if cfg.text is not None or cfg.input == STANDARD_INPUT:
-        raise DataError("this run takes pictures, and no text", where="text, input", next_step=f"input=<{PICTURES}>")
-    spec = model.backbone.spec
+        raise DataError("this run takes pictures, not text", where="text, input", next_step=f"input=<{PICTURES}>")
+    found = _read(Path(cfg.input), cfg, network.settings)
+    grey = _grey(found.files, network.settings.data.get("grey_range"))
+    rows, problems = picture_values(network, found.files, root=Path(cfg.input), grey=grey, batch_size=cfg.batch_size)
+    found = found.without(problems, picture_spec(network))
+    if not found.files:
+        raise unreadable_pictures(found.problems)
+    task, predictions = network.task, [*rows.values()]
+    return Predicted(
+        found.given, task.columns(predictions, cfg.top_k), found.problems, [task.files(row) for row in predictions]
+    )
+
+
+def picture_spec(network: Network) -> ImageSpec:
+    spec, data = network.spec, network.settings.data
     assert isinstance(spec, ImageSpec)
-    spec = spec.at(settings.data.image_size)
-    found = _read(Path(cfg.input), cfg, settings)
-    grey = _grey(found.files, settings.data.get("grey_range"))
-    sides, tiles = settings.data.get("sides"), None
-    if sides is not None:
-        spec = replace(spec, stretched=(sides[0], sides[1]))
-        tiles = [_tiles(file, settings.data.tile) for file in found.files]
-    owners = [place for place in range(len(found.files)) for _ in (tiles[place] if tiles else [None])]
-    pictures = Readable(
-        [found.files[place] for place in owners],
-        root=Path(cfg.input),
+    spec, sides = spec.at(data.image_size), data.get("sides")
+    return spec if sides is None else replace(spec, stretched=(sides[0], sides[1]))
+
+
+def picture_values(
+    network: Network,
+    pictures: Sequence[Path | Image.Image],
+    *,
+    root: Path,
+    grey: Range | None,
+    batch_size: int,
+    num_workers: int | None = None,
+) -> tuple[dict[int, Tensor], set[int]]:
+    """Predictions by the index of the picture, in ascending order, and the indices of those that cannot be read.
+    num_workers: that decode, None for one per core; 0 decodes all pictures first, in threads."""
+    spec, tiles = picture_spec(network), None
+    if spec.stretched is not None:
+        tiles = [_tiles(picture, network.settings.data.tile) for picture in pictures]
+    owners = [place for place in range(len(pictures)) for _ in (tiles[place] if tiles else [None])]
+    source = Readable(
+        [pictures[place] for place in owners],
+        root=root,
         spec=spec,
         grey=grey,
         tiles=[tile for some in tiles for tile in some] if tiles else None,
     )
-    data = PictureFiles(pictures, batch_size=cfg.batch_size)
-    batches: Any = trainer.predict(model, datamodule=data)
-    each = [prediction for batch in batches for prediction in batch]
+    if num_workers == 0:
+        source.hold()
+    data = PictureFiles(source, batch_size=batch_size, num_workers=num_workers)
+    each = [*network.predictions(data)]
     broken = {owner for owner, whole in zip(owners, data.whole, strict=True) if not whole}
-    rows = [_of_file(owner, owners, each, tiles) for owner in dict.fromkeys(owners) if owner not in broken]
-    found = found.without(broken, spec)
-    if not found.files:
-        raise unreadable_pictures(found.problems)
-    told, files = model.task.columns(rows, cfg.top_k), [model.task.files(row) for row in rows]
-    return Predicted(found.given, told, found.problems, files)
+    whole = [owner for owner in dict.fromkeys(owners) if owner not in broken]
+    return {owner: _of_file(owner, owners, each, tiles) for owner in whole}, broken
 
 
-def _tiles(file: Path, tile: Sequence[int]) -> list[Tile]:
+def _tiles(picture: Path | Image.Image, tile: Sequence[int]) -> list[Tile]:
     """Of a picture whose size cannot be read, one: it is found out when it is decoded."""
     try:
-        return tiles_of(upright_size(file), tile)
+        size = upright_size(picture) if isinstance(picture, Path) else upright_size_of(picture)
+        return tiles_of(size, tile)
     except DataError:
         return tiles_of((tile[1], tile[0]), tile)
 
@@ -81,7 +103,7 @@ def _read(source: Path, cfg: DictConfig, settings: DictConfig) -> Unlabelled:
     """One picture at least. Raises DataError."""
     suffix = source.suffix.lower()
     if source.is_file() and suffix == LINES:
-        raise DataError("this run takes pictures, and this is text", where=source, next_step=f"input=<{PICTURES}>")
+        raise DataError("this run takes pictures, but this is text", where=source, next_step=f"input=<{PICTURES}>")
     if source.is_file() and suffix in SUFFIXES:
         folder = _said(cfg, "dir")
         own = _said(cfg, "suffix")

@@ -13,16 +13,13 @@ from frostline.commands.picture_predictions import picture_columns, unreadable_p
 from frostline.commands.predicted import STANDARD_INPUT, Columns, require_free, write_files
 from frostline.commands.text_predictions import text_columns, unreadable_texts
 from frostline.commands.train import quiet
+from frostline.commands.trained import Network
 from frostline.contracts.specs import TextSpec
-from frostline.contracts.targets import Targets
 from frostline.data.pictures.files import picture_files
 from frostline.data.tables.formats import SUFFIXES
 from frostline.errors import ConfigError, DataError, shown
 from frostline.paths import write_atomically
-from frostline.runs.folder import amended, require_checkpoint
-from frostline.training.build import predictor
-from frostline.training.checkpoint import load_state, read_checkpoint, require_finite_weights, require_unchanged
-from frostline.training.finetuner import CHECKPOINT_KEY
+from frostline.runs.folder import amended
 
 FORMULA = ("=", "@", "+cmd", "-cmd")  # OWASP, "CSV Injection"; a + or - begins a number as well
 MOST_HEADER = 1_000_000  # characters of the first line of a table
@@ -37,17 +34,12 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     output = Path(cfg.output).absolute() if cfg.output is not None else None
     if output is not None:
         _require_writable(output, Path(cfg.input or STANDARD_INPUT))
-    checkpoint = require_checkpoint(Path(cfg.run), cfg.checkpoint)
-    content = read_checkpoint(checkpoint)
-    require_finite_weights(content, checkpoint)
-    model, trainer = predictor(settings, Targets(**content[CHECKPOINT_KEY]["identity"]["targets"]))
-    require_unchanged(content, model, checkpoint, "network")
-    load_state(model, content["state_dict"], checkpoint)
-    of_texts = isinstance(model.backbone.spec, TextSpec)
+    network = Network(settings, Path(cfg.run), cfg.checkpoint)
+    of_texts = isinstance(network.spec, TextSpec)
     _require_used(cfg, of_texts=of_texts)
-    if output is not None and model.task.gives_files:
+    if output is not None and network.task.gives_files:
         require_free(output)
-    found = (text_columns if of_texts else picture_columns)(cfg, settings, model, trainer)
+    found = (text_columns if of_texts else picture_columns)(cfg, network)
     beside = write_files(found, output)
     columns = _beside(found.given, beside | found.told)
     _tell_formulas(columns)

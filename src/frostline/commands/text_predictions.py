@@ -6,12 +6,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
 from frostline.commands.predicted import STANDARD_INPUT, Predicted
+from frostline.commands.trained import Network
 from frostline.contracts.specs import TextSpec
 from frostline.data.pictures.files import suffixes
 from frostline.data.tables.text_files import lines_of, text_of
@@ -28,34 +28,47 @@ from frostline.data.texts.tokenized import TOO_LONG, Tokenizer, TokenSource, too
 from frostline.errors import DataError
 from frostline.faults import together
 from frostline.tasks.token_classification import TokenClassification
-from frostline.training.finetuner import FineTuner
 
 
-def text_columns(cfg: DictConfig, settings: DictConfig, model: FineTuner, trainer: L.Trainer) -> Predicted:
-    """settings: of the run. Raises DataError if there is no text that can be read."""
-    spec, task = model.backbone.spec, model.task
-    assert isinstance(spec, TextSpec)
-    tagged = isinstance(task, TokenClassification)
-    tokenizer = Tokenizer(spec.at(settings.data.max_length), words=tagged)
-    found, source, owners = _tokenised(_read(cfg, settings, tagged=tagged), tokenizer, windows=cfg.data.windows)
-    data = TextFile(source, batch_size=cfg.batch_size, batch_tokens=settings.data.batch_tokens)
-    batches: Any = trainer.predict(model, datamodule=data)
-    by_row = sorted(zip(data.order, (row for batch in batches for row in batch), strict=True), key=itemgetter(0))
-    rows = [row for _, row in by_row]
-    assert source.lengths is not None
-    lengths = source.lengths.tolist()
+def text_columns(cfg: DictConfig, network: Network) -> Predicted:
+    """Raises DataError if there is no text that can be read."""
+    tokenizer, task = tokenizer_of(network), network.task
+    found = _read(cfg, network.settings, tagged=tokenizer.words)
+    found, rows, values = text_values(network, tokenizer, found, batch_size=cfg.batch_size, windows=cfg.data.windows)
     if not cfg.data.windows:
-        cut = _cut_notes(lengths, tokenizer.spec.max_length, pairs=not tagged and len(found.samples[0]) > 1)
+        pairs = not tokenizer.words and len(found.samples[0]) > 1
+        cut = _cut_notes([len(row) for row in rows], tokenizer.spec.max_length, pairs=pairs)
         found = found._replace(notes=[*found.notes, *cut])
     if isinstance(task, TokenClassification):
-        of_each = words_of_windows(rows, [source.words(row) for row in range(len(rows))], owners, found.samples)
-        told = task.word_columns(found.samples, of_each, cfg.top_k)
-        found = found._replace(notes=[*found.notes, *_word_notes(of_each)])
+        told = task.word_columns(found.samples, values, cfg.top_k)
+        found = found._replace(notes=[*found.notes, *_word_notes(values)])
     else:
-        told = task.columns([*mean_of_windows(rows, lengths, owners)], cfg.top_k)
+        told = task.columns(values, cfg.top_k)
     for note in found.notes:
         print(f"frostline: {note}", file=sys.stderr)
     return Predicted(found.given, told, found.problems)
+
+
+def tokenizer_of(network: Network) -> Tokenizer:
+    spec = network.spec
+    assert isinstance(spec, TextSpec)
+    return Tokenizer(spec.at(network.settings.data.max_length), words=isinstance(network.task, TokenClassification))
+
+
+def text_values(
+    network: Network, tokenizer: Tokenizer, found: Unlabelled, *, batch_size: int, windows: bool
+) -> tuple[Unlabelled, list[Tensor], list[Tensor]]:
+    """The texts that have tokens, the tokens of each row, and a prediction for each text: (C,), or (W, C) of its words,
+    NaN for one that has none. Raises DataError where no text is left."""
+    found, rows, owners = _tokenised(found, tokenizer, windows=windows)
+    source = TokenSource.of(rows, no_targets(rows))
+    data = TextFile(source, batch_size=batch_size, batch_tokens=network.settings.data.batch_tokens)
+    by_row = sorted(zip(data.order, network.predictions(data), strict=True), key=itemgetter(0))
+    each = [prediction for _, prediction in by_row]
+    if tokenizer.words:
+        words = [source.words(row) for row in range(len(each))]
+        return found, rows, words_of_windows(each, words, owners, found.samples)
+    return found, rows, [*mean_of_windows(each, [len(row) for row in rows], owners)]
 
 
 def _read(cfg: DictConfig, settings: DictConfig, *, tagged: bool) -> Unlabelled:
@@ -78,7 +91,7 @@ def _require_text(file: Path, *, tagged: bool) -> None:
         return
     what = "a picture" if file.is_file() else "a folder" if file.is_dir() else None
     raise DataError(
-        f"this run takes {'words' if tagged else 'texts'}, and this is {what}" if what else "there is no such file",
+        f"this run takes {'words' if tagged else 'texts'}, but this is {what}" if what else "there is no such file",
         where=file,
         next_step="input=<sentences>.txt, a sentence a line, or a .conll, a word a line"
         if tagged
@@ -88,7 +101,7 @@ def _require_text(file: Path, *, tagged: bool) -> None:
 
 def _tokenised(
     found: Unlabelled, tokenizer: Tokenizer, *, windows: bool
-) -> tuple[Unlabelled, TokenSource, Sequence[int]]:
+) -> tuple[Unlabelled, list[Tensor], Sequence[int]]:
     """The texts that have tokens, these, and of which text each row is. Raises DataError where no text is left."""
     found = found.without(too_long(found.samples), TOO_LONG)
 
@@ -101,7 +114,7 @@ def _tokenised(
         rows, owners = rows_of(found.samples)
     if not rows:
         raise unreadable_texts(found.problems)
-    return found, TokenSource.of(rows, no_targets(rows)), owners
+    return found, rows, owners
 
 
 def mean_of_windows(rows: Sequence[Tensor], lengths: Sequence[int], owners: Sequence[int]) -> Tensor:

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.config.plain import resolved
-from frostline.distributed.agreement import others_present
+from frostline.distributed.agreement import group_left, others_present
 from frostline.distributed.signals import Stopped, deaf
 from frostline.distributed.slurm_requeue import requeued
 from frostline.errors import RankError, shown
@@ -35,10 +35,12 @@ from frostline.runs.opening import foreign, read_settings
 from frostline.runs.record import Record, Stopwatch
 from frostline.training.averaging import average
 from frostline.training.build import Built, build
-from frostline.training.checkpoint import forget_starts, load_checkpoint, phase_number, stand_of
+from frostline.training.checkpoint import Stand, forget_starts, load_checkpoint, phase_number, read_saved, stand_of
+from frostline.training.finetuner import CHECKPOINT_KEY
 from frostline.training.fit import fit
 from frostline.training.forecast import PlannedPhase, planned
 from frostline.training.init_from import init_from
+from frostline.training.predictions import PredictionFiles
 
 # Lightning's advice that does not hold here, with the reason.
 NOT_HERE = (
@@ -65,11 +67,10 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
     watch = Stopwatch(record.seconds)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     checkpoint = checkpoint_of(folder, "last") if resume else None
-    built = build(cfg, load_weights=checkpoint is None and cfg.init_from is None)
+    built, stand = _built(cfg, checkpoint, record.command)
     loaded = start_weights(built, cfg.init_from, resumes=checkpoint is not None)
     _describe(record, built, loaded)
     record.foreign = foreign(resolved(lasting(cfg)), folder)
-    stand = stand_of(checkpoint, built.model, built.plan, record.command) if checkpoint is not None else None
     rows = planned(built)
     if built.trainer.is_global_zero:
         if resume:
@@ -84,7 +85,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
         requeued(asked=cfg.requeue and leads),
         recorded(record, folder, built.trainer),
         others_present(folder),
-        _group_left(),
+        group_left(),
     ):
         if leads:
             _write_settings(cfg, built, folder, resume=resume)
@@ -95,14 +96,26 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
                 average(built, record, folder)
         finally:
             watch.add_to("fit")
-        test(built, record)
+        files = PredictionFiles(built, folder, cfg.predictions_max_gigabytes if cfg.predictions else None)
+        test(built, record, files)
         watch.add_to("test")
+        files.finish(record)
+        watch.add_to("predictions")
         _log_outcome(built, cfg, record)
         if leads:
             forget_starts(folder)
     if leads:
         print_run(record, folder)
     return record
+
+
+def _built(cfg: DictConfig, checkpoint: Path | None, command: str) -> tuple[Built, Stand | None]:
+    """And where the run goes on, if it does. command: that began it."""
+    if checkpoint is None:
+        return build(cfg, load_weights=cfg.init_from is None), None
+    content = read_saved(checkpoint, command)
+    built = build(cfg, load_weights=False, views=content[CHECKPOINT_KEY]["identity"].get("views"))
+    return built, stand_of(content, checkpoint, built.model, built.plan, command)
 
 
 def _describe(record: Record, built: Built, loaded: str) -> None:
@@ -183,8 +196,8 @@ def _log_outcome(built: Built, cfg: DictConfig, record: Record) -> None:
         built.trainer.logger.log_hyperparams(names | _flat(resolved(cfg)), _metrics(record))
 
 
-def test(built: Built, record: Record) -> None:
-    """Score the best checkpoint by validation, or the last weights where none was kept, on the test part."""
+def test(built: Built, record: Record, files: PredictionFiles) -> None:
+    """Score the best checkpoint by validation, or the last weights where none was kept, on the test split."""
     model, data, trainer, *_ = built
     best = trainer.checkpoint_callback
     if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
@@ -194,16 +207,15 @@ def test(built: Built, record: Record) -> None:
         if highest is not None and highest != float(best.best_model_score):
             record.best["highest"] = highest
         record.metrics[best.monitor or "best"] = float(best.best_model_score)
-    (scores,) = trainer.test(model, datamodule=data, verbose=False)
+    with files.collecting("test"):
+        (scores,) = trainer.test(model, datamodule=data, verbose=False)
     record.metrics |= dict(scores)
     record.per_class = model.per_class
 
 
 def enter_phase_of(built: Built, weights: dict[str, Any]) -> None:
     """weights: as `load_checkpoint` tells of them. They are scored as they were in their phase."""
-    number = phase_number(built.plan, weights["phase"], "checkpoints")
-    built.enter(number, 0)
-    built.frozen.begin(built.choices[number], [built.choices[number].line], 0)
+    built.enter(phase_number(built.plan, weights["phase"], "checkpoints"), 0, keep="own")
 
 
 @contextmanager
@@ -271,16 +283,6 @@ def _peak_memory(trainer: L.Trainer) -> int:
     if trainer.strategy.root_device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
-
-
-@contextmanager
-def _group_left() -> Iterator[None]:
-    """The next run of this process, in a sweep, makes a process group of its own."""
-    try:
-        yield
-    finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
 
 
 def quiet() -> None:

@@ -69,4 +69,4 @@ def made(node: DictConfig, where: str, kind: type) -> Any:
     try:
         return make(node, where, kind)
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise ConfigError(f"{where} refuses its settings: {error}", where=where, next_step="correct it") from error
+        raise ConfigError(f"{where} rejects its settings: {error}", where=where, next_step="correct it") from error

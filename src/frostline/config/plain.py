@@ -17,7 +17,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         plain = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(
-            f"a reference in the configuration leads nowhere: {first_line(error)}",
+            f"the configuration has an interpolation that cannot be resolved: {first_line(error)}",
             where="command line, or YAML under conf/",
             next_step="correct the `${...}`",
         ) from error

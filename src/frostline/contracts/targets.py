@@ -9,7 +9,7 @@ BEGINS = "B-"  # a tag of the first word of an entity
 
 @dataclass(frozen=True)
 class Targets:
-    """As the training part has them, in plain values, so that checkpoints carry them.
+    """As the training split has them, in plain values, so that checkpoints carry them.
 
     kind: of a target type (data/target_types).
     names: of classes, labels, columns or tags, in the order of the network's outputs.

@@ -31,7 +31,7 @@ class Data(Transfers):
     store that keeps them once they are ready. A kind of data sets `name` and `where` (its folder or file) for
     messages, and the `kinds` of targets that it can have. target_kind: what the task learns from. sample_cache: where
     samples are kept once they are ready. known: the targets of a run that is scored on these samples: there is one
-    part then, the test part if the data has one. The rest is explained in conf/data/_base.yaml and _text.yaml.
+    part then, the test split if the data has one. The rest is explained in conf/data/_base.yaml and _text.yaml.
 
     Raises DataError where the samples cannot make the parts, ConfigError where the task cannot learn from such targets.
     """
@@ -95,7 +95,7 @@ class Data(Transfers):
     def _score_all(self, sources: Sources, known: Targets) -> None:
         if self.names != known.names:
             raise DataError(
-                f"these samples are of other classes or columns than the run's: {few(self.names, 10)}",
+                f"these samples have other classes or columns than the run: {few(self.names, 10)}",
                 where=self.where,
                 next_step=f"data with targets among: {few(known.names, 10)}",
             )
@@ -153,7 +153,7 @@ class Data(Transfers):
         for name, part in (("validation", self.val_part), ("test", self.test_part)):
             if len(part) == 0:
                 raise DataError(
-                    f"the {name} part has no {self.samples}",
+                    f"the {name} split has no {self.samples}",
                     where=self.where,
                     next_step=f"put {self.samples} there, or leave that part out, so that it is split off the training "
                     "part",
@@ -285,7 +285,7 @@ class Data(Transfers):
             raise RuntimeError("loaders are made for a Trainer")
         if len(part) < self.trainer.world_size:
             raise DataError(
-                f"a part of {len(part)} {self.samples} cannot be shared by {self.trainer.world_size} processes",
+                f"a split of {len(part)} {self.samples} cannot be shared by {self.trainer.world_size} processes",
                 where=self.where,
                 next_step=f"more {self.samples}, or trainer.devices=1",
             )

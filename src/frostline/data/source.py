@@ -37,6 +37,14 @@ class Source(ABC):
         """Targets by which outputs are scored, and the sizes (B, 2) of the pictures in whose frame they are."""
         return self.targets(index), None
 
+    def name_of(self, index: int) -> str:
+        """What a user knows a sample by: its path, or its file and line; in memory its number, from 1."""
+        return f"sample {index + 1}"
+
+    def words_of(self, index: int) -> Tensor | None:
+        """(W,) the word of a sample, from 0, that each of its targets is of; None if a sample has one target."""
+        return None
+
     @cached_property
     def content(self) -> str:
         """The same for the same samples in the same order, wherever they lie and whatever is said of them. Reads all

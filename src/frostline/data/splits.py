@@ -45,7 +45,7 @@ def require_per_class(
         enough = [name for name in counts if name not in short]
         named = f"leave those classes out: {list_of(setting, enough)}" if setting and len(enough) > 1 else ""
         said = few([f"'{shortened(name)}' has {count}" for name, count in sorted(short.items())])
-        or_divide = f", or give the parts yourself ({divides})" if divides else ""
+        or_divide = f", or give the splits yourself ({divides})" if divides else ""
         raise DataError(
             f"too few samples of a class: {said}; {reason} needs {needed} of each",
             where=where,

@@ -43,7 +43,7 @@ def require_one_run(own: dict[str, Any], *, where: str) -> None:
     if other:
         said = "; ".join(f"{name}: {[rank.get(name) for rank in everyone]}" for name in other)
         raise RankError(
-            f"the processes are about to train different things: {said[:500]}",
+            f"the ranks are about to train different things: {said[:500]}",
             where=where,
             next_step="the same command, data and Frostline on every host, and a run_dir that all of them see",
         )
@@ -59,10 +59,20 @@ def others_present(folder: Path) -> Iterator[None]:
         if not of_torch and "gloo" not in str(error).lower():
             raise
         raise RankError(
-            f"contact with another process of this run is lost: {first_line(error)}",
+            f"lost contact with another rank of this run: {first_line(error)}",
             where=folder,
             next_step=f"see what that one said; resume={folder} goes on, and so does a restart by torchrun",
         ) from error
+
+
+@contextmanager
+def group_left() -> Iterator[None]:
+    """The next run of this process, in a sweep, makes a process group of its own."""
+    try:
+        yield
+    finally:
+        if _several():
+            torch.distributed.destroy_process_group()
 
 
 def _several() -> bool:

@@ -43,7 +43,7 @@ def launched() -> Launch | None:
         by, key = ("torchrun", "TORCHELASTIC_RUN_ID") if "TORCHELASTIC_RUN_ID" in os.environ else SLURM
         what = f"{error.args[0]} is not set" if isinstance(error, KeyError) else first_line(error)
         raise ConfigError(
-            f"variables of {by} are in this shell, and they are not whole: {what}",
+            f"variables of {by} are set in this shell, but not all of them: {what}",
             where="environment",
             next_step=f"unset {key}",
         ) from error
@@ -80,7 +80,7 @@ def require_starter() -> None:
     left = [name for name in RANKS if os.environ.get(name, "0") not in ("", "0")]
     if left and launched() is None and os.environ.get(LEADER) != str(os.getppid()):
         raise ConfigError(
-            f"{left[0]}={os.environ[left[0]]} is in this shell, as if another process led this run",
+            f"{left[0]}={os.environ[left[0]]} is set in this shell, as if another process were rank 0",
             where="environment",
             next_step=f"unset {' '.join(left)}",
         )

@@ -178,7 +178,7 @@ class FrozenOutputs:
         if self._told:
             return
         self._told = True
-        self.store.tell("outputs of frozen blocks are not kept, and computed each epoch", error)
+        self.store.tell("outputs of frozen blocks are not cached and are computed in each epoch", error)
 
     def _entry(self, part: Part, line: int, view: int | None) -> Entry:
         begun = time.perf_counter()
@@ -253,7 +253,7 @@ class FrozenOutputs:
                 "weights": self._digests[line],
                 "data": self.data.part_digest(part),
                 "spec": asdict(self.data.spec),
-                "view": None if view is None else [*self.data.augmentation, view],
+                "view": None if view is None else [*self.data.augmentation, "alone", view],
                 "precision": str(trainer.precision),
                 "machine": machine(device),
                 "chunks": self.frozen_pass.filling(device),

@@ -1,12 +1,12 @@
-"""Which phases keep the outputs of their frozen blocks, by arithmetic: the same for the same configuration and data,
-however fast or full the machine is, since a phase that keeps them may see its pictures otherwise."""
+"""What each phase shows of its pictures, and which phases keep the outputs of their frozen blocks. Both by arithmetic:
+the same for the same configuration and data, however fast or full the machine is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from frostline.config.ranges import NonNegative, Positive
+from frostline.config.ranges import Positive
 from frostline.errors import ConfigError
 from frostline.paths import at_home, user_cache
 from frostline.plan.phases import Plan
@@ -14,16 +14,20 @@ from frostline.plan.phases import Plan
 # A byte that is kept has to save so many floating-point operations: at 250 a core that does 0.25 TFLOP/s computes it
 # again as fast as a disk of 1 GB/s reads it.
 WORTH = 250
+# Of one phase's outputs, for which `views: auto` gives up augmentation. The cache's own limit is a matter of the disk,
+# and must not change what a run learns.
+MOST_BYTES = 20_000_000_000
+NOTHING_FROZEN = "no block at the stem is frozen"
 
 
 @dataclass(frozen=True)
 class Reuse:
-    """when: `auto` where it pays. views: augmented ones of each training picture; 0: one, without augmentation.
-    dir: null for the user's cache folder. max_gigabytes: of 10⁹ bytes.
+    """when: `auto` where it pays. dir: null for the user's cache folder. max_gigabytes: of 10⁹ bytes.
+
+    What a phase shows of its samples is no matter of the cache: see `views` of Phase.
     """
 
     when: Literal["auto", "never", "always"]
-    views: NonNegative[int]
     dir: str | None
     max_gigabytes: Positive[float]
 
@@ -48,7 +52,8 @@ class Line(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """mixed: whether augmentation mixes pictures of a batch. whole_epochs: whether each epoch sees all of them."""
+    """augmented: whether there is an augmentation at all. mixed: whether it mixes pictures of a batch. whole_epochs:
+    whether each epoch sees all of them."""
 
     train: int
     val: int
@@ -57,9 +62,17 @@ class Samples(NamedTuple):
     whole_epochs: bool
 
 
+class Shown(NamedTuple):
+    """What a phase shows of each training picture. views: augmented ones, in turn; 0: the picture without augmentation;
+    None: a new view in each epoch. why: what decided for new views, where the plan left it open."""
+
+    views: int | None
+    why: str = ""
+
+
 class Choice(NamedTuple):
-    """Of a phase. line: how many blocks are frozen below what learns. views: augmented ones of each picture, in turn;
-    None: a new one each epoch. passes: over all pictures, with and without keeping. why_not: where nothing is kept."""
+    """Of a phase. line: how many blocks are frozen below what learns. views: see Shown. passes: over all pictures, with
+    and without keeping. why_not: where nothing is kept."""
 
     line: int
     kept: bool
@@ -69,31 +82,73 @@ class Choice(NamedTuple):
     why_not: str
 
 
-def choices(
-    reuse: Reuse, plan: Plan, blocks: Sequence[str], lines: Sequence[Line], samples: Samples, hindrance: str
-) -> list[Choice]:
-    """lines: for 0, 1, ... all blocks. hindrance: why nothing can be kept at all, if so.
+class _Outputs(NamedTuple):
+    """What the frozen blocks of a phase give for all its samples. copies: of the training split. passes: over the data
+    without keeping. follows: whether an earlier phase makes them on its way."""
 
-    Raises ConfigError where `always` cannot be."""
+    line: Line
+    copies: int
+    num_bytes: int
+    passes: int
+    follows: bool
+
+
+def views_of(plan: Plan, blocks: Sequence[str], lines: Sequence[Line], samples: Samples) -> list[Shown]:
+    """What each phase shows. lines: for 0, 1, ... all blocks.
+
+    `views: auto` gives up augmentation where outputs that are reused save more than reading them costs. It follows from
+    plan and data alone: neither the settings of the cache nor the hardware change what a run learns.
+    """
+    shown: list[Shown] = []
+    reused: list[int] = []  # phases whose outputs would pay
+    for number, phase in enumerate(plan.phases):
+        views = (
+            None if phase.views == "fresh" else 0 if isinstance(phase.views, str) else min(phase.views, phase.epochs)
+        )
+        shown.append(Shown(views if samples.augmented and not phase.solves else 0))
+        why_not = _never_again(shown[number], samples) if phase.frost_line(blocks) else NOTHING_FROZEN
+        if not why_not:
+            outputs = _outputs(plan, blocks, lines, samples, shown, reused, number)
+            limit = f"the {MOST_BYTES / 1e9:g} GB for which augmentation is given up"
+            why_not = _impossible(outputs, samples, MOST_BYTES, limit) or _not_worth(outputs)
+        if not why_not:
+            reused.append(number)
+        elif phase.views == "auto" and samples.augmented and not phase.solves:
+            shown[number] = Shown(None, why_not)
+    return shown
+
+
+def choices(
+    reuse: Reuse,
+    plan: Plan,
+    blocks: Sequence[str],
+    lines: Sequence[Line],
+    samples: Samples,
+    shown: Sequence[Shown],
+    hindrance: str,
+) -> list[Choice]:
+    """What is kept in each phase. lines: for 0, 1, ... all blocks. shown: in each phase. hindrance: why nothing can be
+    kept at all, if so.
+
+    Raises ConfigError if `always` is impossible for another reason than the views of the plan."""
     made: list[Choice] = []
     for number, phase in enumerate(plan.phases):
         line = phase.frost_line(blocks)
-        views = reuse.views if samples.augmented and not phase.solves else 0
-        copies = max(min(views, phase.epochs), 1)
-        num_bytes = lines[line].num_bytes * (samples.train * copies + samples.val)
-        follows = views == 0 and any(_below(plan, blocks, earlier, number) for earlier in _kept(made))
-        impossible = _impossible(reuse, line, views, num_bytes, samples, hindrance)
-        passes = phase.epochs + phase.solves  # one pass to solve, one to score
-        why_not = impossible or _not_worth(reuse, passes, copies, lines[line], follows=follows)
-        if impossible and reuse.when == "always" and line:
-            raise ConfigError(
-                f"phase '{phase.name}' cannot keep what its frozen blocks give: {impossible}",
-                where="cache",
-                next_step="cache=auto, or change what stands in the way",
-            )
-        kept = not why_not
-        shown = (copies if views else 0) if kept or phase.solves else None
-        made.append(Choice(line, kept, shown, (0 if follows else copies, passes), num_bytes, why_not))
+        outputs = _outputs(plan, blocks, lines, samples, shown, _kept(made), number)
+        why_not = _never_again(shown[number], samples) if line else NOTHING_FROZEN
+        if not why_not:
+            limit = f"cache.max_gigabytes={reuse.max_gigabytes:g}"
+            why_not = hindrance or _impossible(outputs, samples, reuse.max_bytes, limit)
+            if why_not and reuse.when == "always":
+                raise ConfigError(
+                    f"phase '{phase.name}' cannot keep what its frozen blocks give: {why_not}",
+                    where="cache",
+                    next_step="cache=auto, or change what stands in the way",
+                )
+        if not why_not and reuse.when != "always":
+            why_not = "cache=never" if reuse.when == "never" else _not_worth(outputs)
+        passes = (0 if outputs.follows else outputs.copies, outputs.passes)
+        made.append(Choice(line, not why_not, shown[number].views, passes, outputs.num_bytes, why_not))
     return made
 
 
@@ -105,28 +160,52 @@ def lines_made(plan: Plan, blocks: Sequence[str], made: Sequence[Choice], number
     return sorted(line for line in wanted | {made[number].line} if line)
 
 
-def _impossible(reuse: Reuse, line: int, views: int, num_bytes: int, samples: Samples, hindrance: str) -> str:
-    if not line:
-        return "no block at the stem is frozen"
-    if hindrance:
-        return hindrance
-    if not samples.whole_epochs:
-        return "epochs see only a part of the data (trainer.limit_..._batches)"
-    if views and samples.mixed:
-        return "pictures are mixed with others of their batch (data.augment=strong): no view of one can be kept"
-    if num_bytes > reuse.max_bytes:
-        return f"{num_bytes / 1e9:,.1f} GB would be more than cache.max_gigabytes={reuse.max_gigabytes:g}"
+def _outputs(
+    plan: Plan,
+    blocks: Sequence[str],
+    lines: Sequence[Line],
+    samples: Samples,
+    shown: Sequence[Shown],
+    kept: Sequence[int],
+    number: int,
+) -> _Outputs:
+    """kept: numbers of earlier phases that keep theirs."""
+    phase, views = plan.phases[number], shown[number].views
+    line = lines[phase.frost_line(blocks)]
+    copies = max(min(views or 0, phase.epochs), 1)
+    plain = [earlier for earlier in kept if shown[earlier].views == views == 0]
+    return _Outputs(
+        line,
+        copies,
+        num_bytes=line.num_bytes * (samples.train * copies + samples.val),
+        passes=phase.epochs + phase.solves,  # one pass to solve, one to score
+        follows=any(_below(plan, blocks, earlier, number) for earlier in plain),
+    )
+
+
+def _never_again(shown: Shown, samples: Samples) -> str:
+    """Why what is shown is never shown again, so that no output of it can be reused."""
+    if shown.views is None:
+        return shown.why or "no view is shown twice"
+    if shown.views and samples.mixed:
+        return "pictures are mixed with others of their batch (data.augment=strong), so that no view of one can be kept"
     return ""
 
 
-def _not_worth(reuse: Reuse, passes: int, copies: int, line: Line, *, follows: bool) -> str:
-    if reuse.when == "never":
-        return "cache=never"
-    if reuse.when == "always":
-        return ""
-    if passes <= copies and not follows:
+def _impossible(outputs: _Outputs, samples: Samples, most: int, limit: str) -> str:
+    """most: bytes. limit: the same in words."""
+    if not samples.whole_epochs:
+        return "epochs see only a part of the data (trainer.limit_..._batches)"
+    if outputs.num_bytes > most:
+        return f"{outputs.num_bytes / 1e9:,.1f} GB would be more than {limit}"
+    return ""
+
+
+def _not_worth(outputs: _Outputs) -> str:
+    passes = outputs.passes
+    if passes <= outputs.copies and not outputs.follows:
         return f"{passes} epoch{'s' * (passes > 1)}, each seen once: nothing would be computed twice"
-    if line.flops < WORTH * line.num_bytes:
+    if outputs.line.flops < WORTH * outputs.line.num_bytes:
         return "computing it again takes no longer than reading it"
     return ""
 

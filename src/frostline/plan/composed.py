@@ -13,7 +13,7 @@ def plan_of(cfg: DictConfig) -> Plan:
     phases, every_phase, average = (schedule.get(key) or {} for key in ("phases", "every_phase", "average"))
     if not all(isinstance(node, dict) for node in (phases, every_phase, average)):
         raise ConfigError(
-            "the plan is not phases by name",
+            "the plan is not a mapping of phases",
             where="schedule",
             next_step="'schedule.phases={head: {thaw: none, epochs: 3}}', say",
         )

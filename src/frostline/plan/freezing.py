@@ -32,14 +32,19 @@ class Group(NamedTuple):
         return self.block if self.decays else f"{self.block}/no_decay"
 
 
+def learning(backbone: Backbone, head: nn.Module, phase: Phase) -> list[nn.Parameter]:
+    """The parameters that learn in the phase, whatever the model's state is now."""
+    thawed = phase.thawed(list(backbone.blocks))
+    chosen = [p for name, block in backbone.blocks.items() if name in thawed for p in _chosen(block, phase)]
+    return [*chosen, *head.parameters()]
+
+
 def set_trainable(backbone: Backbone, head: nn.Module, phase: Phase) -> None:
     """Thaw what the phase says and the head, freeze the rest."""
-    thawed = phase.thawed(list(backbone.blocks))
-    for name, block in backbone.blocks.items():
+    for block in backbone.blocks.values():
         block.requires_grad_(False)
-        for parameter in _chosen(block, phase) if name in thawed else ():
-            parameter.requires_grad_(True)
-    head.requires_grad_(True)
+    for parameter in learning(backbone, head, phase):
+        parameter.requires_grad_(True)
     for parameter in frozen_parameters(backbone, head):
         parameter.grad = None
     rest_frozen(backbone, phase)
@@ -64,18 +69,20 @@ def frozen_parameters(backbone: Backbone, head: nn.Module) -> Iterator[nn.Parame
 
 
 def parameter_groups(backbone: Backbone, head: nn.Module, phase: Phase) -> list[Group]:
-    """The learning parameters, from the head down, two groups a block at most: with weight decay and without.
+    """The learning parameters, from the head down, two groups a block at most: with weight decay and without. They
+    follow from the phase: a model that has not entered it, or another one, has the same groups.
 
     Raises PlanError where nothing learns, or nothing of what the phase thaws.
     """
     thawed = phase.thawed(list(backbone.blocks))
     parts = [("head", head), *reversed(list(backbone.blocks.items()))]
+    learns = {id(parameter) for parameter in learning(backbone, head, phase)}
     groups = []
     for depth, (name, block) in enumerate(parts):
         if name != "head" and name not in thawed:
             continue
         for decays in (True, False):
-            chosen = [p for p, decayed in _with_decay(block) if decayed is decays and p.requires_grad]
+            chosen = [p for p, decayed in _with_decay(block) if decayed is decays and id(p) in learns]
             if chosen:
                 groups.append(Group(name, decays, phase.rate(depth), chosen))
     if not groups or (thawed and {group.block for group in groups} <= {"head"}):

@@ -46,6 +46,9 @@ class Phase:
     solve: in a phase in which a linear head learns and nothing else, compute its best weights (a regularised convex
         problem) instead of making steps towards them: one epoch, at a rate of 0, scores the solution.
     min_steps: of the optimizer, at least; on small data the phase gets more epochs to reach them.
+    views: of each training picture: `fresh`, a new augmented one in each epoch; `none`, the picture without
+        augmentation; or so many augmented ones in turn. `auto` is `none` where outputs of frozen blocks are worth
+        reusing, else `fresh` (frozen/policy.py). A head is solved without augmentation; texts have none.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Phase:
     start_from: Literal["last", "best"]
     solve: bool
     min_steps: NonNegative[int]
+    views: Literal["auto", "fresh", "none"] | Positive[int]
 
     @property
     def solves(self) -> bool:
@@ -120,7 +124,7 @@ class Phase:
     def _require_block(self, name: str, blocks: Sequence[str]) -> None:
         if name not in blocks:
             raise PlanError(
-                f"phase '{self.name}' thaws '{name}', and the backbone has no such block: "
+                f"phase '{self.name}' thaws '{name}', but the backbone has no such block: "
                 + close_names(name, [*blocks, "none", "all"]),
                 where=f"schedule.phases.{self.name}.thaw",
                 next_step=f"one of: none, all, auto, a number of blocks, {', '.join(blocks)}",
@@ -144,7 +148,7 @@ def require_sound(phase: Phase) -> None:
         )
     if phase.thaw == [] or phase.only == []:
         raise PlanError(
-            f"phase '{phase.name}' names nothing in `{'thaw' if phase.thaw == [] else 'only'}`",
+            f"phase '{phase.name}' has an empty list in `{'thaw' if phase.thaw == [] else 'only'}`",
             where=where,
             next_step="thaw: none, or names of blocks; only: null, norms, biases, adapters, or a list",
         )

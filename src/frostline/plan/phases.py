@@ -56,13 +56,13 @@ class Plan:
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise PlanError(
-                f"two phases are called '{twice[0]}'; of `thaw: each` a phase is called after its block",
+                f"two phases are called '{twice[0]}'; `thaw: each` names a phase after its block",
                 where="schedule.phases",
                 next_step="give one of them another name",
             )
         if self.phases[0].start_from == "best":
             raise PlanError(
-                f"phase '{self.phases[0].name}' starts from the best epoch so far, and it is the first",
+                f"phase '{self.phases[0].name}' starts from the best epoch so far, but it is the first phase",
                 where=f"schedule.phases.{self.phases[0].name}.start_from",
                 next_step="start_from: last",
             )
@@ -126,7 +126,7 @@ class Plan:
         thaws = [number for number, phase in enumerate(self.phases) if phase.thawed(blocks)]
         if self.average.wise_ft and not thaws:
             raise PlanError(
-                "the weights before and after a thaw are to be mixed, and no phase thaws the backbone",
+                "wise_ft mixes weights before and after a thaw, but no phase thaws the backbone",
                 where="schedule.average.wise_ft",
                 next_step="schedule.average.wise_ft=null, or a plan that thaws: schedule=two_stage",
             )

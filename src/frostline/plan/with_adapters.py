@@ -21,7 +21,7 @@ def with_adapter(plan: Plan, *, adapter: bool) -> Plan:
     if not adapter:
         if named:
             raise PlanError(
-                f"of what phase '{named[0].name}' thaws only the adapters learn, and there is no adapter",
+                f"phase '{named[0].name}' trains only adapters, but adapter=none",
                 where=f"schedule.phases.{named[0].name}.only",
                 next_step="adapter=lora, or another plan (schedule=two_stage)",
             )
@@ -30,14 +30,14 @@ def with_adapter(plan: Plan, *, adapter: bool) -> Plan:
     learning = [phase for phase in phases if _kinds(phase) & {"adapters"} and phase.thaw not in ("none", 0)]
     if not learning:
         raise PlanError(
-            "there is an adapter, and no phase of the plan thaws it",
+            "no phase of the plan trains the adapter",
             where="schedule",
             next_step="schedule=adapters, another plan that thaws, or adapter=none",
         )
     pulled = [phase for phase in learning if phase.l2_sp and _kinds(phase) == {"adapters"}]
     if pulled:
         raise PlanError(
-            f"in phase '{pulled[0].name}' only adapters learn, and `l2_sp` pulls what is pretrained, which rests",
+            f"in phase '{pulled[0].name}' only adapters learn, so `l2_sp` has no pretrained weights to pull",
             where=f"schedule.phases.{pulled[0].name}.l2_sp",
             next_step="l2_sp: 0; weight_decay pulls a LoRA adapter towards doing nothing",
         )

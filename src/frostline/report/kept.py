@@ -17,7 +17,7 @@ def print_kept(entries: Sequence[Kept], root: Path, typed: Sequence[str]) -> Non
     """The most recently used first. typed: what named this folder; what clears it says so, too."""
     console = console_of_width()
     if not entries:
-        console.print(f"Nothing is kept in {root}")
+        console.print(f"Nothing is cached in {root}")
         return
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("model", "blocks", "data", "samples", "MB", "last used"):

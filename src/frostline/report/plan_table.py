@@ -14,16 +14,20 @@ def print_plan(rows: list[PlannedPhase]) -> None:
     console.print(table)
     width = max(len(row.name) for row in rows)
     for row in rows:
-        if row.frozen:
-            console.print(f"  {row.name:{width}}   {row.frozen}")
+        console.print(f"  {row.name:{width}}   {_remark(row)}")
     console.print()
 
 
 def markdown(rows: list[PlannedPhase]) -> str:
     """For TensorBoard's text tab."""
     lines = [COLUMNS, ["---"] * len(COLUMNS), *(_cells(row) for row in rows)]
-    remarks = [f"{row.name}: {row.frozen}" for row in rows if row.frozen]
+    remarks = [f"{row.name}: {_remark(row)}" for row in rows]
     return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + [f"\n{remark}" for remark in remarks])
+
+
+def _remark(row: PlannedPhase) -> str:
+    """What the cache does, and what the phase shows."""
+    return f"{row.frozen}; {row.shown}" if row.frozen else row.shown
 
 
 def _cells(row: PlannedPhase) -> list[str]:

@@ -21,6 +21,7 @@ MAY_DIFFER = {
     *("data.dir", "data.file", "data.path", "data.train_file", "data.val_file", "data.test_file", "data.num_workers"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     *("cache.dir", "schedule.minutes"),  # what the minutes chose is compared
+    *("predictions", "predictions_max_gigabytes"),
     *("trainer.log_every_n_steps", "trainer.enable_progress_bar"),
 }
 
@@ -69,7 +70,7 @@ def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) 
     if differing:
         said = [f"{key} was {before.get(key)} and is {now.get(key)}" for key in differing]
         raise RunError(
-            f"the unfinished run in this folder was begun with other settings: {'; '.join(said)}",
+            f"the unfinished run in this folder was started with other settings: {'; '.join(said)}",
             where=folder,
             next_step="give the command as it was given before, or run_dir=<another folder>",
         )
@@ -122,7 +123,7 @@ def goes_on(folder: Path, settings: DictConfig) -> bool:
         require_unfinished(Record.read(folder), folder)
     elif (there := [name for name in (CONFIG, "checkpoints") if (folder / name).exists()]) and not follows():
         raise RunError(
-            f"there is something else in this folder: {', '.join(there)}",
+            f"this folder holds other files: {', '.join(there)}",
             where=folder,
             next_step="run_dir=<a new or empty folder>",
         )
@@ -145,7 +146,7 @@ def require_unfinished(record: Record, folder: Path, typed: Sequence[str] = ()) 
     best = checkpoint_of(folder, "best")
     if checkpoint_of(folder, "last") is None and (best is not None or record.phases):
         raise RunError(
-            "the run has been trained, and its checkpoint last.ckpt is gone",
+            "the run was trained, but its checkpoint last.ckpt is missing",
             where=folder / "checkpoints",
             next_step=begun_anew(record.command, best, typed),
         )

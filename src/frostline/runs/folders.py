@@ -37,7 +37,7 @@ def require_empty(folder: Path, setting: str = "run_dir") -> None:
         raise _unwritable(folder, setting, error) from error
     if names:
         raise RunError(
-            f"there is something else in this folder: {few(names, 4)}",
+            f"this folder holds other files: {few(names, 4)}",
             where=folder,
             next_step=f"{setting}=<a new or empty folder>",
         )
@@ -111,7 +111,7 @@ def claimed(folder: Path, *, leads: bool, seen: list[tuple[str, int, int]]) -> I
     try:
         if stamp(folder) != seen:
             raise RunError(
-                "another process has written into this folder meanwhile",
+                "another process has written to this folder in the meantime",
                 where=folder,
                 next_step="give the command again, with run_dir=<another> for another run",
             )
@@ -139,7 +139,7 @@ def require_writable(folder: Path, setting: str | None = "logs_dir") -> None:
 def _unwritable(folder: Path, setting: str | None, error: OSError) -> RunError:
     writable = shlex.join(["chmod", "-R", "u+w", str(folder)])
     return RunError(
-        f"the folder cannot be written: {error.strerror}",
+        f"cannot write to the folder: {error.strerror}",
         where=folder,
         next_step=writable if setting is None else f"{setting}=<a folder of yours>",
     )

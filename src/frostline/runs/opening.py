@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from frostline.config.signatures import origin_of, parameters_of
 from frostline.errors import RunError, first_line, shortened
 from frostline.paths import leaves
-from frostline.runs.renamed import renamed
+from frostline.runs.renamed import renamed, with_planned_views
 
 # Where options have a `_target_`, and which classes may stand there, by the module in which they are defined.
 CLASSES = {
@@ -56,7 +56,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         _require_simple(text)
         plain = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
         assert isinstance(plain, dict), "_require_simple lets nothing else through"
-        plain = renamed(plain)
+        plain = with_planned_views(renamed(plain))
         _require_shape(plain)
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise RunError(

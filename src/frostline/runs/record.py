@@ -16,7 +16,9 @@ from frostline.paths import write_atomically
 SCHEMA = 1
 FILE = "run.json"
 TYPES = {
-    **dict.fromkeys(("data", "model", "baselines", "metrics", "seconds", "versions", "checkpoints"), "dict"),
+    **dict.fromkeys(
+        ("data", "model", "baselines", "metrics", "seconds", "versions", "checkpoints", "predictions"), "dict"
+    ),
     **dict.fromkeys(("phases", "averages", "per_class"), "list"),
     **dict.fromkeys(("error", "best"), "dict | None"),
     **dict.fromkeys(("command", "monitor"), "str"),
@@ -64,10 +66,11 @@ class Record:
     seconds: dict[str, float] = field(default_factory=lambda: {"setup": 0.0, "fit": 0.0, "test": 0.0, "total": 0.0})
     peak_memory_bytes: int = 0
     checkpoints: dict[str, str | None] = field(default_factory=lambda: {"best": None, "last": None})
+    predictions: dict[str, str] = field(default_factory=dict)  # by part, their file in the run's folder
 
     def write(self, folder: Path) -> None:
         self.seconds["total"] = sum(value for key, value in self.seconds.items() if key != "total")
-        text = json.dumps(_plain({"schema": SCHEMA, **asdict(self)}), indent=2, allow_nan=False)
+        text = json.dumps(plain({"schema": SCHEMA, **asdict(self)}), indent=2, allow_nan=False)
         write_atomically(folder / FILE, text + "\n")
 
     @classmethod
@@ -76,7 +79,7 @@ class Record:
         path = folder / FILE
         if not path.is_file():
             raise RunError(
-                "this folder is not a run: it holds no run.json" if folder.is_dir() else "there is no such folder",
+                "this folder is not a run: it has no run.json" if folder.is_dir() else "there is no such folder",
                 where=folder,
                 next_step="name the folder that a training printed, such as logs/runs/<date>/<time>-<model>-<data>",
             )
@@ -92,7 +95,7 @@ class Record:
                 f"run.json cannot be read: {error}", where=path, next_step="train again, or restore the file"
             ) from error
         raise RunError(
-            f"run.json has schema {schema}, and this Frostline reads schema {SCHEMA}",
+            f"run.json has schema {schema}, but this version reads schema {SCHEMA}",
             where=path,
             next_step="use the Frostline that wrote it (versions.frostline in the file)",
         )
@@ -124,12 +127,12 @@ class Stopwatch:
         self._since = now
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON has no NaN and no infinity: both become null."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

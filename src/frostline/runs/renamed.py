@@ -1,4 +1,4 @@
-"""Classes that configurations of earlier versions name, where they are defined now."""
+"""Configurations of earlier versions: classes where they are defined now, settings that have moved."""
 
 from typing import Any
 
@@ -27,3 +27,31 @@ def renamed(node: Any) -> Any:
         target = named.get("_target_")
         return named | ({"_target_": RENAMED.get(target, target)} if isinstance(target, str) else {})
     return [renamed(item) for item in node] if isinstance(node, list) else node
+
+
+def with_planned_views(settings: dict[Any, Any]) -> dict[Any, Any]:
+    """Settings of a run in which the plan names the views of its phases.
+
+    In earlier versions the cache did: with `never` each epoch had new views; phases that kept outputs of frozen blocks
+    showed `cache.views` in turn, or pictures without augmentation; phases without frozen blocks had new views. Only the
+    network tells which phases have frozen blocks, except where a phase thaws the stem by definition; a resume takes its
+    views from the checkpoint.
+    """
+    cache, schedule = settings.get("cache"), settings.get("schedule")
+    if not isinstance(cache, dict) or not isinstance(schedule, dict):
+        return settings
+    every_phase = schedule.get("every_phase")
+    if not isinstance(every_phase, dict) or "views" in every_phase:
+        return settings
+    when, kept = cache.get("when"), cache.get("views", 0)
+    planned = "fresh" if when == "never" else kept or ("none" if when == "always" else "auto")
+    changed = {**schedule, "every_phase": {**every_phase, "views": planned}}
+    if planned not in ("auto", "fresh") and isinstance(phases := schedule.get("phases"), dict):
+        changed["phases"] = {name: _fresh_above_nothing(phase) for name, phase in phases.items()}
+    return {**settings, "cache": {name: it for name, it in cache.items() if name != "views"}, "schedule": changed}
+
+
+def _fresh_above_nothing(phase: Any) -> Any:
+    """With fresh views if the phase thaws the stem, so that no block below is frozen."""
+    thaw = phase.get("thaw") if isinstance(phase, dict) else None
+    return phase | {"views": "fresh"} if thaw == "all" or (isinstance(thaw, int) and thaw < 0) else phase

@@ -26,9 +26,9 @@ def lock(handle: int, place: Path, *, wait: bool) -> bool:
         if not told and not follows() and time.monotonic() - began > PATIENCE:
             told = True
             print(
-                f"frostline: waiting for {_holder(handle)}, which is at work on what is kept\n"
+                f"frostline: waiting for {_holder(handle)}, which is writing to the cache\n"
                 f"  where: {place}\n"
-                "  next:  wait; a process that was stopped goes on with kill -CONT; cache=never does without",
+                "  next:  wait; kill -CONT continues a stopped process; cache=never uses no cache",
                 file=sys.stderr,
                 flush=True,
             )

@@ -111,6 +111,13 @@ class Task(nn.Module):
         """Columns of a table by their header. predictions: (K,) each, of N samples or words. top_k: how many classes to
         name, at most."""
 
+    def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Columns of the table of predictions that a run leaves: `target`, and the outputs under a name that says what
+        they are; a row for each of B samples. A task with several rows for a sample adds `sample`: (R,) the index of
+        each row's sample in the batch, in ascending order.
+        """
+        return {"target": batch.targets, "logits": outputs.float()}
+
     def files(self, prediction: Tensor) -> dict[str, bytes]:
         """What does not fit into a table, by the suffix of its file."""
         return {}

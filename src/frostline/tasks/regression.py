@@ -56,6 +56,10 @@ class Regression(Task):
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
         return [*(outputs.float() * self.std + self.mean)]
 
+    def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`target` and `predicted`, (B, T) in the unit of the targets."""
+        return {"target": batch.targets, "predicted": outputs.float() * self.std + self.mean}
+
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """One per target, by its name; eight significant digits, which is what float32 has."""
         named = zip(self.targets.names, torch.stack([*predictions]).T.tolist(), strict=True)

@@ -74,6 +74,21 @@ class Segmentation(Task):
         """(H, W) uint8 class indices of each picture's own size."""
         return [logits.argmax(1)[0].to(torch.uint8).cpu() for logits in _of_pictures(outputs, batch)]
 
+    def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Pixels of each class, (B, C) int64, of those that count: `target` in truth, `predicted`, and `right` in both.
+        The logits of all pixels would take more room than the pictures."""
+        assert batch.own_sizes is not None
+        pictures = zip(_of_pictures(outputs, batch), batch.targets, batch.own_sizes.tolist(), strict=True)
+        rows = []
+        for logits, mask, (height, width) in pictures:
+            truth, given = mask[:height, :width].long(), logits.argmax(1)[0]
+            counted = truth != IGNORED
+            truth, given = truth[counted], given[counted]
+            found = [it.bincount(minlength=len(self.classes)) for it in (truth, given, truth[truth == given])]
+            rows.append(torch.stack(found))
+        target, predicted, right = torch.stack(rows).unbind(1)
+        return {"target": target, "predicted": predicted, "right": right}
+
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """`label`, the most frequent class of a picture, and its `share` of the pixels; then `label_2`, `share_2`."""
         columns: dict[str, list[str]] = {}

@@ -84,6 +84,14 @@ class TokenClassification(Task):
         """(L, C) probabilities, those of every token."""
         return [*outputs.float().softmax(dim=-1)]
 
+    def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """A row for each word that has a target: `target` (W,), `logits` (W, C), NaN for a word that was cut off."""
+        sample, column = (batch.targets != NO_TAG).nonzero(as_tuple=True)
+        seen = column < outputs.shape[1]
+        logits = torch.full((len(sample), outputs.shape[2]), torch.nan, device=outputs.device)
+        logits[seen] = outputs[sample[seen], column[seen]].float()
+        return {"sample": sample, "target": batch.targets[sample, column], "logits": logits}
+
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """A row for each of W words: `tag`, `probability`, then those of the next tags: `tag_2`, `probability_2`, ...
         Cells are empty where a word has no prediction, which is NaN."""

@@ -29,7 +29,7 @@ class Candidate(NamedTuple):
 def average(built: Built, record: Record, folder: Path) -> None:
     """The best candidate becomes the run's best checkpoint, and the model, where no epoch was better by validation.
 
-    Each is scored on the whole validation part. Raises RunError.
+    Each is scored on the whole validation split. Raises RunError.
     """
     model, trainer = built.model, built.trainer
     tuned = _cloned(model)

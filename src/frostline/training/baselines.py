@@ -87,7 +87,7 @@ def too_much(train: int, val: int, width: int, classes: int, flops: float) -> st
 
 
 def scores_of(data: Data, train: Features, val: Features, probes: Sequence[str]) -> dict[str, Any]:
-    """For each of `probes` (knn, linear_probe, logme), fitted on the training part: `val/accuracy` or `evidence`, and
+    """For each of `probes` (knn, linear_probe, logme), fitted on the training split: `val/accuracy` or `evidence`, and
     the seconds that it took when it was found out. Or `why_not`."""
     file = _file(data, train, val)
     kept = _read(file)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import lightning as L
 import torch
@@ -31,7 +31,7 @@ from frostline.plan.phases import Plan
 from frostline.plan.with_adapters import adapted_blocks
 from frostline.storage.store import Store
 from frostline.tasks.base import Task
-from frostline.training.batch_size import largest_batch
+from frostline.training.batch_size import ChosenBatch, largest_batch
 from frostline.training.callbacks.ema import MovingAverage
 from frostline.training.callbacks.measure import Measure
 from frostline.training.callbacks.patience import PhasePatience
@@ -70,20 +70,34 @@ class Built(NamedTuple):
     depths: Sequence[Depth] = ()
     depth: int | None = None
 
-    def enter(self, number: int, first_epoch: int) -> list[Group]:
-        """The plan's `number`-th phase, from 0, which begins at `first_epoch` of the run."""
+    def enter(
+        self, number: int, first_epoch: int, keep: Literal["for later", "own", "nothing"] = "for later"
+    ) -> list[Group]:
+        """Enter the plan's `number`-th phase, from 0, which begins at `first_epoch` of the run. The only door: what
+        learns, what is shown and what is kept change together.
+
+        keep: outputs of frozen blocks for this phase and later ones, for this phase alone, or none.
+        """
         choice = self.choices[number]
-        lines = lines_made(self.plan, list(self.model.backbone.blocks), self.choices, number)
+        later = lines_made(self.plan, list(self.model.backbone.blocks), self.choices, number)
         self.data.show(choice.views, first_epoch)
-        self.frozen.begin(choice, lines, first_epoch)
+        lines = later if keep == "for later" else [choice.line]
+        self.frozen.begin(None if keep == "nothing" else choice, lines, first_epoch)
         return self.model.enter(self.plan.phases[number], number, first_epoch)
 
 
-def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True, known: Targets | None = None) -> Built:
+def build(
+    cfg: DictConfig,
+    *,
+    load_weights: bool = True,
+    logs: bool = True,
+    known: Targets | None = None,
+    views: Sequence[int | None] | None = None,
+) -> Built:
     """Everything that a run needs, in the one order that has no circle.
 
     load_weights: False where a checkpoint's will follow. logs: False for no curves, checkpoints and lines. known: the
-    targets of a run that is scored on other samples (see `Data`).
+    targets of a run that is scored on other samples (see `Data`). views: of each phase of a run that goes on.
     Raises any FrostlineError.
     """
     require_devices(cfg.trainer.accelerator, processes(cfg.trainer)["devices"])
@@ -104,18 +118,14 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True, know
     for phase in plan.phases:
         task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
     if data.batch_size_is_open:
-        trial = make_trainer(cfg.trainer, [], logger=False)
-        longest, samples = data.example(longest=True), len(data.train_part)
-        data.batch_size, data.batch_size_why = largest_batch(
-            backbone, head, plan.phases, optimizers, sample=longest, samples=samples, trainer=trial
-        )
+        data.batch_size, data.batch_size_why = _largest_batch(cfg, backbone, head, plan, data)
     require_batches(cfg.trainer, data)
     trainer = _trainer(cfg, plan, task, measure := Measure(), data.num_batches, logs=logs)
     low = low_of(trainer)
     outputs = tried_outputs(backbone, data, trainer, low)
     solvable = is_solvable(head, task, backbone, data, trainer, outputs[-1].flops)
     plan = settled(plan, data, trainer, pretrained=pretrained, solvable=solvable)
-    chosen = choices_of(reuse, plan, backbone, outputs, data, trainer)
+    chosen = choices_of(reuse, plan, backbone, outputs, data, trainer, views)
     identity = _identity(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
     model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
     lines = [phase.frost_line(list(backbone.blocks)) for phase in plan.phases for _ in range(phase.epochs)]
@@ -128,14 +138,14 @@ def build(cfg: DictConfig, *, load_weights: bool = True, logs: bool = True, know
     return Built(model, data, trainer, measure, plan, chosen, frozen, solver, depths, depth)
 
 
+def _largest_batch(cfg: DictConfig, backbone: Backbone, head: nn.Module, plan: Plan, data: Data) -> ChosenBatch:
+    trial, longest = make_trainer(cfg.trainer, [], logger=False), data.example(longest=True)
+    optimizers, samples = optimizers_of(cfg, plan), len(data.train_part)
+    return largest_batch(backbone, head, plan.phases, optimizers, sample=longest, samples=samples, trainer=trial)
+
+
 def scaled(plan: Plan, backbone: Backbone) -> Plan:
     return plan.scaled(batch_norms=any(isinstance(module, _BatchNorm) for module in backbone.modules()))
-
-
-def predictor(cfg: DictConfig, targets: Targets) -> tuple[FineTuner, L.Trainer]:
-    """A model without weights and a Trainer, for samples that belong to no data set. targets: it was trained on."""
-    model = untrained(cfg, targets)
-    return model, _single_trainer(with_precision(cfg, model.backbone).trainer)
 
 
 def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
@@ -147,12 +157,12 @@ def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
 
 
 def features_alone(cfg: DictConfig) -> FrozenOutputs:
-    """What makes, keeps and serves the features of the training and validation parts, which have classes, in one
+    """What makes, keeps and serves the features of the training and validation splits, which have classes, in one
     process, under the keys of a training. Raises any FrostlineError of model, data and trainer.
     """
     require_devices(cfg.trainer.accelerator, 1)
     backbone = _backbone(cfg.model, "vector", load=True)
-    trainer = _single_trainer(with_precision(cfg, backbone).trainer)
+    trainer = single_trainer(cfg, backbone)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     data = _data(cfg, backbone, reuse, "class", shows=shows_progress(cfg.trainer.enable_progress_bar))
     data.trainer = trainer
@@ -174,14 +184,16 @@ def bare_trainer(node: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
     return make_trainer(unwatched, callbacks, logger=False)
 
 
-def _single_trainer(node: DictConfig) -> L.Trainer:
-    single = OmegaConf.merge(node, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
+def single_trainer(cfg: DictConfig, backbone: Backbone) -> L.Trainer:
+    """A Trainer of one process, which neither logs nor saves."""
+    single = OmegaConf.merge(with_precision(cfg, backbone).trainer, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
     assert isinstance(single, DictConfig)
     return make_trainer(single, [], logger=False)
 
 
 def _backbone(node: DictConfig, form: Form, *, load: bool) -> Backbone:
-    backbone: Backbone = make(node, "model", Backbone, load=load, form=form)
+    asked = {} if form == "vector" else {"form": form}  # which a backbone of a user's own need not know
+    backbone: Backbone = make(node, "model", Backbone, load=load, **asked)
     return backbone.to(memory_format=torch.channels_last)
 
 

@@ -18,6 +18,7 @@ from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
 CHECKPOINTS = "checkpoints"  # the folder in that of a run
 OTHER = "restore the file, use the other one (checkpoint=last, checkpoint=best), or train anew"
+VIEWS = "list[NonNegative[int] | None]"  # of each phase
 Schema = Mapping[str, Any]  # by name an annotation, a schema, or a function that finds the problem, if any
 
 
@@ -98,7 +99,7 @@ def load_state(model: FineTuner, state: dict[str, Any], path: Path) -> None:
         load_whole(model, state)
     except RuntimeError as error:
         raise RunError(
-            f"the checkpoint is of another model: {' '.join(str(error).split())[:300]}",
+            f"the checkpoint belongs to another model: {' '.join(str(error).split())[:300]}",
             where=path,
             next_step="restore the file, or the run's config.yaml and run.json",
         ) from error
@@ -193,20 +194,35 @@ def require_unchanged(content: dict[str, Any], model: FineTuner, path: Path, *ke
     ]
     if other:
         raise RunError(
-            f"config.yaml is another one than that of the training: {'; '.join(other)}",
+            f"config.yaml differs from that of the training: {'; '.join(other)}",
             where=path.parent.with_name(CONFIG),
             next_step="restore the file, or train anew",
         )
 
 
-def stand_of(checkpoint: Path, model: FineTuner, plan: Plan, command: str = "") -> Stand:
-    """command: that began the run. Raises RunError where `checkpoint` is of another run, or damaged."""
+def read_saved(checkpoint: Path, command: str = "") -> dict[str, Any]:
+    """The checkpoint of a run that goes on. command: that began it. Raises RunError if it is damaged."""
+    content = read_checkpoint(checkpoint, instead=_anew(checkpoint, command))
+    identity = content[CHECKPOINT_KEY]["identity"]
+    if "views" in identity and (problem := value_problem("views", identity["views"], VIEWS)) is not None:
+        raise RunError(
+            f"the checkpoint cannot be read: its 'views': {problem}",
+            where=checkpoint,
+            next_step=_anew(checkpoint, command),
+        )
+    return content
+
+
+def _anew(checkpoint: Path, command: str) -> str:
     best = checkpoint.with_name("best.ckpt")
-    instead = begun_anew(command, best if best.is_file() else None)
-    content = read_checkpoint(checkpoint, instead=instead)
+    return begun_anew(command, best if best.is_file() else None)
+
+
+def stand_of(content: dict[str, Any], checkpoint: Path, model: FineTuner, plan: Plan, command: str = "") -> Stand:
+    """content: of the checkpoint. command: that began the run. Raises RunError where it is of another run."""
     said: dict[str, Any] = content[CHECKPOINT_KEY]
     _require_same(_completed(said["identity"], model.identity), model.identity, checkpoint)
-    _require_best(content, checkpoint, instead)
+    _require_best(content, checkpoint, _anew(checkpoint, command))
     number = phase_number(plan, said["phase"], checkpoint)
     return Stand(checkpoint, number, *(said[key] for key in ("first_epoch", "epoch", "batches", "ended", "val")))
 
@@ -218,7 +234,7 @@ def _require_best(content: dict[str, Any], checkpoint: Path, instead: str) -> No
         best = state.get("best_model_path") if isinstance(state, dict) else None
         if isinstance(best, str) and best and not checkpoint.with_name(Path(best).name).is_file():
             raise RunError(
-                "the checkpoint of the best epoch so far is gone",
+                "the checkpoint of the best epoch so far is missing",
                 where=checkpoint.with_name(Path(best).name),
                 next_step=f"restore the file; or {instead}",
             )
@@ -229,7 +245,7 @@ def phase_number(plan: Plan, name: str, checkpoint: object) -> int:
     names = [phase.name for phase in plan.phases]
     if name not in names:
         raise RunError(
-            f"the checkpoint is of a phase '{name}', and the plan has {', '.join(names)}",
+            f"the checkpoint is of phase '{name}', but the plan has {', '.join(names)}",
             where=checkpoint,
             next_step="restore the run's config.yaml, or train anew",
         )
@@ -254,6 +270,10 @@ def _completed(identity: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(plan, dict) or "phases" not in plan:
         return identity
     phases = tuple(BEFORE | phase for phase in plan["phases"])
+    if not all("views" in phase for phase in phases):  # the cache decided: what is shown now was read from there
+        own = {phase["name"]: {"views": phase["views"]} for phase in now["plan"]["phases"]}
+        phases = tuple(own.get(phase["name"], {}) | phase for phase in phases)
+        identity |= {"views": now["views"]}
     return identity | {"plan": plan | {"phases": phases}}
 
 
@@ -262,7 +282,7 @@ def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path)
     other = list(_differences(before, now, ""))
     if other:
         raise RunError(
-            f"the run was another one: {'; '.join(other)}",
+            f"this is another run: {'; '.join(other)}",
             where=checkpoint,
             next_step=f"restore what differs; or {setting_of('init_from', checkpoint)}, in a new run",
         )

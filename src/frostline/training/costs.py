@@ -89,7 +89,7 @@ def optimizer_states(make: Callable[[list[dict[str, Any]]], Optimizer], device: 
         optimizer.step()
     except (ValueError, TypeError, RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"the optimizer refuses its settings: {error}", where="optimizer", next_step="correct that setting"
+            f"the optimizer rejects its settings: {error}", where="optimizer", next_step="correct that setting"
         ) from error
     return sum(1 for state in optimizer.state[parameter].values() if isinstance(state, Tensor) and state.numel() == 7)
 

@@ -32,7 +32,7 @@ def depths_of(blocks: Sequence[str], outputs: Sequence[Output], seconds: Callabl
     whole = outputs[-1].flops
     if not whole:
         raise ConfigError(
-            "no floating-point operation of this backbone can be counted, and `thaw: auto` goes by them",
+            "`thaw: auto` counts floating-point operations, and none of this backbone's can be counted",
             where="schedule",
             next_step="a number of blocks: schedule.phases.top.thaw=2",
         )

@@ -128,10 +128,11 @@ class FineTuner(L.LightningModule):
     def optimizer_of(self, phase: Phase) -> OptimizerFactory:
         return self._optimizers[phase.name]
 
-    def make_optimizer(self) -> Optimizer:
-        """Of the phase that was entered, at the height of its learning-rate curve."""
-        groups = parameter_groups(self.backbone, self.head, self.phase)
-        optimizer = self.optimizer_of(self.phase)(optimizer_groups(groups, self.phase))
+    def make_optimizer(self, phase: Phase | None = None) -> Optimizer:
+        """Of a phase, by default the one that was entered, at the height of its learning-rate curve."""
+        phase = phase or self.phase
+        groups = parameter_groups(self.backbone, self.head, phase)
+        optimizer = self.optimizer_of(phase)(optimizer_groups(groups, phase))
         for group in optimizer.param_groups:
             group["lr"] *= group["lr_scale"]
         return optimizer
@@ -234,11 +235,13 @@ class FineTuner(L.LightningModule):
         moved = [(own[name], value) for name, value in self._pretrained.items() if own[name].requires_grad]
         return total(((p - value) ** 2).sum() for p, value in moved)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.metrics["val"].update(self(batch.inputs, batch.passed), batch)  # type: ignore[operator]
+    def validation_step(self, batch: Batch, batch_idx: int, part: str = "val") -> Tensor:
+        outputs: Tensor = self(batch.inputs, batch.passed)
+        self.metrics[part].update(outputs, batch)  # type: ignore[operator]
+        return outputs  # for callbacks
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.metrics["test"].update(self(batch.inputs, batch.passed), batch)  # type: ignore[operator]
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.validation_step(batch, batch_idx, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensor]:
         return self.task.decode(self(batch.inputs), batch)

@@ -102,13 +102,13 @@ def refusals_told(phase: Phase, trainer: L.Trainer) -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise ConfigError(
-            f"Lightning refuses: {error}", where="trainer, callbacks", next_step="correct that setting"
+            f"Lightning rejects a setting: {error}", where="trainer, callbacks", next_step="correct that setting"
         ) from error
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
         raise RunError(
-            f"one picture, of which one pixel is left, has no statistics for BatchNorm in phase '{phase.name}'",
+            f"BatchNorm has no statistics for one picture of one pixel in phase '{phase.name}'",
             where="data.batch_size",
             next_step="data.batch_size=2 or more, more pictures, a larger data.image_size, or "
             "schedule.every_phase.norm=frozen with pretrained weights",

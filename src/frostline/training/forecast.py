@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from frostline.frozen.policy import Choice
-from frostline.plan.freezing import blocks_of, count_of
+from frostline.plan.freezing import blocks_of, count_of, parameter_groups
 from frostline.plan.phase import Phase
 from frostline.training.batch_size import costs_of, weights_bytes
 from frostline.training.build import Built
@@ -14,8 +14,9 @@ from frostline.training.settling import samples_per_epoch
 
 class PlannedPhase(NamedTuple):
     """rates, decays: lowest and highest of the groups. seconds: on one device of this kind, validation left out; None
-    where it could not be estimated. memory in bytes. frozen: a sentence on the outputs of frozen blocks.
-    solved: whether the head's weights are computed, and no steps are made."""
+    where it could not be estimated. memory in bytes. frozen: what becomes of the outputs of frozen blocks, in words;
+    "" if there are none. shown: what training samples look like. solved: whether the head's weights are computed, and
+    no steps are made."""
 
     name: str
     blocks: list[str]
@@ -27,11 +28,13 @@ class PlannedPhase(NamedTuple):
     seconds: float | None
     memory: float | None
     frozen: str
+    shown: str
     solved: bool
 
 
 def planned(built: Built) -> list[PlannedPhase]:
-    """A row per phase. Enters each phase once, in order. Raises PlanError where one trains nothing."""
+    """A row per phase. Nothing is changed: neither the model, nor what is shown and kept, nor the random state. Raises
+    PlanError where a phase trains nothing."""
     model, data, trainer, *_ = built
     costs = costs_of(model.backbone, model.head, data.example(), trainer)
     return [_row(built, phase, number, costs) for number, phase in enumerate(built.plan.phases)]
@@ -39,8 +42,8 @@ def planned(built: Built) -> list[PlannedPhase]:
 
 def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> PlannedPhase:
     model, data, trainer, *_ = built
-    groups = model.enter(phase, number, 0)
-    optimizer = model.make_optimizer()
+    groups = parameter_groups(model.backbone, model.head, phase)
+    optimizer = model.make_optimizer(phase)
     blocks = list(model.backbone.blocks)
     rates = [group["lr"] for group in optimizer.param_groups]
     decays = [group.get("weight_decay", 0.0) for group in optimizer.param_groups]
@@ -63,12 +66,20 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> Planne
         steps=phase.epochs * -(-batches // trainer.accumulate_grad_batches),
         seconds=seconds,
         memory=memory,
-        frozen=_frozen(choice, blocks, data.plainly),
+        frozen=_frozen(choice, blocks),
+        shown=_shown(choice.views, data.plainly),
         solved=phase.solves,
     )
 
 
-def _frozen(choice: Choice, blocks: list[str], plain: str) -> str:
+def _shown(views: int | None, plain: str) -> str:
+    """What training samples look like. plain: those without augmentation."""
+    if not views:
+        return plain if views == 0 else "a new view each epoch"
+    return "the same augmented view each epoch" if views == 1 else f"{views} views in turn"
+
+
+def _frozen(choice: Choice, blocks: list[str]) -> str:
     """What becomes of the outputs of the frozen blocks."""
     if not choice.line:
         return ""
@@ -78,5 +89,4 @@ def _frozen(choice: Choice, blocks: list[str], plain: str) -> str:
         return f"{outputs} is computed in each epoch: {choice.why_not}"
     once, each = choice.passes
     saved = f"{once} pass{'es' * (once != 1)} over the data instead of {each}, {choice.num_bytes / 1e6:,.1f} MB"
-    seen = f"{choice.views} augmented views in turn" if choice.views else plain
-    return f"{outputs} is kept: {saved}; {seen}"
+    return f"{outputs} is cached: {saved}"

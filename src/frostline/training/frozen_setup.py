@@ -1,5 +1,6 @@
 """A run's frozen blocks: what they give, in which type, whether compiled, and in which phases it is kept."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import lightning as L
@@ -12,7 +13,7 @@ from frostline.data.module import Data
 from frostline.distributed.fsdp_strategy import Sharded
 from frostline.distributed.sharding import require_apart
 from frostline.frozen.blocks import Output, outputs_of
-from frostline.frozen.policy import Choice, Line, Reuse, Samples, choices
+from frostline.frozen.policy import Choice, Line, Reuse, Samples, Shown, choices, views_of
 from frostline.plan.phases import Plan
 from frostline.training.trainer import Compiled, compiled
 
@@ -49,9 +50,16 @@ def compiled_work(
 
 
 def choices_of(
-    reuse: Reuse, plan: Plan, backbone: Backbone, outputs: list[Output], data: Data, trainer: L.Trainer
+    reuse: Reuse,
+    plan: Plan,
+    backbone: Backbone,
+    outputs: list[Output],
+    data: Data,
+    trainer: L.Trainer,
+    views: Sequence[int | None] | None = None,
 ) -> list[Choice]:
-    """Raises ConfigError for a backbone that cannot be sharded, where it is to be."""
+    """views: of each phase of a run that goes on, which it goes on showing. Raises ConfigError for a backbone that
+    cannot be sharded, where it is to be."""
     # As float32 has it whatever the precision: the same choice on a machine that chooses another one.
     held = [[outputs[number].numbers for number in backbone.held_at(line)] for line in range(len(outputs))]
     lines = [Line(4 * sum(numbers), output.flops) for numbers, output in zip(held, outputs, strict=True)]
@@ -69,4 +77,8 @@ def choices_of(
         hindrance = "frozen blocks are sharded over the devices"
     if trainer.precision == "16-mixed":
         hindrance = "of float16 nothing is kept (trainer.precision=16-mixed)"
-    return choices(reuse, plan, list(backbone.blocks), lines, samples, hindrance)
+    blocks = list(backbone.blocks)
+    shown = views_of(plan, blocks, lines, samples)
+    if views is not None and data.could_augment and len(views) == len(plan.phases):
+        shown = [now if now.views == before else Shown(before) for now, before in zip(shown, views, strict=True)]
+    return choices(reuse, plan, blocks, lines, samples, shown, hindrance)

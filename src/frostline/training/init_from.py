@@ -53,7 +53,7 @@ def _load_backbone(backbone: Backbone, state: StateDict, path: Path) -> str:
     adapted, theirs = bool(adapter_names(backbone)), holds_adapters(state)
     if theirs and not adapted:
         raise RunError(
-            "the weights have an adapter, and this run has none",
+            "the weights contain an adapter, but this run has none",
             where=path,
             next_step="the adapter and the blocks of a plan as that run had them: adapter=..., schedule=...; or what "
             "frostline export run=<that run> output=<file>.safetensors merges",

@@ -39,6 +39,6 @@ def _optimizer(node: DictConfig, where: str, *, fuses: bool) -> OptimizerFactory
         make([{"params": [nn.Parameter(torch.zeros(1))]} for _ in range(2)])  # some take no groups
     except (ValueError, TypeError, RuntimeError, IndexError) as error:
         raise ConfigError(
-            f"the optimizer refuses its settings: {error}", where=where, next_step="correct that setting"
+            f"the optimizer rejects its settings: {error}", where=where, next_step="correct that setting"
         ) from error
     return make

@@ -69,7 +69,7 @@ def make_trainer(
         return trainer
     except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise ConfigError(
-            f"the Trainer refuses its settings: {error}",
+            f"the Trainer rejects its settings: {error}",
             where="trainer",
             next_step="correct that setting, or use trainer=cpu",
         ) from error
@@ -108,7 +108,7 @@ def compiled(wanted: bool | Literal["auto"], trainer: L.Trainer, *, training: fl
     problem = compiler_problem(device) if any(choice) else None
     if problem is not None:
         if trainer.is_global_zero:
-            print(f"frostline: trainer.compile is left out, torch cannot compile here: {problem}", file=sys.stderr)
+            print(f"frostline: trainer.compile is ignored: torch cannot compile here: {problem}", file=sys.stderr)
         return Compiled(training=False, frozen=False)
     return choice
 
@@ -133,19 +133,19 @@ def require_devices(accelerator: str, devices: Any) -> None:
     on_cpu = _on_cpu(accelerator)
     if on_cpu and launched() is None and isinstance(devices, int) and not 1 <= devices <= cores:
         raise ConfigError(
-            f"{devices} devices were asked for, and this machine has {cores} CPU cores and no more",
+            f"{devices} devices were requested, but this machine has {cores} CPU cores",
             where="trainer.devices",
             next_step=f"trainer.devices=1, or up to {cores}",
         )
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         raise ConfigError(
-            "a GPU was asked for, and torch sees none",
+            "a GPU was requested, but torch finds none",
             where="trainer.accelerator",
             next_step="trainer=cpu, or install a driver (nvidia-smi shows whether there is one)",
         )
     if not on_cpu and isinstance(devices, int) and torch.cuda.is_available() and devices > torch.cuda.device_count():
         raise ConfigError(
-            f"{devices} devices were asked for, and there are {torch.cuda.device_count()} GPUs",
+            f"{devices} devices were requested, but there are {torch.cuda.device_count()} GPUs",
             where="trainer.devices",
             next_step=f"trainer.devices={torch.cuda.device_count()} or fewer",
         )

@@ -70,15 +70,15 @@ def find_rates(built: Built, trainer_of: TrainerOf, test: RangeTest) -> list[Rat
     learns and what rests; and so is the random state, also where this raises.
     """
     model = copy.deepcopy(built.model)
-    fit = partial(_fit, built._replace(model=model), trainer_of)
     own = built.frozen
-    solver = HeadSolver(FrozenOutputs(model.frozen_pass, built.data, own.store, own.outputs, compiled=own.compiled))
+    frozen = FrozenOutputs(model.frozen_pass, built.data, own.store, own.outputs, compiled=own.compiled)
+    copied = built._replace(model=model, frozen=frozen)
+    fit, solver = partial(_fit, copied, trainer_of), HeadSolver(frozen)
     curves: list[RateCurve] = []
     _require_steps(built.plan.phases)
-    with _random_state_kept(), _lent(built.data):
+    with _random_state_kept(), _lent(built.data, frozen):
         for number, phase in enumerate(built.plan.phases):
-            built.data.show(built.choices[number].views, 0)
-            learns = blocks_of(model.enter(phase, number, 0))
+            learns = blocks_of(copied.enter(number, 0, keep="nothing"))
             if phase.solves:  # at no rate: later phases begin from its solution, as in a run
                 fit(RisingRate([0.0], memory=test.memory, worst=math.inf), solver)
                 continue
@@ -104,7 +104,7 @@ def _require_steps(phases: Sequence[Phase]) -> None:
     """Raises ConfigError if every phase solves its head."""
     if all(phase.solves for phase in phases):
         raise ConfigError(
-            "there is no rate to find: the head's weights are computed, not learned step by step",
+            "there is no learning rate to find: the head is solved, not trained step by step",
             where="schedule.every_phase.solve",
             next_step="schedule.every_phase.solve=false, or a plan that thaws: schedule=two_stage",
         )
@@ -124,7 +124,7 @@ def _finite(losses: list[float], phase: Phase) -> list[float]:
     finite = [loss for loss in losses if math.isfinite(loss)]
     if not finite:
         raise RunError(
-            f"the loss is {losses[0]} in phase '{phase.name}' before anything was learned",
+            f"the loss is {losses[0]} in phase '{phase.name}' before the first step",
             where="lr_find",
             next_step="look at the data and the weights, or trainer.precision=32-true",
         )
@@ -143,13 +143,14 @@ def _random_state_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _lent(data: Data) -> Iterator[None]:
-    """Each fit makes the data its Trainer's own."""
-    before = data.trainer
+def _lent(data: Data, frozen: FrozenOutputs) -> Iterator[None]:
+    """The data serve what the copy's `frozen` keeps, and each fit makes them its Trainer's own."""
+    trainer, serve = data.trainer, data.serve
+    data.serve = frozen
     try:
         yield
     finally:
-        data.trainer = before
+        data.trainer, data.serve = trainer, serve
         data.show(None, 0)
 
 

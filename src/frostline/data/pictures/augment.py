@@ -96,15 +96,23 @@ class Augment:
         """What it does, in plain values, as far as the spec does not say it."""
         return [list(self.strength) if self.strength is not None else None, self.flip, self.erase, self.seed, self.cut]
 
-    def __call__(self, batch: Batch, epoch: int) -> Batch:
-        """Raises ValueError without augmentation where pictures are padded: then the loader has to cut them."""
+    def __call__(self, batch: Batch, epoch: int, *, alone: bool = False) -> Batch:
+        """alone: take each picture out of its padding first. The last bits of a view depend on the padding, and that
+        on the other pictures of the batch.
+
+        Raises ValueError without augmentation where pictures are padded: then the loader has to cut them.
+        """
         if self.strength is None:
             if batch.sizes is not None:
                 raise ValueError("padded pictures have no common evaluation view")
             return batch._replace(inputs=evaluation_view(batch.pictures, self.spec, cut=self.cut))
         u = uniform(self.seed, epoch, batch.sample, DRAWS)
         targets = self._followed(batch.targets, batch.sizes, u)
-        batch = batch._replace(inputs=self._views(batch.pictures, batch.sizes, u), targets=targets)
+        if alone and batch.sizes is not None:
+            views = self._views_alone(batch.pictures, batch.sizes.tolist(), u)
+        else:
+            views = self._views(batch.pictures, batch.sizes, u)
+        batch = batch._replace(inputs=views, targets=targets)
         return self._mixed(batch, u[:, 9:14], self.strength.mix) if self.mixes else batch
 
     def follow(self, targets: Tensor, sample: Tensor, epoch: int) -> Tensor:
@@ -112,13 +120,21 @@ class Augment:
         return self._followed(targets, None, uniform(self.seed, epoch, sample, DRAWS))
 
     def _followed(self, targets: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
-        return self.target.follow(targets, lambda maps: self._moved(maps, sizes, u, mode="nearest"))
+        def geometry(maps: Tensor) -> Tensor:
+            """Whole numbers stand for something: of two neighbours a view shows one, and nothing in between."""
+            return self._moved(maps, sizes, u, mode="bilinear" if maps.is_floating_point() else "nearest")
+
+        return self.target.follow(targets, geometry)
 
     def _views(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
         step = max(1, CHUNK // x[0].numel()) if x.device.type == "cpu" else len(x)
         sized = [None] * -(-len(x) // step) if sizes is None else sizes.split(step)
         parts = [self._view(*part) for part in zip(x.split(step), sized, u.split(step), strict=True)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _views_alone(self, x: Tensor, sizes: list[list[int]], u: Tensor) -> Tensor:
+        own = [x[at : at + 1, :, :height, :width] for at, (height, width) in enumerate(sizes)]
+        return torch.cat([self._view(picture, None, u[at : at + 1]) for at, picture in enumerate(own)])
 
     def _view(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
         assert self.strength is not None

@@ -101,7 +101,7 @@ class ImageCsv(PictureData):
             parts[name].append(place)
         if not parts["train"] and self.known_names is None:
             raise DataError(
-                f"no line is of the training part by the column '{self.split_column}'",
+                f"no line is of the training split by the column '{self.split_column}'",
                 where=self.file,
                 next_step="write train into it, or data.split_column=null to have the parts split at random",
             )

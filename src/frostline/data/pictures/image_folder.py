@@ -125,7 +125,7 @@ class ImageFolder(PictureData):
                 DataError(
                     f"'{name}' is a class of this part, not of training: {close_names(name, known)}",
                     where=folder,
-                    next_step="rename or remove that folder, or add it to the training part",
+                    next_step="rename or remove that folder, or add it to the training split",
                 )
                 for name in names
             ],

@@ -116,7 +116,7 @@ class PictureData(Data):
         batch = self._batch(part, places, view)
         sizes = None if batch.sizes is None else batch.sizes.to(device)
         batch = batch._replace(inputs=batch.pictures.to(device), sample=batch.sample.to(device), sizes=sizes)
-        return self._viewed(batch) if view is None else self.augment(batch, view).pictures
+        return self._viewed(batch) if view is None else self.augment(batch, view, alone=True).pictures
 
     def targets_of(self, part: Part, chosen: Tensor, view: int | None) -> tuple[Tensor, Tensor | None]:
         targets, sizes = part.targets(chosen)
@@ -136,7 +136,8 @@ class PictureData(Data):
         if batch.passed:
             return batch
         if self.trainer is not None and self.trainer.training and self.augments:
-            return self.augment(batch, self._view_of(self.trainer.current_epoch))
+            view = self._view_of(self.trainer.current_epoch)
+            return self.augment(batch, view, alone=bool(self._views))  # views in turn are those that may be kept
         return batch._replace(inputs=self._viewed(batch))
 
     def _view_of(self, epoch: int) -> int:

@@ -23,7 +23,7 @@ Box = tuple[int, int, int, int]  # left, top, right and bottom, in pixels
 
 
 @contextmanager
-def named(file: Path) -> Iterator[None]:
+def named(file: object) -> Iterator[None]:
     """Raises DataError with the file's name where it cannot be read as a picture."""
     try:
         yield
@@ -44,7 +44,13 @@ def read_picture(
     holds, if it was read already. grey: see `to_rgb`. box: the part of the upright picture that is read.
 
     Raises DataError."""
-    with named(file), Image.open(file if encoded is None else BytesIO(encoded)) as opened, room_for(opened):
+    with named(file), Image.open(file if encoded is None else BytesIO(encoded)) as opened:
+        return resized(opened, spec, grey, box)
+
+
+def resized(opened: Image.Image, spec: ImageSpec, grey: Range | None = None, box: Box | None = None) -> Tensor:
+    """As `read_picture`, of a picture that is open. Raises what Pillow does where its pixels cannot be decoded."""
+    with room_for(opened):
         picture = to_rgb(ImageOps.exif_transpose(opened), grey)
     picture = picture if box is None else picture.crop(box)
     if spec.stretched is not None:
@@ -58,9 +64,13 @@ def read_picture(
 def upright_size(file: Path) -> tuple[int, int]:
     """Width and height in pixels, without decoding the pixels. Raises DataError."""
     with named(file), Image.open(file) as opened:
-        width, height = opened.size
-        turned = opened.getexif().get(ORIENTATION, 1) in range(5, 9)  # EXIF 2.3: rows and columns are exchanged
-        return (height, width) if turned else (width, height)
+        return upright_size_of(opened)
+
+
+def upright_size_of(opened: Image.Image) -> tuple[int, int]:
+    width, height = opened.size
+    turned = opened.getexif().get(ORIENTATION, 1) in range(5, 9)  # EXIF 2.3: rows and columns are exchanged
+    return (height, width) if turned else (width, height)
 
 
 def problem_of(file: Path, spec: ImageSpec) -> DataError | None:

@@ -53,7 +53,7 @@ def picture_repeats(parts: Mapping[str, Part]) -> PictureRepeats:
         between.update(pair for pair in combinations(parts, 2) if counts[pair[0]] and counts[pair[1]])
         other = next((picture for picture in group[1:] if picture.target != group[0].target), None)
         if other is not None:
-            contradicting.append((group[0].source.said(group[0].sample), other.source.said(other.sample)))
+            contradicting.append((group[0].source.name_of(group[0].sample), other.source.name_of(other.sample)))
     return PictureRepeats(within, dict(between), contradicting)
 
 

@@ -49,9 +49,8 @@ class Pictures(Source):
     def byte_digest(self, index: int) -> bytes:
         """Of what was decoded: a file's bytes."""
 
-    def said(self, place: int) -> str:
-        """What a user knows it by."""
-        return f"picture {place + 1}"
+    def name_of(self, index: int) -> str:
+        return f"picture {index + 1}"
 
 
 class ArrayPictures(Pictures):
@@ -148,8 +147,8 @@ class FilePictures(Pictures):
     def byte_digest(self, index: int) -> bytes:
         return self._digest(index)
 
-    def said(self, place: int) -> str:
-        return str(self.files[place])
+    def name_of(self, index: int) -> str:
+        return str(self.files[index])
 
     def _content(self) -> str:
         digest = hashlib.blake2b(b"" if self.grey is None else repr(self.grey).encode(), digest_size=16)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -15,7 +16,7 @@ from frostline.data.parts import Part, Transfers, loader
 from frostline.data.pictures.augment import evaluation_view
 from frostline.data.pictures.files import passed_note, picture_files
 from frostline.data.pictures.paths import PicturePaths
-from frostline.data.pictures.reading import Box, problem_of
+from frostline.data.pictures.reading import Box, named, problem_of, resized
 from frostline.data.pictures.sources import FilePictures
 from frostline.data.pictures.tiles import Tile
 from frostline.data.tables.formats import column_names, read_table
@@ -29,13 +30,18 @@ PATHS = ("path", "file", "filename", "image")  # usual names of a column of path
 
 
 class Readable(FilePictures):
-    """A file that cannot be read is a black picture with BROKEN for its class: it does not cost the others.
+    """Files, and pictures that are open. One that cannot be read is a black picture with BROKEN for its class: it does
+    not cost the others.
 
-    tiles: the part of its file that each sample shows, and is predicted for; None for all of it.
+    tiles: the part of its picture that each sample shows, and is predicted for; None for all of it.
     """
 
-    def __init__(self, files: Sequence[Path], *, tiles: Sequence[Tile] | None = None, **common: Any) -> None:
+    def __init__(
+        self, pictures: Sequence[Path | Image.Image], *, tiles: Sequence[Tile] | None = None, **common: Any
+    ) -> None:
+        files = [it if isinstance(it, Path) else Path() for it in pictures]
         super().__init__(files, torch.zeros(len(files), dtype=torch.long), **common)
+        self.pictures = pictures
         self.tiles = tiles
 
     def box_of(self, place: int) -> Box | None:
@@ -49,8 +55,12 @@ class Readable(FilePictures):
         return self.targets(index), boxes[:, [3, 2]] - boxes[:, [1, 0]]
 
     def _read(self, place: int) -> Tensor:
+        picture = self.pictures[place]
         try:
-            return super()._read(place)
+            if isinstance(picture, Path):
+                return super()._read(place)
+            with named(f"picture {place + 1}"):
+                return resized(picture, self.spec, self.grey, self.box_of(place))
         except DataError:
             self.labels[place] = BROKEN
             sides = self.spec.stretched or (self.spec.resize, self.spec.resize)
@@ -60,15 +70,16 @@ class Readable(FilePictures):
 class PictureFiles(Transfers):
     """In order; each is decoded when it is asked for. whole: of each picture that came, whether it could be read."""
 
-    def __init__(self, pictures: Readable, *, batch_size: int) -> None:
+    def __init__(self, pictures: Readable, *, batch_size: int, num_workers: int | None) -> None:
         super().__init__()
+        self.num_workers = num_workers
         self.whole: list[bool] = []
         self.pictures = pictures
         self.batch_size = batch_size
 
     def predict_dataloader(self) -> DataLoader[Batch | DataError]:
         part = Part(self.pictures, torch.arange(len(self.pictures.files)), scored=True)
-        return loader(part, EpochBatches(len(part), self.batch_size, shuffle=False, seed=0), num_workers=None)
+        return loader(part, EpochBatches(len(part), self.batch_size, shuffle=False, seed=0), self.num_workers)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         self.whole += (batch.targets != BROKEN).tolist()

@@ -53,7 +53,7 @@ def numbered_of(
     def number(row: Row) -> int:
         if row.cells[column] not in places:
             raise DataError(
-                f"'{shortened(row.cells[column])}' in '{column}' is no whole number from 0 to "
+                f"'{shortened(row.cells[column])}' in '{column}' is not a whole number from 0 to "
                 f"{len(class_names) - 1}, one for each of the names of classes",
                 where=row.where,
                 next_step=NUMBERED,
@@ -112,7 +112,7 @@ def _require_a_class(table: Table, column: str) -> None:
     of_each(require, table.rows, LINES)
     if all(as_list(row.cells[column]) is not None for row in table.rows):
         raise DataError(
-            f"'{shortened(table.rows[0].cells[column])}' in '{column}' is a list, and a sample has one class",
+            f"'{shortened(table.rows[0].cells[column])}' in '{column}' is a list, but each sample has one class",
             where=table.rows[0].where,
             next_step="task=multi_label for several labels of a sample, or write the name of the class alone",
         )
@@ -134,7 +134,7 @@ def _require_no_measures(table: Table, column: str) -> None:
     broken = [place for place, value in enumerate(values) if not WHOLE.fullmatch(value)]
     if broken and all(is_number(value) for value in values):
         raise DataError(
-            f"'{values[broken[0]]}' in '{column}' is a number and no name of a class",
+            f"'{values[broken[0]]}' in '{column}' is a number, not the name of a class",
             where=table.rows[broken[0]].where,
             next_step="task=regression to learn numbers; classes are names, or whole numbers: 1 and not 1.0, as pandas "
             "writes a column with gaps (fill or drop those, then .astype(int))",
@@ -144,7 +144,7 @@ def _require_no_measures(table: Table, column: str) -> None:
 def _place(row: Row, name: str, places: dict[str, int]) -> int:
     if name not in places:
         raise DataError(
-            f"'{shortened(name)}' does not occur in the training part: {close_names(name, places)}",
+            f"'{shortened(name)}' does not occur in the training split: {close_names(name, places)}",
             where=row.where,
             next_step="correct it, drop the line, or move some of these samples to training",
         )
@@ -166,7 +166,7 @@ def _number(row: Row, column: str) -> float:
     value = row.cells[column]
     if not is_number(value) or not abs(float(value)) <= LARGEST:  # nor is it for NaN
         raise DataError(
-            f"'{shortened(value)}' in '{column}' is no number, or none that float32 holds",
+            f"'{shortened(value)}' in '{column}' is not a number that float32 can hold",
             where=row.where,
             next_step="correct it (a decimal point, no unit), drop the line, or task=classification to learn names",
         )

@@ -87,14 +87,14 @@ def cell_of(value: Any, where: str, column: str, *, lists: bool = False) -> str:
         return str(value).lower()
     if not isinstance(value, str | int | float | Decimal):
         raise DataError(
-            f"'{column}' holds {_said(value)}, and a cell is text or a number",
+            f"'{column}' holds {_said(value)}, but a cell must be text or a number",
             where=where,
             next_step="write text; several labels of one sample with data.separator between them",
         )
     text = str(value)
     if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
         raise DataError(
-            f"'{column}' holds a NUL character, or half of one that is written by two codes",
+            f"'{column}' holds a NUL character or half of a surrogate pair",
             where=where,
             next_step="correct it: \\u0000 is no text, and \\ud83d alone is half a character",
         )
@@ -127,7 +127,7 @@ def _reader(file: Path) -> Callable[[Path, Wanted], Read]:
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(
-            f"a table is a file of {', '.join(SUFFIXES)}, and this is none",
+            f"a table is a {', '.join(SUFFIXES)} file, and this is not one",
             where=file,
             next_step=f"save it as one of: {', '.join(f'{suffix} ({said})' for suffix, said in SUFFIXES.items())}",
         )
@@ -149,7 +149,7 @@ def _of_fields(file: Path, wanted: Wanted) -> Read:
     def row(record: Record) -> Row:
         if record.is_blank:
             raise DataError(
-                "this line holds nothing but separators, quotes or blanks",
+                "this line holds only separators, quotes or blanks",
                 where=f"{file}, line {record.begin}",
                 next_step="write what is missing, or drop the line",
             )
@@ -173,7 +173,7 @@ def _require_names(file: Path, names: Sequence[str], samples: Sequence[Record], 
         seen = {(place, field.strip()) for record in samples for place, field in enumerate(record.fields)}
         if any(name and ((place, name) in seen or is_number(name)) for place, name in enumerate(names)):
             raise DataError(
-                f"the first line seems to be a sample, and holds no names: {few([shortened(name) for name in names])}",
+                f"the first line seems to be a sample, not column names: {few([shortened(name) for name in names])}",
                 where=where,
                 next_step=_names_first(wanted),
             )
@@ -232,11 +232,11 @@ def _pairs(text: str, where: str) -> Pairs:
         pairs = json.loads(text, object_pairs_hook=Pairs)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"this line is no JSON: {error}", where=where, next_step='an object in each line: {"text": "...", ...}'
+            f"this line is not JSON: {error}", where=where, next_step='an object in each line: {"text": "...", ...}'
         ) from error
     if not isinstance(pairs, Pairs):
         raise DataError(
-            f"this line holds {_said(pairs)}, and no object",
+            f"this line holds {_said(pairs)}, not an object",
             where=where,
             next_step='an object in each line: {"text": "...", ...}; a list of all objects is taken apart',
         )

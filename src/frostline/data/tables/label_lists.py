@@ -56,7 +56,7 @@ def require_separator(table: Table, column: str) -> None:
         )
     counts = {sign: sum(sign in cell for cell in cells) for sign in USUAL}
     raise DataError(
-        f"'{shortened(plain[0].cells[column])}' in '{column}' is no list, and no separator between labels is set",
+        f"'{shortened(plain[0].cells[column])}' in '{column}' is not a list, and data.separator is not set",
         where=plain[0].where,
         next_step=setting_of("data.separator", max(counts, key=lambda sign: counts[sign])),
     )

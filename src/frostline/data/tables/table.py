@@ -71,7 +71,7 @@ def require_columns(names: Sequence[str], wanted: Collection[str], where: object
         count = plain.count(normalised(column))
         if count > 1:
             raise DataError(
-                f"the column '{column}' is there {count} times",
+                f"the column '{column}' appears {count} times",
                 where=where,
                 next_step="rename one of them",
             )

@@ -32,9 +32,9 @@ def part_files(dir: str | None, source: str | None, **files: str | None) -> dict
         same = [other for other, place in placed.items() if place.samefile(file) and other != part]
         if same:
             raise ConfigError(
-                f"the file {file} is two parts: what is trained on would be tested on",
+                f"the file {file} is used for two splits: training samples would be tested on",
                 where=f"data.{part}_file, data.{same[0]}_file",
-                next_step=f"data.{same[0]}_file=null splits that part off the training part",
+                next_step=f"data.{same[0]}_file=null splits that part off the training split",
             )
     return placed
 

@@ -90,11 +90,11 @@ class TargetType(ABC):
         """(N,) int64: a split takes the same fraction of the samples of each number."""
 
     def describe(self, names: list[str], targets: Tensor) -> Targets:
-        """targets: of the training part. The order of the samples changes no bit: a resume compares the numbers."""
+        """targets: of the training split. The order of the samples changes no bit: a resume compares the numbers."""
         return Targets(self.kind, names, list(self.counts(names, targets).values()), {})
 
     def frequencies(self, targets: Targets, samples: int) -> str:
-        """`4 classes, the most frequent 'a' (59 %)`. samples: of the training part."""
+        """`4 classes, the most frequent 'a' (59 %)`. samples: of the training split."""
         most = max(targets.counts)
         name = targets.names[targets.counts.index(most)]
         return f"{len(targets.names)} {self.plural}, the most frequent '{name}' ({100 * most / samples:.0f} %)"
@@ -105,7 +105,7 @@ class TargetType(ABC):
 
     @abstractmethod
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
-        """samples: of the training part. Raises DataError where nothing can be learned from the targets."""
+        """samples: of the training split. Raises DataError where nothing can be learned from the targets."""
 
     # --- samples ---
 

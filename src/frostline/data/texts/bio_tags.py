@@ -45,7 +45,7 @@ def tagged_set(parts: dict[str, Tagged], known: list[str] | None = None) -> Tagg
     entities = sorted({tag[2:] for sentence in tags["train"] for tag in sentence if tag != OUTSIDE})
     if not entities and known is None:
         raise DataError(
-            "no word of training is of an entity: all of them are 'O'",
+            "no word of the training split belongs to an entity: every tag is 'O'",
             where=parts["train"].source,
             next_step="the last column holds the tags, say B-person; put sentences with entities into training",
         )
@@ -101,7 +101,7 @@ def _taken_apart(tag: str, tagged: Tagged, sentence: Sentence, word: int) -> tup
     prefix, _, entity = tag.partition("-")
     if prefix not in AS_BIO or not entity:
         raise DataError(
-            f"'{tag}' is no tag of an entity: O, or B-<entity>, I-<entity> (also S-, E-, U-, L-)",
+            f"'{tag}' is not an entity tag: O, or B-<entity>, I-<entity> (also S-, E-, U-, L-)",
             where=tagged.where(sentence, word),
             next_step="a line for each word, the word first and its tag last; an empty line after a sentence, and no "
             "comments",

@@ -83,10 +83,10 @@ def _splits(path: str, config: str | None, columns: Collection[str], **names: st
     given = [name for name in names.values() if name is not None]
     if len(set(given)) < len(given):
         raise ConfigError(
-            "one split is two parts: what is trained on would be tested on",
+            "one split is used for two splits: training samples would be tested on",
             where="data",
             next_step=f"of {', '.join(f'data.{part}_split' for part in names)} those that differ; null splits that "
-            "part off the training part",
+            "part off the training split",
         )
     loaded = {}
     for part, name in names.items():
@@ -207,7 +207,7 @@ def _tagged(split: Any, source: str, columns: Sequence[str]) -> Tagged:
     for column in columns:
         if not isinstance(split.features[column], _imported().List):
             raise DataError(
-                f"'{column}' holds no lists, and tags are for words: a list of words and a list of tags in each row",
+                f"'{column}' holds no lists: each row needs a list of words and a list of tags",
                 where=source,
                 next_step="data.text_columns=[<words>] data.target_columns=[<tags>]; there is: "
                 + ", ".join(split.features),

@@ -20,19 +20,22 @@ class Places(NamedTuple):
     numbers: list[int]
     unit: Unit
 
+    def where(self, sample: int) -> str:
+        return Row(self.source, self.numbers[sample], {}, self.unit).where
+
 
 class Strings:
     """Samples of several strings each, and where they stand."""
 
     def __init__(self, strings: Samples, places: Places) -> None:
         self.strings = strings
-        self._places = places
+        self.places = places
 
     def __len__(self) -> int:
         return len(self.strings)
 
     def where(self, sample: int) -> str:
-        return Row(self._places.source, self._places.numbers[sample], {}, self._places.unit).where
+        return self.places.where(sample)
 
     @cached_property
     def content(self) -> str:

@@ -52,13 +52,13 @@ def require_text_columns(
     """Raises ConfigError where they do not go together."""
     if not 1 <= len(text_columns) <= MOST_TEXTS:
         raise ConfigError(
-            f"a sample is one text or two, and here are {len(text_columns)} columns of texts",
+            f"a sample has one or two texts, but {len(text_columns)} text columns are named",
             where="data.text_columns",
             next_step="data.text_columns=[text], or data.text_columns=[premise,hypothesis]",
         )
     if len(set(text_columns)) < len(text_columns):
         raise ConfigError(
-            f"the two texts of a sample are one column, '{text_columns[0]}'",
+            f"both texts of a sample come from one column, '{text_columns[0]}'",
             where="data.text_columns",
             next_step=list_of("data.text_columns", text_columns[:1]),
         )

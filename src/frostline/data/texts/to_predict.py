@@ -68,7 +68,7 @@ def of_lines(lines: Sequence[str], source: object, columns: Sequence[str]) -> Un
     """A text a line, which is the run's only text column. Blank lines at the end are none. Raises DataError."""
     if len(columns) > 1:
         raise DataError(
-            f"this run tells two texts apart, {' and '.join(columns)}, and a line holds one",
+            f"this run takes pairs of texts, {' and '.join(columns)}, and a line holds one",
             where=source,
             next_step=f"a table (.csv, .tsv, .jsonl, .parquet) with the columns {', '.join(columns)}",
         )
@@ -102,7 +102,7 @@ def read_sentences(file: Path) -> Unlabelled:
     taken for words."""
     if file.suffix.lower() in TABLES:
         raise DataError(
-            "words are read from lines, and this is a table",
+            "words are read from lines of text, but this is a table",
             where=file,
             next_step="a .txt, a sentence a line with blanks between its words; or a .conll, a word a line and an "
             "empty line after each sentence",

@@ -17,7 +17,7 @@ from frostline.contracts.targets import NO_TAG
 from frostline.contracts.tokens import Tokens, padded, rows_at
 from frostline.data.sample_cache import SampleCache
 from frostline.data.source import Source
-from frostline.data.texts.strings import Samples, TaggedTexts, Texts
+from frostline.data.texts.strings import Places, Samples, TaggedTexts, Texts
 from frostline.errors import ConfigError, DataError, first_line
 from frostline.faults import together
 from frostline.storage.entry import Entry
@@ -35,24 +35,35 @@ OVERLAP = 4  # the part of a window that the next one repeats
 
 class TokenSource(Source):
     """flat: the rows, one after the other. starts: (N + 1,) where each begins. entry: where they are kept.
-    labels: as of `Source`; tagged: of each word.
+    labels: as of `Source`; tagged: of each word. places: where the texts stand.
     """
 
     def __init__(
-        self, flat: Tensor, starts: Tensor, labels: Tensor, *, tagged: bool, entry: Entry | None = None
+        self,
+        flat: Tensor,
+        starts: Tensor,
+        labels: Tensor,
+        *,
+        tagged: bool,
+        entry: Entry | None = None,
+        places: Places | None = None,
     ) -> None:
         self.flat = flat
         self.starts = starts
         self.labels = labels
         self.tagged = tagged
         self.entry = entry  # in use as long as it is read
+        self.places = places
         self.lengths = starts.diff() // COLUMNS
 
     @classmethod
-    def of(cls, rows: Sequence[Tensor], labels: Tensor, *, tagged: bool = False) -> "TokenSource":
+    def of(
+        cls, rows: Sequence[Tensor], labels: Tensor, *, tagged: bool = False, places: Places | None = None
+    ) -> "TokenSource":
         """rows: (L, 3) of each text."""
         lengths = torch.tensor([0, *(row.numel() for row in rows)])
-        return cls(torch.cat([row.reshape(-1) for row in rows]), lengths.cumsum(0), labels, tagged=tagged)
+        flat = torch.cat([row.reshape(-1) for row in rows])
+        return cls(flat, lengths.cumsum(0), labels, tagged=tagged, places=places)
 
     def require_tokens(self, where: Callable[[int], str]) -> None:
         """Of each text. where: of each, for people. Raises DataError."""
@@ -77,6 +88,19 @@ class TokenSource(Source):
     def words(self, place: int) -> Tensor:
         """(L,): the word that begins with each token of a text, or -1."""
         return self._rows(torch.tensor([place]))[0][:, 2].long()
+
+    def name_of(self, index: int) -> str:
+        return super().name_of(index) if self.places is None else self.places.where(index)
+
+    def words_of(self, index: int) -> Tensor | None:
+        """In the order of `targets`: words with which a token begins, then those that were cut off."""
+        if not self.tagged:
+            return None
+        words = self.words(index)
+        begun, tagged = words[words >= 0], (self.labels[index] != NO_TAG).nonzero().flatten()
+        if not len(begun):
+            return tagged
+        return torch.cat([begun, tagged[(tagged < begun.min()) | (tagged > begun.max())]])
 
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tokens, None]:
         """values (B, L, 2)."""
@@ -134,7 +158,7 @@ class Tokenizer:
         the next one, too. Raises ConfigError for pairs."""
         if not self.words and texts and len(texts[0]) > 1:
             raise ConfigError(
-                "windows are of single texts, and these are pairs", where="windows", next_step="windows=false"
+                "windows need single texts, but these are pairs", where="windows", next_step="windows=false"
             )
         return self._rows(texts, return_overflowing_tokens=True, stride=self.spec.max_length // OVERLAP)
 
@@ -177,10 +201,12 @@ class Tokenizer:
             try:
                 entry = self._kept(texts.strings, self._key(texts.content), said, cache.store)
                 assert entry.starts is not None
-                return TokenSource(entry.flat, entry.starts, labels, tagged=self.words, entry=entry)
+                return TokenSource(
+                    entry.flat, entry.starts, labels, tagged=self.words, entry=entry, places=texts.places
+                )
             except OSError as error:
                 cache.give_up("tokens", error)
-        return TokenSource.of(self.rows(texts.strings), labels, tagged=self.words)
+        return TokenSource.of(self.rows(texts.strings), labels, tagged=self.words, places=texts.places)
 
     def _kept(self, texts: Samples, key: str, said: dict[str, Any], store: Store) -> Entry:
         found: list[Tensor] = []
@@ -243,7 +269,7 @@ def _loaded(spec: TextSpec) -> Any:
         ) from error
     if not tokenizer.is_fast:
         raise ConfigError(
-            "this tokenizer has no fast form, which says where words begin",
+            "this tokenizer has no fast version, and only those locate words",
             where=spec.tokenizer,
             next_step="put a tokenizer.json beside the weights, or choose another model",
         )

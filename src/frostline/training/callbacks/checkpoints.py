@@ -45,7 +45,7 @@ class WholeFiles(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:  # torch's writer raises the second, on a full disk too
             draft.unlink(missing_ok=True)
             raise RunError(
-                f"a checkpoint cannot be written: {first_line(error)}",
+                f"cannot write a checkpoint: {first_line(error)}",
                 where=place,
                 next_step=f"{command_of('train', resume=place.parent.parent)}"
                 "  # once there is room on that disk (df, ulimit -f)",
@@ -182,7 +182,7 @@ class PlacedCheckpoint(ModelCheckpoint):
 
     The best epoch is the latest whose score is within one standard error of the highest, if the score is a share of the
     samples (Breiman et al. 1984, section 3.4.3, have this rule for trees), and else the latest of the highest score:
-    small validation parts tie often, while training goes on to help.
+    small validation splits tie often, while training goes on to help.
 
     Where it keeps one file under a fixed name, that waits until it is worth a write, at most to the end of the phase.
     """

@@ -60,7 +60,7 @@ class Refusable:
         except OSError as error:
             self._curves.full = True
             print(
-                f"frostline: no more curves are written: {error.strerror or error}\n"
+                f"frostline: cannot write more curves: {error.strerror or error}\n"
                 f"  where: {self._curves.log_dir}\n"
                 "  next:  make room; the run goes on, and run.json has its scores",
                 file=sys.stderr,

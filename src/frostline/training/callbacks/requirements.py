@@ -13,7 +13,7 @@ def require_fit(callback: L.Callback, task: Task) -> None:
     name = type(callback).__name__
     if isinstance(callback, BaseFinetuning):
         raise ConfigError(
-            f"{name} freezes and thaws by itself, and so does the plan",
+            f"{name} freezes and thaws blocks, which is the plan's job",
             where="callbacks",
             next_step="leave it out, and choose schedule=two_stage (frostline train --help lists the others)",
         )
@@ -21,7 +21,7 @@ def require_fit(callback: L.Callback, task: Task) -> None:
         task.require_score(callback.monitor, "min" if callback.mode == "min" else "max", f"callbacks, {name}")
     elif isinstance(callback, EarlyStopping) and callback.monitor != "train/loss_epoch":
         raise ConfigError(
-            f"{name} waits for a score '{callback.monitor}', and there is none",
+            f"{name} waits for a score '{callback.monitor}', which does not exist",
             where="callbacks",
             next_step=f"its monitor is one of train/loss_epoch, {', '.join(task.scores)}",
         )
@@ -34,13 +34,13 @@ def require_best(trainer: L.Trainer, task: Task, plan: Plan) -> None:
         needs = "schedule.average" if plan.average != NO_AVERAGE else plan.first_from_best()
         if needs is not None:
             raise ConfigError(
-                f"{needs} needs the best checkpoint, and none is kept",
+                f"{needs} needs the best checkpoint, but none is saved",
                 where="callbacks",
                 next_step="keep callbacks.best as it is",
             )
     elif (kept.monitor, kept.mode) != (task.monitor, task.mode):
         raise ConfigError(
-            f"the best epoch is chosen by {kept.monitor} ({kept.mode}), and elsewhere by {task.monitor} ({task.mode})",
+            f"the best epoch is chosen by {kept.monitor} ({kept.mode}), but the task uses {task.monitor} ({task.mode})",
             where="callbacks.best, task",
             next_step=f"task.monitor={kept.monitor} task.mode={kept.mode}: callbacks follow it",
         )

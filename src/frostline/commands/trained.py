@@ -1,0 +1,72 @@
+"""The network of a run with its weights: what predicts, and what is exported."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from frostline.contracts.specs import Spec
+from frostline.contracts.targets import Targets
+from frostline.data.pictures.to_predict import PictureFiles
+from frostline.data.texts.to_predict import TextFile
+from frostline.runs.folder import require_checkpoint
+from frostline.tasks.base import Task
+from frostline.training.build import single_trainer, untrained
+from frostline.training.checkpoint import load_state, read_checkpoint, require_finite_weights, require_unchanged
+from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
+
+
+class Trained(NamedTuple):
+    """targets: those that the model was trained on."""
+
+    model: FineTuner
+    targets: Targets
+
+
+def read_weights(folder: Path, name: str) -> tuple[dict[str, Any], Path]:
+    """The content of a run's checkpoint, and its file. name: best or last. Raises RunError."""
+    path = require_checkpoint(folder, name)
+    content = read_checkpoint(path)
+    require_finite_weights(content, path)
+    return content, path
+
+
+def trained(settings: DictConfig, folder: Path, name: str) -> Trained:
+    """settings: of the run, opened. name: of its checkpoint. Raises RunError if they do not belong together."""
+    content, path = read_weights(folder, name)
+    targets = Targets(**content[CHECKPOINT_KEY]["identity"]["targets"])
+    model = untrained(settings, targets)
+    require_unchanged(content, model, path, "network")
+    load_state(model, content["state_dict"], path)
+    return Trained(model, targets)
+
+
+class Network:
+    """A trained run on its device and in its precision, for samples that belong to no data set. settings: of the run,
+    opened. name: of its checkpoint. Raises RunError, and ConfigError where there is no such device."""
+
+    def __init__(self, settings: DictConfig, folder: Path, name: str) -> None:
+        self.settings = settings
+        self.model, self.targets = trained(settings, folder, name)
+        self._trainer = single_trainer(settings, self.model.backbone)  # for its device and precision
+        self.model.eval().to(self._trainer.strategy.root_device)
+
+    @property
+    def spec(self) -> Spec:
+        return self.model.backbone.spec
+
+    @property
+    def task(self) -> Task:
+        return self.model.task
+
+    def predictions(self, data: PictureFiles | TextFile) -> Iterator[Tensor]:
+        """What the task makes of each sample, on the CPU, in the order of the batches."""
+        device = self._trainer.strategy.root_device
+        for number, loaded in enumerate(data.predict_dataloader()):
+            batch = data.transfer_batch_to_device(data.on_before_batch_transfer(loaded, 0), device, 0)
+            with torch.no_grad(), self._trainer.precision_plugin.forward_context():
+                rows = self.model.predict_step(data.on_after_batch_transfer(batch, 0), number)
+            yield from (row.cpu() for row in rows)

@@ -1,0 +1,86 @@
+"""The predictions that a run leaves: a Parquet file for each part, which its metadata explain. Shapes: R rows, a sample
+or a word each; K outputs.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from frostline.errors import RunError, first_line
+from frostline.paths import write_atomically
+
+Part = Literal["val", "test"]
+FOLDER = "predictions"
+KEY = b"frostline"  # of the metadata
+SCHEMA = 1
+
+
+class Predictions(NamedTuple):
+    """about: part, task, kind and names of the targets, scores, and the phase and epoch of the weights. columns: NumPy
+    arrays, (R,) or (R, K): `sample`, what the user knows a sample by; `index`, its number in its source, from 0; of
+    words `word`, from 0 in each sample; `target`; the outputs as the task names them; `phase`, that of the weights.
+    """
+
+    about: dict[str, Any]
+    columns: dict[str, Any]
+
+
+def file_of(part: Part) -> str:
+    """In the folder of a run."""
+    return f"{FOLDER}/{part}.parquet"
+
+
+def write(run: Path, part: Part, columns: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """columns: NumPy arrays, (R,) or (R, K), and lists of text. A file that is there is replaced as a whole. Raises
+    OSError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({name: _column(values) for name, values in columns.items()})
+    said = json.dumps({"schema": SCHEMA, "part": part, **about})
+    texts = [name for name, values in columns.items() if isinstance(values, list)]  # numbers hardly repeat
+    content = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({KEY: said.encode()}), content, use_dictionary=texts)
+    (run / FOLDER).mkdir(exist_ok=True)
+    write_atomically(run / file_of(part), content.getvalue().to_pybytes())
+
+
+def _column(values: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(values, list) or values.ndim == 1:
+        return pa.array(values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+
+
+def read(run: Path, part: Part) -> Predictions:
+    """Raises RunError if there are none of this part, or if they cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = run / file_of(part)
+    if not file.is_file():
+        raise RunError(
+            f"the run has left no predictions of its part '{part}'",
+            where=file,
+            next_step="train with predictions=true and a larger predictions_max_gigabytes; earlier versions wrote none",
+        )
+    try:
+        table = pq.read_table(pa.BufferReader(file.read_bytes()))
+        about = json.loads(table.schema.metadata[KEY])
+        if about["schema"] != SCHEMA:
+            raise ValueError(f"it has schema {about['schema']}, but this version reads schema {SCHEMA}")
+        return Predictions(about, {name: _array(table.column(name)) for name in table.column_names})
+    except (OSError, pa.ArrowException, TypeError, KeyError, ValueError) as error:
+        raise RunError(
+            f"the predictions cannot be read: {first_line(error)}", where=file, next_step="restore the file"
+        ) from error
+
+
+def _array(column: Any) -> Any:
+    whole = column.combine_chunks()
+    width = getattr(column.type, "list_size", None)
+    if width is None:
+        return whole.to_numpy(zero_copy_only=False, writable=True)
+    return whole.flatten().to_numpy(zero_copy_only=False, writable=True).reshape(-1, width)

@@ -1,0 +1,174 @@
+"""Predictions of the validation and test splits, collected while the best weights are scored and written to the run
+folder. Shapes: R rows, a sample or a word each.
+"""
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from frostline import __version__
+from frostline.contracts.batch import Batch
+from frostline.data.parts import Part
+from frostline.data.source import Source
+from frostline.runs import predictions as files
+from frostline.runs.record import Record, plain
+from frostline.training.build import Built
+
+GIGABYTE = 1e9
+Columns = dict[str, Tensor]
+
+
+class Collected(L.Callback):
+    """The columns that the task saves of an evaluation, of this rank's samples, on the CPU; none of them once they take
+    more than `max_bytes`."""
+
+    def __init__(self, max_bytes: float) -> None:
+        self.max_bytes = max_bytes
+        self.num_bytes = 0
+        self.batches: list[Columns] = []
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        columns = pl_module.task.saved(outputs, batch)
+        rows = columns.pop("sample", slice(None))
+        columns = {"index": batch.sample[rows], **columns}
+        self.num_bytes += sum(column.nbytes for column in columns.values())
+        if self.num_bytes <= self.max_bytes:
+            self.batches.append({name: column.cpu() for name, column in columns.items()})
+        else:
+            self.batches.clear()
+
+    on_validation_batch_end = on_test_batch_end
+
+    def gathered(self, trainer: L.Trainer) -> tuple[int, Columns | None]:
+        """Bytes of all ranks, and on rank 0 their columns, unless they take too many bytes. Every rank calls it."""
+        own = {name: torch.cat([batch[name] for batch in self.batches]) for name in next(iter(self.batches), {})}
+        if trainer.world_size == 1:
+            return self.num_bytes, own if self.num_bytes <= self.max_bytes else None
+        sizes = [0] * trainer.world_size
+        torch.distributed.all_gather_object(sizes, self.num_bytes)
+        if sum(sizes) > self.max_bytes:
+            return sum(sizes), None
+        ranks: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None
+        torch.distributed.gather_object(own, ranks)
+        return sum(sizes), None if ranks is None else {name: torch.cat([rank[name] for rank in ranks]) for name in own}
+
+
+class PredictionFiles:
+    """max_gigabytes: of the outputs of a part; None collects and writes nothing."""
+
+    def __init__(self, built: Built, folder: Path, max_gigabytes: float | None) -> None:
+        self.built = built
+        self.folder = folder
+        self.max_gigabytes = max_gigabytes
+        self._collected: dict[files.Part, Collected] = {}
+
+    @contextmanager
+    def collecting(self, part: files.Part) -> Iterator[None]:
+        """Of the evaluation within, which is one of `part`."""
+        if self.max_gigabytes is None:
+            yield
+            return
+        self._collected[part] = collected = Collected(self.max_gigabytes * GIGABYTE)
+        callbacks: list[L.Callback] = self.built.trainer.callbacks  # type: ignore[attr-defined]
+        callbacks.append(collected)
+        try:
+            yield
+        finally:
+            callbacks.remove(collected)
+
+    def finish(self, record: Record) -> None:
+        """Score validation once more, by the weights that were tested, and write both parts. A disk that is full costs
+        the predictions, and not the run."""
+        if self.max_gigabytes is None:
+            return
+        built, record.predictions = self.built, {}
+        with _alone(built.trainer), self.collecting("val"):
+            (scores,) = built.trainer.validate(built.model, datamodule=built.data, verbose=False)
+        tested = {name: value for name, value in record.metrics.items() if name.startswith("test/")}
+        parts: dict[files.Part, tuple[Part, dict[str, float]]]
+        parts = {"val": (built.data.val_part, dict(scores)), "test": (built.data.test_part, tested)}
+        too_large: dict[files.Part, float] = {}
+        for part, (samples, own) in parts.items():
+            num_bytes, columns = self._collected[part].gathered(built.trainer)
+            if num_bytes > self.max_gigabytes * GIGABYTE:
+                too_large[part] = num_bytes / GIGABYTE
+            elif columns is not None:
+                self._write(part, table_of(columns, samples), own, record)
+        if too_large and built.trainer.is_global_zero:
+            self._report(too_large)
+
+    def _write(self, part: files.Part, columns: dict[str, Any], scores: dict[str, float], record: Record) -> None:
+        model, data = self.built.model, self.built.data
+        weights = record.best or {"phase": model.phase.name, "epoch": None, "average": None}
+        about = {
+            "version": __version__,
+            "task": type(model.task).__name__,
+            "kind": data.targets.kind,
+            "names": data.targets.names,
+            "monitor": record.monitor,
+            "mode": record.mode,
+            "scores": scores,
+            "weights": weights,
+            "model": model.backbone.name,
+            "data": data.name,
+        }
+        columns["phase"] = [weights["phase"]] * len(columns["index"])
+        try:
+            files.write(self.folder, part, columns, plain(about))
+            record.predictions[part] = files.file_of(part)
+        except OSError as error:
+            print(f"frostline: predictions of {part} are not written: {error.strerror or error}", file=sys.stderr)
+
+    def _report(self, too_large: dict[files.Part, float]) -> None:
+        sizes = " and ".join(f"{part} ({size:.3g} GB)" for part, size in too_large.items())
+        enough = math.ceil(10 * max(too_large.values())) / 10
+        print(
+            f"frostline: predictions of {sizes} are not written: they take more than predictions_max_gigabytes="
+            f"{self.max_gigabytes:g}; {enough:g} lets a run write them",
+            file=sys.stderr,
+        )
+
+
+def table_of(columns: Columns, part: Part) -> dict[str, Any]:
+    """The columns in the order of the part and of the words of a sample, whatever the order in which they were scored,
+    with the names of the samples."""
+    source, index = part.source, columns["index"]
+    place = torch.empty(len(source.labels), dtype=torch.int64)
+    place[part.index] = torch.arange(len(part.index))
+    order = place[index].argsort(stable=True)  # a task gives the rows of a sample one after the other
+    words = _words(source, index[order])
+    if words is not None:
+        by_word = words.argsort(stable=True)
+        by_word = by_word[place[index[order[by_word]]].argsort(stable=True)]
+        order, words = order[by_word], words[by_word]
+    index = index[order]
+    table: dict[str, Any] = {"sample": [source.name_of(it) for it in index.tolist()], "index": index.numpy()}
+    table |= {} if words is None else {"word": words.numpy()}
+    return table | {name: column[order].numpy() for name, column in columns.items() if name != "index"}
+
+
+def _words(source: Source, index: Tensor) -> Tensor | None:
+    """(R,) the word of each row; None if a sample has one row."""
+    found = [source.words_of(it) for it in index.unique_consecutive().tolist()]
+    words = [it for it in found if it is not None]
+    return torch.cat(words) if words else None
+
+
+@contextmanager
+def _alone(trainer: L.Trainer) -> Iterator[None]:
+    """Without curves, checkpoints and progress: those are of the training."""
+    loggers, trainer.loggers = trainer.loggers, []
+    callbacks, trainer.callbacks = trainer.callbacks, []  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        trainer.loggers, trainer.callbacks = loggers, callbacks  # type: ignore[attr-defined]
