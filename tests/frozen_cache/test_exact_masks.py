@@ -52,6 +52,19 @@ def test_every_plan_ends_in_the_same_bits(
     assert cached_phases(auto) == cached_phases(first)
 
 
+@pytest.mark.parametrize("level", short_form(["standard", "strong"], "standard"))
+@pytest.mark.parametrize("form", short_form([*HEADS], "pyramid"))
+def test_augmented_views_end_in_the_bits_of_the_run_that_keeps_nothing(
+    form: str, level: str, own: list[str], program: Program, tmp_path: Path
+) -> None:
+    """Masks move as the pictures did when their outputs were made: two views in turn for three epochs."""
+    own = [part for part in own if part != "data.augment=none"]
+    own = [*own, *HEADS[form], f"data.augment={level}", "schedule=head_only", "schedule.phases.head.epochs=3"]
+    first, _ = kept_and_never(program, tmp_path, *own, "schedule.every_phase.views=2")
+    levels = {"map": 1, "pyramid": 2}[form]
+    assert first["phases"][0]["cache"]["made"] == levels * (2 * 17 + 2)
+
+
 def test_lines_of_a_pyramid_share_the_outputs_of_its_levels(own: list[str], program: Program, tmp_path: Path) -> None:
     """Levels are what stage2 and stage3 give. A run that thaws stage3 finds what stage2 gave: two parts of it, 17 + 2
     pictures; a run that thaws stage2, too, makes what stage1 gives."""
@@ -109,7 +122,7 @@ def test_a_mask_that_was_edited_is_other_data_for_a_resume(
     (tmp_path / "flipped.png").replace(file)
     answer = program("train", f"resume={tmp_path / 'run'}", "trust=true")
     assert answer.code == 1
-    assert "data" in answer.err
+    assert "the run was another one: data.fingerprint" in answer.err
 
 
 def test_a_run_goes_on_where_its_data_lies_now(

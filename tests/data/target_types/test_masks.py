@@ -30,7 +30,7 @@ def test_described_are_the_pixels_of_each_class() -> None:
 
 def test_one_class_alone_cannot_be_learned() -> None:
     MASKS.require_learnable(MASKS.describe(NAMES, PIXELS), 4, "here")
-    with pytest.raises(DataError, match="every training pixel has the mask 'road'"):
+    with pytest.raises(DataError, match="every training pixel has the class 'road'"):
         MASKS.require_learnable(Targets("masks", NAMES, [240, 0, 0]), 4, "here")
 
 

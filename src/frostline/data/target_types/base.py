@@ -131,13 +131,13 @@ class TargetType(ABC):
         return targets.numpy().data
 
 
-def require_differences(targets: Targets, total: int, one: str, next_step: str, where: object) -> None:
-    """total: the number of things counted, one of which is called `one`. Raises DataError if all have the same name."""
-    always = [name for name, count in zip(targets.names, targets.counts, strict=True) if count == total]
+def require_differences(targets: Targets, total: int, one: str, next_step: str, where: object, *, name: str) -> None:
+    """total: the number of things counted, one of which is called `one`; `name`: what each of them has. Raises
+    DataError if all have the same."""
+    always = [it for it, count in zip(targets.names, targets.counts, strict=True) if count == total]
     if always:
         raise DataError(
-            f"every training {one} has the {targets.kind.removesuffix('s')} '{always[0]}', so that there is nothing to "
-            "learn about it",
+            f"every training {one} has the {name} '{always[0]}', so that there is nothing to learn about it",
             where=where,
             next_step=next_step,
         )

@@ -42,7 +42,8 @@ class Labels(TargetType):
 
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
         """Raises DataError that names a label which every sample has."""
-        require_differences(targets, samples, "sample", "leave that label out, or add samples without it", where)
+        step = "leave that label out, or add samples without it"
+        require_differences(targets, samples, "sample", step, where, name="label")
 
     def mix(self, targets: Tensor, partners: Tensor, share: Tensor, num_classes: int) -> Tensor:
         return share * targets + (1 - share) * partners

@@ -45,7 +45,8 @@ class Masks(TargetType):
         return f"{len(targets.names)} {self.plural}, the most frequent '{name}' ({share:.0f} % of the pixels)"
 
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
-        require_differences(targets, sum(targets.counts), "pixel", "add pictures that show other classes", where)
+        step = "add pictures that show other classes"
+        require_differences(targets, sum(targets.counts), "pixel", step, where, name="class")
 
     def follow(self, targets: Tensor, geometry: Geometry) -> Tensor:
         return geometry(targets.unsqueeze(1)).squeeze(1)

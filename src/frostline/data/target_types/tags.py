@@ -45,7 +45,8 @@ class Tags(TargetType):
 
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
         """Raises DataError that names a tag which every word has."""
-        require_differences(targets, sum(targets.counts), "word", "add samples that have words with other tags", where)
+        step = "add samples that have words with other tags"
+        require_differences(targets, sum(targets.counts), "word", step, where, name="tag")
 
     def comparable(self, targets: Tensor) -> list[Hashable]:
         """By the tags of words alone, however many words the longest sample has."""
