@@ -215,6 +215,18 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     assert damaged.value.where == file
 
 
+def test_writing_and_reading_need_neither_torch_nor_pandas(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from frostline.runs.predictions import read, write\n"
+        "columns = {'sample': ['größer', ''], 'logits': np.arange(6, dtype=np.float32).reshape(2, 3)}\n"
+        "write(Path(), 'val', columns, {})\n"
+        "print({'torch', 'pandas'} & set(sys.modules))\n"
+        "found = read(Path(), 'val').columns; print(found['sample'].tolist(), found['logits'].tolist())"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert answer.stdout == "set()\n['größer', ''] [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]\n"
+
+
 def test_a_table_of_others_is_an_error(tmp_path: Path) -> None:
     import pyarrow as pa
 

@@ -50,7 +50,8 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def test_a_run_leaves_what_the_house_promises(finished: Path) -> None:
-    assert {path.name for path in finished.iterdir()} == {"config.yaml", "run.json", "checkpoints", "tensorboard"}
+    folders = {"checkpoints", "predictions", "tensorboard"}
+    assert {path.name for path in finished.iterdir()} == {"config.yaml", "run.json", *folders}
     assert {path.name for path in (finished / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
@@ -69,7 +70,8 @@ def test_run_json_says_all(finished: Path) -> None:
     assert record["checkpoints"] == {"best": "checkpoints/best.ckpt", "last": "checkpoints/last.ckpt"}
     assert record["peak_memory_bytes"] > 100e6
     seconds = record["seconds"]
-    assert seconds["total"] == pytest.approx(seconds["setup"] + seconds["fit"] + seconds["test"])
+    assert list(seconds) == ["setup", "fit", "test", "total", "predictions"]
+    assert seconds["total"] == pytest.approx(sum(seconds.values()) - seconds["total"])
     metrics = record["metrics"]
     assert metrics["test/n"] == 359
     assert {"val/accuracy", "test/accuracy", "test/accuracy_top5", "test/f1_macro", "test/loss"} <= set(metrics)

@@ -3,7 +3,9 @@ or a word each; K outputs.
 """
 
 import json
+from array import array
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -37,7 +39,7 @@ def write(run: Path, part: Part, columns: Mapping[str, Any], about: Mapping[str,
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table({name: _column(values) for name, values in columns.items()})
+    table = pa.Table.from_arrays([_column(values) for values in columns.values()], list(columns))
     said = json.dumps({"schema": SCHEMA, "part": part, **about})
     texts = [name for name, values in columns.items() if isinstance(values, list)]  # numbers hardly repeat
     content = pa.BufferOutputStream()
@@ -47,11 +49,16 @@ def write(run: Path, part: Part, columns: Mapping[str, Any], about: Mapping[str,
 
 
 def _column(values: Any) -> Any:
+    """From buffers: `pyarrow.array` imports pandas where it is installed, which takes longer than all else here."""
     import pyarrow as pa
 
-    if isinstance(values, list) or values.ndim == 1:
-        return pa.array(values)
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+    if isinstance(values, list):
+        encoded = [text.encode() for text in values]
+        offsets = array("i", accumulate(map(len, encoded), initial=0))
+        return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
+    flat = values.reshape(-1)
+    column = pa.Array.from_buffers(pa.from_numpy_dtype(flat.dtype), len(flat), [None, pa.py_buffer(flat)])
+    return column if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(column, values.shape[1])
 
 
 def read(run: Path, part: Part) -> Predictions:
