@@ -28,7 +28,12 @@ WAYS = {
     "scratch, 10 epochs": ["model.weights=null", *SHORT],
     "bundled, 60 epochs": LONG,
     "scratch, 60 epochs": ["model.weights=null", *LONG],
-    "scratch, 60 epochs of all": ["model.weights=null", "schedule=full", "schedule.phases.all.epochs=60"],
+    "scratch, 60 epochs of all": [
+        "model.weights=null",
+        "schedule=full",
+        "schedule.phases.all.lr_scale=1",
+        "schedule.phases.all.epochs=60",
+    ],
 }
 
 

@@ -22,7 +22,13 @@ SETS = {
     "digits, two_stage, adamw": [],
     "digits, two_stage, sgd": ["optimizer=sgd"],
     "5,000 of cifar10, two_stage, adamw": ["schedule.phases.head.epochs=1", *CIFAR],
-    "5,000 of cifar10, full from scratch, sgd": ["schedule=full", "model.weights=null", "optimizer=sgd", *CIFAR],
+    "5,000 of cifar10, full from scratch, sgd": [
+        "schedule=full",
+        "schedule.phases.all.lr_scale=1",
+        "model.weights=null",
+        "optimizer=sgd",
+        *CIFAR,
+    ],
 }
 COLUMNS = ("val/accuracy", "test/accuracy", "test/loss")
 

@@ -15,7 +15,7 @@ import sys
 from machine import RESULTS, write_result
 from sweeps import runs_of
 
-THAWED = ["schedule=full", "schedule.phases.all.epochs=3"]
+THAWED = ["schedule=full", "schedule.phases.all.lr_scale=1", "schedule.phases.all.epochs=3"]
 SETS = {
     "100 digits": ["data.train_limit=100", "data.batch_size=32"],
     "all digits": [],

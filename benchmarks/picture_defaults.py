@@ -47,15 +47,20 @@ FIRST: dict[str, list[str]] = {
     "top 3 blocks 0.3": [f"{ALL}thaw=3"],
     "top 3 blocks 0.3, decay 1": [f"{ALL}thaw=3", f"{ALL}layer_decay=1.0"],
     "top 3 blocks 0.6": [f"{ALL}thaw=3", f"{ALL}lr_scale=0.6"],
-    "full, 3e-4": ["schedule=full", "optimizer.lr=3e-4"],
+    "full, 3e-4": ["schedule=full", f"{ALL}lr_scale=1", "optimizer.lr=3e-4"],
 }
 RATE = 2e-3  # the default of optimizer.lr
 GRID: dict[str, list[str]] = {
     **{plan: [f"schedule={plan}"] for plan in ("two_stage", "head_only", "last_block", "auto")},
     **{f"two_stage, {blocks} blocks": [f"{ALL}thaw={blocks}"] for blocks in (2, 3)},
-    **{plan: [f"schedule={plan}"] for plan in ("full", "layerwise", "lp_ft", "gradual")},
+    **{plan: [f"schedule={plan}", f"{ALL}lr_scale=1"] for plan in ("full", "layerwise")},
+    **{plan: [f"schedule={plan}"] for plan in ("lp_ft", "gradual")},
     **{
-        f"{plan}, rate × {factor:.2g}": [f"schedule={plan}", f"optimizer.lr={RATE * factor:.3g}"]
+        f"{plan}, rate × {factor:.2g}": [
+            f"schedule={plan}",
+            *([f"{ALL}lr_scale=1"] if plan == "full" else []),
+            f"optimizer.lr={RATE * factor:.3g}",
+        ]
         for plan in ("two_stage", "full")
         for factor in (1 / 10, 1 / 3, 3)
     },

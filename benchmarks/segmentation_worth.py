@@ -51,7 +51,7 @@ PLANS = {
         f"schedule.phases.head.epochs={epochs // 2}",
         f"schedule.phases.all.epochs={epochs - epochs // 2}",
     ],
-    "full": lambda epochs: ["schedule=full", f"schedule.phases.all.epochs={epochs}", "optimizer.lr=6e-4"],
+    "full": lambda epochs: ["schedule=full", f"schedule.phases.all.epochs={epochs}"],
 }
 
 

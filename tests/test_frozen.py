@@ -148,7 +148,7 @@ def test_frozen_is_frozen_and_thawed_learns(name: str, composed: Callable[..., A
 
 def test_frozen_norms_of_thawed_blocks_keep_their_statistics(composed: Callable[..., Any]) -> None:
     backbone: Backbone = maker_of(composed("model=resnet18", "model.weights=null").model, "model")()
-    (phase,) = plan_of(composed("schedule=full")).phases
+    (phase,) = plan_of(composed("schedule=full")).scaled(batch_norms=True).phases
     model = learner(backbone, replace(phase, norm="frozen"))
     before = values(model)
     trained(model, 64)
