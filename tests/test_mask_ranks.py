@@ -23,9 +23,9 @@ FPN += ["head.dropout=0"]
 def jobs(folder: Path, data: Path, trainer: list[str]) -> list[Job]:
     own = [*trainer, "task=segmentation", "data=image_masks", f"data.dir={data}", "data.sides=[64,32]"]
     own += [
+        "data._target_=frostline.data.pictures.image_masks.ImageMasks",
         "data.train_limit=null",
         "data.batch_size=5",
-        "data._target_=frostline.data.pictures.image_masks.ImageMasks",
     ]
     return [
         Job(str(folder / "linear"), "two_stage", [*own, *LINEAR]),

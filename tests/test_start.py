@@ -171,6 +171,7 @@ def test_an_anchor_keeps_the_weights_close_to_the_pretrained_ones(tmp_path: Path
 
     def moved(pull: float) -> float:
         overrides = ["schedule=full", "schedule.phases.all.epochs=2", f"schedule.every_phase.l2_sp={pull}"]
+        overrides += ["schedule.phases.all.lr_scale=1"]
         overrides += ["optimizer=sgd", "optimizer.lr=0.05", "optimizer.weight_decay=0"]
         overrides += ["schedule.every_phase.norm=adapt"]
         state = _state(_train(tmp_path / f"anchor{pull}", *overrides, short=QUICK))

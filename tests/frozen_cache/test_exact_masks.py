@@ -122,7 +122,7 @@ def test_a_mask_that_was_edited_is_other_data_for_a_resume(
     (tmp_path / "flipped.png").replace(file)
     answer = program("train", f"resume={tmp_path / 'run'}", "trust=true")
     assert answer.code == 1
-    assert "the run was another one: data.fingerprint" in answer.err
+    assert "this is another run: data.fingerprint" in answer.err
 
 
 def test_a_run_goes_on_where_its_data_lies_now(
