@@ -175,7 +175,7 @@ def test_a_run_with_an_adapter_goes_on_with_its_own(runs: dict[str, Path], compo
         (["adapter=none"], "the weights contain an adapter, but this run has none"),
         (["adapter=lora", "adapter.rank=4"], "of another shape"),
         (["adapter=ia3"], "missing .*ia3_l"),
-        (["adapter=lora", "schedule=last_block"], "of another network"),
+        (["adapter=lora", "schedule=last_block"], "do not belong to"),
     ],
 )
 def test_weights_with_another_adapter_are_refused(

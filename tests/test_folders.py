@@ -41,7 +41,7 @@ def test_the_slower_of_two_commands_writes_nothing(tmp_path: Path) -> None:
     seen = stamp(tmp_path)
     (tmp_path / "run.json").write_text("{}")
     with (
-        pytest.raises(RunError, match="another process has written into this folder"),
+        pytest.raises(RunError, match="another process has written to this folder"),
         claimed(tmp_path, leads=True, seen=seen),
     ):
         pytest.fail("it writes")

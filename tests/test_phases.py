@@ -197,7 +197,18 @@ def test_every_missing_and_every_unknown_setting_is_told_at_once() -> None:
         Plan.from_config({"it": {"thow": "all", "curve": "cosine"}}, {}, asdict(NO_AVERAGE))
     assert "it.thow: frostline.plan.phase.Phase has no such setting; did you mean thaw?" in raised.value.what
     lacking = ["thaw", "only", "epochs", "lr_scale", "layer_decay", "warmup_epochs", "weight_decay", "optimizer"]
-    lacking += ["norm", "l2_sp", "start_from", "solve", "min_steps", "monitor", "mode", "patience", "min_delta"]
+    lacking += [
+        "norm",
+        "l2_sp",
+        "start_from",
+        "solve",
+        "min_steps",
+        "views",
+        "monitor",
+        "mode",
+        "patience",
+        "min_delta",
+    ]
     assert re.findall(r"(\w+) is missing", raised.value.what) == lacking
 
 

@@ -363,7 +363,7 @@ def test_the_command_of_a_job_that_is_queued_again_goes_on(
     monkeypatch.delenv("STOP_AT")
     other = program("train", *command, "optimizer.lr=0.5", "trainer.log_every_n_steps=3")
     assert other.code == 1
-    assert "begun with other settings: optimizer.lr was 0.002 and is 0.5\n" in other.err
+    assert "started with other settings: optimizer.lr was 0.002 and is 0.5\n" in other.err
     again = program("train", *command, "logger=none")
     assert again.code == 0
     assert f"run   {run} goes on in phase all " in again.out

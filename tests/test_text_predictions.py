@@ -165,7 +165,7 @@ def test_what_holds_no_texts_is_told_what_would(
     (tmp_path / "in").mkdir()
     answer = program("predict", f"run={run}", "trust=true", f"input={name}")
     assert answer.code == 1
-    assert f"this run takes texts, but this is {what}" in answer.err
+    assert f"this run takes texts, but {what}" in answer.err
     assert "input=<texts>.txt, a text a line, or a table" in answer.err
 
 

@@ -66,7 +66,7 @@ def test_a_file_in_either_naming_is_read(named_as: str, tmp_path: Path) -> None:
 
 
 def test_weights_of_another_variant_are_refused_by_name() -> None:
-    with pytest.raises(WeightsError, match="another network") as error:
+    with pytest.raises(WeightsError, match="do not belong to EfficientNet") as error:
         EfficientNetLite(1, weights=str(packaged_weights(0)), drop_path_rate=None)
     assert "blocks.1.2" in str(error.value)
 

@@ -42,7 +42,7 @@ def test_a_file_that_is_not_there_is_named_with_where_it_comes_from(tmp_path: Pa
 
 def test_one_file_is_not_two_parts(tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
-    with pytest.raises(ConfigError, match="is two parts"):
+    with pytest.raises(ConfigError, match="is used for two splits"):
         part_files(str(tmp_path), None, train="a.csv", val=None, test="./a.csv")
 
 

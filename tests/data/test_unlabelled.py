@@ -96,5 +96,5 @@ def test_a_named_column_that_is_not_there_is_offered_another(tmp_path: Path) -> 
     with pytest.raises(DataError, match="there is no column 'path'; the columns are id, file") as refused:
         found(put(tmp_path, "id,file", "7,a.png"), "path")
     assert refused.value.next_step.startswith("data.path_column=")
-    with pytest.raises(DataError, match="the column 'path' is there 2 times"):
+    with pytest.raises(DataError, match="the column 'path' appears 2 times"):
         found(put(tmp_path, "path,path", "a.png,b.png"), "path")
