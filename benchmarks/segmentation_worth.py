@@ -102,6 +102,7 @@ def data_of(folder: Path, pixels: int, ignore: list[int], seed: int) -> ImageMas
         mask_suffix="",
         sides=None,
         tile=None,
+        grey_range=None,
         image_size=pixels,
         augment="none",
         flip=False,
