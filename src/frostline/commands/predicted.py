@@ -25,15 +25,16 @@ class Predicted(NamedTuple):
 
 def folder_of(output: Path) -> Path:
     """Where the files of predictions lie, beside their table."""
-    return output.with_suffix("")
+    return output.with_suffix("") if output.suffix else output.with_name(f"{output.name}_files")
 
 
 def require_free(output: Path) -> None:
-    """Raises DataError if the folder for files lies there already, and no table of an earlier prediction beside it."""
-    if folder_of(output).exists() and not output.exists():
+    """Raises DataError if the place of the folder for files is taken, unless an earlier prediction made the folder."""
+    folder = folder_of(output)
+    if folder.exists() and not (folder.is_dir() and output.exists()):
         raise DataError(
-            "the files of predictions would be written into this folder, which is there already",
-            where=folder_of(output),
+            "the files of predictions would be written here, and there is something already",
+            where=folder,
             next_step="output=<another name>.csv",
         )
 

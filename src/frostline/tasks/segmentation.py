@@ -77,13 +77,10 @@ class Segmentation(Task):
     def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Pixels of each class, (B, C) int64, of those that count: `target` in truth, `predicted`, and `right` in both.
         The logits of all pixels would take more room than the pictures."""
-        assert batch.own_sizes is not None
-        pictures = zip(_of_pictures(outputs, batch), batch.targets, batch.own_sizes.tolist(), strict=True)
         rows = []
-        for logits, mask, (height, width) in pictures:
-            truth, given = mask[:height, :width].long(), logits.argmax(1)[0]
-            counted = truth != IGNORED
-            truth, given = truth[counted], given[counted]
+        for logits, mask in _scored(outputs, batch):
+            counted = mask != IGNORED
+            truth, given = mask[counted], logits.argmax(1)[counted]
             found = [it.bincount(minlength=len(self.classes)) for it in (truth, given, truth[truth == given])]
             rows.append(torch.stack(found))
         target, predicted, right = torch.stack(rows).unbind(1)
@@ -118,6 +115,13 @@ def _of_pictures(outputs: Tensor, batch: Batch) -> Iterator[Tensor]:
     assert batch.own_sizes is not None
     for each, sides in zip(outputs.float().split(1), batch.own_sizes.tolist(), strict=True):
         yield _enlarged(each, sides)
+
+
+def _scored(outputs: Tensor, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits (1, C, H, W) and mask (1, H, W) of each picture, without the padding of the batch."""
+    for logits, mask in zip(_of_pictures(outputs, batch), batch.targets.split(1), strict=True):
+        height, width = logits.shape[2:]
+        yield logits, mask[:, :height, :width].long()
 
 
 def _dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
@@ -167,9 +171,8 @@ class SegmentationMetrics(Metrics):
         self.confusion = Confusion(len(classes))
 
     def update(self, outputs: Tensor, batch: Batch) -> None:
-        pairs = zip(_of_pictures(outputs, batch), batch.targets, batch.own_sizes.tolist(), strict=True)  # type: ignore[union-attr]
-        for logits, mask, (height, width) in pairs:
-            self.confusion.update(logits, mask[None, :height, :width].long())
+        for logits, mask in _scored(outputs, batch):
+            self.confusion.update(logits, mask)
 
     def compute(self) -> dict[str, float]:
         """`loss`, `accuracy` of pixels, `iou`, the mean over the classes that occur in truth or predictions, and `n`

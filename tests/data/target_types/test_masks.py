@@ -19,7 +19,7 @@ def test_counts_are_pictures_that_show_a_class() -> None:
 
 
 def test_a_picture_counts_for_the_rarest_class_that_it_shows() -> None:
-    assert MASKS.strata(PIXELS).tolist() == [1, 2, 0, 0]
+    assert MASKS.strata(PIXELS).tolist() == [1, 2, 0, 3]
 
 
 def test_described_are_the_pixels_of_each_class() -> None:

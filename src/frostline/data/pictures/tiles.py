@@ -27,12 +27,11 @@ def tiles_of(size: tuple[int, int], tile: Sequence[int]) -> list[Tile]:
     if width <= LARGER * tile[1] and height <= LARGER * tile[0]:
         whole = (0, 0, width, height)
         return [Tile(whole, whole)]
-    found = []
-    for (top, bottom, first, last), (left, right, begin, end) in product(
-        _spans(height, tile[0]), _spans(width, tile[1])
-    ):
-        found.append(Tile((left, top, right, bottom), (begin, first, end, last)))
-    return found
+    rows, columns = _spans(height, tile[0]), _spans(width, tile[1])
+    return [
+        Tile((left, top, right, bottom), (begin, first, end, last))
+        for (top, bottom, first, last), (left, right, begin, end) in product(rows, columns)
+    ]
 
 
 def _spans(side: int, tile: int) -> list[tuple[int, int, int, int]]:

@@ -2,13 +2,13 @@
 (B, H, W) class indices, IGNORED where none counts.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from frostline.contracts.targets import Targets
 from frostline.data.target_types.base import Geometry, TargetType, require_differences
+from frostline.data.target_types.labels import rarest
 
 
 class Masks(TargetType):
@@ -29,9 +29,7 @@ class Masks(TargetType):
 
     def strata(self, targets: Tensor) -> Tensor:
         """The rarest class of each picture: the one that the fewest pictures show."""
-        shows = targets > 0
-        pictures = torch.where(shows, shows.sum(0), len(targets) + 1)
-        return pictures.argmin(1)
+        return rarest(targets > 0)
 
     def describe(self, names: list[str], targets: Tensor) -> Targets:
         """`Targets.counts` are pixels."""
@@ -50,6 +48,3 @@ class Masks(TargetType):
 
     def follow(self, targets: Tensor, geometry: Geometry) -> Tensor:
         return geometry(targets.unsqueeze(1)).squeeze(1)
-
-    def digested(self, targets: Tensor) -> Any:
-        return targets.numpy().data
