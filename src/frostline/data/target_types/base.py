@@ -14,7 +14,7 @@ from frostline.data.tables.table import Table
 from frostline.data.target_types.names import alike_notes
 from frostline.errors import ConfigError, DataError
 
-Geometry = Callable[[Tensor], Tensor]  # (B, K, H, W) maps -> (B, K, height, width) of the views: moved as the pictures are
+Geometry = Callable[[Tensor], Tensor]  # moves maps (B, K, H, W) as the pictures of the batch are moved
 
 
 class TargetType(ABC):
