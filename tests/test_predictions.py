@@ -137,12 +137,12 @@ def test_curves_callbacks_and_checkpoints_are_as_without_them(program: Program, 
 
 
 def scalars(folder: Path) -> dict[str, list[int]]:
-    """The steps of each curve."""
+    """The steps of each curve, sorted: files of one second are read in the order of their names, not as written."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found = EventAccumulator(str(folder / "tensorboard"))
     found.Reload()
-    return {tag: [event.step for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    return {tag: sorted(event.step for event in found.Scalars(tag)) for tag in found.Tags()["scalars"]}
 
 
 def test_the_cache_changes_no_bit_of_them(program: Program) -> None:
