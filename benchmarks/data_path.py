@@ -30,8 +30,9 @@ from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
 from frostline.data.loader import EpochBatches
 from frostline.data.parts import Part, loader
-from frostline.data.pictures.augment import Augment, Level, evaluation_view
+from frostline.data.pictures.augment import Augment, Level
 from frostline.data.pictures.cifar import read_parquet
+from frostline.data.pictures.preprocess import evaluation_view
 from frostline.data.pictures.sources import FilePictures, Pictures
 from frostline.data.sample_cache import SampleCache
 from frostline.data.target_types.find import target_type

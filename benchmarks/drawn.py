@@ -10,9 +10,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor
 
-from frostline.data.pictures.module import PictureData
-from frostline.data.pictures.sources import ArrayPictures
-from frostline.data.source import Sources
+from frostline.contracts.targets import Targets
+from frostline.data.pictures.modality import PictureModality
+from frostline.data.pictures.samples import ArraySamples
+from frostline.data.reader import Found, Reader
+from frostline.data.target_types.base import TargetType
 from frostline.paths import conf_dir
 from frostline.training.build import Built, build
 from machine import TRAINER, done
@@ -20,20 +22,21 @@ from machine import TRAINER, done
 CLASSES = 10
 
 
-class Drawn(PictureData):
+class Drawn(Reader):
     """number: of training pictures; as many of each class, `side` pixels square."""
 
     name = "drawn"
     where = "a generator of random numbers"
 
-    def __init__(self, spec: Any, *, number: int, side: int, **common: Any) -> None:
+    modality = PictureModality
+
+    def __init__(self, *, number: int, side: int) -> None:
         self.number = number
         self.side = side
-        super().__init__(spec, **common)
 
-    def read(self) -> Sources:
-        few = ArrayPictures(*drawn(CLASSES, self.side))  # to be scored: a batch that takes next to no time
-        return Sources([str(number) for number in range(CLASSES)], ArrayPictures(*drawn(self.number, self.side)),
+    def read(self, target: TargetType, known: Targets | None) -> Found:
+        few = ArraySamples(*drawn(CLASSES, self.side))  # to be scored: a batch that takes next to no time
+        return Found([str(number) for number in range(CLASSES)], ArraySamples(*drawn(self.number, self.side)),
                           few, few)  # fmt: skip
 
 

@@ -35,9 +35,11 @@ from frostline.backbones.efficientnet_lite import packaged_weights, timm_names
 from frostline.backbones.weights import read_weights
 from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
+from frostline.data.composed import data_of
+from frostline.data.module import Data
 from frostline.data.parts import Part
-from frostline.data.pictures.augment import evaluation_view
 from frostline.data.pictures.image_masks import ImageMasks
+from frostline.data.pictures.preprocess import evaluation_view
 from frostline.tasks.segmentation import IGNORED, SegmentationMetrics
 from jobs import frostline_run
 from machine import write_result
@@ -93,34 +95,35 @@ def _load(network: nn.Module) -> None:
 LOOPS: dict[str, Callable[[int], nn.Module]] = {"fcn": fcn, "unet": unet}
 
 
-def data_of(folder: Path, pixels: int, ignore: list[int], seed: int) -> ImageMasks:
-    return ImageMasks(
-        SPEC,
-        dir=str(folder),
-        classes=None,
-        ignore=ignore,
-        mask_suffix="",
-        sides=None,
-        tile=None,
-        grey_range=None,
-        image_size=pixels,
-        augment="none",
-        flip=False,
-        erase=0.0,
-        num_workers=0,
-        batch_size=BATCH,
-        train_limit=None,
-        val_fraction=0.1,
-        test_fraction=0.2,
-        split_seed=seed,
-        seed=seed,
-        target_kind="masks",
-    )
+def camvid(folder: Path, pixels: int, ignore: list[int], seed: int) -> Data:
+    settings = {
+        "dir": str(folder),
+        "classes": None,
+        "ignore": ignore,
+        "mask_suffix": "",
+        "sides": None,
+        "tile": None,
+        "grey_range": None,
+        "image_size": pixels,
+        "augment": "none",
+        "flip": False,
+        "erase": 0.0,
+        "num_workers": 0,
+        "batch_size": BATCH,
+        "train_limit": None,
+        "val_fraction": 0.1,
+        "test_fraction": 0.2,
+        "split_seed": seed,
+        "seed": seed,
+    }
+    return data_of(ImageMasks, SPEC, settings, target_kind="masks")
 
 
-def loop(make: Callable[[int], nn.Module], data: ImageMasks, seed: int, epochs: int) -> Outcome:
+def loop(make: Callable[[int], nn.Module], data: Data, seed: int, epochs: int) -> Outcome:
     torch.manual_seed(seed)
     pictures, masks = _held(data, data.train_part)
+    spec = data.modality.spec
+    assert isinstance(spec, ImageSpec)
     network = make(len(data.classes)).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.01)
     per_epoch = len(pictures) // BATCH
@@ -137,7 +140,9 @@ def loop(make: Callable[[int], nn.Module], data: ImageMasks, seed: int, epochs: 
             x, y = pictures[index], masks[index].long()
             mirrored = (torch.rand(len(x)) < 0.5).view(-1, 1, 1, 1)
             x, y = torch.where(mirrored, x.flip(3), x), torch.where(mirrored[:, 0], y.flip(2), y)
-            outputs = network(evaluation_view(x, data.spec, cut=True).contiguous(memory_format=torch.channels_last))
+            outputs = network(
+                evaluation_view(x, data.modality.spec, cut=True).contiguous(memory_format=torch.channels_last)
+            )
             logits = interpolate(outputs, y.shape[1:], mode="bilinear", align_corners=False)
             optimizer.zero_grad()
             cross_entropy(logits, y, ignore_index=IGNORED).backward()
@@ -147,20 +152,20 @@ def loop(make: Callable[[int], nn.Module], data: ImageMasks, seed: int, epochs: 
     return _scored(network, data, seconds)
 
 
-def _held(data: ImageMasks, part: Part) -> tuple[Tensor, Tensor]:
+def _held(data: Data, part: Part) -> tuple[Tensor, Tensor]:
     pictures, _ = part.source.fetch(part.index, whole=True)
     assert isinstance(pictures, Tensor)
     return pictures, part.source.targets(part.index)
 
 
-def _scored(network: nn.Module, data: ImageMasks, seconds: float) -> Outcome:
+def _scored(network: nn.Module, data: Data, seconds: float) -> Outcome:
     network.eval()
     metrics = SegmentationMetrics(data.classes)
     with torch.inference_mode():
         for places in torch.arange(len(data.test_part)).split(BATCH):
             batch = data.test_part.__getitems__(places.tolist())
             assert isinstance(batch, Batch)
-            metrics.update(network(evaluation_view(batch.pictures, data.spec, cut=True)), batch)
+            metrics.update(network(evaluation_view(batch.pictures, data.modality.spec, cut=True)), batch)
     scores = metrics.compute()
     return Outcome(scores["iou"], scores["accuracy"], seconds)
 
@@ -193,7 +198,7 @@ def main() -> None:
     ignore = [int(value) for value in asked.ignore.split(",") if value]
     rows: list[dict[str, Any]] = []
     for seed in map(int, asked.seeds.split(",")):
-        data = data_of(asked.folder, asked.pixels, ignore, seed)
+        data = camvid(asked.folder, asked.pixels, ignore, seed)
         for way in (*PLANS, *LOOPS):
             outcome = (
                 ours(PLANS[way](asked.epochs), asked.folder, asked.pixels, ignore, seed)

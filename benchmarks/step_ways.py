@@ -17,7 +17,7 @@ from torch.optim import AdamW
 
 from drawn import drawn, end_step, seconds_per_step
 from frostline.contracts.specs import ImageSpec
-from frostline.data.pictures.augment import evaluation_view
+from frostline.data.pictures.preprocess import evaluation_view
 from machine import DEVICE, bf16
 
 RATE, DECAY = 1e-3, 0.01

@@ -78,7 +78,7 @@ def train(begun: float, overrides: list[str]) -> None:
 
 def watch(stages: Stages) -> None:
     from frostline.commands import train as run
-    from frostline.data.pictures.module import PictureData
+    from frostline.data.module import Data
     from frostline.frozen.outputs import FrozenOutputs
     from frostline.training import build
     from frostline.training.callbacks.measure import Measure
@@ -89,7 +89,7 @@ def watch(stages: Stages) -> None:
         os._exit(0)
 
     stages.wrap("data", build, "_data")
-    stages.wrap("data", PictureData, "describe")
+    stages.wrap("data", Data, "describe")
     stages.wrap("model", run, "build")
     stages.wrap("plan table", run, "planned")
     stages.wrap("frozen outputs", FrozenOutputs, "__call__")

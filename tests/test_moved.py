@@ -180,10 +180,11 @@ def test_relative_tables_of_texts_are_found_from_any_folder(
 
 def test_pictures_that_are_not_square_are_cut_as_the_runs_own(program: Program, tmp_path: Path) -> None:
     """A part that is scored alone is shown as a test split, not as one of training."""
+    from datasets_made import data as data_of
     from frostline.contracts.specs import ImageSpec
     from frostline.contracts.targets import Targets
-    from frostline.data.pictures.augment import evaluation_view
     from frostline.data.pictures.image_folder import ImageFolder
+    from frostline.data.pictures.preprocess import evaluation_view
 
     for name, sides in (("ant", (40, 60)), ("bee", (80, 40))):
         (tmp_path / "new" / name).mkdir(parents=True)
@@ -192,7 +193,7 @@ def test_pictures_that_are_not_square_are_cut_as_the_runs_own(program: Program, 
     common = {"image_size": None, "augment": "standard", "flip": True, "erase": 0.0, "num_workers": 0, "batch_size": 4}
     common |= {"train_limit": None, "val_fraction": 0.1, "test_fraction": 0.2, "split_seed": 0, "seed": 0}
     known = Targets("class", ["ant", "bee"], [5, 5], {})
-    data = ImageFolder(spec, dir=str(tmp_path / "new"), classes=None, grey_range=None, known=known, **common)  # type: ignore[arg-type]
+    data = data_of(ImageFolder, spec, dir=str(tmp_path / "new"), classes=None, known=known, **common)  # type: ignore[arg-type]
     batch = data.test_part.__getitems__([0, 1])
     assert not isinstance(batch, Exception)
     assert batch.sizes is None

@@ -171,8 +171,9 @@ def test_predict_writes_label_probability_and_top_k(
     finished: Path, tmp_path: Path, program: Callable[..., Answer]
 ) -> None:
     from frostline.data.pictures.digits import Digits
+    from frostline.data.target_types.find import target_type
 
-    pixels = Digits.read(object.__new__(Digits)).train.pixels  # type: ignore[attr-defined]
+    pixels = Digits().read(target_type("class"), None).train.pixels
     (tmp_path / "in" / "below").mkdir(parents=True)
     for number in range(6):
         picture = Image.fromarray(pixels[number].permute(1, 2, 0).numpy())

@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from frostline.backbones.base import Backbone
 from frostline.contracts.features import Form
 from frostline.contracts.specs import ImageSpec
+from frostline.contracts.targets import Targets
 from frostline.data.pictures.digits import Digits
-from frostline.data.pictures.sources import ArrayPictures
-from frostline.data.source import Sources
+from frostline.data.pictures.samples import ArraySamples
+from frostline.data.reader import Found
+from frostline.data.target_types.base import TargetType
 
 SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), min_size=8)
 TRAIN, VAL, TEST = 40, 21, 23  # pictures; odd numbers, of which two ranks get unequal shares
@@ -66,12 +68,11 @@ class Mean(nn.Module):
 class FewDigits(Digits):
     """The first digits, divided into parts of TRAIN, VAL and TEST pictures."""
 
-    def read(self) -> Sources:
-        names, every, _, _ = super().read()
-        assert isinstance(every, ArrayPictures)
+    def read(self, target: TargetType, known: Targets | None) -> Found:
+        names, every, *_ = super().read(target, known)
         ends = [TRAIN, TRAIN + VAL, TRAIN + VAL + TEST]
         parts = [
-            ArrayPictures(every.pixels[start:end], every.labels[start:end])
+            ArraySamples(every.pixels[start:end], every.labels[start:end])
             for start, end in zip([0, *ends], ends, strict=False)
         ]
-        return Sources(names, *parts)
+        return Found(names, *parts)

@@ -1,6 +1,7 @@
 """Errors of many samples in one message."""
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from frostline.errors import DataError
@@ -51,3 +52,10 @@ def together(errors: Sequence[DataError], what: str, next_step: str | None = Non
 
 def _cut(what: str) -> str:
     return what if len(what) <= LONGEST else f"{what[:LONGEST]}…"
+
+
+def at_once(make: Callable[[Item], Made], items: Sequence[Item], what: str) -> list[Made]:
+    """`of_each` on several threads: Pillow lets go of the interpreter while it decodes."""
+    with ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(make, item) for item in items]
+        return of_each(Future.result, jobs, what)

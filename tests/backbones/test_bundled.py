@@ -12,8 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from frostline.backbones.bundled import BundledBackbone
-from frostline.data.pictures.augment import evaluation_view
 from frostline.data.pictures.cifar import read_parquet
+from frostline.data.pictures.preprocess import evaluation_view
 from frostline.errors import WeightsError
 from frostline.paths import bundled_weights
 

@@ -12,8 +12,9 @@ from frostline.backbones.torchvision import TorchvisionBackbone
 from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures import augment as augment_module
-from frostline.data.pictures.augment import DRAWS, STRENGTHS, Augment, Level, evaluation_view
+from frostline.data.pictures.augment import DRAWS, STRENGTHS, Augment, Level
 from frostline.data.pictures.counter_random import uniform
+from frostline.data.pictures.preprocess import evaluation_view
 from frostline.data.target_types.find import target_type
 from frostline.errors import ConfigError
 

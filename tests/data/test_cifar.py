@@ -17,9 +17,12 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
+from datasets_made import data as data_of
+from datasets_made import parquet_pictures
 from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
-from frostline.data.pictures.cifar import Cifar, read_parquet
+from frostline.data.module import Data
+from frostline.data.pictures.cifar import Cifar
 from frostline.errors import DataError
 
 NAMES = ["airplane", "automobile", "bird"]
@@ -55,14 +58,14 @@ def write_pair(folder: Path) -> None:
 
 
 @pytest.fixture
-def make(spec: ImageSpec, common: dict[str, Any], tmp_path: Path) -> Callable[..., Cifar]:
-    def made(variant: Any = "cifar10", folder: Path = tmp_path) -> Cifar:
-        return Cifar(spec, variant=variant, dir=str(folder), **common)
+def make(spec: ImageSpec, common: dict[str, Any], tmp_path: Path) -> Callable[..., Data]:
+    def made(variant: Any = "cifar10", folder: Path = tmp_path) -> Data:
+        return data_of(Cifar, spec, variant=variant, dir=str(folder), **common)
 
     return made
 
 
-def assert_pictures_are_numbered(data: Cifar) -> None:
+def assert_pictures_are_numbered(data: Data) -> None:
     """The test split is the file's, in its order; training and validation share the other file."""
     assert data.test_part.index.tolist() == list(range(N))
     shared_out = sorted([*data.train_part.index.tolist(), *data.val_part.index.tolist()])
@@ -78,7 +81,7 @@ def assert_pictures_are_numbered(data: Cifar) -> None:
 # --- the Hugging Face layout ---
 
 
-def test_parquet_files_are_read_with_the_names_of_their_classes(tmp_path: Path, make: Callable[..., Cifar]) -> None:
+def test_parquet_files_are_read_with_the_names_of_their_classes(tmp_path: Path, make: Callable[..., Data]) -> None:
     write_pair(tmp_path)
     data = make()
     assert data.classes == NAMES
@@ -91,23 +94,23 @@ def test_cifar100_takes_the_fine_labels(tmp_path: Path) -> None:
     write_parquet(file, [encoded(number) for number in range(6)], label="fine_label")
     table = pq.read_table(file)
     pq.write_table(table.append_column("coarse_label", pa.array([0] * 6)), file)
-    pictures, names = read_parquet(file)
+    pictures, names = parquet_pictures(file)
     assert (pictures.labels.tolist(), names) == ([0, 1, 2, 0, 1, 2], NAMES)
 
 
 def test_classes_without_names_are_numbered(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", [encoded(number) for number in range(6)], names=None)
-    assert read_parquet(tmp_path / "train.parquet")[1] == ["0", "1", "2"]
+    assert parquet_pictures(tmp_path / "train.parquet")[1] == ["0", "1", "2"]
 
 
 def test_grey_and_palette_pictures_have_three_channels(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Image.new("L", (32, 32), 90).save(stream, "png")
     write_parquet(tmp_path / "train.parquet", [stream.getvalue(), *map(encoded, range(1, 6))])
-    assert read_parquet(tmp_path / "train.parquet")[0].pixels[0, :, 0, 0].tolist() == [90, 90, 90]
+    assert parquet_pictures(tmp_path / "train.parquet")[0].pixels[0, :, 0, 0].tolist() == [90, 90, 90]
 
 
-def test_parts_with_other_classes_are_refused(tmp_path: Path, make: Callable[..., Cifar]) -> None:
+def test_parts_with_other_classes_are_refused(tmp_path: Path, make: Callable[..., Data]) -> None:
     write_pair(tmp_path)
     write_parquet(tmp_path / "test.parquet", [encoded(number) for number in range(N)], names=["cat", "dog", "cow"])
     with pytest.raises(DataError, match="different classes"):
@@ -115,7 +118,7 @@ def test_parts_with_other_classes_are_refused(tmp_path: Path, make: Callable[...
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_truncated_file_is_named(tmp_path: Path, make: Callable[..., Cifar], share: float) -> None:
+def test_a_truncated_file_is_named(tmp_path: Path, make: Callable[..., Data], share: float) -> None:
     write_pair(tmp_path)
     whole = (tmp_path / "test.parquet").read_bytes()
     (tmp_path / "test.parquet").write_bytes(whole[: int(share * len(whole))])
@@ -130,7 +133,7 @@ def test_a_row_that_does_not_decode_is_named(tmp_path: Path, broken: bytes | Non
     pictures[5] = broken
     write_parquet(tmp_path / "train.parquet", pictures)
     with pytest.raises(DataError, match="picture 5 does not decode") as refused:
-        read_parquet(tmp_path / "train.parquet")
+        parquet_pictures(tmp_path / "train.parquet")
     assert refused.value.where == tmp_path / "train.parquet"
 
 
@@ -139,7 +142,7 @@ def test_pictures_of_several_sizes_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (31, 32)).save(stream, "png")
     write_parquet(tmp_path / "train.parquet", [encoded(0), stream.getvalue(), encoded(2)])
     with pytest.raises(DataError, match="2 sizes") as refused:
-        read_parquet(tmp_path / "train.parquet")
+        parquet_pictures(tmp_path / "train.parquet")
     assert "image_folder" in refused.value.next_step
 
 
@@ -158,7 +161,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
 def test_other_tables_are_refused_with_the_columns_they_need(tmp_path: Path, columns: str) -> None:
     pq.write_table(pa.table(COLUMNS[columns]), tmp_path / "train.parquet")
     with pytest.raises(DataError) as refused:
-        read_parquet(tmp_path / "train.parquet")
+        parquet_pictures(tmp_path / "train.parquet")
     assert "`image` or `img` (bytes and path) and `label`" in refused.value.next_step
 
 
@@ -201,7 +204,7 @@ def download(monkeypatch: pytest.MonkeyPatch, instead: Callable[[Path], object])
 
 
 @pytest.mark.usefixtures("small_set")
-def test_torchvisions_layout_gives_the_same_pictures(tmp_path: Path, make: Callable[..., Cifar]) -> None:
+def test_torchvisions_layout_gives_the_same_pictures(tmp_path: Path, make: Callable[..., Data]) -> None:
     write_batches(tmp_path)
     data = make()
     assert data.classes == NAMES
@@ -209,7 +212,7 @@ def test_torchvisions_layout_gives_the_same_pictures(tmp_path: Path, make: Calla
 
 
 @pytest.mark.usefixtures("small_set")
-def test_both_layouts_have_the_same_fingerprint(tmp_path: Path, make: Callable[..., Cifar]) -> None:
+def test_both_layouts_have_the_same_fingerprint(tmp_path: Path, make: Callable[..., Data]) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     write_pair(tmp_path / "one")
@@ -220,7 +223,7 @@ def test_both_layouts_have_the_same_fingerprint(tmp_path: Path, make: Callable[.
 
 @pytest.mark.usefixtures("small_set")
 @pytest.mark.parametrize("file", ["data_batch_1", "test_batch", "batches.meta"])
-def test_a_broken_file_is_not_taken_for_data(tmp_path: Path, make: Callable[..., Cifar], file: str) -> None:
+def test_a_broken_file_is_not_taken_for_data(tmp_path: Path, make: Callable[..., Data], file: str) -> None:
     broken = write_batches(tmp_path) / file
     broken.write_bytes(broken.read_bytes()[:-1])
     with pytest.raises(DataError, match="there, but broken") as refused:
@@ -231,7 +234,7 @@ def test_a_broken_file_is_not_taken_for_data(tmp_path: Path, make: Callable[...,
 
 @pytest.mark.usefixtures("small_set")
 def test_what_is_missing_is_downloaded_once(
-    tmp_path: Path, make: Callable[..., Cifar], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make: Callable[..., Data], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = download(monkeypatch, write_batches)
     for _ in range(2):
@@ -255,7 +258,7 @@ def cut_off(folder: Path) -> None:
 @pytest.mark.parametrize(("variant", "base"), [("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")])
 def test_a_failed_download_leaves_nothing_and_says_what_to_do(
     tmp_path: Path,
-    make: Callable[..., Cifar],
+    make: Callable[..., Data],
     monkeypatch: pytest.MonkeyPatch,
     failure: Callable[[Path], None],
     variant: str,
@@ -269,7 +272,7 @@ def test_a_failed_download_leaves_nothing_and_says_what_to_do(
         assert offered in refused.value.next_step
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, make: Callable[..., Cifar]) -> None:
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, make: Callable[..., Data]) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be downloaded") as refused:
         make(folder=tmp_path / "file" / "cifar10")
@@ -283,7 +286,7 @@ def test_the_real_test_part_has_ten_thousand_pictures_of_ten_classes(shared: Pat
     file = shared / "cifar10" / "test.parquet"
     if not file.is_file():
         pytest.skip(f"there is no {file}")
-    pictures, names = read_parquet(file)
+    pictures, names = parquet_pictures(file)
     assert pictures.pixels.shape == (10_000, 3, 32, 32)
     assert names == ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     assert torch.bincount(pictures.labels).tolist() == [1000] * 10

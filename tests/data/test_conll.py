@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
+from frostline.data.reader import Found
 from frostline.data.texts import to_predict as unlabelled_texts
 from frostline.data.texts.bio_tags import Sentence, Tagged, tagged_set
 from frostline.data.texts.conll import read_conll, read_sentences
-from frostline.data.texts.strings import TaggedSet
 from frostline.errors import DataError
 
 
-def read(folder: Path, train: str | bytes, test: str | None = None) -> TaggedSet:
+def read(folder: Path, train: str | bytes, test: str | None = None) -> Found:
     (folder / "train.conll").write_bytes(train.encode() if isinstance(train, str) else train)
     if test is not None:
         (folder / "test.conll").write_text(test)
@@ -23,7 +23,7 @@ def read(folder: Path, train: str | bytes, test: str | None = None) -> TaggedSet
     return read_conll(dir=str(folder), train_file="train.conll", val_file=None, test_file=test_file, source=None)
 
 
-def tags(data: TaggedSet) -> list[list[str]]:
+def tags(data: Found) -> list[list[str]]:
     return [[data.names[tag] for tag in sentence] for sentence in data.train.labels]
 
 

@@ -18,10 +18,11 @@ import torch
 from PIL import Image
 
 from conftest import Answer
+from datasets_made import data as data_of
+from datasets_made import parquet_pictures
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures import cifar
 from frostline.data.pictures import sources as pictures
-from frostline.data.pictures.cifar import read_parquet
 from frostline.data.pictures.image_folder import ImageFolder
 from frostline.data.pictures.packed import PackedPictures
 from frostline.data.pictures.reading import read_picture
@@ -351,10 +352,10 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_a_parquet_file_is_decoded_once(tmp_path: Path, rows: list[int]) -> None:
     file = parquet(tmp_path / "train.parquet")
-    plain, names = read_parquet(file)
-    first, _ = read_parquet(file, cache(tmp_path))
+    plain, names = parquet_pictures(file)
+    first, _ = parquet_pictures(file, cache(tmp_path))
     rows.clear()
-    again, its_names = read_parquet(file, cache(tmp_path))
+    again, its_names = parquet_pictures(file, cache(tmp_path))
     assert rows == [0]  # which says the size of all
     assert names == its_names == ["0", "1", "2"]
     for kept_pictures in (first, again):
@@ -364,16 +365,16 @@ def test_a_parquet_file_is_decoded_once(tmp_path: Path, rows: list[int]) -> None
 
 
 def test_a_parquet_file_that_changed_is_seen(tmp_path: Path) -> None:
-    read_parquet(parquet(tmp_path / "train.parquet"), cache(tmp_path))
-    again, _ = read_parquet(parquet(tmp_path / "train.parquet", seed=100), cache(tmp_path))
-    assert torch.equal(again.pixels, read_parquet(tmp_path / "train.parquet")[0].pixels)
+    parquet_pictures(parquet(tmp_path / "train.parquet"), cache(tmp_path))
+    again, _ = parquet_pictures(parquet(tmp_path / "train.parquet", seed=100), cache(tmp_path))
+    assert torch.equal(again.pixels, parquet_pictures(tmp_path / "train.parquet")[0].pixels)
 
 
 def test_a_broken_row_is_named_each_time(tmp_path: Path) -> None:
     file = parquet(tmp_path / "train.parquet", broken=17)
     for _ in range(2):
         with pytest.raises(DataError, match="picture 17 does not decode") as refused:
-            read_parquet(file, cache(tmp_path))
+            parquet_pictures(file, cache(tmp_path))
         assert refused.value.where == file
 
 
@@ -382,7 +383,7 @@ def test_a_full_disk_means_parquet_in_memory(
 ) -> None:
     file = parquet(tmp_path / "train.parquet")
     monkeypatch.setattr(os, "posix_fallocate", full)
-    assert torch.equal(read_parquet(file, cache(tmp_path))[0].pixels, read_parquet(file)[0].pixels)
+    assert torch.equal(parquet_pictures(file, cache(tmp_path))[0].pixels, parquet_pictures(file)[0].pixels)
     assert "decoded pictures are not cached: No space left" in capsys.readouterr().err
 
 
@@ -441,7 +442,7 @@ def test_never_writes_nothing(program: Program, classes: Path, tmp_path: Path) -
 
 def test_data_on_its_own_keeps_nothing(classes: Path, spec: ImageSpec, common: dict[str, Any]) -> None:
     before = set(Path(os.environ["FROSTLINE_CACHE_DIR"]).rglob("*"))
-    data = ImageFolder(spec, dir=str(classes), classes=None, grey_range=None, **common)
+    data = data_of(ImageFolder, spec, dir=str(classes), classes=None, grey_range=None, **common)
     assert data.train_part.source.in_memory
     assert set(Path(os.environ["FROSTLINE_CACHE_DIR"]).rglob("*")) == before
 

@@ -8,17 +8,19 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from datasets_made import data as data_of
 from frostline.contracts.specs import ImageSpec, TextSpec
+from frostline.data.module import Data
 from frostline.data.pictures.digits import Digits
 from frostline.errors import ConfigError, DataError
 
 
-def samples(data: Digits, part: str) -> set[int]:
+def samples(data: Data, part: str) -> set[int]:
     return set(getattr(data, f"{part}_part").index.tolist())
 
 
 def test_every_digit_is_in_one_part(spec: ImageSpec, common: dict[str, Any]) -> None:
-    data = Digits(spec, **common)
+    data = data_of(Digits, spec, **common)
     train, val, test = (samples(data, part) for part in ("train", "val", "test"))
     assert train | val | test == set(range(1797))
     assert len(train) + len(val) + len(test) == 1797
@@ -27,7 +29,7 @@ def test_every_digit_is_in_one_part(spec: ImageSpec, common: dict[str, Any]) -> 
 
 
 def test_pictures_and_labels_are_scikit_learns(spec: ImageSpec, common: dict[str, Any]) -> None:
-    data = Digits(spec, **common)
+    data = data_of(Digits, spec, **common)
     source = load_digits()
     place = data.val_part.index.tolist().index(min(samples(data, "val")))
     batch = data.val_part[place]
@@ -41,57 +43,59 @@ def test_pictures_and_labels_are_scikit_learns(spec: ImageSpec, common: dict[str
 def test_the_test_part_is_the_same_for_other_seeds_and_another_for_other_split_seeds(
     spec: ImageSpec, common: dict[str, Any]
 ) -> None:
-    first, second = (Digits(spec, **common | {"seed": seed}) for seed in (0, 1))
+    first, second = (data_of(Digits, spec, **common | {"seed": seed}) for seed in (0, 1))
     assert samples(first, "test") == samples(second, "test")
     assert samples(first, "val") == samples(second, "val")
-    assert samples(first, "test") != samples(Digits(spec, **common | {"split_seed": 1}), "test")
+    assert samples(first, "test") != samples(data_of(Digits, spec, **common | {"split_seed": 1}), "test")
 
 
 def test_a_limit_keeps_as_many_of_each_class_and_leaves_the_other_parts_alone(
     spec: ImageSpec, common: dict[str, Any]
 ) -> None:
-    whole, limited = Digits(spec, **common), Digits(spec, **common | {"train_limit": 205})
+    whole, limited = data_of(Digits, spec, **common), data_of(Digits, spec, **common | {"train_limit": 205})
     assert len(limited.train_part) == 205
     assert set(limited.targets.counts) == {20, 21}
     assert samples(limited, "train") < samples(whole, "train")
     assert samples(limited, "test") == samples(whole, "test")
     assert samples(limited, "val") == samples(whole, "val")
-    assert samples(limited, "train") != samples(Digits(spec, **common | {"train_limit": 205, "seed": 1}), "train")
+    assert samples(limited, "train") != samples(
+        data_of(Digits, spec, **common | {"train_limit": 205, "seed": 1}), "train"
+    )
 
 
 def test_a_limit_below_the_number_of_classes_is_refused(spec: ImageSpec, common: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=r"data.train_limit") as refused:
-        Digits(spec, **common | {"train_limit": 9})
+        data_of(Digits, spec, **common | {"train_limit": 9})
     assert "has 0" in refused.value.what
 
 
 def test_what_a_run_says_of_its_data(spec: ImageSpec, common: dict[str, Any]) -> None:
-    data = Digits(spec, **common)
+    data = data_of(Digits, spec, **common)
     said = data.describe()
     assert said["num_train"] + said["num_val"] + said["num_test"] == 1797
     assert said["num_train"] == sum(data.targets.counts) == len(data.train_part)
     assert said["name"] == "digits"
-    assert said["fingerprint"] == Digits(spec, **common | {"split_seed": 5}).describe()["fingerprint"]
+    assert said["fingerprint"] == data_of(Digits, spec, **common | {"split_seed": 5}).describe()["fingerprint"]
 
 
 def test_data_is_made_for_the_size_that_is_asked_for(spec: ImageSpec, common: dict[str, Any]) -> None:
-    assert Digits(spec, **common).spec == spec
-    assert (Digits(spec, **common | {"image_size": 8}).spec.size, spec.size) == (8, 16)
+    assert data_of(Digits, spec, **common).modality.spec == spec
+    assert (data_of(Digits, spec, **common | {"image_size": 8}).modality.spec.size, spec.size) == (8, 16)
 
 
 def test_a_backbone_for_text_is_refused(common: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="takes text, and this data is pictures"):
-        Digits(TextSpec("bert", 128), **common)
+        data_of(Digits, TextSpec("bert", 128), **common)
 
 
 def test_loaders_are_made_for_a_trainer(spec: ImageSpec, common: dict[str, Any]) -> None:
     with pytest.raises(RuntimeError, match="Trainer"):
-        Digits(spec, **common).train_dataloader()
+        data_of(Digits, spec, **common).train_dataloader()
 
 
 def test_they_come_from_the_library_where_its_file_is_not_found(
     spec: ImageSpec, common: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Digits(spec, **common)
+    read = data_of(Digits, spec, **common)
     monkeypatch.setattr("frostline.data.pictures.digits.TABLE", Path("elsewhere.csv"))
-    assert Digits(spec, **common).fingerprint == read.fingerprint
+    assert data_of(Digits, spec, **common).fingerprint == read.fingerprint

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets_made import data as data_of
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.grey import chosen_range, deep_of, grey_notes, require_range, to_eight_bits
 from frostline.data.pictures.image_folder import ImageFolder
@@ -104,14 +105,14 @@ def test_all_parts_of_a_data_set_have_one_range(tmp_path: Path, spec: ImageSpec,
         for name, value in (("dark", top // 2), ("bright", top)):
             for n in range(4):
                 put(tmp_path / part / name / f"{n}.png", np.full((16, 16), value - n), "uint16")
-    data = ImageFolder(spec, dir=str(tmp_path), classes=None, grey_range=None, **common)
+    data = data_of(ImageFolder, spec, dir=str(tmp_path), classes=None, grey_range=None, **common)
     pixels = [
         int(part.source.fetch(part.index[:1], whole=False)[0].max()) for part in (data.train_part, data.test_part)
     ]
     assert pixels == [62, 249]  # bright is the first class: 1000 and 4000 of 4095, as 255ths
     assert data.look()["grey_range"] == [0.0, 4095.0]
     assert "16 grey pictures" in data.notes()[0]
-    fixed = ImageFolder(spec, dir=str(tmp_path), classes=None, grey_range=[0, 65535], **common)
+    fixed = data_of(ImageFolder, spec, dir=str(tmp_path), classes=None, grey_range=[0, 65535], **common)
     assert int(fixed.test_part.source.fetch(fixed.test_part.index[:1], whole=False)[0].max()) == 16
 
 
@@ -141,9 +142,11 @@ def test_floats_beside_whole_numbers_have_no_common_range(
             put(tmp_path / name / f"{n}.png", np.full((16, 16), value + n), "uint16")
         put(tmp_path / name / "4.tif", np.full((16, 16), value / 4095), "float32")
     with pytest.raises(DataError, match="2 hold floats and the others whole numbers") as refused:
-        ImageFolder(spec, dir=str(tmp_path), classes=None, grey_range=None, **common)
+        data_of(ImageFolder, spec, dir=str(tmp_path), classes=None, grey_range=None, **common)
     assert "data.grey_range=each" in refused.value.next_step
-    assert ImageFolder(spec, dir=str(tmp_path), classes=None, grey_range="each", **common).grey is None
+    assert data_of(ImageFolder, spec, dir=str(tmp_path), classes=None, grey_range="each", **common).chosen() == {
+        "data.batch_size": 64
+    }
 
 
 @pytest.mark.parametrize("setting", ["foo", [0, float("nan")], [0, "a"], 5, [None, 1]])

@@ -9,13 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
+from datasets_made import data as data_of
 from frostline.contracts.specs import ImageSpec
+from frostline.data.module import Data
 from frostline.data.parts import Part
 from frostline.data.pictures.image_csv import ImageCsv
 from frostline.data.pictures.sources import FilePictures
 from frostline.errors import ConfigError, DataError
 
-Make = Callable[..., ImageCsv]
+Make = Callable[..., Data]
 DEFAULTS = {
     "dir": None,
     "path_column": "path",
@@ -33,10 +35,10 @@ def make(spec: ImageSpec, common: dict[str, Any], tmp_path: Path) -> Make:
 
     def made(
         lines: list[str], columns: list[str], kind: str = "class", name: str = "labels.csv", **settings: Any
-    ) -> ImageCsv:
+    ) -> Data:
         (tmp_path / name).write_text("\n".join(lines) + "\n")
         said: dict[str, Any] = DEFAULTS | {"file": str(tmp_path / name), "target_columns": columns} | common | settings
-        return ImageCsv(spec, target_kind=kind, **said)
+        return data_of(ImageCsv, spec, target_kind=kind, **said)
 
     return made
 
@@ -56,7 +58,7 @@ def places(part: Part) -> list[int]:
     return [int(part.source.files[index].stem) for index in part.index]
 
 
-def parts_of(data: ImageCsv) -> list[list[int]]:
+def parts_of(data: Data) -> list[list[int]]:
     return [places(part) for part in (data.train_part, data.val_part, data.test_part)]
 
 

@@ -6,26 +6,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from PIL import Image
 
+from datasets_made import data as data_of
 from frostline.contracts.specs import ImageSpec
 from frostline.contracts.targets import Targets
+from frostline.data.module import Data
 from frostline.data.parts import Part
 from frostline.data.pictures.files import picture_files
 from frostline.data.pictures.image_folder import ImageFolder
 from frostline.data.pictures.sources import FilePictures
 from frostline.errors import DataError
 
-Make = Callable[..., ImageFolder]
+Make = Callable[..., Data]
 
 
 @pytest.fixture
 def make(spec: ImageSpec, common: dict[str, Any], tmp_path: Path) -> Make:
-    def made(folder: Path = tmp_path, classes: list[str] | None = None, **settings: Any) -> ImageFolder:
+    def made(folder: Path = tmp_path, classes: list[str] | None = None, **settings: Any) -> Data:
         settings = {"grey_range": None} | settings
-        return ImageFolder(spec, dir=str(folder), classes=classes, **common | settings)
+        return data_of(ImageFolder, spec, dir=str(folder), classes=classes, **common | settings)
 
     return made
 
@@ -45,7 +48,7 @@ def files_of(part: Part) -> list[Path]:
     return [part.source.files[index] for index in part.index]
 
 
-def parts_of(data: ImageFolder) -> list[set[Path]]:
+def parts_of(data: Data) -> list[set[Path]]:
     parts = [files_of(part) for part in (data.train_part, data.val_part, data.test_part)]
     assert all(len(set(part)) == len(part) for part in parts)
     return [set(part) for part in parts]
@@ -300,10 +303,12 @@ def test_training_sees_whole_pictures_and_evaluation_their_centres(tmp_path: Pat
     put(tmp_path / "cat", 10)
     put(tmp_path / "dog", 10)
     data = make(augment="standard")
-    assert data.train_part[0].inputs.shape == (1, 3, 16, 20)
-    assert data.test_part[0].inputs.shape == (1, 3, 16, 16)
-    assert make().train_part[0].inputs.shape == (1, 3, 16, 16)
-    assert data.train_part[0].inputs.dtype == torch.uint8
+    data.trainer = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    assert next(iter(data.train_dataloader())).inputs.shape[1:] == (3, 16, 20)
+    assert next(iter(data.test_dataloader())).inputs.shape[1:] == (3, 16, 16)
+    data.show(0, 0)
+    assert next(iter(data.train_dataloader())).inputs.shape[1:] == (3, 16, 16)
+    assert next(iter(data.train_dataloader())).inputs.dtype == torch.uint8
 
 
 # --- what is passed over, and what stands twice, is told ---

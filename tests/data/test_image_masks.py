@@ -16,8 +16,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from datasets_made import data as data_of
 from frostline.contracts.specs import ImageSpec
 from frostline.contracts.targets import Targets
+from frostline.data.module import Data
 from frostline.data.pictures.image_masks import ImageMasks
 from frostline.data.pictures.masks import MaskedPictures, mask_values, palette_of, usual_palette
 from frostline.errors import ConfigError, DataError
@@ -33,14 +35,14 @@ def own(common: dict[str, Any]) -> dict[str, Any]:
     return common | settings | {"target_kind": "masks", "batch_size": 4}
 
 
-def masks_in(data: ImageMasks) -> dict[str, Tensor]:
+def masks_in(data: Data) -> dict[str, Tensor]:
     """The targets of all training pictures of a source, by name."""
     source = data.train_part.source
     assert isinstance(source, MaskedPictures)
     return {file.stem: source.scored_targets(torch.tensor([place]))[0][0] for place, file in enumerate(source.files)}
 
 
-def files_of(data: ImageMasks) -> list[list[str]]:
+def files_of(data: Data) -> list[list[str]]:
     found = []
     for part in data.parts:
         assert isinstance(part.source, MaskedPictures)
@@ -54,7 +56,7 @@ def files_of(data: ImageMasks) -> list[list[str]]:
 def test_without_parts_the_pictures_are_divided_and_every_class_is_in_training(
     tmp_path: Path, own: dict[str, Any]
 ) -> None:
-    data = ImageMasks(SPEC, dir=str(put(tmp_path)), **own)
+    data = data_of(ImageMasks, SPEC, dir=str(put(tmp_path)), **own)
     names = files_of(data)
     assert sorted(chain(*names)) == sorted(f"p{place:02}" for place in range(24))
     assert [len(part) for part in names] == [17, 2, 5]
@@ -73,7 +75,7 @@ def test_parts_may_stand_below_or_above(above: bool, names: Sequence[str], tmp_p
         put(tmp_path / "below", number, part=part)
         for kind in ("images", "masks"):
             shutil.copytree(tmp_path / "below" / kind / part, tmp_path / "above" / part / kind)
-    data = ImageMasks(SPEC, dir=str(tmp_path / ("above" if above else "below")), **own)
+    data = data_of(ImageMasks, SPEC, dir=str(tmp_path / ("above" if above else "below")), **own)
     assert [len(part) for part in files_of(data)] == [8, 4, 5]
     assert data.notes() == [note for note in data.notes() if "in both" in note]  # the same pictures in each part
 
@@ -81,7 +83,7 @@ def test_parts_may_stand_below_or_above(above: bool, names: Sequence[str], tmp_p
 def test_a_part_that_is_missing_is_split_off(tmp_path: Path, own: dict[str, Any]) -> None:
     put(tmp_path, 20, part="train")
     put(tmp_path, 5, part="test")
-    data = ImageMasks(SPEC, dir=str(tmp_path), **own)
+    data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
     assert [len(part) for part in files_of(data)] == [18, 2, 5]
 
 
@@ -89,7 +91,7 @@ def test_a_split_takes_the_same_fraction_of_pictures_of_the_rarest_class(tmp_pat
     """Class 2 is in 10 of 50 pictures: a test split of a fifth has 2, a validation split of a quarter 2 of 8."""
     for place in range(50):
         save(tmp_path, f"p{place:02}", rectangles(place, (0, 1, 2) if place % 5 == 0 else (0, 1)))
-    data = ImageMasks(SPEC, dir=str(tmp_path), **own | {"val_fraction": 0.25, "test_fraction": 0.2})
+    data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"val_fraction": 0.25, "test_fraction": 0.2})
     shows = [sum(int(name[1:]) % 5 == 0 for name in part) for part in files_of(data)]
     assert shows == [6, 2, 2]
 
@@ -97,17 +99,17 @@ def test_a_split_takes_the_same_fraction_of_pictures_of_the_rarest_class(tmp_pat
 def test_a_limited_training_part_shows_each_class(tmp_path: Path, own: dict[str, Any]) -> None:
     for place in range(50):
         save(tmp_path, f"p{place:02}", rectangles(place, (0, 1, 2) if place % 5 == 0 else (0, 1)))
-    data = ImageMasks(SPEC, dir=str(tmp_path), **own | {"train_limit": 4})
+    data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"train_limit": 4})
     assert len(data.train_part) == 4
     assert sum(int(name[1:]) % 5 == 0 for name in files_of(data)[0]) == 2
     assert min(data.targets.counts) > 0
 
 
 def test_a_suffix_of_masks(tmp_path: Path, own: dict[str, Any]) -> None:
-    data = ImageMasks(SPEC, dir=str(put(tmp_path, suffix="_mask")), **own | {"mask_suffix": "_mask"})
+    data = data_of(ImageMasks, SPEC, dir=str(put(tmp_path, suffix="_mask")), **own | {"mask_suffix": "_mask"})
     assert sum(map(len, files_of(data))) == 24
     with pytest.raises(DataError, match=r"24 pictures without a mask, 24 masks without a picture") as refused:
-        ImageMasks(SPEC, dir=str(tmp_path), **own)
+        data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
     assert refused.value.next_step == "data.mask_suffix=_mask"
 
 
@@ -116,7 +118,7 @@ def test_what_has_no_partner_is_counted_and_told(tmp_path: Path, own: dict[str, 
     for file in ("masks/p00.png", "masks/p01.png", "images/p02.png"):
         (tmp_path / file).unlink()
     (tmp_path / "images" / "notes.txt").write_text("")
-    data = ImageMasks(SPEC, dir=str(tmp_path), **own)
+    data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
     assert sum(map(len, files_of(data))) == 21
     assert data.notes() == ["passed over: 2 pictures without a mask, 1 of .txt, 1 masks without a picture"]
 
@@ -124,21 +126,21 @@ def test_what_has_no_partner_is_counted_and_told(tmp_path: Path, own: dict[str, 
 def test_pictures_beside_the_parts_are_told(tmp_path: Path, own: dict[str, Any]) -> None:
     put(tmp_path, 8, part="train")
     save(tmp_path, "loose", rectangles(90))
-    data = ImageMasks(SPEC, dir=str(tmp_path), **own | {"val_fraction": 0.3, "test_fraction": 0.3})
+    data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"val_fraction": 0.3, "test_fraction": 0.3})
     assert "passed over: 1 pictures beside the folders train, val and test" in data.notes()
 
 
 def test_a_part_of_training_is_needed(tmp_path: Path, own: dict[str, Any]) -> None:
     put(tmp_path, part="test")
     with pytest.raises(DataError, match="no training picture with a mask"):
-        ImageMasks(SPEC, dir=str(tmp_path), **own)
+        data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
 
 
 @pytest.mark.parametrize("folder", ["absent", "empty"])
 def test_folders_without_pictures_are_refused(folder: str, tmp_path: Path, own: dict[str, Any]) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no such data folder" if folder == "absent" else "no picture with a mask"):
-        ImageMasks(SPEC, dir=str(tmp_path / folder), **own)
+        data_of(ImageMasks, SPEC, dir=str(tmp_path / folder), **own)
 
 
 # --- masks ---
@@ -190,7 +192,7 @@ def test_masks_of_other_modes_are_refused(mode: str, tmp_path: Path, own: dict[s
     put(tmp_path)
     Image.new(mode, (64, 48)).save(tmp_path / "masks" / "p03.png")
     with pytest.raises(DataError, match=f"has the mode {mode}") as refused:
-        ImageMasks(SPEC, dir=str(tmp_path), **own)
+        data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
     assert refused.value.where == tmp_path / "masks" / "p03.png"
 
 
@@ -199,7 +201,7 @@ def test_a_mask_with_loss_is_refused(tmp_path: Path, own: dict[str, Any]) -> Non
     (tmp_path / "masks" / "p03.png").unlink()
     Image.fromarray(rectangles(3)).save(tmp_path / "masks" / "p03.jpg")
     with pytest.raises(DataError, match="JPEG file does not keep the values"):
-        ImageMasks(SPEC, dir=str(tmp_path), **own)
+        data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
 
 
 def test_every_mask_that_does_not_fit_is_told(tmp_path: Path, own: dict[str, Any]) -> None:
@@ -207,7 +209,7 @@ def test_every_mask_that_does_not_fit_is_told(tmp_path: Path, own: dict[str, Any
     Image.fromarray(rectangles(1)[:40]).save(tmp_path / "masks" / "p01.png")
     Image.fromarray(rectangles(2, (0, 1, 7))).save(tmp_path / "masks" / "p02.png")
     with pytest.raises(DataError) as refused:
-        ImageMasks(SPEC, dir=str(tmp_path), **own | {"classes": ["a", "b", "c"]})
+        data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"classes": ["a", "b", "c"]})
     assert "2 masks do not fit:" in refused.value.what
     assert "p01.png: the mask has 40 × 64 pixels, and its picture 48 × 64" in refused.value.what
     assert "p02.png: the mask has pixels of the value 7, which is no class" in refused.value.what
@@ -219,7 +221,7 @@ def test_masks_that_cannot_be_read_are_told_together(tmp_path: Path, own: dict[s
     for name in ("p01", "p02"):
         (tmp_path / "masks" / f"{name}.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="2 masks cannot be read"):
-        ImageMasks(SPEC, dir=str(tmp_path), **own)
+        data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
 
 
 def test_pictures_that_cannot_be_read_are_told_together(tmp_path: Path, own: dict[str, Any]) -> None:
@@ -227,7 +229,7 @@ def test_pictures_that_cannot_be_read_are_told_together(tmp_path: Path, own: dic
     for name in ("p01", "p02"):
         (tmp_path / "images" / f"{name}.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="2 pictures cannot be read"):
-        ImageMasks(SPEC, dir=str(tmp_path), **own)
+        data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
 
 
 def test_a_picture_that_a_camera_turned_has_a_mask_as_it_is_shown(tmp_path: Path, own: dict[str, Any]) -> None:
@@ -240,7 +242,7 @@ def test_a_picture_that_a_camera_turned_has_a_mask_as_it_is_shown(tmp_path: Path
         upright = np.asarray(shown).copy()
     exif[0x0112] = 6
     lying.save(tmp_path / "images" / "turned.png", exif=exif)
-    data = ImageMasks(SPEC, dir=str(tmp_path), **own | {"sides": [32, 64]})
+    data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"sides": [32, 64]})
     source = data.train_part.source
     assert isinstance(source, MaskedPictures)
     place = [file.stem for file in source.files].index("turned")
@@ -255,10 +257,10 @@ def test_a_picture_that_a_camera_turned_has_a_mask_as_it_is_shown(tmp_path: Path
 
 def test_names_come_from_the_setting_then_from_a_file_then_from_values(tmp_path: Path, own: dict[str, Any]) -> None:
     put(tmp_path)
-    assert ImageMasks(SPEC, dir=str(tmp_path), **own).names == ["0", "1", "2"]
+    assert data_of(ImageMasks, SPEC, dir=str(tmp_path), **own).names == ["0", "1", "2"]
     (tmp_path / "classes.txt").write_text("\ufeffroad\nsky \ncar\n\n", encoding="utf-8")
-    assert ImageMasks(SPEC, dir=str(tmp_path), **own).names == ["road", "sky", "car"]
-    named = ImageMasks(SPEC, dir=str(tmp_path), **own | {"classes": ["x", 7, "z"]})
+    assert data_of(ImageMasks, SPEC, dir=str(tmp_path), **own).names == ["road", "sky", "car"]
+    named = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"classes": ["x", 7, "z"]})
     assert named.names == ["x", "7", "z"]
 
 
@@ -266,17 +268,17 @@ def test_a_file_of_names_with_a_hole_is_refused(tmp_path: Path, own: dict[str, A
     put(tmp_path)
     (tmp_path / "classes.txt").write_text("road\n\ncar\n")
     with pytest.raises(DataError, match="line 2 is empty, and stands for the value 1"):
-        ImageMasks(SPEC, dir=str(tmp_path), **own)
+        data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
     (tmp_path / "classes.txt").write_text("road\ncar\nroad\n")
     with pytest.raises(DataError, match="two classes are called 'road'"):
-        ImageMasks(SPEC, dir=str(tmp_path), **own)
+        data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
 
 
 @pytest.mark.parametrize("ignore", [[0], [1, 255]])
 def test_ignored_values_are_no_classes(ignore: list[int], tmp_path: Path, own: dict[str, Any]) -> None:
     put(tmp_path)
     named = own | {"classes": ["road", "sky", "car"], "ignore": ignore}
-    data = ImageMasks(SPEC, dir=str(tmp_path), **named)
+    data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **named)
     left = [value for value in (0, 1, 2) if value not in ignore]
     assert data.names == [["road", "sky", "car"][value] for value in left]
     assert data.targets.about["values"] == left
@@ -284,16 +286,16 @@ def test_ignored_values_are_no_classes(ignore: list[int], tmp_path: Path, own: d
     for place, value in enumerate(left):
         expected[rectangles(5) == value] = place
     assert masks_in(data)["p05"].tolist() == expected.tolist()
-    assert ImageMasks(SPEC, dir=str(tmp_path), **own | {"ignore": ignore}).targets.about["values"] == left
+    assert data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"ignore": ignore}).targets.about["values"] == left
 
 
 def test_masks_of_0_and_255_lead_to_a_setting_that_works(tmp_path: Path, own: dict[str, Any]) -> None:
     put(tmp_path, values=(0, 255), palette=False)
     for named in (None, ["background", "thing"]):
         with pytest.raises(DataError, match="pixels of the value 255 do not count") as refused:
-            ImageMasks(SPEC, dir=str(tmp_path), **own | {"classes": named})
+            data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"classes": named})
         assert "data.classes=null data.ignore=[]" in refused.value.next_step
-    data = ImageMasks(SPEC, dir=str(tmp_path), **own | {"ignore": []})
+    data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"ignore": []})
     assert (data.names, data.targets.about["values"]) == (["0", "255"], [0, 255])
     assert set(masks_in(data)["p03"].unique().tolist()) == {0, 1}
 
@@ -302,45 +304,45 @@ def test_a_rare_class_leads_to_a_setting_that_works(tmp_path: Path, own: dict[st
     put(tmp_path)
     save(tmp_path, "rare", rectangles(77, (0, 1, 3)))
     with pytest.raises(DataError, match="'3' has 1") as refused:
-        ImageMasks(SPEC, dir=str(tmp_path), **own)
+        data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
     assert "data.ignore=[255,3]" in refused.value.next_step
-    assert ImageMasks(SPEC, dir=str(tmp_path), **own | {"ignore": [255, 3]}).names == ["0", "1", "2"]
+    assert data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"ignore": [255, 3]}).names == ["0", "1", "2"]
 
 
 def test_a_value_that_no_mask_can_hold_is_refused(tmp_path: Path, own: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="values up to 255, and here is 300"):
-        ImageMasks(SPEC, dir=str(put(tmp_path)), **own | {"ignore": [255, 300]})
+        data_of(ImageMasks, SPEC, dir=str(put(tmp_path)), **own | {"ignore": [255, 300]})
 
 
 def test_another_folder_is_read_with_the_values_of_the_run(tmp_path: Path, own: dict[str, Any]) -> None:
     """The masks there show two of the three classes, whose values are 0, 2 and 200."""
     put(tmp_path, 5, values=(0, 200))
     known = Targets("masks", ["0", "2", "200"], [5, 5, 5], {"values": [0, 2, 200], "palette": usual_palette()})
-    data = ImageMasks(SPEC, dir=str(tmp_path), known=known, **own)
+    data = data_of(ImageMasks, SPEC, dir=str(tmp_path), known=known, **own)
     assert data.targets == known
     assert set(data.test_part.targets(torch.arange(5))[0].unique().tolist()) == {0, 2}
     with pytest.raises(DataError, match="of the value 7, which is no class"):
-        ImageMasks(SPEC, dir=str(put(tmp_path / "other", 5, values=(0, 7))), known=known, **own)
+        data_of(ImageMasks, SPEC, dir=str(put(tmp_path / "other", 5, values=(0, 7))), known=known, **own)
     (tmp_path / "classes.txt").write_text("a\nb\n")
     with pytest.raises(DataError, match="of the value 200, which is no class"):
-        ImageMasks(SPEC, dir=str(tmp_path), known=known, **own)
+        data_of(ImageMasks, SPEC, dir=str(tmp_path), known=known, **own)
 
 
 # --- what a network gets ---
 
 
 def test_sides_follow_the_usual_aspect(tmp_path: Path, own: dict[str, Any]) -> None:
-    data = ImageMasks(SPEC, dir=str(put(tmp_path)), **own)  # 48 × 64: the shorter side is 32, the other 42.7
-    assert (data.sides, data.tile) == ([32, 32], [48, 64])
-    data = ImageMasks(SPEC.at(96), dir=str(tmp_path), **own)
+    data = data_of(ImageMasks, SPEC, dir=str(put(tmp_path)), **own)  # 48 × 64: the shorter side is 32, the other 42.7
+    assert data.chosen() == {"data.batch_size": 4, "data.sides": [32, 32], "data.tile": [48, 64]}
+    data = data_of(ImageMasks, SPEC.at(96), dir=str(tmp_path), **own)
     assert data.chosen() == {"data.batch_size": 4, "data.sides": [96, 128], "data.tile": [48, 64]}
     assert data.example().shape == (1, 3, 96, 128)
-    data = ImageMasks(SPEC, dir=str(tmp_path), **own | {"sides": [64, 32], "tile": [10, 20]})
+    data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"sides": [64, 32], "tile": [10, 20]})
     batch = data.train_part.__getitems__([0, 1])
     assert not isinstance(batch, DataError)
     assert batch.pictures.shape == (2, 3, 64, 32)
     assert batch.targets.shape == (2, 64, 32)
-    assert data.tile == [10, 20]
+    assert data.chosen()["data.tile"] == [10, 20]
     scored = data.test_part.__getitems__([0, 1])
     assert not isinstance(scored, DataError)
     assert scored.own_sizes is not None
@@ -360,13 +362,13 @@ def test_sides_that_a_network_does_not_take_are_refused(
     sides: list[int], spec: ImageSpec, said: str, step: str, tmp_path: Path, own: dict[str, Any]
 ) -> None:
     with pytest.raises(ConfigError, match=said) as refused:
-        ImageMasks(spec, dir=str(put(tmp_path)), **own | {"sides": sides})
+        data_of(ImageMasks, spec, dir=str(put(tmp_path)), **own | {"sides": sides})
     assert refused.value.next_step == step
 
 
 def test_a_mask_is_resized_without_mixing_values(tmp_path: Path, own: dict[str, Any]) -> None:
     """Enlarged by two, each pixel of a mask becomes four of its own value."""
-    data = ImageMasks(SPEC, dir=str(put(tmp_path)), **own | {"sides": [96, 128]})
+    data = data_of(ImageMasks, SPEC, dir=str(put(tmp_path)), **own | {"sides": [96, 128]})
     source = data.train_part.source
     small, large = source.scored_targets(torch.arange(4))[0], source.targets(torch.arange(4))
     assert torch.equal(large, small.repeat_interleave(2, 1).repeat_interleave(2, 2))
@@ -375,7 +377,7 @@ def test_a_mask_is_resized_without_mixing_values(tmp_path: Path, own: dict[str, 
 def test_masks_of_mixed_sizes_are_padded_with_what_does_not_count(tmp_path: Path, own: dict[str, Any]) -> None:
     put(tmp_path)
     save(tmp_path, "tall", rectangles(50, size=(40, 90)))
-    data = ImageMasks(SPEC, dir=str(tmp_path), **own)
+    data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
     source = data.train_part.source
     masks, sizes = source.scored_targets(torch.tensor([0, 24]))
     assert sizes is not None
@@ -389,16 +391,15 @@ def test_grey_pictures_of_16_bits_are_read_in_one_range(tmp_path: Path, own: dic
     for place in range(24):
         grey = 100 * rectangles(place).astype(np.uint16) + 10 * place
         Image.fromarray(grey).save(tmp_path / "images" / f"p{place:02}.png")
-    data = ImageMasks(SPEC, dir=str(tmp_path), **own)
-    assert data.grey == (0.0, 1023.0)
+    data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
     assert data.chosen()["data.grey_range"] == [0.0, 1023.0]
     assert "24 grey pictures have more than 8 bits" in data.notes()[0]
 
 
 def test_one_pixel_of_a_mask_makes_another_fingerprint(tmp_path: Path, own: dict[str, Any]) -> None:
     """Two pixels that change places leave the pixels of each class as they were."""
-    before = ImageMasks(SPEC, dir=str(put(tmp_path)), **own).fingerprint
-    assert ImageMasks(SPEC, dir=str(tmp_path), **own).fingerprint == before
+    before = data_of(ImageMasks, SPEC, dir=str(put(tmp_path)), **own).fingerprint
+    assert data_of(ImageMasks, SPEC, dir=str(tmp_path), **own).fingerprint == before
     mask = rectangles(7)
     row, column = np.argwhere(mask == 1)[0]
     mask[0, 0], mask[row, column] = 1, 0
@@ -406,13 +407,13 @@ def test_one_pixel_of_a_mask_makes_another_fingerprint(tmp_path: Path, own: dict
     picture = Image.fromarray(mask)
     picture.putpalette(PALETTE)
     picture.save(tmp_path / "masks" / "p07.png")
-    assert ImageMasks(SPEC, dir=str(tmp_path), **own).fingerprint != before
+    assert data_of(ImageMasks, SPEC, dir=str(tmp_path), **own).fingerprint != before
 
 
 def test_where_the_data_lies_makes_no_other_fingerprint(tmp_path: Path, own: dict[str, Any]) -> None:
-    before = ImageMasks(SPEC, dir=str(put(tmp_path / "here")), **own).fingerprint
+    before = data_of(ImageMasks, SPEC, dir=str(put(tmp_path / "here")), **own).fingerprint
     shutil.move(tmp_path / "here", tmp_path / "there")
-    assert ImageMasks(SPEC, dir=str(tmp_path / "there"), **own).fingerprint == before
+    assert data_of(ImageMasks, SPEC, dir=str(tmp_path / "there"), **own).fingerprint == before
 
 
 # --- real masks ---
@@ -423,11 +424,11 @@ def test_masks_of_camvid(shared: Path, tmp_path: Path, own: dict[str, Any]) -> N
     with zipfile.ZipFile(shared / "camvid" / "camvid_subset.zip") as archive:
         archive.extractall(tmp_path)
     assert (tmp_path / "classes.txt").read_text().split()[11] == "unlabelled"
-    data = ImageMasks(SPEC.at(64), dir=str(tmp_path), **own | {"ignore": [11]})
+    data = data_of(ImageMasks, SPEC.at(64), dir=str(tmp_path), **own | {"ignore": [11]})
     names = (tmp_path / "classes.txt").read_text().split()
     assert data.names == [name for value, name in enumerate(names) if value != 11]
     assert 2 * sum(map(len, files_of(data))) == len([*tmp_path.glob("*/*/*.*")])
-    assert data.sides == [64, 96]
+    assert data.chosen()["data.sides"] == [64, 96]
     assert not [note for note in data.notes() if "passed over" in note]
     pixels = np.zeros(256, np.int64)
     for file in (tmp_path / "masks" / "train").iterdir():

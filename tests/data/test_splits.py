@@ -10,10 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from frostline.data.module import Data
 from frostline.data.pictures.image_csv import ImageCsv
+from frostline.data.reader import Reader
 from frostline.data.splits import balanced_subset, require_per_class, stratified_split
-from frostline.data.texts.kinds import Conll, HfDataset, TextCsv
+from frostline.data.texts.readers import Conll, HfDataset, TextCsv
 from frostline.errors import DataError
 
 quick = settings(deadline=None)
@@ -124,7 +124,7 @@ def test_classes_with_too_few_are_named_with_their_numbers_and_the_reason() -> N
 
 
 @pytest.mark.parametrize("kind", [Conll, HfDataset, ImageCsv, TextCsv])
-def test_what_tells_the_parts_are_settings_of_that_data(kind: type[Data]) -> None:
+def test_what_tells_the_parts_are_settings_of_that_data(kind: type[Reader]) -> None:
     settings = re.findall(r"data\.(\w+)", kind.divides)
     assert settings
     assert set(settings) <= set(inspect.signature(kind).parameters)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from frostline.data.reader import Found
 from frostline.data.target_types.find import target_type
-from frostline.data.texts.strings import TextSet
 from frostline.data.texts.tables import read_text_tables
 from frostline.errors import ConfigError, DataError
 
-Read = Callable[..., TextSet]
+Read = Callable[..., Found]
 PLAIN: dict[str, Any] = {
     "train_file": "train.csv", "val_file": None, "test_file": None, "text_columns": ["text"],
     "target_columns": ["label"], "separator": None, "class_names": None, "quotes": None, "source": None,
@@ -23,7 +23,7 @@ PLAIN: dict[str, Any] = {
 def read(tmp_path: Path) -> Read:
     """Of a table with these lines, and of those for the other parts."""
 
-    def made(train: list[str], *, kind: str = "class", test: list[str] | None = None, **settings: Any) -> TextSet:
+    def made(train: list[str], *, kind: str = "class", test: list[str] | None = None, **settings: Any) -> Found:
         (tmp_path / "train.csv").write_text("\n".join(train) + "\n")
         if test is not None:
             (tmp_path / "test.csv").write_text("\n".join(test) + "\n")

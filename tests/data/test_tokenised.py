@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from datasets_made import data as data_of
 from frostline.contracts.specs import TextSpec
 from frostline.contracts.targets import NO_TAG
 from frostline.data.sample_cache import NOWHERE, SampleCache
 from frostline.data.target_types.tags import Tags
-from frostline.data.texts.kinds import TextCsv
+from frostline.data.texts.readers import TextCsv
 from frostline.data.texts.strings import Places, Samples, TaggedTexts, Texts
 from frostline.data.texts.tokenized import Tokenizer, TokenSource
 from frostline.errors import DataError
@@ -137,7 +138,7 @@ def test_of_pairs_that_run_together_the_user_is_told(tmp_path: Path) -> None:
             "quotes": None,
             "dir": None,
         }
-        found = TextCsv(spec, train_file=str(table), text_columns=columns, **settings, **more).notes()
+        found = data_of(TextCsv, spec, train_file=str(table), text_columns=columns, **settings, **more).notes()
         return [note for note in found if "run together" in note]
 
     runs_on = byte_level(tmp_path / "bytes", within_another=False)

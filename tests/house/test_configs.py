@@ -11,14 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.checks import check
 from frostline.config.plain import resolved, without_ours
-from frostline.config.signatures import problems
+from frostline.config.signatures import JOINED, problems
+from frostline.data.splits import Sampling
 from frostline.paths import conf_dir
 
 CONF = conf_dir()
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "experiment")
 BY_BUILD = {  # what build.py adds to a constructor's settings
     "model": {"load", "form"},
-    "data": {"spec", "target_kind", "sample_cache", "known"},
+    "data": {"spec", "given"},
     "task": {"targets"},
     "head": {"features", "num_outputs"},
     "adapter": set(),
@@ -62,10 +63,18 @@ def target_class(name: str) -> Any:
 
 
 def parameters(made: type) -> list[str]:
-    """In order; those that `**kwargs` hands on to the class above come after its own."""
+    """In order; those that `**kwargs` hands on to the class above come after its own, then those of the classes that
+    share its node."""
+    joined = [getattr(made, name) for name in JOINED if hasattr(made, name)]
+    if joined:
+        return [*parameters_of(made), *(name for it in joined for name in parameters_of(it))]
+    return parameters_of(made)
+
+
+def parameters_of(made: type) -> list[str]:
     names: list[str] = []
     for cls in made.__mro__:
-        if "__init__" in vars(cls):
+        if "__init__" in vars(cls) and cls is not object:
             own = list(inspect.signature(cls.__init__).parameters.values())[1:]
             names += [it.name for it in own if it.kind not in (it.VAR_POSITIONAL, it.VAR_KEYWORD)]
             if all(parameter.kind != parameter.VAR_KEYWORD for parameter in own):
@@ -113,12 +122,14 @@ def test_yaml_keys_are_the_constructors_parameters_in_its_order(composed: Compos
 
 
 @pytest.mark.parametrize(
-    ("file", "name"), [("_base", "pictures.module.PictureData"), ("_text", "texts.module.TextData")]
+    ("file", "name"), [("_base", "pictures.modality.PictureModality"), ("_text", "texts.modality.TextModality")]
 )
-def test_the_keys_of_all_data_of_a_family_are_the_parameters_of_its_base_in_its_order(file: str, name: str) -> None:
-    family = target_class(f"frostline.data.{name}")
+def test_the_keys_of_all_data_of_a_modality_are_its_parameters_and_those_of_sampling_in_order(
+    file: str, name: str
+) -> None:
+    modality = target_class(f"frostline.data.{name}")
     assert [*OmegaConf.load(CONF / "data" / f"{file}.yaml")] == [
-        name for name in parameters(family) if name not in BY_BUILD["data"]
+        name for name in [*parameters(modality), *parameters(Sampling)] if name not in BY_BUILD["data"]
     ]
 
 

@@ -65,7 +65,7 @@ VALUES = {
 # What a constructor takes that `build.py` gives it.
 SUPPLIED = {
     "model": {"load", "form"},
-    "data": {"spec", "target_kind", "sample_cache", "known"},
+    "data": {"spec", "given"},
     "head": {"features", "num_outputs"},
     "task": {"targets"},
     "optimizer": {"params"},

@@ -104,7 +104,7 @@ def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list
 
 def _tell(built: Built) -> None:
     data = built.data
-    other = f"{len(data.test_part):,} {data.samples} of {data.where}"
+    other = f"{len(data.test_part):,} {data.modality.samples} of {data.where}"
     print(f"data  {shown(other)}: other data than this run's own test split")
     counts = data.target.counts(data.names, data.test_part.labels)
     missing = [name for name, count in counts.items() if not count]
@@ -113,7 +113,7 @@ def _tell(built: Built) -> None:
 
 
 def _or_score_it(data: Data, again: list[str]) -> str:
-    if not data.named_by:
+    if not data.reader.named_by:
         return ""
-    command = command_of("evaluate", *again, **{data.named_by: data.where})
+    command = command_of("evaluate", *again, **{data.reader.named_by: data.where})
     return f"; or {command}  # scores all of it, its training samples too"

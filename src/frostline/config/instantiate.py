@@ -52,15 +52,20 @@ def maker_of(node: DictConfig, where: str) -> Callable[..., Any]:
 
 def class_of(node: DictConfig, where: str, kind: type) -> Any:
     """The class that `_target_` names, for what it says before anything is made. Raises ConfigError."""
+    return maker_settings(node, where, kind)[0]
+
+
+def maker_settings(node: DictConfig, where: str, kind: type) -> tuple[Any, dict[str, Any]]:
+    """The class that `_target_` names, and the other settings of the node, instantiated. Raises ConfigError."""
     named = maker_of(node, where)
-    cls = named.func if isinstance(named, partial) else named
+    cls, settings = (named.func, named.keywords) if isinstance(named, partial) else (named, {})
     if not (isinstance(cls, type) and issubclass(cls, kind)):
         raise ConfigError(
             f"{where} has to be a {kind.__name__}, and {node._target_} is none",
             where=f"{where}._target_",
             next_step=SIGNATURES,
         )
-    return cls
+    return cls, settings
 
 
 def made(node: DictConfig, where: str, kind: type) -> Any:

@@ -11,6 +11,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ PLAIN: dict[str, Check] = {
     "dict": lambda value: isinstance(value, Mapping),
     "list": lambda value: isinstance(value, list),
 }
+JOINED = ("modality", "sampling")  # attributes of a class that name classes whose settings lie in the same node
 CONTAINERS = {"list", "List", "Sequence", "tuple", "Tuple", "Iterable"}
 
 
@@ -200,11 +202,39 @@ def _class_parameters(source: Path, name: str) -> Parameters | None:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return _arguments(node, skip=0)
         if isinstance(node, ast.ClassDef) and node.name == name:
-            return _constructor(tree, source, node)
+            own = _constructor(tree, source, node)
+            joined = [_class_parameters(*place) or {} for place in _joined(source, node).values()]
+            return own if own is None and not joined else dict(chain(*(it.items() for it in (own or {}, *joined))))
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for alias in node.names:
                 if (alias.asname or alias.name) == name and (origin := _source(node.module)) is not None:
                     return _class_parameters(origin, alias.name)
+    return None
+
+
+def _joined(source: Path, node: ast.ClassDef) -> dict[str, tuple[Path, str]]:
+    """By the attributes of JOINED that the class or a class above it has: the file that names each class, and its name
+    there."""
+    found: dict[str, tuple[Path, str]] = {}
+    for base in reversed([base.id for base in node.bases if isinstance(base, ast.Name)]):
+        if (above := _class_node(source, base)) is not None:
+            found |= _joined(*above)
+    for item in node.body:
+        value = item.value if isinstance(item, ast.Assign | ast.AnnAssign) else None
+        if isinstance(value, ast.Name) and (attribute := ast.unparse(item).partition(":")[0].split()[0]) in JOINED:
+            found[attribute] = (source, value.id)
+    return found
+
+
+def _class_node(source: Path, name: str) -> tuple[Path, ast.ClassDef] | None:
+    """Where a class is defined that a file defines or imports."""
+    for node in _tree(source).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return source, node
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name and (origin := _source(node.module)) is not None:
+                    return _class_node(origin, alias.name)
     return None
 
 

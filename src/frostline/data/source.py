@@ -4,7 +4,6 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,15 +63,6 @@ class Source(ABC):
     def in_memory(self) -> bool:
         """Whether they come without being decoded."""
         return True
-
-
-class Sources(NamedTuple):
-    """names: of classes, labels, columns or tags. None: that part has to be split off `train`."""
-
-    names: list[str]
-    train: Source
-    val: Source | None
-    test: Source | None
 
 
 def every(source: Source) -> Tensor:

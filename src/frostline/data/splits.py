@@ -2,11 +2,27 @@
 classes, or the strata of other targets (`TargetType.strata`).
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from frostline.config.ranges import Fraction, Positive, Seed
 from frostline.errors import DataError, few, shortened
 from frostline.quoting import list_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Settings of all data: batches, limits and splits. They are explained in conf/data/_base.yaml."""
+
+    batch_size: Positive[int] | Literal["auto"] | None
+    train_limit: Positive[int] | None
+    val_fraction: Fraction
+    test_fraction: Fraction
+    split_seed: Seed
+    seed: Seed
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int, *, keep: int = 1) -> tuple[Tensor, Tensor]:

@@ -252,8 +252,8 @@ class FrozenOutputs:
             {
                 "weights": self._digests[line],
                 "data": self.data.part_digest(part),
-                "spec": asdict(self.data.spec),
-                "view": None if view is None else [*self.data.augmentation, "alone", view],
+                "spec": asdict(self.data.modality.spec),
+                "view": None if view is None else [*self.data.views.describe(), "alone", view],
                 "precision": str(trainer.precision),
                 "machine": machine(device),
                 "chunks": self.frozen_pass.filling(device),

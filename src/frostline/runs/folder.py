@@ -28,9 +28,11 @@ MAY_DIFFER = {
 
 # What data read that had no such setting yet.
 EARLIER: dict[str, dict[str, Any]] = {
+    "frostline.data.pictures.cifar.Cifar": {"grey_range": "each"},
+    "frostline.data.pictures.digits.Digits": {"grey_range": "each"},
     "frostline.data.pictures.image_csv.ImageCsv": {"suffix": "", "quotes": True, "grey_range": "each"},
     "frostline.data.pictures.image_folder.ImageFolder": {"grey_range": "each"},
-    "frostline.data.texts.kinds.TextCsv": {"quotes": True},
+    "frostline.data.texts.readers.TextCsv": {"quotes": True},
 }
 # Settings that name files and folders, which mean the same from any folder.
 PLACES = ("data.dir", "data.file", "data.path", "model.weights", "init_from")

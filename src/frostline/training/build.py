@@ -13,12 +13,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from frostline.adapters.kinds import Adapter
 from frostline.backbones.base import Backbone
-from frostline.config.instantiate import class_of, made, make, maker_of
+from frostline.config.instantiate import class_of, made, make, maker_of, maker_settings
 from frostline.config.plain import resolved
 from frostline.contracts.features import Form, forms_of
 from frostline.contracts.seeds import seed_of
 from frostline.contracts.targets import Targets
+from frostline.data.composed import data_of
 from frostline.data.module import Data
+from frostline.data.reader import Reader
 from frostline.data.sample_cache import SampleCache
 from frostline.distributed.launcher import follows
 from frostline.errors import ConfigError
@@ -223,11 +225,10 @@ def _data(
     cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: str, *, shows: bool, known: Targets | None = None
 ) -> Data:
     """kind: of targets. shows: whether somebody watches the decoding."""
-    family: type[Data] = class_of(cfg.data, "data", Data)
-    store = Store(reuse.folder, reuse.max_bytes, family.kept_as) if reuse.when != "never" else None
+    reader, settings = maker_settings(cfg.data, "data", Reader)
+    store = Store(reuse.folder, reuse.max_bytes, reader.modality.kept_as) if reuse.when != "never" else None
     cache = SampleCache(store, shows=shows, leads=not follows())
-    data: Data = make(cfg.data, "data", Data, backbone.spec, target_kind=kind, sample_cache=cache, known=known)
-    return data
+    return data_of(reader, backbone.spec, settings, target_kind=kind, cache=cache, known=known)
 
 
 def _kind(node: DictConfig) -> str:

@@ -67,7 +67,7 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> Planne
         seconds=seconds,
         memory=memory,
         frozen=_frozen(choice, blocks),
-        shown=_shown(choice.views, data.plainly),
+        shown=_shown(choice.views, data.modality.plainly),
         solved=phase.solves,
     )
 

@@ -46,7 +46,7 @@ def compiled_work(
     frozen = whole * (samples + len(data.val_part))
     choice = compiled(wanted, trainer, training=training, frozen=frozen)
     # Texts pass frozen blocks in chunks of many shapes, for each of which they would be compiled anew.
-    return choice._replace(frozen=choice.frozen and isinstance(data.spec, ImageSpec))
+    return choice._replace(frozen=choice.frozen and isinstance(data.modality.spec, ImageSpec))
 
 
 def choices_of(
@@ -67,8 +67,8 @@ def choices_of(
     samples = Samples(
         len(data.train_part),
         len(data.val_part),
-        augmented=data.could_augment,
-        mixed=data.mixes,
+        augmented=data.views.could_augment,
+        mixed=data.views.mixes,
         whole_epochs=all(limit == 1.0 and isinstance(limit, float) for limit in limits),
     )
     hindrance = ""
@@ -79,6 +79,6 @@ def choices_of(
         hindrance = "of float16 nothing is kept (trainer.precision=16-mixed)"
     blocks = list(backbone.blocks)
     shown = views_of(plan, blocks, lines, samples)
-    if views is not None and data.could_augment and len(views) == len(plan.phases):
+    if views is not None and data.views.could_augment and len(views) == len(plan.phases):
         shown = [now if now.views == before else Shown(before) for now, before in zip(shown, views, strict=True)]
     return choices(reuse, plan, blocks, lines, samples, shown, hindrance)

@@ -4,18 +4,18 @@ Shapes: pictures (B, 3, H, W) uint8, maybe padded at the right and the bottom; v
 """
 
 import math
-from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, interpolate
-from torchvision.transforms.functional import center_crop
+from torch.nn.functional import affine_grid, grid_sample
 
 from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.counter_random import uniform
+from frostline.data.pictures.preprocess import Preprocess, normalised, scaled
 from frostline.data.target_types.base import TargetType
+from frostline.data.views import Views
 from frostline.errors import ConfigError
 
 Level = Literal["none", "standard", "strong"]
@@ -41,19 +41,17 @@ DRAWS = 16
 CHUNK = 2**21  # numbers that a CPU augments at a time: memory for so few is at hand, for more it is asked for anew
 
 
-def evaluation_view(pictures: Tensor, spec: ImageSpec, *, cut: bool = False) -> Tensor:
-    """Resize, cut at the centre, normalise: torchvision's preset. `cut`: the loader has resized and cut already."""
-    x = _scaled(pictures)
-    if not cut:
-        short = min(x.shape[-2:])
-        sides = [spec.resize * side // short for side in x.shape[-2:]]  # rounded down, as torchvision does
-        if sides != list(x.shape[-2:]):
-            x = interpolate(x, sides, mode=spec.interpolation, antialias=True).clamp(0, 1)
-        x = center_crop(x, [spec.size, spec.size])
-    return _normalised(x, spec)
+def require_erasable(level: Level, erase: float) -> None:
+    """Raises ConfigError if nothing would be erased."""
+    if erase and level == "none":
+        raise ConfigError(
+            f"data.erase={erase} does nothing: without augmentation pictures are shown as they are",
+            where="data",
+            next_step="data.erase=0, or data.augment=standard",
+        )
 
 
-class Augment:
+class Augment(Views):
     """`flip`: mirror half of the pictures, left to right. `erase`: side of a square of the mean colour put on each
     picture, as a share of the picture's side (Cutout, DeVries & Taylor 2017, arXiv:1708.04552).
 
@@ -72,12 +70,7 @@ class Augment:
         num_classes: int,
         cut: bool = False,
     ) -> None:
-        if erase and level == "none":
-            raise ConfigError(
-                f"data.erase={erase} does nothing: without augmentation pictures are shown as they are",
-                where="data",
-                next_step="data.erase=0, or data.augment=standard",
-            )
+        require_erasable(level, erase)
         self.strength = STRENGTHS.get(level)
         self.flip = flip
         self.erase = erase
@@ -86,15 +79,28 @@ class Augment:
         self.target = target
         self.num_classes = num_classes
         self.cut = cut
+        self.preprocess = Preprocess(spec, cut=cut)
 
     @property
-    def mixes(self) -> bool:
-        """Whether what becomes of a picture depends on others of its batch."""
+    def could_augment(self) -> bool:  # type: ignore[override]
+        return self.strength is not None
+
+    @property
+    def mixes(self) -> bool:  # type: ignore[override]
         return self.strength is not None and self.strength.mix > 0 and self.target.mixes
 
     def describe(self) -> list[Any]:
         """What it does, in plain values, as far as the spec does not say it."""
         return [list(self.strength) if self.strength is not None else None, self.flip, self.erase, self.seed, self.cut]
+
+    def look(self) -> dict[str, Any]:
+        return {"augment": self.describe()}
+
+    def plain(self, batch: Batch) -> Batch:
+        return batch._replace(inputs=self.preprocess(batch.pictures))
+
+    def augmented(self, batch: Batch, epoch: int, *, alone: bool) -> Batch:
+        return self(batch, epoch, alone=alone)
 
     def __call__(self, batch: Batch, epoch: int, *, alone: bool = False) -> Batch:
         """alone: take each picture out of its padding first. The last bits of a view depend on the padding, and that
@@ -105,7 +111,7 @@ class Augment:
         if self.strength is None:
             if batch.sizes is not None:
                 raise ValueError("padded pictures have no common evaluation view")
-            return batch._replace(inputs=evaluation_view(batch.pictures, self.spec, cut=self.cut))
+            return self.plain(batch)
         u = uniform(self.seed, epoch, batch.sample, DRAWS)
         targets = self._followed(batch.targets, batch.sizes, u)
         if alone and batch.sizes is not None:
@@ -138,10 +144,10 @@ class Augment:
 
     def _view(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
         assert self.strength is not None
-        x = _scaled(self._moved(x, sizes, u)) if self._shifts(x, sizes) else self._moved(_scaled(x), sizes, u)
+        x = scaled(self._moved(x, sizes, u)) if self._shifts(x, sizes) else self._moved(scaled(x), sizes, u)
         if self.strength.colour:
             x = _recoloured(x, 1 + self.strength.colour * (2 * u[:, 6:9] - 1))
-        x = _normalised(x, self.spec)
+        x = normalised(x, self.spec)
         if self.erase:
             side = torch.full_like(u[:, 0], self.erase)
             x = x * (1 - _boxes(u[:, 14:16], side, self.spec.sides))
@@ -251,27 +257,3 @@ def _boxes(centre: Tensor, side: Tensor, sides: tuple[int, int]) -> Tensor:
 
 
 # Large batches are written where they are: to ask for new memory each time takes longer than the arithmetic.
-
-
-def _scaled(pictures: Tensor) -> Tensor:
-    """0..255 → 0..1."""
-    return pictures.to(torch.float32, copy=True).div_(255)
-
-
-@cache
-def _on_device(numbers: tuple[float, ...], device: torch.device) -> Tensor:
-    """Once: a copy to a GPU waits for all that it was given before."""
-    with torch.inference_mode(False):
-        return torch.tensor(numbers, device=device)
-
-
-def _normalised(x: Tensor, spec: ImageSpec) -> Tensor:
-    """Channels last. In place: `x` is nobody else's."""
-    mean, std = (_on_device(tuple(numbers), x.device) for numbers in (spec.mean, spec.std))
-    if x.is_contiguous(memory_format=torch.channels_last):
-        # As rows of 3 · W numbers: a loop over three channels at a time is six times slower.
-        width = x.shape[-1]
-        x.permute(0, 2, 3, 1).view(-1, 3 * width).sub_(mean.repeat(width)).div_(std.repeat(width))
-        return x
-    x.sub_(mean.view(1, 3, 1, 1)).div_(std.view(1, 3, 1, 1))
-    return x.contiguous(memory_format=torch.channels_last)

@@ -8,10 +8,10 @@ import io
 import json
 import tempfile
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +21,17 @@ from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
+from frostline.contracts.specs import ImageSpec
+from frostline.contracts.targets import Targets
 from frostline.data.pictures.files import UNREADABLE
-from frostline.data.pictures.module import PictureData
+from frostline.data.pictures.grey import Range
+from frostline.data.pictures.modality import PictureModality
 from frostline.data.pictures.reading import to_rgb
+from frostline.data.pictures.samples import ArraySamples
 from frostline.data.pictures.sources import ArrayPictures
-from frostline.data.sample_cache import NOWHERE, SampleCache
-from frostline.data.source import Sources
+from frostline.data.reader import Found, Reader
+from frostline.data.sample_cache import SampleCache
+from frostline.data.target_types.base import TargetType
 from frostline.errors import DataError
 from frostline.paths import at_home, remove_empty
 
@@ -35,20 +40,21 @@ NUM_CLASSES_CIFAR10 = 10
 MOST_CLASSES = 2**16  # of a file that does not name them
 
 
-class Cifar(PictureData):
+class Cifar(Reader):
     """Reads what lies in `dir`: `train.parquet` and `test.parquet` in the Hugging Face image layout, or torchvision's
     layout (`cifar-10-batches-py/`), which is downloaded where neither is there.
 
     Raises DataError.
     """
 
-    def __init__(self, spec: Any, *, variant: Literal["cifar10", "cifar100"], dir: str, **common: Any) -> None:
+    modality = PictureModality
+
+    def __init__(self, *, variant: Literal["cifar10", "cifar100"], dir: str) -> None:
         self.variant = variant
         self.dir = self.where = at_home(dir)
         self.name = variant
-        super().__init__(spec, **common)
 
-    def read(self) -> Sources:
+    def read(self, target: TargetType, known: Targets | None) -> Found:
         files = [self.dir / "train.parquet", self.dir / "test.parquet"]
         lacking = [file.name for file in files if not file.is_file()]
         if len(lacking) == 1:
@@ -56,23 +62,23 @@ class Cifar(PictureData):
                 f"{lacking[0]} is missing", where=self.dir, next_step="put it beside the other parquet file"
             )
         if not lacking:
-            train, test = (read_parquet(file, self.sample_cache) for file in files)
-            if train[1] != test[1]:
+            train, test = map(read_parquet, files)
+            if train.names != test.names:
                 raise DataError(
                     "train.parquet and test.parquet name different classes",
                     where=self.dir,
                     next_step="take both files from one export of the data set",
                 )
-            if self.variant == "cifar10" and len(train[1]) > NUM_CLASSES_CIFAR10:
+            if self.variant == "cifar10" and len(train.names) > NUM_CLASSES_CIFAR10:
                 raise DataError(
-                    f"these pictures are of {len(train[1])} classes: they are not CIFAR-10",
+                    f"these pictures are of {len(train.names)} classes: they are not CIFAR-10",
                     where=self.dir,
                     next_step="data=cifar100, or data.dir=<folder of CIFAR-10>",
                 )
-            return Sources(train[1], train[0], None, test[0])
+            return Found(train.names, train, None, test)
         return self._torchvision_layout()
 
-    def _torchvision_layout(self) -> Sources:
+    def _torchvision_layout(self) -> Found:
         dataset = SETS[self.variant]
         if not (self.dir / dataset.base_folder).is_dir():
             self._download(dataset)
@@ -84,7 +90,7 @@ class Cifar(PictureData):
                 where=self.dir / dataset.base_folder,
                 next_step="remove that folder, then run again to download it",
             ) from error
-        return Sources(list(train.classes), _from_torchvision(train), None, _from_torchvision(test))
+        return Found(list(train.classes), _from_torchvision(train), None, _from_torchvision(test))
 
     def _download(self, dataset: type[datasets.CIFAR10]) -> None:
         """Into a folder beside its place, then moved: an interrupted download leaves nothing that looks complete."""
@@ -106,11 +112,36 @@ class Cifar(PictureData):
             ) from error
 
 
-def read_parquet(file: Path, cache: SampleCache = NOWHERE) -> tuple[ArrayPictures, list[str]]:
-    """Pictures and class names of a parquet file with columns `image` (struct of bytes and path) and `label`.
+class EncodedPictures:
+    """Pictures of one size that a parquet file holds. encoded: the bytes of each file. digest: of the parquet file."""
 
-    Raises DataError that names the row which does not decode.
-    """
+    files: Sequence[Path] = ()
+
+    def __init__(self, file: Path, encoded: pa.Array, labels: Tensor, names: list[str], digest: str) -> None:
+        self.file = file
+        self.encoded = encoded
+        self.labels = labels
+        self.names = names
+        self.digest = digest
+
+    def source(self, spec: ImageSpec, grey: Range | None, cache: SampleCache, name: str) -> ArrayPictures:
+        """Raises DataError that names the row which does not decode, or if the pictures have several sizes."""
+        file, encoded = self.file, self.encoded
+        shape = tuple(_decode(file, 0, encoded).shape)
+
+        def decode(row: int) -> Tensor:
+            picture = _decode(file, row, encoded)
+            if picture.shape != shape:
+                raise _refused(f"{len(_sizes(file, encoded))} sizes of pictures", file)
+            return picture
+
+        folder = file.absolute().parent.name
+        pixels, entry = cache.uniform({"parquet": self.digest}, shape, len(encoded), decode, folder)
+        return ArrayPictures(pixels, self.labels, entry)
+
+
+def read_parquet(file: Path) -> EncodedPictures:
+    """Read the columns `image` (struct of bytes and path) and `label`. Raises DataError."""
     try:
         content = file.read_bytes()
         table = pq.read_table(pa.BufferReader(content))
@@ -120,7 +151,6 @@ def read_parquet(file: Path, cache: SampleCache = NOWHERE) -> tuple[ArrayPicture
             raise ValueError(f"labels are whole numbers, not {column.type}" if len(encoded) else "it has no rows")
         labels = torch.tensor(column.to_pylist(), dtype=torch.int64)
         names = _class_names(table, labels)
-        digest = hashlib.blake2b(content, digest_size=20).hexdigest() if cache.store is not None else ""
     except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError, TypeError) as error:
         raise DataError(
             f"the parquet file cannot be read as pictures: {error}",
@@ -129,16 +159,8 @@ def read_parquet(file: Path, cache: SampleCache = NOWHERE) -> tuple[ArrayPicture
         ) from error
     if int(labels.min()) < 0 or int(labels.max()) >= len(names) or len(set(names)) < 2:
         raise _refused(f"labels from {labels.min()} to {labels.max()}, {len(names)} classes", file)
-    shape = tuple(_decode(file, 0, encoded).shape)
-
-    def decode(row: int) -> Tensor:
-        picture = _decode(file, row, encoded)
-        if picture.shape != shape:
-            raise _refused(f"{len(_sizes(file, encoded))} sizes of pictures", file)
-        return picture
-
-    pixels, entry = cache.uniform({"parquet": digest}, shape, len(encoded), decode, file.absolute().parent.name)
-    return ArrayPictures(pixels, labels, entry), names
+    digest = hashlib.blake2b(content, digest_size=20).hexdigest()
+    return EncodedPictures(file, encoded, labels, names, digest)
 
 
 def _refused(what: str, file: Path) -> DataError:
@@ -196,6 +218,6 @@ def _class_names(table: pa.Table, labels: Tensor) -> list[str]:
     return [str(name) for name in names]
 
 
-def _from_torchvision(dataset: datasets.CIFAR10) -> ArrayPictures:
+def _from_torchvision(dataset: datasets.CIFAR10) -> ArraySamples:
     pixels = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()
-    return ArrayPictures(pixels, torch.tensor(dataset.targets))
+    return ArraySamples(pixels, torch.tensor(dataset.targets))

@@ -10,23 +10,26 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from frostline.data.pictures.module import PictureData
-from frostline.data.pictures.sources import ArrayPictures
-from frostline.data.source import Sources
+from frostline.contracts.targets import Targets
+from frostline.data.pictures.modality import PictureModality
+from frostline.data.pictures.samples import ArraySamples
+from frostline.data.reader import Found, Reader
+from frostline.data.target_types.base import TargetType
 
 TABLE = Path("datasets") / "data" / "digits.csv.gz"  # in scikit-learn's folder, as its load_digits reads it
 
 
-class Digits(PictureData):
+class Digits(Reader):
     name = "digits"
     where = "scikit-learn's load_digits()"
+    modality = PictureModality
 
-    def read(self) -> Sources:
+    def read(self, target: TargetType, known: Targets | None) -> Found:
         table = _table()
         grey = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)  # values are 0..16
         pixels = torch.from_numpy(grey)[:, None].expand(-1, 3, -1, -1).contiguous()
         labels = torch.from_numpy(table[:, -1].astype(np.int64))
-        return Sources([str(digit) for digit in range(10)], ArrayPictures(pixels, labels), None, None)
+        return Found([str(digit) for digit in range(10)], ArraySamples(pixels, labels))
 
 
 def _table() -> np.ndarray:

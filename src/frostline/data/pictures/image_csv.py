@@ -1,35 +1,35 @@
 """Your own pictures by a table of paths and targets: classes, labels or numbers, as the task wants them."""
 
 from pathlib import Path
-from typing import Any
 
-from frostline.data.pictures.grey import Setting
+from frostline.contracts.targets import Targets
 from frostline.data.pictures.image_folder import PARTS
-from frostline.data.pictures.module import PictureData
+from frostline.data.pictures.modality import PictureModality
 from frostline.data.pictures.paths import PicturePaths
-from frostline.data.pictures.sources import FilePictures
-from frostline.data.source import Sources
+from frostline.data.pictures.samples import FileSamples
+from frostline.data.reader import Found, Reader
 from frostline.data.tables.formats import read_table
 from frostline.data.tables.label_lists import separator_notes
 from frostline.data.tables.table import Row, Table
+from frostline.data.target_types.base import TargetType
 from frostline.errors import DataError, close_names, shortened
 from frostline.faults import of_each
 from frostline.paths import at_home
 
 
-class ImageCsv(PictureData):
+class ImageCsv(Reader):
     """file: the table, with a line of names on top. The other keys are explained in conf/data/image_csv.yaml.
 
     Raises DataError that names the line of the table.
     """
 
+    modality = PictureModality
     kinds = ("class", "labels", "numbers")
     named_by = "data.file"
     divides = "data.split_column"
 
     def __init__(
         self,
-        spec: Any,
         *,
         file: str,
         dir: str | None,
@@ -39,8 +39,6 @@ class ImageCsv(PictureData):
         separator: str | None,
         quotes: bool | None,
         split_column: str | None,
-        grey_range: Setting,
-        **common: Any,
     ) -> None:
         self.file = self.where = at_home(file)
         self.dir = at_home(dir) if dir is not None else self.file.parent
@@ -50,39 +48,35 @@ class ImageCsv(PictureData):
         self.target_columns = target_columns
         self.separator = separator
         self.quotes = quotes
-        self.grey_range = grey_range
         self.split_column = split_column
         self.read_notes: list[str] = []
-        super().__init__(spec, **common)
 
-    def read(self) -> Sources:
+    def read(self, target: TargetType, known: Targets | None) -> Found:
         split = [self.split_column] if self.split_column is not None else []
-        self.target.require_columns(self.target_columns, self.separator, [self.path_column, *split])
+        target.require_columns(self.target_columns, self.separator, [self.path_column, *split])
         settings = {self.path_column: "data.path_column", **dict.fromkeys(split, "data.split_column")}
         columns = settings | dict.fromkeys(self.target_columns, "data.target_columns")
-        lists = self.target_columns if self.target.cells_hold_lists else []
+        lists = self.target_columns if target.cells_hold_lists else []
         table = read_table(self.file, columns, verbatim=[self.path_column], lists=lists, quotes=self.quotes)
         files = of_each(self._file, table.rows, "pictures are not there")
         table, files = self._without_repeats(table, files)
-        parts = self._parts(table)
-        names, targets = self.target.read(table, self.target_columns, self.separator, parts["train"], self.known_names)
+        known_names = None if known is None else known.names
+        parts = self._parts(table, needs_train=known is None)
+        names, targets = target.read(table, self.target_columns, self.separator, parts["train"], known_names)
         self.read_notes += [*table.notes, *self.paths.notes()]
         self.read_notes += separator_notes(table, self.target_columns[0], self.separator)
-        found: dict[str, FilePictures] = {
-            part: FilePictures([files[place] for place in places], targets[places], root=self.dir, spec=self.spec)
+        found = {
+            part: FileSamples([files[place] for place in places], targets[places], self.dir)
             for part, places in parts.items()
             if places
         }
-        self.scale_grey(found.values(), self.grey_range)
-        return Sources(names, found.get("train") or next(iter(found.values())), found.get("val"), found.get("test"))
-
-    def notes(self) -> list[str]:
-        return [*super().notes(), *self.read_notes]
+        train = found.get("train") or next(iter(found.values()))
+        return Found(names, train, found.get("val"), found.get("test"), self.read_notes)
 
     def _file(self, row: Row) -> Path:
         return self.paths.find(row.cells[self.path_column].strip(), row.where)
 
-    def _parts(self, table: Table) -> dict[str, list[int]]:
+    def _parts(self, table: Table, *, needs_train: bool) -> dict[str, list[int]]:
         """Rows of each part; all are of training where no column says otherwise."""
         parts: dict[str, list[int]] = {part: [] for part in PARTS}
         part_of = {name: part for part, names in PARTS.items() for name in names}
@@ -99,7 +93,7 @@ class ImageCsv(PictureData):
 
         for place, name in enumerate(of_each(part, table.rows, "samples are in no part of the data")):
             parts[name].append(place)
-        if not parts["train"] and self.known_names is None:
+        if not parts["train"] and needs_train:
             raise DataError(
                 f"no line is of the training split by the column '{self.split_column}'",
                 where=self.file,

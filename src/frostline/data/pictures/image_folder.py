@@ -3,16 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from frostline.contracts.targets import Targets
 from frostline.data.pictures.files import BESIDE, LOOSE, USUAL, FoundPictures, passed_note, picture_files, suffixes
-from frostline.data.pictures.grey import Setting
-from frostline.data.pictures.module import PictureData
-from frostline.data.pictures.sources import FilePictures
-from frostline.data.source import Sources
+from frostline.data.pictures.modality import PictureModality
+from frostline.data.pictures.samples import FileSamples
+from frostline.data.reader import Found, Reader
 from frostline.data.tables.table import normalised
+from frostline.data.target_types.base import TargetType
 from frostline.errors import DataError, close_names
 from frostline.faults import together
 from frostline.paths import at_home
@@ -22,24 +22,22 @@ TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
-class ImageFolder(PictureData):
+class ImageFolder(Reader):
     """classes: the class folders to use; null for all. Raises DataError."""
 
+    modality = PictureModality
     chooses = "data.classes"
     named_by = "data.dir"
     divides = "folders train, val and test"
 
-    def __init__(
-        self, spec: Any, *, dir: str, classes: list[str | int] | None, grey_range: Setting, **common: Any
-    ) -> None:
+    def __init__(self, *, dir: str, classes: list[str | int] | None) -> None:
         self.dir = self.where = at_home(dir)
         self.name = self.dir.absolute().name
         self.wanted = None if classes is None else [normalised(str(name)) for name in classes]
         self.passed = Counter[str]()  # files over, by why
-        self.grey_range = grey_range
-        super().__init__(spec, **common)
 
-    def read(self) -> Sources:
+    def read(self, target: TargetType, known: Targets | None) -> Found:
+        names = None if known is None else known.names
         if not self.dir.is_dir():
             raise DataError(
                 "there is no such data folder",
@@ -47,26 +45,25 @@ class ImageFolder(PictureData):
                 next_step="data.dir=<folder> that holds a folder of pictures for each class",
             )
         folders = {part: first_folder(self.dir, names) for part, names in PARTS.items()}
-        train = folders["train"] or (folders["test"] if self.known_names is not None else None) or self.dir
+        train = folders["train"] or (folders["test"] if names is not None else None) or self.dir
         self._beside(folders)
-        classes = self._classes(train)
-        if self.known_names is None or self.wanted is None:
+        classes = self._classes(train, names)
+        if names is None or self.wanted is None:
             for part in ("val", "test"):
-                self._require_known(folders[part], self.known_names or [*_class_folders(train)])
+                self._require_known(folders[part], names or [*_class_folders(train)])
         found = {"train": self._pictures(train, classes)}
         for part in ("val", "test"):
             folder = folders[part]
             if folder is not None:
                 found[part] = found["train"] if folder == train else self._pictures(folder, classes)
-        self.scale_grey(found.values(), self.grey_range)
-        return Sources(classes, found["train"], found.get("val"), found.get("test"))
+        return Found(classes, found["train"], found.get("val"), found.get("test"), passed_note(+self.passed))
 
     def _beside(self, folders: dict[str, Path | None]) -> None:
         """Count the folders beside `train`, which are no part of the data."""
         if folders["train"] is not None:
             self.passed[BESIDE] += len({*_class_folders(self.dir).values()} - {*folders.values()})
 
-    def _pictures(self, folder: Path, classes: list[str]) -> FilePictures:
+    def _pictures(self, folder: Path, classes: list[str]) -> FileSamples:
         files: list[Path] = []
         labels: list[int] = []
         named = _class_folders(folder)
@@ -83,26 +80,23 @@ class ImageFolder(PictureData):
                 where=folder,
                 next_step=f"put {'them' if loose else 'pictures'} ({', '.join(USUAL)}, ...) into {folder}/<class>/",
             )
-        return FilePictures(files, torch.tensor(labels), root=self.dir, spec=self.spec)
+        return FileSamples(files, torch.tensor(labels), self.dir)
 
-    def notes(self) -> list[str]:
-        return [*super().notes(), *passed_note(+self.passed)]
-
-    def _classes(self, train: Path) -> list[str]:
+    def _classes(self, train: Path, known: list[str] | None) -> list[str]:
         reserved = {name for names in PARTS.values() for name in names} if train == self.dir else set()
         found = [name for name in _class_folders(train) if name.lower() not in reserved]
-        for name in self.wanted or [] if self.known_names is None else []:
+        for name in self.wanted or [] if known is None else []:
             if name not in found:
                 raise DataError(
                     f"there is no class folder '{name}': {close_names(name, found)}",
                     where=train,
                     next_step="data.classes=[...] with names of class folders, or null for all",
                 )
-        if self.known_names is not None:
-            strange = [name for name in found if name not in self.known_names]
+        if known is not None:
+            strange = [name for name in found if name not in known]
             if strange and self.wanted is None:
-                raise self._strange(strange, train, self.known_names)
-            return self.known_names
+                raise self._strange(strange, train, known)
+            return known
         classes = sorted(set(self.wanted)) if self.wanted is not None else found
         if len(classes) < 2:
             loose = _loose(train)

@@ -3,22 +3,24 @@ indices, IGNORED where no class counts.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.files import UNREADABLE
+from frostline.data.pictures.grey import Range
 from frostline.data.pictures.reading import upright_size
 from frostline.data.pictures.sources import FilePictures
+from frostline.data.sample_cache import SampleCache
 from frostline.data.target_types.base import TargetType
 from frostline.errors import DataError, few
-from frostline.faults import of_each
+from frostline.faults import at_once
 from frostline.tasks.segmentation import IGNORED
 
 VALUES = 256  # that a mask can hold
@@ -28,8 +30,18 @@ INDEXED = ("P", "L", "1")  # modes of Pillow whose values are indices
 STEPS = {"L;2": 85, "L;4": 17}
 LOSSY = ("JPEG", "MPO")  # formats that change values near edges
 
-Item = TypeVar("Item")
-Made = TypeVar("Made")
+
+class MaskedSamples:
+    """Pictures as a reader finds them. The parameters are those of `MaskedPictures`."""
+
+    def __init__(self, files: list[Path], masks: list[Path], *, indices: Mapping[int, int], root: Path) -> None:
+        self.files = files
+        self.masks = masks
+        self.indices = indices
+        self.root = root
+
+    def source(self, spec: ImageSpec, grey: Range | None, cache: SampleCache, name: str) -> "MaskedPictures":
+        return MaskedPictures(self.files, self.masks, indices=self.indices, root=self.root, spec=spec, grey=grey)
 
 
 class MaskedPictures(FilePictures):
@@ -101,13 +113,6 @@ class MaskedPictures(FilePictures):
                 next_step="save the mask at the size of its picture, without interpolation",
             )
         return indices.astype(np.uint8)
-
-
-def at_once(make: Callable[[Item], Made], items: Sequence[Item], what: str) -> list[Made]:
-    """`of_each` on several threads: Pillow lets go of the interpreter while it decodes."""
-    with ThreadPoolExecutor() as pool:
-        jobs = [pool.submit(make, item) for item in items]
-        return of_each(Future.result, jobs, what)
 
 
 def mask_values(file: Path) -> np.ndarray:

@@ -13,9 +13,9 @@ from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
 from frostline.data.loader import EpochBatches
 from frostline.data.parts import Part, Transfers, loader
-from frostline.data.pictures.augment import evaluation_view
 from frostline.data.pictures.files import passed_note, picture_files
 from frostline.data.pictures.paths import PicturePaths
+from frostline.data.pictures.preprocess import evaluation_view
 from frostline.data.pictures.reading import Box, named, problem_of, resized
 from frostline.data.pictures.sources import FilePictures
 from frostline.data.pictures.tiles import Tile

@@ -7,8 +7,9 @@ and J. Veenstra, "Representing Text Chunks", 1999 (BIO, which they call IOB2).
 
 from typing import NamedTuple
 
+from frostline.data.reader import Found
 from frostline.data.tables.table import Unit, normalised
-from frostline.data.texts.strings import Places, TaggedSet, TaggedTexts
+from frostline.data.texts.strings import Places, TaggedTexts
 from frostline.errors import DataError, close_names
 
 OUTSIDE = "O"
@@ -35,7 +36,7 @@ class Tagged(NamedTuple):
         return f"{self.source}, {self.unit} {sentence.places[word]}"
 
 
-def tagged_set(parts: dict[str, Tagged], known: list[str] | None = None) -> TaggedSet:
+def tagged_set(parts: dict[str, Tagged], known: list[str] | None = None) -> Found:
     """parts: `train`, then `val` and `test` where there are such. known: names of tags that a run has, whatever these
     parts have. Raises DataError that names the line of a tag that is no such tag, or of an entity that does not occur
     in training.
@@ -52,7 +53,7 @@ def tagged_set(parts: dict[str, Tagged], known: list[str] | None = None) -> Tagg
     names = known or [OUTSIDE, *(f"{prefix}-{entity}" for entity in entities for prefix in "BI")]
     numbers = {name: number for number, name in enumerate(names)}
     made = {part: _numbered(tagged, tags[part], numbers) for part, tagged in parts.items()}
-    return TaggedSet(names, made["train"], made.get("val"), made.get("test"), notes)
+    return Found(names, made["train"], made.get("val"), made.get("test"), notes)
 
 
 def _numbered(tagged: Tagged, tags: list[list[str]], numbers: dict[str, int]) -> TaggedTexts:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from frostline.data.reader import Found
 from frostline.data.tables.text_files import lines_of, part_files, read_utf8
 from frostline.data.texts.bio_tags import Sentence, Tagged, tagged_set
-from frostline.data.texts.strings import TaggedSet
 from frostline.errors import DataError, shortened
 from frostline.faults import of_each
 
@@ -33,7 +33,7 @@ def read_conll(
     test_file: str | None,
     source: str | None,
     known: list[str] | None = None,
-) -> TaggedSet:
+) -> Found:
     """Raises DataError that names the line."""
     files = part_files(dir, source, train=train_file, val=val_file, test=test_file)
     return tagged_set({part: Tagged(file, read_sentences(file), "line") for part, file in files.items()}, known)

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
+from frostline.data.reader import Found
 from frostline.data.tables.formats import cell_of
 from frostline.data.tables.table import Row, Table, require_columns
 from frostline.data.target_types.base import TargetType
 from frostline.data.texts.bio_tags import Sentence, Tagged, tagged_set
-from frostline.data.texts.strings import TaggedSet, TextSet
 from frostline.data.texts.tables import require_text_columns, settings_of, text_set
 from frostline.errors import ConfigError, DataError, close_names, few, needs
 from frostline.faults import of_each
@@ -35,7 +35,7 @@ def read_hub_texts(
     target_columns: list[str],
     separator: str | None,
     known: list[str] | None = None,
-) -> TextSet:
+) -> Found:
     """One text a sample or two. Where the data set names its classes, their names and order are taken from it. Raises
     DataError, ConfigError.
     """
@@ -64,7 +64,7 @@ def read_hub_tags(
     word_column: str,
     tag_column: str,
     known: list[str] | None = None,
-) -> TaggedSet:
+) -> Found:
     """Lists of words and lists of tags, names or numbers that the data set names. Raises DataError, ConfigError."""
     columns = [word_column, tag_column]
     splits = _splits(

@@ -64,27 +64,3 @@ class TaggedTexts(Strings):
     def __init__(self, words: list[list[str]], labels: list[list[int]], places: Places) -> None:
         super().__init__(words, places)
         self.labels = labels
-
-
-class TextSet(NamedTuple):
-    """As the data set comes. names: of classes, labels or columns. None: that part has to be split off `train`. notes:
-    what there is to say of it, in sentences for the user.
-    """
-
-    names: list[str]
-    train: Texts
-    val: Texts | None
-    test: Texts | None
-    notes: Sequence[str] = ()
-
-
-class TaggedSet(NamedTuple):
-    """names: of tags, `O` first, then `B-x` and `I-x` of each entity x. None: as in TextSet. notes: also what was
-    read otherwise than it stands.
-    """
-
-    names: list[str]
-    train: TaggedTexts
-    val: TaggedTexts | None
-    test: TaggedTexts | None
-    notes: Sequence[str]

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from frostline.data.reader import Found
 from frostline.data.tables.formats import read_table
 from frostline.data.tables.label_lists import separator_notes
 from frostline.data.tables.table import Row, Table
 from frostline.data.tables.text_files import part_files
 from frostline.data.target_types.base import TargetType
-from frostline.data.texts.strings import Places, Texts, TextSet
+from frostline.data.texts.strings import Places, Texts
 from frostline.errors import ConfigError, DataError
 from frostline.faults import of_each
 from frostline.quoting import list_of
@@ -29,7 +30,7 @@ def read_text_tables(
     quotes: bool | None,
     source: str | None,
     known: list[str] | None = None,
-) -> TextSet:
+) -> Found:
     """Of tables as `read_table` takes them. Raises DataError that names the line, ConfigError."""
     require_text_columns(target, text_columns, target_columns, separator, class_names)
     files = part_files(dir, source, train=train_file, val=val_file, test=test_file)
@@ -86,7 +87,7 @@ def text_set(
     separator: str | None,
     class_names: list[str] | None,
     known: list[str] | None = None,
-) -> TextSet:
+) -> Found:
     """tables: by part, `train` first, then `val` and `test` where there are such. class_names: of the numbers in the
     column; None: the column holds names. known: see `TargetType.read`. Raises DataError.
     """
@@ -101,7 +102,7 @@ def text_set(
         texts = texts[len(piece) :]
     notes = [note for table in tables.values() for note in table.notes]
     notes += separator_notes(whole, target_columns[0], separator)
-    return TextSet(names, parts["train"], parts.get("val"), parts.get("test"), notes)
+    return Found(names, parts["train"], parts.get("val"), parts.get("test"), notes)
 
 
 def texts_in(row: Row, columns: Sequence[str]) -> tuple[str, ...]:

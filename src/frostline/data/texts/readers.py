@@ -1,27 +1,29 @@
-"""Kinds of text data: your own files, and what Hugging Face's `datasets` loads."""
+"""Readers of texts: your own files, and what Hugging Face's `datasets` loads."""
 
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from frostline.contracts.targets import Targets
+from frostline.data.reader import Found, Reader
+from frostline.data.target_types.base import TargetType
 from frostline.data.texts.conll import read_conll
 from frostline.data.texts.hub import read_hub_tags, read_hub_texts
-from frostline.data.texts.module import TextData
-from frostline.data.texts.strings import TaggedSet, TextSet
+from frostline.data.texts.modality import TextModality
 from frostline.data.texts.tables import read_text_tables
 from frostline.errors import ConfigError
 
 
-class TextCsv(TextData):
+class TextCsv(Reader):
     """Raises DataError that names the line of a table."""
 
+    modality = TextModality
     kinds = ("class", "labels", "numbers")
     named_by = "data.file"
     divides = "data.val_file, data.test_file"
 
     def __init__(
         self,
-        spec: Any,
         *,
         dir: str | None,
         train_file: str,
@@ -33,7 +35,6 @@ class TextCsv(TextData):
         class_names: list[str] | None,
         quotes: bool | None,
         source: str | None,
-        **common: Any,
     ) -> None:
         self.name, self.where = _named(dir, train_file), Path(dir or ".") / train_file
         self._read = partial(
@@ -49,50 +50,47 @@ class TextCsv(TextData):
             quotes=quotes,
             source=source,
         )
-        super().__init__(spec, **common)
 
-    def read_texts(self) -> TextSet:
-        return self._read(self.target, known=self.known_names)
+    def read(self, target: TargetType, known: Targets | None) -> Found:
+        return self._read(target, known=None if known is None else known.names)
 
 
-class Conll(TextData):
+class Conll(Reader):
     """Raises DataError that names the line of a file."""
 
+    modality = TextModality
     kinds = ("tags",)
     named_by = "data.file"
     divides = "data.val_file, data.test_file"
 
     def __init__(
         self,
-        spec: Any,
         *,
         dir: str | None,
         train_file: str,
         val_file: str | None,
         test_file: str | None,
         source: str | None,
-        **common: Any,
     ) -> None:
         self.name, self.where = _named(dir, train_file), Path(dir or ".") / train_file
         self._read = partial(
             read_conll, dir=dir, train_file=train_file, val_file=val_file, test_file=test_file, source=source
         )
-        super().__init__(spec, **common)
 
-    def read_texts(self) -> TaggedSet:
-        return self._read(known=self.known_names)
+    def read(self, target: TargetType, known: Targets | None) -> Found:
+        return self._read(known=None if known is None else known.names)
 
 
-class HfDataset(TextData):
+class HfDataset(Reader):
     """Raises DataError that names the split and the row, ConfigError for columns that tags cannot be read from."""
 
+    modality = TextModality
     kinds = ("class", "labels", "numbers", "tags")
     named_by = "data.path"
     divides = "data.val_split, data.test_split"
 
     def __init__(
         self,
-        spec: Any,
         *,
         path: str,
         config: str | None,
@@ -102,21 +100,19 @@ class HfDataset(TextData):
         text_columns: list[str],
         target_columns: list[str],
         separator: str | None,
-        **common: Any,
     ) -> None:
         self.name, self.where = Path(path).name, path
         self._splits: dict[str, Any] = {"path": path, "config": config, "train_split": train_split}
         self._splits |= {"val_split": val_split, "test_split": test_split}
         self._columns = text_columns, target_columns
         self._separator = separator
-        super().__init__(spec, **common)
 
-    def read_texts(self) -> TextSet | TaggedSet:
+    def read(self, target: TargetType, known: Targets | None) -> Found:
         texts, targets = self._columns
-        splits = self._splits | {"known": self.known_names}
-        if not self.target.per_word:
+        splits = self._splits | {"known": None if known is None else known.names}
+        if not target.per_word:
             return read_hub_texts(
-                self.target, text_columns=texts, target_columns=targets, separator=self._separator, **splits
+                target, text_columns=texts, target_columns=targets, separator=self._separator, **splits
             )
         if len(texts) != 1 or len(targets) != 1 or self._separator is not None:
             raise ConfigError(

@@ -1,0 +1,75 @@
+"""A data set from one node of the config: its reader, the reader's modality, and the sampling."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from frostline.contracts.specs import Spec
+from frostline.contracts.targets import Targets
+from frostline.data.modality import Given, Modality
+from frostline.data.module import Data
+from frostline.data.reader import Reader
+from frostline.data.sample_cache import NOWHERE, SampleCache
+from frostline.data.splits import Sampling
+from frostline.data.target_types.find import require_kind, target_type
+from frostline.errors import ConfigError, close_names
+
+
+def data_of(
+    kind: type[Reader],
+    spec: Spec,
+    settings: Mapping[str, Any],
+    *,
+    target_kind: str = "class",
+    cache: SampleCache = NOWHERE,
+    known: Targets | None = None,
+) -> Data:
+    """settings: of reader, modality and sampling together, by name. target_kind: what the task learns from. cache: for
+    samples that are decoded or tokenized. known: see `Data`.
+
+    Raises ConfigError for a setting that none of them has, and if backbone, task and data do not fit together;
+    DataError for data that cannot be read or split.
+    """
+    own, shared, sampled = _divided(kind, settings)
+    kind.modality.require(spec)
+    require_kind(target_kind, kind.kinds)
+    target = target_type(target_kind)
+    reader = kind(**own)
+    found = reader.read(target, known)
+    samples = (found.train, found.val, found.test)
+    given = Given(samples, target, reader.name, reader.where, cache, found.notes)
+    modality = kind.modality(spec, given, **shared)
+    return Data(reader, found, modality, Sampling(**sampled), target=target, known=known)
+
+
+def modality_of(kind: type[Reader], spec: Spec, settings: Mapping[str, Any]) -> Modality:
+    """The modality alone, for samples without targets. Raises ConfigError."""
+    kind.modality.require(spec)
+    return kind.modality(spec, None, **_divided(kind, settings)[1])
+
+
+def _divided(kind: type[Reader], settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Settings of reader, modality and sampling."""
+    names = [_parameters(it) for it in (kind, kind.modality, kind.sampling)]
+    known = set[str]().union(*names)
+    for name in settings:
+        if name not in known:
+            raise ConfigError(
+                f"{kind.__name__} has no setting '{name}': {close_names(name, known)}",
+                where=f"data.{name}",
+                next_step="correct or remove it",
+            )
+    own, shared, sampled = ({name: it for name, it in settings.items() if name in some} for some in names)
+    return own, shared, sampled
+
+
+def _parameters(kind: type) -> set[str]:
+    """Names of keyword parameters; those that `**kwargs` hands on to the class above are among them."""
+    names: set[str] = set()
+    for cls in kind.__mro__:
+        if "__init__" in vars(cls) and cls is not object:
+            own = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
+            names |= {it.name for it in own if it.kind in (it.KEYWORD_ONLY, it.POSITIONAL_OR_KEYWORD)}
+            if all(it.kind != it.VAR_KEYWORD for it in own):
+                break
+    return names

@@ -1,0 +1,81 @@
+"""The splits of a data set: those that it comes with, and those taken from its training samples."""
+
+import torch
+from torch import Tensor
+
+from frostline.data.parts import Part
+from frostline.data.reader import Reader
+from frostline.data.source import Source, every
+from frostline.data.splits import Sampling, balanced_subset, require_per_class, stratified_split
+from frostline.data.target_types.base import TargetType
+from frostline.errors import DataError
+
+Split = tuple[Source, Tensor]
+
+
+class Division:
+    """sources: of train, val and test; None for a split that is taken from `train`. samples: what they are called."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        target: TargetType,
+        names: list[str],
+        sources: tuple[Source, Source | None, Source | None],
+        samples: str,
+    ) -> None:
+        self.reader = reader
+        self.target = target
+        self.names = names
+        self.train, self.val, self.test = sources
+        self.samples = samples
+
+    def whole(self) -> tuple[Part, Part, Part]:
+        """All samples in one part, to be scored: the test split if there is one, else `train`."""
+        source = self.test or self.train
+        index = every(source)
+        train, val, test = (Part(source, index, scored=True) for _ in range(3))
+        return train, val, test
+
+    def parts(self, sampling: Sampling) -> tuple[Part, Part, Part]:
+        """Raises DataError if a class has too few samples for the splits, or a split has none."""
+        (source, index), val, test = self._split(sampling.val_fraction, sampling.test_fraction, sampling.split_seed)
+        if sampling.train_limit is not None:
+            strata = self.target.strata(source.labels[index])
+            index = index[balanced_subset(strata, sampling.train_limit, sampling.seed)]
+        parts = Part(source, index), Part(*val, scored=True), Part(*test, scored=True)
+        self._require_of_each(1, parts[0].labels, "training (data.train_limit)")
+        for name, part in (("validation", parts[1]), ("test", parts[2])):
+            if len(part) == 0:
+                raise DataError(
+                    f"the {name} split has no {self.samples}",
+                    where=self.reader.where,
+                    next_step=f"put {self.samples} there, or leave that part out, so that it is split off the training "
+                    "part",
+                )
+        return parts
+
+    def _split(self, val_fraction: float, test_fraction: float, seed: int) -> tuple[Split, Split, Split]:
+        if self.val is None or self.test is None:
+            pieces = ["training"] + ["validation"] * (self.val is None) + ["test"] * (self.test is None)
+            self._require_of_each(len(pieces), self.train.labels, f"one each for {', '.join(pieces)}")
+        strata = self.target.strata(self.train.labels)
+        rest = torch.arange(len(strata))
+        test = (self.test, every(self.test)) if self.test is not None else None
+        if test is None:
+            kept, taken = stratified_split(strata, test_fraction, seed, keep=2 if self.val is None else 1)
+            test, rest = (self.train, rest[taken]), rest[kept]
+        val = (self.val, every(self.val)) if self.val is not None else None
+        if val is None:
+            kept, taken = stratified_split(strata[rest], val_fraction, seed)
+            val, rest = (self.train, rest[taken]), rest[kept]
+        return (self.train, rest), val, test
+
+    def _require_of_each(self, needed: int, labels: Tensor, reason: str) -> None:
+        reader, counts = self.reader, self.target.counts(self.names, labels)
+        try:
+            require_per_class(
+                counts, needed, where=reader.where, reason=reason, setting=reader.chooses, divides=reader.divides
+            )
+        except DataError as error:
+            raise reader.too_few(error, counts, needed) from None

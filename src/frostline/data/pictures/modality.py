@@ -1,0 +1,115 @@
+"""The modality of pictures: how they are read, prepared for the network and augmented."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from frostline.config.ranges import NonNegative, Positive, Probability
+from frostline.contracts.specs import ImageSpec, Spec
+from frostline.data.modality import Given, Modality
+from frostline.data.parts import Part
+from frostline.data.pictures.augment import Augment, require_erasable
+from frostline.data.pictures.grey import (
+    Range,
+    Setting,
+    chosen_range,
+    deep_of,
+    grey_notes,
+    require_one_kind,
+    require_range,
+)
+from frostline.data.pictures.repeats import picture_repeats
+from frostline.data.pictures.sources import Pictures, keep_or_hold
+from frostline.data.target_types.base import TargetType
+from frostline.errors import ConfigError
+
+
+class PictureModality(Modality):
+    """The settings are explained in conf/data/_base.yaml. Raises ConfigError for a backbone that does not take
+    pictures, and for settings that do not fit together."""
+
+    spec: ImageSpec
+    samples = "pictures"
+    plainly = "pictures without augmentation"
+    kept_as: ClassVar[Literal["decoded"]] = "decoded"
+
+    def __init__(
+        self,
+        spec: Spec,
+        given: Given | None,
+        *,
+        image_size: Positive[int] | None,
+        augment: Literal["none", "standard", "strong"],
+        flip: bool,
+        erase: Probability,
+        grey_range: Setting,
+        num_workers: NonNegative[int] | None,
+    ) -> None:
+        self.spec = spec_of_pictures(spec).at(image_size)
+        require_erasable(augment, erase)
+        require_range(grey_range)
+        self.augment: dict[str, Any] = {"level": augment, "flip": flip, "erase": erase}
+        self.num_workers = num_workers
+        self.grey: Range | None = None  # of pictures of more than 8 bits
+        self.grey_notes: Sequence[str] = ()
+        if given is not None:
+            self._read(given, grey_range)
+
+    def _read(self, given: Given, grey_range: Setting) -> None:
+        self.grey = self._grey_range(given, grey_range)
+        self.read_notes, self._name, self._cache = given.notes, given.name, given.cache
+        found = {id(it): it for it in given.samples if it is not None}
+        made = {key: it.source(self.spec, self.grey, given.cache, given.name) for key, it in found.items()}
+        train, val, test = (None if it is None else made[id(it)] for it in given.samples)
+        assert train is not None
+        self.sources = train, val, test
+
+    def _grey_range(self, given: Given, setting: Setting) -> Range | None:
+        """One range of grey for all splits. Raises DataError if there is none."""
+        deep = deep_of([file for samples in given.samples if samples is not None for file in samples.files])
+        require_one_kind(setting, deep, given.where)
+        grey = chosen_range(setting, deep)
+        self.grey_notes = grey_notes(deep, grey)
+        return grey
+
+    @classmethod
+    def require(cls, spec: Spec) -> None:
+        spec_of_pictures(spec)
+
+    def views(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Augment:
+        """Decode pictures in files now, if they can be cached or held in memory."""
+        keep_or_hold([part.source for part in parts.values()], self._cache, self._name)
+        train = next(iter(parts.values())).source
+        assert isinstance(train, Pictures)
+        fixed: dict[str, Any] = {"spec": self.spec, "target": target, "num_classes": len(names)}
+        return Augment(**self.augment, seed=seed, cut=train.cut, **fixed)
+
+    def look(self) -> dict[str, Any]:
+        grey = {} if self.grey is None else {"grey_range": list(self.grey)}
+        return {"image_size": list(self.spec.sides) if self.spec.stretched is not None else self.spec.size, **grey}
+
+    def example(self, train: Part, *, longest: bool = False) -> Tensor:
+        """(1, 3, H, W): all are of one size."""
+        return torch.zeros(1, 3, *self.spec.sides).contiguous(memory_format=torch.channels_last)
+
+    def size_of(self, train: Part) -> str:
+        return "{} × {} pixels".format(*self.spec.sides)
+
+    def notes(self, parts: Mapping[str, Part]) -> list[str]:
+        return [*self.grey_notes, *picture_repeats(parts).told(), *self.read_notes]
+
+    def chosen(self) -> dict[str, Any]:
+        return {} if self.grey is None else {"data.grey_range": list(self.grey)}
+
+
+def spec_of_pictures(spec: Spec) -> ImageSpec:
+    """Raises ConfigError if the model takes something else."""
+    if not isinstance(spec, ImageSpec):
+        raise ConfigError(
+            f"this backbone takes {spec.kind}, and this data is pictures",
+            where="model, data",
+            next_step="a picture backbone (model=resnet50), or text data (data=text_csv)",
+        )
+    return spec

@@ -1,0 +1,61 @@
+"""uint8 pictures → what the network takes, without augmentation: the same for training, evaluation and prediction.
+
+Shapes: pictures (B, 3, H, W) uint8; views (B, 3, *spec.sides) float.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torchvision.transforms.functional import center_crop
+
+from frostline.contracts.specs import ImageSpec
+
+
+def evaluation_view(pictures: Tensor, spec: ImageSpec, *, cut: bool = False) -> Tensor:
+    """Resize, cut at the centre, normalise: torchvision's preset. `cut`: the loader has resized and cut already."""
+    x = scaled(pictures)
+    if not cut:
+        short = min(x.shape[-2:])
+        sides = [spec.resize * side // short for side in x.shape[-2:]]  # rounded down, as torchvision does
+        if sides != list(x.shape[-2:]):
+            x = interpolate(x, sides, mode=spec.interpolation, antialias=True).clamp(0, 1)
+        x = center_crop(x, [spec.size, spec.size])
+    return normalised(x, spec)
+
+
+class Preprocess(nn.Module):
+    """The evaluation view as a module: uint8 pictures → what the network takes. cut: see `evaluation_view`."""
+
+    def __init__(self, spec: ImageSpec, *, cut: bool) -> None:
+        super().__init__()
+        self.spec = spec
+        self.cut = cut
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return evaluation_view(pictures, self.spec, cut=self.cut)
+
+
+def scaled(pictures: Tensor) -> Tensor:
+    """0..255 → 0..1."""
+    return pictures.to(torch.float32, copy=True).div_(255)
+
+
+@cache
+def _on_device(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    """Once: a copy to a GPU waits for all that it was given before."""
+    with torch.inference_mode(False):
+        return torch.tensor(numbers, device=device)
+
+
+def normalised(x: Tensor, spec: ImageSpec) -> Tensor:
+    """Channels last. In place: `x` is nobody else's."""
+    mean, std = (_on_device(tuple(numbers), x.device) for numbers in (spec.mean, spec.std))
+    if x.is_contiguous(memory_format=torch.channels_last):
+        # As rows of 3 · W numbers: a loop over three channels at a time is six times slower.
+        width = x.shape[-1]
+        x.permute(0, 2, 3, 1).view(-1, 3 * width).sub_(mean.repeat(width)).div_(std.repeat(width))
+        return x
+    x.sub_(mean.view(1, 3, 1, 1)).div_(std.view(1, 3, 1, 1))
+    return x.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,82 @@
+"""The modality of pictures that are shown whole: resized to two sides, nothing cut off. Sides are height and width."""
+
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from frostline.config.ranges import Positive
+from frostline.contracts.specs import ImageSpec, Spec
+from frostline.data.modality import Given
+from frostline.data.pictures.modality import PictureModality, spec_of_pictures
+from frostline.data.pictures.reading import upright_size
+from frostline.errors import ConfigError
+from frostline.faults import at_once
+
+MULTIPLE = 32  # of which the sides of an input are: networks halve them five times
+
+
+class WholePictureModality(PictureModality):
+    """sides, tile: explained in the YAML of each reader that has them.
+
+    Raises ConfigError for sides that the network cannot take, DataError for pictures whose size cannot be read."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        given: Given | None,
+        *,
+        image_size: Positive[int] | None,
+        sides: list[Positive[int]] | None,
+        tile: list[Positive[int]] | None,
+        **of_pictures: Any,
+    ) -> None:
+        for key, pair in (("sides", sides), ("tile", tile)):
+            _require_pair(f"data.{key}", pair)
+        whole = spec_of_pictures(spec).at(image_size)
+        if given is not None:
+            sizes = at_once(upright_size, _first(given), "pictures cannot be read")
+            ratio = statistics.median(height / width for width, height in sizes)
+            sides = sides or _usual_sides(whole, ratio)
+            tile = tile or [int(statistics.median(side)) for side in zip(*sizes, strict=True)][::-1]
+        if sides is not None:
+            _require_sides(sides, whole)
+            whole = replace(whole, stretched=(sides[0], sides[1]))
+        self.sides, self.tile = sides, tile
+        super().__init__(whole, given, image_size=None, **of_pictures)
+
+    def chosen(self) -> dict[str, Any]:
+        return super().chosen() | {"data.sides": self.sides, "data.tile": self.tile}
+
+
+def _first(given: Given) -> list[Path]:
+    """The pictures of the first split that there is."""
+    return [*next(samples.files for samples in given.samples if samples is not None)]
+
+
+def _usual_sides(spec: ImageSpec, ratio: float) -> list[int]:
+    """The shorter side is that of the spec; the other follows from the usual aspect. ratio: of height to width."""
+    short = spec.size
+    if spec.sizes == "fixed":
+        return [short, short]
+    return [max(MULTIPLE, round(it / MULTIPLE) * MULTIPLE) for it in (short * max(ratio, 1), short * max(1 / ratio, 1))]
+
+
+def _require_pair(key: str, pair: list[int] | None) -> None:
+    if pair is not None and len(pair) != 2:
+        raise ConfigError(f"two sides are needed, and here are {len(pair)}", where=key, next_step=f"{key}=[256,256]")
+
+
+def _require_sides(sides: list[int], spec: ImageSpec) -> None:
+    """Raises ConfigError where a network that halves its input five times, or this one, does not take such sides."""
+    least = -(-spec.min_size // MULTIPLE) * MULTIPLE
+    problem = f"each side is a multiple of {MULTIPLE}, from {least} up"
+    fitting = [max(least, round(side / MULTIPLE) * MULTIPLE) for side in sides]
+    if spec.sizes == "fixed":
+        problem, fitting = f"this backbone takes pictures of {spec.size} pixels only", [spec.size, spec.size]
+    if sides != fitting:
+        raise ConfigError(
+            f"{problem}, and here are {sides[0]} × {sides[1]}",
+            where="data.sides",
+            next_step=f"data.sides=[{fitting[0]},{fitting[1]}]",
+        )

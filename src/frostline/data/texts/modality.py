@@ -1,0 +1,141 @@
+"""The modality of texts: as tokens, in batches of about one length."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from frostline.config.ranges import Positive
+from frostline.contracts.specs import Spec, TextSpec
+from frostline.contracts.tokens import Tokens
+from frostline.data.modality import Given, Modality
+from frostline.data.parts import Part
+from frostline.data.target_types.base import TargetType
+from frostline.data.texts.repeats import repeats
+from frostline.data.texts.strings import Samples, TaggedTexts, Texts
+from frostline.data.texts.tokenized import Tokenizer, TokenSource
+from frostline.data.views import Views
+from frostline.errors import ConfigError
+
+
+class TextModality(Modality):
+    """The settings are explained in conf/data/_text.yaml. Raises ConfigError for a backbone that takes no texts."""
+
+    spec: TextSpec
+    samples = "texts"
+    plainly = "each text as it is"
+    kept_as: ClassVar[Literal["tokens"]] = "tokens"
+
+    def __init__(
+        self,
+        spec: Spec,
+        given: Given | None,
+        *,
+        batch_tokens: Positive[int] | None,
+        max_length: Positive[int] | None,
+    ) -> None:
+        self.spec = spec_of_texts(spec).at(max_length)
+        self.max_tokens = batch_tokens
+        if given is not None:
+            self._read(given)
+
+    def _read(self, given: Given) -> None:
+        self.per_word = given.target.per_word
+        tokenizer = Tokenizer(self.spec, words=self.per_word)
+        of_pairs = _pair_notes(given.samples[0], tokenizer) if not self.per_word else []
+        self.read_notes = [*given.notes, *of_pairs]
+        self._strings: dict[int, Samples] = {}
+
+        def source(texts: Texts | TaggedTexts) -> TokenSource:
+            made = tokenizer.source(texts, given.name, given.cache)
+            self._strings[id(made)] = texts.strings
+            return made
+
+        train = source(given.samples[0])
+        val, test = (None if texts is None else source(texts) for texts in given.samples[1:])
+        self.sources = train, val, test
+
+    @classmethod
+    def require(cls, spec: Spec) -> None:
+        spec_of_texts(spec)
+
+    def views(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Views:
+        """Texts are shown as they are. Find those that stand in several splits."""
+        texts = {name: self._texts_of(part) for name, part in parts.items()}
+        self.repeats = repeats(texts, {name: target.comparable(part.labels) for name, part in parts.items()})
+        self._strings.clear()
+        return Views()
+
+    def _texts_of(self, part: Part) -> Samples:
+        strings = self._strings[id(part.source)]
+        return [strings[place] for place in part.index.tolist()]
+
+    def look(self) -> dict[str, Any]:
+        return {"max_length": self.spec.max_length, "batch_tokens": self.max_tokens}
+
+    def example(self, train: Part, *, longest: bool = False) -> Tokens:
+        """values (1, L, 2)."""
+        assert train.lengths is not None
+        length = int(train.lengths.max()) if longest else round(float(train.lengths.double().mean()))
+        return Tokens(torch.zeros(1, length, 2, dtype=torch.int64), torch.ones(1, length, dtype=torch.bool))
+
+    def size_of(self, train: Part) -> str:
+        assert train.lengths is not None
+        return f"{train.lengths.double().mean():.0f} tokens in the mean, {int(train.lengths.max())} in the longest"
+
+    def describe(self, parts: Mapping[str, Part]) -> dict[str, Any]:
+        """How many tokens there are, how many texts were cut off, and which stand in several parts."""
+        lengths = {name: part.lengths for name, part in parts.items()}
+        return {
+            "tokens": {name: int(found.sum()) for name, found in lengths.items() if found is not None},
+            "cut_off": self._cut_off(parts),
+            "repeats": {
+                "within_train": self.repeats.within,
+                **{f"{first}_and_{second}": count for (first, second), count in self.repeats.between.items()},
+                "contradicting": len(self.repeats.contradicting),
+            },
+        }
+
+    def _cut_off(self, parts: Mapping[str, Part]) -> int:
+        lengths = [part.lengths for part in parts.values() if part.lengths is not None]
+        return sum(int((it >= self.spec.max_length).sum()) for it in lengths)
+
+    def _words_lost(self) -> int:
+        """Tagged words of which the network sees no token."""
+        return sum(source.words_lost() for source in self.sources if isinstance(source, TokenSource))
+
+    def notes(self, parts: Mapping[str, Part]) -> list[str]:
+        count = self._cut_off(parts)
+        missed = ", and entities there are missed" if self.per_word else ""
+        cut_off = [f"{count:,} texts have {self.spec.max_length} tokens or more: what is beyond is cut off{missed}"]
+        lost = self._words_lost() if self.per_word else 0
+        words = [f"{lost:,} words are cut off or leave no token: nothing is learned from them"] if lost else []
+        alone = self._alone(next(iter(parts.values())))
+        return [*self.read_notes, *(cut_off if count else []), *alone, *words, *self.repeats.told()]
+
+    def _alone(self, train: Part) -> list[str]:
+        """A sentence, if texts have more tokens than a batch is to have."""
+        lengths = train.lengths
+        count = int((lengths > self.max_tokens).sum()) if lengths is not None and self.max_tokens is not None else 0
+        several = f"{count:,} training texts have" if count > 1 else "1 training text has"
+        return [f"{several} more than data.batch_tokens={self.max_tokens}: a batch each"] if count else []
+
+
+def _pair_notes(texts: Texts, tokenizer: Tokenizer) -> list[str]:
+    if len(texts.strings[0]) == 1 or tokenizer.parts_pairs:
+        return []
+    return [
+        "the model's tokenizer puts nothing between the two texts of a pair, so that they run together; an encoder "
+        "(model=distilbert) tells them apart"
+    ]
+
+
+def spec_of_texts(spec: Spec) -> TextSpec:
+    """Raises ConfigError if the model takes something else."""
+    if not isinstance(spec, TextSpec):
+        raise ConfigError(
+            f"this backbone takes {spec.kind}s, and this data is text",
+            where="model, data",
+            next_step="a text backbone (model=minilm), or pictures (data=image_folder)",
+        )
+    return spec
