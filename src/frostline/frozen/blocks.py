@@ -142,7 +142,7 @@ class FrozenPass:
         size, whole, last = len(x), self.chunk(x.device), x.ndim == 4 and not x.is_contiguous()
         if size < whole:
             x = torch.cat([x, x.new_zeros(whole - size, *x.shape[1:])])
-        if last:  # even without padding: layers with weights in another layout choose kernels by it (LoRA's, on GPUs)
+        if last:  # even without padding: layers that are not channels_last choose kernels by it (LoRA's, on GPUs)
             x = x.contiguous(memory_format=torch.channels_last)
         return self._through(x, start, stop)[:size]  # type: ignore[return-value]
 
@@ -178,7 +178,7 @@ def lowered(block: nn.Module, low: torch.dtype) -> nn.Module:
 
 
 class _NormsWhole(Tracer):
-    """Keep BatchNorm layers as leaf modules: `fuse` goes by type, and so spares timm's, which include an activation."""
+    """Keep BatchNorm layers as leaf modules: `fuse` checks types, and leaves out timm's, which hold an activation."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, _BatchNorm) or super().is_leaf_module(m, module_qualified_name)

@@ -14,7 +14,7 @@ MOST_BLOCKS = 64  # of one class: they share a `forward`, for which torch limits
 
 
 def frozen_pays(flops: float, device: torch.device) -> bool:
-    """flops: of all frozen blocks, in one pass over the data."""
+    """Whether compiling pays. flops: of all frozen blocks, in one pass over the data."""
     return flops >= (FROZEN_PAYS["cpu"] * torch.get_num_threads() if device.type == "cpu" else FROZEN_PAYS["other"])
 
 

@@ -93,8 +93,8 @@ class Features(NamedTuple):
 
 
 class FrozenOutputs:
-    """Serve one phase after the other; `counts` start anew in each. outputs: of 0, 1, ... all blocks, for one sample.
-    compiled: whether the blocks themselves are compiled, not only copies."""
+    """Serve one phase after the other; `counts` start anew in each. outputs: of the first 0, 1, ... all blocks, for one
+    sample. compiled: whether the blocks themselves are compiled, not only copies."""
 
     def __init__(
         self, frozen_pass: FrozenPass, data: Data, store: Store, outputs: Sequence[Output], *, compiled: bool
@@ -121,8 +121,8 @@ class FrozenOutputs:
         self.counts = {"found": 0, "made": 0, "bytes": 0, "seconds": 0.0}
 
     def __call__(self, part: Part, views: Sequence[int | None]) -> StoredPart | None:
-        """Cache the outputs for a split. Return None if nothing is to be cached, or can be: then each epoch computes
-        them. views: epochs whose augmentation is applied; None: no augmentation."""
+        """The split after the frozen blocks, from the cache; None if nothing can or shall be cached, so that each epoch
+        computes it. views: epochs whose augmentation is applied; None: no augmentation."""
         if self._choice is None:
             return None
         line = self._choice.line

@@ -15,8 +15,8 @@ NONE = "frostline.adapters.kinds.NoAdapter"  # `_target_` of adapter=none; a str
 
 
 def with_adapter(plan: Plan, *, adapter: bool) -> Plan:
-    """adapter: whether there is one. Raises PlanError if the plan trains adapters and there is none, if no phase trains
-    the adapter, or if `l2_sp` is set where only adapters learn, which have no pretrained weights."""
+    """Fit the plan. adapter: whether there is one. Raises PlanError if the plan trains adapters and there is none, if
+    no phase trains the adapter, or if `l2_sp` is set while only adapters learn, which have no pretrained weights."""
     named = [phase for phase in plan.phases if _kinds(phase) & {"adapters"}]
     if not adapter:
         if named:

@@ -45,7 +45,7 @@ def average(built: Built, record: Record, folder: Path) -> None:
             (scores,) = trainer.validate(model, datamodule=built.data, verbose=False)
         record.averages.append({"name": candidate.name, "val": dict(scores)})
         own = scores[model.task.monitor]
-        if own >= score if model.task.mode == "max" else own <= score:  # of equals the later, as among epochs
+        if own >= score if model.task.mode == "max" else own <= score:  # ties go to the later one, as among epochs
             # Cloned as it was scored: with rank 0's norm statistics, which ranks share in validation.
             chosen, score = Candidate(candidate.name, _cloned(model)), own
     model.load_state_dict(tuned if chosen is None else chosen.weights)
@@ -98,7 +98,7 @@ def _keep(state: dict[str, Tensor], said: dict[str, Any], path: Path) -> None:
 
 @contextmanager
 def _unlogged(trainer: L.Trainer) -> Iterator[None]:
-    """Remove the loggers meanwhile: curves are those of the training."""
+    """Detach the loggers: the curves show training alone."""
     loggers, trainer.loggers = trainer.loggers, []
     try:
         yield

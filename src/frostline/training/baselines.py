@@ -1,4 +1,4 @@
-"""Score features without fine-tuning, if they are cached: computed once, and stored beside them."""
+"""Score cached features without fine-tuning. Scores are computed once, and stored beside the features."""
 
 import hashlib
 import json
@@ -60,7 +60,7 @@ def _of_features(built: Built) -> dict[str, Any]:
     why_not = too_much(train, val, built.model.backbone.features.width, classes, frozen.outputs[-1].flops)
     if why_not:
         return {"why_not": why_not}
-    # After a fit Lightning leaves the weights on the CPU. They are needed if the cached features are gone.
+    # After a fit Lightning leaves the weights on the CPU; the device needs them if the cached features are gone.
     frozen.backbone.to(built.trainer.strategy.root_device)
     features = [frozen.features(part) for part in (built.data.train_part, built.data.val_part)]
     try:
@@ -133,7 +133,7 @@ def _read(file: Path | None) -> dict[str, Scores]:
 
 
 def _checksum(scores: dict[str, Scores]) -> int:
-    """Differs for a damaged file, and for one of another LAYOUT."""
+    """Includes LAYOUT, so that files of another version count as damaged."""
     return zlib.crc32(json.dumps([LAYOUT, scores]).encode())
 
 
@@ -143,7 +143,7 @@ def _knn(train: Labelled, val: Labelled, num_classes: int) -> Scores:
 
 
 def _linear_probe(train: Labelled, val: Labelled, num_classes: int) -> Scores:
-    """Choose the strength by validation, as a run's best epoch is chosen, beside which it is reported; of equals the
+    """Choose the strength by validation, like the run's best epoch, to which the probe is compared; among equals, the
     strongest."""
     found = [(accuracy(probe(val.features), val.labels), probe.l2) for probe in linear_probes(*train, num_classes)]
     score, l2 = max(found)

@@ -25,7 +25,7 @@ SHARE = 0.6  # of the memory; the rest is for kernel workspaces, the data and th
 
 
 class ChosenBatch(NamedTuple):
-    """size: of a batch over all devices. why: no larger one was chosen, as part of a sentence."""
+    """size: of a batch over all devices. why: what limited it, as part of a sentence."""
 
     size: int
     why: str

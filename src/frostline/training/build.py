@@ -51,7 +51,7 @@ from frostline.training.trainer import (
     with_precision,
 )
 
-NAMES = ("_target_", "name", "weights", "remote_code")  # of a backbone or head: names and paths
+NAMES = ("_target_", "name", "weights", "remote_code")  # keys that only name or locate a backbone or head
 OF_STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
 
 
@@ -96,8 +96,8 @@ def build(
 ) -> Built:
     """Make everything that a run needs, in the only order without circular dependencies.
 
-    load_weights: False if those of a checkpoint will follow. logs: False for no curves, checkpoints and lines. known:
-    the targets of a run that is scored on other samples (see `Data`). views: of each phase of a resumed run.
+    load_weights: False if those of a checkpoint will follow. logs: False for no curves, checkpoints and progress.
+    known: the targets of a run that is scored on other samples (see `Data`). views: of each phase of a resumed run.
     Raises any FrostlineError.
     """
     require_devices(cfg.trainer.accelerator, processes(cfg.trainer)["devices"])
@@ -288,7 +288,7 @@ def _network(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _average(plan: Plan) -> list[L.Callback]:
-    """Comes before callbacks that save in the middle of an epoch, so that they save the average with its last step."""
+    """Goes before callbacks that save in the middle of an epoch, so that they save the average with its last step."""
     decay = plan.average.ema_decay
     return [MovingAverage(decay=decay, phase=plan.phases[-1].name)] if decay is not None else []
 

@@ -16,7 +16,7 @@ from frostline.quoting import begun_anew, setting_of
 from frostline.runs.folders import CONFIG
 from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
-CHECKPOINTS = "checkpoints"  # folder in a run folder
+CHECKPOINTS = "checkpoints"  # subfolder of a run folder
 OTHER = "restore the file, use the other one (checkpoint=last, checkpoint=best), or train anew"
 VIEWS = "list[NonNegative[int] | None]"  # of each phase
 Schema = Mapping[str, Any]  # by key: an annotation, a schema, or a function that returns a problem or None
@@ -111,8 +111,8 @@ def read_start(folder: Path, number: int) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path, *, instead: str = OTHER, record: Schema = RECORD) -> dict[str, Any]:
-    """instead: next step of the error. record: schema of the record under CHECKPOINT_KEY. Raises RunError if the file
-    is damaged, or no checkpoint of a run."""
+    """Read a checkpoint and check it. instead: next step of the error. record: schema of what is under CHECKPOINT_KEY.
+    Raises RunError if the file is damaged, or no checkpoint of a run."""
     try:
         content = _with_current_targets(load_tensors(path))
         if (problem := _problem(content, record)) is None:
@@ -219,8 +219,8 @@ def _anew(checkpoint: Path, command: str) -> str:
 
 
 def stand_of(content: dict[str, Any], checkpoint: Path, model: FineTuner, plan: Plan, command: str = "") -> Stand:
-    """content: of the checkpoint. command: the one that began the run. Raises RunError if the checkpoint is of another
-    run, or the best checkpoint is missing."""
+    """Where the checkpoint's run stands. command: the one that began it. Raises RunError if it is another run, or if
+    the best checkpoint is missing."""
     said: dict[str, Any] = content[CHECKPOINT_KEY]
     _require_same(_completed(said["identity"], model.identity), model.identity, checkpoint)
     _require_best(content, checkpoint, _anew(checkpoint, command))
@@ -259,7 +259,7 @@ def start_of(folder: Path, number: int) -> Path:
 
 
 def forget_starts(folder: Path) -> None:
-    """Delete the first weights of phases, which a finished run no longer needs."""
+    """Delete the files of `start_of`, which a finished run no longer needs."""
     for path in folder.glob("checkpoints/before_phase_*.ckpt"):
         path.unlink()
 

@@ -21,7 +21,7 @@ def compile_in_place(parts: Sequence[nn.Module]) -> None:
     """Compile the `forward` of each part, and discard what was compiled before.
 
     Batch sizes are dynamic: those of an epoch differ by one, and an evaluation or a resume meets them in another order,
-    which must not change a result. `part.compile()` would include FSDP's hooks, at which torch gives a part up.
+    which must not change a result. `part.compile()` would include FSDP's hooks, which torch fails to compile.
     """
     torch.compiler.reset()
     torch._dynamo.config.recompile_limit = MOST_BLOCKS + VARIANTS * len(parts)
@@ -30,7 +30,7 @@ def compile_in_place(parts: Sequence[nn.Module]) -> None:
 
 
 def training_pays(flops: float, device: torch.device) -> bool:
-    """flops: of the layers that train, forward and backward, over the whole run."""
+    """Whether compiling pays. flops: of the layers that train, forward and backward, in the whole run."""
     return flops >= TRAINING_PAYS["cpu" if device.type == "cpu" else "other"]
 
 

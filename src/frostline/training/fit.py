@@ -66,8 +66,8 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
 
 
 def _begin(built: Built, number: int, folder: Path) -> None:
-    """Load and save the phase's first weights, if these are the best so far or `wise_ft` needs them later. They are
-    saved because a run that is killed early in the phase may have another best by then."""
+    """Load and save the weights with which the phase begins, if these are the best so far or `wise_ft` needs them. They
+    are saved because a run that is killed early in the phase may have another best by then."""
     plan, model = built.plan, built.model
     from_best = plan.phases[number].start_from == "best"
     mixed_later = bool(plan.average.wise_ft) and number == plan.first_thaw(list(model.backbone.blocks))

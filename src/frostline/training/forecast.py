@@ -13,10 +13,9 @@ from frostline.training.settling import samples_per_epoch
 
 
 class PlannedPhase(NamedTuple):
-    """rates, decays: lowest and highest of the groups. seconds: on one device of this kind, without validation; None if
-    it could not be estimated. memory: in bytes. frozen: whether outputs of frozen blocks are cached, in words; "" if
-    there are none. shown: which views training samples have. solved: whether the head's weights are computed without
-    steps."""
+    """rates, decays: lowest and highest of the groups. seconds: on one device of this kind, without validation. memory:
+    in bytes; both None if not estimated. frozen: whether outputs of frozen blocks are cached, in words; "" if there are
+    none. shown: which views training samples have. solved: whether the head is computed without steps."""
 
     name: str
     blocks: list[str]

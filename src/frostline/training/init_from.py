@@ -23,9 +23,9 @@ from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
 
 def init_from(model: FineTuner, source: Path, targets: Targets) -> str:
-    """source: a run folder, whose best weights are used, a checkpoint, or a file of `frostline export`. The head is
-    loaded, too, if it has the same shape and its targets the same kind and names, as far as the file tells; mean and
-    deviation of numbers may differ. Return a sentence on what was loaded. Raises RunError, WeightsError.
+    """Load weights. Return a sentence on what was loaded. source: a run folder, for its best weights, a checkpoint, or
+    a file of `frostline export`. The head is loaded, too, if its shape and the kind and names of the targets (if the
+    file has them) are the same; mean and deviation of numbers may differ. Raises RunError, WeightsError.
     """
     path = require_checkpoint(source, "best", starts=True) if source.is_dir() else source
     if not path.is_file():

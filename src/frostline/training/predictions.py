@@ -164,7 +164,7 @@ def _words(source: Source, index: Tensor) -> Tensor | None:
 
 @contextmanager
 def _alone(trainer: L.Trainer) -> Iterator[None]:
-    """Remove loggers and callbacks meanwhile: curves, checkpoints and progress are those of the training."""
+    """Detach loggers and callbacks: curves, checkpoints and progress belong to training."""
     loggers, trainer.loggers = trainer.loggers, []
     callbacks, trainer.callbacks = trainer.callbacks, []  # type: ignore[attr-defined]
     try:

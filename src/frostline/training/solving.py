@@ -40,7 +40,8 @@ class Solution(NamedTuple):
 
 
 def is_affordable(rows: float, width: int, outputs: int, flops: float) -> bool:
-    """rows: samples (words for tags) of training and validation. flops: of the backbone's pass over all of them."""
+    """Whether a solve stays within FLOPS and BYTES. rows: samples of training and validation, or words for tags. flops:
+    of the backbone's pass over all of them."""
     columns = max(outputs, 16)  # products of fewer columns take as long
     work = MAX_EVALUATIONS * 4.0 * rows * width * columns
     return 4 * rows * width <= BYTES and work <= max(FLOPS, flops)

@@ -25,7 +25,7 @@ from frostline.training.allocator import keep_freed_memory
 from frostline.training.callbacks.checkpoints import LateFiles
 from frostline.training.compiling import compiler_problem, training_pays
 
-# Lightning sets it: torch then loads NVML whenever it looks for GPUs, as Adam does in each step.
+# Lightning sets this variable: torch then loads NVML whenever it looks for GPUs, as Adam does in each step.
 LOOKS_FOR_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
 NOTHING = nullcontext()
 
@@ -98,8 +98,8 @@ class Compiled(NamedTuple):
 
 
 def compiled(wanted: bool | Literal["auto"], trainer: L.Trainer, *, training: float, frozen: float) -> Compiled:
-    """training, frozen: floating-point operations of a run. Without a working compiler nothing is compiled, which is
-    printed."""
+    """Decide what to compile. training, frozen: floating-point operations of a run. Without a compiler the run is
+    slower, but otherwise the same."""
     device = trainer.strategy.root_device
     if wanted == "auto":
         choice = Compiled(training_pays(training, device), frozen_pays(frozen, device))

@@ -177,8 +177,8 @@ def _free_memory() -> int:
 
 
 class PlacedCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that works on in a moved folder. Lightning's forgets its best score when the folder was moved,
-    and takes the next, worse one for the best.
+    """A ModelCheckpoint that survives a move of its folder. Lightning's forgets its best score then, and takes the
+    next, worse one for the best.
 
     The best epoch is the latest within one standard error of the highest score, if the score is a proportion of the
     samples (a rule of Breiman et al. 1984, section 3.4.3, for trees), else the latest with the best score: small

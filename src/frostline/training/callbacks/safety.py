@@ -36,7 +36,7 @@ class Safety(L.Callback):
         files_of(trainer).begin()
         self._trainer = trainer
         if threading.current_thread() is threading.main_thread():
-            heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # by nohup
+            heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # as by nohup
             self._before = {number: signal.signal(number, self._note) for number in heard}
 
     def _note(self, signum: int, frame: Any) -> None:
