@@ -1,1 +1,1 @@
-"""Work of frozen blocks: done once, cached, reused."""
+"""Frozen outputs: computed once, cached, reused."""

@@ -1,9 +1,9 @@
-"""The frozen blocks at work: what they give for a sample depends on that sample alone.
+"""Run frozen blocks so that the output for a sample depends on that sample alone.
 
-Kernels choose their way by the size of a batch, and with it the last bits of a sum: in float32 on CPUs the features of
-a picture differ between batches of 16 and of 17 (resnet50, vgg16, densenet121), and do not between batches of one size,
-whatever else is in them. So all frozen work is done in chunks of one size, a last one filled up: then outputs that were
-kept are, bit for bit, those that would be computed again.
+Kernels are chosen by batch size, and the choice changes the last bits of a sum: in float32 on CPUs the features of a
+picture differ between batches of 16 and of 17 (resnet50, vgg16, densenet121), but not between batches of one size,
+whatever else is in them. So frozen blocks run on chunks of one size, the last one padded: cached outputs then equal
+recomputed ones bit for bit.
 """
 
 import copy
@@ -27,38 +27,38 @@ from frostline.contracts.tokens import Tokens, values_of
 from frostline.frozen.compile import compiled_for_inference
 
 SMALL = 64  # pixels a side
-# Up to so many tokens, lengths are filled up to a multiple of. Of trec6's 8 to 40 tokens two threads with AVX512-BF16
-# made 9,600 a second in steps of 4 and chunks of 32; in steps of 8 or 2, or chunks of 64 or 16, 2 to 10 % fewer.
+# (most, step): texts of up to `most` tokens are padded to a multiple of `step`. On trec6 (8 to 40 tokens) two threads
+# with AVX512-BF16 processed 9,600 tokens/s in steps of 4 and chunks of 32; 2 to 10 % fewer in steps of 8 or 2, or in
+# chunks of 64 or 16.
 WIDTHS = ((32, 4), (64, 8), (128, 16), (1 << 30, 32))
-TOKENS = 2048  # of a chunk, at most, where texts are long
-FEWEST = 8  # texts of a chunk; powers of two, so that chunks fit into each other
-# The most. On an H200 chunks of 32 short texts took 5 ms each (82,534 tokens/s, text_step.py, 2026-11-27), far more
-# than their arithmetic; larger ones are not measured. A batch whose outputs are not kept is filled up to as many.
+TOKENS = 2048  # per chunk of long texts on CPUs, unless FEWEST texts have more; 8 times as many elsewhere
+FEWEST = 8  # texts per chunk; chunk sizes are powers of two, so that the smaller divide the larger
+# Most texts per chunk. On an H200 chunks of 32 short texts took 5 ms each (82,534 tokens/s, text_step.py, 2026-11-27),
+# far more than their arithmetic; larger ones are not measured. Batches that are not cached are padded to as many.
 MOST = {"cpu": 32, "other": 128}
 
 
 def chunk_of(spec: Spec, device: torch.device) -> int:
-    """How many samples at a time. With 4, some networks gave other bits on two threads than on one
-    (mobilenet_v3_small, densenet121); CPUs are fastest with 16 of 224 pixels and with 64 of 32; others want more.
+    """Samples per chunk. With 4, some networks (mobilenet_v3_small, densenet121) gave different bits on two threads
+    than on one; CPUs are fastest with 16 at 224 pixels and with 64 at 32 pixels; accelerators need more.
     """
     if isinstance(spec, TextSpec):
-        return 8 * MOST["cpu" if device.type == "cpu" else "other"]  # sorted by length, so that few are filled up
+        return 8 * MOST["cpu" if device.type == "cpu" else "other"]  # sorted by length, so that few are padded
     return (64 if spec.size <= SMALL else 16) * (1 if device.type == "cpu" else 4)
 
 
 def texts_of(width: int, device: torch.device) -> int:
-    """How many texts of so many tokens at a time."""
+    """Texts of `width` tokens per chunk."""
     tokens, most = (TOKENS, MOST["cpu"]) if device.type == "cpu" else (TOKENS * 8, MOST["other"])
     return min(max(1 << (max(tokens // width, 1).bit_length() - 1), FEWEST), most)
 
 
 class FrozenPass:
-    """low: the type in which frozen blocks compute; None for that of the inputs, and of what is around.
-    compiles: in a low type only; in float32 compiled blocks would give other bits.
+    """Run frozen blocks in inference mode. low: the dtype in which they compute; None for that of the inputs and of the
+    surrounding autocast. compiles: ignored without `low`, as compiled blocks would give different bits in float32.
 
-    In a low type it works with a copy of the blocks that serves nothing else: of that type, and with adapters and norms
-    of batches folded into the weights beside them. The copy is made when it is first needed, and forgotten where
-    weights may have changed.
+    With `low`, copies of the blocks run, converted to that dtype, with adapters and BatchNorm folded into the weights.
+    They are made when first needed; call `forget` when weights may have changed.
     """
 
     def __init__(self, backbone: Backbone, low: torch.dtype | None = None, *, compiles: bool = False) -> None:
@@ -71,23 +71,23 @@ class FrozenPass:
         self._copies = {}
 
     def through(self, x: Any, start: int, stop: int) -> Any:
-        """As `Backbone.through`."""
+        """`Backbone.through` with the steps of this class."""
         return self.backbone.through(x, start, stop, steps=self)
 
     def __call__(self, inputs: Tensor | Tokens, start: int, stop: int) -> Tensor | Tokens:
-        """(B, ...), what `start` blocks gave → what `stop` blocks give, without a graph. They are in eval mode."""
+        """(B, ...) output of `start` blocks → output of `stop` blocks, without a graph. The blocks are in eval mode."""
         if any(isinstance(block, FSDPModule) for block in self.backbone.blocks.values()):
-            with torch.no_grad():  # shards are gathered together: each rank has to do as many chunks as the others
+            with torch.no_grad():  # not in chunks: gathering shards needs the same number of calls on every rank
                 return self.backbone.steps(inputs, start, stop)
         if isinstance(inputs, Tokens):
             return self._of_tokens(inputs, start, stop)
         with torch.inference_mode(), self._precision(inputs.device):
             inputs = inputs if self.low is None else inputs.to(self.low)
             chunks = [self._chunk(chunk, start, stop) for chunk in inputs.split(self.chunk(inputs.device))]
-        return torch.cat(chunks)  # outside: what comes from inference mode cannot be differentiated further on
+        return torch.cat(chunks)  # outside inference mode, whose tensors autograd cannot save for backward
 
     def _of_tokens(self, x: Tokens, start: int, stop: int) -> Tensor | Tokens:
-        """Texts of about one length at a time, in chunks whose shape follows from a text's own length."""
+        """Run texts of similar length together, in chunks whose shape depends on a text's own length alone."""
         widths = self._widths(x.mask.sum(1))
         found: list[tuple[Tensor, Tensor | Tokens]] = []
         with torch.inference_mode(), self._precision(x.mask.device):
@@ -98,18 +98,18 @@ class FrozenPass:
         first = values_of(found[0][1])
         length = x.mask.shape[1]
         shape = first.shape[1:] if isinstance(found[0][1], Tensor) else (length, *first.shape[2:])
-        out = first.new_zeros(len(x.mask), *shape)  # outside: see above
+        out = first.new_zeros(len(x.mask), *shape)  # outside inference mode: see above
         for rows, part in found:
             if isinstance(part, Tensor):
                 out[rows] = part[: len(rows)]
-            else:  # and nothing where padding is: so a batch is the same, whatever its texts stood beside before
+            else:  # zeros at padding, so that a batch does not depend on the chunks of its texts
                 width = min(length, part.mask.shape[1])
                 kept = part.values[: len(rows), :width].masked_fill(~x.mask[rows, :width, None], 0)
                 out[rows, :width] = kept
         return out if isinstance(found[0][1], Tensor) else Tokens(out, x.mask)
 
     def _widths(self, lengths: Tensor) -> Tensor:
-        """(B,) tokens to which each text is filled up."""
+        """(B,) tokens to which each text is padded."""
         assert isinstance(self.backbone.spec, TextSpec)
         widths = torch.zeros_like(lengths)
         for most, step in WIDTHS:
@@ -121,7 +121,7 @@ class FrozenPass:
         low = self.low if x.values.is_floating_point() else None
         values = x.values.new_zeros(size, width, *x.values.shape[2:], dtype=low)
         mask = x.mask.new_zeros(size, width)
-        mask[:, 0] = True  # a text of nothing has nothing to attend to
+        mask[:, 0] = True  # attention needs one token in the empty rows, too
         values[: len(rows), :length] = x.values[rows, :length]
         mask[: len(rows), :length] = x.mask[rows, :length]
         return self._through(Tokens(values, mask), start, stop)
@@ -130,7 +130,7 @@ class FrozenPass:
         return chunk_of(self.backbone.spec, device)
 
     def filling(self, device: torch.device) -> list[Any]:
-        """What the shapes of chunks follow from, on which bits may depend."""
+        """What determines the shapes of chunks, on which the last bits may depend."""
         if not isinstance(self.backbone.spec, TextSpec):
             return [self.chunk(device)]
         return [WIDTHS, *(texts_of(width, device) for _, width in WIDTHS), texts_of(TOKENS, device)]
@@ -142,7 +142,7 @@ class FrozenPass:
         size, whole, last = len(x), self.chunk(x.device), x.ndim == 4 and not x.is_contiguous()
         if size < whole:
             x = torch.cat([x, x.new_zeros(whole - size, *x.shape[1:])])
-        if last:  # filled up or not: layers whose weights lie otherwise choose their kernels by it (LoRA's, on GPUs)
+        if last:  # even without padding: layers that are not channels_last choose kernels by it (LoRA's, on GPUs)
             x = x.contiguous(memory_format=torch.channels_last)
         return self._through(x, start, stop)[:size]  # type: ignore[return-value]
 
@@ -162,10 +162,10 @@ class FrozenPass:
 
 
 def lowered(block: nn.Module, low: torch.dtype) -> nn.Module:
-    """A copy for inference. Adapters become part of the weights before these are rounded. Norms of batches that no
-    convolution takes in stay in float32: variances need its range."""
+    """Copy a block for inference in `low`. Adapters are merged into the weights before rounding. BatchNorm layers that
+    cannot be folded into a convolution stay in float32: variances need its range."""
     block = copy.deepcopy(block).eval().requires_grad_(False)
-    block.__dict__.pop("forward", None)  # compiled in place, and bound to the block that was copied
+    block.__dict__.pop("forward", None)  # compiled in place, and still bound to the original
     block = folded(block)
     if any(isinstance(module, _BatchNorm) for module in block.modules()):
         block = _folded(block)
@@ -178,7 +178,7 @@ def lowered(block: nn.Module, low: torch.dtype) -> nn.Module:
 
 
 class _NormsWhole(Tracer):
-    """Norms of batches stay modules, also timm's, which are followed by an activation: their type is told by that."""
+    """Keep BatchNorm layers as leaf modules: `fuse` checks types, and leaves out timm's, which hold an activation."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, _BatchNorm) or super().is_leaf_module(m, module_qualified_name)
@@ -188,14 +188,14 @@ def _folded(block: nn.Module) -> nn.Module:
     try:
         tracer = _NormsWhole()
         folded: nn.Module = fuse(GraphModule(block, tracer.trace(block)), no_trace=True)
-    except (TraceError, TypeError):  # its way depends on its input: it stays as it is
+    except (TraceError, TypeError):  # its control flow depends on the input
         return block
     return folded
 
 
 class Output(NamedTuple):
-    """What some blocks give for one sample. row: its shape as it is kept; channels_last: (H, W, C) for (C, H, W).
-    tokens: how many the sample had, where `row` is of one of them."""
+    """Output of some blocks for one sample. row: its shape as stored; channels_last: (H, W, C) instead of (C, H, W).
+    tokens: how many the sample had; `row` is the shape of one of them then."""
 
     row: tuple[int, ...]
     dtype: torch.dtype
@@ -209,7 +209,7 @@ class Output(NamedTuple):
 
 
 def outputs_of(backbone: Backbone, sample: Tensor | Tokens, low: torch.dtype | None) -> list[Output]:
-    """Of 0, 1, ... all blocks, by trying. sample (1, ...): one input of the backbone, which is left in eval mode."""
+    """Measure the outputs of 0, 1, ... all blocks on one sample (1, ...). The backbone is left in eval mode."""
     backbone.eval()
     found, flops = [_output(sample, 0.0, low)], 0.0
     for number in range(len(backbone.blocks)):
@@ -221,7 +221,7 @@ def outputs_of(backbone: Backbone, sample: Tensor | Tokens, low: torch.dtype | N
 
 
 def to_rows(x: Tensor | Tokens, output: Output) -> Tensor:
-    """(B, ...) as it is kept: in the order in which it lies in memory; of texts one token after the other."""
+    """(B, ...) as stored: in memory order; texts as the values of all tokens, flattened."""
     if isinstance(x, Tokens):
         return x.values[x.mask].reshape(-1)
     return x.permute(0, 2, 3, 1) if output.channels_last else x

@@ -1,4 +1,4 @@
-"""What an entry of the frozen cache is of, as a key: everything that its numbers depend on, and nothing else."""
+"""Two parts of a frozen-cache key: digests of the weights, and whatever may change rounding."""
 
 import hashlib
 from importlib import metadata
@@ -12,7 +12,7 @@ from frostline.backbones.base import Backbone
 
 
 def prefix_digests(backbone: Backbone) -> list[str]:
-    """For 0, 1, ... all blocks: of their structure and weights, from the stem up; the last one with the pool."""
+    """Digests of structure and weights for the first 0, 1, ... all blocks; the last one includes the pool."""
     digest = hashlib.blake2b(f"{backbone.name}\n".encode(), digest_size=20)
     found = [digest.hexdigest()]
     for name, block in backbone.blocks.items():
@@ -26,7 +26,7 @@ def prefix_digests(backbone: Backbone) -> list[str]:
 
 
 def machine(device: torch.device) -> list[Any]:
-    """Another device, library or number of threads may round otherwise; Pillow decodes and resizes pictures."""
+    """Device, library versions, CPU features and threads. Pillow is included as it decodes and resizes pictures."""
     versions = [metadata.version(name) for name in ("torch", "torchvision", "pillow")]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     able = [name for name, has in sorted(torch.cpu.get_capabilities().items()) if has is True]

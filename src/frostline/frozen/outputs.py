@@ -1,4 +1,4 @@
-"""How outputs of frozen blocks are made, kept, and served in place of pictures and texts."""
+"""Compute outputs of frozen blocks, cache them, and serve them in place of pictures and texts."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ from frostline.storage.store import Store
 
 
 class Leaf(NamedTuple):
-    """What one block gives. entries: one per view of its samples, in turn from the phase's first epoch on."""
+    """Cached outputs of one block. entries: one per view, in turn from the phase's first epoch."""
 
     block: str
     output: Output
@@ -34,9 +34,9 @@ class Leaf(NamedTuple):
 
 
 class StoredPart(Dataset[Batch]):
-    """A part as the first `passed` blocks leave it: what they hold for the rest of the network (`Backbone.held_at`).
+    """A split after the first `passed` blocks: the outputs that the rest of the network needs (`Backbone.held_at`).
 
-    Texts are stored by length: those that pass the frozen blocks together lie side by side.
+    Texts are stored by length, so that those of one chunk lie side by side.
     """
 
     def __init__(
@@ -86,15 +86,15 @@ def inputs_of(entry: Entry, rows: Tensor, output: Output) -> Tensor | Tokens:
 
 
 class Features(NamedTuple):
-    """rows (N, D), and the folder of the entry that they are kept in."""
+    """rows: (N, D). folder: of their cache entry; None if they are not cached."""
 
     rows: Tensor
     folder: Path | None
 
 
 class FrozenOutputs:
-    """outputs: of 0, 1, ... all blocks, for one sample. compiled: whether the blocks are. Serves one phase after the
-    other; counts over each."""
+    """Serve one phase after the other; `counts` start anew in each. outputs: of the first 0, 1, ... all blocks, for one
+    sample. compiled: whether the blocks themselves are compiled, not only copies."""
 
     def __init__(
         self, frozen_pass: FrozenPass, data: Data, store: Store, outputs: Sequence[Output], *, compiled: bool
@@ -111,7 +111,7 @@ class FrozenOutputs:
         self.begin(None, [], 0)
 
     def begin(self, choice: Choice | None, lines: list[int], first_epoch: int) -> None:
-        """lines: to be filled on the way. None: nothing is kept."""
+        """Start a phase. choice: None caches nothing. lines: frost lines to cache on the way."""
         self._choice = choice if choice is not None and choice.kept else None
         self._lines = sorted({number for line in lines for number in self.backbone.held_at(line)})
         self._first_epoch = first_epoch
@@ -121,8 +121,8 @@ class FrozenOutputs:
         self.counts = {"found": 0, "made": 0, "bytes": 0, "seconds": 0.0}
 
     def __call__(self, part: Part, views: Sequence[int | None]) -> StoredPart | None:
-        """views: epochs whose augmentation the part is shown with, None without any. None: it has to be computed in
-        each epoch, as nothing is to be kept, or cannot be."""
+        """The split after the frozen blocks, from the cache; None if nothing can or shall be cached, so that each epoch
+        computes it. views: epochs whose augmentation is applied; None: no augmentation."""
         if self._choice is None:
             return None
         line = self._choice.line
@@ -131,9 +131,9 @@ class FrozenOutputs:
                 Leaf(list(self.backbone.blocks)[number - 1], self.outputs[number], self._of_views(part, number, views))
                 for number in self.backbone.held_at(line)
             ]
-        except OSError as error:  # of the cache folder: a picture that cannot be read raises DataError
+        except OSError as error:  # from the cache folder: an unreadable picture raises DataError
             if self._lines != (held := self.backbone.held_at(line)):
-                self._lines, self._entries = held, {}  # without those of later phases there may be room
+                self._lines, self._entries = held, {}  # there may be room without the outputs for later phases
                 return self(part, views)
             self._give_up(error)
             return None
@@ -146,12 +146,12 @@ class FrozenOutputs:
 
     @property
     def keeps_features(self) -> bool:
-        """Whether what is kept in this phase is what all blocks give, of pictures without augmentation."""
+        """Whether this phase caches the outputs of all blocks, without augmentation."""
         choice = self._choice
         return choice is not None and choice.line == len(self.backbone.blocks) and choice.views == 0
 
     def features(self, part: Part) -> Features:
-        """What all blocks give for the part without augmentation. Where it cannot be kept it is computed."""
+        """Outputs of all blocks for a split, without augmentation; computed if they cannot be cached."""
         order = part.by_length
         places = slice(None) if order is None else order.argsort()
         if self.keeps_features and (kept := self(part, [None])) is not None:
@@ -160,7 +160,7 @@ class FrozenOutputs:
         return Features(rows[places], None)
 
     def features_of(self, part: Part, places: list[int], device: torch.device) -> Batch:
-        """What all blocks give for the samples at `places`, without augmentation."""
+        """Outputs of all blocks for the samples at indices `places`, without augmentation."""
         kept = self(part, [None]) if self.keeps_features else None
         if kept is not None:
             batch = kept.__getitems__(places)
@@ -172,7 +172,7 @@ class FrozenOutputs:
         return Batch(inputs, part.targets(chosen)[0].to(device), chosen, passed=stop)
 
     def _give_up(self, error: OSError) -> None:
-        """For this phase; the result is the same."""
+        """Stop caching in this phase. The result stays the same."""
         self._choice = None
         self._entries = {}
         if self._told:
@@ -206,7 +206,7 @@ class FrozenOutputs:
         return entry
 
     def _source(self, part: Part, line: int, view: int | None) -> tuple[Entry | None, int]:
-        """The highest outputs below `line` that are kept already; else the pictures themselves."""
+        """The highest cached outputs below `line`, and their number of blocks; None and 0 stand for the samples."""
         for number in range(line - 1, 0, -1):
             key, said = self._said(part, number, view)
             if self.store.has(key):
@@ -231,7 +231,7 @@ class FrozenOutputs:
         device, made = trainer.strategy.root_device, []
         size, order = self.frozen_pass.chunk(device), part.by_length
         with trainer.precision_plugin.forward_context():
-            for at in range(0, len(rows), size):  # one at a time: no more memory than that takes
+            for at in range(0, len(rows), size):  # only one chunk's activations at a time
                 chunk = rows[at : at + size]
                 if source is None:
                     places = chunk if order is None else order[chunk].tolist()
@@ -242,7 +242,7 @@ class FrozenOutputs:
         return torch.cat(made)
 
     def _said(self, part: Part, line: int, view: int | None) -> tuple[str, dict[str, Any]]:
-        """The key of an entry, and what it is of in words."""
+        """The key of an entry, and its description."""
         trainer = self.data.trainer
         assert trainer is not None
         if self._digests is None:

@@ -1,5 +1,5 @@
-"""What each phase shows of its pictures, and which phases keep the outputs of their frozen blocks. Both by arithmetic:
-the same for the same configuration and data, however fast or full the machine is."""
+"""Decide which views each phase shows, and which phases cache the outputs of their frozen blocks. Both follow from
+configuration and data alone, not from the speed or free space of the machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from frostline.errors import ConfigError
 from frostline.paths import at_home, user_cache
 from frostline.plan.phases import Plan
 
-# A byte that is kept has to save so many floating-point operations: at 250 a core that does 0.25 TFLOP/s computes it
-# again as fast as a disk of 1 GB/s reads it.
+# Floating-point operations that each cached byte must save: at 250, a core with 0.25 TFLOP/s recomputes a byte as fast
+# as a disk with 1 GB/s reads it.
 WORTH = 250
-# Of one phase's outputs, for which `views: auto` gives up augmentation. The cache's own limit is a matter of the disk,
-# and must not change what a run learns.
+# Most bytes of outputs per phase for which `views: auto` gives up augmentation. Not cache.max_gigabytes: that depends
+# on the disk, and must not change what a run learns.
 MOST_BYTES = 20_000_000_000
 NOTHING_FROZEN = "no block at the stem is frozen"
 
 
 @dataclass(frozen=True)
 class Reuse:
-    """when: `auto` where it pays. dir: null for the user's cache folder. max_gigabytes: of 10⁹ bytes.
+    """when: `auto` caches if it pays. dir: null for the user's cache folder. max_gigabytes: in units of 10⁹ bytes.
 
-    What a phase shows of its samples is no matter of the cache: see `views` of Phase.
+    The cache does not decide which views a phase shows: see `Phase.views`.
     """
 
     when: Literal["auto", "never", "always"]
@@ -45,15 +45,15 @@ def kept_in(dir: str | None) -> Path:
 
 
 class Line(NamedTuple):
-    """What so many blocks give: bytes and floating-point operations per sample."""
+    """Outputs at a frost line, per sample: bytes, and the floating-point operations to compute them."""
 
     num_bytes: int
     flops: float
 
 
 class Samples(NamedTuple):
-    """augmented: whether there is an augmentation at all. mixed: whether it mixes pictures of a batch. whole_epochs:
-    whether each epoch sees all of them."""
+    """train, val: numbers of samples. augmented: whether an augmentation is configured. mixed: whether it mixes the
+    pictures of a batch. whole_epochs: whether each epoch sees every sample."""
 
     train: int
     val: int
@@ -63,16 +63,16 @@ class Samples(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What a phase shows of each training picture. views: augmented ones, in turn; 0: the picture without augmentation;
-    None: a new view in each epoch. why: what decided for new views, where the plan left it open."""
+    """What a phase shows of each training sample. views: number of augmented views, in turn; 0: the sample without
+    augmentation; None: a new view each epoch. why: the reason for new views, if `views: auto` chose them."""
 
     views: int | None
     why: str = ""
 
 
 class Choice(NamedTuple):
-    """Of a phase. line: how many blocks are frozen below what learns. views: see Shown. passes: over all pictures, with
-    and without keeping. why_not: where nothing is kept."""
+    """Whether a phase caches its frozen outputs. line: its frost line. views: see Shown. passes: over the data, with
+    and without the cache. why_not: the reason if nothing is cached."""
 
     line: int
     kept: bool
@@ -83,8 +83,8 @@ class Choice(NamedTuple):
 
 
 class _Outputs(NamedTuple):
-    """What the frozen blocks of a phase give for all its samples. copies: of the training split. passes: over the data
-    without keeping. follows: whether an earlier phase makes them on its way."""
+    """Frozen outputs of a phase for all its samples. copies: of the training split. passes: over the data without the
+    cache. follows: whether an earlier phase computes them on the way."""
 
     line: Line
     copies: int
@@ -94,13 +94,13 @@ class _Outputs(NamedTuple):
 
 
 def views_of(plan: Plan, blocks: Sequence[str], lines: Sequence[Line], samples: Samples) -> list[Shown]:
-    """What each phase shows. lines: for 0, 1, ... all blocks.
+    """Decide what each phase shows. lines: for 0, 1, ... all blocks.
 
-    `views: auto` gives up augmentation where outputs that are reused save more than reading them costs. It follows from
-    plan and data alone: neither the settings of the cache nor the hardware change what a run learns.
+    `views: auto` gives up augmentation if reusing outputs saves more than reading them costs. That depends on plan and
+    data alone: neither the settings of the cache nor the hardware change what a run learns.
     """
     shown: list[Shown] = []
-    reused: list[int] = []  # phases whose outputs would pay
+    reused: list[int] = []  # phases whose outputs are worth caching
     for number, phase in enumerate(plan.phases):
         views = (
             None if phase.views == "fresh" else 0 if isinstance(phase.views, str) else min(phase.views, phase.epochs)
@@ -127,10 +127,10 @@ def choices(
     shown: Sequence[Shown],
     hindrance: str,
 ) -> list[Choice]:
-    """What is kept in each phase. lines: for 0, 1, ... all blocks. shown: in each phase. hindrance: why nothing can be
-    kept at all, if so.
+    """Decide which phases cache their frozen outputs. lines: for 0, 1, ... all blocks. shown: one per phase. hindrance:
+    why no phase can cache, or "".
 
-    Raises ConfigError if `always` is impossible for another reason than the views of the plan."""
+    Raises ConfigError if `always` is impossible for a reason other than the plan's frost lines and views."""
     made: list[Choice] = []
     for number, phase in enumerate(plan.phases):
         line = phase.frost_line(blocks)
@@ -153,8 +153,8 @@ def choices(
 
 
 def lines_made(plan: Plan, blocks: Sequence[str], made: Sequence[Choice], number: int) -> list[int]:
-    """Which lines to fill, from the stem up, before the plan's `number`-th phase: its own, and those below it that
-    later phases will need, since what lies below is on the way."""
+    """Lines to cache, from the stem up, before the phase at index `number`: its own, and lower ones that later phases
+    need, because their outputs are computed on the way."""
     later = [n for n in _kept(made) if n > number and _below(plan, blocks, number, n)]
     wanted = {made[n].line for n in later if made[n].views == made[number].views == 0}
     return sorted(line for line in wanted | {made[number].line} if line)
@@ -169,7 +169,7 @@ def _outputs(
     kept: Sequence[int],
     number: int,
 ) -> _Outputs:
-    """kept: numbers of earlier phases that keep theirs."""
+    """kept: indices of earlier phases that cache theirs."""
     phase, views = plan.phases[number], shown[number].views
     line = lines[phase.frost_line(blocks)]
     copies = max(min(views or 0, phase.epochs), 1)
@@ -184,7 +184,7 @@ def _outputs(
 
 
 def _never_again(shown: Shown, samples: Samples) -> str:
-    """Why what is shown is never shown again, so that no output of it can be reused."""
+    """Why no view is shown twice, so that no output can be reused; "" if views repeat."""
     if shown.views is None:
         return shown.why or "no view is shown twice"
     if shown.views and samples.mixed:
@@ -193,7 +193,7 @@ def _never_again(shown: Shown, samples: Samples) -> str:
 
 
 def _impossible(outputs: _Outputs, samples: Samples, most: int, limit: str) -> str:
-    """most: bytes. limit: the same in words."""
+    """Why the outputs cannot be cached, or "". most: in bytes. limit: the same in words."""
     if not samples.whole_epochs:
         return "epochs see only a part of the data (trainer.limit_..._batches)"
     if outputs.num_bytes > most:
@@ -215,7 +215,7 @@ def _kept(made: Sequence[Choice]) -> list[int]:
 
 
 def _below(plan: Plan, blocks: Sequence[str], earlier: int, later: int) -> bool:
-    """Whether what is frozen in the later phase is on the way to what is frozen in the earlier one, and as it was."""
+    """Whether the earlier phase computes the later one's frozen outputs on the way, with unchanged weights."""
     line = plan.phases[later].frost_line(blocks)
     between = plan.phases[earlier:later]
     from_best = any(phase.start_from == "best" for phase in plan.phases[earlier + 1 : later + 1])

@@ -1,6 +1,6 @@
-"""What learns in a phase, applied to a model, and the parameter groups that follow from it.
+"""Apply a phase to a model: set what learns, and make the parameter groups of its optimizer.
 
-Nothing here is remembered: each function derives the state from the phase, so calling it again changes nothing.
+Nothing is stored here: each function derives the state from the phase, so calling it again changes nothing.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from frostline.errors import PlanError
 from frostline.plan.phase import Phase
 
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.instancenorm._InstanceNorm)
-NAMES_OF_NORMS = ("RMSNorm", "LayerNorm")  # on which classes of other libraries end that are none of torch's
+NAMES_OF_NORMS = ("RMSNorm", "LayerNorm")  # suffixes of norm classes of other libraries, not derived from torch's
 
 
 class Group(NamedTuple):
@@ -33,14 +33,14 @@ class Group(NamedTuple):
 
 
 def learning(backbone: Backbone, head: nn.Module, phase: Phase) -> list[nn.Parameter]:
-    """The parameters that learn in the phase, whatever the model's state is now."""
+    """The parameters that learn in the phase, whatever the model's current state."""
     thawed = phase.thawed(list(backbone.blocks))
     chosen = [p for name, block in backbone.blocks.items() if name in thawed for p in _chosen(block, phase)]
     return [*chosen, *head.parameters()]
 
 
 def set_trainable(backbone: Backbone, head: nn.Module, phase: Phase) -> None:
-    """Thaw what the phase says and the head, freeze the rest."""
+    """Thaw the head and what the phase names, and freeze the rest."""
     for block in backbone.blocks.values():
         block.requires_grad_(False)
     for parameter in learning(backbone, head, phase):
@@ -51,8 +51,8 @@ def set_trainable(backbone: Backbone, head: nn.Module, phase: Phase) -> None:
 
 
 def rest_frozen(backbone: Backbone, phase: Phase) -> None:
-    """Frozen blocks are in eval mode, always: BatchNorm keeps its statistics, dropout and stochastic depth are off.
-    With `norm: frozen` the norm layers of thawed blocks are, too."""
+    """Put frozen blocks into eval mode: BatchNorm keeps its statistics, dropout and stochastic depth are off. With
+    `norm: frozen`, do the same with the norm layers of thawed blocks."""
     thawed = phase.thawed(list(backbone.blocks))
     for name, block in backbone.blocks.items():
         if name not in thawed:
@@ -69,10 +69,10 @@ def frozen_parameters(backbone: Backbone, head: nn.Module) -> Iterator[nn.Parame
 
 
 def parameter_groups(backbone: Backbone, head: nn.Module, phase: Phase) -> list[Group]:
-    """The learning parameters, from the head down, two groups a block at most: with weight decay and without. They
-    follow from the phase: a model that has not entered it, or another one, has the same groups.
+    """Group the learning parameters, from the head down, at most two groups per block: with weight decay and without.
+    The groups depend on the phase alone, not on which phase the model has entered.
 
-    Raises PlanError where nothing learns, or nothing of what the phase thaws.
+    Raises PlanError if nothing learns, or nothing in the thawed blocks.
     """
     thawed = phase.thawed(list(backbone.blocks))
     parts = [("head", head), *reversed(list(backbone.blocks.items()))]
@@ -96,7 +96,7 @@ def parameter_groups(backbone: Backbone, head: nn.Module, phase: Phase) -> list[
 
 
 def optimizer_groups(groups: list[Group], phase: Phase) -> list[dict[str, Any]]:
-    """As torch.optim takes them. Without `weight_decay` in a group, the optimizer's own holds."""
+    """The groups in the form of torch.optim. A group without `weight_decay` gets the optimizer's default."""
     decay = {} if phase.weight_decay is None else {"weight_decay": phase.weight_decay}
     return [
         {"params": group.parameters, "name": group.name, "lr_scale": group.lr_scale}
@@ -106,7 +106,7 @@ def optimizer_groups(groups: list[Group], phase: Phase) -> list[dict[str, Any]]:
 
 
 def learning_weights(groups: list[dict[str, Any]]) -> Iterator[torch.Tensor]:
-    """The weights that weight decay acts on, from an optimizer's groups."""
+    """The weights in an optimizer's groups on which weight decay acts."""
     return (p for group in groups if not group["name"].endswith("/no_decay") for p in group["params"])
 
 
@@ -119,7 +119,7 @@ def count_of(groups: list[Group]) -> int:
 
 
 def blocks_of(groups: list[Group]) -> list[str]:
-    """What learns, from the head down."""
+    """Names of the blocks that learn, from the head down."""
     return list(dict.fromkeys(group.block for group in groups))
 
 
@@ -142,8 +142,8 @@ def _norms(block: nn.Module) -> Iterator[nn.Module]:
 
 
 def _with_decay(block: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:
-    """Weight decay acts on the weights of layers that multiply: not on biases, norms, tokens or position tables, nor on
-    what only scales in an adapter."""
+    """Each parameter, and whether weight decay acts on it: on matrices and kernels named `weight`, but not on biases,
+    norms, bare tokens and position tables, or the scales of adapters."""
     kept = {id(parameter) for parameter in scales(block)}
     for module in block.modules():
         for name, parameter in module.named_parameters(recurse=False):

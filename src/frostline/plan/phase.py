@@ -14,9 +14,9 @@ from frostline.errors import PlanError, close_names
 
 @dataclass(frozen=True)
 class Until:
-    """Ends a phase early: after `patience` epochs in which `monitor` was not better than before by `min_delta`.
+    """Ends a phase early, after `patience` epochs in which `monitor` did not improve by `min_delta`.
 
-    patience: null never ends it. mode: which end of the score is best.
+    patience: null never ends it. mode: whether the highest or the lowest score is best.
     """
 
     monitor: str
@@ -29,26 +29,27 @@ class Until:
 class Phase:
     """One stretch of training.
 
-    thaw: what learns besides the head: `none`, `all`, a number of blocks from the top, or from the stem (-1), a block's
-        name (that block and every block above it), or a list of names (those blocks alone). `each` stands for a phase
-        per block, with one block more each time, from the top; `auto` for a number of blocks from the top.
-    only: of the thawed blocks, only the `norms`, the `biases`, the `adapters` or a list of these; null: all. The head
-        learns whole.
-    lr_scale: times `optimizer.lr`; `auto` goes by the kind of network. layer_decay: times itself once per block of
-        depth (ULMFiT's discriminative rates, Howard and Ruder 2018, arXiv:1801.06146, section 3.2).
-    warmup_epochs: linear rise from 0; may be a fraction of an epoch. curve: what follows, from 1 down to 0 at the end.
-    weight_decay: null for the optimizer's own. optimizer: one of this phase's own; null for the run's.
-    norm: whether the norm layers of thawed blocks go on learning statistics; those of frozen blocks never do. `auto`
-        stands for `frozen` if the backbone comes pretrained and trains on 20,000 samples or fewer, else for `adapt`.
-    l2_sp: half of this times the squared distance of the thawed backbone from its pretrained weights is added to the
-        loss (Li et al. 2018, arXiv:1802.01483, equation 3).
-    start_from: the weights that the run had last, or its best so far by validation.
-    solve: in a phase in which a linear head learns and nothing else, compute its best weights (a regularised convex
-        problem) instead of making steps towards them: one epoch, at a rate of 0, scores the solution.
-    min_steps: of the optimizer, at least; on small data the phase gets more epochs to reach them.
-    views: of each training picture: `fresh`, a new augmented one in each epoch; `none`, the picture without
-        augmentation; or so many augmented ones in turn. `auto` is `none` where outputs of frozen blocks are worth
-        reusing, else `fresh` (frozen/policy.py). A head is solved without augmentation; texts have none.
+    thaw: what learns besides the head: `none`, `all`, a number of blocks from the top (or from the stem, if negative),
+        a block's name (that block and every block above it), or a list of names (those blocks alone). `each` becomes
+        one phase per block, each thawing one block more from the top; `auto` becomes a number of blocks from the top.
+    only: which parameters of the thawed blocks learn: `norms`, `biases`, `adapters` or a list of these; null: all. The
+        whole head learns.
+    lr_scale: factor on `optimizer.lr`; `auto` depends on the kind of network. layer_decay: further factor for each
+        block of depth (ULMFiT's discriminative rates, Howard and Ruder 2018, arXiv:1801.06146, section 3.2).
+    warmup_epochs: linear warm-up from 0; may be a fraction of an epoch. curve: of the learning rate after the warm-up;
+        cosine and linear fall to 0 at the end of the phase.
+    weight_decay: null for the optimizer's. optimizer: config for this phase alone; null for the run's.
+    norm: whether norm layers of thawed blocks update their statistics; those of frozen blocks never do. `auto` is
+        `frozen` if the backbone is pretrained and trains on 20,000 samples or fewer, else `adapt`.
+    l2_sp: adds half of this times the squared distance of the thawed backbone from its pretrained weights to the loss
+        (Li et al. 2018, arXiv:1802.01483, equation 3).
+    start_from: the run's last weights, or its best so far by validation.
+    solve: if a linear head is all that learns, compute its best weights (a regularised convex problem) instead of
+        taking steps towards them; one epoch at learning rate 0 scores the solution.
+    min_steps: fewest optimizer steps; on small data the phase gets more epochs to reach them.
+    views: of each training picture: `fresh`, a new augmented view each epoch; `none`, no augmentation; a number, that
+        many augmented views in turn. `auto` is `none` if outputs of frozen blocks are worth reusing, else `fresh`
+        (frozen/policy.py). Solved heads and texts use no augmentation.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Phase:
         return self.solve and self.thaw in ("none", 0) and self.optimizer is None
 
     def thawed(self, blocks: Sequence[str]) -> list[str]:
-        """Which of `blocks` learn, from the stem up. Raises PlanError where `thaw` names no block."""
+        """Which of `blocks` learn, from the stem up. Raises PlanError if `thaw` asks for blocks that do not exist."""
         if self.thaw == "auto":
             raise RuntimeError(f"the depth of phase '{self.name}' is not chosen yet")
         if isinstance(self.thaw, list):
@@ -140,7 +141,7 @@ def require_sound(phase: Phase) -> None:
             where=f"{where}.epochs",
             next_step=f"{where}.epochs=1 or more; to leave the phase out: {where}=null",
         )
-    if phase.lr_scale != "auto" and not 0 < phase.lr_scale <= 1000:  # NaN is no rate either
+    if phase.lr_scale != "auto" and not 0 < phase.lr_scale <= 1000:  # rejects NaN, too
         raise PlanError(
             f"phase '{phase.name}' trains nothing: its learning rate is scaled by {phase.lr_scale}",
             where=f"{where}.lr_scale",

@@ -9,25 +9,25 @@ from frostline.config.signatures import problems
 from frostline.errors import PlanError
 from frostline.plan.phase import Phase, Until, require_sound
 
-# Samples up to which statistics of pretrained norms are better kept than learned: with 10,000 pictures of CIFAR-10 they
-# were (two seeds of two), with 45,000 they were not (benchmarks/norm_mode.py).
+# Most training samples for which pretrained norms keep their statistics: on CIFAR-10 that scored better with 10,000
+# pictures (two seeds of two), but not with 45,000 (benchmarks/norm_mode.py).
 FEW = 20_000
 
-# What phases did before there were these settings: for runs of that time.
+# Values for runs written before these settings existed.
 BEFORE: dict[str, Any] = {"solve": False, "min_steps": 0}
 
-# What `lr_scale: auto` is for networks with batch norms, which scored better at 0.3 than at 0.1 of AdamW's 2e-3 on a
-# few hundred pictures (EfficientNet-Lite0, benchmarks/README.md, "Defaults for pictures"), and for others (MiniLM).
+# Values of `lr_scale: auto`. With BatchNorm, 0.3 of AdamW's 2e-3 scored better than 0.1 on a few hundred pictures
+# (EfficientNet-Lite0, benchmarks/README.md, "Defaults for pictures"); 0.1 is for other networks (MiniLM).
 WITH_BATCH_NORMS, WITHOUT = 0.3, 0.1
 
 
 @dataclass(frozen=True)
 class Average:
-    """What is made of the weights after the last phase; it becomes the run's best where it scores so on validation.
+    """Averages of weights after the last phase. The best by validation becomes the run's best if no epoch beats it.
 
     ema_decay: of an exponential moving average of the weights over the last phase (Polyak and Juditsky 1992,
         doi:10.1137/0330046); null: none.
-    wise_ft: shares of the tuned weights, tried one by one, in a mix with those from before the backbone was first
+    wise_ft: shares of the tuned weights, each tried in a mix with the weights from before the backbone was first
         thawed (Wortsman et al. 2022, arXiv:2109.01903, equation 1); null: none.
     """
 
@@ -74,7 +74,7 @@ class Plan:
         every_phase: Mapping[str, Any],
         average: Mapping[str, Any],
     ) -> "Plan":
-        """`every_phase` holds for each phase unless the phase says otherwise. A phase set to null is left out."""
+        """Read a plan. every_phase: defaults of each phase. A phase set to null is left out. Raises PlanError."""
         chosen = {name: own for name, own in phases.items() if own is not None}
         said = _wrong(Average, average, "schedule.average")
         if said:
@@ -86,7 +86,7 @@ class Plan:
         return cls(tuple(_phase(name, own, every_phase) for name, own in chosen.items()), Average(**average))
 
     def unfolded(self, blocks: Sequence[str]) -> "Plan":
-        """With `thaw: each` replaced by a phase per block, from the top down."""
+        """Replace `thaw: each` by one phase per block, from the top down."""
         return replace(self, phases=tuple(phase for folded in self.phases for phase in _unfolded(folded, blocks)))
 
     @property
@@ -95,18 +95,18 @@ class Plan:
         return [phase.name for phase in self.phases if phase.thaw == "auto"]
 
     def deep(self, depth: int) -> "Plan":
-        """With `thaw: auto` replaced by so many blocks from the top."""
+        """Replace `thaw: auto` by `depth` blocks from the top."""
         phases = (replace(phase, thaw=depth) if phase.thaw == "auto" else phase for phase in self.phases)
         return replace(self, phases=tuple(phases))
 
     def scaled(self, *, batch_norms: bool) -> "Plan":
-        """With `lr_scale: auto` replaced by what it means for a network with batch norms, or without."""
+        """Replace `lr_scale: auto` by its value for a network with or without BatchNorm."""
         scale = WITH_BATCH_NORMS if batch_norms else WITHOUT
         phases = (replace(phase, lr_scale=scale) if phase.lr_scale == "auto" else phase for phase in self.phases)
         return replace(self, phases=tuple(phases))
 
     def settled(self, *, pretrained: bool, samples: int, steps_per_epoch: int, solvable: bool) -> "Plan":
-        """With `norm`, `solve` and `epochs` replaced by what they mean for so many samples to train on.
+        """Replace `norm`, `solve` and `epochs` by their values for this number of training samples.
 
         solvable: whether a head that learns alone can be solved.
         """
@@ -121,8 +121,8 @@ class Plan:
         return replace(self, phases=tuple(map(settle, self.phases)))
 
     def first_thaw(self, blocks: Sequence[str]) -> int | None:
-        """The number, from 0, of the first phase in which the backbone learns. Raises PlanError where an average needs
-        one and there is none."""
+        """Index of the first phase in which the backbone learns, or None. Raises PlanError if `wise_ft` needs such a
+        phase and there is none."""
         thaws = [number for number, phase in enumerate(self.phases) if phase.thawed(blocks)]
         if self.average.wise_ft and not thaws:
             raise PlanError(
@@ -134,11 +134,11 @@ class Plan:
 
     @property
     def anchored(self) -> bool:
-        """Whether the pretrained weights are needed all along."""
+        """Whether `l2_sp` needs the pretrained weights throughout the run."""
         return any(phase.l2_sp for phase in self.phases)
 
     def first_from_best(self) -> str | None:
-        """The setting that asks for the run's best weights, if any."""
+        """The key of the first setting `start_from: best`, if any."""
         names = [phase.name for phase in self.phases if phase.start_from == "best"]
         return f"schedule.phases.{names[0]}.start_from" if names else None
 
@@ -177,7 +177,7 @@ def _phase(name: str, own: Mapping[str, Any], every_phase: Mapping[str, Any]) ->
 
 
 def _settings(node: Any) -> Mapping[str, Any]:
-    """Of `until`; null, or what is no mapping, has none."""
+    """The settings under `until`; none if it is null or not a mapping."""
     return node if isinstance(node, Mapping) else {}
 
 

@@ -1,7 +1,7 @@
-"""A plan for a backbone with an adapter, or without. Arithmetic only, no torch.
+"""Fit a plan to a backbone with or without an adapter. Arithmetic only, no torch.
 
-A plan none of whose phases speaks of adapters is one for backbones without: with an adapter, what it thaws whole learns
-by its adapters alone.
+A plan without `only: adapters` in any phase was written for backbones without an adapter. With one, only the adapters
+learn in the blocks that such a plan thaws whole.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from frostline.errors import PlanError
 from frostline.plan.phase import Phase
 from frostline.plan.phases import Plan
 
-NONE = "frostline.adapters.kinds.NoAdapter"  # `_target_` of adapter=none, known before torch is imported
+NONE = "frostline.adapters.kinds.NoAdapter"  # `_target_` of adapter=none; a string, as the class would import torch
 
 
 def with_adapter(plan: Plan, *, adapter: bool) -> Plan:
-    """adapter: whether there is one. Raises PlanError where the plan speaks of adapters and there is none, or there is
-    one and nothing of it learns, or it is to be pulled back to pretrained weights, which it has not."""
+    """Fit the plan. adapter: whether there is one. Raises PlanError if the plan trains adapters and there is none, if
+    no phase trains the adapter, or if `l2_sp` is set while only adapters learn, which have no pretrained weights."""
     named = [phase for phase in plan.phases if _kinds(phase) & {"adapters"}]
     if not adapter:
         if named:
@@ -45,7 +45,7 @@ def with_adapter(plan: Plan, *, adapter: bool) -> Plan:
 
 
 def adapted_blocks(plan: Plan, blocks: Sequence[str]) -> list[str]:
-    """Those of `blocks`, from the stem up, whose adapters learn in some phase by themselves. Raises PlanError."""
+    """The blocks, from the stem up, that a phase with `adapters` in `only` thaws. Raises PlanError."""
     thawed = {name for phase in plan.phases if _kinds(phase) & {"adapters"} for name in phase.thawed(blocks)}
     return [name for name in blocks if name in thawed]
 

@@ -1,14 +1,14 @@
-"""An entry of a store: rows of numbers in one file, made a region at a time, by any number of processes, never half.
+"""An entry of a store: rows of numbers in one file, computed region by region, by any number of processes.
 
-    entry.json     what its rows are, and of what; its time is that of the last use
+    entry.json     layout of the rows, and what they come from; its mtime is the time of last use
     rows.bin       the rows, memory-mapped
-    lengths.bin    how many numbers each row has, where they are not of one shape
-    regions/<n>    the checksum of a region's rows once they are there; locked while they are made
-    scores-*.json  what was found out about the rows (baselines.py)
+    lengths.bin    numbers per row, if rows differ in length
+    regions/<n>    checksum of a region's rows, written when they are complete; locked until then
+    scores-*.json  scores of probes on the rows (baselines.py)
 
-A process that makes a region holds its lock: others make other regions meanwhile, then wait for it. A process that is
-killed lets go of its locks and leaves regions without a checksum, which the next one makes. A region whose rows do not
-fit its checksum is made again.
+A process locks the region that it computes; others compute other regions meanwhile, then wait for it. A killed process
+releases its locks and leaves a region without a checksum, which the next process computes. A region whose rows do not
+match its checksum is computed again.
 """
 
 import errno
@@ -32,8 +32,8 @@ from frostline.errors import first_line
 from frostline.paths import write_atomically
 from frostline.storage.locks import lock
 
-REGION = 256  # rows; a multiple of the chunks of frozen work
-REGION_BYTES = 2**26  # of a region whose rows are not of one shape, or of one row: it is in memory while it is made
+REGION = 256  # rows; a multiple of the chunks of pictures in frozen work
+REGION_BYTES = 2**26  # numbers in a region of ragged rows, unless one row has more; in memory while it is computed
 ENTRY = "entry.json"
 ROWS = "rows.bin"
 LENGTHS = "lengths.bin"
@@ -43,7 +43,7 @@ Make = Callable[[list[int]], Tensor]
 
 
 class Rows(NamedTuple):
-    """lengths: (N,) int64, numbers of each row where they are not of one shape; `shape` is () then."""
+    """Layout of the rows. lengths: (N,) int64, numbers per row if rows differ in length; `shape` is () then."""
 
     number: int
     shape: tuple[int, ...]
@@ -52,7 +52,7 @@ class Rows(NamedTuple):
 
     @property
     def starts(self) -> Tensor:
-        """(N + 1,) int64: where each row begins, and where the last one ends."""
+        """(N + 1,) int64: the offset of each row, and the end of the last one."""
         assert self.lengths is not None
         return torch.cat([torch.zeros(1, dtype=torch.int64), self.lengths.cumsum(0)])
 
@@ -65,7 +65,7 @@ class Rows(NamedTuple):
         return self.numbers * self.dtype.itemsize
 
     def regions(self) -> list[int]:
-        """The first row of each, and the number of rows."""
+        """The first row of each region, then the number of rows."""
         if self.lengths is None:
             return [*range(0, self.number, REGION), self.number]
         starts, firsts = self.starts, [0]
@@ -82,14 +82,14 @@ class Rows(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """Rows that were there, and rows that this process made."""
+    """made: rows that this process computed. found: all other rows."""
 
     found: int
     made: int
 
 
 class Kept(NamedTuple):
-    """An entry as it lies there. used: seconds since the epoch."""
+    """An entry on disk. used: time of last use, in seconds since the epoch."""
 
     folder: Path
     num_bytes: int
@@ -102,9 +102,9 @@ class Kept(NamedTuple):
 
 
 class Entry:
-    """flat: all numbers, memory-mapped. starts: as of `Rows`, of rows that are not of one shape.
+    """An open entry; not removed before `let_go` is called or the object is deleted.
 
-    In use until the object is gone: it is not removed before.
+    flat: all numbers, memory-mapped. starts: see `Rows`; None if all rows have one shape.
     """
 
     def __init__(self, folder: Path, layout: Rows) -> None:
@@ -116,7 +116,7 @@ class Entry:
         fcntl.flock(in_use, fcntl.LOCK_SH)
         try:
             self.flat = torch.from_file(str(folder / ROWS), shared=True, size=layout.numbers, dtype=layout.dtype)
-        except RuntimeError as error:  # torch's word for what the system refuses
+        except RuntimeError as error:  # torch's error for a refused mmap
             raise OSError(errno.EIO, f"the rows cannot be mapped: {first_line(error)}") from error
 
     @property
@@ -125,12 +125,11 @@ class Entry:
 
     @property
     def rows(self) -> Tensor:
-        """(N, ...), of rows of one shape."""
+        """(N, *shape), for rows of one shape."""
         return self.flat.view(self.layout.number, *self.layout.shape)
 
     def fill(self, make: Make) -> Filled:
-        """make: places → their rows, one after the other. Every region is there afterwards, made here or by another
-        process."""
+        """Compute missing regions, and wait for those of other processes. make: row indices → rows, concatenated."""
         regions = list(pairwise(self.layout.regions()))
         waiting, made = [], 0
         for number, places in enumerate(regions):
@@ -146,7 +145,7 @@ class Entry:
         return Filled(self.layout.number - made, made)
 
     def _require(self, places: tuple[int, int], marker: int, make: Make) -> int:
-        """How many rows had to be made."""
+        """Compute a region unless it matches its checksum. Return the number of computed rows."""
         first, end = places
         region = self._numbers(first, end)
         said = os.pread(marker, 64, 0).decode(errors="replace")
@@ -172,7 +171,7 @@ class Entry:
 
     @contextmanager
     def _claimed(self, number: int, *, wait: bool) -> Iterator[int | None]:
-        """None where another process has it and is not waited for."""
+        """Lock a region. Yield its open checksum file, or None if `wait` is False and another process has the lock."""
         handle = os.open(self.folder / "regions" / str(number), os.O_RDWR | os.O_CREAT, 0o644)
         try:
             yield handle if lock(handle, self.folder, wait=wait) else None
@@ -180,14 +179,14 @@ class Entry:
             os.close(handle)
 
 
-# --- the files of an entry; the store's lock is held ---
+# --- the files of an entry; created and removed under the store's lock ---
 
 
 def lay_out(folder: Path, layout: Rows, said: dict[str, Any]) -> None:
-    """Room is taken at once: a disk that is full says so now. Raises OSError."""
+    """Create an entry and allocate its disk space. Raises OSError if the disk is full."""
     try:
         (folder / "regions").mkdir(parents=True)
-        # First: what is listed can be removed.
+        # Written first: only folders with this file are listed, and so can be removed.
         write_atomically(folder / ENTRY, json.dumps(layout.plain() | {"said": said}))
         if layout.lengths is not None:
             (folder / LENGTHS).write_bytes(_bytes(layout.lengths))
@@ -210,7 +209,7 @@ def is_whole(folder: Path, layout: Rows) -> bool:
 
 
 def kept_at(folder: Path) -> Kept | None:
-    """None where it is no entry, or one that goes away at this moment."""
+    """None if the folder is not an entry, or is being removed."""
     try:
         entry = folder / ENTRY
         plain = json.loads(entry.read_text())
@@ -222,7 +221,7 @@ def kept_at(folder: Path) -> Kept | None:
 
 
 def lengths_at(folder: Path) -> Tensor | None:
-    """None where they are not there, or damaged."""
+    """(N,) int64; None if the lengths are missing or damaged."""
     try:
         said = json.loads((folder / ENTRY).read_text())["lengths"]
         lengths = torch.frombuffer(bytearray((folder / LENGTHS).read_bytes()), dtype=torch.int64)
@@ -232,7 +231,7 @@ def lengths_at(folder: Path) -> Tensor | None:
 
 
 def has_all(folder: Path) -> bool:
-    """As far as its regions say."""
+    """Whether every region has a checksum, verified or not."""
     try:
         number = json.loads((folder / ENTRY).read_text())["regions"]
         return all((folder / "regions" / str(n)).stat().st_size > 0 for n in range(number))
@@ -241,13 +240,13 @@ def has_all(folder: Path) -> bool:
 
 
 def remove(folder: Path) -> bool:
-    """False where a process uses it."""
+    """Remove an entry. Return False if a process uses it or it may not be opened."""
     try:
         with (folder / ENTRY).open("rb+") as entry:
             if not lock(entry.fileno(), folder, wait=False):
                 return False
     except FileNotFoundError:
-        pass  # it never had one
+        pass  # missing or incomplete, so not in use
     except PermissionError:
         return False
     if folder.is_dir():
@@ -259,7 +258,7 @@ def remove(folder: Path) -> bool:
 def clear(folder: Path) -> None:
     """Remove the files of an entry, and the folder if nothing else lies in it."""
     regions = [path for path in folder.glob("regions/*") if path.name.isdigit()]
-    drafts = [path for path in folder.glob(".*.json.*") if path.suffix[1:].isdigit()]  # of a process that was killed
+    drafts = [path for path in folder.glob(".*.json.*") if path.suffix[1:].isdigit()]  # left by killed processes
     for path in (*regions, *drafts, *folder.glob("scores-*.json"), folder / ROWS, folder / LENGTHS, folder / ENTRY):
         with suppress(OSError):
             path.unlink(missing_ok=True)

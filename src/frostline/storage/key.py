@@ -1,14 +1,14 @@
-"""What a stored entry is, as a key: everything that its numbers depend on, and nothing else."""
+"""The key of a stored entry: a digest of everything that its numbers depend on, and of nothing else."""
 
 import hashlib
 import json
 from typing import Any
 
-# Of entries, and of how pictures are decoded and frozen work is done: another number forgets all that was kept.
+# Version of the entry format, of decoding and of frozen computation: a new number invalidates every cached entry.
 LAYOUT = 5
 
 
 def key_of(said: dict[str, Any]) -> str:
-    """The same for the same plain values, whatever their order."""
+    """The same for the same plain values, whatever the order of their keys."""
     text = json.dumps({"layout": LAYOUT} | said, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()

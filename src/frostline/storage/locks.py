@@ -1,4 +1,4 @@
-"""Locks of what is kept, which say whom they wait for."""
+"""File locks of the cache; a process that waits for one prints which process holds it."""
 
 import fcntl
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 from frostline.distributed.launcher import follows
 
 PAUSE = 0.02  # seconds between two tries
-PATIENCE = 60.0  # seconds until the user is told: a region takes less, and a process that is stopped takes forever
+PATIENCE = 60.0  # seconds until the message: a region takes less, a stopped process never finishes
 
 
 def lock(handle: int, place: Path, *, wait: bool) -> bool:
-    """For this process alone, until `handle` is closed. False where another process has it and is not waited for.
-    place: that is locked, for the user who waits."""
+    """Lock `handle` exclusively, until it is closed. Return False if another process holds the lock and `wait` is
+    False. place: the locked path, for the message."""
     began, told = time.monotonic(), False
     while True:
         try:
@@ -36,7 +36,7 @@ def lock(handle: int, place: Path, *, wait: bool) -> bool:
 
 
 def _holder(handle: int) -> str:
-    """By the system's list of locks (proc(5)), where there is one."""
+    """The process that holds the lock, by /proc/locks (proc(5)) if it can be read."""
     inode = os.fstat(handle).st_ino
     try:
         lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]

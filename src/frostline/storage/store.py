@@ -1,9 +1,9 @@
-"""What is kept on disk for later runs, by kind and key, within one limit.
+"""The cache on disk: entries by kind and key, under one size limit.
 
 <root>/frozen/<key>/     an entry: outputs of frozen blocks
 <root>/decoded/<key>/    an entry: decoded pictures
 <root>/tokens/<key>/     an entry: texts as tokens
-<root>/.lock             held while entries are laid out and removed
+<root>/.lock             locked while entries are created or removed
 """
 
 import errno
@@ -33,15 +33,15 @@ from frostline.storage.entry import (
 )
 from frostline.storage.locks import lock
 
-# The share of the limit that entries of a kind may take together. Pictures are in use for as long as the run is:
-# without a bound of their own they would leave no room for what it computes.
+# Share of the size limit that each kind may take. Pictures are in use until the run ends: without a limit of their own
+# they would leave no room for frozen outputs.
 SHARES = {"frozen": 1.0, "decoded": 0.5, "tokens": 0.5}
 
 StoreKind = Literal["frozen", "decoded", "tokens"]
 
 
 class Store:
-    """max_bytes: of all entries under `root` together, of any kind; the least recently used ones go first."""
+    """max_bytes: limit for all entries under `root`, of every kind; the least recently used are removed first."""
 
     def __init__(self, root: Path, max_bytes: int, kind: StoreKind = "frozen") -> None:
         self.root = root
@@ -50,15 +50,15 @@ class Store:
         self.most_of_kind = int(SHARES[kind] * max_bytes)
 
     def entry(self, key: str, rows: int, shape: tuple[int, ...], dtype: torch.dtype, said: dict[str, Any]) -> Entry:
-        """Made where it is not there. Raises OSError where there is no room for it,
-        or the folder cannot be written."""
+        """Open an entry; create it if it is missing or damaged. Raises OSError if there is no room for it, the folder
+        cannot be written, or a process uses the damaged entry."""
         return self._opened(key, Rows(rows, shape, dtype), said)
 
     def ragged(
         self, key: str, measure: Callable[[], Tensor], said: dict[str, Any], dtype: torch.dtype = torch.uint8
     ) -> Entry:
-        """Of rows that are not of one length. measure: numbers of each, (N,) int64; asked where that is not kept.
-        Raises as `entry` does."""
+        """`entry` for rows that differ in length. measure: returns the numbers per row, (N,) int64; called only if they
+        are not cached."""
         lengths = lengths_at(self.folder / key)
         lengths = measure() if lengths is None else lengths
         return self._opened(key, Rows(len(lengths), (), dtype, lengths), said)
@@ -76,17 +76,17 @@ class Store:
             return Entry(folder, layout)
 
     def has(self, key: str) -> bool:
-        """Whether all of it is there, as far as its regions say."""
+        """Whether every region has a checksum, verified or not."""
         return has_all(self.folder / key)
 
     def entries(self) -> list[Kept]:
-        """Of every kind; the most recently used first."""
+        """Entries of every kind, the most recently used first."""
         folders = [path.parent for kind in SHARES for path in self.root.glob(f"{kind}/*/{ENTRY}")]
         found = [kept_at(folder) for folder in folders if not folder.name.startswith(GONE)]
         return sorted((kept for kept in found if kept is not None), key=lambda kept: -kept.used)
 
     def clear(self) -> list[Kept]:
-        """All that no process is using; gives what went."""
+        """Remove every entry that no process uses. Return the removed ones."""
         if not self.root.is_dir():
             return []
         with self._locked():
@@ -102,13 +102,13 @@ class Store:
         )
 
     def discard(self, entry: Entry) -> None:
-        """An entry that will not become whole, unless another process is at work on it."""
+        """Remove an entry that cannot be completed, unless another process uses it."""
         entry.let_go()
         with self._locked():
             remove(entry.folder)
 
     def _sweep(self) -> None:
-        """What a process left that was killed while it removed an entry."""
+        """Finish removals that a killed process left half-done."""
         for kind in SHARES:
             for folder in self.root.glob(f"{kind}/{GONE}*"):
                 clear(folder)
@@ -129,7 +129,7 @@ class Store:
 
 
 def _require_room(kept: Sequence[Kept], num_bytes: int, max_bytes: int) -> None:
-    """Removes the least recently used ones until so many bytes more are within the limit. Raises OSError."""
+    """Remove the least recently used entries until `num_bytes` more fit. Raises OSError if they do not."""
     total = sum(entry.num_bytes for entry in kept)
     for oldest in reversed(kept):
         if total + num_bytes > max_bytes and remove(oldest.folder):

@@ -1,4 +1,4 @@
-"""After the last phase: averages of weights, scored on validation, the best of them kept."""
+"""Average weights after the last phase, score the averages on validation, and keep the best."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,16 +27,15 @@ class Candidate(NamedTuple):
 
 
 def average(built: Built, record: Record, folder: Path) -> None:
-    """The best candidate becomes the run's best checkpoint, and the model, where no epoch was better by validation.
-
-    Each is scored on the whole validation split. Raises RunError.
+    """Score each candidate on the whole validation split. The best becomes the run's best checkpoint, and the model, if
+    no epoch was better. Raises RunError.
     """
     model, trainer = built.model, built.trainer
     tuned = _cloned(model)
     record.averages, chosen = [], None
-    built.frozen.begin(None, [], 0)  # a mix may change what was frozen, and is scored once
+    built.frozen.begin(None, [], 0)  # no cache: a mix may change frozen weights, and is scored once
     kept = trainer.checkpoint_callback
-    assert isinstance(kept, ModelCheckpoint)  # build has seen to it
+    assert isinstance(kept, ModelCheckpoint)  # checked by require_best
     assert kept.best_model_score is not None
     top = kept.top_score if isinstance(kept, PlacedCheckpoint) else None
     score = float(kept.best_model_score) if top is None else top
@@ -46,8 +45,8 @@ def average(built: Built, record: Record, folder: Path) -> None:
             (scores,) = trainer.validate(model, datamodule=built.data, verbose=False)
         record.averages.append({"name": candidate.name, "val": dict(scores)})
         own = scores[model.task.monitor]
-        if own >= score if model.task.mode == "max" else own <= score:  # of equal ones the later, as among epochs
-            # As it was scored: with the norm statistics of rank 0, which ranks share when they validate.
+        if own >= score if model.task.mode == "max" else own <= score:  # ties go to the later one, as among epochs
+            # Cloned as it was scored: with rank 0's norm statistics, which ranks share in validation.
             chosen, score = Candidate(candidate.name, _cloned(model)), own
     model.load_state_dict(tuned if chosen is None else chosen.weights)
     if chosen is not None:
@@ -79,8 +78,8 @@ def _cloned(model: FineTuner) -> dict[str, Tensor]:
 
 
 def _mixed(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """`share` of `after`, the rest of `before`; of `after` alone counters, which cannot be mixed, and the first factors
-    of adapters: the second ones begin at zero, so that `share` of these is `share` of the product."""
+    """Mix `share` of `after` with the rest of `before`. Counters, which cannot be mixed, and first factors of adapters
+    are those of `after`: second factors begin at zero, so that `share` of them is `share` of the product."""
     return {
         name: torch.lerp(sharded_like(before[name], value), value, share)
         if value.is_floating_point() and f".{FIRST}." not in name
@@ -90,7 +89,7 @@ def _mixed(before: dict[str, Tensor], after: dict[str, Tensor], share: float) ->
 
 
 def _keep(state: dict[str, Tensor], said: dict[str, Any], path: Path) -> None:
-    """In place of the best epoch. said: of these weights."""
+    """Replace the weights of the best checkpoint. said: their phase, epochs and average."""
     content: dict[str, Any] = read_checkpoint(path)
     content["state_dict"] = state
     content[CHECKPOINT_KEY] |= said
@@ -99,7 +98,7 @@ def _keep(state: dict[str, Tensor], said: dict[str, Any], path: Path) -> None:
 
 @contextmanager
 def _unlogged(trainer: L.Trainer) -> Iterator[None]:
-    """The curves are those of the training."""
+    """Detach the loggers: the curves show training alone."""
     loggers, trainer.loggers = trainer.loggers, []
     try:
         yield

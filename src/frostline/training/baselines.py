@@ -1,4 +1,4 @@
-"""What features are worth without fine-tuning, where they are at hand: found out once, and kept beside them."""
+"""Score cached features without fine-tuning. Scores are computed once, and stored beside the features."""
 
 import hashlib
 import json
@@ -21,11 +21,11 @@ from frostline.paths import write_atomically
 from frostline.tasks.classification import Classification
 from frostline.training.build import Built
 
-LAYOUT = 2  # of what is kept, and of how it is found out: another number forgets it
+LAYOUT = 2  # version of the stored scores and of the probes: a new number invalidates them
 Scores = dict[str, float]
 
-# A training that has the features at hand spends at most so much on baselines: of the pass that made the features, but
-# always a TFLOP, which is some ten seconds of two cores; and so many bytes of features in float32.
+# Limits of the baselines of a training run: a share of the FLOPs of the pass that computed the features, but always a
+# TFLOP, which takes some ten seconds on two cores; and bytes of features in float32.
 SHARE, FLOPS, BYTES = 0.05, 1e12, 1e9
 
 
@@ -37,9 +37,9 @@ class Labelled(NamedTuple):
 
 
 def baselines_of(built: Built, number: int) -> dict[str, Any]:
-    """Of a run that has trained the plan's `number`-th phase: what the class that is the most frequent in training
-    scores, where there are classes; and by probe its scores, or `why_not`, if that phase kept the features of the
-    backbone as the run began with it; else they are not at hand.
+    """Baselines after the phase at index `number`, for classification only: the accuracy of the most frequent training
+    class; and the scores of each probe, or `why_not`, if that phase cached the features of the backbone with which the
+    run began.
     """
     if not isinstance(built.model.task, Classification):
         return {}
@@ -60,7 +60,7 @@ def _of_features(built: Built) -> dict[str, Any]:
     why_not = too_much(train, val, built.model.backbone.features.width, classes, frozen.outputs[-1].flops)
     if why_not:
         return {"why_not": why_not}
-    # After a fit Lightning has the weights on the CPU. They are needed where what was kept is gone by now.
+    # After a fit Lightning leaves the weights on the CPU; the device needs them if the cached features are gone.
     frozen.backbone.to(built.trainer.strategy.root_device)
     features = [frozen.features(part) for part in (built.data.train_part, built.data.val_part)]
     try:
@@ -72,8 +72,8 @@ def _of_features(built: Built) -> dict[str, Any]:
 
 
 def too_much(train: int, val: int, width: int, classes: int, flops: float) -> str:
-    """Why these are too many samples for k-NN and linear probe, if so; by arithmetic alone, so that it is the same on
-    every machine. flops: of the backbone, per sample.
+    """Why these are too many samples for k-NN and linear probe, or "". Depends on arithmetic alone, so that every
+    machine decides the same. flops: of the backbone, per sample.
     """
     num_bytes = 4 * (train + val) * width
     if num_bytes > BYTES:
@@ -87,8 +87,8 @@ def too_much(train: int, val: int, width: int, classes: int, flops: float) -> st
 
 
 def scores_of(data: Data, train: Features, val: Features, probes: Sequence[str]) -> dict[str, Any]:
-    """For each of `probes` (knn, linear_probe, logme), fitted on the training split: `val/accuracy` or `evidence`, and
-    the seconds that it took when it was found out. Or `why_not`."""
+    """Scores of `probes` (knn, linear_probe, logme), fitted on the training split: `val/accuracy` or `evidence`, and
+    the seconds of the first computation. Or `why_not`."""
     file = _file(data, train, val)
     kept = _read(file)
     if all(name in kept for name in probes):
@@ -104,13 +104,13 @@ def scores_of(data: Data, train: Features, val: Features, probes: Sequence[str])
             kept[name] = PROBES[name](*parts, len(data.classes))
             kept[name]["seconds"] = round(time.perf_counter() - begun, 3)
     if file is not None:
-        with suppress(OSError):  # no room, or removed by another process: it is found out again when it is needed
+        with suppress(OSError):  # no room, or removed by another process: computed again when needed
             write_atomically(file, json.dumps({"checksum": _checksum(kept), "scores": kept}))
     return {name: kept[name] for name in probes}
 
 
 def _file(data: Data, train: Features, val: Features) -> Path | None:
-    """Beside the features, for these classes of theirs."""
+    """The file beside the training features, for these labels and these validation features."""
     if train.folder is None or val.folder is None:
         return None
     digest = hashlib.blake2b(val.folder.name.encode(), digest_size=16)
@@ -133,7 +133,7 @@ def _read(file: Path | None) -> dict[str, Scores]:
 
 
 def _checksum(scores: dict[str, Scores]) -> int:
-    """A damaged file is another one, as one of another LAYOUT is."""
+    """Includes LAYOUT, so that files of another version count as damaged."""
     return zlib.crc32(json.dumps([LAYOUT, scores]).encode())
 
 
@@ -143,7 +143,8 @@ def _knn(train: Labelled, val: Labelled, num_classes: int) -> Scores:
 
 
 def _linear_probe(train: Labelled, val: Labelled, num_classes: int) -> Scores:
-    """The best strength by validation, of equals the strongest: as a run's best epoch is chosen, which it stands by."""
+    """Choose the strength by validation, like the run's best epoch, to which the probe is compared; among equals, the
+    strongest."""
     found = [(accuracy(probe(val.features), val.labels), probe.l2) for probe in linear_probes(*train, num_classes)]
     score, l2 = max(found)
     return {"val/accuracy": score, "l2": l2}

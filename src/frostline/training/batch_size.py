@@ -1,4 +1,4 @@
-"""What a run on this machine costs, from one measured pass, and the batch that fits into its memory."""
+"""Measure what a run costs on this machine, and choose the batch size that fits into its memory."""
 
 import os
 from collections.abc import Sequence
@@ -18,22 +18,22 @@ from frostline.training.costs import Costs, measured_costs, optimizer_states, ph
 from frostline.training.finetuner import OptimizerFactory
 
 MEASURED: dict[str, Costs | None] = {}
-MOST_SAMPLES = 1024  # of a batch that is chosen: more makes no step faster, and fewer steps
-FEWEST_STEPS = 8  # of the optimizer, in an epoch
+MOST_SAMPLES = 1024  # largest batch chosen: larger ones save no time per sample, and leave fewer steps
+FEWEST_STEPS = 8  # optimizer steps per epoch
 CGROUPS = Path("/sys/fs/cgroup")
-SHARE = 0.6  # of the memory; the rest is for kernels' own space, the data, and the system
+SHARE = 0.6  # of the memory; the rest is for kernel workspaces, the data and the system
 
 
 class ChosenBatch(NamedTuple):
-    """size: of a batch, over all devices together. why: no larger one was chosen."""
+    """size: of a batch over all devices. why: what limited it, as part of a sentence."""
 
     size: int
     why: str
 
 
 def costs_of(backbone: Backbone, head: nn.Module, sample: Tensor | Tokens, trainer: L.Trainer) -> Costs | None:
-    """sample (1, ...): one input. Measured once by a process: the runs of a sweep cost alike. None where memory is
-    short: it wants all gradients at once, and the plan may not."""
+    """Measure costs once per process and model, so that the runs of a sweep share them. sample: (1, ...), one input.
+    Return None if memory runs out: measuring needs all gradients, and the plan may not."""
     device = trainer.strategy.root_device
     key = f"{backbone.structure} {head} {tuple(values_of(sample).shape)} {device} {trainer.precision}"
     if key not in MEASURED:
@@ -67,16 +67,16 @@ def largest_batch(
     trainer: L.Trainer,
     memory: int | None = None,
 ) -> ChosenBatch:
-    """The largest power of two, over all devices together, with which every phase fits. sample (1, ...):
-    as large as the largest. samples: in an epoch.
-    memory: of a device, in bytes; None for what it has, used or free, so that all ranks and a resume find the same.
+    """The largest power of two, over all devices, with which every phase fits. sample: (1, ...), the largest input.
+    samples: per epoch.
+    memory: of a device, in bytes; None for all it has, used or free, so that all ranks and a resume choose the same.
 
-    Raises RunError where a sample for each rank does not fit.
+    Raises RunError if one sample per rank does not fit.
     """
     device, ranks = trainer.strategy.root_device, trainer.world_size
     room = SHARE * (_memory_of(device) if memory is None else memory)
     if device.type == "cpu":
-        room /= ranks  # they share it
+        room /= ranks  # ranks share the memory
     costs = costs_of(backbone, head, sample, trainer)
     if costs is None:
         raise _too_large("memory ran out while a step of a few samples was measured", device)
@@ -86,7 +86,7 @@ def largest_batch(
         groups, states = parameter_groups(backbone, head, phase), optimizer_states(optimizers[phase.name], device)
         return phase_bytes(costs, phase, blocks, -(-batch // ranks), groups, states, weights)
 
-    smallest = 1 << (ranks - 1).bit_length()  # a rank without a sample of a batch would wait for the others
+    smallest = 1 << (ranks - 1).bit_length()  # every rank needs a sample of each batch
     in_steps = samples // (FEWEST_STEPS * trainer.accumulate_grad_batches)
     batch = max(1 << max(min(MOST_SAMPLES, in_steps), 1).bit_length() - 1, smallest)
     why = f"that leaves {FEWEST_STEPS} steps of the optimizer an epoch" if in_steps < MOST_SAMPLES else "that is tried"
@@ -120,9 +120,9 @@ def _memory_of(device: torch.device) -> int:
 
 
 def limit_files(said: str) -> list[Path]:
-    """Where the limits of this process's memory stand: of its own control group, and of all above it, which bind it,
-    too. said: /proc/self/cgroup, a line `number:controllers:path` for each hierarchy (cgroups(7)); in a container the
-    group's path may be one that only the host sees, and the container's own limit stands at the root."""
+    """Files that limit this process's memory: those of its control group and of all groups above it. said: the text of
+    /proc/self/cgroup, a line `number:controllers:path` per hierarchy (cgroups(7)). In a container the path may exist on
+    the host alone; the container's own limit is then at the root."""
     files = [CGROUPS / "memory.max", CGROUPS / "memory" / "memory.limit_in_bytes"]
     for line in said.splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]

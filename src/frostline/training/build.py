@@ -1,4 +1,4 @@
-"""cfg → objects. The only place that instantiates; below it nothing is called cfg."""
+"""Make a run's objects from cfg. The only place that instantiates; below it nothing is called cfg."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -53,13 +53,13 @@ from frostline.training.trainer import (
     with_precision,
 )
 
-NAMES = ("_target_", "name", "weights", "remote_code")  # of a backbone or head, wherever they lie
+NAMES = ("_target_", "name", "weights", "remote_code")  # keys that only name or locate a backbone or head
 OF_STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
 
 
 class Built(NamedTuple):
-    """choices: of each phase, what becomes of its frozen blocks' outputs; `frozen` makes, keeps and serves them.
-    depths: between which `thaw: auto` chose, if it did."""
+    """choices: per phase, whether it caches its frozen outputs; `frozen` computes, caches and serves them. depths: the
+    candidates of `thaw: auto`; depth: the chosen one."""
 
     model: FineTuner
     data: Data
@@ -75,10 +75,10 @@ class Built(NamedTuple):
     def enter(
         self, number: int, first_epoch: int, keep: Literal["for later", "own", "nothing"] = "for later"
     ) -> list[Group]:
-        """Enter the plan's `number`-th phase, from 0, which begins at `first_epoch` of the run. The only door: what
-        learns, what is shown and what is kept change together.
+        """Enter the phase at index `number`, which begins at `first_epoch` of the run. The only way into a phase: what
+        learns, what is shown and what is cached change together.
 
-        keep: outputs of frozen blocks for this phase and later ones, for this phase alone, or none.
+        keep: cache outputs of frozen blocks for this phase and later ones, for this phase alone, or not at all.
         """
         choice = self.choices[number]
         later = lines_made(self.plan, list(self.model.backbone.blocks), self.choices, number)
@@ -96,10 +96,10 @@ def build(
     known: Targets | None = None,
     views: Sequence[int | None] | None = None,
 ) -> Built:
-    """Everything that a run needs, in the one order that has no circle.
+    """Make everything that a run needs, in the only order without circular dependencies.
 
-    load_weights: False where a checkpoint's will follow. logs: False for no curves, checkpoints and lines. known: the
-    targets of a run that is scored on other samples (see `Data`). views: of each phase of a run that goes on.
+    load_weights: False if those of a checkpoint will follow. logs: False for no curves, checkpoints and progress.
+    known: the targets of a run that is scored on other samples (see `Data`). views: of each phase of a resumed run.
     Raises any FrostlineError.
     """
     require_devices(cfg.trainer.accelerator, processes(cfg.trainer)["devices"])
@@ -115,7 +115,7 @@ def build(
     data = _data(cfg, backbone, reuse, kind, shows=shows, known=known)
     task, head = _top(cfg, backbone, data.targets)
     plan, depths, depth = deepened(cfg, plan, reuse, backbone, head, task, data)
-    plan.first_thaw(list(backbone.blocks))  # raises where the backbone has no such block
+    plan.first_thaw(list(backbone.blocks))  # raises PlanError if a block does not exist
     _adapt(cfg, backbone, plan)
     for phase in plan.phases:
         task.require_score(phase.until.monitor, phase.until.mode, f"schedule.phases.{phase.name}.until")
@@ -136,7 +136,7 @@ def build(
     store = Store(reuse.folder, reuse.max_bytes)
     data.serve = frozen = FrozenOutputs(model.frozen_pass, data, store, outputs, compiled=model.compiles)
     solver = HeadSolver(frozen)
-    trainer.callbacks.insert(0, solver)  # type: ignore[attr-defined]  # an average of weights begins with its solution
+    trainer.callbacks.insert(0, solver)  # type: ignore[attr-defined]  # MovingAverage starts from its solution
     return Built(model, data, trainer, measure, plan, chosen, frozen, solver, depths, depth)
 
 
@@ -151,7 +151,7 @@ def scaled(plan: Plan, backbone: Backbone) -> Plan:
 
 
 def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
-    """Without weights, for those of a run with these targets."""
+    """A model without weights, for those of a run with these targets."""
     backbone = _backbone(cfg.model, _form(cfg), load=False)
     _adapt(cfg, backbone, plan_of(cfg).unfolded(list(backbone.blocks)))
     task, head = _top(cfg, backbone, targets)
@@ -159,8 +159,8 @@ def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
 
 
 def features_alone(cfg: DictConfig) -> FrozenOutputs:
-    """What makes, keeps and serves the features of the training and validation splits, which have classes, in one
-    process, under the keys of a training. Raises any FrostlineError of model, data and trainer.
+    """Compute, cache and serve features in one process, for data with classes, under the cache keys of a training run.
+    Raises any FrostlineError of model, data and trainer.
     """
     require_devices(cfg.trainer.accelerator, 1)
     backbone = _backbone(cfg.model, "vector", load=True)
@@ -180,7 +180,7 @@ def features_alone(cfg: DictConfig) -> FrozenOutputs:
 
 
 def bare_trainer(node: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
-    """Trains, and does nothing else than `callbacks` do: no validation, no curves, no checkpoints."""
+    """A Trainer that only trains and calls `callbacks`: no validation, no curves, no checkpoints."""
     unwatched = OmegaConf.merge(node, {"limit_val_batches": 0})
     assert isinstance(unwatched, DictConfig)
     return make_trainer(unwatched, callbacks, logger=False)
@@ -194,7 +194,7 @@ def single_trainer(cfg: DictConfig, backbone: Backbone) -> L.Trainer:
 
 
 def _backbone(node: DictConfig, form: Form, *, load: bool) -> Backbone:
-    asked = {} if form == "vector" else {"form": form}  # which a backbone of a user's own need not know
+    asked = {} if form == "vector" else {"form": form}  # a user's own backbone need not take it
     backbone: Backbone = make(node, "model", Backbone, load=load, **asked)
     return backbone.to(memory_format=torch.channels_last)
 
@@ -214,7 +214,8 @@ def _form(cfg: DictConfig) -> Form:
 
 
 def _adapt(cfg: DictConfig, backbone: Backbone, plan: Plan) -> None:
-    """Where the plan says so, and drawn apart, as the head is: what is drawn after it is what it was without."""
+    """Put adapters into the blocks that the plan names. They are drawn from a seed of their own, as the head is, so
+    that later draws do not change."""
     adapter: Adapter = make(cfg.adapter, "adapter", Adapter)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed_of(cfg.seed, "adapter"))
@@ -224,7 +225,7 @@ def _adapt(cfg: DictConfig, backbone: Backbone, plan: Plan) -> None:
 def _data(
     cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: str, *, shows: bool, known: Targets | None = None
 ) -> Data:
-    """kind: of targets. shows: whether somebody watches the decoding."""
+    """kind: of targets. shows: whether the progress of decoding is shown."""
     reader, settings = maker_settings(cfg.data, "data", Reader)
     store = Store(reuse.folder, reuse.max_bytes, reader.modality.kept_as) if reuse.when != "never" else None
     cache = SampleCache(store, shows=shows, leads=not follows())
@@ -232,14 +233,14 @@ def _data(
 
 
 def _kind(node: DictConfig) -> str:
-    """Of the targets that the task learns from: it says so before it is made, for which it needs the data."""
+    """The kind of targets that the task learns from, read from its class: making the task needs the data first."""
     task: type[Task] = class_of(node, "task", Task)
     return task.kind
 
 
 def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, nn.Module]:
-    """The task, and the head that it needs on this backbone. Its weights are drawn apart from those of the backbone: a
-    network that was pretrained with the same seed had learned on top of the very same head."""
+    """The task, and its head for this backbone. The head is drawn from a seed of its own: with the backbone's, a
+    network pretrained with that seed would have learned on top of the very same head."""
     task: Task = make(cfg.task, "task", Task, targets)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed_of(cfg.seed, "head"))
@@ -258,7 +259,7 @@ def _trainer(cfg: DictConfig, plan: Plan, task: Task, measure: Measure, num_batc
 
 
 def _identity(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module, plan: Plan) -> dict[str, Any]:
-    """What a run is, in plain values: what goes on from its checkpoint has to be the same."""
+    """Plain values that must be the same when a run resumes from a checkpoint."""
     said = data.describe()
     return {
         "model": backbone.name,
@@ -279,7 +280,7 @@ def _identity(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module, 
 
 
 def _network(cfg: DictConfig) -> dict[str, Any]:
-    """Settings that change what the same weights give. Names and places may differ."""
+    """Settings that change the outputs of the same weights. Names and paths are left out."""
     return {
         "model": {key: value for key, value in resolved(cfg.model).items() if key not in NAMES},
         "head": {key: value for key, value in resolved(cfg.head).items() if key not in NAMES},
@@ -288,7 +289,7 @@ def _network(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _average(plan: Plan) -> list[L.Callback]:
-    """The first of all callbacks: one that saves in the middle of an epoch saves the average with its last step."""
+    """Goes before callbacks that save in the middle of an epoch, so that they save the average with its last step."""
     decay = plan.average.ema_decay
     return [MovingAverage(decay=decay, phase=plan.phases[-1].name)] if decay is not None else []
 

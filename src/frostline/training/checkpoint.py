@@ -1,4 +1,4 @@
-"""A run's checkpoints: read, put into a model, and how far the run had come."""
+"""Read a run's checkpoints, load them into a model, and find where the run stands."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,15 +16,15 @@ from frostline.quoting import begun_anew, setting_of
 from frostline.runs.folders import CONFIG
 from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
-CHECKPOINTS = "checkpoints"  # the folder in that of a run
+CHECKPOINTS = "checkpoints"  # subfolder of a run folder
 OTHER = "restore the file, use the other one (checkpoint=last, checkpoint=best), or train anew"
 VIEWS = "list[NonNegative[int] | None]"  # of each phase
-Schema = Mapping[str, Any]  # by name an annotation, a schema, or a function that finds the problem, if any
+Schema = Mapping[str, Any]  # by key: an annotation, a schema, or a function that returns a problem or None
 
 
 def completed_targets(said: Any) -> Any:
-    """A record of `Targets` as this version writes it. Earlier ones wrote `mean` and `std` for every kind: of
-    numbers both, of tags the words of a sample as the only `mean`, of other kinds neither."""
+    """A record of `Targets` in this version's format. Earlier versions wrote `mean` and `std` for every kind: for
+    numbers both, for tags the mean words of a sample as the only `mean`, for other kinds empty lists."""
     if not isinstance(said, dict) or "about" in said or not {"mean", "std"} <= said.keys():
         return said
     match said["mean"], said["std"]:
@@ -38,7 +38,7 @@ def completed_targets(said: Any) -> Any:
 
 
 def targets_problem(said: Any, where: str) -> str | None:
-    """`record_problem` of a record of `Targets`, which goes by their kind."""
+    """`record_problem` for a record of `Targets`, whose schema depends on their kind."""
     kinds = ", ".join(map(repr, target_types()))
     schema = {"kind": f"Literal[{kinds}]", "names": "list[str]", "counts": "list[int]", "about": "dict"}
     return record_problem(said, schema, where) or record_problem(
@@ -59,7 +59,7 @@ RECORD: Schema = {  # of a checkpoint, under CHECKPOINT_KEY
 
 
 class Stand(NamedTuple):
-    """How far a checkpoint's run had come. number: of the phase in the plan."""
+    """Where the run of a checkpoint stands. number: index of the phase in the plan."""
 
     path: Path
     number: int
@@ -70,7 +70,7 @@ class Stand(NamedTuple):
     val: dict[str, float]
 
     def said(self, plan: Plan) -> str:
-        """Where the run goes on: `in phase all after epoch 3 of 7`."""
+        """Where the run resumes, such as `in phase all after epoch 3 of 7`."""
         phase = plan.phases[self.number]
         if self.ended:
             return f"after phase {phase.name}"
@@ -81,20 +81,20 @@ class Stand(NamedTuple):
 
 
 def load_checkpoint(model: FineTuner, path: Path) -> dict[str, Any]:
-    """`loaded` from the file. Raises RunError."""
+    """Read a file and call `loaded`. Raises RunError."""
     return loaded(model, read_checkpoint(path), path)
 
 
 def loaded(model: FineTuner, content: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Put the weights of a checkpoint into the model. Gives the phase and the epoch of it, from 1, that they are from,
-    and the average that was made after it, if any. Raises RunError."""
+    """Load the weights of a checkpoint into the model. Return their phase, their epoch in it, from 1, and the name of
+    their average, if they are one. Raises RunError."""
     load_state(model, content["state_dict"], path)
     said = content[CHECKPOINT_KEY]
     return {"phase": said["phase"], "epoch": said["epoch"] - said["first_epoch"] + 1, "average": said["average"]}
 
 
 def load_state(model: FineTuner, state: dict[str, Any], path: Path) -> None:
-    """state: tensors by name, of the checkpoint `path`. Raises RunError where it is of another model."""
+    """state: tensors by name, of the checkpoint `path`. Raises RunError if they belong to another model."""
     try:
         load_whole(model, state)
     except RuntimeError as error:
@@ -106,13 +106,13 @@ def load_state(model: FineTuner, state: dict[str, Any], path: Path) -> None:
 
 
 def read_start(folder: Path, number: int) -> dict[str, Any]:
-    """The weights with which the plan's `number`-th phase begins. Raises RunError."""
+    """The weights with which the phase at index `number` begins. Raises RunError."""
     return read_checkpoint(start_of(folder, number), record={})["state_dict"]
 
 
 def read_checkpoint(path: Path, *, instead: str = OTHER, record: Schema = RECORD) -> dict[str, Any]:
-    """instead: what to do where it cannot be. record: what it says of itself, by name. Raises RunError where it is not
-    one of ours, or damaged."""
+    """Read a checkpoint and check it. instead: next step of the error. record: schema of what is under CHECKPOINT_KEY.
+    Raises RunError if the file is damaged, or no checkpoint of a run."""
     try:
         content = _with_current_targets(load_tensors(path))
         if (problem := _problem(content, record)) is None:
@@ -124,7 +124,7 @@ def read_checkpoint(path: Path, *, instead: str = OTHER, record: Schema = RECORD
 
 
 def _with_current_targets(content: Any) -> Any:
-    """Whatever the file holds, with `completed_targets` where a run's identity has targets."""
+    """The content of a file, with `completed_targets` applied if a run's identity has targets."""
     said = content.get(CHECKPOINT_KEY) if isinstance(content, dict) else None
     identity = said.get("identity") if isinstance(said, dict) else None
     if isinstance(identity, dict) and "targets" in identity:
@@ -133,7 +133,7 @@ def _with_current_targets(content: Any) -> Any:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a readable file is one of a run, sound or not."""
+    """Whether a file is readable and a checkpoint of a run, valid or not."""
     try:
         content = load_tensors(path)
     except UNREADABLE:
@@ -142,7 +142,7 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def _problem(content: Any, record: Schema) -> str | None:
-    """Why this is no checkpoint of a run; None where it is one."""
+    """Why the content is no valid checkpoint of a run; None if it is."""
     if not isinstance(content, dict) or not {"state_dict", CHECKPOINT_KEY} <= content.keys():
         return "it is no checkpoint of a run"
     state = content["state_dict"]
@@ -152,7 +152,7 @@ def _problem(content: Any, record: Schema) -> str | None:
 
 
 def record_problem(said: Any, schema: Schema, where: str) -> str | None:
-    """What of a record that was read is missing, or of another type than `schema` says by name."""
+    """The first key of a record that is missing or has another type than in `schema`, as a message, or None."""
     if not isinstance(said, dict):
         return f"its '{where}' is no record"
     for name, expected in schema.items():
@@ -172,7 +172,7 @@ def record_problem(said: Any, schema: Schema, where: str) -> str | None:
 
 
 def require_finite_weights(content: dict[str, Any], path: Path) -> None:
-    """Raises RunError: predictions of others would be no answers."""
+    """Raises RunError if weights are not finite, as their predictions mean nothing."""
     if spoilt := not_finite(content["state_dict"]):
         raise RunError(
             f"the weights are not finite: {few(spoilt, 4)}",
@@ -182,8 +182,8 @@ def require_finite_weights(content: dict[str, Any], path: Path) -> None:
 
 
 def require_unchanged(content: dict[str, Any], model: FineTuner, path: Path, *keys: str) -> None:
-    """keys: of the identity; checkpoints of earlier versions lack some. Raises RunError that names what differs between
-    the run's config.yaml, of which `model` was made, and the run that wrote the checkpoint."""
+    """keys: of the identity; those that an earlier version did not write are skipped. Raises RunError that names the
+    differences between config.yaml, from which `model` was made, and the run that wrote the checkpoint."""
     before: dict[str, Any] = content[CHECKPOINT_KEY]["identity"]
     known = [key for key in keys if key in before]
     said = {"parts": "the samples are split otherwise (data.split_seed, data.val_fraction, data.test_fraction)"}
@@ -201,7 +201,7 @@ def require_unchanged(content: dict[str, Any], model: FineTuner, path: Path, *ke
 
 
 def read_saved(checkpoint: Path, command: str = "") -> dict[str, Any]:
-    """The checkpoint of a run that goes on. command: that began it. Raises RunError if it is damaged."""
+    """Read the checkpoint of a run to resume. command: the one that began it. Raises RunError if it is damaged."""
     content = read_checkpoint(checkpoint, instead=_anew(checkpoint, command))
     identity = content[CHECKPOINT_KEY]["identity"]
     if "views" in identity and (problem := value_problem("views", identity["views"], VIEWS)) is not None:
@@ -219,7 +219,8 @@ def _anew(checkpoint: Path, command: str) -> str:
 
 
 def stand_of(content: dict[str, Any], checkpoint: Path, model: FineTuner, plan: Plan, command: str = "") -> Stand:
-    """content: of the checkpoint. command: that began the run. Raises RunError where it is of another run."""
+    """Where the checkpoint's run stands. command: the one that began it. Raises RunError if it is another run, or if
+    the best checkpoint is missing."""
     said: dict[str, Any] = content[CHECKPOINT_KEY]
     _require_same(_completed(said["identity"], model.identity), model.identity, checkpoint)
     _require_best(content, checkpoint, _anew(checkpoint, command))
@@ -228,7 +229,7 @@ def stand_of(content: dict[str, Any], checkpoint: Path, model: FineTuner, plan: 
 
 
 def _require_best(content: dict[str, Any], checkpoint: Path, instead: str) -> None:
-    """Raises RunError if the best weights, which the end of a run will need, are gone from its folder."""
+    """Raises RunError if the best weights, which the end of the run needs, are missing from its folder."""
     states = content.get("callbacks") if checkpoint.parent.name == CHECKPOINTS else None
     for state in states.values() if isinstance(states, dict) else ():
         best = state.get("best_model_path") if isinstance(state, dict) else None
@@ -241,7 +242,7 @@ def _require_best(content: dict[str, Any], checkpoint: Path, instead: str) -> No
 
 
 def phase_number(plan: Plan, name: str, checkpoint: object) -> int:
-    """Of the phase of a checkpoint in the plan. Raises RunError where there is none of that name."""
+    """Index in the plan of the phase called `name`. Raises RunError if there is none."""
     names = [phase.name for phase in plan.phases]
     if name not in names:
         raise RunError(
@@ -253,24 +254,24 @@ def phase_number(plan: Plan, name: str, checkpoint: object) -> int:
 
 
 def start_of(folder: Path, number: int) -> Path:
-    """Where the weights with which a phase begins are kept, if they are needed again."""
+    """The file for the weights with which a phase begins, if they are needed again."""
     return folder / "checkpoints" / f"before_phase_{number}.ckpt"
 
 
 def forget_starts(folder: Path) -> None:
-    """Nothing will need them: the run has ended."""
+    """Delete the files of `start_of`, which a finished run no longer needs."""
     for path in folder.glob("checkpoints/before_phase_*.ckpt"):
         path.unlink()
 
 
 def _completed(identity: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """With the settings that the version of the checkpoint did not have."""
+    """Add the settings that the checkpoint's version did not have."""
     identity = {key: now[key] for key in ("network", "steps")} | identity
     plan = identity.get("plan")
     if not isinstance(plan, dict) or "phases" not in plan:
         return identity
     phases = tuple(BEFORE | phase for phase in plan["phases"])
-    if not all("views" in phase for phase in phases):  # the cache decided: what is shown now was read from there
+    if not all("views" in phase for phase in phases):  # the cache chose them; `now` has those of this checkpoint
         own = {phase["name"]: {"views": phase["views"]} for phase in now["plan"]["phases"]}
         phases = tuple(own.get(phase["name"], {}) | phase for phase in phases)
         identity |= {"views": now["views"]}
@@ -278,7 +279,7 @@ def _completed(identity: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
-    """Raises RunError that names what differs."""
+    """Raises RunError that names the differences."""
     other = list(_differences(before, now, ""))
     if other:
         raise RunError(

@@ -1,5 +1,4 @@
-"""torch.compile of what trains, part by part and in place, so that the names of parameters and the keys of a checkpoint
-stay."""
+"""torch.compile for blocks and head that train: each one in place, so that parameter names and checkpoint keys stay."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -11,19 +10,18 @@ from torch import Tensor, nn
 from frostline.errors import first_line
 from frostline.frozen.compile import MOST_BLOCKS
 
-# What compilation has to pay for, in floating-point operations: the same answer in a resume, however fast a machine is.
-# What trains is compiled on accelerators, in minutes, and what that gains is not measured; on CPUs it is slower
-# compiled than not (step_choices.py among the benchmarks).
+# Floating-point operations from which compiling pays: a count, so that a resume decides the same on any machine. On
+# accelerators compiling takes minutes, and its gain is not measured; on CPUs a compiled step is slower
+# (benchmarks/step_choices.py).
 TRAINING_PAYS = {"cpu": float("inf"), "other": 1e17}
-VARIANTS = 8  # of each part: training or not, frozen or not, ... ; torch's own limit, which it counts over all parts
+VARIANTS = 8  # per part: training or not, frozen or not, ...; torch's default limit, which it applies to all together
 
 
 def compile_in_place(parts: Sequence[nn.Module]) -> None:
-    """Afresh: what was compiled before is forgotten.
+    """Compile the `forward` of each part, and discard what was compiled before.
 
-    For any batch size: those of an epoch differ by one, and an evaluation or a resume meets them in another order,
-    which must not change a result. `forward` alone: at the hooks of FSDP, which `part.compile()` would take in, torch
-    gives a part up.
+    Batch sizes are dynamic: those of an epoch differ by one, and an evaluation or a resume meets them in another order,
+    which must not change a result. `part.compile()` would include FSDP's hooks, which torch fails to compile.
     """
     torch.compiler.reset()
     torch._dynamo.config.recompile_limit = MOST_BLOCKS + VARIANTS * len(parts)
@@ -32,13 +30,13 @@ def compile_in_place(parts: Sequence[nn.Module]) -> None:
 
 
 def training_pays(flops: float, device: torch.device) -> bool:
-    """flops: of what trains, forward and backward, in all of a run."""
+    """Whether compiling pays. flops: of the layers that train, forward and backward, in the whole run."""
     return flops >= TRAINING_PAYS["cpu" if device.type == "cpu" else "other"]
 
 
 @cache
 def compiler_problem(device: torch.device) -> str | None:
-    """Why torch cannot compile for this device here (no compiler, as a rule), by trying; None where it can."""
+    """Try to compile for this device. Return the error (usually a missing compiler), or None."""
     try:
         torch.compile(_some_kernel)(torch.ones(2, device=device))
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""What a phase will cost, from one measured pass of a few samples through each block."""
+"""Estimate the time and memory of a phase from one measured pass of a few samples through each block."""
 
 import copy
 import time
@@ -17,17 +17,17 @@ from frostline.errors import ConfigError
 from frostline.plan.freezing import Group, count_of
 from frostline.plan.phase import Phase
 
-# At 224 pixels a side. Of smaller pictures more, as one batch has more of them, too; of larger ones fewer, as a step
-# of one may be all that fits into memory.
+# Samples per pass at 224 pixels a side, and at most. Smaller pictures use more, as their batches are larger, too;
+# larger ones use fewer, as a step of one may be all that fits into memory.
 SAMPLES, MOST_SAMPLES = 4, 32
-SHORT = 0.01  # seconds: one pass of that is not to be trusted
+SHORT = 0.01  # seconds; one pass shorter than that is unreliable
 OVERHEAD = 1.15  # optimizer, data and logging beside forward and backward; assumed, not measured
-# How good: the quickstart, estimated at 4 and 28 s, took 2.1 and 13.6 s (2026-11-22, two CPU cores): 4 samples at a
-# time cost more each than 44. An upper bound, then, on a machine that does nothing else.
+# Accuracy: the quickstart, estimated at 4 and 28 s, took 2.1 and 13.6 s (2026-11-22, two CPU cores): a sample costs
+# more in a batch of 4 than of 44. So the estimate is an upper bound on a machine that does nothing else.
 
 
 class Cost(NamedTuple):
-    """Of one block, per sample: seconds forward and backward, bytes that forward keeps for backward."""
+    """Costs of one block per sample: seconds forward and backward, and bytes saved for backward."""
 
     forward: float
     backward: float
@@ -35,7 +35,7 @@ class Cost(NamedTuple):
 
 
 Costs = dict[str, Cost]
-Input = Tensor | Tokens | list[Tensor]  # of a block, or of a head
+Input = Tensor | Tokens | list[Tensor]  # of a block or a head
 
 
 def measured_costs(
@@ -46,7 +46,7 @@ def measured_costs(
     device: torch.device,
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Costs:
-    """sample (1, ...): one input of the backbone. On a copy, with the random state put back: nothing is changed."""
+    """Measure copies of blocks and head, and restore the random state. sample: (1, ...), an input of the backbone."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
         samples = min(MOST_SAMPLES, max(1, SAMPLES * 3 * 224**2 // values_of(sample).numel()))
         x = moved(repeated(sample, samples), device)
@@ -57,12 +57,12 @@ def measured_costs(
         features = backbone.to_head(held if backbone.levels else backbone.pool(x))
         costs["head"], _ = _measured(_own(head, device), features, context)
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)  # what the training needs is to be told
+        torch.cuda.reset_peak_memory_stats(device)  # run.json records the peak of training
     return costs
 
 
 def phase_seconds(costs: Costs, phase: Phase, blocks: list[str], samples: int, passed: int) -> float:
-    """For so many samples, trained once each on one device; `passed`: of these go through the frozen blocks."""
+    """Seconds to train each of `samples` once on one device. passed: passes of a sample through the frozen blocks."""
     learning = [costs[name] for name in _differentiated(phase, blocks)]
     frozen = sum(cost.forward for cost in costs.values()) - sum(cost.forward for cost in learning)
     return (passed * frozen + samples * sum(cost.forward + cost.backward for cost in learning)) * OVERHEAD
@@ -71,16 +71,17 @@ def phase_seconds(costs: Costs, phase: Phase, blocks: list[str], samples: int, p
 def phase_bytes(
     costs: Costs, phase: Phase, blocks: list[str], samples: int, groups: list[Group], states: int, weights: int
 ) -> float:
-    """At the peak of a step of so many samples: weights, gradients, optimizer states, and what backward needs."""
+    """Peak bytes of a step: weights, gradients, optimizer states, and what backward needs. samples: of the step.
+    states: optimizer states per parameter. weights: their bytes."""
     learning = 4 * count_of(groups)
     kept = sum(costs[name].kept for name in _differentiated(phase, blocks))
     return weights + learning * (1 + states) + samples * kept
 
 
 def optimizer_states(make: Callable[[list[dict[str, Any]]], Optimizer], device: torch.device) -> int:
-    """Numbers that the optimizer keeps per parameter: 0 for plain SGD, 1 with momentum, 2 for Adam.
+    """Numbers in the optimizer's state per parameter: 0 for plain SGD, 1 with momentum, 2 for Adam.
 
-    Raises ConfigError where the optimizer refuses to make a step: some settings are refused only then.
+    Raises ConfigError if the optimizer fails at a step, where some settings are first rejected.
     """
     parameter = nn.Parameter(torch.zeros(7, device=device))
     optimizer = make([{"params": [parameter]}])
@@ -105,7 +106,7 @@ def _own(part: nn.Module, device: torch.device) -> nn.Module:
 def _measured(
     part: nn.Module, x: Input, context: Callable[[], AbstractContextManager[Any]]
 ) -> tuple[Cost, Tensor | Tokens]:
-    """Of two passes, or three where they are short: the first one also chooses kernels."""
+    """The fastest of two passes, or of three short ones: the first pass also selects kernels."""
     passes = [_pass(part, x, context) for _ in range(2)]
     last = passes[-1][0]
     if (last.forward + last.backward) * _number(x) < SHORT:
@@ -140,7 +141,7 @@ def _pass(
 
 
 def _leaf(x: Input) -> Input:
-    """The same numbers, to which a gradient flows and from which none flows on."""
+    """The same values as a leaf, at which the gradient stops."""
     if isinstance(x, list):
         return [it.detach().requires_grad_() for it in x]
     values = values_of(x).detach()

@@ -1,4 +1,4 @@
-"""How many blocks a phase with `thaw: auto` thaws: by the network's arithmetic, or by a user's minutes."""
+"""Choose how many blocks `thaw: auto` thaws: by the network's arithmetic, or by `schedule.minutes`."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from frostline.plan.phase import Phase
 from frostline.plan.phases import Plan
 from frostline.training.costs import Costs, phase_seconds
 
-SHARE = 0.6  # of the arithmetic that may thaw; benchmarks/README.md, "Defaults for pictures"
+SHARE = 0.6  # largest share of the arithmetic that thaws; benchmarks/README.md, "Defaults for pictures"
 
 
 class Depth(NamedTuple):
     """One candidate: the top `blocks` blocks thaw, down to `block`.
 
-    flops: forward, per sample, of those blocks. share: of the backbone's. seconds: estimate for the plan.
+    flops: of those blocks, forward, per sample. share: of the backbone's flops. seconds: estimate for the plan.
     """
 
     blocks: int
@@ -27,8 +27,8 @@ class Depth(NamedTuple):
 
 
 def depths_of(blocks: Sequence[str], outputs: Sequence[Output], seconds: Callable[[int], float] | None) -> list[Depth]:
-    """One Depth for each number of thawed blocks, 0 to all. outputs: of 0, 1, ... blocks from the stem. seconds: the
-    plan's, by thawed blocks. Raises ConfigError if nothing can be counted."""
+    """One Depth for each number of thawed blocks, 0 to all. outputs: of 0, 1, ... blocks from the stem. seconds:
+    estimates the plan for a number of thawed blocks. Raises ConfigError if no operation can be counted."""
     whole = outputs[-1].flops
     if not whole:
         raise ConfigError(
@@ -45,8 +45,8 @@ def depths_of(blocks: Sequence[str], outputs: Sequence[Output], seconds: Callabl
 
 
 def chosen_depth(depths: Sequence[Depth], minutes: float | None, *, least: int) -> int:
-    """The most blocks that fit: into `minutes`, or else into `SHARE` of the arithmetic. At least `least`, and without
-    minutes at least one: there is always time for the top block."""
+    """The most blocks that fit into `minutes`, at least `least`; without minutes, the most that fit into `SHARE` of the
+    arithmetic, at least one."""
     if minutes is None:
         return max(1, *(depth.blocks for depth in depths if depth.share <= SHARE))
     fitting = [depth.blocks for depth in depths if depth.seconds is not None and depth.seconds <= 60 * minutes]
@@ -54,7 +54,7 @@ def chosen_depth(depths: Sequence[Depth], minutes: float | None, *, least: int) 
 
 
 def plan_seconds(costs: Costs, plan: Plan, choices: Sequence[Choice], blocks: Sequence[str], samples: float) -> float:
-    """Of all phases on one device. samples: that it trains on in an epoch."""
+    """Seconds for all phases on one device. samples: trained on by that device per epoch."""
     pairs = zip(plan.phases, choices, strict=True)
     return sum(seconds_of(costs, phase, choice, list(blocks), samples) for phase, choice in pairs)
 
@@ -65,7 +65,7 @@ def seconds_of(costs: Costs, phase: Phase, choice: Choice, blocks: list[str], sa
 
 
 def require_one_process(world_size: int, where: str, depth: int) -> None:
-    """Each process would measure for itself, and choose for itself. Raises ConfigError."""
+    """Raises ConfigError if there are several processes: each would measure and choose for itself."""
     if world_size > 1:
         raise ConfigError(
             f"schedule.minutes is measured by one process, and this run has {world_size}",

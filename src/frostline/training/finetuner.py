@@ -1,6 +1,6 @@
 """The LightningModule: a backbone, a head and a task, trained phase by phase.
 
-Which parameters learn is derived from the phase every time it matters, and never remembered.
+Which parameters learn is derived from the phase whenever it matters, and never stored.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,10 +40,10 @@ OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 
 
 class FineTuner(L.LightningModule):
-    """optimizers: for each phase by its name, what makes its optimizer from parameter groups; the optimizer's own
-    learning rate is the base that phases scale.
+    """optimizers: by phase name, the factory that makes an optimizer from parameter groups; its learning rate is the
+    base that phases scale.
 
-    identity: plain values that a run must share with the checkpoint that it goes on from.
+    identity: plain values that must be the same in the checkpoint from which a run resumes.
     """
 
     def __init__(
@@ -66,22 +66,22 @@ class FineTuner(L.LightningModule):
         self.phase_names = list(optimizers)
         self._seed = seed
         self.identity = identity or {}
-        self.compiles = False  # by torch.compile, in each phase anew
+        self.compiles = False  # with torch.compile, anew in each phase
         self._compiled = False
         self._pretrained: dict[str, Tensor] = {}
         self._phase: Phase | None = None
         self._line = 0
         self.frozen_pass = FrozenPass(backbone)
-        self._losses, self._samples = torch.zeros(()), 0  # of this epoch so far: their sum over so many samples
-        self.trained = False  # in this epoch, by this process: an epoch that was trained before a resume ends once more
+        self._losses, self._samples = torch.zeros(()), 0  # of this epoch so far: sum of losses, number of samples
+        self.trained = False  # in this epoch, by this process: a resume repeats the end of an epoch trained before
         self.phase_number = 0
         self.first_epoch = 0
-        self.starts_at = (0, 0)  # the epoch of the run, and the batches of it that are done
+        self.starts_at = (0, 0)  # the epoch of the run, and its batches that are done
 
     # --- phases ---
 
     def enter(self, phase: Phase, number: int, first_epoch: int) -> list[Group]:
-        """Set the frost line of `phase`, the plan's `number`-th from 0, which begins at `first_epoch` of the run."""
+        """Set the frost line of `phase`, at index `number` of the plan, which begins at `first_epoch` of the run."""
         self._phase = phase
         self._line = phase.frost_line(list(self.backbone.blocks))
         self.phase_number = number
@@ -90,7 +90,7 @@ class FineTuner(L.LightningModule):
         self._samples = 0
         self.frozen_pass.forget()
         set_trainable(self.backbone, self.head, phase)
-        self.train()  # Lightning keeps the modes it finds: a block that rested in the last phase would rest on
+        self.train()  # Lightning keeps the modes it finds: a block frozen until now would stay in eval mode
         return parameter_groups(self.backbone, self.head, phase)
 
     @property
@@ -100,18 +100,18 @@ class FineTuner(L.LightningModule):
         return self._phase
 
     def anchor(self) -> None:
-        """The backbone's weights as they are now are those that `l2_sp` pulls towards."""
-        added = adapter_names(self.backbone)  # which nobody has pretrained
+        """Make the backbone's current weights those that `l2_sp` pulls towards."""
+        added = adapter_names(self.backbone)  # not pretrained
         own = {name: p for name, p in self.backbone.named_parameters() if name not in added}
         self._pretrained = {name: p.detach().clone() for name, p in own.items()}
 
     def on_fit_start(self) -> None:
-        """Anchors lie where and as the parameters do: moved, or sharded."""
+        """Move or shard the anchor weights like the parameters."""
         own = dict(self.backbone.named_parameters())
         self._pretrained = {name: sharded_like(value, own[name]) for name, value in self._pretrained.items()}
 
     def configure_model(self) -> None:
-        """Lightning calls it in every phase, and has a mesh of devices where the strategy shards."""
+        """Shard and compile. Lightning calls this in every phase, with a device mesh if the strategy shards."""
         parts = [*self.backbone.blocks.values(), self.head]
         if self.device_mesh is not None:
             shard(self, parts, self.device_mesh["data_parallel"])
@@ -129,7 +129,7 @@ class FineTuner(L.LightningModule):
         return self._optimizers[phase.name]
 
     def make_optimizer(self, phase: Phase | None = None) -> Optimizer:
-        """Of a phase, by default the one that was entered, at the height of its learning-rate curve."""
+        """Make the optimizer of a phase, by default the current one, at the peak of its learning-rate curve."""
         phase = phase or self.phase
         groups = parameter_groups(self.backbone, self.head, phase)
         optimizer = self.optimizer_of(phase)(optimizer_groups(groups, phase))
@@ -138,7 +138,7 @@ class FineTuner(L.LightningModule):
         return optimizer
 
     def setup(self, stage: str) -> None:
-        """Raises RankError where another rank is about to train something else."""
+        """Raises RankError if another rank is about to train something else."""
         self.frozen_pass.forget()
         if stage == "fit":
             place = {"phase": self.phase.name, "epoch and batch": self.starts_at}
@@ -151,7 +151,7 @@ class FineTuner(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": curve, "interval": "step", "name": "lr"}}
 
     def _epochs_planned(self) -> int:
-        """Lightning's count of steps is for all epochs up to the last, from the first of the run."""
+        """Epochs from the start of the run to the end of this phase, for which Lightning counts the steps."""
         if self.trainer.max_epochs is None:
             raise RuntimeError("a phase runs for a number of epochs")
         return self.trainer.max_epochs
@@ -159,7 +159,7 @@ class FineTuner(L.LightningModule):
     # --- steps ---
 
     def forward(self, inputs: Tensor | Tokens, passed: int = 0) -> Tensor:
-        """inputs: what `passed` blocks gave. Blocks below the frost line do their work apart."""
+        """inputs: the output of the first `passed` blocks. Blocks below the frost line run in `FrozenPass`."""
         if passed < self._line:
             inputs, passed = self.frozen_pass.through(inputs, passed, self._line), self._line
         given = self.backbone.through(inputs, passed, len(self.backbone.blocks))
@@ -167,11 +167,11 @@ class FineTuner(L.LightningModule):
         return outputs
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Dropout's numbers are a function of (seed, epoch, batch, rank): a resume has nothing to replay."""
+        """Seed dropout by (seed, epoch, batch, rank), so that a resume has nothing to replay."""
         self.trained = True
         place = (self._seed, self.current_epoch, batch_idx, self.global_rank)
         number = seed_of(*place)
-        torch.default_generator.manual_seed(number)  # torch.manual_seed asks for every kind of device: 0.15 ms
+        torch.default_generator.manual_seed(number)  # torch.manual_seed queries every kind of device: 0.15 ms
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(number)
 
@@ -179,11 +179,11 @@ class FineTuner(L.LightningModule):
         self._share_statistics()
 
     def on_train_epoch_end(self) -> None:
-        """Raises RunError where the epoch's loss is not finite: what follows would be no training."""
-        self._share_statistics()  # where no validation came before
+        """Raises RunError if the epoch's loss is not finite."""
+        self._share_statistics()  # in case no validation ran before
         if not self.trained:
             return
-        self.trained = False  # callbacks have heard of the epoch's end before
+        self.trained = False  # the callbacks that read it run before this hook
         loss = self.trainer.callback_metrics.get("train/loss_epoch")
         if loss is not None and not loss.isfinite():
             raise RunError(
@@ -193,7 +193,7 @@ class FineTuner(L.LightningModule):
             )
 
     def _share_statistics(self) -> None:
-        """Ranks gather their own BatchNorm statistics; what is scored and saved is rank 0's."""
+        """Copy rank 0's buffers to every rank: each gathers its own BatchNorm statistics, but rank 0's are saved."""
         if self.trainer.world_size > 1:
             for buffer in (*self.backbone.buffers(), *self.head.buffers()):
                 torch.distributed.broadcast(buffer, src=0)
@@ -202,12 +202,12 @@ class FineTuner(L.LightningModule):
         terms = self.task.loss(self(batch.inputs, batch.passed), batch)
         loss, penalty = reduce(torch.add, terms.values()), self._penalty()
         self._log_loss((loss + penalty).detach(), batch.size, terms)
-        # Weights make up for the sizes of the ranks' shares of a batch; the penalty is the same on every rank, and that
-        # of sharded parameters is not averaged over the ranks.
+        # The weight corrects for unequal numbers of samples on the ranks. The penalty is the same on every rank, and
+        # its gradient is not averaged over the ranks for sharded parameters.
         return loss * batch.weight + penalty
 
     def _log_loss(self, loss: Tensor, samples: int, terms: Mapping[str, Tensor]) -> None:
-        """Lightning's `log` takes longer than a step of a small head: it is called where something comes of it."""
+        """Call Lightning's `log` only when a value is written: it takes longer than a step of a small head."""
         self._losses = loss * samples if self._samples == 0 else self._losses + loss * samples
         self._samples += samples
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -230,7 +230,7 @@ class FineTuner(L.LightningModule):
         return penalty
 
     def _distance(self) -> Tensor | float:
-        """Squared, of the thawed backbone from its pretrained weights."""
+        """Squared distance of the thawed backbone from its pretrained weights."""
         own = dict(self.backbone.named_parameters())
         moved = [(own[name], value) for name, value in self._pretrained.items() if own[name].requires_grad]
         return total(((p - value) ** 2).sum() for p, value in moved)
@@ -261,10 +261,10 @@ class FineTuner(L.LightningModule):
         # torchmetrics has gathered over the ranks already, so every rank logs the same numbers.
         self.log_dict({f"{part}/{name}": float(value) for name, value in values.items()}, rank_zero_only=False)
 
-    # --- what is remembered ---
+    # --- checkpoints ---
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """`ended`: whether the phase is over with this epoch, for a run that is killed before it says so elsewhere."""
+        """Add where the run stands. `ended`: this epoch ends the phase; a kill may come before run.json says so."""
         trainer = self.trainer
         batches = trainer.fit_loop.epoch_loop.batch_progress
         mid_epoch = not batches.is_last_batch
@@ -286,13 +286,13 @@ class FineTuner(L.LightningModule):
         said = checkpoint[CHECKPOINT_KEY]
         if said["batches"]:
             own = said["losses"]
-            if len(own) != self.trainer.world_size:  # of other ranks: all that is there goes to the first
+            if len(own) != self.trainer.world_size:  # another world size: rank 0 takes it all
                 own = [[sum(one) for one in zip(*own, strict=True)], *[[0.0, 0]] * (self.trainer.world_size - 1)]
             losses, self._samples = own[self.global_rank]
             self._losses = torch.tensor(losses, device=self.device)
 
     def _losses_of_ranks(self) -> list[list[float]]:
-        """The sum and the number of samples of each, of this epoch so far. Every rank calls it."""
+        """Each rank's sum of losses and number of samples, in this epoch so far. Collective: every rank calls it."""
         own = [float(self._losses), self._samples]
         ranks: list[Any] = [own] * self.trainer.world_size
         if self.trainer.world_size > 1:

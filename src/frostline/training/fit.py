@@ -1,4 +1,4 @@
-"""Phase by phase: one `trainer.fit` each, of one Trainer, from where the run stands."""
+"""Train phase by phase: one `trainer.fit` per phase, all by one Trainer, from the start or from a checkpoint."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from frostline.training.finetuner import CHECKPOINT_KEY
 
 
 class Learns(NamedTuple):
-    """What learns in a phase, told before its fit: groups would hold on to parameters as they were before sharding."""
+    """What learns in a phase, noted before its fit: the groups themselves would keep the unsharded parameters alive."""
 
     blocks: list[str]
     parameters: int
@@ -34,7 +34,8 @@ class Learns(NamedTuple):
 
 
 def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch) -> None:
-    """Epochs and steps go on from phase to phase, all else is made afresh. Raises ConfigError, PlanError, RankError."""
+    """Train the remaining phases. Epochs and steps continue from phase to phase; everything else is made anew. Raises
+    ConfigError, PlanError, RankError, RunError."""
     first_epoch, start = (stand.first_epoch, stand.number) if stand is not None else (0, 0)
     rows = {row["name"]: row for row in record.phases}
     record.phases = record.phases[:start]
@@ -57,16 +58,16 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
         row = _row(built, phase, learns, epochs, seconds["fit"], scores)
         record.phases.append(rows.get(phase.name, row) if ended else row)
         if built.trainer.is_global_zero:
-            if not record.baselines.keys() - {"majority"}:  # of features: once is enough
-                record.baselines = baselines_of(built, number)  # the other ranks need not wait for it
+            if not record.baselines.keys() - {"majority"}:  # probes of the features run once
+                record.baselines = baselines_of(built, number)  # the other ranks do not wait for it
             record.checkpoints = _checkpoints(folder)
             record.write(folder)
         first_epoch = built.trainer.current_epoch
 
 
 def _begin(built: Built, number: int, folder: Path) -> None:
-    """The weights with which the phase begins, where those are the best so far, or will be needed again. They are kept:
-    a run that is killed early in the phase has another best by then, and begins it with the same all the same."""
+    """Load and save the weights with which the phase begins, if these are the best so far or `wise_ft` needs them. They
+    are saved because a run that is killed early in the phase may have another best by then."""
     plan, model = built.plan, built.model
     from_best = plan.phases[number].start_from == "best"
     mixed_later = bool(plan.average.wise_ft) and number == plan.first_thaw(list(model.backbone.blocks))
@@ -88,7 +89,7 @@ def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | No
     if resumed is not None:
         built.data.resume_at(resumed.epoch, resumed.batches)
         if resumed.ended:
-            last = resumed.epoch + 1  # nothing to train: the Trainer only takes up where it stands
+            last = resumed.epoch + 1  # nothing to train: the Trainer only restores its state
     built.trainer.fit_loop.max_epochs = last
     checkpoint = resumed.path if resumed is not None else None
     with refusals_told(phase, built.trainer):
@@ -97,7 +98,8 @@ def _fit_phase(built: Built, phase: Phase, first_epoch: int, resumed: Stand | No
 
 @contextmanager
 def refusals_told(phase: Phase, trainer: L.Trainer) -> Iterator[None]:
-    """Raises ConfigError where Lightning finds a setting wrong only once it fits, RunError where memory is short."""
+    """Raises ConfigError if Lightning rejects a setting only in `fit`, RunError if memory is short or a batch too small
+    for BatchNorm."""
     try:
         yield
     except MisconfigurationException as error:

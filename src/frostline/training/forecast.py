@@ -1,4 +1,4 @@
-"""What a run is about to do: a row per phase, from the very groups that its optimizer gets."""
+"""Forecast a run: a row per phase, from the same parameter groups that its optimizer gets."""
 
 from typing import NamedTuple
 
@@ -13,10 +13,9 @@ from frostline.training.settling import samples_per_epoch
 
 
 class PlannedPhase(NamedTuple):
-    """rates, decays: lowest and highest of the groups. seconds: on one device of this kind, validation left out; None
-    where it could not be estimated. memory in bytes. frozen: what becomes of the outputs of frozen blocks, in words;
-    "" if there are none. shown: what training samples look like. solved: whether the head's weights are computed, and
-    no steps are made."""
+    """rates, decays: lowest and highest of the groups. seconds: on one device of this kind, without validation. memory:
+    in bytes; both None if not estimated. frozen: whether outputs of frozen blocks are cached, in words; "" if there are
+    none. shown: which views training samples have. solved: whether the head is computed without steps."""
 
     name: str
     blocks: list[str]
@@ -33,8 +32,8 @@ class PlannedPhase(NamedTuple):
 
 
 def planned(built: Built) -> list[PlannedPhase]:
-    """A row per phase. Nothing is changed: neither the model, nor what is shown and kept, nor the random state. Raises
-    PlanError where a phase trains nothing."""
+    """A row per phase. Changes nothing: neither the model, nor views or cache, nor the random state. Raises PlanError
+    if a phase trains nothing."""
     model, data, trainer, *_ = built
     costs = costs_of(model.backbone, model.head, data.example(), trainer)
     return [_row(built, phase, number, costs) for number, phase in enumerate(built.plan.phases)]
@@ -73,14 +72,14 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> Planne
 
 
 def _shown(views: int | None, plain: str) -> str:
-    """What training samples look like. plain: those without augmentation."""
+    """Which views training samples have, in words. plain: words for no augmentation."""
     if not views:
         return plain if views == 0 else "a new view each epoch"
     return "the same augmented view each epoch" if views == 1 else f"{views} views in turn"
 
 
 def _frozen(choice: Choice, blocks: list[str]) -> str:
-    """What becomes of the outputs of the frozen blocks."""
+    """Whether the outputs of the frozen blocks are cached, in words."""
     if not choice.line:
         return ""
     lowest, highest = blocks[0], blocks[choice.line - 1]

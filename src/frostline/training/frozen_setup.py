@@ -1,4 +1,4 @@
-"""A run's frozen blocks: what they give, in which type, whether compiled, and in which phases it is kept."""
+"""Set up a run's frozen blocks: their outputs and dtype, whether they are compiled, and which phases cache them."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -21,12 +21,12 @@ OUTPUTS: dict[str, list[Output]] = {}
 
 
 def low_of(trainer: L.Trainer) -> torch.dtype | None:
-    """The type in which frozen blocks compute, if another one."""
+    """The dtype in which frozen blocks compute; None for that of their inputs."""
     return torch.bfloat16 if trainer.precision == "bf16-mixed" else None
 
 
 def tried_outputs(backbone: Backbone, data: Data, trainer: L.Trainer, low: torch.dtype | None) -> list[Output]:
-    """Tried once by a process: those of a sweep's runs are alike. The backbone is left in eval mode."""
+    """`outputs_of`, once per process, so that runs of a sweep share them. The backbone is left in eval mode."""
     sample = data.example()
     key = f"{backbone.structure} {tuple(values_of(sample).shape)} {trainer.precision} {low}"
     if key not in OUTPUTS:
@@ -39,13 +39,13 @@ def tried_outputs(backbone: Backbone, data: Data, trainer: L.Trainer, low: torch
 def compiled_work(
     wanted: bool | Literal["auto"], trainer: L.Trainer, data: Data, lines: list[int], outputs: list[Output]
 ) -> Compiled:
-    """lines: frozen blocks in each epoch. For frozen blocks one pass over the data through all of them is counted,
-    whatever the plan, so that other plans find what is kept."""
+    """lines: frozen blocks in each epoch. For frozen blocks, count one pass over the data through all blocks, whatever
+    the plan, so that other plans find what is cached."""
     whole, samples = outputs[-1].flops, len(data.train_part)
     training = sum(3 * samples * (whole - outputs[line].flops) for line in lines)
     frozen = whole * (samples + len(data.val_part))
     choice = compiled(wanted, trainer, training=training, frozen=frozen)
-    # Texts pass frozen blocks in chunks of many shapes, for each of which they would be compiled anew.
+    # Chunks of texts have many shapes, for each of which frozen blocks would be compiled anew.
     return choice._replace(frozen=choice.frozen and isinstance(data.modality.spec, ImageSpec))
 
 
@@ -58,9 +58,9 @@ def choices_of(
     trainer: L.Trainer,
     views: Sequence[int | None] | None = None,
 ) -> list[Choice]:
-    """views: of each phase of a run that goes on, which it goes on showing. Raises ConfigError for a backbone that
-    cannot be sharded, where it is to be."""
-    # As float32 has it whatever the precision: the same choice on a machine that chooses another one.
+    """views: of each phase of a resumed run, which keeps them. Raises ConfigError if the backbone is to be sharded but
+    cannot be, or as `choices` does."""
+    # Bytes of float32 whatever the precision, so that a machine with another one chooses the same.
     held = [[outputs[number].numbers for number in backbone.held_at(line)] for line in range(len(outputs))]
     lines = [Line(4 * sum(numbers), output.flops) for numbers, output in zip(held, outputs, strict=True)]
     limits = (trainer.limit_train_batches, trainer.limit_val_batches)

@@ -1,4 +1,4 @@
-"""A new run from the weights of an old one."""
+"""Start a new run from the weights of an old one."""
 
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
 
 def init_from(model: FineTuner, source: Path, targets: Targets) -> str:
-    """source: a run folder, whose best weights are taken, a checkpoint, or a file of `frostline export`. The head comes
-    along where its outputs mean the same: the same classes, labels or numbers, by name; mean and deviation of numbers
-    may differ. Gives a sentence on what was done. Raises RunError, WeightsError.
+    """Load weights. Return a sentence on what was loaded. source: a run folder, for its best weights, a checkpoint, or
+    a file of `frostline export`. The head is loaded, too, if its shape and the kind and names of the targets (if the
+    file has them) are the same; mean and deviation of numbers may differ. Raises RunError, WeightsError.
     """
     path = require_checkpoint(source, "best", starts=True) if source.is_dir() else source
     if not path.is_file():
@@ -37,7 +37,7 @@ def init_from(model: FineTuner, source: Path, targets: Targets) -> str:
     except WeightsError as error:
         if not source.is_dir():
             raise
-        command = begun_anew(Record.read(source).command, source)  # with the model that the run had
+        command = begun_anew(Record.read(source).command, source)  # with the run's own model
         raise WeightsError(error.what, where=error.where, next_step=command) from error
     if known not in (None, (targets.kind, targets.names)):
         return f"{said}; the head is new: the run told other classes apart"
@@ -49,7 +49,7 @@ def init_from(model: FineTuner, source: Path, targets: Targets) -> str:
 
 
 def _load_backbone(backbone: Backbone, state: StateDict, path: Path) -> str:
-    """Weights of the network without adapters go beside those that this one has, which begin anew."""
+    """Load the weights. Adapters of the backbone start anew if the file has none."""
     adapted, theirs = bool(adapter_names(backbone)), holds_adapters(state)
     if theirs and not adapted:
         raise RunError(
@@ -66,20 +66,20 @@ def _load_backbone(backbone: Backbone, state: StateDict, path: Path) -> str:
 
 
 def _read(path: Path) -> tuple[StateDict, tuple[str, list[str]] | None]:
-    """Weights, and the kind and the names of the targets that they were trained on, where the file says so."""
+    """Weights, and kind and names of the targets that they were trained on, if the file has them."""
     try:
         content = read_checkpoint(path)
     except RunError:
         if is_checkpoint(path):
             raise
-        state = read_exported(path)  # of `frostline export`, of another program, or nothing readable: it says which
+        state = read_exported(path)  # of `frostline export` or another program; raises if unreadable
         return state, _known(path)
     said = content[CHECKPOINT_KEY]["identity"]["targets"]
     return content["state_dict"], (said["kind"], said["names"])
 
 
 def _known(path: Path) -> tuple[str, list[str]] | None:
-    """Raises WeightsError where the file says it in another way than `frostline export` does."""
+    """Kind and names of the targets in a weights file, if it has them. Raises WeightsError if they are malformed."""
     about = said_of(path)
     if about is None:
         return None

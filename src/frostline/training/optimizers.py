@@ -1,4 +1,4 @@
-"""What makes the optimizer of each phase."""
+"""Make an optimizer factory for each phase."""
 
 import inspect
 from functools import partial
@@ -15,8 +15,8 @@ from frostline.training.finetuner import OptimizerFactory
 
 
 def optimizers_of(cfg: DictConfig, plan: Plan) -> dict[str, OptimizerFactory]:
-    """For each phase, by name."""
-    # Lightning clips no gradients of fused ones but in float32; and they are not tried on scaled ones and on shards.
+    """Optimizer factories by phase name. Raises ConfigError."""
+    # With fused optimizers Lightning clips gradients only in float32; float16 and FSDP are not tried with them.
     node = cfg.trainer
     clips = node.gradient_clip_val is not None and node.precision != "32-true"
     fuses = not clips and node.precision != "16-mixed" and node.strategy != "fsdp"
@@ -30,13 +30,13 @@ def optimizers_of(cfg: DictConfig, plan: Plan) -> dict[str, OptimizerFactory]:
 
 
 def _optimizer(node: DictConfig, where: str, *, fuses: bool) -> OptimizerFactory:
-    """fuses: all its steps in one kernel, where the settings leave that open: a fifth of the time for AdamW
+    """fuses: use a fused kernel, unless the settings decide otherwise: a fifth of the time for AdamW
     (benchmarks/step_choices.py)."""
     make = maker_of(node, where)
     if fuses and "fused" in inspect.signature(make).parameters and not WAYS & node.keys():
         make = partial(make, fused=True)
     try:
-        make([{"params": [nn.Parameter(torch.zeros(1))]} for _ in range(2)])  # some take no groups
+        make([{"params": [nn.Parameter(torch.zeros(1))]} for _ in range(2)])  # some reject several groups
     except (ValueError, TypeError, RuntimeError, IndexError) as error:
         raise ConfigError(
             f"the optimizer rejects its settings: {error}", where=where, next_step="correct that setting"

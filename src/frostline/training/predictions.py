@@ -1,4 +1,4 @@
-"""Predictions of the validation and test splits, collected while the best weights are scored and written to the run
+"""Collect predictions of the validation and test splits while the best weights are scored, and write them to the run
 folder. Shapes: R rows, a sample or a word each.
 """
 
@@ -26,8 +26,7 @@ Columns = dict[str, Tensor]
 
 
 class Collected(L.Callback):
-    """The columns that the task saves of an evaluation, of this rank's samples, on the CPU; none of them once they take
-    more than `max_bytes`."""
+    """Collect `Task.saved` for this rank's samples in an evaluation, on the CPU; drop all of it above `max_bytes`."""
 
     def __init__(self, max_bytes: float) -> None:
         self.max_bytes = max_bytes
@@ -49,7 +48,7 @@ class Collected(L.Callback):
     on_validation_batch_end = on_test_batch_end
 
     def gathered(self, trainer: L.Trainer) -> tuple[int, Columns | None]:
-        """Bytes of all ranks, and on rank 0 their columns, unless they take too many bytes. Every rank calls it."""
+        """Bytes over all ranks, and on rank 0 the columns of all, unless too large. Collective: every rank calls it."""
         own = {name: torch.cat([batch[name] for batch in self.batches]) for name in next(iter(self.batches), {})}
         if trainer.world_size == 1:
             return self.num_bytes, own if self.num_bytes <= self.max_bytes else None
@@ -63,7 +62,7 @@ class Collected(L.Callback):
 
 
 class PredictionFiles:
-    """max_gigabytes: of the outputs of a part; None collects and writes nothing."""
+    """max_gigabytes: limit for each split; None collects and writes nothing."""
 
     def __init__(self, built: Built, folder: Path, max_gigabytes: float | None) -> None:
         self.built = built
@@ -73,7 +72,7 @@ class PredictionFiles:
 
     @contextmanager
     def collecting(self, part: files.Part) -> Iterator[None]:
-        """Of the evaluation within, which is one of `part`."""
+        """Collect predictions from the evaluation of `part` in this context."""
         if self.max_gigabytes is None:
             yield
             return
@@ -86,8 +85,8 @@ class PredictionFiles:
             callbacks.remove(collected)
 
     def finish(self, record: Record) -> None:
-        """Score validation once more, by the weights that were tested, and write both parts. A disk that is full costs
-        the predictions, and not the run."""
+        """Score validation again with the tested weights, and write both splits. A full disk loses the predictions, but
+        not the run."""
         if self.max_gigabytes is None:
             return
         built, record.predictions = self.built, {}
@@ -139,12 +138,12 @@ class PredictionFiles:
 
 
 def table_of(columns: Columns, part: Part) -> dict[str, Any]:
-    """The columns in the order of the part and of the words of a sample, whatever the order in which they were scored,
-    with the names of the samples."""
+    """Sort the columns by sample in the order of the split, then by word, whatever the order of scoring. Add the names
+    of the samples."""
     source, index = part.source, columns["index"]
     place = torch.empty(len(source.labels), dtype=torch.int64)
     place[part.index] = torch.arange(len(part.index))
-    order = place[index].argsort(stable=True)  # a task gives the rows of a sample one after the other
+    order = place[index].argsort(stable=True)  # stable: a task returns the rows of a sample in order
     words = _words(source, index[order])
     if words is not None:
         by_word = words.argsort(stable=True)
@@ -157,7 +156,7 @@ def table_of(columns: Columns, part: Part) -> dict[str, Any]:
 
 
 def _words(source: Source, index: Tensor) -> Tensor | None:
-    """(R,) the word of each row; None if a sample has one row."""
+    """(R,) index of the word of each row; None if each sample has one row."""
     found = [source.words_of(it) for it in index.unique_consecutive().tolist()]
     words = [it for it in found if it is not None]
     return torch.cat(words) if words else None
@@ -165,7 +164,7 @@ def _words(source: Source, index: Tensor) -> Tensor | None:
 
 @contextmanager
 def _alone(trainer: L.Trainer) -> Iterator[None]:
-    """Without curves, checkpoints and progress: those are of the training."""
+    """Detach loggers and callbacks: curves, checkpoints and progress belong to training."""
     loggers, trainer.loggers = trainer.loggers, []
     callbacks, trainer.callbacks = trainer.callbacks, []  # type: ignore[attr-defined]
     try:

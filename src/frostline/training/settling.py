@@ -1,4 +1,4 @@
-"""What a plan leaves open until its data are known: how deep it thaws, what norms do, which heads are solved."""
+"""Resolve what a plan leaves open until its data are known: its depth, its norm layers, and which heads are solved."""
 
 from functools import partial
 
@@ -25,7 +25,7 @@ from frostline.training.trainer import make_trainer
 def deepened(
     cfg: DictConfig, plan: Plan, reuse: Reuse, backbone: Backbone, head: nn.Module, task: Task, data: Data
 ) -> tuple[Plan, list[Depth], int | None]:
-    """The plan with its `thaw: auto` replaced, between which depths it chose, and which."""
+    """Replace `thaw: auto`. Return the plan, the candidate depths and the chosen one. Raises ConfigError, RunError."""
     if not plan.open_phases:
         return plan, [], None
     trainer = make_trainer(cfg.trainer, [], logger=False)
@@ -72,6 +72,6 @@ def is_solvable(head: nn.Module, task: Task, backbone: Backbone, data: Data, tra
 
 
 def samples_per_epoch(data: Data, trainer: L.Trainer) -> float:
-    """That one device trains on."""
+    """Samples that one device trains on."""
     per_batch = len(data.train_part) / data.num_batches
     return data.batches_per_epoch(trainer.limit_train_batches) * per_batch / trainer.world_size

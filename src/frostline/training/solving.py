@@ -1,4 +1,4 @@
-"""The best weights of a linear head on frozen features, computed instead of approached step by step.
+"""Compute the best weights of a linear head on frozen features, instead of approaching them step by step.
 
 Linear probing before fine-tuning: Kumar et al. 2022, arXiv:2202.10054. Shapes: B samples, D features, C outputs.
 """
@@ -25,14 +25,14 @@ from frostline.heads.vector import convex_layer
 from frostline.tasks.base import Task
 from frostline.training.finetuner import FineTuner
 
-ROWS = 256  # samples whose features are asked for at a time
-# Limits of one solve: FLOPs (or those of the pass that makes the features, if more) and bytes of features. Computed,
+ROWS = 256  # samples per batch of features
+# Limits of one solve: FLOPs (or those of the pass that computes the features, if more) and bytes of features. Counted,
 # not timed, so that every machine decides the same.
 FLOPS, BYTES = 2e12, 2e9
 
 
 class Solution(NamedTuple):
-    """l2: the strength that validation chose. score: by the task's monitor."""
+    """l2: the strength chosen by validation. score: by the task's monitor."""
 
     l2: float
     score: float
@@ -40,14 +40,15 @@ class Solution(NamedTuple):
 
 
 def is_affordable(rows: float, width: int, outputs: int, flops: float) -> bool:
-    """rows: of training and validation: samples, or words for tags. flops: of the backbone's pass over all of them."""
+    """Whether a solve stays within FLOPS and BYTES. rows: samples of training and validation, or words for tags. flops:
+    of the backbone's pass over all of them."""
     columns = max(outputs, 16)  # products of fewer columns take as long
     work = MAX_EVALUATIONS * 4.0 * rows * width * columns
     return 4 * rows * width <= BYTES and work <= max(FLOPS, flops)
 
 
 class HeadSolver(L.Callback):
-    """Solve the head in phases that ask for it. Every rank solves, and takes over the weights of rank 0.
+    """Solve the head in phases that ask for it. Every rank solves it, then receives the weights of rank 0.
 
     solution: of the current phase; None if it is not solved.
     """
@@ -63,11 +64,11 @@ class HeadSolver(L.Callback):
         if self._phase != pl_module.phase.name:
             self._phase, self.solution = pl_module.phase.name, None
         if not pl_module.phase.solves or pl_module.starts_at != (pl_module.first_epoch, 0):
-            return  # a resume within the phase has the weights of its solution
+            return  # a resume within the phase has loaded the solution
         layer = convex_layer(pl_module.head)
         assert layer is not None  # Plan.settled solves only heads with such a layer
         begun = time.perf_counter()
-        if isinstance(layer.weight, DTensor):  # FSDP2 has to meet the whole model before it meets its blocks
+        if isinstance(layer.weight, DTensor):  # FSDP2 must run the whole model before single blocks
             with torch.no_grad():
                 pl_module(moved(self.frozen.data.example(), pl_module.device))
         best, score = self._best(pl_module)
@@ -87,7 +88,7 @@ class HeadSolver(L.Callback):
         self.solution = Solution(**solution) if solution is not None else None
 
     def _best(self, model: FineTuner) -> tuple[LinearProbe, float]:
-        """The solution that validation scores best, with its score; of equal ones that of the strongest penalty."""
+        """The solution with the best validation score, and that score; among equals, the strongest penalty."""
         task, data, device = model.task, self.frozen.data, model.device
         pairs = [task.fit_rows(batch.inputs, batch.targets) for batch in self._features(data.train_part, device)]
         features = torch.cat([values for values, _ in pairs])
@@ -110,7 +111,7 @@ class HeadSolver(L.Callback):
         return next(pair for pair in found if pair[1] == best_score)
 
     def _features(self, part: Part, device: torch.device) -> Iterator[Batch]:
-        """All of the part, without augmentation."""
+        """Features of the whole split, without augmentation, ROWS samples at a time."""
         for start in range(0, len(part), ROWS):
             yield self.frozen.features_of(part, list(range(start, min(start + ROWS, len(part)))), device)
 
@@ -119,7 +120,7 @@ def _score(candidate: LinearProbe, task: Task, val: list[Batch]) -> float:
     metrics = task.metrics().to(candidate.weight.device)
     for metric in metrics.modules():
         if isinstance(metric, Metric):
-            metric.distributed_available_fn = _never  # every rank has all of the part
+            metric.distributed_available_fn = _never  # every rank has the whole split
     for batch in val:
         features = values_of(batch.inputs).float()
         metrics.update(features @ candidate.weight.T + candidate.bias, batch)

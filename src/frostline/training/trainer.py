@@ -1,4 +1,4 @@
-"""The Trainer, on the devices and in the precision that there are."""
+"""Make the Trainer for the devices and the precision that the machine has."""
 
 import os
 import sys
@@ -25,13 +25,13 @@ from frostline.training.allocator import keep_freed_memory
 from frostline.training.callbacks.checkpoints import LateFiles
 from frostline.training.compiling import compiler_problem, training_pays
 
-# Lightning has torch look for NVML's library whenever it asks for GPUs, and Adam asks for them in each step.
+# Lightning sets this variable: torch then loads NVML whenever it looks for GPUs, as Adam does in each step.
 LOOKS_FOR_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
 NOTHING = nullcontext()
 
 
 class Unwatched(PassThroughProfiler):
-    """As Lightning's default, measures nothing; that one makes a context of its own for it, 120 times a step."""
+    """Measures nothing, as Lightning's default, which makes a new context for that 120 times a step."""
 
     def profile(self, action_name: str) -> Any:
         return NOTHING
@@ -42,7 +42,7 @@ def make_trainer(
 ) -> L.Trainer:
     settings = resolved(node)
     launch = launched()
-    # SLURM's own way to go on knows nothing of phases.
+    # Lightning's requeue on SLURM does not know phases.
     slurm = [SLURMEnvironment(auto_requeue=False)] if launch is not None and launch.by == "SLURM" else []
     own: dict[str, Any] = {"strategy": Sharded()} if settings["strategy"] == "fsdp" else {}
     own |= {} if "profiler" in settings else {"profiler": Unwatched()}
@@ -57,13 +57,13 @@ def make_trainer(
             enable_progress_bar=shows_progress(settings["enable_progress_bar"]) and bool(callbacks),
             callbacks=callbacks,
             logger=logger,
-            log_every_n_steps=min(settings["log_every_n_steps"], num_batches or 1),  # once an epoch at the least
+            log_every_n_steps=min(settings["log_every_n_steps"], num_batches or 1),  # at least once per epoch
             enable_checkpointing=any(isinstance(c, L.pytorch.callbacks.Checkpoint) for c in callbacks),
             plugins=[LateFiles(), *slurm],
             **processes(node),
             enable_model_summary=False,
-            num_sanity_val_steps=0,  # the first validation comes soon enough, and this one would log
-            use_distributed_sampler=False,  # the loaders share out each batch themselves, every sample once
+            num_sanity_val_steps=0,  # the first validation comes soon enough, and a sanity check would log
+            use_distributed_sampler=False,  # EpochBatches splits each batch over the ranks, every sample once
             max_epochs=0,  # each phase raises it
         )
         return trainer
@@ -76,14 +76,14 @@ def make_trainer(
 
 
 def _spare_steps() -> None:
-    """Where there is no GPU, the runtime's own answer takes 1 µs, and a step of AdamW 0.03 ms in place of 0.14 (AMD
-    EPYC, torch 2.14). Where there is one, that answer would keep processes from being forked."""
+    """Without a GPU, make torch ask the CUDA runtime instead of NVML: this takes 1 µs, and a step of AdamW 0.03 ms
+    instead of 0.14 (AMD EPYC, torch 2.14). With a GPU, asking it would prevent processes from being forked."""
     if not torch.cuda.is_available():
         os.environ[LOOKS_FOR_NVML] = "0"
 
 
 def processes(node: DictConfig) -> dict[str, Any]:
-    """How many there are on how many hosts: who started them says it, else the configuration."""
+    """Numbers of devices and hosts: from the launcher that started the processes, else from the configuration."""
     launch, devices = launched(), resolved(node)["devices"]
     if launch is None:
         return {"devices": devices, "num_nodes": node.num_nodes}
@@ -91,14 +91,15 @@ def processes(node: DictConfig) -> dict[str, Any]:
 
 
 class Compiled(NamedTuple):
-    """Whether what trains is, and whether frozen blocks are where they compute in low precision."""
+    """Whether the layers that train are compiled, and whether frozen blocks are, in low precision."""
 
     training: bool
     frozen: bool
 
 
 def compiled(wanted: bool | Literal["auto"], trainer: L.Trainer, *, training: float, frozen: float) -> Compiled:
-    """training, frozen: floating-point operations that a run needs. A run without a compiler is slower and no other."""
+    """Decide what to compile. training, frozen: floating-point operations of a run. Without a compiler the run is
+    slower, but otherwise the same."""
     device = trainer.strategy.root_device
     if wanted == "auto":
         choice = Compiled(training_pays(training, device), frozen_pays(frozen, device))
@@ -114,7 +115,7 @@ def compiled(wanted: bool | Literal["auto"], trainer: L.Trainer, *, training: fl
 
 
 def require_batches(node: DictConfig, data: Data) -> None:
-    """Limits of less than one batch leave nothing to train or to score."""
+    """Raises ConfigError if a limit leaves less than one batch."""
     for name, part in (("train", data.train_part), ("val", data.val_part), ("test", data.test_part)):
         limit = node[f"limit_{name}_batches"]
         batches = data.batches_of(part)
@@ -127,8 +128,8 @@ def require_batches(node: DictConfig, data: Data) -> None:
 
 
 def require_devices(accelerator: str, devices: Any) -> None:
-    """On CPUs a device is a process, and those that are started already may be more than there are cores; on GPUs
-    Lightning counts for itself, but only when the Trainer is made."""
+    """Raises ConfigError if there are fewer devices than requested. On CPUs a device is a process, and a launcher may
+    start more than there are cores. On GPUs Lightning checks, too, but only when the Trainer is made."""
     cores = os.cpu_count() or 1
     on_cpu = _on_cpu(accelerator)
     if on_cpu and launched() is None and isinstance(devices, int) and not 1 <= devices <= cores:
@@ -167,9 +168,9 @@ def _precision(precision: str, accelerator: str) -> str:
 
 
 def with_precision(cfg: DictConfig, network: nn.Module) -> DictConfig:
-    """With `trainer.precision=auto` replaced where the network matters: on CPUs depthwise convolutions train in
-    float32, as oneDNN's weight gradients of them in bf16 took up to 100 times their forward pass (EfficientNet-Lite0,
-    a rough measurement of November 2026 on a processor with bf16; not repeated since)."""
+    """Replace `trainer.precision=auto` by float32 for depthwise convolutions on CPUs: in bf16, oneDNN's gradients of
+    their weights took up to 100 times the forward pass (EfficientNet-Lite0, a rough measurement of November 2026 on a
+    processor with bf16; not repeated since)."""
     if cfg.trainer.precision != "auto" or not _on_cpu(cfg.trainer.accelerator) or not _is_depthwise(network):
         return cfg
     precise = cfg.copy()
@@ -182,5 +183,5 @@ def _is_depthwise(network: nn.Module) -> bool:
 
 
 def shows_progress(wanted: bool | None) -> bool:
-    """`trainer.enable_progress_bar`; null where a person is looking."""
+    """`trainer.enable_progress_bar`; null: only if stderr is a terminal."""
     return os.isatty(2) if wanted is None else wanted

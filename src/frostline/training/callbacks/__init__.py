@@ -1,1 +1,1 @@
-"""What happens beside training, a callback per file."""
+"""Callbacks of the Trainer, one per file."""

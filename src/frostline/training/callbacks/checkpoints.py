@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, that wait until a write is worth it, and that know their folder."""
+"""Write checkpoints whole or not at all, hold them until a write is worth it, and find them in a moved folder."""
 
 import copy
 import math
@@ -20,29 +20,29 @@ from frostline.errors import RunError, first_line
 from frostline.paths import moved
 from frostline.quoting import command_of
 
-WORTH = 10  # seconds of work that a write must be able to save, for each second that it takes
-SHARE = 0.25  # of the memory that is free: larger checkpoints do not wait in it
+WORTH = 10  # a write is worth it once this many seconds of work are unsaved for each second that it takes
+SHARE = 0.25  # of free memory; larger checkpoints are not held
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Written beside its place, then moved there. Lightning's own drafts lie in the folder for temporary files, from
-    which a move may be a copy: a kill in the middle of it leaves half a checkpoint under the right name.
+    """Write a draft beside the final path, then rename it. Lightning writes its drafts to the folder for temporary
+    files, from which a move may be a copy: a kill during it leaves half a checkpoint under the final name.
 
-    Tensors lie on the CPU in it, wherever they are now: torch.load reads it on any machine.
+    Tensors are saved on the CPU, so that torch.load reads them on any machine.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         place = Path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        draft = place.with_name(f".{place.name}.draft")  # one name, so that what a kill left is written over
+        draft = place.with_name(f".{place.name}.draft")  # one name, so that leftovers of a kill are overwritten
         try:
             draft.unlink(missing_ok=True)
-            with draft.open("xb") as file:  # a link that lies there is not followed
+            with draft.open("xb") as file:  # never follows a link of that name
                 torch.save(_on_cpu(checkpoint), file)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(place)
-        except (OSError, RuntimeError) as error:  # torch's writer raises the second, on a full disk too
+        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError, also on a full disk
             draft.unlink(missing_ok=True)
             raise RunError(
                 f"cannot write a checkpoint: {first_line(error)}",
@@ -53,45 +53,45 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class Waits(NamedTuple):
-    """Why a checkpoint may be written later. resting: parameters that cannot change before the phase ends.
-    first: it is written before others that wait, as they say of it that it is there."""
+    """How a checkpoint is held. resting: names of parameters that cannot change before the phase ends. first: it is
+    written before other held ones, because they refer to it."""
 
     resting: set[str]
     first: bool
 
 
 class LateFiles(WholeFiles):
-    """Of what may wait, a copy is kept in memory until it is worth a write: until the seconds of work since that file
-    was written last are WORTH times those that a write takes. A later one of the same name takes its place.
+    """Hold checkpoints that may wait as copies in memory, until the seconds of work since that file was last written
+    are WORTH times those of a write. A later checkpoint of the same name replaces the held one.
 
-    Whoever ends a phase or a run calls `write_held`: then everything lies on the disk as if nothing had waited, and
-    only a process that is killed without a word goes on from an older file. Rank 0 alone holds and decides; the others
-    take part in gathering each checkpoint, written or not, so that there is nothing to agree on.
+    The end of a phase or run calls `write_held`, which writes everything that is held, so that only a process killed
+    outright resumes from an older file. Rank 0 alone holds and decides; the others take part in gathering each
+    checkpoint, written or not, so that there is nothing to agree on.
     """
 
-    took: ClassVar[float | None] = None  # seconds, by the last write of this process: a sweep's next run knows it
+    took: ClassVar[float | None] = None  # seconds of this process's last write; the next run of a sweep uses it
 
     def __init__(self) -> None:
         super().__init__()
         self._waits: Waits | None = None
         self._held: dict[Path, dict[str, Any]] = {}
-        self._rested: dict[tuple[str, int, int], Tensor] = {}  # copies by name, place in memory and version
-        self._writing = 0.0  # seconds so far: they are not work
+        self._rested: dict[tuple[str, int, int], Tensor] = {}  # copies by name, data pointer and version
+        self._writing = 0.0  # seconds spent on writing, which are not work
         self._begun = self._worked()
         self._written: dict[Path, float] = {}  # in seconds of work
 
     def begin(self) -> None:
-        """Work that can be lost begins now."""
+        """Start to count unsaved work."""
         self._begun = self._worked()
         self._written = {}
 
     def unsaved_seconds(self, path: Path) -> float:
-        """Of work since that file was written, or since the phase began."""
+        """Seconds of work since that file was written, or since `begin`."""
         return self._worked() - self._written.get(path, self._begun)
 
     @contextmanager
     def may_wait(self, waits: Waits) -> Iterator[None]:
-        """What is saved within need not be written at once."""
+        """Allow checkpoints that are saved in this context to be held."""
         self._waits = waits
         try:
             yield
@@ -111,7 +111,7 @@ class LateFiles(WholeFiles):
         self._write(checkpoint, place)
 
     def write_held(self) -> None:
-        """Raises RunError; what is left then is given up, as it says of what was not written that it is there."""
+        """Write all held checkpoints. If one fails, raises RunError and drops the rest, which may refer to it."""
         held, self._held, self._rested = self._held, {}, {}
         for place, checkpoint in held.items():
             self._write(checkpoint, place)
@@ -130,8 +130,8 @@ class LateFiles(WholeFiles):
         return time.monotonic() - self._writing
 
     def _copy(self, checkpoint: dict[str, Any], resting: set[str]) -> dict[str, Any]:
-        """On the CPU, of all that training goes on to change. Resting parameters are copied once: of a network with a
-        new head they are nearly everything."""
+        """Copy a checkpoint to the CPU. Resting parameters are copied once only: when the head learns alone, they are
+        nearly everything."""
         names = {id(value): name for name, value in checkpoint["state_dict"].items() if name in resting}
         copies: dict[int, Any] = {}
         rested = {}
@@ -142,12 +142,12 @@ class LateFiles(WholeFiles):
             if own is not None:
                 rested[own] = copies[id(tensor)]
         self._rested = rested
-        return copy.deepcopy(checkpoint, copies)  # its memo: what is in there is not copied again
+        return copy.deepcopy(checkpoint, copies)  # tensors in the memo are not copied again
 
 
 def files_of(trainer: L.Trainer) -> LateFiles:
     files = trainer.strategy.checkpoint_io
-    assert isinstance(files, LateFiles)  # trainers.py has seen to it
+    assert isinstance(files, LateFiles)  # set in trainer.py
     return files
 
 
@@ -162,7 +162,7 @@ def _tensors(node: Any) -> Iterator[Tensor]:
 def _on_cpu(checkpoint: dict[str, Any]) -> dict[str, Any]:
     elsewhere = {id(tensor): tensor.detach().cpu() for tensor in _tensors(checkpoint) if not tensor.is_cpu}
     memo: dict[int, Any] = {id(tensor): tensor for tensor in _tensors(checkpoint)} | elsewhere
-    return copy.deepcopy(checkpoint, memo) if elsewhere else checkpoint  # what is in the memo is not copied again
+    return copy.deepcopy(checkpoint, memo) if elsewhere else checkpoint  # tensors in the memo are not copied again
 
 
 def _num_bytes(checkpoint: dict[str, Any]) -> int:
@@ -170,29 +170,29 @@ def _num_bytes(checkpoint: dict[str, Any]) -> int:
 
 
 def _free_memory() -> int:
-    """Bytes, as Linux estimates what can be had without swapping."""
+    """Bytes available without swapping, as Linux estimates."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     (available,) = [line for line in lines if line.startswith("MemAvailable:")]
     return 1024 * int(available.split()[1])
 
 
 class PlacedCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that goes on where its folder lies now. Lightning's own forgets its best score when the folder
-    was moved, and lets the next, worse one be the best.
+    """A ModelCheckpoint that survives a move of its folder. Lightning's forgets its best score then, and takes the
+    next, worse one for the best.
 
-    The best epoch is the latest whose score is within one standard error of the highest, if the score is a share of the
-    samples (Breiman et al. 1984, section 3.4.3, have this rule for trees), and else the latest of the highest score:
-    small validation splits tie often, while training goes on to help.
+    The best epoch is the latest within one standard error of the highest score, if the score is a proportion of the
+    samples (a rule of Breiman et al. 1984, section 3.4.3, for trees), else the latest with the best score: small
+    validation splits often tie while training still helps.
 
-    Where it keeps one file under a fixed name, that waits until it is worth a write, at most to the end of the phase.
+    A single file under a fixed name is held until a write is worth it, at most to the end of the phase.
     """
 
     @cached_property
     def state_key(self) -> str:
-        """Settings stay, and Lightning asks for them in each hook of each step."""
+        """Cached, as the settings do not change and Lightning reads the key in each hook of each step."""
         return super().state_key
 
-    top_score: float | None = None  # of all epochs; the chosen one may lie a standard error below
+    top_score: float | None = None  # the best of all epochs; the chosen epoch may be a standard error below
 
     def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
         if current is None or self.save_top_k != 1 or not current.isfinite():
@@ -205,7 +205,7 @@ class PlacedCheckpoint(ModelCheckpoint):
         return bool(trainer.strategy.reduce_boolean_decision(better or tie or score == top))
 
     def _standard_error(self, trainer: L.Trainer, share: float) -> float:
-        """Of a proportion of the validation samples; 0 for other scores."""
+        """Standard error of a proportion of the validation samples; 0 for other scores."""
         task, number = getattr(trainer.lightning_module, "task", None), trainer.callback_metrics.get("val/n")
         if task is None or number is None or self.monitor not in task.shares:
             return 0.0
@@ -222,7 +222,7 @@ class PlacedCheckpoint(ModelCheckpoint):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         super().on_exception(trainer, pl_module, exception)
-        with suppress(RunError):  # the error that is on its way says more
+        with suppress(RunError):  # the original exception says more
             files_of(trainer).write_held()
 
     def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:

@@ -1,4 +1,4 @@
-"""TensorBoard's files, which end no training: where the disk is full, the curves end, and that is told once."""
+"""TensorBoard's files, which never end a training: if the disk is full, the curves end with one message."""
 
 import sys
 from contextlib import suppress
@@ -14,13 +14,13 @@ class Curves(TensorBoardLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The writer of torch, whose thread would end at the first refusal, and raise at each curve after it."""
+        """torch's writer, made safe: its thread would end at the first write error, and later curves would raise."""
         is_new = self._experiment is None
         writer = TensorBoardLogger.experiment.fget(self)  # type: ignore[attr-defined]
         if is_new:
             make = writer._get_file_writer
 
-            def file_writer() -> Any:  # torch makes another one where the first was closed
+            def file_writer() -> Any:  # torch makes another one if the first was closed
                 made = make()
                 records = made.event_writer._async_writer._writer
                 if not isinstance(records._writer, Refusable):
@@ -32,12 +32,12 @@ class Curves(TensorBoardLogger):
         return writer
 
     def save(self) -> None:
-        with suppress(OSError):  # told where the curves are
+        with suppress(OSError):  # Refusable reports it
             super().save()
 
 
 class Refusable:
-    """A file of curves that takes everything. The first refusal of the system is told."""
+    """A file of curves whose writes never raise. The first error is printed."""
 
     def __init__(self, file: Any, curves: Curves) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""An exponential moving average of what learns, over the last phase."""
+"""An exponential moving average of the learning weights over the last phase."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from frostline.distributed.sharding import local, sharded_like, whole
 
 
 class MovingAverage(L.Callback):
-    """Made anew of the weights with which `phase` begins; the training goes on with its own.
+    """Starts from the weights with which `phase` begins; training itself does not use the average.
 
-    The decay rises to its value as (1 + n) / (10 + n) after n steps, so that the first steps do not weigh for ever
-    (TensorFlow, `tf.train.ExponentialMovingAverage`, `num_updates`). Equal numbers stay equal to the bit, which
-    Lightning's EMAWeightAveraging (2.6.6), with its sum of two products, does not promise.
+    The decay rises to its value as (1 + n) / (10 + n) after n steps, so that the first weights do not count for ever
+    (TensorFlow, `tf.train.ExponentialMovingAverage`, `num_updates`). Equal numbers stay equal to the bit; Lightning's
+    EMAWeightAveraging (2.6.6), a sum of two products, does not guarantee that.
     """
 
     def __init__(self, *, decay: float, phase: str) -> None:

@@ -7,7 +7,7 @@ import lightning as L
 
 
 class Measure(L.Callback):
-    """Seconds and samples of training steps alone, validation left out, over all ranks; logged per epoch."""
+    """Count seconds and samples of training over all ranks, without validation, and log the rate per epoch."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -22,7 +22,7 @@ class Measure(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.seconds, self.samples = 0.0, 0
-        self._since = time.perf_counter()  # an epoch that goes on after a resume has no start
+        self._since = time.perf_counter()  # an epoch resumed midway has no on_train_epoch_start
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._epoch_seconds, self._epoch_samples = 0.0, 0

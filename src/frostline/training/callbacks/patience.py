@@ -1,4 +1,4 @@
-"""Ends a phase that no longer improves."""
+"""End a phase that no longer improves."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from frostline.plan.phase import Phase
 
 
 class PhasePatience(EarlyStopping):
-    """Lightning's EarlyStopping as the phase's `until` has it, counted anew in each."""
+    """Lightning's EarlyStopping with the phase's `until` as settings; each phase counts anew."""
 
     def __init__(self) -> None:
         super().__init__(monitor="", verbose=False)
@@ -19,7 +19,7 @@ class PhasePatience(EarlyStopping):
 
     @property
     def state_key(self) -> str:
-        return type(self).__qualname__  # Lightning's holds the monitor, and that is the phase's
+        return type(self).__qualname__  # Lightning's contains the monitor, which depends on the phase
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         phase = pl_module.phase

@@ -1,16 +1,16 @@
-"""A line per epoch, in terminals and in logs alike."""
+"""Print a line per epoch, in terminals and logs alike."""
 
 import lightning as L
 
 
 class EpochLines(L.Callback):
-    """monitor: the score that is shown beside the losses."""
+    """monitor: the score that is printed beside the losses."""
 
     def __init__(self, *, monitor: str) -> None:
         self.shown = {"loss": "train/loss_epoch"} | {name: name for name in ("val/loss", monitor)}
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        seen = trainer.callback_metrics  # on every rank: it gathers
+        seen = trainer.callback_metrics  # read on every rank: it gathers
         if not trainer.is_global_zero or not pl_module.trained:
             return
         width = max(8, *map(len, pl_module.phase_names))  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from frostline.tasks.base import Task
 
 
 def require_fit(callback: L.Callback, task: Task) -> None:
-    """Raises ConfigError for a callback that freezes as the plan does, or waits for a score that never comes."""
+    """Raises ConfigError if a callback freezes blocks itself, or monitors a score that does not exist."""
     name = type(callback).__name__
     if isinstance(callback, BaseFinetuning):
         raise ConfigError(
@@ -28,7 +28,8 @@ def require_fit(callback: L.Callback, task: Task) -> None:
 
 
 def require_best(trainer: L.Trainer, task: Task, plan: Plan) -> None:
-    """Raises ConfigError unless one score chooses the best epoch everywhere, and that epoch is kept if it is needed."""
+    """Raises ConfigError if callback and task choose the best epoch by different scores, or if its checkpoint is needed
+    but not saved."""
     kept = trainer.checkpoint_callback
     if not isinstance(kept, ModelCheckpoint) or kept.monitor is None or not _keeps_each_best(kept):
         needs = "schedule.average" if plan.average != NO_AVERAGE else plan.first_from_best()

@@ -1,4 +1,4 @@
-"""Ends a run within a batch when it is told to, and keeps long epochs from being lost."""
+"""End a run within a batch of a signal, and save long epochs midway."""
 
 import signal
 import threading
@@ -12,18 +12,17 @@ from frostline.config.ranges import Positive
 from frostline.distributed.signals import Stopped
 from frostline.training.callbacks.checkpoints import files_of
 
-CALM, SAVE = 0, 1  # beyond: the number of the signal that ends the run
+CALM, SAVE = 0, 1  # larger: the number of the signal that ends the run
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-EVERY_ON_DEVICE = 20  # steps between two questions whether another rank was told to stop: each waits for the device
+EVERY_ON_DEVICE = 20  # steps between checks for signals to other ranks: each check waits for the device
 
 
 class Safety(L.Callback):
-    """SIGINT, SIGTERM, SIGHUP and SIGUSR1 end the run after the batch at hand, with a checkpoint to resume from; a
-    second SIGINT ends it at once. Work of more than `every_minutes` does not go unsaved: long epochs are saved on their
-    way.
+    """SIGINT, SIGTERM, SIGHUP and SIGUSR1 end the run after the current batch, with a checkpoint to resume from; a
+    second SIGINT ends it at once. A checkpoint is also saved within an epoch when `every_minutes` of work are unsaved.
 
-    No checkpoint is made between the last batch of an epoch and the end of its validation: a run that is stopped there
-    goes on from the one before.
+    No checkpoint is saved between the last batch of an epoch and the end of its validation: a run that is stopped there
+    resumes from the one before.
     """
 
     def __init__(self, *, dirpath: str, every_minutes: Positive[float]) -> None:
@@ -33,11 +32,11 @@ class Safety(L.Callback):
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """By now Lightning has its own handlers in place, which would talk to other ranks in the middle of anything."""
+        """Replace Lightning's signal handlers, in place by now: they would contact other ranks at any moment."""
         files_of(trainer).begin()
         self._trainer = trainer
         if threading.current_thread() is threading.main_thread():
-            heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
+            heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # as by nohup
             self._before = {number: signal.signal(number, self._note) for number in heard}
 
     def _note(self, signum: int, frame: Any) -> None:
@@ -45,7 +44,7 @@ class Safety(L.Callback):
             raise KeyboardInterrupt
         launcher = self._trainer.strategy.launcher
         if signum != signal.SIGINT and self._told is None and launcher is not None:
-            launcher.kill(signum)  # the ranks that this process started; a terminal's Ctrl-C reaches them by itself
+            launcher.kill(signum)  # the ranks that this process started; Ctrl-C in a terminal reaches them anyway
         self._told = signum
 
     def on_train_batch_end(
@@ -54,7 +53,7 @@ class Safety(L.Callback):
         gradients_wait = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
         if gradients_wait or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
-        # The files of the first rank: the others write none.
+        # Rank 0 alone writes files.
         long_ago = trainer.is_global_zero and files_of(trainer).unsaved_seconds(self.path) > self.every_seconds
         agreed = self._agreed(trainer, self._told or (SAVE if long_ago else CALM))
         if agreed != CALM:
@@ -65,7 +64,7 @@ class Safety(L.Callback):
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        # Ranks may have different numbers of validation batches, so they cannot agree here; they do after it.
+        # Ranks may have different numbers of validation batches, so they agree after validation, not here.
         if self._told and trainer.world_size == 1 and trainer.state.fn == "fit":
             self._end(trainer, self._told)
 
@@ -77,11 +76,11 @@ class Safety(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         agreed = self._agreed(trainer, self._told or CALM, always=True)
         if agreed != CALM:
-            self._end(trainer, agreed)  # told in the last epoch
+            self._end(trainer, agreed)  # signalled in the last epoch
 
     def _end(self, trainer: L.Trainer, signum: int) -> None:
-        """After an epoch that was saved. What waits is written while signals are still noted only, and other ranks are
-        there: whoever has started them may kill them all once the first is gone."""
+        """Stop after a saved epoch. Held checkpoints are written while signals are only noted and all ranks are alive:
+        the launcher may kill the others once one has exited."""
         files_of(trainer).write_held()
         trainer.strategy.barrier()
         raise Stopped(signum)
@@ -90,7 +89,7 @@ class Safety(L.Callback):
         self._let_go()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._let_go()  # there is no teardown then, and the next run of a sweep would not hear a Ctrl-C
+        self._let_go()  # teardown is not called then, and the next run of a sweep would miss a Ctrl-C
 
     def _let_go(self) -> None:
         for number, handler in self._before.items():
@@ -98,7 +97,7 @@ class Safety(L.Callback):
         self._before = {}
 
     def _agreed(self, trainer: L.Trainer, wish: int, *, always: bool = False) -> int:
-        """The strongest wish of any rank."""
+        """The largest wish of any rank; on accelerators CALM in most steps, unless `always`."""
         if trainer.world_size == 1:
             return wish
         device = trainer.strategy.root_device
