@@ -1,6 +1,6 @@
-"""Frostline fine-tunes a pretrained network on your data from one line; `open` predicts with what came of it.
+"""Frostline fine-tunes a pretrained network on your data with one command; `open` loads a run and predicts with it.
 
-What needs torch is imported when it is asked for: `import frostline` takes no time.
+`import frostline` is fast: names that need torch are imported on first access.
 """
 
 import importlib
@@ -30,7 +30,7 @@ __all__ = [
     "open",
 ]
 
-# The library stands on all rooms: these names come from the topmost. `__init__.pyi` has their types.
+# Imported on first access, because `commands` imports torch. `__init__.pyi` has their types.
 _LATE = {"open": "open_run", "Prediction": "Prediction", "Predictor": "Predictor"}
 
 

@@ -1,10 +1,10 @@
-"""`python -m frostline` is the same as `frostline`."""
+"""`python -m frostline` runs the `frostline` command."""
 
 import sys
 
 
 def main(command: str | None = None) -> None:
-    """Imports the program within, so that Ctrl-C in its first moments is answered as later."""
+    """Import the program inside the function, so that Ctrl-C during the import prints no traceback either."""
     try:
         from frostline.cli.main import main as run
     except KeyboardInterrupt:

@@ -1,12 +1,12 @@
-"""What a user can get wrong, as exceptions.
+"""Exceptions for the errors that a user can cause.
 
 FrostlineError          exit code 1, no traceback (HYDRA_FULL_ERROR=1 shows it)
 ├── ConfigError         an option, a key or a value on the command line or in YAML
 ├── PlanError           phases that cannot be run
 ├── DataError           data that is missing, unreadable or does not fit the model
-├── WeightsError        weights that are missing, broken or of another network
+├── WeightsError        weights that are missing, broken or from another network
 ├── RunError            a run folder that is missing, unfinished or not writable
-└── RankError           processes of one run that do not hold the same weights
+└── RankError           ranks of one run that do not hold the same weights
 """
 
 import difflib
@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # all but tab and newline
-FEW = 100  # names in a message: all of those that a user writes on a command line
-LONG = 100  # characters of a name in a message
+FEW = 100  # names listed in a message: more than a user types on a command line
+LONG = 100  # characters of a name shown in a message
 
 
 class FrostlineError(Exception):
-    """What happened, where, and what to do next. next_step: alternatives are separated by `; or `, and each is printed
-    on its own line, so that it can be pasted."""
+    """An error that says what happened, where, and what to do next. Separate alternatives in `next_step` by `; or `:
+    each is printed on its own line, so that it can be pasted."""
 
     def __init__(self, what: str, *, where: object = None, next_step: str) -> None:
         super().__init__(what)
@@ -58,13 +58,13 @@ class RankError(FrostlineError): ...
 
 
 def shown(text: str) -> str:
-    """As a terminal may have it: control characters, by which names of a stranger's classes could move the cursor or
-    change the title, and marks that turn the direction of writing are written as escapes."""
+    """Escape control characters and marks that change the direction of writing. Without this, class names from a
+    stranger's files could move the cursor of the terminal or change its title."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def close_names(name: str, known: Iterable[str]) -> str:
-    """`did you mean a, b?` for the known names that resemble `name`; else the known names themselves."""
+    """Return `did you mean a, b?` with the known names that resemble `name`, or list all known names if none does."""
     known = sorted(known)
     close = resembling(name, known)
     if close:
@@ -73,29 +73,32 @@ def close_names(name: str, known: Iterable[str]) -> str:
 
 
 def resembling(name: str, known: Sequence[str]) -> list[str]:
-    """Three of the known names at most, the closest first."""
+    """At most three known names that resemble `name`, closest first."""
     return difflib.get_close_matches(name, known, n=3, cutoff=0.6) if len(name) <= LONG else []
 
 
 def few(names: Sequence[str], most: int = FEW) -> str:
-    """The first of them, and how many more there are: a column of texts taken for classes has thousands."""
+    """Join the first names, and add the number of the rest: a text column mistaken for classes has thousands."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def shortened(name: str) -> str:
-    """A name as it is, and of a whole document its beginning."""
+    """Cut a name after LONG characters: it may be a whole document."""
     return name if len(name) <= LONG else f"{name[:LONG]}…"
 
 
 def first_line(error: BaseException) -> str:
-    """Of its message, or its type where it says nothing."""
+    """First line of the error's message, or the name of its type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
 def needs(library: str, what: str, *, where: str, extra: str, otherwise: str) -> Iterator[None]:
-    """For an import within. what: it does here. Raises ConfigError where the library is not installed."""
+    """Wrap the import of an optional library. Raises ConfigError if it is not installed.
+
+    what: a clause for the message, like `which makes adapters`. otherwise: what helps without installing it.
+    """
     try:
         yield
     except ImportError as error:
@@ -107,7 +110,7 @@ def needs(library: str, what: str, *, where: str, extra: str, otherwise: str) ->
 
 
 def memory_is_short(error: BaseException) -> bool:
-    """torch has a type for it on GPUs only: on a CPU it is a RuntimeError like any other."""
+    """torch has an exception type for this on GPUs only; on a CPU it raises a plain RuntimeError."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

@@ -1,4 +1,4 @@
-"""Errors of many samples in one message."""
+"""Collect the errors of many samples into one message."""
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,9 +8,9 @@ from frostline.errors import DataError
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-MOST_NAMED = 10  # errors of one message
-MOST_KEPT = 1000  # errors, after which no further items are looked at
-LONGEST = 300  # characters of each of several
+MOST_NAMED = 10  # errors listed in one message
+MOST_KEPT = 1000  # errors after which the remaining items are skipped
+LONGEST = 300  # characters of each listed error
 
 
 def of_each(
@@ -19,8 +19,8 @@ def of_each(
     what: str = "samples cannot be read",
     problems: list[DataError] | None = None,
 ) -> list[Made]:
-    """`make(item)` of every item. Raises one DataError of all that `make` raises; what: happened to so many. problems:
-    takes these errors instead, and the others go on."""
+    """Call `make` on each item. Raises one DataError that combines those of `make`; `what` follows their number in its
+    message. problems: if given, the errors are appended here and the results of the other items are returned."""
     made: list[Made] = []
     errors: list[DataError] = [] if problems is None else problems
     for item in items:
@@ -29,15 +29,15 @@ def of_each(
         except DataError as error:
             errors.append(error)
             if problems is None and len(errors) == MOST_KEPT:
-                break  # the rest will hardly be better
+                break  # the remaining items are unlikely to be better
     if errors and problems is None:
         raise together(errors, what)
     return made
 
 
 def together(errors: Sequence[DataError], what: str, next_step: str | None = None, besides: str = "") -> DataError:
-    """One error that names each, up to MOST_NAMED, after their number and `what`. A single one stays as it is, unless
-    `besides` says more. next_step: None for those of the errors."""
+    """Combine errors into one: their number, `what`, `besides`, then up to MOST_NAMED of them. A single error is
+    returned unchanged if `besides` is empty. next_step: None takes the steps of the errors, at most three."""
     if len(errors) == 1 and not besides:
         return errors[0]
     lines = [f"{error.where}: {_cut(error.what)}" for error in errors[:MOST_NAMED]]

@@ -1,4 +1,4 @@
-"""Whether the hub of models and data sets can be reached from here."""
+"""Detect whether the Hugging Face hub can be reached."""
 
 import os
 import socket
@@ -9,9 +9,10 @@ from urllib.request import getproxies
 
 @cache
 def go_offline() -> bool:
-    """If the name of the hub cannot be resolved, tell its library: else that tries each file five times, half a minute.
-    Call it before `transformers`, `timm` or `datasets` are imported."""
-    if getproxies():  # the proxy may know the name
+    """Set huggingface_hub offline if the hub's host name cannot be resolved, and return whether it was set. Otherwise
+    the library tries each file five times, half a minute. Call before importing `transformers`, `timm` or `datasets`.
+    """
+    if getproxies():  # the proxy may be able to resolve the name
         return False
     host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname
     try:

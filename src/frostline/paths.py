@@ -1,4 +1,4 @@
-"""Where things lie."""
+"""Find, create and remove files and folders; walk plain config values."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -8,11 +8,11 @@ from typing import Any
 
 from frostline.errors import ConfigError
 
-RANKING = "rank.json"  # in the folder of a ranking
+RANKING = "rank.json"  # in the output folder of `frostline rank`
 
 
 def conf_dir() -> Path:
-    """`frostline/conf` of an installed wheel, `conf/` of a checkout."""
+    """`frostline/conf` in an installed wheel, `conf/` in a checkout."""
     package = Path(__file__).parent
     shipped = package / "conf"
     return shipped if shipped.is_dir() else package.parents[1] / "conf"
@@ -23,17 +23,17 @@ def bundled_weights() -> Path:
 
 
 def user_cache() -> Path:
-    """FROSTLINE_CACHE_DIR, else `frostline` where the XDG base directory specification puts what can be made again."""
+    """FROSTLINE_CACHE_DIR, or else `frostline` in the cache folder of the XDG base directory specification."""
     named = os.environ.get("FROSTLINE_CACHE_DIR")
     return at_home(named) if named else at_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "frostline"
 
 
 def at_home(said: str) -> Path:
-    """The place that a user says, with `~` as the shell has it. Raises ConfigError where nobody knows that home: of a
-    user of another name, or of one without HOME in a container that does not list it."""
+    """Expand `~` as a shell does. Raises ConfigError if the home folder is unknown: `~name` of an unknown user, or `~`
+    without HOME in a container that does not list the user."""
     try:
         if said.startswith("~") and os.environ.get("HOME") == "":
-            raise RuntimeError("HOME is empty")  # which Path would take for the root folder
+            raise RuntimeError("HOME is empty")  # Path would expand `~` to the root folder
         return Path(said).expanduser()
     except RuntimeError as error:
         raise ConfigError(
@@ -44,21 +44,21 @@ def at_home(said: str) -> Path:
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove those that exist and hold nothing, in this order."""
+    """Remove the folders that exist and are empty, in the given order."""
     for folder in folders:
         try:
             folder.rmdir()
         except OSError as error:
-            if error.errno not in (ENOENT, ENOTDIR, ENOTEMPTY):  # gone, or in use, perhaps since a moment ago
+            if error.errno not in (ENOENT, ENOTDIR, ENOTEMPTY):  # absent or not empty, perhaps since a moment ago
                 raise
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """A reader sees the old file or the new one, never a part; a crash leaves no half file under that name."""
+    """Write a file so that a reader sees the old content or the new, and a crash leaves no partial file at `path`."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.unlink(missing_ok=True)
-        with draft.open("xb") as file:  # a link that lies there is not followed
+        with draft.open("xb") as file:  # `x` does not follow a link at that path
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
@@ -68,7 +68,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Of plain values: each that holds no others, with its dotted key, such as `model.weights` or `models[0]`."""
+    """Yield each value that is no dict or list, with its dotted key, such as `model.weights` or `models[0]`."""
     if isinstance(node, dict):
         for name, value in node.items():
             yield from leaves(value, f"{key}.{name}" if key else str(name))
@@ -80,7 +80,7 @@ def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def moved(node: Any, before: str, after: str) -> Any:
-    """Plain values in which every place at or below `before`, also as a key, is named as it lies below `after`."""
+    """Replace the path `before` by `after` in plain values: in each string or key that is `before` or a path below."""
     if isinstance(node, dict):
         return {moved(key, before, after): moved(value, before, after) for key, value in node.items()}
     if isinstance(node, list):

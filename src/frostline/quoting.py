@@ -1,46 +1,46 @@
-"""Commands that work when they are pasted: quoted for Hydra, and for the shell."""
+"""Build commands that work when they are pasted: quoted for Hydra and for the shell."""
 
 import re
 import shlex
 from collections.abc import Sequence
 
 PLAIN = re.compile(r"[\w./:@%+*?|$-]*", re.ASCII)  # needs no quotes in Hydra's grammar
-# What Hydra reads as a number, a truth or null.
+# Text that Hydra reads as a number, a boolean or null.
 NUMBER = r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?|[+-]?(inf|nan)"
 NO_TEXT = re.compile(f"{NUMBER}|true|false|null", re.ASCII | re.IGNORECASE)
-WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_][\w-]*", re.ASCII | re.IGNORECASE)  # is text in a list
+WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_][\w-]*", re.ASCII | re.IGNORECASE)  # unquoted text in lists
 
 
 def hydra_quoted(value: str, *, literal: bool = True) -> str:
-    """Text as Hydra reads it: in quotes, if it needs them. literal: whether `${` is text, and refers to nothing."""
+    """Put text in quotes if Hydra's grammar needs them. literal: whether `${` is text, not an interpolation."""
     if literal:
         value = re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", value)  # as OmegaConf escapes it
     return value if value and PLAIN.fullmatch(value) and not NO_TEXT.fullmatch(value) else _in_quotes(value)
 
 
 def _in_quotes(value: str) -> str:
-    """Only backslashes before a quote are escapes."""
+    """Put text in quotes. Hydra reads backslashes as escapes only before a quote."""
     quote = '"' if "'" in value and '"' not in value else "'"
     escaped = re.sub(rf"(\\*){quote}", lambda found: found[1] * 2 + "\\" + quote, value)
     return quote + re.sub(r"(\\+)$", r"\1\1", escaped) + quote
 
 
 def command_of(name: str, *settings: str, **others: object) -> str:
-    """`frostline <name> ...` as a shell takes it. settings: as Hydra takes them. others: by name, of any letters."""
+    """`frostline <name> ...`, quoted for a shell. settings: already quoted for Hydra. others: unquoted values."""
     named = [setting_of(key, value) for key, value in others.items()]
     return " ".join(["frostline", name, *map(_for_shell, settings), *named])
 
 
 def setting_of(key: str, value: object) -> str:
-    """`key=value` as a shell takes it."""
+    """`key=value`, quoted for Hydra and for a shell."""
     return _for_shell(f"{key}={hydra_quoted(str(value))}")
 
 
 def begun_anew(command: str, weights: object, more: Sequence[str] = ()) -> str:
-    """The command that began a run, for a new run from these weights; None: from its own beginning.
+    """Turn the command that began a run into one for a new run with `init_from=weights`; None: without init_from.
 
-    command: as the run says it, which may be a stranger's text: one that is no training, or names code, is left out.
-    more: settings in place of those that it has.
+    command: from run.json, which a stranger may have written. If it is no `frostline train`, has flags or names code,
+    a sentence is returned in its place. more: settings that replace those of the command.
     """
     start = {} if weights is None else {"init_from": weights}
     try:
@@ -55,10 +55,10 @@ def begun_anew(command: str, weights: object, more: Sequence[str] = ()) -> str:
 
 
 def list_of(key: str, values: Sequence[str]) -> str:
-    """`key=[a,b]` as a shell takes it. What Hydra would read as a number, a truth or null is quoted."""
+    """`key=[a,b]`, quoted for a shell. Items that Hydra might not read as text are quoted."""
     return _for_shell(f"{key}=[{','.join(value if WORD.fullmatch(value) else _in_quotes(value) for value in values)}]")
 
 
 def _for_shell(text: str) -> str:
-    """In double quotes where single ones stand within, which shlex would make unreadable."""
+    """Quote for a shell: in double quotes if the text has single quotes, which shlex.quote would make unreadable."""
     return f'"{text}"' if "'" in text and not re.search(r'["$`\\!]', text) else shlex.quote(text)

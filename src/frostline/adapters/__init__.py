@@ -1,1 +1,1 @@
-"""Small parts that learn in place of the layers that they stand beside, by peft."""
+"""Adapters by peft: small modules that learn instead of the layers that they wrap."""

@@ -1,7 +1,7 @@
-"""nn.MultiheadAttention with projections that are called as layers, so that an adapter can stand beside them.
+"""nn.MultiheadAttention with projections that are called as layers, so that adapters can wrap them.
 
-peft's own way with that module adds the adapter to the weights before each call and subtracts it after: in floating
-point the frozen weights drift, and each call makes other parameters of them. Nor has it dropout or DoRA.
+peft's own wrapper of that module adds the adapter to the weights before each call and subtracts it afterwards: in
+floating point the frozen weights drift, and each call replaces the parameters. It supports neither dropout nor DoRA.
 
 Shapes: B samples, N tokens, H heads of D/H numbers.
 """
@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 
 class SelfAttention(nn.Module):
-    """The same arithmetic on the same weights: softmax(QKᵀ/√(D/H))V (Vaswani et al. 2017, arXiv:1706.03762, eq. 1)."""
+    """The module's arithmetic and weights: softmax(QKᵀ/√(D/H))V (Vaswani et al. 2017, arXiv:1706.03762, eq. 1)."""
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class SelfAttention(nn.Module):
         self.train(attention.training)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool) -> tuple[Tensor, None]:
-        """(B, N, D), three times the same → (B, N, D), and no weights."""
+        """(B, N, D), one tensor as query, key and value → (B, N, D) and None. Raises ValueError for other arguments."""
         if query is not key or query is not value or need_weights:
             raise ValueError("it attends to its own input, and does not tell with which weights")
         parts = self.in_proj(query).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, H, D/H)
@@ -37,14 +37,14 @@ class SelfAttention(nn.Module):
 
 
 def opened(module: nn.Module) -> nn.Module:
-    """With each attention that can be one replaced by a SelfAttention, in place."""
+    """Replace each attention of a supported form by a SelfAttention, in place."""
     for name, child in list(module.named_children()):
         setattr(module, name, opened(child))
     return SelfAttention(module) if type(module) is nn.MultiheadAttention and _plain(module) else module
 
 
 def closed(attention: SelfAttention) -> nn.MultiheadAttention:
-    """What it was made of, with the weights as they are now."""
+    """The nn.MultiheadAttention that it replaced, with the current weights."""
     inner, outer = attention.in_proj, attention.out_proj
     whole = nn.MultiheadAttention(
         outer.in_features,

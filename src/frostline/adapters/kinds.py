@@ -1,5 +1,5 @@
-"""The adapters that there are, and where they are put: into layers that the network calls, of types that peft can
-adapt exactly.
+"""Kinds of adapters, and the choice of layers for them: layers that the network calls, of types that peft adapts
+exactly.
 
 Names of layers begin with their block: `layer1.0.conv1`, `encoder_layer_3.mlp.0`.
 """
@@ -21,24 +21,24 @@ from frostline.contracts.tokens import Tokens
 from frostline.errors import ConfigError, needs
 
 CAN = "linear layers, and convolutions without groups and dilation"
-EMBEDDINGS = "embeddings"  # the block of a text network that is left out where no targets are named
+EMBEDDINGS = "embeddings"  # block of text networks, which LoRA leaves out unless targets name it
 
-# Layers that (IA)³ scales, by the ends of their names: what gives keys and values (with the queries, where one layer
-# gives all three, as peft has it for GPT-2), and, by its input, what ends a feed-forward part. peft 0.21's own mapping
-# for text networks, the names of timm's and torchvision's transformers, and DistilBERT's.
+# Layers that (IA)³ scales, by the ends of their names: those that compute keys and values (and queries, if one layer
+# computes all three, as in peft's mapping for GPT-2), and the last layers of feed-forward parts, by their input. From
+# peft 0.21's mapping for text networks, the names of timm's and torchvision's transformers, and DistilBERT's.
 KEYS_VALUES = ("key", "value", "key_proj", "value_proj", "k_proj", "v_proj", "k_lin", "v_lin", "k", "v", "qkv",
                "in_proj", "c_attn", "query_key_value", "Wqkv")  # fmt: skip
 FEEDFORWARD = ("output.dense", "fc2", "mlp.3", "mlp.c_proj", "lin2", "down_proj", "dense_4h_to_h", "mlp.Wo",
                "DenseReluDense.wo", "ffn_output")  # fmt: skip
-NO_FEEDFORWARD = ("attention.output.dense",)  # it ends with the name of one
+NO_FEEDFORWARD = ("attention.output.dense",)  # ends like one of FEEDFORWARD, but belongs to attention
 
 
 class Adapter(ABC):
     @abstractmethod
     def put_into(self, backbone: Backbone, blocks: Collection[str]) -> None:
-        """In place, into these blocks. Its first weights are drawn from torch's generator; it changes no output yet.
+        """Adapt these blocks in place. Initial weights are drawn from torch's generator, and do not change outputs.
 
-        Raises ConfigError where peft is not installed, or can adapt none of what is wanted.
+        Raises ConfigError if peft is not installed, or if a target is no layer that it can adapt.
         """
 
 
@@ -48,11 +48,11 @@ class NoAdapter(Adapter):
 
 
 class Lora(Adapter):
-    """Adds to a layer's weights a product of two factors of `rank`, times alpha / rank (Hu et al. 2022,
+    """Adds to a layer's weights a product of two factors of rank `rank`, times alpha / rank (Hu et al. 2022,
     arXiv:2106.09685, section 4.1); `rslora`: times alpha / √rank (Kalajdzievski 2023, arXiv:2312.03732).
 
-    targets: ends of names of layers, a regular expression for the whole name, or null for all linear layers but those
-        of embeddings; all convolutions where there are no linear ones.
+    targets: ends of layer names, a regular expression for the whole name, or null for all linear layers except those
+        of embeddings; all convolutions if there are no linear layers.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class Lora(Adapter):
         peft = _imported()
         layers = _adaptable(backbone, blocks)
         names = _chosen(layers, self.targets) if self.targets is not None else _all_of_a_kind(layers)
-        turned = all(type(layers[name]).__name__ == "Conv1D" for name in names)  # GPT-2's weights lie the other way
+        turned = all(type(layers[name]).__name__ == "Conv1D" for name in names)  # GPT-2's weights are transposed
         config = peft.LoraConfig(target_modules=_full(names), fan_in_fan_out=turned, **self.settings)
         _inject(peft, config, backbone)
 
 
 class Dora(Lora):
-    """LoRA for the directions of a layer's weights; their norms are learned apart, one for each output (Liu et al.
+    """LoRA for the directions of a layer's weights; their norms are learned separately, one per output (Liu et al.
     2024, arXiv:2402.09353, equation 5)."""
 
     def __init__(
@@ -87,10 +87,11 @@ class Dora(Lora):
 
 
 class Ia3(Adapter):
-    """One factor for each output of a layer, or for each input (Liu et al. 2022, arXiv:2205.05638, section 3.3).
+    """Learns a factor for each output of a layer, or each input (Liu et al. 2022, arXiv:2205.05638, section 3.3).
 
-    targets: as for LoRA; null for keys, values and the end of feed-forward parts, or for all convolutions.
-    feedforward: those of the targets whose input is scaled; null for those that end a feed-forward part.
+    targets: as for LoRA; null for keys, values and last layers of feed-forward parts, or, if there are only
+        convolutions, for all of them.
+    feedforward: targets whose input is scaled; null for the last layers of feed-forward parts.
     """
 
     def __init__(self, targets: list[str] | str | None, feedforward: list[str] | None) -> None:
@@ -118,17 +119,17 @@ def _imported() -> Any:
 def _inject(peft: Any, config: Any, backbone: Backbone) -> None:
     peft.inject_adapter_in_model(config, backbone)
     renew_magnitudes(backbone)
-    backbone.train(backbone.training)  # dropout of what is new, too
+    backbone.train(backbone.training)  # the mode of new dropout layers, too
 
 
 # --- which layers ---
 
 
 def _adaptable(backbone: Backbone, blocks: Collection[str]) -> dict[str, nn.Module]:
-    """Layers of these blocks that an adapter can stand beside, by name. Attentions of torch's are opened for it.
+    """Layers of these blocks that can be adapted, by name. nn.MultiheadAttention is replaced first, see `opened`.
 
-    Some networks read a layer's weights and do not call it (torchvision's Swin, timm's BEiT): an adapter there would
-    have no effect. And subclasses may do with their weights what an adapter does not know of (weight standardisation).
+    Some networks read a layer's weights without calling it (torchvision's Swin, timm's BEiT): an adapter would have no
+    effect there. Subclasses are left out, because they may transform their weights (weight standardisation).
     """
     for name in blocks:
         backbone.blocks[name] = opened(backbone.blocks[name])
@@ -151,7 +152,7 @@ def _can_be_adapted(layer: nn.Module) -> bool:
 
 
 def _called(backbone: Backbone, layers: list[nn.Module]) -> set[nn.Module]:
-    """By trying: with one picture, or one text of two tokens."""
+    """The layers that a forward pass of one picture, or of one text of two tokens, calls."""
     seen: set[nn.Module] = set()
     handles = [layer.register_forward_hook(lambda layer, *_: seen.add(layer)) for layer in layers]
     training = backbone.training
@@ -166,7 +167,7 @@ def _called(backbone: Backbone, layers: list[nn.Module]) -> set[nn.Module]:
 
 
 def _chosen(layers: dict[str, nn.Module], targets: list[str] | str) -> list[str]:
-    """Raises ConfigError where a target is no layer that can be adapted."""
+    """Names of the layers that `targets` match. Raises ConfigError if a target matches none."""
     if isinstance(targets, str):
         try:
             pattern = re.compile(targets)
@@ -200,7 +201,7 @@ def _scaled(layers: dict[str, nn.Module]) -> list[str]:
 
 
 def _nothing(layers: dict[str, nn.Module], what: str) -> ConfigError:
-    """Names of layers are told with their numbers left out: there may be hundreds."""
+    """The error lists names of layers with each number as 0: there may be hundreds."""
     kinds = sorted({re.sub(r"\d+", "0", name) for name in layers})
     there = f"in the blocks that learn there are, numbers aside: {', '.join(kinds)}" if kinds else "there is none"
     return ConfigError(
@@ -211,7 +212,7 @@ def _nothing(layers: dict[str, nn.Module], what: str) -> ConfigError:
 
 
 def _ends(name: str, end: str) -> bool:
-    """As peft matches."""
+    """Match the end of a name as peft does."""
     return name == end or name.endswith(f".{end}")
 
 

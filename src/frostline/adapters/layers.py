@@ -1,7 +1,7 @@
-"""What adapters are in a network: found, told, taken into the weights. peft itself is not needed for it.
+"""Find the adapters in a network, describe them, and merge them into its weights, without importing peft.
 
-A layer with an adapter is a layer of peft's in place of the network's own, which it holds as `base_layer`;
-`adapter_layer_names` are the attributes that hold what learns.
+A layer with an adapter is a layer of peft, which holds the network's own as `base_layer`; `adapter_layer_names` are the
+attributes that hold the learned parameters.
 """
 
 import copy
@@ -15,17 +15,17 @@ from frostline.adapters.attention import SelfAttention, closed
 from frostline.backbones.base import Backbone
 
 BASE = "base_layer."
-FIRST, SECOND = "lora_A", "lora_B"  # factors: what they add is their product, nothing where the second is zero
+FIRST, SECOND = "lora_A", "lora_B"  # factors whose product is added to the weights; 0 while the second is 0
 MAGNITUDES = "lora_magnitude_vector"
 
 
 def adapter_layers(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """With their names."""
+    """Names and layers that have an adapter."""
     return ((name, part) for name, part in module.named_modules() if hasattr(part, "adapter_layer_names"))
 
 
 def adapter_names(module: nn.Module) -> set[str]:
-    """Of the parameters of its adapters, as in its state_dict."""
+    """Names of the adapters' parameters, as in the module's state_dict."""
     return {
         f"{name}.{kind}.{key}".removeprefix(".")
         for name, layer in adapter_layers(module)
@@ -41,16 +41,16 @@ def adapter_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def scales(module: nn.Module) -> list[nn.Parameter]:
-    """The adapters' parameters that scale, and are no weights of a layer that multiplies: towards zero they would take
-    the whole layer away."""
+    """The adapters' parameters that scale a layer's own output, unlike LoRA's factors: decaying them to zero would
+    remove the whole layer."""
     names = adapter_names(module)
     factors = (f".{FIRST}.", f".{SECOND}.")
     return [p for name, p in module.named_parameters() if name in names and not any(kind in name for kind in factors)]
 
 
 def settings_of(module: nn.Module) -> str:
-    """What its adapters do, as far as neither its text nor its weights say it: by which peft, too. Empty where it has
-    none."""
+    """peft's version, and the adapters' settings that neither the module's repr nor its weights show; empty without
+    adapters."""
     said = "".join(
         f"{name} {dict(getattr(layer, 'scaling', {}))} {getattr(layer, 'is_feedforward', None)}\n"
         for name, layer in adapter_layers(module)
@@ -58,11 +58,11 @@ def settings_of(module: nn.Module) -> str:
     return f"peft {metadata.version('peft')}\n{said}" if said else ""
 
 
-# --- folded into the weights ---
+# --- merging into the weights ---
 
 
 def merged(backbone: Backbone) -> Backbone:
-    """A copy that does the same without adapters: they are part of its weights, under the library's own names."""
+    """A copy with the adapters merged into its weights, under the library's own names."""
     whole = copy.deepcopy(backbone)
     for name, block in list(whole.blocks.items()):
         whole.blocks[name] = folded(block)
@@ -71,7 +71,7 @@ def merged(backbone: Backbone) -> Backbone:
 
 
 def folded(module: nn.Module) -> nn.Module:
-    """With its adapters folded into its weights, in place; a layer that is itself one of peft's gives another."""
+    """Merge the adapters into the weights in place; if `module` is itself a layer of peft, return its base layer."""
     if hasattr(module, "adapter_layer_names"):
         layer: Any = module
         layer.merge()
@@ -82,7 +82,7 @@ def folded(module: nn.Module) -> nn.Module:
     return closed(module) if isinstance(module, SelfAttention) else module
 
 
-# --- weights of a network without adapters, for one with them ---
+# --- loading weights of a network without adapters into one with adapters ---
 
 
 def holds_adapters(state: dict[str, Tensor]) -> bool:
@@ -90,7 +90,7 @@ def holds_adapters(state: dict[str, Tensor]) -> bool:
 
 
 def with_adapters_of(backbone: Backbone, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """state: of the same network without adapters. Under this one's names, and with its adapters as they are."""
+    """Rename `state`, of the same network without adapters, to this one's names, and add this one's adapters to it."""
     own, added = backbone.state_dict(), adapter_names(backbone)
     plain = {_plain(name): name for name in own if name not in added}
     named = {plain.get(name, name): value for name, value in state.items()}
@@ -98,8 +98,8 @@ def with_adapters_of(backbone: Backbone, state: dict[str, Tensor]) -> dict[str, 
 
 
 def renew_magnitudes(backbone: Backbone) -> None:
-    """DoRA's begin as the norms of the weights: of those that lie beside them now. Of convolutions peft leaves them
-    with the strides of another shape, at which DDP warns: a copy has its own."""
+    """Set DoRA's magnitudes to the norms of the current weights. For convolutions, peft leaves them with strides of
+    another shape, which makes DDP warn; the clone has its own."""
     for _, layer in adapter_layers(backbone):
         for name, magnitude in getattr(layer, MAGNITUDES, {}).items():
             magnitude.update_layer(
@@ -112,5 +112,5 @@ def renew_magnitudes(backbone: Backbone) -> None:
 
 
 def _plain(name: str) -> str:
-    """As the network without adapters calls it; nn.MultiheadAttention holds what projects its input without a layer."""
+    """The name in the network without adapters, where nn.MultiheadAttention has no layer for its input projection."""
     return name.replace(f".in_proj.{BASE}", ".in_proj_").replace(".in_proj.", ".in_proj_").replace(BASE, "")

@@ -1,1 +1,1 @@
-"""A family of pretrained networks per file. README.md in this folder says how to add one."""
+"""Families of pretrained networks, one per file. README.md in this folder says how to add one."""

@@ -1,6 +1,6 @@
 """The contract of a backbone: an ordered chain of named blocks, stem first, that maps a batch to features.
 
-Shapes: pictures (B, 3, H, W) → after each block whatever it gives → features, as `Features` describes them.
+Shapes: pictures (B, 3, H, W) → any shape between blocks → features as described in `Features`.
 Text: Tokens of (B, L, 2) → after each block Tokens of (B, L, D) → features.
 """
 
@@ -15,12 +15,12 @@ from frostline.contracts.specs import ImageSpec, Spec, TextSpec
 from frostline.contracts.tokens import Tokens, values_of
 from frostline.errors import ConfigError
 
-STRIDES = (4, 8, 16, 32)  # of a pyramid; strides of 2 would cost more than all others together
-SIDE = 64  # pixels of the picture that finds the maps out; its other side is 32 longer, which tells rows from channels
+STRIDES = (4, 8, 16, 32)  # of a pyramid; a level of stride 2 would cost more than all others together
+SIDE = 64  # pixels, height of the picture in `_levels`; its width is 32 more, to tell sides from channels
 
 
 class Level(NamedTuple):
-    """A map (B, D, H, W) that a block gives; channels_last: as (B, H, W, D)."""
+    """A map (B, D, H, W) that a block returns; (B, H, W, D) if channels_last. width: D. stride: pixels per cell."""
 
     block: str
     width: int
@@ -36,13 +36,13 @@ class ChannelsFirst(nn.Module):
 
 
 class Backbone(nn.Module):
-    """`blocks`: every parameter of the network lies in exactly one of them. `pool`: the last block's output → (B, D);
-    it has no parameters, so it needs no place in the order of blocks. `width`: D of the vector and of tokens.
-    `form`: of the features that it gives; a vector has passed the pool, the others have not.
+    """`blocks`: each parameter of the network is in exactly one. `pool`: the last block's output → (B, D); it has no
+    parameters, so it is not a block. `width`: D of the vector and of tokens. `form`: of the features; only a vector
+    passes the pool.
 
-    `loaded` says which weights these are and what was left out of them, for people.
-    `taps`: the blocks whose outputs are the levels of a pyramid.
-    Raises ConfigError, naming the forms that it can give, if `form` is none of them.
+    `loaded`: a sentence on the source of the weights and on what was left out of them.
+    `levels`: the maps that make up a pyramid, with their blocks; empty for other forms.
+    Raises ConfigError that lists the possible forms if `form` is none of them.
     """
 
     def __init__(
@@ -89,14 +89,16 @@ class Backbone(nn.Module):
 
     @property
     def structure(self) -> str:
-        """Two of the same cost alike, and give outputs of the same shapes. No module's text shows a bare parameter."""
+        """A text that is equal only for backbones of the same cost and output shapes. Shapes of the state dict are
+        included, because the repr of modules does not show bare parameters."""
         return f"{self.name} {self} {[tuple(value.shape) for value in self.state_dict().values()]}"
 
     def extra_repr(self) -> str:
         return f"levels={[level.block for level in self.levels]}" if self.levels else ""
 
     def held_at(self, number: int) -> list[int]:
-        """Which outputs the rest of the network needs after `number` blocks, as numbers of blocks from the stem."""
+        """The outputs that the rest of the network needs after `number` blocks: k stands for the output of the first k
+        blocks."""
         if not self.levels:
             return [number]
         names = list(self.blocks)
@@ -107,15 +109,15 @@ class Backbone(nn.Module):
         return self.to_head(self.through(inputs, 0, len(self.blocks)))
 
     def steps(self, x: Any, start: int, stop: int) -> Any:
-        """The output of block number `stop`, from that of block number `start`; the pool follows the last block."""
+        """Run blocks[start:stop], and the pool after the last block."""
         for block in list(self.blocks.values())[start:stop]:
             x = block(x)
         return self.pool(x) if start < stop == len(self.blocks) else x
 
     def through(self, x: Any, start: int, stop: int, steps: Callable[[Any, int, int], Any] | None = None) -> Any:
-        """What the rest of the network needs after `stop` blocks, from what it needs after `start`: the output of the
-        last of them, or, of a pyramid, outputs (see `held_at`) by the name of their block. steps: instead of those of
-        this class."""
+        """Run blocks[start:stop] and return what the rest of the network needs: the last output, or for a pyramid the
+        outputs of `held_at(stop)` by block name. x: what this returned for `start` blocks; the input for 0. steps: used
+        in place of `self.steps`."""
         steps = steps or self.steps
         if not self.levels:
             return steps(x, start, stop)
@@ -131,7 +133,7 @@ class Backbone(nn.Module):
         return {names[number - 1]: held[names[number - 1]] for number in self.held_at(stop)}
 
     def to_head(self, x: Any) -> Any:
-        """Features as a head takes them, from what all blocks give."""
+        """Turn what `through` returned for all blocks into the features that a head takes."""
         if not self.levels:
             return values_of(x)
         return [x[it.block].permute(0, 3, 1, 2) if it.channels_last else x[it.block] for it in self.levels]
@@ -146,7 +148,7 @@ NEXT: dict[Form, str] = {
 
 
 def _levels(blocks: nn.ModuleDict, spec: ImageSpec) -> list[Level]:
-    """The last map of each stride, found out by passing a picture through the blocks."""
+    """Find the last map of each stride by passing a picture through the blocks."""
     height = spec.size if spec.sizes == "fixed" else max(SIDE, spec.min_size)
     width = height if spec.sizes == "fixed" else height + 32
     modes = {module: module.training for module in blocks.modules()}

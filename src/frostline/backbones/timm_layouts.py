@@ -1,10 +1,10 @@
-"""How each architecture of timm becomes a chain of blocks. A layout is a list of steps, in the order of timm's own
-`forward_features` and `forward_head`; which steps make a block is said by timm's own group matcher.
+"""Layouts for architectures of timm. A layout is a list of steps, in the order of timm's own `forward_features` and
+`forward_head`; timm's own group matcher decides which steps make a block.
 
-Steps are written as names of modules: `stages.*` is every part of `stages`; `head()` is the head up to the features,
-without the classifier. Where timm works on tensors between modules, a function here makes the steps.
+Steps are names of modules: `stages.*` is every child of `stages`; `head()` is the head up to the features, without the
+classifier. If timm works on tensors between modules, a function here makes the steps.
 
-A picture is (B, 3, H, W); of a transformer P prefix tokens (class token, registers) come first: (B, P + N, D).
+Shapes: pictures (B, 3, H, W); tokens (B, P + N, D), of which the first P are prefix tokens (class token, registers).
 """
 
 from collections import OrderedDict
@@ -21,15 +21,15 @@ STRANGER = "?"
 
 
 class Chain(NamedTuple):
-    """As `Backbone` takes it: every parameter lies in one block, `pool` has none."""
+    """Arguments of `Backbone`: every parameter is in exactly one block, `pool` has none."""
 
     blocks: dict[str, nn.Module]
     pool: nn.Module
 
 
 class Block(nn.Sequential):
-    """It shows timm's version: what is kept of frozen blocks belongs to the way in which that version computes, and
-    goes by what they show."""
+    """The repr shows timm's version, because the key of the frozen cache includes the repr, and another version may
+    compute differently."""
 
     def __init__(self, parts: OrderedDict[str, nn.Module]) -> None:
         super().__init__(parts)
@@ -56,7 +56,7 @@ class Tokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)
-        patches = x.flatten(1, 2) if x.ndim == 4 else x  # (B, H, W, D) where timm would take pictures of any size
+        patches = x.flatten(1, 2) if x.ndim == 4 else x  # (B, H, W, D) if timm takes pictures of any size
         if self.only_patches:
             patches = self._placed(patches)
         tokens = torch.cat([*(getattr(self, name).expand(len(x), -1, -1) for name in self.prefix), patches], dim=1)
@@ -68,7 +68,7 @@ class Tokens(nn.Module):
 
 
 class Rotated(nn.Module):
-    """A block with the rotary positions (N, 2·D/heads) that timm hands to each."""
+    """A block with the rotary positions (N, 2·D/heads) that timm passes to each block."""
 
     def __init__(self, block: nn.Module, rope: Tensor | None) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Rotated(nn.Module):
 
 
 class TokenPool(nn.Module):
-    """(B, P + N, D) → (B, D), by `how`: the first token, or something of all tokens from the `skip`-th on."""
+    """(B, P + N, D) → (B, D). how: `token` takes the first token; `avg`, `max` and `avgmax` reduce tokens[skip:]."""
 
     def __init__(self, how: str, skip: int) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class WithoutPrefix(nn.Module):
 
 
 class MeanOfTwo(nn.Module):
-    """(B, 2 + N, D) → (B, D): between the class token and the distillation token."""
+    """(B, 2 + N, D) → (B, D): the mean of the class token and the distillation token."""
 
     def forward(self, x: Tensor) -> Tensor:
         return (x[:, 0] + x[:, 1]) / 2
@@ -132,9 +132,9 @@ class Head(nn.Module):
 
 
 def chain_of(net: Any) -> Chain:
-    """`net` is of a class in LAYOUTS, and has no classifier (`reset_classifier(0)`).
+    """net: of a class in LAYOUTS, without its classifier (`reset_classifier(0)`).
 
-    Raises NotImplementedError where this model has something that its layout does not know.
+    Raises NotImplementedError if the model has a part that its layout does not cover.
     """
     layout = LAYOUTS[type(net).__name__]
     return _grouped(net, dict(_named(net, layout)) if isinstance(layout, str) else layout(net))
@@ -149,8 +149,9 @@ def has_tokens(chain: Chain) -> bool:
 
 
 def _grouped(net: Any, steps: Steps) -> Chain:
-    """Blocks have the name of their first step, the first one is `stem`. What timm's matcher does not place (norms and
-    layers under the classifier) and steps without parameters go with the block below; those on top make the pool."""
+    """Name each block after its first step, the first one `stem`. Steps that timm's matcher does not place (norms and
+    layers below the classifier) or that have no parameters join the block below; those after the last parameter make
+    the pool."""
     names, ordinals = list(steps), list(_ordinals(net, steps))
     top = max(place for place, ordinal in enumerate(ordinals) if ordinal is not None) + 1
     blocks: dict[str, OrderedDict[str, nn.Module]] = {}
@@ -168,7 +169,10 @@ def _grouped(net: Any, steps: Steps) -> Chain:
 
 
 def _ordinals(net: Any, steps: Steps) -> Iterator[int | None]:
-    """The group of each step; None for no parameters. What the matcher does not place has that of the step below."""
+    """Yield the group of each step: None without parameters, that of the step below if the matcher does not place it.
+
+    Raises NotImplementedError if a parameter is in no step or in two, or if the matcher divides a step.
+    """
     from timm.models import group_parameters
 
     names = {id(parameter): name for name, parameter in net.named_parameters()}
@@ -189,7 +193,7 @@ def _ordinals(net: Any, steps: Steps) -> Iterator[int | None]:
 
 
 class _WithStranger:
-    """A network with one parameter more, which no pattern matches: its group is that of all that are not matched."""
+    """A network with one more parameter, which no pattern matches: its group is that of all unmatched parameters."""
 
     def __init__(self, net: nn.Module) -> None:
         self.net = net
@@ -203,7 +207,8 @@ class _WithStranger:
 
 
 def _named(net: Any, layout: str) -> Iterator[tuple[str, nn.Module]]:
-    """Names lose their dots, which module names cannot have: `stages.0` becomes `stages0`, `features.norm5` `norm5`."""
+    """Yield the steps of a layout. Module names cannot contain dots: `stages.0` becomes `stages0`, `features.norm5`
+    becomes `norm5`."""
     for word in layout.split():
         name = word.removesuffix("()").removesuffix(".*")
         module = net.get_submodule(name)

@@ -18,16 +18,16 @@ from frostline.contracts.specs import ImageSpec
 from frostline.errors import ConfigError, WeightsError, close_names
 from frostline.paths import at_home
 
-# The published weights of these two were trained by another program that scaled pictures to -1..1; torchvision's
-# builders switch the conversion on with the weights. A file is nearly always a copy of those.
+# The published weights of these two were trained elsewhere, on pictures scaled to -1..1; torchvision's builders switch
+# the conversion on with the weights. A weights file is nearly always a copy of those.
 NEEDS_TRANSFORM = {"inception_v3", "googlenet"}
 
 
 class TorchvisionBackbone(Backbone):
     """`weights`: DEFAULT, a name of torchvision's weights for this model, a file, or null for random ones.
-    `load=False`: the shape and the spec that belong to these weights, without their values.
+    `load=False`: the architecture and spec of these weights, with random values.
 
-    Raises ConfigError for a model that torchvision does not have or that is no chain of blocks; WeightsError.
+    Raises ConfigError if torchvision has no such model or it has no layout, WeightsError if weights cannot be loaded.
     """
 
     def __init__(self, name: str, *, weights: str | None, load: bool = True, form: Form = "vector") -> None:
@@ -72,7 +72,7 @@ def _build(name: str, *, pretrained: bool, published: WeightsEnum) -> nn.Module:
     if name in NEEDS_TRANSFORM:
         options = {"transform_input": pretrained, "aux_logits": True, "init_weights": not pretrained}
     if name.startswith("vit_"):
-        options = {"image_size": published.meta["min_size"][0]}  # the position table has this size and no other
+        options = {"image_size": published.meta["min_size"][0]}  # the position table fits this size only
     network: nn.Module = models.get_model(name, weights=None, **options)
     return network
 
@@ -83,7 +83,7 @@ def _default_weights(name: str) -> WeightsEnum:
 
 
 def _source(name: str, weights: str | None) -> WeightsEnum | Path | None:
-    """Which weights are meant: torchvision's by name, else a file."""
+    """Resolve `weights` to torchvision's own by their name, or else to a file."""
     if weights is None:
         return None
     published = models.get_model_weights(name)

@@ -1,12 +1,12 @@
-"""How each architecture of torchvision becomes a chain of blocks. Every layout has the same anatomy:
+"""Layouts for architectures of torchvision. A layout is a function that groups a network's modules into blocks:
 
     blocks  ordered, stem first; together they hold every parameter but those of the last layer
-    pool    what is left between the last block and the last layer; no parameters
-    last    the name of torchvision's own last layer, which the head replaces
+    pool    the steps between the last block and the last layer; no parameters
+    last    name of torchvision's own last layer, which the head replaces
     unused  modules that only serve the original training (auxiliary classifiers)
 
 A norm between the last block and the last layer belongs to the last block: thawing one block thaws a whole layer.
-The bottom of a network's own classifier stays, as a block or with the last one.
+The lower layers of a network's own classifier are kept, as blocks or in the last block.
 """
 
 import re
@@ -27,14 +27,14 @@ class Layout(NamedTuple):
 
 
 class Mean(nn.Module):
-    """(B, D, H, W) → (B, D), where torchvision writes `x.mean([2, 3])`."""
+    """(B, D, H, W) → (B, D): torchvision writes `x.mean([2, 3])` inside `forward`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean([2, 3])
 
 
 class Call(nn.Module):
-    """A step without parameters that torchvision writes inside `forward`."""
+    """A function without parameters that torchvision calls inside `forward`, as a module."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -62,13 +62,13 @@ class VitStem(nn.Module):
 
 
 def layout_of(network: nn.Module) -> Layout | None:
-    """None where this architecture has no layout here."""
+    """The layout of the network, or None if its architecture has none."""
     make = LAYOUTS.get(type(network))
     return make(network) if make is not None else None
 
 
 def modern_names(key: str) -> str:
-    """DenseNet's published files say `denselayer1.norm.1`, torchvision's modules `denselayer1.norm1`."""
+    """Rename keys of DenseNet's published files: `denselayer1.norm.1` is `denselayer1.norm1` in torchvision."""
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", key)
 
 
@@ -77,7 +77,7 @@ def _pooled(net: Any) -> nn.Module:
 
 
 def _mapped(net: Any, attribute: str, stages: Mapping[str, slice | int], *extra: nn.Module) -> dict[str, nn.Module]:
-    """Parts of a Sequential by name; `extra` goes on top of the last."""
+    """Blocks made of slices of a Sequential, by name; `extra` is appended to the last."""
     parts = getattr(net, attribute)
     blocks = {name: nn.Sequential(*parts[where]) if isinstance(where, slice) else parts[where]
               for name, where in stages.items()}  # fmt: skip
@@ -88,7 +88,7 @@ def _mapped(net: Any, attribute: str, stages: Mapping[str, slice | int], *extra:
 
 
 def _each(net: Any, attribute: str, name: str) -> Mapping[str, slice | int]:
-    """The first part is the stem, each other a block of its own."""
+    """The first child is the stem, each other child a block of its own."""
     return {"stem": 0} | {f"{name}{number}": number for number in range(1, len(getattr(net, attribute)))}
 
 
@@ -208,7 +208,7 @@ def _regnet(net: Any) -> Layout:
 
 
 def _maxvit(net: Any) -> Layout:
-    """The norm, layer and tanh under the last layer go with the top block."""
+    """The classifier's layers below the last one (norm, linear layer, tanh) belong to the top block."""
     blocks = {"stem": net.stem} | {f"block{number}": block for number, block in enumerate(net.blocks, start=1)}
     top = list(blocks)[-1]
     blocks[top] = nn.Sequential(blocks[top], *net.classifier[:5])

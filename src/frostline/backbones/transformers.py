@@ -1,5 +1,5 @@
-"""Any encoder or decoder of the transformers library whose architecture has a layout in `transformers_layouts.py` as a
-backbone for text."""
+"""Encoders and decoders of the transformers library as backbones for text, if their architecture has a layout in
+`transformers_layouts.py`."""
 
 from typing import Any, Literal
 
@@ -27,21 +27,21 @@ from frostline.contracts.specs import TextSpec
 from frostline.contracts.tokens import Tokens
 from frostline.errors import ConfigError, WeightsError
 
-ENDLESS = 1_000_000  # tokens: above, a tokenizer means that it sets no end
-LONGEST = 4096  # tokens, where neither network nor tokenizer sets an end
-LENGTHS = (4, 2)  # tokens of the two texts that are sent both ways
+ENDLESS = 1_000_000  # tokens: a tokenizer with a larger maximum has no limit
+LONGEST = 4096  # tokens, if neither network nor tokenizer has a limit
+LENGTHS = (4, 2)  # tokens of the two texts on which a chain is compared with the library's network
 
 
 class TransformersBackbone(Backbone):
-    """`name`: on the hub, or a folder. `weights`: DEFAULT for those of the name, another name or folder, or null for
-    random ones of the name's config; the tokenizer comes from the same place. `pooling`: features are those of the
-    first token (`cls`), of all (`mean`), of the `last` one, or as the weights' files and their family have it (`auto`).
-    `dropout`: of blocks that learn; null for the model's own. `remote_code`: whether Python code that lies beside the
+    """`name`: on the hub, or a folder. `weights`: DEFAULT for those of `name`, another name or folder, or null for
+    random ones with the config of `name`; the tokenizer has the same source. `pooling`: features are those of the first
+    token (`cls`), the mean of all (`mean`) or those of the `last`; `auto` follows the files of the weights, else the
+    family. `dropout`: of blocks that learn; null for the model's own. `remote_code`: whether Python code beside the
     weights may run.
-    `load=False`: the shape and the spec that belong to these weights, without their values.
+    `load=False`: the architecture and spec of these weights, with random values.
 
-    What the blocks give is compared with the library's own hidden states, of two short texts.
-    Raises ConfigError for a model that is no known chain of blocks; WeightsError.
+    The output of the blocks is compared with the library's own hidden states on two short texts.
+    Raises ConfigError if the model has no layout or its output differs, WeightsError if files cannot be loaded.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class TransformersBackbone(Backbone):
             tokenizer = read_tokenizer(library, source)
             made = pretrained if weights is not None and load else untrained
             network, loaded = made(library, config, source)
-            network.eval()  # so that what is tried here takes no random numbers
+            network.eval()  # so that the comparison draws no random numbers
             chain = _chain(source, network)
             spec = TextSpec(source.name, _max_length(chain, tokenizer), remote_code=source.remote_code)
             _require_a_row_for_each_token(source, network, tokenizer)
@@ -80,7 +80,7 @@ def _chain(source: Source, network: Any) -> Chain:
     require_layout(source, type(network).__name__)
     try:
         return chain_of(network)
-    except (NotImplementedError, AttributeError) as error:  # a part that the layout names and this network lacks
+    except (NotImplementedError, AttributeError) as error:  # the layout names a part that this network lacks
         raise refused(source, f"its {type(network).__name__} is not as its layout has it: {error}") from error
 
 
@@ -100,7 +100,7 @@ def _require_a_row_for_each_token(source: Source, network: Any, tokenizer: Any) 
 
 
 def _require_that_it_saw_the_text(source: Source, chain: Chain, pooling: str) -> None:
-    """Raises ConfigError for the first token of a decoder: it has seen no other, and is often the same in each text."""
+    """Raises ConfigError for the first token of a decoder: it attends to no other, and many texts share it."""
     if pooling == "cls" and chain.pooling == "last":
         raise ConfigError(
             f"{source.name} is a decoder: its first token attends to no other and carries no information about a text",
@@ -110,10 +110,10 @@ def _require_that_it_saw_the_text(source: Source, chain: Chain, pooling: str) ->
 
 
 def _require_the_same(source: Source, network: Any, chain: Chain) -> int:
-    """The number of features D, once the blocks gave what the library gives for the tokens of two texts."""
+    """Return the number of features D. Raises ConfigError if the blocks do not return the library's hidden states."""
     mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
     rows, padding = network.get_input_embeddings().num_embeddings, network.config.pad_token_id or 0
-    ids = 3 + (31 * torch.arange(mask.numel()).view_as(mask)) % (rows - 3)  # below 3 some have their padding
+    ids = 3 + (31 * torch.arange(mask.numel()).view_as(mask)) % (rows - 3)  # ids below 3 may be padding
     ids = ids.masked_fill(~mask, padding)
     tokens = Tokens(torch.stack([ids, torch.zeros_like(ids)], -1), mask)
     with torch.no_grad():

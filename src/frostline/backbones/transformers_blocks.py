@@ -1,4 +1,4 @@
-"""What layouts make blocks of: modules of the transformers library, with masks and positions made from Tokens.
+"""Blocks and pools for layouts: modules of the transformers library, with masks and positions made from Tokens.
 
 Shapes: B samples, L tokens of the longest of them, D features, H heads; padding is at the right.
 """
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from frostline.contracts.tokens import Tokens
 
-# Of a config, what says nothing about the numbers that a network gives.
+# Keys of a config that do not affect what a network computes.
 OF_THE_FILE = ("_name_or_path", "architectures", "dtype", "transformers_version", "use_cache")
 
 
 class Block(nn.Module):
-    """Tokens → Tokens. It shows the library's version and a digest of the network's config: what is kept of frozen
-    blocks belongs to both (heads, windows, rotary positions are not seen in modules), and goes by what they show."""
+    """Tokens → Tokens. The repr shows the library's version and a digest of the network's config: the key of the frozen
+    cache includes the repr, and modules do not show their heads, windows and rotary positions."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -37,8 +37,8 @@ class Block(nn.Module):
 
 
 class Embeddings(Block):
-    """(B, L, 2) → (B, L, D). takes: what the library's module is given besides the ids. first: the position of the
-    first token. then: what comes before the first layer. table: what all layers share has its place here."""
+    """(B, L, 2) → (B, L, D). takes: arguments of the library's module besides the ids. first: position of the first
+    token. then: a module before the first layer. table: a module that all layers share; it belongs to this block."""
 
     def __init__(
         self,
@@ -61,19 +61,19 @@ class Embeddings(Block):
         return Tokens(_in_low(hidden if self.then is None else self.then(hidden)), tokens.mask)
 
     def _positions(self, mask: Tensor) -> Tensor:
-        """(B, L): counted from `first`; padding stands before it, as fairseq has it (RoBERTa's `padding_idx`)."""
+        """(B, L) positions from `first` on; padding has `first` - 1, as in fairseq (RoBERTa's `padding_idx`)."""
         return mask.cumsum(1) * mask + (self.first - 1)
 
 
 def _in_low(hidden: Tensor) -> Tensor:
-    """Where autocast computes in bf16, what layers add to is of it from the start: in float32 each sum, norm and
-    product would cast it there and back."""
+    """Under autocast to bf16, cast the residual stream to bf16 at its start: in float32, each sum, norm and product
+    would cast it back and forth."""
     low = torch.is_autocast_enabled(hidden.device.type) and torch.get_autocast_dtype(hidden.device.type)
     return hidden.to(torch.bfloat16) if low is torch.bfloat16 else hidden
 
 
 class WordsAndPositions(nn.Module):
-    """(B, L) → (B, L, D), as GPT-2 has it."""
+    """(B, L) → (B, L, D): GPT-2's embeddings."""
 
     def __init__(self, words: nn.Module, positions: nn.Module, drop: nn.Module) -> None:
         super().__init__()
@@ -100,14 +100,14 @@ class Distances(nn.Module):
 
 
 class Attends(NamedTuple):
-    """Which tokens a token of a layer looks at: all real ones, up to itself (`causal`), or at most `reach` away."""
+    """Which tokens a token attends to: all real ones, those up to itself (`causal`), or those at most `reach` away."""
 
     causal: bool = False
     reach: int | None = None
 
     def mask(self, tokens: Tokens) -> Tensor | None:
-        """(B or 1, 1, L or 1, L) bool. None for plainly causal, which the library does by itself: with padding at the
-        right no real token looks at padding. No row is empty, also of a sample without tokens: it would give NaN."""
+        """(B or 1, 1, L or 1, L) bool. None for causal without `reach`, which the library does itself: with padding at
+        the right no real token attends to padding. No row is empty, even without real tokens: it would give NaN."""
         places = torch.arange(tokens.mask.shape[1], device=tokens.mask.device)
         if self.causal and self.reach is None:
             return None
@@ -119,8 +119,8 @@ class Attends(NamedTuple):
 
 
 class Rotary(nn.Module):
-    """(B, L, D) → cosines and sines (1, L, D/H) of the positions. The frequencies stay in float32 whatever the rest is
-    cast to, as in bf16 far tokens would be turned wrongly: they are held as whole numbers of the same bits."""
+    """(B, L, D) → cosines and sines (1, L, D/H) of the positions. Casting the network must not cast the frequencies: in
+    bf16 the rotations of far tokens would be wrong. So they are stored as int32 with the same bits."""
 
     def __init__(self, frequencies: Tensor, scaling: float) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class Layer(Block):
     def __init__(self, config: Any, layer: nn.Module, attends: Attends, rotary: Rotary | None = None) -> None:
         super().__init__(config)
         self.layer, self.attends, self.rotary = layer, attends, rotary
-        self.adds_mask = config._attn_implementation == "eager"  # the library's kind of mask goes by that
+        self.adds_mask = config._attn_implementation == "eager"  # eager attention adds its mask
 
     def forward(self, tokens: Tokens) -> Tokens:
         hidden = tokens.values
@@ -159,8 +159,8 @@ class Layer(Block):
 
 
 class BiasedLayer(Layer):
-    """With a bias (1, H, L, L) of the distances between tokens. table: all layers share it, and it lies in a block
-    below; in a tuple it is no part of this one. bucket: distances → its rows."""
+    """Adds a bias (1, H, L, L) for the distances between tokens. table: shared by all layers; it belongs to a block
+    below, and a tuple keeps it from being registered here too. bucket: distances → its rows."""
 
     def __init__(self, config: Any, layer: nn.Module, table: nn.Module, bucket: Callable[..., Tensor]) -> None:
         super().__init__(config, layer, Attends())
@@ -173,7 +173,7 @@ class BiasedLayer(Layer):
 
 
 class DisentangledLayer(Layer):
-    """DeBERTa's. distances: as `table` of a BiasedLayer. conv: beside the first layer of some."""
+    """DeBERTa's layer. distances: shared, as `table` of a BiasedLayer. conv: in the first layer of some models."""
 
     def __init__(self, config: Any, layer: nn.Module, distances: Distances | None, conv: nn.Module | None) -> None:
         super().__init__(config, layer, Attends())
@@ -191,7 +191,7 @@ class DisentangledLayer(Layer):
 
 
 class RepeatedLayer(Layer):
-    """ALBERT's: one after another `times` times, with the same weights."""
+    """ALBERT's layer, applied `times` times with the same weights."""
 
     def __init__(self, config: Any, layer: nn.Module, times: int) -> None:
         super().__init__(config, layer, Attends())
@@ -204,7 +204,7 @@ class RepeatedLayer(Layer):
 
 
 class Norm(Block):
-    """(B, L, D) → (B, L, D): behind the last layer."""
+    """(B, L, D) → (B, L, D): the norm after the last layer."""
 
     def __init__(self, config: Any, norm: nn.Module, drop: nn.Module | None = None) -> None:
         super().__init__(config)
@@ -219,14 +219,14 @@ class Norm(Block):
 
 
 class First(nn.Module):
-    """(B, L, D) → (B, D): of the first token."""
+    """(B, L, D) → (B, D): the first token."""
 
     def forward(self, tokens: Tokens) -> Tensor:
         return tokens.values[:, 0]
 
 
 class Mean(nn.Module):
-    """(B, L, D) → (B, D): of all real tokens, summed in float32, as in bf16 long texts would lose digits."""
+    """(B, L, D) → (B, D): the mean of all real tokens, summed in float32, because bf16 loses digits of long texts."""
 
     def forward(self, tokens: Tokens) -> Tensor:
         real = tokens.mask.unsqueeze(-1)
@@ -235,7 +235,7 @@ class Mean(nn.Module):
 
 
 class Last(nn.Module):
-    """(B, L, D) → (B, D): of the last real token, the only one that has seen all others in a decoder."""
+    """(B, L, D) → (B, D): the last real token, the only one in a decoder that attends to all others."""
 
     def forward(self, tokens: Tokens) -> Tensor:
         last = (tokens.mask.sum(1) - 1).clamp(min=0)

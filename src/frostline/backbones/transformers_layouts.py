@@ -1,5 +1,5 @@
-"""How each architecture of the transformers library becomes a chain of blocks. A layout is a function that says which
-of its modules, in the order of its `forward`, make which block.
+"""Layouts for architectures of the transformers library. A layout is a function that groups a network's modules, in the
+order of its `forward`, into blocks.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,8 +25,8 @@ OTHER_LENGTHS_OTHER_ROTATIONS = ("dynamic", "longrope")
 
 
 class Chain(NamedTuple):
-    """Every parameter lies in one of the blocks. pooling: `cls`, `mean` or `last`, the family's own. positions: the
-    longest text in tokens, None where the network sets no end."""
+    """blocks: they hold every parameter. pooling: the family's own, `cls`, `mean` or `last`. positions: tokens of the
+    longest text, None if the network has no limit."""
 
     blocks: Mapping[str, nn.Module]
     pooling: str
@@ -34,8 +34,8 @@ class Chain(NamedTuple):
 
 
 def chain_of(net: Any) -> Chain:
-    """`net` is of a class in LAYOUTS, and has no pooler. Raises NotImplementedError where this network has something
-    that its layout does not know."""
+    """net: of a class in LAYOUTS, without its pooler. Raises NotImplementedError if the network has a part that its
+    layout does not cover."""
     chain = LAYOUTS[type(net).__name__](net)
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     held = [id(parameter) for block in chain.blocks.values() for parameter in block.parameters()]
@@ -53,7 +53,7 @@ def _encoder(net: Any, embeddings: Embeddings, layers: Any, positions: int | Non
 
 
 def _bert(net: Any) -> Chain:
-    projection = getattr(net, "embeddings_project", None)  # of ELECTRA, where its embeddings are narrower
+    projection = getattr(net, "embeddings_project", None)  # ELECTRA has one if its embeddings are narrower
     first = Embeddings(net.config, net.embeddings, ["token_type_ids"], then=projection)
     return _encoder(net, first, net.encoder.layer)
 
@@ -111,7 +111,7 @@ def _modernbert(net: Any) -> Chain:
 
 
 def _t5(net: Any) -> Chain:
-    """Only the encoder. Its table of distances lies in the first layer."""
+    """The encoder only. Its table of distances is in the first layer."""
     config, encoder = net.config, net.encoder
     attention = encoder.block[0].layer[0].SelfAttention
     bucket = partial(
@@ -133,7 +133,7 @@ def _decoder(net: Any, embeddings: Embeddings, layers: Any, norm: nn.Module) -> 
     rotary = _rotary(net.rotary_emb) if hasattr(net, "rotary_emb") else None
     layered = {}
     for number, (layer, kind) in enumerate(zip(layers, kinds, strict=True)):
-        near = kind == "sliding_attention" or not hasattr(config, "layer_types")  # Mistral has it for all or none
+        near = kind == "sliding_attention" or not hasattr(config, "layer_types")  # Mistral has a window in all or none
         attends = Attends(causal=True, reach=window - 1 if window is not None and near else None)
         layered[f"layer_{number}"] = Layer(config, layer, attends, rotary)
     blocks = {"embeddings": embeddings, **layered, "norm": Norm(config, norm)}
@@ -155,7 +155,7 @@ def _gpt_neox(net: Any) -> Chain:
 
 
 def _rotary(module: Any, kind: str = "") -> Rotary:
-    """kind: of a layer, with `_`, where the library has frequencies for each."""
+    """kind: the layer's attention type with a final `_`, if the library has frequencies per type."""
     rope = module.rope_type[kind.removesuffix("_")] if kind else module.rope_type
     if rope in OTHER_LENGTHS_OTHER_ROTATIONS:
         raise NotImplementedError(f"its rotary positions are of the kind '{rope}', which goes by the longest text")

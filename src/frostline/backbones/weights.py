@@ -1,4 +1,4 @@
-"""Weights from a file into a network, with both sides named: left out on purpose, missing, extra."""
+"""Load weights from a file into a network, and report what is left out on purpose, missing or extra."""
 
 import argparse
 import json
@@ -23,22 +23,22 @@ StateDict = dict[str, Tensor]
 
 
 class FoundWeights(StateDict):
-    """Weights that were found in a file. told: what was done to find them."""
+    """Weights found in a file. told: notes on the wrappers and prefixes that were removed."""
 
     def __init__(self, state: StateDict, told: list[str]) -> None:
         super().__init__(state)
         self.told = told
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Saved as an OrderedDict, as torch saves state dicts: torch.load with weights_only reads it."""
+        """Pickle as an OrderedDict, like torch's state dicts, which torch.load reads with weights_only."""
         return OrderedDict, (), None, None, iter(self.items())
 
 
 SUFFIX = ".safetensors"
-ABOUT = "frostline"  # in the metadata of a file of ours: what it is of, in JSON
-# Where programs keep the weights within a file. Of several the first is taken.
+ABOUT = "frostline"  # metadata key of files written by Frostline: JSON that describes the weights
+# Keys under which training programs store the weights in a file. The first one found is used.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher", "student", "model_ema", "state_dict_ema", "net")
-# What they put before every name: DataParallel and DDP, torch.compile, and a module's name for the network in it.
+# Prefixes that they add to every name: DataParallel and DDP, torch.compile, the attribute that holds the network.
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "network.", "teacher.", "student.")
 # What torch.load and safetensors raise on truncated and foreign files (found by cutting and changing bytes).
 UNREADABLE = (SafetensorError, pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError, ValueError,
@@ -46,10 +46,10 @@ UNREADABLE = (SafetensorError, pickle.UnpicklingError, struct.error, RuntimeErro
 
 
 def read_weights(path: Path) -> FoundWeights:
-    """A `.safetensors` file, or what `torch.save` wrote, with or without wrappers, prefixes, and bookkeeping beside.
+    """Read a file of safetensors or `torch.save`, with or without wrappers, prefixes, and other entries.
 
-    Raises WeightsError where the file is missing, truncated, or holds more than plain values, and where Frostline wrote
-    it: its names are those of a backbone and a head.
+    Raises WeightsError if the file is missing, truncated, or holds more than plain values, or if Frostline wrote it:
+    its names are those of a backbone and a head.
     """
     content = _content(path)
     if (isinstance(content, Mapping) and ABOUT in content) or said_of(path) is not None:
@@ -62,7 +62,7 @@ def read_weights(path: Path) -> FoundWeights:
 
 
 def read_exported(path: Path) -> StateDict:
-    """As `read_weights`, and what `frostline export` wrote with its own names: `backbone.*` and `head.*`."""
+    """Like `read_weights`; also reads files of `frostline export`, with their names `backbone.*` and `head.*`."""
     content = _content(path)
     return content if said_of(path) is not None else _unwrapped(content, path)
 
@@ -84,7 +84,7 @@ def _content(path: Path) -> Any:
 
 
 def load_tensors(path: Path) -> Any:
-    """What `torch.save` wrote, if it is plain and whole. torch itself passes over the checksums of its files.
+    """Load a file of `torch.save` with weights_only, after checking its checksums, which torch ignores.
 
     Raises one of UNREADABLE.
     """
@@ -94,9 +94,9 @@ def load_tensors(path: Path) -> Any:
 
 
 def require_whole(path: Path) -> None:
-    """Raises ValueError if a zip file holds other bytes than were written, or more than its size on disk tells."""
+    """Raises ValueError if an entry of a zip file has a wrong checksum or is compressed."""
     with zipfile.ZipFile(path) as archive:
-        # torch stores tensors as they are; a compressed one of a few bytes can stand for all memory.
+        # torch stores tensors uncompressed; a compressed entry of a few bytes can expand until memory runs out.
         if squeezed := [it.filename for it in archive.infolist() if it.compress_type != zipfile.ZIP_STORED]:
             raise ValueError(f"it is compressed ({squeezed[0]}), which torch.save never does")
         if (damaged := archive.testzip()) is not None:
@@ -104,14 +104,14 @@ def require_whole(path: Path) -> None:
 
 
 def packed(weights: Mapping[str, Tensor], about: dict[str, Any]) -> bytes:
-    """A safetensors file. about: what it is of, in plain values."""
+    """The bytes of a safetensors file. about: a description of the weights, in plain values."""
     own = {name: it.detach().clone(memory_format=torch.contiguous_format) for name, it in weights.items()}
     return save(own, metadata={"format": "pt", ABOUT: json.dumps(about)})
 
 
 def said_of(path: Path) -> dict[str, Any] | None:
-    """What a readable file says that it is of; None where it is none that `packed` made. Raises WeightsError where that
-    is no JSON object."""
+    """The `about` of a readable file that `packed` made; None for other files. Raises WeightsError if it is no JSON
+    object."""
     if path.suffix != SUFFIX:
         return None
     with safe_open(path, "pt") as file:
@@ -129,9 +129,9 @@ def said_of(path: Path) -> dict[str, Any] | None:
 
 
 def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], *, source: object) -> str:
-    """Load `state`, except what lies under the module names `left_out`. Gives a sentence on what was done.
+    """Load `state`, except the keys below the module names in `left_out`. Returns a sentence on what was loaded.
 
-    Raises WeightsError where a parameter is missing, extra or of another shape.
+    Raises WeightsError if a tensor is missing, extra, of another shape or not finite.
     """
     dropped = tuple(f"{name}." for name in left_out)
     kept = {key: value for key, value in state.items() if not key.startswith(dropped)}
@@ -145,7 +145,8 @@ def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], 
     extra: list[str] = []
     if not shapes:
         versioned = OrderedDict(kept)
-        # The root's only: MNASNet refuses weights without it; BatchNorm fills in what files of 2017 lack without it.
+        # A version for the root only: MNASNet refuses weights without one, and BatchNorm, if it finds none, fills in
+        # the counter that files of 2017 lack.
         versioned._metadata = {"": {"version": network._version}}  # type: ignore[attr-defined]
         report = network.load_state_dict(versioned, strict=False)
         missing = [key for key in report.missing_keys if not key.startswith(dropped)]
@@ -158,7 +159,7 @@ def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], 
 
 
 def require_the_same(network: str, shapes: list[str], missing: list[str], extra: list[str], *, source: object) -> None:
-    """Raises WeightsError that names what is of another shape, missing and extra, where there is any."""
+    """Raises WeightsError that lists the keys of another shape, missing and extra, if there are any."""
     if shapes or missing or extra:
         said = [_listed("of another shape", shapes), _listed("missing", missing), _listed("extra", extra)]
         raise WeightsError(
@@ -173,8 +174,8 @@ def not_finite(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def require_finite(state: StateDict, *, source: object) -> None:
-    """Raises WeightsError where a tensor is not, such as in torchvision's IMAGENET1K_FEATURES of VGG-16, whose big
-    layers are NaN on purpose."""
+    """Raises WeightsError if a tensor is not finite, as in torchvision's IMAGENET1K_FEATURES of VGG-16, whose big
+    linear layers are NaN on purpose."""
     if spoilt := not_finite(state):
         raise WeightsError(
             f"the weights are not finite: {_listed('tensors', spoilt)}",
@@ -184,7 +185,7 @@ def require_finite(state: StateDict, *, source: object) -> None:
 
 
 def _unwrapped(content: Any, path: Path) -> FoundWeights:
-    """The weights within what other programs save beside them."""
+    """Extract the weights from what training programs save with them. Raises WeightsError if there are none."""
     told = []
     while isinstance(content, Mapping) and (there := [it for it in WRAPPERS if isinstance(content.get(it), Mapping)]):
         others = f"; {', '.join(there[1:])} is there too" if there[1:] else ""
@@ -220,8 +221,8 @@ def _some(names: list[str], most: int = 4) -> str:
 
 
 def unreadable(error: BaseException) -> str:
-    """Why, in a line. Of an unpickling error torch's own advice would be to trust the file: it is left out, and so are
-    the places in torch's source at which its reader gives up."""
+    """One line on why a file cannot be read. It leaves out torch's advice to trust the file, which follows an
+    unpickling error, and the lines of torch's source at which its reader failed."""
     if isinstance(error, pickle.UnpicklingError):
         return "it is no plain file of tensors"
     if isinstance(error, zipfile.BadZipFile | EOFError) or re.search(r"\w\.cc:|miniz|PytorchStreamReader", str(error)):

@@ -1,1 +1,1 @@
-"""What a person types: commands, their help, their errors, sweeps."""
+"""The command line: commands, their help, their errors, sweeps."""

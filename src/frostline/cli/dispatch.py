@@ -1,4 +1,4 @@
-"""What each command does, once its command line is composed. Heavy imports happen inside, after the checks."""
+"""Run each command with its composed config. Heavy imports happen inside the functions, after the checks."""
 
 import shlex
 import sys
@@ -59,15 +59,15 @@ def _train(cfg: DictConfig) -> None:
 def _run_folder(
     folder: Path, *, named: bool, setting: str = "run_dir", holds: str = FILE
 ) -> AbstractContextManager[Path]:
-    """Where nothing lies yet. named: by the user, or by the sweep that has it alone. setting: what says another folder.
-    holds: what will lie there."""
+    """Yield a free folder. named: whether the user or a sweep chose its name; any other is created at once. setting:
+    the key that selects another folder. holds: the file that will mark it as taken."""
     if follows():
         return nullcontext(folder)
     return nullcontext(free_folder(folder, setting, holds)) if named else reserved(folder)
 
 
 def _names_itself(cfg: DictConfig, key: str = "run_dir") -> bool:
-    """Whether each start of the command has another folder, after the time."""
+    """Whether the folder's name holds the start time, so that each start of the command gets another folder."""
     node: Any = OmegaConf.to_container(cfg, resolve=False)
     for part in key.split("."):
         node = node[part]
@@ -75,7 +75,7 @@ def _names_itself(cfg: DictConfig, key: str = "run_dir") -> bool:
 
 
 def _take_up(cfg: DictConfig) -> None:
-    """Begin the run in its folder, or go on there: several processes are given this command, or one again and again."""
+    """Begin the run in its folder, or continue it: several processes get this command, or one gets it repeatedly."""
     if sweep_folder() is not None or _names_itself(cfg):
         raise ConfigError(
             "every process and every restart needs the same run_dir, but the default contains the start time",
@@ -101,7 +101,7 @@ def _resume(cfg: DictConfig) -> None:
 
 
 def _trusting(command: str, text: str | None = None) -> str:
-    """The command that was given, with trust in the run that it opens. text: to predict, which is typed literally."""
+    """The given command with `trust=true`. text: the value of `text=` as typed, without the quotes added for Hydra."""
     others = [override for override in overrides() if not override.startswith(("trust=", "text="))]
     typed = [] if text is None else [f"text={text}"]
     return shlex.join(["frostline", command, *others, *typed, "trust=true"])
@@ -110,12 +110,12 @@ def _trusting(command: str, text: str | None = None) -> str:
 def _start(
     cfg: DictConfig, folder: Path, others: list[str], *, resume: bool, seen: list[tuple[str, int, int]] | None = None
 ) -> None:
-    """cfg: as it was checked. others: what the other ranks of this run are started with. seen: what lay in the folder
-    before anything of it was read; nothing for a new run."""
+    """cfg: the checked config. others: arguments with which the other ranks are started. seen: `stamp` of the folder
+    before anything in it was read; None for a new run."""
     if not follows():
         named = any(override.startswith("run_dir=") for override in overrides())
         require_writable(folder, None if resume else "run_dir" if named else "logs_dir")
-    # As it can be typed again from any folder; of a sweep's job, its own part of it.
+    # It can be typed again from any folder. In a sweep, it has the overrides of this job only.
     command = shlex.join(["frostline", "train", *config_dirs(), *typed_anywhere(cfg, overrides())])
     launch_alike("train", others)
     from frostline.commands.train import train
@@ -150,8 +150,8 @@ def _lr_find(cfg: DictConfig) -> None:
 
 @contextmanager
 def _output_folder(cfg: DictConfig, key: str, holds: str) -> Iterator[Path]:
-    """Where a command writes `holds` once it is done: made at once if its name is the time, which two may share, and
-    gone again where nothing came of it."""
+    """Yield the folder in which a command writes `holds` at its end. If its name is the start time, which two commands
+    may share, it is created at once, and removed again if it stays empty."""
     folder = Path(OmegaConf.select(cfg, key))
     with _run_folder(folder, named=not _names_itself(cfg, key), setting=key, holds=holds) as own:
         if not follows():
@@ -172,8 +172,8 @@ def _rank(cfg: DictConfig) -> None:
 
 
 def _of_each_model(cfg: DictConfig) -> dict[str, DictConfig]:
-    """Compose the config once per model. Raises ConfigError if there is no such model, or if its YAML leaves a value
-    open."""
+    """Compose the config once per model. Raises ConfigError if there is no such model, or if its YAML lacks a required
+    value (`???`)."""
     options = [name for name in GlobalHydra.instance().config_loader().get_group_options("model") if name[:1] != "_"]
     if not cfg.models:
         raise ConfigError("no models are named", where="models", next_step="models=[resnet18,resnet50]")

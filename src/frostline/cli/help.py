@@ -1,4 +1,4 @@
-"""What `--help` prints. It reads the names and first lines of conf/ and composes nothing, so it answers at once."""
+"""Print `--help` from the file names in conf/ and the command's YAML. It composes nothing, so it is fast."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -25,7 +25,7 @@ frostline {__version__}: fine-tune a pretrained network on your own pictures or 
 `--config-dir <folder>` adds options of your own. An error shows its traceback with HYDRA_FULL_ERROR=1."""
 
 
-# Hydra's own that make sense here (hydra._internal.utils.get_args_parser).
+# Flags of Hydra that are useful here (hydra._internal.utils.get_args_parser).
 FLAGS = {"--help", "-h", "--version", "--cfg", "-c", "--package", "-p", "--resolve", "--multirun", "-m", "--config-dir",
          "-cd", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"}  # fmt: skip
 
@@ -34,12 +34,12 @@ FOLDER, PART = "<a folder of options>", "<a part of the configuration, such as o
 WITH_VALUE = {"--config-dir": FOLDER, "-cd": FOLDER, "--package": PART, "-p": PART}
 
 
-TRAINING = ("train", "lr_find")  # what composes a training: one takes the overrides of the other
-RANKED_ON = ("data", "cache", "trainer")  # the questions of a ranking beside `models`
+TRAINING = ("train", "lr_find")  # commands that compose a training; lr_find takes the overrides of train too
+RANKED_ON = ("data", "cache", "trainer")  # config groups of `rank`, besides its `models`
 
 
 def help_of(command: str, others: Sequence[Path] = ()) -> str:
-    """others: folders of options of the user's own."""
+    """others: folders given by --config-dir."""
     files = [conf_dir() / f"{name}.yaml" for name in (TRAINING if command == "lr_find" else [command])]
     values = [line for file in files for line in _values(file)]
     groups: dict[str, set[str]] = {}
@@ -53,7 +53,8 @@ def help_of(command: str, others: Sequence[Path] = ()) -> str:
 
 
 def require_known_flags(arguments: Sequence[str]) -> None:
-    """Raises ConfigError for `--lr 3`: Hydra would answer with its own usage."""
+    """Raises ConfigError for an unknown flag such as `--lr 3`, where Hydra would print its own usage, and for a flag
+    without its value."""
     for argument in arguments:
         name = argument.partition("=")[0]
         if name.startswith("-") and name not in FLAGS:
@@ -74,7 +75,7 @@ def require_known_flags(arguments: Sequence[str]) -> None:
 
 
 def settings_first(arguments: Sequence[str]) -> list[str]:
-    """Then options, each with its value: argparse refuses settings on both sides of an option."""
+    """Move settings before flags and their values: argparse refuses settings on both sides of a flag."""
     settings: list[str] = []
     rest: list[str] = []
     for before, argument in pairwise(["", *arguments]):
@@ -94,7 +95,7 @@ def _group(name: str, options: set[str]) -> str:
 
 
 def _values(config: Path) -> list[str]:
-    """The lines of the file that set values, comments and all."""
+    """The lines of the file that set values, with their comments."""
     kept, wanted = [], False
     for line in config.read_text(encoding="utf-8").splitlines():
         if line[:1].isalpha():

@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf say of a command line, in Frostline's words: with the close names and the next step."""
+"""Translate errors of Hydra and OmegaConf into ConfigError, with close names and the next step."""
 
 import re
 
@@ -13,7 +13,7 @@ from frostline.paths import conf_dir
 
 AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^=]+)=(.*)'")
 UNASKED = re.compile(r"Could not override '(.+)'\. No match in the defaults list")
-# A `+` before what is there already. The third is Hydra's failure to look at a value that refers to the run's folder.
+# A `+` before an existing key. The third is Hydra's failure to read a value that refers to the run's folder.
 TAKEN = re.compile(r"already at '(.+)'|Multiple values for (\S+)\.|merging override \+([^=]+)=")
 
 
@@ -28,7 +28,7 @@ def translated(error: Exception, command: str) -> ConfigError:
         return _several(several[1], several[2], command)
     if unasked := UNASKED.search(str(error)):
         return _not_for_rank(unasked[1]) if command == "rank" else _of_the_run(unasked[1], command)
-    unknown = not isinstance(cause, InterpolationResolutionError)  # that is: not known before the run has a folder
+    unknown = not isinstance(cause, InterpolationResolutionError)  # that has no value before the run has a folder
     if isinstance(parent, DictConfig) and unknown and key and key not in parent:
         full = str(getattr(cause, "full_key", key) or key)
         return _unknown_setting(full, key, parent, composes=command in ("train", "lr_find", "rank"))
@@ -52,7 +52,7 @@ def translated(error: Exception, command: str) -> ConfigError:
 
 
 def _unknown_setting(full: str, key: str, parent: DictConfig, *, composes: bool) -> ConfigError:
-    """parent: the node that has no such key. composes: whether the command has options for each question."""
+    """parent: the node that has no such key. composes: whether the command has config groups."""
     what = f"there is no setting '{full}'"
     target = OmegaConf.select(parent, "_target_")
     if isinstance(target, str) and key in parameters_of(target):
@@ -108,7 +108,7 @@ def _not_for_rank(name: str) -> ConfigError:
 
 
 def _options_with(key: str) -> list[str]:
-    """Options of the same question that have the setting: `head=mlp` for `head.hidden`."""
+    """Options of the key's config group that have the setting: `head=mlp` for `head.hidden`."""
     group, _, name = key.partition(".")
     files = sorted((conf_dir() / group).glob("[!_]*.yaml")) if name else []
     return [f"{group}={file.stem}" for file in files if f"\n{name}:" in "\n" + file.read_text(encoding="utf-8")]

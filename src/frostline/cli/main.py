@@ -1,4 +1,4 @@
-"""The door: `frostline <command>`, composed by Hydra. Heavy imports wait for the checks."""
+"""Entry point: compose `frostline <command>` with Hydra and run it. Heavy imports wait for the checks."""
 
 import errno
 import os
@@ -28,13 +28,13 @@ from frostline.distributed.signals import Stopped, stoppable, tell_stopped, unfa
 from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short, shown
 from frostline.paths import conf_dir
 
-# Hydra prints its own traceback unless told to raise. It is told so around its own code, never around ours.
+# With this set to 1, Hydra raises errors instead of printing them. It is set around Hydra's code, never around ours.
 FULL_ERROR = "HYDRA_FULL_ERROR"
 COMPOSING = (HydraException, OmegaConfBaseException, ValueError, OSError)  # what Hydra raises before and between jobs
 
 
 def main(command: str | None = None) -> None:
-    """`command` None: taken from the command line."""
+    """command: None reads it from the command line."""
     wants_traceback = os.environ.get(FULL_ERROR) == "1"
     try:
         command = command or _command()
@@ -46,7 +46,7 @@ def main(command: str | None = None) -> None:
         _sweep_first(command)
         with stoppable(), unfailing_output() if command == "train" else nullcontext():
             failures = _run(command)
-        told = Place.folder is not None  # of jobs, when it happened
+        told = Place.folder is not None  # a sweep prints the error of a job when it happens
     except FrostlineError as error:
         failures, told = [error], False
     except KeyboardInterrupt:
@@ -55,7 +55,7 @@ def main(command: str | None = None) -> None:
     except Stopped as stopped:
         tell_stopped(stopped)
         raise
-    except BrokenPipeError:  # somebody read the first lines only: `frostline --help | head`
+    except BrokenPipeError:  # the reader has closed the pipe: `frostline --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     for failure in failures:
@@ -68,23 +68,23 @@ def main(command: str | None = None) -> None:
 
 
 def _tell(failure: FrostlineError) -> None:
-    """Every rank detects the error; rank 0 prints it. Errors of one host are printed by that host."""
+    """Rank 0 prints its error. Another rank prints its own only if it may differ and torchrun does not collect it."""
     try:
         launch = launched()
         require_starter()
-    except ConfigError:  # nobody else will say it
+    except ConfigError:  # the rank of this process is unknown
         print(f"frostline: {shown(str(failure))}", file=sys.stderr)
         return
     if not follows():
         print(f"frostline: {shown(str(failure))}", file=sys.stderr)
         tell_torchrun(failure.what)
-    elif not tell_torchrun(str(failure)) and "torch" in sys.modules:  # before, only the command line was looked at
+    elif not tell_torchrun(str(failure)) and "torch" in sys.modules:  # else all ranks report the same
         rank = f"process {launch.rank} on {socket.gethostname()}: " if launch is not None else ""
         print(f"frostline: {rank}{shown(str(failure))}", file=sys.stderr)
 
 
 def _sweep_first(command: str) -> None:
-    """Wherever `-m` stands: argparse takes what follows for its own, unless settings follow alone."""
+    """Move `-m` to the front and quote the settings. Raises ConfigError for a sweep that the command cannot run."""
     OmegaConf.register_new_resolver("reserved", Place.reserve, use_cache=True, replace=True)
     flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
     if flags and command != "train":
@@ -118,7 +118,7 @@ def _command() -> str:
 
 
 def _run(command: str) -> list[FrostlineError]:
-    """What went wrong in each job, told when it happened if it is a sweep: that goes on with the next."""
+    """Run the command, or each job of a sweep, and return their errors. A sweep prints an error at once and goes on."""
 
     def task(cfg: DictConfig) -> None:
         sweep = sweep_folder()
@@ -161,7 +161,7 @@ def _run(command: str) -> list[FrostlineError]:
 
 
 def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[FrostlineError]:
-    """What went wrong in this job; nothing if nothing did. full_error: what the user set HYDRA_FULL_ERROR to."""
+    """Run one job and return its error in a list, empty if it succeeds. full_error: the user's HYDRA_FULL_ERROR."""
     try:
         with _environment(FULL_ERROR, full_error), launched_anew():
             TASKS[command](cfg)
@@ -179,7 +179,7 @@ def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[Fro
 
 
 def _not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineError:
-    """begun: whether a job has run before."""
+    """begun: whether a job has started already."""
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         if begun:
             return _refused(error)
@@ -192,7 +192,7 @@ def _not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineEr
 
 
 def _refused(error: OSError) -> RunError:
-    """What the system does not let be done: no permission, no room, a name too long."""
+    """Report an error of the operating system: no permission, no space, a name that is too long."""
     gone = error.errno == errno.ENOENT
     step = "something removed it meanwhile: give the command again" if gone else "correct that place or its permissions"
     step += ", or make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""

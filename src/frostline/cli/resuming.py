@@ -1,4 +1,4 @@
-"""A command line that resumes a run: which settings it takes, and what is said of others."""
+"""Check the settings of a command line that resumes a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ from frostline.runs.record import Record
 
 
 def resumed(arguments: Sequence[str]) -> Path | None:
-    """The run that a command line resumes."""
+    """The folder of the run that the command line resumes, or None."""
     named = [argument.partition("=")[2] for argument in arguments if argument.lstrip("+").startswith("resume=")]
     return Path(named[-1].strip("'\"")) if named and named[-1] != "null" else None
 
 
 def require_resumable(folder: Path, typed: Sequence[str]) -> None:
-    """Raises ConfigError that names the settings a resume does not take, and the command of a new run with them."""
+    """Raises ConfigError if a resume does not take a typed setting, and proposes a new run with these settings."""
     node = OmegaConf.load(conf_dir() / "resume.yaml")
     taken = {key for key, _ in leaves(OmegaConf.to_container(node))} | {"resume", "trust"}
     settings = [argument for argument in typed if not argument.startswith("-")]

@@ -1,4 +1,4 @@
-"""The jobs of a sweep at work: where each lies, how each ended, and which did not run."""
+"""Track the jobs of a running sweep: the folder of each, how it ended, and which did not run."""
 
 import sys
 from pathlib import Path
@@ -13,36 +13,36 @@ from frostline.cli.sweep_jobs import Jobs
 from frostline.cli.sweep_place import within
 from frostline.paths import remove_empty
 
-MOST_NAMED = 20  # jobs that did not run
+MOST_NAMED = 20  # jobs listed as not run
 
 
 def sweep_folder() -> Path | None:
-    """The folder of the sweep that this is a job of."""
+    """The folder of the sweep, or None outside a sweep."""
     return Path(HydraConfig.get().sweep.dir) if HydraConfig.get().mode == RunMode.MULTIRUN else None
 
 
 def job_folder() -> Path | None:
-    """Of this job of a sweep. Raises ConfigError if it does not lie in the folder of the sweep."""
+    """The folder of the current job, or None outside a sweep. Raises ConfigError if it is not in the sweep's folder."""
     sweep = sweep_folder()
     return None if sweep is None else within(sweep, str(HydraConfig.get().sweep.subdir))
 
 
 def overrides() -> list[str]:
-    """As typed; of a sweep's job, its own. `${...}` stays as it is."""
+    """The overrides as typed; in a sweep, those of the current job. Interpolations are not resolved."""
     typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     assert isinstance(typed, list)
     return [str(override) for override in typed]
 
 
 class SweepFolder(Callback):
-    """Hydra makes it where a sweep starts, before it makes the sweeper."""
+    """Hydra callback that puts `Jobs` in place of the sweeper before Hydra creates it."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         Jobs.stand_in()
 
 
 class Board:
-    """The leaderboard of a sweep, written anew after each of its jobs."""
+    """The leaderboard of a sweep, rewritten after each job."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
@@ -56,8 +56,8 @@ class Board:
         print(f"\n[{HydraConfig.get().job.num}]  {' '.join(overrides())}", flush=True)
 
     def end(self, sweep: Path, error: BaseException | None) -> None:
-        """The job that is at its end. error: why it failed; one that failed before it had a folder is listed too, and
-        the folder that Hydra made for it is removed."""
+        """Record the end of the current job. error: why it failed. A job that failed before its run began is listed
+        too, and the empty folder that Hydra made for it is removed."""
         from frostline.report.leaderboard import runs_of, write_leaderboard
 
         subdir = str(HydraConfig.get().sweep.subdir)
@@ -82,7 +82,7 @@ class Board:
             print(f"frostline: {number}, see above: {', '.join(self._failed)}", file=sys.stderr)
 
     def tell_left(self) -> None:
-        """Of a sweep that was stopped: which jobs did not run."""
+        """Print the jobs of a stopped sweep that did not run."""
         left = [f"{number}: {' '.join(job)}" for number, job in enumerate(Jobs.all[self._begun :], self._begun)]
         if left:
             more = f"\n  and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""

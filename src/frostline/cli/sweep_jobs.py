@@ -1,4 +1,4 @@
-"""Which jobs a sweep has: what is listed for each setting, and what cannot be listed."""
+"""List the jobs of a sweep, and refuse settings that cannot be swept."""
 
 import math
 import os
@@ -24,21 +24,21 @@ from frostline.cli.sweep_place import Place, within
 from frostline.errors import ConfigError, few
 from frostline.quoting import PLAIN, hydra_quoted
 
-FEW = 20  # values in a proposal
-MOST = 100_000  # jobs; Hydra composes each twice, at some 0.3 s
+FEW = 20  # values in a proposed command
+MOST = 100_000  # jobs; Hydra composes each twice, at about 0.3 s
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")  # of Hydra's grammar for sweeps
 FUNCTIONS = "'seed=range(0,3)' is seed=0,1,2; 'model=glob(resnet*)' is every model that begins so"
 
 
 class Jobs(Sweeper):
-    """In place of Hydra's own sweeper: it refuses what cannot be swept before anything is written, and composes every
-    job before the first one runs. all: the jobs of the sweep, in their order."""
+    """Replaces Hydra's BasicSweeper: refuses what cannot be swept before anything is written, and composes every job
+    before the first one runs. all: the overrides of each job, in order."""
 
     all: ClassVar[list[list[str]]] = []
 
     def __init__(self, max_batch_size: int | None, params: Mapping[str, Any] | None = None) -> None:
-        """As `hydra.sweeper` has them. max_batch_size: jobs that the launcher gets at once."""
+        """Keys of `hydra.sweeper`. max_batch_size: jobs that the launcher gets at once; None for all."""
         self._size = max_batch_size
         self._params = [f"{key}={value}" for key, value in (params or {}).items()]
 
@@ -47,7 +47,7 @@ class Jobs(Sweeper):
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Raises ConfigError or RunError."""
+        """Raises ConfigError if the sweep cannot be listed, RunError if its folder cannot be used."""
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.launcher is not None
@@ -78,12 +78,12 @@ class Jobs(Sweeper):
 
     @classmethod
     def stand_in(cls) -> None:
-        """Have Hydra make this in place of its own: it makes plugins of its own packages only, by their names."""
+        """Register this class under the name of Hydra's own: Hydra creates only plugins of its own packages."""
         Plugins.instance().class_name_to_class[BASIC] = cls
 
 
 def require_lists(arguments: Sequence[str], *, sweeps: bool) -> None:
-    """Raises ConfigError for a sweep that Hydra does not read. arguments: as typed."""
+    """Raises ConfigError for a sweep that Hydra cannot parse. arguments: as typed."""
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if key.lstrip("+") == "hydra.mode":
@@ -119,7 +119,7 @@ def _parsed(argument: str) -> Override | None:
 
 
 def _take_place(config: DictConfig, raw: dict[Any, Any]) -> None:
-    """raw: the config with its `${...}`. Raises ConfigError or RunError."""
+    """Create the sweep's folder. raw: the config with its interpolations. Raises ConfigError or RunError."""
     sweep = raw["hydra"]["sweep"]
     for key, place in (("logs_dir", raw.get("logs_dir")), ("hydra.sweep.dir", sweep["dir"])):
         if not isinstance(place, str) or not place:
@@ -140,7 +140,7 @@ def _for_one_run() -> ConfigError:
 
 
 def _require_once(typed: Sequence[Override]) -> None:
-    """Raises ConfigError if a setting is swept and given again: Hydra takes the last one without a word."""
+    """Raises ConfigError if a swept setting is given twice: Hydra silently takes the last one."""
     names = [f"{override.key_or_group}@{override.package or ''}".rstrip("@") for override in typed]
     swept = {name for name, override in zip(names, typed, strict=True) if override.is_sweep_override()}
     for name, times in Counter(names).items():
@@ -151,8 +151,8 @@ def _require_once(typed: Sequence[Override]) -> None:
 
 
 def _jobs(overrides: Sequence[Override]) -> list[list[str]]:
-    """Every combination of the values that are listed; of a setting that is there twice, the last ones. Raises
-    ConfigError if a sweep cannot be listed, or if no job or too many follow."""
+    """Every combination of the listed values; a setting given twice takes its last ones. Raises ConfigError if a sweep
+    cannot be listed, or if it has no jobs or too many."""
     listed = {override.get_key_element(): _settings(override) for override in overrides}
     number = math.prod(map(len, listed.values()))
     if number > MOST:
@@ -165,7 +165,7 @@ def _jobs(overrides: Sequence[Override]) -> list[list[str]]:
 
 
 def _settings(override: Override) -> list[str]:
-    """`key=value` for each value. Raises ConfigError."""
+    """`key=value` for each value. Raises ConfigError if the setting cannot be swept so."""
     key, value, line = override.get_key_element(), override.value(), str(override.input_line)
     if not override.is_sweep_override():
         return [line]
@@ -206,7 +206,7 @@ def _require_end(override: Override, value: RangeSweep) -> None:
 
 
 def _flat(override: Override, value: ChoiceSweep) -> str:
-    """The same values as one list, if each sweep within has values."""
+    """Propose the values of nested sweeps as one list; a placeholder if there are too many, or an interval."""
     items = [*_items(override, value)]
     if len(items) > FEW or any(isinstance(item, Sweep) for item in items):
         return f"{override.get_key_element()}=<value>,<value>"

@@ -1,4 +1,4 @@
-"""Where a sweep lies: in a new or empty folder, which is gone again if no run begins in it."""
+"""Create the folder of a sweep, which must be new or empty, and remove it if no run begins in it."""
 
 import os
 from pathlib import Path
@@ -8,19 +8,19 @@ from frostline.errors import ConfigError
 from frostline.paths import remove_empty
 from frostline.runs.folders import require_empty, require_writable, reserved_at_once
 
-WRITTEN_FIRST = "multirun.yaml"  # as Hydra calls it
+WRITTEN_FIRST = "multirun.yaml"  # Hydra's name for the config of a sweep
 BOARD = "leaderboard.csv"
 
 
 class Place:
-    """Of the sweep of this process. missing: folders that were not there before it, the deepest first."""
+    """The folder of this process's sweep. missing: folders that did not exist before it, deepest first."""
 
     folder: Path | None = None
     missing: ClassVar[list[Path]] = []
 
     @staticmethod
     def reserve(place: str) -> str:
-        """The resolver `reserved`: make the folder at once, with a number behind its name if that is taken."""
+        """The OmegaConf resolver `reserved`: create the folder at once, with a number appended if it exists."""
         parents = _missing(Path(place))[1:]
         chosen = reserved_at_once(place)
         Place.missing = [Path(chosen), *parents, *Place.missing]
@@ -28,8 +28,8 @@ class Place:
 
     @staticmethod
     def take(folder: Path, setting: str, config: str) -> None:
-        """Make the folder, and write what the sweep was begun with. setting: names another folder. Raises ConfigError
-        or RunError if the folder holds something or cannot be written."""
+        """Create the folder and write the sweep's config into it. setting: the key that selects another folder. Raises
+        ConfigError if the folder holds a sweep, RunError if it holds other files or is not writable."""
         another = ConfigError(
             "this folder holds another sweep", where=folder, next_step=f"{setting}=<a new or empty folder>"
         )
@@ -41,7 +41,7 @@ class Place:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             file = (folder / WRITTEN_FIRST).open("x", encoding="utf-8")
-        except FileExistsError as error:  # since a moment ago
+        except FileExistsError as error:  # another sweep has just created it
             raise another from error
         with file:
             Place.folder = folder
@@ -53,7 +53,7 @@ class Place:
 
     @staticmethod
     def remove_unbegun() -> None:
-        """Remove what a sweep without runs has left."""
+        """Remove what is left of a sweep in which no run began."""
         folder = Place.folder
         if folder is not None and {path.name for path in folder.glob("[!.]*")} == {WRITTEN_FIRST}:
             (folder / WRITTEN_FIRST).unlink()
@@ -61,7 +61,7 @@ class Place:
 
 
 def within(sweep: Path, subdir: str) -> Path:
-    """The folder of a job. Raises ConfigError if it does not lie in the folder of its sweep."""
+    """The folder of a job. Raises ConfigError if it is not inside the sweep's folder."""
     place, above = Path(os.path.normpath(sweep / subdir)), Path(os.path.normpath(sweep))
     if place == above or not place.is_relative_to(above):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Settings as they are typed: what Hydra's grammar has no letters for is quoted for it."""
+"""Quote typed settings whose characters Hydra's grammar does not accept."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +9,12 @@ from hydra.errors import HydraException
 from frostline.config.keys import PLACES
 from frostline.quoting import PLAIN, hydra_quoted
 
-STRUCTURE = "'\"[]{}"  # of somebody who knows it
+STRUCTURE = "'\"[]{}"  # typed by users who know Hydra's grammar
 
 
 def quoted_settings(arguments: Sequence[str], *, sweeps: bool = False) -> list[str]:
-    """`data.dir=größe` and `data.dir=a (1)` as Hydra reads them. What it reads already, and what has quotes or brackets
-    of its own, stays as it is, unless it names a file or folder. `text` is literally what the shell hands over."""
+    """Quote values such as `data.dir=größe` and `data.dir=a (1)` for Hydra. A value that Hydra can parse, or that has
+    quotes or brackets of its own, is unchanged unless it is a file or folder. `text=` is always quoted."""
     return [_quoted(argument, sweeps=sweeps) for argument in arguments]
 
 
@@ -25,7 +25,7 @@ def _quoted(argument: str, *, sweeps: bool) -> str:
     if argument.startswith("-") or not equals or PLAIN.fullmatch(value):
         return argument
     enclosed = len(value) > 1 and value[0] + value[-1] in ("''", '""', "[]", "{}")
-    is_place = key.lstrip("+").rpartition(".")[2] in PLACES  # quotes and brackets in its name are letters
+    is_place = key.lstrip("+").rpartition(".")[2] in PLACES  # quotes and brackets belong to its name
     structured = enclosed or (not is_place and bool(set(value) & set(STRUCTURE)))
     is_expression = not is_place or "${" in value or sweeps
     if not _is_there(value) and (structured or (is_expression and _is_read(argument))):
@@ -39,7 +39,7 @@ def _quoted(argument: str, *, sweeps: bool) -> str:
 def _is_there(value: str) -> bool:
     try:
         return Path(value).exists()
-    except (OSError, ValueError):  # too long, or no name at all
+    except (OSError, ValueError):  # too long, or not a valid name
         return False
 
 

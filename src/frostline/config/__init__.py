@@ -1,1 +1,1 @@
-"""What a configuration may say, checked without torch."""
+"""Check a config without importing torch, and instantiate its nodes."""

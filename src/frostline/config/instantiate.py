@@ -1,4 +1,4 @@
-"""What a node of the config names, made: `_target_` with its settings, and with what the program adds."""
+"""Instantiate a config node: call its `_target_` with its settings and the arguments that Frostline adds."""
 
 import inspect
 from collections.abc import Callable
@@ -17,8 +17,8 @@ SIGNATURES = "CONTRIBUTING says what each kind of part takes; --cfg job prints t
 
 
 def make(node: DictConfig, where: str, kind: type, *arguments: Any, **options: Any) -> Any:
-    """What `_target_` names, made with its settings and with what the program adds. Raises ConfigError where that is
-    not a `kind`, or cannot be called so."""
+    """Call `_target_` with the node's settings, `arguments` and `options`. Raises ConfigError if it does not take them
+    or does not return a `kind`."""
     maker = maker_of(node, where)
     try:
         inspect.signature(maker).bind(*arguments, **options)
@@ -37,7 +37,7 @@ def make(node: DictConfig, where: str, kind: type, *arguments: Any, **options: A
 
 
 def maker_of(node: DictConfig, where: str) -> Callable[..., Any]:
-    """The constructor that `_target_` names, with its settings."""
+    """The callable that `_target_` names, with the node's settings bound. Raises ConfigError if there is none."""
     try:
         made = instantiate(node, _partial_=True, _convert_="all")
     except (InstantiationException, OmegaConfBaseException, ValueError, TypeError) as error:
@@ -51,7 +51,7 @@ def maker_of(node: DictConfig, where: str) -> Callable[..., Any]:
 
 
 def class_of(node: DictConfig, where: str, kind: type) -> Any:
-    """The class that `_target_` names, for what it says before anything is made. Raises ConfigError."""
+    """The class that `_target_` names, for its class attributes. Raises ConfigError if it is no `kind`."""
     return maker_settings(node, where, kind)[0]
 
 

@@ -1,4 +1,4 @@
-"""Settings by name: which a command knows, and which is meant by one that it does not know."""
+"""Names of settings: which a command knows, and which are close to an unknown one."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from frostline.errors import close_names
 from frostline.paths import conf_dir, leaves
 
-# Last words of the settings that are one file or folder.
+# Last parts of the keys whose value is one file or folder.
 PLACES = {
     *("dir", "file", "path", "train_file", "val_file", "test_file", "weights", "save_dir", "dirpath"),
     *("run", "input", "output", "run_dir", "logs_dir", "resume", "init_from"),
@@ -16,8 +16,8 @@ PLACES = {
 
 
 def unknown_keys(plain: dict[str, Any], command: str, own: Collection[str] = ()) -> Iterator[str]:
-    """A line for each setting that no part of the program reads. Those of constructors are not looked at: `signatures`
-    does. own: groups that were added by the program."""
+    """Yield a line for each unknown key at the top level, in `schedule` and in `lr_find`. `signatures` checks the keys
+    of constructors. own: groups that the program has added."""
     known = {
         "": known_keys(command) | set(own),
         "schedule": {*map(str, OmegaConf.load(conf_dir() / "schedule" / "_every_phase.yaml")), "phases"},
@@ -32,7 +32,7 @@ def unknown_keys(plain: dict[str, Any], command: str, own: Collection[str] = ())
 
 
 def known_keys(command: str) -> set[str]:
-    """Of the whole configuration of a command: what its YAML has, and its questions."""
+    """Top-level keys of a command's config: those in its YAML, and its config groups."""
     node = OmegaConf.load(conf_dir() / f"{command}.yaml")
     assert isinstance(node, DictConfig)
     known = {*map(str, node)} - {"defaults", "hydra"}
@@ -46,7 +46,7 @@ def known_keys(command: str) -> set[str]:
 
 
 def meant(key: str, plain: dict[str, Any], known: set[str]) -> str:
-    """What may be said instead of a setting that there is not: settings of that name elsewhere, or close ones."""
+    """Propose keys in place of an unknown one: those with the same last part elsewhere, or else close names."""
     name = key.rpartition(".")[2]
     elsewhere = [place for place, _ in leaves(plain) if place.rpartition(".")[2] == name and place != key]
     if elsewhere:

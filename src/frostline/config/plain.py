@@ -1,4 +1,4 @@
-"""A composed configuration as plain values."""
+"""Convert a composed config to plain values."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frostline.errors import ConfigError, first_line
 
-# Keys of ours beside those of a library's constructor.
+# Frostline's own keys, beside those of a library's constructor.
 OURS = {"trainer": {"compile"}}
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """As plain dicts and lists, every `${...}` replaced. Raises ConfigError if an interpolation cannot be resolved."""
+    """Plain dicts and lists without interpolations. Raises ConfigError if an interpolation cannot be resolved."""
     try:
         plain = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
@@ -26,7 +26,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def without_ours(plain: dict[str, Any]) -> dict[str, Any]:
-    """As the constructors of libraries take it."""
+    """Leave out Frostline's own keys, which constructors of libraries do not take."""
     return plain | {
         group: {name: value for name, value in plain[group].items() if name not in names}
         for group, names in OURS.items()

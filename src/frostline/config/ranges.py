@@ -7,7 +7,7 @@ Number = TypeVar("Number", int, float)
 
 
 class Condition(NamedTuple):
-    """In words, for messages, and as a function."""
+    """A condition in words, for messages, and as a function."""
 
     said: str
     holds: Callable[[float], bool]
@@ -15,7 +15,7 @@ class Condition(NamedTuple):
 
 Positive = Annotated[Number, Condition("x > 0", lambda x: x > 0)]
 NonNegative = Annotated[Number, Condition("x >= 0", lambda x: x >= 0)]
-Rate = Annotated[float, Condition("0 < x <= 1000", lambda x: 0 < x <= 1000)]  # beyond, a float32 step overflows
-Fraction = Annotated[float, Condition("0 < x < 1", lambda x: 0 < x < 1)]  # a proper part of a whole
+Rate = Annotated[float, Condition("0 < x <= 1000", lambda x: 0 < x <= 1000)]  # a larger step overflows float32
+Fraction = Annotated[float, Condition("0 < x < 1", lambda x: 0 < x < 1)]  # neither none nor all
 Seed = Annotated[int, Condition("0 <= x < 2**32", lambda x: 0 <= x < 2**32)]
 Probability = Annotated[float, Condition("0 <= x < 1", lambda x: 0 <= x < 1)]

@@ -1,4 +1,4 @@
-"""A schedule as somebody wrote it, made whole: in a YAML of one's own it may say no more than its phases."""
+"""Complete a schedule: a user's YAML may hold its phases only."""
 
 import re
 from collections.abc import Sequence
@@ -9,12 +9,13 @@ from frostline.paths import conf_dir
 
 
 def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) -> list[str]:
-    """Add what holds for each phase, where the schedule does not say it; leave out what a recipe says of phases that
-    are not in the schedule chosen in place of the recipe's. typed: settings of the command line, which are never left
-    out. of_recipe: whether a recipe was chosen. Gives a sentence on each phase that was left out.
+    """Add the defaults of `_every_phase.yaml`. If the user has replaced the schedule of a recipe, drop the recipe's
+    settings of phases that the new schedule does not have, and return a sentence about each.
+
+    typed: overrides of the command line, whose phases are never dropped. of_recipe: whether a recipe was chosen.
     """
     if not isinstance(cfg.get("schedule"), DictConfig):
-        return []  # the checks say what is missing
+        return []  # the checks report what is missing
     shared = OmegaConf.load(conf_dir() / "schedule" / "_every_phase.yaml")
     with open_dict(cfg):
         cfg.schedule = OmegaConf.merge(shared, cfg.schedule)

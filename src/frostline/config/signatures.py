@@ -1,8 +1,8 @@
-"""A config is checked against the constructors that it names, read from their source: nothing is imported.
+"""Check a config against the constructors that it names, whose source is parsed and not imported.
 
-So a wrong key or a wrong type answers in milliseconds, before torch is loaded. A node of the config with `_target_`
-must hold only names of that constructor's parameters, each with a value that its annotation allows. What an annotation
-says in a way that is not understood here (a torch type, an alias of another package) allows everything.
+So a wrong key or type is reported in milliseconds, before torch is loaded. A config node with `_target_` must hold only
+names of that constructor's parameters, each with a value that its annotation allows. An annotation that is not
+understood here (a torch type, an alias of another package) allows every value.
 """
 
 import ast
@@ -19,7 +19,7 @@ from frostline.config import ranges as values
 from frostline.errors import close_names
 from frostline.quoting import list_of
 
-KNOWN = {"frostline", "torch", "lightning", "datetime"}  # packages whose classes options name
+KNOWN = {"frostline", "torch", "lightning", "datetime"}  # packages whose classes options name in `_target_`
 Check = Callable[[Any], bool]
 
 
@@ -44,9 +44,9 @@ CONTAINERS = {"list", "List", "Sequence", "tuple", "Tuple", "Iterable"}
 
 
 def problems(config: Any, key: str = "", supplied: Mapping[str, Collection[str]] | None = None) -> Iterator[str]:
-    """Every wrong, missing or superfluous key and every wrong value below `config`, a line each.
+    """Yield a line for each wrong, missing or superfluous key and each wrong value below `config`.
 
-    supplied: by key, the parameters that the program gives to that constructor. None: missing ones are not looked for.
+    supplied: parameters that Frostline passes to a constructor, by the key of its node. None: missing keys are allowed.
     """
     if isinstance(config, list):
         for number, item in enumerate(config):
@@ -60,19 +60,19 @@ def problems(config: Any, key: str = "", supplied: Mapping[str, Collection[str]]
 
 
 def value_problem(key: str, value: Any, annotation: str) -> str | None:
-    """Why the value of a setting is not what an annotation such as `int | None` allows; None if it is."""
+    """Why an annotation such as `int | None` does not allow the value of a setting; None if it does."""
     expression = ast.parse(annotation, mode="eval").body
     return None if _allows(expression, value) else _refused(expression, value, key)
 
 
 def parameters_of(target: str) -> list[str]:
-    """Names of the keyword parameters of a class or function; none where no source tells them."""
+    """Names of the keyword parameters of a class or function; empty if its source is not found."""
     return list(_parameters(target) or {})
 
 
 def origin_of(target: str) -> str | None:
-    """The dotted name under which a class is defined that `target` names, perhaps by an import of it; None where no
-    source defines such a class."""
+    """The dotted name under which the class is defined that `target` names, perhaps through an import; None if no
+    source defines it."""
     module, _, name = target.rpartition(".")
     if module.partition(".")[0] not in KNOWN or not all(part.isidentifier() for part in target.split(".")):
         return None
@@ -137,7 +137,7 @@ def _allows(annotation: ast.expr | None, value: Any) -> bool:
 
 
 def _refused(annotation: ast.expr | None, value: Any, key: str) -> str:
-    """Why the annotation does not allow a value, and how to write a list, or names that YAML takes for other values."""
+    """Why the annotation does not allow a value; and how to write a list, or names that YAML reads as other types."""
     alone = isinstance(value, str | int | float) and not isinstance(value, bool) and value != ""
     bracketed = f"; a list stands in brackets: [{value}]" if alone and _allows(annotation, [value]) else ""
     if isinstance(value, list) and all(isinstance(item, str | int | float | None) for item in value):
@@ -190,7 +190,7 @@ def _said(annotation: ast.expr | None) -> str:
 
 
 def _parameters(target: str) -> Parameters | None:
-    """The keyword parameters of a class or function by its dotted name; None where no source tells them."""
+    """The keyword parameters of a class or function by its dotted name; None if its source is not found."""
     module, _, name = target.rpartition(".")
     source = _source(module)
     return _class_parameters(source, name) if source is not None else None
@@ -250,7 +250,7 @@ def _constructor(tree: ast.Module, source: Path, node: ast.ClassDef) -> Paramete
             own = _arguments(item, skip=1)
             if item.args.kwarg is None or inherited is None:
                 return own
-            if not source.is_relative_to(Path(__file__).parents[1]):  # others may give some of them themselves
+            if not source.is_relative_to(Path(__file__).parents[1]):  # a library's class may pass some itself
                 inherited = {name: parameter._replace(required=False) for name, parameter in inherited.items()}
             return inherited | own
     return inherited

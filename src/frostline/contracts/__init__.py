@@ -1,1 +1,1 @@
-"""What flows between parts: batches, tokens, specs, targets."""
+"""Types that data, backbones, heads and tasks share: batches, tokens, specs, targets."""

@@ -1,4 +1,4 @@
-"""What a loader hands to the model. Shapes: B samples of this rank, C classes or other targets."""
+"""The batch that a loader hands to the model. Shapes: B samples of this rank, C classes or other targets."""
 
 from typing import Any, NamedTuple
 
@@ -6,16 +6,16 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """inputs: (B, 3, H, W), uint8 from the loader, float after preprocessing; of texts, Tokens.
-    targets: (B,) class indices, or (B, C) probabilities where pictures were mixed; (B, C) of labels and numbers;
-        (B, L) of tags, -100 where no word begins; (B, H, W) of masks.
-    sample: (B,) the sample's place in its part, the key of its random numbers.
-    sizes: (B, 2) height and width in pixels of pictures that were padded to a common size; None where all are whole.
-    own_sizes: (B, 2) height and width in pixels of the pictures in their files, where targets or predictions have that
+    """inputs: (B, 3, H, W) pictures, uint8 from the loader, float after preprocessing; Tokens for texts.
+    targets: (B,) class indices, or (B, C) probabilities if pictures were mixed; (B, C) labels or numbers; (B, L + K)
+        tags of L tokens, -100 where no word begins, then of up to K words that were cut off; (B, H, W) masks.
+    sample: (B,) index of each sample in its source; seeds its augmentation.
+    sizes: (B, 2) height and width in pixels of pictures that were padded to a common size; None without padding.
+    own_sizes: (B, 2) height and width in pixels of the pictures in their files, if targets or predictions have that
         size.
-    passed: blocks of the backbone that `inputs` have been through: they are what the frozen ones gave, and no pictures.
-    weight: times the mean loss of this rank, so that the mean over ranks is the mean over the global batch even where
-        the ranks' shares differ in size. 1.0 in one process.
+    passed: number of blocks that `inputs` have passed; from 1 on they are outputs of frozen blocks, not pictures.
+    weight: factor of this rank's mean loss, so that the mean over ranks is the mean over the global batch even if the
+        ranks' shares differ in size. 1.0 in one process.
     """
 
     inputs: Any

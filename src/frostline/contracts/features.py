@@ -1,12 +1,12 @@
-"""What a backbone gives, and what a head takes: the form of features. Shapes: B samples, D numbers each, L tokens."""
+"""The form of the features that a backbone returns and a head takes. Shapes: B samples, D numbers each, L tokens."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-# vector: (B, D). tokens: (B, L, D). map: (B, D, H, W), of the last block. pyramid: a list of maps, from fine to coarse.
+# vector: (B, D). tokens: (B, L, D). map: (B, D, H, W) of the last block. pyramid: a list of maps, from fine to coarse.
 Form = Literal["vector", "tokens", "map", "pyramid"]
-# What the outputs of a network are about. pixel: outputs (B, K, H, W) at the resolution of the finest features.
+# What each output of a network belongs to. pixel: outputs (B, K, H, W) at the resolution of the finest features.
 Unit = Literal["sample", "token", "pixel"]
 
 ANY_VECTOR: Mapping[Unit, Form] = {"sample": "vector", "token": "tokens"}

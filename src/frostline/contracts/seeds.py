@@ -1,8 +1,8 @@
-"""Seeds of streams of random numbers."""
+"""Derive the seeds of random number streams."""
 
 from hashlib import blake2b
 
 
 def seed_of(*place: object) -> int:
-    """Of a stream of random numbers: another one for each place where some are drawn."""
+    """Hash what identifies a stream, such as (seed, epoch, batch, rank), into a seed of 63 bits."""
     return int.from_bytes(blake2b(repr(place).encode(), digest_size=8).digest()) >> 1

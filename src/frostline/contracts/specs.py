@@ -10,11 +10,11 @@ MOST_PIXELS = 4096
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """A picture is resized so that its shorter side is `resize`, cut at its centre to `size` × `size`, and normalised.
+    """A picture is resized so that its shorter side is `resize`, centre-cropped to `size` × `size`, and normalised.
 
-    Sides in pixels; mean and std per channel (RGB), of values in 0..1. `stretched`: height and width that whole
-    pictures are resized to, nothing cut off; None for `resize` and `size`.
-    `sizes`: what the network can take: `any` from `min_size` up, or `fixed` (a vision transformer's position table).
+    Sides in pixels; mean and std per channel (RGB), of values in 0..1. `stretched`: height and width to which whole
+    pictures are resized without a crop; None: `resize` and `size` apply.
+    `sizes`: the sizes that the network takes, `any` from `min_size` up, or `fixed` (position table of a transformer).
     """
 
     size: int
@@ -34,9 +34,10 @@ class ImageSpec:
     kind = "picture"
 
     def at(self, image_size: int | None) -> "ImageSpec":
-        """The spec at another size: the whole picture, nothing cut off. `None` leaves the spec as it is.
+        """The spec with `size` and `resize` set to `image_size`: the crop cuts only the longer side. `None` leaves the
+        spec unchanged.
 
-        Raises ConfigError where the network cannot take that size.
+        Raises ConfigError if the network does not take that size, or if it exceeds MOST_PIXELS.
         """
         if image_size is None or (image_size == self.size and self.sizes == "fixed"):
             return self
@@ -61,13 +62,13 @@ class ImageSpec:
         return replace(self, size=image_size, resize=image_size)
 
 
-FEWEST_TOKENS = 8  # that a text may be cut to: special tokens take up to four
+FEWEST_TOKENS = 8  # smallest max_length: special tokens take up to four
 
 
 @dataclass(frozen=True)
 class TextSpec:
-    """`tokenizer`: a name or folder that transformers can load. `max_length`: tokens that a text may have, special ones
-    counted; what is beyond is cut off. `remote_code`: whether Python code that lies beside the tokenizer may run.
+    """`tokenizer`: a name or folder that transformers can load. `max_length`: most tokens of a text, special ones
+    included; longer texts are cut. `remote_code`: whether Python code in the tokenizer's folder may run.
     """
 
     tokenizer: str
@@ -77,9 +78,9 @@ class TextSpec:
     kind = "text"
 
     def at(self, max_length: int | None) -> "TextSpec":
-        """The spec with texts cut at another length. `None` leaves the spec as it is.
+        """The spec with texts cut at another length. `None` leaves the spec unchanged.
 
-        Raises ConfigError where the network cannot take that length.
+        Raises ConfigError if the network does not take that length.
         """
         if max_length is None:
             return self

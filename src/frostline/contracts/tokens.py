@@ -1,4 +1,4 @@
-"""Text on its way through a network. Shapes: B samples, L tokens of the longest of them."""
+"""Tokens of texts, as blocks of a network take and return them. Shapes: B samples, L tokens of the longest."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,8 +9,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 
 class Tokens(NamedTuple):
-    """values: (B, L, 2) int64, each token and its segment, as the first block takes them; (B, L, D) from there on.
-    mask: (B, L) bool, True where a token is; padding is at the right, and what stands there has no meaning.
+    """values: (B, L, 2) int64 token and segment ids, which the first block takes; (B, L, D) after it.
+    mask: (B, L) bool, True for real tokens; padding is at the right, and its values have no meaning.
     """
 
     values: Tensor
@@ -18,14 +18,14 @@ class Tokens(NamedTuple):
 
 
 def padded(samples: Sequence[Tensor]) -> Tokens:
-    """Samples (L, ...) of several lengths, with zeros where they end."""
+    """Pad samples (L, ...) of different lengths with zeros at the end."""
     lengths = torch.tensor([len(sample) for sample in samples])
     values = pad_sequence(list(samples), batch_first=True)
     return Tokens(values, torch.arange(values.shape[1]) < lengths[:, None])
 
 
 def rows_at(flat: Tensor, starts: Tensor, index: Tensor, shape: tuple[int, ...]) -> list[Tensor]:
-    """Samples (L, *shape) that lie one after the other in `flat`; starts: (N + 1,) where each begins."""
+    """Slice samples (L, *shape) out of `flat`, which holds all in sequence. starts: (N + 1,) offsets in `flat`."""
     bounds = zip(starts[index].tolist(), starts[index + 1].tolist(), strict=True)
     return [flat[start:end].view(-1, *shape) for start, end in bounds]
 
@@ -39,7 +39,7 @@ def with_values(x: Tensor | Tokens, values: Tensor) -> Tensor | Tokens:
 
 
 def repeated(x: Tensor | Tokens, times: int) -> Tensor | Tokens:
-    """One sample (1, ...) so many times."""
+    """Repeat one sample (1, ...) along the batch."""
     if isinstance(x, Tokens):
         return Tokens(x.values.repeat(times, 1, 1), x.mask.repeat(times, 1))
     return x.expand(times, *x.shape[1:]).contiguous(memory_format=torch.channels_last)

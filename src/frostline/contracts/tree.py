@@ -1,4 +1,4 @@
-"""Values that flow between parts: a tensor, `Tokens`, or tensors by name."""
+"""Values between blocks, heads and caches: a tensor, `Tokens`, or tensors by name."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar

@@ -1,1 +1,1 @@
-"""New parts on top of a backbone."""
+"""Heads: the new layers on top of a backbone."""

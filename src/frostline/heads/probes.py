@@ -1,6 +1,6 @@
-"""What features are worth without fine-tuning: k-NN, a linear probe, LogME.
+"""Score features without fine-tuning: k-NN, a linear probe, LogME.
 
-Shapes: features (N, D), labels (N,) class indices, C classes. Nothing here is random.
+Shapes: features (N, D), labels (N,) class indices, C classes. All functions are deterministic.
 """
 
 import math
@@ -13,17 +13,17 @@ from torch.nn.functional import cross_entropy, normalize, one_hot
 
 K = 20
 TEMPERATURE = 0.07
-SIMILARITIES = 2**24  # that are in memory at a time: 64 MiB
+SIMILARITIES = 2**24  # held in memory at a time: 64 MiB
 
-# Times |W|²/2, added to the mean loss of standardised features. Of eight from 1 to 1e-5, none beat the best of the last
-# four here by more than 0.004, with standard errors from 0.003 up (three backbones on 1,295 digits and 4,000 pictures
-# of CIFAR-10). With 10 and 30 samples a class the first was up to 0.009 better (EfficientNet-Lite0, CIFAR-10 at 128
-# pixels, 2026-11-28).
+# L2 penalties: l2 · |W|²/2 is added to the mean loss on standardised features. Of eight from 1 to 1e-5, none beat the
+# best of the last four here by more than 0.004, with standard errors from 0.003 up (three backbones on 1,295 digits and
+# 4,000 pictures of CIFAR-10). With 10 and 30 samples per class the first was up to 0.009 better (EfficientNet-Lite0,
+# CIFAR-10 at 128 pixels, 2026-11-28).
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
-ITERATIONS = 50  # of L-BFGS, for each strength; the next one starts where the last one ended
-MAX_EVALUATIONS = len(STRENGTHS) * ITERATIONS * 5 // 4  # evaluations of the loss and its gradient, at the most
+ITERATIONS = 50  # of L-BFGS for each penalty; each one starts from the previous solution
+MAX_EVALUATIONS = len(STRENGTHS) * ITERATIONS * 5 // 4  # most evaluations of the loss and its gradient
 
-ROWS = 4096  # that are in float64 at a time
+ROWS = 4096  # rows converted to float64 at a time
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -32,8 +32,8 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
 
 
 def nearest_neighbours(train: Tensor, labels: Tensor, features: Tensor, num_classes: int) -> Tensor:
-    """(N_train, D), (N_train,), (N, D) → (N,) classes, by the votes of the K nearest in cosine similarity s, each
-    with weight exp(s / TEMPERATURE): Wu et al. 2018, arXiv:1805.01978, section 3.4, as DINO uses it."""
+    """(N_train, D), (N_train,), (N, D) → (N,) classes, by the votes of the K nearest in cosine similarity s, each with
+    weight exp(s / TEMPERATURE): Wu et al. 2018, arXiv:1805.01978, section 3.4, as used for DINO."""
     known = normalize(train.float(), dim=1)
     k, predicted = min(K, len(train)), []
     for some in features.split(max(1, SIMILARITIES // max(len(train), num_classes))):
@@ -45,7 +45,7 @@ def nearest_neighbours(train: Tensor, labels: Tensor, features: Tensor, num_clas
 
 
 class LinearProbe(NamedTuple):
-    """weight (C, D) and bias (C,), of features as they come. l2: the strength with which it was fitted."""
+    """weight (C, D) and bias (C,) for features that are not standardised. l2: the penalty of the fit."""
 
     weight: Tensor
     bias: Tensor
@@ -62,14 +62,14 @@ def linear_probes(train: Tensor, labels: Tensor, num_classes: int) -> Iterator[L
 
 
 def linear_maps(train: Tensor, outputs: int, loss: Callable[[Tensor], Tensor]) -> Iterator[LinearProbe]:
-    """The linear maps of features (N, D) to (N, outputs) that minimise a convex loss, by L-BFGS on standardised
-    features: one for each of STRENGTHS, from the strongest.
+    """Fit linear maps of features (N, D) to (N, outputs) that minimise a convex loss, by L-BFGS on standardised
+    features: one for each of STRENGTHS, strongest first.
 
-    A step costs 4 N D C floating-point operations; all maps together take at most MAX_EVALUATIONS.
+    An evaluation costs 4 N D C floating-point operations; all maps together take at most MAX_EVALUATIONS.
     """
     train = train.float()
     deviation, mean = torch.std_mean(train, dim=0, correction=0)
-    # What is the same for every sample tells nothing, and its rounding errors less.
+    # A feature that is the same for every sample is set to 0: scaling it would amplify its rounding errors.
     scale = torch.where(deviation > 1e-6 * deviation.max(), 1 / deviation, 0.0)
     standard = (train - mean) * scale
     weight = torch.zeros(outputs, train.shape[1], device=train.device, requires_grad=True)
@@ -102,20 +102,20 @@ def _minimise(weight: Tensor, bias: Tensor, features: Tensor, loss: Callable[[Te
 
 def log_me(features: Tensor, labels: Tensor, num_classes: int) -> float:
     """Logarithm of the maximum evidence per sample: You et al. 2021, arXiv:2102.11005. Each class is a regression
-    y = F w + noise on 0 and 1, w ~ N(0, 1/α), noise ~ N(0, 1/β); the mean over the classes that have samples.
+    y = F w + noise on 0 and 1, w ~ N(0, 1/α), noise ~ N(0, 1/β); the result is the mean over classes with samples.
 
-    With F = U S Vᵀ and z = Uᵀ y (arXiv:2110.10545), all that is needed of a step is diagonal. What it costs is F Fᵀ
-    or FᵀF, the smaller, and its eigenvalues, in float64: 2 N D min(N, D) operations.
+    With F = U S Vᵀ and z = Uᵀ y (arXiv:2110.10545), each step is diagonal. The cost is that of the smaller of F Fᵀ and
+    FᵀF, and of its eigenvalues, in float64: 2 N D min(N, D) operations.
     """
     targets = one_hot(labels, num_classes).double()
     targets = targets[:, targets.any(0)]
     squares, parts = _spectrum(features, targets)
-    rest = (targets.square().sum(0) - parts.sum(0)).clamp(min=0)  # of |y|², beyond the features' span
+    rest = (targets.square().sum(0) - parts.sum(0)).clamp(min=0)  # |y|² outside the span of the features
     return float((_evidence(squares[:, None], parts, rest, len(features)) / len(features)).mean())
 
 
 def _spectrum(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """(R,) squared singular values above rounding, and (R, C) the squares of z."""
+    """(R,) squared singular values above the rounding error, and (R, C) squares of z."""
     number, width = features.shape
     if number <= width:
         wide = features.double()
@@ -134,8 +134,8 @@ def _spectrum(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _evidence(squares: Tensor, parts: Tensor, rest: Tensor, number: int) -> Tensor:
-    """(C,), the largest over α and β. For t = α/β the best β is N / (|Fm - y|² + t m²), which leaves a search over t:
-    over 24 decades, then by golden sections. The papers' iteration for α and β may end in a lower maximum; where the
+    """(C,) maximum over α and β. For t = α/β the best β is N / (|Fm - y|² + t m²), which leaves a search over t: on a
+    grid of 24 decades, then by golden sections. The papers' iteration for α and β may end in a lower maximum; if the
     scales of features differ a thousandfold, it does.
     """
 
@@ -149,7 +149,7 @@ def _evidence(squares: Tensor, parts: Tensor, rest: Tensor, number: int) -> Tens
     found = torch.stack([at((scale * step.exp()).expand_as(rest)) for step in logs])
     best, width = logs[found.argmax(0)], logs[1] - logs[0]
     low, high = best - width, best + width
-    for _ in range(40):  # each narrows it to 0.618: 1e-9 of a decade
+    for _ in range(40):  # each narrows the interval to 0.618 of it: 1e-9 of a decade
         left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
         better = at(scale * left.exp()) > at(scale * right.exp())
         low, high = torch.where(better, low, left), torch.where(better, right, high)

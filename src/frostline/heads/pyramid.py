@@ -1,5 +1,5 @@
-"""Heads for pixels on a pyramid of maps: decoders of segmentation-models-pytorch. Shapes: maps (B, D, H, W) from fine
-to coarse → outputs (B, K, H, W) at the resolution of the finest, K = num_outputs.
+"""Heads with outputs for pixels, on a pyramid of maps: decoders of segmentation-models-pytorch. Shapes: maps
+(B, D, H, W) from fine to coarse → outputs (B, K, H, W) at the resolution of the finest, K = num_outputs.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from frostline.contracts.features import Features, Form, Unit
 from frostline.errors import ConfigError, needs
 
 FPN_LEVELS = 4
-FPN_GROUPS = 32  # of channels that are normalised together
+FPN_GROUPS = 32  # of channels, in the decoder's GroupNorm
 
 
 class Unet(nn.Module):
-    """Ronneberger et al. 2015, arXiv:1505.04597. channels: widths of the decoder, from coarse to fine; one for each
-    level above the coarsest, and further ones are left out. Raises ConfigError if they are too few."""
+    """Ronneberger et al. 2015, arXiv:1505.04597. channels: widths of the decoder, from coarse to fine, one for each
+    level but the coarsest; further ones are ignored. Raises ConfigError if there are too few."""
 
     takes: ClassVar[Mapping[Unit, Form]] = {"pixel": "pyramid"}
 
@@ -33,7 +33,7 @@ class Unet(nn.Module):
                 next_step="head.channels=[256,128,64]",
             )
         decoder = _decoders().unet.decoder.UnetDecoder
-        # The library expects the picture itself as the first level, and takes of it no more than its size.
+        # The library expects the picture itself as the first level, and uses only its size.
         self.decoder = decoder([0, *features.widths], channels[:steps], n_blocks=steps)
         self.last = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(channels[steps - 1], num_outputs, 3, padding=1))
 
@@ -43,8 +43,8 @@ class Unet(nn.Module):
 
 
 class Fpn(nn.Module):
-    """Kirillov et al. 2019, arXiv:1901.02446. channels: of the pyramid; segmentation_channels: of what becomes of each
-    level, in multiples of 32. Raises ConfigError otherwise, and unless the backbone gives four levels."""
+    """Kirillov et al. 2019, arXiv:1901.02446. channels: width of the pyramid; segmentation_channels: width of the
+    branch of each level, a multiple of 32. Raises ConfigError if it is none, or if there are not four levels."""
 
     takes: ClassVar[Mapping[Unit, Form]] = {"pixel": "pyramid"}
 

@@ -1,5 +1,5 @@
-"""Heads of linear layers. Shapes: vectors (B, D) → outputs (B, K), tokens (B, L, D) → (B, L, K), maps (B, D, H, W) →
-(B, K, H, W), K = num_outputs.
+"""Heads made of linear layers. Shapes: vectors (B, D) → outputs (B, K), tokens (B, L, D) → (B, L, K), maps
+(B, D, H, W) → (B, K, H, W), K = num_outputs.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class LinearHead(nn.Module):
 
 
 def convex_layer(head: nn.Module) -> nn.Linear | None:
-    """The Linear layer of a LinearHead without dropout, whose best weights can be computed; else None."""
+    """The Linear layer of a LinearHead without dropout, whose optimal weights can be computed; else None."""
     if not isinstance(head, LinearHead):
         return None
     dropout, layer = head.layers
@@ -36,7 +36,7 @@ def convex_layer(head: nn.Module) -> nn.Linear | None:
 
 
 class MlpHead(nn.Module):
-    """`hidden`: the widths between features and outputs. Dropout after each hidden activation."""
+    """`hidden`: widths between features and outputs. Dropout follows each hidden activation."""
 
     takes = EACH
 
@@ -61,6 +61,6 @@ class MlpHead(nn.Module):
 
 
 def _of_last(layers: nn.Module, features: Tensor, *, on_maps: bool) -> Tensor:
-    """Layers act on the last dimension; of maps on channels."""
+    """Apply layers to the last dimension, or to the channels of maps."""
     outputs: Tensor = layers(features.movedim(1, -1)).movedim(-1, 1) if on_maps else layers(features)
     return outputs

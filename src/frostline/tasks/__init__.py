@@ -1,1 +1,1 @@
-"""What the logits mean: loss, metrics and predictions, a task per file."""
+"""Tasks, one per file: loss, metrics and predictions from a network's outputs."""

@@ -1,4 +1,4 @@
-"""Scores that need every sample at once. Shapes: N samples over all batches and ranks, K outputs."""
+"""Gather samples for scores that need all at once. Shapes: N samples over all batches and ranks, K outputs."""
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ class Gathered(Metric):
         self.targets.append(targets.detach())
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """On the CPU, outputs in float64: sums over many samples keep their digits, and no device lacks the type."""
+        """(N, K) outputs and targets in float64, so that long sums stay precise; on the CPU, as not every device has
+        float64."""
         outputs, targets = (dim_zero_cat(state).cpu() for state in (self.outputs, self.targets))
         return outputs.to(torch.float64), targets.to(torch.float64)

@@ -1,5 +1,5 @@
-"""The contract of a task: what the outputs of a network mean. Shapes: outputs (B, K) of a sample, K = num_outputs;
-(B, L, K) of its tokens; (B, K, H, W) of its pixels.
+"""The contract of a task: what the outputs of a network mean. Shapes: outputs (B, K) for samples, K = num_outputs;
+(B, L, K) for tokens; (B, K, H, W) for pixels.
 """
 
 from abc import abstractmethod
@@ -17,7 +17,7 @@ Mode = Literal["max", "min"]
 
 
 class Metrics(nn.Module):
-    """Gathered over a part of the data, over all ranks, every sample once."""
+    """Scores of a data split over all batches and ranks, with every sample counted once."""
 
     @abstractmethod
     def update(self, outputs: Tensor, batch: Batch) -> None: ...
@@ -28,23 +28,22 @@ class Metrics(nn.Module):
 
     @abstractmethod
     def per_class(self) -> list[dict[str, Any]]:
-        """A row for each name of the targets: its name first, then scores, and `n`."""
+        """A row for each class, label, number or entity type: its name first, then scores, and `n`."""
 
     @abstractmethod
     def reset(self) -> None: ...
 
 
 class Task(nn.Module):
-    """A task sets the `kind` of targets that it learns from, if these are not classes, and the `unit` that its outputs
-    are about; its constructor takes `Targets` first. `solvable`: whether the loss is convex in the outputs of single
-    rows (`fit_rows`). `gives_files`: whether predictions are files (`files`). `shares` names the scores
-    that are proportions of samples.
+    """A task sets `kind`, the kind of its targets, and `unit`, what each output belongs to; its constructor takes
+    `Targets` first. `solvable`: whether the loss is convex in the outputs of single rows (`fit_rows`). `gives_files`:
+    whether predictions are files (`files`). `shares`: the scores that are proportions of samples.
 
-    monitor: the validation score, `val/<name>`, by which the best epoch is chosen. mode: which end of it is best.
+    monitor: the validation score, `val/<name>`, that selects the best epoch. mode: whether its `max` or `min` is best.
 
-    l1: times the sum of |w| over the learning weights, added to the training loss.
-    scores: what `metrics().compute()` gives, with the end that is best. Raises ConfigError where `monitor` and `mode`
-        are none of them.
+    l1: factor of the sum of |w| over the learning weights, added to the training loss.
+    scores: names from `metrics().compute()`, with the mode that is best. Raises ConfigError if `monitor` is none of
+        them or `mode` is the other.
     """
 
     kind: ClassVar[str] = "class"
@@ -62,7 +61,7 @@ class Task(nn.Module):
         self.l1 = l1
 
     def require_score(self, monitor: str, mode: Mode, where: str) -> None:
-        """Raises ConfigError where validation gives no such score, or where the other end of it is the best."""
+        """Raises ConfigError if validation has no such score, or if the other mode is the best."""
         if monitor not in self.scores:
             raise ConfigError(
                 f"there is no score '{monitor}': {close_names(monitor, self.scores)}",
@@ -83,19 +82,19 @@ class Task(nn.Module):
     @abstractmethod
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Terms by name, whose sum is minimised: means over samples, such that the mean over shares of a batch is the
-        mean over the whole. Several terms are logged one by one."""
+        mean over the whole batch. Several terms are logged separately."""
 
     @property
     def rows_per_sample(self) -> float:
-        """The mean over training samples."""
+        """Mean number of rows (`fit_rows`) per training sample."""
         return 1.0
 
     def fit_rows(self, features: Tensor | Tokens, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """(R, D) features and their R targets: a row for each thing that the loss is a mean over."""
+        """(R, D) features and their R targets: the loss is a mean over these rows."""
         return values_of(features), targets
 
     def loss_of_rows(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean over R rows, convex in the outputs (R, K)."""
+        """The mean loss of R rows, convex in the outputs (R, K)."""
         raise NotImplementedError
 
     @abstractmethod
@@ -103,21 +102,21 @@ class Task(nn.Module):
 
     @abstractmethod
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
-        """A prediction for each sample, in the frame and unit of its source: (K,) probabilities or numbers; (L, K) of
+        """A prediction for each sample, in the unit and size of its source: (K,) probabilities or numbers; (L, K) for
         tokens; a mask of the picture's own size."""
 
     @abstractmethod
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
-        """Columns of a table by their header. predictions: (K,) each, of N samples or words. top_k: how many classes to
-        name, at most."""
+        """Columns of a table by header. predictions: for N samples or words, (K,) each or a mask. top_k: most classes
+        to name."""
 
     def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Columns of the table of predictions that a run leaves: `target`, and the outputs under a name that says what
-        they are; a row for each of B samples. A task with several rows for a sample adds `sample`: (R,) the index of
-        each row's sample in the batch, in ascending order.
+        """Columns of the table of predictions that a run writes: `target`, and the outputs under a name that describes
+        them; a row for each of B samples. A task with several rows per sample adds `sample`: (R,) the index of each
+        row's sample in the batch, in ascending order.
         """
         return {"target": batch.targets, "logits": outputs.float()}
 
     def files(self, prediction: Tensor) -> dict[str, bytes]:
-        """What does not fit into a table, by the suffix of its file."""
+        """Contents of files by suffix, for predictions that do not fit into a table."""
         return {}

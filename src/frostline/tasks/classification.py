@@ -18,7 +18,7 @@ TOP_K = 5
 
 
 class Classification(Task):
-    """class_weights: `balanced` weighs a class as `balanced_weights` does."""
+    """class_weights: `balanced` weights classes by `balanced_weights`."""
 
     kind = "class"
     shares = frozenset({"val/accuracy", f"val/accuracy_top{TOP_K}"})
@@ -39,7 +39,7 @@ class Classification(Task):
         self.label_smoothing = label_smoothing
         self.class_weights: Tensor | None
         balanced = balanced_weights(targets.counts) if class_weights == "balanced" else None
-        # Not persistent: it follows from the data, so a checkpoint need not repeat it.
+        # Not persistent: it is computed from the data, so checkpoints need not store it.
         self.register_buffer("class_weights", balanced, persistent=False)
 
     @property
@@ -50,8 +50,8 @@ class Classification(Task):
         return {"loss": self.loss_of_rows(outputs, batch.targets)}
 
     def loss_of_rows(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean over samples, class weights included: unlike torch's own it is not divided by the sum of weights, so
-        that the mean over shares of a batch is the mean over the whole."""
+        """The mean of weighted losses over samples. Unlike torch's own it is not divided by the sum of weights, so that
+        the mean over shares of a batch is the mean over the whole batch."""
         return weighed_loss(outputs.float(), targets, self.class_weights, self.label_smoothing).mean()
 
     def metrics(self) -> "ClassificationMetrics":
@@ -66,8 +66,8 @@ class Classification(Task):
 
 
 def best_columns(probabilities: Tensor, names: list[str], top_k: int, said: str) -> dict[str, list[str]]:
-    """(N, C) → the most probable of the names, under `said`, and their probabilities, a pair of columns for each of
-    the first `top_k` places."""
+    """(N, C) → two columns for each of the `top_k` most probable names: `said` with the names and `probability`, then
+    both with the suffix _2, ..."""
     best = probabilities.topk(min(top_k, len(names)), dim=1)
     columns: dict[str, list[str]] = {}
     for rank, (indices, values) in enumerate(zip(best.indices.T.tolist(), best.values.T.tolist(), strict=True)):
@@ -78,9 +78,9 @@ def best_columns(probabilities: Tensor, names: list[str], top_k: int, said: str)
 
 
 def weighed_loss(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
-    """(B,) smoothed cross-entropy of each sample, times the weight of its class; of probabilities the mean over them.
-    torch's own weighs what smoothing spreads by the class on which it falls: where classes are very uneven, a rare one
-    then counts for more than the true one. Nothing of a sample without a class, which is NO_TAG, torch's own mark."""
+    """(B,) smoothed cross-entropy of each sample, times the weight of its class; for targets that are probabilities,
+    their mean. torch's own weights each class's smoothed share by that class: if counts are very uneven, a rare class
+    then counts more than the true one. 0 for samples without a class (NO_TAG, torch's `ignore_index`)."""
     if weights is None:
         return cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
     if targets.is_floating_point():
@@ -92,8 +92,8 @@ def weighed_loss(logits: Tensor, targets: Tensor, weights: Tensor | None, smooth
 
 
 def balanced_weights(counts: list[int]) -> Tensor:
-    """(C,) N / (C · count) each, as scikit-learn's `compute_class_weight` has it, of C that occur. 0 for one that does
-    not, as a tag may: there is nothing to learn about it, and label smoothing would teach that it is everywhere."""
+    """(C,) N / (C · count) each, as in scikit-learn's `compute_class_weight`, with C counting only classes that occur.
+    0 for a class that does not, as a tag may: there is nothing to learn about it."""
     counted = torch.tensor(counts, dtype=torch.float32)
     there = counted > 0
     return torch.where(there, counted.sum() / (there.sum() * counted.clamp(min=1)), 0.0)
@@ -105,7 +105,7 @@ def scores_of(num_classes: int) -> dict[str, Mode]:
 
 
 class ClassificationMetrics(Metrics):
-    """The loss is plain cross-entropy, without smoothing, weights or penalties, so that it compares between runs."""
+    """The loss is plain cross-entropy, without smoothing, weights or penalties, so that runs can be compared."""
 
     def __init__(self, classes: list[str]) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class ClassificationMetrics(Metrics):
         }
         if num_classes > TOP_K:
             scores[f"accuracy_top{TOP_K}"] = MulticlassAccuracy(num_classes, average="micro", top_k=TOP_K)
-        # Groups are found by equal states after the first batch: one without a mistake would merge top-5 and F1.
+        # torchmetrics groups metrics of equal states after the first batch: without a mistake in it, top-5 and F1.
         self.scores = MetricCollection(scores, compute_groups=False)
         self.confusion = MulticlassConfusionMatrix(num_classes)
         self.loss = MeanMetric()
@@ -129,13 +129,13 @@ class ClassificationMetrics(Metrics):
         self.loss.update(cross_entropy(outputs, targets), weight=len(targets))
 
     def compute(self) -> dict[str, float]:
-        """`loss`, `accuracy`, `f1_macro`, `accuracy_top5` where there are more classes than that, and `n`."""
+        """`loss`, `accuracy`, `f1_macro`, `accuracy_top5` if there are more than five classes, and `n`."""
         values = {"loss": self.loss.compute().item()}
         values |= {name: value.item() for name, value in self.scores.compute().items()}
         return values | {"n": int(self.confusion.compute().sum().item())}
 
     def per_class(self) -> list[dict[str, Any]]:
-        """Precision, recall and F1 of each class; `n` is how many samples truly are of it."""
+        """Precision, recall and F1 of each class; `n` is the number of its samples."""
         matrix = self.confusion.compute().double()  # rows: true class; columns: predicted class
         right = matrix.diag()
         true, predicted = matrix.sum(1), matrix.sum(0)

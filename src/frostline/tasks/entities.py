@@ -1,5 +1,5 @@
-"""Entities in tags: `B-person` and `I-person` make one person. They are found by the rules of `conlleval` (Tjong Kim
-Sang and Buchholz, 2000), as seqeval has them by default: what is no legal sequence gives entities all the same.
+"""Find entities in tags: `B-person` and `I-person` make one person. The rules are those of `conlleval` (Tjong Kim Sang
+and Buchholz, 2000), the default of seqeval: sequences that are not legal give entities too.
 
 Shapes: W words, of several sentences one after the other, C tags, T types of entities.
 """
@@ -17,7 +17,7 @@ NO_TYPE = -1
 
 
 class Entities(NamedTuple):
-    """begins: (W,) bool, whether one begins with this word. There, of (W,) each, types: its type, sizes: its words."""
+    """begins (W,): whether an entity begins with this word. If so, types (W,): its type, sizes (W,): its length."""
 
     begins: Tensor
     types: Tensor
@@ -25,12 +25,12 @@ class Entities(NamedTuple):
 
 
 class Scheme(nn.Module):
-    """What each of C tags says. A tag is O, or a prefix and a type, or a type alone, which is inside as I-type is. Tag
-    number C, `untold`, is that of a word to which none was given: no entity, as O.
+    """The meaning of C tags. A tag is O, or a prefix and a type, or a type alone, which means the same as I-type. Tag
+    index C, `untold`, is for words without a predicted tag: no entity, like O.
 
-    types: of entities, in the order in which the names bring them.
-    type_of: (C + 1,) which of them. opens: (C + 1,) whether an entity begins here whatever was before. closes: (C + 1,)
-        whether it ends here whatever follows.
+    types: of entities, in the order of their first tag.
+    type_of: (C + 1,) index of a tag's type, NO_TYPE for none. opens: (C + 1,) whether an entity begins here whatever
+        comes before. closes: (C + 1,) whether it ends here whatever follows.
     """
 
     type_of: Tensor
@@ -52,7 +52,7 @@ class Scheme(nn.Module):
             self.register_buffer(name, column, persistent=False)  # it follows from the names
 
     def find(self, tags: Tensor, first: Tensor) -> Entities:
-        """tags: (W,). first: (W,) bool, where a sentence begins: no entity goes on there."""
+        """tags: (W,). first: (W,) bool, whether a sentence begins: no entity continues there."""
         types = self.type_of[tags]
         inside = types != NO_TYPE
         fresh = first | (types != types.roll(1)) | self.closes[tags].roll(1) | self.opens[tags]
@@ -62,7 +62,7 @@ class Scheme(nn.Module):
         return Entities(begins, types, sizes[number])
 
     def count(self, wanted: Tensor, given: Tensor, first: Tensor) -> Tensor:
-        """(3, T) entities of each type: met, wanted, given. Met is one of the same type from and to the same word."""
+        """(3, T) entities of each type: met, wanted, given. An entity is met if type, first and last word agree."""
         a, b = self.find(wanted, first), self.find(given, first)
         met = a.begins & b.begins & (a.types == b.types) & (a.sizes == b.sizes)
         found = (a.types[met], a.types[a.begins], b.types[b.begins])

@@ -1,5 +1,5 @@
-"""Any number of labels per sample. Shapes: logits (B, C), targets (B, C), 1 where a label holds, else 0; in between
-where samples were mixed.
+"""Any number of labels per sample. Shapes: logits (B, C), targets (B, C): 1 if a label holds, 0 if not, in between if
+samples were mixed.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ SCORES: dict[str, Mode] = {
     "f1_macro": "max",
     "exact_match": "max",
 }
-BETWEEN = "|"  # labels in a cell of a table
+BETWEEN = "|"  # separates labels in a cell of a table
 
 
 class MultiLabel(Task):
@@ -67,7 +67,7 @@ class MultiLabel(Task):
         return [*outputs.float().sigmoid()]
 
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
-        """`labels`, those above the threshold with | between them, and `probability_<label>` of every label."""
+        """`labels`, those above the threshold joined by |, and `probability_<label>` of every label."""
         each = torch.stack([*predictions])
         chosen = [[self.labels[i] for i in row.nonzero().flatten().tolist()] for row in each > self.threshold]
         values = zip(self.labels, each.T.tolist(), strict=True)
@@ -76,7 +76,7 @@ class MultiLabel(Task):
 
 
 class MultiLabelMetrics(Metrics):
-    """Average precision of a label needs samples that have it: the mean is over the labels for which there are some."""
+    """Average precision is defined only for labels that some sample has; its mean is over these."""
 
     def __init__(self, labels: list[str], threshold: float) -> None:
         super().__init__()
@@ -88,8 +88,8 @@ class MultiLabelMetrics(Metrics):
         self.gathered.update(outputs, batch.targets)
 
     def compute(self) -> dict[str, float]:
-        """`loss`, `average_precision`, F1 over all decisions and as the mean over labels, the share of samples
-        with every label right, and `n`."""
+        """`loss`, `average_precision`, `f1_micro` over all decisions, `f1_macro`, the mean over labels, `exact_match`,
+        the share of samples with every label right, and `n`."""
         logits, targets = self.gathered.compute()
         probabilities, wanted, count = logits.sigmoid(), targets.long(), len(self.labels)
         said: dict[str, Any] = {"num_labels": count, "threshold": self.threshold, "validate_args": False}
@@ -104,7 +104,7 @@ class MultiLabelMetrics(Metrics):
         }
 
     def per_class(self) -> list[dict[str, Any]]:
-        """`n` is how many samples have the label; no average precision where none has."""
+        """`n` is the number of samples with the label; `average_precision` is None if there are none."""
         logits, targets = self.gathered.compute()
         probabilities, wanted = logits.sigmoid(), targets.long()
         precisions = self._average_precisions(probabilities, wanted)

@@ -26,7 +26,7 @@ SCORES: dict[str, Mode] = {
 
 
 class Regression(Task):
-    """The network learns targets of mean 0 and deviation 1, whatever their unit; scores and predictions are in it."""
+    """The network learns targets scaled to mean 0 and deviation 1; scores and predictions are in the targets' unit."""
 
     kind = "numbers"
     mean: Tensor
@@ -35,7 +35,7 @@ class Regression(Task):
     def __init__(self, targets: Targets, *, l1: NonNegative[float], monitor: str, mode: Literal["max", "min"]) -> None:
         super().__init__(monitor=monitor, mode=mode, l1=l1, scores=SCORES)
         self.targets = targets
-        # Not persistent: a checkpoint has them in plain values, as it has the names.
+        # Not persistent: a checkpoint stores them in plain values, with the names.
         self.register_buffer("mean", torch.tensor(targets.about["mean"]), persistent=False)
         self.register_buffer("std", torch.tensor(targets.about["std"]), persistent=False)
 
@@ -61,13 +61,13 @@ class Regression(Task):
         return {"target": batch.targets, "predicted": outputs.float() * self.std + self.mean}
 
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
-        """One per target, by its name; eight significant digits, which is what float32 has."""
+        """One per target, by its name; eight significant digits, about the precision of float32."""
         named = zip(self.targets.names, torch.stack([*predictions]).T.tolist(), strict=True)
         return {name: [f"{value:.8g}" for value in column] for name, column in named}
 
 
 class RegressionMetrics(Metrics):
-    """In the unit of the targets, but for the loss, which is that of training. Of several targets the plain mean."""
+    """Scores in the unit of the targets, and the loss of training. Several targets are averaged with equal weight."""
 
     def __init__(self, targets: Targets) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class RegressionMetrics(Metrics):
         ]
 
     def _scores(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """(T,) each."""
+        """(T,) values per score."""
         predicted = outputs * self.std + self.mean
         errors = predicted - targets
         mse = errors.square().mean(0)
@@ -112,13 +112,13 @@ class RegressionMetrics(Metrics):
 
 
 def determination(mse: Tensor, targets: Tensor) -> Tensor:
-    """R², 1 - mse / variance. Where all targets are equal: 1 if they are met, else 0, as scikit-learn has it."""
+    """(T,) R², 1 - mse / variance. If all targets are equal: 1 if predicted exactly, else 0, as in scikit-learn."""
     ratio = mse / torch.where(varies(targets), targets.var(0, correction=0), 1.0)
     return torch.where(varies(targets), 1 - ratio, (mse == 0).to(mse.dtype))
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's, of each column: (N, T), (N, T) → (T,). 0 where one side does not vary: nothing goes along with it."""
+    """Pearson's correlation of each column: (N, T), (N, T) → (T,). 0 if one side is constant."""
     both = varies(a) & varies(b)
     a, b = a - a.mean(0), b - b.mean(0)
     product = a.square().sum(0).sqrt() * b.square().sum(0).sqrt()
@@ -126,12 +126,12 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def varies(values: Tensor) -> Tensor:
-    """(N, T) → (T,). By the values themselves: rounding leaves equal ones a variance."""
+    """(N, T) → (T,). Compares the values, because rounding may give equal values a variance above 0."""
     return values.amax(0) > values.amin(0)
 
 
 def ranks(values: Tensor) -> Tensor:
-    """(N, T) → (N, T): places from 1 in each column, the mean place for equal ones."""
+    """(N, T) → (N, T): ranks from 1 in each column; equal values share their mean rank."""
     columns = []
     for column in values.T:
         _, place, counts = column.unique(return_inverse=True, return_counts=True)

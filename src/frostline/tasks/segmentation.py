@@ -1,5 +1,5 @@
 """A class for each pixel. Shapes: outputs (B, C, h, w) at the resolution of the finest features; masks (B, H, W) of
-class indices, IGNORED where none counts. While training, masks are of the network's input; else of the picture's file,
+class indices or IGNORED. In training, masks have the size of the network's input; else that of the picture's file,
 padded to the largest of the batch.
 """
 
@@ -20,13 +20,13 @@ from frostline.tasks.base import Metrics, Mode, Task
 from frostline.tasks.classification import balanced_weights
 
 SCORES: dict[str, Mode] = {"loss": "min", "accuracy": "max", "iou": "max"}
-IGNORED = 255  # in the place of a class, of pixels that do not count
-SMOOTH = 1.0  # pixels, added above and below in the Dice coefficient: a class neither there nor predicted costs nothing
+IGNORED = 255  # class index of pixels that do not count
+SMOOTH = 1.0  # pixels, added to both sides of the Dice fraction: a class neither there nor predicted costs nothing
 
 
 class Segmentation(Task):
-    """dice: weight of the Dice loss beside cross-entropy. class_weights: `balanced` weighs the pixels of a class as
-    `balanced_weights` does.
+    """dice: weight of the Dice loss beside cross-entropy. class_weights: `balanced` weights pixels by
+    `balanced_weights` of their classes.
     """
 
     kind = "masks"
@@ -59,10 +59,10 @@ class Segmentation(Task):
 
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`cross_entropy`: the sum over pixels divided by the pixels of the batch, ignored ones included, so that the
-        mean over shares of a batch is the mean over the whole. `dice`: the mean over samples."""
+        mean over shares of a batch is the mean over the whole batch. `dice`: the mean over samples."""
         logits = _enlarged(outputs.float(), batch.targets.shape[1:])
         masks = batch.targets.long()
-        # Torch's own sum over pixels has no deterministic kernel on a GPU.
+        # The sum inside torch's cross_entropy has no deterministic kernel on a GPU.
         each = cross_entropy(logits, masks, self.class_weights, ignore_index=IGNORED, reduction="none")
         terms = {"cross_entropy": each.sum() / masks.numel()}
         return terms | ({"dice": self.dice * _dice_loss(logits, masks)} if self.dice else {})
@@ -71,12 +71,12 @@ class Segmentation(Task):
         return SegmentationMetrics(self.classes)
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
-        """(H, W) uint8 class indices of each picture's own size."""
+        """(H, W) uint8 class indices per picture, at its own size."""
         return [logits.argmax(1)[0].to(torch.uint8).cpu() for logits in _of_pictures(outputs, batch)]
 
     def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Pixels of each class, (B, C) int64, of those that count: `target` in truth, `predicted`, and `right` in both.
-        The logits of all pixels would take more room than the pictures."""
+        """Pixels of each class, (B, C) int64, without ignored ones: true (`target`), `predicted`, and both (`right`).
+        The logits of all pixels would take more space than the pictures."""
         rows = []
         for logits, mask in _scored(outputs, batch):
             counted = mask != IGNORED
@@ -111,7 +111,7 @@ def _enlarged(outputs: Tensor, sides: Sequence[int]) -> Tensor:
 
 
 def _of_pictures(outputs: Tensor, batch: Batch) -> Iterator[Tensor]:
-    """(1, C, H, W) of each picture, at its own size."""
+    """Logits (1, C, H, W) of each picture, at its own size."""
     assert batch.own_sizes is not None
     for each, sides in zip(outputs.float().split(1), batch.own_sizes.tolist(), strict=True):
         yield _enlarged(each, sides)
@@ -162,8 +162,8 @@ class Confusion(Metric):
 
 
 class SegmentationMetrics(Metrics):
-    """Scores of all pixels of the data set together, each picture at its own size. The loss is plain cross-entropy, the
-    mean over pixels."""
+    """Scores over all pixels of a data split, each picture at its own size. The loss is plain cross-entropy, the mean
+    over pixels."""
 
     def __init__(self, classes: list[str]) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class SegmentationMetrics(Metrics):
         }
 
     def per_class(self) -> list[dict[str, Any]]:
-        """`n` is how many pixels truly are of the class; no `iou` of a class that does not occur."""
+        """`n` is the number of true pixels of the class; `iou` is None for a class that does not occur."""
         matrix, _, _ = self.confusion.compute()
         iou, occurs = _iou(matrix)
         right, true = matrix.diag(), matrix.sum(1)

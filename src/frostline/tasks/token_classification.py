@@ -1,6 +1,6 @@
-"""One tag for each word. Shapes: B samples of L tokens at most, C tags; logits (B, L, C), targets (B, L + K) tags: at L
-tokens, NO_TAG where no word begins (padding, special tokens, all but the first token of a word), then those of up to K
-words that were cut off, which nothing is learned from and whose entities are missed. W words of all samples.
+"""One tag for each word. Shapes: B samples of at most L tokens, C tags; logits (B, L, C), targets (B, L + K): the tags
+of L tokens, NO_TAG where no word begins (padding, special tokens, all but the first token of a word), then those of up
+to K words that were cut off. These are not trained on, and their entities count as missed. W words of all samples.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ SCORES: dict[str, Mode] = {
 
 
 class TokenClassification(Task):
-    """class_weights: `balanced` weighs the words of a tag as `balanced_weights` does."""
+    """class_weights: `balanced` weights words by `balanced_weights` of their tags."""
 
     kind = "tags"
     unit = "token"
@@ -58,8 +58,8 @@ class TokenClassification(Task):
         return len(self.tags)
 
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """The sum over words, divided by the words that so many samples have in the mean of training: not by their own,
-        so that the mean over shares of a batch is the mean over the whole, on any number of ranks."""
+        """The sum over words divided by B × mean words of a training sample, not by the batch's own words, so that the
+        mean over shares of a batch is the mean over the whole batch, on any number of ranks."""
         seen = batch.targets[:, : outputs.shape[1]].flatten()
         each = weighed_loss(outputs.float().flatten(0, 1), seen, self.class_weights, self.label_smoothing)
         return {"loss": each.sum() / (len(batch.targets) * self.mean_words)}
@@ -81,7 +81,7 @@ class TokenClassification(Task):
         return TokenClassificationMetrics(self.tags)
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
-        """(L, C) probabilities, those of every token."""
+        """(L, C) probabilities per sample, of every token."""
         return [*outputs.float().softmax(dim=-1)]
 
     def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -94,7 +94,7 @@ class TokenClassification(Task):
 
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """A row for each of W words: `tag`, `probability`, then those of the next tags: `tag_2`, `probability_2`, ...
-        Cells are empty where a word has no prediction, which is NaN."""
+        Cells are empty for a word without a prediction (NaN)."""
         each = torch.stack([*predictions])
         seen = ~each.isnan().any(1)
         columns = best_columns(each[seen], self.tags, top_k, "tag")
@@ -105,16 +105,16 @@ class TokenClassification(Task):
     def word_columns(
         self, sentences: Sequence[Sequence[str]], predictions: Sequence[Tensor], top_k: int
     ) -> dict[str, list[str]]:
-        """`sentence`, counted from 1, `word`, and `columns`. predictions: (W, C) of each sentence, NaN for a word that
-        has none."""
+        """`sentence`, counted from 1, `word`, and `columns`. predictions: (W, C) per sentence, NaN for a word without
+        one."""
         rows = [(str(number), word) for number, words in enumerate(sentences, 1) for word in words]
         said = {"sentence": [number for number, _ in rows], "word": [word for _, word in rows]}
         return said | self.columns([*torch.cat([*predictions])], top_k)
 
 
 class Sums(Metric):
-    """Over all batches and ranks. loss: of all words, plain. right: words with the right tag. entities: (3, T) as
-    `Scheme.count` gives them."""
+    """Sums over all batches and ranks. loss: plain cross-entropy of words. right: words with the right tag. entities:
+    (3, T) counts of `Scheme.count`."""
 
     full_state_update = False
     loss: Tensor
@@ -140,7 +140,7 @@ class Sums(Metric):
 
 
 class TokenClassificationMetrics(Metrics):
-    """The loss is plain cross-entropy, the mean over words. Sums are all that is kept, whatever the number of words."""
+    """The loss is plain cross-entropy, the mean over words. Only sums are stored: memory does not grow with words."""
 
     def __init__(self, tags: list[str]) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class TokenClassificationMetrics(Metrics):
 
     def compute(self) -> dict[str, float]:
         """`loss` and `accuracy` of words that were not cut off; `precision`, `recall` and `f1` of entities, all types
-        together; `f1_macro`, the mean over the types that occur; `n` samples."""
+        together; `f1_macro`, the mean over the types that occur in truth or predictions; `n` samples."""
         sums = self.sums.compute()
         words = sums["words"].clamp(min=1)
         together = {name: value.item() for name, value in entity_scores(sums["entities"].sum(1)).items()}
@@ -180,7 +180,7 @@ class TokenClassificationMetrics(Metrics):
         }
 
     def per_class(self) -> list[dict[str, Any]]:
-        """A row for each type of entity; `n` is how many there are in truth."""
+        """A row for each type of entity; `n` is the number of true ones."""
         entities = self.sums.compute()["entities"]
         scores = {name: values.tolist() for name, values in entity_scores(entities).items()}
         return [
@@ -193,7 +193,7 @@ class TokenClassificationMetrics(Metrics):
 
 
 def entity_scores(counts: Tensor) -> dict[str, Tensor]:
-    """counts: (3, ...) as `Scheme.count` gives them. 0 where nothing is there to be counted, as seqeval has it."""
+    """counts: (3, ...) of `Scheme.count`. A score is 0 if there is nothing to count, as in seqeval."""
     met, wanted, given = counts
     return {
         "precision": met / given.clamp(min=1),
