@@ -68,7 +68,7 @@ def _require_used(cfg: DictConfig, *, of_texts: bool) -> None:
 
 
 def _write(columns: Columns, output: Path | None, said: str | None) -> None:
-    """output: None prints the table. said: the output as the user typed it."""
+    """Write or (output=None) print the table. said: the output as the user typed it."""
     if output is None:
         table = _table(columns)
         print(shown(table) if sys.stdout.isatty() else table, end="", flush=True)

@@ -60,11 +60,8 @@ NOT_HERE = (
 
 
 def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: list[tuple[str, int, int]]) -> Record:
-    """Train in `folder`, or continue the run there. Nothing is written to it before everything is built.
-
-    command: the line that starts this run, for run.json. seen: `stamp` of the folder when it was chosen. Raises any
-    FrostlineError.
-    """
+    """Train in `folder`, or continue the run there. Nothing is written to it before everything is built. command: the
+    line that starts this run. seen: `stamp` of the folder when it was chosen. Raises any FrostlineError."""
     quiet()
     record = Record.read(folder) if resume else Record(command=command, seed=cfg.seed)
     watch = Stopwatch(record.seconds)
@@ -159,7 +156,7 @@ def _is_random(model: DictConfig) -> bool:
 
 
 def _print_start(built: Built, rows: list[PlannedPhase], *, random: bool) -> None:
-    """random: whether the backbone's weights are random."""
+    """Print data, plan and notes. random: whether the backbone's weights are random."""
     data = built.data
     print(f"data  {shown(data.summary())}")
     if built.depth is not None:

@@ -32,7 +32,7 @@ def require_agreement(parts: dict[str, nn.Module], *, where: str) -> None:
 
 
 def require_one_run(own: dict[str, Any], *, where: str) -> None:
-    """own: plain values that describe what this rank is about to train and where it starts.
+    """Compare `own` across the ranks: plain values that describe what this rank is about to train and where it starts.
 
     Raises RankError on every rank if they differ: a host may hold other data, or not see a checkpoint that others see.
     """

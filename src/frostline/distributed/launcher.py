@@ -19,9 +19,9 @@ PLACED = {"MASTER_ADDR", "LSB_JOBID"}
 
 
 class Launch(NamedTuple):
-    """devices: processes per host, in the terms of Lightning's Trainer; num_nodes: hosts. even: whether every host is
-    known to run the same number. stale: whether restarted processes rendezvous over a store that still holds the
-    addresses of their predecessors.
+    """How a launcher started this process. devices: processes per host, as in Lightning's Trainer; num_nodes: hosts.
+    even: whether every host is known to run the same number. stale: whether restarted processes rendezvous over a store
+    that still holds the addresses of their predecessors.
     """
 
     by: Literal["torchrun", "SLURM"]

@@ -70,7 +70,7 @@ def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def load_whole(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """state: full tensors, on every rank. Raises RuntimeError if they do not fit the model."""
+    """Load full tensors, which every rank passes. Raises RuntimeError if they do not fit the model."""
     own = model.state_dict()
     model.load_state_dict({name: sharded_like(v, own[name]) if name in own else v for name, v in state.items()})
 

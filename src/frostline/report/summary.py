@@ -161,5 +161,5 @@ def program() -> str:
 
 
 def learns(parts: list[str]) -> str:
-    """`head`, `head, layer4`, or `head, layer4 … stem`."""
+    """Shorten a list of parts: `head`, `head, layer4`, or `head, layer4 … stem`."""
     return ", ".join(parts) if len(parts) <= 3 else f"{parts[0]}, {parts[1]} … {parts[-1]}"

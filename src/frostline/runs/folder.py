@@ -134,8 +134,8 @@ def goes_on(folder: Path, settings: DictConfig) -> bool:
 
 
 def require_unfinished(record: Record, folder: Path, typed: Sequence[str] = ()) -> None:
-    """typed: the overrides of a resume. Raises RunError if the run cannot continue: it is finished, or its last
-    checkpoint is gone."""
+    """Raise RunError if the run cannot continue: it is finished, or its last checkpoint is gone. typed: the overrides
+    of a resume."""
     if record.status == "finished":
         raise RunError(
             "this run is finished",
@@ -222,13 +222,13 @@ def amended(settings: DictConfig, **others: DictConfig) -> DictConfig:
 
 
 def checkpoint_of(folder: Path, name: str) -> Path | None:
-    """name: best or last."""
+    """Return the path of checkpoint `name` (best or last), or None if it is missing."""
     path = folder / "checkpoints" / f"{name}.ckpt"
     return path if path.is_file() else None
 
 
 def require_checkpoint(folder: Path, name: str, *, starts: bool = False) -> Path:
-    """Raises RunError if there is no such checkpoint. starts: whether a new run starts from it (init_from=)."""
+    """Return the path of a checkpoint. Raises RunError if it is missing. starts: whether a new run starts from it."""
     path = checkpoint_of(folder, name)
     if path is None:
         other = "last" if name == "best" else "best"
