@@ -1,6 +1,6 @@
 # make train [ARGS="model=resnet50 data=cifar10"]   install Frostline and its dependencies, then train
 # make setup | test | test-all | test-gpu | fuzz | lint | types | clean
-# make bench DATA=<folder of CIFAR-10> JPEGS=<zip with JPEGs>   the tables of benchmarks/README.md; takes some hours on two cores
+# make bench DATA=<folder of CIFAR-10> JPEGS=<zip with JPEGs>   the tables of benchmarks/README.md; hours on two cores
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
