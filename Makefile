@@ -1,6 +1,6 @@
-# make train [ARGS="model=resnet50 data=cifar10"]   install what is needed, then train
+# make train [ARGS="model=resnet50 data=cifar10"]   install Frostline and its dependencies, then train
 # make setup | test | test-all | test-gpu | fuzz | lint | types | clean
-# make bench DATA=<folder of CIFAR-10> JPEGS=<zip with JPEGs>   the tables of benchmarks/README.md, some hours on two cores
+# make bench DATA=<folder of CIFAR-10> JPEGS=<zip with JPEGs>   the tables of benchmarks/README.md; hours on two cores
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -20,11 +20,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-# Two files of tests at a time, each process on one thread: the networks are small. What xdist would reorder, conftest.py
-# has ordered. One process, as a debugger needs it: make test ARGS="-n 0 --pdb"
+# Two test files at a time, each process on one thread, as the networks are small. conftest.py sets the order of the
+# files, which xdist must not change. For a debugger, in one process: make test ARGS="-n 0 --pdb"
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-# The types are checked beside the tests, which leave a core idle now and then.
+# mypy runs beside the tests, which leave a core idle now and then.
 test: lint
 	@mkdir -p .mypy_cache
 	@$(BIN)/python -m mypy >.mypy_cache/said 2>&1 & types=$$!; \
@@ -34,11 +34,11 @@ test: lint
 test-all: lint types
 	$(TESTS) -m "" $(ARGS)
 
-# On a GPU: what needs one, and whole runs, each test of which names its device.
+# On a GPU: the tests that need one, and every test file that uses DEVICE (whole runs).
 test-gpu: $(STAMP)
 	FROSTLINE_TEST_DEVICE=gpu $(TESTS) tests/test_gpu.py $$(grep --recursive --word-regexp --files-with-matches --include='test_*.py' DEVICE tests) $(ARGS)
 
-# Readers of files, fed with many more examples than `make test` takes.
+# Fuzz the file readers with many more examples than `make test` uses.
 fuzz: $(STAMP)
 	FROSTLINE_FUZZ=$(or $(N),3000) $(TESTS) tests/test_fuzz.py $(ARGS)
 

@@ -1,4 +1,4 @@
-"""The same program as `frostline train`, for a checkout."""
+"""Run `frostline train` from a checkout."""
 
 from frostline.__main__ import main
 

@@ -1,4 +1,4 @@
-"""Put the backbone of a run's best checkpoint into the package:
+"""Copy the backbone of a run's best checkpoint into the package:
 
 python benchmarks/bundle_weights.py <run folder of experiment=pretrain_bundled>
 """
@@ -17,7 +17,7 @@ PREFIX = "backbone.blocks."
 def main(run: Path) -> None:
     state = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
     blocks = {
-        # Half precision halves the file; measured on the test split it costs nothing (see bundled.md).
+        # Half precision halves the file, at no cost in test accuracy (see bundled.md).
         key.removeprefix(PREFIX): value.half().contiguous() if value.is_floating_point() else value
         for key, value in state.items()
         if key.startswith(PREFIX)

@@ -1,11 +1,11 @@
-"""What the bundled weights are worth: 10 handwritten digits a class, five seeds each.
+"""Measure what the bundled weights are worth: 10 handwritten digits per class, five seeds each.
 
 python benchmarks/bundled_worth.py [way ...]
 
-The same network, head, data, epochs and batches; the test split is the same 359 digits for every seed, while the seed
-chooses the 100 training digits. From scratch it is trained in two ways: by the very same plan, and by the plan that
-suits it better (everything from the first step at the whole rate). Each way gets the learning rate of RATES that is
-best for it by mean validation accuracy; the test split plays no role in that choice.
+All ways share network, head, data, epochs and batches; the test split is the same 359 digits for every seed, which
+chooses the 100 training digits. Training from scratch uses two plans: the same one, and a better suited one (everything
+from the first step at the full rate). Each way gets the learning rate in RATES with its best mean validation accuracy;
+the test split plays no role in that choice.
 """
 
 import json
@@ -21,7 +21,7 @@ SHORT = [
     "schedule.every_phase.solve=false",
     "schedule.phases.head.epochs=3",
     "schedule.phases.all.epochs=7",
-]  # the default's
+]  # the epochs of the default plan
 LONG = ["schedule.every_phase.solve=false", "schedule.phases.head.epochs=20", "schedule.phases.all.epochs=40"]
 WAYS = {
     "bundled, 10 epochs": SHORT,
@@ -38,7 +38,7 @@ WAYS = {
 
 
 def main(ways: list[str]) -> None:
-    """Without names: all of WAYS. Rows of others that were measured before stay."""
+    """ways: names in WAYS; empty for all. Earlier rows of other ways are preserved."""
     path = RESULTS / "bundled_worth.json"
     rows = json.loads(path.read_text())["rows"] if ways and path.is_file() else []
     for way in ways or WAYS:

@@ -1,9 +1,9 @@
-"""What checksums of checkpoints cost: reading with them and without, alternating.
+"""Measure the cost of checkpoint checksums: read with them and without, in alternation.
 
-    python benchmarks/checksums.py [model, ...]
+    python benchmarks/checksums.py [model ...]
 
-A checkpoint as a run leaves it, with the state of AdamW. `read_checkpoint` compares every file of the archive with the
-checksum that torch wrote, which torch itself passes over, and looks at the record; `torch.load` alone does neither.
+A checkpoint of weights and AdamW's two moments. `load_tensors` compares every file of the archive with the checksum
+that torch wrote and itself never reads; `torch.load` alone does not.
 """
 
 import statistics

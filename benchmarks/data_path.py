@@ -1,14 +1,14 @@
-"""Pictures a second of the loader alone, next to torchvision's datasets, transforms and DataLoader.
+"""Pictures per second of the loader alone, next to torchvision's datasets, transforms and DataLoader.
 
 python benchmarks/data_path.py <folder of CIFAR-10> <zip with JPEGs> [rounds]
 
-Two sets: the test split of CIFAR-10 at 32 pixels, in memory in both (torchvision's side: Pillow pictures and a
-DataLoader without workers), and a folder of the JPEGs of the zip at 224 pixels (torchvision's side: a worker per core).
-Two preprocessings: `none` (resize and centre cut) and `standard` (random part and mirror), both normalised. Medians of
-rounds over an epoch each, alternating; float32 on the CPU.
+Two sets: the test split of CIFAR-10 at 32 pixels, in memory on both sides (torchvision's: Pillow pictures and a
+DataLoader without workers), and a folder of the zip's JPEGs at 224 pixels (torchvision's side: one worker per core).
+Two preprocessings: `none` (resize and centre crop) and `standard` (random crop and mirror), both normalised. Medians of
+alternating rounds of an epoch each; float32 on the CPU.
 
-`loader` is what Frostline's loader hands to the device that trains, uint8; `to CPU` has it augmented and normalised on
-the CPU as well, by one thread. The row `decoding` is the first run on a folder. Aim: ten times torchvision.
+`loader` yields what Frostline's loader passes to the training device, uint8; `to CPU` also augments and normalises it
+on the CPU, in one thread. The row `decoding` is the first run on a folder. Aim: ten times torchvision.
 """
 
 import statistics
@@ -42,12 +42,12 @@ from machine import write_result
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALL, LARGE = ImageSpec(32, 32, MEAN, STD), ImageSpec(224, 232, MEAN, STD)
 BATCH = 64
-REPEATS = 3  # of the few JPEGs in an epoch
+REPEATS = 3  # how often an epoch repeats the few JPEGs
 Way = Callable[[], Iterable[Any]]
 
 
 class InMemory(Dataset[tuple[Any, int]]):
-    """Decoded Pillow pictures, transformed one by one, as torchvision's CIFAR10 does."""
+    """Decoded Pillow pictures, transformed one by one, as in torchvision's CIFAR10."""
 
     def __init__(self, pictures: Pictures, transform: T.Compose) -> None:
         pixels = pictures.fetch(range(len(pictures.labels)), whole=True)[0]

@@ -1,9 +1,9 @@
-"""Whether the default plan ends below its own linear probe: test scores over seeds, on few samples.
+"""Check whether the default plan ends below its own linear probe: test scores over seeds, on few samples.
 
     python benchmarks/default_floor.py <result name> <samples, ...> <seeds, ...> <overrides of the data and model ...>
     python benchmarks/default_floor.py trec6 60,180,600 0,1,2 model=minilm data=trec6 data.dir=<folder>
 
-The probe is `schedule=head_only`: the head solved on the features, its L2 penalty chosen on validation.
+The probe is `schedule=head_only`: the head is solved on the features, with its L2 penalty chosen on validation.
 """
 
 import json
@@ -20,7 +20,7 @@ PLANS: dict[str, list[str]] = {"probe": ["schedule=head_only"], "default": []}
 
 
 def score(overrides: list[str]) -> tuple[float, float]:
-    """Test accuracy, and seconds of training."""
+    """Return the test accuracy and the seconds of training."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "frostline", "train", *overrides, f"run_dir={scratch}/run", "logger=none"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

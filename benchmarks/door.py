@@ -1,8 +1,8 @@
-"""How fast the door answers, next to the import of Hydra alone; and what the imports of a training cost.
+"""Time `--help`, `--cfg job` and config errors next to the import of Hydra alone, and the imports of a training.
 
 python benchmarks/door.py [rounds]
 
-Each round runs every command once, one after the other; medians over rounds, as ratios to `import hydra`.
+Each round runs every command once, in sequence; medians of rounds, as ratios to `import hydra`.
 """
 
 import os

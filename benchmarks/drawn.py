@@ -1,4 +1,4 @@
-"""Pictures drawn at random, in memory, as data of Frostline's; and what trains a phase on them, step by step."""
+"""Random pictures in memory as a Frostline data set, and a phase trained on them epoch by epoch."""
 
 import time
 from pathlib import Path
@@ -23,7 +23,7 @@ CLASSES = 10
 
 
 class Drawn(Reader):
-    """number: of training pictures; as many of each class, `side` pixels square."""
+    """number: of training pictures, balanced over the classes. side: in pixels."""
 
     name = "drawn"
     where = "a generator of random numbers"
@@ -35,20 +35,20 @@ class Drawn(Reader):
         self.side = side
 
     def read(self, target: TargetType, known: Targets | None) -> Found:
-        few = ArraySamples(*drawn(CLASSES, self.side))  # to be scored: a batch that takes next to no time
+        few = ArraySamples(*drawn(CLASSES, self.side))  # for validation and test: one small batch
         return Found([str(number) for number in range(CLASSES)], ArraySamples(*drawn(self.number, self.side)),
                           few, few)  # fmt: skip
 
 
 def drawn(number: int, side: int) -> tuple[Tensor, Tensor]:
-    """(N, 3, S, S) uint8 and (N,) classes."""
+    """Draw pictures (N, 3, S, S) uint8 and classes (N,)."""
     generator = torch.Generator().manual_seed(number)
     pixels = torch.randint(0, 256, (number, 3, side, side), dtype=torch.uint8, generator=generator)
     return pixels, torch.arange(number) % CLASSES
 
 
 def configured(folder: Path, number: int, side: int, *overrides: str) -> DictConfig:
-    """A training on drawn pictures as `frostline train` would compose it, its run and its cache in `folder`."""
+    """Compose a training on drawn pictures as `frostline train` does, with run and cache in `folder`."""
     own = [f"logs_dir={folder / 'logs'}", f"run_dir={folder / 'logs' / 'run'}", f"cache.dir={folder / 'cache'}",
            "data.augment=none", f"data.image_size={side}", TRAINER, "callbacks.progress=null"]  # fmt: skip
     drawing = ["data._target_=drawn.Drawn", f"+data.number={number}", f"+data.side={side}"]
@@ -57,7 +57,7 @@ def configured(folder: Path, number: int, side: int, *overrides: str) -> DictCon
 
 
 class Clock(L.Callback):
-    """Seconds of each step after the first `warm`, from the end of one to the end of the next."""
+    """Measures the seconds per step after the first `warm` steps, from the end of one to the end of the next."""
 
     def __init__(self, warm: int) -> None:
         self.warm = warm
@@ -75,18 +75,18 @@ class Clock(L.Callback):
 
 
 def end_step(ends: list[float], warm: int, steps: int) -> None:
-    """Notes that one of so many steps has ended. A GPU is waited for at the two that `seconds_per_step` reads."""
+    """Record the end of a step; wait for the GPU only at the two that `seconds_per_step` reads. steps: per epoch."""
     ends.append(done() if len(ends) + 1 in (warm, steps) else time.perf_counter())
 
 
 def seconds_per_step(ends: list[float], warm: int) -> float:
-    """ends: when each step ended. Steps before the `warm`-th are left out."""
+    """Mean over the steps after the first `warm`. ends: time at the end of each step, in seconds."""
     return (ends[-1] - ends[warm - 1]) / (len(ends) - warm)
 
 
 class Phase:
-    """The first phase of a plan, an epoch of it at a time, through Frostline's own parts. It has to be as long as there
-    are epochs to come."""
+    """Trains the first phase of a plan with Frostline's own parts, one epoch per call. The phase needs at least as many
+    epochs as there are calls."""
 
     def __init__(self, cfg: DictConfig, warm: int) -> None:
         self.built: Built = build(cfg)
@@ -95,7 +95,7 @@ class Phase:
         self.built.enter(0, 0)
 
     def epoch(self) -> float:
-        """Seconds per step."""
+        """Train an epoch; return the seconds per step."""
         trainer = self.built.trainer
         trainer.fit_loop.max_epochs = (trainer.fit_loop.max_epochs or 0) + 1
         trainer.fit(self.built.model, datamodule=self.built.data)

@@ -1,4 +1,4 @@
-"""The job of phase_parity.py on Frostline's parts: its network as two blocks, its data as batches."""
+"""Run the job of phase_parity.py on Frostline's parts, with its network as two blocks and its data as batches."""
 
 import contextlib
 from functools import partial
@@ -60,7 +60,7 @@ class CutOff(SystemExit): ...
 
 
 class Cut(L.Callback):
-    """A plan of another length is another plan to Frostline: both parts have the same, and the first is cut off."""
+    """Ends the first process early: both use the same plan, as Frostline refuses to resume with another length."""
 
     def __init__(self, epochs: int, look: Any) -> None:
         self.epochs = epochs

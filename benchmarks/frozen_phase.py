@@ -1,13 +1,13 @@
-"""Epochs of a linear probe: Frostline next to plain PyTorch loops, fastai and Lightning's BackboneFinetuning.
+"""Time epochs of a linear probe: Frostline next to plain PyTorch loops, fastai and Lightning's BackboneFinetuning.
 
 python benchmarks/frozen_phase.py 300 --data <folder of CIFAR-10> [--model resnet50] [--epochs 10] [--rounds 3]
 
-The same pictures, weights, batch size, rate and epochs for all; nothing is augmented. What each way does, and what is
-in its seconds, is said in peers.py. fastai is a peer here, never a dependency (pip install fastai); where it cannot be
-imported, its row is left out.
+All ways share pictures, weights, batch size, rate and epochs, without augmentation. peers.py describes each way and
+what its seconds include. fastai is a peer, not a dependency (pip install fastai); if it cannot be imported, its row is
+left out.
 
-Medians of rounds, in which all ways take turns. Aim: 50 times as fast as the plain loop on a CPU with AMX, at an
-accuracy within 0.2 points of its.
+Medians of alternating rounds. Aim: 50 times as fast as the plain loop on a CPU with AMX, with an accuracy within 0.2
+points of the loop's.
 """
 
 from collections.abc import Callable

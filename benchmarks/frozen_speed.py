@@ -1,12 +1,12 @@
-"""The frozen blocks alone: pictures/s of a forward pass, from the plain way to Frostline's; what compiling wins back.
+"""Measure the frozen blocks alone: pictures/s of a forward pass in four ways, and when compiling pays.
 
 python benchmarks/frozen_speed.py [rounds]
 
 ResNet-50 and ResNet-18 at 224 pixels, and the bundled network at 32; random weights, one batch of random pictures in
-memory. `plain` is float32 as tutorials have it, `autocast` bf16 and channels_last, `folded` the pure bf16 copy with
-norms folded in, `compiled` that copy by torch.compile. Medians over alternating rounds. Aim on a CPU with AMX: at
-least 6 times `plain`. `pays from`: the pictures after which compiling was won back. `away`: distance of what comes out
-from float32's, relative, next to autocast's.
+memory. `plain` is float32 as in tutorials, `autocast` bf16 and channels_last, `folded` the pure bf16 copy with norms
+folded in, `compiled` that copy under torch.compile. Medians of alternating rounds. Aim on a CPU with AMX: at least 6
+times `plain`. `pays from`: number of pictures after which compiling has saved its own time. `away`: relative distance
+of the features from float32's, next to autocast's.
 """
 
 import statistics

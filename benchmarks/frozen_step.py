@@ -1,10 +1,10 @@
-"""A step of a head-only phase next to one forward pass of the frozen part: nothing is computed backwards below it.
+"""Compare a head-only step with one forward pass of the frozen backbone, through which no gradient is computed.
 
 python benchmarks/frozen_step.py [rounds]
 
 The step is the FineTuner's own: forward, loss, backward and the optimizer, in float32, on one batch; the forward pass
-is the backbone's under inference_mode. Medians over alternating rounds. Aim: at most 1.1 forward passes. The last
-column is what a step costs with a gradient through the whole backbone.
+is the backbone's under inference_mode. Medians of alternating rounds. Aim: at most 1.1 forward passes. The last column
+is a step with a gradient through the whole backbone.
 """
 
 import statistics

@@ -1,16 +1,16 @@
-"""Pictures a second of full fine-tuning; and of a head on kept features: Frostline next to the loops of others.
+"""Measure pictures/s of full fine-tuning, and of a head on cached features: Frostline next to loops of other tools.
 
-python benchmarks/full_step.py [rounds] [steps] [part of a job's name]        (peers where they are installed: timm;
-                                                        transformers with accelerate; a row that lacks is said)
+python benchmarks/full_step.py [rounds] [steps] [part of a job's name]        (peers if installed: timm; transformers
+                                                        with accelerate; rows left out are reported)
 
-The same network, from random weights, on the same number of uint8 pictures in memory, without augmentation; AdamW.
-Each round is an epoch of `steps` steps in each way, one after the other; the first WARM steps of each epoch are left
-out, and so is the first round. Medians. On a GPU batches are eight times as large. All ways but the plain loop compute
-in bfloat16; where the hardware has no bfloat16 of its own, Frostline would not choose it, and is told to.
+All ways train the same network, from random weights, on the same number of uint8 pictures in memory, without
+augmentation, by AdamW. Each round is an epoch of `steps` steps in each way, in sequence; the first WARM steps of each
+epoch and the first round are left out. Medians. On a GPU batches are eight times as large. All ways but the plain loop
+compute in bfloat16, Frostline by trainer.precision, as it would not choose bfloat16 on hardware without it.
 
 Aims: at least 2.5 times the plain float32 loop (on AMX), ahead of timm's loop and of Hugging Face's Trainer, at most
-2 % behind the hand-tuned loop; and the head on kept features at the speed of a bare loop over tensors. `of peak` is the
-network's forward and backward (FlopCounterMode) as a share of the best bfloat16 product of square matrices.
+2 % behind the hand-tuned loop; and the head on cached features at the speed of a bare loop over tensors. `of peak` is
+the network's forward and backward (FlopCounterMode) as a share of the fastest bfloat16 product of square matrices.
 """
 
 import statistics
@@ -35,15 +35,15 @@ from machine import DEVICE, bf16, done, write_result
 from step_ways import PEERS, RATE, Batches, Make, Way, hand_tuned, plain
 
 WARM = 3
-TIMES = 8 if DEVICE.type == "cuda" else 1  # as many samples in a batch
+TIMES = 8 if DEVICE.type == "cuda" else 1  # factor on the batch size
 JOBS: dict[str, tuple[str, Callable[[], Backbone], int, int]] = {
     "ResNet-50, 224 pixels, batch 16": ("resnet50", lambda: TorchvisionBackbone("resnet50", weights=None), 224, 16),
     "bundled, 32 pixels, batch 64": ("bundled", lambda: BundledBackbone(weights=None), 32, 64),
     "bundled, 32 pixels, batch 128": ("bundled", lambda: BundledBackbone(weights=None), 32, 128),
 }
 HEADS = {"head on 2,048 features, batch 64": "resnet50", "head on 208 features, batch 64": "bundled"}
-HEAD_BATCH, HEAD_STEPS = 64, 10  # steps times those of a whole network
-SQUARES = (1024, 2048, 3072, 4096, *((8192,) if DEVICE.type == "cuda" else ()))  # sides of matrices
+HEAD_BATCH, HEAD_STEPS = 64, 10  # factor on the number of steps
+SQUARES = (1024, 2048, 3072, 4096, *((8192,) if DEVICE.type == "cuda" else ()))  # sides of the matrices
 AIMS = {"plain loop": 2.5, "timm's loop": 1.0, "Hugging Face Trainer": 1.0, "hand-tuned loop": 0.98}
 
 
@@ -61,7 +61,7 @@ def main(rounds: int, steps: int, part: str) -> None:
 
 
 def whole(name: str, folder: Path, rounds: int, steps: int) -> dict[str, Any]:
-    """All of the network learns."""
+    """Measure full fine-tuning."""
     model, backbone, side, few = JOBS[name]
     size = few * TIMES
     number = size * steps
@@ -89,7 +89,7 @@ def whole(name: str, folder: Path, rounds: int, steps: int) -> dict[str, Any]:
 
 
 def head(name: str, folder: Path, rounds: int, steps: int) -> dict[str, Any]:
-    """A linear head on features: from the frozen cache, and from a tensor. Both in bfloat16."""
+    """Measure a linear head on features from the frozen cache, and from a tensor, both in bfloat16."""
     number = HEAD_BATCH * steps * HEAD_STEPS
     phase = Phase(
         configured(folder, number, 32, f"model={HEADS[name]}", "model.weights=null", f"data.batch_size={HEAD_BATCH}",
@@ -121,7 +121,7 @@ def bare_head(features: Tensor, targets: Tensor) -> float:
 
 
 def measured(ways: dict[str, Way], size: int, rounds: int) -> dict[str, Any]:
-    """Seconds per step, each round; medians as samples per second."""
+    """Return seconds per step of every round, and the medians as samples per second."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, way in ways.items():
@@ -145,7 +145,7 @@ def show(row: dict[str, Any], peak: float) -> None:
 
 
 def flops(make: Make, side: int, size: int) -> float:
-    """Of forward and backward, per sample. No gradient of the pictures is needed, and none is counted."""
+    """FLOPs of forward and backward per sample, without the gradient of the pictures, which is not computed."""
     model = make().train()
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(size, 3, side, side)).sum().backward()
@@ -153,7 +153,7 @@ def flops(make: Make, side: int, size: int) -> float:
 
 
 def matmul_peak() -> float:
-    """FLOP/s of the best of several square products of bfloat16 matrices, the best of five tries each."""
+    """The best FLOP/s of bfloat16 products of square matrices over several sizes, six tries each."""
     best = 0.0
     for side in SQUARES:
         a, b = (torch.randn(side, side, device=DEVICE).bfloat16() for _ in range(2))

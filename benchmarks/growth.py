@@ -1,17 +1,17 @@
-"""How time and memory of a phase grow with the number of pictures.
+"""Measure how time and memory of a phase grow with the number of pictures.
 
 python benchmarks/growth.py <folder of CIFAR-10> [number of training pictures ...]
 
-The bundled network through the program itself, a process for each number, plan and set:
-    arrays   CIFAR-10's parquet at 32 pixels, `data.train_limit` of it, decoded into memory whole, whatever the limit
-    folder   JPEGs of 96 pixels seen at 64, streamed: decoded anew each time, as a set that fits neither the cache nor
-             memory is. The program is told that it has no memory for them; no workers, so that one process holds all
-    kept     the same folder, decoded once into the memory-mapped store, and so are outputs of frozen blocks
-Two plans: `head` (two epochs of the head on frozen blocks) and `all` (an epoch of everything). Seconds are those of the
-phase, with what it computes to keep. Peak memory twice: as run.json has it (resident, pages of mapped files included,
-which the system takes back when it wants), and of anonymous pages alone, which it cannot; looked at every 20 ms.
+The bundled network through `frostline train`, one process per number, plan and set:
+    arrays   `data.train_limit` pictures of CIFAR-10's Parquet file at 32 pixels, which is always decoded as a whole
+    folder   JPEGs of 96 pixels seen at 64, decoded anew each time, as for a set that fits neither the cache nor memory
+             (MEMORY_BYTES is set to 0); no workers, so that one process holds everything
+    kept     the same folder, with decoded pictures and outputs of frozen blocks cached in the memory-mapped store
+Two plans: `head` (two epochs of the head on frozen blocks) and `all` (one epoch of everything). Seconds are those of
+the phase, including the filling of the cache. Two peaks of memory: the one in run.json (resident, including pages of
+mapped files, which the system can reclaim), and anonymous pages alone, which it cannot; sampled every 20 ms.
 
-Exponents are slopes of least squares in logarithms over the numbers. Aim: 1 for time, 0 for memory when streaming.
+Exponents are least-squares slopes in log-log space. Aim: 1 for time, 0 for memory when streaming.
 """
 
 import io
@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 NUMBERS = (1_000, 4_000, 16_000, 48_000)
-DIFFERENT = 500  # JPEGs that are drawn; further names are links to them
+DIFFERENT = 500  # distinct JPEGs; all other names are links to them
 SIDE, SEEN_AT, CLASSES = 96, 64, 10
-SPLITS = ["data.val_fraction=0.02", "trainer.limit_test_batches=1"]  # the smaller part beside the training split
+SPLITS = ["data.val_fraction=0.02", "trainer.limit_test_batches=1"]  # small, as only the training split counts
 PLANS = {
     "head": ["schedule=head_only", "schedule.every_phase.solve=false", "schedule.phases.head.epochs=2"],
     "all": ["schedule=full", "schedule.phases.all.epochs=1"],
@@ -60,13 +60,13 @@ def _data(name: str, cifar: Path, scratch: Path, number: int) -> list[str]:
     if name == "arrays":
         return ["data=cifar10", f"data.dir={cifar}", f"data.train_limit={number}"]
     pictures = scratch / "pictures"
-    written(pictures, number + number // 20)  # some are split off
+    written(pictures, number + number // 20)  # a surplus for validation and test
     own = ["data=image_folder", f"data.dir={pictures}", f"data.train_limit={number}", f"data.image_size={SEEN_AT}"]
     return [*own, "data.test_fraction=0.02", f"cache.dir={scratch / 'cache'}"]
 
 
 def written(folder: Path, number: int) -> None:
-    """A folder per class; few different files under many names."""
+    """Write a folder per class, with few distinct files under many names."""
     import torch
     from torchvision.transforms.functional import to_pil_image
 
@@ -127,7 +127,7 @@ def exponents(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def slope(rows: list[dict[str, Any]], measure: str) -> float:
-    """Of log(measure) over log(number)."""
+    """Least-squares slope of log(measure) over log(number)."""
     pairs = [(math.log(row["number"]), math.log(row[measure])) for row in rows]
     x, y = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
     return sum((a - x) * (b - y) for a, b in pairs) / sum((a - x) ** 2 for a, _ in pairs)
@@ -137,14 +137,14 @@ def slope(rows: list[dict[str, Any]], measure: str) -> float:
 
 
 def train(name: str, file: Path, overrides: list[str]) -> None:
-    """`frostline train`; its peak of anonymous memory goes to `file`."""
+    """Run `frostline train`, and write its peak of anonymous memory to `file`."""
     from frostline.cli.main import main as door
 
     threading.Thread(target=_watched, args=(file,), daemon=True).start()
     if name == "folder":
         from frostline.data.pictures import sources as pictures
 
-        pictures.MEMORY_BYTES = 0  # as for a set beyond it
+        pictures.MEMORY_BYTES = 0  # as for a set that exceeds it
     sys.argv[1:] = overrides
     door("train")
 

@@ -1,10 +1,10 @@
-"""A sweep of 20 heads (rates × dropout × seeds) on one frozen backbone, next to one of its trials.
+"""Time a sweep of 20 heads (rates × dropout × seeds) on one frozen backbone, next to one of its trials.
 
 python benchmarks/head_sweep.py 300 --data <folder of CIFAR-10> [--model resnet50] [--epochs 10] [--rounds 3]
 
-Both are whole processes with an empty cache, by the program's own command line, taking turns. A warm trial is one of
-those after the first; its seconds are run.json's, and `between` is what the sweep takes a trial beside those: composing
-its configuration, tidying up, the leaderboard.
+Both run as whole `frostline train` processes with an empty cache, in alternation. A warm trial is any after the first;
+its seconds are those in run.json, and `between` is the time per trial that the sweep spends outside of them: composing
+the config, cleaning up, writing the leaderboard.
 
 Medians of rounds. Aim: the sweep takes at most 1.5 times as long as the trial.
 """
@@ -28,7 +28,7 @@ SWEPT = {
 
 
 class Measured(NamedTuple):
-    """seconds: of the process. trials: run.json's seconds of each, in order."""
+    """seconds: of the process. trials: run.json's seconds per trial, in order."""
 
     seconds: float
     trials: list[dict[str, float]]
@@ -65,7 +65,7 @@ def summary(found: dict[str, list[Measured]]) -> dict[str, Any]:
     trial, sweep = (statistics.median(one.seconds for one in found[name]) for name in ("trial", "sweep"))
     warm = [seconds for sweep in found["sweep"] for seconds in sweep.trials[1:]]
     parts = {name: statistics.median(seconds[name] for seconds in warm) for name in ("setup", "fit", "test")}
-    # What the lone trial takes outside of its record, imports above all, the sweep pays for once as well.
+    # The sweep, too, pays once for what a single trial spends outside of its record: mainly imports.
     outside = trial - statistics.median(one.trials[0]["total"] for one in found["trial"])
     inside = statistics.median(sum(seconds["total"] for seconds in one.trials) for one in found["sweep"])
     number = len(found["sweep"][0].trials)

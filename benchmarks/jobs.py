@@ -1,7 +1,7 @@
-"""What the benchmarks of frozen work share: a job's pictures and weights, Frostline as a process, rounds.
+"""Shared by the benchmarks of frozen blocks: a job's pictures and weights, Frostline as a process, rounds.
 
-Pictures are the first rows of CIFAR-10's parquet files, which lie so that such a part is balanced. There are no
-published weights offline: networks of torchvision get seeded random ones, from one file that all ways load.
+Pictures are the first rows of CIFAR-10's Parquet files, which are ordered so that these rows are class-balanced. As
+published weights are not available offline, torchvision's networks get seeded random ones, from one file for all ways.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from frostline.backbones.bundled import BundledBackbone
 from frostline.backbones.torchvision import TorchvisionBackbone
 
 BATCH, LR = 64, 1e-3
-SEED = 1  # seed 0 draws the head with which the bundled backbone was trained on CIFAR-10: right from the start
+SEED = 1  # seed 0 draws the head with which the bundled backbone was trained on CIFAR-10, which fits from the start
 CALIBRATED_ON = 64  # pictures
 Outcome = TypeVar("Outcome")
 
 
 class Job(NamedTuple):
-    """folder: with train.parquet, of which a tenth is for validation, and test.parquet. weights: a file, `bundled`."""
+    """folder: holds train.parquet, a tenth of it for validation, and test.parquet. weights: a file, or `bundled`."""
 
     model: str
     weights: str
@@ -44,7 +44,7 @@ class Job(NamedTuple):
 
     @property
     def overrides(self) -> list[str]:
-        """What all ways do alike: AdamW from LR down to 0 along a cosine, without weight decay and augmentation."""
+        """The settings that all ways share: AdamW, a cosine from LR to 0, no weight decay, no augmentation."""
         return [
             f"model={self.model}", f"model.weights={self.weights}", "data=cifar10", f"data.dir={self.folder}",
             f"data.batch_size={BATCH}", "data.augment=none", "optimizer=adamw", f"optimizer.lr={LR}",
@@ -58,7 +58,7 @@ class Job(NamedTuple):
 
 
 class Run(NamedTuple):
-    """record: run.json. seconds: of the whole process, imports included."""
+    """record: content of run.json. seconds: of the whole process, imports included."""
 
     folder: Path
     record: dict[str, Any]
@@ -75,7 +75,7 @@ class Wanted(argparse.Namespace):
 
     @property
     def said(self) -> dict[str, Any]:
-        """Without the folder, which is another one elsewhere."""
+        """The arguments without the data folder, whose path differs between machines."""
         return {key: value for key, value in vars(self).items() if key != "data"}
 
 
@@ -94,7 +94,7 @@ def arguments(told: str, *, pictures: int, epochs: int) -> Wanted:
 
 @contextlib.contextmanager
 def job_of(wanted: Wanted) -> Iterator[Job]:
-    """Its files lie in a temporary folder."""
+    """Write the job's pictures and weights to a temporary folder."""
     with tempfile.TemporaryDirectory() as scratch:
         for name, rows in (("train", wanted.pictures), ("test", wanted.held_out or wanted.pictures)):
             pq.write_table(pq.read_table(wanted.data / f"{name}.parquet")[:rows], Path(scratch) / f"{name}.parquet")
@@ -105,13 +105,13 @@ def job_of(wanted: Wanted) -> Iterator[Job]:
 
 
 def seeded_weights(model: str, file: Path) -> dict[str, torch.Tensor]:
-    """Random ones, with statistics of BatchNorm as some pictures give them: with those that it starts from, numbers
+    """Random weights with BatchNorm statistics taken from some pictures: with the initial statistics, activations would
     double from block to block."""
     torch.manual_seed(SEED)
     network = models.get_model(model, weights=None)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0  # the statistics of the one batch
+            module.momentum = 1.0  # adopt the statistics of the one batch
     view = models.get_model_weights(model)["DEFAULT"].transforms()
     rows = pq.read_table(file)[:CALIBRATED_ON].column("image").to_pylist()
     pictures = [T.functional.pil_to_tensor(Image.open(io.BytesIO(row["bytes"])).convert("RGB")) for row in rows]
@@ -122,7 +122,7 @@ def seeded_weights(model: str, file: Path) -> dict[str, torch.Tensor]:
 
 
 def alternating(ways: dict[str, Callable[[], Outcome]], rounds: int) -> dict[str, list[Outcome]]:
-    """Each way once in a round, in their order."""
+    """Run every way once per round, in their order."""
     found: dict[str, list[Outcome]] = {name: [] for name in ways}
     for number in range(rounds):
         for name, way in ways.items():
@@ -134,7 +134,7 @@ def alternating(ways: dict[str, Callable[[], Outcome]], rounds: int) -> dict[str
 
 @contextlib.contextmanager
 def frostline_run(*overrides: str) -> Iterator[Run]:
-    """`frostline train`, as it is typed, with an empty cache; its folder is there until the end of the block."""
+    """Run `frostline train` with an empty cache; the run folder exists until the end of the block."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
         seconds = timed_train(Path(scratch), *overrides, f"run_dir={folder}")
@@ -142,7 +142,7 @@ def frostline_run(*overrides: str) -> Iterator[Run]:
 
 
 def timed_train(scratch: Path, *typed: str) -> float:
-    """Seconds of the whole process; frozen outputs and decoded pictures are kept under `scratch`."""
+    """Return the seconds of the whole process; its cache lies under `scratch`."""
     environment = os.environ | {"FROSTLINE_CACHE_DIR": str(scratch / "cache")}
     command = [sys.executable, "-m", "frostline", "train", *typed]
     begun = time.perf_counter()

@@ -1,10 +1,10 @@
-"""Runs that are killed at random moments (SIGKILL) and resumed, again and again, until they end: are they the same?
+"""Kill runs at random moments (SIGKILL), resume them until they end, and compare them with an undisturbed run.
 
 python benchmarks/kill_resume.py 50
 
-Each run is killed up to five times, at any moment from its start on: in imports, in the middle of an epoch, in
-validation, while a checkpoint is written, while it resumes. It survives if its weights (best and last) and the metrics
-of its run.json are bit for bit those of the run that nobody killed. Dropout and augmentation are on; float32.
+Each run is killed up to five times, at any moment from its start on: during imports, within an epoch, in validation,
+while a checkpoint is written, while it resumes. It survives if its weights (best and last) and the metrics in run.json
+are bit-identical to those of the undisturbed run. Dropout and augmentation are on; float32.
 """
 
 import json
@@ -24,14 +24,14 @@ KILLS_PER_RUN = 5
 ENDED = "the run had ended"
 JOB = ["data.train_limit=600", "data.batch_size=30", "trainer=cpu", "trainer.precision=32-true", "head=mlp"]
 JOB += ["head.hidden=[32]", "schedule.phases.head.epochs=4", "schedule.phases.all.epochs=4", "logger=none"]
-JOB += ["callbacks.safety.every_minutes=0.01", "seed=3"]  # saved in mid-epoch more than once
+JOB += ["callbacks.safety.every_minutes=0.01", "seed=3"]  # several checkpoints within an epoch
 
 
 def main(kills: int) -> None:
     draw = random.Random(0)
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "whole"
-        for folder in (Path(scratch) / "cold", whole):  # the first start reads everything from the disk
+        for folder in (Path(scratch) / "cold", whole):  # only the second is timed: the first reads files from disk
             seconds = time.perf_counter()
             assert _start(f"run_dir={folder}", f"cache.dir={folder}-cache", *JOB).wait() == 0
             seconds = time.perf_counter() - seconds
@@ -50,9 +50,9 @@ def main(kills: int) -> None:
 
 
 def _killed_and_resumed(run: Path, draw: random.Random, seconds: float, kills: int) -> list[str]:
-    """What lay in the run folder at each kill."""
+    """Kill and resume a run; return the state of its folder at each kill."""
     moments = []
-    command = [f"run_dir={run}", f"cache.dir={run}-cache", *JOB]  # its own: kills fall into the making, too
+    command = [f"run_dir={run}", f"cache.dir={run}-cache", *JOB]  # an own cache, so that kills also hit its filling
     while True:
         process = _start(*command)
         if len(moments) == kills:
@@ -60,7 +60,7 @@ def _killed_and_resumed(run: Path, draw: random.Random, seconds: float, kills: i
             return moments
         try:
             process.wait(draw.uniform(0.1, 0.9) * seconds)
-            return moments  # it ended before its time came
+            return moments  # it ended before the kill
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

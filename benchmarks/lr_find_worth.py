@@ -1,9 +1,9 @@
-"""Whether training at the rates that `frostline lr_find` suggests does well, next to a tenth and ten times of them.
+"""Score training at the rates that `frostline lr_find` suggests, next to a tenth and ten times of them.
 
 python benchmarks/lr_find_worth.py [set ...]        (CIFAR-10 in $FROSTLINE_DATA_DIR)
 
-For each set: one lr_find, then the plan trained at the suggested base rate times each of FACTORS, with the scales of
-phases that were suggested, and at the rate that conf/optimizer has. The test split plays no role in any choice.
+For each set: run lr_find once, then train the plan at the suggested base rate times each of FACTORS, with the suggested
+`lr_scale` of each phase, and at the rate in conf/optimizer. The test split plays no role in any choice.
 """
 
 import csv
@@ -63,7 +63,7 @@ def _found(overrides: list[str], logs: Path) -> dict[str, dict[str, float]]:
 
 
 def _trained(overrides: list[str], rates: list[float], logs: Path) -> list[dict[str, float]]:
-    """Scores at each rate, in the order of `rates`; without rates at that of conf/optimizer."""
+    """Return scores at each rate, in the order of `rates`; without rates, at the one in conf/optimizer."""
     place = logs / ("swept" if rates else "configured")
     swept = [f"optimizer.lr={','.join(f'{rate:g}' for rate in rates)}"] if rates else ["seed=0"]
     command = [sys.executable, "-m", "frostline", "train", "-m", *overrides, *swept, "logger=none", f"logs_dir={place}"]

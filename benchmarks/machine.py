@@ -1,4 +1,4 @@
-"""What a number was measured on: a GPU where there is one."""
+"""Choose the device of a measurement, a GPU if there is one, and write results with the machine they come from."""
 
 import datetime
 import json
@@ -22,14 +22,14 @@ def bf16() -> AbstractContextManager[Any]:
 
 
 def done() -> float:
-    """The time at which the device has done all it was given, in seconds."""
+    """Wait for the device to finish, and return the time in seconds."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def machine() -> dict[str, Any]:
-    """Processor by its own name, cores that this process may use, versions, date."""
+    """Describe the processor, the cores that this process may use, the GPU, versions and the date."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
     flags = next((line for line in lines if line.startswith("flags")), "")

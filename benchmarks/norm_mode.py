@@ -1,11 +1,11 @@
-"""Whether norm layers of thawed blocks should go on learning statistics: `norm: adapt` against `norm: frozen`.
+"""Compare `norm: adapt` with `norm: frozen`: should norm layers of thawed blocks keep updating their statistics?
 
 python benchmarks/norm_mode.py [set ...]       (CIFAR-10 in $FROSTLINE_DATA_DIR)
 
-The default plan from the bundled weights, five seeds each, on five sets: few pictures far from what was pretrained on
-(100 digits), many such (all digits), and few near it (2,000 of CIFAR-10, which the weights were made from). In the last
+The default plan from the bundled weights, five seeds each, on five sets: few pictures far from the pretraining data
+(100 digits), many such (all digits), and few close to it (2,000 of CIFAR-10, the pretraining data itself). On the last
 two sets (10,000 and 45,000 of CIFAR-10) everything learns from the start, for three epochs.
-Test accuracy, mean and spread, and in how many seeds each mode was ahead.
+Reported: test accuracy, mean and standard deviation, and in how many seeds each mode was ahead.
 """
 
 import json
@@ -27,7 +27,7 @@ MODES = ("adapt", "frozen")
 
 
 def main(sets: list[str]) -> None:
-    """Without names: all of SETS. Rows of others that were measured before stay."""
+    """sets: names in SETS; empty for all. Earlier rows of other sets are preserved."""
     path = RESULTS / "norm_mode.json"
     rows = json.loads(path.read_text())["rows"] if sets and path.is_file() else []
     for name in sets or SETS:

@@ -1,13 +1,13 @@
-"""Epochs in which the last block learns with the head: Frostline next to plain PyTorch loops.
+"""Time epochs in which the last block learns with the head: Frostline next to plain PyTorch loops.
 
 python benchmarks/partial_thaw.py 300 --data <folder of CIFAR-10> [--model resnet50] [--epochs 7] [--rounds 3]
 
-The phase `last` of schedule=last_block. The plan's head phase is left out, so that filling the cache falls into the
-phase that is timed, and lr_scale is 1: a new head at the rate of the peers. The plain loops freeze what lies below the
-last block (no gradients, eval mode) and go through the whole network in each step. In all ways the last block's norm
-layers learn scales and shifts and keep their statistics. More is said in peers.py.
+The phase `last` of schedule=last_block. The plan's head phase is left out, so that the timed phase fills the cache, and
+lr_scale is 1: a new head at the rate of the peers. The plain loops freeze everything below the last block (no
+gradients, eval mode) and run the whole network in each step. In all ways the last block's norm layers learn scales and
+shifts and keep their statistics. peers.py describes the ways.
 
-Medians of rounds, in which all ways take turns. Aim: 6 times as fast as the plain loop in float32.
+Medians of alternating rounds. Aim: 6 times as fast as the plain loop in float32.
 """
 
 from functools import partial

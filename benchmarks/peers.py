@@ -1,14 +1,14 @@
-"""The same job by plain loops, Lightning's BackboneFinetuning, fastai's frozen part of `fine_tune`, and Frostline.
+"""Run one job with plain loops, Lightning's BackboneFinetuning, the frozen part of fastai's `fine_tune`, and Frostline.
 
-The peers train on Pillow pictures in memory, transformed one by one in each epoch by torchvision, with a DataLoader's
-worker per core. Their seconds are those of the epochs: no imports, no reading and decoding of files, no validation.
+The peers train on Pillow pictures in memory, transformed one by one in each epoch by torchvision, with one DataLoader
+worker per core. Their seconds cover the epochs only: no imports, no reading and decoding of files, no validation.
 
-The two tools are as they come: both go on training the BatchNorm of what they freeze, its statistics too, and so
-differentiate through the whole network.
+The two tools run with their defaults: both keep training the BatchNorm layers of what they freeze, statistics included,
+and therefore differentiate through the whole network.
 
-Frostline's seconds are those of the plan's one phase in run.json: filling the cache, which is empty, a validation after
-each epoch and two checkpoints of each included, which the peers are spared. `process` is all of `python -m frostline
-train`: imports, decoding and the test as well.
+Frostline's seconds are those of the plan's one phase in run.json. They include filling the cache, which starts empty,
+and after each epoch a validation and two checkpoints, which the peers do not do. `process` is the whole `python -m
+frostline train`, with imports, decoding and the test.
 """
 
 import os
@@ -33,11 +33,11 @@ from frostline.data.splits import stratified_split
 from jobs import BATCH, LR, SEED, Job, alternating, frostline_run
 
 CLASSES = 10
-VALIDATION = 0.1  # as in conf/data; peers leave it alone
+VALIDATION = 0.1  # split off as in conf/data; the peers do not use it
 
 
 class Trained(NamedTuple):
-    """accuracy: of the last epoch's weights on the test split, by one and the same function, in float32."""
+    """accuracy: of the last epoch's weights on the test split, by the same function for all ways, in float32."""
 
     seconds: float
     accuracy: float
@@ -50,7 +50,7 @@ class Data(NamedTuple):
 
 
 class Network(nn.Module):
-    """pictures (B, 3, S, S) → logits (B, C). The backbone's modules are torchvision's own, one after the other."""
+    """pictures (B, 3, S, S) → logits (B, C). The backbone runs torchvision's own modules in sequence."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Network(nn.Module):
 
 
 def data_of(job: Job) -> Data:
-    """The pictures that Frostline trains and tests on."""
+    """The training and test pictures, the same as Frostline's."""
     spec = job.backbone().spec
     resize = T.Resize(spec.resize, T.InterpolationMode(spec.interpolation))
     view = T.Compose([resize, T.CenterCrop(spec.size), T.ToTensor(), T.Normalize(spec.mean, spec.std)])
@@ -86,7 +86,7 @@ def accuracy(network: Network, data: Data) -> float:
 
 
 def plain_loop(job: Job, data: Data, *, low: bool = False, thaw_last: bool = False) -> Trained:
-    """low: bf16 by autocast, and channels last. thaw_last: the last block learns as well; no norm layer adapts."""
+    """low: bf16 autocast and channels last. thaw_last: the last block learns too; no norm layer updates statistics."""
     network = Network(job.backbone())
     network.backbone.eval().requires_grad_(False)
     if thaw_last:
@@ -124,7 +124,7 @@ class Probe(L.LightningModule):
 
 
 class Clock(L.Callback):
-    """Of the epochs alone: a process's first `fit` imports much."""
+    """Times the epochs alone: the first `fit` of a process imports many modules."""
 
     seconds = 0.0
 
@@ -136,7 +136,7 @@ class Clock(L.Callback):
 
 
 def backbone_finetuning(job: Job, data: Data) -> Trained:
-    """Up to the epoch in which it would thaw."""
+    """Train up to the epoch in which it would thaw."""
     network, batches, clock = Network(job.backbone()), loader(data.train, shuffle=True), Clock()
     trainer = L.Trainer(
         accelerator="cpu", devices=1, max_epochs=job.epochs, callbacks=[BackboneFinetuning(job.epochs), clock],
@@ -147,9 +147,9 @@ def backbone_finetuning(job: Job, data: Data) -> Trained:
 
 
 def fastai_frozen(job: Job, data: Data) -> Trained:
-    """What `fine_tune` does before it thaws: `freeze`, and one cycle that rises for 99 % of the steps.
+    """Do what `fine_tune` does before it thaws: `freeze`, and one cycle whose rate rises for 99 % of the steps.
 
-    Raises ImportError where fastai is not there."""
+    Raises ImportError if fastai is not installed."""
     from fastai.callback.core import Callback, CancelValidException
     from fastai.callback.schedule import Learner  # with `fit_one_cycle`
     from fastai.data.core import DataLoaders
@@ -170,7 +170,7 @@ def fastai_frozen(job: Job, data: Data) -> Trained:
 
 
 def frostline_phase(job: Job, data: Data, *plan: str) -> Trained:
-    """plan: overrides that leave it one phase."""
+    """plan: overrides that leave the plan with one phase."""
     with frostline_run(*job.overrides, *plan) as run:
         (phase,) = run.record["phases"]
         state = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
@@ -184,7 +184,7 @@ def frostline_phase(job: Job, data: Data, *plan: str) -> Trained:
 
 
 def compared(ways: dict[str, Callable[[], Trained]], rounds: int) -> list[dict[str, Any]]:
-    """A row per way, medians of rounds; `times`: how often its seconds fit into those of the first way."""
+    """Return a row per way, medians of rounds; `times`: the speed relative to the first way."""
     found = alternating(ways, rounds)
     rows: list[dict[str, Any]] = []
     for way, each in found.items():
@@ -200,7 +200,7 @@ def compared(ways: dict[str, Callable[[], Trained]], rounds: int) -> list[dict[s
 
 
 def missing_fastai() -> str | None:
-    """Why it cannot be measured, if so."""
+    """Why fastai cannot be imported; None if it can."""
     try:
         import fastai.callback.schedule  # noqa: F401
     except ImportError as error:

@@ -1,12 +1,12 @@
-"""Freeze, thaw, resume, under two ranks: what three tools make of the same small job.
+"""Freeze, thaw and resume the same small job with three tools on two ranks.
 
-python benchmarks/phase_parity.py                  (finetuning-scheduler is a peer here, never a dependency:
+python benchmarks/phase_parity.py                  (needs finetuning-scheduler, a peer and no dependency:
                                                     pip install finetuning-scheduler)
 
 The job: a small network on random data, two gloo ranks, SGD; two epochs of the head alone, two of everything; then a
-second program resumes from the checkpoint of the last epoch, which lies after the thaw, and trains two epochs more.
+second process resumes from the checkpoint of the last epoch, which lies after the thaw, and trains two more epochs.
 Reported: the largest difference between the two ranks' weights, and how far the backbone moved (largest change of a
-weight) after the thaw, and after the resume. A tool keeps its word where the difference is 0 and both moves are not.
+weight) after the thaw, and after the resume. A tool passes if the difference is 0 and both moves are not.
 """
 
 import os
@@ -28,7 +28,7 @@ SAMPLES, BATCH = 256, 16
 
 
 class Job(L.LightningModule):
-    """The plain module that the two callbacks steer."""
+    """The plain module that the two callbacks control."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,10 +45,10 @@ class Job(L.LightningModule):
 
 
 class Look(L.Callback):
-    """The backbone's weights at the start, at the thaw and at the end, of each rank."""
+    """Measures the difference between the ranks, and how far the backbone moved during the last `fit`."""
 
     def __init__(self) -> None:
-        self.difference: float | None = None  # until something was trained
+        self.difference: float | None = None  # None until training has ended
         self.moved = {"backbone": 0.0}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -92,7 +92,7 @@ def with_callback(tool: str, folder: Path, epochs: int, checkpoint: Path | None)
 
 
 def _keeper(tool: str, folder: Path) -> L.Callback:
-    """Each tool with the checkpoints that its documentation asks for."""
+    """The checkpoint callback that the tool's documentation asks for."""
     settings: dict[str, Any] = {"filename": "last", "save_on_train_epoch_end": True, "enable_version_counter": False}
     if tool == TOOLS[0]:
         return L.pytorch.callbacks.ModelCheckpoint(folder, **settings)
@@ -115,7 +115,7 @@ def _callback(tool: str) -> L.Callback:
 
 
 def with_frostline(folder: Path, epochs: int, checkpoint: Path | None) -> Look:
-    """Through the parts that `frostline train` is made of; two plain tensors in place of pictures."""
+    """Train with the parts of `frostline train`, on two plain tensors instead of pictures."""
     from frostline_job import run
 
     return run(folder, epochs, checkpoint, Look())

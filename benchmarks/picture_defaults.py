@@ -1,14 +1,14 @@
-"""What the defaults for pictures were chosen by: variants of a plan, each with its test accuracy after every epoch.
+"""Measure the variants of plans from which the defaults for pictures were chosen, with test accuracy after every epoch.
 
     python benchmarks/picture_defaults.py <folder of sets> [--variants first|grid] [--sets wbc,cifar_1k] [--pixels 96]
                                           [--seeds 0] [--train-limit 500]
 
 Each variant is `frostline train` with some settings, from the ImageNet weights of EfficientNet-Lite0. `first` chose the
-rate, the batch and the norms; `grid` has every plan, and two of them with other rates and augmentation. `rules` says
-what each way to choose the epoch would have scored on the test split: the highest validation accuracy (the latest of
-equal ones), the latest within one or two standard errors of it, the lowest validation loss, the last epoch, hindsight,
-and the mean of the weights after the last half of the epochs of the last phase. `picture_sets.py` makes the sets. Runs
-whose rows are in the result already are left out: the script goes on where it was stopped.
+rate, the batch size and the norms; `grid` has every plan, and two of them with other rates and augmentation. `rules` is
+the test score of each way to choose the epoch: the highest validation accuracy (the latest of equal ones), the latest
+within one or two standard errors of it, the lowest validation loss, the last epoch, hindsight, and the mean of the
+weights over the last half of the last phase's epochs. `picture_sets.py` creates the sets. Runs whose rows are already
+in the result are skipped, so that the script continues where it was stopped.
 """
 
 import argparse
@@ -82,13 +82,13 @@ class Epoch(NamedTuple):
 
 
 class Watch(L.Callback):
-    """Score the test split after each epoch; nothing is chosen by it."""
+    """Scores the test split after each epoch; nothing is selected by it."""
 
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
-        self.weights: list[dict[str, Any]] = []  # after each epoch of the phase that runs
+        self.weights: list[dict[str, Any]] = []  # after each epoch of the current phase
         self.averaged: float | None = None
-        self.seconds = 0.0  # that this took, within those of the training
+        self.seconds = 0.0  # spent in this callback; subtracted from the training time
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         begun = time.perf_counter()
@@ -186,7 +186,7 @@ def main() -> None:
                 limit = [f"data.train_limit={asked.train_limit}"] if asked.train_limit else []
                 rows.append({"set": name, "variant": variant, "seed": int(seed), **run([*common, *limit, *settings])})
                 if asked.variants == "grid":
-                    del rows[-1]["epochs"]  # thousands of lines, of which the rules say what is needed
+                    del rows[-1]["epochs"]  # thousands of lines; the rules hold what is needed
                 print(
                     json.dumps({key: rows[-1][key] for key in ("set", "variant", "seed", "test", "seconds")}),
                     flush=True,

@@ -1,12 +1,12 @@
-"""Picture sets for `picture_worth.py` and the recipes, made from the archives of the data folder: a folder per class.
+"""Create the picture sets of `picture_worth.py` and the recipes from the data folder's archives, one folder per class.
 
     python benchmarks/picture_sets.py <data folder> <output folder>
 
-wbc         white blood cells cut out, 4 classes (basophils, of which there are 2, are left out)
-bccd        blood cells of three kinds, cut out by their boxes; of the red ones every sixth; source's own parts
+wbc         cropped white blood cells, 4 classes (the 2 basophils are left out)
+bccd        blood cells of three kinds, cropped by their boxes, every sixth of the red ones; the source's own splits
 cifar_1k    the first 1,000 training rows of CIFAR-10, the next 110 for validation, the first 1,000 test rows
-cifar_5k    the first 5,000, and the next 550
-sounds      log spectrograms of spoken digits, a picture each, of six speakers
+cifar_5k    the first 5,000, the next 550 for validation, the first 1,000 test rows
+sounds      log spectrograms of spoken digits by six speakers, one picture per recording
 """
 
 import io
@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-Cut = tuple[str, str, Image.Image]  # part, class, picture
+Cut = tuple[str, str, Image.Image]  # split, class, picture
 
 
 def wbc(data: Path, output: Path) -> None:
@@ -75,7 +75,7 @@ def sounds(data: Path, output: Path) -> None:
         for name in sorted(archive.namelist()):
             if name.endswith(".wav"):
                 digit, _, take = Path(name).stem.split("_")
-                if int(take) >= 12:  # of each digit and speaker: 720 recordings in all
+                if int(take) >= 12:  # 12 takes per digit and speaker: 720 recordings
                     continue
                 folder = output / "sounds" / digit
                 folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def sounds(data: Path, output: Path) -> None:
 
 
 def spectrogram(content: bytes) -> Image.Image:
-    """Time to the right, frequency upwards, 80 dB from black to white."""
+    """Time runs to the right, frequency upwards; black to white spans 80 dB."""
     with wave.open(io.BytesIO(content)) as file:
         sound = np.frombuffer(file.readframes(file.getnframes()), np.int16) / 2**15
     sound = np.pad(sound, (0, max(0, 512 - len(sound))))

@@ -1,18 +1,18 @@
-"""What a fine-tuned network scores after so many seconds: Frostline's plans next to three peers, as each comes.
+"""Score and time fine-tuned networks: Frostline's plans next to three peers with their default settings.
 
     python benchmarks/picture_worth.py <folder of sets> [--sets wbc,cifar_1k] [--seeds 0,1] [--epochs 8] [--plans ...]
 
-All start from the ImageNet weights of EfficientNet-Lite0, see the same training pictures at 128 pixels, for as many
-epochs, one after the other on the same machine, and are scored on the same test pictures, from which nothing is chosen:
+All start from the ImageNet weights of EfficientNet-Lite0, see the same training pictures at 128 pixels for the same
+number of epochs, in sequence on one machine, and are scored on the same test pictures, by which nothing is selected:
 
 fastai      `vision_learner(...).fine_tune(epochs - 1)`: its head, its one epoch of the head alone, its augmentation
 timm        a loop like its training script's: AdamW at 5e-4, warm-up and cosine, label smoothing, its augmentation
 trainer     Hugging Face's Trainer with its default arguments, random crops and mirrors as in its examples
-<plan>      `frostline train schedule=<plan>`: a solved head is one of the epochs, the phase that follows has the others
+<plan>      `frostline train schedule=<plan>`: solving the head counts as one epoch, the next phase has the others
 
-Seconds are those of the training: no imports, no scoring of the test split; Frostline's hold its validation and
-checkpoints, which choose its best epoch; the peers' last epoch is scored. `picture_sets.py` makes the sets. The peers
-are no dependencies (pip install fastai accelerate).
+Seconds are training time without imports and the scoring of the test split. Frostline's include validation and
+checkpoints, which select its best epoch; for the peers the last epoch is scored. `picture_sets.py` creates the sets.
+The peers are not dependencies (pip install fastai accelerate).
 """
 
 import argparse
@@ -52,8 +52,8 @@ class Outcome(NamedTuple):
 
 
 def parts_of(folder: Path, seed: int, output: Path) -> Path:
-    """The set with its parts: its own, or a seeded, stratified fifth for the test and a tenth of the rest for
-    validation, as Frostline splits them."""
+    """Return a folder with train, val and test: the set's own, or a seeded, stratified fifth for testing and a tenth of
+    the rest for validation, as Frostline splits them."""
     if all((folder / part).is_dir() for part in ("train", "val", "test")):
         return folder
     pictures = ImageFolder(str(folder))
@@ -108,7 +108,7 @@ def timm_loop(folder: Path, seed: int, epochs: int) -> Outcome:
 
 
 class Labelled(nn.Module):
-    """As the Trainer wants a model."""
+    """Returns loss and logits, as the Trainer expects of a model."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""What a segmentation scores after so many seconds: Frostline's plans next to two plain loops.
+"""Score and time segmentation: Frostline's plans next to two plain loops.
 
     python benchmarks/segmentation_worth.py <folder> [--seeds 0,1,2] [--epochs 6] [--pixels 128] [--ignore 11]
 
-The folder holds images/ and masks/ with train, val and test (CamVid, say). All start from the ImageNet weights of
-EfficientNet-Lite0, see the same training pictures at the same size for as many epochs, one after the other on the same
+The folder holds images/ and masks/ with train, val and test, such as CamVid. All start from the ImageNet weights of
+EfficientNet-Lite0, see the same training pictures at the same size for the same number of epochs, in sequence on one
 machine, and are scored on the same test pictures, each at its own size, by one confusion matrix over the data set:
 
 head, two_stage, full   `frostline train head=unet`: the decoder alone; the decoder, then all of it; all of it
@@ -11,8 +11,8 @@ fcn                     torchvision's FCN head on the last map, trained with the
 unet                    segmentation-models-pytorch's U-Net of all five resolutions, trained by a plain loop
 
 The loops hold decoded pictures in memory, mirror half of them, and train with AdamW at 5e-4, a warm-up of half an epoch
-and a cosine; their last epoch is scored. Seconds are those of the training: no imports, no scoring of the test split;
-Frostline's hold its validation and checkpoints. segmentation-models-pytorch comes with the extra `segmentation`.
+and a cosine; their last epoch is scored. Seconds are training time without imports and the scoring of the test split;
+Frostline's include validation and checkpoints. segmentation-models-pytorch comes with the extra `segmentation`.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def unet(classes: int) -> nn.Module:
 
 
 def _load(network: nn.Module) -> None:
-    """ImageNet weights of every layer that the network has."""
+    """Load the ImageNet weights of every layer of the network."""
     found = timm_names(read_weights(packaged_weights(0)), 0)
     network.load_state_dict({name: found[name] for name in network.state_dict()})
 

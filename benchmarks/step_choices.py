@@ -1,10 +1,10 @@
-"""What a step's defaults were chosen by: compiled or not, fused optimizers or not, one seed or one for each device.
+"""Measure the choices behind a step's defaults: compiled or not, fused optimizers or not, seeding one or all devices.
 
 python benchmarks/step_choices.py [rounds]
 
-A whole training step in bf16 (forward, backward, AdamW), compiled block by block as trainer.compile=true does it,
-against the same step as it is; a step of the optimizer alone over the weights of ResNet-50; and the seeding of a step's
-random numbers. Medians of rounds, in which the ways take turns; what comes first (compiling) is told apart.
+A whole training step in bf16 (forward, backward, AdamW), compiled block by block as by trainer.compile=true, against
+the same step uncompiled; an optimizer step alone over the weights of ResNet-50; and the seeding of a step's random
+numbers. Medians of alternating rounds; the first call, which compiles, is reported separately.
 """
 
 import copy

@@ -1,6 +1,6 @@
-"""Loops that others train with, for full_step.py: each is given a network and batches, and gives seconds per step.
+"""Training loops of other tools, for full_step.py: each takes a network and batches, and returns seconds per step.
 
-The same network, batches of uint8 pictures in memory, normalised in the step, AdamW at one rate.
+All share the network, batches of uint8 pictures in memory, normalised in the step, and AdamW at one rate.
 """
 
 import tempfile
@@ -21,12 +21,12 @@ from frostline.data.pictures.preprocess import evaluation_view
 from machine import DEVICE, bf16
 
 RATE, DECAY = 1e-3, 0.01
-LOG_EVERY = 10  # steps; as Frostline's trainer has it
+LOG_EVERY = 10  # steps, as in conf/trainer
 
 
 class Batches:
-    """An epoch of shuffled batches, (B, 3, S, S) float normalised and (B,). Also a data set that gives whole batches,
-    as torch's loaders can ask for them."""
+    """Iterates over an epoch of shuffled batches: normalised float pictures (B, 3, S, S) and classes (B,). Also a data
+    set that returns whole batches through `__getitems__`, for torch's loaders."""
 
     def __init__(self, number: int, side: int, size: int, spec: ImageSpec) -> None:
         self.pixels, self.targets = drawn(number, side)
@@ -48,7 +48,7 @@ class Batches:
 
 
 def steps_of(batches: Batches) -> int:
-    """In an epoch."""
+    """Steps per epoch."""
     return -(-len(batches) // batches.size)
 
 
@@ -57,7 +57,7 @@ Way = Callable[[], float]
 
 
 def plain(make: Make, batches: Batches, warm: int) -> Way:
-    """float32, contiguous, torch's default AdamW: what a first loop looks like."""
+    """A typical first loop: float32, contiguous, torch's default AdamW."""
     model = make().to(DEVICE).train()
     return partial(
         _looped, model, AdamW(model.parameters(), lr=RATE), batches, warm, nullcontext, torch.contiguous_format
@@ -65,7 +65,7 @@ def plain(make: Make, batches: Batches, warm: int) -> Way:
 
 
 def hand_tuned(make: Make, batches: Batches, warm: int) -> Way:
-    """bfloat16, channels last, a fused AdamW without decay on norms and biases, nothing logged."""
+    """bfloat16, channels last, a fused AdamW without decay on norms and biases, no logging."""
     model = make().to(DEVICE).train().to(memory_format=torch.channels_last)
     decays = [p for p in model.parameters() if p.ndim >= 2]
     others = [{"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0}]
@@ -90,8 +90,8 @@ def _looped(
 
 
 def timm_style(make: Make, batches: Batches, warm: int) -> Way:
-    """After the loop of timm's train.py with `--amp --amp-dtype bfloat16 --channels-last --opt adamw`: its optimizer
-    factory, its rate stepped at each update, its average meters, the loss read at each step. Raises ImportError."""
+    """Follow the loop of timm's train.py with `--amp --amp-dtype bfloat16 --channels-last --opt adamw`: its optimizer
+    factory, a rate update per step, its average meters, the loss read at each step. Raises ImportError."""
     from timm.optim import create_optimizer_v2
     from timm.scheduler import create_scheduler_v2
     from timm.utils import AverageMeter
@@ -127,7 +127,7 @@ def timm_style(make: Make, batches: Batches, warm: int) -> Way:
 
 
 class Graded(nn.Module):
-    """A network that gives its loss, as Hugging Face's Trainer asks for it."""
+    """A network that returns its loss, as Hugging Face's Trainer requires."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -139,8 +139,8 @@ class Graded(nn.Module):
 
 
 def hugging_face(make: Make, batches: Batches, warm: int) -> Way:
-    """transformers.Trainer with `bf16=True`, its default optimizer, the network's channels last; nothing saved or
-    reported. It makes its loaders, its optimizer and its rates anew for each epoch here. Raises ImportError."""
+    """transformers.Trainer with `bf16=True`, its default optimizer and channels last, without saving or reporting. Here
+    it creates its loaders, optimizer and rate curve anew for each epoch. Raises ImportError."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     class Ends(TrainerCallback):

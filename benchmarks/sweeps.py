@@ -1,4 +1,4 @@
-"""Runs over five seeds, through the program's own command line."""
+"""Run a training over five seeds, as a `frostline train` sweep."""
 
 import csv
 import subprocess
@@ -10,7 +10,7 @@ COMMON = ["-m", "seed=0,1,2,3,4", "callbacks.progress=null", "logger=none"]
 
 
 def runs_of(overrides: list[str]) -> list[dict[str, str]]:
-    """The leaderboard of the sweep, in the order of the seeds."""
+    """Return the rows of the sweep's leaderboard, in the order of the seeds."""
     with tempfile.TemporaryDirectory() as logs:
         command = [sys.executable, "-m", "frostline", "train", *COMMON, *overrides, f"logs_dir={logs}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -1,12 +1,12 @@
-"""Tokens a second of full fine-tuning and of the frozen pass: Frostline next to transformers' Trainer and a plain loop.
+"""Measure tokens/s of full fine-tuning and of the frozen pass: Frostline, transformers' Trainer and a plain loop.
 
 python benchmarks/text_step.py <folder of trec6> <folder of all-MiniLM-L6-v2> [rounds] [steps]
 
-The same weights, questions, number of texts a batch (32), bfloat16 and AdamW; padding does not count as tokens. Each
-round is `steps` steps in each way, one after the other; the first WARM steps of each, and the first round, are left
-out. Medians. `longest` is Trainer's own collator, which pads each batch to its longest text; `maximum` is
-`padding="max_length"` at 128 tokens, as many tutorials have it. The frozen pass is that of Frostline's own cache;
-beside it transformers' model in float32, batches of 32 padded to their longest, without gradients.
+All ways share weights, questions, texts per batch (32), bfloat16 and AdamW; padding does not count as tokens. Each
+round is `steps` steps in each way, in sequence; the first WARM steps of each, and the first round, are left out.
+Medians. `longest` is Trainer's own collator, which pads each batch to its longest text; `maximum` is
+`padding="max_length"` at 128 tokens, as in many tutorials. The frozen pass is the one that fills Frostline's cache; its
+peer is transformers' model in float32, on batches of 32 padded to their longest, without gradients.
 
 Aims: at least 1.5 times Trainer with its collator, 2.5 times the maximum, and 4 times the plain frozen pass.
 """
@@ -58,7 +58,7 @@ def main(trec6: Path, weights: Path, rounds: int, steps: int) -> None:
     samples = [{"input_ids": row, "labels": int(label)} for row, label in zip(ids, read.train.labels, strict=True)]
     with tempfile.TemporaryDirectory() as scratch:
         phase = Phase(configured(Path(scratch), trec6, weights, rounds, steps), WARM)
-        samples = [samples[place] for place in phase.built.data.train_part.index.tolist()]  # the same for all
+        samples = [samples[place] for place in phase.built.data.train_part.index.tolist()]  # the same for all ways
         per_text = sum(len(sample["input_ids"]) for sample in samples) / len(samples)
         ways: dict[str, Way] = {
             "Trainer, longest": trainer(weights, samples, len(read.names), steps, DataCollatorWithPadding(tokenizer)),
@@ -74,7 +74,7 @@ def main(trec6: Path, weights: Path, rounds: int, steps: int) -> None:
 
 
 def configured(scratch: Path, trec6: Path, weights: Path, rounds: int, steps: int) -> Any:
-    """A step needs as many texts as the others have in theirs: an epoch has `steps` of them."""
+    """Compose a training with `steps` steps of SIZE texts per epoch, as in the other ways."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("train", overrides=[
             "model=minilm", f"model.weights={weights}", "data=trec6", f"data.dir={trec6}", f"data.batch_size={SIZE}",
@@ -86,7 +86,7 @@ def configured(scratch: Path, trec6: Path, weights: Path, rounds: int, steps: in
 
 
 def trainer(weights: Path, samples: Encoded, classes: int, steps: int, collator: Any) -> Way:
-    """Its loaders, optimizer and rates are made anew for each epoch here."""
+    """transformers.Trainer, which here creates loaders, optimizer and rate curve anew for each epoch."""
 
     class Ends(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
@@ -120,7 +120,7 @@ def plain_pass(weights: Path, samples: Encoded, tokenizer: Any) -> float:
 
 
 def our_pass(phase: Phase, number: int) -> float:
-    """What fills the cache, without the disk."""
+    """The pass that fills the cache, without writing to disk."""
     frozen, data = phase.built.frozen, phase.built.data
     assert len(data.train_part) == number
     phase.built.model.to(DEVICE).eval()
@@ -138,7 +138,7 @@ def measured(ways: dict[str, Way], rounds: int) -> dict[str, list[float]]:
 
 
 def told(job: str, seconds: dict[str, list[float]], tokens: float, ours: str) -> dict[str, Any]:
-    """tokens: in what is timed."""
+    """Print and return the rates of a job. tokens: number of tokens in the timed seconds."""
     rates = {name: tokens / statistics.median(values[1:]) for name, values in seconds.items()}
     print(job)
     for name, rate in rates.items():

@@ -1,14 +1,14 @@
-"""From the start of the process to the end of the first optimizer step, and where that time goes.
+"""Time from the start of the process to the end of the first optimizer step, by stage.
 
 python benchmarks/time_to_first_step.py [rounds] [override ...]
 
-`python train.py` with its defaults (handwritten digits, the bundled network), or with the overrides given, next to a
-process that imports torch and lightning and nothing else. Both times end inside the process: what comes after, the end
-of the interpreter among it, is left out. Each round starts every way once, one after the other; medians; the files are
-in memory after the first round, which is left out.
+`python train.py` with its defaults (handwritten digits, the bundled network), or with the given overrides, next to a
+process that only imports torch and lightning. Both times end inside the process, so that the exit of the interpreter is
+left out. Each round starts every way once, in sequence; medians. The first round, which reads files from disk, is left
+out.
 
-`first run` finds nothing kept of frozen blocks and computes it before its first step; `later run` finds it. Aim: at
-most 1.3 times the imports.
+`first run` finds no cached outputs of frozen blocks and computes them before its first step; `later run` finds them.
+Aim: at most 1.3 times the imports.
 """
 
 import json
@@ -28,10 +28,10 @@ WAYS = (IMPORTS, "first run", "later run")
 
 
 class Stages:
-    """Seconds by stage. What runs within a stage counts for it, less what stages within it take."""
+    """Seconds by stage. A stage's time excludes the time of stages nested in it."""
 
     def __init__(self, begun: float) -> None:
-        """begun: seconds since the epoch, when the process was started."""
+        """begun: start of the process, in seconds since the epoch."""
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self._open = ["imports"]
         self._since = begun
@@ -42,7 +42,7 @@ class Stages:
         self._since = now
 
     def of(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, its time counted for `stage`."""
+        """Wrap the function so that its time counts for `stage`."""
 
         def counted(*arguments: Any, **options: Any) -> Any:
             self.turn()
@@ -60,7 +60,7 @@ class Stages:
 
 
 def train(begun: float, overrides: list[str]) -> None:
-    """In a process of its own: `frostline train`, up to the end of the first step."""
+    """Run `frostline train` up to the end of the first step, in a separate process."""
     stages = Stages(begun)
     from frostline.cli import dispatch as commands
     from frostline.cli.main import main as door
@@ -69,7 +69,7 @@ def train(begun: float, overrides: list[str]) -> None:
 
     def heavy(*arguments: Any) -> None:
         launch_alike(*arguments)
-        stages.of("imports", watch)(stages)  # the door has checked the command, and imports now what trains
+        stages.of("imports", watch)(stages)  # the command is checked; the modules that train are imported now
 
     commands.launch_alike = heavy  # type: ignore[assignment]
     sys.argv[1:] = overrides

@@ -1,1 +1,1 @@
-"""What each command does."""
+"""The commands: train, evaluate, predict, export, rank, lr_find."""

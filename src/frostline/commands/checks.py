@@ -1,4 +1,4 @@
-"""A composed config, checked before torch is imported: every error that can be known by then, told together."""
+"""Check a composed config before torch is imported, and report all errors together."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -16,7 +16,7 @@ from frostline.paths import leaves
 from frostline.plan.composed import plan_of
 from frostline.runs.folders import CONFIG
 
-# Single values, with what their YAML comments promise.
+# Types of single values, as their YAML comments state them.
 VALUES = {
     "seed": "Seed",
     "resume": "str | None",
@@ -62,7 +62,7 @@ VALUES = {
     "models": "list[str]",
 }
 
-# What a constructor takes that `build.py` gives it.
+# Constructor arguments that `build.py` supplies, so that no config may set them.
 SUPPLIED = {
     "model": {"load", "form"},
     "data": {"spec", "given"},
@@ -71,7 +71,7 @@ SUPPLIED = {
     "optimizer": {"params"},
     "trainer": {"max_epochs", "callbacks", "logger", "plugins", "enable_checkpointing", "use_distributed_sampler",
                 "num_sanity_val_steps", "enable_model_summary",
-                # How long a phase is, and when it is scored, is the plan's.
+                # The plan decides how long a phase is and when it is scored.
                 "min_epochs", "max_steps", "min_steps", "max_time", "val_check_interval", "check_val_every_n_epoch",
                 "fast_dev_run", "overfit_batches", "reload_dataloaders_every_n_epochs", "barebones"},
 }  # fmt: skip
@@ -92,10 +92,10 @@ GROUPS = (
 
 
 def check(cfg: DictConfig, *own: str, command: str | None = "train") -> None:
-    """own: groups of settings that the command has beside those of a training, or in place of them. command: None for
-    the config of a run, which another version may have written.
+    """Raise ConfigError that lists every error of the config, or PlanError.
 
-    Raises ConfigError that lists everything wrong, or PlanError.
+    own: groups that the command has beside those of a training, or instead of them. command: None for the config of a
+    run, which another version may have written.
     """
     plain = resolved(cfg)
     missing = list(_missing(plain))
@@ -105,7 +105,7 @@ def check(cfg: DictConfig, *own: str, command: str | None = "train") -> None:
             where="command line",
             next_step=" ".join(f"{key}=<value>" for key in missing),
         )
-    trains = "run_dir" in plain  # else it is about a run: evaluate, predict
+    trains = "run_dir" in plain  # otherwise the command works on an existing run: evaluate, predict
     found = [
         *(unknown_keys(plain, command, own) if command is not None else []),
         *_absent(plain, trains, own, whole=command is not None),
@@ -133,14 +133,14 @@ def check(cfg: DictConfig, *own: str, command: str | None = "train") -> None:
 
 
 def _empty_places(plain: dict[str, Any]) -> Iterator[str]:
-    """A place of no letters would be the current folder."""
+    """Yield paths that are empty strings, which would mean the current folder."""
     for key, value in leaves(plain):
         if value == "" and key.rpartition(".")[2] in PLACES:
             yield f"{key}: it is empty; a variable of the shell that is not set?"
 
 
 def _together(plain: dict[str, Any]) -> Iterator[str]:
-    """Values that are right one by one."""
+    """Yield combinations of values that are valid only separately."""
     schedule = plain.get("schedule")
     if isinstance(schedule, dict) and schedule.get("minutes") is not None and "auto" not in _thaws(schedule):
         yield "schedule.minutes: no phase of this plan has `thaw: auto`; schedule=auto has one"
@@ -170,7 +170,7 @@ def _supplied(plain: dict[str, Any]) -> Iterator[str]:
 
 
 def _require_launch(launch: Launch, node: Any) -> None:
-    """node: `trainer`. Raises ConfigError where what started the processes, and the Trainer, would wait for ever."""
+    """Raise ConfigError if `trainer` (node) contradicts the launcher, as the ranks would then wait forever."""
     devices, num_nodes = (node.get(name) if isinstance(node, dict) else None for name in ("devices", "num_nodes"))
     number = len(devices) if isinstance(devices, list) else devices
     evenly = {"torchrun": "the same --nproc-per-node on every host", "SLURM": "--ntasks-per-node=<number>"}
@@ -198,7 +198,7 @@ def _require_launch(launch: Launch, node: Any) -> None:
 
 
 def _require_hosts(node: Any) -> None:
-    """node: `trainer`. Raises ConfigError if this process would wait for hosts that nobody has started."""
+    """Raise ConfigError if, by `trainer` (node), this process would wait for hosts that no launcher has started."""
     num_nodes = node.get("num_nodes") if isinstance(node, dict) else None
     if isinstance(num_nodes, int) and num_nodes > 1 and not PLACED & set(os.environ):
         raise ConfigError(
@@ -217,7 +217,8 @@ def _missing(plain: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _absent(plain: dict[str, Any], trains: bool, own: Collection[str], *, whole: bool) -> Iterator[str]:
-    """Groups and keys that were taken away with `~`. whole: whether this version composed it."""
+    """Yield groups and keys that are missing, such as those removed with `~`. whole: whether this version composed the
+    config."""
     for group in GROUPS if trains else ():
         if not isinstance(plain.get(group), dict):
             yield f"{group}: it is needed; {group}=<option>"
@@ -236,7 +237,7 @@ def _absent(plain: dict[str, Any], trains: bool, own: Collection[str], *, whole:
 
 
 def _phase_optimizers(plain: dict[str, Any]) -> dict[str, set[str]]:
-    """The optimizers of phases get their parameters from the program, too."""
+    """SUPPLIED for the optimizers of phases."""
     schedule = plain.get("schedule")
     phases = schedule.get("phases") if isinstance(schedule, dict) else None
     names = ["every_phase", *(f"phases.{name}" for name in phases)] if isinstance(phases, dict) else []
@@ -249,7 +250,7 @@ def _value_problems(plain: dict[str, Any], *, whole: bool) -> list[str]:
         parent, _, name = key.rpartition(".")
         node = plain.get(parent) if parent else plain
         if not isinstance(node, dict) or name not in node or (parent and node[name] is None and not whole):
-            continue  # to evaluate and predict, null means: as the run has it
+            continue  # for evaluate and predict, null means the run's own value
         problem = value_problem(key, node[name], annotation)
         if problem is not None:
             found.append(f"{key}: {problem}")

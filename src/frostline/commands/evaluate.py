@@ -1,4 +1,4 @@
-"""A run scored again: on its own test split, or on other labelled samples."""
+"""Score a run again, on its own test split or on other labelled samples."""
 
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from frostline.runs.record import Record
 from frostline.training.build import Built, build
 from frostline.training.checkpoint import completed_targets, loaded, require_unchanged
 
-ELSEWHERE = ("dir", "file", "path", "test_split")  # settings of data that name other samples
+ELSEWHERE = ("dir", "file", "path", "test_split")  # data settings that name other samples
 
 
 def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str, float]:
-    """settings: of the run, opened. Raises RunError where there is nothing to score, and any error of its data."""
+    """Print and return the test scores. settings: of the run, `opened`. Raises RunError if the checkpoint is missing or
+    the run's own data has changed, and any error of the data."""
     quiet()
     folder = Path(cfg.run)
     settings = amended(_reading(settings, cfg.data), trainer=cfg.trainer, model=cfg.model)
@@ -46,8 +47,8 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
 
 
 def _reading(settings: DictConfig, given: DictConfig) -> DictConfig:
-    """The settings of the run with the samples that the user names: where the run has a file or a split for each part,
-    theirs is the only one. Raises ConfigError if the data has no such setting."""
+    """Replace the run's samples by those that the user names; a named file or split replaces all splits of the run.
+    Raises ConfigError if this data has no such setting, DataError if the file or folder does not exist."""
     known = {"file" if name == "train_file" else name for name in settings.data} & set(ELSEWHERE)
     for name in ELSEWHERE:
         if given[name] is not None and name not in known:
@@ -76,14 +77,14 @@ def _reading(settings: DictConfig, given: DictConfig) -> DictConfig:
 
 
 def _typed(cfg: DictConfig) -> list[str]:
-    """The settings of this command that say which run is scored, and how."""
+    """The settings of this command that select the run and its checkpoint."""
     named = [f"run={hydra_quoted(str(cfg.run))}", *(["trust=true"] if cfg.trust else [])]
     return named + ([f"checkpoint={cfg.checkpoint}"] if cfg.checkpoint != "best" else [])
 
 
 def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list[str]) -> tuple[Built, bool]:
-    """And whether the samples are the run's own. elsewhere: whether others were named, which are those of the run
-    if only their place is another. again: this command's settings."""
+    """Build the objects; also return whether the samples are the run's own, by fingerprint. elsewhere: whether the user
+    named samples, which may be the run's own in a new place. again: the settings of this command."""
     if elsewhere:
         built = build(
             settings, load_weights=False, logs=False, known=Targets(**completed_targets(record.data["targets"]))

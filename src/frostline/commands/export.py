@@ -1,4 +1,4 @@
-"""The weights of a trained run as a file for others."""
+"""Export the weights of a trained run as one safetensors file."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,9 +17,8 @@ from frostline.runs.folder import amended
 
 
 def export(cfg: DictConfig, settings: DictConfig) -> Path:
-    """Writes `backbone.*` and `head.*`, and as metadata, in JSON under `frostline`, what is needed to use
-    them: what the backbone expects of its input, and the targets by name. settings: of the run, opened. Raises
-    DataError, RunError."""
+    """Write the tensors `backbone.*` and `head.*`. The metadata key `frostline` holds JSON with what their use needs:
+    the backbone's spec and the targets. settings: of the run, `opened`. Raises DataError, RunError."""
     quiet()
     settings = amended(settings, model=cfg.model)
     check(settings, command=None)

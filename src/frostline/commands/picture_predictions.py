@@ -1,4 +1,4 @@
-"""What a run says of pictures: of one, of those at or below a folder, or of those that a table names."""
+"""Predict pictures: one file, all at or below a folder, or those that a table names."""
 
 import sys
 from bisect import bisect_left
@@ -29,7 +29,7 @@ LINES = ".txt"
 
 
 def picture_columns(cfg: DictConfig, network: Network) -> Predicted:
-    """Raises DataError if there is no picture that can be read."""
+    """Predict the pictures of `cfg.input`. Raises DataError if none can be read."""
     if cfg.text is not None or cfg.input == STANDARD_INPUT:
         raise DataError("this run takes pictures, not text", where="text, input", next_step=f"input=<{PICTURES}>")
     found = _read(Path(cfg.input), cfg, network.settings)
@@ -60,8 +60,8 @@ def picture_values(
     batch_size: int,
     num_workers: int | None = None,
 ) -> tuple[dict[int, Tensor], set[int]]:
-    """Predictions by the index of the picture, in ascending order, and the indices of those that cannot be read.
-    num_workers: that decode, None for one per core; 0 decodes all pictures first, in threads."""
+    """Return predictions by the index of the picture, in ascending order, and the indices of unreadable pictures.
+    num_workers: decoding processes; None for one per core; 0 decodes all pictures first, in threads."""
     spec, tiles = picture_spec(network), None
     if spec.stretched is not None:
         tiles = [_tiles(picture, network.settings.data.tile) for picture in pictures]
@@ -83,7 +83,7 @@ def picture_values(
 
 
 def _tiles(picture: Path | Image.Image, tile: Sequence[int]) -> list[Tile]:
-    """Of a picture whose size cannot be read, one: it is found out when it is decoded."""
+    """Cut a picture into tiles. If its size cannot be read, return one tile; decoding will report the error."""
     try:
         size = upright_size(picture) if isinstance(picture, Path) else upright_size_of(picture)
         return tiles_of(size, tile)
@@ -94,13 +94,13 @@ def _tiles(picture: Path | Image.Image, tile: Sequence[int]) -> list[Tile]:
 def _of_file(
     owner: int, owners: Sequence[int], each: Sequence[Tensor], tiles: Sequence[Sequence[Tile]] | None
 ) -> Tensor:
-    """owners: the file of each prediction, in ascending order."""
+    """Return the prediction of a whole file, joined from its tiles. owners: file index per prediction, ascending."""
     start = bisect_left(owners, owner)
     return each[start] if tiles is None else joined(each[start : start + len(tiles[owner])], tiles[owner])
 
 
 def _read(source: Path, cfg: DictConfig, settings: DictConfig) -> Unlabelled:
-    """One picture at least. Raises DataError."""
+    """Find the pictures to predict, at least one. Raises DataError if there is none."""
     suffix = source.suffix.lower()
     if source.is_file() and suffix == LINES:
         raise DataError("this run takes pictures, but this is text", where=source, next_step=f"input=<{PICTURES}>")
@@ -127,7 +127,7 @@ def _read(source: Path, cfg: DictConfig, settings: DictConfig) -> Unlabelled:
 
 
 def _said(cfg: DictConfig, key: str) -> str | None:
-    """A setting of a table of pictures, as text. Raises ConfigError."""
+    """Read a text setting for a table of pictures. Raises ConfigError if it is no text or number."""
     value = cfg.data[key]
     if isinstance(value, bool) or not isinstance(value, str | int | float | None):
         raise ConfigError(
@@ -137,8 +137,8 @@ def _said(cfg: DictConfig, key: str) -> str | None:
 
 
 def _grey(files: Sequence[Path], setting: Any) -> Range | None:
-    """setting: the run's own range, in which these pictures are scaled; each by its own where the run had none: a
-    prediction does not depend on the pictures beside it."""
+    """Scale pictures by `setting`, the run's range, or without one each by its own, so that a prediction never depends
+    on the other pictures."""
     deep = deep_of(files)
     grey = chosen_range(list(setting) if isinstance(setting, ListConfig) else "each", deep)
     for line in grey_notes(deep, grey):

@@ -1,4 +1,4 @@
-"""What a trained run says of each picture, text or word, as a table."""
+"""Predict each picture, text or word with a trained run, and write a table."""
 
 import csv
 import sys
@@ -21,13 +21,14 @@ from frostline.errors import ConfigError, DataError, shown
 from frostline.paths import write_atomically
 from frostline.runs.folder import amended
 
-FORMULA = ("=", "@", "+cmd", "-cmd")  # OWASP, "CSV Injection"; a + or - begins a number as well
+FORMULA = ("=", "@", "+cmd", "-cmd")  # OWASP, "CSV Injection"; + and - alone also begin numbers
 MOST_HEADER = 1_000_000  # characters of the first line of a table
 
 
 def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
-    """Writes a CSV, or prints it where no file is named: columns of the input, then those of the run's task. A
-    single answer is printed in any case. settings: of the run, opened. Raises DataError, RunError."""
+    """Write a CSV, or print it if `output` is null: the columns of the input, then those of the run's task. A single
+    prediction is always printed. settings: of the run, `opened`. Raises DataError, RunError; for samples that cannot be
+    read, only after the predictions of the others are written."""
     quiet()
     settings = amended(settings, trainer=cfg.trainer, model=cfg.model)
     check(settings, command=None)
@@ -51,7 +52,7 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
 
 
 def _require_used(cfg: DictConfig, *, of_texts: bool) -> None:
-    """Raises ConfigError for a setting of `data` that says nothing about this input."""
+    """Raise ConfigError for a `data` setting that does not apply to this input."""
     is_table = cfg.input is not None and Path(cfg.input).suffix.lower() in SUFFIXES and Path(cfg.input).is_file()
     unused = ["path_column", "dir", "suffix"] if of_texts or not is_table else []
     unused += [] if of_texts else ["windows"]
@@ -67,7 +68,7 @@ def _require_used(cfg: DictConfig, *, of_texts: bool) -> None:
 
 
 def _write(columns: Columns, output: Path | None, said: str | None) -> None:
-    """output: None prints them. said: as the user names it."""
+    """Write or (output=None) print the table. said: the output as the user typed it."""
     if output is None:
         table = _table(columns)
         print(shown(table) if sys.stdout.isatty() else table, end="", flush=True)
@@ -81,14 +82,14 @@ def _write(columns: Columns, output: Path | None, said: str | None) -> None:
 
 
 def _tell_formulas(columns: Columns) -> None:
-    """Say that spreadsheets would run a cell: a class may be called so by whoever made the run, a text by anybody."""
+    """Warn of cells that spreadsheets execute: class names come from the maker of the run, texts from anybody."""
     number = sum(cell.startswith(FORMULA) for cells in columns.values() for cell in cells)
     if number:
         print(f"frostline: {number:,} cells begin as formulas of spreadsheets do: import them as text", file=sys.stderr)
 
 
 def _beside(given: Columns, told: Columns) -> Columns:
-    """A column of the input under the name of one that is told gets another, so that both are there."""
+    """Merge the columns, and rename an input column that has the name of a predicted one, so that both are written."""
     named: Columns = {}
     for name, cells in given.items():
         own = name
@@ -99,7 +100,8 @@ def _beside(given: Columns, told: Columns) -> Columns:
 
 
 def _require_writable(output: Path, source: Path) -> None:
-    """Raises DataError, also where it is part of the input by any name, or any file but a table of predictions."""
+    """Raise DataError if the output cannot be written, is part of the input under any name, or is an existing file
+    other than a table of predictions."""
     try:
         if output.is_symlink() or (output.exists() and not output.is_file()):
             raise OSError(EISDIR, "it is a folder, a link or a device")
@@ -119,7 +121,7 @@ def _require_writable(output: Path, source: Path) -> None:
 
 
 def _is_predictions(file: Path) -> bool:
-    """Whether an earlier prediction wrote it, by its header. One of numbers alone looks like any other table."""
+    """Whether, by its header, an earlier prediction wrote the file. False for regression, whose header can be any."""
     with file.open(encoding="utf-8", errors="replace", newline="") as lines:
         try:
             header = next(csv.reader([lines.readline(MOST_HEADER)]), [])
@@ -140,7 +142,7 @@ class _Lines(list[str]):
 
 def _table(columns: Columns) -> str:
     lines = _Lines()
-    writer = csv.writer(lines)  # with an end of \n, Python before 3.13 does not quote a cell that holds \r
+    writer = csv.writer(lines)  # with lineterminator="\n", Python before 3.13 leaves cells that hold \r unquoted
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return "".join(f"{line.removesuffix(writer.dialect.lineterminator)}\n" for line in lines)

@@ -1,4 +1,4 @@
-"""What predictions are, of pictures and of texts."""
+"""Predictions of samples as columns of a table, and as files beside it."""
 
 import sys
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ STANDARD_INPUT = "-"
 
 
 class Predicted(NamedTuple):
-    """given: columns of the input. told: columns that the run adds, of the same length. problems: why other samples
-    have no prediction. files: of each sample, what does not fit into a table, by the suffix of its file.
+    """given: columns of the input. told: predicted columns of the same length. problems: errors of the samples without
+    a prediction. files: for each sample, contents that do not fit into a table, by file suffix.
     """
 
     given: Columns
@@ -24,12 +24,12 @@ class Predicted(NamedTuple):
 
 
 def folder_of(output: Path) -> Path:
-    """Where the files of predictions lie, beside their table."""
+    """The folder for files of predictions, beside their table."""
     return output.with_suffix("") if output.suffix else output.with_name(f"{output.name}_files")
 
 
 def require_free(output: Path) -> None:
-    """Raises DataError if the place of the folder for files is taken, unless an earlier prediction made the folder."""
+    """Raise DataError if the folder for files exists, unless an earlier prediction created it with its table."""
     folder = folder_of(output)
     if folder.exists() and not (folder.is_dir() and output.exists()):
         raise DataError(
@@ -40,8 +40,8 @@ def require_free(output: Path) -> None:
 
 
 def write_files(found: Predicted, output: Path | None) -> Columns:
-    """Write the files of predictions into the folder beside `output`, and give a column of their paths. A file has the
-    name of its input; a number follows if an earlier one has it. output: None writes nothing, and says so."""
+    """Write the files of predictions into the folder beside `output`, and return a column of their paths. A file has
+    its input's stem, with a number appended if that is taken. output: None writes nothing, and prints a note."""
     if not any(found.files):
         return {}
     if output is None:

@@ -1,4 +1,4 @@
-"""A trained run, opened from Python: `frostline.open`."""
+"""Open a trained run from Python: `frostline.open`."""
 
 import logging
 import os
@@ -31,23 +31,23 @@ from frostline.runs.folder import amended, opened
 
 
 class Prediction(NamedTuple):
-    """columns: what `frostline predict` writes about the sample, by the header of its table; of words a list for each
-    column. values: (K,) probabilities or numbers; (W, C) probabilities of the words, NaN for a word that was cut off;
-    (H, W) the classes of the pixels."""
+    """columns: the cells that `frostline predict` writes for the sample, by header; for words, a list per column.
+    values: (K,) probabilities or numbers; (W, C) probabilities of the words, NaN for words that were cut off or have
+    no token; (H, W) class indices of the pixels."""
 
     columns: dict[str, Any]
     values: Tensor
 
 
 class _Reader(ABC):
-    """Predicts samples of one modality, a batch at a time. start: how many samples came before."""
+    """Predicts samples of one modality, batch by batch. start: index of the batch's first sample."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
 
     @abstractmethod
     def __call__(self, samples: Sequence[Any], start: int, batch_size: int, top_k: int) -> list[Prediction]:
-        """Raises DataError that names a sample which cannot be read."""
+        """Raises DataError that names the first sample that cannot be read."""
 
 
 class _Pictures(_Reader):
@@ -64,7 +64,7 @@ class _Pictures(_Reader):
         return [Prediction(_cells(task.columns([row], top_k)), row) for row in rows.values()]
 
     def _problem(self, picture: Path | Image.Image, where: str) -> DataError:
-        """Why it cannot be read."""
+        """Read the picture again and return the error, with a next step for Python."""
         spec, step = picture_spec(self.network), "repair it, or leave it out"
         try:
             if isinstance(picture, Path):
@@ -104,8 +104,8 @@ class _Texts(_Reader):
 
 
 class Predictor:
-    """run: its folder. task: what it learned, as `task=` names it. classes: names in the order of the outputs, also of
-    labels and tags; none of numbers."""
+    """A run opened for prediction. run: its folder. task: as in `task=`. classes: names of the classes, labels or tags
+    in the order of the outputs; empty for regression."""
 
     def __init__(self, run: Path, network: Network) -> None:
         self.run = run
@@ -115,13 +115,13 @@ class Predictor:
         self._reader: _Reader = (_Texts if isinstance(network.spec, TextSpec) else _Pictures)(network)
 
     def predict(self, samples: Iterable[Any], batch_size: int = 64, top_k: int = 5) -> Iterator[Prediction]:
-        """Predict each sample, in order; samples are taken as predictions are asked for, `batch_size` at a time.
+        """Predict the samples lazily and in order, `batch_size` at a time.
 
-        samples: of pictures, paths, PIL images, arrays (H, W) or (H, W, C), or uint8 tensors (C, H, W); of texts,
-        strings, or pairs of them; of words, lists of words, or strings with blanks between words.
-        top_k: how many classes `columns` name, at most.
+        samples: for pictures, paths, PIL images, arrays (H, W) or (H, W, C), or uint8 tensors (H, W) or (C, H, W); for
+        texts, strings or pairs of strings; for words, lists of words, or strings of words separated by blanks.
+        top_k: the maximum number of classes in `columns`.
 
-        Raises DataError that names a sample which cannot be read, by its number from 0.
+        Raises DataError that names a sample that cannot be read, by its index from 0.
         """
         if isinstance(samples, str | os.PathLike):
             raise DataError(
@@ -153,11 +153,11 @@ def open_run(
 ) -> Predictor:
     """Open the folder of a run to predict with it, as `frostline predict` does.
 
-    checkpoint: best (by validation) or last. trust: whether the code that the run names beside Frostline's own may run.
-    accelerator, precision: of the Trainer, where they are to differ from the run's. weights: the folder of a text model
-    with its tokenizer, if it moved.
+    checkpoint: best (by validation) or last. trust: whether code that the run names beside Frostline's own may run.
+    accelerator, precision: of the Trainer; None for the run's own. weights: the new folder of a text model and its
+    tokenizer, if it has moved.
 
-    Raises RunError for a folder that is no run, or that needs trust; ConfigError for settings that do not work here.
+    Raises RunError for a folder that is no run or needs trust; ConfigError for settings that do not work here.
     """
     folder = at_home(os.fspath(run))
     if many():
@@ -171,13 +171,13 @@ def open_run(
     )
     check(settings, command=None)
     with warnings.catch_warnings(), _silent():
-        warnings.simplefilter("ignore")  # Lightning's advice on Trainers that train
+        warnings.simplefilter("ignore")  # Lightning's advice is about training
         return Predictor(folder, Network(settings, folder, checkpoint))
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Lightning says which devices there are whenever a Trainer is made."""
+    """Suppress Lightning's list of devices, which each new Trainer logs."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -188,7 +188,7 @@ def _silent() -> Iterator[None]:
 
 
 def as_picture(sample: Any, where: str) -> Path | Image.Image:
-    """Raises DataError, naming `where`, for what is no picture."""
+    """Convert a sample to a path or a PIL image. Raises DataError at `where` if it is no picture."""
     if isinstance(sample, str | os.PathLike):
         file = at_home(os.fspath(sample))
         if not file.is_file():
@@ -227,7 +227,7 @@ def _words_of(sample: Any, where: str) -> list[str]:
 
 
 def _texts_of(sample: Any, where: str, columns: Sequence[str]) -> tuple[str, ...]:
-    """columns: what the run calls the texts of a sample."""
+    """columns: the run's names for the texts of a sample."""
     texts = (sample,) if isinstance(sample, str) else sample
     right = isinstance(texts, Sequence) and len(texts) == len(columns)
     if right and all(isinstance(it, str) and it.strip() for it in texts):
@@ -239,7 +239,7 @@ def _texts_of(sample: Any, where: str, columns: Sequence[str]) -> tuple[str, ...
 
 
 def _cells(columns: dict[str, list[str]]) -> dict[str, str]:
-    """Of a table of one row."""
+    """Return the cells of a one-row table."""
     return {name: cell for name, (cell,) in columns.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a run says of texts and words. Shapes: R rows of tokens, each a text or a window of one; C outputs."""
+"""Predict texts and words. Shapes: R rows of tokens, each a text or a window of one; N texts; W words; C outputs."""
 
 import sys
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from frostline.tasks.token_classification import TokenClassification
 
 
 def text_columns(cfg: DictConfig, network: Network) -> Predicted:
-    """Raises DataError if there is no text that can be read."""
+    """Predict the texts of `cfg.input` or `cfg.text`. Raises DataError if none can be read."""
     tokenizer, task = tokenizer_of(network), network.task
     found = _read(cfg, network.settings, tagged=tokenizer.words)
     found, rows, values = text_values(network, tokenizer, found, batch_size=cfg.batch_size, windows=cfg.data.windows)
@@ -58,8 +58,8 @@ def tokenizer_of(network: Network) -> Tokenizer:
 def text_values(
     network: Network, tokenizer: Tokenizer, found: Unlabelled, *, batch_size: int, windows: bool
 ) -> tuple[Unlabelled, list[Tensor], list[Tensor]]:
-    """The texts that have tokens, the tokens of each row, and a prediction for each text: (C,), or (W, C) of its words,
-    NaN for one that has none. Raises DataError where no text is left."""
+    """Return the texts that have tokens, the tokens of each row, and a prediction per text: (C,), or (W, C) for its
+    words, NaN for words without a prediction. Raises DataError if no text has tokens."""
     found, rows, owners = _tokenised(found, tokenizer, windows=windows)
     source = TokenSource.of(rows, no_targets(rows))
     data = TextFile(source, batch_size=batch_size, batch_tokens=network.settings.data.batch_tokens)
@@ -86,7 +86,7 @@ def _read(cfg: DictConfig, settings: DictConfig, *, tagged: bool) -> Unlabelled:
 
 
 def _require_text(file: Path, *, tagged: bool) -> None:
-    """Raises DataError."""
+    """Raise DataError if the file is missing, a folder or a picture."""
     if file.is_file() and file.suffix.lower() not in suffixes():
         return
     what = "a picture" if file.is_file() else "a folder" if file.is_dir() else None
@@ -102,7 +102,8 @@ def _require_text(file: Path, *, tagged: bool) -> None:
 def _tokenised(
     found: Unlabelled, tokenizer: Tokenizer, *, windows: bool
 ) -> tuple[Unlabelled, list[Tensor], Sequence[int]]:
-    """The texts that have tokens, these, and of which text each row is. Raises DataError where no text is left."""
+    """Return the texts that have tokens, the rows of tokens, and the index of each row's text. Raises DataError if no
+    text has tokens."""
     found = found.without(too_long(found.samples), TOO_LONG)
 
     def rows_of(samples: Sequence[Any]) -> tuple[list[Tensor], Sequence[int]]:
@@ -118,7 +119,7 @@ def _tokenised(
 
 
 def mean_of_windows(rows: Sequence[Tensor], lengths: Sequence[int], owners: Sequence[int]) -> Tensor:
-    """(R, C) → (N, C): the mean over a text's windows, each by its number of tokens."""
+    """(R, C) → (N, C): the mean over a text's windows, weighted by their numbers of tokens."""
     weights = torch.tensor(lengths, dtype=torch.float32)[:, None]
     index = torch.tensor([*owners])
     sums = torch.zeros(int(index[-1]) + 1, len(rows[0])).index_add_(0, index, torch.stack(list(rows)) * weights)
@@ -128,9 +129,9 @@ def mean_of_windows(rows: Sequence[Tensor], lengths: Sequence[int], owners: Sequ
 def words_of_windows(
     rows: Sequence[Tensor], words: Sequence[Tensor], owners: Sequence[int], samples: Sequence[Sequence[str]]
 ) -> list[Tensor]:
-    """(L, C) of each row → (W, C) of each text, a row for each word: that of its first token, in the window in which it
-    stands farthest from an end. words: (L,) the word that begins with each token, negative where none does. NaN for
-    words that no token begins: they were cut off, or left no token."""
+    """(L, C) per row → (W, C) per text. A word gets the output at its first token, from the window in which that token
+    is farthest from an end. words: (L,) index of the word that begins at each token, negative if none does. Words that
+    begin at no token (cut off, or without tokens) get NaN."""
     found = [rows[0].new_full((len(sample), rows[0].shape[1]), torch.nan) for sample in samples]
     margins = [torch.full((len(sample),), -1) for sample in samples]
     for row, begins, owner in zip(rows, words, owners, strict=True):
@@ -150,7 +151,7 @@ def _cut_notes(lengths: Sequence[int], longest: int | None, *, pairs: bool) -> l
 
 
 def _word_notes(of_each: Sequence[Tensor]) -> list[str]:
-    """On words without a prediction: those at the end were cut off."""
+    """Count the words without a prediction; those at the end of a text were cut off."""
     cut, tokenless = 0, 0
     for predictions in of_each:
         seen = ~predictions.isnan().any(1)

@@ -1,4 +1,4 @@
-"""The story of a run: build, fit phase by phase, test the best, tell."""
+"""Run a training: build, fit phase by phase, test the best weights, print the summary."""
 
 import logging
 import resource
@@ -42,26 +42,26 @@ from frostline.training.forecast import PlannedPhase, planned
 from frostline.training.init_from import init_from
 from frostline.training.predictions import PredictionFiles
 
-# Lightning's advice that does not hold here, with the reason.
+# Warnings of Lightning and torch that do not apply here, with the reason.
 NOT_HERE = (
     "does not have many workers",  # pictures in memory need no workers; streamed ones get one per core
     "sync_dist=True",  # torchmetrics gathers scores over the ranks before they are logged
-    "The number of training batches",  # small data: the epoch's mean is logged all the same
-    "exists and is not empty",  # the run's own folder, phase after phase
-    "Found .* module\\(s\\) in eval mode",  # frozen blocks are, on purpose
-    "custom batch sampler",  # ours gives every sample once, in order
-    "ended before the epoch ended",  # the loader goes on after the batches that were trained
-    "The .grad attribute of a Tensor that is not a leaf",  # torch.compile looks at every tensor that it meets
-    "Grad strides do not match bucket view strides[\\s\\S]*, 1, 1\\], strides",  # of one pixel strides say nothing
-    "GPU available but not used",  # trainer=cpu says so
-    "TensorFloat32 tensor cores",  # trainer.precision says in what is computed
-    "treespec, LeafSpec",  # Lightning 2.6.6 asks torch in a way that torch deprecates
+    "The number of training batches",  # small data: the mean of the epoch is logged regardless
+    "exists and is not empty",  # the run's own folder, which every phase writes to
+    "Found .* module\\(s\\) in eval mode",  # frozen blocks are in eval mode on purpose
+    "custom batch sampler",  # ours yields every sample once, in order
+    "ended before the epoch ended",  # a resumed loader continues after the batches that were trained
+    "The .grad attribute of a Tensor that is not a leaf",  # torch.compile inspects every tensor that it meets
+    "Grad strides do not match bucket view strides[\\s\\S]*, 1, 1\\], strides",  # irrelevant for 1 x 1 kernels
+    "GPU available but not used",  # trainer=cpu asks for that
+    "TensorFloat32 tensor cores",  # trainer.precision decides the precision
+    "treespec, LeafSpec",  # Lightning 2.6.6 calls a deprecated torch API
 )
 
 
 def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: list[tuple[str, int, int]]) -> Record:
-    """seen: what lay in the folder when it was chosen. Raises any FrostlineError; before the first step nothing has
-    been written."""
+    """Train in `folder`, or continue the run there. Nothing is written to it before everything is built. command: the
+    line that starts this run. seen: `stamp` of the folder when it was chosen. Raises any FrostlineError."""
     quiet()
     record = Record.read(folder) if resume else Record(command=command, seed=cfg.seed)
     watch = Stopwatch(record.seconds)
@@ -110,7 +110,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
 
 
 def _built(cfg: DictConfig, checkpoint: Path | None, command: str) -> tuple[Built, Stand | None]:
-    """And where the run goes on, if it does. command: that began it."""
+    """Build the objects of a run; also return where it continues, or None. command: the line that started the run."""
     if checkpoint is None:
         return build(cfg, load_weights=cfg.init_from is None), None
     content = read_saved(checkpoint, command)
@@ -119,7 +119,7 @@ def _built(cfg: DictConfig, checkpoint: Path | None, command: str) -> tuple[Buil
 
 
 def _describe(record: Record, built: Built, loaded: str) -> None:
-    """loaded: what was said when the weights were, which a run that goes on knows from its beginning."""
+    """Fill in data, model and monitor. loaded: describes the loaded weights; a resumed run keeps its first one."""
     model = built.model
     record.data = built.data.describe()
     record.model = {
@@ -131,7 +131,7 @@ def _describe(record: Record, built: Built, loaded: str) -> None:
 
 
 def _write_settings(cfg: DictConfig, built: Built, folder: Path, *, resume: bool) -> None:
-    """Of a run that goes on, where its data lies now."""
+    """Write config.yaml; for a resumed run, update only the paths of its data."""
     if not resume:
         write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg, _chosen(cfg, built)), resolve=True))
         return
@@ -145,7 +145,7 @@ def _write_settings(cfg: DictConfig, built: Built, folder: Path, *, resume: bool
 
 
 def _chosen(cfg: DictConfig, built: Built) -> dict[str, Any]:
-    """What the run chose for itself, by key of its config."""
+    """Values that the run chose for open settings, by config key."""
     names = plan_of(cfg).open_phases
     thaws = {f"schedule.phases.{phase.name}.thaw": phase.thaw for phase in built.plan.phases if phase.name in names}
     return {**built.data.chosen(), **thaws, **({"schedule.minutes": None} if thaws else {})}
@@ -156,7 +156,7 @@ def _is_random(model: DictConfig) -> bool:
 
 
 def _print_start(built: Built, rows: list[PlannedPhase], *, random: bool) -> None:
-    """random: whether the backbone's weights are."""
+    """Print data, plan and notes. random: whether the backbone's weights are random."""
     data = built.data
     print(f"data  {shown(data.summary())}")
     if built.depth is not None:
@@ -174,7 +174,7 @@ def _print_start(built: Built, rows: list[PlannedPhase], *, random: bool) -> Non
 
 
 def start_weights(built: Built, source: str | None, *, resumes: bool) -> str:
-    """Those of an old run, `source`, where one is named; `l2_sp` pulls back to what the run starts from. Gives a
+    """Load the weights of `source`, if given, and anchor `l2_sp` at the weights that the run starts from. Returns a
     sentence on what was loaded."""
     loaded = built.model.backbone.loaded
     if source is not None and (not resumes or built.plan.anchored):
@@ -190,14 +190,14 @@ def _log_text(built: Built, name: str, text: str) -> None:
 
 
 def _log_outcome(built: Built, cfg: DictConfig, record: Record) -> None:
-    """For TensorBoard's HParams tab."""
+    """Log settings and scores to TensorBoard's HParams tab."""
     if isinstance(built.trainer.logger, TensorBoardLogger):
         names = {"model": built.model.backbone.name, "data": built.data.name}
         built.trainer.logger.log_hyperparams(names | _flat(resolved(cfg)), _metrics(record))
 
 
 def test(built: Built, record: Record, files: PredictionFiles) -> None:
-    """Score the best checkpoint by validation, or the last weights where none was kept, on the test split."""
+    """Score the test split with the best checkpoint by validation, or with the last weights if none was saved."""
     model, data, trainer, *_ = built
     best = trainer.checkpoint_callback
     if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
@@ -214,13 +214,13 @@ def test(built: Built, record: Record, files: PredictionFiles) -> None:
 
 
 def enter_phase_of(built: Built, weights: dict[str, Any]) -> None:
-    """weights: as `load_checkpoint` tells of them. They are scored as they were in their phase."""
+    """Enter the phase of these weights, so that they are scored as in that phase. weights: from `load_checkpoint`."""
     built.enter(phase_number(built.plan, weights["phase"], "checkpoints"), 0, keep="own")
 
 
 @contextmanager
 def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]:
-    """run.json says how it ended, however it ended."""
+    """Write run.json at the start, and at the end with the outcome, however the run ends."""
     write = record.write if trainer.is_global_zero else lambda _: None
     record.status, record.error = "running", None
     write(folder)
@@ -228,8 +228,8 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
         with others_stopped(trainer):
             yield
         record.status = "finished"
-    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the second of the first
-        deaf()  # what is left to do is short, and has to be whole
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns the first into the second
+        deaf()  # the rest takes a moment and must not be interrupted
         by = signal.Signals(stop.signum if isinstance(stop, Stopped) else signal.SIGINT)
         record.status, record.error = "interrupted", {"type": by.name, "message": "stopped by a signal"}
         if trainer.is_global_zero:
@@ -242,24 +242,24 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
     finally:
         record.peak_memory_bytes = _peak_memory(trainer)
         if isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.close()  # its thread would outlive the run, and each of a sweep
+            trainer.logger.experiment.close()  # its thread would outlive every run of a sweep
         try:
             write(folder)
         except OSError:
             if record.status == "finished":
-                raise  # else the error that is on its way says more
+                raise  # else keep the error that is already being raised, which says more
 
 
 @contextmanager
 def others_stopped(trainer: L.Trainer) -> Iterator[None]:
-    """The processes that this one started end with it when a signal or the loss of one of them ends it."""
+    """Kill the ranks that this process launched if a signal, or the loss of one of them, ends it."""
     try:
         yield
     except Stopped as stopped:
         if (launcher := trainer.strategy.launcher) is not None:
             launcher.kill(signal.Signals(stopped.signum))
         raise
-    except RankError:  # one of them may be stopped, and would stay for ever
+    except RankError:  # a stopped rank would stay forever
         if (launcher := trainer.strategy.launcher) is not None:
             launcher.kill(signal.SIGKILL)
         raise

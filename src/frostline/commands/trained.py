@@ -1,4 +1,4 @@
-"""The network of a run with its weights: what predicts, and what is exported."""
+"""Rebuild a run's network with its weights, for predict and export."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,14 +20,14 @@ from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
 
 class Trained(NamedTuple):
-    """targets: those that the model was trained on."""
+    """targets: the ones that the model was trained on."""
 
     model: FineTuner
     targets: Targets
 
 
 def read_weights(folder: Path, name: str) -> tuple[dict[str, Any], Path]:
-    """The content of a run's checkpoint, and its file. name: best or last. Raises RunError."""
+    """Read a run's checkpoint; return its content and path. name: best or last. Raises RunError."""
     path = require_checkpoint(folder, name)
     content = read_checkpoint(path)
     require_finite_weights(content, path)
@@ -35,7 +35,7 @@ def read_weights(folder: Path, name: str) -> tuple[dict[str, Any], Path]:
 
 
 def trained(settings: DictConfig, folder: Path, name: str) -> Trained:
-    """settings: of the run, opened. name: of its checkpoint. Raises RunError if they do not belong together."""
+    """Rebuild the model from a run's `opened` settings and its checkpoint. Raises RunError if they do not match."""
     content, path = read_weights(folder, name)
     targets = Targets(**content[CHECKPOINT_KEY]["identity"]["targets"])
     model = untrained(settings, targets)
@@ -45,13 +45,15 @@ def trained(settings: DictConfig, folder: Path, name: str) -> Trained:
 
 
 class Network:
-    """A trained run on its device and in its precision, for samples that belong to no data set. settings: of the run,
-    opened. name: of its checkpoint. Raises RunError, and ConfigError where there is no such device."""
+    """A trained model on the run's device and in its precision, for samples outside of any data set.
+
+    settings: of the run, `opened`. name: of its checkpoint. Raises RunError, and ConfigError if the device is missing.
+    """
 
     def __init__(self, settings: DictConfig, folder: Path, name: str) -> None:
         self.settings = settings
         self.model, self.targets = trained(settings, folder, name)
-        self._trainer = single_trainer(settings, self.model.backbone)  # for its device and precision
+        self._trainer = single_trainer(settings, self.model.backbone)  # only its device and precision are used
         self.model.eval().to(self._trainer.strategy.root_device)
 
     @property
@@ -63,7 +65,7 @@ class Network:
         return self.model.task
 
     def predictions(self, data: PictureFiles | TextFile) -> Iterator[Tensor]:
-        """What the task makes of each sample, on the CPU, in the order of the batches."""
+        """Yield the task's prediction of each sample, on the CPU, in the order of the batches."""
         device = self._trainer.strategy.root_device
         for number, loaded in enumerate(data.predict_dataloader()):
             batch = data.transfer_batch_to_device(data.on_before_batch_transfer(loaded, 0), device, 0)

@@ -1,1 +1,1 @@
-"""Several processes of one run: who starts them, what they share, which signals end them."""
+"""Launch the processes of a run, keep them in agreement, and end them on signals."""

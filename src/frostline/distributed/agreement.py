@@ -1,4 +1,4 @@
-"""Whether all ranks are there, are about to do the same, hold the same numbers, to the bit, and learn the same."""
+"""Check that all ranks are alive, start the same run, and hold bit-identical tensors with the same requires_grad."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from frostline.errors import RankError, first_line
 
 
 def require_agreement(parts: dict[str, nn.Module], *, where: str) -> None:
-    """Compares every parameter and buffer over the ranks. Of a sharded one, what each rank gathers: no number of it is
-    held twice. Raises RankError, on every rank, that names the first.
+    """Compare every parameter and buffer across the ranks. A sharded tensor is gathered first, as its shards do not
+    overlap. Raises RankError on every rank if any tensor differs, and names the first.
     """
     if not _several():
         return
@@ -32,9 +32,9 @@ def require_agreement(parts: dict[str, nn.Module], *, where: str) -> None:
 
 
 def require_one_run(own: dict[str, Any], *, where: str) -> None:
-    """own: plain values that say what this rank is about to train, and from where on.
+    """Compare `own` across the ranks: plain values that describe what this rank is about to train and where it starts.
 
-    Raises RankError, on every rank: hosts may hold other data, or not see the checkpoint that others found.
+    Raises RankError on every rank if they differ: a host may hold other data, or not see a checkpoint that others see.
     """
     if not _several():
         return
@@ -51,7 +51,7 @@ def require_one_run(own: dict[str, Any], *, where: str) -> None:
 
 @contextmanager
 def others_present(folder: Path) -> Iterator[None]:
-    """Raises RankError where what is within loses contact with another process of the run."""
+    """Raise RankError if the enclosed code loses contact with another rank of the run."""
     try:
         yield
     except RuntimeError as error:
@@ -67,7 +67,7 @@ def others_present(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def group_left() -> Iterator[None]:
-    """The next run of this process, in a sweep, makes a process group of its own."""
+    """Destroy the process group on exit, so that the next run of a sweep in this process creates its own."""
     try:
         yield
     finally:
@@ -90,6 +90,6 @@ def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _digest(value: Tensor) -> tuple[bool, str]:
-    """Whether it learns, and what it holds."""
+    """Return requires_grad and a hash of the tensor's bytes."""
     numbers = whole(value.detach()).cpu().contiguous().view(-1).view(torch.uint8).numpy()
     return value.requires_grad, hashlib.blake2b(numbers.data).hexdigest()

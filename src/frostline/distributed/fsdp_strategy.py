@@ -1,4 +1,4 @@
-"""Lightning's strategy for FSDP2, with what keeps it from a whole run put right."""
+"""Lightning's FSDP2 strategy, with two faults corrected."""
 
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from frostline.distributed.sharding import load_whole, load_whole_optimizer
 
 
 class Sharded(ModelParallelStrategy):
-    """One shard per process, and one file for a checkpoint, the same as that of one process.
+    """Hold one shard per process, and write each checkpoint as one file, identical to that of a single process.
 
-    Lightning 2.6.6 takes the number of nodes for the number of shards; and it reads back optimizers by the places of
-    their parameters in the model, which fails without momentum, and mixes up those that one process has saved.
+    Lightning 2.6.6 uses the number of nodes as the number of shards. It restores optimizer states by the position of
+    the parameters in the model, which fails without momentum and permutes states that a single process saved.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Sharded(ModelParallelStrategy):
         super().setup_environment()
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Gives what is not loaded by then."""
+        """Load the states of the model and the optimizers; return the content without `state_dict`."""
         content: dict[str, Any] = torch.load(checkpoint_path, mmap=True, map_location="cpu", weights_only=True)
         assert self.model is not None
         load_whole(self.model, content.pop("state_dict"))

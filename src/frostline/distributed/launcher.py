@@ -1,4 +1,4 @@
-"""What started this process: torchrun and SLURM start the processes of a run from outside, Lightning does it itself."""
+"""Detect what started this process: torchrun, SLURM, or Lightning, which launches the other ranks itself."""
 
 import json
 import os
@@ -9,19 +9,19 @@ from typing import Literal, NamedTuple
 
 from frostline.errors import ConfigError, first_line
 
-# SLURM's job names under which Lightning starts processes itself (lightning.fabric.plugins.environments.slurm).
+# SLURM job names under which Lightning launches the ranks itself (lightning.fabric.plugins.environments.slurm).
 INTERACTIVE = ("bash", "interactive")
 SLURM = ("SLURM", "SLURM_NTASKS")
 RANKS = ("RANK", "LOCAL_RANK")
-LEADER = "FROSTLINE_LEADER"  # the process that starts others of its run, through Lightning
-# Variables of those who start processes on several hosts: Lightning itself needs the first, LSF sets the second.
+LEADER = "FROSTLINE_LEADER"  # process id of the rank that launches the others through Lightning
+# Set by launchers that span several hosts: Lightning's own needs the first variable, LSF sets the second.
 PLACED = {"MASTER_ADDR", "LSB_JOBID"}
 
 
 class Launch(NamedTuple):
-    """devices: processes on each host, as Lightning's Trainer calls them; num_nodes: hosts. even: whether it is certain
-    that each host has as many. stale: whether processes that are started again meet over a store that still holds the
-    addresses of those before them.
+    """How a launcher started this process. devices: processes per host, as in Lightning's Trainer; num_nodes: hosts.
+    even: whether every host is known to run the same number. stale: whether restarted processes rendezvous over a store
+    that still holds the addresses of their predecessors.
     """
 
     by: Literal["torchrun", "SLURM"]
@@ -33,9 +33,10 @@ class Launch(NamedTuple):
 
 
 def launched() -> Launch | None:
-    """None where nobody did, or Lightning. In a job of SLURM that uses torchrun, torchrun did.
+    """Read the launcher's environment variables; None for a single process or Lightning's own launch. torchrun takes
+    precedence over the SLURM job it runs in.
 
-    Raises ConfigError where a variable that the starter sets is missing, or is no number.
+    Raises ConfigError if one of these variables is missing or is not a number.
     """
     try:
         return _launched(os.environ)
@@ -62,21 +63,21 @@ def _launched(said: Mapping[str, str]) -> Launch | None:
 
 
 def many() -> bool:
-    """Whether several processes read the command line of one run, now or when torchrun starts them again."""
+    """Whether several processes read the command line of one run, now or after a restart by torchrun."""
     launch = launched()
     return launch is not None and (launch.by == "torchrun" or launch.devices * launch.num_nodes > 1)
 
 
 def follows() -> bool:
-    """Whether another process leads this run."""
+    """Whether this process is not rank 0 of its run."""
     launch = launched()
     if launch is not None:
-        return launch.rank != 0  # of torchrun in a job of SLURM, SLURM's number says nothing
+        return launch.rank != 0  # under torchrun in a SLURM job, SLURM_PROCID is not the rank
     return any(os.environ.get(name, "0") not in ("", "0") for name in (*RANKS, "NODE_RANK"))
 
 
 def require_starter() -> None:
-    """Raises ConfigError where this process takes itself for one of several, and nobody started it as one."""
+    """Raise ConfigError if variables mark this process as a rank above 0, but no launcher started it."""
     left = [name for name in RANKS if os.environ.get(name, "0") not in ("", "0")]
     if left and launched() is None and os.environ.get(LEADER) != str(os.getppid()):
         raise ConfigError(
@@ -87,7 +88,8 @@ def require_starter() -> None:
 
 
 def tell_torchrun(said: str) -> bool:
-    """Into its summary of what failed, which otherwise holds the exit code alone. False where torchrun did not ask."""
+    """Add the message to torchrun's failure summary, which otherwise shows only the exit code. Returns False if
+    torchrun set no error file."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path is None:
         return False

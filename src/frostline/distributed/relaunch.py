@@ -1,4 +1,4 @@
-"""Several processes of one run: what Lightning starts the others with."""
+"""Set the environment and command line with which Lightning launches the other ranks."""
 
 import os
 import sys
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from frostline.distributed.launcher import LEADER
 
-# What Lightning sets for the processes that it starts, and keeps.
+# Lightning sets these for the processes that it launches, and never unsets them.
 LAUNCH = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
 @contextmanager
 def launched_anew() -> Iterator[None]:
-    """The next job of a sweep starts processes of its own: to Lightning it must not look as if others had done that."""
+    """Restore LAUNCH on exit: otherwise Lightning would assume that the next job of a sweep is already launched."""
     before = {name: os.environ[name] for name in LAUNCH if name in os.environ}
     try:
         yield
@@ -25,20 +25,20 @@ def launched_anew() -> Iterator[None]:
 
 
 def launch_alike(command: str, overrides: list[str]) -> None:
-    """Lightning starts the other ranks with this process's command line: make it say this very run, which in a sweep
-    is one of many, and its folder, whose name holds the time."""
+    """Rewrite `sys.argv`, from which Lightning launches the other ranks, to name exactly this run (one of many in a
+    sweep) and its folder, whose name contains the time."""
     os.environ[LEADER] = str(os.getpid())
     named = [] if Path(sys.argv[0]).name == "train.py" else [command]
     sys.argv[1:] = [*named, *config_dirs(), *overrides]
 
 
 def config_folders() -> list[Path]:
-    """The folders of options that the command line adds."""
+    """The folders given by `--config-dir`."""
     return [Path(part.partition("=")[2] or part) for part in config_dirs() if "=" in part or not part.startswith("-")]
 
 
 def config_dirs() -> list[str]:
-    """The part of the command line that adds folders of options."""
+    """The `--config-dir` arguments, with their values, as typed."""
     return [
         part
         for number, argument in enumerate(sys.argv)

@@ -1,4 +1,4 @@
-"""FSDP2: each rank holds a shard of every parameter, frozen or not, and gathers a block only while it is at work."""
+"""FSDP2: each rank holds a shard of every parameter, frozen or not, and gathers a block only while it runs."""
 
 from collections.abc import Iterable
 from functools import reduce
@@ -13,14 +13,14 @@ from torch.optim import Optimizer
 
 from frostline.errors import ConfigError
 
-# In which an optimizer can make its steps; not every one is open to shards.
+# Flags that select an optimizer's implementation; not every implementation supports sharded tensors.
 WAYS = {"fused", "foreach", "capturable", "differentiable"}
 
 
 def shard(model: nn.Module, parts: Iterable[nn.Module], mesh: DeviceMesh) -> None:
-    """Each of `parts`, then the `model` that holds them, over a mesh of one dimension. A second call changes nothing.
+    """Shard each of `parts`, then the `model` that holds them, over a one-dimensional mesh. Idempotent.
 
-    torch shards contiguous tensors alone, so convolutions lose their channels-last weights.
+    torch shards only contiguous tensors, so the weights of convolutions lose their channels-last format.
     """
     if isinstance(model, FSDPModule):
         return
@@ -30,7 +30,7 @@ def shard(model: nn.Module, parts: Iterable[nn.Module], mesh: DeviceMesh) -> Non
 
 
 def require_apart(blocks: nn.ModuleDict, name: str) -> None:
-    """Raises ConfigError where a block reads a table that lies in one below it: there it is in shards by then."""
+    """Raise ConfigError if a block reads a table of a block below it, which is sharded again by then."""
     reading = [block for block, module in blocks.items() if getattr(module, "below", ())]
     if reading:
         raise ConfigError(
@@ -41,28 +41,28 @@ def require_apart(blocks: nn.ModuleDict, name: str) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """As one process has it. On all ranks, as it gathers."""
+    """Return the full tensor. A collective call: every rank has to make it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The numbers of it that lie on this rank: the tensor's own, not a copy."""
+    """This rank's shard, sharing memory with the tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole_state(model: nn.Module) -> dict[str, Tensor]:
-    """The model's, as one process has it. On all ranks, as it gathers."""
+    """Return the model's state dict with full tensors. A collective call: every rank has to make it."""
     return {name: whole(value) for name, value in model.state_dict().items()}
 
 
 def total(terms: Iterable[Tensor]) -> Tensor | float:
-    """The sum of scalars, over all shards of the tensors that they are from."""
+    """Sum scalars over all shards of the tensors that they were computed from; 0.0 without scalars."""
     found = list(terms)
     return whole(reduce(add, found)) if found else 0.0
 
 
 def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """On the device of `like`; and where that is sharded, this rank's shard of what every rank has whole."""
+    """Move to the device of `like`; if `like` is sharded, every rank passes the full tensor and gets its own shard."""
     moved = tensor.to(like.device)
     if isinstance(like, DTensor) and not isinstance(moved, DTensor):
         return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)
@@ -70,14 +70,14 @@ def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def load_whole(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """state: of the whole model, on every rank. Raises RuntimeError where it is of another model."""
+    """Load full tensors, which every rank passes. Raises RuntimeError if they do not fit the model."""
     own = model.state_dict()
     model.load_state_dict({name: sharded_like(v, own[name]) if name in own else v for name, v in state.items()})
 
 
 def load_whole_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """state: of one process or of many, whole: its parameters are those of `optimizer` in the same order, whatever
-    their numbers are. It goes on making its steps in its own way."""
+    """Load full tensors, saved by one process or several. Parameters are matched by their order, not by their indices
+    in `state`. The optimizer keeps its own implementation flags (WAYS)."""
     own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     numbers = [number for group in state["param_groups"] for number in group["params"]]
     shards = {
@@ -93,6 +93,6 @@ def load_whole_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
 
 def _state_like(value: Any, parameter: nn.Parameter) -> Any:
-    """A count of steps is every rank's; what has the parameter's shape is sharded like it."""
+    """Shard a tensor of the parameter's shape like the parameter; others, such as a step count, stay whole."""
     like = isinstance(value, Tensor) and value.shape == parameter.shape
     return sharded_like(value, parameter) if like else value

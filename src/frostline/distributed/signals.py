@@ -1,4 +1,4 @@
-"""Signals that end a command: the exit code of shells, one line, nothing half-written."""
+"""End a command on a signal with the exit code of shells, one line of output, and no partly written file."""
 
 import os
 import signal
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 GRACE = 30.0  # seconds: longer than a step of training takes
-HEARD = threading.Event()  # whether the main thread knows of a signal
+HEARD = threading.Event()  # set once the main thread has handled a signal
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(SystemExit):
-    """By a signal; the exit code is 128 + its number, as shells have it."""
+    """Raised by a signal; the exit code is 128 + its number, the convention of shells."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(128 + signum)
@@ -25,9 +25,8 @@ class Stopped(SystemExit):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Each of ENDING raises Stopped, wherever the command is at work. Libraries that handle one themselves leave a
-    handler that they find (Lightning), or end with another exit code (at Ctrl-C, Lightning with 1). A signal that was
-    ignored before, as nohup does with SIGHUP, stays so."""
+    """Make each signal in ENDING raise Stopped. Lightning leaves a handler that it finds in place, and without one ends
+    with exit code 1 at Ctrl-C. A signal that was ignored before, such as SIGHUP under nohup, stays ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -44,7 +43,7 @@ def stoppable() -> Iterator[None]:
 
 
 def _forget_wakeup() -> None:
-    """In a forked process (a loader's worker): its signals are not those of the process that watches."""
+    """Unset the wakeup fd in a forked process (a loader's worker), whose signals the parent's watcher must not see."""
     with suppress(ValueError):
         signal.set_wakeup_fd(-1)
 
@@ -54,8 +53,8 @@ os.register_at_fork(after_in_child=_forget_wakeup)
 
 @contextmanager
 def last_resort(grace: float = GRACE) -> Iterator[None]:
-    """End this process, and those that it started, where a signal came `grace` seconds ago and the main thread has not
-    heard of it: Python hears signals between its own steps, and waits within torch for a rank that was stopped."""
+    """End this process and its children if the main thread has not handled a signal within `grace` seconds: Python runs
+    handlers between bytecodes, so a main thread that waits inside torch for a stopped rank never runs them."""
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
@@ -72,7 +71,7 @@ def last_resort(grace: float = GRACE) -> Iterator[None]:
 
 
 def _watch(receiver: socket.socket, grace: float) -> None:
-    """receiver: gives the number of each signal as the system delivers it, and nothing at the end."""
+    """receiver: yields one byte per delivered signal, its number, and b"" at the end."""
     with receiver:
         while numbers := receiver.recv(64):
             ending = [number for number in numbers if number in ENDING and signal.getsignal(number) is stop]
@@ -89,16 +88,16 @@ def _watch(receiver: socket.socket, grace: float) -> None:
 
 
 def _kill_children() -> None:
-    """Linux lists them by thread (proc(5))."""
+    """Send SIGKILL to every child; Linux lists children per thread (proc(5))."""
     for listed in Path("/proc/self/task").glob("*/children"):
-        with suppress(OSError):  # of a thread that ended at this moment
+        with suppress(OSError):  # the thread has ended meanwhile
             for pid in listed.read_text().split():
                 with suppress(OSError):
                     os.kill(int(pid), signal.SIGKILL)
 
 
 class Unfailing:
-    """A stream that takes everything: what cannot be written any more (`| head`, a full disk) ends no training."""
+    """A stream whose write errors are ignored, so that a closed pipe (`| head`) or a full disk ends no training."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -118,7 +117,7 @@ class Unfailing:
             act()
         except OSError:
             self._gone = True
-            with suppress(OSError, AttributeError):  # what waits in the stream is written to nowhere at the end
+            with suppress(OSError, AttributeError):  # so that flushing the buffer at exit does not fail again
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
@@ -127,7 +126,7 @@ class Unfailing:
 
 @contextmanager
 def unfailing_output() -> Iterator[None]:
-    """Standard output and standard error, for as long as a run, or a sweep of them, trains."""
+    """Ignore write errors on stdout and stderr while a run or a sweep trains."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast("TextIO", Unfailing(stream)) for stream in before)
     try:

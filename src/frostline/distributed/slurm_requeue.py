@@ -1,4 +1,4 @@
-"""A job of SLURM whose time is nearly up: the run ends, and the job is queued again."""
+"""Requeue a SLURM job shortly before its time limit, after the run has saved a checkpoint."""
 
 import os
 import signal
@@ -11,14 +11,14 @@ from typing import Any
 
 from frostline.distributed.signals import Stopped
 
-TIME_IS_UP = signal.SIGUSR1  # as `sbatch --signal=USR1@<seconds before the end>` has it sent
+TIME_IS_UP = signal.SIGUSR1  # requested by `sbatch --signal=USR1@<seconds before the end>`
 
 
 @contextmanager
 def requeued(*, asked: bool) -> Iterator[None]:
-    """Has SLURM queue this job again where SIGUSR1 ended what is within, once that has written all it has to.
+    """Ask SLURM to requeue this job if SIGUSR1 ended the enclosed code, after that code has written its files.
 
-    asked: whether this process is to do so; one of a run is.
+    asked: whether this process does so; exactly one process of a run does.
     """
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(TIME_IS_UP, _stop) if in_main else None
@@ -34,7 +34,7 @@ def requeued(*, asked: bool) -> Iterator[None]:
 
 
 def _stop(signum: int, frame: Any) -> None:
-    """At once: outside of training, where no batch has to be ended first."""
+    """Stop at once: this handler is active only outside of training, where no batch has to end first."""
     raise Stopped(signum)
 
 

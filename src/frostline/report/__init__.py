@@ -1,1 +1,1 @@
-"""What people read: tables in the terminal, pages and pictures in the run folder."""
+"""Reports for people: tables in the terminal, and the CSV of a sweep."""

@@ -1,4 +1,4 @@
-"""Between which depths a plan with `thaw: auto` could choose."""
+"""The table of depths among which `thaw: auto` chooses."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ COLUMNS = ("thawed", "from", "GFLOP per sample", "of the backbone", SECONDS, "")
 
 
 def print_depths(depths: Sequence[Depth], chosen: int) -> None:
-    """chosen: how many blocks thaw."""
+    """Print the depths, and mark the chosen one. chosen: the number of blocks that thaw."""
     table = Table(box=box.SIMPLE_HEAD)
     measured = all(depth.seconds is not None for depth in depths)
     for column in COLUMNS if measured else [name for name in COLUMNS if name != SECONDS]:

@@ -1,4 +1,4 @@
-"""What is kept of frozen blocks and decoded pictures, as a table."""
+"""The table of cached frozen-block outputs and decoded pictures."""
 
 import shlex
 import time
@@ -14,7 +14,7 @@ from frostline.storage.entry import Kept
 
 
 def print_kept(entries: Sequence[Kept], root: Path, typed: Sequence[str]) -> None:
-    """The most recently used first. typed: what named this folder; what clears it says so, too."""
+    """entries: most recently used first. typed: the `dir=` override, if any; the printed next command repeats it."""
     console = console_of_width()
     if not entries:
         console.print(f"Nothing is cached in {root}")
@@ -39,8 +39,8 @@ def _cells(entry: Kept) -> list[str]:
 
 
 def _said(entry: Kept) -> list[str]:
-    """Which model's blocks, or how large pictures are; of which data, and how much. What an entry says of itself no
-    checksum guards, as nothing is computed from it."""
+    """The cells model, blocks (for decoded pictures their size), data and samples. No checksum covers this metadata,
+    as nothing is computed from it, so any part of it may be missing."""
     try:
         of_data = [str(entry.said["data"]), f"{entry.said['rows']:,}"]
         if entry.kind == "decoded":

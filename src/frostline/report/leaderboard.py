@@ -1,4 +1,4 @@
-"""The runs of a sweep, the best first, in a CSV beside them."""
+"""Rank the runs of a sweep, best first, in a CSV in the sweep's folder."""
 
 import csv
 import io
@@ -21,12 +21,12 @@ from frostline.report.summary import console_of_width, program
 from frostline.runs.record import FILE, Record
 
 LONG = ("error", "command")
-NOT_SHOWN = ("status", *LONG)  # in the table, as settings need the room; below it stands which did not finish, and why
-MOST_EQUAL = 6  # groups of equal runs that are named
+NOT_SHOWN = ("status", *LONG)  # left out of the table to make room for settings; failed runs are listed below it
+MOST_EQUAL = 6  # groups of equal runs to name
 
 
 class Ranking(NamedTuple):
-    """What runs have to share so that their scores can be compared. data: its name; fingerprint: of its samples."""
+    """Runs with equal values have comparable scores. data: name of the data set; fingerprint: hash of its samples."""
 
     monitor: str
     mode: str
@@ -35,7 +35,7 @@ class Ranking(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A run of a sweep, or what there would have been one of. error: why it did not finish."""
+    """A run of a sweep. record: None if it failed before it had a folder. error: why it did not finish, or ""."""
 
     run: str
     status: str
@@ -52,7 +52,7 @@ class Trial(NamedTuple):
 
     @property
     def rank(self) -> float:
-        """The lower the better; inf if it is not ranked."""
+        """Sort key: lower is better; inf if the run is not ranked."""
         score = None if self.record is None else self.record.metrics.get(self.record.monitor)
         if self.record is None or self.status != "finished" or score is None:
             return math.inf
@@ -60,7 +60,7 @@ class Trial(NamedTuple):
 
     @property
     def ranking(self) -> Ranking | None:
-        """None if it is not ranked."""
+        """None if the run is not ranked."""
         if self.record is None or self.rank == math.inf:
             return None
         data, fingerprint = (str(self.record.data.get(key, "")) for key in ("name", "fingerprint"))
@@ -68,15 +68,15 @@ class Trial(NamedTuple):
 
 
 def runs_of(sweep: Path) -> list[Path]:
-    """Their folders. `hydra.sweep.subdir` may put them deeper than one level."""
+    """The run folders, at any depth, as `hydra.sweep.subdir` may nest them."""
     return [path.parent for path in sweep.rglob(FILE)]
 
 
 def write_leaderboard(sweep: Path, lost: Sequence[tuple[str, Sequence[str], BaseException]] = ()) -> Path:
-    """`leaderboard.csv`: order by validation score, the test score for information. Unfinished runs come last. Runs
-    whose scores cannot be compared are ranked apart, and `ranked_by` tells by what.
+    """Write `leaderboard.csv`, ordered by validation score, with the test scores for information. Unfinished runs come
+    last. Runs whose scores cannot be compared are ranked separately, and the column `ranked_by` names the ranking.
 
-    lost: number, overrides and error of runs that failed before they had a folder. There is one run at least.
+    lost: number, overrides and error of each run that failed before it had a folder. The sweep has at least one run.
     """
     trials = [Trial.of(sweep, folder) for folder in runs_of(sweep)]
     trials += [
@@ -128,7 +128,7 @@ def print_leaderboard(path: Path) -> None:
 
 
 def _print_next(sweep: Path, rows: Sequence[dict[str, str]], console: Console) -> None:
-    """For the best run of each ranking, if its weights were saved."""
+    """Print the command that evaluates the best run of each ranking, if its weights were saved."""
     best = {row.get("ranked_by", ""): row["run"] for row in reversed(rows) if row["status"] == "finished"}
     for label, run in reversed(best.items()):
         record = Record.read(sweep / run)
@@ -140,7 +140,7 @@ def _print_next(sweep: Path, rows: Sequence[dict[str, str]], console: Console) -
 
 
 def _in_short(message: str) -> str:
-    """Its first line; of a list of faults, the first one too."""
+    """The first line of an error; if that introduces a list, also the first item."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
 
@@ -150,25 +150,25 @@ def _short(cell: str) -> str:
 
 
 def _said(typed: Sequence[str]) -> dict[str, str]:
-    """The settings of a command line, by name, without options."""
+    """The `key=value` settings of a command line as a dict, without flags."""
     return dict(part.lstrip("+").split("=", 1) for part in typed if "=" in part and not part.startswith("-"))
 
 
 def _differing(trials: Sequence[Trial]) -> list[str]:
-    """Settings that are not the same in all."""
+    """Names of the settings that differ between trials."""
     names = dict.fromkeys(name for trial in trials for name in trial.overrides)
     return [name for name in names if len({trial.overrides.get(name) for trial in trials}) > 1]
 
 
 def _scores(records: Sequence[Record]) -> list[str]:
-    """What chose the best epochs, then the test scores."""
+    """Names of the monitors, then of the test scores, without `test/n`."""
     monitors = [record.monitor for record in records if record.monitor]
     scores = [name for record in records for name in record.metrics if name.startswith("test/") and name != "test/n"]
     return list(dict.fromkeys(monitors + scores))
 
 
 def _label(ranking: Ranking | None, rankings: Sequence[Ranking | None]) -> str:
-    """Its monitor, and what else tells it from the others."""
+    """Name a ranking by its monitor; add data and fingerprint only where the monitor is ambiguous."""
     others = [other for other in rankings if other is not None and other != ranking]
     if ranking is None:
         return ""
@@ -181,7 +181,7 @@ def _label(ranking: Ranking | None, rankings: Sequence[Ranking | None]) -> str:
 
 
 def _without_effect(trials: Sequence[Trial]) -> dict[tuple[str, ...], list[list[Trial]]]:
-    """Finished runs whose scores are the same to the last bit in every phase, by the settings in which they differ."""
+    """Group finished runs whose scores are bit-identical in every phase, by the settings in which they differ."""
     alike: dict[str, list[Trial]] = defaultdict(list)
     for trial in sorted(trials, key=lambda trial: (len(trial.run), trial.run)):
         if trial.record is not None and trial.ranking is not None and trial.record.phases:

@@ -1,4 +1,4 @@
-"""The table of a plan, before its first step."""
+"""The table of a plan, printed before its first step."""
 
 from frostline.report.summary import SOLVED, console_of_width, learns, phase_table
 from frostline.training.forecast import PlannedPhase
@@ -19,14 +19,14 @@ def print_plan(rows: list[PlannedPhase]) -> None:
 
 
 def markdown(rows: list[PlannedPhase]) -> str:
-    """For TensorBoard's text tab."""
+    """Format the table for TensorBoard's text tab."""
     lines = [COLUMNS, ["---"] * len(COLUMNS), *(_cells(row) for row in rows)]
     remarks = [f"{row.name}: {_remark(row)}" for row in rows]
     return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + [f"\n{remark}" for remark in remarks])
 
 
 def _remark(row: PlannedPhase) -> str:
-    """What the cache does, and what the phase shows."""
+    """Describe the cache's choice, if the phase has frozen blocks, and the augmentation."""
     return f"{row.frozen}; {row.shown}" if row.frozen else row.shown
 
 

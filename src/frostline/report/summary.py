@@ -1,4 +1,4 @@
-"""What a run prints when it ends."""
+"""Print the summary of a finished run: phases, baselines, scores, next command."""
 
 import math
 import shutil
@@ -15,7 +15,7 @@ from frostline.quoting import setting_of
 from frostline.runs.record import Record
 
 BASELINE = "val/accuracy"
-SOLVED = "solved"  # in place of a rate
+SOLVED = "solved"  # shown in place of a learning rate
 NAMES = {"majority": "majority", "knn": "k-NN", "linear_probe": "linear probe"}
 
 
@@ -69,7 +69,7 @@ def _span(rates: list[float]) -> str:
 
 
 def _baselines(record: Record) -> str:
-    """`majority 0.59   k-NN 0.91   linear probe 0.93   this run 0.97 (val/accuracy)`: what fine-tuning added."""
+    """`majority 0.59   k-NN 0.91   linear probe 0.93   this run 0.97 (val/accuracy)`: shows what fine-tuning added."""
     scores = {said: record.baselines[name][BASELINE] for name, said in NAMES.items() if name in record.baselines}
     if BASELINE in record.metrics:
         scores["this run"] = record.metrics[BASELINE]
@@ -79,7 +79,7 @@ def _baselines(record: Record) -> str:
 
 
 def _advice(record: Record) -> list[str]:
-    """What to try where a run learned less than its features were worth, or nothing at all."""
+    """Suggest a remedy if the run scored below the linear probe of its features, or not above the majority class."""
     score = record.metrics.get(BASELINE)
     below = [] if score is None else [name for name in ("majority", "linear_probe") if _is_below(record, name, score)]
     if not below:
@@ -88,13 +88,13 @@ def _advice(record: Record) -> list[str]:
     phase = record.phases[-1]
     if phase.get("solved"):
         return [f"{than}; what may help: a plan that thaws (schedule=two_stage)"]
-    setting = phase["name"].removesuffix(f"-{phase['learns'][-1]}")  # of `thaw: each` each block's is named after it
+    setting = phase["name"].removesuffix(f"-{phase['learns'][-1]}")  # `thaw: each` appends the block to the name
     more = f"schedule.phases.{setting}.epochs={2 * phase['epochs']}"
     return [f"{than}; what may help: {more}, a smaller data.batch_size, another rate ({program()} lr_find)"]
 
 
 def _in_vain(record: Record) -> list[str]:
-    """A sentence, if the phases after a head that learned alone brought nothing."""
+    """Return a remark if the best epoch lies in a first phase that trained only the head, else an empty list."""
     best, phases = record.best or {}, record.phases
     if (
         best.get("average")
@@ -108,13 +108,13 @@ def _in_vain(record: Record) -> list[str]:
 
 
 def _is_below(record: Record, name: str, score: float) -> bool:
-    """Than the linear probe by more than the standard error of its own score; than the majority by none."""
+    """Whether `score` is below the linear probe by more than the probe's standard error, or not above the majority."""
     if name not in record.baselines:
         return False
     baseline: float = record.baselines[name][BASELINE]
     number = record.data["num_val"]
     if name == "majority":
-        return score < baseline + 0.5 / number  # a score is a float32: equal ones may differ by its rounding
+        return score < baseline + 0.5 / number  # half a sample: equal scores may differ by float32 rounding
     return score < baseline - math.sqrt(baseline * (1 - baseline) / number)
 
 
@@ -125,7 +125,7 @@ def print_scores(metrics: dict[str, float], console: Console | None = None) -> N
 
 
 def print_classes(per_class: list[dict[str, float | str | None]]) -> None:
-    """A row for each class, label or target: its name comes first, and how many samples there are last."""
+    """Print a row per class, label or target: name, scores, number of samples."""
     first, _, *scores = per_class[0]
     table = Table(box=box.SIMPLE_HEAD)
     for column in (first, *scores, "n"):
@@ -137,7 +137,7 @@ def print_classes(per_class: list[dict[str, float | str | None]]) -> None:
 
 
 def phase_table(columns: Sequence[str]) -> Table:
-    """A row for each phase. Where the terminal is narrow, what learns is wrapped, and no number cut."""
+    """Create a table for one row per phase. Only the column `learns` wraps on a narrow terminal; no number is cut."""
     table = Table(box=box.SIMPLE_HEAD)
     for column in columns:
         is_text = column in ("phase", "learns")
@@ -146,14 +146,14 @@ def phase_table(columns: Sequence[str]) -> Table:
 
 
 def console_of_width() -> Console:
-    """As wide as the terminal; where the output goes to a file, wide enough for every table. Brackets and colons in
-    names of classes and folders are printed as they are."""
+    """Create a console as wide as the terminal, or wide enough for every table if the output goes to a file. Brackets
+    and colons in names of classes and folders are printed literally."""
     width = None if sys.stdout.isatty() else 160
     return Console(highlight=False, soft_wrap=True, markup=False, emoji=False, width=width)
 
 
 def program() -> str:
-    """As it can be typed here: its name where the shell finds it, else its place."""
+    """The command to type: `frostline` if the shell finds it, else the path of the executable."""
     place = Path(sys.executable).with_name("frostline")
     if shutil.which("frostline") is not None or not place.is_file():
         return "frostline"
@@ -161,5 +161,5 @@ def program() -> str:
 
 
 def learns(parts: list[str]) -> str:
-    """`head`, `head, layer4`, or `head, layer4 … stem`."""
+    """Shorten a list of parts: `head`, `head, layer4`, or `head, layer4 … stem`."""
     return ", ".join(parts) if len(parts) <= 3 else f"{parts[0]}, {parts[1]} … {parts[-1]}"

@@ -1,1 +1,1 @@
-"""What a run leaves in its folder, and how the folder is opened again."""
+"""The files in a run folder, and how a run folder is opened again."""

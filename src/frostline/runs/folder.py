@@ -1,4 +1,4 @@
-"""What lies in a run folder, and which settings may differ when it is opened again."""
+"""Read a run folder, and decide which settings may differ when it is opened again."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,18 +15,18 @@ from frostline.runs.folders import CONFIG
 from frostline.runs.opening import read_settings, require_trusted
 from frostline.runs.record import FILE, Record
 
-# What may differ when the command of a run is given again, and the run goes on: places, hardware, what is shown.
+# May differ when the same command continues a run: paths, hardware, display.
 MAY_DIFFER = {
     *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "trust", "callbacks", "logger"),
     *("data.dir", "data.file", "data.path", "data.train_file", "data.val_file", "data.test_file", "data.num_workers"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
-    *("cache.dir", "schedule.minutes"),  # what the minutes chose is compared
+    *("cache.dir", "schedule.minutes"),  # the depth that schedule.minutes chose is compared instead
     *("predictions", "predictions_max_gigabytes"),
     *("trainer.log_every_n_steps", "trainer.enable_progress_bar"),
 }
 
 
-# What data read that had no such setting yet.
+# How earlier versions read data, for configs from before these settings existed.
 EARLIER: dict[str, dict[str, Any]] = {
     "frostline.data.pictures.cifar.Cifar": {"grey_range": "each"},
     "frostline.data.pictures.digits.Digits": {"grey_range": "each"},
@@ -34,21 +34,21 @@ EARLIER: dict[str, dict[str, Any]] = {
     "frostline.data.pictures.image_folder.ImageFolder": {"grey_range": "each"},
     "frostline.data.texts.readers.TextCsv": {"quotes": True},
 }
-# Settings that name files and folders, which mean the same from any folder.
+# Settings that name files and folders; a run stores them as absolute paths.
 PLACES = ("data.dir", "data.file", "data.path", "model.weights", "init_from")
-LEFT_OPEN = {"data.grey_range", "data.quotes"}  # null leaves it to the data, or to a version that knew no such setting
-FILES = ("data.train_file", "data.val_file", "data.test_file")  # in data.dir, where that is set
+LEFT_OPEN = {"data.grey_range", "data.quotes"}  # null: decided by the data, or by a version without this setting
+FILES = ("data.train_file", "data.val_file", "data.test_file")  # relative to data.dir, if that is set
 
 
 def opened(folder: Path, *, trains: bool, trust: bool, again: str) -> tuple[Record, DictConfig]:
-    """What a run says of itself, and its configuration, from which parts are made. Raises RunError where that would run
-    code, or write to places, that need trust.
+    """Read a run's record and its config, from which objects may then be built. Raises RunError if building them would
+    run code or write to folders that need `trust`.
 
-    trains: whether it goes on; else it comes without callbacks and logger. trust: whether the user said so. again: the
-    command that says so.
+    trains: whether training continues; else the config has no callbacks and no logger. trust: the user's trust=true.
+    again: this command with trust=true.
     """
     record, settings = read_run(folder)
-    if not trains:  # none of these is made, and what is cached goes where this user's does
+    if not trains:  # callbacks and logger are not built, and the cache lies in this user's folder
         settings.callbacks, settings.logger = {}, {}
         OmegaConf.update(settings, "cache.dir", None)
     plain = OmegaConf.to_container(settings)
@@ -58,13 +58,13 @@ def opened(folder: Path, *, trains: bool, trust: bool, again: str) -> tuple[Reco
 
 
 def read_run(folder: Path) -> tuple[Record, DictConfig]:
-    """What a run says of itself, and its configuration placed where the folder lies now: nothing may be made from it
-    before it is `opened`. Raises RunError."""
+    """Read a run's record and its config, with paths moved to where the folder lies now. Build nothing from this config
+    before `opened` has checked it. Raises RunError."""
     return Record.read(folder), _relocated(read_settings(folder / CONFIG), folder)
 
 
 def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) -> None:
-    """kept: those that the run in `folder` began with. Raises RunError that names what differs."""
+    """Raise RunError that names the differences from `kept`, the settings that the run in `folder` started with."""
     now, before = (_single(OmegaConf.to_container(lasting(node), resolve=True)) for node in (settings, kept))
     differing = [
         key for key in {**now, **before} if now.get(key) != before.get(key) and not _is_chosen_by_run(key, now.get(key))
@@ -79,7 +79,7 @@ def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) 
 
 
 def _single(node: Any, prefix: str = "") -> dict[str, Any]:
-    """`{a: {b: 1}}` as `{a.b: 1}`, without what may differ."""
+    """Flatten `{a: {b: 1}}` to `{a.b: 1}`, without the keys in MAY_DIFFER."""
     found: dict[str, Any] = {}
     for name, value in node.items():
         key = f"{prefix}{name}"
@@ -89,7 +89,7 @@ def _single(node: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _is_chosen_by_run(key: str, value: Any) -> bool:
-    """Whether a run chooses this setting for itself, and keeps its choice."""
+    """Whether this value leaves the choice to the run, which then stores its choice."""
     if key == "data.batch_size":
         return value in ("auto", None)
     if key in LEFT_OPEN:
@@ -98,10 +98,10 @@ def _is_chosen_by_run(key: str, value: Any) -> bool:
 
 
 def with_found(settings: DictConfig, folder: Path) -> DictConfig:
-    """With what the run in `folder` has found for itself."""
+    """Replace open settings by the values that the run in `folder` chose. Raises RunError if one of them is missing."""
     found, kept = settings.copy(), read_run(folder)[1]
     for key, value in _single(OmegaConf.to_container(settings, resolve=True)).items():
-        if key in LEFT_OPEN and value is None:  # which the run may have left so, too
+        if key in LEFT_OPEN and value is None:  # null in the run's config, too, if the run left it open
             OmegaConf.update(found, key, OmegaConf.select(kept, key))
         elif _is_chosen_by_run(key, value):
             number = OmegaConf.select(kept, key)
@@ -116,10 +116,10 @@ def with_found(settings: DictConfig, folder: Path) -> DictConfig:
 
 
 def goes_on(folder: Path, settings: DictConfig) -> bool:
-    """Whether the run in `folder` can be taken up by the command that began it. Of several processes each answers for
-    itself, and all alike: no checkpoint appears before they have met.
+    """Whether the run in `folder` has a checkpoint from which the same command continues. Every rank decides for
+    itself, and all agree: no checkpoint is written before the ranks have met.
 
-    Raises RunError where the run is finished, or was begun with other settings.
+    Raises RunError if the run is finished, was started with other settings, or `folder` holds other files.
     """
     if (folder / FILE).exists():
         require_unfinished(Record.read(folder), folder)
@@ -136,8 +136,8 @@ def goes_on(folder: Path, settings: DictConfig) -> bool:
 
 
 def require_unfinished(record: Record, folder: Path, typed: Sequence[str] = ()) -> None:
-    """typed: settings of a resume. Raises RunError if there is nothing to go on with: the run is finished, or its last
-    checkpoint is gone."""
+    """Raise RunError if the run cannot continue: it is finished, or its last checkpoint is gone. typed: the overrides
+    of a resume."""
     if record.status == "finished":
         raise RunError(
             "this run is finished",
@@ -155,7 +155,7 @@ def require_unfinished(record: Record, folder: Path, typed: Sequence[str] = ()) 
 
 
 def placed(settings: DictConfig, folder: Path) -> DictConfig:
-    """The settings as they were composed, for a run in `folder`: what refers to `run_dir` follows."""
+    """Set `run_dir` to `folder` before interpolations are resolved, so that settings that refer to it follow."""
     placed = settings.copy()
     OmegaConf.update(placed, "run_dir", str(folder))
     OmegaConf.update(placed, "resume", None)
@@ -164,8 +164,8 @@ def placed(settings: DictConfig, folder: Path) -> DictConfig:
 
 
 def _relocated(settings: dict[str, Any], folder: Path) -> DictConfig:
-    """The settings that a run left: where they name its former place, they name where it lies now; and where its
-    version had no such setting, what it did."""
+    """Move paths from the run's former folder to `folder`, and add settings that its version did not have yet, with the
+    values that describe how that version behaved."""
     plain = moved(settings, str(settings.get("run_dir")), str(folder.absolute()))
     schedule = plain.get("schedule")
     if isinstance(schedule, dict) and isinstance(schedule.get("every_phase"), dict):
@@ -179,8 +179,8 @@ def _relocated(settings: dict[str, Any], folder: Path) -> DictConfig:
 
 
 def lasting(settings: DictConfig, found: Mapping[str, Any] | None = None) -> DictConfig:
-    """The settings as a run keeps them: a relative place means the same from any folder, and none is mistaken for
-    another word. found: what the run chose for itself, by key."""
+    """The settings that a run stores. Existing paths are absolute, so that they hold from any folder and are not
+    mistaken for names. found: values that the run chose, by key."""
     kept = settings.copy()
     for key, value in (found or {}).items():
         OmegaConf.update(kept, key, value)
@@ -191,7 +191,7 @@ def lasting(settings: DictConfig, found: Mapping[str, Any] | None = None) -> Dic
 
 
 def typed_anywhere(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """The overrides that the settings come from, with places that mean the same from any folder."""
+    """The overrides that composed `settings`, with existing paths made absolute, for use from any folder."""
     places = dict(_whole_places(settings))
     keys = [override.partition("=")[0].lstrip("+") for override in overrides]
     return [
@@ -201,7 +201,7 @@ def typed_anywhere(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
 
 
 def _whole_places(settings: DictConfig) -> Iterator[tuple[str, str]]:
-    """Settings that name a file or folder which is there, by its absolute path."""
+    """Yield the key and the absolute path of every setting that names an existing file or folder."""
     for key in (*PLACES, *(FILES if OmegaConf.select(settings, "data.dir") is None else ())):
         place = OmegaConf.select(settings, key)
         if isinstance(place, str) and at_home(place).exists():
@@ -209,7 +209,7 @@ def _whole_places(settings: DictConfig) -> Iterator[tuple[str, str]]:
 
 
 def amended(settings: DictConfig, **others: DictConfig) -> DictConfig:
-    """The settings with what `others` say by group; null says nothing. In another data.dir files are found by name."""
+    """Merge `others`, by group, into the settings; null changes nothing. In a new data.dir, files are found by name."""
     data = others.get("data")
     if data is not None and data.get("dir") is not None:
         settings = settings.copy()
@@ -224,13 +224,13 @@ def amended(settings: DictConfig, **others: DictConfig) -> DictConfig:
 
 
 def checkpoint_of(folder: Path, name: str) -> Path | None:
-    """name: best or last."""
+    """Return the path of checkpoint `name` (best or last), or None if it is missing."""
     path = folder / "checkpoints" / f"{name}.ckpt"
     return path if path.is_file() else None
 
 
 def require_checkpoint(folder: Path, name: str, *, starts: bool = False) -> Path:
-    """starts: whether a new run starts from it. Raises RunError."""
+    """Return the path of a checkpoint. Raises RunError if it is missing. starts: whether a new run starts from it."""
     path = checkpoint_of(folder, name)
     if path is None:
         other = "last" if name == "best" else "best"

@@ -1,4 +1,4 @@
-"""Folders for runs: which is free, and whose it is."""
+"""Choose a free folder for a run, and lock it for one process."""
 
 import fcntl
 import os
@@ -17,18 +17,18 @@ CONFIG = "config.yaml"
 
 
 def free_folder(folder: Path, setting: str = "run_dir", holds: str = FILE) -> Path:
-    """`folder`, or with a number behind it where a run, or what else leaves a file `holds`, lies there already.
+    """Return `folder`, with a number appended if a file `holds` is already in it.
 
-    Raises RunError where something else lies there. setting: what says another folder.
+    setting: the key that chooses another folder. Raises RunError if the folder holds other files.
     """
-    folder = folder if folder.name else folder.absolute()  # `.` has no name to put a number behind
+    folder = folder if folder.name else folder.absolute()  # `.` has no name to append a number to
     chosen = next(chosen for chosen in _numbered(folder) if not (chosen / holds).exists())
     require_empty(chosen, setting)
     return chosen
 
 
 def require_empty(folder: Path, setting: str = "run_dir") -> None:
-    """Raises RunError that names what lies there."""
+    """Raise RunError if the folder holds files, hidden ones aside, and name some of them."""
     try:
         names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     except FileNotFoundError:
@@ -44,7 +44,7 @@ def require_empty(folder: Path, setting: str = "run_dir") -> None:
 
 
 def stamp(folder: Path) -> list[tuple[str, int, int]]:
-    """What a run has written into its folder: names, bytes, times of change."""
+    """Name, size in bytes and modification time in ns of each file that identifies a run's progress."""
     paths = [folder / FILE, folder / CONFIG, *folder.glob("checkpoints/*.ckpt")]
     stats = [(str(path.relative_to(folder)), path.stat()) for path in paths if path.is_file()]
     return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
@@ -57,8 +57,8 @@ def _numbered(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def reserved(folder: Path) -> Iterator[Path]:
-    """The folder, or with a number behind it where that is taken: made at once, as two runs may begin in one second.
-    Gone again where nothing came of it. Raises RunError.
+    """Create the folder, with a number appended if it exists. It is created at once, as two runs may start in the same
+    second, and removed at the end if it is still empty. Raises RunError if it cannot be created.
     """
     missing = [path for path in folder.parents if not path.exists()]
     chosen = next(chosen for chosen in _numbered(folder) if _made(chosen))
@@ -69,8 +69,8 @@ def reserved(folder: Path) -> Iterator[Path]:
 
 
 def reserved_at_once(place: str) -> str:
-    """The folder, or with a number behind it where that is taken, made now. One that cannot be made is given as it is:
-    who writes there will say so."""
+    """Create the folder now, with a number appended if it exists. Returns `place` unchanged if that fails: the first
+    write to it will raise the error."""
     try:
         return str(next(chosen for chosen in _numbered(Path(place)) if _made(chosen)))
     except RunError:
@@ -78,7 +78,7 @@ def reserved_at_once(place: str) -> str:
 
 
 def _made(folder: Path) -> bool:
-    """False where it is there already."""
+    """Create the folder. Returns False if it exists; raises RunError if it cannot be created."""
     try:
         folder.mkdir(parents=True)
     except FileExistsError as error:
@@ -92,9 +92,10 @@ def _made(folder: Path) -> bool:
 
 @contextmanager
 def claimed(folder: Path, *, leads: bool, seen: list[tuple[str, int, int]]) -> Iterator[None]:
-    """This process's own, until it ends however it ends: a lock of the folder, which leaves no file. leads: whether
-    this is the process that writes. seen: `stamp` of the folder when this process chose it. Raises RunError where
-    another process trains in it, or has done so meanwhile.
+    """Lock the folder for this process. The lock leaves no file, and the system releases it however the process ends.
+
+    leads: whether this process writes; only then it locks. seen: `stamp` of the folder when this process chose it.
+    Raises RunError if another process trains in the folder, or has written to it since.
     """
     if not leads:
         yield
@@ -121,9 +122,9 @@ def claimed(folder: Path, *, leads: bool, seen: list[tuple[str, int, int]]) -> I
 
 
 def require_writable(folder: Path, setting: str | None = "logs_dir") -> None:
-    """By trying: folders that this makes are removed again, so that an error on the way to training leaves nothing.
+    """Try to write. Folders created for it are removed again, so that an error before training leaves nothing behind.
 
-    setting: names another folder; None if it has to be this one. Raises RunError.
+    setting: the key that chooses another folder; None if it has to be this one. Raises RunError.
     """
     missing = [path for path in [folder, *folder.parents] if not path.exists()]
     try:

@@ -1,7 +1,7 @@
-"""A run's config, read as data: its folder may come from a stranger, and nothing in it chooses what code runs.
+"""Read a run's config as data: its folder may come from a stranger, and nothing in it may choose what code runs.
 
-An option of Frostline has a `_target_` in few places, and there one of few classes may stand. Anything else that a
-config would make run, and any folder outside the run that it would write to, is listed, and needs `trust=true`.
+Frostline's own configs have a `_target_` at few keys, each with few allowed classes. Any other code that a config would
+run, and any folder outside the run that it would write to, is listed and needs `trust=true`.
 """
 
 import os
@@ -19,7 +19,7 @@ from frostline.errors import RunError, first_line, shortened
 from frostline.paths import leaves
 from frostline.runs.renamed import renamed, with_planned_views
 
-# Where options have a `_target_`, and which classes may stand there, by the module in which they are defined.
+# Keys that may have a `_target_`, and the classes allowed there, by the module that defines them (full-match regexes).
 CLASSES = {
     r"model": r"frostline\.backbones\.\w+\.\w+",
     r"head": r"frostline\.heads\.\w+\.\w+",
@@ -35,20 +35,21 @@ CLASSES = {
     r"|frostline\.training\.callbacks\.curves\.Curves",
     r"callbacks\.[^.]+": r"(frostline\.training|lightning\.pytorch)\.callbacks\.\w+\.\w+",
 }
-UNSET = {"dirpath", "save_dir"}  # parameters whose null is a folder of Lightning's choice
-DOWNLOADING = {"frostline.data.pictures.cifar.Cifar"}  # classes that fill a data.dir that is not there
-COMPILED = {"datetime.timedelta"}  # has no source in some versions of Python
-WRITERS = ("callbacks", "logger", "trainer", "cache")  # groups whose places are written to
-MADE = ("model", "head", "adapter", "data", "task", "optimizer", "cache", "trainer")  # an object each
+UNSET = {"dirpath", "save_dir"}  # for null, Lightning writes to a folder of its own choice
+DOWNLOADING = {"frostline.data.pictures.cifar.Cifar"}  # classes that download to a data.dir that does not exist
+COMPILED = {"datetime.timedelta"}  # has no Python source in some versions of Python
+WRITERS = ("callbacks", "logger", "trainer", "cache")  # groups that write to the paths in them
+MADE = ("model", "head", "adapter", "data", "task", "optimizer", "cache", "trainer")  # each is built as one object
 NEEDED = {"model", "data", "task", "run_dir"}
 PLACES = {"dir", "dirpath", "save_dir", "root_dir", "log_dir", "default_root_dir"}
-MOST_BYTES, MOST_DEPTH = 1_000_000, 40  # of a config.yaml; those of shipped options take 6,000 bytes and are 6 deep
+MOST_BYTES, MOST_DEPTH = 1_000_000, 40  # of a config.yaml; the shipped options compose to 6,000 bytes and a depth of 6
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Plain values, without aliases and interpolations. Raises RunError."""
+    """Read a config.yaml of plain values. Raises RunError if it cannot be read, or has aliases, interpolations or
+    objects."""
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would block
             raise ValueError("there is no such file")
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
@@ -81,8 +82,8 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def _require_simple(text: str) -> None:
-    """Raises ValueError for aliases, of which a few lines can mean more values than there is memory, and for values
-    that are nested deeper than any reader of them can follow."""
+    """Raise ValueError for aliases, as a few lines of them can expand beyond memory, for nesting deeper than
+    MOST_DEPTH, at which recursive readers would fail, and for text that is no mapping."""
     depth, root = 0, None
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         if isinstance(event, yaml.AliasEvent):
@@ -96,7 +97,7 @@ def _require_simple(text: str) -> None:
 
 
 def _require_shape(plain: Mapping[Any, Any]) -> None:
-    """Raises ValueError unless each group is what the program takes it for."""
+    """Raise ValueError unless the needed groups exist, each has the expected type, and all keys are text."""
     if missing := NEEDED - plain.keys():
         raise ValueError(f"it lacks the keys {', '.join(sorted(missing))}")
     for group in MADE:
@@ -111,7 +112,7 @@ def _require_shape(plain: Mapping[Any, Any]) -> None:
 
 
 def _keys(node: Any) -> Iterator[Any]:
-    """Of all mappings within."""
+    """Yield the keys of all nested mappings."""
     if isinstance(node, Mapping):
         yield from node
     if isinstance(node, Mapping | list):
@@ -120,12 +121,12 @@ def _keys(node: Any) -> Iterator[Any]:
 
 
 def foreign(settings: Mapping[str, Any], folder: Path) -> list[str]:
-    """What a run with these settings, in `folder`, would do that no option of Frostline does, a line each."""
+    """List what a run with these settings in `folder` would do beyond Frostline's own options, one line each."""
     return [*_foreign_code(settings, ""), *_foreign_places(settings, folder), *_foreign_links(folder)]
 
 
 def require_trusted(settings: Mapping[str, Any], folder: Path, *, trust: bool, again: str) -> None:
-    """trust: whether the user said so. again: the command that says so. Raises RunError that lists what needs trust."""
+    """Raise RunError that lists everything that needs trust, unless `trust` is set. again: the command that sets it."""
     found = foreign(settings, folder)
     if found and not trust:
         raise RunError(
@@ -142,7 +143,7 @@ def _foreign_code(node: Any, place: str) -> Iterator[str]:
         for name, value in node.items():
             below = f"{place}.{name}" if place else str(name)
             if name == "_args_":
-                yield f"{below}: {value}"  # settings have names
+                yield f"{below}: {value}"  # Frostline passes arguments by name only
             if str(name).endswith("remote_code") and value:
                 yield f"{below}: runs Python files that lie beside the weights of {node.get('name')}"
             yield from _foreign_code(value, below)
@@ -186,12 +187,12 @@ def _callbacks(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _foreign_links(folder: Path) -> Iterator[str]:
-    """Links in a run folder through which it would be written elsewhere."""
+    """Yield links in a run folder through which files outside it would be written."""
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() and not _is_within(str(path), folder):
             yield f"{path.relative_to(folder)}: leads to {os.path.realpath(path)}"
 
 
 def _is_within(place: str, folder: Path) -> bool:
-    """Links are followed. A path that begins with ~ is never inside."""
+    """Whether `place` lies in `folder` after links are resolved. A path that begins with ~ never does."""
     return place[:1] != "~" and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(folder))

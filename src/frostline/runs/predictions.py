@@ -1,5 +1,5 @@
-"""The predictions that a run leaves: a Parquet file for each part, which its metadata explain. Shapes: R rows, a sample
-or a word each; K outputs.
+"""A run's stored predictions: one Parquet file per split, described by its metadata. Shapes: R rows, one per sample or
+word; K outputs.
 """
 
 import json
@@ -14,14 +14,16 @@ from frostline.paths import write_atomically
 
 Part = Literal["val", "test"]
 FOLDER = "predictions"
-KEY = b"frostline"  # of the metadata
+KEY = b"frostline"  # in the schema metadata of the Parquet file
 SCHEMA = 1
 
 
 class Predictions(NamedTuple):
-    """about: part, task, kind and names of the targets, scores, and the phase and epoch of the weights. columns: NumPy
-    arrays, (R,) or (R, K): `sample`, what the user knows a sample by; `index`, its number in its source, from 0; of
-    words `word`, from 0 in each sample; `target`; the outputs as the task names them; `phase`, that of the weights.
+    """about: `part` (the split), task, kind and names of the targets, scores, and the phase and epoch of the weights.
+
+    columns: NumPy arrays, (R,) or (R, K): `sample`, its path, or file and line; `index`, its index in its source, from
+    0; for words also `word`, its index in the sentence, from 0; `target`; the outputs under the task's names; `phase`,
+    that of the weights.
     """
 
     about: dict[str, Any]
@@ -29,13 +31,13 @@ class Predictions(NamedTuple):
 
 
 def file_of(part: Part) -> str:
-    """In the folder of a run."""
+    """The path relative to the run folder."""
     return f"{FOLDER}/{part}.parquet"
 
 
 def write(run: Path, part: Part, columns: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """columns: NumPy arrays, (R,) or (R, K), and lists of text. A file that is there is replaced as a whole. Raises
-    OSError."""
+    """Write the file of one split; it replaces an earlier one atomically. columns: NumPy arrays, (R,) or (R, K), and
+    lists of str. Raises OSError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -49,7 +51,7 @@ def write(run: Path, part: Part, columns: Mapping[str, Any], about: Mapping[str,
 
 
 def _column(values: Any) -> Any:
-    """From buffers: `pyarrow.array` imports pandas where it is installed, which takes longer than all else here."""
+    """Build an Arrow column from buffers: `pyarrow.array` would import pandas if installed, which takes a second."""
     import pyarrow as pa
 
     if isinstance(values, list):
@@ -62,7 +64,7 @@ def _column(values: Any) -> Any:
 
 
 def read(run: Path, part: Part) -> Predictions:
-    """Raises RunError if there are none of this part, or if they cannot be read."""
+    """Read the predictions of one split. Raises RunError if the run stored none, or if they cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

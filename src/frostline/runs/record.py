@@ -1,4 +1,4 @@
-"""run.json: everything there is to know about a run, in one file. Schema 1."""
+"""run.json: the whole record of a run in one file. Schema 1."""
 
 import json
 import math
@@ -43,7 +43,8 @@ def installed_versions() -> dict[str, str]:
 
 @dataclass
 class Record:
-    """Seconds are wall time; `peak_memory_bytes` is the process's resident peak, or the device's on CUDA."""
+    """The content of run.json. `seconds` are wall time; `peak_memory_bytes` is the peak resident memory of the process,
+    or on CUDA the peak allocated memory of the device."""
 
     command: str
     seed: int
@@ -52,21 +53,21 @@ class Record:
     versions: dict[str, str] = field(default_factory=installed_versions)
     data: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
-    foreign: list[str] = field(default_factory=list)  # what opening this run does that needs trust=true
+    foreign: list[str] = field(default_factory=list)  # code and output folders for which opening it needs trust=true
     phases: list[dict[str, Any]] = field(default_factory=list)
     monitor: str = ""  # the score by which the best epoch was chosen
-    mode: Literal["max", "min"] = "max"  # which end of it is best
-    # Scores to stand by: of always the most frequent class (`majority`), and what the features of the backbone were
-    # worth before it learned: by probe, its scores; or `why_not`.
+    mode: Literal["max", "min"] = "max"  # whether a higher or a lower score is better
+    # Scores for comparison: of always predicting the most frequent class (`majority`), and by probe those of the
+    # features of the backbone before it was trained; or `why_not`.
     baselines: dict[str, Any] = field(default_factory=dict)
-    averages: list[dict[str, Any]] = field(default_factory=list)  # of weights, after the last phase, as they scored
-    best: dict[str, Any] | None = None  # the phase and its epoch, from 1, or the average, whose weights were tested
+    averages: list[dict[str, Any]] = field(default_factory=list)  # scores of the weight averages after the last phase
+    best: dict[str, Any] | None = None  # the tested weights: their phase and epoch (from 1), or their average
     metrics: dict[str, float] = field(default_factory=dict)
     per_class: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"setup": 0.0, "fit": 0.0, "test": 0.0, "total": 0.0})
     peak_memory_bytes: int = 0
     checkpoints: dict[str, str | None] = field(default_factory=lambda: {"best": None, "last": None})
-    predictions: dict[str, str] = field(default_factory=dict)  # by part, their file in the run's folder
+    predictions: dict[str, str] = field(default_factory=dict)  # by split, the file in the run folder
 
     def write(self, folder: Path) -> None:
         self.seconds["total"] = sum(value for key, value in self.seconds.items() if key != "total")
@@ -75,7 +76,7 @@ class Record:
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
-        """Raises RunError where `folder` holds no readable run.json of this schema."""
+        """Read run.json. Raises RunError if it is missing, unreadable or of another schema."""
         path = folder / FILE
         if not path.is_file():
             raise RunError(
@@ -101,7 +102,7 @@ class Record:
         )
 
     def _require_types(self) -> None:
-        """Raises TypeError or KeyError where another hand has been at the file."""
+        """Raise TypeError or KeyError if the file was edited into another form."""
         for name, annotation in TYPES.items():
             problem = value_problem(name, getattr(self, name), annotation)
             if problem is not None:
@@ -115,7 +116,7 @@ class Record:
 
 
 class Stopwatch:
-    """Adds the seconds since it was made, or last read, to a name."""
+    """Adds the seconds since its creation, or since the last `add_to`, to a name."""
 
     def __init__(self, seconds: dict[str, float]) -> None:
         self._seconds = seconds
@@ -128,7 +129,7 @@ class Stopwatch:
 
 
 def plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity: both become null."""
+    """Replace NaN and infinity, which JSON lacks, by None, and tuples by lists."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Configurations of earlier versions: classes where they are defined now, settings that have moved."""
+"""Update configs of earlier versions: classes that moved to other modules, settings that moved to other groups."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ RENAMED = {
 
 
 def renamed(node: Any) -> Any:
-    """Plain values of a configuration, in which each `_target_` names the class of this version."""
+    """Replace each `_target_` of an earlier version by the class's present name."""
     if isinstance(node, dict):
         named = {key: renamed(value) for key, value in node.items()}
         target = named.get("_target_")
@@ -33,12 +33,12 @@ def renamed(node: Any) -> Any:
 
 
 def with_planned_views(settings: dict[Any, Any]) -> dict[Any, Any]:
-    """Settings of a run in which the plan names the views of its phases.
+    """Move `cache.views` of earlier versions to `views` of the plan.
 
-    In earlier versions the cache did: with `never` each epoch had new views; phases that kept outputs of frozen blocks
-    showed `cache.views` in turn, or pictures without augmentation; phases without frozen blocks had new views. Only the
-    network tells which phases have frozen blocks, except where a phase thaws the stem by definition; a resume takes its
-    views from the checkpoint.
+    Earlier versions derived the views from the cache: with `never`, each epoch had new views; phases that cached frozen
+    blocks cycled through `cache.views` views, or showed pictures without augmentation; phases without frozen blocks had
+    new views. Which phases have frozen blocks depends on the network, except for phases that thaw the stem by
+    definition; a resume reads its views from the checkpoint.
     """
     cache, schedule = settings.get("cache"), settings.get("schedule")
     if not isinstance(cache, dict) or not isinstance(schedule, dict):
@@ -55,6 +55,6 @@ def with_planned_views(settings: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _fresh_above_nothing(phase: Any) -> Any:
-    """With fresh views if the phase thaws the stem, so that no block below is frozen."""
+    """Add fresh views to a phase that thaws the stem, as no block is frozen below it."""
     thaw = phase.get("thaw") if isinstance(phase, dict) else None
     return phase | {"views": "fresh"} if thaw == "all" or (isinstance(thaw, int) and thaw < 0) else phase

@@ -1,4 +1,4 @@
-"""What to type next, from the curves of a range test."""
+"""Turn the curves of a range test into settings for the next training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from frostline.commands.lr_find.range_test import RateCurve, two_digits
 from frostline.plan.phase import Phase
 
-APART = 2.0  # times another rate: a range test tells no smaller difference from noise
+APART = 2.0  # factor between two rates, below which a range test cannot tell them apart from noise
 
 
 def advised(curves: Sequence[RateCurve], phases: Sequence[Phase]) -> dict[str, float]:
-    """Settings by key: the base rate, which is that of the first phase that tells one, and an `lr_scale` for each phase
-    that would do better with another base rate. phases: as the configuration has them, with `each` for one.
+    """Suggest settings by key: the base rate of the first phase with a suggestion, and an `lr_scale` for each phase
+    that suggests another base rate. phases: as in the config, where `thaw: each` is one phase.
     """
     settings: dict[str, float] = {}
     for phase in phases:
@@ -35,7 +35,7 @@ def _scale(phase: Phase) -> float:
 
 
 def overrides_with(settings: Mapping[str, float], typed: Sequence[str], config: Mapping[str, Any]) -> list[str]:
-    """What was typed, for a training with these settings. config: what `typed` composes."""
+    """Replace or add `settings` in the overrides `typed`, without those of lr_find. config: what `typed` composes."""
     kept, prefixes = [], {key: "" if _stands(config, key) else "+" for key in settings}
     for override in typed:
         key = override.partition("=")[0].lstrip("+")
@@ -47,7 +47,7 @@ def overrides_with(settings: Mapping[str, float], typed: Sequence[str], config: 
 
 
 def _of(phase: Phase, phases: Sequence[Phase], curves: Sequence[RateCurve]) -> list[RateCurve]:
-    """A phase of `thaw: each` stands for one per block, named after it."""
+    """Find the curves of a phase; a phase with `thaw: each` has one per block, named after it."""
     names = {other.name for other in phases}
     unfolded = f"{phase.name}-" if phase.thaw == "each" else None
     return [

@@ -1,4 +1,4 @@
-"""The curves of a range test as a picture, a panel per phase."""
+"""Draw the curves of a range test, one panel per phase."""
 
 import io
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ from matplotlib.lines import Line2D
 from frostline.commands.lr_find.range_test import RateCurve
 from frostline.report.summary import learns
 
-COLUMNS = 3  # at most
+COLUMNS = 3  # of panels, at most
 PANEL = (4.8, 3.6)  # inches
 DOTS_PER_INCH = 150
 INK, FAINT, GRID = "#333333", "#8c8c8c", "#e6e6e6"
-LOSS, SUGGESTED = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion, which the colour-blind tell apart
+LOSS, SUGGESTED = "#0072b2", "#d55e00"  # Okabe and Ito's colour-blind-safe blue and vermilion
 
 STYLES: dict[str, dict[str, Any]] = {"each step": {"alpha": 0.3, "linewidth": 0.8}, "smoothed": {"linewidth": 2}}
 MARKED: dict[str, Any] = {"linewidth": 1.2, "linestyle": "--", "marker": "o", "markersize": 6}
 
 
 def picture_of(curves: Sequence[RateCurve], title: str) -> bytes:
-    """PNG. Smoothed losses in front of the raw ones, over the base rate; what is suggested is marked."""
+    """Return a PNG of raw and smoothed losses over the base rate, with the suggestion marked."""
     columns = min(len(curves), COLUMNS)
     rows = -(-len(curves) // columns)
     figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.7), layout="constrained", dpi=DOTS_PER_INCH)
@@ -58,7 +58,7 @@ def _draw(panel: Axes, curve: RateCurve) -> None:
 
 
 def _span(curve: RateCurve) -> tuple[float, float]:
-    """Every loss but those that leave the panel at its top: a divergence would press the rest flat."""
+    """Limits of the loss axis. Losses far above the first one are cut off, as a divergence would flatten the rest."""
     low, begun = min(curve.losses), curve.smoothed[0]
     height = max(begun - low, 0.1 * begun, 1e-3)
     return low - 0.05 * height, low + 1.35 * height

@@ -1,4 +1,4 @@
-"""Which learning rate? Each phase is tried on a copy, with a rate that rises from step to step."""
+"""Suggest learning rates: train each phase on a copy while the rate rises from step to step."""
 
 import copy
 import json
@@ -39,9 +39,9 @@ TrainerOf = Callable[[list[L.Callback]], L.Trainer]
 
 
 def lr_find(cfg: DictConfig, test: RangeTest, folder: Path, *, typed: list[str], command: str) -> list[RateCurve]:
-    """Leaves a picture and its numbers in `folder`. typed: the overrides of this `command`, for the next one.
+    """Test every phase, then write the curves to `folder` as a picture and as JSON.
 
-    Raises any FrostlineError; until every phase is tested nothing is written.
+    typed: the overrides of this `command`, repeated in the next one. Raises any FrostlineError.
     """
     quiet()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -61,13 +61,12 @@ def lr_find(cfg: DictConfig, test: RangeTest, folder: Path, *, typed: list[str],
 
 
 def find_rates(built: Built, trainer_of: TrainerOf, test: RangeTest) -> list[RateCurve]:
-    """A curve per phase, tested as a run would enter it: after the phases before, which the copy has trained for as
-    many steps at the rates suggested for them. Above a head that has learned nothing yet, the test of a thawed backbone
-    would be one of the head.
+    """Return a curve per phase. Before a phase is tested, the copy trains each earlier phase for the same number of
+    steps at its suggested rate: with an untrained head, the test of a thawed backbone would measure the head.
 
-    trainer_of: a new Trainer with these callbacks that does nothing else than train; so a phase that would start from
-    the best weights starts from the last ones. `built` is left as it is: its weights, buffers and gradients, what
-    learns and what rests; and so is the random state, also where this raises.
+    trainer_of: returns a new Trainer with the given callbacks that only trains; a phase with `start_from: best`
+    therefore starts from the last weights. The weights, buffers, gradients and trainability of `built`, and the random
+    state, stay unchanged, also if this raises.
     """
     model = copy.deepcopy(built.model)
     own = built.frozen
@@ -79,7 +78,7 @@ def find_rates(built: Built, trainer_of: TrainerOf, test: RangeTest) -> list[Rat
     with _random_state_kept(), _lent(built.data, frozen):
         for number, phase in enumerate(built.plan.phases):
             learns = blocks_of(copied.enter(number, 0, keep="nothing"))
-            if phase.solves:  # at no rate: later phases begin from its solution, as in a run
+            if phase.solves:  # has no rate to test; later phases start from its solution, as in a run
                 fit(RisingRate([0.0], memory=test.memory, worst=math.inf), solver)
                 continue
             before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -90,18 +89,18 @@ def find_rates(built: Built, trainer_of: TrainerOf, test: RangeTest) -> list[Rat
             if rate is not None and number + 1 < len(built.plan.phases):
                 steps = _rates_of(phase, rate, test.steps)
                 if fit(RisingRate(steps, memory=test.memory, worst=math.inf)).diverged:
-                    model.load_state_dict(before)  # what is not finite is nothing to go on from
+                    model.load_state_dict(before)  # diverged weights may not be finite
     return curves
 
 
 def _rates_of(phase: Phase, base: float, steps: int) -> list[float]:
-    """The phase's own curve, within so many steps."""
+    """The rate curve of the phase, compressed to `steps` steps."""
     squeezed = replace(phase, epochs=1, warmup_epochs=phase.warmup_epochs / phase.epochs)
     return [base * squeezed.curve_at(step, steps) for step in range(steps)]
 
 
 def _require_steps(phases: Sequence[Phase]) -> None:
-    """Raises ConfigError if every phase solves its head."""
+    """Raise ConfigError if every phase solves its head."""
     if all(phase.solves for phase in phases):
         raise ConfigError(
             "there is no learning rate to find: the head is solved, not trained step by step",
@@ -111,16 +110,16 @@ def _require_steps(phases: Sequence[Phase]) -> None:
 
 
 def _fit(built: Built, trainer_of: TrainerOf, rising: RisingRate, *others: L.Callback) -> RisingRate:
-    """Trains the phase that was entered."""
+    """Train the entered phase at the rates of `rising`."""
     trainer = trainer_of([rising, *others])
-    trainer.fit_loop.max_epochs = len(rising.rates)  # an epoch has a step at the least; `rising` ends it after the last
+    trainer.fit_loop.max_epochs = len(rising.rates)  # enough at one step per epoch; `rising` stops after its last rate
     with refusals_told(built.model.phase, trainer), others_stopped(trainer):
         trainer.fit(built.model, datamodule=built.data)
     return rising
 
 
 def _finite(losses: list[float], phase: Phase) -> list[float]:
-    """Only the last may be none. Raises RunError where it is the first as well."""
+    """Drop the last loss if it is not finite. Raises RunError if it is also the first."""
     finite = [loss for loss in losses if math.isfinite(loss)]
     if not finite:
         raise RunError(
@@ -133,7 +132,8 @@ def _finite(losses: list[float], phase: Phase) -> list[float]:
 
 @contextmanager
 def _random_state_kept() -> Iterator[None]:
-    """Of torch, its devices, numpy and Python. Lightning's own does not put it back where something raises."""
+    """Restore the random state of torch, its devices, NumPy and Python on exit, also after an exception, where
+    Lightning's `isolate_rng` does not."""
     isolated = isolate_rng()
     isolated.__enter__()
     try:
@@ -144,7 +144,7 @@ def _random_state_kept() -> Iterator[None]:
 
 @contextmanager
 def _lent(data: Data, frozen: FrozenOutputs) -> Iterator[None]:
-    """The data serve what the copy's `frozen` keeps, and each fit makes them its Trainer's own."""
+    """Let the data serve the copy's frozen outputs, and restore its Trainer, which each fit replaces, on exit."""
     trainer, serve = data.trainer, data.serve
     data.serve = frozen
     try:

@@ -1,5 +1,5 @@
-"""The learning-rate range test (Smith 2017, arXiv:1506.01186, section 3.3), its arithmetic: which rates are tried, when
-there is no more to see, what the losses suggest. No torch.
+"""Arithmetic of the learning-rate range test (Smith 2017, arXiv:1506.01186, section 3.3): which rates are tried, when
+the test ends, which rate the losses suggest. No torch.
 """
 
 import math
@@ -10,21 +10,21 @@ from itertools import accumulate
 
 from frostline.errors import ConfigError
 
-NUMBERS, PICTURE = "rates.json", "rates.png"  # what a test leaves
+NUMBERS, PICTURE = "rates.json", "rates.png"  # the files of a test
 FEWEST_STEPS = 10
-MEMORY = 1 / 20  # of the test, in which a loss comes to count by 1/e: a third of a decade where seven are tried
-BEGINNING = 4  # times that: as long little is learned, and smoothing settles
-WORST = 4.0  # times the best smoothed loss, at which the test ends
-# Of the whole fall of the smoothed loss, to where the suggestion lies. In eight phases (digits with AdamW and SGD, from
-# the bundled weights and from scratch; blood cells), each trained at ten rates, it cost 0.008 of validation accuracy
-# against the best of these, on average; a tenth of the rate of the lowest loss cost 0.032, the rate of the steepest
-# descent 0.054 (two CPU cores, 2026-11-23). benchmarks/lr_find_worth.py measures whole plans.
+MEMORY = 1 / 20  # share of the steps over which a loss's weight falls to 1/e: a third of a decade if seven are tried
+BEGINNING = 4  # memories at the start in which little is learned and the smoothing settles
+WORST = 4.0  # multiple of the best smoothed loss at which the test ends
+# Share of the smoothed loss's whole fall at which the suggestion lies. Over eight phases (digits with AdamW and SGD,
+# from the bundled weights and from scratch; blood cells), each trained at ten rates, it cost on average 0.008 of
+# validation accuracy against the best of the ten; a tenth of the rate of the lowest loss cost 0.032, the rate of the
+# steepest descent 0.054 (two CPU cores, 2026-11-23). benchmarks/lr_find_worth.py measures whole plans.
 FALLEN = 0.9
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """steps: of the optimizer, per phase. lowest, highest: base rates, as `optimizer.lr` is one. Raises ConfigError."""
+    """steps: optimizer steps per phase. lowest, highest: base rates, like `optimizer.lr`. Raises ConfigError."""
 
     steps: int
     lowest: float
@@ -45,21 +45,21 @@ class RangeTest:
             )
 
     def rates(self) -> list[float]:
-        """Of each step, from the lowest to the highest, each the same factor above the one before."""
+        """Base rate per step, rising geometrically from the lowest to the highest."""
         span = math.log(self.highest / self.lowest)
         return [self.lowest * math.exp(span * step / (self.steps - 1)) for step in range(self.steps)]
 
     @property
     def memory(self) -> float:
-        """In steps."""
+        """Memory of the smoothing in steps."""
         return self.steps * MEMORY
 
 
 def diverges(losses: Sequence[float], memory: float, worst: float) -> bool:
-    """Whether the last loss is not finite, or the losses, smoothed exponentially with bias correction, are beyond
-    `worst` times their best and beyond each of the beginning: where they are small already, they scatter that far.
+    """Whether the last loss is not finite, or the exponentially smoothed, bias-corrected loss exceeds both `worst`
+    times its best value and every raw loss of the beginning: small losses scatter beyond the first limit.
 
-    memory: steps after which a loss counts by 1/e.
+    memory: steps over which the weight of a loss falls to 1/e.
     """
     if not math.isfinite(losses[-1]):
         return True
@@ -70,8 +70,8 @@ def diverges(losses: Sequence[float], memory: float, worst: float) -> bool:
 
 @dataclass(frozen=True)
 class RateCurve:
-    """What the test of a phase told. learns: blocks, from the head down. losses: of its steps, all finite. diverged:
-    whether it ended before its last step."""
+    """The result of testing a phase. learns: the trained blocks, from the head down. losses: one per step, all finite.
+    diverged: whether the loss diverged, which ends the test."""
 
     phase: str
     learns: list[str]
@@ -86,8 +86,8 @@ class RateCurve:
 
     @cached_property
     def smoothed(self) -> list[float]:
-        """Exponentially, from both sides: smoothed over the past alone, a loss lags behind its rate. What is worse than
-        the beginning counts as the beginning: how high a divergence goes says nothing of the rates before it."""
+        """Losses smoothed exponentially in both directions, as smoothing over the past alone lags behind the rate.
+        Losses are clipped at the worst of the beginning: how high a divergence goes says nothing of lower rates."""
         worst = max(self.losses[: _beginning(self.test.memory)])
         losses = [min(loss, worst) for loss in self.losses]
         totals, weights = (_sums_of_both(values, self.test.memory) for values in (losses, [1.0] * len(losses)))
@@ -95,8 +95,8 @@ class RateCurve:
 
     @cached_property
     def suggestion(self) -> float | None:
-        """The base rate, in two digits, at which the smoothed loss has made FALLEN of its whole fall; None where it
-        falls by less than a hundredth, or no further than the losses scatter around it."""
+        """The base rate, to two digits, at which the smoothed loss has made FALLEN of its whole fall. None if it falls
+        by no more than a hundredth of its first value, or no more than the losses scatter around it."""
         begun, lowest = self.smoothed[0], min(self.smoothed)
         if begun - lowest <= max(begun / 100, self._scatter(self.smoothed.index(lowest) + 1)):
             return None
@@ -104,12 +104,12 @@ class RateCurve:
         return min(max(two_digits(self.rates[place]), self.test.lowest), self.test.highest)
 
     def smoothed_at(self, rate: float) -> float:
-        """The smoothed loss of the step whose rate is closest."""
+        """The smoothed loss at the step with the closest rate on a log scale."""
         distances = [abs(math.log(own / rate)) for own in self.rates]
         return self.smoothed[distances.index(min(distances))]
 
     def _scatter(self, steps: int) -> float:
-        """Standard deviation of the losses of the first steps around the smoothed ones."""
+        """Standard deviation of the first `steps` losses around the smoothed ones."""
         pairs = zip(self.losses[:steps], self.smoothed[:steps], strict=True)
         return math.sqrt(sum((loss - smoothed) ** 2 for loss, smoothed in pairs) / steps)
 
@@ -119,12 +119,12 @@ def two_digits(value: float) -> float:
 
 
 def _beginning(memory: float) -> int:
-    """In steps."""
+    """Length of the beginning in steps."""
     return max(1, round(BEGINNING * memory))
 
 
 def _sums(values: Sequence[float], memory: float) -> list[float]:
-    """At each place of those up to it, each weighed by its distance."""
+    """Running sums, in which the weight of a value decays with its distance from the present one."""
     kept = math.exp(-1 / memory)
     return list(accumulate(values, lambda past, value: kept * past + value))
 

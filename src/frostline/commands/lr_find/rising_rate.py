@@ -1,4 +1,4 @@
-"""A rate per step, and the loss at it: what a learning-rate range test is made of."""
+"""The callback of the learning-rate range test: set a rate per step, record the loss at it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +9,10 @@ from frostline.commands.lr_find.range_test import diverges
 
 
 class RisingRate(L.Callback):
-    """Trains each step at its base rate, in place of the phase's curve; every group keeps its `lr_scale` of it. Ends
-    the training after the last of `rates`, or once the loss diverges. memory, worst: see `diverges`.
+    """Sets the base rate of each step, in place of the phase's rate curve; every parameter group applies its
+    `lr_scale`. Stops the training after the last of `rates`, or once the loss diverges. memory, worst: see `diverges`.
 
-    losses: of the steps so far, each the mean over the global batch.
+    losses: one per step so far, the mean over the global batch.
     """
 
     def __init__(self, rates: Sequence[float], *, memory: float, worst: float) -> None:
@@ -35,12 +35,12 @@ class RisingRate(L.Callback):
         loss = outputs["loss"] * trainer.accumulate_grad_batches  # Lightning has divided by it
         self._of_step.append(float(trainer.strategy.reduce(loss, reduce_op="mean")))
         if trainer.global_step == len(self.losses):
-            return  # its gradient is only added to the next batch's
+            return  # gradients accumulate; the optimizer has not stepped yet
         self.losses.append(sum(self._of_step) / len(self._of_step))
         self._of_step = []
         self.diverged = diverges(self.losses, self.memory, self.worst)
         trainer.should_stop = self.diverged or len(self.losses) == len(self.rates)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # A loss that is not finite would end the epoch with an error; here it is an answer.
+        # Keep FineTuner from raising an error for a loss that is not finite: here it is a result.
         pl_module.trained = False  # type: ignore[assignment]

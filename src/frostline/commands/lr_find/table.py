@@ -1,4 +1,4 @@
-"""What a range test suggests, and what to type next."""
+"""Print the suggestions of a range test, and the command to type next."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from frostline.report.summary import console_of_width, learns, program
 
 
 def print_rates(curves: Sequence[RateCurve], settings: Mapping[str, float], folder: Path, train: Sequence[str]) -> None:
-    """settings: what differs from what was typed. train: what to type after `frostline train`."""
+    """settings: the suggested settings by key. train: the arguments of the next `frostline train`."""
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("phase", "learns", "suggested optimizer.lr", "rates tried", "steps"):
         table.add_column(column, justify="left" if column in ("phase", "learns") else "right", no_wrap=True)
@@ -38,7 +38,7 @@ def _cells(curve: RateCurve) -> list[str]:
 
 
 def _remarks(curves: Sequence[RateCurve], settings: Mapping[str, float]) -> list[str]:
-    """What the table alone does not say."""
+    """Explain missing suggestions, and suggestions that differ between phases."""
     silent = [curve.phase for curve in curves if curve.suggestion is None]
     scales = [f"{key}={value:g}" for key, value in settings.items() if key.endswith(".lr_scale")]
     said = []

@@ -1,1 +1,1 @@
-"""Comparing pretrained networks before any training."""
+"""Compare pretrained networks before any training."""

@@ -1,4 +1,4 @@
-"""Which backbone? The features of each, one backbone at a time, and what they are worth on this data."""
+"""Rank backbones on the user's data: compute each one's features, and score probes on them."""
 
 import json
 import math
@@ -24,10 +24,10 @@ SCHEMA = 1
 
 
 def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[str], command: str) -> list[Ranked]:
-    """settings: the configuration with each model, by name. Leaves a CSV and a JSON in `folder`. typed: the overrides
-    of this `command`, for the next one.
+    """Rank the models, one at a time, and write a CSV and a JSON to `folder`.
 
-    Raises RunError where no model could be ranked, and any error of data and trainer, which all models share.
+    settings: the composed config per model name. typed: the overrides of this `command`, repeated in the next one.
+    Raises RunError if no model could be ranked, and any error of data and trainer, which all models share.
     """
     quiet()
     rows: list[Ranked] = []
@@ -43,7 +43,7 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
         data = data or described
         rows.append(row)
     if len(refusals) == len(settings) and len({str(error) for error in refusals.values()}) == 1:
-        raise next(iter(refusals.values()))  # of what they share
+        raise next(iter(refusals.values()))  # all models fail alike, so data or trainer is at fault
     rows = ordered(rows)
     if rows[0].problem:
         print_problems(rows, {name: error.next_step for name, error in refusals.items()})
@@ -60,7 +60,7 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
 
 
 def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:
-    """And what there is to say of the data. Raises ConfigError, WeightsError."""
+    """Rank one model; also return the description of the data. Raises ConfigError, WeightsError."""
     try:
         frozen = features_alone(cfg)
         begun = time.perf_counter()

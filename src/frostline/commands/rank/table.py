@@ -1,4 +1,4 @@
-"""Backbones by what their features are worth, as a table, a CSV and plain values."""
+"""The ranking of backbones as a table and a CSV."""
 
 import csv
 import io
@@ -18,9 +18,10 @@ COLUMNS = ("model", "parameters", "features", "GFLOP", "LogME", "k-NN", "linear 
 
 @dataclass(frozen=True)
 class Ranked:
-    """parameters: of the backbone. features: their number, D. gflop: of a picture's pass, a multiplication and an
-    addition being two. seconds: of the pass over both parts, as far as it had to be made, and of the probes when they
-    were fitted. found, made: rows of features. problem: why there is nothing else.
+    """A row of the ranking. parameters: of the backbone. features: their width D. gflop: of the forward pass of a
+    sample; a multiply-add counts as two. seconds_pass: over both splits, without features that were cached.
+    seconds_probes: when they were fitted. found, made: rows of features that were cached or computed. problem: why the
+    model was not ranked; the other fields are then empty.
     """
 
     model: str
@@ -39,7 +40,7 @@ class Ranked:
 
 
 def ordered(rows: Sequence[Ranked]) -> list[Ranked]:
-    """The best linear probe first, of equals the one with more evidence; those with a problem last."""
+    """Sort by linear probe, best first, ties by LogME evidence; models with a problem come last."""
     good = [row for row in rows if not row.problem]
     good.sort(key=lambda row: (-row.linear_probe, -row.evidence))
     return good + [row for row in rows if row.problem]
@@ -57,7 +58,7 @@ def as_csv(rows: Sequence[Ranked]) -> str:
 
 
 def print_ranking(rows: Sequence[Ranked], num_val: int, files: Sequence[Path], following: Sequence[str]) -> None:
-    """rows: with a good one. following: what to type after `frostline train`."""
+    """rows: at least one without a problem. following: the arguments of the next `frostline train`."""
     table = Table(box=box.SIMPLE_HEAD)
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
@@ -77,7 +78,7 @@ def print_ranking(rows: Sequence[Ranked], num_val: int, files: Sequence[Path], f
 
 
 def print_problems(rows: Sequence[Ranked], steps: Mapping[str, str]) -> None:
-    """steps: what to do next of a model, by its name."""
+    """steps: the next step per model name, if there is one."""
     console = console_of_width()
     for row in rows:
         console.print(f"not ranked  {row.model}: {row.problem}")
