@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from frostline.commands.predicted import Predicted, require_free, write_files
+from frostline.commands.predicted import require_free, write_files
+from frostline.data.predicting import Predicted
 from frostline.errors import DataError
 
 

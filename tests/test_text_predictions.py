@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from conftest import Answer
-from frostline.commands.text_predictions import mean_of_windows, words_of_windows
 from frostline.commands.train import NOT_HERE
 from frostline.contracts.specs import TextSpec
 from frostline.data.texts.tokenized import Tokenizer
+from frostline.data.texts.windows import mean_of_windows, words_of_windows
 from test_text_runs import TINY, rows_of, table
 from tiny_text import make_tokenizer
 
@@ -173,7 +173,7 @@ def test_what_holds_no_texts_is_told_what_would(
 def test_a_setting_that_says_nothing_about_the_input_is_refused(setting: str, run: Path, program: Program) -> None:
     answer = program("predict", f"run={run}", "text=a good film", setting, "trust=true")
     assert answer.code == 1
-    assert f"{setting.partition('=')[0]} says nothing about texts" in answer.err
+    assert f"{setting.partition('=')[0]} does not apply to texts" in answer.err
 
 
 def test_the_command_that_trusts_a_run_has_the_same_text(run: Path, program: Program) -> None:

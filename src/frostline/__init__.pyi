@@ -1,6 +1,6 @@
-from frostline.commands.predictor import Prediction as Prediction
 from frostline.commands.predictor import Predictor as Predictor
 from frostline.commands.predictor import open_run as open
+from frostline.data.predicting import Prediction as Prediction
 from frostline.errors import ConfigError as ConfigError
 from frostline.errors import DataError as DataError
 from frostline.errors import FrostlineError as FrostlineError

@@ -16,8 +16,6 @@ from frostline.adapters.attention import opened
 from frostline.adapters.layers import renew_magnitudes
 from frostline.backbones.base import Backbone
 from frostline.config.ranges import Positive, Probability
-from frostline.contracts.specs import ImageSpec
-from frostline.contracts.tokens import Tokens
 from frostline.errors import ConfigError, needs
 
 CAN = "linear layers, and convolutions without groups and dilation"
@@ -152,14 +150,13 @@ def _can_be_adapted(layer: nn.Module) -> bool:
 
 
 def _called(backbone: Backbone, layers: list[nn.Module]) -> set[nn.Module]:
-    """The layers that a forward pass of one picture, or of one text of two tokens, calls."""
+    """The layers that a forward pass of one input calls."""
     seen: set[nn.Module] = set()
     handles = [layer.register_forward_hook(lambda layer, *_: seen.add(layer)) for layer in layers]
     training = backbone.training
     backbone.eval()
-    spec, sample = backbone.spec, Tokens(torch.zeros(1, 2, 2, dtype=torch.long), torch.ones(1, 2, dtype=torch.bool))
     with torch.no_grad():
-        backbone(torch.zeros(1, 3, spec.size, spec.size) if isinstance(spec, ImageSpec) else sample)
+        backbone(backbone.spec.example())
     for handle in handles:
         handle.remove()
     backbone.train(training)

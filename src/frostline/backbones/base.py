@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.contracts.features import Features, Form
-from frostline.contracts.specs import ImageSpec, Spec, TextSpec
+from frostline.contracts.specs import ImageSpec, Spec
 from frostline.contracts.tokens import Tokens, values_of
 from frostline.errors import ConfigError
 
@@ -73,7 +73,7 @@ class Backbone(nn.Module):
         found = _levels(self.blocks, self.spec) if isinstance(self.spec, ImageSpec) else []
         last = [level for level in found if level.block == list(self.blocks)[-1]]
         pyramid = [level for level in found if level.stride in STRIDES] if last else []
-        able = {"vector": True, "tokens": isinstance(self.spec, TextSpec), "map": last, "pyramid": len(pyramid) > 1}
+        able = {"vector": True, "tokens": self.spec.ragged, "map": last, "pyramid": len(pyramid) > 1}
         forms = [it for it, is_able in able.items() if is_able]
         if form not in forms:
             raise ConfigError(

@@ -9,13 +9,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from frostline.commands.checks import check
-from frostline.commands.picture_predictions import picture_columns, unreadable_pictures
-from frostline.commands.predicted import STANDARD_INPUT, Columns, require_free, write_files
-from frostline.commands.text_predictions import text_columns, unreadable_texts
+from frostline.commands.predicted import require_free, write_files
 from frostline.commands.train import quiet
 from frostline.commands.trained import Network
-from frostline.contracts.specs import TextSpec
 from frostline.data.pictures.files import picture_files
+from frostline.data.predicting import STANDARD_INPUT, Asked, Columns, Predicting
 from frostline.data.tables.formats import SUFFIXES
 from frostline.errors import ConfigError, DataError, shown
 from frostline.paths import write_atomically
@@ -36,32 +34,32 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     if output is not None:
         _require_writable(output, Path(cfg.input or STANDARD_INPUT))
     network = Network(settings, Path(cfg.run), cfg.checkpoint)
-    of_texts = isinstance(network.spec, TextSpec)
-    _require_used(cfg, of_texts=of_texts)
+    predicting = network.predicting()
+    _require_used(cfg, predicting)
     if output is not None and network.task.gives_files:
         require_free(output)
-    found = (text_columns if of_texts else picture_columns)(cfg, network)
+    data = {str(name): value for name, value in cfg.data.items()}
+    found = predicting.of_input(Asked(cfg.input, cfg.text, cfg.batch_size, cfg.top_k, data))
     beside = write_files(found, output)
     columns = _beside(found.given, beside | found.told)
     _tell_formulas(columns)
     _write(columns, output, cfg.output)
     if found.problems:
         others = f"; the other {len(next(iter(columns.values()))):,} have predictions"
-        raise (unreadable_texts if of_texts else unreadable_pictures)(found.problems, others)
+        raise predicting.unreadable(found.problems, others)
     return output
 
 
-def _require_used(cfg: DictConfig, *, of_texts: bool) -> None:
+def _require_used(cfg: DictConfig, predicting: Predicting) -> None:
     """Raise ConfigError for a `data` setting that does not apply to this input."""
     is_table = cfg.input is not None and Path(cfg.input).suffix.lower() in SUFFIXES and Path(cfg.input).is_file()
-    unused = ["path_column", "dir", "suffix"] if of_texts or not is_table else []
-    unused += [] if of_texts else ["windows"]
-    unused += [] if is_table else ["quotes"]
-    typed = [name for name in unused if cfg.data[name] != (False if name == "windows" else None)]
+    used = predicting.file_settings | (predicting.table_settings if is_table else set())
+    unset = {"windows": False}
+    typed = [name for name, value in cfg.data.items() if name not in used and value is not unset.get(str(name))]
     if typed:
-        what = "texts" if of_texts else "pictures"
+        what = predicting.samples
         raise ConfigError(
-            f"data.{typed[0]} says nothing about {f'a table of {what}' if is_table else what}",
+            f"data.{typed[0]} does not apply to {f'a table of {what}' if is_table else what}",
             where="command line",
             next_step=f"leave data.{typed[0]}= out",
         )

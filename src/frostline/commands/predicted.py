@@ -1,26 +1,11 @@
-"""Predictions of samples as columns of a table, and as files beside it."""
+"""Files of predictions, beside their table."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
+from frostline.data.predicting import Columns, Predicted
 from frostline.errors import DataError
 from frostline.paths import write_atomically
-
-Columns = dict[str, list[str]]
-STANDARD_INPUT = "-"
-
-
-class Predicted(NamedTuple):
-    """given: columns of the input. told: predicted columns of the same length. problems: errors of the samples without
-    a prediction. files: for each sample, contents that do not fit into a table, by file suffix.
-    """
-
-    given: Columns
-    told: Columns
-    problems: list[DataError]
-    files: Sequence[dict[str, bytes]] = ()
 
 
 def folder_of(output: Path) -> Path:

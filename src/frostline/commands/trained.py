@@ -8,10 +8,13 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from frostline.contracts.specs import Spec
+from frostline.config.instantiate import maker_settings
 from frostline.contracts.targets import Targets
-from frostline.data.pictures.to_predict import PictureFiles
-from frostline.data.texts.to_predict import TextFile
+from frostline.data.composed import modality_of
+from frostline.data.parts import Transfers
+from frostline.data.predicting import Opened, Predicting
+from frostline.data.reader import Reader
+from frostline.data.target_types.find import target_type
 from frostline.runs.folder import require_checkpoint
 from frostline.tasks.base import Task
 from frostline.training.build import single_trainer, untrained
@@ -57,14 +60,16 @@ class Network:
         self.model.eval().to(self._trainer.strategy.root_device)
 
     @property
-    def spec(self) -> Spec:
-        return self.model.backbone.spec
-
-    @property
     def task(self) -> Task:
         return self.model.task
 
-    def predictions(self, data: PictureFiles | TextFile) -> Iterator[Tensor]:
+    def predicting(self) -> Predicting:
+        """What reads and predicts samples without targets. Raises ConfigError."""
+        reader, settings = maker_settings(self.settings.data, "data", Reader)
+        modality = modality_of(reader, self.model.backbone.spec, settings)
+        return modality.predicting(Opened(self.task, settings, self.predictions), target_type(self.targets.kind))
+
+    def predictions(self, data: Transfers) -> Iterator[Tensor]:
         """Yield the task's prediction of each sample, on the CPU, in the order of the batches."""
         device = self._trainer.strategy.root_device
         for number, loaded in enumerate(data.predict_dataloader()):

@@ -1,15 +1,32 @@
 """What a backbone expects of its input."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
+import torch
+from torch import Tensor
+
+from frostline.contracts.tokens import Tokens
 from frostline.errors import ConfigError
 
 MOST_PIXELS = 4096
 
 
 @dataclass(frozen=True)
-class ImageSpec:
+class Spec(ABC):
+    """kind: what messages call one input. ragged: whether inputs are `Tokens` of different lengths."""
+
+    kind: ClassVar[str]
+    ragged: ClassVar[bool]
+
+    @abstractmethod
+    def example(self) -> Tensor | Tokens:
+        """Return a small input (1, ...) that the backbone takes."""
+
+
+@dataclass(frozen=True)
+class ImageSpec(Spec):
     """A picture is resized so that its shorter side is `resize`, centre-cropped to `size` × `size`, and normalised.
 
     Sides in pixels; mean and std per channel (RGB), of values in 0..1. `stretched`: height and width to which whole
@@ -32,6 +49,11 @@ class ImageSpec:
         return self.stretched or (self.size, self.size)
 
     kind = "picture"
+    ragged = False
+
+    def example(self) -> Tensor:
+        """(1, 3, H, W) zeros."""
+        return torch.zeros(1, 3, *self.sides)
 
     def at(self, image_size: int | None) -> "ImageSpec":
         """The spec with `size` and `resize` set to `image_size`: the crop cuts only the longer side. `None` leaves the
@@ -66,7 +88,7 @@ FEWEST_TOKENS = 8  # smallest max_length: special tokens take up to four
 
 
 @dataclass(frozen=True)
-class TextSpec:
+class TextSpec(Spec):
     """`tokenizer`: a name or folder that transformers can load. `max_length`: most tokens of a text, special ones
     included; longer texts are cut. `remote_code`: whether Python code in the tokenizer's folder may run.
     """
@@ -76,6 +98,11 @@ class TextSpec:
     remote_code: bool = False
 
     kind = "text"
+    ragged = True
+
+    def example(self) -> Tokens:
+        """values (1, 2, 2)."""
+        return Tokens(torch.zeros(1, 2, 2, dtype=torch.long), torch.ones(1, 2, dtype=torch.bool))
 
     def at(self, max_length: int | None) -> "TextSpec":
         """The spec with texts cut at another length. `None` leaves the spec unchanged.
@@ -91,6 +118,3 @@ class TextSpec:
                 next_step=f"data.max_length=null for {self.max_length}, or a number from {FEWEST_TOKENS} on",
             )
         return replace(self, max_length=max_length)
-
-
-Spec = ImageSpec | TextSpec

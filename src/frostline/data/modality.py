@@ -9,6 +9,7 @@ from torch import Tensor
 from frostline.contracts.specs import Spec
 from frostline.contracts.tokens import Tokens
 from frostline.data.parts import Part
+from frostline.data.predicting import Opened, Predicting
 from frostline.data.sample_cache import NOWHERE, SampleCache
 from frostline.data.source import Source
 from frostline.data.target_types.base import TargetType
@@ -66,6 +67,10 @@ class Modality(ABC):
     @abstractmethod
     def size_of(self, train: Part) -> str:
         """How large training samples are, for messages."""
+
+    @abstractmethod
+    def predicting(self, run: Opened, target: TargetType) -> Predicting:
+        """Return what reads and predicts samples without targets. target: what the run learned."""
 
     def describe(self, parts: Mapping[str, Part]) -> dict[str, Any]:
         """Further entries of run.json."""

@@ -42,9 +42,10 @@ def chunk_of(spec: Spec, device: torch.device) -> int:
     """Samples per chunk. With 4, some networks (mobilenet_v3_small, densenet121) gave different bits on two threads
     than on one; CPUs are fastest with 16 at 224 pixels and with 64 at 32 pixels; accelerators need more.
     """
-    if isinstance(spec, TextSpec):
+    if spec.ragged:
         return 8 * MOST["cpu" if device.type == "cpu" else "other"]  # sorted by length, so that few are padded
-    return (64 if spec.size <= SMALL else 16) * (1 if device.type == "cpu" else 4)
+    size = values_of(spec.example()).shape[-1]
+    return (64 if size <= SMALL else 16) * (1 if device.type == "cpu" else 4)
 
 
 def texts_of(width: int, device: torch.device) -> int:
@@ -131,7 +132,7 @@ class FrozenPass:
 
     def filling(self, device: torch.device) -> list[Any]:
         """What determines the shapes of chunks, on which the last bits may depend."""
-        if not isinstance(self.backbone.spec, TextSpec):
+        if not self.backbone.spec.ragged:
             return [self.chunk(device)]
         return [WIDTHS, *(texts_of(width, device) for _, width in WIDTHS), texts_of(TOKENS, device)]
 

@@ -1,8 +1,7 @@
 """Make a run's objects from cfg. The only place that instantiates; below it nothing is called cfg."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import lightning as L
 import torch
@@ -14,7 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from frostline.adapters.kinds import Adapter
 from frostline.backbones.base import Backbone
 from frostline.config.instantiate import class_of, made, make, maker_of, maker_settings
-from frostline.config.plain import resolved
 from frostline.contracts.features import Form, forms_of
 from frostline.contracts.seeds import seed_of
 from frostline.contracts.targets import Targets
@@ -41,6 +39,7 @@ from frostline.training.callbacks.requirements import require_best, require_fit
 from frostline.training.depth import Depth
 from frostline.training.finetuner import FineTuner
 from frostline.training.frozen_setup import choices_of, compiled_work, low_of, tried_outputs
+from frostline.training.identity import identity_of, network_of
 from frostline.training.optimizers import optimizers_of
 from frostline.training.settling import deepened, is_solvable, settled
 from frostline.training.solving import HeadSolver
@@ -52,9 +51,6 @@ from frostline.training.trainer import (
     shows_progress,
     with_precision,
 )
-
-NAMES = ("_target_", "name", "weights", "remote_code")  # keys that only name or locate a backbone or head
-OF_STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
 
 
 class Built(NamedTuple):
@@ -128,7 +124,7 @@ def build(
     solvable = is_solvable(head, task, backbone, data, trainer, outputs[-1].flops)
     plan = settled(plan, data, trainer, pretrained=pretrained, solvable=solvable)
     chosen = choices_of(reuse, plan, backbone, outputs, data, trainer, views)
-    identity = _identity(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
+    identity = identity_of(cfg, backbone, data, head, plan) | {"views": [choice.views for choice in chosen]}
     model = FineTuner(backbone, head, task, optimizers, seed=cfg.seed, identity=identity)
     lines = [phase.frost_line(list(backbone.blocks)) for phase in plan.phases for _ in range(phase.epochs)]
     model.compiles, frozen_compiles = compiled_work(cfg.trainer.compile, trainer, data, lines, outputs)
@@ -155,7 +151,7 @@ def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
     backbone = _backbone(cfg.model, _form(cfg), load=False)
     _adapt(cfg, backbone, plan_of(cfg).unfolded(list(backbone.blocks)))
     task, head = _top(cfg, backbone, targets)
-    return FineTuner(backbone, head, task, {}, seed=cfg.seed, identity={"network": _network(cfg)})
+    return FineTuner(backbone, head, task, {}, seed=cfg.seed, identity={"network": network_of(cfg)})
 
 
 def features_alone(cfg: DictConfig) -> FrozenOutputs:
@@ -256,36 +252,6 @@ def _trainer(cfg: DictConfig, plan: Plan, task: Task, measure: Measure, num_batc
     trainer = make_trainer(cfg.trainer, callbacks, logger=logger, num_batches=num_batches)
     require_best(trainer, task, plan)
     return trainer
-
-
-def _identity(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module, plan: Plan) -> dict[str, Any]:
-    """Plain values that must be the same when a run resumes from a checkpoint."""
-    said = data.describe()
-    return {
-        "model": backbone.name,
-        "data": {key: said[key] for key in ("num_train", "num_val", "fingerprint")},
-        "parts": data.parts_digest(),
-        "targets": asdict(data.targets),
-        **data.look(),
-        "head": {name: list(value.shape) for name, value in head.state_dict().items()},
-        "network": _network(cfg),
-        "steps": {key: value for key, value in resolved(cfg.trainer).items() if key in OF_STEPS},
-        "adapter": resolved(cfg.adapter),
-        "optimizer": resolved(cfg.optimizer),
-        "task": resolved(cfg.task),
-        "batch_size": data.batch_size,
-        "plan": plan.describe(),
-        "seed": cfg.seed,
-    }
-
-
-def _network(cfg: DictConfig) -> dict[str, Any]:
-    """Settings that change the outputs of the same weights. Names and paths are left out."""
-    return {
-        "model": {key: value for key, value in resolved(cfg.model).items() if key not in NAMES},
-        "head": {key: value for key, value in resolved(cfg.head).items() if key not in NAMES},
-        "inputs": {key: cfg.data[key] for key in ("image_size", "max_length") if key in cfg.data},
-    }
 
 
 def _average(plan: Plan) -> list[L.Callback]:

@@ -7,7 +7,6 @@ import lightning as L
 import torch
 
 from frostline.backbones.base import Backbone
-from frostline.contracts.specs import ImageSpec
 from frostline.contracts.tokens import values_of
 from frostline.data.module import Data
 from frostline.distributed.fsdp_strategy import Sharded
@@ -46,7 +45,7 @@ def compiled_work(
     frozen = whole * (samples + len(data.val_part))
     choice = compiled(wanted, trainer, training=training, frozen=frozen)
     # Chunks of texts have many shapes, for each of which frozen blocks would be compiled anew.
-    return choice._replace(frozen=choice.frozen and isinstance(data.modality.spec, ImageSpec))
+    return choice._replace(frozen=choice.frozen and not data.modality.spec.ragged)
 
 
 def choices_of(

@@ -20,8 +20,10 @@ from frostline.data.pictures.grey import (
     require_one_kind,
     require_range,
 )
+from frostline.data.pictures.predicting import PicturePredicting
 from frostline.data.pictures.repeats import picture_repeats
 from frostline.data.pictures.sources import Pictures, keep_or_hold
+from frostline.data.predicting import Opened
 from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError
 
@@ -53,6 +55,8 @@ class PictureModality(Modality):
         self.augment: dict[str, Any] = {"level": augment, "flip": flip, "erase": erase}
         self.num_workers = num_workers
         self.grey: Range | None = None  # of pictures of more than 8 bits
+        if given is None and isinstance(grey_range, list):  # as a run chose it
+            self.grey = float(grey_range[0]), float(grey_range[1])
         self.grey_notes: Sequence[str] = ()
         if given is not None:
             self._read(given, grey_range)
@@ -99,6 +103,9 @@ class PictureModality(Modality):
 
     def notes(self, parts: Mapping[str, Part]) -> list[str]:
         return [*self.grey_notes, *picture_repeats(parts).told(), *self.read_notes]
+
+    def predicting(self, run: Opened, target: TargetType) -> PicturePredicting:
+        return PicturePredicting(run, self.spec, grey_range=self.grey)
 
     def chosen(self) -> dict[str, Any]:
         return {} if self.grey is None else {"data.grey_range": list(self.grey)}

@@ -9,7 +9,10 @@ from frostline.config.ranges import Positive
 from frostline.contracts.specs import ImageSpec, Spec
 from frostline.data.modality import Given
 from frostline.data.pictures.modality import PictureModality, spec_of_pictures
+from frostline.data.pictures.predicting import PicturePredicting
 from frostline.data.pictures.reading import upright_size
+from frostline.data.predicting import Opened
+from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError
 from frostline.faults import at_once
 
@@ -44,6 +47,9 @@ class WholePictureModality(PictureModality):
             whole = replace(whole, stretched=(sides[0], sides[1]))
         self.sides, self.tile = sides, tile
         super().__init__(whole, given, image_size=None, **of_pictures)
+
+    def predicting(self, run: Opened, target: TargetType) -> PicturePredicting:
+        return PicturePredicting(run, self.spec, grey_range=self.grey, tile=self.tile)
 
     def chosen(self) -> dict[str, Any]:
         return super().chosen() | {"data.sides": self.sides, "data.tile": self.tile}

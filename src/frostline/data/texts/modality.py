@@ -10,7 +10,9 @@ from frostline.contracts.specs import Spec, TextSpec
 from frostline.contracts.tokens import Tokens
 from frostline.data.modality import Given, Modality
 from frostline.data.parts import Part
+from frostline.data.predicting import Opened
 from frostline.data.target_types.base import TargetType
+from frostline.data.texts.predicting import TextPredicting
 from frostline.data.texts.repeats import repeats
 from frostline.data.texts.strings import Samples, TaggedTexts, Texts
 from frostline.data.texts.tokenized import Tokenizer, TokenSource
@@ -82,6 +84,9 @@ class TextModality(Modality):
     def size_of(self, train: Part) -> str:
         assert train.lengths is not None
         return f"{train.lengths.double().mean():.0f} tokens in the mean, {int(train.lengths.max())} in the longest"
+
+    def predicting(self, run: Opened, target: TargetType) -> TextPredicting:
+        return TextPredicting(run, self.spec, words=target.per_word, batch_tokens=self.max_tokens)
 
     def describe(self, parts: Mapping[str, Part]) -> dict[str, Any]:
         """How many tokens there are, how many texts were cut off, and which stand in several parts."""

@@ -1,0 +1,45 @@
+"""What a run is, in plain values: its checkpoints carry it, and a resume compares it."""
+
+from dataclasses import asdict
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import nn
+
+from frostline.backbones.base import Backbone
+from frostline.config.plain import resolved
+from frostline.data.module import Data
+from frostline.plan.phases import Plan
+
+NAMES = ("_target_", "name", "weights", "remote_code")  # keys that only name or locate a backbone or head
+OF_STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
+
+
+def identity_of(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module, plan: Plan) -> dict[str, Any]:
+    """Plain values that must be the same when a run resumes from a checkpoint."""
+    said = data.describe()
+    return {
+        "model": backbone.name,
+        "data": {key: said[key] for key in ("num_train", "num_val", "fingerprint")},
+        "parts": data.parts_digest(),
+        "targets": asdict(data.targets),
+        **data.look(),
+        "head": {name: list(value.shape) for name, value in head.state_dict().items()},
+        "network": network_of(cfg),
+        "steps": {key: value for key, value in resolved(cfg.trainer).items() if key in OF_STEPS},
+        "adapter": resolved(cfg.adapter),
+        "optimizer": resolved(cfg.optimizer),
+        "task": resolved(cfg.task),
+        "batch_size": data.batch_size,
+        "plan": plan.describe(),
+        "seed": cfg.seed,
+    }
+
+
+def network_of(cfg: DictConfig) -> dict[str, Any]:
+    """Settings that change the outputs of the same weights. Names and paths are left out."""
+    return {
+        "model": {key: value for key, value in resolved(cfg.model).items() if key not in NAMES},
+        "head": {key: value for key, value in resolved(cfg.head).items() if key not in NAMES},
+        "inputs": {key: cfg.data[key] for key in ("image_size", "max_length") if key in cfg.data},
+    }
