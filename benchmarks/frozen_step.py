@@ -72,7 +72,7 @@ def _forward(backbone: Backbone, inputs: Tensor) -> None:
 
 
 def _step(model: FineTuner, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
-    model.task.loss(model(batch.inputs), batch.targets).backward()
+    sum(model.task.loss(model(batch.inputs), batch).values()).backward()
     optimizer.step()
     optimizer.zero_grad()
 

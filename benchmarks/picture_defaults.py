@@ -119,7 +119,7 @@ def _test_accuracy(trainer: L.Trainer, model: Any) -> float:
     with torch.no_grad():
         for batch in data.test_dataloader():
             seen = data.on_after_batch_transfer(batch, 0)
-            metrics.update(model(seen.inputs, seen.passed), seen.targets)
+            metrics.update(model(seen.inputs, seen.passed), seen)
     return float(metrics.compute()["accuracy"])
 
 

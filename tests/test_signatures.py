@@ -36,6 +36,17 @@ class Silent(Child):
 class Closed(Base):
     def __init__(self, *, only: int): ...
 
+class Reader:
+    sampling: type = Row
+
+class Joined(Reader):
+    modality = Closed
+
+    def __init__(self, *, folder: str): ...
+
+class JoinedAgain(Joined):
+    modality = Base
+
 @dataclass
 class Row:
     first: int
@@ -182,6 +193,17 @@ def test_a_child_hands_on_what_it_does_not_know_and_a_closed_one_does_not() -> N
     assert said("made_up.Closed", only=1, size=1) == [
         "node.size: made_up.Closed has no such setting; there is: only"
     ]  # fmt: skip
+
+
+def test_classes_that_share_a_node_share_its_settings() -> None:
+    assert said("made_up.Joined", folder="a", only=1, first=2, second=0.5) == []
+    assert [line.split(":")[0] for line in said("made_up.Joined", folder=1, only="a", first=0.5, third="")] == [
+        "node.folder", "node.only", "node.first", "node.third",
+    ]  # fmt: skip
+    assert said("made_up.JoinedAgain", folder="a", whole=1, first=2) == []
+    assert "has no such setting" in said("made_up.JoinedAgain", only=1)[0]
+    missing = problems({"node": {"_target_": "made_up.Joined", "first": 1}}, supplied={"node": ["only"]})
+    assert list(missing) == ["node.folder is missing"]
 
 
 def test_dataclasses_and_functions_have_parameters_too() -> None:

@@ -193,32 +193,26 @@ def _parameters(target: str) -> Parameters | None:
     """The keyword parameters of a class or function by its dotted name; None if its source is not found."""
     module, _, name = target.rpartition(".")
     source = _source(module)
-    return _class_parameters(source, name) if source is not None else None
+    return _with_joined(source, name) if source is not None else None
 
 
-def _class_parameters(source: Path, name: str) -> Parameters | None:
-    tree = _tree(source)
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return _arguments(node, skip=0)
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            own = _constructor(tree, source, node)
-            joined = [_class_parameters(*place) or {} for place in _joined(source, node).values()]
-            return own if own is None and not joined else dict(chain(*(it.items() for it in (own or {}, *joined))))
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            for alias in node.names:
-                if (alias.asname or alias.name) == name and (origin := _source(node.module)) is not None:
-                    return _class_parameters(origin, alias.name)
-    return None
+def _with_joined(source: Path, name: str) -> Parameters | None:
+    """The parameters of a class or function, and of the classes that share its node."""
+    own, joined = _own_parameters(source, name), _joined(source, name)
+    if not joined:
+        return own
+    others = [_own_parameters(*place) or {} for place in joined.values()]
+    return dict(chain(*(found.items() for found in (own or {}, *others))))
 
 
-def _joined(source: Path, node: ast.ClassDef) -> dict[str, tuple[Path, str]]:
-    """By the attributes of JOINED that the class or a class above it has: the file that names each class, and its name
-    there."""
+def _joined(source: Path, name: str) -> dict[str, tuple[Path, str]]:
+    """The classes that a class names in JOINED, by attribute: a file that defines or imports each, and its name there."""
     found: dict[str, tuple[Path, str]] = {}
+    source, node = _definition(source, name) or (source, None)
+    if not isinstance(node, ast.ClassDef):
+        return found
     for base in reversed([base.id for base in node.bases if isinstance(base, ast.Name)]):
-        if (above := _class_node(source, base)) is not None:
-            found |= _joined(*above)
+        found |= _joined(source, base)
     for item in node.body:
         value = item.value if isinstance(item, ast.Assign | ast.AnnAssign) else None
         if isinstance(value, ast.Name) and (attribute := ast.unparse(item).partition(":")[0].split()[0]) in JOINED:
@@ -226,21 +220,29 @@ def _joined(source: Path, node: ast.ClassDef) -> dict[str, tuple[Path, str]]:
     return found
 
 
-def _class_node(source: Path, name: str) -> tuple[Path, ast.ClassDef] | None:
-    """Where a class is defined that a file defines or imports."""
+def _own_parameters(source: Path, name: str) -> Parameters | None:
+    defined = _definition(source, name)
+    if defined is None:
+        return None
+    source, node = defined
+    return _arguments(node, skip=0) if isinstance(node, ast.FunctionDef) else _constructor(source, node)
+
+
+def _definition(source: Path, name: str) -> tuple[Path, ast.FunctionDef | ast.ClassDef] | None:
+    """A class or function that a file defines or imports, with the file that defines it."""
     for node in _tree(source).body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
             return source, node
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for alias in node.names:
                 if (alias.asname or alias.name) == name and (origin := _source(node.module)) is not None:
-                    return _class_node(origin, alias.name)
+                    return _definition(origin, alias.name)
     return None
 
 
-def _constructor(tree: ast.Module, source: Path, node: ast.ClassDef) -> Parameters | None:
+def _constructor(source: Path, node: ast.ClassDef) -> Parameters | None:
     bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
-    inherited = next((found for base in bases if (found := _class_parameters(source, base)) is not None), None)
+    inherited = next((found for base in bases if (found := _own_parameters(source, base)) is not None), None)
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
         own = {ast.unparse(item.target): Parameter(item.annotation, item.value is None) for item in fields}
