@@ -206,7 +206,7 @@ def _with_joined(source: Path, name: str) -> Parameters | None:
 
 
 def _joined(source: Path, name: str) -> dict[str, tuple[Path, str]]:
-    """The classes that a class names in JOINED, by attribute: a file that defines or imports each, and its name there."""
+    """The classes that a class names in JOINED, by attribute: a file that knows each, and its name there."""
     found: dict[str, tuple[Path, str]] = {}
     source, node = _definition(source, name) or (source, None)
     if not isinstance(node, ast.ClassDef):
