@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from conftest import DEVICE, Answer
+from frostline.commands.stored_predictions import comparison_of
 from frostline.commands.train import NOT_HERE
 from frostline.contracts.targets import NO_TAG
 from frostline.data.parts import Part
@@ -257,6 +259,39 @@ def test_a_finished_run_keeps_its_own(digits: Path, program: Program) -> None:
     assert program("train", f"resume={digits}", "trust=true").code == 1
     assert program("evaluate", f"run={digits}", "trust=true").code == 0
     assert {file: file.read_bytes() for file in (digits / "predictions").iterdir()} == before
+
+
+def test_an_evaluation_is_compared_with_them(digits: Path, program: Program, tmp_path: Path) -> None:
+    answer = program("evaluate", f"run={digits}", "trust=true")
+    assert "predictions  the same as the run stored, for each of 359" in answer.out
+    assert "predictions" not in program("evaluate", f"run={digits}", "trust=true", "checkpoint=last").out
+    run = shutil.copytree(digits, tmp_path / "changed")
+    stored = read(run, "test")
+    stored.columns["logits"][7, 3] += 0.5
+    texts = {name: [*stored.columns[name]] for name in ("sample", "phase")}
+    about = {name: value for name, value in stored.about.items() if name not in ("schema", "part")}
+    files.write(run, "test", stored.columns | texts, about)
+    answer = program("evaluate", f"run={run}", "trust=true")
+    assert "predictions  1 of 359 differ from the stored ones, by up to 0.5" in answer.out
+    (run / "predictions" / "test.parquet").write_bytes(b"PAR1")
+    answer = program("evaluate", f"run={run}", "trust=true")
+    assert answer.code == 0
+    assert "predictions  not compared with the stored predictions: the predictions cannot be read" in answer.out
+
+
+def test_outputs_are_compared_row_by_row() -> None:
+    def said(**columns: Any) -> str:
+        own = {"sample": ["a", "b"], "index": np.array([0, 1]), "target": np.array([1, 0])} | columns
+        return comparison_of(own, {"index": np.array([0, 1]), "target": np.array([1, 0]), "logits": old})
+
+    old = np.array([[1.0, np.nan], [3.0, 4.0]], np.float32)
+    assert said(logits=old.copy()) == "the same as the run stored, for each of 2"
+    assert said(logits=old + np.array([[0], [0.25]])) == "1 of 2 differ from the stored ones, by up to 0.25"
+    assert said(logits=np.nan_to_num(old)) == "1 of 2 differ from the stored ones, by up to inf"
+    assert said(logits=old[:, :1]) == "the stored predictions have outputs of another shape"
+    assert said(logits=old, index=np.array([1, 0])) == "the stored predictions are of other samples or targets"
+    assert said(logits=old, target=np.array([1, 1])) == "the stored predictions are of other samples or targets"
+    assert said(numbers=old) == "the stored predictions are of other samples or targets"
 
 
 def test_each_run_of_a_sweep_has_its_own(program: Program) -> None:

@@ -1,11 +1,13 @@
 """Score a run again, on its own test split or on other labelled samples."""
 
+import math
 from pathlib import Path
 
 import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.checks import check
+from frostline.commands.stored_predictions import comparison
 from frostline.commands.train import enter_phase_of, others_stopped, quiet
 from frostline.commands.trained import read_weights
 from frostline.contracts.targets import Targets
@@ -18,6 +20,7 @@ from frostline.runs.folder import amended
 from frostline.runs.record import Record
 from frostline.training.build import Built, build
 from frostline.training.checkpoint import completed_targets, loaded, require_unchanged
+from frostline.training.predictions import collecting, table_of
 
 ELSEWHERE = ("dir", "file", "path", "test_split")  # data settings that name other samples
 
@@ -38,11 +41,15 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     enter_phase_of(built, loaded(model, content, path))
     if trainer.is_global_zero and record.status != "finished":
         print(f"run   {folder} is not finished ({record.status}): its best checkpoint so far is scored")
-    with others_stopped(trainer):
+    compares = own and cfg.checkpoint == "best" and "test" in record.predictions
+    with others_stopped(trainer), collecting(trainer, math.inf if compares else None) as collected:
         (scores,) = trainer.test(model, datamodule=data, verbose=False)
+        columns = collected.gathered(trainer)[1] if collected is not None else None
     if trainer.is_global_zero:
         print_classes(model.per_class)
         print_scores(dict(scores))
+        if columns is not None:
+            print(f"predictions  {comparison(folder, 'test', table_of(columns, data.test_part))}")
     return dict(scores)
 
 

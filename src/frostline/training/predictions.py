@@ -61,6 +61,21 @@ class Collected(L.Callback):
         return sum(sizes), None if ranks is None else {name: torch.cat([rank[name] for rank in ranks]) for name in own}
 
 
+@contextmanager
+def collecting(trainer: L.Trainer, max_bytes: float | None) -> Iterator[Collected | None]:
+    """Collect predictions of the evaluations in this context; None collects nothing."""
+    if max_bytes is None:
+        yield None
+        return
+    collected = Collected(max_bytes)
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks.append(collected)
+    try:
+        yield collected
+    finally:
+        callbacks.remove(collected)
+
+
 class PredictionFiles:
     """max_gigabytes: limit for each split; None collects and writes nothing."""
 
@@ -73,16 +88,11 @@ class PredictionFiles:
     @contextmanager
     def collecting(self, part: files.Part) -> Iterator[None]:
         """Collect predictions from the evaluation of `part` in this context."""
-        if self.max_gigabytes is None:
+        limit = None if self.max_gigabytes is None else self.max_gigabytes * GIGABYTE
+        with collecting(self.built.trainer, limit) as collected:
+            if collected is not None:
+                self._collected[part] = collected
             yield
-            return
-        self._collected[part] = collected = Collected(self.max_gigabytes * GIGABYTE)
-        callbacks: list[L.Callback] = self.built.trainer.callbacks  # type: ignore[attr-defined]
-        callbacks.append(collected)
-        try:
-            yield
-        finally:
-            callbacks.remove(collected)
 
     def finish(self, record: Record) -> None:
         """Score validation again with the tested weights, and write both splits. A full disk loses the predictions, but
