@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from conftest import ROOT, free_port
-from frostline.training.callbacks import checkpoints
+from frostline.training.callbacks import checkpoint_files
 
 pytestmark = pytest.mark.process
 
@@ -62,8 +62,8 @@ class Late(L.Callback):
     """No write of a checkpoint is ever worth it, in each process: they wait as long as they can."""
 
     def __init__(self) -> None:
-        checkpoints.WORTH = math.inf  # type: ignore[assignment]
-        checkpoints.LateFiles.took = 1.0
+        checkpoint_files.WORTH = math.inf  # type: ignore[assignment]
+        checkpoint_files.LateFiles.took = 1.0
 
 
 def until(condition: Callable[[], object], *processes: subprocess.Popen[Any]) -> None:

@@ -19,7 +19,8 @@ from PIL import Image
 from conftest import DEVICE, Answer, short_form
 from frostline.cli.main import main
 from frostline.runs.folders import claimed, stamp
-from frostline.training.callbacks.checkpoints import LateFiles, PlacedCheckpoint, WholeFiles
+from frostline.training.callbacks.checkpoint_files import LateFiles, WholeFiles
+from frostline.training.callbacks.checkpoints import PlacedCheckpoint
 from frostline.training.finetuner import CHECKPOINT_KEY
 from tiny import CHAIN
 
@@ -111,7 +112,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "run"
     LOSSES.clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frostline.training.callbacks.checkpoints.WORTH", 0)
+        patch.setattr("frostline.training.callbacks.checkpoint_files.WORTH", 0)
         assert _train(folder) == 0
     WHOLE_LOSSES.update(LOSSES)
     return folder
@@ -135,7 +136,7 @@ def stopped(stopped_once: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
     """No write is ever worth it: checkpoints wait as long as they can."""
-    monkeypatch.setattr("frostline.training.callbacks.checkpoints.WORTH", math.inf)
+    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files.WORTH", math.inf)
     monkeypatch.setattr(LateFiles, "took", 1.0)
 
 
@@ -278,7 +279,7 @@ def test_a_phase_that_starts_from_the_best_does_so_again_after_a_kill(
     plan += ["schedule=lp_ft", "schedule.phases.probe.epochs=2", "schedule.phases.all.lr_scale=1"]
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert _train(whole, *plan, f"run_dir={whole}") == 0
-    monkeypatch.setattr("frostline.training.callbacks.checkpoints.WORTH", 0)
+    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files.WORTH", 0)
     save = WholeFiles.save_checkpoint
 
     def killed(self: WholeFiles, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -429,7 +430,7 @@ def test_a_disk_that_is_full_is_told_and_the_run_goes_on_later(
         raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("frostline.training.callbacks.checkpoints.torch.save", full)
+        patch.setattr("frostline.training.callbacks.checkpoint_files.torch.save", full)
         answer = program("train", f"resume={stopped}", "trust=true")
     assert answer.code == 1
     assert "cannot write a checkpoint" in answer.err

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from conftest import DEVICE, Answer
-from frostline.training.callbacks.checkpoints import LateFiles
+from frostline.training.callbacks.checkpoint_files import LateFiles
 
 TINY = ["model._target_=tiny.Tiny", "data.train_limit=50", "data.batch_size=15", "data.image_size=8", *DEVICE]
 TINY += ["trainer.precision=32-true", "logger=none", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2"]
@@ -34,7 +34,7 @@ def test_one_sharded_device_trains_stops_resumes_and_is_evaluated_as_any(
 ) -> None:
     assert program("train", *TINY, *optimizer, "run_dir=plain").code == 0
     monkeypatch.setattr(
-        "frostline.training.callbacks.checkpoints.WORTH", math.inf
+        "frostline.training.callbacks.checkpoint_files.WORTH", math.inf
     )  # the sharded run writes when it has to
     monkeypatch.setattr(LateFiles, "took", 1.0)
     monkeypatch.setenv("STOP_AT", f"train 6 {int(signal.SIGTERM)}")

@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from frostline.errors import RunError
-from frostline.training.callbacks.checkpoints import WORTH, LateFiles, PlacedCheckpoint, Waits, WholeFiles, _free_memory
+from frostline.training.callbacks.checkpoint_files import WORTH, LateFiles, Waits, WholeFiles, _free_memory
+from frostline.training.callbacks.checkpoints import PlacedCheckpoint
 
 BEST, LAST = Waits({"body"}, first=True), Waits({"body"}, first=False)
 
@@ -82,7 +83,9 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Times:
         times.written.append(Path(path).stem)
         times.now += 2
 
-    monkeypatch.setattr("frostline.training.callbacks.checkpoints.time", SimpleNamespace(monotonic=lambda: times.now))
+    monkeypatch.setattr(
+        "frostline.training.callbacks.checkpoint_files.time", SimpleNamespace(monotonic=lambda: times.now)
+    )
     monkeypatch.setattr(WholeFiles, "save_checkpoint", timed)
     monkeypatch.setattr(LateFiles, "took", None)
     return times
@@ -202,10 +205,10 @@ def test_what_waits_stays_as_it_was(files: LateFiles, tmp_path: Path) -> None:
 
 def test_what_needs_too_much_memory_does_not_wait(times: Times, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     LateFiles.took = 2.0
-    monkeypatch.setattr("frostline.training.callbacks.checkpoints._free_memory", lambda: 4 * 4 + 1)
+    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files._free_memory", lambda: 4 * 4 + 1)
     save(LAST, "last", 1)
     assert times.written == []
-    monkeypatch.setattr("frostline.training.callbacks.checkpoints._free_memory", lambda: 4 * 4)
+    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files._free_memory", lambda: 4 * 4)
     save(LAST, "last", 1)
     assert times.written == ["last"]
 
@@ -221,7 +224,7 @@ def test_a_last_without_its_best_is_given_up(
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("frostline.training.callbacks.checkpoints.torch.save", full)
+        patch.setattr("frostline.training.callbacks.checkpoint_files.torch.save", full)
         with pytest.raises(RunError, match="cannot write a checkpoint"):
             files.write_held()
     files.write_held()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from frostline.training.callbacks.checkpoints import LateFiles
+from frostline.training.callbacks.checkpoint_files import LateFiles
 from frostline.training.callbacks.safety import Safety
 
 
@@ -28,7 +28,7 @@ def trainer_of(files: LateFiles, saved: list[Path]) -> Any:
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """`clock.now`: seconds, of what the files of checkpoints read."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr("frostline.training.callbacks.checkpoints.time.monotonic", lambda: clock.now)
+    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files.time.monotonic", lambda: clock.now)
     return clock
 
 
@@ -50,7 +50,7 @@ def test_the_ten_minutes_begin_anew_with_each_write_and_writing_is_no_work(
         clock.now += 50
 
     files, place = LateFiles(), tmp_path / "last.ckpt"
-    monkeypatch.setattr("frostline.training.callbacks.checkpoints.WholeFiles.save_checkpoint", slow)
+    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files.WholeFiles.save_checkpoint", slow)
     files.begin()
     clock.now += 700
     assert files.unsaved_seconds(place) == 700

@@ -15,7 +15,8 @@ from frostline.distributed.agreement import require_agreement
 from frostline.distributed.sharding import sharded_like, whole_state
 from frostline.runs.record import Record
 from frostline.training.build import Built
-from frostline.training.callbacks.checkpoints import PlacedCheckpoint, WholeFiles
+from frostline.training.callbacks.checkpoint_files import WholeFiles
+from frostline.training.callbacks.checkpoints import PlacedCheckpoint
 from frostline.training.callbacks.ema import MovingAverage
 from frostline.training.checkpoint import read_checkpoint, read_start
 from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner

@@ -17,7 +17,7 @@ from frostline.runs.folder import checkpoint_of, require_checkpoint
 from frostline.runs.record import Record, Stopwatch
 from frostline.training.baselines import baselines_of
 from frostline.training.build import Built
-from frostline.training.callbacks.checkpoints import WholeFiles
+from frostline.training.callbacks.checkpoint_files import WholeFiles
 from frostline.training.checkpoint import Stand, load_checkpoint, load_state, read_start, start_of
 from frostline.training.finetuner import CHECKPOINT_KEY
 

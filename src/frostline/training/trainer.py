@@ -22,7 +22,7 @@ from frostline.distributed.launcher import launched
 from frostline.errors import ConfigError
 from frostline.frozen.compile import frozen_pays
 from frostline.training.allocator import keep_freed_memory
-from frostline.training.callbacks.checkpoints import LateFiles
+from frostline.training.callbacks.checkpoint_files import LateFiles
 from frostline.training.compiling import compiler_problem, training_pays
 
 # Lightning sets this variable: torch then loads NVML whenever it looks for GPUs, as Adam does in each step.

@@ -10,7 +10,7 @@ import torch
 
 from frostline.config.ranges import Positive
 from frostline.distributed.signals import Stopped
-from frostline.training.callbacks.checkpoints import files_of
+from frostline.training.callbacks.checkpoint_files import files_of
 
 CALM, SAVE = 0, 1  # larger: the number of the signal that ends the run
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
