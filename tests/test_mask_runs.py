@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image
 from conftest import DEVICE, Answer
 from frostline.commands.train import NOT_HERE
 from frostline.data.pictures.tiles import LARGER, OVERLAP, Tile, joined, tiles_of
+from test_resume import STOPPER
 from tiny_masks import PALETTE, put, rectangles, save
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
@@ -274,3 +276,17 @@ def test_neighbours_overlap_by_a_quarter_and_share_that_by_halves(side: int, til
         shared = one.box[2] - other.box[0]
         assert shared >= int(OVERLAP * tile)
         assert abs((one.kept[2] - other.box[0]) - shared / 2) <= 1
+
+
+def test_the_same_command_goes_on_with_the_sides_that_the_data_chose(
+    data: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [it for it in OWN if not it.startswith("data.sides")]
+    command += ["requeue=true", "data.image_size=32", f"data.dir={data}", "schedule=head_only"]
+    command += ["schedule.phases.head.epochs=2"]
+    monkeypatch.setenv("STOP_AT", f"train 3 {int(signal.SIGTERM)}")
+    assert program("train", *command, STOPPER, "run_dir=run").code == 128 + signal.SIGTERM
+    monkeypatch.delenv("STOP_AT")
+    answer = program("train", *command, STOPPER, "run_dir=run")
+    assert answer.code == 0, answer.err
+    assert record_of(Path("run"))["status"] == "finished"

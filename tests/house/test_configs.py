@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from frostline.commands.checks import check
 from frostline.config.plain import resolved, without_ours
 from frostline.config.signatures import JOINED, problems
-from frostline.data.splits import Sampling
+from frostline.data.modality import Modality
 from frostline.paths import conf_dir
 
 CONF = conf_dir()
@@ -121,16 +121,20 @@ def test_yaml_keys_are_the_constructors_parameters_in_its_order(composed: Compos
     assert BY_BUILD[group].isdisjoint(own)
 
 
-@pytest.mark.parametrize(
-    ("file", "name"), [("_base", "pictures.modality.PictureModality"), ("_text", "texts.modality.TextModality")]
-)
-def test_the_keys_of_all_data_of_a_modality_are_its_parameters_and_those_of_sampling_in_order(
-    file: str, name: str
+@pytest.mark.parametrize("option", [option for option in OURS if option.startswith("data/")])
+def test_the_keys_of_all_data_of_a_modality_are_its_parameters_then_those_of_sampling(
+    composed: Composed, option: str
 ) -> None:
-    modality = target_class(f"frostline.data.{name}")
-    assert [*OmegaConf.load(CONF / "data" / f"{file}.yaml")] == [
-        name for name in [*parameters(modality), *parameters(Sampling)] if name not in BY_BUILD["data"]
-    ]
+    reader = target_class(train_with(composed, option).data._target_)
+    below = option
+    while not below.rpartition("/")[2].startswith("_"):
+        (below, *_) = (f"data/{name}" for name in OmegaConf.load(CONF / f"{below}.yaml").defaults if name != "_self_")
+    shared = [*OmegaConf.load(CONF / f"{below}.yaml")]
+    modality = reader.modality  # type: ignore[attr-defined]
+    plain = next(cls for cls in reversed(modality.__mro__) if issubclass(cls, Modality) and cls is not Modality)
+    known = [*parameters(plain), *parameters(reader.sampling)]  # type: ignore[attr-defined]
+    assert [name for name in known if name not in BY_BUILD["data"]] == shared
+    assert {*parameters(reader.sampling)} <= {*shared}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("option", OURS)
@@ -198,19 +202,11 @@ def test_lr_find_takes_what_train_takes_and_settings_of_its_own(composed: Compos
 
 def test_no_yaml_lies_outside_what_is_tested() -> None:
     known = {f"{option}.yaml" for option in OPTIONS} | {f"experiment/{name}.yaml" for name in EXPERIMENTS}
-    known |= {
-        "train.yaml",
-        "resume.yaml",
-        "lr_find.yaml",
-        "evaluate.yaml",
-        "predict.yaml",
-        "export.yaml",
-        "cache.yaml",
-        "rank.yaml",
-        "cache/_base.yaml",
-        "data/_base.yaml",
-        "data/_text.yaml",
-        "model/_efficientnet_lite.yaml",
-        "schedule/_every_phase.yaml",
-    }
+    commands = ("train", "resume", "lr_find", "evaluate", "predict", "export", "cache", "rank")
+    known |= {f"{command}.yaml" for command in commands}
+    for option in OPTIONS:  # files that others build upon
+        defaults = OmegaConf.load(CONF / f"{option}.yaml").get("defaults", [])
+        known |= {
+            f"{option.split('/')[0]}/{name}.yaml" for name in defaults if str(name).startswith("_") and name != "_self_"
+        }
     assert {str(Path(file).relative_to(CONF)) for file in CONF.rglob("*") if file.is_file()} == known

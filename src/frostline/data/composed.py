@@ -11,7 +11,7 @@ from frostline.data.module import Data
 from frostline.data.reader import Reader
 from frostline.data.sample_cache import NOWHERE, SampleCache
 from frostline.data.splits import Sampling
-from frostline.data.target_types.find import require_kind, target_type
+from frostline.data.target_types.find import kinds_in_columns, require_kind, target_type
 from frostline.errors import ConfigError, close_names
 
 
@@ -32,7 +32,7 @@ def data_of(
     """
     own, shared, sampled = _divided(kind, settings)
     kind.modality.require(spec)
-    require_kind(target_kind, kind.kinds)
+    require_kind(target_kind, [*kinds_in_columns(), *kind.kinds] if kind.reads_columns else kind.kinds)
     target = target_type(target_kind)
     reader = kind(**own)
     found = reader.read(target, known)

@@ -36,6 +36,7 @@ class Reader(ABC):
     modality: ClassVar[type[Modality]]
     sampling: ClassVar[type[Sampling]] = Sampling
     kinds: ClassVar[tuple[str, ...]] = ("class",)  # of targets that it can read
+    reads_columns: ClassVar[bool] = False  # whether it also reads every kind that columns of a table give
     chooses: ClassVar[str | None] = None  # the setting that names the classes to use
     named_by: ClassVar[str] = ""  # the setting that names `where`
     divides: ClassVar[str] = ""  # how a user assigns samples to splits

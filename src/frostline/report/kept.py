@@ -43,8 +43,9 @@ def _said(entry: Kept) -> list[str]:
     as nothing is computed from it, so any part of it may be missing."""
     try:
         of_data = [str(entry.said["data"]), f"{entry.said['rows']:,}"]
-        if entry.kind == "decoded":
-            return ["decoded", f"{entry.said['side']} pixels", *of_data]
+        if "blocks" not in entry.said:  # samples as they are read: decoded pictures, tokens
+            side = entry.said.get("side")
+            return [entry.kind, "" if side is None else f"{side} pixels", *of_data]
         blocks = entry.said["blocks"]
         return [str(entry.said["model"]), blocks[0] if len(blocks) == 1 else f"{blocks[0]} … {blocks[-1]}", *of_data]
     except (KeyError, IndexError, TypeError, ValueError):

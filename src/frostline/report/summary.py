@@ -126,7 +126,8 @@ def print_scores(metrics: dict[str, float], console: Console | None = None) -> N
 
 def print_classes(per_class: list[dict[str, float | str | None]]) -> None:
     """Print a row per class, label or target: name, scores, number of samples."""
-    first, _, *scores = per_class[0]
+    first, *others = per_class[0]
+    scores = [name for name in others if name != "n"]
     table = Table(box=box.SIMPLE_HEAD)
     for column in (first, *scores, "n"):
         table.add_column(column, justify="left" if column == first else "right")

@@ -36,7 +36,8 @@ EARLIER: dict[str, dict[str, Any]] = {
 }
 # Settings that name files and folders; a run stores them as absolute paths.
 PLACES = ("data.dir", "data.file", "data.path", "model.weights", "init_from")
-LEFT_OPEN = {"data.grey_range", "data.quotes"}  # null: decided by the data, or by a version without this setting
+# null: decided by the data, or by a version without this setting
+LEFT_OPEN = {"data.grey_range", "data.quotes", "data.sides", "data.tile"}
 FILES = ("data.train_file", "data.val_file", "data.test_file")  # relative to data.dir, if that is set
 
 

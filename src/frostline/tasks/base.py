@@ -28,7 +28,7 @@ class Metrics(nn.Module):
 
     @abstractmethod
     def per_class(self) -> list[dict[str, Any]]:
-        """A row for each class, label, number or entity type: its name first, then scores, and `n`."""
+        """A row for each class, label, number or entity type: its name first, `n`, and scores."""
 
     @abstractmethod
     def reset(self) -> None: ...
@@ -36,8 +36,8 @@ class Metrics(nn.Module):
 
 class Task(nn.Module):
     """A task sets `kind`, the kind of its targets, and `unit`, what each output belongs to; its constructor takes
-    `Targets` first. `solvable`: whether the loss is convex in the outputs of single rows (`fit_rows`). `gives_files`:
-    whether predictions are files (`files`). `shares`: the scores that are proportions of samples.
+    `Targets` first. `gives_files`: whether predictions are files (`files`). `shares`: the scores that are proportions
+    of samples.
 
     monitor: the validation score, `val/<name>`, that selects the best epoch. mode: whether its `max` or `min` is best.
 
@@ -48,7 +48,6 @@ class Task(nn.Module):
 
     kind: ClassVar[str] = "class"
     unit: ClassVar[Unit] = "sample"
-    solvable: ClassVar[bool] = True
     gives_files: ClassVar[bool] = False
     shares: ClassVar[frozenset[str]] = frozenset()
 
@@ -83,6 +82,11 @@ class Task(nn.Module):
     def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Terms by name, whose sum is minimised: means over samples, such that the mean over shares of a batch is the
         mean over the whole batch. Several terms are logged separately."""
+
+    @property
+    def solvable(self) -> bool:
+        """Whether the loss is convex in the outputs of single rows: whether the task has `loss_of_rows`."""
+        return type(self).loss_of_rows is not Task.loss_of_rows
 
     @property
     def rows_per_sample(self) -> float:

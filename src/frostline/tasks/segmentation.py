@@ -31,7 +31,6 @@ class Segmentation(Task):
 
     kind = "masks"
     unit = "pixel"
-    solvable = False
     gives_files = True
     class_weights: Tensor | None
 

@@ -55,7 +55,9 @@ def _majority(data: Data) -> float:
 
 
 def _of_features(built: Built) -> dict[str, Any]:
-    frozen = built.frozen
+    frozen, form = built.frozen, built.model.backbone.features.form
+    if form != "vector":
+        return {"why_not": f"baselines need features as vectors, and this head takes {form}"}
     train, val, classes = len(built.data.train_part), len(built.data.val_part), len(built.data.classes)
     why_not = too_much(train, val, built.model.backbone.features.width, classes, frozen.outputs[-1].flops)
     if why_not:

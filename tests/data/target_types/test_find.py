@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 import frostline
-from frostline.data.target_types.find import require_kind, target_type, target_types
+from frostline.data.pictures.digits import Digits
+from frostline.data.pictures.image_csv import ImageCsv
+from frostline.data.pictures.image_folder import ImageFolder
+from frostline.data.pictures.image_masks import ImageMasks
+from frostline.data.target_types.find import kinds_in_columns, require_kind, target_type, target_types
+from frostline.data.texts.readers import Conll, HfDataset, TextCsv
 from frostline.errors import ConfigError
 
 NEW = """
@@ -43,8 +48,15 @@ def test_a_new_type_is_one_file(tmp_path: Path) -> None:
         (copy / file.relative_to(package)).parent.mkdir(parents=True, exist_ok=True)
         (copy / file.relative_to(package)).write_bytes(file.read_bytes())
     (copy / "data" / "target_types" / "ranks.py").write_text(NEW)
-    code = "from frostline.data.target_types.find import target_type; t = target_type('ranks'); print(type(t).__name__)"
+    code = "from frostline.data.target_types.find import kinds_in_columns, target_type; t = target_type('ranks')\n"
+    code += "print(type(t).__name__, 'ranks' in kinds_in_columns())"
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "Ranks\n"
+    assert done.stdout == "Ranks True\n"
+
+
+def test_readers_of_tables_read_every_type_that_columns_give() -> None:
+    assert {"class", "labels", "numbers"} == {*kinds_in_columns()}
+    assert all(reader.reads_columns for reader in (ImageCsv, TextCsv, HfDataset))
+    assert not any(reader.reads_columns for reader in (ImageFolder, ImageMasks, Conll, Digits))

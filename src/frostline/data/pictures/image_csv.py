@@ -24,7 +24,8 @@ class ImageCsv(Reader):
     """
 
     modality = PictureModality
-    kinds = ("class", "labels", "numbers")
+    kinds = ()
+    reads_columns = True
     named_by = "data.file"
     divides = "data.split_column"
 

@@ -37,6 +37,11 @@ class TargetType(ABC):
 
     # --- reading ---
 
+    @property
+    def reads_columns(self) -> bool:
+        """Whether columns of a table give this type."""
+        return type(self).read is not TargetType.read
+
     def require_columns(self, columns: Sequence[str], separator: str | None, others: Sequence[str]) -> None:
         """columns: of targets; others: with another meaning. Raises ConfigError if the type is not read from them."""
         wanted = [*others, *columns]

@@ -34,6 +34,11 @@ def target_type(kind: str) -> TargetType:
     return found[kind]
 
 
+def kinds_in_columns() -> tuple[str, ...]:
+    """The kinds that columns of a table give."""
+    return tuple(kind for kind, found in target_types().items() if found.reads_columns)
+
+
 def require_kind(wanted: str, kinds: Sequence[str]) -> None:
     """kinds: of the targets that data can have. Raises ConfigError where the task does not go with the data."""
     if wanted not in kinds:

@@ -63,7 +63,7 @@ class TextPredicting(Predicting):
         if self.tokenizer.words:
             texts: list[Any] = [_words_of(*it) for it in zip(samples, where, strict=True)]
         else:
-            columns = list(self.run.settings["text_columns"])
+            columns = _text_columns(self.run.settings)
             texts = [_texts_of(sample, place, columns) for sample, place in zip(samples, where, strict=True)]
         found, _, values = self._values(Unlabelled(texts, where, {}, []), batch_size=batch_size, windows=False)
         for problem in found.problems:
@@ -98,7 +98,7 @@ class TextPredicting(Predicting):
 
 
 def _read(asked: Asked, settings: Mapping[str, Any], *, tagged: bool) -> Unlabelled:
-    names = [] if tagged else list(settings["text_columns"])
+    names = [] if tagged else _text_columns(settings)
     if asked.text is not None or asked.input == STANDARD_INPUT:
         source = "text=" if asked.text is not None else "standard input"
         lines = [asked.text] if asked.text is not None else lines_of(text_of(sys.stdin.buffer.read(), source))
@@ -109,6 +109,11 @@ def _read(asked: Asked, settings: Mapping[str, Any], *, tagged: bool) -> Unlabel
         return read_sentences(file)
     quotes = settings.get("quotes") if asked.data["quotes"] is None else asked.data["quotes"]
     return read_texts(file, names, quotes)
+
+
+def _text_columns(settings: Mapping[str, Any]) -> list[str]:
+    """Those of the run's data; a reader without such a setting reads one text per sample."""
+    return list(settings.get("text_columns", ["text"]))
 
 
 def _require_text(file: Path, *, tagged: bool) -> None:

@@ -18,7 +18,8 @@ class TextCsv(Reader):
     """Raises DataError that names the line of a table."""
 
     modality = TextModality
-    kinds = ("class", "labels", "numbers")
+    kinds = ()
+    reads_columns = True
     named_by = "data.file"
     divides = "data.val_file, data.test_file"
 
@@ -85,7 +86,8 @@ class HfDataset(Reader):
     """Raises DataError that names the split and the row, ConfigError for columns that tags cannot be read from."""
 
     modality = TextModality
-    kinds = ("class", "labels", "numbers", "tags")
+    kinds = ("tags",)
+    reads_columns = True
     named_by = "data.path"
     divides = "data.val_split, data.test_split"
 
