@@ -157,7 +157,7 @@ def test_a_run_with_an_adapter_starts_from_one_without(
     old = build(composed(*SHORT, "run_dir=none"), logs=False)
     new = build(composed(*SHORT, f"adapter={kind}", "model.weights=null", "run_dir=none"), logs=False)
     init_from(old.model, runs["none"], old.data.targets)
-    assert "the adapter is new; the head, too" in init_from(new.model, runs["none"], new.data.targets)
+    assert "the adapter is new; the head is loaded too" in init_from(new.model, runs["none"], new.data.targets)
     x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(new.model.eval()(x), old.model.eval()(x))
 
@@ -197,7 +197,7 @@ def test_weights_with_another_adapter_are_refused(
         (["adapter=none", "schedule=adapter_then_all"], "but adapter=none"),
         (["adapter=lora", "adapter.rank=0"], "adapter.rank: 0 is not a whole number x with x > 0"),
         (["adapter=lora", "+adapter.beta=1"], "adapter.beta: frostline.adapters.kinds.Lora has no such setting"),
-        (["adapter=lora", "adapter.targets=[conv9]"], "no layer that can be adapted is called conv9"),
+        (["adapter=lora", "adapter.targets=[conv9]"], "no adaptable layer is called conv9"),
     ],
 )
 def test_wrong_settings_are_told(overrides: list[str], message: str, program: Callable[..., Answer]) -> None:

@@ -226,8 +226,8 @@ def test_other_pictures_have_other_scores(program: Program, cache: Path) -> None
         (45_000, 5_000, 2048, 10, 8.2e9, ""),  # ResNet-50 on CIFAR-10
         (45_000, 5_000, 2048, 100, 8.2e9, ""),
         (1295, 143, 208, 10, 1.4e8, ""),  # the digits
-        (1_200_000, 50_000, 2048, 1000, 8.2e9, "10.2 GB of features are more than the 1 GB for it"),
-        (400_000, 50_000, 208, 10, 1.4e8, "they would take 10.0 TFLOP, and 3.1 are granted"),
+        (1_200_000, 50_000, 2048, 1000, 8.2e9, "10.2 GB of features are more than the limit of 1 GB"),
+        (400_000, 50_000, 208, 10, 1.4e8, "they would take 10.0 TFLOP, more than the limit of 3.1"),
     ],
 )
 def test_by_arithmetic_it_is_too_much(train: int, val: int, width: int, classes: int, flops: float, said: str) -> None:
@@ -237,7 +237,7 @@ def test_by_arithmetic_it_is_too_much(train: int, val: int, width: int, classes:
 def test_a_run_that_leaves_them_out_says_so(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "BYTES", 1e4)
     record, printed = trained(program, "run")
-    assert record["baselines"]["why_not"] == "0.0 GB of features are more than the 1e-05 GB for it"
+    assert record["baselines"]["why_not"] == "0.0 GB of features are more than the limit of 1e-05 GB"
     assert f"(val/accuracy); no k-NN and no linear probe: {record['baselines']['why_not']}\n" in printed
 
 

@@ -96,7 +96,7 @@ def test_a_config_that_was_edited_gives_no_answers(command: str, run: Path, prog
     config.write_text(config.read_text().replace("image_size: 8", "image_size: 16"))
     answer = program(*OPENING[command])
     assert answer.code == 1
-    assert "differs from that of the training: network.inputs.image_size was 8 and is 16" in answer.err
+    assert "differs from the one used in training: network.inputs.image_size was 8 and is 16" in answer.err
     assert "run/config.yaml" in answer.err
 
 
@@ -105,7 +105,7 @@ def test_an_edited_split_is_not_scored(run: Path, program: Callable[..., Answer]
     config.write_text(config.read_text().replace("split_seed: 0", "split_seed: 5"))
     answer = program("evaluate", "run=run")
     assert answer.code == 1
-    assert "the samples are split otherwise (data.split_seed" in answer.err
+    assert "the samples are split differently (data.split_seed" in answer.err
 
 
 def test_a_fault_in_a_runs_config_names_that_file(run: Path, program: Callable[..., Answer]) -> None:

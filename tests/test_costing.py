@@ -62,10 +62,10 @@ def test_more_memory_gives_a_larger_batch_up_to_the_most_and_never_fewer_than_ei
     ("memory", "samples", "why"),
     [
         (10**7, 100_000, "fits into memory"),
-        (10**12, 100_000, "is tried"),
-        (10**12, 900, "leaves 8 steps of the optimizer an epoch"),
-        (10**7, 900, "leaves 8 steps of the optimizer an epoch"),
-        (10**12, 3, "there can be: a sample for each process"),
+        (10**12, 100_000, "Frostline tries"),
+        (10**12, 900, "leaves 8 optimizer steps per epoch"),
+        (10**7, 900, "leaves 8 optimizer steps per epoch"),
+        (10**12, 3, "is possible, with one sample for each process"),
     ],
 )
 def test_what_kept_it_from_being_larger_is_told(memory: int, samples: int, why: str) -> None:
@@ -98,7 +98,7 @@ def test_what_is_frozen_leaves_room() -> None:
 
 
 def test_a_sample_that_does_not_fit_is_told() -> None:
-    with pytest.raises(RunError, match="a batch of 1 with 16 pixels a side is more than"):
+    with pytest.raises(RunError, match="a batch of 1 with 16 pixels a side needs more than"):
         _batch(10)
 
 
@@ -122,9 +122,7 @@ def test_a_run_that_finds_its_batch_keeps_it(program: Callable[..., Answer], tmp
     quick += ["data.image_size=8", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
     answer = program("train", *quick, "run_dir=run")
     assert answer.code == 0, answer.err
-    assert (
-        "data.batch_size=16 is the largest power of two that leaves 8 steps of the optimizer an epoch\n" in answer.out
-    )
+    assert "data.batch_size=16 is the largest power of two that leaves 8 optimizer steps per epoch\n" in answer.out
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]["batch_size"] == 16
     said = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert said["frostline"]["identity"]["batch_size"] == 16

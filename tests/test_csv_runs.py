@@ -235,7 +235,7 @@ def test_a_new_run_takes_the_head_along_where_it_means_the_same(
 ) -> None:
     old = f"init_from={finished('regression')}"
     same = trained(program, table, "regression", "same", old)
-    assert same["model"]["weights"].endswith("the head, too")
+    assert same["model"]["weights"].endswith("the head is loaded too")
     other = trained(program, table, "regression", "other", "data.target_columns=[tens,value]", old)
     assert "the head is new" in other["model"]["weights"]
     assert same["metrics"]["test/r2"] > other["metrics"]["test/r2"]

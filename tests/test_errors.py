@@ -69,7 +69,7 @@ def test_no_other_module_makes_errors_of_its_own() -> None:
 def test_close_names_come_closest_first_and_else_all_of_them() -> None:
     known = ["resnet50", "resnet18", "vgg16"]
     assert close_names("resnet5", known) == "did you mean resnet50, resnet18?"
-    assert close_names("bert", known) == "there is: resnet18, resnet50, vgg16"
+    assert close_names("bert", known) == "available: resnet18, resnet50, vgg16"
     assert close_names("layer", [f"layer{number}" for number in range(9)]).count(",") == 2
 
 
@@ -84,5 +84,5 @@ def test_short_memory_is_told_apart_from_what_else_torch_raises() -> None:
 
 def test_of_many_names_the_first_are_told_and_a_long_one_by_its_beginning() -> None:
     assert close_names("q", [f"{n:03}" for n in range(1102)]).endswith(", 098, 099 and 1,002 more")
-    assert close_names("q", ["a" * 5000]) == f"there is: {'a' * 100}…"
-    assert close_names("a" * 5000, ["a" * 4999]).startswith("there is: aaa"), "and is not compared: that takes minutes"
+    assert close_names("q", ["a" * 5000]) == f"available: {'a' * 100}…"
+    assert close_names("a" * 5000, ["a" * 4999]).startswith("available: aaa"), "and is not compared: that takes minutes"

@@ -46,8 +46,8 @@ def test_a_merged_network_gives_what_the_adapted_one_gives(
     assert program("export", run, "trust=true", "output=beside.safetensors", "merge=false").code == 0
     plain = build(composed(*TINY, "run_dir=none"), logs=False)
     lora = build(composed(*TINY, *LORA, "run_dir=none"), logs=False)
-    assert init_from(plain.model, Path("merged.safetensors"), plain.data.targets).endswith("; the head, too")
-    assert init_from(lora.model, Path("beside.safetensors"), lora.data.targets).endswith("; the head, too")
+    assert init_from(plain.model, Path("merged.safetensors"), plain.data.targets).endswith("; the head is loaded too")
+    assert init_from(lora.model, Path("beside.safetensors"), lora.data.targets).endswith("; the head is loaded too")
     pictures = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     given, expected = (built.model.eval()(pictures) for built in (plain, lora))
     torch.testing.assert_close(given, expected)
@@ -59,11 +59,11 @@ def test_a_run_starts_from_it_without_the_adapter(run: str, program: Program) ->
     plan = ["schedule=head_only", "schedule.phases.head.epochs=1"]
     refused = program("train", *TINY, *plan, f"init_from={run.removeprefix('run=')}", "run_dir=never")
     assert refused.code == 1
-    assert "frostline export run=<that run> output=<file>.safetensors merges" in refused.err
+    assert "frostline export run=<that run> output=<file>.safetensors  # merges" in refused.err
     assert program("export", run, "trust=true", "output=it.safetensors", "checkpoint=last").code == 0
     answer = program("train", *TINY, *plan, "init_from=it.safetensors", "run_dir=next")
     assert answer.code == 0, answer.err
-    assert "it.safetensors (7 tensors; left out on purpose: nothing); the head, too" in answer.out
+    assert "it.safetensors (7 tensors; left out on purpose: nothing); the head is loaded too" in answer.out
 
 
 def test_it_says_what_it_is_of_and_a_head_of_other_classes_stays(
@@ -76,14 +76,14 @@ def test_it_says_what_it_is_of_and_a_head_of_other_classes_stays(
     assert said["targets"]["names"] == list("0123456789")
     built = build(composed(*TINY, "run_dir=none"), logs=False)
     other = replace(built.data.targets, names=list("abcdefghij"))
-    assert "the run told other classes apart" in init_from(built.model, Path("it.safetensors"), other)
+    assert "the run had other classes" in init_from(built.model, Path("it.safetensors"), other)
 
 
 @pytest.mark.parametrize(
     ("output", "said"),
     [
         ("there.safetensors", "a file of that name exists"),
-        ("it", "the file would be no .safetensors"),
+        ("it", "the file name does not end in .safetensors"),
         ("nowhere/it.safetensors", "there is no such folder"),
     ],
 )

@@ -95,7 +95,7 @@ def test_variables_that_are_not_whole_are_told(
 
 
 @pytest.mark.parametrize(
-    ("setting", "step"), [("run_dir", "run_dir=<a folder of yours>"), (None, "chmod -R u+w /proc/frostline")]
+    ("setting", "step"), [("run_dir", "run_dir=<a writable folder>"), (None, "chmod -R u+w /proc/frostline")]
 )
 def test_a_folder_that_cannot_be_written_says_what_names_another_or_what_makes_it_writable(
     setting: str | None, step: str

@@ -150,7 +150,7 @@ def test_torchrun_starts_a_lost_process_again(whole: Path, tmp_path: Path) -> No
         os.kill(all_pause(pause, agent)[1], signal.SIGKILL)
         (pause / "go").touch()
         said = ended(agent, log)
-    assert said.count(f"run   {run} goes on in phase ") == 1
+    assert said.count(f"run   {run} continues in phase ") == 1
     require_equal(run, whole)
 
 
@@ -319,5 +319,5 @@ def test_a_host_that_is_cut_off_comes_back_and_the_run_ends_the_same(
         with start(two, logs[2]) as second:
             said = ended(first, logs[0])
             ended(second, logs[2])
-    assert f"run   {run} goes on " in said + logs[2].read_text()
+    assert f"run   {run} continues " in said + logs[2].read_text()
     require_equal(run, whole)

@@ -84,15 +84,15 @@ REFUSED = {
     "other devices": (
         TORCHRUN,
         "train run_dir=it trainer.devices=4",
-        ["trainer.devices is 4, and torchrun started 2 processes on each host", "trainer.devices=auto"],
+        ["trainer.devices is 4, but torchrun started 2 processes on each host", "trainer.devices=auto"],
     ),
-    "other hosts": (SLURM, "train run_dir=it trainer.num_nodes=3", ["num_nodes is 3, and SLURM", "on 2 hosts"]),
+    "other hosts": (SLURM, "train run_dir=it trainer.num_nodes=3", ["num_nodes is 3, but SLURM", "on 2 hosts"]),
     "tasks anywhere": ({**SLURM, "SLURM_NTASKS_PER_NODE": None}, "train run_dir=it", ["--ntasks-per-node=<number>"]),
     "hosts unlike": ({**TORCHRUN, "WORLD_SIZE": "3"}, "train run_dir=it", ["the same --nproc-per-node on every host"]),
     "restarts that fail": (
         TORCHRUN | STALE,
         "train run_dir=it",
-        ["addresses of those before them", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"],
+        ["addresses of the previous ones", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"],
     ),
 }
 

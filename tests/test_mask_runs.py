@@ -117,9 +117,9 @@ def test_ranking_says_that_it_is_for_classes(data: Path, program: Program) -> No
     [
         (["data=digits"], "this data has one class for each sample", "data=image_masks"),
         (["task=classification", "head=linear"], "learns from one class for each sample", "task=segmentation"),
-        (["model=vit_b_16", "model.weights=null"], "gives features as vector, and", "model=resnet50"),
-        (["head=fpn"], "this head takes 4 levels, and the backbone gives 2", "head=unet"),
-        (["head.channels=[]"], "which need 1 widths, and here are 0", "head.channels=[256"),
+        (["model=vit_b_16", "model.weights=null"], "returns features as vector, but", "model=resnet50"),
+        (["head=fpn"], "this head takes 4 levels, but the backbone returns 2", "head=unet"),
+        (["head.channels=[]"], "which need 1 widths, not 0", "head.channels=[256"),
         (["model=resnet18", "model.weights=null", "head=fpn", "head.segmentation_channels=40"],
          "a multiple of 32", "head.segmentation_channels=64"),
         (["data.sides=[33,32]"], "a multiple of 32", "data.sides=[32,32]"),

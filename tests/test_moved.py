@@ -71,8 +71,8 @@ def test_other_labelled_pictures_are_scored_and_told(run: str, program: Program,
     put(tmp_path / "new", {"bee": 5, "cat": 120}, 5, offset=100)
     answer = program("evaluate", f"run={run}", "data.dir=new")
     assert "(n = 10)" in scores(answer)
-    assert "data  10 pictures of new: other data than this run's own test split" in answer.out
-    assert "without a sample of: ant" in answer.out
+    assert "data  10 pictures of new: not this run's own test split" in answer.out
+    assert "no samples of: ant" in answer.out
 
 
 def test_classes_keep_the_numbers_that_the_network_learned(run: str, program: Program, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_relative_tables_of_texts_are_found_from_any_folder(
     table(tmp_path / "new.csv", 9)
     new = program("evaluate", f"run=../{texts}", "trust=true", "data.file=../new.csv")
     assert "(n = 9)" in scores(new)
-    assert "data  9 texts of ../new.csv: other data than this run's own test split" in new.out
+    assert "data  9 texts of ../new.csv: not this run's own test split" in new.out
 
 
 def test_pictures_that_are_not_square_are_cut_as_the_runs_own(program: Program, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_other_text_in_another_folder_is_scored_by_its_name(texts: str, program:
     table(tmp_path / "other" / "mine.csv", 14)
     answer = program("evaluate", f"run={texts}", "trust=true", "data.dir=other")
     assert "(n = 14)" in scores(answer)
-    assert "other data than this run's own test split" in answer.out
+    assert "not this run's own test split" in answer.out
 
 
 def test_a_run_of_chosen_classes_is_scored_where_there_are_others(program: Program, tmp_path: Path) -> None:

@@ -200,11 +200,11 @@ def test_a_class_is_known_by_where_it_is_defined() -> None:
 
 WHOLE = "model: {_target_: a}\ndata: {_target_: a}\ntask: {_target_: a}\nrun_dir: run"
 BAD_FILES = {
-    "empty": ("", "it holds no settings"),
+    "empty": ("", "it is not a mapping of settings"),
     "no groups": ("a: 1", "it lacks the keys data, model, run_dir, task"),
-    "a list": ("[1, 2]", "it holds no settings"),
-    "a number": ("42", "it holds no settings"),
-    "text": ("hello", "it holds no settings"),
+    "a list": ("[1, 2]", "it is not a mapping of settings"),
+    "a number": ("42", "it is not a mapping of settings"),
+    "text": ("hello", "it is not a mapping of settings"),
     "no yaml": ("a: [1", ""),
     "aliases": ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "has an alias (*a)"),
     "itself": ("a: &a [*a]", "has an alias (*a)"),
@@ -296,7 +296,7 @@ def test_what_a_run_chose_for_itself_is_a_number_when_it_is_taken_up(
     amend(run, "data.batch_size", [{"_target_": evil(tmp_path)}])
     answer = program("train", *QUICK, "data.batch_size=auto", "requeue=true", f"run_dir={run}")
     assert answer.code == 1
-    assert "has no number for data.batch_size" in answer.err
+    assert "the run chose a number for data.batch_size" in answer.err
     assert not (tmp_path / "ran").exists()
 
 
@@ -396,7 +396,7 @@ def test_a_key_that_is_no_text_is_refused(run: Path, program: Callable[..., Answ
     amend(run, "head", {"_target_": "frostline.heads.vector.LinearHead", 1: 2})
     answer = program("evaluate", f"run={run}")
     assert answer.code == 1
-    assert "a key of type int" in answer.err
+    assert "a key is of type int" in answer.err
 
 
 @pytest.mark.parametrize(

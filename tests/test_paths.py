@@ -96,7 +96,7 @@ def test_what_is_kept_needs_no_home_where_its_folder_is_named(
 @pytest.mark.parametrize("said", ["~/pictures", "~nobody.of.this.name/pictures"])
 def test_a_home_that_nobody_knows_is_told(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     homeless(monkeypatch)
-    with pytest.raises(ConfigError, match="names no home folder here"):
+    with pytest.raises(ConfigError, match="is not a known home folder"):
         at_home(said)
     with pytest.raises(ConfigError, match=r"FROSTLINE_CACHE_DIR\n +or: +set HOME"):
         user_cache()
@@ -119,6 +119,6 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_empty_home_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Path would take it for the root folder."""
     monkeypatch.setenv("HOME", "")
-    with pytest.raises(ConfigError, match="names no home folder here"):
+    with pytest.raises(ConfigError, match="is not a known home folder"):
         at_home("~/pictures")
     assert at_home("/pictures") == Path("/pictures")

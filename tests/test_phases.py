@@ -124,9 +124,9 @@ def test_a_block_by_name_is_the_same_as_by_number(blocks: list[str], data: st.Da
     [
         ("layer5", "has no such block: did you mean layer4, layer3, layer2?"),
         ("al", "has no such block: did you mean all?"),
-        ("conv9", "has no such block: there is: all, layer1, layer2, layer3, layer4, none, stem"),
-        (6, "thaws 6 blocks, and the backbone has 5"),
-        (-6, "thaws 6 blocks, and the backbone has 5"),
+        ("conv9", "has no such block: available: all, layer1, layer2, layer3, layer4, none, stem"),
+        (6, "thaws 6 blocks, but the backbone has 5"),
+        (-6, "thaws 6 blocks, but the backbone has 5"),
         (["stem", "layer9"], "thaws 'layer9', but the backbone has no such block"),
     ],
 )

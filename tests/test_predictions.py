@@ -134,7 +134,7 @@ def test_curves_callbacks_and_checkpoints_are_as_without_them(program: Program, 
     ]
     assert set(names[0]) - set(names[1]) == {"predictions", "predictions/test.parquet", "predictions/val.parquet"}
     assert scalars(Path("with")) == scalars(Path("without"))
-    with pytest.raises(RunError, match="no predictions of its part 'val'"):
+    with pytest.raises(RunError, match="no predictions of its split 'val'"):
         read(Path("without"), "val")
 
 
@@ -187,7 +187,7 @@ def test_more_than_the_limit_are_not_written_and_reported_once(program: Program)
     assert answer.code == 0, answer.err
     (line,) = [line for line in answer.err.splitlines() if "predictions" in line]
     assert "predictions of test (2.01e-05 GB) are not written" in line  # 359 rows of 10 floats and two whole numbers
-    assert "predictions_max_gigabytes=1e-05; 0.1 lets a run write them" in line
+    assert "predictions_max_gigabytes=1e-05; 0.1 would be enough" in line
     assert list(record_of("run")["predictions"]) == ["val"]
     assert [file.name for file in Path("run", "predictions").iterdir()] == ["val.parquet"]
 

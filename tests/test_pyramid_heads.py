@@ -52,12 +52,12 @@ def test_every_level_and_every_weight_has_a_part_in_the_outputs(make: Any) -> No
 
 
 def test_a_unet_with_too_few_widths_is_refused() -> None:
-    with pytest.raises(ConfigError, match="gives 4 levels, which need 3 widths, and here are 2"):
+    with pytest.raises(ConfigError, match="returns 4 levels, which need 3 widths, not 2"):
         unet(channels=[16, 8])
 
 
 def test_an_fpn_takes_four_levels_and_channels_in_groups() -> None:
-    with pytest.raises(ConfigError, match="takes 4 levels, and the backbone gives 3") as refused:
+    with pytest.raises(ConfigError, match="takes 4 levels, but the backbone returns 3") as refused:
         fpn(3)
     assert "head=unet" in refused.value.next_step
     with pytest.raises(ConfigError, match="a multiple of 32") as refused:

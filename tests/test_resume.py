@@ -175,10 +175,10 @@ def test_a_stopped_run_goes_on_to_the_very_same_end(
 @pytest.mark.parametrize(
     ("moment", "said"),
     [
-        ("validate 1", "begins anew: no checkpoint"),
-        ("train 3", "goes on in phase head in epoch 1 of 2, after 3 of its batches"),
-        ("validate 10", "goes on in phase all after epoch 1 of 2"),
-        ("test 1", "goes on after phase all"),
+        ("validate 1", "starts again: no checkpoint"),
+        ("train 3", "continues in phase head in epoch 1 of 2, after 3 of its batches"),
+        ("validate 10", "continues in phase all after epoch 1 of 2"),
+        ("test 1", "continues after phase all"),
     ],
 )
 def test_a_resume_says_where_it_goes_on(
@@ -367,7 +367,7 @@ def test_the_command_of_a_job_that_is_queued_again_goes_on(
     assert "started with other settings: optimizer.lr was 0.002 and is 0.5\n" in other.err
     again = program("train", *command, "logger=none")
     assert again.code == 0
-    assert f"run   {run} goes on in phase all " in again.out
+    assert f"run   {run} continues in phase all " in again.out
     _require_equal(run, whole)
     finished = program("train", *command)
     assert finished.code == 1

@@ -43,7 +43,7 @@ def test_what_a_recipe_says_of_other_phases_is_left_out_and_told(program: Progra
     own(tmp_path / "conf", "experiment", "mine", recipe)
     answer = program("train", "--config-dir", str(tmp_path / "conf"), "experiment=mine", "schedule=head_only", *DRY)
     assert answer.code == 0, answer.err
-    assert "settings of phase 'all' (epochs) are left out" in answer.err
+    assert "settings of phase 'all' (epochs) are ignored" in answer.err
     assert "all " not in answer.out.partition("phase ")[2].partition("\n\n")[0]
 
 

@@ -119,7 +119,7 @@ def test_a_value_that_it_does_not_allow_is_told_with_what_it_does(name: str, val
 
 def test_one_value_that_should_be_a_list_is_told_with_its_brackets() -> None:
     (line,) = said("made_up.Base", names="a")
-    assert line == "node.names: 'a' is not a list of text; a list stands in brackets: [a]"
+    assert line == "node.names: 'a' is not a list of text; write a list in brackets: [a]"
     assert said("made_up.Base", sizes=1)[0].endswith("brackets: [1]")
     for others in ({"names": 1}, {"names": ""}, {"sizes": "1"}, {"size": "1"}):
         assert "brackets" not in said("made_up.Base", **others)[0]
@@ -191,7 +191,7 @@ def test_a_child_hands_on_what_it_does_not_know_and_a_closed_one_does_not() -> N
             "node.extra", "node.size", "node.sise",
         ]  # fmt: skip
     assert said("made_up.Closed", only=1, size=1) == [
-        "node.size: made_up.Closed has no such setting; there is: only"
+        "node.size: made_up.Closed has no such setting; available: only"
     ]  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, program: C
     assert [row[0] for row in rows] == ["head", "down-stage3", "down-stage2", "down-stage1", "down-stem", "all"]
     assert rows[0][:6] == ["head", "head", "0.002", "0.05", "…", "0"]
     assert [row[0] for row in remarks] == [row[0] for row in rows]
-    assert "what stem … stage3 give is cached: 1 pass over the data instead of 2, " in answer.out
+    assert "outputs of stem … stage3 are cached: 1 pass over the data instead of 2, " in answer.out
     assert "MB; pictures without augmentation" in answer.out
     assert [" ".join(remark[1:]) for remark in remarks[4:]] == ["a new view each epoch"] * 2
     assert rows[0][6:9] == [f"{208 * 10 + 10:,}", "2", "8"], "parameters, epochs, steps: two epochs of four"
@@ -90,7 +90,7 @@ def test_a_new_run_starts_from_an_old_one_with_its_head(finished: Path, tmp_path
     names = [name for name in before if name.startswith("backbone.")]
     assert names
     assert [name for name in names if not torch.equal(before[name], after[name])] == []
-    assert "the head, too" in _record(folder)["model"]["weights"]
+    assert "the head is loaded too" in _record(folder)["model"]["weights"]
     assert _record(folder)["metrics"]["val/accuracy"] >= _record(finished)["metrics"]["val/accuracy"] - 0.02
 
 
@@ -100,9 +100,11 @@ def test_a_new_run_on_other_classes_takes_the_backbone_alone(
     built = build(composed(*SHORT, "run_dir=none"), logs=False)
     fresh = built.model.head.state_dict()["layers.1.weight"].clone()
     said = init_from(built.model, finished, replace(built.data.targets, names=[*"abcdefghij"]))
-    assert "the head is new: the run told other classes apart" in said
+    assert "the head is new: the run had other classes" in said
     assert torch.equal(built.model.head.state_dict()["layers.1.weight"], fresh)
-    assert "the head, too" in init_from(built.model, finished / "checkpoints" / "best.ckpt", built.data.targets)
+    assert "the head is loaded too" in init_from(
+        built.model, finished / "checkpoints" / "best.ckpt", built.data.targets
+    )
     assert not torch.equal(built.model.head.state_dict()["layers.1.weight"], fresh)
 
 
@@ -135,7 +137,7 @@ def test_a_head_of_a_checkpoint_file_is_new_for_other_classes(
     said = init_from(
         built.model, finished / "checkpoints" / "last.ckpt", replace(built.data.targets, names=[*"abcdefghij"])
     )
-    assert "the head is new: the run told other classes apart" in said
+    assert "the head is new: the run had other classes" in said
 
 
 def test_the_name_of_a_folder_is_not_mistaken_for_a_setting(

@@ -69,7 +69,7 @@ def close_names(name: str, known: Iterable[str]) -> str:
     close = resembling(name, known)
     if close:
         return f"did you mean {', '.join(map(shortened, close))}?"
-    return f"there is: {few([shortened(other) for other in known]) or 'none'}"
+    return f"available: {few([shortened(other) for other in known]) or 'none'}"
 
 
 def resembling(name: str, known: Sequence[str]) -> list[str]:

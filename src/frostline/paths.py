@@ -37,9 +37,9 @@ def at_home(said: str) -> Path:
         return Path(said).expanduser()
     except RuntimeError as error:
         raise ConfigError(
-            f"'{Path(said).parts[0]}' names no home folder here",
+            f"'{Path(said).parts[0]}' is not a known home folder",
             where=said,
-            next_step="a whole path, and for what is kept cache.dir or FROSTLINE_CACHE_DIR; or set HOME",
+            next_step="use an absolute path, for the cache in cache.dir or FROSTLINE_CACHE_DIR; or set HOME",
         ) from error
 
 

@@ -121,12 +121,12 @@ def test_none_is_none() -> None:
 @pytest.mark.parametrize(
     ("kind", "make", "message"),
     [
-        (lora(targets=["proj"]), transformer, "no layer that can be adapted is called proj"),  # read, and not called
+        (lora(targets=["proj"]), transformer, "no adaptable layer is called proj"),  # read, and not called
         (lora(targets=["mlp.0", "fc9"]), transformer, "is called fc9; .*: layer0.mlp.0, layer0.self_attention.in_proj"),
         (lora(targets=["top.0"]), convolutions, "is called top.0"),  # grouped
         (lora(targets=["top.1"]), convolutions, "is called top.1"),  # dilated
         (lora(targets=[]), convolutions, "is called nothing"),
-        (lora(targets="conv("), convolutions, r"'conv\(' is no regular expression"),
+        (lora(targets="conv("), convolutions, r"'conv\(' is not a regular expression"),
         (ia3(targets=["mlp.0"], feedforward=["mlp.3"]), transformer, "is called mlp.3"),
     ],
 )
@@ -146,7 +146,7 @@ def bare(*layers: nn.Module) -> Backbone:
 
 @pytest.mark.parametrize("kind", [lora, dora, ia3])
 def test_a_network_without_any_such_layer_is_refused(kind: Callable[[], Adapter]) -> None:
-    with pytest.raises(ConfigError, match="there is none"):
+    with pytest.raises(ConfigError, match="the blocks that learn have no adaptable layer"):
         put(kind(), lambda: bare(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1, groups=3)))
 
 
@@ -160,7 +160,7 @@ def test_ia3_asks_for_names_that_it_does_not_know() -> None:
             out: Tensor = self.pointwise(x)
             return out
 
-    with pytest.raises(ConfigError, match=r"no layer has a name by which .*: norm\.0\.pointwise"):
+    with pytest.raises(ConfigError, match=r"no layer has a known name of keys, values .*: norm\.0\.pointwise"):
         put(ia3(), lambda: bare(Last()))
 
 

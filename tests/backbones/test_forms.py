@@ -46,7 +46,7 @@ def test_a_model_gives_the_maps_that_it_declares_or_names_its_forms(model: str, 
     with torch.device("meta"):
         if model in VECTORS_ONLY:
             with pytest.raises(
-                ConfigError, match=rf"gives features as vector, and this head .* needs {form}"
+                ConfigError, match=rf"returns features as vector, but this head .* needs {form}"
             ) as refused:
                 made(model, form)
             assert "model=resnet50" in refused.value.next_step

@@ -211,15 +211,15 @@ def test_an_architecture_without_layout_is_refused_with_the_list_before_any_down
 def test_blocks_that_give_something_else_than_timm_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     without_activation = LAYOUTS["ResNet"].replace("act1 ", "")  # type: ignore[union-attr]
     monkeypatch.setitem(LAYOUTS, "ResNet", without_activation)
-    with pytest.raises(ConfigError, match=r"test_resnet cannot be a chain.*not the features of timm's own"):
+    with pytest.raises(ConfigError, match=r"test_resnet cannot be split into a chain.*differ from timm's own features"):
         random("test_resnet")
 
 
 @pytest.mark.parametrize(
     ("layout", "said"),
     [
-        ("conv1 bn1 act1 maxpool layer1 layer2 layer3 global_pool", "lie in no step, or in two: layer4"),
-        ("conv1 bn1 act1 maxpool layer2 layer1 layer3 layer4 global_pool", "puts layer1 below what comes before"),
+        ("conv1 bn1 act1 maxpool layer1 layer2 layer3 global_pool", "are in no step, or in two: layer4"),
+        ("conv1 bn1 act1 maxpool layer2 layer1 layer3 layer4 global_pool", "puts layer1 below the layers before"),
         ("conv1 bn1 act1 maxpool layer1 layer2 layer3 layer4 layer5 global_pool", "no attribute .layer5"),
     ],
 )

@@ -143,7 +143,7 @@ def test_tensors_without_names_are_no_weights(tmp_path: Path, content: Any) -> N
 def test_what_is_not_a_tensor_is_passed_over_and_told(tmp_path: Path) -> None:
     found = read_weights(write(tmp_path / "weights.pth", {"stem.weight": torch.ones(2), "epoch": 3, "lr": 0.1}))
     assert list(found) == ["stem.weight"]
-    assert found.told == ["2 passed over (epoch, lr)"]
+    assert found.told == ["2 ignored (epoch, lr)"]
 
 
 def as_saved(names: str) -> dict[str, Any]:
@@ -157,19 +157,19 @@ SAVED: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "Lightning beside a loss": (
         {"state_dict": as_saved("net.{}") | {"loss_fn.weight": torch.ones(2)}},
-        ["'state_dict' of the file", "names without 'net.'", "1 passed over (loss_fn.weight)"],
+        ["'state_dict' of the file", "names without 'net.'", "1 ignored (loss_fn.weight)"],
     ),
     "AveragedModel": (
         as_saved("module.{}") | {"n_averaged": torch.tensor(3)},
-        ["names without 'module.'", "1 passed over (n_averaged)"],
+        ["names without 'module.'", "1 ignored (n_averaged)"],
     ),
     "torchvision's references": (
         {"model": as_saved("{}"), "model_ema": as_saved("module.{}"), "args": argparse.Namespace(lr=0.1), "epoch": 3},
-        ["'model' of the file; model_ema is there too"],
+        ["'model' of the file; also present: model_ema"],
     ),
     "DINO": (
         {"student": as_saved("module.backbone.{}"), "teacher": as_saved("backbone.{}"), "optimizer": {"state": {}}},
-        ["'teacher' of the file; student is there too", "names without 'backbone.'"],
+        ["'teacher' of the file; also present: student", "names without 'backbone.'"],
     ),
     "compiled in DDP": (as_saved("module._orig_mod.{}"), ["names without 'module.'", "names without '_orig_mod.'"]),
     "plain": (as_saved("{}"), []),
@@ -192,7 +192,7 @@ def test_files_of_our_own_are_for_init_from(tmp_path: Path) -> None:
     for name in ("best.ckpt", "it.safetensors"):
         with pytest.raises(WeightsError, match="written by Frostline") as refused:
             read_weights(tmp_path / name)
-        assert refused.value.next_step == f"init_from={tmp_path / name} in the place of model.weights"
+        assert refused.value.next_step == f"init_from={tmp_path / name}  # instead of model.weights"
 
 
 # --- loading ---

@@ -196,7 +196,7 @@ def test_damage_is_found_and_decoded_anew(
     (file,) = (tmp_path / "cache").rglob(name)
     damage(file)
     decoded.clear()
-    with pytest.warns(UserWarning, match="damaged, and made anew"):
+    with pytest.warns(UserWarning, match="damaged and will be computed again"):
         again = kept(folder, cache(tmp_path))
     assert sorted(decoded) == sorted(folder.iterdir())
     require_same(again, folder)

@@ -324,11 +324,11 @@ def test_damage_is_told_and_changes_nothing(program: Program, tmp_path: Path, ca
 def test_always_says_what_stands_in_the_way(program: Program) -> None:
     answer = program("train", *SHORT, "cache=always", "cache.max_gigabytes=1e-6")
     assert answer.code == 1
-    assert "phase 'head' cannot keep what its frozen blocks give: " in answer.err
+    assert "phase 'head' cannot cache the outputs of its frozen blocks: " in answer.err
     assert "more than cache.max_gigabytes=1e-06" in answer.err
     answer = program("train", *SHORT, "cache=always", f"{VIEWS}=none", "trainer.limit_train_batches=1")
     assert answer.code == 1
-    assert "epochs see only a part of the data" in answer.err
+    assert "epochs see only some of the data" in answer.err
 
 
 @pytest.mark.parametrize("views", [0, -1, "often"])

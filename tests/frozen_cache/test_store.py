@@ -89,7 +89,7 @@ def test_damage_is_found_and_what_is_damaged_is_made_anew(
 ) -> None:
     entry_of(store).fill(made)
     damage(store.folder / "k" / "rows.bin")
-    with pytest.warns(UserWarning, match="damaged, and made anew"):
+    with pytest.warns(UserWarning, match="damaged and will be computed again"):
         assert entry_of(store).fill(made).made == rows_made
     assert torch.equal(entry_of(store).rows, EXPECTED)
     assert entry_of(store).fill(never) == (ROWS, 0)
@@ -112,7 +112,7 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(tmp_path: P
     entry_of(store, "d").fill(made)
     assert {kept.folder.name for kept in store.entries()} == {"a", "c", "d"}
     also_used = [entry_of(store, key) for key in "cd"]
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match="other processes use its entries"):
         entry_of(store, "e")
     assert not (store.folder / "e").exists()
     assert torch.equal(used.rows, EXPECTED)
@@ -125,7 +125,7 @@ def test_one_limit_covers_all_kinds_and_pictures_take_half_of_it(tmp_path: Path)
     one = ROWS * WIDTH * 4
     frozen, decoded = Store(tmp_path, 4 * one), Store(tmp_path, 4 * one, "decoded")
     used = [entry_of(decoded, key) for key in "ab"]
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match="other processes use its entries"):
         entry_of(decoded, "c")
     with pytest.raises(OSError, match="more than"):
         entry_of(decoded, "large", 3 * ROWS)

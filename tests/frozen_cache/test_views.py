@@ -98,7 +98,7 @@ def test_always_keeps_what_the_views_of_the_plan_allow() -> None:
 def test_always_raises_for_another_reason_than_the_views(but: dict[str, Any]) -> None:
     phases = [{"thaw": "all"}, {"thaw": 1, "views": "none"}]
     assert made(*phases, when="always")[1].kept
-    with pytest.raises(ConfigError, match="phase 'p1' cannot keep what its frozen blocks give"):
+    with pytest.raises(ConfigError, match="phase 'p1' cannot cache the outputs of its frozen blocks"):
         made(*phases, when="always", **but)
 
 

@@ -29,7 +29,7 @@ class SelfAttention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool) -> tuple[Tensor, None]:
         """(B, N, D), one tensor as query, key and value → (B, N, D) and None. Raises ValueError for other arguments."""
         if query is not key or query is not value or need_weights:
-            raise ValueError("it attends to its own input, and does not tell with which weights")
+            raise ValueError("it takes one tensor as query, key and value, and returns no attention weights")
         parts = self.in_proj(query).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, H, D/H)
         q, k, v = parts.permute(2, 0, 3, 1, 4).unbind()
         mixed = scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)

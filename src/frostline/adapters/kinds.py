@@ -19,6 +19,7 @@ from frostline.config.ranges import Positive, Probability
 from frostline.errors import ConfigError, needs
 
 CAN = "linear layers, and convolutions without groups and dilation"
+NO_LAYER = "the blocks that learn have no adaptable layer"
 EMBEDDINGS = "embeddings"  # block of text networks, which LoRA leaves out unless targets name it
 
 # Layers that (IA)³ scales, by the ends of their names: those that compute keys and values (and queries, if one layer
@@ -169,14 +170,14 @@ def _chosen(layers: dict[str, nn.Module], targets: list[str] | str) -> list[str]
         try:
             pattern = re.compile(targets)
         except re.error as error:
-            raise _nothing(layers, f"'{targets}' is no regular expression ({error})") from error
+            raise _nothing(layers, f"'{targets}' is not a regular expression ({error})") from error
         matched = [name for name in layers if pattern.fullmatch(name)]
         unknown = [] if matched else [targets]
     else:
         matched = [name for name in layers if any(_ends(name, target) for target in targets)]
         unknown = [target for target in targets if not any(_ends(name, target) for name in layers)]
     if unknown or not matched:
-        raise _nothing(layers, f"no layer that can be adapted is called {', '.join(unknown) or 'nothing'}")
+        raise _nothing(layers, f"no adaptable layer is called {', '.join(unknown) or 'nothing'}")
     return matched
 
 
@@ -184,7 +185,7 @@ def _all_of_a_kind(layers: dict[str, nn.Module]) -> list[str]:
     inner = {name: layer for name, layer in layers.items() if name.split(".")[0] != EMBEDDINGS}
     linear = [name for name, layer in inner.items() if not isinstance(layer, nn.Conv2d)]
     if not inner:
-        raise _nothing(inner, "the blocks that learn have no layer that can be adapted")
+        raise _nothing(inner, NO_LAYER)
     return linear or list(inner)
 
 
@@ -193,18 +194,17 @@ def _scaled(layers: dict[str, nn.Module]) -> list[str]:
     named = [name for name in named if not isinstance(layers[name], nn.Conv2d)]
     convolutions = [name for name, layer in layers.items() if isinstance(layer, nn.Conv2d)]
     if (not named and len(convolutions) < len(layers)) or not layers:
-        raise _nothing(layers, "no layer has a name by which keys, values and feed-forward parts are known")
+        raise _nothing(layers, "no layer has a known name of keys, values or feed-forward layers")
     return named or convolutions
 
 
 def _nothing(layers: dict[str, nn.Module], what: str) -> ConfigError:
     """The error lists names of layers with each number as 0: there may be hundreds."""
     kinds = sorted({re.sub(r"\d+", "0", name) for name in layers})
-    there = f"in the blocks that learn there are, numbers aside: {', '.join(kinds)}" if kinds else "there is none"
     return ConfigError(
-        f"{what}; {there}",
+        f"{what}; adaptable layers, with each number as 0: {', '.join(kinds)}" if kinds else NO_LAYER,
         where="adapter.targets",
-        next_step=f"targets that are {CAN}; or adapter=none (schedule=bitfit learns biases and norms alone)",
+        next_step=f"choose among {CAN}; or adapter=none  # schedule=bitfit trains only biases and norms",
     )
 
 

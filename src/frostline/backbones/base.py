@@ -77,7 +77,7 @@ class Backbone(nn.Module):
         forms = [it for it, is_able in able.items() if is_able]
         if form not in forms:
             raise ConfigError(
-                f"{self.name} gives features as {' or '.join(forms)}, and this head or task needs {form}",
+                f"{self.name} returns features as {' or '.join(forms)}, but this head or task needs {form}",
                 where="model, head, task",
                 next_step=NEXT[form] + (", or head=linear" if form == "pyramid" and last else ""),
             )

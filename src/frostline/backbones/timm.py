@@ -71,7 +71,7 @@ class TimmBackbone(Backbone):
 
 
 def _imported() -> Any:
-    with needs("timm", "of which this model is one", where="model", extra="timm", otherwise="another model"):
+    with needs("timm", "which provides this model", where="model", extra="timm", otherwise="another model"):
         go_offline()
         import timm
     return timm
@@ -109,7 +109,9 @@ def _created(timm: Any, name: str, drop_path_rate: float | None) -> Any:
         ) from error
     architecture = type(network).__name__
     if architecture not in LAYOUTS:
-        raise _refused(name, f"no layout of blocks is known for {architecture}; there is: {', '.join(sorted(LAYOUTS))}")
+        raise _refused(
+            name, f"no layout of blocks is known for {architecture}; available: {', '.join(sorted(LAYOUTS))}"
+        )
     return network
 
 
@@ -126,7 +128,7 @@ def _pretrained(timm: Any, network: Any, name: str, drop_path_rate: float | None
     except UNREADABLE as error:  # the hub's errors are OSErrors
         raise WeightsError(
             f"the weights of timm's {name} cannot be downloaded or read: "
-            + ("the hub cannot be reached from here" if go_offline() else unreadable(error)),
+            + ("the hub cannot be reached" if go_offline() else unreadable(error)),
             where=network.pretrained_cfg.get("hf_hub_id") or network.pretrained_cfg.get("url"),
             next_step="model.weights=<file> with a copy of them, or model.weights=null to train from scratch",
         ) from error
@@ -165,12 +167,12 @@ def _chain(name: str, network: nn.Module) -> Chain:
     try:
         return chain_of(network)
     except (NotImplementedError, AttributeError) as error:  # the layout names a part that this model lacks
-        raise _refused(name, f"its {type(network).__name__} is not as its layout has it: {error}") from error
+        raise _refused(name, f"its {type(network).__name__} does not match its layout: {error}") from error
 
 
 def _refused(name: str, why: str) -> ConfigError:
     return ConfigError(
-        f"timm's {name} cannot be a chain of blocks: {why}",
+        f"timm's {name} cannot be split into a chain of blocks: {why}",
         where="model.name",
         next_step="choose another model, or add a layout in src/frostline/backbones/timm_layouts.py",
     )
@@ -187,10 +189,10 @@ def _require_the_same(name: str, network: Any, chain: Chain, spec: ImageSpec) ->
             for block in (*chain.blocks.values(), chain.pool):
                 features = block(features)
         except (RuntimeError, TypeError) as error:
-            raise _refused(name, f"its blocks do not fit on each other: {error}") from error
+            raise _refused(name, f"its blocks cannot run one after another: {error}") from error
     same = features.shape == expected.shape and (features.is_meta or torch.allclose(features, expected, 1e-4, 1e-5))
     if features.ndim != 2 or not same:
-        raise _refused(name, f"its blocks give {tuple(features.shape)}, and not the features of timm's own")
+        raise _refused(name, f"its blocks return {tuple(features.shape)}, which differ from timm's own features")
     return features.shape[1]
 
 
@@ -220,7 +222,7 @@ def _spec(name: str, network: Any, *, fixed: bool) -> ImageSpec:
     channels, height, width = config["input_size"]
     if (channels, height) != (3, width):
         raise ConfigError(
-            f"timm's {name} takes pictures of {channels} × {height} × {width}; here they are 3 × S × S",
+            f"timm's {name} takes pictures of {channels} × {height} × {width}, but Frostline makes 3 × S × S",
             where="model.name",
             next_step="choose another model",
         )

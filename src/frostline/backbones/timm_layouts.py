@@ -86,7 +86,7 @@ class TokenPool(nn.Module):
     def __init__(self, how: str, skip: int) -> None:
         super().__init__()
         if how not in ("token", "avg", "max", "avgmax"):
-            raise NotImplementedError(f"its tokens are pooled by '{how}'")
+            raise NotImplementedError(f"its way to pool tokens, '{how}', is not supported")
         self.how, self.skip = how, skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ def _grouped(net: Any, steps: Steps) -> Chain:
     current, highest = "", -1
     for name, ordinal in zip(names[:top], ordinals[:top], strict=True):
         if ordinal is not None and ordinal < highest:
-            raise NotImplementedError(f"timm's group matcher puts {name} below what comes before it")
+            raise NotImplementedError(f"timm's group matcher puts {name} below the layers before it")
         if not blocks or (ordinal is not None and ordinal > highest):
             current = name if blocks else "stem"
             blocks[current] = OrderedDict()
@@ -179,7 +179,7 @@ def _ordinals(net: Any, steps: Steps) -> Iterator[int | None]:
     held = [id(parameter) for step in steps.values() for parameter in step.parameters()]
     if sorted(held) != sorted(names):
         left = [name for number, name in names.items() if number not in held]
-        raise NotImplementedError(f"some parameters lie in no step, or in two: {', '.join(left[:4])}")
+        raise NotImplementedError(f"some parameters are in no step, or in two: {', '.join(left[:4])}")
     named: Any = _WithStranger(net)
     group_of = group_parameters(named, net.group_matcher(coarse=True), reverse=True)
     unplaced = group_of[STRANGER]

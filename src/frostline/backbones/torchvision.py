@@ -114,7 +114,7 @@ def _read(source: WeightsEnum | Path) -> dict[str, torch.Tensor]:
         raise WeightsError(
             f"the weights {source} cannot be downloaded or read: {error}",
             where=source.url,
-            next_step="model.weights=<file> with a copy of that address, or model.weights=null to train from scratch",
+            next_step="model.weights=<file> with a copy of that file, or model.weights=null to train from scratch",
         ) from error
     return {modern_names(key): value for key, value in state.items()}
 

@@ -81,7 +81,7 @@ def _chain(source: Source, network: Any) -> Chain:
     try:
         return chain_of(network)
     except (NotImplementedError, AttributeError) as error:  # the layout names a part that this network lacks
-        raise refused(source, f"its {type(network).__name__} is not as its layout has it: {error}") from error
+        raise refused(source, f"its {type(network).__name__} does not match its layout: {error}") from error
 
 
 def _max_length(chain: Chain, tokenizer: Any) -> int:
@@ -122,9 +122,9 @@ def _require_the_same(source: Source, network: Any, chain: Chain) -> int:
             for block in chain.blocks.values():
                 tokens = block(tokens)
         except (RuntimeError, TypeError) as error:
-            raise refused(source, f"its blocks do not fit on each other: {error}") from error
+            raise refused(source, f"its blocks cannot run one after another: {error}") from error
     found = tokens.values
     same = found.shape == expected.shape and (found - expected)[mask].abs().max() <= 1e-4 * expected[mask].abs().max()
     if not same:
-        raise refused(source, f"its blocks give {tuple(found.shape)}, and not the hidden states of the library's own")
+        raise refused(source, f"its blocks return {tuple(found.shape)}, which differ from the library's hidden states")
     return found.shape[-1]

@@ -57,7 +57,7 @@ class Source(NamedTuple):
 
 def imported() -> Any:
     with needs(
-        "transformers", "of which this model is one", where="model", extra="text", otherwise="choose another model"
+        "transformers", "which provides this model", where="model", extra="text", otherwise="choose another model"
     ):
         go_offline()
         import transformers
@@ -71,7 +71,7 @@ def source_of(name: str, key: str, remote_code: bool) -> Source:
         return Source(str(folder), key, remote_code)
     source = Source(name, key, remote_code)
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:  # on the hub: <owner>/<name>
-        what = "this is a file, and a folder is read" if folder.is_file() else "there is no such folder"
+        what = "this is a file, but a folder is needed" if folder.is_file() else "there is no such folder"
         raise WeightsError(what, where=name, next_step=source.next_step)
     return source
 
@@ -109,7 +109,7 @@ def read_config(library: Any, source: Source, dropout: float | None) -> Any:
     except UNLOADABLE as error:
         if not source.remote_code and "trust_remote_code" in str(error):
             raise ConfigError(
-                "the model is made by Python code that lies beside its weights",
+                "the model needs the Python code that comes with its weights",
                 where=source.name,
                 next_step="read that code, and if you trust it, model.remote_code=true; or choose another model",
             ) from error
@@ -218,7 +218,7 @@ def pooling_of(library: Any, source: Source) -> str | None:
     if len(found) == 1 and found[0] is not None:
         return found[0]
     raise ConfigError(
-        f"its files pool tokens by {' and '.join(names) or 'nothing'}; here there is: cls, mean, last",
+        f"its files pool tokens by {' and '.join(names) or 'nothing'}, but Frostline supports cls, mean and last",
         where=file,
         next_step=POOL_STEP,
     )
@@ -231,32 +231,32 @@ def _as_expected(file: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"this file, which says how tokens are pooled, cannot be read: {first_line(error)}",
+            f"this file, which selects the pooling, cannot be read: {first_line(error)}",
             where=file,
-            next_step=f"mend or remove it, or {POOL_STEP}",
+            next_step=f"repair or remove it, or {POOL_STEP}",
         ) from error
 
 
 def require_layout(source: Source, architecture: str) -> None:
     if architecture not in LAYOUTS:
         known = ", ".join(sorted(LAYOUTS))
-        raise refused(source, f"no layout of blocks is known for {architecture}; there is: {known}")
+        raise refused(source, f"no layout of blocks is known for {architecture}; available: {known}")
 
 
 def refused(source: Source, why: str) -> ConfigError:
     return ConfigError(
-        f"{source.name} cannot be a chain of blocks: {why}",
+        f"{source.name} cannot be split into a chain of blocks: {why}",
         where=source.key,
         next_step="choose another model, or add a layout in src/frostline/backbones/transformers_layouts.py",
     )
 
 
 def _unloadable(what: str, source: Source, error: BaseException) -> WeightsError:
-    where = "in this folder" if Path(source.name).is_dir() else "on the hub, nor in its cache, nor as a folder,"
-    if where != "in this folder" and go_offline():
-        said = f"there is no {what} in the hub's cache nor as a folder, and the hub cannot be reached from here"
+    where = "this folder" if Path(source.name).is_dir() else "the hub, its cache or a folder"
+    if where != "this folder" and go_offline():
+        said = f"cannot find the {what} in the hub's cache or in a folder, and the hub cannot be reached"
     else:
-        said = f"there is no {what} {where} that can be read: {unreadable(error)}"
+        said = f"cannot read the {what} from {where}: {unreadable(error)}"
     return WeightsError(
         said, where=source.name, next_step=source.weights_step if what == "weights" else source.next_step
     )

@@ -41,7 +41,7 @@ def chain_of(net: Any) -> Chain:
     held = [id(parameter) for block in chain.blocks.values() for parameter in block.parameters()]
     if sorted(held) != sorted(names):
         left = [name for number, name in names.items() if held.count(number) != 1]
-        raise NotImplementedError(f"some parameters lie in no block, or in two: {', '.join(left[:4])}")
+        raise NotImplementedError(f"some parameters are in no block, or in two: {', '.join(left[:4])}")
     return chain
 
 
@@ -158,7 +158,7 @@ def _rotary(module: Any, kind: str = "") -> Rotary:
     """kind: the layer's attention type with a final `_`, if the library has frequencies per type."""
     rope = module.rope_type[kind.removesuffix("_")] if kind else module.rope_type
     if rope in OTHER_LENGTHS_OTHER_ROTATIONS:
-        raise NotImplementedError(f"its rotary positions are of the kind '{rope}', which goes by the longest text")
+        raise NotImplementedError(f"its rotary positions, '{rope}', depend on the longest text")
     return Rotary(getattr(module, f"{kind}inv_freq"), getattr(module, f"{kind}attention_scaling"))
 
 

@@ -56,7 +56,7 @@ def read_weights(path: Path) -> FoundWeights:
         raise WeightsError(
             "this file was written by Frostline and holds a backbone and a head",
             where=path,
-            next_step=f"{setting_of('init_from', path)} in the place of model.weights",
+            next_step=f"{setting_of('init_from', path)}  # instead of model.weights",
         )
     return _unwrapped(content, path)
 
@@ -100,7 +100,7 @@ def require_whole(path: Path) -> None:
         if squeezed := [it.filename for it in archive.infolist() if it.compress_type != zipfile.ZIP_STORED]:
             raise ValueError(f"it is compressed ({squeezed[0]}), which torch.save never does")
         if (damaged := archive.testzip()) is not None:
-            raise ValueError(f"it is damaged: the checksum of {damaged} is another one")
+            raise ValueError(f"it is damaged: the checksum of {damaged} is wrong")
 
 
 def packed(weights: Mapping[str, Tensor], about: dict[str, Any]) -> bytes:
@@ -120,11 +120,11 @@ def said_of(path: Path) -> dict[str, Any] | None:
         return None
     try:
         said = json.loads(about)
-        problem = None if isinstance(said, dict) else f"its record '{ABOUT}' is no object"
+        problem = None if isinstance(said, dict) else f"its record '{ABOUT}' is not an object"
     except (ValueError, RecursionError) as error:
-        problem = f"its record '{ABOUT}' is no JSON: {first_line(error)}"
+        problem = f"its record '{ABOUT}' is not valid JSON: {first_line(error)}"
     if problem is not None:
-        raise WeightsError(f"the weights file cannot be read: {problem}", where=path, next_step="export it anew")
+        raise WeightsError(f"the weights file cannot be read: {problem}", where=path, next_step="export it again")
     return cast("dict[str, Any]", said)
 
 
@@ -188,7 +188,7 @@ def _unwrapped(content: Any, path: Path) -> FoundWeights:
     """Extract the weights from what training programs save with them. Raises WeightsError if there are none."""
     told = []
     while isinstance(content, Mapping) and (there := [it for it in WRAPPERS if isinstance(content.get(it), Mapping)]):
-        others = f"; {', '.join(there[1:])} is there too" if there[1:] else ""
+        others = f"; also present: {', '.join(there[1:])}" if there[1:] else ""
         told += [f"'{there[0]}' of the file{others}"]
         content = content[there[0]]
     if not isinstance(content, Mapping) or not content:
@@ -208,7 +208,7 @@ def _unwrapped(content: Any, path: Path) -> FoundWeights:
             next_step="save model.state_dict() alone, or under the key 'state_dict'",
         )
     if beside:
-        told.append(f"{len(beside)} passed over ({_some(beside)})")
+        told.append(f"{len(beside)} ignored ({_some(beside)})")
     return FoundWeights(state, told)
 
 
@@ -224,7 +224,7 @@ def unreadable(error: BaseException) -> str:
     """One line on why a file cannot be read. It leaves out torch's advice to trust the file, which follows an
     unpickling error, and the lines of torch's source at which its reader failed."""
     if isinstance(error, pickle.UnpicklingError):
-        return "it is no plain file of tensors"
+        return "it is not a plain file of tensors"
     if isinstance(error, zipfile.BadZipFile | EOFError) or re.search(r"\w\.cc:|miniz|PytorchStreamReader", str(error)):
         return "it is truncated or damaged"
     return first_line(error)

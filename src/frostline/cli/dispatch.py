@@ -80,7 +80,7 @@ def _take_up(cfg: DictConfig) -> None:
         raise ConfigError(
             "every process and every restart needs the same run_dir, but the default contains the start time",
             where="run_dir",
-            next_step="run_dir=<a folder that every host sees>; without -m",
+            next_step="run_dir=<a folder that every host sees>, without -m",
         )
     folder = Path(cfg.run_dir)
     seen, settings = stamp(folder), placed(cfg, folder)
@@ -176,14 +176,14 @@ def _of_each_model(cfg: DictConfig) -> dict[str, DictConfig]:
     value (`???`)."""
     options = [name for name in GlobalHydra.instance().config_loader().get_group_options("model") if name[:1] != "_"]
     if not cfg.models:
-        raise ConfigError("no models are named", where="models", next_step="models=[resnet18,resnet50]")
+        raise ConfigError("no models are given", where="models", next_step="models=[resnet18,resnet50]")
     for name in cfg.models:
         if name not in options:
             raise ConfigError(
                 f"there is no model '{name}': {close_names(name, options)}",
                 where="models",
-                next_step=f"some of {', '.join(options)}; or a YAML of your own, <folder>/model/{name}.yaml and "
-                "--config-dir <folder>",
+                next_step=f"choose among {', '.join(options)}; or write a YAML of your own, "
+                f"<folder>/model/{name}.yaml, and add --config-dir <folder>",
             )
     chosen = {name: compose("rank", [*overrides(), f"+model={name}"]) for name in cfg.models}
     for name, settings in chosen.items():
@@ -191,7 +191,7 @@ def _of_each_model(cfg: DictConfig) -> dict[str, DictConfig]:
             raise ConfigError(
                 f"model '{name}' needs values for: {', '.join(sorted(missing))}",
                 where="models",
-                next_step="a YAML of your own that says it, <folder>/model/mine.yaml, and --config-dir <folder>",
+                next_step="set them in a YAML of your own, <folder>/model/mine.yaml, and add --config-dir <folder>",
             )
         check(settings, *RANKED_ON, "model", command="rank")
     return chosen
@@ -224,7 +224,7 @@ def _predict(cfg: DictConfig) -> None:
         raise DataError(
             "there is no such file or folder",
             where=Path(cfg.input),
-            next_step="input=<a picture, a folder of pictures, a .txt, or a table>, as the run takes",
+            next_step="input=<a picture, a folder of pictures, a .txt, or a table>, whichever the run takes",
         )
     from frostline.commands.predict import predict
 

@@ -13,15 +13,15 @@ frostline {__version__}: fine-tune a pretrained network on your own pictures or 
 
   frostline train model=resnet50 data=cifar10                          one option per question
   frostline train -m model=resnet18,resnet50 optimizer.lr=1e-3,1e-4    one run per combination
-  frostline train resume=<run folder>                                  go on where a run stopped
+  frostline train resume=<run folder>                                  continue where a run stopped
   frostline lr_find model=resnet50 data=cifar10                        suggest a learning rate, phase by phase
-  frostline rank models=[resnet18,resnet50] data=cifar10               which backbone? Before any training
+  frostline rank models=[resnet18,resnet50] data=cifar10               compare backbones before any training
   frostline evaluate run=<run folder>                                  score it again on its test split
-  frostline cache                                                      what is kept of frozen blocks; clear=true
+  frostline cache                                                      list cached outputs; clear=true deletes them
   frostline predict run=<run folder> input=<folder or file>            label and probability per picture or text
   frostline export run=<run folder> output=<file>.safetensors          its weights, adapters merged into them
 
-`frostline <command> --help` lists questions, options and values; `--cfg job` prints what a command line means;
+`frostline <command> --help` lists questions, options and values; `--cfg job` prints the composed configuration;
 `--config-dir <folder>` adds options of your own. An error shows its traceback with HYDRA_FULL_ERROR=1."""
 
 
@@ -49,7 +49,7 @@ def help_of(command: str, others: Sequence[Path] = ()) -> str:
                 groups.setdefault(file.parent.name, set()).add(file.stem)
     questions = ["", "questions (question=option):", *(_group(*group) for group in sorted(groups.items()))]
     questions = questions if groups else []
-    return "\n".join([USAGE, *questions, "", "values (key=value), as they stand now:", *values])
+    return "\n".join([USAGE, *questions, "", "values (key=value), with their defaults:", *values])
 
 
 def require_known_flags(arguments: Sequence[str]) -> None:
@@ -61,13 +61,13 @@ def require_known_flags(arguments: Sequence[str]) -> None:
             raise ConfigError(
                 f"there is no option '{name}': {close_names(name, FLAGS)}",
                 where="command line",
-                next_step="settings are said as key=value, without dashes: optimizer.lr=3e-4",
+                next_step="write settings as key=value, without dashes: optimizer.lr=3e-4",
             )
     for argument, following in pairwise([*arguments, ""]):
         name, says, wanted = argument.partition("=")
         wanted = wanted if says else following
         if name in WITH_VALUE and (not wanted or wanted.startswith("-")):
-            raise ConfigError(f"nothing follows '{name}'", where="command line", next_step=f"{name} {WITH_VALUE[name]}")
+            raise ConfigError(f"'{name}' needs a value", where="command line", next_step=f"{name} {WITH_VALUE[name]}")
         if name in ("--cfg", "-c") and wanted not in SHOWN:
             raise ConfigError(
                 f"'{wanted}' cannot be shown: {close_names(wanted, SHOWN)}", where="--cfg", next_step="--cfg job"

@@ -42,12 +42,12 @@ def translated(error: Exception, command: str) -> ConfigError:
         return ConfigError(
             "a config group takes the name of an option, not null",
             where="command line, or `defaults:` in YAML",
-            next_step=f"frostline {command} --help lists the options: data=digits, say, or logger=none",
+            next_step=f"frostline {command} --help lists the options, such as data=digits or logger=none",
         )
     return ConfigError(
         first_line(error),
         where="command line",
-        next_step=f"frostline {command} --help shows what can be said; an option is left out with its `none`",
+        next_step=f"frostline {command} --help lists options and settings; <group>=none leaves a group out",
     )
 
 
@@ -56,13 +56,13 @@ def _unknown_setting(full: str, key: str, parent: DictConfig, *, composes: bool)
     what = f"there is no setting '{full}'"
     target = OmegaConf.select(parent, "_target_")
     if isinstance(target, str) and key in parameters_of(target):
-        return ConfigError(f"{what} yet", where="command line", next_step=f"+{full}=<value>, which adds it")
+        return ConfigError(f"{what} yet", where="command line", next_step=f"+{full}=<value>  # adds it")
     if not composes and "." in full:
         there = ", ".join(f"{full.rpartition('.')[0]}.{name}=" for name in sorted(map(str, parent)))
-        return ConfigError(what, where="command line", next_step=f"there is: {there}")
+        return ConfigError(what, where="command line", next_step=f"one of {there}")
     options = _options_with(full)
     if options:
-        next_step = f"it belongs to {', '.join(options)}: say that too"
+        next_step = f"it belongs to {', '.join(options)}: add that too"
         return ConfigError(f"{what}: {close_names(key, map(str, parent))}", where="command line", next_step=next_step)
     root = OmegaConf.to_container(parent._get_root(), resolve=False)
     assert isinstance(root, dict)
@@ -84,9 +84,9 @@ def _taken(added: str) -> ConfigError:
 
 def _several(name: str, values: str, command: str) -> ConfigError:
     is_question = (conf_dir() / name).is_dir()
-    one = f"{name}=<one of them>" if is_question else f"a list stands in brackets, {name}=[{values}]"
-    runs = f"; a run of each: frostline train -m {name}={values}" if command == "train" else ""
-    return ConfigError(f"'{name}' is given several values, {values}", where="command line", next_step=f"{one}{runs}")
+    one = f"{name}=<one of them>" if is_question else f"write a list in brackets: {name}=[{values}]"
+    runs = f"; or frostline train -m {name}={values}  # one run per value" if command == "train" else ""
+    return ConfigError(f"'{name}' has several values, {values}", where="command line", next_step=f"{one}{runs}")
 
 
 def _of_the_run(name: str, command: str) -> ConfigError:
@@ -95,7 +95,7 @@ def _of_the_run(name: str, command: str) -> ConfigError:
     return ConfigError(
         f"{command} uses the {name} of the run and does not accept {name}=",
         where="command line",
-        next_step=f"leave {name}= out{'; there is: ' + ', '.join(own) if own else ''}",
+        next_step=f"leave {name}= out{'; available: ' + ', '.join(own) if own else ''}",
     )
 
 
@@ -103,7 +103,7 @@ def _not_for_rank(name: str) -> ConfigError:
     return ConfigError(
         f"rank compares models by classes before any training and does not accept {name}=",
         where="command line",
-        next_step=f"leave {name}= out; models=[...], data=, cache= and trainer= are what it asks",
+        next_step=f"leave {name}= out; rank takes models=[...], data=, cache= and trainer=",
     )
 
 

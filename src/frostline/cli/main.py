@@ -90,12 +90,14 @@ def _sweep_first(command: str) -> None:
     if flags and command != "train":
         raise ConfigError(f"{command} takes one run, not a sweep", where="-m", next_step=f"frostline {command} --help")
     if flags and resumed(sys.argv[1:]) is not None:
-        raise ConfigError("resume= is for one run", where="-m", next_step="frostline train resume=<its folder>")
+        raise ConfigError(
+            "resume= takes one run, not a sweep", where="-m", next_step="frostline train resume=<its folder>"
+        )
     if flags and many():
         raise ConfigError(
             "a sweep starts its own processes, but a launcher has started several already",
             where="-m",
-            next_step="a command for each run, with its own run_dir; or the sweep alone, with trainer.devices=<number>",
+            next_step="start each run with its own run_dir; or start the sweep alone, with trainer.devices=<number>",
         )
     others = settings_first([argument for argument in sys.argv[1:] if argument not in flags])
     require_lists(others, sweeps=bool(flags))
@@ -194,12 +196,12 @@ def _not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineEr
 def _refused(error: OSError) -> RunError:
     """Report an error of the operating system: no permission, no space, a name that is too long."""
     gone = error.errno == errno.ENOENT
-    step = "something removed it meanwhile: give the command again" if gone else "correct that place or its permissions"
+    step = "it was removed in the meantime: run the command again" if gone else "correct the path or its permissions"
     step += ", or make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
     refusal = RunError(
         f"the operating system reports an error: {error.strerror or error}",
         where=error.filename,
-        next_step=f"{step}; HYDRA_FULL_ERROR=1 shows where it was met",
+        next_step=f"{step}; HYDRA_FULL_ERROR=1 shows the traceback",
     )
     refusal.__cause__ = error
     return refusal
@@ -209,7 +211,7 @@ def _too_large(error: Exception) -> RunError:
     refusal = RunError(
         f"memory ran out: {first_line(error)}",
         where="model, data",
-        next_step="a smaller data.image_size or model; HYDRA_FULL_ERROR=1 shows where it was met",
+        next_step="a smaller data.image_size or model; HYDRA_FULL_ERROR=1 shows the traceback",
     )
     refusal.__cause__ = error
     return refusal

@@ -33,5 +33,5 @@ def require_resumable(folder: Path, typed: Sequence[str]) -> None:
             f"a resume uses the run's own configuration and accepts no other settings: {' '.join(others)}",
             where="command line",
             next_step=f"{command_of('train', resume=folder)}; or {begun_anew(command, folder, settings)}"
-            "  # trains on from its weights",
+            "  # starts a new run from its weights",
         )

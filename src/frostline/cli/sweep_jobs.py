@@ -28,7 +28,7 @@ FEW = 20  # values in a proposed command
 MOST = 100_000  # jobs; Hydra composes each twice, at about 0.3 s
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")  # of Hydra's grammar for sweeps
-FUNCTIONS = "'seed=range(0,3)' is seed=0,1,2; 'model=glob(resnet*)' is every model that begins so"
+FUNCTIONS = "'seed=range(0,3)' is seed=0,1,2; 'model=glob(resnet*)' is every model whose name begins with resnet"
 
 
 class Jobs(Sweeper):
@@ -59,7 +59,7 @@ class Jobs(Sweeper):
             raise ConfigError(
                 f"a batch needs at least one job, not {self._size}",
                 where="hydra.sweeper.max_batch_size",
-                next_step="leave it out: all jobs are one batch then",
+                next_step="leave it out: all jobs are then one batch",
             )
         raw = OmegaConf.to_container(self.config, resolve=False)
         assert isinstance(raw, dict)
@@ -123,7 +123,7 @@ def _take_place(config: DictConfig, raw: dict[Any, Any]) -> None:
     sweep = raw["hydra"]["sweep"]
     for key, place in (("logs_dir", raw.get("logs_dir")), ("hydra.sweep.dir", sweep["dir"])):
         if not isinstance(place, str) or not place:
-            raise ConfigError(f"{key} names no folder", where=f"{key}={place or ''}", next_step=f"{key}=<folder>")
+            raise ConfigError(f"{key} must name a folder", where=f"{key}={place or ''}", next_step=f"{key}=<folder>")
     named = any(str(given).lstrip("+").startswith("hydra.sweep.dir=") for given in raw["hydra"]["overrides"]["hydra"])
     if "${" not in sweep["subdir"]:
         within(Path("sweep"), sweep["subdir"])
@@ -135,7 +135,7 @@ def _for_one_run() -> ConfigError:
     return ConfigError(
         "run_dir names the folder of one run, but each job of a sweep gets its own folder inside the sweep's",
         where="run_dir",
-        next_step="leave it out; hydra.sweep.dir=<folder> says where the sweep lies; or one run, without -m",
+        next_step="leave it out; hydra.sweep.dir=<folder> sets the sweep's folder; or start one run, without -m",
     )
 
 
@@ -157,9 +157,9 @@ def _jobs(overrides: Sequence[Override]) -> list[list[str]]:
     number = math.prod(map(len, listed.values()))
     if number > MOST:
         raise ConfigError(
-            f"more than {MOST:,} jobs are in this sweep: {number:,}",
+            f"this sweep has more than {MOST:,} jobs: {number:,}",
             where="command line",
-            next_step="fewer values, or a sweep for each of some of them",
+            next_step="fewer values, or several sweeps",
         )
     return [list(job) for job in product(*listed.values())]
 

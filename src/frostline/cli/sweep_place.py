@@ -67,7 +67,7 @@ def within(sweep: Path, subdir: str) -> Path:
         raise ConfigError(
             f"'{subdir}' is not a folder inside the sweep's folder",
             where="hydra.sweep.subdir",
-            next_step="leave it out: the jobs are numbered; hydra.sweep.dir=<folder> says where the sweep lies",
+            next_step="leave it out: the jobs are numbered; hydra.sweep.dir=<folder> sets the sweep's folder",
         )
     return sweep / subdir
 

@@ -122,7 +122,7 @@ def check(cfg: DictConfig, *own: str, command: str | None = "train") -> None:
             ]),
             where="command line, or YAML under conf/" if command is not None else Path(plain["run_dir"]) / CONFIG,
             next_step="correct it; `--cfg job` prints the whole configuration" if command is not None else
-            "restore the file, or train anew",
+            "restore the file, or start a new run",
         )  # fmt: skip
     if "schedule" in cfg:
         plan_of(cfg)
@@ -136,7 +136,7 @@ def _empty_places(plain: dict[str, Any]) -> Iterator[str]:
     """Yield paths that are empty strings, which would mean the current folder."""
     for key, value in leaves(plain):
         if value == "" and key.rpartition(".")[2] in PLACES:
-            yield f"{key}: it is empty; a variable of the shell that is not set?"
+            yield f"{key} is empty; is a shell variable unset?"
 
 
 def _together(plain: dict[str, Any]) -> Iterator[str]:
@@ -146,13 +146,13 @@ def _together(plain: dict[str, Any]) -> Iterator[str]:
         yield "schedule.minutes: no phase of this plan has `thaw: auto`; schedule=auto has one"
     trainer, optimizer = plain.get("trainer"), plain.get("optimizer")
     if "models" in plain and plain.get("output") is None:
-        yield "output: a ranking needs a folder, and null is for predictions"
+        yield "output: rank needs a folder; only predict accepts null"
     if not isinstance(trainer, dict) or trainer.get("precision") == "32-true":
         return
     if trainer.get("gradient_clip_val") and isinstance(optimizer, dict) and optimizer.get("fused"):
-        yield "optimizer.fused: no gradients are clipped then but in 32-true; false, or trainer.precision=32-true"
+        yield "optimizer.fused: it allows gradient clipping only in 32-true; use false, or trainer.precision=32-true"
     if trainer.get("strategy") == "fsdp" and trainer.get("precision") == "16-mixed":
-        yield "trainer.precision: fsdp has no loss scaling, which 16-mixed needs; bf16-mixed or 32-true"
+        yield "trainer.precision: fsdp has no loss scaling, which 16-mixed needs; use bf16-mixed or 32-true"
 
 
 def _thaws(schedule: dict[str, Any]) -> list[Any]:
@@ -175,19 +175,19 @@ def _require_launch(launch: Launch, node: Any) -> None:
     number = len(devices) if isinstance(devices, list) else devices
     evenly = {"torchrun": "the same --nproc-per-node on every host", "SLURM": "--ntasks-per-node=<number>"}
     problems = {
-        f"the processes are not as many on each host, as far as {launch.by} tells": (
+        f"the variables of {launch.by} do not show the same number of processes on each host": (
             not launch.even,
             evenly[launch.by],
         ),
-        f"trainer.devices is {devices}, and {launch.by} started {launch.devices} processes on each host": (
+        f"trainer.devices is {devices}, but {launch.by} started {launch.devices} processes on each host": (
             number not in (None, "auto", -1, launch.devices),
             "leave it out, or trainer.devices=auto",
         ),
-        f"trainer.num_nodes is {num_nodes}, and {launch.by} started processes on {launch.num_nodes} hosts": (
+        f"trainer.num_nodes is {num_nodes}, but {launch.by} started processes on {launch.num_nodes} hosts": (
             num_nodes not in (None, 1, launch.num_nodes),
             "leave it out",
         ),
-        "processes that torchrun starts again may find the addresses of those before them (pytorch issue 135712)": (
+        "processes that torchrun restarts may read the addresses of the previous ones (pytorch issue 135712)": (
             launch.stale,
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun ..., or no --max-restarts",
         ),
@@ -202,9 +202,9 @@ def _require_hosts(node: Any) -> None:
     num_nodes = node.get("num_nodes") if isinstance(node, dict) else None
     if isinstance(num_nodes, int) and num_nodes > 1 and not PLACED & set(os.environ):
         raise ConfigError(
-            f"trainer.num_nodes is {num_nodes}, and no launcher started this process as one of several hosts",
+            f"trainer.num_nodes is {num_nodes}, but no launcher started this process as one of several hosts",
             where="trainer",
-            next_step="trainer.num_nodes=1; or give each host the same command by torchrun or SLURM",
+            next_step="trainer.num_nodes=1; or start the same command on each host by torchrun or SLURM",
         )
 
 
@@ -221,14 +221,14 @@ def _absent(plain: dict[str, Any], trains: bool, own: Collection[str], *, whole:
     config."""
     for group in GROUPS if trains else ():
         if not isinstance(plain.get(group), dict):
-            yield f"{group}: it is needed; {group}=<option>"
+            yield f"{group} is missing; add {group}=<option>"
     ours = ("seed", "resume", "init_from", "dry_run", "logs_dir", "requeue", "trust", *KEEPING)
     for key in ours if trains and whole else ():
         if key not in plain:
             yield f"{key} is missing"
     for group in own:
         if not isinstance(plain.get(group), dict):
-            yield f"{group}: it is needed; leave it as it is"
+            yield f"{group} is missing; do not remove it"
     for key in VALUES:
         group, _, name = key.rpartition(".")
         kept = plain.get(group)

@@ -62,14 +62,14 @@ def _reading(settings: DictConfig, given: DictConfig) -> DictConfig:
             raise ConfigError(
                 f"data.{name}: the data of this run has no such setting",
                 where="command line",
-                next_step=f"name other samples by {' or '.join(f'data.{one}=' for one in sorted(known)) or 'nothing'}",
+                next_step=f"name other samples: {' or '.join(f'data.{one}=' for one in sorted(known)) or 'nothing'}",
             )
     for name in ("file", "dir"):
         if given[name] is not None and not at_home(given[name]).exists():
             raise DataError(
                 f"there is no such {'file' if name == 'file' else 'folder'}",
                 where=given[name],
-                next_step=f"data.{name}=<where other labelled samples lie>",
+                next_step=f"data.{name}=<path of other labelled samples>",
             )
     alone: dict[str, str | None] = {}
     if given.file is not None and "train_file" in settings.data:
@@ -113,10 +113,10 @@ def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list
 def _tell(built: Built) -> None:
     data = built.data
     other = f"{len(data.test_part):,} {data.modality.samples} of {data.where}"
-    print(f"data  {shown(other)}: other data than this run's own test split")
+    print(f"data  {shown(other)}: not this run's own test split")
     counts = data.target.counts(data.names, data.test_part.labels)
     missing = [name for name, count in counts.items() if not count]
-    for note in [*([f"without a sample of: {few(missing, 10)}"] if missing else []), *data.notes()]:
+    for note in [*([f"no samples of: {few(missing, 10)}"] if missing else []), *data.notes()]:
         print(f"  {shown(note)}")
 
 
@@ -124,4 +124,4 @@ def _or_score_it(data: Data, again: list[str]) -> str:
     if not data.reader.named_by:
         return ""
     command = command_of("evaluate", *again, **{data.reader.named_by: data.where})
-    return f"; or {command}  # scores all of it, its training samples too"
+    return f"; or {command}  # scores all samples, including training samples"

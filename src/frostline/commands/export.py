@@ -44,7 +44,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
         raise DataError(
             f"cannot write the weights: {error.strerror}", where=output, next_step="output=<another file>"
         ) from error
-    how = f"; {adapted} tensors of the adapter {'are part of them' if cfg.merge else 'stand beside them'}"
+    how = f"; {adapted} tensors of the adapter are {'merged into them' if cfg.merge else 'stored unmerged'}"
     print(f"{len(weights)} tensors in {cfg.output}{how if adapted else ''}")
     return output
 
@@ -52,10 +52,12 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
 def _required_new(output: Path) -> Path:
     if output.suffix != SUFFIX or output.exists() or output.is_symlink():
         raise DataError(
-            "a file of that name exists" if output.suffix == SUFFIX else f"the file would be no {SUFFIX}",
+            "a file of that name exists" if output.suffix == SUFFIX else f"the file name does not end in {SUFFIX}",
             where=output,
             next_step=f"output=<a new file>{SUFFIX}",
         )
     if not output.parent.is_dir():
-        raise DataError("there is no such folder", where=output.parent, next_step=f"make it, or output=<file>{SUFFIX}")
+        raise DataError(
+            "there is no such folder", where=output.parent, next_step=f"create it, or output=<file>{SUFFIX}"
+        )
     return output

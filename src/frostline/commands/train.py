@@ -74,7 +74,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
     rows = planned(built)
     if built.trainer.is_global_zero:
         if resume:
-            print(f"run   {folder} {f'goes on {stand.said(built.plan)}' if stand else 'begins anew: no checkpoint'}")
+            print(f"run   {folder} {f'continues {stand.said(built.plan)}' if stand else 'starts again: no checkpoint'}")
         _print_start(built, rows, random=cfg.init_from is None and _is_random(cfg.model))
     if cfg.dry_run:
         return record

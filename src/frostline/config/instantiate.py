@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frostline.errors import ConfigError
 
-SIGNATURES = "CONTRIBUTING says what each kind of part takes; --cfg job prints the configuration"
+SIGNATURES = "CONTRIBUTING lists what each kind of component takes; --cfg job prints the configuration"
 
 
 def make(node: DictConfig, where: str, kind: type, *arguments: Any, **options: Any) -> Any:
@@ -29,7 +29,7 @@ def make(node: DictConfig, where: str, kind: type, *arguments: Any, **options: A
     made = maker(*arguments, **options)
     if not isinstance(made, kind):
         raise ConfigError(
-            f"{where} has to be a {kind.__name__}, and {node._target_} makes a {type(made).__name__}",
+            f"{where} must be a {kind.__name__}, but {node._target_} returns a {type(made).__name__}",
             where=f"{where}._target_",
             next_step=SIGNATURES,
         )
@@ -45,7 +45,7 @@ def maker_of(node: DictConfig, where: str) -> Callable[..., Any]:
             f"{where} cannot be made: {' '.join(str(error).split())}", where=f"{where}._target_", next_step=SIGNATURES
         ) from error
     if not callable(made):
-        raise ConfigError(f"{where} names no `_target_`", where=where, next_step=SIGNATURES)
+        raise ConfigError(f"{where} has no `_target_`", where=where, next_step=SIGNATURES)
     maker: Callable[..., Any] = made
     return maker
 
@@ -61,7 +61,7 @@ def maker_settings(node: DictConfig, where: str, kind: type) -> tuple[Any, dict[
     cls, settings = (named.func, named.keywords) if isinstance(named, partial) else (named, {})
     if not (isinstance(cls, type) and issubclass(cls, kind)):
         raise ConfigError(
-            f"{where} has to be a {kind.__name__}, and {node._target_} is none",
+            f"{where} must be a {kind.__name__}, but {node._target_} is not",
             where=f"{where}._target_",
             next_step=SIGNATURES,
         )

@@ -32,7 +32,7 @@ def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) ->
                 del phases[name]
             said = ", ".join(str(key) for key in node)
             notes.append(
-                f"the recipe's settings of phase '{name}' ({said}) are left out: this schedule has no such phase"
+                f"the recipe's settings of phase '{name}' ({said}) are ignored: this schedule has no such phase"
             )
     return notes
 

@@ -139,13 +139,13 @@ def _allows(annotation: ast.expr | None, value: Any) -> bool:
 def _refused(annotation: ast.expr | None, value: Any, key: str) -> str:
     """Why the annotation does not allow a value; and how to write a list, or names that YAML reads as other types."""
     alone = isinstance(value, str | int | float) and not isinstance(value, bool) and value != ""
-    bracketed = f"; a list stands in brackets: [{value}]" if alone and _allows(annotation, [value]) else ""
+    bracketed = f"; write a list in brackets: [{value}]" if alone and _allows(annotation, [value]) else ""
     if isinstance(value, list) and all(isinstance(item, str | int | float | None) for item in value):
         names = [
             str(item).lower() if isinstance(item, bool) else "null" if item is None else str(item) for item in value
         ]
         if _allows(annotation, names):
-            bracketed = f"; names in quotes: {list_of(key, names)}"
+            bracketed = f"; write names in quotes: {list_of(key, names)}"
     return f"{value!r} is not {_said(annotation)}{bracketed}"
 
 

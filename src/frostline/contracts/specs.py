@@ -115,6 +115,6 @@ class TextSpec(Spec):
             raise ConfigError(
                 f"this backbone takes texts of {FEWEST_TOKENS} to {self.max_length} tokens, not {max_length}",
                 where="data.max_length",
-                next_step=f"data.max_length=null for {self.max_length}, or a number from {FEWEST_TOKENS} on",
+                next_step=f"data.max_length=null for {self.max_length}, or a number from {FEWEST_TOKENS} to that",
             )
         return replace(self, max_length=max_length)

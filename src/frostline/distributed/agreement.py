@@ -24,10 +24,10 @@ def require_agreement(parts: dict[str, nn.Module], *, where: str) -> None:
     differing = [name for name in own if len({rank.get(name) for rank in everyone}) > 1]
     if differing:
         raise RankError(
-            f"the ranks differ in {len(differing)} of {len(own)} tensors, such as {differing[0]}: in numbers, or in "
+            f"the ranks differ in {len(differing)} of {len(own)} tensors, such as {differing[0]}: in values, or in "
             "whether they learn",
             where=where,
-            next_step="report it, with the command; a callback that changes weights on one rank alone would do this",
+            next_step="report it, with the command; a callback that changes weights on only one rank can cause this",
         )
 
 
@@ -45,7 +45,7 @@ def require_one_run(own: dict[str, Any], *, where: str) -> None:
         raise RankError(
             f"the ranks are about to train different things: {said[:500]}",
             where=where,
-            next_step="the same command, data and Frostline on every host, and a run_dir that all of them see",
+            next_step="use the same command, data and Frostline on every host, and a run_dir that all of them see",
         )
 
 
@@ -61,7 +61,7 @@ def others_present(folder: Path) -> Iterator[None]:
         raise RankError(
             f"lost contact with another rank of this run: {first_line(error)}",
             where=folder,
-            next_step=f"see what that one said; resume={folder} goes on, and so does a restart by torchrun",
+            next_step=f"read the error of that rank; resume={folder} continues the run, as does a restart by torchrun",
         ) from error
 
 

@@ -34,7 +34,7 @@ def require_apart(blocks: nn.ModuleDict, name: str) -> None:
     reading = [block for block, module in blocks.items() if getattr(module, "below", ())]
     if reading:
         raise ConfigError(
-            f"fsdp shards block by block, and in {name} block {reading[-1]} shares a table with a block below it",
+            f"fsdp shards each block by itself, but in {name} block {reading[-1]} shares a table with a block below it",
             where="trainer.strategy",
             next_step="trainer=ddp, or another model",
         )

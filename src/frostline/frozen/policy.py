@@ -109,7 +109,7 @@ def views_of(plan: Plan, blocks: Sequence[str], lines: Sequence[Line], samples: 
         why_not = _never_again(shown[number], samples) if phase.frost_line(blocks) else NOTHING_FROZEN
         if not why_not:
             outputs = _outputs(plan, blocks, lines, samples, shown, reused, number)
-            limit = f"the {MOST_BYTES / 1e9:g} GB for which augmentation is given up"
+            limit = f"the {MOST_BYTES / 1e9:g} GB up to which augmentation is given up"
             why_not = _impossible(outputs, samples, MOST_BYTES, limit) or _not_worth(outputs)
         if not why_not:
             reused.append(number)
@@ -141,9 +141,9 @@ def choices(
             why_not = hindrance or _impossible(outputs, samples, reuse.max_bytes, limit)
             if why_not and reuse.when == "always":
                 raise ConfigError(
-                    f"phase '{phase.name}' cannot keep what its frozen blocks give: {why_not}",
+                    f"phase '{phase.name}' cannot cache the outputs of its frozen blocks: {why_not}",
                     where="cache",
-                    next_step="cache=auto, or change what stands in the way",
+                    next_step="cache=auto, or remove this obstacle",
                 )
         if not why_not and reuse.when != "always":
             why_not = "cache=never" if reuse.when == "never" else _not_worth(outputs)
@@ -188,14 +188,14 @@ def _never_again(shown: Shown, samples: Samples) -> str:
     if shown.views is None:
         return shown.why or "no view is shown twice"
     if shown.views and samples.mixed:
-        return "pictures are mixed with others of their batch (data.augment=strong), so that no view of one can be kept"
+        return "pictures are mixed with others of their batch (data.augment=strong), so no view can be cached"
     return ""
 
 
 def _impossible(outputs: _Outputs, samples: Samples, most: int, limit: str) -> str:
     """Why the outputs cannot be cached, or "". most: in bytes. limit: the same in words."""
     if not samples.whole_epochs:
-        return "epochs see only a part of the data (trainer.limit_..._batches)"
+        return "epochs see only some of the data (trainer.limit_..._batches)"
     if outputs.num_bytes > most:
         return f"{outputs.num_bytes / 1e9:,.1f} GB would be more than {limit}"
     return ""
@@ -204,7 +204,7 @@ def _impossible(outputs: _Outputs, samples: Samples, most: int, limit: str) -> s
 def _not_worth(outputs: _Outputs) -> str:
     passes = outputs.passes
     if passes <= outputs.copies and not outputs.follows:
-        return f"{passes} epoch{'s' * (passes > 1)}, each seen once: nothing would be computed twice"
+        return f"{passes} epoch{'s' * (passes > 1)}, and each view is shown once: nothing is computed twice"
     if outputs.line.flops < WORTH * outputs.line.num_bytes:
         return "computing it again takes no longer than reading it"
     return ""

@@ -28,7 +28,7 @@ class Unet(nn.Module):
         steps = len(features.widths) - 1
         if len(channels) < steps:
             raise ConfigError(
-                f"this backbone gives {steps + 1} levels, which need {steps} widths, and here are {len(channels)}",
+                f"this backbone returns {steps + 1} levels, which need {steps} widths, not {len(channels)}",
                 where="head.channels",
                 next_step="head.channels=[256,128,64]",
             )
@@ -60,13 +60,13 @@ class Fpn(nn.Module):
         super().__init__()
         if len(features.widths) != FPN_LEVELS:
             raise ConfigError(
-                f"this head takes {FPN_LEVELS} levels, and the backbone gives {len(features.widths)}",
+                f"this head takes {FPN_LEVELS} levels, but the backbone returns {len(features.widths)}",
                 where="head, model",
                 next_step="head=unet, head=linear, or a network that halves its input five times (model=resnet50)",
             )
         if segmentation_channels % FPN_GROUPS:
             raise ConfigError(
-                f"the channels are a multiple of {FPN_GROUPS}, and here are {segmentation_channels}",
+                f"the channels must be a multiple of {FPN_GROUPS}, not {segmentation_channels}",
                 where="head.segmentation_channels",
                 next_step=f"head.segmentation_channels={-(-segmentation_channels // FPN_GROUPS) * FPN_GROUPS}",
             )
@@ -87,7 +87,7 @@ class Fpn(nn.Module):
 def _decoders() -> Any:
     with needs(
         "segmentation_models_pytorch",
-        "whose decoder this head is",
+        "which provides the decoder of this head",
         where="head",
         extra="segmentation",
         otherwise="head=linear",

@@ -15,6 +15,6 @@ def plan_of(cfg: DictConfig) -> Plan:
         raise ConfigError(
             "the plan is not a mapping of phases",
             where="schedule",
-            next_step="'schedule.phases={head: {thaw: none, epochs: 3}}', say",
+            next_step="'schedule.phases={head: {thaw: none, epochs: 3}}'",
         )
     return with_adapter(Plan.from_config(phases, every_phase, average), adapter=cfg.adapter._target_ != NONE)

@@ -88,7 +88,7 @@ class Phase:
         if isinstance(self.thaw, int):
             if abs(self.thaw) > len(blocks):
                 raise PlanError(
-                    f"phase '{self.name}' thaws {abs(self.thaw)} blocks, and the backbone has {len(blocks)}",
+                    f"phase '{self.name}' thaws {abs(self.thaw)} blocks, but the backbone has {len(blocks)}",
                     where=f"schedule.phases.{self.name}.thaw",
                     next_step=f"a number from -{len(blocks)} to {len(blocks)}, none, all, or of: {', '.join(blocks)}",
                 )
@@ -139,13 +139,13 @@ def require_sound(phase: Phase) -> None:
         raise PlanError(
             f"phase '{phase.name}' has {phase.epochs} epochs",
             where=f"{where}.epochs",
-            next_step=f"{where}.epochs=1 or more; to leave the phase out: {where}=null",
+            next_step=f"{where}.epochs=1  # or more; or {where}=null  # leaves the phase out",
         )
     if phase.lr_scale != "auto" and not 0 < phase.lr_scale <= 1000:  # rejects NaN, too
         raise PlanError(
             f"phase '{phase.name}' trains nothing: its learning rate is scaled by {phase.lr_scale}",
             where=f"{where}.lr_scale",
-            next_step=f"{where}.lr_scale=0.1, say; to leave the phase out: {where}=null",
+            next_step=f"{where}.lr_scale=0.1; or {where}=null  # leaves the phase out",
         )
     if phase.thaw == [] or phase.only == []:
         raise PlanError(
@@ -157,11 +157,11 @@ def require_sound(phase: Phase) -> None:
         raise PlanError(
             f"phase '{phase.name}' has layer_decay {phase.layer_decay}, outside 0 < layer_decay <= 1",
             where=f"{where}.layer_decay",
-            next_step=f"{where}.layer_decay=0.8, say; 1.0 gives every block the same rate",
+            next_step=f"{where}.layer_decay=0.8; or {where}.layer_decay=1.0  # the same rate for every block",
         )
     if not 0 <= phase.warmup_epochs <= phase.epochs:
         raise PlanError(
             f"phase '{phase.name}' warms up for {phase.warmup_epochs} of its {phase.epochs} epochs",
             where=f"{where}.warmup_epochs",
-            next_step=f"{where}.warmup_epochs=0.5, say, or more epochs",
+            next_step=f"{where}.warmup_epochs=0.5, or more epochs",
         )

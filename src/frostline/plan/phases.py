@@ -48,7 +48,7 @@ class Plan:
             raise PlanError(
                 "the plan has no phases",
                 where="schedule.phases",
-                next_step="add one, say: 'schedule.phases={head: {thaw: none, epochs: 3}}'",
+                next_step="add one: 'schedule.phases={head: {thaw: none, epochs: 3}}'",
             )
         for phase in self.phases:
             require_sound(phase)
@@ -158,7 +158,7 @@ def _phase(name: str, own: Mapping[str, Any], every_phase: Mapping[str, Any]) ->
     where = f"schedule.phases.{name}"
     if not isinstance(own, Mapping):
         raise PlanError(
-            f"phase '{name}' is {own!r}, not settings", where=where, next_step=f"{where}={{thaw: none, epochs: 3}}, say"
+            f"phase '{name}' is {own!r}, not settings", where=where, next_step=f"'{where}={{thaw: none, epochs: 3}}'"
         )
     settings = {**every_phase, **own, "name": name}
     shared, ends = every_phase.get("until"), own.get("until")

@@ -30,7 +30,7 @@ def print_kept(entries: Sequence[Kept], root: Path, typed: Sequence[str]) -> Non
 
 
 def print_cleared(gone: Sequence[Kept], left: Sequence[Kept]) -> None:
-    in_use = f"; {len(left)} in use stay" if left else ""
+    in_use = f"; {len(left)} still in use" if left else ""
     console_of_width().print(f"{len(gone)} removed, {_megabytes(gone)} MB{in_use}")
 
 

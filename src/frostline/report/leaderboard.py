@@ -122,7 +122,7 @@ def print_leaderboard(path: Path) -> None:
     for names, equal in _without_effect([Trial.of(path.parent, folder) for folder in runs_of(path.parent)]).items():
         console.print(f"equal        {_equal(names, equal)}")
     if "ranked_by" in rows[0]:
-        console.print("apart        scores of different monitors or data cannot be compared: see ranked_by")
+        console.print("separate     scores of different monitors or data cannot be compared: see ranked_by")
     console.print(f"leaderboard  {path}")
     _print_next(path.parent, rows, console)
 
@@ -199,5 +199,5 @@ def _equal(names: Sequence[str], groups: Sequence[Sequence[Trial]]) -> str:
     said = f"runs {runs}: {' and '.join(names)} made no difference to any score"
     phases = [phase for group in groups for trial in group if trial.record is not None for phase in trial.record.phases]
     if all(phase.get("solved") for phase in phases) and all(name.partition(".")[0] == "optimizer" for name in names):
-        said += "; a solved head uses no optimizer (schedule.every_phase.solve=false steps it)"
+        said += "; a solved head uses no optimizer (schedule.every_phase.solve=false trains it step by step)"
     return said

@@ -84,13 +84,13 @@ def _advice(record: Record) -> list[str]:
     below = [] if score is None else [name for name in ("majority", "linear_probe") if _is_below(record, name, score)]
     if not below:
         return []
-    than = "not above the majority" if below[0] == "majority" else "clearly below the linear probe of the same features"
+    than = "not above the majority class" if below[0] == "majority" else "clearly below the linear probe"
     phase = record.phases[-1]
     if phase.get("solved"):
-        return [f"{than}; what may help: a plan that thaws (schedule=two_stage)"]
+        return [f"{than}; try a plan that thaws (schedule=two_stage)"]
     setting = phase["name"].removesuffix(f"-{phase['learns'][-1]}")  # `thaw: each` appends the block to the name
     more = f"schedule.phases.{setting}.epochs={2 * phase['epochs']}"
-    return [f"{than}; what may help: {more}, a smaller data.batch_size, another rate ({program()} lr_find)"]
+    return [f"{than}; try {more}, a smaller data.batch_size, or another rate ({program()} lr_find)"]
 
 
 def _in_vain(record: Record) -> list[str]:
@@ -104,7 +104,7 @@ def _in_vain(record: Record) -> list[str]:
     ):
         return []
     later = sum(phase["seconds"] for phase in phases[1:])
-    return [f"thawing brought nothing in {later:.0f} s: schedule=head_only ends here"]
+    return [f"thawing for {later:.0f} s did not improve the score: schedule=head_only leaves it out"]
 
 
 def _is_below(record: Record, name: str, score: float) -> bool:

@@ -75,7 +75,7 @@ def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) 
         raise RunError(
             f"the unfinished run in this folder was started with other settings: {'; '.join(said)}",
             where=folder,
-            next_step="give the command as it was given before, or run_dir=<another folder>",
+            next_step="run the same command as before, or run_dir=<another folder>",
         )
 
 
@@ -108,7 +108,7 @@ def with_found(settings: DictConfig, folder: Path) -> DictConfig:
             number = OmegaConf.select(kept, key)
             if not isinstance(number, int) or isinstance(number, bool):
                 raise RunError(
-                    f"the run's config.yaml has no number for {key}, which it chose: {shortened(str(number))}",
+                    f"the run chose a number for {key}, but its config.yaml has {shortened(str(number))}",
                     where=folder,
                     next_step=f"{key}=<number> as the run had it, or run_dir=<another folder>",
                 )
@@ -144,7 +144,7 @@ def require_unfinished(record: Record, folder: Path, typed: Sequence[str] = ()) 
             "this run is finished",
             where=folder,
             next_step=f"{command_of('evaluate', run=folder)}; or {begun_anew(record.command, folder, typed)}"
-            "  # trains on from its weights",
+            "  # starts a new run from its weights",
         )
     best = checkpoint_of(folder, "best")
     if checkpoint_of(folder, "last") is None and (best is not None or record.phases):

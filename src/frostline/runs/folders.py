@@ -114,7 +114,7 @@ def claimed(folder: Path, *, leads: bool, seen: list[tuple[str, int, int]]) -> I
             raise RunError(
                 "another process has written to this folder in the meantime",
                 where=folder,
-                next_step="give the command again, with run_dir=<another> for another run",
+                next_step="run the command again, with run_dir=<another> for a new run",
             )
         yield
     finally:
@@ -142,5 +142,5 @@ def _unwritable(folder: Path, setting: str | None, error: OSError) -> RunError:
     return RunError(
         f"cannot write to the folder: {error.strerror}",
         where=folder,
-        next_step=writable if setting is None else f"{setting}=<a folder of yours>",
+        next_step=writable if setting is None else f"{setting}=<a writable folder>",
     )

@@ -63,20 +63,20 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise RunError(
             f"the run's configuration cannot be read: {first_line(error)}",
             where=path,
-            next_step="restore the file, or train anew",
+            next_step="restore the file, or start a new run",
         ) from error
     for place, value in leaves(plain):
         if not isinstance(value, bool | int | float | str | None):
             raise RunError(
-                f"config.yaml contains an object, and a saved run has plain values: {place}: {shortened(str(value))}",
+                f"config.yaml contains an object, but a saved run has plain values: {place}: {shortened(str(value))}",
                 where=path,
-                next_step="write a plain value there, or train anew",
+                next_step="write a plain value there, or start a new run",
             )
         if "${" in place or (isinstance(value, str) and "${" in value):
             raise RunError(
-                f"config.yaml contains an interpolation, and a saved run has none: {place}: {shortened(str(value))}",
+                f"config.yaml contains an interpolation, but a saved run has none: {place}: {shortened(str(value))}",
                 where=path,
-                next_step="write the value itself there, or train anew",
+                next_step="write the value itself there, or start a new run",
             )
     return {str(key): value for key, value in plain.items()}
 
@@ -93,7 +93,7 @@ def _require_simple(text: str) -> None:
         if depth > MOST_DEPTH:
             raise ValueError(f"line {event.start_mark.line + 1} is nested more than {MOST_DEPTH} deep")
     if not isinstance(root, yaml.MappingStartEvent):
-        raise ValueError("it holds no settings")
+        raise ValueError("it is not a mapping of settings")
 
 
 def _require_shape(plain: Mapping[Any, Any]) -> None:
@@ -105,10 +105,10 @@ def _require_shape(plain: Mapping[Any, Any]) -> None:
             raise ValueError(f"{group} has no `_target_`")
     for group in ("callbacks", "schedule", "logger"):
         if not isinstance(plain.get(group, {}), dict):
-            raise ValueError(f"{group} is no mapping")
+            raise ValueError(f"{group} is not a mapping")
     for key in _keys(plain):
         if not isinstance(key, str):
-            raise ValueError(f"a key of type {type(key).__name__}, which has to be text: {key}")
+            raise ValueError(f"a key is of type {type(key).__name__}, but must be text: {key}")
 
 
 def _keys(node: Any) -> Iterator[Any]:
@@ -139,13 +139,13 @@ def require_trusted(settings: Mapping[str, Any], folder: Path, *, trust: bool, a
 def _foreign_code(node: Any, place: str) -> Iterator[str]:
     if isinstance(node, Mapping):
         if "_target_" in node and not _is_option(place, node["_target_"]):
-            yield f"{place or 'the whole'}: runs {node['_target_']}"
+            yield f"{place or 'the whole file'}: runs {node['_target_']}"
         for name, value in node.items():
             below = f"{place}.{name}" if place else str(name)
             if name == "_args_":
                 yield f"{below}: {value}"  # Frostline passes arguments by name only
             if str(name).endswith("remote_code") and value:
-                yield f"{below}: runs Python files that lie beside the weights of {node.get('name')}"
+                yield f"{below}: runs Python files that come with the weights of {node.get('name')}"
             yield from _foreign_code(value, below)
     elif isinstance(node, list):
         for number, item in enumerate(node):

@@ -71,7 +71,7 @@ def read(run: Path, part: Part) -> Predictions:
     file = run / file_of(part)
     if not file.is_file():
         raise RunError(
-            f"the run has left no predictions of its part '{part}'",
+            f"the run stored no predictions of its split '{part}'",
             where=file,
             next_step="train with predictions=true and a larger predictions_max_gigabytes; earlier versions wrote none",
         )

@@ -93,7 +93,7 @@ class Record:
                 return record
         except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
             raise RunError(
-                f"run.json cannot be read: {error}", where=path, next_step="train again, or restore the file"
+                f"run.json cannot be read: {error}", where=path, next_step="restore the file, or start a new run"
             ) from error
         raise RunError(
             f"run.json has schema {schema}, but this version reads schema {SCHEMA}",
@@ -108,11 +108,11 @@ class Record:
             if problem is not None:
                 raise TypeError(f"'{name}': {problem}")
         if self.data and not isinstance(self.data["classes"], list):
-            raise TypeError("'data' names no classes")
+            raise TypeError("'data' has no classes")
         if not all(isinstance(row, dict) and isinstance(row["name"], str) for row in self.phases):
-            raise TypeError("'phases' holds something else")
+            raise TypeError("'phases' is not a list of phases")
         if not all(isinstance(value, int | float) for value in self.seconds.values()):
-            raise TypeError("'seconds' holds something else")
+            raise TypeError("'seconds' holds a value that is not a number")
 
 
 class Stopwatch:

@@ -152,7 +152,7 @@ class Entry:
         if said == _checksum(region):
             return 0
         if said:
-            warnings.warn(f"what is kept is damaged, and made anew: {self.folder}", stacklevel=2)
+            warnings.warn(f"a cache entry is damaged and will be computed again: {self.folder}", stacklevel=2)
         os.ftruncate(marker, 0)
         region.copy_(make(list(range(first, end))).reshape(-1))
         self._flush()
@@ -204,7 +204,7 @@ def is_whole(folder: Path, layout: Rows) -> bool:
     lengths = layout.lengths is None or lengths_at(folder) is not None
     if kept.num_bytes == layout.num_bytes and lengths and (folder / "regions").is_dir():
         return True
-    warnings.warn(f"what is kept is damaged, and made anew: {folder}", stacklevel=4)
+    warnings.warn(f"a cache entry is damaged and will be computed again: {folder}", stacklevel=4)
     return False
 
 

@@ -69,7 +69,7 @@ class Store:
         with self._locked():
             if not is_whole(folder, layout):
                 if not remove(folder):
-                    raise OSError(errno.EBUSY, f"a process uses an entry that is damaged: {folder}")
+                    raise OSError(errno.EBUSY, f"a cache entry is damaged, but a process uses it: {folder}")
                 self._make_room(layout.num_bytes)
                 lay_out(folder, layout, said)
             os.utime(folder / ENTRY)
@@ -135,4 +135,4 @@ def _require_room(kept: Sequence[Kept], num_bytes: int, max_bytes: int) -> None:
         if total + num_bytes > max_bytes and remove(oldest.folder):
             total -= oldest.num_bytes
     if total + num_bytes > max_bytes:
-        raise OSError(errno.ENOSPC, "all that is kept there is in use")
+        raise OSError(errno.ENOSPC, "the cache is full, and other processes use its entries")

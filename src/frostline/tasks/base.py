@@ -69,7 +69,7 @@ class Task(nn.Module):
             )
         if mode != self.scores[monitor]:
             raise ConfigError(
-                f"the best {monitor} is the {'largest' if mode == 'min' else 'smallest'}, and the mode says '{mode}'",
+                f"the best {monitor} is the {'largest' if mode == 'min' else 'smallest'}, but the mode is '{mode}'",
                 where=f"{where}.mode",
                 next_step=f"{where}.mode={self.scores[monitor]}",
             )

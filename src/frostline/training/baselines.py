@@ -70,7 +70,7 @@ def _of_features(built: Built) -> dict[str, Any]:
     except RuntimeError as error:
         if not memory_is_short(error):
             raise
-        return {"why_not": "the device has no memory for it"}
+        return {"why_not": "the device has too little memory for it"}
 
 
 def too_much(train: int, val: int, width: int, classes: int, flops: float) -> str:
@@ -79,12 +79,12 @@ def too_much(train: int, val: int, width: int, classes: int, flops: float) -> st
     """
     num_bytes = 4 * (train + val) * width
     if num_bytes > BYTES:
-        return f"{num_bytes / 1e9:.1f} GB of features are more than the {BYTES / 1e9:g} GB for it"
+        return f"{num_bytes / 1e9:.1f} GB of features are more than the limit of {BYTES / 1e9:g} GB"
     # Products of few columns take as long as those of 16: they wait for memory.
     work = 2.0 * train * val * width + MAX_EVALUATIONS * 4.0 * train * width * max(classes, 16)
     allowed = max(FLOPS, SHARE * (train + val) * flops)
     if work > allowed:
-        return f"they would take {work / 1e12:,.1f} TFLOP, and {allowed / 1e12:,.1f} are granted"
+        return f"they would take {work / 1e12:,.1f} TFLOP, more than the limit of {allowed / 1e12:,.1f}"
     return ""
 
 

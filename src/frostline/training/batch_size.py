@@ -89,12 +89,12 @@ def largest_batch(
     smallest = 1 << (ranks - 1).bit_length()  # every rank needs a sample of each batch
     in_steps = samples // (FEWEST_STEPS * trainer.accumulate_grad_batches)
     batch = max(1 << max(min(MOST_SAMPLES, in_steps), 1).bit_length() - 1, smallest)
-    why = f"that leaves {FEWEST_STEPS} steps of the optimizer an epoch" if in_steps < MOST_SAMPLES else "that is tried"
+    why = f"that leaves {FEWEST_STEPS} optimizer steps per epoch" if in_steps < MOST_SAMPLES else "that Frostline tries"
     if batch == smallest and in_steps < smallest:
-        why = "that there can be: a sample for each process"
+        why = "that is possible, with one sample for each process"
     while max(needs(phase, batch) for phase in phases) > room:
         if batch == smallest:
-            raise _too_large(f"a batch of {batch} with {_size_of(sample)} is more than {room / 1e9:,.1f} GB", device)
+            raise _too_large(f"a batch of {batch} with {_size_of(sample)} needs more than {room / 1e9:,.1f} GB", device)
         batch, why = batch // 2, "that fits into memory"
     return ChosenBatch(batch, f"is the largest power of two {why}")
 

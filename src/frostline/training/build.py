@@ -202,7 +202,7 @@ def _form(cfg: DictConfig) -> Form:
     forms = forms_of(getattr(maker, "func", maker))
     if task.unit not in forms:
         raise ConfigError(
-            f"this head gives outputs for each {' or '.join(forms)}, and this task needs them for each {task.unit}",
+            f"this head returns outputs per {' or '.join(forms)}, but this task needs them per {task.unit}",
             where="head, task",
             next_step="head=linear, or another task",
         )

@@ -17,7 +17,7 @@ from frostline.runs.folders import CONFIG
 from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
 CHECKPOINTS = "checkpoints"  # subfolder of a run folder
-OTHER = "restore the file, use the other one (checkpoint=last, checkpoint=best), or train anew"
+OTHER = "restore the file, use the other one (checkpoint=last, checkpoint=best), or start a new run"
 VIEWS = "list[NonNegative[int] | None]"  # of each phase
 Schema = Mapping[str, Any]  # by key: an annotation, a schema, or a function that returns a problem or None
 
@@ -144,17 +144,17 @@ def is_checkpoint(path: Path) -> bool:
 def _problem(content: Any, record: Schema) -> str | None:
     """Why the content is no valid checkpoint of a run; None if it is."""
     if not isinstance(content, dict) or not {"state_dict", CHECKPOINT_KEY} <= content.keys():
-        return "it is no checkpoint of a run"
+        return "it is not a checkpoint of a run"
     state = content["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        return "its 'state_dict' is not tensors by name"
+        return "its 'state_dict' does not map names to tensors"
     return record_problem(content[CHECKPOINT_KEY], record, CHECKPOINT_KEY)
 
 
 def record_problem(said: Any, schema: Schema, where: str) -> str | None:
     """The first key of a record that is missing or has another type than in `schema`, as a message, or None."""
     if not isinstance(said, dict):
-        return f"its '{where}' is no record"
+        return f"its '{where}' is not a mapping"
     for name, expected in schema.items():
         place = f"{where}.{name}"
         if name not in said:
@@ -177,7 +177,7 @@ def require_finite_weights(content: dict[str, Any], path: Path) -> None:
         raise RunError(
             f"the weights are not finite: {few(spoilt, 4)}",
             where=path,
-            next_step="the training diverged, or the file is damaged: train anew at a lower rate (optimizer.lr)",
+            next_step="the training diverged, or the file is damaged: start a new run at a lower rate (optimizer.lr)",
         )
 
 
@@ -186,7 +186,7 @@ def require_unchanged(content: dict[str, Any], model: FineTuner, path: Path, *ke
     differences between config.yaml, from which `model` was made, and the run that wrote the checkpoint."""
     before: dict[str, Any] = content[CHECKPOINT_KEY]["identity"]
     known = [key for key in keys if key in before]
-    said = {"parts": "the samples are split otherwise (data.split_seed, data.val_fraction, data.test_fraction)"}
+    said = {"parts": "the samples are split differently (data.split_seed, data.val_fraction, data.test_fraction)"}
     other = [
         said.get(key) or difference
         for key in known
@@ -194,9 +194,9 @@ def require_unchanged(content: dict[str, Any], model: FineTuner, path: Path, *ke
     ]
     if other:
         raise RunError(
-            f"config.yaml differs from that of the training: {'; '.join(other)}",
+            f"config.yaml differs from the one used in training: {'; '.join(other)}",
             where=path.parent.with_name(CONFIG),
-            next_step="restore the file, or train anew",
+            next_step="restore the file, or start a new run",
         )
 
 
@@ -246,9 +246,9 @@ def phase_number(plan: Plan, name: str, checkpoint: object) -> int:
     names = [phase.name for phase in plan.phases]
     if name not in names:
         raise RunError(
-            f"the checkpoint is of phase '{name}', but the plan has {', '.join(names)}",
+            f"the checkpoint belongs to phase '{name}', but the plan has {', '.join(names)}",
             where=checkpoint,
-            next_step="restore the run's config.yaml, or train anew",
+            next_step="restore the run's config.yaml, or start a new run",
         )
     return names.index(name)
 
@@ -285,7 +285,7 @@ def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path)
         raise RunError(
             f"this is another run: {'; '.join(other)}",
             where=checkpoint,
-            next_step=f"restore what differs; or {setting_of('init_from', checkpoint)}, in a new run",
+            next_step=f"restore what differs; or {setting_of('init_from', checkpoint)}  # in a new run",
         )
 
 

@@ -32,9 +32,9 @@ def depths_of(blocks: Sequence[str], outputs: Sequence[Output], seconds: Callabl
     whole = outputs[-1].flops
     if not whole:
         raise ConfigError(
-            "`thaw: auto` counts floating-point operations, and none of this backbone's can be counted",
+            "`thaw: auto` counts floating-point operations, but cannot count any of this backbone",
             where="schedule",
-            next_step="a number of blocks: schedule.phases.top.thaw=2",
+            next_step="set a number of blocks: schedule.phases.top.thaw=2",
         )
     found = []
     for number in range(len(blocks) + 1):
@@ -68,7 +68,7 @@ def require_one_process(world_size: int, where: str, depth: int) -> None:
     """Raises ConfigError if there are several processes: each would measure and choose for itself."""
     if world_size > 1:
         raise ConfigError(
-            f"schedule.minutes is measured by one process, and this run has {world_size}",
+            f"schedule.minutes is measured by one process, but this run has {world_size}",
             where="schedule.minutes",
             next_step=f"{where}={depth} schedule.minutes=null",
         )

@@ -83,9 +83,9 @@ def _frozen(choice: Choice, blocks: list[str]) -> str:
     if not choice.line:
         return ""
     lowest, highest = blocks[0], blocks[choice.line - 1]
-    outputs = f"what {lowest if choice.line == 1 else f'{lowest} … {highest}'} give"
+    outputs = f"outputs of {lowest if choice.line == 1 else f'{lowest} … {highest}'}"
     if not choice.kept:
-        return f"{outputs} is computed in each epoch: {choice.why_not}"
+        return f"{outputs} are computed in each epoch: {choice.why_not}"
     once, each = choice.passes
     saved = f"{once} pass{'es' * (once != 1)} over the data instead of {each}, {choice.num_bytes / 1e6:,.1f} MB"
-    return f"{outputs} is cached: {saved}"
+    return f"{outputs} are cached: {saved}"

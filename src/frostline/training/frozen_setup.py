@@ -75,7 +75,7 @@ def choices_of(
         require_apart(backbone.blocks, backbone.name)
         hindrance = "frozen blocks are sharded over the devices"
     if trainer.precision == "16-mixed":
-        hindrance = "of float16 nothing is kept (trainer.precision=16-mixed)"
+        hindrance = "float16 outputs are not cached (trainer.precision=16-mixed)"
     blocks = list(backbone.blocks)
     shown = views_of(plan, blocks, lines, samples)
     if views is not None and data.views.could_augment and len(views) == len(plan.phases):

@@ -40,12 +40,12 @@ def init_from(model: FineTuner, source: Path, targets: Targets) -> str:
         command = begun_anew(Record.read(source).command, source)  # with the run's own model
         raise WeightsError(error.what, where=error.where, next_step=command) from error
     if known not in (None, (targets.kind, targets.names)):
-        return f"{said}; the head is new: the run told other classes apart"
+        return f"{said}; the head is new: the run had other classes"
     shapes = {name: value.shape for name, value in model.head.state_dict().items()}
     if {name: value.shape for name, value in head.items()} != shapes:
-        return f"{said}; the head is new: the file has none of its shape"
+        return f"{said}; the head is new: the file has no head of its shape"
     load_weights(model.head, head, (), source=path)
-    return f"{said}; the head, too"
+    return f"{said}; the head is loaded too"
 
 
 def _load_backbone(backbone: Backbone, state: StateDict, path: Path) -> str:
@@ -55,8 +55,8 @@ def _load_backbone(backbone: Backbone, state: StateDict, path: Path) -> str:
         raise RunError(
             "the weights contain an adapter, but this run has none",
             where=path,
-            next_step="the adapter and the blocks of a plan as that run had them: adapter=..., schedule=...; or what "
-            "frostline export run=<that run> output=<file>.safetensors merges",
+            next_step="use the adapter and the schedule of that run: adapter=..., schedule=...; or "
+            "frostline export run=<that run> output=<file>.safetensors  # merges the adapter, for init_from=",
         )
     if theirs or not adapted:
         return load_weights(backbone, state, (), source=path)
@@ -86,7 +86,7 @@ def _known(path: Path) -> tuple[str, list[str]] | None:
     targets = completed_targets(about.get("targets"))
     problem = record_problem(about, {"targets": lambda _, place: targets_problem(targets, place)}, ABOUT)
     if problem is not None:
-        raise WeightsError(f"the weights file cannot be read: {problem}", where=path, next_step="export it anew")
+        raise WeightsError(f"the weights file cannot be read: {problem}", where=path, next_step="export it again")
     return targets["kind"], targets["names"]
 
 

@@ -142,7 +142,7 @@ class PredictionFiles:
         enough = math.ceil(10 * max(too_large.values())) / 10
         print(
             f"frostline: predictions of {sizes} are not written: they take more than predictions_max_gigabytes="
-            f"{self.max_gigabytes:g}; {enough:g} lets a run write them",
+            f"{self.max_gigabytes:g}; {enough:g} would be enough",
             file=sys.stderr,
         )
 

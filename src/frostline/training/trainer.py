@@ -121,7 +121,7 @@ def require_batches(node: DictConfig, data: Data) -> None:
         batches = data.batches_of(part)
         if isinstance(limit, float) and int(limit * batches) == 0:
             raise ConfigError(
-                f"{limit} of {batches} batches are none",
+                f"{limit} of {batches} batches is less than one batch",
                 where=f"trainer.limit_{name}_batches",
                 next_step=f"trainer.limit_{name}_batches=1, or a larger share",
             )

@@ -125,7 +125,7 @@ def _finite(losses: list[float], phase: Phase) -> list[float]:
         raise RunError(
             f"the loss is {losses[0]} in phase '{phase.name}' before the first step",
             where="lr_find",
-            next_step="look at the data and the weights, or trainer.precision=32-true",
+            next_step="check the data and the weights, or trainer.precision=32-true",
         )
     return finite
 

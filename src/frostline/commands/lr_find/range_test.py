@@ -35,13 +35,13 @@ class RangeTest:
             raise ConfigError(
                 f"{self.steps} steps are too few for a curve",
                 where="lr_find.steps",
-                next_step=f"lr_find.steps=100, say; {FEWEST_STEPS} at the least",
+                next_step=f"lr_find.steps=100  # at least {FEWEST_STEPS}",
             )
         if self.lowest >= self.highest:
             raise ConfigError(
                 f"the lowest rate, {self.lowest:g}, is not below the highest, {self.highest:g}",
                 where="lr_find.lowest, lr_find.highest",
-                next_step="lr_find.lowest=1e-6 lr_find.highest=10, say",
+                next_step="lr_find.lowest=1e-6 lr_find.highest=10",
             )
 
     def rates(self) -> list[float]:

@@ -44,8 +44,10 @@ def _remarks(curves: Sequence[RateCurve], settings: Mapping[str, float]) -> list
     said = []
     if silent:
         names = ", ".join(silent)
-        said.append(f"In {names} no rate stands out: try lr_find.steps=300 or other rates, or it has little to learn.")
+        said.append(
+            f"No rate stands out in {names}: try lr_find.steps=300 or other rates; or there is little to learn."
+        )
     if scales:
         base = f"optimizer.lr={settings['optimizer.lr']:g}"
-        said.append(f"The phases suggest different base rates; with {base} these fit: {' '.join(scales)}")
+        said.append(f"The phases suggest different base rates; with {base}, use {' '.join(scales)}")
     return said

@@ -47,7 +47,9 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
     rows = ordered(rows)
     if rows[0].problem:
         print_problems(rows, {name: error.next_step for name, error in refusals.items()})
-        raise RunError("none of the models could be ranked", where="models", next_step="see the reason of each, above")
+        raise RunError(
+            "none of the models could be ranked", where="models", next_step="see the reason for each model above"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     said = {"schema": SCHEMA, "command": command, "seed": cfg.seed, "versions": installed_versions(), "data": data}
     models = [{key: _plain(value) for key, value in asdict(row).items()} for row in rows]
@@ -70,7 +72,7 @@ def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:
     except RuntimeError as error:
         if not memory_is_short(error):
             raise
-        return Ranked(name, "the device has no memory for it"), {}
+        return Ranked(name, "the device has too little memory for it"), {}
     if "why_not" in scores:
         return Ranked(name, scores["why_not"]), {}
     row = Ranked(

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from frostline.report.summary import console_of_width, program
 
-COLUMNS = ("model", "parameters", "features", "GFLOP", "LogME", "k-NN", "linear probe", "pass", "probes", "kept")
+COLUMNS = ("model", "parameters", "features", "GFLOP", "LogME", "k-NN", "linear probe", "pass", "probes", "cached")
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Refusable:
             print(
                 f"frostline: cannot write more curves: {error.strerror or error}\n"
                 f"  where: {self._curves.log_dir}\n"
-                "  next:  make room; the run goes on, and run.json has its scores",
+                "  next:  make room; the run continues, and run.json has its scores",
                 file=sys.stderr,
             )
 

@@ -21,9 +21,9 @@ def require_fit(callback: L.Callback, task: Task) -> None:
         task.require_score(callback.monitor, "min" if callback.mode == "min" else "max", f"callbacks, {name}")
     elif isinstance(callback, EarlyStopping) and callback.monitor != "train/loss_epoch":
         raise ConfigError(
-            f"{name} waits for a score '{callback.monitor}', which does not exist",
+            f"{name} monitors '{callback.monitor}', but there is no such score",
             where="callbacks",
-            next_step=f"its monitor is one of train/loss_epoch, {', '.join(task.scores)}",
+            next_step=f"monitor one of train/loss_epoch, {', '.join(task.scores)}",
         )
 
 
@@ -43,7 +43,7 @@ def require_best(trainer: L.Trainer, task: Task, plan: Plan) -> None:
         raise ConfigError(
             f"the best epoch is chosen by {kept.monitor} ({kept.mode}), but the task uses {task.monitor} ({task.mode})",
             where="callbacks.best, task",
-            next_step=f"task.monitor={kept.monitor} task.mode={kept.mode}: callbacks follow it",
+            next_step=f"task.monitor={kept.monitor} task.mode={kept.mode}  # callbacks follow it",
         )
 
 
