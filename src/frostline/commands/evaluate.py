@@ -40,7 +40,7 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     require_unchanged(content, model, path, "network", "task", *(["parts"] if own else []))
     enter_phase_of(built, loaded(model, content, path))
     if trainer.is_global_zero and record.status != "finished":
-        print(f"run   {folder} is not finished ({record.status}): its best checkpoint so far is scored")
+        print(f"run   {folder} is not finished ({record.status}): its {cfg.checkpoint} checkpoint so far is scored")
     compares = own and cfg.checkpoint == "best" and "test" in record.predictions
     with others_stopped(trainer), collecting(trainer, math.inf if compares else None) as collected:
         (scores,) = trainer.test(model, datamodule=data, verbose=False)
