@@ -21,8 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 # Two files of tests at a time, each process on one thread: the networks are small. What xdist would reorder, conftest.py
-# has ordered. One process, as a debugger needs it: make test ARGS="-n 0 --pdb"
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# has ordered. One process, as a debugger needs it: make test ARGS="-n 0 --pdb". Bytecode is written: the asserts of pytest
+# alone take ten seconds to compile.
+TESTS := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The types are checked beside the tests, which leave a core idle now and then.
 test: lint

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins import file_config_source
 from hydra._internal.defaults_list import DefaultsList, Overrides, create_defaults_list
 from omegaconf import DictConfig, OmegaConf
 
@@ -29,16 +28,17 @@ def _sources(repo: Any) -> tuple[str, ...] | None:
     return places if KNOWN.issuperset(places) else None
 
 
-class Parsed(OmegaConf):
-    known: dict[str, bytes] = {}  # noqa: RUF012
+parsed: dict[str, bytes] = {}
+parse = OmegaConf.load
 
-    @staticmethod
-    def load(file: Any) -> Any:
-        if not Path(file.name).is_relative_to(conf_dir()):
-            return OmegaConf.load(file)
-        if file.name not in Parsed.known:
-            Parsed.known[file.name] = pickle.dumps(OmegaConf.load(file))
-        return pickle.loads(Parsed.known[file.name])
+
+def parse_once(file: Any) -> Any:
+    name = str(getattr(file, "name", ""))
+    if not Path(name).is_relative_to(conf_dir()):
+        return parse(file)
+    if name not in parsed:
+        parsed[name] = pickle.dumps(parse(file))
+    return pickle.loads(parsed[name])
 
 
 resolved: dict[Any, DefaultsList] = {}
@@ -76,7 +76,7 @@ def merge_once(self: ConfigLoaderImpl, defaults: Any, repo: Any) -> DictConfig:
 @contextmanager
 def cached() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_config_source, "OmegaConf", Parsed)
+        patch.setattr(OmegaConf, "load", staticmethod(parse_once))  # Hydra imports its sources of files anew
         patch.setattr(config_loader_impl, "create_defaults_list", resolve)
         patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_once)
         yield

@@ -1,4 +1,4 @@
-"""What tests compose is what Hydra composes: its files are merged once, and the values of a command line come on top."""
+"""What tests compose is what Hydra composes: files are merged once, and the values of a command line come on top."""
 
 from typing import Any
 
@@ -6,7 +6,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins import file_config_source
 from hydra._internal.defaults_list import create_defaults_list
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -48,7 +47,7 @@ def test_a_command_line_composes_as_hydra_composes_it(
     assert config_loader_impl.create_defaults_list is hydra_cached.resolve
     monkeypatch.setattr(config_loader_impl, "create_defaults_list", create_defaults_list)
     monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", hydra_cached.merge)
-    monkeypatch.setattr(file_config_source, "OmegaConf", OmegaConf)
+    monkeypatch.setattr(OmegaConf, "load", staticmethod(hydra_cached.parse))
     assert nodes(found) == nodes(composed(line))
 
 
