@@ -8,9 +8,11 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import omegaconf
 import pytest
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -33,7 +35,7 @@ parse = OmegaConf.load
 
 
 def parse_once(file: Any) -> Any:
-    name = str(getattr(file, "name", ""))
+    name = str(file if isinstance(file, str | Path) else getattr(file, "name", ""))
     if not Path(name).is_relative_to(conf_dir()):
         return parse(file)
     if name not in parsed:
@@ -77,6 +79,7 @@ def merge_once(self: ConfigLoaderImpl, defaults: Any, repo: Any) -> DictConfig:
 def cached() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(parse_once))  # Hydra imports its sources of files anew
+        patch.setattr(omegaconf.base, "parse", cache(omegaconf.base.parse))  # a tree of an interpolation, read alone
         patch.setattr(config_loader_impl, "create_defaults_list", resolve)
         patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_once)
         yield
