@@ -12,6 +12,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -154,7 +155,12 @@ def ran_as_ranks(
 
 def prepare() -> None:
     """Once per session, before its workers start: where the server of them all will listen."""
-    os.environ.setdefault(PLACE, tempfile.mkdtemp(prefix="forked-"))
+    if PLACE not in os.environ:
+        os.environ[PLACE] = tempfile.mkdtemp(prefix="forked-")
+        _OWN.append(os.environ[PLACE])
+
+
+_OWN: list[str] = []  # the folder, in the process that made it
 
 
 @cache
@@ -197,6 +203,9 @@ def leave() -> None:
     if _held.cache_info().currsize:
         _held()[1].close()
         _held.cache_clear()
+    while _OWN:
+        shutil.rmtree(_OWN.pop(), ignore_errors=True)
+        del os.environ[PLACE]
 
 
 def _connected() -> socket.socket:
