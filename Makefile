@@ -22,7 +22,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 # Two test files at a time, each process on one thread, as the networks are small. conftest.py sets the order of the
 # files, which xdist must not change. For a debugger, in one process: make test ARGS="-n 0 --pdb"
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Bytecode is written: compiling the asserts of pytest alone takes ten seconds.
+TESTS := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # mypy runs beside the tests, which leave a core idle now and then.
 test: lint

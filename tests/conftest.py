@@ -1,9 +1,9 @@
 """Shared by all tests: where data lies, composed configs, the program in this process."""
 
-import copy
 import gc
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -17,8 +17,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+import forked
+import hydra_cached
 from frostline.cli.typed import quoted_settings
 from frostline.commands.checks import check
 from frostline.paths import conf_dir
@@ -41,6 +43,16 @@ PICTURE_MODELS = [
     if file.stem not in ("torchvision", "timm", "_efficientnet_lite")
     and "transformer" not in file.read_text(encoding="utf-8")
 ]
+
+
+def pytest_configure() -> None:
+    forked.prepare()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a shell starts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure() -> None:
+    forked.leave()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,21 +92,9 @@ def composed_once() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def parsed_once() -> Iterator[None]:
-    """Hydra parses each file of conf/ for each composition; here once, and what it gets is a copy."""
-    parsed: dict[str, Any] = {}
-
-    class Parsed(OmegaConf):
-        @staticmethod
-        def load(file: Any) -> Any:
-            if not Path(file.name).is_relative_to(conf_dir()):
-                return OmegaConf.load(file)
-            if file.name not in parsed:
-                parsed[file.name] = OmegaConf.load(file)
-            return copy.deepcopy(parsed[file.name])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hydra._internal.core_plugins.file_config_source.OmegaConf", Parsed)
+def merged_once() -> Iterator[None]:
+    """Hydra reads and merges the files of conf/ for each command line; here once. Real processes still do."""
+    with hydra_cached.cached():
         yield
 
 

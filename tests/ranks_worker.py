@@ -1,5 +1,5 @@
 """Trains jobs of a few steps a phase, and saves weights and scores. test_ranks.py calls it for one process, and
-starts it through torchrun for several: python ranks_worker.py <file of jobs>
+starts it for several, test_mask_ranks.py through torchrun: python ranks_worker.py <file of jobs>
 """
 
 import json

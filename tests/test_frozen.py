@@ -122,8 +122,9 @@ def test_frozen_is_frozen_and_thawed_learns(name: str, composed: Callable[..., A
     cfg = composed(f"model={name}", "model.weights=null")
     torch.manual_seed(0)
     backbone: Backbone = maker_of(cfg.model, "model")()  # type: ignore[arg-type]
-    assert isinstance(backbone.spec, ImageSpec)
-    size = backbone.spec.size if backbone.spec.sizes == "fixed" else max(64, backbone.spec.min_size)
+    spec = backbone.spec
+    assert isinstance(spec, ImageSpec)
+    size = spec.size if spec.sizes == "fixed" else max(32 if name in LIGHT else 64, spec.min_size)
     phases = ways(composed, list(backbone.blocks))
     assert len(phases) >= 5
     settled(backbone, size)

@@ -42,7 +42,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     quiet()
     for job in jobs(one, data, ALONE):
         torch.save(ranks_worker.trained(job), f"{job.place}.pt")
-    _train(two, 2, jobs(two, data, RANKS["ddp"]))
+    _train(two, 2, jobs(two, data, RANKS["ddp"]), torchrun=True)
     return {f"{folder.name[:3]} {name}": _load(folder / f"{name}.pt") for folder in (one, two) for name in JOBS}
 
 

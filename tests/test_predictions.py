@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,8 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from conftest import DEVICE, Answer
+from conftest import DEVICE, Answer, free_port
+from forked import ran_as_ranks
 from frostline.commands.stored_predictions import comparison_of
 from frostline.commands.train import NOT_HERE
 from frostline.contracts.targets import NO_TAG
@@ -309,13 +309,7 @@ def test_several_ranks_write_what_one_process_writes(strategy: str, program: Pro
     same += ["schedule.every_phase.solve=false", "data.batch_size=21"]
     trained(program, *same, folder="alone")
     ranks = [f"trainer={strategy}", "trainer.accelerator=cpu", "trainer.devices=2", "run_dir=ranks"]
-    command = [sys.executable, "-m", "frostline", "train", *same, *ranks]
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    answer = subprocess.run(
-        command, capture_output=True, text=True, timeout=900, env={**environment, "PYTHONPATH": paths}
-    )
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    ran_as_ranks(2, free_port(), "-m", "frostline", "train", *same, *ranks)
     for part in ("val", "test"):
         found, expected = read(Path("ranks"), part), read(Path("alone"), part)
         assert found.about["weights"] == expected.about["weights"]

@@ -17,6 +17,7 @@ import torch
 from torchvision import models
 
 from conftest import ROOT, Answer
+from forked import FRESH, started
 from test_hosts import all_pause
 
 pytestmark = pytest.mark.process
@@ -27,19 +28,9 @@ QUICK += ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
 PAUSABLE = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])}
 
 
-def _start(*command: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+def _start(*command: str, folder: Path, **environment: str) -> Any:
     (folder / "home").mkdir(exist_ok=True)
-    return subprocess.Popen(
-        [sys.executable, *command],
-        # A shell starts its background jobs with SIGINT ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-        cwd=folder,
-        env={**inherited, "HOME": str(folder / "home"), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return started(*command, cwd=folder, env={**os.environ, "HOME": str(folder / "home"), **environment})
 
 
 def _run(*command: str, folder: Path, **environment: str) -> tuple[str, str]:
@@ -62,7 +53,9 @@ def _checkpoint(run: Path, name: str) -> dict[str, Any]:
 def test_the_embedded_default_tells_what_happened_and_what_to_do_next(
     tmp_path: Path, program: Callable[..., Answer]
 ) -> None:
-    out, err = _run(str(ROOT / "train.py"), "schedule.phases.all.epochs=2", "data.train_limit=600", folder=tmp_path)
+    out, err = _run(
+        str(ROOT / "train.py"), "schedule.phases.all.epochs=2", "data.train_limit=600", folder=tmp_path, **FRESH
+    )
     assert err == "", "nothing to warn of"
     run, record = _only_run(tmp_path)
     assert record["status"] == "finished"

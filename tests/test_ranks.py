@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,8 @@ import pytest
 import torch
 
 import ranks_worker
-from conftest import short_form
+from conftest import free_port, short_form
+from forked import ran, ran_as_ranks
 from frostline.commands.train import quiet
 from frostline.paths import bundled_weights, conf_dir
 from ranks_worker import Job
@@ -29,21 +28,17 @@ ALONE = ["trainer=cpu"]
 RANKS = {name: [f"trainer={name}", "trainer.accelerator=cpu", "trainer.devices=2"] for name in ("ddp", "fsdp")}
 # Shares of a batch that differ in size, and what is not the loss of a sample or comes after all of them.
 PULLED = ["task.l1=1e-5", "schedule.every_phase.l2_sp=0.1", "trainer.gradient_clip_val=0.1"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
 
-def _run(*command: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    answer = subprocess.run(
-        command, capture_output=True, text=True, timeout=900, env={**environment, "OMP_NUM_THREADS": "1"}
-    )
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-
-
-def _train(folder: Path, world_size: int, jobs: list[Job]) -> None:
+def _train(folder: Path, world_size: int, jobs: list[Job], *, torchrun: bool = False) -> None:
     file = folder / "jobs.json"
     file.write_text(json.dumps(jobs))
-    _run(*TORCHRUN, f"--nproc-per-node={world_size}", str(WORKER), str(file))
+    if not torchrun:
+        ran_as_ranks(world_size, free_port(), str(WORKER), str(file))
+        return
+    command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}", str(WORKER), str(file)]
+    answer = ran(*command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import DEVICE, SMALL, Answer
+from forked import started
 from frostline.distributed.signals import ENDING, Stopped, deaf, last_resort, stoppable, unfailing_output
 
 
@@ -127,10 +128,11 @@ def test_output_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPa
 @pytest.mark.process
 def test_a_training_whose_reader_has_gone_goes_on_to_its_end(tmp_path: Path) -> None:
     """`frostline train | head -1`."""
-    command = f"{sys.executable} -m frostline train {' '.join(SMALL)} run_dir=run schedule=head_only | head -1"
-    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("data  ")
-    assert '"status": "finished"' in (tmp_path / "run" / "run.json").read_text(), done.stderr
+    process = started("-m", "frostline", "train", *SMALL, "run_dir=run", "schedule=head_only", cwd=tmp_path)
+    assert process.stdout.readline().startswith("data  ")
+    process.stdout.close()
+    _, err = process.communicate(timeout=300)
+    assert '"status": "finished"' in (tmp_path / "run" / "run.json").read_text(), err
 
 
 def test_a_signal_that_the_main_thread_does_not_hear_ends_the_process_and_its_children(tmp_path: Path) -> None:

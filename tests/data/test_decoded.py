@@ -4,8 +4,6 @@ import errno
 import gc
 import io
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from PIL import Image
 from conftest import Answer
 from datasets_made import data as data_of
 from datasets_made import parquet_pictures
+from forked import started
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures import cifar
 from frostline.data.pictures import sources as pictures
@@ -480,13 +479,10 @@ print(len(seen), flush=True)
 
 @pytest.mark.process
 def test_two_processes_share_the_work(folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", READER, str(folder), str(tmp_path / "cache")]
-    readers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    readers = [started("-c", READER, str(folder), str(tmp_path / "cache")) for _ in range(2)]
     for reader in readers:
-        assert reader.stdout is not None
         assert reader.stdout.readline() == "ready\n"
     for reader in readers:
-        assert reader.stdin is not None
         reader.stdin.write("\n")
         reader.stdin.flush()
     counts = [int(reader.communicate()[0]) for reader in readers]

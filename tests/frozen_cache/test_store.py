@@ -4,14 +4,15 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from forked import started
 from frostline.storage.entry import REGION, Entry
 from frostline.storage.store import Store
 
@@ -218,20 +219,13 @@ print(entry.fill(make).made, flush=True)
 """
 
 
-def writer(root: Path, pause: float) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(root), str(pause)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
+def writer(root: Path, pause: float) -> Any:
+    process = started("-c", WRITER, str(root), str(pause))
     assert process.stdout.readline() == "ready\n"
     return process
 
 
-def go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
+def go(process: Any) -> None:
     process.stdin.write("\n")
     process.stdin.flush()
 
@@ -252,7 +246,6 @@ def test_two_processes_make_each_region_once_and_both_have_all(store: Store) -> 
 def test_what_a_killed_process_was_making_is_made_by_another(store: Store) -> None:
     process = writer(store.root, 60)
     go(process)
-    assert process.stdout is not None
     assert process.stdout.readline() == "region\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()

@@ -1,0 +1,85 @@
+"""Hydra's work that is the same for many command lines, done once per process: files of conf/ parsed, the defaults list
+of a choice of groups resolved, the files of that list merged. Values of a command line are set on a copy.
+
+Hydra does all of that itself wherever a search path leads elsewhere than to conf/ and to Hydra's own files.
+"""
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import omegaconf
+import pytest
+from hydra._internal import config_loader_impl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import DefaultsList, Overrides, create_defaults_list
+from omegaconf import DictConfig, OmegaConf
+
+from frostline.paths import conf_dir
+
+KNOWN = {f"file://{conf_dir()}", "pkg://hydra.conf", "structured://"}
+
+
+def _sources(repo: Any) -> tuple[str, ...] | None:
+    """None where one is not known to stay as it is."""
+    places = tuple(source.full_path() for source in repo.get_sources())
+    return places if KNOWN.issuperset(places) else None
+
+
+parsed: dict[str, bytes] = {}
+parse = OmegaConf.load
+
+
+def parse_once(file: Any) -> Any:
+    name = str(file if isinstance(file, str | Path) else getattr(file, "name", ""))
+    if not Path(name).is_relative_to(conf_dir()):
+        return parse(file)
+    if name not in parsed:
+        parsed[name] = pickle.dumps(parse(file))
+    return pickle.loads(parsed[name])
+
+
+resolved: dict[Any, DefaultsList] = {}
+
+
+def resolve(repo: Any, config_name: Any, overrides_list: Any, prepend_hydra: bool, skip_missing: bool) -> DefaultsList:
+    overrides = Overrides(repo=repo, overrides_list=overrides_list)
+    values = {id(override) for override in overrides.config_overrides}
+    groups = tuple(override.input_line for override in overrides_list if id(override) not in values)
+    key = (_sources(repo), config_name, groups, prepend_hydra, skip_missing)
+    if key[0] is None or key not in resolved:
+        found = create_defaults_list(repo, config_name, overrides_list, prepend_hydra, skip_missing)
+        if key[0] is None:
+            return found
+        resolved[key] = found
+    same = resolved[key]
+    return replace(same, defaults=[*same.defaults], config_overrides=overrides.config_overrides)
+
+
+merged: dict[Any, bytes] = {}
+merge = ConfigLoaderImpl._compose_config_from_defaults_list
+
+
+def merge_once(self: ConfigLoaderImpl, defaults: Any, repo: Any) -> DictConfig:
+    sources = _sources(repo)
+    if sources is None:
+        return merge(self, defaults, repo)
+    key = (sources, tuple((it.config_path, it.package, it.primary, it.is_self) for it in defaults))
+    if key not in merged:
+        merged[key] = pickle.dumps(merge(self, defaults, repo))
+    config: DictConfig = pickle.loads(merged[key])
+    return config
+
+
+@contextmanager
+def cached() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmegaConf, "load", staticmethod(parse_once))  # Hydra imports its sources of files anew
+        patch.setattr(omegaconf.base, "parse", cache(omegaconf.base.parse))  # a tree of an interpolation, read alone
+        patch.setattr(config_loader_impl, "create_defaults_list", resolve)
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_once)
+        yield

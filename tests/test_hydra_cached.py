@@ -1,0 +1,58 @@
+"""What tests compose is what Hydra composes: files are merged once, and the values of a command line come on top."""
+
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal import config_loader_impl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import create_defaults_list
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+import hydra_cached
+from frostline.paths import conf_dir
+
+LINES = [
+    [],
+    ["seed=3", "model=resnet18", "optimizer=sgd", "schedule.phases.head.epochs=7"],
+    ["seed=4", "model=resnet18", "optimizer=sgd", "+callbacks.mine={_target_: it}"],
+    ["data=cifar10", "schedule=gradual", "~logger"],
+    ["model=resnet18", "seed=3", "optimizer=adamw"],
+]
+
+
+def composed(line: list[str]) -> DictConfig:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("train", overrides=line, return_hydra_config=True)
+
+
+def nodes(config: Any, place: str = "") -> dict[str, Any]:
+    """By place: the type of each node, its flags, and the value of a leaf."""
+    found = {place: (type(config), config._metadata.flags, config._metadata.ref_type)}
+    if isinstance(config, DictConfig | ListConfig) and not (config._is_missing() or config._is_none()):
+        keys = config.keys() if isinstance(config, DictConfig) else range(len(config))
+        for key in keys:
+            found |= nodes(config._get_node(key), f"{place}.{key}")
+    else:
+        found[place] += (config._value(),)
+    return found
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("line", LINES, ids=" ".join)
+def test_a_command_line_composes_as_hydra_composes_it(
+    line: list[str], again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = composed(line)
+    assert config_loader_impl.create_defaults_list is hydra_cached.resolve
+    monkeypatch.setattr(config_loader_impl, "create_defaults_list", create_defaults_list)
+    monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", hydra_cached.merge)
+    monkeypatch.setattr(OmegaConf, "load", staticmethod(hydra_cached.parse))
+    assert nodes(found) == nodes(composed(line))
+
+
+def test_a_copy_that_is_changed_changes_no_other() -> None:
+    first = composed([])
+    OmegaConf.set_struct(first, False)
+    first.model.mine = 1
+    assert "mine" not in composed([]).model
