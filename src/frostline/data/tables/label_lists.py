@@ -78,8 +78,12 @@ def labels_in(row: Row, column: str, separator: str | None) -> list[str]:
     if not cell:
         return []
     if _seems_a_list(cell):
-        numpy, bare = "without commas, as numpy prints it", "of names without quotes, which no format allows"
-        raise _refused(row, column, f"a list {numpy if PRINTED.fullmatch(cell) else bare}")
+        how = (
+            "without commas, as numpy prints it"
+            if PRINTED.fullmatch(cell)
+            else "of names without quotes, which no format allows"
+        )
+        raise _refused(row, column, f"a list {how}")
     assert separator is not None
     return [name for name in map(str.strip, cell.split(separator)) if name]
 
