@@ -106,7 +106,7 @@ BAD_TRAINING = {
     "what the plan sets": ("+trainer.val_check_interval=0", ["val_check_interval: set by Frostline; remove it"]),
     "nothing to show": ("--cfg jbo", ["'jbo' cannot be shown", "did you mean job?"]),
     "what the program sets": ("+trainer.max_epochs=3", ["trainer.max_epochs: set by Frostline; remove it"]),
-    "labels that are no numbers": ("data=cifar10 data.dir={tmp}/float_labels", ["labels are whole numbers"]),
+    "labels that are no numbers": ("data=cifar10 data.dir={tmp}/float_labels", ["labels must be whole numbers"]),
     "one class in parquet": ("data=cifar10 data.dir={tmp}/one_label", ["1 classes"]),
     "seed is not a number": ("seed=lucky", ["seed: 'lucky' is not a whole number"]),
     "value needed": ("model=torchvision", ["a value is needed: model.name", "model.name=<value>"]),

@@ -157,5 +157,5 @@ def test_what_is_no_range_is_refused(setting: Any) -> None:
 
 def test_values_without_numbers_and_pictures_of_nearly_one_grey_are_told(tmp_path: Path) -> None:
     deep = deep_of([put(tmp_path / "a.tif", [[np.nan, 0.5, 1.0]], "float32")])
-    assert "1 of them hold values that are no numbers" in grey_notes(deep, (0.0, 1.0))[-1]
-    assert "fill little of that range, from 0.5 to 1" in grey_notes(deep, (0.0, 4095.0))[1]
+    assert "1 of them hold NaN" in grey_notes(deep, (0.0, 1.0))[-1]
+    assert "use little of that range, 0.5 to 1" in grey_notes(deep, (0.0, 4095.0))[1]

@@ -1,4 +1,4 @@
-"""Sources of pictures: arrays in memory, or files, decoded once or on each access. Shapes: N pictures, (3, H, W) uint8."""
+"""Sources of pictures: arrays in memory, or files, decoded once or on access. Shapes: N pictures, (3, H, W) uint8."""
 
 import errno
 import hashlib

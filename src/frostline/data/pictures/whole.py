@@ -62,7 +62,7 @@ def _first(given: Given) -> list[Path]:
 
 
 def _usual_sides(spec: ImageSpec, ratio: float) -> list[int]:
-    """Sides for the median picture: the shorter one is the spec's size, the other follows from `ratio`, height / width."""
+    """Sides for the median picture: the shorter is the spec's size, the other follows from ratio: height / width."""
     short = spec.size
     if spec.sizes == "fixed":
         return [short, short]
