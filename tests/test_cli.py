@@ -155,7 +155,7 @@ BAD_TRAINING = {
     ),
     "no such data folder": ("data=image_folder data.dir={tmp}/none", ["no such data folder"]),
     "empty data folder": ("data=image_folder data.dir={tmp}/empty", ["here is none"]),
-    "one class": ("data=image_folder data.dir={tmp}/one_class", ["here is one: 'cat'"]),
+    "one class": ("data=image_folder data.dir={tmp}/one_class", ["there is only one: 'cat'"]),
     "class too small to split": (
         "data=image_folder data.dir={tmp}/small_class",
         ["'dog' has 2", "one each for training, validation, test", "needs 3"],

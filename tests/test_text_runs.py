@@ -261,7 +261,7 @@ def test_questions_are_told_apart(
     ]
     answer = program("train", *own, "run_dir=run")
     assert answer.code == 0, answer.err
-    assert "1 text stands both in val and in test" in answer.out
+    assert "1 text occurs in both val and test" in answer.out
     assert scores(tmp_path / "run")["test/accuracy"] > 0.75
     (tmp_path / "new.txt").write_text("Who wrote Hamlet ?\nWhere is the Louvre ?\nHow many legs does a spider have ?\n")
     assert [row["label"] for row in predicted(program, "run", "new.txt")] == ["HUM", "LOC", "NUM"]

@@ -141,7 +141,7 @@ def test_pictures_of_several_sizes_are_refused(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Image.new("RGB", (31, 32)).save(stream, "png")
     write_parquet(tmp_path / "train.parquet", [encoded(0), stream.getvalue(), encoded(2)])
-    with pytest.raises(DataError, match="2 sizes") as refused:
+    with pytest.raises(DataError, match="2 different sizes") as refused:
         parquet_pictures(tmp_path / "train.parquet")
     assert "image_folder" in refused.value.next_step
 

@@ -139,7 +139,7 @@ def test_what_cannot_be_loaded_says_where_and_what_to_do(folder: Path) -> None:
     assert "cannot be loaded" in refused(str(folder / "absent")).what
     assert "the path names no folder" in refused("").what
     assert "without a network" in refused("nobody/nothing").next_step
-    with pytest.raises(ConfigError, match="is used for two splits"):
+    with pytest.raises(ConfigError, match="is used twice"):
         read_hub_texts(target_type("class"), path=path, **SPLITS | {"test_split": "train"}, **TEXTS)
 
 

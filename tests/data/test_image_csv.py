@@ -200,12 +200,12 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
     "a path from elsewhere": ({}, ["path,x", "/etc/none.png,a"], "is not that of a picture", "line 2"),
     "an empty path": ({}, ["path,x", ",a"], "no picture is named", "line 2"),
     "an empty line": ({}, ["path,x", "00.png,a", ","], "only separators", "line 3"),
-    "a picture twice": ({}, ["path,x", "00.png,a", "01.png,b", "00.png,b"], "stands in line 2 already", "line 4"),
-    "twice by detours": ({}, ["path,x", "00.png,a", "./y/../00.png,b"], "stands in line 2 already", "line 3"),
+    "a picture twice": ({}, ["path,x", "00.png,a", "01.png,b", "00.png,b"], "is also in line 2", "line 4"),
+    "twice by detours": ({}, ["path,x", "00.png,a", "./y/../00.png,b"], "is also in line 2", "line 3"),
     "in two parts": (
         {"split_column": "part"},
         ["path,x,part", "00.png,a,train", "01.png,b,train", "00.png,a,test"],
-        "stands in line 2 already",
+        "is also in line 2",
         "line 4",
     ),
     "an unknown part": (

@@ -231,7 +231,7 @@ def test_pictures_beside_no_class_folder_are_counted_where_the_classes_are_known
 
 def test_one_class_is_named(tmp_path: Path, make: Make) -> None:
     put(tmp_path / "cat", 10)
-    with pytest.raises(DataError, match="here is one: 'cat'"):
+    with pytest.raises(DataError, match="there is only one: 'cat'"):
         make()
 
 
@@ -323,7 +323,7 @@ def test_what_is_passed_over_is_counted_by_suffix_and_reason(tmp_path: Path, mak
     (tmp_path / "dog" / "._000.png").write_bytes(b"what macOS leaves")
     put(tmp_path, 1)
     (note,) = make().notes()
-    told = ["1 hidden pictures", "1 broken links", "1 of .txt", "1 pictures beside the class folders"]
+    told = ["1 broken links", "1 hidden pictures", "1 of .txt", "1 pictures beside the class folders"]
     assert sorted(note.removeprefix("skipped: ").split(", ")) == [*told, "2 of .heic"]
 
 

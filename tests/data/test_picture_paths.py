@@ -55,7 +55,7 @@ def test_whole_paths_of_another_machine_are_read_without_their_beginning(tmp_pat
     paths = PicturePaths(tmp_path, "")
     for name in ("ant", "bee"):
         assert paths.find(f"{begin}{name}/a.png", "line 2") == tmp_path / name / "a.png"
-    (note,) = [note for note in paths.notes() if "beginning" in note]
+    (note,) = [note for note in paths.notes() if "at their start" in note]
     assert note.startswith("2 paths were read without ")
     with pytest.raises(DataError):  # another beginning
         paths.find("/elsewhere/ant/a.png", "line 3")

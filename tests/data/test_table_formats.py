@@ -158,7 +158,7 @@ def test_values_of_json_are_cells(tmp_path: Path) -> None:
 
 BAD_JSON = {
     "broken": ('{"path": "a", "label": ', "this line is not JSON", "one object per line"),
-    "no object": ('["a", 1]', "holds a list, not an object", "taken apart"),
+    "no object": ('["a", 1]', "holds a list, not an object", "not a list of all objects"),
     "a list within": ('{"path": "a", "label": ["x", "y"]}', "'label' holds a list", "data.separator"),
     "an object within": ('{"path": {"x": 1}, "label": 1}', "'path' holds an object", "write text"),
     "a column less": (

@@ -150,7 +150,7 @@ def test_of_pairs_that_run_together_the_user_is_told(tmp_path: Path) -> None:
 def test_a_text_without_tokens_is_named(tmp_path: Path) -> None:
     spec = byte_level(tmp_path, within_another=False)
     drop_controls(tmp_path)
-    with pytest.raises(DataError, match="finds no token in this text, and of 1 more") as refused:
+    with pytest.raises(DataError, match="finds no token in this text, nor in 1 more") as refused:
         Tokenizer(spec, words=False).source(texts("london", "\u200b", "\u200b\u200b"), "mine", NOWHERE)
     assert refused.value.where == "mine.csv, line 3"
 

@@ -15,16 +15,18 @@ STANDARD_INPUT = "-"
 
 
 class Prediction(NamedTuple):
-    """Of one sample. columns: as `frostline predict` writes them, by name; lists for words. values: (K,) probabilities
-    or numbers; (W, K) probabilities of words, NaN for a word that was cut off; (H, W) classes of pixels."""
+    """The prediction of one sample. columns: as `frostline predict` writes them, by name; lists for words. values: (K,)
+    probabilities or numbers; (W, K) probabilities of words, NaN for a word that was cut off; (H, W) classes of pixels.
+    """
 
     columns: dict[str, Any]
     values: Tensor
 
 
 class Predicted(NamedTuple):
-    """Of a whole input. given: columns of the input. told: columns of predictions, of the same length. problems: errors
-    of the samples without a prediction. files: for each sample, content of files to write, by suffix."""
+    """The predictions of an input. given: columns of the input. told: columns of predictions, of the same length.
+    problems: errors of the samples without a prediction. files: for each sample, content of files to write, by suffix.
+    """
 
     given: Columns
     told: Columns
