@@ -165,7 +165,7 @@ BAD_TRAINING = {
     "training split smaller than the classes": ("data.train_limit=5", ["too few samples of a class", "train_limit"]),
     "text with a picture backbone": ("data=image_folder data.dir={tmp}/text", ["there is text: train.csv"]),
     "one parquet of two": ("data=cifar10 data.dir={tmp}/one_parquet", ["test.parquet is missing", "one_parquet"]),
-    "CIFAR-100 as CIFAR-10": ("data=cifar10 data.dir={tmp}/many_classes", ["of 11 classes", "data=cifar100"]),
+    "CIFAR-100 as CIFAR-10": ("data=cifar10 data.dir={tmp}/many_classes", ["have 11 classes", "data=cifar100"]),
     "group without an option": ("data=null", ["not null", "data=digits"]),
     "no such score": ("task.monitor=val/acuracy", ["no score 'val/acuracy'", "did you mean val/accuracy"]),
     "erase without augmentation": ("data.augment=none data.erase=0.5", ["data.erase=0.5 does nothing", "data.erase=0"]),

@@ -1,4 +1,4 @@
-"""The modality of pictures that are resized to two sides without a crop, as masks need it. Sides: height and width."""
+"""The modality of pictures that are resized to two sides without a crop. Sides are height and width in pixels."""
 
 import statistics
 from dataclasses import replace
@@ -20,8 +20,8 @@ MULTIPLE = 32  # sides are multiples of it, because networks halve them five tim
 
 
 class WholePictureModality(PictureModality):
-    """PictureModality with `ImageSpec.stretched`. conf/data/image_masks.yaml explains `sides` and `tile`; null derives
-    them from the pictures of the first split.
+    """PictureModality with `ImageSpec.stretched`. The YAML of a reader with this modality explains `sides` and `tile`;
+    null derives them from the pictures of the first split.
 
     Raises ConfigError for sides that the network cannot take, DataError for pictures whose size cannot be read."""
 
