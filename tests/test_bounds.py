@@ -58,7 +58,7 @@ def test_a_parquet_file_of_too_many_rows_is_refused_by_its_footer(
     monkeypatch.setattr(table_formats, "MOST_ROWS", 1000)
     file = tmp_path / "it.parquet"
     pq.write_table(pa.table({"path": pa.array(["a"] * 1001), "x": pa.array([1] * 1001)}), file)
-    with pytest.raises(DataError, match="1,001 rows, and at most 1,000"):
+    with pytest.raises(DataError, match="1,001 rows, but at most 1,000"):
         read_table(file, ["path", "x"])
 
 

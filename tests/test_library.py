@@ -181,9 +181,9 @@ def test_values_can_be_computed_with(pictures: tuple[Path, list[Path]]) -> None:
     ("sample", "what"),
     [
         ("nowhere.png", "there is no such picture"),
-        (7, "this is no picture: a int"),
-        (torch.zeros(3, 8, 8), "this is no picture: a tensor of torch.float32"),
-        (np.zeros((2, 2, 2, 2), np.uint8), "this is no picture: an array of uint8 with the shape"),
+        (7, "this is not a picture: a int"),
+        (torch.zeros(3, 8, 8), "this is not a picture: a tensor of torch.float32"),
+        (np.zeros((2, 2, 2, 2), np.uint8), "this is not a picture: an array of uint8 with the shape"),
         (Path(__file__), "a picture does not decode"),
     ],
 )
@@ -201,9 +201,9 @@ def test_what_is_no_picture_is_an_error_that_counts_it(
 def test_one_sample_alone_is_an_error(pictures: tuple[Path, list[Path]]) -> None:
     run, files = pictures
     opened = frostline.open(run, trust=True)
-    with pytest.raises(frostline.DataError, match="samples are several, and this is one"):
+    with pytest.raises(frostline.DataError, match="predict takes several samples, not one"):
         opened.predict(files[0])
-    with pytest.raises(frostline.ConfigError, match="at least one sample"):
+    with pytest.raises(frostline.ConfigError, match="must be at least 1"):
         opened.predict(files, batch_size=0)
 
 
@@ -258,7 +258,7 @@ def test_texts_have_the_probabilities_of_the_command(program: Program, tmp_path:
     for prediction, row in zip(found, expected, strict=True):
         require_told(prediction.columns, row)
     for sample in (("aa", "bb"), " ", 7):
-        with pytest.raises(frostline.DataError, match="blank, or not as the run takes them") as error:
+        with pytest.raises(frostline.DataError, match="blank, or not in the run's form") as error:
             list(opened.predict(["aa", sample]))
         assert error.value.where == "sample 1"
 
@@ -288,7 +288,7 @@ def test_words_have_the_probabilities_of_the_command(program: Program, tmp_path:
             require_told(row, other)
         else:
             assert row == other
-    with pytest.raises(frostline.DataError, match="this is no sentence"):
+    with pytest.raises(frostline.DataError, match="this is not a sentence"):
         list(opened.predict([[]]))
 
 

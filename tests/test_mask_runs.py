@@ -107,7 +107,7 @@ def test_the_rates_are_found(data: Path, program: Program) -> None:
 def test_ranking_says_that_it_is_for_classes(data: Path, program: Program) -> None:
     answer = program("rank", "data=image_masks", f"data.dir={data}", "models=[bundled]", "output=ranked")
     assert answer.code == 1
-    assert "this task learns from one class for each sample, and this data has a class for each pixel" in answer.err
+    assert "this task learns from one class for each sample, but this data has a class for each pixel" in answer.err
     answer = program("rank", "task=segmentation", "data=image_masks", f"data.dir={data}", "models=[bundled]")
     assert "rank compares models by classes" in answer.err
 
@@ -163,7 +163,7 @@ def test_a_run_is_scored_as_it_was_and_on_another_folder(run: Path, program: Pro
     assert "(n = 3)" in answer.out
     put(tmp_path / "strange", 3, values=(1, 7))
     answer = program("evaluate", f"run={run}", f"data.dir={tmp_path / 'strange'}")
-    assert (answer.code, "of the value 7, which is no class" in answer.err) == (1, True)
+    assert (answer.code, "of the value 7, which is not a class" in answer.err) == (1, True)
 
 
 # --- predictions ---
@@ -199,7 +199,7 @@ def test_predictions_without_a_file_say_how_to_get_masks(run: Path, data: Path, 
     answer = program("predict", f"run={run}", f"input={data / 'images' / 'test'}")
     assert answer.code == 0
     assert answer.out.splitlines()[0] == "file,label,share,label_2,share_2,label_3,share_3"
-    assert "output=<new file>.csv writes a file for each prediction" in answer.err
+    assert "output=<new file>.csv also writes a file for each prediction" in answer.err
     assert not [*Path.cwd().rglob("*.png")]
 
 

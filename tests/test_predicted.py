@@ -26,13 +26,13 @@ def test_files_lie_in_a_folder_beside_the_table(tmp_path: Path, output: str, fol
 def test_the_place_of_a_folder_that_is_taken_is_refused(tmp_path: Path) -> None:
     folder, output = tmp_path / "out", tmp_path / "out.csv"
     folder.mkdir()
-    with pytest.raises(DataError, match="something already"):
+    with pytest.raises(DataError, match="this path exists"):
         require_free(output)
     output.touch()
     require_free(output)  # of an earlier prediction
     folder.rmdir()
     folder.touch()
-    with pytest.raises(DataError, match="something already"):
+    with pytest.raises(DataError, match="this path exists"):
         require_free(output)
 
 
@@ -42,4 +42,4 @@ def test_without_a_table_no_file_is_written_and_that_is_said(
     monkeypatch.chdir(tmp_path)
     assert write_files(of("1.jpg"), None) == {}
     assert [*tmp_path.iterdir()] == []
-    assert "output=<new file>.csv writes a file for each prediction" in capsys.readouterr().err
+    assert "output=<new file>.csv also writes a file for each prediction" in capsys.readouterr().err

@@ -466,8 +466,8 @@ def test_predictions_never_overwrite_the_input_under_another_name_or_the_run(
     for source, output, said in (
         (link, picture, "it is part of the input"),
         (picture, whole / ".." / "own.png", "it is part of the input"),
-        (picture, about[1], "it is no table of predictions"),
-        (picture, about[2], "it is no table of predictions"),
+        (picture, about[1], "it is not a table of predictions"),
+        (picture, about[2], "it is not a table of predictions"),
     ):
         answer = program("predict", f"run={whole}", "trust=true", f"input={source}", f"output={output}")
         assert answer.code == 1

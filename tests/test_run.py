@@ -273,7 +273,7 @@ def test_predict_is_told_which_column_of_a_table_names_pictures(
     answer = program("predict", f"run={finished}", "input=list.csv")
     assert answer.code == 1
     assert "no column is named path, file, filename, image; the columns are id, my shot" in answer.err
-    assert "data.path_column=id, or another of the columns" in answer.err
+    assert "data.path_column=id, or another column" in answer.err
     typed = ["data.path_column='my shot'", "data.suffix=.png"]
     answer = program("predict", f"run={finished}", "input=list.csv", *typed)
     assert answer.code == 1
@@ -437,7 +437,7 @@ def test_a_text_backbone_refuses_pictures(tmp_path: Path, program: Callable[...,
     (tmp_path / "mine" / "model" / "reader.yaml").write_text("_target_: test_run.TextBackbone\n")
     answer = program("train", "--config-dir", "mine", "model=reader")
     assert answer.code == 1
-    assert "this backbone takes text, and this data is pictures" in answer.err
+    assert "this backbone takes text, but this data is pictures" in answer.err
 
 
 @pytest.mark.long

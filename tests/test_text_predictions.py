@@ -117,7 +117,7 @@ def test_texts_that_are_cut_off_are_counted_and_windows_read_all_of_them(
 ) -> None:
     (tmp_path / "new.txt").write_text("aa ab " * 6 + "kl la " * 40 + "\naa\n")
     cut = program("predict", f"run={run}", "trust=true", "input=new.txt")
-    assert "1 texts have 16 tokens or more: what is beyond is cut off (data.windows=true" in cut.err
+    assert "1 texts have 16 tokens or more: the rest is cut off (data.windows=true" in cut.err
     whole = program("predict", f"run={run}", "trust=true", "input=new.txt", "data.windows=true")
     assert (whole.code, whole.err) == (0, "")
     assert rows_told(whole)[0]["probability"] != rows_told(cut)[0]["probability"]
@@ -146,7 +146,7 @@ def test_a_blank_row_shifts_no_answer(run: Path, program: Program, tmp_path: Pat
     (tmp_path / "new.csv").write_text("text\naa ab\n\nkl la\n")
     answer = program("predict", f"run={run}", "trust=true", "input=new.csv", "top_k=1")
     assert (answer.code, len(rows_told(answer))) == (0, 2)
-    assert "one empty line between samples was passed over: line 3" in answer.err
+    assert "one empty line between samples was skipped: line 3" in answer.err
 
 
 def test_columns_of_one_name_and_of_none_are_kept(run: Path, program: Program, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_what_holds_no_texts_is_told_what_would(
     answer = program("predict", f"run={run}", "trust=true", f"input={name}")
     assert answer.code == 1
     assert f"this run takes texts, but {what}" in answer.err
-    assert "input=<texts>.txt, a text a line, or a table" in answer.err
+    assert "input=<texts>.txt, one text per line, or a table" in answer.err
 
 
 @pytest.mark.parametrize("setting", ["data.path_column=path", "data.suffix=.jpg", "data.quotes=false"])

@@ -76,7 +76,7 @@ def test_a_run_whose_tokenizer_is_gone_is_told_what_helps(program: Program, tmp_
         answer = program(*command, "run=run", "trust=true")
         assert answer.code == 1
         assert f"where: {tmp_path / 'tokenizer'}" in answer.err
-        assert "a run that is trained needs it where it was" in answer.err
+        assert "a trained run needs its tokenizer where it was" in answer.err
 
 
 def test_a_dry_run_says_how_long_texts_are(program: Program, tmp_path: Path, tokenizer: str) -> None:
@@ -145,7 +145,7 @@ def test_words_that_are_lost_in_training_are_counted(program: Program, tmp_path:
     whole = program("train", *TINY, tokenizer, *own)
     assert "words are cut off" not in whole.out
     cut = program("train", *TINY, tokenizer, *own, "data.max_length=8")
-    (lost,) = re.findall(r"([\d,]+) words are cut off or leave no token: nothing is learned from them", cut.out)
+    (lost,) = re.findall(r"([\d,]+) words are cut off or have no token, so nothing is learned from them", cut.out)
     assert int(lost.replace(",", "")) >= 20 * 13
 
 
@@ -212,7 +212,7 @@ def test_texts_taken_for_classes_are_not_all_told(
 def test_a_text_backbone_does_not_take_pictures(program: Program, tmp_path: Path, tokenizer: str) -> None:
     answer = program("train", *TINY, tokenizer, "data=digits", "run_dir=run")
     assert answer.code == 1
-    assert "this backbone takes text, and this data is pictures" in answer.err
+    assert "this backbone takes text, but this data is pictures" in answer.err
     assert "a picture backbone" in answer.err
 
 
@@ -220,7 +220,7 @@ def test_a_picture_backbone_does_not_take_texts(program: Program, tmp_path: Path
     table(tmp_path / "mine.csv", rows_of(60), ["text", "label"])
     answer = program("train", "model=bundled", "data=text_csv", "data.train_file=mine.csv", "run_dir=run")
     assert answer.code == 1
-    assert "this backbone takes pictures, and this data is text" in answer.err
+    assert "this backbone takes pictures, but this data is text" in answer.err
     assert "model=minilm" in answer.err
 
 
@@ -229,7 +229,7 @@ def test_tags_of_the_hub_stand_in_one_column(columns: str, program: Program, tmp
     own = ["data=hf_dataset", f"data.path={tmp_path}", "task=token_classification", columns]
     answer = program("train", *TINY, tokenizer, *own, "run_dir=run")
     assert answer.code == 1
-    assert "tags stand in one column and their words in another" in answer.err
+    assert "tags need one column of lists of words" in answer.err
 
 
 # --- real weights, real texts ---
@@ -261,7 +261,7 @@ def test_questions_are_told_apart(
     ]
     answer = program("train", *own, "run_dir=run")
     assert answer.code == 0, answer.err
-    assert "1 text stands both in val and in test" in answer.out
+    assert "1 text occurs in both val and test" in answer.out
     assert scores(tmp_path / "run")["test/accuracy"] > 0.75
     (tmp_path / "new.txt").write_text("Who wrote Hamlet ?\nWhere is the Louvre ?\nHow many legs does a spider have ?\n")
     assert [row["label"] for row in predicted(program, "run", "new.txt")] == ["HUM", "LOC", "NUM"]

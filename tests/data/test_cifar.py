@@ -141,7 +141,7 @@ def test_pictures_of_several_sizes_are_refused(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Image.new("RGB", (31, 32)).save(stream, "png")
     write_parquet(tmp_path / "train.parquet", [encoded(0), stream.getvalue(), encoded(2)])
-    with pytest.raises(DataError, match="2 sizes") as refused:
+    with pytest.raises(DataError, match="2 different sizes") as refused:
         parquet_pictures(tmp_path / "train.parquet")
     assert "image_folder" in refused.value.next_step
 
@@ -226,7 +226,7 @@ def test_both_layouts_have_the_same_fingerprint(tmp_path: Path, make: Callable[.
 def test_a_broken_file_is_not_taken_for_data(tmp_path: Path, make: Callable[..., Data], file: str) -> None:
     broken = write_batches(tmp_path) / file
     broken.write_bytes(broken.read_bytes()[:-1])
-    with pytest.raises(DataError, match="there, but broken") as refused:
+    with pytest.raises(DataError, match="are broken") as refused:
         make()
     assert refused.value.where == tmp_path / "cifar-10-batches-py"
     assert "remove that folder" in refused.value.next_step
@@ -265,7 +265,7 @@ def test_a_failed_download_leaves_nothing_and_says_what_to_do(
     base: str,
 ) -> None:
     download(monkeypatch, failure)
-    with pytest.raises(DataError, match=f"{variant} is not there and cannot be downloaded") as refused:
+    with pytest.raises(DataError, match=f"{variant} is missing and cannot be downloaded") as refused:
         make(variant)
     assert list(tmp_path.iterdir()) == []
     for offered in ("train.parquet and test.parquet", base, "data=digits"):

@@ -97,8 +97,8 @@ def lines_of(said: str) -> str:
 @pytest.mark.parametrize(
     ("said", "bio", "note"),
     [
-        ("I-x I-x O I-y I-x B-x", "B-x I-x O B-y B-x B-x", "3 entities begin with no B-"),
-        ("B-x I-y I-y", "B-x B-y I-y", "1 entities begin with no B-"),
+        ("I-x I-x O I-y I-x B-x", "B-x I-x O B-y B-x B-x", "3 entities begin without B-"),
+        ("B-x I-y I-y", "B-x B-y I-y", "1 entities begin without B-"),
         ("B-x I-x E-x S-y O", "B-x I-x I-x B-y O", "2 tags of BIOES or BILOU"),
         ("U-x B-x L-x", "B-x B-x I-x", "2 tags of BIOES or BILOU"),
     ],
@@ -144,9 +144,9 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
     "a prefix of no spelling": ("a B-x\nb M-x\n", "'M-x' is not an entity tag", "line 2"),
     "an entity without a name": ("a B-\n", "'B-' is not an entity tag", "line 1"),
     "parts of speech": ("a DET\n", "'DET' is not an entity tag", "line 1"),
-    "a comment": ("# sent_id = 1\na B-x\n", "4 columns, and line 2 has 2: '# sent_id = 1'", "line 1"),
-    "a blank within a word": ("a O\nNew York B-x\n", "3 columns, and line 1 has 2: 'New York B-x'", "line 2"),
-    "a column less": ("a NN O\nb B-x\n", "2 columns, and line 1 has 3: 'b B-x'", "line 2"),
+    "a comment": ("# sent_id = 1\na B-x\n", "4 columns, but line 2 has 2: '# sent_id = 1'", "line 1"),
+    "a blank within a word": ("a O\nNew York B-x\n", "3 columns, but line 1 has 2: 'New York B-x'", "line 2"),
+    "a column less": ("a NN O\nb B-x\n", "2 columns, but line 1 has 3: 'b B-x'", "line 2"),
     "no entity": ("a O\n", "no word of the training split belongs to an entity", "train.conll"),
     "nothing": ("", "no sentences", "train.conll"),
     "empty lines": ("\n \n\n", "no sentences", "train.conll"),
@@ -195,11 +195,11 @@ def test_numbered_words_are_refused_with_a_command_that_works(
 ) -> None:
     file = tmp_path / "it's 100%.conllu"
     file.write_text(content)
-    with pytest.raises(DataError, match="begins with its number in the sentence, as in CoNLL-U") as refused:
+    with pytest.raises(DataError, match="begins with the number of its word, as in CoNLL-U") as refused:
         unlabelled_texts.read_sentences(file)
     subprocess.run(refused.value.next_step, shell=True, check=True, cwd=tmp_path)
     assert unlabelled_texts.read_sentences(tmp_path / "words.conll").samples == words
-    with pytest.raises(DataError, match="begins with its number") as refused:
+    with pytest.raises(DataError, match="begins with the number") as refused:
         read_sentences(file)
     assert refused.value.next_step.endswith("  # $3: the column of the tags")
     subprocess.run(refused.value.next_step, shell=True, check=True, cwd=tmp_path)

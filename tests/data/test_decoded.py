@@ -152,7 +152,7 @@ def test_a_picture_that_is_exchanged_after_it_was_hashed_is_never_taken_for_itse
         "held": made.hold,
         "streamed": lambda: made.fetch([0], whole=True),
     }
-    with pytest.raises(DataError, match="a picture was changed while the program read the data") as refused:
+    with pytest.raises(DataError, match="a picture changed while the data was read") as refused:
         ways[way]()
     assert refused.value.where == first
     first.write_bytes(before)

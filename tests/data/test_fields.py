@@ -68,7 +68,7 @@ def test_quotes_within_a_field_are_letters(tmp_path: Path) -> None:
 def test_a_table_without_names_is_told_to_need_them(tmp_path: Path, lines: list[str]) -> None:
     with pytest.raises(DataError, match="the first line seems to be a sample") as refused:
         read_table(put(tmp_path, lines, "t.csv"), ["path", "x"])
-    assert refused.value.next_step == "a first line of names: path,x"
+    assert refused.value.next_step == "write column names into the first line: path,x"
 
 
 def test_all_faulty_lines_are_in_one_message(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_empty_lines_between_samples_are_counted_and_others_are_not(tmp_path: Pa
     file = put(tmp_path, ["", "text,x", "", "a,1", "", " ", "b,2", "", "", " "], "it.csv")
     table = read_table(file, ["text"], quotes=quotes)
     assert [row.cells["text"] for row in table.rows] == ["a", "b"]
-    assert table.notes == [f"{file}: 3 empty lines between samples were passed over: lines 3, 5, 6"]
+    assert table.notes == [f"{file}: 3 empty lines between samples were skipped: lines 3, 5, 6"]
     assert read_table(put(tmp_path, ["text,x", "a,1", "b,2", "", ""], "it.csv"), ["text"], quotes=quotes).notes == []
 
 
@@ -135,7 +135,7 @@ def test_empty_lines_between_objects_are_counted(tmp_path: Path) -> None:
     file = put(tmp_path, ["", '{"text": "a"}', "", '{"text": "b"}', "", ""], "it.jsonl")
     table = read_table(file, ["text"])
     assert [row.place for row in table.rows] == [2, 4]
-    assert table.notes == [f"{file}: one empty line between samples was passed over: line 3"]
+    assert table.notes == [f"{file}: one empty line between samples was skipped: line 3"]
 
 
 def test_blank_records_do_not_make_a_text_of_several_lines_a_swallowed_one(tmp_path: Path) -> None:

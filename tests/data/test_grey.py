@@ -75,7 +75,7 @@ def test_a_given_range_is_taken_and_what_is_cut_off_is_told(tmp_path: Path) -> N
     assert chosen_range("each", deep) is None
     beyond = grey_notes(deep, (0, 4095))
     assert "1 grey pictures have more than 8 bits: 0 becomes black and 4095 white" in beyond[0]
-    assert "values from 0 to 5000 occur" in beyond[1]
+    assert "values from 0 to 5000, which are clipped" in beyond[1]
 
 
 def test_colour_pictures_of_sixteen_bits_are_told(tmp_path: Path) -> None:
@@ -157,5 +157,5 @@ def test_what_is_no_range_is_refused(setting: Any) -> None:
 
 def test_values_without_numbers_and_pictures_of_nearly_one_grey_are_told(tmp_path: Path) -> None:
     deep = deep_of([put(tmp_path / "a.tif", [[np.nan, 0.5, 1.0]], "float32")])
-    assert "1 of them hold values that are no numbers" in grey_notes(deep, (0.0, 1.0))[-1]
-    assert "fill little of that range, from 0.5 to 1" in grey_notes(deep, (0.0, 4095.0))[1]
+    assert "1 of them hold NaN" in grey_notes(deep, (0.0, 1.0))[-1]
+    assert "use little of that range, 0.5 to 1" in grey_notes(deep, (0.0, 4095.0))[1]

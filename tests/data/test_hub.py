@@ -104,10 +104,10 @@ def test_splits_that_no_setting_names_are_told_where_a_part_is_split_off(folder:
         return [*read_hub_texts(target_type("class"), path=path, **SPLITS | splits, **TEXTS).notes]
 
     validation, test = "validation (data.val_split=validation)", "test (data.test_split=test)"
-    assert notes() == [f"the data set has also: {validation}, {test}"]
-    assert notes(val_split="validation[:1]") == [f"the data set has also: {test}"]
-    assert notes(train_split="train+test") == [f"the data set has also: {validation}"]
-    assert notes(test_split="validation") == ["the data set has also: test"], "a part that it would be has another"
+    assert notes() == [f"the data set also has: {validation}, {test}"]
+    assert notes(val_split="validation[:1]") == [f"the data set also has: {test}"]
+    assert notes(train_split="train+test") == [f"the data set also has: {validation}"]
+    assert notes(test_split="validation") == ["the data set also has: test"], "a part that it would be has another"
     assert notes(val_split="validation", test_split="test") == []
 
 
@@ -117,7 +117,7 @@ def test_further_splits_of_tags_are_told_beside_how_tags_were_read(folder: Path)
     data = read_hub_tags(path=put(folder, features, train=rows, test=rows), **SPLITS, **TAGS)
     begun, further = data.notes
     assert "IOB1" in begun
-    assert further == "the data set has also: test (data.test_split=test)"
+    assert further == "the data set also has: test (data.test_split=test)"
 
 
 def refused(path: str, **settings: Any) -> DataError:
@@ -139,14 +139,14 @@ def test_what_cannot_be_loaded_says_where_and_what_to_do(folder: Path) -> None:
     assert "cannot be loaded" in refused(str(folder / "absent")).what
     assert "the path names no folder" in refused("").what
     assert "without a network" in refused("nobody/nothing").next_step
-    with pytest.raises(ConfigError, match="is used for two splits"):
+    with pytest.raises(ConfigError, match="is used twice"):
         read_hub_texts(target_type("class"), path=path, **SPLITS | {"test_split": "train"}, **TEXTS)
 
 
 @pytest.mark.parametrize(
     ("file", "content", "cause"),
     [
-        ("train.json", "", "a file of it is empty"),
+        ("train.json", "", "one of its files is empty"),
         ("train.csv", "", "No columns to parse"),
         ("train.csv", 'text,label\na,b\n"c', "inside string"),
     ],
@@ -174,7 +174,7 @@ def test_tags_that_do_not_go_with_their_words_are_named(folder: Path) -> None:
         with pytest.raises(DataError, match=what) as error:
             read_hub_tags(path=path, **SPLITS, **TAGS)
         assert error.value.where == f"{path} (train), index 1"
-    with pytest.raises(DataError, match="'text' holds no lists") as error:
+    with pytest.raises(DataError, match="'text' does not hold lists") as error:
         read_hub_tags(path=path, **SPLITS, **TAGS | {"word_column": "text"})
     assert "data.text_columns=[<words>] data.target_columns=[<tags>]" in error.value.next_step
 

@@ -195,29 +195,29 @@ def test_a_table_may_be_of_another_format(make: Make, pictures: list[str]) -> No
 PLAIN = [f"{number:02}.png" for number in range(12)]
 BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
     "a picture is missing": ({}, ["path,x", "00.png,a", "absent.png,b"], "no such picture", "line 3"),
-    "a folder is no picture": ({}, ["path,x", ".,a"], "leads to no picture", "line 2"),
-    "a path leads out": ({}, ["path,x", "../00.png,a"], "leads to no picture", "line 2"),
-    "a path from elsewhere": ({}, ["path,x", "/etc/none.png,a"], "leads to no picture", "line 2"),
+    "a folder is no picture": ({}, ["path,x", ".,a"], "is not that of a picture", "line 2"),
+    "a path leads out": ({}, ["path,x", "../00.png,a"], "is not that of a picture", "line 2"),
+    "a path from elsewhere": ({}, ["path,x", "/etc/none.png,a"], "is not that of a picture", "line 2"),
     "an empty path": ({}, ["path,x", ",a"], "no picture is named", "line 2"),
     "an empty line": ({}, ["path,x", "00.png,a", ","], "only separators", "line 3"),
-    "a picture twice": ({}, ["path,x", "00.png,a", "01.png,b", "00.png,b"], "stands in line 2 already", "line 4"),
-    "twice by detours": ({}, ["path,x", "00.png,a", "./y/../00.png,b"], "stands in line 2 already", "line 3"),
+    "a picture twice": ({}, ["path,x", "00.png,a", "01.png,b", "00.png,b"], "is also in line 2", "line 4"),
+    "twice by detours": ({}, ["path,x", "00.png,a", "./y/../00.png,b"], "is also in line 2", "line 3"),
     "in two parts": (
         {"split_column": "part"},
         ["path,x,part", "00.png,a,train", "01.png,b,train", "00.png,a,test"],
-        "stands in line 2 already",
+        "is also in line 2",
         "line 4",
     ),
     "an unknown part": (
         {"split_column": "part"},
         ["path,x,part", "00.png,a,train", "01.png,b,tset"],
-        "'tset' is no part of the data: did you mean test",
+        "'tset' is not a split: did you mean test",
         "line 3",
     ),
-    "no part": ({"split_column": "part"}, ["path,x,part", "00.png,a,"], "'' is no part", "line 2"),
-    "no training": ({"split_column": "part"}, ["path,x,part", "00.png,a,test"], "no line is of the training", "csv"),
+    "no part": ({"split_column": "part"}, ["path,x,part", "00.png,a,"], "'' is not a split", "line 2"),
+    "no training": ({"split_column": "part"}, ["path,x,part", "00.png,a,test"], "no line is in the training", "csv"),
     "no class": ({}, ["path,x", "00.png,a", "01.png,"], "no class in 'x'", "line 3"),
-    "one class": ({}, ["path,x", *(f"{n},a" for n in PLAIN)], "all of training is 'a'", "csv"),
+    "one class": ({}, ["path,x", *(f"{n},a" for n in PLAIN)], "all training rows have 'a'", "csv"),
     "too few of a class": ({}, ["path,x", "11.png,b", *(f"{n},a" for n in PLAIN[:9])], "'b' has 1", "csv"),
     "floats as classes": ({}, ["path,x", "00.png,1", "01.png,2.5"], "'2.5' in 'x' is a number", "line 3"),
     "a class of the test split alone": (
@@ -255,7 +255,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
     "one label": (
         {"kind": "labels", "separator": "|"},
         ["path,x", *(f"{n},{'a' * (i % 2)}" for i, n in enumerate(PLAIN))],
-        "needs two labels, and 'x' has a in training",
+        "needs two labels, but 'x' has a in training",
         "csv",
     ),
     "a label of the test split alone": (
@@ -281,14 +281,14 @@ def test_a_table_that_makes_no_data_says_where_and_why(make: Make, pictures: lis
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"columns": ["x", "y"]}, "one column, and here are 2"),
+        ({"columns": ["x", "y"]}, "one column of targets, but 2 are named"),
         ({"columns": []}, "no column of targets"),
         ({"columns": ["x", "x"], "kind": "numbers"}, "'x' is named twice"),
         ({"columns": ["path"]}, "'path' is named twice"),
         ({"columns": ["x"], "separator": "|"}, "data.separator is for several labels"),
         ({"columns": ["x"], "kind": "numbers", "separator": "|"}, "data.separator is for several labels"),
-        ({"columns": ["x", "y"], "kind": "labels", "separator": "|"}, "stands between the labels of one column"),
-        ({"columns": ["x"], "kind": "labels", "separator": ""}, "stands between the labels of one column"),
+        ({"columns": ["x", "y"], "kind": "labels", "separator": "|"}, "separates labels within one column"),
+        ({"columns": ["x"], "kind": "labels", "separator": ""}, "separates labels within one column"),
     ],
 )
 def test_columns_that_the_task_does_not_want_are_refused(
@@ -321,7 +321,7 @@ def test_lines_that_repeat_a_picture_are_told_and_used_once(make: Make, pictures
 
 
 def test_all_missing_pictures_are_in_one_message(make: Make, pictures: list[str]) -> None:
-    with pytest.raises(DataError, match="12 pictures are not there") as refused:
+    with pytest.raises(DataError, match="12 pictures are missing") as refused:
         make(["path,x", *(f"absent{n}.png,a" for n in range(12)), "00.png,b"], ["x"])
     assert "line 2: there is no such picture" in refused.value.what
     assert "and 2 more" in refused.value.what

@@ -203,17 +203,17 @@ def test_a_missing_folder_says_what_belongs_there(tmp_path: Path, make: Make) ->
 
 
 def test_an_empty_folder_has_no_classes(make: Make) -> None:
-    with pytest.raises(DataError, match="needs two classes, and here is none"):
+    with pytest.raises(DataError, match="needs two classes, but there is none"):
         make()
 
 
 def test_pictures_without_class_folders_have_no_classes(tmp_path: Path, make: Make) -> None:
     put(tmp_path, 5)
-    with pytest.raises(DataError, match="here is none: 5 pictures lie in no class folder") as refused:
+    with pytest.raises(DataError, match="there is none: 5 pictures are in no class folder") as refused:
         make()
     assert refused.value.next_step == "put the pictures into a folder for each class"
     (tmp_path / "list.csv").write_text("path,x\n")
-    with pytest.raises(DataError, match="5 pictures lie in no class folder") as refused:
+    with pytest.raises(DataError, match="5 pictures are in no class folder") as refused:
         make()
     assert refused.value.next_step.endswith(
         f"; or data.file={tmp_path / 'list.csv'} data=image_csv data.target_columns=[<column of the class>]"
@@ -224,14 +224,14 @@ def test_pictures_beside_no_class_folder_are_counted_where_the_classes_are_known
     known = Targets("class", ["cat", "dog"], [1, 1], {})
     put(tmp_path, 3)
     (tmp_path / "list.csv").write_text("path,x\n")
-    with pytest.raises(DataError, match="3 pictures lie in no class folder") as refused:
+    with pytest.raises(DataError, match="3 pictures are in no class folder") as refused:
         make(known=known)
     assert refused.value.next_step.endswith(f"into {tmp_path}/<class>/")
 
 
 def test_one_class_is_named(tmp_path: Path, make: Make) -> None:
     put(tmp_path / "cat", 10)
-    with pytest.raises(DataError, match="here is one: 'cat'"):
+    with pytest.raises(DataError, match="there is only one: 'cat'"):
         make()
 
 
@@ -311,7 +311,7 @@ def test_training_sees_whole_pictures_and_evaluation_their_centres(tmp_path: Pat
     assert next(iter(data.train_dataloader())).inputs.dtype == torch.uint8
 
 
-# --- what is passed over, and what stands twice, is told ---
+# --- what is skipped, and what is repeated, is reported ---
 
 
 def test_what_is_passed_over_is_counted_by_suffix_and_reason(tmp_path: Path, make: Make) -> None:
@@ -323,8 +323,8 @@ def test_what_is_passed_over_is_counted_by_suffix_and_reason(tmp_path: Path, mak
     (tmp_path / "dog" / "._000.png").write_bytes(b"what macOS leaves")
     put(tmp_path, 1)
     (note,) = make().notes()
-    told = ["1 hidden pictures", "1 links that lead nowhere", "1 of .txt", "1 pictures beside the class folders"]
-    assert sorted(note.removeprefix("passed over: ").split(", ")) == [*told, "2 of .heic"]
+    told = ["1 broken links", "1 hidden pictures", "1 of .txt", "1 pictures beside the class folders"]
+    assert sorted(note.removeprefix("skipped: ").split(", ")) == [*told, "2 of .heic"]
 
 
 def test_nothing_is_told_of_a_folder_with_nothing_odd(tmp_path: Path, make: Make) -> None:
@@ -341,7 +341,7 @@ def test_linked_folders_are_followed_and_loops_are_noticed(tmp_path: Path, make:
     (tmp_path / "data" / "dog" / "back").symlink_to(tmp_path / "data" / "dog")
     data = make(tmp_path / "data")
     assert len(set.union(*parts_of(data))) == 20 + len(elsewhere)
-    assert data.notes() == ["passed over: 1 linked folders that lead back"]
+    assert data.notes() == ["skipped: 1 linked folders that lead back"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
@@ -468,4 +468,4 @@ def test_folders_beside_the_parts_are_told(tmp_path: Path, make: Make) -> None:
     for part in ("train", "test", "unlabelled"):
         for name in ("cat", "dog"):
             put(tmp_path / part / name, 4)
-    assert "passed over: 1 folders beside train, val and test" in make().notes()
+    assert "skipped: 1 folders beside train, val and test" in make().notes()

@@ -120,14 +120,14 @@ def test_what_has_no_partner_is_counted_and_told(tmp_path: Path, own: dict[str, 
     (tmp_path / "images" / "notes.txt").write_text("")
     data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
     assert sum(map(len, files_of(data))) == 21
-    assert data.notes() == ["passed over: 2 pictures without a mask, 1 of .txt, 1 masks without a picture"]
+    assert data.notes() == ["skipped: 2 pictures without a mask, 1 of .txt, 1 masks without a picture"]
 
 
 def test_pictures_beside_the_parts_are_told(tmp_path: Path, own: dict[str, Any]) -> None:
     put(tmp_path, 8, part="train")
     save(tmp_path, "loose", rectangles(90))
     data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"val_fraction": 0.3, "test_fraction": 0.3})
-    assert "passed over: 1 pictures beside the folders train, val and test" in data.notes()
+    assert "skipped: 1 pictures beside the folders train, val and test" in data.notes()
 
 
 def test_a_part_of_training_is_needed(tmp_path: Path, own: dict[str, Any]) -> None:
@@ -200,7 +200,7 @@ def test_a_mask_with_loss_is_refused(tmp_path: Path, own: dict[str, Any]) -> Non
     put(tmp_path)
     (tmp_path / "masks" / "p03.png").unlink()
     Image.fromarray(rectangles(3)).save(tmp_path / "masks" / "p03.jpg")
-    with pytest.raises(DataError, match="JPEG file does not keep the values"):
+    with pytest.raises(DataError, match="JPEG file changes the values"):
         data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
 
 
@@ -211,8 +211,8 @@ def test_every_mask_that_does_not_fit_is_told(tmp_path: Path, own: dict[str, Any
     with pytest.raises(DataError) as refused:
         data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"classes": ["a", "b", "c"]})
     assert "2 masks do not fit:" in refused.value.what
-    assert "p01.png: the mask has 40 × 64 pixels, and its picture 48 × 64" in refused.value.what
-    assert "p02.png: the mask has pixels of the value 7, which is no class" in refused.value.what
+    assert "p01.png: the mask has 40 × 64 pixels, but its picture 48 × 64" in refused.value.what
+    assert "p02.png: the mask has pixels of the value 7, which is not a class" in refused.value.what
     assert "data.ignore=[7]" in refused.value.next_step
 
 
@@ -267,7 +267,7 @@ def test_names_come_from_the_setting_then_from_a_file_then_from_values(tmp_path:
 def test_a_file_of_names_with_a_hole_is_refused(tmp_path: Path, own: dict[str, Any]) -> None:
     put(tmp_path)
     (tmp_path / "classes.txt").write_text("road\n\ncar\n")
-    with pytest.raises(DataError, match="line 2 is empty, and stands for the value 1"):
+    with pytest.raises(DataError, match="line 2 is empty, but names the value 1"):
         data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
     (tmp_path / "classes.txt").write_text("road\ncar\nroad\n")
     with pytest.raises(DataError, match="two classes are called 'road'"):
@@ -310,7 +310,7 @@ def test_a_rare_class_leads_to_a_setting_that_works(tmp_path: Path, own: dict[st
 
 
 def test_a_value_that_no_mask_can_hold_is_refused(tmp_path: Path, own: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="values up to 255, and here is 300"):
+    with pytest.raises(ConfigError, match="values up to 255, not 300"):
         data_of(ImageMasks, SPEC, dir=str(put(tmp_path)), **own | {"ignore": [255, 300]})
 
 
@@ -321,10 +321,10 @@ def test_another_folder_is_read_with_the_values_of_the_run(tmp_path: Path, own: 
     data = data_of(ImageMasks, SPEC, dir=str(tmp_path), known=known, **own)
     assert data.targets == known
     assert set(data.test_part.targets(torch.arange(5))[0].unique().tolist()) == {0, 2}
-    with pytest.raises(DataError, match="of the value 7, which is no class"):
+    with pytest.raises(DataError, match="of the value 7, which is not a class"):
         data_of(ImageMasks, SPEC, dir=str(put(tmp_path / "other", 5, values=(0, 7))), known=known, **own)
     (tmp_path / "classes.txt").write_text("a\nb\n")
-    with pytest.raises(DataError, match="of the value 200, which is no class"):
+    with pytest.raises(DataError, match="of the value 200, which is not a class"):
         data_of(ImageMasks, SPEC, dir=str(tmp_path), known=known, **own)
 
 
@@ -429,7 +429,7 @@ def test_masks_of_camvid(shared: Path, tmp_path: Path, own: dict[str, Any]) -> N
     assert data.names == [name for value, name in enumerate(names) if value != 11]
     assert 2 * sum(map(len, files_of(data))) == len([*tmp_path.glob("*/*/*.*")])
     assert data.chosen()["data.sides"] == [64, 96]
-    assert not [note for note in data.notes() if "passed over" in note]
+    assert not [note for note in data.notes() if "skipped" in note]
     pixels = np.zeros(256, np.int64)
     for file in (tmp_path / "masks" / "train").iterdir():
         with Image.open(file) as mask:

@@ -57,9 +57,9 @@ def test_names_in_brackets_that_are_no_list_are_names() -> None:
         ("[0. 1. 1.]", "numpy prints"),
         ("['cat' 'dog']", "numpy prints"),
         ("['cat'\n 'dog']", "numpy prints"),
-        ("[0.5, 1.0]", "something else than names"),
-        ("[true, false]", "something else than names"),
-        ("[['cat'], ['dog']]", "something else than names"),
+        ("[0.5, 1.0]", "values that are not names"),
+        ("[true, false]", "values that are not names"),
+        ("[['cat'], ['dog']]", "values that are not names"),
     ],
 )
 def test_what_only_looks_like_labels_is_refused_with_the_plain_form(cell: str, what: str) -> None:
@@ -85,7 +85,7 @@ def test_a_separator_that_is_not_set_is_proposed(cells: list[str], next_step: st
 
 def test_a_separator_that_no_cell_has_is_told_with_the_one_that_they_have() -> None:
     (note,) = separator_notes(table(["cat|dog", "cat", "dog|red"]), "x", ";")
-    assert "';' stands in no cell of 'x', and '|' in 2" in note
+    assert "';' is in no cell of 'x', but '|' is in 2" in note
     assert separator_notes(table(["cat|dog", "cat"]), "x", "|") == []
     assert separator_notes(table(["cat", "dog"]), "x", "|") == []
 
@@ -103,7 +103,7 @@ def test_vectors_of_other_formats_are_refused_as_those_of_fields(values: list[ob
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
     for name in ("t.jsonl", "t.parquet"):
         read = read_table(tmp_path / name, ["x"], lists=["x"])
-        with pytest.raises(DataError, match=r"vector of 0 and 1|something else than names"):
+        with pytest.raises(DataError, match=r"vector of 0 and 1|values that are not names"):
             labels_of(read, ["x"], None, range(3))
 
 
@@ -115,6 +115,6 @@ def test_names_in_brackets_without_quotes_are_refused(cell: str) -> None:
 
 
 def test_a_broken_list_among_lists_is_refused_as_one() -> None:
-    with pytest.raises(DataError, match="is no list, and most cells are one") as refused:
+    with pytest.raises(DataError, match="is not a list, but most cells are") as refused:
         labels(['["red"]', '["red", "dog', '["dog"]'], None)
-    assert refused.value.next_step.startswith("a list with its quotes and brackets")
+    assert refused.value.next_step.startswith("write a list with quotes and brackets")

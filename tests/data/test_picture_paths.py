@@ -22,7 +22,7 @@ def test_paths_of_windows_are_read_and_counted(tmp_path: Path) -> None:
     assert paths.find("ant\\a.png", "line 2") == tmp_path / "ant" / "a.png"
     assert paths.find(".\\ant\\..\\bee\\c.png", "line 3") == tmp_path / "bee" / "c.png"
     assert paths.find("ant/b.png", "line 4") == tmp_path / "ant" / "b.png"
-    assert paths.notes() == ["2 paths with \\ were read as if with /"]
+    assert paths.notes() == ["2 paths with \\ were read with / instead"]
 
 
 def test_a_backslash_in_a_name_is_a_letter_where_there_is_such_a_file(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_paths_with_dots_may_be_relative_to_the_table(tmp_path: Path) -> None:
     put(tmp_path, "pictures/ant/a.png", "tables/it.csv")
     paths = PicturePaths(tmp_path, "", tmp_path / "tables")
     assert paths.find("../pictures/ant/a.png", "line 2") == tmp_path / "pictures" / "ant" / "a.png"
-    with pytest.raises(DataError, match="leads to no picture") as refused:
+    with pytest.raises(DataError, match="is not that of a picture") as refused:
         PicturePaths(tmp_path / "tables", "").find("../pictures/ant/a.png", "line 2")
     assert refused.value.next_step == f"data.dir={tmp_path}"
 
@@ -55,8 +55,8 @@ def test_whole_paths_of_another_machine_are_read_without_their_beginning(tmp_pat
     paths = PicturePaths(tmp_path, "")
     for name in ("ant", "bee"):
         assert paths.find(f"{begin}{name}/a.png", "line 2") == tmp_path / name / "a.png"
-    (note,) = [note for note in paths.notes() if "beginning" in note]
-    assert note.startswith("2 paths were read without their beginning ")
+    (note,) = [note for note in paths.notes() if "at their start" in note]
+    assert note.startswith("2 paths were read without ")
     with pytest.raises(DataError):  # another beginning
         paths.find("/elsewhere/ant/a.png", "line 3")
 

@@ -14,7 +14,7 @@ def test_repeats_within_training_and_between_parts_are_counted() -> None:
     found = repeats({"train": [("a",), ("b",), ("a",), ("a",)], "val": [("b",), ("b",), ("A",)], "test": [("a ",)]})
     assert found.within == 2
     assert found.between == {("train", "val"): 1, ("train", "test"): 0, ("val", "test"): 0}
-    assert found.told() == ["2 training texts repeat an earlier one", "1 text stands both in train and in val"]
+    assert found.told() == ["2 training texts repeat an earlier one", "1 text occurs in both train and val"]
 
 
 def test_a_text_with_different_targets_is_counted_once_in_any_part() -> None:

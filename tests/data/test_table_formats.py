@@ -70,14 +70,14 @@ BAD: dict[str, tuple[str | bytes, str, str, str]] = {
     ),
     "semicolons": ("path;label\na.png;cat\n", "there is no column 'path'", "line 1", "commas, not by semicolons"),
     "a column twice": ("path,label,label\na.png,cat,dog\n", "'label' appears 2 times", "line 1", "rename"),
-    "a short line": ("path,label\na.png,cat\nb.png\n", "1 fields, and the first line 2", "line 3", "quotes"),
-    "a long line": ("path,label\na.png,cat, dog\n", "3 fields, and the first line 2", "line 2", "quotes"),
+    "a short line": ("path,label\na.png,cat\nb.png\n", "1 fields, but the header has 2", "line 3", "quotes"),
+    "a long line": ("path,label\na.png,cat, dog\n", "3 fields, but the header has 2", "line 2", "quotes"),
     "not UTF-8": ("path,label\na.png,cat\nb.png,bär\n".encode("latin1"), "not UTF-8", "line 3", "iconv"),
     "UTF-16": ("path,label\na.png,cat\n".encode("utf-16"), "not UTF-8", "line 1", "iconv -f utf-16"),
     "UTF-16 without a mark": ("path,label\n".encode("utf-16le"), "NUL", "line 1", "iconv -f utf-16"),
     "a NUL character": ("path,label\na.png,c\0t\n", "NUL", "line 2", "UTF-8"),
-    "an open quote": ('path,label\na.png,cat\n"b.png,dog\n', "unexpected end of data", "line 3", "ends with a quote"),
-    "text after a quote": ('path,label\n"a.png"x,cat\n', "expected after", "line 2", "ends with a quote"),
+    "an open quote": ('path,label\na.png,cat\n"b.png,dog\n', "unexpected end of data", "line 3", "right before the"),
+    "text after a quote": ('path,label\n"a.png"x,cat\n', "expected after", "line 2", "right before the"),
 }
 
 
@@ -93,7 +93,7 @@ def test_a_table_that_cannot_be_read_says_where_and_what_to_do(tmp_path: Path, c
 
 @pytest.mark.parametrize("name", ["labels.xlsx", "labels.txt", "labels"])
 def test_files_of_other_kinds_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=r"a table is a \.csv, \.tsv, \.jsonl, \.parquet file"):
+    with pytest.raises(DataError, match=r"its suffix is not one of \.csv, \.tsv, \.jsonl, \.parquet"):
         read_table(put(tmp_path, "path,label\na.png,cat\n", name), COLUMNS)
 
 
@@ -157,19 +157,19 @@ def test_values_of_json_are_cells(tmp_path: Path) -> None:
 
 
 BAD_JSON = {
-    "broken": ('{"path": "a", "label": ', "this line is not JSON", "an object in each line"),
-    "no object": ('["a", 1]', "holds a list, not an object", "taken apart"),
+    "broken": ('{"path": "a", "label": ', "this line is not JSON", "one object per line"),
+    "no object": ('["a", 1]', "holds a list, not an object", "not a list of all objects"),
     "a list within": ('{"path": "a", "label": ["x", "y"]}', "'label' holds a list", "data.separator"),
     "an object within": ('{"path": {"x": 1}, "label": 1}', "'path' holds an object", "write text"),
     "a column less": (
         '{"path": "a", "lable": 1}',
         "'label': did you mean lable?; the columns are path, lable",
-        "the same names in each line",
+        "use the names of the lines above",
     ),
     "a name twice": ('{"path": "a", "label": 1, "label": 2}', "'label' appears 2 times", "rename"),
     "half a character": ('{"path": "\\ud83d", "label": 1}', "half of a surrogate pair", "correct"),
     "a NUL character": ('{"path": "a\\u0000", "label": 1}', "a NUL character", "correct"),
-    "too deep": ("[" * 200_000, "this line is not JSON", "an object in each line"),
+    "too deep": ("[" * 200_000, "this line is not JSON", "one object per line"),
 }
 
 
@@ -229,7 +229,7 @@ def test_further_columns_of_parquet_come_as_text_and_bytes_are_told(tmp_path: Pa
         "far": "<value out of range: 1000000000000000>",
     }
     assert [note.partition(": ")[2] for note in table.notes] == [
-        f"bytes in the column '{name}' come as base64" for name in ("raw", "image")
+        f"bytes in the column '{name}' are written as base64" for name in ("raw", "image")
     ]
 
 

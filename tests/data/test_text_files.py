@@ -32,12 +32,12 @@ def test_a_file_that_is_not_there_is_named_with_where_it_comes_from(tmp_path: Pa
     assert str(tmp_path / "dev.csv") in refused.value.what
     assert refused.value.where == "data.val_file"
     assert refused.value.next_step == (
-        "data.val_file=<a file that is there>, or data.dir=<the folder of train.csv, dev.csv>; they are: SST-2 "
+        "data.val_file=<an existing file>, or data.dir=<the folder of train.csv, dev.csv>; source of the files: SST-2 "
         "(Socher et al., 2013)"
     )
     with pytest.raises(DataError) as refused:
         part_files(None, None, train=str(tmp_path / "mine.csv"), val=None, test=None)
-    assert refused.value.next_step == "data.train_file=<a file that is there>, or data.dir=<the folder of mine.csv>"
+    assert refused.value.next_step == "data.train_file=<an existing file>, or data.dir=<the folder of mine.csv>"
 
 
 def test_one_file_is_not_two_parts(tmp_path: Path) -> None:

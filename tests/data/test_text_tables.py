@@ -90,9 +90,9 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str, str]] = {
         "data.text_columns=[text]",
     ),
     "no class": ({}, [*TWO, "c,"], "no class in 'label'", "train.csv, line 4", "drop the line"),
-    "one class": ({}, ["text,label", "a,x", "b,x"], "all of training is 'x'", "train.csv", "add samples"),
+    "one class": ({}, ["text,label", "a,x", "b,x"], "all training rows have 'x'", "train.csv", "add samples"),
     "one class of two names": (
-        {"class_names": ["no", "yes"]}, ["text,label", "a,1", "b,1"], "all of training is 'yes'", "train.csv", "add"
+        {"class_names": ["no", "yes"]}, ["text,label", "a,1", "b,1"], "all training rows have 'yes'", "train.csv", "add"
     ),
     "a class of the test split alone": (
         {"test": ["text,label", "a,dog", "b,cats"]},
@@ -107,7 +107,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str, str]] = {
         ["text,label", "a,1", "b,0.0"],
         "'0.0' in 'label' is not a whole number from 0 to 1",
         "train.csv, line 3",
-        "1 and not 1.0",
+        "1, not 1.0",
     ),
     "a number without a name": (
         {"class_names": ["no", "yes"]}, [*TWO, "c,2"], "'2' in 'label'", "train.csv, line 4", "data.class_names"
@@ -138,11 +138,11 @@ def test_a_table_that_makes_no_data_says_where_and_why(read: Read, case: str) ->
         ({"text_columns": []}, "one or two texts, but 0"),
         ({"text_columns": ["a", "b", "c"]}, "one or two texts, but 3"),
         ({"text_columns": ["label"]}, "'label' is named twice"),
-        ({"target_columns": ["a", "b"]}, "a class for each sample stands in one column"),
+        ({"target_columns": ["a", "b"]}, "a class needs one column of targets"),
         ({"separator": "|"}, "for several labels in one column"),
-        ({"class_names": ["a"]}, "two or more different"),
-        ({"class_names": ["a", "a"]}, "two or more different"),
-        ({"class_names": ["a", "b"], "kind": "numbers"}, "two or more different"),
+        ({"class_names": ["a"]}, "two or more names that all differ"),
+        ({"class_names": ["a", "a"]}, "two or more names that all differ"),
+        ({"class_names": ["a", "b"], "kind": "numbers"}, "two or more names that all differ"),
     ],
 )
 def test_columns_that_do_not_go_together_are_refused(read: Read, settings: dict[str, Any], what: str) -> None:

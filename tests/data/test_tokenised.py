@@ -139,7 +139,7 @@ def test_of_pairs_that_run_together_the_user_is_told(tmp_path: Path) -> None:
             "dir": None,
         }
         found = data_of(TextCsv, spec, train_file=str(table), text_columns=columns, **settings, **more).notes()
-        return [note for note in found if "run together" in note]
+        return [note for note in found if "cannot tell where one ends" in note]
 
     runs_on = byte_level(tmp_path / "bytes", within_another=False)
     apart = TextSpec(str(make_tokenizer(tmp_path / "tokenizer")), 64)
@@ -150,7 +150,7 @@ def test_of_pairs_that_run_together_the_user_is_told(tmp_path: Path) -> None:
 def test_a_text_without_tokens_is_named(tmp_path: Path) -> None:
     spec = byte_level(tmp_path, within_another=False)
     drop_controls(tmp_path)
-    with pytest.raises(DataError, match="finds no token in this text, and of 1 more") as refused:
+    with pytest.raises(DataError, match="finds no token in this text, nor in 1 more") as refused:
         Tokenizer(spec, words=False).source(texts("london", "\u200b", "\u200b\u200b"), "mine", NOWHERE)
     assert refused.value.where == "mine.csv, line 3"
 

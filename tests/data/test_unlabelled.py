@@ -57,7 +57,7 @@ def test_paths_are_found_as_in_training(tmp_path: Path, pictures: list[Path]) ->
     file = put(tmp_path, "file", "0", r"in\1", "in/2.png")
     read = found(file, suffix=".png")
     assert read.files == pictures[1:]
-    assert read.notes == ["1 paths with \\ were read as if with /"]
+    assert read.notes == ["1 paths with \\ were read with / instead"]
     assert [str(problem.where) for problem in read.problems] == [f"{file}, line 2"]
     assert "data.dir=" in read.problems[0].next_step
     assert found(put(tmp_path, "file", "0", "1"), suffix=".png", folder=tmp_path / "in").files == pictures[:2]

@@ -46,9 +46,9 @@ def test_a_sentence_with_other_columns_is_a_problem_and_further_columns_are_told
     found = read_sentences(file)
     assert found.samples == [["a", "b"], ["d"]]
     (problem,) = found.problems
-    assert "this line has 3 columns, and line 1 has 2: 'x y z'" in problem.what
+    assert "this line has 3 columns, but line 1 has 2: 'x y z'" in problem.what
     assert problem.where == f"{file}, line 4"
-    assert found.notes == [f"{file}: of 2 columns the first is read as the words, the others are passed over"]
+    assert found.notes == [f"{file}: of 2 columns the first is read as the words, the others are ignored"]
 
 
 def test_a_text_goes_on_to_the_end_of_its_line(tmp_path: Path) -> None:

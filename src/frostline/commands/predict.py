@@ -83,7 +83,7 @@ def _tell_formulas(columns: Columns) -> None:
     """Warn of cells that spreadsheets execute: class names come from the maker of the run, texts from anybody."""
     number = sum(cell.startswith(FORMULA) for cells in columns.values() for cell in cells)
     if number:
-        print(f"frostline: {number:,} cells begin as formulas of spreadsheets do: import them as text", file=sys.stderr)
+        print(f"frostline: {number:,} cells begin like spreadsheet formulas: import them as text", file=sys.stderr)
 
 
 def _beside(given: Columns, told: Columns) -> Columns:
@@ -107,14 +107,14 @@ def _require_writable(output: Path, source: Path) -> None:
         if output.exists() and (place == source.resolve() or place in _inside(source)):
             raise OSError(EEXIST, "it is part of the input")
         if output.exists() and not _is_predictions(output):
-            raise OSError(EEXIST, "it is no table of predictions, and is not overwritten")
+            raise OSError(EEXIST, "it is not a table of predictions, so it is not overwritten")
         with tempfile.TemporaryFile(dir=output.parent):
             pass
     except OSError as error:
         raise DataError(
             f"the predictions cannot be written there: {error.strerror}",
             where=output,
-            next_step="output=<a new file>.csv in a folder of yours",
+            next_step="output=<a new file>.csv in a writable folder",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Files of predictions, beside their table."""
+"""Write files of predictions, in a folder beside their table."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ def require_free(output: Path) -> None:
     folder = folder_of(output)
     if folder.exists() and not (folder.is_dir() and output.exists()):
         raise DataError(
-            "the files of predictions would be written here, and there is something already",
+            "the files of predictions would be written here, but this path exists",
             where=folder,
             next_step="output=<another name>.csv",
         )
@@ -30,7 +30,7 @@ def write_files(found: Predicted, output: Path | None) -> Columns:
     if not any(found.files):
         return {}
     if output is None:
-        print("frostline: output=<new file>.csv writes a file for each prediction, too", file=sys.stderr)
+        print("frostline: output=<new file>.csv also writes a file for each prediction", file=sys.stderr)
         return {}
     folder, written, taken = folder_of(output), [], set[str]()
     folder.mkdir(exist_ok=True)

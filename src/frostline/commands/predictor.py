@@ -43,11 +43,11 @@ class Predictor:
         """
         if isinstance(samples, str | os.PathLike):
             raise DataError(
-                "samples are several, and this is one", where=samples, next_step="predict([sample]), with brackets"
+                "predict takes several samples, not one", where=samples, next_step="predict([sample]), with brackets"
             )
         if min(batch_size, top_k) < 1:
             raise ConfigError(
-                "at least one sample is predicted at a time, and at least one class named",
+                "batch_size and top_k must be at least 1",
                 where="batch_size, top_k",
                 next_step="predict(samples, batch_size=64, top_k=5)",
             )
@@ -79,7 +79,7 @@ def open_run(
     """
     folder = at_home(os.fspath(run))
     if many():
-        raise ConfigError("a run is opened by one process", where="torchrun, srun", next_step="start it without them")
+        raise ConfigError("one process must open a run", where="torchrun, srun", next_step="start it without them")
     again = f"frostline.open({os.fspath(run)!r}, trust=True)"
     _, settings = opened(folder, trains=False, trust=trust, again=again)
     settings = amended(

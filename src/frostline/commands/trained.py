@@ -64,7 +64,7 @@ class Network:
         return self.model.task
 
     def predicting(self) -> Predicting:
-        """What reads and predicts samples without targets. Raises ConfigError."""
+        """Return the object that reads and predicts samples without targets. Raises ConfigError."""
         reader, settings = maker_settings(self.settings.data, "data", Reader)
         modality = modality_of(reader, self.model.backbone.spec, settings)
         return modality.predicting(Opened(self.task, settings, self.predictions), target_type(self.targets.kind))

@@ -1,1 +1,1 @@
-"""Data for training, validation and test: a kind per file, each a LightningDataModule."""
+"""Data sets: a Reader finds samples, a Modality shows them, and one LightningDataModule, `Data`, joins the two."""

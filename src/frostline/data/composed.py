@@ -1,4 +1,4 @@
-"""A data set from one node of the config: its reader, the reader's modality, and the sampling."""
+"""Build a data set from one config node, whose settings are those of a reader, its modality and the sampling."""
 
 import inspect
 from collections.abc import Mapping
@@ -24,11 +24,13 @@ def data_of(
     cache: SampleCache = NOWHERE,
     known: Targets | None = None,
 ) -> Data:
-    """settings: of reader, modality and sampling together, by name. target_kind: what the task learns from. cache: for
-    samples that are decoded or tokenized. known: see `Data`.
+    """Let the reader find samples, hand them to its modality, and join both in `Data`.
 
-    Raises ConfigError for a setting that none of them has, and if backbone, task and data do not fit together;
-    DataError for data that cannot be read or split.
+    kind: the reader's class. settings: of reader, modality and sampling together, by parameter name. target_kind: of
+    the target type that the task learns. cache: of decoded or tokenized samples. known: see `Data`.
+
+    Raises ConfigError for an unknown setting, and if backbone, task and data do not fit together; DataError for data
+    that cannot be read or split.
     """
     own, shared, sampled = _divided(kind, settings)
     kind.modality.require(spec)
@@ -43,13 +45,14 @@ def data_of(
 
 
 def modality_of(kind: type[Reader], spec: Spec, settings: Mapping[str, Any]) -> Modality:
-    """The modality alone, for samples without targets. Raises ConfigError."""
+    """Build the modality alone, for samples without targets; settings of reader and sampling are ignored. Raises
+    ConfigError for an unknown setting, or if the backbone takes another modality."""
     kind.modality.require(spec)
     return kind.modality(spec, None, **_divided(kind, settings)[1])
 
 
 def _divided(kind: type[Reader], settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Settings of reader, modality and sampling."""
+    """Assign each setting to reader, modality and sampling by the names of their parameters. Raises ConfigError."""
     names = [_parameters(it) for it in (kind, kind.modality, kind.sampling)]
     known = set[str]().union(*names)
     for name in settings:
@@ -64,7 +67,7 @@ def _divided(kind: type[Reader], settings: Mapping[str, Any]) -> tuple[dict[str,
 
 
 def _parameters(kind: type) -> set[str]:
-    """Names of keyword parameters; those that `**kwargs` hands on to the class above are among them."""
+    """Names of the constructor's keyword parameters, and of its base class's if it passes `**kwargs` on."""
     names: set[str] = set()
     for cls in kind.__mro__:
         if "__init__" in vars(cls) and cls is not object:

@@ -1,4 +1,4 @@
-"""The splits of a data set: those that it comes with, and those taken from its training samples."""
+"""Train, val and test: a split comes from the reader or is taken from the training samples, stratified and seeded."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ Split = tuple[Source, Tensor]
 
 
 class Division:
-    """sources: of train, val and test; None for a split that is taken from `train`. samples: what they are called."""
+    """Divides sources into parts. sources: of train, val and test; None for a split to take from train. samples: their
+    plural in messages."""
 
     def __init__(
         self,
@@ -31,14 +32,15 @@ class Division:
         self.samples = samples
 
     def whole(self) -> tuple[Part, Part, Part]:
-        """All samples in one part, to be scored: the test split if there is one, else `train`."""
+        """Return one part, three times, for scoring: the test split if there is one, else all of `train`."""
         source = self.test or self.train
         index = every(source)
         train, val, test = (Part(source, index, scored=True) for _ in range(3))
         return train, val, test
 
     def parts(self, sampling: Sampling) -> tuple[Part, Part, Part]:
-        """Raises DataError if a class has too few samples for the splits, or a split has none."""
+        """Return train, val and test. Raises DataError if a class has too few samples for the splits, or a split is
+        empty."""
         (source, index), val, test = self._split(sampling.val_fraction, sampling.test_fraction, sampling.split_seed)
         if sampling.train_limit is not None:
             strata = self.target.strata(source.labels[index])
@@ -50,8 +52,7 @@ class Division:
                 raise DataError(
                     f"the {name} split has no {self.samples}",
                     where=self.reader.where,
-                    next_step=f"put {self.samples} there, or leave that part out, so that it is split off the training "
-                    "part",
+                    next_step=f"put {self.samples} into it, or remove it, so that it is taken from the training split",
                 )
         return parts
 

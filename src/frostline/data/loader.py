@@ -1,4 +1,4 @@
-"""In which order samples come, and who gets which. A function of (seed, epoch), so nothing has to be remembered."""
+"""The order of samples, and the share of each rank: functions of (seed, epoch), so that a resume restores no state."""
 
 from collections.abc import Iterator
 
@@ -7,30 +7,30 @@ from torch import Tensor
 
 from frostline.errors import DataError
 
-BUCKET = 8  # tokens by which lengths of one bucket differ at most: they come in any order
+BUCKET = 8  # tokens; samples whose lengths fall into one bucket of this width are shuffled together
 
-# Samples of a batch if none is set. On 246 cut-out blood cells and 510 pictures of CIFAR-10, batches of 16 reached a
-# test accuracy of 0.914 and 0.675, batches of 64, with a quarter of the steps, 0.886 and 0.633 (EfficientNet-Lite0 at
-# 96 pixels, two_stage at lr_scale 0.3, one seed, 2026-11-28).
+# The default batch size. On 246 cropped blood cells and 510 pictures of CIFAR-10, batches of 16 reached a test accuracy
+# of 0.914 and 0.675; batches of 64, with a quarter of the steps, reached 0.886 and 0.633 (EfficientNet-Lite0 at 96
+# pixels, two_stage at lr_scale 0.3, one seed, 2026-11-28).
 BATCH_RANGE, STEPS_PER_EPOCH = (16, 64), 30
 
 
 class Share(list[int]):
-    """One rank's places of a global batch, in an epoch. `weight`: see `Batch.weight`."""
+    """One rank's share of a global batch: places in a part. weight: see `Batch.weight`."""
 
     weight: float = 1.0
     epoch: int = 0
 
 
 class EpochBatches:
-    """Batch sampler for a DataLoader: each sample once per epoch, in batches whose sizes differ by one at the most, so
-    that no batch is a crumb. Each sample weighs the same.
+    """Batch sampler that yields each sample once per epoch, with equal weight. Sizes of batches differ by at most one,
+    so that the last one is not tiny.
 
-    batch_size: of the global batch, at most. Each rank takes every world_size-th place of it.
-    lengths: (N,) tokens of each sample; then samples of a batch are about as long, and a batch is smaller where
-        it would have more than `max_tokens`, padding counted. The batches of an epoch are as many and as large in each.
+    batch_size: maximum of the global batch. Each rank takes every world_size-th sample of it.
+    lengths: (N,) tokens of each sample. If given, samples of similar length share a batch, and a batch is smaller if it
+        would exceed `max_tokens`, padding included. Number and sizes of batches are the same in each epoch.
 
-    Raises DataError where a batch has no sample for each rank.
+    Raises DataError if a batch has fewer samples than there are ranks.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class EpochBatches:
     ) -> None:
         self.buckets = None if lengths is None else (lengths - 1) // BUCKET
         self.sizes = _sizes(num_samples, batch_size, self.buckets, max_tokens)
-        if not shuffle and min(self.sizes) < world_size:  # a rank without a part of a batch would leave others waiting
+        if not shuffle and min(self.sizes) < world_size:  # other ranks would wait forever for one without a share
             self.sizes = _even(num_samples, min(len(self.sizes), max(num_samples // world_size, 1)))
         if min(self.sizes) < world_size:
             raise _too_small(self.sizes, num_samples, batch_size, world_size, self.buckets)
@@ -58,13 +58,13 @@ class EpochBatches:
         self.world_size = world_size
         self.epoch = 0
         self.done = (-1, 0)
-        self.sampler = self  # where Lightning looks for `set_epoch`
+        self.sampler = self  # Lightning calls `set_epoch` on the attribute `sampler`
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def resume_at(self, epoch: int, batches: int) -> None:
-        """That epoch begins after so many batches, which were trained before."""
+        """Skip the first `batches` of `epoch`, which were trained before a resume."""
         self.done = epoch, batches
 
     def __len__(self) -> int:
@@ -79,18 +79,19 @@ class EpochBatches:
             yield share
 
     def _usual(self, size: int) -> float:
-        """Sizes that differ by one count as they are; else a sample of a small batch would weigh more than others."""
+        """The size by which a batch's mean loss is weighted: its own if sizes differ by at most one; otherwise the mean
+        size, because samples in small batches would weigh more."""
         return self.num_samples / len(self.sizes) if max(self.sizes) - min(self.sizes) > 1 else size
 
     def _batches(self) -> list[Tensor]:
-        # One generator per epoch: the large odd factor keeps (seed, epoch) pairs apart.
+        # The large odd factor gives each (seed, epoch) a generator seed of its own.
         epoch = self.epoch if self.shuffle else 0
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
         order = self._order(self.num_samples, generator)
         if self.buckets is None:
             return list(order.split(self.sizes))
         batches = order[self.buckets[order].argsort(descending=True, stable=True)].split(self.sizes)
-        # Also where nothing is shuffled: the first batches, if no others are wanted, are not those of the longest.
+        # Shuffle batches in evaluations too: with a limit on batches, only the longest samples would be evaluated.
         return [batches[turn] for turn in torch.randperm(len(batches), generator=generator)]
 
     def _order(self, number: int, generator: torch.Generator) -> Tensor:
@@ -98,7 +99,7 @@ class EpochBatches:
 
 
 def _sizes(number: int, batch_size: int, buckets: Tensor | None, max_tokens: int | None) -> list[int]:
-    """Of batches, the longest samples first."""
+    """Sizes of batches, longest samples first. buckets: (N,) lengths in units of BUCKET."""
     if buckets is None or max_tokens is None:
         return _even(number, -(-number // batch_size))
     longest = ((buckets.sort(descending=True).values + 1) * BUCKET).tolist()
@@ -106,14 +107,14 @@ def _sizes(number: int, batch_size: int, buckets: Tensor | None, max_tokens: int
     left = number
     while left:
         most = max(1, min(batch_size, max_tokens // longest[number - left]))
-        sizes.append(-(-left // -(-left // most)))  # as evenly as if all that are left were as long
+        sizes.append(-(-left // -(-left // most)))  # divide evenly, as if all remaining samples were as long
         left -= sizes[-1]
     return sizes
 
 
 def _too_small(sizes: list[int], number: int, batch_size: int, world_size: int, buckets: Tensor | None) -> DataError:
-    """Names the setting to blame, and a value with which no batch is too small: room for twice as many samples as there
-    are processes, at the most, for what is larger is halved at the smallest."""
+    """Name the setting to change, and a value at which no batch has fewer than `world_size` samples. 2 × world_size is
+    always enough, because `_even` at worst halves a batch size."""
     least = [size for size in range(world_size, 2 * world_size) if _shares(number, size) >= world_size]
     setting, enough = "batch_size", [*least, 2 * world_size][0]
     if buckets is not None and _shares(number, batch_size) >= world_size:
@@ -126,7 +127,7 @@ def _too_small(sizes: list[int], number: int, batch_size: int, world_size: int, 
 
 
 def _shares(number: int, batch_size: int) -> int:
-    """Samples of the smallest batch."""
+    """Size of the smallest batch."""
     return min(_even(number, -(-number // batch_size)))
 
 
@@ -136,6 +137,6 @@ def _even(number: int, batches: int) -> list[int]:
 
 
 def usual_batch(samples: int) -> int:
-    """The largest power of two that leaves STEPS_PER_EPOCH steps, within BATCH_RANGE."""
+    """The largest power of two that gives STEPS_PER_EPOCH steps, clamped to BATCH_RANGE."""
     smallest, largest = BATCH_RANGE
     return min(max(1 << max(samples // STEPS_PER_EPOCH, 1).bit_length() - 1, smallest), largest)

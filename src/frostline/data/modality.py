@@ -1,4 +1,4 @@
-"""What every modality answers: what a sample is, and how the network sees it."""
+"""The contract of a modality: what a sample is, and how the network sees it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ from frostline.data.views import Views
 
 
 class Given(NamedTuple):
-    """What a reader found, for its modality. samples: of train, val and test. name, where: of the data. cache: for
-    samples that are decoded or tokenized."""
+    """What a reader found, for its modality. samples: of train, val and test, None for a split that is missing. name,
+    where: see `Reader`. cache: of decoded or tokenized samples."""
 
     samples: tuple[Any, Any, Any]
     target: TargetType
@@ -29,11 +29,14 @@ class Given(NamedTuple):
 
 
 class Modality(ABC):
-    """A modality's constructor takes the backbone's spec, what a reader found (None to predict), and the settings that
-    all data of this modality has. It sets `spec`, and `sources`, which serve the samples of train, val and test.
+    """Decodes and shows samples of one kind, whichever reader found them.
 
-    samples: what they are called. plainly: how messages call them without augmentation. kept_as: the kind of store that
-    caches them. max_tokens: of a batch. num_workers: processes that load batches; None for one per core.
+    The constructor takes the backbone's spec, what a reader found (None to predict), and the settings that all data of
+    this modality shares. It sets `spec` and, if samples were found, `sources`, which load those of train, val and test.
+
+    samples: the plural in messages. plainly: what messages call samples without augmentation. kept_as: the kind of
+    store that caches them. max_tokens: limit per batch. num_workers: processes that load batches; None for one per
+    core.
     """
 
     samples: ClassVar[str]
@@ -54,32 +57,34 @@ class Modality(ABC):
 
     @abstractmethod
     def views(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Views:
-        """Prepare the samples of the splits, by name, and return how they are shown. Called once."""
+        """Prepare the samples of the splits (decode them, compare them) and return how they are shown. Called once.
+
+        parts: by name of the split."""
 
     def look(self) -> dict[str, Any]:
-        """Settings by which the network sees other inputs, in plain values: a resume compares them."""
+        """Settings that change the network's inputs, as plain values. A resume compares them."""
         return {}
 
     @abstractmethod
     def example(self, train: Part, *, longest: bool) -> Tensor | Tokens:
-        """Return one input (1, ...) of the network, of the mean size in training or of the largest."""
+        """Return an input (1, ...) of the network, as large as the mean training sample, or as the longest."""
 
     @abstractmethod
     def size_of(self, train: Part) -> str:
-        """How large training samples are, for messages."""
+        """Describe the size of training samples for messages."""
 
     @abstractmethod
     def predicting(self, run: Opened, target: TargetType) -> Predicting:
-        """Return what reads and predicts samples without targets. target: what the run learned."""
+        """Return the object that reads and predicts samples without targets. target: the type that the run learned."""
 
     def describe(self, parts: Mapping[str, Part]) -> dict[str, Any]:
-        """Further entries of run.json."""
+        """Entries of run.json besides those of `Data.describe`."""
         return {}
 
     def notes(self, parts: Mapping[str, Part]) -> list[str]:
-        """Sentences for the user about the samples. parts: the splits by name."""
+        """Sentences for the user about the samples. parts: by name of the split."""
         return []
 
     def chosen(self) -> dict[str, Any]:
-        """Values that the data decided for settings left open, by key of the config."""
+        """Values that were derived from the data for settings that are null, by config key."""
         return {}

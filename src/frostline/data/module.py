@@ -1,4 +1,8 @@
-"""The LightningDataModule of any data set: a reader says where its samples lie, a modality what a sample is."""
+"""The LightningDataModule of every data set: it joins a reader, which found samples, and a modality, which shows them.
+
+`data_of` (data/composed.py) builds it. Subclasses are not needed: a new layout of files is a Reader, a new kind of
+sample a Modality.
+"""
 
 import hashlib
 from dataclasses import asdict, replace
@@ -26,10 +30,12 @@ from frostline.errors import DataError, few
 
 @final
 class Data(Transfers):
-    """found: what the reader read, of which the modality was made. target: what the task learns from. known: the
-    targets of a run that is scored on these samples: then they are one part, the test split if the data has one.
+    """Splits, views and loaders of one data set.
 
-    Raises DataError if the samples cannot make the splits, or nothing can be learned from them.
+    found: what `reader` found and `modality` was built from. target: the type that the task learns. known: the targets
+    of a run that is scored on these samples; all parts are then the test split, or the train split without one.
+
+    Raises DataError if the samples cannot be split, nothing can be learned from them, or their names are not `known`.
     """
 
     def __init__(
@@ -50,11 +56,11 @@ class Data(Transfers):
         self.target = target
         self.names = found.names
         self.seed = sampling.seed
-        self.batch_size_is_open = sampling.batch_size == "auto"  # until what trains is known, with which it has to fit
-        self.batch_size_why = ""  # it was chosen, as a part of a sentence
+        self.batch_size_is_open = sampling.batch_size == "auto"  # until the model is known, with which it has to fit
+        self.batch_size_why = ""  # why `auto` chose it: a clause for messages
         self.serve: Serve = lambda part, views: None
-        self._done = (-1, 0)
-        self._turns: int | None = None  # views of training samples, in turn; None for new ones in each epoch
+        self._done = (-1, 0)  # epoch, and batches trained in it before a resume
+        self._turns: int | None = None  # number of views that epochs take in turn; None: each epoch has its own
         self._first_epoch = 0
         division = Division(reader, target, found.names, modality.sources, modality.samples)
         if known is not None:
@@ -79,15 +85,15 @@ class Data(Transfers):
         self.target.require_learnable(targets, len(self.train_part), self.where)
         return replace(targets, about=targets.about | dict(found.about))
 
-    # --- what it is ---
+    # --- description ---
 
     @property
     def classes(self) -> list[str]:
-        """Labels and tags, too; numbers have none."""
+        """Names of classes, labels or tags; empty for numbers."""
         return self.names if self.target.has_classes else []
 
     def describe(self) -> dict[str, Any]:
-        """For run.json."""
+        """Entries of run.json."""
         return {
             "name": self.name,
             "num_train": len(self.train_part),
@@ -100,43 +106,43 @@ class Data(Transfers):
         }
 
     def summary(self) -> str:
-        """A line on what a run is about to learn from."""
+        """One line: numbers of samples, their size, batch size and most frequent target."""
         parts = ", ".join(f"{len(part):,} {name}" for name, part in named(self.parts))
         targets = self.target.frequencies(self.targets, len(self.train_part))
         size = self.modality.size_of(self.train_part)
         return f"{parts} {self.modality.samples} of {size}, {self.batch_size:,} a batch; {targets}"
 
     def notes(self) -> list[str]:
-        """What a user should know of the data before the run."""
+        """Sentences that a user should read before the run."""
         return [*self.target.notes(self.targets), *self.modality.notes(dict(named(self.parts)))]
 
     def look(self) -> dict[str, Any]:
-        """How samples are shown to the network, in plain values: a resume compares them."""
+        """Settings that change the network's inputs, as plain values. A resume compares them."""
         return self.modality.look() | self.views.look()
 
     def chosen(self) -> dict[str, Any]:
-        """Values that the data decided for settings left open, by key of the config."""
+        """Values that were derived from the data for settings that are null, by config key."""
         return {"data.batch_size": self.batch_size} | self.modality.chosen()
 
     def example(self, *, longest: bool = False) -> Tensor | Tokens:
-        """One input (1, ...) of the network, of the mean size in training or of the largest."""
+        """Return an input (1, ...) of the network, as large as the mean training sample, or as the longest."""
         return self.modality.example(self.train_part, longest=longest)
 
     @cached_property
     def fingerprint(self) -> str:
-        """The same for the same samples with the same targets, wherever they lie. It reads all of them."""
+        """Digest of samples and targets, independent of where they lie. Reads all samples."""
         sources: dict[int, Source] = {id(it): it for it in self.modality.sources if it is not None}
         return "-".join(source.fingerprint(self.target) for source in sources.values())
 
     def parts_digest(self) -> str:
-        """Which samples lie in which part."""
+        """Digest of the indices of each part."""
         digest = hashlib.blake2b(digest_size=16)
         for part in self.parts:
             digest.update(part.index.numpy().data)
         return digest.hexdigest()
 
     def part_digest(self, part: Part) -> str:
-        """The same for the same samples in the same order, whatever their targets."""
+        """Digest of a part's samples and their order, without targets."""
         digest = hashlib.blake2b(part.source.content.encode(), digest_size=16)
         digest.update(part.index.numpy().data)
         return digest.hexdigest()
@@ -144,18 +150,19 @@ class Data(Transfers):
     # --- views ---
 
     def show(self, views: int | None, first_epoch: int) -> None:
-        """From now on, training samples are augmented anew in each epoch (None), not at all (0), or as in the epochs
-        from `first_epoch` on, `views` of them in turn."""
+        """Choose the views of training samples: new ones in each epoch (None), not augmented (0), or `views` of them in
+        turn, those of the epochs from `first_epoch` on."""
         self._turns = views
         self._first_epoch = first_epoch
 
     @property
     def augments(self) -> bool:
-        """Whether training samples are augmented in the phase that was begun."""
+        """Whether training samples are augmented, by the last `show`."""
         return self.views.could_augment and self._turns != 0
 
     def seen(self, part: Part, places: list[int], view: int | None, device: torch.device) -> Tensor | Tokens:
-        """What the network takes; view: as augmented in that epoch, None without. Raises DataError."""
+        """Return the network's inputs for samples of a part, by their places in it. view: epoch whose augmentation they
+        get; None for none. Raises DataError."""
         loaded = Part(part.source, part.index, whole=view is not None, scored=part.scored).__getitems__(places)
         batch = self.on_before_batch_transfer(loaded, 0)
         sizes = None if batch.sizes is None else batch.sizes.to(device)
@@ -164,7 +171,7 @@ class Data(Transfers):
         return shown.inputs
 
     def targets_of(self, part: Part, chosen: Tensor, view: int | None) -> tuple[Tensor, Tensor | None]:
-        """`Part.targets` of samples that are augmented as in epoch `view`, None without."""
+        """`Part.targets` of samples augmented as in epoch `view`; None for no augmentation."""
         targets, sizes = part.targets(chosen)
         return (targets if view is None else self.views.follow(targets, chosen, view)), sizes
 
@@ -185,16 +192,16 @@ class Data(Transfers):
     # --- loaders ---
 
     def batches_of(self, part: Part) -> int:
-        """In an epoch, or an evaluation."""
+        """Number of batches in one pass over a part."""
         return len(self._batches(part, shuffle=False, rank=0, world_size=1))
 
     @property
     def num_batches(self) -> int:
-        """Of a whole epoch of training."""
+        """Number of batches in a full training epoch."""
         return self.batches_of(self.train_part)
 
     def batches_per_epoch(self, limit: int | float | None) -> int:
-        """limit: Lightning's `limit_train_batches`, a number of batches or a share of them."""
+        """Number of batches under Lightning's `limit_train_batches`: a number, or a fraction of the epoch."""
         if limit is None:
             return self.num_batches
         return min(limit, self.num_batches) if isinstance(limit, int) else max(1, int(limit * self.num_batches))
@@ -210,7 +217,7 @@ class Data(Transfers):
         return self._loader(self.test_part, shuffle=False, views=[None])
 
     def resume_at(self, epoch: int, batches: int) -> None:
-        """Training goes on in that epoch, after so many batches."""
+        """Let the loader of `epoch` skip the first `batches`, which were trained before the resume."""
         self._done = epoch, batches
 
     def _batches(self, part: Part, *, shuffle: bool, rank: int, world_size: int) -> EpochBatches:
@@ -233,7 +240,7 @@ class Data(Transfers):
             raise DataError(
                 f"a split of {len(part)} {samples} cannot be shared by {self.trainer.world_size} processes",
                 where=self.where,
-                next_step=f"more {samples}, or trainer.devices=1",
+                next_step=f"add {samples}, or trainer.devices=1",
             )
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         batches = self._batches(part, shuffle=shuffle, rank=rank, world_size=world_size)

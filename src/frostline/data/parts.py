@@ -1,4 +1,4 @@
-"""Parts of a data set, and how a loader asks for them. Shapes: see `Batch`."""
+"""Parts of a data set, which loaders read a batch at a time. Shapes: see `Batch`."""
 
 import os
 import signal
@@ -18,13 +18,13 @@ from frostline.errors import DataError
 
 
 class Part(Dataset[Batch | DataError]):
-    """Some of the samples. Loaders ask for a batch at a time, by places in this part.
+    """Some samples of a source, by `index`: (N,) int64. Loaders request batches of places, which are positions in it.
 
-    An error of the data is handed on as if it were the batch: a worker process can only raise what is made from a text.
+    A DataError is returned in place of the batch: DataLoader rebuilds exceptions of workers from their text alone.
     """
 
     def __init__(self, source: Source, index: Tensor, *, whole: bool = False, scored: bool = False) -> None:
-        """whole: see `Source.fetch`. scored: whether targets are those of `Source.scored_targets`."""
+        """whole: see `Source.fetch`. scored: whether targets come from `Source.scored_targets`."""
         self.source = source
         self.index = index
         self.whole = whole
@@ -47,7 +47,7 @@ class Part(Dataset[Batch | DataError]):
         return Batch(inputs, targets, chosen, sizes, weight, own_sizes=own_sizes)
 
     def targets(self, chosen: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Of samples of the source, with the sizes of pictures in whose frame they are, if they are in one."""
+        """Targets of samples of the source, and `Source.scored_targets`' sizes (B, 2) or None."""
         return self.source.scored_targets(chosen) if self.scored else (self.source.targets(chosen), None)
 
     @property
@@ -60,25 +60,25 @@ class Part(Dataset[Batch | DataError]):
 
     @cached_property
     def by_length(self) -> Tensor | None:
-        """(N,) places, from the shortest sample on; None where all are of one size."""
+        """(N,) places, shortest sample first; None if all samples have one size."""
         return None if self.lengths is None else self.lengths.argsort(stable=True)
 
 
 class Transfers(L.LightningDataModule):
     def on_before_batch_transfer(self, batch: Batch | DataError, dataloader_idx: int) -> Batch:
-        """Raises the DataError that a loader met."""
+        """Raise the DataError that a loader returned in place of a batch."""
         if isinstance(batch, DataError):
             raise batch
         return batch
 
 
-# Of a part, and of the epochs whose augmentation it is shown with (None: without any): the same samples as the frozen
-# blocks leave them, where that is kept.
+# A part, and the epochs whose augmentation its samples get (None: no augmentation) → a data set of the frozen blocks'
+# cached outputs for them; None if they are not cached.
 Serve = Callable[[Part, Sequence[int | None]], Dataset[Batch] | None]
 
 
 def loader(part: Dataset[Any], batches: EpochBatches, num_workers: int | None) -> DataLoader[Batch | DataError]:
-    """num_workers: None for one per core, at most 8 and no more than there are batches."""
+    """num_workers: None for one per core, at most 8 and at most the number of batches."""
     if num_workers is None:
         num_workers = min(8, os.cpu_count() or 1, len(batches))
     return DataLoader(
@@ -93,18 +93,18 @@ def loader(part: Dataset[Any], batches: EpochBatches, num_workers: int | None) -
 
 
 def _deaf(worker: int) -> None:
-    """A terminal sends Ctrl-C to workers too: they end when the process that started them does."""
+    """Ignore Ctrl-C and hang-ups, which a terminal sends to workers too: they end with their parent process."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:
-    """The part has made a whole batch already."""
+    """Collate nothing: `Part.__getitems__` returns a batch."""
     return batch
 
 
 def named(parts: tuple[Part, Part, Part]) -> list[tuple[str, Part]]:
-    """train, val and test; `test` alone where all three are one, of samples that are only scored."""
+    """Pair parts with their names; only `test` if all three are the same part (`Division.whole`)."""
     if parts[0].index is parts[2].index:
         return [("test", parts[2])]
     return list(zip(("train", "val", "test"), parts, strict=True))

@@ -1,4 +1,4 @@
-"""What every modality answers about predictions: how it reads samples without targets, and what a run says of them."""
+"""The contract of prediction, per modality: read samples without targets, and return what a trained run predicts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,17 +15,18 @@ STANDARD_INPUT = "-"
 
 
 class Prediction(NamedTuple):
-    """columns: what `frostline predict` writes about the sample, by column name; for words a list per column. values:
-    (K,) probabilities or numbers; (W, K) probabilities of words, NaN for a word that was cut off; (H, W) classes of
-    pixels."""
+    """The prediction of one sample. columns: as `frostline predict` writes them, by name; lists for words. values: (K,)
+    probabilities or numbers; (W, K) probabilities of words, NaN for a word that was cut off; (H, W) classes of pixels.
+    """
 
     columns: dict[str, Any]
     values: Tensor
 
 
 class Predicted(NamedTuple):
-    """given: columns of the input. told: columns that the run adds, of the same length. problems: why other samples
-    have no prediction. files: for each sample, what does not fit into a table, by file suffix."""
+    """The predictions of an input. given: columns of the input. told: columns of predictions, of the same length.
+    problems: errors of the samples without a prediction. files: for each sample, content of files to write, by suffix.
+    """
 
     given: Columns
     told: Columns
@@ -34,7 +35,7 @@ class Predicted(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The settings of `frostline predict`. data: those of its `data` group."""
+    """The settings of `frostline predict`. data: its `data` group."""
 
     input: str | None
     text: str | None
@@ -44,7 +45,7 @@ class Asked(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A trained run, for samples without targets. settings: of its data. predictions: of the samples that a module
+    """A trained run. settings: of its data node. predictions: yields the prediction of each sample that a data module
     loads, on the CPU, in the order of its batches."""
 
     task: Task
@@ -53,8 +54,10 @@ class Opened(NamedTuple):
 
 
 class Predicting(ABC):
-    """samples: what they are called. table_settings, file_settings: of `Asked.data`, which apply to a table and to any
-    input."""
+    """Reads samples without targets and predicts them; a modality returns one from `predicting`.
+
+    samples: their plural in messages. table_settings, file_settings: keys of `Asked.data` that apply to tables only,
+    and to any input."""
 
     samples: ClassVar[str]
     table_settings: ClassVar[frozenset[str]] = frozenset()
@@ -66,14 +69,14 @@ class Predicting(ABC):
 
     @abstractmethod
     def of_samples(self, samples: Sequence[Any], start: int, batch_size: int, top_k: int) -> list[Prediction]:
-        """Predict values in memory. start: number of samples before these. Raises DataError that names a sample which
-        cannot be read."""
+        """Predict samples in memory. start: index of the first, for messages. Raises DataError that names a sample
+        which cannot be read."""
 
     @abstractmethod
     def unreadable(self, errors: Sequence[DataError], besides: str = "") -> DataError:
-        """One error for all samples that cannot be read. besides: what came of the others."""
+        """Combine the errors of samples that cannot be read. besides: a clause about the other samples."""
 
 
 def cells(columns: dict[str, list[str]]) -> dict[str, str]:
-    """The cells of a table of one row."""
+    """The only cell of each column."""
     return {name: cell for name, (cell,) in columns.items()}

@@ -1,4 +1,4 @@
-"""What every reader answers: where the samples of a data set lie, and what their targets are."""
+"""The contract of a reader: where the samples of a data set lie, and what their targets are."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ from frostline.errors import DataError
 
 
 class Found(NamedTuple):
-    """The samples of each split, as the reader's modality takes them, with their targets.
+    """The samples of each split with their targets, in a form that the reader's modality takes.
 
-    names: of classes, labels, columns or tags. val, test: None if that split is to be taken from `train`. notes:
-    sentences for the user. about: what `Targets.about` holds beside what the target type computes.
+    names: classes, labels, columns or tags, in the order of the outputs. val, test: None to split them off `train`.
+    notes: sentences for the user. about: entries that are added to those of `Targets.about`.
     """
 
     names: list[str]
@@ -27,26 +27,29 @@ class Found(NamedTuple):
 
 
 class Reader(ABC):
-    """A reader's constructor takes the settings that say where its samples lie and sets `name` and `where` (its folder
-    or file), by which messages name the data. `data/composed.py` joins it with its `modality`.
+    """Finds samples; its `modality`, to which `data_of` (data/composed.py) joins it, decodes and shows them.
+
+    The constructor takes settings that say where samples lie, and sets `name` and `where` (a folder or file), which
+    identify the data in messages.
     """
 
     name: str
     where: object
     modality: ClassVar[type[Modality]]
     sampling: ClassVar[type[Sampling]] = Sampling
-    kinds: ClassVar[tuple[str, ...]] = ("class",)  # of targets that it can read
-    reads_columns: ClassVar[bool] = False  # whether it also reads every kind that columns of a table give
-    chooses: ClassVar[str | None] = None  # the setting that names the classes to use
+    kinds: ClassVar[tuple[str, ...]] = ("class",)  # target types that it can read
+    reads_columns: ClassVar[bool] = False  # whether it also reads every target type that columns of a table give
+    chooses: ClassVar[str | None] = None  # the setting that selects classes
     named_by: ClassVar[str] = ""  # the setting that names `where`
-    divides: ClassVar[str] = ""  # how a user assigns samples to splits
+    divides: ClassVar[str] = ""  # settings or folders with which a user assigns samples to splits
 
     @abstractmethod
     def read(self, target: TargetType, known: Targets | None) -> Found:
-        """Find the samples. known: the targets of a run that is scored on them, whose names are theirs.
+        """Find the samples. known: the targets of a run that is to be scored on them; targets are then indices of its
+        names.
 
         Raises DataError that names what cannot be read, ConfigError for settings that do not fit the target type."""
 
     def too_few(self, error: DataError, counts: Mapping[str, int], needed: int) -> DataError:
-        """Return the error to raise if a class has fewer than `needed` samples. counts: of each class."""
+        """Return the error to raise if a class has fewer than `needed` samples. counts: samples per class."""
         return error

@@ -1,4 +1,4 @@
-"""Pictures decoded once, on all cores, and kept for later runs. Shapes: N pictures, uint8."""
+"""Decode pictures once, on all cores, and cache them for later runs. Shapes: N pictures, uint8."""
 
 import errno
 import os
@@ -16,17 +16,16 @@ from frostline.storage.entry import Entry
 from frostline.storage.key import key_of
 from frostline.storage.store import Store
 
-LAYOUT = 1  # of rows, and of how pictures are decoded: another number forgets all that was kept
+LAYOUT = 1  # version of the rows and of decoding; a part of the key, so that a new number invalidates the cache
 BAR = 24  # characters
-CHUNK = 32  # small pictures that a thread takes at a time: to hand out one costs as much as to decode it
+CHUNK = 32  # most pictures that a thread gets at a time: scheduling one small picture costs as much as decoding it
 
 Decode = Callable[[int], Tensor]
 
 
 class SampleCache:
-    """store: None where nothing is written to disk. shows: whether the progress of decoding is. leads: whether this
-    process speaks for all of a run.
-    """
+    """Caches samples in a store. store: None to write nothing. shows: whether a progress bar is shown while decoding.
+    leads: whether this process prints for all ranks."""
 
     def __init__(self, store: Store | None, *, shows: bool = False, leads: bool = True) -> None:
         self.store = store
@@ -34,20 +33,22 @@ class SampleCache:
         self.leads = leads
 
     def has_room(self, num_bytes: int) -> bool:
-        """For so many, if all else went."""
+        """Whether an empty cache could hold `num_bytes`. Gives up and prints why if it could not."""
         if self.store is not None and num_bytes > self.store.most_of_kind:
             wanted, most = num_bytes / 1e9, self.store.most_of_kind / 1e9
             self.give_up(
                 "decoded pictures",
-                OSError(errno.ENOSPC, f"some {wanted:,.1f} GB are more than the {most:,.1f} for them"),
+                OSError(errno.ENOSPC, f"they take about {wanted:,.1f} GB, and the cache has {most:,.1f} GB for them"),
             )
         return self.store is not None
 
     def uniform(
         self, source: dict[str, Any], shape: tuple[int, ...], number: int, decode: Decode, name: str
     ) -> tuple[Tensor, Entry | None]:
-        """(N, ...) of pictures of one shape: as they are kept, with the entry that is in use then, else in memory.
-        source: what makes them what they are. Raises what `decode` raises."""
+        """Decode pictures of one shape: (N, *shape), mapped from the returned entry, or in memory without one.
+
+        source: what identifies the pixels, for the key. decode: index to picture; its errors are raised. name: of the
+        data."""
         if self.store is not None:
             try:
                 entry = self.store.entry(_key(source), number, shape, torch.uint8, _said(name, shape[-1], number))
@@ -64,8 +65,10 @@ class SampleCache:
     def ragged(
         self, source: dict[str, Any], measure: Decode, number: int, decode: Decode, name: str, side: int
     ) -> Entry | None:
-        """Pictures of several sizes as rows of bytes. measure: bytes of one, as a number. None where they are not kept.
-        Raises what `measure` and `decode` raise, but for OSError."""
+        """Decode pictures of several sizes into an entry of ragged rows; None if they cannot be cached.
+
+        measure: index to the length of a row in bytes, a scalar. decode: index to the row. Their errors are raised,
+        except OSError. side: in pixels, recorded in the entry. Otherwise as `uniform`."""
         if self.store is None:
             return None
 
@@ -85,12 +88,12 @@ class SampleCache:
         try:
             with Decoder(entry.layout.number, shows=self.shows) as decoder:
                 entry.fill(lambda places: together(list(decoder(decode, places))))
-        except (FrostlineError, OSError):  # once the picture is mended, the data will have another key
+        except (FrostlineError, OSError):  # a repaired picture changes the key, so the rest would never be read
             store.discard(entry)
             raise
 
     def give_up(self, what: str, error: OSError) -> None:
-        """For this run; what it sees is the same."""
+        """Stop caching for this run, and print why. Its samples stay the same."""
         assert self.store is not None
         if self.leads:
             self.store.tell(f"{what} are not cached", error)
@@ -98,14 +101,15 @@ class SampleCache:
 
 
 class Decoder:
-    """Decodes on all cores, in order. shows: a bar on stderr, which counts over all calls."""
+    """Decodes on all cores, and yields in order. number: of pictures in all calls. shows: whether a progress bar on
+    stderr counts them."""
 
     def __init__(self, number: int, *, shows: bool) -> None:
         self.number = number
         self.shows = shows
         self.done = 0
         self._cores = len(os.sched_getaffinity(0))
-        self._pool = ThreadPoolExecutor(self._cores)  # Pillow lets go of the interpreter while it decodes and resizes
+        self._pool = ThreadPoolExecutor(self._cores)  # Pillow releases the GIL while it decodes and resizes
 
     def __enter__(self) -> "Decoder":
         return self
@@ -134,7 +138,7 @@ NOWHERE = SampleCache(None)
 
 
 def _key(source: dict[str, Any]) -> str:
-    """Pillow decodes and resizes; torchvision says to which size."""
+    """Includes the versions of Pillow, which decodes and resizes, and torchvision, which computes the size."""
     return key_of(
         source | {"pixels": LAYOUT, "decoded by": [metadata.version(name) for name in ("pillow", "torchvision")]}
     )

@@ -1,4 +1,4 @@
-"""Samples and their targets, as a data set comes. Shapes: N samples."""
+"""The contract of a source: the samples of one or more splits and their targets, by index. Shapes: N samples."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -13,9 +13,9 @@ from frostline.data.target_types.base import TargetType
 
 
 class Source(ABC):
-    """labels: (N,) int64 classes; (N, C) float32 of labels, 0 or 1, and of numbers; (N, W) int64 of each word, -100
-    where a sample has no further one.
-    lengths: (N,) tokens of each sample; None where all are of one size.
+    """labels: (N,) int64 classes; (N, C) float32 labels (0 or 1) or numbers; (N, C) int64 pixels per class of masks;
+        (N, W) int64 tags of words, padded with -100.
+    lengths: (N,) tokens of each sample; None if all samples have one size.
     """
 
     labels: Tensor
@@ -23,45 +23,45 @@ class Source(ABC):
 
     @abstractmethod
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor | Tokens, Tensor | None]:
-        """Inputs and, where they were padded to a common size, the sizes (B, 2) of pictures.
+        """Load inputs, and the sizes (B, 2) of pictures if they were padded to a common size.
 
-        whole: all of each picture; else what an evaluation needs, all of one size.
+        whole: load whole pictures, for augmentation; otherwise only what an evaluation needs, all in one size.
         """
 
     def targets(self, index: Tensor) -> Tensor:
-        """(B, ...), as the task takes them."""
+        """(B, ...) in the form that the task's loss takes."""
         return self.labels[index]
 
     def scored_targets(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Targets by which outputs are scored, and the sizes (B, 2) of the pictures in whose frame they are."""
+        """Targets for metrics, and the sizes (B, 2) in pixels at which outputs are scored, None if they have none."""
         return self.targets(index), None
 
     def name_of(self, index: int) -> str:
-        """What a user knows a sample by: its path, or its file and line; in memory its number, from 1."""
+        """What identifies a sample in messages: its path, or file and line; its number from 1 if it is in memory."""
         return f"sample {index + 1}"
 
     def words_of(self, index: int) -> Tensor | None:
-        """(W,) the word of a sample, from 0, that each of its targets is of; None if a sample has one target."""
+        """(W,) the index of the word, from 0, to which each target belongs; None if samples have one target each."""
         return None
 
     @cached_property
     def content(self) -> str:
-        """The same for the same samples in the same order, wherever they lie and whatever is said of them. Reads all
-        of them the first time."""
+        """Digest of the samples and their order, independent of targets and of where they lie. The first call reads all
+        samples."""
         return self._content()
 
     @abstractmethod
     def _content(self) -> str: ...
 
     def fingerprint(self, target: TargetType) -> str:
-        """Of samples and targets."""
+        """Digest of samples and targets."""
         digest = hashlib.blake2b(self.content.encode(), digest_size=16)
         digest.update(target.digested(self.labels))
         return digest.hexdigest()
 
     @property
     def in_memory(self) -> bool:
-        """Whether they come without being decoded."""
+        """Whether `fetch` decodes nothing."""
         return True
 
 

@@ -1,5 +1,5 @@
-"""Which samples go where. Everything is a function of targets and a seed. Shapes: labels (N,), which are
-classes, or the strata of other targets (`TargetType.strata`).
+"""Seeded, stratified splits and subsets. Shapes: labels (N,) are classes, or the strata of other targets
+(`TargetType.strata`).
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from frostline.quoting import list_of
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Settings of all data: batches, limits and splits. They are explained in conf/data/_base.yaml."""
+    """Settings that all data shares: batches, limits and splits. conf/data/_base.yaml explains them."""
 
     batch_size: Positive[int] | Literal["auto"] | None
     train_limit: Positive[int] | None
@@ -26,10 +26,10 @@ class Sampling:
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int, *, keep: int = 1) -> tuple[Tensor, Tensor]:
-    """Indices (rest, part): of each class `fraction` goes to the part, rounded, but at least one,
-    and at least `keep` are left.
+    """Return indices (rest, part), each in ascending order. The part gets `fraction` of each class, rounded, but at
+    least one sample; at least `keep` samples stay in the rest.
 
-    Both in ascending order. A class needs two samples; `require_per_class` says so to the user beforehand.
+    Call `require_per_class` first: with fewer than 1 + `keep` samples of a class, the part gets none of it.
     """
     parts = []
     for members in _members_by_class(labels, seed):
@@ -42,20 +42,20 @@ def stratified_split(labels: Tensor, fraction: float, seed: int, *, keep: int = 
 
 
 def balanced_subset(labels: Tensor, limit: int, seed: int) -> Tensor:
-    """Indices of `limit` samples, as many of each class as there are to have, in ascending order."""
+    """Indices of `limit` samples in ascending order, equally many of each class as far as it has enough."""
     if limit >= len(labels):
         return torch.arange(len(labels))
     queues = _members_by_class(labels, seed)
     turns = torch.cat([torch.arange(len(members)) for members in queues])
-    order = turns.argsort(stable=True)  # everyone's first, then everyone's second, ...
+    order = turns.argsort(stable=True)  # the first of each class, then the second of each class, ...
     return torch.cat(queues)[order][:limit].sort().values
 
 
 def require_per_class(
     counts: dict[str, int], needed: int, *, where: object, reason: str, setting: str | None = None, divides: str = ""
 ) -> None:
-    """setting: that names the classes to use, if there is one. divides: what tells the parts, where a user can. Raises
-    DataError that names the classes with fewer than `needed` samples."""
+    """Raises DataError that names the classes with fewer than `needed` samples. setting: selects classes, if there is
+    such a setting. divides: see `Reader.divides`."""
     short = {name: count for name, count in counts.items() if count < needed}
     if short:
         enough = [name for name in counts if name not in short]

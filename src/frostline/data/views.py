@@ -1,4 +1,4 @@
-"""How batches are shown to the network: prepared for it, and augmented."""
+"""The view of a batch that the network gets: preprocessed and, in training, augmented."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,28 +9,30 @@ from frostline.contracts.batch import Batch
 
 
 class Views:
-    """Show batches as they are. A modality with preprocessing or augmentation overrides it."""
+    """Shows batches unchanged. A modality with preprocessing or augmentation returns a subclass from `views`.
 
-    could_augment = False  # whether there is an augmentation at all
-    mixes = False  # whether the view of a sample depends on others of its batch
+    Batches come as the loader made them, on the device that trains."""
+
+    could_augment = False  # whether `augmented` differs from `plain`
+    mixes = False  # whether an augmented sample depends on others of its batch
 
     def describe(self) -> Sequence[Any]:
-        """The augmentation in plain values."""
+        """The augmentation as plain values, for cache keys."""
         return ()
 
     def look(self) -> dict[str, Any]:
-        """Settings by which the network sees other inputs, in plain values: a resume compares them."""
+        """Settings of the augmentation, as plain values. A resume compares them."""
         return {}
 
     def plain(self, batch: Batch) -> Batch:
-        """Prepare the inputs without augmentation."""
+        """Preprocess inputs without augmentation."""
         return batch
 
     def augmented(self, batch: Batch, epoch: int, *, alone: bool) -> Batch:
-        """Prepare and augment inputs and targets as in that epoch. alone: give each sample the same bits whatever its
-        batch holds."""
+        """Preprocess and augment inputs and targets as in `epoch`. alone: a sample's bits must not depend on the rest
+        of its batch."""
         return batch
 
     def follow(self, targets: Tensor, sample: Tensor, epoch: int) -> Tensor:
-        """Return the targets of samples that are augmented as in that epoch."""
+        """Return the targets of samples augmented as in `epoch`. sample: (B,) indices in their source."""
         return targets

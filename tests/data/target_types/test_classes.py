@@ -31,7 +31,7 @@ def test_the_most_frequent_class_is_named_with_its_share_of_the_samples() -> Non
 
 def test_a_class_stands_in_one_column() -> None:
     CLASSES.require_columns(["x"], None, ["path"])
-    with pytest.raises(ConfigError, match="in one column, and here are 2"):
+    with pytest.raises(ConfigError, match="one column of targets, but 2 are named"):
         CLASSES.require_columns(["x", "y"], None, ["path"])
     with pytest.raises(ConfigError, match="several labels in one column"):
         CLASSES.require_columns(["x"], "|", ["path"])

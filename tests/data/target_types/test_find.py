@@ -36,7 +36,7 @@ def test_an_unknown_kind_is_refused_with_those_that_exist() -> None:
 
 def test_a_task_that_does_not_go_with_the_data_is_refused() -> None:
     require_kind("class", ["numbers", "class"])
-    with pytest.raises(ConfigError, match="learns from a tag for each word, and this data has one class") as refused:
+    with pytest.raises(ConfigError, match="learns from a tag for each word, but this data has one class") as refused:
         require_kind("tags", ["class", "numbers"])
     assert refused.value.next_step.startswith("task=classification or task=regression; ")
 

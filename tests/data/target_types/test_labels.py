@@ -35,7 +35,7 @@ def test_labels_stand_in_a_column_each_or_in_one_with_a_separator() -> None:
     LABELS.require_columns(["x", "y"], None, ["path"])
     LABELS.require_columns(["x"], "|", ["path"])
     for columns, separator in ((["x", "y"], "|"), (["x"], "")):
-        with pytest.raises(ConfigError, match="between the labels of one column"):
+        with pytest.raises(ConfigError, match="separates labels within one column"):
             LABELS.require_columns(columns, separator, ["path"])
 
 

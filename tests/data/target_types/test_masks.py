@@ -51,5 +51,5 @@ def test_masks_are_never_mixed() -> None:
 
 
 def test_a_table_does_not_give_masks() -> None:
-    with pytest.raises(ConfigError, match="do not give a class for each pixel"):
+    with pytest.raises(ConfigError, match="cannot hold a class for each pixel"):
         MASKS.read(None, [], None, [])  # type: ignore[arg-type]

@@ -21,4 +21,4 @@ from frostline.data.target_types.names import alike_notes
 def test_names_that_may_be_one_class_are_told(names: list[str], alike: list[str]) -> None:
     notes = alike_notes(names, "classes")
     assert len(notes) == bool(alike)
-    assert all(pair in notes[0] and notes[0].startswith("classes that may be one") for pair in alike)
+    assert all(pair in notes[0] and notes[0].startswith("classes that may mean the same") for pair in alike)

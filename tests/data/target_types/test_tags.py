@@ -59,7 +59,7 @@ def test_samples_with_the_same_tags_compare_equal_however_long_others_are() -> N
 
 
 def test_no_column_of_a_table_gives_tags_and_no_picture_mixes_them() -> None:
-    with pytest.raises(ConfigError, match="columns of a table do not give a tag for each word"):
+    with pytest.raises(ConfigError, match="columns of a table cannot hold a tag for each word"):
         TAGS.read(Table("it.csv", []), ["x"], None, [])
     with pytest.raises(ConfigError, match="tags cannot be mixed"):
         TAGS.mix(TAGGED, TAGGED.roll(1, 0), torch.ones(4, 1), 3)

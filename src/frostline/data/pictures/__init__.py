@@ -1,1 +1,1 @@
-"""Pictures: where they lie, how they are decoded, augmented and cached."""
+"""Pictures: readers that find them, and the modality that decodes, caches and augments them."""

@@ -1,6 +1,6 @@
-"""uint8 pictures → what the network takes, in batches, on the device that trains; each picture by its own numbers.
+"""Augment batches of uint8 pictures on the device that trains. Each picture has its own random numbers.
 
-Shapes: pictures (B, 3, H, W) uint8, maybe padded at the right and the bottom; views (B, 3, *spec.sides) float.
+Shapes: pictures (B, 3, H, W) uint8, which may be padded at the right and bottom; views (B, 3, *spec.sides) float.
 """
 
 import math
@@ -22,10 +22,10 @@ Level = Literal["none", "standard", "strong"]
 
 
 class Strength(NamedTuple):
-    """min_area: smallest share of the picture's area that a view shows. degrees: rotation up to ±. colour: brightness,
-    contrast and saturation are scaled by 1 ± up to this. mix: share of pictures that are mixed with another.
-    shifts: pictures that have the network's size already are moved by whole pixels, up to ± SHIFT of their side, and
-    not resampled: at 32 pixels the blur of resampling costs more than other scales bring."""
+    """min_area: smallest share of a picture's area that a view shows. degrees: largest rotation, in either direction.
+    colour: brightness, contrast and saturation are scaled by up to 1 ± colour. mix: share of pictures that are mixed
+    with another. shifts: whether pictures of the network's size are moved by whole pixels, up to ± SHIFT of their side,
+    instead of resampled: at 32 pixels the blur of resampling costs more than variation in scale gains."""
 
     min_area: float
     degrees: float
@@ -37,25 +37,26 @@ class Strength(NamedTuple):
 STRENGTHS = {"standard": Strength(0.6, 0.0, 0.0, 0.0, True), "strong": Strength(0.25, 15.0, 0.4, 2 / 3, False)}
 SHIFT = 1 / 8  # 4 of 32 pixels, as in He et al. 2016 (arXiv:1512.03385), section 4.2
 ASPECT = math.log(4 / 3)  # a view's sides differ by up to 4:3, as in Inception's crops (Szegedy et al. 2015)
-DRAWS = 16
-CHUNK = 2**21  # numbers that a CPU augments at a time: memory for so few is at hand, for more it is asked for anew
+DRAWS = 16  # random numbers per picture and epoch
+CHUNK = 2**21  # numbers that a CPU augments at a time: the allocator reuses memory for so few, and maps more anew
 
 
 def require_erasable(level: Level, erase: float) -> None:
-    """Raises ConfigError if nothing would be erased."""
+    """Raises ConfigError if `erase` is set without augmentation, which it is a part of."""
     if erase and level == "none":
         raise ConfigError(
-            f"data.erase={erase} does nothing: without augmentation pictures are shown as they are",
+            f"data.erase={erase} does nothing without augmentation",
             where="data",
             next_step="data.erase=0, or data.augment=standard",
         )
 
 
 class Augment(Views):
-    """`flip`: mirror half of the pictures, left to right. `erase`: side of a square of the mean colour put on each
-    picture, as a share of the picture's side (Cutout, DeVries & Taylor 2017, arXiv:1708.04552).
+    """flip: mirror half of the pictures, left to right. erase: side of a square of the mean colour that covers part of
+    each picture, as a share of the picture's side (Cutout, DeVries & Taylor 2017, arXiv:1708.04552). cut: see
+    `evaluation_view`.
 
-    Numbers come from (seed, epoch, sample). Raises ConfigError for an `erase` that nothing would come of.
+    Random numbers are a function of (seed, epoch, sample). Raises ConfigError as `require_erasable` does.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Augment(Views):
         return self.strength is not None and self.strength.mix > 0 and self.target.mixes
 
     def describe(self) -> list[Any]:
-        """What it does, in plain values, as far as the spec does not say it."""
+        """The augmentation as plain values, without those of the spec."""
         return [list(self.strength) if self.strength is not None else None, self.flip, self.erase, self.seed, self.cut]
 
     def look(self) -> dict[str, Any]:
@@ -103,10 +104,10 @@ class Augment(Views):
         return self(batch, epoch, alone=alone)
 
     def __call__(self, batch: Batch, epoch: int, *, alone: bool = False) -> Batch:
-        """alone: take each picture out of its padding first. The last bits of a view depend on the padding, and that
-        on the other pictures of the batch.
+        """alone: remove each picture's padding first. The last bits of a view depend on the padding, and that on the
+        other pictures of the batch.
 
-        Raises ValueError without augmentation where pictures are padded: then the loader has to cut them.
+        Without augmentation, raises ValueError if pictures are padded: the loader must cut them to one size.
         """
         if self.strength is None:
             if batch.sizes is not None:
@@ -122,12 +123,12 @@ class Augment(Views):
         return self._mixed(batch, u[:, 9:14], self.strength.mix) if self.mixes else batch
 
     def follow(self, targets: Tensor, sample: Tensor, epoch: int) -> Tensor:
-        """The targets of pictures of one size that are augmented as in that epoch."""
+        """Return the targets of pictures of one size, augmented as in `epoch`."""
         return self._followed(targets, None, uniform(self.seed, epoch, sample, DRAWS))
 
     def _followed(self, targets: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
         def geometry(maps: Tensor) -> Tensor:
-            """Whole numbers stand for something: of two neighbours a view shows one, and nothing in between."""
+            """Maps of integers hold indices, which must not be interpolated."""
             return self._moved(maps, sizes, u, mode="bilinear" if maps.is_floating_point() else "nearest")
 
         return self.target.follow(targets, geometry)
@@ -154,7 +155,7 @@ class Augment(Views):
         return x
 
     def _shifts(self, x: Tensor, sizes: Tensor | None) -> bool:
-        """Whether pictures are moved by whole pixels, and not resampled."""
+        """Whether pictures are moved by whole pixels instead of resampled."""
         assert self.strength is not None
         return self.strength.shifts and sizes is None and x.shape[-2:] == self.spec.sides
 
@@ -165,15 +166,16 @@ class Augment(Views):
         return self._cropped(x.float(), sizes, u, mode).to(x.dtype)
 
     def _shifted(self, x: Tensor, u: Tensor) -> Tensor:
-        """Moved by whole pixels, what comes in from outside mirrored; half of the pictures mirrored as a whole."""
+        """Move by whole pixels, with reflection padding, and mirror half of the pictures if `flip`."""
         rows, columns = map(_reflected, u[:, 2:4].unbind(1), self.spec.sides)
         if self.flip:
             columns = torch.where(u[:, 4:5] < 0.5, columns.flip(1), columns)
         pixel = (rows[:, :, None] * x.shape[-1] + columns[:, None, :]).view(len(x), 1, -1).expand(-1, x.shape[1], -1)
-        return x.flatten(2).gather(2, pixel).view_as(x)  # a sixth of the time of x[picture, :, rows, columns]
+        return x.flatten(2).gather(2, pixel).view_as(x)  # six times as fast as x[picture, :, rows, columns]
 
     def _cropped(self, x: Tensor, sizes: Tensor | None, u: Tensor, mode: str) -> Tensor:
-        """A random part of each picture at the network's size: area, aspect, place, mirror and rotation in one pass."""
+        """Resample a random crop of each picture to the network's size: area, aspect ratio, position, mirror and
+        rotation in one pass."""
         assert self.strength is not None
         canvas = x.new_tensor(x.shape[-2:])
         size = canvas.expand(len(x), 2) if sizes is None else sizes.to(x.dtype)  # (B, 2): height, width
@@ -181,10 +183,11 @@ class Augment(Views):
         aspect = torch.exp(ASPECT * (2 * u[:, 1] - 1))
         crop = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], 1).minimum(size)
         centre = crop / 2 + u[:, 2:4] * (size - crop)
-        # affine_grid maps the view's corners, -1..1, to the canvas's: scale by the crop's share, shift to its centre.
+        # affine_grid maps the view's corners, at ±1, to canvas coordinates: scale by the crop's share, shift to its
+        # centre.
         scale, shift = crop / canvas, 2 * centre / canvas - 1
         mirror = torch.where(u[:, 4] < 0.5, -1.0, 1.0) if self.flip else torch.ones_like(u[:, 4])
-        # "border" is the canvas's; where the picture ends before, its own last pixels go on.
+        # padding_mode="border" repeats the canvas's last pixels; `end` clamps to the last pixels of a padded picture.
         end = 2 * (size - 0.5) / canvas - 1
         if self.strength.degrees:
             angle = math.radians(self.strength.degrees) * (2 * u[:, 5] - 1)
@@ -195,9 +198,9 @@ class Augment(Views):
         return grid_sample(x, grid, mode=mode, padding_mode="border", align_corners=False)
 
     def _mixed(self, batch: Batch, u: Tensor, share: float) -> Batch:
-        """Half of `share` by mixup (Zhang et al. 2018, arXiv:1710.09412), half by CutMix (Yun et al. 2019,
-        arXiv:1905.04899), both with lambda ~ Beta(1, 1), with the next picture of the batch; targets as
-        `TargetType.mix` says."""
+        """Mix a `share` of the pictures with the previous one of the batch: half by mixup (Zhang et al. 2018,
+        arXiv:1710.09412), half by CutMix (Yun et al. 2019, arXiv:1905.04899), both with lambda ~ Beta(1, 1). Targets
+        are mixed by `TargetType.mix`."""
         x = batch.pictures
         keep = u[:, 1].view(-1, 1, 1, 1)
         blend = keep.expand(-1, 1, *x.shape[-2:])
@@ -211,7 +214,7 @@ class Augment(Views):
 
 
 def _reflected(u: Tensor, side: int) -> Tensor:
-    """(B,) → (B, side) places along a side, moved by up to SHIFT of it; those beyond an end are reflected there."""
+    """(B,) → (B, side) pixel indices along a side, shifted by up to SHIFT of it; indices outside are reflected."""
     reach = int(side * SHIFT)
     by = (u * (2 * reach + 1)).long() - reach
     place = (by.unsqueeze(1) + torch.arange(side, device=u.device)).abs()
@@ -219,7 +222,7 @@ def _reflected(u: Tensor, side: int) -> Tensor:
 
 
 def _turned_grid(scale: Tensor, shift: Tensor, mirror: Tensor, angle: Tensor, sides: tuple[int, int]) -> Tensor:
-    """scale, shift (B, 2): height, width → (B, *sides, 2), as `grid_sample` takes it."""
+    """scale, shift: (B, 2), height and width → (B, *sides, 2), as `grid_sample` takes it."""
     cos, sin = angle.cos(), angle.sin()
     across = torch.stack([scale[:, 1] * cos * mirror, -scale[:, 1] * sin, shift[:, 1]], 1)
     down = torch.stack([scale[:, 0] * sin * mirror, scale[:, 0] * cos, shift[:, 0]], 1)
@@ -227,8 +230,8 @@ def _turned_grid(scale: Tensor, shift: Tensor, mirror: Tensor, angle: Tensor, si
 
 
 def _upright_grid(scale: Tensor, shift: Tensor, mirror: Tensor, end: Tensor | None, sides: tuple[int, int]) -> Tensor:
-    """`_turned_grid` of angle 0 to the same bits, in a twentieth of its time at 224 pixels: a place across depends on
-    the column alone, one down on the row. end: (B, 2) beyond which no place lies."""
+    """`_turned_grid` at angle 0 to the same bits, twenty times as fast at 224 pixels: horizontal coordinates depend on
+    the column alone, vertical ones on the row. end: (B, 2), largest coordinates."""
     rows, columns = (torch.linspace(-1, 1, side, device=scale.device) * (side - 1) / side for side in sides)
     down, across = rows * scale[:, :1] + shift[:, :1], columns * (scale[:, 1] * mirror)[:, None] + shift[:, 1:]
     if end is not None:
@@ -248,12 +251,9 @@ def _recoloured(x: Tensor, factors: Tensor) -> Tensor:
 
 
 def _boxes(centre: Tensor, side: Tensor, sides: tuple[int, int]) -> Tensor:
-    """(B, 1, *sides): 1 inside a box with that centre and that share of both sides, else 0."""
+    """(B, 1, *sides): 1 inside a box, else 0. centre: (B, 2), side: (B,), both as shares of `sides`."""
     rows, columns = (
         ((torch.arange(size, device=centre.device) + 0.5) / size - at[:, None]).abs() < side.view(-1, 1) / 2
         for size, at in zip(sides, centre.unbind(1), strict=True)
     )
     return (rows[:, :, None] & columns[:, None, :]).float().unsqueeze(1)
-
-
-# Large batches are written where they are: to ask for new memory each time takes longer than the arithmetic.

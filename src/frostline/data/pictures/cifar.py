@@ -37,12 +37,12 @@ from frostline.paths import at_home, remove_empty
 
 SETS: dict[str, type[datasets.CIFAR10]] = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
 NUM_CLASSES_CIFAR10 = 10
-MOST_CLASSES = 2**16  # of a file that does not name them
+MOST_CLASSES = 2**16  # in a file without class names
 
 
 class Cifar(Reader):
-    """Reads what lies in `dir`: `train.parquet` and `test.parquet` in the Hugging Face image layout, or torchvision's
-    layout (`cifar-10-batches-py/`), which is downloaded where neither is there.
+    """Reads `train.parquet` and `test.parquet` in `dir`, in the Hugging Face image layout, or else torchvision's layout
+    (`cifar-10-batches-py/`), which is downloaded if it is missing.
 
     Raises DataError.
     """
@@ -71,7 +71,7 @@ class Cifar(Reader):
                 )
             if self.variant == "cifar10" and len(train.names) > NUM_CLASSES_CIFAR10:
                 raise DataError(
-                    f"these pictures are of {len(train.names)} classes: they are not CIFAR-10",
+                    f"these pictures have {len(train.names)} classes, so they are not CIFAR-10",
                     where=self.dir,
                     next_step="data=cifar100, or data.dir=<folder of CIFAR-10>",
                 )
@@ -86,14 +86,15 @@ class Cifar(Reader):
             train, test = (dataset(str(self.dir), train=is_train) for is_train in (True, False))
         except (RuntimeError, OSError, EOFError, ValueError) as error:
             raise DataError(
-                f"{self.variant} is there, but broken: {error}",
+                f"the files of {self.variant} are broken: {error}",
                 where=self.dir / dataset.base_folder,
                 next_step="remove that folder, then run again to download it",
             ) from error
         return Found(list(train.classes), _from_torchvision(train), None, _from_torchvision(test))
 
     def _download(self, dataset: type[datasets.CIFAR10]) -> None:
-        """Into a folder beside its place, then moved: an interrupted download leaves nothing that looks complete."""
+        """Download into a temporary folder, then rename it: an interrupted download leaves nothing that looks
+        complete."""
         missing = [folder for folder in [self.dir, *self.dir.parents] if not folder.exists()]
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ class Cifar(Reader):
                 return  # another process was faster
             remove_empty(missing)
             raise DataError(
-                f"{self.variant} is not there and cannot be downloaded: {error}",
+                f"{self.variant} is missing and cannot be downloaded: {error}",
                 where=self.dir,
                 next_step=f"data.dir=<folder> with train.parquet and test.parquet, or with {dataset.base_folder}/; "
                 "or data=digits, which needs no download",
@@ -113,7 +114,8 @@ class Cifar(Reader):
 
 
 class EncodedPictures:
-    """Pictures of one size that a parquet file holds. encoded: the bytes of each file. digest: of the parquet file."""
+    """Pictures of one size in a parquet file, not yet decoded. encoded: the bytes of each picture's file. digest: of
+    the parquet file."""
 
     files: Sequence[Path] = ()
 
@@ -125,14 +127,15 @@ class EncodedPictures:
         self.digest = digest
 
     def source(self, spec: ImageSpec, grey: Range | None, cache: SampleCache, name: str) -> ArrayPictures:
-        """Raises DataError that names the row which does not decode, or if the pictures have several sizes."""
+        """Decode all pictures. Raises DataError that names a row which does not decode, or if pictures differ in
+        size."""
         file, encoded = self.file, self.encoded
         shape = tuple(_decode(file, 0, encoded).shape)
 
         def decode(row: int) -> Tensor:
             picture = _decode(file, row, encoded)
             if picture.shape != shape:
-                raise _refused(f"{len(_sizes(file, encoded))} sizes of pictures", file)
+                raise _refused(f"the pictures have {len(_sizes(file, encoded))} different sizes", file)
             return picture
 
         folder = file.absolute().parent.name
@@ -148,7 +151,7 @@ def read_parquet(file: Path) -> EncodedPictures:
         encoded = table.column(_image_column(table)).combine_chunks().field("bytes")
         column = table.column(_label_column(table))
         if not len(encoded) or not pa.types.is_integer(column.type):
-            raise ValueError(f"labels are whole numbers, not {column.type}" if len(encoded) else "it has no rows")
+            raise ValueError(f"labels must be whole numbers, not {column.type}" if len(encoded) else "it has no rows")
         labels = torch.tensor(column.to_pylist(), dtype=torch.int64)
         names = _class_names(table, labels)
     except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError, TypeError) as error:
@@ -158,7 +161,7 @@ def read_parquet(file: Path) -> EncodedPictures:
             next_step="it needs the columns `image` or `img` (bytes and path) and `label`; if truncated, copy it again",
         ) from error
     if int(labels.min()) < 0 or int(labels.max()) >= len(names) or len(set(names)) < 2:
-        raise _refused(f"labels from {labels.min()} to {labels.max()}, {len(names)} classes", file)
+        raise _refused(f"the file has labels from {labels.min()} to {labels.max()}, and {len(names)} classes", file)
     digest = hashlib.blake2b(content, digest_size=20).hexdigest()
     return EncodedPictures(file, encoded, labels, names, digest)
 
@@ -167,22 +170,22 @@ def _refused(what: str, file: Path) -> DataError:
     return DataError(
         what,
         where=file,
-        next_step="this data is of pictures of one size, each labelled; for others: data=image_folder",
+        next_step="use pictures of one size with valid labels, or data=image_folder for others",
     )
 
 
 def _image_column(table: pa.Table) -> str:
-    """`img` in the Hub's own copies of CIFAR."""
+    """The column is `img` in the Hub's copies of CIFAR."""
     return "img" if "img" in table.column_names else "image"
 
 
 def _label_column(table: pa.Table) -> str:
-    """CIFAR-100 in the Hugging Face layout has `fine_label` and `coarse_label`."""
+    """CIFAR-100 has `fine_label` and `coarse_label` in the Hugging Face layout."""
     return "fine_label" if "fine_label" in table.column_names else "label"
 
 
 def _decode(file: Path, row: int, encoded: pa.Array) -> Tensor:
-    """(3, H, W) of the picture in that row."""
+    """Decode the picture in a row, (3, H, W)."""
     with _named(file, row):
         picture = to_rgb(Image.open(io.BytesIO(encoded[row].as_py())))
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
@@ -198,7 +201,7 @@ def _sizes(file: Path, encoded: pa.Array) -> set[tuple[int, int]]:
 
 @contextmanager
 def _named(file: Path, row: int) -> Iterator[None]:
-    """Raises DataError with the number of the row that cannot be read as a picture."""
+    """Raises DataError with the index of a row that cannot be read as a picture."""
     try:
         yield
     except UNREADABLE as error:
@@ -214,7 +217,7 @@ def _class_names(table: pa.Table, labels: Tensor) -> list[str]:
     if names is None:
         names = range(min(int(labels.max()) + 1, MOST_CLASSES))
     if isinstance(names, str) or len(set(names)) < len(names):
-        raise ValueError(f"names of classes are a list of different names, not {names!r}")
+        raise ValueError(f"class names must be a list of different names, not {names!r}")
     return [str(name) for name in names]
 
 

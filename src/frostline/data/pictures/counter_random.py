@@ -1,5 +1,5 @@
-"""Random numbers as a function of (seed, epoch, sample): nothing is drawn in sequence, so nothing has to be replayed
-after a resume, and a sample is augmented alike whatever its batch, rank or device."""
+"""Random numbers as a function of (seed, epoch, sample). Without a sequence, a resume has nothing to replay, and a
+sample's augmentation does not depend on its batch, rank or device."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ def uniform(seed: int, epoch: int, index: Tensor, draws: int) -> Tensor:
     key = _mix_int(_mix_int(seed) ^ (epoch * GOLDEN))
     counter = torch.arange(1, draws + 1, device=index.device) * _signed(GOLDEN)
     mixed = _mix(_mix(index * _signed(GOLDEN) + _signed(key)).unsqueeze(1) + counter)
-    return _shifted(mixed, 40).float() / 2**24  # the upper 24 bits: what a float32 holds
+    return _shifted(mixed, 40).float() / 2**24  # the upper 24 bits: the precision of float32
 
 
 def _mix(x: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
-    """Logical shift to the right; torch's own copies the sign."""
+    """Logical right shift; torch's is arithmetic."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
@@ -37,6 +37,6 @@ def _mix_int(x: int) -> int:
 
 
 def _signed(x: int) -> int:
-    """The int64 with the same 64 bits."""
+    """Reinterpret 64 bits as a signed integer."""
     x %= 2**64
     return x - 2**64 if x >= 2**63 else x

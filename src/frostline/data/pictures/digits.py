@@ -1,7 +1,7 @@
-"""scikit-learn's handwritten digits: 1,797 grey pictures of 8 × 8 pixels, 10 classes. They come with the library.
+"""scikit-learn's handwritten digits: 1,797 grey pictures of 8 × 8 pixels, 10 classes. They ship with the library.
 
-Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998; scikit-learn holds its test
-part only, so parts are split here.
+Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998. scikit-learn ships only the
+test split, from which all splits are taken here.
 """
 
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ from frostline.data.pictures.samples import ArraySamples
 from frostline.data.reader import Found, Reader
 from frostline.data.target_types.base import TargetType
 
-TABLE = Path("datasets") / "data" / "digits.csv.gz"  # in scikit-learn's folder, as its load_digits reads it
+TABLE = Path("datasets") / "data" / "digits.csv.gz"  # in scikit-learn's package; load_digits reads it
 
 
 class Digits(Reader):
@@ -33,7 +33,7 @@ class Digits(Reader):
 
 
 def _table() -> np.ndarray:
-    """(1797, 65): 64 pixels in 0..16, then the digit. To import scikit-learn takes four times as long as the table."""
+    """Read (1797, 65): 64 pixels in 0..16, then the digit. Importing scikit-learn would take four times as long."""
     library = find_spec("sklearn")
     if library is not None and library.origin is not None and (file := Path(library.origin).parent / TABLE).is_file():
         return np.loadtxt(file, delimiter=",")

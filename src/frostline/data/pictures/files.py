@@ -1,4 +1,4 @@
-"""Pictures at or below a folder, and what was passed over on the way."""
+"""Find pictures at or below a folder, and count files that are skipped."""
 
 import os
 import struct
@@ -14,41 +14,43 @@ from PIL import Image, UnidentifiedImageError
 
 from frostline.errors import DataError
 
-# Pillow knows these by their suffix, and opens none of them without a library that it does not bring.
+# Pillow registers suffixes of these formats, but cannot decode them without libraries that it does not ship.
 STUBS = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS"}
-# What Pillow raises on broken files; the last two on camera notes of a wrong type, which turning a picture rewrites.
+# Pillow's exceptions for broken files. The last two come from EXIF entries of a wrong type, which Pillow rewrites when
+# it rotates a picture.
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error,
               TypeError)  # fmt: skip
-LARGE = 25_000_000  # pixels: such pictures are decoded one at a time, and take up to 16 bytes a pixel meanwhile
+LARGE = 25_000_000  # pixels; larger pictures are decoded one at a time, because they take up to 16 bytes a pixel
 ALONE = Lock()
 USUAL = (".jpg", ".png", ".webp", ".tif", ".bmp")
 NAMELESS = "no suffix"
-HIDDEN, NOWHERE, BACK = "hidden pictures", "links that lead nowhere", "linked folders that lead back"
+HIDDEN, NOWHERE, BACK = "hidden pictures", "broken links", "linked folders that lead back"
 LOOSE = "pictures beside the class folders"
 BESIDE = "folders beside train, val and test"
 
 
 @cache
 def suffixes() -> frozenset[str]:
-    """Of all files that Pillow opens, in small letters."""
-    known = Image.registered_extensions()  # Pillow's plugins are loaded by that
+    """Lower-case suffixes of all formats that Pillow opens."""
+    known = Image.registered_extensions()  # loads Pillow's plugins
     return frozenset(suffix for suffix, form in known.items() if form in Image.OPEN and form not in STUBS)
 
 
 def room_for(picture: Image.Image) -> AbstractContextManager[Any]:
-    """Held while it is decoded: alone, if it is large."""
+    """A context to decode a picture in: a lock if it is LARGE."""
     return ALONE if picture.width * picture.height > LARGE else nullcontext()
 
 
 class FoundPictures(NamedTuple):
-    """files: in the order of their names. passed: how many others, by suffix or by why."""
+    """files: sorted by name. passed: number of skipped files, by suffix or reason."""
 
     files: list[Path]
     passed: Counter[str]
 
 
 def picture_files(folder: Path) -> FoundPictures:
-    """Links are followed. Raises DataError where a folder cannot be read, or a name is no text."""
+    """Find pictures by their suffixes, following links. Raises DataError if a folder cannot be read or a name is not
+    UTF-8."""
     files, passed = [], Counter[str]()
     for file in _walk(folder, [], passed):
         suffix = file.suffix.lower()
@@ -69,16 +71,17 @@ def picture_files(folder: Path) -> FoundPictures:
 
 
 def passed_note(passed: Counter[str]) -> list[str]:
-    """A line, if anything was."""
+    """Return a sentence on skipped files, if there are any."""
     if not passed:
         return []
     suffixed = [(number, name.startswith(".") or name == NAMELESS, name) for name, number in passed.most_common()]
     said = [f"{number:,} {'of ' if is_suffix else ''}{name}" for number, is_suffix, name in suffixed]
-    return [f"passed over: {', '.join(said)}"]
+    return [f"skipped: {', '.join(said)}"]
 
 
 def _walk(folder: Path, above: list[tuple[int, int]], passed: Counter[str]) -> Iterator[Path]:
-    """Files below, none of a hidden folder (.ipynb_checkpoints). above: which folders lead here."""
+    """Yield all files below a folder, except in hidden folders (.ipynb_checkpoints). above: device and inode of the
+    folders that lead here, to stop at links that lead back."""
     try:
         stat = folder.stat()
         with os.scandir(folder) as entries:
@@ -87,7 +90,7 @@ def _walk(folder: Path, above: list[tuple[int, int]], passed: Counter[str]) -> I
         raise DataError(
             f"a folder cannot be read: {error.strerror}",
             where=folder,
-            next_step="let it be read (chmod u+rX), or move it elsewhere",
+            next_step="make it readable (chmod u+rX), or move it elsewhere",
         ) from error
     itself = (stat.st_dev, stat.st_ino)
     if itself in above:
@@ -102,5 +105,5 @@ def _walk(folder: Path, above: list[tuple[int, int]], passed: Counter[str]) -> I
 
 
 def _undecoded(name: str) -> bool:
-    """Bytes of a name that are no text arrive as lone surrogates (PEP 383)."""
+    """Whether a name has bytes that are not UTF-8, which Python decodes to lone surrogates (PEP 383)."""
     return any("\udc80" <= character <= "\udcff" for character in name)

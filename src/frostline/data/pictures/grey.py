@@ -1,7 +1,7 @@
-"""Grey pictures of more than 8 bits: which values become black and white, the same for a whole data set.
+"""Grey pictures of more than 8 bits: choose the values that become black and white, once for a whole data set.
 
-A 16-bit file may hold 10, 12 or 14 bits, and there are floats and numbers with a sign (cameras, microscopes, CT). If 12
-bits in a 16-bit file are scaled by the type of the file, 16 of 256 grey levels are left.
+A 16-bit file may hold 10, 12 or 14 bits, floats or signed numbers (cameras, microscopes, CT). If 12 bits in a 16-bit
+file were scaled by the file's type, 16 of 256 grey levels would be left.
 """
 
 import math
@@ -16,20 +16,20 @@ from PIL import Image
 from frostline.data.pictures.files import UNREADABLE, room_for
 from frostline.errors import ConfigError, DataError
 
-DEEP = ("I", "F")  # modes of Pillow with more than 8 bits begin so
-TOPS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # of 8, 10, 12, 14 and 16 bits
-SHALLOW = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"}  # have 8 bits
-FILLED = 0.02  # of a range
+DEEP = ("I", "F")  # first letter of Pillow's modes with more than 8 bits
+TOPS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # largest values of 8, 10, 12, 14 and 16 bits
+SHALLOW = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"}  # formats of 8 bits
+FILLED = 0.02  # share of the range; pictures that use less are nearly uniform
 PNG, PNG_COLOURS = b"\x89PNG\r\n\x1a\n", (2, 4, 6)  # colour types (PNG specification, 11.2.2): not grey alone
 
 Range = tuple[float, float]  # the values that become black and white
-Setting = list[float] | Literal["each"] | None  # of data.grey_range
+Setting = list[float] | Literal["each"] | None  # values of data.grey_range
 
 
 class Deep(NamedTuple):
-    """number: of grey pictures with more than 8 bits, whose values go from `low` to `high`. floats: how many of them
-    hold floats, holes: how many hold what is no finite number. colours: of colour pictures with 16 bits, which Pillow
-    reads as 8."""
+    """number: of grey pictures with more than 8 bits, whose finite values go from `low` to `high`. floats: how many of
+    them hold floats. holes: how many of them hold NaN or infinite values. colours: number of colour pictures with 16
+    bits, of which Pillow reads 8."""
 
     number: int
     low: float
@@ -39,8 +39,8 @@ class Deep(NamedTuple):
     holes: int = 0
 
     def range(self) -> Range:
-        """The smallest usual one that holds all values: of floats 0 to 1, of whole numbers those of TOPS. If none does,
-        from the lowest to the highest value."""
+        """The smallest usual range that holds all values: 0 to 1 for floats, 0 to one of TOPS for whole numbers. If
+        none does, `low` to `high`."""
         tops = (1.0,) if self.floats else TOPS
         fitting = [top for top in tops if self.low >= 0 and self.high <= top]
         if fitting:
@@ -49,7 +49,7 @@ class Deep(NamedTuple):
 
 
 def deep_of(files: Sequence[Path]) -> Deep:
-    """Files that cannot be read are passed over: they are told when their content is needed."""
+    """Read all files that may be deep. Unreadable ones are skipped here, and reported when their content is needed."""
     with ThreadPoolExecutor() as pool:
         found = [it for it in pool.map(_deep, (file for file in files if file.suffix.lower() not in SHALLOW)) if it]
     grey = [it for it in found if it.number]
@@ -64,7 +64,7 @@ def deep_of(files: Sequence[Path]) -> Deep:
 
 
 def require_range(setting: Setting) -> None:
-    """Raises ConfigError unless it is two numbers that rise, `each` or None."""
+    """Raises ConfigError unless the setting is two ascending numbers, `each` or None."""
     if setting is None or setting == "each":
         return
     numbers = isinstance(setting, list) and all(isinstance(it, int | float) and math.isfinite(it) for it in setting)
@@ -72,24 +72,24 @@ def require_range(setting: Setting) -> None:
         raise ConfigError(
             f"a range of grey is two numbers, the lower one first, not {setting}",
             where="data.grey_range",
-            next_step="data.grey_range=[0,4095], say; null finds it in the pictures",
+            next_step="data.grey_range=[0,4095], for example; null finds the range in the pictures",
         )
 
 
 def require_one_kind(setting: Setting, deep: Deep, where: object) -> None:
-    """Raises DataError where no range is set and none can hold all pictures: floats beside whole numbers."""
+    """Raises DataError if no range is set and none fits all pictures, because only some hold floats."""
     if setting is None and 0 < deep.floats < deep.number:
         raise DataError(
-            f"of {deep.number:,} grey pictures {deep.floats:,} hold floats and the others whole numbers: no range is "
-            "that of both",
+            f"of {deep.number:,} grey pictures {deep.floats:,} hold floats and the others whole numbers, so no range "
+            "fits both",
             where=where,
             next_step="data.grey_range=each  # scales each by its own type; or save all of them as one type",
         )
 
 
 def chosen_range(setting: Setting, deep: Deep) -> Range | None:
-    """setting: two numbers; `each` for each picture by its own type and values; None for the range that `deep` finds.
-    None of pictures that need none."""
+    """Return the range of a data set; None if no picture needs one, or `each` picture gets its own. setting: two
+    numbers are used as they are; None uses `deep.range()`."""
     if setting == "each" or not deep.number:
         return None
     return deep.range() if setting is None else (float(setting[0]), float(setting[1]))
@@ -104,19 +104,19 @@ def grey_notes(deep: Deep, chosen: Range | None) -> list[str]:
             f"(data.grey_range=[{low},{high}])"
         )
         if deep.low < chosen[0] or deep.high > chosen[1]:
-            notes.append(f"values from {deep.low:g} to {deep.high:g} occur in them: what is beyond is cut off")
+            notes.append(f"they have values from {deep.low:g} to {deep.high:g}, which are clipped to that range")
         if deep.high - deep.low < FILLED * (chosen[1] - chosen[0]):
-            notes.append(f"they fill little of that range, from {deep.low:g} to {deep.high:g}: nearly one grey")
+            notes.append(f"they use little of that range, {deep.low:g} to {deep.high:g}, and are nearly uniform")
     if deep.holes:
-        notes.append(f"{deep.holes:,} of them hold values that are no numbers, which become black, or infinite ones")
+        notes.append(f"{deep.holes:,} of them hold NaN, which becomes black, or infinite values")
     if deep.colours:
         notes.append(f"{deep.colours:,} colour pictures have 16 bits, of which the upper 8 are read")
     return notes
 
 
 def to_eight_bits(values: np.ndarray, mode: str, chosen: Range | None) -> np.ndarray:
-    """(H, W) of any type → uint8. chosen: None for the picture's own: I;16 has 16 bits; of modes I and F the values
-    tell: 0..1 for floats, else 0..255, else 0..65535. What is not a number, as where a sensor saw nothing, is black."""
+    """(H, W) of any type → uint8. chosen: None for the picture's own range: 0..65535 for I;16; by the values of modes I
+    and F, 0..1 (F only), 0..255 or 0..65535. NaN, with which some sensors mark missing values, becomes black."""
     values = np.nan_to_num(values.astype(np.float64), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
     if chosen is None:
         top = 65535.0 if mode.startswith("I;16") else values.max(initial=0.0, where=np.isfinite(values))
@@ -141,7 +141,7 @@ def _deep(file: Path) -> Deep | None:
 
 
 def _has_deep_colours(file: Path) -> bool:
-    """By the header of a PNG: Pillow's mode does not tell."""
+    """Whether a PNG has 16 bits per colour, by its header: Pillow's mode is RGB in any case."""
     if file.suffix.lower() != ".png":
         return False
     with file.open("rb") as opened:

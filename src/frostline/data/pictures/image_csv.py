@@ -1,4 +1,4 @@
-"""Your own pictures by a table of paths and targets: classes, labels or numbers, as the task wants them."""
+"""A reader of your own pictures, listed in a table of paths and targets: classes, labels or numbers, by the task."""
 
 from pathlib import Path
 
@@ -18,10 +18,7 @@ from frostline.paths import at_home
 
 
 class ImageCsv(Reader):
-    """file: the table, with a line of names on top. The other keys are explained in conf/data/image_csv.yaml.
-
-    Raises DataError that names the line of the table.
-    """
+    """The settings are explained in conf/data/image_csv.yaml. Raises DataError that names the line of the table."""
 
     modality = PictureModality
     kinds = ()
@@ -59,7 +56,7 @@ class ImageCsv(Reader):
         columns = settings | dict.fromkeys(self.target_columns, "data.target_columns")
         lists = self.target_columns if target.cells_hold_lists else []
         table = read_table(self.file, columns, verbatim=[self.path_column], lists=lists, quotes=self.quotes)
-        files = of_each(self._file, table.rows, "pictures are not there")
+        files = of_each(self._file, table.rows, "pictures are missing")
         table, files = self._without_repeats(table, files)
         known_names = None if known is None else known.names
         parts = self._parts(table, needs_train=known is None)
@@ -78,7 +75,7 @@ class ImageCsv(Reader):
         return self.paths.find(row.cells[self.path_column].strip(), row.where)
 
     def _parts(self, table: Table, *, needs_train: bool) -> dict[str, list[int]]:
-        """Rows of each part; all are of training where no column says otherwise."""
+        """Indices of the rows of each split; without a split column, all rows are training rows."""
         parts: dict[str, list[int]] = {part: [] for part in PARTS}
         part_of = {name: part for part, names in PARTS.items() for name in names}
 
@@ -86,25 +83,25 @@ class ImageCsv(Reader):
             said = "train" if self.split_column is None else row.cells[self.split_column].lower()
             if said not in part_of:
                 raise DataError(
-                    f"'{said}' is no part of the data: {close_names(said, part_of)}",
+                    f"'{said}' is not a split: {close_names(said, part_of)}",
                     where=row.where,
-                    next_step=f"train, val or test in the column '{self.split_column}'",
+                    next_step=f"write train, val or test into the column '{self.split_column}'",
                 )
             return part_of[said]
 
-        for place, name in enumerate(of_each(part, table.rows, "samples are in no part of the data")):
+        for place, name in enumerate(of_each(part, table.rows, "samples are in no split")):
             parts[name].append(place)
         if not parts["train"] and needs_train:
             raise DataError(
-                f"no line is of the training split by the column '{self.split_column}'",
+                f"no line is in the training split by the column '{self.split_column}'",
                 where=self.file,
-                next_step="write train into it, or data.split_column=null to have the parts split at random",
+                next_step="write train into it, or data.split_column=null to split at random",
             )
         return parts
 
     def _without_repeats(self, table: Table, files: list[Path]) -> tuple[Table, list[Path]]:
-        """Each picture once, which several lines may name if they say the same of it. Raises DataError if they do not:
-        it would be trained and tested on, or is of two classes."""
+        """Drop lines that repeat a picture with equal cells. Raises DataError if cells differ: the picture would be in
+        two splits, or has two targets."""
         seen: dict[Path, Row] = {}
 
         def require(named: tuple[Row, Path]) -> None:
@@ -114,15 +111,15 @@ class ImageCsv(Reader):
             differing = [name for name in differing if name != self.path_column]
             if differing:
                 raise DataError(
-                    f"the picture '{row.cells[self.path_column]}' stands in {first.unit} {first.place} already, with "
-                    f"another '{differing[0]}': {shortened(first.cells[differing[0]])}, and here "
+                    f"the picture '{row.cells[self.path_column]}' is also in {first.unit} {first.place}, with "
+                    f"another '{differing[0]}': {shortened(first.cells[differing[0]])}, not "
                     f"{shortened(row.cells[differing[0]])}",
                     where=row.where,
-                    next_step="one line for each picture; several labels of one stand in one cell, for "
+                    next_step="write one line for each picture; put several labels of one into one cell, with "
                     "task=multi_label data.separator='|'",
                 )
 
-        of_each(require, zip(table.rows, files, strict=True), "pictures stand in several lines that differ")
+        of_each(require, zip(table.rows, files, strict=True), "pictures are listed in several lines that differ")
         repeated = len(files) - len(seen)
         if repeated:
             lines = f"{repeated:,} lines repeat a picture" if repeated > 1 else "one line repeats a picture"

@@ -1,4 +1,4 @@
-"""Your own pictures: a folder per class, with or without train/, val/ and test/ above."""
+"""A reader of your own pictures in one folder per class, optionally below folders train/, val/ and test/."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ class ImageFolder(Reader):
         self.dir = self.where = at_home(dir)
         self.name = self.dir.absolute().name
         self.wanted = None if classes is None else [normalised(str(name)) for name in classes]
-        self.passed = Counter[str]()  # files over, by why
+        self.passed = Counter[str]()  # number of skipped files, by reason
 
     def read(self, target: TargetType, known: Targets | None) -> Found:
         names = None if known is None else known.names
@@ -59,7 +59,7 @@ class ImageFolder(Reader):
         return Found(classes, found["train"], found.get("val"), found.get("test"), passed_note(+self.passed))
 
     def _beside(self, folders: dict[str, Path | None]) -> None:
-        """Count the folders beside `train`, which are no part of the data."""
+        """Count folders beside those of the splits, which are skipped."""
         if folders["train"] is not None:
             self.passed[BESIDE] += len({*_class_folders(self.dir).values()} - {*folders.values()})
 
@@ -102,7 +102,7 @@ class ImageFolder(Reader):
             loose = _loose(train)
             hint = f": {_in_no_folder(loose)}" if loose else _text_hint(train)
             raise DataError(
-                f"a classification needs two classes, and here {_said(classes)}{hint}",
+                f"a classification needs two classes, but there is {_said(classes)}{hint}",
                 where=train,
                 next_step=f"put the pictures into a folder for each class{_table_step(train) if loose else ''}",
             )
@@ -117,7 +117,7 @@ class ImageFolder(Reader):
         return together(
             [
                 DataError(
-                    f"'{name}' is a class of this part, not of training: {close_names(name, known)}",
+                    f"'{name}' is a class of this split, but not of the training split: {close_names(name, known)}",
                     where=folder,
                     next_step="rename or remove that folder, or add it to the training split",
                 )
@@ -128,14 +128,14 @@ class ImageFolder(Reader):
 
 
 def _class_folders(folder: Path) -> dict[str, Path]:
-    """By name. Raises DataError if two have the same name after Unicode normalisation."""
+    """Folders of the classes by name. Raises DataError if two have the same name after Unicode normalisation."""
     folders: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if not path.is_dir() or path.name.startswith("."):
             continue
         if folders.setdefault(normalised(path.name), path) != path:
             raise DataError(
-                f"two class folders have the same name, '{normalised(path.name)}', spelled with other code points",
+                f"two class folders have the same name, '{normalised(path.name)}', in different Unicode forms",
                 where=folder,
                 next_step="move the pictures of one into the other",
             )
@@ -147,20 +147,20 @@ def first_folder(folder: Path, names: Iterable[str]) -> Path | None:
 
 
 def _said(classes: list[str]) -> str:
-    return f"is one: '{classes[0]}'" if classes else "is none"
+    return f"only one: '{classes[0]}'" if classes else "none"
 
 
 def _loose(folder: Path) -> int:
-    """Pictures beside the class folders."""
+    """Number of pictures beside the class folders."""
     return sum(it.suffix.lower() in suffixes() for it in folder.iterdir() if it.is_file())
 
 
 def _in_no_folder(loose: int) -> str:
-    return f"{loose:,} pictures lie in no class folder" if loose > 1 else "one picture lies in no class folder"
+    return f"{loose:,} pictures are in no class folder" if loose > 1 else "one picture is in no class folder"
 
 
 def _table_step(folder: Path) -> str:
-    """For pictures beside a table, which may well say their classes."""
+    """Next step for pictures beside a table, which probably lists their classes."""
     table = next((file for file in sorted(folder.iterdir()) if file.suffix.lower() in TABLES), None)
     said = "" if table is None else setting_of("data.file", table)
     return f"; or {said} data=image_csv data.target_columns=[<column of the class>]" if said else ""

@@ -1,4 +1,4 @@
-"""Your own pictures with a mask each, in folders `images` and `masks`."""
+"""A reader of your own pictures with one mask each, in folders `images` and `masks`."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ NAMES = "classes.txt"
 
 
 class ImageMasks(Reader):
-    """The keys are explained in conf/data/image_masks.yaml. Raises DataError that names a picture or a mask."""
+    """The settings are explained in conf/data/image_masks.yaml. Raises DataError that names a picture or mask."""
 
     modality = WholePictureModality
     kinds = ("masks",)
@@ -40,7 +40,7 @@ class ImageMasks(Reader):
         self._pairs = MaskPairs(self.dir, mask_suffix)
         if max(ignore, default=0) >= VALUES:
             raise ConfigError(
-                f"a mask holds values up to {VALUES - 1}, and here is {max(ignore)}",
+                f"a mask holds values up to {VALUES - 1}, not {max(ignore)}",
                 where="data.ignore",
                 next_step=f"data.ignore=[{','.join(str(value) for value in ignore if value < VALUES)}]",
             )
@@ -63,7 +63,7 @@ class ImageMasks(Reader):
     # --- classes ---
 
     def _classes(self, known: Targets | None) -> dict[int, str]:
-        """The names of the values that count, by value. Raises DataError."""
+        """Names of the mask values that count, by value. Raises DataError."""
         names = self.wanted if self.wanted is not None else _lines(self.dir / NAMES)
         if names is not None:
             named = dict(enumerate(names))
@@ -77,15 +77,16 @@ class ImageMasks(Reader):
             raise DataError(f"two classes are called '{twice[0]}'", where=self.where, next_step="rename one of them")
         if not 2 <= len(counted) <= IGNORED or max(counted) >= VALUES:
             raise DataError(
-                f"masks need 2 to {IGNORED} classes, and here are {len(counted)}: {few([*counted.values()])}"
+                f"masks need 2 to {IGNORED} classes, but there are {len(counted)}: {few([*counted.values()])}"
                 f"{self._without_ignored()[0]}",
                 where=self.where,
-                next_step=self._without_ignored()[1] or f"name them in {NAMES}, a line each, or in data.classes=[...]",
+                next_step=self._without_ignored()[1] or f"name them in {NAMES}, one a line, or in data.classes=[...]",
             )
         return counted
 
     def _without_ignored(self) -> tuple[str, str]:
-        """Which values occur and do not count, and the settings with which they do; empty where none occurs."""
+        """A clause that names ignored values which occur in masks, and the settings with which they count; empty if
+        none occurs."""
         ignored = [str(value) for value in _values(self._masks) if value in self.ignore]
         if not ignored:
             return "", ""
@@ -95,35 +96,36 @@ class ImageMasks(Reader):
         return said, f"{names}data.classes=null data.ignore=[{rest}]  # each value is a class"
 
     def too_few(self, error: DataError, counts: Mapping[str, int], needed: int) -> DataError:
-        """With the values to leave out."""
+        """Add the values to ignore to the next step."""
         rare = [value for value, count in zip(self._values, counts.values(), strict=True) if count < needed]
         said, step = self._without_ignored() if min(counts.values()) == 0 else ("", "")
         left_out = ",".join(map(str, [*self.ignore, *rare]))
         return DataError(
             f"{error.what}{said}",
             where=self.where,
-            next_step=step or f"add pictures that show them; or data.ignore=[{left_out}]; or {self.divides}",
+            next_step=step
+            or f"add pictures that show them; or data.ignore=[{left_out}]; or divide them yourself: {self.divides}",
         )
 
 
 def _values(masks: Sequence[Path]) -> list[int]:
-    """Those that occur in the masks. Raises DataError."""
+    """Values that occur in the masks, ascending. Raises DataError."""
     return sorted(
         set[int]().union(*at_once(lambda mask: np.unique(mask_values(mask)).tolist(), masks, "masks cannot be read"))
     )
 
 
 def _lines(file: Path) -> list[str] | None:
-    """None if there is no such file. Raises DataError."""
+    """Stripped lines of a file; None if it does not exist. Raises DataError."""
     if not file.is_file():
         return None
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").rstrip().splitlines()]
     except UnicodeDecodeError as error:
-        raise DataError(f"the file is no text: {error}", where=file, next_step="save it as UTF-8") from error
+        raise DataError(f"the file is not text: {error}", where=file, next_step="save it as UTF-8") from error
     if "" in lines:
         raise DataError(
-            f"line {lines.index('') + 1} is empty, and stands for the value {lines.index('')}",
+            f"line {lines.index('') + 1} is empty, but names the value {lines.index('')}",
             where=file,
             next_step="write a name there, or remove the line",
         )

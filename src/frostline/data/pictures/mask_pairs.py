@@ -1,4 +1,4 @@
-"""Which picture has which mask: files of the same name in folders `images` and `masks`."""
+"""Match pictures and masks: files of the same name in folders `images` and `masks`."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,8 +17,7 @@ Pair = tuple[Path, Path]
 
 
 class MaskPairs:
-    """suffix: what follows a picture's name in that of its mask. `passed`: how many files have no partner or are none
-    of the data, by why."""
+    """suffix: what follows the picture's name in its mask's name. passed: number of skipped files, by reason."""
 
     def __init__(self, folder: Path, suffix: str) -> None:
         self.folder = folder
@@ -26,7 +25,8 @@ class MaskPairs:
         self.passed = Counter[str]()
 
     def by_part(self, *, needs_train: bool) -> dict[str, list[Pair]]:
-        """Pictures with their masks, of the parts that have some. Raises DataError if there are none."""
+        """Return pictures with their masks for each split that has some. Raises DataError if none has, or if training
+        needs some and has none."""
         if not self.folder.is_dir():
             raise DataError("there is no such data folder", where=self.folder, next_step="data.dir=<folder>")
         pairs: dict[str, list[Pair]] = {part: [*self._pairs(part)] for part in PARTS}
@@ -51,7 +51,7 @@ class MaskPairs:
         return f": {', '.join(counts)}" if counts else ""
 
     def _suffix_step(self) -> str:
-        """The setting with which a picture has a mask."""
+        """The suffix setting with which the first picture of a split would have a mask; empty if there is none."""
         for part in (*PARTS, None):
             images, masks = self._folders(part)
             if images is None or masks is None:
@@ -64,14 +64,14 @@ class MaskPairs:
         return ""
 
     def _pairs(self, part: str | None) -> Iterator[Pair]:
-        """Those of one part; None for those in no part. Counts files without a partner."""
+        """Yield the pairs of a split, or (None) those outside of split folders. Counts files without a partner."""
         images, masks = self._folders(part)
         by_name = {} if masks is None else {_name(it, masks): it for it in picture_files(masks).files}
         files: list[Path] = []
         if images is not None:
             files, passed = picture_files(images)
             self.passed += passed if part is None or images.name.lower() == "images" else Counter[str]()
-        if part is None:  # the files of a part lie in folders below
+        if part is None:  # exclude files in split folders below
             by_name = {name: it for name, it in by_name.items() if not _is_of_part(name)}
         used = set()
         for file in files:
@@ -88,7 +88,7 @@ class MaskPairs:
         self.passed[ALONE] += len(by_name) - len(used)
 
     def _folders(self, part: str | None) -> tuple[Path | None, Path | None]:
-        """Of pictures and of masks: `images/train` and `masks/train`, or `train/images` and `train/masks`."""
+        """Folders of pictures and masks: `images/train` and `masks/train`, or `train/images` and `train/masks`."""
         images, masks = _inside(self.folder, "images"), _inside(self.folder, "masks")
         if part is None:
             return images, masks
@@ -107,5 +107,5 @@ def _is_of_part(name: Path) -> bool:
 
 
 def _inside(folder: Path | None, *names: str) -> Path | None:
-    """A folder of one of these names, in letters of any case."""
+    """The subfolder with one of these names, in any case."""
     return None if folder is None else first_folder(folder, names)

@@ -1,5 +1,5 @@
-"""Pictures with a mask each: a class for each pixel. Shapes: N pictures, C classes; masks (H, W) uint8 of class
-indices, IGNORED where no class counts.
+"""Pictures with one mask each. Shapes: N pictures, C classes; masks (H, W) uint8 class indices, IGNORED for pixels that
+do not count.
 """
 
 import hashlib
@@ -23,16 +23,16 @@ from frostline.errors import DataError, few
 from frostline.faults import at_once
 from frostline.tasks.segmentation import IGNORED
 
-VALUES = 256  # that a mask can hold
-MEMORY_BYTES = 2 * 2**30  # masks of a source that take no more are held in memory
+VALUES = 256  # possible values of a mask
+MEMORY_BYTES = 2 * 2**30  # a source's masks are held in memory if they take no more
 INDEXED = ("P", "L", "1")  # modes of Pillow whose values are indices
-# Pillow stretches grey of 2 and of 4 bits over 0 to 255: by its raw mode, what a step of one has become.
+# Pillow stretches grey values of 2 and 4 bits to 0..255: by its raw mode, the distance of neighbouring values.
 STEPS = {"L;2": 85, "L;4": 17}
 LOSSY = ("JPEG", "MPO")  # formats that change values near edges
 
 
 class MaskedSamples:
-    """Pictures as a reader finds them. The parameters are those of `MaskedPictures`."""
+    """Pictures and masks as the reader found them. Parameters: see `MaskedPictures`."""
 
     def __init__(self, files: list[Path], masks: list[Path], *, indices: Mapping[int, int], root: Path) -> None:
         self.files = files
@@ -45,10 +45,10 @@ class MaskedSamples:
 
 
 class MaskedPictures(FilePictures):
-    """masks: a file for each picture. indices: the class of each value of a mask, IGNORED for a value that does not
-    count. `labels`: (N, C) int64, the pixels of each class.
+    """masks: one file per picture. indices: class index by mask value, IGNORED for values that do not count. `labels`:
+    (N, C) int64, number of pixels of each class.
 
-    Raises DataError that names each mask which does not fit.
+    Raises DataError that names all masks that do not fit.
     """
 
     def __init__(
@@ -70,20 +70,20 @@ class MaskedPictures(FilePictures):
         super().__init__(files, labels, root=root, **common)
 
     def fingerprint(self, target: TargetType) -> str:
-        """Of pictures and of every pixel of their masks."""
+        """Digest of pictures, pixel counts, and all pixels of the masks."""
         digest = hashlib.blake2b(super().fingerprint(target).encode(), digest_size=16)
         digest.update(self._masks_digest.encode())
         return digest.hexdigest()
 
     def targets(self, index: Tensor) -> Tensor:
-        """(B, H, W) of the network's sides."""
+        """Masks (B, H, W) at the network's sides, by nearest neighbour."""
         height, width = self.spec.sides
         masks = [Image.fromarray(self._mask(place)) for place in index.tolist()]
         resized = [np.asarray(mask.resize((width, height), Image.Resampling.NEAREST)) for mask in masks]
         return torch.from_numpy(np.stack(resized))
 
     def scored_targets(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, W) of the pictures' own sides, padded with IGNORED, and these sides (B, 2)."""
+        """Masks (B, H, W) at the pictures' own sides, padded with IGNORED, and these sides (B, 2)."""
         masks = [self._mask(place) for place in index.tolist()]
         sides = np.array([mask.shape for mask in masks])
         canvas = np.full((len(masks), *sides.max(0)), IGNORED, np.uint8)
@@ -100,15 +100,15 @@ class MaskedPictures(FilePictures):
         unknown = np.unique(values[indices < 0]).tolist()
         if unknown:
             raise DataError(
-                f"the mask has pixels of the value {few([str(value) for value in unknown])}, which is no class",
+                f"the mask has pixels of the value {few([str(value) for value in unknown])}, which is not a class",
                 where=mask,
-                next_step="a name for each value from 0 up in classes.txt or data.classes; or no names at all, so that "
-                f"each value is a class; or for pixels that do not count: data.ignore=[{','.join(map(str, unknown))}]",
+                next_step="name each value from 0 up in classes.txt or data.classes; or remove all names, so that each "
+                f"value is a class; or data.ignore=[{','.join(map(str, unknown))}]  # if these pixels do not count",
             )
         width, height = upright_size(picture)
         if values.shape != (height, width):
             raise DataError(
-                f"the mask has {values.shape[0]} × {values.shape[1]} pixels, and its picture {height} × {width}",
+                f"the mask has {values.shape[0]} × {values.shape[1]} pixels, but its picture {height} × {width}",
                 where=mask,
                 next_step="save the mask at the size of its picture, without interpolation",
             )
@@ -116,21 +116,19 @@ class MaskedPictures(FilePictures):
 
 
 def mask_values(file: Path) -> np.ndarray:
-    """(H, W) uint8, upright. Raises DataError."""
+    """Read a mask: (H, W) uint8, upright. Raises DataError."""
     try:
         with Image.open(file) as opened:
             problem = ""
             if opened.mode not in INDEXED:
-                problem = (
-                    f"a mask holds the index of a class in each pixel, and this picture has the mode {opened.mode}"
-                )
+                problem = f"a mask holds a class index in each pixel, but this picture has the mode {opened.mode}"
             elif opened.format in LOSSY:
-                problem = f"a {opened.format} file does not keep the values of a mask as they were"
+                problem = f"a {opened.format} file changes the values of a mask"
             if problem:
-                step = "save it as a PNG of 8 bits with indices, with or without a palette"
+                step = "save it as a PNG of 8-bit indices, with or without a palette"
                 raise DataError(problem, where=file, next_step=step)
             times = STEPS.get(str(opened.tile[0].args), 1) if opened.tile else 1
-            values = np.asarray(ImageOps.exif_transpose(opened), np.uint8)  # of mode 1: 0 and 1
+            values = np.asarray(ImageOps.exif_transpose(opened), np.uint8)  # mode 1 gives 0 and 1
             return values // times
     except UNREADABLE as error:
         raise DataError(
@@ -139,15 +137,15 @@ def mask_values(file: Path) -> np.ndarray:
 
 
 def palette_of(file: Path) -> list[int]:
-    """Red, green and blue of each value, one after the other: of the mask's palette as far as it goes, then usual."""
+    """Red, green and blue per value, in one flat list: the mask's palette, completed by `usual_palette`."""
     with Image.open(file) as opened:
         own = (opened.getpalette() if opened.mode == "P" else None) or []
     return own + usual_palette()[len(own) :]
 
 
 def usual_palette() -> list[int]:
-    """That of PASCAL VOC: bits of the index, from the lowest, go to the highest bits of red, green and blue in turn
-    (Everingham et al. 2010, VOC development kit, `VOClabelcolormap`)."""
+    """PASCAL VOC's palette: the bits of the index, lowest first, become bits of red, green and blue in turn, highest
+    first (Everingham et al. 2010, VOC development kit, `VOClabelcolormap`)."""
     colours = []
     for index in range(VALUES):
         for channel in range(3):

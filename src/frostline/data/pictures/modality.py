@@ -1,4 +1,4 @@
-"""The modality of pictures: how they are read, prepared for the network and augmented."""
+"""The modality of pictures: decode them, cache them, preprocess and augment them for the network."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -29,8 +29,10 @@ from frostline.errors import ConfigError
 
 
 class PictureModality(Modality):
-    """The settings are explained in conf/data/_base.yaml. Raises ConfigError for a backbone that does not take
-    pictures, and for settings that do not fit together."""
+    """Serves what a picture reader found (`PictureSamples` per split) at the size that the backbone takes.
+
+    The settings are explained in conf/data/_base.yaml. Raises ConfigError for a backbone that does not take pictures,
+    and for settings that do not fit together."""
 
     spec: ImageSpec
     samples = "pictures"
@@ -54,8 +56,8 @@ class PictureModality(Modality):
         require_range(grey_range)
         self.augment: dict[str, Any] = {"level": augment, "flip": flip, "erase": erase}
         self.num_workers = num_workers
-        self.grey: Range | None = None  # of pictures of more than 8 bits
-        if given is None and isinstance(grey_range, list):  # as a run chose it
+        self.grey: Range | None = None  # range of grey pictures with more than 8 bits
+        if given is None and isinstance(grey_range, list):  # chosen in training and stored with the run
             self.grey = float(grey_range[0]), float(grey_range[1])
         self.grey_notes: Sequence[str] = ()
         if given is not None:
@@ -71,7 +73,7 @@ class PictureModality(Modality):
         self.sources = train, val, test
 
     def _grey_range(self, given: Given, setting: Setting) -> Range | None:
-        """One range of grey for all splits. Raises DataError if there is none."""
+        """Choose one range of grey for all splits. Raises DataError if no range fits all."""
         deep = deep_of([file for samples in given.samples if samples is not None for file in samples.files])
         require_one_kind(setting, deep, given.where)
         grey = chosen_range(setting, deep)
@@ -83,7 +85,7 @@ class PictureModality(Modality):
         spec_of_pictures(spec)
 
     def views(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Augment:
-        """Decode pictures in files now, if they can be cached or held in memory."""
+        """Decode the pictures of files now, if they can be cached or held in memory."""
         keep_or_hold([part.source for part in parts.values()], self._cache, self._name)
         train = next(iter(parts.values())).source
         assert isinstance(train, Pictures)
@@ -95,7 +97,7 @@ class PictureModality(Modality):
         return {"image_size": list(self.spec.sides) if self.spec.stretched is not None else self.spec.size, **grey}
 
     def example(self, train: Part, *, longest: bool = False) -> Tensor:
-        """(1, 3, H, W): all are of one size."""
+        """(1, 3, H, W): all inputs have one size."""
         return torch.zeros(1, 3, *self.spec.sides).contiguous(memory_format=torch.channels_last)
 
     def size_of(self, train: Part) -> str:
@@ -112,10 +114,10 @@ class PictureModality(Modality):
 
 
 def spec_of_pictures(spec: Spec) -> ImageSpec:
-    """Raises ConfigError if the model takes something else."""
+    """Narrow the spec's type. Raises ConfigError if the backbone does not take pictures."""
     if not isinstance(spec, ImageSpec):
         raise ConfigError(
-            f"this backbone takes {spec.kind}, and this data is pictures",
+            f"this backbone takes {spec.kind}, but this data is pictures",
             where="model, data",
             next_step="a picture backbone (model=resnet50), or text data (data=text_csv)",
         )

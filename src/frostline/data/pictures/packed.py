@@ -1,5 +1,5 @@
-"""Pictures of several sizes in one file, and batches of them. Shapes: a picture is (H, W, 3) uint8, as Pillow has it,
-so that a batch (B, 3, H, W) of them lies channels last, as networks take it.
+"""Store pictures of several sizes in one file, and batch them. Shapes: a picture is (H, W, 3) uint8, as in Pillow, so
+that a batch (B, 3, H, W) is channels last in memory.
 
 A row is height and width, two bytes each, then the picture's bytes.
 """
@@ -13,7 +13,7 @@ from torchvision.transforms.functional import center_crop
 
 from frostline.storage.entry import Entry
 
-SIZE = np.dtype("<u2")  # 65,535 pixels a side; a stored one has at most 2 · specs.MOST_PIXELS
+SIZE = np.dtype("<u2")  # up to 65,535; sides of stored pictures have at most MAX_ASPECT · specs.MOST_PIXELS = 8,192
 HEAD = 2 * SIZE.itemsize
 
 
@@ -28,11 +28,11 @@ def packed_bytes(size: tuple[int, int]) -> Tensor:
 
 
 class PackedPictures(Sequence[np.ndarray]):
-    """The pictures of an entry whose rows are all there, read where they lie."""
+    """The pictures of a complete entry, read from its memory map."""
 
     def __init__(self, entry: Entry) -> None:
         assert entry.starts is not None
-        self._entry = entry  # in use as long as it is read
+        self._entry = entry  # a reference keeps the store from removing it
         self._flat = entry.flat.numpy()
         self._starts = entry.starts.numpy()
         heads = self._flat[self._starts[:-1, None] + np.arange(HEAD)]
@@ -47,7 +47,8 @@ class PackedPictures(Sequence[np.ndarray]):
 
 
 def padded(pictures: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
-    """(B, 3, H, W), zeros at the right and the bottom, and sizes (B, 2) where they differ."""
+    """Batch pictures (B, 3, H, W), padded with zeros at the right and bottom; return sizes (B, 2), None if all are
+    equal."""
     sizes = [picture.shape[:2] for picture in pictures]
     height, width = (max(sides) for sides in zip(*sizes, strict=True))
     alike = len(set(sizes)) == 1
@@ -58,11 +59,11 @@ def padded(pictures: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
 
 
 def centres(pictures: Sequence[np.ndarray], side: int) -> Tensor:
-    """(B, 3, side, side), cut where torchvision's `center_crop` cuts."""
+    """Batch centre crops (B, 3, side, side), equal to torchvision's `center_crop`."""
     cut = np.empty((len(pictures), side, side, 3), np.uint8)
     for slot, picture in zip(cut, pictures, strict=True):
         height, width = picture.shape[:2]
-        if height < side or width < side:  # torchvision lays it on black
+        if height < side or width < side:  # torchvision pads with black
             slot[:] = center_crop(torch.from_numpy(picture).permute(2, 0, 1), [side, side]).permute(1, 2, 0).numpy()
         else:
             top, left = round((height - side) / 2), round((width - side) / 2)

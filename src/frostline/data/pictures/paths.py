@@ -1,4 +1,4 @@
-"""Where a picture lies that a table names: paths as other programs and other systems write them."""
+"""Find the pictures that a table names, by paths that other programs and systems wrote."""
 
 import os
 import re
@@ -15,21 +15,21 @@ DRIVE = re.compile("[A-Za-z]:/")
 
 
 class PicturePaths:
-    """folder: to which paths are relative, and out of which none leads. suffix: is missing at the end of each. table:
-    the folder of the table that names them, to which paths with .. may be relative.
+    """folder: to which paths are relative; pictures outside of it are refused. suffix: appended to each path. table:
+    folder of the table, to which paths with .. may be relative.
     """
 
     def __init__(self, folder: Path, suffix: str, table: Path | None = None) -> None:
         self.folder = folder
         self.suffix = suffix
         self.table = folder if table is None else table
-        self.from_windows = 0  # paths with \\ between folders
-        self.begin: tuple[str, ...] = ()  # of whole paths, where the pictures lay before
-        self.without_begin = 0  # paths that were read without it
+        self.from_windows = 0  # number of paths with \\ between folders
+        self.begin: tuple[str, ...] = ()  # start of absolute paths that were written before the pictures moved
+        self.without_begin = 0  # number of paths that were found without `begin`
 
     def find(self, path: str, where: str) -> Path:
-        """Without detours, so that the same picture is the same path. Raises DataError if it is not there; where: the
-        line that names it."""
+        """Return the path of a picture, without `..`, so that equal pictures have equal paths. where: the line that
+        names it. Raises DataError if it does not exist."""
         if not path:
             raise DataError("no picture is named", where=where, next_step="write its path, or drop that sample")
         for plain in dict.fromkeys([path, PureWindowsPath(path).as_posix()]):
@@ -40,30 +40,32 @@ class PicturePaths:
         inside = self._inside(plain + self.suffix)
         if inside is None:
             raise DataError(
-                f"the path '{path}' leads to no picture in {self.folder}", where=where, next_step=self._outside(plain)
+                f"the path '{path}' is not that of a picture in {self.folder}",
+                where=where,
+                next_step=self._outside(plain),
             )
         raise DataError(
             f"there is no such picture: {self.folder / inside}", where=where, next_step=self._next_step(inside)
         )
 
     def _there(self, path: str) -> Path | None:
-        """With the suffix, or as it is: some of the paths may have theirs."""
+        """Find a path with the suffix or without it: some paths may already end with it."""
         endings = dict.fromkeys([self.suffix, f".{self.suffix}", ""]) if self.suffix else [""]
         inside = (self._inside(path + ending) for ending in endings)
         files = (file for it in inside if it is not None for file in self._spelled(it))
         return next((file for file in files if file.is_file()), None)
 
     def notes(self) -> list[str]:
-        said = [f"{self.from_windows:,} paths with \\ were read as if with /"] if self.from_windows else []
+        said = [f"{self.from_windows:,} paths with \\ were read with / instead"] if self.from_windows else []
         if self.without_begin:
             begin = Path(*self.begin).as_posix()
             said.append(
-                f"{self.without_begin:,} paths were read without their beginning {begin}: they lie in {self.folder}"
+                f"{self.without_begin:,} paths were read without {begin} at their start: they are in {self.folder}"
             )
         return said
 
     def _inside(self, path: str) -> Path | None:
-        """Relative to the folder; None if it leads out of it."""
+        """The path relative to the folder; None if it leads outside."""
         folder = _plain(self.folder)
         tried = [folder, self.table] if ".." in Path(path).parts else [folder]
         whole = [_plain(base / path) for base in tried if path]
@@ -72,8 +74,8 @@ class PicturePaths:
         )
 
     def _moved(self, path: str) -> Path | None:
-        """What a whole path of another folder or machine names, if its end is a path here. The beginning that is left
-        out is the same for all."""
+        """Find an absolute path of another folder or machine by its end. The start that is left out is the same for all
+        paths."""
         parts = Path(path).parts
         if not (Path(path).is_absolute() or DRIVE.match(path)) or ".." in parts:
             return None
@@ -86,20 +88,20 @@ class PicturePaths:
         return None
 
     def _outside(self, path: str) -> str:
-        """What would find a picture that lies outside of the folder."""
+        """Next step for a path that leads outside of the folder."""
         there = _plain(self.table / (path + self.suffix))
         if not there.is_file():
-            return "paths relative to data.dir=<the folder of all pictures>"
+            return "data.dir=<the folder of all pictures>, with paths relative to it"
         return setting_of("data.dir", os.path.commonpath([there.parent, _plain(self.folder)]))
 
     def _spelled(self, inside: Path) -> Iterator[Path]:
-        """As it stands, and in the two ways in which Unicode writes an accent."""
+        """Yield the path as written, then in Unicode's composed and decomposed form."""
         yield self.folder / inside
         if not str(inside).isascii():
             yield from (self.folder / unicodedata.normalize(form, str(inside)) for form in ("NFC", "NFD"))
 
     def _next_step(self, inside: Path) -> str:
-        """What would find it: a suffix, or a folder within this one."""
+        """Next step for a missing picture: a suffix or a subfolder with which it exists."""
         beside = (self.folder / inside).parent
         if not self.suffix and beside.is_dir():
             endings = [suffix for suffix in sorted(suffixes()) if (beside / f"{inside.name}{suffix}").is_file()]
@@ -118,5 +120,5 @@ class PicturePaths:
 
 
 def _plain(path: Path) -> Path:
-    """Absolute and without .., as it is spelled: links are not followed."""
+    """Make a path absolute and remove `..`, without following links."""
     return Path(os.path.normpath(path.absolute()))

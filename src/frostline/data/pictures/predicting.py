@@ -1,4 +1,4 @@
-"""Predict pictures: one file, all at or below a folder, those that a table names, or values in memory."""
+"""Predict pictures: one file, all files at or below a folder, those that a table lists, or samples in memory."""
 
 import os
 import sys
@@ -29,8 +29,8 @@ LINES = ".txt"
 
 
 class PicturePredicting(Predicting):
-    """spec: of the pictures as the network takes them. tile: height and width of the parts in which larger pictures are
-    predicted, if they are shown whole. grey_range: the run's own, None if it has none."""
+    """spec: of the network's input. grey_range: of the run, None if it has none. tile: height and width in pixels of
+    the tiles into which larger pictures are cut; None cuts none."""
 
     samples = "pictures"
     table_settings = frozenset({"path_column", "dir", "suffix", "quotes"})
@@ -107,7 +107,7 @@ class PicturePredicting(Predicting):
         except DataError as error:
             said = f"{picture} ({where})" if isinstance(picture, Path) else where
             return DataError(error.what, where=said, next_step=step)
-        return DataError("it could not be read, and decodes now", where=where, next_step="predict it again")
+        return DataError("it could not be read, but decodes now", where=where, next_step="predict it again")
 
 
 def _tiles(picture: Path | Image.Image, tile: Sequence[int]) -> list[Tile]:
@@ -155,18 +155,18 @@ def _read(source: Path, asked: Mapping[str, Any], settings: Mapping[str, Any]) -
 
 
 def _said(asked: Mapping[str, Any], key: str) -> str | None:
-    """Read a text setting for a table of pictures. Raises ConfigError if it is no text or number."""
+    """Read a text setting for a table of pictures. Raises ConfigError if it is neither text nor a number."""
     value = asked[key]
     if isinstance(value, bool) or not isinstance(value, str | int | float | None):
         raise ConfigError(
-            f"data.{key} is text, not {value}", where="command line", next_step=f"data.{key}=null is as in the run"
+            f"data.{key} is text, not {value}", where="command line", next_step=f"data.{key}=null uses the run's value"
         )
     return None if value is None else str(value)
 
 
 def _grey(files: Sequence[Path], setting: Range | None) -> Range | None:
-    """Scale pictures by `setting`, the run's range, or without one each by its own, so that a prediction never depends
-    on the other pictures."""
+    """Return the run's range (`setting`); None, each picture's own, if the run has none, so that a prediction never
+    depends on other pictures. Prints notes on the pictures' depth."""
     deep = deep_of(files)
     grey = chosen_range("each" if setting is None else list(setting), deep)
     for line in grey_notes(deep, grey):
@@ -175,7 +175,7 @@ def _grey(files: Sequence[Path], setting: Range | None) -> Range | None:
 
 
 def as_picture(sample: Any, where: str) -> Path | Image.Image:
-    """Convert a sample to a path or a PIL image. Raises DataError at `where` if it is no picture."""
+    """Convert a sample to a path or a PIL image. Raises DataError at `where` if it is not a picture."""
     if isinstance(sample, str | os.PathLike):
         file = at_home(os.fspath(sample))
         if not file.is_file():
@@ -198,7 +198,7 @@ def as_picture(sample: Any, where: str) -> Path | Image.Image:
 
 def _no_picture(what: str, where: str) -> DataError:
     return DataError(
-        f"this is no picture: {what}",
+        f"this is not a picture: {what}",
         where=where,
-        next_step="a path, a PIL image, an array (H, W) or (H, W, 3) of uint8, or a uint8 tensor (3, H, W)",
+        next_step="pass a path, a PIL image, an array (H, W) or (H, W, 3) of uint8, or a uint8 tensor (3, H, W)",
     )

@@ -1,4 +1,4 @@
-"""uint8 pictures → what the network takes, without augmentation: the same for training, evaluation and prediction.
+"""Preprocess uint8 pictures for the network without augmentation, for training, evaluation and prediction alike.
 
 Shapes: pictures (B, 3, H, W) uint8; views (B, 3, *spec.sides) float.
 """
@@ -14,11 +14,12 @@ from frostline.contracts.specs import ImageSpec
 
 
 def evaluation_view(pictures: Tensor, spec: ImageSpec, *, cut: bool = False) -> Tensor:
-    """Resize, cut at the centre, normalise: torchvision's preset. `cut`: the loader has resized and cut already."""
+    """Resize, crop the centre, normalise, as torchvision's presets do. cut: whether the loader resized and cropped
+    already."""
     x = scaled(pictures)
     if not cut:
         short = min(x.shape[-2:])
-        sides = [spec.resize * side // short for side in x.shape[-2:]]  # rounded down, as torchvision does
+        sides = [spec.resize * side // short for side in x.shape[-2:]]  # rounded down, as in torchvision
         if sides != list(x.shape[-2:]):
             x = interpolate(x, sides, mode=spec.interpolation, antialias=True).clamp(0, 1)
         x = center_crop(x, [spec.size, spec.size])
@@ -26,7 +27,7 @@ def evaluation_view(pictures: Tensor, spec: ImageSpec, *, cut: bool = False) -> 
 
 
 class Preprocess(nn.Module):
-    """The evaluation view as a module: uint8 pictures → what the network takes. cut: see `evaluation_view`."""
+    """`evaluation_view` as a module."""
 
     def __init__(self, spec: ImageSpec, *, cut: bool) -> None:
         super().__init__()
@@ -38,22 +39,23 @@ class Preprocess(nn.Module):
 
 
 def scaled(pictures: Tensor) -> Tensor:
-    """0..255 → 0..1."""
+    """uint8 0..255 → float32 0..1, as a new tensor."""
     return pictures.to(torch.float32, copy=True).div_(255)
 
 
 @cache
 def _on_device(numbers: tuple[float, ...], device: torch.device) -> Tensor:
-    """Once: a copy to a GPU waits for all that it was given before."""
+    """Cached, because a copy to a GPU waits for all work queued before."""
     with torch.inference_mode(False):
         return torch.tensor(numbers, device=device)
 
 
 def normalised(x: Tensor, spec: ImageSpec) -> Tensor:
-    """Channels last. In place: `x` is nobody else's."""
+    """Normalise by the spec's mean and std, in place: allocating memory for a large batch takes longer than the
+    arithmetic. Returns channels last."""
     mean, std = (_on_device(tuple(numbers), x.device) for numbers in (spec.mean, spec.std))
     if x.is_contiguous(memory_format=torch.channels_last):
-        # As rows of 3 · W numbers: a loop over three channels at a time is six times slower.
+        # As rows of 3 · W numbers: broadcasting over the three channels alone is six times slower.
         width = x.shape[-1]
         x.permute(0, 2, 3, 1).view(-1, 3 * width).sub_(mean.repeat(width)).div_(std.repeat(width))
         return x

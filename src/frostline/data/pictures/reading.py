@@ -1,4 +1,4 @@
-"""One picture from a file, of any mode, turned upright and resized."""
+"""Read a picture of any mode from a file, turn it upright and resize it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +16,15 @@ from frostline.data.pictures.files import UNREADABLE, room_for
 from frostline.data.pictures.grey import DEEP, Range, to_eight_bits
 from frostline.errors import DataError
 
-MAX_ASPECT = 2  # of a stored picture; a longer one loses its two ends in training views
-FIRST_ASPECT = 10 * MAX_ASPECT  # of one that is resized: a thread of pixels would grow beyond memory
+MAX_ASPECT = 2  # of a stored picture; a longer one loses both ends, also in training views
+FIRST_ASPECT = 10 * MAX_ASPECT  # cropped to before resizing: a line of pixels would be enlarged beyond memory
 ORIENTATION = 0x0112  # EXIF
 Box = tuple[int, int, int, int]  # left, top, right and bottom, in pixels
 
 
 @contextmanager
 def named(file: object) -> Iterator[None]:
-    """Raises DataError with the file's name where it cannot be read as a picture."""
+    """Convert Pillow's exceptions into DataError with the file's name."""
     try:
         yield
     except UNREADABLE as error:
@@ -40,8 +40,8 @@ def read_picture(
     grey: Range | None = None,
     box: Box | None = None,
 ) -> Tensor:
-    """(3, H, W) uint8, upright, its shorter side `spec.resize` pixels long, or `spec.stretched`. encoded: what the file
-    holds, if it was read already. grey: see `to_rgb`. box: the part of the upright picture that is read.
+    """Return (3, H, W) uint8, upright, with a shorter side of `spec.resize` pixels, or the sides `spec.stretched`.
+    encoded: the file's bytes, if they were read before. grey: see `to_rgb`. box: part of the upright picture to use.
 
     Raises DataError."""
     with named(file), Image.open(file if encoded is None else BytesIO(encoded)) as opened:
@@ -49,7 +49,7 @@ def read_picture(
 
 
 def resized(opened: Image.Image, spec: ImageSpec, grey: Range | None = None, box: Box | None = None) -> Tensor:
-    """As `read_picture`, of a picture that is open. Raises what Pillow does where its pixels cannot be decoded."""
+    """`read_picture` for an open picture. Raises Pillow's exceptions if its pixels cannot be decoded."""
     with room_for(opened):
         picture = to_rgb(ImageOps.exif_transpose(opened), grey)
     picture = picture if box is None else picture.crop(box)
@@ -62,19 +62,19 @@ def resized(opened: Image.Image, spec: ImageSpec, grey: Range | None = None, box
 
 
 def upright_size(file: Path) -> tuple[int, int]:
-    """Width and height in pixels, without decoding the pixels. Raises DataError."""
+    """Width and height of the upright picture in pixels, from the header alone. Raises DataError."""
     with named(file), Image.open(file) as opened:
         return upright_size_of(opened)
 
 
 def upright_size_of(opened: Image.Image) -> tuple[int, int]:
     width, height = opened.size
-    turned = opened.getexif().get(ORIENTATION, 1) in range(5, 9)  # EXIF 2.3: rows and columns are exchanged
+    turned = opened.getexif().get(ORIENTATION, 1) in range(5, 9)  # EXIF 2.3: orientations that swap rows and columns
     return (height, width) if turned else (width, height)
 
 
 def problem_of(file: Path, spec: ImageSpec) -> DataError | None:
-    """Why a file cannot be read as a picture."""
+    """Return the error with which reading a picture fails, if it does."""
     try:
         read_picture(file, spec)
     except DataError as error:
@@ -83,14 +83,14 @@ def problem_of(file: Path, spec: ImageSpec) -> DataError | None:
 
 
 def resized_size(size: tuple[int, int], resize: int) -> tuple[int, int]:
-    """The sides, shorter one first, that `read_picture` gives a picture of that size, whichever way it stands."""
+    """Sides, shorter one first, to which `read_picture` resizes a picture of that size in either orientation."""
     short, long = min(size), max(size)
     long = min(long, FIRST_ASPECT * short)
-    return resize, min(int(resize * long / short), MAX_ASPECT * resize)  # rounded as torchvision does
+    return resize, min(int(resize * long / short), MAX_ASPECT * resize)  # rounded as in torchvision
 
 
 def _at_most(picture: Image.Image, aspect: int) -> Image.Image:
-    """The middle of a picture that is longer than `aspect` times its shorter side."""
+    """Crop the middle of a picture if its longer side exceeds `aspect` times the shorter one."""
     longest = aspect * min(picture.size)
     if max(picture.size) <= longest:
         return picture
@@ -99,8 +99,8 @@ def _at_most(picture: Image.Image, aspect: int) -> Image.Image:
 
 
 def to_rgb(picture: Image.Image, grey: Range | None = None) -> Image.Image:
-    """Any mode of Pillow as RGB: grey of more than 8 bits as `to_eight_bits` scales it, transparent parts are laid on
-    white."""
+    """Convert any mode of Pillow to RGB: grey of more than 8 bits is scaled by `to_eight_bits` with the range `grey`;
+    transparent parts become white."""
     if picture.mode.startswith(DEEP):
         return Image.fromarray(to_eight_bits(np.asarray(picture), picture.mode, grey)).convert("RGB")
     if picture.has_transparency_data:

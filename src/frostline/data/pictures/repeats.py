@@ -1,4 +1,5 @@
-"""Pictures that stand more than once: in two parts they are trained and tested on, under two classes one is wrong."""
+"""Find repeated pictures: the model is tested on training pictures if they are in two splits, and a target is wrong if
+there are two."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,8 +11,8 @@ from frostline.data.pictures.sources import Pictures
 
 
 class PictureRepeats(NamedTuple):
-    """within: training pictures of the same pixels as an earlier one. between: pictures that both parts have, by the
-    names of the two. contradicting: pairs of one picture under different targets, by what a user knows them by.
+    """within: number of training pictures equal to an earlier one. between: number of different pictures in both
+    splits, by their names. contradicting: names of two equal pictures with different targets, a pair per picture.
     """
 
     within: int
@@ -19,7 +20,7 @@ class PictureRepeats(NamedTuple):
     contradicting: list[tuple[str, str]]
 
     def told(self) -> list[str]:
-        """In sentences, none where nothing stands twice."""
+        """Sentences for the user; none without repeats."""
         said = [f"{_number(self.within, 'training picture')} the same as an earlier one"] if self.within else []
         said += [f"{_number(n)} in both {one} and {two}" for (one, two), n in self.between.items() if n]
         if self.contradicting:
@@ -38,8 +39,8 @@ class _Picture(NamedTuple):
 
 
 def picture_repeats(parts: Mapping[str, Part]) -> PictureRepeats:
-    """Pixels are compared as they were decoded: a picture that was saved anew without loss
-    is the same. If some are decoded in each epoch, the files' bytes are compared."""
+    """Compare decoded pixels, so that lossless copies in other formats are found. If some pictures are not in memory,
+    compare the files' bytes."""
     pictures = [_Picture(name, *it) for name, part in parts.items() for it in _of(part)]
     if all(picture.source.in_memory for picture in pictures):
         alike = [same for rough in _groups(pictures, _sketch) for same in _groups(rough, _pixels)]
@@ -64,7 +65,7 @@ def _of(part: Part) -> Iterable[tuple[Pictures, int, bytes]]:
 
 
 def _groups(pictures: Sequence[_Picture], key: Callable[[_Picture], bytes]) -> list[list[_Picture]]:
-    """Of two or more with the same key."""
+    """Groups of two or more pictures with the same key."""
     found: dict[bytes, list[_Picture]] = {}
     for picture in pictures:
         found.setdefault(key(picture), []).append(picture)

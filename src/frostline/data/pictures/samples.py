@@ -1,4 +1,7 @@
-"""Pictures as readers find them, with their targets: not yet resized for a backbone. Shapes: N pictures."""
+"""What picture readers put into `Found`: pictures of a split, not yet resized for a backbone, and their targets.
+
+Shapes: N pictures.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,18 +16,20 @@ from frostline.data.sample_cache import SampleCache
 
 
 class PictureSamples(Protocol):
-    """files: whose depth of grey counts; none of pictures that have 8 bits."""
+    """PictureModality builds its sources from these.
+
+    files: pictures that may have more than 8 bits of grey."""
 
     @property
     def files(self) -> Sequence[Path]: ...
 
     def source(self, spec: ImageSpec, grey: Range | None, cache: SampleCache, name: str) -> Pictures:
-        """grey: the range of pictures of more than 8 bits. cache: for pictures that are decoded now. name: of the data.
-        Raises DataError."""
+        """Return the source of these pictures at the size of `spec`. grey: range of pictures with more than 8 bits.
+        cache: of pictures decoded at once. name: of the data, for the cache. Raises DataError."""
 
 
 class FileSamples:
-    """labels: as of `Source`. root: see `FilePictures`."""
+    """Pictures in files. labels: see `Source`. root: see `FilePictures`."""
 
     def __init__(self, files: Sequence[Path], labels: Tensor, root: Path) -> None:
         self.files = files
@@ -36,7 +41,7 @@ class FileSamples:
 
 
 class ArraySamples:
-    """pixels: (N, 3, H, W) uint8."""
+    """Pictures in memory. pixels: (N, 3, H, W) uint8. labels: see `Source`."""
 
     files: Sequence[Path] = ()
 

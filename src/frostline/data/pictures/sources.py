@@ -1,4 +1,4 @@
-"""Pictures and their targets, as arrays in memory or as files. Shapes: N pictures, (3, H, W) uint8 each."""
+"""Sources of pictures: arrays in memory, or files, decoded once or on access. Shapes: N pictures, (3, H, W) uint8."""
 
 import errno
 import hashlib
@@ -25,40 +25,40 @@ from frostline.faults import together
 from frostline.storage.entry import Entry
 
 DIGEST = 16  # bytes
-SKETCH = 8  # rows and columns from one that is looked at to the next
-MEMORY_BYTES = 4 * 2**30  # data sets whose decoded pictures take no more are held in memory
+SKETCH = 8  # a sketch has every eighth row and column
+MEMORY_BYTES = 4 * 2**30  # decoded pictures of a data set are held in memory if they take no more
 
 
 class Pictures(Source):
-    """Shapes: `fetch` gives (B, 3, H, W)."""
+    """`fetch` returns (B, 3, H, W)."""
 
-    cut = False  # whether `fetch` without `whole` gives pictures that are resized and cut for evaluation
+    cut = False  # whether `fetch(whole=False)` returns pictures resized and cropped for evaluation
 
     @abstractmethod
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]: ...
 
     @abstractmethod
     def sketch(self, index: int) -> bytes:
-        """The same for pictures of the same pixels, and hardly ever for others. Of pictures in memory."""
+        """A cheap digest, equal for equal pixels and rarely equal for others. Only if `in_memory`."""
 
     @abstractmethod
     def pixel_digest(self, index: int) -> bytes:
-        """Of pictures in memory."""
+        """Digest of decoded pixels. Only if `in_memory`."""
 
     @abstractmethod
     def byte_digest(self, index: int) -> bytes:
-        """Of what was decoded: a file's bytes."""
+        """Digest of a file's bytes, or of the pixels of a picture without a file."""
 
     def name_of(self, index: int) -> str:
         return f"picture {index + 1}"
 
 
 class ArrayPictures(Pictures):
-    """Pictures of one size, (N, 3, H, W) uint8. entry: where they are kept."""
+    """Pictures of one size in memory. pixels: (N, 3, H, W) uint8. entry: the cache entry that `pixels` maps, if any."""
 
     def __init__(self, pixels: Tensor, labels: Tensor, entry: Entry | None = None) -> None:
         self.pixels = pixels
-        self.entry = entry  # in use as long as it is read
+        self.entry = entry  # a reference keeps the store from removing it
         self.labels = labels
 
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
@@ -80,10 +80,10 @@ class ArrayPictures(Pictures):
 
 
 class FilePictures(Pictures):
-    """Pictures in files, resized as `spec` says: decoded once where they are kept or held, else each time.
+    """Pictures in files, resized by `spec`. After `keep` or `hold` they are decoded; otherwise each `fetch` decodes.
 
-    root: what names are relative to, which are a part of the content. grey: see `to_rgb`. Raises DataError that names a
-    file which does not decode.
+    root: paths relative to it are a part of `content`. grey: see `to_rgb`. Raises DataError that names a file which
+    does not decode.
     """
 
     cut = True
@@ -97,10 +97,11 @@ class FilePictures(Pictures):
         self.root = root
         self.spec = spec
         self._decoded: Sequence[np.ndarray] | None = None
-        self._digests: dict[int, bytes] = {}  # of the files whose content is known, by place
+        self._digests: dict[int, bytes] = {}  # of files that were read, by index
 
     def keep(self, cache: SampleCache, name: str) -> None:
-        """Decode now what is not kept yet, and read from there on; name: of the data. Nothing where it cannot be."""
+        """Decode pictures that are not in the cache, and read from the cache from then on. Does nothing if they cannot
+        be cached. name: of the data."""
         if not cache.has_room(self.decoded_bytes):
             return
         resize: Any = self.spec.resize if self.spec.stretched is None else list(self.spec.stretched)
@@ -109,13 +110,13 @@ class FilePictures(Pictures):
         self._decoded = None if entry is None else PackedPictures(entry)
 
     def broken(self) -> list[DataError]:
-        """Of every file that cannot be read as a picture."""
+        """Errors of all files that cannot be read as pictures."""
         with ThreadPoolExecutor() as pool:
             problems = pool.map(lambda file: problem_of(file, self.spec), self.files)
             return [error for error in problems if error is not None]
 
     def hold(self, *, shows: bool = False) -> None:
-        """Decode everything now, into memory. shows: a progress bar."""
+        """Decode all pictures into memory. shows: whether to show a progress bar."""
         with Decoder(len(self.files), shows=shows) as decoder:
             self._decoded = [_last(picture) for picture in decoder(self._read, range(len(self.files)))]
 
@@ -125,7 +126,7 @@ class FilePictures(Pictures):
 
     @property
     def decoded_bytes(self) -> int:
-        """By an estimate for pictures of aspect 4:3."""
+        """Estimate for pictures with an aspect ratio of 4:3."""
         return len(self.files) * 3 * self.spec.resize**2 * 4 // 3
 
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
@@ -136,7 +137,7 @@ class FilePictures(Pictures):
         )
 
     def sketch(self, index: int) -> bytes:
-        """Of every eighth row and column, a sixty-fourth of the bytes."""
+        """Digest of every eighth row and column: 1/64 of the bytes."""
         assert self._decoded is not None
         return _pixel_digest(self._decoded[index][::SKETCH, ::SKETCH])
 
@@ -152,7 +153,7 @@ class FilePictures(Pictures):
 
     def _content(self) -> str:
         digest = hashlib.blake2b(b"" if self.grey is None else repr(self.grey).encode(), digest_size=16)
-        with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter
+        with ThreadPoolExecutor() as pool:  # hashing releases the GIL
             for file, found in zip(self.files, pool.map(self._digest, range(len(self.files))), strict=True):
                 digest.update(f"{file.relative_to(self.root)}\0".encode() + found)
         return digest.hexdigest()
@@ -163,22 +164,22 @@ class FilePictures(Pictures):
         return self._digests[place]
 
     def _read(self, place: int) -> Tensor:
-        """Raises DataError, also where the file is another one than when its content was hashed: what is computed from
-        it would be kept under the key of the other."""
+        """Decode a picture. Raises DataError, also if the file changed since it was hashed: its pixels would be cached
+        under the key of the old content."""
         file = self.files[place]
         with named(file):
             encoded = file.read_bytes()
         found = hashlib.blake2b(encoded, digest_size=DIGEST).digest()
         if self._digests.setdefault(place, found) != found:
             raise DataError(
-                "a picture was changed while the program read the data",
+                "a picture changed while the data was read",
                 where=file,
-                next_step="give the command again once nothing changes the data",
+                next_step="run the command again once nothing changes the data",
             )
         return read_picture(file, self.spec, encoded, self.grey, self.box_of(place))
 
     def box_of(self, place: int) -> Box | None:
-        """The part of the picture that is a sample; None for all of it."""
+        """The part of the picture that makes the sample; None for the whole picture."""
         return None
 
     def _measured(self, place: int) -> Tensor:
@@ -186,7 +187,7 @@ class FilePictures(Pictures):
             return packed_bytes(self.spec.stretched or resized_size(opened.size, self.spec.resize))
 
     def _packed(self, place: int) -> Tensor:
-        """Raises OSError where the picture is not as large as its file says, so that it has no room."""
+        """Raises OSError if the decoded size differs from the header's, so that the row does not fit its place."""
         row = packed(self._read(place))
         if len(row) != self._measured(place):
             raise OSError(errno.EINVAL, f"a picture is not as large as its file says: {self.files[place]}")
@@ -194,7 +195,8 @@ class FilePictures(Pictures):
 
 
 def keep_or_hold(sources: Sequence[Source], cache: SampleCache, name: str) -> None:
-    """Decode pictures in files now where they can be kept, or fit in memory together. name: of the data."""
+    """Decode pictures of files now if they can be cached, or if all others together fit in memory. name: of the data.
+    Raises DataError that names all unreadable files."""
     files = list({id(source): source for source in sources if isinstance(source, FilePictures)}.values())
     try:
         for pictures in files:
@@ -208,12 +210,12 @@ def keep_or_hold(sources: Sequence[Source], cache: SampleCache, name: str) -> No
 
 
 def unreadable(errors: Sequence[DataError], besides: str = "") -> DataError:
-    """One error for all of these files. besides: what came of the others."""
+    """Combine the errors of several files. besides: a clause about the other files."""
     return together(errors, "pictures cannot be read", "repair or remove those files", besides)
 
 
 def _digest(file: Path) -> bytes:
-    """Of all of it: in a large file that was damaged and is repaired no more than its middle may be another."""
+    """Digest of the whole file: a repaired file may differ from the damaged one only in the middle."""
     with named(file), file.open("rb") as opened:
         return hashlib.file_digest(opened, partial(hashlib.blake2b, digest_size=DIGEST)).digest()
 
@@ -225,5 +227,5 @@ def _pixel_digest(pixels: np.ndarray) -> bytes:
 
 
 def _last(picture: Tensor) -> np.ndarray:
-    """(3, H, W) → (H, W, 3), as Pillow has it."""
+    """(3, H, W) → (H, W, 3), as in Pillow."""
     return picture.permute(1, 2, 0).numpy()

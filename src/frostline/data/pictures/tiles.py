@@ -1,4 +1,4 @@
-"""Large pictures in overlapping parts, so that a network sees them at the scale of its training. Sizes in pixels."""
+"""Cut large pictures into overlapping tiles, so that a network sees them at the scale of training. Sizes in pixels."""
 
 from collections.abc import Sequence
 from itertools import pairwise, product
@@ -9,20 +9,20 @@ from torch import Tensor
 
 from frostline.data.pictures.reading import Box
 
-OVERLAP = 0.25  # of a tile's side, at least: what lies at an edge is seen whole in the next tile
-LARGER = 1.5  # times a tile's side: from there on a picture is cut into tiles
+OVERLAP = 0.25  # least share of a tile's side: an object at a tile's edge is whole in the next tile
+LARGER = 1.5  # times the tile's side; pictures with a larger side are cut
 
 
 class Tile(NamedTuple):
-    """box: what the network sees. kept: the part of the picture for which its prediction counts."""
+    """box: the input of the network. kept: the part of the picture for which this tile's prediction is used."""
 
     box: Box
     kept: Box
 
 
 def tiles_of(size: tuple[int, int], tile: Sequence[int]) -> list[Tile]:
-    """The tiles of a picture, from its top left; one that holds all of it unless a side is LARGER. size: width and
-    height of the picture. tile: height and width of a tile."""
+    """Tiles of a picture, row by row; a single one if no side is LARGER. size: width and height of the picture. tile:
+    height and width of a tile."""
     width, height = size
     if width <= LARGER * tile[1] and height <= LARGER * tile[0]:
         whole = (0, 0, width, height)
@@ -35,7 +35,7 @@ def tiles_of(size: tuple[int, int], tile: Sequence[int]) -> list[Tile]:
 
 
 def _spans(side: int, tile: int) -> list[tuple[int, int, int, int]]:
-    """Start and end of each tile along a side, and of what is kept of it: neighbours share their overlap by halves."""
+    """Start and end of each tile along a side, and of its kept part: neighbours keep half of their overlap each."""
     if side <= tile:
         return [(0, side, 0, side)]
     step = max(1, int(tile * (1 - OVERLAP)))
@@ -46,7 +46,7 @@ def _spans(side: int, tile: int) -> list[tuple[int, int, int, int]]:
 
 
 def joined(predictions: Sequence[Tensor], tiles: Sequence[Tile]) -> Tensor:
-    """(H, W) of the whole picture, from those of its tiles."""
+    """Join predictions of tiles, (h, w) each, to that of the whole picture, (H, W)."""
     height, width = max(tile.kept[3] for tile in tiles), max(tile.kept[2] for tile in tiles)
     whole = torch.empty(height, width, dtype=predictions[0].dtype)
     for prediction, ((left, top, _, _), (begin, first, end, last)) in zip(predictions, tiles, strict=True):

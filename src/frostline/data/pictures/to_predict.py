@@ -1,4 +1,4 @@
-"""Pictures without labels, for predictions."""
+"""Find and load pictures without labels, for prediction."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -25,15 +25,15 @@ from frostline.errors import DataError, few, shortened
 from frostline.faults import of_each
 from frostline.quoting import setting_of
 
-BROKEN = -1  # in the place of a class
-PATHS = ("path", "file", "filename", "image")  # usual names of a column of paths
+BROKEN = -1  # label of a picture that cannot be read
+PATHS = ("path", "file", "filename", "image")  # usual names of the column of paths
 
 
 class Readable(FilePictures):
-    """Files, and pictures that are open. One that cannot be read is a black picture with BROKEN for its class: it does
-    not cost the others.
+    """Pictures in files or open ones. An unreadable one becomes a black picture with the label BROKEN, so that the
+    others are still predicted.
 
-    tiles: the part of its picture that each sample shows, and is predicted for; None for all of it.
+    tiles: the tile of its picture that each sample shows; None if samples are whole pictures.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Readable(FilePictures):
         return None if self.tiles is None else self.tiles[place].box
 
     def scored_targets(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        """And the size of each tile."""
+        """Labels, and the size of each tile (B, 2)."""
         if self.tiles is None:
             return self.targets(index), None
         boxes = torch.tensor([self.tiles[place].box for place in index.tolist()])
@@ -68,7 +68,7 @@ class Readable(FilePictures):
 
 
 class PictureFiles(Transfers):
-    """In order; each is decoded when it is asked for. whole: of each picture that came, whether it could be read."""
+    """Loads pictures in order, and decodes them on access. whole: whether each loaded picture could be read."""
 
     def __init__(self, pictures: Readable, *, batch_size: int, num_workers: int | None) -> None:
         super().__init__()
@@ -87,8 +87,8 @@ class PictureFiles(Transfers):
 
 
 class Unlabelled(NamedTuple):
-    """where: each picture is named. given: columns of the input, a cell for each picture. problems: of what cannot be
-    read. notes: how the rest was."""
+    """where: location of each picture, for messages. given: columns of the input, one cell per picture. problems:
+    errors of samples that cannot be read. notes: sentences for the user."""
 
     files: list[Path]
     where: list[str]
@@ -97,7 +97,7 @@ class Unlabelled(NamedTuple):
     notes: list[str]
 
     def without(self, places: Collection[int], spec: ImageSpec) -> "Unlabelled":
-        """Without these pictures, which do not decode."""
+        """Remove pictures that do not decode, and add their errors to `problems`."""
         kept = [place for place in range(len(self.files)) if place not in places]
         return Unlabelled(
             [self.files[place] for place in kept],
@@ -110,13 +110,13 @@ class Unlabelled(NamedTuple):
     def _problem(self, place: int, spec: ImageSpec) -> DataError:
         error = problem_of(self.files[place], spec)
         if error is None:
-            what = "it could not be read during the prediction, and decodes now"
+            what = "it could not be read during the prediction, but decodes now"
             error = DataError(what, where=self.files[place], next_step="predict it again")
         return DataError(error.what, where=self.where[place], next_step=error.next_step)
 
 
 def files_of(source: Path) -> Unlabelled:
-    """A picture, or those at or below a folder."""
+    """Find a single picture, or all at or below a folder."""
     if source.is_file():
         files, notes = [source], []
     else:
@@ -127,8 +127,8 @@ def files_of(source: Path) -> Unlabelled:
 
 
 def files_in_table(file: Path, column: str | None, paths: PicturePaths, quotes: bool | None) -> Unlabelled:
-    """Those that a table names, with its further columns. column: of the paths; None: one of PATHS. quotes: see
-    `read_fields`. Raises DataError, except for single lines."""
+    """Find the pictures that a table lists, with its further columns. column: of paths; None for the one named in
+    PATHS. quotes: see `read_fields`. Raises DataError; errors of single lines become `problems`."""
     column = _path_column(column_names(file, quotes), file) if column is None else column
     problems: list[DataError] = []
     wanted = {column: "data.path_column"}
@@ -138,7 +138,7 @@ def files_in_table(file: Path, column: str | None, paths: PicturePaths, quotes: 
         return row, paths.find(row.cells[column].strip(), row.where)
 
     rows = of_each(found, table.rows, problems=problems)
-    names = dict.fromkeys(name for row, _ in rows for name in row.cells)  # objects of JSON may have further ones
+    names = dict.fromkeys(name for row, _ in rows for name in row.cells)  # JSON objects may differ in their names
     return Unlabelled(
         [picture for _, picture in rows],
         [f"{picture} ({row.where})" for row, picture in rows],
@@ -149,16 +149,17 @@ def files_in_table(file: Path, column: str | None, paths: PicturePaths, quotes: 
 
 
 def _path_column(names: list[str], file: Path) -> str:
-    """Raises DataError unless exactly one of the names is of PATHS, in letters of any case."""
+    """Return the only name in PATHS, ignoring case. Raises DataError unless there is exactly one."""
     usual = [name for name in names if normalised(name).lower() in PATHS]
     if len(usual) == 1:
         return usual[0]
     if not names:
-        raise DataError("the table is empty", where=file, next_step=f"a first line of names: {PATHS[0]}")
+        raise DataError(
+            "the table is empty", where=file, next_step=f"write column names into the first line: {PATHS[0]}"
+        )
     said = f"{few(usual)} could each hold the paths" if usual else f"no column is named {', '.join(PATHS)}"
     raise DataError(
         f"{said}; the columns are {few([shortened(name) for name in names])}",
         where=file,
-        next_step=f"{setting_of('data.path_column', next(filter(None, usual or names), PATHS[0]))}, or another of the "
-        "columns",
+        next_step=f"{setting_of('data.path_column', next(filter(None, usual or names), PATHS[0]))}, or another column",
     )

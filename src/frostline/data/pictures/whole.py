@@ -1,4 +1,4 @@
-"""The modality of pictures that are shown whole: resized to two sides, nothing cut off. Sides are height and width."""
+"""The modality of pictures that are resized to two sides without a crop. Sides are height and width in pixels."""
 
 import statistics
 from dataclasses import replace
@@ -16,11 +16,12 @@ from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError
 from frostline.faults import at_once
 
-MULTIPLE = 32  # of which the sides of an input are: networks halve them five times
+MULTIPLE = 32  # sides are multiples of it, because networks halve them five times
 
 
 class WholePictureModality(PictureModality):
-    """sides, tile: explained in the YAML of each reader that has them.
+    """PictureModality with `ImageSpec.stretched`. The YAML of a reader with this modality explains `sides` and `tile`;
+    null derives them from the pictures of the first split.
 
     Raises ConfigError for sides that the network cannot take, DataError for pictures whose size cannot be read."""
 
@@ -56,12 +57,12 @@ class WholePictureModality(PictureModality):
 
 
 def _first(given: Given) -> list[Path]:
-    """The pictures of the first split that there is."""
+    """Files of the first split that exists."""
     return [*next(samples.files for samples in given.samples if samples is not None)]
 
 
 def _usual_sides(spec: ImageSpec, ratio: float) -> list[int]:
-    """The shorter side is that of the spec; the other follows from the usual aspect. ratio: of height to width."""
+    """Sides for the median picture: the shorter is the spec's size, the other follows from ratio: height / width."""
     short = spec.size
     if spec.sizes == "fixed":
         return [short, short]
@@ -70,19 +71,19 @@ def _usual_sides(spec: ImageSpec, ratio: float) -> list[int]:
 
 def _require_pair(key: str, pair: list[int] | None) -> None:
     if pair is not None and len(pair) != 2:
-        raise ConfigError(f"two sides are needed, and here are {len(pair)}", where=key, next_step=f"{key}=[256,256]")
+        raise ConfigError(f"two sides are needed, not {len(pair)}", where=key, next_step=f"{key}=[256,256]")
 
 
 def _require_sides(sides: list[int], spec: ImageSpec) -> None:
-    """Raises ConfigError where a network that halves its input five times, or this one, does not take such sides."""
+    """Raises ConfigError if sides are not multiples of 32 (networks halve them five times), or not of this network."""
     least = -(-spec.min_size // MULTIPLE) * MULTIPLE
-    problem = f"each side is a multiple of {MULTIPLE}, from {least} up"
+    problem = f"each side must be a multiple of {MULTIPLE} from {least} up"
     fitting = [max(least, round(side / MULTIPLE) * MULTIPLE) for side in sides]
     if spec.sizes == "fixed":
         problem, fitting = f"this backbone takes pictures of {spec.size} pixels only", [spec.size, spec.size]
     if sides != fitting:
         raise ConfigError(
-            f"{problem}, and here are {sides[0]} × {sides[1]}",
+            f"{problem}, not {sides[0]} × {sides[1]}",
             where="data.sides",
             next_step=f"data.sides=[{fitting[0]},{fitting[1]}]",
         )

@@ -1,1 +1,1 @@
-"""Tables of any format, and the targets in their columns."""
+"""Read tables of several formats, and the targets in their columns."""

@@ -1,6 +1,7 @@
-"""Columns of a table as targets. Shapes: N rows, C columns or labels. Names are those of the training rows, and every
-function raises DataError that names the line where a row has none of them. `known` names are those of a run, which its
-network gives, whatever the table has.
+"""Read targets from columns of a table. Shapes: N rows, C columns or labels.
+
+Names come from the training rows, or are `known`: those of a trained run. Every function raises DataError that names
+the lines with other names.
 """
 
 import re
@@ -14,11 +15,11 @@ from frostline.data.tables.table import Row, Table, is_number
 from frostline.errors import DataError, close_names, shortened
 from frostline.faults import of_each
 
-WHOLE = re.compile(r"[+-]?\d{1,1000}")  # of more than 4,300 digits Python makes no number
+WHOLE = re.compile(r"[+-]?\d{1,1000}")  # Python refuses to convert more than 4,300 digits
 YES_OR_NO = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "true": 1.0, "false": 0.0}  # the last four as pandas writes
 NUMBERED = (
-    "0 is the first of data.class_names; write 1 and not 1.0 (pandas: .astype(int)); data.class_names=null takes "
-    "what stands in the column as names; -1 marks targets that are withheld"
+    "0 is the first of data.class_names; write 1, not 1.0 (pandas: .astype(int)); data.class_names=null uses the "
+    "values in the column as names; -1 marks withheld targets"
 )
 LINES = "samples have faulty targets"
 LARGEST = torch.finfo(torch.float32).max
@@ -26,7 +27,8 @@ Names = list[str]
 
 
 def classes_of(table: Table, column: str, training: Sequence[int], known: Names | None = None) -> tuple[Names, Tensor]:
-    """The names in one column, (N,) int64. Whole numbers are names, too, in their order."""
+    """Read class names from one column: names and (N,) int64. If all names are whole numbers, they are sorted by
+    value."""
     _require_a_class(table, column)
     if known is not None:
         return known, _numbered(table, column, known)
@@ -46,7 +48,8 @@ def _numbered(table: Table, column: str, names: Names) -> Tensor:
 def numbered_of(
     table: Table, column: str, class_names: Names, training: Sequence[int], known: Names | None = None
 ) -> tuple[Names, Tensor]:
-    """The whole numbers in one column, (N,) int64, as places in `class_names`, of which training has at least two."""
+    """Read one column of whole numbers, (N,) int64, which are indices in `class_names`. Training rows need two classes,
+    unless names are `known`."""
     _require_a_class(table, column)
     places = {str(place): place for place in range(len(class_names))}
 
@@ -54,7 +57,7 @@ def numbered_of(
         if row.cells[column] not in places:
             raise DataError(
                 f"'{shortened(row.cells[column])}' in '{column}' is not a whole number from 0 to "
-                f"{len(class_names) - 1}, one for each of the names of classes",
+                f"{len(class_names) - 1}, the index of a name in data.class_names",
                 where=row.where,
                 next_step=NUMBERED,
             )
@@ -69,8 +72,8 @@ def numbered_of(
 def labels_of(
     table: Table, columns: Sequence[str], separator: str | None, training: Sequence[int], known: Names | None = None
 ) -> tuple[Names, Tensor]:
-    """(N, C) of 0 and 1: a column for each label, or the labels themselves in one: lists, or with `separator` between
-    them."""
+    """Read labels, (N, C) of 0 and 1: from a column of 0 and 1 per label, or from one column of names, as lists or
+    separated by `separator`."""
     if len(columns) > 1:
         return [*columns], torch.tensor(of_each(lambda row: [_yes_or_no(row, it) for it in columns], table.rows, LINES))
     if separator is None:
@@ -79,9 +82,9 @@ def labels_of(
     names = known or sorted({label for place in training for label in said[place]})
     if len(names) < 2:
         raise DataError(
-            f"a multi-label task needs two labels, and '{columns[0]}' has {', '.join(names) or 'none'} in training",
+            f"a multi-label task needs two labels, but '{columns[0]}' has {', '.join(names) or 'none'} in training",
             where=table.source,
-            next_step=f"labels with '{separator or '|'}' between them, or data.separator=<what stands there>",
+            next_step=f"separate labels by '{separator or '|'}', or set data.separator=<their separator>",
         )
     places = {name: place for place, name in enumerate(names)}
     targets = torch.zeros(len(said), len(names))
@@ -96,12 +99,12 @@ def labels_of(
 
 
 def numbers_of(table: Table, columns: Sequence[str]) -> tuple[Names, Tensor]:
-    """(N, C) float32."""
+    """Read numbers, (N, C) float32."""
     return [*columns], torch.tensor(of_each(lambda row: [_number(row, it) for it in columns], table.rows, LINES))
 
 
 def _require_a_class(table: Table, column: str) -> None:
-    """Raises DataError where a cell is empty, or all of them are lists of labels."""
+    """Raises DataError if a cell is empty, or all cells are lists of labels."""
 
     def require(row: Row) -> None:
         if not row.cells[column]:
@@ -114,30 +117,30 @@ def _require_a_class(table: Table, column: str) -> None:
         raise DataError(
             f"'{shortened(table.rows[0].cells[column])}' in '{column}' is a list, but each sample has one class",
             where=table.rows[0].where,
-            next_step="task=multi_label for several labels of a sample, or write the name of the class alone",
+            next_step="task=multi_label if a sample has several labels, or write only the name of its class",
         )
 
 
 def _require_two(found: set[str], table: Table, column: str) -> None:
-    """found: classes in training."""
+    """Raises DataError if there is only one class. found: names in the training rows."""
     if len(found) < 2:
         raise DataError(
-            f"a classification needs two classes, and all of training is '{shortened(min(found))}' in '{column}'",
+            f"a classification needs two classes, but all training rows have '{shortened(min(found))}' in '{column}'",
             where=table.source,
             next_step="add samples of another class, or name another column: data.target_columns=[<column>]",
         )
 
 
 def _require_no_measures(table: Table, column: str) -> None:
-    """Raises DataError where a column holds numbers that are not all whole: they are no names of classes."""
+    """Raises DataError if a column holds only numbers, some of them fractions: these are not class names."""
     values = [row.cells[column] for row in table.rows]
     broken = [place for place, value in enumerate(values) if not WHOLE.fullmatch(value)]
     if broken and all(is_number(value) for value in values):
         raise DataError(
             f"'{values[broken[0]]}' in '{column}' is a number, not the name of a class",
             where=table.rows[broken[0]].where,
-            next_step="task=regression to learn numbers; classes are names, or whole numbers: 1 and not 1.0, as pandas "
-            "writes a column with gaps (fill or drop those, then .astype(int))",
+            next_step="task=regression to learn numbers; class names are text or whole numbers: 1, not 1.0 (pandas "
+            "writes 1.0 if cells are missing: fill or drop them, then .astype(int))",
         )
 
 
@@ -157,14 +160,14 @@ def _yes_or_no(row: Row, column: str) -> float:
         raise DataError(
             f"'{shortened(value)}' in '{column}' is neither 0 nor 1",
             where=row.where,
-            next_step="0 or 1 for each label; numbers are for task=regression, names for data.separator='|'",
+            next_step="write 0 or 1 for each label; use task=regression for numbers, data.separator='|' for names",
         )
     return YES_OR_NO[value]
 
 
 def _number(row: Row, column: str) -> float:
     value = row.cells[column]
-    if not is_number(value) or not abs(float(value)) <= LARGEST:  # nor is it for NaN
+    if not is_number(value) or not abs(float(value)) <= LARGEST:  # `not <=` also catches NaN
         raise DataError(
             f"'{shortened(value)}' in '{column}' is not a number that float32 can hold",
             where=row.where,

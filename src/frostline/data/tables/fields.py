@@ -1,4 +1,4 @@
-"""Separated fields (RFC 4180): commas or tabs, and quotes around a field that holds one."""
+"""Parse CSV and TSV (RFC 4180): fields separated by commas or tabs; a field that contains one is quoted."""
 
 import csv
 import io
@@ -12,12 +12,12 @@ from frostline.data.tables.table import is_number
 from frostline.data.tables.text_files import read_utf8
 from frostline.errors import DataError, few
 
-BLANK_BEFORE = re.compile(r'[ \t]+"')  # at the beginning of a field: RFC 4180 takes such a quote for a letter
-SHOWN = 5  # records of a note
+BLANK_BEFORE = re.compile(r'[ \t]+"')  # at the start of a field; RFC 4180 reads such a quote as a plain character
+SHOWN = 5  # records or lines listed in a note
 
 
 class Record(NamedTuple):
-    """fields: of the lines `begin` to `end` of the file, which are several where a quoted field goes over them."""
+    """begin, end: first and last line in the file, from 1; they differ if a quoted field spans several lines."""
 
     begin: int
     end: int
@@ -29,12 +29,12 @@ class Record(NamedTuple):
 
     @property
     def is_blank(self) -> bool:
-        """Nothing but separators, quotes and blanks: a faulty sample, and no empty line."""
+        """Whether there are only separators, quotes and blanks: a faulty sample, unlike an empty line."""
         return not any(field.strip() for field in self.fields)
 
 
 class Fields(NamedTuple):
-    """records: the names first; none of an empty line. notes: how they were read, where it is not as they stand."""
+    """records: the header first; empty lines are skipped. notes: sentences on anything not read literally."""
 
     records: list[Record]
     notes: list[str]
@@ -42,15 +42,15 @@ class Fields(NamedTuple):
 
 class _Parsed(NamedTuple):
     records: list[Record]
-    empty: list[int]  # lines
+    empty: list[int]  # numbers of empty lines
 
     def told(self, file: Path) -> list[str]:
         return empty_note(file, self.empty, self.records[0].end, self.records[-1].begin) if self.records else []
 
 
 def read_fields(file: Path, quotes: bool | None) -> Fields:
-    """quotes: whether a quote encloses a field; None as True, and records that a quote seems to have swallowed are
-    refused. Raises DataError that names the line.
+    """quotes: whether quotes enclose fields; None: they do, with an error if one seems to swallow further records.
+    Raises DataError that names the line.
     """
     text = read_utf8(file)
     delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
@@ -62,7 +62,7 @@ def read_fields(file: Path, quotes: bool | None) -> Fields:
         spaced = _spaced(text, file, delimiter)
         if spaced is not None:
             parsed = spaced
-            notes.append(f"{file}: blanks before quotes were passed over")
+            notes.append(f"{file}: blanks before quotes were ignored")
     records = parsed.records
     notes += parsed.told(file)
     several = [record for record in records if record.end > record.begin]
@@ -72,20 +72,20 @@ def read_fields(file: Path, quotes: bool | None) -> Fields:
         said = f"in {len(several):,} samples" if len(several) > 1 else "in one sample"
         notes.append(
             f"{file}: quotes enclose several lines {said}: {few([it.lines for it in several], SHOWN)} "
-            "(data.quotes=false takes quotes for letters)"
+            "(data.quotes=false reads quotes as plain characters)"
         )
     return Fields(records, notes)
 
 
 def empty_note(file: Path, empty: Sequence[int], first: int, last: int) -> list[str]:
-    """A sentence, if any of these lines lies between the lines `first` and `last`: a program may have meant an empty
-    text by it."""
+    """Return a sentence if one of the empty lines lies between the lines `first` and `last`: a program may have written
+    an empty text there."""
     between = [str(line) for line in empty if first < line < last]
     if not between:
         return []
     if len(between) == 1:
-        return [f"{file}: one empty line between samples was passed over: line {between[0]}"]
-    return [f"{file}: {len(between):,} empty lines between samples were passed over: lines {few(between, SHOWN)}"]
+        return [f"{file}: one empty line between samples was skipped: line {between[0]}"]
+    return [f"{file}: {len(between):,} empty lines between samples were skipped: lines {few(between, SHOWN)}"]
 
 
 def _parsed(text: str, file: Path, delimiter: str, *, quotes: bool = True, spaced: bool = False) -> _Parsed:
@@ -99,21 +99,21 @@ def _parsed(text: str, file: Path, delimiter: str, *, quotes: bool = True, space
     found: list[Record] = []
     empty: list[int] = []
     begun = 1
-    limit = csv.field_size_limit(len(text) + 1)  # of the whole process: 131,072 characters, and documents are longer
+    limit = csv.field_size_limit(len(text) + 1)  # the default, 131,072 characters, is less than a long document
     try:
         for fields in reader:
             record = Record(begun, reader.line_num, fields)
             if _is_empty_line(record, found):
                 empty.append(begun)
-            elif found or not record.is_blank:  # what is blank above the names is no sample
+            elif found or not record.is_blank:  # skip blank lines above the header
                 found.append(record)
             begun = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
             f"the table cannot be read: {error}",
             where=f"{file}, line {begun}",
-            next_step='a quoted field ends with a quote, before the separator, and a quote within is doubled: ""; or '
-            "data.quotes=false, which takes all quotes for letters",
+            next_step='end a quoted field with a quote right before the separator, and double quotes within it: ""; or '
+            "data.quotes=false, which reads all quotes as plain characters",
         ) from error
     finally:
         csv.field_size_limit(limit)
@@ -121,22 +121,23 @@ def _parsed(text: str, file: Path, delimiter: str, *, quotes: bool = True, space
 
 
 def _is_empty_line(record: Record, found: Sequence[Record]) -> bool:
-    """Also one of blanks, unless it is a sample of a table with one column. found: the records above."""
+    """Whether a line is empty, or blank in a table of several columns: in a single column, blanks are a sample. found:
+    the records above."""
     several = bool(found) and len(found[0].fields) > 1
     return not record.fields or (several and len(record.fields) == 1 and record.fields[0].isspace())
 
 
 def _enclosed(records: Sequence[Record], file: Path) -> list[str]:
-    """A sentence, if quotes that are taken for letters stand around fields."""
+    """Return a sentence if quotes enclose fields although they are read as plain characters."""
     count = sum(len(field) > 1 and field[0] == field[-1] == '"' for record in records for field in record.fields)
     if not count:
         return []
     begin = f"{count:,} fields begin and end" if count > 1 else "one field begins and ends"
-    return [f"{file}: {begin} with a quote, which data.quotes=false takes for a letter"]
+    return [f"{file}: {begin} with a quote, which data.quotes=false reads as a plain character"]
 
 
 def _spaced(text: str, file: Path, delimiter: str) -> _Parsed | None:
-    """With a blank after each separator: None where that is no way to read the table."""
+    """Parse the table, ignoring blanks after separators; None if that fails or gives records of different lengths."""
     try:
         parsed = _parsed(text, file, delimiter, spaced=True)
     except DataError:
@@ -147,8 +148,8 @@ def _spaced(text: str, file: Path, delimiter: str) -> _Parsed | None:
 def _require_nothing_swallowed(
     several: Sequence[Record], records: Sequence[Record], text: str, file: Path, delimiter: str
 ) -> None:
-    """Raises DataError for a record whose lines would be records themselves: as many fields as the first line has, and
-    in one column what stands there in records of one line."""
+    """Raises DataError for a record of several lines if each of them could be a record: it has as many fields as the
+    header, and there is a column in which all of them have values that occur in records of one line."""
     if not several:
         return
     columns = len(records[0].fields)
@@ -165,14 +166,14 @@ def _require_nothing_swallowed(
         if any(all(_kind(fields[column]) in seen[column] for fields in within) for column in range(columns)):
             raise DataError(
                 f"a quote seems to swallow the samples of lines {record.lines}: each of these lines has "
-                f"{columns} fields, as the first line has",
+                f"{columns} fields, like the header",
                 where=f"{file}, line {record.begin}",
-                next_step="data.quotes=false takes quotes for letters; data.quotes=true takes these lines for "
+                next_step="data.quotes=false, if quotes are plain characters; or data.quotes=true, if these lines are "
                 "one field",
             )
 
 
 def _kind(field: str) -> str:
-    """What is the same for all numbers, and the field itself of others."""
+    """Map all numbers to "0", and any other field to itself without quotes and blanks around it."""
     bare = field.strip(' "')
     return "0" if is_number(bare) else bare

@@ -1,4 +1,4 @@
-"""Tables as they lie in files: fields with a line of names on top, an object of JSON per line, parquet."""
+"""Read tables from files: CSV and TSV with a header, JSON Lines, Parquet."""
 
 import json
 import math
@@ -20,13 +20,13 @@ from frostline.faults import of_each
 
 SUFFIXES = {".csv": "commas", ".tsv": "tabs", ".jsonl": "an object per line", ".parquet": "as pandas writes it"}
 FAULTY = "lines of the table are faulty"
-MOST_ROWS = 20_000_000  # of a parquet file, which may hold a billion of one value in a few bytes
-BATCH = 65_536  # rows of parquet that are made Python's own at a time
+MOST_ROWS = 20_000_000  # of a parquet file, which can encode a billion equal values in a few bytes
+BATCH = 65_536  # rows of parquet that are converted to Python objects at a time
 
 
 class Wanted(NamedTuple):
-    """columns: as `require_columns` takes them. lists: those whose cells may be lists. quotes: see `read_fields`.
-    others: whether further columns come, too. problems: as of `of_each`. text: of the further columns."""
+    """columns: as `require_columns` takes them. lists: columns whose cells may be lists. quotes: see `read_fields`.
+    others: whether further columns are read. problems: see `of_each`. text: converts cells of further columns."""
 
     columns: Collection[str]
     lists: Collection[str]
@@ -51,21 +51,22 @@ def read_table(
     others: bool = False,
     problems: list[DataError] | None = None,
 ) -> Table:
-    """Of these columns, as `require_columns` takes them; further ones are passed over, unless `others`, and so are
-    empty lines, which are counted. Blanks around a cell go, but those of the `verbatim` columns stay. A cell that is a
-    list, which only the `lists` columns may have, comes as a list of JSON. quotes: see `read_fields`. problems: takes
-    the errors of single lines, and the others are read. Raises DataError.
+    """Read `columns`, as `require_columns` takes them, and all further columns if `others`. Empty lines are skipped and
+    counted in the notes.
+
+    verbatim: columns whose cells are neither stripped nor normalised. lists: columns whose cells may be lists, which
+    become JSON. quotes: see `read_fields`. problems: collects errors of lines; None raises them. Raises DataError.
     """
     text = AsText()
     read = _reader(file)(file, Wanted(columns, lists, quotes, others, problems, text))
     rows = [row.without_blanks([*verbatim, *(row.cells.keys() - set(columns))]) for row in read.rows]
     if not rows and not problems:
-        raise DataError("the table has no lines", where=file, next_step="a line for each sample")
+        raise DataError("the table has no lines", where=file, next_step="write a line for each sample")
     return Table(file, rows, [*read.notes, *text.notes(file)])
 
 
 def column_names(file: Path, quotes: bool | None = None) -> list[str]:
-    """Of the first line, the first object, or the schema. Raises DataError."""
+    """Names in the header, in the first JSON object, or in the schema. Raises DataError."""
     suffix = file.suffix.lower()
     if suffix == ".parquet":
         with _parquet(file) as opened:
@@ -77,8 +78,8 @@ def column_names(file: Path, quotes: bool | None = None) -> list[str]:
 
 
 def cell_of(value: Any, where: str, column: str, *, lists: bool = False) -> str:
-    """As text: numbers and truth as JSON writes them, nothing for null and NaN. lists: whether a list is allowed, which
-    comes as one of JSON. Raises DataError."""
+    """Convert a value to text: booleans as JSON writes them, null and NaN as an empty cell. lists: whether it may be a
+    list, which becomes JSON. Raises DataError."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if lists and isinstance(value, list | tuple) and not isinstance(value, Pairs):
@@ -89,7 +90,7 @@ def cell_of(value: Any, where: str, column: str, *, lists: bool = False) -> str:
         raise DataError(
             f"'{column}' holds {_said(value)}, but a cell must be text or a number",
             where=where,
-            next_step="write text; several labels of one sample with data.separator between them",
+            next_step="write text; separate several labels of one sample by data.separator",
         )
     text = str(value)
     if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
@@ -102,14 +103,14 @@ def cell_of(value: Any, where: str, column: str, *, lists: bool = False) -> str:
 
 
 def _item_of(value: Any, where: str, column: str) -> Any:
-    """Of a list, as JSON has it: whether it is a name or a number is told later."""
+    """Convert an item of a list for JSON. Booleans and numbers stay, so that the reader of the list can refuse them."""
     if isinstance(value, list | tuple) and not isinstance(value, Pairs):
         return [_item_of(item, where, column) for item in value]
     return value if isinstance(value, bool | int | float) else cell_of(value, where, column)
 
 
 def _cells(values: dict[str, Any], where: str, wanted: Wanted) -> dict[str, str]:
-    """Of one row, by column. Further columns may hold anything."""
+    """Convert the cells of one row. Cells of further columns may hold anything."""
     return {
         name: cell_of(value, where, name, lists=name in wanted.lists)
         if name in wanted.columns
@@ -119,7 +120,7 @@ def _cells(values: dict[str, Any], where: str, wanted: Wanted) -> dict[str, str]
 
 
 def _said(value: Any) -> str:
-    """An object is pairs of JSON here, and a dict of parquet."""
+    """Name a value's type in a message. Objects are Pairs from JSON, and dicts from parquet."""
     return "an object" if isinstance(value, Pairs | dict) else f"a {type(value).__name__}"
 
 
@@ -127,7 +128,7 @@ def _reader(file: Path) -> Callable[[Path, Wanted], Read]:
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(
-            f"a table is a {', '.join(SUFFIXES)} file, and this is not one",
+            f"this file is not a table: its suffix is not one of {', '.join(SUFFIXES)}",
             where=file,
             next_step=f"save it as one of: {', '.join(f'{suffix} ({said})' for suffix, said in SUFFIXES.items())}",
         )
@@ -155,9 +156,9 @@ def _of_fields(file: Path, wanted: Wanted) -> Read:
             )
         if len(record.fields) != len(names):
             raise DataError(
-                f"this line has {len(record.fields)} fields, and the first line {len(names)}",
+                f"this line has {len(record.fields)} fields, but the header has {len(names)}",
                 where=f"{file}, line {record.begin}",
-                next_step='as many fields in every line; "quotes" around one that holds the separator',
+                next_step='write as many fields in every line; put "quotes" around a field that contains the separator',
             )
         return Row(file, record.begin, {name: record.fields[place] for name, place in places.items()})
 
@@ -165,8 +166,8 @@ def _of_fields(file: Path, wanted: Wanted) -> Read:
 
 
 def _require_names(file: Path, names: Sequence[str], samples: Sequence[Record], wanted: Wanted) -> None:
-    """Raises DataError, also where the first line is a sample itself: it has what stands in that column again, or a
-    number."""
+    """Raises DataError if a column is missing, or the first line is a sample: it has none of the wanted names, and a
+    number or a value that occurs again in its column."""
     where = f"{file}, line 1"
     known = {normalised(name) for name in names}
     if samples and known.isdisjoint(map(normalised, wanted.columns)):
@@ -182,7 +183,7 @@ def _require_names(file: Path, names: Sequence[str], samples: Sequence[Record], 
 
 
 def _names_first(wanted: Wanted) -> str:
-    return f"a first line of names: {','.join(wanted.columns)}"
+    return f"write column names into the first line: {','.join(wanted.columns)}"
 
 
 # --- an object per line ---
@@ -198,7 +199,7 @@ def _of_json_lines(file: Path, wanted: Wanted) -> Read:
         pairs = _pairs(text, where)
         names = [name for name, _ in pairs]
         require_columns(names, wanted.columns, where, hint)
-        hint = "the same names in each line, as in those above; or drop this one"
+        hint = "use the names of the lines above; or drop this line"
         places = taken(names, wanted.columns, others=wanted.others)
         cells = {name: pairs[place][1] for name, place in places.items()}
         return Row(file, line, _cells(cells, where, wanted))
@@ -211,7 +212,7 @@ def _of_json_lines(file: Path, wanted: Wanted) -> Read:
 
 
 def _first_names(file: Path) -> list[str]:
-    """Of the first object. Raises DataError if no line holds one."""
+    """Names in the first object; empty for an empty file. Raises DataError if no line holds an object."""
     problems: list[DataError] = []
     for line, text in _objects_of(file):
         if found := of_each(lambda it: _pairs(it[1], f"{file}, line {it[0]}"), [(line, text)], problems=problems):
@@ -222,23 +223,23 @@ def _first_names(file: Path) -> list[str]:
 
 
 def _objects_of(file: Path) -> list[tuple[int, str]]:
-    """The lines that are not empty, by number."""
+    """Lines that are not blank, with their numbers from 1."""
     return [(line, text) for line, text in enumerate(read_utf8(file).split("\n"), 1) if text.strip()]
 
 
 def _pairs(text: str, where: str) -> Pairs:
-    """Of the object that a line holds. Raises DataError."""
+    """Parse the JSON object in a line. Raises DataError."""
     try:
         pairs = json.loads(text, object_pairs_hook=Pairs)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"this line is not JSON: {error}", where=where, next_step='an object in each line: {"text": "...", ...}'
+            f"this line is not JSON: {error}", where=where, next_step='write one object per line: {"text": "...", ...}'
         ) from error
     if not isinstance(pairs, Pairs):
         raise DataError(
             f"this line holds {_said(pairs)}, not an object",
             where=where,
-            next_step='an object in each line: {"text": "...", ...}; a list of all objects is taken apart',
+            next_step='write one object per line: {"text": "...", ...}, not a list of all objects',
         )
     return pairs
 
@@ -253,7 +254,7 @@ def _of_parquet(file: Path, wanted: Wanted) -> Read:
         _require_bounded(opened.metadata.num_rows, file)
         places = taken(names, wanted.columns, others=wanted.others)
         columns = [names[place] for place in places.values()]
-        copies = [names[:place].count(names[place]) for place in places.values()]  # of that name, before it
+        copies = [names[:place].count(names[place]) for place in places.values()]  # earlier columns of the same name
 
         def values() -> Iterator[tuple[Any, ...]]:
             for batch in opened.iter_batches(BATCH, columns=columns):
@@ -281,7 +282,7 @@ def _parquet(file: Path) -> Iterator[pq.ParquetFile]:
 
 
 def _python(column: pa.Array) -> list[Any]:
-    """Python's datetime ends in the year 9999, and has no nanoseconds."""
+    """Convert a column to Python, as text if needed: datetime has no nanoseconds and no years after 9999."""
     try:
         return column.to_pylist()
     except (ValueError, OverflowError):
@@ -291,7 +292,7 @@ def _python(column: pa.Array) -> list[Any]:
 def _require_bounded(rows: int, file: Path) -> None:
     if rows > MOST_ROWS:
         raise DataError(
-            f"the file says that it has {rows:,} rows, and at most {MOST_ROWS:,} are read",
+            f"the file claims to have {rows:,} rows, but at most {MOST_ROWS:,} are read",
             where=file,
             next_step="take a sample of it, a few million rows or fewer",
         )

@@ -1,4 +1,4 @@
-"""Further columns of a table, which predictions keep: their names, and their cells as they stand."""
+"""Further columns of a table, which `frostline predict` copies to its output: unique names, and cells as text."""
 
 import base64
 import json
@@ -11,12 +11,12 @@ from frostline.data.tables.table import normalised
 
 
 class Pairs(list[tuple[str, Any]]):
-    """An object of JSON as it stands: a name that is there twice stays twice."""
+    """A JSON object as pairs, so that a repeated name is not lost."""
 
 
 def taken(names: Sequence[str], columns: Collection[str], *, others: bool) -> dict[str, int]:
-    """Where each of `columns` stands, by its name, which is compared after Unicode normalisation; and, with `others`,
-    where every further column does, in the table's order. A name that is there already gets a number: `id (2)`."""
+    """Index of each of `columns` in `names`, which are compared after Unicode normalisation. others: add all further
+    columns, in the table's order. A repeated name gets a number: `id (2)`."""
     plain = [normalised(name) for name in names]
     wanted = {name: plain.index(normalised(name)) for name in columns}
     if not others:
@@ -33,19 +33,19 @@ def taken(names: Sequence[str], columns: Collection[str], *, others: bool) -> di
 
 
 class AsText:
-    """Makes cells of anything. encoded: the columns in which bytes came as base64."""
+    """Converts values of any type to cells. encoded: columns with bytes, which become base64."""
 
     def __init__(self) -> None:
         self.encoded: dict[str, None] = {}
 
     def cell(self, column: str, value: Any) -> str:
-        """Text as it is, dates and times as ISO 8601 has them, lists and objects as JSON."""
+        """Text stays; dates and times become ISO 8601; numbers, lists and objects JSON."""
 
         def plain(it: Any) -> str:
             if isinstance(it, bytes):
                 self.encoded[column] = None
                 return base64.b64encode(it).decode("ascii")
-            return it.isoformat() if isinstance(it, date | time) else str(it)  # a datetime is a date
+            return it.isoformat() if isinstance(it, date | time) else str(it)  # datetime is a subclass of date
 
         if value is None:
             return ""
@@ -56,7 +56,7 @@ class AsText:
         return plain(value)
 
     def notes(self, file: Path) -> list[str]:
-        return [f"{file}: bytes in the column '{column}' come as base64" for column in self.encoded]
+        return [f"{file}: bytes in the column '{column}' are written as base64" for column in self.encoded]
 
 
 def _objects(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Several labels in one cell: a list as JSON or Python writes it, or names with a separator between them."""
+"""Read several labels from one cell: a list in the notation of JSON or Python, or names separated by a separator."""
 
 import ast
 import json
@@ -12,15 +12,15 @@ from frostline.faults import together
 from frostline.quoting import setting_of
 
 OPENED = {"[": "]", "(": ")", "{": "}"}
-# As numpy prints an array, which Python would read as one name, or as nothing.
+# An array as numpy prints it, without commas: Python would concatenate its strings to one name, or fail.
 PRINTED = re.compile(r"""\[\s*([\d.+-]+(\s+[\d.+-]+)+|.*['"]\s+['"].*)\s*\]""", re.DOTALL)
-USUAL = "|;,/"  # between labels
-MENDED = "a list with its quotes and brackets, as in the other cells: ['red', 'dog']; [] for no label"
-PLAIN = "names with data.separator='|' between them, say red|dog; or a column of 0 and 1 for each label"
+USUAL = "|;,/"  # usual separators
+MENDED = "write a list with quotes and brackets, as in the other cells: ['red', 'dog']; [] for no label"
+PLAIN = "separate names by data.separator='|', like red|dog; or write a column of 0 and 1 for each label"
 
 
 def as_list(cell: str) -> list[Any] | None:
-    """What a cell holds as JSON, or a list, tuple or set of Python; None if it is no such list."""
+    """Parse a cell as a JSON list, or as a list, tuple or set of Python; None if it is none of these."""
     if cell == "set()":
         return []
     if OPENED.get(cell[:1]) != cell[-1:] or PRINTED.fullmatch(cell):
@@ -38,21 +38,22 @@ def as_list(cell: str) -> list[Any] | None:
 
 
 def require_separator(table: Table, column: str) -> None:
-    """Raises DataError for the first cell that is no list."""
+    """Raises DataError if a cell is not a list, so that a separator is needed. If most cells are lists, it names all
+    others; cells that resemble a list are left to `labels_in`."""
     plain = [row for row in table.rows if row.cells[column] and as_list(row.cells[column]) is None]
     plain = [row for row in plain if not _seems_a_list(row.cells[column])]
     if not plain:
         return
-    if 2 * len(plain) < sum(bool(row.cells[column]) for row in table.rows):  # lists, but for a few cells
-        broken = [_refused(row, column, "no list, and most cells are one", MENDED) for row in plain]
-        raise together(broken, "cells are no lists")
+    if 2 * len(plain) < sum(bool(row.cells[column]) for row in table.rows):  # most cells are lists
+        broken = [_refused(row, column, "not a list, but most cells are", MENDED) for row in plain]
+        raise together(broken, "cells are not lists")
     cells = {row.cells[column] for row in plain}
     if cells <= {"0", "1", "0.0", "1.0", "true", "false", "True", "False"}:
         raise DataError(
-            f"'{column}' holds one label, yes or no, and a multi-label task needs two",
+            f"'{column}' holds a single yes-or-no label, but a multi-label task needs two",
             where=plain[0].where,
-            next_step="name a column for each label: data.target_columns=[red,dog]; one label alone is a class of two "
-            "(task=classification)",
+            next_step="name a column for each label: data.target_columns=[red,dog]; use task=classification for a "
+            "single label",
         )
     counts = {sign: sum(sign in cell for cell in cells) for sign in USUAL}
     raise DataError(
@@ -63,12 +64,13 @@ def require_separator(table: Table, column: str) -> None:
 
 
 def _seems_a_list(cell: str) -> bool:
-    """Names in brackets without quotes, too, which no format has."""
+    """Whether a cell is a list as numpy prints it, or has names without quotes in brackets, which no format allows."""
     return bool(PRINTED.fullmatch(cell)) or (OPENED.get(cell[:1]) == cell[-1:] and "," in cell)
 
 
 def labels_in(row: Row, column: str, separator: str | None) -> list[str]:
-    """separator: None where all cells are lists. Raises DataError for lists that name no labels."""
+    """Labels in a row's cell. separator: None if all cells are lists. Raises DataError for a list that does not hold
+    names."""
     cell = row.cells[column]
     values = as_list(cell)
     if values is not None:
@@ -76,14 +78,18 @@ def labels_in(row: Row, column: str, separator: str | None) -> list[str]:
     if not cell:
         return []
     if _seems_a_list(cell):
-        how = "numpy prints it, without commas" if PRINTED.fullmatch(cell) else "no format has it, names without quotes"
-        raise _refused(row, column, f"a list as {how}")
+        how = (
+            "without commas, as numpy prints it"
+            if PRINTED.fullmatch(cell)
+            else "of names without quotes, which no format allows"
+        )
+        raise _refused(row, column, f"a list {how}")
     assert separator is not None
     return [name for name in map(str.strip, cell.split(separator)) if name]
 
 
 def separator_notes(table: Table, column: str, separator: str | None) -> list[str]:
-    """A sentence, if no cell has the separator and some have another."""
+    """Return a sentence if no cell contains the separator and some contain another usual one."""
     cells = [row.cells[column] for row in table.rows if as_list(row.cells[column]) is None]
     if separator is None or any(separator in cell for cell in cells):
         return []
@@ -92,14 +98,14 @@ def separator_notes(table: Table, column: str, separator: str | None) -> list[st
     if not count:
         return []
     return [
-        f"no sample has two labels: '{separator}' stands in no cell of '{column}', and '{sign}' in {count:,} "
+        f"no sample has two labels: '{separator}' is in no cell of '{column}', but '{sign}' is in {count:,} "
         f"({setting_of('data.separator', sign)})"
     ]
 
 
 def _names(values: Sequence[Any], row: Row, column: str) -> list[str]:
     if any(isinstance(value, bool | float) or not isinstance(value, str | int) for value in values):
-        raise _refused(row, column, "a list of something else than names")
+        raise _refused(row, column, "a list of values that are not names")
     if values and set(values) <= {0, 1} and len(set(values)) < len(values):
         raise _refused(row, column, "a vector of 0 and 1, which names no labels")
     return [name for name in (normalised(str(value)) for value in values) if name]

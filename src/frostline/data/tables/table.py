@@ -1,4 +1,4 @@
-"""A table whose cells are text, whatever it was read from."""
+"""A table whose cells are text, in whatever format it was read."""
 
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
@@ -10,8 +10,8 @@ Unit = Literal["line", "index"]
 
 
 class Row(NamedTuple):
-    """source: a file, or what else holds the row. place: the line on which it begins, from 1, or, where there are no
-    lines, its index, from 0, which `unit` tells. cells: by column; an empty one says nothing.
+    """source: the file or data set of the row. place: by `unit`, its first line, from 1, or its index, from 0. cells:
+    by column; empty if the value is missing.
     """
 
     source: object
@@ -24,15 +24,14 @@ class Row(NamedTuple):
         return f"{self.source}, {self.unit} {self.place}"
 
     def without_blanks(self, verbatim: Sequence[str]) -> "Row":
-        """Around its cells, which are normalised, so that equal names are equal; those of the `verbatim` columns stay
-        as they are."""
+        """Strip and normalise the cells, so that equal names compare equal, except in the `verbatim` columns."""
         cells = {name: cell if name in verbatim else normalised(cell) for name, cell in self.cells.items()}
         return self._replace(cells=cells)
 
 
 class Table(NamedTuple):
-    """rows: at least one, unless all were faulty and that was collected. notes: how they were read, if otherwise than
-    they stand."""
+    """rows: at least one, unless all were faulty and their errors collected. notes: sentences on anything not read
+    literally."""
 
     source: object
     rows: list[Row]
@@ -40,12 +39,12 @@ class Table(NamedTuple):
 
 
 def normalised(name: str) -> str:
-    """In Unicode's composed form, without blanks around it: a Mac writes `ö` as `o` and two dots."""
+    """Strip, and compose characters (Unicode NFC): macOS writes `ö` as `o` and a combining mark."""
     return name.strip() if name.isascii() else unicodedata.normalize("NFC", name.strip())
 
 
 def is_number(text: str) -> bool:
-    """Underlines are for Python's source, where `float` passes over them: 1_0 is a name."""
+    """Whether `float` parses the text. It also accepts underscores, but 1_0 is a name in a table."""
     try:
         float(text)
     except ValueError:
@@ -54,8 +53,10 @@ def is_number(text: str) -> bool:
 
 
 def require_columns(names: Sequence[str], wanted: Collection[str], where: object, hint: str = "") -> None:
-    """names: that there are. wanted: where it is a mapping, each with the setting that names it, `data.text_columns` of
-    several or `data.path_column` of one. hint: a next step for the case that one is missing. Raises DataError.
+    """Raises DataError if a wanted column is missing or appears twice.
+
+    names: columns of the table. wanted: may map each column to its setting (`data.text_columns`, `data.path_column`),
+    for the next step. hint: replaces the next step for a missing column.
     """
     plain = [normalised(name) for name in names]
     for column in wanted:
@@ -78,11 +79,12 @@ def require_columns(names: Sequence[str], wanted: Collection[str], where: object
 
 
 def _other_column(missing: str, names: Sequence[str], settings: Mapping[str, str]) -> str:
-    """To name one of those that there are, the best first, and that is in no other use; or to rename it."""
+    """Next step for a missing column: set its setting to a column in no other use, or rename one. names: of the table,
+    the most similar first."""
     free = [name for name in names if name not in settings]
     if missing not in settings or not free:
         return "rename one of the table's columns"
     setting = settings[missing]
     named = [free[0] if name == missing else name for name, its in settings.items() if its == setting]
     said = f"[{','.join(named)}]" if setting.endswith("columns") else free[0]
-    return f"{setting}={said}, or another of the columns; or rename one of them"
+    return f"{setting}={said}, or another column; or rename a column"

@@ -1,4 +1,4 @@
-"""Files of text: where the parts of a data set lie, and their characters, UTF-8 whatever wrote them."""
+"""Text files: find the file of each split, and decode its UTF-8."""
 
 import errno
 import io
@@ -9,15 +9,15 @@ from frostline.paths import at_home
 
 
 def part_files(dir: str | None, source: str | None, **files: str | None) -> dict[str, Path]:
-    """The file of each part that has one, keyed as given. dir: to which they are relative, and where those with a whole
-    path are that are not there any more; None: the folder in which the program runs. source: where they come from, for
-    the user who lacks them.
+    """Return the file of each split that has one, keyed as given. dir: folder to which files are relative, and in which
+    a missing absolute path is searched by its name; None: the current folder. source: origin of the files, for the
+    error if one is missing.
 
-    Raises DataError where one is not there, ConfigError where one file is two parts.
+    Raises DataError if a file is missing, ConfigError if two splits have the same file.
     """
     folder = at_home(dir) if dir is not None else Path()
     placed = {part: folder / at_home(file) for part, file in files.items() if file is not None}
-    if dir is not None:  # as the next step below says
+    if dir is not None:  # the next step below suggests to set it
         placed = {part: file if file.exists() else _inside(folder, file) for part, file in placed.items()}
     for part, file in placed.items():
         if not file.is_file():
@@ -25,30 +25,30 @@ def part_files(dir: str | None, source: str | None, **files: str | None) -> dict
             raise DataError(
                 f"there is no such file: {file}",
                 where=f"data.{part}_file",
-                next_step=f"data.{part}_file=<a file that is there>, or data.dir=<the folder of {names}>"
-                + (f"; they are: {source}" if source else ""),
+                next_step=f"data.{part}_file=<an existing file>, or data.dir=<the folder of {names}>"
+                + (f"; source of the files: {source}" if source else ""),
             )
     for part, file in placed.items():
         same = [other for other, place in placed.items() if place.samefile(file) and other != part]
         if same:
             raise ConfigError(
-                f"the file {file} is used for two splits: training samples would be tested on",
+                f"the file {file} is used for two splits, which would share their samples",
                 where=f"data.{part}_file, data.{same[0]}_file",
-                next_step=f"data.{same[0]}_file=null splits that part off the training split",
+                next_step=f"data.{same[0]}_file=null takes that split from the training split",
             )
     return placed
 
 
 def _inside(folder: Path, file: Path) -> Path:
-    """The file of that name in the folder, where it is not to be found below it already."""
+    """The file of the same name in the folder, if it exists and `file` is not below the folder; else `file`."""
     moved = folder / file.name
     return moved if folder not in file.parents and moved.exists() else file
 
 
 def read_utf8(file: Path) -> str:
-    """Raises DataError that names the line."""
+    """Read a text file. Raises DataError if it cannot be read, or that names the line which is not UTF-8."""
     try:
-        if file.exists() and not (file.is_file() or file.is_dir()):  # a pipe would be waited for
+        if file.exists() and not (file.is_file() or file.is_dir()):  # reading a pipe could block forever
             raise OSError(errno.EINVAL, "it is a pipe or a device")
         content = file.read_bytes()
     except OSError as error:
@@ -61,20 +61,18 @@ def read_utf8(file: Path) -> str:
 
 
 def text_of(content: bytes, source: object) -> str:
-    """The mark that some editors put first is no part of the text. source: for messages. Raises DataError that names
-    the line."""
+    """Decode UTF-8 without its byte order mark. source: for messages. Raises DataError that names the line."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _refused(f"not UTF-8: {error.reason}", source, content, error.start) from error
     if "\0" in text:
-        raise _refused("no text: a NUL character stands in it (UTF-16?)", source, content, content.index(b"\0"))
+        raise _refused("not text: it contains a NUL character (UTF-16?)", source, content, content.index(b"\0"))
     return text
 
 
 def lines_of(text: str) -> list[str]:
-    """Without their ends, which are \\n, \\r\\n or \\r: a form feed or U+2028 is part of a text, and ends a line for
-    `str.splitlines` only."""
+    """Split into lines at \\n, \\r\\n and \\r only: `str.splitlines` would also split at form feeds and U+2028."""
     return [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
 
 
@@ -84,5 +82,5 @@ def _refused(what: str, source: object, content: bytes, place: int) -> DataError
     return DataError(
         f"the file is {what}",
         where=f"{source}, line {line}",
-        next_step=f"save it as UTF-8, say: iconv -f {'utf-16' if utf16 else 'latin1'} -t utf-8 old > new",
+        next_step=f"save it as UTF-8: iconv -f {'utf-16' if utf16 else 'latin1'} -t utf-8 old > new",
     )

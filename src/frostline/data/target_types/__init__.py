@@ -1,1 +1,1 @@
-"""Target types: what is to be learned of a sample, a type per file. A new file is found by itself."""
+"""Target types: what is learned of a sample, one type per file. `find.py` discovers new files."""

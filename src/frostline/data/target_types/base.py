@@ -1,4 +1,4 @@
-"""What every target type answers: all that depends on what is to be learned of a sample.
+"""The contract of a target type: everything that depends on what is learned of a sample.
 
 Shapes: N samples of a part, B of a batch, C names.
 """
@@ -18,9 +18,9 @@ Geometry = Callable[[Tensor], Tensor]  # moves maps (B, K, H, W) as the pictures
 
 
 class TargetType(ABC):
-    """A type sets `kind`, the name by which tasks and checkpoints know it; in messages it is `described_as`, and
-    several of its names are `plural`; `task` is the option that learns it, `data` are options that read it. A type
-    overrides the rest where it differs from the most common answer.
+    """kind: the name in tasks and checkpoints. described_as: the type in messages. plural: several of its names in
+    messages. task: the value of `task=` that learns it. data: settings that read it. Defaults fit most types; a type
+    overrides the others.
     """
 
     kind: ClassVar[str]
@@ -28,12 +28,12 @@ class TargetType(ABC):
     plural: ClassVar[str]
     task: ClassVar[str]
     data: ClassVar[str] = "data=image_csv or data=text_csv"
-    about: ClassVar[dict[str, str]] = {}  # what `Targets.about` holds: annotations by name
-    has_classes: ClassVar[bool] = True  # whether its names are answers among which a network chooses
-    per_word: ClassVar[bool] = False  # whether a text has a target for each word, not one for all of them
+    about: ClassVar[dict[str, str]] = {}  # entries of `Targets.about`: annotation by name
+    has_classes: ClassVar[bool] = True  # whether a network chooses among its names
+    per_word: ClassVar[bool] = False  # whether a text has a target for each word instead of one
     cells_hold_lists: ClassVar[bool] = False  # whether a cell of a table may be a list
-    mixes: ClassVar[bool] = True  # whether a sample may be mixed with another, and its target with the other's
-    takes_class_names: ClassVar[bool] = False  # whether whole numbers in a table may stand for names given elsewhere
+    mixes: ClassVar[bool] = True  # whether mixup and CutMix may mix targets
+    takes_class_names: ClassVar[bool] = False  # whether numbers in a table may be indices of names given elsewhere
 
     # --- reading ---
 
@@ -43,7 +43,8 @@ class TargetType(ABC):
         return type(self).read is not TargetType.read
 
     def require_columns(self, columns: Sequence[str], separator: str | None, others: Sequence[str]) -> None:
-        """columns: of targets; others: with another meaning. Raises ConfigError if the type is not read from them."""
+        """Raises ConfigError if the type cannot be read from these columns. columns: of targets. others: columns used
+        otherwise."""
         wanted = [*others, *columns]
         twice = [name for name in wanted if wanted.count(name) > 1]
         if twice:
@@ -56,12 +57,12 @@ class TargetType(ABC):
             raise ConfigError(
                 problem,
                 where="data",
-                next_step="data.target_columns=[...]; for task=multi_label a column of 0 and 1 per label, or one "
-                "column and data.separator='|'; one label alone is a class of two (task=classification)",
+                next_step="data.target_columns=[...]; task=multi_label takes a column of 0 and 1 per label, or one "
+                "column and data.separator='|'; use task=classification for a single label",
             )
 
     def columns_problem(self, columns: Sequence[str], separator: str | None) -> str:
-        """Why the type is not read from these columns, if so. columns: at least one, and different."""
+        """Return why the type cannot be read from these columns, or "". columns: at least one, all different."""
         return "data.separator is for several labels in one column (task=multi_label)" if separator is not None else ""
 
     def read(
@@ -73,29 +74,30 @@ class TargetType(ABC):
         known: list[str] | None = None,
         class_names: list[str] | None = None,
     ) -> tuple[list[str], Tensor]:
-        """Names and (N, ...) targets. training: indices of the training rows, whose names are the names. known: the
-        names of a run, which its network gives, whatever the table has. class_names: of the numbers in the column.
+        """Read names and (N, ...) targets. training: indices of the training rows, from which names are taken. known:
+        names of a trained run, used instead. class_names: names of the numbers in the column.
 
-        Raises DataError that names the line of a faulty cell, ConfigError where no column gives this type.
+        Raises DataError that names the line of a faulty cell, ConfigError if columns cannot hold this type.
         """
         raise ConfigError(
-            f"columns of a table do not give {self.described_as}",
+            f"columns of a table cannot hold {self.described_as}",
             where="task, data",
-            next_step="another task, or data that comes with such targets",
+            next_step="choose another task, or data with such targets",
         )
 
-    # --- what a part has ---
+    # --- statistics of a split ---
 
     @abstractmethod
     def counts(self, names: list[str], targets: Tensor) -> dict[str, int]:
-        """Samples of each thing of which a part needs some; empty where there is no such thing."""
+        """Number of samples per name, of which every split needs some; empty if splits need none."""
 
     @abstractmethod
     def strata(self, targets: Tensor) -> Tensor:
-        """(N,) int64: a split takes the same fraction of the samples of each number."""
+        """(N,) int64 stratum of each sample; a split takes the same fraction of each stratum."""
 
     def describe(self, names: list[str], targets: Tensor) -> Targets:
-        """targets: of the training split. The order of the samples changes no bit: a resume compares the numbers."""
+        """targets: of the training split. The result must not depend on the order of samples, not even in the last bit,
+        because a resume compares it."""
         return Targets(self.kind, names, list(self.counts(names, targets).values()), {})
 
     def frequencies(self, targets: Targets, samples: int) -> str:
@@ -105,18 +107,18 @@ class TargetType(ABC):
         return f"{len(targets.names)} {self.plural}, the most frequent '{name}' ({100 * most / samples:.0f} %)"
 
     def notes(self, targets: Targets) -> list[str]:
-        """What a user should know of the targets before the run, in sentences."""
+        """Sentences about the targets that a user should read before the run."""
         return alike_notes(targets.names, self.plural) if self.has_classes else []
 
     @abstractmethod
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
-        """samples: of the training split. Raises DataError where nothing can be learned from the targets."""
+        """Raises DataError if nothing can be learned from the targets. samples: their number in the training split."""
 
     # --- samples ---
 
     def mix(self, targets: Tensor, partners: Tensor, share: Tensor, num_classes: int) -> Tensor:
-        """(B, C) float targets of pictures that are mixed with those of `partners`. share: (B, 1) of the picture
-        itself. Raises ConfigError if such targets cannot be mixed."""
+        """Return (B, C) float targets of mixed pictures. partners: targets of the pictures mixed in. share: (B, 1),
+        weight of the first picture. Raises ConfigError if such targets cannot be mixed."""
         raise ConfigError(
             f"data.augment=strong mixes pictures and their targets, and {self.plural} cannot be mixed",
             where="task, data",
@@ -124,21 +126,21 @@ class TargetType(ABC):
         )
 
     def follow(self, targets: Tensor, geometry: Geometry) -> Tensor:
-        """The targets (B, ...) of pictures that an augmentation moves by `geometry`."""
+        """Return the targets (B, ...) of pictures that an augmentation moved by `geometry`."""
         return targets
 
     def comparable(self, targets: Tensor) -> list[Hashable]:
-        """A value for each sample; samples with the same target have the same value."""
+        """One value per sample, equal if and only if targets are equal."""
         return [row.tobytes() for row in targets.numpy()]
 
     def digested(self, targets: Tensor) -> Any:
-        """The bytes by which a fingerprint tells targets apart."""
+        """The bytes of the targets that go into a fingerprint."""
         return targets.numpy().data
 
 
 def require_differences(targets: Targets, total: int, one: str, next_step: str, where: object, *, name: str) -> None:
-    """total: the number of things counted, one of which is called `one`; `name`: what each of them has. Raises
-    DataError if all have the same."""
+    """Raises DataError if one name has all counts. total: number of counted items. one: what messages call an item.
+    name: what messages call its target."""
     always = [it for it, count in zip(targets.names, targets.counts, strict=True) if count == total]
     if always:
         raise DataError(

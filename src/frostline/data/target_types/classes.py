@@ -21,7 +21,7 @@ class Classes(TargetType):
 
     def columns_problem(self, columns: Sequence[str], separator: str | None) -> str:
         if len(columns) > 1:
-            return f"a class for each sample stands in one column, and here are {len(columns)} (task=multi_label?)"
+            return f"a class needs one column of targets, but {len(columns)} are named (task=multi_label?)"
         return super().columns_problem(columns, separator)
 
     def read(
@@ -46,7 +46,7 @@ class Classes(TargetType):
         return targets
 
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
-        """A reader has found two classes, and each of them can be learned."""
+        """Checks nothing: readers find at least two classes, and by `counts` splits have samples of each."""
 
     def mix(self, targets: Tensor, partners: Tensor, share: Tensor, num_classes: int) -> Tensor:
         own, other = (one_hot(it, num_classes).float() for it in (targets, partners))

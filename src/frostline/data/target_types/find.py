@@ -1,4 +1,4 @@
-"""Target types by kind: each module of this folder that defines one is found."""
+"""Find target types by their kind, in all modules of this folder."""
 
 import pkgutil
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from frostline.errors import ConfigError, close_names
 
 @cache
 def target_types() -> dict[str, TargetType]:
-    """Every type by its kind, in the order of their files."""
+    """All types by kind, in alphabetical order of their modules."""
     found: dict[str, TargetType] = {}
     package = __name__.rpartition(".")[0]
     for module in sorted(it.name for it in pkgutil.iter_modules([str(Path(__file__).parent)])):
@@ -23,13 +23,13 @@ def target_types() -> dict[str, TargetType]:
 
 
 def target_type(kind: str) -> TargetType:
-    """Raises ConfigError that names the kinds that exist."""
+    """The type of that kind. Raises ConfigError with close names if there is none."""
     found = target_types()
     if kind not in found:
         raise ConfigError(
             f"there is no target type '{kind}': {close_names(kind, found)}",
             where="task",
-            next_step=f"a task that learns one of {', '.join(found)}",
+            next_step=f"choose a task that learns one of {', '.join(found)}",
         )
     return found[kind]
 
@@ -40,12 +40,12 @@ def kinds_in_columns() -> tuple[str, ...]:
 
 
 def require_kind(wanted: str, kinds: Sequence[str]) -> None:
-    """kinds: of the targets that data can have. Raises ConfigError where the task does not go with the data."""
+    """Raises ConfigError if the task learns a kind that the data does not have. kinds: those of the data."""
     if wanted not in kinds:
         tasks = " or ".join(f"task={target_type(kind).task}" for kind in kinds)
         learned, there = target_type(wanted).described_as, target_type(kinds[0]).described_as
         raise ConfigError(
-            f"this task learns from {learned}, and this data has {there}",
+            f"this task learns from {learned}, but this data has {there}",
             where="task, data",
-            next_step=f"{tasks}; or data with targets for this task, say {target_type(wanted).data}",
+            next_step=f"{tasks}; or data with targets for this task: {target_type(wanted).data}",
         )

@@ -20,7 +20,7 @@ class Labels(TargetType):
 
     def columns_problem(self, columns: Sequence[str], separator: str | None) -> str:
         if separator is not None and (len(columns) > 1 or not separator):
-            return "data.separator, some text, stands between the labels of one column"
+            return "data.separator separates labels within one column, and is not empty"
         return ""
 
     def read(
@@ -50,9 +50,9 @@ class Labels(TargetType):
 
 
 def rarest(has: Tensor) -> Tensor:
-    """has: (N, C) bool, what each sample has → (N,) the rarest of it, C where a sample has nothing.
+    """(N, C) bool, which names each sample has → (N,) index of its rarest name, C for a sample without any.
 
-    By these strata rare labels are divided as classes are, and frequent ones follow in the mean.
+    Splits by these strata divide rare labels like classes, and frequent labels on average.
     """
     frequency = torch.where(has, has.sum(0), torch.inf)
     return torch.where(has.any(1), frequency.argmin(1), has.shape[1])

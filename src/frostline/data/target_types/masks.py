@@ -1,5 +1,5 @@
-"""A class for each pixel. Shapes: N pictures, C classes; targets of a part (N, C), the pixels of each class; of a batch
-(B, H, W) class indices, IGNORED where none counts.
+"""A class for each pixel. Shapes: N pictures, C classes; targets of a split are (N, C) pixels of each class, those of a
+batch (B, H, W) class indices, IGNORED for pixels that do not count.
 """
 
 from typing import ClassVar
@@ -12,8 +12,8 @@ from frostline.data.target_types.labels import rarest
 
 
 class Masks(TargetType):
-    """about: `values` of the classes in mask files, and the `palette` of these files: red, green and blue of each
-    value, one after the other."""
+    """about: `values` of the classes in mask files, and the `palette` of these files: red, green and blue per value, in
+    one flat list."""
 
     kind = "masks"
     described_as = "a class for each pixel"
@@ -24,11 +24,11 @@ class Masks(TargetType):
     mixes = False
 
     def counts(self, names: list[str], targets: Tensor) -> dict[str, int]:
-        """Pictures that show each class."""
+        """Number of pictures that show each class."""
         return dict(zip(names, (targets > 0).sum(0).tolist(), strict=True))
 
     def strata(self, targets: Tensor) -> Tensor:
-        """The rarest class of each picture: the one that the fewest pictures show."""
+        """The rarest class in each picture: the one that fewest pictures show."""
         return rarest(targets > 0)
 
     def describe(self, names: list[str], targets: Tensor) -> Targets:

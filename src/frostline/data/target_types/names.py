@@ -1,4 +1,4 @@
-"""Names that may mean the same."""
+"""Find names that may mean the same."""
 
 import re
 import unicodedata
@@ -7,17 +7,17 @@ from math import isfinite
 from frostline.errors import few
 
 SHOWN = 3
-BETWEEN = re.compile(r"(?<=\w)[-_](?=\w)")  # what stands between words, as blanks do
+BETWEEN = re.compile(r"(?<=\w)[-_](?=\w)")  # separates words, like a blank
 
 
 def alike_notes(names: list[str], plural: str) -> list[str]:
-    """A sentence on names that differ by case, blanks or invisible characters alone, or write the same number, truth or
-    missing value. plural: what several names are called."""
+    """Return a sentence on names that differ only in case, blanks, `-`, `_` or invisible characters, or write the same
+    number, boolean or missing value. plural: what messages call several names."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(_plain(name), []).append(name)
     alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
-    return [f"{plural} that may be one, by their names: {few(alike, SHOWN)}"] if alike else []
+    return [f"{plural} that may mean the same: {few(alike, SHOWN)}"] if alike else []
 
 
 def _plain(name: str) -> str:

@@ -13,15 +13,16 @@ from frostline.data.tables.table import Table
 from frostline.data.target_types.base import TargetType
 from frostline.errors import DataError
 
-# Of float32, in which targets come: numbers that differ by less from their mean keep two digits of that difference.
+# Least standard deviation relative to the mean. float32 targets that differ by less from their mean have only two
+# significant digits of that difference.
 LEAST_DEVIATION = 1e-5
-SHOWN = 3  # columns
-STRATA = 10  # at most
-STRATUM = 20  # samples, at least: of fewer, "at least one" would be a larger part than the one that is asked for
+SHOWN = 3  # columns listed in a message
+STRATA = 10  # most strata
+STRATUM = 20  # fewest samples of a stratum: in smaller ones, "at least one" would exceed the requested fraction
 
 
 class Numbers(TargetType):
-    """about: `mean` and `std` of each column in training, in its unit."""
+    """about: `mean` and `std` of each column over the training split, in its unit."""
 
     kind = "numbers"
     described_as = "numbers for each sample"
@@ -45,7 +46,7 @@ class Numbers(TargetType):
         return {}
 
     def strata(self, targets: Tensor) -> Tensor:
-        """Quantiles of the mean over columns in standard deviations, so that all parts have the same range."""
+        """Quantiles of the mean over standardised columns, so that all splits have the same range."""
         exact = targets.double()
         deviation = exact.std(0, correction=0)
         places = ((exact - exact.mean(0)) / torch.where(deviation > 0, deviation, 1.0)).mean(1).argsort(stable=True)
@@ -55,7 +56,7 @@ class Numbers(TargetType):
         return strata
 
     def describe(self, names: list[str], targets: Tensor) -> Targets:
-        """Sums are exact, and so the same on every machine."""
+        """Uses exact sums (fsum), which are equal on every machine and in any order."""
         columns = targets.double().T.tolist()
         means = [fsum(column) / len(column) for column in columns]
         variances = [
@@ -70,13 +71,13 @@ class Numbers(TargetType):
         return ", ".join([*shown, *(["..."] if len(columns) > SHOWN else [])])
 
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
-        """Raises DataError that names a column whose numbers are all the same, or nearly."""
+        """Raises DataError that names a column whose numbers are all equal, or nearly so."""
         for name, mean, std in _columns(targets):
             if std <= LEAST_DEVIATION * abs(mean):
                 raise DataError(
                     f"the numbers of '{name}' are the same for every training sample, or nearly: {mean:g} ± {std:g}",
                     where=where,
-                    next_step="leave that column out, or subtract what its numbers have in common",
+                    next_step="leave that column out, or subtract a constant from its numbers",
                 )
 
     def mix(self, targets: Tensor, partners: Tensor, share: Tensor, num_classes: int) -> Tensor:
@@ -84,5 +85,5 @@ class Numbers(TargetType):
 
 
 def _columns(targets: Targets) -> list[tuple[str, float, float]]:
-    """Name, mean and standard deviation of each."""
+    """Name, mean and standard deviation of each column."""
     return list(zip(targets.names, targets.about["mean"], targets.about["std"], strict=True))

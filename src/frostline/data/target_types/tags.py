@@ -1,6 +1,4 @@
-"""A tag for each word. Targets: (N, W) int64 of up to W words, indices of names, NO_TAG where a sample has no further
-word.
-"""
+"""A tag for each word. Targets: (N, W) int64 indices of names, padded with NO_TAG to the longest sample's W words."""
 
 from collections.abc import Hashable
 from typing import ClassVar
@@ -25,22 +23,22 @@ class Tags(TargetType):
     per_word = True
 
     def counts(self, names: list[str], targets: Tensor) -> dict[str, int]:
-        """Samples with each entity, by its B- tag: an entity whose mentions are all of one word has no I- at all."""
+        """Number of samples with each entity, by its B- tag: entities of one word have no I- tag."""
         counts = zip(names, tags_in(targets, len(names)).count_nonzero(0).tolist(), strict=True)
         return {name.removeprefix(BEGINS): count for name, count in counts if name.startswith(BEGINS)}
 
     def strata(self, targets: Tensor) -> Tensor:
-        """By the tag that the fewest samples have."""
+        """The rarest tag in each sample: the one that fewest samples have."""
         return rarest(tags_in(targets, 1 + max(int(targets.max()), 0)))
 
     def describe(self, names: list[str], targets: Tensor) -> Targets:
-        """`counts` are those of words."""
+        """`Targets.counts` are words."""
         words = targets[targets != NO_TAG]
         counts = words.bincount(minlength=len(names)).tolist()
         return Targets(self.kind, names, counts, {"mean_words": len(words) / len(targets)})
 
     def frequencies(self, targets: Targets, samples: int) -> str:
-        """The share is that of words."""
+        """The percentage is of words."""
         return super().frequencies(targets, sum(targets.counts))
 
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
@@ -49,12 +47,12 @@ class Tags(TargetType):
         require_differences(targets, sum(targets.counts), "word", step, where, name="tag")
 
     def comparable(self, targets: Tensor) -> list[Hashable]:
-        """By the tags of words alone, however many words the longest sample has."""
+        """Compares tags without padding, which depends on the longest sample."""
         return [row[row != NO_TAG].tobytes() for row in targets.numpy()]
 
 
 def tags_in(targets: Tensor, number: int) -> Tensor:
-    """(N, W) of `number` tags → (N, C) bool: which of them a sample has."""
+    """(N, W) tags → (N, number) bool, which tags each sample has. number: of different tags."""
     has = torch.zeros(len(targets), number + 1, dtype=torch.bool)
     has.scatter_(1, targets.masked_fill(targets == NO_TAG, number), True)
     return has[:, :number]

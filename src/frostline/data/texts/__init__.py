@@ -1,1 +1,1 @@
-"""Texts: where they lie, how they become tokens."""
+"""Texts: readers that find them, and the modality that tokenizes and caches them."""

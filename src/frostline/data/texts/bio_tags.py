@@ -1,5 +1,4 @@
-"""Tags of words that mark entities, as BIO, whatever spelling they come in: `B-x` begins an entity x, `I-x` goes on
-with it, `O` is outside.
+"""Convert entity tags of any scheme to BIO: `B-x` begins an entity x, `I-x` continues it, `O` is outside.
 
 Sources: L. Ramshaw and M. Marcus, "Text Chunking using Transformation-Based Learning", 1995 (IOB1); E. Tjong Kim Sang
 and J. Veenstra, "Representing Text Chunks", 1999 (BIO, which they call IOB2).
@@ -13,12 +12,12 @@ from frostline.data.texts.strings import Places, TaggedTexts
 from frostline.errors import DataError, close_names
 
 OUTSIDE = "O"
-AS_BIO = {"B": "B", "I": "I", "S": "B", "U": "B", "E": "I", "L": "I"}  # the last four of BIOES and BILOU
-CLOSES = "SUEL"  # an entity ends with such a tag, whatever follows
+AS_BIO = {"B": "B", "I": "I", "S": "B", "U": "B", "E": "I", "L": "I"}  # S, E: of BIOES; U, L: of BILOU
+CLOSES = "SUEL"  # prefixes that end an entity, whatever follows
 
 
 class Sentence(NamedTuple):
-    """places: where each word stands, as in Row."""
+    """places: `Row.place` of each word."""
 
     words: list[str]
     tags: list[str]
@@ -26,7 +25,7 @@ class Sentence(NamedTuple):
 
 
 class Tagged(NamedTuple):
-    """The sentences of a part, at least one."""
+    """The sentences of a split, at least one. source, unit: see `Row`."""
 
     source: object
     sentences: list[Sentence]
@@ -37,9 +36,9 @@ class Tagged(NamedTuple):
 
 
 def tagged_set(parts: dict[str, Tagged], known: list[str] | None = None) -> Found:
-    """parts: `train`, then `val` and `test` where there are such. known: names of tags that a run has, whatever these
-    parts have. Raises DataError that names the line of a tag that is no such tag, or of an entity that does not occur
-    in training.
+    """Convert tags to BIO and number them. parts: `train`, then `val` and `test` if they exist. known: names of tags of
+    a trained run, used instead. Raises DataError that names the line of an invalid tag, or of an entity that does not
+    occur in the training split.
     """
     notes: list[str] = []
     tags = {part: _bio(tagged, notes) for part, tagged in parts.items()}
@@ -48,7 +47,7 @@ def tagged_set(parts: dict[str, Tagged], known: list[str] | None = None) -> Foun
         raise DataError(
             "no word of the training split belongs to an entity: every tag is 'O'",
             where=parts["train"].source,
-            next_step="the last column holds the tags, say B-person; put sentences with entities into training",
+            next_step="write tags like B-person into the column of tags; put sentences with entities into training",
         )
     names = known or [OUTSIDE, *(f"{prefix}-{entity}" for entity in entities for prefix in "BI")]
     numbers = {name: number for number, name in enumerate(names)}
@@ -71,12 +70,12 @@ def _numbered(tagged: Tagged, tags: list[list[str]], numbers: dict[str, int]) ->
 
 
 def _bio(tagged: Tagged, notes: list[str]) -> list[list[str]]:
-    """The tags as BIO; `notes` gets a sentence where that is not how they stand."""
+    """Convert the tags to BIO, and append a sentence to `notes` if any changed."""
     found = []
     spelled, begun = 0, 0
     for sentence in tagged.sentences:
         made: list[str] = []
-        goes_on = ""  # the entity of the word before, where it does not end with it
+        goes_on = ""  # the entity of the previous word, unless it ends there
         for word, tag in enumerate(sentence.tags):
             prefix, entity = _taken_apart(tag, tagged, sentence, word)
             bio = f"{AS_BIO[prefix]}-{entity}" if entity else OUTSIDE
@@ -90,12 +89,12 @@ def _bio(tagged: Tagged, notes: list[str]) -> list[list[str]]:
     if spelled:
         notes.append(f"{tagged.source}: {spelled} tags of BIOES or BILOU (S, E, U, L) were read as B or I")
     if begun:
-        notes.append(f"{tagged.source}: {begun} entities begin with no B-; they were read as if they did (IOB1)")
+        notes.append(f"{tagged.source}: {begun} entities begin without B-, which was added (IOB1)")
     return found
 
 
 def _taken_apart(tag: str, tagged: Tagged, sentence: Sentence, word: int) -> tuple[str, str]:
-    """Prefix and entity, which is empty outside. Raises DataError."""
+    """Split a tag into prefix and entity; the entity of `O` is empty. Raises DataError."""
     tag = normalised(tag)
     if tag == OUTSIDE:
         return OUTSIDE, ""
@@ -104,7 +103,7 @@ def _taken_apart(tag: str, tagged: Tagged, sentence: Sentence, word: int) -> tup
         raise DataError(
             f"'{tag}' is not an entity tag: O, or B-<entity>, I-<entity> (also S-, E-, U-, L-)",
             where=tagged.where(sentence, word),
-            next_step="a line for each word, the word first and its tag last; an empty line after a sentence, and no "
-            "comments",
+            next_step="write one word per line, first the word, last its tag; an empty line after each sentence, and "
+            "no comments",
         )
     return prefix, entity

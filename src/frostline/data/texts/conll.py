@@ -1,4 +1,4 @@
-"""Your own tagged words by files as CoNLL's shared tasks have them: a line for each word, the word first and its tag
+"""Read tagged words from files in the format of CoNLL's shared tasks: one word per line, the word first and its tag
 last, columns separated by tabs or blanks, an empty line after each sentence.
 
 Sources: E. Tjong Kim Sang and F. De Meulder, "Introduction to the CoNLL-2003 Shared Task", 2003;
@@ -18,10 +18,10 @@ from frostline.errors import DataError, shortened
 from frostline.faults import of_each
 
 BLANKS = re.compile(" +")  # not `\s`: a word may hold a no-break space
-DOCUMENT = "-DOCSTART-"  # CoNLL-2003's line before each document
-COMMENT = "#"  # CoNLL-U's, before a sentence; elsewhere it may well be a word
+DOCUMENT = "-DOCSTART-"  # line before each document in CoNLL-2003
+COMMENT = "#"  # starts comments in CoNLL-U; in other formats it can be a word
 TAG = re.compile("O|[BIESUL]-.+")
-NO_WORD = re.compile(r"\d+[-.]\d+")  # CoNLL-U's number of several words at once (1-2), and of one left out (1.1)
+NO_WORD = re.compile(r"\d+[-.]\d+")  # CoNLL-U's numbers of multiword tokens (1-2) and empty nodes (1.1)
 FAULTY = "lines of the file are faulty"
 
 
@@ -34,13 +34,13 @@ def read_conll(
     source: str | None,
     known: list[str] | None = None,
 ) -> Found:
-    """Raises DataError that names the line."""
+    """Read the file of each split. Raises DataError that names the line."""
     files = part_files(dir, source, train=train_file, val=val_file, test=test_file)
     return tagged_set({part: Tagged(file, read_sentences(file), "line") for part, file in files.items()}, known)
 
 
 def read_sentences(file: Path) -> list[Sentence]:
-    """At least one, of one word at least. Raises DataError that names the faulty lines."""
+    """Read sentences, at least one, of at least one word each. Raises DataError that names the faulty lines."""
     found = sentence_lines(file, tagged=True)
     first = first_line(found)
 
@@ -49,7 +49,7 @@ def read_sentences(file: Path) -> list[Sentence]:
             raise DataError(
                 f"this line does not hold a word and a tag: '{shortened(line.text)}'",
                 where=f"{file}, line {line.number}",
-                next_step="the word, a tab or a blank, then its tag; an empty line after each sentence",
+                next_step="write the word, a tab or a blank, then its tag; an empty line after each sentence",
             )
         require_as_many(line, first, file)
 
@@ -62,13 +62,13 @@ def read_sentences(file: Path) -> list[Sentence]:
         raise DataError(
             "there are no sentences in the file",
             where=file,
-            next_step="a line for each word, say: London B-location; an empty line after each sentence",
+            next_step="write one word per line, like: London B-location; an empty line after each sentence",
         )
     return sentences
 
 
 class Line(NamedTuple):
-    """number: from 1. columns: one at least, the first and the last may be empty."""
+    """number: from 1. columns: at least one; the first and the last may be empty."""
 
     number: int
     text: str
@@ -76,8 +76,8 @@ class Line(NamedTuple):
 
 
 def sentence_lines(file: Path, *, tagged: bool) -> list[list[Line]]:
-    """Those of each sentence. A document's mark ends a sentence, too. tagged: whether tags are needed, for the next
-    step. Raises DataError, also for CoNLL-U."""
+    """Split a file into lines per sentence; empty lines and DOCUMENT end a sentence. tagged: whether tags are needed,
+    for the next step. Raises DataError, also for CoNLL-U."""
     sentences: list[list[Line]] = [[]]
     for number, text in enumerate(lines_of(read_utf8(file)), 1):
         if text.strip(" \t") and not text.startswith(DOCUMENT):
@@ -87,7 +87,7 @@ def sentence_lines(file: Path, *, tagged: bool) -> list[list[Line]]:
     found = [lines for lines in sentences if lines]
     if _is_numbered(found):
         raise DataError(
-            "each line begins with its number in the sentence, as in CoNLL-U: the word stands in the second column",
+            "each line begins with the number of its word, as in CoNLL-U; the word is in the second column",
             where=file,
             next_step=_without_numbers(file, found, tagged=tagged),
         )
@@ -95,26 +95,27 @@ def sentence_lines(file: Path, *, tagged: bool) -> list[list[Line]]:
 
 
 def first_line(sentences: Sequence[Sequence[Line]]) -> Line | None:
-    """The first that is no comment: the others have as many columns."""
+    """The first line that is not a comment; other lines need as many columns."""
     lines = [line for lines in sentences[:2] for line in lines]
     return next((line for line in lines if not line.text.startswith(COMMENT)), lines[0] if lines else None)
 
 
 def require_as_many(line: Line, first: Line | None, file: Path) -> None:
-    """Raises DataError if the line has other columns than `first`: part of a word would be taken for the word."""
+    """Raises DataError unless the line has as many columns as `first`: a part of a word may have become a column."""
     if first is None or len(line.columns) == len(first.columns):
         return
     number = len(line.columns)
     raise DataError(
-        f"this line has {number} column{'s' * (number > 1)}, and line {first.number} has {len(first.columns)}: "
+        f"this line has {number} column{'s' * (number > 1)}, but line {first.number} has {len(first.columns)}: "
         f"'{shortened(line.text)}'",
         where=f"{file}, line {line.number}",
-        next_step="as many columns in each line, with tabs between them if a word holds a blank",
+        next_step="write as many columns in each line, separated by tabs if a word contains a blank",
     )
 
 
 def _is_numbered(sentences: Sequence[Sequence[Line]]) -> bool:
-    """Whether each word follows its number, as in CoNLL-U and in GermEval 2014: not if tags follow these numbers."""
+    """Whether each line begins with the number of its word, as in CoNLL-U and GermEval 2014. If tags follow the
+    numbers, the numbers are the words."""
     longest = 0
     tags = True
     for lines in sentences:
@@ -127,12 +128,12 @@ def _is_numbered(sentences: Sequence[Sequence[Line]]) -> bool:
 
 
 def _without_numbers(file: Path, sentences: Sequence[Sequence[Line]], *, tagged: bool) -> str:
-    """A command of a shell that leaves the words, which may hold blanks, and what follows them."""
+    """A shell command that keeps the words, which may contain blanks, and the next column."""
     tabs = "-F'\\t' " if any("\t" in line.text for line in sentences[0]) else ""
     command = rf"""awk {tabs}'$1 !~ /[-.#]/ {{print $2 "\t" $3}}' {shlex.quote(str(file))} > words.conll"""
     return f"{command}  # $3: the column of the tags" if tagged else command
 
 
 def _columns(text: str) -> list[str]:
-    """Where there are tabs, they alone separate."""
+    """Split at tabs if there are any, else at blanks."""
     return [column.strip(" ") for column in text.split("\t")] if "\t" in text else BLANKS.split(text.strip(" "))

@@ -1,4 +1,4 @@
-"""Texts of a data set that Hugging Face's `datasets` loads: of its hub, or a folder in one of its layouts."""
+"""Read texts and tagged words from data sets that Hugging Face's `datasets` loads: by name, or from a local folder."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -18,9 +18,9 @@ from frostline.faults import of_each
 from frostline.hub import go_offline
 from frostline.paths import leaves
 
-MOST_CARD = 100_000  # characters of the header of a README
+MOST_CARD = 100_000  # characters of a README's header
 HEADER = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|$)", re.DOTALL)
-BEGIN = {"val": ("val", "dev"), "test": ("test",)}  # what splits for these parts are called, as far as they are
+BEGIN = {"val": ("val", "dev"), "test": ("test",)}  # how the usual names of these splits begin
 
 
 def read_hub_texts(
@@ -36,7 +36,7 @@ def read_hub_texts(
     separator: str | None,
     known: list[str] | None = None,
 ) -> Found:
-    """One text a sample or two. Where the data set names its classes, their names and order are taken from it. Raises
+    """Read one or two texts per sample. If the data set names its classes, their names and order are used. Raises
     DataError, ConfigError.
     """
     require_text_columns(target, text_columns, target_columns, separator, None)
@@ -65,7 +65,8 @@ def read_hub_tags(
     tag_column: str,
     known: list[str] | None = None,
 ) -> Found:
-    """Lists of words and lists of tags, names or numbers that the data set names. Raises DataError, ConfigError."""
+    """Read lists of words and lists of tags; tags are names, or indices of names in the data set. Raises DataError,
+    ConfigError."""
     columns = [word_column, tag_column]
     splits = _splits(
         path, config, settings_of([word_column], [tag_column]), train=train_split, val=val_split, test=test_split
@@ -76,17 +77,18 @@ def read_hub_tags(
 
 
 def _splits(path: str, config: str | None, columns: Collection[str], **names: str | None) -> dict[str, tuple[str, Any]]:
-    """What messages call the split of each part that has one, and the split, with these columns and a row at least."""
+    """Load the splits that are named. Return for each its name in messages and the split, with these columns and at
+    least one row. Raises DataError, ConfigError."""
     datasets = _imported()
     known = datasets.exceptions
     _require_own_files(Path(path))
     given = [name for name in names.values() if name is not None]
     if len(set(given)) < len(given):
         raise ConfigError(
-            "one split is used for two splits: training samples would be tested on",
+            "one split of the data set is used twice, so that two splits would share their samples",
             where="data",
-            next_step=f"of {', '.join(f'data.{part}_split' for part in names)} those that differ; null splits that "
-            "part off the training split",
+            next_step=f"name a different split in each of {', '.join(f'data.{part}_split' for part in names)}; null "
+            "takes that split from the training split",
         )
     loaded = {}
     for part, name in names.items():
@@ -95,14 +97,14 @@ def _splits(path: str, config: str | None, columns: Collection[str], **names: st
         source = f"{path} ({name})"
         try:
             split = datasets.load_dataset(path, config, split=name)
-        # OSError: its hub; ValueError: names of configurations and splits; RuntimeError: a data set that is a script;
-        # IndexError: a path without a name; StopIteration: an empty file
+        # OSError: the hub; ValueError: names of configurations and splits; RuntimeError: a data set that is a script;
+        # IndexError: a path without a name; StopIteration: an empty file.
         except (OSError, ValueError, RuntimeError, IndexError, StopIteration, known.DatasetsError) as error:
             raise DataError(
                 f"the data set cannot be loaded: {_cause(error)}",
                 where=source,
-                next_step="correct data.path (a name of the hub, or a folder), data.config or "
-                f"data.{part}_split; without a network only what was loaded before is there",
+                next_step="correct data.path (a name on the hub, or a folder), data.config or "
+                f"data.{part}_split; without a network only data sets that were loaded before are available",
             ) from error
         require_columns(split.column_names, columns, source)
         if not len(split):
@@ -114,7 +116,7 @@ def _splits(path: str, config: str | None, columns: Collection[str], **names: st
 
 
 def _require_own_files(folder: Path) -> None:
-    """Raises DataError where the README of a local folder names files elsewhere, which `datasets` would fetch."""
+    """Raises DataError if the README of a local folder names files elsewhere, which `datasets` would fetch."""
     card = folder / "README.md"
     if not card.is_file():
         return
@@ -135,19 +137,19 @@ def _require_own_files(folder: Path) -> None:
         raise DataError(
             "the header of the folder's README.md cannot be read, and it may name other files",
             where=card,
-            next_step="mend or remove it (YAML between two lines of ---)",
+            next_step="repair or remove it (YAML between two lines of ---)",
         ) from error
     away = [it for it in named if isinstance(it, str) and ("://" in it or it.startswith(("/", "~")) or ".." in it)]
     if away:
         raise DataError(
             f"the folder's README.md names files that are not in it: {few(away, 3)}",
             where=card,
-            next_step="remove these lines, if you trust what they name copy it into the folder, or data=text_csv",
+            next_step="remove these lines, copy the files into the folder if you trust them, or use data=text_csv",
         )
 
 
 def _further(known: Mapping[str, Any] | None, **names: str | None) -> list[str]:
-    """A sentence on splits that no setting names. known: of the data set, where it says them."""
+    """Return a sentence on splits that no setting names. known: splits of the data set, if it lists them."""
     missing = [part for part, name in names.items() if name is None]
     used = {piece.partition("[")[0].strip() for name in names.values() if name for piece in name.split("+")}
     others = [name for name in known or () if name not in used] if "all" not in used else []
@@ -155,13 +157,14 @@ def _further(known: Mapping[str, Any] | None, **names: str | None) -> list[str]:
         return []
     keys = {name: next((part for part in missing if name.startswith(BEGIN[part])), None) for name in others}
     said = [f"{name} (data.{part}_split={name})" if part else name for name, part in keys.items()]
-    return [f"the data set has also: {few(said)}"]
+    return [f"the data set also has: {few(said)}"]
 
 
 def _cause(error: BaseException) -> str:
-    """The library's own word is "an error occurred", and it says nothing of an empty file, or a path without a name."""
+    """Describe the cause: the library says only "an error occurred", and nothing for an empty file or a path without a
+    name."""
     if isinstance(error, StopIteration):
-        return "a file of it is empty"
+        return "one of its files is empty"
     if isinstance(error, IndexError):
         return "the path names no folder"
     return " ".join(str(error.__cause__ or error).split())
@@ -177,7 +180,7 @@ def _imported() -> Any:
 def _rows(
     split: Any, source: str, columns: Collection[str], verbatim: Sequence[str], lists: Collection[str]
 ) -> list[Row]:
-    """verbatim, lists: as of `read_table`."""
+    """Convert a split to rows. verbatim, lists: see `read_table`."""
     named = {name: _class_names(getattr(split.features[name], "feature", None)) for name in lists}
 
     def row(numbered: tuple[int, Mapping[str, Any]]) -> Row:
@@ -195,7 +198,7 @@ def _rows(
 
 
 def _class_names(feature: Any) -> list[str] | None:
-    """Of a feature that names its numbers; None of any other."""
+    """Names of a ClassLabel feature; None for other features."""
     return list(feature.names) if isinstance(feature, _imported().ClassLabel) else None
 
 
@@ -207,9 +210,9 @@ def _tagged(split: Any, source: str, columns: Sequence[str]) -> Tagged:
     for column in columns:
         if not isinstance(split.features[column], _imported().List):
             raise DataError(
-                f"'{column}' holds no lists: each row needs a list of words and a list of tags",
+                f"'{column}' does not hold lists, but each row needs a list of words and a list of tags",
                 where=source,
-                next_step="data.text_columns=[<words>] data.target_columns=[<tags>]; there is: "
+                next_step="data.text_columns=[<words>] data.target_columns=[<tags>]; the columns are: "
                 + ", ".join(split.features),
             )
     names = _class_names(split.features[tag_column].feature)
@@ -220,7 +223,7 @@ def _tagged(split: Any, source: str, columns: Sequence[str]) -> Tagged:
         tags = [_named(tag, names, where, tag_column).strip() for tag in said[tag_column] or []]
         if len(words) != len(tags) or not words or not all(word.strip() for word in words):
             raise DataError(
-                f"there are {len(words)} words and {len(tags)} tags, and each word needs one, and to be some text",
+                f"there are {len(words)} words and {len(tags)} tags, but each word needs a tag and must not be blank",
                 where=where,
                 next_step="correct or drop that row",
             )
@@ -233,8 +236,8 @@ def _named(tag: Any, names: list[str] | None, where: str, column: str) -> str:
         return cell_of(tag, where, column)
     if tag not in range(len(names)):
         raise DataError(
-            f"{tag} in '{column}' is none of the {len(names)} that the data set names: {close_names(str(tag), names)}",
+            f"{tag} in '{column}' is not the index of one of the {len(names)} names: {close_names(str(tag), names)}",
             where=where,
-            next_step="correct or drop that row; -1 marks tags that are withheld",
+            next_step="correct or drop that row; -1 marks withheld tags",
         )
     return names[tag]

@@ -1,4 +1,4 @@
-"""The modality of texts: as tokens, in batches of about one length."""
+"""The modality of texts: tokenize them once, cache the tokens, and batch texts of similar length."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -21,7 +21,9 @@ from frostline.errors import ConfigError
 
 
 class TextModality(Modality):
-    """The settings are explained in conf/data/_text.yaml. Raises ConfigError for a backbone that takes no texts."""
+    """Tokenizes what a text reader found (`Texts` or `TaggedTexts` per split) with the backbone's tokenizer.
+
+    conf/data/_text.yaml explains the settings. Raises ConfigError for a backbone that does not take texts."""
 
     spec: TextSpec
     samples = "texts"
@@ -62,7 +64,7 @@ class TextModality(Modality):
         spec_of_texts(spec)
 
     def views(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Views:
-        """Texts are shown as they are. Find those that stand in several splits."""
+        """Find repeated texts, and return views that change nothing."""
         texts = {name: self._texts_of(part) for name, part in parts.items()}
         self.repeats = repeats(texts, {name: target.comparable(part.labels) for name, part in parts.items()})
         self._strings.clear()
@@ -89,7 +91,7 @@ class TextModality(Modality):
         return TextPredicting(run, self.spec, words=target.per_word, batch_tokens=self.max_tokens)
 
     def describe(self, parts: Mapping[str, Part]) -> dict[str, Any]:
-        """How many tokens there are, how many texts were cut off, and which stand in several parts."""
+        """Numbers of tokens, of texts that were cut off, and of repeated texts."""
         lengths = {name: part.lengths for name, part in parts.items()}
         return {
             "tokens": {name: int(found.sum()) for name, found in lengths.items() if found is not None},
@@ -106,40 +108,40 @@ class TextModality(Modality):
         return sum(int((it >= self.spec.max_length).sum()) for it in lengths)
 
     def _words_lost(self) -> int:
-        """Tagged words of which the network sees no token."""
+        """Number of tagged words without a token in the input."""
         return sum(source.words_lost() for source in self.sources if isinstance(source, TokenSource))
 
     def notes(self, parts: Mapping[str, Part]) -> list[str]:
         count = self._cut_off(parts)
         missed = ", and entities there are missed" if self.per_word else ""
-        cut_off = [f"{count:,} texts have {self.spec.max_length} tokens or more: what is beyond is cut off{missed}"]
+        cut_off = [f"{count:,} texts have {self.spec.max_length} tokens or more: the rest is cut off{missed}"]
         lost = self._words_lost() if self.per_word else 0
-        words = [f"{lost:,} words are cut off or leave no token: nothing is learned from them"] if lost else []
+        words = [f"{lost:,} words are cut off or have no token, so nothing is learned from them"] if lost else []
         alone = self._alone(next(iter(parts.values())))
         return [*self.read_notes, *(cut_off if count else []), *alone, *words, *self.repeats.told()]
 
     def _alone(self, train: Part) -> list[str]:
-        """A sentence, if texts have more tokens than a batch is to have."""
+        """Return a sentence if texts have more tokens than a batch may have."""
         lengths = train.lengths
         count = int((lengths > self.max_tokens).sum()) if lengths is not None and self.max_tokens is not None else 0
         several = f"{count:,} training texts have" if count > 1 else "1 training text has"
-        return [f"{several} more than data.batch_tokens={self.max_tokens}: a batch each"] if count else []
+        return [f"{several} more tokens than data.batch_tokens={self.max_tokens}: a batch each"] if count else []
 
 
 def _pair_notes(texts: Texts, tokenizer: Tokenizer) -> list[str]:
     if len(texts.strings[0]) == 1 or tokenizer.parts_pairs:
         return []
     return [
-        "the model's tokenizer puts nothing between the two texts of a pair, so that they run together; an encoder "
-        "(model=distilbert) tells them apart"
+        "the model's tokenizer puts nothing between the two texts of a pair, so the model cannot tell where one ends; "
+        "an encoder (model=distilbert) can"
     ]
 
 
 def spec_of_texts(spec: Spec) -> TextSpec:
-    """Raises ConfigError if the model takes something else."""
+    """Narrow the spec's type. Raises ConfigError if the backbone does not take texts."""
     if not isinstance(spec, TextSpec):
         raise ConfigError(
-            f"this backbone takes {spec.kind}s, and this data is text",
+            f"this backbone takes {spec.kind}s, but this data is text",
             where="model, data",
             next_step="a text backbone (model=minilm), or pictures (data=image_folder)",
         )

@@ -124,9 +124,9 @@ def _require_text(file: Path, *, tagged: bool) -> None:
     raise DataError(
         f"this run takes {'words' if tagged else 'texts'}, but this is {what}" if what else "there is no such file",
         where=file,
-        next_step="input=<sentences>.txt, a sentence a line, or a .conll, a word a line"
+        next_step="input=<sentences>.txt, one sentence per line, or a .conll, one word per line"
         if tagged
-        else "input=<texts>.txt, a text a line, or a table",
+        else "input=<texts>.txt, one text per line, or a table",
     )
 
 
@@ -149,7 +149,7 @@ def _tokenised(
 def _cut_notes(lengths: Sequence[int], longest: int | None, *, pairs: bool) -> list[str]:
     count = sum(longest is not None and length >= longest for length in lengths)
     advice = "" if pairs else " (data.windows=true reads all of it)"
-    return [f"{count:,} texts have {longest} tokens or more: what is beyond is cut off{advice}"] if count else []
+    return [f"{count:,} texts have {longest} tokens or more: the rest is cut off{advice}"] if count else []
 
 
 def _word_notes(of_each: Sequence[Tensor]) -> list[str]:
@@ -169,17 +169,17 @@ def _words_of(sample: Any, where: str) -> list[str]:
     if isinstance(words, Sequence) and words and all(isinstance(it, str) and it.strip() for it in words):
         return list(words)
     raise DataError(
-        "this is no sentence", where=where, next_step="a list of words, or a string with blanks between them"
+        "this is not a sentence", where=where, next_step="pass a list of words, or a string with blanks between them"
     )
 
 
 def _texts_of(sample: Any, where: str, columns: Sequence[str]) -> tuple[str, ...]:
-    """columns: the run's names for the texts of a sample."""
+    """Convert a sample to its texts. columns: the run's names for them. Raises DataError."""
     texts = (sample,) if isinstance(sample, str) else sample
     right = isinstance(texts, Sequence) and len(texts) == len(columns)
     if right and all(isinstance(it, str) and it.strip() for it in texts):
         return tuple(texts)
     wanted = "a string" if len(columns) == 1 else f"a tuple of {len(columns)} strings: ({', '.join(columns)})"
     raise DataError(
-        "this sample is blank, or not as the run takes them", where=where, next_step=f"{wanted}, with some text"
+        "this sample is blank, or not in the run's form", where=where, next_step=f"pass {wanted}, with some text"
     )

@@ -1,4 +1,4 @@
-"""Readers of texts: your own files, and what Hugging Face's `datasets` loads."""
+"""Readers of texts: your own tables and CoNLL files, and data sets that Hugging Face's `datasets` loads."""
 
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from frostline.errors import ConfigError
 
 
 class TextCsv(Reader):
-    """Raises DataError that names the line of a table."""
+    """Reads a table per split, see conf/data/text_csv.yaml. Raises DataError that names the line of a table."""
 
     modality = TextModality
     kinds = ()
@@ -57,7 +57,7 @@ class TextCsv(Reader):
 
 
 class Conll(Reader):
-    """Raises DataError that names the line of a file."""
+    """Reads a file of tagged words per split, see conf/data/conll.yaml. Raises DataError that names the line."""
 
     modality = TextModality
     kinds = ("tags",)
@@ -83,7 +83,8 @@ class Conll(Reader):
 
 
 class HfDataset(Reader):
-    """Raises DataError that names the split and the row, ConfigError for columns that tags cannot be read from."""
+    """Reads a data set of `datasets`, see conf/data/hf_dataset.yaml. Raises DataError that names the split and the row,
+    ConfigError for columns from which tags cannot be read."""
 
     modality = TextModality
     kinds = ("tags",)
@@ -118,7 +119,7 @@ class HfDataset(Reader):
             )
         if len(texts) != 1 or len(targets) != 1 or self._separator is not None:
             raise ConfigError(
-                "tags stand in one column and their words in another, each a list",
+                "tags need one column of lists of words, and one of lists of tags",
                 where="data",
                 next_step="data.text_columns=[tokens] data.target_columns=[ner_tags] data.separator=null",
             )
@@ -126,5 +127,5 @@ class HfDataset(Reader):
 
 
 def _named(dir: str | None, file: str) -> str:
-    """The folder of the files, where they have one of their own; else the file without its end."""
+    """Name of the data: its folder if `dir` is set, else the file without its suffix."""
     return Path(dir).absolute().name if dir is not None else Path(file).stem

@@ -1,5 +1,5 @@
-"""Texts that stand more than once: within training they weigh more, in two parts they are trained and tested on, and
-with two targets one is wrong."""
+"""Find repeated texts: they weigh more in training, the model is tested on training texts if they are in two splits,
+and a target is wrong if there are two."""
 
 import hashlib
 import unicodedata
@@ -11,8 +11,8 @@ from frostline.errors import shortened
 
 
 class Repeats(NamedTuple):
-    """within: training samples that stand in training before. between: different texts that both parts have, by the
-    names of the two, of every pair of parts. contradicting: different texts that have several targets, in any part.
+    """within: number of training samples equal to an earlier one. between: number of different texts in both splits, by
+    their names. contradicting: different texts that have several targets, in any split.
     """
 
     within: int
@@ -20,9 +20,9 @@ class Repeats(NamedTuple):
     contradicting: list[Sequence[str]]
 
     def told(self) -> list[str]:
-        """In sentences, none where nothing stands twice."""
+        """Sentences for the user; none without repeats."""
         said = [(self.within, "training text", "repeat", "an earlier one")]
-        said += [(count, "text", "stand", f"both in {one} and in {two}") for (one, two), count in self.between.items()]
+        said += [(count, "text", "occur", f"in both {one} and {two}") for (one, two), count in self.between.items()]
         sentences = [
             f"1 {what} {does}s {where}" if count == 1 else f"{count:,} {what}s {does} {where}"
             for count, what, does, where in said
@@ -37,8 +37,8 @@ class Repeats(NamedTuple):
 def repeats(
     parts: Mapping[str, Sequence[Sequence[str]]], targets: Mapping[str, Sequence[Hashable]] | None = None
 ) -> Repeats:
-    """parts: samples of each: texts, or words. Case and blanks count; how a character is composed
-    does not (Unicode's NFC). targets: of the same samples.
+    """Compare samples after Unicode normalisation (NFC); case and blanks matter. parts: texts or words of each sample,
+    by split. targets: of the same samples.
     """
     digests = {part: [_digest(sample) for sample in samples] for part, samples in parts.items()}
     first: dict[bytes, Hashable] = {}

@@ -1,4 +1,6 @@
-"""Texts and what is said of them, as they were read: no tokens yet. Shapes: N samples, C labels or numbers."""
+"""What text readers put into `Found`: texts of a split, not yet tokenized, and their targets. Shapes: N samples, C
+labels or numbers.
+"""
 
 import hashlib
 import struct
@@ -10,11 +12,11 @@ from torch import Tensor
 
 from frostline.data.tables.table import Row, Unit
 
-Samples = Sequence[Sequence[str]]  # of each a text, a pair of texts, or its words
+Samples = Sequence[Sequence[str]]  # per sample: a text, a pair of texts, or words
 
 
 class Places(NamedTuple):
-    """Where samples stand, for messages: as in Row, but for all of one part."""
+    """Locations of a split's samples, for messages. source, unit: see `Row`. numbers: `Row.place` of each sample."""
 
     source: object
     numbers: list[int]
@@ -25,7 +27,7 @@ class Places(NamedTuple):
 
 
 class Strings:
-    """Samples of several strings each, and where they stand."""
+    """Samples of one or more strings each, and their locations."""
 
     def __init__(self, strings: Samples, places: Places) -> None:
         self.strings = strings
@@ -39,7 +41,7 @@ class Strings:
 
     @cached_property
     def content(self) -> str:
-        """The same for the same strings in the same order, wherever they stand and whatever is said of them."""
+        """Digest of the strings and their order, independent of targets and locations."""
         digest = hashlib.blake2b(digest_size=16)
         for strings in self.strings:
             encoded = [string.encode() for string in strings]
@@ -49,9 +51,7 @@ class Strings:
 
 
 class Texts(Strings):
-    """texts: one string for each sample, or two, a pair of sentences. labels: (N,) int64 classes, or (N, C) float32 of
-    labels, 0 or 1, and of numbers.
-    """
+    """texts: a string or pair per sample. labels: (N,) int64 classes, or (N, C) float32 labels (0 or 1) or numbers."""
 
     def __init__(self, texts: list[tuple[str, ...]], labels: Tensor, places: Places) -> None:
         super().__init__(texts, places)
@@ -59,7 +59,7 @@ class Texts(Strings):
 
 
 class TaggedTexts(Strings):
-    """words: of each sentence. labels: a tag for each word, its place in the names."""
+    """words: of each sentence. labels: for each word the index of its tag's name."""
 
     def __init__(self, words: list[list[str]], labels: list[list[int]], places: Places) -> None:
         super().__init__(words, places)

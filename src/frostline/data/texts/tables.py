@@ -1,4 +1,4 @@
-"""Your own texts by tables, a file for each part: one text a sample or two, and targets of any kind."""
+"""Read texts from tables, one file per split: one or two texts per sample, with a class, labels or numbers."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from frostline.errors import ConfigError, DataError
 from frostline.faults import of_each
 from frostline.quoting import list_of
 
-MOST_TEXTS = 2  # of a sample: what tokenizers can tell apart
+MOST_TEXTS = 2  # per sample; tokenizers take single texts and pairs
 
 
 def read_text_tables(
@@ -31,7 +31,7 @@ def read_text_tables(
     source: str | None,
     known: list[str] | None = None,
 ) -> Found:
-    """Of tables as `read_table` takes them. Raises DataError that names the line, ConfigError."""
+    """Read the table of each split in any format of `read_table`. Raises DataError that names the line, ConfigError."""
     require_text_columns(target, text_columns, target_columns, separator, class_names)
     files = part_files(dir, source, train=train_file, val=val_file, test=test_file)
     columns = settings_of(text_columns, target_columns)
@@ -50,7 +50,7 @@ def require_text_columns(
     separator: str | None,
     class_names: Sequence[str] | None,
 ) -> None:
-    """Raises ConfigError where they do not go together."""
+    """Raises ConfigError if the settings of columns do not fit together or the target type."""
     if not 1 <= len(text_columns) <= MOST_TEXTS:
         raise ConfigError(
             f"a sample has one or two texts, but {len(text_columns)} text columns are named",
@@ -68,14 +68,14 @@ def require_text_columns(
         return
     if not target.takes_class_names or len(set(class_names)) < max(len(class_names), 2):
         raise ConfigError(
-            "names of classes are two or more different ones, for task=classification",
+            "data.class_names needs task=classification, and two or more names that all differ",
             where="data.class_names",
             next_step="data.class_names=[negative,positive] names 0 and 1; null takes the names from the column",
         )
 
 
 def settings_of(text_columns: Sequence[str], target_columns: Sequence[str]) -> dict[str, str]:
-    """Each column, with the setting that names it."""
+    """The setting that names each column."""
     return dict.fromkeys(text_columns, "data.text_columns") | dict.fromkeys(target_columns, "data.target_columns")
 
 
@@ -88,8 +88,9 @@ def text_set(
     class_names: list[str] | None,
     known: list[str] | None = None,
 ) -> Found:
-    """tables: by part, `train` first, then `val` and `test` where there are such. class_names: of the numbers in the
-    column; None: the column holds names. known: see `TargetType.read`. Raises DataError.
+    """Read texts and targets from tables. tables: by split, `train` first, then `val` and `test` if they exist.
+    class_names: names of the numbers in the column; None: the column holds names. known: see `TargetType.read`. Raises
+    DataError.
     """
     whole = Table(tables["train"].source, [row for table in tables.values() for row in table.rows])
     training = range(len(tables["train"].rows))
@@ -106,7 +107,7 @@ def text_set(
 
 
 def texts_in(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
-    """Raises DataError where one is blank."""
+    """The texts of a row. Raises DataError if one is blank."""
     for column in columns:
         if not row.cells[column].strip():
             raise DataError(

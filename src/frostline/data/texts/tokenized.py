@@ -1,5 +1,5 @@
-"""Texts as tokens, found once and kept for later runs. Shapes: N texts; a row is (L, 3) int32: token, segment, and the
-word that begins with it, counted from 0, or -1.
+"""Tokenize texts once, and cache the tokens for later runs. Shapes: N texts; a row is (L, 3) int32: token id, segment
+id, and the index of the word that begins at the token, or -1.
 """
 
 import hashlib
@@ -24,18 +24,18 @@ from frostline.storage.entry import Entry
 from frostline.storage.key import key_of
 from frostline.storage.store import Store
 
-LAYOUT = 2  # of rows, and of how they are found: another number forgets all that was kept
+LAYOUT = 2  # version of the rows and of tokenizing; a part of the key, so that a new number invalidates the cache
 COLUMNS = 3
 NO_WORD = -1
-MOST_CHARACTERS = 5_000_000  # of a text: a tokenizer takes some 150 bytes for each
-TOO_LONG = f"a text of more than {MOST_CHARACTERS:,} characters, which memory may not hold as tokens"
-DROP = "drop it, or mend it"
-OVERLAP = 4  # the part of a window that the next one repeats
+MOST_CHARACTERS = 5_000_000  # per text; a tokenizer needs about 150 bytes for each
+TOO_LONG = f"a text of more than {MOST_CHARACTERS:,} characters, whose tokens may not fit into memory"
+DROP = "drop it, or repair it"
+OVERLAP = 4  # a window repeats 1/4 of the previous one
 
 
 class TokenSource(Source):
-    """flat: the rows, one after the other. starts: (N + 1,) where each begins. entry: where they are kept.
-    labels: as of `Source`; tagged: of each word. places: where the texts stand.
+    """flat: all rows in sequence. starts: (N + 1,) offsets of the rows in `flat`. labels: see `Source`. tagged: whether
+    there is a label per word. entry: the cache entry that `flat` maps, if any. places: of the texts, for messages.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class TokenSource(Source):
         self.starts = starts
         self.labels = labels
         self.tagged = tagged
-        self.entry = entry  # in use as long as it is read
+        self.entry = entry  # a reference keeps the store from removing it
         self.places = places
         self.lengths = starts.diff() // COLUMNS
 
@@ -66,10 +66,10 @@ class TokenSource(Source):
         return cls(flat, lengths.cumsum(0), labels, tagged=tagged, places=places)
 
     def require_tokens(self, where: Callable[[int], str]) -> None:
-        """Of each text. where: of each, for people. Raises DataError."""
+        """Raises DataError if a text has no token. where: location of a text by its index, for the message."""
         empty = self.empty()
         if empty:
-            more = f", and of {len(empty) - 1:,} more" if len(empty) > 1 else ""
+            more = f", nor in {len(empty) - 1:,} more" if len(empty) > 1 else ""
             raise DataError(
                 f"the tokenizer finds no token in this text{more}",
                 where=where(empty[0]),
@@ -77,23 +77,23 @@ class TokenSource(Source):
             )
 
     def empty(self) -> list[int]:
-        """Texts without a token."""
+        """Indices of texts without a token."""
         return [place for place, length in enumerate(self.starts.diff().tolist()) if length == 0]
 
     def words_lost(self) -> int:
-        """Tagged words with which no token begins: they were cut off, or left none."""
+        """Number of tagged words that begin at no token: they were cut off, or have none."""
         begin = int((self.flat.view(-1, COLUMNS)[:, 2] >= 0).sum())
         return int((self.labels != NO_TAG).sum()) - begin if self.tagged else 0
 
     def words(self, place: int) -> Tensor:
-        """(L,): the word that begins with each token of a text, or -1."""
+        """(L,) index of the word that begins at each token of a text, or -1."""
         return self._rows(torch.tensor([place]))[0][:, 2].long()
 
     def name_of(self, index: int) -> str:
         return super().name_of(index) if self.places is None else self.places.where(index)
 
     def words_of(self, index: int) -> Tensor | None:
-        """In the order of `targets`: words with which a token begins, then those that were cut off."""
+        """In the order of `targets`: words that begin at a token, then words that were cut off."""
         if not self.tagged:
             return None
         words = self.words(index)
@@ -108,14 +108,15 @@ class TokenSource(Source):
         return rows._replace(values=rows.values[:, :, :2].long()), None
 
     def targets(self, index: Tensor) -> Tensor:
-        """Of tags (B, L + K), for the tokens with which words begin, then for the words that were cut off."""
+        """Labels of the texts; tags are (B, L + K), at the L tokens where words begin, then of up to K words that were
+        cut off."""
         if not self.tagged:
             return self.labels[index]
         rows, of_words = padded(self._rows(index)), self.labels[index]
         words = rows.values[:, :, 2].long().masked_fill(~rows.mask, NO_WORD)
         tags = of_words.gather(1, words.clamp(min=0)).masked_fill(words == NO_WORD, NO_TAG)
         place, further = torch.arange(of_words.shape[1]), words.masked_fill(words == NO_WORD, of_words.shape[1])
-        cut = (place < further.amin(1, keepdim=True)) | (place > words.amax(1, keepdim=True))  # at either end
+        cut = (place < further.amin(1, keepdim=True)) | (place > words.amax(1, keepdim=True))  # cut off at either end
         beyond = [own[out] for own, out in zip(of_words, cut & (of_words != NO_TAG), strict=True)]
         return torch.cat([tags, pad_sequence(beyond, batch_first=True, padding_value=NO_TAG)], dim=1)
 
@@ -129,36 +130,36 @@ class TokenSource(Source):
 
 
 class Tokenizer:
-    """Of a backbone. words: whether texts come as words, as tagged ones do.
+    """The tokenizer of a backbone. words: whether texts come as lists of words, as tagged texts do.
 
-    Raises ConfigError where the tokenizer is not there, or cannot say where words begin.
+    Raises ConfigError if the tokenizer cannot be loaded, or cannot locate words.
     """
 
     def __init__(self, spec: TextSpec, *, words: bool) -> None:
         self.spec = spec
         self.words = words
         self._tokenizer = _loaded(spec)
-        said = self._tokenizer.backend_tokenizer.to_str()  # before it works: then it says how it cut the last texts
-        beside = [self._tokenizer.truncation_side, self._tokenizer.split_special_tokens]  # of which it says nothing
+        said = self._tokenizer.backend_tokenizer.to_str()  # before the first call, which adds its truncation to it
+        beside = [self._tokenizer.truncation_side, self._tokenizer.split_special_tokens]  # are not in `said`
         self._digest = hashlib.blake2b(f"{said} {beside}".encode(), digest_size=16).hexdigest()
         self._marks_blanks = "ByteLevel" in json.dumps(json.loads(said)["pre_tokenizer"])
 
     @property
     def parts_pairs(self) -> bool:
-        """Whether something stands between the two texts of a pair, by which a network can tell where one ends."""
+        """Whether a special token separates the two texts of a pair, so that a network can tell where one ends."""
         alone, both = (self._tokenizer.num_special_tokens_to_add(pair=pair) for pair in (False, True))
         return bool(both > alone)
 
     def rows(self, texts: Samples) -> list[Tensor]:
-        """On all cores. texts: of each sample one or two, or its words."""
+        """Tokenize on all cores, truncated to `max_length`: (L, 3) per text."""
         return self._rows(texts)[0]
 
     def windows(self, texts: Samples) -> tuple[list[Tensor], list[int]]:
-        """Rows of texts that are longer than the backbone takes, and of which text each is: a quarter of a window is in
-        the next one, too. Raises ConfigError for pairs."""
+        """Tokenize texts of any length into windows that overlap by a quarter. Return rows, and the index of each row's
+        text. Raises ConfigError for pairs."""
         if not self.words and texts and len(texts[0]) > 1:
             raise ConfigError(
-                "windows need single texts, but these are pairs", where="windows", next_step="windows=false"
+                "windows need single texts, but these are pairs", where="data.windows", next_step="data.windows=false"
             )
         return self._rows(texts, return_overflowing_tokens=True, stride=self.spec.max_length // OVERLAP)
 
@@ -176,7 +177,7 @@ class Tokenizer:
         return [self._row(encoding) for encoding in found.encodings], [*owners]
 
     def _spaced(self, words: Sequence[str]) -> list[str]:
-        """As a sentence has them: byte-level tokenizers tell by the blank before a word that it begins."""
+        """Put blanks before words, as in a sentence: byte-level tokenizers encode the blank with the word."""
         return [*words[:1], *(f" {word}" if self._marks_blanks else word for word in words[1:])]
 
     def _row(self, encoding: Any) -> Tensor:
@@ -184,7 +185,8 @@ class Tokenizer:
         return torch.tensor([encoding.ids, encoding.type_ids, words], dtype=torch.int32).T.contiguous()
 
     def source(self, texts: Texts | TaggedTexts, name: str, cache: SampleCache) -> TokenSource:
-        """name: of the data, for people. Raises DataError where a text has no token."""
+        """Tokenize the texts of a split, or read their tokens from the cache. name: of the data, recorded in the entry.
+        Raises DataError if a text has no token, or is too long."""
         require_bounded(texts.strings, texts.where)
         made = self._source(texts, name, cache)
         made.require_tokens(texts.where)
@@ -237,7 +239,7 @@ def too_long(samples: Samples) -> set[int]:
 
 
 def require_bounded(samples: Samples, where: Callable[[int], str]) -> None:
-    """where: of each sample, for people. Raises DataError for those that are too long."""
+    """Raises DataError that names samples of more than MOST_CHARACTERS. where: location of a sample by its index."""
     if places := sorted(too_long(samples)):
         step = "cut it into several texts; a quote that is never closed makes one text of many lines"
         raise together(
@@ -246,7 +248,7 @@ def require_bounded(samples: Samples, where: Callable[[int], str]) -> None:
 
 
 def _beginnings(words: Sequence[int | None]) -> list[int]:
-    """The word that begins with each token."""
+    """The index of the word that begins at each token, or NO_WORD. words: of each token, None for special ones."""
     before: int | None = None
     found = []
     for word in words:
@@ -265,11 +267,11 @@ def _loaded(spec: TextSpec) -> Any:
             f"the tokenizer cannot be loaded: {first_line(error)}",
             where=spec.tokenizer,
             next_step="model.weights=<folder with config.json, model.safetensors and tokenizer.json>, or another "
-            "model; a run that is trained needs it where it was",
+            "model; a trained run needs its tokenizer where it was in training",
         ) from error
     if not tokenizer.is_fast:
         raise ConfigError(
-            "this tokenizer has no fast version, and only those locate words",
+            "this tokenizer has no fast version, but only fast ones locate words",
             where=spec.tokenizer,
             next_step="put a tokenizer.json beside the weights, or choose another model",
         )

@@ -1,5 +1,5 @@
-"""Predictions of texts that are read in windows. Shapes: R rows of tokens, each a text or a window of one; N texts;
-W words; C outputs."""
+"""Combine the predictions of a text's windows. Shapes: R rows of tokens, each a text or a window of one; N texts; W
+words; C outputs."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def mean_of_windows(rows: Sequence[Tensor], lengths: Sequence[int], owners: Sequence[int]) -> Tensor:
-    """(R, C) → (N, C): the mean over a text's windows, weighted by their numbers of tokens."""
+    """(R, C) → (N, C): the mean over a text's windows, weighted by number of tokens. owners: (R,) text indices."""
     weights = torch.tensor(lengths, dtype=torch.float32)[:, None]
     index = torch.tensor([*owners])
     sums = torch.zeros(int(index[-1]) + 1, len(rows[0])).index_add_(0, index, torch.stack(list(rows)) * weights)
