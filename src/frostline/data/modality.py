@@ -33,6 +33,7 @@ class Modality(ABC):
 
     The constructor takes the backbone's spec, what a reader found (None to predict), and the settings that all data of
     this modality shares. It sets `spec` and, if samples were found, `sources`, which load those of train, val and test.
+    Everything that `Views.plain` depends on is in `spec` or in `Source.content`: keys of cached outputs hold these.
 
     samples: the plural in messages. plainly: what messages call samples without augmentation. kept_as: the kind of
     store that caches them. max_tokens: limit per batch. num_workers: processes that load batches; None for one per
