@@ -95,7 +95,7 @@ def test_classes_that_the_run_does_not_know_are_named(run: str, program: Program
     put(tmp_path / "new", {"bees": 5, "cat": 120}, 5)
     answer = program("evaluate", f"run={run}", "data.dir=new")
     assert answer.code == 1
-    assert "'bees' is a class of this split, but not of the training split: did you mean bee?" in answer.err
+    assert "'bees' is a class of this folder, but not of the run: did you mean bee?" in answer.err
 
 
 def test_data_changed_in_its_place_can_be_scored_as_other_data(run: str, program: Program, tmp_path: Path) -> None:

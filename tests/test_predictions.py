@@ -263,7 +263,7 @@ def test_a_finished_run_keeps_its_own(digits: Path, program: Program) -> None:
 
 def test_an_evaluation_is_compared_with_them(digits: Path, program: Program, tmp_path: Path) -> None:
     answer = program("evaluate", f"run={digits}", "trust=true")
-    assert "predictions  the same as the run stored, for each of 359" in answer.out
+    assert "predictions  all 359 agree with the stored ones" in answer.out
     assert "predictions" not in program("evaluate", f"run={digits}", "trust=true", "checkpoint=last").out
     run = shutil.copytree(digits, tmp_path / "changed")
     stored = read(run, "test")
@@ -285,7 +285,7 @@ def test_outputs_are_compared_row_by_row() -> None:
         return comparison_of(own, {"index": np.array([0, 1]), "target": np.array([1, 0]), "logits": old})
 
     old = np.array([[1.0, np.nan], [3.0, 4.0]], np.float32)
-    assert said(logits=old.copy()) == "the same as the run stored, for each of 2"
+    assert said(logits=old.copy()) == "all 2 agree with the stored ones"
     assert said(logits=old + np.array([[0], [0.25]])) == "1 of 2 differ from the stored ones, by up to 0.25"
     assert said(logits=np.nan_to_num(old)) == "1 of 2 differ from the stored ones, by up to inf"
     assert said(logits=old[:, :1]) == "the stored predictions have outputs of another shape"

@@ -148,26 +148,35 @@ def told(phase: str, rate: float | None) -> RateCurve:
 
 def test_phases_that_agree_are_given_the_base_rate_of_the_first() -> None:
     phases = [make_phase("head"), make_phase("all", lr_scale=0.1)]
-    assert advised([told("head", 0.01), told("all", 0.02)], phases) == {"optimizer.lr": 0.01}
+    assert advised([told("head", 0.01), told("all", 0.02)], phases, 0.002) == {"optimizer.lr": 0.01}
 
 
 def test_a_phase_that_wants_another_base_rate_is_given_a_scale() -> None:
     phases = [make_phase("head"), make_phase("all", lr_scale=0.1)]
-    assert advised([told("head", 0.01), told("all", 0.003)], phases) == {
+    assert advised([told("head", 0.01), told("all", 0.003)], phases, 0.002) == {
         "optimizer.lr": 0.01,
         "schedule.phases.all.lr_scale": pytest.approx(0.03),
     }
 
 
-def test_a_phase_that_tells_nothing_is_left_as_it_is() -> None:
+def test_a_phase_that_tells_nothing_keeps_its_rate() -> None:
     phases = [make_phase("head"), make_phase("all")]
-    assert advised([told("head", None), told("all", 0.003)], phases) == {"optimizer.lr": 0.003}
-    assert advised([told("head", None), told("all", None)], phases) == {}
+    assert advised([told("head", 0.1), told("all", None)], phases, 0.002) == {
+        "optimizer.lr": 0.1,
+        "schedule.phases.all.lr_scale": pytest.approx(0.02),
+    }
+    assert advised([told("head", None), told("all", 0.02)], phases, 0.002) == {
+        "optimizer.lr": 0.02,
+        "schedule.phases.head.lr_scale": pytest.approx(0.1),
+    }
+    assert advised([told("head", None), told("all", 0.003)], phases, 0.002) == {"optimizer.lr": 0.003}
+    assert advised([told("head", None), told("all", None)], phases, 0.002) == {}
+    assert advised([told("all", 0.1)], phases, 0.002) == {"optimizer.lr": 0.1}  # the head is solved, at no rate
 
 
 def test_an_optimizer_of_its_own_gets_a_rate_of_its_own() -> None:
     phases = [make_phase("head", optimizer={"_target_": "torch.optim.sgd.SGD"}), make_phase("all")]
-    assert advised([told("head", 0.5), told("all", 0.001)], phases) == {
+    assert advised([told("head", 0.5), told("all", 0.001)], phases, 0.002) == {
         "schedule.phases.head.optimizer.lr": 0.5,
         "optimizer.lr": 0.001,
     }
@@ -176,7 +185,7 @@ def test_an_optimizer_of_its_own_gets_a_rate_of_its_own() -> None:
 def test_phases_that_are_written_as_one_get_the_lowest_of_their_scales() -> None:
     phases = [make_phase("head", thaw="none"), make_phase("down", thaw="each"), make_phase("down-all", thaw="all")]
     curves = [told("head", 0.01), told("down-top", 0.004), told("down-stem", 0.001), told("down-all", 0.01)]
-    assert advised(curves, phases) == {"optimizer.lr": 0.01, "schedule.phases.down.lr_scale": 0.1}
+    assert advised(curves, phases, 0.002) == {"optimizer.lr": 0.01, "schedule.phases.down.lr_scale": 0.1}
 
 
 def test_the_next_command_says_what_was_typed_and_the_suggestions_instead_of_what_they_replace() -> None:

@@ -141,7 +141,7 @@ def test_a_blank_row_shifts_no_answer(run: Path, program: Program, tmp_path: Pat
     answer = program("predict", f"run={run}", "trust=true", "input=new.csv", "top_k=1")
     assert answer.code == 1
     assert [row["text"] for row in rows_told(answer)] == ["aa ab", "kl la"]
-    assert "1 texts cannot be read; the other 2 have predictions:" in answer.err
+    assert "1 text cannot be read; the other 2 have predictions:" in answer.err
     assert "line 3: this line holds only separators" in answer.err
     (tmp_path / "new.csv").write_text("text\naa ab\n\nkl la\n")
     answer = program("predict", f"run={run}", "trust=true", "input=new.csv", "top_k=1")

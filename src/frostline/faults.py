@@ -43,6 +43,8 @@ def together(errors: Sequence[DataError], what: str, next_step: str | None = Non
     lines = [f"{error.where}: {_cut(error.what)}" for error in errors[:MOST_NAMED]]
     more = len(errors) - len(lines)
     steps = dict.fromkeys(error.next_step for error in errors)
+    if len(errors) == 1:
+        what = what.replace("s cannot", " cannot", 1)
     number = f"{len(errors):,}{' or more' if len(errors) == MOST_KEPT else ''}"
     return DataError(
         "\n  ".join([f"{number} {what}{besides}:", *lines, *([f"and {more:,} more"] if more else [])]),

@@ -611,7 +611,7 @@ def test_load_false_reads_no_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     backbone = built(folder, load=False)
     assert (backbone.features.width, backbone.spec) == (32, TextSpec(str(folder), 40))
-    with pytest.raises(WeightsError, match="no weights in this folder"):
+    with pytest.raises(WeightsError, match="cannot read the weights from this folder"):
         built(folder)
 
 
@@ -679,14 +679,18 @@ def changed(folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        ("model.safetensors", None, "no weights in this folder"),
-        ("model.safetensors", b"short", "no weights in this folder"),
-        ("config.json", None, "no config in this folder"),
-        ("config.json", b'{"model_type": ', "no config in this folder"),
-        ("config.json", b'{"model_type": "bert", "num_attention_heads": 7}', "no weights in this folder"),
-        ("tokenizer.json", None, "no tokenizer in this folder"),
-        ("tokenizer.json", b'{"version": ', "no tokenizer in this folder"),
-        ("tokenizer.json", b'{"version": "1.0"}', "no tokenizer in this folder"),
+        ("model.safetensors", None, "cannot read the weights from this folder"),
+        ("model.safetensors", b"short", "cannot read the weights from this folder"),
+        ("config.json", None, "cannot read the config from this folder"),
+        ("config.json", b'{"model_type": ', "cannot read the config from this folder"),
+        (
+            "config.json",
+            b'{"model_type": "bert", "num_attention_heads": 7}',
+            "cannot read the weights from this folder",
+        ),
+        ("tokenizer.json", None, "cannot read the tokenizer from this folder"),
+        ("tokenizer.json", b'{"version": ', "cannot read the tokenizer from this folder"),
+        ("tokenizer.json", b'{"version": "1.0"}', "cannot read the tokenizer from this folder"),
     ],
 )
 def test_a_folder_that_lacks_something_says_what(folder: Path, file: str, content: bytes | None, said: str) -> None:

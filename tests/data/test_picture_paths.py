@@ -4,6 +4,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from frostline.data.pictures.paths import PicturePaths
 from frostline.errors import DataError
@@ -91,3 +92,20 @@ def test_a_suffix_is_added_only_where_it_is_missing(tmp_path: Path) -> None:
         paths = PicturePaths(tmp_path, suffix)
         assert paths.find("a", "line 2") == tmp_path / "a.jpg"
         assert paths.find("b.jpg", "line 3") == tmp_path / "b.jpg"
+
+
+def test_absolute_paths_of_pictures_elsewhere_are_read(tmp_path: Path) -> None:
+    for folder in ("table", "pictures"):
+        (tmp_path / folder).mkdir()
+    there = tmp_path / "pictures" / "a.png"
+    Image.new("RGB", (4, 4)).save(there)
+    paths = PicturePaths(tmp_path / "table", "", tmp_path / "table")
+    assert paths.find(str(there), "line 2") == there
+    assert PicturePaths(tmp_path / "table", ".png", tmp_path / "table").find(str(there.with_suffix("")), "") == there
+    assert paths.notes() == []
+    copy = tmp_path / "copies" / "a.png"
+    copy.parent.mkdir()
+    Image.new("RGB", (4, 4)).save(copy)
+    assert PicturePaths(copy.parent, "", tmp_path / "table").find(str(there), "line 2") == copy, "data.dir comes first"
+    with pytest.raises(DataError, match="is not that of a picture"):
+        paths.find("../pictures/a.png", "line 2")

@@ -20,6 +20,8 @@ from frostline.errors import ConfigError, DataError
 from frostline.paths import at_home
 from frostline.runs.folder import amended, opened
 
+SHARES = ("probability", "share")  # begin the names of columns of numbers
+
 
 class Predictor:
     """A run opened for prediction. run: its folder. task: as in `task=`. classes: names of the classes, labels or tags
@@ -31,6 +33,9 @@ class Predictor:
         self.task = target_type(targets.kind).task
         self.classes = list(targets.names) if target_type(targets.kind).has_classes else []
         self._predicting = network.predicting()
+
+    def __repr__(self) -> str:
+        return f"Predictor({str(self.run)!r}, task={self.task!r}, classes={self.classes!r})"
 
     def predict(self, samples: Iterable[Any], batch_size: int = 64, top_k: int = 5) -> Iterator[Prediction]:
         """Predict the samples lazily and in order, `batch_size` at a time.
@@ -56,8 +61,17 @@ class Predictor:
     def _predictions(self, samples: Iterator[Any], batch_size: int, top_k: int) -> Iterator[Prediction]:
         start = 0
         while batch := list(islice(samples, batch_size)):
-            yield from self._predicting.of_samples(batch, start, batch_size, top_k)
+            for found in self._predicting.of_samples(batch, start, batch_size, top_k):
+                yield found._replace(columns={name: self._typed(name, cell) for name, cell in found.columns.items()})
             start += len(batch)
+
+    def _typed(self, name: str, cell: Any) -> Any:
+        """Cells of a table as values: numbers as floats, None for a word without a prediction."""
+        if isinstance(cell, list):
+            return [self._typed(name, it) for it in cell]
+        if self.classes and not name.startswith(SHARES):
+            return cell
+        return float(cell) if cell else None
 
 
 def open_run(

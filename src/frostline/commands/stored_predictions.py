@@ -33,7 +33,7 @@ def comparison_of(columns: dict[str, Any], stored: dict[str, Any]) -> str:
     largest = np.stack([gap for gap in gaps if gap is not None]).max(0)
     count = int((largest > 0).sum())
     if not count:
-        return f"the same as the run stored, for each of {len(largest):,}"
+        return f"all {len(largest):,} agree with the stored ones"
     return f"{count:,} of {len(largest):,} differ from the stored ones, by up to {largest.max():.2g}"
 
 

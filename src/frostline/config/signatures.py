@@ -95,7 +95,8 @@ def _node_problems(config: Mapping[str, Any], key: str, supplied: Collection[str
         if name in ("_target_", "_partial_", "_convert_", "_recursive_"):
             continue
         if name not in parameters:
-            close = close_names(name, set(parameters) - set(supplied or ()))
+            taken = {*(supplied or ()), "_target_", "_partial_", "_convert_", "_recursive_"}
+            close = close_names(name, set(parameters) - taken)
             yield f"{key}.{name}: {config['_target_']} has no such setting; {close}"
         elif value != "???" and not _allows(parameters[name].annotation, value):
             yield f"{key}.{name}: {_refused(parameters[name].annotation, value, f'{key}.{name}')}"

@@ -46,7 +46,7 @@ class Division:
             strata = self.target.strata(source.labels[index])
             index = index[balanced_subset(strata, sampling.train_limit, sampling.seed)]
         parts = Part(source, index), Part(*val, scored=True), Part(*test, scored=True)
-        self._require_of_each(1, parts[0].labels, "training (data.train_limit)")
+        self._require_trained(parts[0].labels, sampling.train_limit)
         for name, part in (("validation", parts[1]), ("test", parts[2])):
             if len(part) == 0:
                 raise DataError(
@@ -71,6 +71,19 @@ class Division:
             kept, taken = stratified_split(strata[rest], val_fraction, seed)
             val, rest = (self.train, rest[taken]), rest[kept]
         return (self.train, rest), val, test
+
+    def _require_trained(self, labels: Tensor, limit: int | None) -> None:
+        try:
+            self._require_of_each(1, labels, "training")
+        except DataError as error:
+            if limit is None:
+                raise
+            enough = max(len(self.names), limit + 1)
+            raise DataError(
+                f"{error.what}, and the limit is {limit} training samples",
+                where="data.train_limit",
+                next_step=f"data.train_limit={enough} or more",
+            ) from None
 
     def _require_of_each(self, needed: int, labels: Tensor, reason: str) -> None:
         reader, counts = self.reader, self.target.counts(self.names, labels)

@@ -49,7 +49,7 @@ def lr_find(cfg: DictConfig, test: RangeTest, folder: Path, *, typed: list[str],
     start_weights(built, cfg.init_from, resumes=False)
     curves = find_rates(built, partial(bare_trainer, with_precision(cfg, built.model.backbone).trainer), test)
     if built.trainer.is_global_zero:
-        settings = advised(curves, scaled(plan_of(cfg), built.model.backbone).phases)
+        settings = advised(curves, scaled(plan_of(cfg), built.model.backbone).phases, float(cfg.optimizer.lr))
         following = overrides_with(settings, typed, resolved(cfg))
         title = f"{built.model.backbone.name} on {built.data.name}\nloss while the rate rises over {test.steps} steps"
         folder.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,11 @@ def print_rates(curves: Sequence[RateCurve], settings: Mapping[str, float], fold
         console.print(line)
     console.print(f"picture  {folder / PICTURE}")
     console.print(f"numbers  {folder / NUMBERS}")
-    console.print(f"next     {shlex.join([program(), 'train', *train])}")
+    if settings:
+        console.print(f"next     {shlex.join([program(), 'train', *train])}")
+    else:
+        steps = f"lr_find.steps={3 * curves[0].test.steps}"
+        console.print(f"next     {shlex.join([program(), 'lr_find', *train, steps])}")
 
 
 def _cells(curve: RateCurve) -> list[str]:
@@ -45,7 +49,8 @@ def _remarks(curves: Sequence[RateCurve], settings: Mapping[str, float]) -> list
     if silent:
         names = ", ".join(silent)
         said.append(
-            f"No rate stands out in {names}: try lr_find.steps=300 or other rates; or there is little to learn."
+            f"No rate stands out in {names}, which keeps its rate: try lr_find.steps=300 or other rates; or there is "
+            "little to learn."
         )
     if scales:
         base = f"optimizer.lr={settings['optimizer.lr']:g}"

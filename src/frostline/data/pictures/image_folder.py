@@ -50,7 +50,7 @@ class ImageFolder(Reader):
         classes = self._classes(train, names)
         if names is None or self.wanted is None:
             for part in ("val", "test"):
-                self._require_known(folders[part], names or [*_class_folders(train)])
+                self._require_known(folders[part], names or [*_class_folders(train)], of_run=names is not None)
         found = {"train": self._pictures(train, classes)}
         for part in ("val", "test"):
             folder = folders[part]
@@ -95,7 +95,7 @@ class ImageFolder(Reader):
         if known is not None:
             strange = [name for name in found if name not in known]
             if strange and self.wanted is None:
-                raise self._strange(strange, train, known)
+                raise self._strange(strange, train, known, of_run=True)
             return known
         classes = sorted(set(self.wanted)) if self.wanted is not None else found
         if len(classes) < 2:
@@ -108,18 +108,20 @@ class ImageFolder(Reader):
             )
         return classes
 
-    def _require_known(self, folder: Path | None, known: list[str]) -> None:
+    def _require_known(self, folder: Path | None, known: list[str], *, of_run: bool) -> None:
         strange = [name for name in _class_folders(folder) if name not in known] if folder is not None else []
         if strange and folder is not None:
-            raise self._strange(strange, folder, known)
+            raise self._strange(strange, folder, known, of_run=of_run)
 
-    def _strange(self, names: list[str], folder: Path, known: list[str]) -> DataError:
+    def _strange(self, names: list[str], folder: Path, known: list[str], *, of_run: bool) -> DataError:
+        owner = "of the run" if of_run else "of the training split"
+        step = "rename or remove that folder" + ("" if of_run else ", or add it to the training split")
         return together(
             [
                 DataError(
-                    f"'{name}' is a class of this split, but not of the training split: {close_names(name, known)}",
+                    f"'{name}' is a class of this folder, but not {owner}: {close_names(name, known)}",
                     where=folder,
-                    next_step="rename or remove that folder, or add it to the training split",
+                    next_step=step,
                 )
                 for name in names
             ],

@@ -15,7 +15,7 @@ DRIVE = re.compile("[A-Za-z]:/")
 
 
 class PicturePaths:
-    """folder: to which paths are relative; pictures outside of it are refused. suffix: appended to each path. table:
+    """folder: to which paths are relative; one that leads outside is refused. suffix: appended to each path. table:
     folder of the table, to which paths with .. may be relative.
     """
 
@@ -33,7 +33,7 @@ class PicturePaths:
         if not path:
             raise DataError("no picture is named", where=where, next_step="write its path, or drop that sample")
         for plain in dict.fromkeys([path, PureWindowsPath(path).as_posix()]):
-            found = self._there(plain) or self._moved(plain)
+            found = self._found(plain)
             if found is not None:
                 self.from_windows += plain != path
                 return found
@@ -47,6 +47,20 @@ class PicturePaths:
         raise DataError(
             f"there is no such picture: {self.folder / inside}", where=where, next_step=self._next_step(inside)
         )
+
+    def _found(self, path: str) -> Path | None:
+        """A picture in the folder, or at an absolute path. If the folder is not that of the table, it comes first, so
+        that a copy of the pictures there is read and not the original."""
+        ways = [self._there, self._elsewhere, self._moved]
+        if _plain(self.folder) != _plain(self.table):
+            ways = [self._there, self._moved, self._elsewhere]
+        return next((found for way in ways if (found := way(path)) is not None), None)
+
+    def _elsewhere(self, path: str) -> Path | None:
+        if not Path(path).is_absolute():
+            return None
+        endings = dict.fromkeys([self.suffix, f".{self.suffix}", ""]) if self.suffix else [""]
+        return next((file for ending in endings if (file := _plain(Path(path + ending))).is_file()), None)
 
     def _there(self, path: str) -> Path | None:
         """Find a path with the suffix or without it: some paths may already end with it."""

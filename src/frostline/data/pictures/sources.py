@@ -155,7 +155,8 @@ class FilePictures(Pictures):
         digest = hashlib.blake2b(b"" if self.grey is None else repr(self.grey).encode(), digest_size=16)
         with ThreadPoolExecutor() as pool:  # hashing releases the GIL
             for file, found in zip(self.files, pool.map(self._digest, range(len(self.files))), strict=True):
-                digest.update(f"{file.relative_to(self.root)}\0".encode() + found)
+                name = file.relative_to(self.root) if file.is_relative_to(self.root) else file
+                digest.update(f"{name}\0".encode() + found)
         return digest.hexdigest()
 
     def _digest(self, place: int) -> bytes:
