@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from compared import require_equal, trained
 from conftest import DEVICE, SMALL, Answer, short_form
-from frostline.config.signatures import origin_of
+from frostline.config.constructors import origin_of
 from frostline.errors import RunError
 from frostline.runs.opening import read_settings
 from frostline.runs.renamed import RENAMED

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from conftest import SMALL, Answer, short_form
-from frostline.config.signatures import origin_of
+from frostline.config.constructors import origin_of
 from frostline.errors import RunError
 from frostline.paths import conf_dir
 from frostline.runs.opening import foreign, read_settings

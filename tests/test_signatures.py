@@ -47,6 +47,15 @@ class Joined(Reader):
 class JoinedAgain(Joined):
     modality = Base
 
+class Plain(Reader):
+    modality = Closed
+
+class Unresolved(Reader):
+    modality = somewhere.Closed
+
+class FromElsewhere(Reader):
+    modality = NotHere
+
 @dataclass
 class Row:
     first: int
@@ -202,6 +211,10 @@ def test_classes_that_share_a_node_share_its_settings() -> None:
     ]  # fmt: skip
     assert said("made_up.JoinedAgain", folder="a", whole=1, first=2) == []
     assert "has no such setting" in said("made_up.JoinedAgain", only=1)[0]
+    assert said("made_up.Plain", only=1, first=2) == []
+    assert "has no such setting" in said("made_up.Plain", folder=1)[0]
+    for target in ("made_up.Unresolved", "made_up.FromElsewhere"):
+        assert said(target, anything=1) == [], "what is not found allows everything"
     missing = problems({"node": {"_target_": "made_up.Joined", "first": 1}}, supplied={"node": ["only"]})
     assert list(missing) == ["node.folder is missing"]
 

@@ -1,6 +1,7 @@
 """Data joined from a reader, its modality and the sampling."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,37 @@ def test_what_does_not_fit_together_is_refused_before_anything_is_read(spec: Ima
         data(Unread, TextSpec("bert", 128), number=40, **common)
     with pytest.raises(ConfigError, match="this task learns from"):
         data(Unread, spec, number=40, target_kind="tags", **common)
+    with pytest.raises(ConfigError, match="does nothing"):
+        data(Unread, spec, number=40, **common | {"erase": 0.2})
+    with pytest.raises(ConfigError, match="pictures of at least 16 pixels"):
+        data(Unread, replace(spec, min_size=16), number=40, **common | {"image_size": 8})
     with pytest.raises(AssertionError):
         data(Unread, spec, number=40, target_kind="numbers", **common)
+
+
+def test_a_class_that_is_no_whole_reader_is_refused_in_words(spec: ImageSpec, common: dict[str, Any]) -> None:
+    class Bare(Reader):
+        def read(self, target: TargetType, known: Targets | None) -> Found:
+            raise AssertionError
+
+    with pytest.raises(ConfigError, match="Bare names no modality"):
+        data(Bare, spec, **common)
+    with pytest.raises(ConfigError, match="Stripes cannot be made: missing a required argument: 'number'"):
+        data(Stripes, spec, **common)
+    with pytest.raises(ConfigError, match="Sampling cannot be made: missing a required argument: 'seed'"):
+        data(Stripes, spec, number=40, **{name: it for name, it in common.items() if name != "seed"})
+
+
+def test_a_limit_is_not_blamed_for_a_class_without_samples(spec: ImageSpec, common: dict[str, Any]) -> None:
+    class Empty(Stripes):
+        def read(self, target: TargetType, known: Targets | None) -> Found:
+            found = super().read(target, known)
+            return Found(["even", "odd", "none"], found.train, found.train, found.train)
+
+    with pytest.raises(DataError, match="'none' has 0") as refused:
+        data(Empty, spec, number=40, **common | {"train_limit": 10})
+    assert "train_limit" not in refused.value.next_step
+    assert refused.value.where == "nowhere"
 
 
 def test_a_modality_is_made_without_samples_as_a_run_left_it(tmp_path: Path, common: dict[str, Any]) -> None:

@@ -67,7 +67,7 @@ def test_a_limit_below_the_number_of_classes_is_refused(spec: ImageSpec, common:
     with pytest.raises(DataError, match=r"data.train_limit") as refused:
         data_of(Digits, spec, **common | {"train_limit": 9})
     assert "has 0" in refused.value.what
-    assert refused.value.next_step == "data.train_limit=10 or more"
+    assert refused.value.next_step == "data.train_limit=10  # or more"
     assert data_of(Digits, spec, **common | {"train_limit": 10}).targets.counts == [1] * 10
 
 

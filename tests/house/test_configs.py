@@ -10,8 +10,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.checks import check
+from frostline.config.constructors import JOINED
 from frostline.config.plain import resolved, without_ours
-from frostline.config.signatures import JOINED, problems
+from frostline.config.signatures import problems
 from frostline.data.modality import Modality
 from frostline.paths import conf_dir
 
@@ -19,7 +20,7 @@ CONF = conf_dir()
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "experiment")
 BY_BUILD = {  # what build.py adds to a constructor's settings
     "model": {"load", "form"},
-    "data": {"spec", "given"},
+    "data": {"spec"},
     "task": {"targets"},
     "head": {"features", "num_outputs"},
     "adapter": set(),
@@ -147,8 +148,10 @@ def test_every_parameter_gets_its_value_from_yaml_or_from_build(composed: Compos
 @pytest.mark.parametrize("option", OURS)
 def test_a_default_stands_in_yaml_and_not_in_code_as_well(composed: Composed, option: str) -> None:
     group = option.split("/")[0]
-    made = inspect.signature(target_class(train_with(composed, option)[group]._target_)).parameters.values()
-    assert [p.name for p in made if p.default is not p.empty and p.name not in BY_BUILD[group]] == []
+    made = target_class(train_with(composed, option)[group]._target_)
+    classes = [made, *(getattr(made, name) for name in JOINED if hasattr(made, name))]
+    settings = [it for cls in classes for it in inspect.signature(cls).parameters.values()]
+    assert [it.name for it in settings if it.default is not it.empty and it.name not in BY_BUILD[group]] == []
 
 
 def test_the_constructors_of_callbacks_of_ours_take_what_yaml_gives(composed: Composed) -> None:

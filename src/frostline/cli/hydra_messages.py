@@ -6,8 +6,8 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from frostline.config.constructors import parameters_of
 from frostline.config.keys import meant
-from frostline.config.signatures import parameters_of
 from frostline.errors import ConfigError, close_names, first_line
 from frostline.paths import conf_dir
 

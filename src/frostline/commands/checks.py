@@ -65,7 +65,7 @@ VALUES = {
 # Constructor arguments that `build.py` supplies, so that no config may set them.
 SUPPLIED = {
     "model": {"load", "form"},
-    "data": {"spec", "given"},
+    "data": {"spec"},
     "head": {"features", "num_outputs"},
     "task": {"targets"},
     "optimizer": {"params"},

@@ -71,7 +71,10 @@ class Predictor:
             return [self._typed(name, it) for it in cell]
         if self.classes and not name.startswith(SHARES):
             return cell
-        return float(cell) if cell else None
+        try:
+            return float(cell) if cell else None
+        except ValueError:
+            return cell
 
 
 def open_run(

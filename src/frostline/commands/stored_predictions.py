@@ -8,6 +8,7 @@ import numpy as np
 from frostline.errors import RunError
 from frostline.runs.predictions import Part, read
 
+ROUNDING = 1e-4  # between devices, thread counts and versions of libraries; float32 has about seven digits
 NOT_OUTPUTS = {"sample", "index", "word", "target", "phase"}  # columns that say of what an output is
 
 
@@ -34,6 +35,8 @@ def comparison_of(columns: dict[str, Any], stored: dict[str, Any]) -> str:
     count = int((largest > 0).sum())
     if not count:
         return f"all {len(largest):,} agree with the stored ones"
+    if largest.max() <= ROUNDING:
+        return f"all {len(largest):,} agree with the stored ones to {largest.max():.0e}"
     return f"{count:,} of {len(largest):,} differ from the stored ones, by up to {largest.max():.2g}"
 
 

@@ -6,29 +6,17 @@ understood here (a torch type, an alias of another package) allows every value.
 """
 
 import ast
-import builtins
-import importlib.util
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import cache
-from itertools import chain
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from frostline.config import ranges as values
+from frostline.config.constructors import parameters
 from frostline.errors import close_names
 from frostline.quoting import list_of
 
-KNOWN = {"frostline", "torch", "lightning", "datetime"}  # packages whose classes options name in `_target_`
 Check = Callable[[Any], bool]
 
-
-class Parameter(NamedTuple):
-    annotation: ast.expr | None
-    required: bool
-
-
-Parameters = dict[str, Parameter]
 
 PLAIN: dict[str, Check] = {
     "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
@@ -39,7 +27,6 @@ PLAIN: dict[str, Check] = {
     "dict": lambda value: isinstance(value, Mapping),
     "list": lambda value: isinstance(value, list),
 }
-JOINED = ("modality", "sampling")  # attributes of a class that name classes whose settings lie in the same node
 CONTAINERS = {"list", "List", "Sequence", "tuple", "Tuple", "Iterable"}
 
 
@@ -65,43 +52,20 @@ def value_problem(key: str, value: Any, annotation: str) -> str | None:
     return None if _allows(expression, value) else _refused(expression, value, key)
 
 
-def parameters_of(target: str) -> list[str]:
-    """Names of the keyword parameters of a class or function; empty if its source is not found."""
-    return list(_parameters(target) or {})
-
-
-def origin_of(target: str) -> str | None:
-    """The dotted name under which the class is defined that `target` names, perhaps through an import; None if no
-    source defines it."""
-    module, _, name = target.rpartition(".")
-    if module.partition(".")[0] not in KNOWN or not all(part.isidentifier() for part in target.split(".")):
-        return None
-    source = _source(module)
-    for node in _tree(source).body if source is not None else ():
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return target
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            for alias in node.names:
-                if (alias.asname or alias.name) == name and node.module != module:
-                    return origin_of(f"{node.module}.{alias.name}")
-    return None
-
-
 def _node_problems(config: Mapping[str, Any], key: str, supplied: Collection[str] | None) -> Iterator[str]:
-    parameters = _parameters(config["_target_"])
-    if parameters is None:
+    found = parameters(config["_target_"])
+    if found is None:
         return
     for name, value in config.items():
         if name in ("_target_", "_partial_", "_convert_", "_recursive_"):
             continue
-        if name not in parameters:
-            taken = {*(supplied or ()), "_target_", "_partial_", "_convert_", "_recursive_"}
-            close = close_names(name, set(parameters) - taken)
+        if name not in found:
+            close = close_names(name, set(found) - set(supplied or ()))
             yield f"{key}.{name}: {config['_target_']} has no such setting; {close}"
-        elif value != "???" and not _allows(parameters[name].annotation, value):
-            yield f"{key}.{name}: {_refused(parameters[name].annotation, value, f'{key}.{name}')}"
+        elif value != "???" and not _allows(found[name].annotation, value):
+            yield f"{key}.{name}: {_refused(found[name].annotation, value, f'{key}.{name}')}"
     if supplied is not None:
-        for name, parameter in parameters.items():
+        for name, parameter in found.items():
             if parameter.required and name not in config and name not in supplied:
                 yield f"{key}.{name} is missing"
 
@@ -185,105 +149,3 @@ def _said(annotation: ast.expr | None) -> str:
         case ast.Subscript(value=ast.Name(id=name), slice=inner) if name in CONTAINERS:
             return f"a list of {_said(inner)}"
     return ast.unparse(annotation) if annotation is not None else "anything"
-
-
-# --- constructors, found in source -------------------------------------------------------------------------------
-
-
-def _parameters(target: str) -> Parameters | None:
-    """The keyword parameters of a class or function by its dotted name; None if its source is not found."""
-    module, _, name = target.rpartition(".")
-    source = _source(module)
-    return _with_joined(source, name) if source is not None else None
-
-
-def _with_joined(source: Path, name: str) -> Parameters | None:
-    """The parameters of a class or function, and of the classes that share its node."""
-    own, joined = _own_parameters(source, name), _joined(source, name)
-    if not joined:
-        return own
-    others = [_own_parameters(*place) or {} for place in joined.values()]
-    return dict(chain(*(found.items() for found in (own or {}, *others))))
-
-
-def _joined(source: Path, name: str) -> dict[str, tuple[Path, str]]:
-    """The classes that a class names in JOINED, by attribute: a file that knows each, and its name there."""
-    found: dict[str, tuple[Path, str]] = {}
-    source, node = _definition(source, name) or (source, None)
-    if not isinstance(node, ast.ClassDef):
-        return found
-    for base in reversed([base.id for base in node.bases if isinstance(base, ast.Name)]):
-        found |= _joined(source, base)
-    for item in node.body:
-        value = item.value if isinstance(item, ast.Assign | ast.AnnAssign) else None
-        if isinstance(value, ast.Name) and (attribute := ast.unparse(item).partition(":")[0].split()[0]) in JOINED:
-            found[attribute] = (source, value.id)
-    return found
-
-
-def _own_parameters(source: Path, name: str) -> Parameters | None:
-    defined = _definition(source, name)
-    if defined is None:
-        return None
-    source, node = defined
-    return _arguments(node, skip=0) if isinstance(node, ast.FunctionDef) else _constructor(source, node)
-
-
-def _definition(source: Path, name: str) -> tuple[Path, ast.FunctionDef | ast.ClassDef] | None:
-    """A class or function that a file defines or imports, with the file that defines it."""
-    for node in _tree(source).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return source, node
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            for alias in node.names:
-                if (alias.asname or alias.name) == name and (origin := _source(node.module)) is not None:
-                    return _definition(origin, alias.name)
-    return None
-
-
-def _constructor(source: Path, node: ast.ClassDef) -> Parameters | None:
-    bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
-    inherited = next((found for base in bases if (found := _own_parameters(source, base)) is not None), None)
-    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
-        own = {ast.unparse(item.target): Parameter(item.annotation, item.value is None) for item in fields}
-        return (inherited or {}) | own
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            own = _arguments(item, skip=1)
-            if item.args.kwarg is None or inherited is None:
-                return own
-            if not source.is_relative_to(Path(__file__).parents[1]):  # a library's class may pass some itself
-                inherited = {name: parameter._replace(required=False) for name, parameter in inherited.items()}
-            return inherited | own
-    return inherited
-
-
-def _arguments(node: ast.FunctionDef, skip: int) -> Parameters:
-    positional = [*node.args.posonlyargs, *node.args.args]
-    plain = len(positional) - len(node.args.defaults)
-    found = {argument.arg: Parameter(argument.annotation, place < plain) for place, argument in enumerate(positional)}
-    for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
-        found[argument.arg] = Parameter(argument.annotation, default is None)
-    return dict(list(found.items())[skip:])
-
-
-@cache
-def _source(module: str) -> Path | None:
-    """The file of a module. Only the top package is looked up: `find_spec` of a submodule would import its parents."""
-    top, *rest = module.split(".")
-    if not top or hasattr(builtins, top):
-        return None
-    spec = importlib.util.find_spec(top)
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).parent.joinpath(*rest) if rest else Path(spec.origin)
-    for candidate in (path, path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file() and candidate.suffix == ".py":
-            return candidate
-    return None
-
-
-@cache
-def _tree(source: Path) -> ast.Module:
-    return ast.parse(source.read_text(encoding="utf-8"))

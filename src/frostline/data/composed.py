@@ -33,27 +33,50 @@ def data_of(
     that cannot be read or split.
     """
     own, shared, sampled = _divided(kind, settings)
-    kind.modality.require(spec)
     require_kind(target_kind, [*kinds_in_columns(), *kind.kinds] if kind.reads_columns else kind.kinds)
     target = target_type(target_kind)
-    reader = kind(**own)
+    modality: Modality = _made(kind.modality, spec, **shared)
+    sampling: Sampling = _made(kind.sampling, **sampled)
+    reader: Reader = _made(kind, **own)
     found = reader.read(target, known)
     samples = (found.train, found.val, found.test)
-    given = Given(samples, target, reader.name, reader.where, cache, found.notes)
-    modality = kind.modality(spec, given, **shared)
-    return Data(reader, found, modality, Sampling(**sampled), target=target, known=known)
+    modality.read(Given(samples, target, reader.name, reader.where, cache, found.notes))
+    return Data(reader, found, modality, sampling, target=target, known=known)
 
 
 def modality_of(kind: type[Reader], spec: Spec, settings: Mapping[str, Any]) -> Modality:
     """Build the modality alone, for samples without targets; settings of reader and sampling are ignored. Raises
     ConfigError for an unknown setting, or if the backbone takes another modality."""
-    kind.modality.require(spec)
-    return kind.modality(spec, None, **_divided(kind, settings)[1])
+    modality: Modality = _made(kind.modality, spec, **_divided(kind, settings)[1])
+    return modality
+
+
+def modality_type(kind: type[Reader]) -> type[Modality]:
+    """The class of the modality that a reader names. Raises ConfigError."""
+    found = getattr(kind, "modality", None)
+    if not (isinstance(found, type) and issubclass(found, Modality)):
+        raise ConfigError(
+            f"{kind.__name__} names no modality",
+            where="data._target_",
+            next_step=f"`modality = PictureModality` or another one in class {kind.__name__}",
+        )
+    return found
+
+
+def _made(kind: type, *arguments: Any, **settings: Any) -> Any:
+    """Raises ConfigError if a setting is missing."""
+    try:
+        inspect.signature(kind).bind(*arguments, **settings)
+    except TypeError as error:
+        raise ConfigError(
+            f"{kind.__name__} cannot be made: {error}", where="data", next_step="add the setting to its YAML"
+        ) from error
+    return kind(*arguments, **settings)
 
 
 def _divided(kind: type[Reader], settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Assign each setting to reader, modality and sampling by the names of their parameters. Raises ConfigError."""
-    names = [_parameters(it) for it in (kind, kind.modality, kind.sampling)]
+    names = [_parameters(it) - {"spec"} for it in (kind, modality_type(kind), kind.sampling)]
     known = set[str]().union(*names)
     for name in settings:
         if name not in known:

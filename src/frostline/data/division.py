@@ -42,11 +42,12 @@ class Division:
         """Return train, val and test. Raises DataError if a class has too few samples for the splits, or a split is
         empty."""
         (source, index), val, test = self._split(sampling.val_fraction, sampling.test_fraction, sampling.split_seed)
+        self._require_of_each(1, source.labels[index], "training")
         if sampling.train_limit is not None:
             strata = self.target.strata(source.labels[index])
             index = index[balanced_subset(strata, sampling.train_limit, sampling.seed)]
+            self._require_limit(source.labels[index], sampling.train_limit)
         parts = Part(source, index), Part(*val, scored=True), Part(*test, scored=True)
-        self._require_trained(parts[0].labels, sampling.train_limit)
         for name, part in (("validation", parts[1]), ("test", parts[2])):
             if len(part) == 0:
                 raise DataError(
@@ -72,17 +73,15 @@ class Division:
             val, rest = (self.train, rest[taken]), rest[kept]
         return (self.train, rest), val, test
 
-    def _require_trained(self, labels: Tensor, limit: int | None) -> None:
+    def _require_limit(self, labels: Tensor, limit: int) -> None:
+        """Raise DataError if the limit leaves a class without a training sample."""
         try:
             self._require_of_each(1, labels, "training")
         except DataError as error:
-            if limit is None:
-                raise
-            enough = max(len(self.names), limit + 1)
             raise DataError(
                 f"{error.what}, and the limit is {limit} training samples",
                 where="data.train_limit",
-                next_step=f"data.train_limit={enough} or more",
+                next_step=f"data.train_limit={max(len(self.names), limit + 1)}  # or more",
             ) from None
 
     def _require_of_each(self, needed: int, labels: Tensor, reason: str) -> None:

@@ -31,8 +31,8 @@ class Given(NamedTuple):
 class Modality(ABC):
     """Decodes and shows samples of one kind, whichever reader found them.
 
-    The constructor takes the backbone's spec, what a reader found (None to predict), and the settings that all data of
-    this modality shares. It sets `spec` and, if samples were found, `sources`, which load those of train, val and test.
+    The constructor takes the backbone's spec and the settings that all data of this modality shares, and sets `spec`.
+    `read` sets `sources`, which load the samples of train, val and test.
     Everything that `Views.plain` depends on is in `spec` or in `Source.content`: keys of cached outputs hold these.
 
     samples: the plural in messages. plainly: what messages call samples without augmentation. kept_as: the kind of
@@ -49,15 +49,14 @@ class Modality(ABC):
     num_workers: int | None = 0
 
     @abstractmethod
-    def __init__(self, spec: Spec, given: Given | None, **settings: Any) -> None: ...
-
-    @classmethod
-    @abstractmethod
-    def require(cls, spec: Spec) -> None:
-        """Raise ConfigError if the backbone takes another modality."""
+    def __init__(self, spec: Spec, **settings: Any) -> None: ...
 
     @abstractmethod
-    def views(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Views:
+    def read(self, given: Given) -> None:
+        """Set `sources` to what serves the found samples. Not called to predict. Raises DataError."""
+
+    @abstractmethod
+    def prepare(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Views:
         """Prepare the samples of the splits (decode them, compare them) and return how they are shown. Called once.
 
         parts: by name of the split."""

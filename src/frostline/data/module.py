@@ -70,7 +70,7 @@ class Data(Transfers):
         self.targets = known or self._described(found)
         size = sampling.batch_size if known is None or isinstance(sampling.batch_size, int) else 1
         self.batch_size = usual_batch(len(self.train_part)) if size is None else 1 if size == "auto" else size
-        self.views = modality.views(dict(named(self.parts)), target, found.names, sampling.seed)
+        self.views = modality.prepare(dict(named(self.parts)), target, found.names, sampling.seed)
 
     def _require_names(self, known: Targets) -> None:
         if self.names != known.names:

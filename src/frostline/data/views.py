@@ -9,12 +9,19 @@ from frostline.contracts.batch import Batch
 
 
 class Views:
-    """Shows batches unchanged. A modality with preprocessing or augmentation returns a subclass from `views`.
+    """Shows batches unchanged. A modality with preprocessing or augmentation returns a subclass from `prepare`.
 
     Batches come as the loader made them, on the device that trains."""
 
-    could_augment = False  # whether `augmented` differs from `plain`
-    mixes = False  # whether an augmented sample depends on others of its batch
+    @property
+    def could_augment(self) -> bool:
+        """Whether `augmented` differs from `plain`."""
+        return False
+
+    @property
+    def mixes(self) -> bool:
+        """Whether an augmented sample depends on others of its batch."""
+        return False
 
     def describe(self) -> Sequence[Any]:
         """The augmentation as plain values, for cache keys."""

@@ -9,6 +9,7 @@ recomputed ones bit for bit.
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -44,8 +45,13 @@ def chunk_of(spec: Spec, device: torch.device) -> int:
     """
     if spec.ragged:
         return 8 * MOST["cpu" if device.type == "cpu" else "other"]  # sorted by length, so that few are padded
-    size = values_of(spec.example()).shape[-1]
-    return (64 if size <= SMALL else 16) * (1 if device.type == "cpu" else 4)
+    return (64 if _width(spec) <= SMALL else 16) * (1 if device.type == "cpu" else 4)
+
+
+@cache
+def _width(spec: Spec) -> int:
+    """Pixels of an input from left to right."""
+    return values_of(spec.example()).shape[-1]
 
 
 def texts_of(width: int, device: torch.device) -> int:

@@ -14,7 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from frostline.config.signatures import origin_of, parameters_of
+from frostline.config.constructors import origin_of, parameters_of
 from frostline.errors import RunError, first_line, shortened
 from frostline.paths import leaves
 from frostline.runs.renamed import renamed, with_planned_views

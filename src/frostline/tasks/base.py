@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from frostline.contracts.batch import Batch
@@ -113,6 +114,15 @@ class Task(nn.Module):
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """Columns of a table by header. predictions: for N samples or words, (K,) each or a mask. top_k: most classes
         to name."""
+
+    def word_columns(
+        self, sentences: Sequence[Sequence[str]], predictions: Sequence[Tensor], top_k: int
+    ) -> dict[str, list[str]]:
+        """`sentence`, counted from 1, `word`, and `columns`. predictions: (W, C) per sentence, NaN for a word without
+        one."""
+        rows = [(str(number), word) for number, words in enumerate(sentences, 1) for word in words]
+        said = {"sentence": [number for number, _ in rows], "word": [word for _, word in rows]}
+        return said | self.columns([*torch.cat([*predictions])], top_k)
 
     def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Columns of the table of predictions that a run writes: `target`, and the outputs under a name that describes

@@ -102,15 +102,6 @@ class TokenClassification(Task):
         rows = list(zip(seen.tolist(), places, strict=True))
         return {name: [cells[place] if is_seen else "" for is_seen, place in rows] for name, cells in columns.items()}
 
-    def word_columns(
-        self, sentences: Sequence[Sequence[str]], predictions: Sequence[Tensor], top_k: int
-    ) -> dict[str, list[str]]:
-        """`sentence`, counted from 1, `word`, and `columns`. predictions: (W, C) per sentence, NaN for a word without
-        one."""
-        rows = [(str(number), word) for number, words in enumerate(sentences, 1) for word in words]
-        said = {"sentence": [number for number, _ in rows], "word": [word for _, word in rows]}
-        return said | self.columns([*torch.cat([*predictions])], top_k)
-
 
 class Sums(Metric):
     """Sums over all batches and ranks. loss: plain cross-entropy of words. right: words with the right tag. entities:

@@ -16,7 +16,7 @@ from frostline.config.instantiate import class_of, made, make, maker_of, maker_s
 from frostline.contracts.features import Form, forms_of
 from frostline.contracts.seeds import seed_of
 from frostline.contracts.targets import Targets
-from frostline.data.composed import data_of
+from frostline.data.composed import data_of, modality_type
 from frostline.data.module import Data
 from frostline.data.reader import Reader
 from frostline.data.sample_cache import SampleCache
@@ -223,7 +223,7 @@ def _data(
 ) -> Data:
     """kind: of targets. shows: whether the progress of decoding is shown."""
     reader, settings = maker_settings(cfg.data, "data", Reader)
-    store = Store(reuse.folder, reuse.max_bytes, reader.modality.kept_as) if reuse.when != "never" else None
+    store = Store(reuse.folder, reuse.max_bytes, modality_type(reader).kept_as) if reuse.when != "never" else None
     cache = SampleCache(store, shows=shows, leads=not follows())
     return data_of(reader, backbone.spec, settings, target_kind=kind, cache=cache, known=known)
 

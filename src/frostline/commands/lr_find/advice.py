@@ -9,10 +9,10 @@ from frostline.plan.phase import Phase
 APART = 2.0  # factor between two rates, below which a range test cannot tell them apart from noise
 
 
-def advised(curves: Sequence[RateCurve], phases: Sequence[Phase], base_rate: float) -> dict[str, float]:
+def advised(curves: Sequence[RateCurve], phases: Sequence[Phase], base_rate: float | None) -> dict[str, float]:
     """Suggest settings by key: the base rate of the first phase with a suggestion, and an `lr_scale` for each phase
     that suggests another base rate. A tested phase without a suggestion keeps its rate. phases: as in the config, where
-    `thaw: each` is one phase. base_rate: `optimizer.lr` of the config.
+    `thaw: each` is one phase. base_rate: `optimizer.lr` of the config, if it has one.
     """
     settings: dict[str, float] = {}
     tested = [(phase, [curve.suggestion for curve in _of(phase, phases, curves)]) for phase in phases]
@@ -20,9 +20,9 @@ def advised(curves: Sequence[RateCurve], phases: Sequence[Phase], base_rate: flo
     if not any(rates for _, rates in told):
         return settings
     for phase, rates in sorted(told, key=lambda it: not it[1]):  # the base rate first
-        if not rates and phase.optimizer is not None:
+        rate = min(rates, default=base_rate if phase.optimizer is None else None)
+        if rate is None:
             continue
-        rate = min(rates, default=base_rate)
         if phase.optimizer is not None:
             settings[f"schedule.phases.{phase.name}.optimizer.lr"] = rate
             continue

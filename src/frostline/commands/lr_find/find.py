@@ -12,7 +12,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities.seed import isolate_rng
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.lr_find.advice import advised, overrides_with
 from frostline.commands.lr_find.curves import picture_of
@@ -49,14 +49,16 @@ def lr_find(cfg: DictConfig, test: RangeTest, folder: Path, *, typed: list[str],
     start_weights(built, cfg.init_from, resumes=False)
     curves = find_rates(built, partial(bare_trainer, with_precision(cfg, built.model.backbone).trainer), test)
     if built.trainer.is_global_zero:
-        settings = advised(curves, scaled(plan_of(cfg), built.model.backbone).phases, float(cfg.optimizer.lr))
+        base_rate = OmegaConf.select(cfg, "optimizer.lr")
+        settings = advised(curves, scaled(plan_of(cfg), built.model.backbone).phases, base_rate)
         following = overrides_with(settings, typed, resolved(cfg))
         title = f"{built.model.backbone.name} on {built.data.name}\nloss while the rate rises over {test.steps} steps"
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / PICTURE, picture_of(curves, title))
         said = {"command": command, "seed": cfg.seed, "settings": settings, "next": following}
         write_atomically(folder / NUMBERS, json.dumps(said | _numbers(curves), indent=2, allow_nan=False) + "\n")
-        print_rates(curves, settings, folder, following)
+        again = [it for it in typed if not it.startswith("lr_find.steps=")] + [f"lr_find.steps={3 * test.steps}"]
+        print_rates(curves, settings, folder, ["train", *following] if settings else ["lr_find", *again])
     return curves
 
 

@@ -11,8 +11,10 @@ from frostline.commands.lr_find.range_test import NUMBERS, PICTURE, RateCurve
 from frostline.report.summary import console_of_width, learns, program
 
 
-def print_rates(curves: Sequence[RateCurve], settings: Mapping[str, float], folder: Path, train: Sequence[str]) -> None:
-    """settings: the suggested settings by key. train: the arguments of the next `frostline train`."""
+def print_rates(
+    curves: Sequence[RateCurve], settings: Mapping[str, float], folder: Path, following: Sequence[str]
+) -> None:
+    """settings: the suggested settings by key. following: the next command and its arguments."""
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("phase", "learns", "suggested optimizer.lr", "rates tried", "steps"):
         table.add_column(column, justify="left" if column in ("phase", "learns") else "right", no_wrap=True)
@@ -24,11 +26,7 @@ def print_rates(curves: Sequence[RateCurve], settings: Mapping[str, float], fold
         console.print(line)
     console.print(f"picture  {folder / PICTURE}")
     console.print(f"numbers  {folder / NUMBERS}")
-    if settings:
-        console.print(f"next     {shlex.join([program(), 'train', *train])}")
-    else:
-        steps = f"lr_find.steps={3 * curves[0].test.steps}"
-        console.print(f"next     {shlex.join([program(), 'lr_find', *train, steps])}")
+    console.print(f"next     {shlex.join([program(), *following])}")
 
 
 def _cells(curve: RateCurve) -> list[str]:
@@ -48,10 +46,8 @@ def _remarks(curves: Sequence[RateCurve], settings: Mapping[str, float]) -> list
     said = []
     if silent:
         names = ", ".join(silent)
-        said.append(
-            f"No rate stands out in {names}, which keeps its rate: try lr_find.steps=300 or other rates; or there is "
-            "little to learn."
-        )
+        steps = f"lr_find.steps={3 * curves[0].test.steps}"
+        said.append(f"No rate stands out in {names}: try {steps} or other rates; or there is little to learn.")
     if scales:
         base = f"optimizer.lr={settings['optimizer.lr']:g}"
         said.append(f"The phases suggest different base rates; with {base}, use {' '.join(scales)}")

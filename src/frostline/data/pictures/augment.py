@@ -83,11 +83,11 @@ class Augment(Views):
         self.preprocess = Preprocess(spec, cut=cut)
 
     @property
-    def could_augment(self) -> bool:  # type: ignore[override]
+    def could_augment(self) -> bool:
         return self.strength is not None
 
     @property
-    def mixes(self) -> bool:  # type: ignore[override]
+    def mixes(self) -> bool:
         return self.strength is not None and self.strength.mix > 0 and self.target.mixes
 
     def describe(self) -> list[Any]:

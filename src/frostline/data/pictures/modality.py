@@ -42,7 +42,6 @@ class PictureModality(Modality):
     def __init__(
         self,
         spec: Spec,
-        given: Given | None,
         *,
         image_size: Positive[int] | None,
         augment: Literal["none", "standard", "strong"],
@@ -56,15 +55,15 @@ class PictureModality(Modality):
         require_range(grey_range)
         self.augment: dict[str, Any] = {"level": augment, "flip": flip, "erase": erase}
         self.num_workers = num_workers
+        self.grey_range = grey_range
         self.grey: Range | None = None  # range of grey pictures with more than 8 bits
-        if given is None and isinstance(grey_range, list):  # chosen in training and stored with the run
+        if isinstance(grey_range, list):
             self.grey = float(grey_range[0]), float(grey_range[1])
         self.grey_notes: Sequence[str] = ()
-        if given is not None:
-            self._read(given, grey_range)
+        self.read_notes: Sequence[str] = ()
 
-    def _read(self, given: Given, grey_range: Setting) -> None:
-        self.grey = self._grey_range(given, grey_range)
+    def read(self, given: Given) -> None:
+        self.grey = self._grey_range(given, self.grey_range)
         self.read_notes, self._name, self._cache = given.notes, given.name, given.cache
         found = {id(it): it for it in given.samples if it is not None}
         made = {key: it.source(self.spec, self.grey, given.cache, given.name) for key, it in found.items()}
@@ -80,11 +79,7 @@ class PictureModality(Modality):
         self.grey_notes = grey_notes(deep, grey)
         return grey
 
-    @classmethod
-    def require(cls, spec: Spec) -> None:
-        spec_of_pictures(spec)
-
-    def views(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Augment:
+    def prepare(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Augment:
         """Decode the pictures of files now, if they can be cached or held in memory."""
         keep_or_hold([part.source for part in parts.values()], self._cache, self._name)
         train = next(iter(parts.values())).source

@@ -15,14 +15,16 @@ DRIVE = re.compile("[A-Za-z]:/")
 
 
 class PicturePaths:
-    """folder: to which paths are relative; one that leads outside is refused. suffix: appended to each path. table:
-    folder of the table, to which paths with .. may be relative.
+    """folder: to which paths are relative; one that leads outside is refused, unless it is absolute and the folder has
+    no picture at its end. suffix: appended to each path. table: folder of the table, to which paths with .. may be
+    relative.
     """
 
     def __init__(self, folder: Path, suffix: str, table: Path | None = None) -> None:
         self.folder = folder
         self.suffix = suffix
         self.table = folder if table is None else table
+        self.outside = 0  # number of pictures at absolute paths outside of the folder
         self.from_windows = 0  # number of paths with \\ between folders
         self.begin: tuple[str, ...] = ()  # start of absolute paths that were written before the pictures moved
         self.without_begin = 0  # number of paths that were found without `begin`
@@ -49,23 +51,24 @@ class PicturePaths:
         )
 
     def _found(self, path: str) -> Path | None:
-        """A picture in the folder, or at an absolute path. If the folder is not that of the table, it comes first, so
-        that a copy of the pictures there is read and not the original."""
-        ways = [self._there, self._elsewhere, self._moved]
-        if _plain(self.folder) != _plain(self.table):
-            ways = [self._there, self._moved, self._elsewhere]
+        """A picture in the folder, else at an absolute path: a copy in the folder comes before the original."""
+        ways = (self._there, self._moved, self._elsewhere)
         return next((found for way in ways if (found := way(path)) is not None), None)
 
     def _elsewhere(self, path: str) -> Path | None:
         if not Path(path).is_absolute():
             return None
-        endings = dict.fromkeys([self.suffix, f".{self.suffix}", ""]) if self.suffix else [""]
-        return next((file for ending in endings if (file := _plain(Path(path + ending))).is_file()), None)
+        files = (_plain(Path(path + ending)) for ending in self._endings())
+        found = next((file for file in files if file.is_file()), None)
+        self.outside += found is not None
+        return found
+
+    def _endings(self) -> list[str]:
+        """With the suffix or without it: some paths may already end with it."""
+        return list(dict.fromkeys([self.suffix, f".{self.suffix}", ""])) if self.suffix else [""]
 
     def _there(self, path: str) -> Path | None:
-        """Find a path with the suffix or without it: some paths may already end with it."""
-        endings = dict.fromkeys([self.suffix, f".{self.suffix}", ""]) if self.suffix else [""]
-        inside = (self._inside(path + ending) for ending in endings)
+        inside = (self._inside(path + ending) for ending in self._endings())
         files = (file for it in inside if it is not None for file in self._spelled(it))
         return next((file for file in files if file.is_file()), None)
 
@@ -76,6 +79,8 @@ class PicturePaths:
             said.append(
                 f"{self.without_begin:,} paths were read without {begin} at their start: they are in {self.folder}"
             )
+        if self.outside:
+            said.append(f"{self.outside:,} pictures are at absolute paths outside of {self.folder}")
         return said
 
     def _inside(self, path: str) -> Path | None:

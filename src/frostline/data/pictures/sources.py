@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -153,10 +154,12 @@ class FilePictures(Pictures):
 
     def _content(self) -> str:
         digest = hashlib.blake2b(b"" if self.grey is None else repr(self.grey).encode(), digest_size=16)
+        others = [file.parent for file in self.files if not file.is_relative_to(self.root)]
+        outside = os.path.commonpath(others) if others else self.root
         with ThreadPoolExecutor() as pool:  # hashing releases the GIL
             for file, found in zip(self.files, pool.map(self._digest, range(len(self.files))), strict=True):
-                name = file.relative_to(self.root) if file.is_relative_to(self.root) else file
-                digest.update(f"{name}\0".encode() + found)
+                base = self.root if file.is_relative_to(self.root) else outside
+                digest.update(f"{file.relative_to(base)}\0".encode() + found)
         return digest.hexdigest()
 
     def _digest(self, place: int) -> bytes:

@@ -15,7 +15,7 @@ from frostline.data.loader import EpochBatches
 from frostline.data.parts import Part, Transfers, loader
 from frostline.data.pictures.files import passed_note, picture_files
 from frostline.data.pictures.paths import PicturePaths
-from frostline.data.pictures.preprocess import evaluation_view
+from frostline.data.pictures.preprocess import Preprocess
 from frostline.data.pictures.reading import Box, named, problem_of, resized
 from frostline.data.pictures.sources import FilePictures
 from frostline.data.pictures.tiles import Tile
@@ -76,6 +76,7 @@ class PictureFiles(Transfers):
         self.whole: list[bool] = []
         self.pictures = pictures
         self.batch_size = batch_size
+        self.preprocess = Preprocess(pictures.spec, cut=pictures.cut)
 
     def predict_dataloader(self) -> DataLoader[Batch | DataError]:
         part = Part(self.pictures, torch.arange(len(self.pictures.files)), scored=True)
@@ -83,7 +84,7 @@ class PictureFiles(Transfers):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         self.whole += (batch.targets != BROKEN).tolist()
-        return batch._replace(inputs=evaluation_view(batch.pictures, self.pictures.spec, cut=self.pictures.cut))
+        return batch._replace(inputs=self.preprocess(batch.pictures))
 
 
 class Unlabelled(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 from frostline.config.ranges import Positive
 from frostline.contracts.specs import ImageSpec, Spec
 from frostline.data.modality import Given
-from frostline.data.pictures.modality import PictureModality, spec_of_pictures
+from frostline.data.pictures.modality import PictureModality
 from frostline.data.pictures.predicting import PicturePredicting
 from frostline.data.pictures.reading import upright_size
 from frostline.data.predicting import Opened
@@ -28,7 +28,6 @@ class WholePictureModality(PictureModality):
     def __init__(
         self,
         spec: Spec,
-        given: Given | None,
         *,
         image_size: Positive[int] | None,
         sides: list[Positive[int]] | None,
@@ -37,17 +36,24 @@ class WholePictureModality(PictureModality):
     ) -> None:
         for key, pair in (("sides", sides), ("tile", tile)):
             _require_pair(f"data.{key}", pair)
-        whole = spec_of_pictures(spec).at(image_size)
-        if given is not None:
+        super().__init__(spec, image_size=image_size, **of_pictures)
+        self.sides, self.tile = sides, tile
+        if sides is not None:
+            self._stretch(sides)
+
+    def read(self, given: Given) -> None:
+        if self.sides is None or self.tile is None:
             sizes = at_once(upright_size, _first(given), "pictures cannot be read")
             ratio = statistics.median(height / width for width, height in sizes)
-            sides = sides or _usual_sides(whole, ratio)
-            tile = tile or [int(statistics.median(side)) for side in zip(*sizes, strict=True)][::-1]
-        if sides is not None:
-            _require_sides(sides, whole)
-            whole = replace(whole, stretched=(sides[0], sides[1]))
-        self.sides, self.tile = sides, tile
-        super().__init__(whole, given, image_size=None, **of_pictures)
+            self.tile = self.tile or [int(statistics.median(side)) for side in zip(*sizes, strict=True)][::-1]
+            if self.sides is None:
+                self.sides = _usual_sides(self.spec, ratio)
+                self._stretch(self.sides)
+        super().read(given)
+
+    def _stretch(self, sides: list[int]) -> None:
+        _require_sides(sides, self.spec)
+        self.spec = replace(self.spec, stretched=(sides[0], sides[1]))
 
     def predicting(self, run: Opened, target: TargetType) -> PicturePredicting:
         return PicturePredicting(run, self.spec, grey_range=self.grey, tile=self.tile)

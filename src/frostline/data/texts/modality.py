@@ -30,20 +30,11 @@ class TextModality(Modality):
     plainly = "each text as it is"
     kept_as: ClassVar[Literal["tokens"]] = "tokens"
 
-    def __init__(
-        self,
-        spec: Spec,
-        given: Given | None,
-        *,
-        batch_tokens: Positive[int] | None,
-        max_length: Positive[int] | None,
-    ) -> None:
+    def __init__(self, spec: Spec, *, batch_tokens: Positive[int] | None, max_length: Positive[int] | None) -> None:
         self.spec = spec_of_texts(spec).at(max_length)
         self.max_tokens = batch_tokens
-        if given is not None:
-            self._read(given)
 
-    def _read(self, given: Given) -> None:
+    def read(self, given: Given) -> None:
         self.per_word = given.target.per_word
         tokenizer = Tokenizer(self.spec, words=self.per_word)
         of_pairs = _pair_notes(given.samples[0], tokenizer) if not self.per_word else []
@@ -59,11 +50,7 @@ class TextModality(Modality):
         val, test = (None if texts is None else source(texts) for texts in given.samples[1:])
         self.sources = train, val, test
 
-    @classmethod
-    def require(cls, spec: Spec) -> None:
-        spec_of_texts(spec)
-
-    def views(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Views:
+    def prepare(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Views:
         """Find repeated texts, and return views that change nothing."""
         texts = {name: self._texts_of(part) for name, part in parts.items()}
         self.repeats = repeats(texts, {name: target.comparable(part.labels) for name, part in parts.items()})
@@ -107,15 +94,16 @@ class TextModality(Modality):
         lengths = [part.lengths for part in parts.values() if part.lengths is not None]
         return sum(int((it >= self.spec.max_length).sum()) for it in lengths)
 
-    def _words_lost(self) -> int:
-        """Number of tagged words without a token in the input."""
-        return sum(source.words_lost() for source in self.sources if isinstance(source, TokenSource))
+    def _words_lost(self, parts: Mapping[str, Part]) -> int:
+        """Tagged words of which the network sees no token."""
+        sources = {id(part.source): part.source for part in parts.values()}.values()
+        return sum(source.words_lost() for source in sources if isinstance(source, TokenSource))
 
     def notes(self, parts: Mapping[str, Part]) -> list[str]:
         count = self._cut_off(parts)
         missed = ", and entities there are missed" if self.per_word else ""
         cut_off = [f"{count:,} texts have {self.spec.max_length} tokens or more: the rest is cut off{missed}"]
-        lost = self._words_lost() if self.per_word else 0
+        lost = self._words_lost(parts) if self.per_word else 0
         words = [f"{lost:,} words are cut off or have no token, so nothing is learned from them"] if lost else []
         alone = self._alone(next(iter(parts.values())))
         return [*self.read_notes, *(cut_off if count else []), *alone, *words, *self.repeats.told()]

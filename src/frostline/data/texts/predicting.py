@@ -26,7 +26,6 @@ from frostline.data.texts.tokenized import TOO_LONG, Tokenizer, TokenSource, too
 from frostline.data.texts.windows import mean_of_windows, words_of_windows
 from frostline.errors import DataError
 from frostline.faults import together
-from frostline.tasks.token_classification import TokenClassification
 
 
 class TextPredicting(Predicting):
@@ -49,7 +48,7 @@ class TextPredicting(Predicting):
             pairs = not tokenizer.words and len(found.samples[0]) > 1
             cut = _cut_notes([len(row) for row in rows], tokenizer.spec.max_length, pairs=pairs)
             found = found._replace(notes=[*found.notes, *cut])
-        if isinstance(task, TokenClassification):
+        if tokenizer.words:
             told = task.word_columns(found.samples, values, asked.top_k)
             found = found._replace(notes=[*found.notes, *_word_notes(values)])
         else:
