@@ -107,6 +107,7 @@ class FrozenOutputs:
         self.compiled = compiled
         self._entries: dict[str, Entry] = {}
         self._digests: list[str] | None = None
+        self._machine: list[Any] = []  # as of the digests
         self._told = False
         self.begin(None, [], 0)
 
@@ -245,9 +246,9 @@ class FrozenOutputs:
         """The key of an entry, and its description."""
         trainer = self.data.trainer
         assert trainer is not None
-        if self._digests is None:
-            self._digests = prefix_digests(self.backbone)
         device = trainer.strategy.root_device
+        if self._digests is None:
+            self._digests, self._machine = prefix_digests(self.backbone), machine(device)
         key = key_of(
             {
                 "weights": self._digests[line],
@@ -255,7 +256,7 @@ class FrozenOutputs:
                 "spec": asdict(self.data.modality.spec),
                 "view": None if view is None else [*self.data.views.describe(), "alone", view],
                 "precision": str(trainer.precision),
-                "machine": machine(device),
+                "machine": self._machine,
                 "chunks": self.frozen_pass.filling(device),
                 "compiled": [self.compiled and self.frozen_pass.low is None, self.frozen_pass.compiles],
             }

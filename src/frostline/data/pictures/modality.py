@@ -20,10 +20,9 @@ from frostline.data.pictures.grey import (
     require_one_kind,
     require_range,
 )
-from frostline.data.pictures.predicting import PicturePredicting
 from frostline.data.pictures.repeats import picture_repeats
 from frostline.data.pictures.sources import Pictures, keep_or_hold
-from frostline.data.predicting import Opened
+from frostline.data.predicting import Opened, Predicting
 from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError
 
@@ -101,7 +100,9 @@ class PictureModality(Modality):
     def notes(self, parts: Mapping[str, Part]) -> list[str]:
         return [*self.grey_notes, *picture_repeats(parts).told(), *self.read_notes]
 
-    def predicting(self, run: Opened, target: TargetType) -> PicturePredicting:
+    def predicting(self, run: Opened, target: TargetType) -> Predicting:
+        from frostline.data.pictures.predicting import PicturePredicting  # imports pyarrow, which no training needs
+
         return PicturePredicting(run, self.spec, grey_range=self.grey)
 
     def chosen(self) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from frostline.config.ranges import Positive
 from frostline.contracts.specs import ImageSpec, Spec
 from frostline.data.modality import Given
 from frostline.data.pictures.modality import PictureModality
-from frostline.data.pictures.predicting import PicturePredicting
 from frostline.data.pictures.reading import upright_size
-from frostline.data.predicting import Opened
+from frostline.data.predicting import Opened, Predicting
 from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError
 from frostline.faults import at_once
@@ -55,7 +54,9 @@ class WholePictureModality(PictureModality):
         _require_sides(sides, self.spec)
         self.spec = replace(self.spec, stretched=(sides[0], sides[1]))
 
-    def predicting(self, run: Opened, target: TargetType) -> PicturePredicting:
+    def predicting(self, run: Opened, target: TargetType) -> Predicting:
+        from frostline.data.pictures.predicting import PicturePredicting  # imports pyarrow, which no training needs
+
         return PicturePredicting(run, self.spec, grey_range=self.grey, tile=self.tile)
 
     def chosen(self) -> dict[str, Any]:
