@@ -437,7 +437,7 @@ def test_a_text_backbone_refuses_pictures(tmp_path: Path, program: Callable[...,
     (tmp_path / "mine" / "model" / "reader.yaml").write_text("_target_: test_run.TextBackbone\n")
     answer = program("train", "--config-dir", "mine", "model=reader")
     assert answer.code == 1
-    assert "this backbone takes text, but this data is pictures" in answer.err
+    assert "this backbone takes texts, but this data is pictures" in answer.err
 
 
 @pytest.mark.long

@@ -212,7 +212,7 @@ def test_texts_taken_for_classes_are_not_all_told(
 def test_a_text_backbone_does_not_take_pictures(program: Program, tmp_path: Path, tokenizer: str) -> None:
     answer = program("train", *TINY, tokenizer, "data=digits", "run_dir=run")
     assert answer.code == 1
-    assert "this backbone takes text, but this data is pictures" in answer.err
+    assert "this backbone takes texts, but this data is pictures" in answer.err
     assert "a picture backbone" in answer.err
 
 
@@ -220,7 +220,7 @@ def test_a_picture_backbone_does_not_take_texts(program: Program, tmp_path: Path
     table(tmp_path / "mine.csv", rows_of(60), ["text", "label"])
     answer = program("train", "model=bundled", "data=text_csv", "data.train_file=mine.csv", "run_dir=run")
     assert answer.code == 1
-    assert "this backbone takes pictures, but this data is text" in answer.err
+    assert "this backbone takes pictures, but this data is texts" in answer.err
     assert "model=minilm" in answer.err
 
 

@@ -86,7 +86,7 @@ def test_a_setting_of_nobody_is_refused(spec: ImageSpec, common: dict[str, Any],
 
 
 def test_what_does_not_fit_together_is_refused_before_anything_is_read(spec: ImageSpec, common: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="this backbone takes text, but this data is pictures"):
+    with pytest.raises(ConfigError, match="this backbone takes texts, but this data is pictures"):
         data(Unread, TextSpec("bert", 128), number=40, **common)
     with pytest.raises(ConfigError, match="this task learns from"):
         data(Unread, spec, number=40, target_kind="tags", **common)

@@ -86,7 +86,7 @@ def test_data_is_made_for_the_size_that_is_asked_for(spec: ImageSpec, common: di
 
 
 def test_a_backbone_for_text_is_refused(common: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="takes text, but this data is pictures"):
+    with pytest.raises(ConfigError, match="takes texts, but this data is pictures"):
         data_of(Digits, TextSpec("bert", 128), **common)
 
 

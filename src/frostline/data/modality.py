@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -14,6 +14,9 @@ from frostline.data.sample_cache import NOWHERE, SampleCache
 from frostline.data.source import Source
 from frostline.data.target_types.base import TargetType
 from frostline.data.views import Views
+from frostline.errors import ConfigError
+
+Kind = TypeVar("Kind", bound=Spec)
 
 
 class Given(NamedTuple):
@@ -88,3 +91,12 @@ class Modality(ABC):
     def chosen(self) -> dict[str, Any]:
         """Values that were derived from the data for settings that are null, by config key."""
         return {}
+
+
+def narrowed(spec: Spec, wanted: type[Kind], samples: str, next_step: str) -> Kind:
+    """The spec as one of the `wanted` class. samples: what this data has. Raises ConfigError if it is of another."""
+    if not isinstance(spec, wanted):
+        raise ConfigError(
+            f"this backbone takes {spec.kind}s, but this data is {samples}", where="model, data", next_step=next_step
+        )
+    return spec

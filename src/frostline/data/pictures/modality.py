@@ -8,7 +8,7 @@ from torch import Tensor
 
 from frostline.config.ranges import NonNegative, Positive, Probability
 from frostline.contracts.specs import ImageSpec, Spec
-from frostline.data.modality import Given, Modality
+from frostline.data.modality import Given, Modality, narrowed
 from frostline.data.parts import Part
 from frostline.data.pictures.augment import Augment, require_erasable
 from frostline.data.pictures.grey import (
@@ -24,7 +24,6 @@ from frostline.data.pictures.repeats import picture_repeats
 from frostline.data.pictures.sources import Pictures, keep_or_hold
 from frostline.data.predicting import Opened, Predicting
 from frostline.data.target_types.base import TargetType
-from frostline.errors import ConfigError
 
 
 class PictureModality(Modality):
@@ -49,7 +48,8 @@ class PictureModality(Modality):
         grey_range: Setting,
         num_workers: NonNegative[int] | None,
     ) -> None:
-        self.spec = spec_of_pictures(spec).at(image_size)
+        step = "a picture backbone (model=resnet50), or text data (data=text_csv)"
+        self.spec = narrowed(spec, ImageSpec, self.samples, step).at(image_size)
         require_erasable(augment, erase)
         require_range(grey_range)
         self.augment: dict[str, Any] = {"level": augment, "flip": flip, "erase": erase}
@@ -107,14 +107,3 @@ class PictureModality(Modality):
 
     def chosen(self) -> dict[str, Any]:
         return {} if self.grey is None else {"data.grey_range": list(self.grey)}
-
-
-def spec_of_pictures(spec: Spec) -> ImageSpec:
-    """Narrow the spec's type. Raises ConfigError if the backbone does not take pictures."""
-    if not isinstance(spec, ImageSpec):
-        raise ConfigError(
-            f"this backbone takes {spec.kind}, but this data is pictures",
-            where="model, data",
-            next_step="a picture backbone (model=resnet50), or text data (data=text_csv)",
-        )
-    return spec

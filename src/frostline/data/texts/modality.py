@@ -8,7 +8,7 @@ import torch
 from frostline.config.ranges import Positive
 from frostline.contracts.specs import Spec, TextSpec
 from frostline.contracts.tokens import Tokens
-from frostline.data.modality import Given, Modality
+from frostline.data.modality import Given, Modality, narrowed
 from frostline.data.parts import Part
 from frostline.data.predicting import Opened
 from frostline.data.target_types.base import TargetType
@@ -17,7 +17,6 @@ from frostline.data.texts.repeats import repeats
 from frostline.data.texts.strings import Samples, TaggedTexts, Texts
 from frostline.data.texts.tokenized import Tokenizer, TokenSource
 from frostline.data.views import Views
-from frostline.errors import ConfigError
 
 
 class TextModality(Modality):
@@ -31,7 +30,8 @@ class TextModality(Modality):
     kept_as: ClassVar[Literal["tokens"]] = "tokens"
 
     def __init__(self, spec: Spec, *, batch_tokens: Positive[int] | None, max_length: Positive[int] | None) -> None:
-        self.spec = spec_of_texts(spec).at(max_length)
+        step = "a text backbone (model=minilm), or pictures (data=image_folder)"
+        self.spec = narrowed(spec, TextSpec, self.samples, step).at(max_length)
         self.max_tokens = batch_tokens
 
     def read(self, given: Given) -> None:
@@ -123,14 +123,3 @@ def _pair_notes(texts: Texts, tokenizer: Tokenizer) -> list[str]:
         "the model's tokenizer puts nothing between the two texts of a pair, so the model cannot tell where one ends; "
         "an encoder (model=distilbert) can"
     ]
-
-
-def spec_of_texts(spec: Spec) -> TextSpec:
-    """Narrow the spec's type. Raises ConfigError if the backbone does not take texts."""
-    if not isinstance(spec, TextSpec):
-        raise ConfigError(
-            f"this backbone takes {spec.kind}s, but this data is text",
-            where="model, data",
-            next_step="a text backbone (model=minilm), or pictures (data=image_folder)",
-        )
-    return spec
