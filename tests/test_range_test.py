@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from conftest import make_phase
 from frostline.commands.lr_find.advice import advised, overrides_with
 from frostline.commands.lr_find.range_test import FALLEN, RangeTest, RateCurve, diverges
+from frostline.commands.lr_find.table import print_rates
 from frostline.errors import ConfigError
 
 untimed = settings(deadline=None)
@@ -204,3 +206,15 @@ def test_a_setting_that_was_added_is_added_again() -> None:
     assert overrides_with({"schedule.phases.all.lr_scale": 0.03}, typed, config) == [
         "+schedule.phases.all.lr_scale=0.03"
     ]
+
+
+@pytest.mark.parametrize(("chosen", "line"), [({}, "lr_find lr_find.steps=300"), ({"optimizer.lr": 0.1}, "train a=1")])
+def test_the_next_command_is_printed_as_it_is_typed(
+    chosen: dict[str, float], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = curve([1.0], RangeTest(100, 1e-4, 1.0))
+    found.__dict__["suggestion"] = chosen.get("optimizer.lr")
+    print_rates([found], chosen, tmp_path, line.split())
+    said = capsys.readouterr().out
+    assert next(it for it in said.splitlines() if it.startswith("next")).endswith(f" {line}")
+    assert ("try lr_find.steps=300" in " ".join(said.split())) == (not chosen)

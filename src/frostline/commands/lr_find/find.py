@@ -57,8 +57,7 @@ def lr_find(cfg: DictConfig, test: RangeTest, folder: Path, *, typed: list[str],
         write_atomically(folder / PICTURE, picture_of(curves, title))
         said = {"command": command, "seed": cfg.seed, "settings": settings, "next": following}
         write_atomically(folder / NUMBERS, json.dumps(said | _numbers(curves), indent=2, allow_nan=False) + "\n")
-        replaced = ("lr_find.steps=", "lr_find.output=")  # a folder that this test has filled
-        again = [it for it in typed if not it.startswith(replaced)] + [f"lr_find.steps={3 * test.steps}"]
+        again = [it for it in typed if not it.startswith("lr_find.steps=")] + [f"lr_find.steps={3 * test.steps}"]
         print_rates(curves, settings, folder, ["train", *following] if settings else ["lr_find", *again])
     return curves
 
