@@ -29,12 +29,12 @@ from torchvision import transforms as T
 from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
 from frostline.data.loader import EpochBatches
-from frostline.data.parts import Part, loader
 from frostline.data.pictures.augment import Augment, Level
 from frostline.data.pictures.cifar import read_parquet
 from frostline.data.pictures.preprocess import evaluation_view
 from frostline.data.pictures.sources import FilePictures, Pictures
 from frostline.data.sample_cache import SampleCache
+from frostline.data.split import Split, loader
 from frostline.data.target_types.find import target_type
 from frostline.storage.store import Store
 from machine import write_result
@@ -122,7 +122,7 @@ def folder_ways(pictures: FilePictures, root: Path, level: str) -> dict[str, Way
 
 def our_ways(pictures: Pictures, spec: ImageSpec, level: str, repeats: int) -> dict[str, Way]:
     index = torch.arange(len(pictures.labels)).repeat(repeats)
-    part = Part(pictures, index, whole=level != "none")
+    part = Split(pictures, index, whole=level != "none")
     ours = loader(part, EpochBatches(len(part), BATCH, shuffle=True, seed=0), 0)
     augment = Augment(cast(Level, level), flip=True, erase=0.0, spec=spec, seed=0, target=target_type("class"),
                       num_classes=10, cut=pictures.cut)  # fmt: skip

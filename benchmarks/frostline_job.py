@@ -15,7 +15,7 @@ from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
 from frostline.contracts.targets import Targets
 from frostline.data.loader import EpochBatches
-from frostline.data.parts import Transfers
+from frostline.data.split import Transfers
 from frostline.frozen.outputs import FrozenOutputs
 from frostline.frozen.policy import Choice
 from frostline.plan.phase import Phase, Until

@@ -29,7 +29,7 @@ from torchvision import transforms as T
 from data_path import InMemory
 from frostline.backbones.base import Backbone
 from frostline.data.pictures.cifar import read_parquet
-from frostline.data.splits import stratified_split
+from frostline.data.sampling import stratified_split
 from jobs import BATCH, LR, SEED, Job, alternating, frostline_run
 
 CLASSES = 10

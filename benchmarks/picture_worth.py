@@ -36,7 +36,7 @@ from torchvision.datasets import ImageFolder
 
 from frostline.backbones.efficientnet_lite import packaged_weights, timm_names
 from frostline.backbones.weights import read_weights
-from frostline.data.splits import stratified_split
+from frostline.data.sampling import stratified_split
 from jobs import frostline_run
 from machine import write_result
 

@@ -37,9 +37,9 @@ from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
 from frostline.data.composed import data_of
 from frostline.data.module import Data
-from frostline.data.parts import Part
 from frostline.data.pictures.image_masks import ImageMasks
 from frostline.data.pictures.preprocess import evaluation_view
+from frostline.data.split import Split
 from frostline.tasks.segmentation import IGNORED, SegmentationMetrics
 from jobs import frostline_run
 from machine import write_result
@@ -121,7 +121,7 @@ def camvid(folder: Path, pixels: int, ignore: list[int], seed: int) -> Data:
 
 def loop(make: Callable[[int], nn.Module], data: Data, seed: int, epochs: int) -> Outcome:
     torch.manual_seed(seed)
-    pictures, masks = _held(data, data.train_part)
+    pictures, masks = _held(data, data.train_split)
     spec = data.modality.spec
     assert isinstance(spec, ImageSpec)
     network = make(len(data.classes)).to(memory_format=torch.channels_last)
@@ -152,7 +152,7 @@ def loop(make: Callable[[int], nn.Module], data: Data, seed: int, epochs: int) -
     return _scored(network, data, seconds)
 
 
-def _held(data: Data, part: Part) -> tuple[Tensor, Tensor]:
+def _held(data: Data, part: Split) -> tuple[Tensor, Tensor]:
     pictures, _ = part.source.fetch(part.index, whole=True)
     assert isinstance(pictures, Tensor)
     return pictures, part.source.targets(part.index)
@@ -162,8 +162,8 @@ def _scored(network: nn.Module, data: Data, seconds: float) -> Outcome:
     network.eval()
     metrics = SegmentationMetrics(data.classes)
     with torch.inference_mode():
-        for places in torch.arange(len(data.test_part)).split(BATCH):
-            batch = data.test_part.__getitems__(places.tolist())
+        for places in torch.arange(len(data.test_split)).split(BATCH):
+            batch = data.test_split.__getitems__(places.tolist())
             assert isinstance(batch, Batch)
             metrics.update(network(evaluation_view(batch.pictures, data.modality.spec, cut=True)), batch)
     scores = metrics.compute()

@@ -58,7 +58,7 @@ def main(trec6: Path, weights: Path, rounds: int, steps: int) -> None:
     samples = [{"input_ids": row, "labels": int(label)} for row, label in zip(ids, read.train.labels, strict=True)]
     with tempfile.TemporaryDirectory() as scratch:
         phase = Phase(configured(Path(scratch), trec6, weights, rounds, steps), WARM)
-        samples = [samples[place] for place in phase.built.data.train_part.index.tolist()]  # the same for all ways
+        samples = [samples[place] for place in phase.built.data.train_split.index.tolist()]  # the same for all ways
         per_text = sum(len(sample["input_ids"]) for sample in samples) / len(samples)
         ways: dict[str, Way] = {
             "Trainer, longest": trainer(weights, samples, len(read.names), steps, DataCollatorWithPadding(tokenizer)),
@@ -122,10 +122,10 @@ def plain_pass(weights: Path, samples: Encoded, tokenizer: Any) -> float:
 def our_pass(phase: Phase, number: int) -> float:
     """The pass that fills the cache, without writing to disk."""
     frozen, data = phase.built.frozen, phase.built.data
-    assert len(data.train_part) == number
+    assert len(data.train_split) == number
     phase.built.model.to(DEVICE).eval()
     begun = done()
-    frozen.features(data.train_part)
+    frozen.features(data.train_split)
     return done() - begun
 
 

@@ -76,8 +76,10 @@ def trained(job: Job) -> dict[str, Any]:
     stand = stand_of(read_saved(path), path, built.model, built.plan) if path is not None else None
     fit(built, record, folder, stand, Stopwatch({}))
     (scores,) = built.trainer.test(built.model, datamodule=built.data, verbose=False)
-    parts = {"backbone": built.model.backbone, "head": built.model.head}
-    weights = {f"{part}.{name}": whole(v) for part, module in parts.items() for name, v in module.state_dict().items()}
+    splits = {"backbone": built.model.backbone, "head": built.model.head}
+    weights = {
+        f"{split}.{name}": whole(v) for split, module in splits.items() for name, v in module.state_dict().items()
+    }
     return {
         "weights": weights,
         "scores": dict(scores),

@@ -23,7 +23,7 @@ from test_text_runs import minilm
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 KINDS = ["lora", "dora", "ia3"]
 CONVOLUTIONS = 10  # of the bundled network
-QUICK = [part for part in SHORT if not part.startswith("schedule")]
+QUICK = [split for split in SHORT if not split.startswith("schedule")]
 
 
 @pytest.fixture(scope="module")

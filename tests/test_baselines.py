@@ -50,7 +50,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def trained(program: Program, run: str, *overrides: str, code: int = 0) -> tuple[dict[str, Any], str]:
     """Its record, and what it printed."""
-    own = overrides if any(part.startswith("resume=") for part in overrides) else [*SHORT, f"run_dir={run}", *overrides]
+    own = (
+        overrides if any(split.startswith("resume=") for split in overrides) else [*SHORT, f"run_dir={run}", *overrides]
+    )
     answer = program("train", *own)
     assert answer.code == code, answer.out + answer.err
     record: dict[str, Any] = json.loads((Path(run) / "run.json").read_text())
@@ -73,11 +75,11 @@ def test_they_are_what_scikit_learn_finds_on_the_backbones_features(
     built = build(composed(*SHORT, *DIGITS, "run_dir=none"), logs=False)
     backbone, data, features = built.model.backbone.eval(), built.data, []
     with torch.no_grad():
-        for part in (data.train_part, data.val_part):
-            seen = data.seen(part, list(range(len(part))), None, torch.device("cpu"))
+        for split in (data.train_split, data.val_split):
+            seen = data.seen(split, list(range(len(split))), None, torch.device("cpu"))
             features.append(backbone(seen).double().numpy())
     train, val = features
-    labels, wanted = data.train_part.labels.numpy(), data.val_part.labels.numpy()
+    labels, wanted = data.train_split.labels.numpy(), data.val_split.labels.numpy()
     votes = KNeighborsClassifier(K, metric="cosine", weights=lambda distance: np.exp((1 - distance) / TEMPERATURE))
     assert scores(record)["knn"] == pytest.approx(votes.fit(train, labels).score(val, wanted), abs=1e-9)
     scaler = StandardScaler().fit(train)
@@ -122,7 +124,7 @@ def test_without_features_at_hand_there_are_none(overrides: list[str], program: 
 
 def test_features_of_a_backbone_that_has_learned_are_no_baseline(program: Program) -> None:
     plan = ["schedule=full", "schedule.phases.all.epochs=1", "+schedule.phases.then={thaw: none, epochs: 2}"]
-    short = [part for part in SHORT if not part.startswith("schedule")]
+    short = [split for split in SHORT if not split.startswith("schedule")]
     answer = program("train", *short, *plan, "run_dir=run")
     assert answer.code == 0, answer.err
     record = json.loads(Path("run/run.json").read_text())
@@ -256,7 +258,7 @@ def test_features_that_are_not_finite_have_no_scores(program: Program, monkeypat
 @pytest.mark.process
 def test_of_two_processes_one_finds_them_out(program: Program, tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
-    short = [part for part in [*SHORT, *DIGITS] if part not in DEVICE and part != FEW[0]]
+    short = [split for split in [*SHORT, *DIGITS] if split not in DEVICE and split != FEW[0]]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     answer = subprocess.run(
         [sys.executable, "-m", "frostline", "train", *short, *ranks, "run_dir=two"],

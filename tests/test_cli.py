@@ -260,10 +260,10 @@ def messes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text").mkdir()
     (folder / "text" / "train.csv").write_text("text,label\nfine,1\n")
     _parquet(folder / "one_parquet" / "train.parquet", classes=2)
-    for part in ("train", "test"):
-        _parquet(folder / "many_classes" / f"{part}.parquet", classes=11)
-        _parquet(folder / "one_label" / f"{part}.parquet", classes=1)
-        _parquet(folder / "float_labels" / f"{part}.parquet", classes=2, kind=float)
+    for split in ("train", "test"):
+        _parquet(folder / "many_classes" / f"{split}.parquet", classes=11)
+        _parquet(folder / "one_label" / f"{split}.parquet", classes=1)
+        _parquet(folder / "float_labels" / f"{split}.parquet", classes=2, kind=float)
     torch.save(models.resnet18().state_dict(), folder / "resnet18.pth")
     whole = (folder / "resnet18.pth").read_bytes()
     (folder / "truncated.pth").write_bytes(whole[: len(whole) // 2])
@@ -300,7 +300,7 @@ def test_bad_input_of_other_commands_is_answered(
     case: str, messes: Path, tmp_path: Path, program: Callable[..., Answer]
 ) -> None:
     typed, expected = BAD_OTHERS[case]
-    _is_a_clear_error(program(*(part.replace("{tmp}", str(messes)) for part in typed)), expected)
+    _is_a_clear_error(program(*(split.replace("{tmp}", str(messes)) for split in typed)), expected)
     assert list(tmp_path.iterdir()) == []
     assert not (messes / "out.csv").exists()
 
@@ -464,8 +464,8 @@ def _is_a_clear_error(answer: Answer, expected: list[str]) -> None:
     assert answer.err.startswith("frostline: "), answer.err
     assert "\n  next:  " in answer.err
     assert "Traceback" not in answer.out + answer.err
-    for part in expected:
-        assert part in answer.err
+    for split in expected:
+        assert split in answer.err
 
 
 def _parquet(file: Path, *, classes: int, kind: type = int) -> None:

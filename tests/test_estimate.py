@@ -10,7 +10,7 @@ from frostline.training import costs as estimate
 from frostline.training.costs import SHORT, Costs, measured_costs
 from tiny import SPEC, Tiny
 
-PARTS, LOOKS = 2, 3  # stem and head; looks at the clock in each pass
+SPLITS, LOOKS = 2, 3  # stem and head; looks at the clock in each pass
 
 
 def counted(tick: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Costs, int]:
@@ -25,7 +25,7 @@ def counted(tick: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Costs, int]:
 @pytest.mark.parametrize(("tick", "passes"), [(SHORT, 2), (SHORT / 4, 3)])
 def test_short_passes_are_measured_once_more(tick: float, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     costs, passed = counted(tick, monkeypatch)
-    assert passed == PARTS * passes
+    assert passed == SPLITS * passes
     assert costs.keys() == {"stem", "head"}
     for cost in costs.values():
         assert cost.forward == pytest.approx(cost.backward) == pytest.approx(tick / estimate.MOST_SAMPLES)

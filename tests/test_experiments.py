@@ -1,5 +1,5 @@
 """Every shipped recipe runs from its first line to its last, on a few pictures or texts and with two batches of each
-part."""
+split."""
 
 import io
 import json
@@ -29,24 +29,24 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Noise in CIFAR's layout: ten classes of four."""
     folder = tmp_path_factory.mktemp("cifar10")
     draw = np.random.default_rng(0)
-    for part in ("train", "test"):
+    for split in ("train", "test"):
         rows = []
         for number in range(40):
             encoded = io.BytesIO()
             Image.fromarray(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(encoded, "PNG")
             rows.append({"img": {"bytes": encoded.getvalue(), "path": None}, "label": number % 10})
-        pq.write_table(pa.Table.from_pylist(rows), folder / f"{part}.parquet")
+        pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}.parquet")
     return folder
 
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of 20 texts and 20 sentences with tags, under the names of all text sets' parts; a tokenizer."""
+    """Two classes of 20 texts and 20 sentences with tags, under the names of all text sets' splits; a tokenizer."""
     folder = tmp_path_factory.mktemp("texts")
     rows = "".join(f"aa ab,{number % 2}\n" for number in range(40))
-    for part in ("train", "dev", "test"):
-        (folder / f"{part}.csv").write_text(f"text,label\n{rows}")
-        (folder / f"{part}.conll").write_text("aa\tB-x\nbb\tI-x\nkl\tO\n\n" * 20)
+    for split in ("train", "dev", "test"):
+        (folder / f"{split}.csv").write_text(f"text,label\n{rows}")
+        (folder / f"{split}.conll").write_text("aa\tB-x\nbb\tI-x\nkl\tO\n\n" * 20)
     make_tokenizer(folder / "tokenizer")
     return folder
 

@@ -65,7 +65,7 @@ def phase(thaw: Any, lr_scale: float = 1.0, layer_decay: float = 1.0, **others: 
 
 def state(network: Backbone, top: nn.Module) -> dict[str, bool]:
     modules = {f"{name} trains": module.training for name, module in network.named_modules()}
-    learning = {f"{name} learns": p.requires_grad for part in (network, top) for name, p in part.named_parameters()}
+    learning = {f"{name} learns": p.requires_grad for split in (network, top) for name, p in split.named_parameters()}
     return modules | learning
 
 
@@ -133,12 +133,12 @@ def test_the_groups_hold_every_learning_parameter_once_and_no_other(thaw: str | 
     set_trainable(network, top, it)
     grouped = [id(p) for group in parameter_groups(network, top, it) for p in group.parameters]
     assert len(grouped) == len(set(grouped))
-    assert set(grouped) == {id(p) for part in (network, top) for p in part.parameters() if p.requires_grad}
+    assert set(grouped) == {id(p) for split in (network, top) for p in split.parameters() if p.requires_grad}
 
 
 def test_weight_decay_acts_on_the_weights_that_multiply_and_on_nothing_else() -> None:
     network, top = backbone(), head()
-    names = {id(p): name for part in (network, top) for name, p in part.named_parameters()}
+    names = {id(p): name for split in (network, top) for name, p in split.named_parameters()}
     groups = parameter_groups(network, top, phase("all"))
     decaying = {names[id(p)] for group in groups if group.decays for p in group.parameters}
     assert decaying == {

@@ -85,12 +85,12 @@ def learner(backbone: Backbone, phase: Phase) -> FineTuner:
 
 
 def values(model: FineTuner) -> dict[str, Tensor]:
-    return {name: value.clone() for part in ("backbone", "head") for name, value in _named(model, part)}
+    return {name: value.clone() for split in ("backbone", "head") for name, value in _named(model, split)}
 
 
-def _named(model: FineTuner, part: str) -> list[tuple[str, Tensor]]:
-    module: nn.Module = getattr(model, part)
-    return [(f"{part}.{name}", value) for name, value in module.state_dict().items()]
+def _named(model: FineTuner, split: str) -> list[tuple[str, Tensor]]:
+    module: nn.Module = getattr(model, split)
+    return [(f"{split}.{name}", value) for name, value in module.state_dict().items()]
 
 
 def trained(model: FineTuner, size: int) -> list[bool]:

@@ -37,8 +37,8 @@ NAMED = ["data.ignore=[0]", "data.classes=[void,red,green,blue]"]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    for number, part in ((16, "train"), (4, "val"), (6, "test")):
-        put(folder, number, values=(1, 2, 3, 0), part=part)
+    for number, split in ((16, "train"), (4, "val"), (6, "test")):
+        put(folder, number, values=(1, 2, 3, 0), split=split)
     return folder
 
 
@@ -220,8 +220,8 @@ def test_a_large_picture_is_predicted_in_tiles_of_the_training_size(
     run: Path, program: Program, tmp_path: Path
 ) -> None:
     """Four test pictures beside each other, two above two."""
-    parts = [rectangles(place, (1, 2, 3)) for place in range(4)]
-    whole = np.block([[parts[0], parts[1]], [parts[2], parts[3]]])
+    splits = [rectangles(place, (1, 2, 3)) for place in range(4)]
+    whole = np.block([[splits[0], splits[1]], [splits[2], splits[3]]])
     save(tmp_path, "large", whole)
     answer = program("predict", f"run={run}", f"input={tmp_path / 'images' / 'large.png'}", "output=found.csv")
     assert answer.code == 0, answer.err
@@ -232,8 +232,8 @@ def test_a_large_picture_is_predicted_in_tiles_of_the_training_size(
 
 
 def test_pictures_of_one_name_have_files_of_their_own(run: Path, program: Program, tmp_path: Path) -> None:
-    for part in ("a", "b"):
-        save(tmp_path / "two", "same", rectangles(1), part=part)
+    for split in ("a", "b"):
+        save(tmp_path / "two", "same", rectangles(1), split=split)
     answer = program("predict", f"run={run}", f"input={tmp_path / 'two' / 'images'}", "output=found.csv")
     assert answer.code == 0, answer.err
     assert [row["prediction"] for row in rows_of(Path("found.csv"))] == ["found/same.png", "found/same-2.png"]
@@ -264,8 +264,8 @@ def test_tiles_cover_every_pixel_once(width: int, height: int, tile: tuple[int, 
 def test_joined_tiles_of_a_map_are_the_map(width: int, height: int, tile: tuple[int, int]) -> None:
     whole = torch.arange(width * height).view(height, width)
     tiles = tiles_of((width, height), tile)
-    parts = [whole[top:bottom, left:right] for (left, top, right, bottom), _ in tiles]
-    assert torch.equal(joined(parts, tiles), whole)
+    splits = [whole[top:bottom, left:right] for (left, top, right, bottom), _ in tiles]
+    assert torch.equal(joined(splits, tiles), whole)
 
 
 @quick

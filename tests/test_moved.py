@@ -179,7 +179,7 @@ def test_relative_tables_of_texts_are_found_from_any_folder(
 
 
 def test_pictures_that_are_not_square_are_cut_as_the_runs_own(program: Program, tmp_path: Path) -> None:
-    """A part that is scored alone is shown as a test split, not as one of training."""
+    """A split that is scored alone is shown as a test split, not as one of training."""
     from datasets_made import data as data_of
     from frostline.contracts.specs import ImageSpec
     from frostline.contracts.targets import Targets
@@ -194,7 +194,7 @@ def test_pictures_that_are_not_square_are_cut_as_the_runs_own(program: Program, 
     common |= {"train_limit": None, "val_fraction": 0.1, "test_fraction": 0.2, "split_seed": 0, "seed": 0}
     known = Targets("class", ["ant", "bee"], [5, 5], {})
     data = data_of(ImageFolder, spec, dir=str(tmp_path / "new"), classes=None, known=known, **common)  # type: ignore[arg-type]
-    batch = data.test_part.__getitems__([0, 1])
+    batch = data.test_split.__getitems__([0, 1])
     assert not isinstance(batch, Exception)
     assert batch.sizes is None
     assert evaluation_view(batch.pictures, spec, cut=True).shape == (2, 3, 32, 32)
@@ -218,8 +218,8 @@ def test_a_run_of_chosen_classes_is_scored_where_there_are_others(program: Progr
 
 
 def test_data_with_parts_of_its_own_that_moved_is_the_own_test_part(program: Program, tmp_path: Path) -> None:
-    for part, offset in (("train", 0), ("test", 50)):
-        put(tmp_path / "data" / part, {"ant": 250, "bee": 5}, offset=offset)
+    for split, offset in (("train", 0), ("test", 50)):
+        put(tmp_path / "data" / split, {"ant": 250, "bee": 5}, offset=offset)
     assert program("train", *PICTURES, "data.dir=data", "run_dir=run").code == 0
     shutil.move(tmp_path / "data", tmp_path / "moved")
     answer = program("evaluate", "run=run", "data.dir=moved")

@@ -61,7 +61,7 @@ CODE: dict[str, tuple[str, Any]] = {
     "a writer": ("trainer.logger_of_mine", {"_target_": "builtins.open", "file": "/tmp/x", "mode": "w"}),
     "a model": ("model._target_", "torch.hub.load"),
     "through a module of ours": ("model._target_", "frostline.backbones.weights.torch.hub.load"),
-    "a function of ours": ("data._target_", "frostline.data.splits.stratified_split"),
+    "a function of ours": ("data._target_", "frostline.data.sampling.stratified_split"),
     "a class that a module of ours imports": ("head._target_", "frostline.backbones.weights.Path"),
     "a part in the place of another": ("head._target_", "frostline.backbones.bundled.BundledBackbone"),
     "an optimizer": ("optimizer._target_", "os.system"),

@@ -1,4 +1,4 @@
-"""The predictions that a run leaves: what was scored, sample by sample, in the order of the part."""
+"""The predictions that a run leaves: what was scored, sample by sample, in the order of the split."""
 
 import csv
 import json
@@ -22,8 +22,8 @@ from forked import ran_as_ranks
 from frostline.commands.stored_predictions import comparison_of
 from frostline.commands.train import NOT_HERE
 from frostline.contracts.targets import NO_TAG
-from frostline.data.parts import Part
 from frostline.data.source import every
+from frostline.data.split import Split
 from frostline.data.texts.tokenized import TokenSource
 from frostline.errors import RunError
 from frostline.runs import predictions as files
@@ -89,16 +89,16 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_they_are_what_was_scored_in_the_order_of_the_part(digits: Path, composed: Callable[..., Any]) -> None:
     data = build(composed(*DIGITS, "run_dir=none"), logs=False).data
     record = record_of(digits)
-    for part, samples in (("val", data.val_part), ("test", data.test_part)):
-        found = read(digits, part)
-        assert record["predictions"][part] == f"predictions/{part}.parquet"
+    for split, samples in (("val", data.val_split), ("test", data.test_split)):
+        found = read(digits, split)
+        assert record["predictions"][split] == f"predictions/{split}.parquet"
         assert found.columns["index"].tolist() == samples.index.tolist()
         assert found.columns["sample"].tolist() == [f"picture {index + 1}" for index in samples.index.tolist()]
         assert found.columns["target"].tolist() == samples.labels.tolist()
         assert found.columns["logits"].shape == (len(samples), 10)
         right = found.columns["logits"].argmax(1) == found.columns["target"]
-        assert right.mean() == pytest.approx(record["metrics"][f"{part}/accuracy"])
-        assert cross_entropy(found) == pytest.approx(found.about["scores"][f"{part}/loss"], rel=1e-5)
+        assert right.mean() == pytest.approx(record["metrics"][f"{split}/accuracy"])
+        assert cross_entropy(found) == pytest.approx(found.about["scores"][f"{split}/loss"], rel=1e-5)
 
 
 def test_validation_scores_as_it_did_when_the_best_weights_were_chosen(digits: Path) -> None:
@@ -152,8 +152,8 @@ def test_the_cache_changes_no_bit_of_them(program: Program) -> None:
     plain = [it for it in DIGITS if not it.startswith("schedule.phases.all")]
     for name in ("never", "always"):
         trained(program, *plain, *plan, f"cache={name}", folder=name)
-    for part in ("val", "test"):
-        require_equal(read(Path("always"), part), read(Path("never"), part))
+    for split in ("val", "test"):
+        require_equal(read(Path("always"), split), read(Path("never"), split))
 
 
 def test_limits_of_batches_hold_for_them(program: Program) -> None:
@@ -250,8 +250,8 @@ def test_a_run_that_was_stopped_while_it_was_tested_writes_them_when_it_goes_on(
     assert not Path("run", "predictions").exists()
     monkeypatch.delenv("STOP_AT")
     assert program("train", "resume=run", "trust=true").code == 0
-    for part in ("val", "test"):
-        require_equal(read(Path("run"), part), read(digits, part))
+    for split in ("val", "test"):
+        require_equal(read(Path("run"), split), read(digits, split))
 
 
 def test_a_finished_run_keeps_its_own(digits: Path, program: Program) -> None:
@@ -310,8 +310,8 @@ def test_several_ranks_write_what_one_process_writes(strategy: str, program: Pro
     trained(program, *same, folder="alone")
     ranks = [f"trainer={strategy}", "trainer.accelerator=cpu", "trainer.devices=2", "run_dir=ranks"]
     ran_as_ranks(2, free_port(), "-m", "frostline", "train", *same, *ranks)
-    for part in ("val", "test"):
-        found, expected = read(Path("ranks"), part), read(Path("alone"), part)
+    for split in ("val", "test"):
+        found, expected = read(Path("ranks"), split), read(Path("alone"), split)
         assert found.about["weights"] == expected.about["weights"]
         for name in ("sample", "index", "target", "phase"):
             assert found.columns[name].tolist() == expected.columns[name].tolist()
@@ -347,12 +347,12 @@ def test_labels_and_lines_that_repeat_a_picture(program: Program, table: Path) -
     typed = ["data=image_csv", f"data.file={table}", f"data.target_columns=[{','.join(columns)}]"]
     record = trained(program, *PICTURES, "task=multi_label", *typed)
     said, seen = cells(table, *columns), []
-    for part in ("val", "test"):
-        found = read(Path("run"), part)
+    for split in ("val", "test"):
+        found = read(Path("run"), split)
         seen += found.columns["sample"].tolist()
         assert found.columns["target"].tolist() == [said[path] for path in found.columns["sample"]]
         exact = ((found.columns["logits"] > 0) == (found.columns["target"] > 0)).all(1).mean()
-        assert exact == pytest.approx(found.about["scores"][f"{part}/exact_match"])
+        assert exact == pytest.approx(found.about["scores"][f"{split}/exact_match"])
     assert len(seen) == len(set(seen)) == record["data"]["num_val"] + record["data"]["num_test"]
 
 
@@ -360,12 +360,12 @@ def test_numbers_are_in_the_unit_of_the_targets(program: Program, table: Path) -
     typed = ["data=image_csv", f"data.file={table}", "data.target_columns=[number,level]"]
     trained(program, *PICTURES, "task=regression", *typed)
     said = cells(table, "number", "level")
-    for part in ("val", "test"):
-        found = read(Path("run"), part)
+    for split in ("val", "test"):
+        found = read(Path("run"), split)
         assert found.about["names"] == ["number", "level"]
         assert found.columns["target"].tolist() == [said[path] for path in found.columns["sample"]]
         error = np.abs(found.columns["predicted"] - found.columns["target"]).mean()
-        assert error == pytest.approx(found.about["scores"][f"{part}/mae"], rel=1e-5)
+        assert error == pytest.approx(found.about["scores"][f"{split}/mae"], rel=1e-5)
 
 
 def test_texts_are_known_by_file_and_line(program: Program, tmp_path: Path) -> None:
@@ -389,25 +389,25 @@ def test_words_have_a_row_each_also_those_that_were_cut_off(program: Program, tm
     weights = f"model.weights={make_tokenizer(tmp_path / 'tokenizer')}"
     typed = ["task=token_classification", "data=conll", "data.train_file=it.conll", "data.max_length=8"]
     record = trained(program, *TEXTS, weights, *typed)
-    for part in ("val", "test"):
-        found, rows = read(Path("run"), part), {}
+    for split in ("val", "test"):
+        found, rows = read(Path("run"), split), {}
         for index, word, target, logits in zip(
             *(found.columns[it] for it in ("index", "word", "target", "logits")), strict=True
         ):
             rows.setdefault(index, []).append((word, found.about["names"][target], bool(np.isnan(logits).any())))
-        assert len(rows) == record["data"][f"num_{part}"]
+        assert len(rows) == record["data"][f"num_{split}"]
         for index, words in rows.items():  # 8 tokens, two of them special
             tags = [tag for _, tag in sentences[index]]
             assert words == [(place, tag, place >= 6) for place, tag in enumerate(tags)]
         assert any(len(words) > 6 for words in rows.values())
         seen = ~np.isnan(found.columns["logits"]).any(1)
         right = found.columns["logits"][seen].argmax(1) == found.columns["target"][seen]
-        assert right.mean() == pytest.approx(found.about["scores"][f"{part}/accuracy"])
+        assert right.mean() == pytest.approx(found.about["scores"][f"{split}/accuracy"])
 
 
 def test_rows_of_words_are_sorted_whatever_the_order_of_their_scoring() -> None:
-    """Two texts of four words, in a part that has the second one first: the first and last word of one are cut off, and
-    its third left no token."""
+    """Two texts of four words, in a split that has the second one first: the first and last word of one are cut off,
+    and its third left no token."""
     cut = torch.tensor([[2, 0, -1], [5, 0, 1], [3, 0, -1]])
     whole = torch.tensor([[5, 0, 0], [5, 0, 1], [5, 0, 2], [5, 0, 3]])
     labels = torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7]])
@@ -416,7 +416,7 @@ def test_rows_of_words_are_sorted_whatever_the_order_of_their_scoring() -> None:
     targets = source.targets(every(source))
     assert targets[0][targets[0] != NO_TAG].tolist() == [1, 0, 2, 3], "the order of the words is that of the targets"
     columns = {"index": torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), "target": torch.tensor([1, 0, 2, 3, 4, 5, 6, 7])}
-    made = table_of(columns, Part(source, torch.tensor([1, 0])))
+    made = table_of(columns, Split(source, torch.tensor([1, 0])))
     assert made["index"].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
     assert made["word"].tolist() == [0, 1, 2, 3] * 2
     assert made["target"].tolist() == [4, 5, 6, 7, 0, 1, 2, 3]
@@ -435,12 +435,12 @@ def test_masks_are_counted(program: Program, tmp_path: Path) -> None:
             Image.fromarray(values).save(tmp_path / "in" / folder / f"{number}.png")
     typed = ["task=segmentation", "head=unet", "data=image_masks", f"data.dir={tmp_path / 'in'}", "data.batch_size=4"]
     trained(program, *QUICK, *typed, "data.image_size=32")
-    for part in ("val", "test"):
-        found = read(Path("run"), part)
+    for split in ("val", "test"):
+        found = read(Path("run"), split)
         for path, *counts in zip(*(found.columns[it] for it in ("sample", "target", "predicted")), strict=True):
             mask = np.asarray(Image.open(tmp_path / "in" / "masks" / Path(path).name))
             assert counts[0].tolist() == [int((mask == 0).sum()), int((mask == 1).sum())]
             assert counts[1].sum() == (mask != 255).sum()
         target, predicted, right = (found.columns[it].sum(0) for it in ("target", "predicted", "right"))
         iou = right / (target + predicted - right)
-        assert iou.mean() == pytest.approx(found.about["scores"][f"{part}/iou"], rel=1e-5)
+        assert iou.mean() == pytest.approx(found.about["scores"][f"{split}/iou"], rel=1e-5)

@@ -275,7 +275,7 @@ def test_a_phase_that_starts_from_the_best_does_so_again_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed between the two checkpoints of its first epoch: by then that epoch is the run's best."""
-    plan = [part for part in SHORT if not part.startswith("schedule.phases.head")]
+    plan = [split for split in SHORT if not split.startswith("schedule.phases.head")]
     plan += ["schedule=lp_ft", "schedule.phases.probe.epochs=2", "schedule.phases.all.lr_scale=1"]
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert _train(whole, *plan, f"run_dir={whole}") == 0

@@ -96,7 +96,7 @@ def test_a_dry_run_says_what_there_is_to_learn_from(program: Callable[..., Answe
     ],
 )
 def test_a_frozen_random_network_is_noted(overrides: list[str], noted: bool, program: Callable[..., Answer]) -> None:
-    answer = program("train", *[part for part in SHORT if "phases" not in part], *overrides, "dry_run=true")
+    answer = program("train", *[split for split in SHORT if "phases" not in split], *overrides, "dry_run=true")
     assert answer.code == 0, answer.err
     note = "  phase head: a frozen random network (model.weights=null); schedule=full trains all of it\n"
     assert (note in answer.out) == noted
@@ -450,7 +450,7 @@ def test_pictures_give_the_same_numbers_kept_in_memory_and_streamed(
         grey = 60 * (1 - number % 2) + 2 * number
         Image.new("RGB", (40 + number, 50), (grey, grey, 90)).save(folder / f"{number}.png")
     overrides = ["data=image_folder", f"data.dir={tmp_path / 'pictures'}", "data.num_workers=2", "data.batch_size=8"]
-    short = [part for part in SHORT if not part.startswith("data.")]
+    short = [split for split in SHORT if not split.startswith("data.")]
     kept = _record(_train(tmp_path / "kept", *overrides, short=short))
     monkeypatch.setattr("frostline.training.build.SampleCache", lambda *_, **__: NOWHERE)
     held = _record(_train(tmp_path / "held", *overrides, short=short))

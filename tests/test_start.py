@@ -18,7 +18,7 @@ from frostline.training.forecast import planned
 from frostline.training.init_from import init_from
 from test_run import SHORT, _record, _train, finished  # noqa: F401  # `finished` is a fixture
 
-QUICK = [part for part in SHORT if not part.startswith("schedule")]
+QUICK = [split for split in SHORT if not split.startswith("schedule")]
 
 
 def _state(run: Path, name: str = "last") -> dict[str, Any]:
@@ -200,7 +200,7 @@ def test_evaluate_finds_the_data_from_any_folder(
         for number in range(10):
             grey = 20 * number if name == "dark" else 255 - 2 * number
             Image.new("RGB", (16, 16), (grey, grey, grey)).save(tmp_path / "pictures" / name / f"{number}.png")
-    short = [part for part in SHORT if not part.startswith("data.")]
+    short = [split for split in SHORT if not split.startswith("data.")]
     assert program("train", *short, "data=image_folder", "data.dir=pictures", "run_dir=run").code == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")

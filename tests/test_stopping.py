@@ -64,7 +64,7 @@ def test_a_signal_ends_it_with_the_code_of_shells_and_leaves_nothing(
         os.kill(os.getpid(), signum)
 
     monkeypatch.setattr(MOMENTS[command], kill)
-    answer = program(command, *(part.format(run=small_run) for part in COMMANDS[command]))
+    answer = program(command, *(split.format(run=small_run) for split in COMMANDS[command]))
     assert (answer.code, answer.err) == (128 + signum, f"frostline: interrupted by {signum.name}\n")
     assert [path.name for path in tmp_path.iterdir()] == ["it.png"]
     assert [signal.getsignal(number) for number in ENDING] == [

@@ -195,14 +195,14 @@ def test_what_cannot_be_is_told(
 
 @pytest.mark.parametrize("parts", [[], ["data.val_file=val.csv", "data.test_file=test.csv"]])
 def test_texts_taken_for_classes_are_not_all_told(
-    parts: list[str], program: Program, tmp_path: Path, tokenizer: str
+    splits: list[str], program: Program, tmp_path: Path, tokenizer: str
 ) -> None:
     """As where the two columns are named the wrong way round."""
     for name in ("mine", "val", "test"):
         rows = [[f"{name} {n} " + "aa " * 2000, "yes" if n % 2 else "no"] for n in range(300)]
         table(tmp_path / f"{name}.csv", rows, ["text", "label"])
     own = ["data=text_csv", "data.train_file=mine.csv", "data.text_columns=[label]", "data.target_columns=[text]"]
-    answer = program("train", *TINY, tokenizer, *own, *parts, "run_dir=run")
+    answer = program("train", *TINY, tokenizer, *own, *splits, "run_dir=run")
     assert answer.code == 1
     assert "mine 0 aa" in answer.err
     assert re.search(r"(200|590) more", answer.err)

@@ -71,8 +71,8 @@ class FewDigits(Digits):
     def read(self, target: TargetType, known: Targets | None) -> Found:
         names, every, *_ = super().read(target, known)
         ends = [TRAIN, TRAIN + VAL, TRAIN + VAL + TEST]
-        parts = [
+        splits = [
             ArraySamples(every.pixels[start:end], every.labels[start:end])
             for start, end in zip([0, *ends], ends, strict=False)
         ]
-        return Found(names, *parts)
+        return Found(names, *splits)

@@ -30,13 +30,13 @@ N = 24  # pictures in each file; number i is of class i % 3 and has one colour e
 BLUE = {"train": 9, "test": 7}
 
 
-def colour(number: int, part: str = "test") -> tuple[int, int, int]:
-    return 10 * number, 255 - 10 * number, BLUE[part]
+def colour(number: int, split: str = "test") -> tuple[int, int, int]:
+    return 10 * number, 255 - 10 * number, BLUE[split]
 
 
-def encoded(number: int, part: str = "test") -> bytes:
+def encoded(number: int, split: str = "test") -> bytes:
     stream = io.BytesIO()
-    Image.new("RGB", (32, 32), colour(number, part)).save(stream, "png")
+    Image.new("RGB", (32, 32), colour(number, split)).save(stream, "png")
     return stream.getvalue()
 
 
@@ -53,8 +53,8 @@ def write_parquet(file: Path, pictures: list[Any], *, label: str = "label", name
 
 
 def write_pair(folder: Path) -> None:
-    for part in ("train", "test"):
-        write_parquet(folder / f"{part}.parquet", [encoded(number, part) for number in range(N)])
+    for split in ("train", "test"):
+        write_parquet(folder / f"{split}.parquet", [encoded(number, split) for number in range(N)])
 
 
 @pytest.fixture
@@ -67,15 +67,15 @@ def make(spec: ImageSpec, common: dict[str, Any], tmp_path: Path) -> Callable[..
 
 def assert_pictures_are_numbered(data: Data) -> None:
     """The test split is the file's, in its order; training and validation share the other file."""
-    assert data.test_part.index.tolist() == list(range(N))
-    shared_out = sorted([*data.train_part.index.tolist(), *data.val_part.index.tolist()])
+    assert data.test_split.index.tolist() == list(range(N))
+    shared_out = sorted([*data.train_split.index.tolist(), *data.val_split.index.tolist()])
     assert shared_out == list(range(N))
-    for name, part in (("test", data.test_part), ("train", data.train_part), ("train", data.val_part)):
-        batch = part.__getitems__(list(range(len(part))))
+    for name, split in (("test", data.test_split), ("train", data.train_split), ("train", data.val_split)):
+        batch = split.__getitems__(list(range(len(split))))
         assert isinstance(batch, Batch)
-        assert batch.inputs.shape == (len(part), 3, 32, 32)
-        assert batch.inputs[:, :, 5, 20].tolist() == [list(colour(number, name)) for number in part.index.tolist()]
-        assert batch.targets.tolist() == [number % 3 for number in part.index.tolist()]
+        assert batch.inputs.shape == (len(split), 3, 32, 32)
+        assert batch.inputs[:, :, 5, 20].tolist() == [list(colour(number, name)) for number in split.index.tolist()]
+        assert batch.targets.tolist() == [number % 3 for number in split.index.tolist()]
 
 
 # --- the Hugging Face layout ---
@@ -172,8 +172,8 @@ def write_batches(root: Path) -> Path:
     """`cifar-10-batches-py/` with one batch to train on, of the same numbered pictures."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir()
-    for file, part in (("data_batch_1", "train"), ("test_batch", "test")):
-        colours = np.array([colour(number, part) for number in range(N)], dtype=np.uint8)
+    for file, split in (("data_batch_1", "train"), ("test_batch", "test")):
+        colours = np.array([colour(number, split) for number in range(N)], dtype=np.uint8)
         batch = {"data": np.repeat(colours, 32 * 32, axis=1), "labels": [number % 3 for number in range(N)]}
         (folder / file).write_bytes(pickle.dumps(batch))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": NAMES}))

@@ -46,31 +46,31 @@ class Unread(Stripes):
         raise AssertionError("read before the settings were checked")
 
 
-def indices(parts: Sequence[Any]) -> list[int]:
-    return sorted(index for part in parts for index in part.index.tolist())
+def indices(splits: Sequence[Any]) -> list[int]:
+    return sorted(index for split in splits for index in split.index.tolist())
 
 
 def test_a_reader_of_a_few_lines_gets_splits_views_and_notes(spec: ImageSpec, common: dict[str, Any]) -> None:
     made = data(Stripes, spec, number=40, **common)
-    assert indices(made.parts) == list(range(40))
-    assert (len(made.val_part), len(made.test_part)) == (4, 8)
+    assert indices(made.splits) == list(range(40))
+    assert (len(made.val_split), len(made.test_split)) == (4, 8)
     assert made.describe()["classes"] == ["even", "odd"]
     assert "40 stripes" in made.notes()
-    assert made.seen(made.test_part, [0, 1], None, torch.device("cpu")).shape == (2, 3, 16, 16)  # type: ignore[union-attr]
+    assert made.seen(made.test_split, [0, 1], None, torch.device("cpu")).shape == (2, 3, 16, 16)  # type: ignore[union-attr]
 
 
 def test_a_split_that_the_reader_has_is_left_as_it_is(spec: ImageSpec, common: dict[str, Any]) -> None:
     made = data(Stripes, spec, number=40, test=6, **common)
-    assert made.test_part.index.tolist() == list(range(6))
-    assert made.test_part.source is not made.train_part.source
-    assert indices(made.parts[:2]) == list(range(40))
+    assert made.test_split.index.tolist() == list(range(6))
+    assert made.test_split.source is not made.train_split.source
+    assert indices(made.splits[:2]) == list(range(40))
 
 
 def test_the_class_names_of_a_run_have_to_be_those_of_the_samples(spec: ImageSpec, common: dict[str, Any]) -> None:
     known = Targets("class", ["even", "odd"], [1, 2])
     made = data(Stripes, spec, number=40, test=6, known=known, **common)
     assert made.targets is known
-    assert [part.index.tolist() for part in made.parts] == [list(range(6))] * 3
+    assert [split.index.tolist() for split in made.splits] == [list(range(6))] * 3
     with pytest.raises(DataError, match="other classes or columns than the run: even, odd"):
         data(Stripes, spec, number=40, known=Targets("class", ["odd", "even"], [1, 2]), **common)
 

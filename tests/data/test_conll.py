@@ -223,9 +223,9 @@ def test_wnut17_is_what_its_readme_says(shared: Path) -> None:
     files = {"train_file": "train.conll", "val_file": "dev.conll", "test_file": "test.conll"}
     data = read_conll(dir=str(shared / "wnut17"), source=None, **files)
     assert len(data.names) == 13
-    parts = [part for part in (data.train, data.val, data.test) if part is not None]
-    assert [len(part) for part in parts] == [3394, 1009, 1287]
-    assert [sum(map(len, part.strings)) for part in parts] == [62730, 15733, 23394]
-    assert [sum(tag % 2 for tags in part.labels for tag in tags) for part in parts] == [1975, 836, 1079]
-    assert [max(map(len, part.strings)) for part in parts] == [41, 82, 105]
+    splits = [split for split in (data.train, data.val, data.test) if split is not None]
+    assert [len(split) for split in splits] == [3394, 1009, 1287]
+    assert [sum(map(len, split.strings)) for split in splits] == [62730, 15733, 23394]
+    assert [sum(tag % 2 for tags in split.labels for tag in tags) for split in splits] == [1975, 836, 1079]
+    assert [max(map(len, split.strings)) for split in splits] == [41, 82, 105]
     assert data.notes == []

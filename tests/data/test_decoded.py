@@ -442,7 +442,7 @@ def test_never_writes_nothing(program: Program, classes: Path, tmp_path: Path) -
 def test_data_on_its_own_keeps_nothing(classes: Path, spec: ImageSpec, common: dict[str, Any]) -> None:
     before = set(Path(os.environ["FROSTLINE_CACHE_DIR"]).rglob("*"))
     data = data_of(ImageFolder, spec, dir=str(classes), classes=None, grey_range=None, **common)
-    assert data.train_part.source.in_memory
+    assert data.train_split.source.in_memory
     assert set(Path(os.environ["FROSTLINE_CACHE_DIR"]).rglob("*")) == before
 
 

@@ -15,13 +15,13 @@ from frostline.data.pictures.digits import Digits
 from frostline.errors import ConfigError, DataError
 
 
-def samples(data: Data, part: str) -> set[int]:
-    return set(getattr(data, f"{part}_part").index.tolist())
+def samples(data: Data, split: str) -> set[int]:
+    return set(getattr(data, f"{split}_split").index.tolist())
 
 
 def test_every_digit_is_in_one_part(spec: ImageSpec, common: dict[str, Any]) -> None:
     data = data_of(Digits, spec, **common)
-    train, val, test = (samples(data, part) for part in ("train", "val", "test"))
+    train, val, test = (samples(data, split) for split in ("train", "val", "test"))
     assert train | val | test == set(range(1797))
     assert len(train) + len(val) + len(test) == 1797
     assert len(test) == pytest.approx(0.2 * 1797, abs=10)  # one for each class
@@ -31,8 +31,8 @@ def test_every_digit_is_in_one_part(spec: ImageSpec, common: dict[str, Any]) -> 
 def test_pictures_and_labels_are_scikit_learns(spec: ImageSpec, common: dict[str, Any]) -> None:
     data = data_of(Digits, spec, **common)
     source = load_digits()
-    place = data.val_part.index.tolist().index(min(samples(data, "val")))
-    batch = data.val_part[place]
+    place = data.val_split.index.tolist().index(min(samples(data, "val")))
+    batch = data.val_split[place]
     number = int(batch.sample)
     assert data.classes == list("0123456789")
     assert batch.targets.tolist() == [source.target[number]]
@@ -53,7 +53,7 @@ def test_a_limit_keeps_as_many_of_each_class_and_leaves_the_other_parts_alone(
     spec: ImageSpec, common: dict[str, Any]
 ) -> None:
     whole, limited = data_of(Digits, spec, **common), data_of(Digits, spec, **common | {"train_limit": 205})
-    assert len(limited.train_part) == 205
+    assert len(limited.train_split) == 205
     assert set(limited.targets.counts) == {20, 21}
     assert samples(limited, "train") < samples(whole, "train")
     assert samples(limited, "test") == samples(whole, "test")
@@ -75,7 +75,7 @@ def test_what_a_run_says_of_its_data(spec: ImageSpec, common: dict[str, Any]) ->
     data = data_of(Digits, spec, **common)
     said = data.describe()
     assert said["num_train"] + said["num_val"] + said["num_test"] == 1797
-    assert said["num_train"] == sum(data.targets.counts) == len(data.train_part)
+    assert said["num_train"] == sum(data.targets.counts) == len(data.train_split)
     assert said["name"] == "digits"
     assert said["fingerprint"] == data_of(Digits, spec, **common | {"split_seed": 5}).describe()["fingerprint"]
 

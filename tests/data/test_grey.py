@@ -101,19 +101,19 @@ def test_a_range_that_does_not_rise_is_refused(setting: list[float]) -> None:
 
 
 def test_all_parts_of_a_data_set_have_one_range(tmp_path: Path, spec: ImageSpec, common: dict[str, Any]) -> None:
-    for part, top in (("train", 1000), ("test", 4000)):
+    for split, top in (("train", 1000), ("test", 4000)):
         for name, value in (("dark", top // 2), ("bright", top)):
             for n in range(4):
-                put(tmp_path / part / name / f"{n}.png", np.full((16, 16), value - n), "uint16")
+                put(tmp_path / split / name / f"{n}.png", np.full((16, 16), value - n), "uint16")
     data = data_of(ImageFolder, spec, dir=str(tmp_path), classes=None, grey_range=None, **common)
     pixels = [
-        int(part.source.fetch(part.index[:1], whole=False)[0].max()) for part in (data.train_part, data.test_part)
+        int(split.source.fetch(split.index[:1], whole=False)[0].max()) for split in (data.train_split, data.test_split)
     ]
     assert pixels == [62, 249]  # bright is the first class: 1000 and 4000 of 4095, as 255ths
     assert data.look()["grey_range"] == [0.0, 4095.0]
     assert "16 grey pictures" in data.notes()[0]
     fixed = data_of(ImageFolder, spec, dir=str(tmp_path), classes=None, grey_range=[0, 65535], **common)
-    assert int(fixed.test_part.source.fetch(fixed.test_part.index[:1], whole=False)[0].max()) == 16
+    assert int(fixed.test_split.source.fetch(fixed.test_split.index[:1], whole=False)[0].max()) == 16
 
 
 def test_another_range_is_other_content_and_pictures_without_have_the_content_of_before(tmp_path: Path) -> None:

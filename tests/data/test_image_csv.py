@@ -1,4 +1,4 @@
-"""Pictures by a table: what the cells mean, which part a line is of, and what is refused."""
+"""Pictures by a table: what the cells mean, which split a line is of, and what is refused."""
 
 from collections.abc import Callable
 from itertools import chain
@@ -12,9 +12,9 @@ from PIL import Image
 from datasets_made import data as data_of
 from frostline.contracts.specs import ImageSpec
 from frostline.data.module import Data
-from frostline.data.parts import Part
 from frostline.data.pictures.image_csv import ImageCsv
 from frostline.data.pictures.sources import FilePictures
+from frostline.data.split import Split
 from frostline.errors import ConfigError, DataError
 
 Make = Callable[..., Data]
@@ -52,14 +52,14 @@ def pictures(tmp_path: Path) -> list[str]:
     return names
 
 
-def places(part: Part) -> list[int]:
-    """Numbers of a part's pictures, by their names."""
-    assert isinstance(part.source, FilePictures)
-    return [int(part.source.files[index].stem) for index in part.index]
+def places(split: Split) -> list[int]:
+    """Numbers of a split's pictures, by their names."""
+    assert isinstance(split.source, FilePictures)
+    return [int(split.source.files[index].stem) for index in split.index]
 
 
 def parts_of(data: Data) -> list[list[int]]:
-    return [places(part) for part in (data.train_part, data.val_part, data.test_part)]
+    return [places(split) for split in (data.train_split, data.val_split, data.test_split)]
 
 
 def with_parts(names: list[str], cells: Callable[[int], str], header: str) -> list[str]:
@@ -79,9 +79,9 @@ def test_names_are_classes_in_their_order(make: Make, pictures: list[str]) -> No
     data = make(lines, ["species"])
     assert data.classes == ["ant", "cat", "dog"]
     assert data.name == "labels"
-    for part in (data.train_part, data.val_part, data.test_part):
-        assert part.labels.dtype == torch.int64
-        assert [data.classes[label] for label in part.labels] == [["dog", "ant", "cat"][i % 3] for i in places(part)]
+    for split in (data.train_split, data.val_split, data.test_split):
+        assert split.labels.dtype == torch.int64
+        assert [data.classes[label] for label in split.labels] == [["dog", "ant", "cat"][i % 3] for i in places(split)]
     assert sorted(chain(*parts_of(data))) == list(range(60))
 
 
@@ -97,10 +97,10 @@ def test_columns_of_0_and_1_are_labels(make: Make, pictures: list[str]) -> None:
     ]
     data = make(lines, ["red", "old"], "labels")
     assert data.classes == ["red", "old"]
-    for part in (data.train_part, data.val_part, data.test_part):
-        assert part.labels.tolist() == [[i % 2, float(i % 4 in (1, 2))] for i in places(part)]
-        assert part.labels.dtype == torch.float32
-    train = places(data.train_part)
+    for split in (data.train_split, data.val_split, data.test_split):
+        assert split.labels.tolist() == [[i % 2, float(i % 4 in (1, 2))] for i in places(split)]
+        assert split.labels.dtype == torch.float32
+    train = places(data.train_split)
     assert data.targets.counts == [sum(i % 2 for i in train), sum(i % 4 in (1, 2) for i in train)]
 
 
@@ -111,15 +111,15 @@ def test_one_column_of_labels_is_taken_apart(make: Make, pictures: list[str]) ->
     )
     assert data.classes == ["new", "old", "red"]
     expected = [[0, 1, 1], [0, 0, 0], [0, 1, 0], [1, 0, 1]]
-    assert data.test_part.labels.tolist() == [expected[i % 4] for i in places(data.test_part)]
+    assert data.test_split.labels.tolist() == [expected[i % 4] for i in places(data.test_split)]
 
 
 def test_numbers_stay_in_their_unit_and_training_tells_their_mean(make: Make, pictures: list[str]) -> None:
     lines = ["path,price,share", *(f"{name},{1e5 + 100 * i},{i / 60:.3g}" for i, name in enumerate(pictures))]
     data = make(lines, ["price", "share"], "numbers")
     assert data.classes == []
-    assert data.test_part.labels[:, 0].tolist() == [1e5 + 100 * i for i in places(data.test_part)]
-    train = torch.tensor([[1e5 + 100 * i, float(f"{i / 60:.3g}")] for i in places(data.train_part)])
+    assert data.test_split.labels[:, 0].tolist() == [1e5 + 100 * i for i in places(data.test_split)]
+    train = torch.tensor([[1e5 + 100 * i, float(f"{i / 60:.3g}")] for i in places(data.train_split)])
     assert data.targets.names == ["price", "share"]
     assert data.targets.about["mean"] == pytest.approx(train.double().mean(0).tolist())
     assert data.targets.about["std"] == pytest.approx(train.double().std(0, correction=0).tolist())
@@ -128,7 +128,7 @@ def test_numbers_stay_in_their_unit_and_training_tells_their_mean(make: Make, pi
     }  # fmt: skip
 
 
-# --- parts ---
+# --- splits ---
 
 
 @pytest.mark.parametrize("kind", ["class", "labels", "numbers"])
@@ -155,18 +155,18 @@ def test_seeds_share_their_test_part(make: Make, pictures: list[str], kind: str)
     first, again, other = (make(lines, ["x", "y"], kind, **s) for s in ({}, {"seed": 1}, {"split_seed": 1}))
     assert parts_of(first) == parts_of(again)
     assert parts_of(first)[2] != parts_of(other)[2]
-    assert [len(part) for part in parts_of(other)] == pytest.approx([43, 5, 12], abs=2)
+    assert [len(split) for split in parts_of(other)] == pytest.approx([43, 5, 12], abs=2)
 
 
 @pytest.mark.parametrize("kind", ["labels", "numbers"])
 def test_a_limit_takes_as_many_training_pictures(make: Make, pictures: list[str], kind: str) -> None:
     lines = ["path,x,y", *(f"{n},{i % 2},{int(i % 10 == 0)}" for i, n in enumerate(pictures))]
     whole, limited = (make(lines, ["x", "y"], kind, train_limit=limit) for limit in (None, 12))
-    assert len(limited.train_part) == 12
-    assert set(places(limited.train_part)) < set(places(whole.train_part))
+    assert len(limited.train_split) == 12
+    assert set(places(limited.train_split)) < set(places(whole.train_split))
     assert parts_of(limited)[1:] == parts_of(whole)[1:]
     if kind == "labels":
-        assert limited.train_part.labels[:, 1].sum() == 4, "one of three layers: the rare label, the other, and none"
+        assert limited.train_split.labels[:, 1].sum() == 4, "one of three layers: the rare label, the other, and none"
 
 
 # --- paths ---
@@ -310,7 +310,7 @@ def test_other_targets_are_other_data(make: Make, pictures: list[str]) -> None:
     lines = ["path,x,y", *(f"{n},{i % 2},{i % 3}" for i, n in enumerate(pictures))]
     one, other = (make(lines, [column], "numbers") for column in "xy")
     assert one.fingerprint != other.fingerprint
-    assert one.train_part.source.content == other.train_part.source.content
+    assert one.train_split.source.content == other.train_split.source.content
 
 
 def test_lines_that_repeat_a_picture_are_told_and_used_once(make: Make, pictures: list[str]) -> None:

@@ -15,10 +15,10 @@ from datasets_made import data as data_of
 from frostline.contracts.specs import ImageSpec
 from frostline.contracts.targets import Targets
 from frostline.data.module import Data
-from frostline.data.parts import Part
 from frostline.data.pictures.files import picture_files
 from frostline.data.pictures.image_folder import ImageFolder
 from frostline.data.pictures.sources import FilePictures
+from frostline.data.split import Split
 from frostline.errors import DataError
 
 Make = Callable[..., Data]
@@ -43,15 +43,15 @@ def put(folder: Path, number: int, suffix: str = "png") -> list[Path]:
     return files
 
 
-def files_of(part: Part) -> list[Path]:
-    assert isinstance(part.source, FilePictures)
-    return [part.source.files[index] for index in part.index]
+def files_of(split: Split) -> list[Path]:
+    assert isinstance(split.source, FilePictures)
+    return [split.source.files[index] for index in split.index]
 
 
 def parts_of(data: Data) -> list[set[Path]]:
-    parts = [files_of(part) for part in (data.train_part, data.val_part, data.test_part)]
-    assert all(len(set(part)) == len(part) for part in parts)
-    return [set(part) for part in parts]
+    splits = [files_of(split) for split in (data.train_split, data.val_split, data.test_split)]
+    assert all(len(set(split)) == len(split) for split in splits)
+    return [set(split) for split in splits]
 
 
 # --- which picture goes where ---
@@ -73,8 +73,8 @@ def test_labels_are_those_of_the_folders(tmp_path: Path, make: Make) -> None:
     for name in ("dog", "ant", "cat"):
         put(tmp_path / name, 10)
     data = make()
-    for part in (data.train_part, data.val_part, data.test_part):
-        assert [data.classes[label] for label in part.labels] == [file.parent.name for file in files_of(part)]
+    for split in (data.train_split, data.val_split, data.test_split):
+        assert [data.classes[label] for label in split.labels] == [file.parent.name for file in files_of(split)]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_labels_are_those_of_the_folders(tmp_path: Path, make: Make) -> None:
     [("train", "val", "test"), ("training", "validation", "test"), ("Train", "Valid", "TEST")],
 )
 def test_official_parts_are_kept_apart(tmp_path: Path, make: Make, train: str, val: str, test: str) -> None:
-    expected = [set(put(tmp_path / part / "dog", n) + put(tmp_path / part / "cat", n))
-                for part, n in ((train, 6), (val, 3), (test, 4))]  # fmt: skip
+    expected = [set(put(tmp_path / split / "dog", n) + put(tmp_path / split / "cat", n))
+                for split, n in ((train, 6), (val, 3), (test, 4))]  # fmt: skip
     data = make()
     assert parts_of(data) == expected
     assert data.classes == ["cat", "dog"]
@@ -151,9 +151,9 @@ def test_the_fingerprint_tells_sets_apart_and_does_not_depend_on_where_they_lie(
 
 
 def test_parts_have_fingerprints_that_differ(tmp_path: Path, make: Make) -> None:
-    for part in ("train", "val", "test"):
-        put(tmp_path / part / "cat", 4)
-        put(tmp_path / part / "dog", 4)
+    for split in ("train", "val", "test"):
+        put(tmp_path / split / "cat", 4)
+        put(tmp_path / split / "dog", 4)
     fingerprints = make().describe()["fingerprint"].split("-")
     assert len(set(fingerprints)) == 3
 
@@ -166,7 +166,7 @@ def test_chosen_classes_are_the_only_ones(tmp_path: Path, make: Make) -> None:
         put(tmp_path / name, 10)
     data = make(classes=["dog", "cat", "dog"])
     assert data.classes == ["cat", "dog"]
-    assert {file.parent.name for part in parts_of(data) for file in part} == {"cat", "dog"}
+    assert {file.parent.name for split in parts_of(data) for file in split} == {"cat", "dog"}
 
 
 def test_an_unknown_class_brings_up_the_close_names(tmp_path: Path, make: Make) -> None:
@@ -189,7 +189,7 @@ def test_a_class_that_was_not_chosen_may_stand_in_the_test_part(tmp_path: Path, 
     for folder in ("train/cat", "train/dog", "train/ant", "test/cat", "test/dog", "test/ant"):
         put(tmp_path / folder, 4)
     data = make(classes=["cat", "dog"])
-    assert {file.parent.name for file in files_of(data.test_part)} == {"cat", "dog"}
+    assert {file.parent.name for file in files_of(data.test_split)} == {"cat", "dog"}
 
 
 # --- what cannot be trained on ---
@@ -270,7 +270,7 @@ def test_classes_with_enough_pictures_are_offered_as_those_to_use(tmp_path: Path
 def test_three_of_a_class_are_enough_for_three_parts(tmp_path: Path, make: Make) -> None:
     put(tmp_path / "cat", 3)
     put(tmp_path / "dog", 3)
-    assert [len(part) for part in parts_of(make())] == [2, 2, 2]
+    assert [len(split) for split in parts_of(make())] == [2, 2, 2]
 
 
 def test_an_official_part_without_pictures_is_named(tmp_path: Path, make: Make) -> None:
@@ -283,9 +283,9 @@ def test_an_official_part_without_pictures_is_named(tmp_path: Path, make: Make) 
 
 
 def test_a_class_that_only_the_test_part_has_pictures_of_is_named(tmp_path: Path, make: Make) -> None:
-    for part in ("train", "val", "test"):
-        put(tmp_path / part / "cat", 4)
-        put(tmp_path / part / "dog", 0 if part == "train" else 4)
+    for split in ("train", "val", "test"):
+        put(tmp_path / split / "cat", 4)
+        put(tmp_path / split / "dog", 0 if split == "train" else 4)
     with pytest.raises(DataError, match="'dog' has 0; training"):
         make()
 
@@ -393,9 +393,9 @@ def test_a_picture_in_two_parts_is_told_however_it_was_saved(
 ) -> None:
     if not held:
         monkeypatch.setattr("frostline.data.pictures.sources.MEMORY_BYTES", 0)
-    for part in ("train", "val", "test"):
-        put(tmp_path / part / "cat", 4)
-        put(tmp_path / part / "dog", 4)
+    for split in ("train", "val", "test"):
+        put(tmp_path / split / "cat", 4)
+        put(tmp_path / split / "dog", 4)
     first = tmp_path / "train" / "cat" / "000.png"
     if held:
         Image.open(first).save(tmp_path / "test" / "cat" / "again.png", compress_level=1)
@@ -409,9 +409,9 @@ def test_a_picture_in_two_parts_is_told_however_it_was_saved(
 
 
 def test_a_picture_under_two_classes_is_named(tmp_path: Path, make: Make) -> None:
-    for part in ("train", "val", "test"):
-        put(tmp_path / part / "cat", 4)
-        put(tmp_path / part / "dog", 4)
+    for split in ("train", "val", "test"):
+        put(tmp_path / split / "cat", 4)
+        put(tmp_path / split / "dog", 4)
     shutil.copy(tmp_path / "train" / "cat" / "000.png", tmp_path / "train" / "dog" / "it.png")
     (within, contradicting) = make().notes()
     assert within == "1 training picture is the same as an earlier one"
@@ -421,9 +421,9 @@ def test_a_picture_under_two_classes_is_named(tmp_path: Path, make: Make) -> Non
 
 
 def test_pictures_that_differ_in_one_pixel_are_two(tmp_path: Path, make: Make) -> None:
-    for part in ("train", "val", "test"):
-        put(tmp_path / part / "cat", 4)
-        put(tmp_path / part / "dog", 4)
+    for split in ("train", "val", "test"):
+        put(tmp_path / split / "cat", 4)
+        put(tmp_path / split / "dog", 4)
     picture = Image.open(tmp_path / "train" / "cat" / "000.png")
     picture.putpixel((9, 7), (255, 255, 255))
     picture.save(tmp_path / "test" / "cat" / "other.png")
@@ -449,11 +449,11 @@ def test_numbers_are_names_of_classes(tmp_path: Path, make: Make) -> None:
 
 def test_names_of_classes_are_compared_after_unicode_normalisation(tmp_path: Path, make: Make) -> None:
     composed, apart = "gr\u00f6\u00dfe", "gro\u0308\u00dfe"
-    for part, name in (("train", composed), ("test", apart), ("train", "klein"), ("test", "klein")):
-        put(tmp_path / part / name, 4)
+    for split, name in (("train", composed), ("test", apart), ("train", "klein"), ("test", "klein")):
+        put(tmp_path / split / name, 4)
     data = make()
     assert data.names == [composed, "klein"]
-    assert [len(part) for part in data.parts] == [6, 2, 8]
+    assert [len(split) for split in data.splits] == [6, 2, 8]
     assert make(classes=[apart, "klein"]).names == data.names
 
 
@@ -465,7 +465,7 @@ def test_two_folders_of_one_name_are_refused(tmp_path: Path, make: Make) -> None
 
 
 def test_folders_beside_the_parts_are_told(tmp_path: Path, make: Make) -> None:
-    for part in ("train", "test", "unlabelled"):
+    for split in ("train", "test", "unlabelled"):
         for name in ("cat", "dog"):
-            put(tmp_path / part / name, 4)
+            put(tmp_path / split / name, 4)
     assert "skipped: 1 folders beside train, val and test" in make().notes()

@@ -37,16 +37,16 @@ def own(common: dict[str, Any]) -> dict[str, Any]:
 
 def masks_in(data: Data) -> dict[str, Tensor]:
     """The targets of all training pictures of a source, by name."""
-    source = data.train_part.source
+    source = data.train_split.source
     assert isinstance(source, MaskedPictures)
     return {file.stem: source.scored_targets(torch.tensor([place]))[0][0] for place, file in enumerate(source.files)}
 
 
 def files_of(data: Data) -> list[list[str]]:
     found = []
-    for part in data.parts:
-        assert isinstance(part.source, MaskedPictures)
-        found.append(sorted(part.source.files[place].stem for place in part.index.tolist()))
+    for split in data.splits:
+        assert isinstance(split.source, MaskedPictures)
+        found.append(sorted(split.source.files[place].stem for place in split.index.tolist()))
     return found
 
 
@@ -59,7 +59,7 @@ def test_without_parts_the_pictures_are_divided_and_every_class_is_in_training(
     data = data_of(ImageMasks, SPEC, dir=str(put(tmp_path)), **own)
     names = files_of(data)
     assert sorted(chain(*names)) == sorted(f"p{place:02}" for place in range(24))
-    assert [len(part) for part in names] == [17, 2, 5]
+    assert [len(split) for split in names] == [17, 2, 5]
     assert data.names == ["0", "1", "2"]
     expected = np.stack([np.bincount(rectangles(place).ravel(), minlength=3) for place in range(24)])
     chosen = [int(name[1:]) for name in names[0]]
@@ -71,20 +71,20 @@ def test_without_parts_the_pictures_are_divided_and_every_class_is_in_training(
 @pytest.mark.parametrize("above", [False, True], ids=["images/train", "train/images"])
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "valid", "TEST")])
 def test_parts_may_stand_below_or_above(above: bool, names: Sequence[str], tmp_path: Path, own: dict[str, Any]) -> None:
-    for number, part in zip((8, 4, 5), names, strict=True):
-        put(tmp_path / "below", number, part=part)
+    for number, split in zip((8, 4, 5), names, strict=True):
+        put(tmp_path / "below", number, split=split)
         for kind in ("images", "masks"):
-            shutil.copytree(tmp_path / "below" / kind / part, tmp_path / "above" / part / kind)
+            shutil.copytree(tmp_path / "below" / kind / split, tmp_path / "above" / split / kind)
     data = data_of(ImageMasks, SPEC, dir=str(tmp_path / ("above" if above else "below")), **own)
-    assert [len(part) for part in files_of(data)] == [8, 4, 5]
-    assert data.notes() == [note for note in data.notes() if "in both" in note]  # the same pictures in each part
+    assert [len(split) for split in files_of(data)] == [8, 4, 5]
+    assert data.notes() == [note for note in data.notes() if "in both" in note]  # the same pictures in each split
 
 
 def test_a_part_that_is_missing_is_split_off(tmp_path: Path, own: dict[str, Any]) -> None:
-    put(tmp_path, 20, part="train")
-    put(tmp_path, 5, part="test")
+    put(tmp_path, 20, split="train")
+    put(tmp_path, 5, split="test")
     data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
-    assert [len(part) for part in files_of(data)] == [18, 2, 5]
+    assert [len(split) for split in files_of(data)] == [18, 2, 5]
 
 
 def test_a_split_takes_the_same_fraction_of_pictures_of_the_rarest_class(tmp_path: Path, own: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ def test_a_split_takes_the_same_fraction_of_pictures_of_the_rarest_class(tmp_pat
     for place in range(50):
         save(tmp_path, f"p{place:02}", rectangles(place, (0, 1, 2) if place % 5 == 0 else (0, 1)))
     data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"val_fraction": 0.25, "test_fraction": 0.2})
-    shows = [sum(int(name[1:]) % 5 == 0 for name in part) for part in files_of(data)]
+    shows = [sum(int(name[1:]) % 5 == 0 for name in split) for split in files_of(data)]
     assert shows == [6, 2, 2]
 
 
@@ -100,7 +100,7 @@ def test_a_limited_training_part_shows_each_class(tmp_path: Path, own: dict[str,
     for place in range(50):
         save(tmp_path, f"p{place:02}", rectangles(place, (0, 1, 2) if place % 5 == 0 else (0, 1)))
     data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"train_limit": 4})
-    assert len(data.train_part) == 4
+    assert len(data.train_split) == 4
     assert sum(int(name[1:]) % 5 == 0 for name in files_of(data)[0]) == 2
     assert min(data.targets.counts) > 0
 
@@ -124,14 +124,14 @@ def test_what_has_no_partner_is_counted_and_told(tmp_path: Path, own: dict[str, 
 
 
 def test_pictures_beside_the_parts_are_told(tmp_path: Path, own: dict[str, Any]) -> None:
-    put(tmp_path, 8, part="train")
+    put(tmp_path, 8, split="train")
     save(tmp_path, "loose", rectangles(90))
     data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"val_fraction": 0.3, "test_fraction": 0.3})
     assert "skipped: 1 pictures beside the folders train, val and test" in data.notes()
 
 
 def test_a_part_of_training_is_needed(tmp_path: Path, own: dict[str, Any]) -> None:
-    put(tmp_path, part="test")
+    put(tmp_path, split="test")
     with pytest.raises(DataError, match="no training picture with a mask"):
         data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
 
@@ -243,7 +243,7 @@ def test_a_picture_that_a_camera_turned_has_a_mask_as_it_is_shown(tmp_path: Path
     exif[0x0112] = 6
     lying.save(tmp_path / "images" / "turned.png", exif=exif)
     data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"sides": [32, 64]})
-    source = data.train_part.source
+    source = data.train_split.source
     assert isinstance(source, MaskedPictures)
     place = [file.stem for file in source.files].index("turned")
     assert masks_in(data)["turned"].tolist() == mask.tolist()
@@ -320,7 +320,7 @@ def test_another_folder_is_read_with_the_values_of_the_run(tmp_path: Path, own: 
     known = Targets("masks", ["0", "2", "200"], [5, 5, 5], {"values": [0, 2, 200], "palette": usual_palette()})
     data = data_of(ImageMasks, SPEC, dir=str(tmp_path), known=known, **own)
     assert data.targets == known
-    assert set(data.test_part.targets(torch.arange(5))[0].unique().tolist()) == {0, 2}
+    assert set(data.test_split.targets(torch.arange(5))[0].unique().tolist()) == {0, 2}
     with pytest.raises(DataError, match="of the value 7, which is not a class"):
         data_of(ImageMasks, SPEC, dir=str(put(tmp_path / "other", 5, values=(0, 7))), known=known, **own)
     (tmp_path / "classes.txt").write_text("a\nb\n")
@@ -338,12 +338,12 @@ def test_sides_follow_the_usual_aspect(tmp_path: Path, own: dict[str, Any]) -> N
     assert data.chosen() == {"data.batch_size": 4, "data.sides": [96, 128], "data.tile": [48, 64]}
     assert data.example().shape == (1, 3, 96, 128)
     data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own | {"sides": [64, 32], "tile": [10, 20]})
-    batch = data.train_part.__getitems__([0, 1])
+    batch = data.train_split.__getitems__([0, 1])
     assert not isinstance(batch, DataError)
     assert batch.pictures.shape == (2, 3, 64, 32)
     assert batch.targets.shape == (2, 64, 32)
     assert data.chosen()["data.tile"] == [10, 20]
-    scored = data.test_part.__getitems__([0, 1])
+    scored = data.test_split.__getitems__([0, 1])
     assert not isinstance(scored, DataError)
     assert scored.own_sizes is not None
     assert (scored.targets.shape, scored.own_sizes.tolist()) == ((2, 48, 64), [[48, 64], [48, 64]])
@@ -369,7 +369,7 @@ def test_sides_that_a_network_does_not_take_are_refused(
 def test_a_mask_is_resized_without_mixing_values(tmp_path: Path, own: dict[str, Any]) -> None:
     """Enlarged by two, each pixel of a mask becomes four of its own value."""
     data = data_of(ImageMasks, SPEC, dir=str(put(tmp_path)), **own | {"sides": [96, 128]})
-    source = data.train_part.source
+    source = data.train_split.source
     small, large = source.scored_targets(torch.arange(4))[0], source.targets(torch.arange(4))
     assert torch.equal(large, small.repeat_interleave(2, 1).repeat_interleave(2, 2))
 
@@ -378,7 +378,7 @@ def test_masks_of_mixed_sizes_are_padded_with_what_does_not_count(tmp_path: Path
     put(tmp_path)
     save(tmp_path, "tall", rectangles(50, size=(40, 90)))
     data = data_of(ImageMasks, SPEC, dir=str(tmp_path), **own)
-    source = data.train_part.source
+    source = data.train_split.source
     masks, sizes = source.scored_targets(torch.tensor([0, 24]))
     assert sizes is not None
     assert (masks.shape, sizes.tolist()) == ((2, 90, 64), [[48, 64], [90, 40]])

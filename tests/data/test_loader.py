@@ -12,8 +12,8 @@ from torch import Tensor
 
 from frostline.contracts.specs import ImageSpec
 from frostline.data.loader import EpochBatches, Share
-from frostline.data.parts import Part, Transfers, loader
 from frostline.data.pictures.sources import ArrayPictures, FilePictures
+from frostline.data.split import Split, Transfers, loader
 from frostline.errors import DataError
 
 quick = settings(deadline=None)
@@ -169,9 +169,9 @@ def pictures(n: int = 23) -> ArrayPictures:
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_real_data_loader_hands_out_whole_batches(num_workers: int) -> None:
-    part = Part(pictures(), torch.arange(1, 23), whole=False)  # not the first
-    batches = EpochBatches(len(part), 5, shuffle=True, seed=0, rank=1, world_size=2)
-    handed_out = loader(part, batches, num_workers)
+    split = Split(pictures(), torch.arange(1, 23), whole=False)  # not the first
+    batches = EpochBatches(len(split), 5, shuffle=True, seed=0, rank=1, world_size=2)
+    handed_out = loader(split, batches, num_workers)
     for epoch in range(2):
         _set_sampler_epoch(handed_out, epoch)  # as Lightning does at the start of an epoch
         expected = ranks(22, 5, 2, epoch=epoch)[1]
@@ -187,17 +187,17 @@ def test_a_real_data_loader_hands_out_whole_batches(num_workers: int) -> None:
 
 
 def test_without_a_number_workers_are_no_more_than_batches() -> None:
-    part = Part(pictures(), torch.arange(23), whole=False)
-    assert loader(part, EpochBatches(23, 23, shuffle=False, seed=0), None).num_workers == 1
-    assert loader(part, EpochBatches(23, 5, shuffle=False, seed=0), 0).num_workers == 0
+    split = Split(pictures(), torch.arange(23), whole=False)
+    assert loader(split, EpochBatches(23, 23, shuffle=False, seed=0), None).num_workers == 1
+    assert loader(split, EpochBatches(23, 5, shuffle=False, seed=0), 0).num_workers == 0
 
 
 def test_one_place_of_a_part_is_a_batch_of_one() -> None:
-    part = Part(pictures(), torch.tensor([4, 9, 2]), whole=False)
-    batch = part[1]
+    split = Split(pictures(), torch.tensor([4, 9, 2]), whole=False)
+    batch = split[1]
     values: Tensor = batch.inputs.unique()
     assert (values.tolist(), batch.targets.tolist(), batch.sample.tolist()) == ([9], [0], [9])
-    assert part.labels.tolist() == [1, 0, 2]
+    assert split.labels.tolist() == [1, 0, 2]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -206,7 +206,7 @@ def test_an_error_of_the_data_comes_out_of_a_worker_whole(tmp_path: Path, num_wo
     spec = ImageSpec(size=8, resize=8, mean=(0, 0, 0), std=(1, 1, 1))
     files = FilePictures([tmp_path / "broken.png"] * 2, torch.tensor([0, 1]), root=tmp_path, spec=spec)
     batches = EpochBatches(2, 1, shuffle=False, seed=0)
-    first, _ = loader(Part(files, torch.arange(2), whole=True), batches, num_workers)
+    first, _ = loader(Split(files, torch.arange(2), whole=True), batches, num_workers)
     with pytest.raises(DataError, match="does not decode") as refused:
         Transfers().on_before_batch_transfer(first, 0)
     assert refused.value.where == tmp_path / "broken.png"

@@ -21,7 +21,7 @@ PLAIN: dict[str, Any] = {
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    """Of a table with these lines, and of those for the other parts."""
+    """Of a table with these lines, and of those for the other splits."""
 
     def made(train: list[str], *, kind: str = "class", test: list[str] | None = None, **settings: Any) -> Found:
         (tmp_path / "train.csv").write_text("\n".join(train) + "\n")
@@ -165,7 +165,7 @@ def test_ready_sets_hold_what_their_readme_says(shared: Path, name: str) -> None
     data = read_text_tables(
         target_type("class"), **PLAIN | {"dir": str(shared / name), "test_file": "test.csv"} | settings
     )
-    assert [len(part) if part is not None else 0 for part in (data.train, data.val, data.test)] == sizes
+    assert [len(split) if split is not None else 0 for split in (data.train, data.val, data.test)] == sizes
     assert torch.bincount(data.train.labels).tolist() == counts
     if name == "trec6":
         assert data.names == ["ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"]

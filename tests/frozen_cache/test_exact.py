@@ -61,7 +61,7 @@ def test_every_plan_ends_in_the_same_bits(
     plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:
     assert len(FROZEN) == 10
-    others = [part for part in SHORT if part not in FEW]
+    others = [split for split in SHORT if split not in FEW]
     data = FULL if plan == "two_stage" else FEW
     kept_and_never(program, tmp_path, *others, *data, *two_epochs_each(plan, composed), "data.augment=none")
 
@@ -218,7 +218,7 @@ def test_a_picture_that_is_edited_in_the_middle_is_another(program: Program, tmp
         "schedule.phases.head.epochs=2",
         "schedule.every_phase.solve=false",
     ]
-    own = [*own, *(part for part in SHORT if part not in FEW), "data.batch_size=10", "data.image_size=16"]
+    own = [*own, *(split for split in SHORT if split not in FEW), "data.batch_size=10", "data.image_size=16"]
     made = []
     for run in ("first", "second", "third"):
         assert program("train", *own, f"run_dir={tmp_path / run}").code == 0
@@ -232,7 +232,7 @@ def test_a_picture_that_is_edited_in_the_middle_is_another(program: Program, tmp
 
 
 def test_a_sweep_over_heads_rates_and_seeds_pays_once(program: Program, tmp_path: Path) -> None:
-    others = [part for part in SHORT if not part.startswith(("head", "optimizer"))]
+    others = [split for split in SHORT if not split.startswith(("head", "optimizer"))]
     own = [
         "schedule=head_only",
         "schedule.phases.head.epochs=2",
@@ -266,8 +266,8 @@ def test_what_is_kept_is_listed_and_cleared(program: Program, tmp_path: Path, ca
     trained(program, tmp_path / "run", "schedule=last_block", "schedule.phases.last.epochs=2")
     listed = program("cache").out
     rows = [line.split() for line in listed.splitlines() if line.strip().startswith("bundled")]
-    parts = {(row[3], int(row[-4])) for row in rows}
-    assert parts >= {(block, size) for block in ("stage2", "stage3") for size in (TRAIN, VAL)}
+    splits = {(row[3], int(row[-4])) for row in rows}
+    assert splits >= {(block, size) for block in ("stage2", "stage3") for size in (TRAIN, VAL)}
     assert len(list(cache.glob("*/rows.bin"))) == len(rows) == 5, "train and validation at two lines, test at one"
     gc.collect()  # what the run of this process held
     assert "5 removed" in program("cache", "clear=true").out

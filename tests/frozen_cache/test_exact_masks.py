@@ -58,7 +58,7 @@ def test_augmented_views_end_in_the_bits_of_the_run_that_keeps_nothing(
     form: str, level: str, own: list[str], program: Program, tmp_path: Path
 ) -> None:
     """Masks move as the pictures did when their outputs were made: two views in turn for three epochs."""
-    own = [part for part in own if part != "data.augment=none"]
+    own = [split for split in own if split != "data.augment=none"]
     own = [*own, *HEADS[form], f"data.augment={level}", "schedule=head_only", "schedule.phases.head.epochs=3"]
     first, _ = kept_and_never(program, tmp_path, *own, "schedule.every_phase.views=2")
     levels = {"map": 1, "pyramid": 2}[form]
@@ -93,7 +93,7 @@ def test_a_run_that_is_stopped_ends_in_the_same_bits(
     form: str, moment: str, own: list[str], program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Augmented, in the middle of an epoch: batches 2 and 5 are of the first phase, 8 is of the second."""
-    own = [part for part in own if part != "data.augment=none"]
+    own = [split for split in own if split != "data.augment=none"]
     own = [*own, *HEADS[form], *PLANS["last_block"], "data.augment=strong", "cache=never"]
     compared.trained(program, tmp_path / "whole", *own)
     run = tmp_path / "run"

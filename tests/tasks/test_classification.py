@@ -42,7 +42,7 @@ def drawn(num_classes: int, seed: int, sizes: Iterable[int] = SIZES) -> list[tup
 
 
 def gathered(batches: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
-    logits, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    logits, targets = (torch.cat(splits) for splits in zip(*batches, strict=True))
     return logits.numpy(), targets.numpy()
 
 
@@ -79,7 +79,7 @@ def test_scores_are_scikit_learns(num_classes: int, seed: int) -> None:
 
 def test_scores_do_not_depend_on_how_the_samples_were_batched() -> None:
     batches = drawn(7, seed=0)
-    logits, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    logits, targets = (torch.cat(splits) for splits in zip(*batches, strict=True))
     in_one = measured(7, [(logits, targets)])
     one_by_one = measured(7, list(zip(logits.split(1), targets.split(1), strict=True)))
     assert in_one.compute() == pytest.approx(one_by_one.compute(), rel=1e-5)

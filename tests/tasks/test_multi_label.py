@@ -42,7 +42,7 @@ def measured(batches: list[tuple[Tensor, Tensor]], threshold: float = 0.5) -> Mu
 
 
 def gathered(batches: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
-    logits, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    logits, targets = (torch.cat(splits) for splits in zip(*batches, strict=True))
     return logits.double().sigmoid().numpy(), targets.numpy()
 
 

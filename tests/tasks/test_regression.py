@@ -44,7 +44,7 @@ def measured(batches: list[tuple[Tensor, Tensor]]) -> RegressionMetrics:
 
 def gathered(batches: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
     """Predictions and targets, both in the targets' unit."""
-    outputs, targets = (torch.cat(parts).double().numpy() for parts in zip(*batches, strict=True))
+    outputs, targets = (torch.cat(splits).double().numpy() for splits in zip(*batches, strict=True))
     columns = outputs.shape[1]
     return outputs * np.array(STD[:columns]) + np.array(MEAN[:columns]), targets
 

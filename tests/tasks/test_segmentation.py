@@ -151,16 +151,16 @@ def test_the_mean_over_shares_of_a_batch_is_the_mean_over_the_whole(dice: float,
     masks[0] = IGNORED
     made = task(dice=dice, class_weights=class_weights, counts=[5, 10, 20, 40])
     whole = made.loss(outputs, training(masks))
-    parts = [
+    splits = [
         made.loss(some, training(its)) for some, its in zip(outputs.split([3, 3]), masks.split([3, 3]), strict=True)
     ]
     for name, value in whole.items():
-        assert float(value) == pytest.approx(sum(float(part[name]) for part in parts) / 2, rel=1e-5)
-    parts = [
+        assert float(value) == pytest.approx(sum(float(split[name]) for split in splits) / 2, rel=1e-5)
+    splits = [
         made.loss(some, training(its)) for some, its in zip(outputs.split([4, 2]), masks.split([4, 2]), strict=True)
     ]
     for name, value in whole.items():
-        assert float(value) == pytest.approx((4 * float(parts[0][name]) + 2 * float(parts[1][name])) / 6, rel=1e-5)
+        assert float(value) == pytest.approx((4 * float(splits[0][name]) + 2 * float(splits[1][name])) / 6, rel=1e-5)
 
 
 def test_dice_by_hand() -> None:

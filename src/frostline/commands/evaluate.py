@@ -49,7 +49,7 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
         print_classes(model.per_class)
         print_scores(dict(scores))
         if columns is not None:
-            print(f"predictions  {comparison(folder, 'test', table_of(columns, data.test_part))}")
+            print(f"predictions  {comparison(folder, 'test', table_of(columns, data.test_split))}")
     return dict(scores)
 
 
@@ -112,9 +112,9 @@ def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list
 
 def _tell(built: Built) -> None:
     data = built.data
-    other = f"{len(data.test_part):,} {data.modality.samples} of {data.where}"
+    other = f"{len(data.test_split):,} {data.modality.samples} of {data.where}"
     print(f"data  {shown(other)}: not this run's own test split")
-    counts = data.target.counts(data.names, data.test_part.labels)
+    counts = data.target.counts(data.names, data.test_split.labels)
     missing = [name for name, count in counts.items() if not count]
     for note in [*([f"no samples of: {few(missing, 10)}"] if missing else []), *data.notes()]:
         print(f"  {shown(note)}")

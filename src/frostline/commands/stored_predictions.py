@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 
 from frostline.errors import RunError
-from frostline.runs.predictions import Part, read
+from frostline.runs.predictions import Split, read
 
 ROUNDING = 1e-4  # between devices, thread counts and versions of libraries; float32 has about seven digits
 NOT_OUTPUTS = {"sample", "index", "word", "target", "phase"}  # columns that say of what an output is
 
 
-def comparison(run: Path, part: Part, columns: dict[str, Any]) -> str:
+def comparison(run: Path, split: Split, columns: dict[str, Any]) -> str:
     """Say in a line how the outputs differ from the stored ones. columns: as `table_of` returns them."""
     try:
-        stored = read(run, part).columns
+        stored = read(run, split).columns
     except RunError as error:
         return f"not compared with the stored predictions: {error.what}"
     return comparison_of(columns, stored)

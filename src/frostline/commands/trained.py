@@ -11,9 +11,9 @@ from torch import Tensor
 from frostline.config.instantiate import maker_settings
 from frostline.contracts.targets import Targets
 from frostline.data.composed import modality_of
-from frostline.data.parts import Transfers
 from frostline.data.predicting import Opened, Predicting
 from frostline.data.reader import Reader
+from frostline.data.split import Transfers
 from frostline.data.target_types.find import target_type
 from frostline.runs.folder import require_checkpoint
 from frostline.tasks.base import Task

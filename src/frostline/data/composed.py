@@ -10,7 +10,7 @@ from frostline.data.modality import Given, Modality
 from frostline.data.module import Data
 from frostline.data.reader import Reader
 from frostline.data.sample_cache import NOWHERE, SampleCache
-from frostline.data.splits import Sampling
+from frostline.data.sampling import Sampling
 from frostline.data.target_types.find import kinds_in_columns, require_kind, target_type
 from frostline.errors import ConfigError, close_names
 

@@ -3,18 +3,18 @@
 import torch
 from torch import Tensor
 
-from frostline.data.parts import Part
 from frostline.data.reader import Reader
+from frostline.data.sampling import Sampling, balanced_subset, require_per_class, stratified_split
 from frostline.data.source import Source, every
-from frostline.data.splits import Sampling, balanced_subset, require_per_class, stratified_split
+from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
 from frostline.errors import DataError
 
-Split = tuple[Source, Tensor]
+Chosen = tuple[Source, Tensor]
 
 
 class Division:
-    """Divides sources into parts. sources: of train, val and test; None for a split to take from train. samples: their
+    """Divides sources into splits. sources: of train, val and test; None for a split to take from train. samples: their
     plural in messages."""
 
     def __init__(
@@ -31,14 +31,14 @@ class Division:
         self.train, self.val, self.test = sources
         self.samples = samples
 
-    def whole(self) -> tuple[Part, Part, Part]:
-        """Return one part, three times, for scoring: the test split if there is one, else all of `train`."""
+    def whole(self) -> tuple[Split, Split, Split]:
+        """Return one split, three times, for scoring: the test split if there is one, else all of `train`."""
         source = self.test or self.train
         index = every(source)
-        train, val, test = (Part(source, index, scored=True) for _ in range(3))
+        train, val, test = (Split(source, index, scored=True) for _ in range(3))
         return train, val, test
 
-    def parts(self, sampling: Sampling) -> tuple[Part, Part, Part]:
+    def splits(self, sampling: Sampling) -> tuple[Split, Split, Split]:
         """Return train, val and test. Raises DataError if a class has too few samples for the splits, or a split is
         empty."""
         (source, index), val, test = self._split(sampling.val_fraction, sampling.test_fraction, sampling.split_seed)
@@ -47,17 +47,17 @@ class Division:
             strata = self.target.strata(source.labels[index])
             index = index[balanced_subset(strata, sampling.train_limit, sampling.seed)]
             self._require_limit(source.labels[index], sampling.train_limit)
-        parts = Part(source, index), Part(*val, scored=True), Part(*test, scored=True)
-        for name, part in (("validation", parts[1]), ("test", parts[2])):
-            if len(part) == 0:
+        splits = Split(source, index), Split(*val, scored=True), Split(*test, scored=True)
+        for name, split in (("validation", splits[1]), ("test", splits[2])):
+            if len(split) == 0:
                 raise DataError(
                     f"the {name} split has no {self.samples}",
                     where=self.reader.where,
                     next_step=f"put {self.samples} into it, or remove it, so that it is taken from the training split",
                 )
-        return parts
+        return splits
 
-    def _split(self, val_fraction: float, test_fraction: float, seed: int) -> tuple[Split, Split, Split]:
+    def _split(self, val_fraction: float, test_fraction: float, seed: int) -> tuple[Chosen, Chosen, Chosen]:
         if self.val is None or self.test is None:
             pieces = ["training"] + ["validation"] * (self.val is None) + ["test"] * (self.test is None)
             self._require_of_each(len(pieces), self.train.labels, f"one each for {', '.join(pieces)}")

@@ -16,7 +16,7 @@ BATCH_RANGE, STEPS_PER_EPOCH = (16, 64), 30
 
 
 class Share(list[int]):
-    """One rank's share of a global batch: places in a part. weight: see `Batch.weight`."""
+    """One rank's share of a global batch: places in a split. weight: see `Batch.weight`."""
 
     weight: float = 1.0
     epoch: int = 0

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from frostline.contracts.specs import Spec
 from frostline.contracts.tokens import Tokens
-from frostline.data.parts import Part
 from frostline.data.predicting import Opened, Predicting
 from frostline.data.sample_cache import NOWHERE, SampleCache
 from frostline.data.source import Source
+from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
 from frostline.data.views import Views
 from frostline.errors import ConfigError
@@ -59,33 +59,33 @@ class Modality(ABC):
         """Set `sources` to what serves the found samples. Not called to predict. Raises DataError."""
 
     @abstractmethod
-    def prepare(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Views:
+    def prepare(self, splits: Mapping[str, Split], target: TargetType, names: Sequence[str], seed: int) -> Views:
         """Prepare the samples of the splits (decode them, compare them) and return how they are shown. Called once.
 
-        parts: by name of the split."""
+        splits: by name of the split."""
 
     def look(self) -> dict[str, Any]:
         """Settings that change the network's inputs, as plain values. A resume compares them."""
         return {}
 
     @abstractmethod
-    def example(self, train: Part, *, longest: bool) -> Tensor | Tokens:
+    def example(self, train: Split, *, longest: bool) -> Tensor | Tokens:
         """Return an input (1, ...) of the network, as large as the mean training sample, or as the longest."""
 
     @abstractmethod
-    def size_of(self, train: Part) -> str:
+    def size_of(self, train: Split) -> str:
         """Describe the size of training samples for messages."""
 
     @abstractmethod
     def predicting(self, run: Opened, target: TargetType) -> Predicting:
         """Return the object that reads and predicts samples without targets. target: the type that the run learned."""
 
-    def describe(self, parts: Mapping[str, Part]) -> dict[str, Any]:
+    def describe(self, splits: Mapping[str, Split]) -> dict[str, Any]:
         """Entries of run.json besides those of `Data.describe`."""
         return {}
 
-    def notes(self, parts: Mapping[str, Part]) -> list[str]:
-        """Sentences for the user about the samples. parts: by name of the split."""
+    def notes(self, splits: Mapping[str, Split]) -> list[str]:
+        """Sentences for the user about the samples. splits: by name of the split."""
         return []
 
     def chosen(self) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from frostline.contracts.tree import moved
 from frostline.data.division import Division
 from frostline.data.loader import EpochBatches, usual_batch
 from frostline.data.modality import Modality
-from frostline.data.parts import Part, Serve, Transfers, loader, named
 from frostline.data.reader import Found, Reader
+from frostline.data.sampling import Sampling
 from frostline.data.source import Source
-from frostline.data.splits import Sampling
+from frostline.data.split import Serve, Split, Transfers, loader, named
 from frostline.data.target_types.base import TargetType
 from frostline.errors import DataError, few
 
@@ -33,7 +33,7 @@ class Data(Transfers):
     """Splits, views and loaders of one data set.
 
     found: what `reader` found and `modality` was built from. target: the type that the task learns. known: the targets
-    of a run that is scored on these samples; all parts are then the test split, or the train split without one.
+    of a run that is scored on these samples; all splits are then the test split, or the train split without one.
 
     Raises DataError if the samples cannot be split, nothing can be learned from them, or their names are not `known`.
     """
@@ -58,19 +58,19 @@ class Data(Transfers):
         self.seed = sampling.seed
         self.batch_size_is_open = sampling.batch_size == "auto"  # until the model is known, with which it has to fit
         self.batch_size_why = ""  # why `auto` chose it: a clause for messages
-        self.serve: Serve = lambda part, views: None
+        self.serve: Serve = lambda split, views: None
         self._done = (-1, 0)  # epoch, and batches trained in it before a resume
         self._turns: int | None = None  # number of views that epochs take in turn; None: each epoch has its own
         self._first_epoch = 0
         division = Division(reader, target, found.names, modality.sources, modality.samples)
         if known is not None:
             self._require_names(known)
-        self.parts = division.whole() if known is not None else division.parts(sampling)
-        self.train_part, self.val_part, self.test_part = self.parts
+        self.splits = division.whole() if known is not None else division.splits(sampling)
+        self.train_split, self.val_split, self.test_split = self.splits
         self.targets = known or self._described(found)
         size = sampling.batch_size if known is None or isinstance(sampling.batch_size, int) else 1
-        self.batch_size = usual_batch(len(self.train_part)) if size is None else 1 if size == "auto" else size
-        self.views = modality.prepare(dict(named(self.parts)), target, found.names, sampling.seed)
+        self.batch_size = usual_batch(len(self.train_split)) if size is None else 1 if size == "auto" else size
+        self.views = modality.prepare(dict(named(self.splits)), target, found.names, sampling.seed)
 
     def _require_names(self, known: Targets) -> None:
         if self.names != known.names:
@@ -81,8 +81,8 @@ class Data(Transfers):
             )
 
     def _described(self, found: Found) -> Targets:
-        targets = self.target.describe(self.names, self.train_part.labels)
-        self.target.require_learnable(targets, len(self.train_part), self.where)
+        targets = self.target.describe(self.names, self.train_split.labels)
+        self.target.require_learnable(targets, len(self.train_split), self.where)
         return replace(targets, about=targets.about | dict(found.about))
 
     # --- description ---
@@ -96,25 +96,25 @@ class Data(Transfers):
         """Entries of run.json."""
         return {
             "name": self.name,
-            "num_train": len(self.train_part),
-            "num_val": len(self.val_part),
-            "num_test": len(self.test_part),
+            "num_train": len(self.train_split),
+            "num_val": len(self.val_split),
+            "num_test": len(self.test_split),
             "classes": self.classes,
             "targets": asdict(self.targets),
             "fingerprint": self.fingerprint,
-            **self.modality.describe(dict(named(self.parts))),
+            **self.modality.describe(dict(named(self.splits))),
         }
 
     def summary(self) -> str:
         """One line: numbers of samples, their size, batch size and most frequent target."""
-        parts = ", ".join(f"{len(part):,} {name}" for name, part in named(self.parts))
-        targets = self.target.frequencies(self.targets, len(self.train_part))
-        size = self.modality.size_of(self.train_part)
-        return f"{parts} {self.modality.samples} of {size}, {self.batch_size:,} a batch; {targets}"
+        splits = ", ".join(f"{len(split):,} {name}" for name, split in named(self.splits))
+        targets = self.target.frequencies(self.targets, len(self.train_split))
+        size = self.modality.size_of(self.train_split)
+        return f"{splits} {self.modality.samples} of {size}, {self.batch_size:,} a batch; {targets}"
 
     def notes(self) -> list[str]:
         """Sentences that a user should read before the run."""
-        return [*self.target.notes(self.targets), *self.modality.notes(dict(named(self.parts)))]
+        return [*self.target.notes(self.targets), *self.modality.notes(dict(named(self.splits)))]
 
     def look(self) -> dict[str, Any]:
         """Settings that change the network's inputs, as plain values. A resume compares them."""
@@ -126,7 +126,7 @@ class Data(Transfers):
 
     def example(self, *, longest: bool = False) -> Tensor | Tokens:
         """Return an input (1, ...) of the network, as large as the mean training sample, or as the longest."""
-        return self.modality.example(self.train_part, longest=longest)
+        return self.modality.example(self.train_split, longest=longest)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -134,17 +134,17 @@ class Data(Transfers):
         sources: dict[int, Source] = {id(it): it for it in self.modality.sources if it is not None}
         return "-".join(source.fingerprint(self.target) for source in sources.values())
 
-    def parts_digest(self) -> str:
-        """Digest of the indices of each part."""
+    def splits_digest(self) -> str:
+        """Digest of the indices of each split."""
         digest = hashlib.blake2b(digest_size=16)
-        for part in self.parts:
-            digest.update(part.index.numpy().data)
+        for split in self.splits:
+            digest.update(split.index.numpy().data)
         return digest.hexdigest()
 
-    def part_digest(self, part: Part) -> str:
-        """Digest of a part's samples and their order, without targets."""
-        digest = hashlib.blake2b(part.source.content.encode(), digest_size=16)
-        digest.update(part.index.numpy().data)
+    def split_digest(self, split: Split) -> str:
+        """Digest of a split's samples and their order, without targets."""
+        digest = hashlib.blake2b(split.source.content.encode(), digest_size=16)
+        digest.update(split.index.numpy().data)
         return digest.hexdigest()
 
     # --- views ---
@@ -160,19 +160,19 @@ class Data(Transfers):
         """Whether training samples are augmented, by the last `show`."""
         return self.views.could_augment and self._turns != 0
 
-    def seen(self, part: Part, places: list[int], view: int | None, device: torch.device) -> Tensor | Tokens:
-        """Return the network's inputs for samples of a part, by their places in it. view: epoch whose augmentation they
-        get; None for none. Raises DataError."""
-        loaded = Part(part.source, part.index, whole=view is not None, scored=part.scored).__getitems__(places)
+    def seen(self, split: Split, places: list[int], view: int | None, device: torch.device) -> Tensor | Tokens:
+        """Return the network's inputs for samples of a split, by their places in it. view: epoch whose augmentation
+        they get; None for none. Raises DataError."""
+        loaded = Split(split.source, split.index, whole=view is not None, scored=split.scored).__getitems__(places)
         batch = self.on_before_batch_transfer(loaded, 0)
         sizes = None if batch.sizes is None else batch.sizes.to(device)
         batch = batch._replace(inputs=moved(batch.inputs, device), sample=batch.sample.to(device), sizes=sizes)
         shown = self.views.plain(batch) if view is None else self.views.augmented(batch, view, alone=True)
         return shown.inputs
 
-    def targets_of(self, part: Part, chosen: Tensor, view: int | None) -> tuple[Tensor, Tensor | None]:
-        """`Part.targets` of samples augmented as in epoch `view`; None for no augmentation."""
-        targets, sizes = part.targets(chosen)
+    def targets_of(self, split: Split, chosen: Tensor, view: int | None) -> tuple[Tensor, Tensor | None]:
+        """`Split.targets` of samples augmented as in epoch `view`; None for no augmentation."""
+        targets, sizes = split.targets(chosen)
         return (targets if view is None else self.views.follow(targets, chosen, view)), sizes
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -191,14 +191,14 @@ class Data(Transfers):
 
     # --- loaders ---
 
-    def batches_of(self, part: Part) -> int:
-        """Number of batches in one pass over a part."""
-        return len(self._batches(part, shuffle=False, rank=0, world_size=1))
+    def batches_of(self, split: Split) -> int:
+        """Number of batches in one pass over a split."""
+        return len(self._batches(split, shuffle=False, rank=0, world_size=1))
 
     @property
     def num_batches(self) -> int:
         """Number of batches in a full training epoch."""
-        return self.batches_of(self.train_part)
+        return self.batches_of(self.train_split)
 
     def batches_per_epoch(self, limit: int | float | None) -> int:
         """Number of batches under Lightning's `limit_train_batches`: a number, or a fraction of the epoch."""
@@ -207,47 +207,47 @@ class Data(Transfers):
         return min(limit, self.num_batches) if isinstance(limit, int) else max(1, int(limit * self.num_batches))
 
     def train_dataloader(self) -> DataLoader[Batch | DataError]:
-        part = Part(self.train_part.source, self.train_part.index, whole=self.augments)
-        return self._loader(part, shuffle=True, views=self._views_in_turn() if self.augments else [None])
+        split = Split(self.train_split.source, self.train_split.index, whole=self.augments)
+        return self._loader(split, shuffle=True, views=self._views_in_turn() if self.augments else [None])
 
     def val_dataloader(self) -> DataLoader[Batch | DataError]:
-        return self._loader(self.val_part, shuffle=False, views=[None])
+        return self._loader(self.val_split, shuffle=False, views=[None])
 
     def test_dataloader(self) -> DataLoader[Batch | DataError]:
-        return self._loader(self.test_part, shuffle=False, views=[None])
+        return self._loader(self.test_split, shuffle=False, views=[None])
 
     def resume_at(self, epoch: int, batches: int) -> None:
         """Let the loader of `epoch` skip the first `batches`, which were trained before the resume."""
         self._done = epoch, batches
 
-    def _batches(self, part: Part, *, shuffle: bool, rank: int, world_size: int) -> EpochBatches:
+    def _batches(self, split: Split, *, shuffle: bool, rank: int, world_size: int) -> EpochBatches:
         return EpochBatches(
-            len(part),
+            len(split),
             self.batch_size,
             shuffle=shuffle,
             seed=self.seed,
             rank=rank,
             world_size=world_size,
-            lengths=part.lengths,
+            lengths=split.lengths,
             max_tokens=self.modality.max_tokens,
         )
 
-    def _loader(self, part: Part, *, shuffle: bool, views: list[int | None]) -> DataLoader[Batch | DataError]:
+    def _loader(self, split: Split, *, shuffle: bool, views: list[int | None]) -> DataLoader[Batch | DataError]:
         if self.trainer is None:
             raise RuntimeError("loaders are made for a Trainer")
-        if len(part) < self.trainer.world_size:
+        if len(split) < self.trainer.world_size:
             samples = self.modality.samples
             raise DataError(
-                f"a split of {len(part)} {samples} cannot be shared by {self.trainer.world_size} processes",
+                f"a split of {len(split)} {samples} cannot be shared by {self.trainer.world_size} processes",
                 where=self.where,
                 next_step=f"add {samples}, or trainer.devices=1",
             )
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        batches = self._batches(part, shuffle=shuffle, rank=rank, world_size=world_size)
+        batches = self._batches(split, shuffle=shuffle, rank=rank, world_size=world_size)
         batches.set_epoch(self.trainer.current_epoch)
         if shuffle:
             batches.resume_at(*self._done)
-        kept = self.serve(part, views)
+        kept = self.serve(split, views)
         if kept is not None:
             return loader(kept, batches, 0)
-        return loader(part, batches, 0 if part.source.in_memory else self.modality.num_workers)
+        return loader(split, batches, 0 if split.source.in_memory else self.modality.num_workers)

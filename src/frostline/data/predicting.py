@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from frostline.data.parts import Transfers
+from frostline.data.split import Transfers
 from frostline.errors import DataError
 from frostline.tasks.base import Task
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from frostline.contracts.targets import Targets
 from frostline.data.modality import Modality
-from frostline.data.splits import Sampling
+from frostline.data.sampling import Sampling
 from frostline.data.target_types.base import TargetType
 from frostline.errors import DataError
 

@@ -16,7 +16,7 @@ from frostline.contracts.tokens import Tokens, padded, rows_at
 from frostline.contracts.tree import moved
 from frostline.data.loader import Share
 from frostline.data.module import Data
-from frostline.data.parts import Part
+from frostline.data.split import Split
 from frostline.frozen.blocks import FrozenPass, Output, from_rows, to_rows
 from frostline.frozen.key import machine, prefix_digests
 from frostline.frozen.policy import Choice
@@ -33,7 +33,7 @@ class Leaf(NamedTuple):
     entries: Sequence[Entry]
 
 
-class StoredPart(Dataset[Batch]):
+class StoredSplit(Dataset[Batch]):
     """A split after the first `passed` blocks: the outputs that the rest of the network needs (`Backbone.held_at`).
 
     Texts are stored by length, so that those of one chunk lie side by side.
@@ -41,7 +41,7 @@ class StoredPart(Dataset[Batch]):
 
     def __init__(
         self,
-        part: Part,
+        split: Split,
         leaves: Sequence[Leaf],
         views: Sequence[int | None],
         passed: int,
@@ -50,18 +50,18 @@ class StoredPart(Dataset[Batch]):
         first_epoch: int,
         named: bool,
     ) -> None:
-        self.part = part
+        self.split = split
         self.data = data
         self.leaves = leaves
         self.views = views
         self.named = named
         self.passed = passed
         self.first_epoch = first_epoch
-        order = part.by_length
+        order = split.by_length
         self._rows = None if order is None else order.argsort()
 
     def __len__(self) -> int:
-        return len(self.part)
+        return len(self.split)
 
     def __getitem__(self, place: int) -> Batch:
         return self.__getitems__([place])
@@ -73,8 +73,8 @@ class StoredPart(Dataset[Batch]):
         turn %= len(self.views)
         given = {leaf.block: inputs_of(leaf.entries[turn], rows, leaf.output) for leaf in self.leaves}
         inputs: Any = given if self.named else given[self.leaves[-1].block]
-        chosen = self.part.index[index]
-        targets, own_sizes = self.data.targets_of(self.part, chosen, self.views[turn])
+        chosen = self.split.index[index]
+        targets, own_sizes = self.data.targets_of(self.split, chosen, self.views[turn])
         return Batch(inputs, targets, chosen, None, share.weight, self.passed, own_sizes)
 
 
@@ -121,7 +121,7 @@ class FrozenOutputs:
         self.at_work = False
         self.counts = {"found": 0, "made": 0, "bytes": 0, "seconds": 0.0}
 
-    def __call__(self, part: Part, views: Sequence[int | None]) -> StoredPart | None:
+    def __call__(self, split: Split, views: Sequence[int | None]) -> StoredSplit | None:
         """The split after the frozen blocks, from the cache; None if nothing can or shall be cached, so that each epoch
         computes it. views: epochs whose augmentation is applied; None: no augmentation."""
         if self._choice is None:
@@ -129,21 +129,21 @@ class FrozenOutputs:
         line = self._choice.line
         try:
             leaves = [
-                Leaf(list(self.backbone.blocks)[number - 1], self.outputs[number], self._of_views(part, number, views))
+                Leaf(list(self.backbone.blocks)[number - 1], self.outputs[number], self._of_views(split, number, views))
                 for number in self.backbone.held_at(line)
             ]
         except OSError as error:  # from the cache folder: an unreadable picture raises DataError
             if self._lines != (held := self.backbone.held_at(line)):
                 self._lines, self._entries = held, {}  # there may be room without the outputs for later phases
-                return self(part, views)
+                return self(split, views)
             self._give_up(error)
             return None
         self.at_work = True
         named = bool(self.backbone.levels)
-        return StoredPart(part, leaves, views, line, data=self.data, first_epoch=self._first_epoch, named=named)
+        return StoredSplit(split, leaves, views, line, data=self.data, first_epoch=self._first_epoch, named=named)
 
-    def _of_views(self, part: Part, line: int, views: Sequence[int | None]) -> list[Entry]:
-        return [self._entry(part, line, view) for view in views]
+    def _of_views(self, split: Split, line: int, views: Sequence[int | None]) -> list[Entry]:
+        return [self._entry(split, line, view) for view in views]
 
     @property
     def keeps_features(self) -> bool:
@@ -151,26 +151,26 @@ class FrozenOutputs:
         choice = self._choice
         return choice is not None and choice.line == len(self.backbone.blocks) and choice.views == 0
 
-    def features(self, part: Part) -> Features:
+    def features(self, split: Split) -> Features:
         """Outputs of all blocks for a split, without augmentation; computed if they cannot be cached."""
-        order = part.by_length
+        order = split.by_length
         places = slice(None) if order is None else order.argsort()
-        if self.keeps_features and (kept := self(part, [None])) is not None:
+        if self.keeps_features and (kept := self(split, [None])) is not None:
             return Features(kept.leaves[0].entries[0].rows[places], kept.leaves[0].entries[0].folder)
-        rows = self._made(part, None, None, 0, len(self.backbone.blocks), list(range(len(part))))
+        rows = self._made(split, None, None, 0, len(self.backbone.blocks), list(range(len(split))))
         return Features(rows[places], None)
 
-    def features_of(self, part: Part, places: list[int], device: torch.device) -> Batch:
+    def features_of(self, split: Split, places: list[int], device: torch.device) -> Batch:
         """Outputs of all blocks for the samples at indices `places`, without augmentation."""
-        kept = self(part, [None]) if self.keeps_features else None
+        kept = self(split, [None]) if self.keeps_features else None
         if kept is not None:
             batch = kept.__getitems__(places)
             return batch._replace(inputs=moved(batch.inputs, device), targets=batch.targets.to(device))
-        stop, chosen = len(self.backbone.blocks), part.index[places]
+        stop, chosen = len(self.backbone.blocks), split.index[places]
         assert self.data.trainer is not None
         with self.data.trainer.precision_plugin.forward_context():
-            inputs = self.frozen_pass(self.data.seen(part, places, None, device), 0, stop)
-        return Batch(inputs, part.targets(chosen)[0].to(device), chosen, passed=stop)
+            inputs = self.frozen_pass(self.data.seen(split, places, None, device), 0, stop)
+        return Batch(inputs, split.targets(chosen)[0].to(device), chosen, passed=stop)
 
     def _give_up(self, error: OSError) -> None:
         """Stop caching in this phase. The result stays the same."""
@@ -181,24 +181,24 @@ class FrozenOutputs:
         self._told = True
         self.store.tell("outputs of frozen blocks are not cached and are computed in each epoch", error)
 
-    def _entry(self, part: Part, line: int, view: int | None) -> Entry:
+    def _entry(self, split: Split, line: int, view: int | None) -> Entry:
         begun = time.perf_counter()
         below = [number for number in self._lines if number < line] if view is None else []
-        wanted = [n for n in (*below, line) if n == line or not self.store.has(self._said(part, n, view)[0])]
-        there = self.store.has(self._said(part, line, view)[0])
-        source, start = (None, 0) if there else self._source(part, wanted[0], view)
+        wanted = [n for n in (*below, line) if n == line or not self.store.has(self._said(split, n, view)[0])]
+        there = self.store.has(self._said(split, line, view)[0])
+        source, start = (None, 0) if there else self._source(split, wanted[0], view)
         for number in wanted:
-            made = partial(self._made, part, view, source, start, number)
-            source, start = self._filled(part, number, view, made), number
+            made = partial(self._made, split, view, source, start, number)
+            source, start = self._filled(split, number, view, made), number
         assert source is not None
         self.counts["seconds"] += time.perf_counter() - begun
         return source
 
-    def _filled(self, part: Part, line: int, view: int | None, make: Callable[[list[int]], Tensor]) -> Entry:
-        key, said = self._said(part, line, view)
+    def _filled(self, split: Split, line: int, view: int | None, make: Callable[[list[int]], Tensor]) -> Entry:
+        key, said = self._said(split, line, view)
         if key in self._entries:
             return self._entries[key]
-        entry = self._opened(part, line, key, said)
+        entry = self._opened(split, line, key, said)
         filled = entry.fill(make)
         self.counts["found"] += filled.found
         self.counts["made"] += filled.made
@@ -206,43 +206,43 @@ class FrozenOutputs:
         self._entries[key] = entry
         return entry
 
-    def _source(self, part: Part, line: int, view: int | None) -> tuple[Entry | None, int]:
+    def _source(self, split: Split, line: int, view: int | None) -> tuple[Entry | None, int]:
         """The highest cached outputs below `line`, and their number of blocks; None and 0 stand for the samples."""
         for number in range(line - 1, 0, -1):
-            key, said = self._said(part, number, view)
+            key, said = self._said(split, number, view)
             if self.store.has(key):
-                entry = self._opened(part, number, key, said)
-                entry.fill(partial(self._made, part, view, None, 0, number))
+                entry = self._opened(split, number, key, said)
+                entry.fill(partial(self._made, split, view, None, 0, number))
                 return entry, number
         return None, 0
 
-    def _opened(self, part: Part, line: int, key: str, said: dict[str, Any]) -> Entry:
-        output, order = self.outputs[line], part.by_length
+    def _opened(self, split: Split, line: int, key: str, said: dict[str, Any]) -> Entry:
+        output, order = self.outputs[line], split.by_length
         if output.tokens is None:
-            return self.store.entry(key, len(part), output.row, output.dtype, said)
-        assert part.lengths is not None
-        lengths = part.lengths[order] * torch.Size(output.row).numel()
+            return self.store.entry(key, len(split), output.row, output.dtype, said)
+        assert split.lengths is not None
+        lengths = split.lengths[order] * torch.Size(output.row).numel()
         return self.store.ragged(key, lambda: lengths, said, output.dtype)
 
     def _made(
-        self, part: Part, view: int | None, source: Entry | None, start: int, line: int, rows: list[int]
+        self, split: Split, view: int | None, source: Entry | None, start: int, line: int, rows: list[int]
     ) -> Tensor:
         trainer = self.data.trainer
         assert trainer is not None
         device, made = trainer.strategy.root_device, []
-        size, order = self.frozen_pass.chunk(device), part.by_length
+        size, order = self.frozen_pass.chunk(device), split.by_length
         with trainer.precision_plugin.forward_context():
             for at in range(0, len(rows), size):  # only one chunk's activations at a time
                 chunk = rows[at : at + size]
                 if source is None:
                     places = chunk if order is None else order[chunk].tolist()
-                    inputs = self.data.seen(part, places, view, device)
+                    inputs = self.data.seen(split, places, view, device)
                 else:
                     inputs = moved(inputs_of(source, torch.tensor(chunk), self.outputs[start]), device)
                 made.append(to_rows(self.frozen_pass(inputs, start, line), self.outputs[line]).cpu())
         return torch.cat(made)
 
-    def _said(self, part: Part, line: int, view: int | None) -> tuple[str, dict[str, Any]]:
+    def _said(self, split: Split, line: int, view: int | None) -> tuple[str, dict[str, Any]]:
         """The key of an entry, and its description."""
         trainer = self.data.trainer
         assert trainer is not None
@@ -252,7 +252,7 @@ class FrozenOutputs:
         key = key_of(
             {
                 "weights": self._digests[line],
-                "data": self.data.part_digest(part),
+                "data": self.data.split_digest(split),
                 "spec": asdict(self.data.modality.spec),
                 "view": None if view is None else [*self.data.views.describe(), "alone", view],
                 "precision": str(trainer.precision),
@@ -262,4 +262,4 @@ class FrozenOutputs:
             }
         )
         blocks = list(self.backbone.blocks)[:line]
-        return key, {"model": self.backbone.name, "blocks": blocks, "data": self.data.name, "rows": len(part)}
+        return key, {"model": self.backbone.name, "blocks": blocks, "data": self.data.name, "rows": len(split)}

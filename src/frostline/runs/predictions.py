@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from frostline.errors import RunError, first_line
 from frostline.paths import write_atomically
 
-Part = Literal["val", "test"]
+Split = Literal["val", "test"]
 FOLDER = "predictions"
 KEY = b"frostline"  # in the schema metadata of the Parquet file
 SCHEMA = 1
@@ -30,24 +30,24 @@ class Predictions(NamedTuple):
     columns: dict[str, Any]
 
 
-def file_of(part: Part) -> str:
+def file_of(split: Split) -> str:
     """The path relative to the run folder."""
-    return f"{FOLDER}/{part}.parquet"
+    return f"{FOLDER}/{split}.parquet"
 
 
-def write(run: Path, part: Part, columns: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+def write(run: Path, split: Split, columns: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Write the file of one split; it replaces an earlier one atomically. columns: NumPy arrays, (R,) or (R, K), and
     lists of str. Raises OSError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.Table.from_arrays([_column(values) for values in columns.values()], list(columns))
-    said = json.dumps({"schema": SCHEMA, "part": part, **about})
+    said = json.dumps({"schema": SCHEMA, "part": split, **about})
     texts = [name for name, values in columns.items() if isinstance(values, list)]  # numbers hardly repeat
     content = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({KEY: said.encode()}), content, use_dictionary=texts)
     (run / FOLDER).mkdir(exist_ok=True)
-    write_atomically(run / file_of(part), content.getvalue().to_pybytes())
+    write_atomically(run / file_of(split), content.getvalue().to_pybytes())
 
 
 def _column(values: Any) -> Any:
@@ -63,15 +63,15 @@ def _column(values: Any) -> Any:
     return column if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(column, values.shape[1])
 
 
-def read(run: Path, part: Part) -> Predictions:
+def read(run: Path, split: Split) -> Predictions:
     """Read the predictions of one split. Raises RunError if the run stored none, or if they cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = run / file_of(part)
+    file = run / file_of(split)
     if not file.is_file():
         raise RunError(
-            f"the run stored no predictions of its split '{part}'",
+            f"the run stored no predictions of its split '{split}'",
             where=file,
             next_step="train with predictions=true and a larger predictions_max_gigabytes; earlier versions wrote none",
         )

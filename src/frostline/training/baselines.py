@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from frostline.data.module import Data
-from frostline.data.parts import Part
+from frostline.data.split import Split
 from frostline.errors import memory_is_short
 from frostline.frozen.outputs import Features
 from frostline.heads.probes import MAX_EVALUATIONS, accuracy, linear_probes, log_me, nearest_neighbours
@@ -50,21 +50,21 @@ def baselines_of(built: Built, number: int) -> dict[str, Any]:
 
 
 def _majority(data: Data) -> float:
-    most = data.train_part.labels.bincount().argmax()
-    return float((data.val_part.labels == most).double().mean())
+    most = data.train_split.labels.bincount().argmax()
+    return float((data.val_split.labels == most).double().mean())
 
 
 def _of_features(built: Built) -> dict[str, Any]:
     frozen, form = built.frozen, built.model.backbone.features.form
     if form != "vector":
         return {"why_not": f"baselines need features as vectors, and this head takes {form}"}
-    train, val, classes = len(built.data.train_part), len(built.data.val_part), len(built.data.classes)
+    train, val, classes = len(built.data.train_split), len(built.data.val_split), len(built.data.classes)
     why_not = too_much(train, val, built.model.backbone.features.width, classes, frozen.outputs[-1].flops)
     if why_not:
         return {"why_not": why_not}
     # After a fit Lightning leaves the weights on the CPU; the device needs them if the cached features are gone.
     frozen.backbone.to(built.trainer.strategy.root_device)
-    features = [frozen.features(part) for part in (built.data.train_part, built.data.val_part)]
+    features = [frozen.features(split) for split in (built.data.train_split, built.data.val_split)]
     try:
         return scores_of(built.data, features[0], features[1], ["knn", "linear_probe"])
     except RuntimeError as error:
@@ -97,13 +97,13 @@ def scores_of(data: Data, train: Features, val: Features, probes: Sequence[str])
         return {name: kept[name] for name in probes}
     assert data.trainer is not None
     device = data.trainer.strategy.root_device
-    parts = _on(device, train, data.train_part), _on(device, val, data.val_part)
-    if not all(bool(part.features.isfinite().all()) for part in parts):
+    splits = _on(device, train, data.train_split), _on(device, val, data.val_split)
+    if not all(bool(split.features.isfinite().all()) for split in splits):
         return {"why_not": "the features are not finite"}
     for name in probes:
         if name not in kept:
             begun = time.perf_counter()
-            kept[name] = PROBES[name](*parts, len(data.classes))
+            kept[name] = PROBES[name](*splits, len(data.classes))
             kept[name]["seconds"] = round(time.perf_counter() - begun, 3)
     if file is not None:
         with suppress(OSError):  # no room, or removed by another process: computed again when needed
@@ -116,13 +116,13 @@ def _file(data: Data, train: Features, val: Features) -> Path | None:
     if train.folder is None or val.folder is None:
         return None
     digest = hashlib.blake2b(val.folder.name.encode(), digest_size=16)
-    for part in (data.train_part, data.val_part):
-        digest.update(part.labels.numpy().data)
+    for split in (data.train_split, data.val_split):
+        digest.update(split.labels.numpy().data)
     return train.folder / f"scores-{digest.hexdigest()}.json"
 
 
-def _on(device: torch.device, features: Features, part: Part) -> Labelled:
-    return Labelled(features.rows.to(device, torch.float32), part.labels.to(device))
+def _on(device: torch.device, features: Features, split: Split) -> Labelled:
+    return Labelled(features.rows.to(device, torch.float32), split.labels.to(device))
 
 
 def _read(file: Path | None) -> dict[str, Scores]:

@@ -138,7 +138,7 @@ def build(
 
 def _largest_batch(cfg: DictConfig, backbone: Backbone, head: nn.Module, plan: Plan, data: Data) -> ChosenBatch:
     trial, longest = make_trainer(cfg.trainer, [], logger=False), data.example(longest=True)
-    optimizers, samples = optimizers_of(cfg, plan), len(data.train_part)
+    optimizers, samples = optimizers_of(cfg, plan), len(data.train_split)
     return largest_batch(backbone, head, plan.phases, optimizers, sample=longest, samples=samples, trainer=trial)
 
 

@@ -112,11 +112,11 @@ class FineTuner(L.LightningModule):
 
     def configure_model(self) -> None:
         """Shard and compile. Lightning calls this in every phase, with a device mesh if the strategy shards."""
-        parts = [*self.backbone.blocks.values(), self.head]
+        splits = [*self.backbone.blocks.values(), self.head]
         if self.device_mesh is not None:
-            shard(self, parts, self.device_mesh["data_parallel"])
+            shard(self, splits, self.device_mesh["data_parallel"])
         if self.compiles and not self._compiled:
-            compile_in_place(parts)
+            compile_in_place(splits)
             self._compiled = True
 
     def train(self, mode: bool = True) -> "FineTuner":
@@ -235,9 +235,9 @@ class FineTuner(L.LightningModule):
         moved = [(own[name], value) for name, value in self._pretrained.items() if own[name].requires_grad]
         return total(((p - value) ** 2).sum() for p, value in moved)
 
-    def validation_step(self, batch: Batch, batch_idx: int, part: str = "val") -> Tensor:
+    def validation_step(self, batch: Batch, batch_idx: int, split: str = "val") -> Tensor:
         outputs: Tensor = self(batch.inputs, batch.passed)
-        self.metrics[part].update(outputs, batch)  # type: ignore[operator]
+        self.metrics[split].update(outputs, batch)  # type: ignore[operator]
         return outputs  # for callbacks
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -252,14 +252,14 @@ class FineTuner(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._report("test")
 
-    def _report(self, part: str) -> None:
-        metrics = self.metrics[part]
+    def _report(self, split: str) -> None:
+        metrics = self.metrics[split]
         values = metrics.compute()  # type: ignore[operator]
-        if part == "test":
+        if split == "test":
             self.per_class = metrics.per_class()  # type: ignore[operator]
         metrics.reset()  # type: ignore[operator]
         # torchmetrics has gathered over the ranks already, so every rank logs the same numbers.
-        self.log_dict({f"{part}/{name}": float(value) for name, value in values.items()}, rank_zero_only=False)
+        self.log_dict({f"{split}/{name}": float(value) for name, value in values.items()}, rank_zero_only=False)
 
     # --- checkpoints ---
 

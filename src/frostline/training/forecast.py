@@ -53,7 +53,7 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> Planne
     seconds, memory = None, None
     if costs is not None:
         seconds = seconds_of(costs, phase, choice, blocks, samples_per_epoch(data, trainer))
-        per_device = -(-round(len(data.train_part) / data.num_batches) // trainer.world_size)
+        per_device = -(-round(len(data.train_split) / data.num_batches) // trainer.world_size)
         memory = phase_bytes(costs, phase, blocks, per_device, groups, states, weights)
     return PlannedPhase(
         name=phase.name,

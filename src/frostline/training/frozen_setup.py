@@ -40,9 +40,9 @@ def compiled_work(
 ) -> Compiled:
     """lines: frozen blocks in each epoch. For frozen blocks, count one pass over the data through all blocks, whatever
     the plan, so that other plans find what is cached."""
-    whole, samples = outputs[-1].flops, len(data.train_part)
+    whole, samples = outputs[-1].flops, len(data.train_split)
     training = sum(3 * samples * (whole - outputs[line].flops) for line in lines)
-    frozen = whole * (samples + len(data.val_part))
+    frozen = whole * (samples + len(data.val_split))
     choice = compiled(wanted, trainer, training=training, frozen=frozen)
     # Chunks of texts have many shapes, for each of which frozen blocks would be compiled anew.
     return choice._replace(frozen=choice.frozen and not data.modality.spec.ragged)
@@ -64,8 +64,8 @@ def choices_of(
     lines = [Line(4 * sum(numbers), output.flops) for numbers, output in zip(held, outputs, strict=True)]
     limits = (trainer.limit_train_batches, trainer.limit_val_batches)
     samples = Samples(
-        len(data.train_part),
-        len(data.val_part),
+        len(data.train_split),
+        len(data.val_split),
         augmented=data.views.could_augment,
         mixed=data.views.mixes,
         whole_epochs=all(limit == 1.0 and isinstance(limit, float) for limit in limits),

@@ -21,7 +21,7 @@ def identity_of(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module
     return {
         "model": backbone.name,
         "data": {key: said[key] for key in ("num_train", "num_val", "fingerprint")},
-        "parts": data.parts_digest(),
+        "parts": data.splits_digest(),
         "targets": asdict(data.targets),
         **data.look(),
         "head": {name: list(value.shape) for name, value in head.state_dict().items()},

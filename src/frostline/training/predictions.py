@@ -15,8 +15,8 @@ from torch import Tensor
 
 from frostline import __version__
 from frostline.contracts.batch import Batch
-from frostline.data.parts import Part
 from frostline.data.source import Source
+from frostline.data.split import Split
 from frostline.runs import predictions as files
 from frostline.runs.record import Record, plain
 from frostline.training.build import Built
@@ -83,15 +83,15 @@ class PredictionFiles:
         self.built = built
         self.folder = folder
         self.max_gigabytes = max_gigabytes
-        self._collected: dict[files.Part, Collected] = {}
+        self._collected: dict[files.Split, Collected] = {}
 
     @contextmanager
-    def collecting(self, part: files.Part) -> Iterator[None]:
-        """Collect predictions from the evaluation of `part` in this context."""
+    def collecting(self, split: files.Split) -> Iterator[None]:
+        """Collect predictions from the evaluation of `split` in this context."""
         limit = None if self.max_gigabytes is None else self.max_gigabytes * GIGABYTE
         with collecting(self.built.trainer, limit) as collected:
             if collected is not None:
-                self._collected[part] = collected
+                self._collected[split] = collected
             yield
 
     def finish(self, record: Record) -> None:
@@ -103,19 +103,19 @@ class PredictionFiles:
         with _alone(built.trainer), self.collecting("val"):
             (scores,) = built.trainer.validate(built.model, datamodule=built.data, verbose=False)
         tested = {name: value for name, value in record.metrics.items() if name.startswith("test/")}
-        parts: dict[files.Part, tuple[Part, dict[str, float]]]
-        parts = {"val": (built.data.val_part, dict(scores)), "test": (built.data.test_part, tested)}
-        too_large: dict[files.Part, float] = {}
-        for part, (samples, own) in parts.items():
-            num_bytes, columns = self._collected[part].gathered(built.trainer)
+        splits: dict[files.Split, tuple[Split, dict[str, float]]]
+        splits = {"val": (built.data.val_split, dict(scores)), "test": (built.data.test_split, tested)}
+        too_large: dict[files.Split, float] = {}
+        for split, (samples, own) in splits.items():
+            num_bytes, columns = self._collected[split].gathered(built.trainer)
             if num_bytes > self.max_gigabytes * GIGABYTE:
-                too_large[part] = num_bytes / GIGABYTE
+                too_large[split] = num_bytes / GIGABYTE
             elif columns is not None:
-                self._write(part, table_of(columns, samples), own, record)
+                self._write(split, table_of(columns, samples), own, record)
         if too_large and built.trainer.is_global_zero:
             self._report(too_large)
 
-    def _write(self, part: files.Part, columns: dict[str, Any], scores: dict[str, float], record: Record) -> None:
+    def _write(self, split: files.Split, columns: dict[str, Any], scores: dict[str, float], record: Record) -> None:
         model, data = self.built.model, self.built.data
         weights = record.best or {"phase": model.phase.name, "epoch": None, "average": None}
         about = {
@@ -132,13 +132,13 @@ class PredictionFiles:
         }
         columns["phase"] = [weights["phase"]] * len(columns["index"])
         try:
-            files.write(self.folder, part, columns, plain(about))
-            record.predictions[part] = files.file_of(part)
+            files.write(self.folder, split, columns, plain(about))
+            record.predictions[split] = files.file_of(split)
         except OSError as error:
-            print(f"frostline: predictions of {part} are not written: {error.strerror or error}", file=sys.stderr)
+            print(f"frostline: predictions of {split} are not written: {error.strerror or error}", file=sys.stderr)
 
-    def _report(self, too_large: dict[files.Part, float]) -> None:
-        sizes = " and ".join(f"{part} ({size:.3g} GB)" for part, size in too_large.items())
+    def _report(self, too_large: dict[files.Split, float]) -> None:
+        sizes = " and ".join(f"{split} ({size:.3g} GB)" for split, size in too_large.items())
         enough = math.ceil(10 * max(too_large.values())) / 10
         print(
             f"frostline: predictions of {sizes} are not written: they take more than predictions_max_gigabytes="
@@ -147,12 +147,12 @@ class PredictionFiles:
         )
 
 
-def table_of(columns: Columns, part: Part) -> dict[str, Any]:
+def table_of(columns: Columns, split: Split) -> dict[str, Any]:
     """Sort the columns by sample in the order of the split, then by word, whatever the order of scoring. Add the names
     of the samples."""
-    source, index = part.source, columns["index"]
+    source, index = split.source, columns["index"]
     place = torch.empty(len(source.labels), dtype=torch.int64)
-    place[part.index] = torch.arange(len(part.index))
+    place[split.index] = torch.arange(len(split.index))
     order = place[index].argsort(stable=True)  # stable: a task returns the rows of a sample in order
     words = _words(source, index[order])
     if words is not None:

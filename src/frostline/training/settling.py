@@ -55,7 +55,7 @@ def deepened(
 def settled(plan: Plan, data: Data, trainer: L.Trainer, *, pretrained: bool, solvable: bool) -> Plan:
     return plan.settled(
         pretrained=pretrained,
-        samples=len(data.train_part),
+        samples=len(data.train_split),
         steps_per_epoch=-(-data.batches_per_epoch(trainer.limit_train_batches) // trainer.accumulate_grad_batches),
         solvable=solvable,
     )
@@ -67,11 +67,11 @@ def is_solvable(head: nn.Module, task: Task, backbone: Backbone, data: Data, tra
     whole = all(limit == 1.0 and isinstance(limit, float) for limit in limits)
     if convex_layer(head) is None or not task.solvable or task.l1 or not whole:
         return False
-    samples = len(data.train_part) + len(data.val_part)
+    samples = len(data.train_split) + len(data.val_split)
     return is_affordable(samples * task.rows_per_sample, backbone.features.width, task.num_outputs, samples * flops)
 
 
 def samples_per_epoch(data: Data, trainer: L.Trainer) -> float:
     """Samples that one device trains on."""
-    per_batch = len(data.train_part) / data.num_batches
+    per_batch = len(data.train_split) / data.num_batches
     return data.batches_per_epoch(trainer.limit_train_batches) * per_batch / trainer.world_size

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from frostline.contracts.batch import Batch
 from frostline.contracts.tokens import values_of
 from frostline.contracts.tree import moved
-from frostline.data.parts import Part
+from frostline.data.split import Split
 from frostline.distributed.sharding import local, sharded_like
 from frostline.errors import RunError
 from frostline.frozen.outputs import FrozenOutputs
@@ -90,10 +90,10 @@ class HeadSolver(L.Callback):
     def _best(self, model: FineTuner) -> tuple[LinearProbe, float]:
         """The solution with the best validation score, and that score; among equals, the strongest penalty."""
         task, data, device = model.task, self.frozen.data, model.device
-        pairs = [task.fit_rows(batch.inputs, batch.targets) for batch in self._features(data.train_part, device)]
+        pairs = [task.fit_rows(batch.inputs, batch.targets) for batch in self._features(data.train_split, device)]
         features = torch.cat([values for values, _ in pairs])
         targets = torch.cat([values for _, values in pairs])
-        val = list(self._features(data.val_part, device))
+        val = list(self._features(data.val_split, device))
         if not features.isfinite().all():
             raise _no_solution("the features of the frozen backbone are not finite", model)
         found: list[tuple[LinearProbe, float]] = []
@@ -110,10 +110,10 @@ class HeadSolver(L.Callback):
         best_score = best_of(score for _, score in found)
         return next(pair for pair in found if pair[1] == best_score)
 
-    def _features(self, part: Part, device: torch.device) -> Iterator[Batch]:
+    def _features(self, split: Split, device: torch.device) -> Iterator[Batch]:
         """Features of the whole split, without augmentation, ROWS samples at a time."""
-        for start in range(0, len(part), ROWS):
-            yield self.frozen.features_of(part, list(range(start, min(start + ROWS, len(part)))), device)
+        for start in range(0, len(split), ROWS):
+            yield self.frozen.features_of(split, list(range(start, min(start + ROWS, len(split)))), device)
 
 
 def _score(candidate: LinearProbe, task: Task, val: list[Batch]) -> float:

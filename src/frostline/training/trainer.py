@@ -116,9 +116,9 @@ def compiled(wanted: bool | Literal["auto"], trainer: L.Trainer, *, training: fl
 
 def require_batches(node: DictConfig, data: Data) -> None:
     """Raises ConfigError if a limit leaves less than one batch."""
-    for name, part in (("train", data.train_part), ("val", data.val_part), ("test", data.test_part)):
+    for name, split in (("train", data.train_split), ("val", data.val_split), ("test", data.test_split)):
         limit = node[f"limit_{name}_batches"]
-        batches = data.batches_of(part)
+        batches = data.batches_of(split)
         if isinstance(limit, float) and int(limit * batches) == 0:
             raise ConfigError(
                 f"{limit} of {batches} batches is less than one batch",

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frostline.contracts.targets import Targets
-from frostline.data.splits import stratified_split
+from frostline.data.sampling import stratified_split
 from frostline.data.target_types.labels import Labels
 from frostline.errors import ConfigError, DataError
 
@@ -51,11 +51,11 @@ def test_rare_labels_are_shared_out_and_frequent_ones_follow(number: int, seed: 
     targets = (torch.rand(number, 3, generator=draw) < torch.tensor([0.5, 0.3, 0.1])).float()
     targets[:5, 2] = 1.0
     rare = targets.sum(0).argmin()
-    rest, part = stratified_split(LABELS.strata(targets), fraction, seed)
-    assert sorted([*rest.tolist(), *part.tolist()]) == list(range(number))
+    rest, split = stratified_split(LABELS.strata(targets), fraction, seed)
+    assert sorted([*rest.tolist(), *split.tolist()]) == list(range(number))
     count = int(targets[:, rare].sum())
-    assert int(targets[part, rare].sum()) == min(max(round(count * fraction), 1), count - 1)
-    assert len(part) == pytest.approx(number * fraction, abs=2)  # half a sample for each of four strata
+    assert int(targets[split, rare].sum()) == min(max(round(count * fraction), 1), count - 1)
+    assert len(split) == pytest.approx(number * fraction, abs=2)  # half a sample for each of four strata
 
 
 def test_mixed_labels_are_shares_of_both() -> None:

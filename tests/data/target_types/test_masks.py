@@ -1,4 +1,4 @@
-"""Masks as targets: what a part has of each class, how it is divided, and what cannot be learned."""
+"""Masks as targets: what a split has of each class, how it is divided, and what cannot be learned."""
 
 import pytest
 import torch

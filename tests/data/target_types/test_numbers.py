@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frostline.contracts.targets import Targets
-from frostline.data.splits import stratified_split
+from frostline.data.sampling import stratified_split
 from frostline.data.target_types.numbers import Numbers
 from frostline.errors import DataError
 
@@ -78,9 +78,9 @@ def test_strata_of_numbers_are_quantiles(number: int, seed: int) -> None:
 
 def test_a_split_of_numbers_has_their_range() -> None:
     values = torch.arange(200.0)[:, None] ** 3
-    _, part = stratified_split(NUMBERS.strata(values), 0.2, seed=0)
-    assert len(part) == 40
-    assert [int(((part // 20) == tenth).sum()) for tenth in range(10)] == [4] * 10
+    _, split = stratified_split(NUMBERS.strata(values), 0.2, seed=0)
+    assert len(split) == 40
+    assert [int(((split // 20) == tenth).sum()) for tenth in range(10)] == [4] * 10
 
 
 def test_several_numbers_count_in_standard_deviations() -> None:

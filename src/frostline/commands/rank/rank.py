@@ -56,7 +56,7 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
     table, numbers = folder / "rank.csv", folder / RANKING
     write_atomically(table, as_csv(rows))
     write_atomically(numbers, json.dumps(said | {"models": models}, indent=2, allow_nan=False) + "\n")
-    rest = [part for part in typed if not part.startswith(("models=", "output="))]
+    rest = [split for split in typed if not split.startswith(("models=", "output="))]
     print_ranking(rows, data["num_val"], [table, numbers], [*rest, f"model={rows[0].model}"])
     return rows
 
@@ -66,7 +66,7 @@ def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:
     try:
         frozen = features_alone(cfg)
         begun = time.perf_counter()
-        train, val = (frozen.features(part) for part in (frozen.data.train_part, frozen.data.val_part))
+        train, val = (frozen.features(split) for split in (frozen.data.train_split, frozen.data.val_split))
         seconds = time.perf_counter() - begun
         scores = scores_of(frozen.data, train, val, ["knn", "linear_probe", "logme"])
     except RuntimeError as error:

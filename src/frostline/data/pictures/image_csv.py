@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from frostline.contracts.targets import Targets
-from frostline.data.pictures.image_folder import PARTS
+from frostline.data.pictures.image_folder import SPLITS
 from frostline.data.pictures.modality import PictureModality
 from frostline.data.pictures.paths import PicturePaths
 from frostline.data.pictures.samples import FileSamples
@@ -50,22 +50,22 @@ class ImageCsv(Reader):
         self.read_notes: list[str] = []
 
     def read(self, target: TargetType, known: Targets | None) -> Found:
-        split = [self.split_column] if self.split_column is not None else []
-        target.require_columns(self.target_columns, self.separator, [self.path_column, *split])
-        settings = {self.path_column: "data.path_column", **dict.fromkeys(split, "data.split_column")}
+        split_columns = [self.split_column] if self.split_column is not None else []
+        target.require_columns(self.target_columns, self.separator, [self.path_column, *split_columns])
+        settings = {self.path_column: "data.path_column", **dict.fromkeys(split_columns, "data.split_column")}
         columns = settings | dict.fromkeys(self.target_columns, "data.target_columns")
         lists = self.target_columns if target.cells_hold_lists else []
         table = read_table(self.file, columns, verbatim=[self.path_column], lists=lists, quotes=self.quotes)
         files = of_each(self._file, table.rows, "pictures are missing")
         table, files = self._without_repeats(table, files)
         known_names = None if known is None else known.names
-        parts = self._parts(table, needs_train=known is None)
-        names, targets = target.read(table, self.target_columns, self.separator, parts["train"], known_names)
+        splits = self._parts(table, needs_train=known is None)
+        names, targets = target.read(table, self.target_columns, self.separator, splits["train"], known_names)
         self.read_notes += [*table.notes, *self.paths.notes()]
         self.read_notes += separator_notes(table, self.target_columns[0], self.separator)
         found = {
-            part: FileSamples([files[place] for place in places], targets[places], self.dir)
-            for part, places in parts.items()
+            split: FileSamples([files[place] for place in places], targets[places], self.dir)
+            for split, places in splits.items()
             if places
         }
         train = found.get("train") or next(iter(found.values()))
@@ -76,28 +76,28 @@ class ImageCsv(Reader):
 
     def _parts(self, table: Table, *, needs_train: bool) -> dict[str, list[int]]:
         """Indices of the rows of each split; without a split column, all rows are training rows."""
-        parts: dict[str, list[int]] = {part: [] for part in PARTS}
-        part_of = {name: part for part, names in PARTS.items() for name in names}
+        splits: dict[str, list[int]] = {split: [] for split in SPLITS}
+        split_of = {name: split for split, names in SPLITS.items() for name in names}
 
-        def part(row: Row) -> str:
+        def split(row: Row) -> str:
             said = "train" if self.split_column is None else row.cells[self.split_column].lower()
-            if said not in part_of:
+            if said not in split_of:
                 raise DataError(
-                    f"'{said}' is not a split: {close_names(said, part_of)}",
+                    f"'{said}' is not a split: {close_names(said, split_of)}",
                     where=row.where,
                     next_step=f"write train, val or test into the column '{self.split_column}'",
                 )
-            return part_of[said]
+            return split_of[said]
 
-        for place, name in enumerate(of_each(part, table.rows, "samples are in no split")):
-            parts[name].append(place)
-        if not parts["train"] and needs_train:
+        for place, name in enumerate(of_each(split, table.rows, "samples are in no split")):
+            splits[name].append(place)
+        if not splits["train"] and needs_train:
             raise DataError(
                 f"no line is in the training split by the column '{self.split_column}'",
                 where=self.file,
                 next_step="write train into it, or data.split_column=null to split at random",
             )
-        return parts
+        return splits
 
     def _without_repeats(self, table: Table, files: list[Path]) -> tuple[Table, list[Path]]:
         """Drop lines that repeat a picture with equal cells. Raises DataError if cells differ: the picture would be in

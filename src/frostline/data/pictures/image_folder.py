@@ -19,7 +19,7 @@ from frostline.paths import at_home
 from frostline.quoting import setting_of
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
-PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
 class ImageFolder(Reader):
@@ -44,18 +44,18 @@ class ImageFolder(Reader):
                 where=self.dir,
                 next_step="data.dir=<folder> that holds a folder of pictures for each class",
             )
-        folders = {part: first_folder(self.dir, names) for part, names in PARTS.items()}
+        folders = {split: first_folder(self.dir, names) for split, names in SPLITS.items()}
         train = folders["train"] or (folders["test"] if names is not None else None) or self.dir
         self._beside(folders)
         classes = self._classes(train, names)
         if names is None or self.wanted is None:
-            for part in ("val", "test"):
-                self._require_known(folders[part], names or [*_class_folders(train)], of_run=names is not None)
+            for split in ("val", "test"):
+                self._require_known(folders[split], names or [*_class_folders(train)], of_run=names is not None)
         found = {"train": self._pictures(train, classes)}
-        for part in ("val", "test"):
-            folder = folders[part]
+        for split in ("val", "test"):
+            folder = folders[split]
             if folder is not None:
-                found[part] = found["train"] if folder == train else self._pictures(folder, classes)
+                found[split] = found["train"] if folder == train else self._pictures(folder, classes)
         return Found(classes, found["train"], found.get("val"), found.get("test"), passed_note(+self.passed))
 
     def _beside(self, folders: dict[str, Path | None]) -> None:
@@ -83,7 +83,7 @@ class ImageFolder(Reader):
         return FileSamples(files, torch.tensor(labels), self.dir)
 
     def _classes(self, train: Path, known: list[str] | None) -> list[str]:
-        reserved = {name for names in PARTS.values() for name in names} if train == self.dir else set()
+        reserved = {name for names in SPLITS.values() for name in names} if train == self.dir else set()
         found = [name for name in _class_folders(train) if name.lower() not in reserved]
         for name in self.wanted or [] if known is None else []:
             if name not in found:

@@ -46,14 +46,14 @@ class ImageMasks(Reader):
             )
 
     def read(self, target: TargetType, known: Targets | None) -> Found:
-        pairs = self._pairs.by_part(needs_train=known is None)
+        pairs = self._pairs.by_split(needs_train=known is None)
         self._masks = [mask for some in pairs.values() for _, mask in some]
         named = self._classes(known)
         self._values = [*named]
         indices = dict.fromkeys(self.ignore, IGNORED) | {value: place for place, value in enumerate(named)}
         found = {
-            part: MaskedSamples(*map(list, zip(*some, strict=True)), indices=indices, root=self.dir)
-            for part, some in pairs.items()
+            split: MaskedSamples(*map(list, zip(*some, strict=True)), indices=indices, root=self.dir)
+            for split, some in pairs.items()
         }
         train = found.get("train") or [*found.values()][-1]
         about = {"palette": palette_of(next(iter(pairs.values()))[0][1]), "values": self._values}

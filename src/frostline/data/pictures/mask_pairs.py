@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from frostline.data.pictures.files import picture_files
-from frostline.data.pictures.image_folder import PARTS, first_folder
+from frostline.data.pictures.image_folder import SPLITS, first_folder
 from frostline.errors import DataError
 from frostline.quoting import setting_of
 
-OF_A_PART = {name for names in PARTS.values() for name in names}
+OF_A_SPLIT = {name for names in SPLITS.values() for name in names}
 LOOSE = "pictures beside the folders train, val and test"
 WITHOUT = "pictures without a mask"
 ALONE = "masks without a picture"
@@ -24,18 +24,18 @@ class MaskPairs:
         self.suffix = suffix
         self.passed = Counter[str]()
 
-    def by_part(self, *, needs_train: bool) -> dict[str, list[Pair]]:
+    def by_split(self, *, needs_train: bool) -> dict[str, list[Pair]]:
         """Return pictures with their masks for each split that has some. Raises DataError if none has, or if training
         needs some and has none."""
         if not self.folder.is_dir():
             raise DataError("there is no such data folder", where=self.folder, next_step="data.dir=<folder>")
-        pairs: dict[str, list[Pair]] = {part: [*self._pairs(part)] for part in PARTS}
+        pairs: dict[str, list[Pair]] = {split: [*self._pairs(split)] for split in SPLITS}
         whole = [*self._pairs(None)]
         if pairs["train"]:
             self.passed[LOOSE] += len(whole)
         else:
             pairs["train"] = whole
-        pairs = {part: some for part, some in pairs.items() if some}
+        pairs = {split: some for split, some in pairs.items() if some}
         if not pairs or (needs_train and "train" not in pairs):
             raise DataError(
                 f"there is no {'training ' if pairs else ''}picture with a mask{self._counted()}",
@@ -52,8 +52,8 @@ class MaskPairs:
 
     def _suffix_step(self) -> str:
         """The suffix setting with which the first picture of a split would have a mask; empty if there is none."""
-        for part in (*PARTS, None):
-            images, masks = self._folders(part)
+        for split in (*SPLITS, None):
+            images, masks = self._folders(split)
             if images is None or masks is None:
                 continue
             names = [it.stem for it in picture_files(masks).files]
@@ -63,21 +63,21 @@ class MaskPairs:
                     return setting_of("data.mask_suffix", min(ends, key=len))
         return ""
 
-    def _pairs(self, part: str | None) -> Iterator[Pair]:
+    def _pairs(self, split: str | None) -> Iterator[Pair]:
         """Yield the pairs of a split, or (None) those outside of split folders. Counts files without a partner."""
-        images, masks = self._folders(part)
+        images, masks = self._folders(split)
         by_name = {} if masks is None else {_name(it, masks): it for it in picture_files(masks).files}
         files: list[Path] = []
         if images is not None:
             files, passed = picture_files(images)
-            self.passed += passed if part is None or images.name.lower() == "images" else Counter[str]()
-        if part is None:  # exclude files in split folders below
-            by_name = {name: it for name, it in by_name.items() if not _is_of_part(name)}
+            self.passed += passed if split is None or images.name.lower() == "images" else Counter[str]()
+        if split is None:  # exclude files in split folders below
+            by_name = {name: it for name, it in by_name.items() if not _is_of_split(name)}
         used = set()
         for file in files:
             assert images is not None
             name = _name(file, images)
-            if part is None and _is_of_part(name):
+            if split is None and _is_of_split(name):
                 continue
             mask = by_name.get(name.with_name(name.name + self.suffix))
             if mask is None:
@@ -87,14 +87,14 @@ class MaskPairs:
                 yield file, mask
         self.passed[ALONE] += len(by_name) - len(used)
 
-    def _folders(self, part: str | None) -> tuple[Path | None, Path | None]:
+    def _folders(self, split: str | None) -> tuple[Path | None, Path | None]:
         """Folders of pictures and masks: `images/train` and `masks/train`, or `train/images` and `train/masks`."""
         images, masks = _inside(self.folder, "images"), _inside(self.folder, "masks")
-        if part is None:
+        if split is None:
             return images, masks
-        if (below := _inside(images, *PARTS[part])) is not None:
-            return below, _inside(masks, *PARTS[part])
-        above = _inside(self.folder, *PARTS[part])
+        if (below := _inside(images, *SPLITS[split])) is not None:
+            return below, _inside(masks, *SPLITS[split])
+        above = _inside(self.folder, *SPLITS[split])
         return _inside(above, "images"), _inside(above, "masks")
 
 
@@ -102,8 +102,8 @@ def _name(file: Path, folder: Path) -> Path:
     return file.relative_to(folder).with_suffix("")
 
 
-def _is_of_part(name: Path) -> bool:
-    return len(name.parts) > 1 and name.parts[0].lower() in OF_A_PART
+def _is_of_split(name: Path) -> bool:
+    return len(name.parts) > 1 and name.parts[0].lower() in OF_A_SPLIT
 
 
 def _inside(folder: Path | None, *names: str) -> Path | None:

@@ -9,7 +9,6 @@ from torch import Tensor
 from frostline.config.ranges import NonNegative, Positive, Probability
 from frostline.contracts.specs import ImageSpec, Spec
 from frostline.data.modality import Given, Modality, narrowed
-from frostline.data.parts import Part
 from frostline.data.pictures.augment import Augment, require_erasable
 from frostline.data.pictures.grey import (
     Range,
@@ -23,6 +22,7 @@ from frostline.data.pictures.grey import (
 from frostline.data.pictures.repeats import picture_repeats
 from frostline.data.pictures.sources import Pictures, keep_or_hold
 from frostline.data.predicting import Opened, Predicting
+from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
 
 
@@ -78,10 +78,10 @@ class PictureModality(Modality):
         self.grey_notes = grey_notes(deep, grey)
         return grey
 
-    def prepare(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Augment:
+    def prepare(self, splits: Mapping[str, Split], target: TargetType, names: Sequence[str], seed: int) -> Augment:
         """Decode the pictures of files now, if they can be cached or held in memory."""
-        keep_or_hold([part.source for part in parts.values()], self._cache, self._name)
-        train = next(iter(parts.values())).source
+        keep_or_hold([split.source for split in splits.values()], self._cache, self._name)
+        train = next(iter(splits.values())).source
         assert isinstance(train, Pictures)
         fixed: dict[str, Any] = {"spec": self.spec, "target": target, "num_classes": len(names)}
         return Augment(**self.augment, seed=seed, cut=train.cut, **fixed)
@@ -90,15 +90,15 @@ class PictureModality(Modality):
         grey = {} if self.grey is None else {"grey_range": list(self.grey)}
         return {"image_size": list(self.spec.sides) if self.spec.stretched is not None else self.spec.size, **grey}
 
-    def example(self, train: Part, *, longest: bool = False) -> Tensor:
+    def example(self, train: Split, *, longest: bool = False) -> Tensor:
         """(1, 3, H, W): all inputs have one size."""
         return torch.zeros(1, 3, *self.spec.sides).contiguous(memory_format=torch.channels_last)
 
-    def size_of(self, train: Part) -> str:
+    def size_of(self, train: Split) -> str:
         return "{} × {} pixels".format(*self.spec.sides)
 
-    def notes(self, parts: Mapping[str, Part]) -> list[str]:
-        return [*self.grey_notes, *picture_repeats(parts).told(), *self.read_notes]
+    def notes(self, splits: Mapping[str, Split]) -> list[str]:
+        return [*self.grey_notes, *picture_repeats(splits).told(), *self.read_notes]
 
     def predicting(self, run: Opened, target: TargetType) -> Predicting:
         from frostline.data.pictures.predicting import PicturePredicting  # imports pyarrow, which no training needs

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from frostline.data.parts import Part
 from frostline.data.pictures.sources import Pictures
+from frostline.data.split import Split
 
 
 class PictureRepeats(NamedTuple):
@@ -32,16 +32,16 @@ class PictureRepeats(NamedTuple):
 
 
 class _Picture(NamedTuple):
-    part: str
+    split: str
     source: Pictures
     sample: int
     target: bytes
 
 
-def picture_repeats(parts: Mapping[str, Part]) -> PictureRepeats:
+def picture_repeats(splits: Mapping[str, Split]) -> PictureRepeats:
     """Compare decoded pixels, so that lossless copies in other formats are found. If some pictures are not in memory,
     compare the files' bytes."""
-    pictures = [_Picture(name, *it) for name, part in parts.items() for it in _of(part)]
+    pictures = [_Picture(name, *it) for name, split in splits.items() for it in _of(split)]
     if all(picture.source.in_memory for picture in pictures):
         alike = [same for rough in _groups(pictures, _sketch) for same in _groups(rough, _pixels)]
     else:
@@ -49,19 +49,19 @@ def picture_repeats(parts: Mapping[str, Part]) -> PictureRepeats:
     within, between = 0, Counter[tuple[str, str]]()
     contradicting: list[tuple[str, str]] = []
     for group in alike:
-        counts = Counter(picture.part for picture in group)
+        counts = Counter(picture.split for picture in group)
         within += max(counts["train"] - 1, 0)
-        between.update(pair for pair in combinations(parts, 2) if counts[pair[0]] and counts[pair[1]])
+        between.update(pair for pair in combinations(splits, 2) if counts[pair[0]] and counts[pair[1]])
         other = next((picture for picture in group[1:] if picture.target != group[0].target), None)
         if other is not None:
             contradicting.append((group[0].source.name_of(group[0].sample), other.source.name_of(other.sample)))
     return PictureRepeats(within, dict(between), contradicting)
 
 
-def _of(part: Part) -> Iterable[tuple[Pictures, int, bytes]]:
-    assert isinstance(part.source, Pictures)
-    for place in part.index.tolist():
-        yield part.source, place, part.source.labels[place].numpy().tobytes()
+def _of(split: Split) -> Iterable[tuple[Pictures, int, bytes]]:
+    assert isinstance(split.source, Pictures)
+    for place in split.index.tolist():
+        yield split.source, place, split.source.labels[place].numpy().tobytes()
 
 
 def _groups(pictures: Sequence[_Picture], key: Callable[[_Picture], bytes]) -> list[list[_Picture]]:

@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader
 from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
 from frostline.data.loader import EpochBatches
-from frostline.data.parts import Part, Transfers, loader
 from frostline.data.pictures.files import passed_note, picture_files
 from frostline.data.pictures.paths import PicturePaths
 from frostline.data.pictures.preprocess import Preprocess
 from frostline.data.pictures.reading import Box, named, problem_of, resized
 from frostline.data.pictures.sources import FilePictures
 from frostline.data.pictures.tiles import Tile
+from frostline.data.split import Split, Transfers, loader
 from frostline.data.tables.formats import column_names, read_table
 from frostline.data.tables.table import Row, normalised
 from frostline.errors import DataError, few, shortened
@@ -79,8 +79,8 @@ class PictureFiles(Transfers):
         self.preprocess = Preprocess(pictures.spec, cut=pictures.cut)
 
     def predict_dataloader(self) -> DataLoader[Batch | DataError]:
-        part = Part(self.pictures, torch.arange(len(self.pictures.files)), scored=True)
-        return loader(part, EpochBatches(len(part), self.batch_size, shuffle=False, seed=0), self.num_workers)
+        split = Split(self.pictures, torch.arange(len(self.pictures.files)), scored=True)
+        return loader(split, EpochBatches(len(split), self.batch_size, shuffle=False, seed=0), self.num_workers)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         self.whole += (batch.targets != BROKEN).tolist()

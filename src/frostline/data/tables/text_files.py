@@ -8,7 +8,7 @@ from frostline.errors import ConfigError, DataError
 from frostline.paths import at_home
 
 
-def part_files(dir: str | None, source: str | None, **files: str | None) -> dict[str, Path]:
+def split_files(dir: str | None, source: str | None, **files: str | None) -> dict[str, Path]:
     """Return the file of each split that has one, keyed as given. dir: folder to which files are relative, and in which
     a missing absolute path is searched by its name; None: the current folder. source: origin of the files, for the
     error if one is missing.
@@ -16,24 +16,24 @@ def part_files(dir: str | None, source: str | None, **files: str | None) -> dict
     Raises DataError if a file is missing, ConfigError if two splits have the same file.
     """
     folder = at_home(dir) if dir is not None else Path()
-    placed = {part: folder / at_home(file) for part, file in files.items() if file is not None}
+    placed = {split: folder / at_home(file) for split, file in files.items() if file is not None}
     if dir is not None:  # the next step below suggests to set it
-        placed = {part: file if file.exists() else _inside(folder, file) for part, file in placed.items()}
-    for part, file in placed.items():
+        placed = {split: file if file.exists() else _inside(folder, file) for split, file in placed.items()}
+    for split, file in placed.items():
         if not file.is_file():
             names = ", ".join(place.name for place in placed.values())
             raise DataError(
                 f"there is no such file: {file}",
-                where=f"data.{part}_file",
-                next_step=f"data.{part}_file=<an existing file>, or data.dir=<the folder of {names}>"
+                where=f"data.{split}_file",
+                next_step=f"data.{split}_file=<an existing file>, or data.dir=<the folder of {names}>"
                 + (f"; source of the files: {source}" if source else ""),
             )
-    for part, file in placed.items():
-        same = [other for other, place in placed.items() if place.samefile(file) and other != part]
+    for split, file in placed.items():
+        same = [other for other, place in placed.items() if place.samefile(file) and other != split]
         if same:
             raise ConfigError(
                 f"the file {file} is used for two splits, which would share their samples",
-                where=f"data.{part}_file, data.{same[0]}_file",
+                where=f"data.{split}_file, data.{same[0]}_file",
                 next_step=f"data.{same[0]}_file=null takes that split from the training split",
             )
     return placed

@@ -1,6 +1,6 @@
 """The contract of a target type: everything that depends on what is learned of a sample.
 
-Shapes: N samples of a part, B of a batch, C names.
+Shapes: N samples of a split, B of a batch, C names.
 """
 
 from abc import ABC, abstractmethod

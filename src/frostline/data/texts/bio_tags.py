@@ -35,23 +35,23 @@ class Tagged(NamedTuple):
         return f"{self.source}, {self.unit} {sentence.places[word]}"
 
 
-def tagged_set(parts: dict[str, Tagged], known: list[str] | None = None) -> Found:
-    """Convert tags to BIO and number them. parts: `train`, then `val` and `test` if they exist. known: names of tags of
-    a trained run, used instead. Raises DataError that names the line of an invalid tag, or of an entity that does not
-    occur in the training split.
+def tagged_set(splits: dict[str, Tagged], known: list[str] | None = None) -> Found:
+    """Convert tags to BIO and number them. splits: `train`, then `val` and `test` if they exist. known: names of tags
+    of a trained run, used instead. Raises DataError that names the line of an invalid tag, or of an entity that does
+    not occur in the training split.
     """
     notes: list[str] = []
-    tags = {part: _bio(tagged, notes) for part, tagged in parts.items()}
+    tags = {split: _bio(tagged, notes) for split, tagged in splits.items()}
     entities = sorted({tag[2:] for sentence in tags["train"] for tag in sentence if tag != OUTSIDE})
     if not entities and known is None:
         raise DataError(
             "no word of the training split belongs to an entity: every tag is 'O'",
-            where=parts["train"].source,
+            where=splits["train"].source,
             next_step="write tags like B-person into the column of tags; put sentences with entities into training",
         )
     names = known or [OUTSIDE, *(f"{prefix}-{entity}" for entity in entities for prefix in "BI")]
     numbers = {name: number for number, name in enumerate(names)}
-    made = {part: _numbered(tagged, tags[part], numbers) for part, tagged in parts.items()}
+    made = {split: _numbered(tagged, tags[split], numbers) for split, tagged in splits.items()}
     return Found(names, made["train"], made.get("val"), made.get("test"), notes)
 
 

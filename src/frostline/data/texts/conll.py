@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from frostline.data.reader import Found
-from frostline.data.tables.text_files import lines_of, part_files, read_utf8
+from frostline.data.tables.text_files import lines_of, read_utf8, split_files
 from frostline.data.texts.bio_tags import Sentence, Tagged, tagged_set
 from frostline.errors import DataError, shortened
 from frostline.faults import of_each
@@ -35,8 +35,8 @@ def read_conll(
     known: list[str] | None = None,
 ) -> Found:
     """Read the file of each split. Raises DataError that names the line."""
-    files = part_files(dir, source, train=train_file, val=val_file, test=test_file)
-    return tagged_set({part: Tagged(file, read_sentences(file), "line") for part, file in files.items()}, known)
+    files = split_files(dir, source, train=train_file, val=val_file, test=test_file)
+    return tagged_set({split: Tagged(file, read_sentences(file), "line") for split, file in files.items()}, known)
 
 
 def read_sentences(file: Path) -> list[Sentence]:

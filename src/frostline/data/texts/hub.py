@@ -44,8 +44,8 @@ def read_hub_texts(
     splits = _splits(path, config, columns, train=train_split, val=val_split, test=test_split)
     lists = target_columns if target.cells_hold_lists else []
     tables = {
-        part: Table(source, _rows(split, source, columns, text_columns, lists))
-        for part, (source, split) in splits.items()
+        split: Table(source, _rows(rows, source, columns, text_columns, lists))
+        for split, (source, rows) in splits.items()
     }
     train = splits["train"][1]
     names = _class_names(train.features[target_columns[0]]) if target.takes_class_names else None
@@ -71,7 +71,7 @@ def read_hub_tags(
     splits = _splits(
         path, config, settings_of([word_column], [tag_column]), train=train_split, val=val_split, test=test_split
     )
-    found = tagged_set({part: _tagged(split, source, columns) for part, (source, split) in splits.items()}, known)
+    found = tagged_set({split: _tagged(rows, source, columns) for split, (source, rows) in splits.items()}, known)
     further = _further(splits["train"][1].info.splits, train=train_split, val=val_split, test=test_split)
     return found._replace(notes=[*found.notes, *further])
 
@@ -87,16 +87,16 @@ def _splits(path: str, config: str | None, columns: Collection[str], **names: st
         raise ConfigError(
             "one split of the data set is used twice, so that two splits would share their samples",
             where="data",
-            next_step=f"name a different split in each of {', '.join(f'data.{part}_split' for part in names)}; null "
+            next_step=f"name a different split in each of {', '.join(f'data.{split}_split' for split in names)}; null "
             "takes that split from the training split",
         )
     loaded = {}
-    for part, name in names.items():
+    for split, name in names.items():
         if name is None:
             continue
         source = f"{path} ({name})"
         try:
-            split = datasets.load_dataset(path, config, split=name)
+            rows = datasets.load_dataset(path, config, split=name)
         # OSError: the hub; ValueError: names of configurations and splits; RuntimeError: a data set that is a script;
         # IndexError: a path without a name; StopIteration: an empty file.
         except (OSError, ValueError, RuntimeError, IndexError, StopIteration, known.DatasetsError) as error:
@@ -104,14 +104,14 @@ def _splits(path: str, config: str | None, columns: Collection[str], **names: st
                 f"the data set cannot be loaded: {_cause(error)}",
                 where=source,
                 next_step="correct data.path (a name on the hub, or a folder), data.config or "
-                f"data.{part}_split; without a network only data sets that were loaded before are available",
+                f"data.{split}_split; without a network only data sets that were loaded before are available",
             ) from error
-        require_columns(split.column_names, columns, source)
-        if not len(split):
+        require_columns(rows.column_names, columns, source)
+        if not len(rows):
             raise DataError(
-                "there are no rows in this split", where=source, next_step=f"data.{part}_split=<another split>"
+                "there are no rows in this split", where=source, next_step=f"data.{split}_split=<another split>"
             )
-        loaded[part] = source, split.select_columns([*columns])
+        loaded[split] = source, rows.select_columns([*columns])
     return loaded
 
 
@@ -150,13 +150,13 @@ def _require_own_files(folder: Path) -> None:
 
 def _further(known: Mapping[str, Any] | None, **names: str | None) -> list[str]:
     """Return a sentence on splits that no setting names. known: splits of the data set, if it lists them."""
-    missing = [part for part, name in names.items() if name is None]
+    missing = [split for split, name in names.items() if name is None]
     used = {piece.partition("[")[0].strip() for name in names.values() if name for piece in name.split("+")}
     others = [name for name in known or () if name not in used] if "all" not in used else []
     if not others:
         return []
-    keys = {name: next((part for part in missing if name.startswith(BEGIN[part])), None) for name in others}
-    said = [f"{name} (data.{part}_split={name})" if part else name for name, part in keys.items()]
+    keys = {name: next((split for split in missing if name.startswith(BEGIN[split])), None) for name in others}
+    said = [f"{name} (data.{split}_split={name})" if split else name for name, split in keys.items()]
     return [f"the data set also has: {few(said)}"]
 
 
@@ -178,10 +178,10 @@ def _imported() -> Any:
 
 
 def _rows(
-    split: Any, source: str, columns: Collection[str], verbatim: Sequence[str], lists: Collection[str]
+    rows: Any, source: str, columns: Collection[str], verbatim: Sequence[str], lists: Collection[str]
 ) -> list[Row]:
-    """Convert a split to rows. verbatim, lists: see `read_table`."""
-    named = {name: _class_names(getattr(split.features[name], "feature", None)) for name in lists}
+    """Convert the rows of a split. verbatim, lists: see `read_table`."""
+    named = {name: _class_names(getattr(rows.features[name], "feature", None)) for name in lists}
 
     def row(numbered: tuple[int, Mapping[str, Any]]) -> Row:
         index, said = numbered
@@ -194,7 +194,7 @@ def _rows(
         cells = {name: cell_of(said[name], where, name, lists=name in lists) for name in columns}
         return Row(source, index, cells, "index").without_blanks(verbatim)
 
-    return of_each(row, enumerate(split), "rows are faulty")
+    return of_each(row, enumerate(rows), "rows are faulty")
 
 
 def _class_names(feature: Any) -> list[str] | None:
@@ -205,19 +205,19 @@ def _class_names(feature: Any) -> list[str] | None:
 # --- tags ---
 
 
-def _tagged(split: Any, source: str, columns: Sequence[str]) -> Tagged:
+def _tagged(rows: Any, source: str, columns: Sequence[str]) -> Tagged:
     word_column, tag_column = columns
     for column in columns:
-        if not isinstance(split.features[column], _imported().List):
+        if not isinstance(rows.features[column], _imported().List):
             raise DataError(
                 f"'{column}' does not hold lists, but each row needs a list of words and a list of tags",
                 where=source,
                 next_step="data.text_columns=[<words>] data.target_columns=[<tags>]; the columns are: "
-                + ", ".join(split.features),
+                + ", ".join(rows.features),
             )
-    names = _class_names(split.features[tag_column].feature)
+    names = _class_names(rows.features[tag_column].feature)
     sentences = []
-    for index, said in enumerate(split):
+    for index, said in enumerate(rows):
         where = f"{source}, index {index}"
         words = [cell_of(word, where, word_column) for word in said[word_column] or []]
         tags = [_named(tag, names, where, tag_column).strip() for tag in said[tag_column] or []]

@@ -9,8 +9,8 @@ from frostline.config.ranges import Positive
 from frostline.contracts.specs import Spec, TextSpec
 from frostline.contracts.tokens import Tokens
 from frostline.data.modality import Given, Modality, narrowed
-from frostline.data.parts import Part
 from frostline.data.predicting import Opened
+from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
 from frostline.data.texts.predicting import TextPredicting
 from frostline.data.texts.repeats import repeats
@@ -50,39 +50,39 @@ class TextModality(Modality):
         val, test = (None if texts is None else source(texts) for texts in given.samples[1:])
         self.sources = train, val, test
 
-    def prepare(self, parts: Mapping[str, Part], target: TargetType, names: Sequence[str], seed: int) -> Views:
+    def prepare(self, splits: Mapping[str, Split], target: TargetType, names: Sequence[str], seed: int) -> Views:
         """Find repeated texts, and return views that change nothing."""
-        texts = {name: self._texts_of(part) for name, part in parts.items()}
-        self.repeats = repeats(texts, {name: target.comparable(part.labels) for name, part in parts.items()})
+        texts = {name: self._texts_of(split) for name, split in splits.items()}
+        self.repeats = repeats(texts, {name: target.comparable(split.labels) for name, split in splits.items()})
         self._strings.clear()
         return Views()
 
-    def _texts_of(self, part: Part) -> Samples:
-        strings = self._strings[id(part.source)]
-        return [strings[place] for place in part.index.tolist()]
+    def _texts_of(self, split: Split) -> Samples:
+        strings = self._strings[id(split.source)]
+        return [strings[place] for place in split.index.tolist()]
 
     def look(self) -> dict[str, Any]:
         return {"max_length": self.spec.max_length, "batch_tokens": self.max_tokens}
 
-    def example(self, train: Part, *, longest: bool = False) -> Tokens:
+    def example(self, train: Split, *, longest: bool = False) -> Tokens:
         """values (1, L, 2)."""
         assert train.lengths is not None
         length = int(train.lengths.max()) if longest else round(float(train.lengths.double().mean()))
         return Tokens(torch.zeros(1, length, 2, dtype=torch.int64), torch.ones(1, length, dtype=torch.bool))
 
-    def size_of(self, train: Part) -> str:
+    def size_of(self, train: Split) -> str:
         assert train.lengths is not None
         return f"{train.lengths.double().mean():.0f} tokens in the mean, {int(train.lengths.max())} in the longest"
 
     def predicting(self, run: Opened, target: TargetType) -> TextPredicting:
         return TextPredicting(run, self.spec, words=target.per_word, batch_tokens=self.max_tokens)
 
-    def describe(self, parts: Mapping[str, Part]) -> dict[str, Any]:
+    def describe(self, splits: Mapping[str, Split]) -> dict[str, Any]:
         """Numbers of tokens, of texts that were cut off, and of repeated texts."""
-        lengths = {name: part.lengths for name, part in parts.items()}
+        lengths = {name: split.lengths for name, split in splits.items()}
         return {
             "tokens": {name: int(found.sum()) for name, found in lengths.items() if found is not None},
-            "cut_off": self._cut_off(parts),
+            "cut_off": self._cut_off(splits),
             "repeats": {
                 "within_train": self.repeats.within,
                 **{f"{first}_and_{second}": count for (first, second), count in self.repeats.between.items()},
@@ -90,25 +90,25 @@ class TextModality(Modality):
             },
         }
 
-    def _cut_off(self, parts: Mapping[str, Part]) -> int:
-        lengths = [part.lengths for part in parts.values() if part.lengths is not None]
+    def _cut_off(self, splits: Mapping[str, Split]) -> int:
+        lengths = [split.lengths for split in splits.values() if split.lengths is not None]
         return sum(int((it >= self.spec.max_length).sum()) for it in lengths)
 
-    def _words_lost(self, parts: Mapping[str, Part]) -> int:
+    def _words_lost(self, splits: Mapping[str, Split]) -> int:
         """Tagged words of which the network sees no token."""
-        sources = {id(part.source): part.source for part in parts.values()}.values()
+        sources = {id(split.source): split.source for split in splits.values()}.values()
         return sum(source.words_lost() for source in sources if isinstance(source, TokenSource))
 
-    def notes(self, parts: Mapping[str, Part]) -> list[str]:
-        count = self._cut_off(parts)
+    def notes(self, splits: Mapping[str, Split]) -> list[str]:
+        count = self._cut_off(splits)
         missed = ", and entities there are missed" if self.per_word else ""
         cut_off = [f"{count:,} texts have {self.spec.max_length} tokens or more: the rest is cut off{missed}"]
-        lost = self._words_lost(parts) if self.per_word else 0
+        lost = self._words_lost(splits) if self.per_word else 0
         words = [f"{lost:,} words are cut off or have no token, so nothing is learned from them"] if lost else []
-        alone = self._alone(next(iter(parts.values())))
+        alone = self._alone(next(iter(splits.values())))
         return [*self.read_notes, *(cut_off if count else []), *alone, *words, *self.repeats.told()]
 
-    def _alone(self, train: Part) -> list[str]:
+    def _alone(self, train: Split) -> list[str]:
         """Return a sentence if texts have more tokens than a batch may have."""
         lengths = train.lengths
         count = int((lengths > self.max_tokens).sum()) if lengths is not None and self.max_tokens is not None else 0

@@ -35,22 +35,22 @@ class Repeats(NamedTuple):
 
 
 def repeats(
-    parts: Mapping[str, Sequence[Sequence[str]]], targets: Mapping[str, Sequence[Hashable]] | None = None
+    splits: Mapping[str, Sequence[Sequence[str]]], targets: Mapping[str, Sequence[Hashable]] | None = None
 ) -> Repeats:
-    """Compare samples after Unicode normalisation (NFC); case and blanks matter. parts: texts or words of each sample,
+    """Compare samples after Unicode normalisation (NFC); case and blanks matter. splits: texts or words of each sample,
     by split. targets: of the same samples.
     """
-    digests = {part: [_digest(sample) for sample in samples] for part, samples in parts.items()}
+    digests = {split: [_digest(sample) for sample in samples] for split, samples in splits.items()}
     first: dict[bytes, Hashable] = {}
     contradicting: dict[bytes, Sequence[str]] = {}
-    for part, found in (targets or {}).items():
-        for digest, sample, target in zip(digests[part], parts[part], found, strict=True):
+    for split, found in (targets or {}).items():
+        for digest, sample, target in zip(digests[split], splits[split], found, strict=True):
             if first.setdefault(digest, target) != target:
                 contradicting.setdefault(digest, sample)
-    different = {part: set(found) for part, found in digests.items()}
+    different = {split: set(found) for split, found in digests.items()}
     return Repeats(
         len(digests.get("train", ())) - len(different.get("train", ())),
-        {(one, two): len(different[one] & different[two]) for one, two in combinations(parts, 2)},
+        {(one, two): len(different[one] & different[two]) for one, two in combinations(splits, 2)},
         [*contradicting.values()],
     )
 

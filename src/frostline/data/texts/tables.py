@@ -6,7 +6,7 @@ from frostline.data.reader import Found
 from frostline.data.tables.formats import read_table
 from frostline.data.tables.label_lists import separator_notes
 from frostline.data.tables.table import Row, Table
-from frostline.data.tables.text_files import part_files
+from frostline.data.tables.text_files import split_files
 from frostline.data.target_types.base import TargetType
 from frostline.data.texts.strings import Places, Texts
 from frostline.errors import ConfigError, DataError
@@ -33,12 +33,12 @@ def read_text_tables(
 ) -> Found:
     """Read the table of each split in any format of `read_table`. Raises DataError that names the line, ConfigError."""
     require_text_columns(target, text_columns, target_columns, separator, class_names)
-    files = part_files(dir, source, train=train_file, val=val_file, test=test_file)
+    files = split_files(dir, source, train=train_file, val=val_file, test=test_file)
     columns = settings_of(text_columns, target_columns)
     lists = target_columns if target.cells_hold_lists else []
     tables = {
-        part: read_table(file, columns, verbatim=text_columns, lists=lists, quotes=quotes)
-        for part, file in files.items()
+        split: read_table(file, columns, verbatim=text_columns, lists=lists, quotes=quotes)
+        for split, file in files.items()
     }
     return text_set(target, tables, text_columns, target_columns, separator, class_names, known)
 
@@ -97,13 +97,13 @@ def text_set(
     names, targets = target.read(whole, target_columns, separator, training, known, class_names)
     pieces = targets.split([len(table.rows) for table in tables.values()])
     texts = of_each(lambda row: texts_in(row, text_columns), whole.rows, "samples lack a text")
-    parts = {}
-    for (part, table), piece in zip(tables.items(), pieces, strict=True):
-        parts[part] = Texts(texts[: len(piece)], piece, _places(table))
+    splits = {}
+    for (split, table), piece in zip(tables.items(), pieces, strict=True):
+        splits[split] = Texts(texts[: len(piece)], piece, _places(table))
         texts = texts[len(piece) :]
     notes = [note for table in tables.values() for note in table.notes]
     notes += separator_notes(whole, target_columns[0], separator)
-    return Found(names, parts["train"], parts.get("val"), parts.get("test"), notes)
+    return Found(names, splits["train"], splits.get("val"), splits.get("test"), notes)
 
 
 def texts_in(row: Row, columns: Sequence[str]) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 
 from frostline.contracts.batch import Batch
 from frostline.data.loader import EpochBatches
-from frostline.data.parts import Part, Transfers, loader
 from frostline.data.source import every
+from frostline.data.split import Split, Transfers, loader
 from frostline.data.tables.formats import read_table
 from frostline.data.tables.text_files import lines_of, read_utf8
 from frostline.data.texts.conll import Line, first_line, require_as_many, sentence_lines
@@ -31,9 +31,9 @@ class TextFile(Transfers):
 
     def __init__(self, source: TokenSource, *, batch_size: int, batch_tokens: int | None) -> None:
         super().__init__()
-        self.part = Part(source, every(source))
+        self.split = Split(source, every(source))
         self.batches = EpochBatches(
-            len(self.part), batch_size, shuffle=False, seed=0, lengths=source.lengths, max_tokens=batch_tokens
+            len(self.split), batch_size, shuffle=False, seed=0, lengths=source.lengths, max_tokens=batch_tokens
         )
 
     @property
@@ -42,7 +42,7 @@ class TextFile(Transfers):
         return [place for batch in self.batches for place in batch]
 
     def predict_dataloader(self) -> DataLoader[Batch | DataError]:
-        return loader(self.part, self.batches, 0)
+        return loader(self.split, self.batches, 0)
 
 
 class Unlabelled(NamedTuple):

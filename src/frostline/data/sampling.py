@@ -26,19 +26,19 @@ class Sampling:
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int, *, keep: int = 1) -> tuple[Tensor, Tensor]:
-    """Return indices (rest, part), each in ascending order. The part gets `fraction` of each class, rounded, but at
+    """Return indices (rest, split), each in ascending order. The split gets `fraction` of each class, rounded, but at
     least one sample; at least `keep` samples stay in the rest.
 
-    Call `require_per_class` first: with fewer than 1 + `keep` samples of a class, the part gets none of it.
+    Call `require_per_class` first: with fewer than 1 + `keep` samples of a class, the split gets none of it.
     """
-    parts = []
+    splits = []
     for members in _members_by_class(labels, seed):
         size = max(min(max(round(len(members) * fraction), 1), len(members) - keep), 0)
-        parts.append(members[:size])
-    part = torch.cat(parts).sort().values
+        splits.append(members[:size])
+    split = torch.cat(splits).sort().values
     rest = torch.ones(len(labels), dtype=torch.bool)
-    rest[part] = False
-    return rest.nonzero().flatten(), part
+    rest[split] = False
+    return rest.nonzero().flatten(), split
 
 
 def balanced_subset(labels: Tensor, limit: int, seed: int) -> Tensor:

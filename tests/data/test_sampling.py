@@ -12,7 +12,7 @@ from torch import Tensor
 
 from frostline.data.pictures.image_csv import ImageCsv
 from frostline.data.reader import Reader
-from frostline.data.splits import balanced_subset, require_per_class, stratified_split
+from frostline.data.sampling import balanced_subset, require_per_class, stratified_split
 from frostline.data.texts.readers import Conll, HfDataset, TextCsv
 from frostline.errors import DataError
 
@@ -36,10 +36,10 @@ def per_class(labels: Tensor) -> Counter[int]:
 @given(labels=labelled(), fraction=FRACTIONS, seed=SEEDS)
 @quick
 def test_every_sample_is_on_one_side_and_in_order(labels: Tensor, fraction: float, seed: int) -> None:
-    rest, part = stratified_split(labels, fraction, seed)
-    assert sorted([*rest.tolist(), *part.tolist()]) == list(range(len(labels)))
+    rest, split = stratified_split(labels, fraction, seed)
+    assert sorted([*rest.tolist(), *split.tolist()]) == list(range(len(labels)))
     assert rest.tolist() == sorted(rest.tolist())
-    assert part.tolist() == sorted(part.tolist())
+    assert split.tolist() == sorted(split.tolist())
 
 
 @given(labels=labelled(), fraction=FRACTIONS, seed=SEEDS)
@@ -47,8 +47,8 @@ def test_every_sample_is_on_one_side_and_in_order(labels: Tensor, fraction: floa
 def test_each_class_gives_its_share_within_one_and_stays_on_both_sides(
     labels: Tensor, fraction: float, seed: int
 ) -> None:
-    rest, part = stratified_split(labels, fraction, seed)
-    kept, taken = per_class(labels[rest]), per_class(labels[part])
+    rest, split = stratified_split(labels, fraction, seed)
+    kept, taken = per_class(labels[rest]), per_class(labels[split])
     for label, count in per_class(labels).items():
         assert abs(taken[label] - count * fraction) <= 1
         assert min(kept[label], taken[label]) >= 1
@@ -138,6 +138,6 @@ def test_enough_of_each_class_is_enough_and_one_fewer_is_not() -> None:
 
 def test_a_stratum_of_one_sample_is_left_whole() -> None:
     """Of labels there may be strata that no class would be."""
-    rest, part = stratified_split(torch.tensor([0, 1, 1, 1, 1]), 0.5, seed=0, keep=2)
+    rest, split = stratified_split(torch.tensor([0, 1, 1, 1, 1]), 0.5, seed=0, keep=2)
     assert 0 in rest
-    assert len(part) == 2
+    assert len(split) == 2

@@ -1,4 +1,4 @@
-"""Parts of a data set, which loaders read a batch at a time. Shapes: see `Batch`."""
+"""Splits of a data set, which loaders read a batch at a time. Shapes: see `Batch`."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from frostline.data.source import Source
 from frostline.errors import DataError
 
 
-class Part(Dataset[Batch | DataError]):
+class Split(Dataset[Batch | DataError]):
     """Some samples of a source, by `index`: (N,) int64. Loaders request batches of places, which are positions in it.
 
     A DataError is returned in place of the batch: DataLoader rebuilds exceptions of workers from their text alone.
@@ -72,17 +72,17 @@ class Transfers(L.LightningDataModule):
         return batch
 
 
-# A part, and the epochs whose augmentation its samples get (None: no augmentation) → a data set of the frozen blocks'
+# A split, and the epochs whose augmentation its samples get (None: no augmentation) → a data set of the frozen blocks'
 # cached outputs for them; None if they are not cached.
-Serve = Callable[[Part, Sequence[int | None]], Dataset[Batch] | None]
+Serve = Callable[[Split, Sequence[int | None]], Dataset[Batch] | None]
 
 
-def loader(part: Dataset[Any], batches: EpochBatches, num_workers: int | None) -> DataLoader[Batch | DataError]:
+def loader(split: Dataset[Any], batches: EpochBatches, num_workers: int | None) -> DataLoader[Batch | DataError]:
     """num_workers: None for one per core, at most 8 and at most the number of batches."""
     if num_workers is None:
         num_workers = min(8, os.cpu_count() or 1, len(batches))
     return DataLoader(
-        part,
+        split,
         batch_sampler=batches,
         collate_fn=_as_it_is,
         num_workers=num_workers,
@@ -99,12 +99,12 @@ def _deaf(worker: int) -> None:
 
 
 def _as_it_is(batch: Any) -> Any:
-    """Collate nothing: `Part.__getitems__` returns a batch."""
+    """Collate nothing: `Split.__getitems__` returns a batch."""
     return batch
 
 
-def named(parts: tuple[Part, Part, Part]) -> list[tuple[str, Part]]:
-    """Pair parts with their names; only `test` if all three are the same part (`Division.whole`)."""
-    if parts[0].index is parts[2].index:
-        return [("test", parts[2])]
-    return list(zip(("train", "val", "test"), parts, strict=True))
+def named(splits: tuple[Split, Split, Split]) -> list[tuple[str, Split]]:
+    """Pair splits with their names; only `test` if all three are the same split (`Division.whole`)."""
+    if splits[0].index is splits[2].index:
+        return [("test", splits[2])]
+    return list(zip(("train", "val", "test"), splits, strict=True))
