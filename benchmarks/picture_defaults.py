@@ -55,6 +55,7 @@ GRID: dict[str, list[str]] = {
     **{f"two_stage, {blocks} blocks": [f"{ALL}thaw={blocks}"] for blocks in (2, 3)},
     **{plan: [f"schedule={plan}", f"{ALL}lr_scale=1"] for plan in ("full", "layerwise")},
     **{plan: [f"schedule={plan}"] for plan in ("lp_ft", "gradual")},
+    **{f"{plan}, rate of the plan": [f"schedule={plan}"] for plan in ("full", "layerwise")},
     **{
         f"{plan}, rate × {factor:.2g}": [
             f"schedule={plan}",
