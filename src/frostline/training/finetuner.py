@@ -112,11 +112,11 @@ class FineTuner(L.LightningModule):
 
     def configure_model(self) -> None:
         """Shard and compile. Lightning calls this in every phase, with a device mesh if the strategy shards."""
-        splits = [*self.backbone.blocks.values(), self.head]
+        modules = [*self.backbone.blocks.values(), self.head]
         if self.device_mesh is not None:
-            shard(self, splits, self.device_mesh["data_parallel"])
+            shard(self, modules, self.device_mesh["data_parallel"])
         if self.compiles and not self._compiled:
-            compile_in_place(splits)
+            compile_in_place(modules)
             self._compiled = True
 
     def train(self, mode: bool = True) -> "FineTuner":

@@ -56,7 +56,7 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
     table, numbers = folder / "rank.csv", folder / RANKING
     write_atomically(table, as_csv(rows))
     write_atomically(numbers, json.dumps(said | {"models": models}, indent=2, allow_nan=False) + "\n")
-    rest = [split for split in typed if not split.startswith(("models=", "output="))]
+    rest = [word for word in typed if not word.startswith(("models=", "output="))]
     print_ranking(rows, data["num_val"], [table, numbers], [*rest, f"model={rows[0].model}"])
     return rows
 
