@@ -14,8 +14,9 @@ from PIL import Image
 from datasets_made import data as data_of
 from frostline.contracts.specs import ImageSpec
 from frostline.contracts.targets import Targets
+from frostline.data.files.found import sample_files
 from frostline.data.module import Data
-from frostline.data.pictures.files import picture_files
+from frostline.data.pictures.files import PICTURES
 from frostline.data.pictures.image_folder import ImageFolder
 from frostline.data.pictures.sources import FilePictures
 from frostline.data.split import Split
@@ -135,7 +136,7 @@ def test_files_of_other_kinds_are_ignored_and_suffixes_read_in_any_case(tmp_path
     (tmp_path / "000.png").rename(tmp_path / "ZERO.PNG")
     (tmp_path / "notes.txt").write_text("notes")
     (tmp_path / "Thumbs.db").touch()
-    files, passed = picture_files(tmp_path)
+    files, passed = sample_files(tmp_path, PICTURES)
     assert [file.name for file in files] == ["001.png", "002.png", "ZERO.PNG"]
     assert passed == {".txt": 1, ".db": 1}
 

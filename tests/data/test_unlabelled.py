@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from frostline.contracts.specs import ImageSpec
-from frostline.data.pictures.paths import PicturePaths
-from frostline.data.pictures.to_predict import Unlabelled, files_in_table
+from frostline.data.files.paths import FilePaths
+from frostline.data.files.unlabelled import Unlabelled, files_in_table
+from frostline.data.pictures.files import PICTURES
+from frostline.data.pictures.reading import problem_of
 from frostline.errors import DataError
 
 
@@ -30,7 +32,7 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 
 def found(file: Path, column: str | None = None, *, suffix: str = "", folder: Path | None = None) -> Unlabelled:
-    return files_in_table(file, column, PicturePaths(folder or file.parent, suffix, file.parent), None)
+    return files_in_table(file, column, FilePaths(PICTURES, folder or file.parent, suffix, file.parent), None)
 
 
 @pytest.mark.parametrize("name", ["list.csv", "list.tsv", "list.jsonl", "list.parquet"])
@@ -69,7 +71,7 @@ def test_lines_without_a_picture_are_problems_and_the_others_go_on(tmp_path: Pat
     read = found(file)
     assert read.given["id"] == ["1", "4", "5"]
     assert [str(problem.where).rpartition(" ")[2] for problem in read.problems] == ["5", "7", "3", "4"]
-    read = read.without({1}, ImageSpec(size=8, resize=8, mean=(0.5,) * 3, std=(0.5,) * 3))  # type: ignore[arg-type]
+    read = read.without({1}, lambda file: problem_of(file, ImageSpec(8, 8, (0.5,) * 3, (0.5,) * 3)))
     assert (read.files, read.given["id"]) == ([pictures[0], pictures[2]], ["1", "5"])
     assert read.problems[-1].where == f"{pictures[1]} ({file}, line 6)"
     assert "does not decode" in read.problems[-1].what

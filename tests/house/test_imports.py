@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "data.tables": {"pyarrow", "torch"},
     "data.target_types": {"torch"},
     "data": {"lightning", "torch"},
+    "data.files": {"torch"},
     "data.pictures": {"PIL", "numpy", "pyarrow", "sklearn", "torch", "torchvision"},
     "data.texts": {"datasets", "torch", "transformers", "yaml"},
     "plan": {"omegaconf", "torch"},

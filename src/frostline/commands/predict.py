@@ -12,7 +12,6 @@ from frostline.commands.checks import check
 from frostline.commands.predicted import require_free, write_files
 from frostline.commands.train import quiet
 from frostline.commands.trained import Network
-from frostline.data.pictures.files import picture_files
 from frostline.data.predicting import STANDARD_INPUT, Asked, Columns, Predicting
 from frostline.data.tables.formats import SUFFIXES
 from frostline.errors import ConfigError, DataError, shown
@@ -31,10 +30,10 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     settings = amended(settings, trainer=cfg.trainer, model=cfg.model)
     check(settings, command=None)
     output = Path(cfg.output).absolute() if cfg.output is not None else None
-    if output is not None:
-        _require_writable(output, Path(cfg.input or STANDARD_INPUT))
     network = Network(settings, Path(cfg.run), cfg.checkpoint)
     predicting = network.predicting()
+    if output is not None:
+        _require_writable(output, Path(cfg.input or STANDARD_INPUT), predicting)
     _require_used(cfg, predicting)
     if output is not None and network.task.gives_files:
         require_free(output)
@@ -97,14 +96,14 @@ def _beside(given: Columns, told: Columns) -> Columns:
     return named | told
 
 
-def _require_writable(output: Path, source: Path) -> None:
+def _require_writable(output: Path, source: Path, predicting: Predicting) -> None:
     """Raise DataError if the output cannot be written, is part of the input under any name, or is an existing file
     other than a table of predictions."""
     try:
         if output.is_symlink() or (output.exists() and not output.is_file()):
             raise OSError(EISDIR, "it is a folder, a link or a device")
         place = output.resolve()
-        if output.exists() and (place == source.resolve() or place in _inside(source)):
+        if output.exists() and (place == source.resolve() or place in _inside(source, predicting)):
             raise OSError(EEXIST, "it is part of the input")
         if output.exists() and not _is_predictions(output):
             raise OSError(EEXIST, "it is not a table of predictions, so it is not overwritten")
@@ -129,8 +128,8 @@ def _is_predictions(file: Path) -> bool:
     return bool(answers) and any(name.startswith(("probability", "share")) for name in header)
 
 
-def _inside(source: Path) -> list[Path]:
-    return [file.resolve() for file in picture_files(source).files] if source.is_dir() else []
+def _inside(source: Path, predicting: Predicting) -> list[Path]:
+    return [file.resolve() for file in predicting.files_in(source)] if source.is_dir() else []
 
 
 class _Lines(list[str]):

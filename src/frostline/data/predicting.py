@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
@@ -72,6 +73,10 @@ class Predicting(ABC):
     def of_samples(self, samples: Sequence[Any], start: int, batch_size: int, top_k: int) -> list[Prediction]:
         """Predict samples in memory. start: index of the first, for messages. Raises DataError that names a sample
         which cannot be read."""
+
+    def files_in(self, folder: Path) -> list[Path]:
+        """Return the files at or below a folder that `of_input` reads."""
+        return []
 
     @abstractmethod
     def unreadable(self, errors: Sequence[DataError], besides: str = "") -> DataError:

@@ -8,7 +8,7 @@ import numpy as np
 
 from frostline.config.ranges import NonNegative
 from frostline.contracts.targets import Targets
-from frostline.data.pictures.files import passed_note
+from frostline.data.files.found import passed_note
 from frostline.data.pictures.mask_pairs import MaskPairs
 from frostline.data.pictures.masks import VALUES, MaskedSamples, mask_values, palette_of
 from frostline.data.pictures.whole import WholePictureModality

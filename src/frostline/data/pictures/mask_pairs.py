@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from frostline.data.pictures.files import picture_files
-from frostline.data.pictures.image_folder import SPLITS, first_folder
+from frostline.data.files.class_folders import SPLITS, first_folder
+from frostline.data.files.found import sample_files
+from frostline.data.pictures.files import PICTURES
 from frostline.errors import DataError
 from frostline.quoting import setting_of
 
@@ -56,8 +57,8 @@ class MaskPairs:
             images, masks = self._folders(split)
             if images is None or masks is None:
                 continue
-            names = [it.stem for it in picture_files(masks).files]
-            for picture in picture_files(images).files[:1]:
+            names = [it.stem for it in sample_files(masks, PICTURES).files]
+            for picture in sample_files(images, PICTURES).files[:1]:
                 ends = [name.removeprefix(picture.stem) for name in names if name.startswith(picture.stem)]
                 if ends:
                     return setting_of("data.mask_suffix", min(ends, key=len))
@@ -66,10 +67,10 @@ class MaskPairs:
     def _pairs(self, split: str | None) -> Iterator[Pair]:
         """Yield the pairs of a split, or (None) those outside of split folders. Counts files without a partner."""
         images, masks = self._folders(split)
-        by_name = {} if masks is None else {_name(it, masks): it for it in picture_files(masks).files}
+        by_name = {} if masks is None else {_name(it, masks): it for it in sample_files(masks, PICTURES).files}
         files: list[Path] = []
         if images is not None:
-            files, passed = picture_files(images)
+            files, passed = sample_files(images, PICTURES)
             self.passed += passed if split is None or images.name.lower() == "images" else Counter[str]()
         if split is None:  # exclude files in split folders below
             by_name = {name: it for name, it in by_name.items() if not _is_of_split(name)}

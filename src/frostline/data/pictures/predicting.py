@@ -1,9 +1,9 @@
-"""Predict pictures: one file, all files at or below a folder, those that a table lists, or samples in memory."""
+"""Predict pictures in files or in memory."""
 
 import os
 import sys
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,49 +13,37 @@ from PIL import Image
 from torch import Tensor
 
 from frostline.contracts.specs import ImageSpec
+from frostline.data.files.predicting import FilePredicting
+from frostline.data.pictures.files import PICTURES
 from frostline.data.pictures.grey import Range, chosen_range, deep_of, grey_notes
-from frostline.data.pictures.paths import PicturePaths
-from frostline.data.pictures.reading import named, read_picture, resized, upright_size, upright_size_of
+from frostline.data.pictures.reading import named, problem_of, read_picture, resized, upright_size, upright_size_of
 from frostline.data.pictures.tiles import Tile, joined, tiles_of
-from frostline.data.pictures.to_predict import PictureFiles, Readable, Unlabelled, files_in_table, files_of
-from frostline.data.predicting import STANDARD_INPUT, Asked, Opened, Predicted, Predicting, Prediction, cells
-from frostline.data.tables.formats import SUFFIXES
-from frostline.errors import ConfigError, DataError
-from frostline.faults import together
+from frostline.data.pictures.to_predict import PictureFiles, Readable
+from frostline.data.predicting import Opened, Prediction, cells
+from frostline.errors import DataError
 from frostline.paths import at_home
 
-PICTURES = f"a picture, a folder with pictures at or below it, or a table ({', '.join(SUFFIXES)}) of their paths"
-LINES = ".txt"
 
-
-class PicturePredicting(Predicting):
+class PicturePredicting(FilePredicting):
     """spec: of the network's input. grey_range: of the run, None if it has none. tile: height and width in pixels of
     the tiles into which larger pictures are cut; None cuts none."""
 
+    kind = PICTURES
     samples = "pictures"
-    table_settings = frozenset({"path_column", "dir", "suffix", "quotes"})
 
     def __init__(
         self, run: Opened, spec: ImageSpec, *, grey_range: Range | None, tile: Sequence[int] | None = None
     ) -> None:
-        self.run = run
+        super().__init__(run)
         self.spec = spec
         self.grey_range = grey_range
         self.tile = tile
 
-    def of_input(self, asked: Asked) -> Predicted:
-        if asked.text is not None or asked.input in (None, STANDARD_INPUT):
-            raise DataError("this run takes pictures, not text", where="text, input", next_step=f"input=<{PICTURES}>")
-        source = Path(str(asked.input))
-        found = _read(source, asked.data, self.run.settings)
-        grey = _grey(found.files, self.grey_range)
-        rows, problems = self._values(found.files, root=source, grey=grey, batch_size=asked.batch_size)
-        found = found.without(problems, self.spec)
-        if not found.files:
-            raise self.unreadable(found.problems)
-        task, predictions = self.run.task, [*rows.values()]
-        files = [task.files(row) for row in predictions]
-        return Predicted(found.given, task.columns(predictions, asked.top_k), found.problems, files)
+    def values(self, files: Sequence[Path], *, root: Path, batch_size: int) -> tuple[dict[int, Tensor], set[int]]:
+        return self._values(files, root=root, grey=_grey(files, self.grey_range), batch_size=batch_size)
+
+    def problem_of(self, file: Path) -> DataError | None:
+        return problem_of(file, self.spec)
 
     def of_samples(self, samples: Sequence[Any], start: int, batch_size: int, top_k: int) -> list[Prediction]:
         pictures = [as_picture(sample, f"sample {start + place}") for place, sample in enumerate(samples)]
@@ -63,9 +51,6 @@ class PicturePredicting(Predicting):
         for place in sorted(broken):
             raise self._problem(pictures[place], f"sample {start + place}")
         return [Prediction(cells(self.run.task.columns([row], top_k)), row) for row in rows.values()]
-
-    def unreadable(self, errors: Sequence[DataError], besides: str = "") -> DataError:
-        return together(errors, "pictures cannot be read", None, besides)
 
     def _values(
         self,
@@ -125,43 +110,6 @@ def _of_file(
     """Return the prediction of a whole file, joined from its tiles. owners: file index per prediction, ascending."""
     start = bisect_left(owners, owner)
     return each[start] if tiles is None else joined(each[start : start + len(tiles[owner])], tiles[owner])
-
-
-def _read(source: Path, asked: Mapping[str, Any], settings: Mapping[str, Any]) -> Unlabelled:
-    """Find the pictures to predict, at least one. Raises DataError if there is none."""
-    suffix = source.suffix.lower()
-    if source.is_file() and suffix == LINES:
-        raise DataError("this run takes pictures, but this is text", where=source, next_step=f"input=<{PICTURES}>")
-    if source.is_file() and suffix in SUFFIXES:
-        folder = _said(asked, "dir")
-        own = _said(asked, "suffix")
-        paths = PicturePaths(
-            at_home(folder) if folder is not None else source.parent,
-            settings.get("suffix") or "" if own is None else own,
-            source.parent,
-        )
-        column = _said(asked, "path_column") or settings.get("path_column")
-        quotes = settings.get("quotes") if asked["quotes"] is None else asked["quotes"]
-        found = files_in_table(source, column, paths, quotes)
-    else:
-        found = files_of(source)
-    for note in found.notes:
-        print(f"frostline: {note}", file=sys.stderr)
-    if found.problems and not found.files:
-        raise together(found.problems, "pictures cannot be read")
-    if not found.files:
-        raise DataError("there is no picture", where=source, next_step=f"input=<{PICTURES}>")
-    return found
-
-
-def _said(asked: Mapping[str, Any], key: str) -> str | None:
-    """Read a text setting for a table of pictures. Raises ConfigError if it is neither text nor a number."""
-    value = asked[key]
-    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
-        raise ConfigError(
-            f"data.{key} is text, not {value}", where="command line", next_step=f"data.{key}=null uses the run's value"
-        )
-    return None if value is None else str(value)
 
 
 def _grey(files: Sequence[Path], setting: Range | None) -> Range | None:

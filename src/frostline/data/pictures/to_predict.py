@@ -1,8 +1,8 @@
-"""Find and load pictures without labels, for prediction."""
+"""Load pictures without labels, for prediction."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
@@ -10,23 +10,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from frostline.contracts.batch import Batch
-from frostline.contracts.specs import ImageSpec
 from frostline.data.loader import EpochBatches
-from frostline.data.pictures.files import passed_note, picture_files
-from frostline.data.pictures.paths import PicturePaths
 from frostline.data.pictures.preprocess import Preprocess
-from frostline.data.pictures.reading import Box, named, problem_of, resized
+from frostline.data.pictures.reading import Box, named, resized
 from frostline.data.pictures.sources import FilePictures
 from frostline.data.pictures.tiles import Tile
 from frostline.data.split import Split, Transfers, loader
-from frostline.data.tables.formats import column_names, read_table
-from frostline.data.tables.table import Row, normalised
-from frostline.errors import DataError, few, shortened
-from frostline.faults import of_each
-from frostline.quoting import setting_of
+from frostline.errors import DataError
 
 BROKEN = -1  # label of a picture that cannot be read
-PATHS = ("path", "file", "filename", "image")  # usual names of the column of paths
 
 
 class Readable(FilePictures):
@@ -85,82 +77,3 @@ class PictureFiles(Transfers):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         self.whole += (batch.targets != BROKEN).tolist()
         return batch._replace(inputs=self.preprocess(batch.pictures))
-
-
-class Unlabelled(NamedTuple):
-    """where: location of each picture, for messages. given: columns of the input, one cell per picture. problems:
-    errors of samples that cannot be read. notes: sentences for the user."""
-
-    files: list[Path]
-    where: list[str]
-    given: dict[str, list[str]]
-    problems: list[DataError]
-    notes: list[str]
-
-    def without(self, places: Collection[int], spec: ImageSpec) -> "Unlabelled":
-        """Remove pictures that do not decode, and add their errors to `problems`."""
-        kept = [place for place in range(len(self.files)) if place not in places]
-        return Unlabelled(
-            [self.files[place] for place in kept],
-            [self.where[place] for place in kept],
-            {name: [cells[place] for place in kept] for name, cells in self.given.items()},
-            [*self.problems, *(self._problem(place, spec) for place in sorted(places))],
-            self.notes,
-        )
-
-    def _problem(self, place: int, spec: ImageSpec) -> DataError:
-        error = problem_of(self.files[place], spec)
-        if error is None:
-            what = "it could not be read during the prediction, but decodes now"
-            error = DataError(what, where=self.files[place], next_step="predict it again")
-        return DataError(error.what, where=self.where[place], next_step=error.next_step)
-
-
-def files_of(source: Path) -> Unlabelled:
-    """Find a single picture, or all at or below a folder."""
-    if source.is_file():
-        files, notes = [source], []
-    else:
-        files, passed = picture_files(source)
-        notes = passed_note(passed)
-    names = [str(file) for file in files]
-    return Unlabelled(files, names, {"file": names}, [], notes)
-
-
-def files_in_table(file: Path, column: str | None, paths: PicturePaths, quotes: bool | None) -> Unlabelled:
-    """Find the pictures that a table lists, with its further columns. column: of paths; None for the one named in
-    PATHS. quotes: see `read_fields`. Raises DataError; errors of single lines become `problems`."""
-    column = _path_column(column_names(file, quotes), file) if column is None else column
-    problems: list[DataError] = []
-    wanted = {column: "data.path_column"}
-    table = read_table(file, wanted, verbatim=[column], quotes=quotes, others=True, problems=problems)
-
-    def found(row: Row) -> tuple[Row, Path]:
-        return row, paths.find(row.cells[column].strip(), row.where)
-
-    rows = of_each(found, table.rows, problems=problems)
-    names = dict.fromkeys(name for row, _ in rows for name in row.cells)  # JSON objects may differ in their names
-    return Unlabelled(
-        [picture for _, picture in rows],
-        [f"{picture} ({row.where})" for row, picture in rows],
-        {name: [row.cells.get(name, "") for row, _ in rows] for name in names},
-        problems,
-        [*table.notes, *paths.notes()],
-    )
-
-
-def _path_column(names: list[str], file: Path) -> str:
-    """Return the only name in PATHS, ignoring case. Raises DataError unless there is exactly one."""
-    usual = [name for name in names if normalised(name).lower() in PATHS]
-    if len(usual) == 1:
-        return usual[0]
-    if not names:
-        raise DataError(
-            "the table is empty", where=file, next_step=f"write column names into the first line: {PATHS[0]}"
-        )
-    said = f"{few(usual)} could each hold the paths" if usual else f"no column is named {', '.join(PATHS)}"
-    raise DataError(
-        f"{said}; the columns are {few([shortened(name) for name in names])}",
-        where=file,
-        next_step=f"{setting_of('data.path_column', next(filter(None, usual or names), PATHS[0]))}, or another column",
-    )

@@ -1,4 +1,4 @@
-"""Find the pictures that a table names, by paths that other programs and systems wrote."""
+"""Find the files that a table names, by paths that other programs and systems wrote."""
 
 import os
 import re
@@ -7,33 +7,36 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 
-from frostline.data.pictures.files import suffixes
+from frostline.data.files.kind import FileKind
 from frostline.errors import DataError
 from frostline.quoting import setting_of
 
 DRIVE = re.compile("[A-Za-z]:/")
 
 
-class PicturePaths:
-    """folder: to which paths are relative; one that leads outside is refused, unless it is absolute and the folder has
-    no picture at its end. suffix: appended to each path. table: folder of the table, to which paths with .. may be
-    relative.
+class FilePaths:
+    """kind: what the files are. folder: to which paths are relative; one that leads outside is refused, unless it is
+    absolute and the folder has no file at its end. suffix: appended to each path. table: folder of the table, to which
+    paths with .. may be relative.
     """
 
-    def __init__(self, folder: Path, suffix: str, table: Path | None = None) -> None:
+    def __init__(self, kind: FileKind, folder: Path, suffix: str, table: Path | None = None) -> None:
+        self.kind = kind
         self.folder = folder
         self.suffix = suffix
         self.table = folder if table is None else table
-        self.outside = 0  # number of pictures at absolute paths outside of the folder
+        self.outside = 0  # number of files at absolute paths outside of the folder
         self.from_windows = 0  # number of paths with \\ between folders
-        self.begin: tuple[str, ...] = ()  # start of absolute paths that were written before the pictures moved
+        self.begin: tuple[str, ...] = ()  # start of absolute paths that were written before the files moved
         self.without_begin = 0  # number of paths that were found without `begin`
 
     def find(self, path: str, where: str) -> Path:
-        """Return the path of a picture, without `..`, so that equal pictures have equal paths. where: the line that
+        """Return the path of a file, without `..`, so that equal files have equal paths. where: the line that
         names it. Raises DataError if it does not exist."""
         if not path:
-            raise DataError("no picture is named", where=where, next_step="write its path, or drop that sample")
+            raise DataError(
+                f"no {self.kind.one} is named", where=where, next_step="write its path, or drop that sample"
+            )
         for plain in dict.fromkeys([path, PureWindowsPath(path).as_posix()]):
             found = self._found(plain)
             if found is not None:
@@ -42,16 +45,16 @@ class PicturePaths:
         inside = self._inside(plain + self.suffix)
         if inside is None:
             raise DataError(
-                f"the path '{path}' is not that of a picture in {self.folder}",
+                f"the path '{path}' is not that of a {self.kind.one} in {self.folder}",
                 where=where,
                 next_step=self._outside(plain),
             )
         raise DataError(
-            f"there is no such picture: {self.folder / inside}", where=where, next_step=self._next_step(inside)
+            f"there is no such {self.kind.one}: {self.folder / inside}", where=where, next_step=self._next_step(inside)
         )
 
     def _found(self, path: str) -> Path | None:
-        """A picture in the folder, else at an absolute path: a copy in the folder comes before the original."""
+        """A file in the folder, else at an absolute path: a copy in the folder comes before the original."""
         ways = (self._there, self._moved, self._elsewhere)
         return next((found for way in ways if (found := way(path)) is not None), None)
 
@@ -80,7 +83,7 @@ class PicturePaths:
                 f"{self.without_begin:,} paths were read without {begin} at their start: they are in {self.folder}"
             )
         if self.outside:
-            said.append(f"{self.outside:,} pictures are at absolute paths outside of {self.folder}")
+            said.append(f"{self.outside:,} {self.kind.many} are at absolute paths outside of {self.folder}")
         return said
 
     def _inside(self, path: str) -> Path | None:
@@ -110,7 +113,7 @@ class PicturePaths:
         """Next step for a path that leads outside of the folder."""
         there = _plain(self.table / (path + self.suffix))
         if not there.is_file():
-            return "data.dir=<the folder of all pictures>, with paths relative to it"
+            return f"data.dir=<the folder of all {self.kind.many}>, with paths relative to it"
         return setting_of("data.dir", os.path.commonpath([there.parent, _plain(self.folder)]))
 
     def _spelled(self, inside: Path) -> Iterator[Path]:
@@ -120,10 +123,12 @@ class PicturePaths:
             yield from (self.folder / unicodedata.normalize(form, str(inside)) for form in ("NFC", "NFD"))
 
     def _next_step(self, inside: Path) -> str:
-        """Next step for a missing picture: a suffix or a subfolder with which it exists."""
+        """Next step for a missing file: a suffix or a subfolder with which it exists."""
         beside = (self.folder / inside).parent
         if not self.suffix and beside.is_dir():
-            endings = [suffix for suffix in sorted(suffixes()) if (beside / f"{inside.name}{suffix}").is_file()]
+            endings = [
+                suffix for suffix in sorted(self.kind.suffixes()) if (beside / f"{inside.name}{suffix}").is_file()
+            ]
             if endings:
                 return setting_of("data.suffix", endings[0])
         within = next((folder for folder in self._folders if (folder / inside).is_file()), None)

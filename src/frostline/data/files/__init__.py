@@ -1,0 +1,1 @@
+"""Samples that are files: folders of them, tables of their paths, and predictions for them."""
