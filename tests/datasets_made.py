@@ -23,7 +23,7 @@ def data(
     **settings: Any,
 ) -> Data:
     """grey_range: as in YAML, unless the settings say otherwise."""
-    if "augment" in settings:
+    if "flip" in settings:  # of pictures
         settings = {"grey_range": None} | settings
     return data_of(kind, spec, settings, target_kind=target_kind, cache=sample_cache, known=known)
 

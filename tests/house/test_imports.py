@@ -30,6 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "data": {"lightning", "torch"},
     "data.files": {"torch"},
     "data.pictures": {"PIL", "numpy", "pyarrow", "sklearn", "torch", "torchvision"},
+    "data.sounds": {"numpy", "scipy", "soundfile", "torch"},
     "data.texts": {"datasets", "torch", "transformers", "yaml"},
     "plan": {"omegaconf", "torch"},
     "frozen": {"torch"},

@@ -37,7 +37,7 @@ EARLIER: dict[str, dict[str, Any]] = {
 # Settings that name files and folders; a run stores them as absolute paths.
 PLACES = ("data.dir", "data.file", "data.path", "model.weights", "init_from")
 # null: decided by the data, or by a version without this setting
-LEFT_OPEN = {"data.grey_range", "data.quotes", "data.sides", "data.tile"}
+LEFT_OPEN = {"data.grey_range", "data.quotes", "data.sample_rate", "data.seconds", "data.sides", "data.tile"}
 FILES = ("data.train_file", "data.val_file", "data.test_file")  # relative to data.dir, if that is set
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 class FileKind(NamedTuple):
     """one, many: what messages call a file and several. usual: suffixes that messages propose. suffixes: returns all
-    suffixes that can be read, in lower case. columns: usual names of a table's column of paths, beside path and file."""
+    suffixes that can be read, in lower case. columns: usual names of a column of paths, beside path and file."""
 
     one: str
     many: str

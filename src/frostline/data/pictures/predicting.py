@@ -16,6 +16,7 @@ from frostline.contracts.specs import ImageSpec
 from frostline.data.files.predicting import FilePredicting
 from frostline.data.pictures.files import PICTURES
 from frostline.data.pictures.grey import Range, chosen_range, deep_of, grey_notes
+from frostline.data.pictures.preprocess import Preprocess
 from frostline.data.pictures.reading import named, problem_of, read_picture, resized, upright_size, upright_size_of
 from frostline.data.pictures.tiles import Tile, joined, tiles_of
 from frostline.data.pictures.to_predict import PictureFiles, Readable
@@ -74,7 +75,9 @@ class PicturePredicting(FilePredicting):
         )
         if num_workers == 0:
             source.hold()
-        data = PictureFiles(source, batch_size=batch_size, num_workers=num_workers)
+        data = PictureFiles(
+            source, Preprocess(self.spec, cut=source.cut), batch_size=batch_size, num_workers=num_workers
+        )
         each = [*self.run.predictions(data)]
         broken = {owner for owner, whole in zip(owners, data.whole, strict=True) if not whole}
         whole = [owner for owner in dict.fromkeys(owners) if owner not in broken]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
+from frostline.data.files.kind import FileKind
+from frostline.data.pictures.files import PICTURES
 from frostline.data.pictures.sources import Pictures
 from frostline.data.split import Split
 
@@ -19,14 +21,14 @@ class PictureRepeats(NamedTuple):
     between: dict[tuple[str, str], int]
     contradicting: list[tuple[str, str]]
 
-    def told(self) -> list[str]:
+    def told(self, kind: FileKind = PICTURES) -> list[str]:
         """Sentences for the user; none without repeats."""
-        said = [f"{_number(self.within, 'training picture')} the same as an earlier one"] if self.within else []
-        said += [f"{_number(n)} in both {one} and {two}" for (one, two), n in self.between.items() if n]
+        said = [f"{_number(self.within, f'training {kind.one}')} the same as an earlier one"] if self.within else []
+        said += [f"{_number(n, kind.one)} in both {one} and {two}" for (one, two), n in self.between.items() if n]
         if self.contradicting:
             one, other = self.contradicting[0]
             count = len(self.contradicting)
-            have = "pictures have" if count > 1 else "picture has"
+            have = f"{kind.many} have" if count > 1 else f"{kind.one} has"
             said.append(f"{count:,} {have} different targets, such as {one} and {other}")
         return said
 
@@ -84,5 +86,5 @@ def _bytes(picture: _Picture) -> bytes:
     return picture.source.byte_digest(picture.sample)
 
 
-def _number(count: int, what: str = "picture") -> str:
+def _number(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count > 1)} {'are' if count > 1 else 'is'}"

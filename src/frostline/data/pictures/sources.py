@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from frostline.contracts.specs import ImageSpec
+from frostline.data.files.kind import FileKind
+from frostline.data.pictures.files import PICTURES
 from frostline.data.pictures.grey import Range
 from frostline.data.pictures.packed import PackedPictures, centres, packed, packed_bytes, padded
 from frostline.data.pictures.reading import Box, named, problem_of, read_picture, resized_size
@@ -88,6 +90,7 @@ class FilePictures(Pictures):
     """
 
     cut = True
+    kind: ClassVar[FileKind] = PICTURES
 
     def __init__(
         self, files: Sequence[Path], labels: Tensor, *, root: Path, spec: ImageSpec, grey: Range | None = None
@@ -105,15 +108,22 @@ class FilePictures(Pictures):
         be cached. name: of the data."""
         if not cache.has_room(self.decoded_bytes):
             return
-        resize: Any = self.spec.resize if self.spec.stretched is None else list(self.spec.stretched)
-        source = {"pictures": self.content, "resize": resize, "filter": self.spec.interpolation}
-        entry = cache.ragged(source, self._measured, len(self.files), self._packed, name, self.spec.resize)
+        entry = cache.ragged(self.decoding(), self._measured, len(self.files), self._packed, name, self.spec.resize)
         self._decoded = None if entry is None else PackedPictures(entry)
 
+    def decoding(self) -> dict[str, Any]:
+        """What identifies the decoded pixels, for the cache's key."""
+        resize: Any = self.spec.resize if self.spec.stretched is None else list(self.spec.stretched)
+        return {"pictures": self.content, "resize": resize, "filter": self.spec.interpolation}
+
+    def problem_of(self, file: Path) -> DataError | None:
+        """Return the error with which reading a file fails, if it does."""
+        return problem_of(file, self.spec)
+
     def broken(self) -> list[DataError]:
-        """Errors of all files that cannot be read as pictures."""
+        """Errors of all files that cannot be read."""
         with ThreadPoolExecutor() as pool:
-            problems = pool.map(lambda file: problem_of(file, self.spec), self.files)
+            problems = pool.map(self.problem_of, self.files)
             return [error for error in problems if error is not None]
 
     def hold(self, *, shows: bool = False) -> None:
@@ -176,11 +186,15 @@ class FilePictures(Pictures):
         found = hashlib.blake2b(encoded, digest_size=DIGEST).digest()
         if self._digests.setdefault(place, found) != found:
             raise DataError(
-                "a picture changed while the data was read",
+                f"a {self.kind.one} changed while the data was read",
                 where=file,
                 next_step="run the command again once nothing changes the data",
             )
-        return read_picture(file, self.spec, encoded, self.grey, self.box_of(place))
+        return self._decode(place, encoded)
+
+    def _decode(self, place: int, encoded: bytes) -> Tensor:
+        """(3, H, W) of a file's bytes. Raises DataError."""
+        return read_picture(self.files[place], self.spec, encoded, self.grey, self.box_of(place))
 
     def box_of(self, place: int) -> Box | None:
         """The part of the picture that makes the sample; None for the whole picture."""
@@ -194,7 +208,7 @@ class FilePictures(Pictures):
         """Raises OSError if the decoded size differs from the header's, so that the row does not fit its place."""
         row = packed(self._read(place))
         if len(row) != self._measured(place):
-            raise OSError(errno.EINVAL, f"a picture is not as large as its file says: {self.files[place]}")
+            raise OSError(errno.EINVAL, f"a {self.kind.one} is not as large as its file says: {self.files[place]}")
         return row
 
 
@@ -210,12 +224,8 @@ def keep_or_hold(sources: Sequence[Source], cache: SampleCache, name: str) -> No
             for pictures in left:
                 pictures.hold(shows=cache.shows)
     except DataError as first:
-        raise unreadable([error for pictures in files for error in pictures.broken()] or [first]) from first
-
-
-def unreadable(errors: Sequence[DataError], besides: str = "") -> DataError:
-    """Combine the errors of several files. besides: a clause about the other files."""
-    return together(errors, "pictures cannot be read", "repair or remove those files", besides)
+        errors = [error for pictures in files for error in pictures.broken()] or [first]
+        raise together(errors, f"{files[0].kind.many} cannot be read", "repair or remove those files") from first
 
 
 def _digest(file: Path) -> bytes:

@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from frostline.contracts.batch import Batch
 from frostline.data.loader import EpochBatches
-from frostline.data.pictures.preprocess import Preprocess
 from frostline.data.pictures.reading import Box, named, resized
 from frostline.data.pictures.sources import FilePictures
 from frostline.data.pictures.tiles import Tile
@@ -60,15 +59,18 @@ class Readable(FilePictures):
 
 
 class PictureFiles(Transfers):
-    """Loads pictures in order, and decodes them on access. whole: whether each loaded picture could be read."""
+    """Loads pictures in order, and decodes them on access; those with the label BROKEN could not be read. preprocess:
+    shows a batch of them to the network. whole: whether each loaded picture could be read."""
 
-    def __init__(self, pictures: Readable, *, batch_size: int, num_workers: int | None) -> None:
+    def __init__(
+        self, pictures: FilePictures, preprocess: nn.Module, *, batch_size: int, num_workers: int | None
+    ) -> None:
         super().__init__()
         self.num_workers = num_workers
         self.whole: list[bool] = []
         self.pictures = pictures
         self.batch_size = batch_size
-        self.preprocess = Preprocess(pictures.spec, cut=pictures.cut)
+        self.preprocess = preprocess
 
     def predict_dataloader(self) -> DataLoader[Batch | DataError]:
         split = Split(self.pictures, torch.arange(len(self.pictures.files)), scored=True)

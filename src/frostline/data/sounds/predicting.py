@@ -1,0 +1,129 @@
+"""Predict sounds in files or in memory. Shapes: T values of a sound."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frostline.data.files.predicting import FilePredicting
+from frostline.data.pictures.to_predict import BROKEN, PictureFiles
+from frostline.data.predicting import Opened, Prediction, cells
+from frostline.data.sounds.files import SOUNDS, header_of, read_sound, resampled
+from frostline.data.sounds.sources import Spectrograms, as_picture, problem_of
+from frostline.data.sounds.spectrogram import SoundSpec
+from frostline.data.sounds.views import Spectrum
+from frostline.errors import DataError
+from frostline.paths import at_home
+
+
+class Recording(NamedTuple):
+    """A sound in memory: (T,) or (T, channels) values, `rate` of them per second."""
+
+    values: np.ndarray
+    rate: int
+
+
+class ReadableSounds(Spectrograms):
+    """Sounds in files or in memory. An unreadable one becomes silence with the label BROKEN, so that the others are
+    still predicted."""
+
+    def __init__(self, sounds: Sequence[Path | Recording], *, root: Path, spec: SoundSpec) -> None:
+        files = [it if isinstance(it, Path) else Path() for it in sounds]
+        labels = torch.zeros(len(files), dtype=torch.long)
+        super().__init__(files, labels, headers=(), root=root, spec=spec)
+        self.sounds = sounds
+        self.longer = 0  # number of sounds of which the network sees a part
+
+    def _read(self, place: int) -> Tensor:
+        sound = self.sounds[place]
+        try:
+            if isinstance(sound, Path):
+                values = read_sound(sound, self.spec.rate)
+            else:
+                values = resampled(sound.values, sound.rate, self.spec.rate, f"sample {place}")
+        except DataError:
+            self.labels[place] = BROKEN
+            values = torch.zeros(1)
+        return as_picture(values, self.spec)
+
+
+class SoundPredicting(FilePredicting):
+    """spec: of the network's input."""
+
+    kind = SOUNDS
+    samples = "sounds"
+
+    def __init__(self, run: Opened, spec: SoundSpec) -> None:
+        super().__init__(run)
+        self.spec = spec
+
+    def values(self, files: Sequence[Path], *, root: Path, batch_size: int) -> tuple[dict[int, Tensor], set[int]]:
+        self._tell_of_longer(files)
+        return self._values(files, root=root, batch_size=batch_size)
+
+    def problem_of(self, file: Path) -> DataError | None:
+        return problem_of(file, self.spec.rate)
+
+    def of_samples(self, samples: Sequence[Any], start: int, batch_size: int, top_k: int) -> list[Prediction]:
+        sounds = [as_sound(sample, f"sample {start + place}") for place, sample in enumerate(samples)]
+        rows, broken = self._values(sounds, root=Path(), batch_size=batch_size)
+        for place in sorted(broken):
+            raise self._problem(sounds[place], f"sample {start + place}")
+        return [Prediction(cells(self.run.task.columns([row], top_k)), row) for row in rows.values()]
+
+    def _values(
+        self, sounds: Sequence[Path | Recording], *, root: Path, batch_size: int
+    ) -> tuple[dict[int, Tensor], set[int]]:
+        """Decode in this process: a sound takes milliseconds."""
+        source = ReadableSounds(sounds, root=root, spec=self.spec)
+        data = PictureFiles(source, Spectrum(self.spec), batch_size=batch_size, num_workers=0)
+        each = [*self.run.predictions(data)]
+        broken = {place for place, whole in enumerate(data.whole) if not whole}
+        return {place: row for place, row in enumerate(each) if place not in broken}, broken
+
+    def _tell_of_longer(self, files: Sequence[Path]) -> None:
+        longer = sum(_seconds(file) > self.spec.seconds for file in files)
+        if longer:
+            said = f"{longer:,} sounds are" if longer > 1 else "one sound is"
+            print(f"frostline: {said} longer than {self.spec.seconds:.3g} s: the middle is predicted", file=sys.stderr)
+
+    def _problem(self, sound: Path | Recording, where: str) -> DataError:
+        error = problem_of(sound, self.spec.rate) if isinstance(sound, Path) else None
+        said = f"{sound} ({where})" if isinstance(sound, Path) else where
+        what = error.what if error is not None else "the sound has values that are no numbers"
+        return DataError(what, where=said, next_step="repair it, or leave it out")
+
+
+def _seconds(file: Path) -> float:
+    """0 for a file that cannot be read: the prediction reports it."""
+    try:
+        return header_of(file).seconds
+    except DataError:
+        return 0.0
+
+
+def as_sound(sample: Any, where: str) -> Path | Recording:
+    """Convert a sample to a path or a Recording. sample: a path, or a pair of values (T,) or (T, channels) and their
+    number per second. Raises DataError at `where` if it is neither."""
+    if isinstance(sample, str | os.PathLike):
+        file = at_home(os.fspath(sample))
+        if not file.is_file():
+            raise DataError("there is no such sound", where=f"{file} ({where})", next_step="correct the path")
+        return file
+    values, rate = sample if isinstance(sample, tuple) and len(sample) == 2 else (None, None)
+    if isinstance(values, Tensor):
+        values = values.cpu().numpy()
+    if isinstance(values, np.ndarray) and values.ndim in (1, 2) and values.size and isinstance(rate, int) and rate > 0:
+        scale = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max) + 1
+        mono = values.astype(np.float32) if values.ndim == 1 else values.astype(np.float32).mean(1)
+        return Recording(mono / scale, rate)
+    raise DataError(
+        f"this is not a sound: a {type(sample).__name__}",
+        where=where,
+        next_step="pass a path, or a pair (values, rate): an array (T,) or (T, channels) and its values per second",
+    )

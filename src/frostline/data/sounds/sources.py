@@ -1,0 +1,98 @@
+"""Sources of sounds: their spectrograms, decoded once or on access. Shapes: N sounds, (3, M, F) uint8 as for pictures:
+M mel bands, F frames, the three channels alike.
+"""
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.packed import packed_bytes, padded
+from frostline.data.pictures.sources import FilePictures
+from frostline.data.sounds.files import SOUNDS, Header, header_of, read_sound
+from frostline.data.sounds.spectrogram import SoundSpec, number_of_frames, spectrogram
+from frostline.errors import DataError
+
+MOST_FRAMES = 60_000  # ten minutes: a longer sound loses both ends before it is decoded
+LAYOUT = 1  # version of the spectrogram; part of the key, so that a new number invalidates the cache
+
+
+class Spectrograms(FilePictures):
+    """headers: of the files. Otherwise as `FilePictures`."""
+
+    cut = False
+    kind = SOUNDS
+    spec: SoundSpec
+
+    def __init__(
+        self, files: Sequence[Path], labels: Tensor, *, headers: Sequence[Header], root: Path, spec: ImageSpec
+    ) -> None:
+        super().__init__(files, labels, root=root, spec=spec)
+        self.headers = list(headers)
+
+    @property
+    def decoded_bytes(self) -> int:
+        frames = sum(min(number_of_frames(header.seconds), MOST_FRAMES) for header in self.headers)
+        return 3 * self.spec.mels * frames
+
+    def decoding(self) -> dict[str, Any]:
+        versions = [metadata.version(name) for name in ("soundfile", "scipy", "torch")]
+        return {"sounds": self.content, "layout": LAYOUT, "bands": [self.spec.rate, self.spec.mels], "by": versions}
+
+    def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
+        """whole: whole sounds, padded with silence at the end; otherwise their middle, of the spec's length."""
+        places = torch.as_tensor(index).tolist()
+        found = [self._read(i).permute(1, 2, 0).numpy() if self._decoded is None else self._decoded[i] for i in places]
+        return padded(found if whole else [middle(sound, self.spec.frames) for sound in found])
+
+    def problem_of(self, file: Path) -> DataError | None:
+        return problem_of(file, self.spec.rate)
+
+    def _decode(self, place: int, encoded: bytes) -> Tensor:
+        return as_picture(read_sound(self.files[place], self.spec.rate, encoded), self.spec)
+
+    def _measured(self, place: int) -> Tensor:
+        frames = min(number_of_frames(self.headers[place].seconds), MOST_FRAMES)
+        return packed_bytes((self.spec.mels, frames))
+
+
+def as_picture(values: Tensor, spec: SoundSpec) -> Tensor:
+    """(T,) values at the spec's rate → (3, M, F)."""
+    most = MOST_FRAMES * spec.rate // 100
+    start = max(0, (len(values) - most) // 2)
+    return spectrogram(values[start : start + most], spec.rate, spec.mels).expand(3, -1, -1)
+
+
+def middle(sound: np.ndarray, frames: int) -> np.ndarray:
+    """(M, F, 3) → (M, frames, 3): the middle of a longer sound; a shorter one in the middle of silence."""
+    spare = frames - sound.shape[1]
+    if spare <= 0:
+        return sound[:, -spare // 2 : -spare // 2 + frames]
+    return np.pad(sound, ((0, 0), (spare // 2, spare - spare // 2), (0, 0)))
+
+
+def problem_of(file: Path, rate: int) -> DataError | None:
+    """Return the error with which reading a sound fails, if it does."""
+    try:
+        header_of(file)
+        read_sound(file, rate)
+    except DataError as error:
+        return error
+    return None
+
+
+class SoundSamples:
+    """What readers of sounds put into `Found`. labels: see `Source`. root: see `FilePictures`."""
+
+    def __init__(self, files: Sequence[Path], labels: Tensor, root: Path) -> None:
+        self.files = list(files)
+        self.labels = labels
+        self.root = root
+
+    def source(self, spec: SoundSpec, headers: Sequence[Header]) -> Spectrograms:
+        return Spectrograms(self.files, self.labels, headers=headers, root=self.root, spec=spec)

@@ -1,0 +1,269 @@
+"""Sounds: how files are read, what their spectrograms show, how these are cut and augmented, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from scipy.io import wavfile
+from torch import Tensor
+from transformers.audio_utils import mel_filter_bank, window_function
+from transformers.audio_utils import spectrogram as reference
+
+from datasets_made import data as data_of
+from frostline.contracts.batch import Batch
+from frostline.contracts.specs import ImageSpec, TextSpec
+from frostline.data.module import Data
+from frostline.data.sounds.audio_folder import AudioFolder
+from frostline.data.sounds.files import header_of, read_sound
+from frostline.data.sounds.sources import middle
+from frostline.data.sounds.spectrogram import mel_bands, number_of_frames, sound_spec, spectrogram
+from frostline.data.sounds.views import SoundViews, _shifted
+from frostline.data.target_types.find import target_type
+from frostline.errors import ConfigError, DataError
+from tiny_sounds import PITCHES, RATE, put, tone
+
+PICTURE = ImageSpec(size=16, resize=16, mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+@pytest.fixture
+def make(common: dict[str, Any], tmp_path: Path) -> Any:
+    """The sounds in `folder` as data."""
+
+    def made(folder: Path, spec: Any = PICTURE, **settings: Any) -> Data:
+        own = {"seconds": None, "sample_rate": None, "mels": 16, "image_size": None, "num_workers": 0}
+        shared = {key: value for key, value in common.items() if key not in ("flip", "erase", "grey_range")}
+        return data_of(AudioFolder, spec, **(shared | own | {"dir": str(folder), "classes": None} | settings))
+
+    return made
+
+
+# --- spectrograms ---
+
+
+@pytest.mark.parametrize(("rate", "size"), [(8_000, 512), (16_000, 1024), (44_100, 4096)])
+def test_bands_are_those_of_another_library(rate: int, size: int) -> None:
+    theirs = mel_filter_bank(size // 2 + 1, 64, 0.0, rate / 2, rate, norm=None, mel_scale="htk")
+    np.testing.assert_allclose(mel_bands(rate, size, 64).numpy(), theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000])
+def test_spectrograms_are_those_of_another_library(rate: int) -> None:
+    values = tone(700.0, 1.0, rate)
+    window, hop, size = rate // 40, rate // 100, 512 * rate // 8000
+    padded = np.pad(values, (window // 2 - hop // 2, window))
+    bands = mel_filter_bank(size // 2 + 1, 64, 0.0, rate / 2, rate, norm=None, mel_scale="htk")
+    hann = window_function(window, "hann", periodic=True)
+    decibels = reference(
+        padded, hann, window, hop, fft_length=size, power=2.0, center=False, mel_filters=bands, log_mel="dB",
+        min_value=1e-10,
+    )[:, :100]  # fmt: skip
+    expected = 255 * (1 + (decibels - decibels.max()) / 80).clip(0)
+    ours = spectrogram(torch.from_numpy(values), rate, 64).flip(0).numpy()
+    assert ours.shape == (64, 100)
+    assert np.abs(ours - expected).max() < 0.51, "rounded to whole numbers"
+
+
+@pytest.mark.parametrize("hertz", [200.0, 1000.0, 3000.0])
+def test_a_tone_is_brightest_in_its_band(hertz: float) -> None:
+    shown = spectrogram(torch.from_numpy(tone(hertz)), RATE, 40).flip(0).float()
+    middles = 700 * (10 ** (torch.linspace(0, 2595 * np.log10(1 + RATE / 2 / 700), 42)[1:-1] / 2595) - 1)
+    assert int(shown.sum(1).argmax()) == int((middles - hertz).abs().argmin())
+
+
+def test_loudness_does_not_matter_and_silence_is_black() -> None:
+    values = torch.from_numpy(tone(500.0))
+    assert torch.equal(spectrogram(values, RATE, 32), spectrogram(values / 8, RATE, 32))
+    assert not spectrogram(torch.zeros(800), RATE, 32).any()
+
+
+@pytest.mark.parametrize(("samples", "frames"), [(1, 1), (80, 1), (81, 2), (8_000, 100)])
+def test_there_is_a_frame_for_each_10_ms_that_have_begun(samples: int, frames: int) -> None:
+    assert spectrogram(torch.ones(samples), 8_000, 8).shape == (8, frames)
+    assert number_of_frames(samples / 8_000) == frames
+
+
+# --- files ---
+
+
+def test_a_wav_is_what_scipy_reads(tmp_path: Path) -> None:
+    values = (np.random.default_rng(0).standard_normal(500) * 5000).astype(np.int16)
+    wavfile.write(tmp_path / "a.wav", RATE, values)
+    assert torch.equal(read_sound(tmp_path / "a.wav", RATE), torch.from_numpy(values / 2**15).float())
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".ogg", ".mp3", ".aiff"])
+def test_other_formats_sound_the_same(tmp_path: Path, suffix: str) -> None:
+    values = tone(440.0, 0.5, 16_000)
+    soundfile.write(tmp_path / f"a{suffix}", values, 16_000)
+    read = read_sound(tmp_path / f"a{suffix}", 16_000)[: len(values)].numpy()
+    assert header_of(tmp_path / f"a{suffix}").rate == 16_000
+    assert np.corrcoef(read, values[: len(read)])[0, 1] > 0.99
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    left, right = tone(300.0), tone(1500.0)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), RATE, subtype="FLOAT")
+    np.testing.assert_allclose(read_sound(tmp_path / "a.wav", RATE).numpy(), (left + right) / 2, atol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [4_000, 11_025, 16_000, 44_100])
+def test_a_resampled_tone_is_the_tone_at_that_rate(tmp_path: Path, rate: int) -> None:
+    at = np.arange(RATE) / RATE
+    soundfile.write(tmp_path / "a.wav", np.sin(2 * np.pi * 440 * at), RATE, subtype="DOUBLE")
+    read = read_sound(tmp_path / "a.wav", rate).numpy()
+    assert len(read) == rate
+    inside = slice(rate // 10, -rate // 10)  # the filter begins and ends in silence
+    np.testing.assert_allclose(read[inside], np.sin(2 * np.pi * 440 * np.arange(rate) / rate)[inside], atol=5e-3)
+
+
+def test_faulty_files_are_all_named(make: Any, tmp_path: Path) -> None:
+    folder = put(tmp_path / "sounds")
+    soundfile.write(folder / "low" / "empty.wav", np.zeros(0), RATE)
+    (folder / "low" / "text.wav").write_text("this is no sound")
+    with pytest.raises(DataError, match="2 sounds cannot be read") as raised:
+        make(folder)
+    assert "empty.wav: the sound is empty: it lasts 0 s" in str(raised.value)
+    assert "text.wav: a sound does not decode" in str(raised.value)
+
+
+def test_values_that_are_no_numbers_are_refused(make: Any, tmp_path: Path) -> None:
+    folder = put(tmp_path / "sounds")
+    soundfile.write(folder / "low" / "nan.wav", np.full(800, np.nan, np.float32), RATE, subtype="FLOAT")
+    with pytest.raises(DataError, match="values that are no numbers"):
+        make(folder)
+
+
+# --- data ---
+
+
+def test_rate_and_length_come_from_the_training_sounds(make: Any, tmp_path: Path) -> None:
+    data = make(put(tmp_path / "sounds", 20))
+    assert data.chosen() == {"data.batch_size": data.batch_size, "data.seconds": 0.4, "data.sample_rate": RATE}
+    assert data.classes == sorted(PITCHES)
+    assert "sounds of 0.4 s at 8,000 Hz, seen as 16 × 16 pixels" in data.summary()
+    batch = data.train_split[0]
+    assert batch.inputs.shape == (1, 3, 16, 40)
+
+
+def test_what_is_resampled_mixed_cut_or_silent_is_told(make: Any, tmp_path: Path) -> None:
+    folder = put(tmp_path / "sounds", 12)
+    soundfile.write(folder / "low" / "cd.wav", tone(400.0, 0.3, 44_100), 44_100)
+    soundfile.write(folder / "low" / "stereo.wav", np.stack([tone(310.0)] * 2, 1), RATE)
+    soundfile.write(folder / "low" / "long.wav", tone(320.0, 3.0), RATE)
+    soundfile.write(folder / "high" / "silent.wav", np.zeros(2400), RATE)
+    soundfile.write(folder / "high" / "copy.wav", tone(1500.0, 0.2, seed=0), RATE)
+    (folder / "high" / "notes.txt").write_text("…")
+    notes = "\n".join(make(folder, seconds=0.5).notes())
+    assert "sounds that are resampled to 8,000 Hz: 1 of 44,100 Hz" in notes
+    assert "1 sounds with several channels" in notes
+    assert "1 sounds are longer than 0.5 s (data.seconds)" in notes
+    assert f"1 sounds are silent: {folder / 'high' / 'silent.wav'}" in notes
+    assert "the same as an earlier one" in notes or "in both" in notes
+    assert "skipped: 1 of .txt" in notes
+
+
+def test_a_text_network_and_a_rate_below_hearing_are_refused(make: Any, tmp_path: Path) -> None:
+    folder = put(tmp_path / "sounds")
+    with pytest.raises(ConfigError, match="takes texts, but this data is sounds"):
+        make(folder, TextSpec("somewhere", 32))
+    with pytest.raises(ConfigError, match="at least 2,000 values per second, not 100"):
+        make(folder, sample_rate=100, seconds=1.0)
+
+
+def test_pictures_beside_sounds_are_no_sounds(make: Any, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "1.png").touch()
+    (tmp_path / "b" / "1.png").touch()
+    with pytest.raises(DataError, match="there are no sounds") as raised:
+        make(tmp_path)
+    assert "put sounds (.wav, .flac, .ogg, .mp3, ...) into" in raised.value.next_step
+
+
+# --- views ---
+
+
+def views(level: Any, kind: str = "class", frames: int = 20) -> SoundViews:
+    spec = sound_spec(PICTURE, rate=RATE, mels=16, frames=frames)
+    return SoundViews(level, spec=spec, seed=0, target=target_type(kind), num_classes=2)
+
+
+def batch_of(*lengths: int) -> Batch:
+    """Sounds whose column i has the value i + 1, padded at the end."""
+    sounds = torch.zeros(len(lengths), 3, 16, max(lengths), dtype=torch.uint8)
+    for sound, length in zip(sounds, lengths, strict=True):
+        sound[..., :length] = torch.arange(1, length + 1)
+    sizes = torch.tensor([[16, length] for length in lengths])
+    return Batch(sounds, torch.zeros(len(lengths)).long(), torch.arange(len(lengths)), sizes)
+
+
+@pytest.mark.parametrize("length", [1, 19, 20, 21, 60])
+def test_a_shifted_sound_is_a_part_of_it_or_all_of_it_within_silence(length: int) -> None:
+    number, frames = 50, 20
+    sounds = batch_of(*[length] * number)
+    cut = _shifted(sounds.pictures, sounds.sizes, frames, torch.linspace(0, 0.999, number))[:, 0, 0].int()
+    starts = set()
+    for row in cut.tolist():
+        heard = [value for value in row if value]
+        assert len(heard) == min(length, frames)
+        assert heard == list(range(heard[0], heard[0] + len(heard)))
+        starts.add(heard[0] if length > frames else row.index(heard[0]))
+    assert starts == set(range(abs(length - frames) + 1)) if length < frames else max(starts) - min(starts) <= 40
+    if length > frames:
+        assert {min(starts), max(starts)} == {1, length - frames + 1}
+
+
+@pytest.mark.parametrize(("length", "expected"), [(20, [1, 20]), (24, [3, 22]), (10, [1, 10])])
+def test_the_middle_is_evaluated(length: int, expected: list[int]) -> None:
+    sound = np.broadcast_to(np.arange(1, length + 1, dtype=np.uint8)[None, :, None], (4, length, 3))
+    cut = middle(sound, 20)
+    heard = cut[0, :, 0][cut[0, :, 0] > 0]
+    assert cut.shape == (4, 20, 3)
+    assert [heard[0], heard[-1]] == expected
+    assert abs(np.flatnonzero(cut[0, :, 0])[0] - (19 - np.flatnonzero(cut[0, :, 0])[-1])) <= 1
+
+
+@pytest.mark.parametrize("level", ["standard", "strong"])
+def test_a_view_alone_is_its_view_in_a_batch(level: str) -> None:
+    shown, sounds = views(level, "masks"), batch_of(30, 12, 45)
+    together = shown.augmented(sounds, 3, alone=True).inputs
+    for place, length in enumerate((30, 12, 45)):
+        one = sounds._replace(
+            inputs=sounds.pictures[place : place + 1, ..., :length], targets=sounds.targets[place : place + 1],
+            sample=sounds.sample[place : place + 1], sizes=None,
+        )  # fmt: skip
+        assert torch.equal(shown.augmented(one, 3, alone=True).inputs[0], together[place])
+
+
+def test_epochs_differ_and_repeat_themselves() -> None:
+    def seen(epoch: int) -> Tensor:
+        inputs: Tensor = views("standard").augmented(batch_of(30, 30), epoch, alone=False).inputs
+        return inputs
+
+    assert torch.equal(seen(1), seen(1))
+    assert not torch.equal(seen(1), seen(2))
+    plain = views("none").augmented(batch_of(20), 1, alone=False).inputs
+    assert torch.equal(plain, views("standard").plain(batch_of(20)).inputs)
+
+
+def test_bars_of_time_and_frequency_are_covered() -> None:
+    sounds = batch_of(*[20] * 40)
+    inputs = views("standard").augmented(sounds._replace(inputs=sounds.pictures.clone().fill_(255)), 0, alone=False)
+    covered = (inputs.inputs == 0)[:, 0]
+    columns, rows = covered.all(1), covered.all(2)
+    assert 0 < columns.sum(1).float().mean() < 0.15 * 16
+    assert 0 < rows.sum(1).float().mean() < 0.15 * 16
+    assert torch.equal(covered, columns[:, None, :] | rows[:, :, None])
+
+
+def test_mixed_sounds_have_mixed_targets() -> None:
+    sounds = batch_of(*[20] * 64)
+    labels = torch.arange(64) % 2
+    mixed = views("strong").augmented(sounds._replace(targets=labels), 0, alone=False)
+    assert mixed.targets.shape == (64, 2)
+    torch.testing.assert_close(mixed.targets.sum(1), torch.ones(64))
+    share = float((mixed.targets.max(1).values < 1).double().mean())
+    assert 0.3 < share < 0.7
