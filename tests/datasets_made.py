@@ -1,5 +1,6 @@
 """Data sets made of a reader and its settings, as `build` makes them of a config."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ def data(
     """grey_range: as in YAML, unless the settings say otherwise."""
     if "flip" in settings:  # of pictures
         settings = {"grey_range": None} | settings
+    unset: dict[str, Any] = {"group_pattern": None, "group_column": None}
+    own = inspect.signature(kind).parameters
+    settings = {name: it for name, it in unset.items() if name in own} | {"folds": None, "fold": 0} | settings
     return data_of(kind, spec, settings, target_kind=target_kind, cache=sample_cache, known=known)
 
 

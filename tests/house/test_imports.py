@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "tasks": {"PIL", "torch", "torchmetrics"},
     "data.tables": {"pyarrow", "torch"},
     "data.target_types": {"torch"},
-    "data": {"lightning", "torch"},
+    "data": {"lightning", "sklearn", "torch"},
     "data.files": {"torch"},
     "data.pictures": {"PIL", "numpy", "pyarrow", "sklearn", "torch", "torchvision"},
     "data.sounds": {"numpy", "scipy", "soundfile", "torch"},

@@ -3,12 +3,21 @@
 import torch
 from torch import Tensor
 
-from frostline.data.reader import Reader
+from frostline.data.grouping import (
+    fold_split,
+    grouped_split,
+    numbered,
+    require_folds,
+    require_groups,
+    share_note,
+    shared_groups,
+)
+from frostline.data.reader import Found, Reader
 from frostline.data.sampling import Sampling, balanced_subset, require_per_class, stratified_split
 from frostline.data.source import Source, every
 from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
-from frostline.errors import DataError
+from frostline.errors import ConfigError, DataError
 
 Chosen = tuple[Source, Tensor]
 
@@ -21,13 +30,15 @@ class Division:
         self,
         reader: Reader,
         target: TargetType,
-        names: list[str],
+        found: Found,
         sources: tuple[Source, Source | None, Source | None],
         samples: str,
     ) -> None:
         self.reader = reader
         self.target = target
-        self.names = names
+        self.names = found.names
+        self.groups = found.groups
+        self.notes = shared_groups(found.groups)
         self.train, self.val, self.test = sources
         self.samples = samples
 
@@ -41,7 +52,8 @@ class Division:
     def splits(self, sampling: Sampling) -> tuple[Split, Split, Split]:
         """Return train, val and test. Raises DataError if a class has too few samples for the splits, or a split is
         empty."""
-        (source, index), val, test = self._split(sampling.val_fraction, sampling.test_fraction, sampling.split_seed)
+        require_folds(sampling.folds, sampling.fold)
+        (source, index), val, test = self._split(sampling)
         self._require_of_each(1, source.labels[index], "training")
         if sampling.train_limit is not None:
             strata = self.target.strata(source.labels[index])
@@ -57,21 +69,57 @@ class Division:
                 )
         return splits
 
-    def _split(self, val_fraction: float, test_fraction: float, seed: int) -> tuple[Chosen, Chosen, Chosen]:
-        if self.val is None or self.test is None:
-            pieces = ["training"] + ["validation"] * (self.val is None) + ["test"] * (self.test is None)
-            self._require_of_each(len(pieces), self.train.labels, f"one each for {', '.join(pieces)}")
+    def _split(self, sampling: Sampling) -> tuple[Chosen, Chosen, Chosen]:
+        if self.test is not None and sampling.folds is not None:
+            raise ConfigError(
+                "data.folds divides all samples, but this data has its own test split",
+                where="data.folds",
+                next_step=f"data.folds=null, or data without a test split ({self.reader.divides})",
+            )
+        missing = [name for name, own in (("val", self.val), ("test", self.test)) if own is None]
+        groups = numbered(self.groups["train"]) if "train" in self.groups else None
+        if missing:
+            self._require_divisible(["train", *missing], sampling.folds, groups)
         strata = self.target.strata(self.train.labels)
         rest = torch.arange(len(strata))
         test = (self.test, every(self.test)) if self.test is not None else None
         if test is None:
-            kept, taken = stratified_split(strata, test_fraction, seed, keep=2 if self.val is None else 1)
-            test, rest = (self.train, rest[taken]), rest[kept]
+            rest, taken = self._test(strata, groups, sampling)
+            test = self.train, taken
         val = (self.val, every(self.val)) if self.val is not None else None
         if val is None:
-            kept, taken = stratified_split(strata[rest], val_fraction, seed)
+            own = None if groups is None else groups[rest]
+            kept, taken = self._divided("val", strata[rest], own, sampling.val_fraction, sampling.split_seed, keep=1)
             val, rest = (self.train, rest[taken]), rest[kept]
         return (self.train, rest), val, test
+
+    def _test(self, strata: Tensor, groups: Tensor | None, sampling: Sampling) -> tuple[Tensor, Tensor]:
+        """Indices (rest, test) of the training source."""
+        if sampling.folds is not None:
+            return fold_split(strata, groups, sampling.folds, sampling.fold, sampling.split_seed)
+        keep = 2 if self.val is None else 1
+        return self._divided("test", strata, groups, sampling.test_fraction, sampling.split_seed, keep=keep)
+
+    def _divided(
+        self, name: str, strata: Tensor, groups: Tensor | None, fraction: float, seed: int, *, keep: int
+    ) -> tuple[Tensor, Tensor]:
+        """Indices (rest, split), and a note if groups made the split much larger or smaller."""
+        if groups is None:
+            return stratified_split(strata, fraction, seed, keep=keep)
+        rest, split = grouped_split(strata, groups, fraction, seed)
+        self.notes += share_note(name, len(split) / len(strata), fraction)
+        return rest, split
+
+    def _require_divisible(self, sides: list[str], folds: int | None, groups: Tensor | None) -> None:
+        """Raise DataError if there are too few samples of a class, or too few groups, to divide."""
+        words = {"train": "training", "val": "validation", "test": "test"}
+        said = ", ".join(words[side] for side in sides)
+        needed = len(sides) if folds is None else max(folds, len(sides))
+        if groups is None:
+            reason = f"one each for {said}" if folds is None else f"one for each of {folds} folds"
+            self._require_of_each(needed, self.train.labels, reason)
+        else:
+            require_groups(len(groups.unique()), needed, said, self.reader.where, self.reader.grouped_by)
 
     def _require_limit(self, labels: Tensor, limit: int) -> None:
         """Raise DataError if the limit leaves a class without a training sample."""

@@ -62,11 +62,12 @@ class Data(Transfers):
         self._done = (-1, 0)  # epoch, and batches trained in it before a resume
         self._turns: int | None = None  # number of views that epochs take in turn; None: each epoch has its own
         self._first_epoch = 0
-        division = Division(reader, target, found.names, modality.sources, modality.samples)
+        division = Division(reader, target, found, modality.sources, modality.samples)
         if known is not None:
             self._require_names(known)
         self.splits = division.whole() if known is not None else division.splits(sampling)
         self.train_split, self.val_split, self.test_split = self.splits
+        self._division_notes = division.notes
         self.targets = known or self._described(found)
         size = sampling.batch_size if known is None or isinstance(sampling.batch_size, int) else 1
         self.batch_size = usual_batch(len(self.train_split)) if size is None else 1 if size == "auto" else size
@@ -114,7 +115,7 @@ class Data(Transfers):
 
     def notes(self) -> list[str]:
         """Sentences that a user should read before the run."""
-        return [*self.target.notes(self.targets), *self.modality.notes(dict(named(self.splits)))]
+        return [*self.target.notes(self.targets), *self._division_notes, *self.modality.notes(dict(named(self.splits)))]
 
     def look(self) -> dict[str, Any]:
         """Settings that change the network's inputs, as plain values. A resume compares them."""

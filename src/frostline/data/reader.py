@@ -16,6 +16,7 @@ class Found(NamedTuple):
 
     names: classes, labels, columns or tags, in the order of the outputs. val, test: None to split them off `train`.
     notes: sentences for the user. about: entries that are added to those of `Targets.about`.
+    groups: by split, the group of each sample, if samples have groups: no group is then divided.
     """
 
     names: list[str]
@@ -24,6 +25,7 @@ class Found(NamedTuple):
     test: Any = None
     notes: Sequence[str] = ()
     about: Mapping[str, Any] = {}
+    groups: Mapping[str, Sequence[str]] = {}
 
 
 class Reader(ABC):
@@ -41,6 +43,7 @@ class Reader(ABC):
     reads_columns: ClassVar[bool] = False  # whether it also reads every target type that columns of a table give
     chooses: ClassVar[str | None] = None  # the setting that selects classes
     named_by: ClassVar[str] = ""  # the setting that names `where`
+    grouped_by: ClassVar[str] = ""  # the setting that names groups
     divides: ClassVar[str] = ""  # settings or folders with which a user assigns samples to splits
 
     @abstractmethod

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from frostline.config.ranges import Fraction, Positive, Seed
+from frostline.config.ranges import Fraction, NonNegative, Positive, Seed
 from frostline.errors import DataError, few, shortened
 from frostline.quoting import list_of
 
@@ -21,6 +21,8 @@ class Sampling:
     train_limit: Positive[int] | None
     val_fraction: Fraction
     test_fraction: Fraction
+    folds: Positive[int] | None
+    fold: NonNegative[int]
     split_seed: Seed
     seed: Seed
 

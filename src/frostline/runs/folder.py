@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.config.constructors import parameters_of
 from frostline.distributed.launcher import follows
 from frostline.errors import RunError, shortened
 from frostline.paths import at_home, moved
@@ -34,6 +35,8 @@ EARLIER: dict[str, dict[str, Any]] = {
     "frostline.data.pictures.image_folder.ImageFolder": {"grey_range": "each"},
     "frostline.data.texts.readers.TextCsv": {"quotes": True},
 }
+# The same of settings that any data may have.
+UNDIVIDED = {"folds": None, "fold": 0, "group_column": None, "group_pattern": None}
 # Settings that name files and folders; a run stores them as absolute paths.
 PLACES = ("data.dir", "data.file", "data.path", "model.weights", "init_from")
 # null: decided by the data, or by a version without this setting
@@ -173,7 +176,9 @@ def _relocated(settings: dict[str, Any], folder: Path) -> DictConfig:
         schedule["every_phase"] = BEFORE | schedule["every_phase"]
     data = plain.get("data")
     if isinstance(data, dict):
-        plain["data"] = EARLIER.get(str(data.get("_target_")), {}) | data
+        target = str(data.get("_target_"))
+        undivided = {name: UNDIVIDED[name] for name in parameters_of(target) if name in UNDIVIDED}
+        plain["data"] = undivided | EARLIER.get(target, {}) | data
     if "predictions_max_gigabytes" not in plain:
         plain["predictions"] = False
     return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})

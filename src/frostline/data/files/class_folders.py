@@ -12,6 +12,7 @@ from torch import Tensor
 from frostline.contracts.targets import Targets
 from frostline.data.files.found import BESIDE, FoundFiles, passed_note, sample_files
 from frostline.data.files.kind import FileKind
+from frostline.data.grouping import groups_by_pattern, require_pattern
 from frostline.data.reader import Found, Reader
 from frostline.data.tables.table import normalised
 from frostline.data.target_types.base import TargetType
@@ -25,15 +26,19 @@ SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"),
 
 
 class ClassFolders(Reader):
-    """files: what a subclass reads. classes: the class folders to use; null for all. Raises DataError."""
+    """files: what a subclass reads. classes: the class folders to use; null for all. group_pattern: see
+    `groups_by_pattern`. Raises DataError."""
 
     files: ClassVar[FileKind]
     listed_by: ClassVar[str]  # value of `data=` that reads such files from a table
     chooses = "data.classes"
     named_by = "data.dir"
+    grouped_by = "data.group_pattern"
     divides = "folders train, val and test"
 
-    def __init__(self, *, dir: str, classes: list[str | int] | None) -> None:
+    def __init__(self, *, dir: str, classes: list[str | int] | None, group_pattern: str | None) -> None:
+        require_pattern(group_pattern)
+        self.group_pattern = group_pattern
         self.dir = self.where = at_home(dir)
         self.name = self.dir.absolute().name
         self.wanted = None if classes is None else [normalised(str(name)) for name in classes]
@@ -63,7 +68,14 @@ class ClassFolders(Reader):
             folder = folders[split]
             if folder is not None:
                 found[split] = found["train"] if folder == train else self._samples(folder, classes)
-        return Found(classes, found["train"], found.get("val"), found.get("test"), passed_note(+self.passed))
+        return Found(
+            classes,
+            found["train"],
+            found.get("val"),
+            found.get("test"),
+            passed_note(+self.passed),
+            groups=groups_by_pattern({split: it.files for split, it in found.items()}, self.dir, self.group_pattern),
+        )
 
     def _beside(self, folders: dict[str, Path | None]) -> None:
         """Count folders beside those of the splits, which are skipped."""

@@ -11,6 +11,7 @@ from frostline.contracts.targets import Targets
 from frostline.data.files.class_folders import SPLITS
 from frostline.data.files.kind import FileKind
 from frostline.data.files.paths import FilePaths
+from frostline.data.grouping import groups_of
 from frostline.data.reader import Found, Reader
 from frostline.data.tables.formats import read_table
 from frostline.data.tables.label_lists import separator_notes
@@ -29,6 +30,7 @@ class ListedFiles(Reader):
     kinds = ()
     reads_columns = True
     named_by = "data.file"
+    grouped_by = "data.group_column"
     divides = "data.split_column"
 
     def __init__(
@@ -42,6 +44,7 @@ class ListedFiles(Reader):
         separator: str | None,
         quotes: bool | None,
         split_column: str | None,
+        group_column: str | None,
     ) -> None:
         self.file = self.where = at_home(file)
         self.dir = at_home(dir) if dir is not None else self.file.parent
@@ -52,6 +55,7 @@ class ListedFiles(Reader):
         self.separator = separator
         self.quotes = quotes
         self.split_column = split_column
+        self.group_column = group_column
         self.read_notes: list[str] = []
 
     @abstractmethod
@@ -59,9 +63,13 @@ class ListedFiles(Reader):
         """Return what the modality takes. targets: (N, ...) of each file."""
 
     def read(self, target: TargetType, known: Targets | None) -> Found:
-        split_columns = [self.split_column] if self.split_column is not None else []
-        target.require_columns(self.target_columns, self.separator, [self.path_column, *split_columns])
-        settings = {self.path_column: "data.path_column", **dict.fromkeys(split_columns, "data.split_column")}
+        further = {
+            name: f"data.{key}"
+            for key, name in (("split_column", self.split_column), ("group_column", self.group_column))
+            if name is not None
+        }
+        target.require_columns(self.target_columns, self.separator, [self.path_column, *further])
+        settings = {self.path_column: "data.path_column", **further}
         columns = settings | dict.fromkeys(self.target_columns, "data.target_columns")
         lists = self.target_columns if target.cells_hold_lists else []
         table = read_table(self.file, columns, verbatim=[self.path_column], lists=lists, quotes=self.quotes)
@@ -78,7 +86,13 @@ class ListedFiles(Reader):
             if places
         }
         train = found.get("train") or next(iter(found.values()))
-        return Found(names, train, found.get("val"), found.get("test"), self.read_notes)
+        return Found(
+            names, train, found.get("val"), found.get("test"), self.read_notes, groups=self._groups(table, splits)
+        )
+
+    def _groups(self, table: Table, splits: dict[str, list[int]]) -> dict[str, list[str]]:
+        names = groups_of(table.rows, self.group_column)
+        return {split: [names[place] for place in places] for split, places in splits.items() if places and names}
 
     def _file(self, row: Row) -> Path:
         return self.paths.find(row.cells[self.path_column].strip(), row.where)

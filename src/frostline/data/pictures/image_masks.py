@@ -9,6 +9,7 @@ import numpy as np
 from frostline.config.ranges import NonNegative
 from frostline.contracts.targets import Targets
 from frostline.data.files.found import passed_note
+from frostline.data.grouping import groups_by_pattern, require_pattern
 from frostline.data.pictures.mask_pairs import MaskPairs
 from frostline.data.pictures.masks import VALUES, MaskedSamples, mask_values, palette_of
 from frostline.data.pictures.whole import WholePictureModality
@@ -28,11 +29,20 @@ class ImageMasks(Reader):
     modality = WholePictureModality
     kinds = ("masks",)
     named_by = "data.dir"
+    grouped_by = "data.group_pattern"
     divides = "folders train, val and test in images and masks"
 
     def __init__(
-        self, *, dir: str, classes: list[str | int] | None, ignore: list[NonNegative[int]], mask_suffix: str
+        self,
+        *,
+        dir: str,
+        classes: list[str | int] | None,
+        ignore: list[NonNegative[int]],
+        mask_suffix: str,
+        group_pattern: str | None,
     ) -> None:
+        require_pattern(group_pattern)
+        self.group_pattern = group_pattern
         self.dir = self.where = at_home(dir)
         self.name = self.dir.absolute().name
         self.wanted = None if classes is None else [str(name) for name in classes]
@@ -58,7 +68,8 @@ class ImageMasks(Reader):
         train = found.get("train") or [*found.values()][-1]
         about = {"palette": palette_of(next(iter(pairs.values()))[0][1]), "values": self._values}
         notes = passed_note(+self._pairs.passed)
-        return Found([*named.values()], train, found.get("val"), found.get("test"), notes, about)
+        groups = groups_by_pattern({split: it.files for split, it in found.items()}, self.dir, self.group_pattern)
+        return Found([*named.values()], train, found.get("val"), found.get("test"), notes, about, groups)
 
     # --- classes ---
 

@@ -21,6 +21,7 @@ class TextCsv(Reader):
     kinds = ()
     reads_columns = True
     named_by = "data.file"
+    grouped_by = "data.group_column"
     divides = "data.val_file, data.test_file"
 
     def __init__(
@@ -35,11 +36,13 @@ class TextCsv(Reader):
         separator: str | None,
         class_names: list[str] | None,
         quotes: bool | None,
+        group_column: str | None,
         source: str | None,
     ) -> None:
         self.name, self.where = _named(dir, train_file), Path(dir or ".") / train_file
         self._read = partial(
             read_text_tables,
+            group_column=group_column,
             dir=dir,
             train_file=train_file,
             val_file=val_file,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from frostline.data.grouping import groups_of
 from frostline.data.reader import Found
 from frostline.data.tables.formats import read_table
 from frostline.data.tables.label_lists import separator_notes
@@ -29,18 +30,25 @@ def read_text_tables(
     class_names: list[str] | None,
     quotes: bool | None,
     source: str | None,
+    group_column: str | None = None,
     known: list[str] | None = None,
 ) -> Found:
     """Read the table of each split in any format of `read_table`. Raises DataError that names the line, ConfigError."""
     require_text_columns(target, text_columns, target_columns, separator, class_names)
     files = split_files(dir, source, train=train_file, val=val_file, test=test_file)
     columns = settings_of(text_columns, target_columns)
+    if group_column is not None:
+        target.require_columns(target_columns, separator, [*text_columns, group_column])
+        columns |= {group_column: "data.group_column"}
     lists = target_columns if target.cells_hold_lists else []
     tables = {
         split: read_table(file, columns, verbatim=text_columns, lists=lists, quotes=quotes)
         for split, file in files.items()
     }
-    return text_set(target, tables, text_columns, target_columns, separator, class_names, known)
+    found = text_set(target, tables, text_columns, target_columns, separator, class_names, known)
+    if group_column is None:
+        return found
+    return found._replace(groups={split: groups_of(table.rows, group_column) for split, table in tables.items()})
 
 
 def require_text_columns(

@@ -1,0 +1,161 @@
+"""Divide samples so that no group (a patient, a speaker, a place) is on two sides, and into folds. Shapes: N samples;
+strata (N,) int64, see `TargetType.strata`; groups (N,) int64.
+"""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from frostline.data.tables.table import Row
+from frostline.errors import ConfigError, DataError, few, shortened
+from frostline.faults import of_each
+
+TOLERANCE = 0.5  # a split by groups whose share differs by more than half of what was asked is reported
+
+
+def numbered(groups: Sequence[str]) -> Tensor:
+    """(N,) index of each sample's group in alphabetical order."""
+    places = {name: place for place, name in enumerate(sorted(set(groups)))}
+    return torch.tensor([places[name] for name in groups])
+
+
+def grouped_split(strata: Tensor, groups: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return indices (rest, split), each in ascending order; the split has whole groups, about `fraction` of the
+    samples and of each stratum. There must be at least two groups."""
+    number = min(max(round(1 / fraction), 2), len(groups.unique()))
+    sides = _folds(strata, groups, number, seed)
+    split = min(sides, key=lambda side: abs(len(side) / len(strata) - fraction))
+    return _rest(len(strata), split), split
+
+
+def fold_split(strata: Tensor, groups: Tensor | None, folds: int, fold: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return indices (rest, split), each in ascending order. The splits of all folds together are all samples, each
+    once."""
+    split = _folds(strata, groups, folds, seed)[fold]
+    return _rest(len(strata), split), split
+
+
+def _folds(strata: Tensor, groups: Tensor | None, number: int, seed: int) -> list[Tensor]:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    rows = strata.unique(return_inverse=True)[1]
+    if int(rows.bincount().max()) < number:  # which scikit-learn refuses
+        rows = torch.zeros_like(rows)
+    with warnings.catch_warnings():  # about strata with fewer samples than folds
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        own = None if groups is None else groups.numpy()
+        made = [*kind(number, shuffle=True, random_state=seed).split(rows.numpy(), rows.numpy(), own)]
+    return [torch.from_numpy(split).sort().values for _, split in made]
+
+
+def _rest(number: int, split: Tensor) -> Tensor:
+    rest = torch.ones(number, dtype=torch.bool)
+    rest[split] = False
+    return rest.nonzero().flatten()
+
+
+def require_folds(folds: int | None, fold: int) -> None:
+    """Raises ConfigError if there is no such fold."""
+    if folds is not None and (folds < 2 or fold >= folds):
+        most = max(folds, 2)
+        raise ConfigError(
+            f"there is no fold {fold} of {folds}: folds are counted from 0, and there are at least two",
+            where="data.folds, data.fold",
+            next_step=f"data.folds={most} data.fold={min(fold, most - 1)}",
+        )
+    if folds is None and fold:
+        raise ConfigError(
+            f"data.fold={fold} does nothing without data.folds", where="data.fold", next_step="data.folds=5"
+        )
+
+
+def require_groups(number: int, needed: int, sides: str, where: object, named_by: str) -> None:
+    """Raises DataError if there are fewer groups than sides. sides: their names. named_by: the setting that names
+    groups."""
+    if number < needed:
+        raise DataError(
+            f"there {'is one group' if number == 1 else f'are {number} groups'} of samples, too few for {sides}",
+            where=where,
+            next_step=f"add samples of other groups, give the splits yourself, or {named_by}=null ignores groups",
+        )
+
+
+def shared_groups(groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Sentences on groups that are in several given splits. groups: by split, of each sample."""
+    names = {split: set(some) for split, some in groups.items()}
+    said = []
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        both = sorted(names.get(one, set()) & names.get(other, set()))
+        if both:
+            number = f"{len(both):,} groups are" if len(both) > 1 else "one group is"
+            said.append(f"{number} in both {one} and {other}: {few([shortened(name) for name in both])}")
+    return said
+
+
+def share_note(split: str, share: float, wanted: float) -> list[str]:
+    """A sentence on a split whose share of the samples is far from what was asked, because groups stay whole."""
+    if abs(share - wanted) <= TOLERANCE * wanted:
+        return []
+    return [f"{split} has {100 * share:.0f} % of the samples instead of {100 * wanted:.0f} %, as groups stay whole"]
+
+
+def groups_by_pattern(files: Mapping[str, Sequence[Path]], folder: Path, pattern: str | None) -> dict[str, list[str]]:
+    """Find the group of each file, by split: what the pattern's first parentheses match in the path within `folder`, or
+    all that it matches. There are no groups without a pattern. Raises DataError that names paths without a match."""
+    if pattern is None:
+        return {}
+    return {
+        split: _groups_in([file.relative_to(folder).as_posix() for file in some], pattern)
+        for split, some in files.items()
+    }
+
+
+def _groups_in(paths: Sequence[str], pattern: str) -> list[str]:
+    found = re.compile(pattern)
+
+    def group(path: str) -> str:
+        match = found.search(path)
+        name = None if match is None else match.group(1 if found.groups else 0)
+        if not name:
+            raise DataError(
+                f"data.group_pattern finds no group in this path: {pattern}",
+                where=path,
+                next_step="correct the pattern; (?P<name>...) or (...) marks the group",
+            )
+        return str(name)
+
+    return of_each(group, paths, "files have no group")
+
+
+def require_pattern(pattern: str | None) -> None:
+    """Raises ConfigError if the pattern is no regular expression."""
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ConfigError(
+            f"'{pattern}' is no regular expression: {error}",
+            where="data.group_pattern",
+            next_step="'data.group_pattern=^([^_]*)_' takes what precedes the first _ of each path",
+        ) from None
+
+
+def groups_of(rows: Sequence[Row], column: str | None) -> list[str]:
+    """The group that each row of a table names; none without a column. Raises DataError that names the rows which name
+    no group."""
+    if column is None:
+        return []
+
+    def group(row: Row) -> str:
+        name = row.cells[column].strip()
+        if not name:
+            raise DataError(
+                f"the column '{column}' names no group", where=row.where, next_step="fill it, or data.group_column=null"
+            )
+        return name
+
+    return of_each(group, rows, "samples have no group")
