@@ -1,0 +1,38 @@
+"""CONTRIBUTING.md lists the files that a family needed: no other file knows of it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = {
+    # `Tokens.mask` and masks of attention are another thing.
+    "segmentation": r"segmentation|\bMasks\b|MaskedPictures|MaskPairs|ImageMasks|\bIGNORED\b|[\"']masks[\"']"
+    r"|image_masks",
+    "sound": r"\b[Ss]ounds?\b|[Aa]udio|[Ss]pectrogram|soundfile",
+}
+FAMILIES = pytest.mark.parametrize("family", WORDS)
+
+
+def that_mention(family: str, *folders: str) -> set[str]:
+    files = [file for folder in folders for kind in ("*.py", "*.yaml") for file in (ROOT / folder).rglob(kind)]
+    assert len(files) > 100
+    words = re.compile(WORDS[family])
+    return {str(file.relative_to(ROOT)) for file in files if words.search(file.read_text("utf-8") + f"\n{file.stem}")}
+
+
+@FAMILIES
+def test_the_list_is_exactly_the_files_that_mention_the_family(family: str) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    section = text.partition(f"## Files that {family} needed")[2].partition("\n## ")[0]
+    listed = re.findall(r"`((?:src|conf)/[\w./]+)`", section)
+    assert len(listed) == len({*listed})
+    assert {*listed} == that_mention(family, "src/frostline", "conf")
+
+
+@FAMILIES
+def test_commands_and_training_are_free_of_it(family: str) -> None:
+    rooms = ("commands", "training", "frozen", "plan", "contracts", "config", "backbones", "runs", "cli", "report")
+    prefixes = tuple(f"src/frostline/{room}/" for room in rooms)
+    assert [name for name in that_mention(family, "src/frostline", "conf") if name.startswith(prefixes)] == []
