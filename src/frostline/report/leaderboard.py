@@ -17,6 +17,7 @@ from rich.table import Table
 from frostline.errors import few, shown
 from frostline.paths import write_atomically
 from frostline.quoting import setting_of
+from frostline.report.repetitions import lines_of, repeated, write_means
 from frostline.report.summary import console_of_width, program
 from frostline.runs.record import FILE, Record
 
@@ -119,12 +120,33 @@ def print_leaderboard(path: Path) -> None:
     for row in rows:
         if row["error"]:
             console.print(f"{row['status']:11}  {row['run']}: {shown(str(row['error']))}")
-    for names, equal in _without_effect([Trial.of(path.parent, folder) for folder in runs_of(path.parent)]).items():
+    trials = [Trial.of(path.parent, folder) for folder in runs_of(path.parent)]
+    for names, equal in _without_effect(trials).items():
         console.print(f"equal        {_equal(names, equal)}")
+    _print_means(path.parent, trials, console)
     if "ranked_by" in rows[0]:
         console.print("separate     scores of different monitors or data cannot be compared: see ranked_by")
     console.print(f"leaderboard  {path}")
     _print_next(path.parent, rows, console)
+
+
+def _print_means(sweep: Path, trials: Sequence[Trial], console: Console) -> None:
+    """Print and write mean and spread over repetitions, if all ranked runs have comparable scores."""
+    ranked = sorted((trial for trial in trials if trial.ranking is not None), key=lambda trial: trial.rank)
+    # Splits by other seeds have the same samples, so that their rankings are equal.
+    if len({trial.ranking for trial in ranked}) != 1:
+        return
+    names = _differing(trials)
+    runs = [
+        ({name: trial.overrides.get(name, "") for name in names}, trial.record)
+        for trial in ranked
+        if trial.record is not None
+    ]
+    means = repeated(runs, _scores([record for _, record in runs]))
+    for line in lines_of(means):
+        console.print(f"mean         {shown(line)}")
+    if means:
+        console.print(f"means        {write_means(sweep, means)}")
 
 
 def _print_next(sweep: Path, rows: Sequence[dict[str, str]], console: Console) -> None:
