@@ -74,7 +74,8 @@ class Division:
             raise ConfigError(
                 "data.folds divides all samples, but this data has its own test split",
                 where="data.folds",
-                next_step=f"data.folds=null, or data without a test split ({self.reader.divides})",
+                next_step="data.folds=null"
+                + (f", or data without a test split ({self.reader.divides})" if self.reader.divides else ""),
             )
         missing = [name for name, own in (("val", self.val), ("test", self.test)) if own is None]
         groups = numbered(self.groups["train"]) if "train" in self.groups else None
