@@ -233,7 +233,7 @@ def test_a_full_disk_means_going_on_in_memory(
     made = files_of(folder)
     keep_or_hold([made, files_of(folder)], where, "mine")
     said = capsys.readouterr().err
-    assert said.count("decoded pictures are not cached: No space left on device") == 1
+    assert said.count("decoded samples are not cached: No space left on device") == 1
     assert "next:" in said
     assert made.in_memory
     require_same(made, folder)
@@ -383,7 +383,7 @@ def test_a_full_disk_means_parquet_in_memory(
     file = parquet(tmp_path / "train.parquet")
     monkeypatch.setattr(os, "posix_fallocate", full)
     assert torch.equal(parquet_pictures(file, cache(tmp_path))[0].pixels, parquet_pictures(file)[0].pixels)
-    assert "decoded pictures are not cached: No space left" in capsys.readouterr().err
+    assert "decoded samples are not cached: No space left" in capsys.readouterr().err
 
 
 # --- what people see ---
@@ -393,7 +393,7 @@ def test_a_bar_counts_what_is_decoded_where_it_is_wanted(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     number = len(list(folder.iterdir()))
-    for shows, ends in ((False, ""), (True, f"{number} of {number} pictures\n")):
+    for shows, ends in ((False, ""), (True, f"{number} of {number} samples\n")):
         kept(folder, cache(tmp_path / str(shows), shows=shows))
         said = capsys.readouterr().err
         assert said.endswith(ends)

@@ -166,7 +166,7 @@ def test_mixed_pictures_are_not_kept_and_train_with_views_in_turn(program: Progr
     own = ["schedule=head_only", "schedule.phases.head.epochs=2", "data.augment=strong", f"{VIEWS}=1"]
     answer = program("train", *SHORT, *own, "cache=always", f"run_dir={tmp_path / 'always'}")
     assert answer.code == 0, answer.err
-    assert "pictures are mixed with others of their batch (data.augment=strong)" in " ".join(answer.out.split())
+    assert "samples are mixed with others of their batch (data.augment=strong)" in " ".join(answer.out.split())
     trained(program, tmp_path / "never", *own, "cache=never")
     require_equal(tmp_path / "always", tmp_path / "never")
     fresh = trained(program, tmp_path / "fresh", *own, f"{VIEWS}=fresh")

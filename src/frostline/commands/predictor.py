@@ -41,7 +41,8 @@ class Predictor:
         """Predict the samples lazily and in order, `batch_size` at a time.
 
         samples: for pictures, paths, PIL images, arrays (H, W) or (H, W, C), or uint8 tensors (H, W) or (C, H, W); for
-        texts, strings or pairs of strings; for words, lists of words, or strings of words separated by blanks.
+        texts, strings or pairs of strings; for words, lists of words, or strings of words separated by blanks; for
+        other data see data/README.md.
         top_k: the maximum number of classes in `columns`.
 
         Raises DataError that names a sample that cannot be read, by its index from 0.

@@ -1,4 +1,4 @@
-"""Decode pictures once, on all cores, and cache them for later runs. Shapes: N pictures, uint8."""
+"""Decode samples once, on all cores, and cache them for later runs. Shapes: N samples, uint8."""
 
 import errno
 import os
@@ -24,11 +24,14 @@ Decode = Callable[[int], Tensor]
 
 
 class SampleCache:
-    """Caches samples in a store. store: None to write nothing. shows: whether a progress bar is shown while decoding.
-    leads: whether this process prints for all ranks."""
+    """Caches samples in a store. samples: their plural in messages. store: None to write nothing. shows: whether a
+    progress bar is shown while decoding. leads: whether this process prints for all ranks."""
 
-    def __init__(self, store: Store | None, *, shows: bool = False, leads: bool = True) -> None:
+    def __init__(
+        self, store: Store | None, *, samples: str = "samples", shows: bool = False, leads: bool = True
+    ) -> None:
         self.store = store
+        self.samples = samples
         self.shows = shows and leads
         self.leads = leads
 
@@ -37,7 +40,7 @@ class SampleCache:
         if self.store is not None and num_bytes > self.store.most_of_kind:
             wanted, most = num_bytes / 1e9, self.store.most_of_kind / 1e9
             self.give_up(
-                "decoded pictures",
+                f"decoded {self.samples}",
                 OSError(errno.ENOSPC, f"they take about {wanted:,.1f} GB, and the cache has {most:,.1f} GB for them"),
             )
         return self.store is not None
@@ -55,9 +58,9 @@ class SampleCache:
                 self._fill(self.store, entry, decode, torch.stack)
                 return entry.rows, entry
             except OSError as error:
-                self.give_up("decoded pictures", error)
+                self.give_up(f"decoded {self.samples}", error)
         pixels = torch.empty(number, *shape, dtype=torch.uint8)
-        with Decoder(number, shows=self.shows) as decoder:
+        with Decoder(number, self.samples, shows=self.shows) as decoder:
             for row, picture in zip(pixels, decoder(decode, range(number)), strict=True):
                 row.copy_(picture)
         return pixels, None
@@ -73,7 +76,7 @@ class SampleCache:
             return None
 
         def lengths() -> Tensor:
-            with Decoder(number, shows=False) as decoder:
+            with Decoder(number, self.samples, shows=False) as decoder:
                 return torch.stack(list(decoder(measure, range(number))))
 
         try:
@@ -81,12 +84,12 @@ class SampleCache:
             self._fill(self.store, entry, decode, torch.cat)
             return entry
         except OSError as error:
-            self.give_up("decoded pictures", error)
+            self.give_up(f"decoded {self.samples}", error)
             return None
 
     def _fill(self, store: Store, entry: Entry, decode: Decode, together: Callable[[list[Tensor]], Tensor]) -> None:
         try:
-            with Decoder(entry.layout.number, shows=self.shows) as decoder:
+            with Decoder(entry.layout.number, self.samples, shows=self.shows) as decoder:
                 entry.fill(lambda places: together(list(decoder(decode, places))))
         except (FrostlineError, OSError):  # a repaired picture changes the key, so the rest would never be read
             store.discard(entry)
@@ -101,11 +104,12 @@ class SampleCache:
 
 
 class Decoder:
-    """Decodes on all cores, and yields in order. number: of pictures in all calls. shows: whether a progress bar on
-    stderr counts them."""
+    """Decodes on all cores, and yields in order. number: of samples in all calls. samples: their plural. shows: whether
+    a progress bar on stderr counts them."""
 
-    def __init__(self, number: int, *, shows: bool) -> None:
+    def __init__(self, number: int, samples: str, *, shows: bool) -> None:
         self.number = number
+        self.samples = samples
         self.shows = shows
         self.done = 0
         self._cores = len(os.sched_getaffinity(0))
@@ -131,7 +135,8 @@ class Decoder:
         if self.shows and before * 100 // self.number < self.done * 100 // self.number:
             full = BAR * self.done // self.number
             bar = "#" * full + "." * (BAR - full)
-            print(f"\rdecoding {bar} {self.done:,} of {self.number:,} pictures", end="", file=sys.stderr, flush=True)
+            said = f"{self.done:,} of {self.number:,} {self.samples}"
+            print(f"\rdecoding {bar} {said}", end="", file=sys.stderr, flush=True)
 
 
 NOWHERE = SampleCache(None)

@@ -188,7 +188,7 @@ def _never_again(shown: Shown, samples: Samples) -> str:
     if shown.views is None:
         return shown.why or "no view is shown twice"
     if shown.views and samples.mixed:
-        return "pictures are mixed with others of their batch (data.augment=strong), so no view can be cached"
+        return "samples are mixed with others of their batch (data.augment=strong), so no view can be cached"
     return ""
 
 

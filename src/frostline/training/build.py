@@ -224,7 +224,7 @@ def _data(
     """kind: of targets. shows: whether the progress of decoding is shown."""
     reader, settings = maker_settings(cfg.data, "data", Reader)
     store = Store(reuse.folder, reuse.max_bytes, modality_type(reader).kept_as) if reuse.when != "never" else None
-    cache = SampleCache(store, shows=shows, leads=not follows())
+    cache = SampleCache(store, samples=modality_type(reader).samples, shows=shows, leads=not follows())
     return data_of(reader, backbone.spec, settings, target_kind=kind, cache=cache, known=known)
 
 

@@ -128,7 +128,7 @@ class FilePictures(Pictures):
 
     def hold(self, *, shows: bool = False) -> None:
         """Decode all pictures into memory. shows: whether to show a progress bar."""
-        with Decoder(len(self.files), shows=shows) as decoder:
+        with Decoder(len(self.files), self.kind.many, shows=shows) as decoder:
             self._decoded = [_last(picture) for picture in decoder(self._read, range(len(self.files)))]
 
     @property
