@@ -165,12 +165,17 @@ def test_what_is_resampled_mixed_cut_or_silent_is_told(make: Any, tmp_path: Path
     assert "skipped: 1 of .txt" in notes
 
 
-def test_a_text_network_and_a_rate_below_hearing_are_refused(make: Any, tmp_path: Path) -> None:
+def test_a_text_network_and_settings_that_no_sound_has_are_refused(make: Any, tmp_path: Path) -> None:
     folder = put(tmp_path / "sounds")
     with pytest.raises(ConfigError, match="takes texts, but this data is sounds"):
         make(folder, TextSpec("somewhere", 32))
-    with pytest.raises(ConfigError, match="at least 2,000 values per second, not 100"):
-        make(folder, sample_rate=100, seconds=1.0)
+    for rate in (100, 400_000):
+        with pytest.raises(ConfigError, match="2,000 to 192,000 values per second"):
+            make(folder, sample_rate=rate)
+    with pytest.raises(ConfigError, match="at most 600 s of a sound"):
+        make(folder, seconds=1e6)
+    with pytest.raises(ConfigError, match="500 bands are more than the 256 frequencies"):
+        make(folder, mels=500)
 
 
 def test_pictures_beside_sounds_are_no_sounds(make: Any, tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     _tell_formulas(columns)
     _write(columns, output, cfg.output)
     if found.problems:
-        others = f"; the other {len(next(iter(columns.values()))):,} have predictions"
+        number = len(next(iter(columns.values())))
+        others = f"; the other {number:,} have predictions" if number > 1 else "; the other one has a prediction"
         raise predicting.unreadable(found.problems, others)
     return output
 

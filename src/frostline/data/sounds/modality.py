@@ -15,8 +15,8 @@ from frostline.data.pictures.repeats import picture_repeats
 from frostline.data.pictures.sources import keep_or_hold
 from frostline.data.predicting import Opened, Predicting
 from frostline.data.sounds.files import SOUNDS, Header, header_of
-from frostline.data.sounds.sources import Spectrograms
-from frostline.data.sounds.spectrogram import SoundSpec, number_of_frames, sound_spec
+from frostline.data.sounds.sources import MOST_FRAMES, Spectrograms
+from frostline.data.sounds.spectrogram import HOP, SoundSpec, number_of_frames, sound_spec, transformed
 from frostline.data.sounds.views import SoundViews
 from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
@@ -24,6 +24,7 @@ from frostline.errors import ConfigError, few
 from frostline.faults import at_once
 
 MOST_RATE = 16_000  # values per second, if the setting is null: speech and most sounds lie below 8 kHz
+RATES = 2_000, 192_000  # smallest and largest values per second
 MOST_SECONDS = 10.0  # if the setting is null
 COVERED = 0.95  # share of the training sounds that fit into the length that is then chosen
 
@@ -57,15 +58,29 @@ class SoundModality(Modality):
         self.mels = mels
         self.augment = augment
         self.num_workers = num_workers
+        if sample_rate is not None and not RATES[0] <= sample_rate <= RATES[1]:
+            raise ConfigError(
+                f"sounds have {RATES[0]:,} to {RATES[1]:,} values per second, not {sample_rate:,}",
+                where="data.sample_rate",
+                next_step=f"data.sample_rate={min(max(sample_rate, RATES[0]), RATES[1])}, or null",
+            )
+        if seconds is not None and seconds > MOST_FRAMES * HOP:
+            raise ConfigError(
+                f"the network sees at most {MOST_FRAMES * HOP:.0f} s of a sound, not {seconds:g}",
+                where="data.seconds",
+                next_step="data.seconds=10, or null",
+            )
         if seconds is not None and sample_rate is not None:
             self._look_at(sample_rate, seconds)
 
     def _look_at(self, rate: int, seconds: float) -> None:
-        if rate < LEAST_RATE:
+        """Set the spec. Raises ConfigError if there are more bands than frequencies."""
+        most = transformed(rate) // 2
+        if self.mels > most:
             raise ConfigError(
-                f"sounds need at least {LEAST_RATE:,} values per second, not {rate:,}",
-                where="data.sample_rate",
-                next_step=f"data.sample_rate={LEAST_RATE}, or null",
+                f"{self.mels:,} bands are more than the {most:,} frequencies that sounds of {rate:,} Hz have",
+                where="data.mels",
+                next_step=f"data.mels={min(most, 128)}",
             )
         self.spec = sound_spec(self.spec, rate=rate, mels=self.mels, frames=number_of_frames(seconds))
 
@@ -131,9 +146,6 @@ class SoundModality(Modality):
 
     def chosen(self) -> dict[str, Any]:
         return {"data.seconds": self.seconds, "data.sample_rate": self.sample_rate}
-
-
-LEAST_RATE = 2_000  # values per second
 
 
 def _usual_rate(headers: Sequence[Header]) -> int:

@@ -45,11 +45,16 @@ def number_of_frames(seconds: float) -> int:
     return max(1, math.ceil(round(seconds / HOP, 6)))
 
 
+def transformed(rate: int) -> int:
+    """Number of values that each frame is padded to: a power of two."""
+    return int(2 ** math.ceil(math.log2(FOURIER * rate)))
+
+
 def spectrogram(values: Tensor, rate: int, mels: int) -> Tensor:
     """(T,) → (M, F) uint8: 255 is the sound's loudest value, 0 is 80 dB below it or silence; low frequencies are in the
     last rows. Each sound is computed alone, so that its bits do not depend on others."""
     hop, window = round(HOP * rate), round(WINDOW * rate)
-    size = 2 ** math.ceil(math.log2(FOURIER * rate))
+    size = transformed(rate)
     frames = -(-len(values) // hop)
     # Frame i is centred on hop · (i + 1/2).
     left = window // 2 - hop // 2
