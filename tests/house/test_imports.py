@@ -29,7 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "data.target_types": {"torch"},
     "data": {"lightning", "sklearn", "torch"},
     "data.files": {"torch"},
-    "data.pictures": {"PIL", "numpy", "pyarrow", "sklearn", "torch", "torchvision"},
+    "data.pictures": {"PIL", "numpy", "pydicom", "pyarrow", "sklearn", "torch", "torchvision"},
     "data.sounds": {"numpy", "scipy", "soundfile", "torch"},
     "data.texts": {"datasets", "torch", "transformers", "yaml"},
     "plan": {"omegaconf", "torch"},

@@ -23,13 +23,18 @@ FILLED = 0.02  # share of the range; pictures that use less are nearly uniform
 PNG, PNG_COLOURS = b"\x89PNG\r\n\x1a\n", (2, 4, 6)  # colour types (PNG specification, 11.2.2): not grey alone
 
 Range = tuple[float, float]  # the values that become black and white
-Setting = list[float] | Literal["each"] | None  # values of data.grey_range
+Setting = list[float] | Literal["each", "lung", "bone", "soft_tissue", "brain"] | None  # values of data.grey_range
+# Usual windows of CT in Hounsfield units: centre minus and plus half of the width (radiopaedia.org, "Windowing (CT)").
+WINDOWS: dict[str, Range] = {
+    "lung": (-1350.0, 150.0), "bone": (-500.0, 1300.0), "soft_tissue": (-160.0, 240.0), "brain": (0.0, 80.0),
+}  # fmt: skip
 
 
 class Deep(NamedTuple):
     """number: of grey pictures with more than 8 bits, whose finite values go from `low` to `high`. floats: how many of
     them hold floats. holes: how many of them hold NaN or infinite values. colours: number of colour pictures with 16
-    bits, of which Pillow reads 8."""
+    bits, of which Pillow reads 8. windowed: number of grey pictures that hold a window of their own. frames: number of
+    files with several frames."""
 
     number: int
     low: float
@@ -37,6 +42,8 @@ class Deep(NamedTuple):
     floats: int
     colours: int
     holes: int = 0
+    windowed: int = 0
+    frames: int = 0
 
     def range(self) -> Range:
         """The smallest usual range that holds all values: 0 to 1 for floats, 0 to one of TOPS for whole numbers. If
@@ -60,15 +67,17 @@ def deep_of(files: Sequence[Path]) -> Deep:
         sum(it.floats for it in grey),
         sum(it.colours for it in found),
         sum(it.holes for it in grey),
+        sum(it.windowed for it in found),
+        sum(it.frames for it in found),
     )
 
 
 def require_range(setting: Setting) -> None:
-    """Raises ConfigError unless the setting is two ascending numbers, `each` or None."""
-    if setting is None or setting == "each":
+    """Raises ConfigError unless the setting is two ascending numbers, `each`, a name in WINDOWS or None."""
+    if setting is None or (isinstance(setting, str) and setting in ("each", *WINDOWS)):
         return
     numbers = isinstance(setting, list) and all(isinstance(it, int | float) and math.isfinite(it) for it in setting)
-    if not numbers or len(setting) != 2 or not setting[0] < setting[1]:
+    if not isinstance(setting, list) or not numbers or len(setting) != 2 or not setting[0] < setting[1]:
         raise ConfigError(
             f"a range of grey is two numbers, the lower one first, not {setting}",
             where="data.grey_range",
@@ -77,7 +86,14 @@ def require_range(setting: Setting) -> None:
 
 
 def require_one_kind(setting: Setting, deep: Deep, where: object) -> None:
-    """Raises DataError if no range is set and none fits all pictures, because only some hold floats."""
+    """Raises DataError if no range is set and none fits all pictures: some hold floats, or windows of their own."""
+    if setting is None and deep.windowed and deep.number:
+        raise DataError(
+            f"{deep.windowed:,} grey pictures hold a window of their own and {deep.number:,} have more than 8 bits "
+            "without one, so no range fits both",
+            where=where,
+            next_step="data.grey_range=each  # scales each by its own window, or its type",
+        )
     if setting is None and 0 < deep.floats < deep.number:
         raise DataError(
             f"of {deep.number:,} grey pictures {deep.floats:,} hold floats and the others whole numbers, so no range "
@@ -89,15 +105,22 @@ def require_one_kind(setting: Setting, deep: Deep, where: object) -> None:
 
 def chosen_range(setting: Setting, deep: Deep) -> Range | None:
     """Return the range of a data set; None if no picture needs one, or `each` picture gets its own. setting: two
-    numbers are used as they are; None uses `deep.range()`."""
-    if setting == "each" or not deep.number:
+    numbers are used as they are, names stand for WINDOWS; None uses `deep.range()`, or the pictures' own windows."""
+    if setting == "each" or not deep.number + deep.windowed or (setting is None and deep.windowed):
         return None
+    if isinstance(setting, str):
+        return WINDOWS[setting]
     return deep.range() if setting is None else (float(setting[0]), float(setting[1]))
 
 
 def grey_notes(deep: Deep, chosen: Range | None) -> list[str]:
     notes = []
-    if chosen is not None:
+    if deep.windowed:
+        said = "their own window" if chosen is None else f"the range {chosen[0]:g} to {chosen[1]:g}"
+        notes.append(f"{deep.windowed:,} DICOM pictures are shown by {said} (data.grey_range)")
+    if deep.frames:
+        notes.append(f"{deep.frames:,} DICOM files have several frames, of which the middle one is used")
+    if chosen is not None and deep.number:
         low, high = (repr(value).removesuffix(".0") for value in chosen)
         notes.append(
             f"{deep.number:,} grey pictures have more than 8 bits: {low} becomes black and {high} white "
@@ -129,7 +152,9 @@ def _deep(file: Path) -> Deep | None:
     try:
         with Image.open(file) as opened, room_for(opened):
             if not opened.mode.startswith(DEEP):
-                return Deep(0, 0.0, 0.0, 0, int(_has_deep_colours(file)))
+                return Deep(0, 0.0, 0.0, 0, int(_has_deep_colours(file)), frames=_has_frames(opened))
+            if opened.format == "DICOM":
+                return Deep(0, 0.0, 0.0, 0, 0, windowed=1, frames=_has_frames(opened))
             values, mode = np.asarray(opened), opened.mode
     except UNREADABLE:
         return None
@@ -138,6 +163,10 @@ def _deep(file: Path) -> Deep | None:
         return None
     holes = int(finite.size < values.size)
     return Deep(1, float(finite.min()), float(finite.max()), int(mode.startswith("F")), 0, holes)
+
+
+def _has_frames(opened: Image.Image) -> int:
+    return int(opened.info.get("frostline frames", 1) > 1)
 
 
 def _has_deep_colours(file: Path) -> bool:

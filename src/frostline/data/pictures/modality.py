@@ -11,6 +11,7 @@ from frostline.contracts.specs import ImageSpec, Spec
 from frostline.data.modality import Given, Modality, narrowed
 from frostline.data.pictures.augment import Augment, require_erasable
 from frostline.data.pictures.grey import (
+    WINDOWS,
     Range,
     Setting,
     chosen_range,
@@ -58,6 +59,8 @@ class PictureModality(Modality):
         self.grey: Range | None = None  # range of grey pictures with more than 8 bits
         if isinstance(grey_range, list):
             self.grey = float(grey_range[0]), float(grey_range[1])
+        elif grey_range is not None:
+            self.grey = WINDOWS.get(grey_range)
         self.grey_notes: Sequence[str] = ()
         self.read_notes: Sequence[str] = ()
 

@@ -12,6 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.dicom import register, shown
 from frostline.data.pictures.files import UNREADABLE, room_for
 from frostline.data.pictures.grey import DEEP, Range, to_eight_bits
 from frostline.errors import DataError
@@ -19,6 +20,7 @@ from frostline.errors import DataError
 MAX_ASPECT = 2  # of a stored picture; a longer one loses both ends, also in training views
 FIRST_ASPECT = 10 * MAX_ASPECT  # cropped to before resizing: a line of pixels would be enlarged beyond memory
 ORIENTATION = 0x0112  # EXIF
+register()  # before anything asks Pillow for its suffixes
 Box = tuple[int, int, int, int]  # left, top, right and bottom, in pixels
 
 
@@ -101,6 +103,9 @@ def _at_most(picture: Image.Image, aspect: int) -> Image.Image:
 def to_rgb(picture: Image.Image, grey: Range | None = None) -> Image.Image:
     """Convert any mode of Pillow to RGB: grey of more than 8 bits is scaled by `to_eight_bits` with the range `grey`;
     transparent parts become white."""
+    dicom = shown(picture, grey)
+    if dicom is not None:
+        return Image.fromarray(dicom).convert("RGB")
     if picture.mode.startswith(DEEP):
         return Image.fromarray(to_eight_bits(np.asarray(picture), picture.mode, grey)).convert("RGB")
     if picture.has_transparency_data:
