@@ -109,6 +109,8 @@ BAD_TRAINING = {
     "labels that are no numbers": ("data=cifar10 data.dir={tmp}/float_labels", ["labels must be whole numbers"]),
     "one class in parquet": ("data=cifar10 data.dir={tmp}/one_label", ["1 classes"]),
     "seed is not a number": ("seed=lucky", ["seed: 'lucky' is not a whole number"]),
+    "folder needed": ("data=image_folder", ["a value is needed: data.dir", "data.dir=<folder>"]),
+    "file needed": ("data=audio_csv", ["data.file=<file> data.target_columns=[<column>]"]),
     "value needed": ("model=torchvision", ["a value is needed: model.name", "model.name=<value>"]),
     "reference to nowhere": ("data.seed=${nowhere}", ["cannot be resolved", "nowhere"]),
     "added twice": ("+seed=1", ["'seed' exists already", "seed=<value>, without the +"]),

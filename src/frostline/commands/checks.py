@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from frostline.config.keys import PLACES, unknown_keys
+from frostline.config.keys import PLACES, kind_of_value, unknown_keys
 from frostline.config.plain import resolved, without_ours
 from frostline.config.signatures import problems, value_problem
 from frostline.distributed.launcher import PLACED, Launch, launched
@@ -103,7 +103,7 @@ def check(cfg: DictConfig, *own: str, command: str | None = "train") -> None:
         raise ConfigError(
             f"{'a value is' if len(missing) == 1 else 'values are'} needed: {', '.join(missing)}",
             where="command line",
-            next_step=" ".join(f"{key}=<value>" for key in missing),
+            next_step=" ".join(f"{key}={kind_of_value(key)}" for key in missing),
         )
     trains = "run_dir" in plain  # otherwise the command works on an existing run: evaluate, predict
     found = [

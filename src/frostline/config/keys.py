@@ -15,6 +15,17 @@ PLACES = {
 }
 
 
+FOLDERS = {"dir", "run", "run_dir", "logs_dir", "resume", "init_from"}
+
+
+def kind_of_value(key: str) -> str:
+    """What a message puts for the missing value of a setting: `<folder>`, `<file>`, `[<column>]` or `<value>`."""
+    name = key.rpartition(".")[2]
+    if name in PLACES:
+        return "<folder>" if name in FOLDERS else "<file>"
+    return "[<column>]" if name.endswith("_columns") else "<value>"
+
+
 def unknown_keys(plain: dict[str, Any], command: str, own: Collection[str] = ()) -> Iterator[str]:
     """Yield a line for each unknown key at the top level, in `schedule` and in `lr_find`. `signatures` checks the keys
     of constructors. own: groups that the program has added."""

@@ -76,7 +76,7 @@ class ListedFiles(Reader):
         files = of_each(self._file, table.rows, f"{self.files.many} are missing")
         table, files = self._without_repeats(table, files)
         known_names = None if known is None else known.names
-        splits = self._parts(table, needs_train=known is None)
+        splits = self._splits(table, needs_train=known is None)
         names, targets = target.read(table, self.target_columns, self.separator, splits["train"], known_names)
         self.read_notes += [*table.notes, *self.paths.notes()]
         self.read_notes += separator_notes(table, self.target_columns[0], self.separator)
@@ -97,7 +97,7 @@ class ListedFiles(Reader):
     def _file(self, row: Row) -> Path:
         return self.paths.find(row.cells[self.path_column].strip(), row.where)
 
-    def _parts(self, table: Table, *, needs_train: bool) -> dict[str, list[int]]:
+    def _splits(self, table: Table, *, needs_train: bool) -> dict[str, list[int]]:
         """Indices of the rows of each split; without a split column, all rows are training rows."""
         splits: dict[str, list[int]] = {split: [] for split in SPLITS}
         split_of = {name: split for split, names in SPLITS.items() for name in names}
