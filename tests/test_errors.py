@@ -70,6 +70,8 @@ def test_close_names_come_closest_first_and_else_all_of_them() -> None:
     known = ["resnet50", "resnet18", "vgg16"]
     assert close_names("resnet5", known) == "did you mean resnet50, resnet18?"
     assert close_names("bert", known) == "available: resnet18, resnet50, vgg16"
+    assert close_names("learning_rate", ["lr", "weight_decay", "eps"]) == "did you mean lr?"
+    assert close_names("wd", ["lr", "weight_decay", "eps"]) == "did you mean weight_decay?"
     assert close_names("layer", [f"layer{number}" for number in range(9)]).count(",") == 2
 
 

@@ -73,8 +73,18 @@ def close_names(name: str, known: Iterable[str]) -> str:
 
 
 def resembling(name: str, known: Sequence[str]) -> list[str]:
-    """At most three known names that resemble `name`, closest first."""
-    return difflib.get_close_matches(name, known, n=3, cutoff=0.6) if len(name) <= LONG else []
+    """At most three known names that resemble `name`, abbreviations (`lr` for `learning_rate`) first, then those
+    that are spelled alike, closest first."""
+    if len(name) > LONG:
+        return []
+    short = [other for other in known if _initials(name) == other or _initials(other) == name]
+    return list(dict.fromkeys([*short, *difflib.get_close_matches(name, known, n=3, cutoff=0.6)]))[:3]
+
+
+def _initials(name: str) -> str:
+    """`learning_rate` → `lr`; "" for a single word."""
+    words = name.split("_")
+    return "".join(word[:1] for word in words) if len(words) > 1 else ""
 
 
 def few(names: Sequence[str], most: int = FEW) -> str:
