@@ -1,5 +1,5 @@
-"""A backbone of one small block, another of three, and a few digits, for what would take long with real ones:
-model._target_=tiny.Tiny, model._target_=tiny.Chain, data._target_=tiny.FewDigits. A command that opens such a run needs
+"""Backbones of one, three and four small blocks, and a few digits, for what would take long with real ones:
+model._target_=tiny.Tiny, tiny.Chain or tiny.Levels, data._target_=tiny.FewDigits. A command that opens such a run needs
 trust=true.
 """
 
@@ -49,6 +49,23 @@ class Chain(Backbone):
             blocks={"stem": _block(3, 6), "stage1": _block(6, 8, stride=2), "stage2": _block(8, 12, stride=2)},
             pool=Mean(),
             width=12,
+            spec=SPEC,
+            loaded="random, from scratch",
+            form=form,
+        )
+
+
+class Levels(Backbone):
+    """Four blocks of strides 4, 8, 16 and 32: the levels of a pyramid. weights, load: as of Tiny."""
+
+    def __init__(self, *, weights: str | None, load: bool = True, form: Form = "vector") -> None:
+        blocks = {"stem": _block(3, 6, stride=4)}
+        blocks |= {f"stage{number}": _block(6 * number, 6 * number + 6, stride=2) for number in (1, 2, 3)}
+        super().__init__(
+            name="levels",
+            blocks=blocks,
+            pool=Mean(),
+            width=24,
             spec=SPEC,
             loaded="random, from scratch",
             form=form,
