@@ -15,7 +15,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 from torch._dynamo.utils import counters
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 import hydra_cached
 from frostline.commands.train import NOT_HERE, quiet, start_weights
@@ -23,7 +22,6 @@ from frostline.distributed.agreement import require_agreement, require_one_run
 from frostline.distributed.sharding import local, whole
 from frostline.errors import RankError
 from frostline.paths import conf_dir
-from frostline.plan.composed import plan_of
 from frostline.runs.record import Record, Stopwatch
 from frostline.training.build import build
 from frostline.training.checkpoint import read_saved, stand_of
@@ -65,9 +63,9 @@ def trained(job: Job) -> dict[str, Any]:
     folder = Path(f"{job.place}-run")
     folder.mkdir(exist_ok=True)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        phases = plan_of(compose("train", overrides=[f"schedule={job.plan}"])).phases
-        short = [f"schedule.phases.{phase.name}.epochs=1" for phase in phases]
-        cfg = compose("train", overrides=[*SAME, f"run_dir={folder}", *job.overrides, f"schedule={job.plan}", *short])
+        cfg = compose("train", overrides=[*SAME, f"run_dir={folder}", *job.overrides, f"schedule={job.plan}"])
+    for phase in cfg.schedule.phases.values():
+        phase.epochs = 1
     counters.clear()
     L.seed_everything(0, verbose=False)
     built = build(cfg)
@@ -133,6 +131,8 @@ def main(file: Path) -> None:
 
 def torchrun(world_size: int, file: Path) -> None:
     """What `torchrun --standalone` does, with processes that its agent forks, so that they need not import anything."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     config = LaunchConfig(
         1, 1, world_size, run_id="tests", rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork"
     )
