@@ -443,7 +443,14 @@ def test_masks_are_counted(program: Program, tmp_path: Path) -> None:
         for folder, values in (("images", np.where(mask == 1, 200, 30).astype(np.uint8)), ("masks", mask)):
             (tmp_path / "in" / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(values).save(tmp_path / "in" / folder / f"{number}.png")
-    typed = ["task=segmentation", "head=unet", "head.channels=[8]", "data=image_masks", f"data.dir={tmp_path / 'in'}", "data.batch_size=4"]
+    typed = [
+        "task=segmentation",
+        "head=unet",
+        "head.channels=[8]",
+        "data=image_masks",
+        f"data.dir={tmp_path / 'in'}",
+        "data.batch_size=4",
+    ]
     trained(program, *QUICK, *typed, "data.image_size=32")
     for split in ("val", "test"):
         found = read(Path("run"), split)

@@ -1,4 +1,4 @@
-"""Backbones of one, three and four small blocks, and a few digits, for what would take long with real ones:
+"""Backbones of one, three and five small blocks, and a few digits, for what would take long with real ones:
 model._target_=tiny.Tiny, tiny.Chain or tiny.Levels, data._target_=tiny.FewDigits. A command that opens such a run needs
 trust=true.
 """
@@ -56,16 +56,15 @@ class Chain(Backbone):
 
 
 class Levels(Backbone):
-    """Four blocks of strides 4, 8, 16 and 32: the levels of a pyramid. weights, load: as of Tiny."""
+    """A pyramid of four levels; stage2 gives none, as stage3 has its stride. weights, load: as of Tiny."""
 
     def __init__(self, *, weights: str | None, load: bool = True, form: Form = "vector") -> None:
-        blocks = {"stem": _block(3, 6, stride=4)}
-        blocks |= {f"stage{number}": _block(6 * number, 6 * number + 6, stride=2) for number in (1, 2, 3)}
+        strides = {"stem": 4, "stage1": 2, "stage2": 2, "stage3": 1, "stage4": 2}
         super().__init__(
             name="levels",
-            blocks=blocks,
+            blocks={name: _block(3 if name == "stem" else 8, 8, stride) for name, stride in strides.items()},
             pool=Mean(),
-            width=24,
+            width=8,
             spec=SPEC,
             loaded="random, from scratch",
             form=form,
