@@ -31,7 +31,8 @@ FRESH = {"FROSTLINE_TEST_FORK": "0"}  # in the environment of what needs an inte
 FIXED = ("PYTHONUNBUFFERED", "PYTHONWARNINGS", "PYTHONSAFEPATH", "PYTHONHASHSEED")
 IMPORTED = (
     "torchvision", "torchmetrics", "lightning.pytorch", "tensorboard", "sklearn.datasets", "pyarrow.parquet",
-    "torch.distributed.fsdp", "torch.utils.tensorboard", "rich.table",
+    "torch.distributed.fsdp", "torch.utils.tensorboard", "rich.table", "hydra.main", "hydra.compose", "hydra.utils",
+    "safetensors.torch", "torch.fx.experimental.optimization",
 )  # fmt: skip
 
 

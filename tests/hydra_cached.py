@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import omegaconf
-import pytest
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import DefaultsList, Overrides, create_defaults_list
@@ -77,9 +77,10 @@ def merge_once(self: ConfigLoaderImpl, defaults: Any, repo: Any) -> DictConfig:
 
 @contextmanager
 def cached() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OmegaConf, "load", staticmethod(parse_once))  # Hydra imports its sources of files anew
-        patch.setattr(omegaconf.base, "parse", cache(omegaconf.base.parse))  # a tree of an interpolation, read alone
-        patch.setattr(config_loader_impl, "create_defaults_list", resolve)
-        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_once)
+    with (
+        patch.object(OmegaConf, "load", staticmethod(parse_once)),  # Hydra imports its sources of files anew
+        patch.object(omegaconf.base, "parse", cache(omegaconf.base.parse)),  # a tree of an interpolation, read alone
+        patch.object(config_loader_impl, "create_defaults_list", resolve),
+        patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_once),
+    ):
         yield

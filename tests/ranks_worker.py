@@ -1,5 +1,6 @@
 """Trains jobs of a few steps a phase, and saves weights and scores. test_ranks.py calls it for one process, and
-starts it for several, test_mask_ranks.py through torchrun: python ranks_worker.py <file of jobs>
+starts it for several: python ranks_worker.py <file of jobs>. test_mask_ranks.py has the agent of torchrun start them:
+python ranks_worker.py <file of jobs> <number of processes>.
 """
 
 import json
@@ -15,12 +16,12 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 from torch._dynamo.utils import counters
 
+import hydra_cached
 from frostline.commands.train import NOT_HERE, quiet, start_weights
 from frostline.distributed.agreement import require_agreement, require_one_run
 from frostline.distributed.sharding import local, whole
 from frostline.errors import RankError
 from frostline.paths import conf_dir
-from frostline.plan.composed import plan_of
 from frostline.runs.record import Record, Stopwatch
 from frostline.training.build import build
 from frostline.training.checkpoint import read_saved, stand_of
@@ -62,9 +63,9 @@ def trained(job: Job) -> dict[str, Any]:
     folder = Path(f"{job.place}-run")
     folder.mkdir(exist_ok=True)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        phases = plan_of(compose("train", overrides=[f"schedule={job.plan}"])).phases
-        short = [f"schedule.phases.{phase.name}.epochs=1" for phase in phases]
-        cfg = compose("train", overrides=[*SAME, f"run_dir={folder}", *job.overrides, f"schedule={job.plan}", *short])
+        cfg = compose("train", overrides=[*SAME, f"run_dir={folder}", *job.overrides, f"schedule={job.plan}"])
+    for phase in cfg.schedule.phases.values():
+        phase.epochs = 1
     counters.clear()
     L.seed_everything(0, verbose=False)
     built = build(cfg)
@@ -119,7 +120,8 @@ def main(file: Path) -> None:
     torch.set_num_threads(1)
     os.cpu_count = lambda: 8  # more ranks than cores are slow, and that is all
     for job in [Job(*job) for job in json.loads(file.read_text())]:
-        result = trained(job)
+        with hydra_cached.cached():
+            result = trained(job)
         if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
             torch.save(result, f"{job.place}.pt")
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
@@ -127,5 +129,15 @@ def main(file: Path) -> None:
         reports.write_text(json.dumps(disagreements()))
 
 
+def torchrun(world_size: int, file: Path) -> None:
+    """What `torchrun --standalone` does, with processes that its agent forks, so that they need not import anything."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        1, 1, world_size, run_id="tests", rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork"
+    )
+    elastic_launch(config, main)(file)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    torchrun(int(sys.argv[2]), Path(sys.argv[1])) if sys.argv[2:] else main(Path(sys.argv[1]))

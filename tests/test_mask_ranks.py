@@ -16,7 +16,7 @@ pytestmark = pytest.mark.process
 
 # 17 training pictures in batches of 5: shares of 3 and 2. No norm of the heads looks at a batch.
 LINEAR = ["head=linear", "task.dice=0.5", "task.class_weights=balanced"]
-FPN = ["model=resnet18", "model.weights=null", "head=fpn", "head.channels=32", "head.segmentation_channels=32"]
+FPN = ["model._target_=tiny.Levels", "head=fpn", "head.channels=32", "head.segmentation_channels=32"]
 FPN += ["head.dropout=0"]
 
 

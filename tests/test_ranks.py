@@ -36,8 +36,7 @@ def _train(folder: Path, world_size: int, jobs: list[Job], *, torchrun: bool = F
     if not torchrun:
         ran_as_ranks(world_size, free_port(), str(WORKER), str(file))
         return
-    command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}", str(WORKER), str(file)]
-    answer = ran(*command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    answer = ran(str(WORKER), str(file), str(world_size), env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 

@@ -193,7 +193,7 @@ def test_what_cannot_be_is_told(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("parts", [[], ["data.val_file=val.csv", "data.test_file=test.csv"]])
+@pytest.mark.parametrize("splits", [[], ["data.val_file=val.csv", "data.test_file=test.csv"]])
 def test_texts_taken_for_classes_are_not_all_told(
     splits: list[str], program: Program, tmp_path: Path, tokenizer: str
 ) -> None:

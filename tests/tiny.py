@@ -1,5 +1,5 @@
-"""A backbone of one small block, another of three, and a few digits, for what would take long with real ones:
-model._target_=tiny.Tiny, model._target_=tiny.Chain, data._target_=tiny.FewDigits. A command that opens such a run needs
+"""Backbones of one, three and five small blocks, and a few digits, for what would take long with real ones:
+model._target_=tiny.Tiny, tiny.Chain or tiny.Levels, data._target_=tiny.FewDigits. A command that opens such a run needs
 trust=true.
 """
 
@@ -49,6 +49,22 @@ class Chain(Backbone):
             blocks={"stem": _block(3, 6), "stage1": _block(6, 8, stride=2), "stage2": _block(8, 12, stride=2)},
             pool=Mean(),
             width=12,
+            spec=SPEC,
+            loaded="random, from scratch",
+            form=form,
+        )
+
+
+class Levels(Backbone):
+    """A pyramid of four levels; stage2 gives none, as stage3 has its stride. weights, load: as of Tiny."""
+
+    def __init__(self, *, weights: str | None, load: bool = True, form: Form = "vector") -> None:
+        strides = {"stem": 4, "stage1": 2, "stage2": 2, "stage3": 1, "stage4": 2}
+        super().__init__(
+            name="levels",
+            blocks={name: _block(3 if name == "stem" else 8, 8, stride) for name, stride in strides.items()},
+            pool=Mean(),
+            width=8,
             spec=SPEC,
             loaded="random, from scratch",
             form=form,
