@@ -8,15 +8,16 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import omegaconf
 import pytest
-from hydra._internal import config_loader_impl
+from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import DefaultsList, Overrides, create_defaults_list
+from hydra.core.default_element import InputDefault
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.paths import conf_dir
@@ -60,6 +61,19 @@ def resolve(repo: Any, config_name: Any, overrides_list: Any, prepend_hydra: boo
     return replace(same, defaults=[*same.defaults], config_overrides=overrides.config_overrides)
 
 
+# Hydra makes a config of all choices for each entry of a defaults list; entries with an interpolation read it.
+choices = defaults_list._create_interpolation_map
+interpolate = InputDefault._resolve_interpolation_impl
+
+
+def choices_when_read(*known: Any) -> Any:
+    return partial(choices, *known)
+
+
+def interpolate_from(self: InputDefault, known: Any, value: str | None) -> str:
+    return interpolate(self, known(), value)
+
+
 merged: dict[Any, bytes] = {}
 merge = ConfigLoaderImpl._compose_config_from_defaults_list
 
@@ -81,5 +95,7 @@ def cached() -> Iterator[None]:
         patch.setattr(OmegaConf, "load", staticmethod(parse_once))  # Hydra imports its sources of files anew
         patch.setattr(omegaconf.base, "parse", cache(omegaconf.base.parse))  # a tree of an interpolation, read alone
         patch.setattr(config_loader_impl, "create_defaults_list", resolve)
+        patch.setattr(defaults_list, "_create_interpolation_map", choices_when_read)
+        patch.setattr(InputDefault, "_resolve_interpolation_impl", interpolate_from)
         patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_once)
         yield
