@@ -1,6 +1,7 @@
 """Shared by all tests: where data lies, composed configs, the program in this process."""
 
 import gc
+import importlib.metadata
 import os
 import re
 import signal
@@ -107,6 +108,15 @@ def digits_read_once() -> Iterator[None]:
     tables = cache(lambda file: read())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digits, "_table", lambda: tables(digits.TABLE))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_awaited() -> Iterator[None]:
+    """Versions of packages are read once, and no write waits for the disk, whose power no test cuts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "version", cache(importlib.metadata.version))
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 

@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HER
 SHORT = [*CHAIN, "head.dropout=0.1", *DEVICE, "trainer.precision=32-true"]
 BUNDLED = ["model._target_=frostline.backbones.bundled.BundledBackbone"]  # has features from which a head learns
 # More of the digits, with larger batches: no loss diverges before the twentieth step.
-DIGITS = [*BUNDLED, "data._target_=tiny.MoreDigits", "data.train_limit=90", "data.batch_size=23", "data.image_size=16"]
+DIGITS = [*BUNDLED, "data._target_=tiny.MoreDigits", "data.train_limit=90", "data.batch_size=23", "data.image_size=8"]
 TEST = RangeTest(steps=20, lowest=1e-4, highest=0.05)
 SHORTER = ["lr_find.steps=20", "lr_find.lowest=1e-4", "lr_find.highest=0.05"]
 
