@@ -1,6 +1,7 @@
 """Shared by all tests: where data lies, composed configs, the program in this process."""
 
 import gc
+import importlib.metadata
 import os
 import re
 import signal
@@ -111,6 +112,15 @@ def digits_read_once() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def nothing_awaited() -> Iterator[None]:
+    """Versions of packages are read once, and no write waits for the disk, whose power no test cuts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "version", cache(importlib.metadata.version))
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def imports_frozen() -> None:
     """The modules of torch are half a million objects: the garbage collector passes them over from now on."""
     gc.collect()
@@ -185,16 +195,17 @@ def require_pasteable(err: str) -> None:
     for line in re.findall(r"^ +(?:next|or): +(.*)$", err, re.MULTILINE):
         typed = [word.rstrip(",;)") for word in SHELL_WORD.findall(line)]
         known = [word for word in typed if not PLACEHOLDER.search(word) and SETTING.match(word.lstrip("\"'"))]
-        arrived = dict(zip(known, quoted_settings(pasted(known)), strict=True))
+        arrived = dict(zip(known, quoted_settings(pasted(tuple(known))), strict=True))
         for setting in arrived.values():
             OverridesParser.create().parse_override(setting)
         for start, word in enumerate(typed[:-1]):
             if word == "frostline" and typed[start + 1] in COMMANDS:
                 rest = takewhile(lambda word: SETTING.match(word.lstrip("\"'")), typed[start + 2 :])
-                _require_command(typed[start + 1], [arrived[word] for word in rest if word in arrived])
+                _require_command(typed[start + 1], tuple(arrived[word] for word in rest if word in arrived))
 
 
-def pasted(words: list[str]) -> list[str]:
+@cache
+def pasted(words: tuple[str, ...]) -> list[str]:
     """The arguments that a program gets when these words are pasted into a shell behind its name."""
     if not words:
         return []
@@ -202,7 +213,8 @@ def pasted(words: list[str]) -> list[str]:
     return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
 
 
-def _require_command(name: str, settings: list[str]) -> None:
+@cache
+def _require_command(name: str, settings: tuple[str, ...]) -> None:
     """It composes and is checked, unless it names classes of the test itself."""
     if not settings or any("_target_" in setting or setting.startswith("+callbacks") for setting in settings):
         return
@@ -243,7 +255,7 @@ def program(
         finally:
             GlobalHydra.instance().clear()
         captured = capsys.readouterr()
-        require_pasteable(captured.err)
+        require_pasteable(captured.err.replace(str(tmp_path), "/it"))  # the same command in each test is checked once
         return Answer(code, captured.out, captured.err)
 
     return run

@@ -22,12 +22,13 @@ from frostline.cli.main import main
 
 Program = Callable[..., Answer]
 
-# Float32, 600 digits of 16 pixels: 432 of training, 48 of validation, 120 of test.
-SHORT = ["data=image_csv", "data.batch_size=40", "data.image_size=16", "data.flip=false", *DEVICE]
+# Float32, 600 digits of 8 pixels: 432 of training, 48 of validation, 120 of test.
+SHORT = ["data=image_csv", "data.batch_size=40", "data.image_size=8", "data.flip=false", *DEVICE]
 SHORT += ["trainer.precision=32-true", "logger=none", "optimizer.lr=0.004", "callbacks.progress=null"]
 SHORT += ["schedule.phases.head.epochs=2", "schedule.every_phase.solve=false", "schedule.phases.all.epochs=3"]
-# What does not ask how much was learned, and compares runs.
-TINY = ["data.train_limit=100", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
+# What does not ask how much was learned, and compares runs; with the bundled network where its weights are the point.
+TINY = ["data.train_limit=100", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1", "data.image_size=8"]
+CHAIN = ["model._target_=tiny.Chain"]
 LABELS = ["even", "prime", "above_4"]
 TASKS = {
     "classification": "data.target_columns=[digit]",
@@ -81,7 +82,8 @@ def record_of(folder: Path | str) -> dict[str, Any]:
 
 
 def trained(program: Program, table: Path, task: str, folder: str, *overrides: str, code: int = 0) -> dict[str, Any]:
-    answer = program(*command_of(table, task, folder), *TINY, *overrides)
+    model = [] if any(setting.startswith("init_from=") for setting in overrides) else CHAIN
+    answer = program(*command_of(table, task, folder), *TINY, *model, *overrides)
     assert answer.code == code, answer.out + answer.err
     return record_of(folder)
 
@@ -285,6 +287,7 @@ def test_a_task_and_data_that_do_not_go_together_are_told_before_training(
 
 
 def test_classes_of_a_table_rank_backbones(program: Program, table: Path) -> None:
-    answer = program("rank", "models=[bundled]", "data=image_csv", f"data.file={table}", TASKS["classification"])
+    few = ["data.train_limit=100", "data.image_size=8"]
+    answer = program("rank", "models=[bundled]", "data=image_csv", f"data.file={table}", *few, TASKS["classification"])
     assert answer.code == 0, answer.err
     assert "bundled" in answer.out

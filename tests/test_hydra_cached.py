@@ -1,12 +1,15 @@
 """What tests compose is what Hydra composes: files are merged once, and the values of a command line come on top."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra._internal import config_loader_impl
+from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import create_defaults_list
+from hydra.core.default_element import InputDefault
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 import hydra_cached
@@ -48,6 +51,13 @@ def test_a_command_line_composes_as_hydra_composes_it(
     monkeypatch.setattr(config_loader_impl, "create_defaults_list", create_defaults_list)
     monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", hydra_cached.merge)
     monkeypatch.setattr(OmegaConf, "load", staticmethod(hydra_cached.parse))
+    copy = deepcopy(found)
+    assert nodes(copy) == nodes(found)
+    monkeypatch.setattr(OverridesParser, "parse_rule", hydra_cached.parse_setting)
+    monkeypatch.setattr(DictConfig, "__deepcopy__", hydra_cached.deep)
+    assert nodes(deepcopy(found)) == nodes(copy)
+    monkeypatch.setattr(defaults_list, "_create_interpolation_map", hydra_cached.choices)
+    monkeypatch.setattr(InputDefault, "_resolve_interpolation_impl", hydra_cached.interpolate)
     assert nodes(found) == nodes(composed(line))
 
 

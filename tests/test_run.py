@@ -25,8 +25,8 @@ from frostline.data.sample_cache import NOWHERE
 from frostline.runs.record import Record
 from tiny import CHAIN, FEW, Tiny
 
-# A second or two: the bundled network, 200 digits of half its size, two epochs a phase, float32.
-SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=16", *DEVICE, "trainer.precision=32-true"]
+# A second: the bundled network, 200 digits of a quarter of its size, two epochs a phase, float32.
+SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=8", *DEVICE, "trainer.precision=32-true"]
 SHORT += ["schedule.phases.head.epochs=2", "schedule.every_phase.solve=false", "schedule.phases.all.epochs=2"]
 
 
@@ -83,7 +83,7 @@ def test_a_dry_run_says_what_there_is_to_learn_from(program: Callable[..., Answe
     answer = program("train", *SHORT, "dry_run=true")
     assert answer.code == 0, answer.err
     (line,) = [line for line in answer.out.splitlines() if line.startswith("data")]
-    pictures = "200 train, 143 val, 359 test pictures of 16 × 16 pixels, 50 a batch"
+    pictures = "200 train, 143 val, 359 test pictures of 8 × 8 pixels, 50 a batch"
     assert line == f"data  {pictures}; 10 classes, the most frequent '0' (10 %)"
 
 

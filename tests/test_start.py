@@ -17,6 +17,7 @@ from frostline.training.build import Built, build
 from frostline.training.forecast import planned
 from frostline.training.init_from import init_from
 from test_run import SHORT, _record, _train, finished  # noqa: F401  # `finished` is a fixture
+from tiny import CHAIN, FEW
 
 QUICK = [split for split in SHORT if not split.startswith("schedule")]
 
@@ -175,7 +176,7 @@ def test_an_anchor_keeps_the_weights_close_to_the_pretrained_ones(tmp_path: Path
         overrides = ["schedule=full", "schedule.phases.all.epochs=2", f"schedule.every_phase.l2_sp={pull}"]
         overrides += ["schedule.phases.all.lr_scale=1"]
         overrides += ["optimizer=sgd", "optimizer.lr=0.05", "optimizer.weight_decay=0"]
-        overrides += ["schedule.every_phase.norm=adapt"]
+        overrides += ["schedule.every_phase.norm=adapt", *FEW]
         state = _state(_train(tmp_path / f"anchor{pull}", *overrides, short=QUICK))
         return sum(float((state[name] - value).square().sum()) for name, value in start.items())
 
@@ -183,7 +184,7 @@ def test_an_anchor_keeps_the_weights_close_to_the_pretrained_ones(tmp_path: Path
 
 
 def test_a_phase_has_an_optimizer_of_its_own(tmp_path: Path) -> None:
-    folder = _train(tmp_path / "run", "+optimizer@schedule.phases.head.optimizer=sgd", "logger=none")
+    folder = _train(tmp_path / "run", *CHAIN, "+optimizer@schedule.phases.head.optimizer=sgd", "logger=none")
     head, everything = _record(folder)["phases"]
     assert head["learning_rates"]["head"] == 0.01, "of conf/optimizer/sgd.yaml"
     assert everything["learning_rates"]["head"] == pytest.approx(6e-4)
@@ -201,7 +202,8 @@ def test_evaluate_finds_the_data_from_any_folder(
             grey = 20 * number if name == "dark" else 255 - 2 * number
             Image.new("RGB", (16, 16), (grey, grey, grey)).save(tmp_path / "pictures" / name / f"{number}.png")
     short = [split for split in SHORT if not split.startswith("data.")]
-    assert program("train", *short, "data=image_folder", "data.dir=pictures", "run_dir=run").code == 0
+    data = ["data=image_folder", "data.dir=pictures", "data.image_size=8"]
+    assert program("train", *short, *data, "run_dir=run").code == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     answer = program("evaluate", "run=../run")

@@ -3,6 +3,8 @@ model._target_=tiny.Tiny, tiny.Chain or tiny.Levels, data._target_=tiny.FewDigit
 trust=true.
 """
 
+from itertools import accumulate
+
 from torch import Tensor, nn
 
 from frostline.backbones.base import Backbone
@@ -22,6 +24,8 @@ FEW = [
     "data.batch_size=10",
     "data.image_size=8",
 ]  # 4 batches
+# More than one chunk of a frozen pass, and batches that are no multiple of a chunk.
+MORE = ["data._target_=tiny.MoreDigits", "data.train_limit=90", "data.batch_size=23", "data.image_size=16"]
 CHAIN = ["model._target_=tiny.Chain", *FEW]
 
 
@@ -84,11 +88,17 @@ class Mean(nn.Module):
 class FewDigits(Digits):
     """The first digits, divided into parts of TRAIN, VAL and TEST pictures."""
 
+    sizes = (TRAIN, VAL, TEST)
+
     def read(self, target: TargetType, known: Targets | None) -> Found:
         names, every, *_ = super().read(target, known)
-        ends = [TRAIN, TRAIN + VAL, TRAIN + VAL + TEST]
+        ends = [*accumulate(self.sizes)]
         splits = [
             ArraySamples(every.pixels[start:end], every.labels[start:end])
             for start, end in zip([0, *ends], ends, strict=False)
         ]
         return Found(names, *splits)
+
+
+class MoreDigits(FewDigits):
+    sizes = (90, 66, 67)

@@ -18,22 +18,14 @@ from compared import cached_phases, kept_and_never, record_of, require_equal
 from conftest import DEVICE, Answer, short_form
 from frostline.paths import conf_dir
 from frostline.plan.composed import plan_of
-from tiny import FEW, TRAIN, VAL
+from tiny import CHAIN, FEW, MORE, TRAIN, VAL
 
 Program = Callable[..., Answer]
 
-# Batches of 10, and of 22 and 23 of all digits: no multiple of a chunk. Float32, dropout in the head.
-FULL = ["data.train_limit=90", "data.batch_size=23", "data.image_size=16"]
-SHORT = [
-    *DEVICE,
-    "trainer.precision=32-true",
-    "logger=none",
-    "head=mlp",
-    "head.hidden=[16]",
-    "optimizer.lr=0.01",
-    "callbacks.progress=null",
-    *FEW,
-]
+# Float32, dropout in the head. The bundled network, and the smaller one where any network shows the same.
+PLAIN = [*DEVICE, "trainer.precision=32-true", "logger=none", "head=mlp", "head.hidden=[16]", "optimizer.lr=0.01"]
+PLAIN += ["callbacks.progress=null"]
+SHORT = [*PLAIN, *CHAIN]
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
 VIEWS = "schedule.every_phase.views"
 FROZEN = [plan for plan in PLANS if plan not in ("full", "layerwise")]  # these freeze nothing
@@ -61,19 +53,26 @@ def test_every_plan_ends_in_the_same_bits(
     plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:
     assert len(FROZEN) == 10
-    others = [split for split in SHORT if split not in FEW]
-    data = FULL if plan == "two_stage" else FEW
-    kept_and_never(program, tmp_path, *others, *data, *two_epochs_each(plan, composed), "data.augment=none")
+    data = [*MORE, "schedule.phases.all.epochs=1"] if plan == "two_stage" else FEW
+    kept_and_never(program, tmp_path, *PLAIN, *two_epochs_each(plan, composed), *data, "data.augment=none")
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_ends_in_the_same_bits(model: str, program: Program, tmp_path: Path) -> None:
     """From a line in the middle, then from the one at the top, whose outputs are made of the lower one's."""
     middle = "+schedule.phases.middle={thaw: 3, epochs: 2}"
-    own = [f"model={model}", "model.weights=null", "data.image_size=32", "data.augment=none", "schedule=head_only"]
+    own = [
+        *PLAIN,
+        *FEW,
+        f"model={model}",
+        "model.weights=null",
+        "data.image_size=32",
+        "data.augment=none",
+        "schedule=head_only",
+    ]
     own += ["schedule.phases.head.epochs=2", "schedule.every_phase.solve=false", middle]
-    trained(program, tmp_path / "never", *own, "cache=never")
-    first = trained(program, tmp_path / "first", *own, "cache=always")
+    compared.trained(program, tmp_path / "never", *own, "cache=never")
+    first = compared.trained(program, tmp_path / "first", *own, "cache=always")
     require_equal(tmp_path / "first", tmp_path / "never")
     assert [row["cache"]["made"] for row in first["phases"]] == [2 * (TRAIN + VAL), 0]
 
@@ -90,7 +89,7 @@ def test_adapters_end_in_the_same_bits_before_they_learn_and_when_they_rest_agai
         "data.augment=none",
     ]
     own += ["+schedule.phases.all={thaw: all, epochs: 1}", "+schedule.phases.top={thaw: 1, epochs: 2}"]
-    first, _ = kept_and_never(program, tmp_path, *SHORT, *own)
+    first, _ = kept_and_never(program, tmp_path, *PLAIN, *FEW, *own)
     assert cached_phases(first) == ["head", "top"]
     assert [row["learns"][1:] for row in first["phases"]] == [[], ["stage3", "stage2", "stage1", "stem"], ["stage3"]]
     states = {row["name"]: row["trainable_parameters"] for row in first["phases"]}
@@ -127,9 +126,8 @@ def test_views_of_pictures_of_many_sizes_are_the_same_kept_or_not(program: Progr
         pixels = generator.integers(0, 256, (16 + number % 5, 16 + number % 7, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
     own = ["data=image_folder", f"data.dir={tmp_path / 'pictures'}", "data.image_size=16", f"{VIEWS}=2"]
-    own += ["schedule=head_only", "schedule.phases.head.epochs=3", "data.batch_size=7", "optimizer.lr=0.01"]
-    own += [*DEVICE, "trainer.precision=32-true", "logger=none", "head=mlp", "callbacks.progress=null"]
-    kept_and_never(program, tmp_path, *own)
+    own += ["schedule=head_only", "schedule.phases.head.epochs=3", "data.batch_size=7"]
+    kept_and_never(program, tmp_path, *PLAIN, CHAIN[0], *own)
 
 
 @pytest.mark.parametrize("plan", short_form(PLANS, "auto"))
@@ -218,7 +216,7 @@ def test_a_picture_that_is_edited_in_the_middle_is_another(program: Program, tmp
         "schedule.phases.head.epochs=2",
         "schedule.every_phase.solve=false",
     ]
-    own = [*own, *(split for split in SHORT if split not in FEW), "data.batch_size=10", "data.image_size=16"]
+    own += [*PLAIN, CHAIN[0], "data.batch_size=10", "data.image_size=16"]
     made = []
     for run in ("first", "second", "third"):
         assert program("train", *own, f"run_dir={tmp_path / run}").code == 0
@@ -232,23 +230,17 @@ def test_a_picture_that_is_edited_in_the_middle_is_another(program: Program, tmp
 
 
 def test_a_sweep_over_heads_rates_and_seeds_pays_once(program: Program, tmp_path: Path) -> None:
-    others = [split for split in SHORT if not split.startswith(("head", "optimizer"))]
-    own = [
-        "schedule=head_only",
-        "schedule.phases.head.epochs=2",
-        "schedule.every_phase.solve=false",
-        f"logs_dir={tmp_path}",
-    ]
-    sweep = ["-m", "head=linear,mlp", "optimizer.lr=0.01,0.1", "seed=0,1"]
-    answer = program("train", *others, *own, *sweep)
-    assert answer.code == 0, answer.err
-    records = [
-        record_of(file.parent)
-        for file in sorted(tmp_path.glob("sweeps/*/*/*/run.json"), key=lambda f: int(f.parent.name))
-    ]
+    others = [split for split in PLAIN if not split.startswith(("head", "optimizer"))]
+    own = ["schedule=head_only", "schedule.phases.head.epochs=2", "schedule.every_phase.solve=false"]
+    own += [*FEW, "predictions=false", f"logs_dir={tmp_path}"]
+    for sweep in (["head=linear,mlp", "optimizer.lr=0.01,0.1"], ["seed=1,2"]):
+        answer = program("train", *others, *own, "-m", *sweep)
+        assert answer.code == 0, answer.err
+    files = sorted(tmp_path.glob("sweeps/*/*/*/run.json"), key=lambda file: file.stat().st_mtime)
+    records = [record_of(file.parent) for file in files]
     made = [row["cache"]["made"] for record in records for row in record["phases"]]
-    assert made == [TRAIN + VAL, *[0] * 7]
-    assert len({record["metrics"]["test/loss"] for record in records}) == 8
+    assert made == [TRAIN + VAL, *[0] * 5]
+    assert len({record["metrics"]["test/loss"] for record in records}) == 6
 
 
 def test_evaluate_gives_the_very_numbers_of_a_kept_phase(program: Program, tmp_path: Path, cache: Path) -> None:
@@ -263,7 +255,7 @@ def test_evaluate_gives_the_very_numbers_of_a_kept_phase(program: Program, tmp_p
 
 def test_what_is_kept_is_listed_and_cleared(program: Program, tmp_path: Path, cache: Path) -> None:
     assert "Nothing is cached in " in program("cache").out
-    trained(program, tmp_path / "run", "schedule=last_block", "schedule.phases.last.epochs=2")
+    compared.trained(program, tmp_path / "run", *PLAIN, *FEW, "schedule=last_block", "schedule.phases.last.epochs=2")
     listed = program("cache").out
     rows = [line.split() for line in listed.splitlines() if line.strip().startswith("bundled")]
     splits = {(row[3], int(row[-4])) for row in rows}
