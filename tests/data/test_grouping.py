@@ -58,6 +58,13 @@ def test_each_sample_is_in_one_fold(grouped: bool) -> None:
     assert [strata[split].bincount().tolist() for split in tested] == [[2, 2, 2]] * 5
 
 
+@pytest.mark.parametrize("fraction", [0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.9])
+def test_any_fraction_is_met_where_groups_are_small(fraction: float) -> None:
+    groups = torch.arange(40).repeat_interleave(5)
+    _, split = grouped_split(torch.arange(200) % 2, groups, fraction, 0)
+    assert abs(len(split) / 200 - fraction) <= 0.025
+
+
 def test_groups_are_numbered_by_name() -> None:
     assert numbered(["b", "a", "b", "c"]).tolist() == [1, 0, 1, 2]
 
@@ -113,6 +120,29 @@ def test_files_without_a_group_are_named(folders: Make, tmp_path: Path) -> None:
     assert raised.value.where == "sick/nobody.png"
     with pytest.raises(ConfigError, match="is no regular expression: missing"):
         folders(group_pattern="(")
+
+
+def test_folds_that_leave_one_patient_are_refused(folders: Make) -> None:
+    with pytest.raises(DataError, match="one group of samples, too few for training, validation"):
+        [folders("abc", folds=2, fold=fold) for fold in range(2)]
+
+
+def test_a_class_whose_patients_are_all_elsewhere_is_explained(folders: Make, tmp_path: Path) -> None:
+    folders("abcd")
+    for file in (tmp_path / "sick").glob("[abc]_*"):
+        file.unlink()
+    for file in (tmp_path / "well").glob("d_*"):
+        file.unlink()
+    with pytest.raises(DataError, match="its groups are in the validation or test split") as raised:
+        [folders("", split_seed=seed) for seed in range(12)]
+    assert "data.split_seed=" in raised.value.next_step
+
+
+def test_samples_to_score_need_no_group(folders: Make, tmp_path: Path) -> None:
+    data = folders()
+    (tmp_path / "sick" / "a_0.png").rename(tmp_path / "sick" / "nobody.png")
+    scored = folders("", known=data.targets)
+    assert len(scored.test_split) == 30
 
 
 def test_folds_test_each_patient_once(folders: Make) -> None:
@@ -177,3 +207,8 @@ def test_a_line_without_a_patient_is_named(table: Make) -> None:
     with pytest.raises(DataError, match="the column 'patient' names no group") as raised:
         table(["p1", "p2", "", "p4"] * 4)
     assert "line 4" in str(raised.value)
+
+
+def test_more_folds_than_numbers_are_refused(table: Make) -> None:
+    with pytest.raises(DataError, match="there are 4 pictures, too few for 5 splits"):
+        table(["1", "2", "3", "4"], target_kind="numbers", group_column=None, folds=5, target_columns=["patient"])

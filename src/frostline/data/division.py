@@ -54,7 +54,7 @@ class Division:
         empty."""
         require_folds(sampling.folds, sampling.fold)
         (source, index), val, test = self._split(sampling)
-        self._require_of_each(1, source.labels[index], "training")
+        self._require_training(source.labels[index], sampling.split_seed)
         if sampling.train_limit is not None:
             strata = self.target.strata(source.labels[index])
             index = index[balanced_subset(strata, sampling.train_limit, sampling.seed)]
@@ -68,6 +68,19 @@ class Division:
                     next_step=f"put {self.samples} into it, or remove it, so that it is taken from the training split",
                 )
         return splits
+
+    def _require_training(self, labels: Tensor, seed: int) -> None:
+        """Raise DataError if the training split lacks a class."""
+        try:
+            self._require_of_each(1, labels, "training")
+        except DataError as error:
+            if "train" not in self.groups:
+                raise
+            raise DataError(
+                f"{error.what}; its groups are in the validation or test split",
+                where=error.where,
+                next_step=f"data.split_seed={seed + 1} divides the groups otherwise, or {self.reader.grouped_by}=null",
+            ) from None
 
     def _split(self, sampling: Sampling) -> tuple[Chosen, Chosen, Chosen]:
         if self.test is not None and sampling.folds is not None:
@@ -88,6 +101,9 @@ class Division:
             rest, taken = self._test(strata, groups, sampling)
             test = self.train, taken
         val = (self.val, every(self.val)) if self.val is not None else None
+        if val is None and groups is not None:
+            left, where = len(groups[rest].unique()), self.reader.where
+            require_groups(left, 2, "training, validation", where, self.reader.grouped_by)
         if val is None:
             own = None if groups is None else groups[rest]
             kept, taken = self._divided("val", strata[rest], own, sampling.val_fraction, sampling.split_seed, keep=1)
@@ -116,6 +132,12 @@ class Division:
         words = {"train": "training", "val": "validation", "test": "test"}
         said = ", ".join(words[side] for side in sides)
         needed = len(sides) if folds is None else max(folds, len(sides))
+        if len(self.train.labels) < needed:
+            raise DataError(
+                f"there are {len(self.train.labels)} {self.samples}, too few for {folds or len(sides)} splits",
+                where=self.reader.where,
+                next_step="add samples" + (", or fewer data.folds" if folds is not None else ""),
+            )
         if groups is None:
             reason = f"one each for {said}" if folds is None else f"one for each of {folds} folds"
             self._require_of_each(needed, self.train.labels, reason)

@@ -10,11 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from frostline.data.tables.table import Row
+from frostline.data.tables.table import Row, normalised
 from frostline.errors import ConfigError, DataError, few, shortened
 from frostline.faults import of_each
+from frostline.quoting import setting_of
 
-TOLERANCE = 0.5  # a split by groups whose share differs by more than half of what was asked is reported
+TOLERANCE = 0.25  # a split by groups whose share differs by more than a quarter of what was asked is reported
+MOST_FOLDS = 20  # from which a split by groups is put together
+
+
+EXAMPLE = setting_of("data.group_pattern", "([^/_]*)_[^/]*$") + "  # what precedes the first _ of the file's name"
 
 
 def numbered(groups: Sequence[str]) -> Tensor:
@@ -26,9 +31,12 @@ def numbered(groups: Sequence[str]) -> Tensor:
 def grouped_split(strata: Tensor, groups: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Return indices (rest, split), each in ascending order; the split has whole groups, about `fraction` of the
     samples and of each stratum. There must be at least two groups."""
-    number = min(max(round(1 / fraction), 2), len(groups.unique()))
-    sides = _folds(strata, groups, number, seed)
-    split = min(sides, key=lambda side: abs(len(side) / len(strata) - fraction))
+    most = min(len(groups.unique()), MOST_FOLDS)
+    pairs = ((number, taken) for number in range(2, most + 1) for taken in range(1, number))
+    number, taken = min(pairs, key=lambda pair: (abs(pair[1] / pair[0] - fraction), pair))
+    folds = _folds(strata, groups, number, seed)
+    sides = [torch.cat([folds[(first + i) % number] for i in range(taken)]) for first in range(number)]
+    split = min(sides, key=lambda side: abs(len(side) / len(strata) - fraction)).sort().values
     return _rest(len(strata), split), split
 
 
@@ -125,9 +133,9 @@ def _groups_in(paths: Sequence[str], pattern: str) -> list[str]:
             raise DataError(
                 f"data.group_pattern finds no group in this path: {pattern}",
                 where=path,
-                next_step="correct the pattern; (?P<name>...) or (...) marks the group",
+                next_step="correct the pattern; parentheses mark the group: " + EXAMPLE,
             )
-        return str(name)
+        return normalised(str(name))
 
     return of_each(group, paths, "files have no group")
 
@@ -140,7 +148,7 @@ def require_pattern(pattern: str | None) -> None:
         raise ConfigError(
             f"'{pattern}' is no regular expression: {error}",
             where="data.group_pattern",
-            next_step="'data.group_pattern=^([^_]*)_' takes what precedes the first _ of each path",
+            next_step=EXAMPLE,
         ) from None
 
 

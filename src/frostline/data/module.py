@@ -146,6 +146,7 @@ class Data(Transfers):
         """Digest of a split's samples and their order, without targets."""
         digest = hashlib.blake2b(split.source.content.encode(), digest_size=16)
         digest.update(split.index.numpy().data)
+        digest.update("".join(split.source.decoded_by).encode())
         return digest.hexdigest()
 
     # --- views ---

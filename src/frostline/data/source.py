@@ -21,6 +21,11 @@ class Source(ABC):
     labels: Tensor
     lengths: Tensor | None = None
 
+    @property
+    def decoded_by(self) -> Sequence[str]:
+        """Versions of what decodes the samples, beside those that all keys of caches hold."""
+        return ()
+
     @abstractmethod
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor | Tokens, Tensor | None]:
         """Load inputs, and the sizes (B, 2) of pictures if they were padded to a common size.

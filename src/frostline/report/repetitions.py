@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ class Repeated(NamedTuple):
 
 def repeated(runs: Sequence[tuple[dict[str, str], Record]], scores: Sequence[str]) -> list[Repeated]:
     """Group finished runs by their settings without REPEATS; groups of one run are left out. runs: settings that differ
-    in the sweep and record of each. scores: names of the scores to average; one that a run lacks is left out."""
+    in the sweep and record of each. scores: names of the scores to average; one that a run lacks, or that is not
+    finite, is left out."""
     groups: dict[tuple[tuple[str, str], ...], list[tuple[dict[str, str], Record]]] = defaultdict(list)
     for settings, record in runs:
         groups[tuple((name, it) for name, it in settings.items() if name not in REPEATS)].append((settings, record))
@@ -36,7 +38,8 @@ def repeated(runs: Sequence[tuple[dict[str, str], Record]], scores: Sequence[str
 
 def _of_group(own: dict[str, str], group: Sequence[tuple[dict[str, str], Record]], names: Sequence[str]) -> Repeated:
     records = [record for _, record in group]
-    values = {name: [record.metrics[name] for record in records if name in record.metrics] for name in names}
+    found = {name: [record.metrics.get(name) for record in records] for name in names}
+    values = {name: [it for it in some if it is not None and math.isfinite(it)] for name, some in found.items()}
     scores = {
         name: (statistics.mean(some), statistics.stdev(some))
         for name, some in values.items()

@@ -74,7 +74,11 @@ class ClassFolders(Reader):
             found.get("val"),
             found.get("test"),
             passed_note(+self.passed),
-            groups=groups_by_pattern({split: it.files for split, it in found.items()}, self.dir, self.group_pattern),
+            groups=groups_by_pattern(
+                {split: it.files for split, it in found.items()},
+                self.dir,
+                self.group_pattern if known is None else None,  # samples to score are not divided
+            ),
         )
 
     def _beside(self, folders: dict[str, Path | None]) -> None:

@@ -63,9 +63,10 @@ class ListedFiles(Reader):
         """Return what the modality takes. targets: (N, ...) of each file."""
 
     def read(self, target: TargetType, known: Targets | None) -> Found:
+        group_column = self.group_column if known is None else None  # samples to score are not divided
         further = {
             name: f"data.{key}"
-            for key, name in (("split_column", self.split_column), ("group_column", self.group_column))
+            for key, name in (("split_column", self.split_column), ("group_column", group_column))
             if name is not None
         }
         target.require_columns(self.target_columns, self.separator, [self.path_column, *further])
@@ -86,13 +87,8 @@ class ListedFiles(Reader):
             if places
         }
         train = found.get("train") or next(iter(found.values()))
-        return Found(
-            names, train, found.get("val"), found.get("test"), self.read_notes, groups=self._groups(table, splits)
-        )
-
-    def _groups(self, table: Table, splits: dict[str, list[int]]) -> dict[str, list[str]]:
-        names = groups_of(table.rows, self.group_column)
-        return {split: [names[place] for place in places] for split, places in splits.items() if places and names}
+        groups = _groups(table, splits, group_column)
+        return Found(names, train, found.get("val"), found.get("test"), self.read_notes, groups=groups)
 
     def _file(self, row: Row) -> Path:
         return self.paths.find(row.cells[self.path_column].strip(), row.where)
@@ -151,3 +147,8 @@ class ListedFiles(Reader):
             lines = f"{repeated:,} lines repeat a {one}" if repeated > 1 else f"one line repeats a {one}"
             self.read_notes.append(f"{lines} of another line; each {one} is used once")
         return table._replace(rows=[*seen.values()]), [*seen]
+
+
+def _groups(table: Table, splits: dict[str, list[int]], column: str | None) -> dict[str, list[str]]:
+    names = groups_of(table.rows, column)
+    return {split: [names[place] for place in places] for split, places in splits.items() if places and names}

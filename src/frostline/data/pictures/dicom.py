@@ -5,26 +5,51 @@ them to 8 bits, by the file's own window (C.11.2) or by a range of values.
 """
 
 import warnings
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile
 
+from frostline.data.pictures.files import DICOM, FRAMES
 from frostline.data.pictures.grey import Range, to_eight_bits
-from frostline.errors import needs
+from frostline.errors import FrostlineError, needs
 
-FORMAT = "DICOM"
 SUFFIXES = (".dcm", ".dicom")
 MAGIC, MAGIC_AT = b"DICM", 128  # PS3.10, 7.1
 INVERTED = "MONOCHROME1"  # low values are white (PS3.3, C.7.6.3.1.2)
-OWN, FRAMES = "frostline shown", "frostline frames"  # entries of `Image.info`
+WINDOW = "frostline window"  # entry of `Image.info`, which Pillow copies to pictures made of this one
+
+
+class Window(NamedTuple):
+    """How a file wants its modality values shown. low, high: what becomes black and white. steep: centre and width of a
+    sigmoid in their place. table: 8-bit values from `low` up in their place. inverted: whether low values are white."""
+
+    low: float
+    high: float
+    inverted: bool
+    steep: tuple[float, float] | None = None
+    table: np.ndarray | None = None
+
+    def applied(self, values: np.ndarray) -> np.ndarray:
+        """(H, W) modality values → uint8, not inverted."""
+        if self.table is not None:
+            index = np.clip(np.floor(values) - self.low, 0, len(self.table) - 1).astype(np.int64)
+            return self.table[index]
+        if self.steep is not None:
+            centre, width = self.steep
+            values = 1 / (1 + np.exp(-4 * (values.astype(np.float64) - centre) / width))
+            return to_eight_bits(values, "F", (0.0, 1.0))
+        return to_eight_bits(values, "F", (self.low, self.high if self.high > self.low else self.low + 1))
 
 
 class DicomPicture(ImageFile.ImageFile):
-    """Of several frames, the middle one. `info` holds the picture in 8 bits by the file's own window, whether it is
-    inverted, and the number of frames. Raises OSError if the file has no pixels, or a codec for them is missing."""
+    """Of several frames, the middle one. `info` holds the window and the number of frames. Raises OSError if the file
+    has no pixels, or a codec for them is missing."""
 
-    format = FORMAT
+    format = DICOM
     format_description = "Digital Imaging and Communications in Medicine"
 
     def _open(self) -> None:
@@ -33,16 +58,17 @@ class DicomPicture(ImageFile.ImageFile):
         if self.fp.read(len(MAGIC)) != MAGIC:
             raise SyntaxError("no DICOM file")
         self.fp.seek(0)
-        self._data = _pydicom().dcmread(self.fp, defer_size=None)
-        self._size = int(self._data.get("Columns") or 1), int(self._data.get("Rows") or 1)
-        self._mode = "F" if str(self._data.get("PhotometricInterpretation", "")).startswith("MONOCHROME") else "RGB"
-        self.info[FRAMES] = int(self._data.get("NumberOfFrames") or 1)
+        with _readable():
+            self._data = _pydicom().dcmread(self.fp, defer_size=None)
+            self._size = int(self._data.get("Columns") or 1), int(self._data.get("Rows") or 1)
+            is_grey = str(self._data.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
+            self._mode = "F" if is_grey else "RGB"
+            self.info[FRAMES] = int(self._data.get("NumberOfFrames") or 1)
         self.tile: list[Any] = []
 
     def load(self) -> Any:
         if self._data is not None:
-            with warnings.catch_warnings():  # of pydicom, about values that are not needed here
-                warnings.simplefilter("ignore", UserWarning)
+            with _readable():
                 made = _grey(self._data, self.info) if self.mode == "F" else _colour(self._data)
             if made.size != self.size:
                 raise OSError(f"the file has {made.size} pixels, but says {self.size}")
@@ -50,54 +76,85 @@ class DicomPicture(ImageFile.ImageFile):
         return Image.Image.load(self)
 
 
+def dicom_versions(files: Sequence[Path]) -> list[str]:
+    """The version of pydicom, if one of the files is DICOM by its suffix."""
+    return [f"pydicom {_pydicom().__version__}"] if any(it.suffix.lower() in SUFFIXES for it in files) else []
+
+
 def register() -> None:
     """Make Pillow open DICOM files. pydicom is imported with the first one."""
-    Image.register_open(FORMAT, DicomPicture)
-    Image.register_extensions(FORMAT, list(SUFFIXES))
+    Image.register_open(DICOM, DicomPicture)
+    Image.register_extensions(DICOM, list(SUFFIXES))
 
 
 def shown(picture: Image.Image, chosen: Range | None) -> np.ndarray | None:
-    """(H, W) uint8 of a grey DICOM picture, or None for other pictures. chosen: the values that become black and white;
-    None for the file's own window."""
-    if picture.format == FORMAT:
+    """(H, W) uint8 of a grey DICOM picture or one made of it, or None for other pictures. chosen: the values that
+    become black and white; None for the file's own window."""
+    if picture.format == DICOM:
         picture.load()
-    if OWN not in picture.info:
+    window = picture.info.get(WINDOW) if picture.mode == "F" else None
+    if window is None:
         return None
-    own, inverted = picture.info[OWN]
-    values: np.ndarray = own if chosen is None else to_eight_bits(np.asarray(picture), picture.mode, chosen)
-    return 255 - values if inverted else values
+    values = np.asarray(picture)
+    seen: np.ndarray = window.applied(values) if chosen is None else to_eight_bits(values, "F", chosen)
+    return 255 - seen if window.inverted else seen
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Convert what pydicom raises for damaged files, of many types, into OSError, and drop its warnings about values
+    that are not needed here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    except (FrostlineError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise OSError(f"it is damaged: {(str(error) or type(error).__name__).splitlines()[0]}") from error
 
 
 def _grey(data: Any, info: dict[Any, Any]) -> Image.Image:
     from pydicom.pixels.processing import apply_modality_lut
 
-    values = np.asarray(apply_modality_lut(_pixels(data), data), np.float64)
-    info[OWN] = _windowed(values, data), data.PhotometricInterpretation == INVERTED
-    return Image.fromarray(values.astype(np.float32))
+    values = np.asarray(apply_modality_lut(_pixels(data), data), np.float32)
+    info[WINDOW] = _window(values, data)
+    return Image.fromarray(values)
 
 
-def _windowed(values: np.ndarray, data: Any) -> np.ndarray:
-    """uint8 by the file's first window or table; without one, from the picture's smallest to its largest value."""
-    from pydicom.pixels.processing import apply_voi_lut
+def _window(values: np.ndarray, data: Any) -> Window:
+    """The file's first table or window; without one, the picture's smallest and largest value, without padding."""
+    inverted = data.PhotometricInterpretation == INVERTED
+    tables = data.get("VOILUTSequence")
+    if tables:
+        number, first, bits = (int(it) for it in tables[0].LUTDescriptor)
+        raw = tables[0].LUTData
+        table = np.frombuffer(raw, np.uint16) if isinstance(raw, bytes) else np.asarray(raw)
+        eight = np.rint(table[: number or 2**16] * (255.0 / (2**bits - 1))).astype(np.uint8)
+        return Window(first, 0, inverted, table=eight)
+    centre, width = (_first(data.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    if centre is None or width is None or width < 1:
+        padding = data.get("PixelPaddingValue")
+        scale = float(data.get("RescaleSlope") or 1), float(data.get("RescaleIntercept") or 0)
+        inside = values if padding is None else values[values != float(padding) * scale[0] + scale[1]]
+        inside = inside if inside.size else values
+        return Window(float(inside.min()), float(inside.max()), inverted)
+    function = data.get("VOILUTFunction") or "LINEAR"
+    if function == "SIGMOID":
+        return Window(0, 1, inverted, steep=(centre, width))
+    if function == "LINEAR_EXACT" or width == 1:
+        return Window(centre - width / 2, centre + width / 2, inverted)
+    half = (width - 1) / 2
+    return Window(centre - 0.5 - half, centre - 0.5 + half, inverted)
 
-    if "VOILUTSequence" in data:
-        low, high = 0.0, 2.0 ** int(data.VOILUTSequence[0].LUTDescriptor[2]) - 1
-    elif "WindowCenter" in data and "WindowWidth" in data:
-        low, high = _outputs(data)
-    else:
-        low, high = float(values.min()), float(values.max())
-    found = np.asarray(apply_voi_lut(values, data), np.float64)
-    return to_eight_bits(found, "F", (low, high if high > low else low + 1))
 
-
-def _outputs(data: Any) -> Range:
-    """The values to which pydicom maps the ends of a window: those that the stored bits can have."""
-    bits = int(data.BitsStored)
-    if "ModalityLUTSequence" in data:
-        return 0.0, 2.0 ** int(data.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
-    low, high = (0.0, 2.0**bits - 1) if data.PixelRepresentation == 0 else (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1)
-    slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
-    return low * slope + intercept, high * slope + intercept
+def _first(value: Any) -> float | None:
+    """The first of several numbers; None if there is none."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str | int | float):
+        return float(value)
+    return float(value[0]) if len(value) else None
 
 
 def _colour(data: Any) -> Image.Image:
@@ -123,8 +180,6 @@ def _pixels(data: Any) -> np.ndarray:
             f"its pixels are compressed as {data.file_meta.TransferSyntaxUID.name}, for which a codec of pydicom is "
             f"missing: {str(error).splitlines()[0]}"
         ) from error
-    except (AttributeError, ValueError, IndexError, NotImplementedError) as error:
-        raise OSError(f"its pixels cannot be read: {str(error).splitlines()[0]}") from error
     return values
 
 

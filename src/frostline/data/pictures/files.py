@@ -32,4 +32,6 @@ def room_for(picture: Image.Image) -> AbstractContextManager[Any]:
     return ALONE if picture.width * picture.height > LARGE else nullcontext()
 
 
+DICOM = "DICOM"  # Pillow's name of the format, which dicom.py registers
+FRAMES = "frostline frames"  # entry of `Image.info`: number of frames
 PICTURES = FileKind("picture", "pictures", (".jpg", ".png", ".webp", ".tif", ".bmp"), suffixes, ("image",))

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from frostline.data.pictures.files import UNREADABLE, room_for
+from frostline.data.pictures.files import DICOM, FRAMES, UNREADABLE, room_for
 from frostline.errors import ConfigError, DataError
 
 DEEP = ("I", "F")  # first letter of Pillow's modes with more than 8 bits
@@ -117,9 +117,11 @@ def grey_notes(deep: Deep, chosen: Range | None) -> list[str]:
     notes = []
     if deep.windowed:
         said = "their own window" if chosen is None else f"the range {chosen[0]:g} to {chosen[1]:g}"
-        notes.append(f"{deep.windowed:,} DICOM pictures are shown by {said} (data.grey_range)")
+        number = f"{deep.windowed:,} DICOM pictures are" if deep.windowed > 1 else "one DICOM picture is"
+        notes.append(f"{number} shown by {said} (data.grey_range)")
     if deep.frames:
-        notes.append(f"{deep.frames:,} DICOM files have several frames, of which the middle one is used")
+        number = f"{deep.frames:,} DICOM files have" if deep.frames > 1 else "one DICOM file has"
+        notes.append(f"{number} several frames, of which the middle one is used")
     if chosen is not None and deep.number:
         low, high = (repr(value).removesuffix(".0") for value in chosen)
         notes.append(
@@ -153,7 +155,7 @@ def _deep(file: Path) -> Deep | None:
         with Image.open(file) as opened, room_for(opened):
             if not opened.mode.startswith(DEEP):
                 return Deep(0, 0.0, 0.0, 0, int(_has_deep_colours(file)), frames=_has_frames(opened))
-            if opened.format == "DICOM":
+            if opened.format == DICOM:
                 return Deep(0, 0.0, 0.0, 0, 0, windowed=1, frames=_has_frames(opened))
             values, mode = np.asarray(opened), opened.mode
     except UNREADABLE:
@@ -166,7 +168,7 @@ def _deep(file: Path) -> Deep | None:
 
 
 def _has_frames(opened: Image.Image) -> int:
-    return int(opened.info.get("frostline frames", 1) > 1)
+    return int(opened.info.get(FRAMES, 1) > 1)
 
 
 def _has_deep_colours(file: Path) -> bool:

@@ -68,7 +68,8 @@ class ImageMasks(Reader):
         train = found.get("train") or [*found.values()][-1]
         about = {"palette": palette_of(next(iter(pairs.values()))[0][1]), "values": self._values}
         notes = passed_note(+self._pairs.passed)
-        groups = groups_by_pattern({split: it.files for split, it in found.items()}, self.dir, self.group_pattern)
+        pattern = self.group_pattern if known is None else None  # samples to score are not divided
+        groups = groups_by_pattern({split: it.files for split, it in found.items()}, self.dir, pattern)
         return Found([*named.values()], train, found.get("val"), found.get("test"), notes, about, groups)
 
     # --- classes ---

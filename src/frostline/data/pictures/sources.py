@@ -17,6 +17,7 @@ from torch import Tensor
 
 from frostline.contracts.specs import ImageSpec
 from frostline.data.files.kind import FileKind
+from frostline.data.pictures.dicom import dicom_versions
 from frostline.data.pictures.files import PICTURES
 from frostline.data.pictures.grey import Range
 from frostline.data.pictures.packed import PackedPictures, centres, packed, packed_bytes, padded
@@ -111,10 +112,15 @@ class FilePictures(Pictures):
         entry = cache.ragged(self.decoding(), self._measured, len(self.files), self._packed, name, self.spec.resize)
         self._decoded = None if entry is None else PackedPictures(entry)
 
+    @property
+    def decoded_by(self) -> Sequence[str]:
+        return dicom_versions(self.files)
+
     def decoding(self) -> dict[str, Any]:
         """What identifies the decoded pixels, for the cache's key."""
         resize: Any = self.spec.resize if self.spec.stretched is None else list(self.spec.stretched)
-        return {"pictures": self.content, "resize": resize, "filter": self.spec.interpolation}
+        own = {"pictures": self.content, "resize": resize, "filter": self.spec.interpolation}
+        return own | ({"versions": [*self.decoded_by]} if self.decoded_by else {})
 
     def problem_of(self, file: Path) -> DataError | None:
         """Return the error with which reading a file fails, if it does."""

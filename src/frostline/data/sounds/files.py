@@ -21,6 +21,10 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", "
 SOUNDS = FileKind("sound", "sounds", (".wav", ".flac", ".ogg", ".mp3"), lambda: frozenset(SUFFIXES), ("audio", "sound"))
 
 
+MOST_FRAMES = 2**40  # of a sound; libsndfile says 2^63 - 1 for one of unknown length
+LOST = 0.02  # share of a compressed sound that may be missing at its end, as encoders round
+
+
 class Header(NamedTuple):
     """frames: number of values per channel. rate: of them per second."""
 
@@ -32,26 +36,48 @@ class Header(NamedTuple):
     def seconds(self) -> float:
         return self.frames / self.rate
 
+    def values_at(self, rate: int) -> int:
+        """Number of values after resampling to `rate`."""
+        return -(-self.frames * rate // self.rate)
 
-def header_of(file: Path) -> Header:
-    """Read the header of a sound. Raises DataError if it cannot be read, or if the sound is empty."""
-    with named(file):
-        said = soundfile().info(str(file))
+
+def header_of(file: Path | BytesIO, name: Path | None = None) -> Header:
+    """Read the header of a sound. name: of the file, if `file` holds its bytes. Raises DataError if the header cannot
+    be read or says no length, or if the sound is empty."""
+    where = name or file
+    with named(where):
+        said = soundfile().info(str(file) if isinstance(file, Path) else file)
     if said.frames < 1:
-        raise DataError("the sound is empty: it lasts 0 s", where=file, next_step="record it again, or remove it")
+        raise DataError("the sound is empty: it lasts 0 s", where=where, next_step="record it again, or remove it")
+    if said.frames > MOST_FRAMES:
+        raise DataError(
+            "the header does not say how long the sound is",
+            where=where,
+            next_step="convert it to a file, not to a pipe (ffmpeg -i <file> <new file>)",
+        )
     return Header(said.frames, said.samplerate, said.channels)
 
 
-def read_sound(file: Path, rate: int, encoded: bytes | None = None) -> Tensor:
-    """Return (T,) float32 values at `rate` per second, the mean of all channels. encoded: the file's bytes, if they
-    were read before. Raises DataError."""
+def read_sound(file: Path, rate: int, most: float, encoded: bytes | None = None) -> Tensor:
+    """Return (T,) float32 values at `rate` per second, the mean of all channels, as many as the header promises. most:
+    seconds, of a longer sound the middle is read. encoded: the file's bytes, if they were read before. Raises
+    DataError, also for a sound that ends early."""
+    header = header_of(file) if encoded is None else header_of(BytesIO(encoded), file)
+    wanted = min(header.frames, round(most * header.rate))
+    start = (header.frames - wanted) // 2
     with named(file):
         values, own = soundfile().read(
-            str(file) if encoded is None else BytesIO(encoded), dtype="float32", always_2d=True
+            str(file) if encoded is None else BytesIO(encoded), wanted, start, dtype="float32", always_2d=True
         )
-    if not len(values):
-        raise DataError("the sound is empty: it lasts 0 s", where=file, next_step="record it again, or remove it")
-    return resampled(values.mean(1), own, rate, file)
+    if len(values) < (1 - LOST) * wanted:
+        raise DataError(
+            f"the sound ends after {len(values) / own:.3g} s of {wanted / own:.3g} s",
+            where=file,
+            next_step="repair or remove that file",
+        )
+    whole = np.zeros(wanted, np.float32)
+    whole[: len(values)] = values.mean(1)
+    return resampled(whole, own, rate, file)
 
 
 def resampled(values: np.ndarray, own: int, rate: int, where: object) -> Tensor:
@@ -70,7 +96,7 @@ def named(file: object) -> Iterator[None]:
     """Convert the library's exceptions into DataError with the file's name."""
     try:
         yield
-    except (soundfile().LibsndfileError, OSError) as error:
+    except (soundfile().LibsndfileError, OSError, ValueError, RuntimeError) as error:
         said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
         raise DataError(
             f"a sound does not decode: {said}", where=file, next_step="repair or remove that file"

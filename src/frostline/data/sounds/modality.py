@@ -15,8 +15,8 @@ from frostline.data.pictures.repeats import picture_repeats
 from frostline.data.pictures.sources import keep_or_hold
 from frostline.data.predicting import Opened, Predicting
 from frostline.data.sounds.files import SOUNDS, Header, header_of
-from frostline.data.sounds.sources import MOST_FRAMES, Spectrograms
-from frostline.data.sounds.spectrogram import HOP, SoundSpec, number_of_frames, sound_spec, transformed
+from frostline.data.sounds.sources import MOST_SECONDS, Spectrograms
+from frostline.data.sounds.spectrogram import SoundSpec, frames_of, sound_spec, transformed
 from frostline.data.sounds.views import SoundViews
 from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
@@ -25,7 +25,7 @@ from frostline.faults import at_once
 
 MOST_RATE = 16_000  # values per second, if the setting is null: speech and most sounds lie below 8 kHz
 RATES = 2_000, 192_000  # smallest and largest values per second
-MOST_SECONDS = 10.0  # if the setting is null
+USUAL_SECONDS = 10.0  # at most, if the setting is null
 COVERED = 0.95  # share of the training sounds that fit into the length that is then chosen
 
 
@@ -64,9 +64,9 @@ class SoundModality(Modality):
                 where="data.sample_rate",
                 next_step=f"data.sample_rate={min(max(sample_rate, RATES[0]), RATES[1])}, or null",
             )
-        if seconds is not None and seconds > MOST_FRAMES * HOP:
+        if seconds is not None and seconds > MOST_SECONDS:
             raise ConfigError(
-                f"the network sees at most {MOST_FRAMES * HOP:.0f} s of a sound, not {seconds:g}",
+                f"the network sees at most {MOST_SECONDS} s of a sound, not {seconds:g}",
                 where="data.seconds",
                 next_step="data.seconds=10, or null",
             )
@@ -82,7 +82,7 @@ class SoundModality(Modality):
                 where="data.mels",
                 next_step=f"data.mels={min(most, 128)}",
             )
-        self.spec = sound_spec(self.spec, rate=rate, mels=self.mels, frames=number_of_frames(seconds))
+        self.spec = sound_spec(self.spec, rate=rate, mels=self.mels, frames=frames_of(round(seconds * rate), rate))
 
     def read(self, given: Given) -> None:
         found = {id(it): it for it in given.samples if it is not None}
@@ -125,17 +125,19 @@ class SoundModality(Modality):
             said.append(f"sounds that are resampled to {self.sample_rate:,} Hz: {each}")
         several = sum(header.channels > 1 for header in headers)
         if several:
-            said.append(f"{several:,} sounds with several channels: the mean of the channels is used")
-        longer = sum(number_of_frames(header.seconds) > number_of_frames(self.seconds) for header in headers)
+            said.append(f"{_number(several, 'has', 'have')} several channels, of which the mean is used")
+        assert isinstance(self.spec, SoundSpec)
+        rate = self.spec.rate
+        longer = sum(frames_of(header.values_at(rate), rate) > self.spec.frames for header in headers)
         if longer:
             said.append(
-                f"{longer:,} sounds are longer than {self.seconds:.3g} s (data.seconds): training uses a random part, "
-                "evaluation the middle"
+                f"{_number(longer, 'is', 'are')} longer than {self.seconds:.3g} s (data.seconds): training uses a "
+                "random part, evaluation the middle"
             )
-        silent = [name for source in {id(it.source): it.source for it in splits.values()}.values()
-                  for name in _silent(source)]  # fmt: skip
+        sources = {id(split.source): split.source for split in splits.values()}.values()
+        silent = [name for source in sources if isinstance(source, Spectrograms) for name in source.silent()]
         if silent:
-            said.append(f"{len(silent):,} sounds are silent: {few(silent)}")
+            said.append(f"{_number(len(silent), 'is', 'are')} silent: {few(silent)}")
         return [*said, *picture_repeats(splits).told(SOUNDS), *self.read_notes]
 
     def predicting(self, run: Opened, target: TargetType) -> Predicting:
@@ -155,15 +157,12 @@ def _usual_rate(headers: Sequence[Header]) -> int:
 
 
 def _usual_seconds(headers: Sequence[Header]) -> float:
-    """The length into which COVERED of the sounds fit, in steps of 0.1 s, but at most MOST_SECONDS."""
+    """The length into which COVERED of the sounds fit, in steps of 0.1 s, but at most USUAL_SECONDS."""
     lengths = sorted(header.seconds for header in headers)
     length = lengths[math.ceil(COVERED * len(lengths)) - 1]
-    return min(math.ceil(round(length * 10, 6)) / 10, MOST_SECONDS)
+    return min(math.ceil(round(length * 10, 6)) / 10, USUAL_SECONDS)
 
 
-def _silent(source: object) -> list[str]:
-    """Paths of the sounds without any value above silence, of those that are decoded."""
-    assert isinstance(source, Spectrograms)
-    if source._decoded is None:
-        return []
-    return [str(file) for file, sound in zip(source.files, source._decoded, strict=True) if not sound.any()]
+def _number(count: int, one: str, many: str) -> str:
+    """`1 sound is` or `2 sounds are`."""
+    return f"1 sound {one}" if count == 1 else f"{count:,} sounds {many}"

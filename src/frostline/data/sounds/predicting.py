@@ -14,8 +14,8 @@ from frostline.data.files.predicting import FilePredicting
 from frostline.data.pictures.to_predict import BROKEN, PictureFiles
 from frostline.data.predicting import Opened, Prediction, cells
 from frostline.data.sounds.files import SOUNDS, header_of, read_sound, resampled
-from frostline.data.sounds.sources import Spectrograms, as_picture, problem_of
-from frostline.data.sounds.spectrogram import SoundSpec
+from frostline.data.sounds.sources import MOST_SECONDS, Spectrograms, as_picture, problem_of
+from frostline.data.sounds.spectrogram import SoundSpec, frames_of
 from frostline.data.sounds.views import Spectrum
 from frostline.errors import DataError
 from frostline.paths import at_home
@@ -37,13 +37,12 @@ class ReadableSounds(Spectrograms):
         labels = torch.zeros(len(files), dtype=torch.long)
         super().__init__(files, labels, headers=(), root=root, spec=spec)
         self.sounds = sounds
-        self.longer = 0  # number of sounds of which the network sees a part
 
     def _read(self, place: int) -> Tensor:
         sound = self.sounds[place]
         try:
             if isinstance(sound, Path):
-                values = read_sound(sound, self.spec.rate)
+                values = read_sound(sound, self.spec.rate, MOST_SECONDS)
             else:
                 values = resampled(sound.values, sound.rate, self.spec.rate, f"sample {place}")
         except DataError:
@@ -87,7 +86,7 @@ class SoundPredicting(FilePredicting):
         return {place: row for place, row in enumerate(each) if place not in broken}, broken
 
     def _tell_of_longer(self, files: Sequence[Path]) -> None:
-        longer = sum(_seconds(file) > self.spec.seconds for file in files)
+        longer = sum(_frames(file, self.spec.rate) > self.spec.frames for file in files)
         if longer:
             said = f"{longer:,} sounds are" if longer > 1 else "one sound is"
             print(f"frostline: {said} longer than {self.spec.seconds:.3g} s: the middle is predicted", file=sys.stderr)
@@ -99,12 +98,20 @@ class SoundPredicting(FilePredicting):
         return DataError(what, where=said, next_step="repair it, or leave it out")
 
 
-def _seconds(file: Path) -> float:
+def _frames(file: Path, rate: int) -> int:
     """0 for a file that cannot be read: the prediction reports it."""
     try:
-        return header_of(file).seconds
+        return frames_of(header_of(file).values_at(rate), rate)
     except DataError:
-        return 0.0
+        return 0
+
+
+def _as_floats(values: np.ndarray) -> np.ndarray:
+    """Scale whole numbers to -1..1; unsigned ones have their silence in the middle of their range."""
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    half = (float(np.iinfo(values.dtype).max) + 1) / (2 if values.dtype.kind == "u" else 1)
+    return ((values.astype(np.float64) - (half if values.dtype.kind == "u" else 0)) / half).astype(np.float32)
 
 
 def as_sound(sample: Any, where: str) -> Path | Recording:
@@ -117,11 +124,18 @@ def as_sound(sample: Any, where: str) -> Path | Recording:
         return file
     values, rate = sample if isinstance(sample, tuple) and len(sample) == 2 else (None, None)
     if isinstance(values, Tensor):
-        values = values.cpu().numpy()
-    if isinstance(values, np.ndarray) and values.ndim in (1, 2) and values.size and isinstance(rate, int) and rate > 0:
-        scale = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max) + 1
-        mono = values.astype(np.float32) if values.ndim == 1 else values.astype(np.float32).mean(1)
-        return Recording(mono / scale, rate)
+        values = values.detach().cpu().numpy()
+    per_second = int(rate) if isinstance(rate, int | np.integer) and rate is not True else 0
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu" and per_second > 0 and values.size:
+        if values.ndim == 2 and values.shape[0] < values.shape[1]:
+            raise DataError(
+                f"this sound has {values.shape[1]:,} channels of {values.shape[0]:,} values",
+                where=where,
+                next_step="transpose it: values are (T, channels)",
+            )
+        if values.ndim in (1, 2):
+            floats = _as_floats(values)
+            return Recording(floats if values.ndim == 1 else floats.mean(1), per_second)
     raise DataError(
         f"this is not a sound: a {type(sample).__name__}",
         where=where,

@@ -14,11 +14,11 @@ from torch import Tensor
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.packed import packed_bytes, padded
 from frostline.data.pictures.sources import FilePictures
-from frostline.data.sounds.files import SOUNDS, Header, header_of, read_sound
-from frostline.data.sounds.spectrogram import SoundSpec, number_of_frames, spectrogram
+from frostline.data.sounds.files import SOUNDS, Header, read_sound
+from frostline.data.sounds.spectrogram import SoundSpec, frames_of, spectrogram
 from frostline.errors import DataError
 
-MOST_FRAMES = 60_000  # ten minutes: a longer sound loses both ends before it is decoded
+MOST_SECONDS = 600  # of a longer sound, the middle is decoded
 LAYOUT = 1  # version of the spectrogram; part of the key, so that a new number invalidates the cache
 
 
@@ -37,12 +37,21 @@ class Spectrograms(FilePictures):
 
     @property
     def decoded_bytes(self) -> int:
-        frames = sum(min(number_of_frames(header.seconds), MOST_FRAMES) for header in self.headers)
-        return 3 * self.spec.mels * frames
+        return 3 * self.spec.mels * sum(map(self._frames, self.headers))
+
+    @property
+    def decoded_by(self) -> Sequence[str]:
+        versions = [f"{name} {metadata.version(name)}" for name in ("soundfile", "scipy", "torch")]
+        return [f"spectrogram {LAYOUT}", *versions]
 
     def decoding(self) -> dict[str, Any]:
-        versions = [metadata.version(name) for name in ("soundfile", "scipy", "torch")]
-        return {"sounds": self.content, "layout": LAYOUT, "bands": [self.spec.rate, self.spec.mels], "by": versions}
+        bands = [self.spec.rate, self.spec.mels]
+        return {"sounds": self.content, "bands": bands, "versions": [*self.decoded_by]}
+
+    def silent(self) -> list[str]:
+        """Paths of the sounds without any value above silence; none if they are decoded on access only."""
+        sounds = self._decoded or ()
+        return [str(file) for file, sound in zip(self.files, sounds, strict=False) if not sound.any()]
 
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
         """whole: whole sounds, padded with silence at the end; otherwise their middle, of the spec's length."""
@@ -54,18 +63,19 @@ class Spectrograms(FilePictures):
         return problem_of(file, self.spec.rate)
 
     def _decode(self, place: int, encoded: bytes) -> Tensor:
-        return as_picture(read_sound(self.files[place], self.spec.rate, encoded), self.spec)
+        return as_picture(read_sound(self.files[place], self.spec.rate, MOST_SECONDS, encoded), self.spec)
 
     def _measured(self, place: int) -> Tensor:
-        frames = min(number_of_frames(self.headers[place].seconds), MOST_FRAMES)
-        return packed_bytes((self.spec.mels, frames))
+        return packed_bytes((self.spec.mels, self._frames(self.headers[place])))
+
+    def _frames(self, header: Header) -> int:
+        wanted = min(header.frames, round(MOST_SECONDS * header.rate))
+        return frames_of(header._replace(frames=wanted).values_at(self.spec.rate), self.spec.rate)
 
 
 def as_picture(values: Tensor, spec: SoundSpec) -> Tensor:
     """(T,) values at the spec's rate → (3, M, F)."""
-    most = MOST_FRAMES * spec.rate // 100
-    start = max(0, (len(values) - most) // 2)
-    return spectrogram(values[start : start + most], spec.rate, spec.mels).expand(3, -1, -1)
+    return spectrogram(values, spec.rate, spec.mels).expand(3, -1, -1)
 
 
 def middle(sound: np.ndarray, frames: int) -> np.ndarray:
@@ -79,8 +89,7 @@ def middle(sound: np.ndarray, frames: int) -> np.ndarray:
 def problem_of(file: Path, rate: int) -> DataError | None:
     """Return the error with which reading a sound fails, if it does."""
     try:
-        header_of(file)
-        read_sound(file, rate)
+        read_sound(file, rate, MOST_SECONDS)
     except DataError as error:
         return error
     return None

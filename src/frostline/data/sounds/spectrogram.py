@@ -16,6 +16,7 @@ WINDOW = 0.025  # seconds of a frame's Hann window
 HOP = 0.01  # seconds between frames
 FOURIER = 0.064  # seconds that each frame is padded to, so that narrow bands at low frequencies hold a frequency
 RANGE = 80.0  # decibels below the loudest value that are shown; what is quieter becomes 0
+BLOCK = 1000  # frames that are computed at a time, so that ten minutes take no more memory than ten seconds
 SILENCE = 1e-10  # power below which a value counts as silence
 
 
@@ -32,7 +33,7 @@ class SoundSpec(ImageSpec):
     @property
     def seconds(self) -> float:
         """Length of the part of a sound that the network sees."""
-        return self.frames * HOP
+        return self.frames * hop_of(self.rate) / self.rate
 
 
 def sound_spec(spec: ImageSpec, *, rate: int, mels: int, frames: int) -> SoundSpec:
@@ -40,9 +41,20 @@ def sound_spec(spec: ImageSpec, *, rate: int, mels: int, frames: int) -> SoundSp
     return SoundSpec(**own, rate=rate, mels=mels, frames=frames)
 
 
-def number_of_frames(seconds: float) -> int:
-    """Frames of a sound of that length: one in the middle of each 10 ms that have begun."""
-    return max(1, math.ceil(round(seconds / HOP, 6)))
+def hop_of(rate: int) -> int:
+    """Values between frames."""
+    return round(HOP * rate)
+
+
+def frames_of(values: int, rate: int) -> int:
+    """Frames of a sound: one in the middle of each hop that has begun."""
+    return max(1, -(-values // hop_of(rate)))
+
+
+def _bands(framed: Tensor, rate: int, mels: int) -> Tensor:
+    """(F, window) → (F, M) power."""
+    size = transformed(rate)
+    return torch.fft.rfft(framed, size).abs().square() @ mel_bands(rate, size, mels)
 
 
 def transformed(rate: int) -> int:
@@ -53,15 +65,13 @@ def transformed(rate: int) -> int:
 def spectrogram(values: Tensor, rate: int, mels: int) -> Tensor:
     """(T,) → (M, F) uint8: 255 is the sound's loudest value, 0 is 80 dB below it or silence; low frequencies are in the
     last rows. Each sound is computed alone, so that its bits do not depend on others."""
-    hop, window = round(HOP * rate), round(WINDOW * rate)
-    size = transformed(rate)
-    frames = -(-len(values) // hop)
+    hop, window = hop_of(rate), round(WINDOW * rate)
+    frames = frames_of(len(values), rate)
     # Frame i is centred on hop · (i + 1/2).
     left = window // 2 - hop // 2
     padded = torch.nn.functional.pad(values, (left, frames * hop + window - left - len(values)))
-    framed = padded.unfold(0, window, hop)[:frames] * torch.hann_window(window)
-    power = torch.fft.rfft(framed, size).abs().square()  # (F, size / 2 + 1)
-    bands = power @ mel_bands(rate, size, mels)
+    framed = padded.unfold(0, window, hop)[:frames].split(BLOCK)
+    bands = torch.cat([_bands(some * torch.hann_window(window), rate, mels) for some in framed])
     decibels = 10 * bands.clamp(min=SILENCE).log10()
     loudest = decibels.max()
     shown = (1 + (decibels - loudest) / RANGE).clamp(min=0) * (loudest > 10 * math.log10(SILENCE))

@@ -37,6 +37,7 @@ def read_text_tables(
     require_text_columns(target, text_columns, target_columns, separator, class_names)
     files = split_files(dir, source, train=train_file, val=val_file, test=test_file)
     columns = settings_of(text_columns, target_columns)
+    group_column = group_column if known is None else None  # samples to score are not divided
     if group_column is not None:
         target.require_columns(target_columns, separator, [*text_columns, group_column])
         columns |= {group_column: "data.group_column"}
