@@ -15,12 +15,13 @@ from frostline.frozen.blocks import FrozenPass
 from frostline.frozen.compile import frozen_pays
 from frostline.training.compiling import compile_in_place, compiler_problem, training_pays
 from frostline.training.trainer import compiled
-from tiny import Tiny
+from tiny import FEW, Tiny
 
 SHORT = ["data.train_limit=50", "data.batch_size=15", "data.image_size=8", *DEVICE]
 SHORT += ["trainer.precision=32-true", "logger=none", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
 SHORT += ["optimizer=sgd", "callbacks.best=null"]
-TINY = [*SHORT, "model._target_=tiny.Tiny"]
+# 5 batches of 7 to train with, 3 to validate with, and a smaller one after 3 to test with: each size costs graphs.
+TINY = [*SHORT, "model._target_=tiny.Tiny", *FEW, "data.train_limit=35", "data.batch_size=7"]
 
 
 def _state(folder: Path) -> dict[str, torch.Tensor]:
