@@ -61,7 +61,15 @@ def test_every_plan_ends_in_the_same_bits(
 def test_every_model_ends_in_the_same_bits(model: str, program: Program, tmp_path: Path) -> None:
     """From a line in the middle, then from the one at the top, whose outputs are made of the lower one's."""
     middle = "+schedule.phases.middle={thaw: 3, epochs: 2}"
-    own = [*PLAIN, *FEW, f"model={model}", "model.weights=null", "data.image_size=32", "data.augment=none", "schedule=head_only"]
+    own = [
+        *PLAIN,
+        *FEW,
+        f"model={model}",
+        "model.weights=null",
+        "data.image_size=32",
+        "data.augment=none",
+        "schedule=head_only",
+    ]
     own += ["schedule.phases.head.epochs=2", "schedule.every_phase.solve=false", middle]
     compared.trained(program, tmp_path / "never", *own, "cache=never")
     first = compared.trained(program, tmp_path / "first", *own, "cache=always")
