@@ -25,11 +25,11 @@ from frostline.training import baselines
 from frostline.training import fit as fitting
 from frostline.training.baselines import too_much
 from frostline.training.build import build
-from tiny import FEW
+from tiny import CHAIN
 
 Program = Callable[..., Answer]
 
-SHORT = [*FEW, *DEVICE, "trainer.precision=32-true"]
+SHORT = [*CHAIN, *DEVICE, "trainer.precision=32-true"]
 SHORT += [
     "schedule.phases.head.epochs=2",
     "schedule.every_phase.solve=false",
@@ -37,9 +37,10 @@ SHORT += [
     "logger=none",
     "callbacks.progress=null",
 ]
-# All of the digits, where the numbers are another's.
-DIGITS = ["data._target_=frostline.data.pictures.digits.Digits", "data.train_limit=200", "data.batch_size=50"]
-DIGITS += ["data.image_size=16"]
+# All of the digits, and features that tell them apart, where the numbers are another's.
+DIGITS = ["model._target_=frostline.backbones.bundled.BundledBackbone"]
+DIGITS += ["data._target_=frostline.data.pictures.digits.Digits", "data.train_limit=200", "data.batch_size=50"]
+DIGITS += ["data.image_size=8"]
 
 
 @pytest.fixture(autouse=True)
@@ -237,9 +238,9 @@ def test_by_arithmetic_it_is_too_much(train: int, val: int, width: int, classes:
 
 
 def test_a_run_that_leaves_them_out_says_so(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baselines, "BYTES", 1e4)
+    monkeypatch.setattr(baselines, "BYTES", 1e3)
     record, printed = trained(program, "run")
-    assert record["baselines"]["why_not"] == "0.0 GB of features are more than the limit of 1e-05 GB"
+    assert record["baselines"]["why_not"] == "0.0 GB of features are more than the limit of 1e-06 GB"
     assert f"(val/accuracy); no k-NN and no linear probe: {record['baselines']['why_not']}\n" in printed
 
 
@@ -258,7 +259,7 @@ def test_features_that_are_not_finite_have_no_scores(program: Program, monkeypat
 @pytest.mark.process
 def test_of_two_processes_one_finds_them_out(program: Program, tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
-    short = [split for split in [*SHORT, *DIGITS] if split not in DEVICE and split != FEW[0]]
+    short = [split for split in [*SHORT, *DIGITS] if split not in DEVICE and split not in CHAIN[:2]]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     answer = subprocess.run(
         [sys.executable, "-m", "frostline", "train", *short, *ranks, "run_dir=two"],

@@ -1,14 +1,14 @@
 """Inputs that went wrong for users of other tools, as a script beside the real data builds them: each is read rightly,
 or says what is the matter. Rows in the order of the script's README."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from conftest import Answer
+from forked import ran
+from tiny import FEW
 
 PICTURES = ["dry_run=true", "data.image_size=16", "trainer.precision=32-true", "trainer=cpu"]
 TABLE = [*PICTURES, "data=image_csv", "data.target_columns=[species]"]
@@ -58,7 +58,8 @@ def cases(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not script.is_file():
         pytest.skip(f"the script that builds the cases is not at {script}")
     folder = tmp_path_factory.mktemp("cases")
-    subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
+    answer = ran(str(script), str(folder))
+    assert answer.returncode == 0, answer.stderr
     return folder
 
 
@@ -89,7 +90,7 @@ def test_weights_within_other_programs_checkpoints_are_found(
     file: str, cases: Path, program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(cases)
-    own = ["data=digits", "data.train_limit=20", "data.image_size=16", "schedule=head_only", "model=resnet18"]
+    own = [*FEW, "data.image_size=16", "schedule=head_only", "model=resnet18"]
     answer = program("train", *own, "trainer=cpu", f"model.weights=weights/{file}", f"run_dir={tmp_path / 'run'}")
     assert answer.code == 0, answer.err
     for words in WEIGHTS[file]:

@@ -31,6 +31,16 @@ def named(name: str) -> Any:
 
 
 def backbone_of(name: str, composed: Callable[..., Any]) -> tuple[Backbone, int]:
+    """Made once, as tests only run it."""
+    if name not in MADE:
+        MADE[name] = make(name, composed)
+    return MADE[name]
+
+
+MADE: dict[str, tuple[Backbone, int]] = {}
+
+
+def make(name: str, composed: Callable[..., Any]) -> tuple[Backbone, int]:
     torch.manual_seed(0)
     weights = [] if name == "bundled" else ["model.weights=null"]
     backbone: Backbone = maker_of(composed(f"model={name}", *weights).model, "model")()
@@ -80,23 +90,23 @@ def test_chunks_are_larger_where_pictures_are_small_and_never_of_the_batch() -> 
 def test_a_chunk_lies_in_memory_as_its_samples_whether_it_was_filled_up_or_not(last: bool) -> None:
     """GPUs choose the kernels of some layers by that, and with them the last bits."""
     seen = []
-    backbone, x = BundledBackbone(weights=None).eval(), pictures(64, 32)
+    backbone, x = BundledBackbone(weights=None).eval(), pictures(64, 16)
     layout = torch.channels_last if last else torch.contiguous_format
     backbone.blocks["stem"].register_forward_pre_hook(lambda _, given: seen.append(given[0].stride()))
     for number in (64, 23, 1):
         FrozenPass(backbone)(x[:number].contiguous(memory_format=layout), 0, 2)
-    assert seen == [torch.empty(64, 3, 32, 32).contiguous(memory_format=layout).stride()] * 3
+    assert seen == [torch.empty(64, 3, 16, 16).contiguous(memory_format=layout).stride()] * 3
 
 
 @settings(max_examples=15, deadline=None)
 @given(places=st.lists(st.integers(0, 79), min_size=1, max_size=150), line=st.integers(1, 4))
 def test_any_batch_of_samples_is_those_samples(places: list[int], line: int) -> None:
-    assert torch.equal(FrozenPass(BUNDLED)(pictures(80, 32)[places], 0, line), all_at_once(line)[places])
+    assert torch.equal(FrozenPass(BUNDLED)(pictures(80, 16)[places], 0, line), all_at_once(line)[places])
 
 
 @cache
 def all_at_once(line: int) -> Tensor:
-    return FrozenPass(BUNDLED)(pictures(80, 32), 0, line)
+    return FrozenPass(BUNDLED)(pictures(80, 16), 0, line)
 
 
 BUNDLED = BundledBackbone(weights="bundled").to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

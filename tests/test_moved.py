@@ -7,14 +7,17 @@ import re
 import shlex
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from conftest import Answer
+from frostline.cli.main import main
 from frostline.commands.train import NOT_HERE
 from test_text_runs import TINY
 from tiny_text import make_tokenizer
@@ -22,7 +25,7 @@ from tiny_text import make_tokenizer
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 Program = Callable[..., Answer]
 
-PICTURES = ["data=image_folder", "data.image_size=16", "schedule=head_only", "trainer.precision=32-true"]
+PICTURES = ["data=image_folder", "data.image_size=8", "schedule=head_only", "trainer.precision=32-true"]
 
 
 def put(folder: Path, colours: dict[str, int], number: int = 12, offset: int = 0) -> Path:
@@ -33,13 +36,36 @@ def put(folder: Path, colours: dict[str, int], number: int = 12, offset: int = 0
     return folder
 
 
-@pytest.fixture
-def run(program: Program, tmp_path: Path) -> str:
-    """Of pictures in `data`, named by a relative path."""
-    put(tmp_path / "data", {"ant": 250, "bee": 5, "cat": 120})
-    answer = program("train", *PICTURES, "data.dir=data", "run_dir=run")
-    assert answer.code == 0, answer.err
+def trained(folder: Path, *typed: str) -> Path:
+    """A run in `run`, of data that is named by a relative path."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["frostline", "train", *typed, "run_dir=run"])
+        main()
+    GlobalHydra.instance().clear()
+    return folder
+
+
+def copied(folder: Path, to: Path) -> str:
+    """The run and its data, as if it had been trained in the other folder."""
+    shutil.copytree(folder, to, dirs_exist_ok=True)
+    for name in ("config.yaml", "run.json"):
+        file = to / "run" / name
+        file.write_text(file.read_text().replace(str(folder), str(to)))
     return "run"
+
+
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("moved")
+    put(folder / "data", {"ant": 250, "bee": 5, "cat": 120})
+    return trained(folder, *PICTURES, "data.dir=data")
+
+
+@pytest.fixture
+def run(run_once: Path, program: Program, tmp_path: Path) -> str:
+    """Of pictures in `data`, named by a relative path."""
+    return copied(run_once, tmp_path)
 
 
 def scores(answer: Answer) -> str:
@@ -145,15 +171,19 @@ class StopLate:
         return Stop()
 
 
+@pytest.fixture(scope="module")
+def texts_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    table(folder / "mine.csv", 60)
+    weights = f"model.weights={make_tokenizer(folder / 'tokenizer')}"
+    return trained(folder, *TINY, "data=text_csv", weights, "data.train_file=mine.csv")
+
+
 @pytest.fixture
-def texts(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def texts(texts_once: Path, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A run of texts, whose tables were named by relative paths."""
     monkeypatch.setenv("FROSTLINE_CACHE_DIR", str(tmp_path / "kept"))
-    table(tmp_path / "mine.csv", 60)
-    weights = f"model.weights={make_tokenizer(tmp_path / 'tokenizer')}"
-    answer = program("train", *TINY, "data=text_csv", weights, "data.train_file=mine.csv", "run_dir=run")
-    assert answer.code == 0, answer.err
-    return "run"
+    return copied(texts_once, tmp_path)
 
 
 def table(file: Path, number: int) -> None:

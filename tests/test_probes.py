@@ -11,6 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from conftest import short_form
 from frostline.heads import probes
 from frostline.heads.probes import TEMPERATURE, K, accuracy, linear_probes, log_me, nearest_neighbours
 
@@ -108,15 +109,23 @@ def searched(features: Tensor, labels: Tensor) -> float:
                 bounds=[(-25, 25), (-25, 25)],
                 options={"xatol": 1e-9, "fatol": 1e-10, "maxiter": 4000},
             ).fun
-            for alpha in (1e-4, 1e-2, 1.0, 100.0, 1e4, 1e6)
+            for alpha in (1e-4, 1.0, 1e4)
             for beta in (1.0, 100.0)
         ]
         best.append(-min(found) / len(y))
     return float(np.mean(best))
 
 
-@pytest.mark.parametrize(("number", "width"), [(80, 5), (60, 30), (30, 60), (40, 40)])
-@pytest.mark.parametrize("spread", [0.5, 4.0])
+@pytest.mark.parametrize(
+    ("number", "width", "spread"),
+    short_form(
+        [(*size, spread) for size in ((80, 5), (60, 30), (30, 60), (40, 40)) for spread in (0.5, 4.0)],
+        (80, 5, 4.0),
+        (60, 30, 0.5),
+        (30, 60, 4.0),
+        (40, 40, 0.5),
+    ),
+)
 def test_the_evidence_is_the_largest_that_a_search_finds(number: int, width: int, spread: float) -> None:
     features, labels = problem(number, width, spread)
     assert log_me(features, labels, CLASSES) == pytest.approx(searched(features, labels), abs=1e-6)

@@ -18,7 +18,7 @@ from tiny_text import make_tokenizer
 
 Program = Callable[..., Answer]
 
-ON = ["data.train_limit=200", "data.image_size=16", *DEVICE, "trainer.precision=32-true"]
+ON = ["data.train_limit=200", "data.image_size=8", *DEVICE, "trainer.precision=32-true"]
 SHORT = [
     "schedule=head_only",
     "schedule.phases.head.epochs=2",
@@ -63,7 +63,7 @@ def ranked(program: Program, *arguments: str, output: str = "out") -> tuple[Answ
 
 
 def test_models_are_ranked_and_one_without_weights_does_not_stop_the_others(program: Program, own: list[str]) -> None:
-    answer, models = ranked(program, *own, "models=[resnet18,tiny,bundled]", *ON)
+    answer, models = ranked(program, *own, "models=[resnet18,tiny,bundled]", *ON, "data.image_size=16")
     assert [row["model"] for row in models] == ["bundled", "tiny", "resnet18"]
     bundled, tiny, missing = models
     assert bundled["linear_probe"] > 0.9 > tiny["linear_probe"] > 0.1
@@ -158,7 +158,7 @@ def test_nothing_is_kept_where_nothing_may_be(program: Program, own: list[str], 
 def test_a_model_that_cannot_take_the_pictures_is_told(program: Program, own: list[str]) -> None:
     answer, models = ranked(program, *own, "models=[vit,tiny]", *ON)
     assert [row["model"] for row in models] == ["tiny", "vit"]
-    assert "not ranked  vit: this backbone takes pictures of 224 pixels only, not 16" in answer.out
+    assert "not ranked  vit: this backbone takes pictures of 224 pixels only, not 8" in answer.out
 
 
 def test_where_none_can_be_ranked_that_is_an_error(program: Program, tmp_path: Path) -> None:

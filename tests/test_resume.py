@@ -152,8 +152,7 @@ MOMENTS = ["train 1", "train 3", "train 4", "train 6", "train 8", "train 11", "t
             *((moment, signal.SIGINT) for moment in ("train 6", "validate 4")),
         ],
         ("train 6", signal.SIGTERM),
-        ("validate 4", signal.SIGTERM),
-        ("train 6", signal.SIGINT),
+        ("validate 4", signal.SIGINT),
     ),
 )
 def test_a_stopped_run_goes_on_to_the_very_same_end(

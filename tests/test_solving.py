@@ -128,7 +128,7 @@ def record_of(answer: Answer, folder: Path) -> dict[str, Any]:
 
 
 def test_a_solved_head_is_the_linear_probe_of_its_features(program: Program, tmp_path: Path) -> None:
-    digits = [*DIGITS, "data.train_limit=100"]
+    digits = [*DIGITS, "data.train_limit=100", "data.image_size=8"]
     answer = program("train", *digits, "schedule=head_only", f"run_dir={tmp_path / 'run'}")
     record = record_of(answer, tmp_path / "run")
     (phase,) = record["phases"]
@@ -188,11 +188,8 @@ def test_lr_find_passes_a_solved_phase_and_refuses_a_plan_of_nothing_else(progra
 
 def test_a_resume_after_a_solved_phase_knows_its_solution(program: Program, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    whole = record_of(program("train", *SMALL, "schedule.phases.all.epochs=2", f"run_dir={tmp_path / 'whole'}"),
-                      tmp_path / "whole")  # fmt: skip
-    record_of(program("train", *SMALL, "schedule.phases.all.epochs=2", f"run_dir={run}"), run)
-    content = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**content, "status": "interrupted", "phases": content["phases"][:1]}))
+    whole = record_of(program("train", *SMALL, "schedule.phases.all.epochs=2", f"run_dir={run}"), run)
+    (run / "run.json").write_text(json.dumps({**whole, "status": "interrupted", "phases": whole["phases"][:1]}))
     resumed = record_of(program("train", f"resume={run}", "trust=true"), run)
     assert [row["solved"] is not None for row in resumed["phases"]] == [True, False]
     assert resumed["metrics"] == whole["metrics"]
