@@ -79,7 +79,7 @@ class Division:
             raise DataError(
                 f"{error.what}; its groups are in the validation or test split",
                 where=error.where,
-                next_step=f"data.split_seed={seed + 1} divides the groups otherwise, or {self.reader.grouped_by}=null",
+                next_step=f"data.split_seed={seed + 1}  # divides the groups otherwise",
             ) from None
 
     def _split(self, sampling: Sampling) -> tuple[Chosen, Chosen, Chosen]:

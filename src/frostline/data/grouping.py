@@ -17,8 +17,6 @@ from frostline.quoting import setting_of
 
 TOLERANCE = 0.25  # a split by groups whose share differs by more than a quarter of what was asked is reported
 MOST_FOLDS = 20  # from which a split by groups is put together
-
-
 EXAMPLE = setting_of("data.group_pattern", "([^/_]*)_[^/]*$") + "  # what precedes the first _ of the file's name"
 
 
