@@ -39,7 +39,7 @@ def texts(tmp_path: Path) -> list[str]:
     with (tmp_path / "mine.csv").open("w") as file:
         table = csv.writer(file)
         table.writerow(["text", "label"])
-        for _ in range(160):
+        for _ in range(80):
             own = words(draw.randint(1, 60), draw)
             table.writerow([" ".join(own), "low" if sum(word < "g" for word in own) * 2 >= len(own) else "high"])
     return [f"model.weights={make_tokenizer(tmp_path / 'tokenizer')}", "data=text_csv", "data.train_file=mine.csv"]
@@ -50,7 +50,7 @@ def tagged(tmp_path: Path) -> list[str]:
     """`aa` to `ff` begin an entity, and the word after one is inside of it."""
     draw = random.Random(0)
     with (tmp_path / "mine.conll").open("w") as file:
-        for _ in range(160):
+        for _ in range(80):
             before = False
             for word in words(draw.randint(1, 40), draw):
                 begins = word < "c"
