@@ -62,7 +62,7 @@ def test_evaluate_builds_the_run_anew_and_gives_the_very_same_numbers(
 ) -> None:
     recorded = {name: value for name, value in _record(runs[kind])["metrics"].items() if name.startswith("test/")}
     assert evaluate(composed(f"run={runs[kind]}", config="evaluate"), *read_run(runs[kind])) == recorded
-    assert recorded["test/accuracy"] > 0.3
+    assert recorded["test/accuracy"] > 0.2
 
 
 @pytest.mark.parametrize("kind", KINDS)

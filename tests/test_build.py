@@ -35,7 +35,7 @@ def test_outputs_are_tried_once_for_all_runs_of_a_sweep_and_anew_where_they_are_
         return [output.row for output in built.frozen.outputs]
 
     first = rows()
-    assert first[:4] == [(16, 16, 3), (16, 16, 16), (8, 8, 48), (4, 4, 112)]
+    assert first[:4] == [(8, 8, 3), (8, 8, 16), (4, 4, 48), (2, 2, 112)]
     assert rows("head=mlp", "optimizer.lr=1", "seed=7", "model.weights=null") == first
     assert tried == ["bundled"]
     assert rows("data.image_size=32")[1] == (32, 32, 16)

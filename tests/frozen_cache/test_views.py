@@ -89,7 +89,7 @@ def test_always_keeps_what_the_views_of_the_plan_allow() -> None:
     mixed = SAMPLES._replace(mixed=True)
     kept = made({"thaw": 1, "views": 2}, {"thaw": 1}, when="always", samples=mixed)
     assert [choice.kept for choice in kept] == [False, True]
-    assert "pictures are mixed" in kept[0].why_not
+    assert "samples are mixed" in kept[0].why_not
 
 
 @pytest.mark.parametrize(
