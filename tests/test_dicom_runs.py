@@ -1,10 +1,12 @@
 """A whole run in this process on DICOM files: trained, predicted, and free of what identifies a person."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pydicom
 import pytest
 
@@ -31,9 +33,13 @@ def test_scans_are_learned_and_no_name_is_stored(program: Callable[..., Answer],
     assert record_of(run)["metrics"]["test/accuracy"] == 1.0
     answer = program("predict", f"run={run}", f"input={folder}", f"output={tmp_path / 'predicted.csv'}")
     assert answer.code == 0, answer.err
-    written = [file for file in [*run.rglob("*"), tmp_path / "predicted.csv"] if file.is_file()]
+    cache = Path(os.environ["FROSTLINE_CACHE_DIR"])
+    written = [file for file in [*run.rglob("*"), *cache.rglob("*"), tmp_path / "predicted.csv"] if file.is_file()]
     assert len(written) > 4
     assert not [file for file in written if b"Doe" in file.read_bytes()]
+    tables = [pq.read_table(file).to_pydict() for file in run.rglob("*.parquet")]  # compressed
+    assert tables
+    assert "Doe" not in repr(tables)
 
 
 def test_a_missing_library_is_named(

@@ -180,6 +180,28 @@ def test_two_ranks_score_each_sample_once_in_one_folder(whole: Callable[[str], P
     assert [row["val"]["val/n"] for row in record["phases"]] == [143, 143]
 
 
+def test_torchrun_starts_the_ranks_of_a_run(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(ROOT / "train.py"),
+    ]
+    own = ["schedule=head_only", "data.train_limit=40", "data.image_size=8", "trainer=ddp", "trainer.accelerator=cpu"]
+    (tmp_path / "home").mkdir()
+    ended = subprocess.run(
+        [*command, *own, "logger=none", f"run_dir={tmp_path / 'run'}"],
+        cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["metrics"]["test/n"] == 359
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("trainer", ["ddp", pytest.param("fsdp", marks=pytest.mark.long)])
 def test_two_ranks_resume_and_score_what_was_recorded(

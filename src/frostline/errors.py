@@ -93,6 +93,11 @@ def few(names: Sequence[str], most: int = FEW) -> str:
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """`one picture is` or `1,200 pictures are`, for `picture is` and `pictures are`."""
+    return f"one {one}" if number == 1 else f"{number:,} {many}"
+
+
 def shortened(name: str) -> str:
     """Cut a name after LONG characters: it may be a whole document."""
     return name if len(name) <= LONG else f"{name[:LONG]}…"

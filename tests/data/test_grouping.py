@@ -1,5 +1,6 @@
 """Groups of samples and folds: no group is divided, every sample is tested once, and what cannot be divided is told."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
+from conftest import DEVICE, Answer, pasted
 from datasets_made import data as data_of
 from frostline.contracts.specs import ImageSpec
 from frostline.data.grouping import fold_split, grouped_split, numbered
@@ -18,6 +20,7 @@ from frostline.data.module import Data
 from frostline.data.pictures.image_csv import ImageCsv
 from frostline.data.pictures.image_folder import ImageFolder
 from frostline.errors import ConfigError, DataError
+from frostline.paths import conf_dir
 
 Make = Callable[..., Data]
 
@@ -107,7 +110,7 @@ def test_without_a_pattern_patients_are_divided(folders: Make) -> None:
 
 
 def test_too_few_patients_are_refused(folders: Make) -> None:
-    with pytest.raises(DataError, match="are 2 groups of samples, too few for training, validation, test") as raised:
+    with pytest.raises(DataError, match="2 groups are too few for training, validation, test") as raised:
         folders("ab")
     assert raised.value.next_step.endswith("data.group_pattern=null ignores groups")
 
@@ -123,7 +126,7 @@ def test_files_without_a_group_are_named(folders: Make, tmp_path: Path) -> None:
 
 
 def test_folds_that_leave_one_patient_are_refused(folders: Make) -> None:
-    with pytest.raises(DataError, match="one group of samples, too few for training, validation"):
+    with pytest.raises(DataError, match="one group is too few for training, validation"):
         [folders("abc", folds=2, fold=fold) for fold in range(2)]
 
 
@@ -212,3 +215,22 @@ def test_a_line_without_a_patient_is_named(table: Make) -> None:
 def test_more_folds_than_numbers_are_refused(table: Make) -> None:
     with pytest.raises(DataError, match="there are 4 pictures, too few for 5 splits"):
         table(["1", "2", "3", "4"], target_kind="numbers", group_column=None, folds=5, target_columns=["patient"])
+
+
+def test_patterns_work_as_they_are_documented_and_proposed(
+    program: Callable[..., Answer], folders: Make, tmp_path: Path
+) -> None:
+    """Pasted into a shell."""
+    folders()
+    own = ["train", "data=image_folder", f"data.dir={tmp_path}", "dry_run=true", *DEVICE]
+    refused = program(*own, "data.group_pattern=zzz")
+    assert refused.code == 1
+    proposed = re.findall(r"'data\.group_pattern=.*?'", refused.err)
+    documented = [
+        re.findall(r"'data\.group_pattern=.*?'", (conf_dir() / "data" / f"{name}_folder.yaml").read_text())
+        for name in ("image", "audio")
+    ]
+    for (typed,) in (proposed, *documented):
+        answer = program(*own, *pasted((typed,)))
+        assert answer.code == 0, answer.err
+        assert "as groups stay whole" in answer.out

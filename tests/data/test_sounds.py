@@ -203,9 +203,9 @@ def test_what_is_resampled_mixed_cut_or_silent_is_told(make: Any, tmp_path: Path
     (folder / "high" / "notes.txt").write_text("…")
     notes = "\n".join(make(folder, seconds=0.5).notes())
     assert "sounds that are resampled to 8,000 Hz: 1 of 44,100 Hz" in notes
-    assert "1 sound has several channels, of which the mean is used" in notes
-    assert "1 sound is longer than 0.5 s (data.seconds)" in notes
-    assert f"1 sound is silent: {folder / 'high' / 'silent.wav'}" in notes
+    assert "one sound has several channels, of which the mean is used" in notes
+    assert "one sound is longer than 0.5 s (data.seconds)" in notes
+    assert f"one sound is silent: {folder / 'high' / 'silent.wav'}" in notes
     assert "the same as an earlier one" in notes or "in both" in notes
     assert "skipped: 1 of .txt" in notes
 

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from frostline.data.tables.table import Row, normalised
-from frostline.errors import ConfigError, DataError, few, shortened
+from frostline.errors import ConfigError, DataError, counted, few, shortened
 from frostline.faults import of_each
-from frostline.quoting import setting_of
 
 TOLERANCE = 0.25  # a split by groups whose share differs by more than a quarter of what was asked is reported
 MOST_FOLDS = 20  # from which a split by groups is put together
-EXAMPLE = setting_of("data.group_pattern", "([^/_]*)_[^/]*$") + "  # what precedes the first _ of the file's name"
+EXAMPLE = """'data.group_pattern="([^/_]*)_[^/]*$"'  # what precedes the first _ of the file's name"""
 
 
 def numbered(groups: Sequence[str]) -> Tensor:
@@ -85,7 +84,7 @@ def require_groups(number: int, needed: int, sides: str, where: object, named_by
     groups."""
     if number < needed:
         raise DataError(
-            f"there {'is one group' if number == 1 else f'are {number} groups'} of samples, too few for {sides}",
+            f"{counted(number, 'group is', 'groups are')} too few for {sides}",
             where=where,
             next_step=f"add samples of other groups, give the splits yourself, or {named_by}=null ignores groups",
         )
@@ -98,7 +97,7 @@ def shared_groups(groups: Mapping[str, Sequence[str]]) -> list[str]:
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         both = sorted(names.get(one, set()) & names.get(other, set()))
         if both:
-            number = f"{len(both):,} groups are" if len(both) > 1 else "one group is"
+            number = counted(len(both), "group is", "groups are")
             said.append(f"{number} in both {one} and {other}: {few([shortened(name) for name in both])}")
     return said
 

@@ -1,11 +1,12 @@
 """The view of a batch that the network gets: preprocessed and, in training, augmented."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from frostline.contracts.batch import Batch
+from frostline.data.target_types.base import TargetType
 
 
 class Views:
@@ -43,3 +44,28 @@ class Views:
     def follow(self, targets: Tensor, sample: Tensor, epoch: int) -> Tensor:
         """Return the targets of samples augmented as in `epoch`. sample: (B,) indices in their source."""
         return targets
+
+
+class Mixing(Protocol):
+    """How strongly samples are augmented. mix: share of samples that are mixed with another."""
+
+    @property
+    def mix(self) -> float: ...
+
+
+class AugmentedViews(Views):
+    """Views that augment by a `strength`; None: not at all. target: the type of the targets."""
+
+    strength: Mixing | None
+    target: TargetType
+
+    @property
+    def could_augment(self) -> bool:
+        return self.strength is not None
+
+    @property
+    def mixes(self) -> bool:
+        return self.strength is not None and self.strength.mix > 0 and self.target.mixes
+
+    def look(self) -> dict[str, Any]:
+        return {"augment": self.describe()}

@@ -1,17 +1,16 @@
 """A reader of files in one folder per class, optionally below folders train/, val/ and test/."""
 
-from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from frostline.contracts.targets import Targets
 from frostline.data.files.found import BESIDE, FoundFiles, passed_note, sample_files
 from frostline.data.files.kind import FileKind
+from frostline.data.files.samples import SampleFiles
 from frostline.data.grouping import groups_by_pattern, require_pattern
 from frostline.data.reader import Found, Reader
 from frostline.data.tables.table import normalised
@@ -26,10 +25,11 @@ SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"),
 
 
 class ClassFolders(Reader):
-    """files: what a subclass reads. classes: the class folders to use; null for all. group_pattern: see
-    `groups_by_pattern`. Raises DataError."""
+    """files, samples: what a subclass reads, and what its modality takes. classes: the class folders to use; null for
+    all. group_pattern: see `groups_by_pattern`. Raises DataError."""
 
     files: ClassVar[FileKind]
+    samples: ClassVar[type[SampleFiles]]
     listed_by: ClassVar[str]  # value of `data=` that reads such files from a table
     chooses = "data.classes"
     named_by = "data.dir"
@@ -43,10 +43,6 @@ class ClassFolders(Reader):
         self.name = self.dir.absolute().name
         self.wanted = None if classes is None else [normalised(str(name)) for name in classes]
         self.passed = Counter[str]()  # number of skipped files, by reason
-
-    @abstractmethod
-    def samples_of(self, files: Sequence[Path], labels: Tensor) -> Any:
-        """Return what the modality takes. labels: (N,) class of each file."""
 
     def read(self, target: TargetType, known: Targets | None) -> Found:
         names = None if known is None else known.names
@@ -86,7 +82,7 @@ class ClassFolders(Reader):
         if folders["train"] is not None:
             self.passed[BESIDE] += len({*_class_folders(self.dir).values()} - {*folders.values()})
 
-    def _samples(self, folder: Path, classes: list[str]) -> Any:
+    def _samples(self, folder: Path, classes: list[str]) -> SampleFiles:
         files: list[Path] = []
         labels: list[int] = []
         named = _class_folders(folder)
@@ -104,7 +100,7 @@ class ClassFolders(Reader):
                 next_step=f"put {'them' if loose else self.files.many} ({', '.join(self.files.usual)}, ...) into "
                 f"{folder}/<class>/",
             )
-        return self.samples_of(files, torch.tensor(labels))
+        return self.samples(files, torch.tensor(labels), self.dir)
 
     def _classes(self, train: Path, known: list[str] | None) -> list[str]:
         reserved = {name for names in SPLITS.values() for name in names} if train == self.dir else set()

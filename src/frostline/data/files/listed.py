@@ -1,16 +1,13 @@
 """A reader of files that a table lists with their targets: classes, labels or numbers, by the task."""
 
-from abc import abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
-
-from torch import Tensor
+from typing import ClassVar
 
 from frostline.contracts.targets import Targets
 from frostline.data.files.class_folders import SPLITS
 from frostline.data.files.kind import FileKind
 from frostline.data.files.paths import FilePaths
+from frostline.data.files.samples import SampleFiles
 from frostline.data.grouping import groups_of
 from frostline.data.reader import Found, Reader
 from frostline.data.tables.formats import read_table
@@ -23,10 +20,11 @@ from frostline.paths import at_home
 
 
 class ListedFiles(Reader):
-    """files: what a subclass reads. The settings are explained in conf/data/image_csv.yaml. Raises DataError that names
-    the line of the table."""
+    """files, samples: what a subclass reads, and what its modality takes. conf/data/image_csv.yaml explains the
+    settings. Raises DataError that names the line of the table."""
 
     files: ClassVar[FileKind]
+    samples: ClassVar[type[SampleFiles]]
     kinds = ()
     reads_columns = True
     named_by = "data.file"
@@ -58,10 +56,6 @@ class ListedFiles(Reader):
         self.group_column = group_column
         self.read_notes: list[str] = []
 
-    @abstractmethod
-    def samples_of(self, files: Sequence[Path], targets: Tensor) -> Any:
-        """Return what the modality takes. targets: (N, ...) of each file."""
-
     def read(self, target: TargetType, known: Targets | None) -> Found:
         group_column = self.group_column if known is None else None  # samples to score are not divided
         further = {
@@ -82,7 +76,7 @@ class ListedFiles(Reader):
         self.read_notes += [*table.notes, *self.paths.notes()]
         self.read_notes += separator_notes(table, self.target_columns[0], self.separator)
         found = {
-            split: self.samples_of([files[place] for place in places], targets[places])
+            split: self.samples([files[place] for place in places], targets[places], self.dir)
             for split, places in splits.items()
             if places
         }

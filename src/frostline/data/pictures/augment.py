@@ -15,7 +15,7 @@ from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.counter_random import uniform
 from frostline.data.pictures.preprocess import Preprocess, normalised, scaled
 from frostline.data.target_types.base import TargetType
-from frostline.data.views import Views
+from frostline.data.views import AugmentedViews
 from frostline.errors import ConfigError
 
 Level = Literal["none", "standard", "strong"]
@@ -51,7 +51,7 @@ def require_erasable(level: Level, erase: float) -> None:
         )
 
 
-class Augment(Views):
+class Augment(AugmentedViews):
     """flip: mirror half of the pictures, left to right. erase: side of a square of the mean colour that covers part of
     each picture, as a share of the picture's side (Cutout, DeVries & Taylor 2017, arXiv:1708.04552). cut: see
     `evaluation_view`.
@@ -72,7 +72,7 @@ class Augment(Views):
         cut: bool = False,
     ) -> None:
         require_erasable(level, erase)
-        self.strength = STRENGTHS.get(level)
+        self.strength: Strength | None = STRENGTHS.get(level)
         self.flip = flip
         self.erase = erase
         self.spec = spec
@@ -82,20 +82,9 @@ class Augment(Views):
         self.cut = cut
         self.preprocess = Preprocess(spec, cut=cut)
 
-    @property
-    def could_augment(self) -> bool:
-        return self.strength is not None
-
-    @property
-    def mixes(self) -> bool:
-        return self.strength is not None and self.strength.mix > 0 and self.target.mixes
-
     def describe(self) -> list[Any]:
         """The augmentation as plain values, without those of the spec."""
         return [list(self.strength) if self.strength is not None else None, self.flip, self.erase, self.seed, self.cut]
-
-    def look(self) -> dict[str, Any]:
-        return {"augment": self.describe()}
 
     def plain(self, batch: Batch) -> Batch:
         return batch._replace(inputs=self.preprocess(batch.pictures))

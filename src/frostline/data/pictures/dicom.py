@@ -24,13 +24,13 @@ WINDOW = "frostline window"  # entry of `Image.info`, which Pillow copies to pic
 
 
 class Window(NamedTuple):
-    """How a file wants its modality values shown. low, high: what becomes black and white. steep: centre and width of a
-    sigmoid in their place. table: 8-bit values from `low` up in their place. inverted: whether low values are white."""
+    """How a file wants its modality values shown. low, high: what becomes black and white. sigmoid: its centre and
+    width, in their place. table: 8-bit values from `low` up in their place. inverted: whether low values are white."""
 
     low: float
     high: float
     inverted: bool
-    steep: tuple[float, float] | None = None
+    sigmoid: tuple[float, float] | None = None
     table: np.ndarray | None = None
 
     def applied(self, values: np.ndarray) -> np.ndarray:
@@ -38,8 +38,8 @@ class Window(NamedTuple):
         if self.table is not None:
             index = np.clip(np.floor(values) - self.low, 0, len(self.table) - 1).astype(np.int64)
             return self.table[index]
-        if self.steep is not None:
-            centre, width = self.steep
+        if self.sigmoid is not None:
+            centre, width = self.sigmoid
             values = 1 / (1 + np.exp(-4 * (values.astype(np.float64) - centre) / width))
             return to_eight_bits(values, "F", (0.0, 1.0))
         return to_eight_bits(values, "F", (self.low, self.high if self.high > self.low else self.low + 1))
@@ -141,7 +141,7 @@ def _window(values: np.ndarray, data: Any) -> Window:
         return Window(float(inside.min()), float(inside.max()), inverted)
     function = data.get("VOILUTFunction") or "LINEAR"
     if function == "SIGMOID":
-        return Window(0, 1, inverted, steep=(centre, width))
+        return Window(0, 1, inverted, sigmoid=(centre, width))
     if function == "LINEAR_EXACT" or width == 1:
         return Window(centre - width / 2, centre + width / 2, inverted)
     half = (width - 1) / 2

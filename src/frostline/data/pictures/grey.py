@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from frostline.data.pictures.files import DICOM, FRAMES, UNREADABLE, room_for
-from frostline.errors import ConfigError, DataError
+from frostline.errors import ConfigError, DataError, counted
 
 DEEP = ("I", "F")  # first letter of Pillow's modes with more than 8 bits
 TOPS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # largest values of 8, 10, 12, 14 and 16 bits
@@ -117,10 +117,10 @@ def grey_notes(deep: Deep, chosen: Range | None) -> list[str]:
     notes = []
     if deep.windowed:
         said = "their own window" if chosen is None else f"the range {chosen[0]:g} to {chosen[1]:g}"
-        number = f"{deep.windowed:,} DICOM pictures are" if deep.windowed > 1 else "one DICOM picture is"
+        number = counted(deep.windowed, "DICOM picture is", "DICOM pictures are")
         notes.append(f"{number} shown by {said} (data.grey_range)")
     if deep.frames:
-        number = f"{deep.frames:,} DICOM files have" if deep.frames > 1 else "one DICOM file has"
+        number = counted(deep.frames, "DICOM file has", "DICOM files have")
         notes.append(f"{number} several frames, of which the middle one is used")
     if chosen is not None and deep.number:
         low, high = (repr(value).removesuffix(".0") for value in chosen)

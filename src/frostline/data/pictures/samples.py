@@ -10,6 +10,7 @@ from typing import Protocol
 from torch import Tensor
 
 from frostline.contracts.specs import ImageSpec
+from frostline.data.files.samples import SampleFiles
 from frostline.data.pictures.grey import Range
 from frostline.data.pictures.sources import ArrayPictures, FilePictures, Pictures
 from frostline.data.sample_cache import SampleCache
@@ -28,13 +29,8 @@ class PictureSamples(Protocol):
         cache: of pictures decoded at once. name: of the data, for the cache. Raises DataError."""
 
 
-class FileSamples:
-    """Pictures in files. labels: see `Source`. root: see `FilePictures`."""
-
-    def __init__(self, files: Sequence[Path], labels: Tensor, root: Path) -> None:
-        self.files = files
-        self.labels = labels
-        self.root = root
+class FileSamples(SampleFiles):
+    """Pictures in files."""
 
     def source(self, spec: ImageSpec, grey: Range | None, cache: SampleCache, name: str) -> FilePictures:
         return FilePictures(self.files, self.labels, root=self.root, spec=spec, grey=grey)

@@ -1,10 +1,5 @@
 """A reader of your own sounds, listed in a table of paths and targets."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from torch import Tensor
-
 from frostline.data.files.listed import ListedFiles
 from frostline.data.sounds.files import SOUNDS
 from frostline.data.sounds.modality import SoundModality
@@ -14,6 +9,4 @@ from frostline.data.sounds.sources import SoundSamples
 class AudioCsv(ListedFiles):
     modality = SoundModality
     files = SOUNDS
-
-    def samples_of(self, files: Sequence[Path], targets: Tensor) -> SoundSamples:
-        return SoundSamples(files, targets, self.dir)
+    samples = SoundSamples

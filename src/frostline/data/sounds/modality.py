@@ -16,11 +16,11 @@ from frostline.data.pictures.sources import keep_or_hold
 from frostline.data.predicting import Opened, Predicting
 from frostline.data.sounds.files import SOUNDS, Header, header_of
 from frostline.data.sounds.sources import MOST_SECONDS, Spectrograms
-from frostline.data.sounds.spectrogram import SoundSpec, frames_of, sound_spec, transformed
+from frostline.data.sounds.spectrogram import SoundSpec, fourier_size, frames_of, sound_spec
 from frostline.data.sounds.views import SoundViews
 from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
-from frostline.errors import ConfigError, few
+from frostline.errors import ConfigError, counted, few
 from frostline.faults import at_once
 
 MOST_RATE = 16_000  # values per second, if the setting is null: speech and most sounds lie below 8 kHz
@@ -71,11 +71,11 @@ class SoundModality(Modality):
                 next_step="data.seconds=10, or null",
             )
         if seconds is not None and sample_rate is not None:
-            self._look_at(sample_rate, seconds)
+            self._set_spec(sample_rate, seconds)
 
-    def _look_at(self, rate: int, seconds: float) -> None:
+    def _set_spec(self, rate: int, seconds: float) -> None:
         """Set the spec. Raises ConfigError if there are more bands than frequencies."""
-        most = transformed(rate) // 2
+        most = fourier_size(rate) // 2
         if self.mels > most:
             raise ConfigError(
                 f"{self.mels:,} bands are more than the {most:,} frequencies that sounds of {rate:,} Hz have",
@@ -90,7 +90,7 @@ class SoundModality(Modality):
         train = self.headers[id(given.samples[0])]
         self.sample_rate = self.sample_rate or _usual_rate(train)
         self.seconds = self.seconds or _usual_seconds(train)
-        self._look_at(self.sample_rate, self.seconds)
+        self._set_spec(self.sample_rate, self.seconds)
         self.read_notes, self._name, self._cache = given.notes, given.name, given.cache
         made = {key: it.source(self.spec, self.headers[key]) for key, it in found.items()}
         first, val, test = (None if it is None else made[id(it)] for it in given.samples)
@@ -125,19 +125,20 @@ class SoundModality(Modality):
             said.append(f"sounds that are resampled to {self.sample_rate:,} Hz: {each}")
         several = sum(header.channels > 1 for header in headers)
         if several:
-            said.append(f"{_number(several, 'has', 'have')} several channels, of which the mean is used")
+            said.append(f"{counted(several, 'sound has', 'sounds have')} several channels, of which the mean is used")
         assert isinstance(self.spec, SoundSpec)
         rate = self.spec.rate
         longer = sum(frames_of(header.values_at(rate), rate) > self.spec.frames for header in headers)
         if longer:
+            number = counted(longer, "sound is", "sounds are")
             said.append(
-                f"{_number(longer, 'is', 'are')} longer than {self.seconds:.3g} s (data.seconds): training uses a "
-                "random part, evaluation the middle"
+                f"{number} longer than {self.seconds:.3g} s (data.seconds): training uses a random part, evaluation "
+                "the middle"
             )
         sources = {id(split.source): split.source for split in splits.values()}.values()
         silent = [name for source in sources if isinstance(source, Spectrograms) for name in source.silent()]
         if silent:
-            said.append(f"{_number(len(silent), 'is', 'are')} silent: {few(silent)}")
+            said.append(f"{counted(len(silent), 'sound is', 'sounds are')} silent: {few(silent)}")
         return [*said, *picture_repeats(splits).told(SOUNDS), *self.read_notes]
 
     def predicting(self, run: Opened, target: TargetType) -> Predicting:
@@ -161,8 +162,3 @@ def _usual_seconds(headers: Sequence[Header]) -> float:
     lengths = sorted(header.seconds for header in headers)
     length = lengths[math.ceil(COVERED * len(lengths)) - 1]
     return min(math.ceil(round(length * 10, 6)) / 10, USUAL_SECONDS)
-
-
-def _number(count: int, one: str, many: str) -> str:
-    """`1 sound is` or `2 sounds are`."""
-    return f"1 sound {one}" if count == 1 else f"{count:,} sounds {many}"

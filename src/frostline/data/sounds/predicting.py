@@ -17,7 +17,7 @@ from frostline.data.sounds.files import SOUNDS, header_of, read_sound, resampled
 from frostline.data.sounds.sources import MOST_SECONDS, Spectrograms, as_picture, problem_of
 from frostline.data.sounds.spectrogram import SoundSpec, frames_of
 from frostline.data.sounds.views import Spectrum
-from frostline.errors import DataError
+from frostline.errors import DataError, counted
 from frostline.paths import at_home
 
 
@@ -88,7 +88,7 @@ class SoundPredicting(FilePredicting):
     def _tell_of_longer(self, files: Sequence[Path]) -> None:
         longer = sum(_frames(file, self.spec.rate) > self.spec.frames for file in files)
         if longer:
-            said = f"{longer:,} sounds are" if longer > 1 else "one sound is"
+            said = counted(longer, "sound is", "sounds are")
             print(f"frostline: {said} longer than {self.spec.seconds:.3g} s: the middle is predicted", file=sys.stderr)
 
     def _problem(self, sound: Path | Recording, where: str) -> DataError:

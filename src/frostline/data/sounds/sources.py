@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from frostline.contracts.specs import ImageSpec
+from frostline.data.files.samples import SampleFiles
 from frostline.data.pictures.packed import packed_bytes, padded
 from frostline.data.pictures.sources import FilePictures
 from frostline.data.sounds.files import SOUNDS, Header, read_sound
@@ -95,13 +96,8 @@ def problem_of(file: Path, rate: int) -> DataError | None:
     return None
 
 
-class SoundSamples:
-    """What readers of sounds put into `Found`. labels: see `Source`. root: see `FilePictures`."""
-
-    def __init__(self, files: Sequence[Path], labels: Tensor, root: Path) -> None:
-        self.files = list(files)
-        self.labels = labels
-        self.root = root
+class SoundSamples(SampleFiles):
+    """Sounds in files."""
 
     def source(self, spec: SoundSpec, headers: Sequence[Header]) -> Spectrograms:
         return Spectrograms(self.files, self.labels, headers=headers, root=self.root, spec=spec)

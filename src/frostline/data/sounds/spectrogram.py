@@ -1,4 +1,4 @@
-"""Log-mel spectrograms as pictures. Shapes: T values of a sound, F = 1 + T // hop frames, M mel bands.
+"""Log-mel spectrograms as pictures. Shapes: T values of a sound, F = ⌈T / hop⌉ frames, M mel bands.
 
 The mel scale is HTK's: 2595 log10(1 + f / 700) for f in Hz (O'Shaughnessy 1987, "Speech communication", p. 150).
 """
@@ -20,15 +20,15 @@ BLOCK = 1000  # frames that are computed at a time, so that ten minutes take no 
 SILENCE = 1e-10  # power below which a value counts as silence
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SoundSpec(ImageSpec):
     """A picture of `mels` rows and `frames` columns is resized to `size` × `size` and normalised as a picture.
 
     rate: values per second."""
 
-    rate: int = 16_000
-    mels: int = 128
-    frames: int = 100
+    rate: int
+    mels: int
+    frames: int
 
     @property
     def seconds(self) -> float:
@@ -53,11 +53,11 @@ def frames_of(values: int, rate: int) -> int:
 
 def _bands(framed: Tensor, rate: int, mels: int) -> Tensor:
     """(F, window) → (F, M) power."""
-    size = transformed(rate)
+    size = fourier_size(rate)
     return torch.fft.rfft(framed, size).abs().square() @ mel_bands(rate, size, mels)
 
 
-def transformed(rate: int) -> int:
+def fourier_size(rate: int) -> int:
     """Number of values that each frame is padded to: a power of two."""
     return int(2 ** math.ceil(math.log2(FOURIER * rate)))
 

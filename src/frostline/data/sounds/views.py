@@ -14,7 +14,7 @@ from frostline.data.pictures.counter_random import uniform
 from frostline.data.pictures.preprocess import normalised, scaled
 from frostline.data.sounds.spectrogram import SoundSpec
 from frostline.data.target_types.base import TargetType
-from frostline.data.views import Views
+from frostline.data.views import AugmentedViews
 
 DRAWS = 12  # random numbers per sound and epoch
 Level = Literal["none", "standard", "strong"]
@@ -46,33 +46,22 @@ class Spectrum(nn.Module):
         return normalised(x.contiguous(memory_format=torch.channels_last), self.spec)
 
 
-class SoundViews(Views):
+class SoundViews(AugmentedViews):
     """level: `standard` shifts sounds in time and covers bars of time and frequency; `strong` covers more, and mixes
     sounds (mixup, Zhang et al. 2018, arXiv:1710.09412).
 
     Random numbers are a function of (seed, epoch, sample)."""
 
     def __init__(self, level: Level, *, spec: SoundSpec, seed: int, target: TargetType, num_classes: int) -> None:
-        self.strength = STRENGTHS.get(level)
+        self.strength: Strength | None = STRENGTHS.get(level)
         self.spec = spec
         self.seed = seed
         self.target = target
         self.num_classes = num_classes
         self.spectrum = Spectrum(spec)
 
-    @property
-    def could_augment(self) -> bool:
-        return self.strength is not None
-
-    @property
-    def mixes(self) -> bool:
-        return self.strength is not None and self.strength.mix > 0 and self.target.mixes
-
     def describe(self) -> Sequence[Any]:
         return ["sound", list(self.strength) if self.strength is not None else None, self.seed]
-
-    def look(self) -> dict[str, Any]:
-        return {"augment": self.describe()}
 
     def plain(self, batch: Batch) -> Batch:
         return batch._replace(inputs=self.spectrum(batch.pictures))
