@@ -30,7 +30,7 @@ from frostline.plan.phase import Phase, Until
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("FROSTLINE_TEST_DATA", ROOT.parent / "shared" / "data"))
 
-COMMANDS = ("train", "lr_find", "rank", "evaluate", "predict", "export", "cache")
+COMMANDS = ("train", "lr_find", "rank", "evaluate", "predict", "export", "index", "search", "cache")
 
 # Where whole runs train, bit for bit the same again: on the CPU; `make test-gpu` has them on a GPU.
 DEVICE = {"cpu": ["trainer=cpu"], "gpu": ["trainer=gpu", "trainer.deterministic=true"]}[
@@ -223,7 +223,7 @@ def _require_command(name: str, settings: tuple[str, ...]) -> None:
     config = _composed("resume" if resumes else name, (*settings, *folder))
     if resumes:
         check(config, command="resume")
-    elif name in ("train", "evaluate", "predict", "export"):
+    elif name in ("train", "evaluate", "predict", "export", "index", "search"):
         check(config, command=name)
     GlobalHydra.instance().clear()
 

@@ -28,7 +28,11 @@ def data(
         settings = {"grey_range": None} | settings
     unset: dict[str, Any] = {"group_pattern": None, "group_column": None}
     own = inspect.signature(kind).parameters
-    settings = {name: it for name, it in unset.items() if name in own} | {"folds": None, "fold": 0} | settings
+    settings = (
+        {name: it for name, it in unset.items() if name in own}
+        | {"folds": None, "fold": 0, "per_identity": "auto"}
+        | settings
+    )
     return data_of(kind, spec, settings, target_kind=target_kind, cache=sample_cache, known=known)
 
 

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.process
 # weights on top of it show.
 STEPPED = "schedule.every_phase.solve=false"
 WORKER = Path(__file__).with_name("ranks_worker.py")
-PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
+UNTRAINED = "none.yaml"
+PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("[!_]*.yaml") if file.name != UNTRAINED)
 SHORT_FORM = ["two_stage", "gradual", "last_block"]
 ALONE = ["trainer=cpu"]
 RANKS = {name: [f"trainer={name}", "trainer.accelerator=cpu", "trainer.devices=2"] for name in ("ddp", "fsdp")}

@@ -26,7 +26,8 @@ Program = Callable[..., Answer]
 PLAIN = [*DEVICE, "trainer.precision=32-true", "logger=none", "head=mlp", "head.hidden=[16]", "optimizer.lr=0.01"]
 PLAIN += ["callbacks.progress=null"]
 SHORT = [*PLAIN, *CHAIN]
-PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
+UNTRAINED = "none.yaml"
+PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("[!_]*.yaml") if file.name != UNTRAINED)
 VIEWS = "schedule.every_phase.views"
 FROZEN = [plan for plan in PLANS if plan not in ("full", "layerwise")]  # these freeze nothing
 HEAVIER = ["resnet18", "efficientnet_b0", "convnext_tiny", "densenet121"]

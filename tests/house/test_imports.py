@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str]] = {
     "training": {"lightning", "omegaconf", "torch", "torchmetrics"},
     "report": {"rich"},
     "commands": {"PIL", "lightning", "numpy", "omegaconf", "torch"},
+    "commands.neighbours": {"numpy", "omegaconf", "torch"},
     "commands.rank": {"lightning", "omegaconf", "rich"},
     "commands.lr_find": {"lightning", "matplotlib", "omegaconf", "rich"},
     "cli": {"hydra", "omegaconf"},

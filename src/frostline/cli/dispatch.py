@@ -32,7 +32,7 @@ from frostline.runs.folder import (
     with_found,
 )
 from frostline.runs.folders import free_folder, require_writable, reserved, stamp
-from frostline.runs.record import FILE
+from frostline.runs.record import FILE, Record
 
 
 def _train(cfg: DictConfig) -> None:
@@ -208,34 +208,59 @@ def _evaluate(cfg: DictConfig) -> None:
 
 def _predict(cfg: DictConfig) -> None:
     check(cfg, command="predict")
+    _, settings = _opened_alone(cfg, "predict", cfg.text)
+    _require_input(cfg, "predict", cfg.text)
+    from frostline.commands.predict import predict
+
+    predict(cfg, settings)
+
+
+def _index(cfg: DictConfig) -> None:
+    check(cfg, command="index")
+    record, settings = _opened_alone(cfg, "index")
+    _require_input(cfg, "index", None)
+    from frostline.commands.neighbours.index import index
+
+    index(cfg, record, settings)
+
+
+def _search(cfg: DictConfig) -> None:
+    check(cfg, command="search")
+    record, settings = _opened_alone(cfg, "search", cfg.text)
+    _require_input(cfg, "search", cfg.text)
+    from frostline.commands.neighbours.search import search
+
+    search(cfg, record, settings)
+
+
+def _opened_alone(cfg: DictConfig, command: str, text: str | None = None) -> tuple[Record, DictConfig]:
+    """Open the run of a command that takes one process. Raises ConfigError, RunError."""
     if many():
-        raise ConfigError("predict runs in one process", where="torchrun, srun", next_step="start it without them")
-    _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("predict", cfg.text))
+        raise ConfigError(f"{command} runs in one process", where="torchrun, srun", next_step="start it without them")
+    return opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting(command, text))
+
+
+def _require_input(cfg: DictConfig, command: str, text: str | None) -> None:
+    """Raise ConfigError unless there is one input, DataError if it does not exist."""
     for key, types in (("windows", bool), ("quotes", bool | None)):
         if not isinstance(cfg.data[key], types):
             raise ConfigError(
                 f"data.{key} is true or false, not {cfg.data[key]}", where="command line", next_step=f"data.{key}=true"
             )
-    if (cfg.input is None) == (cfg.text is None):
-        raise ConfigError(
-            "predict needs either input= or text=", where="input, text", next_step="input=<file or folder>"
-        )
+    if (cfg.input is None) == (text is None):
+        either = "either input= or text=" if "text" in cfg else "input="
+        raise ConfigError(f"{command} needs {either}", where="input, text", next_step="input=<file or folder>")
     if cfg.input not in (None, "-") and not Path(cfg.input).exists():
         raise DataError(
             "there is no such file or folder",
             where=Path(cfg.input),
             next_step="input=<a picture, a folder of pictures, a .txt, or a table>, whichever the run takes",
         )
-    from frostline.commands.predict import predict
-
-    predict(cfg, settings)
 
 
 def _export(cfg: DictConfig) -> None:
     check(cfg, command="export")
-    if many():
-        raise ConfigError("export runs in one process", where="torchrun, srun", next_step="start it without them")
-    _, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("export"))
+    _, settings = _opened_alone(cfg, "export")
     from frostline.commands.export import export
 
     export(cfg, settings)
@@ -262,5 +287,7 @@ TASKS: dict[str, Callable[[DictConfig], None]] = {
     "evaluate": _evaluate,
     "predict": _predict,
     "export": _export,
+    "index": _index,
+    "search": _search,
     "cache": _cache,
 }

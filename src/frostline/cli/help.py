@@ -20,6 +20,8 @@ frostline {__version__}: fine-tune a pretrained network on your own pictures or 
   frostline cache                                                      list cached outputs; clear=true deletes them
   frostline predict run=<run folder> input=<folder or file>            label and probability per picture or text
   frostline export run=<run folder> output=<file>.safetensors          its weights, adapters merged into them
+  frostline index run=<run folder> input=<folder> output=<folder>      embed samples, to search them
+  frostline search run=<run folder> index=<folder> input=<file>        the most similar samples of an index
 
 `frostline <command> --help` lists questions, options and values; `--cfg job` prints the composed configuration;
 `--config-dir <folder>` adds options of your own. An error shows its traceback with HYDRA_FULL_ERROR=1."""

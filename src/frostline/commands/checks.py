@@ -50,6 +50,8 @@ VALUES = {
     "lr_find.highest": "Rate",
     "lr_find.output": "str",
     "run": "str",
+    "index": "str",
+    "threshold": "float | None",
     "input": "str | None",
     "text": "str | None",
     "output": "str | None",

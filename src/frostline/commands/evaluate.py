@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.checks import check
 from frostline.commands.stored_predictions import comparison
-from frostline.commands.train import enter_phase_of, others_stopped, quiet
+from frostline.commands.train import others_stopped, quiet
 from frostline.commands.trained import read_weights
 from frostline.contracts.targets import Targets
 from frostline.data.module import Data
@@ -21,6 +21,7 @@ from frostline.runs.record import Record
 from frostline.training.build import Built, build
 from frostline.training.checkpoint import completed_targets, loaded, require_unchanged
 from frostline.training.predictions import collecting, table_of
+from frostline.training.scoring import enter_phase_of
 
 ELSEWHERE = ("dir", "file", "path", "test_split")  # data settings that name other samples
 

@@ -33,7 +33,7 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     network = Network(settings, Path(cfg.run), cfg.checkpoint)
     predicting = network.predicting()
     if output is not None:
-        _require_writable(output, Path(cfg.input or STANDARD_INPUT), predicting)
+        require_writable(output, Path(cfg.input or STANDARD_INPUT), predicting)
     _require_used(cfg, predicting)
     if output is not None and network.task.gives_files:
         require_free(output)
@@ -41,8 +41,8 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     found = predicting.of_input(Asked(cfg.input, cfg.text, cfg.batch_size, cfg.top_k, data))
     beside = write_files(found, output)
     columns = _beside(found.given, beside | found.told)
-    _tell_formulas(columns)
-    _write(columns, output, cfg.output)
+    tell_formulas(columns)
+    write_table(columns, output, cfg.output)
     if found.problems:
         number = len(next(iter(columns.values())))
         others = f"; the other {number:,} have predictions" if number > 1 else "; the other one has a prediction"
@@ -65,7 +65,7 @@ def _require_used(cfg: DictConfig, predicting: Predicting) -> None:
         )
 
 
-def _write(columns: Columns, output: Path | None, said: str | None) -> None:
+def write_table(columns: Columns, output: Path | None, said: str | None) -> None:
     """Write or (output=None) print the table. said: the output as the user typed it."""
     if output is None:
         table = _table(columns)
@@ -79,7 +79,7 @@ def _write(columns: Columns, output: Path | None, said: str | None) -> None:
         print(shown("".join(f"  {name:{width}}   {value}\n" for name, (value,) in columns.items())), end="")
 
 
-def _tell_formulas(columns: Columns) -> None:
+def tell_formulas(columns: Columns) -> None:
     """Warn of cells that spreadsheets execute: class names come from the maker of the run, texts from anybody."""
     number = sum(cell.startswith(FORMULA) for cells in columns.values() for cell in cells)
     if number:
@@ -97,7 +97,7 @@ def _beside(given: Columns, told: Columns) -> Columns:
     return named | told
 
 
-def _require_writable(output: Path, source: Path, predicting: Predicting) -> None:
+def require_writable(output: Path, source: Path, predicting: Predicting) -> None:
     """Raise DataError if the output cannot be written, is part of the input under any name, or is an existing file
     other than a table of predictions."""
     try:
@@ -125,8 +125,8 @@ def _is_predictions(file: Path) -> bool:
             header = next(csv.reader([lines.readline(MOST_HEADER)]), [])
         except csv.Error:
             return False
-    answers = {"label", "labels", "tag"} & set(header)
-    return bool(answers) and any(name.startswith(("probability", "share")) for name in header)
+    answers = {"label", "labels", "tag", "answer"} & set(header)
+    return bool(answers) and any(name.startswith(("probability", "share", "similarity")) for name in header)
 
 
 def _inside(source: Path, predicting: Predicting) -> list[Path]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
@@ -35,12 +34,13 @@ from frostline.runs.opening import foreign, read_settings
 from frostline.runs.record import Record, Stopwatch
 from frostline.training.averaging import average
 from frostline.training.build import Built, build
-from frostline.training.checkpoint import Stand, forget_starts, load_checkpoint, phase_number, read_saved, stand_of
+from frostline.training.checkpoint import Stand, forget_starts, read_saved, stand_of
 from frostline.training.finetuner import CHECKPOINT_KEY
 from frostline.training.fit import fit
 from frostline.training.forecast import PlannedPhase, planned
 from frostline.training.init_from import init_from
 from frostline.training.predictions import PredictionFiles
+from frostline.training.scoring import score_untrained, test
 
 # Warnings of Lightning and torch that do not apply here, with the reason.
 NOT_HERE = (
@@ -91,7 +91,10 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
             _write_settings(cfg, built, folder, resume=resume)
         _log_text(built, "plan", markdown(rows))
         try:
-            fit(built, record, folder, stand, watch)
+            if built.plan.phases:
+                fit(built, record, folder, stand, watch)
+            else:
+                score_untrained(built, record, folder)
             if built.plan.average != NO_AVERAGE:
                 average(built, record, folder)
         finally:
@@ -194,28 +197,6 @@ def _log_outcome(built: Built, cfg: DictConfig, record: Record) -> None:
     if isinstance(built.trainer.logger, TensorBoardLogger):
         names = {"model": built.model.backbone.name, "data": built.data.name}
         built.trainer.logger.log_hyperparams(names | _flat(resolved(cfg)), _metrics(record))
-
-
-def test(built: Built, record: Record, files: PredictionFiles) -> None:
-    """Score the test split with the best checkpoint by validation, or with the last weights if none was saved."""
-    model, data, trainer, *_ = built
-    best = trainer.checkpoint_callback
-    if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
-        record.best = load_checkpoint(model, Path(best.best_model_path))
-        enter_phase_of(built, record.best)
-        highest = getattr(best, "top_score", None)
-        if highest is not None and highest != float(best.best_model_score):
-            record.best["highest"] = highest
-        record.metrics[best.monitor or "best"] = float(best.best_model_score)
-    with files.collecting("test"):
-        (scores,) = trainer.test(model, datamodule=data, verbose=False)
-    record.metrics |= dict(scores)
-    record.per_class = model.per_class
-
-
-def enter_phase_of(built: Built, weights: dict[str, Any]) -> None:
-    """Enter the phase of these weights, so that they are scored as in that phase. weights: from `load_checkpoint`."""
-    built.enter(phase_number(built.plan, weights["phase"], "checkpoints"), 0, keep="own")
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from typing import Literal
 # vector: (B, D). tokens: (B, L, D). map: (B, D, H, W) of the last block. pyramid: a list of maps, from fine to coarse.
 Form = Literal["vector", "tokens", "map", "pyramid"]
 # What each output of a network belongs to. pixel: outputs (B, K, H, W) at the resolution of the finest features.
-Unit = Literal["sample", "token", "pixel"]
+# embedding: outputs (B, D), vectors of length 1 (heads/embedding.py).
+Unit = Literal["sample", "token", "pixel", "embedding"]
 
 ANY_VECTOR: Mapping[Unit, Form] = {"sample": "vector", "token": "tokens"}
 

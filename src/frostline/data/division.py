@@ -17,6 +17,7 @@ from frostline.data.sampling import Sampling, balanced_subset, require_per_class
 from frostline.data.source import Source, every
 from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
+from frostline.data.whole_names import joined, not_divisible, split_by_names, too_few
 from frostline.errors import ConfigError, DataError
 
 Chosen = tuple[Source, Tensor]
@@ -92,38 +93,49 @@ class Division:
             )
         missing = [name for name, own in (("val", self.val), ("test", self.test)) if own is None]
         groups = numbered(self.groups["train"]) if "train" in self.groups else None
+        if self.target.divides_names:
+            groups = joined(self.train.labels, groups)
         if missing:
             self._require_divisible(["train", *missing], sampling.folds, groups)
         strata = self.target.strata(self.train.labels)
+        strata = torch.zeros_like(strata) if self.target.divides_names else strata
         rest = torch.arange(len(strata))
         test = (self.test, every(self.test)) if self.test is not None else None
         if test is None:
-            rest, taken = self._test(strata, groups, sampling)
+            rest, taken = self._test(rest, strata, groups, sampling)
             test = self.train, taken
         val = (self.val, every(self.val)) if self.val is not None else None
-        if val is None and groups is not None:
+        if val is None and groups is not None and not self.target.divides_names:
             left, where = len(groups[rest].unique()), self.reader.where
             require_groups(left, 2, "training, validation", where, self.reader.grouped_by)
         if val is None:
             own = None if groups is None else groups[rest]
-            kept, taken = self._divided("val", strata[rest], own, sampling.val_fraction, sampling.split_seed, keep=1)
+            fraction, seed = sampling.val_fraction, sampling.split_seed
+            kept, taken = self._divided("val", rest, strata[rest], own, fraction, seed, keep=1)
             val, rest = (self.train, rest[taken]), rest[kept]
         return (self.train, rest), val, test
 
-    def _test(self, strata: Tensor, groups: Tensor | None, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    def _test(self, index: Tensor, strata: Tensor, groups: Tensor | None, sampling: Sampling) -> tuple[Tensor, Tensor]:
         """Indices (rest, test) of the training source."""
         if sampling.folds is not None:
             return fold_split(strata, groups, sampling.folds, sampling.fold, sampling.split_seed)
         keep = 2 if self.val is None else 1
-        return self._divided("test", strata, groups, sampling.test_fraction, sampling.split_seed, keep=keep)
+        return self._divided("test", index, strata, groups, sampling.test_fraction, sampling.split_seed, keep=keep)
 
     def _divided(
-        self, name: str, strata: Tensor, groups: Tensor | None, fraction: float, seed: int, *, keep: int
+        self, name: str, index: Tensor, strata: Tensor, groups: Tensor | None, fraction: float, seed: int, *, keep: int
     ) -> tuple[Tensor, Tensor]:
-        """Indices (rest, split), and a note if groups made the split much larger or smaller."""
+        """Indices (rest, split) in `index`, and a note if groups made the split much larger or smaller. index: in the
+        training source."""
         if groups is None:
             return stratified_split(strata, fraction, seed, keep=keep)
-        rest, split = grouped_split(strata, groups, fraction, seed)
+        if self.target.divides_names:
+            divided = split_by_names(self.train.labels[index], groups, fraction, seed, keep=keep)
+            if divided is None:
+                raise not_divisible(name, self.reader.where, self.reader.grouped_by)
+            rest, split = divided
+        else:
+            rest, split = grouped_split(strata, groups, fraction, seed)
         self.notes += share_note(name, len(split) / len(strata), fraction)
         return rest, split
 
@@ -138,7 +150,10 @@ class Division:
                 where=self.reader.where,
                 next_step="add samples" + (", or fewer data.folds" if folds is not None else ""),
             )
-        if groups is None:
+        if self.target.divides_names:
+            if (error := too_few(self.train.labels, needed, said, self.reader.where, self.reader.divides)) is not None:
+                raise error
+        elif groups is None:
             reason = f"one each for {said}" if folds is None else f"one for each of {folds} folds"
             self._require_of_each(needed, self.train.labels, reason)
         else:

@@ -18,14 +18,15 @@ from frostline.contracts.targets import Targets
 from frostline.contracts.tokens import Tokens
 from frostline.contracts.tree import moved
 from frostline.data.division import Division
-from frostline.data.loader import EpochBatches, usual_batch
+from frostline.data.identity_batches import IdentityBatches, per_identity_of
+from frostline.data.loader import BUCKET, EpochBatches, usual_batch
 from frostline.data.modality import Modality
 from frostline.data.reader import Found, Reader
 from frostline.data.sampling import Sampling
 from frostline.data.source import Source
 from frostline.data.split import Serve, Split, Transfers, loader, named
 from frostline.data.target_types.base import TargetType
-from frostline.errors import DataError, few
+from frostline.errors import ConfigError, DataError, few
 
 
 @final
@@ -67,14 +68,20 @@ class Data(Transfers):
             self._require_names(known)
         self.splits = division.whole() if known is not None else division.splits(sampling)
         self.train_split, self.val_split, self.test_split = self.splits
-        self._division_notes = division.notes
+        if known is None:
+            self.names = target.settled(found.names, dict(named(self.splits)))
+        examined = target.examine(dict(named(self.splits)), self.names, self.where)
+        self._division_notes = [*division.notes, *examined]
+        self.per_identity: int | None = None  # samples of each name in a training batch
+        self._per_identity = sampling.per_identity if known is None else None
         self.targets = known or self._described(found)
         size = sampling.batch_size if known is None or isinstance(sampling.batch_size, int) else 1
         self.batch_size = usual_batch(len(self.train_split)) if size is None else 1 if size == "auto" else size
         self.views = modality.prepare(dict(named(self.splits)), target, found.names, sampling.seed)
 
     def _require_names(self, known: Targets) -> None:
-        if self.names != known.names:
+        first = self.names[: len(known.names)] if self.target.divides_names else self.names
+        if first != known.names:
             raise DataError(
                 f"these samples have other classes or columns than the run: {few(self.names, 10)}",
                 where=self.where,
@@ -110,8 +117,11 @@ class Data(Transfers):
         """One line: numbers of samples, their size, batch size and most frequent target."""
         splits = ", ".join(f"{len(split):,} {name}" for name, split in named(self.splits))
         targets = self.target.frequencies(self.targets, len(self.train_split))
-        size = self.modality.size_of(self.train_split)
-        return f"{splits} {self.modality.samples} of {size}, {self.batch_size:,} a batch; {targets}"
+        size, batches = self.modality.size_of(self.train_split), f"{self.batch_size:,}"
+        if self.per_identity is not None:
+            together = self._batches(self.train_split, shuffle=True, rank=0, world_size=1).sizes[0]
+            batches = f"{together // self.per_identity} × {self.per_identity}"
+        return f"{splits} {self.modality.samples} of {size}, {batches} a batch; {targets}"
 
     def notes(self) -> list[str]:
         """Sentences that a user should read before the run."""
@@ -119,7 +129,8 @@ class Data(Transfers):
 
     def look(self) -> dict[str, Any]:
         """Settings that change the network's inputs, as plain values. A resume compares them."""
-        return self.modality.look() | self.views.look()
+        batches = {} if self.per_identity is None else {"per_identity": self.per_identity}
+        return self.modality.look() | self.views.look() | batches
 
     def chosen(self) -> dict[str, Any]:
         """Values that were derived from the data for settings that are null, by config key."""
@@ -195,7 +206,24 @@ class Data(Transfers):
 
     def batches_of(self, split: Split) -> int:
         """Number of batches in one pass over a split."""
-        return len(self._batches(split, shuffle=False, rank=0, world_size=1))
+        return len(self._batches(split, shuffle=split is self.train_split, rank=0, world_size=1))
+
+    def compose_batches(self, wanted: int | None) -> None:
+        """Fill `data.per_identity=auto`: training batches have `wanted` samples of each of their names; None: any
+        samples. Raises ConfigError for targets without identities, DataError if no name has so many samples."""
+        is_open = self._per_identity == "auto"
+        number = wanted if is_open else self._per_identity
+        if not isinstance(number, int):
+            return
+        if not self.target.divides_names:
+            raise ConfigError(
+                "data.per_identity composes batches of identities, and this task learns none",
+                where="data.per_identity",
+                next_step="data.per_identity=auto",
+            )
+        labels = self.train_split.labels
+        self.per_identity, fewer = per_identity_of(labels, number, is_open=is_open, where=self.where)
+        self._division_notes += fewer
 
     @property
     def num_batches(self) -> int:
@@ -223,6 +251,12 @@ class Data(Transfers):
         self._done = epoch, batches
 
     def _batches(self, split: Split, *, shuffle: bool, rank: int, world_size: int) -> EpochBatches:
+        if shuffle and self.per_identity is not None:
+            size, tokens = self.batch_size, self.modality.max_tokens
+            if split.lengths is not None and tokens is not None:  # every batch may have the longest texts
+                size = min(size, tokens // ((int(split.lengths.max() - 1) // BUCKET + 1) * BUCKET))
+            place = {"rank": rank, "world_size": world_size}
+            return IdentityBatches(split.labels, size, self.per_identity, seed=self.seed, **place)
         return EpochBatches(
             len(split),
             self.batch_size,

@@ -28,16 +28,18 @@ class Prediction(NamedTuple):
 class Predicted(NamedTuple):
     """The predictions of an input. given: columns of the input. told: columns of predictions, of the same length.
     problems: errors of the samples without a prediction. files: for each sample, content of files to write, by suffix.
+    values: the prediction of each sample.
     """
 
     given: Columns
     told: Columns
     problems: list[DataError]
     files: Sequence[dict[str, bytes]] = ()
+    values: Sequence[Tensor] = ()
 
 
 class Asked(NamedTuple):
-    """The settings of `frostline predict`. data: its `data` group."""
+    """The settings of `frostline predict`. data: its `data` group. top_k: 0 for no columns of predictions."""
 
     input: str | None
     text: str | None

@@ -18,6 +18,7 @@ class Sampling:
     """Settings that all data shares: batches, limits and splits. conf/data/_base.yaml explains them."""
 
     batch_size: Positive[int] | Literal["auto"] | None
+    per_identity: Positive[int] | Literal["auto"] | None
     train_limit: Positive[int] | None
     val_fraction: Fraction
     test_fraction: Fraction

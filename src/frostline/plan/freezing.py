@@ -3,7 +3,7 @@
 Nothing is stored here: each function derives the state from the phase, so calling it again changes nothing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -93,6 +93,16 @@ def parameter_groups(backbone: Backbone, head: nn.Module, phase: Phase) -> list[
             next_step="thaw a block that has parameters, or choose a head that has some: head=linear",
         )
     return groups
+
+
+def require_nothing_to_learn(phases: Sequence[Phase], head: nn.Module) -> None:
+    """Raises PlanError if there are no phases, but the head has parameters, which would stay random."""
+    if not phases and count(head.parameters()):
+        raise PlanError(
+            "this plan trains nothing, but the head has parameters to learn",
+            where="schedule, head",
+            next_step="head=identity; or schedule=head_only",
+        )
 
 
 def optimizer_groups(groups: list[Group], phase: Phase) -> list[dict[str, Any]]:

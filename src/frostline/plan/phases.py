@@ -40,16 +40,12 @@ NO_AVERAGE = Average(None, None)
 
 @dataclass(frozen=True)
 class Plan:
+    """phases: empty if nothing is trained (schedule=none)."""
+
     phases: tuple[Phase, ...]
     average: Average
 
     def __post_init__(self) -> None:
-        if not self.phases:
-            raise PlanError(
-                "the plan has no phases",
-                where="schedule.phases",
-                next_step="add one: 'schedule.phases={head: {thaw: none, epochs: 3}}'",
-            )
         for phase in self.phases:
             require_sound(phase)
         names = [phase.name for phase in self.phases]
@@ -60,7 +56,7 @@ class Plan:
                 where="schedule.phases",
                 next_step="give one of them another name",
             )
-        if self.phases[0].start_from == "best":
+        if self.phases and self.phases[0].start_from == "best":
             raise PlanError(
                 f"phase '{self.phases[0].name}' starts from the best epoch so far, but it is the first phase",
                 where=f"schedule.phases.{self.phases[0].name}.start_from",
@@ -76,6 +72,12 @@ class Plan:
     ) -> "Plan":
         """Read a plan. every_phase: defaults of each phase. A phase set to null is left out. Raises PlanError."""
         chosen = {name: own for name, own in phases.items() if own is not None}
+        if not chosen:
+            raise PlanError(
+                "the plan has no phases",
+                where="schedule.phases",
+                next_step="add one: 'schedule.phases={head: {thaw: none, epochs: 3}}'",
+            )
         said = _wrong(Average, average, "schedule.average")
         if said:
             raise PlanError(

@@ -11,6 +11,9 @@ def print_plan(rows: list[PlannedPhase]) -> None:
     for row in rows:
         table.add_row(*_cells(row))
     console = console_of_width()
+    if not rows:
+        console.print("\nNothing is trained: the features of the pretrained network are scored as they are.\n")
+        return
     console.print(table)
     width = max(len(row.name) for row in rows)
     for row in rows:

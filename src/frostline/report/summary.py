@@ -37,7 +37,8 @@ def print_run(record: Record, folder: Path) -> None:
             f"{row['val'].get(record.monitor, float('nan')):.4f}",
         )
     console.print()
-    console.print(table)
+    if record.phases:
+        console.print(table)
     if record.baselines:
         console.print(f"base  {_baselines(record)}")
         for advice in _advice(record):

@@ -36,7 +36,7 @@ EARLIER: dict[str, dict[str, Any]] = {
     "frostline.data.texts.readers.TextCsv": {"quotes": True},
 }
 # The same of settings that any data may have.
-UNDIVIDED = {"folds": None, "fold": 0, "group_column": None, "group_pattern": None}
+UNDIVIDED = {"folds": None, "fold": 0, "group_column": None, "group_pattern": None, "per_identity": None}
 # Settings that name files and folders; a run stores them as absolute paths.
 PLACES = ("data.dir", "data.file", "data.path", "model.weights", "init_from")
 # null: decided by the data, or by a version without this setting

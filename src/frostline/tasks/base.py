@@ -38,7 +38,8 @@ class Metrics(nn.Module):
 class Task(nn.Module):
     """A task sets `kind`, the kind of its targets, and `unit`, what each output belongs to; its constructor takes
     `Targets` first. `gives_files`: whether predictions are files (`files`). `shares`: the scores that are proportions
-    of samples.
+    of samples. `heads`: a setting that chooses a head for it. `noted`: validation scores of the tested weights that
+    run.json needs beside the monitor. `per_identity`: samples of each name in a training batch; None for any.
 
     monitor: the validation score, `val/<name>`, that selects the best epoch. mode: whether its `max` or `min` is best.
 
@@ -51,6 +52,9 @@ class Task(nn.Module):
     unit: ClassVar[Unit] = "sample"
     gives_files: ClassVar[bool] = False
     shares: ClassVar[frozenset[str]] = frozenset()
+    heads: ClassVar[str] = "head=linear"
+    noted: ClassVar[frozenset[str]] = frozenset()
+    per_identity: int | None = None
 
     def __init__(self, *, monitor: str, mode: Mode, l1: float, scores: dict[str, Mode]) -> None:
         super().__init__()

@@ -23,8 +23,11 @@ from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
 
 class Candidate(NamedTuple):
+    """val: its validation scores, once it is scored."""
+
     name: str
     weights: dict[str, Tensor]
+    val: dict[str, float] | None = None
 
 
 def average(built: Built, record: Record, folder: Path) -> None:
@@ -48,14 +51,14 @@ def average(built: Built, record: Record, folder: Path) -> None:
         own = scores[model.task.monitor]
         if own >= score if model.task.mode == "max" else own <= score:  # ties go to the later one, as among epochs
             # Cloned as it was scored: with rank 0's norm statistics, which ranks share in validation.
-            chosen, score = Candidate(candidate.name, _cloned(model)), own
+            chosen, score = Candidate(candidate.name, _cloned(model), dict(scores)), own
     model.load_state_dict(tuned if chosen is None else chosen.weights)
     if chosen is not None:
         kept.best_model_score = torch.tensor(score)
         state = whole_state(model)
         if trainer.is_global_zero:
             place = {"phase": model.phase.name, "first_epoch": model.first_epoch, "epoch": trainer.current_epoch - 1}
-            _keep(state, place | {"average": chosen.name}, Path(kept.best_model_path))
+            _keep(state, place | {"average": chosen.name, "val": chosen.val}, Path(kept.best_model_path))
         trainer.strategy.barrier()
     require_agreement({"backbone": model.backbone, "head": model.head}, where="the averages after the last phase")
 

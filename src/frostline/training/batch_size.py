@@ -92,7 +92,7 @@ def largest_batch(
     why = f"that leaves {FEWEST_STEPS} optimizer steps per epoch" if in_steps < MOST_SAMPLES else "that Frostline tries"
     if batch == smallest and in_steps < smallest:
         why = "that is possible, with one sample for each process"
-    while max(needs(phase, batch) for phase in phases) > room:
+    while max((needs(phase, batch) for phase in phases), default=0) > room:
         if batch == smallest:
             raise _too_large(f"a batch of {batch} with {_size_of(sample)} needs more than {room / 1e9:,.1f} GB", device)
         batch, why = batch // 2, "that fits into memory"

@@ -26,7 +26,7 @@ from frostline.frozen.blocks import FrozenPass
 from frostline.frozen.outputs import FrozenOutputs
 from frostline.frozen.policy import Choice, Reuse, lines_made
 from frostline.plan.composed import plan_of
-from frostline.plan.freezing import Group
+from frostline.plan.freezing import Group, require_nothing_to_learn
 from frostline.plan.phases import Plan
 from frostline.plan.with_adapters import adapted_blocks
 from frostline.storage.store import Store
@@ -55,7 +55,7 @@ from frostline.training.trainer import (
 
 class Built(NamedTuple):
     """choices: per phase, whether it caches its frozen outputs; `frozen` computes, caches and serves them. depths: the
-    candidates of `thaw: auto`; depth: the chosen one."""
+    candidates of `thaw: auto`; depth: the chosen one. reuses: whether frozen outputs may be cached at all."""
 
     model: FineTuner
     data: Data
@@ -67,6 +67,7 @@ class Built(NamedTuple):
     solver: HeadSolver
     depths: Sequence[Depth] = ()
     depth: int | None = None
+    reuses: bool = True
 
     def enter(
         self, number: int, first_epoch: int, keep: Literal["for later", "own", "nothing"] = "for later"
@@ -110,6 +111,8 @@ def build(
     shows = logs and shows_progress(cfg.trainer.enable_progress_bar)
     data = _data(cfg, backbone, reuse, kind, shows=shows, known=known)
     task, head = _top(cfg, backbone, data.targets)
+    data.compose_batches(task.per_identity)
+    require_nothing_to_learn(plan.phases, head)
     plan, depths, depth = deepened(cfg, plan, reuse, backbone, head, task, data)
     plan.first_thaw(list(backbone.blocks))  # raises PlanError if a block does not exist
     _adapt(cfg, backbone, plan)
@@ -133,7 +136,8 @@ def build(
     data.serve = frozen = FrozenOutputs(model.frozen_pass, data, store, outputs, compiled=model.compiles)
     solver = HeadSolver(frozen)
     trainer.callbacks.insert(0, solver)  # type: ignore[attr-defined]  # MovingAverage starts from its solution
-    return Built(model, data, trainer, measure, plan, chosen, frozen, solver, depths, depth)
+    reuses = reuse.when != "never"
+    return Built(model, data, trainer, measure, plan, chosen, frozen, solver, depths, depth, reuses)
 
 
 def _largest_batch(cfg: DictConfig, backbone: Backbone, head: nn.Module, plan: Plan, data: Data) -> ChosenBatch:
@@ -204,7 +208,7 @@ def _form(cfg: DictConfig) -> Form:
         raise ConfigError(
             f"this head returns outputs per {' or '.join(forms)}, but this task needs them per {task.unit}",
             where="head, task",
-            next_step="head=linear, or another task",
+            next_step=f"{task.heads}, or another task",
         )
     return forms[task.unit]
 

@@ -122,7 +122,7 @@ class PredictionFiles:
             "version": __version__,
             "task": type(model.task).__name__,
             "kind": data.targets.kind,
-            "names": data.targets.names,
+            "names": data.names,  # of all targets; a split may have more than training
             "monitor": record.monitor,
             "mode": record.mode,
             "scores": scores,

@@ -1,7 +1,7 @@
 """A reader of files in one folder per class, optionally below folders train/, val/ and test/."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -55,8 +55,9 @@ class ClassFolders(Reader):
         folders = {split: first_folder(self.dir, names) for split, names in SPLITS.items()}
         train = folders["train"] or (folders["test"] if names is not None else None) or self.dir
         self._beside(folders)
-        classes = self._classes(train, names)
-        if names is None or self.wanted is None:
+        further = self._further([train, folders["val"], folders["test"]], target, names)
+        classes = [*self._classes(train, names, target, further), *further]
+        if not target.divides_names and (names is None or self.wanted is None):
             for split in ("val", "test"):
                 self._require_known(folders[split], names or [*_class_folders(train)], of_run=names is not None)
         found = {"train": self._samples(train, classes)}
@@ -102,27 +103,42 @@ class ClassFolders(Reader):
             )
         return self.samples(files, torch.tensor(labels), self.dir)
 
-    def _classes(self, train: Path, known: list[str] | None) -> list[str]:
-        reserved = {name for names in SPLITS.values() for name in names} if train == self.dir else set()
-        found = [name for name in _class_folders(train) if name.lower() not in reserved]
+    def _found(self, folder: Path) -> list[str]:
+        """Names of the class folders, without those of splits."""
+        reserved = {name for names in SPLITS.values() for name in names} if folder == self.dir else set()
+        return [name for name in _class_folders(folder) if name.lower() not in reserved]
+
+    def _further(self, folders: list[Path | None], target: TargetType, known: list[str] | None) -> list[str]:
+        """Names, sorted, that a type which divides names finds beside those of training (the first folder) or `known`;
+        those in `data.classes` if that is set."""
+        if not target.divides_names:
+            return []
+        first, *others = ([] if folder is None else self._found(folder) for folder in folders)
+        found = {*first}.union(*others) - {*(first if known is None else known)}
+        return sorted(found if self.wanted is None else found & {*self.wanted})
+
+    def _classes(
+        self, train: Path, known: list[str] | None, target: TargetType, further: Sequence[str] = ()
+    ) -> list[str]:
+        found = self._found(train)
         for name in self.wanted or [] if known is None else []:
-            if name not in found:
+            if name not in (*found, *further):
                 raise DataError(
-                    f"there is no class folder '{name}': {close_names(name, found)}",
+                    f"there is no class folder '{name}': {close_names(name, [*found, *further])}",
                     where=train,
                     next_step="data.classes=[...] with names of class folders, or null for all",
                 )
         if known is not None:
             strange = [name for name in found if name not in known]
-            if strange and self.wanted is None:
+            if strange and self.wanted is None and not target.divides_names:
                 raise self._strange(strange, train, known, of_run=True)
             return known
-        classes = sorted(set(self.wanted)) if self.wanted is not None else found
+        classes = sorted(set(self.wanted) & set(found)) if self.wanted is not None else found
         if len(classes) < 2:
             loose = self._loose(train)
             hint = f": {self._in_no_folder(loose)}" if loose else self._text_hint(train)
             raise DataError(
-                f"a classification needs two classes, but there is {_said(classes)}{hint}",
+                f"a {target.task} needs two {target.plural}, but there is {_said(classes)}{hint}",
                 where=train,
                 next_step=f"put the {self.files.many} into a folder for each class"
                 f"{self._table_step(train) if loose else ''}",

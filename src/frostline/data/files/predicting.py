@@ -52,7 +52,8 @@ class FilePredicting(Predicting):
             raise self.unreadable(found.problems)
         task, predictions = self.run.task, [*rows.values()]
         files = [task.files(row) for row in predictions]
-        return Predicted(found.given, task.columns(predictions, asked.top_k), found.problems, files)
+        told = task.columns(predictions, asked.top_k) if asked.top_k else {}
+        return Predicted(found.given, told, found.problems, files, predictions)
 
     def files_in(self, folder: Path) -> list[Path]:
         return sample_files(folder, self.kind).files

@@ -34,10 +34,26 @@ def classes_of(table: Table, column: str, training: Sequence[int], known: Names 
         return known, _numbered(table, column, known)
     _require_no_measures(table, column)
     found = {table.rows[place].cells[column] for place in training}
-    whole = all(WHOLE.fullmatch(name) for name in found)
-    names = sorted(found, key=lambda name: (int(name), name)) if whole else sorted(found)
+    names = _sorted(found)
     _require_two(found, table, column)
     return names, _numbered(table, column, names)
+
+
+def open_classes_of(
+    table: Table, column: str, training: Sequence[int], known: Names | None = None
+) -> tuple[Names, Tensor]:
+    """Like `classes_of`, but rows that do not train, or are scored by a trained run, may have further names: these
+    follow, sorted in the same way."""
+    _require_a_class(table, column)
+    first = known if known is not None else _sorted({table.rows[place].cells[column] for place in training})
+    names = [*first, *_sorted({row.cells[column] for row in table.rows} - {*first})]
+    return names, _numbered(table, column, names)
+
+
+def _sorted(names: set[str]) -> Names:
+    """By value if all are whole numbers."""
+    whole = all(WHOLE.fullmatch(name) for name in names)
+    return sorted(names, key=lambda name: (int(name), name)) if whole else sorted(names)
 
 
 def _numbered(table: Table, column: str, names: Names) -> Tensor:

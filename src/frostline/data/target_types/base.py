@@ -4,7 +4,7 @@ Shapes: N samples of a split, B of a batch, C names.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -34,6 +34,9 @@ class TargetType(ABC):
     cells_hold_lists: ClassVar[bool] = False  # whether a cell of a table may be a list
     mixes: ClassVar[bool] = True  # whether mixup and CutMix may mix targets
     takes_class_names: ClassVar[bool] = False  # whether numbers in a table may be indices of names given elsewhere
+    # Whether names are divided, not samples: no name is in two splits unless the user gives these splits, whose names
+    # need not be those of training.
+    divides_names: ClassVar[bool] = False
 
     # --- reading ---
 
@@ -84,6 +87,15 @@ class TargetType(ABC):
             where="task, data",
             next_step="choose another task, or data with such targets",
         )
+
+    def settled(self, names: list[str], splits: Mapping[str, Any]) -> list[str]:
+        """Return the names in the order of the network's outputs, now that it is known which samples train. splits: by
+        name, with `labels` and a `source`. May renumber the targets of the sources."""
+        return names
+
+    def examine(self, splits: Mapping[str, Any], names: list[str], where: object) -> list[str]:
+        """Return sentences on the splits, see `settled`. Raises DataError if one cannot be scored."""
+        return []
 
     # --- statistics of a split ---
 

@@ -40,8 +40,9 @@ def kinds_in_columns() -> tuple[str, ...]:
 
 
 def require_kind(wanted: str, kinds: Sequence[str]) -> None:
-    """Raises ConfigError if the task learns a kind that the data does not have. kinds: those of the data."""
-    if wanted not in kinds:
+    """Raises ConfigError if the task learns a kind that the data does not have. kinds: those of the data; a type that
+    derives from one of them is read in the same way."""
+    if not any(issubclass(type(target_type(wanted)), type(target_type(kind))) for kind in kinds):
         tasks = " or ".join(f"task={target_type(kind).task}" for kind in kinds)
         learned, there = target_type(wanted).described_as, target_type(kinds[0]).described_as
         raise ConfigError(

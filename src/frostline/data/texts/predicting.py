@@ -10,7 +10,7 @@ from torch import Tensor
 
 from frostline.contracts.specs import TextSpec
 from frostline.data.pictures.files import suffixes
-from frostline.data.predicting import STANDARD_INPUT, Asked, Opened, Predicted, Predicting, Prediction, cells
+from frostline.data.predicting import STANDARD_INPUT, Asked, Columns, Opened, Predicted, Predicting, Prediction, cells
 from frostline.data.tables.text_files import lines_of, text_of
 from frostline.data.texts.to_predict import (
     BLANKS,
@@ -48,14 +48,15 @@ class TextPredicting(Predicting):
             pairs = not tokenizer.words and len(found.samples[0]) > 1
             cut = _cut_notes([len(row) for row in rows], tokenizer.spec.max_length, pairs=pairs)
             found = found._replace(notes=[*found.notes, *cut])
+        told: Columns = {}
         if tokenizer.words:
             told = task.word_columns(found.samples, values, asked.top_k)
             found = found._replace(notes=[*found.notes, *_word_notes(values)])
-        else:
+        elif asked.top_k:
             told = task.columns(values, asked.top_k)
         for note in found.notes:
             print(f"frostline: {note}", file=sys.stderr)
-        return Predicted(found.given, told, found.problems)
+        return Predicted(found.given, told, found.problems, values=values)
 
     def of_samples(self, samples: Sequence[Any], start: int, batch_size: int, top_k: int) -> list[Prediction]:
         where = [f"sample {start + place}" for place in range(len(samples))]

@@ -1,0 +1,111 @@
+"""Scores of embeddings: how near the samples of one identity are to each other. Shapes: N samples of D numbers and
+length 1, Q of them with another sample of their identity.
+
+Exact: every sample is compared with every other, some SIMILARITIES at a time. Of equal similarities, those of other
+identities count as the higher, so that neither the order of the samples nor a collapsed embedding raises a score.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+SIMILARITIES = 2**22  # held at a time: 16 MiB
+FALSE_ACCEPTS = 1e-3  # share of false accepts at which true accepts are counted
+RESAMPLES, LEVEL = 1000, 0.95  # of the bootstrap
+DRAWN = 2**22  # identities drawn at a time
+
+
+class Ranked(NamedTuple):
+    """queries: (Q,) indices of the samples that have another one of their identity. first: (Q,) rank of the nearest of
+    these, from 1; more than `most` if it is beyond. average_precision: (Q,) at R, the number of these: MAP@R is their
+    mean (Musgrave et al. 2020, arXiv:2003.08505, section 3.2)."""
+
+    queries: Tensor
+    first: Tensor
+    average_precision: Tensor
+
+
+def ranked(vectors: Tensor, labels: Tensor, most: int = 10) -> Ranked:
+    """Query each sample for its nearest among all others."""
+    _, owner, counts = labels.unique(return_inverse=True, return_counts=True)
+    others = counts[owner] - 1  # (N,) further samples of the same identity
+    order = others.argsort(stable=True)  # blocks of about one number
+    queries = order[others[order] > 0]
+    first, precision = [], []
+    for rows in queries.split(max(1, SIMILARITIES // max(len(labels), 1))):
+        similar, same = vectors[rows] @ vectors.T, labels[rows, None] == labels
+        wanted = others[rows, None]
+        depth = int(wanted.max())
+        negatives = similar.masked_fill(same, -torch.inf)
+        same.scatter_(1, rows[:, None], False)  # a sample is not its own neighbour
+        positives = similar.masked_fill(~same, -torch.inf).topk(depth, dim=1).values
+        nearest = negatives.topk(min(max(depth, most), len(labels)), dim=1).values.flip(1).contiguous()
+        above = nearest.shape[1] - torch.searchsorted(nearest, positives)
+        place = torch.arange(1, depth + 1, device=labels.device)
+        rank = place + above
+        met = (place <= wanted) & (rank <= wanted)
+        first.append(rank[:, 0])
+        precision.append((met * (place.double() / rank)).sum(1) / wanted[:, 0])
+    if not len(queries):
+        return Ranked(queries, queries, vectors.new_zeros(0))
+    back = queries.argsort()
+    return Ranked(queries[back], torch.cat(first)[back], torch.cat(precision)[back])
+
+
+class Verified(NamedTuple):
+    """Pairs of samples are accepted as one identity from a similarity on. eer: the lowest rate that neither false
+    accepts nor false rejects exceed. threshold: the similarity at which that is so. tar: true accepts at the lowest
+    threshold at which at most FALSE_ACCEPTS are false."""
+
+    eer: float
+    threshold: float
+    tar: float
+
+
+def verified(vectors: Tensor, labels: Tensor) -> Verified:
+    """Compare all pairs. Without pairs of one identity, nothing is accepted: eer 1, tar 0."""
+    genuine = torch.cat([similar[same] for similar, same in _pairs(vectors, labels)]).sort().values
+    if not len(genuine):
+        return Verified(1.0, 1.0, 0.0)
+    counts = torch.zeros(len(genuine) + 1, dtype=torch.int64, device=vectors.device)
+    for similar, same in _pairs(vectors, labels, of_two=True):
+        passed = torch.searchsorted(genuine, similar[same], right=True)  # thresholds at or below this similarity
+        counts += passed.bincount(minlength=len(counts))
+    accepted = counts.flip(0).cumsum(0).flip(0)[1:]  # pairs of two identities that each genuine score would accept
+    wrong = accepted.double() / counts.sum().clamp(min=1)
+    rejected = torch.searchsorted(genuine, genuine).double() / len(genuine)
+    worse = torch.maximum(wrong, rejected)
+    best = int(worse.argmin())
+    strict = (wrong <= FALSE_ACCEPTS).nonzero()
+    tar = 1 - float(rejected[strict[0, 0]]) if len(strict) else 0.0
+    return Verified(float(worse[best]), float(genuine[best]), tar)
+
+
+def _pairs(vectors: Tensor, labels: Tensor, *, of_two: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield blocks of similarities, and which of them belong to pairs of one identity (or `of_two`), each pair once."""
+    number = len(labels)
+    step = max(1, SIMILARITIES // max(number, 1))
+    for start in range(0, number, step):
+        rows = torch.arange(start, min(start + step, number), device=labels.device)
+        later = torch.arange(start, number, device=labels.device) > rows[:, None]
+        same = labels[rows, None] == labels[start:]
+        yield vectors[rows] @ vectors[start:].T, later & (~same if of_two else same)
+
+
+def interval(values: Tensor, groups: Tensor) -> tuple[float, float]:
+    """A 95 % interval of the mean of (Q,) values by the bootstrap over their groups (Q,), from a fixed seed: identities
+    are drawn, and not samples, as samples of one identity succeed or fail together."""
+    _, owner = groups.cpu().unique(return_inverse=True)
+    sums = torch.zeros(int(owner.max()) + 1, dtype=torch.float64).index_add_(0, owner, values.cpu().double())
+    sizes = owner.bincount().double()
+    draw, number = torch.Generator().manual_seed(0), len(sums)
+    step = max(1, DRAWN // number)
+    means = []
+    for start in range(0, RESAMPLES, step):
+        chosen = torch.randint(number, (min(step, RESAMPLES - start), number), generator=draw)
+        means.append(sums[chosen].sum(1) / sizes[chosen].sum(1))
+    tail = (1 - LEVEL) / 2
+    low, high = torch.cat(means).quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    return low, high

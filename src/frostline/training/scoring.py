@@ -1,0 +1,77 @@
+"""Score the weights that a run ends with: those of its best epoch, or of its beginning if nothing is trained."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from frostline.distributed.sharding import whole_state
+from frostline.frozen.policy import Choice
+from frostline.runs.record import Record
+from frostline.training.build import Built
+from frostline.training.callbacks.checkpoint_files import WholeFiles
+from frostline.training.checkpoint import CHECKPOINTS, loaded, phase_number, read_checkpoint
+from frostline.training.finetuner import CHECKPOINT_KEY
+from frostline.training.predictions import PredictionFiles
+
+NO_PHASE = "none"  # in place of the phase of weights that were not trained
+
+
+def test(built: Built, record: Record, files: PredictionFiles) -> None:
+    """Score the test split with the best checkpoint by validation, or with the last weights if none was saved."""
+    model, data, trainer, *_ = built
+    best = trainer.checkpoint_callback
+    if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
+        path = Path(best.best_model_path)
+        content = read_checkpoint(path)
+        record.best = loaded(model, content, path)
+        enter_phase_of(built, record.best)
+        highest = getattr(best, "top_score", None)
+        if highest is not None and highest != float(best.best_model_score):
+            record.best["highest"] = highest
+        record.metrics |= _noted(built, content[CHECKPOINT_KEY]["val"])
+        record.metrics[best.monitor or "best"] = float(best.best_model_score)
+    with files.collecting("test"):
+        (scores,) = trainer.test(model, datamodule=data, verbose=False)
+    record.metrics |= dict(scores)
+    record.per_class = model.per_class
+
+
+def _noted(built: Built, scores: dict[str, float]) -> dict[str, float]:
+    return {name: scores[name] for name in built.model.task.noted if name in scores}
+
+
+def enter_phase_of(built: Built, weights: dict[str, Any]) -> None:
+    """Enter the phase of these weights, so that they are scored as in that phase. weights: from `load_checkpoint`."""
+    if built.plan.phases:
+        built.enter(phase_number(built.plan, weights["phase"], "checkpoints"), 0, keep="own")
+    else:
+        _enter_none(built)
+
+
+def _enter_none(built: Built) -> None:
+    """Show samples without augmentation, and serve the outputs of the whole backbone from the cache, as a phase does
+    that trains the head alone."""
+    built.data.show(0, 0)
+    line = len(built.model.backbone.blocks)
+    kept = built.reuses and built.trainer.precision != "16-mixed"
+    built.frozen.begin(Choice(line, kept, views=0, passes=(1, 1), num_bytes=0, why_not=""), [line], 0)
+
+
+def score_untrained(built: Built, record: Record, folder: Path) -> None:
+    """Score validation with the weights as they are, and write them as the run's best checkpoint, from which other
+    commands open it."""
+    _enter_none(built)
+    model, trainer = built.model, built.trainer
+    (scores,) = trainer.validate(model, datamodule=built.data, verbose=False)
+    record.best = {"phase": NO_PHASE, "epoch": 0, "average": None}
+    record.metrics |= _noted(built, dict(scores)) | {model.task.monitor: scores[model.task.monitor]}
+    said = {"phase": NO_PHASE, "first_epoch": 0, "epoch": 0, "batches": 0, "ended": True, "average": None}
+    content = {
+        "state_dict": whole_state(model),
+        CHECKPOINT_KEY: said | {"val": dict(scores), "identity": model.identity},
+    }
+    if trainer.is_global_zero:
+        WholeFiles().save_checkpoint(content, folder / CHECKPOINTS / "best.ckpt")
+        record.checkpoints["best"] = f"{CHECKPOINTS}/best.ckpt"
+    trainer.strategy.barrier()
