@@ -1,4 +1,4 @@
-"""Losses that place samples of one identity close to each other. Shapes: B anchors, N others that they are compared
+"""Losses for retrieval, which bring samples of one identity together. Shapes: B anchors, N others that they are compared
 with, C prototypes, all of D numbers and length 1; every loss returns (B,), a value for each anchor.
 """
 

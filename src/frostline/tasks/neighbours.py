@@ -1,4 +1,4 @@
-"""Scores of embeddings: how near the samples of one identity are to each other. Shapes: N samples of D numbers and
+"""Scores of retrieval: how near the samples of one identity are to each other. Shapes: N samples of D numbers and
 length 1, Q of them with another sample of their identity.
 
 Exact: every sample is compared with every other, some SIMILARITIES at a time. Of equal similarities, those of other
