@@ -223,7 +223,7 @@ def _require_command(name: str, settings: tuple[str, ...]) -> None:
     config = _composed("resume" if resumes else name, (*settings, *folder))
     if resumes:
         check(config, command="resume")
-    elif name in ("train", "evaluate", "predict", "export", "index", "search"):
+    elif name in ("train", "evaluate", "predict", "export"):
         check(config, command=name)
     GlobalHydra.instance().clear()
 

@@ -218,7 +218,7 @@ def test_texts_are_found(program: Program, tmp_path: Path) -> None:
     lines = [f"{text} {extra},{who}" for who, text in words.items() for extra in ("aa", "bb", "cc", "dd")]
     (tmp_path / "texts.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
     tokenizer = make_tokenizer(tmp_path / "tokenizer")
-    own = ["model=minilm", "model._target_=tiny_text.TinyText", f"model.weights={tokenizer}", "~model.name"]
+    own = ["model=bundled", "model._target_=tiny_text.TinyText", f"model.weights={tokenizer}"]
     own += ["data=text_csv", "data.train_file=texts.csv", "task=retrieval", "task.loss=supcon", *HEAD, *DEVICE]
     own += ["logger=none", "callbacks.progress=null", "trainer.precision=32-true", "data.batch_tokens=64"]
     record = trained(program, tmp_path / "run", *own)

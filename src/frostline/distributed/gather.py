@@ -42,7 +42,7 @@ class _Gather(Function):
         return torch.cat([rows[:count] for rows, count in zip(ranks, counts, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         gradient = gradient.contiguous()
         torch.distributed.all_reduce(gradient)
         return gradient[ctx.start : ctx.start + ctx.number], None

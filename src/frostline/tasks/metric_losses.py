@@ -18,7 +18,7 @@ def arcface(vectors: Tensor, labels: Tensor, prototypes: Tensor, *, margin: floa
     Where angle and margin together exceed π the cosine would rise again: as in the authors' code, it falls linearly.
     """
     cosines = vectors @ prototypes.T
-    right = cosines.gather(1, labels[:, None]).clamp(-1, 1)
+    right = cosines.gather(1, labels[:, None])
     sine = (1 - right.square()).clamp(min=LEAST).sqrt()
     moved = right * math.cos(margin) - sine * math.sin(margin)
     moved = torch.where(right > math.cos(math.pi - margin), moved, right - margin * math.sin(margin))

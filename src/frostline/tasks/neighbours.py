@@ -33,6 +33,8 @@ def ranked(vectors: Tensor, labels: Tensor, most: int = 10) -> Ranked:
     others = counts[owner] - 1  # (N,) further samples of the same identity
     order = others.argsort(stable=True)  # blocks of about one number
     queries = order[others[order] > 0]
+    if not len(queries):
+        return Ranked(queries, queries, vectors.new_zeros(0))
     first, precision = [], []
     for rows in queries.split(max(1, SIMILARITIES // max(len(labels), 1))):
         similar, same = vectors[rows] @ vectors.T, labels[rows, None] == labels
@@ -48,8 +50,6 @@ def ranked(vectors: Tensor, labels: Tensor, most: int = 10) -> Ranked:
         met = (place <= wanted) & (rank <= wanted)
         first.append(rank[:, 0])
         precision.append((met * (place.double() / rank)).sum(1) / wanted[:, 0])
-    if not len(queries):
-        return Ranked(queries, queries, vectors.new_zeros(0))
     back = queries.argsort()
     return Ranked(queries[back], torch.cat(first)[back], torch.cat(precision)[back])
 

@@ -22,7 +22,7 @@ from frostline.tasks.metric_losses import arcface, batch_hard_triplet, supervise
 from frostline.tasks.neighbours import interval, ranked, verified
 
 NEAREST = (1, 5, 10)  # k of recall@k
-SCORES: dict[str, Mode] = {f"recall_{k}": "max" for k in NEAREST} | {"map_r": "max", "eer": "min", "tar": "max"}
+SCORES: dict[str, Mode] = {**{f"recall_{k}": "max" for k in NEAREST}, "map_r": "max", "eer": "min", "tar": "max"}
 PER_IDENTITY = 4  # samples of an identity in a batch, for losses that compare the samples of a batch
 
 

@@ -56,7 +56,7 @@ def write(folder: Path, vectors: np.ndarray, names: Sequence[str], identities: S
     writer.writerows(zip(names, identities, strict=True))
     array = io.BytesIO()
     np.lib.format.write_array_header_1_0(array, np.lib.format.header_data_from_array_1_0(vectors))
-    contents = {
+    contents: dict[str, list[Any]] = {
         VECTORS: [array.getvalue(), np.ascontiguousarray(vectors).data],
         SAMPLES: [lines.getvalue().encode()],
         ABOUT: [(json.dumps(said, indent=2) + "\n").encode()],

@@ -87,7 +87,7 @@ class ClassFolders(Reader):
         files: list[Path] = []
         labels: list[int] = []
         named = _class_folders(folder)
-        for number, name in enumerate(classes):
+        for name, number in sorted((name, number) for number, name in enumerate(classes)):
             members, passed = sample_files(named[name], self.files) if name in named else FoundFiles([], Counter())
             files += members
             labels += [number] * len(members)
