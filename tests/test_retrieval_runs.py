@@ -294,7 +294,7 @@ TOGETHER = {
     "more samples than there are": (["data.per_identity=40"], "no identity has 40 training samples", "per_identity="),
     "batches without room": (["data.per_identity=4", "data.batch_size=6"], "no room for two identities", "size=8"),
     "a score of classes": (["task.monitor=val/accuracy"], "no score 'val/accuracy'", "val/map_r"),
-    "an adapter that nothing trains": (["schedule=none", "adapter=lora"], "no phase of the plan trains", "adapter=none"),
+    "an idle adapter": (["schedule=none", "adapter=lora"], "no phase of the plan trains", "adapter=none"),
 }  # fmt: skip
 
 

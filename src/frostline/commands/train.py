@@ -40,7 +40,7 @@ from frostline.training.fit import fit
 from frostline.training.forecast import PlannedPhase, planned
 from frostline.training.init_from import init_from
 from frostline.training.predictions import PredictionFiles
-from frostline.training.scoring import score_untrained, test
+from frostline.training.scoring import test
 
 # Warnings of Lightning and torch that do not apply here, with the reason.
 NOT_HERE = (
@@ -91,10 +91,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
             _write_settings(cfg, built, folder, resume=resume)
         _log_text(built, "plan", markdown(rows))
         try:
-            if built.plan.phases:
-                fit(built, record, folder, stand, watch)
-            else:
-                score_untrained(built, record, folder)
+            fit(built, record, folder, stand, watch)
             if built.plan.average != NO_AVERAGE:
                 average(built, record, folder)
         finally:

@@ -1,4 +1,4 @@
-"""Losses for retrieval, which bring samples of one identity together. Shapes: B anchors, N others that they are compared
+"""Losses for retrieval, which bring samples of one identity together. Shapes: B anchors, N others to compare them
 with, C prototypes, all of D numbers and length 1; every loss returns (B,), a value for each anchor.
 """
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-LEAST = 1e-6  # squared distance, below which its root has no useful gradient
+LEAST = 1e-12  # square, below which its root has no useful gradient
 
 
 def arcface(vectors: Tensor, labels: Tensor, prototypes: Tensor, *, margin: float, scale: float) -> Tensor:
@@ -43,10 +43,13 @@ def batch_hard_triplet(
     one: Hermans et al. 2017, arXiv:1703.07737, equation 5, with Euclidean distances. start: see above. 0 for an anchor
     without both."""
     positive, itself = _pairs(labels, other_labels, start)
-    distances = (2 - 2 * (anchors @ others.T)).clamp(min=LEAST).sqrt()
-    furthest = distances.masked_fill(~positive, -torch.inf).amax(1)
-    nearest = distances.masked_fill(positive | itself, torch.inf).amin(1)
-    return (furthest - nearest + margin).clamp(min=0)
+    negative = ~(positive | itself)
+    cosines = (anchors @ others.T).detach()
+    furthest = others[cosines.masked_fill(~positive, torch.inf).argmin(1)]
+    nearest = others[cosines.masked_fill(~negative, -torch.inf).argmax(1)]
+    # Of the differences, as 1 - cosine loses the digits of short distances.
+    away, near = ((anchors - other).square().sum(1).clamp(min=LEAST).sqrt() for other in (furthest, nearest))
+    return (away - near + margin).clamp(min=0) * (positive.any(1) & negative.any(1))
 
 
 def _pairs(labels: Tensor, other_labels: Tensor, start: int) -> tuple[Tensor, Tensor]:

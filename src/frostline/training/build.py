@@ -110,9 +110,7 @@ def build(
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
     shows = logs and shows_progress(cfg.trainer.enable_progress_bar)
     data = _data(cfg, backbone, reuse, kind, shows=shows, known=known)
-    task, head = _top(cfg, backbone, data.targets)
-    data.compose_batches(task.per_identity)
-    require_nothing_to_learn(plan.phases, head)
+    task, head = _fitting_top(cfg, backbone, data, plan)
     plan, depths, depth = deepened(cfg, plan, reuse, backbone, head, task, data)
     plan.first_thaw(list(backbone.blocks))  # raises PlanError if a block does not exist
     _adapt(cfg, backbone, plan)
@@ -136,8 +134,7 @@ def build(
     data.serve = frozen = FrozenOutputs(model.frozen_pass, data, store, outputs, compiled=model.compiles)
     solver = HeadSolver(frozen)
     trainer.callbacks.insert(0, solver)  # type: ignore[attr-defined]  # MovingAverage starts from its solution
-    reuses = reuse.when != "never"
-    return Built(model, data, trainer, measure, plan, chosen, frozen, solver, depths, depth, reuses)
+    return Built(model, data, trainer, measure, plan, chosen, frozen, solver, depths, depth, reuse.when != "never")
 
 
 def _largest_batch(cfg: DictConfig, backbone: Backbone, head: nn.Module, plan: Plan, data: Data) -> ChosenBatch:
@@ -245,6 +242,14 @@ def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, n
     with torch.random.fork_rng([]):
         torch.manual_seed(seed_of(cfg.seed, "head"))
         head: nn.Module = make(cfg.head, "head", nn.Module, backbone.features, task.num_outputs)
+    return task, head
+
+
+def _fitting_top(cfg: DictConfig, backbone: Backbone, data: Data, plan: Plan) -> tuple[Task, nn.Module]:
+    """`_top`, and batches as its loss needs them. Raises PlanError if the plan leaves the head random."""
+    task, head = _top(cfg, backbone, data.targets)
+    data.compose_batches(task.per_identity)
+    require_nothing_to_learn(plan.phases, head)
     return task, head
 
 

@@ -20,6 +20,7 @@ from frostline.training.build import Built
 from frostline.training.callbacks.checkpoint_files import WholeFiles
 from frostline.training.checkpoint import Stand, load_checkpoint, load_state, read_start, start_of
 from frostline.training.finetuner import CHECKPOINT_KEY
+from frostline.training.scoring import score_untrained
 
 
 class Learns(NamedTuple):
@@ -34,8 +35,10 @@ class Learns(NamedTuple):
 
 
 def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch) -> None:
-    """Train the remaining phases. Epochs and steps continue from phase to phase; everything else is made anew. Raises
-    ConfigError, PlanError, RankError, RunError."""
+    """Train the remaining phases. Epochs and steps continue from phase to phase; everything else is made anew. Without
+    phases, score the weights as they are. Raises ConfigError, PlanError, RankError, RunError."""
+    if not built.plan.phases:
+        score_untrained(built, record, folder)
     first_epoch, start = (stand.first_epoch, stand.number) if stand is not None else (0, 0)
     rows = {row["name"]: row for row in record.phases}
     record.phases = record.phases[:start]

@@ -25,7 +25,7 @@ class Identities(Classes):
     described_as = "an identity for each sample"
     plural = "identities"
     task = "retrieval"
-    data = "data=image_folder, data=audio_folder, data=image_csv or data=text_csv"
+    data = "data=image_folder, data=image_csv or data=text_csv"
     has_classes = False
     mixes = False
     takes_class_names = False
