@@ -170,7 +170,7 @@ def test_a_run_that_was_moved_opens_where_it_lies(run: Path, program: Callable[.
 def test_no_option_of_ours_needs_trust(file: Path, tmp_path: Path) -> None:
     group = file.parent.name
     settings = yaml.safe_load(file.read_text())
-    if group == "experiment" or "_global_" in file.read_text():
+    if group == "experiment" or "@package _global_" in file.read_text():
         group = ""
     settings.pop("defaults", None)
     assert [
