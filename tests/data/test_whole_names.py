@@ -154,7 +154,7 @@ def test_a_test_split_may_have_identities_that_training_has_not_seen(tmp_path: P
     notes = "\n".join(data.notes())
     assert "2 identities of val also in train: b, c" in notes
     assert "one identity of test also in train: d" in notes
-    assert "one identity has one sample in test: it is no query, but stays among what is searched" in notes
+    assert "one identity has one sample in test, which is searched but not queried" in notes
 
 
 def test_a_split_that_cannot_be_scored_is_refused(tmp_path: Path) -> None:

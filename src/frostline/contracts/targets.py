@@ -12,7 +12,7 @@ class Targets:
     """Statistics of the training split in plain values, so that checkpoints can hold them.
 
     kind: `kind` of a target type (data/target_types).
-    names: classes, labels, columns or tags, in the order of the network's outputs.
+    names: classes, labels, columns, tags or identities of the training split, in the order of the network's outputs.
     counts: training samples of each name; training words of each tag, training pixels of each class of masks; empty
         for numbers.
     about: what else the task needs. numbers: `mean` and `std` of each column in training, in its unit. tags:

@@ -132,7 +132,8 @@ class Division:
         if self.target.divides_names:
             divided = split_by_names(self.train.labels[index], groups, fraction, seed, keep=keep)
             if divided is None:
-                raise not_divisible(name, self.reader.where, self.reader.grouped_by)
+                grouped_by = self.reader.grouped_by if "train" in self.groups else None
+                raise not_divisible(name, self.reader.where, grouped_by)
             rest, split = divided
         else:
             rest, split = grouped_split(strata, groups, fraction, seed)

@@ -59,8 +59,15 @@ def too_few(names: Tensor, sides: int, said: str, where: object, divides: str) -
     )
 
 
-def not_divisible(split: str, where: object, named_by: str) -> DataError:
-    """The error if groups and identities contradict each other. named_by: the setting that names groups."""
+def not_divisible(split: str, where: object, named_by: str | None) -> DataError:
+    """The error if whole identities, or whole groups of them, leave too few for a split. named_by: the setting that
+    names groups; None without groups."""
+    if named_by is None:
+        return DataError(
+            f"the folds leave too few identities: {split} needs {LEAST} of its own",
+            where=where,
+            next_step="fewer data.folds, or add samples of other identities",
+        )
     return DataError(
         f"the groups join so many identities that {split} cannot have {LEAST} of its own",
         where=where,

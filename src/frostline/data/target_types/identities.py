@@ -65,7 +65,7 @@ class Identities(Classes):
             alone = (counts == 1).nonzero().flatten().tolist()
             if alone:
                 has = counted(len(alone), "identity has", "identities have")
-                notes.append(f"{has} one sample in {name}: it is no query, but stays among what is searched")
+                notes.append(f"{has} one sample in {name}, which is searched but not queried")
             both = ((counts > 0) & (of_each["train"] > 0)).nonzero().flatten().tolist() if "train" in of_each else []
             if both:
                 said = few([shortened(names[place]) for place in both], SHOWN)
