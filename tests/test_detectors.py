@@ -23,7 +23,7 @@ COMMON: dict[str, Any] = {"anchor_scale": 4.0, "score": 0.05, "nms": 0.5, "detec
 
 def head(kind: type[Detector], features: Features = FEATURES, **settings: Any) -> Detector:
     torch.manual_seed(0)
-    own = {"channels": 32} | ({"hidden": 16} if kind is FasterRcnn else {})
+    own = {"channels": 32} | ({"hidden": 16, "regions": 512, "proposals": 1000} if kind is FasterRcnn else {})
     made: Any = kind
     return made(features, 3, **COMMON | own | settings)  # type: ignore[no-any-return]
 

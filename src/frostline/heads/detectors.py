@@ -157,8 +157,8 @@ class FasterRcnn(Detector):
     """Ren et al. 2015, arXiv:1506.01497, on a feature pyramid (Lin et al. 2017, arXiv:1612.03144), as torchvision's
     `fasterrcnn_resnet50_fpn`.
 
-    channels: width of all maps. hidden: width of the layers that classify a region. anchor_scale: side of the anchors
-    of each level, in cells. score, nms: see conf/head/faster_rcnn.yaml.
+    channels: width of all maps. hidden: width of the layers that classify a region. regions: most per picture that are
+    learned from. proposals: most per picture that are classified in prediction. anchor_scale: side of the anchors of each level, in cells. score, nms: see conf/head/faster_rcnn.yaml.
     """
 
     def __init__(
@@ -168,6 +168,8 @@ class FasterRcnn(Detector):
         *,
         channels: Positive[int],
         hidden: Positive[int],
+        regions: Positive[int],
+        proposals: Positive[int],
         anchor_scale: Positive[float],
         score: Probability,
         nms: Probability,
@@ -188,6 +190,8 @@ class FasterRcnn(Detector):
             box_roi_pool=pool,
             box_head=TwoMLPHead(channels * POOLED**2, hidden),
             box_predictor=_Predictor(hidden, num_outputs + 1),  # 0 is the background
+            rpn_post_nms_top_n_test=proposals,
+            box_batch_size_per_image=regions,
             box_score_thresh=score,
             box_nms_thresh=nms,
             box_detections_per_img=detections,
@@ -196,7 +200,7 @@ class FasterRcnn(Detector):
 
     def _losses(self, images: ImageList, maps: dict[str, Tensor], targets: Boxes) -> dict[str, Tensor]:
         """`objectness`, `rpn_box_reg`, `classifier` and `box_reg`: means over anchors and regions, which are drawn at
-        random, half of them with an object at most."""
+        random, with an object in a quarter of the regions at most."""
         own = [{"boxes": it["boxes"], "labels": it["labels"] + 1} for it in targets]
         proposals, first = self.rpn(images, maps, own)
         _, second = self.regions(_whole(maps), proposals, images.image_sizes, own)
