@@ -21,6 +21,7 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -146,7 +147,7 @@ def loop(data: Data, seed: int, epochs: int, *, frozen: bool) -> Outcome:
             optimizer.step()
             rates.step()
         ends.append(time.perf_counter())
-    last = statistics.median(b - a for a, b in zip(ends, ends[1:], strict=False))
+    last = statistics.median(b - a for a, b in pairwise(ends))
     return _scored(network, data, sides, ends[-1] - begun, last)
 
 

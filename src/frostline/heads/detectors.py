@@ -158,7 +158,8 @@ class FasterRcnn(Detector):
     `fasterrcnn_resnet50_fpn`.
 
     channels: width of all maps. hidden: width of the layers that classify a region. regions: most per picture that are
-    learned from. proposals: most per picture that are classified in prediction. anchor_scale: side of the anchors of each level, in cells. score, nms: see conf/head/faster_rcnn.yaml.
+    learned from. proposals: most per picture that are classified in prediction. anchor_scale: side of the anchors of
+    each level, in cells. score, nms: see conf/head/faster_rcnn.yaml.
     """
 
     def __init__(
