@@ -107,7 +107,7 @@ def test_the_rates_are_found(data: Path, program: Program) -> None:
         (["head=linear"], "but this task needs them per box", "head=faster_rcnn"),
         (["task=segmentation", "head=faster_rcnn"], "returns outputs per box", "head=linear"),
         (["model=vit_b_16", "model.weights=null", *RETINA], "returns features as vector, but", "model=resnet50"),
-        (["head=retinanet", "head.channels=40"], "a multiple of 32", "head.channels=64"),
+        (["head=retinanet", "head.channels=60"], "a multiple of 8", "head.channels=64"),
         (["task.monitor=val/loss", *RETINA], "no score 'val/loss'", "val/map"),
         (["data.classes=[blue]", *RETINA], "no annotation has the class 'blue'", "data.classes=[green,red]"),
     ],

@@ -65,7 +65,7 @@ def whole(detector: Detector, features: list[Tensor]) -> nn.Module:
     if isinstance(detector, RetinaNet):
         sides = [4.0 * stride for stride in (*strides, 2 * strides[-1], 4 * strides[-1])]
         anchors = AnchorGenerator(tuple(tuple(side * it for it in OCTAVE) for side in sides), (RATIOS,) * len(sides))
-        own = RetinaNetHead(32, 9, 3, norm_layer=lambda channels: nn.GroupNorm(32, channels))
+        own = RetinaNetHead(32, 9, 3, norm_layer=lambda channels: nn.GroupNorm(channels // 8, channels))
         own.regression_head._loss_type = "giou"
         made: Any = WholeRetinaNet(backbone, 3, anchor_generator=anchors, head=own, score_thresh=0.05, nms_thresh=0.5,
                                    detections_per_img=20, **same)  # fmt: skip
@@ -155,8 +155,8 @@ def test_retinanet_uses_the_levels_from_stride_8_on() -> None:
 
 
 def test_what_retinanet_cannot_take_is_refused() -> None:
-    with pytest.raises(ConfigError, match="multiple of 32, not 40") as caught:
-        head(RetinaNet, channels=40)
+    with pytest.raises(ConfigError, match="multiple of 8, not 60") as caught:
+        head(RetinaNet, channels=60)
     assert caught.value.next_step == "head.channels=64"
     with pytest.raises(ConfigError, match="coarsest map has a stride of 4 pixels"):
         head(RetinaNet, Features("pyramid", (4,), (4,)))

@@ -30,7 +30,7 @@ from frostline.errors import ConfigError
 RATIOS = (0.5, 1.0, 2.0)  # height / width of anchors, as published
 OCTAVE = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))  # sides of RetinaNet's anchors per cell, in `anchor_scale`
 POOLED = 7  # cells per side of a region (Faster R-CNN)
-GROUPS = 32  # of channels, in RetinaNet's GroupNorm
+GROUP = 8  # channels of a group, in RetinaNet's GroupNorm: 32 groups of the published 256
 PUBLISHED_SCALE = 8  # sides of anchors in cells in both papers
 LEAST_STRIDE = 8  # of the levels that RetinaNet uses
 
@@ -82,7 +82,7 @@ class RetinaNet(Detector):
     """Lin et al. 2017, arXiv:1708.02002, with GroupNorm and GIoU loss, as torchvision's `retinanet_resnet50_fpn_v2`. It
     uses the levels from stride 8 on, and two coarser ones of its own.
 
-    channels: width of all maps, a multiple of 32. anchor_scale: side of the smallest anchor of each level, in cells.
+    channels: width of all maps, a multiple of 8. anchor_scale: side of the smallest anchor of each level, in cells.
     score, nms: see conf/head/retinanet.yaml. Raises ConfigError for other channels, or a pyramid without such levels.
     """
 
@@ -97,11 +97,11 @@ class RetinaNet(Detector):
         nms: Probability,
         detections: Positive[int],
     ) -> None:
-        if channels % GROUPS:
+        if channels % GROUP:
             raise ConfigError(
-                f"the channels must be a multiple of {GROUPS}, not {channels}",
+                f"the channels must be a multiple of {GROUP}, not {channels}",
                 where="head.channels",
-                next_step=f"head.channels={-(-channels // GROUPS) * GROUPS}",
+                next_step=f"head.channels={-(-channels // GROUP) * GROUP}",
             )
         used = [place for place, stride in enumerate(features.strides) if stride >= LEAST_STRIDE]
         if not used:
@@ -118,7 +118,7 @@ class RetinaNet(Detector):
         super().__init__(fpn, strides, detections)
         sides = [anchor_scale * stride for stride in (*strides, 2 * strides[-1], 4 * strides[-1])]
         anchors = _Anchors(tuple(tuple(side * octave for octave in OCTAVE) for side in sides), (RATIOS,) * len(sides))
-        norm = partial(nn.GroupNorm, GROUPS)
+        norm = partial(nn.GroupNorm, channels // GROUP)
         head = RetinaNetHead(channels, len(OCTAVE) * len(RATIOS), num_outputs, norm_layer=norm)
         head.regression_head._loss_type = "giou"
         self.net = TorchvisionRetinaNet(

@@ -11,7 +11,7 @@ from frostline.data.pictures.files import PICTURES
 from frostline.errors import DataError
 from frostline.faults import of_each
 
-LAYOUT = "folders Annotations (XML) and JPEGImages, with lists in ImageSets/Main; or XML files beside the pictures"
+LAYOUT = "folders Annotations (XML) and JPEGImages, with lists in ImageSets/Main, or XML files beside the pictures"
 FOLDERS = ("annotations", "xml", "xmls")
 PICTURE_FOLDERS = ("jpegimages", "images", "imgs")
 ALONE, UNLISTED = "pictures without an XML file", "XML files in no list of ImageSets/Main"
