@@ -15,6 +15,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+import frostline
 from conftest import DEVICE, Answer
 from frostline.commands.train import NOT_HERE
 from tiny_boxes import NAMES, boxes_of, picture_of, put_coco, put_voc, put_yolo
@@ -178,6 +179,30 @@ def test_drawn_pictures_need_a_table_and_something_to_draw(run: Path, data: Path
     answer = program("predict", f"run={run}", f"input={data / 'test'}")
     assert answer.out.splitlines()[0] == "file,objects,green,red"
     assert "also writes detections.json" in answer.err
+
+
+def test_python_finds_the_same_boxes(run: Path, data: Path, program: Program) -> None:
+    assert program("predict", f"run={run}", f"input={data / 'test'}", "output=found.csv").code == 0
+    said = json.loads(Path("found/detections.json").read_text())["annotations"]
+    opened = frostline.open(run)
+    (found,) = opened.predict([data / "test" / "p20.png"])
+    own = [it for it in said if it["image_id"] == 1]
+    assert opened.classes == ["green", "red"]
+    assert found.values.shape == (len(own), 6)
+    for row, one in zip(found.values.tolist(), own, strict=True):
+        assert [row[0], row[1], row[2] - row[0], row[3] - row[1]] == pytest.approx(one["bbox"], abs=0.02)
+        assert (row[4], row[5]) == (pytest.approx(one["score"], abs=1e-5), one["category_id"] - 1)
+    assert int(found.columns["objects"]) == sum(it["score"] >= 0.3 for it in own)
+
+
+def test_a_run_begins_with_the_weights_of_another(run: Path, data: Path, program: Program) -> None:
+    own = [it for it in OWN if not it.startswith("model")]
+    settings = [*FASTER, "head.anchor_scale=4", *ONE, f"init_from={run}", "optimizer.lr=1e-9"]
+    answer = program("train", *own, f"data.dir={data}", *settings, "run_dir=run")
+    assert answer.code == 0, answer.err
+    assert record_of(Path("run"))["metrics"]["test/map"] == pytest.approx(
+        record_of(run)["metrics"]["test/map"], abs=0.05
+    )
 
 
 def test_the_run_keeps_true_and_predicted_boxes(run: Path) -> None:
