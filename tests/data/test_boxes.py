@@ -226,6 +226,16 @@ def test_formats_are_told_apart(tmp_path: Path, read: Read) -> None:
         read(tmp_path / "nowhere")
 
 
+def test_a_file_without_boxes_is_no_split_and_is_counted(tmp_path: Path, read: Read) -> None:
+    """As COCO's own test split: 18 pictures, with boxes, are divided instead."""
+    put_coco(tmp_path, {"train": 12, "val": 4, "test": 6})
+    file = tmp_path / "annotations" / "instances_test.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"annotations": []}))
+    data = read(tmp_path)
+    assert len(data.train_split) + len(data.test_split) == 12
+    assert any("1 annotation files without boxes" in note for note in data.notes())
+
+
 def test_classes_are_chosen(tmp_path: Path, read: Read) -> None:
     put_coco(tmp_path, SIZES)
     data = read(tmp_path, classes=["red"])

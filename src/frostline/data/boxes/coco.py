@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from frostline.faults import of_each
 
 LAYOUT = "annotations/instances_train.json (and _val, _test) beside folders train, val and test of pictures"
 OBJECTS = "instances"  # begins the names of COCO's files of boxes; others hold keypoints and captions
-NO_CLASS = "pictures of files without boxes (data.classes)"
+EMPTY = "annotation files without boxes"
 
 
 def is_here(folder: Path) -> bool:
@@ -24,6 +23,7 @@ def is_here(folder: Path) -> bool:
 def read(folder: Path) -> Annotations:
     """Raises DataError that names the file and the annotation."""
     found = _by_split(folder)
+    passed = Counter({EMPTY: sum(_has_lists(file) and not _is_coco(file) for file in _candidates(folder))})
     names: list[str] = []
     splits = {}
     for split, file in found.items():
@@ -31,7 +31,7 @@ def read(folder: Path) -> Annotations:
         categories = _categories(file, said)
         names += [name for name in categories.values() if name not in names]
         splits[split] = [*_annotated(file, said, categories, folder)]
-    return Annotations(names, splits, Counter())
+    return Annotations(names, splits, +passed)
 
 
 def _by_split(folder: Path) -> dict[str, Path]:
@@ -68,11 +68,13 @@ def _candidates(folder: Path) -> Iterator[Path]:
         yield from sorted(place.glob("*.json"))
 
 
-@cache
 def _is_coco(file: Path) -> bool:
-    with file.open("rb") as opened:
-        text = opened.read()
-    return b'"images"' in text and b'"annotations"' in text and b'"bbox"' in text
+    return _has_lists(file) and b'"bbox"' in file.read_bytes()
+
+
+def _has_lists(file: Path) -> bool:
+    text = file.read_bytes()
+    return b'"images"' in text and b'"annotations"' in text
 
 
 def _loaded(file: Path) -> dict[str, Any]:
