@@ -112,13 +112,16 @@ class Detection(Task):
         canvas = picture.convert("RGB")
         draw = ImageDraw.Draw(canvas)
         unit = max(1, round(max(canvas.size) / 320))  # pixels; lines and letters grow with the picture
-        for left, top, right, bottom, score, label in self._shown(prediction).flip(0).tolist():
-            colour, text = COLOURS[int(label) % len(COLOURS)], f"{self.classes[int(label)]} {score:.2f}"
-            draw.rectangle((left, top, right, bottom), outline=colour, width=unit)
-            size = 8 * unit
-            edges = draw.textbbox((left, max(0, top - size - 2 * unit)), text, font_size=size)
-            draw.rectangle((edges[0] - unit, edges[1] - unit, edges[2] + unit, edges[3] + unit), fill=colour)
-            draw.text((left, max(0, top - size - 2 * unit)), text, fill="white", font_size=size)
+        rows = self._shown(prediction).flip(0).tolist()  # the best on top
+        for *edges, _, label in rows:
+            draw.rectangle(edges, outline=COLOURS[int(label) % len(COLOURS)], width=unit)
+        for left, top, _, _, score, label in rows:
+            text, size = f"{self.classes[int(label)]} {score:.2f}", 8 * unit
+            at = max(0, min(left, canvas.width - draw.textlength(text, font_size=size))), max(0, top - size - 2 * unit)
+            first, second, third, last = draw.textbbox(at, text, font_size=size)
+            under = (first - unit, second - unit, third + unit, last + unit)
+            draw.rectangle(under, fill=COLOURS[int(label) % len(COLOURS)])
+            draw.text(at, text, fill="white", font_size=size)
         with io.BytesIO() as file:
             canvas.save(file, format="PNG")
             return file.getvalue()
