@@ -13,7 +13,7 @@ loop, loop_frozen       torchvision's FasterRCNN, all of it, and with a frozen b
 The loops are those of torchvision's references/detection: SGD at 0.02 for 16 pictures, momentum 0.9, weight decay 1e-4,
 linear warm-up over the first epoch, rates divided by ten after two thirds and eight ninths; half of the pictures are
 mirrored. They hold decoded pictures in memory; their last epoch is scored. `epoch` is the seconds of a training epoch
-after the first (for Frostline, of the last phase), without validation.
+without validation: of the loops the median after the first, of Frostline the mean of the last phase.
 """
 
 import argparse
@@ -147,7 +147,7 @@ def loop(data: Data, seed: int, epochs: int, *, frozen: bool) -> Outcome:
             optimizer.step()
             rates.step()
         ends.append(time.perf_counter())
-    last = statistics.median(b - a for a, b in pairwise(ends))
+    last = statistics.median(b - a for a, b in pairwise([begun, *ends][min(1, epochs - 1) :]))
     return _scored(network, data, sides, ends[-1] - begun, last)
 
 

@@ -166,7 +166,7 @@ def test_predictions_have_the_scores_that_the_run_has(run: Path, data: Path, pro
     for row in rows_of(Path("found.csv")):
         own = [it for it in said["annotations"] if image[it["image_id"]] == ids[Path(row["file"]).name]]
         assert int(row["objects"]) == sum(it["score"] >= 0.3 for it in own) == int(row["red"]) + int(row["green"])
-        with Image.open(row["prediction"]) as picture, Image.open(data / "test" / Path(row["file"]).name) as plain:
+        with Image.open(row["drawn"]) as picture, Image.open(data / "test" / Path(row["file"]).name) as plain:
             assert picture.size == plain.size
             assert (np.asarray(picture) != np.asarray(plain)).any() == (int(row["objects"]) > 0)
     again = program("predict", f"run={run}", f"input={data / 'test'}", "output=found.csv")

@@ -103,8 +103,8 @@ def test_boxes_that_cannot_be_used_are_left_out_and_counted(tmp_path: Path) -> N
     assert [row[:4] for row in rows] == [[50, 40, 64, 48], [1, 1, 10, 10]]
     assert "2 boxes without area" in notes
     assert "2 boxes outside their picture" in notes
-    assert "1 boxes that stand twice" in notes
-    assert "cut at the edge: one box" in notes
+    assert "1 repeated boxes" in notes
+    assert "one box reaches beyond its picture and is cut" in notes
 
 
 def test_crowds_are_scored_but_not_learned(tmp_path: Path) -> None:
@@ -176,7 +176,11 @@ WRONG: list[tuple[str, Callable[[Path], object], list[str]]] = [
     ("coco", edited(lambda it: it["annotations"][0].update(bbox=[9, float("nan"), 3, 3])), ["annotation 1"]),
     ("coco", edited(lambda it: it["annotations"][0].update(image_id=99)), ["annotation 1", "no picture has the id 99"]),
     ("coco", edited(lambda it: it["annotations"][0].update(category_id=5)), ["no category has the id 5"]),
-    ("coco", edited(lambda it: it["categories"][0].update(name="green")), ["two categories have the name 'green'"]),
+    (
+        "coco",
+        edited(lambda it: it["categories"][0].update(name="green")),
+        ["two categories have the same name 'green'"],
+    ),
     ("coco", edited(lambda it: it["categories"][0].update(id=3)), ["two categories have the same id"]),
     ("coco", edited(lambda it: it["images"][0].update(id=11)), ["two pictures have the same id"]),
     ("coco", edited(lambda it: it["images"][0].update(width=640)), ["640 × 48 pixels", "has 64 × 48"]),
@@ -184,11 +188,38 @@ WRONG: list[tuple[str, Callable[[Path], object], list[str]]] = [
     ("coco", written(FIRST, '{"images": "annotations" "bbox"'), ["is not JSON", FIRST]),
     ("coco", removed("train/p01.png"), ["'p01.png' (id 11) is missing"]),
     ("coco", written("train/p01.png", "no picture"), ["p01.png", "does not decode"]),
+    ("coco", edited(lambda it: it["annotations"][0].update(image_id=[10])), ["annotation 1", "no picture has the id"]),
+    ("coco", edited(lambda it: it["annotations"][0].update(category_id={})), ["annotation 1", "no category has"]),
+    ("coco", edited(lambda it: it["annotations"][0].update(iscrowd="yes")), ["annotation 1", "iscrowd"]),
+    ("coco", edited(lambda it: it["annotations"][0].update(bbox=[1, 1, 10**400, 3])), ["annotation 1", "its bbox"]),
+    ("coco", edited(lambda it: it["annotations"][0].pop("image_id")), ["annotation 1", "no picture has the id None"]),
+    ("coco", edited(lambda it: it["images"][0].pop("id")), ["one has none"]),
+    ("coco", edited(lambda it: it["images"][0].update(width="640")), ["picture 10", "not two whole numbers"]),
+    ("coco", edited(lambda it: it["images"][0].update(file_name="../../etc/passwd")), ["passwd", "is missing"]),
+    ("coco", edited(lambda it: it["images"][0].update(file_name="x" * 5000)), ["is missing"]),
+    ("coco", edited(lambda it: it["categories"][0].update(id=[3])), ["no id or no name"]),
+    (
+        "voc",
+        written("Annotations/p00.xml", voc([]).replace("<width>64", "<width>6a")),
+        ["p00.xml, size", "whole numbers"],
+    ),
+    ("voc", written("Annotations/p00.xml", '<?xml version="1.0" encoding="x"?><a/>'), ["p00.xml", "is not XML"]),
+    (
+        "voc",
+        written("Annotations/p00.xml", voc([(3, 5, 20, 9, 0)]).replace("<difficult>0", "<difficult>x")),
+        ["object 1"],
+    ),
+    ("yolo", written("labels/train/p00.txt", "1e400 0.5 0.5 0.1 0.1"), ["there is no class 1e400"]),
+    ("yolo", written("labels/train/p00.txt", "0.5 0.5 0.5 0.1 0.1"), ["there is no class 0.5"]),
+    ("yolo", written("labels/train/p00.txt", "0 0.5 0.5 nan 0.1"), ["are not shares"]),
+    ("yolo", written("labels/train/p00.txt", "0 0.5 0.5 0.1 0.1 0.2 0.2 2 0.3 0.3"), ["10 numbers"]),
+    ("yolo", written("data.yaml", "names: [red, red]"), ["two classes are called 'red'"]),
+    ("yolo", written("data.yaml", "names: {0: red, a: green}"), ["no names of classes"]),
     ("voc", written("Annotations/p00.xml", "<annotation>"), ["p00.xml", "is not XML"]),
     ("voc", written("Annotations/p00.xml", voc([(30, 5, 20, 9, 0)])), ["object 1", "before its left"]),
     ("voc", written("Annotations/p00.xml", voc([(3, 5, 20, 9, 0)]).replace("<xmax>20", "<xmax>x")), ["object 1"]),
     ("voc", removed("JPEGImages/p02.png"), ["p02.xml", "is missing"]),
-    ("voc", removed("Annotations/p02.xml"), ["1 listed pictures have no annotation, such as 'p02'"]),
+    ("voc", removed("Annotations/p02.xml"), ["1 of the listed pictures have no annotation, such as 'p02'"]),
     ("yolo", written("labels/train/p00.txt", "0 0.5 0.5 0.1"), ["p00.txt, line 1", "4 numbers"]),
     ("yolo", written("labels/train/p00.txt", "\n0 0.5 0.5 0.1 a"), ["line 2", "other than numbers"]),
     ("yolo", written("labels/train/p00.txt", "7 0.5 0.5 0.1 0.1"), ["there is no class 7 among 2 names"]),
@@ -214,26 +245,109 @@ def test_formats_are_told_apart(tmp_path: Path, read: Read) -> None:
     for form, put in PUT.items():
         put(tmp_path / form, SIZES)
         assert len(read(tmp_path / form, format=form).train_split) == 12
-    with pytest.raises(FrostlineError, match=r"no annotations of the format voc(.|\n)*data=coco"):
+    with pytest.raises(FrostlineError, match=r"no annotations of the format voc(.|\n)*data.format=coco"):
         read(tmp_path / "coco", format="voc")
     put_yolo(tmp_path / "coco", SIZES)
-    with pytest.raises(FrostlineError, match=r"annotations of 2 formats(.|\n)*data=coco(.|\n)*data=yolo"):
+    with pytest.raises(FrostlineError, match=r"annotations of 2 formats(.|\n)*data.format=coco(.|\n)*data.format=yolo"):
         read(tmp_path / "coco")
     (tmp_path / "none").mkdir()
-    with pytest.raises(FrostlineError, match=r"has no annotations(.|\n)*data=voc"):
+    with pytest.raises(FrostlineError, match=r"has no annotations(.|\n)*data.format=voc"):
         read(tmp_path / "none")
     with pytest.raises(FrostlineError, match="no such data folder"):
         read(tmp_path / "nowhere")
 
 
-def test_a_file_without_boxes_is_no_split_and_is_counted(tmp_path: Path, read: Read) -> None:
-    """As COCO's own test split: 18 pictures, with boxes, are divided instead."""
+def test_files_of_other_kinds_are_counted(tmp_path: Path, read: Read) -> None:
     put_coco(tmp_path, {"train": 12, "val": 4, "test": 6})
+    captions = {"images": [], "annotations": [{"image_id": 1, "caption": "a cell"}]}
+    (tmp_path / "annotations" / "captions_train.json").write_text(json.dumps(captions))
+    (tmp_path / "train" / "beside.png").write_bytes((tmp_path / "train" / "p00.png").read_bytes())
+    notes = " ".join(read(tmp_path).notes())
+    assert "1 annotation files of other kinds" in notes
+    assert "1 pictures that no annotation file names" in notes
+
+
+def test_a_split_without_boxes_cannot_be_scored(tmp_path: Path, read: Read) -> None:
+    """COCO's own test split has none; the test split is not taken from elsewhere in silence."""
+    put_coco(tmp_path, SIZES)
     file = tmp_path / "annotations" / "instances_test.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"annotations": []}))
+    with pytest.raises(FrostlineError, match="no picture of the test split has a box to score"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["latest", "contest", "evaluation", "interval", "detrain"])
+def test_words_that_contain_the_name_of_a_split_are_none(name: str, tmp_path: Path, read: Read) -> None:
+    put_coco(tmp_path, {"train": 30})
+    (tmp_path / "annotations" / "instances_train.json").rename(tmp_path / "train" / f"{name}.json")
+    assert [len(split) for split in read(tmp_path).splits] == [21, 3, 6]
+
+
+def test_a_class_without_boxes_is_left_out(tmp_path: Path, read: Read) -> None:
+    put_coco(tmp_path, SIZES)
+    edited(lambda it: it["categories"].append({"id": 9, "name": "blue"}))(tmp_path)
     data = read(tmp_path)
-    assert len(data.train_split) + len(data.test_split) == 12
-    assert any("1 annotation files without boxes" in note for note in data.notes())
+    assert data.names == ["green", "red"]
+    assert any("classes without a training box are left out: blue" in note for note in data.notes())
+
+
+def test_boxes_below_a_pixel_are_not_learned_but_scored(tmp_path: Path, read: Read) -> None:
+    """A view of a sixteenth of the picture's sides: boxes of 10 to 14 pixels are below one."""
+    put_coco(tmp_path, SIZES)
+    large = read(tmp_path, sides=[32, 64])
+    assert not any("smaller than a pixel" in note for note in large.notes())
+    first = tmp_path / "annotations" / "instances_train.json"
+    said = json.loads(first.read_text())
+    said["annotations"][0]["bbox"][2] = 0.4
+    first.write_text(json.dumps(said))
+    data = read(tmp_path, sides=[32, 64])
+    assert any("one box is smaller than a pixel at 32 × 64 and not learned" in note for note in data.notes())
+    source = data.train_split.source
+    assert isinstance(source, PicturesWithBoxes)
+    assert (source.targets(torch.tensor([0]))[..., 4] >= 0).sum() == len(boxes_of(0)) - 1
+    assert len(source.boxes[0]) == len(boxes_of(0))
+
+
+def test_key_points_after_a_box_are_not_taken_for_an_outline(tmp_path: Path, read: Read) -> None:
+    put_yolo(tmp_path, SIZES)
+    (tmp_path / "data.yaml").write_text("names: [red, green]\nkpt_shape: [2, 3]\n")
+    for file in (tmp_path / "labels").rglob("*.txt"):
+        file.write_text("".join(f"{line} 0.1 0.1 2 0.9 0.9 2\n" for line in file.read_text().splitlines()))
+    plain = read(put_yolo(tmp_path / "plain", SIZES))
+    assert rows_of(read(tmp_path)) == rows_of(plain)
+
+
+def test_pictures_of_one_stem_are_told_apart_by_filename(tmp_path: Path, read: Read) -> None:
+    put_voc(tmp_path, SIZES)
+    picture = tmp_path / "JPEGImages" / "p00.png"
+    picture.with_suffix(".jpg").write_bytes(picture.read_bytes())
+    with pytest.raises(FrostlineError, match="2 pictures have the name of this annotation"):
+        read(tmp_path)
+    (tmp_path / "Annotations" / "p00.xml").write_text(voc(boxes_of(0), name="p00.png"))
+    source = read(tmp_path).train_split.source
+    assert source.name_of(0).endswith("p00.png")
+
+
+def test_lists_of_voc_may_overlap_and_name_some(tmp_path: Path, read: Read) -> None:
+    """trainval.txt without train.txt: the training pictures are those that val.txt does not name."""
+    put_voc(tmp_path, SIZES)
+    main = tmp_path / "ImageSets" / "Main"
+    train = (main / "train.txt").read_text().splitlines()[1:]  # one is in no list, and its picture is gone
+    (tmp_path / "JPEGImages" / "p00.png").unlink()
+    (main / "trainval.txt").write_text("\n".join([*train, *(main / "val.txt").read_text().splitlines(), train[0]]))
+    (main / "train.txt").unlink()
+    data = read(tmp_path)
+    assert [len(split) for split in data.splits] == [11, 4, 6]
+    assert any("1 XML files in no list" in note for note in data.notes())
+
+
+def test_the_rotation_that_was_assumed_is_reported(tmp_path: Path) -> None:
+    folder = one_picture(tmp_path, [1, 1, 9, 9])
+    stored = picture_of(3, [])
+    exif = stored.getexif()
+    exif[0x0112] = 3
+    stored.save(folder / "odd.png", exif=exif)
+    assert "one picture has an EXIF rotation: its boxes are taken as those of the upright" in odd_rows(folder)[1]
 
 
 def test_classes_are_chosen(tmp_path: Path, read: Read) -> None:
@@ -241,7 +355,7 @@ def test_classes_are_chosen(tmp_path: Path, read: Read) -> None:
     data = read(tmp_path, classes=["red"])
     assert data.names == ["red"]
     assert data.targets.counts == [sum(box[4] == 0 for number in range(12) for box in boxes_of(number))]
-    assert any("boxes of classes that are not in data.classes" in note for note in data.notes())
+    assert any("boxes of other classes" in note for note in data.notes())
     with pytest.raises(FrostlineError, match="no annotation has the class 'rot'"):
         read(tmp_path, classes=["rot"])
 

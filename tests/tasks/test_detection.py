@@ -158,10 +158,22 @@ def test_columns_count_objects_from_the_threshold_on(task: Detection) -> None:
     }
 
 
+def test_a_class_may_have_the_name_of_a_column() -> None:
+    task = Detection(Targets("boxes", ["objects", "drawn", "cell"], [1, 1, 1]), threshold=0.5, l1=0.0,
+                     monitor="val/map", mode="max")  # fmt: skip
+    found = torch.tensor([[0, 0, 9, 9, 0.9, 0], [0, 0, 9, 9, 0.8, 0]])
+    assert task.columns([found], 5) == {
+        "objects": ["2"],
+        "objects (class)": ["2"],
+        "drawn (class)": ["0"],
+        "cell": ["0"],
+    }
+
+
 def test_the_file_of_all_predictions_is_what_pycocotools_reads(task: Detection, tmp_path: Path) -> None:
     outputs, targets = pictures(2, 3)
     found = task.decode(outputs, batch_of(targets, torch.arange(3)))
-    (tmp_path / "it.json").write_bytes(task.files_of_all(["a.png", "b.png", "ü.png"], found)["detections.json"])
+    (tmp_path / "it.json").write_bytes(task.files_of_all(["a.png", "b.png", "ü.png"], found)["detections.json"]())
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(tmp_path / "it.json"))
     assert [it["file_name"] for it in coco.loadImgs([1, 2, 3])] == ["a.png", "b.png", "ü.png"]

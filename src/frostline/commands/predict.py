@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from frostline.commands.checks import check
-from frostline.commands.predicted import require_free, write_files
+from frostline.commands.predicted import folder_of, require_free, write_files
 from frostline.commands.train import quiet
 from frostline.commands.trained import Network
 from frostline.data.predicting import STANDARD_INPUT, Asked, Columns, Predicting
@@ -71,7 +71,7 @@ def _require_drawn(cfg: DictConfig, task: Task) -> None:
     """Raise ConfigError if `pictures=true` cannot be done."""
     if cfg.pictures and not task.draws:
         raise ConfigError(
-            "this run's predictions are no pictures: it has no masks or boxes",
+            "this run predicts neither masks nor boxes, so that there is nothing to draw",
             where="pictures",
             next_step="leave pictures=true out",
         )
@@ -141,8 +141,10 @@ def _is_predictions(file: Path) -> bool:
             header = next(csv.reader([lines.readline(MOST_HEADER)]), [])
         except csv.Error:
             return False
-    answers = {"label", "labels", "tag", "objects"} & set(header)
-    return bool(answers) and any(name.startswith(("probability", "share", "objects")) for name in header)
+    if "objects" in header:
+        return folder_of(file).is_dir()  # a user's own table has no such folder beside it
+    answers = {"label", "labels", "tag"} & set(header)
+    return bool(answers) and any(name.startswith(("probability", "share")) for name in header)
 
 
 def _inside(source: Path, predicting: Predicting) -> list[Path]:

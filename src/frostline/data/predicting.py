@@ -29,14 +29,14 @@ class Prediction(NamedTuple):
 class Predicted(NamedTuple):
     """The predictions of an input. given: columns of the input. told: columns of predictions, of the same length.
     problems: errors of the samples without a prediction. files: for each sample, content of files to write, by suffix;
-    may be made when it is read. of_all: content of files for all samples together, by name.
+    may be made when it is read. of_all: makes the content of files for all samples together, by name.
     """
 
     given: Columns
     told: Columns
     problems: list[DataError]
     files: Iterable[dict[str, bytes]] = ()
-    of_all: Mapping[str, bytes] = {}
+    of_all: Mapping[str, Callable[[], bytes]] = {}
 
 
 class Asked(NamedTuple):

@@ -155,7 +155,8 @@ class RetinaNet(Detector):
 
 class FasterRcnn(Detector):
     """Ren et al. 2015, arXiv:1506.01497, on a feature pyramid (Lin et al. 2017, arXiv:1612.03144), as torchvision's
-    `fasterrcnn_resnet50_fpn`.
+    `fasterrcnn_resnet50_fpn`. It draws anchors and regions at random on each rank, so that two ranks learn what one
+    process does in the mean only.
 
     channels: width of all maps. hidden: width of the layers that classify a region. regions: most per picture that are
     learned from. proposals: most per picture that are classified in prediction. anchor_scale: side of the anchors of

@@ -3,7 +3,7 @@
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -139,8 +139,8 @@ class Task(nn.Module):
         """Contents of files by suffix, for predictions that do not fit into a table."""
         return {}
 
-    def files_of_all(self, names: Sequence[str], predictions: Sequence[Tensor]) -> dict[str, bytes]:
-        """Contents of files by name, for the predictions of several samples together. names: of the samples."""
+    def files_of_all(self, names: Sequence[str], predictions: Sequence[Tensor]) -> dict[str, Callable[[], bytes]]:
+        """Functions that make the contents of files, by name, for several predictions together. names: of samples."""
         return {}
 
     @property

@@ -5,8 +5,9 @@ of the picture, score, class, the best first.
 
 import io
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from PIL import Image, ImageDraw
@@ -19,6 +20,7 @@ from frostline.tasks.average_precision import AREA, CLASS, CROWD, SCORE, SCORES,
 from frostline.tasks.base import Task
 
 SAVED = (*["box"] * 4, "label", "score", "crowd", "area", "is_target", "sample")  # columns of `saved`
+HEADERS = ("objects", "prediction", "drawn")  # of columns that are no classes
 # Colours of boxes by class, in turn: Okabe and Ito 2008, "Color Universal Design", without black and yellow.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -30,7 +32,7 @@ class Detection(Task):
     unit = "box"
     usual_head = "faster_rcnn"
     guides_head = True
-    gives_files: ClassVar[bool] = True
+    gives_files = True
 
     def __init__(
         self,
@@ -83,29 +85,34 @@ class Detection(Task):
         """Number of `objects` from the threshold on, and of those of each class."""
         counts = [self._shown(own)[:, CLASS].long().bincount(minlength=len(self.classes)) for own in predictions]
         columns = {"objects": [str(int(count.sum())) for count in counts]}
-        return columns | {name: [str(int(count[place])) for count in counts] for place, name in enumerate(self.classes)}
+        for place, name in enumerate(self.classes):
+            header = f"{name} (class)" if name in HEADERS else name
+            columns[header] = [str(int(count[place])) for count in counts]
+        return columns
 
-    def files_of_all(self, names: Sequence[str], predictions: Sequence[Tensor]) -> dict[str, bytes]:
-        """`detections.json`: all boxes in COCO's format, with scores. Ids count from 1; categories as the classes."""
-        rows: list[dict[str, Any]] = []
-        for place, own in enumerate(predictions, 1):
-            for left, top, right, bottom, score, label in own.tolist():
-                width, height = right - left, bottom - top
-                rows.append({
-                    "id": len(rows) + 1,
-                    "image_id": place,
-                    "category_id": int(label) + 1,
-                    "bbox": [round(value, 2) for value in (left, top, width, height)],
-                    "area": round(width * height, 2),
-                    "iscrowd": 0,
-                    "score": round(score, 6),
-                })  # fmt: skip
-        said = {
-            "images": [{"id": place, "file_name": name} for place, name in enumerate(names, 1)],
-            "categories": [{"id": place, "name": name} for place, name in enumerate(self.classes, 1)],
-            "annotations": rows,
-        }
-        return {"detections.json": json.dumps(said, ensure_ascii=False).encode()}
+    def files_of_all(self, names: Sequence[str], predictions: Sequence[Tensor]) -> dict[str, Callable[[], bytes]]:
+        """`detections.json`: all boxes in COCO's format, with scores. Ids count from 1, categories as the classes."""
+        return {"detections.json": partial(self._as_coco, names, predictions)}
+
+    def _as_coco(self, names: Sequence[str], predictions: Sequence[Tensor]) -> bytes:
+        pairs = [(place, row) for place, own in enumerate(predictions, 1) for row in own.tolist()]
+        rows = []
+        for number, (place, (left, top, right, bottom, score, label)) in enumerate(pairs, 1):
+            width, height = right - left, bottom - top
+            row = {
+                "id": number,
+                "image_id": place,
+                "category_id": int(label) + 1,
+                "bbox": [round(value, 2) for value in (left, top, width, height)],
+                "area": round(width * height, 2),
+                "iscrowd": 0,
+                "score": round(score, 6),
+            }
+            rows.append(json.dumps(row))  # as text: objects of many pictures would take ten times the memory
+        images = json.dumps([{"id": place, "file_name": name} for place, name in enumerate(names, 1)])
+        categories = json.dumps([{"id": place, "name": name} for place, name in enumerate(self.classes, 1)])
+        lines = ",\n".join(rows)
+        return f'{{"images": {images},\n"categories": {categories},\n"annotations": [{lines}]}}\n'.encode()
 
     def drawn(self, picture: Image.Image, prediction: Tensor) -> bytes:
         """The boxes from the threshold on, with class and score."""

@@ -1,5 +1,6 @@
 """What the formats of annotations have in common, and which of their boxes can be used."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +14,18 @@ from frostline.data.pictures.reading import ORIENTATION, named, upright_size_of
 from frostline.errors import DataError, counted
 
 Sides = tuple[int, int]
-NO_AREA, OUTSIDE, TWICE = "boxes without area", "boxes outside their picture", "boxes that stand twice"
-CUT = "boxes that reach beyond their picture"
+NO_AREA, OUTSIDE, TWICE = "boxes without area", "boxes outside their picture", "repeated boxes"
+# Reported in sentences of their own, by one and several.
+CUT = ("box reaches beyond its picture and is cut", "boxes reach beyond their picture and are cut")
+CROWDS = ("crowd or difficult object is", "crowds or difficult objects are")
+TURNED = ("picture was annotated without its EXIF rotation: its boxes are turned",
+          "pictures were annotated without their EXIF rotation: their boxes are turned")  # fmt: skip
+ASSUMED = ("picture has an EXIF rotation: its boxes are taken as those of the upright picture",
+           "pictures have an EXIF rotation: their boxes are taken as those of the upright picture")  # fmt: skip
+SENTENCES = {"cut": CUT, "crowds": CROWDS, "turned": TURNED, "assumed": ASSUMED}
 SLACK = 1.0  # pixels by which a box may reach beyond its picture without a note, as rounding does
 FLAT = 1e-3  # pixels, largest side of a box without area
+FARTHEST = 1e9  # pixels
 
 
 class Box(NamedTuple):
@@ -57,7 +66,7 @@ class Annotations(NamedTuple):
 
 class Measured(NamedTuple):
     """size: width and height of the upright picture. rows: (M, 7) left, top, right, bottom in its pixels, class, 1 for
-    a crowd, area of the object. passed: number of boxes that were changed or left out, by reason."""
+    a crowd, area of the object. passed: numbers by reason, or by a key of SENTENCES."""
 
     size: Sides
     rows: Tensor
@@ -82,33 +91,40 @@ def measured(one: Annotated, classes: Mapping[str, int]) -> Measured:
         )
     as_stored = one.size is not None and one.size != size  # annotated without its EXIF rotation
     passed, rows = Counter[str](), dict[tuple[float, ...], float]()
+    is_turned = turn in range(2, 9) and bool(one.boxes)
+    passed["turned"] += as_stored and is_turned
+    passed["assumed"] += is_turned and (one.size is None or size == stored)
     for box in one.boxes:
         if box.name not in classes:
             continue
         corners = _corners(one, box, stored if as_stored else size)
         corners = _turned(corners, stored, turn) if as_stored else corners
         kept = _inside(corners, size)
-        reason = _reason(corners, kept)
-        passed[reason or CUT] += bool(reason) or max(abs(a - b) for a, b in zip(corners, kept, strict=True)) > SLACK
         row = (*kept, float(classes[box.name]), float(box.crowd))
-        if not reason and row in rows:
-            passed[TWICE] += 1
-        elif not reason:
-            rows[row] = (kept[2] - kept[0]) * (kept[3] - kept[1]) if box.area is None else box.area
+        reason = _reason(corners, kept) or (TWICE if row in rows else "")
+        if reason:
+            passed[reason] += 1
+            continue
+        passed["cut"] += max(abs(a - b) for a, b in zip(corners, kept, strict=True)) > SLACK
+        passed["crowds"] += box.crowd
+        rows[row] = (kept[2] - kept[0]) * (kept[3] - kept[1]) if box.area is None else box.area
     table = torch.tensor([[*row, area] for row, area in rows.items()], dtype=torch.float32).view(-1, 7)
     return Measured(size, table, +passed)
 
 
-def passed_notes(passed: Counter[str]) -> list[str]:
-    """A sentence on boxes that were left out or cut, if there are any."""
-    number = passed.pop(CUT, 0)
-    notes = [f"left out: {', '.join(f'{count:,} {why}' for why, count in passed.most_common())}"] if +passed else []
-    return notes + ([f"cut at the edge: {counted(number, 'box', 'boxes')}"] if number else [])
+def passed_notes(passed: Mapping[str, int]) -> list[str]:
+    """Sentences on boxes that were left out or changed, if there are any."""
+    left_out = [f"{number:,} {why}" for why, number in passed.items() if why not in SENTENCES]
+    notes = [f"left out: {', '.join(left_out)}"] if left_out else []
+    notes += [counted(passed[key], *words) for key, words in SENTENCES.items() if passed.get(key) and key != "crowds"]
+    if passed.get("crowds"):
+        notes.append(f"{counted(passed['crowds'], *CROWDS)} scored as COCO does, and not learned")
+    return notes
 
 
 def _corners(one: Annotated, box: Box, size: Sides) -> tuple[float, float, float, float]:
     left, top, right, bottom = box[:4]
-    if not all(abs(value) < 1e9 for value in box[:4]):  # not for NaN either
+    if not all(math.isfinite(value) and abs(value) < FARTHEST for value in box[:4]):
         raise _wrong(one, box, "its corners are not numbers of pixels")
     if right < left or bottom < top:
         raise _wrong(one, box, f"its right or bottom edge lies before its left or top edge: {box[:4]}")

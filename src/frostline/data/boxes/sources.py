@@ -14,6 +14,8 @@ from frostline.data.pictures.grey import Range
 from frostline.data.pictures.sources import FilePictures
 from frostline.data.sample_cache import SampleCache
 from frostline.data.target_types.base import TargetType
+from frostline.data.target_types.boxes import LEAST_SIDE
+from frostline.errors import counted
 
 CLASS, CROWD = 4, 5  # columns of a box
 FILL = -1.0
@@ -62,14 +64,27 @@ class PicturesWithBoxes(FilePictures):
         return digest.hexdigest()
 
     def targets(self, index: Tensor) -> Tensor:
-        """(B, M, 5) without crowds, in pixels at the network's sides; rows of FILL fill up."""
+        """(B, M, 5) in pixels at the network's sides, without crowds and boxes below LEAST_SIDE; FILL fills up."""
         height, width = self.spec.sides
         rows = []
         for place in index.tolist():
             own = _counted(self.boxes[place])
             scale = own.new_tensor([width, height, width, height]) / self.sizes[place].repeat(2)
-            rows.append(torch.cat([own[:, :CLASS] * scale, own[:, CLASS:CROWD]], 1))
+            edges = own[:, :CLASS] * scale
+            seen = (edges[:, 2:] - edges[:, :2]).amin(1) >= LEAST_SIDE
+            rows.append(torch.cat([edges, own[:, CLASS:CROWD]], 1)[seen])
         return pad_sequence(rows, batch_first=True, padding_value=FILL)
+
+    def notes(self) -> list[str]:
+        """On boxes that are too small at the network's sides to be learned."""
+        height, width = self.spec.sides
+        total = sum(len(_counted(rows)) for rows in self.boxes)
+        seen = sum(
+            int((self.targets(torch.tensor([place]))[0, :, CLASS] >= 0).sum()) for place in range(len(self.boxes))
+        )
+        said = counted(total - seen, "box is", "boxes are")
+        step = "a larger data.image_size shows more"
+        return [f"{said} smaller than a pixel at {height} × {width} and not learned; {step}"] if total > seen else []
 
     def scored_targets(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M, 7) in the pictures' own pixels, with crowds and areas, and heights and widths (B, 2)."""

@@ -1,50 +1,68 @@
 """YOLO's annotations: a text file for each picture, a line `class x y width height` for each box, as shares of the
-picture's sides; x and y are its centre. Lines of more numbers are outlines, whose box is taken.
+picture's sides; x and y are its centre. Key points may follow. Lines of more numbers are outlines, whose box is taken.
 """
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from frostline.data.boxes.annotated import Annotated, Annotations, Box
 from frostline.data.files.class_folders import SPLITS, first_folder
 from frostline.data.files.found import sample_files
+from frostline.data.files.name_lines import name_lines
 from frostline.data.pictures.files import PICTURES
-from frostline.errors import DataError
+from frostline.errors import DataError, counted
 from frostline.faults import of_each
 
 LAYOUT = (
     "folders images and labels, with or without train, val and test; names of the classes in data.yaml or classes.txt"
 )
-NAMES = ("data.yaml", "dataset.yaml", "data.yml")
+YAMLS = ("data.yaml", "dataset.yaml", "data.yml")
 LINES = ("classes.txt", "obj.names")
-EMPTY = "pictures have no label file, and count as pictures without objects"
-ALONE = "label files without a picture"
+ALONE, LOOSE = "label files without a picture", "pictures beside the folders of a split with labels"
 CENTRE, OUTLINE = 5, 7  # numbers in a line; an outline has three points at least
+LARGEST = 100_000  # class number
+
+
+class _Said(NamedTuple):
+    """names: of the classes by number, None if no file states them. key_points: numbers that follow each box."""
+
+    names: list[str] | None
+    key_points: int
 
 
 def is_here(folder: Path) -> bool:
-    return any(labels.is_dir() for _, labels in _places(folder).values())
+    return bool(_places(folder))
 
 
 def read(folder: Path) -> Annotations:
     """Raises DataError that names the file and the line."""
-    names = _names(folder)
+    said = _said(folder)
     passed, empty = Counter[str](), 0
     splits: dict[str, list[Annotated]] = {}
-    for split, (images, labels) in _places(folder).items():
-        files = sample_files(images, PICTURES).files
-        found = [labels / file.relative_to(images).with_suffix(".txt") for file in files]
-        empty += sum(not file.is_file() for file in found)
-        passed[ALONE] += len({*labels.rglob("*.txt")} - {*found} - {labels / "classes.txt"})
-        pairs = [*zip(files, found, strict=True)]
-        splits[split] = of_each(lambda pair: _annotated(*pair, names), pairs, "label files are wrong")
+    places = _places(folder)
+    for split, (images, labels) in places.items():
+        files, others = sample_files(images, PICTURES)
+        passed += others
+        by_name = {
+            it.relative_to(labels).with_suffix(""): it for it in labels.rglob("*") if it.suffix.lower() == ".txt"
+        }
+        pairs = [(file, by_name.pop(file.relative_to(images).with_suffix(""), None)) for file in files]
+        empty += sum(found is None for _, found in pairs)
+        passed[ALONE] += len([name for name in by_name if name != Path("classes")])
+        splits[split] = of_each(partial(_annotated, said=said), pairs, "label files are wrong")
+    whole = first_folder(folder, ("images",))
+    if whole is not None and whole not in [images for images, _ in places.values()]:
+        used = {one.picture for some in splits.values() for one in some}
+        passed[LOOSE] += len({*sample_files(whole, PICTURES).files} - used)
+    names = said.names
     if names is None:
-        used = {int(box.name) for some in splits.values() for one in some for box in one.boxes}
-        names = [str(number) for number in range(max(used, default=-1) + 1)]
-    notes = [f"{empty:,} {EMPTY}"] if empty else []
+        used_names = {box.name for some in splits.values() for one in some for box in one.boxes}
+        names = sorted(used_names, key=int)
+    notes = [f"{counted(empty, 'picture has', 'pictures have')} no label file"] if empty else []
     return Annotations(names, {split: some for split, some in splits.items() if some}, +passed, notes)
 
 
@@ -67,63 +85,75 @@ def _places(folder: Path) -> dict[str, tuple[Path, Path]]:
     return found
 
 
-def _names(folder: Path) -> list[str] | None:
-    """Names of the classes by index; None if no file states them."""
-    for name in NAMES:
-        file = folder / name
-        if file.is_file():
-            return _names_in(file)
+def _said(folder: Path) -> _Said:
+    file = next((folder / name for name in YAMLS if (folder / name).is_file()), None)
+    if file is not None:
+        return _said_in(file)
     for place in (folder, folder / "labels"):
         for name in LINES:
-            if (place / name).is_file():
-                return (place / name).read_text("utf-8-sig").rstrip().splitlines()
-    return None
+            if (names := name_lines(place / name)) is not None:
+                return _Said(_different(names, place / name), 0)
+    return _Said(None, 0)
 
 
-def _names_in(file: Path) -> list[str]:
+def _said_in(file: Path) -> _Said:
     try:
         said: Any = yaml.safe_load(file.read_text("utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise DataError(f"the file is not YAML: {error}", where=file, next_step="repair it") from error
     names = said.get("names") if isinstance(said, dict) else None
-    if isinstance(names, dict) and sorted(names) == [*range(len(names))]:
+    if isinstance(names, dict) and all(number in names for number in range(len(names))):
         names = [names[number] for number in range(len(names))]
-    if not isinstance(names, list) or not names:
+    if not isinstance(names, list) or not names or not all(isinstance(name, str | int | float) for name in names):
         raise DataError(
             "the file has no names of classes", where=file, next_step="names: [first, second], from the class 0 up"
         )
-    return [str(name) for name in names]
+    shape = said.get("kpt_shape")
+    is_shape = isinstance(shape, list) and len(shape) == 2 and all(isinstance(it, int) and it > 0 for it in shape)
+    return _Said(_different([str(name) for name in names], file), shape[0] * shape[1] if is_shape else 0)
 
 
-def _annotated(picture: Path, labels: Path, names: list[str] | None) -> Annotated:
-    if not labels.is_file():
-        return Annotated(picture, [], labels, relative=True)
+def _different(names: list[str], file: Path) -> list[str]:
+    twice = [name for name, number in Counter(names).items() if number > 1]
+    if twice:
+        raise DataError(f"two classes are called '{twice[0]}'", where=file, next_step="rename one of them")
+    return names
+
+
+def _annotated(pair: tuple[Path, Path | None], *, said: _Said) -> Annotated:
+    picture, labels = pair
+    if labels is None:
+        return Annotated(picture, [], picture, relative=True)
     try:
         lines = labels.read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, OSError) as error:
         raise DataError(f"the file is not text: {error}", where=labels, next_step="save it as UTF-8") from error
-    boxes = [_box(labels, place, line.split(), names) for place, line in enumerate(lines, 1) if line.split()]
+    boxes = [_box(labels, place, line.split(), said) for place, line in enumerate(lines, 1) if line.split()]
     return Annotated(picture, boxes, labels, relative=True)
 
 
-def _box(file: Path, place: int, words: list[str], names: list[str] | None) -> Box:
+def _box(file: Path, place: int, words: list[str], said: _Said) -> Box:
     try:
-        number, values = int(float(words[0])), [float(word) for word in words[1:]]
+        number, *values = (float(word) for word in words)
     except ValueError:
         raise _wrong(file, place, "it holds something other than numbers") from None
-    if len(words) != CENTRE and (len(words) < OUTLINE or len(values) % 2):
+    is_centre = len(words) == CENTRE or (said.key_points > 0 and len(words) == CENTRE + said.key_points)
+    if not is_centre and (len(words) < OUTLINE or len(values) % 2 or said.key_points):
         raise _wrong(file, place, f"it holds {len(words)} numbers, not class x y width height")
-    if number < 0 or (names is not None and number >= len(names)):
-        raise _wrong(file, place, f"there is no class {number}" + (f" among {len(names)} names" if names else ""))
-    if max(values) > 2 or min(values) < -1:
-        raise _wrong(file, place, f"its numbers are not shares of the picture's sides: {' '.join(words[1:5])}")
-    if len(words) == CENTRE:
-        x, y, width, height = values
+    if not 0 <= number <= LARGEST or number != int(number):
+        raise _wrong(file, place, f"there is no class {words[0][:40]}")
+    if said.names is not None and number >= len(said.names):
+        raise _wrong(file, place, f"there is no class {int(number)} among {len(said.names)} names")
+    numbers = values[: CENTRE - 1] if is_centre else values
+    if not all(-1 <= value <= 2 for value in numbers):
+        raise _wrong(file, place, f"its numbers are not shares of the picture's sides: {' '.join(words[1:5])[:80]}")
+    if is_centre:
+        x, y, width, height = numbers
         edges = x - width / 2, y - height / 2, x + width / 2, y + height / 2
     else:
-        across, down = values[0::2], values[1::2]
+        across, down = numbers[0::2], numbers[1::2]
         edges = min(across), min(down), max(across), max(down)
-    return Box(*edges, str(number) if names is None else names[number], f"line {place}")
+    return Box(*edges, str(int(number)) if said.names is None else said.names[int(number)], f"line {place}")
 
 
 def _wrong(file: Path, place: int, what: str) -> DataError:

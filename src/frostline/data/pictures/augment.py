@@ -82,7 +82,9 @@ class Augment(AugmentedViews):
         cut: bool = False,
     ) -> None:
         require_erasable(level, erase)
-        self.strength: Strength | None = STRENGTHS.get(level)
+        strength = STRENGTHS.get(level)
+        shifts = strength is not None and strength.shifts and target.reflects
+        self.strength: Strength | None = strength and strength._replace(shifts=shifts)
         self.flip = flip
         self.erase = erase
         self.spec = spec
@@ -152,7 +154,7 @@ class Augment(AugmentedViews):
     def _shifts(self, x: Tensor, sizes: Tensor | None) -> bool:
         """Whether pictures are moved by whole pixels instead of resampled."""
         assert self.strength is not None
-        return self.strength.shifts and self.target.reflects and sizes is None and x.shape[-2:] == self.spec.sides
+        return self.strength.shifts and sizes is None and x.shape[-2:] == self.spec.sides
 
     def moved(self, x: Tensor, sizes: Tensor | None, u: Tensor, mode: str = "bilinear") -> Tensor:
         """(B, K, H, W) → (B, K, *spec.sides)."""
@@ -186,7 +188,7 @@ class Augment(AugmentedViews):
             grid = _upright_grid(scale, shift, crop.mirror, None if sizes is None else end, self.spec.sides)
         return grid_sample(x, grid, mode=mode, padding_mode="border", align_corners=False)
 
-    def crop_of(self, size: Tensor, u: Tensor) -> "Crop":
+    def crop_of(self, size: Tensor, u: Tensor) -> Crop:
         """size: (B, 2), height and width of the pictures. u: (B, DRAWS)."""
         assert self.strength is not None
         area = size.prod(1) * (self.strength.min_area + (1 - self.strength.min_area) * u[:, 0])
@@ -229,9 +231,11 @@ class _Geometry(NamedTuple):
         return self.augment.moved(maps, self.sizes, self.u, mode=mode)
 
     def boxes(self, boxes: Tensor) -> Tensor:
+        # On the CPU, as boxes of cached views are: other devices round otherwise.
+        device, boxes = boxes.device, boxes.cpu()
         sides = boxes.new_tensor(self.sides)
-        size = sides.expand(len(boxes), 2) if self.sizes is None else self.sizes.to(boxes.dtype)
-        crop = self.augment.crop_of(size, self.u)
+        size = sides.expand(len(boxes), 2) if self.sizes is None else self.sizes.cpu().to(boxes.dtype)
+        crop = self.augment.crop_of(size, self.u.cpu())
         corners = boxes[..., [0, 1, 2, 1, 0, 3, 2, 3]].unflatten(-1, (4, 2))  # (B, M, 4, 2): x, y
         # The inverse of `_turned_grid`: from pixels of the picture to the view's coordinates, at ±1 at its edges.
         x, y = (2 * (corners - crop.centre.flip(1)[:, None, None]) / crop.size.flip(1)[:, None, None]).unbind(-1)
@@ -240,7 +244,7 @@ class _Geometry(NamedTuple):
             x, y = cos * x + sin * y, cos * y - sin * x
         seen = torch.stack([x * crop.mirror[:, None, None], y], -1)
         pixels = (seen + 1) / 2 * sides.flip(0)
-        return torch.cat([pixels.amin(2), pixels.amax(2)], -1)
+        return torch.cat([pixels.amin(2), pixels.amax(2)], -1).to(device)
 
 
 def _reflected(u: Tensor, side: int) -> Tensor:

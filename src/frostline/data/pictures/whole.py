@@ -2,7 +2,6 @@
 
 import statistics
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from frostline.config.ranges import Positive
@@ -30,16 +29,24 @@ class WholePictureModality(PictureModality):
         _require_pair("data.sides", sides)
         super().__init__(spec, image_size=image_size, **of_pictures)
         self.sides = sides
+        self._read_sizes: list[tuple[int, int]] | None = None
         if sides is not None:
             self._stretch(sides)
 
     def read(self, given: Given) -> None:
         if self.sides is None:
-            sizes = sizes_of(given)
-            ratio = statistics.median(height / width for width, height in sizes)
+            ratio = statistics.median(height / width for width, height in self._sizes(given))
             self.sides = _usual_sides(self.spec, ratio)
             self._stretch(self.sides)
         super().read(given)
+
+    def _sizes(self, given: Given) -> list[tuple[int, int]]:
+        """Width and height of the pictures of the first split that exists. Raises DataError."""
+        if self._read_sizes is None:
+            first = next(samples for samples in given.samples if samples is not None)
+            known: list[tuple[int, int]] | None = getattr(first, "sizes", None)  # a reader may have measured them
+            self._read_sizes = known or at_once(upright_size, [*first.files], "pictures cannot be read")
+        return self._read_sizes
 
     def _stretch(self, sides: list[int]) -> None:
         _require_sides(sides, self.spec)
@@ -60,8 +67,7 @@ class TiledPictureModality(WholePictureModality):
 
     def read(self, given: Given) -> None:
         if self.tile is None:
-            sizes = sizes_of(given)
-            self.tile = [int(statistics.median(side)) for side in zip(*sizes, strict=True)][::-1]
+            self.tile = [int(statistics.median(side)) for side in zip(*self._sizes(given), strict=True)][::-1]
         super().read(given)
 
     def predicting(self, run: Opened, target: TargetType) -> Predicting:
@@ -71,16 +77,6 @@ class TiledPictureModality(WholePictureModality):
 
     def chosen(self) -> dict[str, Any]:
         return super().chosen() | {"data.tile": self.tile}
-
-
-def sizes_of(given: Given) -> list[tuple[int, int]]:
-    """Width and height of the pictures of the first split that exists. Raises DataError."""
-    return at_once(upright_size, _first(given), "pictures cannot be read")
-
-
-def _first(given: Given) -> list[Path]:
-    """Files of the first split that exists."""
-    return [*next(samples.files for samples in given.samples if samples is not None)]
 
 
 def _usual_sides(spec: ImageSpec, ratio: float) -> list[int]:

@@ -127,6 +127,9 @@ class TargetType(ABC):
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
         """Raises DataError if nothing can be learned from the targets. samples: their number in the training split."""
 
+    def require_scorable(self, targets: Tensor, split: str, where: object) -> None:  # noqa: B027  # most need nothing
+        """Raises DataError if a split has no targets to score. targets: (N, ...). split: its name in messages."""
+
     # --- samples ---
 
     def mix(self, targets: Tensor, partners: Tensor, share: Tensor, num_classes: int) -> Tensor:

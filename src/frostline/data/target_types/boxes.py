@@ -51,6 +51,14 @@ class Boxes(TargetType):
                 next_step="add pictures with boxes",
             )
 
+    def require_scorable(self, targets: Tensor, split: str, where: object) -> None:
+        if not targets.sum():
+            raise DataError(
+                f"no picture of the {split} split has a box to score",
+                where=where,
+                next_step="add boxes to it, or remove its annotations, so that it is taken from the training split",
+            )
+
     def follow(self, targets: Tensor, geometry: Geometry) -> Tensor:
         """Boxes are cut at the edges of the view; those of which less than LEAST_SHARE is seen are left out."""
         whole = geometry.boxes(targets[..., :4])
