@@ -11,6 +11,7 @@ from frostline.data.module import Data
 from frostline.data.reader import Reader
 from frostline.data.sample_cache import NOWHERE, SampleCache
 from frostline.data.sampling import Sampling
+from frostline.data.target_types.base import TargetType
 from frostline.data.target_types.find import kinds_in_columns, require_kind, target_type
 from frostline.errors import ConfigError, close_names
 
@@ -35,7 +36,8 @@ def data_of(
     own, shared, sampled = _divided(kind, settings)
     require_kind(target_kind, [*kinds_in_columns(), *kind.kinds] if kind.reads_columns else kind.kinds)
     target = target_type(target_kind)
-    modality: Modality = _made(kind.modality, spec, **shared)
+    _require_samples_of(target, modality_type(kind))
+    modality: Modality = _made(kind.modality.shown_to(spec), spec, **shared)
     sampling: Sampling = _made(kind.sampling, **sampled)
     reader: Reader = _made(kind, **own)
     found = reader.read(target, known)
@@ -47,7 +49,7 @@ def data_of(
 def modality_of(kind: type[Reader], spec: Spec, settings: Mapping[str, Any]) -> Modality:
     """Build the modality alone, for samples without targets; settings of reader and sampling are ignored. Raises
     ConfigError for an unknown setting, or if the backbone takes another modality."""
-    modality: Modality = _made(kind.modality, spec, **_divided(kind, settings)[1])
+    modality: Modality = _made(kind.modality.shown_to(spec), spec, **_divided(kind, settings)[1])
     return modality
 
 
@@ -61,6 +63,16 @@ def modality_type(kind: type[Reader]) -> type[Modality]:
             next_step=f"`modality = PictureModality` or another one in class {kind.__name__}",
         )
     return found
+
+
+def _require_samples_of(target: TargetType, modality: type[Modality]) -> None:
+    """Raises ConfigError if only other samples have such targets."""
+    if target.only_of not in (None, modality.samples):
+        raise ConfigError(
+            f"this task learns from {target.described_as}, but this data is {modality.samples}",
+            where="task, data",
+            next_step=f"{target.data}, or task=classification",
+        )
 
 
 def _made(kind: type, *arguments: Any, **settings: Any) -> Any:
