@@ -55,8 +55,10 @@ class Transcription(Task):
         return {"text": ["".join(self.characters[place] for place in row.tolist()) for row in predictions]}
 
     def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """`target` (B, W) and `decoded` (B, V): indices of characters, padded with NO_TAG."""
-        decoded = pad_sequence(greedy(outputs, batch.targets[:, 0]), batch_first=True, padding_value=NO_TAG)
+        """`target` (B, W) and `decoded` (B, V): indices of characters, with NO_TAG behind the end."""
+        none = batch.targets.new_full((1,), NO_TAG)  # so that no column is empty
+        texts = [torch.cat([text, none]) for text in greedy(outputs, batch.targets[:, 0])]
+        decoded = pad_sequence(texts, batch_first=True, padding_value=NO_TAG)
         return {"target": batch.targets[:, 1:], "decoded": decoded}
 
 

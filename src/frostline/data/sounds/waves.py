@@ -101,9 +101,10 @@ class SoundWaves(Sounds):
         return {"sound": [self.sample_rate, self.seconds]}
 
     def example(self, train: Split, *, longest: bool = False) -> Tokens:
-        """values (1, T, 1)."""
+        """values (1, T, 1): the whole length to which the network pads sounds, if it does."""
         assert train.lengths is not None
         length = int(train.lengths.max()) if longest else round(float(train.lengths.double().mean()))
+        length = length if self.spec.tokens is None else self.spec.tokens * self.spec.hop
         return Tokens(torch.zeros(1, length, 1), torch.ones(1, length, dtype=torch.bool))
 
     def size_of(self, train: Split) -> str:
