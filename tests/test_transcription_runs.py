@@ -147,7 +147,11 @@ def changed(own: list[str], folder: Path, before: str, after: str) -> list[str]:
     ("cell", "told", "following"),
     [
         ("", "the transcript in 'text' is empty", "drop the line"),
-        ("ab" * 30, "the transcript needs 60 tokens of the network, but a sound of 0.2 s gives", "correct the transcript"),
+        (
+            "ab" * 30,
+            "the transcript needs 60 tokens of the network, but a sound of 0.2 s gives",
+            "correct the transcript",
+        ),
     ],
 )
 def test_transcripts_that_cannot_be_learned_are_told(

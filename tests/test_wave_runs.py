@@ -46,9 +46,7 @@ Encoders = Callable[[str], str]
 
 
 @pytest.fixture
-def finished(
-    sounds: Path, encoders: Encoders, tmp_path_factory: pytest.TempPathFactory, program: Program
-) -> Path:
+def finished(sounds: Path, encoders: Encoders, tmp_path_factory: pytest.TempPathFactory, program: Program) -> Path:
     folder = sounds.parent / "run"
     if not folder.is_dir():
         trained(program, folder, *SHORT, encoders("wav2vec2_layer"), f"data.dir={sounds}", "schedule=head_only")

@@ -65,6 +65,8 @@ def network_of(family: str) -> Any:
         torch.manual_seed(0)
         network = transformers.AutoModel.from_config(FAMILIES[family].config())
         for name, parameter in network.named_parameters():
+            if parameter.ndim == 2 and "embed_positions" not in name:
+                torch.nn.init.normal_(parameter, std=0.2)  # so that attention is not almost even
             if name.endswith(("position_embeddings", "token")):
                 torch.nn.init.normal_(parameter, std=0.5)  # zeros would hide a wrong order
     return network.eval()

@@ -1,6 +1,7 @@
-"""Encoders for sounds against the transformers library itself: its hidden states of padded batches, its spectrograms."""
+"""Encoders for sounds against the transformers library itself: its hidden states of padded batches."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from frostline.frozen.key import prefix_digests
 from frostline.plan.freezing import set_trainable
 from tiny_waves import FAMILIES, make_encoder, network_of
 
-LENGTHS = (1_300, 800, 90)
+LENGTHS = (1_300, 800, 401)
 ALL = pytest.mark.parametrize("pair", FAMILIES, indirect=True)
 OF_VALUES = [family for family in FAMILIES if family not in ("whisper", "ast")]
 
@@ -85,7 +86,8 @@ def library_states(pair: Pair, sounds: list[Tensor]) -> tuple[list[Tensor], Tens
         **({"padding": True} if pair.family in OF_VALUES else {}),
     )
     mask = {"attention_mask": given["attention_mask"]} if FAMILIES[pair.family].masked else {}
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # WavLM gives torch masks of two types
         out = pair.network(given[pair.network.main_input_name], output_hidden_states=True, **mask)
     return list(out.hidden_states[: len(layers_of(pair.backbone))]), out.last_hidden_state
 
@@ -103,7 +105,9 @@ def require_alike(found: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.parametrize("architecture", LAYOUTS)
 def test_every_layout_is_compared(architecture: str) -> None:
-    config = {"WhisperEncoder": "whisper", "ASTModel": "ast"}.get(architecture, architecture.removesuffix("Model").lower())
+    config = {"WhisperEncoder": "whisper", "ASTModel": "ast"}.get(
+        architecture, architecture.removesuffix("Model").lower()
+    )
     assert config in FAMILIES
 
 
@@ -225,7 +229,7 @@ def test_an_adapter_in_wavlm_changes_what_it_gives(pair: Pair) -> None:
     attention.q_proj = torch.nn.Sequential(attention.q_proj, torch.nn.Linear(32, 32))
     with torch.no_grad():
         x = tokens_of(*waves(900))
-        assert (backbone(x) - pair.backbone(x)).abs().max() > 1e-4
+        assert (backbone(x) - pair.backbone(x)).abs().max() > 1e-3
 
 
 def test_what_is_left_out_of_weights_is_named(tmp_path: Path) -> None:

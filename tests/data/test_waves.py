@@ -45,7 +45,9 @@ def files_of(folder: Path, *sounds: np.ndarray, rate: int = 8_000) -> list[Path]
     return files
 
 
-def source(files: list[Path], spec: WaveSpec = SPEC, labels: Tensor | None = None, *, framed: bool = False) -> WaveFiles:
+def source(
+    files: list[Path], spec: WaveSpec = SPEC, labels: Tensor | None = None, *, framed: bool = False
+) -> WaveFiles:
     labels = torch.zeros(len(files), dtype=torch.long) if labels is None else labels
     headers = [header_of(file) for file in files]
     return WaveFiles(files, labels, headers=headers, root=files[0].parent, spec=spec, framed=framed)
@@ -104,7 +106,11 @@ def test_evaluation_hears_the_middle_and_training_the_whole(tmp_path: Path) -> N
 def test_cached_values_are_those_of_the_file(tmp_path: Path) -> None:
     folder = put(tmp_path / "tones")
     store = Store(tmp_path / "cache", 10**9, "decoded")
-    first, again, plain = folder_data(folder, SampleCache(store)), folder_data(folder, SampleCache(store)), folder_data(folder)
+    first, again, plain = (
+        folder_data(folder, SampleCache(store)),
+        folder_data(folder, SampleCache(store)),
+        folder_data(folder),
+    )
     places = list(range(len(plain.train_split)))
     batches = [data.train_split.__getitems__(places) for data in (first, again, plain)]
     for batch in batches:
@@ -140,7 +146,7 @@ def test_silence_and_repeats_are_told(tmp_path: Path) -> None:
     soundfile.write(folder / "low" / "silent.wav", np.zeros(2_000, np.float32), 8_000)
     soundfile.write(folder / "low" / "again.flac", soundfile.read(folder / "low" / "3.wav")[0], 8_000)
     notes = "\n".join(folder_data(folder).notes())
-    assert "1 sound is silent" in notes
+    assert "one sound is silent" in notes
     assert "the same as an earlier one" in notes or "in both" in notes
 
 
@@ -211,14 +217,14 @@ def test_a_transcript_keeps_all_of_its_sound(tmp_path: Path) -> None:
         spoken_data(file, seconds=1.25)
     assert error.value.next_step == "data.seconds=1.4"
     short = WaveSpec(rate=4_000, least=1, hop=20, tokens=60, most_seconds=1.2)
-    with pytest.raises(DataError, match="more than 1.2 s") as error:
+    with pytest.raises(DataError, match=r"more than 1\.2 s") as error:
         spoken_data(file, short)
     assert "leave those sounds out" in error.value.next_step
 
 
 def test_transcripts_that_do_not_fit_are_named(tmp_path: Path) -> None:
     file = table(tmp_path, ["ab" * 100, *TEXTS[1:]])
-    with pytest.raises(DataError, match="needs 200 tokens of the network, but a sound of 0.5 s gives") as error:
+    with pytest.raises(DataError, match=r"needs 200 tokens of the network, but a sound of 0\.5 s gives") as error:
         spoken_data(file)
     assert "0.wav" in str(error.value)
 

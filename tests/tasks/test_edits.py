@@ -31,7 +31,8 @@ def test_long_texts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "distance"), [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("", "", 0), ("ab", "ab", 0)]
+    ("one", "other", "distance"),
+    [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("", "", 0), ("ab", "ab", 0)],
 )
 def test_known_distances(one: str, other: str, distance: int) -> None:
     assert edits(one, other) == distance

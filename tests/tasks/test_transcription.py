@@ -25,7 +25,9 @@ def task(**settings: object) -> Transcription:
 def batch_of(texts: list[str], frames: list[int], width: int = 0) -> Batch:
     """A `?` stands for a character without an output."""
     width = max(width, *map(len, texts))
-    rows = [[NAMES.index(c) if c in NAMES else UNKNOWN for c in text] + [NO_TAG] * (width - len(text)) for text in texts]
+    rows = [
+        [NAMES.index(c) if c in NAMES else UNKNOWN for c in text] + [NO_TAG] * (width - len(text)) for text in texts
+    ]
     targets = torch.tensor([[count, *row] for count, row in zip(frames, rows, strict=True)])
     return Batch(None, targets, torch.arange(len(texts)))
 

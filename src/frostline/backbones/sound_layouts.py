@@ -15,19 +15,21 @@ from frostline.contracts.specs import WaveSpec
 
 
 class SoundChain(NamedTuple):
-    """blocks: they hold every parameter that learns. in_time: whether tokens are in the order of time."""
+    """blocks: they hold every parameter but the `fixed` ones, which never learn and are buffers. in_time: whether
+    tokens are in the order of time."""
 
     blocks: Mapping[str, nn.Module]
     pool: nn.Module
     spec: WaveSpec
     in_time: bool = True
+    fixed: tuple[str, ...] = ()
 
 
 def sound_chain(net: Any, extractor: Any, library: Any) -> SoundChain:
     """net: of a class in LAYOUTS. extractor: the library's, with which it was trained. Raises NotImplementedError if
     the network has a part that its layout does not cover."""
     chain = LAYOUTS[type(net).__name__](net, extractor, library)
-    names = {id(parameter): name for name, parameter in net.named_parameters() if parameter.requires_grad}
+    names = {id(parameter): name for name, parameter in net.named_parameters() if name not in chain.fixed}
     held = [id(parameter) for block in chain.blocks.values() for parameter in block.parameters()]
     if sorted(held) != sorted(names):
         left = [name for number, name in names.items() if held.count(number) != 1]
@@ -78,7 +80,8 @@ def _whisper(net: Any, extractor: Any, library: Any) -> SoundChain:
         "norm": Norm(net.config, net.layer_norm),
     }
     rate, values = extractor.sampling_rate, extractor.n_samples
-    return SoundChain(blocks, Mean(), WaveSpec(rate, 1, values // tokens, tokens=tokens, most_seconds=values / rate))
+    spec = WaveSpec(rate, 1, values // tokens, tokens=tokens, most_seconds=values / rate)
+    return SoundChain(blocks, Mean(), spec, fixed=("embed_positions.weight",))
 
 
 def _ast(net: Any, extractor: Any, library: Any) -> SoundChain:

@@ -110,7 +110,7 @@ def _require_the_same(source: Source, network: Any, extractor: Any, chain: Sound
         tokens = padded([wave[:, None] for wave in waves])
         try:
             for block in chain.blocks.values():
-                tokens = block(tokens)
+                tokens = block.eval()(tokens)
         except (RuntimeError, TypeError) as error:
             raise refused(source, f"its blocks cannot run one after another: {error}", SOUNDS) from error
     found = [values[mask] for values, mask in zip(*tokens, strict=True)]

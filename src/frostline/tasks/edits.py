@@ -1,4 +1,4 @@
-"""Edit distance (Levenshtein): the fewest insertions, deletions and substitutions that turn one sequence into another."""
+"""Edit distance (Levenshtein): the fewest insertions, deletions and substitutions between two sequences."""
 
 from collections.abc import Hashable, Sequence
 

@@ -28,9 +28,7 @@ class Transcription(Task):
     kind = "transcripts"
     unit = "token"
 
-    def __init__(
-        self, targets: Targets, *, l1: NonNegative[float], monitor: str, mode: Literal["max", "min"]
-    ) -> None:
+    def __init__(self, targets: Targets, *, l1: NonNegative[float], monitor: str, mode: Literal["max", "min"]) -> None:
         super().__init__(monitor=monitor, mode=mode, l1=l1, scores=SCORES)
         self.characters = targets.names
 

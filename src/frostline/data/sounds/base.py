@@ -119,7 +119,6 @@ class Sounds(Modality):
             said.append(f"{counted(len(silent), 'sound is', 'sounds are')} silent: {few(silent)}")
         return [*said, *picture_repeats(splits).told(SOUNDS), *self.read_notes]
 
-
     def chosen(self) -> dict[str, Any]:
         return {"data.seconds": self.seconds, "data.sample_rate": self.sample_rate}
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from frostline.contracts.specs import ImageSpec
 from frostline.data.modality import narrowed
 from frostline.data.predicting import Opened, Predicting
-from frostline.data.sounds.files import Header
 from frostline.data.sounds.base import Sounds, usual_seconds
+from frostline.data.sounds.files import Header
 from frostline.data.sounds.sources import SoundSamples, Spectrograms
 from frostline.data.sounds.spectrogram import SoundSpec, fourier_size, frames_of, sound_spec
 from frostline.data.sounds.views import SoundViews

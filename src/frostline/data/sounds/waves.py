@@ -72,7 +72,9 @@ class SoundWaves(Sounds):
         step = "leave those sounds out, or cut them with their transcripts"
         raise together(
             [
-                DataError(f"the sound lasts {seconds:.3g} s, more than {self.seconds:.3g} s", where=file, next_step=step)
+                DataError(
+                    f"the sound lasts {seconds:.3g} s, more than {self.seconds:.3g} s", where=file, next_step=step
+                )
                 for file, seconds in longer.items()
             ],
             "sounds are too long, and their targets belong to all of them",

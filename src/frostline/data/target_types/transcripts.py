@@ -44,8 +44,8 @@ class Transcripts(TargetType):
         known: list[str] | None = None,
         class_names: list[str] | None = None,
     ) -> tuple[list[str], Tensor]:
-        """class_names: the characters, if a file lists them. Raises DataError for an empty text, and for a training text
-        with a character that the file lacks."""
+        """class_names: the characters, if a file lists them. Raises DataError for an empty text, and for a training
+        text with a character that the file lacks."""
         (column,) = columns
         texts = of_each(lambda row: _text(row, column), table.rows, LINES)
         names = known or class_names or sorted({character for place in training for character in texts[place]})
@@ -115,7 +115,9 @@ def _text(row: Row, column: str) -> str:
     text = spaced(row.cells[column])
     if not text:
         raise DataError(
-            f"the transcript in '{column}' is empty", where=row.where, next_step="write what is spoken, or drop the line"
+            f"the transcript in '{column}' is empty",
+            where=row.where,
+            next_step="write what is spoken, or drop the line",
         )
     return text
 
