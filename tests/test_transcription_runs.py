@@ -21,21 +21,26 @@ Program = Callable[..., Answer]
 SHORT = ["task=transcription", "model=sound_transformer", "data=audio_csv", "data.target_columns=[text]"]
 SHORT += ["data.split_column=split", "data.batch_size=4", "trainer.precision=32-true", "logger=none"]
 SHORT += ["callbacks.progress=null", "schedule.every_phase.solve=false", *DEVICE]
-FULL = ["schedule=full", "optimizer.lr=0.01", "data.augment=none"]
+FULL = ["schedule=full", "schedule.phases.all.lr_scale=1.0", "schedule.phases.all.epochs=80", "optimizer.lr=0.01"]
+FULL += ["model.weights=null", "model.dropout=0.0", "data.augment=none", "data.batch_size=2"]
 TWO_STAGE = ["schedule.phases.head.epochs=2", "schedule.phases.all.epochs=2", "optimizer.lr=0.005"]
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("own")
-    return [f"data.file={put_spoken(folder / 'spoken')}", f"model.name={make_encoder(folder / 'wav2vec2')}"]
+    return [
+        f"data.file={put_spoken(folder / 'spoken')}",
+        f"model.name={make_encoder(folder / 'wav2vec2', num_hidden_layers=1)}",
+    ]
 
 
 @pytest.fixture
 def finished(own: list[str], program: Program) -> Path:
     folder = Path(own[0].partition("=")[2]).parents[1] / "run"
     if not folder.is_dir():
-        trained(program, folder, *SHORT, *own, *FULL, "schedule.phases.all.epochs=60")
+        short = [it for it in SHORT if not it.startswith("data.batch_size")]
+        trained(program, folder, *short, *own, *FULL)
     return folder
 
 

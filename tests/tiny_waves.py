@@ -59,11 +59,13 @@ FAMILIES = {
 }  # fmt: skip
 
 
-def network_of(family: str) -> Any:
-    """The library's network, with its decoder and in eval mode, always the same."""
+def network_of(family: str, **changes: Any) -> Any:
+    """The library's network, with its decoder and in eval mode, always the same. changes: of its config."""
+    config = FAMILIES[family].config()
+    config.update(changes)
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        network = transformers.AutoModel.from_config(FAMILIES[family].config())
+        network = transformers.AutoModel.from_config(config)
         for name, parameter in network.named_parameters():
             if parameter.ndim == 2 and "embed_positions" not in name:
                 torch.nn.init.normal_(parameter, std=0.2)  # so that attention is not almost even
@@ -72,8 +74,8 @@ def network_of(family: str) -> Any:
     return network.eval()
 
 
-def make_encoder(folder: Path, family: str = "wav2vec2_layer") -> Path:
-    network_of(family).save_pretrained(folder)
+def make_encoder(folder: Path, family: str = "wav2vec2_layer", **changes: Any) -> Path:
+    network_of(family, **changes).save_pretrained(folder)
     FAMILIES[family].extractor().save_pretrained(folder)
     return folder
 

@@ -65,7 +65,8 @@ class AstMel(LogMel):
     def __init__(self, extractor: Any, bands: np.ndarray) -> None:
         super().__init__(bands)
         self.frames = extractor.max_length
-        self.mean, self.std = (extractor.mean, 2 * extractor.std) if extractor.do_normalize else (0.0, 1.0)
+        self.mean: float = extractor.mean if extractor.do_normalize else 0.0
+        self.std: float = 2 * extractor.std if extractor.do_normalize else 1.0
 
     def extra_repr(self) -> str:
         return f"frames={self.frames}, mean={self.mean}, std={self.std}"
