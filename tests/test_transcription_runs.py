@@ -200,7 +200,7 @@ def test_only_sounds_have_transcripts(program: Program, tmp_path: Path) -> None:
     given = ["model=bundled", "model._target_=tiny_text.TinyText", tokenizer, "data=text_csv", "data.train_file=t.csv"]
     answer = program("train", "task=transcription", *given, *DEVICE, "dry_run=true")
     assert answer.code == 1
-    assert "the text that is spoken in each sound, but this data is texts" in answer.err
+    assert "this task learns from the text that is spoken in each sound, but this data has one class" in answer.err
     assert "data=audio_csv" in answer.err
 
 

@@ -5,7 +5,6 @@ Shapes: B sounds of T values at 16 kHz, F frames, M mel bands.
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -19,9 +18,11 @@ WHISPER_RANGE = 8.0  # powers of ten below the loudest value that are kept
 class LogMel(nn.Module):
     """Casting the network must not cast the bands: they are stored as int32 with the same bits."""
 
-    def __init__(self, bands: np.ndarray) -> None:
+    def __init__(self, bands: Any) -> None:
+        """bands: an array (frequencies, M)."""
         super().__init__()
-        self.register_buffer("bits", torch.from_numpy(bands.astype(np.float32)).view(torch.int32), persistent=False)
+        bits = torch.as_tensor(bands, dtype=torch.float32).contiguous().view(torch.int32)
+        self.register_buffer("bits", bits, persistent=False)
 
     def forward(self, waves: Tensor, lengths: Tensor) -> Tensor:
         """(B, T), lengths (B,) → float32, in whatever precision the network computes."""
@@ -62,7 +63,7 @@ class AstMel(LogMel):
     """(B, T) → (B, F, M), padded with zeros before it is normalised. extractor: an ASTFeatureExtractor. bands: of its
     library."""
 
-    def __init__(self, extractor: Any, bands: np.ndarray) -> None:
+    def __init__(self, extractor: Any, bands: Any) -> None:
         super().__init__(bands)
         self.frames = extractor.max_length
         self.mean: float = extractor.mean if extractor.do_normalize else 0.0

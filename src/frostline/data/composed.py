@@ -11,7 +11,6 @@ from frostline.data.module import Data
 from frostline.data.reader import Reader
 from frostline.data.sample_cache import NOWHERE, SampleCache
 from frostline.data.sampling import Sampling
-from frostline.data.target_types.base import TargetType
 from frostline.data.target_types.find import kinds_in_columns, require_kind, target_type
 from frostline.errors import ConfigError, close_names
 
@@ -34,9 +33,9 @@ def data_of(
     that cannot be read or split.
     """
     own, shared, sampled = _divided(kind, settings)
-    require_kind(target_kind, [*kinds_in_columns(), *kind.kinds] if kind.reads_columns else kind.kinds)
+    in_columns = kinds_in_columns(modality_type(kind).samples) if kind.reads_columns else ()
+    require_kind(target_kind, [*in_columns, *kind.kinds])
     target = target_type(target_kind)
-    _require_samples_of(target, modality_type(kind))
     modality: Modality = _made(kind.modality.shown_to(spec), spec, **shared)
     sampling: Sampling = _made(kind.sampling, **sampled)
     reader: Reader = _made(kind, **own)
@@ -63,16 +62,6 @@ def modality_type(kind: type[Reader]) -> type[Modality]:
             next_step=f"`modality = PictureModality` or another one in class {kind.__name__}",
         )
     return found
-
-
-def _require_samples_of(target: TargetType, modality: type[Modality]) -> None:
-    """Raises ConfigError if only other samples have such targets."""
-    if target.only_of not in (None, modality.samples):
-        raise ConfigError(
-            f"this task learns from {target.described_as}, but this data is {modality.samples}",
-            where="task, data",
-            next_step=f"{target.data}, or task=classification",
-        )
 
 
 def _made(kind: type, *arguments: Any, **settings: Any) -> Any:
