@@ -125,7 +125,7 @@ def test_unknown_characters_are_counted_once(program: Program, tmp_path: Path, o
     given = [f"data.file={tmp_path / 't.csv'}", f"data.dir={table.parent}", own[1]]
     answer = program("train", *SHORT, *given, "schedule=head_only", f"run_dir={tmp_path / 'run'}")
     assert answer.code == 0, answer.err
-    note = "1 characters do not occur in the training transcripts, so they cannot be predicted and count as errors: 'x'"
+    note = "one character does not occur in training transcripts, cannot be predicted: each is an error: 'x'"
     assert (answer.out + answer.err).count(note) == 1
     assert record_of(tmp_path / "run")["metrics"]["test/cer"] > 0
 

@@ -142,7 +142,7 @@ class Backbone(nn.Module):
 
 NEXT: dict[Form, str] = {
     "vector": "another model",
-    "tokens": "a backbone of tokens (model=distilbert for texts, model=wav2vec2_base for sounds), or another task "
+    "tokens": "a text backbone (model=distilbert), one for sounds (model=wav2vec2_base), or another task "
     "(task=classification)",
     "map": "a convolutional network (model=resnet50)",
     "pyramid": "a convolutional network (model=resnet50)",

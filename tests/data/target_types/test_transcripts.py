@@ -32,7 +32,7 @@ def test_characters_come_from_training() -> None:
 
 def test_characters_that_training_never_shows_are_counted() -> None:
     (note,) = TYPE.reading_notes(table("ba", "cabc", "d"), ["text"], ["a", "b"])
-    assert "3 characters do not occur in the training transcripts" in note
+    assert "3 characters do not occur in training transcripts" in note
     assert "'c' (2), 'd' (1)" in note
     assert TYPE.reading_notes(table("ba"), ["text"], ["a", "b"]) == []
 

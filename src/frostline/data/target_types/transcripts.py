@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from frostline.contracts.targets import NO_TAG, UNKNOWN, Targets
 from frostline.data.tables.table import Row, Table
 from frostline.data.target_types.base import TargetType
-from frostline.errors import DataError, few
+from frostline.errors import DataError, counted, few
 from frostline.faults import of_each
 
 LINES = "samples have faulty transcripts"
@@ -63,10 +63,8 @@ class Transcripts(TargetType):
         if not found:
             return []
         said = few([f"'{character}' ({count:,})" for character, count in found.most_common()])
-        return [
-            f"{sum(found.values()):,} characters do not occur in the training transcripts, so they cannot be predicted "
-            f"and count as errors: {said}"
-        ]
+        number = counted(sum(found.values()), "character does", "characters do")
+        return [f"{number} not occur in training transcripts, cannot be predicted: each is an error: {said}"]
 
     def counts(self, names: list[str], targets: Tensor) -> dict[str, int]:
         return {}
