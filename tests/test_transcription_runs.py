@@ -138,6 +138,20 @@ def test_a_vocabulary_is_taken_from_a_file(program: Program, tmp_path: Path, own
     assert "training never shows 'd': nothing is learned about them" in answer.out
 
 
+def test_a_vocabulary_is_found_from_any_folder(
+    program: Program, tmp_path: Path, own: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("letters.txt").write_text("c\nb\na\n \nd\n")
+    settings = [*SHORT, *own, "data.vocabulary=letters.txt", "schedule=head_only", f"run_dir={tmp_path / 'run'}"]
+    assert program("train", *settings).code == 0
+    assert f"vocabulary: {tmp_path / 'letters.txt'}" in Path("run/config.yaml").read_text()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    answer = program("evaluate", f"run={tmp_path / 'run'}")
+    assert answer.code == 0, answer.err
+
+
 # --- what is refused ---
 
 

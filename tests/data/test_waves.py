@@ -150,9 +150,21 @@ def test_silence_and_repeats_are_told(tmp_path: Path) -> None:
     assert "the same as an earlier one" in notes or "in both" in notes
 
 
-def test_sounds_of_similar_length_share_a_batch(tmp_path: Path) -> None:
-    data = folder_data(put(tmp_path / "tones"))
-    assert data.modality.bucket == 1_000, "a quarter of a second, so that batches differ between epochs"
+def test_sounds_of_similar_length_share_batches_that_differ_between_epochs(tmp_path: Path) -> None:
+    sounds = [tone(300.0, 0.3 + 0.02 * (n % 5) + 0.6 * (n % 2), seed=n) for n in range(40)]
+    for name, members in (("a", sounds[:20]), ("b", sounds[20:])):
+        (tmp_path / name).mkdir()
+        files_of(tmp_path / name, *members)
+    data = folder_data(tmp_path, batch_size=4, seconds=2.0)
+    batches, lengths = data._batches(data.train_split, shuffle=True, rank=0, world_size=1), data.train_split.lengths
+    assert lengths is not None
+    found = []
+    for epoch in range(2):
+        batches.set_epoch(epoch)
+        found.append([sorted(share) for share in batches])
+    together = [int(lengths[share].max() - lengths[share].min()) for share in found[0]]
+    assert sum(gap > 1_000 for gap in together) <= 1, "long and short ones meet in one batch at most"
+    assert sorted(found[0]) != sorted(found[1])
 
 
 # --- augmentation ---

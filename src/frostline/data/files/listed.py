@@ -72,7 +72,7 @@ class ListedFiles(Reader):
         table, files = self._without_repeats(table, files)
         known_names = None if known is None else known.names
         splits = self._splits(table, needs_train=known is None)
-        given = self.vocabulary_for(target)
+        given = self.vocabulary_for(target) if known is None else None
         names, targets = target.read(table, self.target_columns, self.separator, splits["train"], known_names, given)
         self.read_notes += [*table.notes, *self.paths.notes()]
         self.read_notes += target.reading_notes(table, self.target_columns, names)
