@@ -71,6 +71,15 @@ def test_what_is_cached_changes_no_bit(
     kept_and_never(program, tmp_path, *SHORT, *PLANS[plan], *own)
 
 
+@pytest.mark.parametrize("family", ["wavlm", "whisper"])
+def test_what_is_cached_in_bf16_changes_no_bit(
+    program: Program, sounds: Path, encoders: Encoders, tmp_path: Path, family: str
+) -> None:
+    short = [it for it in SHORT if not it.startswith("trainer.precision")]
+    own = [f"data.dir={sounds}", f"cache.dir={tmp_path / 'cache'}", "trainer.precision=bf16-mixed", encoders(family)]
+    kept_and_never(program, tmp_path, *short, *PLANS["last_block"], UNSOLVED, *own)
+
+
 def test_a_stopped_run_ends_in_the_same_bits(
     program: Program, sounds: Path, encoders: Encoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
