@@ -250,6 +250,13 @@ def test_random_weights_have_the_same_architecture(tmp_path: Path) -> None:
     assert backbone_of(folder, load=False).structure.split()[1:] == random.structure.split()[1:]
 
 
+def test_the_asts_own_bands_are_no_reason_for_a_warning(tmp_path: Path) -> None:
+    folder = make_encoder(tmp_path, "ast", num_mel_bins=128)
+    with pytest.warns(UserWarning, match="has all zero values"):
+        transformers.ASTFeatureExtractor(max_length=64).save_pretrained(folder)
+    assert backbone_of(folder).spec.tokens == 2 + 16 * 8  # a warning would be an error
+
+
 # --- what is refused ---
 
 

@@ -1,6 +1,7 @@
 """Encoders of the transformers library as backbones for sounds, if their architecture has a layout in
 `sound_layouts.py`."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -61,7 +62,9 @@ class SoundTransformer(Backbone):
         library = imported()
         key = "model.name" if weights is None else "model.weights"
         source = source_of(name if weights in (None, "DEFAULT") else weights, key, False, FILES)
-        with quiet(library):
+        with quiet(library), warnings.catch_warnings():
+            # Some of the AST's 128 bands hold no frequency, in its pretraining too.
+            warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
             config = read_config(library, source, dropout, SOUNDS)
             config.mask_time_prob = config.mask_feature_prob = 0.0
             extractor = _read_extractor(library, source)
