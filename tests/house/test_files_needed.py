@@ -10,6 +10,7 @@ WORDS = {
     # `Tokens.mask` and masks of attention are another thing.
     "segmentation": r"segmentation|\bMasks\b|MaskedPictures|MaskPairs|ImageMasks|\bIGNORED\b|[\"']masks[\"']"
     r"|image_masks",
+    "detection": r"[Dd]etect(ion|or)|[\"']boxes[\"']|\bBoxe[sd]|\b(coco|voc|yolo)\b|COCO|faster_rcnn|retinanet",
     "sound": r"\b[Ss]ounds?\b|[Aa]udio|[Ss]pectrogram|soundfile|sound_transformer|[Tt]ranscript",
 }
 OF_BACKBONES = {"sound"}  # families that some backbones take directly

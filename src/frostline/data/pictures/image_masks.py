@@ -12,7 +12,7 @@ from frostline.data.files.found import passed_note
 from frostline.data.grouping import groups_by_pattern, require_pattern
 from frostline.data.pictures.mask_pairs import MaskPairs
 from frostline.data.pictures.masks import VALUES, MaskedSamples, mask_values, palette_of
-from frostline.data.pictures.whole import WholePictureModality
+from frostline.data.pictures.whole import TiledPictureModality
 from frostline.data.reader import Found, Reader
 from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError, DataError, few
@@ -26,7 +26,7 @@ NAMES = "classes.txt"
 class ImageMasks(Reader):
     """The settings are explained in conf/data/image_masks.yaml. Raises DataError that names a picture or mask."""
 
-    modality = WholePictureModality
+    modality = TiledPictureModality
     kinds = ("masks",)
     named_by = "data.dir"
     grouped_by = "data.group_pattern"

@@ -4,8 +4,8 @@ Shapes: N samples of a split, B of a batch, C names.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -14,7 +14,19 @@ from frostline.data.tables.table import Table
 from frostline.data.target_types.names import alike_notes
 from frostline.errors import ConfigError, DataError
 
-Geometry = Callable[[Tensor], Tensor]  # moves maps (B, K, H, W) as the pictures of the batch are moved
+
+class Geometry(Protocol):
+    """How an augmentation moved the pictures of a batch. sides: height and width of the views in pixels."""
+
+    @property
+    def sides(self) -> tuple[int, int]: ...
+
+    def maps(self, maps: Tensor) -> Tensor:
+        """(B, K, H, W) → (B, K, *sides). Maps of integers hold indices, which are not interpolated."""
+
+    def boxes(self, boxes: Tensor) -> Tensor:
+        """(B, M, 4) left, top, right and bottom in pixels of the picture → the same in pixels of the view, beyond its
+        edges too; for a turned picture, of the upright box around the turned one."""
 
 
 class TargetType(ABC):
@@ -33,6 +45,7 @@ class TargetType(ABC):
     per_word: ClassVar[bool] = False  # whether a text has a target for each word instead of one
     cells_hold_lists: ClassVar[bool] = False  # whether a cell of a table may be a list
     mixes: ClassVar[bool] = True  # whether mixup and CutMix may mix targets
+    reflects: ClassVar[bool] = True  # whether a view may show a strip of the picture twice, the second time mirrored
     takes_class_names: ClassVar[bool] = False  # whether numbers in a table may be indices of names given elsewhere
     takes_vocabulary: ClassVar[bool] = False  # whether a file may list its names
     only_of: ClassVar[str | None] = None  # the plural of the only samples that have such targets
