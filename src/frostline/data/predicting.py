@@ -18,8 +18,8 @@ STANDARD_INPUT = "-"
 class Prediction(NamedTuple):
     """The prediction of one sample. columns: as `frostline predict` writes them, by name, with numbers as floats; lists
     for words. values: (K,) probabilities or numbers; (W, K) probabilities of words, NaN for a word that was cut off;
-    (H, W) classes of pixels; (M, 6) boxes: left, top, right, bottom in pixels, score, class. Classes are in the order
-    of `Predictor.classes`.
+    (H, W) classes of pixels; (M, 6) boxes: left, top, right, bottom in pixels, score, class; (n,) indices of
+    characters. Classes are in the order of `Predictor.classes`.
     """
 
     columns: dict[str, Any]

@@ -20,6 +20,7 @@ from frostline.runs.record import FILE, Record
 MAY_DIFFER = {
     *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "trust", "callbacks", "logger"),
     *("data.dir", "data.file", "data.path", "data.train_file", "data.val_file", "data.test_file", "data.num_workers"),
+    "data.vocabulary",
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     *("cache.dir", "schedule.minutes"),  # the depth that schedule.minutes chose is compared instead
     *("predictions", "predictions_max_gigabytes"),
@@ -38,7 +39,7 @@ EARLIER: dict[str, dict[str, Any]] = {
 # The same of settings that any data may have.
 UNDIVIDED = {"folds": None, "fold": 0, "group_column": None, "group_pattern": None}
 # Settings that name files and folders; a run stores them as absolute paths.
-PLACES = ("data.dir", "data.file", "data.path", "model.weights", "init_from")
+PLACES = ("data.dir", "data.file", "data.path", "data.vocabulary", "model.weights", "init_from")
 # null: decided by the data, or by a version without this setting
 LEFT_OPEN = {"data.grey_range", "data.quotes", "data.sample_rate", "data.seconds", "data.sides", "data.tile"}
 FILES = ("data.train_file", "data.val_file", "data.test_file")  # relative to data.dir, if that is set

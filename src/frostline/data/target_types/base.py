@@ -47,6 +47,8 @@ class TargetType(ABC):
     mixes: ClassVar[bool] = True  # whether mixup and CutMix may mix targets
     reflects: ClassVar[bool] = True  # whether a view may show a strip of the picture twice, the second time mirrored
     takes_class_names: ClassVar[bool] = False  # whether numbers in a table may be indices of names given elsewhere
+    takes_vocabulary: ClassVar[bool] = False  # whether a file may list its names
+    only_of: ClassVar[str | None] = None  # the plural of the only samples that have such targets
 
     # --- reading ---
 
@@ -98,6 +100,10 @@ class TargetType(ABC):
             next_step="choose another task, or data with such targets",
         )
 
+    def reading_notes(self, table: Table, columns: Sequence[str], names: list[str]) -> list[str]:
+        """Sentences about cells that do not match the names. names: as `read` returned them."""
+        return []
+
     # --- statistics of a split ---
 
     @abstractmethod
@@ -131,6 +137,15 @@ class TargetType(ABC):
         """Raises DataError if a split has no targets to score. targets: (N, ...). split: its name in messages."""
 
     # --- samples ---
+
+    @property
+    def spans_sample(self) -> bool:
+        """Whether a target describes all of a sample in its order, so that no part of the sample may be cut off."""
+        return type(self).least_tokens is not TargetType.least_tokens
+
+    def least_tokens(self, targets: Tensor) -> Tensor:
+        """(N,) fewest tokens of a network from which each target can be learned. Only if it `spans_sample`."""
+        raise NotImplementedError
 
     def mix(self, targets: Tensor, partners: Tensor, share: Tensor, num_classes: int) -> Tensor:
         """Return (B, C) float targets of mixed pictures. partners: targets of the pictures mixed in. share: (B, 1),
