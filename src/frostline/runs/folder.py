@@ -37,7 +37,7 @@ EARLIER: dict[str, dict[str, Any]] = {
     "frostline.data.texts.readers.TextCsv": {"quotes": True},
 }
 # The same of settings that any data may have.
-UNDIVIDED = {"folds": None, "fold": 0, "group_column": None, "group_pattern": None}
+LATER = {"folds": None, "fold": 0, "group_column": None, "group_pattern": None, "vocabulary": None}
 # Settings that name files and folders; a run stores them as absolute paths.
 PLACES = ("data.dir", "data.file", "data.path", "data.vocabulary", "model.weights", "init_from")
 # null: decided by the data, or by a version without this setting
@@ -178,8 +178,8 @@ def _relocated(settings: dict[str, Any], folder: Path) -> DictConfig:
     data = plain.get("data")
     if isinstance(data, dict):
         target = str(data.get("_target_"))
-        undivided = {name: UNDIVIDED[name] for name in parameters_of(target) if name in UNDIVIDED}
-        plain["data"] = undivided | EARLIER.get(target, {}) | data
+        later = {name: LATER[name] for name in parameters_of(target) if name in LATER}
+        plain["data"] = later | EARLIER.get(target, {}) | data
     if "predictions_max_gigabytes" not in plain:
         plain["predictions"] = False
     return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})
