@@ -1,9 +1,11 @@
-"""Create the picture sets of `picture_worth.py` and the recipes from the data folder's archives, one folder per class.
+"""Create the picture sets of `picture_worth.py` and the recipes from the data folder's archives, one folder per class;
+and one with boxes.
 
     python benchmarks/picture_sets.py <data folder> <output folder>
 
 wbc         cropped white blood cells, 4 classes (the 2 basophils are left out)
 bccd        blood cells of three kinds, cropped by their boxes, every sixth of the red ones; the source's own splits
+bccd_boxes  the whole pictures of bccd, with boxes in COCO's format
 cifar_1k    the first 1,000 training rows of CIFAR-10, the next 110 for validation, the first 1,000 test rows
 cifar_5k    the first 5,000, the next 550 for validation, the first 1,000 test rows
 sounds      log spectrograms of spoken digits by six speakers, one picture per recording
@@ -96,6 +98,8 @@ def spectrogram(content: bytes) -> Image.Image:
 def main(data: Path, output: Path) -> None:
     wbc(data, output)
     bccd(data, output)
+    with zipfile.ZipFile(data / "bccd" / "bccd.zip") as archive:
+        archive.extractall(output / "bccd_boxes")
     cifar(data, output, "cifar_1k", 1000, 110)
     cifar(data, output, "cifar_5k", 5000, 550)
     sounds(data, output)

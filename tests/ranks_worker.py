@@ -134,7 +134,14 @@ def torchrun(world_size: int, file: Path) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(
-        1, 1, world_size, run_id="tests", rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork"
+        1,
+        1,
+        world_size,
+        run_id="tests",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method="fork",
+        max_restarts=0,  # as torchrun; a rank that fails would otherwise be started again, and its error lost
     )
     elastic_launch(config, main)(file)
 

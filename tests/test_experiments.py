@@ -14,13 +14,16 @@ from PIL import Image
 
 from conftest import Answer, short_form
 from frostline.paths import conf_dir
+from tiny_boxes import put_coco
 from tiny_text import make_tokenizer
 
 RECIPES = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 TEXTS = [recipe for recipe in RECIPES if recipe.startswith("minilm")]
 FOLDERS = [recipe for recipe in RECIPES if recipe.startswith("lite0")]  # of pictures
+BOXES = [recipe for recipe in RECIPES if recipe.endswith("_boxes")]
 PHASES = {"resnet50_two_stage": ["head", "upper"], "quickstart": ["head", "all"], "resnet50_frozen_mlp_adam": ["head"],
-          "resnet50_frozen_wide": ["head"], "lite0_bccd": ["head"], "lite0_blood_cells": ["head", "all"],
+          "resnet50_frozen_wide": ["head"], "lite0_bccd": ["head"],
+          "lite0_bccd_boxes": ["head"], "lite0_blood_cells": ["head", "all"],
           "lite0_cifar10": ["head", "all"], **{recipe: ["head", "all"] for recipe in TEXTS}}  # fmt: skip
 
 
@@ -63,7 +66,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("recipe", short_form(RECIPES, "quickstart", "lite0_blood_cells", "minilm_wnut17"))
+@pytest.mark.parametrize(
+    "recipe", short_form(RECIPES, "quickstart", "lite0_blood_cells", "lite0_bccd_boxes", "minilm_wnut17")
+)
 def test_a_recipe_runs(
     recipe: str, cifar: Path, texts: Path, pictures: Path, tmp_path: Path, program: Callable[..., Answer]
 ) -> None:
@@ -72,6 +77,9 @@ def test_a_recipe_runs(
     if recipe in TEXTS:
         overrides += [f"data.dir={texts}", f"model.weights={texts / 'tokenizer'}", "model=bundled"]
         overrides += ["model._target_=tiny_text.TinyText"]
+    elif recipe in BOXES:
+        folder = put_coco(tmp_path / "boxes", {"train": 9, "val": 3, "test": 3})
+        overrides += [f"data.dir={folder}", "data.image_size=32"]
     elif recipe in FOLDERS:
         overrides += [f"data.dir={pictures}", "data.image_size=32"]
     elif recipe != "quickstart":

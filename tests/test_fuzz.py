@@ -6,6 +6,7 @@ A fixed number of examples in `make test`, more with `make fuzz` (FROSTLINE_FUZZ
 import io
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from PIL import Image
 
 from frostline.backbones.weights import packed, read_weights
 from frostline.contracts.specs import ImageSpec
+from frostline.data.boxes.reader import BoxedPictures
 from frostline.data.pictures.reading import read_picture
 from frostline.data.tables.formats import read_table
 from frostline.data.target_types.find import target_type
@@ -29,6 +31,7 @@ from frostline.runs.folder import read_run
 from frostline.runs.opening import foreign, read_settings
 from frostline.runs.record import Record
 from frostline.training.checkpoint import read_checkpoint
+from tiny_boxes import PUT
 
 EXAMPLES = int(os.environ.get("FROSTLINE_FUZZ", "40"))
 SPEC = ImageSpec(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
@@ -195,3 +198,31 @@ def test_safetensors(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "it.safetensors"
     file.write_bytes(content)
     reads(lambda: read_weights(file))
+
+
+# --- boxes ---
+
+WORDS = st.sampled_from(["0", "1", "-1", "1e999", "nan", "0.5", "x", "[]", "{}", "null", '"3"', "99999999999", "true"])
+
+
+@fuzzed
+@given(edits=st.lists(st.tuples(st.integers(0, 40), WORDS), min_size=1, max_size=4), content=damaged(b"{}"))
+@pytest.mark.parametrize("form", ["coco", "voc", "yolo"])
+def test_annotations(form: str, edits: list[tuple[int, str]], content: bytes, tmp_path: Path) -> None:
+    """Numbers of one file become other words, or the file is damaged."""
+    folder = tmp_path / "data"
+    if not folder.is_dir():
+        PUT[form](folder, {"train": 3, "val": 3, "test": 3})
+    name = {"coco": "annotations/instances_train.json", "voc": "Annotations/p00.xml", "yolo": "labels/train/p00.txt"}
+    file = folder / name[form]
+    whole = file.read_bytes()
+    numbers = [*re.finditer(rb"\d[\d.]*", whole)]
+    made = whole
+    for place, word in edits:
+        found = numbers[place % len(numbers)]
+        made = made.replace(found[0], word.encode(), 1)
+    for changed in (made, whole[: edits[0][0] * 7] + content + whole[edits[0][0] * 7 :]):
+        file.write_bytes(changed)
+        reader = BoxedPictures(dir=str(folder), format=form, classes=None, group_pattern=None)  # type: ignore[arg-type]
+        reads(lambda reader=reader: reader.read(target_type("boxes"), None))  # type: ignore[misc]
+    file.write_bytes(whole)

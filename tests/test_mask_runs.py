@@ -217,6 +217,19 @@ def test_predictions_without_a_file_say_how_to_get_masks(run: Path, data: Path, 
     assert not [*Path.cwd().rglob("*.png")]
 
 
+def test_masks_are_drawn_on_their_pictures(run: Path, data: Path, program: Program) -> None:
+    """Each pixel has half of the picture's colour and half of the mask's."""
+    answer = program("predict", f"run={run}", f"input={data / 'images' / 'test'}", "output=found.csv", "pictures=true")
+    assert answer.code == 0, answer.err
+    for row in rows_of(Path("found.csv")):
+        name = Path(row["file"]).stem
+        assert (row["prediction"], row["drawn"]) == (f"found/{name}.png", f"found/{name}.drawn.png")
+        with Image.open(row["prediction"]) as mask, Image.open(data / "images" / "test" / f"{name}.png") as picture:
+            half = (np.asarray(mask.convert("RGB")).astype(int) + np.asarray(picture.convert("RGB"))) / 2
+        with Image.open(row["drawn"]) as drawn:
+            assert np.abs(np.asarray(drawn) - half).max() <= 1
+
+
 def test_one_broken_picture_costs_no_other(run: Path, data: Path, program: Program, tmp_path: Path) -> None:
     shutil.copytree(data / "images" / "test", tmp_path / "some")
     (tmp_path / "some" / "p02.png").write_bytes(b"no picture")

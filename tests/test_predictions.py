@@ -230,6 +230,21 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     assert damaged.value.where == file
 
 
+def test_columns_of_every_type_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """Arrow stores a bit for a bool, NumPy a byte."""
+    columns: dict[str, Any] = {
+        "flag": np.arange(19) % 3 == 0,
+        "index": np.arange(19),
+        "rows": np.arange(38, dtype=np.float32).reshape(19, 2),
+        "name": [f"é{place}" for place in range(19)],
+    }
+    files.write(tmp_path, "val", columns, {})
+    found = read(tmp_path, "val").columns
+    assert found["flag"].dtype == bool
+    for name, values in columns.items():
+        assert np.array_equal(found[name], values), name
+
+
 def test_writing_and_reading_need_neither_torch_nor_pandas(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np; from pathlib import Path; from frostline.runs.predictions import read, write\n"

@@ -477,3 +477,51 @@ def test_the_evaluation_view_of_stretched_pictures_is_the_whole_picture() -> Non
     spec = replace(SPEC, stretched=(24, 40))
     pictures = noise(2, 24, 40)
     assert evaluation_view(pictures, spec, cut=True).shape == (2, 3, 24, 40)
+
+
+# --- boxes ---
+
+
+@pytest.mark.parametrize("level", ["standard", "strong"])
+@pytest.mark.parametrize("sides", SIDES)
+def test_boxes_move_with_their_pictures(level: Level, sides: tuple[int, int]) -> None:
+    """Each picture is black but for its box; without rotation, the view's white part is the box, to half a pixel."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.rand(32, 2, generator=generator) * 0.5
+    stop = start + 0.2 + 0.3 * torch.rand(32, 2, generator=generator)
+    height, width = sides
+    boxes = (torch.cat([start, stop], 1) * torch.tensor([width, height, width, height])).round()
+    pictures = torch.zeros(32, 3, *sides, dtype=torch.uint8)
+    for picture, (left, top, right, bottom) in zip(pictures, boxes.int().tolist(), strict=True):
+        picture[:, top:bottom, left:right] = 255
+    targets = torch.cat([boxes, torch.ones(32, 1)], 1).unsqueeze(1)
+    made = augment(level, spec=replace(PLAIN, stretched=sides), kind="boxes")
+    seen = made(Batch(pictures, targets, torch.arange(32)), epoch=1)
+    assert torch.equal(made.follow(targets, torch.arange(32), 1), seen.targets)
+    shown = 0
+    for view, (left, top, right, bottom, label) in zip(seen.inputs, seen.targets[:, 0].tolist(), strict=True):
+        if label < 0:
+            continue
+        shown += 1
+        rows, columns = (view[0] > view.max() / 2).nonzero().unbind(1)
+        edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        off = [float(edge) - wanted for edge, wanted in zip(edges, (left, top, right, bottom), strict=True)]
+        if level == "standard":
+            assert max(map(abs, off)) <= 0.51 + 1e-3
+        else:  # the box around a turned box: corners that are less than half a pixel wide are not seen
+            assert min(off[0], off[1], -off[2], -off[3]) >= -0.6
+            assert max(map(abs, off)) <= 5
+    assert shown >= 28
+
+
+def test_pictures_with_boxes_are_not_moved_with_reflected_edges() -> None:
+    """An object would be there twice, and have one box."""
+    picture = torch.zeros(64, 3, 32, 32, dtype=torch.uint8)
+    picture[:, :, :, 2:4] = 255
+    boxes = torch.tensor([2.0, 0, 4, 32, 0]).expand(64, 1, 5)
+    seen = augment("standard", spec=replace(PLAIN, stretched=(32, 32)), kind="boxes", flip=False)(
+        Batch(picture, boxes, torch.arange(64)), epoch=0
+    )
+    parts = (seen.inputs[:, 0, 16] > 0.5).float().diff(dim=1, prepend=torch.zeros(64, 1)).clamp(min=0).sum(1)
+    assert parts.max() == 1
+    assert parts.mean() > 0.5

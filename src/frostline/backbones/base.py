@@ -2,6 +2,7 @@
 
 Shapes: pictures (B, 3, H, W) → any shape between blocks → features as described in `Features`.
 Text: Tokens of (B, L, 2) → after each block Tokens of (B, L, D) → features.
+Sound: Tokens of (B, T, 1) → after each block Tokens of (B, L, D) → features.
 """
 
 from collections.abc import Callable, Mapping
@@ -141,7 +142,8 @@ class Backbone(nn.Module):
 
 NEXT: dict[Form, str] = {
     "vector": "another model",
-    "tokens": "a text backbone (model=distilbert), or another task (task=classification)",
+    "tokens": "a text backbone (model=distilbert), one for sounds (model=wav2vec2_base), or another task "
+    "(task=classification)",
     "map": "a convolutional network (model=resnet50)",
     "pyramid": "a convolutional network (model=resnet50)",
 }

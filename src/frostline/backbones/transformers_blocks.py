@@ -58,14 +58,14 @@ class Embeddings(Block):
         ids, segments = tokens.values.unbind(-1)
         given = {"token_type_ids": segments, "position_ids": self._positions(tokens.mask), "mask": tokens.mask}
         hidden = self.embeddings(ids, **{name: given[name] for name in self.takes})
-        return Tokens(_in_low(hidden if self.then is None else self.then(hidden)), tokens.mask)
+        return Tokens(in_low(hidden if self.then is None else self.then(hidden)), tokens.mask)
 
     def _positions(self, mask: Tensor) -> Tensor:
         """(B, L) positions from `first` on; padding has `first` - 1, as in fairseq (RoBERTa's `padding_idx`)."""
         return mask.cumsum(1) * mask + (self.first - 1)
 
 
-def _in_low(hidden: Tensor) -> Tensor:
+def in_low(hidden: Tensor) -> Tensor:
     """Under autocast to bf16, cast the residual stream to bf16 at its start: in float32, each sum, norm and product
     would cast it back and forth."""
     low = torch.is_autocast_enabled(hidden.device.type) and torch.get_autocast_dtype(hidden.device.type)

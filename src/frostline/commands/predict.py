@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from frostline.commands.checks import check
-from frostline.commands.predicted import require_free, write_files
+from frostline.commands.predicted import folder_of, require_free, write_files
 from frostline.commands.train import quiet
 from frostline.commands.trained import Network
 from frostline.data.predicting import STANDARD_INPUT, Asked, Columns, Predicting
@@ -17,6 +17,7 @@ from frostline.data.tables.formats import SUFFIXES
 from frostline.errors import ConfigError, DataError, shown
 from frostline.paths import write_atomically
 from frostline.runs.folder import amended
+from frostline.tasks.base import Task
 
 FORMULA = ("=", "@", "+cmd", "-cmd")  # OWASP, "CSV Injection"; + and - alone also begin numbers
 MOST_HEADER = 1_000_000  # characters of the first line of a table
@@ -35,10 +36,11 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
     if output is not None:
         require_writable(output, Path(cfg.input or STANDARD_INPUT), predicting)
     _require_used(cfg, predicting)
+    _require_drawn(cfg, network.task)
     if output is not None and network.task.gives_files:
         require_free(output)
     data = {str(name): value for name, value in cfg.data.items()}
-    found = predicting.of_input(Asked(cfg.input, cfg.text, cfg.batch_size, cfg.top_k, data))
+    found = predicting.of_input(Asked(cfg.input, cfg.text, cfg.batch_size, cfg.top_k, data, cfg.pictures))
     beside = write_files(found, output)
     columns = _beside(found.given, beside | found.told)
     tell_formulas(columns)
@@ -62,6 +64,20 @@ def _require_used(cfg: DictConfig, predicting: Predicting) -> None:
             f"data.{typed[0]} does not apply to {f'a table of {what}' if is_table else what}",
             where="command line",
             next_step=f"leave data.{typed[0]}= out",
+        )
+
+
+def _require_drawn(cfg: DictConfig, task: Task) -> None:
+    """Raise ConfigError if `pictures=true` cannot be done."""
+    if cfg.pictures and not task.draws:
+        raise ConfigError(
+            "this run predicts neither masks nor boxes, so that there is nothing to draw",
+            where="pictures",
+            next_step="leave pictures=true out",
+        )
+    if cfg.pictures and cfg.output is None:
+        raise ConfigError(
+            "the drawn pictures need a folder beside a table", where="pictures", next_step="output=predictions.csv"
         )
 
 
@@ -125,6 +141,8 @@ def _is_predictions(file: Path) -> bool:
             header = next(csv.reader([lines.readline(MOST_HEADER)]), [])
         except csv.Error:
             return False
+    if "objects" in header:
+        return folder_of(file).is_dir()  # a user's own table has no such folder beside it
     answers = {"label", "labels", "tag", "answer"} & set(header)
     return bool(answers) and any(name.startswith(("probability", "share", "similarity")) for name in header)
 

@@ -1,11 +1,14 @@
 """Write files of predictions, in a folder beside their table."""
 
 import sys
+from itertools import chain
 from pathlib import Path
 
 from frostline.data.predicting import Columns, Predicted
 from frostline.errors import DataError
 from frostline.paths import write_atomically
+
+DRAWN = "drawn"  # header, and begins the suffix of pictures with their predictions
 
 
 def folder_of(output: Path) -> Path:
@@ -25,21 +28,29 @@ def require_free(output: Path) -> None:
 
 
 def write_files(found: Predicted, output: Path | None) -> Columns:
-    """Write the files of predictions into the folder beside `output`, and return a column of their paths. A file has
-    its input's stem, with a number appended if that is taken. output: None writes nothing, and prints a note."""
-    if not any(found.files):
+    """Write the files of predictions into the folder beside `output`, and return columns of the paths of those that
+    belong to one sample: `prediction`, `drawn`. A file has its input's stem, with a number appended if that is taken.
+    output: None writes nothing, and prints a note."""
+    of_each = iter(found.files)
+    first = next(of_each, {})
+    if not first and not found.of_all:
         return {}
     if output is None:
-        print("frostline: output=<new file>.csv also writes a file for each prediction", file=sys.stderr)
+        what = "a file for each prediction" if first else f"{', '.join(found.of_all)} for all predictions"
+        print(f"frostline: output=<new file>.csv also writes {what}", file=sys.stderr)
         return {}
-    folder, written, taken = folder_of(output), [], set[str]()
+    folder, taken = folder_of(output), set[str]()
+    columns: Columns = {}
     folder.mkdir(exist_ok=True)
-    for name, files in zip(next(iter(found.given.values())), found.files, strict=True):
+    for name, made in found.of_all.items():
+        write_atomically(folder / name, made())
+    for name, files in zip(next(iter(found.given.values())), chain([first], of_each), strict=True):
+        stem, number = Path(name).stem, 2
+        while stem in taken:
+            stem, number = f"{Path(name).stem}-{number}", number + 1
+        taken.add(stem)
         for suffix, content in files.items():
-            stem, number = Path(name).stem, 2
-            while stem in taken:
-                stem, number = f"{Path(name).stem}-{number}", number + 1
-            taken.add(stem)
             write_atomically(folder / f"{stem}{suffix}", content)
-            written.append(f"{folder.name}/{stem}{suffix}")
-    return {"prediction": written}
+            header = DRAWN if suffix.startswith(f".{DRAWN}") else "prediction"
+            columns.setdefault(header, []).append(f"{folder.name}/{stem}{suffix}")
+    return columns

@@ -6,9 +6,9 @@ from typing import Literal
 
 # vector: (B, D). tokens: (B, L, D). map: (B, D, H, W) of the last block. pyramid: a list of maps, from fine to coarse.
 Form = Literal["vector", "tokens", "map", "pyramid"]
-# What each output of a network belongs to. pixel: outputs (B, K, H, W) at the resolution of the finest features.
-# embedding: outputs (B, D), vectors of length 1 (heads/embedding.py).
-Unit = Literal["sample", "token", "pixel", "embedding"]
+# What each output of a network belongs to. pixel: outputs (B, K, H, W) at the resolution of the finest features. box:
+# an object in a picture. embedding: outputs (B, D), vectors of length 1 (heads/embedding.py).
+Unit = Literal["sample", "token", "pixel", "box", "embedding"]
 
 ANY_VECTOR: Mapping[Unit, Form] = {"sample": "vector", "token": "tokens"}
 

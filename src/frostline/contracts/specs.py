@@ -24,6 +24,20 @@ class Spec(ABC):
     def example(self) -> Tensor | Tokens:
         """Return a small input (1, ...) that the backbone takes."""
 
+    @property
+    def most_tokens(self) -> int | None:
+        """Most tokens between blocks; None without a limit."""
+        return None
+
+    @property
+    def values_per_token(self) -> int:
+        """Values of an input for each token that the first block returns. Only if `ragged`."""
+        return 1
+
+    def tokens_of(self, lengths: Tensor) -> Tensor:
+        """(N,) lengths of inputs → (N,) tokens that the first block returns for them. Only if `ragged`."""
+        return lengths
+
 
 @dataclass(frozen=True)
 class ImageSpec(Spec):
@@ -100,6 +114,10 @@ class TextSpec(Spec):
     kind = "text"
     ragged = True
 
+    @property
+    def most_tokens(self) -> int:
+        return self.max_length
+
     def example(self) -> Tokens:
         """values (1, 2, 2)."""
         return Tokens(torch.zeros(1, 2, 2, dtype=torch.long), torch.ones(1, 2, dtype=torch.bool))
@@ -118,3 +136,62 @@ class TextSpec(Spec):
                 next_step=f"data.max_length=null for {self.max_length}, or a number from {FEWEST_TOKENS} to that",
             )
         return replace(self, max_length=max_length)
+
+
+@dataclass(frozen=True)
+class WaveSpec(Spec):
+    """A sound of one channel, -1..1, `rate` values per second; the first block turns values into tokens.
+
+    least: fewest values of an input. hop: values per token. kernels: size and stride of each convolution between values
+    and tokens. tokens: their number if it is the same for every sound, because the network pads sounds to one length;
+    None if it follows from `kernels`. most_seconds: of a sound that the network takes; None without a limit. seconds:
+    to which sounds are cut; set by the data.
+    """
+
+    rate: int
+    least: int
+    hop: int
+    kernels: tuple[tuple[int, int], ...] = ()
+    tokens: int | None = None
+    most_seconds: float | None = None
+    seconds: float | None = None
+
+    kind = "sound"
+    ragged = True
+
+    def example(self) -> Tokens:
+        """values (1, T, 1)."""
+        length = max(self.least, self.hop)
+        return Tokens(torch.zeros(1, length, 1), torch.ones(1, length, dtype=torch.bool))
+
+    @property
+    def values_per_token(self) -> int:
+        return self.hop
+
+    def tokens_of(self, lengths: Tensor) -> Tensor:
+        """At least 1, also for inputs that are too short for the convolutions."""
+        if self.tokens is not None:
+            return torch.full_like(lengths, self.tokens)
+        for kernel, stride in self.kernels:
+            lengths = convolved(lengths, kernel, stride)
+        return lengths
+
+    @property
+    def limit(self) -> int | None:
+        """Most values of a sound; None without a limit."""
+        return None if self.seconds is None else max(round(self.seconds * self.rate), self.least)
+
+    def at(self, seconds: float) -> "WaveSpec":
+        """The spec with sounds cut at `seconds`. Raises ConfigError if the network takes fewer."""
+        if self.most_seconds is not None and seconds > self.most_seconds:
+            raise ConfigError(
+                f"this backbone takes at most {self.most_seconds:.4g} s of a sound, not {seconds:g}",
+                where="data.seconds",
+                next_step=f"data.seconds={self.most_seconds:g}, or null",
+            )
+        return replace(self, seconds=seconds)
+
+
+def convolved(lengths: Tensor, kernel: int, stride: int) -> Tensor:
+    """Lengths after a convolution without padding, at least 1."""
+    return (torch.div(lengths - kernel, stride, rounding_mode="floor") + 1).clamp(min=1)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NO_TAG = -100  # marks positions without a tag; torch's cross-entropy ignores it
+UNKNOWN = -1  # marks a character that is not among the names
 BEGINS = "B-"  # starts the tag of the first word of an entity
 
 
@@ -13,8 +14,8 @@ class Targets:
 
     kind: `kind` of a target type (data/target_types).
     names: classes, labels, columns, tags or identities of the training split, in the order of the network's outputs.
-    counts: training samples of each name; training words of each tag, training pixels of each class of masks; empty
-        for numbers.
+    counts: training samples of each name; training words of each tag, training pixels of each class of masks, training
+        occurrences of each character of transcripts; empty for numbers.
     about: what else the task needs. numbers: `mean` and `std` of each column in training, in its unit. tags:
         `mean_words` of a training sample. masks: `palette` and `values` of the mask files.
     """

@@ -9,7 +9,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 
 class Tokens(NamedTuple):
-    """values: (B, L, 2) int64 token and segment ids, which the first block takes; (B, L, D) after it.
+    """values: (B, L, 2) int64 token and segment ids of texts, or (B, L, 1) float values of sounds, which the first
+    block takes; (B, L, D) after it. The first block may return another number of tokens (`Spec.tokens_of`).
     mask: (B, L) bool, True for real tokens; padding is at the right, and its values have no meaning.
     """
 

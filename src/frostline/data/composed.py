@@ -33,9 +33,10 @@ def data_of(
     that cannot be read or split.
     """
     own, shared, sampled = _divided(kind, settings)
-    require_kind(target_kind, [*kinds_in_columns(), *kind.kinds] if kind.reads_columns else kind.kinds)
+    in_columns = kinds_in_columns(modality_type(kind).samples) if kind.reads_columns else ()
+    require_kind(target_kind, [*in_columns, *kind.kinds])
     target = target_type(target_kind)
-    modality: Modality = _made(kind.modality, spec, **shared)
+    modality: Modality = _made(kind.modality.shown_to(spec), spec, **shared)
     sampling: Sampling = _made(kind.sampling, **sampled)
     reader: Reader = _made(kind, **own)
     found = reader.read(target, known)
@@ -47,7 +48,7 @@ def data_of(
 def modality_of(kind: type[Reader], spec: Spec, settings: Mapping[str, Any]) -> Modality:
     """Build the modality alone, for samples without targets; settings of reader and sampling are ignored. Raises
     ConfigError for an unknown setting, or if the backbone takes another modality."""
-    modality: Modality = _made(kind.modality, spec, **_divided(kind, settings)[1])
+    modality: Modality = _made(kind.modality.shown_to(spec), spec, **_divided(kind, settings)[1])
     return modality
 
 

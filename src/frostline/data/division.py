@@ -47,6 +47,7 @@ class Division:
         """Return one split, three times, for scoring: the test split if there is one, else all of `train`."""
         source = self.test or self.train
         index = every(source)
+        self.target.require_scorable(source.labels, "test", self.reader.where)
         train, val, test = (Split(source, index, scored=True) for _ in range(3))
         return train, val, test
 
@@ -68,6 +69,7 @@ class Division:
                     where=self.reader.where,
                     next_step=f"put {self.samples} into it, or remove it, so that it is taken from the training split",
                 )
+            self.target.require_scorable(split.labels, name, self.reader.where)
         return splits
 
     def _require_training(self, labels: Tensor, seed: int) -> None:

@@ -29,6 +29,7 @@ class EpochBatches:
     batch_size: maximum of the global batch. Each rank takes every world_size-th sample of it.
     lengths: (N,) tokens of each sample. If given, samples of similar length share a batch, and a batch is smaller if it
         would exceed `max_tokens`, padding included. Number and sizes of batches are the same in each epoch.
+    bucket: width of the range of lengths within which samples are shuffled; `max_tokens` counts in units of BUCKET.
 
     Raises DataError if a batch has fewer samples than there are ranks.
     """
@@ -44,8 +45,9 @@ class EpochBatches:
         world_size: int = 1,
         lengths: Tensor | None = None,
         max_tokens: int | None = None,
+        bucket: int = BUCKET,
     ) -> None:
-        self.buckets = None if lengths is None else (lengths - 1) // BUCKET
+        self.buckets = None if lengths is None else (lengths - 1) // bucket
         self.sizes = _sizes(num_samples, batch_size, self.buckets, max_tokens)
         if not shuffle and min(self.sizes) < world_size:  # other ranks would wait forever for one without a share
             self.sizes = _even(num_samples, min(len(self.sizes), max(num_samples // world_size, 1)))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from frostline.contracts.specs import Spec
 from frostline.contracts.tokens import Tokens
+from frostline.data.loader import BUCKET
 from frostline.data.predicting import Opened, Predicting
 from frostline.data.sample_cache import NOWHERE, SampleCache
 from frostline.data.source import Source
@@ -39,8 +40,8 @@ class Modality(ABC):
     Everything that `Views.plain` depends on is in `spec` or in `Source.content`: keys of cached outputs hold these.
 
     samples: the plural in messages. plainly: what messages call samples without augmentation. kept_as: the kind of
-    store that caches them. max_tokens: limit per batch. num_workers: processes that load batches; None for one per
-    core.
+    store that caches them. max_tokens: limit per batch. bucket: see `EpochBatches`. num_workers: processes that load
+    batches; None for one per core.
     """
 
     samples: ClassVar[str]
@@ -49,10 +50,17 @@ class Modality(ABC):
     spec: Spec
     sources: tuple[Source, Source | None, Source | None]
     max_tokens: int | None = None
+    bucket: int = BUCKET
     num_workers: int | None = 0
 
     @abstractmethod
     def __init__(self, spec: Spec, **settings: Any) -> None: ...
+
+    @classmethod
+    def shown_to(cls, spec: Spec) -> "type[Modality]":
+        """The class that shows these samples to a backbone of this spec: another one if there are several ways. It has
+        the same settings. Raises ConfigError if there is none."""
+        return cls
 
     @abstractmethod
     def read(self, given: Given) -> None:

@@ -266,6 +266,7 @@ class Data(Transfers):
             world_size=world_size,
             lengths=split.lengths,
             max_tokens=self.modality.max_tokens,
+            bucket=self.modality.bucket,
         )
 
     def _loader(self, split: Split, *, shuffle: bool, views: list[int | None]) -> DataLoader[Batch | DataError]:

@@ -1,7 +1,7 @@
 """The contract of prediction, per modality: read samples without targets, and return what a trained run predicts."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +18,8 @@ STANDARD_INPUT = "-"
 class Prediction(NamedTuple):
     """The prediction of one sample. columns: as `frostline predict` writes them, by name, with numbers as floats; lists
     for words. values: (K,) probabilities or numbers; (W, K) probabilities of words, NaN for a word that was cut off;
-    (H, W) classes of pixels. Classes are in the order of `Predictor.classes`.
+    (H, W) classes of pixels; (M, 6) boxes: left, top, right, bottom in pixels, score, class; (n,) indices of
+    characters. Classes are in the order of `Predictor.classes`.
     """
 
     columns: dict[str, Any]
@@ -27,25 +28,30 @@ class Prediction(NamedTuple):
 
 class Predicted(NamedTuple):
     """The predictions of an input. given: columns of the input. told: columns of predictions, of the same length.
-    problems: errors of the samples without a prediction. files: for each sample, content of files to write, by suffix.
+    problems: errors of the samples without a prediction. files: for each sample, content of files to write, by suffix;
+    may be made when it is read. of_all: makes the content of files for all samples together, by name.
     values: the prediction of each sample.
     """
 
     given: Columns
     told: Columns
     problems: list[DataError]
-    files: Sequence[dict[str, bytes]] = ()
+    files: Iterable[dict[str, bytes]] = ()
+    of_all: Mapping[str, Callable[[], bytes]] = {}
     values: Sequence[Tensor] = ()
 
 
 class Asked(NamedTuple):
-    """The settings of `frostline predict`. data: its `data` group. top_k: 0 for no columns of predictions."""
+    """The settings of `frostline predict`. data: its `data` group. pictures: whether to draw predictions. top_k: 0 for
+    no columns of predictions.
+    """
 
     input: str | None
     text: str | None
     batch_size: int
     top_k: int
     data: Mapping[str, Any]
+    pictures: bool = False
 
 
 class Opened(NamedTuple):

@@ -66,12 +66,12 @@ class SampleCache:
         return pixels, None
 
     def ragged(
-        self, source: dict[str, Any], measure: Decode, number: int, decode: Decode, name: str, side: int
+        self, source: dict[str, Any], measure: Decode, number: int, decode: Decode, name: str, side: int | None
     ) -> Entry | None:
         """Decode pictures of several sizes into an entry of ragged rows; None if they cannot be cached.
 
         measure: index to the length of a row in bytes, a scalar. decode: index to the row. Their errors are raised,
-        except OSError. side: in pixels, recorded in the entry. Otherwise as `uniform`."""
+        except OSError. side: in pixels, recorded in the entry; None for sounds. Otherwise as `uniform`."""
         if self.store is None:
             return None
 
@@ -149,5 +149,5 @@ def _key(source: dict[str, Any]) -> str:
     )
 
 
-def _said(name: str, side: int, number: int) -> dict[str, Any]:
+def _said(name: str, side: int | None, number: int) -> dict[str, Any]:
     return {"side": side, "data": name, "rows": number}

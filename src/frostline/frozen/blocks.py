@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from frostline.adapters.layers import folded
 from frostline.backbones.base import Backbone
-from frostline.contracts.specs import Spec, TextSpec
+from frostline.contracts.specs import Spec
 from frostline.contracts.tokens import Tokens, values_of
 from frostline.frozen.compile import compiled_for_inference
 
@@ -37,6 +37,7 @@ FEWEST = 8  # texts per chunk; chunk sizes are powers of two, so that the smalle
 # Most texts per chunk. On an H200 chunks of 32 short texts took 5 ms each (82,534 tokens/s, text_step.py, 2026-11-27),
 # far more than their arithmetic; larger ones are not measured. Batches that are not cached are padded to as many.
 MOST = {"cpu": 32, "other": 128}
+STEM = 4  # times fewer sounds per chunk in the first block: their values take more memory there than tokens later
 
 
 def chunk_of(spec: Spec, device: torch.device) -> int:
@@ -94,38 +95,54 @@ class FrozenPass:
         return torch.cat(chunks)  # outside inference mode, whose tensors autograd cannot save for backward
 
     def _of_tokens(self, x: Tokens, start: int, stop: int) -> Tensor | Tokens:
-        """Run texts of similar length together, in chunks whose shape depends on a text's own length alone."""
-        widths = self._widths(x.mask.sum(1))
+        """Run samples of similar length together, in chunks whose shape depends on a sample's own length alone."""
+        shortens = start == 0 and self.backbone.spec.values_per_token > 1
+        if shortens and stop > 1:  # regrouped by tokens, as if the output of the first block had been cached
+            x, start, shortens = self._of_tokens(x, 0, 1), 1, False  # type: ignore[assignment]
+        widths = self._widths(x.mask.sum(1), start)
         found: list[tuple[Tensor, Tensor | Tokens]] = []
         with torch.inference_mode(), self._precision(x.mask.device):
             for width in widths.unique().tolist():
                 places = (widths == width).nonzero().flatten()
-                for rows in places.split(texts_of(width, x.mask.device)):
+                for rows in places.split(self._rows(width, start, x.mask.device)):
                     found.append((rows, self._token_chunk(x, rows, width, start, stop)))
         first = values_of(found[0][1])
-        length = x.mask.shape[1]
+        mask = self._shortened(x.mask) if shortens else x.mask
+        length = mask.shape[1]
         shape = first.shape[1:] if isinstance(found[0][1], Tensor) else (length, *first.shape[2:])
-        out = first.new_zeros(len(x.mask), *shape)  # outside inference mode: see above
+        out = first.new_zeros(len(mask), *shape)  # outside inference mode: see above
         for rows, part in found:
             if isinstance(part, Tensor):
                 out[rows] = part[: len(rows)]
-            else:  # zeros at padding, so that a batch does not depend on the chunks of its texts
+            else:  # zeros at padding, so that a batch does not depend on the chunks of its samples
                 width = min(length, part.mask.shape[1])
-                kept = part.values[: len(rows), :width].masked_fill(~x.mask[rows, :width, None], 0)
+                kept = part.values[: len(rows), :width].masked_fill(~mask[rows, :width, None], 0)
                 out[rows, :width] = kept
-        return out if isinstance(found[0][1], Tensor) else Tokens(out, x.mask)
+        return out if isinstance(found[0][1], Tensor) else Tokens(out, mask)
 
-    def _widths(self, lengths: Tensor) -> Tensor:
-        """(B,) tokens to which each text is padded."""
-        assert isinstance(self.backbone.spec, TextSpec)
+    def _shortened(self, mask: Tensor) -> Tensor:
+        """(B, T) of inputs → (B, L) of what the first block returns."""
+        tokens = self.backbone.spec.tokens_of(mask.sum(1))
+        return torch.arange(int(tokens.max()), device=mask.device) < tokens[:, None]
+
+    def _widths(self, lengths: Tensor, start: int) -> Tensor:
+        """(B,) values or tokens to which each sample is padded."""
+        spec = self.backbone.spec
+        values = 1 if start else spec.values_per_token
+        lengths = -(-lengths // values)
         widths = torch.zeros_like(lengths)
         for most, step in WIDTHS:
             widths = torch.where((widths == 0) & (lengths <= most), -(-lengths // step) * step, widths)
-        return widths.clamp(max=self.backbone.spec.max_length)
+        return widths.clamp(max=spec.most_tokens) * values if spec.most_tokens is not None else widths * values
+
+    def _rows(self, width: int, start: int, device: torch.device) -> int:
+        """Samples of `width` per chunk."""
+        values = self.backbone.spec.values_per_token
+        return texts_of(width, device) if start or values == 1 else max(texts_of(width // values, device) // STEM, 1)
 
     def _token_chunk(self, x: Tokens, rows: Tensor, width: int, start: int, stop: int) -> Tensor | Tokens:
-        size, length = texts_of(width, x.mask.device), min(width, x.mask.shape[1])
-        low = self.low if x.values.is_floating_point() else None
+        size, length = self._rows(width, start, x.mask.device), min(width, x.mask.shape[1])
+        low = self.low if start and x.values.is_floating_point() else None  # blocks convert inputs themselves
         values = x.values.new_zeros(size, width, *x.values.shape[2:], dtype=low)
         mask = x.mask.new_zeros(size, width)
         mask[:, 0] = True  # attention needs one token in the empty rows, too
@@ -140,7 +157,8 @@ class FrozenPass:
         """What determines the shapes of chunks, on which the last bits may depend."""
         if not self.backbone.spec.ragged:
             return [self.chunk(device)]
-        return [WIDTHS, *(texts_of(width, device) for _, width in WIDTHS), texts_of(TOKENS, device)]
+        stem = [STEM] if self.backbone.spec.values_per_token > 1 else []
+        return [WIDTHS, *(texts_of(width, device) for _, width in WIDTHS), texts_of(TOKENS, device), *stem]
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
         return nullcontext() if self.low is None else torch.autocast(device.type, enabled=False)

@@ -221,7 +221,8 @@ class FrozenOutputs:
         if output.tokens is None:
             return self.store.entry(key, len(split), output.row, output.dtype, said)
         assert split.lengths is not None
-        lengths = split.lengths[order] * torch.Size(output.row).numel()
+        tokens = self.backbone.spec.tokens_of(split.lengths[order]) if line else split.lengths[order]
+        lengths = tokens * torch.Size(output.row).numel()
         return self.store.ragged(key, lambda: lengths, said, output.dtype)
 
     def _made(

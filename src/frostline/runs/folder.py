@@ -20,6 +20,7 @@ from frostline.runs.record import FILE, Record
 MAY_DIFFER = {
     *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "trust", "callbacks", "logger"),
     *("data.dir", "data.file", "data.path", "data.train_file", "data.val_file", "data.test_file", "data.num_workers"),
+    "data.vocabulary",
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     *("cache.dir", "schedule.minutes"),  # the depth that schedule.minutes chose is compared instead
     *("predictions", "predictions_max_gigabytes"),
@@ -36,9 +37,12 @@ EARLIER: dict[str, dict[str, Any]] = {
     "frostline.data.texts.readers.TextCsv": {"quotes": True},
 }
 # The same of settings that any data may have.
-UNDIVIDED = {"folds": None, "fold": 0, "group_column": None, "group_pattern": None, "per_identity": None}
+LATER = {
+    **{"folds": None, "fold": 0, "group_column": None, "group_pattern": None},
+    **{"vocabulary": None, "per_identity": None},
+}
 # Settings that name files and folders; a run stores them as absolute paths.
-PLACES = ("data.dir", "data.file", "data.path", "model.weights", "init_from")
+PLACES = ("data.dir", "data.file", "data.path", "data.vocabulary", "model.weights", "init_from")
 # null: decided by the data, or by a version without this setting
 LEFT_OPEN = {"data.grey_range", "data.quotes", "data.sample_rate", "data.seconds", "data.sides", "data.tile"}
 FILES = ("data.train_file", "data.val_file", "data.test_file")  # relative to data.dir, if that is set
@@ -177,8 +181,8 @@ def _relocated(settings: dict[str, Any], folder: Path) -> DictConfig:
     data = plain.get("data")
     if isinstance(data, dict):
         target = str(data.get("_target_"))
-        undivided = {name: UNDIVIDED[name] for name in parameters_of(target) if name in UNDIVIDED}
-        plain["data"] = undivided | EARLIER.get(target, {}) | data
+        later = {name: LATER[name] for name in parameters_of(target) if name in LATER}
+        plain["data"] = later | EARLIER.get(target, {}) | data
     if "predictions_max_gigabytes" not in plain:
         plain["predictions"] = False
     return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})

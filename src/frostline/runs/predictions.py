@@ -36,8 +36,8 @@ def file_of(split: Split) -> str:
 
 
 def write(run: Path, split: Split, columns: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Write the file of one split; it replaces an earlier one atomically. columns: NumPy arrays, (R,) or (R, K), and
-    lists of str. Raises OSError."""
+    """Write the file of one split; it replaces an earlier one atomically. columns: NumPy arrays, (R,) or (R, K) (not of
+    bool), and lists of str. Raises OSError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -59,6 +59,8 @@ def _column(values: Any) -> Any:
         offsets = array("i", accumulate(map(len, encoded), initial=0))
         return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
     flat = values.reshape(-1)
+    if flat.dtype == bool:  # NumPy has a byte for each, and Arrow a bit
+        return _column(values.view("uint8")).cast(pa.bool_())
     column = pa.Array.from_buffers(pa.from_numpy_dtype(flat.dtype), len(flat), [None, pa.py_buffer(flat)])
     return column if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(column, values.shape[1])
 

@@ -1,12 +1,13 @@
 """The contract of a task: what the outputs of a network mean. Shapes: outputs (B, K) for samples, K = num_outputs;
-(B, L, K) for tokens; (B, K, H, W) for pixels.
+(B, L, K) for tokens; (B, K, H, W) for pixels; (B, M, 6) for boxes.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from frostline.contracts.batch import Batch
@@ -37,9 +38,10 @@ class Metrics(nn.Module):
 
 class Task(nn.Module):
     """A task sets `kind`, the kind of its targets, and `unit`, what each output belongs to; its constructor takes
-    `Targets` first. `gives_files`: whether predictions are files (`files`). `shares`: the scores that are proportions
-    of samples. `heads`: a setting that chooses a head for it. `noted`: validation scores of the tested weights that
-    run.json needs beside the monitor. `per_identity`: samples of each name in a training batch; None for any.
+    `Targets` first. `usual_head`: an option of `head=` that fits. `guides_head`: whether the head takes the targets in
+    training, and then returns the terms of the loss. `gives_files`: whether predictions are files. `shares`: the scores
+    that are proportions of samples. `noted`: validation scores of the tested weights that run.json needs beside the
+    monitor. `per_identity`: samples of each name in a training batch; None for any.
 
     monitor: the validation score, `val/<name>`, that selects the best epoch. mode: whether its `max` or `min` is best.
 
@@ -50,9 +52,10 @@ class Task(nn.Module):
 
     kind: ClassVar[str] = "class"
     unit: ClassVar[Unit] = "sample"
+    usual_head: ClassVar[str] = "linear"
+    guides_head: ClassVar[bool] = False
     gives_files: ClassVar[bool] = False
     shares: ClassVar[frozenset[str]] = frozenset()
-    heads: ClassVar[str] = "head=linear"
     noted: ClassVar[frozenset[str]] = frozenset()
     per_identity: int | None = None
 
@@ -112,7 +115,7 @@ class Task(nn.Module):
     @abstractmethod
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
         """A prediction for each sample, in the unit and size of its source: (K,) probabilities or numbers; (L, K) for
-        tokens; a mask of the picture's own size."""
+        tokens; a mask of the picture's own size, or its boxes."""
 
     @abstractmethod
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
@@ -138,3 +141,16 @@ class Task(nn.Module):
     def files(self, prediction: Tensor) -> dict[str, bytes]:
         """Contents of files by suffix, for predictions that do not fit into a table."""
         return {}
+
+    def files_of_all(self, names: Sequence[str], predictions: Sequence[Tensor]) -> dict[str, Callable[[], bytes]]:
+        """Functions that make the contents of files, by name, for several predictions together. names: of samples."""
+        return {}
+
+    @property
+    def draws(self) -> bool:
+        """Whether predictions can be drawn on pictures: whether the task has `drawn`."""
+        return type(self).drawn is not Task.drawn
+
+    def drawn(self, picture: Image.Image, prediction: Tensor) -> bytes:
+        """A PNG of an upright picture with its prediction."""
+        raise NotImplementedError

@@ -36,7 +36,7 @@ class Retrieval(Task):
 
     kind = "identities"
     unit = "embedding"
-    heads = "head=embedding"
+    usual_head = "embedding"
     noted = frozenset({"val/threshold"})
 
     def __init__(

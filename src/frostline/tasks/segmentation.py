@@ -98,11 +98,22 @@ class Segmentation(Task):
 
     def files(self, prediction: Tensor) -> dict[str, bytes]:
         """`.png`: the mask with the values and the palette of the training masks."""
-        picture = Image.fromarray(self.values[prediction.long()].numpy())
-        picture.putpalette(self.palette)
-        with io.BytesIO() as file:
-            picture.save(file, format="PNG")
-            return {".png": file.getvalue()}
+        return {".png": _png(self._coloured(prediction))}
+
+    def drawn(self, picture: Image.Image, prediction: Tensor) -> bytes:
+        """Half of the picture's colours and half of the mask's."""
+        return _png(Image.blend(picture.convert("RGB"), self._coloured(prediction).convert("RGB"), 0.5))
+
+    def _coloured(self, prediction: Tensor) -> Image.Image:
+        mask = Image.fromarray(self.values[prediction.long()].numpy())
+        mask.putpalette(self.palette)
+        return mask
+
+
+def _png(picture: Image.Image) -> bytes:
+    with io.BytesIO() as file:
+        picture.save(file, format="PNG")
+        return file.getvalue()
 
 
 def _enlarged(outputs: Tensor, sides: Sequence[int]) -> Tensor:

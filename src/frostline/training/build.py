@@ -205,7 +205,7 @@ def _form(cfg: DictConfig) -> Form:
         raise ConfigError(
             f"this head returns outputs per {' or '.join(forms)}, but this task needs them per {task.unit}",
             where="head, task",
-            next_step=f"{task.heads}, or another task",
+            next_step=f"head={task.usual_head}, or another task",
         )
     return forms[task.unit]
 

@@ -158,13 +158,12 @@ class FineTuner(L.LightningModule):
 
     # --- steps ---
 
-    def forward(self, inputs: Tensor | Tokens, passed: int = 0) -> Tensor:
-        """inputs: the output of the first `passed` blocks. Blocks below the frost line run in `FrozenPass`."""
+    def forward(self, inputs: Tensor | Tokens, passed: int = 0, targets: Tensor | None = None) -> Any:
+        """inputs: the output of `passed` blocks. `FrozenPass` runs those below the frost line. targets: if guided."""
         if passed < self._line:
             inputs, passed = self.frozen_pass.through(inputs, passed, self._line), self._line
-        given = self.backbone.through(inputs, passed, len(self.backbone.blocks))
-        outputs: Tensor = self.head(self.backbone.to_head(given))
-        return outputs
+        features = self.backbone.to_head(self.backbone.through(inputs, passed, len(self.backbone.blocks)))
+        return self.head(features) if targets is None else self.head(features, targets)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by (seed, epoch, batch, rank), so that a resume has nothing to replay."""
@@ -199,7 +198,8 @@ class FineTuner(L.LightningModule):
                 torch.distributed.broadcast(buffer, src=0)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        terms = self.task.loss(self(batch.inputs, batch.passed), batch)
+        targets = batch.targets if self.task.guides_head else None
+        terms = self.task.loss(self(batch.inputs, batch.passed, targets), batch)
         loss, penalty = reduce(torch.add, terms.values()), self._penalty()
         self._log_loss((loss + penalty).detach(), batch.size, terms)
         # The weight corrects for unequal numbers of samples on the ranks. The penalty is the same on every rank, and

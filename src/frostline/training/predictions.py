@@ -12,9 +12,11 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from frostline import __version__
 from frostline.contracts.batch import Batch
+from frostline.contracts.targets import NO_TAG
 from frostline.data.source import Source
 from frostline.data.split import Split
 from frostline.runs import predictions as files
@@ -49,7 +51,7 @@ class Collected(L.Callback):
 
     def gathered(self, trainer: L.Trainer) -> tuple[int, Columns | None]:
         """Bytes over all ranks, and on rank 0 the columns of all, unless too large. Collective: every rank calls it."""
-        own = {name: torch.cat([batch[name] for batch in self.batches]) for name in next(iter(self.batches), {})}
+        own = {name: joined([batch[name] for batch in self.batches]) for name in next(iter(self.batches), {})}
         if trainer.world_size == 1:
             return self.num_bytes, own if self.num_bytes <= self.max_bytes else None
         sizes = [0] * trainer.world_size
@@ -58,7 +60,15 @@ class Collected(L.Callback):
             return sum(sizes), None
         ranks: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None
         torch.distributed.gather_object(own, ranks)
-        return sum(sizes), None if ranks is None else {name: torch.cat([rank[name] for rank in ranks]) for name in own}
+        return sum(sizes), None if ranks is None else {name: joined([rank[name] for rank in ranks]) for name in own}
+
+
+def joined(columns: list[Tensor]) -> Tensor:
+    """Concatenate rows. Rows of several lengths, which are indices, are padded with NO_TAG."""
+    most = max(column[0].numel() for column in columns)
+    if all(column[0].numel() == most for column in columns):
+        return torch.cat(columns)
+    return torch.cat([pad(column, (0, most - column.shape[1]), value=NO_TAG) for column in columns])
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from torch.nn.functional import one_hot
 from frostline.contracts.targets import Targets
 from frostline.data.target_types.classes import Classes
 from frostline.errors import ConfigError
+from moves import Moves
 
 CLASSES = Classes()
 
@@ -58,7 +59,7 @@ def test_mixed_classes_are_probabilities(targets: list[int], share: float, shift
 
 def test_a_class_stays_where_its_picture_moves() -> None:
     targets = torch.tensor([1, 0])
-    assert CLASSES.follow(targets, lambda maps: maps.flip(3)) is targets
+    assert CLASSES.follow(targets, Moves()) is targets
 
 
 def test_samples_of_one_class_compare_equal() -> None:

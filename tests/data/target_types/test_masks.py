@@ -7,6 +7,7 @@ from torch import Tensor
 from frostline.contracts.targets import Targets
 from frostline.data.target_types.find import target_type
 from frostline.errors import ConfigError, DataError
+from moves import Moves
 
 MASKS = target_type("masks")
 NAMES = ["road", "sky", "car"]
@@ -41,7 +42,7 @@ def test_masks_follow_a_geometry_as_maps_of_one_channel() -> None:
         assert maps.shape == (2, 1, 3, 4)
         return maps.flip(-1)
 
-    assert torch.equal(MASKS.follow(masks, mirrored), masks.flip(-1))
+    assert torch.equal(MASKS.follow(masks, Moves(maps=mirrored)), masks.flip(-1))
 
 
 def test_masks_are_never_mixed() -> None:

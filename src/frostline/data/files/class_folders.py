@@ -200,7 +200,7 @@ def _class_folders(folder: Path) -> dict[str, Path]:
 
 
 def first_folder(folder: Path, names: Iterable[str]) -> Path | None:
-    return next((f for f in sorted(folder.iterdir()) if f.is_dir() and f.name.lower() in names), None)
+    return next((f for f in sorted(folder.iterdir()) if f.name.lower() in names and f.is_dir()), None)
 
 
 def _said(classes: list[str]) -> str:

@@ -72,8 +72,10 @@ class ListedFiles(Reader):
         table, files = self._without_repeats(table, files)
         known_names = None if known is None else known.names
         splits = self._splits(table, needs_train=known is None)
-        names, targets = target.read(table, self.target_columns, self.separator, splits["train"], known_names)
+        given = self.vocabulary_for(target) if known is None else None
+        names, targets = target.read(table, self.target_columns, self.separator, splits["train"], known_names, given)
         self.read_notes += [*table.notes, *self.paths.notes()]
+        self.read_notes += target.reading_notes(table, self.target_columns, names)
         self.read_notes += separator_notes(table, self.target_columns[0], self.separator)
         found = {
             split: self.samples([files[place] for place in places], targets[places], self.dir)
@@ -83,6 +85,11 @@ class ListedFiles(Reader):
         train = found.get("train") or next(iter(found.values()))
         groups = _groups(table, splits, group_column)
         return Found(names, train, found.get("val"), found.get("test"), self.read_notes, groups=groups)
+
+    def vocabulary_for(self, target: TargetType) -> list[str] | None:
+        """The names of targets, if a file lists them. Raises ConfigError if the target type takes none, DataError if
+        the file cannot be read."""
+        return None
 
     def _file(self, row: Row) -> Path:
         return self.paths.find(row.cells[self.path_column].strip(), row.where)

@@ -51,9 +51,19 @@ class FilePredicting(Predicting):
         if not found.files:
             raise self.unreadable(found.problems)
         task, predictions = self.run.task, [*rows.values()]
-        files = [task.files(row) for row in predictions]
-        told = task.columns(predictions, asked.top_k) if asked.top_k else {}
-        return Predicted(found.given, told, found.problems, files, predictions)
+        names = next(iter(found.given.values()))
+        return Predicted(
+            found.given,
+            task.columns(predictions, asked.top_k) if asked.top_k else {},
+            found.problems,
+            (self.files_of(*pair, drawn=asked.pictures) for pair in zip(found.files, predictions, strict=True)),
+            task.files_of_all(names, predictions),
+            predictions,
+        )
+
+    def files_of(self, file: Path, prediction: Tensor, *, drawn: bool) -> dict[str, bytes]:
+        """Contents of files to write for one file, by suffix. drawn: whether to draw the prediction."""
+        return self.run.task.files(prediction)
 
     def files_in(self, folder: Path) -> list[Path]:
         return sample_files(folder, self.kind).files

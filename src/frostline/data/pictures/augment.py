@@ -51,6 +51,16 @@ def require_erasable(level: Level, erase: float) -> None:
         )
 
 
+class Crop(NamedTuple):
+    """The part of each picture that its view shows, in pixels of the picture. size, centre: (B, 2), vertical first.
+    mirror: (B,), -1 if left and right change places. angle: (B,) radians; None if no picture is turned."""
+
+    size: Tensor
+    centre: Tensor
+    mirror: Tensor
+    angle: Tensor | None
+
+
 class Augment(AugmentedViews):
     """flip: mirror half of the pictures, left to right. erase: side of a square of the mean colour that covers part of
     each picture, as a share of the picture's side (Cutout, DeVries & Taylor 2017, arXiv:1708.04552). cut: see
@@ -72,7 +82,9 @@ class Augment(AugmentedViews):
         cut: bool = False,
     ) -> None:
         require_erasable(level, erase)
-        self.strength: Strength | None = STRENGTHS.get(level)
+        strength = STRENGTHS.get(level)
+        shifts = strength is not None and strength.shifts and target.reflects
+        self.strength: Strength | None = strength and strength._replace(shifts=shifts)
         self.flip = flip
         self.erase = erase
         self.spec = spec
@@ -116,11 +128,7 @@ class Augment(AugmentedViews):
         return self._followed(targets, None, uniform(self.seed, epoch, sample, DRAWS))
 
     def _followed(self, targets: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
-        def geometry(maps: Tensor) -> Tensor:
-            """Maps of integers hold indices, which must not be interpolated."""
-            return self._moved(maps, sizes, u, mode="bilinear" if maps.is_floating_point() else "nearest")
-
-        return self.target.follow(targets, geometry)
+        return self.target.follow(targets, _Geometry(self, sizes, u))
 
     def _views(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
         step = max(1, CHUNK // x[0].numel()) if x.device.type == "cpu" else len(x)
@@ -134,7 +142,7 @@ class Augment(AugmentedViews):
 
     def _view(self, x: Tensor, sizes: Tensor | None, u: Tensor) -> Tensor:
         assert self.strength is not None
-        x = scaled(self._moved(x, sizes, u)) if self._shifts(x, sizes) else self._moved(scaled(x), sizes, u)
+        x = scaled(self.moved(x, sizes, u)) if self._shifts(x, sizes) else self.moved(scaled(x), sizes, u)
         if self.strength.colour:
             x = _recoloured(x, 1 + self.strength.colour * (2 * u[:, 6:9] - 1))
         x = normalised(x, self.spec)
@@ -148,7 +156,7 @@ class Augment(AugmentedViews):
         assert self.strength is not None
         return self.strength.shifts and sizes is None and x.shape[-2:] == self.spec.sides
 
-    def _moved(self, x: Tensor, sizes: Tensor | None, u: Tensor, mode: str = "bilinear") -> Tensor:
+    def moved(self, x: Tensor, sizes: Tensor | None, u: Tensor, mode: str = "bilinear") -> Tensor:
         """(B, K, H, W) → (B, K, *spec.sides)."""
         if self._shifts(x, sizes):
             return self._shifted(x, u)
@@ -165,26 +173,31 @@ class Augment(AugmentedViews):
     def _cropped(self, x: Tensor, sizes: Tensor | None, u: Tensor, mode: str) -> Tensor:
         """Resample a random crop of each picture to the network's size: area, aspect ratio, position, mirror and
         rotation in one pass."""
-        assert self.strength is not None
         canvas = x.new_tensor(x.shape[-2:])
         size = canvas.expand(len(x), 2) if sizes is None else sizes.to(x.dtype)  # (B, 2): height, width
+        crop = self.crop_of(size, u)
+        # affine_grid maps the view's corners, at ±1, to canvas coordinates: scale by the crop's share, shift to its
+        # centre.
+        scale, shift = crop.size / canvas, 2 * crop.centre / canvas - 1
+        # padding_mode="border" repeats the canvas's last pixels; `end` clamps to the last pixels of a padded picture.
+        end = 2 * (size - 0.5) / canvas - 1
+        if crop.angle is not None:
+            grid = _turned_grid(scale, shift, crop.mirror, crop.angle, self.spec.sides)
+            grid = grid if sizes is None else grid.minimum(end.flip(1).view(-1, 1, 1, 2))
+        else:
+            grid = _upright_grid(scale, shift, crop.mirror, None if sizes is None else end, self.spec.sides)
+        return grid_sample(x, grid, mode=mode, padding_mode="border", align_corners=False)
+
+    def crop_of(self, size: Tensor, u: Tensor) -> Crop:
+        """size: (B, 2), height and width of the pictures. u: (B, DRAWS)."""
+        assert self.strength is not None
         area = size.prod(1) * (self.strength.min_area + (1 - self.strength.min_area) * u[:, 0])
         aspect = torch.exp(ASPECT * (2 * u[:, 1] - 1))
         crop = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], 1).minimum(size)
         centre = crop / 2 + u[:, 2:4] * (size - crop)
-        # affine_grid maps the view's corners, at ±1, to canvas coordinates: scale by the crop's share, shift to its
-        # centre.
-        scale, shift = crop / canvas, 2 * centre / canvas - 1
         mirror = torch.where(u[:, 4] < 0.5, -1.0, 1.0) if self.flip else torch.ones_like(u[:, 4])
-        # padding_mode="border" repeats the canvas's last pixels; `end` clamps to the last pixels of a padded picture.
-        end = 2 * (size - 0.5) / canvas - 1
-        if self.strength.degrees:
-            angle = math.radians(self.strength.degrees) * (2 * u[:, 5] - 1)
-            grid = _turned_grid(scale, shift, mirror, angle, self.spec.sides)
-            grid = grid if sizes is None else grid.minimum(end.flip(1).view(-1, 1, 1, 2))
-        else:
-            grid = _upright_grid(scale, shift, mirror, None if sizes is None else end, self.spec.sides)
-        return grid_sample(x, grid, mode=mode, padding_mode="border", align_corners=False)
+        degrees = self.strength.degrees
+        return Crop(crop, centre, mirror, math.radians(degrees) * (2 * u[:, 5] - 1) if degrees else None)
 
     def _mixed(self, batch: Batch, u: Tensor, share: float) -> Batch:
         """Mix a `share` of the pictures with the previous one of the batch: half by mixup (Zhang et al. 2018,
@@ -200,6 +213,38 @@ class Augment(AugmentedViews):
         kept = own.mean((1, 2, 3)).unsqueeze(1)
         targets = self.target.mix(batch.targets, batch.targets.roll(1, 0), kept, self.num_classes)
         return batch._replace(inputs=x, targets=targets)
+
+
+class _Geometry(NamedTuple):
+    """The `Geometry` of pictures (B, 2) `sizes`, None if all have the network's size. u: (B, DRAWS)."""
+
+    augment: Augment
+    sizes: Tensor | None
+    u: Tensor
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        return self.augment.spec.sides
+
+    def maps(self, maps: Tensor) -> Tensor:
+        mode = "bilinear" if maps.is_floating_point() else "nearest"
+        return self.augment.moved(maps, self.sizes, self.u, mode=mode)
+
+    def boxes(self, boxes: Tensor) -> Tensor:
+        # On the CPU, as boxes of cached views are: other devices round otherwise.
+        device, boxes = boxes.device, boxes.cpu()
+        sides = boxes.new_tensor(self.sides)
+        size = sides.expand(len(boxes), 2) if self.sizes is None else self.sizes.cpu().to(boxes.dtype)
+        crop = self.augment.crop_of(size, self.u.cpu())
+        corners = boxes[..., [0, 1, 2, 1, 0, 3, 2, 3]].unflatten(-1, (4, 2))  # (B, M, 4, 2): x, y
+        # The inverse of `_turned_grid`: from pixels of the picture to the view's coordinates, at ±1 at its edges.
+        x, y = (2 * (corners - crop.centre.flip(1)[:, None, None]) / crop.size.flip(1)[:, None, None]).unbind(-1)
+        if crop.angle is not None:
+            cos, sin = crop.angle.cos()[:, None, None], crop.angle.sin()[:, None, None]
+            x, y = cos * x + sin * y, cos * y - sin * x
+        seen = torch.stack([x * crop.mirror[:, None, None], y], -1)
+        pixels = (seen + 1) / 2 * sides.flip(0)
+        return torch.cat([pixels.amin(2), pixels.amax(2)], -1).to(device)
 
 
 def _reflected(u: Tensor, side: int) -> Tensor:

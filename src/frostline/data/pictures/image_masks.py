@@ -9,10 +9,11 @@ import numpy as np
 from frostline.config.ranges import NonNegative
 from frostline.contracts.targets import Targets
 from frostline.data.files.found import passed_note
+from frostline.data.files.name_lines import name_lines
 from frostline.data.grouping import groups_by_pattern, require_pattern
 from frostline.data.pictures.mask_pairs import MaskPairs
 from frostline.data.pictures.masks import VALUES, MaskedSamples, mask_values, palette_of
-from frostline.data.pictures.whole import WholePictureModality
+from frostline.data.pictures.whole import TiledPictureModality
 from frostline.data.reader import Found, Reader
 from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError, DataError, few
@@ -26,7 +27,7 @@ NAMES = "classes.txt"
 class ImageMasks(Reader):
     """The settings are explained in conf/data/image_masks.yaml. Raises DataError that names a picture or mask."""
 
-    modality = WholePictureModality
+    modality = TiledPictureModality
     kinds = ("masks",)
     named_by = "data.dir"
     grouped_by = "data.group_pattern"
@@ -76,7 +77,7 @@ class ImageMasks(Reader):
 
     def _classes(self, known: Targets | None) -> dict[int, str]:
         """Names of the mask values that count, by value. Raises DataError."""
-        names = self.wanted if self.wanted is not None else _lines(self.dir / NAMES)
+        names = self.wanted if self.wanted is not None else name_lines(self.dir / NAMES)
         if names is not None:
             named = dict(enumerate(names))
         elif known is not None:
@@ -125,20 +126,3 @@ def _values(masks: Sequence[Path]) -> list[int]:
     return sorted(
         set[int]().union(*at_once(lambda mask: np.unique(mask_values(mask)).tolist(), masks, "masks cannot be read"))
     )
-
-
-def _lines(file: Path) -> list[str] | None:
-    """Stripped lines of a file; None if it does not exist. Raises DataError."""
-    if not file.is_file():
-        return None
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").rstrip().splitlines()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"the file is not text: {error}", where=file, next_step="save it as UTF-8") from error
-    if "" in lines:
-        raise DataError(
-            f"line {lines.index('') + 1} is empty, but names the value {lines.index('')}",
-            where=file,
-            next_step="write a name there, or remove the line",
-        )
-    return lines

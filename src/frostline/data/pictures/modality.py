@@ -101,7 +101,9 @@ class PictureModality(Modality):
         return "{} × {} pixels".format(*self.spec.sides)
 
     def notes(self, splits: Mapping[str, Split]) -> list[str]:
-        return [*self.grey_notes, *picture_repeats(splits).told(), *self.read_notes]
+        sources = {id(split.source): split.source for split in splits.values()}.values()
+        of_sources = [note for it in sources if isinstance(it, Pictures) for note in it.notes()]
+        return [*self.grey_notes, *picture_repeats(splits).told(), *self.read_notes, *of_sources]
 
     def predicting(self, run: Opened, target: TargetType) -> Predicting:
         from frostline.data.pictures.predicting import PicturePredicting  # imports pyarrow, which no training needs

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from frostline.contracts.specs import ImageSpec
@@ -17,7 +17,15 @@ from frostline.data.files.predicting import FilePredicting
 from frostline.data.pictures.files import PICTURES
 from frostline.data.pictures.grey import Range, chosen_range, deep_of, grey_notes
 from frostline.data.pictures.preprocess import Preprocess
-from frostline.data.pictures.reading import named, problem_of, read_picture, resized, upright_size, upright_size_of
+from frostline.data.pictures.reading import (
+    named,
+    problem_of,
+    read_picture,
+    resized,
+    to_rgb,
+    upright_size,
+    upright_size_of,
+)
 from frostline.data.pictures.tiles import Tile, joined, tiles_of
 from frostline.data.pictures.to_predict import PictureFiles, Readable
 from frostline.data.predicting import Opened, Prediction, cells
@@ -46,6 +54,15 @@ class PicturePredicting(FilePredicting):
     def problem_of(self, file: Path) -> DataError | None:
         return problem_of(file, self.spec)
 
+    def files_of(self, file: Path, prediction: Tensor, *, drawn: bool) -> dict[str, bytes]:
+        """With `drawn`, also the picture with its prediction: `.drawn.png`."""
+        files = self.run.task.files(prediction)
+        if drawn:
+            with named(file), Image.open(file) as opened:
+                picture = to_rgb(ImageOps.exif_transpose(opened), self.grey_range)
+            files = files | {".drawn.png": self.run.task.drawn(picture, prediction)}
+        return files
+
     def of_samples(self, samples: Sequence[Any], start: int, batch_size: int, top_k: int) -> list[Prediction]:
         pictures = [as_picture(sample, f"sample {start + place}") for place, sample in enumerate(samples)]
         rows, broken = self._values(pictures, root=Path(), grey=self.grey_range, batch_size=batch_size, num_workers=0)
@@ -64,7 +81,8 @@ class PicturePredicting(FilePredicting):
     ) -> tuple[dict[int, Tensor], set[int]]:
         """Return predictions by the index of the picture, in ascending order, and the indices of unreadable pictures.
         num_workers: decoding processes; None for one per core; 0 decodes all pictures first, in threads."""
-        tiles = None if self.tile is None else [_tiles(picture, self.tile) for picture in pictures]
+        is_sized = self.spec.stretched is not None  # predictions then have the size of their picture
+        tiles = [_tiles(picture, self.tile) for picture in pictures] if is_sized else None
         owners = [place for place in range(len(pictures)) for _ in (tiles[place] if tiles else [None])]
         source = Readable(
             [pictures[place] for place in owners],
@@ -98,13 +116,14 @@ class PicturePredicting(FilePredicting):
         return DataError("it could not be read, but decodes now", where=where, next_step="predict it again")
 
 
-def _tiles(picture: Path | Image.Image, tile: Sequence[int]) -> list[Tile]:
-    """Cut a picture into tiles. If its size cannot be read, return one tile; decoding will report the error."""
+def _tiles(picture: Path | Image.Image, tile: Sequence[int] | None) -> list[Tile]:
+    """Cut a picture into tiles. Return a single one if tiles have no size, and if the picture's size cannot be read:
+    decoding will report the error."""
     try:
         size = upright_size(picture) if isinstance(picture, Path) else upright_size_of(picture)
-        return tiles_of(size, tile)
     except DataError:
-        return tiles_of((tile[1], tile[0]), tile)
+        size = (1, 1)
+    return tiles_of(size, size[::-1] if tile is None else tile)
 
 
 def _of_file(
@@ -112,7 +131,11 @@ def _of_file(
 ) -> Tensor:
     """Return the prediction of a whole file, joined from its tiles. owners: file index per prediction, ascending."""
     start = bisect_left(owners, owner)
-    return each[start] if tiles is None else joined(each[start : start + len(tiles[owner])], tiles[owner])
+    return (
+        each[start]
+        if tiles is None or len(tiles[owner]) == 1
+        else joined(each[start : start + len(tiles[owner])], tiles[owner])
+    )
 
 
 def _grey(files: Sequence[Path], setting: Range | None) -> Range | None:

@@ -56,6 +56,10 @@ class Pictures(Source):
     def name_of(self, index: int) -> str:
         return f"picture {index + 1}"
 
+    def notes(self) -> list[str]:
+        """Sentences for the user about the samples at the network's size."""
+        return []
+
 
 class ArrayPictures(Pictures):
     """Pictures of one size in memory. pixels: (N, 3, H, W) uint8. entry: the cache entry that `pixels` maps, if any."""

@@ -1,8 +1,7 @@
-"""The modality of pictures that are resized to two sides without a crop. Sides are height and width in pixels."""
+"""Modalities of pictures that are resized to two sides without a crop. Sides are height and width in pixels."""
 
 import statistics
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from frostline.config.ranges import Positive
@@ -19,40 +18,57 @@ MULTIPLE = 32  # sides are multiples of it, because networks halve them five tim
 
 
 class WholePictureModality(PictureModality):
-    """PictureModality with `ImageSpec.stretched`. The YAML of a reader with this modality explains `sides` and `tile`;
-    null derives them from the pictures of the first split.
+    """PictureModality with `ImageSpec.stretched`. The YAML of a reader with this modality explains `sides`; null
+    derives them from the pictures of the first split.
 
     Raises ConfigError for sides that the network cannot take, DataError for pictures whose size cannot be read."""
 
     def __init__(
-        self,
-        spec: Spec,
-        *,
-        image_size: Positive[int] | None,
-        sides: list[Positive[int]] | None,
-        tile: list[Positive[int]] | None,
-        **of_pictures: Any,
+        self, spec: Spec, *, image_size: Positive[int] | None, sides: list[Positive[int]] | None, **of_pictures: Any
     ) -> None:
-        for key, pair in (("sides", sides), ("tile", tile)):
-            _require_pair(f"data.{key}", pair)
+        _require_pair("data.sides", sides)
         super().__init__(spec, image_size=image_size, **of_pictures)
-        self.sides, self.tile = sides, tile
+        self.sides = sides
+        self._read_sizes: list[tuple[int, int]] | None = None
         if sides is not None:
             self._stretch(sides)
 
     def read(self, given: Given) -> None:
-        if self.sides is None or self.tile is None:
-            sizes = at_once(upright_size, _first(given), "pictures cannot be read")
-            ratio = statistics.median(height / width for width, height in sizes)
-            self.tile = self.tile or [int(statistics.median(side)) for side in zip(*sizes, strict=True)][::-1]
-            if self.sides is None:
-                self.sides = _usual_sides(self.spec, ratio)
-                self._stretch(self.sides)
+        if self.sides is None:
+            ratio = statistics.median(height / width for width, height in self._sizes(given))
+            self.sides = _usual_sides(self.spec, ratio)
+            self._stretch(self.sides)
         super().read(given)
+
+    def _sizes(self, given: Given) -> list[tuple[int, int]]:
+        """Width and height of the pictures of the first split that exists. Raises DataError."""
+        if self._read_sizes is None:
+            first = next(samples for samples in given.samples if samples is not None)
+            known: list[tuple[int, int]] | None = getattr(first, "sizes", None)  # a reader may have measured them
+            self._read_sizes = known or at_once(upright_size, [*first.files], "pictures cannot be read")
+        return self._read_sizes
 
     def _stretch(self, sides: list[int]) -> None:
         _require_sides(sides, self.spec)
         self.spec = replace(self.spec, stretched=(sides[0], sides[1]))
+
+    def chosen(self) -> dict[str, Any]:
+        return super().chosen() | {"data.sides": self.sides}
+
+
+class TiledPictureModality(WholePictureModality):
+    """WholePictureModality whose predictions are joined from tiles. The reader's YAML explains `tile`; null derives it
+    from the pictures of the first split."""
+
+    def __init__(self, spec: Spec, *, tile: list[Positive[int]] | None, **of_pictures: Any) -> None:
+        _require_pair("data.tile", tile)
+        super().__init__(spec, **of_pictures)
+        self.tile = tile
+
+    def read(self, given: Given) -> None:
+        if self.tile is None:
+            self.tile = [int(statistics.median(side)) for side in zip(*self._sizes(given), strict=True)][::-1]
+        super().read(given)
 
     def predicting(self, run: Opened, target: TargetType) -> Predicting:
         from frostline.data.pictures.predicting import PicturePredicting  # imports pyarrow, which no training needs
@@ -60,12 +76,7 @@ class WholePictureModality(PictureModality):
         return PicturePredicting(run, self.spec, grey_range=self.grey, tile=self.tile)
 
     def chosen(self) -> dict[str, Any]:
-        return super().chosen() | {"data.sides": self.sides, "data.tile": self.tile}
-
-
-def _first(given: Given) -> list[Path]:
-    """Files of the first split that exists."""
-    return [*next(samples.files for samples in given.samples if samples is not None)]
+        return super().chosen() | {"data.tile": self.tile}
 
 
 def _usual_sides(spec: ImageSpec, ratio: float) -> list[int]:

@@ -1,1 +1,1 @@
-"""Sounds in files, which the network sees as pictures of their log-mel spectrograms."""
+"""Sounds in files: picture networks see their log-mel spectrograms, networks for sounds hear their values."""

@@ -86,7 +86,8 @@ class SoundPredicting(FilePredicting):
         return {place: row for place, row in enumerate(each) if place not in broken}, broken
 
     def _tell_of_longer(self, files: Sequence[Path]) -> None:
-        longer = sum(_frames(file, self.spec.rate) > self.spec.frames for file in files)
+        rate = self.spec.rate
+        longer = sum(frames_of(values_at(file, rate), rate) > self.spec.frames for file in files)
         if longer:
             said = counted(longer, "sound is", "sounds are")
             print(f"frostline: {said} longer than {self.spec.seconds:.3g} s: the middle is predicted", file=sys.stderr)
@@ -98,10 +99,10 @@ class SoundPredicting(FilePredicting):
         return DataError(what, where=said, next_step="repair it, or leave it out")
 
 
-def _frames(file: Path, rate: int) -> int:
-    """0 for a file that cannot be read: the prediction reports it."""
+def values_at(file: Path, rate: int) -> int:
+    """Values of a sound at `rate` per second; 0 for a file that cannot be read: the prediction reports it."""
     try:
-        return frames_of(header_of(file).values_at(rate), rate)
+        return header_of(file).values_at(rate)
     except DataError:
         return 0
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frostline.contracts.specs import ImageSpec
 from frostline.data.files.samples import SampleFiles
 from frostline.data.pictures.packed import packed_bytes, padded
 from frostline.data.pictures.sources import FilePictures
@@ -23,18 +22,33 @@ MOST_SECONDS = 600  # of a longer sound, the middle is decoded
 LAYOUT = 1  # version of the spectrogram; part of the key, so that a new number invalidates the cache
 
 
-class Spectrograms(FilePictures):
-    """headers: of the files. Otherwise as `FilePictures`."""
+class SoundFiles(FilePictures):
+    """headers: of the files. spec: with the `rate` of decoded sounds. Otherwise as `FilePictures`."""
 
     cut = False
     kind = SOUNDS
-    spec: SoundSpec
 
     def __init__(
-        self, files: Sequence[Path], labels: Tensor, *, headers: Sequence[Header], root: Path, spec: ImageSpec
+        self, files: Sequence[Path], labels: Tensor, *, headers: Sequence[Header], root: Path, spec: Any
     ) -> None:
         super().__init__(files, labels, root=root, spec=spec)
         self.headers = list(headers)
+
+    def silent(self) -> list[str]:
+        """Paths of the sounds without any value above silence; none if they are decoded on access only."""
+        sounds = self._decoded or ()
+        return [str(file) for file, sound in zip(self.files, sounds, strict=False) if not sound.any()]
+
+    def problem_of(self, file: Path) -> DataError | None:
+        return problem_of(file, self.spec.rate)  # type: ignore[attr-defined]
+
+    def read_header(self, header: Header) -> Header:
+        """The header of what is decoded: at most MOST_SECONDS."""
+        return header._replace(frames=min(header.frames, round(MOST_SECONDS * header.rate)))
+
+
+class Spectrograms(SoundFiles):
+    spec: SoundSpec
 
     @property
     def decoded_bytes(self) -> int:
@@ -49,19 +63,11 @@ class Spectrograms(FilePictures):
         bands = [self.spec.rate, self.spec.mels]
         return {"sounds": self.content, "bands": bands, "versions": [*self.decoded_by]}
 
-    def silent(self) -> list[str]:
-        """Paths of the sounds without any value above silence; none if they are decoded on access only."""
-        sounds = self._decoded or ()
-        return [str(file) for file, sound in zip(self.files, sounds, strict=False) if not sound.any()]
-
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
         """whole: whole sounds, padded with silence at the end; otherwise their middle, of the spec's length."""
         places = torch.as_tensor(index).tolist()
         found = [self._read(i).permute(1, 2, 0).numpy() if self._decoded is None else self._decoded[i] for i in places]
         return padded(found if whole else [middle(sound, self.spec.frames) for sound in found])
-
-    def problem_of(self, file: Path) -> DataError | None:
-        return problem_of(file, self.spec.rate)
 
     def _decode(self, place: int, encoded: bytes) -> Tensor:
         return as_picture(read_sound(self.files[place], self.spec.rate, MOST_SECONDS, encoded), self.spec)
@@ -70,8 +76,7 @@ class Spectrograms(FilePictures):
         return packed_bytes((self.spec.mels, self._frames(self.headers[place])))
 
     def _frames(self, header: Header) -> int:
-        wanted = min(header.frames, round(MOST_SECONDS * header.rate))
-        return frames_of(header._replace(frames=wanted).values_at(self.spec.rate), self.spec.rate)
+        return frames_of(self.read_header(header).values_at(self.spec.rate), self.spec.rate)
 
 
 def as_picture(values: Tensor, spec: SoundSpec) -> Tensor:

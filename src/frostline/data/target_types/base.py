@@ -4,8 +4,8 @@ Shapes: N samples of a split, B of a batch, C names.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -14,7 +14,19 @@ from frostline.data.tables.table import Table
 from frostline.data.target_types.names import alike_notes
 from frostline.errors import ConfigError, DataError
 
-Geometry = Callable[[Tensor], Tensor]  # moves maps (B, K, H, W) as the pictures of the batch are moved
+
+class Geometry(Protocol):
+    """How an augmentation moved the pictures of a batch. sides: height and width of the views in pixels."""
+
+    @property
+    def sides(self) -> tuple[int, int]: ...
+
+    def maps(self, maps: Tensor) -> Tensor:
+        """(B, K, H, W) → (B, K, *sides). Maps of integers hold indices, which are not interpolated."""
+
+    def boxes(self, boxes: Tensor) -> Tensor:
+        """(B, M, 4) left, top, right and bottom in pixels of the picture → the same in pixels of the view, beyond its
+        edges too; for a turned picture, of the upright box around the turned one."""
 
 
 class TargetType(ABC):
@@ -33,10 +45,13 @@ class TargetType(ABC):
     per_word: ClassVar[bool] = False  # whether a text has a target for each word instead of one
     cells_hold_lists: ClassVar[bool] = False  # whether a cell of a table may be a list
     mixes: ClassVar[bool] = True  # whether mixup and CutMix may mix targets
+    reflects: ClassVar[bool] = True  # whether a view may show a strip of the picture twice, the second time mirrored
     takes_class_names: ClassVar[bool] = False  # whether numbers in a table may be indices of names given elsewhere
     # Whether names are divided, not samples: no name is in two splits unless the user gives these splits, whose names
     # need not be those of training.
     divides_names: ClassVar[bool] = False
+    takes_vocabulary: ClassVar[bool] = False  # whether a file may list its names
+    only_of: ClassVar[str | None] = None  # the plural of the only samples that have such targets
 
     # --- reading ---
 
@@ -97,6 +112,10 @@ class TargetType(ABC):
         """Return sentences on the splits, see `settled`. Raises DataError if one cannot be scored."""
         return []
 
+    def reading_notes(self, table: Table, columns: Sequence[str], names: list[str]) -> list[str]:
+        """Sentences about cells that do not match the names. names: as `read` returned them."""
+        return []
+
     # --- statistics of a split ---
 
     @abstractmethod
@@ -126,7 +145,19 @@ class TargetType(ABC):
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
         """Raises DataError if nothing can be learned from the targets. samples: their number in the training split."""
 
+    def require_scorable(self, targets: Tensor, split: str, where: object) -> None:  # noqa: B027  # most need nothing
+        """Raises DataError if a split has no targets to score. targets: (N, ...). split: its name in messages."""
+
     # --- samples ---
+
+    @property
+    def spans_sample(self) -> bool:
+        """Whether a target describes all of a sample in its order, so that no part of the sample may be cut off."""
+        return type(self).least_tokens is not TargetType.least_tokens
+
+    def least_tokens(self, targets: Tensor) -> Tensor:
+        """(N,) fewest tokens of a network from which each target can be learned. Only if it `spans_sample`."""
+        raise NotImplementedError
 
     def mix(self, targets: Tensor, partners: Tensor, share: Tensor, num_classes: int) -> Tensor:
         """Return (B, C) float targets of mixed pictures. partners: targets of the pictures mixed in. share: (B, 1),

@@ -34,9 +34,10 @@ def target_type(kind: str) -> TargetType:
     return found[kind]
 
 
-def kinds_in_columns() -> tuple[str, ...]:
-    """The kinds that columns of a table give."""
-    return tuple(kind for kind, found in target_types().items() if found.reads_columns)
+def kinds_in_columns(samples: str = "") -> tuple[str, ...]:
+    """The kinds that columns of a table give for these samples. samples: their plural; "" for any."""
+    found = {kind: it for kind, it in target_types().items() if it.reads_columns}
+    return tuple(kind for kind, it in found.items() if it.only_of in (None, samples))
 
 
 def require_kind(wanted: str, kinds: Sequence[str]) -> None:

@@ -47,4 +47,4 @@ class Masks(TargetType):
         require_differences(targets, sum(targets.counts), "pixel", step, where, name="class")
 
     def follow(self, targets: Tensor, geometry: Geometry) -> Tensor:
-        return geometry(targets.unsqueeze(1)).squeeze(1)
+        return geometry.maps(targets.unsqueeze(1)).squeeze(1)

@@ -1,0 +1,1 @@
+"""Pictures with boxes around objects: annotations of COCO, PASCAL VOC and YOLO."""
