@@ -111,7 +111,7 @@ def test_targets_of_a_version_before_are_completed(kind: str) -> None:
         ("numbers", {"mean": [], "std": []}, "its 'targets.about.mean' is missing"),
         ("tags", {"mean": ["x"]}, "its 'targets.about.mean_words': 'x' is not a number"),
         ("class", {"names": [1]}, "its 'targets.names': [1] is not a list of text"),
-        ("boxes", {}, "its 'targets.kind': 'boxes' is not one of class, "),
+        ("shapes", {}, "its 'targets.kind': 'shapes' is not one of "),
     ],
 )
 def test_damaged_targets_of_a_version_before_are_refused(kind: str, change: Plain, problem: str) -> None:
