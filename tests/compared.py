@@ -1,10 +1,12 @@
 """Two runs that have to be the same, to the last bit."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from conftest import Answer
@@ -28,6 +30,21 @@ def kept_and_never(program: Callable[..., Answer], tmp_path: Path, *own: str) ->
     assert sum(row["cache"]["made"] for row in first["phases"]) > 0
     assert sum(row["cache"]["made"] for row in again["phases"]) == 0, "the weights are the same, and so are the keys"
     return first, again
+
+
+def require_equal_if_stopped(
+    program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, *own: str
+) -> None:
+    """A run that is stopped by SIGTERM and resumed ends as an undisturbed one. moment: see `test_resume.Stopper`."""
+    trained(program, tmp_path / "whole", *own)
+    run = tmp_path / "run"
+    monkeypatch.setenv("STOP_AT", f"{moment} {int(signal.SIGTERM)}")
+    trained(program, run, *own, "+callbacks.stopper={_target_: test_resume.Stopper}", code=128 + signal.SIGTERM)
+    monkeypatch.delenv("STOP_AT")
+    answer = program("train", f"resume={run}", "trust=true")
+    assert answer.code == 0, answer.err
+    require_equal(run, tmp_path / "whole")
+    assert record_of(run)["phases"][-1]["val"] == record_of(tmp_path / "whole")["phases"][-1]["val"]
 
 
 def record_of(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import compared
-from compared import kept_and_never, record_of, require_equal
+from compared import kept_and_never, require_equal_if_stopped
 from conftest import DEVICE, Answer, short_form
 from tiny_boxes import put_coco
 
@@ -56,16 +56,7 @@ def test_a_run_that_is_stopped_ends_in_the_same_bits(
 ) -> None:
     """In the middle of an epoch of the second phase."""
     own = [*own, *HEADS[name], *LAST, "data.augment=strong", "cache=never"]
-    compared.trained(program, tmp_path / "whole", *own)
-    run = tmp_path / "run"
-    monkeypatch.setenv("STOP_AT", f"train 8 {int(signal.SIGTERM)}")
-    stopper = "+callbacks.stopper={_target_: test_resume.Stopper}"
-    compared.trained(program, run, *own, stopper, code=128 + signal.SIGTERM)
-    monkeypatch.delenv("STOP_AT")
-    answer = program("train", f"resume={run}", "trust=true")
-    assert answer.code == 0, answer.err
-    require_equal(run, tmp_path / "whole")
-    assert record_of(run)["phases"][-1]["val"] == record_of(tmp_path / "whole")["phases"][-1]["val"]
+    require_equal_if_stopped(program, tmp_path, monkeypatch, "train 8", *own)
 
 
 def test_a_box_that_was_moved_is_other_data_for_a_resume(

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import compared
-from compared import cached_phases, kept_and_never, record_of, require_equal
+from compared import cached_phases, kept_and_never, require_equal, require_equal_if_stopped
 from conftest import DEVICE, Answer, short_form
 from tiny_masks import put
 
@@ -100,16 +100,7 @@ def test_a_run_that_is_stopped_ends_in_the_same_bits(
     """Augmented, in the middle of an epoch: batches 2 and 5 are of the first phase, 8 is of the second."""
     own = [split for split in own if split != "data.augment=none"]
     own = [*own, *HEADS[form], *PLANS["last_block"], "data.augment=strong", "cache=never"]
-    compared.trained(program, tmp_path / "whole", *own)
-    run = tmp_path / "run"
-    monkeypatch.setenv("STOP_AT", f"{moment} {int(signal.SIGTERM)}")
-    stopper = "+callbacks.stopper={_target_: test_resume.Stopper}"
-    compared.trained(program, run, *own, stopper, code=128 + signal.SIGTERM)
-    monkeypatch.delenv("STOP_AT")
-    answer = program("train", f"resume={run}", "trust=true")
-    assert answer.code == 0, answer.err
-    require_equal(run, tmp_path / "whole")
-    assert record_of(run)["phases"][-1]["val"] == record_of(tmp_path / "whole")["phases"][-1]["val"]
+    require_equal_if_stopped(program, tmp_path, monkeypatch, moment, *own)
 
 
 def test_a_mask_that_was_edited_is_other_data_for_a_resume(

@@ -7,30 +7,20 @@ import torch
 from torch import Tensor
 
 from frostline.contracts.targets import Targets
-from frostline.data.target_types.base import Geometry, TargetType
-from frostline.data.target_types.labels import rarest
+from frostline.data.target_types.base import Geometry
+from frostline.data.target_types.shown import ShownClasses
 from frostline.errors import DataError
 
 LEAST_SHARE = 0.25  # of its area; a box of which an augmented view shows less is left out
 LEAST_SIDE = 1.0  # pixels
 
 
-class Boxes(TargetType):
+class Boxes(ShownClasses):
     kind = "boxes"
     described_as = "boxes around objects"
-    plural = "classes"
     task = "detection"
     data = "data=boxes"
-    mixes = False
     reflects = False
-
-    def counts(self, names: list[str], targets: Tensor) -> dict[str, int]:
-        """Number of pictures that show each class."""
-        return dict(zip(names, (targets > 0).sum(0).tolist(), strict=True))
-
-    def strata(self, targets: Tensor) -> Tensor:
-        """The rarest class in each picture: the one that fewest pictures show."""
-        return rarest(targets > 0)
 
     def describe(self, names: list[str], targets: Tensor) -> Targets:
         """`Targets.counts` are boxes."""

@@ -7,29 +7,19 @@ from typing import ClassVar
 from torch import Tensor
 
 from frostline.contracts.targets import Targets
-from frostline.data.target_types.base import Geometry, TargetType, require_differences
-from frostline.data.target_types.labels import rarest
+from frostline.data.target_types.base import Geometry, require_differences
+from frostline.data.target_types.shown import ShownClasses
 
 
-class Masks(TargetType):
+class Masks(ShownClasses):
     """about: `values` of the classes in mask files, and the `palette` of these files: red, green and blue per value, in
     one flat list."""
 
     kind = "masks"
     described_as = "a class for each pixel"
-    plural = "classes"
     task = "segmentation"
     data = "data=image_masks"
     about: ClassVar[dict[str, str]] = {"palette": "list[int]", "values": "list[int]"}
-    mixes = False
-
-    def counts(self, names: list[str], targets: Tensor) -> dict[str, int]:
-        """Number of pictures that show each class."""
-        return dict(zip(names, (targets > 0).sum(0).tolist(), strict=True))
-
-    def strata(self, targets: Tensor) -> Tensor:
-        """The rarest class in each picture: the one that fewest pictures show."""
-        return rarest(targets > 0)
 
     def describe(self, names: list[str], targets: Tensor) -> Targets:
         """`Targets.counts` are pixels."""
