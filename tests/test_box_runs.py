@@ -167,10 +167,13 @@ def test_predictions_have_the_scores_that_the_run_has(run: Path, data: Path, pro
         own = [it for it in said["annotations"] if image[it["image_id"]] == ids[Path(row["file"]).name]]
         assert int(row["objects"]) == sum(it["score"] >= 0.3 for it in own) == int(row["red"]) + int(row["green"])
         with Image.open(row["drawn"]) as picture, Image.open(data / "test" / Path(row["file"]).name) as plain:
-            assert picture.size == plain.size
-            assert (np.asarray(picture) != np.asarray(plain)).any() == (int(row["objects"]) > 0)
-    again = program("predict", f"run={run}", f"input={data / 'test'}", "output=found.csv")
+            large = plain.convert("RGB").resize((512, 384))  # small pictures are enlarged
+            assert picture.size == large.size
+            assert (np.asarray(picture) != np.asarray(large)).any() == (int(row["objects"]) > 0)
+    again = program("predict", f"run={run}", f"input={data / 'test'}", "output=found.csv", "threshold=0.999")
     assert again.code == 0, again.err  # a table of predictions is replaced
+    assert {row["objects"] for row in rows_of(Path("found.csv"))} == {"0"}
+    assert "boxes below threshold=0.999 alone, up to 0." in again.err
 
 
 def test_drawn_pictures_need_a_table_and_something_to_draw(run: Path, data: Path, program: Program) -> None:

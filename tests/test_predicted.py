@@ -43,3 +43,11 @@ def test_without_a_table_no_file_is_written_and_that_is_said(
     assert write_files(of("1.jpg"), None) == {}
     assert [*tmp_path.iterdir()] == []
     assert "output=<new file>.csv also writes a file for each prediction" in capsys.readouterr().err
+
+
+def test_names_as_long_as_the_system_allows_have_files(tmp_path: Path) -> None:
+    """Two that differ only in the end, of 255 bytes in characters of two bytes."""
+    names = [f"{'ä' * 125}{end}.png" for end in ("a", "b")]
+    columns = write_files(of(*names), tmp_path / "found.csv")
+    assert len({*columns["prediction"]}) == 2
+    assert all((tmp_path / name).is_file() for name in columns["prediction"])

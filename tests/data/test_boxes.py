@@ -372,6 +372,7 @@ def test_outlines_of_yolo_become_boxes(tmp_path: Path, read: Read) -> None:
     source = read(tmp_path).train_split.source
     assert isinstance(source, PicturesWithBoxes)
     assert source.boxes[0][:, :5].tolist() == [[16, 12, 32, 36, 0]]
+    assert "one outline is read as the box around it" in " ".join(read(tmp_path).notes())
 
 
 def test_blood_cells_have_the_boxes_that_their_readme_counts(shared: Path, tmp_path: Path, read: Read) -> None:

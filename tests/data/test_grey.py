@@ -74,7 +74,7 @@ def test_a_given_range_is_taken_and_what_is_cut_off_is_told(tmp_path: Path) -> N
     assert chosen_range([0, 4095], deep) == (0, 4095)
     assert chosen_range("each", deep) is None
     beyond = grey_notes(deep, (0, 4095))
-    assert "1 grey pictures have more than 8 bits: 0 becomes black and 4095 white" in beyond[0]
+    assert "one grey picture has more than 8 bits: 0 becomes black and 4095 white" in beyond[0]
     assert "values from 0 to 5000, which are clipped" in beyond[1]
 
 

@@ -204,12 +204,12 @@ def test_saved_rows_hold_true_and_predicted_boxes(task: Detection) -> None:
 
 
 def test_boxes_are_drawn_on_the_picture() -> None:
-    picture = Image.new("RGB", (320, 200), "black")
-    found = torch.tensor([[40.0, 60, 120, 140, 0.9, 1], [200, 60, 260, 140, 0.3, 0]])
+    picture = Image.new("RGB", (160, 100), "black")  # drawn three times as large
+    found = torch.tensor([[20.0, 30, 60, 70, 0.9, 1], [100, 30, 130, 70, 0.3, 0]])
     with Image.open(io.BytesIO(made().drawn(picture, found))) as opened:
         pixels = np.asarray(opened)
-    assert pixels.shape == (200, 320, 3)
-    assert pixels[100, 40].tolist() == [0x00, 0x72, 0xB2]  # the left edge, in the colour of the second class
-    assert not pixels[65:135, 45:115].any()
-    assert not pixels[:, 195:].any()  # below the threshold
-    assert pixels[40:58, 40:100].any()  # the label
+    assert pixels.shape == (300, 480, 3)
+    assert pixels[150, 60].tolist() == [0x00, 0x72, 0xB2]  # the left edge, in the colour of the second class
+    assert not pixels[100:200, 70:170].any()
+    assert not pixels[:, 290:].any()  # below the threshold
+    assert pixels[68:88, 60:120].any()  # the label

@@ -9,7 +9,7 @@ from frostline.errors import ConfigError, close_names
 from frostline.paths import conf_dir
 
 USAGE = f"""\
-frostline {__version__}: fine-tune a pretrained network on your own pictures or texts.
+frostline {__version__}: fine-tune a pretrained network on your own pictures, sounds or texts.
 
   frostline train model=resnet50 data=cifar10                          one option per question
   frostline train -m model=resnet18,resnet50 optimizer.lr=1e-3,1e-4    one run per combination
@@ -18,7 +18,7 @@ frostline {__version__}: fine-tune a pretrained network on your own pictures or 
   frostline rank models=[resnet18,resnet50] data=cifar10               compare backbones before any training
   frostline evaluate run=<run folder>                                  score it again on its test split
   frostline cache                                                      list cached outputs; clear=true deletes them
-  frostline predict run=<run folder> input=<folder or file>            label and probability per picture or text
+  frostline predict run=<run folder> input=<folder or file>            classes, numbers, masks, boxes or texts
   frostline export run=<run folder> output=<file>.safetensors          its weights, adapters merged into them
   frostline index run=<run folder> input=<folder> output=<folder>      embed samples, to search them
   frostline search run=<run folder> index=<folder> input=<file>        the most similar samples of an index

@@ -103,7 +103,8 @@ def _not_for_rank(name: str) -> ConfigError:
     return ConfigError(
         f"rank compares models by classes before any training and does not accept {name}=",
         where="command line",
-        next_step=f"leave {name}= out; rank takes models=[...], data=, cache= and trainer=",
+        next_step=f"leave {name}= out, for data with one class for each sample; rank takes models=[...], data=, cache= "
+        "and trainer=",
     )
 
 

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from errno import EEXIST, EISDIR
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -37,6 +38,8 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
         require_writable(output, Path(cfg.input or STANDARD_INPUT), predicting)
     _require_used(cfg, predicting)
     _require_drawn(cfg, network.task)
+    if cfg.threshold is not None:
+        _set_threshold(network.task, cfg.threshold)
     if output is not None and network.task.gives_files:
         require_free(output)
     data = {str(name): value for name, value in cfg.data.items()}
@@ -79,6 +82,17 @@ def _require_drawn(cfg: DictConfig, task: Task) -> None:
         raise ConfigError(
             "the drawn pictures need a folder beside a table", where="pictures", next_step="output=predictions.csv"
         )
+
+
+def _set_threshold(task: Task, threshold: Any) -> None:
+    """Raise ConfigError if the task has none, or for a number that is none."""
+    if not hasattr(task, "threshold"):
+        raise ConfigError("this run's task has no threshold", where="threshold", next_step="leave threshold= out")
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold < 1:
+        raise ConfigError(
+            f"a threshold is a number from 0 to below 1, not {threshold}", where="threshold", next_step="threshold=0.5"
+        )
+    setattr(task, "threshold", float(threshold))  # noqa: B010  # no attribute of every task
 
 
 def write_table(columns: Columns, output: Path | None, said: str | None) -> None:

@@ -8,6 +8,7 @@ from frostline.data.predicting import Columns, Predicted
 from frostline.errors import DataError
 from frostline.paths import write_atomically
 
+LONGEST = 180  # bytes of a name without its suffix
 DRAWN = "drawn"  # header, and begins the suffix of pictures with their predictions
 
 
@@ -45,12 +46,18 @@ def write_files(found: Predicted, output: Path | None) -> Columns:
     for name, made in found.of_all.items():
         write_atomically(folder / name, made())
     for name, files in zip(next(iter(found.given.values())), chain([first], of_each), strict=True):
-        stem, number = Path(name).stem, 2
+        own = _shortened(Path(name).stem)
+        stem, number = own, 2
         while stem in taken:
-            stem, number = f"{Path(name).stem}-{number}", number + 1
+            stem, number = f"{own}-{number}", number + 1
         taken.add(stem)
         for suffix, content in files.items():
             write_atomically(folder / f"{stem}{suffix}", content)
             header = DRAWN if suffix.startswith(f".{DRAWN}") else "prediction"
             columns.setdefault(header, []).append(f"{folder.name}/{stem}{suffix}")
     return columns
+
+
+def _shortened(stem: str) -> str:
+    """Cut a name so that it has room for a number, suffixes, and the suffix of a draft in a name of 255 bytes."""
+    return stem.encode()[:LONGEST].decode(errors="ignore")

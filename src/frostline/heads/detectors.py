@@ -23,7 +23,7 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from frostline.config.ranges import Positive, Probability
+from frostline.config.ranges import Cells, Positive, Probability
 from frostline.contracts.features import Features, Form, Unit
 from frostline.errors import ConfigError
 
@@ -92,7 +92,7 @@ class RetinaNet(Detector):
         num_outputs: int,
         *,
         channels: Positive[int],
-        anchor_scale: Positive[float],
+        anchor_scale: Cells,
         score: Probability,
         nms: Probability,
         detections: Positive[int],
@@ -172,7 +172,7 @@ class FasterRcnn(Detector):
         hidden: Positive[int],
         regions: Positive[int],
         proposals: Positive[int],
-        anchor_scale: Positive[float],
+        anchor_scale: Cells,
         score: Probability,
         nms: Probability,
         detections: Positive[int],

@@ -15,6 +15,7 @@ from frostline.quoting import setting_of
 from frostline.runs.record import Record
 
 BASELINE = "val/accuracy"
+PER_LINE = 6  # scores
 SOLVED = "solved"  # shown in place of a learning rate
 NAMES = {"majority": "majority", "knn": "k-NN", "linear_probe": "linear probe"}
 
@@ -122,7 +123,9 @@ def _is_below(record: Record, name: str, score: float) -> bool:
 def print_scores(metrics: dict[str, float], console: Console | None = None) -> None:
     console = console or console_of_width()
     scores = [f"{name} {value:.4f}" for name, value in metrics.items() if name.startswith("test/") and name != "test/n"]
-    console.print(f"test  {'   '.join(scores)}   (n = {metrics['test/n']:.0f})")
+    words = [*scores, f"(n = {metrics['test/n']:.0f})"]
+    lines = ["   ".join(words[start : start + PER_LINE]) for start in range(0, len(words), PER_LINE)]
+    console.print("test  " + "\n      ".join(lines))
 
 
 def print_classes(per_class: list[dict[str, float | str | None]]) -> None:

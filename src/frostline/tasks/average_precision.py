@@ -1,5 +1,6 @@
 """COCO's scores of boxes. Shapes: outputs (B, M, 6) and targets (B, N, 7), as in tasks/detection.py."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -117,6 +118,7 @@ def _evaluator() -> None:
         otherwise="another task",
     ):
         import faster_coco_eval  # noqa: F401  # which torchmetrics imports later, with a message that names no extra
+    logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # it logs each score of each evaluation
 
 
 def _precision(pictures: Sequence[tuple[Tensor, Tensor]], *, by_class: bool) -> dict[str, Tensor]:

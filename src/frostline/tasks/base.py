@@ -146,6 +146,10 @@ class Task(nn.Module):
         """Functions that make the contents of files, by name, for several predictions together. names: of samples."""
         return {}
 
+    def notes(self, predictions: Sequence[Tensor]) -> list[str]:
+        """Sentences for the user about the predictions of several samples."""
+        return []
+
     @property
     def draws(self) -> bool:
         """Whether predictions can be drawn on pictures: whether the task has `drawn`."""

@@ -16,10 +16,12 @@ from torch import Tensor
 from frostline.config.ranges import NonNegative, Probability
 from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
+from frostline.errors import counted
 from frostline.tasks.average_precision import AREA, CLASS, CROWD, SCORE, SCORES, TRUE_CLASS, DetectionMetrics
 from frostline.tasks.base import Task
 
 SAVED = (*["box"] * 4, "label", "score", "crowd", "area", "is_target", "sample")  # columns of `saved`
+LEAST_DRAWN = 480  # pixels, longer side of a drawn picture
 HEADERS = ("objects", "prediction", "drawn")  # of columns that are no classes
 # Colours of boxes by class, in turn: Okabe and Ito 2008, "Color Universal Design", without black and yellow.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -90,6 +92,13 @@ class Detection(Task):
             columns[header] = [str(int(count[place])) for count in counts]
         return columns
 
+    def notes(self, predictions: Sequence[Tensor]) -> list[str]:
+        """On pictures whose boxes are all below the threshold."""
+        empty = [own for own in predictions if len(own) and not len(self._shown(own))]
+        highest = max((float(own[:, SCORE].max()) for own in empty), default=0.0)
+        said = counted(len(empty), "picture has", "pictures have")
+        return [f"{said} boxes below threshold={self.threshold:g} alone, up to {highest:.3f}"] if empty else []
+
     def files_of_all(self, names: Sequence[str], predictions: Sequence[Tensor]) -> dict[str, Callable[[], bytes]]:
         """`detections.json`: all boxes in COCO's format, with scores. Ids count from 1, categories as the classes."""
         return {"detections.json": partial(self._as_coco, names, predictions)}
@@ -116,10 +125,12 @@ class Detection(Task):
 
     def drawn(self, picture: Image.Image, prediction: Tensor) -> bytes:
         """The boxes from the threshold on, with class and score."""
-        canvas = picture.convert("RGB")
+        times = -(-LEAST_DRAWN // max(picture.size))  # small pictures are enlarged, for letters to fit
+        canvas = picture.convert("RGB").resize((picture.width * times, picture.height * times))
         draw = ImageDraw.Draw(canvas)
         unit = max(1, round(max(canvas.size) / 320))  # pixels; lines and letters grow with the picture
-        rows = self._shown(prediction).flip(0).tolist()  # the best on top
+        scale = prediction.new_tensor([times] * SCORE + [1, 1])
+        rows = (self._shown(prediction) * scale).flip(0).tolist()  # the best on top
         for *edges, _, label in rows:
             draw.rectangle(edges, outline=COLOURS[int(label) % len(COLOURS)], width=unit)
         for left, top, _, _, score, label in rows:

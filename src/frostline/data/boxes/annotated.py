@@ -125,7 +125,7 @@ def passed_notes(passed: Mapping[str, int]) -> list[str]:
 def _corners(one: Annotated, box: Box, size: Sides) -> tuple[float, float, float, float]:
     left, top, right, bottom = box[:4]
     if not all(math.isfinite(value) and abs(value) < FARTHEST for value in box[:4]):
-        raise _wrong(one, box, "its corners are not numbers of pixels")
+        raise _wrong(one, box, f"its corners are not numbers of pixels below {FARTHEST:g}: {box[:4]}")
     if right < left or bottom < top:
         raise _wrong(one, box, f"its right or bottom edge lies before its left or top edge: {box[:4]}")
     if one.relative:

@@ -137,6 +137,8 @@ def _annotated(
 ) -> Iterator[Annotated]:
     """Raises DataError that names pictures that are missing, and annotations whose picture or category is."""
     places = _places(file, folder)
+    names = [str(row.get("file_name")) for row in said["images"]]
+    there = next((found.parent for name in names if (found := _picture(name, places)) is not None), places[0])
     boxes: dict[int | str, list[Box]] = {own: [] for row in said["images"] if (own := _id(row, "id")) is not None}
     if len(boxes) < len(said["images"]):
         raise DataError("two pictures have the same id, or one has none", where=file, next_step="correct the ids")
@@ -155,7 +157,7 @@ def _annotated(
             raise DataError(
                 f"the picture '{row.get('file_name')}' (id {row['id']}) is missing",
                 where=file,
-                next_step=f"put it into {places[0]}, or remove it from the file",
+                next_step=f"put it into {there}, or remove it from the file",
             )
         return Annotated(found, boxes[row["id"]], file, _size(file, row))
 

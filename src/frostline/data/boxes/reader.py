@@ -129,7 +129,9 @@ class BoxedPictures(Reader):
             raise DataError(
                 f"these annotations have classes that the run does not know: {few(new, 10)}",
                 where=self.where,
-                next_step=f"{list_of('data.classes', own or known.names)}  # leaves out boxes of others",
+                next_step=f"{list_of('data.classes', own)}  # leaves out boxes of others"
+                if own
+                else f"data with classes among: {few(known.names, 10)}",
             )
 
     def _samples(self, some: list[Annotated], classes: Mapping[str, int]) -> tuple[BoxedSamples, Counter[str]]:

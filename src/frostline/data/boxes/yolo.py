@@ -25,6 +25,8 @@ LINES = ("classes.txt", "obj.names")
 ALONE, LOOSE = "label files without a picture", "pictures beside the folders of a split with labels"
 CENTRE, OUTLINE = 5, 7  # numbers in a line; an outline has three points at least
 LARGEST = 100_000  # class number
+LINE = "class x y width height, such as 0 0.5 0.5 0.2 0.1"
+OUTLINED = " (outline)"  # ends what names the box of an outline
 
 
 class _Said(NamedTuple):
@@ -63,6 +65,9 @@ def read(folder: Path) -> Annotations:
         used_names = {box.name for some in splits.values() for one in some for box in one.boxes}
         names = sorted(used_names, key=int)
     notes = [f"{counted(empty, 'picture has', 'pictures have')} no label file"] if empty else []
+    outlines = sum(box.where.endswith(OUTLINED) for some in splits.values() for one in some for box in one.boxes)
+    if outlines:
+        notes.append(f"{counted(outlines, 'outline is', 'outlines are')} read as the box around it")
     return Annotations(names, {split: some for split, some in splits.items() if some}, +passed, notes)
 
 
@@ -143,22 +148,21 @@ def _box(file: Path, place: int, words: list[str], said: _Said) -> Box:
     if not 0 <= number <= LARGEST or number != int(number):
         raise _wrong(file, place, f"there is no class {words[0][:40]}")
     if said.names is not None and number >= len(said.names):
-        raise _wrong(file, place, f"there is no class {int(number)} among {len(said.names)} names")
+        step = f"name all classes, from 0 to {int(number)}, in data.yaml or classes.txt, or correct the line"
+        raise _wrong(file, place, f"there is no class {int(number)} among {len(said.names)} names", step)
     numbers = values[: CENTRE - 1] if is_centre else values
     if not all(-1 <= value <= 2 for value in numbers):
-        raise _wrong(file, place, f"its numbers are not shares of the picture's sides: {' '.join(words[1:5])[:80]}")
+        what = f"its numbers are not shares of the picture's sides: {' '.join(words[1:5])[:80]}"
+        raise _wrong(file, place, what, "divide pixels by the picture's width and height")
     if is_centre:
         x, y, width, height = numbers
         edges = x - width / 2, y - height / 2, x + width / 2, y + height / 2
     else:
         across, down = numbers[0::2], numbers[1::2]
         edges = min(across), min(down), max(across), max(down)
-    return Box(*edges, str(int(number)) if said.names is None else said.names[int(number)], f"line {place}")
+    where = f"line {place}" + ("" if is_centre else OUTLINED)
+    return Box(*edges, str(int(number)) if said.names is None else said.names[int(number)], where)
 
 
-def _wrong(file: Path, place: int, what: str) -> DataError:
-    return DataError(
-        f"a line is wrong: {what}",
-        where=f"{file}, line {place}",
-        next_step="class x y width height, such as 0 0.5 0.5 0.2 0.1",
-    )
+def _wrong(file: Path, place: int, what: str, step: str = LINE) -> DataError:
+    return DataError(f"a line is wrong: {what}", where=f"{file}, line {place}", next_step=step)

@@ -52,6 +52,8 @@ class FilePredicting(Predicting):
             raise self.unreadable(found.problems)
         task, predictions = self.run.task, [*rows.values()]
         names = next(iter(found.given.values()))
+        for note in task.notes(predictions):
+            print(f"frostline: {note}", file=sys.stderr)
         return Predicted(
             found.given,
             task.columns(predictions, asked.top_k) if asked.top_k else {},

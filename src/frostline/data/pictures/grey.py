@@ -124,9 +124,9 @@ def grey_notes(deep: Deep, chosen: Range | None) -> list[str]:
         notes.append(f"{number} several frames, of which the middle one is used")
     if chosen is not None and deep.number:
         low, high = (repr(value).removesuffix(".0") for value in chosen)
+        number = counted(deep.number, "grey picture has", "grey pictures have")
         notes.append(
-            f"{deep.number:,} grey pictures have more than 8 bits: {low} becomes black and {high} white "
-            f"(data.grey_range=[{low},{high}])"
+            f"{number} more than 8 bits: {low} becomes black and {high} white (data.grey_range=[{low},{high}])"
         )
         if deep.low < chosen[0] or deep.high > chosen[1]:
             notes.append(f"they have values from {deep.low:g} to {deep.high:g}, which are clipped to that range")

@@ -89,7 +89,11 @@ def _usual_sides(spec: ImageSpec, ratio: float) -> list[int]:
 
 def _require_pair(key: str, pair: list[int] | None) -> None:
     if pair is not None and len(pair) != 2:
-        raise ConfigError(f"two sides are needed, not {len(pair)}", where=key, next_step=f"{key}=[256,256]")
+        raise ConfigError(
+            f"two sides are needed, not {len(pair)}",
+            where=key,
+            next_step=f"{key}=[{pair[0]},{pair[-1]}]" if pair else f"{key}=[256,256]",
+        )
 
 
 def _require_sides(sides: list[int], spec: ImageSpec) -> None:

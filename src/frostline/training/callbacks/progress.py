@@ -15,7 +15,9 @@ class EpochLines(L.Callback):
             return
         width = max(8, *map(len, pl_module.phase_names))  # type: ignore[arg-type]
         phase, first = pl_module.phase, pl_module.first_epoch
-        shown = {label: f"{float(seen[name]):.4f}" if name in seen else "-" for label, name in self.shown.items()}
+        scores = {"train/loss_epoch", *pl_module.task.scores}  # type: ignore[union-attr, misc]
+        names = {label: name for label, name in self.shown.items() if name in scores}  # not every task has val/loss
+        shown = {label: f"{float(seen[name]):.4f}" if name in seen else "-" for label, name in names.items()}
         epoch = f"{trainer.current_epoch - first + 1}/{phase.epochs}"  # type: ignore[union-attr,operator]
         line = "  ".join(f"{name} {value}" for name, value in shown.items())
         print(f"{phase.name:>{width}} {epoch:>7}   {line}", flush=True)  # type: ignore[union-attr]
