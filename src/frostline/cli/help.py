@@ -9,7 +9,7 @@ from frostline.errors import ConfigError, close_names
 from frostline.paths import conf_dir
 
 USAGE = f"""\
-frostline {__version__}: fine-tune a pretrained network on your own pictures, sounds or texts.
+frostline {__version__}: fine-tune a pretrained network on your own data.
 
   frostline train model=resnet50 data=cifar10                          one option per question
   frostline train -m model=resnet18,resnet50 optimizer.lr=1e-3,1e-4    one run per combination
