@@ -115,7 +115,8 @@ def blood_cells(folder: Path, pixels: int, seed: int) -> Data:
     settings = {
         "dir": str(folder), "format": "coco", "classes": None, "group_pattern": None, "sides": None, "grey_range": None,
         "image_size": pixels, "augment": "none", "flip": False, "erase": 0.0, "num_workers": 0, "batch_size": BATCH,
-        "train_limit": None, "val_fraction": 0.1, "test_fraction": 0.2, "folds": None, "fold": 0, "per_identity": None, "split_seed": 0,
+        "train_limit": None, "val_fraction": 0.1, "test_fraction": 0.2, "folds": None, "fold": 0,
+        "per_identity": None, "split_seed": 0,
         "seed": seed,
     }  # fmt: skip
     return data_of(BoxedPictures, SPEC, settings, target_kind="boxes")

@@ -119,7 +119,9 @@ BAD_TRAINING = {
     "flag without its value": ("--config-dir", ["'--config-dir' needs a value", "--config-dir <a folder"]),
     "flag before a flag": ("-p --cfg job", ["'-p' needs a value"]),
     "not the grammar": ("head.hidden=[", ["quote what holds spaces or brackets"]),
-    "setting of another option": ("head.hidden=[64]", ["no setting 'head.hidden'", "it belongs to head=faster_rcnn, head=mlp"]),
+    "setting of another option": (
+        "head.hidden=[64]", ["no setting 'head.hidden'", "it belongs to head=faster_rcnn, head=mlp"]
+    ),
     "dashes": ("--lr 3", ["no option '--lr'", "key=value, without dashes"]),
     "no such run to start from": ("init_from={tmp}/none", ["no such run or file", "init_from="]),
     "weights of another network to start from": ("init_from={tmp}/resnet18.pth", ["do not belong to Bundled"]),

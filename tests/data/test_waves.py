@@ -29,7 +29,8 @@ from tiny_sounds import PITCHES, put, tone
 SPEC = WaveSpec(rate=4_000, least=40, hop=20, kernels=((10, 5), (3, 2), (3, 2)))
 SETTINGS: dict[str, Any] = {
     "image_size": None, "seconds": None, "sample_rate": None, "mels": 128, "augment": "standard", "num_workers": 0,
-    "batch_size": None, "train_limit": None, "val_fraction": 0.1, "test_fraction": 0.2, "folds": None, "fold": 0, "per_identity": None,
+    "batch_size": None, "train_limit": None, "val_fraction": 0.1, "test_fraction": 0.2, "folds": None, "fold": 0,
+    "per_identity": None,
     "split_seed": 0, "seed": 0,
 }  # fmt: skip
 LISTED: dict[str, Any] = {
