@@ -151,7 +151,7 @@ RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
     "an identity that is text": lambda content: content[CHECKPOINT_KEY].update(identity="run"),
     "no targets": lambda content: content[CHECKPOINT_KEY]["identity"].pop("targets"),
     "classes that are no texts": lambda content: content[CHECKPOINT_KEY]["identity"]["targets"].update(names=[1, 2]),
-    "another kind": lambda content: content[CHECKPOINT_KEY]["identity"]["targets"].update(kind="boxes"),
+    "another kind": lambda content: content[CHECKPOINT_KEY]["identity"]["targets"].update(kind="cubes"),
     "weights as a list": lambda content: content.update(state_dict=[torch.zeros(1)]),
     "weights that are texts": lambda content: content.update(state_dict={"head.weight": "zero"}),
     "no weights": lambda content: content.pop("state_dict"),

@@ -24,7 +24,8 @@ def test_columns_stand_where_the_longest_name_of_a_phase_lets_them(
         callback_metrics={"train/loss_epoch": torch.tensor(0.5)}, is_global_zero=True, current_epoch=1
     )
     for name in names:
-        module: Any = SimpleNamespace(trained=True, phase=make_phase(name), first_epoch=0, phase_names=names)
+        task = SimpleNamespace(scores={"val/loss": "min", "val/accuracy": "max"})
+        module: Any = SimpleNamespace(trained=True, phase=make_phase(name), first_epoch=0, phase_names=names, task=task)
         EpochLines(monitor="val/accuracy").on_train_epoch_end(trainer, module)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(begin)

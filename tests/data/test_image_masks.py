@@ -355,7 +355,7 @@ def test_sides_follow_the_usual_aspect(tmp_path: Path, own: dict[str, Any]) -> N
         ([100, 64], SPEC, "a multiple of 32", "data.sides=[96,64]"),
         ([32, 64], replace(SPEC, min_size=75), "from 96 up", "data.sides=[96,96]"),
         ([64, 64], replace(SPEC, sizes="fixed"), "pictures of 32 pixels only", "data.sides=[32,32]"),
-        ([64], SPEC, "two sides are needed", "data.sides=[256,256]"),
+        ([64], SPEC, "two sides are needed", "data.sides=[64,64]"),
     ],
 )
 def test_sides_that_a_network_does_not_take_are_refused(
