@@ -20,12 +20,19 @@ from frostline.tasks.base import Metrics, Mode
 SCORES: dict[str, Mode] = {"map": "max", "map_50": "max", "map_75": "max", "mar_100": "max"}
 BY_SIZE = ("map_small", "map_medium", "map_large", "mar_small", "mar_medium", "mar_large")
 NAMES = (*SCORES, "mar_1", "mar_10", *BY_SIZE)
-# Thresholds as in pycocotools. torchmetrics' own are rounded to float32, which moves a recall of exactly 0.3 below its
-# threshold and AP by up to 0.001.
+# Thresholds as in pycocotools. torchmetrics' own are rounded to float32, so that a recall of exactly 0.3 misses its
+# threshold: in tests/tasks/test_detection.py that moved an AP by 0.001.
 IOU: list[float] = np.linspace(0.5, 0.95, 10).tolist()
 RECALL: list[float] = np.linspace(0.0, 1.0, 101).tolist()
 SCORE, CLASS = 4, 5  # columns of predictions
 TRUE_CLASS, CROWD, AREA = 4, 5, 6  # columns of targets
+
+
+def in_pixels(outputs: Tensor, batch: Batch) -> Tensor:
+    """(B, M, 6) of a detector, with left, top, right and bottom in pixels of the pictures."""
+    assert batch.own_sizes is not None
+    sides = batch.own_sizes.flip(1).repeat(1, 2).to(outputs.device)  # (B, 4): width, height, width, height
+    return torch.cat([outputs[..., :SCORE].float() * sides[:, None], outputs[..., SCORE:].float()], -1)
 
 
 class FoundBoxes(Metric):
@@ -46,9 +53,7 @@ class FoundBoxes(Metric):
             self.add_state(state, [], dist_reduce_fx="cat")
 
     def update(self, outputs: Tensor, batch: Batch) -> None:
-        assert batch.own_sizes is not None
-        sides = batch.own_sizes.flip(1).repeat(1, 2).to(outputs.device)
-        rows = torch.cat([outputs[..., :SCORE].float() * sides[:, None], outputs[..., SCORE:].float()], -1)
+        rows = in_pixels(outputs, batch)
         sample = batch.sample.to(outputs.device)
         for tables, of, table, label in (
             (self.given, self.given_of, rows, CLASS),

@@ -119,8 +119,8 @@ class Task(nn.Module):
 
     @abstractmethod
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
-        """Columns of a table by header. predictions: for N samples or words, (K,) each or a mask. top_k: most classes
-        to name."""
+        """Columns of a table by header. predictions: for N samples or words, (K,) each, a mask or boxes. top_k: most
+        classes to name."""
 
     def word_columns(
         self, sentences: Sequence[Sequence[str]], predictions: Sequence[Tensor], top_k: int

@@ -17,7 +17,7 @@ from frostline.config.ranges import NonNegative, Probability
 from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
 from frostline.errors import counted
-from frostline.tasks.average_precision import AREA, CLASS, CROWD, SCORE, SCORES, TRUE_CLASS, DetectionMetrics
+from frostline.tasks.average_precision import AREA, CLASS, CROWD, SCORE, SCORES, TRUE_CLASS, DetectionMetrics, in_pixels
 from frostline.tasks.base import Task
 
 SAVED = (*["box"] * 4, "label", "score", "crowd", "area", "is_target", "sample")  # columns of `saved`
@@ -62,10 +62,7 @@ class Detection(Task):
         return DetectionMetrics(self.classes)
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
-        assert batch.own_sizes is not None
-        sides = batch.own_sizes.flip(1).repeat(1, 2).to(outputs)  # (B, 4): width, height, width, height
-        rows = torch.cat([outputs[..., :SCORE] * sides[:, None], outputs[..., SCORE:]], -1)
-        return [own[own[:, CLASS] >= 0].cpu() for own in rows]
+        return [own[own[:, CLASS] >= 0].cpu() for own in in_pixels(outputs, batch)]
 
     def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Rows of true boxes (`is_target`), then of predicted ones, for each picture: `box` (4), `label`, `score`,
@@ -117,7 +114,7 @@ class Detection(Task):
                 "iscrowd": 0,
                 "score": round(score, 6),
             }
-            rows.append(json.dumps(row))  # as text: objects of many pictures would take ten times the memory
+            rows.append(json.dumps(row))  # text takes less memory than the objects of many pictures
         images = json.dumps([{"id": place, "file_name": name} for place, name in enumerate(names, 1)])
         categories = json.dumps([{"id": place, "name": name} for place, name in enumerate(self.classes, 1)])
         lines = ",\n".join(rows)

@@ -159,7 +159,7 @@ class FineTuner(L.LightningModule):
     # --- steps ---
 
     def forward(self, inputs: Tensor | Tokens, passed: int = 0, targets: Tensor | None = None) -> Any:
-        """inputs: the output of `passed` blocks. `FrozenPass` runs those below the frost line. targets: if guided."""
+        """inputs: output of `passed` blocks; FrozenPass runs those below the frost line. targets: of `guides_head`."""
         if passed < self._line:
             inputs, passed = self.frozen_pass.through(inputs, passed, self._line), self._line
         features = self.backbone.to_head(self.backbone.through(inputs, passed, len(self.backbone.blocks)))

@@ -17,12 +17,14 @@ Sides = tuple[int, int]
 NO_AREA, OUTSIDE, TWICE = "boxes without area", "boxes outside their picture", "repeated boxes"
 # Reported in sentences of their own, by one and several.
 CUT = ("box reaches beyond its picture and is cut", "boxes reach beyond their picture and are cut")
-CROWDS = ("crowd or difficult object is", "crowds or difficult objects are")
+CROWDS = ("crowd or difficult object is scored as COCO does, and not learned",
+          "crowds or difficult objects are scored as COCO does, and not learned")  # fmt: skip
+OUTLINES = ("outline is read as the box around it", "outlines are read as the boxes around them")
 TURNED = ("picture was annotated without its EXIF rotation: its boxes are turned",
           "pictures were annotated without their EXIF rotation: their boxes are turned")  # fmt: skip
 ASSUMED = ("picture has an EXIF rotation: its boxes are taken as those of the upright picture",
            "pictures have an EXIF rotation: their boxes are taken as those of the upright picture")  # fmt: skip
-SENTENCES = {"cut": CUT, "crowds": CROWDS, "turned": TURNED, "assumed": ASSUMED}
+SENTENCES = {"cut": CUT, "crowds": CROWDS, "outlines": OUTLINES, "turned": TURNED, "assumed": ASSUMED}
 SLACK = 1.0  # pixels by which a box may reach beyond its picture without a note, as rounding does
 FLAT = 1e-3  # pixels, largest side of a box without area
 FARTHEST = 1e9  # pixels
@@ -31,7 +33,7 @@ FARTHEST = 1e9  # pixels
 class Box(NamedTuple):
     """left, top, right, bottom: in pixels, from the picture's left and top edges. crowd: whether it holds a group or an
     object that is hard to see, which counts neither in training nor in scores. area: of the object in pixels, for
-    scores by size; None for that of the box. where: names it in messages."""
+    scores by size; None for that of the box. where: names it in messages. outline: whether it was read from one."""
 
     left: float
     top: float
@@ -41,6 +43,7 @@ class Box(NamedTuple):
     where: str
     crowd: bool = False
     area: float | None = None
+    outline: bool = False
 
 
 class Annotated(NamedTuple):
@@ -107,6 +110,7 @@ def measured(one: Annotated, classes: Mapping[str, int]) -> Measured:
             continue
         passed["cut"] += max(abs(a - b) for a, b in zip(corners, kept, strict=True)) > SLACK
         passed["crowds"] += box.crowd
+        passed["outlines"] += box.outline
         rows[row] = (kept[2] - kept[0]) * (kept[3] - kept[1]) if box.area is None else box.area
     table = torch.tensor([[*row, area] for row, area in rows.items()], dtype=torch.float32).view(-1, 7)
     return Measured(size, table, +passed)
@@ -116,10 +120,7 @@ def passed_notes(passed: Mapping[str, int]) -> list[str]:
     """Sentences on boxes that were left out or changed, if there are any."""
     left_out = [f"{number:,} {why}" for why, number in passed.items() if why not in SENTENCES]
     notes = [f"left out: {', '.join(left_out)}"] if left_out else []
-    notes += [counted(passed[key], *words) for key, words in SENTENCES.items() if passed.get(key) and key != "crowds"]
-    if passed.get("crowds"):
-        notes.append(f"{counted(passed['crowds'], *CROWDS)} scored as COCO does, and not learned")
-    return notes
+    return notes + [counted(passed[key], *words) for key, words in SENTENCES.items() if passed.get(key)]
 
 
 def _corners(one: Annotated, box: Box, size: Sides) -> tuple[float, float, float, float]:

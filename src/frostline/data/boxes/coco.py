@@ -47,8 +47,9 @@ def read(folder: Path) -> Annotations:
         names += [name for name in categories.values() if name not in names]
         splits[split] = [*_annotated(file, said, categories, folder)]
     pictures = {one.picture for some in splits.values() for one in some}
-    beside = {it for place in {it.parent for it in pictures} for it in sample_files(place, PICTURES).files}
-    passed[UNNAMED] += len({it for it in beside if it.parent in {one.parent for one in pictures}} - pictures)
+    folders = {it.parent for it in pictures}
+    beside = {it for place in folders for it in sample_files(place, PICTURES).files if it.parent == place}
+    passed[UNNAMED] += len(beside - pictures)
     return Annotations(names, splits, +passed)
 
 

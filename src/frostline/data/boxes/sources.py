@@ -17,7 +17,7 @@ from frostline.data.target_types.base import TargetType
 from frostline.data.target_types.boxes import LEAST_SIDE
 from frostline.errors import counted
 
-CLASS, CROWD = 4, 5  # columns of a box
+CLASS, CROWD, COLUMNS = 4, 5, 7  # of a box; the last is their number
 FILL = -1.0
 
 
@@ -78,13 +78,13 @@ class PicturesWithBoxes(FilePictures):
     def notes(self) -> list[str]:
         """On boxes that are too small at the network's sides to be learned."""
         height, width = self.spec.sides
-        total = sum(len(_counted(rows)) for rows in self.boxes)
-        seen = sum(
-            int((self.targets(torch.tensor([place]))[0, :, CLASS] >= 0).sum()) for place in range(len(self.boxes))
-        )
-        said = counted(total - seen, "box is", "boxes are")
+        rows = torch.cat([*self.boxes, torch.zeros(0, COLUMNS)])
+        sizes = self.sizes.repeat_interleave(torch.tensor([len(own) for own in self.boxes], dtype=torch.int64), 0)
+        sides = (rows[:, 2:4] - rows[:, :2]) * rows.new_tensor([width, height]) / sizes
+        small = int(((sides.amin(1) < LEAST_SIDE) & (rows[:, CROWD] == 0)).sum())
+        said = counted(small, "box is", "boxes are")
         step = "a larger data.image_size shows more"
-        return [f"{said} smaller than a pixel at {height} × {width} and not learned; {step}"] if total > seen else []
+        return [f"{said} smaller than a pixel at {height} × {width} and not learned; {step}"] if small else []
 
     def scored_targets(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M, 7) in the pictures' own pixels, with crowds and areas, and heights and widths (B, 2)."""

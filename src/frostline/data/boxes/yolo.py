@@ -26,7 +26,6 @@ ALONE, LOOSE = "label files without a picture", "pictures beside the folders of 
 CENTRE, OUTLINE = 5, 7  # numbers in a line; an outline has three points at least
 LARGEST = 100_000  # class number
 LINE = "class x y width height, such as 0 0.5 0.5 0.2 0.1"
-OUTLINED = " (outline)"  # ends what names the box of an outline
 
 
 class _Said(NamedTuple):
@@ -65,9 +64,6 @@ def read(folder: Path) -> Annotations:
         used_names = {box.name for some in splits.values() for one in some for box in one.boxes}
         names = sorted(used_names, key=int)
     notes = [f"{counted(empty, 'picture has', 'pictures have')} no label file"] if empty else []
-    outlines = sum(box.where.endswith(OUTLINED) for some in splits.values() for one in some for box in one.boxes)
-    if outlines:
-        notes.append(f"{counted(outlines, 'outline is', 'outlines are')} read as the box around it")
     return Annotations(names, {split: some for split, some in splits.items() if some}, +passed, notes)
 
 
@@ -160,8 +156,8 @@ def _box(file: Path, place: int, words: list[str], said: _Said) -> Box:
     else:
         across, down = numbers[0::2], numbers[1::2]
         edges = min(across), min(down), max(across), max(down)
-    where = f"line {place}" + ("" if is_centre else OUTLINED)
-    return Box(*edges, str(int(number)) if said.names is None else said.names[int(number)], where)
+    name = str(int(number)) if said.names is None else said.names[int(number)]
+    return Box(*edges, name, f"line {place}", outline=not is_centre)
 
 
 def _wrong(file: Path, place: int, what: str, step: str = LINE) -> DataError:
