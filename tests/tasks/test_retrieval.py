@@ -15,8 +15,9 @@ from frostline.contracts.targets import Targets
 from frostline.errors import ConfigError
 from frostline.heads.embedding import EmbeddingHead, IdentityHead
 from frostline.tasks.metric_losses import arcface, batch_hard_triplet, supervised_contrastive
-from frostline.tasks.neighbours import interval, ranked, verified
+from frostline.tasks.neighbours import interval, ranked, resamples
 from frostline.tasks.retrieval import Retrieval
+from frostline.tasks.verification import verified, verified_intervals
 
 NAMES = ["a", "b", "c"]
 
@@ -263,3 +264,29 @@ def test_the_interval_is_over_identities() -> None:
     many = torch.arange(400)
     low, high = interval((many % 2).double(), many)
     assert (low, high) == (pytest.approx(0.45, abs=0.01), pytest.approx(0.55, abs=0.01))
+
+
+def test_intervals_of_verification_are_about_those_of_the_whole_bootstrap() -> None:
+    vectors, labels = drawn(number=120, width=8, identities=20)
+    similar = vectors @ vectors.T
+    first, second = torch.triu_indices(len(labels), len(labels), 1)
+    scores, same = similar[first, second], labels[first] == labels[second]
+    rates = []
+    for chosen in next(resamples(20)).split(1):
+        times = chosen[0].bincount(minlength=20).double()
+        weight = torch.where(same, times[labels[first]], times[labels[first]] * times[labels[second]])
+        thresholds = scores[same].unique()
+        passed = scores >= thresholds[:, None]
+        accepted = (passed * weight * same).sum(1) / (weight * same).sum()
+        wrong = (passed * weight * ~same).sum(1) / (weight * ~same).sum()
+        strict = (wrong <= 1e-3).nonzero()
+        rates.append(
+            [float(torch.maximum(wrong, 1 - accepted).min()), float(accepted[strict[0, 0]]) if len(strict) else 0]
+        )
+    bounds = torch.tensor(rates).quantile(torch.tensor([0.025, 0.975]), dim=0).T.tolist()
+    found, exact = verified_intervals(vectors, labels), verified(vectors, labels)
+    assert found["eer"] == pytest.approx(bounds[0], abs=0.02)
+    assert found["tar"] == pytest.approx(bounds[1], abs=0.02)
+    assert found["eer"][0] < exact.eer < found["eer"][1]
+    assert verified_intervals(vectors, torch.zeros(120)) == {}
+    assert verified_intervals(vectors, torch.arange(120)) == {}
