@@ -1,4 +1,4 @@
-"""What is frozen is frozen and what is thawed learns: every model of conf/model, every way to thaw of conf/schedule."""
+"""Frozen blocks stay the same and thawed ones learn: every model of conf/model, every `thaw` of conf/schedule."""
 
 import copy
 from collections.abc import Callable

@@ -143,7 +143,7 @@ def test_a_solved_head_is_the_linear_probe_of_its_features(program: Program, tmp
 
 @pytest.mark.long
 def test_a_run_is_the_same_bits_however_outputs_are_cached(program: Program, tmp_path: Path) -> None:
-    """With augmentation: a head is solved on plain pictures, whatever becomes of its features."""
+    """With augmentation a head is still solved on plain pictures, cached or not."""
     plain = run_with(program, tmp_path / "auto", "cache=auto")
     for way in ("never", "always"):
         torch.testing.assert_close(run_with(program, tmp_path / way, f"cache={way}"), plain, rtol=0, atol=0)

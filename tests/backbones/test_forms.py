@@ -41,7 +41,7 @@ def sides_of(backbone: Backbone) -> list[tuple[int, int]]:
 
 
 def device_of(model: str) -> torch.device:
-    """Where shapes alone cost nothing. timm's layers compute on it only as long as nothing was compiled before."""
+    """The meta device: shapes alone cost nothing. timm's layers run on it only before anything was compiled."""
     return torch.device("cpu" if "lite" in model else "meta")
 
 

@@ -54,7 +54,7 @@ def test_boxes_move_as_the_pictures_did_whose_outputs_are_kept(
 def test_a_run_that_is_stopped_ends_in_the_same_bits(
     name: str, own: list[str], program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the middle of an epoch of the second phase."""
+    """Stop in the middle of an epoch of the second phase."""
     own = [*own, *HEADS[name], *LAST, "data.augment=strong", "cache=never"]
     require_equal_if_stopped(program, tmp_path, monkeypatch, "train 8", *own)
 

@@ -49,7 +49,7 @@ def test_every_plan_ends_in_the_same_bits(
 
 
 def test_so_it_is_where_keeping_pays_and_is_chosen(own: list[str], program: Program, tmp_path: Path) -> None:
-    """For the bundled network, whose blocks cost more than reading what they gave."""
+    """Cache the bundled network's outputs: its blocks cost more than reading them."""
     settings = [*own, "head=unet", "head.channels=[8]", "head.dropout=0.1", *PLANS["middle"]]
     compared.trained(program, tmp_path / "never", *settings, "cache=never")
     auto = compared.trained(program, tmp_path / "auto", *settings, "cache=auto")
@@ -84,7 +84,7 @@ def test_lines_of_a_pyramid_share_the_outputs_of_its_levels(own: list[str], prog
 
 
 def test_other_masks_find_what_was_kept_of_the_same_pictures(own: list[str], program: Program, tmp_path: Path) -> None:
-    """What frozen blocks give does not depend on what is to be learned."""
+    """Outputs of frozen blocks do not depend on the target type."""
     own = [*own, *HEADS["pyramid"], "schedule=head_only", "schedule.phases.head.epochs=2", "cache=always"]
     first = compared.trained(program, tmp_path / "first", *own)
     second = compared.trained(program, tmp_path / "second", *own, "data.classes=[x,y,z]", "task.dice=1.0")

@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def texts(tmp_path: Path) -> list[str]:
-    """Of 1 to 60 words; the class is whether `aa` to `ff` are the more."""
+    """Texts of 1 to 60 words; the class is whether most are among `aa` to `ff`."""
     draw = random.Random(0)
     with (tmp_path / "mine.csv").open("w") as file:
         table = csv.writer(file)

@@ -100,7 +100,7 @@ def test_losses_of_pairs_are_those_of_loops(labels: list[int]) -> None:
 
 
 def test_a_share_of_the_anchors_has_its_share_of_the_loss() -> None:
-    """As on several ranks, each with its own anchors and the samples of all."""
+    """Several ranks each have their own anchors and the samples of all."""
     vectors, labels = drawn(10, identities=3)
     for loss, settings in ((supervised_contrastive, {"temperature": 0.1}), (batch_hard_triplet, {"margin": 0.3})):
         whole = loss(vectors, labels, vectors, labels, 0, **settings)
@@ -192,7 +192,7 @@ def scores_of(vectors: Tensor, labels: Tensor) -> dict[str, float]:
 @pytest.mark.parametrize("held", [2**22, 30])
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_are_those_of_one_query_after_the_other(seed: int, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one block and in many; identities of 1, 2 and more samples."""
+    """One block and many blocks; identities with 1, 2 and more samples."""
     monkeypatch.setattr("frostline.tasks.neighbours.SIMILARITIES", held)
     vectors, _ = drawn(40, seed=seed)
     labels = torch.tensor([0, 1, 1, 2, 2, *([3] * 12), *([4] * 20), 5, 5, 6])
@@ -216,7 +216,7 @@ def test_losses_and_scores_are_those_of_pytorch_metric_learning() -> None:
 
 
 def test_equal_similarities_count_against_the_samples_of_the_identity() -> None:
-    """In whichever order they come: a collapsed embedding has the lowest scores."""
+    """A collapsed embedding has the lowest scores, in any order of samples."""
     vectors, labels = torch.tensor([[1.0, 0.0]] * 12), torch.tensor([0, 0, 0, *([1] * 9)])
     for order in (torch.arange(12), torch.arange(12).flip(0)):
         scores = scores_of(vectors[order], labels[order])
