@@ -72,6 +72,7 @@ def test_a_run_prints_its_choice_and_keeps_it(program: Callable[..., Answer], tm
     assert f"{record['metrics']['test/loss']:.4f}" in scored.out
 
 
+@pytest.mark.long
 def test_the_same_plan_with_the_number_gives_the_same_weights(program: Callable[..., Answer], tmp_path: Path) -> None:
     program("train", *QUICK, "run_dir=chosen")
     number = kept(tmp_path / "chosen")["thaw"]

@@ -25,7 +25,7 @@ from frostline.training.finetuner import FineTuner
 
 MODELS = sorted(PICTURE_MODELS)
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("*.yaml") if not file.stem.startswith("_"))
-LIGHT = {"bundled", "resnet18"}
+LIGHT = {"bundled"}
 STEPS = 3  # stochastic depth may leave a layer out of one step for the whole batch
 
 

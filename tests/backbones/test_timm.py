@@ -376,7 +376,7 @@ SHORT += ["schedule.phases.head.epochs=2", "schedule.every_phase.solve=false", "
     ("name", "more"),
     [
         ("test_resnet", ["data.image_size=32"]),
-        ("test_convnext", ["data.image_size=32", "model.drop_path_rate=0.2"]),
+        pytest.param("test_convnext", ["data.image_size=32", "model.drop_path_rate=0.2"], marks=pytest.mark.long),
         pytest.param("test_vit", ["trainer.limit_test_batches=1"], marks=pytest.mark.long),
     ],
 )

@@ -41,13 +41,14 @@ def own(tmp_path: Path) -> list[str]:
     return [*OWN, f"data.dir={put(tmp_path / 'data')}"]
 
 
-@pytest.mark.parametrize(("form", "plan"), short_form(CASES, ("map", "last_block"), ("pyramid", "middle")))
+@pytest.mark.parametrize(("form", "plan"), short_form(CASES, ("pyramid", "middle")))
 def test_every_plan_ends_in_the_same_bits(
     form: str, plan: str, own: list[str], program: Program, tmp_path: Path
 ) -> None:
     kept_and_never(program, tmp_path, *own, *HEADS[form], *PLANS[plan])
 
 
+@pytest.mark.long
 def test_so_it_is_where_keeping_pays_and_is_chosen(own: list[str], program: Program, tmp_path: Path) -> None:
     """Cache the bundled network's outputs: its blocks cost more than reading them."""
     settings = [*own, "head=unet", "head.channels=[8]", "head.dropout=0.1", *PLANS["middle"]]
@@ -121,6 +122,7 @@ def test_a_mask_that_was_edited_is_other_data_for_a_resume(
     assert "this is another run: data.fingerprint" in answer.err
 
 
+@pytest.mark.long
 def test_a_run_goes_on_where_its_data_lies_now(
     own: list[str], program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
