@@ -175,6 +175,7 @@ def test_what_cannot_be_solved_makes_steps(why: list[str], program: Program, tmp
     assert all(phase["learning_rates"].values())
 
 
+@pytest.mark.long
 def test_lr_find_passes_a_solved_phase_and_refuses_a_plan_of_nothing_else(program: Program, tmp_path: Path) -> None:
     quick = [*SMALL, "lr_find.steps=20"]
     answer = program("lr_find", *quick, "schedule=two_stage")
