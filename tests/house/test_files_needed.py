@@ -15,7 +15,7 @@ WORDS = {
     "retrieval": r"[Rr]etrieval|\bIdentities\b|[\"']identities[\"']|EmbeddingHead|IdentityHead",
 }
 OWN_COMMANDS = "src/frostline/commands/neighbours/"
-OF_BACKBONES = {"sound"}  # families that some backbones take directly
+OF_BACKBONES = {"detection", "sound"}  # families that some backbones take directly
 FAMILIES = pytest.mark.parametrize("family", WORDS)
 
 

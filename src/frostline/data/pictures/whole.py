@@ -14,8 +14,6 @@ from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError
 from frostline.faults import at_once
 
-MULTIPLE = 32  # sides are multiples of it, because networks halve them five times
-
 
 class WholePictureModality(PictureModality):
     """PictureModality with `ImageSpec.stretched`. The YAML of a reader with this modality explains `sides`; null
@@ -84,7 +82,14 @@ def _usual_sides(spec: ImageSpec, ratio: float) -> list[int]:
     short = spec.size
     if spec.sizes == "fixed":
         return [short, short]
-    return [max(MULTIPLE, round(it / MULTIPLE) * MULTIPLE) for it in (short * max(ratio, 1), short * max(1 / ratio, 1))]
+    if spec.sizes == "square":
+        ratio = 1.0
+    return [_fitting(it, spec) for it in (short * max(ratio, 1), short * max(1 / ratio, 1))]
+
+
+def _fitting(side: float, spec: ImageSpec) -> int:
+    """The nearest side that the network takes."""
+    return max(round(side / spec.multiple), -(-spec.min_size // spec.multiple)) * spec.multiple
 
 
 def _require_pair(key: str, pair: list[int] | None) -> None:
@@ -97,12 +102,13 @@ def _require_pair(key: str, pair: list[int] | None) -> None:
 
 
 def _require_sides(sides: list[int], spec: ImageSpec) -> None:
-    """Raises ConfigError if sides are not multiples of 32 (networks halve them five times), or not of this network."""
-    least = -(-spec.min_size // MULTIPLE) * MULTIPLE
-    problem = f"each side must be a multiple of {MULTIPLE} from {least} up"
-    fitting = [max(least, round(side / MULTIPLE) * MULTIPLE) for side in sides]
+    """Raises ConfigError if the network does not take pictures of these sides."""
+    problem = f"each side must be a multiple of {spec.multiple} from {_fitting(0, spec)} up"
+    fitting = [_fitting(side, spec) for side in sides]
     if spec.sizes == "fixed":
         problem, fitting = f"this backbone takes pictures of {spec.size} pixels only", [spec.size, spec.size]
+    elif spec.sizes == "square" and len({*fitting}) > 1:
+        problem, fitting = f"this backbone takes squares only, and {problem}", [max(fitting)] * 2
     if sides != fitting:
         raise ConfigError(
             f"{problem}, not {sides[0]} × {sides[1]}",
