@@ -152,8 +152,6 @@ def test_classes_are_new_and_all_else_has_the_weights(network: Any, backbone: De
     assert not {one.data_ptr() for one in first.parameters()} & {one.data_ptr() for one in second.parameters()}
     left = backbone.loaded.partition("left out on purpose: ")[2].split(", ")
     assert {"class_embed.0.bias", "class_embed.bias"} & {name.removeprefix("model.decoder.") for name in left}
-        name.removeprefix("model.decoder.") for name in left.split(", ")
-    }
 
 
 def test_a_frozen_block_returns_the_same_in_training(kind: str, backbone: DetectionTransformer) -> None:
@@ -184,6 +182,17 @@ def test_folded_maps_open_to_the_bit(widths: tuple[int, ...]) -> None:
     folded = fold(maps)
     assert folded.shape[-2:] == (2, 3)
     assert all(torch.equal(one, other) for one, other in zip(fold.open(folded), maps, strict=True))
+
+
+def test_pictures_have_a_cell_for_each_query(tmp_path: Path) -> None:
+    """The decoder begins with the best cells of all maps: 300 of 16² + 8² + 4² at 128 pixels."""
+    for kind, side in (("rt_detr", 128), ("rf_detr", 288)):
+        name, settings = KINDS[kind]
+        config = getattr(transformers, name)(**settings | {"num_queries": 300})
+        config.save_pretrained(tmp_path)
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+        spec: Any = backbone_of(tmp_path, weights=None).spec
+        assert (spec.min_size, spec.size) == (side, side)
 
 
 # --- what is refused ---

@@ -87,7 +87,7 @@ class DetectionTransformer(Backbone):
             blocks=chain.blocks,
             pool=nn.Identity(),
             width=chain.maps.widths[-1],
-            spec=_spec(source, processor, chain),
+            spec=_spec(source, processor, chain, _least(chain, network)),
             loaded=loaded,
             form=form,
         )
@@ -138,7 +138,7 @@ def _chain(source: Source, network: Any) -> MapChain:
     except (NotImplementedError, AttributeError) as error:  # the layout names a part that this network lacks
         why = f"its {type(model).__name__} does not match its layout: {error}"
         raise refused(source, why, NETWORKS) from error
-    side = 2 * chain.multiple
+    side = max(2 * chain.multiple, _least(chain, network))
     picture = torch.linspace(0, 1000, 3 * side * side).sin().view(1, 3, side, side)
     with torch.no_grad():
         expected = maps_of_library(whole, picture)
@@ -155,12 +155,21 @@ def _chain(source: Source, network: Any) -> MapChain:
     return chain
 
 
+def _least(chain: MapChain, network: Any) -> int:
+    """The least side, in pixels, of a square with as many cells in all maps as the decoder has queries."""
+    side = chain.multiple
+    while sum((side // stride) ** 2 for stride in chain.maps.strides) < network.config.num_queries:
+        side += chain.multiple
+    return side
+
+
 def _alike(found: Tensor, expected: Tensor) -> bool:
     return found.shape == expected.shape and bool((found - expected).abs().max() <= SAME * expected.abs().max())
 
 
-def _spec(source: Source, processor: Any, chain: MapChain) -> ImageSpec:
-    """The preprocessing published with the weights. Raises ConfigError for one that Frostline does not have."""
+def _spec(source: Source, processor: Any, chain: MapChain, least: int) -> ImageSpec:
+    """The preprocessing published with the weights. least: side of a picture, in pixels. Raises ConfigError for one
+    that Frostline does not have."""
     side = processor.size.get("height") or processor.size.get("shortest_edge")
     resample = int(getattr(processor, "resample", 2) or 2)
     rescaled = not processor.do_rescale or abs(processor.rescale_factor * 255 - 1) > 1e-6
@@ -172,13 +181,14 @@ def _spec(source: Source, processor: Any, chain: MapChain) -> ImageSpec:
             next_step="choose another model",
         )
     mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ((0.0,) * 3, (1.0,) * 3)
+    size = max(round(side / chain.multiple) * chain.multiple, least)
     return ImageSpec(
-        size=max(round(side / chain.multiple), 1) * chain.multiple,
-        resize=max(round(side / chain.multiple), 1) * chain.multiple,
+        size=size,
+        resize=size,
         mean=tuple(mean),
         std=tuple(std),
         interpolation=INTERPOLATIONS[resample],
-        min_size=chain.multiple,
+        min_size=least,
         sizes="square" if chain.square else "any",
         multiple=chain.multiple,
     )
