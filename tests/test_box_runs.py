@@ -229,3 +229,35 @@ def test_a_picture_of_another_size_has_boxes_of_its_size(run: Path, program: Pro
     best = max(first, key=lambda it: it["score"])
     away = [max(abs(3 * side - other) for side, other in zip(best["bbox"], it["bbox"], strict=True)) for it in second]
     assert min(away) < 9
+
+
+# --- messages ---
+
+
+def test_a_setting_of_another_head_names_heads_for_boxes(data: Path, program: Program) -> None:
+    answer = program("train", *OWN, f"data.dir={data}", *RETINA, "head.hidden=3")
+    assert answer.code == 1
+    assert "it belongs to head=faster_rcnn: add that too" in answer.err
+    answer = program("train", "head.channels=3")
+    assert answer.code == 1
+    assert "faster_rcnn" not in answer.err
+
+
+def test_boxes_cannot_be_ranked(data: Path, program: Program) -> None:
+    answer = program("rank", "models=[bundled]", "data=coco", f"data.dir={data}")
+    assert answer.code == 1
+    assert "rank compares models by one class for each sample, but this data has boxes" in answer.err
+    assert "frostline train -m model=bundled task=detection schedule=head_only data=coco" in answer.err
+    answer = program("rank", "models=[bundled,rt_detr_r18]", "data=digits")
+    assert answer.code == 1
+    assert "model 'rt_detr_r18' has its own head" in answer.err
+
+
+def test_other_classes_of_the_own_data_are_explained(run: Path, data: Path, program: Program) -> None:
+    answer = program("evaluate", f"run={run}", "data.classes=[red]")
+    assert answer.code == 1
+    assert "data.classes: for other samples, named by data.dir or data.file" in answer.err
+    assert "leave data.classes out" in answer.err
+    answer = program("evaluate", f"run={run}", f"data.dir={data}", "data.classes=[rad]")
+    assert answer.code == 1
+    assert "no annotation has the class 'rad': did you mean red?" in answer.err
