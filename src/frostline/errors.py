@@ -87,6 +87,12 @@ def _initials(name: str) -> str:
     return "".join(word[:1] for word in words) if len(words) > 1 else ""
 
 
+def in_short(message: str) -> str:
+    """The first line of an error; if that introduces a list, also the first item."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+
+
 def few(names: Sequence[str], most: int = FEW) -> str:
     """Join the first names, and add the number of the rest: a text column mistaken for classes has thousands."""
     more = len(names) - most

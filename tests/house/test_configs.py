@@ -24,6 +24,7 @@ BY_BUILD = {  # what build.py adds to a constructor's settings
     "task": {"targets"},
     "head": {"features", "num_outputs"},
     "adapter": set(),
+    "sweep": set(),
 }
 
 Composed = Callable[..., DictConfig]

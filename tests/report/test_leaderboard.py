@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from frostline.errors import ConfigError, WeightsError
+from frostline.errors import ConfigError, WeightsError, in_short
 from frostline.report.leaderboard import print_leaderboard, write_leaderboard
 from frostline.runs.record import Record
+from frostline.runs.sweeps import JOBS, Note, Sweep
 
 
 @pytest.fixture
@@ -34,6 +35,13 @@ def write(folder: Path, *typed: str, **said: Any) -> None:
     saved = {"best": "checkpoints/best.ckpt", "last": None}
     command = shlex.join(["frostline", "train", *typed])
     Record(**{"command": command, "seed": 0, "monitor": "val/accuracy", "checkpoints": saved, **said}).write(folder)
+
+
+def lose(sweep: Path, number: int, *typed: str, error: BaseException) -> None:
+    """A job that failed before it had a folder."""
+    (sweep / JOBS).mkdir(exist_ok=True)
+    said = in_short(str(error)) or type(error).__name__
+    Sweep(sweep, [], "").write_note(number, Note(str(number), [*typed], said))
 
 
 def finished(monitor: str = "val/accuracy", score: float = 0.5, **said: Any) -> dict[str, Any]:
@@ -69,7 +77,8 @@ def test_what_failed_is_listed_with_its_error_also_without_a_folder(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = WeightsError("the weights cannot be read", where="it.pth", next_step="others")
-    board = write_leaderboard(sweep, [("2", ["data=digits", "model=resnet18"], error)])
+    lose(sweep, 2, "data=digits", "model=resnet18", error=error)
+    board = write_leaderboard(sweep)
     rows = rows_of(board)
     assert [(row["run"], row["status"], row["model"]) for row in rows[2:]] == [
         ("1", "failed", ""),
@@ -187,7 +196,9 @@ def test_the_first_of_several_faults_is_told(tmp_path: Path) -> None:
         "the configuration has 2 wrong values:\n  seed: it is -1\n  a.b: there is no a", next_step="one"
     )
     write(tmp_path / "0", status="failed", error={"type": "ConfigError", "message": str(faults)})
-    rows = rows_of(write_leaderboard(tmp_path, [("1", [], faults), ("2", [], MemoryError())]))
+    lose(tmp_path, 1, error=faults)
+    lose(tmp_path, 2, error=MemoryError())
+    rows = rows_of(write_leaderboard(tmp_path))
     short = "the configuration has 2 wrong values: seed: it is -1"
     assert [row["error"] for row in rows] == [short, short, "MemoryError"]
 

@@ -21,6 +21,8 @@ from frostline.cli.resuming import require_resumable, resumed
 from frostline.cli.sweep import Board, sweep_folder
 from frostline.cli.sweep_jobs import Jobs, require_lists
 from frostline.cli.sweep_place import Place
+from frostline.cli.sweep_resuming import taken_up
+from frostline.cli.sweep_settings import require_sweep
 from frostline.cli.typed import quoted_settings
 from frostline.distributed.launcher import follows, launched, many, require_starter, tell_torchrun
 from frostline.distributed.relaunch import config_folders, launched_anew
@@ -86,6 +88,10 @@ def _tell(failure: FrostlineError) -> None:
 def _sweep_first(command: str) -> None:
     """Move `-m` to the front and quote the settings. Raises ConfigError for a sweep that the command cannot run."""
     OmegaConf.register_new_resolver("reserved", Place.reserve, use_cache=True, replace=True)
+    Place.forget()
+    again = taken_up(sys.argv[1:]) if command == "train" else None
+    if again is not None:
+        sys.argv[1:] = ["-m", *again]
     flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
     if flags and command != "train":
         raise ConfigError(f"{command} takes one run, not a sweep", where="-m", next_step=f"frostline {command} --help")
@@ -101,7 +107,9 @@ def _sweep_first(command: str) -> None:
         )
     others = settings_first([argument for argument in sys.argv[1:] if argument not in flags])
     require_lists(others, sweeps=bool(flags))
+    require_sweep(others, sweeps=bool(flags))
     sys.argv[1:] = flags[:1] + quoted_settings(others, sweeps=bool(flags))
+    Jobs.typed = others
 
 
 def _command() -> str:
@@ -141,8 +149,7 @@ def _run(command: str) -> list[FrostlineError]:
             board.end(sweep, found[0] if found else None)
 
     failures, started, ours, board = list[FrostlineError](), list[str](), list[BaseException](), Board()
-    Jobs.forget()
-    Place.forget()
+    Jobs.all = []
     original = os.environ.get(FULL_ERROR)
     run = resumed(sys.argv[1:]) if command == "train" else None
     compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="resume" if run else command)
@@ -158,7 +165,9 @@ def _run(command: str) -> list[FrostlineError]:
     finally:
         board.tell_left()
         Place.remove_unbegun()
-    board.print()
+    for failure in board.print():
+        _tell(failure)
+        failures.append(failure)
     return failures
 
 

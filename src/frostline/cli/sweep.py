@@ -10,8 +10,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.sweep_jobs import Jobs
-from frostline.cli.sweep_place import within
+from frostline.cli.sweep_place import Place, within
+from frostline.errors import FrostlineError, RunError, in_short
 from frostline.paths import remove_empty
+from frostline.quoting import setting_of
+from frostline.runs.folders import numbered
+from frostline.runs.record import FILE as RECORD
+from frostline.runs.sweeps import JOBS, Note, Sweep, lost_of
 
 MOST_NAMED = 20  # jobs listed as not run
 
@@ -25,6 +30,21 @@ def job_folder() -> Path | None:
     """The folder of the current job, or None outside a sweep. Raises ConfigError if it is not in the sweep's folder."""
     sweep = sweep_folder()
     return None if sweep is None else within(sweep, str(HydraConfig.get().sweep.subdir))
+
+
+def begun_folder() -> Path | None:
+    """The run folder of the current job if its run has begun: the job continues it. None outside a sweep."""
+    if sweep_folder() is None or Place.sweep is None:
+        return None
+    note = Place.sweep.note(int(HydraConfig.get().job.num))
+    folder = None if note is None else Place.sweep.folder / note.run
+    return folder if folder is not None and (folder / RECORD).is_file() else None
+
+
+def _unused(sweep: Path, subdir: str) -> str:
+    """The name of a job's folder, with a number appended if another job's run lies there: subdirs may be equal."""
+    free = next(folder for folder in numbered(sweep / subdir) if not (folder / RECORD).is_file())
+    return str(free.relative_to(sweep))
 
 
 def overrides() -> list[str]:
@@ -46,44 +66,66 @@ class Board:
 
     def __init__(self) -> None:
         self._path: Path | None = None
-        self._begun = 0
-        self._runs: set[Path] = set()
-        self._lost: list[tuple[str, list[str], BaseException]] = []
-        self._failed: list[str] = []
+        self._begun: set[int] = set()
 
     def begin(self) -> None:
-        self._begun += 1
-        print(f"\n[{HydraConfig.get().job.num}]  {' '.join(overrides())}", flush=True)
+        number = int(HydraConfig.get().job.num)
+        self._begun.add(number)
+        print(f"\n[{number}]  {' '.join(overrides())}", flush=True)
+        sweep = Place.sweep
+        if sweep is not None:
+            earlier = sweep.note(number)
+            run = earlier.run if earlier is not None else _unused(sweep.folder, str(HydraConfig.get().sweep.subdir))
+            sweep.write_note(number, Note(run, overrides()))
 
     def end(self, sweep: Path, error: BaseException | None) -> None:
         """Record the end of the current job. error: why it failed. A job that failed before its run began is listed
         too, and the empty folder that Hydra made for it is removed."""
-        from frostline.report.leaderboard import runs_of, write_leaderboard
-
-        subdir = str(HydraConfig.get().sweep.subdir)
+        number, subdir = int(HydraConfig.get().job.num), str(HydraConfig.get().sweep.subdir)
         folder = sweep / subdir
         remove_empty([folder, *(path for path in folder.parents if sweep in path.parents)])
-        runs = set(runs_of(sweep))
-        if error is not None:
-            self._failed.append(str(HydraConfig.get().job.num))
-        if error is not None and runs == self._runs:
-            self._lost.append((subdir, overrides(), error))
-        self._runs = runs
-        if self._lost or runs:
-            self._path = write_leaderboard(sweep, self._lost)
+        if Place.sweep is None:
+            return
+        note = Place.sweep.note(number)
+        if error is not None and note is not None:
+            note.error = in_short(str(error)) or type(error).__name__
+            Place.sweep.write_note(number, note)
+        self._write(Place.sweep)
 
-    def print(self) -> None:
+    def _write(self, sweep: Sweep) -> None:
+        from frostline.report.leaderboard import runs_of, write_leaderboard
+
+        with sweep.locked("board", wait=True):
+            if runs_of(sweep.folder) or lost_of(sweep.folder):
+                self._path = write_leaderboard(sweep.folder)
+
+    def print(self) -> list[FrostlineError]:
+        """Print the leaderboard. Returns an error if jobs of the sweep failed."""
+        sweep = Place.sweep
+        if sweep is None or not (sweep.folder / JOBS).is_dir():
+            return []
+        self._write(sweep)
         if self._path is not None:
             from frostline.report.leaderboard import print_leaderboard
 
             print_leaderboard(self._path)
-        if self._failed:
-            number = f"{len(self._failed)} of {len(Jobs.all)} jobs failed"
-            print(f"frostline: {number}, see above: {', '.join(self._failed)}", file=sys.stderr)
+        failed = [number for number in sweep.numbers() if sweep.state(number) == "failed"]
+        if not failed:
+            return []
+        return [
+            RunError(
+                f"{len(failed)} of {len(Jobs.all)} jobs failed, see above: {', '.join(map(str, failed))}",
+                next_step=f"frostline train {setting_of('sweep.resume', sweep.folder)} sweep.retry=true",
+            )
+        ]
 
     def tell_left(self) -> None:
         """Print the jobs of a stopped sweep that did not run."""
-        left = [f"{number}: {' '.join(job)}" for number, job in enumerate(Jobs.all[self._begun :], self._begun)]
+        left = [
+            f"{number}: {' '.join(job)}"
+            for number, job in enumerate(Jobs.all)
+            if number not in self._begun and (Place.sweep is None or Place.sweep.state(number) == "new")
+        ]
         if left:
             more = f"\n  and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""
             named = "\n  ".join(left[:MOST_NAMED])

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -20,12 +21,18 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.cli.sweep_order import in_order
 from frostline.cli.sweep_place import Place, within
+from frostline.cli.sweep_settings import is_of_sweep, settings_of, with_seeds
 from frostline.errors import ConfigError, few
 from frostline.quoting import PLAIN, hydra_quoted
+from frostline.runs.sweeps import Sweep as SweepFolder
+from frostline.runs.sweeps import taken
+from frostline.sweeps.settings import Grid
 
 FEW = 20  # values in a proposed command
 MOST = 100_000  # jobs; Hydra composes each twice, at about 0.3 s
+LAUNCHER = "BasicLauncher"  # Hydra's own, by name: it imports its plugins anew
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")  # of Hydra's grammar for sweeps
 FUNCTIONS = "'seed=range(0,3)' is seed=0,1,2; 'model=glob(resnet*)' is every model whose name begins with resnet"
@@ -36,9 +43,10 @@ class Jobs(Sweeper):
     before the first one runs. all: the overrides of each job, in order."""
 
     all: ClassVar[list[list[str]]] = []
+    typed: ClassVar[list[str]] = []  # the command line, before it was quoted for Hydra
 
     def __init__(self, max_batch_size: int | None, params: Mapping[str, Any] | None = None) -> None:
-        """Keys of `hydra.sweeper`. max_batch_size: jobs that the launcher gets at once; None for all."""
+        """Keys of `hydra.sweeper`. max_batch_size: jobs that a launcher of Hydra's gets at once; None for all."""
         self._size = max_batch_size
         self._params = [f"{key}={value}" for key, value in (params or {}).items()]
 
@@ -50,11 +58,25 @@ class Jobs(Sweeper):
         """Raises ConfigError if the sweep cannot be listed, RunError if its folder cannot be used."""
         assert self.config is not None
         assert self.hydra_context is not None
-        assert self.launcher is not None
+        settings = settings_of(self.config)
+        if Place.sweep is not None:
+            Jobs.all = Place.sweep.jobs
+            Place.enter(Place.sweep, alone=settings.resume is not None)
+            if settings.retry:
+                Place.sweep.retry()
+        else:
+            Jobs.all = self._begin(arguments, settings)
+        self._run(Jobs.all)
+
+    def _begin(self, arguments: list[str], settings: Grid) -> list[list[str]]:
+        """List the jobs and create the sweep's folder."""
+        assert self.config is not None
+        assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         typed = parser.parse_overrides(arguments)
         _require_once(typed)
-        jobs = _jobs([*parser.parse_overrides(self._params), *typed])
+        of_jobs = [it for it in [*parser.parse_overrides(self._params), *typed] if not is_of_sweep(it.key_or_group)]
+        jobs = _jobs(parser.parse_overrides(with_seeds([str(it.input_line) for it in of_jobs], settings.seeds)))
         if self._size is not None and self._size < 1:
             raise ConfigError(
                 f"a batch needs at least one job, not {self._size}",
@@ -66,15 +88,24 @@ class Jobs(Sweeper):
         if "${now:" not in str(raw.get("run_dir")) or any(override.key_or_group == "run_dir" for override in typed):
             raise _for_one_run()
         self.validate_batch_is_legal(jobs)
-        _take_place(self.config, raw)
-        Jobs.all = jobs
-        for first in range(0, len(jobs), self._size or len(jobs)):
-            for result in self.launcher.launch(jobs[first : first + (self._size or len(jobs))], initial_job_idx=first):
-                _ = result.return_value  # raises what the job raised
+        _take_place(self.config, raw, jobs)
+        return jobs
 
-    @staticmethod
-    def forget() -> None:
-        Jobs.all = []
+    def _run(self, jobs: list[list[str]]) -> None:
+        assert self.launcher is not None
+        sweep = Place.sweep
+        if sweep is not None and type(self.launcher).__name__ == LAUNCHER:
+            with closing(taken(sweep, range(len(jobs)), in_order(sweep, jobs))) as numbers:
+                for number in numbers:
+                    self._launch([jobs[number]], number)
+            return
+        for first in range(0, len(jobs), self._size or len(jobs)):
+            self._launch(jobs[first : first + (self._size or len(jobs))], first)
+
+    def _launch(self, jobs: list[list[str]], first: int) -> None:
+        assert self.launcher is not None
+        for result in self.launcher.launch(jobs, initial_job_idx=first):
+            _ = result.return_value  # raises what the job raised
 
     @classmethod
     def stand_in(cls) -> None:
@@ -118,7 +149,7 @@ def _parsed(argument: str) -> Override | None:
         return None
 
 
-def _take_place(config: DictConfig, raw: dict[Any, Any]) -> None:
+def _take_place(config: DictConfig, raw: dict[Any, Any], jobs: list[list[str]]) -> None:
     """Create the sweep's folder. raw: the config with its interpolations. Raises ConfigError or RunError."""
     sweep = raw["hydra"]["sweep"]
     for key, place in (("logs_dir", raw.get("logs_dir")), ("hydra.sweep.dir", sweep["dir"])):
@@ -128,7 +159,8 @@ def _take_place(config: DictConfig, raw: dict[Any, Any]) -> None:
     if "${" not in sweep["subdir"]:
         within(Path("sweep"), sweep["subdir"])
     folder = Path(config.hydra.sweep.dir)
-    Place.take(folder, "hydra.sweep.dir" if named else "logs_dir", OmegaConf.to_yaml(config))
+    sweep = SweepFolder(folder, Jobs.typed, str(Path.cwd()), jobs)
+    Place.take(sweep, "hydra.sweep.dir" if named else "logs_dir", OmegaConf.to_yaml(config))
 
 
 def _for_one_run() -> ConfigError:

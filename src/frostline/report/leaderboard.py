@@ -14,12 +14,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from frostline.errors import few, shown
+from frostline.errors import few, in_short, shown
 from frostline.paths import write_atomically
 from frostline.quoting import setting_of
 from frostline.report.repetitions import lines_of, repeated, write_means
 from frostline.report.summary import console_of_width, program
 from frostline.runs.record import FILE, Record
+from frostline.runs.sweeps import lost_of
 
 LONG = ("error", "command")
 NOT_SHOWN = ("status", *LONG)  # left out of the table to make room for settings; failed runs are listed below it
@@ -47,17 +48,14 @@ class Trial(NamedTuple):
     @classmethod
     def of(cls, sweep: Path, folder: Path) -> "Trial":
         record = Record.read(folder)
-        error = "" if record.error is None else _in_short(record.error["message"])
+        error = "" if record.error is None else in_short(record.error["message"])
         name = folder.relative_to(sweep).as_posix()
         return cls(name, record.status, _said(shlex.split(record.command)), record, error)
 
     @property
     def rank(self) -> float:
         """Sort key: lower is better; inf if the run is not ranked."""
-        score = None if self.record is None else self.record.metrics.get(self.record.monitor)
-        if self.record is None or self.status != "finished" or score is None:
-            return math.inf
-        return score if self.record.mode == "min" else -score
+        return math.inf if self.record is None else self.record.rank
 
     @property
     def ranking(self) -> Ranking | None:
@@ -73,17 +71,13 @@ def runs_of(sweep: Path) -> list[Path]:
     return [path.parent for path in sweep.rglob(FILE)]
 
 
-def write_leaderboard(sweep: Path, lost: Sequence[tuple[str, Sequence[str], BaseException]] = ()) -> Path:
+def write_leaderboard(sweep: Path) -> Path:
     """Write `leaderboard.csv`, ordered by validation score, with the test scores for information. Unfinished runs come
-    last. Runs whose scores cannot be compared are ranked separately, and the column `ranked_by` names the ranking.
-
-    lost: number, overrides and error of each run that failed before it had a folder. The sweep has at least one run.
+    last. Runs whose scores cannot be compared are ranked separately, and the column `ranked_by` names the ranking. The
+    sweep has at least one run, or a job that failed before it had one.
     """
     trials = [Trial.of(sweep, folder) for folder in runs_of(sweep)]
-    trials += [
-        Trial(run, "failed", _said(typed), None, _in_short(str(error)) or type(error).__name__)
-        for run, typed, error in lost
-    ]
+    trials += [Trial(run, "failed", _said(typed), None, error) for run, typed, error in lost_of(sweep)]
     sizes = Counter(trial.ranking for trial in trials if trial.ranking is not None)
     rankings: list[Ranking | None] = [*sorted(sizes, key=lambda ranking: (-sizes[ranking], ranking)), None]
     trials.sort(key=lambda trial: (rankings.index(trial.ranking), trial.rank, len(trial.run), trial.run))
@@ -159,12 +153,6 @@ def _print_next(sweep: Path, rows: Sequence[dict[str, str]], console: Console) -
             settings = ["checkpoint=last"] * (kept[0] != "best") + ["trust=true"] * bool(record.foreign)
             said = " ".join([shlex.quote(program()), "evaluate", setting_of("run", sweep / run), *settings])
             console.print(f"next         {said}" + (f"   # the best {label}" if label else ""))
-
-
-def _in_short(message: str) -> str:
-    """The first line of an error; if that introduces a list, also the first item."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
 
 
 def _short(cell: str) -> str:

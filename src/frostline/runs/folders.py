@@ -22,7 +22,7 @@ def free_folder(folder: Path, setting: str = "run_dir", holds: str = FILE) -> Pa
     setting: the key that chooses another folder. Raises RunError if the folder holds other files.
     """
     folder = folder if folder.name else folder.absolute()  # `.` has no name to append a number to
-    chosen = next(chosen for chosen in _numbered(folder) if not (chosen / holds).exists())
+    chosen = next(chosen for chosen in numbered(folder) if not (chosen / holds).exists())
     require_empty(chosen, setting)
     return chosen
 
@@ -50,7 +50,8 @@ def stamp(folder: Path) -> list[tuple[str, int, int]]:
     return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
-def _numbered(folder: Path) -> Iterator[Path]:
+def numbered(folder: Path) -> Iterator[Path]:
+    """Yield `it`, `it-2`, `it-3`, ..."""
     yield folder
     yield from (folder.with_name(f"{folder.name}-{number}") for number in count(2))
 
@@ -61,7 +62,7 @@ def reserved(folder: Path) -> Iterator[Path]:
     second, and removed at the end if it is still empty. Raises RunError if it cannot be created.
     """
     missing = [path for path in folder.parents if not path.exists()]
-    chosen = next(chosen for chosen in _numbered(folder) if _made(chosen))
+    chosen = next(chosen for chosen in numbered(folder) if _made(chosen))
     try:
         yield chosen
     finally:
@@ -72,7 +73,7 @@ def reserved_at_once(place: str) -> str:
     """Create the folder now, with a number appended if it exists. Returns `place` unchanged if that fails: the first
     write to it will raise the error."""
     try:
-        return str(next(chosen for chosen in _numbered(Path(place)) if _made(chosen)))
+        return str(next(chosen for chosen in numbered(Path(place)) if _made(chosen)))
     except RunError:
         return place
 

@@ -1,0 +1,19 @@
+"""Settings of a sweep, config group `sweep`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from frostline.config.ranges import Positive
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of the listed values."""
+
+    seeds: Positive[int] | None
+    test: Literal["best", "all", "none"]
+    max_seconds: Positive[float] | None
+    max_parameters: Positive[int] | None
+    resume: str | None
+    retry: bool
+    join: str | None
