@@ -30,7 +30,7 @@ from frostline.plan.phase import Phase, Until
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("FROSTLINE_TEST_DATA", ROOT.parent / "shared" / "data"))
 
-COMMANDS = ("train", "lr_find", "rank", "evaluate", "predict", "export", "index", "search", "cache")
+COMMANDS = ("train", "lr_find", "rank", "evaluate", "predict", "export", "index", "search", "leaderboard", "cache")
 
 # Where whole runs train, bit for bit the same again: on the CPU; `make test-gpu` has them on a GPU.
 DEVICE = {"cpu": ["trainer=cpu"], "gpu": ["trainer=gpu", "trainer.deterministic=true"]}[

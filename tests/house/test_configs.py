@@ -198,6 +198,7 @@ def test_an_experiment_opens_with_its_command(name: str) -> None:
         ("index", ["run=logs/it", "input=it", "output=its"]),
         ("search", ["run=logs/it", "index=its"]),
         ("cache", []),
+        ("leaderboard", ["folder=logs"]),
         ("rank", ["models=[bundled,resnet18]"]),
     ],
 )
@@ -217,7 +218,8 @@ def test_lr_find_takes_what_train_takes_and_settings_of_its_own(composed: Compos
 
 def test_no_yaml_lies_outside_what_is_tested() -> None:
     known = {f"{option}.yaml" for option in OPTIONS} | {f"experiment/{name}.yaml" for name in EXPERIMENTS}
-    commands = ("train", "resume", "lr_find", "evaluate", "predict", "export", "index", "search", "cache", "rank")
+    commands = ("train", "resume", "lr_find", "evaluate", "predict", "export", "index", "search", "cache", "rank",
+                "leaderboard")  # fmt: skip
     known |= {f"{command}.yaml" for command in commands}
     for option in OPTIONS:  # files that others build upon
         defaults = OmegaConf.load(CONF / f"{option}.yaml").get("defaults", [])

@@ -38,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "runs": {"omegaconf", "pyarrow", "yaml"},
     "training.callbacks": {"lightning", "torch"},
     "training": {"lightning", "omegaconf", "torch", "torchmetrics"},
-    "report": {"rich"},
+    "report": {"numpy", "rich"},
     "commands": {"PIL", "lightning", "numpy", "omegaconf", "torch"},
     "commands.neighbours": {"numpy", "omegaconf", "torch"},
     "commands.rank": {"lightning", "omegaconf", "rich"},

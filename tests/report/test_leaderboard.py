@@ -2,14 +2,19 @@
 
 import csv
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from conftest import Answer
 from frostline.errors import ConfigError, WeightsError, in_short
 from frostline.report.leaderboard import print_leaderboard, write_leaderboard
+from frostline.runs import predictions
+from frostline.runs.predictions import file_of
 from frostline.runs.record import Record
 from frostline.runs.sweeps import JOBS, Note, Sweep
 
@@ -231,3 +236,43 @@ def test_the_next_line_fits_the_run(
     print_leaderboard(write_leaderboard(tmp_path))
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("next")]
     assert [line[4:] for line in lines] == ([] if settings is None else [settings])
+
+
+# --- any folder ---
+
+
+def test_any_folder_of_runs_has_a_leaderboard(
+    tmp_path: Path, program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, score in enumerate([0.5, 0.75]):
+        write(tmp_path / "runs" / f"day {number}", f"head.dropout=0.{number}", "run_dir=it", **finished(score=score))
+    answer = program("leaderboard", "runs")
+    assert answer.code == 0, answer.err
+    assert "leaderboard  runs/leaderboard.csv\n" in answer.out
+    assert "best         frostline train head.dropout=0.1 run_dir=it\n" in answer.out
+    assert [row["run"] for row in rows_of(tmp_path / "runs" / "leaderboard.csv")] == ["day 1", "day 0"]
+    assert program("leaderboard", "folder=runs").out == answer.out
+    (tmp_path / "empty").mkdir()
+    assert "there are no runs below this folder" in program("leaderboard", "empty").err
+    assert "there is no such folder" in program("leaderboard", "none").err
+
+
+def test_scores_on_the_same_samples_have_intervals_and_a_mark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = np.arange(90) % 3
+    for number, wrong in enumerate([60, 3, 2]):
+        logits = np.eye(3, dtype=np.float32)[(target + (np.arange(90) < wrong)) % 3]
+        score = 1 - wrong / 90
+        folder = tmp_path / str(number)
+        write(folder, f"head.dropout=0.{number}", **finished(score=score, predictions={"val": file_of("val")}))
+        columns = {"sample": [f"s{at}" for at in range(90)], "index": np.arange(90)}
+        about = {"scores": {"val/accuracy": score}}
+        predictions.write(folder, "val", columns | {"target": target, "logits": logits}, about)
+    rows = rows_of(write_leaderboard(tmp_path))
+    assert [(row["run"], row["as_good"]) for row in rows] == [("2", "best"), ("1", "yes"), ("0", "no")]
+    assert all(float(row["low"]) < float(row["val/accuracy"]) < float(row["high"]) for row in rows)
+    print_leaderboard(tmp_path / "leaderboard.csv")
+    assert "interval     low to high" in capsys.readouterr().out
+    (tmp_path / "1" / file_of("val")).write_bytes(b"PAR1")
+    assert "low" not in rows_of(write_leaderboard(tmp_path))[0], "one without predictions: no row is compared"

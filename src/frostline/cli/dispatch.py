@@ -16,7 +16,7 @@ from frostline.commands.checks import check
 from frostline.commands.lr_find.range_test import NUMBERS, RangeTest
 from frostline.distributed.launcher import follows, many
 from frostline.distributed.relaunch import config_dirs, launch_alike
-from frostline.errors import ConfigError, DataError, close_names
+from frostline.errors import ConfigError, DataError, RunError, close_names
 from frostline.frozen.policy import kept_in
 from frostline.paths import RANKING
 from frostline.runs.folder import opened
@@ -174,6 +174,23 @@ def _cache(cfg: DictConfig) -> None:
         print_kept(store.entries(), root, [typed for typed in overrides() if typed.startswith("dir=")])
 
 
+def _leaderboard(cfg: DictConfig) -> None:
+    check(cfg, command="leaderboard")
+    folder = Path(cfg.folder)
+    from frostline.report.leaderboard import print_leaderboard, write_leaderboard
+    from frostline.report.trials import runs_of
+    from frostline.runs.sweeps import lost_of
+
+    if not runs_of(folder) and not lost_of(folder):
+        raise RunError(
+            "there are no runs below this folder" if folder.is_dir() else "there is no such folder",
+            where=folder,
+            next_step="name the folder of a sweep, or one that holds runs, such as logs/runs",
+        )
+    require_writable(folder, "folder")
+    print_leaderboard(write_leaderboard(folder))
+
+
 TASKS: dict[str, Callable[[DictConfig], None]] = {
     "train": train,
     "lr_find": _lr_find,
@@ -183,5 +200,6 @@ TASKS: dict[str, Callable[[DictConfig], None]] = {
     "export": _export,
     "index": _index,
     "search": _search,
+    "leaderboard": _leaderboard,
     "cache": _cache,
 }

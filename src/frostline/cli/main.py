@@ -43,6 +43,8 @@ def main(command: str | None = None) -> None:
         if {"--help", "-h"} & set(sys.argv):
             print(help_of(command, config_folders()), flush=True)
             return
+        if command == "leaderboard":  # its folder may be named alone
+            sys.argv[1:] = [it if "=" in it or it.startswith("-") else f"folder={it}" for it in sys.argv[1:]]
         require_known_flags(sys.argv[1:])
         require_starter()
         _sweep_first(command)

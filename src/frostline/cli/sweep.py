@@ -1,5 +1,6 @@
 """Track the jobs of a running sweep: the folder of each, how it ended, and which did not run."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from frostline.paths import remove_empty
 from frostline.quoting import setting_of
 from frostline.runs.folders import numbered
 from frostline.runs.record import FILE as RECORD
+from frostline.runs.record import Record
 from frostline.runs.sweeps import JOBS, Note, Sweep, lost_of
 
 MOST_NAMED = 20  # jobs listed as not run
@@ -39,6 +41,16 @@ def begun_folder() -> Path | None:
     note = Place.sweep.note(int(HydraConfig.get().job.num))
     folder = None if note is None else Place.sweep.folder / note.run
     return folder if folder is not None and (folder / RECORD).is_file() else None
+
+
+def remove_remains(job: Path) -> None:
+    """Remove what a job that was killed left before its run had a record. job: its folder, inside the sweep's."""
+    note = Place.sweep.note(int(HydraConfig.get().job.num)) if Place.sweep is not None else None
+    if Place.sweep is None or note is None or note.attempts == 1:
+        return
+    folder = within(Place.sweep.folder, note.run)
+    if folder.is_dir() and not (folder / RECORD).is_file():
+        shutil.rmtree(folder)
 
 
 def _unused(sweep: Path, subdir: str) -> str:
@@ -76,7 +88,8 @@ class Board:
         if sweep is not None:
             earlier = sweep.note(number)
             run = earlier.run if earlier is not None else _unused(sweep.folder, str(HydraConfig.get().sweep.subdir))
-            sweep.write_note(number, Note(run, overrides()))
+            attempts = 1 if earlier is None else earlier.attempts + 1
+            sweep.write_note(number, Note(run, overrides(), attempts=attempts))
 
     def end(self, sweep: Path, error: BaseException | None) -> None:
         """Record the end of the current job. error: why it failed. A job that failed before its run began is listed
@@ -92,32 +105,59 @@ class Board:
             Place.sweep.write_note(number, note)
         self._write(Place.sweep)
 
-    def _write(self, sweep: Sweep) -> None:
-        from frostline.report.leaderboard import runs_of, write_leaderboard
+    def _write(self, sweep: Sweep, *, compare: bool = False) -> None:
+        """compare: take the time to compare the settings sample by sample."""
+        from frostline.report.leaderboard import write_leaderboard
+        from frostline.report.trials import runs_of
 
         with sweep.locked("board", wait=True):
             if runs_of(sweep.folder) or lost_of(sweep.folder):
-                self._path = write_leaderboard(sweep.folder)
+                self._path = write_leaderboard(sweep.folder, compare=compare)
 
     def print(self) -> list[FrostlineError]:
         """Print the leaderboard. Returns an error if jobs of the sweep failed."""
         sweep = Place.sweep
         if sweep is None or not (sweep.folder / JOBS).is_dir():
             return []
-        self._write(sweep)
+        errors: list[FrostlineError] = []
+        self._write(sweep, compare=True)
         if self._path is not None:
             from frostline.report.leaderboard import print_leaderboard
 
+            errors += self._test_best(sweep)
             print_leaderboard(self._path)
         failed = [number for number in sweep.numbers() if sweep.state(number) == "failed"]
-        if not failed:
-            return []
-        return [
-            RunError(
-                f"{len(failed)} of {len(Jobs.all)} jobs failed, see above: {', '.join(map(str, failed))}",
-                next_step=f"frostline train {setting_of('sweep.resume', sweep.folder)} sweep.retry=true",
+        if failed:
+            errors.append(
+                RunError(
+                    f"{len(failed)} of {len(Jobs.all)} jobs failed, see above: {', '.join(map(str, failed))}",
+                    next_step=f"frostline train {setting_of('sweep.resume', sweep.folder)} sweep.retry=true",
+                )
             )
-        ]
+        return errors
+
+    def _test_best(self, sweep: Sweep) -> list[FrostlineError]:
+        """Score the test split with each run of the best setting, once: the sweep chose by validation."""
+        settings = Place.settings
+        if settings is None or settings.test != "best" or not sweep.is_done():
+            return []
+        from frostline.report.leaderboard import best_runs
+        from frostline.runs.folder import opened
+
+        with sweep.locked("best", wait=True):
+            for folder in best_runs(sweep.folder):
+                if any(name.startswith("test/") for name in Record.read(folder).metrics):
+                    continue
+                print(f"\ntest of the best setting: {folder}", flush=True)
+                from frostline.commands.test_later import test_later
+
+                again = f"frostline train {setting_of('sweep.resume', sweep.folder)} trust=true"
+                try:
+                    test_later(folder, *opened(folder, trains=False, trust=Place.trusted, again=again))
+                except FrostlineError as error:
+                    return [error]
+        self._write(sweep, compare=True)
+        return []
 
     def tell_left(self) -> None:
         """Print the jobs of a stopped sweep that did not run."""

@@ -58,7 +58,7 @@ class Jobs(Sweeper):
         """Raises ConfigError if the sweep cannot be listed, RunError if its folder cannot be used."""
         assert self.config is not None
         assert self.hydra_context is not None
-        settings = settings_of(self.config)
+        Place.settings = settings = settings_of(self.config)
         if Place.sweep is not None:
             Jobs.all = Place.sweep.jobs
             Place.enter(Place.sweep, alone=settings.resume is not None)
@@ -75,6 +75,7 @@ class Jobs(Sweeper):
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         typed = parser.parse_overrides(arguments)
         _require_once(typed)
+        _require_validation(typed)
         of_jobs = [it for it in [*parser.parse_overrides(self._params), *typed] if not is_of_sweep(it.key_or_group)]
         jobs = _jobs(parser.parse_overrides(with_seeds([str(it.input_line) for it in of_jobs], settings.seeds)))
         if self._size is not None and self._size < 1:
@@ -179,6 +180,17 @@ def _require_once(typed: Sequence[Override]) -> None:
         if times > 1 and name in swept:
             raise ConfigError(
                 f"{name} is given {times} times", where="command line", next_step=f"{name}=<value>,<value> once"
+            )
+
+
+def _require_validation(typed: Sequence[Override]) -> None:
+    """Raises ConfigError if the sweep would choose by a test score."""
+    for override in typed:
+        if override.key_or_group == "task.monitor" and "test/" in str(override.input_line):
+            raise ConfigError(
+                "a sweep cannot choose by a test score: the best of many would look better than it is",
+                where=override.input_line,
+                next_step="name a score of validation, such as val/loss; the best setting is tested at the end",
             )
 
 

@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from frostline.report.repetitions import REPEATS
+from frostline.report.trials import REPEATS
 from frostline.runs.record import FILE, Record
 from frostline.runs.sweeps import Sweep
 

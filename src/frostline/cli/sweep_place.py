@@ -11,6 +11,7 @@ from frostline.paths import remove_empty
 from frostline.quoting import setting_of
 from frostline.runs.folders import require_empty, require_writable, reserved_at_once
 from frostline.runs.sweeps import FILE, JOBS, Presence, Sweep
+from frostline.sweeps.settings import Grid
 
 WRITTEN_FIRST = "multirun.yaml"  # Hydra's name for the config of a sweep
 BOARD = "leaderboard.csv"
@@ -24,6 +25,8 @@ class Place:
     sweep: Sweep | None = None
     presence: Presence | None = None
     made = False  # by this process
+    trusted = False  # whether code that the sweep's settings name may run
+    settings: Grid | None = None
 
     @staticmethod
     def reserve(place: str) -> str:
@@ -53,7 +56,7 @@ class Place:
             raise another
         (folder / WRITTEN_FIRST).write_text(config, encoding="utf-8")
         Place.enter(sweep, alone=False)
-        Place.made = True
+        Place.made = Place.trusted = True
 
     @staticmethod
     def enter(sweep: Sweep, *, alone: bool) -> None:
@@ -72,6 +75,7 @@ class Place:
         if Place.presence is not None:
             Place.presence.leave()
         Place.folder, Place.missing, Place.sweep, Place.presence, Place.made = None, [], None, None, False
+        Place.trusted, Place.settings = False, None
 
     @staticmethod
     def remove_unbegun() -> None:

@@ -1,17 +1,22 @@
 """Take up a sweep again: its settings come from its folder."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from frostline.cli.sweep_place import Place
-from frostline.errors import ConfigError, RunError
+from frostline.errors import ConfigError, RunError, few
 from frostline.quoting import hydra_quoted, setting_of
 from frostline.runs.sweeps import FILE, Sweep
 
 TAKES_UP = ("sweep.resume", "sweep.join")
-OF_PROCESS = ("sweep.retry", "launcher", "launcher.")  # what may differ each time
+OF_PROCESS = ("sweep.retry", "trust", "launcher")  # what may differ each time
 IN = "hydra.sweep.dir"
+# Settings that choose code or places to write to: a sweep's folder may be a stranger's.
+FOREIGN = re.compile(
+    r"_target_|^-(?!m$|-multirun$)|remote_code=|^\+*hydra\.(?!sweep\.|sweeper\.)|dirpath=|save_dir=|cache\.dir="
+)
 
 
 def taken_up(arguments: Sequence[str]) -> list[str] | None:
@@ -36,6 +41,7 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
             where=sweep.folder / FILE,
             next_step=f"frostline train {setting_of(key, sweep.folder)}",
         )
+    _require_trust(sweep, key, arguments)
     if key == "sweep.join" and any(_parted(argument)[0] == "sweep.retry" for argument in own):
         raise ConfigError(
             "sweep.retry belongs to sweep.resume",
@@ -44,7 +50,24 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
         )
     _enter(sweep)
     kept = [it for it in sweep.arguments if _parted(it)[0] != IN and not _parted(it)[0].startswith(OF_PROCESS)]
-    return [*kept, f"{IN}={hydra_quoted(_short(sweep.folder))}", f"{key}={hydra_quoted(str(sweep.folder))}", *own]
+    return [
+        *kept,
+        f"{IN}={hydra_quoted(_short(sweep.folder))}",
+        f"{key}={hydra_quoted(str(sweep.folder))}",
+        *(it for it in own if it != "trust=true"),
+    ]
+
+
+def _require_trust(sweep: Sweep, key: str, typed: Sequence[str]) -> None:
+    """Raises RunError if the sweep's settings choose code or places to write to, and the user does not trust them."""
+    Place.trusted = "trust=true" in typed
+    foreign = [it for job in ([*sweep.arguments], *sweep.jobs) for it in job if FOREIGN.search(it)]
+    if foreign and not Place.trusted:
+        raise RunError(
+            f"this sweep names code, or places to write to: {few(list(dict.fromkeys(foreign)), 10)}",
+            where=sweep.folder / FILE,
+            next_step=f"frostline train {setting_of(key, sweep.folder)} trust=true  # if you trust them",
+        )
 
 
 def _parted(argument: str) -> tuple[str, str]:

@@ -10,7 +10,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from frostline.cli.sweep import begun_folder, job_folder, overrides, sweep_folder
+from frostline.cli.sweep import begun_folder, job_folder, overrides, remove_remains, sweep_folder
+from frostline.cli.sweep_place import Place
 from frostline.commands.checks import check
 from frostline.config.schedules import whole_schedule
 from frostline.distributed.launcher import follows, many
@@ -38,6 +39,8 @@ def train(cfg: DictConfig) -> None:
     check(cfg)
     with open_dict(cfg):
         del cfg["sweep"]  # a run keeps its own settings only
+    tests = Place.settings is None or Place.settings.test == "all" or sweep_folder() is None
+    OmegaConf.update(cfg, "test", bool(cfg.test) and tests)
     if cfg.resume is not None:
         raise ConfigError(
             "resume= belongs on the command line, not in YAML", where="resume", next_step=f"resume={cfg.resume}"
@@ -46,6 +49,8 @@ def train(cfg: DictConfig) -> None:
         _take_up(cfg)
         return
     job = job_folder()
+    if job is not None and Place.sweep is not None:
+        remove_remains(job)
     begun = begun_folder()
     if begun is not None:
         _go_on(cfg, begun)
@@ -54,7 +59,7 @@ def train(cfg: DictConfig) -> None:
     named = job is not None or not names_itself(cfg) or cfg.dry_run
     with run_folder(folder, named=named, setting=setting) as own:
         others = [override for override in overrides() if not override.startswith("run_dir=")]
-        _start(placed(cfg, own), own, [*others, f"run_dir={own}"], resume=False)
+        _start(placed(cfg, own), own, [*others, *_of_job(cfg), f"run_dir={own}"], resume=False)
 
 
 def run_folder(
@@ -89,13 +94,18 @@ def _take_up(cfg: DictConfig) -> None:
     _start(with_found(settings, folder) if resume else settings, folder, [*overrides()], resume=resume, seen=seen)
 
 
+def _of_job(cfg: DictConfig) -> list[str]:
+    """What the sweep decides for its job, for the other ranks."""
+    return [f"test={str(cfg.test).lower()}"] if sweep_folder() is not None else []
+
+
 def _go_on(cfg: DictConfig, folder: Path) -> None:
     """Continue the run of a job that was stopped; begin it anew if it has no checkpoint."""
     if checkpoint_of(folder, "last") is None:
         shutil.rmtree(folder)
     settings, seen = placed(cfg, folder), stamp(folder)
     resume = goes_on(folder, settings)
-    others = [*overrides(), f"run_dir={folder}"]
+    others = [*overrides(), *_of_job(cfg), f"run_dir={folder}"]
     _start(with_found(settings, folder) if resume else settings, folder, others, resume=resume, seen=seen)
 
 

@@ -97,7 +97,7 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
         finally:
             watch.add_to("fit")
         files = PredictionFiles(built, folder, cfg.predictions_max_gigabytes if cfg.predictions else None)
-        test(built, record, files)
+        test(built, record, files, tests=bool(cfg.get("test", True)))  # earlier versions always did
         watch.add_to("test")
         files.finish(record)
         watch.add_to("predictions")

@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,12 +43,14 @@ class Lost(NamedTuple):
 
 @dataclass
 class Note:
-    """run: the folder of the job's run, relative to the sweep's. error: why it has none. again: to be run once more."""
+    """run: the folder of the job's run, relative to the sweep's. error: why it has none. again: to be run once more.
+    attempts: how often it began."""
 
     run: str
     typed: list[str]
     error: str | None = None
     again: bool = False
+    attempts: int = 1
 
 
 @dataclass
@@ -125,7 +127,7 @@ class Sweep:
         if not (self.folder / note.run / RECORD).is_file():
             return "new" if note.error is None else "failed"
         status = Record.read(self.folder / note.run).status
-        return "open" if status in ("running", "interrupted") else status
+        return "open" if status == "running" or status == "interrupted" else status
 
     def numbers(self) -> list[int]:
         """The numbers of the jobs that have begun."""
@@ -135,7 +137,11 @@ class Sweep:
         """Let failed jobs run again."""
         for number in self.numbers():
             if self.state(number) == "failed" and (note := self.note(number)) is not None:
-                self.write_note(number, Note(note.run, note.typed, again=True))
+                self.write_note(number, Note(note.run, note.typed, again=True, attempts=note.attempts))
+
+    def is_done(self) -> bool:
+        """Whether every job of a grid has ended."""
+        return all(self.state(number) in DONE for number in range(len(self.jobs)))
 
     @contextmanager
     def locked(self, name: str, *, wait: bool = False) -> Iterator[bool]:
@@ -175,7 +181,7 @@ def _locks(handle: int, kind: int, *, wait: bool) -> bool:
     return True
 
 
-def taken(sweep: Sweep, left: Sequence[int], sort: Callable[[list[int]], list[int]] = list) -> Iterator[int]:
+def taken(sweep: Sweep, left: Sequence[int], sort: Callable[[list[int]], list[int]] = list) -> Generator[int]:
     """Yield each job that is not done while its lock is held. Jobs that other processes run are awaited, and taken over
     if these processes die.
 
