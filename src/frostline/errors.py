@@ -57,6 +57,10 @@ class RunError(FrostlineError): ...
 class RankError(FrostlineError): ...
 
 
+class Pruned(Exception):
+    """No error: a sweep ends a run that is not worth more time. The message says why."""
+
+
 def shown(text: str) -> str:
     """Escape control characters and marks that change the direction of writing. Without this, class names from a
     stranger's files could move the cursor of the terminal or change its title."""

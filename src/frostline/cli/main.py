@@ -19,7 +19,8 @@ from frostline.cli.help import USAGE, help_of, require_known_flags, settings_fir
 from frostline.cli.hydra_messages import translated
 from frostline.cli.resuming import require_resumable, resumed
 from frostline.cli.sweep import Board, sweep_folder
-from frostline.cli.sweep_jobs import Jobs, require_lists
+from frostline.cli.sweep_jobs import Jobs
+from frostline.cli.sweep_listing import require_lists
 from frostline.cli.sweep_place import Place
 from frostline.cli.sweep_resuming import taken_up
 from frostline.cli.sweep_settings import require_sweep
@@ -27,7 +28,16 @@ from frostline.cli.typed import quoted_settings
 from frostline.distributed.launcher import follows, launched, many, require_starter, tell_torchrun
 from frostline.distributed.relaunch import config_folders, launched_anew
 from frostline.distributed.signals import Stopped, stoppable, tell_stopped, unfailing_output
-from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short, shown
+from frostline.errors import (
+    ConfigError,
+    FrostlineError,
+    Pruned,
+    RunError,
+    close_names,
+    first_line,
+    memory_is_short,
+    shown,
+)
 from frostline.paths import conf_dir
 
 # With this set to 1, Hydra raises errors instead of printing them. It is set around Hydra's code, never around ours.
@@ -180,6 +190,9 @@ def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[Fro
             TASKS[command](cfg)
     except FrostlineError as error:
         return [error]
+    except Pruned as pruned:
+        if not follows():
+            print(f"pruned: {pruned}", flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -126,11 +126,15 @@ class Board:
 
             errors += self._test_best(sweep)
             print_leaderboard(self._path)
+        if Place.importances:
+            said = ", ".join(f"{name} {share:.2f}" for name, share in Place.importances.items())
+            print(f"importance   {said} (share of the variance of the scores, fANOVA)")
         failed = [number for number in sweep.numbers() if sweep.state(number) == "failed"]
         if failed:
+            total = len(Jobs.all) or len(sweep.numbers())
             errors.append(
                 RunError(
-                    f"{len(failed)} of {len(Jobs.all)} jobs failed, see above: {', '.join(map(str, failed))}",
+                    f"{len(failed)} of {total} jobs failed, see above: {', '.join(map(str, failed))}",
                     next_step=f"frostline train {setting_of('sweep.resume', sweep.folder)} sweep.retry=true",
                 )
             )
@@ -139,7 +143,7 @@ class Board:
     def _test_best(self, sweep: Sweep) -> list[FrostlineError]:
         """Score the test split with each run of the best setting, once: the sweep chose by validation."""
         settings = Place.settings
-        if settings is None or settings.test != "best" or not sweep.is_done():
+        if settings is None or settings.test != "best" or not Place.done:
             return []
         from frostline.report.leaderboard import best_runs
         from frostline.runs.folder import opened

@@ -12,6 +12,7 @@ from frostline.quoting import setting_of
 from frostline.runs.folders import require_empty, require_writable, reserved_at_once
 from frostline.runs.sweeps import FILE, JOBS, Presence, Sweep
 from frostline.sweeps.settings import Grid
+from frostline.sweeps.watch import Watch
 
 WRITTEN_FIRST = "multirun.yaml"  # Hydra's name for the config of a sweep
 BOARD = "leaderboard.csv"
@@ -27,6 +28,9 @@ class Place:
     made = False  # by this process
     trusted = False  # whether code that the sweep's settings name may run
     settings: Grid | None = None
+    watch: Watch | None = None  # of the current job
+    done = False  # whether every job has ended
+    importances: ClassVar[dict[str, float]] = {}
 
     @staticmethod
     def reserve(place: str) -> str:
@@ -75,7 +79,8 @@ class Place:
         if Place.presence is not None:
             Place.presence.leave()
         Place.folder, Place.missing, Place.sweep, Place.presence, Place.made = None, [], None, None, False
-        Place.trusted, Place.settings = False, None
+        Place.trusted, Place.settings, Place.watch, Place.done = False, None, None, False
+        Place.importances = {}
 
     @staticmethod
     def remove_unbegun() -> None:

@@ -1,9 +1,11 @@
 """Begin a training: in a new folder, in that of a sweep's job, or where it stopped."""
 
+import os
 import shlex
 import shutil
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from frostline.runs.folder import (
 )
 from frostline.runs.folders import free_folder, require_writable, reserved, stamp
 from frostline.runs.record import FILE
+
+WATCHED = "FROSTLINE_WATCHED"  # set for the ranks of a run that a sweep may end
 
 
 def train(cfg: DictConfig) -> None:
@@ -141,7 +145,27 @@ def _start(
     launch_alike("train", others)
     from frostline.commands.train import train as run
 
-    run(cfg, folder, command=command, resume=resume, seen=seen or [])
+    with _watched() as watched:
+        run(cfg, folder, command=command, resume=resume, seen=seen or [], watched=watched)
+
+
+@contextmanager
+def _watched() -> Iterator[Any]:
+    """What may end this run of a sweep. Ranks that it starts inherit the variable that tells them of it."""
+    from frostline.training.callbacks.pruning import Watched
+
+    if follows():
+        yield Watched(None) if os.environ.get(WATCHED) else None
+        return
+    watch = Place.watch if sweep_folder() is not None else None
+    if watch is None or not watch.decides:
+        yield None
+        return
+    os.environ[WATCHED] = "1"
+    try:
+        yield Watched(watch)
+    finally:
+        del os.environ[WATCHED]
 
 
 def make_whole(cfg: DictConfig) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from frostline.errors import RunError
 from frostline.paths import write_atomically
@@ -55,13 +55,14 @@ class Note:
 
 @dataclass
 class Sweep:
-    """arguments: as typed, quoted for Hydra. cwd: the folder to which relative paths in them refer. jobs: the overrides
-    of each job of a grid; empty for a search, whose settings stand in its study."""
+    """arguments: as typed. cwd: the folder to which relative paths in them refer. jobs: the overrides of each job of a
+    grid; empty for a search, whose settings stand in its study. search: what a search needs; empty for a grid."""
 
     folder: Path
     arguments: list[str]
     cwd: str
     jobs: list[list[str]] = field(default_factory=list)
+    search: dict[str, Any] = field(default_factory=dict)
 
     # --- the file ---
 
@@ -138,10 +139,6 @@ class Sweep:
         for number in self.numbers():
             if self.state(number) == "failed" and (note := self.note(number)) is not None:
                 self.write_note(number, Note(note.run, note.typed, again=True, attempts=note.attempts))
-
-    def is_done(self) -> bool:
-        """Whether every job of a grid has ended."""
-        return all(self.state(number) in DONE for number in range(len(self.jobs)))
 
     @contextmanager
     def locked(self, name: str, *, wait: bool = False) -> Iterator[bool]:

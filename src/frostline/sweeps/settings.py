@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from frostline.config.ranges import Positive
+from frostline.config.ranges import Positive, Seed
 
 
 @dataclass(frozen=True)
@@ -17,3 +17,14 @@ class Grid:
     resume: str | None
     retry: bool
     join: str | None
+
+
+@dataclass(frozen=True)
+class Search(Grid):
+    """Settings drawn from a space. The same seed gives the same settings, if one process draws them."""
+
+    trials: Positive[int]
+    sampler: Literal["random", "tpe"]
+    pruner: Literal["none", "median", "hyperband"]
+    draw: Seed
+    storage: str | None
