@@ -25,6 +25,7 @@ BY_BUILD = {  # what build.py adds to a constructor's settings
     "head": {"features", "num_outputs"},
     "adapter": set(),
     "sweep": set(),
+    "launcher": set(),
 }
 
 Composed = Callable[..., DictConfig]

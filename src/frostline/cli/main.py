@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -153,7 +154,11 @@ def _run(command: str) -> list[FrostlineError]:
             ours.append(error)
             if sweep is not None:
                 board.end(sweep, error)
-            raise
+            if sweep is None or not isinstance(error, Exception) or isinstance(error, BrokenPipeError):
+                raise
+            traceback.print_exception(error)
+            failures.append(_unexpected(error))
+            return
         failures.extend(found)
         if sweep is not None:
             for failure in found:
@@ -202,6 +207,16 @@ def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[Fro
             raise
         return [_too_large(error)]
     return []
+
+
+def _unexpected(error: Exception) -> RunError:
+    failure = RunError(
+        f"an unexpected error: {type(error).__name__}: {first_line(error)}",
+        where="see the traceback above",
+        next_step="report it, with the command; the other jobs of the sweep go on",
+    )
+    failure.__cause__ = error
+    return failure
 
 
 def _not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineError:

@@ -19,6 +19,7 @@ from frostline.runs.folders import numbered
 from frostline.runs.record import FILE as RECORD
 from frostline.runs.record import Record
 from frostline.runs.sweeps import JOBS, Note, Sweep, lost_of
+from frostline.sweeps.workers import is_worker
 
 MOST_NAMED = 20  # jobs listed as not run
 
@@ -104,6 +105,8 @@ class Board:
             note.error = in_short(str(error)) or type(error).__name__
             Place.sweep.write_note(number, note)
         self._write(Place.sweep)
+        if Place.progress is not None:
+            print(f"sweep  {Place.progress.line()}", flush=True)
 
     def _write(self, sweep: Sweep, *, compare: bool = False) -> None:
         """compare: take the time to compare the settings sample by sample."""
@@ -117,7 +120,7 @@ class Board:
     def print(self) -> list[FrostlineError]:
         """Print the leaderboard. Returns an error if jobs of the sweep failed."""
         sweep = Place.sweep
-        if sweep is None or not (sweep.folder / JOBS).is_dir():
+        if sweep is None or not (sweep.folder / JOBS).is_dir() or is_worker():
             return []
         errors: list[FrostlineError] = []
         self._write(sweep, compare=True)

@@ -15,13 +15,17 @@ from frostline.cli.sweep_listing import for_one_run, jobs_of, require_once, requ
 from frostline.cli.sweep_order import in_order
 from frostline.cli.sweep_place import Place, within
 from frostline.cli.sweep_search import corners, planned, with_mode
-from frostline.cli.sweep_settings import is_of_sweep, settings_of, with_seeds
+from frostline.cli.sweep_settings import is_of_sweep, settings_of, with_seeds, workers_of
+from frostline.distributed.relaunch import config_dirs
 from frostline.errors import ConfigError
 from frostline.runs.sweeps import Sweep, taken
+from frostline.sweeps import workers
+from frostline.sweeps.progress import Progress
 from frostline.sweeps.searching import Plan, Searching
 from frostline.sweeps.settings import Grid, Search
 from frostline.sweeps.study import Trials, require_study
 from frostline.sweeps.watch import Watch
+from frostline.sweeps.workers import begin_worker, give_up, is_worker
 
 LAUNCHER = "BasicLauncher"  # Hydra's own, by name: it imports its plugins anew
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -48,6 +52,7 @@ class Jobs(Sweeper):
         assert self.config is not None
         assert self.hydra_context is not None
         Place.settings = settings = settings_of(self.config)
+        number = workers_of(self.config)
         if Place.sweep is not None:
             Place.enter(Place.sweep, alone=settings.resume is not None)
             if settings.retry:
@@ -56,10 +61,15 @@ class Jobs(Sweeper):
             self._begin(arguments, settings)
         assert Place.sweep is not None
         Jobs.all = Place.sweep.jobs
-        if isinstance(settings, Search):
-            self._search(Place.sweep, settings)
+        searching = self._searching(Place.sweep, settings) if isinstance(settings, Search) else None
+        total = len(Jobs.all) if searching is None else searching.size
+        if number:
+            workers.run(Place.sweep, number, total, [*config_dirs(), *(["trust=true"] if Place.trusted else [])])
         else:
-            self._run(Place.sweep, settings)
+            Place.progress = Progress(Place.sweep, total)
+            self._run_all(Place.sweep, settings, searching)
+        if searching is not None:
+            Place.importances = searching.trials.importances()
         Place.done = type(self.launcher).__name__ == LAUNCHER
 
     def _begin(self, arguments: list[str], settings: Grid) -> None:
@@ -97,30 +107,27 @@ class Jobs(Sweeper):
         assert self.hydra_context is not None
         return self.hydra_context.config_loader.load_sweep_config(self.config, job)
 
-    def _run(self, sweep: Sweep, settings: Grid) -> None:
+    def _run_all(self, sweep: Sweep, settings: Grid, searching: Searching | None) -> None:
+        """Run the jobs in this process."""
+        if is_worker():
+            begin_worker()
+        Place.watch = Watch(settings, None if searching is None else searching.report)
         jobs = sweep.jobs
-        if type(self.launcher).__name__ == LAUNCHER:
-            Place.watch = Watch(settings, None)
-            with closing(taken(sweep, range(len(jobs)), in_order(sweep, jobs))) as numbers:
-                for number in numbers:
-                    self._launch([jobs[number]], number)
+        if type(self.launcher).__name__ != LAUNCHER:
+            for first in range(0, len(jobs), self._size or len(jobs)):
+                self._launch(jobs[first : first + (self._size or len(jobs))], first)
             return
-        for first in range(0, len(jobs), self._size or len(jobs)):
-            self._launch(jobs[first : first + (self._size or len(jobs))], first)
+        numbers = taken(sweep, range(len(jobs)), in_order(sweep, jobs))
+        with closing(((jobs[it], it) for it in numbers) if searching is None else searching.jobs()) as left:
+            for job, number in left:
+                if not (is_worker() and give_up(sweep, number)):
+                    self._launch([job], number)
 
-    def _search(self, sweep: Sweep, settings: Search) -> None:
+    @staticmethod
+    def _searching(sweep: Sweep, settings: Search) -> Searching:
         plan = Plan.stored(sweep.search)
         trials = Trials(sweep.folder, plan.study, plan.mode, plan.space, settings)
-        searching = Searching(sweep, trials, plan, settings.trials)
-
-        def report(step: int, score: float) -> bool:
-            return searching.current is not None and trials.report(searching.current, step, score)
-
-        Place.watch = Watch(settings, report)
-        with closing(searching.jobs()) as jobs:
-            for job, number in jobs:
-                self._launch([job], number)
-        Place.importances = trials.importances()
+        return Searching(sweep, trials, plan, settings.trials)
 
     def _launch(self, jobs: list[list[str]], first: int) -> None:
         assert self.launcher is not None

@@ -11,6 +11,7 @@ from frostline.paths import remove_empty
 from frostline.quoting import setting_of
 from frostline.runs.folders import require_empty, require_writable, reserved_at_once
 from frostline.runs.sweeps import FILE, JOBS, Presence, Sweep
+from frostline.sweeps.progress import Progress
 from frostline.sweeps.settings import Grid
 from frostline.sweeps.watch import Watch
 
@@ -30,6 +31,7 @@ class Place:
     settings: Grid | None = None
     watch: Watch | None = None  # of the current job
     done = False  # whether every job has ended
+    progress: Progress | None = None
     importances: ClassVar[dict[str, float]] = {}
 
     @staticmethod
@@ -80,7 +82,7 @@ class Place:
             Place.presence.leave()
         Place.folder, Place.missing, Place.sweep, Place.presence, Place.made = None, [], None, None, False
         Place.trusted, Place.settings, Place.watch, Place.done = False, None, None, False
-        Place.importances = {}
+        Place.importances, Place.progress = {}, None
 
     @staticmethod
     def remove_unbegun() -> None:

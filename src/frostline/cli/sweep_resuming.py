@@ -11,7 +11,8 @@ from frostline.quoting import hydra_quoted, setting_of
 from frostline.runs.sweeps import FILE, Sweep
 
 TAKES_UP = ("sweep.resume", "sweep.join")
-OF_PROCESS = ("sweep.retry", "trust", "launcher")  # what may differ each time
+LAUNCHER = "launcher"
+OF_PROCESS = ("sweep.retry", "trust", LAUNCHER)  # what may differ each time
 IN = "hydra.sweep.dir"
 # Settings that choose code or places to write to: a sweep's folder may be a stranger's.
 FOREIGN = re.compile(
@@ -49,7 +50,8 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
             next_step=f"frostline train {setting_of('sweep.resume', sweep.folder)} sweep.retry=true",
         )
     _enter(sweep)
-    kept = [it for it in sweep.arguments if _parted(it)[0] != IN and not _parted(it)[0].startswith(OF_PROCESS)]
+    replaced = [name for name in OF_PROCESS if name != LAUNCHER or any(it.startswith(LAUNCHER) for it in own)]
+    kept = [it for it in sweep.arguments if _parted(it)[0] != IN and not _parted(it)[0].startswith(tuple(replaced))]
     return [
         *kept,
         f"{IN}={hydra_quoted(_short(sweep.folder))}",

@@ -9,9 +9,11 @@ from frostline.config.plain import resolved
 from frostline.config.signatures import problems
 from frostline.errors import ConfigError
 from frostline.sweeps import settings as kinds
-from frostline.sweeps.settings import Grid
+from frostline.sweeps.settings import Alone, Grid, Local
+from frostline.sweeps.workers import default_workers
 
-GROUPS = ("sweep", "launcher")
+KINDS: dict[str, Any] = {"sweep": Grid, "launcher": Alone | Local}
+GROUPS = tuple(KINDS)
 
 
 def is_of_sweep(key: str) -> bool:
@@ -21,20 +23,32 @@ def is_of_sweep(key: str) -> bool:
 
 def settings_of(config: DictConfig) -> Grid:
     """config: the config of the sweep, with what was typed. Raises ConfigError."""
-    found = config.get("sweep")
+    made = _made(config, "sweep")
+    assert isinstance(made, Grid)
+    return made
+
+
+def workers_of(config: DictConfig) -> int:
+    """The number of processes that run the jobs; 0 for this process alone. Raises ConfigError."""
+    made = _made(config, "launcher")
+    return (made.workers or default_workers()) if isinstance(made, Local) else 0
+
+
+def _made(config: DictConfig, group: str) -> Any:
+    found = config.get(group)
     node = resolved(found) if isinstance(found, DictConfig) else None
     target = str(node.get("_target_")) if isinstance(node, dict) else ""
     module, _, name = target.rpartition(".")
     kind: Any = getattr(kinds, name, None) if module == kinds.__name__ else None
-    if not isinstance(node, dict) or not (isinstance(kind, type) and issubclass(kind, Grid)):
+    if not isinstance(node, dict) or not (isinstance(kind, type) and issubclass(kind, KINDS[group])):
         raise ConfigError(
-            f"'{target}' is no way to search", where="sweep", next_step="sweep=<one of the options of conf/sweep>"
+            f"'{target}' is no {group}", where=group, next_step=f"{group}=<one of the options of conf/{group}>"
         )
-    if wrong := [*problems({"sweep": node}, supplied={})]:
+    if wrong := [*problems({group: node}, supplied={})]:
         raise ConfigError(
             "\n  ".join(["the sweep has a wrong value:", *wrong]),
             where="command line, or YAML under conf/",
-            next_step="correct it; `frostline train --cfg job` prints the settings of sweep",
+            next_step=f"correct it; `frostline train --cfg job` prints the settings of {group}",
         )
     return kind(**{key: value for key, value in node.items() if key != "_target_"})
 

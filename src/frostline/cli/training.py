@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from frostline.cli.sweep import begun_folder, job_folder, overrides, remove_remains, sweep_folder
 from frostline.cli.sweep_place import Place
+from frostline.cli.sweep_settings import GROUPS
 from frostline.commands.checks import check
 from frostline.config.schedules import whole_schedule
 from frostline.distributed.launcher import follows, many
@@ -42,7 +43,8 @@ def train(cfg: DictConfig) -> None:
     make_whole(cfg)
     check(cfg)
     with open_dict(cfg):
-        del cfg["sweep"]  # a run keeps its own settings only
+        for group in GROUPS:
+            del cfg[group]  # a run keeps its own settings only
     tests = Place.settings is None or Place.settings.test == "all" or sweep_folder() is None
     OmegaConf.update(cfg, "test", bool(cfg.test) and tests)
     if cfg.resume is not None:

@@ -55,6 +55,15 @@ class Searching:
                     continue
             time.sleep(PAUSE)
 
+    @property
+    def size(self) -> int:
+        """The number of jobs, if none is pruned or fails."""
+        return self.total * max(1, len(self.plan.seeds))
+
+    def report(self, step: int, score: float) -> bool:
+        """Note a score of the current job. Returns whether it is to be pruned: a setting's first seed decides."""
+        return self.current is not None and self.trials.report(self.current, step, score)
+
     def numbers(self, trial: int) -> list[int]:
         times = max(1, len(self.plan.seeds))
         return [*range(trial * times, (trial + 1) * times)]

@@ -28,3 +28,15 @@ class Search(Grid):
     pruner: Literal["none", "median", "hyperband"]
     draw: Seed
     storage: str | None
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Jobs run one after the other, in the process that started the sweep."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """Jobs run in several processes of this machine."""
+
+    workers: Positive[int] | None
