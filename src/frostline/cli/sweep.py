@@ -149,7 +149,7 @@ class Board:
         if settings is None or settings.test != "best" or not Place.done:
             return []
         from frostline.report.leaderboard import best_runs
-        from frostline.runs.folder import opened
+        from frostline.runs.folder import opened, read_run
 
         with sweep.locked("best", wait=True):
             for folder in best_runs(sweep.folder):
@@ -160,7 +160,9 @@ class Board:
 
                 again = f"frostline train {setting_of('sweep.resume', sweep.folder)} trust=true"
                 try:
-                    test_later(folder, *opened(folder, trains=False, trust=Place.trusted, again=again))
+                    record, settings = opened(folder, trains=False, trust=Place.trusted, again=again)
+                    OmegaConf.update(settings, "cache.dir", read_run(folder)[1].cache.dir)  # that of the sweep
+                    test_later(folder, record, settings)
                 except FrostlineError as error:
                     return [error]
         self._write(sweep, compare=True)
@@ -178,3 +180,6 @@ class Board:
             named = "\n  ".join(left[:MOST_NAMED])
             number = f"{len(left)} job{'s' * (len(left) > 1)} of the sweep"
             print(f"frostline: {number} did not run:\n  {named}{more}", file=sys.stderr)
+        if Place.presence is not None and Place.sweep is not None and not Place.done and Place.sweep.numbers():
+            again = f"frostline train {setting_of('sweep.resume', Place.sweep.folder)}"
+            print(f"frostline: the sweep was stopped\n  next:  {again}", file=sys.stderr)

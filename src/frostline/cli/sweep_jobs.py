@@ -70,7 +70,7 @@ class Jobs(Sweeper):
             self._run_all(Place.sweep, settings, searching)
         if searching is not None:
             Place.importances = searching.trials.importances()
-        Place.done = type(self.launcher).__name__ == LAUNCHER
+        Place.done = True
 
     def _begin(self, arguments: list[str], settings: Grid) -> None:
         """List the jobs, or the space of a search, and create the sweep's folder."""

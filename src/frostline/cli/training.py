@@ -30,7 +30,7 @@ from frostline.runs.folder import (
     typed_anywhere,
     with_found,
 )
-from frostline.runs.folders import free_folder, require_writable, reserved, stamp
+from frostline.runs.folders import await_orphans, free_folder, require_writable, reserved, stamp
 from frostline.runs.record import FILE
 
 WATCHED = "FROSTLINE_WATCHED"  # set for the ranks of a run that a sweep may end
@@ -107,6 +107,7 @@ def _of_job(cfg: DictConfig) -> list[str]:
 
 def _go_on(cfg: DictConfig, folder: Path) -> None:
     """Continue the run of a job that was stopped; begin it anew if it has no checkpoint."""
+    await_orphans(folder)
     if checkpoint_of(folder, "last") is None:
         shutil.rmtree(folder)
     settings, seen = placed(cfg, folder), stamp(folder)

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shlex
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -14,6 +15,7 @@ from frostline.paths import remove_empty
 from frostline.runs.record import FILE
 
 CONFIG = "config.yaml"
+ORPHANS = 30.0  # seconds; torch's loaders look for their parent every five
 
 
 def free_folder(folder: Path, setting: str = "run_dir", holds: str = FILE) -> Path:
@@ -120,6 +122,22 @@ def claimed(folder: Path, *, leads: bool, seen: list[tuple[str, int, int]]) -> I
         yield
     finally:
         os.close(handle)
+
+
+def await_orphans(folder: Path) -> None:
+    """Wait until nobody holds the lock of `claimed`, at most ORPHANS seconds. Loaders of a process that was killed hold
+    it until they notice."""
+    end = time.monotonic() + ORPHANS
+    while time.monotonic() < end:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1)
+        else:
+            return
+        finally:
+            os.close(handle)
 
 
 def require_writable(folder: Path, setting: str | None = "logs_dir") -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from frostline.errors import RunError
 from frostline.quoting import hydra_quoted, setting_of
@@ -17,6 +18,7 @@ from frostline.runs.sweeps import JOBS, Sweep
 from frostline.sweeps.progress import Progress
 
 SHARE = "FROSTLINE_WORKER"  # `<number> of <workers>` in the environment of a worker
+Thing = TypeVar("Thing")
 FULL_ERROR = "HYDRA_FULL_ERROR"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 MOST_ATTEMPTS = 3  # after so many deaths of its process a job is given up: it would end every worker in turn
@@ -36,7 +38,7 @@ def shares(workers: int, devices: Sequence[str], cores: Sequence[int]) -> list[t
     return [(_share(devices, workers, number), _share(cores, workers, number)) for number in range(workers)]
 
 
-def _share(things: Sequence, workers: int, number: int) -> list:  # type: ignore[type-arg]
+def _share(things: Sequence[Thing], workers: int, number: int) -> list[Thing]:
     if len(things) <= workers:
         return [things[number % len(things)]] if things else []
     return [*things[number * len(things) // workers : (number + 1) * len(things) // workers]]
