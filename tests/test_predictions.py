@@ -323,7 +323,7 @@ def test_outputs_are_compared_row_by_row() -> None:
 
 
 def test_each_run_of_a_sweep_has_its_own(program: Program) -> None:
-    answer = program("train", "-m", *DIGITS, "seed=0,1", "hydra.sweep.dir=sweep")
+    answer = program("train", "-m", *DIGITS, "seed=0,1", "sweep.test=all", "hydra.sweep.dir=sweep")
     assert answer.code == 0, answer.err
     logits = [read(Path("sweep", job), "test").columns["logits"] for job in ("0", "1")]
     assert logits[0].shape == logits[1].shape == (359, 10)

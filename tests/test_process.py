@@ -72,7 +72,9 @@ def test_the_embedded_default_tells_what_happened_and_what_to_do_next(
 @pytest.mark.long
 def test_each_job_of_a_sweep_starts_its_own_ranks(tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
-    _run(str(ROOT / "train.py"), "-m", "seed=0,1", *ranks, *QUICK, folder=tmp_path, OMP_NUM_THREADS="1")
+    _run(
+        str(ROOT / "train.py"), "-m", "seed=0,1", "sweep.test=all", *ranks, *QUICK, folder=tmp_path, OMP_NUM_THREADS="1"
+    )
     records = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("logs/sweeps/*/*/*/run.json"))]
     assert [(record["status"], record["seed"]) for record in records] == [("finished", 0), ("finished", 1)]
     assert [record["metrics"]["test/n"] for record in records] == [359, 359]

@@ -521,7 +521,7 @@ def test_a_rank_that_was_lost_ends_the_others() -> None:
     """One that was stopped answers no SIGTERM."""
     from types import SimpleNamespace
 
-    from frostline.commands.train import others_stopped
+    from frostline.commands.recording import others_stopped
     from frostline.errors import RankError
 
     killed: list[signal.Signals] = []

@@ -68,7 +68,7 @@ def test_a_job_that_fails_is_told_when_it_happens(program: Program) -> None:
 
 def test_a_stopped_sweep_names_the_jobs_that_did_not_run(program: Program) -> None:
     stop = "+callbacks.stop._target_=test_schedules.Stop"
-    answer = program("train", "-m", "schedule=head_only", *DRY[1:], "logger=none", stop, "seed=1,2,3")
+    answer = program("train", "-m", "schedule=head_only", *DRY[1:], "logger=none", stop, "sweep.test=all", "seed=1,2,3")
     assert answer.code == 128 + 15
     assert "2 jobs of the sweep did not run:" in answer.err
     assert [line.split()[0] for line in answer.err.splitlines() if line.endswith(("seed=2", "seed=3"))] == ["1:", "2:"]

@@ -11,6 +11,7 @@ import pytest
 
 from conftest import SMALL, Answer
 from frostline.commands.train import NOT_HERE
+from frostline.runs.predictions import read
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 Program = Callable[..., Answer]
@@ -204,3 +205,32 @@ def test_what_the_system_refuses_between_jobs_is_told(program: Program, tmp_path
     assert "where: nothing" in answer.err
     assert "the operating system reports an error: File name too long" in answer.err
     assert re.search("2 jobs of the sweep did not run:\\n  1: .*a\\n  2: .* init_from=other\\n", answer.err)
+
+
+# --- nothing leaks from job to job ---
+
+
+def test_the_same_job_gives_the_same_bits_first_and_last(program: Program, tmp_path: Path) -> None:
+    steps = ["schedule.every_phase.solve=false", "schedule.phases.head.epochs=2", "head=mlp", "head.dropout=0.5"]
+    many = "optimizer.lr=0.01,0.1,0.03,0.01"
+    answer = program("train", "-m", *HEAD, *steps, many, "hydra.sweep.dir=S", "sweep.test=none")
+    assert answer.code == 0, answer.err
+    first, *others, last = (read(tmp_path / "S" / str(job), "val").columns["logits"] for job in range(4))
+    assert (first == last).all()
+    assert all((first != other).any() for other in others)
+
+
+class Broken:
+    """Made in its place: a callback with a bug."""
+
+    def __new__(cls) -> object:
+        return {}["a bug"]
+
+
+def test_a_bug_in_one_job_does_not_end_the_others(program: Program, tmp_path: Path) -> None:
+    bug = "+callbacks.bug._target_=test_sweep.Broken,lightning.pytorch.callbacks.lambda_function.LambdaCallback"
+    answer = program("train", "-m", *HEAD, bug, "hydra.sweep.dir=S")
+    assert answer.code == 1
+    with (tmp_path / "S" / "leaderboard.csv").open() as file:
+        assert [(row["run"], row["status"]) for row in csv.DictReader(file)] == [("1", "finished"), ("0", "failed")]
+    assert "1 of 2 jobs failed, see above: 0" in answer.err

@@ -57,6 +57,10 @@ class RunError(FrostlineError): ...
 class RankError(FrostlineError): ...
 
 
+class Pruned(Exception):
+    """No error: a sweep ends a run that is not worth more time. The message says why."""
+
+
 def shown(text: str) -> str:
     """Escape control characters and marks that change the direction of writing. Without this, class names from a
     stranger's files could move the cursor of the terminal or change its title."""
@@ -90,6 +94,12 @@ def _initials(name: str) -> str:
     """`learning_rate` → `lr`; "" for a single word."""
     words = name.split("_")
     return "".join(word[:1] for word in words) if len(words) > 1 else ""
+
+
+def in_short(message: str) -> str:
+    """The first line of an error; if that introduces a list, also the first item."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
 
 
 def few(names: Sequence[str], most: int = FEW) -> str:

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ BY_BUILD = {  # what build.py adds to a constructor's settings
     "task": {"targets"},
     "head": {"features", "num_outputs"},
     "adapter": set(),
+    "sweep": set(),
+    "launcher": set(),
 }
 
 Composed = Callable[..., DictConfig]
@@ -197,6 +200,7 @@ def test_an_experiment_opens_with_its_command(name: str) -> None:
         ("index", ["run=logs/it", "input=it", "output=its"]),
         ("search", ["run=logs/it", "index=its"]),
         ("cache", []),
+        ("leaderboard", ["folder=logs"]),
         ("rank", ["models=[bundled,resnet18]"]),
     ],
 )
@@ -216,11 +220,12 @@ def test_lr_find_takes_what_train_takes_and_settings_of_its_own(composed: Compos
 
 def test_no_yaml_lies_outside_what_is_tested() -> None:
     known = {f"{option}.yaml" for option in OPTIONS} | {f"experiment/{name}.yaml" for name in EXPERIMENTS}
-    commands = ("train", "resume", "lr_find", "evaluate", "predict", "export", "index", "search", "cache", "rank")
+    commands = ("train", "resume", "lr_find", "evaluate", "predict", "export", "index", "search", "cache", "rank",
+                "leaderboard")  # fmt: skip
     known |= {f"{command}.yaml" for command in commands}
     for option in OPTIONS:  # files that others build upon
-        defaults = OmegaConf.load(CONF / f"{option}.yaml").get("defaults", [])
-        known |= {
-            f"{option.split('/')[0]}/{name}.yaml" for name in defaults if str(name).startswith("_") and name != "_self_"
-        }
+        for item in OmegaConf.to_container(OmegaConf.load(CONF / f"{option}.yaml")).get("defaults", []):
+            group, name = (option, item) if isinstance(item, str) else next(iter(item.items()))
+            if str(name).startswith("_") and name != "_self_":
+                known.add(f"{re.split('[/@]', group.removeprefix('override /'))[0]}/{name}.yaml")
     assert {str(Path(file).relative_to(CONF)) for file in CONF.rglob("*") if file.is_file()} == known

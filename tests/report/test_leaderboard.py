@@ -2,15 +2,21 @@
 
 import csv
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from frostline.errors import ConfigError, WeightsError
+from conftest import Answer
+from frostline.errors import ConfigError, WeightsError, in_short
 from frostline.report.leaderboard import print_leaderboard, write_leaderboard
+from frostline.runs import predictions
+from frostline.runs.predictions import file_of
 from frostline.runs.record import Record
+from frostline.runs.sweeps import JOBS, Note, Sweep
 
 
 @pytest.fixture
@@ -34,6 +40,13 @@ def write(folder: Path, *typed: str, **said: Any) -> None:
     saved = {"best": "checkpoints/best.ckpt", "last": None}
     command = shlex.join(["frostline", "train", *typed])
     Record(**{"command": command, "seed": 0, "monitor": "val/accuracy", "checkpoints": saved, **said}).write(folder)
+
+
+def lose(sweep: Path, number: int, *typed: str, error: BaseException) -> None:
+    """A job that failed before it had a folder."""
+    (sweep / JOBS).mkdir(exist_ok=True)
+    said = in_short(str(error)) or type(error).__name__
+    Sweep(sweep, [], "").write_note(number, Note(str(number), [*typed], said))
 
 
 def finished(monitor: str = "val/accuracy", score: float = 0.5, **said: Any) -> dict[str, Any]:
@@ -69,7 +82,8 @@ def test_what_failed_is_listed_with_its_error_also_without_a_folder(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = WeightsError("the weights cannot be read", where="it.pth", next_step="others")
-    board = write_leaderboard(sweep, [("2", ["data=digits", "model=resnet18"], error)])
+    lose(sweep, 2, "data=digits", "model=resnet18", error=error)
+    board = write_leaderboard(sweep)
     rows = rows_of(board)
     assert [(row["run"], row["status"], row["model"]) for row in rows[2:]] == [
         ("1", "failed", ""),
@@ -187,7 +201,9 @@ def test_the_first_of_several_faults_is_told(tmp_path: Path) -> None:
         "the configuration has 2 wrong values:\n  seed: it is -1\n  a.b: there is no a", next_step="one"
     )
     write(tmp_path / "0", status="failed", error={"type": "ConfigError", "message": str(faults)})
-    rows = rows_of(write_leaderboard(tmp_path, [("1", [], faults), ("2", [], MemoryError())]))
+    lose(tmp_path, 1, error=faults)
+    lose(tmp_path, 2, error=MemoryError())
+    rows = rows_of(write_leaderboard(tmp_path))
     short = "the configuration has 2 wrong values: seed: it is -1"
     assert [row["error"] for row in rows] == [short, short, "MemoryError"]
 
@@ -220,3 +236,43 @@ def test_the_next_line_fits_the_run(
     print_leaderboard(write_leaderboard(tmp_path))
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("next")]
     assert [line[4:] for line in lines] == ([] if settings is None else [settings])
+
+
+# --- any folder ---
+
+
+def test_any_folder_of_runs_has_a_leaderboard(
+    tmp_path: Path, program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, score in enumerate([0.5, 0.75]):
+        write(tmp_path / "runs" / f"day {number}", f"head.dropout=0.{number}", "run_dir=it", **finished(score=score))
+    answer = program("leaderboard", "runs")
+    assert answer.code == 0, answer.err
+    assert "leaderboard  runs/leaderboard.csv\n" in answer.out
+    assert "best         frostline train head.dropout=0.1 run_dir=it\n" in answer.out
+    assert [row["run"] for row in rows_of(tmp_path / "runs" / "leaderboard.csv")] == ["day 1", "day 0"]
+    assert program("leaderboard", "folder=runs").out == answer.out
+    (tmp_path / "empty").mkdir()
+    assert "there are no runs below this folder" in program("leaderboard", "empty").err
+    assert "there is no such folder" in program("leaderboard", "none").err
+
+
+def test_scores_on_the_same_samples_have_intervals_and_a_mark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = np.arange(90) % 3
+    for number, wrong in enumerate([60, 3, 2]):
+        logits = np.eye(3, dtype=np.float32)[(target + (np.arange(90) < wrong)) % 3]
+        score = 1 - wrong / 90
+        folder = tmp_path / str(number)
+        write(folder, f"head.dropout=0.{number}", **finished(score=score, predictions={"val": file_of("val")}))
+        columns = {"sample": [f"s{at}" for at in range(90)], "index": np.arange(90)}
+        about = {"scores": {"val/accuracy": score}}
+        predictions.write(folder, "val", columns | {"target": target, "logits": logits}, about)
+    rows = rows_of(write_leaderboard(tmp_path))
+    assert [(row["run"], row["as_good"]) for row in rows] == [("2", "best"), ("1", "yes"), ("0", "no")]
+    assert all(float(row["low"]) < float(row["val/accuracy"]) < float(row["high"]) for row in rows)
+    print_leaderboard(tmp_path / "leaderboard.csv")
+    assert "interval     low to high" in capsys.readouterr().out
+    (tmp_path / "1" / file_of("val")).write_bytes(b"PAR1")
+    assert "low" not in rows_of(write_leaderboard(tmp_path))[0], "one without predictions: no row is compared"

@@ -1,136 +1,30 @@
 """Run each command with its composed config. Heavy imports happen inside the functions, after the checks."""
 
 import shlex
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.help import RANKED_ON
 from frostline.cli.rank_models import of_each_model
-from frostline.cli.sweep import job_folder, overrides, sweep_folder
+from frostline.cli.sweep import overrides
+from frostline.cli.training import make_whole, names_itself, run_folder, train, trusting
 from frostline.commands.checks import check
 from frostline.commands.lr_find.range_test import NUMBERS, RangeTest
-from frostline.config.schedules import whole_schedule
 from frostline.distributed.launcher import follows, many
 from frostline.distributed.relaunch import config_dirs, launch_alike
-from frostline.errors import ConfigError, DataError
+from frostline.errors import ConfigError, DataError, RunError
 from frostline.frozen.policy import kept_in
 from frostline.paths import RANKING
-from frostline.runs.folder import (
-    amended,
-    goes_on,
-    opened,
-    placed,
-    require_unfinished,
-    typed_anywhere,
-    with_found,
-)
-from frostline.runs.folders import free_folder, require_writable, reserved, stamp
-from frostline.runs.record import FILE, Record
-
-
-def _train(cfg: DictConfig) -> None:
-    if "run_dir" not in cfg:
-        _resume(cfg)
-        return
-    _make_whole(cfg)
-    check(cfg)
-    if cfg.resume is not None:
-        raise ConfigError(
-            "resume= belongs on the command line, not in YAML", where="resume", next_step=f"resume={cfg.resume}"
-        )
-    if many() or cfg.requeue or cfg.trainer.num_nodes > 1:
-        _take_up(cfg)
-        return
-    job = job_folder()
-    folder, setting = (job, "hydra.sweep.subdir") if job is not None else (Path(cfg.run_dir), "run_dir")
-    named = job is not None or not _names_itself(cfg) or cfg.dry_run
-    with _run_folder(folder, named=named, setting=setting) as own:
-        others = [override for override in overrides() if not override.startswith("run_dir=")]
-        _start(placed(cfg, own), own, [*others, f"run_dir={own}"], resume=False)
-
-
-def _run_folder(
-    folder: Path, *, named: bool, setting: str = "run_dir", holds: str = FILE
-) -> AbstractContextManager[Path]:
-    """Yield a free folder. named: whether the user or a sweep chose its name; any other is created at once. setting:
-    the key that selects another folder. holds: the file that will mark it as taken."""
-    if follows():
-        return nullcontext(folder)
-    return nullcontext(free_folder(folder, setting, holds)) if named else reserved(folder)
-
-
-def _names_itself(cfg: DictConfig, key: str = "run_dir") -> bool:
-    """Whether the folder's name holds the start time, so that each start of the command gets another folder."""
-    node: Any = OmegaConf.to_container(cfg, resolve=False)
-    for part in key.split("."):
-        node = node[part]
-    return "${now:" in str(node)
-
-
-def _take_up(cfg: DictConfig) -> None:
-    """Begin the run in its folder, or continue it: several processes get this command, or one gets it repeatedly."""
-    if sweep_folder() is not None or _names_itself(cfg):
-        raise ConfigError(
-            "every process and every restart needs the same run_dir, but the default contains the start time",
-            where="run_dir",
-            next_step="run_dir=<a folder that every host sees>, without -m",
-        )
-    folder = Path(cfg.run_dir)
-    seen, settings = stamp(folder), placed(cfg, folder)
-    resume = goes_on(folder, settings)
-    _start(with_found(settings, folder) if resume else settings, folder, [*overrides()], resume=resume, seen=seen)
-
-
-def _resume(cfg: DictConfig) -> None:
-    check(cfg, command="resume")
-    folder = Path(cfg.resume)
-    seen = stamp(folder)
-    record, settings = opened(folder, trains=True, trust=cfg.trust, again=_trusting("train"))
-    others = [override for override in overrides() if not override.startswith(("resume=", "trust="))]
-    require_unfinished(record, folder, others)
-    settings = amended(settings, data=cfg.data, trainer=cfg.trainer, cache=cfg.cache, model=cfg.model)
-    check(settings, command=None)
-    _start(settings, folder, [f"resume={folder}", f"trust={cfg.trust}", *others], resume=True, seen=seen)
-
-
-def _trusting(command: str, text: str | None = None) -> str:
-    """The given command with `trust=true`. text: the value of `text=` as typed, without the quotes added for Hydra."""
-    others = [override for override in overrides() if not override.startswith(("trust=", "text="))]
-    typed = [] if text is None else [f"text={text}"]
-    return shlex.join(["frostline", command, *others, *typed, "trust=true"])
-
-
-def _start(
-    cfg: DictConfig, folder: Path, others: list[str], *, resume: bool, seen: list[tuple[str, int, int]] | None = None
-) -> None:
-    """cfg: the checked config. others: arguments with which the other ranks are started. seen: `stamp` of the folder
-    before anything in it was read; None for a new run."""
-    if not follows():
-        named = any(override.startswith("run_dir=") for override in overrides())
-        require_writable(folder, None if resume else "run_dir" if named else "logs_dir")
-    # It can be typed again from any folder. In a sweep, it has the overrides of this job only.
-    command = shlex.join(["frostline", "train", *config_dirs(), *typed_anywhere(cfg, overrides())])
-    launch_alike("train", others)
-    from frostline.commands.train import train
-
-    train(cfg, folder, command=command, resume=resume, seen=seen or [])
-
-
-def _make_whole(cfg: DictConfig) -> None:
-    recipe = HydraConfig.get().runtime.choices.get("experiment")
-    for note in whole_schedule(cfg, overrides(), of_recipe=recipe not in (None, "null")):
-        if not follows():
-            print(f"frostline: {note}", file=sys.stderr)
+from frostline.runs.folder import opened
+from frostline.runs.folders import require_writable
+from frostline.runs.record import Record
 
 
 def _lr_find(cfg: DictConfig) -> None:
-    _make_whole(cfg)
+    make_whole(cfg)
     check(cfg, "lr_find", command="lr_find")
     test = RangeTest(cfg.lr_find.steps, cfg.lr_find.lowest, cfg.lr_find.highest)
     if cfg.resume is not None or cfg.dry_run:
@@ -152,7 +46,7 @@ def _output_folder(cfg: DictConfig, key: str, holds: str) -> Iterator[Path]:
     """Yield the folder in which a command writes `holds` at its end. If its name is the start time, which two commands
     may share, it is created at once, and removed again if it stays empty."""
     folder = Path(OmegaConf.select(cfg, key))
-    with _run_folder(folder, named=not _names_itself(cfg, key), setting=key, holds=holds) as own:
+    with run_folder(folder, named=not names_itself(cfg, key), setting=key, holds=holds) as own:
         if not follows():
             require_writable(own, key)
         yield own
@@ -172,7 +66,7 @@ def _rank(cfg: DictConfig) -> None:
 
 def _evaluate(cfg: DictConfig) -> None:
     check(cfg, command="evaluate")
-    record, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting("evaluate"))
+    record, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=trusting("evaluate"))
     launch_alike("evaluate", overrides())
     from frostline.commands.evaluate import evaluate
 
@@ -210,7 +104,7 @@ def _opened_alone(cfg: DictConfig, command: str, text: str | None = None) -> tup
     """Open the run of a command that takes one process. Raises ConfigError, RunError."""
     if many():
         raise ConfigError(f"{command} runs in one process", where="torchrun, srun", next_step="start it without them")
-    return opened(Path(cfg.run), trains=False, trust=cfg.trust, again=_trusting(command, text))
+    return opened(Path(cfg.run), trains=False, trust=cfg.trust, again=trusting(command, text))
 
 
 def _require_input(cfg: DictConfig, command: str, text: str | None) -> None:
@@ -253,8 +147,25 @@ def _cache(cfg: DictConfig) -> None:
         print_kept(store.entries(), root, [typed for typed in overrides() if typed.startswith("dir=")])
 
 
+def _leaderboard(cfg: DictConfig) -> None:
+    check(cfg, command="leaderboard")
+    folder = Path(cfg.folder)
+    from frostline.report.leaderboard import print_leaderboard, write_leaderboard
+    from frostline.report.trials import runs_of
+    from frostline.runs.sweeps import lost_of
+
+    if not runs_of(folder) and not lost_of(folder):
+        raise RunError(
+            "there are no runs below this folder" if folder.is_dir() else "there is no such folder",
+            where=folder,
+            next_step="name the folder of a sweep, or one that holds runs, such as logs/runs",
+        )
+    require_writable(folder, "folder")
+    print_leaderboard(write_leaderboard(folder))
+
+
 TASKS: dict[str, Callable[[DictConfig], None]] = {
-    "train": _train,
+    "train": train,
     "lr_find": _lr_find,
     "rank": _rank,
     "evaluate": _evaluate,
@@ -262,5 +173,6 @@ TASKS: dict[str, Callable[[DictConfig], None]] = {
     "export": _export,
     "index": _index,
     "search": _search,
+    "leaderboard": _leaderboard,
     "cache": _cache,
 }

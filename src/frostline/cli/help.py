@@ -17,6 +17,7 @@ frostline {__version__}: fine-tune a pretrained network on your own data.
   frostline lr_find model=resnet50 data=cifar10                        suggest a learning rate, phase by phase
   frostline rank models=[resnet18,resnet50] data=cifar10               compare backbones before any training
   frostline evaluate run=<run folder>                                  score it again on its test split
+  frostline leaderboard <folder>                                       rank the runs of a folder, best first
   frostline cache                                                      list cached outputs; clear=true deletes them
   frostline predict run=<run folder> input=<folder or file>            classes, numbers, masks, boxes or texts
   frostline export run=<run folder> output=<file>.safetensors          its weights, adapters merged into them

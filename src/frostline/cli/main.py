@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -19,13 +20,25 @@ from frostline.cli.help import USAGE, help_of, require_known_flags, settings_fir
 from frostline.cli.hydra_messages import translated
 from frostline.cli.resuming import require_resumable, resumed
 from frostline.cli.sweep import Board, sweep_folder
-from frostline.cli.sweep_jobs import Jobs, require_lists
+from frostline.cli.sweep_jobs import Jobs
+from frostline.cli.sweep_listing import require_lists
 from frostline.cli.sweep_place import Place
+from frostline.cli.sweep_resuming import taken_up
+from frostline.cli.sweep_settings import require_sweep
 from frostline.cli.typed import quoted_settings
 from frostline.distributed.launcher import follows, launched, many, require_starter, tell_torchrun
 from frostline.distributed.relaunch import config_folders, launched_anew
 from frostline.distributed.signals import Stopped, stoppable, tell_stopped, unfailing_output
-from frostline.errors import ConfigError, FrostlineError, RunError, close_names, first_line, memory_is_short, shown
+from frostline.errors import (
+    ConfigError,
+    FrostlineError,
+    Pruned,
+    RunError,
+    close_names,
+    first_line,
+    memory_is_short,
+    shown,
+)
 from frostline.paths import conf_dir
 
 # With this set to 1, Hydra raises errors instead of printing them. It is set around Hydra's code, never around ours.
@@ -41,6 +54,8 @@ def main(command: str | None = None) -> None:
         if {"--help", "-h"} & set(sys.argv):
             print(help_of(command, config_folders()), flush=True)
             return
+        if command == "leaderboard":  # its folder may be named alone
+            sys.argv[1:] = [it if "=" in it or it.startswith("-") else f"folder={it}" for it in sys.argv[1:]]
         require_known_flags(sys.argv[1:])
         require_starter()
         _sweep_first(command)
@@ -86,6 +101,10 @@ def _tell(failure: FrostlineError) -> None:
 def _sweep_first(command: str) -> None:
     """Move `-m` to the front and quote the settings. Raises ConfigError for a sweep that the command cannot run."""
     OmegaConf.register_new_resolver("reserved", Place.reserve, use_cache=True, replace=True)
+    Place.forget()
+    again = taken_up(sys.argv[1:]) if command == "train" else None
+    if again is not None:
+        sys.argv[1:] = ["-m", *again]
     flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
     if flags and command != "train":
         raise ConfigError(f"{command} takes one run, not a sweep", where="-m", next_step=f"frostline {command} --help")
@@ -101,7 +120,9 @@ def _sweep_first(command: str) -> None:
         )
     others = settings_first([argument for argument in sys.argv[1:] if argument not in flags])
     require_lists(others, sweeps=bool(flags))
+    require_sweep(others, sweeps=bool(flags))
     sys.argv[1:] = flags[:1] + quoted_settings(others, sweeps=bool(flags))
+    Jobs.typed = others
 
 
 def _command() -> str:
@@ -133,7 +154,11 @@ def _run(command: str) -> list[FrostlineError]:
             ours.append(error)
             if sweep is not None:
                 board.end(sweep, error)
-            raise
+            if sweep is None or not isinstance(error, Exception) or isinstance(error, BrokenPipeError):
+                raise
+            traceback.print_exception(error)
+            failures.append(_unexpected(error))
+            return
         failures.extend(found)
         if sweep is not None:
             for failure in found:
@@ -141,8 +166,7 @@ def _run(command: str) -> list[FrostlineError]:
             board.end(sweep, found[0] if found else None)
 
     failures, started, ours, board = list[FrostlineError](), list[str](), list[BaseException](), Board()
-    Jobs.forget()
-    Place.forget()
+    Jobs.all = []
     original = os.environ.get(FULL_ERROR)
     run = resumed(sys.argv[1:]) if command == "train" else None
     compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="resume" if run else command)
@@ -158,7 +182,9 @@ def _run(command: str) -> list[FrostlineError]:
     finally:
         board.tell_left()
         Place.remove_unbegun()
-    board.print()
+    for failure in board.print():
+        _tell(failure)
+        failures.append(failure)
     return failures
 
 
@@ -169,6 +195,9 @@ def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[Fro
             TASKS[command](cfg)
     except FrostlineError as error:
         return [error]
+    except Pruned as pruned:
+        if not follows():
+            print(f"pruned: {pruned}", flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -178,6 +207,16 @@ def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[Fro
             raise
         return [_too_large(error)]
     return []
+
+
+def _unexpected(error: Exception) -> RunError:
+    failure = RunError(
+        f"an unexpected error: {type(error).__name__}: {first_line(error)}",
+        where="see the traceback above",
+        next_step="report it, with the command; the other jobs of the sweep go on",
+    )
+    failure.__cause__ = error
+    return failure
 
 
 def _not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineError:

@@ -1,5 +1,6 @@
 """Track the jobs of a running sweep: the folder of each, how it ended, and which did not run."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.sweep_jobs import Jobs
-from frostline.cli.sweep_place import within
+from frostline.cli.sweep_place import Place, within
+from frostline.errors import FrostlineError, RunError, in_short
 from frostline.paths import remove_empty
+from frostline.quoting import setting_of
+from frostline.runs.folders import numbered
+from frostline.runs.record import FILE as RECORD
+from frostline.runs.record import Record
+from frostline.runs.sweeps import JOBS, Note, Sweep, lost_of
+from frostline.sweeps.workers import is_worker
 
 MOST_NAMED = 20  # jobs listed as not run
 
@@ -25,6 +33,31 @@ def job_folder() -> Path | None:
     """The folder of the current job, or None outside a sweep. Raises ConfigError if it is not in the sweep's folder."""
     sweep = sweep_folder()
     return None if sweep is None else within(sweep, str(HydraConfig.get().sweep.subdir))
+
+
+def begun_folder() -> Path | None:
+    """The run folder of the current job if its run has begun: the job continues it. None outside a sweep."""
+    if sweep_folder() is None or Place.sweep is None:
+        return None
+    note = Place.sweep.note(int(HydraConfig.get().job.num))
+    folder = None if note is None else Place.sweep.folder / note.run
+    return folder if folder is not None and (folder / RECORD).is_file() else None
+
+
+def remove_remains(job: Path) -> None:
+    """Remove what a job that was killed left before its run had a record. job: its folder, inside the sweep's."""
+    note = Place.sweep.note(int(HydraConfig.get().job.num)) if Place.sweep is not None else None
+    if Place.sweep is None or note is None or note.attempts == 1:
+        return
+    folder = within(Place.sweep.folder, note.run)
+    if folder.is_dir() and not (folder / RECORD).is_file():
+        shutil.rmtree(folder)
+
+
+def _unused(sweep: Path, subdir: str) -> str:
+    """The name of a job's folder, with a number appended if another job's run lies there: subdirs may be equal."""
+    free = next(folder for folder in numbered(sweep / subdir) if not (folder / RECORD).is_file())
+    return str(free.relative_to(sweep))
 
 
 def overrides() -> list[str]:
@@ -46,46 +79,107 @@ class Board:
 
     def __init__(self) -> None:
         self._path: Path | None = None
-        self._begun = 0
-        self._runs: set[Path] = set()
-        self._lost: list[tuple[str, list[str], BaseException]] = []
-        self._failed: list[str] = []
+        self._begun: set[int] = set()
 
     def begin(self) -> None:
-        self._begun += 1
-        print(f"\n[{HydraConfig.get().job.num}]  {' '.join(overrides())}", flush=True)
+        number = int(HydraConfig.get().job.num)
+        self._begun.add(number)
+        print(f"\n[{number}]  {' '.join(overrides())}", flush=True)
+        sweep = Place.sweep
+        if sweep is not None:
+            earlier = sweep.note(number)
+            run = earlier.run if earlier is not None else _unused(sweep.folder, str(HydraConfig.get().sweep.subdir))
+            attempts = 1 if earlier is None else earlier.attempts + 1
+            sweep.write_note(number, Note(run, overrides(), attempts=attempts))
 
     def end(self, sweep: Path, error: BaseException | None) -> None:
         """Record the end of the current job. error: why it failed. A job that failed before its run began is listed
         too, and the empty folder that Hydra made for it is removed."""
-        from frostline.report.leaderboard import runs_of, write_leaderboard
-
-        subdir = str(HydraConfig.get().sweep.subdir)
+        number, subdir = int(HydraConfig.get().job.num), str(HydraConfig.get().sweep.subdir)
         folder = sweep / subdir
         remove_empty([folder, *(path for path in folder.parents if sweep in path.parents)])
-        runs = set(runs_of(sweep))
-        if error is not None:
-            self._failed.append(str(HydraConfig.get().job.num))
-        if error is not None and runs == self._runs:
-            self._lost.append((subdir, overrides(), error))
-        self._runs = runs
-        if self._lost or runs:
-            self._path = write_leaderboard(sweep, self._lost)
+        if Place.sweep is None:
+            return
+        note = Place.sweep.note(number)
+        if error is not None and note is not None:
+            note.error = in_short(str(error)) or type(error).__name__
+            Place.sweep.write_note(number, note)
+        self._write(Place.sweep)
+        if Place.progress is not None:
+            print(f"sweep  {Place.progress.line()}", flush=True)
 
-    def print(self) -> None:
+    def _write(self, sweep: Sweep, *, compare: bool = False) -> None:
+        """compare: take the time to compare the settings sample by sample."""
+        from frostline.report.leaderboard import write_leaderboard
+        from frostline.report.trials import runs_of
+
+        with sweep.locked("board", wait=True):
+            if runs_of(sweep.folder) or lost_of(sweep.folder):
+                self._path = write_leaderboard(sweep.folder, compare=compare)
+
+    def print(self) -> list[FrostlineError]:
+        """Print the leaderboard. Returns an error if jobs of the sweep failed."""
+        sweep = Place.sweep
+        if sweep is None or not (sweep.folder / JOBS).is_dir() or is_worker():
+            return []
+        errors: list[FrostlineError] = []
+        self._write(sweep, compare=True)
         if self._path is not None:
             from frostline.report.leaderboard import print_leaderboard
 
+            errors += self._test_best(sweep)
             print_leaderboard(self._path)
-        if self._failed:
-            number = f"{len(self._failed)} of {len(Jobs.all)} jobs failed"
-            print(f"frostline: {number}, see above: {', '.join(self._failed)}", file=sys.stderr)
+        if Place.importances:
+            said = ", ".join(f"{name} {share:.2f}" for name, share in Place.importances.items())
+            print(f"importance   {said} (share of the variance of the scores, fANOVA)")
+        failed = [number for number in sweep.numbers() if sweep.state(number) == "failed"]
+        if failed:
+            total = len(Jobs.all) or len(sweep.numbers())
+            errors.append(
+                RunError(
+                    f"{len(failed)} of {total} jobs failed, see above: {', '.join(map(str, failed))}",
+                    next_step=f"frostline train {setting_of('sweep.resume', sweep.folder)} sweep.retry=true",
+                )
+            )
+        return errors
+
+    def _test_best(self, sweep: Sweep) -> list[FrostlineError]:
+        """Score the test split with each run of the best setting, once: the sweep chose by validation."""
+        settings = Place.settings
+        if settings is None or settings.test != "best" or not Place.done:
+            return []
+        from frostline.report.leaderboard import best_runs
+        from frostline.runs.folder import opened, read_run
+
+        with sweep.locked("best", wait=True):
+            for folder in best_runs(sweep.folder):
+                if any(name.startswith("test/") for name in Record.read(folder).metrics):
+                    continue
+                print(f"\ntest of the best setting: {folder}", flush=True)
+                from frostline.commands.test_later import test_later
+
+                again = f"frostline train {setting_of('sweep.resume', sweep.folder)} trust=true"
+                try:
+                    record, cfg = opened(folder, trains=False, trust=Place.trusted, again=again)
+                    OmegaConf.update(cfg, "cache.dir", read_run(folder)[1].cache.dir)  # that of the sweep
+                    test_later(folder, record, cfg)
+                except FrostlineError as error:
+                    return [error]
+        self._write(sweep, compare=True)
+        return []
 
     def tell_left(self) -> None:
         """Print the jobs of a stopped sweep that did not run."""
-        left = [f"{number}: {' '.join(job)}" for number, job in enumerate(Jobs.all[self._begun :], self._begun)]
+        left = [
+            f"{number}: {' '.join(job)}"
+            for number, job in enumerate(Jobs.all)
+            if number not in self._begun and (Place.sweep is None or Place.sweep.state(number) == "new")
+        ]
         if left:
             more = f"\n  and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""
             named = "\n  ".join(left[:MOST_NAMED])
             number = f"{len(left)} job{'s' * (len(left) > 1)} of the sweep"
             print(f"frostline: {number} did not run:\n  {named}{more}", file=sys.stderr)
+        if Place.presence is not None and Place.sweep is not None and not Place.done and Place.sweep.numbers():
+            again = f"frostline train {setting_of('sweep.resume', Place.sweep.folder)}"
+            print(f"frostline: the sweep was stopped\n  next:  {again}", file=sys.stderr)

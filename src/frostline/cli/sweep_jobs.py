@@ -1,34 +1,34 @@
-"""List the jobs of a sweep, and refuse settings that cannot be swept."""
+"""Run the jobs of a sweep: those of a grid, or those that a search draws."""
 
-import math
-import os
-import re
-import shlex
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import product
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep, Sweep, ValueType
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.cli.sweep_listing import for_one_run, jobs_of, require_once, require_validation, settings_listed
+from frostline.cli.sweep_order import in_order
 from frostline.cli.sweep_place import Place, within
-from frostline.errors import ConfigError, few
-from frostline.quoting import PLAIN, hydra_quoted
+from frostline.cli.sweep_search import corners, planned, with_mode
+from frostline.cli.sweep_settings import is_of_sweep, settings_of, with_seeds, workers_of
+from frostline.distributed.relaunch import config_dirs
+from frostline.errors import ConfigError
+from frostline.runs.sweeps import Sweep, taken
+from frostline.sweeps import workers
+from frostline.sweeps.progress import Progress
+from frostline.sweeps.searching import Plan, Searching
+from frostline.sweeps.settings import Grid, Search
+from frostline.sweeps.study import Trials, require_study
+from frostline.sweeps.watch import Watch
+from frostline.sweeps.workers import begin_worker, give_up, is_worker
 
-FEW = 20  # values in a proposed command
-MOST = 100_000  # jobs; Hydra composes each twice, at about 0.3 s
+LAUNCHER = "BasicLauncher"  # Hydra's own, by name: it imports its plugins anew
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")  # of Hydra's grammar for sweeps
-FUNCTIONS = "'seed=range(0,3)' is seed=0,1,2; 'model=glob(resnet*)' is every model whose name begins with resnet"
 
 
 class Jobs(Sweeper):
@@ -36,9 +36,10 @@ class Jobs(Sweeper):
     before the first one runs. all: the overrides of each job, in order."""
 
     all: ClassVar[list[list[str]]] = []
+    typed: ClassVar[list[str]] = []  # the command line, before it was quoted for Hydra
 
     def __init__(self, max_batch_size: int | None, params: Mapping[str, Any] | None = None) -> None:
-        """Keys of `hydra.sweeper`. max_batch_size: jobs that the launcher gets at once; None for all."""
+        """Keys of `hydra.sweeper`. max_batch_size: jobs that a launcher of Hydra's gets at once; None for all."""
         self._size = max_batch_size
         self._params = [f"{key}={value}" for key, value in (params or {}).items()]
 
@@ -50,11 +51,39 @@ class Jobs(Sweeper):
         """Raises ConfigError if the sweep cannot be listed, RunError if its folder cannot be used."""
         assert self.config is not None
         assert self.hydra_context is not None
-        assert self.launcher is not None
+        Place.settings = settings = settings_of(self.config)
+        number = workers_of(self.config)
+        if Place.sweep is not None:
+            Place.enter(Place.sweep, alone=settings.resume is not None)
+            if settings.retry:
+                Place.sweep.retry()
+        else:
+            self._begin(arguments, settings)
+        assert Place.sweep is not None
+        Jobs.all = Place.sweep.jobs
+        searching = self._searching(Place.sweep, settings) if isinstance(settings, Search) else None
+        total = len(Jobs.all) if searching is None else searching.size
+        if number:
+            workers.run(Place.sweep, number, total, [*config_dirs(), *(["trust=true"] if Place.trusted else [])])
+        else:
+            Place.progress = Progress(Place.sweep, total)
+            self._run_all(Place.sweep, settings, searching)
+        if searching is not None:
+            Place.importances = searching.trials.importances()
+        Place.done = True
+
+    def _begin(self, arguments: list[str], settings: Grid) -> None:
+        """List the jobs, or the space of a search, and create the sweep's folder."""
+        assert self.config is not None
+        assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         typed = parser.parse_overrides(arguments)
-        _require_once(typed)
-        jobs = _jobs([*parser.parse_overrides(self._params), *typed])
+        require_once(typed)
+        require_validation(typed)
+        of_jobs = [it for it in [*parser.parse_overrides(self._params), *typed] if not is_of_sweep(it.key_or_group)]
+        of_jobs = parser.parse_overrides(with_seeds([str(it.input_line) for it in of_jobs], settings.seeds))
+        plan = planned(of_jobs, settings, settings_listed) if isinstance(settings, Search) else None
+        jobs = jobs_of(of_jobs) if plan is None else []
         if self._size is not None and self._size < 1:
             raise ConfigError(
                 f"a batch needs at least one job, not {self._size}",
@@ -64,17 +93,46 @@ class Jobs(Sweeper):
         raw = OmegaConf.to_container(self.config, resolve=False)
         assert isinstance(raw, dict)
         if "${now:" not in str(raw.get("run_dir")) or any(override.key_or_group == "run_dir" for override in typed):
-            raise _for_one_run()
-        self.validate_batch_is_legal(jobs)
-        _take_place(self.config, raw)
-        Jobs.all = jobs
-        for first in range(0, len(jobs), self._size or len(jobs)):
-            for result in self.launcher.launch(jobs[first : first + (self._size or len(jobs))], initial_job_idx=first):
-                _ = result.return_value  # raises what the job raised
+            raise for_one_run()
+        self.validate_batch_is_legal(jobs if plan is None else corners(plan))
+        search: dict[str, Any] = {}
+        if plan is not None and isinstance(settings, Search):
+            plan = with_mode(plan, self._composed)
+            require_study(plan.study, plan.mode, settings)
+            search = plan.content
+        _take_place(self.config, raw, Sweep(Path(), Jobs.typed, str(Path.cwd()), jobs, search))
+
+    def _composed(self, job: list[str]) -> DictConfig:
+        assert self.config is not None
+        assert self.hydra_context is not None
+        return self.hydra_context.config_loader.load_sweep_config(self.config, job)
+
+    def _run_all(self, sweep: Sweep, settings: Grid, searching: Searching | None) -> None:
+        """Run the jobs in this process."""
+        if is_worker():
+            begin_worker()
+        Place.watch = Watch(settings, None if searching is None else searching.report)
+        jobs = sweep.jobs
+        if type(self.launcher).__name__ != LAUNCHER:
+            for first in range(0, len(jobs), self._size or len(jobs)):
+                self._launch(jobs[first : first + (self._size or len(jobs))], first)
+            return
+        numbers = taken(sweep, range(len(jobs)), in_order(sweep, jobs))
+        with closing(((jobs[it], it) for it in numbers) if searching is None else searching.jobs()) as left:
+            for job, number in left:
+                if not (is_worker() and give_up(sweep, number)):
+                    self._launch([job], number)
 
     @staticmethod
-    def forget() -> None:
-        Jobs.all = []
+    def _searching(sweep: Sweep, settings: Search) -> Searching:
+        plan = Plan.stored(sweep.search)
+        trials = Trials(sweep.folder, plan.study, plan.mode, plan.space, settings)
+        return Searching(sweep, trials, plan, settings.trials)
+
+    def _launch(self, jobs: list[list[str]], first: int) -> None:
+        assert self.launcher is not None
+        for result in self.launcher.launch(jobs, initial_job_idx=first):
+            _ = result.return_value  # raises what the job raised
 
     @classmethod
     def stand_in(cls) -> None:
@@ -82,151 +140,14 @@ class Jobs(Sweeper):
         Plugins.instance().class_name_to_class[BASIC] = cls
 
 
-def require_lists(arguments: Sequence[str], *, sweeps: bool) -> None:
-    """Raises ConfigError for a sweep that Hydra cannot parse. arguments: as typed."""
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key.lstrip("+") == "hydra.mode":
-            raise ConfigError(
-                "hydra.mode cannot be set: -m selects a sweep", where=argument, next_step="leave hydra.mode out"
-            )
-        if not sweeps or argument.startswith("-") or not equals:
-            continue
-        override = _parsed(argument)
-        if override is not None and override.is_sweep_override() and override.is_hydra_override():
-            raise ConfigError(
-                f"{key} applies to the whole sweep and takes one value", where=argument, next_step=f"{key}=<value>"
-            )
-        if override is not None or set(value) & set("'\"[]{}") or os.path.lexists(value):
-            continue
-        parts = [part.strip() for part in value.split(",")]
-        if "" in parts and len(parts) > 1:
-            listed = ",".join(part if PLAIN.fullmatch(part) else hydra_quoted(part) for part in parts if part)
-            raise ConfigError(
-                f"a value is missing in the list of {key}",
-                where=argument,
-                next_step=shlex.quote(f"{key}={listed}") if listed else f"{key}=<value>,<value>",
-            )
-        if FUNCTION.match(value):
-            raise ConfigError("this is not a valid list of sweep values", where=argument, next_step=FUNCTIONS)
-
-
-def _parsed(argument: str) -> Override | None:
-    try:
-        return OverridesParser.create().parse_override(argument)
-    except HydraException:
-        return None
-
-
-def _take_place(config: DictConfig, raw: dict[Any, Any]) -> None:
+def _take_place(config: DictConfig, raw: dict[Any, Any], sweep: Sweep) -> None:
     """Create the sweep's folder. raw: the config with its interpolations. Raises ConfigError or RunError."""
-    sweep = raw["hydra"]["sweep"]
-    for key, place in (("logs_dir", raw.get("logs_dir")), ("hydra.sweep.dir", sweep["dir"])):
+    places = raw["hydra"]["sweep"]
+    for key, place in (("logs_dir", raw.get("logs_dir")), ("hydra.sweep.dir", places["dir"])):
         if not isinstance(place, str) or not place:
             raise ConfigError(f"{key} must name a folder", where=f"{key}={place or ''}", next_step=f"{key}=<folder>")
     named = any(str(given).lstrip("+").startswith("hydra.sweep.dir=") for given in raw["hydra"]["overrides"]["hydra"])
-    if "${" not in sweep["subdir"]:
-        within(Path("sweep"), sweep["subdir"])
-    folder = Path(config.hydra.sweep.dir)
-    Place.take(folder, "hydra.sweep.dir" if named else "logs_dir", OmegaConf.to_yaml(config))
-
-
-def _for_one_run() -> ConfigError:
-    return ConfigError(
-        "run_dir names the folder of one run, but each job of a sweep gets its own folder inside the sweep's",
-        where="run_dir",
-        next_step="leave it out; hydra.sweep.dir=<folder> sets the sweep's folder; or start one run, without -m",
-    )
-
-
-def _require_once(typed: Sequence[Override]) -> None:
-    """Raises ConfigError if a swept setting is given twice: Hydra silently takes the last one."""
-    names = [f"{override.key_or_group}@{override.package or ''}".rstrip("@") for override in typed]
-    swept = {name for name, override in zip(names, typed, strict=True) if override.is_sweep_override()}
-    for name, times in Counter(names).items():
-        if times > 1 and name in swept:
-            raise ConfigError(
-                f"{name} is given {times} times", where="command line", next_step=f"{name}=<value>,<value> once"
-            )
-
-
-def _jobs(overrides: Sequence[Override]) -> list[list[str]]:
-    """Every combination of the listed values; a setting given twice takes its last ones. Raises ConfigError if a sweep
-    cannot be listed, or if it has no jobs or too many."""
-    listed = {override.get_key_element(): _settings(override) for override in overrides}
-    number = math.prod(map(len, listed.values()))
-    if number > MOST:
-        raise ConfigError(
-            f"this sweep has more than {MOST:,} jobs: {number:,}",
-            where="command line",
-            next_step="fewer values, or several sweeps",
-        )
-    return [list(job) for job in product(*listed.values())]
-
-
-def _settings(override: Override) -> list[str]:
-    """`key=value` for each value. Raises ConfigError if the setting cannot be swept so."""
-    key, value, line = override.get_key_element(), override.value(), str(override.input_line)
-    if not override.is_sweep_override():
-        return [line]
-    if override.key_or_group == "run_dir":
-        raise _for_one_run()
-    if override.key_or_group == "logs_dir":
-        raise ConfigError(
-            "logs_dir cannot be swept: all jobs of a sweep lie in one folder", where=line, next_step="logs_dir=<folder>"
-        )
-    if override.is_interval_sweep():
-        raise ConfigError(
-            "a sweep needs single values, and an interval has none",
-            where=line,
-            next_step=f"{key}=<value>,<value>; or '{key}=range(<first>,<end>,<step>)'",
-        )
-    if isinstance(value, ChoiceSweep) and any(isinstance(item, Sweep | Glob) for item in value.list):
-        raise ConfigError("a value in this list is itself a sweep", where=line, next_step=_flat(override, value))
-    if isinstance(value, RangeSweep):
-        _require_end(override, value)
-    values = [*override.sweep_string_iterator()]
-    if not values:
-        names: list[str] = [name for name in _options(override) if name[:1] != "_"] if isinstance(value, Glob) else []
-        raise ConfigError(
-            "this sweep has no jobs: the list of values is empty",
-            where=line,
-            next_step=f"{key}=<{'some of ' + few(names) if names else 'value'}>; {FUNCTIONS}",
-        )
-    return [f"{key}={value}" for value in values]
-
-
-def _require_end(override: Override, value: RangeSweep) -> None:
-    assert value.start is not None
-    assert value.stop is not None
-    if value.step == 0 or not abs(value.stop - value.start) <= MOST * abs(value.step):
-        raise ConfigError(
-            f"this range has more than {MOST:,} values, or no end", where=override.input_line, next_step=FUNCTIONS
-        )
-
-
-def _flat(override: Override, value: ChoiceSweep) -> str:
-    """Propose the values of nested sweeps as one list; a placeholder if there are too many, or an interval."""
-    items = [*_items(override, value)]
-    if len(items) > FEW or any(isinstance(item, Sweep) for item in items):
-        return f"{override.get_key_element()}=<value>,<value>"
-    listed = replace(override, value_type=ValueType.CHOICE_SWEEP, _value=ChoiceSweep(list=items))
-    return shlex.quote(f"{override.get_key_element()}={','.join(listed.sweep_string_iterator())}")
-
-
-def _items(override: Override, item: Any) -> Iterator[Any]:
-    if isinstance(item, ChoiceSweep):
-        for within_it in item.list:
-            yield from _items(override, within_it)
-    elif isinstance(item, RangeSweep):
-        _require_end(override, item)
-        yield from item.range()
-    elif isinstance(item, Glob):
-        yield from item.filter(_options(override))
-    else:
-        yield item
-
-
-def _options(override: Override) -> list[str]:
-    loader = override.config_loader
-    return [] if loader is None else loader.get_group_options(override.key_or_group, ObjectType.CONFIG)
+    if "${" not in places["subdir"]:
+        within(Path("sweep"), places["subdir"])
+    sweep.folder = Path(config.hydra.sweep.dir)
+    Place.take(sweep, "hydra.sweep.dir" if named else "logs_dir", OmegaConf.to_yaml(config))

@@ -1,12 +1,19 @@
-"""Create the folder of a sweep, which must be new or empty, and remove it if no run begins in it."""
+"""Create the folder of a sweep, which must be new or empty, or enter that of an earlier one; remove it if no run begins
+in it."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, RunError
 from frostline.paths import remove_empty
+from frostline.quoting import setting_of
 from frostline.runs.folders import require_empty, require_writable, reserved_at_once
+from frostline.runs.sweeps import FILE, JOBS, Presence, Sweep
+from frostline.sweeps.progress import Progress
+from frostline.sweeps.settings import Grid
+from frostline.sweeps.watch import Watch
 
 WRITTEN_FIRST = "multirun.yaml"  # Hydra's name for the config of a sweep
 BOARD = "leaderboard.csv"
@@ -17,6 +24,15 @@ class Place:
 
     folder: Path | None = None
     missing: ClassVar[list[Path]] = []
+    sweep: Sweep | None = None
+    presence: Presence | None = None
+    made = False  # by this process
+    trusted = False  # whether code that the sweep's settings name may run
+    settings: Grid | None = None
+    watch: Watch | None = None  # of the current job
+    done = False  # whether every job has ended
+    progress: Progress | None = None
+    importances: ClassVar[dict[str, float]] = {}
 
     @staticmethod
     def reserve(place: str) -> str:
@@ -27,36 +43,56 @@ class Place:
         return chosen
 
     @staticmethod
-    def take(folder: Path, setting: str, config: str) -> None:
-        """Create the folder and write the sweep's config into it. setting: the key that selects another folder. Raises
-        ConfigError if the folder holds a sweep, RunError if it holds other files or is not writable."""
+    def take(sweep: Sweep, setting: str, config: str) -> None:
+        """Create the folder and write the sweep and its config into it. setting: the key that selects another folder.
+        Raises ConfigError if the folder holds a sweep, RunError if it holds other files or is not writable."""
+        folder = sweep.folder
         another = ConfigError(
-            "this folder holds another sweep", where=folder, next_step=f"{setting}=<a new or empty folder>"
+            "this folder holds another sweep",
+            where=folder,
+            next_step=f"{setting}=<a new or empty folder>; or frostline train {setting_of('sweep.resume', folder)}",
         )
-        if os.path.lexists(folder / WRITTEN_FIRST) or os.path.lexists(folder / BOARD):
+        if any(os.path.lexists(folder / name) for name in (FILE, WRITTEN_FIRST, BOARD)):
             raise another
         require_empty(folder, setting)
         require_writable(folder, setting)
         Place.missing = Place.missing or _missing(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            file = (folder / WRITTEN_FIRST).open("x", encoding="utf-8")
-        except FileExistsError as error:  # another sweep has just created it
-            raise another from error
-        with file:
-            Place.folder = folder
-            file.write(config)
+        if not sweep.create():  # another sweep has just created it
+            raise another
+        (folder / WRITTEN_FIRST).write_text(config, encoding="utf-8")
+        Place.enter(sweep, alone=False)
+        Place.made = Place.trusted = True
+
+    @staticmethod
+    def enter(sweep: Sweep, *, alone: bool) -> None:
+        """Take part in a sweep. alone: whether no other process may do so now. Raises RunError if one does."""
+        Place.folder, Place.sweep, Place.presence = sweep.folder, sweep, Presence(sweep)
+        if not Place.presence.enter(alone=alone):
+            Place.forget()
+            raise RunError(
+                "this sweep is still running",
+                where=sweep.folder,
+                next_step=f"frostline train {setting_of('sweep.join', sweep.folder)}  # takes part in it",
+            )
 
     @staticmethod
     def forget() -> None:
-        Place.folder, Place.missing = None, []
+        if Place.presence is not None:
+            Place.presence.leave()
+        Place.folder, Place.missing, Place.sweep, Place.presence, Place.made = None, [], None, None, False
+        Place.trusted, Place.settings, Place.watch, Place.done = False, None, None, False
+        Place.importances, Place.progress = {}, None
 
     @staticmethod
     def remove_unbegun() -> None:
-        """Remove what is left of a sweep in which no run began."""
+        """Remove what is left of a new sweep in which no run began, unless another process takes part in it."""
         folder = Place.folder
-        if folder is not None and {path.name for path in folder.glob("[!.]*")} == {WRITTEN_FIRST}:
-            (folder / WRITTEN_FIRST).unlink()
+        alone = Place.made and Place.presence is not None and Place.presence.is_alone()
+        if folder is not None and alone and {path.name for path in folder.glob("[!.]*")} <= {FILE, WRITTEN_FIRST}:
+            shutil.rmtree(folder / JOBS)
+            for name in (WRITTEN_FIRST, FILE):
+                (folder / name).unlink(missing_ok=True)
         remove_empty(Place.missing)
 
 

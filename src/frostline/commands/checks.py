@@ -21,6 +21,7 @@ VALUES = {
     "seed": "Seed",
     "resume": "str | None",
     "init_from": "str | None",
+    "test": "bool",
     "dry_run": "bool",
     "requeue": "bool",
     "predictions": "bool",
@@ -61,6 +62,7 @@ VALUES = {
     "batch_size": "Positive[int]",
     "dir": "str | None",
     "clear": "bool",
+    "folder": "str",
     "models": "list[str]",
 }
 
@@ -224,7 +226,7 @@ def _absent(plain: dict[str, Any], trains: bool, own: Collection[str], *, whole:
     for group in GROUPS if trains else ():
         if not isinstance(plain.get(group), dict):
             yield f"{group} is missing; add {group}=<option>"
-    ours = ("seed", "resume", "init_from", "dry_run", "logs_dir", "requeue", "trust", *KEEPING)
+    ours = ("seed", "resume", "init_from", "test", "dry_run", "logs_dir", "requeue", "trust", *KEEPING)
     for key in ours if trains and whole else ():
         if key not in plain:
             yield f"{key} is missing"

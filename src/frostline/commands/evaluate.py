@@ -7,8 +7,9 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.checks import check
+from frostline.commands.recording import others_stopped
 from frostline.commands.stored_predictions import comparison
-from frostline.commands.train import others_stopped, quiet
+from frostline.commands.train import quiet
 from frostline.commands.trained import read_weights
 from frostline.contracts.targets import Targets
 from frostline.data.module import Data

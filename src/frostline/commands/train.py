@@ -1,30 +1,24 @@
 """Run a training: build, fit phase by phase, test the best weights, print the summary."""
 
 import logging
-import resource
-import signal
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.commands.recording import recorded
 from frostline.config.plain import resolved
 from frostline.distributed.agreement import group_left, others_present
-from frostline.distributed.signals import Stopped, deaf
 from frostline.distributed.slurm_requeue import requeued
-from frostline.errors import RankError, shown
+from frostline.errors import shown
 from frostline.paths import at_home, write_atomically
 from frostline.plan.composed import plan_of
 from frostline.plan.freezing import count
 from frostline.plan.phases import NO_AVERAGE
-from frostline.quoting import command_of
 from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import markdown, print_plan
 from frostline.report.summary import print_run
@@ -34,6 +28,7 @@ from frostline.runs.opening import foreign, read_settings
 from frostline.runs.record import Record, Stopwatch
 from frostline.training.averaging import average
 from frostline.training.build import Built, build
+from frostline.training.callbacks.pruning import Watched
 from frostline.training.checkpoint import Stand, forget_starts, read_saved, stand_of
 from frostline.training.finetuner import CHECKPOINT_KEY
 from frostline.training.fit import fit
@@ -59,9 +54,18 @@ NOT_HERE = (
 )
 
 
-def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: list[tuple[str, int, int]]) -> Record:
+def train(
+    cfg: DictConfig,
+    folder: Path,
+    *,
+    command: str,
+    resume: bool,
+    seen: list[tuple[str, int, int]],
+    watched: Watched | None = None,
+) -> Record:
     """Train in `folder`, or continue the run there. Nothing is written to it before everything is built. command: the
-    line that starts this run. seen: `stamp` of the folder when it was chosen. Raises any FrostlineError."""
+    line that starts this run. seen: `stamp` of the folder when it was chosen. watched: by a sweep, which may
+    end the run. Raises any FrostlineError, and Pruned."""
     quiet()
     record = Record.read(folder) if resume else Record(command=command, seed=cfg.seed)
     watch = Stopwatch(record.seconds)
@@ -79,6 +83,8 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
     if cfg.dry_run:
         return record
     watch.add_to("setup")
+    if watched is not None:
+        watched.begin(built.trainer, built.plan.phases, record)
     leads = built.trainer.is_global_zero
     with (
         claimed(folder, leads=leads, seen=seen),
@@ -90,23 +96,29 @@ def train(cfg: DictConfig, folder: Path, *, command: str, resume: bool, seen: li
         if leads:
             _write_settings(cfg, built, folder, resume=resume)
         _log_text(built, "plan", markdown(rows))
-        try:
-            fit(built, record, folder, stand, watch)
-            if built.plan.average != NO_AVERAGE:
-                average(built, record, folder)
-        finally:
-            watch.add_to("fit")
-        files = PredictionFiles(built, folder, cfg.predictions_max_gigabytes if cfg.predictions else None)
-        test(built, record, files)
-        watch.add_to("test")
-        files.finish(record)
-        watch.add_to("predictions")
-        _log_outcome(built, cfg, record)
+        _fit_and_test(cfg, built, record, folder, stand, watch)
         if leads:
             forget_starts(folder)
     if leads:
         print_run(record, folder)
     return record
+
+
+def _fit_and_test(
+    cfg: DictConfig, built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch
+) -> None:
+    try:
+        fit(built, record, folder, stand, watch)
+        if built.plan.average != NO_AVERAGE:
+            average(built, record, folder)
+    finally:
+        watch.add_to("fit")
+    files = PredictionFiles(built, folder, cfg.predictions_max_gigabytes if cfg.predictions else None)
+    test(built, record, files, tests=bool(cfg.get("test", True)))  # earlier versions always did
+    watch.add_to("test")
+    files.finish(record)
+    watch.add_to("predictions")
+    _log_outcome(built, cfg, record)
 
 
 def _built(cfg: DictConfig, checkpoint: Path | None, command: str) -> tuple[Built, Stand | None]:
@@ -196,53 +208,6 @@ def _log_outcome(built: Built, cfg: DictConfig, record: Record) -> None:
         built.trainer.logger.log_hyperparams(names | _flat(resolved(cfg)), _metrics(record))
 
 
-@contextmanager
-def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]:
-    """Write run.json at the start, and at the end with the outcome, however the run ends."""
-    write = record.write if trainer.is_global_zero else lambda _: None
-    record.status, record.error = "running", None
-    write(folder)
-    try:
-        with others_stopped(trainer):
-            yield
-        record.status = "finished"
-    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns the first into the second
-        deaf()  # the rest takes a moment and must not be interrupted
-        by = signal.Signals(stop.signum if isinstance(stop, Stopped) else signal.SIGINT)
-        record.status, record.error = "interrupted", {"type": by.name, "message": "stopped by a signal"}
-        if trainer.is_global_zero:
-            again = command_of("train", *(["trust=true"] if record.foreign else []), resume=folder)
-            print(f"frostline: interrupted by {by.name}\n  next:  {again}", file=sys.stderr)
-        sys.exit(128 + by)
-    except BaseException as error:
-        record.status, record.error = "failed", {"type": type(error).__name__, "message": str(error)}
-        raise
-    finally:
-        record.peak_memory_bytes = _peak_memory(trainer)
-        if isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.close()  # its thread would outlive every run of a sweep
-        try:
-            write(folder)
-        except OSError:
-            if record.status == "finished":
-                raise  # else keep the error that is already being raised, which says more
-
-
-@contextmanager
-def others_stopped(trainer: L.Trainer) -> Iterator[None]:
-    """Kill the ranks that this process launched if a signal, or the loss of one of them, ends it."""
-    try:
-        yield
-    except Stopped as stopped:
-        if (launcher := trainer.strategy.launcher) is not None:
-            launcher.kill(signal.Signals(stopped.signum))
-        raise
-    except RankError:  # a stopped rank would stay forever
-        if (launcher := trainer.strategy.launcher) is not None:
-            launcher.kill(signal.SIGKILL)
-        raise
-
-
 def _metrics(record: Record) -> dict[str, float]:
     return {f"final/{name}": value for name, value in record.metrics.items() if name != "test/n"}
 
@@ -255,12 +220,6 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return flat
-
-
-def _peak_memory(trainer: L.Trainer) -> int:
-    if trainer.strategy.root_device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
 
 def quiet() -> None:

@@ -11,11 +11,11 @@ from frostline.paths import conf_dir, leaves
 # Last parts of the keys whose value is one file or folder.
 PLACES = {
     *("dir", "file", "path", "train_file", "val_file", "test_file", "weights", "save_dir", "dirpath"),
-    *("run", "index", "input", "output", "run_dir", "logs_dir", "resume", "init_from"),
+    *("run", "folder", "index", "input", "output", "run_dir", "logs_dir", "resume", "join", "init_from"),
 }
 
 
-FOLDERS = {"dir", "run", "index", "run_dir", "logs_dir", "resume", "init_from"}
+FOLDERS = {"dir", "run", "folder", "index", "run_dir", "logs_dir", "resume", "join", "init_from"}
 
 
 def kind_of_value(key: str) -> str:

@@ -1,192 +1,194 @@
-"""Rank the runs of a sweep, best first, in a CSV in the sweep's folder."""
+"""Rank the settings of a sweep, best first, in a CSV in the sweep's folder."""
 
 import csv
 import io
 import math
 import re
 import shlex
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from frostline.errors import few, one_line, shown
+from frostline.errors import RunError, one_line, shown
 from frostline.paths import write_atomically
 from frostline.quoting import setting_of
-from frostline.report.repetitions import lines_of, repeated, write_means
+from frostline.report.bootstrap import Interval, intervals
+from frostline.report.sample_scores import sample_score
 from frostline.report.summary import console_of_width, program
-from frostline.runs.record import FILE, Record
+from frostline.report.trials import REPEATS, Ranking, Setting, differing, scores_of, settings_of, trials_of
+from frostline.report.without_effect import equal_runs, without_effect
+from frostline.runs.predictions import Predictions, read
+from frostline.runs.record import Record
 
+FILE = "leaderboard.csv"
+RUNS = "runs.csv"
 LONG = ("error", "command")
 NOT_SHOWN = ("status", *LONG)  # left out of the table to make room for settings; failed runs are listed below it
-MOST_EQUAL = 6  # groups of equal runs to name
+DEVIATION = " deviation"
+
+Intervals = dict[int, tuple[Interval, str]]  # by index of the setting; and how it compares with the best
 
 
-class Ranking(NamedTuple):
-    """Runs with equal values have comparable scores. data: name of the data set; fingerprint: hash of its samples."""
+def write_leaderboard(folder: Path, *, compare: bool = True) -> Path:
+    """Write `leaderboard.csv`: a row per setting, ordered by validation score, with the test scores for information.
+    Unfinished runs come last, each with a row of its own. Settings whose scores cannot be compared are ranked
+    separately, and the column `ranked_by` names the ranking. `runs.csv` has a row per run if settings are repeated.
 
-    monitor: str
-    mode: str
-    data: str
-    fingerprint: str
-
-
-class Trial(NamedTuple):
-    """A run of a sweep. record: None if it failed before it had a folder. error: why it did not finish, or ""."""
-
-    run: str
-    status: str
-    overrides: dict[str, str]
-    record: Record | None
-    error: str
-
-    @classmethod
-    def of(cls, sweep: Path, folder: Path) -> "Trial":
-        record = Record.read(folder)
-        error = "" if record.error is None else _in_short(record.error["message"])
-        name = folder.relative_to(sweep).as_posix()
-        return cls(name, record.status, _said(shlex.split(record.command)), record, error)
-
-    @property
-    def rank(self) -> float:
-        """Sort key: lower is better; inf if the run is not ranked."""
-        score = None if self.record is None else self.record.metrics.get(self.record.monitor)
-        if self.record is None or self.status != "finished" or score is None:
-            return math.inf
-        return score if self.record.mode == "min" else -score
-
-    @property
-    def ranking(self) -> Ranking | None:
-        """None if the run is not ranked."""
-        if self.record is None or self.rank == math.inf:
-            return None
-        data, fingerprint = (str(self.record.data.get(key, "")) for key in ("name", "fingerprint"))
-        return Ranking(self.record.monitor, self.record.mode, data, fingerprint)
-
-
-def runs_of(sweep: Path) -> list[Path]:
-    """The run folders, at any depth, as `hydra.sweep.subdir` may nest them."""
-    return [path.parent for path in sweep.rglob(FILE)]
-
-
-def write_leaderboard(sweep: Path, lost: Sequence[tuple[str, Sequence[str], BaseException]] = ()) -> Path:
-    """Write `leaderboard.csv`, ordered by validation score, with the test scores for information. Unfinished runs come
-    last. Runs whose scores cannot be compared are ranked separately, and the column `ranked_by` names the ranking.
-
-    lost: number, overrides and error of each run that failed before it had a folder. The sweep has at least one run.
+    folder: holds at least one run, or a job that failed before it had one. compare: add an interval of each score over
+    the samples, and which settings are as good as the best.
     """
-    trials = [Trial.of(sweep, folder) for folder in runs_of(sweep)]
-    trials += [
-        Trial(run, "failed", _said(typed), None, _in_short(str(error)) or type(error).__name__)
-        for run, typed, error in lost
-    ]
-    sizes = Counter(trial.ranking for trial in trials if trial.ranking is not None)
+    trials = trials_of(folder)
+    settings = settings_of(trials)
+    sizes = Counter(setting.first.ranking for setting in settings if setting.first.ranking is not None)
     rankings: list[Ranking | None] = [*sorted(sizes, key=lambda ranking: (-sizes[ranking], ranking)), None]
-    trials.sort(key=lambda trial: (rankings.index(trial.ranking), trial.rank, len(trial.run), trial.run))
-    settings, scores = _differing(trials), _scores([trial.record for trial in trials if trial.record is not None])
-    apart = ["ranked_by"] if len(sizes) > 1 else []
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run", "status", *settings, *apart, *scores, "seconds", *LONG])
-    for trial in trials:
-        said = [trial.run, trial.status, *(trial.overrides.get(setting, "") for setting in settings)]
-        said += [_label(trial.ranking, rankings) for _ in apart]
-        if trial.record is None:
-            writer.writerow([*said, *("" for _ in scores), "", trial.error, ""])
-            continue
-        found = [trial.record.metrics.get(score, "") for score in scores]
-        seconds = round(trial.record.seconds["total"], 1)
-        writer.writerow([*said, *found, seconds, trial.error, trial.record.command])
-    path = sweep / "leaderboard.csv"
-    write_atomically(path, text.getvalue())
+
+    def place(setting: Setting) -> tuple[object, ...]:
+        return rankings.index(setting.first.ranking), setting.rank, len(setting.first.run), setting.first.run
+
+    settings.sort(key=place)
+    repeated = any(len(setting.trials) > 1 for setting in settings)
+    names = [name for name in differing(trials) if not (repeated and name in REPEATS)]
+    path = folder / FILE
+    write_atomically(path, _table(settings, names, rankings, _compared(folder, settings) if compare else {}))
+    if repeated:
+        singles = sorted((Setting([trial]) for trial in trials), key=place)
+        write_atomically(folder / RUNS, _table(singles, differing(trials), rankings, {}))
     return path
+
+
+def _table(
+    settings: Sequence[Setting], names: Sequence[str], rankings: Sequence[Ranking | None], found: Intervals
+) -> str:
+    """names: of the settings that have a column."""
+    repeated = any(len(setting.trials) > 1 for setting in settings)
+    scores = scores_of([record for setting in settings for record in setting.records])
+    columns = ["run", "status", *names, *(["ranked_by"] if len(rankings) > 2 else []), *(["runs"] if repeated else [])]
+    columns += [column for score in scores for column in (score, *([f"{score}{DEVIATION}"] if repeated else []))]
+    columns += [*(["low", "high", "as_good"] if found else []), "seconds", *LONG]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="", extrasaction="ignore")
+    writer.writeheader()
+    for at, setting in enumerate(settings):
+        first = setting.first
+        row: dict[str, object] = {name: first.overrides.get(name, "") for name in names}
+        row |= {"run": first.run, "status": first.status, "error": first.error, "runs": len(setting.trials)}
+        row["ranked_by"] = _label(first.ranking, rankings)
+        for score in scores:
+            mean, deviation = setting.score(score) or (math.nan, math.nan)
+            row |= {} if math.isnan(mean) else {score: mean}
+            row |= {} if math.isnan(deviation) else {f"{score}{DEVIATION}": deviation}
+        if first.record is not None:
+            row |= {"seconds": round(setting.seconds, 1), "command": first.record.command}
+        if at in found:
+            interval, mark = found[at]
+            row |= {"low": interval.low, "high": interval.high, "as_good": mark}
+        writer.writerow(row)
+    return text.getvalue()
+
+
+def _compared(folder: Path, settings: Sequence[Setting]) -> Intervals:
+    """The intervals of the settings of each ranking, from the stored predictions of validation; none if they lack."""
+    found: Intervals = {}
+    for ranking in dict.fromkeys(setting.first.ranking for setting in settings):
+        if ranking is None:
+            continue
+        own = [at for at, setting in enumerate(settings) if setting.first.ranking == ranking]
+        scores = []
+        for at in own:
+            runs = [sample_score(it, ranking.monitor) for it in _predictions(folder, settings[at])]
+            scores.append([run for run in runs if run is not None])
+        whole = all(len(some) == len(settings[at].trials) for some, at in zip(scores, own, strict=True))
+        for turn, (at, interval) in enumerate(
+            zip(own, (whole and intervals(scores, ranking.mode)) or [], strict=False)
+        ):
+            found[at] = interval, "best" if turn == 0 else "yes" if interval.as_good else "no"
+    return found
+
+
+def _predictions(folder: Path, setting: Setting) -> Iterator[Predictions]:
+    for trial in setting.trials:
+        if trial.record is not None and "val" in trial.record.predictions:
+            try:
+                yield read(folder / trial.run, "val")
+            except RunError:  # removed, or damaged: the setting has no interval
+                continue
 
 
 def print_leaderboard(path: Path) -> None:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    columns = [column for column in rows[0] if column not in NOT_SHOWN]
+    columns = _shown(rows[0])
     table = Table(box=box.SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, justify="left" if column == "run" else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(one_line(_short(row[column])) for column in columns))
+        table.add_row(*(one_line(_cell(row, column)) for column in columns))
     console = console_of_width()
     console.print(table)
     for row in rows:
         if row["error"]:
             console.print(f"{row['status']:11}  {row['run']}: {shown(str(row['error']))}")
-    trials = [Trial.of(path.parent, folder) for folder in runs_of(path.parent)]
-    for names, equal in _without_effect(trials).items():
-        console.print(f"equal        {_equal(names, equal)}")
-    _print_means(path.parent, trials, console)
+    for names, equal in without_effect(trials_of(path.parent)).items():
+        console.print(f"equal        {equal_runs(names, equal)}")
+    if "runs" in rows[0]:
+        console.print(
+            f"runs         scores are means ± standard deviations over the runs of a setting: {path.parent / RUNS}"
+        )
+    if "low" in rows[0]:
+        console.print(
+            "interval     low to high holds 95 % of draws of the validation samples; as good: not significantly worse "
+            "than the best (paired bootstrap, Holm's correction)"
+        )
     if "ranked_by" in rows[0]:
         console.print("separate     scores of different monitors or data cannot be compared: see ranked_by")
     console.print(f"leaderboard  {path}")
     _print_next(path.parent, rows, console)
 
 
-def _print_means(sweep: Path, trials: Sequence[Trial], console: Console) -> None:
-    """Print and write mean and spread over repetitions, if all ranked runs have comparable scores."""
-    ranked = sorted((trial for trial in trials if trial.ranking is not None), key=lambda trial: trial.rank)
-    # Splits by other seeds have the same samples, so that their rankings are equal.
-    if len({trial.ranking for trial in ranked}) != 1:
-        return
-    names = _differing(trials)
-    runs = [
-        ({name: trial.overrides.get(name, "") for name in names}, trial.record)
-        for trial in ranked
-        if trial.record is not None
-    ]
-    means = repeated(runs, _scores([record for _, record in runs]))
-    for line in lines_of(means):
-        console.print(f"mean         {shown(line)}")
-    if means:
-        console.print(f"means        {write_means(sweep, means)}")
+def _shown(columns: Iterable[str]) -> list[str]:
+    """The columns for which a terminal has room: of the test scores only those by which validation ranks, if any."""
+    every = [column for column in columns if column not in NOT_SHOWN and not column.endswith(DEVIATION)]
+    alike = {column.replace("val/", "test/", 1) for column in every if column.startswith("val/")} & {*every}
+    return [column for column in every if not alike or column in alike or not column.startswith("test/")]
 
 
-def _print_next(sweep: Path, rows: Sequence[dict[str, str]], console: Console) -> None:
-    """Print the command that evaluates the best run of each ranking, if its weights were saved."""
-    best = {row.get("ranked_by", ""): row["run"] for row in reversed(rows) if row["status"] == "finished"}
-    for label, run in reversed(best.items()):
-        record = Record.read(sweep / run)
+def best_runs(folder: Path) -> list[Path]:
+    """The runs of the best setting of each ranking."""
+    best: dict[Ranking, Setting] = {}
+    for setting in settings_of(trials_of(folder)):
+        ranking = setting.first.ranking
+        if ranking is not None and (ranking not in best or setting.rank < best[ranking].rank):
+            best[ranking] = setting
+    return [folder / trial.run for setting in best.values() for trial in setting.trials]
+
+
+def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) -> None:
+    """Print how the best run of each ranking is made again, and the command that evaluates it if its weights were
+    saved."""
+    best = {row.get("ranked_by", ""): row for row in reversed(rows) if row["status"] == "finished"}
+    for label, row in reversed(best.items()):
+        record = Record.read(folder / row["run"])
+        end = f"   # the best {label}" if label else ""
+        if record.command:
+            console.print(f"best         {shown(record.command)}{end}", soft_wrap=True)
         kept = [name for name in ("best", "last") if record.checkpoints.get(name) is not None]
         if kept:
             settings = ["checkpoint=last"] * (kept[0] != "best") + ["trust=true"] * bool(record.foreign)
-            said = " ".join([shlex.quote(program()), "evaluate", setting_of("run", sweep / run), *settings])
-            console.print(f"next         {said}" + (f"   # the best {label}" if label else ""))
+            said = " ".join([shlex.quote(program()), "evaluate", setting_of("run", folder / row["run"]), *settings])
+            console.print(f"next         {said}{end}")
 
 
-def _in_short(message: str) -> str:
-    """The first line of an error; if that introduces a list, also the first item."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+def _cell(row: dict[str, str], column: str) -> str:
+    deviation = row.get(f"{column}{DEVIATION}", "")
+    return _short(row[column]) + (f" ± {_short(deviation)}" if deviation else "")
 
 
 def _short(cell: str) -> str:
     return f"{float(cell):.4f}" if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?", cell) else cell
-
-
-def _said(typed: Sequence[str]) -> dict[str, str]:
-    """The `key=value` settings of a command line as a dict, without flags."""
-    return dict(part.lstrip("+").split("=", 1) for part in typed if "=" in part and not part.startswith("-"))
-
-
-def _differing(trials: Sequence[Trial]) -> list[str]:
-    """Names of the settings that differ between trials."""
-    names = dict.fromkeys(name for trial in trials for name in trial.overrides)
-    return [name for name in names if len({trial.overrides.get(name) for trial in trials}) > 1]
-
-
-def _scores(records: Sequence[Record]) -> list[str]:
-    """Names of the monitors, then of the test scores, without `test/n`."""
-    monitors = [record.monitor for record in records if record.monitor]
-    scores = [name for record in records for name in record.metrics if name.startswith("test/") and name != "test/n"]
-    return list(dict.fromkeys(monitors + scores))
 
 
 def _label(ranking: Ranking | None, rankings: Sequence[Ranking | None]) -> str:
@@ -199,27 +201,4 @@ def _label(ranking: Ranking | None, rankings: Sequence[Ranking | None]) -> str:
         said += f" of {ranking.data}"
     if any((other.monitor, other.data) == (ranking.monitor, ranking.data) for other in others):
         said += f" ({ranking.fingerprint[:6]})"
-    return said
-
-
-def _without_effect(trials: Sequence[Trial]) -> dict[tuple[str, ...], list[list[Trial]]]:
-    """Group finished runs whose scores are bit-identical in every phase, by the settings in which they differ."""
-    alike: dict[str, list[Trial]] = defaultdict(list)
-    for trial in sorted(trials, key=lambda trial: (len(trial.run), trial.run)):
-        if trial.record is not None and trial.ranking is not None and trial.record.phases:
-            scores: list[Any] = [trial.record.metrics, *(phase.get("val") for phase in trial.record.phases)]
-            alike[repr(scores)].append(trial)
-    found: dict[tuple[str, ...], list[list[Trial]]] = defaultdict(list)
-    for equal in alike.values():
-        if names := _differing(equal):
-            found[tuple(names)].append(equal)
-    return found
-
-
-def _equal(names: Sequence[str], groups: Sequence[Sequence[Trial]]) -> str:
-    runs = few([" = ".join(trial.run for trial in group) for group in groups], MOST_EQUAL)
-    said = f"runs {runs}: {' and '.join(names)} made no difference to any score"
-    phases = [phase for group in groups for trial in group if trial.record is not None for phase in trial.record.phases]
-    if all(phase.get("solved") for phase in phases) and all(name.partition(".")[0] == "optimizer" for name in names):
-        said += "; a solved head uses no optimizer (schedule.every_phase.solve=false trains it step by step)"
     return said

@@ -122,6 +122,8 @@ def _is_below(record: Record, name: str, score: float) -> bool:
 
 def print_scores(metrics: dict[str, float], console: Console | None = None) -> None:
     console = console or console_of_width()
+    if "test/n" not in metrics:  # it was not scored
+        return
     scores = [f"{name} {value:.4f}" for name, value in metrics.items() if name.startswith("test/") and name != "test/n"]
     words = [*scores, f"(n = {metrics['test/n']:.0f})"]
     lines = ["   ".join(words[start : start + PER_LINE]) for start in range(0, len(words), PER_LINE)]

@@ -18,7 +18,7 @@ from frostline.runs.record import FILE, Record
 
 # May differ when the same command continues a run: paths, hardware, display.
 MAY_DIFFER = {
-    *("run_dir", "logs_dir", "resume", "dry_run", "requeue", "trust", "callbacks", "logger"),
+    *("run_dir", "logs_dir", "resume", "test", "dry_run", "requeue", "trust", "callbacks", "logger"),
     *("data.dir", "data.file", "data.path", "data.train_file", "data.val_file", "data.test_file", "data.num_workers"),
     "data.vocabulary",
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shlex
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -14,6 +15,7 @@ from frostline.paths import remove_empty
 from frostline.runs.record import FILE
 
 CONFIG = "config.yaml"
+ORPHANS = 30.0  # seconds; torch's loaders look for their parent every five
 
 
 def free_folder(folder: Path, setting: str = "run_dir", holds: str = FILE) -> Path:
@@ -22,7 +24,7 @@ def free_folder(folder: Path, setting: str = "run_dir", holds: str = FILE) -> Pa
     setting: the key that chooses another folder. Raises RunError if the folder holds other files.
     """
     folder = folder if folder.name else folder.absolute()  # `.` has no name to append a number to
-    chosen = next(chosen for chosen in _numbered(folder) if not (chosen / holds).exists())
+    chosen = next(chosen for chosen in numbered(folder) if not (chosen / holds).exists())
     require_empty(chosen, setting)
     return chosen
 
@@ -50,7 +52,8 @@ def stamp(folder: Path) -> list[tuple[str, int, int]]:
     return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
-def _numbered(folder: Path) -> Iterator[Path]:
+def numbered(folder: Path) -> Iterator[Path]:
+    """Yield `it`, `it-2`, `it-3`, ..."""
     yield folder
     yield from (folder.with_name(f"{folder.name}-{number}") for number in count(2))
 
@@ -61,7 +64,7 @@ def reserved(folder: Path) -> Iterator[Path]:
     second, and removed at the end if it is still empty. Raises RunError if it cannot be created.
     """
     missing = [path for path in folder.parents if not path.exists()]
-    chosen = next(chosen for chosen in _numbered(folder) if _made(chosen))
+    chosen = next(chosen for chosen in numbered(folder) if _made(chosen))
     try:
         yield chosen
     finally:
@@ -72,7 +75,7 @@ def reserved_at_once(place: str) -> str:
     """Create the folder now, with a number appended if it exists. Returns `place` unchanged if that fails: the first
     write to it will raise the error."""
     try:
-        return str(next(chosen for chosen in _numbered(Path(place)) if _made(chosen)))
+        return str(next(chosen for chosen in numbered(Path(place)) if _made(chosen)))
     except RunError:
         return place
 
@@ -119,6 +122,22 @@ def claimed(folder: Path, *, leads: bool, seen: list[tuple[str, int, int]]) -> I
         yield
     finally:
         os.close(handle)
+
+
+def await_orphans(folder: Path) -> None:
+    """Wait until nobody holds the lock of `claimed`, at most ORPHANS seconds. Loaders of a process that was killed hold
+    it until they notice."""
+    end = time.monotonic() + ORPHANS
+    while time.monotonic() < end:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1)
+        else:
+            return
+        finally:
+            os.close(handle)
 
 
 def require_writable(folder: Path, setting: str | None = "logs_dir") -> None:

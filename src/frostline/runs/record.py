@@ -24,7 +24,7 @@ TYPES = {
     **dict.fromkeys(("command", "monitor"), "str"),
     "foreign": "list[str]",
     "seed": "int",
-    "status": "Literal['running', 'finished', 'failed', 'interrupted']",
+    "status": "Literal['running', 'finished', 'failed', 'interrupted', 'pruned']",
     "mode": "Literal['max', 'min']",
     "peak_memory_bytes": "int",
 }
@@ -48,7 +48,7 @@ class Record:
 
     command: str
     seed: int
-    status: Literal["running", "finished", "failed", "interrupted"] = "running"
+    status: Literal["running", "finished", "failed", "interrupted", "pruned"] = "running"  # pruned: by a sweep
     error: dict[str, str] | None = None
     versions: dict[str, str] = field(default_factory=installed_versions)
     data: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +68,14 @@ class Record:
     peak_memory_bytes: int = 0
     checkpoints: dict[str, str | None] = field(default_factory=lambda: {"best": None, "last": None})
     predictions: dict[str, str] = field(default_factory=dict)  # by split, the file in the run folder
+
+    @property
+    def rank(self) -> float:
+        """Sort key by the monitored score: lower is better; inf if the run did not finish or has no such score."""
+        score = self.metrics.get(self.monitor) if self.status == "finished" else None
+        if score is None:
+            return math.inf
+        return score if self.mode == "min" else -score
 
     def write(self, folder: Path) -> None:
         self.seconds["total"] = sum(value for key, value in self.seconds.items() if key != "total")

@@ -117,6 +117,8 @@ class PredictionFiles:
         splits = {"val": (built.data.val_split, dict(scores)), "test": (built.data.test_split, tested)}
         too_large: dict[files.Split, float] = {}
         for split, (samples, own) in splits.items():
+            if split not in self._collected:  # it was not scored
+                continue
             num_bytes, columns = self._collected[split].gathered(built.trainer)
             if num_bytes > self.max_gigabytes * GIGABYTE:
                 too_large[split] = num_bytes / GIGABYTE

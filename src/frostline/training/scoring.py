@@ -17,9 +17,10 @@ from frostline.training.predictions import PredictionFiles
 NO_PHASE = "none"  # in place of the phase of weights that were not trained
 
 
-def test(built: Built, record: Record, files: PredictionFiles) -> None:
-    """Score the test split with the best checkpoint by validation, or with the last weights if none was saved."""
-    model, data, trainer, *_ = built
+def test(built: Built, record: Record, files: PredictionFiles, *, tests: bool) -> None:
+    """Load the best checkpoint by validation, or leave the last weights if none was saved, and score the test split if
+    it `tests`."""
+    model, trainer = built.model, built.trainer
     best = trainer.checkpoint_callback
     if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
         path = Path(best.best_model_path)
@@ -31,10 +32,16 @@ def test(built: Built, record: Record, files: PredictionFiles) -> None:
             record.best["highest"] = highest
         record.metrics |= _noted(built, content[CHECKPOINT_KEY]["val"])
         record.metrics[best.monitor or "best"] = float(best.best_model_score)
+    if tests:
+        score_test(built, record, files)
+
+
+def score_test(built: Built, record: Record, files: PredictionFiles) -> None:
+    """Score the test split with the weights that the model has."""
     with files.collecting("test"):
-        (scores,) = trainer.test(model, datamodule=data, verbose=False)
+        (scores,) = built.trainer.test(built.model, datamodule=built.data, verbose=False)
     record.metrics |= dict(scores)
-    record.per_class = model.per_class
+    record.per_class = built.model.per_class
 
 
 def _noted(built: Built, scores: dict[str, float]) -> dict[str, float]:

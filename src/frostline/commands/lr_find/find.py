@@ -19,7 +19,8 @@ from frostline.commands.lr_find.curves import picture_of
 from frostline.commands.lr_find.range_test import NUMBERS, PICTURE, WORST, RangeTest, RateCurve
 from frostline.commands.lr_find.rising_rate import RisingRate
 from frostline.commands.lr_find.table import print_rates
-from frostline.commands.train import others_stopped, quiet, start_weights
+from frostline.commands.recording import others_stopped
+from frostline.commands.train import quiet, start_weights
 from frostline.config.plain import resolved
 from frostline.data.module import Data
 from frostline.errors import ConfigError, RunError

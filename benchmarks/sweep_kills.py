@@ -1,0 +1,100 @@
+"""Kill a sweep at random moments (SIGKILL), resume it until it ends, and compare its leaderboard with that of an
+undisturbed sweep.
+
+python benchmarks/sweep_kills.py 20
+
+Each sweep is killed up to five times, at any moment from its start on: before it has a folder, between two jobs, within
+one, while the leaderboard is written, while it resumes. It survives if `leaderboard.csv` has the same rows in the same
+order, the seconds apart, and every run finished.
+"""
+
+import csv
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from machine import write_result
+
+KILLS_PER_SWEEP = 5
+JOB = ["data.train_limit=100", "data.image_size=8", "trainer=cpu", "trainer.precision=32-true", "logger=none"]
+JOB += ["schedule.every_phase.solve=false", "schedule.phases.head.epochs=2", "schedule.phases.all.epochs=3"]
+SWEEP = [*JOB, "optimizer.lr=0.1,0.01", "sweep.seeds=3", "model.weights=none.pth,null"]
+
+
+def main(kills: int) -> None:
+    draw = random.Random(0)
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "whole"
+        for folder in (Path(scratch) / "cold", whole):  # only the second is timed: the first reads files from disk
+            seconds = time.perf_counter()
+            assert _start("-m", *_at(folder)).wait() == 1  # the jobs without weights fail
+            seconds = time.perf_counter() - seconds
+        survived, killed, sweeps = 0, 0, []
+        while killed < kills:
+            sweep = Path(scratch) / f"sweep{len(sweeps)}"
+            moments = _killed_and_resumed(sweep, draw, seconds, min(KILLS_PER_SWEEP, kills - killed))
+            same = _rows(sweep) == _rows(whole)
+            killed += len(moments)
+            survived += len(moments) * same
+            sweeps.append({"kills": moments, "same": same})
+            said = "same" if same else "DIFFERENT"
+            print(f"sweep {len(sweeps):3}   killed {len(moments)} times   {said}   {moments}", flush=True)
+    print(f"survived {survived} of {killed} kills")
+    print(
+        write_result("sweep_kills", [{"kills": killed, "survived": survived, "seconds_of_a_sweep": seconds}, *sweeps])
+    )
+    sys.exit(survived != killed)
+
+
+def _at(folder: Path) -> list[str]:
+    return [*SWEEP, f"hydra.sweep.dir={folder}", f"cache.dir={folder}-cache"]  # kills also hit the filling of the cache
+
+
+def _killed_and_resumed(sweep: Path, draw: random.Random, seconds: float, kills: int) -> list[str]:
+    """Kill and resume a sweep; return the state of its folder at each kill."""
+    moments = []
+    command = ["-m", *_at(sweep)]
+    while True:
+        process = _start(*command)
+        if len(moments) == kills:
+            assert process.wait() == 1
+            return moments
+        try:
+            process.wait(draw.uniform(0.05, 0.9) * seconds)
+            return moments  # it ended before the kill
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        moments.append(_stand(sweep))
+        command = [f"sweep.resume={sweep}"] if (sweep / "sweep.json").is_file() else command
+
+
+def _stand(sweep: Path) -> str:
+    if not (sweep / "sweep.json").is_file():
+        return "before the sweep began"
+    statuses = [json.loads(path.read_text())["status"] for path in sorted(sweep.glob("*/run.json"))]
+    within = "within a run" if "running" in statuses else "between two"
+    return f"{within}, {statuses.count('finished')} finished"
+
+
+def _rows(sweep: Path) -> list[dict[str, str]]:
+    with (sweep / "leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{name: _plain(value, sweep) for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def _plain(value: str, sweep: Path) -> str:
+    return value.replace(str(sweep), "<sweep>")
+
+
+def _start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "frostline", "train", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)

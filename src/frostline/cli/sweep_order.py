@@ -1,0 +1,73 @@
+"""The order in which the jobs of a grid run."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from frostline.report.trials import REPEATS
+from frostline.runs.record import FILE, Record
+from frostline.runs.sweeps import Sweep
+
+# Settings on which outputs of frozen blocks depend, beside those of the plan.
+SHARED = ("model", "data", "adapter")
+
+
+def in_order(sweep: Sweep, jobs: Sequence[Sequence[str]]) -> Callable[[list[int]], list[int]]:
+    """A function that sorts job numbers. Jobs of one model on the same data follow each other, so that they find its
+    frozen outputs in the cache. Each setting runs once first; its repetitions follow, those of the best settings first.
+    """
+    settings = [_without(job, _is_repeat) for job in jobs]
+    prefixes = [_only(job, _is_shared) for job in jobs]
+    first = {prefix: number for number, prefix in reversed([*enumerate(prefixes)])}
+    times: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, setting in enumerate(settings):
+        times[setting].append(number)
+    repetition = {number: turn for numbers in times.values() for turn, number in enumerate(numbers)}
+    found: dict[int, float] = {}
+
+    def score(number: int) -> float:
+        """Of the setting, by its finished runs; lower is better."""
+        ranks = [_rank(sweep, other, found) for other in times[settings[number]] if repetition[other] == 0]
+        return min(ranks, default=math.inf)
+
+    def sort(numbers: list[int]) -> list[int]:
+        repeats = any(repetition[number] for number in numbers)
+        return sorted(
+            numbers,
+            key=lambda number: (
+                repetition[number],
+                score(number) if repeats and repetition[number] else 0.0,
+                first[prefixes[number]],
+                number,
+            ),
+        )
+
+    return sort
+
+
+def _rank(sweep: Sweep, number: int, found: dict[int, float]) -> float:
+    if number not in found:
+        note = sweep.note(number)
+        if note is None or not (sweep.folder / note.run / FILE).is_file():
+            return math.inf
+        record = Record.read(sweep.folder / note.run)
+        if record.status in ("running", "interrupted"):
+            return math.inf
+        found[number] = record.rank
+    return found[number]
+
+
+def _is_repeat(key: str) -> bool:
+    return key in REPEATS
+
+
+def _is_shared(key: str) -> bool:
+    return key not in REPEATS and key.partition(".")[0] in SHARED
+
+
+def _without(job: Sequence[str], leave_out: Callable[[str], bool]) -> tuple[str, ...]:
+    return tuple(setting for setting in job if not leave_out(setting.partition("=")[0].lstrip("+~")))
+
+
+def _only(job: Sequence[str], keep: Callable[[str], bool]) -> tuple[str, ...]:
+    return tuple(setting for setting in job if keep(setting.partition("=")[0].lstrip("+~")))

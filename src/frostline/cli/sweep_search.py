@@ -1,0 +1,50 @@
+"""Begin a search: its space, from the command line."""
+
+import uuid
+from collections.abc import Callable, Sequence
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+from frostline.errors import ConfigError
+from frostline.sweeps.searching import Plan
+from frostline.sweeps.settings import Search
+from frostline.sweeps.space import dimension_of
+from frostline.sweeps.study import require_space
+
+Choices = Callable[[Override], Sequence[str]]
+Compose = Callable[[list[str]], DictConfig]
+
+
+def planned(overrides: Sequence[Override], settings: Search, choices: Choices) -> Plan:
+    """Separate the space from what is fixed, and seeds from the space. Raises ConfigError."""
+    fixed, seeds, space = [], [], []
+    for override in overrides:
+        line = str(override.input_line)
+        if not override.is_sweep_override():
+            fixed.append(line)
+        elif override.key_or_group == "seed":
+            seeds = [*choices(override)]
+        else:
+            space.append(dimension_of(override, choices))
+    if any(line.lstrip("+").partition("=")[::2] == ("dry_run", "true") for line in fixed):
+        raise ConfigError("a search needs scores, but dry_run=true", where="dry_run", next_step="leave it out")
+    require_space(space)
+    return Plan(f"frostline-{uuid.uuid4().hex}", "", space, fixed, seeds)
+
+
+def corners(plan: Plan) -> list[list[str]]:
+    """Jobs that show whether each value of the space can be composed: one per end of a dimension."""
+    first = [dimension.corners()[0] for dimension in plan.space]
+    found = [
+        [*plan.fixed, *first[:at], corner, *first[at + 1 :], *plan.seeds[:1]]
+        for at, dimension in enumerate(plan.space)
+        for corner in dimension.corners()
+    ]
+    return found
+
+
+def with_mode(plan: Plan, compose: Compose) -> Plan:
+    """compose: composes a job. Raises ConfigError if it has no score to search by."""
+    task = compose(corners(plan)[0]).task
+    return plan._replace(mode=str(task.mode))

@@ -1,0 +1,78 @@
+"""The settings of a sweep itself, beside those of its jobs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig
+
+from frostline.config.plain import resolved
+from frostline.config.signatures import problems
+from frostline.errors import ConfigError
+from frostline.sweeps import settings as kinds
+from frostline.sweeps.settings import Alone, Grid, Local
+from frostline.sweeps.workers import default_workers
+
+KINDS: dict[str, Any] = {"sweep": Grid, "launcher": Alone | Local}
+GROUPS = tuple(KINDS)
+
+
+def is_of_sweep(key: str) -> bool:
+    """Whether a setting is the sweep's, and not one of its jobs'."""
+    return key.partition(".")[0] in GROUPS
+
+
+def settings_of(config: DictConfig) -> Grid:
+    """config: the config of the sweep, with what was typed. Raises ConfigError."""
+    made = _made(config, "sweep")
+    assert isinstance(made, Grid)
+    return made
+
+
+def workers_of(config: DictConfig) -> int:
+    """The number of processes that run the jobs; 0 for this process alone. Raises ConfigError."""
+    made = _made(config, "launcher")
+    return (made.workers or default_workers()) if isinstance(made, Local) else 0
+
+
+def _made(config: DictConfig, group: str) -> Any:
+    found = config.get(group)
+    node = resolved(found) if isinstance(found, DictConfig) else None
+    target = str(node.get("_target_")) if isinstance(node, dict) else ""
+    module, _, name = target.rpartition(".")
+    kind: Any = getattr(kinds, name, None) if module == kinds.__name__ else None
+    if not isinstance(node, dict) or not (isinstance(kind, type) and issubclass(kind, KINDS[group])):
+        raise ConfigError(
+            f"'{target}' is no {group}", where=group, next_step=f"{group}=<one of the options of conf/{group}>"
+        )
+    if wrong := [*problems({group: node}, supplied={})]:
+        raise ConfigError(
+            "\n  ".join(["the sweep has a wrong value:", *wrong]),
+            where="command line, or YAML under conf/",
+            next_step=f"correct it; `frostline train --cfg job` prints the settings of {group}",
+        )
+    return kind(**{key: value for key, value in node.items() if key != "_target_"})
+
+
+def require_sweep(arguments: Sequence[str], *, sweeps: bool) -> None:
+    """Raises ConfigError if settings of a sweep are typed without -m."""
+    own = [argument for argument in arguments if is_of_sweep(argument.partition("=")[0].lstrip("+~"))]
+    if own and not sweeps:
+        raise ConfigError(
+            f"{own[0].partition('=')[0].lstrip('+~')} is a setting of a sweep",
+            where=own[0],
+            next_step="add -m, which starts a sweep",
+        )
+
+
+def with_seeds(overrides: Sequence[str], seeds: int | None) -> list[str]:
+    """Add the seeds of `sweep.seeds`. Raises ConfigError if seeds are typed as well."""
+    if seeds is None:
+        return [*overrides]
+    typed = [override for override in overrides if override.partition("=")[0].lstrip("+") == "seed"]
+    if typed:
+        raise ConfigError(
+            f"sweep.seeds={seeds} repeats each setting with the seeds 0 to {seeds - 1}, but seeds are given too",
+            where=typed[0],
+            next_step="leave one of them out",
+        )
+    return [*overrides, f"seed={','.join(map(str, range(seeds)))}"]

@@ -1,0 +1,181 @@
+"""Scores as functions of sums over samples, from a run's stored predictions, so that they can be drawn again.
+
+Shapes: N samples, K classes, T numbers, S sums, B draws.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from frostline.runs.predictions import Predictions
+
+MOST = 50_000_000  # numbers (N x S) for which there is room
+CLOSE = 1e-3  # a score that differs more from the recorded one is not what the run measured
+
+Array = Any  # numpy.ndarray: importing numpy costs 0.1 s, which a command line that is refused need not pay
+Sums = tuple[Array, Callable[[Array], Array]]
+
+
+class SampleScore(NamedTuple):
+    """samples: what identifies them, in their order. sums: (N, S), added over samples. of: (B, S) → (B,), the score."""
+
+    samples: tuple[str, ...]
+    sums: Array
+    of: Callable[[Array], Array]
+
+    @property
+    def value(self) -> float:
+        return float(self.of(self.sums.sum(0)[None])[0])
+
+
+def sample_score(found: Predictions, name: str) -> SampleScore | None:
+    """The score `name`, such as val/accuracy. None if it is no function of sums over samples, if the predictions do not
+    determine it, or if it is not the score that the run recorded for them."""
+    import numpy as np
+
+    make = SCORES.get(name.partition("/")[2])
+    made = None if make is None else make(found.columns)
+    recorded = found.about.get("scores", {}).get(name)
+    if made is None or recorded is None:
+        return None
+    sums, of = made
+    if sums.size > MOST or not np.isfinite(sums).all():
+        return None
+    index = found.columns["index"]
+    _, first, rows = np.unique(index, return_index=True, return_inverse=True)
+    names = [str(found.columns["sample"][at]) for at in first]
+    if "word" in found.columns:  # a sample has a row for each word
+        whole = np.zeros((len(first), sums.shape[1]))
+        np.add.at(whole, rows, sums)
+        sums = whole
+    elif len(first) == len(index):
+        sums = sums[first]
+    else:
+        return None
+    score = SampleScore(tuple(f"{it} {index[at]}" for it, at in zip(names, first, strict=True)), sums, of)
+    return score if abs(score.value - recorded) <= CLOSE * max(1.0, abs(recorded)) else None
+
+
+def _of_classes(columns: Mapping[str, Array]) -> tuple[Array, Array] | None:
+    """Targets (N,) and logits (N, K)."""
+    target, logits = columns.get("target"), columns.get("logits")
+    if target is None or logits is None or target.ndim != 1 or logits.ndim != 2 or logits.shape[1] < 2:
+        return None
+    return target.astype(int), logits
+
+
+def _top(best: int) -> Callable[[Mapping[str, Array]], Sums | None]:
+    def accuracy(columns: Mapping[str, Array]) -> Sums | None:
+        import numpy as np
+
+        found = _of_classes(columns)
+        if found is None:
+            return None
+        target, logits = found
+        own = logits[np.arange(len(target)), target]
+        right = (logits > own[:, None]).sum(1) < best
+        if best == 1:
+            right = logits.argmax(1) == target
+        return _mean(right.astype(float))
+
+    return accuracy
+
+
+def _cross_entropy(columns: Mapping[str, Array]) -> Sums | None:
+    import numpy as np
+
+    found = _of_classes(columns)
+    if found is None:
+        return None
+    target, logits = found
+    shifted = logits.astype(float) - logits.max(1, keepdims=True)
+    return _mean(np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(target)), target])
+
+
+def _f1_macro(columns: Mapping[str, Array]) -> Sums | None:
+    """The mean over the classes that are a target or an answer of some sample of all."""
+    import numpy as np
+
+    found = _of_classes(columns)
+    if found is None or len(found[0]) * found[1].shape[1] * 3 > MOST:
+        return None
+    target, logits = found
+    classes = np.arange(logits.shape[1])
+    true, given = target[:, None] == classes, logits.argmax(1)[:, None] == classes
+    counted = (true | given).any(0)
+    sums = np.concatenate([true & given, true, given], axis=1).astype(float)
+
+    def of(total: Array) -> Array:
+        right, truth, answers = np.split(total, 3, axis=1)
+        return (2 * right / np.maximum(truth + answers, 1))[:, counted].mean(1)
+
+    return sums, of
+
+
+def _numbers(columns: Mapping[str, Array]) -> tuple[Array, Array] | None:
+    """Targets and predictions, (N, T)."""
+    target, predicted = columns.get("target"), columns.get("predicted")
+    if target is None or predicted is None or target.dtype.kind != "f" or target.shape != predicted.shape:
+        return None
+    return target.reshape(len(target), -1).astype(float), predicted.reshape(len(target), -1).astype(float)
+
+
+def _error(power: int) -> Callable[[Mapping[str, Array]], Sums | None]:
+    def error(columns: Mapping[str, Array]) -> Sums | None:
+        found = _numbers(columns)
+        return None if found is None else _mean((abs(found[0] - found[1]) ** power).mean(1))
+
+    return error
+
+
+def _r2(columns: Mapping[str, Array]) -> Sums | None:
+    import numpy as np
+
+    found = _numbers(columns)
+    if found is None:
+        return None
+    target, predicted = found
+    around = target - target.mean(0)  # the same score, with less loss of digits
+    ones = np.ones((len(target), 1))
+
+    def of(total: Array) -> Array:
+        number, rest = total[:, :1], total[:, 1:]
+        first, second, errors = np.split(rest, 3, axis=1)
+        spread = second - first**2 / number
+        return (1 - errors / np.where(spread > 0, spread, np.nan)).mean(1)
+
+    return np.concatenate([ones, around, around**2, (target - predicted) ** 2], axis=1), of
+
+
+def _overlap(columns: Mapping[str, Array]) -> Sums | None:
+    """Intersection over union, from the counts of each class in each sample; the mean over the classes that occur."""
+    import numpy as np
+
+    parts = [columns.get(name) for name in ("right", "target", "predicted")]
+    if any(part is None or part.ndim != 2 for part in parts):
+        return None
+    right, target, predicted = (np.asarray(part, float) for part in parts)
+    counted = (target.sum(0) + predicted.sum(0)) > 0
+
+    def of(total: Array) -> Array:
+        both, truth, answers = np.split(total, 3, axis=1)
+        return (both / np.maximum(truth + answers - both, 1))[:, counted].mean(1)
+
+    return np.concatenate([right, target, predicted], axis=1), of
+
+
+def _mean(points: Array) -> Sums:
+    import numpy as np
+
+    return np.stack([points, np.ones(len(points))], axis=1), lambda total: total[:, 0] / np.maximum(total[:, 1], 1)
+
+
+SCORES: dict[str, Callable[[Mapping[str, Array]], Sums | None]] = {
+    "accuracy": _top(1),
+    "accuracy_top5": _top(5),
+    "loss": _cross_entropy,
+    "f1_macro": _f1_macro,
+    "mse": _error(2),
+    "mae": _error(1),
+    "r2": _r2,
+    "iou": _overlap,
+}

@@ -1,0 +1,1 @@
+"""Many runs: what is searched, in which order, and which of them is tested."""

@@ -1,0 +1,115 @@
+"""Run the trials of a search: draw one, run it with each seed, tell its score."""
+
+import statistics
+import time
+from collections.abc import Generator
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from frostline.runs.record import Record
+from frostline.runs.sweeps import DONE, PAUSE, Sweep
+from frostline.sweeps.space import Dimension
+from frostline.sweeps.study import Trials
+
+
+class Plan(NamedTuple):
+    """What a search needs, as stored in sweep.json. study: its name in the storage. fixed: overrides of every job.
+    seeds: overrides that repeat a setting; empty for none."""
+
+    study: str
+    mode: str
+    space: list[Dimension]
+    fixed: list[str]
+    seeds: list[str]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        return {**self._asdict(), "space": [dimension.content for dimension in self.space]}
+
+    @classmethod
+    def stored(cls, content: dict[str, Any]) -> "Plan":
+        return cls(**{**content, "space": [Dimension.stored(it) for it in content["space"]]})
+
+
+class Searching:
+    """total: trials in all. A trial n with S seeds has the jobs n S to n S + S - 1."""
+
+    def __init__(self, sweep: Sweep, trials: Trials, plan: Plan, total: int) -> None:
+        self.sweep = sweep
+        self.trials = trials
+        self.plan = plan
+        self.total = total
+        self.current: int | None = None  # the trial that this process runs, with its first seed
+
+    def jobs(self) -> Generator[tuple[list[str], int]]:
+        """Yield the overrides and the number of each job to run. Trials of processes that died are taken over; those of
+        living ones are awaited, as their scores belong to the result."""
+        while True:
+            with ExitStack() as held:
+                number = self._next(held)
+                if number is None and not self.trials.unfinished():
+                    return
+                if number is not None:
+                    yield from self._of(number)
+                    self._tell(number)
+                    continue
+            time.sleep(PAUSE)
+
+    @property
+    def size(self) -> int:
+        """The number of jobs, if none is pruned or fails."""
+        return self.total * max(1, len(self.plan.seeds))
+
+    def report(self, step: int, score: float) -> bool:
+        """Note a score of the current job. Returns whether it is to be pruned: a setting's first seed decides."""
+        return self.current is not None and self.trials.report(self.current, step, score)
+
+    def numbers(self, trial: int) -> list[int]:
+        times = max(1, len(self.plan.seeds))
+        return [*range(trial * times, (trial + 1) * times)]
+
+    def _next(self, held: ExitStack) -> int | None:
+        """A trial whose lock is then held: one that nobody runs any more, or a new one. None if there is none now."""
+        with self.sweep.locked("study", wait=True):
+            again = [number for number in self.trials.failed() if self._runs_again(number)]
+            for number in [*self.trials.unfinished(), *again]:
+                if self._hold(number, held):
+                    return number
+            if len(self.trials.all()) >= self.total:
+                return None
+            number = self.trials.ask()
+            return number if self._hold(number, held) else None
+
+    def _hold(self, number: int, held: ExitStack) -> bool:
+        attempt = ExitStack()
+        if attempt.enter_context(self.sweep.locked(f"trial-{number}")):
+            held.push(attempt)
+            return True
+        attempt.close()
+        return False
+
+    def _runs_again(self, trial: int) -> bool:
+        return any(self.sweep.state(number) == "open" for number in self.numbers(trial))
+
+    def _of(self, trial: int) -> Generator[tuple[list[str], int]]:
+        settings = [*self.plan.fixed, *self.trials.settings(trial)]
+        seeds: list[list[str]] = [[seed] for seed in self.plan.seeds] or [[]]
+        for number, seed in zip(self.numbers(trial), seeds, strict=True):
+            if self.sweep.state(number) not in DONE:
+                self.current = trial if number == self.numbers(trial)[0] else None
+                yield [*settings, *seed], number
+            if self.sweep.state(number) != "finished":
+                return
+
+    def _tell(self, trial: int) -> None:
+        states = [self.sweep.state(number) for number in self.numbers(trial)]
+        outcome = next((state for state in states if state != "finished"), "finished")
+        scores = []
+        for number in self.numbers(trial) if outcome == "finished" else ():
+            note = self.sweep.note(number)
+            record = None if note is None else Record.read(self.sweep.folder / note.run)
+            score = None if record is None else record.metrics.get(record.monitor)
+            scores += [] if score is None else [score]
+        whole = len(scores) == len(states)
+        self.trials.tell(trial, outcome if outcome == "pruned" else "finished" if whole else "failed",
+                         statistics.fmean(scores) if whole else None)  # fmt: skip

@@ -1,0 +1,42 @@
+"""Settings of a sweep, config group `sweep`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from frostline.config.ranges import Positive, Seed
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of the listed values."""
+
+    seeds: Positive[int] | None
+    test: Literal["best", "all", "none"]
+    max_seconds: Positive[float] | None
+    max_parameters: Positive[int] | None
+    resume: str | None
+    retry: bool
+    join: str | None
+
+
+@dataclass(frozen=True)
+class Search(Grid):
+    """Settings drawn from a space. The same seed gives the same settings, if one process draws them."""
+
+    trials: Positive[int]
+    sampler: Literal["random", "tpe"]
+    pruner: Literal["none", "median", "hyperband"]
+    draw: Seed
+    storage: str | None
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Jobs run one after the other, in the process that started the sweep."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """Jobs run in several processes of this machine."""
+
+    workers: Positive[int] | None

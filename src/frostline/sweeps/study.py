@@ -1,0 +1,239 @@
+"""A search with Optuna, by ask and tell. Its study is shared by all processes that take part, and survives them.
+
+The same seed gives the same settings again after a process was killed: each trial's sampler is seeded by its number.
+"""
+
+import fcntl
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from frostline.errors import ConfigError, RunError, first_line, needs
+from frostline.sweeps.settings import Search
+from frostline.sweeps.space import Dimension
+
+# Optuna's FrozenTrial; its import costs 1.5 s, which a command line without a search need not pay
+FrozenTrial = Any
+
+JOURNAL = "study.journal"
+REPLACES = "replaces"  # attribute of a trial that holds the outcome of a failed one that ran again
+
+
+class JournalLock:
+    """A POSIX lock for Optuna's journal, which the system releases if its process dies; Optuna's own is a file that
+    would stay for half a minute. Removes a line that a killed process has not written to its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle: int | None = None
+
+    def acquire(self) -> bool:
+        self._handle = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.lockf(self._handle, fcntl.LOCK_EX)
+        mend(self._path)
+        return True
+
+    def release(self) -> None:
+        assert self._handle is not None
+        os.close(self._handle)
+        self._handle = None
+
+
+def mend(journal: Path) -> None:
+    """Cut a last line that has no end."""
+    content = journal.read_bytes() if journal.is_file() else b""
+    if content and not content.endswith(b"\n"):
+        os.truncate(journal, content.rfind(b"\n") + 1)
+
+
+class Trials:
+    """The trials of a study. folder: of the sweep. name: of the study. mode: max or min. space: its dimensions.
+
+    Raises ConfigError if Optuna is not installed, RunError if the storage cannot be opened.
+    """
+
+    def __init__(self, folder: Path, name: str, mode: str, space: Sequence[Dimension], settings: Search) -> None:
+        with needs("optuna", "which searches", where="sweep", extra="sweep", otherwise="sweep=grid"):
+            import optuna
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._settings = settings
+        self._space = {dimension.key: dimension for dimension in space}
+        with _opened(settings.storage):
+            storage = _journal(folder / JOURNAL) if settings.storage is None else settings.storage
+            self.study = optuna.create_study(
+                storage=storage,
+                study_name=name,
+                direction="maximize" if mode == "max" else "minimize",
+                sampler=self._sampler(0),
+                pruner=_pruner(settings.pruner),
+                load_if_exists=True,
+            )
+
+    def _sampler(self, number: int) -> Any:
+        import optuna
+
+        seed = (self._settings.draw + 1_000_003 * number) % 2**32
+        if self._settings.sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+
+    def all(self) -> list[FrozenTrial]:
+        """The trials whose settings are known, by number."""
+        return [
+            it for it in self.study.get_trials(deepcopy=False) if REPLACES not in it.user_attrs and self._is_whole(it)
+        ]
+
+    def _is_whole(self, trial: FrozenTrial) -> bool:
+        """A process may be killed between two settings of a trial."""
+        return {*trial.params} == {*self._space}
+
+    def unfinished(self) -> list[int]:
+        return [it.number for it in self.all() if not it.state.is_finished()]
+
+    def failed(self) -> list[int]:
+        """Failed trials that no other one replaces."""
+        import optuna
+
+        replaced = {it.user_attrs.get(REPLACES) for it in self.study.get_trials(deepcopy=False)}
+        failed = [it.number for it in self.all() if it.state == optuna.trial.TrialState.FAIL]
+        return [number for number in failed if number not in replaced]
+
+    def ask(self) -> int:
+        """Draw a new trial."""
+        number = len(self.study.get_trials(deepcopy=False))
+        self.study.sampler = self._sampler(number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a choice among texts, and of what Optuna calls experimental
+            return self.study.ask({key: _distribution(it) for key, it in self._space.items()}).number
+
+    def settings(self, number: int) -> list[str]:
+        """The overrides of a trial."""
+        params = self._frozen(number).params
+        return [dimension.setting(params[key]) for key, dimension in self._space.items()]
+
+    def report(self, number: int, step: int, score: float) -> bool:
+        """Note a score of a running trial. Returns whether it is to be pruned."""
+        import optuna
+
+        frozen = self._frozen(number)
+        if frozen.state.is_finished():  # a failed one, run again
+            return False
+        trial = optuna.trial.Trial(self.study, frozen._trial_id)
+        if step not in frozen.intermediate_values:  # else it was noted before the run was resumed
+            trial.report(score, step)
+        return bool(trial.should_prune())
+
+    def tell(self, number: int, outcome: str, score: float | None) -> None:
+        """outcome: finished, pruned or failed. score: of a finished trial."""
+        import optuna
+
+        states = {
+            "finished": optuna.trial.TrialState.COMPLETE,
+            "pruned": optuna.trial.TrialState.PRUNED,
+            "failed": optuna.trial.TrialState.FAIL,
+        }
+        frozen = self._frozen(number)
+        state = states[outcome] if outcome != "finished" or score is not None else states["failed"]
+        if not frozen.state.is_finished():
+            self.study.tell(number, score if state == states["finished"] else None, state=state)
+        elif frozen.state == states["failed"] and state == states["finished"]:
+            self.study.add_trial(
+                optuna.trial.create_trial(
+                    state=state,
+                    value=score,
+                    params=frozen.params,
+                    distributions=frozen.distributions,
+                    user_attrs={REPLACES: number},
+                )
+            )
+
+    def importances(self) -> dict[str, float]:
+        """Share of the variance of the scores that each setting explains (fANOVA); none for too few trials."""
+        import optuna
+
+        done = [it for it in self.all() if it.state == optuna.trial.TrialState.COMPLETE]
+        if len(done) < max(10, 2 * len(self._space)) or len(self._space) < 2 or len({it.value for it in done}) < 2:
+            return {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return dict(
+                optuna.importance.get_param_importances(
+                    self.study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+                )
+            )
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return next(it for it in self.study.get_trials(deepcopy=False) if it.number == number)
+
+
+def require_study(name: str, mode: str, settings: Search) -> None:
+    """Make the study if it lies in a database; that in the sweep's folder is made later. Raises ConfigError if Optuna
+    is not installed, RunError if the storage cannot be opened."""
+    with needs("optuna", "which searches", where="sweep", extra="sweep", otherwise="sweep=grid"):
+        import optuna  # noqa: F401
+    if settings.storage is not None:
+        Trials(Path(), name, mode, (), settings)
+
+
+def _journal(path: Path) -> Any:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    mend(path)
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalLock(path)))  # type: ignore[arg-type]
+
+
+@contextmanager
+def _opened(storage: str | None) -> Iterator[None]:
+    import sqlalchemy
+
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError, ValueError) as error:
+        raise RunError(
+            f"the storage of the search cannot be opened: {first_line(error)}",
+            where=JOURNAL if storage is None else f"sweep.storage={storage}",
+            next_step="sweep.storage=<the URL of a database>, or leave it out: a file in the sweep's folder is used",
+        ) from error
+
+
+def _pruner(name: str) -> Any:
+    import optuna
+
+    kinds = {
+        "none": optuna.pruners.NopPruner,
+        "median": optuna.pruners.MedianPruner,
+        "hyperband": optuna.pruners.HyperbandPruner,
+    }
+    return kinds[name]()
+
+
+def _distribution(dimension: Dimension) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if dimension.kind == "choice":
+        return CategoricalDistribution(dimension.values)
+    if dimension.kind == "int":
+        step = 1 if dimension.step is None else int(dimension.step)
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log, step=step)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+
+
+def require_space(space: Sequence[Dimension]) -> None:
+    """Raises ConfigError if there is nothing to search, or if the space would make scores incomparable."""
+    if not space:
+        raise ConfigError(
+            "there is nothing to search: no setting has several values",
+            where="command line",
+            next_step="'optimizer.lr=tag(log,interval(1e-4,1e-2))', for example; or head=linear,mlp",
+        )
+    for dimension in space:
+        if dimension.key in ("task", "task.monitor", "task.mode", "data"):
+            raise ConfigError(
+                f"a search needs one score on the same samples, and {dimension.key} would change it",
+                where=f"{dimension.key}={','.join(dimension.values)}",
+                next_step=f"{dimension.key}=<one value>; or sweep=grid, which ranks such runs separately",
+            )

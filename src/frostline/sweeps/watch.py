@@ -1,0 +1,32 @@
+"""Decide whether a run of a sweep is worth its time."""
+
+from collections.abc import Callable
+
+from frostline.sweeps.settings import Grid
+
+Report = Callable[[int, float], bool]
+
+
+class Watch:
+    """report: notes a score at a step and returns whether a search would prune the run; None without a search."""
+
+    def __init__(self, settings: Grid, report: Report | None) -> None:
+        self._settings = settings
+        self._report = report
+
+    @property
+    def decides(self) -> bool:
+        return (self._settings.max_seconds, self._settings.max_parameters, self._report) != (None, None, None)
+
+    def admit(self, parameters: int) -> str | None:
+        most = self._settings.max_parameters
+        if most is None or parameters <= most:
+            return None
+        return f"the network has {parameters:,} parameters, more than sweep.max_parameters={most:,}"
+
+    def judge(self, step: int, score: float, seconds: float) -> str | None:
+        most = self._settings.max_seconds
+        pruned = self._report is not None and self._report(step, score)
+        if most is not None and seconds > most:
+            return f"it took {seconds:.0f} s so far, more than sweep.max_seconds={most:g}"
+        return f"after epoch {step} others were better than {score:.4f}" if pruned else None

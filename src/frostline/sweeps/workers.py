@@ -1,0 +1,134 @@
+"""Run the jobs of a sweep in several processes of this machine, each on its own devices and cores."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from frostline.errors import RunError
+from frostline.quoting import hydra_quoted, setting_of
+from frostline.runs.record import FILE, Record
+from frostline.runs.sweeps import JOBS, Sweep
+from frostline.sweeps.progress import Progress
+
+SHARE = "FROSTLINE_WORKER"  # `<number> of <workers>` in the environment of a worker
+Thing = TypeVar("Thing")
+FULL_ERROR = "HYDRA_FULL_ERROR"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+MOST_ATTEMPTS = 3  # after so many deaths of its process a job is given up: it would end every worker in turn
+LOOKS = 1.0  # seconds between two looks at the workers
+PATIENCE = 60.0  # seconds in which a worker that was told to stop may save
+
+
+def devices(environment: dict[str, str], folder: Path = Path("/dev")) -> list[str]:
+    """The GPUs that this process may use, as CUDA names them. torch, which could tell, is imported by workers only."""
+    if VISIBLE in environment:
+        return [name for name in environment[VISIBLE].split(",") if name.strip()]
+    return sorted((path.name.removeprefix("nvidia") for path in folder.glob("nvidia[0-9]*")), key=int)
+
+
+def shares(workers: int, devices: Sequence[str], cores: Sequence[int]) -> list[tuple[list[str], list[int]]]:
+    """Devices and cores of each worker. Several workers share one where there are fewer of them."""
+    return [(_share(devices, workers, number), _share(cores, workers, number)) for number in range(workers)]
+
+
+def _share(things: Sequence[Thing], workers: int, number: int) -> list[Thing]:
+    if len(things) <= workers:
+        return [things[number % len(things)]] if things else []
+    return [*things[number * len(things) // workers : (number + 1) * len(things) // workers]]
+
+
+def default_workers() -> int:
+    """One per GPU; without a GPU, one per two cores."""
+    return len(devices(dict(os.environ))) or max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+def is_worker() -> bool:
+    return SHARE in os.environ
+
+
+def begin_worker() -> None:
+    """Pin this process to its cores, and end it with the process that started it."""
+    number, _, workers = os.environ[SHARE].partition(" of ")
+    cores = shares(int(workers), [], sorted(os.sched_getaffinity(0)))[int(number)][1]
+    os.sched_setaffinity(0, cores)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOKS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def give_up(sweep: Sweep, number: int) -> bool:
+    """Record a job whose process died several times as failed. Returns False for any other job."""
+    note = sweep.note(number)
+    if note is None or note.again or note.attempts < MOST_ATTEMPTS:
+        return False
+    note.error = f"its process died {note.attempts} times"
+    folder = sweep.folder / note.run
+    if (folder / FILE).is_file():
+        record = Record.read(folder)
+        record.status, record.error = "failed", {"type": "RunError", "message": note.error}
+        record.write(folder)
+    sweep.write_note(number, note)
+    return True
+
+
+def run(sweep: Sweep, workers: int, total: int, arguments: Sequence[str]) -> None:
+    """Wait until the workers have run all jobs, and print how far they are. total: jobs of the sweep. arguments: of
+    each worker, such as --config-dir. Raises RunError if every worker died."""
+    progress, told = Progress(sweep, total), ""
+    with _started(sweep, workers, arguments) as processes:
+        while any(process.poll() is None for process in processes):
+            time.sleep(LOOKS / 5 if not told else LOOKS)
+            line = progress.line()
+            if line.partition("; about")[0] != told:
+                told = line.partition("; about")[0]
+                print(f"sweep  {line}", flush=True)
+    died = [number for number, process in enumerate(processes) if process.returncode not in (0, 1)]
+    if len(died) == len(processes):
+        raise RunError(
+            "every worker ended before all jobs were done",
+            where=log_of(sweep, died[0]),
+            next_step=f"read the end of that file; or frostline train {setting_of('sweep.resume', sweep.folder)}",
+        )
+
+
+def log_of(sweep: Sweep, number: int) -> Path:
+    return sweep.folder / JOBS / f"worker-{number}.log"
+
+
+@contextmanager
+def _started(sweep: Sweep, workers: int, arguments: Sequence[str]) -> "Iterator[list[subprocess.Popen[bytes]]]":
+    """Yield the workers; at the end, however it comes, they end too."""
+    processes: list[subprocess.Popen[bytes]] = []
+    joins = [*arguments, f"sweep.join={hydra_quoted(str(sweep.folder.absolute()))}", "launcher=alone"]
+    command = [sys.executable, "-m", "frostline", "train", *joins]
+    try:
+        for number, (own, _) in enumerate(shares(workers, devices(dict(os.environ)), [])):
+            environment = {**os.environ, SHARE: f"{number} of {workers}"} | ({VISIBLE: ",".join(own)} if own else {})
+            environment.pop(FULL_ERROR, None)  # set around Hydra's code in this process
+            with log_of(sweep, number).open("ab") as log:
+                files = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+                processes.append(subprocess.Popen(command, env=environment, **files))  # type: ignore[call-overload]
+        yield processes
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+        end = time.monotonic() + PATIENCE
+        for process in processes:
+            try:
+                process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

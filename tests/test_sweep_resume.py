@@ -1,0 +1,182 @@
+"""A sweep that was stopped goes on where it stopped, and ends as an undisturbed one."""
+
+import csv
+import json
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import SMALL, Answer
+from forked import started
+from frostline.cli.sweep_order import in_order
+from frostline.commands.train import NOT_HERE
+from frostline.runs.record import Record
+from frostline.runs.sweeps import Note, Sweep, taken
+
+pytestmark = [pytest.mark.process, *(pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE)]
+Program = Callable[..., Answer]
+STEPS = ["schedule=head_only", "schedule.every_phase.solve=false", "schedule.phases.head.epochs=3", "logger=none"]
+SWEEP = ["train", "-m", *SMALL, *STEPS, "optimizer.lr=0.1,0.01", "sweep.seeds=2", "model.weights=none.pth,null"]
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "leaderboard.csv").open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def finished(sweep: Sweep, number: int, score: float, **said: Any) -> None:
+    sweep.write_note(number, Note(str(number), []))
+    (sweep.folder / str(number)).mkdir()
+    Record(**{"command": "", "seed": 0, "monitor": "it", "metrics": {"it": score}, "status": "finished", **said}).write(
+        sweep.folder / str(number)
+    )
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    made = Sweep(tmp_path, ["model=a,b"], "/", [["model=a"], ["model=b"]])
+    assert made.create()
+    return made
+
+
+# --- the folder ---
+
+
+def test_a_sweep_is_read_as_it_was_written_and_never_replaced(sweep: Sweep) -> None:
+    assert Sweep.read(sweep.folder) == sweep
+    assert not Sweep(sweep.folder, ["other"], "/").create()
+    assert Sweep.read(sweep.folder) == sweep
+    assert {path.name for path in sweep.folder.iterdir()} == {"sweep.json", ".jobs"}
+
+
+def test_how_a_job_stands_is_told_by_its_run(sweep: Sweep) -> None:
+    assert sweep.state(0) == "new"
+    sweep.write_note(0, Note("0", []))
+    assert sweep.state(0) == "new", "it began, but its run did not"
+    sweep.write_note(0, Note("0", [], error="no such file"))
+    assert sweep.state(0) == "failed"
+    for number, status in enumerate(["running", "interrupted", "failed", "pruned", "finished"], 1):
+        finished(sweep, number, 0.5, status=status)
+    assert [sweep.state(number) for number in range(1, 6)] == ["open", "open", "failed", "pruned", "finished"]
+    sweep.retry()
+    assert [sweep.state(number) for number in range(6)] == ["open", "open", "open", "open", "pruned", "finished"]
+
+
+def test_jobs_that_are_done_are_not_taken(sweep: Sweep) -> None:
+    finished(sweep, 1, 0.5)
+    finished(sweep, 2, 0.5, status="running")
+    order = []
+    for number in taken(sweep, range(4), lambda left: sorted(left, reverse=True)):
+        order.append(number)
+        if number == 3:
+            finished(sweep, 3, 0.5)
+    assert order == [3, 2, 0]
+
+
+def test_jobs_of_one_model_follow_each_other_and_good_settings_are_repeated_first(sweep: Sweep) -> None:
+    jobs = [
+        [f"optimizer.lr={rate}", f"model={model}", f"seed={seed}"]
+        for rate in (1, 2)
+        for model in "ab"
+        for seed in (0, 1)
+    ]
+    sort = in_order(sweep, jobs)
+    first = [0, 4, 2, 6]
+    assert sort([*range(8)])[:4] == first
+    for number, score in zip(first, [0.1, 0.4, 0.2, 0.3], strict=True):
+        finished(sweep, number, score)
+    assert sort([1, 3, 5, 7]) == [5, 7, 3, 1]
+
+
+# --- whole sweeps ---
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sweep, undisturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    process = started("-m", "frostline", *SWEEP, "hydra.sweep.dir=S", cwd=folder)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 1, out + err
+    return folder / "S"
+
+
+def test_a_killed_sweep_ends_like_an_undisturbed_one(whole: Path, tmp_path: Path) -> None:
+    draw = random.Random(1)
+    command = [*SWEEP, "hydra.sweep.dir=S"]
+    for wanted in (0, 2, 4):  # runs that have begun when it is killed
+        process = started("-m", "frostline", *command, cwd=tmp_path)
+        while process.poll() is None and len([*tmp_path.glob("S/*/run.json")]) <= wanted:
+            time.sleep(0.005)
+        time.sleep(draw.uniform(0, 0.2))
+        process.kill()
+        process.communicate(timeout=60)
+        command = ["train", "sweep.resume=S"]
+    process = started("-m", "frostline", *command, cwd=tmp_path)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 1, out + err
+    assert "4 of 8 jobs failed" in err
+    assert f"next:  frostline train sweep.resume={tmp_path / 'S'} sweep.retry=true" in err
+    assert rows_of(tmp_path / "S") == rows_of(whole)
+    statuses = [json.loads(file.read_text())["status"] for file in tmp_path.glob("S/*/run.json")]
+    assert statuses == ["finished"] * 4
+
+
+def test_a_finished_sweep_runs_nothing_again_and_failed_jobs_only_if_asked(
+    whole: Path, program: Program, tmp_path: Path
+) -> None:
+    before = {file: file.read_bytes() for file in whole.rglob("run.json")}
+    answer = program("train", f"sweep.resume={whole}")
+    assert answer.code == 1
+    assert "4 of 8 jobs failed" in answer.err
+    assert "\n[" not in answer.out
+    answer = program("train", f"sweep.resume={whole}", "sweep.retry=true")
+    assert [line.split("]")[0] for line in answer.out.splitlines() if line.startswith("[")] == ["[0", "[4", "[1", "[5"]
+    assert {file: file.read_bytes() for file in whole.rglob("run.json")} == before
+
+
+def test_only_what_the_sweep_was_started_with_may_be_typed(whole: Path, program: Program) -> None:
+    answer = program("train", f"sweep.resume={whole}", "optimizer.lr=0.5")
+    assert answer.code == 1
+    assert "a sweep keeps its own settings, and it was not started with: optimizer.lr=0.5" in answer.err
+    assert program("train", f"sweep.resume={whole}", "optimizer.lr=0.1,0.01", "-m").out.count("\nleaderboard ") == 1
+
+
+def test_a_sweep_that_still_runs_is_not_resumed(program: Program, tmp_path: Path) -> None:
+    process = started("-m", "frostline", *SWEEP, "hydra.sweep.dir=S", cwd=tmp_path)
+    try:
+        while process.poll() is None and not [*tmp_path.glob("S/*/run.json")]:
+            time.sleep(0.01)
+        answer = program("train", "sweep.resume=S")
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
+    assert answer.code == 1
+    assert "this sweep is still running" in answer.err
+    assert "sweep.join=" in answer.err
+
+
+REFUSED = {
+    "no folder": (["sweep.resume=none"], ["there is no such folder"]),
+    "no sweep": (["sweep.resume=."], ["this folder is not a sweep: it has no sweep.json"]),
+    "both": (["sweep.resume=a", "sweep.join=b"], ["exclude each other"]),
+    "without -m": (["sweep.seeds=3"], ["sweep.seeds is a setting of a sweep", "add -m"]),
+    "seeds twice": (["-m", "sweep.seeds=3", "seed=1,2"], ["sweep.seeds=3 repeats each setting"]),
+    "no seeds": (["-m", "sweep.seeds=0"], ["sweep.seeds"]),
+    "no such setting": (["-m", "sweep.tests=best"], ["sweep.tests"]),
+    "no way to search": (["-m", "sweep=gridd"], ["no sweep 'gridd'", "grid"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_refused_before_anything_is_written(case: str, program: Program, tmp_path: Path) -> None:
+    typed, expected = REFUSED[case]
+    answer = program("train", *typed)
+    assert (answer.code, answer.out) == (1, "")
+    for words in expected:
+        assert words in answer.err
+    assert list(tmp_path.iterdir()) == []

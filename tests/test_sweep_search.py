@@ -1,0 +1,285 @@
+"""A search draws settings from a space, tells their scores, ends bad runs early, and survives its processes."""
+
+import csv
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from conftest import SMALL, Answer
+from forked import started
+from frostline.cli.sweep_listing import settings_listed
+from frostline.commands.train import NOT_HERE
+from frostline.runs.record import Record
+from frostline.runs.sweeps import Note, Sweep
+from frostline.sweeps.searching import Plan, Searching
+from frostline.sweeps.settings import Search
+from frostline.sweeps.space import Dimension, dimension_of
+from frostline.sweeps.study import JOURNAL, Trials, mend
+from frostline.sweeps.watch import Watch
+
+pytestmark = [pytest.mark.process, *(pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE)]
+Program = Callable[..., Answer]
+STEPS = ["schedule=head_only", "schedule.every_phase.solve=false", "schedule.phases.head.epochs=4", "logger=none"]
+SPACE = ["optimizer.lr=tag(log,interval(1e-4,1e-1))", "head=linear,mlp"]
+SWEEP = ["train", "-m", "sweep=tpe", "sweep.trials=7", "sweep.test=none", *SMALL, *STEPS, *SPACE]
+WHAT = [
+    Dimension("lr", "float", low=1e-4, high=1e-1, log=True),
+    Dimension("head", "choice", ("linear", "mlp")),
+    Dimension("width", "int", low=8, high=64, step=8),
+]
+
+
+def settings(**said: Any) -> Search:
+    every = {"seeds": None, "test": "none", "max_seconds": None, "max_parameters": None, "resume": None}
+    every |= {"retry": False, "join": None, "trials": 20, "sampler": "tpe", "pruner": "median", "draw": 0}
+    return Search(**{**every, "storage": None, **said})
+
+
+def trials(folder: Path, mode: str = "max", **said: Any) -> Trials:
+    return Trials(folder, "it", mode, WHAT, settings(**said))
+
+
+def dimension(typed: str) -> Dimension:
+    return dimension_of(OverridesParser.create().parse_override(typed), settings_listed)
+
+
+# --- the space ---
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("lr=tag(log,interval(1e-4,1e-1))", Dimension("lr", "float", low=1e-4, high=0.1, log=True)),
+        ("d=interval(0,1)", Dimension("d", "float", low=0.0, high=1.0)),
+        ("w=int(interval(8,64))", Dimension("w", "int", low=8, high=64)),
+        ("w=range(8,65,8)", Dimension("w", "int", low=8, high=64, step=8)),
+        ("d=range(0.1,0.5,0.1)", Dimension("d", "float", low=0.1, high=0.1 + 0.1 * 3, step=0.1)),
+        ("head=linear,mlp", Dimension("head", "choice", ("linear", "mlp"))),
+        ("head=choice(linear,mlp)", Dimension("head", "choice", ("linear", "mlp"))),
+        ("w=range(1,2)", Dimension("w", "choice", ("1",))),
+    ],
+)
+def test_a_dimension_is_read_in_hydras_grammar_and_stored(typed: str, expected: Dimension) -> None:
+    assert dimension(typed) == expected
+    assert Dimension.stored(json.loads(json.dumps(expected.content))) == expected
+
+
+REFUSED = {
+    "nothing": (["optimizer.lr=0.1"], ["there is nothing to search", "tag(log,interval"]),
+    "only seeds": (["seed=0,1"], ["there is nothing to search"]),
+    "the wrong way round": (["optimizer.lr=interval(1,0.1)"], ["the wrong way round", "the lower first"]),
+    "equal bounds": (["optimizer.lr=interval(1,1)"], ["are equal"]),
+    "log through zero": (["optimizer.lr=tag(log,interval(0,1))"], ["a log scale begins above 0, not at 0"]),
+    "log of a list": (["optimizer.lr=tag(log,choice(1,2))"], ["only an interval has a log scale"]),
+    "empty range": (["optimizer.lr=range(3,1)"], ["no values, or runs downwards"]),
+    "no such setting": (["optimizer.rate=interval(0,1)"], ["there is no setting 'optimizer.rate'"]),
+    "no such option": (["head=linear,lineer"], ["no head 'lineer'"]),
+    "no such sampler": (["sweep.sampler=bayes", *SPACE], ["sweep.sampler", "tpe"]),
+    "no trials": (["sweep.trials=0", *SPACE], ["sweep.trials"]),
+    "several scores": (["task.monitor=val/loss,val/accuracy"], ["a search needs one score"]),
+    "dry": (["dry_run=true", *SPACE], ["a search needs scores, but dry_run=true"]),
+    "another space": (["sweep.storage=nonsense", *SPACE], ["the storage of the search cannot be opened"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_refused_before_any_trial(case: str, program: Program, tmp_path: Path) -> None:
+    typed, expected = REFUSED[case]
+    answer = program("train", "-m", "sweep=tpe", *SMALL, *STEPS, *typed)
+    assert (answer.code, answer.out) == (1, "")
+    for words in expected:
+        assert words in answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- the study ---
+
+
+def test_the_same_seed_draws_the_same_settings_also_after_a_kill(tmp_path: Path) -> None:
+    def drawn(folder: Path, *, anew: bool) -> list[list[str]]:
+        folder.mkdir()
+        study, found = trials(folder), []
+        for number in range(14):  # the first ten are drawn at random
+            study = trials(folder) if anew else study
+            assert study.ask() == number
+            found.append(study.settings(number))
+            study.tell(number, "finished", -((number - 5) ** 2))
+        return found
+
+    first = drawn(tmp_path / "a", anew=False)
+    assert drawn(tmp_path / "b", anew=True) == first
+    assert len({tuple(it) for it in first}) == 14
+    for rate, head, width in first:
+        assert 1e-4 <= float(rate.removeprefix("lr=")) <= 0.1
+        assert head in ("head=linear", "head=mlp")
+        assert int(width.removeprefix("width=")) % 8 == 0
+
+
+def test_a_line_that_was_cut_off_is_removed(tmp_path: Path) -> None:
+    study = trials(tmp_path)
+    study.ask()
+    study.tell(0, "finished", 0.5)
+    whole = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(whole + b'{"op_code":4,"worker')
+    again = trials(tmp_path)
+    assert (tmp_path / JOURNAL).read_bytes().startswith(whole + b'{"op_code":0')
+    assert again.ask() == 1
+    mend(tmp_path / "none")
+
+
+def test_a_trial_whose_settings_were_not_all_drawn_is_passed_over(tmp_path: Path) -> None:
+    study = trials(tmp_path)
+    study.ask()
+    lines = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
+    (tmp_path / JOURNAL).write_bytes(b"".join(lines[:-1]))
+    again = trials(tmp_path)
+    assert again.all() == []
+    assert again.ask() == 1
+    assert [it.number for it in again.all()] == [1]
+
+
+def test_the_pruner_decides_by_the_scores_so_far(tmp_path: Path) -> None:
+    study = trials(tmp_path)
+    for number in range(5):
+        study.ask()
+        assert not any(study.report(number, step, 0.5) for step in (1, 2))
+        study.tell(number, "finished", 0.5)
+    study.ask()
+    assert study.report(5, 1, 0.25)
+    assert study.report(5, 1, 0.25), "a resumed run repeats an epoch"
+    assert not study.report(5, 2, 0.75)
+
+
+def test_a_database_is_a_storage_too(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'it.db'}"
+    assert trials(tmp_path, storage=url).ask() == 0
+    assert trials(tmp_path, storage=url).ask() == 1
+    assert not (tmp_path / JOURNAL).exists()
+
+
+def test_importances_are_told_of_enough_trials(tmp_path: Path) -> None:
+    study = trials(tmp_path, sampler="random")
+    for number in range(16):
+        assert study.importances() == {} or number >= 10
+        study.ask()
+        rate = float(study.settings(number)[0].removeprefix("lr="))
+        study.tell(number, "finished", rate)
+    found = study.importances()
+    assert max(found, key=lambda key: found[key]) == "lr"
+    assert sum(found.values()) == pytest.approx(1)
+
+
+# --- trials and their runs ---
+
+
+def run(sweep: Sweep, number: int, score: float, status: Any = "finished") -> None:
+    sweep.write_note(number, Note(str(number), []))
+    (sweep.folder / str(number)).mkdir(exist_ok=True)
+    Record("", 0, status, monitor="it", metrics={"it": score}).write(sweep.folder / str(number))
+
+
+def searching(folder: Path, total: int = 3, seeds: int = 2) -> Searching:
+    plan = Plan("it", "max", WHAT, ["data=digits"], [f"seed={seed}" for seed in range(seeds)])
+    assert Plan.stored(json.loads(json.dumps(plan.content))) == plan
+    sweep = Sweep(folder, [], "/", [], plan.content)
+    sweep.create()
+    return Searching(sweep, trials(folder), plan, total)
+
+
+def test_a_setting_runs_with_each_seed_and_its_score_is_the_mean(tmp_path: Path) -> None:
+    search = searching(tmp_path)
+    found = []
+    for overrides, number in search.jobs():
+        found.append((number, overrides[-1]))
+        assert overrides[0] == "data=digits"
+        run(search.sweep, number, number / 10, "failed" if number == 2 else "finished")
+    assert found == [(0, "seed=0"), (1, "seed=1"), (2, "seed=0"), (4, "seed=0"), (5, "seed=1")]
+    assert [it.value for it in search.trials.all()] == [pytest.approx(0.05), None, pytest.approx(0.45)]
+    assert [*search.jobs()] == []
+    search.sweep.retry()
+    for overrides, number in search.jobs():
+        found.append((number, overrides[-1]))
+        run(search.sweep, number, 0.5)
+    assert found[5:] == [(2, "seed=0"), (3, "seed=1")]
+    assert search.trials.study.best_value == 0.5
+    assert [*search.jobs()] == []
+
+
+def test_what_a_dead_process_left_goes_on_and_counts_once(tmp_path: Path) -> None:
+    search = searching(tmp_path, total=2, seeds=1)
+    jobs = search.jobs()
+    assert next(jobs)[1] == 0
+    jobs.close()  # as if it died
+    again = searching(tmp_path, total=2, seeds=1)
+    numbers = []
+    for _, number in again.jobs():
+        numbers.append(number)
+        run(again.sweep, number, 0.5)
+    assert numbers == [0, 1]
+
+
+def test_limits_end_a_run() -> None:
+    watch = Watch(settings(max_seconds=10.0, max_parameters=100), None)
+    assert watch.decides
+    assert watch.admit(100) is None
+    assert watch.admit(101) == "the network has 101 parameters, more than sweep.max_parameters=100"
+    assert watch.judge(1, 0.5, 9.0) is None
+    assert "more than sweep.max_seconds=10" in str(watch.judge(1, 0.5, 11.0))
+    assert not Watch(settings(), None).decides
+
+
+# --- whole searches ---
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "leaderboard.csv").open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    process = started("-m", "frostline", *SWEEP, "hydra.sweep.dir=S", cwd=folder)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, out + err
+    return folder / "S"
+
+
+def test_a_search_prunes_and_ranks(whole: Path) -> None:
+    rows = rows_of(whole)
+    assert len(rows) == 7
+    assert {row["status"] for row in rows} == {"finished", "pruned"}
+    assert float(rows[0]["val/accuracy"]) == max(float(row["val/accuracy"]) for row in rows if row["val/accuracy"])
+    pruned = [row for row in rows if row["status"] == "pruned"]
+    assert all("others were better" in row["error"] for row in pruned)
+    assert all(row["status"] == "pruned" for row in rows[len(rows) - len(pruned) :])
+
+
+def test_a_killed_search_ends_like_an_undisturbed_one(whole: Path, tmp_path: Path) -> None:
+    command = [*SWEEP, "hydra.sweep.dir=S"]
+    for wanted in (1, 4):
+        process = started("-m", "frostline", *command, cwd=tmp_path)
+        while process.poll() is None and len([*tmp_path.glob("S/*/run.json")]) <= wanted:
+            time.sleep(0.005)
+        process.kill()
+        process.communicate(timeout=60)
+        command = ["train", "sweep.resume=S"]
+    process = started("-m", "frostline", *command, cwd=tmp_path)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, out + err
+    assert rows_of(tmp_path / "S") == rows_of(whole)
+
+
+def test_a_network_that_is_too_large_is_not_trained(program: Program, tmp_path: Path) -> None:
+    grid = ["head=linear,mlp", "sweep.max_parameters=1400000", "hydra.sweep.dir=S", "sweep.test=none"]
+    answer = program("train", "-m", *SMALL, *STEPS, *grid)
+    assert answer.code == 0, answer.err
+    rows = rows_of(tmp_path / "S")
+    counts = {row["head"]: Record.read(tmp_path / "S" / row["run"]).model["parameters"] for row in rows}
+    assert counts["linear"] < 1_400_000 < counts["mlp"], counts
+    assert {row["head"]: row["status"] for row in rows} == {"linear": "finished", "mlp": "pruned"}

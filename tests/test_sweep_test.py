@@ -1,0 +1,84 @@
+"""A sweep chooses by validation, and scores the test split once, with the best setting."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import SMALL, Answer
+from frostline.commands.test_later import test_later as score_later
+from frostline.commands.train import NOT_HERE
+from frostline.errors import RunError
+from frostline.runs.folder import opened
+from frostline.runs.predictions import read
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
+Program = Callable[..., Answer]
+SWEEP = ["train", "-m", *SMALL, "schedule=head_only", "logger=none", "data.batch_size=8,16", "sweep.seeds=2"]
+SWEEP += ["schedule.every_phase.solve=false", "schedule.phases.head.epochs=1"]
+
+
+def scores_of_tests(folder: Path) -> dict[str, dict[str, Any]]:
+    """The test scores of each run."""
+    records = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/run.json")}
+    return {
+        name: {score: value for score, value in record["metrics"].items() if score.startswith("test/")}
+        for name, record in sorted(records.items())
+    }
+
+
+def test_the_best_setting_is_tested_and_gets_the_scores_that_each_run_would_have(
+    program: Program, tmp_path: Path
+) -> None:
+    for kind in ("best", "all", "none"):
+        answer = program(*SWEEP, f"sweep.test={kind}", f"hydra.sweep.dir={kind}")
+        assert answer.code == 0, answer.err
+    every, best, none = (scores_of_tests(tmp_path / kind) for kind in ("all", "best", "none"))
+    assert all(len(scores) > 3 for scores in every.values())
+    assert [*none.values()] == [{}] * 4
+    with (tmp_path / "best" / "leaderboard.csv").open() as file:
+        first, second = csv.DictReader(file)
+    assert first["test/accuracy"] != ""
+    assert second["test/accuracy"] == ""
+    chosen = {name for name, scores in best.items() if scores}
+    assert first["run"] in chosen
+    assert chosen in ({"0", "1"}, {"2", "3"})
+    for name in chosen:
+        assert best[name] == every[name]
+        for split in ("val", "test"):
+            ours, theirs = (read(tmp_path / kind / name, split).columns["logits"] for kind in ("best", "all"))
+            assert (ours == theirs).all()
+    assert not (tmp_path / "best" / ({*best} - chosen).pop() / "predictions" / "test.parquet").exists()
+    before = scores_of_tests(tmp_path / "best")
+    answer = program("train", "sweep.resume=best")
+    assert answer.code == 0, answer.err
+    assert "test of the best" not in answer.out
+    assert scores_of_tests(tmp_path / "best") == before
+
+
+def test_a_run_without_weights_is_not_tested(small_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(small_run, tmp_path / "run")
+    (run / "checkpoints" / "best.ckpt").unlink()
+    with pytest.raises(RunError, match="the best run saved no weights"):
+        score_later(run, *opened(run, trains=False, trust=False, again=""))
+
+
+@pytest.mark.parametrize("monitor", ["test/accuracy", "val/loss,test/accuracy"])
+def test_a_sweep_cannot_choose_by_a_test_score(monitor: str, program: Program, tmp_path: Path) -> None:
+    answer = program(*SWEEP, f"task.monitor={monitor}")
+    assert answer.code == 1
+    assert "a sweep cannot choose by a test score" in answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_may_leave_the_test_out(program: Program, tmp_path: Path) -> None:
+    answer = program("train", *SMALL, "schedule=head_only", "logger=none", "test=false", "run_dir=run")
+    assert answer.code == 0, answer.err
+    assert scores_of_tests(tmp_path) == {"run": {}}
+    assert "\ntest  " not in answer.out
+    assert not (tmp_path / "run" / "predictions" / "test.parquet").exists()
+    assert "test/accuracy" in program("evaluate", "run=run").out

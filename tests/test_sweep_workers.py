@@ -1,0 +1,163 @@
+"""Several processes share a sweep: workers of one machine, and machines that join."""
+
+import csv
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import SMALL, Answer
+from forked import started
+from frostline.commands.train import NOT_HERE
+from frostline.runs.record import Record
+from frostline.runs.sweeps import Note, Sweep
+from frostline.sweeps.progress import Progress
+from frostline.sweeps.workers import MOST_ATTEMPTS, devices, give_up, shares
+
+pytestmark = [pytest.mark.process, *(pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE)]
+Program = Callable[..., Answer]
+STEPS = ["schedule=head_only", "schedule.every_phase.solve=false", "schedule.phases.head.epochs=6", "logger=none"]
+GRID = ["train", "-m", *SMALL, *STEPS, "optimizer.lr=0.1,0.03,0.01", "sweep.seeds=2", "sweep.test=none"]
+SEARCH = ["train", "-m", "sweep=random", "sweep.trials=5", *SMALL, *STEPS, "optimizer.lr=interval(0.01,0.1)"]
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "leaderboard.csv").open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def statuses(folder: Path) -> list[str]:
+    return [json.loads(path.read_text())["status"] for path in folder.glob("*/run.json")]
+
+
+# --- shares ---
+
+
+@pytest.mark.parametrize(
+    ("workers", "things", "expected"),
+    [
+        (2, "ab", [["a"], ["b"]]),
+        (2, "abcd", [["a", "b"], ["c", "d"]]),
+        (3, "abcd", [["a"], ["b"], ["c", "d"]]),
+        (4, "ab", [["a"], ["b"], ["a"], ["b"]]),
+        (2, "", [[], []]),
+    ],
+)
+def test_every_worker_has_its_share_and_nothing_is_left_idle(
+    workers: int, things: str, expected: list[list[str]]
+) -> None:
+    found = [own for own, _ in shares(workers, [*things], [])]
+    assert found == expected
+    assert {it for own in found for it in own} == {*things}
+
+
+def test_the_devices_that_cuda_may_use_are_shared(tmp_path: Path) -> None:
+    assert devices({"CUDA_VISIBLE_DEVICES": "3,GPU-a"}) == ["3", "GPU-a"]
+    assert devices({"CUDA_VISIBLE_DEVICES": ""}) == []
+    for name in ("nvidia0", "nvidia10", "nvidia2", "nvidiactl"):
+        (tmp_path / name).touch()
+    assert devices({}, tmp_path) == ["0", "2", "10"]
+
+
+# --- progress, and jobs that end their process ---
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    made = Sweep(tmp_path, [], "/", [["model=a"]] * 4)
+    assert made.create()
+    return made
+
+
+def run(sweep: Sweep, number: int, score: float, status: str = "finished") -> None:
+    sweep.write_note(number, Note(str(number), []))
+    (sweep.folder / str(number)).mkdir(exist_ok=True)
+    record = Record("", 0, monitor="val/it", metrics={"val/it": score})
+    record.status = status  # type: ignore[assignment]
+    record.write(sweep.folder / str(number))
+
+
+def test_progress_is_told_in_one_line(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(sweep, 0, 0.5)
+    clock = iter([100.0, 160.0, 220.0, 280.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    progress = Progress(sweep, 4)
+    run(sweep, 1, 0.75)
+    run(sweep, 2, 0.9, "running")
+    assert progress.line() == "2 of 4 done, 0 failed, 0 pruned; best val/it 0.7500 (1); about 2 min left"
+    run(sweep, 2, 0.9, "pruned")
+    assert progress.line() == "3 of 4 done, 0 failed, 1 pruned; best val/it 0.7500 (1); about 60 s left"
+    run(sweep, 3, 0.9, "failed")
+    assert progress.line() == "4 of 4 done, 1 failed, 1 pruned; best val/it 0.7500 (1)"
+
+
+def test_a_job_that_ends_its_process_again_and_again_is_given_up(sweep: Sweep) -> None:
+    sweep.write_note(0, Note("0", [], attempts=MOST_ATTEMPTS - 1))
+    assert not give_up(sweep, 0)
+    sweep.write_note(0, Note("0", [], attempts=MOST_ATTEMPTS))
+    assert give_up(sweep, 0)
+    assert sweep.state(0) == "failed"
+    run(sweep, 1, 0.5, "running")
+    sweep.write_note(1, Note("1", [], attempts=MOST_ATTEMPTS))
+    assert give_up(sweep, 1)
+    assert sweep.state(1) == "failed"
+    assert Record.read(sweep.folder / "1").error == {"type": "RunError", "message": "its process died 3 times"}
+    assert not give_up(sweep, 2)
+
+
+# --- whole sweeps ---
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("alone")
+    process = started("-m", "frostline", *GRID, "hydra.sweep.dir=S", cwd=folder)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, out + err
+    assert "sweep  6 of 6 done, 0 failed, 0 pruned; best val/accuracy" in out
+    return folder / "S"
+
+
+def test_workers_share_the_jobs_and_end_like_one_process(alone: Path, tmp_path: Path) -> None:
+    two = ["launcher=local", "launcher.workers=2", "hydra.sweep.dir=S"]
+    process = started("-m", "frostline", *GRID, *two, cwd=tmp_path)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, out + err
+    assert "sweep  6 of 6 done" in out
+    assert rows_of(tmp_path / "S") == rows_of(alone)
+    assert len([*(tmp_path / "S").glob("*/run.json")]) == 6
+    logs = [log.read_text() for log in sorted((tmp_path / "S" / ".jobs").glob("worker-*.log"))]
+    ran = [line.split("]")[0][1:] for log in logs for line in log.splitlines() if line.startswith("[")]
+    assert sorted(ran) == [*"012345"], "each job runs once"
+
+
+@pytest.mark.parametrize("kind", ["grid", "search"])
+def test_a_machine_that_dies_loses_a_job_that_another_takes_over(kind: str, alone: Path, tmp_path: Path) -> None:
+    command = GRID if kind == "grid" else SEARCH
+    first = started("-m", "frostline", *command, "hydra.sweep.dir=S", cwd=tmp_path)
+    while first.poll() is None and not (tmp_path / "S" / "multirun.yaml").is_file():
+        time.sleep(0.01)
+    second = started("-m", "frostline", "train", f"sweep.join={tmp_path / 'S'}", cwd=Path.cwd())
+    while second.poll() is None and not any(line.startswith("[") for line in iter(second.stdout.readline, "")):
+        pass
+    time.sleep(0.2)
+    second.kill()
+    second.communicate(timeout=60)
+    out, err = first.communicate(timeout=600)
+    assert first.returncode == 0, out + err
+    number = 6 if kind == "grid" else 5
+    assert statuses(tmp_path / "S") == ["finished"] * number
+    if kind == "grid":
+        assert rows_of(tmp_path / "S") == rows_of(alone)
+
+
+def test_only_sweeps_are_joined(program: Program, tmp_path: Path) -> None:
+    os.mkdir("other")  # noqa: PTH102
+    assert "this folder is not a sweep" in program("train", "sweep.join=other").err
+    answer = program("train", "sweep.join=other", "sweep.retry=true")
+    assert answer.code == 1
+    assert program("train", "launcher=local", *SMALL).err.startswith("frostline: launcher is a setting of a sweep")
+    assert "launcher.workers" in program("train", "-m", "launcher=local", "launcher.workers=0", "seed=0,1").err
