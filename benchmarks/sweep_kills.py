@@ -21,8 +21,8 @@ from machine import write_result
 
 KILLS_PER_SWEEP = 5
 JOB = ["data.train_limit=100", "data.image_size=8", "trainer=cpu", "trainer.precision=32-true", "logger=none"]
-JOB += ["schedule.every_phase.solve=false", "schedule.phases.head.epochs=2", "schedule.phases.all.epochs=3"]
-SWEEP = [*JOB, "optimizer.lr=0.1,0.01", "sweep.seeds=3", "model.weights=none.pth,null"]
+JOB += ["schedule.every_phase.solve=false", "schedule.phases.head.epochs=2", "schedule.phases.all.epochs=2"]
+SWEEP = [*JOB, "optimizer.lr=0.1,0.01", "sweep.seeds=2", "model.weights=none.pth,null"]
 
 
 def main(kills: int) -> None:

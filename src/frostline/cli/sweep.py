@@ -160,9 +160,9 @@ class Board:
 
                 again = f"frostline train {setting_of('sweep.resume', sweep.folder)} trust=true"
                 try:
-                    record, settings = opened(folder, trains=False, trust=Place.trusted, again=again)
-                    OmegaConf.update(settings, "cache.dir", read_run(folder)[1].cache.dir)  # that of the sweep
-                    test_later(folder, record, settings)
+                    record, own = opened(folder, trains=False, trust=Place.trusted, again=again)
+                    OmegaConf.update(own, "cache.dir", read_run(folder)[1].cache.dir)  # that of the sweep
+                    test_later(folder, record, own)
                 except FrostlineError as error:
                     return [error]
         self._write(sweep, compare=True)
