@@ -42,6 +42,8 @@ def main(kills: int) -> None:
             survived += len(moments) * same
             sweeps.append({"kills": moments, "same": same})
             said = "same" if same else "DIFFERENT"
+            if not same:
+                print(_rows(whole), _rows(sweep), sep="\n")
             print(f"sweep {len(sweeps):3}   killed {len(moments)} times   {said}   {moments}", flush=True)
     print(f"survived {survived} of {killed} kills")
     print(
@@ -64,7 +66,7 @@ def _killed_and_resumed(sweep: Path, draw: random.Random, seconds: float, kills:
             assert process.wait() == 1
             return moments
         try:
-            process.wait(draw.uniform(0.05, 0.9) * seconds)
+            assert process.wait(draw.uniform(0.05, 0.9) * seconds) == 1
             return moments  # it ended before the kill
         except subprocess.TimeoutExpired:
             process.kill()

@@ -83,7 +83,7 @@ REFUSED = {
     "no trials": (["sweep.trials=0", *SPACE], ["sweep.trials"]),
     "several scores": (["task.monitor=val/loss,val/accuracy"], ["a search needs one score"]),
     "dry": (["dry_run=true", *SPACE], ["a search needs scores, but dry_run=true"]),
-    "another space": (["sweep.storage=nonsense", *SPACE], ["the storage of the search cannot be opened"]),
+    "no storage": (["sweep.storage=nonsense", *SPACE], ["the storage of the search cannot be opened"]),
 }
 
 
