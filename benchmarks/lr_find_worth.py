@@ -66,7 +66,8 @@ def _trained(overrides: list[str], rates: list[float], logs: Path) -> list[dict[
     """Return scores at each rate, in the order of `rates`; without rates, at the one in conf/optimizer."""
     place = logs / ("swept" if rates else "configured")
     swept = [f"optimizer.lr={','.join(f'{rate:g}' for rate in rates)}"] if rates else ["seed=0"]
-    command = [sys.executable, "-m", "frostline", "train", "-m", *overrides, *swept, "logger=none", f"logs_dir={place}"]
+    command = [sys.executable, "-m", "frostline", "train", "-m", *overrides, *swept, "sweep.test=all"]
+    command += ["logger=none", f"logs_dir={place}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     (board,) = place.glob("sweeps/*/*/leaderboard.csv")
     with board.open() as file:

@@ -6,14 +6,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-COMMON = ["-m", "seed=0,1,2,3,4", "callbacks.progress=null", "logger=none"]
+COMMON = ["-m", "seed=0,1,2,3,4", "sweep.test=all", "callbacks.progress=null", "logger=none"]
 
 
 def runs_of(overrides: list[str]) -> list[dict[str, str]]:
-    """Return the rows of the sweep's leaderboard, in the order of the seeds."""
+    """Return the row of each run, in the order of the seeds."""
     with tempfile.TemporaryDirectory() as logs:
         command = [sys.executable, "-m", "frostline", "train", *COMMON, *overrides, f"logs_dir={logs}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        (board,) = Path(logs).glob("sweeps/*/*/leaderboard.csv")
+        (board,) = Path(logs).glob("sweeps/*/*/runs.csv")
         with board.open() as file:
             return sorted(csv.DictReader(file), key=lambda row: int(row["run"]))

@@ -316,7 +316,9 @@ def test_a_sweep_goes_on_after_a_bad_job_and_ends_with_its_error(
                      "schedule.phases.head.epochs=1", "callbacks.progress=null", "data.image_size=8")  # fmt: skip
     _is_a_clear_error(answer, ["no such weights file"])
     (sweep,) = tmp_path.glob("logs/sweeps/*/*")
-    assert [path.name for path in sweep.iterdir() if path.is_dir()] == ["1"], "no folder for a run that did not begin"
+    assert [path.name for path in sweep.glob("[!.]*") if path.is_dir()] == ["1"], (
+        "no folder for a run that did not begin"
+    )
     with (sweep / "leaderboard.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [*rows[0]][:4] == ["run", "status", "model.weights", "val/accuracy"]

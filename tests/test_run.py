@@ -491,7 +491,7 @@ def test_memory_that_is_short_on_a_cpu_is_told(program: Callable[..., Answer]) -
 def test_memory_that_is_short_after_training_is_told(
     program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frostline.commands.train.test", lambda *_: torch.empty(2**50))
+    monkeypatch.setattr("frostline.commands.train.test", lambda *_, **__: torch.empty(2**50))
     model = ["model._target_=tiny.Tiny", "schedule=full", "schedule.phases.all.epochs=1"]
     answer = program("train", *model, "data.train_limit=20", *DEVICE, "logger=none", "run_dir=run")
     assert answer.code == 1

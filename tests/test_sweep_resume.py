@@ -160,6 +160,22 @@ def test_a_sweep_that_still_runs_is_not_resumed(program: Program, tmp_path: Path
     assert "sweep.join=" in answer.err
 
 
+@pytest.mark.parametrize(
+    "typed", ["+callbacks.it._target_=os.system", "--config-dir", "hydra.run.dir=/", "cache.dir=/"]
+)
+def test_a_strangers_sweep_chooses_no_code_and_no_place_without_trust(
+    typed: str, program: Program, tmp_path: Path
+) -> None:
+    sweep = Sweep(tmp_path / "S", [typed], str(tmp_path), [["seed=0"]])
+    sweep.folder.mkdir()
+    sweep.create()
+    answer = program("train", "sweep.resume=S")
+    assert answer.code == 1
+    assert f"this sweep names code, or places to write to: {typed}" in answer.err
+    assert f"sweep.resume={tmp_path / 'S'} trust=true" in answer.err
+    assert not [*tmp_path.rglob("run.json")]
+
+
 REFUSED = {
     "no folder": (["sweep.resume=none"], ["there is no such folder"]),
     "no sweep": (["sweep.resume=."], ["this folder is not a sweep: it has no sweep.json"]),

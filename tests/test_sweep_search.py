@@ -83,7 +83,7 @@ REFUSED = {
     "no trials": (["sweep.trials=0", *SPACE], ["sweep.trials"]),
     "several scores": (["task.monitor=val/loss,val/accuracy"], ["a search needs one score"]),
     "dry": (["dry_run=true", *SPACE], ["a search needs scores, but dry_run=true"]),
-    "another space": (["sweep.storage=nonsense", *SPACE], ["the storage of the search cannot be opened"]),
+    "no storage": (["sweep.storage=nonsense", *SPACE], ["the storage of the search cannot be opened"]),
 }
 
 
@@ -283,3 +283,17 @@ def test_a_network_that_is_too_large_is_not_trained(program: Program, tmp_path: 
     counts = {row["head"]: Record.read(tmp_path / "S" / row["run"]).model["parameters"] for row in rows}
     assert counts["linear"] < 1_400_000 < counts["mlp"], counts
     assert {row["head"]: row["status"] for row in rows} == {"linear": "finished", "mlp": "pruned"}
+
+
+@pytest.mark.long
+def test_ranks_of_a_search_end_together(tmp_path: Path) -> None:
+    """One decision for both ranks; the next trial starts ranks of its own."""
+    ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "sweep.test=best"]
+    typed = [it for it in SWEEP if it != "sweep.test=none" and not it.startswith("trainer=")]
+    process = started("-m", "frostline", *typed, *ranks, "hydra.sweep.dir=S", cwd=tmp_path)
+    out, err = process.communicate(timeout=900)
+    assert process.returncode == 0, out + err
+    rows = rows_of(tmp_path / "S")
+    assert len(rows) == 7
+    assert {row["status"] for row in rows} == {"finished", "pruned"}
+    assert [bool(row["test/accuracy"]) for row in rows] == [True, *([False] * 6)]

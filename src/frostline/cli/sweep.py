@@ -14,7 +14,6 @@ from frostline.cli.sweep_jobs import Jobs
 from frostline.cli.sweep_place import Place, within
 from frostline.errors import FrostlineError, RunError, in_short
 from frostline.paths import remove_empty
-from frostline.quoting import setting_of
 from frostline.runs.folders import numbered
 from frostline.runs.record import FILE as RECORD
 from frostline.runs.record import Record
@@ -138,7 +137,7 @@ class Board:
             errors.append(
                 RunError(
                     f"{len(failed)} of {total} jobs failed, see above: {', '.join(map(str, failed))}",
-                    next_step=f"frostline train {setting_of('sweep.resume', sweep.folder)} sweep.retry=true",
+                    next_step=f"{sweep.again()} sweep.retry=true",
                 )
             )
         return errors
@@ -158,11 +157,11 @@ class Board:
                 print(f"\ntest of the best setting: {folder}", flush=True)
                 from frostline.commands.test_later import test_later
 
-                again = f"frostline train {setting_of('sweep.resume', sweep.folder)} trust=true"
+                again = f"{sweep.again()} trust=true"
                 try:
-                    record, cfg = opened(folder, trains=False, trust=Place.trusted, again=again)
-                    OmegaConf.update(cfg, "cache.dir", read_run(folder)[1].cache.dir)  # that of the sweep
-                    test_later(folder, record, cfg)
+                    record, own = opened(folder, trains=False, trust=Place.trusted, again=again)
+                    OmegaConf.update(own, "cache.dir", read_run(folder)[1].cache.dir)  # that of the sweep
+                    test_later(folder, record, own)
                 except FrostlineError as error:
                     return [error]
         self._write(sweep, compare=True)
@@ -181,5 +180,4 @@ class Board:
             number = f"{len(left)} job{'s' * (len(left) > 1)} of the sweep"
             print(f"frostline: {number} did not run:\n  {named}{more}", file=sys.stderr)
         if Place.presence is not None and Place.sweep is not None and not Place.done and Place.sweep.numbers():
-            again = f"frostline train {setting_of('sweep.resume', Place.sweep.folder)}"
-            print(f"frostline: the sweep was stopped\n  next:  {again}", file=sys.stderr)
+            print(f"frostline: the sweep was stopped\n  next:  {Place.sweep.again()}", file=sys.stderr)

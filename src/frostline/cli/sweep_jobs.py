@@ -114,6 +114,12 @@ class Jobs(Sweeper):
         Place.watch = Watch(settings, None if searching is None else searching.report)
         jobs = sweep.jobs
         if type(self.launcher).__name__ != LAUNCHER:
+            if searching is not None or not Place.made:
+                raise ConfigError(
+                    "a launcher of Hydra's runs the jobs of a new grid only",
+                    where="hydra/launcher",
+                    next_step="leave it out; launcher=local runs several at a time",
+                )
             for first in range(0, len(jobs), self._size or len(jobs)):
                 self._launch(jobs[first : first + (self._size or len(jobs))], first)
             return

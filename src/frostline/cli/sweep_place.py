@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from frostline.errors import ConfigError, RunError
 from frostline.paths import remove_empty
-from frostline.quoting import setting_of
 from frostline.runs.folders import require_empty, require_writable, reserved_at_once
 from frostline.runs.sweeps import FILE, JOBS, Presence, Sweep
 from frostline.sweeps.progress import Progress
@@ -50,7 +49,7 @@ class Place:
         another = ConfigError(
             "this folder holds another sweep",
             where=folder,
-            next_step=f"{setting}=<a new or empty folder>; or frostline train {setting_of('sweep.resume', folder)}",
+            next_step=f"{setting}=<a new or empty folder>; or {sweep.again()}",
         )
         if any(os.path.lexists(folder / name) for name in (FILE, WRITTEN_FIRST, BOARD)):
             raise another
@@ -73,7 +72,7 @@ class Place:
             raise RunError(
                 "this sweep is still running",
                 where=sweep.folder,
-                next_step=f"frostline train {setting_of('sweep.join', sweep.folder)}  # takes part in it",
+                next_step=f"{sweep.again('sweep.join')}  # takes part in it",
             )
 
     @staticmethod

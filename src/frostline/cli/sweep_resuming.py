@@ -1,23 +1,18 @@
 """Take up a sweep again: its settings come from its folder."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from frostline.cli.sweep_place import Place
 from frostline.errors import ConfigError, RunError, few
-from frostline.quoting import hydra_quoted, setting_of
+from frostline.quoting import hydra_quoted
 from frostline.runs.sweeps import FILE, Sweep
 
 TAKES_UP = ("sweep.resume", "sweep.join")
 LAUNCHER = "launcher"
 OF_PROCESS = ("sweep.retry", "trust", LAUNCHER)  # what may differ each time
 IN = "hydra.sweep.dir"
-# Settings that choose code or places to write to: a sweep's folder may be a stranger's.
-FOREIGN = re.compile(
-    r"_target_|^-(?!m$|-multirun$)|remote_code=|^\+*hydra\.(?!sweep\.|sweeper\.)|dirpath=|save_dir=|cache\.dir="
-)
 
 
 def taken_up(arguments: Sequence[str]) -> list[str] | None:
@@ -40,14 +35,14 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
         raise ConfigError(
             f"a sweep keeps its own settings, and it was not started with: {' '.join(others)}",
             where=sweep.folder / FILE,
-            next_step=f"frostline train {setting_of(key, sweep.folder)}",
+            next_step=sweep.again(key),
         )
     _require_trust(sweep, key, arguments)
     if key == "sweep.join" and any(_parted(argument)[0] == "sweep.retry" for argument in own):
         raise ConfigError(
             "sweep.retry belongs to sweep.resume",
             where="command line",
-            next_step=f"frostline train {setting_of('sweep.resume', sweep.folder)} sweep.retry=true",
+            next_step=f"{sweep.again()} sweep.retry=true",
         )
     _enter(sweep)
     replaced = [name for name in OF_PROCESS if name != LAUNCHER or any(it.startswith(LAUNCHER) for it in own)]
@@ -63,12 +58,12 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
 def _require_trust(sweep: Sweep, key: str, typed: Sequence[str]) -> None:
     """Raises RunError if the sweep's settings choose code or places to write to, and the user does not trust them."""
     Place.trusted = "trust=true" in typed
-    foreign = [it for job in ([*sweep.arguments], *sweep.jobs) for it in job if FOREIGN.search(it)]
+    foreign = sweep.foreign()
     if foreign and not Place.trusted:
         raise RunError(
-            f"this sweep names code, or places to write to: {few(list(dict.fromkeys(foreign)), 10)}",
+            f"this sweep names code, or places to write to: {few(foreign, 10)}",
             where=sweep.folder / FILE,
-            next_step=f"frostline train {setting_of(key, sweep.folder)} trust=true  # if you trust them",
+            next_step=f"{sweep.again(key)}  # if you trust them",
         )
 
 

@@ -27,8 +27,6 @@ def planned(overrides: Sequence[Override], settings: Search, choices: Choices) -
             seeds = [*choices(override)]
         else:
             space.append(dimension_of(override, choices))
-    if any(line.lstrip("+").partition("=")[::2] == ("dry_run", "true") for line in fixed):
-        raise ConfigError("a search needs scores, but dry_run=true", where="dry_run", next_step="leave it out")
     require_space(space)
     return Plan(f"frostline-{uuid.uuid4().hex}", "", space, fixed, seeds)
 
@@ -46,5 +44,7 @@ def corners(plan: Plan) -> list[list[str]]:
 
 def with_mode(plan: Plan, compose: Compose) -> Plan:
     """compose: composes a job. Raises ConfigError if it has no score to search by."""
-    task = compose(corners(plan)[0]).task
-    return plan._replace(mode=str(task.mode))
+    config = compose(corners(plan)[0])
+    if config.dry_run:
+        raise ConfigError("a search needs scores, but dry_run=true", where="dry_run", next_step="leave it out")
+    return plan._replace(mode=str(config.task.mode))

@@ -12,6 +12,7 @@ the process ends, also on network file systems, and children do not inherit them
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,12 +22,17 @@ from typing import Any, Literal, NamedTuple
 
 from frostline.errors import RunError
 from frostline.paths import write_atomically
+from frostline.quoting import setting_of
 from frostline.runs.record import FILE as RECORD
 from frostline.runs.record import Record
 
 FILE = "sweep.json"
 JOBS = ".jobs"
 SCHEMA = 1
+# Settings that choose code or places to write to: a sweep's folder may be a stranger's.
+FOREIGN = re.compile(
+    r"_target_|^-(?!m$|-multirun$)|remote_code=|^\+*hydra\.(?!sweep\.|sweeper\.)|dirpath=|save_dir=|cache\.dir="
+)
 PAUSE = 0.2  # seconds between two looks at jobs that other processes run
 
 State = Literal["new", "open", "finished", "pruned", "failed"]
@@ -106,6 +112,16 @@ class Sweep:
             where=path,
             next_step="use the Frostline that wrote it",
         )
+
+    def foreign(self) -> list[str]:
+        """The settings that choose code or places to write to, for which opening the folder needs trust."""
+        every = [setting for job in (self.arguments, self.search.get("fixed", []), *self.jobs) for setting in job]
+        return list(dict.fromkeys(setting for setting in every if FOREIGN.search(setting)))
+
+    def again(self, key: str = "sweep.resume") -> str:
+        """The command that takes the sweep up again."""
+        trust = " trust=true" if self.foreign() else ""
+        return f"frostline train {setting_of(key, self.folder)}{trust}"
 
     # --- jobs ---
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from frostline.errors import RunError
-from frostline.quoting import hydra_quoted, setting_of
+from frostline.quoting import hydra_quoted
 from frostline.runs.record import FILE, Record
 from frostline.runs.sweeps import JOBS, Sweep
 from frostline.sweeps.progress import Progress
@@ -44,9 +44,14 @@ def _share(things: Sequence[Thing], workers: int, number: int) -> list[Thing]:
     return [*things[number * len(things) // workers : (number + 1) * len(things) // workers]]
 
 
+def cores() -> list[int]:
+    """The cores that this process may use; empty where the system does not tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
 def default_workers() -> int:
     """One per GPU; without a GPU, one per two cores."""
-    return len(devices(dict(os.environ))) or max(1, len(os.sched_getaffinity(0)) // 2)
+    return len(devices(dict(os.environ))) or max(1, len(cores()) // 2)
 
 
 def is_worker() -> bool:
@@ -56,8 +61,8 @@ def is_worker() -> bool:
 def begin_worker() -> None:
     """Pin this process to its cores, and end it with the process that started it."""
     number, _, workers = os.environ[SHARE].partition(" of ")
-    cores = shares(int(workers), [], sorted(os.sched_getaffinity(0)))[int(number)][1]
-    os.sched_setaffinity(0, cores)
+    if own := shares(int(workers), [], cores())[int(number)][1]:
+        os.sched_setaffinity(0, own)
     parent = os.getppid()
 
     def watch() -> None:
@@ -99,7 +104,7 @@ def run(sweep: Sweep, workers: int, total: int, arguments: Sequence[str]) -> Non
         raise RunError(
             "every worker ended before all jobs were done",
             where=log_of(sweep, died[0]),
-            next_step=f"read the end of that file; or frostline train {setting_of('sweep.resume', sweep.folder)}",
+            next_step=f"read the end of that file; or {sweep.again()}",
         )
 
 
