@@ -45,7 +45,7 @@ REFUSED = {
     "jobs in the sweep itself": ("hydra.sweep.subdir=. seed=0,1", ["'.' is not a folder inside the sweep's folder"]),
     "no job": ("seed=range(0,0)", ["this sweep has no jobs", "where: seed=range(0,0)"]),
     "no job, backwards": ("seed=range(3,0)", ["this sweep has no jobs"]),
-    "no option": ("optimizer=glob(zz*)", ["this sweep has no jobs", "optimizer=<some of adam, adamw, sgd>"]),
+    "no option": ("optimizer=glob(zz*)", ["this sweep has no jobs", "optimizer=<some of adam, adamw, adamw_low, sgd>"]),
     "no question": ("seed=glob(*)", ["this sweep has no jobs", "seed=<value>"]),
     "a comma too many": ("seed=0,", ["a value is missing in the list of seed", "where: seed=0,", "next:  seed=0\n"]),
     "a comma first": ("seed=,0,1", ["a value is missing in the list of seed", "next:  seed=0,1\n"]),
