@@ -19,6 +19,7 @@ from frostline.errors import (
     WeightsError,
     close_names,
     memory_is_short,
+    one_line,
 )
 
 KINDS = [FrostlineError, ConfigError, PlanError, DataError, WeightsError, RunError]
@@ -88,3 +89,16 @@ def test_of_many_names_the_first_are_told_and_a_long_one_by_its_beginning() -> N
     assert close_names("q", [f"{n:03}" for n in range(1102)]).endswith(", 098, 099 and 1,002 more")
     assert close_names("q", ["a" * 5000]) == f"available: {'a' * 100}…"
     assert close_names("a" * 5000, ["a" * 4999]).startswith("available: aaa"), "and is not compared: that takes minutes"
+
+
+def test_a_name_of_several_lines_is_one_cell_of_a_table() -> None:
+    assert one_line("red\ncell\t\x1b") == "red\\ncell\\t\\x1b"
+
+
+def test_a_class_of_two_lines_has_one_row(capsys: pytest.CaptureFixture[str]) -> None:
+    from frostline.report.summary import print_classes
+
+    print_classes([{"class": "red\ncell", "map": 0.5, "n": 3.0}])
+    assert [line.split() for line in capsys.readouterr().out.splitlines() if "red" in line] == [
+        ["red\\ncell", "0.5000", "3.0"]
+    ]

@@ -107,7 +107,7 @@ def test_the_rates_are_found(data: Path, program: Program) -> None:
 def test_ranking_says_that_it_is_for_classes(data: Path, program: Program) -> None:
     answer = program("rank", "data=image_masks", f"data.dir={data}", "models=[bundled]", "output=ranked")
     assert answer.code == 1
-    assert "this task learns from one class for each sample, but this data has a class for each pixel" in answer.err
+    assert "rank compares models by one class for each sample, but this data has a class for each pixel" in answer.err
     answer = program("rank", "task=segmentation", "data=image_masks", f"data.dir={data}", "models=[bundled]")
     assert "rank compares models by classes" in answer.err
 

@@ -16,6 +16,7 @@ from frostline.backbones.detection_blocks import Passed
 from frostline.backbones.transformers_files import quiet
 
 CLASSES = re.compile(r"(^|[._])(class_embed|enc_score_head)\.")  # layers with a row for each class
+LAYER = re.compile(r"(\.\d+)?\.(weight|bias)$")  # of a tensor's name, behind that of its module
 OF_BLOCKS = ("model.backbone.", "model.encoder.", "model.encoder_input_proj.")
 # The library's factors of loss terms where it applies them outside its dict of terms, by the name of the term.
 FACTORS = {"ce": "class_loss_coefficient", "bbox": "bbox_loss_coefficient", "giou": "giou_loss_coefficient"}
@@ -88,7 +89,7 @@ class OwnDecoder(nn.Module):
 
 class DecoderMaker:
     """Makes a decoder for a number of classes: layers with a row for each class are new, as the library initialises
-    them, the others have the weights of `network`."""
+    them, the others have the weights of `network`. new: modules of these layers."""
 
     def __init__(self, library: Any, network: Any) -> None:
         self.library = library
@@ -98,7 +99,7 @@ class DecoderMaker:
             for name, value in network.state_dict().items()
             if not name.startswith(OF_BLOCKS) and not CLASSES.search(name)
         }
-        self.new = sorted(name for name in network.state_dict() if CLASSES.search(name))
+        self.new = sorted({LAYER.sub("", name) for name in network.state_dict() if CLASSES.search(name)})
 
     def __call__(self, num_outputs: int) -> OwnDecoder:
         config = copy.deepcopy(self.config)

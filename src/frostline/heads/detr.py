@@ -80,7 +80,7 @@ class Detr(nn.Module):
 
 def _mean_objects(labels: list[dict[str, Any]], device: torch.device) -> float:
     """Objects per picture in the batch of all ranks; of one object at least."""
-    numbers = torch.tensor([sum(len(own["boxes"]) for own in labels), len(labels)], dtype=torch.float64, device=device)
+    numbers = torch.tensor([sum(len(own["boxes"]) for own in labels), len(labels)], device=device, dtype=torch.float)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(numbers)
     objects, pictures = numbers.tolist()
