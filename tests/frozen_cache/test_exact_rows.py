@@ -1,5 +1,5 @@
-"""Rows of several kinds of columns: caching outputs of the frozen blocks of each tower, and stopping and resuming, change
-no bit of a result."""
+"""Rows of several kinds of columns: caching outputs of the frozen blocks of each tower, and stopping and resuming,
+change no bit of a result."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from tiny_rows import COLUMNS, HEAD, SHORT, TWO_STAGE, put_pets, towers
 
 Program = Callable[..., Answer]
 
-# Frost lines within the towers, also below the first block of one of them, and one that leaves the tower of texts frozen
+# Frost lines within the towers, also below the first block of one of them, and one that leaves texts frozen
 # above it.
 LINES = {
     "stems": "1",
