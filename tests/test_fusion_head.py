@@ -89,7 +89,7 @@ def test_while_training_columns_count_as_missing_and_names_as_unknown() -> None:
 def test_a_head_of_numbers_or_of_names_alone() -> None:
     for row in ({"numbers": ROW["numbers"], "names": {}}, {"numbers": {}, "names": ROW["names"]}):
         own = FusionHead(Features("parts", (), row=row), 2, **PLAIN)
-        given = {name: value for name, value in features()["row"].items()}
+        given = dict(features()["row"])
         given["absent"] = given["absent"][:, :0]
         given["numbers"] = given["numbers"][:, : len(row["numbers"])]
         given["flags"] = given["flags"][:, : len(row["numbers"])]

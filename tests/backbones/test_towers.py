@@ -115,7 +115,7 @@ def test_a_tower_is_any_backbone_that_takes_its_part(tokenizer: str) -> None:
     text = {"_target_": "tiny_text.TinyText", "weights": tokenizer}
     assert [*FusionBackbone(image=IMAGE, text=text, form="parts").towers] == ["image", "text"]
     assert [*FusionBackbone(image=None, text={}, form="parts").blocks] == []
-    with pytest.raises(ConfigError, match="model.image names a backbone that takes texts"):
+    with pytest.raises(ConfigError, match=r"model.image names a backbone that takes texts"):
         FusionBackbone(image=text, text=None, form="parts")
     with pytest.raises(ConfigError, match="which this head does not take"):
         FusionBackbone(image=IMAGE, text=None)

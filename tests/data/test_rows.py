@@ -116,7 +116,7 @@ def test_standardised_numbers_have_mean_0_and_deviation_1(numbers: list[float], 
 
 
 @pytest.mark.parametrize(
-    "numbers", [[0.0, 1, 1, 1, 5, 9, 200], [3.0, 3, 3, 4], np.random.default_rng(0).gamma(1, 9, 999)]
+    "numbers", [[0.0, 1, 3, 5, 9, 200], np.random.default_rng(0).gamma(1, 9, 999).round(6)], ids=["few", "many"]
 )
 def test_quantiles_are_those_of_scikit_learn(numbers: Sequence[float]) -> None:
     train = [float(it) for it in numbers]
@@ -127,6 +127,13 @@ def test_quantiles_are_those_of_scikit_learn(numbers: Sequence[float]) -> None:
     expected = theirs.fit(np.array(train)[:, None]).transform(np.array(there)[:, None])[:, 0]
     limit = 3.0902323  # of 1 - BEYOND
     np.testing.assert_allclose(coded(own, row).numbers[:, 0], expected.clip(-limit, limit), atol=1e-5)
+
+
+def test_equal_numbers_have_the_middle_of_their_ranks() -> None:
+    own = columns([0.0] * 60 + [1.0] * 20 + [2.0] * 20)
+    values = coded(own, statistics_of(own, torch.arange(100), "quantile")).numbers[:, 0]
+    share = torch.special.ndtr(values)[[0, 60, 99]].tolist()
+    assert share == pytest.approx([0.3, 0.7, 0.9], abs=0.01)
 
 
 def test_statistics_are_those_of_the_training_rows_alone() -> None:
