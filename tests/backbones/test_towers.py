@@ -113,12 +113,21 @@ def test_costs_count_a_tower_for_each_of_its_inputs(towers: Towers) -> None:
 
 def test_a_tower_is_any_backbone_that_takes_its_part(tokenizer: str) -> None:
     text = {"_target_": "tiny_text.TinyText", "weights": tokenizer}
-    assert [*FusionBackbone(image=IMAGE, text=text, form="parts").towers] == ["image", "text"]
-    assert [*FusionBackbone(image=None, text={}, form="parts").blocks] == []
+    assert [*FusionBackbone(image=IMAGE, text=text, order="depth", form="parts").towers] == ["image", "text"]
+    assert [*FusionBackbone(image=None, text={}, order="depth", form="parts").blocks] == []
     with pytest.raises(ConfigError, match=r"model.image names a backbone that takes texts"):
-        FusionBackbone(image=text, text=None, form="parts")
+        FusionBackbone(image=text, text=None, order="depth", form="parts")
     with pytest.raises(ConfigError, match="which this head does not take"):
-        FusionBackbone(image=IMAGE, text=None)
+        FusionBackbone(image=IMAGE, text=None, order="depth")
+
+
+def test_one_tower_can_come_whole_before_the_other(tokenizer: str) -> None:
+    text = {"_target_": "tiny_text.TinyText", "weights": tokenizer}
+    own = FusionBackbone(image=IMAGE, text=text, order="image_first", form="parts")
+    assert [name.split("_")[0] for name in own.blocks] == ["image"] * 3 + ["text"] * 3
+    assert own.held_at(4) == [3, 4], "all pictures are frozen, and their features cached, while texts thaw"
+    other = FusionBackbone(image=IMAGE, text=text, order="text_first", form="parts")
+    assert [name.split("_")[0] for name in other.blocks] == ["text"] * 3 + ["image"] * 3
 
 
 def test_other_networks_do_not_return_parts(tmp_path: Path) -> None:

@@ -55,6 +55,15 @@ def test_every_frost_line_ends_in_the_same_bits(name: str, pets: list[str], prog
     kept_and_never(program, tmp_path, *pets, *HEAD, line, "data.augment=none")
 
 
+def test_one_tower_can_stay_frozen_and_cached_while_the_other_thaws(
+    pets: list[str], program: Program, tmp_path: Path
+) -> None:
+    own = [*pets, "model.order=image_first", "schedule=last_block", "schedule.phases.last.thaw=2", "data.augment=none"]
+    own += ["schedule.phases.head.epochs=1", "schedule.phases.last.epochs=2"]
+    first, _ = kept_and_never(program, tmp_path, *own)
+    assert first["phases"][1]["learns"] == ["head", "text_layer_1", "text_layer_0"]
+
+
 def test_augmented_views_in_turn_end_in_the_same_bits(pets: list[str], program: Program, tmp_path: Path) -> None:
     """Samples that share a picture share its view of an epoch, kept or not."""
     own = [*HEAD, "schedule.phases.head.epochs=3", "+schedule.phases.top={thaw: 5, epochs: 2}", "data.augment=strong"]
