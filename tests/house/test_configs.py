@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.cli.nested import NONE
 from frostline.commands.checks import check
 from frostline.config.constructors import JOINED
 from frostline.config.plain import resolved, without_ours
@@ -19,6 +20,7 @@ from frostline.paths import conf_dir
 
 CONF = conf_dir()
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "experiment")
+HYDRAS = {"_target_", "_recursive_"}  # keys for Hydra, not for the constructor
 BY_BUILD = {  # what build.py adds to a constructor's settings
     "model": {"load", "form"},
     "data": {"spec"},
@@ -129,7 +131,7 @@ def test_a_target_is_imported_from_where_it_is_written(composed: Composed, optio
 def test_yaml_keys_are_the_constructors_parameters_in_its_order(composed: Composed, option: str) -> None:
     group = option.split("/")[0]
     made = target_class(train_with(composed, option)[group]._target_)
-    own = [str(key) for key in OmegaConf.load(CONF / f"{option}.yaml") if key not in ("defaults", "_target_")]
+    own = [str(key) for key in OmegaConf.load(CONF / f"{option}.yaml") if key not in ("defaults", *HYDRAS)]
     assert_in_order(own, made)
     assert BY_BUILD[group].isdisjoint(own)
 
@@ -154,7 +156,7 @@ def test_the_keys_of_all_data_of_a_modality_are_its_parameters_then_those_of_sam
 def test_every_parameter_gets_its_value_from_yaml_or_from_build(composed: Composed, option: str) -> None:
     group = option.split("/")[0]
     node = train_with(composed, option)[group]
-    assert set(parameters(target_class(node._target_))) == (set(node) - {"_target_"}) | BY_BUILD[group]
+    assert set(parameters(target_class(node._target_))) == (set(node) - HYDRAS) | BY_BUILD[group]
 
 
 @pytest.mark.parametrize("option", OURS)
@@ -226,6 +228,7 @@ def test_no_yaml_lies_outside_what_is_tested() -> None:
     for option in OPTIONS:  # files that others build upon
         for item in OmegaConf.to_container(OmegaConf.load(CONF / f"{option}.yaml")).get("defaults", []):
             group, name = (option, item) if isinstance(item, str) else next(iter(item.items()))
+            name = NONE if name is None else name  # an option within this one
             if str(name).startswith("_") and name != "_self_":
-                known.add(f"{re.split('[/@]', group.removeprefix('override /'))[0]}/{name}.yaml")
+                known.add(f"{re.split('[/@]', group.removeprefix('override ').removeprefix('/'))[0]}/{name}.yaml")
     assert {str(Path(file).relative_to(CONF)) for file in CONF.rglob("*") if file.is_file()} == known

@@ -13,10 +13,11 @@ WORDS = {
     "detection": r"[Dd]etect(ion|or)|[\"']boxes[\"']|\bBoxe[sd]|\b(coco|voc|yolo)\b|COCO|faster_rcnn|retinanet"
     r"|\b[Dd]etr\b",
     "sound": r"\b[Ss]ounds?\b|[Aa]udio|[Ss]pectrogram|soundfile|sound_transformer|[Tt]ranscript",
+    "fusion": r"(?<![Cc]on)[Ff]usion|frostline\.data\.rows|TableRows|\bKinds[(.]|[Cc]olumns of several kinds",
     "retrieval": r"[Rr]etrieval|\bIdentities\b|[\"']identities[\"']|EmbeddingHead|IdentityHead",
 }
 OWN_COMMANDS = "src/frostline/commands/neighbours/"
-OF_BACKBONES = {"detection", "sound"}  # families that some backbones take directly
+OF_BACKBONES = {"detection", "sound", "fusion"}  # families that some backbones take directly
 FAMILIES = pytest.mark.parametrize("family", WORDS)
 
 

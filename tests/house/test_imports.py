@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "data.boxes": {"PIL", "torch", "yaml"},
     "data.sounds": {"numpy", "scipy", "soundfile", "torch"},
     "data.texts": {"datasets", "torch", "transformers", "yaml"},
+    "data.rows": {"numpy", "torch"},
     "plan": {"omegaconf", "torch"},
     "frozen": {"torch"},
     "runs": {"omegaconf", "pyarrow", "yaml"},

@@ -1,7 +1,10 @@
 """Description of a data set's targets, which data passes to the task as a backbone passes its spec to data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from frostline.errors import RunError
 
 NO_TAG = -100  # marks positions without a tag; torch's cross-entropy ignores it
 UNKNOWN = -1  # marks a character that is not among the names
@@ -17,10 +20,24 @@ class Targets:
     counts: training samples of each name; training words of each tag, training pixels of each class of masks, training
         occurrences of each character of transcripts; empty for numbers.
     about: what else the task needs. numbers: `mean` and `std` of each column in training, in its unit. tags:
-        `mean_words` of a training sample. masks: `palette` and `values` of the mask files.
+        `mean_words` of a training sample. masks: `palette` and `values` of the mask files. What the modality learned of
+        the training split stands here too (`Modality.learned`).
     """
 
     kind: str
     names: list[str]
     counts: list[int]
     about: dict[str, Any] = field(default_factory=dict)
+
+
+def inputs_in(about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a run knows of the columns of its samples: `kinds`, `columns`, `row` (data/rows/modality.py). Raises
+    RunError if there is nothing of the kind: the record was changed."""
+    inputs = about.get("inputs")
+    if not (isinstance(inputs, Mapping) and all(key in inputs for key in ("kinds", "columns", "row"))):
+        raise RunError(
+            "the run does not say which columns it has learned from",
+            where="targets.about.inputs",
+            next_step="restore its files, or start a new run",
+        )
+    return inputs
