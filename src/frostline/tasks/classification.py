@@ -13,7 +13,7 @@ from frostline.config.ranges import NonNegative, Probability
 from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
 from frostline.tasks.base import Metrics, Mode, Task
-from frostline.tasks.ranking import scores_of_ranking, with_ranking
+from frostline.tasks.ranking import noted_of, scores_of_ranking, with_ranking
 
 TOP_K = 5
 
@@ -36,6 +36,7 @@ class Classification(Task):
     ) -> None:
         super().__init__(monitor=monitor, mode=mode, l1=l1, scores=scores_of(targets))
         self.targets = targets
+        self.noted = noted_of(targets)
         self.classes = targets.names
         self.num_classes = len(self.classes)
         self.label_smoothing = label_smoothing

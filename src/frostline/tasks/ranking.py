@@ -167,6 +167,11 @@ def with_ranking(own: Metrics, targets: Targets, score: Score) -> Metrics:
     return own if ranked is None else RankedMetrics(own, ranked, score)
 
 
+def noted_of(targets: Targets) -> frozenset[str]:
+    """See `Task.noted`."""
+    return frozenset(f"val/{score}" for score in scores_of_ranking(targets))
+
+
 def scores_of_ranking(targets: Targets) -> dict[str, Mode]:
     """The scores of an order that some user of the validation split has, by `Targets.about`."""
     return dict.fromkeys(targets.about.get("ranked", {}).get("scores", []), "max")

@@ -14,7 +14,7 @@ from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
 from frostline.tasks.all_samples import Gathered
 from frostline.tasks.base import Metrics, Mode, Task
-from frostline.tasks.ranking import scores_of_ranking, with_ranking
+from frostline.tasks.ranking import noted_of, scores_of_ranking, with_ranking
 
 SCORES: dict[str, Mode] = {
     "loss": "min",
@@ -37,6 +37,7 @@ class Regression(Task):
     def __init__(self, targets: Targets, *, l1: NonNegative[float], monitor: str, mode: Literal["max", "min"]) -> None:
         super().__init__(monitor=monitor, mode=mode, l1=l1, scores=SCORES | scores_of_ranking(targets))
         self.targets = targets
+        self.noted = noted_of(targets) | {"val/rmse"}
         # Not persistent: a checkpoint stores them in plain values, with the names.
         self.register_buffer("mean", torch.tensor(targets.about["mean"]), persistent=False)
         self.register_buffer("std", torch.tensor(targets.about["std"]), persistent=False)

@@ -15,7 +15,7 @@ from torchmetrics import Metric
 from frostline.contracts.batch import Batch
 from frostline.data.module import Data
 from frostline.data.split import Split
-from frostline.errors import counted, few
+from frostline.errors import few
 from frostline.tasks.base import Task
 from frostline.tasks.classification import Classification
 from frostline.tasks.regression import Regression
@@ -62,8 +62,8 @@ class Asked(NamedTuple):
 
 
 def table_baselines(built: Built, *, at_hand: bool) -> dict[str, Any]:
-    """Scores of each baseline, by name; `adds`, for each column the scores of ridge regression without it; `notes`, what
-    was left out. Empty for other data and other tasks. at_hand: whether features of the towers are cached."""
+    """Scores of each baseline, by name; `adds`, for each column the scores of ridge regression without it; `notes`,
+    what was left out. Empty for other data and other tasks. at_hand: whether features of the towers are cached."""
     task, data = built.model.task, built.data
     if not data.modality.has_columns or not isinstance(task, Classification | Regression):
         return {}
