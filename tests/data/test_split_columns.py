@@ -216,9 +216,20 @@ def test_too_few_users_are_refused(make: Make) -> None:
 
 
 def test_a_line_without_a_user_is_named(make: Make) -> None:
-    with pytest.raises(DataError, match="the column 'user' names no user") as raised:
-        make([*lines(["1"] * 8), "x,1,,1"], user_column="user")
+    own = [*lines(["1"] * 8), "x,1,,1"]
+    with pytest.raises(DataError, match="the column 'user' names no group") as raised:
+        make(own, user_column="user", split_by="user")
     assert str(raised.value.where).endswith("line 10")
+
+
+def test_lines_without_a_user_are_not_ranked(make: Make) -> None:
+    own = [f"t{i},{1 + i % 5},{'' if i % 2 else 'a'},{i}" for i in range(60)]
+    data = make(own, user_column="user", split_by="time", time_column="at")
+    assert [*data.splits[2].labels[:4, 0]] == [4, 5, 1, 2]
+    users = data.splits[2].source.users_of(data.splits[2].index)
+    assert users is not None
+    assert users.tolist() == [1, -1] * 6
+    assert data.notes[-1] == "6 samples of test name no user, and are not ranked"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from frostline.paths import conf_dir
 
 CONF = conf_dir()
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "experiment")
+HYDRAS = {"_target_", "_recursive_"}  # keys for Hydra, not for the constructor
 BY_BUILD = {  # what build.py adds to a constructor's settings
     "model": {"load", "form"},
     "data": {"spec"},
@@ -126,7 +127,7 @@ def test_a_target_is_imported_from_where_it_is_written(composed: Composed, optio
 def test_yaml_keys_are_the_constructors_parameters_in_its_order(composed: Composed, option: str) -> None:
     group = option.split("/")[0]
     made = target_class(train_with(composed, option)[group]._target_)
-    own = [str(key) for key in OmegaConf.load(CONF / f"{option}.yaml") if key not in ("defaults", "_target_")]
+    own = [str(key) for key in OmegaConf.load(CONF / f"{option}.yaml") if key not in ("defaults", *HYDRAS)]
     assert_in_order(own, made)
     assert BY_BUILD[group].isdisjoint(own)
 
@@ -151,7 +152,7 @@ def test_the_keys_of_all_data_of_a_modality_are_its_parameters_then_those_of_sam
 def test_every_parameter_gets_its_value_from_yaml_or_from_build(composed: Composed, option: str) -> None:
     group = option.split("/")[0]
     node = train_with(composed, option)[group]
-    assert set(parameters(target_class(node._target_))) == (set(node) - {"_target_"}) | BY_BUILD[group]
+    assert set(parameters(target_class(node._target_))) == (set(node) - HYDRAS) | BY_BUILD[group]
 
 
 @pytest.mark.parametrize("option", OURS)

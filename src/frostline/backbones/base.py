@@ -89,6 +89,15 @@ class Backbone(nn.Module):
         self.levels = pyramid if form == "pyramid" else []
 
     @property
+    def pools(self) -> list[tuple[str, nn.Module]]:
+        """Each pool, with the name of the block before it."""
+        return [(list(self.blocks)[-1], self.pool)]
+
+    def features_for(self, about: Mapping[str, Any]) -> Features:
+        """The features of this backbone for data with `Targets.about`."""
+        return self.features
+
+    @property
     def structure(self) -> str:
         """A text that is equal only for backbones of the same cost and output shapes. Shapes of the state dict are
         included, because the repr of modules does not show bare parameters."""
@@ -146,6 +155,7 @@ NEXT: dict[Form, str] = {
     "(task=classification)",
     "map": "a convolutional network (model=resnet50)",
     "pyramid": "a convolutional network (model=resnet50)",
+    "parts": "another head (head=linear)",
 }
 
 

@@ -17,6 +17,7 @@ from frostline import __version__
 from frostline.cli.dispatch import TASKS
 from frostline.cli.help import USAGE, help_of, require_known_flags, settings_first
 from frostline.cli.hydra_messages import translated
+from frostline.cli.nested import with_nested
 from frostline.cli.resuming import require_resumable, resumed
 from frostline.cli.sweep import Board, sweep_folder
 from frostline.cli.sweep_jobs import Jobs, require_lists
@@ -101,7 +102,7 @@ def _sweep_first(command: str) -> None:
         )
     others = settings_first([argument for argument in sys.argv[1:] if argument not in flags])
     require_lists(others, sweeps=bool(flags))
-    sys.argv[1:] = flags[:1] + quoted_settings(others, sweeps=bool(flags))
+    sys.argv[1:] = flags[:1] + quoted_settings(with_nested(others), sweeps=bool(flags))
 
 
 def _command() -> str:

@@ -67,7 +67,8 @@ class Network:
         """Return the object that reads and predicts samples without targets. Raises ConfigError."""
         reader, settings = maker_settings(self.settings.data, "data", Reader)
         modality = modality_of(reader, self.model.backbone.spec, settings)
-        return modality.predicting(Opened(self.task, settings, self.predictions), target_type(self.targets.kind))
+        run = Opened(self.task, settings, self.predictions, self.targets.about)
+        return modality.predicting(run, target_type(self.targets.kind))
 
     def predictions(self, data: Transfers) -> Iterator[Tensor]:
         """Yield the task's prediction of each sample, on the CPU, in the order of the batches."""

@@ -1,14 +1,14 @@
 """Instantiate a config node: call its `_target_` with its settings and the arguments that Frostline adds."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline.errors import ConfigError
@@ -34,6 +34,11 @@ def make(node: DictConfig, where: str, kind: type, *arguments: Any, **options: A
             next_step=SIGNATURES,
         )
     return made
+
+
+def make_nested(settings: Mapping[str, Any], where: str, kind: type, **options: Any) -> Any:
+    """`make` a node that a component takes as one of its settings."""
+    return make(OmegaConf.create(dict(settings)), where, kind, **options)
 
 
 def maker_of(node: DictConfig, where: str) -> Callable[..., Any]:

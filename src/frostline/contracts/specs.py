@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from frostline.contracts.tokens import Tokens
+from frostline.contracts.tree import Value
 from frostline.errors import ConfigError
 
 MOST_PIXELS = 4096
@@ -21,7 +22,7 @@ class Spec(ABC):
     ragged: ClassVar[bool]
 
     @abstractmethod
-    def example(self) -> Tensor | Tokens:
+    def example(self) -> Value:
         """Return a small input (1, ...) that the backbone takes."""
 
     @property
@@ -190,6 +191,20 @@ class WaveSpec(Spec):
                 next_step=f"data.seconds={self.most_seconds:g}, or null",
             )
         return replace(self, seconds=seconds)
+
+
+@dataclass(frozen=True)
+class PartsSpec(Spec):
+    """Samples of several parts, each with the spec of its own network. parts: by name."""
+
+    parts: dict[str, Spec]
+
+    kind = "row of a table"
+    ragged = False
+
+    def example(self) -> dict[str, Any]:
+        """An input of each part, by name."""
+        return {part: spec.example() for part, spec in self.parts.items()}
 
 
 def convolved(lengths: Tensor, kernel: int, stride: int) -> Tensor:

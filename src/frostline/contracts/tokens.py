@@ -37,10 +37,3 @@ def values_of(x: Tensor | Tokens) -> Tensor:
 
 def with_values(x: Tensor | Tokens, values: Tensor) -> Tensor | Tokens:
     return x._replace(values=values) if isinstance(x, Tokens) else values
-
-
-def repeated(x: Tensor | Tokens, times: int) -> Tensor | Tokens:
-    """Repeat one sample (1, ...) along the batch."""
-    if isinstance(x, Tokens):
-        return Tokens(x.values.repeat(times, 1, 1), x.mask.repeat(times, 1))
-    return x.expand(times, *x.shape[1:]).contiguous(memory_format=torch.channels_last)

@@ -41,7 +41,8 @@ def data_of(
     reader: Reader = _made(kind, **own)
     found = reader.read(target, known)
     samples = (found.train, found.val, found.test)
-    modality.read(Given(samples, target, reader.name, reader.where, cache, found.notes))
+    about = {} if known is None else known.about
+    modality.read(Given(samples, target, reader.name, reader.where, cache, found.notes, about))
     return Data(reader, found, modality, sampling, target=target, known=known)
 
 

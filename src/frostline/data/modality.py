@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 from torch import Tensor
 
 from frostline.contracts.specs import Spec
-from frostline.contracts.tokens import Tokens
+from frostline.contracts.tree import Value
 from frostline.data.loader import BUCKET
+from frostline.data.part import Part
 from frostline.data.predicting import Opened, Predicting
 from frostline.data.sample_cache import NOWHERE, SampleCache
 from frostline.data.source import Source
@@ -22,7 +23,8 @@ Kind = TypeVar("Kind", bound=Spec)
 
 class Given(NamedTuple):
     """What a reader found, for its modality. samples: of train, val and test, None for a split that is missing. name,
-    where: see `Reader`. cache: of decoded or tokenized samples."""
+    where: see `Reader`. cache: of decoded or tokenized samples. about: `Targets.about` of the run that is to be scored
+    on them; empty for a new run."""
 
     samples: tuple[Any, Any, Any]
     target: TargetType
@@ -30,6 +32,16 @@ class Given(NamedTuple):
     where: object
     cache: SampleCache = NOWHERE
     notes: Sequence[str] = ()
+    about: Mapping[str, Any] = {}
+
+
+class Column(NamedTuple):
+    """A column of a table as plain values. values: (N, w) float, or (N,) int64 codes of names from 0, -1 for a name
+    that training does not have. is_id: whether its names are ids."""
+
+    name: str
+    values: Tensor
+    is_id: bool = False
 
 
 class Modality(ABC):
@@ -41,7 +53,7 @@ class Modality(ABC):
 
     samples: the plural in messages. plainly: what messages call samples without augmentation. kept_as: the kind of
     store that caches them. max_tokens: limit per batch. bucket: see `EpochBatches`. num_workers: processes that load
-    batches; None for one per core.
+    batches; None for one per core. parts: of samples that have several, by name; each has a network of its own.
     """
 
     samples: ClassVar[str]
@@ -49,6 +61,8 @@ class Modality(ABC):
     kept_as: ClassVar[Literal["decoded", "tokens"]]
     spec: Spec
     sources: tuple[Source, Source | None, Source | None]
+    parts: Mapping[str, Part] = {}
+    has_columns: ClassVar[bool] = False  # whether `columns` may return some
     max_tokens: int | None = None
     bucket: int = BUCKET
     num_workers: int | None = 0
@@ -66,6 +80,11 @@ class Modality(ABC):
     def read(self, given: Given) -> None:
         """Set `sources` to what serves the found samples. Not called to predict. Raises DataError."""
 
+    def learned(self, splits: Mapping[str, Split]) -> dict[str, Any]:
+        """Plain values that are taken from the training split and belong to the trained network: entries of
+        `Targets.about`. Called before `prepare`, and not for samples that are scored. splits: by name of the split."""
+        return {}
+
     @abstractmethod
     def prepare(self, splits: Mapping[str, Split], target: TargetType, names: Sequence[str], seed: int) -> Views:
         """Prepare the samples of the splits (decode them, compare them) and return how they are shown. Called once.
@@ -77,12 +96,20 @@ class Modality(ABC):
         return {}
 
     @abstractmethod
-    def example(self, train: Split, *, longest: bool) -> Tensor | Tokens:
+    def example(self, train: Split, *, longest: bool) -> Value:
         """Return an input (1, ...) of the network, as large as the mean training sample, or as the longest."""
 
     @abstractmethod
     def size_of(self, train: Split) -> str:
         """Describe the size of training samples for messages."""
+
+    def columns(self, split: Split) -> list[Column]:
+        """The columns of N samples of a table that no network sees."""
+        return []
+
+    def absent(self, split: Split) -> dict[str, Tensor]:
+        """By input of a network, (N,) bool: which samples lack it."""
+        return {}
 
     @abstractmethod
     def predicting(self, run: Opened, target: TargetType) -> Predicting:

@@ -14,13 +14,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from frostline.contracts.batch import Batch
+from frostline.contracts.specs import Spec
 from frostline.contracts.targets import Targets
-from frostline.contracts.tokens import Tokens
-from frostline.contracts.tree import moved
+from frostline.contracts.tree import Value
 from frostline.data.division import Division
 from frostline.data.identity_batches import IdentityBatches, per_identity_of
 from frostline.data.loader import BUCKET, EpochBatches, usual_batch
 from frostline.data.modality import Modality
+from frostline.data.part import seen
 from frostline.data.ranked import name_users, ranked, ranking_notes
 from frostline.data.reader import Found, Reader
 from frostline.data.sampling import Sampling
@@ -96,7 +97,17 @@ class Data(Transfers):
         targets = self.target.describe(self.names, self.train_split.labels)
         self.target.require_learnable(targets, len(self.train_split), self.where)
         by_user = {} if found.users is None else ranked(found.users, self.target, targets, self.splits)
-        return replace(targets, about=targets.about | dict(found.about) | by_user)
+        learned = self.modality.learned(dict(named(self.splits)))
+        return replace(targets, about=targets.about | dict(found.about) | by_user | learned)
+
+    @property
+    def spec(self) -> Spec:
+        return self.modality.spec
+
+    def shares(self) -> dict[str, float]:
+        """Distinct inputs of each part per sample of training and validation."""
+        samples = len(self.train_split) + len(self.val_split)
+        return {name: len(part.used) / samples for name, part in self.modality.parts.items()}
 
     # --- description ---
 
@@ -141,7 +152,7 @@ class Data(Transfers):
         """Values that were derived from the data for settings that are null, by config key."""
         return {"data.batch_size": self.batch_size} | self.modality.chosen()
 
-    def example(self, *, longest: bool = False) -> Tensor | Tokens:
+    def example(self, *, longest: bool = False) -> Value:
         """Return an input (1, ...) of the network, as large as the mean training sample, or as the longest."""
         return self.modality.example(self.train_split, longest=longest)
 
@@ -158,13 +169,6 @@ class Data(Transfers):
             digest.update(split.index.numpy().data)
         return digest.hexdigest()
 
-    def split_digest(self, split: Split) -> str:
-        """Digest of a split's samples and their order, without targets."""
-        digest = hashlib.blake2b(split.source.content.encode(), digest_size=16)
-        digest.update(split.index.numpy().data)
-        digest.update("".join(split.source.decoded_by).encode())
-        return digest.hexdigest()
-
     # --- views ---
 
     def show(self, views: int | None, first_epoch: int) -> None:
@@ -178,15 +182,9 @@ class Data(Transfers):
         """Whether training samples are augmented, by the last `show`."""
         return self.views.could_augment and self._turns != 0
 
-    def seen(self, split: Split, places: list[int], view: int | None, device: torch.device) -> Tensor | Tokens:
-        """Return the network's inputs for samples of a split, by their places in it. view: epoch whose augmentation
-        they get; None for none. Raises DataError."""
-        loaded = Split(split.source, split.index, whole=view is not None, scored=split.scored).__getitems__(places)
-        batch = self.on_before_batch_transfer(loaded, 0)
-        sizes = None if batch.sizes is None else batch.sizes.to(device)
-        batch = batch._replace(inputs=moved(batch.inputs, device), sample=batch.sample.to(device), sizes=sizes)
-        shown = self.views.plain(batch) if view is None else self.views.augmented(batch, view, alone=True)
-        return shown.inputs
+    def seen(self, split: Split, places: list[int], view: int | None, device: torch.device) -> Any:
+        """See `data.part.seen`."""
+        return seen(split, places, view, device, self.views)
 
     def targets_of(self, split: Split, chosen: Tensor, view: int | None) -> tuple[Tensor, Tensor | None]:
         """`Split.targets` of samples augmented as in epoch `view`; None for no augmentation."""
@@ -194,7 +192,7 @@ class Data(Transfers):
         return (targets if view is None else self.views.follow(targets, chosen, view)), sizes
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        if batch.passed:
+        if batch.passed and not self.modality.parts:
             return batch
         if self.trainer is not None and self.trainer.training and self.augments:
             view = self._view_of(self.trainer.current_epoch)

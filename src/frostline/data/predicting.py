@@ -56,11 +56,12 @@ class Asked(NamedTuple):
 
 class Opened(NamedTuple):
     """A trained run. settings: of its data node. predictions: yields the prediction of each sample that a data module
-    loads, on the CPU, in the order of its batches."""
+    loads, on the CPU, in the order of its batches. about: `Targets.about` of the run."""
 
     task: Task
     settings: Mapping[str, Any]
     predictions: Callable[[Transfers], Iterator[Tensor]]
+    about: Mapping[str, Any] = {}
 
 
 class Predicting(ABC):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from frostline.contracts.targets import Targets
@@ -12,7 +13,7 @@ from frostline.data.split import Split
 from frostline.data.split_columns import Users
 from frostline.data.target_types.base import TargetType
 from frostline.errors import counted
-from frostline.tasks.ranking import NDCG, RECALL, K, who_counts, worth_of
+from frostline.tasks.ranking import NDCG, NOBODY, RECALL, K, who_counts, worth_of
 
 THOSE = {NDCG: "with different targets", RECALL: f"with more than {K} samples, relevant ones and others"}
 
@@ -22,7 +23,8 @@ def name_users(users: Users, sources: Sequence[Source | None]) -> None:
     if there are no training samples."""
     for split, source in zip(("train", "val", "test"), sources, strict=True):
         if source is not None:
-            source.users = numbered(users.of.get(split) or next(iter(users.of.values())))
+            names = users.of.get(split) or next(iter(users.of.values()))
+            source.users = torch.where(torch.tensor([name == "" for name in names]), NOBODY, numbered(names))
 
 
 def ranked(users: Users, target: TargetType, targets: Targets, splits: tuple[Split, Split, Split]) -> dict[str, Any]:
@@ -45,16 +47,22 @@ def ranking_notes(users: Users | None, targets: Targets, splits: Mapping[str, Sp
     said = []
     for name, split in splits.items():
         if name != "train":
-            number = len(_users_of(split).unique())
+            users_of = _users_of(split)
+            number, without = len(users_of[users_of != NOBODY].unique()), int((users_of == NOBODY).sum())
             concerned = _concerned(split, targets.about["ranked"])
             counts = " and ".join(f"{score} is of {concerned[score]:,} {THOSE[score]}" for score in concerned)
             said.append(f"{name} has {counted(number, 'user', 'users')} by '{users.column}': {counts}")
+            if without:
+                rows = counted(without, f"sample of {name} names", f"samples of {name} name")
+                said.append(f"{rows} no user, and {'is' if without == 1 else 'are'} not ranked")
     return said
 
 
 def _concerned(split: Split, ranked: Mapping[str, float]) -> dict[str, int]:
     """The number of users whom each score concerns."""
-    those = who_counts(worth_of(split.labels, ranked), _users_of(split))
+    users = _users_of(split)
+    there = users != NOBODY
+    those = who_counts(worth_of(split.labels[there], ranked), users[there])
     return {name: int(some.sum()) for name, some in zip(THOSE, those, strict=True)}
 
 

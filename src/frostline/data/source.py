@@ -16,7 +16,7 @@ class Source(ABC):
     """labels: (N,) int64 classes; (N, C) float32 labels (0 or 1) or numbers; (N, C) int64 pixels per class of masks;
         (N, W) int64 tags of words, padded with -100.
     lengths: (N,) tokens of each sample; None if all samples have one size.
-    users: (N,) int64 index of the user whose each sample is; None if samples have no users.
+    users: (N,) int64 index of the user whose each sample is, -1 if it names none; None if samples have no users.
     """
 
     labels: Tensor

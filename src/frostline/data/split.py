@@ -1,5 +1,6 @@
 """Splits of a data set, which loaders read a batch at a time. Shapes: see `Batch`."""
 
+import hashlib
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -57,6 +58,14 @@ class Split(Dataset[Batch | DataError]):
     @cached_property
     def lengths(self) -> Tensor | None:
         return None if self.source.lengths is None else self.source.lengths[self.index]
+
+    @property
+    def digest(self) -> str:
+        """Digest of samples and their order, without targets."""
+        digest = hashlib.blake2b(self.source.content.encode(), digest_size=16)
+        digest.update(self.index.numpy().data)
+        digest.update("".join(self.source.decoded_by).encode())
+        return digest.hexdigest()
 
     @cached_property
     def by_length(self) -> Tensor | None:

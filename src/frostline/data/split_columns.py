@@ -12,8 +12,8 @@ SplitBy = Literal["random", "time", "user"]
 
 
 class Users(NamedTuple):
-    """Whose each sample is. column: of the table. of: by split, the user of each sample. relevant: the setting
-    `data.relevant`."""
+    """Whose each sample is. column: of the table. of: by split, the user of each sample, "" if the cell is empty.
+    relevant: the setting `data.relevant`."""
 
     column: str
     of: Mapping[str, Sequence[str]]
@@ -79,8 +79,10 @@ class SplitColumns:
 
     def found(self, rows: Mapping[str, Sequence[Row]], *, scored: bool) -> dict[str, Any]:
         """`groups`, `times` and `users` of `Found`. rows: by split. Raises DataError that names faulty rows."""
-        users = _names(rows, self.user_column, "user", "fill it")
-        said = None if self.user_column is None else Users(self.user_column, users, self.relevant)
+        said = None
+        if self.user_column is not None:
+            cells = {split: [row.cells[self.user_column].strip() for row in some] for split, some in rows.items()}
+            said = Users(self.user_column, {split: own for split, own in cells.items() if own}, self.relevant)
         if scored:
             return {"users": said}
         groups = _names(rows, self.group_column, "group", f"fill it, or {self.ungroups}")

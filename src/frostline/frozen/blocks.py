@@ -7,7 +7,7 @@ recomputed ones bit for bit.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple
@@ -23,8 +23,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from frostline.adapters.layers import folded
 from frostline.backbones.base import Backbone
+from frostline.backbones.towers import Towers
 from frostline.contracts.specs import Spec
 from frostline.contracts.tokens import Tokens, values_of
+from frostline.contracts.tree import part_of
 from frostline.frozen.compile import compiled_for_inference
 
 SMALL = 64  # pixels a side
@@ -52,7 +54,7 @@ def chunk_of(spec: Spec, device: torch.device) -> int:
 @cache
 def _width(spec: Spec) -> int:
     """Pixels of an input from left to right."""
-    return values_of(spec.example()).shape[-1]
+    return values_of(spec.example()).shape[-1]  # type: ignore[arg-type]  # not of several parts
 
 
 def texts_of(width: int, device: torch.device) -> int:
@@ -74,12 +76,21 @@ class FrozenPass:
         self.low = low
         self.compiles = compiles and low is not None
         self._copies: dict[int, Callable[[Any], Any]] = {}
+        towers = backbone.towers if isinstance(backbone, Towers) else {}
+        # Chunks of texts have many shapes, for each of which blocks would be compiled anew.
+        self.parts = {
+            part: FrozenPass(it, low, compiles=compiles and not it.spec.ragged) for part, it in towers.items()
+        }
 
     def forget(self) -> None:
         self._copies = {}
+        for part in self.parts.values():
+            part.forget()
 
     def through(self, x: Any, start: int, stop: int) -> Any:
         """`Backbone.through` with the steps of this class."""
+        if isinstance(self.backbone, Towers):
+            return self.backbone.by_tower(x, start, stop, self.parts)
         return self.backbone.through(x, start, stop, steps=self)
 
     def __call__(self, inputs: Tensor | Tokens, start: int, stop: int) -> Tensor | Tokens:
@@ -220,28 +231,49 @@ def _folded(block: nn.Module) -> nn.Module:
 
 class Output(NamedTuple):
     """Output of some blocks for one sample. row: its shape as stored; channels_last: (H, W, C) instead of (C, H, W).
-    tokens: how many the sample had; `row` is the shape of one of them then."""
+    tokens: how many the sample had; `row` is the shape of one of them then. share: how many of these outputs a sample
+    of the data needs in the mean: less than one if samples share inputs."""
 
     row: tuple[int, ...]
     dtype: torch.dtype
     channels_last: bool
     flops: float
     tokens: int | None = None
+    share: float = 1.0
 
     @property
-    def numbers(self) -> int:
-        return torch.Size(self.row).numel() * (1 if self.tokens is None else self.tokens)
+    def numbers(self) -> float:
+        return torch.Size(self.row).numel() * (1 if self.tokens is None else self.tokens) * self.share
 
 
-def outputs_of(backbone: Backbone, sample: Tensor | Tokens, low: torch.dtype | None) -> list[Output]:
-    """Measure the outputs of 0, 1, ... all blocks on one sample (1, ...). The backbone is left in eval mode."""
+def outputs_of(
+    backbone: Backbone, sample: Any, low: torch.dtype | None, shares: Mapping[str, float] | None = None
+) -> list[Output]:
+    """Measure the outputs of 0, 1, ... all blocks on one sample (1, ...). The backbone is left in eval mode. shares:
+    see `Output`, by part of a sample."""
     backbone.eval()
+    if isinstance(backbone, Towers):
+        return _of_towers(backbone, sample, low, shares or {})
     found, flops = [_output(sample, 0.0, low)], 0.0
     for number in range(len(backbone.blocks)):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             sample = backbone.steps(sample, number, number + 1)
         flops += counter.get_total_flops()
         found.append(_output(sample, flops, low))
+    return found
+
+
+def _of_towers(
+    backbone: Towers, sample: Mapping[str, Any], low: torch.dtype | None, shares: Mapping[str, float]
+) -> list[Output]:
+    """Each output is that of one block for one input of its tower, and counts the operations of all blocks so far."""
+    inputs = {part_of(name): value for name, value in sample.items()}
+    own = {part: outputs_of(tower, inputs[part], low) for part, tower in backbone.towers.items()}
+    found, flops = [Output((0,), torch.float32, False, 0.0)], 0.0
+    for part, place in backbone.order:
+        share = shares.get(part, 1.0)
+        flops += share * (own[part][place + 1].flops - own[part][place].flops)
+        found.append(own[part][place + 1]._replace(flops=flops, share=share))
     return found
 
 

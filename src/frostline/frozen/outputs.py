@@ -170,7 +170,7 @@ class FrozenOutputs:
         stop, chosen = len(self.backbone.blocks), split.index[places]
         assert self.data.trainer is not None
         with self.data.trainer.precision_plugin.forward_context():
-            inputs = self.frozen_pass(self.data.seen(split, places, None, device), 0, stop)
+            inputs = self.frozen_pass.through(self.data.seen(split, places, None, device), 0, stop)
         user = split.source.users_of(chosen)
         return Batch(inputs, split.targets(chosen)[0].to(device), chosen, passed=stop, user=user)
 
@@ -255,8 +255,8 @@ class FrozenOutputs:
         key = key_of(
             {
                 "weights": self._digests[line],
-                "data": self.data.split_digest(split),
-                "spec": asdict(self.data.modality.spec),
+                "data": split.digest,
+                "spec": asdict(self.data.spec),
                 "view": None if view is None else [*self.data.views.describe(), "alone", view],
                 "precision": str(trainer.precision),
                 "machine": self._machine,

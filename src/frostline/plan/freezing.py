@@ -60,8 +60,9 @@ def rest_frozen(backbone: Backbone, phase: Phase) -> None:
         elif phase.norm == "frozen":
             for norm in _norms(block):
                 norm.eval()
-    if list(backbone.blocks)[-1] not in thawed:
-        backbone.pool.eval()  # some networks have dropout there
+    for last, pool in backbone.pools:
+        if last not in thawed:
+            pool.eval()  # some networks have dropout there
 
 
 def frozen_parameters(backbone: Backbone, head: nn.Module) -> Iterator[nn.Parameter]:

@@ -11,9 +11,9 @@ SCORES = (BASELINE, "val/rmse", "val/ndcg_10")  # by which baselines and runs ar
 LOWER = {"val/rmse"}  # better if lower
 NAMES = {
     **{"majority": "majority", "knn": "k-NN", "linear_probe": "linear probe"},
-    **{"mean": "mean", "bias": "bias", "logistic": "logistic", "ridge": "ridge", "trees": "trees"},
+    **{"mean": "mean", "bias": "bias", "logistic": "logistic", "ridge": "ridge", "pairs": "pairs", "trees": "trees"},
 }
-LEARNED = ("bias", "logistic", "ridge", "trees")  # on the columns of a table
+LEARNED = ("bias", "logistic", "ridge", "pairs", "trees")  # on the columns of a table
 
 
 def baseline_lines(record: Record, program: str) -> list[str]:
@@ -26,7 +26,7 @@ def baseline_lines(record: Record, program: str) -> list[str]:
         lines[0] += f"; no k-NN and no linear probe: {why_not}"
     lines += [*record.baselines.get("notes", []), *_advice(record, program)]
     lines = [f"{'base' if place == 0 else '':4}  {shown(line)}" for place, line in enumerate(lines)]
-    return [*lines, *_adds(record.baselines.get("adds"))]
+    return [*lines, *_adds(record.baselines)]
 
 
 def _scores(record: Record, found: dict[str, Any], score: str) -> str:
@@ -36,17 +36,17 @@ def _scores(record: Record, found: dict[str, Any], score: str) -> str:
     return "   ".join(f"{name} {value:.4f}" for name, value in values.items()) + f" ({score})"
 
 
-def _adds(adds: dict[str, Any] | None) -> list[str]:
-    """`adds  about 0.0612   user 0.2011   colour nothing (val/rmse of ridge regression with and without)`."""
-    if adds is None:
+def _adds(baselines: dict[str, Any]) -> list[str]:
+    """`adds  about 0.0612   user 0.2011   colour nothing (val/rmse of pairs, with and without it)`."""
+    if "adds" not in baselines:
         return []
-    score = next(score for score in SCORES if score in adds["all"])
-    sign = -1 if score in LOWER else 1
+    score = next(score for score in SCORES if score in baselines["pairs"])
+    sign, whole = -1 if score in LOWER else 1, baselines["pairs"][score]
     said = [
-        f"{name} {sign * (adds['all'][score] - own['without'][score]):.4f}" if own["shows"] else f"{name} nothing"
-        for name, own in adds["columns"].items()
+        f"{name} {sign * (whole - own['without'][score]):.4f}" if own["shows"] else f"{name} nothing"
+        for name, own in baselines["adds"].items()
     ]
-    return [shown(f"adds  {'   '.join(said)} ({score} of ridge regression with and without)")]
+    return [shown(f"adds  {'   '.join(said)} ({score} of pairs, with and without it)")]
 
 
 def _advice(record: Record, program: str) -> list[str]:

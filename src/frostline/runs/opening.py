@@ -21,7 +21,7 @@ from frostline.runs.renamed import renamed, with_planned_views
 
 # Keys that may have a `_target_`, and the classes allowed there, by the module that defines them (full-match regexes).
 CLASSES = {
-    r"model": r"frostline\.backbones\.\w+\.\w+",
+    r"model(\.[^.]+)?": r"frostline\.backbones\.\w+\.\w+",
     r"head": r"frostline\.heads\.\w+\.\w+",
     r"adapter": r"frostline\.adapters\.\w+\.\w+",
     r"data": r"frostline\.data\.\w+\.\w+\.\w+",

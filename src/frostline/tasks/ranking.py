@@ -17,6 +17,7 @@ from frostline.contracts.targets import Targets
 from frostline.tasks.base import Metrics, Mode
 
 K = 10  # samples from the top that scores look at
+NOBODY = -1  # in place of the user of a sample that names none
 NDCG, RECALL = f"ndcg_{K}", f"recall_{K}"
 
 Score = Callable[[Tensor, Mapping[str, Any]], Tensor]
@@ -118,9 +119,10 @@ class Outputs(Metric):
             getattr(self, state).append(values.detach().to(scores.device))
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(N,) scores, targets, (N,) users, on the CPU."""
+        """(N,) scores, targets, (N,) users, on the CPU, of samples that name a user."""
         scores, targets, users, samples = (dim_zero_cat(getattr(self, state)).cpu() for state in self.STATES)
         order = samples.argsort(stable=True)
+        order = order[users[order] != NOBODY]
         return scores[order], targets[order], users[order]
 
 

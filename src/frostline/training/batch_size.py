@@ -1,7 +1,7 @@
 """Measure what a run costs on this machine, and choose the batch size that fits into its memory."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from frostline.backbones.base import Backbone
-from frostline.contracts.tokens import Tokens, values_of
+from frostline.contracts.tokens import values_of
+from frostline.contracts.tree import Value, shapes_of
 from frostline.errors import RunError, memory_is_short
 from frostline.plan.freezing import parameter_groups
 from frostline.plan.phase import Phase
@@ -31,11 +32,11 @@ class ChosenBatch(NamedTuple):
     why: str
 
 
-def costs_of(backbone: Backbone, head: nn.Module, sample: Tensor | Tokens, trainer: L.Trainer) -> Costs | None:
+def costs_of(backbone: Backbone, head: nn.Module, sample: Value, trainer: L.Trainer) -> Costs | None:
     """Measure costs once per process and model, so that the runs of a sweep share them. sample: (1, ...), one input.
     Return None if memory runs out: measuring needs all gradients, and the plan may not."""
     device = trainer.strategy.root_device
-    key = f"{backbone.structure} {head} {tuple(values_of(sample).shape)} {device} {trainer.precision}"
+    key = f"{backbone.structure} {head} {shapes_of(sample)} {device} {trainer.precision}"
     if key not in MEASURED:
         try:
             MEASURED[key] = measured_costs(
@@ -62,7 +63,7 @@ def largest_batch(
     phases: Sequence[Phase],
     optimizers: dict[str, OptimizerFactory],
     *,
-    sample: Tensor | Tokens,
+    sample: Value,
     samples: int,
     trainer: L.Trainer,
     memory: int | None = None,
@@ -99,7 +100,9 @@ def largest_batch(
     return ChosenBatch(batch, f"is the largest power of two {why}")
 
 
-def _size_of(sample: Tensor | Tokens) -> str:
+def _size_of(sample: Value) -> str:
+    if isinstance(sample, Mapping):
+        return f"{len(sample)} inputs each"
     length = values_of(sample).shape[-1 if isinstance(sample, Tensor) else 1]
     return f"{length} {'pixels a side' if isinstance(sample, Tensor) else 'tokens each'}"
 

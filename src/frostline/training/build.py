@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from frostline.adapters.kinds import Adapter
 from frostline.backbones.base import Backbone
 from frostline.config.instantiate import class_of, made, make, maker_of, maker_settings
+from frostline.config.plain import resolved
 from frostline.contracts.features import Form, forms_of
 from frostline.contracts.seeds import seed_of
 from frostline.contracts.targets import Targets
@@ -24,7 +25,9 @@ from frostline.distributed.launcher import follows
 from frostline.errors import ConfigError
 from frostline.frozen.blocks import FrozenPass
 from frostline.frozen.outputs import FrozenOutputs
+from frostline.frozen.parts import frozen_outputs
 from frostline.frozen.policy import Choice, Reuse, lines_made
+from frostline.paths import leaves
 from frostline.plan.composed import plan_of
 from frostline.plan.freezing import Group, require_nothing_to_learn
 from frostline.plan.phases import Plan
@@ -104,7 +107,7 @@ def build(
     kind = _kind(cfg.task)
     backbone = _backbone(cfg.model, _form(cfg), load=load_weights or (folded.anchored and logs))
     cfg = with_precision(cfg, backbone)
-    pretrained = cfg.init_from is not None or OmegaConf.select(cfg, "model.weights") is not None
+    pretrained = cfg.init_from is not None or is_pretrained(cfg.model)
     plan = scaled(folded, backbone).unfolded(list(backbone.blocks))
     optimizers = optimizers_of(cfg, plan)
     reuse: Reuse = make(cfg.cache, "cache", Reuse)
@@ -131,7 +134,7 @@ def build(
     model.compiles, frozen_compiles = compiled_work(cfg.trainer.compile, trainer, data, lines, outputs)
     model.frozen_pass = FrozenPass(backbone, low, compiles=frozen_compiles)
     store = Store(reuse.folder, reuse.max_bytes)
-    data.serve = frozen = FrozenOutputs(model.frozen_pass, data, store, outputs, compiled=model.compiles)
+    data.serve = frozen = frozen_outputs(model.frozen_pass, data, store, outputs, compiled=model.compiles)
     solver = HeadSolver(frozen)
     trainer.callbacks.insert(0, solver)  # type: ignore[attr-defined]  # MovingAverage starts from its solution
     return Built(model, data, trainer, measure, plan, chosen, frozen, solver, depths, depth, reuse.when != "never")
@@ -145,6 +148,11 @@ def _largest_batch(cfg: DictConfig, backbone: Backbone, head: nn.Module, plan: P
 
 def scaled(plan: Plan, backbone: Backbone) -> Plan:
     return plan.scaled(batch_norms=any(isinstance(module, _BatchNorm) for module in backbone.modules()))
+
+
+def is_pretrained(node: DictConfig) -> bool:
+    """Whether a backbone, or a part of it, has weights."""
+    return any(key.rpartition(".")[2] == "weights" and value is not None for key, value in leaves(resolved(node)))
 
 
 def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
@@ -241,7 +249,7 @@ def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, n
     task: Task = make(cfg.task, "task", Task, targets)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed_of(cfg.seed, "head"))
-        head: nn.Module = make(cfg.head, "head", nn.Module, backbone.features, task.num_outputs)
+        head: nn.Module = make(cfg.head, "head", nn.Module, backbone.features_for(targets.about), task.num_outputs)
     return task, head
 
 

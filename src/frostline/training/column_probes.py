@@ -6,7 +6,7 @@ Strengths, and the number of trees, are those that are best on validation, as th
 
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -90,27 +90,21 @@ def _taken(table: Tensor, codes: Tensor) -> Tensor:
 
 
 class Linear:
-    """Linear models on all blocks, or on all but one. Each block is scaled so that its rows have a mean squared length
-    of 1: with equal penalties, 384 features of a text then weigh as much as one number or one id."""
+    """Linear models on all blocks. Each block is scaled so that its rows have a mean squared length of 1: with equal
+    penalties, 384 features of a text then weigh as much as one number or one id."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         """blocks: at least one."""
-        sides = [_columns(block) for block in blocks]
+        sides = [scaled_columns(block) for block in blocks]
         self.train = torch.cat([train for train, _ in sides], 1)
         self.val = torch.cat([val for _, val in sides], 1)
-        self.owner = torch.tensor([at for at, (train, _) in enumerate(sides) for _ in range(train.shape[1])])
-        self.gram = self.train.T @ self.train
 
-    def ridge(self, targets: Tensor, wanted: Tensor, without: int | None = None) -> Tensor:
-        """(M, T). wanted: (M, T), which chooses the penalty. without: the index of a block to leave out."""
+    def ridge(self, targets: Tensor, wanted: Tensor) -> Tensor:
+        """(M, T). wanted: (M, T), which chooses the penalty."""
         targets = targets.double()
         centre = targets.mean(0)
-        used = (self.owner != (-1 if without is None else without)).nonzero().flatten()
-        crossed = self.train[:, used].T @ (targets - centre)
-        found = []
-        for strength in STRENGTHS:
-            penalised = self.gram[used][:, used] + strength * torch.eye(len(used), dtype=crossed.dtype)
-            found.append(centre + self.val[:, used] @ torch.cholesky_solve(crossed, torch.linalg.cholesky(penalised)))
+        gram, crossed = self.train.T @ self.train, self.train.T @ (targets - centre)
+        found = [centre + self.val @ solved(gram, crossed, strength) for strength in STRENGTHS]
         return _best(found, wanted)
 
     def logistic(self, labels: Tensor, wanted: Tensor) -> Tensor:
@@ -129,7 +123,12 @@ class Linear:
         return _likeliest(found, wanted)
 
 
-def _columns(block: Block) -> tuple[Tensor, Tensor]:
+def solved(gram: Tensor, crossed: Tensor, strength: float) -> Tensor:
+    penalised = gram + strength * torch.eye(len(gram), dtype=gram.dtype)
+    return torch.cholesky_solve(crossed, torch.linalg.cholesky(penalised))
+
+
+def scaled_columns(block: Block) -> tuple[Tensor, Tensor]:
     """Centred and scaled columns of training and validation."""
     if block.coded:
         train, val = (_one_hot(codes, block.codes) for codes in (block.train, block.val))
@@ -169,14 +168,14 @@ class Trees:
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         own = [block for block in blocks if not block.coded or block.codes <= MOST_CODES]
-        sides = [_of_tree(block) for block in own]
-        self.sees = bool(own)
         self.left_out = [block.name for block in blocks if block.coded and block.codes > MOST_CODES]
-        self.train, self.val = (
-            (torch.cat(side, 1).numpy() for side in zip(*sides, strict=True)) if own else (None, None)
-        )
+        self.sees = bool(own)
+        sides = [_of_tree(block) for block in own]
+        self.train: Any = torch.cat([train for train, _ in sides], 1).numpy() if own else None
+        self.val: Any = torch.cat([val for _, val in sides], 1).numpy() if own else None
         coded = [block.coded for block, (train, _) in zip(own, sides, strict=True) for _ in range(train.shape[1])]
-        self.settings = {"max_iter": TREES, "early_stopping": False, "categorical_features": coded, "random_state": 0}
+        self.settings: dict[str, Any] = {"max_iter": TREES, "early_stopping": False, "random_state": 0}
+        self.settings["categorical_features"] = coded
 
     def regress(self, targets: Tensor, wanted: Tensor) -> Tensor:
         """(M, T), each target by trees of its own. wanted: (M, T), which chooses the number of trees."""

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frostline.backbones.base import Backbone
-from frostline.contracts.tokens import Tokens, repeated, values_of, with_values
-from frostline.contracts.tree import moved
+from frostline.backbones.towers import Towers
+from frostline.contracts.tokens import Tokens, values_of, with_values
+from frostline.contracts.tree import Value, largest, mapped, moved, part_of, repeated
 from frostline.errors import ConfigError
 from frostline.plan.freezing import Group, count_of
 from frostline.plan.phase import Phase
@@ -35,30 +36,52 @@ class Cost(NamedTuple):
 
 
 Costs = dict[str, Cost]
-Input = Tensor | Tokens | list[Tensor]  # of a block or a head
+Context = Callable[[], AbstractContextManager[Any]]
+Input = Value | list[Tensor]  # of a block or a head
 
 
 def measured_costs(
     backbone: Backbone,
     head: nn.Module,
-    sample: Tensor | Tokens,
+    sample: Value,
     *,
     device: torch.device,
-    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    context: Context = nullcontext,
 ) -> Costs:
     """Measure copies of blocks and head, and restore the random state. sample: (1, ...), an input of the backbone."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
-        samples = min(MOST_SAMPLES, max(1, SAMPLES * 3 * 224**2 // values_of(sample).numel()))
+        samples = min(MOST_SAMPLES, max(1, SAMPLES * 3 * 224**2 // largest(sample)))
         x = moved(repeated(sample, samples), device)
-        costs, held = {}, {}
-        for name, block in backbone.blocks.items():
-            costs[name], x = _measured(_own(block, device), x, context)
-            held[name] = x
-        features = backbone.to_head(held if backbone.levels else backbone.pool(x))
+        if isinstance(backbone, Towers):
+            assert isinstance(x, Mapping)
+            costs, features = _of_towers(backbone, x, device, context)
+        else:
+            costs, features = _of_chain(backbone, x, device, context)
         costs["head"], _ = _measured(_own(head, device), features, context)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # run.json records the peak of training
     return costs
+
+
+def _of_chain(backbone: Backbone, x: Any, device: torch.device, context: Context) -> tuple[Costs, Any]:
+    """Costs of the blocks, and the features."""
+    costs, held = {}, {}
+    for name, block in backbone.blocks.items():
+        costs[name], x = _measured(_own(block, device), x, context)
+        held[name] = x
+    return costs, backbone.to_head(held if backbone.levels else backbone.pool(x))
+
+
+def _of_towers(backbone: Towers, x: Mapping[str, Any], device: torch.device, context: Context) -> tuple[Costs, Any]:
+    """A tower costs as much again for each further input of its part."""
+    found: Costs = {}
+    features = dict(x)
+    for part, tower in backbone.towers.items():
+        names = [name for name in x if part_of(name) == part]
+        own, given = _of_chain(tower, x[names[0]], device, context)
+        found |= {f"{part}_{name}": Cost(*(len(names) * value for value in cost)) for name, cost in own.items()}
+        features |= dict.fromkeys(names, given)
+    return {name: found[name] for name in backbone.blocks}, features
 
 
 def phase_seconds(costs: Costs, phase: Phase, blocks: list[str], samples: int, passed: int) -> float:
@@ -103,9 +126,7 @@ def _own(part: nn.Module, device: torch.device) -> nn.Module:
     return copy.deepcopy(part).to(device).requires_grad_(True).eval()
 
 
-def _measured(
-    part: nn.Module, x: Input, context: Callable[[], AbstractContextManager[Any]]
-) -> tuple[Cost, Tensor | Tokens]:
+def _measured(part: nn.Module, x: Input, context: Context) -> tuple[Cost, Tensor | Tokens]:
     """The fastest of two passes, or of three short ones: the first pass also selects kernels."""
     passes = [_pass(part, x, context) for _ in range(2)]
     last = passes[-1][0]
@@ -115,9 +136,7 @@ def _measured(
     return Cost(forward, backward, last.kept), passes[-1][1]
 
 
-def _pass(
-    part: nn.Module, x: Input, context: Callable[[], AbstractContextManager[Any]]
-) -> tuple[Cost, Tensor | Tokens]:
+def _pass(part: nn.Module, x: Input, context: Context) -> tuple[Cost, Tensor | Tokens]:
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -144,16 +163,22 @@ def _leaf(x: Input) -> Input:
     """The same values as a leaf, at which the gradient stops."""
     if isinstance(x, list):
         return [it.detach().requires_grad_() for it in x]
-    values = values_of(x).detach()
-    return with_values(x, values.requires_grad_(values.is_floating_point()))
+    return mapped(lambda it: it.detach().requires_grad_(it.is_floating_point()), x)
 
 
 def _number(x: Input) -> int:
-    return len(x[0] if isinstance(x, list) else values_of(x))
+    return len(_first(x))
 
 
 def _device(x: Input) -> torch.device:
-    return (x[0] if isinstance(x, list) else values_of(x)).device
+    return _first(x).device
+
+
+def _first(x: Any) -> Tensor:
+    """The first tensor of a value."""
+    while isinstance(x, list | Mapping):
+        x = x[0] if isinstance(x, list) else next(iter(x.values()))
+    return values_of(x)
 
 
 def _now(device: torch.device) -> float:

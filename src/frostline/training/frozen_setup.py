@@ -7,7 +7,7 @@ import lightning as L
 import torch
 
 from frostline.backbones.base import Backbone
-from frostline.contracts.tokens import values_of
+from frostline.contracts.tree import shapes_of
 from frostline.data.module import Data
 from frostline.distributed.fsdp_strategy import Sharded
 from frostline.distributed.sharding import require_apart
@@ -26,11 +26,11 @@ def low_of(trainer: L.Trainer) -> torch.dtype | None:
 
 def tried_outputs(backbone: Backbone, data: Data, trainer: L.Trainer, low: torch.dtype | None) -> list[Output]:
     """`outputs_of`, once per process, so that runs of a sweep share them. The backbone is left in eval mode."""
-    sample = data.example()
-    key = f"{backbone.structure} {tuple(values_of(sample).shape)} {trainer.precision} {low}"
+    sample, shares = data.example(), data.shares()
+    key = f"{backbone.structure} {shapes_of(sample)} {shares} {trainer.precision} {low}"
     if key not in OUTPUTS:
         with trainer.precision_plugin.forward_context():
-            OUTPUTS[key] = outputs_of(backbone, sample, low)
+            OUTPUTS[key] = outputs_of(backbone, sample, low, shares)
     backbone.eval()
     return OUTPUTS[key]
 
@@ -61,7 +61,7 @@ def choices_of(
     cannot be, or as `choices` does."""
     # Bytes of float32 whatever the precision, so that a machine with another one chooses the same.
     held = [[outputs[number].numbers for number in backbone.held_at(line)] for line in range(len(outputs))]
-    lines = [Line(4 * sum(numbers), output.flops) for numbers, output in zip(held, outputs, strict=True)]
+    lines = [Line(round(4 * sum(numbers)), output.flops) for numbers, output in zip(held, outputs, strict=True)]
     limits = (trainer.limit_train_batches, trainer.limit_val_batches)
     samples = Samples(
         len(data.train_split),

@@ -11,7 +11,13 @@ from frostline.config.plain import resolved
 from frostline.data.module import Data
 from frostline.plan.phases import Plan
 
-NAMES = ("_target_", "name", "weights", "remote_code")  # keys that only name or locate a backbone or head
+NAMES = (
+    "_target_",
+    "_recursive_",
+    "name",
+    "weights",
+    "remote_code",
+)  # keys that only name or locate a backbone or head
 OF_STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
 
 
@@ -39,7 +45,14 @@ def identity_of(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module
 def network_of(cfg: DictConfig) -> dict[str, Any]:
     """Settings that change the outputs of the same weights. Names and paths are left out."""
     return {
-        "model": {key: value for key, value in resolved(cfg.model).items() if key not in NAMES},
-        "head": {key: value for key, value in resolved(cfg.head).items() if key not in NAMES},
+        "model": _unnamed(resolved(cfg.model)),
+        "head": _unnamed(resolved(cfg.head)),
         "inputs": {key: cfg.data[key] for key in ("image_size", "max_length") if key in cfg.data},
     }
+
+
+def _unnamed(node: Any) -> Any:
+    """A node, and those in it, without NAMES."""
+    if not isinstance(node, dict):
+        return node
+    return {key: _unnamed(value) for key, value in node.items() if key not in NAMES}

@@ -1,4 +1,4 @@
-"""Baselines of tables: what simple models predict from the same columns, and what each column adds to ridge regression.
+"""Baselines of tables: what simple models predict from the same columns, and what each column adds.
 
 They see the rows' numbers, categories and ids, and the features of the frozen towers, if these are cached.
 """
@@ -16,14 +16,16 @@ from frostline.contracts.batch import Batch
 from frostline.data.module import Data
 from frostline.data.split import Split
 from frostline.errors import few
+from frostline.frozen.parts import PartedOutputs
 from frostline.tasks.base import Task
 from frostline.tasks.classification import Classification
 from frostline.tasks.regression import Regression
 from frostline.training.build import Built
+from frostline.training.column_pairs import Pairs
 from frostline.training.column_probes import LEAST, STRENGTHS, Block, Linear, Trees, biases, mean
 
-MOST_ROWS = 20_000  # of training
-FLOPS = 1e12  # of all linear models, about half a minute of one core
+MOST_ROWS, MOST_PAIRED = 20_000, 2_000  # of training; the kernels of pairs take 3 GFLOP for each of some 30 solutions
+FLOPS = 3e11  # of linear models, some ten seconds of one core
 MOST_TARGETS = 10  # numbers or classes for which trees are grown: each needs trees of its own
 SURE = 2.0  # standard errors of a difference from which it is shown
 
@@ -62,12 +64,12 @@ class Asked(NamedTuple):
 
 
 def table_baselines(built: Built, *, at_hand: bool) -> dict[str, Any]:
-    """Scores of each baseline, by name; `adds`, for each column the scores of ridge regression without it; `notes`,
-    what was left out. Empty for other data and other tasks. at_hand: whether features of the towers are cached."""
+    """Scores of each baseline, by name; `adds`, see `with_pairs`; `notes`, what was left out. Empty for other data and
+    other tasks. at_hand: whether features of the towers are cached."""
     task, data = built.model.task, built.data
     if not data.modality.has_columns or not isinstance(task, Classification | Regression):
         return {}
-    rows = _rows(data.train_split)
+    rows = _subset(len(data.train_split), MOST_ROWS)
     train = Split(data.train_split.source, data.train_split.index[rows])
     asked = Asked(task, train.labels, _whole(data.val_split))
     blocks, ids = _of_rows(data, train)
@@ -101,7 +103,7 @@ def _scored(asked: Asked, blocks: list[Block], ids: list[str], notes: list[str])
             timed("logistic", lambda: linear.logistic(asked.train, asked.val.targets), logits=True)
         else:
             timed("ridge", lambda: linear.ridge(train, val))
-        found["adds"] = what_each_adds(asked, linear, used)
+    found |= with_pairs(asked, blocks, notes)
     trees = Trees(blocks)
     if trees.left_out:
         notes.append(f"trees do not see {few(trees.left_out)}: too many names")
@@ -115,26 +117,35 @@ def _scored(asked: Asked, blocks: list[Block], ids: list[str], notes: list[str])
     return found | ({"notes": notes} if notes else {})
 
 
-def what_each_adds(asked: Asked, linear: Linear, blocks: list[Block]) -> dict[str, Any]:
-    """By column, the scores of ridge regression `without` it, and whether the difference `shows`: whether the mean
-    squared error is higher without it, by more than SURE standard errors over the validation rows. `all`: scores with
-    all columns."""
+def with_pairs(asked: Asked, blocks: list[Block], notes: list[str]) -> dict[str, Any]:
+    """`pairs`: scores of `Pairs` on at most MOST_PAIRED rows. `adds`: by column, the scores `without` it, and whether
+    the difference `shows`: whether the mean squared error is higher without it, by more than SURE standard errors over
+    the validation rows."""
+    if not blocks:
+        return {}
+    begun = time.perf_counter()
     train, val = asked.numbers
-    whole = linear.ridge(train, val)
-    found = {}
+    if len(train) > MOST_PAIRED:
+        rows = _subset(len(train), MOST_PAIRED)
+        train, blocks = train[rows], [block._replace(train=block.train[rows]) for block in blocks]
+        notes.append(f"pairs of columns, and what each column adds, are learned from {MOST_PAIRED:,} training rows")
+    pairs = Pairs(blocks)
+    whole = pairs.fit(train, val)
+    adds = {}
     for at, block in enumerate(blocks):
-        without = linear.ridge(train, val, without=at)
-        worse = ((without - val).square() - (whole - val).square()).mean(1)
+        without = pairs.fit(train, val, without=at, near=whole).predicted
+        worse = ((without - val).square() - (whole.predicted - val).square()).mean(1)
         error = float(worse.std()) / len(worse) ** 0.5 if len(worse) > 1 else torch.inf
-        found[block.name] = {"without": asked.scores(without), "shows": float(worse.mean()) > SURE * error}
-    return {"all": asked.scores(whole), "columns": found}
+        adds[block.name] = {"without": asked.scores(without), "shows": float(worse.mean()) > SURE * error}
+    seconds = {"seconds": round(time.perf_counter() - begun, 3)}
+    return {"pairs": asked.scores(whole.predicted) | seconds, "adds": adds}
 
 
 def affordable(blocks: list[Block], rows: int) -> tuple[list[Block], list[str]]:
     """The blocks that linear models can see within FLOPS, and the names of the others: of those with codes, the widest
     are left out first; if no codes are left and the rest is too wide, all."""
     used, left_out = [block for block in blocks if block.width], []
-    while used and _work(sum(block.width for block in used), rows, len(used)) > FLOPS:
+    while used and _work(sum(block.width for block in used), rows) > FLOPS:
         coded = [block for block in used if block.coded] or used
         widest = max(coded, key=lambda block: block.width)
         used = [block for block in used if block is not widest]
@@ -142,15 +153,14 @@ def affordable(blocks: list[Block], rows: int) -> tuple[list[Block], list[str]]:
     return used, left_out
 
 
-def _work(width: int, rows: int, blocks: int) -> float:
-    """Products of all columns, then one factorisation for each penalty, with all blocks and without each."""
-    return 2.0 * rows * width**2 + (1 + blocks) * len(STRENGTHS) * width**3 / 3
+def _work(width: int, rows: int) -> float:
+    """Products of all columns, then one factorisation for each penalty."""
+    return 2.0 * rows * width**2 + len(STRENGTHS) * width**3 / 3
 
 
-def _rows(split: Split) -> Tensor:
-    """Places of at most MOST_ROWS samples, in ascending order."""
-    draw = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
-    return draw[:MOST_ROWS].sort().values
+def _subset(number: int, most: int) -> Tensor:
+    """Indices of at most `most` of `number` rows, in ascending order."""
+    return torch.randperm(number, generator=torch.Generator().manual_seed(0))[:most].sort().values
 
 
 def _whole(split: Split) -> Batch:
@@ -167,8 +177,27 @@ def _of_rows(data: Data, train: Split) -> tuple[list[Block], list[str]]:
 def _of_towers(built: Built, rows: Tensor) -> list[Block]:
     """Blocks of the features of each picture and text. rows: places in the training split."""
     built.frozen.backbone.to(built.trainer.strategy.root_device)  # after a fit Lightning leaves the weights on the CPU
-    train, val = (built.frozen.features_by_input(split) for split in (built.data.train_split, built.data.val_split))
-    return [Block(name, train[name][rows].float().cpu(), val[name].float().cpu()) for name in train]
+    assert isinstance(built.frozen, PartedOutputs)
+    splits = built.data.train_split, built.data.val_split
+    features = [built.frozen.features_by_input(split) for split in splits]
+    absent = [built.data.modality.absent(split) for split in splits]
+    blocks = []
+    for name, values in features[0].items():
+        train, val = values[rows].float().cpu(), features[1][name].float().cpu()
+        lacks = absent[0][name][rows], absent[1][name]
+        blocks.append(Block(name.partition("/")[2], *_without_absent(train, val, *lacks)))
+    return blocks
+
+
+def _without_absent(train: Tensor, val: Tensor, lacks: Tensor, val_lacks: Tensor) -> tuple[Tensor, Tensor]:
+    """Replace the features of rows that lack a picture or text by the mean of training, and mark these rows in a
+    further column. lacks: (N,) bool."""
+    if not bool(lacks.any() or val_lacks.any()) or bool(lacks.all()):
+        return train, val
+    middle = train[~lacks].mean(0)
+    sides = ((train, lacks), (val, val_lacks))
+    filled = [torch.cat([side.where(~off[:, None], middle), off[:, None].float()], 1) for side, off in sides]
+    return filled[0], filled[1]
 
 
 def _never() -> bool:

@@ -24,6 +24,7 @@ from frostline.config.plain import resolved
 from frostline.data.module import Data
 from frostline.errors import ConfigError, RunError
 from frostline.frozen.outputs import FrozenOutputs
+from frostline.frozen.parts import frozen_outputs
 from frostline.paths import write_atomically
 from frostline.plan.composed import plan_of
 from frostline.plan.freezing import blocks_of
@@ -72,7 +73,7 @@ def find_rates(built: Built, trainer_of: TrainerOf, test: RangeTest) -> list[Rat
     """
     model = copy.deepcopy(built.model)
     own = built.frozen
-    frozen = FrozenOutputs(model.frozen_pass, built.data, own.store, own.outputs, compiled=own.compiled)
+    frozen = frozen_outputs(model.frozen_pass, built.data, own.store, own.outputs, compiled=own.compiled)
     copied = built._replace(model=model, frozen=frozen)
     fit, solver = partial(_fit, copied, trainer_of), HeadSolver(frozen)
     curves: list[RateCurve] = []

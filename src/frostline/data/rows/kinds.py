@@ -1,0 +1,96 @@
+"""Guess what a column holds from its name and its cells."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from frostline.data.pictures.files import PICTURES
+from frostline.data.rows.columns import SETTINGS, UNKNOWN_NUMBERS, Kinds
+from frostline.data.tables.columns import WHOLE
+from frostline.data.tables.table import Row, is_number
+from frostline.errors import DataError, few, shortened
+
+ID_NAME = re.compile(r"(?:^|[ _\-.])(?:id|ids|uid|uuid|key|code|user|item)$|[a-z](?:Id|ID)$", re.IGNORECASE)
+PATHS = 0.9  # share of the filled cells that end like pictures from which they are paths of pictures
+WORDS = 3.0  # mean number of words from which cells are texts
+MOST_CATEGORIES = 100  # different names; more are ids
+OWN = 0.9  # share of different cells from which a column that is no text says nothing about other rows
+
+
+class Guess(NamedTuple):
+    """kind: a field of Kinds; "" to leave the column out. why: why it is left out."""
+
+    kind: str
+    why: str = ""
+
+
+def kinds_of(
+    rows: Sequence[Row], candidates: Sequence[str], given: Mapping[str, list[str] | None]
+) -> tuple[Kinds, frozenset[str], list[str]]:
+    """Return the columns of each kind, those that are guessed, and sentences for the user.
+
+    candidates: columns without another use. given: by field of Kinds, the columns that the user named; None: guess.
+    """
+    found = {field: [*(given[field] or ())] for field in Kinds._fields}
+    named = {name for names in found.values() for name in names}
+    left: dict[str, list[str]] = {}
+    guessed = []
+    for name in candidates:
+        if name in named:
+            continue
+        kind, why = guess(name, [row.cells.get(name, "") for row in rows])
+        if kind and given[kind] is not None:
+            kind, why = "", f"{SETTINGS[kind]} does not name it"
+        if kind:
+            found[kind].append(name)
+            guessed.append(name)
+        else:
+            left.setdefault(why, []).append(name)
+    kinds = Kinds(*(tuple(found[field]) for field in Kinds._fields))
+    return (
+        kinds,
+        frozenset(guessed),
+        [*_told(kinds, guessed), *(f"left out: {few(its)} ({why})" for why, its in left.items())],
+    )
+
+
+def _told(kinds: Kinds, guessed: Sequence[str]) -> list[str]:
+    own = {field: [shortened(name) for name in getattr(kinds, field) if name in guessed] for field in Kinds._fields}
+    said = ", ".join(f"{SETTINGS[field]}=[{','.join(names)}]" for field, names in own.items() if names)
+    return [f"columns guessed: {said}"] if said else []
+
+
+def guess(name: str, cells: Sequence[str]) -> Guess:
+    """What a column holds."""
+    filled = [cell.strip() for cell in cells if cell.strip()]
+    different = len(Counter(filled))
+    if not filled:
+        return Guess("", "no row has a value")
+    if different == 1 and len(filled) == len(cells):
+        return Guess("", "all rows have the same value")
+    suffixes = tuple(PICTURES.suffixes())
+    if sum(cell.lower().endswith(suffixes) for cell in filled) >= PATHS * len(filled):
+        return Guess("images")
+    is_id, single = ID_NAME.search(name) is not None, different == len(filled)
+    numbers = [cell for cell in filled if cell.lower() not in UNKNOWN_NUMBERS]
+    if numbers and all(is_number(cell) for cell in numbers):
+        if not (is_id and all(WHOLE.fullmatch(cell) for cell in numbers)):
+            return Guess("numbers")
+        return Guess("", "each row has its own") if single else Guess("ids")
+    if sum(len(cell.split()) for cell in filled) >= WORDS * len(filled):
+        return Guess("texts")
+    if single or (different > OWN * len(filled) and not is_id):
+        return Guess("", "each row has its own, or nearly")
+    return Guess("ids" if is_id or different > MOST_CATEGORIES else "categories")
+
+
+def require_filled(rows: Sequence[Row], kinds: Kinds, where: object) -> None:
+    """Raises DataError that names a column in which no row has a value."""
+    for name, setting in kinds.settings.items():
+        if not any(row.cells.get(name, "").strip() for row in rows):
+            raise DataError(
+                f"the column '{name}' is empty",
+                where=where,
+                next_step=f"fill it, or leave it out of {setting}",
+            )

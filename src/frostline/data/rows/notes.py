@@ -1,0 +1,64 @@
+"""Sentences on rows: what is missing, what training does not know, and what is cut off."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from frostline.contracts.specs import PartsSpec, TextSpec
+from frostline.data.rows.sources import TEXT, RowSource
+from frostline.data.rows.statistics import UNKNOWN
+from frostline.data.split import Split
+from frostline.errors import shortened
+
+WORDS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def notes_of(splits: Mapping[str, Split], row: Mapping[str, Any], spec: PartsSpec) -> list[str]:
+    return [*_missing(splits), *unknown(splits, row), *_constant(row), *_cut_off(splits, spec)]
+
+
+def _missing(splits: Mapping[str, Split]) -> list[str]:
+    """A sentence for each column with empty cells."""
+    counts: dict[str, int] = {}
+    for split in splits.values():
+        source = split.source
+        assert isinstance(source, RowSource)
+        columns, index = source.columns, split.index.tolist()
+        for cells in (columns.images, columns.texts, columns.names):
+            for name, own in cells.items():
+                counts[name] = counts.get(name, 0) + sum(not own[place] for place in index)
+        for name, values in columns.numbers.items():
+            counts[name] = counts.get(name, 0) + int(values[split.index].isnan().sum())
+    return [f"'{shortened(name)}' is missing in {number:,} rows" for name, number in counts.items() if number]
+
+
+def unknown(splits: Mapping[str, Split], row: Mapping[str, Any]) -> list[str]:
+    """A sentence for each split and column with names that training does not have."""
+    said = []
+    for split_name, split in splits.items():
+        source = split.source
+        assert isinstance(source, RowSource)
+        names = source.beside(split.index)["row"]["names"]  # type: ignore[call-overload, index]
+        for place, name in enumerate(row["names"]):
+            cells, codes = source.columns.names[name], names[:, place]
+            new = [cells[it] for it in split.index[codes == UNKNOWN].tolist() if cells[it]]
+            if new:
+                many = f"{len(set(new)):,} of '{shortened(name)}' that training does not have"
+                said.append(f"{WORDS.get(split_name, split_name)}: {len(new):,} rows with {many}")
+    return said
+
+
+def _constant(row: Mapping[str, Any]) -> list[str]:
+    same = [name for name, said in row["numbers"].items() if said.get("scale") == 0.0]
+    return [f"'{shortened(name)}' is the same in all training rows: it tells nothing" for name in same]
+
+
+def _cut_off(splits: Mapping[str, Split], spec: PartsSpec) -> list[str]:
+    text, first = spec.parts.get(TEXT), next(iter(splits.values())).source
+    assert isinstance(first, RowSource)
+    if not isinstance(text, TextSpec) or TEXT not in first.parts:
+        return []
+    part = first.parts[TEXT]
+    lengths = part.source.lengths
+    assert lengths is not None
+    number = int((lengths[part.used] >= text.max_length).sum())
+    return [f"{number:,} texts have {text.max_length} tokens or more: the rest is cut off"] if number else []
