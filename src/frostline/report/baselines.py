@@ -67,25 +67,20 @@ def _worse_than(record: Record) -> str:
         return "not above the majority class"
     if _is_below(record, "linear_probe"):
         return "clearly below the linear probe"
-    score = "val/rmse" if "mean" in record.baselines else BASELINE
-    if score not in record.metrics:
-        return ""
-    sign = -1 if score in LOWER else 1
-    better = [
-        name
-        for name in ("mean", *LEARNED)
-        if name in record.baselines and sign * record.baselines[name][score] > sign * record.metrics[score]
-    ]
-    return f"{NAMES[better[-1]]} is better" if better else ""
+    better = [name for name in ("mean", *LEARNED) if _is_below(record, name)]
+    return f"clearly worse than {NAMES[better[-1]]}" if better else ""
 
 
 def _is_below(record: Record, name: str) -> bool:
-    """Whether the run is below the linear probe by more than the probe's standard error, or not above the majority."""
-    if name not in record.baselines or BASELINE not in record.metrics:
+    """Whether the run is worse than a baseline by more than its standard error, or not above the majority."""
+    score = "val/rmse" if "mean" in record.baselines else BASELINE
+    if name not in record.baselines or score not in record.metrics:
         return False
-    score: float = record.metrics[BASELINE]
-    baseline: float = record.baselines[name][BASELINE]
+    own: float = record.metrics[score]
+    baseline: float = record.baselines[name][score]
     number = record.data["num_val"]
     if name == "majority":
-        return score < baseline + 0.5 / number  # half a sample: equal scores may differ by float32 rounding
-    return score < baseline - math.sqrt(baseline * (1 - baseline) / number)
+        return own < baseline + 0.5 / number  # half a sample: equal scores may differ by float32 rounding
+    if score in LOWER:
+        return own > baseline * (1 + 1 / math.sqrt(2 * number))  # of a deviation, for normal errors
+    return own < baseline - math.sqrt(baseline * (1 - baseline) / number)
