@@ -41,7 +41,7 @@ DEVICE = {"cpu": ["trainer=cpu"], "gpu": ["trainer=gpu", "trainer.deterministic=
 PICTURE_MODELS = [
     file.stem
     for file in (conf_dir() / "model").glob("*.yaml")
-    if file.stem not in ("torchvision", "timm", "_efficientnet_lite")
+    if file.stem not in ("torchvision", "timm", "fusion", "_efficientnet_lite", "_none")
     and "transformer" not in file.read_text(encoding="utf-8")
 ]
 

@@ -16,9 +16,9 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The backbones whose outputs are found out by trying, from here on."""
     names: list[str] = []
 
-    def noted(backbone: Any, sample: torch.Tensor, low: torch.dtype | None) -> Any:
+    def noted(backbone: Any, *others: Any) -> Any:
         names.append(backbone.name)
-        return original(backbone, sample, low)
+        return original(backbone, *others)
 
     original = keeping.outputs_of
     monkeypatch.setattr(keeping, "outputs_of", noted)

@@ -14,7 +14,7 @@ TAKES: dict[str, type[Spec]] = {"image": ImageSpec, "text": TextSpec}
 
 
 class FusionBackbone(Towers):
-    """image, text: settings of a backbone with their `_target_`; null for none.
+    """image, text: settings of a backbone with their `_target_`; null or {} for none.
     `load=False`: the architectures and specs of these weights, with random values.
 
     Raises ConfigError if a tower takes other inputs, if the head does not take columns, or as the towers do.
@@ -35,7 +35,7 @@ class FusionBackbone(Towers):
                 next_step="head=fusion",
             )
         settings = {"image": image, "text": text}
-        towers = {part: _tower(part, node, load=load) for part, node in settings.items() if node is not None}
+        towers = {part: _tower(part, node, load=load) for part, node in settings.items() if node}
         super().__init__(towers, name="fusion")
 
 

@@ -6,12 +6,14 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from frostline.cli.nested import options_with
 from frostline.config.constructors import parameters_of
 from frostline.config.keys import meant
 from frostline.errors import ConfigError, close_names, first_line
 from frostline.paths import conf_dir
 
 AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^=]+)=(.*)'")
+WITHIN = re.compile(r"Could not override '\w+@([\w.]+)'")
 UNASKED = re.compile(r"Could not override '(.+)'\. No match in the defaults list")
 # A `+` before an existing key. The third is Hydra's failure to read a value that refers to the run's folder.
 TAKEN = re.compile(r"already at '(.+)'|Multiple values for (\S+)\.|merging override \+([^=]+)=")
@@ -26,6 +28,12 @@ def translated(error: Exception, command: str) -> ConfigError:
         return _taken("".join(filter(None, taken.groups())))
     if several := AMBIGUOUS.search(str(error)):
         return _several(several[1], several[2], command)
+    if (inner := WITHIN.search(str(error))) and (options := options_with(inner[1])):
+        return ConfigError(
+            f"this {inner[1].partition('.')[0]} has no '{inner[1]}'",
+            where="command line",
+            next_step=f"it belongs to {', '.join(options)}: add that too",
+        )
     if unasked := UNASKED.search(str(error)):
         return _not_for_rank(unasked[1]) if command == "rank" else _of_the_run(unasked[1], command)
     unknown = not isinstance(cause, InterpolationResolutionError)  # that has no value before the run has a folder

@@ -7,6 +7,7 @@ from functools import cache
 from frostline.paths import conf_dir
 
 WITHIN = re.compile(r"^ +- /(\w+)@(\w+):", re.MULTILINE)  # in `defaults:` of an option
+NONE = "_none"  # the option that stands for null, which Hydra does not take
 
 
 def with_nested(arguments: Sequence[str]) -> list[str]:
@@ -16,15 +17,27 @@ def with_nested(arguments: Sequence[str]) -> list[str]:
 
 def _rewritten(argument: str) -> str:
     key, equals, value = argument.partition("=")
-    return f"{nested()[key]}={value}" if equals and key in nested() and value[:1] != "{" else argument
+    if not equals or key not in nested() or value[:1] == "{":
+        return argument
+    return f"{nested()[key]}={','.join(NONE if name == 'null' else name for name in value.split(','))}"
 
 
 @cache
 def nested() -> dict[str, str]:
     """Hydra's name of each option within an option, by its place in the config."""
-    found = {}
+    return {place: name for place, (name, _) in _found().items()}
+
+
+def options_with(place: str) -> list[str]:
+    """The options that have an option within: `model=fusion` for `model.image`."""
+    return _found()[place][1] if place in _found() else []
+
+
+@cache
+def _found() -> dict[str, tuple[str, list[str]]]:
+    found: dict[str, tuple[str, list[str]]] = {}
     for file in sorted(conf_dir().glob("*/*.yaml")):
         for group, name in WITHIN.findall(file.read_text(encoding="utf-8")):
             place = f"{file.parent.name}.{name}"
-            found[place] = f"{group}@{place}"
+            found.setdefault(place, (f"{group}@{place}", []))[1].append(f"{file.parent.name}={file.stem}")
     return found

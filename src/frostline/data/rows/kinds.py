@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from frostline.data.pictures.files import PICTURES
@@ -48,16 +48,13 @@ def kinds_of(
         else:
             left.setdefault(why, []).append(name)
     kinds = Kinds(*(tuple(found[field]) for field in Kinds._fields))
-    return (
-        kinds,
-        frozenset(guessed),
-        [*_told(kinds, guessed), *(f"left out: {few(its)} ({why})" for why, its in left.items())],
-    )
+    return kinds, frozenset(guessed), [f"left out: {few(its)} ({why})" for why, its in left.items()]
 
 
-def _told(kinds: Kinds, guessed: Sequence[str]) -> list[str]:
+def guesses_told(kinds: Kinds, guessed: Collection[str]) -> list[str]:
+    """A sentence on the columns that are guessed, as a user would name them."""
     own = {field: [shortened(name) for name in getattr(kinds, field) if name in guessed] for field in Kinds._fields}
-    said = ", ".join(f"{SETTINGS[field]}=[{','.join(names)}]" for field, names in own.items() if names)
+    said = " ".join(f"{SETTINGS[field]}=[{','.join(names)}]" for field, names in own.items() if names)
     return [f"columns guessed: {said}"] if said else []
 
 

@@ -17,6 +17,7 @@ from frostline.data.pictures.grey import Setting
 from frostline.data.pictures.modality import PictureModality
 from frostline.data.predicting import Opened, Predicting
 from frostline.data.rows.columns import SETTINGS, Kinds
+from frostline.data.rows.kinds import guesses_told
 from frostline.data.rows.notes import notes_of
 from frostline.data.rows.parts import Parts
 from frostline.data.rows.plain import plain_columns
@@ -26,7 +27,6 @@ from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
 from frostline.data.views import Views
 from frostline.errors import ConfigError, DataError, few, shortened
-from frostline.quoting import list_of
 
 FIELDS = {IMAGE: "images", TEXT: "texts"}  # of Kinds
 USUAL = {IMAGE: "efficientnet_lite0", TEXT: "minilm"}
@@ -41,7 +41,7 @@ class RowModality(Modality):
 
     spec: PartsSpec
     samples = "rows"
-    plainly = "rows with pictures that are not augmented"
+    plainly = "rows without augmentation"
     kept_as: ClassVar[Literal["decoded"]] = "decoded"
     has_columns = True
 
@@ -78,9 +78,9 @@ class RowModality(Modality):
 
     def read(self, given: Given) -> None:
         samples = tuple(None if it is None else self._fitted(it) for it in given.samples)
-        self.read_notes = [*given.notes, *self._dropped(given.samples[0])]
-        self._name, self._cache = given.name, given.cache
         self.kinds: Kinds = samples[0].kinds  # type: ignore[union-attr]
+        guessed = guesses_told(self.kinds, given.samples[0].guessed)
+        self.read_notes = [*guessed, *given.notes, *self._dropped(given.samples[0])]
         self._require_inputs(given)
         made = Parts(self.spec, self.pictures, given._replace(samples=samples))  # type: ignore[arg-type]
         self.parts: Mapping[str, Part] = made.found
@@ -122,7 +122,7 @@ class RowModality(Modality):
                 raise ConfigError(
                     f"model.{part} names a network, but no column of the table has {FIELDS[part]}",
                     where=f"model.{part}, {SETTINGS[FIELDS[part]]}",
-                    next_step=f"model.{part}=null; or {list_of(SETTINGS[FIELDS[part]], ['<column>'])}",
+                    next_step=f"model.{part}=null; or {SETTINGS[FIELDS[part]]}=[<column>]",
                 )
         if not self.kinds.settings:
             raise DataError(
