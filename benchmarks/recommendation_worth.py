@@ -1,8 +1,8 @@
 """Recommendation on ratings whose truth is known: what a fusion of text, ids and numbers finds of it.
 
-    python benchmarks/recommendation_worth.py <ag_news> [--seeds 0,1,2] [--rows 5000] [--epochs 20] [--ways full,likes]
+    python benchmarks/recommendation_worth.py <ag_news> [--seeds 0,1,2] [--rows 4000] [--epochs 20] [--ways full,likes]
 
-Each of 40 users rates items, which are texts of AG News with one of four topics. By a seed,
+Each of 20 users rates items, which are texts of AG News with one of four topics. By a seed,
 
     stars = 3 + user (0.4) + item (0.3) + the user's taste for the topic (0.7) + 0.3 · price + noise (0.5)
 
@@ -14,7 +14,7 @@ floor        the truth itself: nothing predicts the noise
 known form   ridge regression on user, item, price, and one column for each user and topic: the topics are given to it
 mean ... trees, of run.json, on validation, by which their strengths are chosen, too: in their favour
 full         model=fusion model.text=minilm, frozen: about, price, user, item
-no_text, no_ids, no_number   the same without that
+no_text, no_ids   the same without that
 useless      full, with the three columns that say nothing
 """
 
@@ -36,7 +36,8 @@ from frostline.training.column_probes import Block, Linear
 from jobs import timed_train
 from machine import TRAINER, write_result
 
-USERS, ITEMS, NOTES, NOISE = 40, 1_000, 100, 0.5
+USERS, ITEMS, NOTES, NOISE = 20, 1_000, 100, 0.5
+DECAY = 3.0  # the head of 3,000 rows and 384 features learns texts by heart at the default of 0.01
 COLOURS = ("red", "green", "blue")
 FOLLOWING = 0.2  # share of the rows that is test, and of the rest that is validation
 LIST = {"text": ["about"], "number": ["price"], "category": [], "id": ["user", "item"]}
@@ -44,7 +45,6 @@ WAYS: dict[str, dict[str, list[str]]] = {
     "full": {},
     "no_text": {"text": []},
     "no_ids": {"id": []},
-    "no_number": {"number": []},
     "useless": {"text": ["about", "note"], "number": ["price", "weight"], "category": ["colour"]},
     "likes": {},
 }
@@ -115,7 +115,8 @@ def trained(way: str, table: Path, scratch: Path, seed: int, epochs: int) -> dic
         "model=fusion", *(["model.text=minilm", "data.max_length=48"] if columns["text"] else []),
         f"task={'classification' if likes else 'regression'}", f"data.target_columns=[{'like' if likes else 'stars'}]",
         "data.split_by=time", "data.time_column=at", f"data.val_fraction={FOLLOWING}",
-        f"data.test_fraction={FOLLOWING}", "schedule=head_only", f"schedule.phases.head.epochs={epochs}",
+        f"data.test_fraction={FOLLOWING}", "schedule=head_only", f"optimizer.weight_decay={DECAY}",
+        f"schedule.phases.head.epochs={epochs}",
         f"seed={seed}", "logger=none", "callbacks.progress=null",
     ]  # fmt: skip
     folder = scratch / f"{way}-{seed}"
@@ -160,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--rows", type=int, default=5_000)
+    parser.add_argument("--rows", type=int, default=4_000)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--ways", default=",".join(WAYS))
     asked = parser.parse_args()

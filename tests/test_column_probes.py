@@ -171,10 +171,22 @@ def test_pairs_find_a_taste_that_no_sum_holds() -> None:
     assert without[2] == pytest.approx(error(whole.predicted, wanted), rel=0.02)
 
 
-def test_without_products_pairs_are_a_ridge() -> None:
-    """Where the truth is a sum, the weight of products may be 0; then both agree but for the mean of codes."""
-    blocks, targets, wanted = made()
-    fit = Pairs(blocks[:2]).fit(targets, wanted)
-    if fit.weight == 0:
-        assert torch.allclose(fit.predicted, Linear(blocks[:2]).ridge(targets, wanted), atol=1e-6)
-    assert error(fit.predicted, wanted) <= error(Linear(blocks[:2]).ridge(targets, wanted), wanted) + 1e-9
+def test_products_are_left_out_where_the_truth_is_a_sum() -> None:
+    blocks, _, _ = made()
+    number, features = blocks[0], Block("few", blocks[1].train[:, 2:5], blocks[1].val[:, 2:5])
+    targets, wanted = (2 * side[0] + side[1][:, 1:2] for side in zip(number[1:], features[1:], strict=True))
+    fit = Pairs([number, features]).fit(targets, wanted)
+    assert fit.weight == 0
+    assert torch.allclose(fit.predicted, Linear([number, features]).ridge(targets, wanted), atol=1e-6)
+
+
+def test_many_features_are_seen_by_their_principal_directions() -> None:
+    """Of 40 features, 24 have a small variance; what depends on these is not found."""
+    draw = torch.Generator().manual_seed(0)
+    features = torch.randn(N + M, 40, generator=draw, dtype=torch.float64)
+    features[:, 16:] *= 1e-3
+    targets = torch.stack([features[:, 3], 1e3 * features[:, 30]], 1)
+    fit = Pairs([Block("text", features[:N], features[N:])]).fit(targets[:N], targets[N:])
+    errors = (fit.predicted - targets[N:]).square().mean(0).sqrt()
+    assert errors[0] < 0.1
+    assert errors[1] > 0.9

@@ -130,7 +130,9 @@ def test_a_column_that_adds_nothing_is_told(finished: Finished) -> None:
 def test_likes_are_judged_and_ranked_too(finished: Finished) -> None:
     folder, printed = finished("classification")
     record = record_of(folder)
-    found = {name: record["baselines"][name]["val/accuracy"] for name in ("majority", "bias", "logistic", "pairs", "trees")}
+    found = {
+        name: record["baselines"][name]["val/accuracy"] for name in ("majority", "bias", "logistic", "pairs", "trees")
+    }
     assert max(found["logistic"], found["pairs"]) > found["majority"]
     assert "test/ndcg_10" in record["metrics"]
     (line,) = [line for line in printed.splitlines() if line.startswith("base")]

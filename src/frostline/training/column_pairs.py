@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from frostline.training.column_probes import STRENGTHS, Block, scaled_columns, solved
+from frostline.training.column_probes import CLOSE, DIRECTIONS, STRENGTHS, Block, principal, scaled_columns, solved
 
 WEIGHTS = (0.0, 1.0)  # of products of pairs beside single blocks
 CHUNK = 1024  # validation rows whose kernel is held at a time
@@ -28,9 +28,7 @@ class Pairs:
     """
 
     def __init__(self, blocks: Sequence[Block]) -> None:
-        self.sides = [
-            (block.train, block.val) if block.coded else scaled_columns(block) for block in blocks
-        ]  # codes stay: their kernel says which rows have the same
+        self.sides = [_side(block) for block in blocks]
 
     def fit(self, targets: Tensor, wanted: Tensor, without: int | None = None, near: Fit | None = None) -> Fit:
         """wanted: (M, T), which chooses penalty and weight. without: the index of a block to leave out. near: a fit
@@ -55,6 +53,18 @@ class Pairs:
             columns = (torch.cat(parts) + centre.repeat(len(strengths))).split(targets.shape[1], dim=1)
             found += [Fit(own, weight, strength) for own, strength in zip(columns, strengths, strict=True)]
         return min(found, key=lambda it: float((it.predicted - wanted).square().mean()))
+
+
+def _side(block: Block) -> tuple[Tensor, Tensor]:
+    """What the kernel is computed of: codes; scaled columns; of many features the principal directions, each with its
+    own variance."""
+    if block.coded:
+        return block.train, block.val
+    if block.width <= DIRECTIONS:
+        return scaled_columns(block)
+    train, val = principal(block.train.double(), block.val.double())
+    scale = train.square().sum(1).mean().sqrt().clamp(min=CLOSE)
+    return train / scale, val / scale
 
 
 def _products(sides: Sequence[tuple[Tensor, Tensor]], weight: float, coefficients: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from frostline.training.build import Built
 from frostline.training.column_pairs import Pairs
 from frostline.training.column_probes import LEAST, STRENGTHS, Block, Linear, Trees, biases, mean
 
-MOST_ROWS, MOST_PAIRED = 20_000, 2_000  # of training; the kernels of pairs take 3 GFLOP for each of some 30 solutions
+MOST_ROWS, MOST_PAIRED = 20_000, 1_500  # of training; the kernels of pairs take a GFLOP for each of some 30 solutions
 FLOPS = 3e11  # of linear models, some ten seconds of one core
 MOST_TARGETS = 10  # numbers or classes for which trees are grown: each needs trees of its own
 SURE = 2.0  # standard errors of a difference from which it is shown
