@@ -174,7 +174,9 @@ def test_pairs_find_a_taste_that_no_sum_holds() -> None:
 def test_products_are_left_out_where_the_truth_is_a_sum() -> None:
     blocks, _, _ = made()
     number, features = blocks[0], Block("few", blocks[1].train[:, 2:5], blocks[1].val[:, 2:5])
-    targets, wanted = (2 * side[0] + side[1][:, 1:2] for side in zip(number[1:], features[1:], strict=True))
+    draw = torch.Generator().manual_seed(1)
+    both = torch.cat([number.train, number.val]) + torch.cat([features.train, features.val])[:, 1:2]
+    targets, wanted = (both + torch.randn(N + M, 1, generator=draw, dtype=torch.float64)).split([N, M])
     fit = Pairs([number, features]).fit(targets, wanted)
     assert fit.weight == 0
     assert torch.allclose(fit.predicted, Linear([number, features]).ridge(targets, wanted), atol=1e-6)
