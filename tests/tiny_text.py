@@ -78,3 +78,13 @@ def make_tokenizer(folder: Path) -> Path:
     )
     PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
     return folder
+
+
+class StillText(TinyText):
+    """Without dropout, which ranks draw each for themselves."""
+
+    def __init__(self, *, weights: str, load: bool = True, form: Form = "vector") -> None:
+        super().__init__(weights=weights, load=load, form=form)
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0

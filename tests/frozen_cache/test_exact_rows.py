@@ -1,5 +1,5 @@
-"""Rows of several kinds of columns: caching outputs of the frozen blocks of each tower, and stopping and resuming, change
-no bit of a result."""
+"""Rows of several kinds of columns: caching outputs of the frozen blocks of each tower, and stopping and resuming,
+change no bit of a result."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from tiny_rows import COLUMNS, HEAD, SHORT, TWO_STAGE, put_pets, towers
 
 Program = Callable[..., Answer]
 
-# Frost lines within the towers, also below the first block of one of them, and one that leaves the tower of texts frozen
+# Frost lines within the towers, also below the first block of one of them, and one that leaves texts frozen
 # above it.
 LINES = {
     "stems": "1",
@@ -53,6 +53,15 @@ def _file(own: list[str]) -> Path:
 def test_every_frost_line_ends_in_the_same_bits(name: str, pets: list[str], program: Program, tmp_path: Path) -> None:
     line = f"+schedule.phases.top={{thaw: {LINES[name]}, epochs: 2}}"
     kept_and_never(program, tmp_path, *pets, *HEAD, line, "data.augment=none")
+
+
+def test_one_tower_can_stay_frozen_and_cached_while_the_other_thaws(
+    pets: list[str], program: Program, tmp_path: Path
+) -> None:
+    own = [*pets, "model.order=image_first", "schedule=last_block", "schedule.phases.last.thaw=2", "data.augment=none"]
+    own += ["schedule.phases.head.epochs=1", "schedule.phases.last.epochs=2"]
+    first, _ = kept_and_never(program, tmp_path, *own)
+    assert first["phases"][1]["learns"] == ["head", "text_layer_1", "text_layer_0"]
 
 
 def test_augmented_views_in_turn_end_in_the_same_bits(pets: list[str], program: Program, tmp_path: Path) -> None:

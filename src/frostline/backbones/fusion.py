@@ -1,7 +1,7 @@
 """A tower for pictures and one for texts, each any backbone of Frostline's. Both may be left out."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from frostline.backbones.base import Backbone
 from frostline.backbones.towers import Towers
@@ -14,7 +14,8 @@ TAKES: dict[str, type[Spec]] = {"image": ImageSpec, "text": TextSpec}
 
 
 class FusionBackbone(Towers):
-    """image, text: settings of a backbone with their `_target_`; null or {} for none.
+    """image, text: settings of a backbone with their `_target_`; null or {} for none. order: of the blocks in the
+    chain, by their relative `depth`, or one tower after the other.
     `load=False`: the architectures and specs of these weights, with random values.
 
     Raises ConfigError if a tower takes other inputs, if the head does not take columns, or as the towers do.
@@ -25,6 +26,7 @@ class FusionBackbone(Towers):
         *,
         image: Mapping[str, Any] | None,
         text: Mapping[str, Any] | None,
+        order: Literal["depth", "image_first", "text_first"],
         load: bool = True,
         form: Form = "vector",
     ) -> None:
@@ -36,7 +38,7 @@ class FusionBackbone(Towers):
             )
         settings = {"image": image, "text": text}
         towers = {part: _tower(part, node, load=load) for part, node in settings.items() if node}
-        super().__init__(towers, name="fusion")
+        super().__init__(towers, name="fusion", first=None if order == "depth" else order.removesuffix("_first"))
 
 
 def _tower(part: str, node: Mapping[str, Any], *, load: bool) -> Backbone:

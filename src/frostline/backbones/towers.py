@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from frostline.backbones.base import Backbone
 from frostline.contracts.features import Features
 from frostline.contracts.specs import PartsSpec
+from frostline.contracts.targets import inputs_in
 from frostline.contracts.tokens import values_of
 from frostline.contracts.tree import part_of
 
@@ -21,11 +22,11 @@ class Towers(Backbone):
     """towers: backbones of vectors by part. Blocks are called `<part>_<block>` and ordered by relative depth, stems
     first and tops last. So `thaw: 2` thaws the tops of two towers, more blocks thaw the same share of each, and
     `layer_decay` gives blocks of about one relative depth about one rate. In an order of one tower after the other, the
-    last would thaw whole before the first begins.
+    last would thaw whole before the first begins: `first` asks for that, the part whose tower comes first.
     """
 
-    def __init__(self, towers: Mapping[str, Backbone], *, name: str) -> None:
-        order = interleaved({part: len(tower.blocks) for part, tower in towers.items()})
+    def __init__(self, towers: Mapping[str, Backbone], *, name: str, first: str | None = None) -> None:
+        order = interleaved({part: len(tower.blocks) for part, tower in towers.items()}, first)
         names = {part: list(tower.blocks) for part, tower in towers.items()}
         super().__init__(
             name=f"{name}({'+'.join(tower.name for tower in towers.values())})",
@@ -57,7 +58,7 @@ class Towers(Backbone):
         return [(f"{part}_{list(it.blocks)[-1]}", it.pool) for part, it in self.towers.items()]
 
     def features_for(self, about: Mapping[str, Any]) -> Features:
-        inputs = about["inputs"]
+        inputs = inputs_in(about)
         widths = {name: self.towers[part].features.width for part, name in inputs["columns"]}
         return Features("parts", tuple(widths.values()), columns=tuple(widths), row=inputs["row"])
 
@@ -79,11 +80,12 @@ class Towers(Backbone):
         return {name: values_of(value) if part_of(name) in self.towers else value for name, value in x.items()}
 
 
-def interleaved(lengths: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Order the blocks of chains by relative depth, from 0 for a stem to 1 for a top: (part, index in its chain)."""
+def interleaved(lengths: Mapping[str, int], first: str | None = None) -> list[tuple[str, int]]:
+    """Order the blocks of chains by relative depth, from 0 for a stem to 1 for a top: (part, index in its chain).
+    first: a chain that comes whole before the others."""
     depths = [
-        (index / (number - 1) if number > 1 else 1.0, turn, part, index)
+        (first not in (None, part), index / (number - 1) if number > 1 else 1.0, turn, part, index)
         for turn, (part, number) in enumerate(lengths.items())
         for index in range(number)
     ]
-    return [(part, index) for _, _, part, index in sorted(depths)]
+    return [(part, index) for *_, part, index in sorted(depths)]

@@ -76,6 +76,8 @@ def _reading(settings: DictConfig, given: DictConfig) -> DictConfig:
     if given.file is not None and "train_file" in settings.data:
         alone = {"dir": None, "train_file": given.file, "val_file": None, "test_file": None}
         given = OmegaConf.create({**given, "file": None})
+    elif given.file is not None:
+        alone = {key: None for key in ("val_file", "test_file") if key in settings.data}
     elif given.test_split is not None:
         alone = {"train_split": given.test_split, "val_split": None, "test_split": None}
         given = OmegaConf.create({**given, "test_split": None})

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from frostline.config.constructors import parameters_of
 from frostline.distributed.launcher import follows
 from frostline.errors import RunError, shortened
-from frostline.paths import at_home, moved
+from frostline.paths import at_home, leaves, moved
 from frostline.plan.phases import BEFORE
 from frostline.quoting import begun_anew, command_of, hydra_quoted, setting_of
 from frostline.runs.folders import CONFIG
@@ -213,7 +213,11 @@ def typed_anywhere(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
 
 def _whole_places(settings: DictConfig) -> Iterator[tuple[str, str]]:
     """Yield the key and the absolute path of every setting that names an existing file or folder."""
-    for key in (*PLACES, *(FILES if OmegaConf.select(settings, "data.dir") is None else ())):
+    model = OmegaConf.to_container(settings.model, resolve=True) if "model" in settings else {}
+    parts = [f"model.{key}" for key, _ in leaves(model) if key.endswith(".weights")]  # of networks within the network
+    # A table of all samples makes `data.dir` the folder of other files.
+    own_files = OmegaConf.select(settings, "data.dir") is None or OmegaConf.select(settings, "data.file") is not None
+    for key in (*PLACES, *parts, *(FILES if own_files else ())):
         place = OmegaConf.select(settings, key)
         if isinstance(place, str) and at_home(place).exists():
             yield key, str(at_home(place).absolute())

@@ -11,7 +11,7 @@ from frostline.data.tables.columns import WHOLE
 from frostline.data.tables.table import Row, is_number
 from frostline.errors import DataError, few, shortened
 
-ID_NAME = re.compile(r"(?:^|[ _\-.])(?:id|ids|uid|uuid|key|code|user|item)$|[a-z](?:Id|ID)$", re.IGNORECASE)
+ID_NAME = re.compile(r"(?i:(?:^|[ _\-.])(?:ids?|uid|uuid|key|code|user|item)$)|[a-z](?:Id|ID)$")
 PATHS = 0.9  # share of the filled cells that end like pictures from which they are paths of pictures
 WORDS = 3.0  # mean number of words from which cells are texts
 MOST_CATEGORIES = 100  # different names; more are ids

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from frostline.config.ranges import NonNegative, Positive, Probability
 from frostline.contracts.specs import PartsSpec, Spec, TextSpec
+from frostline.contracts.targets import inputs_in
 from frostline.contracts.tokens import Tokens
 from frostline.contracts.tree import Value
 from frostline.data.modality import Column, Given, Modality, narrowed
@@ -86,7 +87,7 @@ class RowModality(Modality):
         self.parts: Mapping[str, Part] = made.found
         self.sources = made.sources
         if given.about:
-            self._code(dict(given.about["inputs"]))
+            self._code(dict(inputs_in(given.about)))
 
     def _fitted(self, samples: RowSamples) -> RowSamples:
         """Leave out guessed columns for which the network has no tower. Raises ConfigError if the user named one."""

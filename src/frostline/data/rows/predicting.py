@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from frostline.contracts.batch import Batch
 from frostline.contracts.specs import PartsSpec
+from frostline.contracts.targets import inputs_in
 from frostline.data.files.paths import FilePaths
 from frostline.data.loader import EpochBatches
 from frostline.data.modality import Given
@@ -75,7 +76,7 @@ class RowPredicting(Predicting):
         self.run = run
         self.spec = spec
         self.pictures = pictures
-        self.inputs: Mapping[str, Any] = run.about["inputs"]
+        self.inputs: Mapping[str, Any] = inputs_in(run.about)
         self.kinds = Kinds.of(self.inputs["kinds"])
 
     def of_input(self, asked: Asked) -> Predicted:

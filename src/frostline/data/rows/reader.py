@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from frostline.contracts.targets import Targets
+from frostline.contracts.targets import Targets, inputs_in
 from frostline.data.files.class_folders import SPLITS
 from frostline.data.files.paths import FilePaths
 from frostline.data.pictures.files import PICTURES
@@ -95,7 +95,7 @@ class TableRows(Reader):
 
     def read(self, target: TargetType, known: Targets | None) -> Found:
         further = self._further(known)
-        given = self.given if known is None else _lists(Kinds.of(known.about["inputs"]["kinds"]))
+        given = self.given if known is None else _lists(Kinds.of(inputs_in(known.about)["kinds"]))
         self._require_apart(target, further, given)
         tables = self._tables(target, further, given)
         whole = Table(self.file, [row for table in tables.values() for row in table.rows])

@@ -78,7 +78,7 @@ def _normalised(values: Tensor, said: Mapping[str, Any]) -> Tensor:
         return ((values - said["mean"]) * said["scale"]).clamp(-STEPS, STEPS)
     knots, x = np.array(said["knots"]), values.nan_to_num().numpy()
     share = np.linspace(0, 1, len(knots))
-    # Equal knots: the middle of their shares, from both sides, as in scikit-learn's QuantileTransformer.
+    # Equal knots: the middle of their shares. scikit-learn's QuantileTransformer has an end for those at an end.
     middle = 0.5 * (np.interp(x, knots, share) - np.interp(-x, -knots[::-1], -share[::-1]))
     return torch.special.ndtri(torch.from_numpy(middle).clamp(BEYOND, 1 - BEYOND))
 

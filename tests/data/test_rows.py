@@ -1,0 +1,194 @@
+"""Columns of a table: what they are guessed to hold, what is learned of them, and what they share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.preprocessing import QuantileTransformer
+
+from frostline.data.files.paths import FilePaths
+from frostline.data.pictures.files import PICTURES
+from frostline.data.rows.columns import Columns, Kinds, columns_of
+from frostline.data.rows.kinds import guess, guesses_told, kinds_of
+from frostline.data.rows.sources import Distinct, RowSource, absent_in
+from frostline.data.rows.statistics import MISSING, UNKNOWN, coded, statistics_of
+from frostline.data.tables.table import Row
+from frostline.data.texts.strings import Places
+from frostline.errors import DataError
+
+NOTHING: dict[str, list[str] | None] = dict.fromkeys(Kinds._fields)
+WORDS = ["a small calm dog", "it barks at night", "he likes long walks"]
+
+
+def columns(numbers: Sequence[float] = (), names: Sequence[str] = ()) -> Columns:
+    rows = max(len(numbers), len(names))
+    own = {"x": torch.tensor(numbers, dtype=torch.float64)} if numbers else {}
+    return Columns({}, {}, own, {"name": [*names]} if names else {}, Places("it.csv", [*range(rows)], "line"))
+
+
+# --- guesses ---
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "kind"),
+    [
+        ("photo", ["a/1.png", "", "2.JPG"], "images"),
+        ("about", WORDS, "texts"),
+        ("about", WORDS * 40, "texts"),
+        ("age", ["1.5", "2", "", "nan"], "numbers"),
+        ("year", ["1999", "2001", "1999"], "numbers"),
+        ("user", ["7", "9", "7"], "ids"),
+        ("movie_id", ["7", "9", "7"], "ids"),
+        ("userId", ["7", "9", "7"], "ids"),
+        ("paid", ["1", "0", "1"], "numbers"),
+        ("breed", ["pug", "lab", "pug"], "categories"),
+        ("likes", ["true", "false", "true"], "categories"),
+        ("user", ["ann", "bob", "ann"], "ids"),
+        ("shop", [f"s{place % 150}" for place in range(450)], "ids"),
+    ],
+)
+def test_a_column_is_guessed_by_its_name_and_cells(name: str, cells: list[str], kind: str) -> None:
+    assert guess(name, cells).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "why"),
+    [
+        ("empty", ["", " "], "no row has a value"),
+        ("same", ["a", "a"], "all rows have the same value"),
+        ("id", ["1", "2", "3"], "each row has its own"),
+        ("name", ["Rex", "Ada", "Bo"], "each row has its own, or nearly"),
+    ],
+)
+def test_a_column_that_says_nothing_about_other_rows_is_left_out(name: str, cells: list[str], why: str) -> None:
+    assert guess(name, cells) == ("", why)
+
+
+def rows_of(**cells: Sequence[str]) -> list[Row]:
+    return [
+        Row("it.csv", place + 2, dict(zip(cells, own, strict=True)))
+        for place, own in enumerate(zip(*cells.values(), strict=True))
+    ]
+
+
+def test_named_columns_are_not_guessed_and_lists_are_whole() -> None:
+    rows = rows_of(age=["1", "2", "1"], zip=["5", "6", "5"], breed=["a", "b", "a"])
+    kinds, guessed, notes = kinds_of(rows, ["age", "zip", "breed"], NOTHING | {"ids": ["zip"], "categories": []})
+    assert kinds == Kinds((), (), ("age",), (), ("zip",))
+    assert guessed == {"age"}
+    assert notes == ["left out: breed (data.category_columns does not name it)"]
+    assert guesses_told(kinds, guessed) == ["columns guessed: data.number_columns=[age]"]
+
+
+# --- cells ---
+
+
+def test_every_faulty_cell_is_named(tmp_path: Path) -> None:
+    rows = rows_of(age=["1", "x", "1e50", "NA"], photo=["", "", "", "gone.png"])
+    kinds, paths = Kinds(("photo",), (), ("age",), (), ()), FilePaths(PICTURES, tmp_path, "")
+    with pytest.raises(DataError, match="3 rows have faulty cells") as caught:
+        columns_of(rows, kinds, paths)
+    for words in ("line 3: 'x' in 'age'", "line 4: '1e50' in 'age' is infinite, or larger", "line 5: there is no such"):
+        assert words in str(caught.value)
+    problems: list[DataError] = []
+    read, found = columns_of(rows, kinds, paths, problems)
+    assert (len(problems), [row.place for row in read], len(found)) == (3, [2], 1)
+
+
+# --- statistics ---
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=60), st.randoms())
+def test_standardised_numbers_have_mean_0_and_deviation_1(numbers: list[float], random: object) -> None:
+    numbers = [*numbers, 1.0, 2.0]
+    own = columns(numbers)
+    row = statistics_of(own, torch.arange(len(numbers)), "standard")
+    array = np.array(numbers)
+    if array.std() > 1e-3 * abs(array.mean()):
+        expected = ((array - array.mean()) / array.std()).clip(-5, 5)
+        np.testing.assert_allclose(coded(own, row).numbers[:, 0], expected, atol=1e-4)
+    backwards = statistics_of(own, torch.arange(len(numbers)).flip(0), "standard")
+    assert backwards == row, "in any order, to the last bit"
+
+
+@pytest.mark.parametrize(
+    "numbers", [[0.0, 1, 3, 5, 9, 200], np.random.default_rng(0).gamma(1, 9, 999).round(6)], ids=["few", "many"]
+)
+def test_quantiles_are_those_of_scikit_learn(numbers: Sequence[float]) -> None:
+    train = [float(it) for it in numbers]
+    there = [*train, -7.0, 1e6, 2.5]
+    own = columns(there)
+    row = statistics_of(own, torch.arange(len(train)), "quantile")
+    theirs = QuantileTransformer(n_quantiles=min(256, len(train)), output_distribution="normal")
+    expected = theirs.fit(np.array(train)[:, None]).transform(np.array(there)[:, None])[:, 0]
+    limit = 3.0902323  # of 1 - BEYOND
+    np.testing.assert_allclose(coded(own, row).numbers[:, 0], expected.clip(-limit, limit), atol=1e-5)
+
+
+def test_equal_numbers_have_the_middle_of_their_ranks() -> None:
+    own = columns([0.0] * 60 + [1.0] * 20 + [2.0] * 20)
+    values = coded(own, statistics_of(own, torch.arange(100), "quantile")).numbers[:, 0]
+    share = torch.special.ndtr(values)[[0, 60, 99]].tolist()
+    assert share == pytest.approx([0.3, 0.7, 0.9], abs=0.01)
+
+
+def test_statistics_are_those_of_the_training_rows_alone() -> None:
+    own = columns([1.0, 3.0, float("nan"), 1000.0], ["a", "b", "", "new"])
+    row = statistics_of(own, torch.tensor([0, 1]), "standard")
+    assert row["numbers"]["x"] == {"mean": 2.0, "scale": 1.0, "missing": False}
+    assert row["names"]["name"] == {"known": ["a", "b"], "missing": False}
+    seen = coded(own, row)
+    assert seen.numbers[:, 0].tolist() == [-1, 1, 0, 5]
+    assert seen.flags.shape == (4, 0)
+    assert seen.names[:, 0].tolist() == [2, 3, UNKNOWN, UNKNOWN], "nothing was learned of empty cells"
+
+
+def test_missing_values_have_flags_and_a_code_of_their_own_if_training_has_some() -> None:
+    own = columns([1.0, 3.0, float("nan")], ["a", "", "new"])
+    seen = coded(own, statistics_of(own, torch.tensor([0, 1, 2]), "standard"))
+    assert seen.flags[:, 0].tolist() == [0, 0, 1]
+    assert seen.names[:, 0].tolist() == [2, MISSING, 3]
+
+
+@pytest.mark.parametrize("how", ["standard", "quantile"])
+@pytest.mark.parametrize("numbers", [[4.0, 4.0, 4.0], [float("nan")] * 3])
+def test_a_column_without_differences_is_0(how: str, numbers: list[float]) -> None:
+    own = columns(numbers)
+    seen = coded(own, statistics_of(own, torch.arange(3), how))  # type: ignore[arg-type]
+    assert seen.numbers.abs().max() < 1e-6
+    assert seen.numbers.isfinite().all()
+
+
+# --- sources ---
+
+
+def test_equal_cells_are_one_input_and_empty_ones_are_absent() -> None:
+    cells = [["b", "", "a"], ["a", "c"]]
+    distinct = Distinct(cells)
+    assert distinct.values == ["b", "a", "c"]
+    assert [distinct.places(own).tolist() for own in cells] == [[0, 0, 1], [1, 2]]
+    assert absent_in(cells[0]).tolist() == [False, True, False]
+
+
+def test_ids_are_numbered_apart_from_what_training_knows() -> None:
+    own = columns((), ["u2", "", "u1", "u2"])
+    source = RowSource(own, torch.zeros(4), Kinds((), (), (), (), ("name",)), {}, {}, {})
+    source.code(statistics_of(own, torch.tensor([0]), "standard"))
+    assert source.ids["name"].tolist() == [1, -1, 0, 1]
+    assert source.beside(torch.tensor([2, 3]))["row"]["names"].tolist() == [[UNKNOWN], [2]]  # type: ignore[index]
+    assert source.name_of(2) == "it.csv, line 2"
+
+
+def test_the_content_depends_on_every_cell() -> None:
+    def content(numbers: list[float], names: list[str]) -> str:
+        return RowSource(
+            columns(numbers, names), torch.zeros(2), Kinds((), (), ("x",), ("name",), ()), {}, {}, {}
+        ).content
+
+    same = content([1.0, 2.0], ["a", "b"])
+    assert same == content([1.0, 2.0], ["a", "b"])
+    assert len({same, content([1.0, 3.0], ["a", "b"]), content([1.0, 2.0], ["a", "c"])}) == 3

@@ -1,0 +1,298 @@
+"""Whole runs in this process on rows of several kinds of columns: learned, scored again, predicted, refused."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import frostline
+from compared import record_of, trained
+from conftest import Answer
+from frostline.errors import DataError
+from tiny_rows import COLUMNS, HEAD, SHORT, put_pets, towers
+
+Program = Callable[..., Answer]
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("pets")
+    return [*towers(folder / "tokenizer"), *SHORT, f"data.file={put_pets(folder, rows=400)}"]
+
+
+def file_of(own: Sequence[str]) -> Path:
+    return Path(next(it for it in own if it.startswith("data.file=")).partition("=")[2])
+
+
+@pytest.fixture
+def finished(pets: list[str], program: Program) -> Path:
+    """A run with guessed columns, trained once."""
+    folder = file_of(pets).parent / "run"
+    if not folder.is_dir():
+        epochs = ["schedule.phases.head.epochs=12", "+schedule.phases.top={thaw: 2, epochs: 2}"]
+        answer = program("train", *pets, *HEAD, *epochs, f"run_dir={folder}")
+        assert answer.code == 0, answer.err
+        (folder / "told.txt").write_text(answer.out)
+    return folder
+
+
+def rewritten(own: list[str], folder: Path, change: Callable[[list[dict[str, str]]], object]) -> Path:
+    """The table after `change`, beside its pictures."""
+    source = file_of(own)
+    with source.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    change(rows)
+    with (source.parent / f"{folder.name}.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    return source.parent / f"{folder.name}.csv"
+
+
+# --- learned ---
+
+
+def test_prices_are_learned_from_all_columns(finished: Path) -> None:
+    record = record_of(finished)
+    assert record["metrics"]["test/r2"] > 0.75
+    told = (finished / "told.txt").read_text()
+    for column, name in zip(COLUMNS, ("photo", "about", "age", "breed", "user"), strict=True):
+        assert column in told
+        assert f"'{name}' is missing in" in told
+    inputs = record["data"]["targets"]["about"]["inputs"]
+    assert inputs["row"]["names"]["breed"] == {"known": ["cat", "lab", "pug"], "missing": True}
+    assert inputs["row"]["numbers"]["age"]["mean"] == pytest.approx(5, abs=0.3)
+
+
+def test_blocks_of_both_towers_stand_in_one_chain_by_relative_depth(finished: Path) -> None:
+    first, second = record_of(finished)["phases"]
+    assert first["learns"] == ["head"]
+    assert second["learns"] == ["head", "text_layer_1", "image_stage2"]
+
+
+def test_statistics_are_those_of_the_training_rows(pets: list[str], program: Program, tmp_path: Path) -> None:
+    """Test rows with other numbers and breeds change nothing about them."""
+
+    def other(rows: list[dict[str, str]]) -> None:
+        for place, row in enumerate(rows):
+            row["split"] = "test" if place % 4 == 0 else "val" if place % 4 == 1 else "train"
+            if row["split"] == "test":
+                row["age"], row["breed"] = "1000", "wolf"
+
+    table = rewritten(pets, tmp_path, other)
+    own = [*(it for it in pets if not it.startswith("data.file")), f"data.file={table}", "data.split_column=split"]
+    answer = program("train", *own, *HEAD, f"run_dir={tmp_path / 'run'}")
+    assert answer.code == 0, answer.err
+    assert "test: 100 rows with 1 of 'breed' that training does not have" in answer.out
+    row = record_of(tmp_path / "run")["data"]["targets"]["about"]["inputs"]["row"]
+    assert row["names"]["breed"]["known"] == ["cat", "lab", "pug"]
+    assert row["numbers"]["age"]["mean"] < 6
+
+
+def test_a_table_per_split_and_parquet(pets: list[str], program: Program, tmp_path: Path) -> None:
+    import pyarrow.csv as arrow
+    import pyarrow.parquet as parquet
+
+    folder = file_of(pets).parent
+    for name, seed in (("val", 1), ("test", 2)):
+        put_pets(tmp_path, rows=30, seed=seed)
+        parquet.write_table(arrow.read_csv(tmp_path / "pets.csv"), folder / f"{name}.parquet")
+    own = [f"data.val_file={folder / 'val.parquet'}", f"data.test_file={folder / 'test.parquet'}", *HEAD]
+    record = trained(program, tmp_path / "run", *pets, *own)
+    assert [record["data"][f"num_{split}"] for split in ("train", "val", "test")] == [400, 30, 30]
+
+
+@pytest.mark.parametrize("task", ["classification", "multi_label"])
+def test_other_targets_are_learned_from_numbers_and_names_alone(
+    task: str, pets: list[str], program: Program, tmp_path: Path
+) -> None:
+    def known(rows: list[dict[str, str]]) -> None:
+        for place, row in enumerate(rows):
+            row |= {"old": str(int(place % 3 == 0)), "wild": str(int(place % 2))}
+            row |= {"age": f"{place % 3 + place / 1000}", "breed": f"b{place % 2}"}
+
+    table = rewritten(pets, tmp_path, known)
+    columns = {"classification": "[old]", "multi_label": "[old,wild]"}[task]
+    own = ["model=fusion", *SHORT, f"data.file={table}", f"task={task}", f"data.target_columns={columns}", *HEAD]
+    own += ["data.number_columns=[age]", "data.category_columns=[breed]", "data.id_columns=[]"]
+    record = trained(program, tmp_path / "run", *own, "schedule.phases.head.epochs=8", "data.normalise=quantile")
+    score = {"classification": "test/accuracy", "multi_label": "test/average_precision"}[task]
+    assert record["metrics"][score] > 0.97
+
+
+# --- scored and predicted ---
+
+
+def test_a_run_is_evaluated_to_the_same_scores(finished: Path, program: Program) -> None:
+    answer = program("evaluate", f"run={finished}", "trust=true")
+    assert answer.code == 0, answer.err
+    assert f"all {record_of(finished)['data']['num_test']} agree with the stored ones\n" in answer.out
+
+
+def test_other_rows_are_scored_by_the_statistics_of_training(
+    finished: Path, pets: list[str], program: Program, tmp_path: Path
+) -> None:
+    table = rewritten(pets, tmp_path, lambda rows: [row.update(user="u99") for row in rows[:50]])
+    answer = program("evaluate", f"run={finished}", f"data.file={table}", "trust=true")
+    assert answer.code == 0, answer.err
+    assert "not this run's own test split" in answer.out
+    assert "with 1 of 'user' that training does not have" in answer.out
+
+
+def test_a_table_is_predicted_with_and_without_some_cells(
+    finished: Path, pets: list[str], program: Program, tmp_path: Path
+) -> None:
+    def change(rows: list[dict[str, str]]) -> None:
+        del rows[40:]
+        rows[0] |= {"photo": "", "about": "", "age": "", "breed": "", "user": ""}
+        rows[1] |= {"photo": "pictures/none.png"}
+        rows[2] |= {"age": "old"}
+        rows[3] |= {"age": "inf"}
+        rows[4] |= {"breed": "wolf"}
+
+    table = rewritten(pets, tmp_path, change)
+    answer = program("predict", f"run={finished}", f"input={table}", f"output={tmp_path / 'told.csv'}", "trust=true")
+    assert answer.code == 1
+    assert "3 rows cannot be read; the other 37 have predictions" in answer.err
+    for message in ("line 3: there is no such picture", "line 4: 'old' in 'age' is not a number", "infinite"):
+        assert message in answer.err
+    assert "1 rows with 1 of 'breed' that training does not have" in answer.err
+    with (tmp_path / "told.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 37
+    away = [abs(float(row["price"]) - float(row["price (input)"])) for row in rows]
+    assert sum(away) / len(away) < 2.5
+
+
+def test_rows_in_memory_are_predicted_as_those_of_a_table(finished: Path, pets: list[str], program: Program) -> None:
+    with file_of(pets).open(newline="") as file:
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))[:5]
+    answer = program("predict", f"run={finished}", f"input={file_of(pets)}", "trust=true")
+    assert answer.code == 0, answer.err
+    expected = [float(row["price"]) for row in list(csv.DictReader(answer.out.splitlines()))[:5]]
+    for row in rows:
+        row["photo"] = file_of(pets).parent / row["photo"] if row["photo"] else None
+        row["age"] = float(row["age"]) if row["age"] else None
+    opened = frostline.open(finished, trust=True)
+    assert [float(it.columns["price"]) for it in opened.predict(rows)] == pytest.approx(expected, abs=1e-4)
+    alone = [float(it.columns["price"]) for row in rows for it in opened.predict([row])]
+    assert alone == pytest.approx(expected, abs=1e-4)
+    for faulty, message in (("text", "this is not a row"), ({"age": 3}, "there is no column 'photo'")):
+        with pytest.raises(DataError, match=message):
+            list(opened.predict([faulty]))
+
+
+def test_a_moved_run_is_resumed_and_stays_the_same(pets: list[str], program: Program, tmp_path: Path) -> None:
+    """Its settings hold from any folder, those of the towers too."""
+    record = trained(program, tmp_path / "run", *pets, *HEAD)
+    text = (tmp_path / "run" / "config.yaml").read_text()
+    assert "data.file" not in text
+    assert f"weights: {file_of(pets).parent / 'tokenizer'}" in text
+    assert json.loads((tmp_path / "run" / "run.json").read_text()) == record
+
+
+# --- refused ---
+
+
+def _named(rows: list[dict[str, str]], place: int, **cells: str) -> None:
+    rows[place] |= cells
+
+
+REFUSED: dict[str, tuple[Callable[[list[dict[str, str]]], object], list[str], list[str]]] = {
+    "a missing picture": (
+        lambda rows: _named(rows, 3, photo="pictures/gone.png"),
+        [],
+        ["there is no such picture", "line 5"],
+    ),
+    "no number": (
+        lambda rows: _named(rows, 3, age="three"),
+        COLUMNS,
+        ["line 5", "'three' in 'age' is not a number", "data.category_columns=[age]"],
+    ),
+    "an infinite number": (lambda rows: _named(rows, 3, age="inf"), COLUMNS, ["line 5", "'inf' in 'age' is infinite"]),
+    "a column twice": (
+        lambda rows: None,
+        ["data.number_columns=[age]", "data.category_columns=[age]"],
+        ["the column 'age' is in data.number_columns and in data.category_columns"],
+    ),
+    "twice in a list": (lambda rows: None, ["data.id_columns=[user,user]"], ["'user' is named twice"]),
+    "no such column": (lambda rows: None, ["data.number_columns=[weight]"], ["there is no column 'weight'"]),
+    "a target among the inputs": (
+        lambda rows: None,
+        ["data.number_columns=[age,price]"],
+        ["'price' is in data.target_columns and in data.number_columns", "would see what it has to predict"],
+    ),
+    "an empty column": (
+        lambda rows: [row.update(age="") for row in rows],
+        COLUMNS,
+        ["the column 'age' is empty", "data.number_columns"],
+    ),
+    "no table": (lambda rows: None, ["data.file=none.csv"], ["there is no such table"]),
+    "a split that is none": (
+        lambda rows: None,
+        ["data.split_column=breed"],
+        ["is not a split"],
+    ),
+    "two ways to split": (
+        lambda rows: None,
+        ["data.split_column=user", "data.val_file=pets.csv"],
+        ["data.split_column=null"],
+    ),
+    "a tower without a column": (
+        lambda rows: None,
+        ["data.text_columns=[]"],
+        ["model.text names a network, but no column of the table has texts"],
+    ),
+    "another head": (lambda rows: None, ["head=linear"], ["head=fusion"]),
+    "pictures for rows": (lambda rows: None, ["model=bundled"], ["this backbone takes pictures"]),
+    "nothing to learn from": (
+        lambda rows: None,
+        ["model=fusion", *(f"data.{kind}_columns=[]" for kind in ("number", "category", "id"))],
+        ["no column is left to learn from"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_input_is_answered_with_the_next_step(name: str, pets: list[str], program: Program, tmp_path: Path) -> None:
+    change, own, said = REFUSED[name]
+    table = rewritten(pets, tmp_path, change)
+    mine = [it for it in pets if not it.startswith("data.file=")]
+    if {"model=bundled", "model=fusion"} & {*own}:
+        mine = [it for it in mine if not it.startswith("model")]
+    answer = program("train", *mine, f"data.file={table}", *own, f"run_dir={tmp_path / 'run'}")
+    assert answer.code == 1
+    for words in said:
+        assert words in answer.err, answer.err
+    assert "next:" in answer.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_table_without_a_column_of_the_run_is_refused(
+    finished: Path, pets: list[str], program: Program, tmp_path: Path
+) -> None:
+    def change(rows: list[dict[str, str]]) -> None:
+        for row in rows:
+            row["years"] = row.pop("age")
+
+    table = rewritten(pets, tmp_path, change)
+    answer = program("predict", f"run={finished}", f"input={table}", "trust=true")
+    assert answer.code == 1
+    assert "the table has no column 'age', from which the run predicts" in answer.err
+    answer = program("predict", f"run={finished}", "text=hello", "trust=true")
+    assert answer.code == 1
+    assert "this run takes rows of a table" in answer.err
+
+
+def test_an_export_holds_every_tower(finished: Path, program: Program, tmp_path: Path) -> None:
+    answer = program("export", f"run={finished}", f"output={tmp_path / 'it.safetensors'}", "trust=true")
+    assert answer.code == 0, answer.err
+    from safetensors.torch import load_file
+
+    own = load_file(tmp_path / "it.safetensors")
+    best = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert {name for name in best if "backbone" in name or "head" in name} == {*own}
