@@ -11,6 +11,7 @@ from torch import Tensor
 
 from frostline.training.column_pairs import Pairs
 from frostline.training.column_probes import STRENGTHS, TREES, Block, Linear, Trees, biases, mean
+from frostline.training.table_baselines import _without_absent, affordable
 
 N, M = 300, 100
 
@@ -192,3 +193,33 @@ def test_many_features_are_seen_by_their_principal_directions() -> None:
     errors = (fit.predicted - targets[N:]).square().mean(0).sqrt()
     assert errors[0] < 0.1
     assert errors[1] > 0.9
+
+
+# --- limits ---
+
+
+def test_the_widest_names_are_left_out_first() -> None:
+    """A fit on N rows and w columns takes 2 N w² and 8 w³/3 operations."""
+    blocks = [
+        Block("users", torch.arange(4000), torch.zeros(1).long()),
+        Block("items", torch.arange(2500), torch.zeros(1).long()),
+        Block("text", torch.zeros(10, 384), torch.zeros(1, 384)),
+        Block("empty", torch.full((10,), -1), torch.zeros(1).long()),
+    ]
+    used, left_out = affordable(blocks, 10_000)
+    assert [block.name for block in used] == ["items", "text"]
+    assert left_out == ["users"]
+    used, left_out = affordable(blocks, 20_000)
+    assert ([block.name for block in used], left_out) == (["text"], ["users", "items"])
+    wide = [Block("text", torch.zeros(10, 5000), torch.zeros(1, 5000))]
+    assert affordable(wide, 20_000) == ([], ["text"])
+
+
+def test_rows_without_a_picture_are_marked() -> None:
+    train, val = torch.tensor([[1.0], [3.0], [9.0]]), torch.tensor([[5.0], [7.0]])
+    lacks = torch.tensor([False, False, True]), torch.tensor([True, False])
+    filled, other = _without_absent(train, val, *lacks)
+    assert filled.tolist() == [[1, 0], [3, 0], [2, 1]]
+    assert other.tolist() == [[2, 1], [7, 0]]
+    nowhere = torch.zeros(3).bool(), torch.zeros(2).bool()
+    assert _without_absent(train, val, *nowhere)[0] is train

@@ -15,6 +15,7 @@ from sklearn.metrics import ndcg_score
 from conftest import DEVICE, Answer
 from frostline.cli.main import main
 from frostline.runs.predictions import read
+from frostline.training import column_probes, table_baselines
 
 Program = Callable[..., Answer]
 
@@ -160,3 +161,20 @@ def test_the_best_order_may_choose_the_epoch(table: Path, program: Program) -> N
     answer = program("train", *typed, "task.monitor=val/ndcg_10", "data.user_column=null", "data.id_columns=[user]")
     assert answer.code == 1
     assert "there is no score 'val/ndcg_10'" in answer.err
+
+
+def test_what_was_left_out_is_told(table: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_baselines, "MOST_ROWS", 200)
+    monkeypatch.setattr(table_baselines, "MOST_PAIRED", 100)
+    monkeypatch.setattr(table_baselines, "FLOPS", 1e6)
+    monkeypatch.setattr(column_probes, "MOST_CODES", 20)
+    typed = [*SHORT, *TASKS["regression"], f"data.file={table}", "schedule.phases.all.epochs=1", "run_dir=run"]
+    answer = program("train", *typed)
+    assert answer.code == 0, answer.err
+    assert record_of(Path("run"))["baselines"]["notes"] == [
+        "they learn from 200 training rows",
+        "linear models do not see item: too many names",
+        "pairs of columns, and what each column adds, are learned from 100 training rows",
+        "trees do not see item: too many names",
+    ]
+    assert "      trees do not see item: too many names" in answer.out
