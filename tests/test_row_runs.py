@@ -153,17 +153,24 @@ def test_a_table_is_predicted_with_and_without_some_cells(
         rows[2] |= {"age": "old"}
         rows[3] |= {"age": "inf"}
         rows[4] |= {"breed": "wolf"}
+        rows[5] |= {"photo": "pictures/broken.png"}
+        (file_of(pets).parent / "pictures" / "broken.png").write_bytes(b"no picture")
 
     table = rewritten(pets, tmp_path, change)
     answer = program("predict", f"run={finished}", f"input={table}", f"output={tmp_path / 'told.csv'}", "trust=true")
     assert answer.code == 1
-    assert "3 rows cannot be read; the other 37 have predictions" in answer.err
-    for message in ("line 3: there is no such picture", "line 4: 'old' in 'age' is not a number", "infinite"):
+    assert "4 rows cannot be read; the other 36 have predictions" in answer.err
+    for message in (
+        "line 3: there is no such picture",
+        "line 4: 'old' in 'age' is not a number",
+        "infinite",
+        "broken.png",
+    ):
         assert message in answer.err
     assert "1 rows with 1 of 'breed' that training does not have" in answer.err
     with (tmp_path / "told.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 37
+    assert len(rows) == 36
     away = [abs(float(row["price"]) - float(row["price (input)"])) for row in rows]
     assert sum(away) / len(away) < 2.5
 

@@ -29,7 +29,7 @@ def nested() -> dict[str, str]:
 
 
 def options_with(place: str) -> list[str]:
-    """The options that have an option within: `model=fusion` for `model.image`."""
+    """The options that have an option within at this place."""
     return _found()[place][1] if place in _found() else []
 
 

@@ -219,6 +219,9 @@ class RowModality(Modality):
         pictures = [] if self.pictures is None or IMAGE not in self.parts else [*self.pictures.grey_notes]
         return [*self.read_notes, *notes_of(splits, self.inputs["row"], self.spec), *pictures]
 
+    def chosen(self) -> dict[str, Any]:
+        return {} if self.pictures is None else self.pictures.chosen()
+
     def predicting(self, run: Opened, target: TargetType) -> Predicting:
         from frostline.data.rows.predicting import RowPredicting  # imports pyarrow, which no training needs
 

@@ -9,8 +9,11 @@ import torch
 from frostline.contracts.specs import PartsSpec, TextSpec
 from frostline.data.modality import Given
 from frostline.data.part import Part
+from frostline.data.pictures.grey import chosen_range, deep_of
 from frostline.data.pictures.modality import PictureModality
 from frostline.data.pictures.samples import FileSamples
+from frostline.data.pictures.sources import keep_or_hold
+from frostline.data.pictures.to_predict import Readable
 from frostline.data.rows.sources import IMAGE, TEXT, Distinct, RowSamples, RowSource, absent_in, inputs_of
 from frostline.data.sample_cache import SampleCache
 from frostline.data.texts.strings import Places, Texts
@@ -19,12 +22,16 @@ from frostline.storage.store import Store
 
 
 class Parts:
-    """found: by name. sources: one for each of the given samples, None for None. notes: sentences for the user."""
+    """found: by name. sources: one for each of the given samples, None for None. predicts: whether a picture that
+    cannot be read becomes a black one with the label BROKEN, instead of an error."""
 
-    def __init__(self, spec: PartsSpec, pictures: PictureModality | None, given: Given) -> None:
+    def __init__(
+        self, spec: PartsSpec, pictures: PictureModality | None, given: Given, *, predicts: bool = False
+    ) -> None:
         self.spec = spec
         self.pictures = pictures
         self.given = given
+        self.predicts = predicts
         self.found: dict[str, Part] = {}
         self._distinct: dict[str, Distinct] = {}
         own = [samples for samples in given.samples if samples is not None]
@@ -50,6 +57,13 @@ class Parts:
 
     def _images(self, files: list[Path], own: Sequence[RowSamples]) -> Part:
         assert self.pictures is not None
+        if self.predicts:
+            # A prediction never depends on the other pictures: without a range of the run, each has its own.
+            own_range = self.pictures.grey
+            grey = chosen_range("each" if own_range is None else list(own_range), deep_of(files))
+            readable = Readable(files, root=own[0].root, spec=self.pictures.spec, grey=grey)
+            keep_or_hold([readable], self.given.cache, self.given.name)
+            return Part(IMAGE, self.spec.parts[IMAGE], readable)
         found = FileSamples(files, torch.zeros(len(files), dtype=torch.int64), own[0].root)
         self.pictures.read(self.given._replace(samples=(found, None, None), notes=()))
         return Part(IMAGE, self.spec.parts[IMAGE], self.pictures.sources[0])

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from frostline.contracts.batch import Batch
 from frostline.contracts.specs import PartsSpec
 from frostline.contracts.targets import inputs_in
+from frostline.contracts.tree import part_of
 from frostline.data.files.paths import FilePaths
 from frostline.data.loader import EpochBatches
 from frostline.data.modality import Given
@@ -20,6 +21,8 @@ from frostline.data.part import PartedViews
 from frostline.data.pictures.files import PICTURES
 from frostline.data.pictures.modality import PictureModality
 from frostline.data.pictures.preprocess import Preprocess
+from frostline.data.pictures.reading import problem_of
+from frostline.data.pictures.to_predict import BROKEN
 from frostline.data.predicting import STANDARD_INPUT, Asked, Opened, Predicted, Predicting, Prediction, cells
 from frostline.data.rows.columns import Columns, Kinds, columns_of
 from frostline.data.rows.notes import notes_of
@@ -39,18 +42,17 @@ NEXT = "rename it, or add it; a cell that is not known may be empty"
 
 
 class RowFile(Transfers):
-    """Loads rows in order. views: how their parts are shown."""
+    """Loads rows in order, in this process, which notes what cannot be read. views: how their parts are shown."""
 
-    def __init__(self, source: RowSource, views: PartedViews, *, batch_size: int, num_workers: int | None) -> None:
+    def __init__(self, source: RowSource, views: PartedViews, *, batch_size: int) -> None:
         super().__init__()
         self.split = Split(source, every(source))
         self.views = views
         self.batch_size = batch_size
-        self.num_workers = num_workers
 
     def predict_dataloader(self) -> DataLoader[Batch | DataError]:
         batches = EpochBatches(len(self.split), self.batch_size, shuffle=False, seed=0)
-        return loader(self.split, batches, 0 if self.split.source.in_memory else self.num_workers)
+        return loader(self.split, batches, 0)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         return self.views.plain(batch)
@@ -96,7 +98,11 @@ class RowPredicting(Predicting):
         rows, columns = columns_of(table.rows, self.kinds, self._paths(file.parent, asked.data), problems)
         if not rows:
             raise self.unreadable(problems)
-        values = self._values(columns, file, asked.batch_size, told=[*table.notes])
+        values, broken = self._values(columns, file, asked.batch_size, told=[*table.notes])
+        problems += broken.values()
+        rows = [row for place, row in enumerate(rows) if place not in broken]
+        if not rows:
+            raise self.unreadable(problems)
         names = dict.fromkeys(name for row in rows for name in row.cells)
         given = {name: [row.cells.get(name, "") for row in rows] for name in names}
         told = self.run.task.columns(values, asked.top_k) if asked.top_k else {}
@@ -105,7 +111,9 @@ class RowPredicting(Predicting):
     def of_samples(self, samples: Sequence[Any], start: int, batch_size: int, top_k: int) -> list[Prediction]:
         rows = [self._row(sample, f"sample {start + place}", start + place) for place, sample in enumerate(samples)]
         _, columns = columns_of(rows, self.kinds, self._paths(Path(), {"dir": None, "suffix": None}))
-        values = self._values(columns, "samples", batch_size, told=None)
+        values, broken = self._values(columns, "samples", batch_size, told=None)
+        if broken:
+            raise next(iter(broken.values()))
         return [Prediction(cells(self.run.task.columns([row], top_k)), row) for row in values]
 
     def unreadable(self, errors: Sequence[DataError], besides: str = "") -> DataError:
@@ -147,24 +155,44 @@ class RowPredicting(Predicting):
         plain = {name: os.fspath(it) if isinstance(it, os.PathLike) else it for name, it in sample.items()}
         return Row("samples", place, {name: cell_of(plain[name], where, name) for name in self.kinds.settings}, "index")
 
-    def _values(self, columns: Columns, where: object, batch_size: int, *, told: list[str] | None) -> list[Tensor]:
-        """A prediction per row. told: sentences to print before those on the rows; None prints none."""
+    def _values(
+        self, columns: Columns, where: object, batch_size: int, *, told: list[str] | None
+    ) -> tuple[list[Tensor], dict[int, DataError]]:
+        """Return a prediction for each row whose pictures can be read, and the errors of the others, by their index.
+        told: sentences to print before those on the rows; None prints none."""
         target = target_type(self.run.task.kind)
         samples = RowSamples(columns, torch.zeros(len(columns), dtype=torch.int64), self.kinds, root=Path())
-        made = Parts(self.spec, self.pictures, Given((samples, None, None), target, "rows", where))
+        given = Given((samples, None, None), target, "rows", where)
+        made = Parts(self.spec, self.pictures, given, predicts=True)
         source = made.sources[0]
         source.code(self.inputs["row"])
         if IMAGE in made.found:
             part = made.found[IMAGE]
             spec: Any = part.spec
             part.views = _Shown(Preprocess(spec, cut=True))
-        for note in (
-            []
-            if told is None
-            else [*told, *notes_of({"test": Split(source, every(source))}, self.inputs["row"], self.spec)]
-        ):
-            print(f"frostline: {note}", file=sys.stderr)
-        data = RowFile(
-            source, PartedViews(made.found), batch_size=batch_size, num_workers=None if told is not None else 0
-        )
-        return [*self.run.predictions(data)]
+        if told is not None:
+            split = Split(source, every(source))
+            for note in [*told, *notes_of({"test": split}, self.inputs["row"], self.spec)]:
+                print(f"frostline: {note}", file=sys.stderr)
+        each = [*self.run.predictions(RowFile(source, PartedViews(made.found), batch_size=batch_size))]
+        broken = self._broken(source)
+        return [value for row, value in enumerate(each) if row not in broken], broken
+
+    def _broken(self, source: RowSource) -> dict[int, DataError]:
+        """The error of each row with a picture that cannot be read."""
+        if IMAGE not in source.parts:
+            return {}
+        pictures: Any = source.parts[IMAGE].source
+        found = {}
+        for name, place in source.places.items():
+            if part_of(name) != IMAGE:
+                continue
+            column = source.columns.images[name.partition("/")[2]]
+            for row in (pictures.labels[place] == BROKEN).nonzero().flatten().tolist():
+                file = column[row]
+                if file is not None:
+                    error = problem_of(file, pictures.spec)
+                    what = "it could not be read during the prediction, but decodes now"
+                    what, step = (what, "predict it again") if error is None else (error.what, error.next_step)
+                    found[row] = DataError(what, where=f"{file} ({source.name_of(row)})", next_step=step)
+        return found
