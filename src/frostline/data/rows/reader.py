@@ -76,15 +76,8 @@ class TableRows(Reader):
         self.divided = partial(
             SplitColumns, split_by=split_by, time_column=time_column, relevant=relevant, group_column=group_column
         )
-        self.further = {
-            name: setting
-            for name, setting in (
-                (split_column, "data.split_column"),
-                (time_column, "data.time_column"),
-                (group_column, "data.group_column"),
-            )
-            if name is not None
-        }
+        further = {"split_column": split_column, "time_column": time_column, "group_column": group_column}
+        self.further = {name: f"data.{key}" for key, name in further.items() if name is not None}
         self.ungroups = "data.split_by=random" if split_by == "user" else "data.group_column=null"
         if split_column is not None and any(self.files.values()):
             raise ConfigError(
