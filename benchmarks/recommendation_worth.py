@@ -1,6 +1,7 @@
 """Recommendation on ratings whose truth is known: what a fusion of text, ids and numbers finds of it.
 
     python benchmarks/recommendation_worth.py <ag_news> [--seeds 0,1,2] [--rows 4000] [--epochs 20] [--ways full,likes]
+        [--more]
 
 Each of 20 users rates items, which are texts of AG News with one of four topics. By a seed,
 
@@ -34,7 +35,7 @@ from torch import Tensor
 from frostline.tasks.ranking import Worth, by_user
 from frostline.training.column_probes import Block, Linear
 from jobs import timed_train
-from machine import TRAINER, write_result
+from machine import RESULTS, TRAINER, write_result
 
 USERS, ITEMS, NOTES, NOISE = 20, 1_000, 100, 0.5
 DECAY = 3.0  # the head of 3,000 rows and 384 features learns texts by heart at the default of 0.01
@@ -164,10 +165,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4_000)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--more", action="store_true", help="keep the runs of the result file")
     asked = parser.parse_args()
     with (asked.folder / "train.csv").open(newline="") as file:
         texts = list(csv.DictReader(file))[: ITEMS + NOTES]
-    rows: list[dict[str, Any]] = []
+    kept = RESULTS / "recommendation_worth.json"
+    rows: list[dict[str, Any]] = json.loads(kept.read_text())["rows"]["runs"] if asked.more else []
     with tempfile.TemporaryDirectory() as scratch:
         for seed in map(int, asked.seeds.split(",")):
             it = made(texts, asked.rows, seed)
