@@ -26,7 +26,8 @@ def data(
     """grey_range: as in YAML, unless the settings say otherwise."""
     if "flip" in settings:  # of pictures
         settings = {"grey_range": None} | settings
-    unset: dict[str, Any] = {"group_pattern": None, "group_column": None}
+    unset: dict[str, Any] = {"group_pattern": None, "group_column": None, "split_by": "random"}
+    unset |= {"time_column": None, "user_column": None, "relevant": None}
     own = inspect.signature(kind).parameters
     settings = (
         {name: it for name, it in unset.items() if name in own}

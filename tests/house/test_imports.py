@@ -38,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "frozen": {"torch"},
     "runs": {"omegaconf", "pyarrow", "yaml"},
     "training.callbacks": {"lightning", "torch"},
-    "training": {"lightning", "omegaconf", "torch", "torchmetrics"},
+    "training": {"lightning", "omegaconf", "sklearn", "torch", "torchmetrics"},
     "report": {"numpy", "rich"},
     "commands": {"PIL", "lightning", "numpy", "omegaconf", "torch"},
     "commands.neighbours": {"numpy", "omegaconf", "torch"},

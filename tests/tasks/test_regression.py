@@ -61,6 +61,7 @@ def test_scores_are_scikit_learns_and_scipys(columns: int, seed: int) -> None:
         {
             "loss": mean_squared_error(z, outputs),
             "mse": mean_squared_error(targets, predicted),
+            "rmse": np.mean([mean_squared_error(*pair) ** 0.5 for pair in pairs]),
             "mae": mean_absolute_error(targets, predicted),
             "r2": r2_score(targets, predicted),
             "pearson": np.mean([pearsonr(*pair).statistic for pair in pairs]),

@@ -15,6 +15,8 @@ class Batch(NamedTuple):
     own_sizes: (B, 2) height and width in pixels of the pictures in their files, if targets or predictions have that
         size.
     passed: number of blocks that `inputs` have passed; from 1 on they are outputs of frozen blocks, not pictures.
+    user: (B,) index of the user whose each sample is, within its split, -1 if it names none; None if samples
+        are not ranked by user.
     weight: factor of this rank's mean loss, so that the mean over ranks is the mean over the global batch even if the
         ranks' shares differ in size. 1.0 in one process.
     """
@@ -26,6 +28,7 @@ class Batch(NamedTuple):
     weight: float = 1.0
     passed: int = 0
     own_sizes: Tensor | None = None
+    user: Tensor | None = None
 
     @property
     def size(self) -> int:

@@ -20,8 +20,10 @@ class Targets:
     counts: training samples of each name; training words of each tag, training pixels of each class of masks, training
         occurrences of each character of transcripts; empty for numbers.
     about: what else the task needs. numbers: `mean` and `std` of each column in training, in its unit. tags:
-        `mean_words` of a training sample. masks: `palette` and `values` of the mask files. What the modality learned of
-        the training split stands here too (`Modality.learned`).
+        `mean_words` of a training sample. masks: `palette` and `values` of the mask files. `ranked`, if samples are
+        ranked by user: `by`, the column of users; `scores`, those that some user of the validation split has;
+        `relevant`, an index of a name or the least relevant number; numbers: `least`, the least of training. What the
+        modality learned of the training split stands here too (`Modality.learned`).
     """
 
     kind: str

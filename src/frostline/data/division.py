@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from frostline.data.by_time import require_times, time_notes, time_split
 from frostline.data.grouping import (
     fold_split,
     grouped_split,
@@ -39,6 +40,7 @@ class Division:
         self.target = target
         self.names = found.names
         self.groups = found.groups
+        self.times = found.times
         self.notes = shared_groups(found.groups)
         self.train, self.val, self.test = sources
         self.samples = samples
@@ -55,7 +57,11 @@ class Division:
         """Return train, val and test. Raises DataError if a class has too few samples for the splits, or a split is
         empty."""
         require_folds(sampling.folds, sampling.fold)
+        if self.times is not None:
+            self._require_ordered(sampling.folds)
         (source, index), val, test = self._split(sampling)
+        if self.times is not None:
+            self.notes += time_notes(self.times, self._times_of({"train": index, "val": val[1], "test": test[1]}))
         self._require_training(source.labels[index], sampling.split_seed)
         if sampling.train_limit is not None:
             strata = self.target.strata(source.labels[index])
@@ -72,11 +78,35 @@ class Division:
             self.target.require_scorable(split.labels, name, self.reader.where)
         return splits
 
+    def _require_ordered(self, folds: int | None) -> None:
+        """Raise ConfigError if samples are divided by time and otherwise too."""
+        problem = "data.folds takes samples of all times" if folds is not None else ""
+        if self.target.divides_names:
+            problem = f"this task divides {self.target.plural}, not samples"
+        if problem:
+            raise ConfigError(
+                f"{problem}, and data.split_by=time the latest ones",
+                where="data.split_by",
+                next_step="data.split_by=random data.time_column=null" + ("; or data.folds=null" if folds else ""),
+            )
+
+    def _times_of(self, splits: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Places of the times of each split. splits: indices in its own source, or in that of training."""
+        assert self.times is not None
+        places = self.times.places
+        return {name: places.get(name, places["train"])[index] for name, index in splits.items()}
+
     def _require_training(self, labels: Tensor, seed: int) -> None:
         """Raise DataError if the training split lacks a class."""
         try:
             self._require_of_each(1, labels, "training")
         except DataError as error:
+            if self.times is not None:
+                raise DataError(
+                    f"{error.what}; its samples are later than those of training",
+                    where=error.where,
+                    next_step="drop that class; or data.split_by=random data.time_column=null",
+                ) from None
             if "train" not in self.groups:
                 raise
             raise DataError(
@@ -109,7 +139,7 @@ class Division:
         val = (self.val, every(self.val)) if self.val is not None else None
         if val is None and groups is not None and not self.target.divides_names:
             left, where = len(groups[rest].unique()), self.reader.where
-            require_groups(left, 2, "training, validation", where, self.reader.grouped_by)
+            require_groups(left, 2, "training, validation", where, self.reader.ungroups)
         if val is None:
             own = None if groups is None else groups[rest]
             fraction, seed = sampling.val_fraction, sampling.split_seed
@@ -127,15 +157,19 @@ class Division:
     def _divided(
         self, name: str, index: Tensor, strata: Tensor, groups: Tensor | None, fraction: float, seed: int, *, keep: int
     ) -> tuple[Tensor, Tensor]:
-        """Indices (rest, split) in `index`, and a note if groups made the split much larger or smaller. index: in the
-        training source."""
+        """Indices (rest, split) in `index`, and a note if groups or equal times made the split much larger or smaller.
+        index: in the training source."""
+        if self.times is not None:
+            rest, split = time_split(self.times.places["train"][index], fraction, keep=keep)
+            self.notes += share_note(name, len(split) / len(index), fraction, "samples of one time stay together")
+            return rest, split
         if groups is None:
             return stratified_split(strata, fraction, seed, keep=keep)
         if self.target.divides_names:
             divided = split_by_names(self.train.labels[index], groups, fraction, seed, keep=keep)
             if divided is None:
-                grouped_by = self.reader.grouped_by if "train" in self.groups else None
-                raise not_divisible(name, self.reader.where, grouped_by)
+                ungroups = self.reader.ungroups if "train" in self.groups else None
+                raise not_divisible(name, self.reader.where, ungroups)
             rest, split = divided
         else:
             rest, split = grouped_split(strata, groups, fraction, seed)
@@ -153,14 +187,17 @@ class Division:
                 where=self.reader.where,
                 next_step="add samples" + (", or fewer data.folds" if folds is not None else ""),
             )
-        if self.target.divides_names:
+        if self.times is not None:
+            number = len(self.times.places["train"].unique())
+            require_times(number, needed, said, self.reader.where, self.times.column)
+        elif self.target.divides_names:
             if (error := too_few(self.train.labels, needed, said, self.reader.where, self.reader.divides)) is not None:
                 raise error
         elif groups is None:
             reason = f"one each for {said}" if folds is None else f"one for each of {folds} folds"
             self._require_of_each(needed, self.train.labels, reason)
         else:
-            require_groups(len(groups.unique()), needed, said, self.reader.where, self.reader.grouped_by)
+            require_groups(len(groups.unique()), needed, said, self.reader.where, self.reader.ungroups)
 
     def _require_limit(self, labels: Tensor, limit: int) -> None:
         """Raise DataError if the limit leaves a class without a training sample."""

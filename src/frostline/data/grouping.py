@@ -79,14 +79,14 @@ def require_folds(folds: int | None, fold: int) -> None:
         )
 
 
-def require_groups(number: int, needed: int, sides: str, where: object, named_by: str) -> None:
-    """Raises DataError if there are fewer groups than sides. sides: their names. named_by: the setting that names
+def require_groups(number: int, needed: int, sides: str, where: object, ungroups: str) -> None:
+    """Raises DataError if there are fewer groups than sides. sides: their names. ungroups: the setting that ignores
     groups."""
     if number < needed:
         raise DataError(
             f"{counted(number, 'group is', 'groups are')} too few for {sides}",
             where=where,
-            next_step=f"add samples of other groups, give the splits yourself, or {named_by}=null ignores groups",
+            next_step=f"add samples of other groups, give the splits yourself, or {ungroups} ignores groups",
         )
 
 
@@ -102,11 +102,11 @@ def shared_groups(groups: Mapping[str, Sequence[str]]) -> list[str]:
     return said
 
 
-def share_note(split: str, share: float, wanted: float) -> list[str]:
-    """A sentence on a split whose share of the samples is far from what was asked, because groups stay whole."""
+def share_note(split: str, share: float, wanted: float, why: str = "groups stay whole") -> list[str]:
+    """A sentence on a split whose share of the samples is far from what was asked."""
     if abs(share - wanted) <= TOLERANCE * wanted:
         return []
-    return [f"{split} has {100 * share:.0f} % of the samples instead of {100 * wanted:.0f} %, as groups stay whole"]
+    return [f"{split} has {100 * share:.0f} % of the samples instead of {100 * wanted:.0f} %, as {why}"]
 
 
 def groups_by_pattern(files: Mapping[str, Sequence[Path]], folder: Path, pattern: str | None) -> dict[str, list[str]]:
@@ -149,18 +149,14 @@ def require_pattern(pattern: str | None) -> None:
         ) from None
 
 
-def groups_of(rows: Sequence[Row], column: str | None) -> list[str]:
-    """The group that each row of a table names; none without a column. Raises DataError that names the rows which name
-    no group."""
-    if column is None:
-        return []
+def groups_of(rows: Sequence[Row], column: str, one: str, next_step: str) -> list[str]:
+    """The group that each row of a table names. one: what messages call it. Raises DataError that names the rows which
+    name no group."""
 
     def group(row: Row) -> str:
         name = row.cells[column].strip()
         if not name:
-            raise DataError(
-                f"the column '{column}' names no group", where=row.where, next_step="fill it, or data.group_column=null"
-            )
+            raise DataError(f"the column '{column}' names no {one}", where=row.where, next_step=next_step)
         return name
 
-    return of_each(group, rows, "samples have no group")
+    return of_each(group, rows, f"samples have no {one}")

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
+from torch import Tensor
+
 from frostline.contracts.specs import Spec
 from frostline.contracts.tree import Value
 from frostline.data.loader import BUCKET
@@ -33,6 +35,15 @@ class Given(NamedTuple):
     about: Mapping[str, Any] = {}
 
 
+class Column(NamedTuple):
+    """A column of a table as plain values. values: (N, w) float, or (N,) int64 codes of names from 0, -1 for a name
+    that training does not have. is_id: whether its names are ids."""
+
+    name: str
+    values: Tensor
+    is_id: bool = False
+
+
 class Modality(ABC):
     """Decodes and shows samples of one kind, whichever reader found them.
 
@@ -51,6 +62,7 @@ class Modality(ABC):
     spec: Spec
     sources: tuple[Source, Source | None, Source | None]
     parts: Mapping[str, Part] = {}
+    has_columns: ClassVar[bool] = False  # whether `columns` may return some
     max_tokens: int | None = None
     bucket: int = BUCKET
     num_workers: int | None = 0
@@ -90,6 +102,14 @@ class Modality(ABC):
     @abstractmethod
     def size_of(self, train: Split) -> str:
         """Describe the size of training samples for messages."""
+
+    def columns(self, split: Split) -> list[Column]:
+        """The columns of N samples of a table that no network sees."""
+        return []
+
+    def absent(self, split: Split) -> dict[str, Tensor]:
+        """By input of a network, (N,) bool: which samples lack it."""
+        return {}
 
     @abstractmethod
     def predicting(self, run: Opened, target: TargetType) -> Predicting:

@@ -22,6 +22,7 @@ from frostline.data.identity_batches import IdentityBatches, per_identity_of
 from frostline.data.loader import BUCKET, EpochBatches, usual_batch
 from frostline.data.modality import Modality
 from frostline.data.part import seen
+from frostline.data.ranked import name_users, ranked, ranking_notes
 from frostline.data.reader import Found, Reader
 from frostline.data.sampling import Sampling
 from frostline.data.source import Source
@@ -64,6 +65,8 @@ class Data(Transfers):
         self._done = (-1, 0)  # epoch, and batches trained in it before a resume
         self._turns: int | None = None  # number of views that epochs take in turn; None: each epoch has its own
         self._first_epoch = 0
+        if found.users is not None:
+            name_users(found.users, modality.sources)
         division = Division(reader, target, found, modality.sources, modality.samples)
         if known is not None:
             self._require_names(known)
@@ -76,6 +79,7 @@ class Data(Transfers):
         self.per_identity: int | None = None  # samples of each name in a training batch
         self._per_identity = sampling.per_identity if known is None else None
         self.targets = known or self._described(found)
+        self._division_notes += ranking_notes(found.users, self.targets, dict(named(self.splits)))
         size = sampling.batch_size if known is None or isinstance(sampling.batch_size, int) else 1
         self.batch_size = usual_batch(len(self.train_split)) if size is None else 1 if size == "auto" else size
         self.views = modality.prepare(dict(named(self.splits)), target, found.names, sampling.seed)
@@ -92,8 +96,9 @@ class Data(Transfers):
     def _described(self, found: Found) -> Targets:
         targets = self.target.describe(self.names, self.train_split.labels)
         self.target.require_learnable(targets, len(self.train_split), self.where)
+        by_user = {} if found.users is None else ranked(found.users, self.target, targets, self.splits)
         learned = self.modality.learned(dict(named(self.splits)))
-        return replace(targets, about=targets.about | dict(found.about) | learned)
+        return replace(targets, about=targets.about | dict(found.about) | by_user | learned)
 
     @property
     def spec(self) -> Spec:

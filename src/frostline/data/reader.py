@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from frostline.contracts.targets import Targets
+from frostline.data.by_time import Times
 from frostline.data.modality import Modality
 from frostline.data.sampling import Sampling
+from frostline.data.split_columns import Users
 from frostline.data.target_types.base import TargetType
 from frostline.errors import DataError
 
@@ -17,6 +19,7 @@ class Found(NamedTuple):
     names: classes, labels, columns or tags, in the order of the outputs. val, test: None to split them off `train`.
     notes: sentences for the user. about: entries that are added to those of `Targets.about`.
     groups: by split, the group of each sample, if samples have groups: no group is then divided.
+    times: of the samples, if later ones validate and test. users: whose the samples are, if they are ranked by user.
     """
 
     names: list[str]
@@ -26,6 +29,8 @@ class Found(NamedTuple):
     notes: Sequence[str] = ()
     about: Mapping[str, Any] = {}
     groups: Mapping[str, Sequence[str]] = {}
+    times: Times | None = None
+    users: Users | None = None
 
 
 class Reader(ABC):
@@ -43,7 +48,7 @@ class Reader(ABC):
     reads_columns: ClassVar[bool] = False  # whether it also reads every target type that columns of a table give
     chooses: ClassVar[str | None] = None  # the setting that selects classes
     named_by: ClassVar[str] = ""  # the setting that names `where`
-    grouped_by: ClassVar[str] = ""  # the setting that names groups
+    ungroups: str = ""  # the setting that ignores groups
     divides: ClassVar[str] = ""  # settings or folders with which a user assigns samples to splits
 
     @abstractmethod

@@ -16,10 +16,12 @@ class Source(ABC):
     """labels: (N,) int64 classes; (N, C) float32 labels (0 or 1) or numbers; (N, C) int64 pixels per class of masks;
         (N, W) int64 tags of words, padded with -100.
     lengths: (N,) tokens of each sample; None if all samples have one size.
+    users: (N,) int64 index of the user whose each sample is, -1 if it names none; None if samples have no users.
     """
 
     labels: Tensor
     lengths: Tensor | None = None
+    users: Tensor | None = None
 
     @property
     def decoded_by(self) -> Sequence[str]:
@@ -40,6 +42,9 @@ class Source(ABC):
     def scored_targets(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Targets for metrics, and the sizes (B, 2) in pixels at which outputs are scored, None if they have none."""
         return self.targets(index), None
+
+    def users_of(self, index: Tensor) -> Tensor | None:
+        return None if self.users is None else self.users[index]
 
     def name_of(self, index: int) -> str:
         """What identifies a sample in messages: its path, or file and line; its number from 1 if it is in memory."""

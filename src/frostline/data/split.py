@@ -45,7 +45,7 @@ class Split(Dataset[Batch | DataError]):
             return error
         weight = places.weight if isinstance(places, Share) else 1.0
         targets, own_sizes = self.targets(chosen)
-        return Batch(inputs, targets, chosen, sizes, weight, own_sizes=own_sizes)
+        return Batch(inputs, targets, chosen, sizes, weight, own_sizes=own_sizes, user=self.source.users_of(chosen))
 
     def targets(self, chosen: Tensor) -> tuple[Tensor, Tensor | None]:
         """Targets of samples of the source, and `Source.scored_targets`' sizes (B, 2) or None."""

@@ -59,10 +59,10 @@ def too_few(names: Tensor, sides: int, said: str, where: object, divides: str) -
     )
 
 
-def not_divisible(split: str, where: object, named_by: str | None) -> DataError:
-    """The error if whole identities, or whole groups of them, leave too few for a split. named_by: the setting that
-    names groups; None without groups."""
-    if named_by is None:
+def not_divisible(split: str, where: object, ungroups: str | None) -> DataError:
+    """The error if whole identities, or whole groups of them, leave too few for a split. ungroups: the setting that
+    ignores groups; None without groups."""
+    if ungroups is None:
         return DataError(
             f"the folds leave too few identities: {split} needs {LEAST} of its own",
             where=where,
@@ -71,5 +71,5 @@ def not_divisible(split: str, where: object, named_by: str | None) -> DataError:
     return DataError(
         f"the groups join so many identities that {split} cannot have {LEAST} of its own",
         where=where,
-        next_step=f"{named_by}=null  # divides by identities alone; or give the splits yourself",
+        next_step=f"{ungroups}  # divides by identities alone; or give the splits yourself",
     )

@@ -75,7 +75,8 @@ class StoredSplit(Dataset[Batch]):
         inputs: Any = given if self.named else given[self.leaves[-1].block]
         chosen = self.split.index[index]
         targets, own_sizes = self.data.targets_of(self.split, chosen, self.views[turn])
-        return Batch(inputs, targets, chosen, None, share.weight, self.passed, own_sizes)
+        user = self.split.source.users_of(chosen)
+        return Batch(inputs, targets, chosen, None, share.weight, self.passed, own_sizes, user)
 
 
 def inputs_of(entry: Entry, rows: Tensor, output: Output) -> Tensor | Tokens:
@@ -170,7 +171,8 @@ class FrozenOutputs:
         assert self.data.trainer is not None
         with self.data.trainer.precision_plugin.forward_context():
             inputs = self.frozen_pass.through(self.data.seen(split, places, None, device), 0, stop)
-        return Batch(inputs, split.targets(chosen)[0].to(device), chosen, passed=stop)
+        user = split.source.users_of(chosen)
+        return Batch(inputs, split.targets(chosen)[0].to(device), chosen, passed=stop, user=user)
 
     def _give_up(self, error: OSError) -> None:
         """Stop caching in this phase. The result stays the same."""

@@ -76,7 +76,7 @@ class StoredParts(Dataset[Batch]):
                 else source.raw(name, chosen, whole=view is not None)
             )
         targets, own_sizes = self.data.targets_of(self.split, chosen, view)
-        return Batch(inputs, targets, chosen, None, share.weight, self.passed, own_sizes)
+        return Batch(inputs, targets, chosen, None, share.weight, self.passed, own_sizes, source.users_of(chosen))
 
 
 class PartedOutputs(FrozenOutputs):

@@ -45,7 +45,8 @@ class FusionHead(nn.Module):
         self.drop_columns = drop_columns
         self.drop_names = drop_names
         self.projections = nn.ModuleList(_normed(own, width) for own in features.widths)
-        self.absent = nn.Parameter(torch.zeros(len(features.columns), width))
+        # DDP waits for the gradient of every parameter, also of one without elements.
+        self.absent = nn.Parameter(torch.zeros(len(features.columns), width)) if features.columns else None
         numbers = features.row["numbers"].values()
         measured = len(numbers) + sum(said["missing"] for said in numbers)
         self.numbers = nn.Linear(measured, width) if measured else None
@@ -85,6 +86,7 @@ class FusionHead(nn.Module):
             absent = absent | (torch.rand(absent.shape, device=absent.device) < self.drop_columns)
         found = []
         for place, name in enumerate(self.columns):
+            assert self.absent is not None
             empty = self.absent[place].expand(len(absent), -1)
             if name in features:
                 own = self.projections[place](features[name])

@@ -1,6 +1,5 @@
 """Print the summary of a finished run: phases, baselines, scores, next command."""
 
-import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,12 +11,11 @@ from rich.table import Table
 
 from frostline.errors import one_line, shown
 from frostline.quoting import setting_of
+from frostline.report.baselines import baseline_lines
 from frostline.runs.record import Record
 
-BASELINE = "val/accuracy"
 PER_LINE = 6  # scores
 SOLVED = "solved"  # shown in place of a learning rate
-NAMES = {"majority": "majority", "knn": "k-NN", "linear_probe": "linear probe"}
 
 
 def print_run(record: Record, folder: Path) -> None:
@@ -41,9 +39,8 @@ def print_run(record: Record, folder: Path) -> None:
     if record.phases:
         console.print(table)
     if record.baselines:
-        console.print(f"base  {_baselines(record)}")
-        for advice in _advice(record):
-            console.print(f"      {advice}")
+        for line in baseline_lines(record, program()):
+            console.print(line)
     if record.averages:
         scores = [f"{row['name']}: {row['val'][record.monitor]:.4f}" for row in record.averages]
         console.print(f"mean  {record.monitor} of averages   {'   '.join(scores)}")
@@ -70,31 +67,6 @@ def _span(rates: list[float]) -> str:
     return f"{rates[0]:.2g}" if rates[0] == rates[-1] else f"{rates[0]:.2g} … {rates[-1]:.2g}"
 
 
-def _baselines(record: Record) -> str:
-    """`majority 0.59   k-NN 0.91   linear probe 0.93   this run 0.97 (val/accuracy)`: shows what fine-tuning added."""
-    scores = {said: record.baselines[name][BASELINE] for name, said in NAMES.items() if name in record.baselines}
-    if BASELINE in record.metrics:
-        scores["this run"] = record.metrics[BASELINE]
-    said = "   ".join(f"{said} {score:.4f}" for said, score in scores.items()) + f" ({BASELINE})"
-    why_not = record.baselines.get("why_not")
-    return said if why_not is None else f"{said}; no k-NN and no linear probe: {why_not}"
-
-
-def _advice(record: Record) -> list[str]:
-    """Suggest a remedy if the run scored below the linear probe of its features, or not above the majority class."""
-    score = record.metrics.get(BASELINE)
-    below = [] if score is None else [name for name in ("majority", "linear_probe") if _is_below(record, name, score)]
-    if not below:
-        return []
-    than = "not above the majority class" if below[0] == "majority" else "clearly below the linear probe"
-    phase = record.phases[-1]
-    if phase.get("solved"):
-        return [f"{than}; try a plan that thaws (schedule=two_stage)"]
-    setting = phase["name"].removesuffix(f"-{phase['learns'][-1]}")  # `thaw: each` appends the block to the name
-    more = f"schedule.phases.{setting}.epochs={2 * phase['epochs']}"
-    return [f"{than}; try {more}, a smaller data.batch_size, or another rate ({program()} lr_find)"]
-
-
 def _in_vain(record: Record) -> list[str]:
     """Return a remark if the best epoch lies in a first phase that trained only the head, else an empty list."""
     best, phases = record.best or {}, record.phases
@@ -107,17 +79,6 @@ def _in_vain(record: Record) -> list[str]:
         return []
     later = sum(phase["seconds"] for phase in phases[1:])
     return [f"thawing for {later:.0f} s did not improve the score: schedule=head_only leaves it out"]
-
-
-def _is_below(record: Record, name: str, score: float) -> bool:
-    """Whether `score` is below the linear probe by more than the probe's standard error, or not above the majority."""
-    if name not in record.baselines:
-        return False
-    baseline: float = record.baselines[name][BASELINE]
-    number = record.data["num_val"]
-    if name == "majority":
-        return score < baseline + 0.5 / number  # half a sample: equal scores may differ by float32 rounding
-    return score < baseline - math.sqrt(baseline * (1 - baseline) / number)
 
 
 def print_scores(metrics: dict[str, float], console: Console | None = None) -> None:

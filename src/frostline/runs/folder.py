@@ -40,6 +40,7 @@ EARLIER: dict[str, dict[str, Any]] = {
 LATER = {
     **{"folds": None, "fold": 0, "group_column": None, "group_pattern": None},
     **{"vocabulary": None, "per_identity": None},
+    **{"split_by": "random", "time_column": None, "user_column": None, "relevant": None},
 }
 # Settings that name files and folders; a run stores them as absolute paths.
 PLACES = ("data.dir", "data.file", "data.path", "data.vocabulary", "model.weights", "init_from")

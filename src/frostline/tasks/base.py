@@ -56,7 +56,7 @@ class Task(nn.Module):
     guides_head: ClassVar[bool] = False
     gives_files: ClassVar[bool] = False
     shares: ClassVar[frozenset[str]] = frozenset()
-    noted: ClassVar[frozenset[str]] = frozenset()
+    noted: frozenset[str] = frozenset()
     per_identity: int | None = None
 
     def __init__(self, *, monitor: str, mode: Mode, l1: float, scores: dict[str, Mode]) -> None:

@@ -1,6 +1,6 @@
 """One class per sample. Shapes: logits (B, C), targets (B,) class indices or (B, C) probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,6 +13,7 @@ from frostline.config.ranges import NonNegative, Probability
 from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
 from frostline.tasks.base import Metrics, Mode, Task
+from frostline.tasks.ranking import noted_of, scores_of_ranking, with_ranking
 
 TOP_K = 5
 
@@ -33,7 +34,9 @@ class Classification(Task):
         monitor: str,
         mode: Literal["max", "min"],
     ) -> None:
-        super().__init__(monitor=monitor, mode=mode, l1=l1, scores=scores_of(len(targets.names)))
+        super().__init__(monitor=monitor, mode=mode, l1=l1, scores=scores_of(targets))
+        self.targets = targets
+        self.noted = noted_of(targets)
         self.classes = targets.names
         self.num_classes = len(self.classes)
         self.label_smoothing = label_smoothing
@@ -54,8 +57,9 @@ class Classification(Task):
         the mean over shares of a batch is the mean over the whole batch."""
         return weighed_loss(outputs.float(), targets, self.class_weights, self.label_smoothing).mean()
 
-    def metrics(self) -> "ClassificationMetrics":
-        return ClassificationMetrics(self.classes)
+    def metrics(self) -> Metrics:
+        own = ClassificationMetrics(self.classes)
+        return with_ranking(own, self.targets, log_odds)
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
         return [*outputs.float().softmax(dim=1)]
@@ -63,6 +67,13 @@ class Classification(Task):
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """`label`, `probability`, then those of the next classes: `label_2`, `probability_2`, ..."""
         return best_columns(torch.stack([*predictions]), self.classes, top_k, "label")
+
+
+def log_odds(logits: Tensor, ranked: Mapping[str, Any]) -> Tensor:
+    """(B,) of the relevant class: its probability may round to 1 for several samples. ranked: see `RankedMetrics`."""
+    place = int(ranked["relevant"])
+    others = torch.cat([logits[:, :place], logits[:, place + 1 :]], 1)
+    return logits[:, place] - others.logsumexp(1)
 
 
 def best_columns(probabilities: Tensor, names: list[str], top_k: int, said: str) -> dict[str, list[str]]:
@@ -99,9 +110,10 @@ def balanced_weights(counts: list[int]) -> Tensor:
     return torch.where(there, counted.sum() / (there.sum() * counted.clamp(min=1)), 0.0)
 
 
-def scores_of(num_classes: int) -> dict[str, Mode]:
+def scores_of(targets: Targets) -> dict[str, Mode]:
     scores: dict[str, Mode] = {"loss": "min", "accuracy": "max", "f1_macro": "max"}
-    return scores | ({f"accuracy_top{TOP_K}": "max"} if num_classes > TOP_K else {})
+    scores |= {f"accuracy_top{TOP_K}": "max"} if len(targets.names) > TOP_K else {}
+    return scores | scores_of_ranking(targets)
 
 
 class ClassificationMetrics(Metrics):

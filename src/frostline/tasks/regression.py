@@ -2,7 +2,7 @@
 own unit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,10 +14,12 @@ from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
 from frostline.tasks.all_samples import Gathered
 from frostline.tasks.base import Metrics, Mode, Task
+from frostline.tasks.ranking import noted_of, scores_of_ranking, with_ranking
 
 SCORES: dict[str, Mode] = {
     "loss": "min",
     "mse": "min",
+    "rmse": "min",
     "mae": "min",
     "r2": "max",
     "pearson": "max",
@@ -33,8 +35,9 @@ class Regression(Task):
     std: Tensor
 
     def __init__(self, targets: Targets, *, l1: NonNegative[float], monitor: str, mode: Literal["max", "min"]) -> None:
-        super().__init__(monitor=monitor, mode=mode, l1=l1, scores=SCORES)
+        super().__init__(monitor=monitor, mode=mode, l1=l1, scores=SCORES | scores_of_ranking(targets))
         self.targets = targets
+        self.noted = noted_of(targets) | {"val/rmse"}
         # Not persistent: a checkpoint stores them in plain values, with the names.
         self.register_buffer("mean", torch.tensor(targets.about["mean"]), persistent=False)
         self.register_buffer("std", torch.tensor(targets.about["std"]), persistent=False)
@@ -50,8 +53,8 @@ class Regression(Task):
         """Squared error of standardised targets, the mean over samples and targets."""
         return mse_loss(outputs.float(), (targets - self.mean) / self.std)
 
-    def metrics(self) -> "RegressionMetrics":
-        return RegressionMetrics(self.targets)
+    def metrics(self) -> Metrics:
+        return with_ranking(RegressionMetrics(self.targets), self.targets, first_of)
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
         return [*(outputs.float() * self.std + self.mean)]
@@ -64,6 +67,11 @@ class Regression(Task):
         """One per target, by its name; eight significant digits, about the precision of float32."""
         named = zip(self.targets.names, torch.stack([*predictions]).T.tolist(), strict=True)
         return {name: [f"{value:.8g}" for value in column] for name, column in named}
+
+
+def first_of(outputs: Tensor, ranked: Mapping[str, Any]) -> Tensor:
+    """(B,) of the only target. ranked: see `RankedMetrics`."""
+    return outputs[:, 0]
 
 
 class RegressionMetrics(Metrics):
@@ -80,7 +88,7 @@ class RegressionMetrics(Metrics):
         self.gathered.update(outputs, batch.targets)
 
     def compute(self) -> dict[str, float]:
-        """`loss`, `mse`, `mae`, `r2`, `pearson`, `spearman` and `n`."""
+        """`loss`, `mse`, `rmse`, `mae`, `r2`, `pearson`, `spearman` and `n`."""
         outputs, targets = self.gathered.compute()
         scores = {name: values.mean().item() for name, values in self._scores(outputs, targets).items()}
         loss = mse_loss(outputs, (targets - self.mean) / self.std).item()
@@ -101,6 +109,7 @@ class RegressionMetrics(Metrics):
         mse = errors.square().mean(0)
         return {
             "mse": mse,
+            "rmse": mse.sqrt(),
             "mae": errors.abs().mean(0),
             "r2": determination(mse, targets),
             "pearson": correlation(predicted, targets),

@@ -20,6 +20,7 @@ from frostline.heads.probes import MAX_EVALUATIONS, accuracy, linear_probes, log
 from frostline.paths import write_atomically
 from frostline.tasks.classification import Classification
 from frostline.training.build import Built
+from frostline.training.table_baselines import table_baselines
 
 LAYOUT = 2  # version of the stored scores and of the probes: a new number invalidates them
 Scores = dict[str, float]
@@ -37,16 +38,17 @@ class Labelled(NamedTuple):
 
 
 def baselines_of(built: Built, number: int) -> dict[str, Any]:
-    """Baselines after the phase at index `number`, for classification only: the accuracy of the most frequent training
-    class; and the scores of each probe, or `why_not`, if that phase cached the features of the backbone with which the
-    run began.
+    """Baselines after the phase at index `number`. Of tables: see `table_baselines`. Of other data for classification
+    only: the accuracy of the most frequent training class; and the scores of each probe, or `why_not`. Probes need the
+    features of the backbone with which the run began, cached by that phase.
     """
+    thaw = built.plan.first_thaw(list(built.model.backbone.blocks))
+    at_hand = built.frozen.keeps_features and (thaw is None or number < thaw)
+    if built.data.modality.has_columns:
+        return table_baselines(built, at_hand=at_hand)
     if not isinstance(built.model.task, Classification):
         return {}
-    majority = {"majority": {"val/accuracy": _majority(built.data)}}
-    thaw = built.plan.first_thaw(list(built.model.backbone.blocks))
-    as_begun = thaw is None or number < thaw
-    return majority | (_of_features(built) if built.frozen.keeps_features and as_begun else {})
+    return {"majority": {"val/accuracy": _majority(built.data)}} | (_of_features(built) if at_hand else {})
 
 
 def _majority(data: Data) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from frostline.backbones.weights import UNREADABLE, load_tensors, not_finite, unreadable
 from frostline.config.signatures import value_problem
-from frostline.data.target_types.find import target_type, target_types
+from frostline.data.target_types.find import about_schema, target_types
 from frostline.distributed.sharding import load_whole
 from frostline.errors import RunError, few
 from frostline.plan.phases import BEFORE, Plan
@@ -42,7 +42,7 @@ def targets_problem(said: Any, where: str) -> str | None:
     kinds = ", ".join(map(repr, target_types()))
     schema = {"kind": f"Literal[{kinds}]", "names": "list[str]", "counts": "list[int]", "about": "dict"}
     return record_problem(said, schema, where) or record_problem(
-        said["about"], target_type(said["kind"]).about, f"{where}.about"
+        said["about"], about_schema(said["kind"], said["about"]), f"{where}.about"
     )
 
 

@@ -31,7 +31,7 @@ class BoxedPictures(Reader):
     kinds = ("boxes",)
     chooses = "data.classes"
     named_by = "data.dir"
-    grouped_by = "data.group_pattern"
+    ungroups = "data.group_pattern=null"
     divides = "annotations of train, val and test"
 
     def __init__(

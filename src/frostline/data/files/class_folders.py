@@ -33,7 +33,7 @@ class ClassFolders(Reader):
     listed_by: ClassVar[str]  # value of `data=` that reads such files from a table
     chooses = "data.classes"
     named_by = "data.dir"
-    grouped_by = "data.group_pattern"
+    ungroups = "data.group_pattern=null"
     divides = "folders train, val and test"
 
     def __init__(self, *, dir: str, classes: list[str | int] | None, group_pattern: str | None) -> None:

@@ -8,8 +8,8 @@ from frostline.data.files.class_folders import SPLITS
 from frostline.data.files.kind import FileKind
 from frostline.data.files.paths import FilePaths
 from frostline.data.files.samples import SampleFiles
-from frostline.data.grouping import groups_of
 from frostline.data.reader import Found, Reader
+from frostline.data.split_columns import SplitBy, SplitColumns
 from frostline.data.tables.formats import read_table
 from frostline.data.tables.label_lists import separator_notes
 from frostline.data.tables.table import Row, Table
@@ -28,7 +28,6 @@ class ListedFiles(Reader):
     kinds = ()
     reads_columns = True
     named_by = "data.file"
-    grouped_by = "data.group_column"
     divides = "data.split_column"
 
     def __init__(
@@ -42,6 +41,10 @@ class ListedFiles(Reader):
         separator: str | None,
         quotes: bool | None,
         split_column: str | None,
+        split_by: SplitBy,
+        time_column: str | None,
+        user_column: str | None,
+        relevant: float | str | None,
         group_column: str | None,
     ) -> None:
         self.file = self.where = at_home(file)
@@ -53,16 +56,20 @@ class ListedFiles(Reader):
         self.separator = separator
         self.quotes = quotes
         self.split_column = split_column
-        self.group_column = group_column
+        self.divided = SplitColumns(
+            split_by=split_by,
+            time_column=time_column,
+            user_column=user_column,
+            relevant=relevant,
+            group_column=group_column,
+        )
+        self.ungroups = self.divided.ungroups
         self.read_notes: list[str] = []
 
     def read(self, target: TargetType, known: Targets | None) -> Found:
-        group_column = self.group_column if known is None else None  # samples to score are not divided
-        further = {
-            name: f"data.{key}"
-            for key, name in (("split_column", self.split_column), ("group_column", group_column))
-            if name is not None
-        }
+        scored = known is not None
+        further = {} if self.split_column is None else {self.split_column: "data.split_column"}
+        further |= self.divided.settings(scored=scored)
         target.require_columns(self.target_columns, self.separator, [self.path_column, *further])
         settings = {self.path_column: "data.path_column", **further}
         columns = settings | dict.fromkeys(self.target_columns, "data.target_columns")
@@ -83,8 +90,9 @@ class ListedFiles(Reader):
             if places
         }
         train = found.get("train") or next(iter(found.values()))
-        groups = _groups(table, splits, group_column)
-        return Found(names, train, found.get("val"), found.get("test"), self.read_notes, groups=groups)
+        rows = {split: [table.rows[place] for place in places] for split, places in splits.items() if places}
+        own = self.divided.found(rows, scored=scored)
+        return Found(names, train, found.get("val"), found.get("test"), self.read_notes, **own)
 
     def vocabulary_for(self, target: TargetType) -> list[str] | None:
         """The names of targets, if a file lists them. Raises ConfigError if the target type takes none, DataError if
@@ -148,8 +156,3 @@ class ListedFiles(Reader):
             lines = f"{repeated:,} lines repeat a {one}" if repeated > 1 else f"one line repeats a {one}"
             self.read_notes.append(f"{lines} of another line; each {one} is used once")
         return table._replace(rows=[*seen.values()]), [*seen]
-
-
-def _groups(table: Table, splits: dict[str, list[int]], column: str | None) -> dict[str, list[str]]:
-    names = groups_of(table.rows, column)
-    return {split: [names[place] for place in places] for split, places in splits.items() if places and names}

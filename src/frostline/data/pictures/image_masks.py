@@ -30,7 +30,7 @@ class ImageMasks(Reader):
     modality = TiledPictureModality
     kinds = ("masks",)
     named_by = "data.dir"
-    grouped_by = "data.group_pattern"
+    ungroups = "data.group_pattern=null"
     divides = "folders train, val and test in images and masks"
 
     def __init__(

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from frostline.config.ranges import NonNegative, Positive, Probability
 from frostline.contracts.specs import PartsSpec, Spec, TextSpec
 from frostline.contracts.targets import inputs_in
 from frostline.contracts.tokens import Tokens
 from frostline.contracts.tree import Value
-from frostline.data.modality import Given, Modality, narrowed
+from frostline.data.modality import Column, Given, Modality, narrowed
 from frostline.data.part import Part, PartedViews
 from frostline.data.pictures.augment import Augment
 from frostline.data.pictures.grey import Setting
@@ -20,6 +21,7 @@ from frostline.data.rows.columns import SETTINGS, Kinds
 from frostline.data.rows.kinds import guesses_told
 from frostline.data.rows.notes import notes_of
 from frostline.data.rows.parts import Parts
+from frostline.data.rows.plain import plain_columns
 from frostline.data.rows.sources import IMAGE, TEXT, RowSamples, RowSource, inputs_of
 from frostline.data.rows.statistics import Normalise, statistics_of
 from frostline.data.split import Split
@@ -42,6 +44,7 @@ class RowModality(Modality):
     samples = "rows"
     plainly = "rows without augmentation"
     kept_as: ClassVar[Literal["decoded"]] = "decoded"
+    has_columns = True
 
     def __init__(
         self,
@@ -203,6 +206,14 @@ class RowModality(Modality):
         if TEXT in self.parts:
             said.append(f"texts of {self._length(longest=False)} tokens in the mean")
         return ", ".join(said)
+
+    def columns(self, split: Split) -> list[Column]:
+        assert isinstance(split.source, RowSource)
+        return plain_columns(split.source, split.index, self.inputs["row"])
+
+    def absent(self, split: Split) -> dict[str, Tensor]:
+        assert isinstance(split.source, RowSource)
+        return dict(zip(split.source.places, split.source.absent[split.index].T, strict=True))
 
     def notes(self, splits: Mapping[str, Split]) -> list[str]:
         pictures = [] if self.pictures is None or IMAGE not in self.parts else [*self.pictures.grey_notes]

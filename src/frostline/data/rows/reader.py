@@ -1,6 +1,7 @@
 """A reader of tables with columns of several kinds, a row per sample."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -8,13 +9,13 @@ from torch import Tensor
 from frostline.contracts.targets import Targets, inputs_in
 from frostline.data.files.class_folders import SPLITS
 from frostline.data.files.paths import FilePaths
-from frostline.data.grouping import groups_of
 from frostline.data.pictures.files import PICTURES
 from frostline.data.reader import Found, Reader
 from frostline.data.rows.columns import SETTINGS, Columns, Kinds, columns_of
 from frostline.data.rows.kinds import kinds_of, require_filled
 from frostline.data.rows.modality import RowModality
 from frostline.data.rows.sources import RowSamples
+from frostline.data.split_columns import SplitBy, SplitColumns
 from frostline.data.tables.formats import column_names, read_table
 from frostline.data.tables.label_lists import separator_notes
 from frostline.data.tables.table import Row, Table, normalised
@@ -34,7 +35,6 @@ class TableRows(Reader):
     kinds = ()
     reads_columns = True
     named_by = "data.file"
-    grouped_by = "data.group_column"
     divides = "data.split_column, or data.val_file and data.test_file"
 
     def __init__(
@@ -54,6 +54,10 @@ class TableRows(Reader):
         separator: str | None,
         quotes: bool | None,
         split_column: str | None,
+        split_by: SplitBy,
+        time_column: str | None,
+        user_column: str | None,
+        relevant: float | str | None,
         group_column: str | None,
     ) -> None:
         self.file = self.where = at_home(file)
@@ -67,7 +71,14 @@ class TableRows(Reader):
         self.separator = separator
         self.quotes = quotes
         self.split_column = split_column
-        self.group_column = group_column
+        self.split_by = split_by
+        self.user_column = user_column
+        self.divided = partial(
+            SplitColumns, split_by=split_by, time_column=time_column, relevant=relevant, group_column=group_column
+        )
+        further = {"split_column": split_column, "time_column": time_column, "group_column": group_column}
+        self.further = {name: f"data.{key}" for key, name in further.items() if name is not None}
+        self.ungroups = "data.split_by=random" if split_by == "user" else "data.group_column=null"
         if split_column is not None and any(self.files.values()):
             raise ConfigError(
                 "data.split_column divides the rows of data.file, but data.val_file or data.test_file is set, too",
@@ -95,14 +106,22 @@ class TableRows(Reader):
         notes += separator_notes(whole, self.target_columns[0], self.separator)
         made = self._samples(found, targets, splits, kinds, guessed)
         train = made.get("train") or next(iter(made.values()))
-        groups = self._groups(whole.rows, splits) if known is None else {}
-        return Found(names, train, made.get("val"), made.get("test"), notes, groups=groups)
+        divided = self.divided(user_column=self._user_of(kinds))
+        rows = {split: [whole.rows[place] for place in places] for split, places in splits.items() if places}
+        own = divided.found(rows, scored=known is not None)
+        return Found(names, train, made.get("val"), made.get("test"), notes, **own)
 
     def _further(self, known: Targets | None) -> dict[str, str]:
         """The setting that names each column that is neither input nor target."""
-        group = self.group_column if known is None else None  # samples to score are not divided
-        named = {"split_column": self.split_column, "group_column": group}
-        return {name: f"data.{key}" for key, name in named.items() if name is not None}
+        if known is None:
+            return self.further
+        return {} if self.split_column is None else {self.split_column: "data.split_column"}  # nothing is divided
+
+    def _user_of(self, kinds: Kinds) -> str | None:
+        """The column of users: of several ids, the first, if none is named."""
+        if self.user_column is not None or not kinds.ids:
+            return self.user_column
+        return kinds.ids[0] if len(kinds.ids) > 1 or self.split_by == "user" else None
 
     def _require_apart(self, target: TargetType, further: dict[str, str], given: Given) -> None:
         """Raises ConfigError if a column has two uses."""
@@ -125,7 +144,8 @@ class TableRows(Reader):
 
     def _tables(self, target: TargetType, further: dict[str, str], given: Given) -> dict[str, Table]:
         own = {name: SETTINGS[field] for field, names in given.items() for name in names or ()}
-        columns = own | further | dict.fromkeys(self.target_columns, "data.target_columns")
+        user = {} if self.user_column is None else {self.user_column: "data.user_column"}
+        columns = user | own | further | dict.fromkeys(self.target_columns, "data.target_columns")
         guesses = any(names is None for names in given.values())
         lists = self.target_columns if target.cells_hold_lists else []
         texts = given["texts"] or []
@@ -214,10 +234,6 @@ class TableRows(Reader):
             name: RowSamples(columns, labels, kinds, root=self.dir, guessed=guessed)
             for name, (columns, labels) in own.items()
         }
-
-    def _groups(self, rows: Sequence[Row], splits: dict[str, list[int]]) -> dict[str, list[str]]:
-        names = groups_of(rows, self.group_column)
-        return {split: [names[place] for place in places] for split, places in splits.items() if places and names}
 
 
 def _lists(kinds: Kinds) -> Given:

@@ -6,6 +6,7 @@ from frostline.data.files.listed import ListedFiles
 from frostline.data.sounds.files import SOUNDS
 from frostline.data.sounds.modality import SoundModality
 from frostline.data.sounds.sources import SoundSamples
+from frostline.data.split_columns import SplitBy
 from frostline.data.tables.text_files import read_utf8
 from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError, DataError, few
@@ -31,6 +32,10 @@ class AudioCsv(ListedFiles):
         separator: str | None,
         quotes: bool | None,
         split_column: str | None,
+        split_by: SplitBy,
+        time_column: str | None,
+        user_column: str | None,
+        relevant: float | str | None,
         group_column: str | None,
     ) -> None:
         super().__init__(
@@ -42,6 +47,10 @@ class AudioCsv(ListedFiles):
             separator=separator,
             quotes=quotes,
             split_column=split_column,
+            split_by=split_by,
+            time_column=time_column,
+            user_column=user_column,
+            relevant=relevant,
             group_column=group_column,
         )
         self.vocabulary = at_home(vocabulary) if vocabulary is not None else None

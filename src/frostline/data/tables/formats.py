@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,15 +79,15 @@ def column_names(file: Path, quotes: bool | None = None) -> list[str]:
 
 
 def cell_of(value: Any, where: str, column: str, *, lists: bool = False) -> str:
-    """Convert a value to text: booleans as JSON writes them, null and NaN as an empty cell. lists: whether it may be a
-    list, which becomes JSON. Raises DataError."""
+    """Convert a value to text: booleans as JSON writes them, dates as ISO 8601, null and NaN as an empty cell. lists:
+    whether it may be a list, which becomes JSON. Raises DataError."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if lists and isinstance(value, list | tuple) and not isinstance(value, Pairs):
         return json.dumps([_item_of(item, where, column) for item in value], ensure_ascii=False)
     if isinstance(value, bool):
         return str(value).lower()
-    if not isinstance(value, str | int | float | Decimal):
+    if not isinstance(value, str | int | float | Decimal | date):  # datetime is a subclass of date
         raise DataError(
             f"'{column}' holds {_said(value)}, but a cell must be text or a number",
             where=where,

@@ -141,6 +141,12 @@ class TargetType(ABC):
         """Sentences about the targets that a user should read before the run."""
         return alike_notes(targets.names, self.plural) if self.has_classes else []
 
+    def ranked(self, targets: Targets, labels: Tensor, relevant: float | str | None) -> dict[str, float] | None:
+        """Return `relevant`, and for numbers `least`, of the entry `ranked` of `Targets.about`; None if such targets do
+        not rank samples. labels: of the training split. relevant: the setting. Raises ConfigError if it is none of the
+        targets."""
+        return None
+
     @abstractmethod
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
         """Raises DataError if nothing can be learned from the targets. samples: their number in the training split."""

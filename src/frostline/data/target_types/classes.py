@@ -8,8 +8,10 @@ from torch.nn.functional import one_hot
 
 from frostline.contracts.targets import Targets
 from frostline.data.tables.columns import classes_of, numbered_of
-from frostline.data.tables.table import Table
+from frostline.data.tables.table import Table, normalised
 from frostline.data.target_types.base import TargetType
+from frostline.errors import ConfigError, close_names, shortened
+from frostline.quoting import setting_of
 
 
 class Classes(TargetType):
@@ -44,6 +46,19 @@ class Classes(TargetType):
 
     def strata(self, targets: Tensor) -> Tensor:
         return targets
+
+    def ranked(self, targets: Targets, labels: Tensor, relevant: float | str | None) -> dict[str, float] | None:
+        name = f"{relevant:g}" if isinstance(relevant, int | float) else relevant
+        if name is None and len(targets.names) > 2:
+            return None
+        name = targets.names[1] if name is None else normalised(name)
+        if name not in targets.names:
+            raise ConfigError(
+                f"there is no class '{shortened(name)}': {close_names(name, targets.names)}",
+                where="data.relevant",
+                next_step=setting_of("data.relevant", targets.names[-1]) + ", or another class",
+            )
+        return {"relevant": float(targets.names.index(name))}
 
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
         """Checks nothing: readers find at least two classes, and by `counts` splits have samples of each."""

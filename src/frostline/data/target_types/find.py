@@ -1,15 +1,17 @@
 """Find target types by their kind, in all modules of this folder."""
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError, close_names
 
 OTHER_KIND = "task, data"  # where the error of `require_kind` lies
+RANKED = {"by": "str", "scores": "list[str]", "relevant": "float"}
 
 
 @cache
@@ -34,6 +36,12 @@ def target_type(kind: str) -> TargetType:
             next_step=f"choose a task that learns one of {', '.join(found)}",
         )
     return found[kind]
+
+
+def about_schema(kind: str, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Annotations, by name, of the entries that `Targets.about` must have for this kind, and of those of `ranked`, if
+    it has them."""
+    return target_type(kind).about | ({"ranked": RANKED} if "ranked" in about else {})
 
 
 def kinds_in_columns(samples: str = "") -> tuple[str, ...]:

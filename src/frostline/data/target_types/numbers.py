@@ -11,7 +11,7 @@ from frostline.contracts.targets import Targets
 from frostline.data.tables.columns import numbers_of
 from frostline.data.tables.table import Table
 from frostline.data.target_types.base import TargetType
-from frostline.errors import DataError
+from frostline.errors import ConfigError, DataError, shortened
 
 # Least standard deviation relative to the mean. float32 targets that differ by less from their mean have only two
 # significant digits of that difference.
@@ -69,6 +69,20 @@ class Numbers(TargetType):
         columns = _columns(targets)
         shown = [f"'{name}' {mean:.4g} ± {std:.4g}" for name, mean, std in columns[:SHOWN]]
         return ", ".join([*shown, *(["..."] if len(columns) > SHOWN else [])])
+
+    def ranked(self, targets: Targets, labels: Tensor, relevant: float | str | None) -> dict[str, float] | None:
+        if len(targets.names) > 1:
+            return None
+        if isinstance(relevant, str):
+            raise ConfigError(
+                f"samples are relevant from a number on, and '{shortened(relevant)}' is none",
+                where="data.relevant",
+                next_step=f"data.relevant={targets.about['mean'][0]:.3g}; or data.relevant=null",
+            )
+        return {
+            "least": float(labels.min()),
+            "relevant": float(targets.about["mean"][0] if relevant is None else relevant),
+        }
 
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
         """Raises DataError that names a column whose numbers are all equal, or nearly so."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from frostline.contracts.targets import Targets
 from frostline.data.reader import Found, Reader
+from frostline.data.split_columns import SplitBy, SplitColumns
 from frostline.data.target_types.base import TargetType
 from frostline.data.texts.conll import read_conll
 from frostline.data.texts.hub import read_hub_tags, read_hub_texts
@@ -21,7 +22,6 @@ class TextCsv(Reader):
     kinds = ()
     reads_columns = True
     named_by = "data.file"
-    grouped_by = "data.group_column"
     divides = "data.val_file, data.test_file"
 
     def __init__(
@@ -36,13 +36,25 @@ class TextCsv(Reader):
         separator: str | None,
         class_names: list[str] | None,
         quotes: bool | None,
+        split_by: SplitBy,
+        time_column: str | None,
+        user_column: str | None,
+        relevant: float | str | None,
         group_column: str | None,
         source: str | None,
     ) -> None:
         self.name, self.where = _named(dir, train_file), Path(dir or ".") / train_file
+        divided = SplitColumns(
+            split_by=split_by,
+            time_column=time_column,
+            user_column=user_column,
+            relevant=relevant,
+            group_column=group_column,
+        )
+        self.ungroups = divided.ungroups
         self._read = partial(
             read_text_tables,
-            group_column=group_column,
+            divided=divided,
             dir=dir,
             train_file=train_file,
             val_file=val_file,

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from frostline.data.grouping import groups_of
 from frostline.data.reader import Found
+from frostline.data.split_columns import SplitColumns
 from frostline.data.tables.formats import read_table
 from frostline.data.tables.label_lists import separator_notes
 from frostline.data.tables.table import Row, Table
@@ -30,26 +30,25 @@ def read_text_tables(
     class_names: list[str] | None,
     quotes: bool | None,
     source: str | None,
-    group_column: str | None = None,
+    divided: SplitColumns | None = None,
     known: list[str] | None = None,
 ) -> Found:
     """Read the table of each split in any format of `read_table`. Raises DataError that names the line, ConfigError."""
     require_text_columns(target, text_columns, target_columns, separator, class_names)
     files = split_files(dir, source, train=train_file, val=val_file, test=test_file)
-    columns = settings_of(text_columns, target_columns)
-    group_column = group_column if known is None else None  # samples to score are not divided
-    if group_column is not None:
-        target.require_columns(target_columns, separator, [*text_columns, group_column])
-        columns |= {group_column: "data.group_column"}
+    further = {} if divided is None else divided.settings(scored=known is not None)
+    target.require_columns(target_columns, separator, [*text_columns, *further])
+    columns = settings_of(text_columns, target_columns) | further
     lists = target_columns if target.cells_hold_lists else []
     tables = {
         split: read_table(file, columns, verbatim=text_columns, lists=lists, quotes=quotes)
         for split, file in files.items()
     }
     found = text_set(target, tables, text_columns, target_columns, separator, class_names, known)
-    if group_column is None:
+    if divided is None:
         return found
-    return found._replace(groups={split: groups_of(table.rows, group_column) for split, table in tables.items()})
+    rows = {split: table.rows for split, table in tables.items()}
+    return found._replace(**divided.found(rows, scored=known is not None))
 
 
 def require_text_columns(

@@ -1,0 +1,86 @@
+"""Lines of a run's summary on its baselines: scores beside the run's own, and what each column of a table adds."""
+
+import math
+from typing import Any
+
+from frostline.errors import shown
+from frostline.runs.record import Record
+
+BASELINE = "val/accuracy"
+SCORES = (BASELINE, "val/rmse", "val/ndcg_10")  # by which baselines and runs are compared
+LOWER = {"val/rmse"}  # better if lower
+NAMES = {
+    **{"majority": "majority", "knn": "k-NN", "linear_probe": "linear probe"},
+    **{"mean": "mean", "bias": "bias", "logistic": "logistic", "ridge": "ridge", "pairs": "pairs", "trees": "trees"},
+}
+LEARNED = ("bias", "logistic", "ridge", "pairs", "trees")  # on the columns of a table
+
+
+def baseline_lines(record: Record, program: str) -> list[str]:
+    """`base  majority 0.59   k-NN 0.91   linear probe 0.93   this run 0.97 (val/accuracy)`, what each column adds, and
+    advice. program: the command to type."""
+    found = {name: record.baselines[name] for name in NAMES if name in record.baselines}
+    lines = [_scores(record, found, score) for score in SCORES if all(score in row for row in found.values())]
+    why_not = record.baselines.get("why_not")
+    if why_not is not None:
+        lines[0] += f"; no k-NN and no linear probe: {why_not}"
+    lines += [*record.baselines.get("notes", []), *_advice(record, program)]
+    lines = [f"{'base' if place == 0 else '':4}  {shown(line)}" for place, line in enumerate(lines)]
+    return [*lines, *_adds(record.baselines)]
+
+
+def _scores(record: Record, found: dict[str, Any], score: str) -> str:
+    values = {NAMES[name]: row[score] for name, row in found.items()}
+    if score in record.metrics:
+        values["this run"] = record.metrics[score]
+    return "   ".join(f"{name} {value:.4f}" for name, value in values.items()) + f" ({score})"
+
+
+def _adds(baselines: dict[str, Any]) -> list[str]:
+    """`adds  about 0.0612   user 0.2011   colour nothing (val/rmse of pairs, with and without it)`."""
+    if "adds" not in baselines:
+        return []
+    score = next(score for score in SCORES if score in baselines["pairs"])
+    sign, whole = -1 if score in LOWER else 1, baselines["pairs"][score]
+    said = [
+        f"{name} {sign * (whole - own['without'][score]):.4f}" if own["shows"] else f"{name} nothing"
+        for name, own in baselines["adds"].items()
+    ]
+    return [shown(f"adds  {'   '.join(said)} ({score} of pairs, with and without it)")]
+
+
+def _advice(record: Record, program: str) -> list[str]:
+    """Suggest a remedy if the run scored below a model of its features, or not above one that looks at nothing."""
+    than = _worse_than(record)
+    if not than:
+        return []
+    phase = record.phases[-1]
+    if phase.get("solved"):
+        return [f"{than}; try a plan that thaws (schedule=two_stage)"]
+    setting = phase["name"].removesuffix(f"-{phase['learns'][-1]}")  # `thaw: each` appends the block to the name
+    more = f"schedule.phases.{setting}.epochs={2 * phase['epochs']}"
+    return [f"{than}; try {more}, a smaller data.batch_size, or another rate ({program} lr_find)"]
+
+
+def _worse_than(record: Record) -> str:
+    if _is_below(record, "majority"):
+        return "not above the majority class"
+    if _is_below(record, "linear_probe"):
+        return "clearly below the linear probe"
+    better = [name for name in ("mean", *LEARNED) if _is_below(record, name)]
+    return f"clearly worse than {NAMES[better[-1]]}" if better else ""
+
+
+def _is_below(record: Record, name: str) -> bool:
+    """Whether the run is worse than a baseline by more than its standard error, or not above the majority."""
+    score = "val/rmse" if "mean" in record.baselines else BASELINE
+    if name not in record.baselines or score not in record.metrics:
+        return False
+    own: float = record.metrics[score]
+    baseline: float = record.baselines[name][score]
+    number = record.data["num_val"]
+    if name == "majority":
+        return own < baseline + 0.5 / number  # half a sample: equal scores may differ by float32 rounding
+    if score in LOWER:
+        return own > baseline * (1 + 1 / math.sqrt(2 * number))  # of a deviation, for normal errors
+    return own < baseline - math.sqrt(baseline * (1 - baseline) / number)
