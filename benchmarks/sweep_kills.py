@@ -29,10 +29,9 @@ def main(kills: int) -> None:
     draw = random.Random(0)
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "whole"
-        for folder in (Path(scratch) / "cold", whole):  # only the second is timed: the first reads files from disk
-            seconds = time.perf_counter()
-            assert _start("-m", *_at(folder)).wait() == 1  # the jobs without weights fail
-            seconds = time.perf_counter() - seconds
+        seconds = time.perf_counter()
+        assert _start("-m", *_at(whole)).wait() == 1  # the jobs without weights fail
+        seconds = time.perf_counter() - seconds
         survived, killed, sweeps = 0, 0, []
         while killed < kills:
             sweep = Path(scratch) / f"sweep{len(sweeps)}"
@@ -72,7 +71,7 @@ def _killed_and_resumed(sweep: Path, draw: random.Random, seconds: float, kills:
             process.kill()
             process.wait()
         moments.append(_stand(sweep))
-        command = [f"sweep.resume={sweep}"] if (sweep / "sweep.json").is_file() else command
+        command = [f"sweep.resume={sweep}", "trust=true"] if (sweep / "sweep.json").is_file() else command
 
 
 def _stand(sweep: Path) -> str:

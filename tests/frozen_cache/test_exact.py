@@ -236,7 +236,7 @@ def test_a_sweep_over_heads_rates_and_seeds_pays_once(program: Program, tmp_path
     own = ["schedule=head_only", "schedule.phases.head.epochs=2", "schedule.every_phase.solve=false"]
     own += [*FEW, "predictions=false", f"logs_dir={tmp_path}"]
     for sweep in (["head=linear,mlp", "optimizer.lr=0.01,0.1"], ["seed=1,2"]):
-        answer = program("train", *others, *own, "-m", *sweep)
+        answer = program("train", *others, *own, "-m", "sweep.test=all", *sweep)
         assert answer.code == 0, answer.err
     files = sorted(tmp_path.glob("sweeps/*/*/*/run.json"), key=lambda file: file.stat().st_mtime)
     records = [record_of(file.parent) for file in files]
