@@ -149,7 +149,7 @@ def _require_nothing_swallowed(
     several: Sequence[Record], records: Sequence[Record], text: str, file: Path, delimiter: str
 ) -> None:
     """Raises DataError for a record of several lines if each of them could be a record: it has as many fields as the
-    header, and there is a column in which all of them have values that occur in records of one line."""
+    header, and there is a column in which all of them have values, none empty, that occur in records of one line."""
     if not several:
         return
     columns = len(records[0].fields)
@@ -158,7 +158,7 @@ def _require_nothing_swallowed(
     for record in records[1:]:
         if record.end == record.begin and not record.is_blank:
             for column, field in enumerate(record.fields):
-                seen[column].add(_kind(field))
+                seen[column] |= {_kind(field)} - {""}
     for record in several:
         within = [line.split(delimiter) for line in lines[record.begin - 1 : record.end]]
         if columns < 2 or any(len(fields) != columns for fields in within):
