@@ -237,9 +237,10 @@ def test_an_extra_tensor_is_named(plain: Path, tmp_path: Path) -> None:
 
 def test_preprocessing_that_is_not_ours_is_refused(plain: Path, tmp_path: Path) -> None:
     folder = copied(plain, tmp_path / "own")
-    (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR | {"rescale_factor": 1.0}))
-    with pytest.raises(ConfigError, match="scaled otherwise"):
-        backbone_of(folder)
+    for change in ({"rescale_factor": 1.0}, {"do_rescale": False}, {"resample": 0}):  # 0: the nearest pixel
+        (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR | change))
+        with pytest.raises(ConfigError, match="scaled otherwise"):
+            backbone_of(folder)
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(WeightsError, match=r"cannot read the preprocessor_config\.json"):
         backbone_of(folder)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from frostline.backbones.detection_blocks import Passed
 from frostline.backbones.transformers_files import quiet
+from frostline.backbones.weights import require_the_same
 
 CLASSES = re.compile(r"(^|[._])(class_embed|enc_score_head)\.")  # layers with a row for each class
 LAYER = re.compile(r"(\.\d+)?\.(weight|bias)$")  # of a tensor's name, behind that of its module
@@ -106,5 +107,7 @@ class DecoderMaker:
         config.num_labels = num_outputs
         with quiet(self.library):
             network = self.library.AutoModelForObjectDetection.from_config(config, dtype=torch.float32)
-        network.load_state_dict(self.weights, strict=False)  # blocks and class layers are missing
+        found = network.load_state_dict(self.weights, strict=False)
+        missing = [it for it in found.missing_keys if not it.startswith(OF_BLOCKS) and not CLASSES.search(it)]
+        require_the_same(type(network).__name__, [], missing, found.unexpected_keys, source="its own decoder")
         return OwnDecoder(network.train())

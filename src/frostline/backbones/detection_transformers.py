@@ -171,9 +171,10 @@ def _spec(source: Source, processor: Any, chain: MapChain, least: int) -> ImageS
     """The preprocessing published with the weights. least: side of a picture, in pixels. Raises ConfigError for one
     that Frostline does not have."""
     side = processor.size.get("height") or processor.size.get("shortest_edge")
-    resample = int(getattr(processor, "resample", 2) or 2)
-    rescaled = not processor.do_rescale or abs(processor.rescale_factor * 255 - 1) > 1e-6
-    if rescaled or resample not in INTERPOLATIONS or not side:
+    resample = getattr(processor, "resample", None)
+    resample = 2 if resample is None else int(resample)
+    scaled_otherwise = not processor.do_rescale or abs(processor.rescale_factor * 255 - 1) > 1e-6
+    if scaled_otherwise or resample not in INTERPOLATIONS or not side:
         raise ConfigError(
             "its preprocessor_config.json wants pictures scaled otherwise than Frostline does: to 0..1, bilinear or "
             "bicubic, with a size",

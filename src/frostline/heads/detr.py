@@ -56,6 +56,8 @@ class Detr(nn.Module):
         try:
             terms: Mapping[str, Tensor] = self.decoder(maps, labels).terms
         except ValueError as error:  # the library's: corners in the wrong order, which NaN are too
+            if bool(self.decoder(maps).boxes.isfinite().all()):
+                raise
             raise RunError(
                 "the boxes that the head returns are not finite",
                 where="head",
