@@ -1,6 +1,7 @@
 """Sweeps: which jobs follow from a command line, where they lie, and what is left of those that did not run."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -8,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
 from conftest import SMALL, Answer
 from frostline.commands.train import NOT_HERE
+from frostline.errors import FrostlineError
 from frostline.runs.predictions import read
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
@@ -234,3 +237,22 @@ def test_a_bug_in_one_job_does_not_end_the_others(program: Program, tmp_path: Pa
     with (tmp_path / "S" / "leaderboard.csv").open() as file:
         assert [(row["run"], row["status"]) for row in csv.DictReader(file)] == [("1", "finished"), ("0", "failed")]
     assert "1 of 2 jobs failed, see above: 0" in answer.err
+
+
+def test_a_job_that_a_signal_ends_before_its_run_began_runs_again(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from frostline.cli import main
+
+    def stopped(command: str, cfg: DictConfig, full_error: str | None) -> list[FrostlineError]:
+        if cfg.seed == 1:
+            raise SystemExit(128 + signal.SIGINT)
+        return run(command, cfg, full_error)
+
+    run = main._failures
+    with monkeypatch.context() as patch:
+        patch.setattr(main, "_failures", stopped)
+        assert program("train", "-m", *HEAD, "seed=0,1", "hydra.sweep.dir=S").code == 128 + signal.SIGINT
+    assert json.loads((tmp_path / "S" / ".jobs" / "1.json").read_text())["error"] is None
+    assert program("train", "sweep.resume=S").code == 0
+    assert [json.loads((tmp_path / "S" / it / "run.json").read_text())["status"] for it in "01"] == ["finished"] * 2

@@ -181,6 +181,7 @@ REFUSED = {
     "no sweep": (["sweep.resume=."], ["this folder is not a sweep: it has no sweep.json"]),
     "both": (["sweep.resume=a", "sweep.join=b"], ["exclude each other"]),
     "without -m": (["sweep.seeds=3"], ["sweep.seeds is a setting of a sweep", "add -m"]),
+    "a retry of a new sweep": (["-m", "seed=0,1", "sweep.retry=true"], ["runs the failed jobs of an earlier sweep"]),
     "seeds twice": (["-m", "sweep.seeds=3", "seed=1,2"], ["sweep.seeds=3 repeats each setting"]),
     "no seeds": (["-m", "sweep.seeds=0"], ["sweep.seeds"]),
     "no such setting": (["-m", "sweep.tests=best"], ["sweep.tests"]),

@@ -100,7 +100,7 @@ class Board:
         if Place.sweep is None:
             return
         note = Place.sweep.note(number)
-        if error is not None and note is not None:
+        if isinstance(error, Exception) and note is not None:  # a job that a signal ended runs again in a resume
             note.error = in_short(str(error)) or type(error).__name__
             Place.sweep.write_note(number, note)
         self._write(Place.sweep)

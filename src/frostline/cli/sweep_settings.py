@@ -53,14 +53,21 @@ def _made(config: DictConfig, group: str) -> Any:
     return kind(**{key: value for key, value in node.items() if key != "_target_"})
 
 
-def require_sweep(arguments: Sequence[str], *, sweeps: bool) -> None:
-    """Raises ConfigError if settings of a sweep are typed without -m."""
+def require_sweep(arguments: Sequence[str], *, sweeps: bool, resumes: bool) -> None:
+    """Raises ConfigError if settings of a sweep are typed without -m, or those of a resume for a new sweep."""
     own = [argument for argument in arguments if is_of_sweep(argument.partition("=")[0].lstrip("+~"))]
     if own and not sweeps:
         raise ConfigError(
             f"{own[0].partition('=')[0].lstrip('+~')} is a setting of a sweep",
             where=own[0],
             next_step="add -m, which starts a sweep",
+        )
+    retry = [argument for argument in own if argument.partition("=")[0].lstrip("+~") == "sweep.retry"]
+    if retry and not resumes:
+        raise ConfigError(
+            "sweep.retry runs the failed jobs of an earlier sweep again",
+            where=retry[0],
+            next_step="frostline train sweep.resume=<sweep folder> sweep.retry=true",
         )
 
 

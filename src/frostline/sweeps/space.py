@@ -1,5 +1,6 @@
 """The space of a search, in Hydra's grammar of overrides."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -59,6 +60,10 @@ def _interval(key: str, value: IntervalSweep, line: str) -> Dimension:
     assert high is not None
     whole = isinstance(low, int) and isinstance(high, int)
     log = "log" in value.tags
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ConfigError(
+            "the bounds of an interval are finite numbers", where=line, next_step=f"'{key}=interval(<low>,<high>)'"
+        )
     if not low < high:
         what = (
             "the bounds of this interval are equal"
