@@ -81,6 +81,7 @@ Finished = Callable[[str], tuple[Path, str]]
 def test_the_latest_rows_are_tested(finished: Finished) -> None:
     record, printed = record_of(finished("regression")[0]), finished("regression")[1]
     assert [record["data"][f"num_{split}"] for split in ("train", "val", "test")] == [432, 48, 120]
+    assert "rows of 2 numbers, one category, 2 ids" in printed
     assert "by 'at': train from 0 to 215, val from 216 to 239, test from 240 to 299" in printed
     assert "test has 8 users by 'user': ndcg_10 is of 8 with different targets" in printed
 
