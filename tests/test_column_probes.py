@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 
 from frostline.training.column_pairs import Pairs
-from frostline.training.column_probes import STRENGTHS, TREES, Block, Linear, Trees, biases, mean
+from frostline.training.column_probes import LEAST, STRENGTHS, TREES, Block, Linear, Trees, biases, mean
 from frostline.training.table_baselines import _without_absent, affordable
 
 N, M = 300, 100
@@ -109,16 +109,37 @@ def test_logistic_regression_and_trees_know_classes() -> None:
     """Two classes by the sign of the target, of which scikit-learn's own classifiers find as much."""
     blocks, targets, wanted = made()
     labels, truth = (targets[:, 0] > 0).long(), (wanted[:, 0] > 0).long()
-    found = Linear(blocks).logistic(labels, truth)
+    found = Linear(blocks).logistic(labels, truth, 2)
     assert found.exp().sum(1).tolist() == pytest.approx([1.0] * M)
     linear = Linear(blocks)
     fits = [LogisticRegression(C=1 / it, max_iter=1000).fit(linear.train.numpy(), labels.numpy()) for it in STRENGTHS]
     best = min(fits, key=lambda it: log_loss(truth.numpy(), it.predict_proba(linear.val.numpy())))
     assert found.numpy() == pytest.approx(best.predict_log_proba(linear.val.numpy()), abs=1e-2)
-    trees = Trees(blocks).classify(labels, truth)
+    trees = Trees(blocks).classify(labels, truth, 2)
     always = float((truth == labels.mode().values).double().mean())
     assert float((found.argmax(1) == truth).double().mean()) > 0.9
     assert float((trees.argmax(1) == truth).double().mean()) > always + 0.1
+
+
+@pytest.mark.parametrize("absent", [0, 1, 2])
+def test_a_class_that_the_drawn_rows_lack_keeps_its_place(absent: int) -> None:
+    """Validation has all three; a draw of training rows may lack a rare one."""
+    blocks, targets, wanted = made()
+    drawn = torch.tensor([it for it in range(3) if it != absent])
+    labels, truth = drawn[(targets[:, 0] > 0).long()], drawn[(wanted[:, 0] > 0).long()]
+    truth[0] = absent
+    for logits in (Linear(blocks).logistic(labels, truth, 3), Trees(blocks).classify(labels, truth, 3)):
+        assert logits.shape == (M, 3)
+        assert logits[:, absent].exp().tolist() == pytest.approx([LEAST] * M)
+        assert float((logits.argmax(1) == truth).double().mean()) > 0.8
+
+
+def test_drawn_rows_of_one_class_predict_it() -> None:
+    blocks, _, wanted = made()
+    labels, truth = torch.full((N,), 2), torch.arange(M) % 3
+    for logits in (Linear(blocks).logistic(labels, truth, 3), Trees(blocks).classify(labels, truth, 3)):
+        assert logits.exp()[0].tolist() == pytest.approx([LEAST, LEAST, 1.0])
+        assert logits.shape == (len(wanted), 3)
 
 
 def test_a_category_of_many_codes_is_left_out_of_trees() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from frostline.contracts.features import Features
-from frostline.heads.fusion import UNKNOWN, FusionHead
+from frostline.contracts.features import UNKNOWN, Features
+from frostline.heads.fusion import FusionHead
 
 ROW = {
     "numbers": {"age": {"missing": True}, "size": {"missing": False}},

@@ -81,6 +81,7 @@ Finished = Callable[[str], tuple[Path, str]]
 def test_the_latest_rows_are_tested(finished: Finished) -> None:
     record, printed = record_of(finished("regression")[0]), finished("regression")[1]
     assert [record["data"][f"num_{split}"] for split in ("train", "val", "test")] == [432, 48, 120]
+    assert "rows of 2 numbers, one category, 2 ids" in printed
     assert "by 'at': train from 0 to 215, val from 216 to 239, test from 240 to 299" in printed
     assert "test has 8 users by 'user': ndcg_10 is of 8 with different targets" in printed
 
@@ -154,10 +155,17 @@ def test_other_rows_are_ranked_by_their_own_users(finished: Finished, table: Pat
 
 
 def test_the_best_order_may_choose_the_epoch(table: Path, program: Program) -> None:
-    typed = [*SHORT, *TASKS["regression"], f"data.file={table}", "schedule.phases.all.epochs=1"]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    typed = [*SHORT, *TASKS["regression"], f"data.file={table}", "schedule.phases.all.epochs=3", "logger=tensorboard"]
+    typed += ["optimizer.lr=0.1"]
     answer = program("train", *typed, "task.monitor=val/ndcg_10", "run_dir=run")
     assert answer.code == 0, answer.err
-    assert "val/ndcg_10" in record_of(Path("run"))["metrics"]
+    events = EventAccumulator("run/tensorboard").Reload()
+    curves = {name: [event.value for event in events.Scalars(f"val/{name}")] for name in ("ndcg_10", "rmse")}
+    best = record_of(Path("run"))["best"]["epoch"] - 1
+    assert best == int(np.argmax(curves["ndcg_10"])) != int(np.argmin(curves["rmse"]))
+    assert record_of(Path("run"))["metrics"]["val/ndcg_10"] == pytest.approx(max(curves["ndcg_10"]), abs=1e-6)
     answer = program("train", *typed, "task.monitor=val/ndcg_10", "data.user_column=null", "data.id_columns=[user]")
     assert answer.code == 1
     assert "there is no score 'val/ndcg_10'" in answer.err

@@ -87,7 +87,7 @@ def test_statistics_are_those_of_the_training_rows(pets: list[str], program: Pro
     own = [*(it for it in pets if not it.startswith("data.file")), f"data.file={table}", "data.split_column=split"]
     answer = program("train", *own, *HEAD, f"run_dir={tmp_path / 'run'}")
     assert answer.code == 0, answer.err
-    assert "test: 100 rows with 1 of 'breed' that training does not have" in answer.out
+    assert "test: 100 rows with one name of 'breed' that training does not have" in answer.out
     row = record_of(tmp_path / "run")["data"]["targets"]["about"]["inputs"]["row"]
     assert row["names"]["breed"]["known"] == ["cat", "lab", "pug"]
     assert row["numbers"]["age"]["mean"] < 6
@@ -167,7 +167,7 @@ def test_a_table_is_predicted_with_and_without_some_cells(
         "broken.png",
     ):
         assert message in answer.err
-    assert "1 rows with 1 of 'breed' that training does not have" in answer.err
+    assert "one row with one name of 'breed' that training does not have" in answer.err
     with (tmp_path / "told.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 36

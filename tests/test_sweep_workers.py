@@ -156,8 +156,12 @@ def test_a_machine_that_dies_loses_a_job_that_another_takes_over(kind: str, alon
 
 def test_only_sweeps_are_joined(program: Program, tmp_path: Path) -> None:
     os.mkdir("other")  # noqa: PTH102
+    (tmp_path / "own").mkdir()
     assert "this folder is not a sweep" in program("train", "sweep.join=other").err
-    answer = program("train", "sweep.join=other", "sweep.retry=true")
+    assert Sweep(tmp_path / "own", [], str(tmp_path), [["seed=0"]]).create()
+    answer = program("train", f"sweep.join={tmp_path / 'own'}", "sweep.retry=true")
     assert answer.code == 1
+    assert answer.err.startswith("frostline: sweep.retry belongs to sweep.resume")
+    assert f"next:  frostline train sweep.resume={tmp_path / 'own'} sweep.retry=true" in answer.err
     assert program("train", "launcher=local", *SMALL).err.startswith("frostline: launcher is a setting of a sweep")
     assert "launcher.workers" in program("train", "-m", "launcher=local", "launcher.workers=0", "seed=0,1").err

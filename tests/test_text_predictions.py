@@ -117,7 +117,7 @@ def test_texts_that_are_cut_off_are_counted_and_windows_read_all_of_them(
 ) -> None:
     (tmp_path / "new.txt").write_text("aa ab " * 6 + "kl la " * 40 + "\naa\n")
     cut = program("predict", f"run={run}", "trust=true", "input=new.txt")
-    assert "1 texts have 16 tokens or more: the rest is cut off (data.windows=true" in cut.err
+    assert "one text has 16 tokens or more: the rest is cut off (data.windows=true" in cut.err
     whole = program("predict", f"run={run}", "trust=true", "input=new.txt", "data.windows=true")
     assert (whole.code, whole.err) == (0, "")
     assert rows_told(whole)[0]["probability"] != rows_told(cut)[0]["probability"]

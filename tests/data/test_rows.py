@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.preprocessing import QuantileTransformer
 
+from frostline.contracts.features import MISSING, UNKNOWN
 from frostline.data.files.paths import FilePaths
 from frostline.data.pictures.files import PICTURES
 from frostline.data.rows.columns import Columns, Kinds, columns_of
-from frostline.data.rows.kinds import guess, guesses_told, kinds_of
+from frostline.data.rows.kinds import guess, guess_note, kinds_of
 from frostline.data.rows.sources import Distinct, RowSource, absent_in
-from frostline.data.rows.statistics import MISSING, UNKNOWN, coded, statistics_of
+from frostline.data.rows.statistics import coded, statistics_of
 from frostline.data.tables.table import Row
 from frostline.data.texts.strings import Places
 from frostline.errors import DataError
@@ -81,7 +82,7 @@ def test_named_columns_are_not_guessed_and_lists_are_whole() -> None:
     assert kinds == Kinds((), (), ("age",), (), ("zip",))
     assert guessed == {"age"}
     assert notes == ["left out: breed (data.category_columns does not name it)"]
-    assert guesses_told(kinds, guessed) == ["columns guessed: data.number_columns=[age]"]
+    assert guess_note(kinds, guessed) == ["columns guessed: data.number_columns=[age]"]
 
 
 # --- cells ---

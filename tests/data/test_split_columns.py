@@ -151,7 +151,7 @@ def test_a_faulty_time_is_named(make: Make, cell: str, what: str) -> None:
     assert str(raised.value.where).endswith("line 11") or "zone" in what
 
 
-@pytest.mark.parametrize("cell", ["", "nan", "inf", "2026-03-01"])
+@pytest.mark.parametrize("cell", ["", "nan", "inf", "9" * 5000, "2026-03-01"])
 def test_a_faulty_number_is_named(make: Make, cell: str) -> None:
     with pytest.raises(DataError, match=r"in 'at'") as raised:
         make(lines(["1", "2", "3", cell]), split_by="time", time_column="at")
@@ -287,6 +287,22 @@ def test_the_relevant_class_may_be_named(make: Make) -> None:
     assert data.notes[-1].startswith("samples are not ranked by 'user'")
     binary = make([line for line in own if "meh" not in line], kind="class", user_column="user")
     assert binary.targets.about["ranked"]["relevant"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("names", "relevant", "place"),
+    [
+        (("1", "1234567", "7654321"), 7654321, 2),
+        (("1", "1234567", "7654321"), 1234567.0, 1),
+        (("0.1234567", "1.0", "none"), 1.0, 1),
+        (("0.1234567", "1.0", "none"), 0.1234567, 0),
+    ],
+)
+def test_the_relevant_class_may_be_a_number(make: Make, names: tuple[str, ...], relevant: float, place: int) -> None:
+    own = [f"t{i},{names[i % 3]},{'ab'[i % 2]},1" for i in range(60)]
+    data = make(own, kind="class", user_column="user", relevant=relevant)
+    assert data.targets.names[place] == names[place]
+    assert data.targets.about["ranked"]["relevant"] == place
 
 
 def test_numbers_are_relevant_from_a_number_on(make: Make) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from frostline.report.baselines import baseline_lines
 from frostline.report.summary import print_run
 from frostline.runs.record import Record
 
@@ -50,6 +51,28 @@ def test_a_run_that_learned_enough_or_has_no_baseline_is_told_nothing(
     score: float, baselines: dict[str, float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "; try " not in "\n".join(_printed(score, capsys, **baselines))
+
+
+def test_of_several_better_models_the_best_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _printed(0.5, capsys, bias=0.7, logistic=0.95, pairs=0.9, trees=0.8)
+    assert "clearly worse than logistic;" in "\n".join(lines)
+
+
+def test_the_best_of_numbers_has_the_least_error(capsys: pytest.CaptureFixture[str]) -> None:
+    record = Record(command="frostline train", seed=0, data={"num_val": 100, "classes": []}, monitor="val/rmse")
+    record.phases = [{"name": "all", "learns": ["head"], "epochs": 7}]
+    record.metrics = {"val/rmse": 2.0}
+    record.baselines = {name: {"val/rmse": error} for name, error in (("mean", 1.5), ("bias", 0.5), ("trees", 0.9))}
+    assert baseline_lines(record, "frostline")[1].startswith("      clearly worse than bias;")
+
+
+def test_no_column_adds_less_than_nothing() -> None:
+    """A column may show in the squared error of classes while the accuracy is higher without it."""
+    record = Record(command="frostline train", seed=0, data={"num_val": 100, "classes": []}, monitor="val/accuracy")
+    adds = {name: {"without": {"val/accuracy": value}, "shows": True} for name, value in (("a", 0.91), ("b", 0.7))}
+    record.baselines = {"majority": {"val/accuracy": 0.5}, "pairs": {"val/accuracy": 0.9}, "adds": adds}
+    record.phases, record.metrics = [{"name": "all", "learns": ["head"], "epochs": 7}], {"val/accuracy": 0.95}
+    assert baseline_lines(record, "frostline")[-1].startswith("adds  a nothing   b 0.2000 (")
 
 
 def test_a_phase_of_each_block_is_named_by_its_setting(capsys: pytest.CaptureFixture[str]) -> None:

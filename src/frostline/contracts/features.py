@@ -11,6 +11,10 @@ Form = Literal["vector", "tokens", "map", "pyramid", "parts"]
 # an object in a picture. embedding: outputs (B, D), vectors of length 1 (heads/embedding.py).
 Unit = Literal["sample", "token", "pixel", "box", "embedding"]
 
+# Codes of the cells of a column of names: an empty one, a name that training does not have, and the first of those that
+# it has.
+MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
+
 ANY_VECTOR: Mapping[Unit, Form] = {"sample": "vector", "token": "tokens"}
 
 

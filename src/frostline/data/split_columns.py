@@ -31,9 +31,11 @@ class SplitColumns:
         user_column: str | None,
         relevant: float | str | None,
         group_column: str | None,
+        finds_user: bool = False,
     ) -> None:
+        """finds_user: whether the reader looks for a column of users if none is named, and calls `of_user`."""
         for by, key, column in (("time", "time_column", time_column), ("user", "user_column", user_column)):
-            if split_by == by and column is None:
+            if split_by == by and column is None and not (by == "user" and finds_user):
                 raise ConfigError(
                     f"data.split_by={by} needs a column that says the {by} of each sample",
                     where=f"data.{key}",
@@ -45,7 +47,7 @@ class SplitColumns:
                 where="data.time_column",
                 next_step="data.split_by=time, or data.time_column=null",
             )
-        if relevant is not None and user_column is None:
+        if relevant is not None and user_column is None and not finds_user:
             raise ConfigError(
                 "data.relevant does nothing without data.user_column, by which samples are ranked",
                 where="data.relevant",
@@ -61,21 +63,34 @@ class SplitColumns:
         self.user_column = user_column
         self.relevant = relevant
         self.split_by = split_by
+        self.own_groups = group_column
         self.group_column = user_column if split_by == "user" else group_column
-        self.by = "user_column" if split_by == "user" else "group_column"
+
+    def of_user(self, column: str | None) -> "SplitColumns":
+        """The same with the column of users that was found, if any. Raises ConfigError as the constructor does."""
+        return SplitColumns(
+            split_by=self.split_by,
+            time_column=self.time_column,
+            user_column=column,
+            relevant=self.relevant,
+            group_column=self.own_groups,
+        )
 
     @property
     def ungroups(self) -> str:
         """The setting that ignores groups."""
         return "data.split_by=random" if self.split_by == "user" else "data.group_column=null"
 
+    def dividing(self, *, scored: bool) -> dict[str, str]:
+        """The setting that names each column that only divides samples. scored: whether a trained run is scored, whose
+        samples are not divided."""
+        own = {self.time_column: "data.time_column", self.own_groups: "data.group_column"}
+        return {} if scored else {column: setting for column, setting in own.items() if column is not None}
+
     def settings(self, *, scored: bool) -> dict[str, str]:
-        """The setting that names each column to read. scored: whether a trained run is scored, whose samples are not
-        divided."""
-        own = {self.user_column: "data.user_column"}
-        if not scored:
-            own = {self.time_column: "data.time_column", self.group_column: f"data.{self.by}", **own}
-        return {column: setting for column, setting in own.items() if column is not None}
+        """The setting that names each column to read. scored: see `dividing`."""
+        user = {} if self.user_column is None else {self.user_column: "data.user_column"}
+        return self.dividing(scored=scored) | user
 
     def found(self, rows: Mapping[str, Sequence[Row]], *, scored: bool) -> dict[str, Any]:
         """`groups`, `times` and `users` of `Found`. rows: by split. Raises DataError that names faulty rows."""

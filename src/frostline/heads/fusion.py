@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from frostline.config.ranges import Positive, Probability
-from frostline.contracts.features import Features, Form, Unit
+from frostline.contracts.features import FIRST_KNOWN, UNKNOWN, Features, Form, Unit
 
-UNKNOWN = 1  # code of names that training does not have; 0: the cell is empty
 SPREAD = 0.1  # standard deviation of new embeddings
 
 
@@ -51,7 +50,7 @@ class FusionHead(nn.Module):
         measured = len(numbers) + sum(said["missing"] for said in numbers)
         self.numbers = nn.Linear(measured, width) if measured else None
         self.slopes = nn.Linear(measured, num_outputs, bias=False) if measured else None
-        sizes = [len(said["known"]) + 2 for said in features.row["names"].values()]
+        sizes = [len(said["known"]) + FIRST_KNOWN for said in features.row["names"].values()]
         self.embeddings = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
         self.offsets = nn.ModuleList(nn.Embedding(size, num_outputs) for size in sizes)
         for embedding in self.embeddings:

@@ -38,7 +38,7 @@ class Labelled(NamedTuple):
 
 
 def baselines_of(built: Built, number: int) -> dict[str, Any]:
-    """Baselines after the phase at index `number`. Of tables: see `table_baselines`. Of other data for classification
+    """Baselines after the phase at index `number`. For tables, see `table_baselines`. For other data, classification
     only: the accuracy of the most frequent training class; and the scores of each probe, or `why_not`. Probes need the
     features of the backbone with which the run began, cached by that phase.
     """

@@ -18,8 +18,7 @@ ITERATIONS = 200  # most, of a logistic regression
 TREES = 100  # most
 LEAST = 1e-9  # probability
 # Principal directions of features that trees and pairs see: trees look at each value of each, and a user's taste in all
-# of 384 would be noise. On 2,000 made ratings of texts, pairs with 8, 16, 32 and all directions erred by 0.791, 0.801,
-# 0.820 and 0.864, a sum of columns by 0.854 (benchmarks/recommendation_worth.py, seed 0, 40 users, 2026-11-29).
+# of 384 would be noise.
 DIRECTIONS = 16
 MOST_CODES = 255  # that scikit-learn's trees take for a category
 
@@ -110,19 +109,21 @@ class Linear:
         found = [centre + self.val @ solved(gram, crossed, strength) for strength in STRENGTHS]
         return _best(found, wanted)
 
-    def logistic(self, labels: Tensor, wanted: Tensor) -> Tensor:
-        """(M, C) logits of scikit-learn's LogisticRegression. labels: (N,) with every class. wanted: (M,), which
+    def logistic(self, labels: Tensor, wanted: Tensor, classes: int) -> Tensor:
+        """(M, classes) logits of scikit-learn's LogisticRegression. labels: (N,), see `of_classes`. wanted: (M,), which
         chooses the penalty."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
+        if len(labels.unique()) == 1:
+            return only_class(labels, len(wanted), classes)
         train, val, found = self.train.numpy(), self.val.numpy(), []
         for strength in STRENGTHS:
             model = LogisticRegression(C=1 / strength, max_iter=ITERATIONS)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 model.fit(train, labels.numpy())
-            found.append(torch.from_numpy(model.predict_log_proba(val)))
+            found.append(of_classes(torch.from_numpy(model.predict_log_proba(val)), model.classes_, classes))
         return _likeliest(found, wanted)
 
 
@@ -164,6 +165,19 @@ def _best(found: Sequence[Tensor], wanted: Tensor) -> Tensor:
     return min(reversed(found), key=lambda predicted: float((predicted - wanted).square().mean()))
 
 
+def of_classes(logits: Tensor, known: Any, classes: int) -> Tensor:
+    """(M, K) log-probabilities of the K `known` classes, those among the labels that a model saw → (M, classes). A draw
+    of rows may lack a rare class: it gets the probability LEAST."""
+    every = logits.new_full((len(logits), classes), LEAST).log()
+    every[:, torch.as_tensor(known)] = logits
+    return every
+
+
+def only_class(labels: Tensor, rows: int, classes: int) -> Tensor:
+    """(rows, classes) logits where all labels are equal, of which scikit-learn's logistic regression learns nothing."""
+    return of_classes(torch.zeros(rows, 1, dtype=torch.float64), labels[:1], classes)
+
+
 def _likeliest(found: Sequence[Tensor], wanted: Tensor) -> Tensor:
     """The log-probabilities of which `wanted` (M,) is the likeliest; among equals, those of the strongest penalty."""
     return min(reversed(found), key=lambda logits: float(nll_loss(logits, wanted)))
@@ -197,13 +211,15 @@ class Trees:
             predicted.append(_best([torch.from_numpy(stage) for stage in model.staged_predict(self.val)][::-1], best))
         return torch.stack(predicted, 1)
 
-    def classify(self, labels: Tensor, wanted: Tensor) -> Tensor:
-        """(M, C) logits. labels: (N,) with every class. wanted: (M,), which chooses the number of trees."""
+    def classify(self, labels: Tensor, wanted: Tensor, classes: int) -> Tensor:
+        """(M, classes) logits. labels: (N,), see `of_classes`. wanted: (M,), which chooses the number of trees."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
+        if len(labels.unique()) == 1:
+            return only_class(labels, len(wanted), classes)
         model = HistGradientBoostingClassifier(**self.settings).fit(self.train, labels.numpy())
         stages = [torch.from_numpy(stage).clamp(min=LEAST).log() for stage in model.staged_predict_proba(self.val)]
-        return _likeliest(stages[::-1], wanted)
+        return _likeliest([of_classes(stage, model.classes_, classes) for stage in stages[::-1]], wanted)
 
 
 def _of_tree(block: Block) -> tuple[Tensor, Tensor]:

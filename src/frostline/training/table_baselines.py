@@ -100,7 +100,7 @@ def _scored(asked: Asked, blocks: list[Block], ids: list[str], notes: list[str])
     if used:
         linear = Linear(used)
         if asked.classes:
-            timed("logistic", lambda: linear.logistic(asked.train, asked.val.targets), logits=True)
+            timed("logistic", lambda: linear.logistic(asked.train, asked.val.targets, train.shape[1]), logits=True)
         else:
             timed("ridge", lambda: linear.ridge(train, val))
     found |= with_pairs(asked, blocks, notes)
@@ -111,7 +111,7 @@ def _scored(asked: Asked, blocks: list[Block], ids: list[str], notes: list[str])
         notes.append(f"no trees for {train.shape[1]} {'classes' if asked.classes else 'numbers'}")
     elif trees.sees:
         if asked.classes:
-            timed("trees", lambda: trees.classify(asked.train, asked.val.targets), logits=True)
+            timed("trees", lambda: trees.classify(asked.train, asked.val.targets, train.shape[1]), logits=True)
         else:
             timed("trees", lambda: trees.regress(train, val))
     return found | ({"notes": notes} if notes else {})

@@ -51,7 +51,7 @@ def kinds_of(
     return kinds, frozenset(guessed), [f"left out: {few(its)} ({why})" for why, its in left.items()]
 
 
-def guesses_told(kinds: Kinds, guessed: Collection[str]) -> list[str]:
+def guess_note(kinds: Kinds, guessed: Collection[str]) -> list[str]:
     """A sentence on the columns that are guessed, as a user would name them."""
     own = {field: [shortened(name) for name in getattr(kinds, field) if name in guessed] for field in Kinds._fields}
     said = " ".join(f"{SETTINGS[field]}=[{','.join(names)}]" for field, names in own.items() if names)

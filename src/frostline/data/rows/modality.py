@@ -18,7 +18,7 @@ from frostline.data.pictures.grey import Setting
 from frostline.data.pictures.modality import PictureModality
 from frostline.data.predicting import Opened, Predicting
 from frostline.data.rows.columns import SETTINGS, Kinds
-from frostline.data.rows.kinds import guesses_told
+from frostline.data.rows.kinds import guess_note
 from frostline.data.rows.notes import notes_of
 from frostline.data.rows.parts import Parts
 from frostline.data.rows.plain import plain_columns
@@ -27,7 +27,7 @@ from frostline.data.rows.statistics import Normalise, statistics_of
 from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
 from frostline.data.views import Views
-from frostline.errors import ConfigError, DataError, few, shortened
+from frostline.errors import ConfigError, DataError, counted, few, shortened
 
 FIELDS = {IMAGE: "images", TEXT: "texts"}  # of Kinds
 USUAL = {IMAGE: "efficientnet_lite0", TEXT: "minilm"}
@@ -80,7 +80,7 @@ class RowModality(Modality):
     def read(self, given: Given) -> None:
         samples = tuple(None if it is None else self._fitted(it) for it in given.samples)
         self.kinds: Kinds = samples[0].kinds  # type: ignore[union-attr]
-        guessed = guesses_told(self.kinds, given.samples[0].guessed)
+        guessed = guess_note(self.kinds, given.samples[0].guessed)
         self.read_notes = [*guessed, *given.notes, *self._dropped(given.samples[0])]
         self._require_inputs(given)
         made = Parts(self.spec, self.pictures, given._replace(samples=samples))  # type: ignore[arg-type]
@@ -130,7 +130,7 @@ class RowModality(Modality):
                 "no column is left to learn from",
                 where=given.where,
                 next_step="data.number_columns=[...], data.category_columns=[...]; or a tower for pictures or texts: "
-                "model.image=efficientnet_lite0 model.text=minilm",
+                + " ".join(f"model.{part}={usual}" for part, usual in USUAL.items()),
             )
 
     def learned(self, splits: Mapping[str, Split]) -> dict[str, Any]:
@@ -194,13 +194,14 @@ class RowModality(Modality):
 
     def size_of(self, train: Split) -> str:
         counts = {
-            "numbers": "numbers",
-            "categories": "categories",
-            "ids": "ids",
-            "images": "pictures",
-            "texts": "texts",
+            "numbers": ("number", "numbers"),
+            "categories": ("category", "categories"),
+            "ids": ("id", "ids"),
+            "images": ("picture", "pictures"),
+            "texts": ("text", "texts"),
         }
-        said = [f"{len(getattr(self.kinds, field))} {it}" for field, it in counts.items() if getattr(self.kinds, field)]
+        own = {field: len(getattr(self.kinds, field)) for field in counts}
+        said = [counted(number, *counts[field]) for field, number in own.items() if number]
         if IMAGE in self.spec.parts:
             said.append("pictures of {} × {} pixels".format(*self.spec.parts[IMAGE].sides))  # type: ignore[attr-defined]
         if TEXT in self.parts:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from frostline.contracts.features import UNKNOWN
 from frostline.contracts.specs import PartsSpec, TextSpec
 from frostline.data.rows.sources import TEXT, RowSource
-from frostline.data.rows.statistics import UNKNOWN
 from frostline.data.split import Split
-from frostline.errors import shortened
+from frostline.errors import counted, shortened
 
 WORDS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -28,7 +28,8 @@ def _missing(splits: Mapping[str, Split]) -> list[str]:
                 counts[name] = counts.get(name, 0) + sum(not own[place] for place in index)
         for name, values in columns.numbers.items():
             counts[name] = counts.get(name, 0) + int(values[split.index].isnan().sum())
-    return [f"'{shortened(name)}' is missing in {number:,} rows" for name, number in counts.items() if number]
+    missing = {name: number for name, number in counts.items() if number}
+    return [f"'{shortened(name)}' is missing in {counted(it, 'row', 'rows')}" for name, it in missing.items()]
 
 
 def unknown(splits: Mapping[str, Split], row: Mapping[str, Any]) -> list[str]:
@@ -42,8 +43,9 @@ def unknown(splits: Mapping[str, Split], row: Mapping[str, Any]) -> list[str]:
             cells, codes = source.columns.names[name], names[:, place]
             new = [cells[it] for it in split.index[codes == UNKNOWN].tolist() if cells[it]]
             if new:
-                many = f"{len(set(new)):,} of '{shortened(name)}' that training does not have"
-                said.append(f"{WORDS.get(split_name, split_name)}: {len(new):,} rows with {many}")
+                own = counted(len(set(new)), "name", "names")
+                rows = f"{WORDS.get(split_name, split_name)}: {counted(len(new), 'row', 'rows')}"
+                said.append(f"{rows} with {own} of '{shortened(name)}' that training does not have")
     return said
 
 
@@ -61,4 +63,5 @@ def _cut_off(splits: Mapping[str, Split], spec: PartsSpec) -> list[str]:
     lengths = part.source.lengths
     assert lengths is not None
     number = int((lengths[part.used] >= text.max_length).sum())
-    return [f"{number:,} texts have {text.max_length} tokens or more: the rest is cut off"] if number else []
+    have = counted(number, "text has", "texts have")
+    return [f"{have} {text.max_length} tokens or more: the rest is cut off"] if number else []

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frostline.contracts.features import MISSING, UNKNOWN
 from frostline.data.modality import Column
 from frostline.data.rows.sources import ROW, RowSource
-from frostline.data.rows.statistics import MISSING, UNKNOWN
 
 
 def plain_columns(source: RowSource, index: Tensor, row: Mapping[str, Any]) -> list[Column]:

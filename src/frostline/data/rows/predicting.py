@@ -98,20 +98,20 @@ class RowPredicting(Predicting):
         rows, columns = columns_of(table.rows, self.kinds, self._paths(file.parent, asked.data), problems)
         if not rows:
             raise self.unreadable(problems)
-        values, broken = self._values(columns, file, asked.batch_size, told=[*table.notes])
+        values, broken = self._values(columns, file, asked.batch_size, notes=[*table.notes])
         problems += broken.values()
         rows = [row for place, row in enumerate(rows) if place not in broken]
         if not rows:
             raise self.unreadable(problems)
         names = dict.fromkeys(name for row in rows for name in row.cells)
         given = {name: [row.cells.get(name, "") for row in rows] for name in names}
-        told = self.run.task.columns(values, asked.top_k) if asked.top_k else {}
-        return Predicted(given, told, problems, values=values)
+        predicted = self.run.task.columns(values, asked.top_k) if asked.top_k else {}
+        return Predicted(given, predicted, problems, values=values)
 
     def of_samples(self, samples: Sequence[Any], start: int, batch_size: int, top_k: int) -> list[Prediction]:
         rows = [self._row(sample, f"sample {start + place}", start + place) for place, sample in enumerate(samples)]
         _, columns = columns_of(rows, self.kinds, self._paths(Path(), {"dir": None, "suffix": None}))
-        values, broken = self._values(columns, "samples", batch_size, told=None)
+        values, broken = self._values(columns, "samples", batch_size, notes=None)
         if broken:
             raise next(iter(broken.values()))
         return [Prediction(cells(self.run.task.columns([row], top_k)), row) for row in values]
@@ -156,10 +156,10 @@ class RowPredicting(Predicting):
         return Row("samples", place, {name: cell_of(plain[name], where, name) for name in self.kinds.settings}, "index")
 
     def _values(
-        self, columns: Columns, where: object, batch_size: int, *, told: list[str] | None
+        self, columns: Columns, where: object, batch_size: int, *, notes: list[str] | None
     ) -> tuple[list[Tensor], dict[int, DataError]]:
         """Return a prediction for each row whose pictures can be read, and the errors of the others, by their index.
-        told: sentences to print before those on the rows; None prints none."""
+        notes: sentences to print before those on the rows; None prints none."""
         target = target_type(self.run.task.kind)
         samples = RowSamples(columns, torch.zeros(len(columns), dtype=torch.int64), self.kinds, root=Path())
         given = Given((samples, None, None), target, "rows", where)
@@ -170,9 +170,9 @@ class RowPredicting(Predicting):
             part = made.found[IMAGE]
             spec: Any = part.spec
             part.views = _Shown(Preprocess(spec, cut=True))
-        if told is not None:
+        if notes is not None:
             split = Split(source, every(source))
-            for note in [*told, *notes_of({"test": split}, self.inputs["row"], self.spec)]:
+            for note in [*notes, *notes_of({"test": split}, self.inputs["row"], self.spec)]:
                 print(f"frostline: {note}", file=sys.stderr)
         each = [*self.run.predictions(RowFile(source, PartedViews(made.found), batch_size=batch_size))]
         broken = self._broken(source)

@@ -1,7 +1,6 @@
 """A reader of tables with columns of several kinds, a row per sample."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -71,14 +70,15 @@ class TableRows(Reader):
         self.separator = separator
         self.quotes = quotes
         self.split_column = split_column
-        self.split_by = split_by
-        self.user_column = user_column
-        self.divided = partial(
-            SplitColumns, split_by=split_by, time_column=time_column, relevant=relevant, group_column=group_column
+        self.divided = SplitColumns(
+            split_by=split_by,
+            time_column=time_column,
+            user_column=user_column,
+            relevant=relevant,
+            group_column=group_column,
+            finds_user=True,
         )
-        further = {"split_column": split_column, "time_column": time_column, "group_column": group_column}
-        self.further = {name: f"data.{key}" for key, name in further.items() if name is not None}
-        self.ungroups = "data.split_by=random" if split_by == "user" else "data.group_column=null"
+        self.ungroups = self.divided.ungroups
         if split_column is not None and any(self.files.values()):
             raise ConfigError(
                 "data.split_column divides the rows of data.file, but data.val_file or data.test_file is set, too",
@@ -106,22 +106,21 @@ class TableRows(Reader):
         notes += separator_notes(whole, self.target_columns[0], self.separator)
         made = self._samples(found, targets, splits, kinds, guessed)
         train = made.get("train") or next(iter(made.values()))
-        divided = self.divided(user_column=self._user_of(kinds))
+        divided = self.divided.of_user(self._user_of(kinds))
         rows = {split: [whole.rows[place] for place in places] for split, places in splits.items() if places}
         own = divided.found(rows, scored=known is not None)
         return Found(names, train, made.get("val"), made.get("test"), notes, **own)
 
     def _further(self, known: Targets | None) -> dict[str, str]:
         """The setting that names each column that is neither input nor target."""
-        if known is None:
-            return self.further
-        return {} if self.split_column is None else {self.split_column: "data.split_column"}  # nothing is divided
+        own = {} if self.split_column is None else {self.split_column: "data.split_column"}
+        return own | self.divided.dividing(scored=known is not None)
 
     def _user_of(self, kinds: Kinds) -> str | None:
-        """The column of users: of several ids, the first, if none is named."""
-        if self.user_column is not None or not kinds.ids:
-            return self.user_column
-        return kinds.ids[0] if len(kinds.ids) > 1 or self.split_by == "user" else None
+        """The column of users; by default the first of several id columns."""
+        if self.divided.user_column is not None or not kinds.ids:
+            return self.divided.user_column
+        return kinds.ids[0] if len(kinds.ids) > 1 or self.divided.split_by == "user" else None
 
     def _require_apart(self, target: TargetType, further: dict[str, str], given: Given) -> None:
         """Raises ConfigError if a column has two uses."""
@@ -144,7 +143,7 @@ class TableRows(Reader):
 
     def _tables(self, target: TargetType, further: dict[str, str], given: Given) -> dict[str, Table]:
         own = {name: SETTINGS[field] for field, names in given.items() for name in names or ()}
-        user = {} if self.user_column is None else {self.user_column: "data.user_column"}
+        user = {} if self.divided.user_column is None else {self.divided.user_column: "data.user_column"}
         columns = user | own | further | dict.fromkeys(self.target_columns, "data.target_columns")
         guesses = any(names is None for names in given.values())
         lists = self.target_columns if target.cells_hold_lists else []

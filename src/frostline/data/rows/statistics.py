@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frostline.contracts.features import FIRST_KNOWN, MISSING, UNKNOWN
 from frostline.data.rows.columns import Columns
 from frostline.data.target_types.numbers import LEAST_DEVIATION
 
 Normalise = Literal["standard", "quantile"]
-MISSING, UNKNOWN = 0, 1  # codes of names; the known ones follow
 KNOTS = 256  # most quantiles of a column of numbers
 BEYOND = 1e-3  # quantiles are cut off at this distance from 0 and 1: ±3.1 standard deviations
 STEPS = 5.0  # standard deviations at which standardised numbers are cut off, so that one wrong number spoils no step
@@ -84,6 +84,6 @@ def _normalised(values: Tensor, said: Mapping[str, Any]) -> Tensor:
 
 
 def _codes(cells: list[str], said: Mapping[str, Any]) -> Tensor:
-    places = {name: place + 2 for place, name in enumerate(said["known"])}
+    places = {name: place for place, name in enumerate(said["known"], FIRST_KNOWN)}
     places[""] = MISSING if said["missing"] else UNKNOWN
     return torch.tensor([places.get(cell, UNKNOWN) for cell in cells], dtype=torch.int64)

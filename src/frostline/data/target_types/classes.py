@@ -48,7 +48,7 @@ class Classes(TargetType):
         return targets
 
     def ranked(self, targets: Targets, labels: Tensor, relevant: float | str | None) -> dict[str, float] | None:
-        name = f"{relevant:g}" if isinstance(relevant, int | float) else relevant
+        name = _spelled(relevant, targets.names) if isinstance(relevant, int | float) else relevant
         if name is None and len(targets.names) > 2:
             return None
         name = targets.names[1] if name is None else normalised(name)
@@ -66,3 +66,9 @@ class Classes(TargetType):
     def mix(self, targets: Tensor, partners: Tensor, share: Tensor, num_classes: int) -> Tensor:
         own, other = (one_hot(it, num_classes).float() for it in (targets, partners))
         return share * own + (1 - share) * other
+
+
+def _spelled(number: float, names: Sequence[str]) -> str:
+    """The class that a number names, digit by digit: 1.0 also names the class 1."""
+    whole = isinstance(number, float) and number.is_integer() and str(number) not in names
+    return str(int(number)) if whole else str(number)

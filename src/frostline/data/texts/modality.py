@@ -17,6 +17,7 @@ from frostline.data.texts.repeats import repeats
 from frostline.data.texts.strings import Samples, TaggedTexts, Texts
 from frostline.data.texts.tokenized import Tokenizer, TokenSource
 from frostline.data.views import Views
+from frostline.errors import counted
 
 
 class TextModality(Modality):
@@ -102,7 +103,8 @@ class TextModality(Modality):
     def notes(self, splits: Mapping[str, Split]) -> list[str]:
         count = self._cut_off(splits)
         missed = ", and entities there are missed" if self.per_word else ""
-        cut_off = [f"{count:,} texts have {self.spec.max_length} tokens or more: the rest is cut off{missed}"]
+        have = counted(count, "text has", "texts have")
+        cut_off = [f"{have} {self.spec.max_length} tokens or more: the rest is cut off{missed}"]
         lost = self._words_lost(splits) if self.per_word else 0
         words = [f"{lost:,} words are cut off or have no token, so nothing is learned from them"] if lost else []
         alone = self._alone(next(iter(splits.values())))

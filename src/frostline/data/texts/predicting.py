@@ -24,7 +24,7 @@ from frostline.data.texts.to_predict import (
 )
 from frostline.data.texts.tokenized import TOO_LONG, Tokenizer, TokenSource, too_long
 from frostline.data.texts.windows import mean_of_windows, words_of_windows
-from frostline.errors import DataError
+from frostline.errors import DataError, counted
 from frostline.faults import together
 
 
@@ -149,7 +149,8 @@ def _tokenised(
 def _cut_notes(lengths: Sequence[int], longest: int | None, *, pairs: bool) -> list[str]:
     count = sum(longest is not None and length >= longest for length in lengths)
     advice = "" if pairs else " (data.windows=true reads all of it)"
-    return [f"{count:,} texts have {longest} tokens or more: the rest is cut off{advice}"] if count else []
+    have = counted(count, "text has", "texts have")
+    return [f"{have} {longest} tokens or more: the rest is cut off{advice}"] if count else []
 
 
 def _word_notes(of_each: Sequence[Tensor]) -> list[str]:
