@@ -32,12 +32,12 @@ SHARED = Path(os.environ.get("FROSTLINE_TEST_DATA", ROOT.parent / "shared" / "da
 
 COMMANDS = ("train", "lr_find", "rank", "evaluate", "predict", "export", "index", "search", "leaderboard", "cache")
 
-# Where whole runs train, bit for bit the same again: on the CPU; `make test-gpu` has them on a GPU.
+# The trainer of whole runs, with reproducible bits: on the CPU, or on a GPU in `make test-gpu`.
 DEVICE = {"cpu": ["trainer=cpu"], "gpu": ["trainer=gpu", "trainer.deterministic=true"]}[
     os.environ.get("FROSTLINE_TEST_DEVICE", "cpu")
 ]
 
-# By name, all that need no name of their own; those for text say whose they are.
+# Picture models that need no further setting.
 PICTURE_MODELS = [
     file.stem
     for file in (conf_dir() / "model").glob("*.yaml")
@@ -72,7 +72,7 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests keep nothing in the user's cache folder, and find nothing there."""
+    """Tests neither write to nor read from the user's cache folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FROSTLINE_CACHE_DIR", str(tmp_path_factory.mktemp("kept")))
         yield
@@ -86,7 +86,7 @@ def _composed(config: str, overrides: tuple[str, ...]) -> DictConfig:
 
 @pytest.fixture(autouse=True, scope="session")
 def composed_once() -> Iterator[None]:
-    """Hydra composes each command line twice, the first time for its mode alone. Real processes still do."""
+    """Hydra composes each command line twice, first to find its mode. Skip that here; real processes still do it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda self, config_name, overrides: None)
         yield
@@ -94,14 +94,14 @@ def composed_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def merged_once() -> Iterator[None]:
-    """Hydra reads and merges the files of conf/ for each command line; here once. Real processes still do."""
+    """Hydra reads and merges the files of conf/ for each command line. Cache that here; real processes still do it."""
     with hydra_cached.cached():
         yield
 
 
 @pytest.fixture(autouse=True, scope="session")
 def digits_read_once() -> Iterator[None]:
-    """Each run on the digits reads their table; here the first does."""
+    """Read the digits' table once for all runs."""
     from frostline.data.pictures import digits
 
     read = digits._table
@@ -113,7 +113,7 @@ def digits_read_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def nothing_awaited() -> Iterator[None]:
-    """Versions of packages are read once, and no write waits for the disk, whose power no test cuts."""
+    """Read versions of packages once, and skip fsync: no test cuts the power."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importlib.metadata, "version", cache(importlib.metadata.version))
         patch.setattr(os, "fsync", lambda descriptor: None)
@@ -122,7 +122,7 @@ def nothing_awaited() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def imports_frozen() -> None:
-    """The modules of torch are half a million objects: the garbage collector passes them over from now on."""
+    """Exclude the half a million objects of torch's modules from garbage collection."""
     gc.collect()
     gc.freeze()
 
@@ -139,7 +139,7 @@ def composed() -> Iterator[Callable[..., DictConfig]]:
 
 
 def make_phase(name: str = "it", **settings: Any) -> Phase:
-    """A phase in which everything learns at the whole rate for three epochs, unless `settings` say otherwise."""
+    """A phase of three epochs in which all blocks learn at the whole rate; `settings` replaces its keys."""
     until = {"monitor": "val/loss", "mode": "min", "patience": None, "min_delta": 0.0} | settings.pop("until", {})
     return Phase(**{"name": name, "thaw": "all", "epochs": 3, **EVERY_PHASE, "until": Until(**until), **settings})
 
@@ -215,7 +215,7 @@ def pasted(words: tuple[str, ...]) -> list[str]:
 
 @cache
 def _require_command(name: str, settings: tuple[str, ...]) -> None:
-    """It composes and is checked, unless it names classes of the test itself."""
+    """Compose the command and check it, unless it names classes of the test itself."""
     if not settings or any("_target_" in setting or setting.startswith("+callbacks") for setting in settings):
         return
     resumes = any(setting.startswith("resume=") for setting in settings)
@@ -229,7 +229,7 @@ def _require_command(name: str, settings: tuple[str, ...]) -> None:
 
 
 class Answer:
-    """What the program printed, and its exit code."""
+    """The program's output and exit code."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err

@@ -118,7 +118,7 @@ class Steps(L.Callback):
 
 
 def test_the_moving_average_is_the_recursion_over_optimizer_steps(tmp_path: Path) -> None:
-    """In float64, from the weights themselves; with gradients that are added up over two batches."""
+    """Averages in float64 of the weights themselves, with gradients accumulated over two batches."""
     phase, ema, steps = (
         make_phase("all", thaw="top", epochs=2, curve="constant"),
         MovingAverage(decay=0.5, phase="all"),

@@ -1,4 +1,4 @@
-"""What a run's features were worth without fine-tuning: right, for free, and nothing else changes by it."""
+"""Baselines on a run's frozen features: correct, at no extra pass, and without effect on the run."""
 
 import json
 import os

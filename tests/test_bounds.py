@@ -1,4 +1,4 @@
-"""What takes too much memory is refused with its size, before it is read."""
+"""Inputs that need too much memory are refused, with their size, before they are read."""
 
 from pathlib import Path
 from threading import Lock

@@ -34,7 +34,7 @@ JOBS = ["boxes", "kept"]
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """By number of processes and job."""
+    """Results by number of processes and job."""
     data = put_coco(tmp_path_factory.mktemp("data"), {"train": 13, "val": 3, "test": 5})
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     quiet()

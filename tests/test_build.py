@@ -1,4 +1,4 @@
-"""What the objects of a run know of each other."""
+"""How the objects of a run fit together."""
 
 from collections.abc import Callable
 from typing import Any

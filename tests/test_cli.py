@@ -120,7 +120,7 @@ BAD_TRAINING = {
     "flag before a flag": ("-p --cfg job", ["'-p' needs a value"]),
     "not the grammar": ("head.hidden=[", ["quote what holds spaces or brackets"]),
     "setting of another option": (
-        "head.hidden=[64]", ["no setting 'head.hidden'", "it belongs to head=faster_rcnn, head=mlp"]
+        "head.hidden=[64]", ["no setting 'head.hidden'", "it belongs to head=mlp: add that too"]
     ),
     "dashes": ("--lr 3", ["no option '--lr'", "key=value, without dashes"]),
     "no such run to start from": ("init_from={tmp}/none", ["no such run or file", "init_from="]),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,18 @@ def nothing_compiled() -> Iterator[None]:
     torch.compiler.reset()
 
 
-@pytest.mark.usefixtures("nothing_compiled", "plain")
+@pytest.fixture
+def no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trace and differentiate graphs as for compiling, and run them without generated code, which takes minutes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+
+
+@pytest.mark.usefixtures("nothing_compiled", "no_code", "plain")
 def test_a_compiled_run_has_the_same_keys_and_weights(program: Callable[..., Answer], tmp_path: Path) -> None:
     _compiled_run(program, tmp_path, TINY, parts=2)
 
 
-@pytest.mark.usefixtures("nothing_compiled")
+@pytest.mark.usefixtures("nothing_compiled", "no_code")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_every_part_is_compiled_for_every_batch_size() -> None:
     """torch gives up after eight variants, and counts those of all parts together."""

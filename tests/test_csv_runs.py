@@ -212,7 +212,7 @@ def test_other_targets_of_the_same_pictures_find_what_is_kept(program: Program, 
 def test_a_stopped_run_goes_on_to_the_same_weights(
     task: str, program: Program, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where pictures are mixed, too, and their labels and numbers with them."""
+    """Also with mixup, which mixes labels and numbers too."""
     stopper = "+callbacks.stopper={_target_: test_resume.Stopper}"
     own = ["data.augment=strong", "head=mlp", "head.hidden=[32]", stopper]
     trained(program, table, task, "whole", *own)

@@ -72,6 +72,7 @@ def test_a_run_prints_its_choice_and_keeps_it(program: Callable[..., Answer], tm
     assert f"{record['metrics']['test/loss']:.4f}" in scored.out
 
 
+@pytest.mark.long
 def test_the_same_plan_with_the_number_gives_the_same_weights(program: Callable[..., Answer], tmp_path: Path) -> None:
     program("train", *QUICK, "run_dir=chosen")
     number = kept(tmp_path / "chosen")["thaw"]
@@ -96,7 +97,7 @@ def test_minutes_without_end_thaw_everything_and_hardly_any_nothing(
 def test_a_run_that_is_taken_up_keeps_the_depth_that_it_found(
     program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a scheduler starts it: the same command again, here on a machine that is found slower."""
+    """A scheduler runs the same command again, here on a machine measured as slower."""
     command = [*QUICK, "requeue=true", "schedule.minutes=1000", "+callbacks.stopper={_target_: test_resume.Stopper}"]
     monkeypatch.setenv("STOP_AT", "train 2 15")
     assert program("train", *command, "run_dir=run").code == 128 + 15

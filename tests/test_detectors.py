@@ -121,7 +121,7 @@ def test_losses_are_those_of_torchvision(kind: type[Detector]) -> None:
 
 @pytest.mark.parametrize("kind", [RetinaNet, FasterRcnn])
 def test_pictures_without_boxes_have_a_loss_with_gradients(kind: type[Detector]) -> None:
-    """In a batch of which no picture has one, all parameters need a gradient: ranks wait for each other's."""
+    """A batch without any box still gives every parameter a gradient: ranks wait for each other's."""
     detector = head(kind).train()
     terms = detector(maps(), torch.full((2, 1, 5), -1.0))
     sum(terms.values()).backward()  # type: ignore[union-attr]
@@ -132,7 +132,7 @@ def test_pictures_without_boxes_have_a_loss_with_gradients(kind: type[Detector])
 
 @pytest.mark.parametrize("kind", [RetinaNet, FasterRcnn])
 def test_anchors_and_outputs_are_float32_in_lower_precision(kind: type[Detector]) -> None:
-    """In bfloat16, coordinates of 300 pixels would be multiples of two."""
+    """Coordinates near 300 pixels would be multiples of two in bfloat16."""
     detector = head(kind).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What a phase will cost, by a clock of the test's own."""
+"""Estimated cost of a phase, with a fake clock."""
 
 import itertools
 

@@ -79,7 +79,7 @@ def test_a_recipe_runs(
         overrides += ["model._target_=tiny_text.TinyText"]
     elif recipe in BOXES:
         folder = put_coco(tmp_path / "boxes", {"train": 9, "val": 3, "test": 3})
-        overrides += [f"data.dir={folder}", "data.image_size=32"]
+        overrides += [f"data.dir={folder}", "data.image_size=32", "head.channels=32", "head.hidden=32"]
     elif recipe in FOLDERS:
         overrides += [f"data.dir={pictures}", "data.image_size=32"]
     elif recipe != "quickstart":

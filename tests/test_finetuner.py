@@ -91,7 +91,7 @@ class Step(NamedTuple):
 
 
 class Watch(L.Callback):
-    """What every step of the optimizer saw."""
+    """Records the parameters that each optimizer step saw."""
 
     def __init__(self) -> None:
         self._rates: dict[str, float] | None = None
@@ -139,7 +139,7 @@ def copied(model: nn.Module) -> dict[str, Tensor]:
 
 
 def fitted(folder: Path, model: FineTuner, *phases: Phase, train: DataLoader[Any], **settings: Any) -> Trained:
-    """As run.fit does it: one Trainer, a `fit` per phase."""
+    """Train as `training.fit` does: one Trainer, a `fit` per phase."""
     watch = Watch()
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=0, logger=False, enable_progress_bar=False, enable_model_summary=False,

@@ -306,7 +306,7 @@ def test_blocks_without_any_of_what_is_asked_for_are_refused() -> None:
 
 @pytest.mark.parametrize(("thaw", "same"), [("none", True), (["middle"], False), ("top", False)])
 def test_a_frozen_backbone_gives_the_same_features_twice(thaw: Any, same: bool) -> None:
-    """In training mode, dropout of the pool included; it acts again with the top block, whose output it thins."""
+    """Dropout of the pool is off while the top block is frozen, and acts again with it."""
     it, x = backbone(), torch.randn(4, 3, 8, 8)
     it.train()
     rest_frozen(it, phase(thaw))

@@ -30,7 +30,7 @@ STRATEGIES = {name: [f"trainer={name}", "trainer.devices=1", "trainer.determinis
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """By `cpu/<plan>` and `gpu/<plan>`, without the shortened float32 of convolutions on GPUs; and those of NCCL."""
+    """Results under `cpu/<plan>` and `gpu/<plan>`, without TF32 convolutions, and those of NCCL."""
     folder = tmp_path_factory.mktemp("gpu")
     (folder / "cpu").mkdir()
     (folder / "gpu").mkdir()

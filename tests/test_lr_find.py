@@ -170,7 +170,7 @@ def test_a_training_that_follows_is_the_training_without_it(tmp_path: Path) -> N
 
 
 class Rates(L.Callback):
-    """What every step of every fit was trained with: by group, lr and the scale that the phase gives it."""
+    """Learning rate and the phase's scale by parameter group, for each step of each fit."""
 
     def __init__(self) -> None:
         self.fits: list[list[dict[str, tuple[float, float]]]] = []
@@ -246,14 +246,14 @@ def test_a_plan_of_two_phases_gives_two_curves(two_stage: list[RateCurve]) -> No
 
 
 def test_a_later_phase_is_tested_on_a_head_that_has_learned() -> None:
-    """With the statistics of norm layers as they were, the thaw itself changes no loss."""
+    """With unchanged norm statistics, thawing alone changes no loss."""
     head, everything = found(*BUNDLED, "schedule.every_phase.norm=frozen", "data.augment=none")[1]
     assert head.losses[0] > 2
     assert everything.losses[0] < 0.7 * head.losses[0]
 
 
 def test_twice_the_same_call_gives_the_same_curves(two_stage: list[RateCurve]) -> None:
-    """With the same model, and with one made anew."""
+    """The same model twice, and a newly built one."""
     cfg = configured(*DIGITS)
     L.seed_everything(0, verbose=False)
     built = build(cfg, logs=False)

@@ -283,7 +283,7 @@ def test_a_run_whose_cache_chose_its_views_ends_in_the_same_bits(
 
 
 def made_old(run: Path, cache: dict[str, Any]) -> None:
-    """As the version before wrote it: no phase says views, neither in config.yaml nor in the checkpoint."""
+    """A run of the previous version: no phase has `views`, neither in config.yaml nor in the checkpoint."""
     written: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
     written["cache"] |= cache
     for node in (written["schedule"]["every_phase"], *written["schedule"]["phases"].values()):

@@ -1,4 +1,4 @@
-"""What opening a run may do: its folder may be a stranger's, and chooses neither what runs nor what is written."""
+"""Opening a stranger's run folder: it chooses neither which code runs nor what is written."""
 
 import json
 import os

@@ -87,7 +87,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path, mon
 def test_what_is_kept_needs_no_home_where_its_folder_is_named(
     variable: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a container whose user is a mere number."""
+    """A container whose user has a number and no name."""
     homeless(monkeypatch)
     monkeypatch.setenv(variable, str(tmp_path / "kept"))
     assert user_cache() == tmp_path / folder

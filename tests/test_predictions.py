@@ -17,7 +17,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from conftest import DEVICE, Answer, free_port
+from conftest import DEVICE, Answer, free_port, short_form
 from forked import ran_as_ranks
 from frostline.commands.stored_predictions import comparison_of
 from frostline.commands.train import NOT_HERE
@@ -331,7 +331,7 @@ def test_each_run_of_a_sweep_has_its_own(program: Program) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", short_form(["ddp", "fsdp"], "ddp"))
 def test_several_ranks_write_what_one_process_writes(strategy: str, alone: Path, tmp_path: Path) -> None:
     ranks = [f"trainer={strategy}", "trainer.accelerator=cpu", "trainer.devices=2", "run_dir=ranks"]
     ran_as_ranks(2, free_port(), "-m", "frostline", "train", *SAME, *ranks, cwd=tmp_path)

@@ -86,7 +86,7 @@ def test_a_column_that_is_the_same_everywhere_counts_for_nothing() -> None:
 
 
 def evidence(alpha: float, beta: float, features: np.ndarray, y: np.ndarray) -> float:
-    """As it stands in arXiv:2102.11005, equation 2: no decomposition."""
+    """Equation 2 of arXiv:2102.11005, without a decomposition."""
     number, width = features.shape
     precision = alpha * np.eye(width) + beta * features.T @ features
     mean = beta * np.linalg.solve(precision, features.T @ y)

@@ -79,7 +79,7 @@ def test_it_diverges_beyond_four_times_the_best_and_not_at_one_wild_batch() -> N
 
 
 def test_small_losses_that_scatter_are_no_divergence() -> None:
-    """As where a phase begins with little left to learn."""
+    """A phase that has little left to learn."""
     small = [0.02, 0.3, 0.05, 0.01, 0.4, 0.02, 0.03, 0.35] * 10
     assert not any(diverges(small[:count], memory=5, worst=4) for count in range(1, len(small) + 1))
     assert diverges([*small, *[2.0] * 10], memory=5, worst=4)

@@ -49,7 +49,7 @@ def plans(request: pytest.FixtureRequest) -> list[str]:
 
 @pytest.fixture(scope="module")
 def alone(plans: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one process makes of every plan."""
+    """Results of one process, for every plan."""
     folder = tmp_path_factory.mktemp("alone")
     jobs = [Job(str(folder / plan), plan, ALONE, keep=plan == "two_stage") for plan in plans]
     quiet()
@@ -63,7 +63,7 @@ def alone(plans: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def two(plans: list[str], alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two make of them; and of `two_stage` when they are sharded, or go on from checkpoints of others."""
+    """Results of two processes; for `two_stage` also sharded, and resumed from other processes' checkpoints."""
     folder = tmp_path_factory.mktemp("two")
     jobs = [Job(str(folder / plan), plan, RANKS["ddp"], keep=plan == "two_stage") for plan in plans]
     jobs.append(Job(str(folder / "fsdp"), "two_stage", RANKS["fsdp"], keep=True))

@@ -26,7 +26,7 @@ def jobs(folder: Path, trainer: list[str]) -> list[Job]:
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    """By loss, what one process and two end with."""
+    """Results of one process and of two, by loss."""
     alone, two = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("two")
     quiet()
     found = {loss: [ranks_worker.trained(job)] for loss, job in zip(LOSSES, jobs(alone, ALONE), strict=True)}

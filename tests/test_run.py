@@ -400,7 +400,7 @@ def test_patience_ends_a_phase_and_the_next_goes_on(tmp_path: Path) -> None:
     "overrides",
     [
         ["data.augment=strong", "task.label_smoothing=0.1", "optimizer.lr=0.01"],
-        ["head=mlp", "head.hidden=[1024]", "head.dropout=0.0", "optimizer=adam"],
+        pytest.param(["head=mlp", "head.hidden=[1024]", "head.dropout=0.0", "optimizer=adam"], marks=pytest.mark.long),
         ["task.class_weights=balanced", "task.l1=1e-5", "optimizer=sgd", "optimizer.lr=0.05"],
         pytest.param(
             [

@@ -21,7 +21,7 @@ def own(folder: Path, group: str, name: str, text: str) -> None:
 
 
 def test_a_schedule_of_phases_alone_trains(program: Program, tmp_path: Path) -> None:
-    """As README shows one."""
+    """A schedule file such as the README shows."""
     own(
         tmp_path / "conf",
         "schedule",

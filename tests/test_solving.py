@@ -143,7 +143,7 @@ def test_a_solved_head_is_the_linear_probe_of_its_features(program: Program, tmp
 
 @pytest.mark.long
 def test_a_run_is_the_same_bits_however_outputs_are_cached(program: Program, tmp_path: Path) -> None:
-    """With augmentation: a head is solved on plain pictures, whatever becomes of its features."""
+    """With augmentation a head is still solved on plain pictures, cached or not."""
     plain = run_with(program, tmp_path / "auto", "cache=auto")
     for way in ("never", "always"):
         torch.testing.assert_close(run_with(program, tmp_path / way, f"cache={way}"), plain, rtol=0, atol=0)
@@ -175,6 +175,7 @@ def test_what_cannot_be_solved_makes_steps(why: list[str], program: Program, tmp
     assert all(phase["learning_rates"].values())
 
 
+@pytest.mark.long
 def test_lr_find_passes_a_solved_phase_and_refuses_a_plan_of_nothing_else(program: Program, tmp_path: Path) -> None:
     quick = [*SMALL, "lr_find.steps=20"]
     answer = program("lr_find", *quick, "schedule=two_stage")

@@ -1,4 +1,4 @@
-"""What a run says of texts that are longer than its network, and of words in several windows."""
+"""Predictions for texts longer than the network's limit, and for words in several windows."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What is decided about the Trainer."""
+"""Settings of the Trainer."""
 
 import os
 from collections.abc import Callable

@@ -67,6 +67,11 @@ def shown(text: str) -> str:
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def one_line(text: str) -> str:
+    """`shown` for a cell of a table or a label in a picture, which newlines and tabs would break."""
+    return shown(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def close_names(name: str, known: Iterable[str]) -> str:
     """Return `did you mean a, b?` with the known names that resemble `name`, or list all known names if none does."""
     known = sorted(known)

@@ -78,7 +78,7 @@ def states(backbone: Backbone, tokens: Tokens) -> list[Tokens]:
 
 
 def library_states(pair: Pair, sounds: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """What each layer takes, and the last hidden state, of a batch that the library pads."""
+    """Inputs of each layer and the last hidden state, for a batch that the library pads."""
     given = pair.extractor(
         [sound.numpy() for sound in sounds],
         sampling_rate=pair.extractor.sampling_rate,
@@ -160,7 +160,7 @@ def test_features_are_what_the_librarys_classifiers_pool(pair: Pair) -> None:
 
 @ALL
 def test_the_frozen_pass_gives_the_same_bits_from_any_line(pair: Pair) -> None:
-    """As if outputs had been cached in between; and whatever else is in the batch."""
+    """Run block by block, as with cached outputs; results do not depend on the rest of the batch."""
     work, count = FrozenPass(pair.backbone), len(pair.backbone.blocks)
     x = tokens_of(*waves(*LENGTHS))
     whole = work(x, 0, count)

@@ -16,7 +16,7 @@ from timm.data import create_transform, resolve_data_config
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-from conftest import Answer, make_phase
+from conftest import Answer, make_phase, short_form
 from frostline.backbones.timm import TimmBackbone
 from frostline.backbones.timm_layouts import LAYOUTS
 from frostline.errors import ConfigError, WeightsError
@@ -54,6 +54,7 @@ EXAMPLES = {
     "VisionTransformerDistilled": ["deit_tiny_distilled_patch16_224"],
     "VovNet": ["ese_vovnet19b_slim_dw"],
 }
+LARGER = ("DaVit", "FocalNet", "SwinTransformer", "SwinTransformerV2")  # these layouts have no small model
 SIDE = 64  # pixels, of networks that take any size
 TINY = ["test_resnet", "test_convnext", "test_efficientnet", "test_vit"]
 
@@ -96,7 +97,13 @@ def random(name: str, **more: Any) -> TimmBackbone:
     return TimmBackbone(name, **({"weights": None, "drop_path_rate": None} | more))
 
 
-@pytest.fixture(scope="module", params=[name for names in EXAMPLES.values() for name in names])
+@pytest.fixture(
+    scope="module",
+    params=short_form(
+        [name for names in EXAMPLES.values() for name in names],
+        *[names[0] for layout, names in EXAMPLES.items() if layout not in LARGER],
+    ),
+)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     network = original(request.param)
     file = saved(network, tmp_path_factory.mktemp("weights") / "weights.safetensors")
@@ -376,7 +383,7 @@ SHORT += ["schedule.phases.head.epochs=2", "schedule.every_phase.solve=false", "
     ("name", "more"),
     [
         ("test_resnet", ["data.image_size=32"]),
-        ("test_convnext", ["data.image_size=32", "model.drop_path_rate=0.2"]),
+        pytest.param("test_convnext", ["data.image_size=32", "model.drop_path_rate=0.2"], marks=pytest.mark.long),
         pytest.param("test_vit", ["trainer.limit_test_batches=1"], marks=pytest.mark.long),
     ],
 )

@@ -222,7 +222,7 @@ def test_without_a_network_the_message_offers_a_file_or_none(monkeypatch: pytest
 
 @pytest.fixture
 def cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where torch looks for the published weights of mobilenet_v3_small before it downloads them."""
+    """The cache file in which torch looks for mobilenet_v3_small's published weights before it downloads them."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("it was downloaded"))
     folder = tmp_path / "hub" / "checkpoints"

@@ -151,7 +151,7 @@ def with_tokenizer(folder: Path, length: int = 40) -> Path:
 
 
 def stirred(network: Any) -> Any:
-    """In eval mode, every parameter in play: biases of 0 and scales of 1 would hide what is done with them."""
+    """In eval mode, with random biases and scales: zeros and ones would hide errors."""
     torch.manual_seed(0)
     with torch.no_grad():
         for value in network.parameters():
@@ -344,7 +344,7 @@ def test_blocks_go_by_name_and_weights_by_state_dict(pair: Pair) -> None:
 
 
 def test_norms_are_known_by_whatever_class_they_are_of(pair: Pair) -> None:
-    """Of a layer, norms alone have weights of one dimension."""
+    """Only norms have one-dimensional weights in a layer."""
     backbone = copy.deepcopy(pair.backbone)
     set_trainable(backbone, nn.Linear(32, 2), make_phase("norms", thaw="all", only="norms"))
     layers = [block for name, block in backbone.blocks.items() if name.startswith("layer_")]

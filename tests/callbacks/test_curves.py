@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HER
 
 
 def full(after: int) -> Callable[..., None]:
-    """In the place of `Refusable.__init__`: the file takes so many records."""
+    """Replaces `Refusable.__init__`: the file accepts a limited number of records."""
 
     class File:
         def __init__(self, file: Any) -> None:

@@ -38,7 +38,7 @@ def test_samples_per_second_leave_the_validation_out(ranks: int, monkeypatch: py
 
 
 def test_an_epoch_that_did_not_end_is_not_counted() -> None:
-    """As when a resume goes on after the last step of an epoch."""
+    """A resume continues after the last step of an epoch."""
     measure: Any = Measure()
     module: Any = SimpleNamespace(trained=False)
     measure.on_train_start(None, module)

@@ -12,7 +12,7 @@ from frostline.training.callbacks.safety import Safety
 
 
 def trainer_of(files: LateFiles, saved: list[Path]) -> Any:
-    """In the middle of an epoch, after a step of the optimizer."""
+    """Stop in the middle of an epoch, after an optimizer step."""
     epoch_loop = SimpleNamespace(batch_progress=SimpleNamespace(is_last_batch=False))
     return SimpleNamespace(
         strategy=SimpleNamespace(checkpoint_io=files),

@@ -389,3 +389,11 @@ def test_blood_cells_have_the_boxes_that_their_readme_counts(shared: Path, tmp_p
     data = read(tmp_path / "voc")
     assert sum(int(split.labels.sum()) for split in data.splits) == 4886
     assert any("2 boxes without area" in note for note in data.notes())
+
+
+def test_pictures_that_are_stretched_far_are_counted(tmp_path: Path, read: Read) -> None:
+    """At 64 x 64, a picture of 64 x 48 changes by a third, and one of 64 x 20 by more than 2."""
+    folder = put_coco(tmp_path, {"train": 8, "val": 2, "test": 2})
+    assert not any("stretched" in note for note in read(folder, sides=[64, 64]).notes())
+    long = read(folder, sides=[32, 96]).notes()
+    assert "12 pictures are stretched by more than 2 in one direction at 32 × 96 (data.sides)" in long

@@ -159,3 +159,14 @@ def test_values_without_numbers_and_pictures_of_nearly_one_grey_are_told(tmp_pat
     deep = deep_of([put(tmp_path / "a.tif", [[np.nan, 0.5, 1.0]], "float32")])
     assert "1 of them hold NaN" in grey_notes(deep, (0.0, 1.0))[-1]
     assert "use little of that range, 0.5 to 1" in grey_notes(deep, (0.0, 4095.0))[1]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode"), [("gif", "RGB"), ("png", "RGB"), ("webp", "RGB"), ("tif", "RGB"), ("tif", "I;16")]
+)
+def test_pictures_of_which_one_frame_is_used_are_counted(tmp_path: Path, suffix: str, mode: str) -> None:
+    for name in "ab":
+        frames = [Image.new(mode, (8, 8), 90 * place) for place in range(3 if name == "a" else 1)]
+        frames[0].save(tmp_path / f"{name}.{suffix}", save_all=True, append_images=frames[1:])
+    deep = deep_of([tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"])
+    assert "one picture has several frames or pages, of which the first one is used" in grey_notes(deep, None)

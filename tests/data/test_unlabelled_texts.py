@@ -1,4 +1,4 @@
-"""What is read for predictions: the same words and texts as in training."""
+"""Predictions read words and texts as training does."""
 
 from pathlib import Path
 

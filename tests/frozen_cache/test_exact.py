@@ -31,7 +31,7 @@ PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("[!_]*.yaml"
 VIEWS = "schedule.every_phase.views"
 FROZEN = [plan for plan in PLANS if plan not in ("full", "layerwise")]  # these freeze nothing
 HEAVIER = ["resnet18", "efficientnet_b0", "convnext_tiny", "densenet121"]
-MODELS = ["mobilenet_v3_small", *(pytest.param(name, marks=pytest.mark.long) for name in HEAVIER)]
+MODELS = [pytest.param(name, marks=pytest.mark.long) for name in ("mobilenet_v3_small", *HEAVIER)]
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def two_epochs_each(plan: str, composed: Callable[..., Any]) -> list[str]:
     return [f"schedule={plan}", *(f"schedule.phases.{phase.name}.epochs=2" for phase in phases if phase.thaw != "each")]
 
 
-@pytest.mark.parametrize("plan", short_form(FROZEN, "two_stage"))
+@pytest.mark.parametrize("plan", short_form(FROZEN, "last_block"))
 def test_every_plan_ends_in_the_same_bits(
     plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -118,6 +118,7 @@ def test_views_in_turn_are_the_same_kept_or_not_and_start_over_in_each_phase(pro
     assert fresh["metrics"] != first["metrics"]
 
 
+@pytest.mark.long
 def test_views_of_pictures_of_many_sizes_are_the_same_kept_or_not(program: Program, tmp_path: Path) -> None:
     """A batch pads them to one size, and the batches that are kept are others than those of training."""
     generator = np.random.default_rng(0)
@@ -131,7 +132,7 @@ def test_views_of_pictures_of_many_sizes_are_the_same_kept_or_not(program: Progr
     kept_and_never(program, tmp_path, *PLAIN, CHAIN[0], *own)
 
 
-@pytest.mark.parametrize("plan", short_form(PLANS, "auto"))
+@pytest.mark.parametrize("plan", short_form(PLANS, "two_stage"))
 def test_the_cache_is_about_speed_alone(
     plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -19,7 +19,14 @@ OWN = ["task=detection", "data=boxes", "data.sides=[32,64]", "data.batch_size=4"
 OWN += [*DEVICE, "trainer.precision=32-true", "logger=none", "callbacks.progress=null", "optimizer.lr=0.01"]
 HEADS = {
     "retinanet": ["head=retinanet", "head.channels=32", "head.anchor_scale=2", "head.detections=10"],
-    "faster_rcnn": ["head=faster_rcnn", "head.channels=16", "head.hidden=16", "head.detections=10"],
+    "faster_rcnn": [
+        "head=faster_rcnn",
+        "head.channels=16",
+        "head.hidden=16",
+        "head.detections=10",
+        "head.regions=16",
+        "head.proposals=20",
+    ],
 }
 LAST = ["schedule=last_block", "schedule.phases.head.epochs=2", "schedule.phases.last.epochs=2"]
 
@@ -40,7 +47,7 @@ def test_every_plan_ends_in_the_same_bits(name: str, own: list[str], program: Pr
     kept_and_never(program, tmp_path, *own, *HEADS[name], *LAST, "data.augment=none")
 
 
-@pytest.mark.parametrize("level", ["standard", "strong"])
+@pytest.mark.parametrize("level", short_form(["standard", "strong"], "strong"))
 def test_boxes_move_as_the_pictures_did_whose_outputs_are_kept(
     level: str, own: list[str], program: Program, tmp_path: Path
 ) -> None:
@@ -54,7 +61,7 @@ def test_boxes_move_as_the_pictures_did_whose_outputs_are_kept(
 def test_a_run_that_is_stopped_ends_in_the_same_bits(
     name: str, own: list[str], program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the middle of an epoch of the second phase."""
+    """Stop in the middle of an epoch of the second phase."""
     own = [*own, *HEADS[name], *LAST, "data.augment=strong", "cache=never"]
     require_equal_if_stopped(program, tmp_path, monkeypatch, "train 8", *own)
 

@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def texts(tmp_path: Path) -> list[str]:
-    """Of 1 to 60 words; the class is whether `aa` to `ff` are the more."""
+    """Texts of 1 to 60 words; the class is whether most are among `aa` to `ff`."""
     draw = random.Random(0)
     with (tmp_path / "mine.csv").open("w") as file:
         table = csv.writer(file)
@@ -97,6 +97,7 @@ def test_so_it_is_with_tags(plan: str, program: Program, tmp_path: Path, tagged:
     assert cached_phases(first) == KEPT[plan]
 
 
+@pytest.mark.long
 def test_small_batches_of_long_texts_too(program: Program, tmp_path: Path, texts: list[str]) -> None:
     own = [*texts, *PLANS["line_in_the_middle"], "data.batch_tokens=300"]
     first, _ = kept_and_never(program, tmp_path, *SHORT, *own)

@@ -1,4 +1,4 @@
-"""What is stored under a key was computed by these libraries, on so many threads."""
+"""Keys of cached outputs contain library versions and the number of threads."""
 
 from importlib import metadata
 

@@ -1,4 +1,4 @@
-"""What a phase shows of its pictures follows from plan and data; what is kept follows from the cache as well."""
+"""Plan and data decide which views a phase shows; the cache setting also decides what is cached."""
 
 import itertools
 from dataclasses import replace
@@ -103,7 +103,7 @@ def test_always_raises_for_another_reason_than_the_views(but: dict[str, Any]) ->
 
 
 def test_lower_outputs_are_not_on_the_way_of_other_views() -> None:
-    """What was made of pictures without augmentation serves no phase that shows others."""
+    """Outputs of pictures without augmentation are not reused by a phase with augmented views."""
     first, second = made({"thaw": "none"}, {"thaw": 1, "views": 2})
     assert (first.passes, second.passes) == ((1, 3), (2, 3))
 

@@ -10,12 +10,13 @@ WORDS = {
     # `Tokens.mask` and masks of attention are another thing.
     "segmentation": r"segmentation|\bMasks\b|MaskedPictures|MaskPairs|ImageMasks|\bIGNORED\b|[\"']masks[\"']"
     r"|image_masks",
-    "detection": r"[Dd]etect(ion|or)|[\"']boxes[\"']|\bBoxe[sd]|\b(coco|voc|yolo)\b|COCO|faster_rcnn|retinanet",
+    "detection": r"[Dd]etect(ion|or)|[\"']boxes[\"']|\bBoxe[sd]|\b(coco|voc|yolo)\b|COCO|faster_rcnn|retinanet"
+    r"|\b[Dd]etr\b",
     "sound": r"\b[Ss]ounds?\b|[Aa]udio|[Ss]pectrogram|soundfile|sound_transformer|[Tt]ranscript",
     "retrieval": r"[Rr]etrieval|\bIdentities\b|[\"']identities[\"']|EmbeddingHead|IdentityHead",
 }
 OWN_COMMANDS = "src/frostline/commands/neighbours/"
-OF_BACKBONES = {"sound"}  # families that some backbones take directly
+OF_BACKBONES = {"detection", "sound"}  # families that some backbones take directly
 FAMILIES = pytest.mark.parametrize("family", WORDS)
 
 

@@ -21,7 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "config": {"hydra", "lightning", "omegaconf"},
     "distributed": {"lightning", "torch"},
     "storage": {"torch"},
-    "backbones": {"safetensors", "timm", "torch", "torchvision", "transformers"},
+    "backbones": {"safetensors", "scipy", "timm", "torch", "torchvision", "transformers"},
     "adapters": {"peft", "torch", "transformers"},
     "heads": {"segmentation_models_pytorch", "torch", "torchvision"},
     "tasks": {"PIL", "faster_coco_eval", "numpy", "torch", "torchmetrics"},

@@ -14,7 +14,7 @@ NAMES = ["[/b] blood", "[red]cells", "[v2]", "a:x:b", "зёрна ☃"]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_printed_as_they_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """To rich, brackets are styles and words between colons pictures."""
+    """rich reads brackets as styles, and words between colons as emoji."""
     said = {"model": "m", "blocks": ["stem"], "data": name, "rows": 3}
     print_kept([Kept(Path("/kept/frozen/k"), 10, 0.0, said)], Path(f"/home/{name}/kept"), [])
     printed = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What a run prints when it ends."""
+"""The summary that a run prints at its end."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from frostline.runs.record import Record
 
 
 def _printed(score: float, capsys: pytest.CaptureFixture[str], phase: str = "all", **baselines: float) -> list[str]:
-    """Of a run of seven epochs with that accuracy on 100 pictures of validation."""
+    """A run of seven epochs with this accuracy on 100 validation pictures."""
     row: dict[str, Any] = {"name": phase, "learns": ["head", "stem"], "learning_rates": {"head": 0.1}, "epochs": 7}
     row |= {"trainable_parameters": 1, "seconds": 1.0, "samples_per_second": 1.0, "val": {"val/accuracy": score}}
     record = Record(command="frostline train", seed=0, data={"num_val": 100, "classes": []}, monitor="val/accuracy")

@@ -188,7 +188,7 @@ def test_weights_without_smoothing_are_torchs() -> None:
 
 
 def test_smoothing_favours_no_rare_class_over_the_true_one() -> None:
-    """With torch's own weights the best answer for a sample of class 0 would be class 2, at 0.53."""
+    """With torch's own class weights, class 2 would have the lowest loss for a sample of class 0."""
     logits = torch.zeros(1, 3, requires_grad=True)
     it = task([900, 80, 20], "balanced", smoothing=0.1)
     for _ in range(200):

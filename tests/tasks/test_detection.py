@@ -213,3 +213,22 @@ def test_boxes_are_drawn_on_the_picture() -> None:
     assert not pixels[100:200, 70:170].any()
     assert not pixels[:, 290:].any()  # below the threshold
     assert pixels[68:88, 60:120].any()  # the label
+
+
+def test_pictures_with_as_many_boxes_as_the_head_returns_are_counted(task: Detection) -> None:
+    """Boxes below the threshold fill up what is cut, so that they do not count."""
+    rows = torch.tensor([[0.1, 0.1, 0.2, 0.2, 0.9, 0], [0.3, 0.3, 0.4, 0.4, 0.6, 1]])
+    low = torch.tensor([[0.1, 0.1, 0.2, 0.2, 0.9, 0], [0.3, 0.3, 0.4, 0.4, 0.4, 1]])
+    batch = batch_of(torch.zeros(2, 0, 7), torch.arange(2))
+    (note,) = task.notes(task.decode(torch.stack([rows, low]), batch))
+    assert note == (
+        "one picture has 2 boxes, the most that this run returns (head.detections), and may have more objects"
+    )
+    padded = torch.cat([rows, torch.full((1, 6), -1.0)])
+    assert task.notes(task.decode(torch.stack([padded, padded]), batch)) == []
+
+
+def test_a_name_of_two_lines_is_drawn_in_one(task: Detection) -> None:
+    two = Detection(Targets("boxes", ["red\ncell"], [1], {}), threshold=0.5, l1=0.0, monitor="val/map", mode="max")
+    drawn = two.drawn(Image.new("RGB", (64, 48)), torch.tensor([[5.0, 5, 30, 30, 0.9, 0]]))
+    assert Image.open(io.BytesIO(drawn)).size == (512, 384)

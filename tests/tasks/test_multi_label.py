@@ -86,7 +86,7 @@ def test_a_label_that_no_sample_has_is_left_out_of_the_mean() -> None:
 
 
 def test_confident_logits_keep_their_order() -> None:
-    """In float32 the sigmoid of both 20 and 30 is 1."""
+    """The sigmoid of both 20 and 30 is 1 in float32."""
     logits, targets = torch.tensor([[20.0, 1.0], [30.0, -1.0]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     assert measured([(logits, targets)]).compute()["average_precision"] == 1.0
 

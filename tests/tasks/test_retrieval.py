@@ -15,8 +15,9 @@ from frostline.contracts.targets import Targets
 from frostline.errors import ConfigError
 from frostline.heads.embedding import EmbeddingHead, IdentityHead
 from frostline.tasks.metric_losses import arcface, batch_hard_triplet, supervised_contrastive
-from frostline.tasks.neighbours import interval, ranked, verified
+from frostline.tasks.neighbours import interval, ranked, resamples
 from frostline.tasks.retrieval import Retrieval
+from frostline.tasks.verification import verified, verified_intervals
 
 NAMES = ["a", "b", "c"]
 
@@ -99,7 +100,7 @@ def test_losses_of_pairs_are_those_of_loops(labels: list[int]) -> None:
 
 
 def test_a_share_of_the_anchors_has_its_share_of_the_loss() -> None:
-    """As on several ranks, each with its own anchors and the samples of all."""
+    """Several ranks each have their own anchors and the samples of all."""
     vectors, labels = drawn(10, identities=3)
     for loss, settings in ((supervised_contrastive, {"temperature": 0.1}), (batch_hard_triplet, {"margin": 0.3})):
         whole = loss(vectors, labels, vectors, labels, 0, **settings)
@@ -191,7 +192,7 @@ def scores_of(vectors: Tensor, labels: Tensor) -> dict[str, float]:
 @pytest.mark.parametrize("held", [2**22, 30])
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_are_those_of_one_query_after_the_other(seed: int, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one block and in many; identities of 1, 2 and more samples."""
+    """One block and many blocks; identities with 1, 2 and more samples."""
     monkeypatch.setattr("frostline.tasks.neighbours.SIMILARITIES", held)
     vectors, _ = drawn(40, seed=seed)
     labels = torch.tensor([0, 1, 1, 2, 2, *([3] * 12), *([4] * 20), 5, 5, 6])
@@ -215,7 +216,7 @@ def test_losses_and_scores_are_those_of_pytorch_metric_learning() -> None:
 
 
 def test_equal_similarities_count_against_the_samples_of_the_identity() -> None:
-    """In whichever order they come: a collapsed embedding has the lowest scores."""
+    """A collapsed embedding has the lowest scores, in any order of samples."""
     vectors, labels = torch.tensor([[1.0, 0.0]] * 12), torch.tensor([0, 0, 0, *([1] * 9)])
     for order in (torch.arange(12), torch.arange(12).flip(0)):
         scores = scores_of(vectors[order], labels[order])
@@ -263,3 +264,29 @@ def test_the_interval_is_over_identities() -> None:
     many = torch.arange(400)
     low, high = interval((many % 2).double(), many)
     assert (low, high) == (pytest.approx(0.45, abs=0.01), pytest.approx(0.55, abs=0.01))
+
+
+def test_intervals_of_verification_are_about_those_of_the_whole_bootstrap() -> None:
+    vectors, labels = drawn(number=120, width=8, identities=20)
+    similar = vectors @ vectors.T
+    first, second = torch.triu_indices(len(labels), len(labels), 1)
+    scores, same = similar[first, second], labels[first] == labels[second]
+    rates = []
+    for chosen in next(resamples(20)).split(1):
+        times = chosen[0].bincount(minlength=20).double()
+        weight = torch.where(same, times[labels[first]], times[labels[first]] * times[labels[second]])
+        thresholds = scores[same].unique()
+        passed = scores >= thresholds[:, None]
+        accepted = (passed * weight * same).sum(1) / (weight * same).sum()
+        wrong = (passed * weight * ~same).sum(1) / (weight * ~same).sum()
+        strict = (wrong <= 1e-3).nonzero()
+        rates.append(
+            [float(torch.maximum(wrong, 1 - accepted).min()), float(accepted[strict[0, 0]]) if len(strict) else 0]
+        )
+    bounds = torch.tensor(rates).quantile(torch.tensor([0.025, 0.975]), dim=0).T.tolist()
+    found, exact = verified_intervals(vectors, labels), verified(vectors, labels)
+    assert found["eer"] == pytest.approx(bounds[0], abs=0.02)
+    assert found["tar"] == pytest.approx(bounds[1], abs=0.02)
+    assert found["eer"][0] < exact.eer < found["eer"][1]
+    assert verified_intervals(vectors, torch.zeros(120)) == {}
+    assert verified_intervals(vectors, torch.arange(120)) == {}

@@ -39,7 +39,7 @@ def task(
 
 
 def scored(masks: list[np.ndarray]) -> Batch:
-    """As `MaskedPictures.scored_targets` has them."""
+    """Targets in the form of `MaskedPictures.scored_targets`."""
     sizes = torch.tensor([mask.shape for mask in masks])
     canvas = torch.full((len(masks), *sizes.amax(0).tolist()), IGNORED, dtype=torch.uint8)
     for slot, mask in zip(canvas, masks, strict=True):

@@ -89,7 +89,7 @@ def require_seqevals(metrics: TokenClassificationMetrics, true: list[list[str]],
 
 @pytest.mark.parametrize("seed", range(3))
 def test_entities_of_words_that_were_cut_off_are_missed_and_they_alone(seed: int) -> None:
-    """As if `O` was said of each. What is learned and the scores of words are of the others."""
+    """Words that were cut off count as predicted `O`; loss and word scores use the other words."""
     batches = drawn(seed)
     short = [(logits[:, : logits.shape[1] // 2], targets) for logits, targets in batches]
     padded = []
@@ -192,7 +192,7 @@ def test_scores_do_not_depend_on_batches_nor_on_padding() -> None:
 
 
 def test_what_ranks_have_counted_adds_up() -> None:
-    """By the reductions that torchmetrics calls on several ranks."""
+    """Merge states with the reductions that torchmetrics uses between ranks."""
     batches = drawn(seed=0)
     whole, shares = measured(batches), [measured(batches[:2]), measured(batches[2:])]
     shares[0].sums.merge_state(shares[1].sums)

@@ -5,18 +5,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra import compose
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.help import RANKED_ON
+from frostline.cli.rank_models import of_each_model
 from frostline.cli.sweep import overrides
 from frostline.cli.training import make_whole, names_itself, run_folder, train, trusting
 from frostline.commands.checks import check
 from frostline.commands.lr_find.range_test import NUMBERS, RangeTest
 from frostline.distributed.launcher import follows, many
 from frostline.distributed.relaunch import config_dirs, launch_alike
-from frostline.errors import ConfigError, DataError, RunError, close_names
+from frostline.errors import ConfigError, DataError, RunError
 from frostline.frozen.policy import kept_in
 from frostline.paths import RANKING
 from frostline.runs.folder import opened
@@ -57,38 +56,12 @@ def _rank(cfg: DictConfig) -> None:
     check(cfg, *RANKED_ON, command="rank")
     if many():
         raise ConfigError("rank runs in one process", where="torchrun, srun", next_step="start it without them")
-    settings = _of_each_model(cfg)
+    settings = of_each_model(cfg)
     command = shlex.join(["frostline", "rank", *config_dirs(), *overrides()])
     with _output_folder(cfg, "output", RANKING) as folder:
         from frostline.commands.rank.rank import rank
 
         rank(settings, folder, typed=[*config_dirs(), *overrides()], command=command)
-
-
-def _of_each_model(cfg: DictConfig) -> dict[str, DictConfig]:
-    """Compose the config once per model. Raises ConfigError if there is no such model, or if its YAML lacks a required
-    value (`???`)."""
-    options = [name for name in GlobalHydra.instance().config_loader().get_group_options("model") if name[:1] != "_"]
-    if not cfg.models:
-        raise ConfigError("no models are given", where="models", next_step="models=[resnet18,resnet50]")
-    for name in cfg.models:
-        if name not in options:
-            raise ConfigError(
-                f"there is no model '{name}': {close_names(name, options)}",
-                where="models",
-                next_step=f"choose among {', '.join(options)}; or write a YAML of your own, "
-                f"<folder>/model/{name}.yaml, and add --config-dir <folder>",
-            )
-    chosen = {name: compose("rank", [*overrides(), f"+model={name}"]) for name in cfg.models}
-    for name, settings in chosen.items():
-        if missing := OmegaConf.missing_keys(settings.model):
-            raise ConfigError(
-                f"model '{name}' needs values for: {', '.join(sorted(missing))}",
-                where="models",
-                next_step="set them in a YAML of your own, <folder>/model/mine.yaml, and add --config-dir <folder>",
-            )
-        check(settings, *RANKED_ON, "model", command="rank")
-    return chosen
 
 
 def _evaluate(cfg: DictConfig) -> None:

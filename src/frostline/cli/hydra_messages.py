@@ -1,12 +1,15 @@
 """Translate errors of Hydra and OmegaConf into ConfigError, with close names and the next step."""
 
 import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from frostline.config.constructors import parameters_of
+from frostline.config.constructors import constant_of, parameters_of
 from frostline.config.keys import meant
 from frostline.errors import ConfigError, close_names, first_line
 from frostline.paths import conf_dir
@@ -60,7 +63,7 @@ def _unknown_setting(full: str, key: str, parent: DictConfig, *, composes: bool)
     if not composes and "." in full:
         there = ", ".join(f"{full.rpartition('.')[0]}.{name}=" for name in sorted(map(str, parent)))
         return ConfigError(what, where="command line", next_step=f"one of {there}")
-    options = _options_with(full)
+    options = _options_with(full, parent._get_root())
     if options:
         next_step = f"it belongs to {', '.join(options)}: add that too"
         return ConfigError(f"{what}: {close_names(key, map(str, parent))}", where="command line", next_step=next_step)
@@ -108,11 +111,20 @@ def _not_for_rank(name: str) -> ConfigError:
     )
 
 
-def _options_with(key: str) -> list[str]:
-    """Options of the key's config group that have the setting: `head=mlp` for `head.hidden`."""
+def _options_with(key: str, root: Any) -> list[str]:
+    """Options of the key's config group that have the setting: `head=mlp` for `head.hidden`. Heads must fit the task.
+    root: the composed config."""
     group, _, name = key.partition(".")
     files = sorted((conf_dir() / group).glob("[!_]*.yaml")) if name else []
-    return [f"{group}={file.stem}" for file in files if f"\n{name}:" in "\n" + file.read_text(encoding="utf-8")]
+    files = [file for file in files if f"\n{name}:" in "\n" + file.read_text(encoding="utf-8")]
+    unit = constant_of(str(OmegaConf.select(root, "task._target_")), "unit") if group == "head" else None
+    return [f"{group}={file.stem}" for file in files if unit is None or unit in _units_of(file)]
+
+
+def _units_of(head: Path) -> Collection[str]:
+    """What the outputs of a head, by its YAML, may belong to."""
+    target = OmegaConf.select(OmegaConf.load(head), "_target_")
+    return constant_of(str(target), "takes") or ("sample", "token")
 
 
 def _unknown_option(error: MissingConfigException) -> ConfigError:

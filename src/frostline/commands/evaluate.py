@@ -25,6 +25,7 @@ from frostline.training.predictions import collecting, table_of
 from frostline.training.scoring import enter_phase_of
 
 ELSEWHERE = ("dir", "file", "path", "test_split")  # data settings that name other samples
+HOW = ("quotes", "format", "classes", "separator", "split_column")  # and those that say how to read them
 
 
 def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str, float]:
@@ -36,7 +37,8 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     check(settings, command=None)
     L.seed_everything(settings.seed, workers=True, verbose=False)
     elsewhere = any(cfg.data[name] is not None for name in ELSEWHERE)
-    built, own = _built(settings, record, elsewhere=elsewhere, again=_typed(cfg))
+    how = [f"data.{name}" for name in HOW if cfg.data[name] is not None]
+    built, own = _built(settings, record, elsewhere=elsewhere, how=how, again=_typed(cfg))
     model, data, trainer = built.model, built.data, built.trainer
     content, path = read_weights(folder, cfg.checkpoint)
     require_unchanged(content, model, path, "network", "task", *(["parts"] if own else []))
@@ -91,9 +93,12 @@ def _typed(cfg: DictConfig) -> list[str]:
     return named + ([f"checkpoint={cfg.checkpoint}"] if cfg.checkpoint != "best" else [])
 
 
-def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list[str]) -> tuple[Built, bool]:
+def _built(
+    settings: DictConfig, record: Record, *, elsewhere: bool, how: list[str], again: list[str]
+) -> tuple[Built, bool]:
     """Build the objects; also return whether the samples are the run's own, by fingerprint. elsewhere: whether the user
-    named samples, which may be the run's own in a new place. again: the settings of this command."""
+    named samples, which may be the run's own in a new place. how: settings that say how to read them. again: the other
+    settings of this command."""
     if elsewhere:
         built = build(
             settings, load_weights=False, logs=False, known=Targets(**completed_targets(record.data["targets"]))
@@ -104,6 +109,13 @@ def _built(settings: DictConfig, record: Record, *, elsewhere: bool, again: list
             return built, False
     built = build(settings, load_weights=False, logs=False)
     if built.data.fingerprint != record.data.get("fingerprint"):
+        if how:
+            raise RunError(
+                f"{', '.join(how)}: for other samples, named by data.{' or data.'.join(ELSEWHERE[:2])}; the run's own "
+                "test split is read as in training",
+                where=built.data.where,
+                next_step=f"leave {', '.join(how)} out",
+            )
         raise RunError(
             "this is not the data that the run was trained and tested on",
             where=built.data.where,

@@ -6,7 +6,7 @@ import importlib.util
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 KNOWN = {"frostline", "torch", "lightning", "datetime"}  # packages whose classes options name in `_target_`
 JOINED = ("modality", "sampling")  # attributes of a class that name classes whose settings lie in the same node
@@ -47,6 +47,58 @@ def parameters(target: str) -> Parameters | None:
     module, _, name = target.rpartition(".")
     source = _source(module)
     return _with_joined(source, name) if source is not None else None
+
+
+def constant_of(target: str, name: str) -> Any:
+    """The literal value of an attribute in the body of a class, or of the nearest class above it, by its dotted name;
+    None if there is none."""
+    module, _, cls = target.rpartition(".")
+    source = _source(module)
+    return _constant(source, cls, name) if source is not None else None
+
+
+def _constant(source: Path, cls: str, name: str) -> Any:
+    source, node = _definition(source, cls) or (source, None)
+    if not isinstance(node, ast.ClassDef):
+        return None
+    value = _assigned(node.body, name)
+    if value is not None:
+        return _literal(source, value)
+    bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+    return next((found for base in bases if (found := _constant(source, base, name)) is not None), None)
+
+
+def _literal(source: Path, value: ast.expr) -> Any:
+    """The value of an expression of literals and of names of such; None for another one."""
+    if isinstance(value, ast.Name):
+        origin, assigned = _named(source, value.id)
+        return None if assigned is None else _literal(origin, assigned)
+    if isinstance(value, ast.Dict):
+        made: dict[Any, Any] = {}
+        for key, it in zip(value.keys, value.values, strict=True):
+            made |= (_literal(source, it) or {}) if key is None else {ast.literal_eval(key): _literal(source, it)}
+        return made
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        return None
+
+
+def _named(source: Path, name: str) -> tuple[Path, ast.expr | None]:
+    """What a file assigns to a name, or the file from which it imports it."""
+    for node in _tree(source).body:
+        if isinstance(node, ast.ImportFrom) and node.module and name in [it.asname or it.name for it in node.names]:
+            origin = _source(node.module)
+            return (source, None) if origin is None else _named(origin, name)
+    return source, _assigned(_tree(source).body, name)
+
+
+def _assigned(body: list[ast.stmt], name: str) -> ast.expr | None:
+    for item in body:
+        targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
+        if isinstance(item, ast.Assign | ast.AnnAssign) and name in [getattr(it, "id", None) for it in targets]:
+            return item.value
+    return None
 
 
 def _with_joined(source: Path, name: str) -> Parameters | None:

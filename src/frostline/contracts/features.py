@@ -1,8 +1,8 @@
 """The form of the features that a backbone returns and a head takes. Shapes: B samples, D numbers each, L tokens."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 # vector: (B, D). tokens: (B, L, D). map: (B, D, H, W) of the last block. pyramid: a list of maps, from fine to coarse.
 Form = Literal["vector", "tokens", "map", "pyramid"]
@@ -17,11 +17,14 @@ ANY_VECTOR: Mapping[Unit, Form] = {"sample": "vector", "token": "tokens"}
 class Features:
     """widths: D of each level, from fine to coarse; one level unless `form` is `pyramid`.
     strides: pixels of the input per cell of each map; empty for vectors and tokens.
+    own_head: makes the module that the network was pretrained with behind these features, for a number of outputs; None
+        without one.
     """
 
     form: Form
     widths: tuple[int, ...]
     strides: tuple[int, ...] = ()
+    own_head: Callable[[int], Any] | None = None
 
     @property
     def width(self) -> int:

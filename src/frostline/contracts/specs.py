@@ -45,7 +45,8 @@ class ImageSpec(Spec):
 
     Sides in pixels; mean and std per channel (RGB), of values in 0..1. `stretched`: height and width to which whole
     pictures are resized without a crop; None: `resize` and `size` apply.
-    `sizes`: the sizes that the network takes, `any` from `min_size` up, or `fixed` (position table of a transformer).
+    `sizes`: the sizes that the network takes: `any` from `min_size` up, `square` ones alone, or `fixed` (position table
+    of a transformer). `multiple`: of which the sides of whole pictures are one; most networks halve them five times.
     """
 
     size: int
@@ -54,8 +55,9 @@ class ImageSpec(Spec):
     std: tuple[float, float, float]
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     min_size: int = 1
-    sizes: Literal["any", "fixed"] = "any"
+    sizes: Literal["any", "square", "fixed"] = "any"
     stretched: tuple[int, int] | None = None
+    multiple: int = 32
 
     @property
     def sides(self) -> tuple[int, int]:

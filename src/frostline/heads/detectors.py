@@ -226,7 +226,7 @@ def _whole(maps: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class _Nothing(nn.Module):
-    """In place of a backbone, of which torchvision's detectors read only the width."""
+    """Stands in for a backbone: torchvision's detectors read only its width."""
 
     def __init__(self, out_channels: int) -> None:
         super().__init__()

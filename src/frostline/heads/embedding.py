@@ -51,5 +51,5 @@ class IdentityHead(nn.Module):
 
 
 def _of_unit_length(vectors: Tensor) -> Tensor:
-    """In float32, as bfloat16 has three digits."""
+    """Compute in float32: bfloat16 has three digits."""
     return normalize(vectors.float(), dim=1)

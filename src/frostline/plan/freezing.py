@@ -17,6 +17,7 @@ from frostline.plan.phase import Phase
 
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.instancenorm._InstanceNorm)
 NAMES_OF_NORMS = ("RMSNorm", "LayerNorm")  # suffixes of norm classes of other libraries, not derived from torch's
+NO_DECAY = "/no_decay"  # ends the name of a group without weight decay
 
 
 class Group(NamedTuple):
@@ -29,7 +30,7 @@ class Group(NamedTuple):
 
     @property
     def name(self) -> str:
-        return self.block if self.decays else f"{self.block}/no_decay"
+        return self.block if self.decays else self.block + NO_DECAY
 
 
 def learning(backbone: Backbone, head: nn.Module, phase: Phase) -> list[nn.Parameter]:
@@ -117,7 +118,7 @@ def optimizer_groups(groups: list[Group], phase: Phase) -> list[dict[str, Any]]:
 
 def learning_weights(groups: list[dict[str, Any]]) -> Iterator[torch.Tensor]:
     """The weights in an optimizer's groups on which weight decay acts."""
-    return (p for group in groups if not group["name"].endswith("/no_decay") for p in group["params"])
+    return (p for group in groups if not group["name"].endswith(NO_DECAY) for p in group["params"])
 
 
 def count(parameters: Iterable[nn.Parameter]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from frostline.errors import shown
+from frostline.errors import one_line
 from frostline.report.summary import console_of_width, program
 from frostline.storage.entry import Kept
 
@@ -23,7 +23,7 @@ def print_kept(entries: Sequence[Kept], root: Path, typed: Sequence[str]) -> Non
     for column in ("model", "blocks", "data", "samples", "MB", "last used"):
         table.add_column(column, justify="right" if column in ("samples", "MB") else "left", no_wrap=True)
     for entry in entries:
-        table.add_row(*map(shown, _cells(entry)))
+        table.add_row(*map(one_line, _cells(entry)))
     console.print(table)
     console.print(f"{_megabytes(entries)} MB in {root}")
     console.print(f"next  {program()} {shlex.join(['cache', *typed, 'clear=true'])}")

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from frostline.errors import RunError, shown
+from frostline.errors import RunError, one_line, shown
 from frostline.paths import write_atomically
 from frostline.quoting import setting_of
 from frostline.report.bootstrap import Interval, intervals
@@ -126,7 +126,7 @@ def print_leaderboard(path: Path) -> None:
     for column in columns:
         table.add_column(column, justify="left" if column == "run" else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(shown(_cell(row, column)) for column in columns))
+        table.add_row(*(one_line(_cell(row, column)) for column in columns))
     console = console_of_width()
     console.print(table)
     for row in rows:

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from frostline.errors import shown
+from frostline.errors import one_line, shown
 from frostline.quoting import setting_of
 from frostline.runs.record import Record
 
@@ -139,7 +139,7 @@ def print_classes(per_class: list[dict[str, float | str | None]]) -> None:
         table.add_column(column, justify="left" if column == first else "right")
     for row in per_class:
         said = [f"{row[name]:.4f}" if row[name] is not None else "-" for name in scores]
-        table.add_row(shown(str(row[first])), *said, str(row["n"]))
+        table.add_row(one_line(str(row[first])), *said, str(row["n"]))
     console_of_width().print(table)
 
 

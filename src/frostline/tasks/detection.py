@@ -16,7 +16,7 @@ from torch import Tensor
 from frostline.config.ranges import NonNegative, Probability
 from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
-from frostline.errors import counted
+from frostline.errors import counted, one_line
 from frostline.tasks.average_precision import AREA, CLASS, CROWD, SCORE, SCORES, TRUE_CLASS, DetectionMetrics, in_pixels
 from frostline.tasks.base import Task
 
@@ -48,6 +48,7 @@ class Detection(Task):
         super().__init__(monitor=monitor, mode=mode, l1=l1, scores=SCORES)
         self.classes = targets.names
         self.threshold = threshold
+        self.most = 0  # boxes of a picture that the head returns; set by the first outputs
 
     @property
     def num_outputs(self) -> int:
@@ -62,6 +63,7 @@ class Detection(Task):
         return DetectionMetrics(self.classes)
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
+        self.most = outputs.shape[1]
         return [own[own[:, CLASS] >= 0].cpu() for own in in_pixels(outputs, batch)]
 
     def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -90,11 +92,16 @@ class Detection(Task):
         return columns
 
     def notes(self, predictions: Sequence[Tensor]) -> list[str]:
-        """On pictures whose boxes are all below the threshold."""
+        """On pictures whose boxes are all below the threshold, and on those with as many above it as the head returns,
+        which may have more."""
+        full = [own for own in predictions if self.most and len(self._shown(own)) >= self.most]
         empty = [own for own in predictions if len(own) and not len(self._shown(own))]
         highest = max((float(own[:, SCORE].max()) for own in empty), default=0.0)
         said = counted(len(empty), "picture has", "pictures have")
-        return [f"{said} boxes below threshold={self.threshold:g} alone, up to {highest:.3f}"] if empty else []
+        notes = [f"{said} boxes below threshold={self.threshold:g} alone, up to {highest:.3f}"] if empty else []
+        said = counted(len(full), "picture has", "pictures have")
+        cut = f"{said} {self.most} boxes, the most that this run returns (head.detections), and may have more objects"
+        return [*notes, *([cut] if full else [])]
 
     def files_of_all(self, names: Sequence[str], predictions: Sequence[Tensor]) -> dict[str, Callable[[], bytes]]:
         """`detections.json`: all boxes in COCO's format, with scores. Ids count from 1, categories as the classes."""
@@ -131,7 +138,7 @@ class Detection(Task):
         for *edges, _, label in rows:
             draw.rectangle(edges, outline=COLOURS[int(label) % len(COLOURS)], width=unit)
         for left, top, _, _, score, label in rows:
-            text, size = f"{self.classes[int(label)]} {score:.2f}", 8 * unit
+            text, size = f"{one_line(self.classes[int(label)])} {score:.2f}", 8 * unit
             at = max(0, min(left, canvas.width - draw.textlength(text, font_size=size))), max(0, top - size - 2 * unit)
             first, second, third, last = draw.textbbox(at, text, font_size=size)
             under = (first - unit, second - unit, third + unit, last + unit)

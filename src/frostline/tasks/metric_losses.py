@@ -47,7 +47,7 @@ def batch_hard_triplet(
     cosines = (anchors @ others.T).detach()
     furthest = others[cosines.masked_fill(~positive, torch.inf).argmin(1)]
     nearest = others[cosines.masked_fill(~negative, -torch.inf).argmax(1)]
-    # Of the differences, as 1 - cosine loses the digits of short distances.
+    # Norms of the differences: 1 - cosine loses the digits of short distances.
     away, near = ((anchors - other).square().sum(1).clamp(min=LEAST).sqrt() for other in (furthest, nearest))
     return (away - near + margin).clamp(min=0) * (positive.any(1) & negative.any(1))
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 SIMILARITIES = 2**22  # held at a time: 16 MiB
-FALSE_ACCEPTS = 1e-3  # share of false accepts at which true accepts are counted
 RESAMPLES, LEVEL = 1000, 0.95  # of the bootstrap
 DRAWN = 2**22  # identities drawn at a time
 
@@ -54,58 +53,25 @@ def ranked(vectors: Tensor, labels: Tensor, most: int = 10) -> Ranked:
     return Ranked(queries[back], torch.cat(first)[back], torch.cat(precision)[back])
 
 
-class Verified(NamedTuple):
-    """Pairs of samples are accepted as one identity from a similarity on. eer: the lowest rate that neither false
-    accepts nor false rejects exceed. threshold: the similarity at which that is so. tar: true accepts at the lowest
-    threshold at which at most FALSE_ACCEPTS are false."""
-
-    eer: float
-    threshold: float
-    tar: float
-
-
-def verified(vectors: Tensor, labels: Tensor) -> Verified:
-    """Compare all pairs. Without pairs of one identity, nothing is accepted: eer 1, tar 0."""
-    genuine = torch.cat([similar[same] for similar, same in _pairs(vectors, labels)]).sort().values
-    if not len(genuine):
-        return Verified(1.0, 1.0, 0.0)
-    counts = torch.zeros(len(genuine) + 1, dtype=torch.int64, device=vectors.device)
-    for similar, same in _pairs(vectors, labels, of_two=True):
-        passed = torch.searchsorted(genuine, similar[same], right=True)  # thresholds at or below this similarity
-        counts += passed.bincount(minlength=len(counts))
-    accepted = counts.flip(0).cumsum(0).flip(0)[1:]  # pairs of two identities that each genuine score would accept
-    wrong = accepted.double() / counts.sum().clamp(min=1)
-    rejected = torch.searchsorted(genuine, genuine).double() / len(genuine)
-    worse = torch.maximum(wrong, rejected)
-    best = int(worse.argmin())
-    strict = (wrong <= FALSE_ACCEPTS).nonzero()
-    tar = 1 - float(rejected[strict[0, 0]]) if len(strict) else 0.0
-    return Verified(float(worse[best]), float(genuine[best]), tar)
-
-
-def _pairs(vectors: Tensor, labels: Tensor, *, of_two: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield blocks of similarities, and which of them belong to pairs of one identity (or `of_two`), each pair once."""
-    number = len(labels)
-    step = max(1, SIMILARITIES // max(number, 1))
-    for start in range(0, number, step):
-        rows = torch.arange(start, min(start + step, number), device=labels.device)
-        later = torch.arange(start, number, device=labels.device) > rows[:, None]
-        same = labels[rows, None] == labels[start:]
-        yield vectors[rows] @ vectors[start:].T, later & (~same if of_two else same)
-
-
 def interval(values: Tensor, groups: Tensor) -> tuple[float, float]:
     """A 95 % interval of the mean of (Q,) values by the bootstrap over their groups (Q,), from a fixed seed: identities
     are drawn, and not samples, as samples of one identity succeed or fail together."""
     _, owner = groups.cpu().unique(return_inverse=True)
     sums = torch.zeros(int(owner.max()) + 1, dtype=torch.float64).index_add_(0, owner, values.cpu().double())
     sizes = owner.bincount().double()
-    draw, number = torch.Generator().manual_seed(0), len(sums)
-    step = max(1, DRAWN // number)
-    means = []
+    return middle(torch.cat([sums[chosen].sum(1) / sizes[chosen].sum(1) for chosen in resamples(len(sums))]))
+
+
+def resamples(groups: int) -> Iterator[Tensor]:
+    """Yield (R, groups) indices of groups drawn with replacement, RESAMPLES rows in all, from a fixed seed."""
+    draw = torch.Generator().manual_seed(0)
+    step = max(1, DRAWN // groups)
     for start in range(0, RESAMPLES, step):
-        chosen = torch.randint(number, (min(step, RESAMPLES - start), number), generator=draw)
-        means.append(sums[chosen].sum(1) / sizes[chosen].sum(1))
+        yield torch.randint(groups, (min(step, RESAMPLES - start), groups), generator=draw)
+
+
+def middle(values: Tensor) -> tuple[float, float]:
+    """The bounds of the middle LEVEL of (R,) values."""
     tail = (1 - LEVEL) / 2
-    low, high = torch.cat(means).quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    low, high = values.double().quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return low, high

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from omegaconf import DictConfig
 
 from frostline.commands.rank.table import Ranked, as_csv, ordered, print_problems, print_ranking
 from frostline.commands.train import quiet
+from frostline.data.target_types.find import OTHER_KIND
 from frostline.errors import ConfigError, RunError, WeightsError, memory_is_short
 from frostline.paths import RANKING, write_atomically
 from frostline.plan.freezing import count
@@ -43,7 +45,7 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
         data = data or described
         rows.append(row)
     if len(refusals) == len(settings) and len({str(error) for error in refusals.values()}) == 1:
-        raise next(iter(refusals.values()))  # all models fail alike, so data or trainer is at fault
+        raise _of_rank(next(iter(refusals.values())), typed)  # all fail alike, so data or trainer is at fault
     rows = ordered(rows)
     if rows[0].problem:
         print_problems(rows, {name: error.next_step for name, error in refusals.items()})
@@ -59,6 +61,22 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
     rest = [word for word in typed if not word.startswith(("models=", "output="))]
     print_ranking(rows, data["num_val"], [table, numbers], [*rest, f"model={rows[0].model}"])
     return rows
+
+
+def _of_rank(error: ConfigError | WeightsError, typed: Sequence[str]) -> ConfigError | WeightsError:
+    """The error with a next step for this command, which takes no task. typed: its overrides."""
+    if error.where != OTHER_KIND:
+        return error
+    there = error.what.rpartition("this data has ")[2]
+    task = error.next_step.partition(";")[0].partition(" or ")[0]
+    models = next(word for word in typed if word.startswith("models=")).removeprefix("models=").strip("[]")
+    rest = [word for word in typed if not word.startswith(("models=", "output="))]
+    return ConfigError(
+        f"rank compares models by one class for each sample, but this data has {there}",
+        where="data",
+        next_step="data=image_folder, or other data with classes; or "
+        + shlex.join(["frostline", "train", "-m", f"model={models}", task, "schedule=head_only", *rest]),
+    )
 
 
 def _ranked(name: str, cfg: DictConfig) -> tuple[Ranked, dict[str, Any]]:

@@ -87,7 +87,7 @@ def _by_split(files: Sequence[_File], folder: Path) -> dict[str, Path]:
 
 
 def _split_of(file: Path, folder: Path) -> str:
-    """By the words of the file's name, else by the name of its folder."""
+    """Find the split by the words of the file's name, else by the name of its folder."""
     for text in (file.stem, *([] if file.parent == folder else [file.parent.name])):
         words = re.findall("[a-z]+", text.lower())
         for split, names in SPLITS.items():

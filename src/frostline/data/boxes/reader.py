@@ -57,6 +57,7 @@ class BoxedPictures(Reader):
                 where=self.where,
                 next_step="add them, or correct data.dir",
             )
+        self._require_there(said, known)
         names, notes = (known.names, []) if known is not None else self._classes(said)
         self._require_known(said, known)
         classes = {name: place for place, name in enumerate(names)}
@@ -95,14 +96,7 @@ class BoxedPictures(Reader):
 
     def _classes(self, said: Annotations) -> tuple[list[str], list[str]]:
         """Names in the order of the outputs, and sentences on classes that are left out: those without a training box.
-        Raises DataError for chosen classes that no annotation has, or that have no training box."""
-        strange = [name for name in self.wanted or [] if name not in said.names]
-        if strange:
-            raise DataError(
-                f"no annotation has the class '{strange[0]}': {close_names(strange[0], said.names)}",
-                where="data.classes",
-                next_step=list_of("data.classes", said.names[:10]) if said.names else "data.classes=null",
-            )
+        Raises DataError for chosen classes that have no training box."""
         shown = {box.name for one in said.splits["train"] for box in one.boxes if not box.crowd}
         empty = [name for name in said.names if name not in shown and name in (self.wanted or said.names)]
         if not shown or (empty and self.wanted is not None):
@@ -117,6 +111,17 @@ class BoxedPictures(Reader):
             )
         names = [name for name in said.names if name in shown and (self.wanted is None or name in self.wanted)]
         return names, [f"classes without a training box are left out: {few(empty, SHOWN)}"] if empty else []
+
+    def _require_there(self, said: Annotations, known: Targets | None) -> None:
+        """Raise DataError if no annotation has a class of `data.classes`."""
+        strange = [name for name in self.wanted or [] if name not in said.names]
+        if strange:
+            able = [name for name in said.names if known is None or name in known.names]
+            raise DataError(
+                f"no annotation has the class '{strange[0]}': {close_names(strange[0], said.names)}",
+                where="data.classes",
+                next_step=list_of("data.classes", able[:10]) if able else "data.classes=null",
+            )
 
     def _require_known(self, said: Annotations, known: Targets | None) -> None:
         """Raise DataError if the annotations have classes that the run does not know, unless it knows all that are in

@@ -67,7 +67,7 @@ class FilePaths:
         return found
 
     def _endings(self) -> list[str]:
-        """With the suffix or without it: some paths may already end with it."""
+        """The path with the suffix or without it: some paths may already end with it."""
         return list(dict.fromkeys([self.suffix, f".{self.suffix}", ""])) if self.suffix else [""]
 
     def _there(self, path: str) -> Path | None:

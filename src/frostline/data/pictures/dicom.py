@@ -46,8 +46,8 @@ class Window(NamedTuple):
 
 
 class DicomPicture(ImageFile.ImageFile):
-    """Of several frames, the middle one. `info` holds the window and the number of frames. Raises OSError if the file
-    has no pixels, or a codec for them is missing."""
+    """The middle frame, if there are several. `info` holds the window and the number of frames. Raises OSError if the
+    file has no pixels, or a codec for them is missing."""
 
     format = DICOM
     format_description = "Digital Imaging and Communications in Medicine"

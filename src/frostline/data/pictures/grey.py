@@ -18,7 +18,7 @@ from frostline.errors import ConfigError, DataError, counted
 
 DEEP = ("I", "F")  # first letter of Pillow's modes with more than 8 bits
 TOPS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # largest values of 8, 10, 12, 14 and 16 bits
-SHALLOW = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"}  # formats of 8 bits
+PLAIN = {".jpg", ".jpeg", ".jpe", ".jfif"}  # formats of 8 bits and one frame
 FILLED = 0.02  # share of the range; pictures that use less are nearly uniform
 PNG, PNG_COLOURS = b"\x89PNG\r\n\x1a\n", (2, 4, 6)  # colour types (PNG specification, 11.2.2): not grey alone
 
@@ -34,7 +34,7 @@ class Deep(NamedTuple):
     """number: of grey pictures with more than 8 bits, whose finite values go from `low` to `high`. floats: how many of
     them hold floats. holes: how many of them hold NaN or infinite values. colours: number of colour pictures with 16
     bits, of which Pillow reads 8. windowed: number of grey pictures that hold a window of their own. frames: number of
-    files with several frames."""
+    DICOM files with several frames. animated: number of other files with several."""
 
     number: int
     low: float
@@ -44,6 +44,7 @@ class Deep(NamedTuple):
     holes: int = 0
     windowed: int = 0
     frames: int = 0
+    animated: int = 0
 
     def range(self) -> Range:
         """The smallest usual range that holds all values: 0 to 1 for floats, 0 to one of TOPS for whole numbers. If
@@ -56,9 +57,10 @@ class Deep(NamedTuple):
 
 
 def deep_of(files: Sequence[Path]) -> Deep:
-    """Read all files that may be deep. Unreadable ones are skipped here, and reported when their content is needed."""
+    """Read all files that may be deep or animated. Unreadable ones are skipped here, and reported when their content is
+    needed."""
     with ThreadPoolExecutor() as pool:
-        found = [it for it in pool.map(_deep, (file for file in files if file.suffix.lower() not in SHALLOW)) if it]
+        found = [it for it in pool.map(_deep, (file for file in files if file.suffix.lower() not in PLAIN)) if it]
     grey = [it for it in found if it.number]
     return Deep(
         len(grey),
@@ -69,6 +71,7 @@ def deep_of(files: Sequence[Path]) -> Deep:
         sum(it.holes for it in grey),
         sum(it.windowed for it in found),
         sum(it.frames for it in found),
+        sum(it.animated for it in found),
     )
 
 
@@ -122,6 +125,9 @@ def grey_notes(deep: Deep, chosen: Range | None) -> list[str]:
     if deep.frames:
         number = counted(deep.frames, "DICOM file has", "DICOM files have")
         notes.append(f"{number} several frames, of which the middle one is used")
+    if deep.animated:
+        number = counted(deep.animated, "picture has", "pictures have")
+        notes.append(f"{number} several frames or pages, of which the first one is used")
     if chosen is not None and deep.number:
         low, high = (repr(value).removesuffix(".0") for value in chosen)
         number = counted(deep.number, "grey picture has", "grey pictures have")
@@ -153,10 +159,11 @@ def to_eight_bits(values: np.ndarray, mode: str, chosen: Range | None) -> np.nda
 def _deep(file: Path) -> Deep | None:
     try:
         with Image.open(file) as opened, room_for(opened):
+            frames = {"frames": _has_frames(opened), "animated": int(getattr(opened, "is_animated", False))}
             if not opened.mode.startswith(DEEP):
-                return Deep(0, 0.0, 0.0, 0, int(_has_deep_colours(file)), frames=_has_frames(opened))
+                return Deep(0, 0.0, 0.0, 0, int(_has_deep_colours(file)), **frames)
             if opened.format == DICOM:
-                return Deep(0, 0.0, 0.0, 0, 0, windowed=1, frames=_has_frames(opened))
+                return Deep(0, 0.0, 0.0, 0, 0, windowed=1, **frames)
             values, mode = np.asarray(opened), opened.mode
     except UNREADABLE:
         return None
@@ -164,7 +171,7 @@ def _deep(file: Path) -> Deep | None:
     if not finite.size:
         return None
     holes = int(finite.size < values.size)
-    return Deep(1, float(finite.min()), float(finite.max()), int(mode.startswith("F")), 0, holes)
+    return Deep(1, float(finite.min()), float(finite.max()), int(mode.startswith("F")), 0, holes, **frames)
 
 
 def _has_frames(opened: Image.Image) -> int:

@@ -1,6 +1,7 @@
 """Modalities of pictures that are resized to two sides without a crop. Sides are height and width in pixels."""
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +11,12 @@ from frostline.data.modality import Given
 from frostline.data.pictures.modality import PictureModality
 from frostline.data.pictures.reading import upright_size
 from frostline.data.predicting import Opened, Predicting
+from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, counted
 from frostline.faults import at_once
 
-MULTIPLE = 32  # sides are multiples of it, because networks halve them five times
+FAR = 2  # a picture stretched by more in one direction is counted
 
 
 class WholePictureModality(PictureModality):
@@ -30,6 +32,7 @@ class WholePictureModality(PictureModality):
         super().__init__(spec, image_size=image_size, **of_pictures)
         self.sides = sides
         self._read_sizes: list[tuple[int, int]] | None = None
+        self._stretched = 0  # pictures whose aspect ratio changes by more than FAR
         if sides is not None:
             self._stretch(sides)
 
@@ -39,14 +42,25 @@ class WholePictureModality(PictureModality):
             self.sides = _usual_sides(self.spec, ratio)
             self._stretch(self.sides)
         super().read(given)
+        height, width = self.spec.sides
+        sizes = [size for samples in given.samples if samples is not None for size in self._sizes_of(samples)]
+        self._stretched = sum(not 1 / FAR <= own * height / (other * width) <= FAR for own, other in sizes)
+
+    def notes(self, splits: Mapping[str, Split]) -> list[str]:
+        height, width = self.spec.sides
+        said = counted(self._stretched, "picture is", "pictures are")
+        far = f"{said} stretched by more than {FAR} in one direction at {height} × {width} (data.sides)"
+        return [*super().notes(splits), *([far] if self._stretched else [])]
 
     def _sizes(self, given: Given) -> list[tuple[int, int]]:
         """Width and height of the pictures of the first split that exists. Raises DataError."""
         if self._read_sizes is None:
-            first = next(samples for samples in given.samples if samples is not None)
-            known: list[tuple[int, int]] | None = getattr(first, "sizes", None)  # a reader may have measured them
-            self._read_sizes = known or at_once(upright_size, [*first.files], "pictures cannot be read")
+            self._read_sizes = self._sizes_of(next(samples for samples in given.samples if samples is not None))
         return self._read_sizes
+
+    def _sizes_of(self, samples: Any) -> list[tuple[int, int]]:
+        known: list[tuple[int, int]] | None = getattr(samples, "sizes", None)  # a reader may have measured them
+        return known or at_once(upright_size, [*samples.files], "pictures cannot be read")
 
     def _stretch(self, sides: list[int]) -> None:
         _require_sides(sides, self.spec)
@@ -84,7 +98,14 @@ def _usual_sides(spec: ImageSpec, ratio: float) -> list[int]:
     short = spec.size
     if spec.sizes == "fixed":
         return [short, short]
-    return [max(MULTIPLE, round(it / MULTIPLE) * MULTIPLE) for it in (short * max(ratio, 1), short * max(1 / ratio, 1))]
+    if spec.sizes == "square":
+        ratio = 1.0
+    return [_fitting(it, spec) for it in (short * max(ratio, 1), short * max(1 / ratio, 1))]
+
+
+def _fitting(side: float, spec: ImageSpec) -> int:
+    """The nearest side that the network takes."""
+    return max(round(side / spec.multiple), -(-spec.min_size // spec.multiple)) * spec.multiple
 
 
 def _require_pair(key: str, pair: list[int] | None) -> None:
@@ -97,12 +118,13 @@ def _require_pair(key: str, pair: list[int] | None) -> None:
 
 
 def _require_sides(sides: list[int], spec: ImageSpec) -> None:
-    """Raises ConfigError if sides are not multiples of 32 (networks halve them five times), or not of this network."""
-    least = -(-spec.min_size // MULTIPLE) * MULTIPLE
-    problem = f"each side must be a multiple of {MULTIPLE} from {least} up"
-    fitting = [max(least, round(side / MULTIPLE) * MULTIPLE) for side in sides]
+    """Raises ConfigError if the network does not take pictures of these sides."""
+    problem = f"each side must be a multiple of {spec.multiple} from {_fitting(0, spec)} up"
+    fitting = [_fitting(side, spec) for side in sides]
     if spec.sizes == "fixed":
         problem, fitting = f"this backbone takes pictures of {spec.size} pixels only", [spec.size, spec.size]
+    elif spec.sizes == "square" and len({*fitting}) > 1:
+        problem, fitting = f"this backbone takes squares only, and {problem}", [max(fitting)] * 2
     if sides != fitting:
         raise ConfigError(
             f"{problem}, not {sides[0]} × {sides[1]}",

@@ -51,7 +51,7 @@ def open_classes_of(
 
 
 def _sorted(names: set[str]) -> Names:
-    """By value if all are whole numbers."""
+    """Sort by value if all are whole numbers."""
     whole = all(WHOLE.fullmatch(name) for name in names)
     return sorted(names, key=lambda name: (int(name), name)) if whole else sorted(names)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError, close_names
 
+OTHER_KIND = "task, data"  # where the error of `require_kind` lies
+
 
 @cache
 def target_types() -> dict[str, TargetType]:
@@ -41,13 +43,13 @@ def kinds_in_columns(samples: str = "") -> tuple[str, ...]:
 
 
 def require_kind(wanted: str, kinds: Sequence[str]) -> None:
-    """Raises ConfigError if the task learns a kind that the data does not have. kinds: those of the data; a type that
-    derives from one of them is read in the same way."""
+    """Raises ConfigError, whose `where` is OTHER_KIND, if the task learns a kind that the data does not have. kinds:
+    those of the data; a type that derives from one of them is read in the same way."""
     if not any(issubclass(type(target_type(wanted)), type(target_type(kind))) for kind in kinds):
         tasks = " or ".join(f"task={target_type(kind).task}" for kind in kinds)
         learned, there = target_type(wanted).described_as, target_type(kinds[0]).described_as
         raise ConfigError(
             f"this task learns from {learned}, but this data has {there}",
-            where="task, data",
+            where=OTHER_KIND,
             next_step=f"{tasks}; or data with targets for this task: {target_type(wanted).data}",
         )

@@ -93,7 +93,7 @@ class TokenSource(Source):
         return super().name_of(index) if self.places is None else self.places.where(index)
 
     def words_of(self, index: int) -> Tensor | None:
-        """In the order of `targets`: words that begin at a token, then words that were cut off."""
+        """Words in the order of `targets`: those that begin at a token, then those that were cut off."""
         if not self.tagged:
             return None
         words = self.words(index)
