@@ -38,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "runs": {"omegaconf", "pyarrow", "yaml"},
     "training.callbacks": {"lightning", "torch"},
     "training": {"lightning", "omegaconf", "torch", "torchmetrics"},
-    "report": {"numpy", "rich"},
+    "report": {"numpy", "rich", "scipy", "torch"},
     "commands": {"PIL", "lightning", "numpy", "omegaconf", "torch"},
     "commands.neighbours": {"numpy", "omegaconf", "torch"},
     "commands.rank": {"lightning", "omegaconf", "rich"},

@@ -21,6 +21,7 @@ from frostline.plan.freezing import count
 from frostline.plan.phases import NO_AVERAGE
 from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import markdown, print_plan
+from frostline.report.score_intervals import recorded_intervals
 from frostline.report.summary import print_run
 from frostline.runs.folder import FILES, PLACES, checkpoint_of, lasting
 from frostline.runs.folders import CONFIG, claimed
@@ -117,6 +118,8 @@ def _fit_and_test(
     test(built, record, files, tests=bool(cfg.get("test", True)))  # earlier versions always did
     watch.add_to("test")
     files.finish(record)
+    if built.trainer.is_global_zero:
+        record.intervals = recorded_intervals(folder, record.metrics) if record.predictions else {}
     watch.add_to("predictions")
     _log_outcome(built, cfg, record)
 

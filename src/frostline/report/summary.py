@@ -3,8 +3,10 @@
 import math
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -12,10 +14,11 @@ from rich.table import Table
 
 from frostline.errors import one_line, shown
 from frostline.quoting import setting_of
+from frostline.report.score_intervals import cautions, without_bounds
 from frostline.runs.record import Record
 
 BASELINE = "val/accuracy"
-PER_LINE = 6  # scores
+PER_LINE, WITH_INTERVAL = 6, 3  # scores
 SOLVED = "solved"  # shown in place of a learning rate
 NAMES = {"majority": "majority", "knn": "k-NN", "linear_probe": "linear probe"}
 
@@ -55,7 +58,7 @@ def print_run(record: Record, folder: Path) -> None:
         console.print(f"best  {record.best['average'] or epoch}: {score}{latest}")
         for line in _in_vain(record):
             console.print(f"      {line}")
-    print_scores(record.metrics, console)
+    print_scores(record.metrics, console, record.intervals)
     if record.model.get("weights"):
         console.print(f"from  {shown(record.model['weights'])}")
     console.print(f"run   {folder}")
@@ -120,14 +123,25 @@ def _is_below(record: Record, name: str, score: float) -> bool:
     return score < baseline - math.sqrt(baseline * (1 - baseline) / number)
 
 
-def print_scores(metrics: dict[str, float], console: Console | None = None) -> None:
+def print_scores(
+    metrics: dict[str, float],
+    console: Console | None = None,
+    intervals: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> None:
+    """intervals: `Record.intervals`."""
     console = console or console_of_width()
     if "test/n" not in metrics:  # it was not scored
         return
-    scores = [f"{name} {value:.4f}" for name, value in metrics.items() if name.startswith("test/") and name != "test/n"]
-    words = [*scores, f"(n = {metrics['test/n']:.0f})"]
-    lines = ["   ".join(words[start : start + PER_LINE]) for start in range(0, len(words), PER_LINE)]
-    console.print("test  " + "\n      ".join(lines))
+    names = without_bounds(name for name in metrics if name.startswith("test/") and name != "test/n")
+    scores = [f"{name} {metrics[name]:.4f}{_interval(intervals.get(name))}" for name in names]
+    words = [*scores, f"(n = {metrics['test/n']:.0f}{'; [low, high] holds 95 %' if intervals else ''})"]
+    most = WITH_INTERVAL if intervals else PER_LINE
+    lines = ["   ".join(words[start : start + most]) for start in range(0, len(words), most)]
+    console.print("test  " + "\n      ".join([*lines, *cautions(intervals)]))
+
+
+def _interval(found: Mapping[str, Any] | None) -> str:
+    return "" if found is None else f" [{found['low']:.4f}, {found['high']:.4f}]"
 
 
 def print_classes(per_class: list[dict[str, float | str | None]]) -> None:

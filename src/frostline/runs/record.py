@@ -17,7 +17,11 @@ SCHEMA = 1
 FILE = "run.json"
 TYPES = {
     **dict.fromkeys(
-        ("data", "model", "baselines", "metrics", "seconds", "versions", "checkpoints", "predictions"), "dict"
+        (
+            *("data", "model", "baselines", "metrics", "intervals", "seconds"),
+            *("versions", "checkpoints", "predictions"),
+        ),
+        "dict",
     ),
     **dict.fromkeys(("phases", "averages", "per_class"), "list"),
     **dict.fromkeys(("error", "best"), "dict | None"),
@@ -63,6 +67,9 @@ class Record:
     averages: list[dict[str, Any]] = field(default_factory=list)  # scores of the weight averages after the last phase
     best: dict[str, Any] | None = None  # the tested weights: their phase and epoch (from 1), or their average
     metrics: dict[str, float] = field(default_factory=dict)
+    # By test score: its 95 % interval over samples, `low` and `high`, `by` which method, from how many `units` of which
+    # kind (`unit`), and a `caution` if these are too few.
+    intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
     per_class: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"setup": 0.0, "fit": 0.0, "test": 0.0, "total": 0.0})
     peak_memory_bytes: int = 0
