@@ -164,6 +164,13 @@ def _leaderboard(cfg: DictConfig) -> None:
     print_leaderboard(write_leaderboard(folder))
 
 
+def _compare(cfg: DictConfig) -> None:
+    check(cfg, command="compare")
+    from frostline.commands.compare import compare
+
+    compare(cfg)
+
+
 TASKS: dict[str, Callable[[DictConfig], None]] = {
     "train": train,
     "lr_find": _lr_find,
@@ -174,5 +181,6 @@ TASKS: dict[str, Callable[[DictConfig], None]] = {
     "index": _index,
     "search": _search,
     "leaderboard": _leaderboard,
+    "compare": _compare,
     "cache": _cache,
 }

@@ -63,6 +63,9 @@ VALUES = {
     "dir": "str | None",
     "clear": "bool",
     "folder": "str",
+    "first": "str",
+    "second": "str",
+    "shown": "NonNegative[int]",
     "models": "list[str]",
 }
 
