@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str]] = {
     "training.callbacks": {"lightning", "torch"},
     "training": {"lightning", "omegaconf", "torch", "torchmetrics"},
     "report": {"numpy", "rich", "scipy", "torch"},
+    "pages": {"PIL", "google", "jinja2", "markupsafe", "numpy", "tensorboard"},
     "commands": {"PIL", "lightning", "numpy", "omegaconf", "torch"},
     "commands.neighbours": {"numpy", "omegaconf", "torch"},
     "commands.rank": {"lightning", "omegaconf", "rich"},

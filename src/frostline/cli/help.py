@@ -18,6 +18,7 @@ frostline {__version__}: fine-tune a pretrained network on your own data.
   frostline rank models=[resnet18,resnet50] data=cifar10               compare backbones before any training
   frostline evaluate run=<run folder>                                  score it again on its test split
   frostline leaderboard <folder>                                       rank the runs of a folder, best first
+  frostline report <run folder>                                        its page, report.html, built anew
   frostline compare <run folder> <run folder>                          two runs on the same test samples
   frostline cache                                                      list cached outputs; clear=true deletes them
   frostline predict run=<run folder> input=<folder or file>            classes, numbers, masks, boxes or texts
@@ -79,7 +80,7 @@ def require_known_flags(arguments: Sequence[str]) -> None:
 
 
 # Settings of commands that may be given as folders alone, in this order.
-ALONE = {"leaderboard": ("folder",), "compare": ("first", "second")}
+ALONE = {"leaderboard": ("folder",), "compare": ("first", "second"), "report": ("run",)}
 
 
 def named_alone(command: str, arguments: Sequence[str]) -> list[str]:

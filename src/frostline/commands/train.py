@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.recording import recorded
+from frostline.commands.report import page_of_training
 from frostline.config.plain import resolved
 from frostline.distributed.agreement import group_left, others_present
 from frostline.distributed.slurm_requeue import requeued
@@ -19,6 +20,7 @@ from frostline.paths import at_home, write_atomically
 from frostline.plan.composed import plan_of
 from frostline.plan.freezing import count
 from frostline.plan.phases import NO_AVERAGE
+from frostline.report.calibration import recorded_calibration
 from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import markdown, print_plan
 from frostline.report.score_intervals import recorded_intervals
@@ -101,6 +103,7 @@ def train(
         if leads:
             forget_starts(folder)
     if leads:
+        page_of_training(cfg, built.data, record, folder)
         print_run(record, folder)
     return record
 
@@ -120,6 +123,7 @@ def _fit_and_test(
     files.finish(record)
     if built.trainer.is_global_zero:
         record.intervals = recorded_intervals(folder, record.metrics) if record.predictions else {}
+        record.calibration = recorded_calibration(folder)
     watch.add_to("predictions")
     _log_outcome(built, cfg, record)
 

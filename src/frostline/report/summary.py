@@ -19,6 +19,7 @@ from frostline.runs.record import Record
 
 BASELINE = "val/accuracy"
 PER_LINE, WITH_INTERVAL = 6, 3  # scores
+PAGE = "report.html"
 SOLVED = "solved"  # shown in place of a learning rate
 NAMES = {"majority": "majority", "knn": "k-NN", "linear_probe": "linear probe"}
 
@@ -62,11 +63,19 @@ def print_run(record: Record, folder: Path) -> None:
     if record.model.get("weights"):
         console.print(f"from  {shown(record.model['weights'])}")
     console.print(f"run   {folder}")
+    if "page" in record.seconds:
+        console.print(f"page  {folder / PAGE}{_costly(record)}")
     kept = [name for name in ("best", "last") if record.checkpoints[name] is not None]
     if kept:
         settings = ([] if kept[0] == "best" else ["checkpoint=last"]) + (["trust=true"] if record.foreign else [])
         command = " ".join(["evaluate", setting_of("run", folder), *settings])
         console.print(f"next  {program()} {command}")
+
+
+def _costly(record: Record) -> str:
+    """Names the seconds of the page if they are more than a fiftieth of the run's."""
+    own, total = record.seconds["page"], record.seconds["total"]
+    return f" ({own:.1f} s; report=false leaves it out)" if own > 1 and own > total / 50 else ""
 
 
 def _span(rates: list[float]) -> str:
