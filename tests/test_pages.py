@@ -7,17 +7,22 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.tensorboard import SummaryWriter
 
 from conftest import Answer
+from frostline.commands.report import page_of_training
 from frostline.pages.drawing import Scale, curves, number
 from frostline.pages.events import curves as read_curves
 from frostline.pages.page import write_page
+from frostline.pages.plan import plan
 from frostline.pages.samples import EACH, galleries
+from frostline.pages.sections import charts
 from frostline.runs.predictions import Predictions, read, write
 from frostline.runs.record import Record
 
@@ -83,7 +88,6 @@ def test_a_training_ends_with_its_page(page: Page, small_run: Path) -> None:
     said += ["expected calibration error", "frost line", "frostline evaluate", "frostline predict", "frostline export"]
     said += [record.data["fingerprint"], record.versions["torch"], record.command, "training samples"]
     assert [text for text in said if text not in page.text] == []
-    assert record.seconds["page"] > 0
 
 
 def test_nothing_comes_from_elsewhere(page: Page) -> None:
@@ -141,9 +145,10 @@ def test_names_and_texts_cannot_break_out(run: Path) -> None:
         phases=[phase | {"name": NASTY, "learns": [NASTY, "head"]} for phase in own["phases"]],
         per_class=[row | {"class": name} for row, name in zip(own["per_class"], names, strict=True)],
         versions=own["versions"] | {NASTY: NASTY},
+        notes=[NASTY],
         model=own["model"] | {"name": NASTY, "weights": NASTY},
     )
-    page = Page(write_page(run, record, lambda index: NASTY, NASTY))
+    page = Page(write_page(run, record, lambda index: NASTY, NASTY, private=False))
     assert len(page.all("script")) == 1
     assert not re.search(r"<script>alert|\x1b", page.source)
     assert page.text.count("<script>alert('x')</script>&\"'") > 20
@@ -159,7 +164,21 @@ def test_the_page_is_built_anew_also_of_a_moved_run(program: Program, run: Path)
     assert str(run) in page.text
 
 
+def test_a_training_may_have_no_page_or_none_with_samples(
+    program: Program, composed: Callable[..., Any], run: Path
+) -> None:
+    record, data = Record.read(run), SimpleNamespace(test_split=None)
+    settings = {said: composed(said, "run_dir=it") for said in ("report=false", "report.pictures=false")}
+    (run / "report.html").unlink()
+    assert page_of_training(settings["report=false"], data, record, run) is None  # type: ignore[arg-type]
+    assert not (run / "report.html").exists()
+    assert page_of_training(settings["report.pictures=false"], data, record, run)  # type: ignore[arg-type]
+    assert Page(run / "report.html").all("img") == []
+    assert "report.picture: there is no such setting" in program("train", "+report.picture=true").err
+
+
 def test_samples_can_be_left_out(program: Program, run: Path) -> None:
+    changed(run, notes=["picture 1 is twice in the data"])
     assert program("report", f"run={run}", "pictures=false").code == 0
     page = Page(run / "report.html")
     assert page.all("img") == []
@@ -175,7 +194,7 @@ def test_what_a_run_lacks_is_left_out(program: Program, run: Path) -> None:
     assert program("report", f"run={run}").code == 0
     page = Page(run / "report.html")
     assert "its scores have no intervals" in page.text
-    assert "logged no curves" in page.text
+    assert "the run has one epoch" in page.text
     assert "Confusion" not in page.text
 
 
@@ -251,3 +270,37 @@ def test_a_constant_curve_is_drawn() -> None:
         assert "<polyline" in curves({"it": [(1.0, 0.5), (2.0, 0.5)]}, [(1.0, "head")], 2, 1.0, log=log, label="it")
     assert curves({"it": [(1.0, float("nan"))]}, [], 1, None, log=False, label="it") == ""
     assert [number(it) for it in (0, 0.0006, 1e-5, 12.3456, 2_000_000)] == ["0", "0.0006", "1e-05", "12.35", "2e+06"]
+
+
+def test_curves_run_through_all_phases(tmp_path: Path) -> None:
+    with SummaryWriter(tmp_path / "tensorboard") as writer:
+        for epoch, step in enumerate([9, 19, 29]):
+            writer.add_scalar("lr/head", 0.01 / (epoch + 1), step - 5)
+            writer.add_scalar("val/accuracy", 0.5 + epoch / 10, step)
+            writer.add_scalar("val/loss", 1 - epoch / 10, step)
+            writer.add_scalar("train/loss_epoch", 1 - epoch / 5, step)
+    phases: list[dict[str, Any]] = [{"name": "first<", "epochs": 1}, {"name": "rest", "epochs": 2}]
+    record = Record(command="", seed=0, phases=phases, monitor="val/accuracy", best={"phase": "rest", "epoch": 2})
+    found = charts(record, tmp_path)
+    assert [chart.title for chart in found] == ["Validation: accuracy", "Loss", "Learning rate"]
+    assert found[1].names == ["training", "validation"]
+    for chart in found:
+        assert "first&lt;" in chart.svg
+        assert 'class="best"' in chart.svg
+        assert chart.svg.count('class="boundary"') == 1
+        assert chart.svg.count("<circle") == 3 * len(chart.names)
+
+
+def test_a_plan_is_drawn_with_its_frost_line() -> None:
+    common = {"solved": None, "seconds": 10.0}
+    phases: list[dict[str, Any]] = [
+        {"name": "head", "thaw": "none", "learns": ["head"], "learning_rates": {"head": 0.1}, **common},
+        {"name": "all", "thaw": "all", "learns": ["head", "top", "stem"], "learning_rates": {"head": 0.1}, **common},
+    ]
+    drawn = plan(phases)
+    assert drawn.count('class="frozen"') == 2
+    assert drawn.count('class="learns"') == 4
+    assert drawn.count('class="frost"') == 3  # two levels, and the step between them
+    assert "head: head learn, 10.0 s" in drawn
+    assert "other blocks" not in drawn
+    assert "other blocks" in plan(phases[:1])

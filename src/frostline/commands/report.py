@@ -20,30 +20,30 @@ from frostline.training.build import build
 LEFT_OUT = "This page was built without samples (report.pictures=false)."
 
 
-def page_of_training(settings: DictConfig, data: Data, record: Record, folder: Path) -> None:
-    """Write the page of a run that has just ended, unless `report=false`, and note its seconds in run.json. A full disk
-    loses the page, but not the run."""
+def page_of_training(settings: DictConfig, data: Data, record: Record, folder: Path) -> float | None:
+    """Write the page of a run that has just ended, and return the seconds that it took; None if there is no page, by
+    `report=false`. A full disk loses the page, but not the run."""
     if settings.get("report") is False:
-        return
+        return None
     began = time.perf_counter()
-    samples = wants_samples(None, settings)
+    wanted = wants_samples(None, settings)
     try:
-        write_page(folder, record, _shown(data) if samples else None, "" if samples else LEFT_OUT)
-        record.seconds["page"] = time.perf_counter() - began
-        record.write(folder)
+        write_page(folder, record, _shown(data) if wanted else None, "" if wanted else LEFT_OUT, private=not wanted)
     except OSError as error:
         print(f"frostline: report.html is not written: {error.strerror or error}", file=sys.stderr)
+        return None
+    return time.perf_counter() - began
 
 
 def report(folder: Path, record: Record, settings: DictConfig, pictures: bool | None) -> None:
     """settings: of the run; `opened` if the page has samples. pictures: None for what the run says."""
     show: Shown | None = None
     why = LEFT_OUT
-    if wants_samples(pictures, settings) and (folder / file_of("test")).is_file():
-        show, why = _of_own_data(record, settings)
-    elif wants_samples(pictures, settings):
-        why = ""
-    print(f"page  {write_page(folder, record, show, why)}")
+    wanted = wants_samples(pictures, settings)
+    if wanted:
+        stored = (folder / file_of("test")).is_file()
+        show, why = _of_own_data(record, settings) if stored else (None, "")
+    print(f"page  {write_page(folder, record, show, why, private=not wanted)}")
 
 
 def wants_samples(pictures: bool | None, settings: DictConfig) -> bool:

@@ -103,8 +103,7 @@ def train(
         if leads:
             forget_starts(folder)
     if leads:
-        page_of_training(cfg, built.data, record, folder)
-        print_run(record, folder)
+        print_run(record, folder, page_of_training(cfg, built.data, record, folder))
     return record
 
 
@@ -141,6 +140,7 @@ def _describe(record: Record, built: Built, loaded: str) -> None:
     """Fill in data, model and monitor. loaded: describes the loaded weights; a resumed run keeps its first one."""
     model = built.model
     record.data = built.data.describe()
+    record.notes = built.data.notes()
     record.model = {
         "name": model.backbone.name,
         "weights": record.model.get("weights", loaded),

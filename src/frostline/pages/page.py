@@ -20,18 +20,20 @@ from frostline.runs.record import Record
 
 HERE = Path(__file__).parent
 MOST_BYTES = 3_000_000
+TOO_LARGE = "The samples are left out: the page would be larger than 3 MB."
 SPLITS = {"num_train": "training samples", "num_val": "validation samples", "num_test": "test samples"}
 MOST_SETTINGS = 20_000  # characters
 
 
-def write_page(folder: Path, record: Record, show: Shown | None, why_no_samples: str) -> Path:
+def write_page(folder: Path, record: Record, show: Shown | None, why_no_samples: str, *, private: bool) -> Path:
     """Write the page and return its path. show: gives a sample by its index in its source; None: the page has no
-    samples, for the reason `why_no_samples`."""
+    samples, for the reason `why_no_samples`. private: whether to leave out what may name samples, too."""
     found = _predictions(folder, "test")
     samples = [] if show is None or found is None else galleries(found, show)
-    page = rendered(folder, record, found, samples, why_no_samples)
+    notes = [] if private else record.notes
+    page = rendered(folder, record, found, samples, why_no_samples, notes)
     if len(page.encode()) > MOST_BYTES and samples:
-        page = rendered(folder, record, found, [], "The samples are left out: the page would be larger than 3 MB.")
+        page = rendered(folder, record, found, [], TOO_LARGE, notes)
     write_atomically(folder / PAGE, page)
     return folder / PAGE
 
@@ -46,7 +48,12 @@ def _predictions(folder: Path, split: Split) -> Predictions | None:
 
 
 def rendered(
-    folder: Path, record: Record, found: Predictions | None, samples: list[Gallery], why_no_samples: str
+    folder: Path,
+    record: Record,
+    found: Predictions | None,
+    samples: list[Gallery],
+    why_no_samples: str,
+    notes: list[str],
 ) -> str:
     from markupsafe import Markup
 
@@ -62,6 +69,7 @@ def rendered(
         "baselines": Markup(sections.baselines(record)),
         "plan": Markup(plan(record.phases) if record.phases else ""),
         "charts": sections.charts(record, folder),
+        "one_epoch": sum(int(phase["epochs"]) for phase in record.phases) == 1,
         "matrix": None if found is None else sections.confusion(found),
         "per_class_title": _title_of(record),
         "galleries": samples,
@@ -69,6 +77,7 @@ def rendered(
         "diagram": Markup("" if found is None else sections.reliability(found)),
         "calibration": calibration,
         "data": [*_data(record)],
+        "notes": notes,
         "counts": _counts(record),
         "environment": [*_environment(record)],
         "settings": _settings(folder),

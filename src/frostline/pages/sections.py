@@ -56,10 +56,10 @@ def baselines(record: Record) -> str:
 
 
 def charts(record: Record, folder: Path) -> list[Chart]:
-    """Curves over epochs, from the event files; none if the run logged none."""
+    """Curves over epochs, from the event files; none if the run logged none, or has one epoch."""
     logged = curves(folder / "tensorboard")
     ends = logged.get(record.monitor)
-    if ends is None or not record.phases:
+    if ends is None or not record.phases or len(ends.steps) < 2:
         return []
     epochs = {step: number for number, step in enumerate(ends.steps, 1)}
     starts, first = [], 1

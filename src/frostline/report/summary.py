@@ -24,7 +24,8 @@ SOLVED = "solved"  # shown in place of a learning rate
 NAMES = {"majority": "majority", "knn": "k-NN", "linear_probe": "linear probe"}
 
 
-def print_run(record: Record, folder: Path) -> None:
+def print_run(record: Record, folder: Path, page_seconds: float | None = None) -> None:
+    """page_seconds: that the run's page took; None if it has none."""
     console = console_of_width()
     table = phase_table(
         ["phase", "learns", "learning rate", "parameters", "epochs", "seconds", "samples/s", record.monitor]
@@ -63,8 +64,8 @@ def print_run(record: Record, folder: Path) -> None:
     if record.model.get("weights"):
         console.print(f"from  {shown(record.model['weights'])}")
     console.print(f"run   {folder}")
-    if "page" in record.seconds:
-        console.print(f"page  {folder / PAGE}{_costly(record)}")
+    if page_seconds is not None:
+        console.print(f"page  {folder / PAGE}{_costly(page_seconds, record.seconds['total'])}")
     kept = [name for name in ("best", "last") if record.checkpoints[name] is not None]
     if kept:
         settings = ([] if kept[0] == "best" else ["checkpoint=last"]) + (["trust=true"] if record.foreign else [])
@@ -72,9 +73,8 @@ def print_run(record: Record, folder: Path) -> None:
         console.print(f"next  {program()} {command}")
 
 
-def _costly(record: Record) -> str:
-    """Names the seconds of the page if they are more than a fiftieth of the run's."""
-    own, total = record.seconds["page"], record.seconds["total"]
+def _costly(own: float, total: float) -> str:
+    """Name the seconds of the page if they are more than a fiftieth of the run's."""
     return f" ({own:.1f} s; report=false leaves it out)" if own > 1 and own > total / 50 else ""
 
 

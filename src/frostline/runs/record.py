@@ -26,7 +26,7 @@ TYPES = {
     **dict.fromkeys(("phases", "averages", "per_class"), "list"),
     **dict.fromkeys(("error", "best"), "dict | None"),
     **dict.fromkeys(("command", "monitor"), "str"),
-    "foreign": "list[str]",
+    **dict.fromkeys(("foreign", "notes"), "list[str]"),
     "seed": "int",
     "status": "Literal['running', 'finished', 'failed', 'interrupted', 'pruned']",
     "mode": "Literal['max', 'min']",
@@ -56,6 +56,7 @@ class Record:
     error: dict[str, str] | None = None
     versions: dict[str, str] = field(default_factory=installed_versions)
     data: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what was told about the data
     model: dict[str, Any] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)  # code and output folders for which opening it needs trust=true
     phases: list[dict[str, Any]] = field(default_factory=list)
