@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -304,3 +305,22 @@ def test_a_plan_is_drawn_with_its_frost_line() -> None:
     assert "head: head learn, 10.0 s" in drawn
     assert "other blocks" not in drawn
     assert "other blocks" in plan(phases[:1])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("clicks", [1, 2])
+def test_a_browser_sorts_tables_without_an_error(small_run: Path, tmp_path: Path, clicks: int) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no Chromium")
+    click = 'document.querySelector("#classes table.sortable thead th:last-child button").click();'
+    page = (small_run / "report.html").read_text(encoding="utf-8")
+    (tmp_path / "it.html").write_text(page.replace("</body>", f"<script>{click * clicks}</script></body>"))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+    command = [browser, *flags, f"--user-data-dir={tmp_path / 'own'}", f"file://{tmp_path / 'it.html'}"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in ran.stderr
+    table = ran.stdout.partition('id="classes"')[2].partition("click on a column")[2].partition("</table>")[0]
+    scores = [float(row) for row in re.findall(r"<td class=\"n\">([\d.]+)</td></tr>", table)]
+    assert len(scores) == 10
+    assert scores == sorted(scores, reverse=clicks == 2)

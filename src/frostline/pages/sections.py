@@ -168,9 +168,9 @@ def commands(record: Record, folder: Path) -> list[tuple[str, str]]:
     if kept:
         found += [
             ("score the test split again", command_of("evaluate", *last, *trust, run=run)),
-            ("predict", command_of("predict", *last, *trust, run=run, input="<file or folder>")),
+            ("predict", command_of("predict", *last, *trust, run=run, input="new_samples")),
             ("export the weights", command_of("export", *last, *trust, run=run, output="weights.safetensors")),
         ]
     if record.predictions:
-        found.append(("compare with another run", f"{command_of('compare', first=run)} second='<run folder>'"))
+        found.append(("compare with another run", command_of("compare", first=run, second="other_run")))
     return [*found, ("build this page anew", command_of("report", *trust, run=run))]

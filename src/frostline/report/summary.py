@@ -18,7 +18,7 @@ from frostline.report.score_intervals import cautions, without_bounds
 from frostline.runs.record import Record
 
 BASELINE = "val/accuracy"
-PER_LINE, WITH_INTERVAL = 6, 3  # scores
+PER_LINE = 6  # scores
 PAGE = "report.html"
 SOLVED = "solved"  # shown in place of a learning rate
 NAMES = {"majority": "majority", "knn": "k-NN", "linear_probe": "linear probe"}
@@ -142,15 +142,15 @@ def print_scores(
     if "test/n" not in metrics:  # it was not scored
         return
     names = without_bounds(name for name in metrics if name.startswith("test/") and name != "test/n")
-    scores = [f"{name} {metrics[name]:.4f}{_interval(intervals.get(name))}" for name in names]
-    words = [*scores, f"(n = {metrics['test/n']:.0f}{'; [low, high] holds 95 %' if intervals else ''})"]
-    most = WITH_INTERVAL if intervals else PER_LINE
-    lines = ["   ".join(words[start : start + most]) for start in range(0, len(words), most)]
-    console.print("test  " + "\n      ".join([*lines, *cautions(intervals)]))
+    scores = [f"{name} {metrics[name]:.4f}" for name in names]
+    console.print("test  " + _lines([*scores, f"(n = {metrics['test/n']:.0f})"]))
+    ends = [f"{name} {own['low']:.4f} … {own['high']:.4f}" for name in names if (own := intervals.get(name))]
+    if ends:
+        console.print("95 %  " + "\n      ".join([_lines(ends), *cautions(intervals)]))
 
 
-def _interval(found: Mapping[str, Any] | None) -> str:
-    return "" if found is None else f" [{found['low']:.4f}, {found['high']:.4f}]"
+def _lines(words: Sequence[str]) -> str:
+    return "\n      ".join("   ".join(words[start : start + PER_LINE]) for start in range(0, len(words), PER_LINE))
 
 
 def print_classes(per_class: list[dict[str, float | str | None]]) -> None:
