@@ -17,7 +17,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from conftest import Answer
-from frostline.commands.report import page_of_training
+from frostline.commands.page import page_of_training
 from frostline.pages.drawing import Scale, curves, number
 from frostline.pages.events import curves as read_curves
 from frostline.pages.page import write_page

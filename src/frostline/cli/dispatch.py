@@ -173,7 +173,8 @@ def _compare(cfg: DictConfig) -> None:
 
 def _report(cfg: DictConfig) -> None:
     check(cfg, command="report")
-    from frostline.commands.report import report, wants_samples
+    from frostline.commands.page import wants_samples
+    from frostline.commands.report import report
 
     record, settings = read_run(Path(cfg.run))
     require_writable(Path(cfg.run), "run")

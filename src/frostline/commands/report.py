@@ -1,38 +1,19 @@
-"""Write the page of a run: at the end of its training, or anew."""
+"""Build the page of a run anew from its folder."""
 
-import sys
-import time
 from pathlib import Path
 
 import lightning as L
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from frostline.commands.checks import check
-from frostline.data.module import Data
-from frostline.errors import DataError, FrostlineError
+from frostline.commands.page import LEFT_OUT, shown_of, wants_samples
+from frostline.commands.train import quiet
+from frostline.errors import FrostlineError
 from frostline.pages.page import write_page
 from frostline.pages.samples import Shown
 from frostline.runs.predictions import file_of
 from frostline.runs.record import Record
 from frostline.training.build import build
-
-LEFT_OUT = "This page was built without samples (report.pictures=false)."
-
-
-def page_of_training(settings: DictConfig, data: Data, record: Record, folder: Path) -> float | None:
-    """Write the page of a run that has just ended, and return the seconds that it took; None if there is no page, by
-    `report=false`. A full disk loses the page, but not the run."""
-    if settings.get("report") is False:
-        return None
-    began = time.perf_counter()
-    wanted = wants_samples(None, settings)
-    try:
-        write_page(folder, record, _shown(data) if wanted else None, "" if wanted else LEFT_OUT, private=not wanted)
-    except OSError as error:
-        print(f"frostline: report.html is not written: {error.strerror or error}", file=sys.stderr)
-        return None
-    return time.perf_counter() - began
 
 
 def report(folder: Path, record: Record, settings: DictConfig, pictures: bool | None) -> None:
@@ -46,18 +27,8 @@ def report(folder: Path, record: Record, settings: DictConfig, pictures: bool | 
     print(f"page  {write_page(folder, record, show, why, private=not wanted)}")
 
 
-def wants_samples(pictures: bool | None, settings: DictConfig) -> bool:
-    """Whether the page shows samples: as the command says, else as the run's settings do; a run before they existed
-    says nothing against it."""
-    if pictures is not None:
-        return pictures
-    return OmegaConf.select(settings, "report.pictures") is not False
-
-
 def _of_own_data(record: Record, settings: DictConfig) -> tuple[Shown | None, str]:
     """Samples of the run's own data, or why there are none."""
-    from frostline.commands.train import quiet
-
     quiet()
     try:
         settings = settings.copy()
@@ -68,16 +39,4 @@ def _of_own_data(record: Record, settings: DictConfig) -> tuple[Shown | None, st
         changed = data.fingerprint != record.data.get("fingerprint")
     except FrostlineError as error:
         return None, f"The samples are left out: {error.what}."
-    return (None, "The samples are left out: the data has changed.") if changed else (_shown(data), "")
-
-
-def _shown(data: Data) -> Shown:
-    source = data.test_split.source
-
-    def shown(index: int) -> Tensor | str | None:
-        try:
-            return source.shown(index)
-        except DataError:  # a file that was removed since
-            return None
-
-    return shown
+    return (None, "The samples are left out: the data has changed.") if changed else (shown_of(data), "")

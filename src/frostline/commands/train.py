@@ -10,8 +10,8 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.commands.page import page_of_training
 from frostline.commands.recording import recorded
-from frostline.commands.report import page_of_training
 from frostline.config.plain import resolved
 from frostline.distributed.agreement import group_left, others_present
 from frostline.distributed.slurm_requeue import requeued
