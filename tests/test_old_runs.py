@@ -57,6 +57,7 @@ def test_every_renamed_class_is_there(target: str) -> None:
         ["evaluate", "run=run"],
         ["predict", "run=run", "input=it.png"],
         ["export", "run=run", "output=it.safetensors"],
+        ["report", "run=run"],
     ],
     ids=lambda typed: typed[0],
 )

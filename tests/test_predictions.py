@@ -476,3 +476,12 @@ def test_masks_are_counted(program: Program, tmp_path: Path) -> None:
         target, predicted, right = (found.columns[it].sum(0) for it in ("target", "predicted", "right"))
         iou = right / (target + predicted - right)
         assert iou.mean() == pytest.approx(found.about["scores"][f"{split}/iou"], rel=1e-5)
+
+
+def test_a_run_records_an_interval_of_each_test_score(small_run: Path) -> None:
+    record = record_of(small_run)
+    scores = {name for name in record["metrics"] if name.startswith("test/")} - {"test/n"}
+    assert {*record["intervals"]} == scores
+    for name, found in record["intervals"].items():
+        assert 0 <= found["low"] < record["metrics"][name] < found["high"], name
+        assert (found["units"], found["unit"], found["caution"]) == (359, "sample", "")

@@ -21,6 +21,7 @@ from frostline.data.pictures.image_csv import ImageCsv
 from frostline.data.pictures.image_folder import ImageFolder
 from frostline.errors import ConfigError, DataError
 from frostline.paths import conf_dir
+from frostline.training.predictions import table_of
 
 Make = Callable[..., Data]
 
@@ -102,6 +103,16 @@ def test_a_pattern_keeps_patients_apart(folders: Make) -> None:
     assert [len(train), len(val), len(test)] == [3, 1, 1]
     assert train | val | test == set("abcde")
     assert "val has 25 % of the samples instead of 10 %, as groups stay whole" in data.notes()
+
+
+def test_a_split_knows_the_patient_of_each_picture(folders: Make) -> None:
+    """Kept predictions name it, so that intervals are drawn by patient."""
+    for split in folders().splits:
+        names = [Path(split.source.name_of(index)).name[0] for index in split.index.tolist()]
+        columns = table_of({"index": split.index.flip(0), "target": split.labels.flip(0)}, split)
+        assert [group.lower() for group in columns["group"]] == names
+    for split in folders(group_pattern=None).splits:
+        assert "group" not in table_of({"index": split.index}, split)
 
 
 def test_without_a_pattern_patients_are_divided(folders: Make) -> None:

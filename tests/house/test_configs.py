@@ -203,6 +203,8 @@ def test_an_experiment_opens_with_its_command(name: str) -> None:
         ("search", ["run=logs/it", "index=its"]),
         ("cache", []),
         ("leaderboard", ["folder=logs"]),
+        ("report", ["run=logs/it"]),
+        ("compare", ["first=logs/a", "second=logs/b"]),
         ("rank", ["models=[bundled,resnet18]"]),
     ],
 )
@@ -223,7 +225,7 @@ def test_lr_find_takes_what_train_takes_and_settings_of_its_own(composed: Compos
 def test_no_yaml_lies_outside_what_is_tested() -> None:
     known = {f"{option}.yaml" for option in OPTIONS} | {f"experiment/{name}.yaml" for name in EXPERIMENTS}
     commands = ("train", "resume", "lr_find", "evaluate", "predict", "export", "index", "search", "cache", "rank",
-                "leaderboard")  # fmt: skip
+                "leaderboard", "compare", "report")  # fmt: skip
     known |= {f"{command}.yaml" for command in commands}
     for option in OPTIONS:  # files that others build upon
         for item in OmegaConf.to_container(OmegaConf.load(CONF / f"{option}.yaml")).get("defaults", []):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from frostline.report.baselines import baseline_lines
-from frostline.report.summary import print_run
+from frostline.report.summary import print_run, print_scores
 from frostline.runs.record import Record
 
 
@@ -127,3 +127,16 @@ def test_an_epoch_below_the_highest_score_says_why_it_was_chosen(capsys: pytest.
     printed = _two_phases({"phase": "all", "epoch": 4, "highest": 0.8462}, capsys)
     assert "0.8000 (the latest within one standard error of the highest, 0.8462)" in printed
     assert "standard error" not in _two_phases({"phase": "all", "epoch": 4}, capsys)
+
+
+def test_intervals_stand_below_their_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {"test/accuracy": 0.75, "test/loss": 0.5, "test/n": 20.0}
+    found = {"low": 0.5, "high": 0.875, "caution": "20 samples alone"}
+    print_scores(metrics, intervals={"test/accuracy": found})
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "test  test/accuracy 0.7500   test/loss 0.5000   (n = 20)",
+        "95 %  test/accuracy 0.5000 … 0.8750",
+        "      do not trust the interval of test/accuracy: 20 samples alone",
+    ]
+    print_scores(metrics)
+    assert "95 %" not in capsys.readouterr().out

@@ -18,7 +18,7 @@ from frostline.distributed.relaunch import config_dirs, launch_alike
 from frostline.errors import ConfigError, DataError, RunError
 from frostline.frozen.policy import kept_in
 from frostline.paths import RANKING
-from frostline.runs.folder import opened
+from frostline.runs.folder import opened, read_run
 from frostline.runs.folders import require_writable
 from frostline.runs.record import Record
 
@@ -164,6 +164,25 @@ def _leaderboard(cfg: DictConfig) -> None:
     print_leaderboard(write_leaderboard(folder))
 
 
+def _compare(cfg: DictConfig) -> None:
+    check(cfg, command="compare")
+    from frostline.commands.compare import compare
+
+    compare(cfg)
+
+
+def _report(cfg: DictConfig) -> None:
+    check(cfg, command="report")
+    from frostline.commands.page import wants_samples
+    from frostline.commands.report import report
+
+    record, settings = read_run(Path(cfg.run))
+    require_writable(Path(cfg.run), "run")
+    if wants_samples(cfg.pictures, settings):
+        record, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=trusting("report"))
+    report(Path(cfg.run), record, settings, cfg.pictures)
+
+
 TASKS: dict[str, Callable[[DictConfig], None]] = {
     "train": train,
     "lr_find": _lr_find,
@@ -174,5 +193,7 @@ TASKS: dict[str, Callable[[DictConfig], None]] = {
     "index": _index,
     "search": _search,
     "leaderboard": _leaderboard,
+    "compare": _compare,
+    "report": _report,
     "cache": _cache,
 }

@@ -18,6 +18,8 @@ frostline {__version__}: fine-tune a pretrained network on your own data.
   frostline rank models=[resnet18,resnet50] data=cifar10               compare backbones before any training
   frostline evaluate run=<run folder>                                  score it again on its test split
   frostline leaderboard <folder>                                       rank the runs of a folder, best first
+  frostline report <run folder>                                        its page, report.html, built anew
+  frostline compare <run folder> <run folder>                          two runs on the same test samples
   frostline cache                                                      list cached outputs; clear=true deletes them
   frostline predict run=<run folder> input=<folder or file>            classes, numbers, masks, boxes or texts
   frostline export run=<run folder> output=<file>.safetensors          its weights, adapters merged into them
@@ -75,6 +77,21 @@ def require_known_flags(arguments: Sequence[str]) -> None:
             raise ConfigError(
                 f"'{wanted}' cannot be shown: {close_names(wanted, SHOWN)}", where="--cfg", next_step="--cfg job"
             )
+
+
+# Settings of commands that may be given as folders alone, in this order.
+ALONE = {"leaderboard": ("folder",), "compare": ("first", "second"), "report": ("run",)}
+
+
+def named_alone(command: str, arguments: Sequence[str]) -> list[str]:
+    """Name the folders that are given alone: `leaderboard logs` means `leaderboard folder=logs`."""
+    keys = iter(ALONE.get(command, ()))
+    named = []
+    for before, argument in pairwise(["", *arguments]):
+        is_setting = "=" in argument or argument.startswith(("-", "~")) or before in WITH_VALUE
+        key = None if is_setting else next(keys, None)
+        named.append(argument if key is None else f"{key}={argument}")
+    return named
 
 
 def settings_first(arguments: Sequence[str]) -> list[str]:

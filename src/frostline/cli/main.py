@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frostline import __version__
 from frostline.cli.dispatch import TASKS
-from frostline.cli.help import USAGE, help_of, require_known_flags, settings_first
+from frostline.cli.help import USAGE, help_of, named_alone, require_known_flags, settings_first
 from frostline.cli.hydra_messages import translated
 from frostline.cli.nested import with_nested
 from frostline.cli.resuming import require_resumable, resumed
@@ -55,8 +55,7 @@ def main(command: str | None = None) -> None:
         if {"--help", "-h"} & set(sys.argv):
             print(help_of(command, config_folders()), flush=True)
             return
-        if command == "leaderboard":  # its folder may be named alone
-            sys.argv[1:] = [it if "=" in it or it.startswith("-") else f"folder={it}" for it in sys.argv[1:]]
+        sys.argv[1:] = named_alone(command, sys.argv[1:])
         require_known_flags(sys.argv[1:])
         require_starter()
         _sweep_first(command)

@@ -25,6 +25,9 @@ VALUES = {
     "dry_run": "bool",
     "requeue": "bool",
     "predictions": "bool",
+    "report": "bool | dict",
+    "report.pictures": "bool",
+    "pictures": "bool | None",
     "predictions_max_gigabytes": "Positive[float]",
     "trust": "bool",
     "run_dir": "str",
@@ -63,6 +66,9 @@ VALUES = {
     "dir": "str | None",
     "clear": "bool",
     "folder": "str",
+    "first": "str",
+    "second": "str",
+    "shown": "NonNegative[int]",
     "models": "list[str]",
 }
 

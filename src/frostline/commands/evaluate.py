@@ -51,7 +51,7 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
         columns = collected.gathered(trainer)[1] if collected is not None else None
     if trainer.is_global_zero:
         print_classes(model.per_class)
-        print_scores(dict(scores))
+        print_scores(dict(scores), intervals=record.intervals if compares else {})
         if columns is not None:
             print(f"predictions  {comparison(folder, 'test', table_of(columns, data.test_split))}")
     return dict(scores)

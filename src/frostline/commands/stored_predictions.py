@@ -9,7 +9,7 @@ from frostline.errors import RunError
 from frostline.runs.predictions import Split, read
 
 ROUNDING = 1e-4  # between devices, thread counts and versions of libraries; float32 has about seven digits
-NOT_OUTPUTS = {"sample", "index", "word", "target", "phase"}  # columns that say of what an output is
+NOT_OUTPUTS = {"sample", "index", "group", "word", "target", "phase"}  # columns that say of what an output is
 
 
 def comparison(run: Path, split: Split, columns: dict[str, Any]) -> str:

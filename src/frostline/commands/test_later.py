@@ -9,6 +9,8 @@ from frostline.commands.checks import check
 from frostline.commands.train import quiet
 from frostline.commands.trained import read_weights
 from frostline.errors import RunError
+from frostline.report.calibration import recorded_calibration
+from frostline.report.score_intervals import recorded_intervals
 from frostline.report.summary import print_classes, print_scores
 from frostline.runs.folder import checkpoint_of
 from frostline.runs.record import Record, Stopwatch
@@ -42,6 +44,9 @@ def test_later(folder: Path, record: Record, settings: DictConfig) -> None:
     watch.add_to("test")
     files.finish(record)
     watch.add_to("predictions")
+    if record.predictions:
+        record.intervals = recorded_intervals(folder, record.metrics)
+        record.calibration = recorded_calibration(folder)
     record.write(folder)
     print_classes(built.model.per_class)
-    print_scores(record.metrics)
+    print_scores(record.metrics, intervals=record.intervals)

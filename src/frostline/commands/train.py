@@ -10,6 +10,7 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.commands.page import page_of_training
 from frostline.commands.recording import recorded
 from frostline.config.plain import resolved
 from frostline.distributed.agreement import group_left, others_present
@@ -19,8 +20,10 @@ from frostline.paths import at_home, write_atomically
 from frostline.plan.composed import plan_of
 from frostline.plan.freezing import count
 from frostline.plan.phases import NO_AVERAGE
+from frostline.report.calibration import recorded_calibration
 from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import markdown, print_plan
+from frostline.report.score_intervals import recorded_intervals
 from frostline.report.summary import print_run
 from frostline.runs.folder import FILES, PLACES, checkpoint_of, lasting
 from frostline.runs.folders import CONFIG, claimed
@@ -100,7 +103,7 @@ def train(
         if leads:
             forget_starts(folder)
     if leads:
-        print_run(record, folder)
+        print_run(record, folder, page_of_training(cfg, built.data, record, folder))
     return record
 
 
@@ -117,6 +120,9 @@ def _fit_and_test(
     test(built, record, files, tests=bool(cfg.get("test", True)))  # earlier versions always did
     watch.add_to("test")
     files.finish(record)
+    if built.trainer.is_global_zero:
+        record.intervals = recorded_intervals(folder, record.metrics) if record.predictions else {}
+        record.calibration = recorded_calibration(folder)
     watch.add_to("predictions")
     _log_outcome(built, cfg, record)
 
@@ -134,6 +140,7 @@ def _describe(record: Record, built: Built, loaded: str) -> None:
     """Fill in data, model and monitor. loaded: describes the loaded weights; a resumed run keeps its first one."""
     model = built.model
     record.data = built.data.describe()
+    record.notes = built.data.notes()
     record.model = {
         "name": model.backbone.name,
         "weights": record.model.get("weights", loaded),

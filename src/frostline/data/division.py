@@ -16,7 +16,7 @@ from frostline.data.grouping import (
 from frostline.data.reader import Found, Reader
 from frostline.data.sampling import Sampling, balanced_subset, require_per_class, stratified_split
 from frostline.data.source import Source, every
-from frostline.data.split import Split
+from frostline.data.split import Split, named
 from frostline.data.target_types.base import TargetType
 from frostline.data.whole_names import joined, not_divisible, split_by_names, too_few
 from frostline.errors import ConfigError, DataError
@@ -68,6 +68,8 @@ class Division:
             index = index[balanced_subset(strata, sampling.train_limit, sampling.seed)]
             self._require_limit(source.labels[index], sampling.train_limit)
         splits = Split(source, index), Split(*val, scored=True), Split(*test, scored=True)
+        for name, split in named(splits):
+            split.groups = self.groups.get("train" if split.source is self.train else name, ())
         for name, split in (("validation", splits[1]), ("test", splits[2])):
             if len(split) == 0:
                 raise DataError(

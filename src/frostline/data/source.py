@@ -50,6 +50,15 @@ class Source(ABC):
         """What identifies a sample in messages: its path, or file and line; its number from 1 if it is in memory."""
         return f"sample {index + 1}"
 
+    def shown(self, index: int) -> Tensor | str | None:
+        """A sample as people see it: uint8 (3, H, W) of a picture, or the beginning of a text; None if neither. Raises
+        DataError if it cannot be read."""
+        inputs, sizes = self.fetch([index], whole=True)
+        if not isinstance(inputs, Tensor) or inputs.dtype != torch.uint8 or inputs.ndim != 4:
+            return None
+        height, width = inputs.shape[2:] if sizes is None else sizes[0].tolist()
+        return inputs[0, :, :height, :width]
+
     def words_of(self, index: int) -> Tensor | None:
         """(W,) the index of the word, from 0, to which each target belongs; None if samples have one target each."""
         return None

@@ -30,6 +30,7 @@ class Split(Dataset[Batch | DataError]):
         self.index = index
         self.whole = whole
         self.scored = scored
+        self.groups: Sequence[str] = ()  # of each sample of the source, if samples have groups
 
     def __len__(self) -> int:
         return len(self.index)

@@ -2,8 +2,10 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -12,13 +14,16 @@ from rich.table import Table
 from frostline.errors import one_line, shown
 from frostline.quoting import setting_of
 from frostline.report.baselines import baseline_lines
+from frostline.report.score_intervals import cautions, without_bounds
 from frostline.runs.record import Record
 
 PER_LINE = 6  # scores
+PAGE = "report.html"
 SOLVED = "solved"  # shown in place of a learning rate
 
 
-def print_run(record: Record, folder: Path) -> None:
+def print_run(record: Record, folder: Path, page_seconds: float | None = None) -> None:
+    """page_seconds: that the run's page took; None if it has none."""
     console = console_of_width()
     table = phase_table(
         ["phase", "learns", "learning rate", "parameters", "epochs", "seconds", "samples/s", record.monitor]
@@ -52,15 +57,22 @@ def print_run(record: Record, folder: Path) -> None:
         console.print(f"best  {record.best['average'] or epoch}: {score}{latest}")
         for line in _in_vain(record):
             console.print(f"      {line}")
-    print_scores(record.metrics, console)
+    print_scores(record.metrics, console, record.intervals)
     if record.model.get("weights"):
         console.print(f"from  {shown(record.model['weights'])}")
     console.print(f"run   {folder}")
+    if page_seconds is not None:
+        console.print(f"page  {folder / PAGE}{_costly(page_seconds, record.seconds['total'])}")
     kept = [name for name in ("best", "last") if record.checkpoints[name] is not None]
     if kept:
         settings = ([] if kept[0] == "best" else ["checkpoint=last"]) + (["trust=true"] if record.foreign else [])
         command = " ".join(["evaluate", setting_of("run", folder), *settings])
         console.print(f"next  {program()} {command}")
+
+
+def _costly(own: float, total: float) -> str:
+    """Name the seconds of the page if they are more than a fiftieth of the run's."""
+    return f" ({own:.1f} s; report=false leaves it out)" if own > 1 and own > total / 50 else ""
 
 
 def _span(rates: list[float]) -> str:
@@ -81,14 +93,25 @@ def _in_vain(record: Record) -> list[str]:
     return [f"thawing for {later:.0f} s did not improve the score: schedule=head_only leaves it out"]
 
 
-def print_scores(metrics: dict[str, float], console: Console | None = None) -> None:
+def print_scores(
+    metrics: dict[str, float],
+    console: Console | None = None,
+    intervals: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> None:
+    """intervals: `Record.intervals`."""
     console = console or console_of_width()
     if "test/n" not in metrics:  # it was not scored
         return
-    scores = [f"{name} {value:.4f}" for name, value in metrics.items() if name.startswith("test/") and name != "test/n"]
-    words = [*scores, f"(n = {metrics['test/n']:.0f})"]
-    lines = ["   ".join(words[start : start + PER_LINE]) for start in range(0, len(words), PER_LINE)]
-    console.print("test  " + "\n      ".join(lines))
+    names = without_bounds(name for name in metrics if name.startswith("test/") and name != "test/n")
+    scores = [f"{name} {metrics[name]:.4f}" for name in names]
+    console.print("test  " + _lines([*scores, f"(n = {metrics['test/n']:.0f})"]))
+    ends = [f"{name} {own['low']:.4f} … {own['high']:.4f}" for name in names if (own := intervals.get(name))]
+    if ends:
+        console.print("95 %  " + "\n      ".join([_lines(ends), *cautions(intervals)]))
+
+
+def _lines(words: Sequence[str]) -> str:
+    return "\n      ".join("   ".join(words[start : start + PER_LINE]) for start in range(0, len(words), PER_LINE))
 
 
 def print_classes(per_class: list[dict[str, float | str | None]]) -> None:

@@ -23,7 +23,7 @@ MAY_DIFFER = {
     "data.vocabulary",
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     *("cache.dir", "schedule.minutes"),  # the depth that schedule.minutes chose is compared instead
-    *("predictions", "predictions_max_gigabytes"),
+    *("predictions", "predictions_max_gigabytes", "report"),
     *("trainer.log_every_n_steps", "trainer.enable_progress_bar"),
 }
 

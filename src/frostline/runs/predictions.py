@@ -22,8 +22,8 @@ class Predictions(NamedTuple):
     """about: `part` (the split), task, kind and names of the targets, scores, and the phase and epoch of the weights.
 
     columns: NumPy arrays, (R,) or (R, K): `sample`, its path, or file and line; `index`, its index in its source, from
-    0; for words also `word`, its index in the sentence, from 0; `target`; the outputs under the task's names; `phase`,
-    that of the weights.
+    0; `group`, if samples have groups; for words also `word`, its index in the sentence, from 0; `target`; the outputs
+    under the task's names; `phase`, that of the weights.
     """
 
     about: dict[str, Any]

@@ -17,12 +17,16 @@ SCHEMA = 1
 FILE = "run.json"
 TYPES = {
     **dict.fromkeys(
-        ("data", "model", "baselines", "metrics", "seconds", "versions", "checkpoints", "predictions"), "dict"
+        (
+            *("data", "model", "baselines", "metrics", "intervals", "calibration", "seconds"),
+            *("versions", "checkpoints", "predictions"),
+        ),
+        "dict",
     ),
     **dict.fromkeys(("phases", "averages", "per_class"), "list"),
     **dict.fromkeys(("error", "best"), "dict | None"),
     **dict.fromkeys(("command", "monitor"), "str"),
-    "foreign": "list[str]",
+    **dict.fromkeys(("foreign", "notes"), "list[str]"),
     "seed": "int",
     "status": "Literal['running', 'finished', 'failed', 'interrupted', 'pruned']",
     "mode": "Literal['max', 'min']",
@@ -52,6 +56,7 @@ class Record:
     error: dict[str, str] | None = None
     versions: dict[str, str] = field(default_factory=installed_versions)
     data: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what was told about the data
     model: dict[str, Any] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)  # code and output folders for which opening it needs trust=true
     phases: list[dict[str, Any]] = field(default_factory=list)
@@ -63,6 +68,12 @@ class Record:
     averages: list[dict[str, Any]] = field(default_factory=list)  # scores of the weight averages after the last phase
     best: dict[str, Any] | None = None  # the tested weights: their phase and epoch (from 1), or their average
     metrics: dict[str, float] = field(default_factory=dict)
+    # By test score: its 95 % interval over samples, `low` and `high`, `by` which method, from how many `units` of which
+    # kind (`unit`), and a `caution` if these are too few.
+    intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # For one class a sample: NLL, Brier score and ECE of the test split (`raw`), the `temperature` that was fitted on
+    # validation, and the scores with it (`calibrated`).
+    calibration: dict[str, Any] = field(default_factory=dict)
     per_class: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"setup": 0.0, "fit": 0.0, "test": 0.0, "total": 0.0})
     peak_memory_bytes: int = 0

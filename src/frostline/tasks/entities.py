@@ -63,10 +63,18 @@ class Scheme(nn.Module):
 
     def count(self, wanted: Tensor, given: Tensor, first: Tensor) -> Tensor:
         """(3, T) entities of each type: met, wanted, given. An entity is met if type, first and last word agree."""
+        return torch.stack([begun.sum(0) for begun in self.begun(wanted, given, first)])
+
+    def begun(self, wanted: Tensor, given: Tensor, first: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(W, T) each: whether an entity of a type begins with a word, of those that are met, wanted, given."""
         a, b = self.find(wanted, first), self.find(given, first)
         met = a.begins & b.begins & (a.types == b.types) & (a.sizes == b.sizes)
-        found = (a.types[met], a.types[a.begins], b.types[b.begins])
-        return torch.stack([types.bincount(minlength=len(self.types)) for types in found])
+        kinds = torch.arange(len(self.types), device=wanted.device)
+        met, there, answered = (
+            (types[:, None] == kinds) & begins[:, None]
+            for types, begins in ((a.types, met), (a.types, a.begins), (b.types, b.begins))
+        )
+        return met, there, answered
 
 
 def _read(name: str) -> tuple[str, str | None]:

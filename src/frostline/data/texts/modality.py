@@ -19,6 +19,8 @@ from frostline.data.texts.tokenized import Tokenizer, TokenSource
 from frostline.data.views import Views
 from frostline.errors import counted
 
+EXCERPT, MOST_EXCERPTS = 500, 50_000  # characters; texts of a split, which then take at most 100 MB
+
 
 class TextModality(Modality):
     """Tokenizes what a text reader found (`Texts` or `TaggedTexts` per split) with the backbone's tokenizer.
@@ -54,6 +56,8 @@ class TextModality(Modality):
     def prepare(self, splits: Mapping[str, Split], target: TargetType, names: Sequence[str], seed: int) -> Views:
         """Find repeated texts, and return views that change nothing."""
         texts = {name: self._texts_of(split) for name, split in splits.items()}
+        for name in [name for name in splits if name != "train"]:
+            _keep_excerpts(splits[name], texts[name])
         self.repeats = repeats(texts, {name: target.comparable(split.labels) for name, split in splits.items()})
         self._strings.clear()
         return Views()
@@ -116,6 +120,13 @@ class TextModality(Modality):
         count = int((lengths > self.max_tokens).sum()) if lengths is not None and self.max_tokens is not None else 0
         several = f"{count:,} training texts have" if count > 1 else "1 training text has"
         return [f"{several} more tokens than data.batch_tokens={self.max_tokens}: a batch each"] if count else []
+
+
+def _keep_excerpts(split: Split, texts: Samples) -> None:
+    """Keep the beginning of each text, to show it: the strings themselves are released."""
+    if isinstance(split.source, TokenSource) and len(texts) <= MOST_EXCERPTS:
+        said = (" ".join(strings)[:EXCERPT] for strings in texts)
+        split.source.excerpts |= dict(zip(split.index.tolist(), said, strict=True))
 
 
 def _pair_notes(texts: Texts, tokenizer: Tokenizer) -> list[str]:

@@ -55,6 +55,7 @@ class TokenSource(Source):
         self.entry = entry  # a reference keeps the store from removing it
         self.places = places
         self.lengths = starts.diff() // COLUMNS
+        self.excerpts: dict[int, str] = {}  # beginnings of texts that are shown, by index
 
     @classmethod
     def of(
@@ -91,6 +92,9 @@ class TokenSource(Source):
 
     def name_of(self, index: int) -> str:
         return super().name_of(index) if self.places is None else self.places.where(index)
+
+    def shown(self, index: int) -> str | None:
+        return self.excerpts.get(index)
 
     def words_of(self, index: int) -> Tensor | None:
         """Words in the order of `targets`: those that begin at a token, then those that were cut off."""

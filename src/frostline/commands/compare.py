@@ -1,0 +1,25 @@
+"""Compare two runs on the samples of their test split, from their stored predictions."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from frostline.report.comparison import print_comparison
+from frostline.report.pairs import answers, differences, differing, not_comparable, require_same
+from frostline.runs.predictions import read
+from frostline.runs.record import Record
+
+
+def compare(cfg: DictConfig) -> None:
+    """Print the comparison. Raises RunError if a folder is no run or stored no predictions, or if the runs were not
+    tested on the same samples."""
+    runs = Path(cfg.first), Path(cfg.second)
+    records = [Record.read(run) for run in runs]
+    first, second = (read(run, "test") for run in runs)
+    where = f"{runs[0]}, {runs[1]}"
+    prints = [record.data.get("fingerprint") for record in records]
+    if prints[0] != prints[1]:
+        names = [record.data.get("name") for record in records]
+        raise not_comparable(f"they are of other data ({names[0]} and {names[1]}; other fingerprints)", where)
+    require_same(first, second, where)
+    print_comparison(runs, differences(first, second), answers(first, second), differing(first, second, cfg.shown))

@@ -1,0 +1,51 @@
+"""Write the page of a run at the end of its training."""
+
+import sys
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from frostline.data.module import Data
+from frostline.errors import DataError
+from frostline.pages.page import write_page
+from frostline.pages.samples import Shown
+from frostline.runs.record import Record
+
+LEFT_OUT = "This page was built without samples (report.pictures=false)."
+
+
+def page_of_training(settings: DictConfig, data: Data, record: Record, folder: Path) -> float | None:
+    """Write the page of a run that has just ended, and return the seconds that it took; None if there is no page, by
+    `report=false`. A full disk loses the page, but not the run."""
+    if settings.get("report") is False:
+        return None
+    began = time.perf_counter()
+    wanted = wants_samples(None, settings)
+    try:
+        write_page(folder, record, shown_of(data) if wanted else None, "" if wanted else LEFT_OUT, private=not wanted)
+    except OSError as error:
+        print(f"frostline: report.html is not written: {error.strerror or error}", file=sys.stderr)
+        return None
+    return time.perf_counter() - began
+
+
+def wants_samples(pictures: bool | None, settings: DictConfig) -> bool:
+    """Whether the page shows samples: as the command says, else as the run's settings do; a run before they existed
+    says nothing against it."""
+    if pictures is not None:
+        return pictures
+    return OmegaConf.select(settings, "report.pictures") is not False
+
+
+def shown_of(data: Data) -> Shown:
+    source = data.test_split.source
+
+    def shown(index: int) -> Tensor | str | None:
+        try:
+            return source.shown(index)
+        except DataError:  # a file that was removed since
+            return None
+
+    return shown

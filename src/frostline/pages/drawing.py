@@ -1,0 +1,169 @@
+"""Charts as SVG in the page's own colours, which change with light and dark. Lengths are in units of the SVG.
+
+matplotlib would add a second to every run for its import, and its colours do not follow the page's.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape as escaped
+from math import ceil, floor, isfinite, log10
+from typing import NamedTuple
+
+from frostline.errors import shown
+
+WIDTH, HEIGHT = 640, 260
+LEFT, RIGHT, TOP, BOTTOM = 58, 12, 26, 34
+COLOURS = 6  # classes c0 ... c5 of the style sheet
+
+
+class Scale(NamedTuple):
+    """Maps low..high to first..last; log: by the logarithm."""
+
+    low: float
+    high: float
+    first: float
+    last: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        low, high, at = (log10(it) if self.log else it for it in (self.low, self.high, value))
+        return self.first + (at - low) / ((high - low) or 1) * (self.last - self.first)
+
+    def ticks(self, most: int = 5) -> list[float]:
+        if self.log:
+            powers = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
+            every = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+            found = [tick for tick in every if self.low <= tick <= self.high]
+            whole = found[:: max(1, len(found) // most)]
+            return whole if len(whole) > 1 else [self.low, self.high]
+        step = _step((self.high - self.low) / most)
+        first = ceil(self.low / step - 1e-9)
+        return [number * step for number in range(first, floor(self.high / step + 1e-9) + 1)]
+
+
+def _step(least: float) -> float:
+    power: float = 10.0 ** floor(log10(least)) if least > 0 else 1.0
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9))
+
+
+def escape(said: str) -> str:
+    """For markup, without control characters."""
+    return escaped(shown(said))
+
+
+def figure(parts: Sequence[str], label: str, height: float = HEIGHT, width: float = WIDTH) -> str:
+    """label: what a screen reader says in place of the drawing."""
+    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+
+
+def text(x: float, y: float, said: str, kind: str = "", anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(said)}</text>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>'
+
+
+def box(x: float, y: float, width: float, height: float, kind: str, title: str = "", style: str = "") -> str:
+    """title: shown where the mouse rests."""
+    inside = f"<title>{escape(title)}</title>" if title else ""
+    own = f' style="{escape(style)}"' if style else ""
+    place = f'x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}"'
+    return f'<rect {place} class="{kind}"{own}>{inside}</rect>'
+
+
+def number(value: float) -> str:
+    if value == 0:
+        return "0"
+    return f"{value:.2g}" if abs(value) < 1e-3 else f"{value:.4g}"
+
+
+def axes(x: Scale, y: Scale, *, whole: bool = False) -> list[str]:
+    """Grid lines with their numbers. whole: whether only whole numbers stand below."""
+    found = []
+    for tick in y.ticks():
+        found += [line(x.first, y(tick), x.last, y(tick), "grid")]
+        found += [text(x.first - 6, y(tick) + 4, number(tick), "tick", "end")]
+    for tick in x.ticks(8):
+        if not whole or tick == round(tick):
+            found.append(text(x(tick), y.first + 18, number(tick), "tick"))
+    return found
+
+
+def curves(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    boundaries: Sequence[tuple[float, str]],
+    epochs: int,
+    best: float | None,
+    *,
+    log: bool,
+    label: str,
+) -> str:
+    """Lines over epochs. series: points by name. boundaries: the first epoch of each phase, and its name. epochs: of
+    the whole run. best: the epoch that is marked."""
+    points = [it for own in series.values() for it in own if isfinite(it[1]) and (it[1] > 0 or not log)]
+    if not points:
+        return ""
+    low, high = min(it[1] for it in points), max(it[1] for it in points)
+    around = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+    y = Scale(low if log else low - around, (high if high > low else low * 10) if log else high + around,
+              HEIGHT - BOTTOM, TOP, log)  # fmt: skip
+    x = Scale(0.5, epochs + 0.5, LEFT, WIDTH - RIGHT)
+    parts = axes(x, y, whole=True)
+    parts.append(text(WIDTH - RIGHT, HEIGHT - 2, "epoch", "tick", "end"))
+    for turn, (first, name) in enumerate(boundaries):
+        after = boundaries[turn + 1][0] if turn + 1 < len(boundaries) else epochs + 1
+        at = x(first - 0.5)
+        parts += [line(at, TOP, at, HEIGHT - BOTTOM, "boundary")] if turn else []
+        if x(after - 0.5) - at > 7 * len(name):
+            parts.append(text(at + 4, TOP - 8, name, "phase", "start"))
+    if best is not None:
+        parts.append(line(x(best), TOP, x(best), HEIGHT - BOTTOM, "best"))
+    for turn, (name, own) in enumerate(series.items()):
+        parts.append(_path(name, [it for it in own if it in points], x, y, turn % COLOURS))
+    return figure(parts, label)
+
+
+def _path(name: str, points: Sequence[tuple[float, float]], x: Scale, y: Scale, colour: int) -> str:
+    path = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in points)
+    dots = "".join(
+        f'<circle cx="{x(at):.1f}" cy="{y(value):.1f}" r="3" class="dot c{colour}">'
+        f"<title>{escape(name)}, epoch {at:g}: {number(value)}</title></circle>"
+        for at, value in points
+        if len(points) <= 60
+    )
+    return f'<polyline points="{path}" class="curve c{colour}"/>{dots}'
+
+
+def bars(rows: Sequence[tuple[str, float, tuple[float, float] | None]], label: str) -> str:
+    """A horizontal bar for each score, with a line for its interval. rows: name, score, ends."""
+    values = [it for _, value, ends in rows for it in (value, *(ends or ()))]
+    x = Scale(0, max(1.0, *values), 130, WIDTH - 70)
+    height, parts = 30 * len(rows) + 24, []
+    for tick in x.ticks():
+        parts += [line(x(tick), 0, x(tick), height - 20, "grid"), text(x(tick), height - 5, number(tick), "tick")]
+    for turn, (name, value, ends) in enumerate(rows):
+        y = 30 * turn + 4
+        kind = "bar own" if turn == len(rows) - 1 else "bar"
+        parts += [text(122, y + 16, name, "name", "end"), box(x.first, y + 3, x(value) - x.first, 17, kind)]
+        if ends is not None:
+            parts += [line(x(ends[0]), y + 11.5, x(ends[1]), y + 11.5, "interval")]
+            parts += [line(x(end), y + 7, x(end), y + 16, "interval") for end in ends]
+        parts.append(text(max(x(value), x(ends[1]) if ends else 0) + 7, y + 16, f"{value:.4f}", "name", "start"))
+    return figure(parts, label, height)
+
+
+def reliability(bins: Sequence[tuple[float, float, int]], label: str) -> str:
+    """Accuracy over confidence. bins: mean confidence, accuracy and number of the samples of each bin."""
+    side = 300
+    x, y = Scale(0, 1, 44, side - 8), Scale(0, 1, side - BOTTOM, 10)
+    most = max(count for *_, count in bins)
+    parts = [*axes(x, y), line(x(0), y(0), x(1), y(1), "boundary")]
+    for confidence, accuracy, count in bins:
+        title = f"{count} samples: confidence {confidence:.3f}, accuracy {accuracy:.3f}"
+        parts.append(line(x(confidence), y(confidence), x(confidence), y(accuracy), "gap"))
+        parts.append(
+            f'<circle cx="{x(confidence):.1f}" cy="{y(accuracy):.1f}" r="{3 + 6 * (count / most) ** 0.5:.1f}" '
+            f'class="dot c0"><title>{title}</title></circle>'
+        )
+    parts += [text(side - 8, side - 2, "confidence", "tick", "end"), text(48, 20, "accuracy", "tick", "start")]
+    return figure(parts, label, side, side)

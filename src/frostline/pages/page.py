@@ -1,0 +1,206 @@
+"""Write report.html of a run: one file without anything from elsewhere, of at most 3 MB."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from frostline.errors import RunError, shown
+from frostline.pages import sections
+from frostline.pages.drawing import number
+from frostline.pages.plan import plan
+from frostline.pages.samples import Gallery, Shown, galleries
+from frostline.paths import write_atomically
+from frostline.report.calibration import recorded_calibration
+from frostline.report.score_intervals import recorded_intervals
+from frostline.report.summary import PAGE, learns
+from frostline.runs.folders import CONFIG
+from frostline.runs.predictions import Predictions, Split, file_of, read
+from frostline.runs.record import Record
+
+HERE = Path(__file__).parent
+MOST_BYTES = 3_000_000
+TOO_LARGE = "The samples are left out: the page would be larger than 3 MB."
+SPLITS = {"num_train": "training samples", "num_val": "validation samples", "num_test": "test samples"}
+MOST_SETTINGS = 20_000  # characters
+
+
+def write_page(folder: Path, record: Record, show: Shown | None, why_no_samples: str, *, private: bool) -> Path:
+    """Write the page and return its path. show: gives a sample by its index in its source; None: the page has no
+    samples, for the reason `why_no_samples`. private: whether to leave out what may name samples, too."""
+    found = _predictions(folder, "test")
+    samples = [] if show is None or found is None else galleries(found, show)
+    notes = [] if private else record.notes
+    page = rendered(folder, record, found, samples, why_no_samples, notes)
+    if len(page.encode()) > MOST_BYTES and samples:
+        page = rendered(folder, record, found, [], TOO_LARGE, notes)
+    write_atomically(folder / PAGE, page)
+    return folder / PAGE
+
+
+def _predictions(folder: Path, split: Split) -> Predictions | None:
+    if not (folder / file_of(split)).is_file():
+        return None
+    try:
+        return read(folder, split)
+    except RunError:  # damaged: the page tells that there are none
+        return None
+
+
+def rendered(
+    folder: Path,
+    record: Record,
+    found: Predictions | None,
+    samples: list[Gallery],
+    why_no_samples: str,
+    notes: list[str],
+) -> str:
+    from markupsafe import Markup
+
+    if not record.intervals and found is not None:  # of a run before it had any
+        record.intervals = recorded_intervals(folder, record.metrics)
+    calibration = record.calibration or recorded_calibration(folder)
+    values: dict[str, Any] = {
+        "record": record,
+        "headline": [*_headline(record)],
+        "scores": sections.scores(record),
+        "has_intervals": bool(record.intervals),
+        "best": _best(record),
+        "baselines": Markup(sections.baselines(record)),
+        "plan": Markup(plan(record.phases) if record.phases else ""),
+        "charts": sections.charts(record, folder),
+        "one_epoch": sum(int(phase["epochs"]) for phase in record.phases) == 1,
+        "matrix": None if found is None else sections.confusion(found),
+        "per_class_title": _title_of(record),
+        "galleries": samples,
+        "why_no_samples": why_no_samples,
+        "diagram": Markup("" if found is None else sections.reliability(found)),
+        "calibration": calibration,
+        "data": [*_data(record)],
+        "notes": notes,
+        "counts": _counts(record),
+        "environment": [*_environment(record)],
+        "settings": _settings(folder),
+        "commands": sections.commands(record, folder),
+        "style": Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        "script": Markup((HERE / "page.js").read_text(encoding="utf-8")),
+    }
+    values["contents"] = [*_contents(values)]
+    return str(_template().render(values))
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=lambda value: shown(value) if type(value) is str else value,
+    )  # fmt: skip
+    filters: dict[str, Any] = {
+        "fixed": _fixed,
+        "whole": lambda value: f"{value:,.0f}",
+        "cell": lambda value: "–" if value is None else _fixed(value) if isinstance(value, float) else str(value),
+        "parts": lambda names: learns([*map(str, names)]),
+        "rates": _rates,
+        "method": _method,
+    }
+    made.filters |= filters
+    return made.get_template("page.html")
+
+
+def _fixed(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _rates(phase: Mapping[str, Any]) -> str:
+    if phase.get("solved"):
+        return "solved"
+    rates = sorted(phase["learning_rates"].values())
+    return "" if not rates else " … ".join(dict.fromkeys(number(rate) for rate in (rates[-1], rates[0])))
+
+
+def _method(interval: Mapping[str, Any]) -> str:
+    by = {"wilson": "Wilson", "bootstrap": "bootstrap", "task": "bootstrap"}.get(interval["by"], interval["by"])
+    return f"{by}, {interval['units']:,} {interval['unit']}s" if "units" in interval else by
+
+
+def _headline(record: Record) -> Iterator[tuple[str, str, str]]:
+    test = record.monitor.replace("val/", "test/", 1)
+    for name in (test, record.monitor):
+        if name in record.metrics:
+            own = record.intervals.get(name)
+            yield name, f"{record.metrics[name]:.4f}", f"95 %: {own['low']:.4f} to {own['high']:.4f}" if own else ""
+    yield "total time", _duration(record.seconds.get("total", 0.0)), ""
+    if "parameters" in record.model:
+        trained = max((int(phase["trainable_parameters"]) for phase in record.phases), default=0)
+        yield "parameters", f"{record.model['parameters']:,}", f"{trained:,} learned at most"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _best(record: Record) -> str:
+    if record.best is None:
+        return ""
+    where = record.best.get("average") or f"epoch {record.best.get('epoch')} of phase {record.best.get('phase')}"
+    return f"The tested weights are those of {where}, chosen by {record.monitor}."
+
+
+def _title_of(record: Record) -> str:
+    first = next(iter(record.per_class[0]), "class") if record.per_class else "class"
+    return {"class": "Classes", "label": "Labels", "entity": "Entities"}.get(first, f"By {first}")
+
+
+def _data(record: Record) -> Iterator[tuple[str, str]]:
+    for key, value in record.data.items():
+        if key in ("classes", "targets") or value in (None, "", {}, []):
+            continue
+        name = SPLITS.get(key, key)
+        if isinstance(value, dict):
+            for part, own in value.items():
+                if not isinstance(own, dict | list):
+                    yield f"{name.replace('_', ' ')}: {str(part).replace('_', ' ')}", _said(own)
+        else:
+            yield name.replace("_", " "), _said(value)
+
+
+def _said(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _counts(record: Record) -> list[tuple[str, int]]:
+    targets = record.data.get("targets") or {}
+    return list(zip(map(str, targets.get("names", [])), targets.get("counts", []), strict=False))
+
+
+def _environment(record: Record) -> Iterator[tuple[str, str]]:
+    yield from ((name, version) for name, version in record.versions.items() if version != "not installed")
+    yield "seed", str(record.seed)
+    yield "peak memory", f"{record.peak_memory_bytes / 2**30:.2f} GiB"
+    for name, seconds in record.seconds.items():
+        if name != "total":
+            yield f"seconds: {name}", f"{seconds:.1f}"
+    if record.model.get("weights"):
+        yield "weights", str(record.model["weights"])
+
+
+def _settings(folder: Path) -> str:
+    file = folder / CONFIG
+    return file.read_text(encoding="utf-8", errors="replace")[:MOST_SETTINGS] if file.is_file() else ""
+
+
+def _contents(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Anchors and titles of the sections that the page has."""
+    has = {
+        "scores": bool(values["scores"]), "plan": bool(values["plan"]), "curves": True,
+        "classes": bool(values["matrix"] or values["record"].per_class),
+        "samples": bool(values["galleries"] or values["why_no_samples"]), "calibration": bool(values["diagram"]),
+        "data": True, "environment": True, "next": True,
+    }  # fmt: skip
+    titles = {name: name.capitalize() for name in has} | {"classes": values["per_class_title"]}
+    yield from ((name, titles[name]) for name, there in has.items() if there)

@@ -1,0 +1,84 @@
+"""The plan as it ran, on a time axis: which blocks were frozen, which learned at which rate."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from frostline.pages.drawing import WIDTH, box, figure, line, number, text
+
+NAMES, ROW, LEAST = 96, 22, 26  # widths of the names and of the narrowest phase; height of a row
+MOST_ROWS = 24
+OTHERS = "other blocks"
+
+
+def plan(phases: Sequence[dict[str, Any]]) -> str:
+    """phases: rows of run.json."""
+    blocks = _blocks(phases)
+    seconds = [max(float(phase["seconds"]), 0.0) for phase in phases]
+    room = WIDTH - NAMES - 8 - LEAST * len(phases)
+    widths = [LEAST + room * second / (sum(seconds) or 1) for second in seconds]
+    top, bottom = 40, 40 + ROW * len(blocks)
+    highest = max((rate for phase in phases for rate in phase["learning_rates"].values()), default=0) or 1
+    parts = [text(NAMES - 8, top + ROW * row + 15, _short(name), "name", "end") for row, name in enumerate(blocks)]
+    x, passed = float(NAMES), 0.0
+    for turn, (phase, width, second) in enumerate(zip(phases, widths, seconds, strict=True)):
+        parts += _phase(phase, blocks, x, width, highest, top)
+        if width > 6.2 * len(str(phase["name"])) or turn == 0:
+            parts.append(text(x + 3, top - 22, phase["name"], "phase", "start"))
+        said = f"{second:.0f} s" if second >= 10 else f"{second:.1f} s"
+        parts.append(text(x + 3, top - 7, said if width > 6.2 * len(said) else "", "tick", "start"))
+        parts += [text(x, bottom + 16, f"{passed:.0f} s", "tick", "start")] if width > 60 or turn == 0 else []
+        x, passed = x + width, passed + second
+        parts.append(line(x, top - 34, x, bottom + 4, "boundary"))
+    parts.append(text(x, bottom + 16, f"{passed:.0f} s", "tick", "end"))
+    parts += _frost_line(phases, blocks, widths, top)
+    label = "; ".join(_sentence(phase) for phase in phases)
+    return figure(parts, f"Plan on a time axis. {label}", bottom + 24)
+
+
+def _blocks(phases: Sequence[dict[str, Any]]) -> list[str]:
+    """The head, then blocks from the last one down; those that never learn as one row, unless all do."""
+    found = list(dict.fromkeys(block for phase in phases for block in phase["learns"]))
+    longest: list[str] = max((phase["learns"] for phase in phases), key=len, default=[])
+    found = [*longest, *(block for block in found if block not in longest)][:MOST_ROWS]
+    return found if any(phase["thaw"] == "all" for phase in phases) and len(found) < MOST_ROWS else [*found, OTHERS]
+
+
+def _phase(
+    phase: dict[str, Any], blocks: Sequence[str], x: float, width: float, highest: float, top: float
+) -> list[str]:
+    parts = []
+    for row, block in enumerate(blocks):
+        learns = block in phase["learns"]
+        rate = float(phase["learning_rates"].get(block, 0.0))
+        said = "solved" if learns and phase.get("solved") else f"rate {number(rate)}" if learns else "frozen"
+        strength = 1.0 if phase.get("solved") else 0.35 + 0.65 * (max(rate, 0.0) / highest) ** 0.5
+        style = f"fill-opacity:{strength:.2f}" if learns else ""
+        kind = "learns" if learns else "frozen"
+        parts.append(box(x, top + ROW * row + 1, width - 1, ROW - 2, kind, f"{phase['name']}, {block}: {said}", style))
+        if learns and width > 6.5 * len(said) + 8:
+            parts.append(text(x + width / 2, top + ROW * row + 15, said, "inside"))
+    return parts
+
+
+def _frost_line(
+    phases: Sequence[dict[str, Any]], blocks: Sequence[str], widths: Sequence[float], top: float
+) -> list[str]:
+    """Between the lowest block that learns and the frozen ones below."""
+    parts: list[str] = []
+    before: float | None = None
+    x = float(NAMES)
+    for phase, width in zip(phases, widths, strict=True):
+        lowest = max((row for row, block in enumerate(blocks) if block in phase["learns"]), default=-1)
+        y = top + ROW * (lowest + 1)
+        parts += [line(x, before, x, y, "frost")] if before is not None and before != y else []
+        parts.append(line(x, y, x + width, y, "frost"))
+        x, before = x + width, y
+    return parts
+
+
+def _sentence(phase: dict[str, Any]) -> str:
+    return f"{phase['name']}: {', '.join(map(str, phase['learns'])) or 'nothing'} learn, {phase['seconds']:.1f} s"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else f"{name[:13]}…"

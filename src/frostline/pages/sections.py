@@ -1,0 +1,176 @@
+"""What the page says, as plain values for the template. It reads the run folder alone."""
+
+from collections.abc import Iterator, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from frostline.pages import drawing
+from frostline.pages.events import Curve, curves
+from frostline.quoting import command_of
+from frostline.report.baselines import BASELINE, NAMES
+from frostline.report.calibration import binned, classified
+from frostline.report.score_intervals import without_bounds
+from frostline.runs.predictions import Predictions
+from frostline.runs.record import Record
+
+MOST_CLASSES = 25  # in a confusion matrix; of more, the most frequent confusions are listed
+MOST_CONFUSED = 20
+MOST_LINES = 6  # in a chart
+RATES, VALIDATED = "lr/", "val/"
+
+
+class Score(NamedTuple):
+    """interval: `Record.intervals`, or None."""
+
+    name: str
+    value: float
+    interval: Mapping[str, Any] | None
+
+
+class Chart(NamedTuple):
+    """names: of the lines, in the order of their colours. svg: markup, of which all texts are escaped."""
+
+    title: str
+    svg: str
+    names: list[str]
+
+
+def scores(record: Record) -> list[Score]:
+    names = without_bounds(name for name in record.metrics if not name.endswith("/n"))
+    return [Score(name, record.metrics[name], record.intervals.get(name)) for name in names]
+
+
+def baselines(record: Record) -> str:
+    """Bars of the baselines and of this run on validation; "" if there are none."""
+    rows = [
+        (said, float(record.baselines[name][BASELINE]), None)
+        for name, said in NAMES.items()
+        if BASELINE in record.baselines.get(name, {})
+    ]
+    if not rows or BASELINE not in record.metrics:
+        return ""
+    rows.append(("this run", record.metrics[BASELINE], None))
+    said = ", ".join(f"{name} {value:.4f}" for name, value, _ in rows)
+    return drawing.bars(rows, f"Accuracy on validation: {said}")
+
+
+def charts(record: Record, folder: Path) -> list[Chart]:
+    """Curves over epochs, from the event files; none if the run logged none, or has one epoch."""
+    logged = curves(folder / "tensorboard")
+    ends = logged.get(record.monitor)
+    if ends is None or not record.phases or len(ends.steps) < 2:
+        return []
+    epochs = {step: number for number, step in enumerate(ends.steps, 1)}
+    starts, first = [], 1
+    for phase in record.phases:
+        starts.append((float(first), str(phase["name"])))
+        first += int(phase["epochs"])
+    best = _best_epoch(record)
+    made = []
+    for title, tags, log in _charts(record, logged):
+        series = {said: _by_epoch(logged[tag], ends.steps, epochs) for tag, said in tags.items()}
+        series = {said: points for said, points in series.items() if points}
+        label = f"{title} by epoch: " + "; ".join(
+            f"{name} from {drawing.number(own[0][1])} to {drawing.number(own[-1][1])}" for name, own in series.items()
+        )
+        if svg := drawing.curves(series, starts, len(epochs), best, log=log, label=label):
+            made.append(Chart(title, svg, [*series]))
+    return made
+
+
+def _charts(record: Record, logged: Mapping[str, Curve]) -> Iterator[tuple[str, dict[str, str], bool]]:
+    """Title, names of the lines by tag, and whether the axis is logarithmic."""
+    score = record.monitor.removeprefix(VALIDATED)
+    others = [tag for tag in logged if tag.startswith(VALIDATED) and tag not in (record.monitor, "val/n", "val/loss")]
+    chosen = [record.monitor, *(tag for tag in others if 0 <= min(logged[tag].values) <= max(logged[tag].values) <= 1)]
+    if record.monitor != "val/loss":
+        yield f"Validation: {score}", {tag: tag.removeprefix(VALIDATED) for tag in chosen[:MOST_LINES]}, False
+    losses = {"train/loss_epoch": "training", "val/loss": "validation"}
+    found = {tag: said for tag, said in losses.items() if tag in logged}
+    if found:
+        yield "Loss", found, all(min(logged[tag].values) > 0 for tag in found)
+    rates = [tag for tag in logged if tag.startswith(RATES)]
+    if rates:
+        yield "Learning rate", {tag: tag.removeprefix(RATES) for tag in rates[:MOST_LINES]}, True
+
+
+def _by_epoch(curve: Curve, ends: list[int], epochs: Mapping[int, int]) -> list[tuple[float, float]]:
+    """The last value of each epoch. ends: steps at which epochs end."""
+    found, at = {}, 0
+    for step, value in zip(curve.steps, curve.values, strict=True):
+        while at < len(ends) and ends[at] < step:
+            at += 1
+        if at < len(ends) and isfinite(value):
+            found[epochs[ends[at]]] = value
+    return [(float(epoch), value) for epoch, value in found.items()]
+
+
+def _best_epoch(record: Record) -> float | None:
+    best, first = record.best or {}, 0
+    for phase in record.phases:
+        if best.get("phase") == phase["name"] and isinstance(best.get("epoch"), int) and not best.get("average"):
+            return float(first + best["epoch"])
+        first += int(phase["epochs"])
+    return None
+
+
+# --- answers ---
+
+
+class Matrix(NamedTuple):
+    """counts: (K, K) rows are true classes, columns answers; None if there are too many. confused: true class, answer
+    and number, the most frequent first."""
+
+    names: list[str]
+    counts: list[list[int]] | None
+    confused: list[tuple[str, str, int]]
+
+
+def confusion(found: Predictions) -> Matrix | None:
+    """None if samples do not have one class each."""
+    import numpy as np
+
+    classes = classified(found)
+    names = [*map(str, found.about.get("names") or [])]
+    if classes is None or len(names) < classes[1].shape[1]:
+        return None
+    target, given = classes[0], classes[1].argmax(1)
+    number = len(names)
+    counts = np.bincount(target * number + given, minlength=number**2).reshape(number, number)
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSED]
+    pairs = [(names[at // number], names[at % number], int(wrong.flat[at])) for at in order.tolist() if wrong.flat[at]]
+    return Matrix(names, counts.tolist() if number <= MOST_CLASSES else None, pairs)
+
+
+def reliability(found: Predictions) -> str:
+    """The diagram of calibration; "" if samples do not have one class each."""
+    if (classes := classified(found)) is None:
+        return ""
+    bins = binned(*classes)
+    said = ", ".join(f"{accuracy:.2f} at {confidence:.2f}" for confidence, accuracy, _ in bins)
+    return drawing.reliability(bins, f"Accuracy by confidence: {said}")
+
+
+# --- commands ---
+
+
+def commands(record: Record, folder: Path) -> list[tuple[str, str]]:
+    """What to type next. The folder is absolute: the page is opened from anywhere."""
+    run = folder.absolute()
+    trust = ["trust=true"] if record.foreign else []
+    kept = [name for name in ("best", "last") if record.checkpoints.get(name) is not None]
+    last = ["checkpoint=last"] if kept == ["last"] else []
+    found = []
+    if record.status != "finished":
+        found.append(("go on", command_of("train", *trust, resume=run)))
+    if kept:
+        found += [
+            ("score the test split again", command_of("evaluate", *last, *trust, run=run)),
+            ("predict", command_of("predict", *last, *trust, run=run, input="new_samples")),
+            ("export the weights", command_of("export", *last, *trust, run=run, output="weights.safetensors")),
+        ]
+    if record.predictions:
+        found.append(("compare with another run", command_of("compare", first=run, second="other_run")))
+    return [*found, ("build this page anew", command_of("report", *trust, run=run))]

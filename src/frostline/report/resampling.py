@@ -1,0 +1,112 @@
+"""Intervals of one score by drawing its samples again: a bootstrap within strata, corrected for bias and skewness.
+
+A draw takes whole units (samples, sentences or groups) with replacement, as many from each stratum as it has. Ends are
+the BCa quantiles (Efron 1987, doi:10.2307/2289144), at the wider levels of Student's t that make up for the small
+variance of draws from few units (Hesterberg 2015, doi:10.1080/00031305.2015.1089789, "expanded percentile"). Shapes: U
+units, S sums, B draws.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from math import sqrt
+from typing import Any
+
+from frostline.report.wilson import NORMAL, SHARE, student
+
+DRAWS = 2000
+AT_ONCE = 4_000_000  # numbers drawn at a time
+LEAST = 10  # units in a stratum; smaller strata are drawn together, as draws from few units vary too little
+SKEWNESS_FROM = 2000  # units
+SPARSE = 0.1  # share of sums that are not 0, below which sparse sums are faster
+
+Array = Any  # numpy.ndarray
+Score = Callable[[Array], Array]  # (B, S) sums → (B,) scores
+
+
+def merged(strata: Array) -> Array:
+    """(U,) index of the stratum of each unit, after those with fewer than LEAST units were joined."""
+    import numpy as np
+
+    _, own, sizes = np.unique(strata, return_inverse=True, return_counts=True)
+    small = sizes[own] < LEAST
+    own[small] = -1 if small.sum() >= LEAST or not (~small).any() else own[~small][0]
+    return np.unique(own, return_inverse=True)[1]
+
+
+def times(strata: Array, draws: int, random: Any) -> Array:
+    """(B, U): how often each unit is in each draw. strata: in ascending order."""
+    import numpy as np
+
+    sizes = np.bincount(strata)
+    size = np.repeat(sizes, sizes).astype(np.float32)
+    first = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    number = len(strata)
+    chosen = np.minimum(random.random((draws, number), dtype=np.float32) * size, size - 1).astype(np.int64)
+    chosen += first + np.arange(draws)[:, None] * number
+    return np.bincount(chosen.ravel(), minlength=draws * number).reshape(draws, number).astype(float)
+
+
+def drawn(scores: Sequence[tuple[Array, Score]], strata: Array, seed: int = 0) -> list[Array]:
+    """Of each score, given as sums (U, S) and function, its value (B,) in each draw. All scores share the draws."""
+    import numpy as np
+
+    order = np.argsort(strata, kind="stable")
+    random, sums = np.random.default_rng(seed), [_sparse(own[order]) for own, _ in scores]
+    found: list[list[Array]] = [[] for _ in scores]
+    for rows in _chunks(len(strata)):
+        weights = times(strata[order], rows, random)
+        for own, (_, of), values in zip(sums, scores, found, strict=True):
+            values.append(of(np.asarray(weights @ own)))
+    return [np.concatenate(values) for values in found]
+
+
+def _chunks(number: int) -> Iterator[int]:
+    chunk = max(1, AT_ONCE // max(number, 1))
+    for first in range(0, DRAWS, chunk):
+        yield min(chunk, DRAWS - first)
+
+
+def _sparse(sums: Array) -> Array:
+    """Counts of many classes are mostly 0."""
+    import numpy as np
+
+    if sums.shape[1] < 32 or np.count_nonzero(sums) > SPARSE * sums.size:
+        return sums
+    from scipy import sparse
+
+    return sparse.csr_array(sums)
+
+
+def skewness(sums: Array, of: Score, seed: int = 0) -> float:
+    """Of the influence of single units on the score, from the scores without each (jackknife)."""
+    import numpy as np
+
+    number = len(sums)
+    total = sums.sum(0)
+    if number > SKEWNESS_FROM:
+        sums = sums[np.random.default_rng(seed).choice(number, SKEWNESS_FROM, replace=False)]
+    rows = max(1, AT_ONCE // sums.shape[1])
+    without = np.concatenate([of(total - sums[at : at + rows]) for at in range(0, len(sums), rows)])
+    away = without.mean() - without
+    spread = float((away**2).mean())
+    return 0.0 if not spread > 0 else float((away**3).mean() / spread**1.5)
+
+
+def bounds(values: Array, score: float, skew: float, units: int, strata: int) -> tuple[float, float]:
+    """95 % interval from the values (B,) of a score in draws. skew: see `skewness`."""
+    import numpy as np
+
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    close = 1e-9 * max(1.0, abs(score))
+    below = (values < score - close).mean() + (abs(values - score) <= close).mean() / 2
+    bias = NORMAL.inv_cdf(min(max(float(below), 1 / len(values)), 1 - 1 / len(values)))
+    left = max(units - strata, 1)
+    reach = student(1 - SHARE / 2, left) * sqrt(units / left)
+    bend = skew / (6 * sqrt(units))
+    levels = []
+    for z in (-reach, reach):
+        room = 1 - bend * (bias + z)
+        levels.append(NORMAL.cdf(bias + (bias + z) / room) if room > 0 else float(z > 0))
+    low, high = np.quantile(values, levels)
+    return float(low), float(high)

@@ -1,0 +1,168 @@
+"""A 95 % interval of each score of a run, from its stored predictions alone.
+
+Wilson's for shares of samples; otherwise a bootstrap of whole units: samples within their classes, sentences for words,
+groups if samples have them.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from frostline.errors import RunError, counted
+from frostline.report.resampling import Array, bounds, drawn, merged, skewness
+from frostline.report.sample_scores import SampleScore
+from frostline.report.score_parts import parts_of
+from frostline.report.wilson import wilson
+from frostline.runs.predictions import Predictions, file_of, read
+
+SHARES = ("accuracy", "accuracy_top5", "exact_match")
+LEAST_DRAWN, LEAST_SHARED = 50, 10  # units from which coverage was measured (tests/report/test_score_intervals.py)
+LEAST_OF_CLASS = 5  # samples, in a mean over classes
+
+
+class Units(NamedTuple):
+    """What is drawn as a whole. of: (N,) the unit of each sample, in the order of their index. strata: (U,) of each
+    unit. names: one and several of them in messages."""
+
+    of: Array
+    strata: Array
+    names: tuple[str, str]
+
+    @property
+    def number(self) -> int:
+        return len(self.strata)
+
+
+def intervals_of(found: Predictions) -> dict[str, dict[str, Any]]:
+    """By name of the score: `low`, `high`, `by` (wilson or bootstrap), the number of `units`, the name of one (`unit`),
+    and `caution`: why it may hold the true score less often than 95 %, else "". Scores that are no function of sums
+    over samples are left out."""
+    names = [name for name in found.about.get("scores", {}) if not name.endswith("/n")]
+    scores = {name: parts for name in names if (parts := parts_of(found, name)) is not None}
+    if not scores:
+        return {}
+    units = units_of(found.columns)
+    said = {name: _share(parts, units) for name, parts in scores.items() if _is_share(name, parts, units)}
+    rest = {name: parts for name, parts in scores.items() if name not in said}
+    said |= _drawn(rest, units, _fewest(found.columns))
+    return {name: said[name] for name in names if name in said}
+
+
+def units_of(columns: Mapping[str, Array]) -> Units:
+    import numpy as np
+
+    _, first = np.unique(columns["index"], return_index=True)
+    if "group" in columns:
+        own = np.unique(columns["group"][first], return_inverse=True)[1]
+        return Units(own, np.zeros(int(own.max()) + 1, int), ("group", "groups"))
+    own = np.arange(len(first))
+    if "word" in columns:
+        return Units(own, np.zeros(len(own), int), ("sentence", "sentences"))
+    target = columns.get("target")
+    classes = target is not None and target.ndim == 1 and target.dtype.kind in "iu" and len(target) == len(first)
+    strata = merged(target[first]) if classes and target is not None else np.zeros(len(own), int)
+    return Units(own, strata, ("sample", "samples"))
+
+
+def summed(sums: Array, units: Units) -> Array:
+    """(N, S) of samples → (U, S) of units."""
+    import numpy as np
+
+    if units.names[0] != "group":
+        return sums
+    whole = np.zeros((units.number, sums.shape[1]))
+    np.add.at(whole, units.of, sums)
+    return whole
+
+
+def _fewest(columns: Mapping[str, Array]) -> int | None:
+    """Samples of the rarest class, if each sample has one."""
+    import numpy as np
+
+    target, logits = columns.get("target"), columns.get("logits")
+    if target is None or logits is None or target.ndim != 1 or "word" in columns:
+        return None
+    return int(np.unique(target, return_counts=True)[1].min())
+
+
+def _is_share(name: str, parts: SampleScore, units: Units) -> bool:
+    own = parts.sums
+    alone = units.names[0] == "sample" and own.shape[1] == 2 and name.partition("/")[2] in SHARES
+    return alone and bool((own[:, 1] == 1).all() and ((own[:, 0] == 0) | (own[:, 0] == 1)).all())
+
+
+def _share(parts: SampleScore, units: Units) -> dict[str, Any]:
+    right, number = parts.sums.sum(0)
+    low, high = wilson(float(right), int(number))
+    caution = f"{counted(int(number), 'sample', 'samples')} alone" if number < LEAST_SHARED else ""
+    return {"low": low, "high": high, "by": "wilson", **_about(units), "caution": caution}
+
+
+def _drawn(scores: Mapping[str, SampleScore], units: Units, fewest: int | None) -> dict[str, dict[str, Any]]:
+    parts = [(summed(own.sums, units), own.of) for own in scores.values()]
+    found = {}
+    strata = int(units.strata.max()) + 1
+    for (name, own), (sums, of), values in zip(scores.items(), parts, drawn(parts, units.strata), strict=True):
+        low, high = bounds(values, own.value, skewness(sums, of), units.number, strata)
+        if isfinite(low) and isfinite(high):
+            caution = _caution(name, low, high, units, fewest)
+            found[name] = {"low": low, "high": high, "by": "bootstrap", **_about(units), "caution": caution}
+    return found
+
+
+def _about(units: Units) -> dict[str, Any]:
+    return {"units": units.number, "unit": units.names[0]}
+
+
+def _caution(name: str, low: float, high: float, units: Units, fewest: int | None) -> str:
+    if units.number < LEAST_DRAWN:
+        return f"{counted(units.number, *units.names)} alone"
+    if low == high:
+        return "the same in every draw"
+    if fewest is not None and fewest < LEAST_OF_CLASS and name.endswith("_macro"):
+        return f"a class with {counted(fewest, 'sample', 'samples')} alone"
+    return ""
+
+
+def given_intervals(metrics: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Intervals that the task itself gives, as scores `<name>_low` and `<name>_high`."""
+    return {
+        name: {"low": metrics[f"{name}_low"], "high": metrics[f"{name}_high"], "by": "task", "caution": ""}
+        for name in metrics
+        if f"{name}_low" in metrics and f"{name}_high" in metrics
+    }
+
+
+def cautions(intervals: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Sentences on intervals that may be too narrow, those of one reason together."""
+    reasons: dict[str, list[str]] = {}
+    for name, own in intervals.items():
+        if own.get("caution"):
+            reasons.setdefault(own["caution"], []).append(name)
+    return [f"do not trust the interval of {_joined(names)}: {reason}" for reason, names in reasons.items()]
+
+
+def _joined(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+def without_bounds(names: Iterable[str]) -> list[str]:
+    """Names of scores without the ends of intervals that a task gives among them."""
+    known = dict.fromkeys(names)
+    ends = {f"{name}{end}" for name in known for end in ("_low", "_high")}
+    return [name for name in known if name not in ends]
+
+
+def recorded_intervals(folder: Path, metrics: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Intervals of the test scores of the run in `folder`; those of the task alone if it stored no predictions."""
+    tested = {name: score for name, score in metrics.items() if name.startswith("test/")}
+    own = given_intervals(tested)
+    if not (folder / file_of("test")).is_file():
+        return own
+    try:
+        return own | {name: it for name, it in intervals_of(read(folder, "test")).items() if name not in own}
+    except RunError as error:
+        print(f"frostline: the scores have no intervals: {error.what}", file=sys.stderr)
+        return own

@@ -1,0 +1,61 @@
+"""frostline compare: what it prints, and which runs it refuses."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Answer
+from frostline.runs.predictions import read, write
+
+Program = Callable[..., Answer]
+
+
+@pytest.fixture
+def other(small_run: Path, tmp_path: Path) -> Path:
+    """The same run, with other answers to the first twenty test samples."""
+    folder = tmp_path / "a folder, other"
+    shutil.copytree(small_run, folder)
+    found = read(folder, "test")
+    logits = found.columns["logits"]
+    logits[:20] = -logits[:20]
+    right = float((logits.argmax(1) == found.columns["target"]).mean())
+    scores = found.about["scores"] | {"test/accuracy": right}
+    texts = {name: found.columns[name].tolist() for name in ("sample", "phase")}
+    write(folder, "test", found.columns | texts | {"logits": logits}, found.about | {"scores": scores})
+    return folder
+
+
+def test_two_runs_are_compared(program: Program, small_run: Path, other: Path) -> None:
+    answer = program("compare", str(small_run), str(other))
+    assert answer.code == 0, answer.err
+    (line,) = [line for line in answer.out.splitlines() if "test/accuracy " in line]
+    assert line.split()[-1] == "yes"
+    assert "McNemar's test: p = " in answer.out
+    assert "by the first alone, 0 by the second alone" in answer.out
+    assert "20 of 359 answers differ" in answer.out
+    assert "and 10 more" in answer.out
+
+
+def test_a_run_equals_itself(program: Program, small_run: Path) -> None:
+    answer = program("compare", f"first={small_run}", f"second={small_run}")
+    assert "0 of 359 answers differ" in answer.out
+    assert " yes" not in answer.out
+
+
+def test_runs_of_other_data_are_refused(program: Program, small_run: Path, other: Path) -> None:
+    record = json.loads((other / "run.json").read_text())
+    record["data"]["fingerprint"] = "0"
+    (other / "run.json").write_text(json.dumps(record))
+    answer = program("compare", str(small_run), str(other))
+    assert answer.code == 1
+    assert "the test splits of these runs differ: they are of other data" in answer.err
+
+
+def test_a_run_without_predictions_is_refused(program: Program, small_run: Path, other: Path) -> None:
+    shutil.rmtree(other / "predictions")
+    answer = program("compare", str(small_run), str(other))
+    assert answer.code == 1
+    assert "the run stored no predictions of its split 'test'" in answer.err
