@@ -140,7 +140,7 @@ def test_other_rows_are_scored_by_the_statistics_of_training(
     answer = program("evaluate", f"run={finished}", f"data.file={table}", "trust=true")
     assert answer.code == 0, answer.err
     assert "not this run's own test split" in answer.out
-    assert "with 1 of 'user' that training does not have" in answer.out
+    assert "with one name of 'user' that training does not have" in answer.out
 
 
 def test_a_table_is_predicted_with_and_without_some_cells(
