@@ -58,7 +58,7 @@ class Record:
     monitor: str = ""  # the score by which the best epoch was chosen
     mode: Literal["max", "min"] = "max"  # whether a higher or a lower score is better
     # Scores for comparison: of always predicting the most frequent class (`majority`), and by probe those of the
-    # features of the backbone before it was trained; or `why_not`. Of tables: see training/table_baselines.py.
+    # features of the backbone before it was trained; or `why_not`. For tables: see training/table_baselines.py.
     baselines: dict[str, Any] = field(default_factory=dict)
     averages: list[dict[str, Any]] = field(default_factory=list)  # scores of the weight averages after the last phase
     best: dict[str, Any] | None = None  # the tested weights: their phase and epoch (from 1), or their average
