@@ -191,14 +191,15 @@ def _journal(path: Path) -> Any:
 
 @contextmanager
 def _opened(storage: str | None, *others: type[Exception]) -> Iterator[None]:
-    """others: errors that mean here that the storage cannot be opened, beside those of systems, databases
-    and journals."""
+    """others: errors that mean here that the storage cannot be opened, beside those of the system, of databases and of
+    journals."""
     import sqlalchemy
 
-    known: tuple[type[Exception], ...] = (ImportError, OSError, json.JSONDecodeError, *others)
+    of_database: type[Exception] = sqlalchemy.exc.SQLAlchemyError
+    known: tuple[type[Exception], ...] = (of_database, ImportError, OSError, json.JSONDecodeError, *others)
     try:
         yield
-    except (sqlalchemy.exc.SQLAlchemyError, *known) as error:
+    except known as error:
         raise RunError(
             f"the storage of the search cannot be opened: {first_line(error)}",
             where=JOURNAL if storage is None else f"sweep.storage={storage}",
