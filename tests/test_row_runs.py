@@ -140,7 +140,7 @@ def test_other_rows_are_scored_by_the_statistics_of_training(
     answer = program("evaluate", f"run={finished}", f"data.file={table}", "trust=true")
     assert answer.code == 0, answer.err
     assert "not this run's own test split" in answer.out
-    assert "with 1 of 'user' that training does not have" in answer.out
+    assert "with one name of 'user' that training does not have" in answer.out
 
 
 def test_a_table_is_predicted_with_and_without_some_cells(
@@ -303,3 +303,29 @@ def test_an_export_holds_every_tower(finished: Path, program: Program, tmp_path:
     own = load_file(tmp_path / "it.safetensors")
     best = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     assert {name for name in best if "backbone" in name or "head" in name} == {*own}
+
+
+# --- told ---
+
+
+def test_numbers_far_from_the_others_and_columns_of_one_name_are_told(
+    pets: list[str], program: Program, tmp_path: Path
+) -> None:
+    table = rewritten(pets, tmp_path, lambda rows: _named(rows, 3, age="1e9"))
+    header, *lines = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header},size,size", *(f"{line},{place},7" for place, line in enumerate(lines))]))
+    own = [it for it in pets if not it.startswith(("data.file=", "model"))]
+    answer = program("train", *own, "model=fusion", f"data.file={table}", "data.image_columns=[]", "dry_run=true")
+    assert answer.code == 0, answer.err
+    said = " ".join((answer.out + answer.err).split())
+    assert "'age': one row is more than 5 standard deviations away from the mean, and cut off there" in said
+    assert "left out: size (the table has several columns of this name)" in said
+    assert "size (2)" not in said
+
+
+def test_a_column_may_be_empty_where_a_run_is_scored(
+    finished: Path, pets: list[str], program: Program, tmp_path: Path
+) -> None:
+    table = rewritten(pets, tmp_path, lambda rows: [row.update(age="") for row in rows])
+    answer = program("evaluate", f"run={finished}", f"data.file={table}", "trust=true")
+    assert answer.code == 0, answer.err

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import random
 import time
 from collections.abc import Callable
@@ -14,8 +15,12 @@ from conftest import SMALL, Answer
 from forked import started
 from frostline.cli.sweep_order import in_order
 from frostline.commands.train import NOT_HERE
+from frostline.errors import RunError
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep, taken
+from frostline.sweeps.settings import Search
+from frostline.sweeps.space import Dimension
+from frostline.sweeps.study import Trials
 
 pytestmark = [pytest.mark.process, *(pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE)]
 Program = Callable[..., Answer]
@@ -174,6 +179,96 @@ def test_a_strangers_sweep_chooses_no_code_and_no_place_without_trust(
     assert f"this sweep names code, or places to write to: {typed}" in answer.err
     assert f"sweep.resume={tmp_path / 'S'} trust=true" in answer.err
     assert not [*tmp_path.rglob("run.json")]
+
+
+SEARCH: dict[str, Any] = {"seeds": None, "test": "none", "max_seconds": None, "max_parameters": None, "resume": None}
+SEARCH |= {"retry": False, "join": None, "trials": 2, "sampler": "random", "pruner": "none", "draw": 0, "storage": None}
+SPACE: dict[str, Any] = {"key": "head", "kind": "choice", "values": ["linear", "mlp"]}
+FOREIGN = "+callbacks.x={_target_:os.mkdir,path:PWNED}"
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"seeds": [FOREIGN]},
+        {"fixed": [FOREIGN]},
+        {"space": [SPACE | {"key": "+callbacks.x", "values": ["{_target_:os.mkdir,path:PWNED}", "null"]}]},
+        {"space": [SPACE | {"key": "cache.dir"}]},
+    ],
+)
+def test_every_setting_of_a_strangers_search_is_looked_at(
+    search: dict[str, Any], program: Program, tmp_path: Path
+) -> None:
+    whole = {"study": "it", "mode": "max", "space": [SPACE], "fixed": [], "seeds": [], **search}
+    sweep = Sweep(tmp_path / "S", ["-m", "sweep=random", *SMALL, *STEPS], str(tmp_path), [], whole)
+    sweep.folder.mkdir()
+    sweep.create()
+    answer = program("train", "sweep.resume=S")
+    assert answer.code == 1
+    assert "this sweep names code, or places to write to" in answer.err
+    assert not [*tmp_path.rglob("run.json"), *tmp_path.rglob("PWNED")]
+
+
+def test_what_a_strangers_study_draws_needs_trust(program: Program, tmp_path: Path) -> None:
+    target = SPACE | {"key": "+callbacks.x", "values": ["{_target_:os.mkdir,path:PWNED}"]}
+    whole = {"study": "it", "mode": "max", "space": [target], "fixed": [], "seeds": []}
+    sweep = Sweep(tmp_path / "S", ["-m", "sweep=random", *SMALL, *STEPS], str(tmp_path), [], whole)
+    sweep.folder.mkdir()
+    study = Trials(sweep.folder, "it", "max", [Dimension.stored(target)], Search(**SEARCH))
+    study.ask()
+    whole["space"] = [SPACE | {"key": "+callbacks.x", "values": ["null"]}]
+    sweep.create()
+    answer = program("train", "sweep.resume=S")
+    assert answer.code == 1
+    assert "this sweep names code, or places to write to: +callbacks.x={_target_" in answer.err
+    assert "trust=true  # if you trust them" in answer.err
+    assert not [*tmp_path.rglob("run.json"), *tmp_path.rglob("PWNED")]
+
+
+def test_a_link_that_leads_out_of_a_strangers_sweep_needs_trust(program: Program, tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path / "S", ["-m", "seed=0,1"], str(tmp_path), [["seed=0"]])
+    sweep.folder.mkdir()
+    (tmp_path / "victim").mkdir()
+    (sweep.folder / ".jobs").symlink_to(tmp_path / "victim")
+    sweep.create()
+    assert ".jobs: leads to" in program("train", "sweep.resume=S").err
+    assert [*(tmp_path / "victim").iterdir()] == []
+
+
+@pytest.mark.parametrize("attempts", [0, 1])
+@pytest.mark.parametrize("run", ["../victim", ".", "link"])
+def test_a_note_names_no_folder_outside_its_sweep(
+    run: str, attempts: int, sweep: Sweep, program: Program, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    victim = tmp_path_factory.mktemp("outside") / "victim"
+    victim.mkdir()
+    (victim / "run.json").write_text("{}")
+    (sweep.folder / "link").symlink_to(victim)
+    run = run.replace("../victim", os.path.relpath(victim, sweep.folder))
+    note = {"run": run, "typed": [], "attempts": attempts}
+    (sweep.folder / ".jobs" / "0.json").write_text(json.dumps(note))
+    with pytest.raises(RunError, match="not a folder inside the sweep's folder") as caught:
+        sweep.note(0)
+    assert str(caught.value.where).endswith(".jobs/0.json")
+    answer = program("train", f"sweep.resume={sweep.folder}", "trust=true")
+    assert answer.code == 1
+    assert "not a folder inside the sweep's folder" in answer.err
+    assert (victim / "run.json").is_file()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"run": 1, "typed": []}', '{"run": "0", "typed": [], "x": 1}'])
+def test_a_note_of_another_form_is_refused(text: str, sweep: Sweep) -> None:
+    (sweep.folder / ".jobs" / "0.json").write_text(text)
+    with pytest.raises(RunError, match="the note of job 0 cannot be read"):
+        sweep.state(0)
+
+
+@pytest.mark.parametrize("edit", [{"arguments": "a"}, {"jobs": ["a"]}, {"search": []}, {"cwd": 1}])
+def test_a_sweep_of_another_form_is_refused(edit: dict[str, Any], sweep: Sweep) -> None:
+    path = sweep.folder / "sweep.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **edit}))
+    with pytest.raises(RunError, match=r"sweep\.json cannot be read"):
+        Sweep.read(sweep.folder)
 
 
 REFUSED = {

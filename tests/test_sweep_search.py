@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from conftest import SMALL, Answer
 from forked import started
 from frostline.cli.sweep_listing import settings_listed
 from frostline.commands.train import NOT_HERE
+from frostline.errors import Pruned, RunError
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep
 from frostline.sweeps.searching import Plan, Searching
@@ -21,6 +23,7 @@ from frostline.sweeps.settings import Search
 from frostline.sweeps.space import Dimension, dimension_of
 from frostline.sweeps.study import JOURNAL, Trials, mend
 from frostline.sweeps.watch import Watch
+from frostline.training.callbacks.pruning import Pruning
 
 pytestmark = [pytest.mark.process, *(pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE)]
 Program = Callable[..., Answer]
@@ -164,6 +167,27 @@ def test_a_database_is_a_storage_too(tmp_path: Path) -> None:
     assert not (tmp_path / JOURNAL).exists()
 
 
+@pytest.mark.parametrize("url", ["nonsense", "redis://it", "postgresql+none://it"])
+def test_a_storage_that_cannot_be_opened_is_named(url: str, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="the storage of the search cannot be opened"):
+        trials(tmp_path, storage=url)
+
+
+def test_a_journal_that_is_none_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).write_text("none\n")
+    with pytest.raises(RunError, match="the storage of the search cannot be opened"):
+        trials(tmp_path)
+
+
+def test_an_error_that_is_not_of_the_storage_is_not_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(**_: object) -> None:
+        raise ValueError("a setting of the study")
+
+    monkeypatch.setattr("optuna.create_study", wrong)
+    with pytest.raises(ValueError, match="a setting of the study"):
+        trials(tmp_path)
+
+
 def test_importances_are_told_of_enough_trials(tmp_path: Path) -> None:
     study = trials(tmp_path, sampler="random")
     for number in range(16):
@@ -187,9 +211,9 @@ def run(sweep: Sweep, number: int, score: float, status: Any = "finished") -> No
 
 def searching(folder: Path, total: int = 3, seeds: int = 2) -> Searching:
     plan = Plan("it", "max", WHAT, ["data=digits"], [f"seed={seed}" for seed in range(seeds)])
-    assert Plan.stored(json.loads(json.dumps(plan.content))) == plan
     sweep = Sweep(folder, [], "/", [], plan.content)
     sweep.create()
+    assert Plan.stored(Sweep.read(folder)) == plan
     return Searching(sweep, trials(folder), plan, total)
 
 
@@ -232,7 +256,35 @@ def test_limits_end_a_run() -> None:
     assert watch.admit(101) == "the network has 101 parameters, more than sweep.max_parameters=100"
     assert watch.judge(1, 0.5, 9.0) is None
     assert "more than sweep.max_seconds=10" in str(watch.judge(1, 0.5, 11.0))
+    assert watch.late(10.0) is None
+    assert "more than sweep.max_seconds=10" in str(watch.late(11.0))
     assert not Watch(settings(), None).decides
+
+
+def test_the_time_is_looked_at_in_every_phase_and_a_score_in_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported = []
+
+    def report(step: int, score: float) -> bool:
+        reported.append(step)
+        return False
+
+    clock = iter([0.0, 9.0, 11.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    phases: Any = [SimpleNamespace(epochs=3)] * 2
+    record = Record("", 0, monitor="val/it", model={"parameters": 1})
+    pruning = Pruning(Watch(settings(max_seconds=10.0), report), phases, record)
+    strategy = SimpleNamespace(broadcast=lambda why: why)
+    state = SimpleNamespace(fn="fit")
+    scores = {"val/it": 0.5}
+    trainer: Any = SimpleNamespace(
+        strategy=strategy, state=state, sanity_checking=False, callback_metrics=scores, current_epoch=0
+    )
+    module: Any = SimpleNamespace(phase_number=0, first_epoch=0)
+    pruning.on_fit_start(trainer, module)
+    pruning.on_validation_end(trainer, module)
+    with pytest.raises(Pruned, match=r"11 s so far, more than sweep\.max_seconds=10"):
+        pruning.on_validation_end(trainer, module)
+    assert reported == [], "only between phases, and in the last one"
 
 
 # --- whole searches ---

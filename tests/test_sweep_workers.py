@@ -12,10 +12,11 @@ import pytest
 from conftest import SMALL, Answer
 from forked import started
 from frostline.commands.train import NOT_HERE
+from frostline.errors import RunError
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep
 from frostline.sweeps.progress import Progress
-from frostline.sweeps.workers import MOST_ATTEMPTS, devices, give_up, shares
+from frostline.sweeps.workers import MOST_ATTEMPTS, devices, give_up, require_done, shares
 
 pytestmark = [pytest.mark.process, *(pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE)]
 Program = Callable[..., Answer]
@@ -108,6 +109,19 @@ def test_a_job_that_ends_its_process_again_and_again_is_given_up(sweep: Sweep) -
     assert not give_up(sweep, 2)
 
 
+def test_jobs_that_no_worker_ran_are_reported(sweep: Sweep) -> None:
+    sweep.jobs = [[f"seed={seed}"] for seed in range(4)]
+    for number, status in enumerate(["finished", "failed", "running"]):
+        run(sweep, number, 0.5, status)
+    with pytest.raises(RunError, match="the workers ended before jobs 2, 3 had run"):
+        require_done(sweep, 0)
+    run(sweep, 2, 0.5, "pruned")
+    sweep.write_note(3, Note("3", [], error="no such file"))
+    require_done(sweep, 0)
+    with pytest.raises(RunError, match="the workers ended before 2 trials had run"):
+        require_done(sweep, 2)
+
+
 # --- whole sweeps ---
 
 
@@ -156,12 +170,11 @@ def test_a_machine_that_dies_loses_a_job_that_another_takes_over(kind: str, alon
 
 def test_only_sweeps_are_joined(program: Program, tmp_path: Path) -> None:
     os.mkdir("other")  # noqa: PTH102
-    (tmp_path / "own").mkdir()
     assert "this folder is not a sweep" in program("train", "sweep.join=other").err
-    assert Sweep(tmp_path / "own", [], str(tmp_path), [["seed=0"]]).create()
-    answer = program("train", f"sweep.join={tmp_path / 'own'}", "sweep.retry=true")
+    assert Sweep(tmp_path / "other", ["-m", "seed=0,1"], str(tmp_path), [["seed=0"], ["seed=1"]]).create()
+    answer = program("train", "sweep.join=other", "sweep.retry=true")
     assert answer.code == 1
-    assert answer.err.startswith("frostline: sweep.retry belongs to sweep.resume")
-    assert f"next:  frostline train sweep.resume={tmp_path / 'own'} sweep.retry=true" in answer.err
+    assert "sweep.retry belongs to sweep.resume" in answer.err
+    assert f"sweep.resume={tmp_path / 'other'} sweep.retry=true" in answer.err
     assert program("train", "launcher=local", *SMALL).err.startswith("frostline: launcher is a setting of a sweep")
     assert "launcher.workers" in program("train", "-m", "launcher=local", "launcher.workers=0", "seed=0,1").err

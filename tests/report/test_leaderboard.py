@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from conftest import Answer
 from frostline.errors import ConfigError, WeightsError, in_short
-from frostline.report.leaderboard import print_leaderboard, write_leaderboard
+from frostline.report.leaderboard import best_runs, print_leaderboard, write_leaderboard
 from frostline.runs import predictions
 from frostline.runs.predictions import file_of
 from frostline.runs.record import Record
@@ -155,6 +155,15 @@ def test_a_run_that_did_not_finish_comes_last_whatever_it_scored(tmp_path: Path)
     write(tmp_path / "0", **finished(score=0.5))
     write(tmp_path / "1", **{**finished(score=0.75), "status": "interrupted"})
     assert [row["run"] for row in rows_of(write_leaderboard(tmp_path))] == ["0", "1"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_equal_settings_the_first_row_is_the_best(seed: int, tmp_path: Path) -> None:
+    names = [str(number) for number in range(12)]
+    for name in np.random.default_rng(seed).permutation(names):
+        write(tmp_path / name, f"optimizer.lr=0.{name}", **finished())
+    assert [row["run"] for row in rows_of(write_leaderboard(tmp_path))] == names
+    assert best_runs(tmp_path) == [tmp_path / "0"]
 
 
 def test_runs_below_the_first_level_are_runs(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from frostline.cli.sweep_listing import for_one_run, jobs_of, require_once, require_validation, settings_listed
 from frostline.cli.sweep_order import in_order
 from frostline.cli.sweep_place import Place, within
+from frostline.cli.sweep_resuming import require_trusted
 from frostline.cli.sweep_search import corners, planned, with_mode
 from frostline.cli.sweep_settings import is_of_sweep, settings_of, with_seeds, workers_of
 from frostline.distributed.relaunch import config_dirs
 from frostline.errors import ConfigError
-from frostline.runs.sweeps import Sweep, taken
+from frostline.runs.sweeps import Sweep, foreign_of, taken
 from frostline.sweeps import workers
 from frostline.sweeps.progress import Progress
 from frostline.sweeps.searching import Plan, Searching
@@ -65,6 +66,7 @@ class Jobs(Sweeper):
         total = len(Jobs.all) if searching is None else searching.size
         if number:
             workers.run(Place.sweep, number, total, [*config_dirs(), *(["trust=true"] if Place.trusted else [])])
+            workers.require_done(Place.sweep, 0 if searching is None else searching.left())
         else:
             Place.progress = Progress(Place.sweep, total)
             self._run_all(Place.sweep, settings, searching)
@@ -131,12 +133,16 @@ class Jobs(Sweeper):
 
     @staticmethod
     def _searching(sweep: Sweep, settings: Search) -> Searching:
-        plan = Plan.stored(sweep.search)
+        plan = Plan.stored(sweep)
         trials = Trials(sweep.folder, plan.study, plan.mode, plan.space, settings)
         return Searching(sweep, trials, plan, settings.trials)
 
     def _launch(self, jobs: list[list[str]], first: int) -> None:
+        """Raises RunError if overrides of a job need trust that the sweep does not have: a search draws them from a
+        study, which may be a stranger's."""
         assert self.launcher is not None
+        assert Place.sweep is not None
+        require_trusted(Place.sweep, foreign_of(setting for job in jobs for setting in job))
         for result in self.launcher.launch(jobs, initial_job_idx=first):
             _ = result.return_value  # raises what the job raised
 

@@ -26,7 +26,7 @@ def in_order(sweep: Sweep, jobs: Sequence[Sequence[str]]) -> Callable[[list[int]
     found: dict[int, float] = {}
 
     def score(number: int) -> float:
-        """Of the setting, by its finished runs; lower is better."""
+        """Rank of the setting's finished runs; lower is better."""
         ranks = [_rank(sweep, other, found) for other in times[settings[number]] if repetition[other] == 0]
         return min(ranks, default=math.inf)
 

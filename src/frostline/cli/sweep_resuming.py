@@ -7,6 +7,7 @@ from pathlib import Path
 from frostline.cli.sweep_place import Place
 from frostline.errors import ConfigError, RunError, few
 from frostline.quoting import hydra_quoted
+from frostline.runs.opening import foreign_links
 from frostline.runs.sweeps import FILE, Sweep
 
 TAKES_UP = ("sweep.resume", "sweep.join")
@@ -56,14 +57,19 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
 
 
 def _require_trust(sweep: Sweep, key: str, typed: Sequence[str]) -> None:
-    """Raises RunError if the sweep's settings choose code or places to write to, and the user does not trust them."""
+    """Raises RunError if the sweep's settings or links choose code or places to write to, and the user does not trust
+    them."""
     Place.trusted = "trust=true" in typed
-    foreign = sweep.foreign()
+    require_trusted(sweep, [*sweep.foreign(), *foreign_links(sweep.folder)], key)
+
+
+def require_trusted(sweep: Sweep, foreign: Sequence[str], key: str = "sweep.resume") -> None:
+    """Raises RunError if something is foreign and the user does not trust the sweep."""
     if foreign and not Place.trusted:
         raise RunError(
             f"this sweep names code, or places to write to: {few(foreign, 10)}",
             where=sweep.folder / FILE,
-            next_step=f"{sweep.again(key)}  # if you trust them",
+            next_step=f"{sweep.again(key, trust=True)}  # if you trust them",
         )
 
 

@@ -1,7 +1,8 @@
 """Intervals of scores over samples, and which settings are as good as the best: a paired bootstrap (Efron 1979).
 
-Every setting is scored on the same draws of the same samples, so that what is hard in a draw is hard for all. Shapes:
-N samples, B draws.
+Every setting is scored on the same draws of the same samples, so that what is hard in a draw is hard for all. The best
+setting was chosen on these samples, too. So its lead over another is compared with the leads that chance alone gives
+the best of as many equal settings: a model confidence set (Hansen, Lunde and Nason 2011). Shapes: N samples, B draws.
 """
 
 from collections.abc import Sequence
@@ -10,38 +11,57 @@ from typing import Any, NamedTuple
 from frostline.report.sample_scores import SampleScore
 
 DRAWS = 2000
-PER_COMPARISON = 40  # draws for each compared setting: so many are needed for one of many to be significant
 SHARE = 0.05  # of false alarms: intervals hold 95 %
 AT_ONCE = 4_000_000  # numbers drawn at a time
 
 
 class Interval(NamedTuple):
     """low, high: 95 % interval of the score over samples. as_good: whether the setting is not significantly worse than
-    the best one, by Holm's correction over all settings."""
+    the best one: with a chance of 95 %, every setting that is truly best is as good."""
 
     low: float
     high: float
     as_good: bool
 
 
-def intervals(settings: Sequence[Sequence[SampleScore]], mode: str, seed: int = 0) -> list[Interval] | None:
-    """settings: of each setting the scores of its runs, whose mean over the runs is compared. mode: max or min. None if
-    the settings were not scored on the same samples."""
+def intervals(
+    settings: Sequence[Sequence[SampleScore]], mode: str, best: int = 0, seed: int = 0
+) -> list[Interval] | None:
+    """settings: the scores of each setting's runs, whose means are compared. mode: max or min. best: index of the best
+    setting. None if the settings were not scored on the same samples."""
     import numpy as np
 
     runs = [run for setting in settings for run in setting]
     if not runs or any(run.samples != runs[0].samples for run in runs) or not all(settings):
         return None
     sign = 1 if mode == "max" else -1
-    draws = max(DRAWS, PER_COMPARISON * len(settings))
-    drawn = _drawn(settings, len(runs[0].samples), draws, seed)
-    means = [float(np.mean([run.value for run in setting])) for setting in settings]
-    best = int(np.argmax([sign * mean for mean in means]))
-    chances = [_chance(sign * (drawn[best] - own)) for own in drawn]
-    worse = holm([chance for at, chance in enumerate(chances) if at != best])
-    worse.insert(best, False)
+    drawn = _drawn(settings, len(runs[0].samples), DRAWS, seed)
+    means = np.array([np.mean([run.value for run in setting]) for setting in settings])
+    leads = sign * (means[best] - means)
+    worse = _worse(leads, sign * (drawn - means[:, None]), best)
     ends = np.nanquantile(drawn, [SHARE / 2, 1 - SHARE / 2], axis=1)
     return [Interval(float(low), float(high), not lost) for low, high, lost in zip(*ends, worse, strict=True)]
+
+
+def _worse(leads: Any, errors: Any, best: int) -> list[bool]:
+    """Which settings are significantly worse. leads: (settings,), of the best one over each. errors: (settings, B), of
+    the drawn scores; NaN where a draw has no score, which then speaks for no setting.
+
+    The worst setting is left out if the best leads it by more than the best of equal settings would lead the worst of
+    them in 95 % of draws; then the same is asked of the rest, until a setting stays.
+    """
+    import numpy as np
+
+    order = sorted(range(len(leads)), key=lambda at: (at != best, leads[at]))
+    ordered = errors[order]
+    spans = np.maximum.accumulate(ordered) - np.minimum.accumulate(ordered)
+    limits = np.quantile(np.where(np.isnan(spans), np.inf, spans), 1 - SHARE, axis=1, method="higher")
+    worse = [False] * len(leads)
+    for turn in range(len(order) - 1, 0, -1):
+        if not leads[order[turn]] > limits[turn]:
+            break
+        worse[order[turn]] = True
+    return worse
 
 
 def _drawn(settings: Sequence[Sequence[SampleScore]], number: int, draws: int, seed: int) -> Any:
@@ -57,18 +77,3 @@ def _drawn(settings: Sequence[Sequence[SampleScore]], number: int, draws: int, s
         times = np.bincount(chosen.ravel(), minlength=rows * number).reshape(rows, number).astype(float)
         found.append([np.mean([run.of(times @ run.sums) for run in setting], axis=0) for setting in settings])
     return np.concatenate(found, axis=1)
-
-
-def _chance(lead: Any) -> float:
-    """The share of draws in which the best setting does not lead; one more, as a share of no draws proves nothing."""
-    return float((1 + (lead <= 0).sum()) / (1 + len(lead)))
-
-
-def holm(chances: Sequence[float], share: float = SHARE) -> list[bool]:
-    """Which of several hypotheses are rejected, with a chance of at most `share` that any true one is (Holm 1979)."""
-    rejected = [False] * len(chances)
-    for turn, at in enumerate(sorted(range(len(chances)), key=lambda at: chances[at])):
-        if chances[at] * (len(chances) - turn) > share:
-            break
-        rejected[at] = True
-    return rejected

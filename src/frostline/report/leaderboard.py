@@ -46,8 +46,8 @@ def write_leaderboard(folder: Path, *, compare: bool = True) -> Path:
     sizes = Counter(setting.first.ranking for setting in settings if setting.first.ranking is not None)
     rankings: list[Ranking | None] = [*sorted(sizes, key=lambda ranking: (-sizes[ranking], ranking)), None]
 
-    def place(setting: Setting) -> tuple[object, ...]:
-        return rankings.index(setting.first.ranking), setting.rank, len(setting.first.run), setting.first.run
+    def place(setting: Setting) -> tuple[int, tuple[float, int, str]]:
+        return rankings.index(setting.first.ranking), setting.order
 
     settings.sort(key=place)
     repeated = any(len(setting.trials) > 1 for setting in settings)
@@ -91,7 +91,8 @@ def _table(
 
 
 def _compared(folder: Path, settings: Sequence[Setting]) -> Intervals:
-    """The intervals of the settings of each ranking, from the stored predictions of validation; none if they lack."""
+    """The intervals of the settings of each ranking, from the stored predictions of validation; none if they lack.
+    settings: in the order of the table."""
     found: Intervals = {}
     for ranking in dict.fromkeys(setting.first.ranking for setting in settings):
         if ranking is None:
@@ -103,7 +104,7 @@ def _compared(folder: Path, settings: Sequence[Setting]) -> Intervals:
             scores.append([run for run in runs if run is not None])
         whole = all(len(some) == len(settings[at].trials) for some, at in zip(scores, own, strict=True))
         for turn, (at, interval) in enumerate(
-            zip(own, (whole and intervals(scores, ranking.mode)) or [], strict=False)
+            zip(own, (whole and intervals(scores, ranking.mode, best=0)) or [], strict=False)
         ):
             found[at] = interval, "best" if turn == 0 else "yes" if interval.as_good else "no"
     return found
@@ -141,7 +142,7 @@ def print_leaderboard(path: Path) -> None:
     if "low" in rows[0]:
         console.print(
             "interval     low to high holds 95 % of draws of the validation samples; as good: not significantly worse "
-            "than the best (paired bootstrap, Holm's correction)"
+            "than the best (paired bootstrap, with regard to the number of settings)"
         )
     if "ranked_by" in rows[0]:
         console.print("separate     scores of different monitors or data cannot be compared: see ranked_by")
@@ -157,12 +158,11 @@ def _shown(columns: Iterable[str]) -> list[str]:
 
 
 def best_runs(folder: Path) -> list[Path]:
-    """The runs of the best setting of each ranking."""
+    """The runs of the best setting of each ranking: of the settings that come first in the table."""
     best: dict[Ranking, Setting] = {}
-    for setting in settings_of(trials_of(folder)):
-        ranking = setting.first.ranking
-        if ranking is not None and (ranking not in best or setting.rank < best[ranking].rank):
-            best[ranking] = setting
+    for setting in sorted(settings_of(trials_of(folder)), key=lambda setting: setting.order):
+        if setting.first.ranking is not None:
+            best.setdefault(setting.first.ranking, setting)
     return [folder / trial.run for setting in best.values() for trial in setting.trials]
 
 

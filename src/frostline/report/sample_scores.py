@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from frostline.runs.predictions import Predictions
 
 MOST = 50_000_000  # numbers (N x S) for which there is room
-CLOSE = 1e-3  # a score that differs more from the recorded one is not what the run measured
+CLOSE = 1e-3  # a score that differs by a larger share from the recorded one is not what the run measured
+ROUNDED = 1e-6  # by which scores near 0 may differ, too
 
 Array = Any  # numpy.ndarray: importing numpy costs 0.1 s, which a command line that is refused need not pay
 Sums = tuple[Array, Callable[[Array], Array]]
@@ -52,7 +53,7 @@ def sample_score(found: Predictions, name: str) -> SampleScore | None:
     else:
         return None
     score = SampleScore(tuple(f"{it} {index[at]}" for it, at in zip(names, first, strict=True)), sums, of)
-    return score if abs(score.value - recorded) <= CLOSE * max(1.0, abs(recorded)) else None
+    return score if abs(score.value - recorded) <= CLOSE * abs(recorded) + ROUNDED else None
 
 
 def _of_classes(columns: Mapping[str, Array]) -> tuple[Array, Array] | None:

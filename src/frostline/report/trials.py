@@ -72,6 +72,11 @@ class Setting(NamedTuple):
     def rank(self) -> float:
         return statistics.fmean(trial.rank for trial in self.trials)
 
+    @property
+    def order(self) -> tuple[float, int, str]:
+        """Sort key in a ranking, the best first; of equal ones that with the lowest number."""
+        return self.rank, len(self.first.run), self.first.run
+
     def score(self, name: str) -> tuple[float, float] | None:
         """Mean and standard deviation (with n - 1; NaN for one run) of a score; None if a run has no finite one."""
         found = [record.metrics.get(name) for record in self.records]
@@ -86,8 +91,8 @@ class Setting(NamedTuple):
 
 
 def runs_of(folder: Path) -> list[Path]:
-    """The run folders, at any depth, as `hydra.sweep.subdir` may nest them."""
-    return [path.parent for path in folder.rglob(FILE)]
+    """The run folders, at any depth, as `hydra.sweep.subdir` may nest them; job 2 before job 10."""
+    return sorted((path.parent for path in folder.rglob(FILE)), key=lambda path: (len(str(path)), str(path)))
 
 
 def trials_of(folder: Path) -> list[Trial]:
@@ -108,7 +113,7 @@ def settings_of(trials: Sequence[Trial]) -> list[Setting]:
         own = frozenset((name, value) for name, value in trial.overrides.items() if name not in REPEATS)
         groups[(trial.ranking, own, same[whole])].append(trial)
         same[whole] += 1
-    return [Setting(sorted(group, key=lambda trial: (trial.rank, trial.run))) for group in groups.values()]
+    return [Setting(sorted(group, key=lambda trial: Setting([trial]).order)) for group in groups.values()]
 
 
 def differing(trials: Sequence[Trial]) -> list[str]:

@@ -122,7 +122,7 @@ def _keys(node: Any) -> Iterator[Any]:
 
 def foreign(settings: Mapping[str, Any], folder: Path) -> list[str]:
     """List what a run with these settings in `folder` would do beyond Frostline's own options, one line each."""
-    return [*_foreign_code(settings, ""), *_foreign_places(settings, folder), *_foreign_links(folder)]
+    return [*_foreign_code(settings, ""), *_foreign_places(settings, folder), *foreign_links(folder)]
 
 
 def require_trusted(settings: Mapping[str, Any], folder: Path, *, trust: bool, again: str) -> None:
@@ -186,8 +186,8 @@ def _callbacks(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(f"callbacks.{name}", node) for name, node in items]
 
 
-def _foreign_links(folder: Path) -> Iterator[str]:
-    """Yield links in a run folder through which files outside it would be written."""
+def foreign_links(folder: Path) -> Iterator[str]:
+    """Yield links in a folder of runs through which files outside it would be written."""
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() and not _is_within(str(path), folder):
             yield f"{path.relative_to(folder)}: leads to {os.path.realpath(path)}"

@@ -1,9 +1,14 @@
 """A sweep's folder: what was typed, its jobs, and for each job a note and a lock.
 
 <sweep>/sweep.json         written once, whole, before anything else
-<sweep>/.jobs/lock         held (shared) by each process that takes part
-<sweep>/.jobs/<n>.lock     held by the process that runs job n
 <sweep>/.jobs/<n>.json     the run folder of job n; why it failed, if it failed before it had one
+<sweep>/.jobs/lock         held (shared) by each process that takes part
+<sweep>/.jobs/<n>.lock     held by the process that runs job n of a grid
+<sweep>/.jobs/trial-<n>.lock  held by the process that runs the jobs of trial n of a search, one per seed
+<sweep>/.jobs/study.lock   held while a process draws a trial, or takes over that of a process that died
+<sweep>/.jobs/board.lock   held while the leaderboard is written
+<sweep>/.jobs/best.lock    held while the best setting is tested
+<sweep>/.jobs/worker-<n>.log  what worker n of launcher=local prints
 
 How a job ended stands in the `run.json` of its run. All locks are POSIX record locks: the system releases them however
 the process ends, also on network file systems, and children do not inherit them.
@@ -14,12 +19,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from frostline.config.signatures import value_problem
 from frostline.errors import RunError
 from frostline.paths import write_atomically
 from frostline.quoting import setting_of
@@ -31,8 +37,12 @@ JOBS = ".jobs"
 SCHEMA = 1
 # Settings that choose code or places to write to: a sweep's folder may be a stranger's.
 FOREIGN = re.compile(
-    r"_target_|^-(?!m$|-multirun$)|remote_code=|^\+*hydra\.(?!sweep\.|sweeper\.)|dirpath=|save_dir=|cache\.dir="
+    r"_target_|_args_|^-(?!m$|-multirun$)|remote_code=|^[+~]*hydra[./](?!sweep\.|sweeper\.)"
+    r"|dirpath=|save_dir=|cache\.dir=|storage=(?!null$)"
+    r"|oc\.(decode|create)|\$\{[^}:]*\$\{"  # from which a setting that is none of these could be put together
 )
+FIELDS = {"arguments": "list[str]", "cwd": "str", "jobs": "list[list[str]]", "search": "dict"}
+NOTED = {"run": "str", "typed": "list[str]", "error": "str | None", "again": "bool", "attempts": "int"}
 PAUSE = 0.2  # seconds between two looks at jobs that other processes run
 
 State = Literal["new", "open", "finished", "pruned", "failed"]
@@ -101,6 +111,7 @@ class Sweep:
             schema = content.pop("schema")
             if schema == SCHEMA:
                 sweep = cls(folder, **content)
+                _require_types(sweep, FIELDS)
                 (folder / JOBS).mkdir(exist_ok=True)
                 return sweep
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -115,21 +126,38 @@ class Sweep:
 
     def foreign(self) -> list[str]:
         """The settings that choose code or places to write to, for which opening the folder needs trust."""
-        every = [setting for job in (self.arguments, self.search.get("fixed", []), *self.jobs) for setting in job]
-        return list(dict.fromkeys(setting for setting in every if FOREIGN.search(setting)))
+        return foreign_of(_settings([self.arguments, self.jobs, self.search]))
 
-    def again(self, key: str = "sweep.resume") -> str:
-        """The command that takes the sweep up again."""
-        trust = " trust=true" if self.foreign() else ""
-        return f"frostline train {setting_of(key, self.folder)}{trust}"
+    def again(self, key: str = "sweep.resume", *, trust: bool = False) -> str:
+        """The command that takes the sweep up again. trust: with trust=true even if no setting of it needs that."""
+        trusting = " trust=true" if trust or self.foreign() else ""
+        return f"frostline train {setting_of(key, self.folder)}{trusting}"
 
     # --- jobs ---
 
     def note(self, number: int) -> Note | None:
+        """Raises RunError if the note cannot be read, or names a folder that is not inside the sweep's."""
+        path = self.folder / JOBS / f"{number}.json"
         try:
-            return Note(**json.loads((self.folder / JOBS / f"{number}.json").read_text(encoding="utf-8")))
+            note = Note(**json.loads(path.read_text(encoding="utf-8")))
+            _require_types(note, NOTED)
+            self._require_inside(note.run)
         except FileNotFoundError:
             return None
+        except (ValueError, TypeError, RecursionError) as error:
+            raise RunError(
+                f"the note of job {number} cannot be read: {error}",
+                where=path,
+                next_step="restore the file; or remove it, and the job runs again",
+            ) from error
+        return note
+
+    def _require_inside(self, run: str) -> None:
+        """Raise ValueError unless a run folder lies inside the sweep's, also after links are followed: what was left of
+        it may be removed."""
+        place, own = Path(os.path.realpath(self.folder / run)), Path(os.path.realpath(self.folder))
+        if place == own or not place.is_relative_to(own):
+            raise ValueError(f"'{run}' is not a folder inside the sweep's folder")
 
     def write_note(self, number: int, note: Note) -> None:
         write_atomically(self.folder / JOBS / f"{number}.json", json.dumps(asdict(note)) + "\n")
@@ -148,7 +176,7 @@ class Sweep:
 
     def numbers(self) -> list[int]:
         """The numbers of the jobs that have begun."""
-        return sorted(int(path.stem) for path in (self.folder / JOBS).glob("*.json"))
+        return sorted(int(path.stem) for path in (self.folder / JOBS).glob("*.json") if path.stem.isdecimal())
 
     def retry(self) -> None:
         """Let failed jobs run again."""
@@ -215,6 +243,31 @@ def taken(sweep: Sweep, left: Sequence[int], sort: Callable[[list[int]], list[in
             break
         else:
             time.sleep(PAUSE if waiting else 0)
+
+
+def foreign_of(settings: Iterable[str]) -> list[str]:
+    """Those of the settings that choose code or places to write to, each once."""
+    return list(dict.fromkeys(setting for setting in settings if FOREIGN.search(setting)))
+
+
+def _settings(content: Any) -> Iterator[str]:
+    """All texts of a sweep's file, and the settings of each dimension of a space."""
+    if isinstance(content, dict) and "key" in content:
+        values = content.get("values")
+        yield from (f"{content['key']}={value}" for value in (values if isinstance(values, list) and values else [""]))
+    elif isinstance(content, dict | list):
+        for item in content.values() if isinstance(content, dict) else content:
+            yield from _settings(item)
+    elif isinstance(content, str):
+        yield content
+
+
+def _require_types(made: object, fields: dict[str, str]) -> None:
+    """Raise TypeError if a file was edited into another form."""
+    for name, annotation in fields.items():
+        problem = value_problem(name, getattr(made, name), annotation)
+        if problem is not None:
+            raise TypeError(f"'{name}': {problem}")
 
 
 def lost_of(folder: Path) -> list[Lost]:

@@ -6,8 +6,9 @@ from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+from frostline.errors import RunError
 from frostline.runs.record import Record
-from frostline.runs.sweeps import DONE, PAUSE, Sweep
+from frostline.runs.sweeps import DONE, FILE, PAUSE, Sweep
 from frostline.sweeps.space import Dimension
 from frostline.sweeps.study import Trials
 
@@ -27,8 +28,16 @@ class Plan(NamedTuple):
         return {**self._asdict(), "space": [dimension.content for dimension in self.space]}
 
     @classmethod
-    def stored(cls, content: dict[str, Any]) -> "Plan":
-        return cls(**{**content, "space": [Dimension.stored(it) for it in content["space"]]})
+    def stored(cls, sweep: Sweep) -> "Plan":
+        """Raises RunError if sweep.json holds no plan."""
+        try:
+            return cls(**{**sweep.search, "space": [Dimension.stored(it) for it in sweep.search["space"]]})
+        except (TypeError, KeyError) as error:
+            raise RunError(
+                f"the search of {FILE} cannot be read: {error}",
+                where=sweep.folder / FILE,
+                next_step="restore the file, or start a new sweep",
+            ) from error
 
 
 class Searching:
@@ -60,6 +69,10 @@ class Searching:
         """The number of jobs, if none is pruned or fails."""
         return self.total * max(1, len(self.plan.seeds))
 
+    def left(self) -> int:
+        """The number of trials that have not ended."""
+        return max(0, self.total - len(self.trials.all())) + len(self.trials.unfinished())
+
     def report(self, step: int, score: float) -> bool:
         """Note a score of the current job. Returns whether it is to be pruned: a setting's first seed decides."""
         return self.current is not None and self.trials.report(self.current, step, score)
@@ -69,7 +82,7 @@ class Searching:
         return [*range(trial * times, (trial + 1) * times)]
 
     def _next(self, held: ExitStack) -> int | None:
-        """A trial whose lock is then held: one that nobody runs any more, or a new one. None if there is none now."""
+        """Return a trial and hold its lock: an abandoned one or a new one; None if all are taken."""
         with self.sweep.locked("study", wait=True):
             again = [number for number in self.trials.failed() if self._runs_again(number)]
             for number in [*self.trials.unfinished(), *again]:

@@ -4,6 +4,7 @@ The same seed gives the same settings again after a process was killed: each tri
 """
 
 import fcntl
+import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -61,8 +62,10 @@ class Trials:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._settings = settings
         self._space = {dimension.key: dimension for dimension in space}
-        with _opened(settings.storage):
-            storage = _journal(folder / JOURNAL) if settings.storage is None else settings.storage
+        url = settings.storage
+        with _opened(url, ValueError):  # as of a storage that Optuna no longer has
+            storage = _journal(folder / JOURNAL) if url is None else optuna.storages.get_storage(url)
+        with _opened(url):
             self.study = optuna.create_study(
                 storage=storage,
                 study_name=name,
@@ -187,12 +190,16 @@ def _journal(path: Path) -> Any:
 
 
 @contextmanager
-def _opened(storage: str | None) -> Iterator[None]:
+def _opened(storage: str | None, *others: type[Exception]) -> Iterator[None]:
+    """others: errors that mean here that the storage cannot be opened, beside those of the system, of databases and of
+    journals."""
     import sqlalchemy
 
+    of_database: type[Exception] = sqlalchemy.exc.SQLAlchemyError
+    known: tuple[type[Exception], ...] = (of_database, ImportError, OSError, json.JSONDecodeError, *others)
     try:
         yield
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, OSError, ValueError) as error:
+    except known as error:
         raise RunError(
             f"the storage of the search cannot be opened: {first_line(error)}",
             where=JOURNAL if storage is None else f"sweep.storage={storage}",

@@ -19,14 +19,23 @@ class Watch:
         return (self._settings.max_seconds, self._settings.max_parameters, self._report) != (None, None, None)
 
     def admit(self, parameters: int) -> str | None:
+        """Return why a network of so many parameters is not to be trained, or None."""
         most = self._settings.max_parameters
         if most is None or parameters <= most:
             return None
         return f"the network has {parameters:,} parameters, more than sweep.max_parameters={most:,}"
 
-    def judge(self, step: int, score: float, seconds: float) -> str | None:
+    def late(self, seconds: float) -> str | None:
+        """Return why a run that has trained for so many seconds is to end, or None."""
         most = self._settings.max_seconds
+        if most is None or seconds <= most:
+            return None
+        return f"it took {seconds:.0f} s so far, more than sweep.max_seconds={most:g}"
+
+    def judge(self, step: int, score: float, seconds: float) -> str | None:
+        """Return why a run is to end, or None. step: planned epochs until now. seconds: for which it has trained."""
         pruned = self._report is not None and self._report(step, score)
-        if most is not None and seconds > most:
-            return f"it took {seconds:.0f} s so far, more than sweep.max_seconds={most:g}"
+        late = self.late(seconds)
+        if late is not None:
+            return late
         return f"after epoch {step} others were better than {score:.4f}" if pruned else None

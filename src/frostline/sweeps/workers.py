@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from frostline.errors import RunError
+from frostline.errors import RunError, few
 from frostline.quoting import hydra_quoted
 from frostline.runs.record import FILE, Record
 from frostline.runs.sweeps import JOBS, Sweep
@@ -21,7 +21,7 @@ SHARE = "FROSTLINE_WORKER"  # `<number> of <workers>` in the environment of a wo
 Thing = TypeVar("Thing")
 FULL_ERROR = "HYDRA_FULL_ERROR"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-MOST_ATTEMPTS = 3  # after so many deaths of its process a job is given up: it would end every worker in turn
+MOST_ATTEMPTS = 3  # a job is given up after this many deaths of its process, as it would kill every worker in turn
 LOOKS = 1.0  # seconds between two looks at the workers
 PATIENCE = 60.0  # seconds in which a worker that was told to stop may save
 
@@ -105,6 +105,17 @@ def run(sweep: Sweep, workers: int, total: int, arguments: Sequence[str]) -> Non
             "every worker ended before all jobs were done",
             where=log_of(sweep, died[0]),
             next_step=f"read the end of that file; or {sweep.again()}",
+        )
+
+
+def require_done(sweep: Sweep, trials: int) -> None:
+    """Raises RunError if the workers ended, but not all jobs. trials: of a search, how many have not ended."""
+    open_ones = [str(it) for it in range(len(sweep.jobs)) if sweep.state(it) == "open" or sweep.note(it) is None]
+    if open_ones or trials:
+        raise RunError(
+            f"the workers ended before {f'{trials} trials' if trials else f'jobs {few(open_ones, 10)}'} had run",
+            where=log_of(sweep, 0),
+            next_step=f"read the end of that file, and of those beside it; or {sweep.again()}",
         )
 
 

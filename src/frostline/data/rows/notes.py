@@ -6,6 +6,7 @@ from typing import Any
 from frostline.contracts.features import UNKNOWN
 from frostline.contracts.specs import PartsSpec, TextSpec
 from frostline.data.rows.sources import TEXT, RowSource
+from frostline.data.rows.statistics import STEPS
 from frostline.data.split import Split
 from frostline.errors import counted, shortened
 
@@ -13,7 +14,7 @@ WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def notes_of(splits: Mapping[str, Split], row: Mapping[str, Any], spec: PartsSpec) -> list[str]:
-    return [*_missing(splits), *unknown(splits, row), *_constant(row), *_cut_off(splits, spec)]
+    return [*_missing(splits), *unknown(splits, row), *_constant(row), *_far(splits, row), *_cut_off(splits, spec)]
 
 
 def _missing(splits: Mapping[str, Split]) -> list[str]:
@@ -52,6 +53,27 @@ def unknown(splits: Mapping[str, Split], row: Mapping[str, Any]) -> list[str]:
 def _constant(row: Mapping[str, Any]) -> list[str]:
     same = [name for name, said in row["numbers"].items() if said.get("scale") == 0.0]
     return [f"'{shortened(name)}' is the same in all training rows: it tells nothing" for name in same]
+
+
+def _far(splits: Mapping[str, Split], row: Mapping[str, Any]) -> list[str]:
+    """A sentence for each column with numbers that standardisation cuts off."""
+    notes = []
+    for name, said in row["numbers"].items():
+        if "mean" not in said:
+            continue
+        number = 0
+        for split in splits.values():
+            source = split.source
+            assert isinstance(source, RowSource)
+            steps = (source.columns.numbers[name][split.index] - said["mean"]) * said["scale"]
+            number += int((steps.abs() > STEPS).sum())
+        if number:
+            far = counted(number, "row is", "rows are")
+            notes.append(
+                f"'{shortened(name)}': {far} more than {STEPS:g} standard deviations away from the mean, and cut off "
+                "there (data.normalise=quantile uses ranks instead)"
+            )
+    return notes
 
 
 def _cut_off(splits: Mapping[str, Split], spec: PartsSpec) -> list[str]:

@@ -172,7 +172,7 @@ class RowPredicting(Predicting):
             part.views = _Shown(Preprocess(spec, cut=True))
         if notes is not None:
             split = Split(source, every(source))
-            for note in [*notes, *notes_of({"test": split}, self.inputs["row"], self.spec)]:
+            for note in [*notes, *notes_of({"the input": split}, self.inputs["row"], self.spec)]:
                 print(f"frostline: {note}", file=sys.stderr)
         each = [*self.run.predictions(RowFile(source, PartedViews(made.found), batch_size=batch_size))]
         broken = self._broken(source)

@@ -1,5 +1,6 @@
 """A reader of tables with columns of several kinds, a row per sample."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from frostline.data.target_types.base import TargetType
 from frostline.errors import ConfigError, DataError, close_names
 from frostline.faults import of_each
 from frostline.paths import at_home
+
+NUMBERED = re.compile(r" \(\d+\)$")  # what a repeated column name gets, see `kept_columns`
 
 Given = dict[str, list[str] | None]
 
@@ -96,7 +99,8 @@ class TableRows(Reader):
         splits = self._splits(tables, needs_train=known is None)
         notes += [note for table in tables.values() for note in table.notes]
         paths = FilePaths(PICTURES, self.dir, self.suffix, self.file.parent)
-        require_filled(tables["train"].rows, kinds, self.file)
+        if known is None:
+            require_filled(tables["train"].rows, kinds, self.file)
         found = {name: columns_of(table.rows, kinds, paths)[1] for name, table in tables.items()}
         training = splits["train"]
         names, targets = target.read(
@@ -173,9 +177,8 @@ class TableRows(Reader):
         names = dict.fromkeys(name for row in table.rows for name in row.cells)
         plain = [normalised(name) for name in column_names(self.file, self.quotes)]
         twice = {name for name in plain if plain.count(name) > 1}
-        kinds, guessed, notes = kinds_of(
-            table.rows, [name for name in names if normalised(name) not in taken | twice], given
-        )
+        single = [name for name in names if normalised(NUMBERED.sub("", name)) not in twice]
+        kinds, guessed, notes = kinds_of(table.rows, [name for name in single if normalised(name) not in taken], given)
         notes += [f"left out: {name} (the table has several columns of this name)" for name in sorted(twice - taken)]
         return kinds, guessed, notes
 

@@ -18,6 +18,8 @@ class Judge(Protocol):
 
     def judge(self, step: int, score: float, seconds: float) -> str | None: ...
 
+    def late(self, seconds: float) -> str | None: ...
+
 
 class Watched(NamedTuple):
     """A run that a sweep may end. judge: None on ranks other than 0."""
@@ -31,8 +33,8 @@ class Watched(NamedTuple):
 
 class Pruning(L.Callback):
     """Asks `judge` before the run is trained, between two phases, and after each epoch of the last one: an earlier end
-    of a short phase whose outputs are cached would save little. A step is the number of planned epochs until then, so
-    that runs whose phases end early are compared at the same steps.
+    of a short phase whose outputs are cached would save little. Only the time is looked at after every epoch. A step is
+    the number of planned epochs until then, so that runs whose phases end early are compared at the same steps.
 
     judge: of rank 0; None on other ranks, which do what rank 0 decides.
     """
@@ -62,10 +64,10 @@ class Pruning(L.Callback):
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         self._score = float(trainer.callback_metrics[self._monitor])
-        if self._number < len(self._phases) - 1:
-            return
         why = None
-        if self._judge is not None:
+        if self._judge is not None and self._number < len(self._phases) - 1:
+            why = self._judge.late(self._trained())
+        elif self._judge is not None:
             epochs = trainer.current_epoch - int(pl_module.first_epoch) + 1  # type: ignore[arg-type]
             why = self._judge.judge(self._step(self._number) + epochs, self._score, self._trained())
         self._end(trainer, why)
