@@ -125,7 +125,7 @@ def test_a_column_that_adds_nothing_is_told(finished: Finished) -> None:
     }  # fmt: skip
     (line,) = [line for line in printed.splitlines() if line.startswith("adds")]
     added = baselines["adds"]["price"]["without"]["val/rmse"] - baselines["pairs"]["val/rmse"]
-    assert line.startswith(f"adds  price {added:.4f}   weight nothing   kind ")
+    assert line.startswith(f"adds  price {added:.4f}   weight nothing clear   kind ")
     assert line.endswith("(val/rmse of pairs, with and without it)")
 
 

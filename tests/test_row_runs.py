@@ -82,12 +82,14 @@ def test_statistics_are_those_of_the_training_rows(pets: list[str], program: Pro
             row["split"] = "test" if place % 4 == 0 else "val" if place % 4 == 1 else "train"
             if row["split"] == "test":
                 row["age"], row["breed"] = "1000", "wolf"
+        rows[1] |= {name: rows[2][name] for name in ("photo", "about", "age", "breed", "user")}
 
     table = rewritten(pets, tmp_path, other)
     own = [*(it for it in pets if not it.startswith("data.file")), f"data.file={table}", "data.split_column=split"]
     answer = program("train", *own, *HEAD, f"run_dir={tmp_path / 'run'}")
     assert answer.code == 0, answer.err
     assert "test: 100 rows with one name of 'breed' that training does not have" in answer.out
+    assert "validation: one row has the same cells as a training row" in answer.out
     row = record_of(tmp_path / "run")["data"]["targets"]["about"]["inputs"]["row"]
     assert row["names"]["breed"]["known"] == ["cat", "lab", "pug"]
     assert row["numbers"]["age"]["mean"] < 6

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.preprocessing import QuantileTransformer
 
+from conftest import pasted
 from frostline.contracts.features import MISSING, UNKNOWN
 from frostline.data.files.paths import FilePaths
 from frostline.data.pictures.files import PICTURES
@@ -22,6 +23,7 @@ from frostline.data.texts.strings import Places
 from frostline.errors import DataError
 
 NOTHING: dict[str, list[str] | None] = dict.fromkeys(Kinds._fields)
+DATES = "dates; a number, such as the days since one of them, can be learned from"
 WORDS = ["a small calm dog", "it barks at night", "he likes long walks"]
 
 
@@ -50,6 +52,8 @@ def columns(numbers: Sequence[float] = (), names: Sequence[str] = ()) -> Columns
         ("likes", ["true", "false", "true"], "categories"),
         ("user", ["ann", "bob", "ann"], "ids"),
         ("shop", [f"s{place % 150}" for place in range(450)], "ids"),
+        ("user", ["7.0", "", "9.0", "7.0"], "ids"),
+        ("price", ["1.5", "2.5", "1.5"], "numbers"),
     ],
 )
 def test_a_column_is_guessed_by_its_name_and_cells(name: str, cells: list[str], kind: str) -> None:
@@ -63,6 +67,9 @@ def test_a_column_is_guessed_by_its_name_and_cells(name: str, cells: list[str], 
         ("same", ["a", "a"], "all rows have the same value"),
         ("id", ["1", "2", "3"], "each row has its own"),
         ("name", ["Rex", "Ada", "Bo"], "each row has its own, or nearly"),
+        ("born", ["2020-01-31", "2021-02-01", "2020-01-31"], DATES),
+        ("born", ["2020-01-31 10:00:00", "2021-02-01 12:30:00"], DATES),
+        ("born", ["31.1.2020", "1.2.2021", ""], DATES),
     ],
 )
 def test_a_column_that_says_nothing_about_other_rows_is_left_out(name: str, cells: list[str], why: str) -> None:
@@ -82,7 +89,24 @@ def test_named_columns_are_not_guessed_and_lists_are_whole() -> None:
     assert kinds == Kinds((), (), ("age",), (), ("zip",))
     assert guessed == {"age"}
     assert notes == ["left out: breed (data.category_columns does not name it)"]
-    assert guess_note(kinds, guessed) == ["columns guessed: data.number_columns=[age]"]
+    assert guess_note(kinds, guessed) == ["columns guessed: 'data.number_columns=[age]'"]
+
+
+def test_cells_that_keep_a_column_from_being_numbers_are_named() -> None:
+    ages = [*map(str, range(60)), "n.v."] * 2
+    rows = rows_of(age=ages, size=["small", *["4"] * 121], user=[*["7"] * 121, "7b"])
+    _, _, notes = kinds_of(rows, ["age", "size", "user"], NOTHING)
+    then = "correct or empty what is wrong, then 'data.number_columns"
+    assert notes == [
+        f"'age' is taken for categories, because 2 of 122 cells are not numbers ('n.v.', line 62): {then}=[age]'",
+        f"'size' is taken for categories, because 1 of 122 cells is not a number ('small', line 2): {then}=[size]'",
+    ]
+
+
+def test_guessed_columns_can_be_pasted() -> None:
+    kinds = Kinds((), (), ("net weight", "a,b"), (), ())
+    (note,) = guess_note(kinds, ["net weight", "a,b"])
+    assert pasted((note.removeprefix("columns guessed: "),)) == ["data.number_columns=['net weight','a,b']"]
 
 
 # --- cells ---
@@ -95,6 +119,9 @@ def test_every_faulty_cell_is_named(tmp_path: Path) -> None:
         columns_of(rows, kinds, paths)
     for words in ("line 3: 'x' in 'age'", "line 4: '1e50' in 'age' is infinite, or larger", "line 5: there is no such"):
         assert words in str(caught.value)
+    with pytest.raises(DataError) as caught:
+        columns_of(rows, kinds, paths, known=True)
+    assert "data.category_columns" not in str(caught.value)  # a trained run has settled the kinds
     problems: list[DataError] = []
     read, found = columns_of(rows, kinds, paths, problems)
     assert (len(problems), [row.place for row in read], len(found)) == (3, [2], 1)

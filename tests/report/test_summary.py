@@ -72,7 +72,7 @@ def test_no_column_adds_less_than_nothing() -> None:
     adds = {name: {"without": {"val/accuracy": value}, "shows": True} for name, value in (("a", 0.91), ("b", 0.7))}
     record.baselines = {"majority": {"val/accuracy": 0.5}, "pairs": {"val/accuracy": 0.9}, "adds": adds}
     record.phases, record.metrics = [{"name": "all", "learns": ["head"], "epochs": 7}], {"val/accuracy": 0.95}
-    assert baseline_lines(record, "frostline")[-1].startswith("adds  a nothing   b 0.2000 (")
+    assert baseline_lines(record, "frostline")[-1].startswith("adds  a nothing clear   b 0.2000 (")
 
 
 def test_a_phase_of_each_block_is_named_by_its_setting(capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,7 +100,8 @@ class SplitColumns:
             said = Users(self.user_column, {split: own for split, own in cells.items() if own}, self.relevant)
         if scored:
             return {"users": said}
-        groups = _names(rows, self.group_column, "group", f"fill it, or {self.ungroups}")
+        one = "user" if self.split_by == "user" else "group"
+        groups = _names(rows, self.group_column, one, f"fill it, or {self.ungroups}")
         times: Times | None = None if self.time_column is None else times_of(rows, self.time_column)
         return {"groups": groups, "times": times, "users": said}
 

@@ -37,7 +37,7 @@ def _scores(record: Record, found: dict[str, Any], score: str) -> str:
 
 
 def _adds(baselines: dict[str, Any]) -> list[str]:
-    """`adds  about 0.0612   user 0.2011   colour nothing (val/rmse of pairs, with and without it)`."""
+    """`adds  about 0.0612   user 0.2011   colour nothing clear (val/rmse of pairs, with and without it)`."""
     if "adds" not in baselines:
         return []
     score = next(score for score in SCORES if score in baselines["pairs"])
@@ -45,7 +45,7 @@ def _adds(baselines: dict[str, Any]) -> list[str]:
     # What shows in the squared error of classes may leave the accuracy as it is, or lower it.
     gains = {name: sign * (whole - own["without"][score]) for name, own in baselines["adds"].items()}
     shows = {name: own["shows"] and gains[name] > 0 for name, own in baselines["adds"].items()}
-    said = [f"{name} {gain:.4f}" if shows[name] else f"{name} nothing" for name, gain in gains.items()]
+    said = [f"{name} {gain:.4f}" if shows[name] else f"{name} nothing clear" for name, gain in gains.items()]
     return [shown(f"adds  {'   '.join(said)} ({score} of pairs, with and without it)")]
 
 

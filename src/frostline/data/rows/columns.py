@@ -96,10 +96,15 @@ class _Cells(NamedTuple):
 
 
 def columns_of(
-    rows: Sequence[Row], kinds: Kinds, paths: FilePaths, problems: list[DataError] | None = None
+    rows: Sequence[Row],
+    kinds: Kinds,
+    paths: FilePaths,
+    problems: list[DataError] | None = None,
+    *,
+    known: bool = False,
 ) -> tuple[list[Row], Columns]:
-    """Read the cells of each row; return the rows that can be read. problems: see `of_each`. Raises DataError that
-    names the lines of faulty cells."""
+    """Read the cells of each row; return the rows that can be read. problems: see `of_each`. known: whether a trained
+    run has settled the kinds. Raises DataError that names the lines of faulty cells."""
 
     def cells(row: Row) -> _Cells:
         said = {name: row.cells.get(name, "") for name in kinds.settings}
@@ -107,7 +112,7 @@ def columns_of(
             row,
             [_file(said[name].strip(), row, paths) for name in kinds.images],
             [said[name] if said[name].strip() else "" for name in kinds.texts],
-            [_number(said[name].strip(), name, row) for name in kinds.numbers],
+            [_number(said[name].strip(), name, row, known=known) for name in kinds.numbers],
             [normalised(said[name]) for name in kinds.names],
         )
 
@@ -129,15 +134,15 @@ def _file(path: str, row: Row, paths: FilePaths) -> Path | None:
     return paths.find(path, row.where) if path else None
 
 
-def _number(cell: str, column: str, row: Row) -> float:
+def _number(cell: str, column: str, row: Row, *, known: bool) -> float:
     if cell.lower() in UNKNOWN_NUMBERS:
         return float("nan")
     if not is_number(cell):
         raise DataError(
             f"'{shortened(cell)}' in '{column}' is not a number",
             where=row.where,
-            next_step="correct it (a decimal point, no unit), or empty the cell if it is not known; or "
-            f"{list_of('data.category_columns', [column])}",
+            next_step="correct it (a decimal point, no unit), or empty the cell if it is not known"
+            + ("" if known else f"; or {list_of('data.category_columns', [column])}"),
         )
     value = float(cell)
     if not abs(value) <= LARGEST:

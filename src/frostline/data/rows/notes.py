@@ -1,6 +1,6 @@
 """Sentences on rows: what is missing, what training does not know, and what is cut off."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from frostline.contracts.features import UNKNOWN
@@ -14,7 +14,8 @@ WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def notes_of(splits: Mapping[str, Split], row: Mapping[str, Any], spec: PartsSpec) -> list[str]:
-    return [*_missing(splits), *unknown(splits, row), *_constant(row), *_far(splits, row), *_cut_off(splits, spec)]
+    own = [*_missing(splits), *unknown(splits, row), *_repeated(splits), *_constant(row)]
+    return [*own, *_far(splits, row), *_cut_off(splits, spec)]
 
 
 def _missing(splits: Mapping[str, Split]) -> list[str]:
@@ -48,6 +49,31 @@ def unknown(splits: Mapping[str, Split], row: Mapping[str, Any]) -> list[str]:
                 rows = f"{WORDS.get(split_name, split_name)}: {counted(len(new), 'row', 'rows')}"
                 said.append(f"{rows} with {own} of '{shortened(name)}' that training does not have")
     return said
+
+
+def _repeated(splits: Mapping[str, Split]) -> list[str]:
+    """A sentence for each later split that has rows of training: a network that remembers these scores well on them."""
+    if "train" not in splits:
+        return []
+    train, said = {*_inputs_of(splits["train"])}, []
+    for name, split in splits.items():
+        repeated = sum(inputs in train for inputs in _inputs_of(split)) if name != "train" else 0
+        if repeated:
+            rows = counted(repeated, "row has", "rows have")
+            said.append(f"{WORDS[name]}: {rows} the same cells as a training row in all columns that are learned from")
+    return said
+
+
+def _inputs_of(split: Split) -> Iterator[tuple[Any, ...]]:
+    """The cells of each row; None for a number that is missing."""
+    source = split.source
+    assert isinstance(source, RowSource)
+    columns, index = source.columns, split.index.tolist()
+    cells = [[own[place] for place in index] for own in (*columns.images.values(), *columns.texts.values())]
+    cells += [[own[place] for place in index] for own in columns.names.values()]
+    for values in columns.numbers.values():
+        cells.append([None if value != value else value for value in values[split.index].tolist()])
+    return zip(*cells, strict=True)
 
 
 def _constant(row: Mapping[str, Any]) -> list[str]:

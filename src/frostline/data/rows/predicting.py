@@ -95,7 +95,7 @@ class RowPredicting(Predicting):
         file = Path(str(asked.input))
         problems: list[DataError] = []
         table = self._table(file, asked.data, problems)
-        rows, columns = columns_of(table.rows, self.kinds, self._paths(file.parent, asked.data), problems)
+        rows, columns = columns_of(table.rows, self.kinds, self._paths(file.parent, asked.data), problems, known=True)
         if not rows:
             raise self.unreadable(problems)
         values, broken = self._values(columns, file, asked.batch_size, notes=[*table.notes])
@@ -110,7 +110,7 @@ class RowPredicting(Predicting):
 
     def of_samples(self, samples: Sequence[Any], start: int, batch_size: int, top_k: int) -> list[Prediction]:
         rows = [self._row(sample, f"sample {start + place}", start + place) for place, sample in enumerate(samples)]
-        _, columns = columns_of(rows, self.kinds, self._paths(Path(), {"dir": None, "suffix": None}))
+        _, columns = columns_of(rows, self.kinds, self._paths(Path(), {"dir": None, "suffix": None}), known=True)
         values, broken = self._values(columns, "samples", batch_size, notes=None)
         if broken:
             raise next(iter(broken.values()))

@@ -101,7 +101,8 @@ class TableRows(Reader):
         paths = FilePaths(PICTURES, self.dir, self.suffix, self.file.parent)
         if known is None:
             require_filled(tables["train"].rows, kinds, self.file)
-        found = {name: columns_of(table.rows, kinds, paths)[1] for name, table in tables.items()}
+        trained = known is not None
+        found = {name: columns_of(table.rows, kinds, paths, known=trained)[1] for name, table in tables.items()}
         training = splits["train"]
         names, targets = target.read(
             whole, self.target_columns, self.separator, training, None if known is None else known.names
