@@ -34,7 +34,7 @@ class FusionBackbone(Towers):
             raise ConfigError(
                 "model=fusion returns features of several columns, which this head does not take",
                 where="model, head",
-                next_step="head=fusion",
+                next_step="head=fusion, with task=classification, multi_label or regression",
             )
         settings = {"image": image, "text": text}
         towers = {part: _tower(part, node, load=load) for part, node in settings.items() if node}
