@@ -217,7 +217,7 @@ def test_too_few_users_are_refused(make: Make) -> None:
 
 def test_a_line_without_a_user_is_named(make: Make) -> None:
     own = [*lines(["1"] * 8), "x,1,,1"]
-    with pytest.raises(DataError, match="the column 'user' names no group") as raised:
+    with pytest.raises(DataError, match="the column 'user' names no user") as raised:
         make(own, user_column="user", split_by="user")
     assert str(raised.value.where).endswith("line 10")
 
