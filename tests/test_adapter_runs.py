@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import DEVICE, Answer
+from conftest import DEVICE, Answer, short_form
 from frostline.adapters.layers import adapter_names
 from frostline.backbones.bundled import BundledBackbone
 from frostline.commands.evaluate import evaluate
@@ -21,15 +21,27 @@ from test_run import SHORT, _record, _train
 from test_text_runs import minilm
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
-KINDS = ["lora", "dora", "ia3"]
+EVERY_KIND = ["lora", "dora", "ia3"]
+KINDS = short_form(EVERY_KIND, "lora")
 CONVOLUTIONS = 10  # of the bundled network
 QUICK = [split for split in SHORT if not split.startswith("schedule")]
 
 
+class Runs(dict[str, Path]):
+    """A run with each kind of adapter, trained when a test asks for it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __missing__(self, kind: str) -> Path:
+        self[kind] = _train(self.folder / kind, f"adapter={kind}")
+        return self[kind]
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("adapted")
-    return {kind: _train(folder / kind, f"adapter={kind}") for kind in [*KINDS, "none"]}
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tmp_path_factory.mktemp("adapted"))
 
 
 def state(run: Path, name: str = "last") -> dict[str, Any]:
@@ -42,7 +54,7 @@ def pretrained() -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_network_stays_as_it_was_to_the_bit_and_adapters_and_head_learn(kind: str, runs: dict[str, Path]) -> None:
+def test_the_network_stays_as_it_was_to_the_bit_and_adapters_and_head_learn(kind: str, runs: Runs) -> None:
     after, before = state(runs[kind]), pretrained()
     rests = {name.replace("base_layer.", ""): value for name, value in after.items()}
     assert len(before) == 30
@@ -58,7 +70,7 @@ def test_the_network_stays_as_it_was_to_the_bit_and_adapters_and_head_learn(kind
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_evaluate_builds_the_run_anew_and_gives_the_very_same_numbers(
-    kind: str, runs: dict[str, Path], composed: Callable[..., Any]
+    kind: str, runs: Runs, composed: Callable[..., Any]
 ) -> None:
     recorded = {name: value for name, value in _record(runs[kind])["metrics"].items() if name.startswith("test/")}
     assert evaluate(composed(f"run={runs[kind]}", config="evaluate"), *read_run(runs[kind])) == recorded
@@ -67,7 +79,7 @@ def test_evaluate_builds_the_run_anew_and_gives_the_very_same_numbers(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_predictions_are_those_of_the_trained_network(
-    kind: str, runs: dict[str, Path], tmp_path: Path, program: Callable[..., Answer]
+    kind: str, runs: Runs, tmp_path: Path, program: Callable[..., Answer]
 ) -> None:
     """Without its adapters the network would be another one: `none` stands for it."""
     from PIL import Image
@@ -103,7 +115,7 @@ def test_what_is_drawn_after_it_is_what_it_was_without(composed: Callable[..., A
 def test_the_plan_tells_what_learns_and_less_memory(composed: Callable[..., Any]) -> None:
     rows = {
         kind: planned(build(composed(*SHORT, f"adapter={kind}", "run_dir=none"), logs=False))[1]
-        for kind in ("none", *KINDS)
+        for kind in ("none", *EVERY_KIND)
     }
     counts = [rows[kind].parameters for kind in ("ia3", "lora", "dora", "none")]
     assert counts == sorted(set(counts))
@@ -151,9 +163,7 @@ def test_an_adapter_in_a_real_text_network_learns_beside_it_and_reloads(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_with_an_adapter_starts_from_one_without(
-    kind: str, runs: dict[str, Path], composed: Callable[..., Any]
-) -> None:
+def test_a_run_with_an_adapter_starts_from_one_without(kind: str, runs: Runs, composed: Callable[..., Any]) -> None:
     old = build(composed(*SHORT, "run_dir=none"), logs=False)
     new = build(composed(*SHORT, f"adapter={kind}", "model.weights=null", "run_dir=none"), logs=False)
     init_from(old.model, runs["none"], old.data.targets)
@@ -162,7 +172,7 @@ def test_a_run_with_an_adapter_starts_from_one_without(
     torch.testing.assert_close(new.model.eval()(x), old.model.eval()(x))
 
 
-def test_a_run_with_an_adapter_goes_on_with_its_own(runs: dict[str, Path], composed: Callable[..., Any]) -> None:
+def test_a_run_with_an_adapter_goes_on_with_its_own(runs: Runs, composed: Callable[..., Any]) -> None:
     model = build(composed(*SHORT, "adapter=lora", "seed=5", "run_dir=none"), logs=False)
     assert "the adapter is new" not in init_from(model.model, runs["lora"], model.data.targets)
     best = state(runs["lora"], "best")
@@ -179,7 +189,7 @@ def test_a_run_with_an_adapter_goes_on_with_its_own(runs: dict[str, Path], compo
     ],
 )
 def test_weights_with_another_adapter_are_refused(
-    overrides: list[str], message: str, runs: dict[str, Path], composed: Callable[..., Any]
+    overrides: list[str], message: str, runs: Runs, composed: Callable[..., Any]
 ) -> None:
     built = build(composed(*QUICK, *overrides, "run_dir=none"), logs=False)
     with pytest.raises(FrostlineError, match=message):

@@ -43,7 +43,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("boxes") / "run"
     chosen = [f"data.dir={data}", *FASTER, "head.anchor_scale=4", "data.flip=false", "task.threshold=0.3"]
-    chosen += ["schedule=full", "schedule.phases.all.epochs=15", "optimizer.lr=0.005"]
+    chosen += ["schedule=full", "schedule.phases.all.epochs=9", "optimizer.lr=0.005"]
     return _train(folder, *chosen, short=[it for it in OWN if not it.startswith("model")])
 
 
@@ -198,6 +198,7 @@ def test_python_finds_the_same_boxes(run: Path, data: Path, program: Program) ->
     assert int(found.columns["objects"]) == sum(it["score"] >= 0.3 for it in own)
 
 
+@pytest.mark.long
 def test_a_run_begins_with_the_weights_of_another(run: Path, data: Path, program: Program) -> None:
     own = [it for it in OWN if not it.startswith("model")]
     settings = [*FASTER, "head.anchor_scale=4", *ONE, f"init_from={run}", "optimizer.lr=1e-9"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Answer
+from conftest import Answer, short_form
 from forked import ran
 from tiny import FEW
 from tiny_text import make_tokenizer
@@ -86,7 +86,7 @@ def test_a_folder_with_an_umlaut_needs_no_quotes(
     assert program("train", *PICTURES, "data=image_folder", f"data.dir={folder}").code == 0
 
 
-@pytest.mark.parametrize("file", WEIGHTS)
+@pytest.mark.parametrize("file", short_form(WEIGHTS, "lightning.ckpt"))
 def test_weights_within_other_programs_checkpoints_are_found(
     file: str, cases: Path, program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def no_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("nothing_compiled", "no_code", "plain")
 def test_a_compiled_run_has_the_same_keys_and_weights(program: Callable[..., Answer], tmp_path: Path) -> None:
     _compiled_run(program, tmp_path, TINY, parts=2)

@@ -224,6 +224,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     require_equal("run", "whole")
 
 
+@pytest.mark.long
 def test_labels_in_one_column_train_as_those_in_columns_of_their_own(program: Program, table: Path) -> None:
     """But for their order, which is that of the alphabet."""
     one = trained(program, table, "multi_label", "one", "data.target_columns=[properties]", "data.separator='|'")
@@ -232,6 +233,7 @@ def test_labels_in_one_column_train_as_those_in_columns_of_their_own(program: Pr
     assert one["metrics"] == many["metrics"]
 
 
+@pytest.mark.long
 def test_a_new_run_takes_the_head_along_where_it_means_the_same(
     program: Program, table: Path, finished: Callable[[str], Path]
 ) -> None:

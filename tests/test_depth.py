@@ -94,6 +94,7 @@ def test_minutes_without_end_thaw_everything_and_hardly_any_nothing(
         assert kept(tmp_path / f"run{minutes:g}") == {"thaw": thaw, "minutes": None}
 
 
+@pytest.mark.long
 def test_a_run_that_is_taken_up_keeps_the_depth_that_it_found(
     program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [_load(folder / "boxes.pt") for folder in (one, two)]
 
 
+@pytest.mark.long
 def test_two_ranks_end_where_one_process_ends(ends: list[dict[str, Any]]) -> None:
     one, two = ends
     for key, value in one["weights"].items():

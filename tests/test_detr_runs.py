@@ -9,7 +9,7 @@ import pytest
 
 import compared
 from compared import kept_and_never, record_of, require_equal_if_stopped
-from conftest import DEVICE, Answer
+from conftest import DEVICE, Answer, short_form
 from frostline.commands.train import NOT_HERE
 from tiny_boxes import put_coco
 from tiny_detr import put
@@ -50,7 +50,7 @@ def own(networks: Path, data: Path, kind: str, *settings: str) -> list[str]:
 # --- exactness ---
 
 
-@pytest.mark.parametrize("kind", ["rt_detr", "rf_detr"])
+@pytest.mark.parametrize("kind", short_form(["rt_detr", "rf_detr"], "rf_detr"))
 def test_keeping_the_outputs_of_frozen_blocks_changes_no_bit(
     kind: str, networks: Path, data: Path, program: Program, tmp_path: Path
 ) -> None:
@@ -61,6 +61,7 @@ def test_keeping_the_outputs_of_frozen_blocks_changes_no_bit(
     assert compared.cached_phases(first) == ["head", "last"]
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_ends_in_the_same_bits(
     networks: Path, data: Path, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

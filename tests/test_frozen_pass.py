@@ -23,7 +23,7 @@ from frostline.contracts.specs import ImageSpec
 from frostline.frozen.blocks import FrozenPass, chunk_of, lowered, outputs_of
 
 MODELS = sorted(PICTURE_MODELS)
-LIGHT = {"bundled", "mobilenet_v3_small", "densenet121"}  # ResNets, and those built alike, are in `make test-all`
+LIGHT = {"bundled", "mobilenet_v3_small"}  # ResNets, and those built alike, are in `make test-all`
 
 
 def named(name: str) -> Any:

@@ -234,6 +234,7 @@ def test_a_model_that_is_broken_from_the_start_is_told() -> None:
 # --- what is told ---
 
 
+@pytest.mark.long
 def test_a_plan_of_two_phases_gives_two_curves(two_stage: list[RateCurve]) -> None:
     assert [(curve.phase, curve.learns) for curve in two_stage] == [
         ("head", ["head"]),
@@ -245,6 +246,7 @@ def test_a_plan_of_two_phases_gives_two_curves(two_stage: list[RateCurve]) -> No
         assert TEST.lowest <= curve.suggestion <= TEST.highest
 
 
+@pytest.mark.long
 def test_a_later_phase_is_tested_on_a_head_that_has_learned() -> None:
     """With unchanged norm statistics, thawing alone changes no loss."""
     head, everything = found(*BUNDLED, "schedule.every_phase.norm=frozen", "data.augment=none")[1]
@@ -252,6 +254,7 @@ def test_a_later_phase_is_tested_on_a_head_that_has_learned() -> None:
     assert everything.losses[0] < 0.7 * head.losses[0]
 
 
+@pytest.mark.long
 def test_twice_the_same_call_gives_the_same_curves(two_stage: list[RateCurve]) -> None:
     """The same model twice, and a newly built one."""
     cfg = configured(*DIGITS)

@@ -80,7 +80,7 @@ WAYS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("way", short_form(WAYS, "averaged", "fpn"))
+@pytest.mark.parametrize("way", short_form(WAYS, "fpn"))
 def test_every_way_to_train_ends_with_scores(way: str, data: Path, program: Program) -> None:
     record = trained(program, data, *WAYS[way])
     assert {"test/loss", "test/accuracy", "test/iou"} <= record["metrics"].keys()
@@ -98,6 +98,7 @@ def test_classes_are_learned_in_seconds(run: Path) -> None:
     assert record["data"]["targets"]["about"]["values"] == [1, 2, 3]
 
 
+@pytest.mark.long
 def test_the_rates_are_found(data: Path, program: Program) -> None:
     answer = program("lr_find", *OWN, *TINY_UNET, f"data.dir={data}", "schedule=two_stage", "lr_find.steps=10")
     assert answer.code == 0, answer.err
@@ -142,6 +143,7 @@ def test_what_does_not_go_together_is_refused(
 # --- runs that begin with others, or are scored elsewhere ---
 
 
+@pytest.mark.long
 def test_a_run_begins_with_the_weights_of_another(run: Path, data: Path, program: Program) -> None:
     record = trained(
         program, data, *NAMED, *UNET, *ONE, LARGER_SIDES, "data.train_limit=8", f"init_from={run}", "optimizer.lr=1e-9"

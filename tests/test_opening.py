@@ -387,7 +387,7 @@ SHAPES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("group", SHAPES)
-@pytest.mark.parametrize("command", ["train", "predict"])
+@pytest.mark.parametrize("command", short_form(["train", "predict"], "predict"))
 def test_groups_of_another_shape_are_refused_in_words(
     group: str, command: str, run: Path, program: Callable[..., Answer]
 ) -> None:
@@ -409,7 +409,7 @@ def test_a_key_that_is_no_text_is_refused(run: Path, program: Callable[..., Answ
 @pytest.mark.parametrize(
     "field", ["command", "seed", "status", "error", "versions", "foreign", "phases", "best", "mode"]
 )
-@pytest.mark.parametrize("value", [3.5, [[1]], "text", {"a": 1}])
+@pytest.mark.parametrize("value", short_form([3.5, [[1]], "text", {"a": 1}], [[1]], {"a": 1}))
 def test_a_record_of_other_types_is_refused_in_words(
     field: str, value: Any, run: Path, program: Callable[..., Answer]
 ) -> None:

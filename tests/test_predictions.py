@@ -322,6 +322,7 @@ def test_outputs_are_compared_row_by_row() -> None:
     assert said(numbers=old) == "the stored predictions are of other samples or targets"
 
 
+@pytest.mark.long
 def test_each_run_of_a_sweep_has_its_own(program: Program) -> None:
     answer = program("train", "-m", *DIGITS, "seed=0,1", "sweep.test=all", "hydra.sweep.dir=sweep")
     assert answer.code == 0, answer.err

@@ -11,7 +11,7 @@ import torch
 
 import frostline
 from compared import record_of, trained
-from conftest import Answer
+from conftest import Answer, short_form
 from frostline.errors import DataError
 from tiny_rows import COLUMNS, HEAD, SHORT, put_pets, towers
 
@@ -108,7 +108,7 @@ def test_a_table_per_split_and_parquet(pets: list[str], program: Program, tmp_pa
     assert [record["data"][f"num_{split}"] for split in ("train", "val", "test")] == [400, 30, 30]
 
 
-@pytest.mark.parametrize("task", ["classification", "multi_label"])
+@pytest.mark.parametrize("task", short_form(["classification", "multi_label"], "classification"))
 def test_other_targets_are_learned_from_numbers_and_names_alone(
     task: str, pets: list[str], program: Program, tmp_path: Path
 ) -> None:

@@ -140,6 +140,7 @@ def test_the_same_command_twice_gives_the_same_numbers(finished: Path, tmp_path:
         assert torch.equal(second["state_dict"][name], value), name
 
 
+@pytest.mark.long
 def test_another_seed_gives_other_numbers_on_the_same_test_part(finished: Path, tmp_path: Path) -> None:
     other = _record(_train(tmp_path / "other", "seed=1"))
     assert other["data"]["fingerprint"] == _record(finished)["data"]["fingerprint"]
@@ -373,6 +374,7 @@ def test_a_finished_run_is_not_resumed(finished: Path, program: Callable[..., An
     assert "finished" in answer.err
 
 
+@pytest.mark.long
 def test_a_run_without_its_best_says_how_it_is_scored(tmp_path: Path, program: Callable[..., Answer]) -> None:
     """And what it says next, typed as it stands, does so."""
     quick = ["schedule=head_only", "schedule.phases.head.epochs=1", "logger=none", "trainer=debug"]

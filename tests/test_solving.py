@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
 
-from conftest import DEVICE, Answer
+from conftest import DEVICE, Answer, short_form
 from frostline.contracts.features import vector
 from frostline.contracts.targets import NO_TAG, Targets
 from frostline.heads.probes import STRENGTHS, linear_maps
@@ -159,13 +159,17 @@ def run_with(program: Program, folder: Path, *more: str) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(
     "why",
-    [
-        ["head=mlp"],
+    short_form(
+        [
+            ["head=mlp"],
+            ["head.dropout=0.1"],
+            ["task.l1=0.01"],
+            ["schedule.every_phase.solve=false"],
+            ["trainer.limit_train_batches=1"],
+        ],
         ["head.dropout=0.1"],
-        ["task.l1=0.01"],
-        ["schedule.every_phase.solve=false"],
         ["trainer.limit_train_batches=1"],
-    ],
+    ),
 )
 def test_what_cannot_be_solved_makes_steps(why: list[str], program: Program, tmp_path: Path) -> None:
     plan = ["schedule=head_only", "schedule.phases.head.epochs=2"]

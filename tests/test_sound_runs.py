@@ -15,7 +15,7 @@ import torch
 
 import frostline
 from compared import kept_and_never, record_of, require_equal, trained
-from conftest import DEVICE, Answer
+from conftest import DEVICE, Answer, short_form
 from frostline.errors import DataError
 from tiny_sounds import PITCHES, RATE, put, tone
 
@@ -51,7 +51,7 @@ def test_pitches_are_learned(finished: Path) -> None:
     assert "seconds: 0.4" in (finished / "config.yaml").read_text()
 
 
-@pytest.mark.parametrize("augment", ["standard", "strong"])
+@pytest.mark.parametrize("augment", short_form(["standard", "strong"], "strong"))
 def test_what_is_kept_changes_no_bit(program: Program, sounds: Path, tmp_path: Path, augment: str) -> None:
     own = [f"data.dir={sounds}", f"data.augment={augment}", f"cache.dir={tmp_path / 'cache'}"]
     kept_and_never(program, tmp_path, *TWO_STAGE, *own)
@@ -79,7 +79,7 @@ def test_a_stopped_run_ends_in_the_same_bits(
     require_equal(tmp_path / "cut", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("task", ["multi_label", "regression"])
+@pytest.mark.parametrize("task", short_form(["multi_label", "regression"], "regression"))
 def test_a_table_of_sounds_gives_every_target(program: Program, sounds: Path, tmp_path: Path, task: str) -> None:
     lines = ["clip,low,loud,hertz"]
     for name in PITCHES:

@@ -141,6 +141,7 @@ def test_a_head_of_a_checkpoint_file_is_new_for_other_classes(
     assert "the head is new: the run had other classes" in said
 
 
+@pytest.mark.long
 def test_the_name_of_a_folder_is_not_mistaken_for_a_setting(
     tmp_path: Path, program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +169,7 @@ def test_an_anchored_run_is_scored_without_the_pretrained_weights(
     assert program("evaluate", f"run={run}").code == 0
 
 
+@pytest.mark.long
 def test_an_anchor_keeps_the_weights_close_to_the_pretrained_ones(tmp_path: Path) -> None:
     pretrained = BundledBackbone(weights="bundled")
     start = {f"backbone.{name}": p.detach() for name, p in pretrained.named_parameters()}
@@ -193,6 +195,7 @@ def test_a_phase_has_an_optimizer_of_its_own(tmp_path: Path) -> None:
 # --- places ---
 
 
+@pytest.mark.long
 def test_evaluate_finds_the_data_from_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Callable[..., Answer]
 ) -> None:

@@ -54,7 +54,7 @@ def test_a_model_of_vectors_alone_names_its_forms(model: str, form: Form, made: 
     assert "model=resnet50" in refused.value.next_step
 
 
-@pytest.mark.parametrize("model", short_form(WITH_MAPS, "bundled", "resnet18", "densenet121", "efficientnet_lite0"))
+@pytest.mark.parametrize("model", short_form(WITH_MAPS, "bundled", "resnet18"))
 def test_a_model_gives_the_maps_that_it_declares(model: str, made: Made) -> None:
     with device_of(model):
         whole, pyramid = made(model, "map"), made(model, "pyramid")

@@ -173,7 +173,7 @@ def test_pictures_of_the_smallest_size_become_features(pair: Pair) -> None:
         assert pair.backbone(torch.randn(1, 3, side, side)).isfinite().all()
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", short_form(TINY, "test_resnet"))
 def test_low_precision_is_as_near_as_autocast(name: str, tmp_path: Path) -> None:
     file = saved(original(name), tmp_path / "weights.pth")
     backbone = random(name, weights=str(file)).eval().to(memory_format=torch.channels_last)

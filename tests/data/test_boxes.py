@@ -375,6 +375,7 @@ def test_outlines_of_yolo_become_boxes(tmp_path: Path, read: Read) -> None:
     assert "one outline is read as the box around it" in " ".join(read(tmp_path).notes())
 
 
+@pytest.mark.long
 def test_blood_cells_have_the_boxes_that_their_readme_counts(shared: Path, tmp_path: Path, read: Read) -> None:
     """In both formats; VOC's has two boxes without area."""
     folder = shared / "bccd"

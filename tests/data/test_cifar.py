@@ -282,6 +282,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, make: Callable[..
 # --- the real one ---
 
 
+@pytest.mark.long
 def test_the_real_test_part_has_ten_thousand_pictures_of_ten_classes(shared: Path) -> None:
     file = shared / "cifar10" / "test.parquet"
     if not file.is_file():

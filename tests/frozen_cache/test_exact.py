@@ -162,6 +162,7 @@ def test_phases_augment_as_the_plan_says(program: Program, tmp_path: Path) -> No
         assert run["auto"]["metrics"] == run["none"]["metrics"] == plain["metrics"] != run["fresh"]["metrics"]
 
 
+@pytest.mark.long
 def test_mixed_pictures_are_not_kept_and_train_with_views_in_turn(program: Program, tmp_path: Path) -> None:
     own = ["schedule=head_only", "schedule.phases.head.epochs=2", "data.augment=strong", f"{VIEWS}=1"]
     answer = program("train", *SHORT, *own, "cache=always", f"run_dir={tmp_path / 'always'}")

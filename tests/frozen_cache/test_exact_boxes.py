@@ -42,6 +42,7 @@ def own(tmp_path: Path) -> list[str]:
     return [*OWN, f"data.dir={put_coco(tmp_path / 'data', {'train': 11, 'val': 3, 'test': 3})}"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", short_form([*HEADS], "faster_rcnn"))
 def test_every_plan_ends_in_the_same_bits(name: str, own: list[str], program: Program, tmp_path: Path) -> None:
     kept_and_never(program, tmp_path, *own, *HEADS[name], *LAST, "data.augment=none")

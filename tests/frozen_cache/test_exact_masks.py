@@ -71,6 +71,7 @@ def test_augmented_views_end_in_the_bits_of_the_run_that_keeps_nothing(
     assert first["phases"][0]["cache"]["made"] == levels * (2 * 17 + 2)
 
 
+@pytest.mark.long
 def test_lines_of_a_pyramid_share_the_outputs_of_its_levels(own: list[str], program: Program, tmp_path: Path) -> None:
     """Levels are what stem, stage1, stage3 and stage4 give. A run that thaws stage4 finds what the others gave: two
     splits of each, 17 + 2 pictures; a run that thaws stage3, too, makes what stage2 gives."""
@@ -84,6 +85,7 @@ def test_lines_of_a_pyramid_share_the_outputs_of_its_levels(own: list[str], prog
     assert len({str(record["metrics"]) for record in (head, last, both)}) == 3
 
 
+@pytest.mark.long
 def test_other_masks_find_what_was_kept_of_the_same_pictures(own: list[str], program: Program, tmp_path: Path) -> None:
     """Outputs of frozen blocks do not depend on the target type."""
     own = [*own, *HEADS["pyramid"], "schedule=head_only", "schedule.phases.head.epochs=2", "cache=always"]

@@ -91,6 +91,7 @@ def test_every_plan_ends_in_the_same_bits(plan: str, program: Program, tmp_path:
     assert cached_phases(first) == KEPT[plan]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plan", ["two_stage", LONG("line_in_the_middle")])
 def test_so_it_is_with_tags(plan: str, program: Program, tmp_path: Path, tagged: list[str]) -> None:
     first, _ = kept_and_never(program, tmp_path, *SHORT, *tagged, *PLANS[plan])
@@ -133,6 +134,7 @@ def test_run_json_says_what_texts_there_were(program: Program, tmp_path: Path, t
     assert scored.code == 0, scored.err
 
 
+@pytest.mark.long
 def test_other_lengths_of_chunks_are_other_outputs(
     program: Program, tmp_path: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
