@@ -185,6 +185,15 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of sweeps in this process train nothing: see faked.py."""
+    import faked
+
+    for name, module in faked.STAND_INS.items():
+        monkeypatch.setitem(sys.modules, name, module)
+
+
 SETTING = re.compile(r"[+~]{0,2}[a-z_]\w*([.@][\w.]+)*=")
 PLACEHOLDER = re.compile("<|>|[.][.][.]|…")
 SHELL_WORD = re.compile(r"""(?:[^\s'"\\]|'[^']*'|"(?:\\.|[^"\\])*"|\\.)+""")

@@ -5,12 +5,14 @@ import json
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
 
+import faked
 from conftest import SMALL, Answer
 from frostline.commands.train import NOT_HERE
 from frostline.errors import FrostlineError
@@ -101,8 +103,9 @@ def test_a_recipe_names_no_run_dir_for_a_sweep(program: Program, tmp_path: Path)
 # --- where a sweep lies ---
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_folder_holds_one_sweep(program: Program, tmp_path: Path) -> None:
-    sweep = ["train", "-m", *HEAD, "hydra.sweep.dir=S"]
+    sweep = ["train", "-m", *HEAD, "sweep.test=none", "hydra.sweep.dir=S"]
     assert program(*sweep, "seed=0").code == 0
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     answer = program(*sweep, "seed=1")
@@ -127,17 +130,19 @@ def test_an_empty_folder_of_the_user_stays(program: Program, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.rglob("*")] == ["S"]
 
 
+@pytest.mark.usefixtures("untrained")
 def test_jobs_may_lie_deeper_in_the_sweep(program: Program, tmp_path: Path) -> None:
     deep = ["hydra.sweep.dir=S", "hydra.sweep.subdir=seeds/${seed}/${hydra:job.num}"]
-    answer = program("train", "-m", *HEAD, *deep, "model.weights=null,none.pth")
+    answer = program("train", "-m", *HEAD, *deep, "sweep.test=none", "model.weights=null,none.pth")
     assert answer.code == 1
-    assert "evaluate run=S/seeds/0/0\n" in answer.out
+    assert "evaluate run=S/seeds/0/0 checkpoint=last\n" in answer.out
     with (tmp_path / "S" / "leaderboard.csv").open() as file:
         rows = [(row["run"], row["status"]) for row in csv.DictReader(file)]
     assert rows == [("seeds/0/0", "finished"), ("seeds/0/1", "failed")]
     assert not (tmp_path / "S" / "seeds" / "0" / "1").exists()
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_job_that_would_lie_elsewhere_is_refused(program: Program, tmp_path: Path) -> None:
     out = ["hydra.sweep.dir=S", "hydra.sweep.subdir=${init_from}"]
     answer = program("train", "-m", *HEAD, *out, "init_from=../it,it/../..")
@@ -149,15 +154,11 @@ def test_a_job_that_would_lie_elsewhere_is_refused(program: Program, tmp_path: P
 # --- jobs that did not run ---
 
 
-class Stop:
-    """Made in its place: a callback. A batch system ends the sweep when the run is made."""
-
-    def __new__(cls) -> object:
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise AssertionError
+def stop(*_: object, **__: object) -> None:
+    """In place of a run: a batch system ends the sweep."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
-STOP = "+callbacks.stop._target_=test_sweep.Stop"
 STOPPED = {
     "a list": (["seed=1,2,3"], {"seed=1", "seed=2", "seed=3"}),
     "a range": (["seed=range(1,4)"], {"seed=1", "seed=2", "seed=3"}),
@@ -170,12 +171,15 @@ STOPPED = {
 
 
 @pytest.mark.parametrize("case", STOPPED)
-def test_a_stopped_sweep_names_exactly_the_jobs_that_did_not_run(case: str, program: Program, tmp_path: Path) -> None:
+def test_a_stopped_sweep_names_exactly_the_jobs_that_did_not_run(
+    case: str, program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "frostline.commands.train", faked.module("train", train=stop))
     typed, jobs = STOPPED[case]
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     recipe = "# @package _global_\nhydra: {sweeper: {params: {seed: '1,2'}}}\n"
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(recipe)
-    answer = program("train", "-m", *HEAD, STOP, *typed)
+    answer = program("train", "-m", *HEAD, *typed)
     assert answer.code == 128 + signal.SIGTERM
     key = next(iter(jobs)).partition("=")[0]
     settings = re.compile(rf"(?<=\s){re.escape(key)}=(\\.|\S)+")
@@ -239,6 +243,7 @@ def test_a_bug_in_one_job_does_not_end_the_others(program: Program, tmp_path: Pa
     assert "1 of 2 jobs failed, see above: 0" in answer.err
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_job_that_a_signal_ends_before_its_run_began_runs_again(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -252,7 +257,7 @@ def test_a_job_that_a_signal_ends_before_its_run_began_runs_again(
     run = main._failures
     with monkeypatch.context() as patch:
         patch.setattr(main, "_failures", stopped)
-        assert program("train", "-m", *HEAD, "seed=0,1", "hydra.sweep.dir=S").code == 128 + signal.SIGINT
+        assert program("train", "-m", *HEAD, "sweep.test=none", "seed=0,1", "hydra.sweep.dir=S").code == 128 + signal.SIGINT
     assert json.loads((tmp_path / "S" / ".jobs" / "1.json").read_text())["error"] is None
     assert program("train", "sweep.resume=S").code == 0
     assert [json.loads((tmp_path / "S" / it / "run.json").read_text())["status"] for it in "01"] == ["finished"] * 2

@@ -4,18 +4,23 @@ import csv
 import json
 import os
 import random
+import shutil
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import SMALL, Answer
+import faked
+from conftest import SMALL, Answer, short_form
 from forked import started
 from frostline.cli.sweep_order import in_order
 from frostline.commands.train import NOT_HERE
 from frostline.errors import RunError
+from frostline.runs.predictions import read
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep, taken
 from frostline.sweeps.settings import Search
@@ -25,7 +30,13 @@ from frostline.sweeps.study import Trials
 pytestmark = [pytest.mark.process, *(pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE)]
 Program = Callable[..., Answer]
 STEPS = ["schedule=head_only", "schedule.every_phase.solve=false", "schedule.phases.head.epochs=3", "logger=none"]
-SWEEP = ["train", "-m", *SMALL, *STEPS, "optimizer.lr=0.1,0.01", "sweep.seeds=2", "model.weights=none.pth,null"]
+JOBS = ["optimizer.lr=0.1,0.01", "sweep.seeds=2", "model.weights=none.pth,null"]
+# The same sweep of runs that train nothing, and of runs that do.
+FORMS = {"faked": ["train", "-m", *faked.SMALL, *JOBS], "frostline": ["train", "-m", *SMALL, *STEPS, *JOBS]}
+
+
+def begun(module: str, *arguments: str, cwd: Path) -> Any:
+    return started("-m", module, *arguments, cwd=cwd, env={**os.environ, **faked.FOUND})
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -100,28 +111,34 @@ def test_jobs_of_one_model_follow_each_other_and_good_settings_are_repeated_firs
 # --- whole sweeps ---
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sweep, undisturbed."""
-    folder = tmp_path_factory.mktemp("whole")
-    process = started("-m", "frostline", *SWEEP, "hydra.sweep.dir=S", cwd=folder)
+@pytest.fixture(scope="module", params=short_form(FORMS, "faked"))
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The module that ran it, and the sweep."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = begun(request.param, *FORMS[request.param], "hydra.sweep.dir=S", cwd=folder)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 1, out + err
-    return folder / "S"
+    return request.param, folder / "S"
 
 
-def test_a_killed_sweep_ends_like_an_undisturbed_one(whole: Path, tmp_path: Path) -> None:
-    draw = random.Random(1)
-    command = [*SWEEP, "hydra.sweep.dir=S"]
-    for wanted in (0, 2, 4):  # runs that have begun when it is killed
-        process = started("-m", "frostline", *command, cwd=tmp_path)
+@pytest.fixture
+def whole(undisturbed: tuple[str, Path], tmp_path: Path) -> Path:
+    """A copy of the undisturbed sweep."""
+    return shutil.copytree(undisturbed[1], tmp_path / "whole")
+
+
+def test_a_killed_sweep_ends_like_an_undisturbed_one(undisturbed: tuple[str, Path], tmp_path: Path) -> None:
+    (module, whole), draw = undisturbed, random.Random(1)
+    command = [*FORMS[module], "hydra.sweep.dir=S"]
+    for wanted in (0, 2):  # runs that have begun when it is killed
+        process = begun(module, *command, cwd=tmp_path)
         while process.poll() is None and len([*tmp_path.glob("S/*/run.json")]) <= wanted:
             time.sleep(0.005)
-        time.sleep(draw.uniform(0, 0.2))
+        time.sleep(draw.uniform(0, 2 * faked.SECONDS if module == "faked" else 0.2))
         process.kill()
         process.communicate(timeout=60)
         command = ["train", "sweep.resume=S"]
-    process = started("-m", "frostline", *command, cwd=tmp_path)
+    process = begun(module, *command, cwd=tmp_path)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 1, out + err
     assert "4 of 8 jobs failed" in err
@@ -131,9 +148,33 @@ def test_a_killed_sweep_ends_like_an_undisturbed_one(whole: Path, tmp_path: Path
     assert statuses == ["finished"] * 4
 
 
-def test_a_finished_sweep_runs_nothing_again_and_failed_jobs_only_if_asked(
-    whole: Path, program: Program, tmp_path: Path
-) -> None:
+class Stop:
+    """Made in its place: a callback that stops the sweep after the second epoch of its first run."""
+
+    def __new__(cls) -> Any:
+        from lightning.pytorch.callbacks import LambdaCallback
+
+        def stop(trainer: Any, module: Any) -> None:
+            if trainer.current_epoch == 1 and not Path("stopped").exists():
+                Path("stopped").touch()
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        return LambdaCallback(on_train_epoch_end=stop)
+
+
+def test_a_run_that_was_stopped_goes_on_within_its_sweep(program: Program, tmp_path: Path) -> None:
+    stops = "+callbacks.stop._target_=test_sweep_resume.Stop"
+    sweep = ["train", "-m", *SMALL, *STEPS, stops, "sweep.test=none", "seed=0"]
+    assert program(*sweep, "hydra.sweep.dir=S").code == 128 + signal.SIGTERM
+    answer = program("train", "sweep.resume=S", "trust=true")
+    assert answer.code == 0, answer.err
+    assert f"run   {tmp_path / 'S' / '0'} continues" in answer.out
+    assert program(*sweep, "hydra.sweep.dir=whole").code == 0
+    first, second = (read(tmp_path / name / "0", "val").columns["logits"] for name in ("S", "whole"))
+    assert (first == second).all()
+
+
+def test_a_finished_sweep_runs_nothing_again_and_failed_jobs_only_if_asked(whole: Path, program: Program) -> None:
     before = {file: file.read_bytes() for file in whole.rglob("run.json")}
     answer = program("train", f"sweep.resume={whole}")
     assert answer.code == 1
@@ -151,18 +192,25 @@ def test_only_what_the_sweep_was_started_with_may_be_typed(whole: Path, program:
     assert program("train", f"sweep.resume={whole}", "optimizer.lr=0.1,0.01", "-m").out.count("\nleaderboard ") == 1
 
 
-def test_a_sweep_that_still_runs_is_not_resumed(program: Program, tmp_path: Path) -> None:
-    process = started("-m", "frostline", *SWEEP, "hydra.sweep.dir=S", cwd=tmp_path)
-    try:
-        while process.poll() is None and not [*tmp_path.glob("S/*/run.json")]:
-            time.sleep(0.01)
-        answer = program("train", "sweep.resume=S")
-    finally:
-        process.kill()
-        process.communicate(timeout=60)
+def test_a_sweep_that_still_runs_is_not_resumed(sweep: Sweep, program: Program) -> None:
+    with running(sweep):
+        answer = program("train", f"sweep.resume={sweep.folder}")
     assert answer.code == 1
     assert "this sweep is still running" in answer.err
     assert "sweep.join=" in answer.err
+
+
+@contextmanager
+def running(sweep: Sweep) -> Iterator[None]:
+    """While another process takes part in the sweep: its locks hold no other thread of this one."""
+    code = "import sys; from pathlib import Path; from frostline.runs.sweeps import Presence, Sweep; "
+    code += "Presence(Sweep.read(Path(sys.argv[1]))).enter(alone=False); print('in', flush=True); sys.stdin.read()"
+    process = started("-c", code, str(sweep.folder))
+    try:
+        assert process.stdout.readline() == "in\n"
+        yield
+    finally:
+        process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize(

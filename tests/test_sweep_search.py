@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from conftest import SMALL, Answer
+import faked
+from conftest import SMALL, Answer, short_form
 from forked import started
 from frostline.cli.sweep_listing import settings_listed
 from frostline.commands.train import NOT_HERE
@@ -29,7 +31,9 @@ pytestmark = [pytest.mark.process, *(pytest.mark.filterwarnings(f"ignore:.*{text
 Program = Callable[..., Answer]
 STEPS = ["schedule=head_only", "schedule.every_phase.solve=false", "schedule.phases.head.epochs=4", "logger=none"]
 SPACE = ["optimizer.lr=tag(log,interval(1e-4,1e-1))", "head=linear,mlp"]
-SWEEP = ["train", "-m", "sweep=tpe", "sweep.trials=7", "sweep.test=none", *SMALL, *STEPS, *SPACE]
+SWEEP = ["train", "-m", "sweep=tpe", "sweep.trials=7", *SPACE]
+# The same search among runs that train nothing, and among runs that do.
+FORMS = {"faked": faked.SMALL, "frostline": [*SMALL, *STEPS, "sweep.test=none"]}
 WHAT = [
     Dimension("lr", "float", low=1e-4, high=1e-1, log=True),
     Dimension("head", "choice", ("linear", "mlp")),
@@ -295,17 +299,22 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def begun(module: str, *arguments: str, cwd: Path) -> Any:
+    return started("-m", module, *arguments, cwd=cwd, env={**os.environ, **faked.FOUND})
+
+
+@pytest.fixture(scope="module", params=short_form(FORMS, "faked"))
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The module that ran it, and the sweep."""
     folder = tmp_path_factory.mktemp("whole")
-    process = started("-m", "frostline", *SWEEP, "hydra.sweep.dir=S", cwd=folder)
+    process = begun(request.param, *SWEEP, *FORMS[request.param], "hydra.sweep.dir=S", cwd=folder)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, out + err
-    return folder / "S"
+    return request.param, folder / "S"
 
 
-def test_a_search_prunes_and_ranks(whole: Path) -> None:
-    rows = rows_of(whole)
+def test_a_search_prunes_and_ranks(undisturbed: tuple[str, Path]) -> None:
+    rows = rows_of(undisturbed[1])
     assert len(rows) == 7
     assert {row["status"] for row in rows} == {"finished", "pruned"}
     assert float(rows[0]["val/accuracy"]) == max(float(row["val/accuracy"]) for row in rows if row["val/accuracy"])
@@ -314,16 +323,17 @@ def test_a_search_prunes_and_ranks(whole: Path) -> None:
     assert all(row["status"] == "pruned" for row in rows[len(rows) - len(pruned) :])
 
 
-def test_a_killed_search_ends_like_an_undisturbed_one(whole: Path, tmp_path: Path) -> None:
-    command = [*SWEEP, "hydra.sweep.dir=S"]
+def test_a_killed_search_ends_like_an_undisturbed_one(undisturbed: tuple[str, Path], tmp_path: Path) -> None:
+    module, whole = undisturbed
+    command = [*SWEEP, *FORMS[module], "hydra.sweep.dir=S"]
     for wanted in (1, 4):
-        process = started("-m", "frostline", *command, cwd=tmp_path)
+        process = begun(module, *command, cwd=tmp_path)
         while process.poll() is None and len([*tmp_path.glob("S/*/run.json")]) <= wanted:
             time.sleep(0.005)
         process.kill()
         process.communicate(timeout=60)
         command = ["train", "sweep.resume=S"]
-    process = started("-m", "frostline", *command, cwd=tmp_path)
+    process = begun(module, *command, cwd=tmp_path)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, out + err
     assert rows_of(tmp_path / "S") == rows_of(whole)
@@ -343,7 +353,7 @@ def test_a_network_that_is_too_large_is_not_trained(program: Program, tmp_path: 
 def test_ranks_of_a_search_end_together(tmp_path: Path) -> None:
     """One decision for both ranks; the next trial starts ranks of its own."""
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "sweep.test=best"]
-    typed = [it for it in SWEEP if it != "sweep.test=none" and not it.startswith("trainer=")]
+    typed = [*SWEEP, *(it for it in [*SMALL, *STEPS] if not it.startswith("trainer="))]
     process = started("-m", "frostline", *typed, *ranks, "hydra.sweep.dir=S", cwd=tmp_path)
     out, err = process.communicate(timeout=900)
     assert process.returncode == 0, out + err

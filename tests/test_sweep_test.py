@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
+import faked
 from conftest import SMALL, Answer
 from frostline.commands.test_later import test_later as score_later
 from frostline.commands.train import NOT_HERE
 from frostline.errors import RunError
 from frostline.runs.folder import opened
 from frostline.runs.predictions import read
+from frostline.runs.record import Record
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 Program = Callable[..., Answer]
-SWEEP = ["train", "-m", *SMALL, "schedule=head_only", "logger=none", "data.batch_size=8,16", "sweep.seeds=2"]
+SWEEP = ["train", "-m", *SMALL, "schedule=head_only", "logger=none", "data.batch_size=8,16"]
 SWEEP += ["schedule.every_phase.solve=false", "schedule.phases.head.epochs=1"]
 
 
@@ -34,30 +36,47 @@ def scores_of_tests(folder: Path) -> dict[str, dict[str, Any]]:
 def test_the_best_setting_is_tested_and_gets_the_scores_that_each_run_would_have(
     program: Program, tmp_path: Path
 ) -> None:
-    for kind in ("best", "all", "none"):
+    for kind in ("best", "all"):
         answer = program(*SWEEP, f"sweep.test={kind}", f"hydra.sweep.dir={kind}")
         assert answer.code == 0, answer.err
-    every, best, none = (scores_of_tests(tmp_path / kind) for kind in ("all", "best", "none"))
+    every, best = (scores_of_tests(tmp_path / kind) for kind in ("all", "best"))
     assert all(len(scores) > 3 for scores in every.values())
-    assert [*none.values()] == [{}] * 4
     with (tmp_path / "best" / "leaderboard.csv").open() as file:
         first, second = csv.DictReader(file)
     assert first["test/accuracy"] != ""
     assert second["test/accuracy"] == ""
-    chosen = {name for name, scores in best.items() if scores}
-    assert first["run"] in chosen
-    assert chosen in ({"0", "1"}, {"2", "3"})
-    for name in chosen:
-        assert best[name] == every[name]
-        for split in ("val", "test"):
-            ours, theirs = (read(tmp_path / kind / name, split).columns["logits"] for kind in ("best", "all"))
-            assert (ours == theirs).all()
-    assert not (tmp_path / "best" / ({*best} - chosen).pop() / "predictions" / "test.parquet").exists()
-    before = scores_of_tests(tmp_path / "best")
+    assert [name for name, scores in best.items() if scores] == [first["run"]]
+    name = first["run"]
+    assert best[name] == every[name]
+    for split in ("val", "test"):
+        ours, theirs = (read(tmp_path / kind / name, split).columns["logits"] for kind in ("best", "all"))
+        assert (ours == theirs).all()
+    assert not (tmp_path / "best" / second["run"] / "predictions" / "test.parquet").exists()
     answer = program("train", "sweep.resume=best")
     assert answer.code == 0, answer.err
     assert "test of the best" not in answer.out
-    assert scores_of_tests(tmp_path / "best") == before
+    assert scores_of_tests(tmp_path / "best") == best
+
+
+@pytest.mark.usefixtures("untrained")
+def test_each_run_of_the_best_setting_is_tested_once_and_none_if_none_is_wanted(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested = []
+
+    def score(folder: Path, record: Record, settings: object) -> None:
+        tested.append(folder.name)
+        record.metrics["test/accuracy"] = 0.5
+        record.write(folder)
+
+    monkeypatch.setattr("frostline.commands.test_later.test_later", score)
+    sweep = ["train", "-m", *faked.SMALL, "optimizer.lr=0.1,0.01", "sweep.seeds=2"]
+    assert program(*sweep, "hydra.sweep.dir=none").code == 0
+    assert tested == []
+    assert program(*sweep, "sweep.test=best", "hydra.sweep.dir=best").code == 0
+    assert sorted(tested) == ["2", "3"]
+    assert program("train", "sweep.resume=best").code == 0
+    assert len(tested) == 2
 
 
 def test_a_run_without_weights_is_not_tested(small_run: Path, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from conftest import SMALL, Answer
+import faked
+from conftest import SMALL, Answer, short_form
 from forked import started
 from frostline.commands.train import NOT_HERE
 from frostline.errors import RunError
@@ -21,8 +23,14 @@ from frostline.sweeps.workers import MOST_ATTEMPTS, devices, give_up, require_do
 pytestmark = [pytest.mark.process, *(pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE)]
 Program = Callable[..., Answer]
 STEPS = ["schedule=head_only", "schedule.every_phase.solve=false", "schedule.phases.head.epochs=6", "logger=none"]
-GRID = ["train", "-m", *SMALL, *STEPS, "optimizer.lr=0.1,0.03,0.01", "sweep.seeds=2", "sweep.test=none"]
-SEARCH = ["train", "-m", "sweep=random", "sweep.trials=5", *SMALL, *STEPS, "optimizer.lr=interval(0.01,0.1)"]
+# The same jobs of runs that train nothing, and of runs that do.
+FORMS = {"faked": faked.SMALL, "frostline": [*SMALL, *STEPS, "sweep.test=none"]}
+GRID = ["train", "-m", "optimizer.lr=0.1,0.03,0.01", "sweep.seeds=2"]
+SEARCH = ["train", "-m", "sweep=random", "sweep.trials=5", "optimizer.lr=interval(0.01,0.1)"]
+
+
+def begun(module: str, *arguments: str, cwd: Path) -> Any:
+    return started("-m", module, *arguments, cwd=cwd, env={**os.environ, **faked.FOUND})
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -125,19 +133,21 @@ def test_jobs_that_no_worker_ran_are_reported(sweep: Sweep) -> None:
 # --- whole sweeps ---
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=short_form(FORMS, "faked"))
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The module that ran it, and the sweep."""
     folder = tmp_path_factory.mktemp("alone")
-    process = started("-m", "frostline", *GRID, "hydra.sweep.dir=S", cwd=folder)
+    process = begun(request.param, *GRID, *FORMS[request.param], "hydra.sweep.dir=S", cwd=folder)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, out + err
     assert "sweep  6 of 6 done, 0 failed, 0 pruned; best val/accuracy" in out
-    return folder / "S"
+    return request.param, folder / "S"
 
 
-def test_workers_share_the_jobs_and_end_like_one_process(alone: Path, tmp_path: Path) -> None:
+def test_workers_share_the_jobs_and_end_like_one_process(undisturbed: tuple[str, Path], tmp_path: Path) -> None:
+    module, alone = undisturbed
     two = ["launcher=local", "launcher.workers=2", "hydra.sweep.dir=S"]
-    process = started("-m", "frostline", *GRID, *two, cwd=tmp_path)
+    process = begun(module, *GRID, *FORMS[module], *two, cwd=tmp_path)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, out + err
     assert "sweep  6 of 6 done" in out
@@ -149,15 +159,18 @@ def test_workers_share_the_jobs_and_end_like_one_process(alone: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", ["grid", "search"])
-def test_a_machine_that_dies_loses_a_job_that_another_takes_over(kind: str, alone: Path, tmp_path: Path) -> None:
-    command = GRID if kind == "grid" else SEARCH
-    first = started("-m", "frostline", *command, "hydra.sweep.dir=S", cwd=tmp_path)
+def test_a_machine_that_dies_loses_a_job_that_another_takes_over(
+    kind: str, undisturbed: tuple[str, Path], tmp_path: Path
+) -> None:
+    module, alone = undisturbed
+    command = [*(GRID if kind == "grid" else SEARCH), *FORMS[module]]
+    first = begun(module, *command, "hydra.sweep.dir=S", cwd=tmp_path)
     while first.poll() is None and not (tmp_path / "S" / "multirun.yaml").is_file():
-        time.sleep(0.01)
-    second = started("-m", "frostline", "train", f"sweep.join={tmp_path / 'S'}", cwd=Path.cwd())
+        time.sleep(0.001)
+    second = begun(module, "train", f"sweep.join={tmp_path / 'S'}", cwd=Path.cwd())
     while second.poll() is None and not any(line.startswith("[") for line in iter(second.stdout.readline, "")):
         pass
-    time.sleep(0.2)
+    time.sleep(faked.SECONDS if module == "faked" else 0.2)
     second.kill()
     second.communicate(timeout=60)
     out, err = first.communicate(timeout=600)
