@@ -11,6 +11,11 @@ NO_TEXT = re.compile(f"{NUMBER}|true|false|null", re.ASCII | re.IGNORECASE)
 WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_][\w-]*", re.ASCII | re.IGNORECASE)  # unquoted text in lists
 
 
+def key_of(argument: str) -> str:
+    """`optimizer.lr` of `+optimizer.lr=0.1`."""
+    return argument.partition("=")[0].lstrip("+~")
+
+
 def hydra_quoted(value: str, *, literal: bool = True) -> str:
     """Put text in quotes if Hydra's grammar needs them. literal: whether `${` is text, not an interpolation."""
     if literal:
@@ -49,8 +54,8 @@ def begun_anew(command: str, weights: object, more: Sequence[str] = ()) -> str:
         words = []
     if words[:2] != ["frostline", "train"] or any(word.startswith("-") or "_target_" in word for word in words):
         return " ".join(["a new run", *(["with"] if start else []), *(setting_of(*it) for it in start.items())])
-    replaced = {"run_dir", "init_from", "resume", *(setting.partition("=")[0] for setting in more)}
-    others = [word for word in words[2:] if word.partition("=")[0].lstrip("+") not in replaced]
+    replaced = {"run_dir", "init_from", "resume", *map(key_of, more)}
+    others = [word for word in words[2:] if key_of(word) not in replaced]
     return command_of("train", *others, *more, **start)
 
 

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from frostline.errors import ConfigError, RunError
 from frostline.paths import conf_dir, leaves
-from frostline.quoting import begun_anew, command_of
+from frostline.quoting import begun_anew, command_of, key_of
 from frostline.runs.record import Record
 
 
@@ -22,7 +22,7 @@ def require_resumable(folder: Path, typed: Sequence[str]) -> None:
     node = OmegaConf.load(conf_dir() / "resume.yaml")
     taken = {key for key, _ in leaves(OmegaConf.to_container(node))} | {"resume", "trust"}
     settings = [argument for argument in typed if not argument.startswith("-")]
-    others = [setting for setting in settings if setting.partition("=")[0].lstrip("+~") not in taken]
+    others = [setting for setting in settings if key_of(setting) not in taken]
     if others:
         settings = [argument.lstrip("+") if "=" in argument else argument for argument in others]
         try:

@@ -4,8 +4,8 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from frostline.quoting import key_of
 from frostline.report.trials import REPEATS
-from frostline.runs.record import FILE, Record
 from frostline.runs.sweeps import Sweep
 
 # Settings on which outputs of frozen blocks depend, beside those of the plan.
@@ -47,11 +47,8 @@ def in_order(sweep: Sweep, jobs: Sequence[Sequence[str]]) -> Callable[[list[int]
 
 def _rank(sweep: Sweep, number: int, found: dict[int, float]) -> float:
     if number not in found:
-        note = sweep.note(number)
-        if note is None or not (sweep.folder / note.run / FILE).is_file():
-            return math.inf
-        record = Record.read(sweep.folder / note.run)
-        if record.status in ("running", "interrupted"):
+        record = sweep.record(number)
+        if record is None or record.status in ("running", "interrupted"):
             return math.inf
         found[number] = record.rank
     return found[number]
@@ -66,8 +63,8 @@ def _is_shared(key: str) -> bool:
 
 
 def _without(job: Sequence[str], leave_out: Callable[[str], bool]) -> tuple[str, ...]:
-    return tuple(setting for setting in job if not leave_out(setting.partition("=")[0].lstrip("+~")))
+    return tuple(setting for setting in job if not leave_out(key_of(setting)))
 
 
 def _only(job: Sequence[str], keep: Callable[[str], bool]) -> tuple[str, ...]:
-    return tuple(setting for setting in job if keep(setting.partition("=")[0].lstrip("+~")))
+    return tuple(setting for setting in job if keep(key_of(setting)))

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from frostline.config.plain import resolved
 from frostline.config.signatures import problems
 from frostline.errors import ConfigError
+from frostline.quoting import key_of
 from frostline.sweeps import settings as kinds
 from frostline.sweeps.settings import Alone, Grid, Local
 from frostline.sweeps.workers import default_workers
@@ -55,14 +56,14 @@ def _made(config: DictConfig, group: str) -> Any:
 
 def require_sweep(arguments: Sequence[str], *, sweeps: bool, resumes: bool) -> None:
     """Raises ConfigError if settings of a sweep are typed without -m, or those of a resume for a new sweep."""
-    own = [argument for argument in arguments if is_of_sweep(argument.partition("=")[0].lstrip("+~"))]
+    own = [argument for argument in arguments if is_of_sweep(key_of(argument))]
     if own and not sweeps:
         raise ConfigError(
-            f"{own[0].partition('=')[0].lstrip('+~')} is a setting of a sweep",
+            f"{key_of(own[0])} is a setting of a sweep",
             where=own[0],
             next_step="add -m, which starts a sweep",
         )
-    retry = [argument for argument in own if argument.partition("=")[0].lstrip("+~") == "sweep.retry"]
+    retry = [argument for argument in own if key_of(argument) == "sweep.retry"]
     if retry and not resumes:
         raise ConfigError(
             "sweep.retry runs the failed jobs of an earlier sweep again",
@@ -75,7 +76,7 @@ def with_seeds(overrides: Sequence[str], seeds: int | None) -> list[str]:
     """Add the seeds of `sweep.seeds`. Raises ConfigError if seeds are typed as well."""
     if seeds is None:
         return [*overrides]
-    typed = [override for override in overrides if override.partition("=")[0].lstrip("+") == "seed"]
+    typed = [override for override in overrides if key_of(override) == "seed"]
     if typed:
         raise ConfigError(
             f"sweep.seeds={seeds} repeats each setting with the seeds 0 to {seeds - 1}, but seeds are given too",

@@ -11,7 +11,7 @@ from frostline.distributed.launcher import follows
 from frostline.errors import RunError, shortened
 from frostline.paths import at_home, leaves, moved
 from frostline.plan.phases import BEFORE
-from frostline.quoting import begun_anew, command_of, hydra_quoted, setting_of
+from frostline.quoting import begun_anew, command_of, hydra_quoted, key_of, setting_of
 from frostline.runs.folders import CONFIG
 from frostline.runs.opening import read_settings, require_trusted
 from frostline.runs.record import FILE, Record
@@ -204,7 +204,7 @@ def lasting(settings: DictConfig, found: Mapping[str, Any] | None = None) -> Dic
 def typed_anywhere(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     """The overrides that composed `settings`, with existing paths made absolute, for use from any folder."""
     places = dict(_whole_places(settings))
-    keys = [override.partition("=")[0].lstrip("+") for override in overrides]
+    keys = [*map(key_of, overrides)]
     return [
         f"{key}={hydra_quoted(places[key])}" if key in places else override
         for key, override in zip(keys, overrides, strict=True)

@@ -9,9 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from frostline.config.signatures import value_problem
 from frostline.errors import RunError
 from frostline.paths import write_atomically
+from frostline.runs.schema import read_schema, require_types
 
 SCHEMA = 1
 FILE = "run.json"
@@ -103,29 +103,17 @@ class Record:
                 where=folder,
                 next_step="name the folder that a training printed, such as logs/runs/<date>/<time>-<model>-<data>",
             )
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            schema = content.pop("schema")
-            if schema == SCHEMA:
-                record = cls(**content)
-                record._require_types()
-                return record
-        except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
-            raise RunError(
-                f"run.json cannot be read: {error}", where=path, next_step="restore the file, or start a new run"
-            ) from error
-        raise RunError(
-            f"run.json has schema {schema}, but this version reads schema {SCHEMA}",
-            where=path,
-            next_step="use the Frostline that wrote it (versions.frostline in the file)",
-        )
+        return read_schema(path, SCHEMA, cls._made, kind="run", writer="versions.frostline")
+
+    @classmethod
+    def _made(cls, content: dict[str, Any]) -> "Record":
+        record = cls(**content)
+        record._require_types()
+        return record
 
     def _require_types(self) -> None:
         """Raise TypeError or KeyError if the file was edited into another form."""
-        for name, annotation in TYPES.items():
-            problem = value_problem(name, getattr(self, name), annotation)
-            if problem is not None:
-                raise TypeError(f"'{name}': {problem}")
+        require_types(self, TYPES)
         if self.data and not isinstance(self.data["classes"], list):
             raise TypeError("'data' has no classes")
         if not all(isinstance(row, dict) and isinstance(row["name"], str) for row in self.phases):

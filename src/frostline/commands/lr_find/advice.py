@@ -5,6 +5,7 @@ from typing import Any
 
 from frostline.commands.lr_find.range_test import RateCurve, two_digits
 from frostline.plan.phase import Phase
+from frostline.quoting import key_of
 
 APART = 2.0  # factor between two rates, below which a range test cannot tell them apart from noise
 
@@ -42,7 +43,7 @@ def overrides_with(settings: Mapping[str, float], typed: Sequence[str], config: 
     """Replace or add `settings` in the overrides `typed`, without those of lr_find. config: what `typed` composes."""
     kept, prefixes = [], {key: "" if _stands(config, key) else "+" for key in settings}
     for override in typed:
-        key = override.partition("=")[0].lstrip("+")
+        key = key_of(override)
         if key in settings:
             prefixes[key] = override[: override.index(key)]
         elif key.partition(".")[0] != "lr_find":
