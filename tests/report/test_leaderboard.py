@@ -2,6 +2,7 @@
 
 import csv
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from conftest import Answer
 from frostline.errors import ConfigError, WeightsError, in_short
 from frostline.report.leaderboard import best_runs, print_leaderboard, write_leaderboard
+from frostline.report.summary import program as program_name
 from frostline.runs import predictions
 from frostline.runs.predictions import file_of
 from frostline.runs.record import Record
@@ -161,7 +163,7 @@ def test_a_run_that_did_not_finish_comes_last_whatever_it_scored(tmp_path: Path)
 def test_of_equal_settings_the_first_row_is_the_best(seed: int, tmp_path: Path) -> None:
     names = [str(number) for number in range(12)]
     for name in np.random.default_rng(seed).permutation(names):
-        write(tmp_path / name, f"optimizer.lr=0.{name}", **finished())
+        write(tmp_path / name, f"optimizer.lr=0.{name}5", **finished())
     assert [row["run"] for row in rows_of(write_leaderboard(tmp_path))] == names
     assert best_runs(tmp_path) == [tmp_path / "0"]
 
@@ -258,7 +260,7 @@ def test_any_folder_of_runs_has_a_leaderboard(
     answer = program("leaderboard", "runs")
     assert answer.code == 0, answer.err
     assert "leaderboard  runs/leaderboard.csv\n" in answer.out
-    assert "best         frostline train head.dropout=0.1 run_dir=it\n" in answer.out
+    assert f"best         {program_name()} train head.dropout=0.1 run_dir=it\n" in answer.out
     assert [row["run"] for row in rows_of(tmp_path / "runs" / "leaderboard.csv")] == ["day 1", "day 0"]
     assert program("leaderboard", "folder=runs").out == answer.out
     (tmp_path / "empty").mkdir()
@@ -281,7 +283,37 @@ def test_scores_on_the_same_samples_have_intervals_and_a_mark(
     rows = rows_of(write_leaderboard(tmp_path))
     assert [(row["run"], row["as_good"]) for row in rows] == [("2", "best"), ("1", "yes"), ("0", "no")]
     assert all(float(row["low"]) < float(row["val/accuracy"]) < float(row["high"]) for row in rows)
+    assert [*rows[0]][2:7] == ["head.dropout", "val/accuracy", "low", "high", "as_good"]
     print_leaderboard(tmp_path / "leaderboard.csv")
-    assert "interval     low to high" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "val/accuracy     95 % interval   as good   seconds" in said
+    assert "interval     holds the score" in said
     (tmp_path / "1" / file_of("val")).write_bytes(b"PAR1")
-    assert "low" not in rows_of(write_leaderboard(tmp_path))[0], "one without predictions: no row is compared"
+    rows = rows_of(write_leaderboard(tmp_path))
+    assert [bool(row["low"]) for row in rows] == [True, False, True], "only what cannot be read has no interval"
+    assert [row["as_good"] for row in rows] == ["best", "", "no"]
+    print_leaderboard(tmp_path / "leaderboard.csv")
+    assert "finished     1: no interval: the predictions cannot be read" in capsys.readouterr().out
+    for number in "01":
+        shutil.rmtree(tmp_path / number)
+    (row,) = rows_of(write_leaderboard(tmp_path))
+    assert (bool(row["low"]), row["as_good"]) == (True, ""), "one alone is not the best of any"
+
+
+def test_a_run_whose_record_is_damaged_is_told_and_stops_nothing(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sweep / "0" / "run.json").write_text("{")
+    rows = rows_of(write_leaderboard(sweep))
+    assert [(row["run"], row["status"]) for row in rows] == [("10", "finished"), ("0", "unreadable"), ("1", "failed")]
+    assert [row["optimizer.lr"] for row in rows] == ["0.1", "", "9.0"]
+    print_leaderboard(sweep / "leaderboard.csv")
+    assert "unreadable   0: run.json cannot be read" in capsys.readouterr().out
+
+
+def test_one_run_has_no_leaderboard(sweep: Path, program: Callable[..., Answer]) -> None:
+    answer = program("leaderboard", str(sweep / "0"))
+    assert answer.code == 1
+    assert "this folder is one run" in answer.err
+    assert f"frostline report run={sweep / '0'}\n" in answer.err
+    assert not (sweep / "0" / "leaderboard.csv").exists()

@@ -18,8 +18,10 @@ from frostline.distributed.relaunch import config_dirs, launch_alike
 from frostline.errors import ConfigError, DataError, RunError
 from frostline.frozen.policy import kept_in
 from frostline.paths import RANKING
+from frostline.quoting import command_of
 from frostline.runs.folder import opened, read_run
 from frostline.runs.folders import require_writable
+from frostline.runs.record import FILE as RECORD
 from frostline.runs.record import Record
 
 
@@ -159,6 +161,12 @@ def _leaderboard(cfg: DictConfig) -> None:
             "there are no runs below this folder" if folder.is_dir() else "there is no such folder",
             where=folder,
             next_step="name the folder of a sweep, or one that holds runs, such as logs/runs",
+        )
+    if (folder / RECORD).is_file():
+        raise ConfigError(
+            "this folder is one run, and a leaderboard ranks several",
+            where=folder,
+            next_step=f"{command_of('report', run=folder)}; or {command_of('leaderboard', folder=folder.parent)}",
         )
     require_writable(folder, "folder")
     print_leaderboard(write_leaderboard(folder))

@@ -6,18 +6,18 @@ import math
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from frostline.errors import RunError, one_line, shown
+from frostline.errors import RunError, few, in_short, one_line, shown
 from frostline.paths import write_atomically
 from frostline.quoting import setting_of
 from frostline.report.bootstrap import Interval, intervals
-from frostline.report.sample_scores import sample_score
+from frostline.report.sample_scores import SampleScore, sample_score
 from frostline.report.summary import console_of_width, program
 from frostline.report.trials import REPEATS, Ranking, Setting, differing, scores_of, settings_of, trials_of
 from frostline.report.without_effect import equal_runs, without_effect
@@ -27,10 +27,12 @@ from frostline.runs.record import Record
 FILE = "leaderboard.csv"
 RUNS = "runs.csv"
 LONG = ("error", "command")
-NOT_SHOWN = ("status", *LONG)  # left out of the table to make room for settings; failed runs are listed below it
 DEVIATION = " deviation"
+HEADS = {"low": "95 % interval", "as_good": "as good"}  # of columns in the terminal
+MOST_NAMED = 20  # runs in a line
 
-Intervals = dict[int, tuple[Interval, str]]  # by index of the setting; and how it compares with the best
+# By index of the setting: its interval, how it compares with the best, and why it has none although it should.
+Intervals = dict[int, tuple[Interval | None, str, str]]
 
 
 def write_leaderboard(folder: Path, *, compare: bool = True) -> Path:
@@ -42,15 +44,15 @@ def write_leaderboard(folder: Path, *, compare: bool = True) -> Path:
     the samples, and which settings are as good as the best.
     """
     trials = trials_of(folder)
-    settings = settings_of(trials)
+    settings = settings_of(trials, folder)
     sizes = Counter(setting.first.ranking for setting in settings if setting.first.ranking is not None)
     rankings: list[Ranking | None] = [*sorted(sizes, key=lambda ranking: (-sizes[ranking], ranking)), None]
 
-    def place(setting: Setting) -> tuple[int, tuple[float, int, str]]:
+    def place(setting: Setting) -> tuple[int, tuple[bool, float, int, str]]:
         return rankings.index(setting.first.ranking), setting.order
 
     settings.sort(key=place)
-    repeated = any(len(setting.trials) > 1 for setting in settings)
+    repeated = _repeated(settings)
     names = [name for name in differing(trials) if not (repeated and name in REPEATS)]
     path = folder / FILE
     write_atomically(path, _table(settings, names, rankings, _compared(folder, settings) if compare else {}))
@@ -64,11 +66,14 @@ def _table(
     settings: Sequence[Setting], names: Sequence[str], rankings: Sequence[Ranking | None], found: Intervals
 ) -> str:
     """names: of the settings that have a column."""
-    repeated = any(len(setting.trials) > 1 for setting in settings)
+    repeated = _repeated(settings)
     scores = scores_of([record for setting in settings for record in setting.records])
     columns = ["run", "status", *names, *(["ranked_by"] if len(rankings) > 2 else []), *(["runs"] if repeated else [])]
-    columns += [column for score in scores for column in (score, *([f"{score}{DEVIATION}"] if repeated else []))]
-    columns += [*(["low", "high", "as_good"] if found else []), "seconds", *LONG]
+    first_test = next((at for at, score in enumerate(scores) if score.startswith("test/")), len(scores))
+    for at, score in enumerate([*scores, ""]):
+        columns += ["low", "high", "as_good"] * (at == first_test and bool(found))  # of the score that ranks
+        columns += [score, *([f"{score}{DEVIATION}"] if repeated else [])] * bool(score)
+    columns += ["seconds", *LONG]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", restval="", extrasaction="ignore")
     writer.writeheader()
@@ -76,6 +81,8 @@ def _table(
         first = setting.first
         row: dict[str, object] = {name: first.overrides.get(name, "") for name in names}
         row |= {"run": first.run, "status": first.status, "error": first.error, "runs": len(setting.trials)}
+        if setting.failed:
+            row["runs"] = f"{len(setting.trials)} of {len(setting.trials) + setting.failed}"
         row["ranked_by"] = _label(first.ranking, rankings)
         for score in scores:
             mean, deviation = setting.score(score) or (math.nan, math.nan)
@@ -84,48 +91,59 @@ def _table(
         if first.record is not None:
             row |= {"seconds": round(setting.seconds, 1), "command": first.record.command}
         if at in found:
-            interval, mark = found[at]
-            row |= {"low": interval.low, "high": interval.high, "as_good": mark}
+            interval, mark, problem = found[at]
+            row |= {} if interval is None else {"low": interval.low, "high": interval.high, "as_good": mark}
+            row["error"] = row["error"] or problem
         writer.writerow(row)
     return text.getvalue()
 
 
 def _compared(folder: Path, settings: Sequence[Setting]) -> Intervals:
-    """The intervals of the settings of each ranking, from the stored predictions of validation; none if they lack.
-    settings: in the order of the table."""
+    """The intervals of the settings of each ranking, from the stored predictions of validation. A setting has none if
+    it lacks them, or if it was not scored on the same samples as the others. settings: in the order of the table."""
     found: Intervals = {}
     for ranking in dict.fromkeys(setting.first.ranking for setting in settings):
         if ranking is None:
             continue
         own = [at for at, setting in enumerate(settings) if setting.first.ranking == ranking]
-        scores = []
+        scores: dict[int, list[SampleScore]] = {}
         for at in own:
-            runs = [sample_score(it, ranking.monitor) for it in _predictions(folder, settings[at])]
-            scores.append([run for run in runs if run is not None])
-        whole = all(len(some) == len(settings[at].trials) for some, at in zip(scores, own, strict=True))
-        for turn, (at, interval) in enumerate(
-            zip(own, (whole and intervals(scores, ranking.mode, best=0)) or [], strict=False)
-        ):
-            found[at] = interval, "best" if turn == 0 else "yes" if interval.as_good else "no"
+            try:
+                runs = [sample_score(it, ranking.monitor) for it in _predictions(folder, settings[at])]
+            except RunError as error:
+                found[at] = None, "", f"no interval: {in_short(error.what)}"
+                continue
+            known = [run for run in runs if run is not None]
+            if len(known) == len(settings[at].trials) and not settings[at].failed:
+                scores[at] = known
+        samples = next((runs[0].samples for runs in scores.values()), None)
+        alike = [at for at, runs in scores.items() if all(run.samples == samples for run in runs)]
+        drawn = intervals([scores[at] for at in alike], ranking.mode, best=0) or []
+        compared = len(alike) > 1 and alike[0] == own[0]
+        for turn, (at, interval) in enumerate(zip(alike, drawn, strict=False)):
+            mark = "best" if turn == 0 else "yes" if interval.as_good else "no"
+            found[at] = interval, mark * compared, ""
     return found
 
 
 def _predictions(folder: Path, setting: Setting) -> Iterator[Predictions]:
+    """Raises RunError if predictions that a run stored were removed, or cannot be read."""
     for trial in setting.trials:
         if trial.record is not None and "val" in trial.record.predictions:
-            try:
-                yield read(folder / trial.run, "val")
-            except RunError:  # removed, or damaged: the setting has no interval
-                continue
+            yield read(folder / trial.run, "val")
+
+
+def _repeated(settings: Sequence[Setting]) -> bool:
+    return any(len(setting.trials) > 1 or setting.failed for setting in settings)
 
 
 def print_leaderboard(path: Path) -> None:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    columns = _shown(rows[0])
+    columns = _shown(rows)
     table = Table(box=box.SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column, justify="left" if column == "run" else "right", no_wrap=True)
+        table.add_column(HEADS.get(column, column), justify="left" if column == "run" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(one_line(_cell(row, column)) for column in columns))
     console = console_of_width()
@@ -133,16 +151,25 @@ def print_leaderboard(path: Path) -> None:
     for row in rows:
         if row["error"]:
             console.print(f"{row['status']:11}  {row['run']}: {shown(str(row['error']))}")
-    for names, equal in without_effect(trials_of(path.parent)).items():
+    trials = trials_of(path.parent)
+    for names, equal in without_effect(trials).items():
         console.print(f"equal        {equal_runs(names, equal)}")
+    for setting in settings_of(trials, path.parent):
+        if setting.again:
+            again = few([trial.run for trial in setting.again], MOST_NAMED)
+            console.print(f"again        {again}: the same settings as another run in this row, counted once")
     if "runs" in rows[0]:
         console.print(
-            f"runs         scores are means ± standard deviations over the runs of a setting: {path.parent / RUNS}"
+            "runs         scores are means ± standard deviations over the runs of a setting, seconds are sums: "
+            f"{path.parent / RUNS}"
         )
-    if "low" in rows[0]:
+    if any(" of " in row.get("runs", "") for row in rows):
+        console.print("incomplete   settings of which a run failed come after those of which all finished")
+    if any(row.get("low") for row in rows):
+        console.print("interval     holds the score in 95 % of draws of the validation samples (paired bootstrap)")
+    if any(row.get("as_good") for row in rows):
         console.print(
-            "interval     low to high holds 95 % of draws of the validation samples; as good: not significantly worse "
-            "than the best (paired bootstrap, with regard to the number of settings)"
+            "as good      not significantly worse than the best on these samples, with regard to the number of settings"
         )
     if "ranked_by" in rows[0]:
         console.print("separate     scores of different monitors or data cannot be compared: see ranked_by")
@@ -150,9 +177,14 @@ def print_leaderboard(path: Path) -> None:
     _print_next(path.parent, rows, console)
 
 
-def _shown(columns: Iterable[str]) -> list[str]:
-    """The columns for which a terminal has room: of the test scores only those by which validation ranks, if any."""
-    every = [column for column in columns if column not in NOT_SHOWN and not column.endswith(DEVIATION)]
+def _shown(rows: Sequence[dict[str, str]]) -> list[str]:
+    """The columns for which a terminal has room: of the test scores only those by which validation ranks, if any; no
+    status if every run finished."""
+    empty = {"as_good"} if not any(row.get("as_good") for row in rows) else set()
+    if {row["status"] for row in rows} == {"finished"}:
+        empty.add("status")
+    left_out = {*LONG, "high", *empty}
+    every = [column for column in rows[0] if column not in left_out and not column.endswith(DEVIATION)]
     alike = {column.replace("val/", "test/", 1) for column in every if column.startswith("val/")} & {*every}
     return [column for column in every if not alike or column in alike or not column.startswith("test/")]
 
@@ -160,7 +192,7 @@ def _shown(columns: Iterable[str]) -> list[str]:
 def best_runs(folder: Path) -> list[Path]:
     """The runs of the best setting of each ranking: of the settings that come first in the table."""
     best: dict[Ranking, Setting] = {}
-    for setting in sorted(settings_of(trials_of(folder)), key=lambda setting: setting.order):
+    for setting in sorted(settings_of(trials_of(folder), folder), key=lambda setting: setting.order):
         if setting.first.ranking is not None:
             best.setdefault(setting.first.ranking, setting)
     return [folder / trial.run for setting in best.values() for trial in setting.trials]
@@ -174,7 +206,8 @@ def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) 
         record = Record.read(folder / row["run"])
         end = f"   # the best {label}" if label else ""
         if record.command:
-            console.print(f"best         {shown(record.command)}{end}", soft_wrap=True)
+            command = re.sub("^frostline ", lambda _: f"{shlex.quote(program())} ", record.command)
+            console.print(f"best         {shown(command)}{end}", soft_wrap=True)
         kept = [name for name in ("best", "last") if record.checkpoints.get(name) is not None]
         if kept:
             settings = ["checkpoint=last"] * (kept[0] != "best") + ["trust=true"] * bool(record.foreign)
@@ -183,6 +216,8 @@ def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) 
 
 
 def _cell(row: dict[str, str], column: str) -> str:
+    if column == "low":
+        return f"{_short(row['low'])} … {_short(row['high'])}" if row["low"] else ""
     deviation = row.get(f"{column}{DEVIATION}", "")
     return _short(row[column]) + (f" ± {_short(deviation)}" if deviation else "")
 

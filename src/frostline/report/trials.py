@@ -1,19 +1,25 @@
 """The runs of a folder, and the settings that they repeat."""
 
+import json
 import math
 import shlex
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from frostline.errors import in_short
+from frostline.errors import RunError, in_short
+from frostline.paths import leaves
+from frostline.runs.folders import CONFIG
+from frostline.runs.opening import read_settings
 from frostline.runs.record import FILE, Record
 from frostline.runs.sweeps import lost_of
 
 REPEATS = ("seed", "data.seed", "data.fold", "data.split_seed")  # settings whose values are repetitions of a setting
 PLACES = ("run_dir", "logs_dir")  # settings that change no run
+UNREADABLE = "unreadable"  # in place of the status of a run whose record cannot be read
 
 
 class Ranking(NamedTuple):
@@ -36,15 +42,33 @@ class Trial(NamedTuple):
 
     @classmethod
     def of(cls, parent: Path, folder: Path) -> "Trial":
-        record = Record.read(folder)
-        error = "" if record.error is None else in_short(record.error["message"])
         name = folder.relative_to(parent).as_posix()
-        return cls(name, record.status, _said(shlex.split(record.command)), record, error)
+        try:
+            record = Record.read(folder)
+            said = _said(shlex.split(record.command))
+        except RunError as unread:
+            return cls(name, UNREADABLE, {}, None, in_short(unread.what))
+        except ValueError as unread:
+            return cls(name, UNREADABLE, {}, None, f"its command cannot be read: {unread}")
+        error = "" if record.error is None else in_short(record.error["message"])
+        return cls(name, record.status, said, record, error)
+
+    def settings(self, *, repeats: bool) -> frozenset[tuple[str, str]]:
+        """What was typed, in one spelling. repeats: with REPEATS."""
+        return frozenset(
+            (name, plain_value(value)) for name, value in self.overrides.items() if repeats or name not in REPEATS
+        )
 
     @property
     def rank(self) -> float:
         """Sort key: lower is better; inf if the run is not ranked."""
         return math.inf if self.record is None else self.record.rank
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """By name; those of the test part lack where a sweep tested only its best runs."""
+        found = {} if self.record is None else self.record.metrics
+        return {name: score for name, score in found.items() if name.startswith("val/")}
 
     @property
     def ranking(self) -> Ranking | None:
@@ -56,9 +80,12 @@ class Trial(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """Runs that differ only in REPEATS, the best first; one run if it is not ranked."""
+    """Runs that differ only in REPEATS, the best first; one run if it is not ranked. again: the same runs made once
+    more, with the same scores, which are no repetitions. failed: repetitions that did not finish."""
 
     trials: list[Trial]
+    again: Sequence[Trial] = ()
+    failed: int = 0
 
     @property
     def first(self) -> Trial:
@@ -73,9 +100,10 @@ class Setting(NamedTuple):
         return statistics.fmean(trial.rank for trial in self.trials)
 
     @property
-    def order(self) -> tuple[float, int, str]:
-        """Sort key in a ranking, the best first; of equal ones that with the lowest number."""
-        return self.rank, len(self.first.run), self.first.run
+    def order(self) -> tuple[bool, float, int, str]:
+        """Sort key in a ranking: settings of which every repetition finished before others, as a mean over those that
+        survived is too good; the best first; of equal ones that with the lowest number."""
+        return self.failed > 0, self.rank, len(self.first.run), self.first.run
 
     def score(self, name: str) -> tuple[float, float] | None:
         """Mean and standard deviation (with n - 1; NaN for one run) of a score; None if a run has no finite one."""
@@ -101,23 +129,40 @@ def trials_of(folder: Path) -> list[Trial]:
     return trials + [Trial(run, "failed", _said(typed), None, error) for run, typed, error in lost_of(folder)]
 
 
-def settings_of(trials: Sequence[Trial]) -> list[Setting]:
-    """Group ranked runs by their settings without REPEATS. The same run made twice is no repetition."""
+def settings_of(trials: Sequence[Trial], folder: Path) -> list[Setting]:
+    """Group ranked runs by their settings without REPEATS. folder: in which the runs lie."""
+    settings: list[Setting] = []
     groups: dict[object, list[Trial]] = defaultdict(list)
-    same: dict[object, int] = defaultdict(int)
-    for trial in trials:
-        if trial.ranking is None:
-            groups[trial.run].append(trial)
-            continue
-        whole = (trial.ranking, frozenset(trial.overrides.items()))
-        own = frozenset((name, value) for name, value in trial.overrides.items() if name not in REPEATS)
-        groups[(trial.ranking, own, same[whole])].append(trial)
-        same[whole] += 1
-    return [Setting(sorted(group, key=lambda trial: Setting([trial]).order)) for group in groups.values()]
+    ranked = [trial for trial in trials if trial.ranking is not None]
+    composed = len({frozenset(trial.overrides) for trial in ranked}) > 1  # else what was typed tells them apart
+    for trial in ranked:
+        own = _composed(folder / trial.run, repeats=False) if composed else None
+        groups[(trial.ranking, own or trial.settings(repeats=False))].append(trial)
+    lost = [it for it in trials if it.ranking is None and it.status not in ("running", "interrupted")]
+    for group in groups.values():
+        known: dict[object, list[Trial]] = {}
+        others, again = [], []
+        for trial in sorted(group, key=lambda trial: (len(trial.run), trial.run)):
+            whole = (_composed(folder / trial.run, repeats=True) if composed else None) or trial.settings(repeats=True)
+            same = known.setdefault(whole, [])
+            if not same:
+                same.append(trial)
+            elif all(trial.scores == it.scores for it in same):
+                again.append(trial)
+            else:  # the same run made twice is no repetition
+                others.append(Setting([trial]))
+        own_trials = [it for same in known.values() for it in same]
+        done = {it.settings(repeats=True) for it in group}
+        typed = {it.settings(repeats=False) for it in group}
+        failed = [it.settings(repeats=True) for it in lost if it.overrides and it.settings(repeats=False) in typed]
+        own_trials.sort(key=lambda trial: Setting([trial]).order)
+        settings += [Setting(own_trials, again, len({*failed} - done)), *others]
+    return [*settings, *(Setting([trial]) for trial in trials if trial.ranking is None)]
 
 
 def differing(trials: Sequence[Trial]) -> list[str]:
     """Names of the settings that differ between trials."""
+    trials = [trial for trial in trials if trial.status != UNREADABLE]
     names = dict.fromkeys(name for trial in trials for name in trial.overrides)
     return [name for name in names if len({trial.overrides.get(name) for trial in trials}) > 1]
 
@@ -133,3 +178,39 @@ def _said(typed: Sequence[str]) -> dict[str, str]:
     """The `key=value` settings of a command line as a dict, without flags and places."""
     said = dict(part.lstrip("+").split("=", 1) for part in typed if "=" in part and not part.startswith("-"))
     return {name: value for name, value in said.items() if name not in PLACES}
+
+
+def plain_value(typed: str) -> str:
+    """One spelling of a value: 0.001 for 1e-3."""
+    bare = typed.strip("'\"")
+    try:
+        return repr(float(bare))
+    except ValueError:
+        return bare.lower() if bare.lower() in ("true", "false", "null") else bare
+
+
+def _composed(run: Path, *, repeats: bool) -> str | None:
+    """The settings of a run as they were composed, defaults included; None if they cannot be read. repeats: with
+    REPEATS."""
+    try:
+        at = (run / CONFIG).stat().st_mtime_ns
+    except OSError:
+        return None
+    settings = _settings_at(run, at)
+    if settings is None:
+        return None
+    return json.dumps({key: value for key, value in settings.items() if repeats or key not in REPEATS}, sort_keys=True)
+
+
+@cache
+def _settings_at(run: Path, at: int) -> dict[str, object] | None:
+    """By key, without PLACES. A leaderboard is written after each run of a sweep, and reading a file takes a while."""
+    try:
+        found = dict(leaves(read_settings(run / CONFIG)))
+    except RunError:
+        return None
+    place = str(found.get("run_dir", ""))
+    settings = {key: value for key, value in found.items() if key not in PLACES}
+    return {
+        key: value.replace(place, "") if place and isinstance(value, str) else value for key, value in settings.items()
+    }
