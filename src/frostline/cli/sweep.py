@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.sweep_jobs import Jobs
 from frostline.cli.sweep_place import Place, within
-from frostline.errors import FrostlineError, RunError, in_short
+from frostline.errors import FrostlineError, RunError, few, in_short
 from frostline.paths import remove_empty
 from frostline.runs.folders import numbered
 from frostline.runs.record import FILE as RECORD
@@ -21,6 +21,8 @@ from frostline.runs.sweeps import JOBS, Note, Sweep, lost_of
 from frostline.sweeps.workers import is_worker
 
 MOST_NAMED = 20  # jobs listed as not run
+OF_SETTINGS = ("ConfigError", "PlanError")  # what fails again if it runs again
+LIMITS = ("max_seconds", "max_parameters", "pruner")
 
 
 def sweep_folder() -> Path | None:
@@ -73,6 +75,28 @@ class SweepFolder(Callback):
         Jobs.stand_in()
 
 
+def _unsuccessful(sweep: Sweep) -> list[FrostlineError]:
+    """An error if jobs failed, or if none finished."""
+    states = {number: sweep.state(number) for number in sweep.numbers()}
+    failed = [number for number, state in states.items() if state == "failed"]
+    if failed:
+        total = len(Jobs.all) or len(states)
+        again = any(sweep.kind_of_failure(number) not in OF_SETTINGS for number in failed)
+        what = f"{len(failed)} of {total} jobs failed, see above: {few([*map(str, failed)], MOST_NAMED)}"
+        retry = f"{sweep.again()} sweep.retry=true"
+        return [RunError(what, next_step=retry if again else "correct the settings, and start a new sweep")]
+    if states and {*states.values()} == {"pruned"}:
+        limits = [name for name in LIMITS if getattr(Place.settings, name, None) not in (None, "none")]
+        return [
+            RunError(
+                f"no run finished: all {len(states)} were ended early, see above",
+                where=", ".join(f"sweep.{name}={getattr(Place.settings, name)}" for name in limits) or None,
+                next_step="a new sweep with a higher limit, or without one",
+            )
+        ]
+    return []
+
+
 class Board:
     """The leaderboard of a sweep, rewritten after each job."""
 
@@ -86,10 +110,10 @@ class Board:
         print(f"\n[{number}]  {' '.join(overrides())}", flush=True)
         sweep = Place.sweep
         if sweep is not None:
-            earlier = sweep.note(number)
-            run = earlier.run if earlier is not None else _unused(sweep.folder, str(HydraConfig.get().sweep.subdir))
-            attempts = 1 if earlier is None else earlier.attempts + 1
-            sweep.write_note(number, Note(run, overrides(), attempts=attempts))
+            note = sweep.note(number) or Note("", overrides(), attempts=0)
+            damaged = (sweep.folder / note.run / RECORD).is_file() and sweep.record(number) is None
+            run = _unused(sweep.folder, str(HydraConfig.get().sweep.subdir)) if damaged or not note.run else note.run
+            sweep.write_note(number, Note(run, overrides(), attempts=note.attempts + 1, stopped=note.stopped))
 
     def end(self, sweep: Path, error: BaseException | None) -> None:
         """Record the end of the current job. error: why it failed. A job that failed before its run began is listed
@@ -100,8 +124,11 @@ class Board:
         if Place.sweep is None:
             return
         note = Place.sweep.note(number)
-        if isinstance(error, Exception) and note is not None:  # a job that a signal ended runs again in a resume
-            note.error = in_short(str(error)) or type(error).__name__
+        if error is not None and note is not None:
+            if isinstance(error, Exception):
+                note.error, note.kind = in_short(str(error)) or type(error).__name__, type(error).__name__
+            else:  # a signal ended it: it runs again in a resume
+                note.stopped += 1
             Place.sweep.write_note(number, note)
         self._write(Place.sweep)
         if Place.progress is not None:
@@ -131,16 +158,7 @@ class Board:
         if Place.importances:
             said = ", ".join(f"{name} {share:.2f}" for name, share in Place.importances.items())
             print(f"importance   {said} (share of the variance of the scores, fANOVA)")
-        failed = [number for number in sweep.numbers() if sweep.state(number) == "failed"]
-        if failed:
-            total = len(Jobs.all) or len(sweep.numbers())
-            errors.append(
-                RunError(
-                    f"{len(failed)} of {total} jobs failed, see above: {', '.join(map(str, failed))}",
-                    next_step=f"{sweep.again()} sweep.retry=true",
-                )
-            )
-        return errors
+        return [*errors, *_unsuccessful(sweep)]
 
     def _test_best(self, sweep: Sweep) -> list[FrostlineError]:
         """Score the test split with each run of the best setting, once: the sweep chose by validation."""

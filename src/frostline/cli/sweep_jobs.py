@@ -14,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from frostline.cli.sweep_listing import for_one_run, jobs_of, require_once, require_validation, settings_listed
 from frostline.cli.sweep_order import in_order
 from frostline.cli.sweep_place import Place, within
-from frostline.cli.sweep_resuming import require_trusted
-from frostline.cli.sweep_search import corners, planned, with_mode
+from frostline.cli.sweep_resuming import TRIALS, require_trusted
+from frostline.cli.sweep_search import corners, planned, require_values, with_mode
 from frostline.cli.sweep_settings import is_of_sweep, settings_of, with_seeds, workers_of
 from frostline.distributed.relaunch import config_dirs
 from frostline.errors import ConfigError
+from frostline.quoting import key_of
 from frostline.runs.sweeps import Sweep, foreign_of, taken
 from frostline.sweeps import workers
 from frostline.sweeps.progress import Progress
@@ -58,6 +59,9 @@ class Jobs(Sweeper):
             Place.enter(Place.sweep, alone=settings.resume is not None)
             if settings.retry:
                 Place.sweep.retry()
+            for argument in Jobs.typed:
+                if key_of(argument) == TRIALS:
+                    Place.sweep.set_argument(argument)  # also of those that join
         else:
             self._begin(arguments, settings)
         assert Place.sweep is not None
@@ -100,6 +104,7 @@ class Jobs(Sweeper):
         search: dict[str, Any] = {}
         if plan is not None and isinstance(settings, Search):
             plan = with_mode(plan, self._composed)
+            require_values(plan, self._composed)
             require_study(plan.study, plan.mode, settings)
             search = plan.content
         _take_place(self.config, raw, Sweep(Path(), Jobs.typed, str(Path.cwd()), jobs, search))
@@ -134,7 +139,7 @@ class Jobs(Sweeper):
     @staticmethod
     def _searching(sweep: Sweep, settings: Search) -> Searching:
         plan = Plan.stored(sweep)
-        trials = Trials(sweep.folder, plan.study, plan.mode, plan.space, settings)
+        trials = Trials(sweep.folder, plan.study, plan.mode, plan.space, settings, anew=sweep.anew())
         return Searching(sweep, trials, plan, settings.trials)
 
     def _launch(self, jobs: list[list[str]], first: int) -> None:

@@ -9,7 +9,8 @@ from typing import ClassVar
 from frostline.errors import ConfigError, RunError
 from frostline.paths import remove_empty
 from frostline.runs.folders import require_empty, require_writable, reserved_at_once
-from frostline.runs.sweeps import FILE, JOBS, Presence, Sweep
+from frostline.runs.sweep_locks import Presence
+from frostline.runs.sweeps import FILE, JOBS, Sweep
 from frostline.sweeps.progress import Progress
 from frostline.sweeps.settings import Grid
 from frostline.sweeps.watch import Watch
@@ -66,7 +67,7 @@ class Place:
     @staticmethod
     def enter(sweep: Sweep, *, alone: bool) -> None:
         """Take part in a sweep. alone: whether no other process may do so now. Raises RunError if one does."""
-        Place.folder, Place.sweep, Place.presence = sweep.folder, sweep, Presence(sweep)
+        Place.folder, Place.sweep, Place.presence = sweep.folder, sweep, Presence(sweep.presence)
         if not Place.presence.enter(alone=alone):
             Place.forget()
             raise RunError(

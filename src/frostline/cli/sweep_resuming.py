@@ -1,25 +1,27 @@
 """Take up a sweep again: its settings come from its folder."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from frostline.cli.sweep_place import Place
 from frostline.errors import ConfigError, RunError, few
-from frostline.quoting import hydra_quoted
+from frostline.quoting import hydra_quoted, key_of
 from frostline.runs.opening import foreign_links
 from frostline.runs.sweeps import FILE, Sweep
 
 TAKES_UP = ("sweep.resume", "sweep.join")
 LAUNCHER = "launcher"
 OF_PROCESS = ("sweep.retry", "trust", LAUNCHER)  # what may differ each time
+TRIALS = "sweep.trials"  # a search may go on for longer than it was meant to
 IN = "hydra.sweep.dir"
 
 
 def taken_up(arguments: Sequence[str]) -> list[str] | None:
     """The whole command line of the sweep that `sweep.resume=` or `sweep.join=` names, from its folder; None without
     them. Changes into the folder in which the sweep was started. Raises ConfigError, RunError."""
-    named = {key: value for argument in arguments for key, value in [_parted(argument)] if key in TAKES_UP}
+    named = {key_of(it): it.partition("=")[2].strip("'\"") for it in arguments if key_of(it) in TAKES_UP}
     named = {key: value for key, value in named.items() if value != "null"}
     if not named:
         return None
@@ -30,8 +32,9 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
     ((key, value),) = named.items()
     Place.sweep = sweep = Sweep.read(Path(value).absolute())
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
-    own = [argument for argument in arguments if _parted(argument)[0].startswith(OF_PROCESS)]
-    others = [it for it in arguments if it not in (*flags, *own, *sweep.arguments) and _parted(it)[0] not in TAKES_UP]
+    free = (*OF_PROCESS, TRIALS) if sweep.search else OF_PROCESS
+    own = [argument for argument in arguments if key_of(argument).startswith(free)]
+    others = [it for it in arguments if it not in (*flags, *own, *sweep.arguments) and key_of(it) not in TAKES_UP]
     if others:
         raise ConfigError(
             f"a sweep keeps its own settings, and it was not started with: {' '.join(others)}",
@@ -39,15 +42,16 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
             next_step=sweep.again(key),
         )
     _require_trust(sweep, key, arguments)
-    if key == "sweep.join" and any(_parted(argument)[0] == "sweep.retry" for argument in own):
+    alone = [it for it in own if key_of(it) in ("sweep.retry", TRIALS)]
+    if key == "sweep.join" and alone:
         raise ConfigError(
-            "sweep.retry belongs to sweep.resume",
+            f"{key_of(alone[0])} belongs to sweep.resume",
             where="command line",
-            next_step=f"{sweep.again()} sweep.retry=true",
+            next_step=f"{sweep.again()} {alone[0]}",
         )
     _enter(sweep)
-    replaced = [name for name in OF_PROCESS if name != LAUNCHER or any(it.startswith(LAUNCHER) for it in own)]
-    kept = [it for it in sweep.arguments if _parted(it)[0] != IN and not _parted(it)[0].startswith(tuple(replaced))]
+    replaced = [name for name in free if name not in (LAUNCHER, TRIALS) or any(it.startswith(name) for it in own)]
+    kept = [it for it in sweep.arguments if key_of(it) != IN and not key_of(it).startswith(tuple(replaced))]
     return [
         *kept,
         f"{IN}={hydra_quoted(_short(sweep.folder))}",
@@ -73,20 +77,16 @@ def require_trusted(sweep: Sweep, foreign: Sequence[str], key: str = "sweep.resu
         )
 
 
-def _parted(argument: str) -> tuple[str, str]:
-    key, _, value = argument.partition("=")
-    return key.lstrip("+"), value.strip("'\"")
-
-
 def _enter(sweep: Sweep) -> None:
+    """Change into the folder in which the sweep was started, if it is there."""
     try:
         os.chdir(sweep.cwd)
-    except OSError as error:
-        raise RunError(
-            f"the sweep was started in a folder that this machine does not have: {error.strerror}",
-            where=sweep.cwd,
-            next_step="make the folder available there: paths of the sweep's settings refer to it",
-        ) from error
+    except OSError:
+        print(
+            f"frostline: the sweep was started in {sweep.cwd}, which is not there: relative paths of its settings "
+            f"refer to {Path.cwd()}",
+            file=sys.stderr,
+        )
 
 
 def _short(folder: Path) -> str:

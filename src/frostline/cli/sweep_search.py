@@ -4,8 +4,11 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
+from frostline.cli.sweep_settings import GROUPS
+from frostline.commands.checks import check
+from frostline.config.schedules import whole_schedule
 from frostline.errors import ConfigError
 from frostline.sweeps.searching import Plan
 from frostline.sweeps.settings import Search
@@ -40,6 +43,19 @@ def corners(plan: Plan) -> list[list[str]]:
         for corner in dimension.corners()
     ]
     return found
+
+
+def require_values(plan: Plan, compose: Compose) -> None:
+    """Raises ConfigError if a run would refuse an end of a dimension, or one of its choices."""
+    for job in corners(plan):
+        config = compose(job).copy()
+        recipe = config.hydra.runtime.choices.get("experiment")
+        with open_dict(config):
+            for group in ("hydra", *GROUPS):
+                del config[group]
+            config.run_dir = "run"  # the name of a sweep's folder is a time, and reading it makes the folder
+        whole_schedule(config, job, of_recipe=recipe not in (None, "null"))
+        check(config)
 
 
 def with_mode(plan: Plan, compose: Compose) -> Plan:

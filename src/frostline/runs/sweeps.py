@@ -10,27 +10,28 @@
 <sweep>/.jobs/best.lock    held while the best setting is tested
 <sweep>/.jobs/worker-<n>.log  what worker n of launcher=local prints
 
-How a job ended stands in the `run.json` of its run. All locks are POSIX record locks: the system releases them however
-the process ends, also on network file systems, and children do not inherit them.
+How a job ended stands in the `run.json` of its run. The notes only say which run a job has: those that were removed are
+made again from the runs.
 """
 
-import fcntl
 import json
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from frostline.config.signatures import value_problem
 from frostline.errors import RunError
 from frostline.paths import write_atomically
-from frostline.quoting import setting_of
+from frostline.quoting import key_of, setting_of
 from frostline.runs.record import FILE as RECORD
 from frostline.runs.record import Record
+from frostline.runs.schema import read_schema, require_types
+from frostline.runs.sweep_locks import locked
 
 FILE = "sweep.json"
 JOBS = ".jobs"
@@ -42,7 +43,8 @@ FOREIGN = re.compile(
     r"|oc\.(decode|create)|\$\{[^}:]*\$\{"  # from which a setting that is none of these could be put together
 )
 FIELDS = {"arguments": "list[str]", "cwd": "str", "jobs": "list[list[str]]", "search": "dict"}
-NOTED = {"run": "str", "typed": "list[str]", "error": "str | None", "again": "bool", "attempts": "int"}
+NOTED = {"run": "str", "typed": "list[str]", "error": "str | None", "kind": "str | None", "again": "bool"}
+NOTED |= {"attempts": "int", "stopped": "int"}
 PAUSE = 0.2  # seconds between two looks at jobs that other processes run
 
 State = Literal["new", "open", "finished", "pruned", "failed"]
@@ -59,14 +61,16 @@ class Lost(NamedTuple):
 
 @dataclass
 class Note:
-    """run: the folder of the job's run, relative to the sweep's. error: why it has none. again: to be run once more.
-    attempts: how often it began."""
+    """run: the folder of the job's run, relative to the sweep's. error: why it failed, of which kind. again: to be run
+    once more. attempts: how often it began. stopped: how often a signal ended it."""
 
     run: str
     typed: list[str]
     error: str | None = None
     again: bool = False
     attempts: int = 1
+    stopped: int = 0
+    kind: str | None = None
 
 
 @dataclass
@@ -84,10 +88,9 @@ class Sweep:
 
     def create(self) -> bool:
         """Write the file whole, unless the folder has one. Returns False if it has."""
-        content = {"schema": SCHEMA, **{key: value for key, value in asdict(self).items() if key != "folder"}}
         draft = self.folder / f".{FILE}.{os.getpid()}"
         try:
-            write_atomically(draft, json.dumps(content, indent=1) + "\n")
+            write_atomically(draft, self._text)
             os.link(draft, self.folder / FILE)
         except FileExistsError:
             return False
@@ -95,6 +98,18 @@ class Sweep:
             draft.unlink(missing_ok=True)
         (self.folder / JOBS).mkdir(exist_ok=True)
         return True
+
+    def set_argument(self, typed: str) -> None:
+        """Write the file anew, with one argument in place of those of the same key."""
+        others = [argument for argument in self.arguments if key_of(argument) != key_of(typed)]
+        if [*others, typed] != self.arguments:
+            self.arguments = [*others, typed]
+            write_atomically(self.folder / FILE, self._text)
+
+    @property
+    def _text(self) -> str:
+        content = {"schema": SCHEMA, **{key: value for key, value in asdict(self).items() if key != "folder"}}
+        return json.dumps(content, indent=1) + "\n"
 
     @classmethod
     def read(cls, folder: Path) -> "Sweep":
@@ -106,23 +121,11 @@ class Sweep:
                 where=folder,
                 next_step="name the folder that a sweep printed, such as logs/sweeps/<date>/<time>",
             )
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            schema = content.pop("schema")
-            if schema == SCHEMA:
-                sweep = cls(folder, **content)
-                _require_types(sweep, FIELDS)
-                (folder / JOBS).mkdir(exist_ok=True)
-                return sweep
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise RunError(
-                f"{FILE} cannot be read: {error}", where=path, next_step="restore the file, or start a new sweep"
-            ) from error
-        raise RunError(
-            f"{FILE} has schema {schema}, but this version reads schema {SCHEMA}",
-            where=path,
-            next_step="use the Frostline that wrote it",
-        )
+        sweep = read_schema(path, SCHEMA, lambda content: _made(folder, content), kind="sweep")
+        if not (folder / JOBS).is_dir():
+            (folder / JOBS).mkdir()
+            sweep.note_runs()
+        return sweep
 
     def foreign(self) -> list[str]:
         """The settings that choose code or places to write to, for which opening the folder needs trust."""
@@ -133,6 +136,10 @@ class Sweep:
         trusting = " trust=true" if trust or self.foreign() else ""
         return f"frostline train {setting_of(key, self.folder)}{trusting}"
 
+    def anew(self) -> str:
+        """The command that starts the same sweep in a new folder."""
+        return shlex.join(["frostline", "train", *(it for it in self.arguments if key_of(it) != "hydra.sweep.dir")])
+
     # --- jobs ---
 
     def note(self, number: int) -> Note | None:
@@ -140,7 +147,7 @@ class Sweep:
         path = self.folder / JOBS / f"{number}.json"
         try:
             note = Note(**json.loads(path.read_text(encoding="utf-8")))
-            _require_types(note, NOTED)
+            require_types(note, NOTED)
             self._require_inside(note.run)
         except FileNotFoundError:
             return None
@@ -162,8 +169,18 @@ class Sweep:
     def write_note(self, number: int, note: Note) -> None:
         write_atomically(self.folder / JOBS / f"{number}.json", json.dumps(asdict(note)) + "\n")
 
+    def record(self, number: int) -> Record | None:
+        """The record of a job's run; None without one, or if it cannot be read."""
+        note = self.note(number)
+        if note is None or not (self.folder / note.run / RECORD).is_file():
+            return None
+        try:
+            return Record.read(self.folder / note.run)
+        except RunError:
+            return None
+
     def state(self, number: int) -> State:
-        """How the job stands: `open` if it began and did not end."""
+        """How the job stands: `open` if it began and did not end; `failed`, too, if its record cannot be read."""
         note = self.note(number)
         if note is None:
             return "new"
@@ -171,55 +188,49 @@ class Sweep:
             return "open"
         if not (self.folder / note.run / RECORD).is_file():
             return "new" if note.error is None else "failed"
-        status = Record.read(self.folder / note.run).status
+        record = self.record(number)
+        status = "failed" if record is None else record.status
         return "open" if status == "running" or status == "interrupted" else status
+
+    def kind_of_failure(self, number: int) -> str | None:
+        """The name of the error with which a job failed; None if it is not known."""
+        note, record = self.note(number), self.record(number)
+        stored = (record.error or {}).get("type") if record is not None else None
+        return stored or (None if note is None else note.kind)
 
     def numbers(self) -> list[int]:
         """The numbers of the jobs that have begun."""
         return sorted(int(path.stem) for path in (self.folder / JOBS).glob("*.json") if path.stem.isdecimal())
 
+    def note_runs(self) -> None:
+        """Write the notes of all jobs that have a run, from the runs."""
+        for path in sorted(self.folder.rglob(RECORD)):
+            run = path.parent.relative_to(self.folder).as_posix()
+            try:
+                typed = shlex.split(Record.read(path.parent).command)[2:]
+            except (RunError, ValueError):
+                typed = []
+            own = [number for number, job in enumerate(self.jobs) if {*job} <= {*typed}]  # others: paths made absolute
+            number = int(run) if run.isdecimal() else None
+            if own and number not in own:
+                number = next((it for it in own if not (self.folder / JOBS / f"{it}.json").exists()), None)
+            if number is not None and (not self.jobs or number < len(self.jobs)):
+                self.write_note(number, Note(run, typed))
+
     def retry(self) -> None:
         """Let failed jobs run again."""
         for number in self.numbers():
             if self.state(number) == "failed" and (note := self.note(number)) is not None:
-                self.write_note(number, Note(note.run, note.typed, again=True, attempts=note.attempts))
+                self.write_note(number, replace(note, again=True, error=None, kind=None))
 
-    @contextmanager
-    def locked(self, name: str, *, wait: bool = False) -> Iterator[bool]:
+    def locked(self, name: str, *, wait: bool = False) -> AbstractContextManager[bool]:
         """Hold a lock in this context. Yields False if another process holds it and `wait` is False."""
-        handle = os.open(self.folder / JOBS / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            yield _locks(handle, fcntl.LOCK_EX, wait=wait)
-        finally:
-            os.close(handle)
+        return locked(self.folder / JOBS / f"{name}.lock", wait=wait)
 
-
-class Presence:
-    """A process that takes part in a sweep, from `enter` until `leave`."""
-
-    def __init__(self, sweep: Sweep) -> None:
-        self._handle = os.open(sweep.folder / JOBS / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-
-    def enter(self, *, alone: bool) -> bool:
-        """alone: whether no other process may take part at this moment. Returns False if one does."""
-        if alone and not self.is_alone():
-            return False
-        return _locks(self._handle, fcntl.LOCK_SH, wait=True)
-
-    def is_alone(self) -> bool:
-        """Whether no other process takes part. Afterwards none can enter until this one enters or leaves."""
-        return _locks(self._handle, fcntl.LOCK_EX, wait=False)
-
-    def leave(self) -> None:
-        os.close(self._handle)
-
-
-def _locks(handle: int, kind: int, *, wait: bool) -> bool:
-    try:
-        fcntl.lockf(handle, kind | (0 if wait else fcntl.LOCK_NB))
-    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, by POSIX
-        return False
-    return True
+    @property
+    def presence(self) -> Path:
+        """The lock that all processes share that take part."""
+        return self.folder / JOBS / "lock"
 
 
 def taken(sweep: Sweep, left: Sequence[int], sort: Callable[[list[int]], list[int]] = list) -> Generator[int]:
@@ -262,12 +273,10 @@ def _settings(content: Any) -> Iterator[str]:
         yield content
 
 
-def _require_types(made: object, fields: dict[str, str]) -> None:
-    """Raise TypeError if a file was edited into another form."""
-    for name, annotation in fields.items():
-        problem = value_problem(name, getattr(made, name), annotation)
-        if problem is not None:
-            raise TypeError(f"'{name}': {problem}")
+def _made(folder: Path, content: dict[str, Any]) -> Sweep:
+    sweep = Sweep(folder, **content)
+    require_types(sweep, FIELDS)
+    return sweep
 
 
 def lost_of(folder: Path) -> list[Lost]:

@@ -2,16 +2,17 @@
 
 import time
 
-from frostline.runs.record import FILE, Record
 from frostline.runs.sweeps import DONE, Sweep
 
 
 class Progress:
-    """total: jobs of the sweep. Jobs that were done before are not counted in the time that is left."""
+    """total: jobs of the sweep. workers: processes that run jobs at any moment; 0 if this one does, between two looks.
+    Jobs that were done before are not counted in the time that is left."""
 
-    def __init__(self, sweep: Sweep, total: int) -> None:
+    def __init__(self, sweep: Sweep, total: int, workers: int = 0) -> None:
         self._sweep = sweep
         self._total = total
+        self._workers = workers
         self._ended: dict[int, str] = {}
         self._best: tuple[float, str] | None = None
         self._look()
@@ -30,10 +31,9 @@ class Progress:
             if number in self._ended or (state := self._sweep.state(number)) not in DONE:
                 continue
             self._ended[number] = state
-            note = self._sweep.note(number)
-            if state != "finished" or note is None or not (self._sweep.folder / note.run / FILE).is_file():
+            note, record = self._sweep.note(number), self._sweep.record(number)
+            if state != "finished" or note is None or record is None:
                 continue
-            record = Record.read(self._sweep.folder / note.run)
             if self._best is None or record.rank < self._best[0]:
                 score = record.metrics.get(record.monitor, float("nan"))
                 self._best = record.rank, f"{record.monitor} {score:.4f} ({note.run})"
@@ -42,5 +42,6 @@ class Progress:
         done, left = len(self._ended) - self._before, self._total - len(self._ended)
         if done < 1 or left < 1:
             return ""
-        seconds = (time.monotonic() - self._since) / done * left
+        half = min(self._workers, left) / 2  # jobs that run now are half done, on the average
+        seconds = (time.monotonic() - self._since) / (done + half) * (left - half)
         return f"; about {seconds / 60:.0f} min left" if seconds >= 90 else f"; about {seconds:.0f} s left"

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from frostline.errors import RunError
-from frostline.runs.record import Record
 from frostline.runs.sweeps import DONE, FILE, PAUSE, Sweep
 from frostline.sweeps.space import Dimension
 from frostline.sweeps.study import Trials
@@ -119,8 +118,7 @@ class Searching:
         outcome = next((state for state in states if state != "finished"), "finished")
         scores = []
         for number in self.numbers(trial) if outcome == "finished" else ():
-            note = self.sweep.note(number)
-            record = None if note is None else Record.read(self.sweep.folder / note.run)
+            record = self.sweep.record(number)
             score = None if record is None else record.metrics.get(record.monitor)
             scores += [] if score is None else [score]
         whole = len(scores) == len(states)

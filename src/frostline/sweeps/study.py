@@ -51,21 +51,24 @@ def mend(journal: Path) -> None:
 
 
 class Trials:
-    """The trials of a study. folder: of the sweep. name: of the study. mode: max or min. space: its dimensions.
+    """The trials of a study. folder: of the sweep. name: of the study. mode: max or min. space: its dimensions. anew:
+    the command that starts the sweep again, which a damaged journal needs.
 
     Raises ConfigError if Optuna is not installed, RunError if the storage cannot be opened.
     """
 
-    def __init__(self, folder: Path, name: str, mode: str, space: Sequence[Dimension], settings: Search) -> None:
+    def __init__(
+        self, folder: Path, name: str, mode: str, space: Sequence[Dimension], settings: Search, anew: str = ""
+    ) -> None:
         with needs("optuna", "which searches", where="sweep", extra="sweep", otherwise="sweep=grid"):
             import optuna
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._settings = settings
         self._space = {dimension.key: dimension for dimension in space}
         url = settings.storage
-        with _opened(url, ValueError):  # as of a storage that Optuna no longer has
+        with _opened(folder, url, anew, ValueError):  # as of a storage that Optuna no longer has
             storage = _journal(folder / JOURNAL) if url is None else optuna.storages.get_storage(url)
-        with _opened(url):
+        with _opened(folder, url, anew):
             self.study = optuna.create_study(
                 storage=storage,
                 study_name=name,
@@ -190,7 +193,7 @@ def _journal(path: Path) -> Any:
 
 
 @contextmanager
-def _opened(storage: str | None, *others: type[Exception]) -> Iterator[None]:
+def _opened(folder: Path, storage: str | None, anew: str, *others: type[Exception]) -> Iterator[None]:
     """others: errors that mean here that the storage cannot be opened, beside those of the system, of databases and of
     journals."""
     import sqlalchemy
@@ -202,8 +205,10 @@ def _opened(storage: str | None, *others: type[Exception]) -> Iterator[None]:
     except known as error:
         raise RunError(
             f"the storage of the search cannot be opened: {first_line(error)}",
-            where=JOURNAL if storage is None else f"sweep.storage={storage}",
-            next_step="sweep.storage=<the URL of a database>, or leave it out: a file in the sweep's folder is used",
+            where=folder / JOURNAL if storage is None else f"sweep.storage={storage}",
+            next_step="sweep.storage=<the URL of a database>, or leave it out: a file in the sweep's folder is used"
+            if storage is not None
+            else f"restore the file from a copy; or {anew or 'start the search again'}",
         ) from error
 
 

@@ -13,13 +13,13 @@ from typing import TypeVar
 
 from frostline.errors import RunError, few
 from frostline.quoting import hydra_quoted
-from frostline.runs.record import FILE, Record
 from frostline.runs.sweeps import JOBS, Sweep
 from frostline.sweeps.progress import Progress
 
 SHARE = "FROSTLINE_WORKER"  # `<number> of <workers>` in the environment of a worker
 Thing = TypeVar("Thing")
 FULL_ERROR = "HYDRA_FULL_ERROR"
+PROGRAM = "frostline"  # the module that a worker runs
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 MOST_ATTEMPTS = 3  # a job is given up after this many deaths of its process, as it would kill every worker in turn
 LOOKS = 1.0  # seconds between two looks at the workers
@@ -76,14 +76,13 @@ def begin_worker() -> None:
 def give_up(sweep: Sweep, number: int) -> bool:
     """Record a job whose process died several times as failed. Returns False for any other job."""
     note = sweep.note(number)
-    if note is None or note.again or note.attempts < MOST_ATTEMPTS:
+    if note is None or note.again or note.attempts - note.stopped < MOST_ATTEMPTS:
         return False
-    note.error = f"its process died {note.attempts} times"
-    folder = sweep.folder / note.run
-    if (folder / FILE).is_file():
-        record = Record.read(folder)
+    note.error, note.kind = f"its process died {note.attempts - note.stopped} times", "RunError"
+    record = sweep.record(number)
+    if record is not None:
         record.status, record.error = "failed", {"type": "RunError", "message": note.error}
-        record.write(folder)
+        record.write(sweep.folder / note.run)
     sweep.write_note(number, note)
     return True
 
@@ -91,7 +90,7 @@ def give_up(sweep: Sweep, number: int) -> bool:
 def run(sweep: Sweep, workers: int, total: int, arguments: Sequence[str]) -> None:
     """Wait until the workers have run all jobs, and print how far they are. total: jobs of the sweep. arguments: of
     each worker, such as --config-dir. Raises RunError if every worker died."""
-    progress, told = Progress(sweep, total), ""
+    progress, told = Progress(sweep, total, workers), ""
     with _started(sweep, workers, arguments) as processes:
         while any(process.poll() is None for process in processes):
             time.sleep(LOOKS / 5 if not told else LOOKS)
@@ -128,7 +127,7 @@ def _started(sweep: Sweep, workers: int, arguments: Sequence[str]) -> "Iterator[
     """Yield the workers; at the end, however it comes, they end too."""
     processes: list[subprocess.Popen[bytes]] = []
     joins = [*arguments, f"sweep.join={hydra_quoted(str(sweep.folder.absolute()))}", "launcher=alone"]
-    command = [sys.executable, "-m", "frostline", "train", *joins]
+    command = [sys.executable, "-m", PROGRAM, "train", *joins]
     try:
         for number, (own, _) in enumerate(shares(workers, devices(dict(os.environ)), [])):
             environment = {**os.environ, SHARE: f"{number} of {workers}"} | ({VISIBLE: ",".join(own)} if own else {})
