@@ -62,7 +62,7 @@ def _epochs(cfg: DictConfig, folder: Path, record: Record, done: int, watched: W
         time.sleep(SECONDS)
         score = score_of(cfg.optimizer.lr, cfg.seed) * (epoch + 1) / EPOCHS
         write_atomically(folder / "checkpoints" / "last.ckpt", str(epoch + 1))
-        if watched is not None and (why := watched.judge.judge(epoch + 1, score, 0.0)) is not None:
+        if watched is not None and (why := watched.judge.judge(epoch + 1, score, SECONDS * (epoch + 1))) is not None:
             raise Pruned(why)
     record.status, record.metrics = "finished", {"val/accuracy": score_of(cfg.optimizer.lr, cfg.seed)}
     record.checkpoints["last"] = "checkpoints/last.ckpt"

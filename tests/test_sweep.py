@@ -257,7 +257,10 @@ def test_a_job_that_a_signal_ends_before_its_run_began_runs_again(
     run = main._failures
     with monkeypatch.context() as patch:
         patch.setattr(main, "_failures", stopped)
-        assert program("train", "-m", *HEAD, "sweep.test=none", "seed=0,1", "hydra.sweep.dir=S").code == 128 + signal.SIGINT
+        assert (
+            program("train", "-m", *HEAD, "sweep.test=none", "seed=0,1", "hydra.sweep.dir=S").code
+            == 128 + signal.SIGINT
+        )
     assert json.loads((tmp_path / "S" / ".jobs" / "1.json").read_text())["error"] is None
     assert program("train", "sweep.resume=S").code == 0
     assert [json.loads((tmp_path / "S" / it / "run.json").read_text())["status"] for it in "01"] == ["finished"] * 2

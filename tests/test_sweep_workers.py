@@ -103,6 +103,19 @@ def test_progress_is_told_in_one_line(sweep: Sweep, monkeypatch: pytest.MonkeyPa
     assert progress.line() == "4 of 4 done, 1 failed, 1 pruned; best val/it 0.7500 (1)"
 
 
+def test_jobs_that_run_at_the_same_time_are_counted_as_half_done(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers, 60 s a job: after 90 s two jobs are done, and two others half; after 150 s none is left to take."""
+    clock = iter([0.0, 90.0, 150.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    progress = Progress(sweep, 6, workers=2)
+    for number in (0, 1):
+        run(sweep, number, 0.5)
+    assert progress.line().endswith("about 2 min left"), "90 s"
+    for number in (2, 3):
+        run(sweep, number, 0.5)
+    assert progress.line().endswith("about 30 s left")
+
+
 def test_a_job_that_ends_its_process_again_and_again_is_given_up(sweep: Sweep) -> None:
     sweep.write_note(0, Note("0", [], attempts=MOST_ATTEMPTS - 1))
     assert not give_up(sweep, 0)
@@ -188,6 +201,6 @@ def test_only_sweeps_are_joined(program: Program, tmp_path: Path) -> None:
     answer = program("train", "sweep.join=other", "sweep.retry=true")
     assert answer.code == 1
     assert "sweep.retry belongs to sweep.resume" in answer.err
-    assert f"sweep.resume={tmp_path / 'other'} sweep.retry=true" in answer.err
+    assert f"sweep.resume={tmp_path / 'other'}  # with sweep.retry=true" in answer.err
     assert program("train", "launcher=local", *SMALL).err.startswith("frostline: launcher is a setting of a sweep")
     assert "launcher.workers" in program("train", "-m", "launcher=local", "launcher.workers=0", "seed=0,1").err

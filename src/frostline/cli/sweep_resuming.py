@@ -47,7 +47,7 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
         raise ConfigError(
             f"{key_of(alone[0])} belongs to sweep.resume",
             where="command line",
-            next_step=f"{sweep.again()} {alone[0]}",
+            next_step=f"{sweep.again()}  # with {alone[0]}",
         )
     _enter(sweep)
     replaced = [name for name in free if name not in (LAUNCHER, TRIALS) or any(it.startswith(name) for it in own)]

@@ -138,7 +138,8 @@ class Sweep:
 
     def anew(self) -> str:
         """The command that starts the same sweep in a new folder."""
-        return shlex.join(["frostline", "train", *(it for it in self.arguments if key_of(it) != "hydra.sweep.dir")])
+        typed = [it for it in self.arguments if it not in ("-m", "--multirun") and key_of(it) != "hydra.sweep.dir"]
+        return shlex.join(["frostline", "train", "-m", *typed])
 
     # --- jobs ---
 
