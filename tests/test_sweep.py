@@ -264,3 +264,23 @@ def test_a_job_that_a_signal_ends_before_its_run_began_runs_again(
     assert json.loads((tmp_path / "S" / ".jobs" / "1.json").read_text())["error"] is None
     assert program("train", "sweep.resume=S").code == 0
     assert [json.loads((tmp_path / "S" / it / "run.json").read_text())["status"] for it in "01"] == ["finished"] * 2
+
+
+def test_ranks_of_a_run_get_its_settings_and_its_folder_only(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Lightning starts them by the command line as the run leaves it (`launch_alike`)."""
+    started: list[list[str]] = []
+
+    def run(*known: object, **said: object) -> None:
+        started.append(sys.argv[1:])
+        faked.trained(*known, **said)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(sys.modules, "frostline.commands.train", faked.module("train", train=run))
+    answer = program("train", "-m", *faked.SMALL, "optimizer.lr=0.1,0.01", "sweep.seeds=2", "hydra.sweep.dir=S")
+    assert answer.code == 0, answer.err
+    own = [it for it in faked.SMALL if not it.startswith("sweep.")]
+    assert started == [
+        ["train", *own, f"optimizer.lr={rate}", f"seed={seed}", "test=false", f"run_dir={Path('S') / str(number)}"]
+        for number, rate, seed in [(0, 0.1, 0), (2, 0.01, 0), (3, 0.01, 1), (1, 0.1, 1)]
+    ]

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from frostline.cli.sweep_listing import for_one_run, jobs_of, require_once, require_validation, settings_listed
 from frostline.cli.sweep_order import in_order
 from frostline.cli.sweep_place import Place, within
+from frostline.cli.sweep_plans import space_of
 from frostline.cli.sweep_resuming import TRIALS, require_trusted
 from frostline.cli.sweep_search import corners, planned, require_values, with_mode
 from frostline.cli.sweep_settings import is_of_sweep, settings_of, with_seeds, workers_of
@@ -22,9 +23,10 @@ from frostline.errors import ConfigError
 from frostline.quoting import key_of
 from frostline.runs.sweeps import Sweep, foreign_of, taken
 from frostline.sweeps import workers
+from frostline.sweeps.planning import Planning
 from frostline.sweeps.progress import Progress
 from frostline.sweeps.searching import Plan, Searching
-from frostline.sweeps.settings import Grid, Search
+from frostline.sweeps.settings import Grid, Plans, Search
 from frostline.sweeps.study import Trials, require_study
 from frostline.sweeps.watch import Watch
 from frostline.sweeps.workers import begin_worker, give_up, is_worker
@@ -66,15 +68,21 @@ class Jobs(Sweeper):
             self._begin(arguments, settings)
         assert Place.sweep is not None
         Jobs.all = Place.sweep.jobs
-        searching = self._searching(Place.sweep, settings) if isinstance(settings, Search) else None
+        if isinstance(settings, Plans) and (number or settings.join is not None):
+            raise ConfigError(
+                "sweep=plans decides by the score of the run before, in one process",
+                where="sweep.join" if settings.join is not None else "launcher",
+                next_step="leave it out; sweep=tpe searches with several processes",
+            )
+        searching = self._searching(Place.sweep, settings)
         total = len(Jobs.all) if searching is None else searching.size
         if number:
             workers.run(Place.sweep, number, total, [*config_dirs(), *(["trust=true"] if Place.trusted else [])])
-            workers.require_done(Place.sweep, 0 if searching is None else searching.left())
+            workers.require_done(Place.sweep, searching.left() if isinstance(searching, Searching) else 0)
         else:
             Place.progress = Progress(Place.sweep, total)
             self._run_all(Place.sweep, settings, searching)
-        if searching is not None:
+        if isinstance(searching, Searching):
             Place.importances = searching.trials.importances()
         Place.done = True
 
@@ -89,7 +97,8 @@ class Jobs(Sweeper):
         of_jobs = [it for it in [*parser.parse_overrides(self._params), *typed] if not is_of_sweep(it.key_or_group)]
         of_jobs = parser.parse_overrides(with_seeds([str(it.input_line) for it in of_jobs], settings.seeds))
         plan = planned(of_jobs, settings, settings_listed) if isinstance(settings, Search) else None
-        jobs = jobs_of(of_jobs) if plan is None else []
+        searches = isinstance(settings, Search | Plans)
+        jobs = [] if searches else jobs_of(of_jobs)
         if self._size is not None and self._size < 1:
             raise ConfigError(
                 f"a batch needs at least one job, not {self._size}",
@@ -107,6 +116,9 @@ class Jobs(Sweeper):
             require_values(plan, self._composed)
             require_study(plan.study, plan.mode, settings)
             search = plan.content
+        if isinstance(settings, Plans):
+            space, fixed = space_of(of_jobs, settings, settings_listed, self._composed)
+            search = Planning(Sweep(Path(), [], ""), space, fixed).content
         _take_place(self.config, raw, Sweep(Path(), Jobs.typed, str(Path.cwd()), jobs, search))
 
     def _composed(self, job: list[str]) -> DictConfig:
@@ -114,11 +126,15 @@ class Jobs(Sweeper):
         assert self.hydra_context is not None
         return self.hydra_context.config_loader.load_sweep_config(self.config, job)
 
-    def _run_all(self, sweep: Sweep, settings: Grid, searching: Searching | None) -> None:
+    def _run_all(self, sweep: Sweep, settings: Grid, searching: Searching | Planning | None) -> None:
         """Run the jobs in this process."""
         if is_worker():
             begin_worker()
-        Place.watch = Watch(settings, None if searching is None else searching.report)
+        Place.watch = Watch(
+            settings,
+            searching.report if isinstance(searching, Searching) else None,
+            searching.left if isinstance(searching, Planning) else None,
+        )
         jobs = sweep.jobs
         if type(self.launcher).__name__ != LAUNCHER:
             if searching is not None or not Place.made:
@@ -137,7 +153,11 @@ class Jobs(Sweeper):
                     self._launch([job], number)
 
     @staticmethod
-    def _searching(sweep: Sweep, settings: Search) -> Searching:
+    def _searching(sweep: Sweep, settings: Grid) -> Searching | Planning | None:
+        if isinstance(settings, Plans):
+            return Planning.stored(sweep)
+        if not isinstance(settings, Search):
+            return None
         plan = Plan.stored(sweep)
         trials = Trials(sweep.folder, plan.study, plan.mode, plan.space, settings, anew=sweep.anew())
         return Searching(sweep, trials, plan, settings.trials)

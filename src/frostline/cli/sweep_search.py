@@ -48,14 +48,19 @@ def corners(plan: Plan) -> list[list[str]]:
 def require_values(plan: Plan, compose: Compose) -> None:
     """Raises ConfigError if a run would refuse an end of a dimension, or one of its choices."""
     for job in corners(plan):
-        config = compose(job).copy()
-        recipe = config.hydra.runtime.choices.get("experiment")
-        with open_dict(config):
-            for group in ("hydra", *GROUPS):
-                del config[group]
-            config.run_dir = "run"  # the name of a sweep's folder is a time, and reading it makes the folder
-        whole_schedule(config, job, of_recipe=recipe not in (None, "null"))
-        check(config)
+        require_composed(job, compose)
+
+
+def require_composed(job: list[str], compose: Compose) -> None:
+    """Raises ConfigError if a run with these overrides would be refused."""
+    config = compose(job).copy()
+    recipe = config.hydra.runtime.choices.get("experiment")
+    with open_dict(config):
+        for group in ("hydra", *GROUPS):
+            del config[group]
+        config.run_dir = "run"  # the name of a sweep's folder is a time, and reading it makes the folder
+    whole_schedule(config, job, of_recipe=recipe not in (None, "null"))
+    check(config)
 
 
 def with_mode(plan: Plan, compose: Compose) -> Plan:

@@ -6,8 +6,8 @@ from frostline.runs.sweeps import DONE, Sweep
 
 
 class Progress:
-    """total: jobs of the sweep. workers: processes that run jobs at any moment; 0 if this one does, between two looks.
-    Jobs that were done before are not counted in the time that is left."""
+    """total: jobs of the sweep; 0 if it is not known. workers: processes that run jobs at any moment; 0 if this one
+    does, between two looks. Jobs that were done before are not counted in the time that is left."""
 
     def __init__(self, sweep: Sweep, total: int, workers: int = 0) -> None:
         self._sweep = sweep
@@ -24,7 +24,8 @@ class Progress:
         states = [*self._ended.values()]
         counts = f"{states.count('failed')} failed, {states.count('pruned')} pruned"
         best = "" if self._best is None else f"; best {self._best[1]}"
-        return f"{len(states)} of {self._total} done, {counts}{best}{self._left()}"
+        of = f" of {self._total}" if self._total else ""
+        return f"{len(states)}{of} done, {counts}{best}{self._left()}"
 
     def _look(self) -> None:
         for number in self._sweep.numbers():

@@ -31,6 +31,17 @@ class Search(Grid):
 
 
 @dataclass(frozen=True)
+class Plans(Grid):
+    """Model, head, plan and rate, each run chosen by the scores of those before it."""
+
+    minutes: Positive[float]
+    heads: list[str]
+    schedules: list[str]
+    rates: list[Positive[float]]
+    models: Positive[int]
+
+
+@dataclass(frozen=True)
 class Alone:
     """Jobs run one after the other, in the process that started the sweep."""
 

@@ -8,15 +8,20 @@ Report = Callable[[int, float], bool]
 
 
 class Watch:
-    """report: notes a score at a step and returns whether a search would prune the run; None without a search."""
+    """report: notes a score at a step and returns whether a search would prune the run; None without a search. left:
+    the seconds that a search has left for the run; None if it has no limit."""
 
-    def __init__(self, settings: Grid, report: Report | None) -> None:
+    def __init__(self, settings: Grid, report: Report | None, left: Callable[[], float] | None = None) -> None:
         self._settings = settings
         self._report = report
+        self._left = left
 
     @property
     def decides(self) -> bool:
-        return (self._settings.max_seconds, self._settings.max_parameters, self._report) != (None, None, None)
+        return any(
+            it is not None
+            for it in (self._settings.max_seconds, self._settings.max_parameters, self._report, self._left)
+        )
 
     def admit(self, parameters: int) -> str | None:
         """Return why a network of so many parameters is not to be trained, or None."""
@@ -27,6 +32,8 @@ class Watch:
 
     def late(self, seconds: float) -> str | None:
         """Return why a run that has trained for so many seconds is to end, or None."""
+        if self._left is not None and seconds > self._left():
+            return f"it took {seconds:.0f} s so far, and the time of the search is over"
         most = self._settings.max_seconds
         if most is None or seconds <= most:
             return None

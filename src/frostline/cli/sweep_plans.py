@@ -1,0 +1,57 @@
+"""Begin a search for model, head, plan and rate: what it chooses from, by the command line."""
+
+from collections.abc import Sequence
+
+from hydra.core.override_parser.types import Override
+
+from frostline.cli.sweep_search import Choices, Compose, require_composed
+from frostline.errors import ConfigError
+from frostline.sweeps.planning import KEYS
+from frostline.sweeps.plans import FROZEN, Space
+from frostline.sweeps.settings import Plans
+
+MODEL, HEAD, SCHEDULE, RATE = KEYS
+PROBE = "linear"
+
+
+def space_of(
+    overrides: Sequence[Override], settings: Plans, choices: Choices, compose: Compose
+) -> tuple[Space, list[str]]:
+    """What is chosen from, and the overrides of every run. Raises ConfigError if something else has several values, or
+    if a run would refuse a value."""
+    fixed: list[str] = []
+    typed: dict[str, list[str]] = {}
+    for override in overrides:
+        key = override.key_or_group
+        if key in KEYS:
+            typed[key] = [setting.partition("=")[2] for setting in choices(override)]
+        elif override.is_sweep_override():
+            raise ConfigError(
+                f"sweep=plans chooses {', '.join(KEYS)}, but {key} has several values",
+                where=str(override.input_line),
+                next_step=f"{key}=<one value>; or sweep=grid, which tries every value",
+            )
+        else:
+            fixed.append(str(override.input_line))
+    first = compose([*fixed, *(f"{key}={values[0]}" for key, values in typed.items() if key != SCHEDULE)])
+    composed = first.hydra.runtime.choices
+    if first.dry_run:
+        raise ConfigError("a search needs scores, but dry_run=true", where="dry_run", next_step="leave it out")
+    models = typed.get(MODEL, [str(composed.model)])
+    heads = typed.get(HEAD, settings.heads if composed.head in settings.heads else [str(composed.head)])
+    schedules = typed.get(SCHEDULE, settings.schedules)
+    probe = PROBE if PROBE in heads else heads[0]
+    rates = {}
+    for model in models:
+        config = compose([*fixed, f"{MODEL}={model}", f"{HEAD}={probe}"])
+        rates[model] = typed.get(RATE, [])
+        if len(rates[model]) < 2:  # one value replaces the rate of the model
+            own = float(rates[model][0]) if rates[model] else float(config.optimizer.lr)
+            rates[model] = list(dict.fromkeys(f"{own * factor:.3g}" for factor in settings.rates))
+    for model in models:
+        for head in heads:
+            for schedule in (FROZEN, *schedules):
+                job = [f"{MODEL}={model}", f"{HEAD}={head}", f"{SCHEDULE}={schedule}", f"{RATE}={rates[model][0]}"]
+                require_composed([*fixed, *job], compose)
+    thawing = [schedule for schedule in schedules if schedule != FROZEN]
+    return Space(rates, list(heads), thawing, probe, settings.models, settings.minutes), fixed

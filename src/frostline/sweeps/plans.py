@@ -1,0 +1,156 @@
+"""Which model, head, plan and rate next? Each answer follows from the runs so far, so that a resumed search goes on as
+an undisturbed one.
+
+1. The probe of each model: a linear head, solved on frozen outputs.
+2. Other heads of the best models, on the outputs that the probes left in the cache.
+3. Plans that thaw, of the best head; the best of these plans, of the second-best model.
+4. Other rates of the best plan so far; other heads, if it leads.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+FROZEN = "head_only"
+MOST_OF_HEADS = 0.4  # of the time; then plans that thaw get their turn
+
+
+class Choice(NamedTuple):
+    """One run. rate: as typed; "" where none is used, as a solved head has none."""
+
+    model: str
+    head: str
+    schedule: str
+    rate: str
+
+    @property
+    def thaws(self) -> bool:
+        return self.schedule != FROZEN
+
+    def __str__(self) -> str:
+        return " ".join(word for word in (*self[:3], self.rate and f"at {self.rate}") if word)
+
+
+class Tried(NamedTuple):
+    """A run that has ended. rank: lower is better; inf if it has no score."""
+
+    choice: Choice
+    rank: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is chosen from. rates: of each model. probe: the head of the first runs. most: models that go on after the
+    probe. minutes: of all runs together."""
+
+    rates: dict[str, list[str]]
+    heads: list[str]
+    schedules: list[str]
+    probe: str
+    most: int
+    minutes: float
+
+    @property
+    def content(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Next(NamedTuple):
+    """choice: None if the search ends. why: the reason, for the terminal."""
+
+    choice: Choice | None
+    why: str
+
+
+def decide(space: Space, tried: Sequence[Tried]) -> Next:
+    """The next run, from those that have ended, in their order."""
+    seen = {it.choice for it in tried}
+    left = 60 * space.minutes - sum(it.seconds for it in tried)
+    if left <= 0:
+        return Next(None, f"{space.minutes:g} min are spent")
+    skipped = 0
+    for choice, why in _wanted(space, tried):
+        if choice in seen:
+            continue
+        seconds = _expected(choice, tried)
+        if seconds is not None and seconds > left:
+            skipped += 1
+            continue
+        return Next(choice, why)
+    if skipped:
+        return Next(None, f"what is left would take longer than the {left:.0f} s that are left")
+    return Next(None, "nothing is left to try")
+
+
+def _wanted(space: Space, tried: Sequence[Tried]) -> Iterator[tuple[Choice, str]]:
+    """What to try, in order, with the reason. Choices that were tried stay in the list."""
+    for model in space.rates:
+        yield Choice(model, space.probe, FROZEN, ""), f"the probe of {model}"
+    models = _by_probe(space, tried)
+    if not models:
+        return
+    if _share(space, tried) < MOST_OF_HEADS:
+        yield from _heads(space, tried, models)
+    leader = _best([it for it in tried if not it.choice.thaws])
+    if leader is None:
+        return
+    head = leader.choice
+    for schedule in space.schedules:
+        choice = head._replace(schedule=schedule, rate=head.rate or space.rates[head.model][0])
+        yield choice, f"{_said(leader)} leads: thaw it"
+    best = _best([it for it in tried if it.choice.thaws])
+    if best is None:
+        return
+    second = _best([it for it in tried if not it.choice.thaws and it.choice.model != head.model])
+    if second is not None:
+        other = second.choice
+        choice = other._replace(schedule=best.choice.schedule, rate=other.rate or space.rates[other.model][0])
+        yield choice, f"{best.choice.schedule} is the best plan: thaw the second model, too"
+    best = _best([it for it in tried if it.choice.thaws])
+    assert best is not None
+    for rate in space.rates[best.choice.model]:
+        yield best.choice._replace(rate=rate), f"{_said(best)} is the best that thaws: another rate"
+    for head_name in space.heads if best == _best(tried) else ():
+        yield best.choice._replace(head=head_name), f"{_said(best)} leads: another head"
+
+
+def _heads(space: Space, tried: Sequence[Tried], models: Sequence[str]) -> Iterator[tuple[Choice, str]]:
+    """Other heads on frozen outputs: each rate for the first model, the best of these for the others."""
+    for head in space.heads:
+        if head == space.probe:
+            continue
+        for number, model in enumerate(models):
+            done = [it for it in tried if it.choice[:3] == (models[0], head, FROZEN)]
+            best = _best(done)
+            rates = space.rates[model]
+            if number and best is not None:
+                rates = [rates[space.rates[models[0]].index(best.choice.rate)]]
+            for rate in rates:
+                yield Choice(model, head, FROZEN, rate), f"{model} is number {number + 1} of the probes: another head"
+
+
+def _by_probe(space: Space, tried: Sequence[Tried]) -> list[str]:
+    """The models that go on, the best first."""
+    probes = [it for it in tried if it.choice[1:] == (space.probe, FROZEN, "") and math.isfinite(it.rank)]
+    return [it.choice.model for it in sorted(probes, key=lambda it: it.rank)][: space.most]
+
+
+def _share(space: Space, tried: Sequence[Tried]) -> float:
+    """Of the time, what runs on frozen outputs have taken."""
+    return sum(it.seconds for it in tried if not it.choice.thaws) / (60 * space.minutes)
+
+
+def _expected(choice: Choice, tried: Sequence[Tried]) -> float | None:
+    """Seconds, by the latest run of the same model and plan; None without one."""
+    return next((it.seconds for it in reversed(tried) if it.choice[::2] == choice[::2]), None)
+
+
+def _best(tried: Sequence[Tried]) -> Tried | None:
+    """The first of the best runs with a score."""
+    return min((it for it in tried if math.isfinite(it.rank)), key=lambda it: it.rank, default=None)
+
+
+def _said(tried: Tried) -> str:
+    return f"{tried.choice} ({abs(tried.rank):.4f})"

@@ -1,0 +1,162 @@
+"""sweep=plans: probes first, then heads on frozen outputs, then plans that thaw what leads, within a budget."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import faked
+from conftest import Answer
+from frostline.commands.train import NOT_HERE
+from frostline.runs.record import Record
+from frostline.runs.sweeps import Sweep
+from frostline.sweeps.planning import Planning
+from frostline.sweeps.plans import Choice, Space, Tried, decide
+from frostline.sweeps.settings import Grid
+from frostline.sweeps.watch import Watch
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
+Program = Callable[..., Answer]
+RATES = ["0.001", "0.0003", "0.003"]
+SECONDS = {"head_only": 5.0, "last_block": 20.0, "two_stage": 60.0, "full": 80.0}
+SCORES = {"head_only": 0.0, "last_block": 0.05, "two_stage": 0.1, "full": 0.02}
+
+
+def space(minutes: float = 30, models: str = "abcd", most: int = 2) -> Space:
+    rates = dict.fromkeys(models, RATES)
+    return Space(rates, ["linear", "mlp"], [*SECONDS][1:], "linear", most, minutes)
+
+
+def measured(choice: Choice) -> Tried:
+    """b is the best model, mlp the better head, two_stage the best plan, 0.0003 the best rate. d cannot be trained."""
+    if choice.model == "d":
+        return Tried(choice, math.inf, 1.0)
+    score = {"a": 0.6, "b": 0.7, "c": 0.5}[choice.model] + SCORES[choice.schedule]
+    score += 0.02 * (choice.head == "mlp") + 0.01 * (choice.rate == "0.0003")
+    return Tried(choice, -score, SECONDS[choice.schedule] * (2 if choice.model == "a" else 1))
+
+
+def searched(space: Space, measure: Callable[[Choice], Tried] = measured) -> list[Tried]:
+    tried: list[Tried] = []
+    while (choice := decide(space, tried).choice) is not None:
+        tried.append(measure(choice))
+        assert len(tried) < 100
+    return tried
+
+
+def test_cheap_runs_come_first_and_only_what_leads_is_thawed() -> None:
+    tried = searched(space())
+    choices = [it.choice for it in tried]
+    assert choices[:4] == [Choice(model, "linear", "head_only", "") for model in "abcd"]
+    assert choices[4:7] == [Choice("b", "mlp", "head_only", rate) for rate in RATES]
+    assert choices[7:8] == [Choice("a", "mlp", "head_only", "0.0003")], "the best rate of the first model"
+    assert choices[8:11] == [Choice("b", "mlp", schedule, "0.0003") for schedule in [*SECONDS][1:]]
+    assert choices[11] == Choice("a", "mlp", "two_stage", "0.0003"), "the best plan, of the second model"
+    assert {*choices[12:]} == {
+        *(Choice("b", "mlp", "two_stage", rate) for rate in RATES[::2]),
+        Choice("b", "linear", "two_stage", "0.0003"),
+    }
+    assert len({*choices}) == len(choices), "nothing runs twice"
+    assert min(tried, key=lambda it: it.rank).choice == Choice("b", "mlp", "two_stage", "0.0003")
+    assert decide(space(), tried).why == "nothing is left to try"
+
+
+def test_the_same_scores_lead_to_the_same_decisions() -> None:
+    tried = searched(space())
+    assert [decide(space(), tried[:at]).choice for at in range(len(tried))] == [it.choice for it in tried]
+
+
+@pytest.mark.parametrize("minutes", [0.1, 0.5, 1, 2, 4, 8])
+def test_the_time_is_kept_but_for_the_first_run_of_a_plan(minutes: float) -> None:
+    tried = searched(space(minutes))
+    spent = sum(it.seconds for it in tried)
+    seen = {it.choice[::2] for it in tried[:-1]}
+    assert spent <= 60 * minutes or tried[-1].choice[::2] not in seen
+    frozen = sum(it.seconds for it in tried if not it.choice.thaws)
+    assert frozen <= max(0.4 * 60 * minutes + 10, 30), "plans that thaw get their turn"
+    assert {it.choice.model for it in tried if it.choice.thaws} <= {"a", "b"}
+
+
+def test_a_run_that_is_known_to_take_too_long_does_not_begin() -> None:
+    tried = searched(space(6))
+    assert "would take longer" in decide(space(6), tried).why
+    assert sum(it.seconds for it in tried) <= 360
+
+
+def test_a_search_of_which_every_run_failed_ends() -> None:
+    tried = searched(space(), lambda choice: Tried(choice, math.inf, 1.0))
+    assert len(tried) == 4, "the probes"
+
+
+# --- runs ---
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch, untrained: None) -> None:
+    """Runs have the scores and the seconds of `measured`."""
+
+    def epochs(cfg: Any, folder: Path, record: Record, done: int, watched: Any) -> None:
+        phases = [*cfg.schedule.phases]
+        (schedule,) = (name for name, own in PHASES.items() if own == phases)
+        head = "mlp" if "MLP" in cfg.head._target_.upper() else "linear"
+        rate = f"{cfg.optimizer.lr:g}" if schedule != "head_only" or head == "mlp" else ""
+        found = measured(Choice("b", head, schedule, rate))
+        record.status, record.metrics, record.seconds = "finished", {"val/accuracy": -found.rank}, {}
+        record.seconds = {"fit": found.seconds, "total": found.seconds}
+
+    monkeypatch.setattr(faked, "_epochs", epochs)
+
+
+PHASES = {"head_only": ["head"], "last_block": ["head", "last"], "two_stage": ["head", "all"], "full": ["all"]}
+SWEEP = ["train", "-m", "sweep=plans", *faked.SMALL, "optimizer.lr=0.001"]
+
+
+@pytest.mark.usefixtures("scored")
+def test_each_decision_is_printed_and_a_resumed_search_goes_on(program: Program, tmp_path: Path) -> None:
+    answer = program(*SWEEP, "sweep.minutes=3.5", "hydra.sweep.dir=S")
+    assert answer.code == 0, answer.err
+    said = [line for line in answer.out.splitlines() if line.startswith("plans")]
+    assert said[0] == "plans  the probe of bundled (0.0 of 3.5 min)"
+    assert "bundled mlp head_only at 0.0003 (0.7300) leads: thaw it" in said[4]
+    assert said[-1].startswith("plans  the search ends: what is left would take longer than")
+    typed = [note.typed for number in range(7) if (note := Sweep.read(tmp_path / "S").note(number)) is not None]
+    assert typed[0][-3:] == ["model=bundled", "head=linear", "schedule=head_only"]
+    assert typed[1][-4:] == ["model=bundled", "head=mlp", "schedule=head_only", "optimizer.lr=0.001"]
+    (tmp_path / "S" / "6" / "run.json").unlink()
+    answer = program("train", "sweep.resume=S")
+    assert answer.code == 0, answer.err
+    assert next(line for line in answer.out.splitlines() if line.startswith("[6]")).split(" ")[-4:] == typed[6][-4:]
+    assert "[5]" not in answer.out
+
+
+REFUSED = {
+    "another dimension": (["data.batch_size=8,16"], ["data.batch_size has several values", "sweep=grid"]),
+    "seeds": (["sweep.seeds=2"], ["seed has several values"]),
+    "workers": (["launcher=local"], ["decides by the score of the run before"]),
+    "no such model": (["model=bundled,resnet5"], ["no model 'resnet5'"]),
+    "no such plan": (["schedule=twostage"], ["no schedule 'twostage'"]),
+    "no time": (["sweep.minutes=0"], ["sweep.minutes"]),
+    "a rate below zero": (["sweep.rates=[-1]"], ["sweep.rates"]),
+    "dry": (["dry_run=true"], ["a search needs scores"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_plans_cannot_choose_is_refused_before_any_run(case: str, program: Program, tmp_path: Path) -> None:
+    typed, expected = REFUSED[case]
+    answer = program("train", "-m", "sweep=plans", *faked.SMALL, *typed)
+    assert (answer.code, answer.out) == (1, "")
+    for words in expected:
+        assert words in answer.err
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_run_ends_with_the_time_of_the_search(tmp_path: Path) -> None:
+    planning = Planning(Sweep(tmp_path, [], ""), space(1), [])
+    limits = {"seeds": None, "test": "none", "max_seconds": None, "max_parameters": None, "resume": None}
+    watch = Watch(Grid(**limits, retry=False, join=None), None, planning.left)
+    assert watch.decides
+    assert watch.late(59.0) is None
+    assert watch.late(61.0) == "it took 61 s so far, and the time of the search is over"
