@@ -155,7 +155,7 @@ def test_what_plans_cannot_choose_is_refused_before_any_run(case: str, program: 
 
 def test_a_run_ends_with_the_time_of_the_search(tmp_path: Path) -> None:
     planning = Planning(Sweep(tmp_path, [], ""), space(1), [])
-    limits = {"seeds": None, "test": "none", "max_seconds": None, "max_parameters": None, "resume": None}
+    limits = {"seeds": None, "drop": False, "test": "none", "max_seconds": None, "max_parameters": None, "resume": None}
     watch = Watch(Grid(**limits, retry=False, join=None), None, planning.left)
     assert watch.decides
     assert watch.late(59.0) is None

@@ -229,7 +229,14 @@ def test_a_strangers_sweep_chooses_no_code_and_no_place_without_trust(
     assert not [*tmp_path.rglob("run.json")]
 
 
-SEARCH: dict[str, Any] = {"seeds": None, "test": "none", "max_seconds": None, "max_parameters": None, "resume": None}
+SEARCH: dict[str, Any] = {
+    "seeds": None,
+    "drop": False,
+    "test": "none",
+    "max_seconds": None,
+    "max_parameters": None,
+    "resume": None,
+}
 SEARCH |= {"retry": False, "join": None, "trials": 2, "sampler": "random", "pruner": "none", "draw": 0, "storage": None}
 SPACE: dict[str, Any] = {"key": "head", "kind": "choice", "values": ["linear", "mlp"]}
 FOREIGN = "+callbacks.x={_target_:os.mkdir,path:PWNED}"

@@ -42,7 +42,7 @@ WHAT = [
 
 
 def settings(**said: Any) -> Search:
-    every = {"seeds": None, "test": "none", "max_seconds": None, "max_parameters": None, "resume": None}
+    every = {"seeds": None, "drop": False, "test": "none", "max_seconds": None, "max_parameters": None, "resume": None}
     every |= {"retry": False, "join": None, "trials": 20, "sampler": "tpe", "pruner": "median", "draw": 0}
     return Search(**{**every, "storage": None, **said})
 

@@ -12,7 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.sweep_listing import for_one_run, jobs_of, require_once, require_validation, settings_listed
-from frostline.cli.sweep_order import in_order
+from frostline.cli.sweep_order import in_order, repetitions
 from frostline.cli.sweep_place import Place, within
 from frostline.cli.sweep_plans import space_of
 from frostline.cli.sweep_resuming import TRIALS, require_trusted
@@ -23,6 +23,7 @@ from frostline.errors import ConfigError
 from frostline.quoting import key_of
 from frostline.runs.sweeps import Sweep, foreign_of, taken
 from frostline.sweeps import workers
+from frostline.sweeps.losing import Losing
 from frostline.sweeps.planning import Planning
 from frostline.sweeps.progress import Progress
 from frostline.sweeps.searching import Plan, Searching
@@ -147,10 +148,15 @@ class Jobs(Sweeper):
                 self._launch(jobs[first : first + (self._size or len(jobs))], first)
             return
         numbers = taken(sweep, range(len(jobs)), in_order(sweep, jobs))
+        losing = Losing(sweep, repetitions(jobs)) if settings.drop and searching is None else None
         with closing(((jobs[it], it) for it in numbers) if searching is None else searching.jobs()) as left:
             for job, number in left:
-                if not (is_worker() and give_up(sweep, number)):
+                if is_worker() and give_up(sweep, number):
+                    continue
+                if losing is None or (why := losing.drop(number, job)) is None:
                     self._launch([job], number)
+                else:
+                    print(f"\n[{number}]  {' '.join(job)}\npruned: {why}", flush=True)
 
     @staticmethod
     def _searching(sweep: Sweep, settings: Grid) -> Searching | Planning | None:
@@ -160,7 +166,7 @@ class Jobs(Sweeper):
             return None
         plan = Plan.stored(sweep)
         trials = Trials(sweep.folder, plan.study, plan.mode, plan.space, settings, anew=sweep.anew())
-        return Searching(sweep, trials, plan, settings.trials)
+        return Searching(sweep, trials, plan, settings.trials, drop=settings.drop)
 
     def _launch(self, jobs: list[list[str]], first: int) -> None:
         """Raises RunError if overrides of a job need trust that the sweep does not have: a search draws them from a

@@ -45,6 +45,14 @@ def in_order(sweep: Sweep, jobs: Sequence[Sequence[str]]) -> Callable[[list[int]
     return sort
 
 
+def repetitions(jobs: Sequence[Sequence[str]]) -> list[dict[str, int]]:
+    """For each setting its jobs, by what tells its repetitions apart."""
+    found: dict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
+    for number, job in enumerate(jobs):
+        found[_without(job, _is_repeat)][" ".join(_only(job, _is_repeat))] = number
+    return [*found.values()]
+
+
 def _rank(sweep: Sweep, number: int, found: dict[int, float]) -> float:
     if number not in found:
         record = sweep.record(number)

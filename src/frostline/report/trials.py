@@ -126,7 +126,7 @@ def runs_of(folder: Path) -> list[Path]:
 def trials_of(folder: Path) -> list[Trial]:
     """The runs of a folder, and the jobs of a sweep that failed before they had a run."""
     trials = [Trial.of(folder, run) for run in runs_of(folder)]
-    return trials + [Trial(run, "failed", _said(typed), None, error) for run, typed, error in lost_of(folder)]
+    return trials + [Trial(run, status, _said(typed), None, error) for run, typed, error, status in lost_of(folder)]
 
 
 def settings_of(trials: Sequence[Trial], folder: Path) -> list[Setting]:

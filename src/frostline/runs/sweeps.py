@@ -45,6 +45,7 @@ FOREIGN = re.compile(
 FIELDS = {"arguments": "list[str]", "cwd": "str", "jobs": "list[list[str]]", "search": "dict"}
 NOTED = {"run": "str", "typed": "list[str]", "error": "str | None", "kind": "str | None", "again": "bool"}
 NOTED |= {"attempts": "int", "stopped": "int"}
+PRUNED = "Pruned"  # the kind of a note of a job that was dropped
 PAUSE = 0.2  # seconds between two looks at jobs that other processes run
 
 State = Literal["new", "open", "finished", "pruned", "failed"]
@@ -52,11 +53,12 @@ DONE: tuple[State, ...] = ("finished", "pruned", "failed")
 
 
 class Lost(NamedTuple):
-    """A job that failed before it had a run folder. run: the folder that it would have had."""
+    """A job that failed, or was dropped, before it had a run folder. run: the folder that it would have had."""
 
     run: str
     typed: list[str]
     error: str
+    status: Literal["failed", "pruned"]
 
 
 @dataclass
@@ -188,7 +190,7 @@ class Sweep:
         if note.again:
             return "open"
         if not (self.folder / note.run / RECORD).is_file():
-            return "new" if note.error is None else "failed"
+            return "new" if note.error is None else "pruned" if note.kind == PRUNED else "failed"
         record = self.record(number)
         status = "failed" if record is None else record.status
         return "open" if status == "running" or status == "interrupted" else status
@@ -287,7 +289,7 @@ def lost_of(folder: Path) -> list[Lost]:
     sweep = Sweep(folder, [], "")
     notes = [note for number in sweep.numbers() if (note := sweep.note(number)) is not None]
     return [
-        Lost(note.run, note.typed, note.error)
+        Lost(note.run, note.typed, note.error, "pruned" if note.kind == PRUNED else "failed")
         for note in notes
         if note.error is not None and not (folder / note.run / RECORD).is_file()
     ]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from frostline.errors import RunError
 from frostline.runs.sweeps import DONE, FILE, PAUSE, Sweep
+from frostline.sweeps.losing import Losing
 from frostline.sweeps.space import Dimension
 from frostline.sweeps.study import Trials
 
@@ -40,13 +41,15 @@ class Plan(NamedTuple):
 
 
 class Searching:
-    """total: trials in all. A trial n with S seeds has the jobs n S to n S + S - 1."""
+    """total: trials in all. drop: whether settings that lose get no more seeds. A trial n with S seeds has the jobs n S
+    to n S + S - 1."""
 
-    def __init__(self, sweep: Sweep, trials: Trials, plan: Plan, total: int) -> None:
+    def __init__(self, sweep: Sweep, trials: Trials, plan: Plan, total: int, *, drop: bool = False) -> None:
         self.sweep = sweep
         self.trials = trials
         self.plan = plan
         self.total = total
+        self.drop = drop
         self.current: int | None = None  # the trial that this process runs, with its first seed
 
     def jobs(self) -> Generator[tuple[list[str], int]]:
@@ -107,11 +110,18 @@ class Searching:
         settings = [*self.plan.fixed, *self.trials.settings(trial)]
         seeds: list[list[str]] = [[seed] for seed in self.plan.seeds] or [[]]
         for number, seed in zip(self.numbers(trial), seeds, strict=True):
-            if self.sweep.state(number) not in DONE:
+            if self.sweep.state(number) not in DONE and not self._dropped(trial, number, [*settings, *seed]):
                 self.current = trial if number == self.numbers(trial)[0] else None
                 yield [*settings, *seed], number
             if self.sweep.state(number) != "finished":
                 return
+
+    def _dropped(self, trial: int, number: int, typed: list[str]) -> bool:
+        if not self.drop:
+            return False
+        names = self.plan.seeds or [""]
+        others = [dict(zip(names, self.numbers(other), strict=True)) for other in range(trial + 1)]
+        return Losing(self.sweep, others).drop(number, typed) is not None
 
     def _tell(self, trial: int) -> None:
         states = [self.sweep.state(number) for number in self.numbers(trial)]

@@ -11,6 +11,7 @@ class Grid:
     """Every combination of the listed values."""
 
     seeds: Positive[int] | None
+    drop: bool
     test: Literal["best", "all", "none"]
     max_seconds: Positive[float] | None
     max_parameters: Positive[int] | None
