@@ -43,7 +43,7 @@ def _predictions(folder: Path, split: Split) -> Predictions | None:
         return None
     try:
         return read(folder, split)
-    except RunError:  # damaged: the page tells that there are none
+    except RunError:  # damaged: the page is built without them
         return None
 
 
@@ -57,7 +57,7 @@ def rendered(
 ) -> str:
     from markupsafe import Markup
 
-    if not record.intervals and found is not None:  # of a run before it had any
+    if not record.intervals and found is not None:  # earlier versions stored none
         record.intervals = recorded_intervals(folder, record.metrics)
     calibration = record.calibration or recorded_calibration(folder)
     values: dict[str, Any] = {
@@ -164,12 +164,12 @@ def _data(record: Record) -> Iterator[tuple[str, str]]:
         if isinstance(value, dict):
             for part, own in value.items():
                 if not isinstance(own, dict | list):
-                    yield f"{name.replace('_', ' ')}: {str(part).replace('_', ' ')}", _said(own)
+                    yield f"{name.replace('_', ' ')}: {str(part).replace('_', ' ')}", _formatted(own)
         else:
-            yield name.replace("_", " "), _said(value)
+            yield name.replace("_", " "), _formatted(value)
 
 
-def _said(value: Any) -> str:
+def _formatted(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
@@ -195,7 +195,7 @@ def _settings(folder: Path) -> str:
 
 
 def _contents(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Anchors and titles of the sections that the page has."""
+    """Yield anchor and title of each section that the page has."""
     has = {
         "scores": bool(values["scores"]), "plan": bool(values["plan"]), "curves": True,
         "classes": bool(values["matrix"] or values["record"].per_class),

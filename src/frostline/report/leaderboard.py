@@ -175,9 +175,7 @@ def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) 
         end = f"   # the best {label}" if label else ""
         if record.command:
             console.print(f"best         {shown(record.command)}{end}", soft_wrap=True)
-        kept = [name for name in ("best", "last") if record.checkpoints.get(name) is not None]
-        if kept:
-            settings = ["checkpoint=last"] * (kept[0] != "best") + ["trust=true"] * bool(record.foreign)
+        if (settings := record.weights_settings) is not None:
             said = " ".join([shlex.quote(program()), "evaluate", setting_of("run", folder / row["run"]), *settings])
             console.print(f"next         {said}{end}")
 

@@ -88,6 +88,14 @@ class Record:
             return math.inf
         return score if self.mode == "min" else -score
 
+    @property
+    def weights_settings(self) -> list[str] | None:
+        """The settings that a command beside `run=` needs to open the weights; None if the run saved none."""
+        names = [name for name in ("best", "last") if self.checkpoints.get(name) is not None]
+        if not names:
+            return None
+        return ["checkpoint=last"] * (names[0] != "best") + ["trust=true"] * bool(self.foreign)
+
     def write(self, folder: Path) -> None:
         self.seconds["total"] = sum(value for key, value in self.seconds.items() if key != "total")
         text = json.dumps(plain({"schema": SCHEMA, **asdict(self)}), indent=2, allow_nan=False)
