@@ -71,6 +71,19 @@ def box(x: float, y: float, width: float, height: float, kind: str, title: str =
     return f'<rect {bounds} class="{kind}"{own}>{inside}</rect>'
 
 
+def dot(x: float, y: float, radius: float, kind: str, title: str) -> str:
+    """Draw a dot. kind: a colour, such as c0. title: its tooltip."""
+    tip = f"<title>{escape(title)}</title>"
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" class="dot {kind}">{tip}</circle>'
+
+
+def polyline(points: Sequence[tuple[float, float]], kind: str, title: str = "", style: str = "") -> str:
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    own = f' style="{escape(style)}"' if style else ""
+    tip = f"<title>{escape(title)}</title>" if title else ""
+    return f'<polyline points="{path}" class="curve {kind}"{own}>{tip}</polyline>'
+
+
 def number(value: float) -> str:
     if value == 0:
         return "0"
@@ -124,14 +137,9 @@ def curves(
 
 
 def _path(name: str, points: Sequence[tuple[float, float]], x: Scale, y: Scale, colour: int) -> str:
-    path = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in points)
-    dots = "".join(
-        f'<circle cx="{x(at):.1f}" cy="{y(value):.1f}" r="3" class="dot c{colour}">'
-        f"<title>{escape(name)}, epoch {at:g}: {number(value)}</title></circle>"
-        for at, value in points
-        if len(points) <= 60
-    )
-    return f'<polyline points="{path}" class="curve c{colour}"/>{dots}'
+    kind = f"c{colour}"
+    dots = [dot(x(at), y(value), 3, kind, f"{name}, epoch {at:g}: {number(value)}") for at, value in points]
+    return polyline([(x(at), y(value)) for at, value in points], kind) + "".join(dots if len(points) <= 60 else [])
 
 
 def bars(rows: Sequence[tuple[str, float, tuple[float, float] | None]], label: str) -> str:
@@ -152,6 +160,16 @@ def bars(rows: Sequence[tuple[str, float, tuple[float, float] | None]], label: s
     return figure(parts, label, height)
 
 
+def risk(points: Sequence[tuple[float, float]], label: str) -> str:
+    """Draw the error rate over the share of samples that are answered. points: coverage and error rate."""
+    side = 300
+    most = max(error for _, error in points)
+    x, y = Scale(0, 1, 44, side - 8), Scale(0, most * 1.1 or 1.0, side - BOTTOM, 10)
+    parts = [*axes(x, y), polyline([(x(at), y(error)) for at, error in points], "c0")]
+    parts += [text(side - 8, side - 2, "share answered", "tick", "end"), text(48, 20, "error rate", "tick", "start")]
+    return figure(parts, label, side, side)
+
+
 def reliability(bins: Sequence[tuple[float, float, int]], label: str) -> str:
     """Draw accuracy over confidence. bins: mean confidence, accuracy and number of samples of each bin."""
     side = 300
@@ -161,9 +179,6 @@ def reliability(bins: Sequence[tuple[float, float, int]], label: str) -> str:
     for confidence, accuracy, count in bins:
         title = f"{count} samples: confidence {confidence:.3f}, accuracy {accuracy:.3f}"
         parts.append(line(x(confidence), y(confidence), x(confidence), y(accuracy), "gap"))
-        parts.append(
-            f'<circle cx="{x(confidence):.1f}" cy="{y(accuracy):.1f}" r="{3 + 6 * (count / most) ** 0.5:.1f}" '
-            f'class="dot c0"><title>{title}</title></circle>'
-        )
+        parts.append(dot(x(confidence), y(accuracy), 3 + 6 * (count / most) ** 0.5, "c0", title))
     parts += [text(side - 8, side - 2, "confidence", "tick", "end"), text(48, 20, "accuracy", "tick", "start")]
     return figure(parts, label, side, side)

@@ -1,7 +1,7 @@
 """Compute the sections of a run's page as plain values for the template, from the run folder alone."""
 
 from collections.abc import Iterator, Mapping
-from math import isfinite
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,14 +9,16 @@ from frostline.pages import drawing
 from frostline.pages.events import Curve, curves
 from frostline.quoting import command_of
 from frostline.report.baselines import BASELINE, NAMES
-from frostline.report.calibration import binned, classified
+from frostline.report.calibration import binned, classified, confidence_of
 from frostline.report.score_intervals import without_bounds
+from frostline.report.selective import errors_by_coverage
 from frostline.runs.predictions import Predictions
 from frostline.runs.record import Record
 
 MOST_CLASSES = 25  # in a confusion matrix; of more, the most frequent confusions are listed
 MOST_CONFUSED = 20
 MOST_LINES = 6  # in a chart
+MOST_POINTS = 200  # of a curve over samples
 RATES, VALIDATED = "lr/", "val/"
 
 
@@ -151,6 +153,18 @@ def reliability(found: Predictions) -> str:
     bins = binned(*classes)
     values = ", ".join(f"{accuracy:.2f} at {confidence:.2f}" for confidence, accuracy, _ in bins)
     return drawing.reliability(bins, f"Accuracy by confidence: {values}")
+
+
+def risk(found: Predictions, temperature: float | None) -> str:
+    """The error rate by the share of samples that are answered; "" if samples do not have one class each."""
+    if (classes := classified(found)) is None:
+        return ""
+    coverages, errors = errors_by_coverage(*confidence_of(*classes, temperature or 1.0))
+    number = len(errors)
+    rows = sorted({min(number, ceil(number * turn / MOST_POINTS)) - 1 for turn in range(1, MOST_POINTS + 1)})
+    values = ", ".join(f"{errors[ceil(number * share) - 1]:.4f} at {share:.0%}" for share in (0.5, 0.8, 0.9, 1.0))
+    points = [(float(coverages[row]), float(errors[row])) for row in rows]
+    return drawing.risk(points, f"Error rate by the share of samples that are answered, the surest first: {values}")
 
 
 # --- commands ---

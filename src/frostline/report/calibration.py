@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 from frostline.errors import RunError
 from frostline.report.resampling import Array
+from frostline.report.selective import selective
 from frostline.report.wilson import SHARE
 from frostline.runs.predictions import Predictions, file_of, read
 
 BINS = 15  # of equal width, as in Guo et al. 2017, arXiv:1706.04599
 DRAWS = 1000
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures
+MOST_STEPS = 100
 
 
 class Calibration(NamedTuple):
@@ -50,35 +52,57 @@ def nll(target: Array, logits: Array, temperature: float = 1.0) -> float:
 
 
 def fitted(target: Array, logits: Array) -> float:
-    """The temperature by which logits are to be divided for the lowest negative log-likelihood (Guo et al. 2017), to
-    1e-4. The likelihood has one peak in 1 / temperature, which a golden-section search finds."""
-    low, high, golden = 1 / HIGHEST, 1 / LOWEST, (5**0.5 - 1) / 2
-    while high - low > 1e-4 * low:
-        one, other = high - golden * (high - low), low + golden * (high - low)
-        if nll(target, logits, 1 / one) < nll(target, logits, 1 / other):
-            high = other
-        else:
-            low = one
-    return 2 / (low + high)
+    """The temperature by which logits are to be divided for the lowest negative log-likelihood (Guo et al. 2017), to a
+    relative 1e-5.
+
+    The true class counts 1 - 1 / (N + 2), and the most probable other one the rest: Platt's correction (1999, section
+    2.2). Without it, N samples that are all right would have the temperature 0, which makes every answer certain. The
+    likelihood is concave in 1 / temperature, so Newton's steps find its peak.
+    """
+    import numpy as np
+
+    shifted = logits - logits.max(1, keepdims=True)
+    rows, doubt = np.arange(len(target)), 1 / (len(target) + 2)
+    others = shifted.copy()
+    others[rows, target] = -np.inf
+    wanted = float(((1 - doubt) * shifted[rows, target] + doubt * others.max(1)).mean())
+    low, high, now = 1 / HIGHEST, 1 / LOWEST, 1.0
+    for _ in range(MOST_STEPS):
+        shares = np.exp(log_softmax(now * shifted))
+        mean = (shares * shifted).sum(1)
+        slope = wanted - float(mean.mean())
+        low, high = (now, high) if slope > 0 else (low, now)
+        curvature = float(((shares * shifted**2).sum(1) - mean**2).mean())
+        newton = now + slope / curvature if curvature > 0 else 0.0
+        before, now = now, newton if low < newton < high else (low * high) ** 0.5
+        if abs(now - before) <= 1e-5 * before:
+            break
+    return 1 / now
 
 
 def binned(target: Array, logits: Array, temperature: float = 1.0) -> list[tuple[float, float, int]]:
     """Mean confidence, accuracy and number of samples of each bin that has some."""
     import numpy as np
 
-    confidence, right, where = _confidence(target, logits, temperature)
+    confidence, right = confidence_of(target, logits, temperature)
+    where = _bins_of(confidence)
     counts, sums, hits = (np.bincount(where, weights, BINS) for weights in (None, confidence, right))
     return [
         (float(sums[at] / counts[at]), float(hits[at] / counts[at]), int(counts[at])) for at in np.flatnonzero(counts)
     ]
 
 
-def _confidence(target: Array, logits: Array, temperature: float) -> tuple[Array, Array, Array]:
+def confidence_of(target: Array, logits: Array, temperature: float = 1.0) -> tuple[Array, Array]:
+    """(N,) probability of each answer, and whether it is right: 1.0 or 0.0."""
     import numpy as np
 
-    shares = np.exp(log_softmax(logits / temperature))
-    confidence = shares.max(1)
-    return confidence, (logits.argmax(1) == target).astype(float), np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return np.exp(log_softmax(logits / temperature)).max(1), (logits.argmax(1) == target).astype(float)
+
+
+def _bins_of(confidence: Array) -> Array:
+    import numpy as np
+
+    return np.minimum((confidence * BINS).astype(int), BINS - 1)
 
 
 def calibration(target: Array, logits: Array, temperature: float = 1.0, seed: int = 0) -> Calibration:
@@ -87,9 +111,9 @@ def calibration(target: Array, logits: Array, temperature: float = 1.0, seed: in
     shares = np.exp(log_softmax(logits / temperature))
     away = shares.copy()
     away[np.arange(len(target)), target] -= 1
-    confidence, right, where = _confidence(target, logits, temperature)
+    confidence, right = confidence_of(target, logits, temperature)
     gaps = np.zeros((len(target), BINS))
-    gaps[np.arange(len(target)), where] = right - confidence
+    gaps[np.arange(len(target)), _bins_of(confidence)] = right - confidence
     ece = float(np.abs(gaps.sum(0)).sum() / len(target))
     low, high = _interval(gaps, seed)
     return Calibration(nll(target, logits, temperature), float((away**2).sum(1).mean()), ece, low, high)
@@ -111,24 +135,26 @@ def _interval(gaps: Array, seed: int) -> tuple[float, float]:
 
 
 def recorded_calibration(folder: Path) -> dict[str, Any]:
-    """`recorded` of the run in `folder`; empty if it stored no predictions of its test split."""
-    if not (folder / file_of("test")).is_file():
-        return {}
+    """`recorded` of the run in `folder`; empty if it stored no predictions."""
     try:
-        return recorded(read(folder, "val") if (folder / file_of("val")).is_file() else None, read(folder, "test"))
+        val, test = (read(folder, split) if (folder / file_of(split)).is_file() else None for split in ("val", "test"))
     except RunError as error:
         print(f"frostline: the probabilities are not examined: {error.what}", file=sys.stderr)
         return {}
+    return recorded(val, test)
 
 
-def recorded(val: Predictions | None, test: Predictions) -> dict[str, Any]:
-    """Entry of run.json: scores of the test part, raw and, where validation has predictions too, with the temperature
-    that is fitted on them. Empty if samples have no single class."""
-    if (own := classified(test)) is None:
+def recorded(val: Predictions | None, test: Predictions | None) -> dict[str, Any]:
+    """Entry of run.json: the `temperature`, fitted on so many `samples` of validation, the scores of the test split
+    `raw` and `calibrated` by it, and `selective`, the error rate by coverage (`selective.py`). None where the
+    predictions lack; empty if samples have no single class."""
+    held, own = (None if found is None else classified(found) for found in (val, test))
+    if held is None and own is None:
         return {}
-    found: dict[str, Any] = {"raw": calibration(*own)._asdict(), "temperature": None, "calibrated": None}
-    held = None if val is None else classified(val)
-    if held is not None:
-        temperature = fitted(*held)
-        found |= {"temperature": temperature, "calibrated": calibration(*own, temperature)._asdict()}
+    temperature = None if held is None else fitted(*held)
+    found: dict[str, Any] = {"temperature": temperature, "samples": 0 if held is None else len(held[0])}
+    found |= {"raw": None, "calibrated": None, "selective": None}
+    if own is not None:
+        found |= {"raw": calibration(*own)._asdict(), "selective": selective(*confidence_of(*own, temperature or 1.0))}
+        found |= {} if temperature is None else {"calibrated": calibration(*own, temperature)._asdict()}
     return found

@@ -76,7 +76,7 @@ def _table(
         first = setting.first
         row: dict[str, object] = {name: first.overrides.get(name, "") for name in names}
         row |= {"run": first.run, "status": first.status, "error": first.error, "runs": len(setting.trials)}
-        row["ranked_by"] = _label(first.ranking, rankings)
+        row["ranked_by"] = label_of(first.ranking, rankings)
         for score in scores:
             mean, deviation = setting.score(score) or (math.nan, math.nan)
             row |= {} if math.isnan(mean) else {score: mean}
@@ -189,7 +189,7 @@ def _short(cell: str) -> str:
     return f"{float(cell):.4f}" if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?", cell) else cell
 
 
-def _label(ranking: Ranking | None, rankings: Sequence[Ranking | None]) -> str:
+def label_of(ranking: Ranking | None, rankings: Sequence[Ranking | None]) -> str:
     """Name a ranking by its monitor; add data and fingerprint only where the monitor is ambiguous."""
     others = [other for other in rankings if other is not None and other != ranking]
     if ranking is None:

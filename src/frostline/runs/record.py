@@ -71,8 +71,8 @@ class Record:
     # By test score: its 95 % interval over samples, `low` and `high`, `by` which method, from how many `units` of which
     # kind (`unit`), and a `caution` if these are too few.
     intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
-    # For one class a sample: NLL, Brier score and ECE of the test split (`raw`), the `temperature` that was fitted on
-    # validation, and the scores with it (`calibrated`).
+    # For one class a sample: the `temperature` that was fitted on so many `samples` of validation; NLL, Brier score and
+    # ECE of the test split without it (`raw`) and with it (`calibrated`); its error rate by coverage (`selective`).
     calibration: dict[str, Any] = field(default_factory=dict)
     per_class: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"setup": 0.0, "fit": 0.0, "test": 0.0, "total": 0.0})
