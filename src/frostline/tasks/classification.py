@@ -23,6 +23,7 @@ class Classification(Task):
     losses and scores are without it."""
 
     kind = "class"
+    hub_task = "{}-classification"
     shares = frozenset({"val/accuracy", f"val/accuracy_top{TOP_K}"})
 
     def __init__(
