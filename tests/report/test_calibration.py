@@ -7,7 +7,17 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from frostline.report.calibration import BINS, binned, calibration, fitted, log_softmax, nll, recorded
+from frostline.report.calibration import (
+    BINS,
+    HIGHEST,
+    LOWEST,
+    binned,
+    calibration,
+    fitted,
+    log_softmax,
+    nll,
+    recorded,
+)
 from frostline.runs.predictions import Predictions
 
 N, K = 800, 4
@@ -31,10 +41,33 @@ def test_scores_are_those_of_others() -> None:
 
 def test_the_temperature_mends_what_is_too_sure() -> None:
     temperature = fitted(TARGET, SURE)
-    truth = minimize_scalar(lambda it: nll(TARGET, SURE, it), bounds=(0.1, 10), method="bounded").x
-    assert temperature == pytest.approx(truth, rel=1e-3)
+
+    def doubted(it: float) -> float:
+        """The true class counts 1 - 1 / (N + 2), the most probable other one the rest (Platt 1999)."""
+        found, doubt = log_softmax(SURE / it), 1 / (N + 2)
+        others = np.where(np.arange(K) == TARGET[:, None], -np.inf, found).max(1)
+        return float(-((1 - doubt) * found[np.arange(N), TARGET] + doubt * others).mean())
+
+    truth = minimize_scalar(doubted, bounds=(0.1, 10), method="bounded", options={"xatol": 1e-8}).x
+    assert temperature == pytest.approx(truth, rel=1e-4)
     assert temperature == pytest.approx(3, rel=0.15)
+    assert nll(TARGET, SURE, temperature) == pytest.approx(nll(TARGET, SURE, 3), abs=0.002)
     assert calibration(TARGET, SURE, temperature).ece < calibration(TARGET, SURE).ece / 3
+
+
+@pytest.mark.parametrize("number", [20, 200])
+@pytest.mark.parametrize("classes", [2, 50])
+def test_answers_that_are_all_right_are_not_made_certain(number: int, classes: int) -> None:
+    target = np.arange(number) % classes
+    logits = np.random.default_rng(0).normal(size=(number, classes)) + 8 * np.eye(classes)[target]
+    shares = np.exp(log_softmax(logits / fitted(target, logits)))
+    doubt = 1 - shares[np.arange(number), target].mean()
+    assert 0.3 / number < doubt < 3 / number  # by Laplace's rule about one error in N + 2
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_temperatures_have_bounds(scale: float) -> None:
+    assert LOWEST - 1e-6 <= fitted(TARGET, TRUTH * scale) <= HIGHEST + 1e-4
 
 
 def test_bins_hold_all_samples() -> None:
@@ -50,5 +83,11 @@ def test_validation_gives_the_temperature() -> None:
     found = recorded(val, test)
     assert found["temperature"] == fitted(TARGET[half[0]], SURE[half[0]])
     assert found["calibrated"]["nll"] < found["raw"]["nll"]
-    assert recorded(None, test) == {"raw": found["raw"], "temperature": None, "calibrated": None}
-    assert recorded(val, Predictions({}, {"target": TARGET[:, None] / 1.0})) == {}
+    assert found["samples"] == N // 2
+    assert len(found["selective"]["error"]) == 20
+    assert recorded(None, test) | {"selective": None} == {
+        "temperature": None, "samples": 0, "raw": found["raw"], "calibrated": None, "selective": None
+    }  # fmt: skip
+    untested = recorded(val, None)
+    assert (untested["temperature"], untested["raw"]) == (found["temperature"], None)
+    assert recorded(None, Predictions({}, {"target": TARGET[:, None] / 1.0})) == {}

@@ -23,6 +23,7 @@ from frostline.runs.folder import opened, read_run
 from frostline.runs.folders import require_writable
 from frostline.runs.record import FILE as RECORD
 from frostline.runs.record import Record
+from frostline.runs.sweeps import FILE as SWEEP
 
 
 def _lr_find(cfg: DictConfig) -> None:
@@ -77,11 +78,11 @@ def _evaluate(cfg: DictConfig) -> None:
 
 def _predict(cfg: DictConfig) -> None:
     check(cfg, command="predict")
-    _, settings = _opened_alone(cfg, "predict", cfg.text)
+    record, settings = _opened_alone(cfg, "predict", cfg.text)
     _require_input(cfg, "predict", cfg.text)
     from frostline.commands.predict import predict
 
-    predict(cfg, settings)
+    predict(cfg, record, settings)
 
 
 def _index(cfg: DictConfig) -> None:
@@ -181,6 +182,9 @@ def _compare(cfg: DictConfig) -> None:
 
 def _report(cfg: DictConfig) -> None:
     check(cfg, command="report")
+    if (Path(cfg.run) / SWEEP).is_file():
+        _report_sweep(cfg)
+        return
     from frostline.commands.page import wants_samples
     from frostline.commands.report import report
 
@@ -189,6 +193,13 @@ def _report(cfg: DictConfig) -> None:
     if wants_samples(cfg.pictures, settings):
         record, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=trusting("report"))
     report(Path(cfg.run), record, settings, cfg.pictures)
+
+
+def _report_sweep(cfg: DictConfig) -> None:
+    require_writable(Path(cfg.run), "run")
+    from frostline.commands.sweep_page import report_sweep
+
+    report_sweep(Path(cfg.run))
 
 
 TASKS: dict[str, Callable[[DictConfig], None]] = {

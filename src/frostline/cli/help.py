@@ -18,7 +18,7 @@ frostline {__version__}: fine-tune a pretrained network on your own data.
   frostline rank models=[resnet18,resnet50] data=cifar10               compare backbones before any training
   frostline evaluate run=<run folder>                                  score it again on its test split
   frostline leaderboard <folder>                                       rank the runs of a folder, best first
-  frostline report <run folder>                                        its page, report.html, built anew
+  frostline report <run or sweep folder>                               its page, report.html, built anew
   frostline compare <run folder> <run folder>                          two runs on the same test samples
   frostline cache                                                      list cached outputs; clear=true deletes them
   frostline predict run=<run folder> input=<folder or file>            classes, numbers, masks, boxes or texts

@@ -155,6 +155,10 @@ class Board:
 
             errors += self._test_best(sweep)
             print_leaderboard(self._path)
+            if Place.has_page:
+                from frostline.commands.sweep_page import page_of_sweep
+
+                page_of_sweep(sweep.folder)
         if Place.importances:
             said = ", ".join(f"{name} {share:.2f}" for name, share in Place.importances.items())
             print(f"importance   {said} (share of the variance of the scores, fANOVA)")

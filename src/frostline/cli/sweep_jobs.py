@@ -57,6 +57,7 @@ class Jobs(Sweeper):
         assert self.config is not None
         assert self.hydra_context is not None
         Place.settings = settings = settings_of(self.config)
+        Place.has_page = self.config.get("report") is not False
         number = workers_of(self.config)
         if Place.sweep is not None:
             Place.enter(Place.sweep, alone=settings.resume is not None)

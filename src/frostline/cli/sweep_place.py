@@ -31,6 +31,7 @@ class Place:
     settings: Grid | None = None
     watch: Watch | None = None  # of the current job
     done = False  # whether every job has ended
+    has_page = True  # whether the sweep ends with report.html: not with report=false
     progress: Progress | None = None
     importances: ClassVar[dict[str, float]] = {}
 

@@ -1,4 +1,4 @@
-"""Write the page of a run at the end of its training."""
+"""Write the page and the model card of a run at the end of its training."""
 
 import sys
 import time
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from frostline.data.module import Data
 from frostline.errors import DataError
+from frostline.pages.card import write_card
 from frostline.pages.page import write_page
 from frostline.pages.samples import Shown
 from frostline.runs.record import Record
@@ -17,14 +18,15 @@ LEFT_OUT = "This page was built without samples (report.pictures=false)."
 
 
 def page_of_training(settings: DictConfig, data: Data, record: Record, folder: Path) -> float | None:
-    """Write the page of a run that has just ended, and return the seconds that it took; None if there is no page, by
-    `report=false`. A full disk loses the page, but not the run."""
+    """Write page and card of a run that has just ended, and return the seconds that they took; None if `report=false`
+    leaves them out. A full disk loses them, but not the run."""
     if settings.get("report") is False:
         return None
     began = time.perf_counter()
     wanted = wants_samples(None, settings)
     try:
         write_page(folder, record, shown_of(data) if wanted else None, "" if wanted else LEFT_OUT, private=not wanted)
+        write_card(folder, record, private=not wanted)
     except OSError as error:
         print(f"frostline: report.html is not written: {error.strerror or error}", file=sys.stderr)
         return None

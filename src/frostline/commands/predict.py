@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from frostline.commands.checks import check
+from frostline.commands.confidence import Confidence, calibrated, confidence
 from frostline.commands.predicted import folder_of, require_free, write_files
 from frostline.commands.train import quiet
 from frostline.commands.trained import Network
@@ -18,16 +19,17 @@ from frostline.data.tables.formats import SUFFIXES
 from frostline.errors import ConfigError, DataError, shown
 from frostline.paths import write_atomically
 from frostline.runs.folder import amended
+from frostline.runs.record import Record
 from frostline.tasks.base import Task
 
 FORMULA = ("=", "@", "+cmd", "-cmd")  # OWASP, "CSV Injection"; + and - alone also begin numbers
 MOST_HEADER = 1_000_000  # characters of the first line of a table
 
 
-def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
+def predict(cfg: DictConfig, record: Record, settings: DictConfig) -> Path | None:
     """Write a CSV, or print it if `output` is null: the columns of the input, then those of the run's task. A single
-    prediction is always printed. settings: of the run, `opened`. Raises DataError, RunError; for samples that cannot be
-    read, only after the predictions of the others are written."""
+    prediction is always printed. record, settings: of the run, `opened`. Raises ConfigError, DataError, RunError; for
+    samples that cannot be read, only after the predictions of the others are written."""
     quiet()
     settings = amended(settings, trainer=cfg.trainer, model=cfg.model)
     check(settings, command=None)
@@ -42,10 +44,14 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
         _set_threshold(network.task, cfg.threshold)
     if output is not None and network.task.gives_files:
         require_free(output)
+    sure = _confidence(cfg, record, network.task)
     data = {str(name): value for name, value in cfg.data.items()}
     found = predicting.of_input(Asked(cfg.input, cfg.text, cfg.batch_size, cfg.top_k, data, cfg.pictures))
     beside = write_files(found, output)
-    columns = _beside(found.given, beside | found.told)
+    told = sure.columns(found.told, found.values)
+    for note in sure.outcome(told):
+        print(f"frostline: {note}", file=sys.stderr)
+    columns = _beside(found.given, beside | told)
     tell_formulas(columns)
     write_table(columns, output, cfg.output)
     if found.problems:
@@ -53,6 +59,22 @@ def predict(cfg: DictConfig, settings: DictConfig) -> Path | None:
         others = f"; the other {number:,} have predictions" if number > 1 else "; the other one has a prediction"
         raise predicting.unreadable(found.problems, others)
     return output
+
+
+def _confidence(cfg: DictConfig, record: Record, task: Task) -> Confidence:
+    """Calibrate the task, and print what its probabilities, answers and sets go by. Raises ConfigError, RunError."""
+    if cfg.data.get("windows") and (cfg.abstain is not None or cfg.conformal is not None):
+        raise ConfigError(
+            "abstain and conformal go by validation texts that were cut off, not read in windows",
+            where="data.windows",
+            next_step="leave data.windows=true out, or abstain= and conformal=",
+        )
+    probabilities = calibrated(record, cfg.checkpoint, task, cfg.calibration)
+    found = confidence(Path(cfg.run), record, task, cfg.checkpoint, abstain=cfg.abstain, conformal=cfg.conformal)
+    for note in [probabilities.note, *found.notes]:
+        if note:
+            print(f"frostline: {note}", file=sys.stderr)
+    return found
 
 
 def _require_used(cfg: DictConfig, predicting: Predicting) -> None:

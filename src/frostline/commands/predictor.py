@@ -2,16 +2,18 @@
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.checks import check
+from frostline.commands.confidence import Confidence, calibrated, confidence
 from frostline.commands.trained import Network
 from frostline.data.predicting import Prediction
 from frostline.data.target_types.find import target_type
@@ -19,16 +21,22 @@ from frostline.distributed.launcher import many
 from frostline.errors import ConfigError, DataError
 from frostline.paths import at_home
 from frostline.runs.folder import amended, opened
+from frostline.runs.record import Record
 
 SHARES = ("probability", "share")  # begin the names of columns of numbers
 
 
 class Predictor:
     """A run opened for prediction. run: its folder. task: as in `task=`. classes: names of the classes, labels or tags
-    in the order of the outputs; empty for regression."""
+    in the order of the outputs; empty for regression. temperature: by which logits are divided before they become
+    probabilities; it was fitted on validation, which also chose the epoch; None for probabilities as trained."""
 
-    def __init__(self, run: Path, network: Network) -> None:
+    def __init__(self, run: Path, network: Network, record: Record, checkpoint: str, calibration: str) -> None:
         self.run = run
+        self.temperature, note = calibrated(record, checkpoint, network.task, calibration)
+        if note and self.temperature is None and calibration != "none":
+            print(f"frostline: {note}", file=sys.stderr)
+        self._opened = record, network.task, checkpoint
         targets = network.targets
         self.task = target_type(targets.kind).task
         self.classes = list(targets.names) if target_type(targets.kind).has_classes else []
@@ -37,15 +45,28 @@ class Predictor:
     def __repr__(self) -> str:
         return f"Predictor({str(self.run)!r}, task={self.task!r}, classes={self.classes!r})"
 
-    def predict(self, samples: Iterable[Any], batch_size: int = 64, top_k: int = 5) -> Iterator[Prediction]:
+    def predict(
+        self,
+        samples: Iterable[Any],
+        batch_size: int = 64,
+        top_k: int = 5,
+        *,
+        abstain: float | None = None,
+        conformal: float | None = None,
+    ) -> Iterator[Prediction]:
         """Predict the samples lazily and in order, `batch_size` at a time.
 
         samples: for pictures, paths, PIL images, arrays (H, W) or (H, W, C), or uint8 tensors (H, W) or (C, H, W); for
         texts, strings or pairs of strings; for words, lists of words, or strings of words separated by blanks; for
         other data see data/README.md.
         top_k: the maximum number of classes in `columns`.
+        abstain: the highest error rate of the answers, such as 0.05; for less sure samples `label` is None, `abstained`
+        "yes" and `guess` the most probable class.
+        conformal: the share of samples, such as 0.1, whose truth may lie outside of `set`, the classes by probability,
+        or of `<name>_low` and `<name>_high`.
 
-        Raises DataError that names a sample that cannot be read, by its index from 0.
+        Raises DataError that names a sample that cannot be read, by its index from 0; ConfigError if validation has too
+        few samples for abstain or conformal, or the task has neither.
         """
         if isinstance(samples, str | os.PathLike):
             raise DataError(
@@ -57,19 +78,32 @@ class Predictor:
                 where="batch_size, top_k",
                 next_step="predict(samples, batch_size=64, top_k=5)",
             )
-        return self._predictions(iter(samples), batch_size, top_k)
+        if any(share is not None and not 0 < share < 1 for share in (abstain, conformal)):
+            raise ConfigError(
+                "abstain and conformal lie between 0 and 1",
+                where="abstain, conformal",
+                next_step="predict(samples, abstain=0.05, conformal=0.1)",
+            )
+        record, task, checkpoint = self._opened
+        sure = confidence(self.run, record, task, checkpoint, abstain=abstain, conformal=conformal)
+        return self._predictions(iter(samples), batch_size, top_k, sure)
 
-    def _predictions(self, samples: Iterator[Any], batch_size: int, top_k: int) -> Iterator[Prediction]:
+    def _predictions(
+        self, samples: Iterator[Any], batch_size: int, top_k: int, sure: Confidence
+    ) -> Iterator[Prediction]:
         start = 0
         while batch := list(islice(samples, batch_size)):
             for found in self._predicting.of_samples(batch, start, batch_size, top_k):
-                yield found._replace(columns={name: self._typed(name, cell) for name, cell in found.columns.items()})
+                columns = found.columns if sure.is_empty else sure.of_one(found.columns, found.values)
+                yield found._replace(columns={name: self._typed(name, cell) for name, cell in columns.items()})
             start += len(batch)
 
     def _typed(self, name: str, cell: Any) -> Any:
         """Cells of a table as values: numbers as floats, None for a word without a prediction."""
         if isinstance(cell, list):
             return [self._typed(name, it) for it in cell]
+        if name == "label" and cell == "":
+            return None  # the network abstained
         if self.classes and not name.startswith(SHARES):
             return cell
         try:
@@ -86,12 +120,14 @@ def open_run(
     accelerator: str | None = None,
     precision: str | None = None,
     weights: str | None = None,
+    calibration: Literal["temperature", "none"] = "temperature",
 ) -> Predictor:
     """Open the folder of a run to predict with it, as `frostline predict` does.
 
     checkpoint: best (by validation) or last. trust: whether code that the run names beside Frostline's own may run.
     accelerator, precision: of the Trainer; None for the run's own. weights: the new folder of a text model and its
-    tokenizer, if it has moved.
+    tokenizer, if it has moved. calibration: whether probabilities of classes are calibrated by the temperature that was
+    fitted on validation, or as trained (none).
 
     Raises RunError for a folder that is no run or needs trust; ConfigError for settings that do not work here.
     """
@@ -99,7 +135,7 @@ def open_run(
     if many():
         raise ConfigError("one process must open a run", where="torchrun, srun", next_step="start it without them")
     again = f"frostline.open({os.fspath(run)!r}, trust=True)"
-    _, settings = opened(folder, trains=False, trust=trust, again=again)
+    record, settings = opened(folder, trains=False, trust=trust, again=again)
     settings = amended(
         settings,
         trainer=_node(accelerator=accelerator, precision=precision),
@@ -108,7 +144,7 @@ def open_run(
     check(settings, command=None)
     with warnings.catch_warnings(), _silent():
         warnings.simplefilter("ignore")  # Lightning's advice is about training
-        return Predictor(folder, Network(settings, folder, checkpoint))
+        return Predictor(folder, Network(settings, folder, checkpoint), record, checkpoint, calibration)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from frostline.commands.checks import check
 from frostline.commands.page import LEFT_OUT, shown_of, wants_samples
 from frostline.commands.train import quiet
 from frostline.errors import FrostlineError
+from frostline.pages.card import CARD, write_card
 from frostline.pages.page import write_page
 from frostline.pages.samples import Shown
 from frostline.runs.predictions import file_of
@@ -25,6 +26,8 @@ def report(folder: Path, record: Record, settings: DictConfig, pictures: bool | 
         stored = (folder / file_of("test")).is_file()
         show, why = _of_own_data(record, settings) if stored else (None, "")
     print(f"page  {write_page(folder, record, show, why, private=not wanted)}")
+    card = write_card(folder, record, private=not wanted)
+    print(f"card  {card}" if card is not None else f"card  {folder / CARD} was edited, and stays as it is")
 
 
 def _of_own_data(record: Record, settings: DictConfig) -> tuple[Shown | None, str]:

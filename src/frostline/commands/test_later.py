@@ -6,6 +6,7 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.checks import check
+from frostline.commands.page import page_of_training
 from frostline.commands.train import quiet
 from frostline.commands.trained import read_weights
 from frostline.errors import RunError
@@ -48,5 +49,6 @@ def test_later(folder: Path, record: Record, settings: DictConfig) -> None:
         record.intervals = recorded_intervals(folder, record.metrics)
         record.calibration = recorded_calibration(folder)
     record.write(folder)
+    page_of_training(settings, built.data, record, folder)
     print_classes(built.model.per_class)
     print_scores(record.metrics, intervals=record.intervals)

@@ -16,6 +16,7 @@ from frostline.config.plain import resolved
 from frostline.distributed.agreement import group_left, others_present
 from frostline.distributed.slurm_requeue import requeued
 from frostline.errors import shown
+from frostline.pages.card import HUB_NAME
 from frostline.paths import at_home, write_atomically
 from frostline.plan.composed import plan_of
 from frostline.plan.freezing import count
@@ -77,6 +78,7 @@ def train(
     built, stand = _built(cfg, checkpoint, record.command)
     loaded = start_weights(built, cfg.init_from, resumes=checkpoint is not None)
     _describe(record, built, loaded)
+    _name_on_hub(record, cfg)
     record.foreign = foreign(resolved(lasting(cfg)), folder)
     rows = planned(built)
     if built.trainer.is_global_zero:
@@ -145,8 +147,16 @@ def _describe(record: Record, built: Built, loaded: str) -> None:
         "name": model.backbone.name,
         "weights": record.model.get("weights", loaded),
         "parameters": count(model.parameters()),
+        "hub_task": model.task.hub_task.format(built.data.modality.hub_name),
     }
     record.monitor, record.mode = model.task.monitor, model.task.mode
+
+
+def _name_on_hub(record: Record, cfg: DictConfig) -> None:
+    """Add the names of network and data set on the hub of Hugging Face, if they come from there."""
+    for entry, name in ((record.model, cfg.model.get("name")), (record.data, cfg.data.get("path"))):
+        if isinstance(name, str) and HUB_NAME.fullmatch(name) and not at_home(name).exists():
+            entry["hub_name"] = name
 
 
 def _write_settings(cfg: DictConfig, built: Built, folder: Path, *, resume: bool) -> None:

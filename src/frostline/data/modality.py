@@ -51,12 +51,14 @@ class Modality(ABC):
     `read` sets `sources`, which load the samples of train, val and test.
     Everything that `Views.plain` depends on is in `spec` or in `Source.content`: keys of cached outputs hold these.
 
-    samples: the plural in messages. plainly: what messages call samples without augmentation. kept_as: the kind of
-    store that caches them. max_tokens: limit per batch. bucket: see `EpochBatches`. num_workers: processes that load
-    batches; None for one per core. parts: of samples that have several, by name; each has a network of its own.
+    samples: the plural in messages. hub_name: what the hub of Hugging Face calls them. plainly: what messages call
+    samples without augmentation. kept_as: the kind of store that caches them. max_tokens: limit per batch. bucket: see
+    `EpochBatches`. num_workers: processes that load batches; None for one per core. parts: of samples that have
+    several, by name; each has a network of its own.
     """
 
     samples: ClassVar[str]
+    hub_name: ClassVar[str]
     plainly: ClassVar[str]
     kept_as: ClassVar[Literal["decoded", "tokens"]]
     spec: Spec

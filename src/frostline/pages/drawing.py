@@ -16,7 +16,7 @@ COLOURS = 6  # classes c0 ... c5 of the style sheet
 
 
 class Scale(NamedTuple):
-    """Maps low..high to first..last; log: by the logarithm."""
+    """Maps low..high to first..last. log: by the logarithm."""
 
     low: float
     high: float
@@ -45,18 +45,18 @@ def _step(least: float) -> float:
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9))
 
 
-def escape(said: str) -> str:
-    """For markup, without control characters."""
-    return escaped(shown(said))
+def escape(content: str) -> str:
+    """Escape text for markup, and remove control characters."""
+    return escaped(shown(content))
 
 
 def figure(parts: Sequence[str], label: str, height: float = HEIGHT, width: float = WIDTH) -> str:
-    """label: what a screen reader says in place of the drawing."""
+    """Wrap shapes into an SVG. label: read out in place of the drawing."""
     return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
 
 
-def text(x: float, y: float, said: str, kind: str = "", anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(said)}</text>'
+def text(x: float, y: float, content: str, kind: str = "", anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(content)}</text>'
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
@@ -64,11 +64,24 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 
 def box(x: float, y: float, width: float, height: float, kind: str, title: str = "", style: str = "") -> str:
-    """title: shown where the mouse rests."""
+    """Draw a rectangle. title: its tooltip. style: inline CSS."""
     inside = f"<title>{escape(title)}</title>" if title else ""
     own = f' style="{escape(style)}"' if style else ""
-    place = f'x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}"'
-    return f'<rect {place} class="{kind}"{own}>{inside}</rect>'
+    bounds = f'x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}"'
+    return f'<rect {bounds} class="{kind}"{own}>{inside}</rect>'
+
+
+def dot(x: float, y: float, radius: float, kind: str, title: str) -> str:
+    """Draw a dot. kind: a colour, such as c0. title: its tooltip."""
+    tip = f"<title>{escape(title)}</title>"
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" class="dot {kind}">{tip}</circle>'
+
+
+def polyline(points: Sequence[tuple[float, float]], kind: str, title: str = "", style: str = "") -> str:
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    own = f' style="{escape(style)}"' if style else ""
+    tip = f"<title>{escape(title)}</title>" if title else ""
+    return f'<polyline points="{path}" class="curve {kind}"{own}>{tip}</polyline>'
 
 
 def number(value: float) -> str:
@@ -78,7 +91,7 @@ def number(value: float) -> str:
 
 
 def axes(x: Scale, y: Scale, *, whole: bool = False) -> list[str]:
-    """Grid lines with their numbers. whole: whether only whole numbers stand below."""
+    """Draw grid lines with their numbers. whole: label only whole numbers of x."""
     found = []
     for tick in y.ticks():
         found += [line(x.first, y(tick), x.last, y(tick), "grid")]
@@ -98,8 +111,8 @@ def curves(
     log: bool,
     label: str,
 ) -> str:
-    """Lines over epochs. series: points by name. boundaries: the first epoch of each phase, and its name. epochs: of
-    the whole run. best: the epoch that is marked."""
+    """Draw lines over epochs; "" if no point can be drawn. series: points by name. boundaries: the first epoch of each
+    phase, and its name. epochs: number of the run. best: the epoch to mark. log: use a logarithmic axis."""
     points = [it for own in series.values() for it in own if isfinite(it[1]) and (it[1] > 0 or not log)]
     if not points:
         return ""
@@ -124,18 +137,13 @@ def curves(
 
 
 def _path(name: str, points: Sequence[tuple[float, float]], x: Scale, y: Scale, colour: int) -> str:
-    path = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in points)
-    dots = "".join(
-        f'<circle cx="{x(at):.1f}" cy="{y(value):.1f}" r="3" class="dot c{colour}">'
-        f"<title>{escape(name)}, epoch {at:g}: {number(value)}</title></circle>"
-        for at, value in points
-        if len(points) <= 60
-    )
-    return f'<polyline points="{path}" class="curve c{colour}"/>{dots}'
+    kind = f"c{colour}"
+    dots = [dot(x(at), y(value), 3, kind, f"{name}, epoch {at:g}: {number(value)}") for at, value in points]
+    return polyline([(x(at), y(value)) for at, value in points], kind) + "".join(dots if len(points) <= 60 else [])
 
 
 def bars(rows: Sequence[tuple[str, float, tuple[float, float] | None]], label: str) -> str:
-    """A horizontal bar for each score, with a line for its interval. rows: name, score, ends."""
+    """Draw a horizontal bar for each score, with a line for its interval. rows: name, score, ends."""
     values = [it for _, value, ends in rows for it in (value, *(ends or ()))]
     x = Scale(0, max(1.0, *values), 130, WIDTH - 70)
     height, parts = 30 * len(rows) + 24, []
@@ -152,8 +160,18 @@ def bars(rows: Sequence[tuple[str, float, tuple[float, float] | None]], label: s
     return figure(parts, label, height)
 
 
+def risk(points: Sequence[tuple[float, float]], label: str) -> str:
+    """Draw the error rate over the share of samples that are answered. points: coverage and error rate."""
+    side = 300
+    most = max(error for _, error in points)
+    x, y = Scale(0, 1, 44, side - 8), Scale(0, most * 1.1 or 1.0, side - BOTTOM, 10)
+    parts = [*axes(x, y), polyline([(x(at), y(error)) for at, error in points], "c0")]
+    parts += [text(side - 8, side - 2, "share answered", "tick", "end"), text(48, 20, "error rate", "tick", "start")]
+    return figure(parts, label, side, side)
+
+
 def reliability(bins: Sequence[tuple[float, float, int]], label: str) -> str:
-    """Accuracy over confidence. bins: mean confidence, accuracy and number of the samples of each bin."""
+    """Draw accuracy over confidence. bins: mean confidence, accuracy and number of samples of each bin."""
     side = 300
     x, y = Scale(0, 1, 44, side - 8), Scale(0, 1, side - BOTTOM, 10)
     most = max(count for *_, count in bins)
@@ -161,9 +179,6 @@ def reliability(bins: Sequence[tuple[float, float, int]], label: str) -> str:
     for confidence, accuracy, count in bins:
         title = f"{count} samples: confidence {confidence:.3f}, accuracy {accuracy:.3f}"
         parts.append(line(x(confidence), y(confidence), x(confidence), y(accuracy), "gap"))
-        parts.append(
-            f'<circle cx="{x(confidence):.1f}" cy="{y(accuracy):.1f}" r="{3 + 6 * (count / most) ** 0.5:.1f}" '
-            f'class="dot c0"><title>{title}</title></circle>'
-        )
+        parts.append(dot(x(confidence), y(accuracy), 3 + 6 * (count / most) ** 0.5, "c0", title))
     parts += [text(side - 8, side - 2, "confidence", "tick", "end"), text(48, 20, "accuracy", "tick", "start")]
     return figure(parts, label, side, side)

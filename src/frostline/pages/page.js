@@ -12,7 +12,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const rises = head.getAttribute("aria-sort") !== "ascending";
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", rises ? "ascending" : "descending");
-      const key = (row) => row.cells[column].textContent.trim();
+      const key = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
       const number = (text) => Number(text.replace(/,/g, ""));
       const numeric = head.classList.contains("n");
       const value = (row) => (key(row) === "" || key(row) === "–" ? -Infinity : number(key(row)));

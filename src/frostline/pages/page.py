@@ -1,24 +1,22 @@
 """Write report.html of a run: one file without anything from elsewhere, of at most 3 MB."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from frostline.errors import RunError, shown
+from frostline.errors import RunError
 from frostline.pages import sections
-from frostline.pages.drawing import number
 from frostline.pages.plan import plan
 from frostline.pages.samples import Gallery, Shown, galleries
+from frostline.pages.template import duration, filled
 from frostline.paths import write_atomically
 from frostline.report.calibration import recorded_calibration
 from frostline.report.score_intervals import recorded_intervals
-from frostline.report.summary import PAGE, learns
+from frostline.report.summary import PAGE
 from frostline.runs.folders import CONFIG
 from frostline.runs.predictions import Predictions, Split, file_of, read
 from frostline.runs.record import Record
 
-HERE = Path(__file__).parent
 MOST_BYTES = 3_000_000
 TOO_LARGE = "The samples are left out: the page would be larger than 3 MB."
 SPLITS = {"num_train": "training samples", "num_val": "validation samples", "num_test": "test samples"}
@@ -43,7 +41,7 @@ def _predictions(folder: Path, split: Split) -> Predictions | None:
         return None
     try:
         return read(folder, split)
-    except RunError:  # damaged: the page tells that there are none
+    except RunError:  # damaged: the page is built without them
         return None
 
 
@@ -57,7 +55,7 @@ def rendered(
 ) -> str:
     from markupsafe import Markup
 
-    if not record.intervals and found is not None:  # of a run before it had any
+    if not record.intervals and found is not None:  # earlier versions stored none
         record.intervals = recorded_intervals(folder, record.metrics)
     calibration = record.calibration or recorded_calibration(folder)
     values: dict[str, Any] = {
@@ -75,6 +73,7 @@ def rendered(
         "galleries": samples,
         "why_no_samples": why_no_samples,
         "diagram": Markup("" if found is None else sections.reliability(found)),
+        "risk": Markup("" if found is None else sections.risk(found, calibration.get("temperature"))),
         "calibration": calibration,
         "data": [*_data(record)],
         "notes": notes,
@@ -82,47 +81,9 @@ def rendered(
         "environment": [*_environment(record)],
         "settings": _settings(folder),
         "commands": sections.commands(record, folder),
-        "style": Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        "script": Markup((HERE / "page.js").read_text(encoding="utf-8")),
     }
     values["contents"] = [*_contents(values)]
-    return str(_template().render(values))
-
-
-@cache
-def _template() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    made = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        finalize=lambda value: shown(value) if type(value) is str else value,
-    )  # fmt: skip
-    filters: dict[str, Any] = {
-        "fixed": _fixed,
-        "whole": lambda value: f"{value:,.0f}",
-        "cell": lambda value: "–" if value is None else _fixed(value) if isinstance(value, float) else str(value),
-        "parts": lambda names: learns([*map(str, names)]),
-        "rates": _rates,
-        "method": _method,
-    }
-    made.filters |= filters
-    return made.get_template("page.html")
-
-
-def _fixed(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-def _rates(phase: Mapping[str, Any]) -> str:
-    if phase.get("solved"):
-        return "solved"
-    rates = sorted(phase["learning_rates"].values())
-    return "" if not rates else " … ".join(dict.fromkeys(number(rate) for rate in (rates[-1], rates[0])))
-
-
-def _method(interval: Mapping[str, Any]) -> str:
-    by = {"wilson": "Wilson", "bootstrap": "bootstrap", "task": "bootstrap"}.get(interval["by"], interval["by"])
-    return f"{by}, {interval['units']:,} {interval['unit']}s" if "units" in interval else by
+    return filled("page.html", values)
 
 
 def _headline(record: Record) -> Iterator[tuple[str, str, str]]:
@@ -131,17 +92,10 @@ def _headline(record: Record) -> Iterator[tuple[str, str, str]]:
         if name in record.metrics:
             own = record.intervals.get(name)
             yield name, f"{record.metrics[name]:.4f}", f"95 %: {own['low']:.4f} to {own['high']:.4f}" if own else ""
-    yield "total time", _duration(record.seconds.get("total", 0.0)), ""
+    yield "total time", duration(record.seconds.get("total", 0.0)), ""
     if "parameters" in record.model:
         trained = max((int(phase["trainable_parameters"]) for phase in record.phases), default=0)
         yield "parameters", f"{record.model['parameters']:,}", f"{trained:,} learned at most"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _best(record: Record) -> str:
@@ -164,12 +118,12 @@ def _data(record: Record) -> Iterator[tuple[str, str]]:
         if isinstance(value, dict):
             for part, own in value.items():
                 if not isinstance(own, dict | list):
-                    yield f"{name.replace('_', ' ')}: {str(part).replace('_', ' ')}", _said(own)
+                    yield f"{name.replace('_', ' ')}: {str(part).replace('_', ' ')}", _formatted(own)
         else:
-            yield name.replace("_", " "), _said(value)
+            yield name.replace("_", " "), _formatted(value)
 
 
-def _said(value: Any) -> str:
+def _formatted(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
@@ -195,7 +149,7 @@ def _settings(folder: Path) -> str:
 
 
 def _contents(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Anchors and titles of the sections that the page has."""
+    """Yield anchor and title of each section that the page has."""
     has = {
         "scores": bool(values["scores"]), "plan": bool(values["plan"]), "curves": True,
         "classes": bool(values["matrix"] or values["record"].per_class),

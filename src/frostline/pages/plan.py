@@ -11,7 +11,7 @@ OTHERS = "other blocks"
 
 
 def plan(phases: Sequence[dict[str, Any]]) -> str:
-    """phases: rows of run.json."""
+    """Draw the phases of run.json as columns and the blocks as rows; the width of a column grows with its seconds."""
     blocks = _blocks(phases)
     seconds = [max(float(phase["seconds"]), 0.0) for phase in phases]
     room = WIDTH - NAMES - 8 - LEAST * len(phases)
@@ -24,8 +24,8 @@ def plan(phases: Sequence[dict[str, Any]]) -> str:
         parts += _phase(phase, blocks, x, width, highest, top)
         if width > 6.2 * len(str(phase["name"])) or turn == 0:
             parts.append(text(x + 3, top - 22, phase["name"], "phase", "start"))
-        said = f"{second:.0f} s" if second >= 10 else f"{second:.1f} s"
-        parts.append(text(x + 3, top - 7, said if width > 6.2 * len(said) else "", "tick", "start"))
+        duration = f"{second:.0f} s" if second >= 10 else f"{second:.1f} s"
+        parts.append(text(x + 3, top - 7, duration if width > 6.2 * len(duration) else "", "tick", "start"))
         parts += [text(x, bottom + 16, f"{passed:.0f} s", "tick", "start")] if width > 60 or turn == 0 else []
         x, passed = x + width, passed + second
         parts.append(line(x, top - 34, x, bottom + 4, "boundary"))
@@ -36,7 +36,7 @@ def plan(phases: Sequence[dict[str, Any]]) -> str:
 
 
 def _blocks(phases: Sequence[dict[str, Any]]) -> list[str]:
-    """The head, then blocks from the last one down; those that never learn as one row, unless all do."""
+    """The head, then the blocks from the last one down. Blocks that never learn share one row."""
     found = list(dict.fromkeys(block for phase in phases for block in phase["learns"]))
     longest: list[str] = max((phase["learns"] for phase in phases), key=len, default=[])
     found = [*longest, *(block for block in found if block not in longest)][:MOST_ROWS]
@@ -50,20 +50,20 @@ def _phase(
     for row, block in enumerate(blocks):
         learns = block in phase["learns"]
         rate = float(phase["learning_rates"].get(block, 0.0))
-        said = "solved" if learns and phase.get("solved") else f"rate {number(rate)}" if learns else "frozen"
+        state = "solved" if learns and phase.get("solved") else f"rate {number(rate)}" if learns else "frozen"
         strength = 1.0 if phase.get("solved") else 0.35 + 0.65 * (max(rate, 0.0) / highest) ** 0.5
         style = f"fill-opacity:{strength:.2f}" if learns else ""
         kind = "learns" if learns else "frozen"
-        parts.append(box(x, top + ROW * row + 1, width - 1, ROW - 2, kind, f"{phase['name']}, {block}: {said}", style))
-        if learns and width > 6.5 * len(said) + 8:
-            parts.append(text(x + width / 2, top + ROW * row + 15, said, "inside"))
+        parts.append(box(x, top + ROW * row + 1, width - 1, ROW - 2, kind, f"{phase['name']}, {block}: {state}", style))
+        if learns and width > 6.5 * len(state) + 8:
+            parts.append(text(x + width / 2, top + ROW * row + 15, state, "inside"))
     return parts
 
 
 def _frost_line(
     phases: Sequence[dict[str, Any]], blocks: Sequence[str], widths: Sequence[float], top: float
 ) -> list[str]:
-    """Between the lowest block that learns and the frozen ones below."""
+    """Draw the line between the lowest block that learns and the frozen ones below it."""
     parts: list[str] = []
     before: float | None = None
     x = float(NAMES)

@@ -1,7 +1,7 @@
-"""What the page says, as plain values for the template. It reads the run folder alone."""
+"""Compute the sections of a run's page as plain values for the template, from the run folder alone."""
 
 from collections.abc import Iterator, Mapping
-from math import isfinite
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,14 +9,16 @@ from frostline.pages import drawing
 from frostline.pages.events import Curve, curves
 from frostline.quoting import command_of
 from frostline.report.baselines import BASELINE, NAMES
-from frostline.report.calibration import binned, classified
+from frostline.report.calibration import binned, classified, confidence_of
 from frostline.report.score_intervals import without_bounds
+from frostline.report.selective import errors_by_coverage
 from frostline.runs.predictions import Predictions
 from frostline.runs.record import Record
 
 MOST_CLASSES = 25  # in a confusion matrix; of more, the most frequent confusions are listed
 MOST_CONFUSED = 20
 MOST_LINES = 6  # in a chart
+MOST_POINTS = 200  # of a curve over samples
 RATES, VALIDATED = "lr/", "val/"
 
 
@@ -44,15 +46,15 @@ def scores(record: Record) -> list[Score]:
 def baselines(record: Record) -> str:
     """Bars of the baselines and of this run on validation; "" if there are none."""
     rows = [
-        (said, float(record.baselines[name][BASELINE]), None)
-        for name, said in NAMES.items()
+        (label, float(record.baselines[name][BASELINE]), None)
+        for name, label in NAMES.items()
         if BASELINE in record.baselines.get(name, {})
     ]
     if not rows or BASELINE not in record.metrics:
         return ""
     rows.append(("this run", record.metrics[BASELINE], None))
-    said = ", ".join(f"{name} {value:.4f}" for name, value, _ in rows)
-    return drawing.bars(rows, f"Accuracy on validation: {said}")
+    values = ", ".join(f"{name} {value:.4f}" for name, value, _ in rows)
+    return drawing.bars(rows, f"Accuracy on validation: {values}")
 
 
 def charts(record: Record, folder: Path) -> list[Chart]:
@@ -69,8 +71,8 @@ def charts(record: Record, folder: Path) -> list[Chart]:
     best = _best_epoch(record)
     made = []
     for title, tags, log in _charts(record, logged):
-        series = {said: _by_epoch(logged[tag], ends.steps, epochs) for tag, said in tags.items()}
-        series = {said: points for said, points in series.items() if points}
+        series = {name: _by_epoch(logged[tag], ends.steps, epochs) for tag, name in tags.items()}
+        series = {name: points for name, points in series.items() if points}
         label = f"{title} by epoch: " + "; ".join(
             f"{name} from {drawing.number(own[0][1])} to {drawing.number(own[-1][1])}" for name, own in series.items()
         )
@@ -80,14 +82,14 @@ def charts(record: Record, folder: Path) -> list[Chart]:
 
 
 def _charts(record: Record, logged: Mapping[str, Curve]) -> Iterator[tuple[str, dict[str, str], bool]]:
-    """Title, names of the lines by tag, and whether the axis is logarithmic."""
+    """Yield title, names of the lines by tag, and whether the axis is logarithmic."""
     score = record.monitor.removeprefix(VALIDATED)
     others = [tag for tag in logged if tag.startswith(VALIDATED) and tag not in (record.monitor, "val/n", "val/loss")]
     chosen = [record.monitor, *(tag for tag in others if 0 <= min(logged[tag].values) <= max(logged[tag].values) <= 1)]
     if record.monitor != "val/loss":
         yield f"Validation: {score}", {tag: tag.removeprefix(VALIDATED) for tag in chosen[:MOST_LINES]}, False
     losses = {"train/loss_epoch": "training", "val/loss": "validation"}
-    found = {tag: said for tag, said in losses.items() if tag in logged}
+    found = {tag: name for tag, name in losses.items() if tag in logged}
     if found:
         yield "Loss", found, all(min(logged[tag].values) > 0 for tag in found)
     rates = [tag for tag in logged if tag.startswith(RATES)]
@@ -149,27 +151,37 @@ def reliability(found: Predictions) -> str:
     if (classes := classified(found)) is None:
         return ""
     bins = binned(*classes)
-    said = ", ".join(f"{accuracy:.2f} at {confidence:.2f}" for confidence, accuracy, _ in bins)
-    return drawing.reliability(bins, f"Accuracy by confidence: {said}")
+    values = ", ".join(f"{accuracy:.2f} at {confidence:.2f}" for confidence, accuracy, _ in bins)
+    return drawing.reliability(bins, f"Accuracy by confidence: {values}")
+
+
+def risk(found: Predictions, temperature: float | None) -> str:
+    """The error rate by the share of samples that are answered; "" if samples do not have one class each."""
+    if (classes := classified(found)) is None:
+        return ""
+    coverages, errors = errors_by_coverage(*confidence_of(*classes, temperature or 1.0))
+    number = len(errors)
+    rows = sorted({min(number, ceil(number * turn / MOST_POINTS)) - 1 for turn in range(1, MOST_POINTS + 1)})
+    values = ", ".join(f"{errors[ceil(number * share) - 1]:.4f} at {share:.0%}" for share in (0.5, 0.8, 0.9, 1.0))
+    points = [(float(coverages[row]), float(errors[row])) for row in rows]
+    return drawing.risk(points, f"Error rate by the share of samples that are answered, the surest first: {values}")
 
 
 # --- commands ---
 
 
 def commands(record: Record, folder: Path) -> list[tuple[str, str]]:
-    """What to type next. The folder is absolute: the page is opened from anywhere."""
+    """Descriptions and commands that use the run. The folder is absolute, because the page is opened from anywhere."""
     run = folder.absolute()
     trust = ["trust=true"] if record.foreign else []
-    kept = [name for name in ("best", "last") if record.checkpoints.get(name) is not None]
-    last = ["checkpoint=last"] if kept == ["last"] else []
     found = []
     if record.status != "finished":
         found.append(("go on", command_of("train", *trust, resume=run)))
-    if kept:
+    if (weights := record.weights_settings) is not None:
         found += [
-            ("score the test split again", command_of("evaluate", *last, *trust, run=run)),
-            ("predict", command_of("predict", *last, *trust, run=run, input="new_samples")),
-            ("export the weights", command_of("export", *last, *trust, run=run, output="weights.safetensors")),
+            ("score the test split again", command_of("evaluate", *weights, run=run)),
+            ("predict", command_of("predict", *weights, run=run, input="new_samples")),
+            ("export the weights", command_of("export", *weights, run=run, output="weights.safetensors")),
         ]
     if record.predictions:
         found.append(("compare with another run", command_of("compare", first=run, second="other_run")))

@@ -4,18 +4,21 @@ Shapes: N samples, K classes, B draws.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from frostline.errors import RunError
 from frostline.report.resampling import Array
+from frostline.report.selective import selective
 from frostline.report.wilson import SHARE
 from frostline.runs.predictions import Predictions, file_of, read
 
 BINS = 15  # of equal width, as in Guo et al. 2017, arXiv:1706.04599
 DRAWS = 1000
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures
+MOST_STEPS = 100
+AT_ONCE = 100_000  # numbers of a block
 
 
 class Calibration(NamedTuple):
@@ -45,54 +48,120 @@ def log_softmax(logits: Array) -> Array:
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
 
+class Believed(NamedTuple):
+    """(N,) each: probability of the answer, whether it is right (1.0 or 0.0), log-probability of the true class, and
+    the sum of the squared probabilities of all classes."""
+
+    confidence: Array
+    right: Array
+    log_true: Array
+    squares: Array
+
+
+def believed(target: Array, logits: Array, temperature: float = 1.0) -> Believed:
+    import numpy as np
+
+    confidence, log_true, squares = (np.empty(len(target)) for _ in range(3))
+    for rows in _blocks(logits):
+        own = log_softmax(logits[rows] / temperature)
+        log_true[rows] = own[np.arange(len(own)), target[rows]]
+        np.exp(own, out=own)
+        confidence[rows], squares[rows] = own.max(1), np.einsum("nk,nk->n", own, own)
+    return Believed(confidence, (logits.argmax(1) == target).astype(float), log_true, squares)
+
+
+def _blocks(logits: Array) -> Iterator[slice]:
+    """Rows that fit into the processor's cache: of 10,000 samples with 1,000 classes, whole arrays take five times as
+    long."""
+    rows = max(1, AT_ONCE // logits.shape[1])
+    return (slice(first, first + rows) for first in range(0, len(logits), rows))
+
+
 def nll(target: Array, logits: Array, temperature: float = 1.0) -> float:
-    return float(-log_softmax(logits / temperature)[range(len(target)), target].mean())
+    return float(-believed(target, logits, temperature).log_true.mean())
 
 
 def fitted(target: Array, logits: Array) -> float:
-    """The temperature by which logits are to be divided for the lowest negative log-likelihood (Guo et al. 2017), to
-    1e-4. The likelihood has one peak in 1 / temperature, which a golden-section search finds."""
-    low, high, golden = 1 / HIGHEST, 1 / LOWEST, (5**0.5 - 1) / 2
-    while high - low > 1e-4 * low:
-        one, other = high - golden * (high - low), low + golden * (high - low)
-        if nll(target, logits, 1 / one) < nll(target, logits, 1 / other):
-            high = other
-        else:
-            low = one
-    return 2 / (low + high)
+    """The temperature by which logits are to be divided for the lowest negative log-likelihood (Guo et al. 2017), to a
+    relative 1e-5.
+
+    The true class counts 1 - 1 / (N + 2), and the most probable other one the rest: Platt's correction (1999, section
+    2.2). Without it, N samples that are all right would have the temperature 0, which makes every answer certain. The
+    likelihood is concave in 1 / temperature, so Newton's steps find its peak.
+    """
+    import numpy as np
+
+    wanted, low, high, now = _wanted(target, logits), 1 / HIGHEST, 1 / LOWEST, 1.0
+    for _ in range(MOST_STEPS):
+        mean, curvature = 0.0, 0.0
+        for rows in _blocks(logits):
+            shifted = logits[rows] - logits[rows].max(1, keepdims=True)
+            shares = np.exp(now * shifted)
+            total = shares.sum(1)
+            shares *= shifted
+            means = shares.sum(1) / total
+            mean += float(means.sum())
+            curvature += float((np.einsum("nk,nk->n", shares, shifted) / total - means**2).sum())
+        slope, curvature = wanted - mean / len(target), curvature / len(target)
+        low, high = (now, high) if slope > 0 else (low, now)
+        newton = now + slope / curvature if curvature > 0 else 0.0
+        before, now = now, newton if low < newton < high else (low * high) ** 0.5
+        if abs(now - before) <= 1e-5 * before:
+            break
+    return 1 / now
+
+
+def _wanted(target: Array, logits: Array) -> float:
+    """The mean logit, below the highest of its sample, that the likelihood asks for."""
+    import numpy as np
+
+    total, doubt = 0.0, 1 / (len(target) + 2)
+    for rows in _blocks(logits):
+        own = logits[rows] - logits[rows].max(1, keepdims=True)
+        place = np.arange(len(own)), target[rows]
+        total += (1 - doubt) * float(own[place].sum())
+        own[place] = -np.inf
+        total += doubt * float(own.max(1).sum())
+    return total / len(target)
 
 
 def binned(target: Array, logits: Array, temperature: float = 1.0) -> list[tuple[float, float, int]]:
     """Mean confidence, accuracy and number of samples of each bin that has some."""
     import numpy as np
 
-    confidence, right, where = _confidence(target, logits, temperature)
-    counts, sums, hits = (np.bincount(where, weights, BINS) for weights in (None, confidence, right))
+    found = believed(target, logits, temperature)
+    where = _bins_of(found.confidence)
+    counts, sums, hits = (np.bincount(where, weights, BINS) for weights in (None, found.confidence, found.right))
     return [
         (float(sums[at] / counts[at]), float(hits[at] / counts[at]), int(counts[at])) for at in np.flatnonzero(counts)
     ]
 
 
-def _confidence(target: Array, logits: Array, temperature: float) -> tuple[Array, Array, Array]:
+def confidence_of(target: Array, logits: Array, temperature: float = 1.0) -> tuple[Array, Array]:
+    """(N,) probability of each answer, and whether it is right: 1.0 or 0.0."""
+    return believed(target, logits, temperature)[:2]
+
+
+def _bins_of(confidence: Array) -> Array:
     import numpy as np
 
-    shares = np.exp(log_softmax(logits / temperature))
-    confidence = shares.max(1)
-    return confidence, (logits.argmax(1) == target).astype(float), np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return np.minimum((confidence * BINS).astype(int), BINS - 1)
 
 
 def calibration(target: Array, logits: Array, temperature: float = 1.0, seed: int = 0) -> Calibration:
+    return examined(believed(target, logits, temperature), seed)
+
+
+def examined(found: Believed, seed: int = 0) -> Calibration:
     import numpy as np
 
-    shares = np.exp(log_softmax(logits / temperature))
-    away = shares.copy()
-    away[np.arange(len(target)), target] -= 1
-    confidence, right, where = _confidence(target, logits, temperature)
-    gaps = np.zeros((len(target), BINS))
-    gaps[np.arange(len(target)), where] = right - confidence
-    ece = float(np.abs(gaps.sum(0)).sum() / len(target))
+    number = len(found.right)
+    gaps = np.zeros((number, BINS))
+    gaps[np.arange(number), _bins_of(found.confidence)] = found.right - found.confidence
+    ece = float(np.abs(gaps.sum(0)).sum() / number)
     low, high = _interval(gaps, seed)
-    return Calibration(nll(target, logits, temperature), float((away**2).sum(1).mean()), ece, low, high)
+    brier = float((found.squares - 2 * np.exp(found.log_true) + 1).mean())
+    return Calibration(-float(found.log_true.mean()), brier, ece, low, high)
 
 
 def _interval(gaps: Array, seed: int) -> tuple[float, float]:
@@ -111,24 +180,28 @@ def _interval(gaps: Array, seed: int) -> tuple[float, float]:
 
 
 def recorded_calibration(folder: Path) -> dict[str, Any]:
-    """`recorded` of the run in `folder`; empty if it stored no predictions of its test split."""
-    if not (folder / file_of("test")).is_file():
-        return {}
+    """`recorded` of the run in `folder`; empty if it stored no predictions."""
     try:
-        return recorded(read(folder, "val") if (folder / file_of("val")).is_file() else None, read(folder, "test"))
+        val, test = (read(folder, split) if (folder / file_of(split)).is_file() else None for split in ("val", "test"))
     except RunError as error:
         print(f"frostline: the probabilities are not examined: {error.what}", file=sys.stderr)
         return {}
+    return recorded(val, test)
 
 
-def recorded(val: Predictions | None, test: Predictions) -> dict[str, Any]:
-    """Entry of run.json: scores of the test part, raw and, where validation has predictions too, with the temperature
-    that is fitted on them. Empty if samples have no single class."""
-    if (own := classified(test)) is None:
+def recorded(val: Predictions | None, test: Predictions | None) -> dict[str, Any]:
+    """Entry of run.json: the `temperature`, fitted on so many `samples` of validation, the scores of the test split
+    `raw` and `calibrated` by it, and `selective`, the error rate by coverage (`selective.py`). None where the
+    predictions lack; empty if samples have no single class."""
+    held, own = (None if found is None else classified(found) for found in (val, test))
+    if held is None and own is None:
         return {}
-    found: dict[str, Any] = {"raw": calibration(*own)._asdict(), "temperature": None, "calibrated": None}
-    held = None if val is None else classified(val)
-    if held is not None:
-        temperature = fitted(*held)
-        found |= {"temperature": temperature, "calibrated": calibration(*own, temperature)._asdict()}
+    temperature = None if held is None else fitted(*held)
+    found: dict[str, Any] = {"temperature": temperature, "samples": 0 if held is None else len(held[0])}
+    found |= {"raw": None, "calibrated": None, "selective": None}
+    if own is not None:
+        raw = believed(*own)
+        used = raw if temperature is None else believed(*own, temperature)
+        found |= {"raw": examined(raw)._asdict(), "selective": selective(used.confidence, used.right)}
+        found |= {} if temperature is None else {"calibrated": examined(used)._asdict()}
     return found

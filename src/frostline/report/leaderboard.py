@@ -83,7 +83,7 @@ def _table(
         row |= {"run": first.run, "status": first.status, "error": first.error, "runs": len(setting.trials)}
         if setting.failed:
             row["runs"] = f"{len(setting.trials)} of {len(setting.trials) + setting.failed}"
-        row["ranked_by"] = _label(first.ranking, rankings)
+        row["ranked_by"] = label_of(first.ranking, rankings)
         for score in scores:
             mean, deviation = setting.score(score) or (math.nan, math.nan)
             row |= {} if math.isnan(mean) else {score: mean}
@@ -208,9 +208,7 @@ def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) 
         if record.command:
             command = re.sub("^frostline ", lambda _: f"{shlex.quote(program())} ", record.command)
             console.print(f"best         {shown(command)}{end}", soft_wrap=True)
-        kept = [name for name in ("best", "last") if record.checkpoints.get(name) is not None]
-        if kept:
-            settings = ["checkpoint=last"] * (kept[0] != "best") + ["trust=true"] * bool(record.foreign)
+        if (settings := record.weights_settings) is not None:
             said = " ".join([shlex.quote(program()), "evaluate", setting_of("run", folder / row["run"]), *settings])
             console.print(f"next         {said}{end}")
 
@@ -226,7 +224,7 @@ def _short(cell: str) -> str:
     return f"{float(cell):.4f}" if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?", cell) else cell
 
 
-def _label(ranking: Ranking | None, rankings: Sequence[Ranking | None]) -> str:
+def label_of(ranking: Ranking | None, rankings: Sequence[Ranking | None]) -> str:
     """Name a ranking by its monitor; add data and fingerprint only where the monitor is ambiguous."""
     others = [other for other in rankings if other is not None and other != ranking]
     if ranking is None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from frostline.errors import RunError, few, shortened
 from frostline.report.resampling import Array, Score, bounds, drawn, skewness
+from frostline.report.sample_scores import is_sparse
 from frostline.report.score_intervals import LEAST_DRAWN, summed, units_of
 from frostline.report.score_parts import parts_of
 from frostline.runs.predictions import Predictions
@@ -104,7 +105,12 @@ def _joined(one: Array, of_one: Score, other: Array, of_other: Score) -> tuple[A
     import numpy as np
 
     width = one.shape[1]
-    sums = np.concatenate([one, other], axis=1)
+    if is_sparse(one) or is_sparse(other):
+        from scipy import sparse
+
+        sums = sparse.hstack([sparse.csr_array(one), sparse.csr_array(other)], format="csr")
+    else:
+        sums = np.concatenate([one, other], axis=1)
     return sums, lambda total: of_other(total[:, width:]) - of_one(total[:, :width])
 
 

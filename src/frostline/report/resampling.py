@@ -69,7 +69,7 @@ def _sparse(sums: Array) -> Array:
     """Counts of many classes are mostly 0."""
     import numpy as np
 
-    if sums.shape[1] < 32 or np.count_nonzero(sums) > SPARSE * sums.size:
+    if not isinstance(sums, np.ndarray) or sums.shape[1] < 32 or np.count_nonzero(sums) > SPARSE * sums.size:
         return sums
     from scipy import sparse
 
@@ -77,15 +77,17 @@ def _sparse(sums: Array) -> Array:
 
 
 def skewness(sums: Array, of: Score, seed: int = 0) -> float:
-    """Of the influence of single units on the score, from the scores without each (jackknife)."""
+    """Of the influence of single units on the score, from the scores without each (jackknife). sums: (U, S), an array
+    or a sparse one."""
     import numpy as np
 
-    number = len(sums)
+    number = sums.shape[0]
     total = sums.sum(0)
     if number > SKEWNESS_FROM:
         sums = sums[np.random.default_rng(seed).choice(number, SKEWNESS_FROM, replace=False)]
     rows = max(1, AT_ONCE // sums.shape[1])
-    without = np.concatenate([of(total - sums[at : at + rows]) for at in range(0, len(sums), rows)])
+    parts = (sums[at : at + rows] for at in range(0, sums.shape[0], rows))
+    without = np.concatenate([of(total - (it if isinstance(it, np.ndarray) else it.toarray())) for it in parts])
     away = without.mean() - without
     spread = float((away**2).mean())
     return 0.0 if not spread > 0 else float((away**3).mean() / spread**1.5)

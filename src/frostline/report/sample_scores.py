@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from frostline.runs.predictions import Predictions
 
 MOST = 50_000_000  # numbers (N x S) for which there is room
+AT_ONCE = 100_000  # numbers of a block, which fits into the processor's cache
+SPARSE_FROM = 32  # classes from which counts of classes are sparse arrays
 CLOSE = 1e-3  # a score that differs by a larger share from the recorded one is not what the run measured
 ROUNDED = 1e-6  # by which scores near 0 may differ, too
 
@@ -17,7 +19,8 @@ Sums = tuple[Array, Callable[[Array], Array]]
 
 
 class SampleScore(NamedTuple):
-    """samples: what identifies them, in their order. sums: (N, S), added over samples. of: (B, S) → (B,), the score."""
+    """samples: what identifies them, in their order. sums: (N, S), added over samples, an array or a sparse one
+    (`scipy.sparse.csr_array`). of: (B, S) → (B,), the score."""
 
     samples: tuple[str, ...]
     sums: Array
@@ -39,21 +42,38 @@ def sample_score(found: Predictions, name: str) -> SampleScore | None:
     if made is None or recorded is None:
         return None
     sums, of = made
-    if sums.size > MOST or not np.isfinite(sums).all():
+    if sums.size > MOST or not np.isfinite(sums.data if is_sparse(sums) else sums).all():
         return None
     index = found.columns["index"]
     _, first, rows = np.unique(index, return_index=True, return_inverse=True)
     names = [str(found.columns["sample"][at]) for at in first]
     if "word" in found.columns:  # a sample has a row for each word
-        whole = np.zeros((len(first), sums.shape[1]))
-        np.add.at(whole, rows, sums)
-        sums = whole
+        sums = added(sums, rows, len(first))
     elif len(first) == len(index):
         sums = sums[first]
     else:
         return None
     score = SampleScore(tuple(f"{it} {index[at]}" for it, at in zip(names, first, strict=True)), sums, of)
     return score if abs(score.value - recorded) <= CLOSE * abs(recorded) + ROUNDED else None
+
+
+def is_sparse(sums: Array) -> bool:
+    import numpy as np
+
+    return not isinstance(sums, np.ndarray)
+
+
+def added(sums: Array, rows: Array, number: int) -> Array:
+    """(N, S) → (number, S): sums over the samples of one unit. rows: (N,) the unit of each."""
+    import numpy as np
+
+    if is_sparse(sums):
+        from scipy import sparse
+
+        return sparse.csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), (number, len(rows))) @ sums
+    whole = np.zeros((number, sums.shape[1]))
+    np.add.at(whole, rows, sums)
+    return whole
 
 
 def _of_classes(columns: Mapping[str, Array]) -> tuple[Array, Array] | None:
@@ -88,8 +108,14 @@ def _cross_entropy(columns: Mapping[str, Array]) -> Sums | None:
     if found is None:
         return None
     target, logits = found
-    shifted = logits.astype(float) - logits.max(1, keepdims=True)
-    return _mean(np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(target)), target])
+    each = np.empty(len(target))
+    rows = max(1, AT_ONCE // logits.shape[1])
+    for at in range(0, len(target), rows):
+        shifted = logits[at : at + rows].astype(float)
+        shifted -= shifted.max(1, keepdims=True)
+        own = shifted[np.arange(len(shifted)), target[at : at + rows]]
+        each[at : at + rows] = np.log(np.exp(shifted, out=shifted).sum(1)) - own
+    return _mean(each)
 
 
 def _f1_macro(columns: Mapping[str, Array]) -> Sums | None:
@@ -97,19 +123,36 @@ def _f1_macro(columns: Mapping[str, Array]) -> Sums | None:
     import numpy as np
 
     found = _of_classes(columns)
-    if found is None or len(found[0]) * found[1].shape[1] * 3 > MOST:
+    if found is None:
         return None
     target, logits = found
-    classes = np.arange(logits.shape[1])
-    true, given = target[:, None] == classes, logits.argmax(1)[:, None] == classes
-    counted = (true | given).any(0)
-    sums = np.concatenate([true & given, true, given], axis=1).astype(float)
+    given, number = logits.argmax(1), logits.shape[1]
+    counted = np.zeros(number, bool)
+    counted[target] = counted[given] = True
+    sums = _counts(target, given, number)
 
     def of(total: Array) -> Array:
         right, truth, answers = np.split(total, 3, axis=1)
         return (2 * right / np.maximum(truth + answers, 1))[:, counted].mean(1)
 
     return sums, of
+
+
+def _counts(target: Array, given: Array, number: int) -> Array:
+    """(N, 3 * number) counts of right answers, of targets and of answers, by class. Of many classes they are sparse."""
+    import numpy as np
+
+    if number < SPARSE_FROM:
+        classes = np.arange(number)
+        true, answered = target[:, None] == classes, given[:, None] == classes
+        return np.concatenate([true & answered, true, answered], axis=1).astype(float)
+    from scipy import sparse
+
+    right = np.flatnonzero(target == given)
+    every = np.arange(len(target))
+    rows = np.concatenate([right, every, every])
+    columns = np.concatenate([target[right], target + number, given + 2 * number])
+    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), (len(target), 3 * number))
 
 
 def _numbers(columns: Mapping[str, Array]) -> tuple[Array, Array] | None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from frostline.errors import RunError, counted
 from frostline.report.resampling import Array, bounds, drawn, merged, skewness
-from frostline.report.sample_scores import SampleScore
+from frostline.report.sample_scores import SampleScore, added
 from frostline.report.score_parts import parts_of
 from frostline.report.wilson import wilson
 from frostline.runs.predictions import Predictions, file_of, read
@@ -68,13 +68,7 @@ def units_of(columns: Mapping[str, Array]) -> Units:
 
 def summed(sums: Array, units: Units) -> Array:
     """(N, S) of samples → (U, S) of units."""
-    import numpy as np
-
-    if units.names[0] != "group":
-        return sums
-    whole = np.zeros((units.number, sums.shape[1]))
-    np.add.at(whole, units.of, sums)
-    return whole
+    return sums if units.names[0] != "group" else added(sums, units.of, units.number)
 
 
 def _fewest(columns: Mapping[str, Array]) -> int | None:

@@ -6,7 +6,7 @@ Shapes: R rows, K labels or classes, T numbers, S sums, U samples.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from frostline.report.sample_scores import CLOSE, MOST, SampleScore, Sums, sample_score
+from frostline.report.sample_scores import CLOSE, MOST, SampleScore, Sums, added, sample_score
 from frostline.runs.predictions import Predictions
 
 Array = Any  # numpy.ndarray
@@ -34,9 +34,8 @@ def _by_sample(columns: Mapping[str, Array], sums: Array, of: Callable[[Array], 
 
     index = columns["index"]
     _, first, rows = np.unique(index, return_index=True, return_inverse=True)
-    whole = np.zeros((len(first), sums.shape[1]))
-    np.add.at(whole, rows, sums)
-    return SampleScore(tuple(f"{columns['sample'][at]} {index[at]}" for at in first), whole, of)
+    names = tuple(f"{columns['sample'][at]} {index[at]}" for at in first)
+    return SampleScore(names, added(sums, rows, len(first)), of)
 
 
 def ratio(above: Array, below: Array) -> Sums:

@@ -63,9 +63,7 @@ def print_run(record: Record, folder: Path, page_seconds: float | None = None) -
     console.print(f"run   {folder}")
     if page_seconds is not None:
         console.print(f"page  {folder / PAGE}{_costly(page_seconds, record.seconds['total'])}")
-    kept = [name for name in ("best", "last") if record.checkpoints[name] is not None]
-    if kept:
-        settings = ([] if kept[0] == "best" else ["checkpoint=last"]) + (["trust=true"] if record.foreign else [])
+    if (settings := record.weights_settings) is not None:
         command = " ".join(["evaluate", setting_of("run", folder), *settings])
         console.print(f"next  {program()} {command}")
 

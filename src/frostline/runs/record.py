@@ -71,8 +71,8 @@ class Record:
     # By test score: its 95 % interval over samples, `low` and `high`, `by` which method, from how many `units` of which
     # kind (`unit`), and a `caution` if these are too few.
     intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
-    # For one class a sample: NLL, Brier score and ECE of the test split (`raw`), the `temperature` that was fitted on
-    # validation, and the scores with it (`calibrated`).
+    # For one class a sample: the `temperature` that was fitted on so many `samples` of validation; NLL, Brier score and
+    # ECE of the test split without it (`raw`) and with it (`calibrated`); its error rate by coverage (`selective`).
     calibration: dict[str, Any] = field(default_factory=dict)
     per_class: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"setup": 0.0, "fit": 0.0, "test": 0.0, "total": 0.0})
@@ -87,6 +87,14 @@ class Record:
         if score is None:
             return math.inf
         return score if self.mode == "min" else -score
+
+    @property
+    def weights_settings(self) -> list[str] | None:
+        """The settings that a command beside `run=` needs to open the weights; None if the run saved none."""
+        names = [name for name in ("best", "last") if self.checkpoints.get(name) is not None]
+        if not names:
+            return None
+        return ["checkpoint=last"] * (names[0] != "best") + ["trust=true"] * bool(self.foreign)
 
     def write(self, folder: Path) -> None:
         self.seconds["total"] = sum(value for key, value in self.seconds.items() if key != "total")

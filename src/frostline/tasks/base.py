@@ -39,9 +39,10 @@ class Metrics(nn.Module):
 class Task(nn.Module):
     """A task sets `kind`, the kind of its targets, and `unit`, what each output belongs to; its constructor takes
     `Targets` first. `usual_head`: an option of `head=` that fits. `guides_head`: whether the head takes the targets in
-    training, and then returns the terms of the loss. `gives_files`: whether predictions are files. `shares`: the scores
-    that are proportions of samples. `noted`: validation scores of the tested weights that run.json needs beside the
-    monitor. `per_identity`: samples of each name in a training batch; None for any.
+    training, and then returns the terms of the loss. `gives_files`, `gives_numbers`: whether predictions are files, or
+    numbers in the unit of the targets. `hub_task`: its name on the hub of Hugging Face, {} for the kind of samples.
+    `shares`: the scores that are proportions of samples. `noted`: validation scores of the tested weights that run.json
+    needs beside the monitor. `per_identity`: samples of each name in a training batch; None for any.
 
     monitor: the validation score, `val/<name>`, that selects the best epoch. mode: whether its `max` or `min` is best.
 
@@ -55,6 +56,8 @@ class Task(nn.Module):
     usual_head: ClassVar[str] = "linear"
     guides_head: ClassVar[bool] = False
     gives_files: ClassVar[bool] = False
+    gives_numbers: ClassVar[bool] = False
+    hub_task: ClassVar[str] = ""
     shares: ClassVar[frozenset[str]] = frozenset()
     noted: frozenset[str] = frozenset()
     per_identity: int | None = None

@@ -19,9 +19,11 @@ TOP_K = 5
 
 
 class Classification(Task):
-    """class_weights: `balanced` weights classes by `balanced_weights`."""
+    """class_weights: `balanced` weights classes by `balanced_weights`. temperature: divides the logits of `decode`;
+    losses and scores are without it."""
 
     kind = "class"
+    hub_task = "{}-classification"
     shares = frozenset({"val/accuracy", f"val/accuracy_top{TOP_K}"})
 
     def __init__(
@@ -40,6 +42,7 @@ class Classification(Task):
         self.classes = targets.names
         self.num_classes = len(self.classes)
         self.label_smoothing = label_smoothing
+        self.temperature = 1.0
         self.class_weights: Tensor | None
         balanced = balanced_weights(targets.counts) if class_weights == "balanced" else None
         # Not persistent: it is computed from the data, so checkpoints need not store it.
@@ -62,7 +65,7 @@ class Classification(Task):
         return with_ranking(own, self.targets, log_odds)
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
-        return [*outputs.float().softmax(dim=1)]
+        return [*(outputs.float() / self.temperature).softmax(dim=1)]
 
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """`label`, `probability`, then those of the next classes: `label_2`, `probability_2`, ..."""

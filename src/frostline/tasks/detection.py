@@ -31,6 +31,7 @@ class Detection(Task):
     """threshold: see conf/task/detection.yaml."""
 
     kind = "boxes"
+    hub_task = "object-detection"
     unit = "box"
     usual_head = "faster_rcnn"
     guides_head = True

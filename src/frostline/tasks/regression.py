@@ -31,6 +31,8 @@ class Regression(Task):
     """The network learns targets scaled to mean 0 and deviation 1; scores and predictions are in the targets' unit."""
 
     kind = "numbers"
+    hub_task = "{}-regression"
+    gives_numbers = True
     mean: Tensor
     std: Tensor
 

@@ -37,6 +37,7 @@ class Retrieval(Task):
     """
 
     kind = "identities"
+    hub_task = "{}-feature-extraction"
     unit = "embedding"
     usual_head = "embedding"
     noted = frozenset({"val/threshold"})

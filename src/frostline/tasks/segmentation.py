@@ -30,6 +30,7 @@ class Segmentation(Task):
     """
 
     kind = "masks"
+    hub_task = "image-segmentation"
     unit = "pixel"
     gives_files = True
     class_weights: Tensor | None

@@ -33,6 +33,7 @@ class TokenClassification(Task):
     """class_weights: `balanced` weights words by `balanced_weights` of their tags."""
 
     kind = "tags"
+    hub_task = "token-classification"
     unit = "token"
 
     def __init__(

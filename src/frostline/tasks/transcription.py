@@ -26,6 +26,7 @@ SCORES: dict[str, Mode] = {"loss": "min", "cer": "min", "wer": "min"}
 
 class Transcription(Task):
     kind = "transcripts"
+    hub_task = "automatic-speech-recognition"
     unit = "token"
 
     def __init__(self, targets: Targets, *, l1: NonNegative[float], monitor: str, mode: Literal["max", "min"]) -> None:

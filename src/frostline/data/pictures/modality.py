@@ -35,6 +35,7 @@ class PictureModality(Modality):
 
     spec: ImageSpec
     samples = "pictures"
+    hub_name = "image"
     plainly = "pictures without augmentation"
     kept_as: ClassVar[Literal["decoded"]] = "decoded"
 

@@ -42,6 +42,7 @@ class RowModality(Modality):
 
     spec: PartsSpec
     samples = "rows"
+    hub_name = "tabular"
     plainly = "rows without augmentation"
     kept_as: ClassVar[Literal["decoded"]] = "decoded"
     has_columns = True

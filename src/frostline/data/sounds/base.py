@@ -32,6 +32,7 @@ class Sounds(Modality):
 
     takes: ClassVar[type[Spec]]
     samples = "sounds"
+    hub_name = "audio"
     plainly = "sounds without augmentation"
     kept_as: ClassVar[Literal["decoded"]] = "decoded"
 

@@ -29,6 +29,7 @@ class TextModality(Modality):
 
     spec: TextSpec
     samples = "texts"
+    hub_name = "text"
     plainly = "each text as it is"
     kept_as: ClassVar[Literal["tokens"]] = "tokens"
 

@@ -1,0 +1,248 @@
+"""How sure a prediction is, by the stored predictions of validation: calibrated probabilities, answers that are left
+out, sets of classes and intervals of numbers.
+
+Shapes: K classes, T numbers.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from frostline.data.predicting import Columns, cells
+from frostline.errors import ConfigError, counted
+from frostline.report.calibration import classified, confidence_of, log_softmax
+from frostline.report.conformal import half_widths, least_miss, least_probability
+from frostline.report.selective import DOUBT, Threshold, threshold_of
+from frostline.runs.predictions import Predictions, read
+from frostline.runs.record import Record
+from frostline.tasks.base import Task
+from frostline.tasks.multi_label import BETWEEN
+
+SAME_DATA = "which also chose the epoch"
+GROUPED = "samples of a group are not independent, so it may fail more often"
+
+
+class Calibrated(NamedTuple):
+    """temperature: by which the logits are divided; None for probabilities as trained. note: a sentence for the user;
+    "" for tasks without such probabilities."""
+
+    temperature: float | None
+    note: str
+
+
+def calibrated(record: Record, checkpoint: str, task: Task, calibration: str) -> Calibrated:
+    """Set the temperature of the task. calibration: temperature or none, as typed."""
+    if not hasattr(task, "temperature"):
+        return Calibrated(None, "")
+    if calibration == "none":
+        return Calibrated(None, "probabilities are as trained (calibration=none)")
+    temperature = record.calibration.get("temperature")
+    if not isinstance(temperature, int | float) or isinstance(temperature, bool) or not 0 < temperature < 1e6:
+        return Calibrated(None, "probabilities are as trained: the run has no temperature fitted on validation")
+    if not is_tested(record, checkpoint):
+        return Calibrated(None, f"probabilities are as trained: the temperature is not that of checkpoint={checkpoint}")
+    setattr(task, "temperature", float(temperature))  # noqa: B010  # no attribute of every task
+    number = record.calibration.get("samples")
+    source = counted(number, "validation sample", "validation samples") if isinstance(number, int) else "validation"
+    return Calibrated(
+        float(temperature),
+        f"probabilities are calibrated: temperature {temperature:.3f}, fitted on {source}, {SAME_DATA}",
+    )
+
+
+def is_tested(record: Record, checkpoint: str) -> bool:
+    """Whether a checkpoint has the weights by which validation and test were scored."""
+    return checkpoint == "best" or record.checkpoints.get("best") is None
+
+
+class Confidence(NamedTuple):
+    """threshold: the least probability of an answer. least: the least probability of a class in a set. widths: half of
+    the interval of each number. notes: sentences for the user."""
+
+    task: Task
+    threshold: Threshold | None = None
+    least: float | None = None
+    widths: Sequence[float] | None = None
+    notes: Sequence[str] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it adds nothing."""
+        return self.threshold is None and self.least is None and self.widths is None
+
+    def of_one(self, predicted: dict[str, Any], values: Tensor) -> dict[str, Any]:
+        """`columns` of one sample, with its set as a list."""
+        columns = self.columns({name: [cell] for name, cell in predicted.items()}, [values])
+        found: dict[str, Any] = cells(columns)
+        return found | ({} if self.least is None else {"set": self.sets([values])[0]})
+
+    def columns(self, predicted: Columns, values: Sequence[Tensor]) -> Columns:
+        """Add columns to those of predictions. For abstention `abstained` and `guess`, the most probable class; `label`
+        is then empty. For sets `set`, for intervals `<name>_low` and `<name>_high`. values: (K,) or (T,) each."""
+        found = dict(predicted)
+        if self.threshold is not None:
+            names: list[str] = [*self.task.classes]  # type: ignore[misc]
+            unsure = [float(row.max()) < self.threshold.value for row in values]
+            guesses = [names[int(row.argmax())] for row in values]
+            labels = ["" if no else guess for no, guess in zip(unsure, guesses, strict=True)]
+            found = {"label": labels, "abstained": ["yes" if no else "no" for no in unsure], "guess": guesses} | {
+                name: column for name, column in found.items() if name != "label"
+            }
+        if self.least is not None:
+            found["set"] = [_cell(names) for names in self.sets(values)]
+        return self._with_intervals(found, values) if self.widths is not None else found
+
+    def sets(self, values: Sequence[Tensor]) -> list[list[str]]:
+        """The classes of each sample's set, the most probable first."""
+        assert self.least is not None
+        names: list[str] = [*self.task.classes]  # type: ignore[misc]
+        orders = [row.argsort(descending=True, stable=True).tolist() for row in values]
+        return [
+            [names[at] for at in order if float(row[at]) >= self.least]
+            for order, row in zip(orders, values, strict=True)
+        ]
+
+    def _with_intervals(self, predicted: Columns, values: Sequence[Tensor]) -> Columns:
+        assert self.widths is not None
+        found: Columns = {}
+        for at, (name, column) in enumerate(predicted.items()):
+            found[name] = column
+            for end, sign in (("low", -1), ("high", 1)):
+                header = f"{name}_{end}"
+                while header in predicted or header in found:
+                    header += " (interval)"
+                found[header] = [f"{float(row[at]) + sign * self.widths[at]:.8g}" for row in values]
+        return found
+
+    def outcome(self, columns: Columns) -> list[str]:
+        """Sentences on how often the network abstained, and how large the sets are."""
+        found = []
+        if self.threshold is not None:
+            number, of = columns["abstained"].count("yes"), len(columns["abstained"])
+            found.append(f"abstained on {number:,} of {of:,} ({number / of:.0%}): their label is empty")
+        if self.least is not None:
+            sizes = [0 if not cell else len(_names(cell)) for cell in columns["set"]]
+            empty, single = sizes.count(0), sizes.count(1)
+            mean = sum(sizes) / len(sizes)
+            found.append(f"sets: {empty:,} empty, {single:,} of one class, {mean:.2f} classes on average")
+        return found
+
+
+def _cell(names: Sequence[str]) -> str:
+    return json.dumps(names, ensure_ascii=False) if any(BETWEEN in name for name in names) else BETWEEN.join(names)
+
+
+def _names(cell: str) -> list[str]:
+    found: list[str] = json.loads(cell) if cell.startswith('["') else cell.split(BETWEEN)
+    return found
+
+
+def confidence(
+    folder: Path,
+    record: Record,
+    task: Task,
+    checkpoint: str,
+    *,
+    abstain: float | None,
+    conformal: float | None,
+) -> Confidence:
+    """abstain: the highest error rate of the answers that are given. conformal: the share of samples whose truth may
+    lie outside of their set or interval. Raises ConfigError if this task has none, or if validation has too few
+    samples; RunError if the run stored no predictions."""
+    typed = "abstain" if abstain is not None else "conformal"
+    if abstain is None and conformal is None:
+        return Confidence(task)
+    takes_numbers = task.gives_numbers and abstain is None
+    if not hasattr(task, "temperature") and not takes_numbers:
+        needs = "one class for each sample" if abstain is not None else "one class for each sample, or numbers"
+        raise ConfigError(
+            f"{typed} needs a run that predicts {needs}; this one predicts {task.kind}",
+            where=typed,
+            next_step=f"leave {typed}= out",
+        )
+    if not is_tested(record, checkpoint):
+        raise ConfigError(
+            f"{typed} goes by the stored predictions of validation, which are of the best weights",
+            where="checkpoint",
+            next_step="checkpoint=best",
+        )
+    found = read(folder, "val")
+    return _of_numbers(found, task, conformal) if takes_numbers else _of_classes(found, task, abstain, conformal)
+
+
+def _of_numbers(found: Predictions, task: Task, miss: float | None) -> Confidence:
+    assert miss is not None
+    target, predicted = (found.columns[name].astype(float) for name in ("target", "predicted"))
+    target, predicted = (it.reshape(len(it), -1) for it in (target, predicted))
+    widths = half_widths(target, predicted, miss)
+    if widths is None:
+        raise _too_few(len(target), miss)
+    each = " (each number alone)" if len(widths) > 1 else ""
+    return Confidence(task, widths=widths, notes=[_note("intervals", each, miss, found)])
+
+
+def _of_classes(found: Predictions, task: Task, abstain: float | None, miss: float | None) -> Confidence:
+    import numpy as np
+
+    classes = classified(found)
+    assert classes is not None, "a task with a temperature has one class for each sample"
+    temperature = float(getattr(task, "temperature"))  # noqa: B009
+    threshold, least, notes = None, None, []
+    if abstain is not None:
+        confidences = confidence_of(*classes, temperature)
+        threshold = threshold_of(*confidences, abstain)
+        if threshold is None:
+            raise _never_sure(confidences, abstain)
+        notes.append(_promise(threshold, abstain, found))
+    if miss is not None:
+        target, logits = classes
+        least = least_probability(target, np.exp(log_softmax(logits / temperature)), miss)
+        if least is None:
+            raise _too_few(len(target), miss)
+        notes.append(_note("sets", "", miss, found))
+    return Confidence(task, threshold, least, notes=notes)
+
+
+def _promise(threshold: Threshold, most: float, found: Predictions) -> str:
+    grouped = f"; {GROUPED}" if "group" in found.columns else ""
+    return (
+        f"answers have a probability of {threshold.value:.4f} or more: on validation {threshold.coverage:.1%} were "
+        f"answered with an error rate of {threshold.error:.1%}, at most {threshold.bound:.1%} with {1 - DOUBT:.0%} "
+        f"confidence (Clopper-Pearson bound of all thresholds tried){grouped}"
+    )
+
+
+def _note(what: str, besides: str, miss: float, found: Predictions) -> str:
+    number = len(found.columns["target"])
+    grouped = f"; {GROUPED}" if "group" in found.columns else ""
+    return (
+        f"{what} hold the truth of {1 - miss:.4g} of further samples{besides}: split conformal, from "
+        f"{counted(number, 'validation sample', 'validation samples')}, {SAME_DATA}{grouped}"
+    )
+
+
+def _too_few(number: int, miss: float) -> ConfigError:
+    least = least_miss(number)
+    proposed = next(miss for miss in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if miss > least or miss == 0.5)
+    return ConfigError(
+        f"{counted(number, 'validation sample', 'validation samples')} cannot promise that {1 - miss:.4g} of further "
+        f"samples are covered: {1 - least:.4g} at most",
+        where="conformal",
+        next_step=f"conformal={proposed:g}",
+    )
+
+
+def _never_sure(confidences: tuple[Any, Any], most: float) -> ConfigError:
+    number = len(confidences[0])
+    rates = [rate for rate in (0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5) if rate > most]
+    works = next((rate for rate in rates if threshold_of(*confidences, rate) is not None), None)
+    samples = counted(number, "validation sample", "validation samples")
+    return ConfigError(
+        f"no threshold promises an error rate of {most:g} by {samples} (Clopper-Pearson bound, {1 - DOUBT:.0%} "
+        "confidence): more samples or a better network are needed",
+        where="abstain",
+        next_step="leave abstain= out" if works is None else f"abstain={works:g}",
+    )

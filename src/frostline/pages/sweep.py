@@ -1,0 +1,208 @@
+"""Write report.html of a sweep: the leaderboard, and its scores over the settings that it varied."""
+
+import csv
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from frostline import __version__
+from frostline.errors import few
+from frostline.pages import dimensions
+from frostline.pages.dimensions import Tried
+from frostline.pages.template import duration, filled
+from frostline.paths import write_atomically
+from frostline.quoting import command_of
+from frostline.report.leaderboard import DEVIATION, FILE, LONG, label_of
+from frostline.report.summary import PAGE
+from frostline.report.trials import REPEATS, Ranking, Setting, Trial, differing, settings_of, trials_of
+from frostline.report.without_effect import equal_runs, without_effect
+from frostline.runs.sweeps import Sweep
+
+MOST_ROWS = 500  # of the leaderboard
+MOST_INTERVALS = 20  # settings in the chart of intervals
+MOST_DIMENSIONS = 8
+MOST_LINES = 400  # runs in charts
+MOST_NAMED = 30  # runs that failed for one reason
+
+
+class Cell(NamedTuple):
+    """value: by which the column is sorted. link: to the run's page, or ""."""
+
+    shown: str
+    value: str
+    link: str = ""
+
+
+class Ranked(NamedTuple):
+    """The charts of one ranking, as markup whose texts are escaped. label: "" if it is the only one."""
+
+    label: str
+    forest: str
+    parallel: str
+    scatters: list[tuple[str, str]]
+
+
+def write_sweep_page(folder: Path) -> Path:
+    """Write the page and return its path. The folder holds a leaderboard."""
+    with (folder / FILE).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    trials = trials_of(folder)
+    sweep = Sweep.read(folder)
+    settings = sorted(settings_of(trials), key=lambda setting: setting.order)
+    page = filled("sweep.html", _values(folder, sweep, rows, trials, settings))
+    write_atomically(folder / PAGE, page)
+    return folder / PAGE
+
+
+def _values(
+    folder: Path, sweep: Sweep, rows: Sequence[Mapping[str, str]], trials: Sequence[Trial], settings: Sequence[Setting]
+) -> dict[str, Any]:
+    columns = [name for name in rows[0] if name not in LONG and not name.endswith(DEVIATION)]
+    ranked = [row for row in rows if not row["error"]]
+    if all(row["status"] == "finished" for row in ranked):
+        columns.remove("status")
+    best = _best_of(settings)
+    return {
+        "name": folder.absolute().name,
+        "command": shlex.join(["frostline", "train", *_multirun(sweep.arguments)]),
+        "facts": [*_facts(trials)],
+        "columns": [(name, name in ("low", "high", "seconds", "runs") or _is_score(name)) for name in columns],
+        "rows": [[_cell(folder, row, name) for name in columns] for row in ranked[:MOST_ROWS]],
+        "left_out": max(0, len(ranked) - MOST_ROWS),
+        "has_intervals": "low" in rows[0],
+        "rankings": [*_rankings(settings, trials, rows)],
+        "best": [*_best(folder, best)],
+        "failed": [*_failed(rows)],
+        "equal": [equal_runs(names, equal) for names, equal in without_effect([*trials]).items()],
+        "commands": _commands(folder, sweep, best),
+        "version": __version__,
+    }
+
+
+def _best_of(settings: Sequence[Setting]) -> dict[Ranking, Setting]:
+    best: dict[Ranking, Setting] = {}
+    for setting in settings:
+        if setting.first.ranking is not None:
+            best.setdefault(setting.first.ranking, setting)
+    return best
+
+
+def _multirun(arguments: Sequence[str]) -> list[str]:
+    return [*(() if {"-m", "--multirun"} & {*arguments} else ("-m",)), *arguments]
+
+
+def _failed(rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, str, str]]:
+    """Runs with one reason together: their names, status and reason."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["error"]:
+            reasons.setdefault((row["status"], row["error"]), []).append(row["run"])
+    yield from ((few(runs, MOST_NAMED), *reason) for reason, runs in reasons.items())
+
+
+def _facts(trials: Sequence[Trial]) -> Iterator[tuple[str, str]]:
+    settings = {frozenset((key, it) for key, it in trial.overrides.items() if key not in REPEATS) for trial in trials}
+    yield "settings", f"{len(settings):,}"
+    counts = {status: sum(trial.status == status for trial in trials) for status in ("finished", "pruned", "failed")}
+    yield "runs", ", ".join(f"{number:,} {status}" for status, number in counts.items() if number)
+    yield "time of all runs", duration(sum(Setting([trial]).seconds for trial in trials))
+    names = dict.fromkeys(str(trial.record.data.get("name", "")) for trial in trials if trial.record is not None)
+    yield "data", ", ".join(name for name in names if name)
+
+
+def _is_score(name: str) -> bool:
+    return name.startswith(("val/", "test/"))
+
+
+def _cell(folder: Path, row: Mapping[str, str], name: str) -> Cell:
+    value = row[name] or ""
+    if name == "run":
+        page = (folder / value / PAGE).is_file()
+        return Cell(value, value, quote(f"{value}/{PAGE}") if page else "")
+    if not re.fullmatch(r"-?\d+\.\d+(e-?\d+)?", value) or not (_is_score(name) or name in ("low", "high")):
+        return Cell(value, value)
+    deviation = row.get(f"{name}{DEVIATION}", "")
+    return Cell(f"{float(value):.4f}" + (f" ± {float(deviation):.4f}" if deviation else ""), value)
+
+
+def _rankings(
+    settings: Sequence[Setting], trials: Sequence[Trial], rows: Sequence[Mapping[str, str]]
+) -> Iterator[Ranked]:
+    """The rankings of more than one setting, the first one of the table first."""
+    by_run = {row["run"]: row for row in rows}
+    found: dict[Ranking, list[Setting]] = {}
+    for setting in settings:
+        if setting.first.ranking is not None:
+            found.setdefault(setting.first.ranking, []).append(setting)
+    order = {row["run"]: at for at, row in enumerate(rows)}
+    ordered = sorted(found.items(), key=lambda pair: order.get(pair[1][0].first.run, len(rows)))
+    names = [name for name in differing(trials) if name not in REPEATS][:MOST_DIMENSIONS]
+    for ranking, own in ordered:
+        if len(own) < 2:
+            continue
+        runs = [*_tried(own, names, ranking.monitor)][:MOST_LINES]
+        axes = [at for at in range(len(names)) if len({run.values[at] for run in runs}) > 1]
+        runs = [run._replace(values=tuple(run.values[at] for at in axes)) for run in runs]
+        shown = [names[at] for at in axes]
+        yield Ranked(
+            label_of(ranking, [*found]) if len(found) > 1 else "",
+            _forest(own, shown, by_run, ranking.monitor),
+            dimensions.parallel(shown, runs, ranking.monitor, maximal=ranking.mode == "max") if len(shown) > 1 else "",
+            [(name, dimensions.scatter(name, at, runs, ranking.monitor)) for at, name in enumerate(shown)],
+        )
+
+
+def _tried(settings: Sequence[Setting], names: Sequence[str], monitor: str) -> Iterator[Tried]:
+    for turn, setting in enumerate(settings):
+        for trial in setting.trials:
+            assert trial.record is not None, "a ranked run has a record"
+            values = tuple(trial.overrides.get(name, "") for name in names)
+            yield Tried(trial.run, values, float(trial.record.metrics[monitor]), turn == 0)
+
+
+def _forest(
+    settings: Sequence[Setting], names: Sequence[str], by_run: Mapping[str, Mapping[str, str]], score: str
+) -> str:
+    rows = []
+    for setting in settings[:MOST_INTERVALS]:
+        row = by_run.get(setting.first.run, {})
+        if row.get("low") and row.get("high"):
+            name = ", ".join(setting.first.overrides.get(name, "–") for name in names)
+            ends = float(row["low"]), float(row["high"])
+            rows.append((name or setting.first.run, float(row[score]), *ends, row["as_good"] != "no"))
+    return dimensions.forest(rows, score) if len(rows) > 1 else ""
+
+
+def _best(folder: Path, best: Mapping[Ranking, Setting]) -> Iterator[dict[str, str]]:
+    for ranking, setting in best.items():
+        first = setting.first
+        assert first.record is not None, "a ranked run has a record"
+        scores = [f"{name} {value:.4f}" for name in (ranking.monitor, ranking.monitor.replace("val/", "test/", 1))
+                  if (value := first.record.metrics.get(name)) is not None]  # fmt: skip
+        page = (folder / first.run / PAGE).is_file()
+        yield {
+            "run": first.run,
+            "scores": ", ".join(scores),
+            "link": quote(f"{first.run}/{PAGE}") if page else "",
+            "label": label_of(ranking, [*best]) if len(best) > 1 else "",
+        }
+
+
+def _commands(folder: Path, sweep: Sweep, best: Mapping[Ranking, Setting]) -> list[tuple[str, str]]:
+    found = []
+    for setting in best.values():
+        record, run = setting.first.record, folder.absolute() / setting.first.run
+        if record is not None and (weights := record.weights_settings) is not None:
+            found += [
+                (f"score run {setting.first.run} again", command_of("evaluate", *weights, run=run)),
+                (
+                    f"predict with run {setting.first.run}",
+                    command_of("predict", *weights, run=run, input="new_samples"),
+                ),
+            ]
+    own = Sweep(folder.absolute(), sweep.arguments, sweep.cwd, sweep.jobs, sweep.search)
+    found.append(("finish it, if jobs are left", own.again()))
+    return [*found, ("build this page anew", command_of("report", run=folder.absolute()))]

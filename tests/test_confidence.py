@@ -1,0 +1,171 @@
+"""predict: calibrated probabilities, answers that are left out, sets of classes, intervals of numbers."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import frostline
+from conftest import Answer
+from frostline.commands.confidence import Confidence, confidence
+from frostline.contracts.targets import Targets
+from frostline.errors import ConfigError
+from frostline.report.selective import Threshold
+from frostline.runs.predictions import write
+from frostline.runs.record import Record
+from frostline.tasks.regression import Regression
+
+Program = Callable[..., Answer]
+ABOUT = {"scores": {}, "names": []}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, picture in enumerate(load_digits().images[:40]):
+        Image.fromarray((picture * 15).astype(np.uint8)).save(folder / f"{number:02}.png")
+    return folder
+
+
+@pytest.fixture
+def run(small_run: Path, tmp_path: Path) -> Path:
+    shutil.copytree(small_run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def changed(run: Path, **values: Any) -> None:
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | values))
+
+
+def rows_of(answer: Answer) -> list[dict[str, str]]:
+    assert answer.code == 0, answer.err
+    return list(csv.DictReader(answer.out.splitlines()))
+
+
+def test_probabilities_are_calibrated(program: Program, run: Path, pictures: Path) -> None:
+    """By the temperature of run.json, which is not 1: those as trained, to its power, are the calibrated ones."""
+    own = json.loads((run / "run.json").read_text())["calibration"]
+    assert own["samples"] > 20
+    changed(run, calibration=own | {"temperature": 2.5})
+    files = [pictures / "00.png", pictures / "01.png"]
+    raw = frostline.open(run, calibration="none")
+    mended = frostline.open(run)
+    assert (raw.temperature, mended.temperature) == (None, 2.5)
+    for one, other in zip(raw.predict(files), mended.predict(files), strict=True):
+        torch.testing.assert_close(other.values, (one.values.log() / 2.5).softmax(0))
+        assert other.columns["label"] == one.columns["label"]
+    said = program("predict", f"run={run}", f"input={files[0]}")
+    assert "temperature 2.500, fitted on" in said.err
+    assert "which also chose the epoch" in said.err
+    assert float(rows_of(said)[0]["probability"]) == pytest.approx(
+        float(next(mended.predict(files)).values.max()), abs=1e-6
+    )
+    (plain,) = rows_of(program("predict", f"run={run}", f"input={files[0]}", "calibration=none"))
+    assert float(plain["probability"]) == pytest.approx(float(next(raw.predict(files)).values.max()), abs=1e-6)
+
+
+def test_runs_without_a_temperature_predict_as_trained(
+    program: Program, run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = json.loads((run / "run.json").read_text())["calibration"]
+    changed(run, calibration={})
+    answer = program("predict", f"run={run}", f"input={pictures}")
+    assert answer.err.count("probabilities are as trained: the run has no temperature") == 1
+    opened = frostline.open(run)
+    assert opened.temperature is None
+    assert "as trained" in capsys.readouterr().err
+    changed(run, calibration=own)
+    answer = program("predict", f"run={run}", f"input={pictures}", "checkpoint=last")
+    assert "the temperature is not that of checkpoint=last" in answer.err
+
+
+def test_the_network_abstains_where_it_is_not_sure(program: Program, run: Path, pictures: Path) -> None:
+    rate = float(json.loads((run / "run.json").read_text())["metrics"]["val/accuracy"])
+    most = round(min(0.9, 1 - rate + 0.15), 2)
+    answer = program("predict", f"run={run}", f"input={pictures}", f"abstain={most}", "top_k=2")
+    rows = rows_of(answer)
+    assert [*rows[0]][1:6] == ["label", "abstained", "guess", "probability", "label_2"]
+    assert all(row["label"] == ("" if row["abstained"] == "yes" else row["guess"]) for row in rows)
+    unsure = [float(row["probability"]) for row in rows if row["abstained"] == "yes"]
+    sure = [float(row["probability"]) for row in rows if row["abstained"] == "no"]
+    assert max(unsure, default=0) <= min(sure, default=1)
+    assert f"abstained on {len(unsure)} of 40" in answer.err
+    assert "Clopper-Pearson" in answer.err
+    found = [*frostline.open(run).predict([*map(str, sorted(pictures.iterdir()))], abstain=most)]
+    assert [it.columns["label"] for it in found] == [row["label"] or None for row in rows]
+
+
+def test_what_validation_cannot_promise_is_refused(program: Program, run: Path, pictures: Path) -> None:
+    answer = program("predict", f"run={run}", f"input={pictures}", "abstain=0.0001")
+    assert answer.code == 1
+    assert "no threshold promises an error rate of 0.0001" in answer.err
+    answer = program("predict", f"run={run}", f"input={pictures}", "conformal=0.0001")
+    assert "cannot promise that 0.9999 of further samples are covered" in answer.err
+    assert "next:  conformal=0.0" in answer.err
+    answer = program("predict", f"run={run}", f"input={pictures}", "abstain=1.5")
+    assert "abstain: " in answer.err
+    assert "0 < x < 1" in answer.err
+    shutil.rmtree(run / "predictions")
+    answer = program("predict", f"run={run}", f"input={pictures}", "conformal=0.1")
+    assert "stored no predictions of its split 'val'" in answer.err
+
+
+def test_sets_hold_the_classes_that_are_probable_enough(program: Program, run: Path, pictures: Path) -> None:
+    answer = program("predict", f"run={run}", f"input={pictures}", "conformal=0.2", "top_k=10")
+    rows = rows_of(answer)
+    listed = [row["set"].split("|") if row["set"] else [] for row in rows]
+    for row, names in zip(rows, listed, strict=True):
+        assert names == [row["label"] if at == 1 else row[f"label_{at}"] for at in range(1, len(names) + 1)]
+    assert f"{sum(len(names) == 1 for names in listed)} of one class" in answer.err
+    assert "sets hold the truth of 0.8 of further samples: split conformal" in answer.err
+    found = [*frostline.open(run).predict([*map(str, sorted(pictures.iterdir()))], conformal=0.2)]
+    assert [it.columns["set"] for it in found] == listed
+
+
+def regression(names: list[str]) -> Regression:
+    about = {"mean": [0.0] * len(names), "std": [1.0] * len(names)}
+    return Regression(Targets("numbers", names, [1] * len(names), about), l1=0.0, monitor="val/loss", mode="min")
+
+
+def test_numbers_have_intervals(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    target = random.normal(size=(99, 2))
+    errors = np.stack([random.permutation(99) + 1.0, (random.permutation(99) + 1.0) * 10], axis=1)
+    columns = {"sample": [f"{at}" for at in range(99)], "index": np.arange(99), "target": target}
+    write(tmp_path, "val", columns | {"predicted": target + errors}, ABOUT)
+    task = regression(["age", "age_low"])
+    found = confidence(tmp_path, Record(command="", seed=0), task, "best", abstain=None, conformal=0.1)
+    assert found.widths == pytest.approx([90, 900])
+    assert "each number alone" in found.notes[0]
+    told = found.columns({"age": ["5"], "age_low": ["7"]}, [torch.tensor([5.0, 7.0])])
+    assert told == {
+        "age": ["5"], "age_low (interval)": ["-85"], "age_high": ["95"],
+        "age_low": ["7"], "age_low_low": ["-893"], "age_low_high": ["907"],
+    }  # fmt: skip
+
+
+def test_what_has_no_meaning_is_refused(tmp_path: Path) -> None:
+    record = Record(command="", seed=0, checkpoints={"best": "checkpoints/best.ckpt", "last": None})
+    with pytest.raises(ConfigError, match="abstain needs a run that predicts one class for each sample") as caught:
+        confidence(tmp_path, record, regression(["age"]), "best", abstain=0.1, conformal=None)
+    assert caught.value.next_step == "leave abstain= out"
+    with pytest.raises(ConfigError, match="which are of the best weights"):
+        confidence(tmp_path, record, regression(["age"]), "last", abstain=None, conformal=0.1)
+
+
+def test_names_with_bars_stay_apart() -> None:
+    task: Any = type("Task", (), {"classes": ["a|b", "c"]})()
+    found = Confidence(task, Threshold(0.9, 1, 0, 0), 0.2)
+    columns = found.columns({"label": ["c"], "probability": ["0.7"]}, [torch.tensor([0.3, 0.7])])
+    assert columns["set"] == ['["c", "a|b"]']
+    assert (columns["label"], columns["guess"]) == ([""], ["c"])
+    assert found.outcome(columns)[1] == "sets: 0 empty, 0 of one class, 2.00 classes on average"

@@ -1,0 +1,139 @@
+"""report.html of a sweep: its leaderboard, charts and links; names that cannot break out; built anew."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Answer
+from frostline.pages.dimensions import LOG_FROM, MOST_NAMES, Tried, axis_of, parallel, scatter
+from frostline.pages.sweep import write_sweep_page
+from frostline.report.leaderboard import write_leaderboard
+from test_pages import NASTY, Page
+
+Program = Callable[..., Answer]
+
+
+@pytest.fixture
+def sweep(small_run: Path, tmp_path: Path) -> Path:
+    """Four runs of two settings, made of one; the last did not finish."""
+    folder = tmp_path / "sweep"
+    (folder / ".jobs").mkdir(parents=True)
+    said = {
+        "schema": 1,
+        "arguments": ["optimizer=adamw,sgd", "optimizer.lr=1e-3,1e-1"],
+        "cwd": "/",
+        "jobs": [],
+        "search": {},
+    }
+    (folder / "sweep.json").write_text(json.dumps(said))
+    for number, (optimizer, rate) in enumerate(
+        [("adamw", "1e-3"), ("adamw", "1e-1"), ("sgd", "1e-3"), ("sgd", "1e-1")]
+    ):
+        shutil.copytree(small_run, folder / str(number), ignore=shutil.ignore_patterns("checkpoints", "tensorboard"))
+        changed(folder, number, optimizer=optimizer, rate=rate, score=0.3 + number / 10)
+    changed(folder, 3, status="failed", error={"type": "RunError", "message": f"the loss is nan {NASTY}"})
+    write_leaderboard(folder)
+    return folder
+
+
+def changed(folder: Path, number: int, **values: Any) -> None:
+    file = folder / str(number) / "run.json"
+    record = json.loads(file.read_text())
+    if "optimizer" in values:
+        record["command"] = f"frostline train optimizer={values.pop('optimizer')} optimizer.lr={values.pop('rate')}"
+        record["metrics"]["val/accuracy"] = values.pop("score")
+    file.write_text(json.dumps(record | values))
+
+
+def test_the_page_shows_the_leaderboard_and_links_the_runs(sweep: Path) -> None:
+    page = Page(write_sweep_page(sweep))
+    assert [it["href"] for it in page.all("a")][1:] == [
+        "2/report.html",
+        "2/report.html",
+        "1/report.html",
+        "0/report.html",
+    ]
+    said = [
+        "frostline train -m optimizer=adamw,sgd",
+        "3 finished, 1 failed",
+        "Runs that did not finish",
+        "the loss is nan",
+    ]
+    said += ["val/accuracy 0.5000", "evaluate", f"sweep.resume={sweep}", f"frostline report run={sweep}"]
+    assert [text for text in said if text not in page.text] == []
+    assert page.source.count("<svg") == 4  # intervals, all settings together, and each
+    values = [it["data-value"] for it in page.all("td") if "data-value" in it]
+    assert values[:2] == ["sgd", "1e-3"]
+
+
+def test_nothing_breaks_out_or_comes_from_elsewhere(sweep: Path) -> None:
+    for number, name in enumerate((NASTY, "plain")):
+        file = sweep / str(number) / "run.json"
+        record = json.loads(file.read_text())
+        record["command"] = f"frostline train 'model=<b>{number}' 'x=\"<i>{name.replace(chr(39), '')}\"'"
+        record["data"]["name"] = NASTY
+        file.write_text(json.dumps(record))
+    content = json.loads((sweep / "sweep.json").read_text())
+    (sweep / "sweep.json").write_text(json.dumps(content | {"arguments": [NASTY]}))
+    write_leaderboard(sweep)
+    page = Page(write_sweep_page(sweep))
+    assert len(page.all("script")) == 1
+    assert not re.search(r"<script>alert|<b>|<i>|\x1b|url\(|@import|https?://", page.source)
+    assert all(not name.startswith("on") for _, attributes in page.tags for name in attributes)
+    ids = [it["id"] for _, it in page.tags if "id" in it]
+    assert len(ids) == len({*ids})
+
+
+def test_it_is_built_anew(program: Program, sweep: Path) -> None:
+    answer = program("report", str(sweep))
+    assert answer.code == 0, answer.err
+    assert answer.out == f"page  {sweep / 'report.html'}\n"
+    assert "Leaderboard" in Page(sweep / "report.html").text
+    shutil.rmtree(sweep / "0")
+    for number in (1, 2, 3):
+        shutil.rmtree(sweep / str(number))
+    assert "no job of this sweep began" in program("report", str(sweep)).err
+
+
+# --- its charts ---
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        (["1e-3", "1e-1", "1e-2"], [0, 1, 0.5]),
+        (["0.1", "0.2", "0.3"], [0, 0.5, 1]),
+        (["a", "b", "c", "a"], [0, 0.5, 1, 0]),
+        (["1", "a", "1"], [0, 1, 0]),
+        (["nan", "1"], [0, 1]),
+        (["same", "same"], [0.5, 0.5]),
+        (["0", str(2 * LOG_FROM)], [0, 1]),
+    ],
+)
+def test_values_have_their_place(values: list[str], places: list[float]) -> None:
+    axis = axis_of(values)
+    assert axis.places == pytest.approx(places)
+    assert all(0 <= place <= 1 for place, _ in axis.ticks)
+    assert len(axis.ticks) == len(dict.fromkeys(values))
+
+
+def test_many_names_share_the_last_place() -> None:
+    axis = axis_of([f"name {at}" for at in range(40)])
+    assert len(axis.ticks) == MOST_NAMES
+    assert axis.ticks[-1] == (1.0, f"{40 - MOST_NAMES + 1} others")
+    assert max(axis.places) == 1.0
+
+
+def test_each_run_is_drawn() -> None:
+    runs = [Tried(f"{at}", (f"{at}", "<"), at / 10, at == 4) for at in range(5)]
+    lines = parallel(["a", "b"], runs, "val/accuracy", maximal=True)
+    assert lines.count("<polyline") == 5
+    assert lines.count("curve c1") == 1
+    assert lines.rindex("curve c1") > lines.rindex("curve c0")  # the best lies above
+    assert "Best: a 4, b &lt;" in lines
+    assert scatter("a", 0, runs, "val/accuracy").count("<circle") == 5
