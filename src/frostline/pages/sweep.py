@@ -51,7 +51,7 @@ def write_sweep_page(folder: Path) -> Path:
         rows = list(csv.DictReader(file))
     trials = trials_of(folder)
     sweep = Sweep.read(folder)
-    settings = sorted(settings_of(trials), key=lambda setting: setting.order)
+    settings = sorted(settings_of(trials, folder), key=lambda setting: setting.order)
     page = filled("sweep.html", _values(folder, sweep, rows, trials, settings))
     write_atomically(folder / PAGE, page)
     return folder / PAGE

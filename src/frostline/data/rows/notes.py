@@ -69,8 +69,9 @@ def _inputs_of(split: Split) -> Iterator[tuple[Any, ...]]:
     source = split.source
     assert isinstance(source, RowSource)
     columns, index = source.columns, split.index.tolist()
-    cells = [[own[place] for place in index] for own in (*columns.images.values(), *columns.texts.values())]
-    cells += [[own[place] for place in index] for own in columns.names.values()]
+    cells: list[list[Any]] = []
+    for kind in (columns.images, columns.texts, columns.names):
+        cells += [[own[place] for place in index] for own in kind.values()]
     for values in columns.numbers.values():
         cells.append([None if value != value else value for value in values[split.index].tolist()])
     return zip(*cells, strict=True)
