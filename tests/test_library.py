@@ -293,6 +293,7 @@ def test_words_have_the_probabilities_of_the_command(program: Program, tmp_path:
         list(opened.predict([[]]))
 
 
+@pytest.mark.long
 def test_masks_of_large_pictures_are_those_of_the_command(program: Program, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for number in range(20):

@@ -240,6 +240,7 @@ def test_the_plan_says_what_the_cache_did(
 ALWAYS = ({"when": "always", "views": 0}, ["none", "none", "fresh"], [0, 0, None])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("cache", "views", "now"),
     short_form(

@@ -171,15 +171,15 @@ def test_a_stopped_run_goes_on_to_the_very_same_end(
     assert {epoch: WHOLE_LOSSES[epoch] for epoch in LOSSES} == LOSSES, "of the epoch that was broken off, too"
 
 
-@pytest.mark.parametrize(
-    ("moment", "said"),
-    [
-        ("validate 1", "starts again: no checkpoint"),
-        ("train 3", "continues in phase head in epoch 1 of 2, after 3 of its batches"),
-        ("validate 10", "continues in phase all after epoch 1 of 2"),
-        ("test 1", "continues after phase all"),
-    ],
-)
+GOES_ON = [
+    ("validate 1", "starts again: no checkpoint"),
+    ("train 3", "continues in phase head in epoch 1 of 2, after 3 of its batches"),
+    ("validate 10", "continues in phase all after epoch 1 of 2"),
+    ("test 1", "continues after phase all"),
+]
+
+
+@pytest.mark.parametrize(("moment", "said"), short_form(GOES_ON, GOES_ON[1], GOES_ON[3]))
 def test_a_resume_says_where_it_goes_on(
     moment: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Callable[..., Answer]
 ) -> None:

@@ -90,6 +90,7 @@ class Stop:
         return AtOnce()
 
 
+@pytest.mark.long
 def test_no_thread_outlives_the_jobs_of_a_sweep(program: Program) -> None:
     small = ["schedule=head_only", *DRY[1:]]
     assert program("train", *small, "run_dir=first").code == 0

@@ -49,6 +49,7 @@ def two_epochs_each(plan: str, composed: Callable[..., Any]) -> list[str]:
     return [f"schedule={plan}", *(f"schedule.phases.{phase.name}.epochs=2" for phase in phases if phase.thaw != "each")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plan", short_form(FROZEN, "last_block"))
 def test_every_plan_ends_in_the_same_bits(
     plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path

@@ -41,6 +41,7 @@ def own(tmp_path: Path) -> list[str]:
     return [*OWN, f"data.dir={put(tmp_path / 'data')}"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("form", "plan"), short_form(CASES, ("pyramid", "middle")))
 def test_every_plan_ends_in_the_same_bits(
     form: str, plan: str, own: list[str], program: Program, tmp_path: Path
