@@ -117,6 +117,15 @@ class Task(nn.Module):
         """A prediction for each sample, in the unit and size of its source: (K,) probabilities or numbers; (L, K) for
         tokens; a mask of the picture's own size, or its boxes."""
 
+    def evidence(self, outputs: Tensor) -> Tensor:
+        """(..., K) outputs → (..., K) scores, each of which says how much speaks for that answer: linear, so that the
+        parts of a sample have shares of it. Raises ConfigError if answers of this task are not explained."""
+        raise ConfigError(
+            f"answers of {type(self).__name__} are not explained, as a sample has not one but many, or none by name",
+            where="task",
+            next_step="explain a run with task=classification, multi_label or regression",
+        )
+
     @abstractmethod
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """Columns of a table by header. predictions: for N samples or words, (K,) each, a mask or boxes. top_k: most
