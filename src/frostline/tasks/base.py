@@ -167,3 +167,7 @@ class Task(nn.Module):
     def drawn(self, picture: Image.Image, prediction: Tensor) -> bytes:
         """A PNG of an upright picture with its prediction."""
         raise NotImplementedError
+
+    def truths(self, batch: Batch) -> list[Tensor]:
+        """The targets of a batch of a scored split, in the form of predictions, so that `drawn` takes them."""
+        raise NotImplementedError
