@@ -1,13 +1,11 @@
 """What the page of a run shows of pictures beside their pixels: maps of what speaks for answers, masks and boxes."""
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from frostline.commands.trained import Network
@@ -97,6 +95,6 @@ def _drawn(model: FineTuner, batch: Batch, split: Split, computing: Computing) -
         pixels = split.source.shown(index)
         assert isinstance(pixels, Tensor)
         picture = picture_of(pixels).resize(sides[::-1])
-        given, truth = (Image.open(io.BytesIO(model.task.drawn(picture, it.cpu()))) for it in both)
+        given, truth = (model.task.drawn(picture, it.cpu()) for it in both)
         looks.append(Look(given, truth=truth))
     return looks

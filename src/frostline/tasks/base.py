@@ -164,8 +164,8 @@ class Task(nn.Module):
         """Whether predictions can be drawn on pictures: whether the task has `drawn`."""
         return type(self).drawn is not Task.drawn
 
-    def drawn(self, picture: Image.Image, prediction: Tensor) -> bytes:
-        """A PNG of an upright picture with its prediction."""
+    def drawn(self, picture: Image.Image, prediction: Tensor) -> Image.Image:
+        """An upright picture with its prediction."""
         raise NotImplementedError
 
     def truths(self, batch: Batch) -> list[Tensor]:

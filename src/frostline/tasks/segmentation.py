@@ -100,12 +100,12 @@ class Segmentation(Task):
         """`.png`: the mask with the values and the palette of the training masks."""
         return {".png": _png(self._coloured(prediction))}
 
-    def drawn(self, picture: Image.Image, prediction: Tensor) -> bytes:
+    def drawn(self, picture: Image.Image, prediction: Tensor) -> Image.Image:
         """Half of the picture's colours and half of the mask's; the picture alone where pixels are ignored."""
         picture, known = picture.convert("RGB"), prediction != IGNORED
         mask = self._coloured(prediction.where(known, 0)).convert("RGB")
         shown = Image.fromarray((known * 255).to(torch.uint8).numpy())
-        return _png(Image.composite(Image.blend(picture, mask, 0.5), picture, shown))
+        return Image.composite(Image.blend(picture, mask, 0.5), picture, shown)
 
     def truths(self, batch: Batch) -> list[Tensor]:
         """(H, W) uint8 masks, with IGNORED pixels."""
