@@ -30,8 +30,8 @@ from frostline.plan.phase import Phase, Until
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("FROSTLINE_TEST_DATA", ROOT.parent / "shared" / "data"))
 
-COMMANDS = ("train", "lr_find", "rank", "evaluate", "predict", "export", "index", "search", "leaderboard", "cache",
-            "compare", "report")  # fmt: skip
+COMMANDS = ("train", "lr_find", "rank", "evaluate", "predict", "explain", "export", "index", "search", "leaderboard",
+            "cache", "compare", "report")  # fmt: skip
 
 # The trainer of whole runs, with reproducible bits: on the CPU, or on a GPU in `make test-gpu`.
 DEVICE = {"cpu": ["trainer=cpu"], "gpu": ["trainer=gpu", "trainer.deterministic=true"]}[

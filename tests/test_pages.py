@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from conftest import Answer
@@ -22,13 +23,13 @@ from frostline.pages.drawing import Scale, curves, number
 from frostline.pages.events import curves as read_curves
 from frostline.pages.page import write_page
 from frostline.pages.plan import plan
-from frostline.pages.samples import EACH, galleries
+from frostline.pages.samples import EACH, Look, galleries
 from frostline.pages.sections import charts
 from frostline.runs.predictions import Predictions, read, write
 from frostline.runs.record import Record
 
 Program = Callable[..., Answer]
-VOID = {"meta", "link", "img", "br", "line", "rect", "circle", "polyline"}
+VOID = {"meta", "link", "img", "input", "br", "line", "rect", "circle", "polyline"}
 NASTY = "<script>alert('x')</script>&\"'\x1b[31m"
 
 
@@ -106,7 +107,7 @@ def test_a_screen_reader_finds_its_way(page: Page) -> None:
     assert headings[0] == 1
     assert headings.count(1) == 1
     assert all(after - before <= 1 for before, after in pairwise(headings))
-    assert all(picture.get("alt") for picture in page.all("img"))
+    assert all(picture.get("alt") or picture.get("class") == "heat" for picture in page.all("img"))
     assert all(drawing.get("aria-label") for drawing in page.all("svg"))
     assert all("scope" in head for head in page.all("th"))
     ids = [it["id"] for _, it in page.tags if "id" in it]
@@ -168,12 +169,12 @@ def test_the_page_is_built_anew_also_of_a_moved_run(program: Program, run: Path)
 def test_a_training_may_have_no_page_or_none_with_samples(
     program: Program, composed: Callable[..., Any], run: Path
 ) -> None:
-    record, data = Record.read(run), SimpleNamespace(test_split=None)
+    record, built = Record.read(run), SimpleNamespace(data=SimpleNamespace(test_split=None))
     settings = {said: composed(said, "run_dir=it") for said in ("report=false", "report.pictures=false")}
     (run / "report.html").unlink()
-    assert page_of_training(settings["report=false"], data, record, run) is None  # type: ignore[arg-type]
+    assert page_of_training(settings["report=false"], built, record, run) is None  # type: ignore[arg-type]
     assert not (run / "report.html").exists()
-    assert page_of_training(settings["report.pictures=false"], data, record, run)  # type: ignore[arg-type]
+    assert page_of_training(settings["report.pictures=false"], built, record, run)  # type: ignore[arg-type]
     assert Page(run / "report.html").all("img") == []
     assert "report.picture: there is no such setting" in program("train", "+report.picture=true").err
 
@@ -221,7 +222,7 @@ def test_samples_are_chosen_by_confidence() -> None:
     logits = np.array([[5.0, 0.0], [3.0, 0.0], [0.1, 0.0], [0.0, 4.0]])
     columns = {"index": np.arange(4), "sample": np.array([*"abcd"]), "target": np.array([1, 1, 0, 1]), "logits": logits}
     found = galleries(Predictions({"names": ["no", "yes"]}, columns), lambda index: f"text {index}")
-    wrong, uncertain, few = found
+    wrong, uncertain, few = found.shown
     assert [(it.name, it.target, it.answer, it.text) for it in wrong.samples] == [
         ("a", "yes", "no (99%)", "text 0"),
         ("b", "yes", "no (95%)", "text 1"),
@@ -234,9 +235,55 @@ def test_numbers_show_the_largest_errors() -> None:
     columns = {"index": np.arange(3), "sample": np.array([*"abc"]), "target": np.array([[1.0], [2.0], [3.0]])}
     columns["predicted"] = np.array([[1.0], [5.0], [2.5]])
     pixels = torch.zeros(3, 20, 200, dtype=torch.uint8)
-    largest, _ = galleries(Predictions({"names": ["age"]}, columns), lambda index: pixels)
+    largest, _ = galleries(Predictions({"names": ["age"]}, columns), lambda index: pixels).shown
     assert largest.samples[0][:1] + largest.samples[0][4:6] == ("b", "2", "5")
     assert largest.samples[0].picture.startswith("data:image/jpeg;base64,")
+
+
+def test_pictures_have_what_speaks_for_their_answers(page: Page) -> None:
+    """In words for those who do not see it; a switch hides it."""
+    pictures = page.all("img")
+    heats = [picture for picture in pictures if picture.get("class") == "heat"]
+    assert 0 < len(heats) == len(pictures) / 2
+    assert all("most that speaks for it: " in str(it["alt"]) for it in pictures if it.get("class") != "heat")
+    assert [it["id"] for it in page.all("input")] == ["heat"]
+
+
+def test_maps_can_be_left_out_and_those_that_cannot_be_had_are_told(program: Program, run: Path) -> None:
+    assert program("report", f"run={run}", "saliency=false").code == 0
+    page = Page(run / "report.html")
+    assert len(page.all("img")) > 2 * EACH
+    assert "heat" not in {it.get("class") for it in page.all("img")}
+    assert page.all("input") == []
+    (run / "checkpoints" / "best.ckpt").unlink()
+    assert program("report", f"run={run}").code == 0
+    page = Page(run / "report.html")
+    assert "No maps of what speaks for the answers: " in page.text
+    assert len(page.all("img")) > 2 * EACH
+
+
+def test_masks_of_the_lowest_overlap_come_first_with_both_masks() -> None:
+    """A picture without a class on either side has no overlap."""
+    columns = {"index": np.arange(3), "sample": np.array([*"abc"]), "target": np.array([[8, 2], [5, 5], [0, 0]])}
+    columns |= {"predicted": np.array([[8, 2], [9, 1], [0, 0]]), "right": np.array([[8, 2], [5, 1], [0, 0]])}
+    drawn = Image.new("RGB", (300, 200))
+    found = galleries(
+        Predictions({"names": ["no", "yes"]}, columns),
+        lambda index: None,
+        lambda index: ({place: Look(drawn, truth=drawn) for place in index if place}, "a reason"),
+    )
+    worst, few = found.shown
+    assert [(it.name, it.answer) for it in worst.samples] == [("b", "overlap 0.38"), ("a", "overlap 1.00")]
+    assert [bool(it.truth) for it in worst.samples] == [True, False]
+    assert len(few.samples) == 3
+    assert found.why_no_looks == "a reason"
+    assert not found.have_heat
+
+
+def test_pictures_with_boxes_are_shown_once() -> None:
+    columns = {"index": np.array([4, 4, 7]), "sample": np.array([*"aab"]), "is_target": np.array([True, False, True])}
+    (few,) = galleries(Predictions({}, columns), lambda index: f"{index}").shown
+    assert [it.text for it in few.samples] == ["4", "7"]
 
 
 def test_curves_are_those_of_tensorboard(small_run: Path) -> None:

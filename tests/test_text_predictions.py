@@ -105,6 +105,21 @@ def test_a_single_text_and_standard_input_are_answered_as_a_file(
     assert rows_told(alone) == rows_told(file)[:1]
 
 
+def test_the_words_of_a_text_are_explained_on_a_page_or_not_at_all(run: Path, program: Program, tmp_path: Path) -> None:
+    """Several texts are refused, and a file of another kind."""
+    pytest.importorskip("captum")
+    answer = program("explain", f"run={run}", "trust=true", "text=aa ab kl", "output=why.html")
+    if answer.code:  # of a network that learned nothing the words may add nothing to padding
+        assert "so none is shown" in answer.err
+        assert not (tmp_path / "why.html").exists()
+    else:
+        assert {line.split()[0] for line in answer.out.splitlines()[-3:]} == {"aa", "ab", "kl"}
+        assert (tmp_path / "why.html").read_text().count("<mark") == 5
+    (tmp_path / "new.txt").write_text("aa\nkl\n")
+    assert "there are several" in program("explain", f"run={run}", "trust=true", "input=new.txt").err
+    assert "written as .html" in program("explain", f"run={run}", "trust=true", "text=aa", "output=why.png").err
+
+
 @pytest.mark.parametrize("typed", [[], ["text=aa", "input=new.txt"]])
 def test_nothing_and_two_things_to_predict_are_refused(run: Path, program: Program, typed: list[str]) -> None:
     answer = program("predict", f"run={run}", "trust=true", *typed)

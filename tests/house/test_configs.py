@@ -198,6 +198,7 @@ def test_an_experiment_opens_with_its_command(name: str) -> None:
     [
         ("evaluate", ["run=logs/it"]),
         ("predict", ["run=logs/it"]),
+        ("explain", ["run=logs/it"]),
         ("export", ["run=logs/it", "output=it.safetensors"]),
         ("index", ["run=logs/it", "input=it", "output=its"]),
         ("search", ["run=logs/it", "index=its"]),
@@ -225,7 +226,7 @@ def test_lr_find_takes_what_train_takes_and_settings_of_its_own(composed: Compos
 def test_no_yaml_lies_outside_what_is_tested() -> None:
     known = {f"{option}.yaml" for option in OPTIONS} | {f"experiment/{name}.yaml" for name in EXPERIMENTS}
     commands = ("train", "resume", "lr_find", "evaluate", "predict", "export", "index", "search", "cache", "rank",
-                "leaderboard", "compare", "report")  # fmt: skip
+                "leaderboard", "compare", "report", "explain")  # fmt: skip
     known |= {f"{command}.yaml" for command in commands}
     for option in OPTIONS:  # files that others build upon
         for item in OmegaConf.to_container(OmegaConf.load(CONF / f"{option}.yaml")).get("defaults", []):

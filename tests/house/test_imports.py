@@ -36,6 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "data.rows": {"numpy", "torch"},
     "plan": {"omegaconf", "torch"},
     "frozen": {"torch"},
+    "saliency": {"PIL", "captum", "numpy", "torch"},
     "runs": {"omegaconf", "pyarrow", "yaml"},
     "training.callbacks": {"lightning", "torch"},
     "training": {"lightning", "omegaconf", "sklearn", "torch", "torchmetrics"},

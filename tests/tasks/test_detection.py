@@ -206,8 +206,7 @@ def test_saved_rows_hold_true_and_predicted_boxes(task: Detection) -> None:
 def test_boxes_are_drawn_on_the_picture() -> None:
     picture = Image.new("RGB", (160, 100), "black")  # drawn three times as large
     found = torch.tensor([[20.0, 30, 60, 70, 0.9, 1], [100, 30, 130, 70, 0.3, 0]])
-    with Image.open(io.BytesIO(made().drawn(picture, found))) as opened:
-        pixels = np.asarray(opened)
+    pixels = np.asarray(made().drawn(picture, found))
     assert pixels.shape == (300, 480, 3)
     assert pixels[150, 60].tolist() == [0x00, 0x72, 0xB2]  # the left edge, in the colour of the second class
     assert not pixels[100:200, 70:170].any()
@@ -231,4 +230,11 @@ def test_pictures_with_as_many_boxes_as_the_head_returns_are_counted(task: Detec
 def test_a_name_of_two_lines_is_drawn_in_one(task: Detection) -> None:
     two = Detection(Targets("boxes", ["red\ncell"], [1], {}), threshold=0.5, l1=0.0, monitor="val/map", mode="max")
     drawn = two.drawn(Image.new("RGB", (64, 48)), torch.tensor([[5.0, 5, 30, 30, 0.9, 0]]))
-    assert Image.open(io.BytesIO(drawn)).size == (512, 384)
+    assert drawn.size == (512, 384)
+
+
+def test_true_boxes_are_drawn_as_predictions(task: Detection) -> None:
+    rows = torch.tensor([[[5.0, 6, 30, 40, 2, 0, 850], [-1] * 7], [[-1] * 7, [-1] * 7]])
+    first, second = task.truths(batch_of(rows, torch.arange(2)))
+    assert first.tolist() == [[5, 6, 30, 40, 1, 2]]
+    assert second.shape == (0, 6)

@@ -248,3 +248,14 @@ def test_a_score_of_another_task_is_refused() -> None:
 
 def test_what_the_files_look_like_stays_out_of_checkpoints() -> None:
     assert task().state_dict() == {}
+
+
+def test_true_masks_are_drawn_as_predictions_and_ignored_pixels_show_the_picture() -> None:
+    masks = [np.array([[0, 1, IGNORED]], np.uint8), np.array([[3], [2]], np.uint8)]
+    first, second = task().truths(scored(masks))
+    assert (first.tolist(), second.tolist()) == (masks[0].tolist(), masks[1].tolist())
+    picture = Image.new("RGB", (3, 1), (200, 100, 0))
+    drawn = task().drawn(picture, first)
+    assert drawn.getpixel((2, 0)) == (200, 100, 0)
+    assert drawn.getpixel((0, 0)) == task().drawn(picture, torch.zeros(1, 3, dtype=torch.uint8)).getpixel((0, 0))
+    assert drawn.getpixel((1, 0)) != drawn.getpixel((0, 0))

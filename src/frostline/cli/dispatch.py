@@ -85,6 +85,15 @@ def _predict(cfg: DictConfig) -> None:
     predict(cfg, record, settings)
 
 
+def _explain(cfg: DictConfig) -> None:
+    check(cfg, command="explain")
+    _, settings = _opened_alone(cfg, "explain", cfg.text)
+    _require_input(cfg, "explain", cfg.text)
+    from frostline.commands.explain import explain
+
+    explain(cfg, settings)
+
+
 def _index(cfg: DictConfig) -> None:
     check(cfg, command="index")
     record, settings = _opened_alone(cfg, "index")
@@ -113,7 +122,7 @@ def _opened_alone(cfg: DictConfig, command: str, text: str | None = None) -> tup
 def _require_input(cfg: DictConfig, command: str, text: str | None) -> None:
     """Raise ConfigError unless there is one input, DataError if it does not exist."""
     for key, types in (("windows", bool), ("quotes", bool | None)):
-        if not isinstance(cfg.data[key], types):
+        if not isinstance(cfg.data.get(key, False), types):
             raise ConfigError(
                 f"data.{key} is true or false, not {cfg.data[key]}", where="command line", next_step=f"data.{key}=true"
             )
@@ -192,7 +201,7 @@ def _report(cfg: DictConfig) -> None:
     require_writable(Path(cfg.run), "run")
     if wants_samples(cfg.pictures, settings):
         record, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=trusting("report"))
-    report(Path(cfg.run), record, settings, cfg.pictures)
+    report(Path(cfg.run), record, settings, cfg.pictures, cfg.saliency)
 
 
 def _report_sweep(cfg: DictConfig) -> None:
@@ -208,6 +217,7 @@ TASKS: dict[str, Callable[[DictConfig], None]] = {
     "rank": _rank,
     "evaluate": _evaluate,
     "predict": _predict,
+    "explain": _explain,
     "export": _export,
     "index": _index,
     "search": _search,

@@ -14,13 +14,13 @@ STRUCTURE = "'\"[]{}"  # typed by users who know Hydra's grammar
 
 def quoted_settings(arguments: Sequence[str], *, sweeps: bool = False) -> list[str]:
     """Quote values such as `data.dir=größe` and `data.dir=a (1)` for Hydra. A value that Hydra can parse, or that has
-    quotes or brackets of its own, is unchanged unless it is a file or folder. `text=` is always quoted."""
+    quotes or brackets of its own, is unchanged unless it is a file or folder. `text=`, `answer=` are always quoted."""
     return [_quoted(argument, sweeps=sweeps) for argument in arguments]
 
 
 def _quoted(argument: str, *, sweeps: bool) -> str:
     key, equals, value = argument.partition("=")
-    if key == "text":
+    if key in ("text", "answer"):
         return f"{key}={hydra_quoted(value)}"
     if argument.startswith("-") or not equals or PLAIN.fullmatch(value):
         return argument

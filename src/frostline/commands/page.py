@@ -7,25 +7,29 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from frostline.commands.looks import looks_of
 from frostline.data.module import Data
 from frostline.errors import DataError
 from frostline.pages.card import write_card
 from frostline.pages.page import write_page
 from frostline.pages.samples import Shown
 from frostline.runs.record import Record
+from frostline.training.build import Built
 
 LEFT_OUT = "This page was built without samples (report.pictures=false)."
 
 
-def page_of_training(settings: DictConfig, data: Data, record: Record, folder: Path) -> float | None:
+def page_of_training(settings: DictConfig, built: Built, record: Record, folder: Path) -> float | None:
     """Write page and card of a run that has just ended, and return the seconds that they took; None if `report=false`
     leaves them out. A full disk loses them, but not the run."""
     if settings.get("report") is False:
         return None
     began = time.perf_counter()
     wanted = wants_samples(None, settings)
+    show, why = (shown_of(built.data), "") if wanted else (None, LEFT_OUT)
+    look = looks_of(built) if wanted and wants_saliency(None, settings) else None
     try:
-        write_page(folder, record, shown_of(data) if wanted else None, "" if wanted else LEFT_OUT, private=not wanted)
+        write_page(folder, record, show, why, private=not wanted, look=look)
         write_card(folder, record, private=not wanted)
     except OSError as error:
         print(f"frostline: report.html is not written: {error.strerror or error}", file=sys.stderr)
@@ -39,6 +43,11 @@ def wants_samples(pictures: bool | None, settings: DictConfig) -> bool:
     if pictures is not None:
         return pictures
     return OmegaConf.select(settings, "report.pictures") is not False
+
+
+def wants_saliency(saliency: bool | None, settings: DictConfig) -> bool:
+    """The same of maps of what speaks for the answers, and of masks and boxes on the pictures."""
+    return saliency if saliency is not None else OmegaConf.select(settings, "report.saliency") is not False
 
 
 def shown_of(data: Data) -> Shown:

@@ -38,7 +38,7 @@ def predict(cfg: DictConfig, record: Record, settings: DictConfig) -> Path | Non
     predicting = network.predicting()
     if output is not None:
         require_writable(output, Path(cfg.input or STANDARD_INPUT), predicting)
-    _require_used(cfg, predicting)
+    require_used(cfg, predicting)
     _require_drawn(cfg, network.task)
     if cfg.threshold is not None:
         _set_threshold(network.task, cfg.threshold)
@@ -77,7 +77,7 @@ def _confidence(cfg: DictConfig, record: Record, task: Task) -> Confidence:
     return found
 
 
-def _require_used(cfg: DictConfig, predicting: Predicting) -> None:
+def require_used(cfg: DictConfig, predicting: Predicting) -> None:
     """Raise ConfigError for a `data` setting that does not apply to this input."""
     is_table = cfg.input is not None and Path(cfg.input).suffix.lower() in SUFFIXES and Path(cfg.input).is_file()
     used = predicting.file_settings | (predicting.table_settings if is_table else set())

@@ -49,6 +49,6 @@ def test_later(folder: Path, record: Record, settings: DictConfig) -> None:
         record.intervals = recorded_intervals(folder, record.metrics)
         record.calibration = recorded_calibration(folder)
     record.write(folder)
-    page_of_training(settings, built.data, record, folder)
+    page_of_training(settings, built, record, folder)
     print_classes(built.model.per_class)
     print_scores(record.metrics, intervals=record.intervals)

@@ -105,7 +105,7 @@ def train(
         if leads:
             forget_starts(folder)
     if leads:
-        print_run(record, folder, page_of_training(cfg, built.data, record, folder))
+        print_run(record, folder, page_of_training(cfg, built, record, folder))
     return record
 
 

@@ -1,6 +1,7 @@
 """Rebuild a run's network with its weights, for predict and export."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from frostline.config.instantiate import maker_settings
+from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
 from frostline.data.composed import modality_of
 from frostline.data.predicting import Opened, Predicting
@@ -63,18 +65,31 @@ class Network:
     def task(self) -> Task:
         return self.model.task
 
-    def predicting(self) -> Predicting:
-        """Return the object that reads and predicts samples without targets. Raises ConfigError."""
+    @property
+    def device(self) -> torch.device:
+        return self._trainer.strategy.root_device
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """A context of the run's precision."""
+        return self._trainer.precision_plugin.forward_context()
+
+    def predicting(self, predictions: Callable[[Transfers], Iterator[Tensor]] | None = None) -> Predicting:
+        """Return the object that reads and predicts samples without targets. predictions: used in place of those of
+        this network. Raises ConfigError."""
         reader, settings = maker_settings(self.settings.data, "data", Reader)
         modality = modality_of(reader, self.model.backbone.spec, settings)
-        run = Opened(self.task, settings, self.predictions, self.targets.about)
+        run = Opened(self.task, settings, predictions or self.predictions, self.targets.about)
         return modality.predicting(run, target_type(self.targets.kind))
 
     def predictions(self, data: Transfers) -> Iterator[Tensor]:
         """Yield the task's prediction of each sample, on the CPU, in the order of the batches."""
-        device = self._trainer.strategy.root_device
-        for number, loaded in enumerate(data.predict_dataloader()):
-            batch = data.transfer_batch_to_device(data.on_before_batch_transfer(loaded, 0), device, 0)
-            with torch.no_grad(), self._trainer.precision_plugin.forward_context():
-                rows = self.model.predict_step(data.on_after_batch_transfer(batch, 0), number)
+        for number, batch in enumerate(self.batches(data)):
+            with torch.no_grad(), self.computing():
+                rows = self.model.predict_step(batch, number)
             yield from (row.cpu() for row in rows)
+
+    def batches(self, data: Transfers) -> Iterator[Batch]:
+        """Yield the batches of samples to predict, as the network takes them."""
+        for loaded in data.predict_dataloader():
+            batch = data.transfer_batch_to_device(data.on_before_batch_transfer(loaded, 0), self.device, 0)
+            yield data.on_after_batch_transfer(batch, 0)

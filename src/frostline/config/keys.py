@@ -32,7 +32,7 @@ def unknown_keys(plain: dict[str, Any], command: str, own: Collection[str] = ())
     known = {
         "": known_keys(command) | set(own),
         "schedule": {*map(str, OmegaConf.load(conf_dir() / "schedule" / "_every_phase.yaml")), "phases"},
-        "report": {"pictures"},
+        "report": {"pictures", "saliency"},
         "lr_find": {*map(str, OmegaConf.load(conf_dir() / "lr_find.yaml").lr_find)},
     }
     for group, names in known.items():

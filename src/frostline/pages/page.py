@@ -7,7 +7,7 @@ from typing import Any
 from frostline.errors import RunError
 from frostline.pages import sections
 from frostline.pages.plan import plan
-from frostline.pages.samples import Gallery, Shown, galleries
+from frostline.pages.samples import Galleries, Looked, Shown, galleries
 from frostline.pages.template import duration, filled
 from frostline.paths import write_atomically
 from frostline.report.calibration import recorded_calibration
@@ -23,15 +23,18 @@ SPLITS = {"num_train": "training samples", "num_val": "validation samples", "num
 MOST_SETTINGS = 20_000  # characters
 
 
-def write_page(folder: Path, record: Record, show: Shown | None, why_no_samples: str, *, private: bool) -> Path:
+def write_page(
+    folder: Path, record: Record, show: Shown | None, why_no_samples: str, *, private: bool, look: Looked | None = None
+) -> Path:
     """Write the page and return its path. show: gives a sample by its index in its source; None: the page has no
-    samples, for the reason `why_no_samples`. private: whether to leave out what may name samples, too."""
+    samples, for the reason `why_no_samples`. private: whether to leave out what may name samples, too. look: see
+    `galleries`."""
     found = _predictions(folder, "test")
-    samples = [] if show is None or found is None else galleries(found, show)
+    samples = Galleries([]) if show is None or found is None else galleries(found, show, look)
     notes = [] if private else record.notes
     page = rendered(folder, record, found, samples, why_no_samples, notes)
-    if len(page.encode()) > MOST_BYTES and samples:
-        page = rendered(folder, record, found, [], TOO_LARGE, notes)
+    if len(page.encode()) > MOST_BYTES and samples.shown:
+        page = rendered(folder, record, found, Galleries([]), TOO_LARGE, notes)
     write_atomically(folder / PAGE, page)
     return folder / PAGE
 
@@ -49,7 +52,7 @@ def rendered(
     folder: Path,
     record: Record,
     found: Predictions | None,
-    samples: list[Gallery],
+    samples: Galleries,
     why_no_samples: str,
     notes: list[str],
 ) -> str:
@@ -70,7 +73,9 @@ def rendered(
         "one_epoch": sum(int(phase["epochs"]) for phase in record.phases) == 1,
         "matrix": None if found is None else sections.confusion(found),
         "per_class_title": _title_of(record),
-        "galleries": samples,
+        "galleries": samples.shown,
+        "has_heat": samples.have_heat,
+        "why_no_looks": samples.why_no_looks,
         "why_no_samples": why_no_samples,
         "diagram": Markup("" if found is None else sections.reliability(found)),
         "risk": Markup("" if found is None else sections.risk(found, calibration.get("temperature"))),

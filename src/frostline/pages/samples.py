@@ -5,7 +5,7 @@ Shapes: N samples, K classes, T numbers.
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from frostline.runs.predictions import Predictions
 
 EACH = 12  # samples of a kind
 SIDE, QUALITY = 128, 82  # pixels of a thumbnail; JPEG
+DRAWN_SIDE = 240  # of one with a mask or boxes
 SMALL = 48  # pixels up to which pictures are kept without loss
 CHARACTERS = 400
 
@@ -22,8 +23,24 @@ CHARACTERS = 400
 Shown = Callable[[int], Any]
 
 
+class Look(NamedTuple):
+    """A picture, with what is known of it beside its pixels. picture: as the network saw it, or with its predicted mask
+    or boxes. heat: what speaks for the answer, as a transparent picture that lies on it; None without. where: most of
+    it, in words. truth: the picture with its true mask or boxes."""
+
+    picture: Any
+    heat: Any = None
+    where: str = ""
+    truth: Any = None
+
+
+# Indices in the source → looks by index, and why some are missing ("" if none is).
+Looked = Callable[[Sequence[int]], tuple[Mapping[int, Look], str]]
+
+
 class Sample(NamedTuple):
-    """picture: a data URI, or "". answer: with its probability or the true number beside it."""
+    """picture, heat, truth: data URIs, or "". answer: with its probability or the true number beside it. where: see
+    `Look`."""
 
     name: str
     whole_name: str
@@ -32,6 +49,9 @@ class Sample(NamedTuple):
     target: str
     answer: str
     right: bool | None
+    heat: str = ""
+    truth: str = ""
+    where: str = ""
 
 
 class Gallery(NamedTuple):
@@ -40,13 +60,29 @@ class Gallery(NamedTuple):
     samples: list[Sample]
 
 
-def galleries(found: Predictions, shown: Shown, seed: int = 0) -> list[Gallery]:
-    """Those that are not empty."""
-    return [
-        Gallery(title, what, samples)
-        for title, what, rows, said in _chosen(found, seed)
-        if (samples := [_sample(found.columns, row, said(row), shown) for row in rows])
+class Galleries(NamedTuple):
+    """shown: those that are not empty. why_no_looks: a sentence on missing looks, or ""."""
+
+    shown: list[Gallery]
+    why_no_looks: str = ""
+
+    @property
+    def have_heat(self) -> bool:
+        return any(sample.heat for gallery in self.shown for sample in gallery.samples)
+
+
+def galleries(found: Predictions, shown: Shown, looked: Looked | None = None, seed: int = 0) -> Galleries:
+    """looked: None shows samples without looks."""
+    chosen = [*_chosen(found, seed)]
+    index = found.columns["index"]
+    wanted = sorted({int(index[row]) for _, _, rows, _ in chosen for row in rows})
+    looks, why = ({}, "") if looked is None or not wanted else looked(wanted)
+    made = [
+        Gallery(title, what, [_sample(found.columns, row, said(row), shown, looks) for row in rows])
+        for title, what, rows, said in chosen
+        if rows
     ]
+    return Galleries(made, why)
 
 
 Said = tuple[str, str, bool | None]  # target, answer, whether it is right
@@ -57,7 +93,12 @@ def _chosen(found: Predictions, seed: int) -> Iterator[Chosen]:
     import numpy as np
 
     columns = found.columns
-    if "word" in columns or len(np.unique(columns["index"])) < len(columns["index"]):
+    distinct, firsts = np.unique(columns["index"], return_index=True)
+    if "word" in columns:
+        return
+    if len(distinct) < len(columns["index"]) or "is_target" in columns:  # a row for each box
+        few = sorted(np.random.default_rng(seed).permutation(firsts)[:EACH].tolist())
+        yield "A random few", "Drawn with a fixed seed.", few, lambda row: ("", "", None)
         return
     few = sorted(np.random.default_rng(seed).permutation(len(columns["index"]))[:EACH].tolist())
     names = [*map(str, found.about.get("names") or [])]
@@ -65,6 +106,8 @@ def _chosen(found: Predictions, seed: int) -> Iterator[Chosen]:
         yield from _of_classes(*classes, names, few)
     elif _are_numbers(columns):
         yield from _of_numbers(columns, names, few)
+    elif "right" in columns:
+        yield from _of_masks(columns, few)
     else:
         yield "A random few", "Drawn with a fixed seed.", few, lambda row: ("", "", None)
 
@@ -108,27 +151,60 @@ def _of_numbers(columns: Mapping[str, Array], names: list[str], few: list[int]) 
     yield "A random few", "Drawn with a fixed seed.", few, said
 
 
+def _of_masks(columns: Mapping[str, Array], few: list[int]) -> Iterator[Chosen]:
+    """By the overlap (intersection over union) of a picture's classes, the mean over those that it has."""
+    import numpy as np
+
+    either = columns["target"] + columns["predicted"] - columns["right"]
+    overlap = np.divide(columns["right"], either, out=np.full(either.shape, np.nan), where=either > 0)
+    there = np.isfinite(overlap).any(1)
+    means = np.nanmean(np.where(there[:, None], overlap, 0.0), axis=1)
+
+    def said(row: int) -> Said:
+        return "", f"overlap {means[row]:.2f}" if there[row] else "", None
+
+    worst = [row for row in np.argsort(means, kind="stable").tolist() if there[row]][:EACH]
+    yield "Lowest overlap", "Intersection over union, the mean over the classes of a picture.", worst, said
+    yield "A random few", "Drawn with a fixed seed.", few, said
+
+
 def _numbers(values: Array, names: list[str]) -> str:
     said = [f"{value:.4g}" for value in values[:4]]
     return said[0] if len(values) == 1 else ", ".join(f"{name} {one}" for name, one in zip(names, said, strict=False))
 
 
-def _sample(columns: Mapping[str, Array], row: int, said: Said, shown: Shown) -> Sample:
-    name, seen = str(columns["sample"][row]), shown(int(columns["index"][row]))
+def _sample(columns: Mapping[str, Array], row: int, said: Said, shown: Shown, looks: Mapping[int, Look]) -> Sample:
+    name, index = str(columns["sample"][row]), int(columns["index"][row])
+    if (look := looks.get(index)) is not None:
+        wide = SIDE if look.truth is None else DRAWN_SIDE
+        truth = "" if look.truth is None else thumbnail(look.truth, wide)
+        heat = "" if look.heat is None else _uri(look.heat, "PNG")
+        return Sample(PurePath(name).name, name, thumbnail(look.picture, wide), "", *said, heat, truth, look.where)
+    seen = shown(index)
     if isinstance(seen, str):
-        text = seen if len(seen) <= CHARACTERS else f"{seen[:CHARACTERS]}…"
-        return Sample(PurePath(name).name, name, "", text, *said)
-    return Sample(PurePath(name).name, name, "" if seen is None else thumbnail(seen), "", *said)
+        return Sample(
+            PurePath(name).name, name, "", seen if len(seen) <= CHARACTERS else f"{seen[:CHARACTERS]}…", *said
+        )
+    return Sample(PurePath(name).name, name, "" if seen is None else thumbnail(picture_of(seen), SIDE), "", *said)
 
 
-def thumbnail(pixels: Any) -> str:
-    """pixels: uint8 (3, H, W), with `permute` and `numpy` as tensors have. A data URI."""
+def picture_of(pixels: Any) -> Any:
+    """pixels: uint8 (3, H, W), with `permute` and `numpy` as tensors have. A picture of Pillow."""
     from PIL import Image
 
-    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    picture.thumbnail((SIDE, SIDE))
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def thumbnail(picture: Any, side: int) -> str:
+    """A data URI of a picture, at most `side` pixels wide and high."""
+    picture = picture.convert("RGB")
+    picture.thumbnail((side, side))
     is_small = max(picture.size) <= SMALL
+    return _uri(picture, "PNG") if is_small else _uri(picture, "JPEG", quality=QUALITY)
+
+
+def _uri(picture: Any, kind: str, **settings: Any) -> str:
     with io.BytesIO() as file:
-        picture.save(file, format="PNG" if is_small else "JPEG", **({} if is_small else {"quality": QUALITY}))
+        picture.save(file, format=kind, **settings)
         encoded = base64.b64encode(file.getvalue()).decode()
-    return f"data:image/{'png' if is_small else 'jpeg'};base64,{encoded}"
+    return f"data:image/{kind.lower()};base64,{encoded}"

@@ -120,6 +120,15 @@ class Task(nn.Module):
         """A prediction for each sample, in the unit and size of its source: (K,) probabilities or numbers; (L, K) for
         tokens; a mask of the picture's own size, or its boxes."""
 
+    def evidence(self, outputs: Tensor) -> Tensor:
+        """(..., K) outputs → (..., K) scores, each of which says how much speaks for that answer: linear, so that the
+        parts of a sample have shares of it. Raises ConfigError if answers of this task are not explained."""
+        raise ConfigError(
+            f"answers of {type(self).__name__} are not explained, as a sample has not one but many, or none by name",
+            where="task",
+            next_step="explain a run with task=classification, multi_label or regression",
+        )
+
     @abstractmethod
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """Columns of a table by header. predictions: for N samples or words, (K,) each, a mask or boxes. top_k: most
@@ -158,6 +167,10 @@ class Task(nn.Module):
         """Whether predictions can be drawn on pictures: whether the task has `drawn`."""
         return type(self).drawn is not Task.drawn
 
-    def drawn(self, picture: Image.Image, prediction: Tensor) -> bytes:
-        """A PNG of an upright picture with its prediction."""
+    def drawn(self, picture: Image.Image, prediction: Tensor) -> Image.Image:
+        """An upright picture with its prediction."""
+        raise NotImplementedError
+
+    def truths(self, batch: Batch) -> list[Tensor]:
+        """The targets of a batch of a scored split, in the form of predictions, so that `drawn` takes them."""
         raise NotImplementedError

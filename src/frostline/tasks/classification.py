@@ -67,6 +67,10 @@ class Classification(Task):
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
         return [*(outputs.float() / self.temperature).softmax(dim=1)]
 
+    def evidence(self, outputs: Tensor) -> Tensor:
+        """The logit of a class less the mean of all: what is added to every logit changes no probability."""
+        return outputs - outputs.mean(-1, keepdim=True)
+
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """`label`, `probability`, then those of the next classes: `label_2`, `probability_2`, ..."""
         return best_columns(torch.stack([*predictions]), self.classes, top_k, "label")

@@ -3,7 +3,6 @@ that are scored; both have rows of -1 that only fill up. A prediction is (M, 6):
 of the picture, score, class, the best first.
 """
 
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -128,7 +127,7 @@ class Detection(Task):
         lines = ",\n".join(rows)
         return f'{{"images": {images},\n"categories": {categories},\n"annotations": [{lines}]}}\n'.encode()
 
-    def drawn(self, picture: Image.Image, prediction: Tensor) -> bytes:
+    def drawn(self, picture: Image.Image, prediction: Tensor) -> Image.Image:
         """The boxes from the threshold on, with class and score."""
         times = -(-LEAST_DRAWN // max(picture.size))  # small pictures are enlarged, for letters to fit
         canvas = picture.convert("RGB").resize((picture.width * times, picture.height * times))
@@ -145,9 +144,14 @@ class Detection(Task):
             under = (first - unit, second - unit, third + unit, last + unit)
             draw.rectangle(under, fill=COLOURS[int(label) % len(COLOURS)])
             draw.text(at, text, fill="white", font_size=size)
-        with io.BytesIO() as file:
-            canvas.save(file, format="PNG")
-            return file.getvalue()
+        return canvas
+
+    def truths(self, batch: Batch) -> list[Tensor]:
+        """(N, 6) boxes with a score of 1, crowds included."""
+        return [
+            torch.cat([rows[:, :TRUE_CLASS], rows.new_ones(len(rows), 1), rows[:, TRUE_CLASS : TRUE_CLASS + 1]], 1)
+            for rows in _true(batch)
+        ]
 
     def _shown(self, prediction: Tensor) -> Tensor:
         return prediction[prediction[:, SCORE] >= self.threshold]

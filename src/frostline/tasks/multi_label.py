@@ -67,6 +67,10 @@ class MultiLabel(Task):
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
         return [*outputs.float().sigmoid()]
 
+    def evidence(self, outputs: Tensor) -> Tensor:
+        """The logit of a label."""
+        return outputs
+
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """`labels`, those above the threshold joined by |, and `probability_<label>` of every label."""
         each = torch.stack([*predictions])

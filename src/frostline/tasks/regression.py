@@ -61,6 +61,10 @@ class Regression(Task):
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
         return [*(outputs.float() * self.std + self.mean)]
 
+    def evidence(self, outputs: Tensor) -> Tensor:
+        """The number, in standard deviations above its mean."""
+        return outputs
+
     def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`target` and `predicted`, (B, T) in the unit of the targets."""
         return {"target": batch.targets, "predicted": outputs.float() * self.std + self.mean}

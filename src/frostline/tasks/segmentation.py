@@ -101,9 +101,18 @@ class Segmentation(Task):
         """`.png`: the mask with the values and the palette of the training masks."""
         return {".png": _png(self._coloured(prediction))}
 
-    def drawn(self, picture: Image.Image, prediction: Tensor) -> bytes:
-        """Half of the picture's colours and half of the mask's."""
-        return _png(Image.blend(picture.convert("RGB"), self._coloured(prediction).convert("RGB"), 0.5))
+    def drawn(self, picture: Image.Image, prediction: Tensor) -> Image.Image:
+        """Half of the picture's colours and half of the mask's; the picture alone where pixels are ignored."""
+        picture, known = picture.convert("RGB"), prediction != IGNORED
+        mask = self._coloured(prediction.where(known, 0)).convert("RGB")
+        shown = Image.fromarray((known * 255).to(torch.uint8).numpy())
+        return Image.composite(Image.blend(picture, mask, 0.5), picture, shown)
+
+    def truths(self, batch: Batch) -> list[Tensor]:
+        """(H, W) uint8 masks, with IGNORED pixels."""
+        assert batch.own_sizes is not None
+        pairs = zip(batch.targets.cpu(), batch.own_sizes.tolist(), strict=True)
+        return [mask[:height, :width].to(torch.uint8) for mask, (height, width) in pairs]
 
     def _coloured(self, prediction: Tensor) -> Image.Image:
         mask = Image.fromarray(self.values[prediction.long()].numpy())

@@ -1,5 +1,6 @@
 """Predict pictures in files or in memory."""
 
+import io
 import os
 import sys
 from bisect import bisect_left
@@ -60,7 +61,9 @@ class PicturePredicting(FilePredicting):
         if drawn:
             with named(file), Image.open(file) as opened:
                 picture = to_rgb(ImageOps.exif_transpose(opened), self.grey_range)
-            files = files | {".drawn.png": self.run.task.drawn(picture, prediction)}
+            with io.BytesIO() as written:
+                self.run.task.drawn(picture, prediction).save(written, format="PNG")
+                files = files | {".drawn.png": written.getvalue()}
         return files
 
     def of_samples(self, samples: Sequence[Any], start: int, batch_size: int, top_k: int) -> list[Prediction]:

@@ -61,3 +61,9 @@ def normalised(x: Tensor, spec: ImageSpec) -> Tensor:
         return x
     x.sub_(mean.view(1, 3, 1, 1)).div_(std.view(1, 3, 1, 1))
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def pixels_of(views: Tensor, spec: ImageSpec) -> Tensor:
+    """(B, 3, H, W) float views → uint8 pictures as the network sees them."""
+    mean, std = (torch.tensor(numbers, device=views.device).view(1, 3, 1, 1) for numbers in (spec.mean, spec.std))
+    return ((views.float() * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)

@@ -76,6 +76,10 @@ class TextPredicting(Predicting):
             for words, row in zip(texts, values, strict=True)
         ]
 
+    def texts_in(self, given: Columns) -> dict[str, str]:
+        """The text or pair of the first sample of an input, by its column."""
+        return {name: given[name][0] for name in _text_columns(self.run.settings)}
+
     def unreadable(self, errors: Sequence[DataError], besides: str = "") -> DataError:
         return together(errors, "texts cannot be read", None, besides)
 

@@ -158,6 +158,17 @@ class Tokenizer:
         """Tokenize on all cores, truncated to `max_length`: (L, 3) per text."""
         return self._rows(texts)[0]
 
+    def encoding(self, texts: Sequence[str]) -> Any:
+        """What the library found in a text or pair: offsets, words and texts of its tokens, as in its row."""
+        found = self._tokenizer(*[[text] for text in texts], truncation=True, max_length=self.spec.max_length)
+        return found.encodings[0]
+
+    @property
+    def padding(self) -> int:
+        """The id of padding, or of the end of a text if there is none."""
+        ends = (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id, 0)
+        return next(token for token in ends if token is not None)
+
     def windows(self, texts: Samples) -> tuple[list[Tensor], list[int]]:
         """Tokenize texts of any length into windows that overlap by a quarter. Return rows, and the index of each row's
         text. Raises ConfigError for pairs."""

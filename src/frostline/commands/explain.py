@@ -1,0 +1,203 @@
+"""Show where in one sample the answer of a run comes from."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from frostline.commands.checks import check
+from frostline.commands.predict import require_used
+from frostline.commands.train import quiet
+from frostline.commands.trained import Network
+from frostline.contracts.batch import Batch
+from frostline.contracts.specs import ImageSpec
+from frostline.data.pictures.preprocess import pixels_of
+from frostline.data.predicting import Asked, Columns, Predicted
+from frostline.data.split import Transfers
+from frostline.data.texts.predicting import TextPredicting
+from frostline.data.texts.spans import Span, padded_out, spans_of
+from frostline.errors import ConfigError, DataError, close_names, shown
+from frostline.pages.explained import Word, explained_page
+from frostline.paths import write_atomically
+from frostline.runs.folder import amended
+from frostline.saliency.drawing import explained, where
+from frostline.saliency.pictures import require_pictures, saliency
+from frostline.saliency.texts import MOST_ERROR, Shares, shares
+
+PICTURE, PAGE = ".png", ".html"
+MOST_WORDS = 20  # that are printed
+
+
+def explain(cfg: DictConfig, settings: DictConfig) -> Path | None:
+    """Write the file and print the answer. settings: of the run, `opened`. Raises ConfigError for runs whose answers
+    have no place in a sample, DataError for a sample that cannot be read, and if shares do not add up."""
+    quiet()
+    settings = amended(settings, trainer=cfg.trainer, model=cfg.model)
+    check(settings, command=None)
+    network = Network(settings, Path(cfg.run), cfg.checkpoint)
+    network.task.evidence(torch.zeros(1, network.task.num_outputs))  # raises if this task has none
+    chosen = _chosen(cfg.answer, network.targets.names)
+    sample = _OneSample(network)
+    predicting = network.predicting(sample.predictions)
+    if not isinstance(predicting, TextPredicting):
+        require_pictures(network.model.backbone)
+    output = _output(cfg, PAGE if isinstance(predicting, TextPredicting) else PICTURE)
+    data = {"windows": False, **{str(name): value for name, value in cfg.data.items()}}
+    require_used(cfg, predicting)
+    found = predicting.of_input(Asked(cfg.input, cfg.text, 1, cfg.top_k, data))
+    if found.problems:
+        raise predicting.unreadable(found.problems)
+    if isinstance(predicting, TextPredicting):
+        _explain_text(network, predicting, sample.batch, found, chosen, output)
+    else:
+        assert output is not None
+        _explain_picture(network, sample.batch, found, chosen, output)
+    return output
+
+
+class _OneSample:
+    """Predicts one sample, and keeps what the network took. Raises DataError for more."""
+
+    batch: Batch
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def predictions(self, data: Transfers) -> Iterator[Tensor]:
+        for number, batch in enumerate(self.network.batches(data)):
+            if number or batch.size > 1:
+                raise DataError(
+                    "explain takes one sample, and there are several",
+                    where="input",
+                    next_step="input=<one picture>, or text='...'; frostline predict answers several",
+                )
+            self.batch = batch
+            with torch.no_grad(), self.network.computing():
+                outputs = self.network.model(batch.inputs)
+            yield from (row.cpu() for row in self.network.task.decode(outputs, batch))
+
+
+def _chosen(answer: str | None, names: Sequence[str]) -> int | None:
+    if answer is None:
+        return None
+    if str(answer) not in names:
+        raise ConfigError(
+            f"this run has no answer '{answer}': {close_names(str(answer), names)}",
+            where="answer",
+            next_step="leave answer= out for the one with the highest score",
+        )
+    return [*names].index(str(answer))
+
+
+def _output(cfg: DictConfig, suffix: str) -> Path | None:
+    """Where to write; None prints. Raises ConfigError for another suffix, DataError if the file exists or cannot be
+    written."""
+    if cfg.output is None and suffix == PAGE:
+        return None
+    output = Path(f"{Path(str(cfg.input)).stem}.explained{suffix}" if cfg.output is None else cfg.output).absolute()
+    if output.suffix.lower() != suffix:
+        raise ConfigError(
+            f"an explanation of this run's samples is written as {suffix}",
+            where="output",
+            next_step=f"output=explained{suffix}",
+        )
+    if output.exists() or output.is_symlink() or not output.parent.is_dir():
+        raise DataError(
+            "this file exists already" if output.parent.is_dir() else "there is no such folder",
+            where=output,
+            next_step=f"output=<a new file>{suffix} in a folder that exists",
+        )
+    return output
+
+
+def _tell(found: Predicted, answer: str, more: Mapping[str, str]) -> None:
+    rows = {name: cells[0] for name, cells in found.told.items()} | {"explained": answer, **more}
+    width = max(map(len, rows))
+    print(shown("".join(f"  {name:{width}}   {value}\n" for name, value in rows.items())), end="", flush=True)
+
+
+# --- pictures ---
+
+
+def _explain_picture(network: Network, batch: Batch, found: Predicted, chosen: int | None, output: Path) -> None:
+    model, spec = network.model, network.model.backbone.spec
+    assert isinstance(spec, ImageSpec)
+    wanted = None if chosen is None else torch.tensor([chosen])
+    with network.computing():
+        made = saliency(model.backbone, model.head, network.task.evidence, batch.pictures, wanted)
+    try:
+        write_atomically(output, explained(pixels_of(batch.pictures, spec)[0], made.maps[0]))
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    found_in = where(made.maps[0])
+    said = f"by {made.how}; most of it is at the {found_in}" if found_in != "nowhere" else "nothing speaks for it"
+    _tell(found, network.targets.names[int(made.chosen[0])], {"where": said, "picture": str(output)})
+
+
+def _unwritable(output: Path, error: OSError) -> DataError:
+    return DataError(
+        f"the file cannot be written: {error.strerror or error}",
+        where=output,
+        next_step="output=<a new file> in a writable folder",
+    )
+
+
+# --- texts ---
+
+
+def _explain_text(
+    network: Network,
+    predicting: TextPredicting,
+    batch: Batch,
+    found: Predicted,
+    chosen: int | None,
+    output: Path | None,
+) -> None:
+    model, texts = network.model, predicting.texts_in(found.given)
+    spans = spans_of(predicting.tokenizer, [*texts.values()])
+    padding = padded_out(batch.inputs.values[0, :, 0], spans, predicting.tokenizer.padding)
+    made = shares(model.backbone, model.head, network.task.evidence, batch.inputs, padding, chosen)
+    if not made.error <= MOST_ERROR:
+        raise DataError(
+            f"the shares of the words miss the answer's score by {made.error:.0%} after {made.steps} steps, so none is "
+            "shown",
+            where=", ".join(texts),
+            next_step="explain another text, or another answer of it (answer=<name>)",
+        )
+    answer = network.targets.names[made.chosen]
+    words = words_of(made, spans)
+    exact = f"integrated gradients from padding, {made.steps} steps, off by {made.error:.1%}"
+    if output is not None:
+        try:
+            write_atomically(output, explained_page(texts, words, answer, exact))
+        except OSError as error:
+            raise _unwritable(output, error) from error
+    _tell(found, answer, {"by": exact} | ({} if output is None else {"page": str(output)}))
+    _print_words(texts, words)
+
+
+def words_of(made: Shares, spans: Sequence[Span | None]) -> list[Word]:
+    """Words in the order of the text, each with the shares of its tokens together."""
+    tokens = [(span, share) for span, share in zip(spans, made.tokens.tolist(), strict=True) if span is not None]
+    words = []
+    for (text, _), group in groupby(tokens, key=lambda token: token[0][:2]):
+        own = [*group]
+        ends = min(span.start for span, _ in own), max(span.end for span, _ in own)
+        words.append(Word(text, *ends, sum(share for _, share in own)))
+    return words
+
+
+def _print_words(texts: Mapping[str, str], words: Sequence[Word]) -> None:
+    strings = [*texts.values()]
+    largest = sorted(words, key=lambda word: -abs(word.share))[:MOST_WORDS]
+    columns: Columns = {
+        "word": [strings[word.text][word.start : word.end] for word in largest],
+        "share": [f"{word.share:+.4f}" for word in largest],
+    }
+    width = max(map(len, columns["word"]), default=0)
+    lines = [f"  {word:{width}}   {share}\n" for word, share in zip(*columns.values(), strict=True)]
+    rest = len(words) - len(largest)
+    print(shown("".join(["\n", *lines, f"  and {rest} more\n" if rest else ""])), end="", flush=True)
