@@ -25,7 +25,7 @@ RANDOM += ["schedule=head_only,last_block,two_stage,full"]
 
 
 def main(folder: str, minutes: float, models: str, seed: int) -> None:
-    job = [*JOB, f"data.dir={folder}", f"model={models}", f"seed={seed}"]
+    job = [*JOB, "data=image_folder", f"data.dir={folder}", f"model={models}", f"seed={seed}"]
     ways = {"plans": ["sweep=plans", f"sweep.minutes={minutes}"], "random": [*RANDOM, f"sweep.draw={seed}"]}
     rows = []
     for name, own in ways.items():
@@ -42,7 +42,7 @@ def _searched(scratch: Path, typed: list[str], seconds: float) -> list[dict[str,
     """The runs of a search in their order. It is ended once its runs have taken so many seconds together."""
     places = [f"hydra.sweep.dir={scratch}/sweep", f"cache.dir={scratch}/cache"]
     command = [sys.executable, "-m", "frostline", "train", "-m", *typed, *places]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while process.poll() is None and sum(run["seconds"] for run in _runs(scratch)) < seconds:
         time.sleep(0.5)
     if process.poll() is None:
