@@ -32,7 +32,7 @@ FIXED = ("PYTHONUNBUFFERED", "PYTHONWARNINGS", "PYTHONSAFEPATH", "PYTHONHASHSEED
 IMPORTED = (
     "torchvision", "torchmetrics", "lightning.pytorch", "tensorboard", "sklearn.datasets", "pyarrow.parquet",
     "torch.distributed.fsdp", "torch.utils.tensorboard", "rich.table", "hydra.main", "hydra.compose", "hydra.utils",
-    "safetensors.torch", "torch.fx.experimental.optimization",
+    "safetensors.torch", "torch.fx.experimental.optimization", "optuna.storages",
 )  # fmt: skip
 
 

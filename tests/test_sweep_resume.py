@@ -203,9 +203,9 @@ def test_a_sweep_that_still_runs_is_not_resumed(sweep: Sweep, program: Program) 
 @contextmanager
 def running(sweep: Sweep) -> Iterator[None]:
     """While another process takes part in the sweep: its locks hold no other thread of this one."""
-    code = "import sys; from pathlib import Path; from frostline.runs.sweeps import Presence, Sweep; "
-    code += "Presence(Sweep.read(Path(sys.argv[1]))).enter(alone=False); print('in', flush=True); sys.stdin.read()"
-    process = started("-c", code, str(sweep.folder))
+    code = "import sys; from pathlib import Path; from frostline.runs.sweep_locks import Presence; "
+    code += "held = Presence(Path(sys.argv[1])); held.enter(alone=False); print('in', flush=True); sys.stdin.read()"
+    process = started("-c", code, str(sweep.presence), env={**os.environ, **faked.FOUND})
     try:
         assert process.stdout.readline() == "in\n"
         yield

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -192,6 +193,27 @@ def test_a_machine_that_dies_loses_a_job_that_another_takes_over(
     assert statuses(tmp_path / "S") == ["finished"] * number
     if kind == "grid":
         assert rows_of(tmp_path / "S") == rows_of(alone)
+
+
+def test_jobs_of_a_cluster_share_the_jobs_of_a_sweep(undisturbed: tuple[str, Path], tmp_path: Path) -> None:
+    """submitit's own executor for one machine stands in for the cluster."""
+    module, alone = undisturbed
+    jobs = ["launcher=slurm", "launcher.cluster=local", "launcher.workers=2", "hydra.sweep.dir=S"]
+    process = begun(module, *GRID, *FORMS[module], *jobs, cwd=tmp_path)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, out + err
+    assert rows_of(tmp_path / "S") == rows_of(alone)
+    logs = [log.read_text() for log in (tmp_path / "S" / ".jobs" / "slurm").glob("*_log.out")]
+    ran = [line.split("]")[0][1:] for log in logs for line in log.splitlines() if re.match(r"\[\d\] ", line)]
+    assert sorted(ran) == [*"012345"], "each job runs once"
+
+
+def test_without_a_cluster_the_sweep_says_so(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name, **_: None)
+    answer = program("train", "-m", *faked.SMALL, "launcher=slurm", "seed=0,1")
+    assert answer.code == 1
+    assert "the cluster takes no job" in answer.err
+    assert "launcher=local" in answer.err
 
 
 def test_only_sweeps_are_joined(program: Program, tmp_path: Path) -> None:

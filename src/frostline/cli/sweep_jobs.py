@@ -17,7 +17,7 @@ from frostline.cli.sweep_place import Place, within
 from frostline.cli.sweep_plans import space_of
 from frostline.cli.sweep_resuming import TRIALS, require_trusted
 from frostline.cli.sweep_search import corners, planned, require_values, with_mode
-from frostline.cli.sweep_settings import is_of_sweep, settings_of, with_seeds, workers_of
+from frostline.cli.sweep_settings import is_of_sweep, launcher_of, settings_of, with_seeds, workers_of
 from frostline.distributed.relaunch import config_dirs
 from frostline.errors import ConfigError
 from frostline.quoting import key_of
@@ -27,10 +27,11 @@ from frostline.sweeps.losing import Losing
 from frostline.sweeps.planning import Planning
 from frostline.sweeps.progress import Progress
 from frostline.sweeps.searching import Plan, Searching
-from frostline.sweeps.settings import Grid, Plans, Search
+from frostline.sweeps.settings import Grid, Plans, Search, Slurm
+from frostline.sweeps.slurm import submitted
 from frostline.sweeps.study import Trials, require_study
 from frostline.sweeps.watch import Watch
-from frostline.sweeps.workers import begin_worker, give_up, is_worker
+from frostline.sweeps.workers import begin_worker, give_up, is_worker, started
 
 LAUNCHER = "BasicLauncher"  # Hydra's own, by name: it imports its plugins anew
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -58,7 +59,7 @@ class Jobs(Sweeper):
         assert self.hydra_context is not None
         Place.settings = settings = settings_of(self.config)
         Place.has_page = self.config.get("report") is not False
-        number = workers_of(self.config)
+        launcher = launcher_of(self.config)
         if Place.sweep is not None:
             Place.enter(Place.sweep, alone=settings.resume is not None)
             if settings.retry:
@@ -70,7 +71,7 @@ class Jobs(Sweeper):
             self._begin(arguments, settings)
         assert Place.sweep is not None
         Jobs.all = Place.sweep.jobs
-        if isinstance(settings, Plans) and (number or settings.join is not None):
+        if isinstance(settings, Plans) and (launcher is not None or settings.join is not None):
             raise ConfigError(
                 "sweep=plans decides by the score of the run before, in one process",
                 where="sweep.join" if settings.join is not None else "launcher",
@@ -78,8 +79,12 @@ class Jobs(Sweeper):
             )
         searching = self._searching(Place.sweep, settings)
         total = len(Jobs.all) if searching is None else searching.size
-        if number:
-            workers.run(Place.sweep, number, total, [*config_dirs(), *(["trust=true"] if Place.trusted else [])])
+        if launcher is not None:
+            own = [*config_dirs(), *(["trust=true"] if Place.trusted else [])]
+            number = workers_of(launcher)
+            of_cluster = isinstance(launcher, Slurm)
+            starting = submitted(Place.sweep, launcher, own) if of_cluster else started(Place.sweep, number, own)
+            workers.run(Place.sweep, starting, number, total)
             workers.require_done(Place.sweep, searching.left() if isinstance(searching, Searching) else 0)
         else:
             Place.progress = Progress(Place.sweep, total)

@@ -10,10 +10,10 @@ from frostline.config.signatures import problems
 from frostline.errors import ConfigError
 from frostline.quoting import key_of
 from frostline.sweeps import settings as kinds
-from frostline.sweeps.settings import Alone, Grid, Local
+from frostline.sweeps.settings import Alone, Grid, Local, Slurm
 from frostline.sweeps.workers import default_workers
 
-KINDS: dict[str, Any] = {"sweep": Grid, "launcher": Alone | Local}
+KINDS: dict[str, Any] = {"sweep": Grid, "launcher": Alone | Local | Slurm}
 GROUPS = tuple(KINDS)
 
 
@@ -29,10 +29,14 @@ def settings_of(config: DictConfig) -> Grid:
     return made
 
 
-def workers_of(config: DictConfig) -> int:
-    """The number of processes that run the jobs; 0 for this process alone. Raises ConfigError."""
+def launcher_of(config: DictConfig) -> Slurm | Local | None:
+    """What runs the jobs; None for this process alone. Raises ConfigError."""
     made = _made(config, "launcher")
-    return (made.workers or default_workers()) if isinstance(made, Local) else 0
+    return None if isinstance(made, Alone) else made
+
+
+def workers_of(launcher: Slurm | Local) -> int:
+    return launcher.workers or default_workers()
 
 
 def _made(config: DictConfig, group: str) -> Any:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from frostline.config.ranges import Positive, Seed
+from frostline.config.ranges import NonNegative, Positive, Seed
 
 
 @dataclass(frozen=True)
@@ -52,3 +52,15 @@ class Local:
     """Jobs run in several processes of this machine."""
 
     workers: Positive[int] | None
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """Jobs run in jobs of a cluster."""
+
+    workers: Positive[int]
+    minutes: Positive[int]
+    cpus: Positive[int]
+    gpus: NonNegative[int]
+    partition: str | None
+    cluster: Literal["slurm", "local"]

@@ -7,9 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from frostline.errors import RunError, few
 from frostline.quoting import hydra_quoted
@@ -24,6 +24,14 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 MOST_ATTEMPTS = 3  # a job is given up after this many deaths of its process, as it would kill every worker in turn
 LOOKS = 1.0  # seconds between two looks at the workers
 PATIENCE = 60.0  # seconds in which a worker that was told to stop may save
+
+
+class Worker(Protocol):
+    """What is asked of a worker: a process, or a job of a cluster."""
+
+    returncode: int | None
+
+    def poll(self) -> int | None: ...
 
 
 def devices(environment: dict[str, str], folder: Path = Path("/dev")) -> list[str]:
@@ -59,8 +67,10 @@ def is_worker() -> bool:
 
 
 def begin_worker() -> None:
-    """Pin this process to its cores, and end it with the process that started it."""
-    number, _, workers = os.environ[SHARE].partition(" of ")
+    """Pin this process to its cores, and end it with the process that started it. A cluster does both itself."""
+    number, of, workers = os.environ[SHARE].partition(" of ")
+    if not of:
+        return
     if own := shares(int(workers), [], cores())[int(number)][1]:
         os.sched_setaffinity(0, own)
     parent = os.getppid()
@@ -87,22 +97,22 @@ def give_up(sweep: Sweep, number: int) -> bool:
     return True
 
 
-def run(sweep: Sweep, workers: int, total: int, arguments: Sequence[str]) -> None:
-    """Wait until the workers have run all jobs, and print how far they are. total: jobs of the sweep. arguments: of
-    each worker, such as --config-dir. Raises RunError if every worker died."""
+def run(sweep: Sweep, starting: AbstractContextManager[Sequence[Worker]], workers: int, total: int) -> None:
+    """Wait until the workers have run all jobs, and print how far they are. starting: starts them. total: jobs of the
+    sweep. Raises RunError if every worker died."""
     progress, told = Progress(sweep, total, workers), ""
-    with _started(sweep, workers, arguments) as processes:
+    with starting as processes:
         while any(process.poll() is None for process in processes):
             time.sleep(LOOKS / 5 if not told else LOOKS)
             line = progress.line()
             if line.partition("; about")[0] != told:
                 told = line.partition("; about")[0]
                 print(f"sweep  {line}", flush=True)
-    died = [number for number, process in enumerate(processes) if process.returncode not in (0, 1)]
-    if len(died) == len(processes):
+        codes = [process.poll() for process in processes]
+    if all(code not in (0, 1) for code in codes):
         raise RunError(
             "every worker ended before all jobs were done",
-            where=log_of(sweep, died[0]),
+            where=log_of(sweep, 0),
             next_step=f"read the end of that file; or {sweep.again()}",
         )
 
@@ -122,12 +132,17 @@ def log_of(sweep: Sweep, number: int) -> Path:
     return sweep.folder / JOBS / f"worker-{number}.log"
 
 
+def joining(sweep: Sweep, arguments: Sequence[str]) -> list[str]:
+    """The command of a worker. arguments: more of them, such as --config-dir."""
+    joins = [*arguments, f"sweep.join={hydra_quoted(str(sweep.folder.absolute()))}", "launcher=alone"]
+    return [sys.executable, "-m", PROGRAM, "train", *joins]
+
+
 @contextmanager
-def _started(sweep: Sweep, workers: int, arguments: Sequence[str]) -> "Iterator[list[subprocess.Popen[bytes]]]":
+def started(sweep: Sweep, workers: int, arguments: Sequence[str]) -> "Iterator[list[subprocess.Popen[bytes]]]":
     """Yield the workers; at the end, however it comes, they end too."""
     processes: list[subprocess.Popen[bytes]] = []
-    joins = [*arguments, f"sweep.join={hydra_quoted(str(sweep.folder.absolute()))}", "launcher=alone"]
-    command = [sys.executable, "-m", PROGRAM, "train", *joins]
+    command = joining(sweep, arguments)
     try:
         for number, (own, _) in enumerate(shares(workers, devices(dict(os.environ)), [])):
             environment = {**os.environ, SHARE: f"{number} of {workers}"} | ({VISIBLE: ",".join(own)} if own else {})
