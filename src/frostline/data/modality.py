@@ -53,8 +53,8 @@ class Modality(ABC):
 
     samples: the plural in messages. hub_name: what the hub of Hugging Face calls them. plainly: what messages call
     samples without augmentation. kept_as: the kind of store that caches them. max_tokens: limit per batch. bucket: see
-    `EpochBatches`. num_workers: processes that load batches; None for one per core. parts: of samples that have several,
-    by name; each has a network of its own.
+    `EpochBatches`. num_workers: processes that load batches; None for one per core. parts: of samples that have several
+    ones, by name; each has a network of its own.
     """
 
     samples: ClassVar[str]
