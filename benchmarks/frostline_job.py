@@ -101,5 +101,5 @@ def run(folder: Path, epochs: int, checkpoint: Path | None, look: Any) -> Any:
     built = Built(model, vectors, trainer, measure, plan, choices, frozen, HeadSolver(frozen))
     with contextlib.suppress(CutOff):
         stand = stand_of(read_saved(checkpoint), checkpoint, model, plan) if checkpoint is not None else None
-        fit(built, Record(command="", seed=0), folder, stand, Stopwatch({}))
+        fit(built, Record(command="", seed=0), folder, stand, Stopwatch({}), pictures=False)
     return look

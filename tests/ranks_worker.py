@@ -75,7 +75,7 @@ def trained(job: Job) -> dict[str, Any]:
     record = Record(command="", seed=0)
     path = Path(job.resume) if job.resume is not None else None
     stand = stand_of(read_saved(path), path, built.model, built.plan) if path is not None else None
-    fit(built, record, folder, stand, Stopwatch({}))
+    fit(built, record, folder, stand, Stopwatch({}), pictures=False)
     (scores,) = built.trainer.test(built.model, datamodule=built.data, verbose=False)
     splits = {"backbone": built.model.backbone, "head": built.model.head}
     weights = {

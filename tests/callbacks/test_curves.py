@@ -1,6 +1,7 @@
 """Curves on a disk that is full."""
 
 import errno
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,18 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     logger.finalize("success")
     events = EventAccumulator(str(tmp_path / "it")).Reload()
     assert [(event.step, event.value) for event in events.Scalars("a")] == [(3, 1.5)]
+
+
+def test_a_resume_hides_what_it_repeats(tmp_path: Path) -> None:
+    """Steps 3 and 4 were logged by a process that was killed after the checkpoint at step 3."""
+    for first, values in ((0, [0.0, 1.0, 2.0, 30.0, 40.0]), (3, [3.0, 4.0, 5.0])):
+        logger = Curves(str(tmp_path), name="", version="it")
+        if first:
+            logger.resume_at(first)
+        for step, value in enumerate(values, first):
+            logger.log_metrics({"a": value}, step=step)
+        logger.finalize("success")
+        logger.experiment.close()
+        time.sleep(1.01)  # files are read in the order of their names, which have the second
+    events = EventAccumulator(str(tmp_path / "it")).Reload()
+    assert [event.value for event in events.Scalars("a")] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]

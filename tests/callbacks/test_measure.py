@@ -15,7 +15,14 @@ def test_samples_per_second_leave_the_validation_out(ranks: int, monkeypatch: py
     clock, logged = SimpleNamespace(now=50.0), list[dict[str, float]]()
     monkeypatch.setattr("frostline.training.callbacks.measure.time.perf_counter", lambda: clock.now)
     measure, trainer = Measure(), SimpleNamespace(world_size=ranks)
-    module: Any = SimpleNamespace(trained=True, phase_number=3, log_dict=logged.append)
+    phase = SimpleNamespace(frost_line=lambda blocks: len(blocks) - 1)
+    module: Any = SimpleNamespace(
+        trained=True,
+        phase_number=3,
+        phase=phase,
+        backbone=SimpleNamespace(blocks=dict.fromkeys("abc")),
+        log_dict=logged.append,
+    )
     clock.now += 1000  # before
     measure.on_train_start(trainer, module)  # type: ignore[arg-type]
     for batches, seconds, rest in (([20, 20, 20], 4, 0), ([20, 20], 2, 1)):
@@ -30,7 +37,7 @@ def test_samples_per_second_leave_the_validation_out(ranks: int, monkeypatch: py
         clock.now += rest
         measure.on_train_epoch_end(trainer, module)  # type: ignore[arg-type]
     assert [row["throughput/samples_per_second"] for row in logged] == pytest.approx([15 * ranks, 40 / 3 * ranks])
-    assert {row["phase"] for row in logged} == {3.0}
+    assert {(row["phase"], row["frost_line"]) for row in logged} == {(3.0, 2.0)}
     assert (measure.seconds, measure.samples) == (7, 100 * ranks)
     assert measure.samples_per_second == pytest.approx(100 * ranks / 7)
     measure.on_train_start(trainer, module)  # type: ignore[arg-type]

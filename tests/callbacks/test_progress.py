@@ -30,3 +30,21 @@ def test_columns_stand_where_the_longest_name_of_a_phase_lets_them(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(begin)
     assert len({line.index("2/3") for line in lines}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "done", "left"),
+    [
+        ("head", 1, "  ≈ 4 min left"),  # 220 s: one more epoch of 20 s; the other phase takes twice its estimate, too
+        ("all", 4, "  ≈ 20 s left"),
+        ("all", 5, ""),
+        ("other", 1, ""),
+    ],
+)
+def test_the_time_left_is_that_of_the_whole_plan(name: str, done: int, left: str) -> None:
+    lines = EpochLines(monitor="val/accuracy")
+    lines.planned = {"head": 20.0, "all": 100.0}
+    found = lines._left(name, 20.0, 2 if name == "head" else 5, done)
+    assert found == left
+    lines.planned = {"head": 20.0, "all": None}
+    assert lines._left("head", 20.0, 2, 1) == ""

@@ -82,9 +82,10 @@ class Jobs(Sweeper):
         if launcher is not None:
             own = [*config_dirs(), *(["trust=true"] if Place.trusted else [])]
             number = workers_of(launcher)
-            of_cluster = isinstance(launcher, Slurm)
-            starting = submitted(Place.sweep, launcher, own) if of_cluster else started(Place.sweep, number, own)
-            workers.run(Place.sweep, starting, number, total)
+            if isinstance(launcher, Slurm):
+                workers.run(Place.sweep, submitted(Place.sweep, launcher, own), number, total)
+            else:
+                workers.run(Place.sweep, started(Place.sweep, number, own), number, total)
             workers.require_done(Place.sweep, searching.left() if isinstance(searching, Searching) else 0)
         else:
             Place.progress = Progress(Place.sweep, total)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.commands.board import log_outcome, log_texts, shows_samples
 from frostline.commands.page import page_of_training
 from frostline.commands.recording import recorded
 from frostline.config.plain import resolved
@@ -32,6 +32,8 @@ from frostline.runs.opening import foreign, read_settings
 from frostline.runs.record import Record, Stopwatch
 from frostline.training.averaging import average
 from frostline.training.build import Built, build
+from frostline.training.callbacks.curves import Curves
+from frostline.training.callbacks.progress import EpochLines
 from frostline.training.callbacks.pruning import Watched
 from frostline.training.checkpoint import Stand, forget_starts, read_saved, stand_of
 from frostline.training.finetuner import CHECKPOINT_KEY
@@ -100,7 +102,8 @@ def train(
     ):
         if leads:
             _write_settings(cfg, built, folder, resume=resume)
-        _log_text(built, "plan", markdown(rows))
+        if stand is None:  # else the curves have them
+            log_texts(built, cfg, markdown(rows))
         _fit_and_test(cfg, built, record, folder, stand, watch)
         if leads:
             forget_starts(folder)
@@ -113,7 +116,7 @@ def _fit_and_test(
     cfg: DictConfig, built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch
 ) -> None:
     try:
-        fit(built, record, folder, stand, watch)
+        fit(built, record, folder, stand, watch, pictures=shows_samples(cfg))
         if built.plan.average != NO_AVERAGE:
             average(built, record, folder)
     finally:
@@ -126,7 +129,7 @@ def _fit_and_test(
         record.intervals = recorded_intervals(folder, record.metrics) if record.predictions else {}
         record.calibration = recorded_calibration(folder)
     watch.add_to("predictions")
-    _log_outcome(built, cfg, record)
+    log_outcome(built, cfg, record, folder)
 
 
 def _built(cfg: DictConfig, checkpoint: Path | None, command: str) -> tuple[Built, Stand | None]:
@@ -135,6 +138,8 @@ def _built(cfg: DictConfig, checkpoint: Path | None, command: str) -> tuple[Buil
         return build(cfg, load_weights=cfg.init_from is None), None
     content = read_saved(checkpoint, command)
     built = build(cfg, load_weights=False, views=content[CHECKPOINT_KEY]["identity"].get("views"))
+    if isinstance(built.trainer.logger, Curves):
+        built.trainer.logger.resume_at(int(content["global_step"]))
     return built, stand_of(content, checkpoint, built.model, built.plan, command)
 
 
@@ -191,6 +196,9 @@ def _print_start(built: Built, rows: list[PlannedPhase], *, random: bool) -> Non
     if built.depth is not None:
         print_depths(built.depths, built.depth)
     print_plan(rows)
+    for callback in built.trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EpochLines):
+            callback.planned = {row.name: row.seconds for row in rows}
     notes = data.notes()
     if random and (frozen := [row.name for row in rows if row.frozen]):
         notes.append(
@@ -211,32 +219,6 @@ def start_weights(built: Built, source: str | None, *, resumes: bool) -> str:
     if built.plan.anchored:
         built.model.anchor()
     return loaded
-
-
-def _log_text(built: Built, name: str, text: str) -> None:
-    if isinstance(built.trainer.logger, TensorBoardLogger):
-        built.trainer.logger.experiment.add_text(name, text)
-
-
-def _log_outcome(built: Built, cfg: DictConfig, record: Record) -> None:
-    """Log settings and scores to TensorBoard's HParams tab."""
-    if isinstance(built.trainer.logger, TensorBoardLogger):
-        names = {"model": built.model.backbone.name, "data": built.data.name}
-        built.trainer.logger.log_hyperparams(names | _flat(resolved(cfg)), _metrics(record))
-
-
-def _metrics(record: Record) -> dict[str, float]:
-    return {f"final/{name}": value for name, value in record.metrics.items() if name != "test/n"}
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if key in ("hydra", "callbacks", "logger", "run_dir", "logs_dir", "resume") or key.startswith("_"):
-            continue
-        name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
 
 
 def quiet() -> None:

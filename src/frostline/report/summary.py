@@ -61,11 +61,11 @@ def print_run(record: Record, folder: Path, page_seconds: float | None = None) -
     if record.model.get("weights"):
         console.print(f"from  {shown(record.model['weights'])}")
     console.print(f"run   {folder}")
-    if page_seconds is not None:
-        console.print(f"page  {folder / PAGE}{_costly(page_seconds, record.seconds['total'])}")
     if (settings := record.weights_settings) is not None:
         command = " ".join(["evaluate", setting_of("run", folder), *settings])
         console.print(f"next  {program()} {command}")
+    if page_seconds is not None:
+        console.print(f"page  {folder / PAGE}{_costly(page_seconds, record.seconds['total'])}")
 
 
 def _costly(own: float, total: float) -> str:

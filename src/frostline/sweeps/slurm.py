@@ -62,7 +62,11 @@ def submitted(sweep: Sweep, settings: Slurm, arguments: Sequence[str]) -> Iterat
 
 
 def _wanted(settings: Slurm) -> dict[str, Any]:
-    wanted = {"timeout_min": settings.minutes, "cpus_per_task": settings.cpus, "gpus_per_node": settings.gpus}
+    wanted: dict[str, Any] = {
+        "timeout_min": settings.minutes,
+        "cpus_per_task": settings.cpus,
+        "gpus_per_node": settings.gpus,
+    }
     if settings.cluster == "slurm" and settings.partition is not None:
         wanted["slurm_partition"] = settings.partition
     if settings.cluster == "local":

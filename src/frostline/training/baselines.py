@@ -42,13 +42,18 @@ def baselines_of(built: Built, number: int) -> dict[str, Any]:
     only: the accuracy of the most frequent training class; and the scores of each probe, or `why_not`. Probes need the
     features of the backbone with which the run began, cached by that phase.
     """
-    thaw = built.plan.first_thaw(list(built.model.backbone.blocks))
-    at_hand = built.frozen.keeps_features and (thaw is None or number < thaw)
+    at_hand = features_at_hand(built, number)
     if built.data.modality.has_columns:
         return table_baselines(built, at_hand=at_hand)
     if not isinstance(built.model.task, Classification):
         return {}
     return {"majority": {"val/accuracy": _majority(built.data)}} | (_of_features(built) if at_hand else {})
+
+
+def features_at_hand(built: Built, number: int) -> bool:
+    """Whether the phase at index `number` cached the features of the backbone with which the run began."""
+    thaw = built.plan.first_thaw(list(built.model.backbone.blocks))
+    return built.frozen.keeps_features and (thaw is None or number < thaw)
 
 
 def _majority(data: Data) -> float:

@@ -15,11 +15,12 @@ from frostline.plan.freezing import Group, blocks_of, count_of
 from frostline.plan.phase import Phase
 from frostline.runs.folder import checkpoint_of, require_checkpoint
 from frostline.runs.record import Record, Stopwatch
-from frostline.training.baselines import baselines_of
+from frostline.training.baselines import baselines_of, features_at_hand
 from frostline.training.build import Built
 from frostline.training.callbacks.checkpoint_files import WholeFiles
 from frostline.training.checkpoint import Stand, load_checkpoint, load_state, read_start, start_of
 from frostline.training.finetuner import CHECKPOINT_KEY
+from frostline.training.projector import log_projector
 from frostline.training.scoring import score_untrained
 
 
@@ -34,9 +35,12 @@ class Learns(NamedTuple):
         return cls(blocks_of(groups), count_of(groups))
 
 
-def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch) -> None:
+def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch, *, pictures: bool) -> None:
     """Train the remaining phases. Epochs and steps continue from phase to phase; everything else is made anew. Without
-    phases, score the weights as they are. Raises ConfigError, PlanError, RankError, RunError."""
+    phases, score the weights as they are. pictures: whether TensorBoard may show samples.
+
+    Raises ConfigError, PlanError, RankError, RunError.
+    """
     if not built.plan.phases:
         score_untrained(built, record, folder)
     first_epoch, start = (stand.first_epoch, stand.number) if stand is not None else (0, 0)
@@ -63,6 +67,8 @@ def fit(built: Built, record: Record, folder: Path, stand: Stand | None, watch: 
         if built.trainer.is_global_zero:
             if not record.baselines.keys() - {"majority"}:  # probes of the features run once
                 record.baselines = baselines_of(built, number)  # the other ranks do not wait for it
+            if number == 0 and features_at_hand(built, number):
+                log_projector(built, pictures=pictures)
             record.checkpoints = _checkpoints(folder)
             record.write(folder)
         first_epoch = built.trainer.current_epoch

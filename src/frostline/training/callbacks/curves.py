@@ -9,7 +9,14 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 
 class Curves(TensorBoardLogger):
+    """Resumed runs append to the curves: see `resume_at`."""
+
     full = False
+
+    def resume_at(self, step: int) -> None:
+        """Hide what an earlier process logged at or after this optimizer step: the run repeats it. Call it before the
+        first curve."""
+        self._kwargs["purge_step"] = step
 
     @property
     @rank_zero_experiment

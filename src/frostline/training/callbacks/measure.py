@@ -1,4 +1,4 @@
-"""Throughput and phase boundaries, for TensorBoard and run.json."""
+"""Throughput, phase boundaries and frost line, for TensorBoard and run.json."""
 
 import time
 from typing import Any
@@ -46,5 +46,7 @@ class Measure(L.Callback):
         self.seconds += self._epoch_seconds
         self.samples += self._epoch_samples
         rate = self._epoch_samples / self._epoch_seconds
-        number = float(pl_module.phase_number)  # type: ignore[arg-type]
-        pl_module.log_dict({"throughput/samples_per_second": rate, "phase": number})
+        number, phase, backbone = pl_module.phase_number, pl_module.phase, pl_module.backbone
+        line = phase.frost_line(list(backbone.blocks))  # type: ignore[arg-type, operator, union-attr]
+        scalars = {"phase": float(number), "frost_line": float(line)}  # type: ignore[arg-type]
+        pl_module.log_dict({"throughput/samples_per_second": rate} | scalars)

@@ -1,13 +1,24 @@
 """Print a line per epoch, in terminals and logs alike."""
 
+import time
+from collections.abc import Mapping
+
 import lightning as L
+
+WORTH = 10  # seconds from which the time left is printed
 
 
 class EpochLines(L.Callback):
-    """monitor: the score that is printed beside the losses."""
+    """monitor: the score that is printed beside the losses. planned: the estimated seconds of each phase by name, with
+    which the time left for the whole plan is printed; None where there is no estimate."""
 
     def __init__(self, *, monitor: str) -> None:
         self.shown = {"loss": "train/loss_epoch"} | {name: name for name in ("val/loss", monitor)}
+        self.planned: Mapping[str, float | None] = {}
+        self._begun, self._first = time.perf_counter(), 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._begun, self._first = time.perf_counter(), trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         seen = trainer.callback_metrics  # read on every rank: it gathers
@@ -18,6 +29,27 @@ class EpochLines(L.Callback):
         scores = {"train/loss_epoch", *pl_module.task.scores}  # type: ignore[union-attr, misc]
         names = {label: name for label, name in self.shown.items() if name in scores}  # not every task has val/loss
         shown = {label: f"{float(seen[name]):.4f}" if name in seen else "-" for label, name in names.items()}
-        epoch = f"{trainer.current_epoch - first + 1}/{phase.epochs}"  # type: ignore[union-attr,operator]
+        done = trainer.current_epoch - first + 1  # type: ignore[operator]
         line = "  ".join(f"{name} {value}" for name, value in shown.items())
-        print(f"{phase.name:>{width}} {epoch:>7}   {line}", flush=True)  # type: ignore[union-attr]
+        passed = (time.perf_counter() - self._begun) / (trainer.current_epoch + 1 - self._first)
+        left = self._left(phase.name, passed, phase.epochs, done)  # type: ignore[union-attr, arg-type]
+        epoch = f"{done}/{phase.epochs}"  # type: ignore[union-attr]
+        print(f"{phase.name:>{width}} {epoch:>7}   {line}{left}", flush=True)  # type: ignore[union-attr]
+
+    def _left(self, name: str, seconds: float, epochs: int, done: int) -> str:
+        """The time left for the whole plan, in words; "" if it is unknown or short. seconds: of an epoch of the phase.
+        Estimates of later phases are scaled by what this one takes of its own."""
+        later = [*self.planned][[*self.planned].index(name) + 1 :] if name in self.planned else []
+        rest, own = [self.planned[it] for it in later], self.planned.get(name)
+        if name not in self.planned or None in rest or (rest and not own):
+            return ""
+        factor = seconds * epochs / own if own else 1.0
+        left = seconds * (epochs - done) + factor * sum(it for it in rest if it is not None)
+        return f"  ≈ {_said(left)} left" if left >= WORTH else ""
+
+
+def _said(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

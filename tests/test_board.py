@@ -1,0 +1,123 @@
+"""What TensorBoard shows at the end of a run, and what it leaves out where samples are private."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from frostline.commands.board import _log_predictions, shows_samples
+from frostline.pages.board import confusion_picture, contact_sheet, precision_recall, text_table
+from frostline.pages.samples import Gallery, Sample
+from frostline.pages.sections import Matrix
+from frostline.runs.predictions import Predictions, read
+from frostline.training.projector import SIDE, reduced
+from test_pages import NASTY
+
+
+def test_a_run_fills_the_tabs(small_run: Path) -> None:
+    events = EventAccumulator(str(small_run / "tensorboard"), size_guidance={"images": 0, "tensors": 0}).Reload()
+    tags = events.Tags()
+    assert {*tags["images"]} == {
+        f"test/{it}" for it in ("confusion", "surest mistakes", "most uncertain", "a random few")
+    }
+    assert {"plan/text_summary", "config/text_summary", *(f"precision_recall/{at}" for at in range(10))} <= {
+        *tags["tensors"]
+    }
+    assert {"phase", "frost_line", "final/test/accuracy"} <= {*tags["scalars"]}
+    assert [event.value for event in events.Scalars("frost_line")] == [4.0]
+    assert events.PluginTagToContent("hparams")
+    folder = small_run / "tensorboard" / "00000" / "frozen features"
+    labels = (folder / "metadata.tsv").read_text().splitlines()
+    assert len(labels) == len((folder / "tensors.tsv").read_text().splitlines()) == 143
+    assert (folder / "sprite.png").is_file()
+    assert 12 * SIDE <= 8192
+
+
+class Writer:
+    """Notes what is written."""
+
+    def __init__(self) -> None:
+        self.tags: list[str] = []
+
+    def add(self, tag: str, *_: Any, **__: Any) -> None:
+        self.tags.append(tag)
+
+    add_image = add_pr_curve = add_text = add
+
+
+def test_samples_may_be_left_out(small_run: Path) -> None:
+    built: Any = SimpleNamespace(data=None)
+    writer = Writer()
+    _log_predictions(writer, built, read(small_run, "test"), 3, pictures=False)
+    assert writer.tags == ["test/confusion", *(f"precision_recall/{at}" for at in range(10))]
+
+
+@pytest.mark.parametrize(
+    ("report", "shows"), [(False, False), ({"pictures": False}, False), ({"pictures": True}, True)]
+)
+def test_samples_follow_the_settings(report: Any, shows: bool) -> None:
+    assert shows_samples(OmegaConf.create({"report": report})) is shows
+    assert shows_samples(OmegaConf.create({}))  # a run of an earlier version
+
+
+def test_confusions_are_drawn_where_there_is_room() -> None:
+    names = [f"a long name {at}" for at in range(3)]
+    drawn = confusion_picture(Matrix(names, [[5, 0, 1], [0, 7, 0], [2, 0, 1]], []))
+    assert drawn is not None
+    assert (drawn.dtype, drawn.shape[0], drawn.shape[2]) == (np.uint8, drawn.shape[1], 3)
+    assert confusion_picture(Matrix(names, None, [])) is None
+
+
+def test_texts_become_a_table_that_they_cannot_leave() -> None:
+    gallery = Gallery("it", "why", [Sample("1", "1", "", f"{NASTY} | x\ny", "a|b", "c", False)])
+    assert contact_sheet(gallery) is None
+    table = text_table(gallery)
+    assert "<script>" not in table
+    assert "\x1b" not in table
+    assert table.count("\n") == 4
+    assert text_table(Gallery("it", "why", [])) == ""
+
+
+def test_curves_are_of_classes_or_labels() -> None:
+    target, logits = np.array([0, 2]), np.array([[2.0, 0, 0], [0, 0, 1]])
+    found = precision_recall(Predictions({"names": [*"abc"]}, {"target": target, "logits": logits}))
+    assert [(it.name, it.right.tolist()) for it in found] == [("a", [1, 0]), ("b", [0, 0]), ("c", [0, 1])]
+    np.testing.assert_allclose(sum(it.probabilities for it in found), 1)
+    labels = precision_recall(
+        Predictions({"names": ["a"]}, {"target": np.array([[1.0], [0]]), "logits": np.zeros((2, 1))})
+    )
+    assert [(it.right.tolist(), it.probabilities.tolist()) for it in labels] == [([1, 0], [0.5, 0.5])]
+    assert precision_recall(Predictions({"names": ["a"]}, {"target": target / 1.0, "predicted": target / 1.0})) == []
+
+
+def test_features_keep_their_distances() -> None:
+    rows = torch.randn(200, 3) @ torch.randn(3, 500)
+    small = reduced(rows)
+    assert small.shape == (200, 64)
+    torch.testing.assert_close(
+        torch.cdist(small, small), torch.cdist(rows - rows.mean(0), rows - rows.mean(0)), atol=0.05, rtol=0.01
+    )
+
+
+def test_a_full_disk_loses_the_features_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from frostline.training.callbacks.curves import Curves
+    from frostline.training.projector import log_projector
+
+    class Full(Curves):
+        @property
+        def experiment(self) -> Any:
+            raise OSError(28, "No space left on device")
+
+    features = SimpleNamespace(form="vector")
+    built: Any = SimpleNamespace(
+        trainer=SimpleNamespace(logger=Full(str(tmp_path), name="", version="it")),
+        data=SimpleNamespace(modality=SimpleNamespace(has_columns=False)),
+        model=SimpleNamespace(backbone=SimpleNamespace(features=features)),
+    )
+    log_projector(built, pictures=True)
+    assert "no features for TensorBoard: No space left on device" in capsys.readouterr().err
