@@ -30,7 +30,7 @@ def heard() -> Iterator[None]:
 
 COMMANDS = {
     "evaluate": ["run={run}"],
-    "predict": ["run={run}", "input=it.png", "output=out.csv"],
+    "predict": ["run={run}", "input=it.png", "output=out.csv", "calibration=none"],
     "export": ["run={run}", "output=out.safetensors"],
     "lr_find": [*SMALL, "schedule=full", "lr_find.steps=10", "logs_dir=out"],
     "rank": ["models=[bundled]", "data.train_limit=40", "data.image_size=8", *DEVICE, "output=out"],
