@@ -81,6 +81,7 @@ def rendered(
         "why_no_samples": why_no_samples,
         "diagram": Markup("" if found is None else sections.reliability(found)),
         "calibration": calibration,
+        "slices": record.slices,
         "data": [*_data(record)],
         "notes": notes,
         "counts": _counts(record),
@@ -203,7 +204,7 @@ def _contents(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Anchors and titles of the sections that the page has."""
     has = {
         "scores": bool(values["scores"]), "plan": bool(values["plan"]), "curves": True,
-        "classes": bool(values["matrix"] or values["record"].per_class),
+        "classes": bool(values["matrix"] or values["record"].per_class), "slices": bool(values["slices"]),
         "samples": bool(values["galleries"] or values["why_no_samples"]), "calibration": bool(values["diagram"]),
         "data": True, "environment": True, "next": True,
     }  # fmt: skip
