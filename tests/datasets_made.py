@@ -26,7 +26,7 @@ def data(
     """grey_range: as in YAML, unless the settings say otherwise."""
     if "flip" in settings:  # of pictures
         settings = {"grey_range": None} | settings
-    unset: dict[str, Any] = {"group_pattern": None, "group_column": None, "split_by": "random"}
+    unset: dict[str, Any] = {"group_pattern": None, "group_column": None, "group_columns": None, "split_by": "random"}
     unset |= {"time_column": None, "user_column": None, "relevant": None}
     own = inspect.signature(kind).parameters
     settings = (

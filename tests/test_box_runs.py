@@ -143,6 +143,11 @@ def rows_of(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(opened))
 
 
+def test_the_page_shows_found_and_true_boxes(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    assert page.count('<div class="pair">') == min(12, record_of(run)["metrics"]["test/n"])
+
+
 def test_predictions_have_the_scores_that_the_run_has(run: Path, data: Path, program: Program) -> None:
     """pycocotools scores the file of predictions against the annotations."""
     answer = program("predict", f"run={run}", f"input={data / 'test'}", "output=found.csv", "pictures=true")

@@ -19,6 +19,7 @@ from sklearn.metrics import average_precision_score, r2_score
 
 from conftest import DEVICE, Answer, short_form
 from frostline.cli.main import main
+from frostline.runs.predictions import read
 
 Program = Callable[..., Answer]
 
@@ -64,7 +65,8 @@ def finished(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
     def run(task: str) -> Path:
         folder = tmp_path_factory.mktemp(task) / "run"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["frostline", *command_of(table, task, folder)])
+            slices = ["data.group_columns=[prime]"] if task == "classification" else []
+            patch.setattr(sys, "argv", ["frostline", *command_of(table, task, folder), *slices])
             main()
         GlobalHydra.instance().clear()
         return folder
@@ -113,6 +115,22 @@ def truths(table: Path) -> dict[str, dict[str, str]]:
     """Lines of the table by the name of the picture."""
     with table.open(newline="") as file:
         return {row["path"]: row for row in csv.DictReader(file)}
+
+
+def test_scores_of_the_values_of_a_column_are_those_of_their_samples(
+    finished: Callable[[str], Path], table: Path
+) -> None:
+    """In run.json and on the page, from the column that is no target."""
+    run = finished("classification")
+    own = record_of(run)["slices"]["prime"]
+    found = read(run, "test").columns
+    prime = [truths(table)[Path(name).name]["prime"] for name in found["sample"]]
+    assert found["slice:prime"].tolist() == prime
+    right = [np.argmax(logits) == target for logits, target in zip(found["logits"], found["target"], strict=True)]
+    for row in own["values"]:
+        of_value = [it for it, value in zip(right, prime, strict=True) if value == row["value"]]
+        assert (row["n"], row["score"]) == (len(of_value), pytest.approx(np.mean(of_value)))
+    assert "prime: test/accuracy, gap" in (run / "report.html").read_text()
 
 
 LEARNED = [("classification", "accuracy", 0.8), ("multi_label", "average_precision", 0.85), ("regression", "r2", 0.6)]

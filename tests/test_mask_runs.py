@@ -105,6 +105,12 @@ def test_the_rates_are_found(data: Path, program: Program) -> None:
     assert "optimizer.lr=" in answer.out
 
 
+def test_the_page_shows_found_and_true_masks(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    assert page.count('<div class="pair">') == 12  # six test pictures, in two galleries
+    assert page.index("Lowest overlap") < page.index("overlap 0.") < page.index("A random few")
+
+
 def test_ranking_says_that_it_is_for_classes(data: Path, program: Program) -> None:
     answer = program("rank", "data=image_masks", f"data.dir={data}", "models=[bundled]", "output=ranked")
     assert answer.code == 1

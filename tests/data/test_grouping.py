@@ -197,7 +197,7 @@ def table(spec: ImageSpec, common: dict[str, Any], tmp_path: Path) -> Make:
         (tmp_path / "pictures.csv").write_text("\n".join(lines) + "\n")
         said: dict[str, Any] = {"file": str(tmp_path / "pictures.csv"), "dir": None, "path_column": "path",
                 "suffix": "", "target_columns": ["kind"], "separator": None, "quotes": None, "split_column": None,
-                "group_column": "patient"}  # fmt: skip
+                "group_column": "patient", "group_columns": None}  # fmt: skip
         return data_of(ImageCsv, spec, **(common | said | own))
 
     return made

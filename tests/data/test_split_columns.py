@@ -27,6 +27,7 @@ SETTINGS: dict[str, Any] = {
     "train_file": "train.csv", "val_file": None, "test_file": None, "text_columns": ["text"],
     "target_columns": ["stars"], "separator": None, "class_names": None, "quotes": None, "source": None,
     "split_by": "random", "time_column": None, "user_column": None, "relevant": None, "group_column": None,
+    "group_columns": None,
 }  # fmt: skip
 SAMPLING: dict[str, Any] = {
     "batch_size": 8, "per_identity": None, "train_limit": None, "val_fraction": 0.2, "test_fraction": 0.2,

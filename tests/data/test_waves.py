@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
 LISTED: dict[str, Any] = {
     "dir": None, "path_column": "path", "suffix": "", "target_columns": ["text"], "vocabulary": None,
     "separator": None, "quotes": None, "split_column": None, "split_by": "random", "time_column": None,
-    "user_column": None, "relevant": None, "group_column": None,
+    "user_column": None, "relevant": None, "group_column": None, "group_columns": None,
 }  # fmt: skip
 
 

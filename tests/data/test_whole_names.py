@@ -44,7 +44,7 @@ def of_folder(folder: Path, **own: Any) -> Data:
 
 def of_table(file: Path, **own: Any) -> Data:
     table = {"file": str(file), "dir": None, "path_column": "path", "suffix": "", "target_columns": ["who"]}
-    table |= {"separator": None, "quotes": None, "split_column": None, "group_column": None}
+    table |= {"separator": None, "quotes": None, "split_column": None, "group_column": None, "group_columns": None}
     return data_of(ImageCsv, SPEC, target_kind="identities", **(table | COMMON | own))
 
 

@@ -12,6 +12,7 @@ from frostline.commands.trained import read_weights
 from frostline.errors import RunError
 from frostline.report.calibration import recorded_calibration
 from frostline.report.score_intervals import recorded_intervals
+from frostline.report.slices import recorded_slices
 from frostline.report.summary import print_classes, print_scores
 from frostline.runs.folder import checkpoint_of
 from frostline.runs.record import Record, Stopwatch
@@ -47,6 +48,7 @@ def test_later(folder: Path, record: Record, settings: DictConfig) -> None:
     watch.add_to("predictions")
     if record.predictions:
         record.intervals = recorded_intervals(folder, record.metrics)
+        record.slices = recorded_slices(folder)
         record.calibration = recorded_calibration(folder)
     record.write(folder)
     page_of_training(settings, built, record, folder)

@@ -25,6 +25,7 @@ from frostline.report.calibration import recorded_calibration
 from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import markdown, print_plan
 from frostline.report.score_intervals import recorded_intervals
+from frostline.report.slices import recorded_slices
 from frostline.report.summary import print_run
 from frostline.runs.folder import FILES, PLACES, checkpoint_of, lasting
 from frostline.runs.folders import CONFIG, claimed
@@ -127,6 +128,7 @@ def _fit_and_test(
     files.finish(record)
     if built.trainer.is_global_zero:
         record.intervals = recorded_intervals(folder, record.metrics) if record.predictions else {}
+        record.slices = recorded_slices(folder) if record.predictions else {}
         record.calibration = recorded_calibration(folder)
     watch.add_to("predictions")
     log_outcome(built, cfg, record, folder)

@@ -39,7 +39,7 @@ class Division:
         self.reader = reader
         self.target = target
         self.names = found.names
-        self.groups = found.groups
+        self.groups, self.slices = found.groups, found.slices
         self.times = found.times
         self.notes = shared_groups(found.groups)
         self.train, self.val, self.test = sources
@@ -69,7 +69,8 @@ class Division:
             self._require_limit(source.labels[index], sampling.train_limit)
         splits = Split(source, index), Split(*val, scored=True), Split(*test, scored=True)
         for name, split in named(splits):
-            split.groups = self.groups.get("train" if split.source is self.train else name, ())
+            own = "train" if split.source is self.train else name
+            split.groups, split.slices = self.groups.get(own, ()), self.slices.get(own, {})
         for name, split in (("validation", splits[1]), ("test", splits[2])):
             if len(split) == 0:
                 raise DataError(

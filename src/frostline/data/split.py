@@ -3,7 +3,7 @@
 import hashlib
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +31,7 @@ class Split(Dataset[Batch | DataError]):
         self.whole = whole
         self.scored = scored
         self.groups: Sequence[str] = ()  # of each sample of the source, if samples have groups
+        self.slices: Mapping[str, Sequence[str]] = {}  # the same of columns by whose values scores are told
 
     def __len__(self) -> int:
         return len(self.index)

@@ -5,9 +5,10 @@ from typing import Any, Literal, NamedTuple
 
 from frostline.data.by_time import Times, times_of
 from frostline.data.grouping import groups_of
-from frostline.data.tables.table import Row
+from frostline.data.tables.table import Row, normalised
 from frostline.errors import ConfigError
 
+EMPTY = "(empty)"  # value of a sample whose cell is empty
 SplitBy = Literal["random", "time", "user"]
 
 
@@ -31,6 +32,7 @@ class SplitColumns:
         user_column: str | None,
         relevant: float | str | None,
         group_column: str | None,
+        group_columns: Sequence[str] | None,
         finds_user: bool = False,
     ) -> None:
         """finds_user: whether the reader looks for a column of users if none is named, and calls `of_user`."""
@@ -64,6 +66,7 @@ class SplitColumns:
         self.relevant = relevant
         self.split_by = split_by
         self.own_groups = group_column
+        self.group_columns = [*(group_columns or [])]
         self.group_column = user_column if split_by == "user" else group_column
 
     def of_user(self, column: str | None) -> "SplitColumns":
@@ -74,6 +77,7 @@ class SplitColumns:
             user_column=column,
             relevant=self.relevant,
             group_column=self.own_groups,
+            group_columns=self.group_columns,
         )
 
     @property
@@ -84,7 +88,8 @@ class SplitColumns:
     def dividing(self, *, scored: bool) -> dict[str, str]:
         """The setting that names each column that only divides samples. scored: whether a trained run is scored, whose
         samples are not divided."""
-        own = {self.time_column: "data.time_column", self.own_groups: "data.group_column"}
+        own: dict[str | None, str] = dict.fromkeys(self.group_columns, "data.group_columns")
+        own |= {self.time_column: "data.time_column", self.own_groups: "data.group_column"}
         return {} if scored else {column: setting for column, setting in own.items() if column is not None}
 
     def settings(self, *, scored: bool) -> dict[str, str]:
@@ -93,7 +98,7 @@ class SplitColumns:
         return self.dividing(scored=scored) | user
 
     def found(self, rows: Mapping[str, Sequence[Row]], *, scored: bool) -> dict[str, Any]:
-        """`groups`, `times` and `users` of `Found`. rows: by split. Raises DataError that names faulty rows."""
+        """`groups`, `slices`, `times`, `users` of `Found`. rows: by split. Raises DataError that names faulty rows."""
         said = None
         if self.user_column is not None:
             cells = {split: [row.cells[self.user_column].strip() for row in some] for split, some in rows.items()}
@@ -102,8 +107,13 @@ class SplitColumns:
             return {"users": said}
         one = "user" if self.split_by == "user" else "group"
         groups = _names(rows, self.group_column, one, f"fill it, or {self.ungroups}")
+        slices = {split: {name: _cells(some, name) for name in self.group_columns} for split, some in rows.items()}
         times: Times | None = None if self.time_column is None else times_of(rows, self.time_column)
-        return {"groups": groups, "times": times, "users": said}
+        return {"groups": groups, "slices": slices, "times": times, "users": said}
+
+
+def _cells(rows: Sequence[Row], column: str) -> list[str]:
+    return [normalised(row.cells[column].strip()) or EMPTY for row in rows]
 
 
 def _names(rows: Mapping[str, Sequence[Row]], column: str | None, one: str, next_step: str) -> dict[str, list[str]]:

@@ -80,6 +80,7 @@ def rendered(
         "diagram": Markup("" if found is None else sections.reliability(found)),
         "risk": Markup("" if found is None else sections.risk(found, calibration.get("temperature"))),
         "calibration": calibration,
+        "slices": record.slices,
         "data": [*_data(record)],
         "notes": notes,
         "counts": _counts(record),
@@ -157,7 +158,7 @@ def _contents(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield anchor and title of each section that the page has."""
     has = {
         "scores": bool(values["scores"]), "plan": bool(values["plan"]), "curves": True,
-        "classes": bool(values["matrix"] or values["record"].per_class),
+        "classes": bool(values["matrix"] or values["record"].per_class), "slices": bool(values["slices"]),
         "samples": bool(values["galleries"] or values["why_no_samples"]), "calibration": bool(values["diagram"]),
         "data": True, "environment": True, "next": True,
     }  # fmt: skip

@@ -15,6 +15,7 @@ from frostline.errors import one_line, shown
 from frostline.quoting import setting_of
 from frostline.report.baselines import baseline_lines
 from frostline.report.score_intervals import cautions, without_bounds
+from frostline.report.slices import slice_lines
 from frostline.runs.record import Record
 
 PER_LINE = 6  # scores
@@ -58,6 +59,8 @@ def print_run(record: Record, folder: Path, page_seconds: float | None = None) -
         for line in _in_vain(record):
             console.print(f"      {line}")
     print_scores(record.metrics, console, record.intervals)
+    for line in slice_lines(record.slices):
+        console.print(f"by    {shown(line)}")
     if record.model.get("weights"):
         console.print(f"from  {shown(record.model['weights'])}")
     console.print(f"run   {folder}")

@@ -38,7 +38,7 @@ EARLIER: dict[str, dict[str, Any]] = {
 }
 # The same of settings that any data may have.
 LATER = {
-    **{"folds": None, "fold": 0, "group_column": None, "group_pattern": None},
+    **{"folds": None, "fold": 0, "group_column": None, "group_pattern": None, "group_columns": None},
     **{"vocabulary": None, "per_identity": None},
     **{"split_by": "random", "time_column": None, "user_column": None, "relevant": None},
 }

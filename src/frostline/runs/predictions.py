@@ -14,6 +14,7 @@ from frostline.paths import write_atomically
 
 Split = Literal["val", "test"]
 FOLDER = "predictions"
+SLICE = "slice:"  # begins the names of columns by whose values scores are told
 KEY = b"frostline"  # in the schema metadata of the Parquet file
 SCHEMA = 1
 
@@ -22,8 +23,8 @@ class Predictions(NamedTuple):
     """about: `part` (the split), task, kind and names of the targets, scores, and the phase and epoch of the weights.
 
     columns: NumPy arrays, (R,) or (R, K): `sample`, its path, or file and line; `index`, its index in its source, from
-    0; `group`, if samples have groups; for words also `word`, its index in the sentence, from 0; `target`; the outputs
-    under the task's names; `phase`, that of the weights.
+    0; `group`, if samples have groups; `slice:<column>`, their values of `data.group_columns`; for words also `word`,
+    its index in the sentence, from 0; `target`; the outputs under the task's names; `phase`, that of the weights.
     """
 
     about: dict[str, Any]

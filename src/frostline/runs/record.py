@@ -18,7 +18,7 @@ FILE = "run.json"
 TYPES = {
     **dict.fromkeys(
         (
-            *("data", "model", "baselines", "metrics", "intervals", "calibration", "seconds"),
+            *("data", "model", "baselines", "metrics", "intervals", "slices", "calibration", "seconds"),
             *("versions", "checkpoints", "predictions"),
         ),
         "dict",
@@ -71,6 +71,8 @@ class Record:
     # By test score: its 95 % interval over samples, `low` and `high`, `by` which method, from how many `units` of which
     # kind (`unit`), and a `caution` if these are too few.
     intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # By column of `data.group_columns`: test scores of its values, the worst one, and gaps (report/slices.py).
+    slices: dict[str, dict[str, Any]] = field(default_factory=dict)
     # For one class a sample: the `temperature` that was fitted on so many `samples` of validation; NLL, Brier score and
     # ECE of the test split without it (`raw`) and with it (`calibrated`); its error rate by coverage (`selective`).
     calibration: dict[str, Any] = field(default_factory=dict)

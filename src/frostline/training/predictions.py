@@ -161,7 +161,7 @@ class PredictionFiles:
 
 def table_of(columns: Columns, split: Split) -> dict[str, Any]:
     """Sort the columns by sample in the order of the split, then by word, whatever the order of scoring. Add the names
-    of the samples, and their groups."""
+    of the samples, their groups, and their values of `data.group_columns`."""
     source, index = split.source, columns["index"]
     place = torch.empty(len(source.labels), dtype=torch.int64)
     place[split.index] = torch.arange(len(split.index))
@@ -174,6 +174,7 @@ def table_of(columns: Columns, split: Split) -> dict[str, Any]:
     index = index[order]
     table: dict[str, Any] = {"sample": [source.name_of(it) for it in index.tolist()], "index": index.numpy()}
     table |= {"group": [split.groups[it] for it in index.tolist()]} if split.groups else {}
+    table |= {f"{files.SLICE}{name}": [own[it] for it in index.tolist()] for name, own in split.slices.items()}
     table |= {} if words is None else {"word": words.numpy()}
     return table | {name: column[order].numpy() for name, column in columns.items() if name != "index"}
 

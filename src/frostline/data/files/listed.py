@@ -46,6 +46,7 @@ class ListedFiles(Reader):
         user_column: str | None,
         relevant: float | str | None,
         group_column: str | None,
+        group_columns: list[str] | None,
     ) -> None:
         self.file = self.where = at_home(file)
         self.dir = at_home(dir) if dir is not None else self.file.parent
@@ -62,6 +63,7 @@ class ListedFiles(Reader):
             user_column=user_column,
             relevant=relevant,
             group_column=group_column,
+            group_columns=group_columns,
         )
         self.ungroups = self.divided.ungroups
         self.read_notes: list[str] = []

@@ -61,6 +61,7 @@ class TableRows(Reader):
         user_column: str | None,
         relevant: float | str | None,
         group_column: str | None,
+        group_columns: list[str] | None,
     ) -> None:
         self.file = self.where = at_home(file)
         self.files: dict[str, str | None] = {"val": val_file, "test": test_file}
@@ -70,8 +71,7 @@ class TableRows(Reader):
         lists = (image_columns, text_columns, number_columns, category_columns, id_columns)
         self.given: Given = dict(zip(Kinds._fields, lists, strict=True))
         self.target_columns = target_columns
-        self.separator = separator
-        self.quotes = quotes
+        self.separator, self.quotes = separator, quotes
         self.split_column = split_column
         self.divided = SplitColumns(
             split_by=split_by,
@@ -79,6 +79,7 @@ class TableRows(Reader):
             user_column=user_column,
             relevant=relevant,
             group_column=group_column,
+            group_columns=group_columns,
             finds_user=True,
         )
         self.ungroups = self.divided.ungroups

@@ -37,6 +37,7 @@ class AudioCsv(ListedFiles):
         user_column: str | None,
         relevant: float | str | None,
         group_column: str | None,
+        group_columns: list[str] | None,
     ) -> None:
         super().__init__(
             file=file,
@@ -52,6 +53,7 @@ class AudioCsv(ListedFiles):
             user_column=user_column,
             relevant=relevant,
             group_column=group_column,
+            group_columns=group_columns,
         )
         self.vocabulary = at_home(vocabulary) if vocabulary is not None else None
 

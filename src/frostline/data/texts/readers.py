@@ -41,6 +41,7 @@ class TextCsv(Reader):
         user_column: str | None,
         relevant: float | str | None,
         group_column: str | None,
+        group_columns: list[str] | None,
         source: str | None,
     ) -> None:
         self.name, self.where = _named(dir, train_file), Path(dir or ".") / train_file
@@ -50,6 +51,7 @@ class TextCsv(Reader):
             user_column=user_column,
             relevant=relevant,
             group_column=group_column,
+            group_columns=group_columns,
         )
         self.ungroups = divided.ungroups
         self._read = partial(

@@ -1,0 +1,108 @@
+"""Scores by the values of columns, against fairlearn; intervals of gaps; what is left out."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from fairlearn.metrics import MetricFrame, demographic_parity_difference, equalized_odds_difference
+from sklearn.metrics import accuracy_score
+
+from frostline.data.split_columns import EMPTY, SplitColumns
+from frostline.data.tables.table import Row
+from frostline.errors import ConfigError
+from frostline.report.slices import MOST_VALUES, slice_lines, slices_of
+from frostline.runs.predictions import Predictions
+
+SITES = np.array(["north", "south", "west"])
+
+
+def made(number: int, seed: int, classes: int = 2, **columns: Any) -> Predictions:
+    """Answers that are worse in the south."""
+    draw = np.random.default_rng(seed)
+    target = draw.integers(0, classes, number)
+    site = draw.integers(0, 3, number)
+    noise = draw.normal(size=(number, classes)) * np.where(site == 1, 2.0, 0.7)[:, None]
+    logits = np.eye(classes)[target] + noise
+    table = {"sample": np.array([f"s{at}" for at in range(number)]), "index": np.arange(number), "target": target}
+    table |= {"logits": logits, "slice:site": SITES[site]} | columns
+    accuracy = float((logits.argmax(1) == target).mean())
+    about = {"part": "test", "monitor": "val/accuracy", "names": ["no", "yes", "rest"][:classes]}
+    return Predictions(about | {"scores": {"test/accuracy": accuracy, "test/n": number}}, table)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_and_gaps_are_those_of_fairlearn(seed: int) -> None:
+    found = made(300, seed)
+    own = slices_of(found)["site"]
+    target, given, site = found.columns["target"], found.columns["logits"].argmax(1), found.columns["slice:site"]
+    frame = MetricFrame(metrics=accuracy_score, y_true=target, y_pred=given, sensitive_features=site)
+    assert own["score"] == "test/accuracy"
+    assert {row["value"]: row["score"] for row in own["values"]} == pytest.approx(frame.by_group.to_dict())
+    assert {row["value"]: row["n"] for row in own["values"]} == {name: int((site == name).sum()) for name in SITES}
+    assert own["gap"]["gap"] == pytest.approx(frame.difference())
+    assert own["worst"] == frame.by_group.idxmin()
+    parity = demographic_parity_difference(target, given, sensitive_features=site)
+    odds = equalized_odds_difference(target, given, sensitive_features=site)
+    assert own["fairness"]["demographic_parity"]["gap"] == pytest.approx(parity)
+    assert own["fairness"]["equalised_odds"]["gap"] == pytest.approx(odds)
+
+
+def test_a_gap_that_is_there_is_found_and_its_interval_holds_it() -> None:
+    """The true gap is that of 100,000 samples; north and west have the same score. Each interval holds its score."""
+    many = made(100_000, 99).columns
+    right, south = many["logits"].argmax(1) == many["target"], many["slice:site"] == "south"
+    truth = right[~south].mean() - right[south].mean()
+    held = 0
+    for seed in range(10):
+        own = slices_of(made(400, seed))["site"]
+        assert own["worst"] == "south"
+        assert all(row["low"] <= row["score"] <= row["high"] for row in own["values"])
+        held += own["gap"]["low"] <= truth <= own["gap"]["high"]
+    assert held >= 8
+
+
+def test_gaps_of_two_decisions_need_two_classes() -> None:
+    assert slices_of(made(200, 0, classes=3))["site"]["fairness"] == {}
+    assert set(slices_of(made(200, 0))["site"]["fairness"]) == {"demographic_parity", "equalised_odds"}
+
+
+def test_groups_are_drawn_whole() -> None:
+    """Copies of a sample in one group add nothing to what is known."""
+    once = made(120, 3)
+    copied = {name: np.repeat(values, 4, axis=0) for name, values in once.columns.items()}
+    copied |= {"index": np.arange(480), "group": np.repeat(np.arange(120).astype(str), 4)}
+    alone, together, copies = (
+        slices_of(Predictions(once.about, columns))["site"]["gap"]
+        for columns in (once.columns, copied, {name: it for name, it in copied.items() if name != "group"})
+    )
+    widths = [gap["high"] - gap["low"] for gap in (alone, together, copies)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.2)
+    assert widths[2] < 0.7 * widths[1]
+
+
+def test_few_samples_are_told_and_one_value_or_too_many_are_left_out() -> None:
+    found = made(200, 0)
+    rare = np.where(np.arange(200) < 7, "rare", "usual")
+    (line, _) = slice_lines(slices_of(made(200, 0, **{"slice:site": rare})))
+    assert line.startswith("site: test/accuracy ")
+    assert "do not trust it: 7 samples alone" in line
+    for values in (np.array(["same"] * 200), np.arange(200).astype(str)):
+        assert slices_of(made(200, 0, **{"slice:site": values})) == {}
+    assert MOST_VALUES < 200
+    columns = {name: it for name, it in found.columns.items() if name != "slice:site"}
+    assert slices_of(Predictions(found.about, columns)) == {}
+    assert slices_of(Predictions(found.about | {"scores": {}}, found.columns)) == {}
+
+
+def test_columns_are_read_and_empty_cells_are_a_value() -> None:
+    settings: dict[str, Any] = {"split_by": "random", "time_column": None, "user_column": None, "relevant": None}
+    divided = SplitColumns(**settings, group_column=None, group_columns=["site", "sex"])
+    assert divided.settings(scored=False) == {"site": "data.group_columns", "sex": "data.group_columns"}
+    rows = [Row("it", place, {"site": site, "sex": "f"}, "line") for place, site in enumerate([" a ", "", "a"])]
+    found = divided.found({"train": rows, "test": rows[:1]}, scored=False)
+    assert found["slices"]["train"] == {"site": ["a", EMPTY, "a"], "sex": ["f", "f", "f"]}
+    assert found["slices"]["test"] == {"site": ["a"], "sex": ["f"]}
+    assert divided.of_user("sex").group_columns == ["site", "sex"]
+    assert "slices" not in divided.found({"train": rows}, scored=True)
+    with pytest.raises(ConfigError):
+        SplitColumns(**settings | {"split_by": "time"}, group_column=None, group_columns=None)
