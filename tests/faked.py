@@ -25,7 +25,7 @@ from frostline.sweeps import workers
 
 EPOCHS = 3
 SECONDS = 0.02  # of an epoch
-SMALL = ["logger=none", "sweep.test=none", "trainer=cpu"]
+SMALL = ["logger=none", "report=false", "sweep.test=none", "trainer=cpu"]
 
 
 class Watched(NamedTuple):

@@ -61,7 +61,7 @@ def _values(
     folder: Path, sweep: Sweep, rows: Sequence[Mapping[str, str]], trials: Sequence[Trial], settings: Sequence[Setting]
 ) -> dict[str, Any]:
     columns = [name for name in rows[0] if name not in LONG and not name.endswith(DEVIATION)]
-    ranked = [row for row in rows if not row["error"]]
+    ranked = [row for row in rows if not row["error"] or row["status"] == "finished"]  # which may lack its interval
     if all(row["status"] == "finished" for row in ranked):
         columns.remove("status")
     best = _best_of(settings)
@@ -98,7 +98,7 @@ def _failed(rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, str, str]]
     """Runs with one reason together: their names, status and reason."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        if row["error"]:
+        if row["error"] and row["status"] != "finished":
             reasons.setdefault((row["status"], row["error"]), []).append(row["run"])
     yield from ((few(runs, MOST_NAMED), *reason) for reason, runs in reasons.items())
 
@@ -106,7 +106,10 @@ def _failed(rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, str, str]]
 def _facts(trials: Sequence[Trial]) -> Iterator[tuple[str, str]]:
     settings = {frozenset((key, it) for key, it in trial.overrides.items() if key not in REPEATS) for trial in trials}
     yield "settings", f"{len(settings):,}"
-    counts = {status: sum(trial.status == status for trial in trials) for status in ("finished", "pruned", "failed")}
+    counts = {
+        status: sum(trial.status == status for trial in trials)
+        for status in ("finished", "pruned", "failed", "unreadable")
+    }
     yield "runs", ", ".join(f"{number:,} {status}" for status, number in counts.items() if number)
     yield "time of all runs", duration(sum(Setting([trial]).seconds for trial in trials))
     names = dict.fromkeys(str(trial.record.data.get("name", "")) for trial in trials if trial.record is not None)
