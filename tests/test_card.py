@@ -1,6 +1,7 @@
 """README.md of a run: a model card that the hub reads, whose names cannot break out, and whose edits stay."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -8,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from huggingface_hub import ModelCard
 
 from conftest import Answer
 from frostline.pages.card import CARD, code, plain, write_card
+from frostline.pages.page import write_page
 from frostline.runs.record import Record
 from test_pages import NASTY
 
@@ -93,7 +96,51 @@ def test_what_a_run_lacks_is_left_out(run: Path, values: dict[str, Any]) -> None
     write_card(run, Record.read(run), private=False)
     card = ModelCard.load(run / CARD)
     assert "pipeline_tag" not in card.data.to_dict()
+    assert ("of the calibrated probabilities" in card.text) == (values == {})
     assert ("## Scores" in card.text) == (values == {})
+
+
+def test_names_beyond_the_first_plane_stay(run: Path) -> None:
+    record = Record.read(run)
+    record.model["name"] = "🥶 frost \u2028"
+    write_card(run, record, private=True)
+    content = yaml.safe_load((run / CARD).read_text(encoding="utf-8").split("---\n")[1])
+    assert content["tags"][1].encode() == "🥶 frost \u2028".encode()
+
+
+@pytest.mark.parametrize("value", [math.nan, None])
+def test_scores_that_are_not_finite_have_no_value(run: Path, value: float | None) -> None:
+    """As at the end of a training, and as run.json has them."""
+    record = Record.read(run)
+    record.metrics |= {"test/accuracy": math.nan, "val/accuracy": math.nan}
+    if value is None:
+        record.write(run)
+        record = Record.read(run)
+    write_card(run, record, private=True)
+    card = ModelCard.load(run / CARD)
+    assert "test/accuracy" not in {it.metric_name for it in card.data.eval_results}
+    assert "NaN" not in card.content
+    assert re.search(r"test/accuracy \| – \|", card.text)
+    page = write_page(run, record, None, "", private=True).read_text(encoding="utf-8")
+    assert re.search(r"test/accuracy</dt><dd>–", page)
+    assert "nan" not in re.sub(r"<style>.*?</style>|<script>.*?</script>", "", page, flags=re.DOTALL).lower()
+
+
+def test_the_card_proposes_what_works_and_names_no_folder(run: Path) -> None:
+    record = Record.read(run)
+    record.foreign = ["mine.Network"]
+    record.command = ""
+    write_card(run, record, private=True)
+    card = (run / CARD).read_text()
+    assert "run = frostline.open('.', trust=True)" in card
+    assert "frostline predict trust=true run=. input=new_samples" in card
+    assert str(run) not in card
+    record.checkpoints = {"best": None, "last": "checkpoints/last.ckpt"}
+    write_card(run, record, private=True)
+    assert "frostline.open('.', checkpoint='last', trust=True)" in (run / CARD).read_text()
+    record.checkpoints = {"best": None, "last": None}
+    write_card(run, record, private=True)
+    assert "## Use" not in (run / CARD).read_text()
 
 
 def test_fences_are_longer_than_those_inside() -> None:

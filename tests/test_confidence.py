@@ -10,18 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.datasets import load_digits
 
 import frostline
 from conftest import Answer
-from frostline.commands.confidence import Confidence, confidence
+from frostline.commands.confidence import Confidence, calibrated, confidence
+from frostline.commands.predict import _confidence
 from frostline.contracts.targets import Targets
 from frostline.errors import ConfigError
 from frostline.report.selective import Threshold
 from frostline.runs.predictions import write
 from frostline.runs.record import Record
+from frostline.tasks.classification import Classification
 from frostline.tasks.regression import Regression
+from frostline.tasks.retrieval import Retrieval
 
 Program = Callable[..., Answer]
 ABOUT = {"scores": {}, "names": []}
@@ -71,6 +75,14 @@ def test_probabilities_are_calibrated(program: Program, run: Path, pictures: Pat
     )
     (plain,) = rows_of(program("predict", f"run={run}", f"input={files[0]}", "calibration=none"))
     assert float(plain["probability"]) == pytest.approx(float(next(raw.predict(files)).values.max()), abs=1e-6)
+
+
+def test_windows_are_not_what_the_temperature_was_fitted_on(capsys: pytest.CaptureFixture[str]) -> None:
+    record = Record(command="", seed=0, calibration={"temperature": 2.5, "samples": 100})
+    cfg = {"run": "none", "checkpoint": "best", "calibration": "temperature", "abstain": None, "conformal": None}
+    for windows in (True, False):
+        _confidence(OmegaConf.create(cfg | {"data": {"windows": windows}}), record, classification())
+        assert ("fitted on texts that were cut off, not on means of windows" in capsys.readouterr().err) == windows
 
 
 def test_runs_without_a_temperature_predict_as_trained(
@@ -144,7 +156,7 @@ def test_numbers_have_intervals(tmp_path: Path) -> None:
     write(tmp_path, "val", columns | {"predicted": target + errors}, ABOUT)
     task = regression(["age", "age_low"])
     found = confidence(tmp_path, Record(command="", seed=0), task, "best", abstain=None, conformal=0.1)
-    assert found.widths == pytest.approx([90, 900])
+    assert found.half_widths == pytest.approx([90, 900])
     assert "each number alone" in found.notes[0]
     told = found.columns({"age": ["5"], "age_low": ["7"]}, [torch.tensor([5.0, 7.0])])
     assert told == {
@@ -153,19 +165,86 @@ def test_numbers_have_intervals(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def classification() -> Classification:
+    settings: dict[str, Any] = {"label_smoothing": 0.0, "class_weights": "none", "l1": 0.0}
+    return Classification(Targets("class", ["no", "yes"], [5, 5]), **settings, monitor="val/loss", mode="min")
+
+
+def stored(folder: Path, logits: np.ndarray, target: np.ndarray) -> None:
+    samples = {"sample": [f"{at}" for at in range(len(target))], "index": np.arange(len(target))}
+    write(folder, "val", samples | {"target": target, "logits": logits.astype(np.float32)}, ABOUT)
+
+
+def saturated(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and targets of answers whose probability float32 rounds to 1: the surest are right, 30 % of the others
+    wrong."""
+    random = np.random.default_rng(seed)
+    gaps = np.where(random.random(number) < 0.57, random.uniform(19, 25, number), random.uniform(17.5, 18.5, number))
+    wrong = (gaps < 19) & (random.random(number) < 0.3)
+    return np.stack([gaps, np.zeros(number)], axis=1), wrong.astype(int)
+
+
+def test_the_promise_holds_where_probabilities_round_to_one(tmp_path: Path) -> None:
+    task, record = classification(), Record(command="", seed=0)
+    stored(tmp_path, *saturated(2_000, 0))
+    found = confidence(tmp_path, record, task, "best", abstain=0.05, conformal=None)
+    logits, target = saturated(20_000, 1)
+    values = [*task.probabilities(torch.from_numpy(logits))]
+    answered = np.array(found.columns({"label": [""] * len(values)}, values)["abstained"]) == "no"
+    assert 0.5 < answered.mean() < 0.7
+    assert target[answered].mean() <= 0.05
+    assert "validation also chose the epoch and the temperature, so it may fail more often" in found.notes[0]
+    assert f"a probability of {-found.abstain_threshold.value:.3g} or less together" in found.notes[0]
+
+
+def test_predictions_that_are_not_finite_promise_nothing(tmp_path: Path) -> None:
+    logits, target = saturated(200, 0)
+    logits[:3] = np.nan
+    stored(tmp_path, logits, target)
+    record = Record(command="", seed=0)
+    for typed in ({"abstain": 0.1, "conformal": None}, {"abstain": None, "conformal": 0.1}):
+        with pytest.raises(ConfigError, match="3 validation samples have a stored prediction that is not finite"):
+            confidence(tmp_path, record, classification(), "best", **typed)
+    numbers = np.where(np.arange(200) < 2, np.nan, 1.0)
+    columns = {"sample": [f"{at}" for at in range(200)], "index": np.arange(200), "target": np.ones(200)}
+    write(tmp_path, "val", columns | {"predicted": numbers}, ABOUT)
+    with pytest.raises(ConfigError, match="2 validation samples have"):
+        confidence(tmp_path, record, regression(["age"]), "best", abstain=None, conformal=0.1)
+
+
 def test_what_has_no_meaning_is_refused(tmp_path: Path) -> None:
     record = Record(command="", seed=0, checkpoints={"best": "checkpoints/best.ckpt", "last": None})
     with pytest.raises(ConfigError, match="abstain needs a run that predicts one class for each sample") as caught:
         confidence(tmp_path, record, regression(["age"]), "best", abstain=0.1, conformal=None)
     assert caught.value.next_step == "leave abstain= out"
+    targets = Targets("identities", ["a", "b"], [4, 4])
+    settings: dict[str, Any] = {"loss": "supcon", "margin": 0.5, "scale": 64.0, "temperature": 0.07}
+    settings |= {"triplet_margin": 0.2, "l1": 0.0, "monitor": "val/recall_1", "mode": "max"}
+    embedding = Retrieval(targets, **settings)
+    for typed in ({"abstain": 0.1, "conformal": None}, {"abstain": None, "conformal": 0.1}):
+        with pytest.raises(ConfigError, match="needs a run that predicts one class for each sample"):
+            confidence(tmp_path, record, embedding, "best", **typed)
+    record.calibration = {"temperature": 2.5, "samples": 100}
+    assert calibrated(record, "best", embedding, "temperature") == (None, "")
+    assert embedding.temperature == 0.07
     with pytest.raises(ConfigError, match="which are of the best weights"):
         confidence(tmp_path, record, regression(["age"]), "last", abstain=None, conformal=0.1)
 
 
 def test_names_with_bars_stay_apart() -> None:
     task: Any = type("Task", (), {"classes": ["a|b", "c"]})()
-    found = Confidence(task, Threshold(0.9, 1, 0, 0), 0.2)
-    columns = found.columns({"label": ["c"], "probability": ["0.7"]}, [torch.tensor([0.3, 0.7])])
+    found, values = Confidence(task, Threshold(-0.1, 1, 0, 0), 0.2), [torch.tensor([0.3, 0.7])]
+    columns = found.columns({"label": ["c"], "probability": ["0.7"]}, values)
     assert columns["set"] == ['["c", "a|b"]']
     assert (columns["label"], columns["guess"]) == ([""], ["c"])
-    assert found.outcome(columns)[1] == "sets: 0 empty, 0 of one class, 2.00 classes on average"
+    assert found.outcome(values) == [
+        "abstained on 1 of 1 (100%): their label is empty", "sets: 0 empty, 0 of one class, 2.00 classes on average"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "cell"), [('["x', '["[\\"x"]'), ("", '[""]'), ("a", "a")])
+def test_a_set_of_one_class_is_counted_whatever_its_name(name: str, cell: str) -> None:
+    task: Any = type("Task", (), {"classes": [name, "c"]})()
+    found, values = Confidence(task, set_threshold=0.8), [torch.tensor([0.9, 0.1]), torch.tensor([0.5, 0.5])]
+    assert found.columns({}, values)["set"] == [cell, ""]
+    assert found.outcome(values) == ["sets: 1 empty, 1 of one class, 0.50 classes on average"]

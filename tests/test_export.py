@@ -69,10 +69,15 @@ def test_a_run_starts_from_it_without_the_adapter(run: str, program: Program) ->
 def test_it_says_what_it_is_of_and_a_head_of_other_classes_stays(
     run: str, program: Program, composed: Callable[..., Any]
 ) -> None:
-    assert program("export", run, "trust=true", "output=it.safetensors").code == 0
+    answer = program("export", run, "trust=true", "output=it.safetensors")
     with safe_open("it.safetensors", "pt") as file:
         said = json.loads(file.metadata()["frostline"])
     assert (said["model"], said["adapter"], said["spec"]["size"]) == ("tiny", "merged", 8)
+    assert (
+        said["temperature"]
+        == json.loads(Path(run.removeprefix("run="), "run.json").read_text())["calibration"]["temperature"]
+    )
+    assert f"the temperature {said['temperature']:.3f}" in answer.out
     assert said["targets"]["names"] == list("0123456789")
     built = build(composed(*TINY, "run_dir=none"), logs=False)
     other = replace(built.data.targets, names=list("abcdefghij"))

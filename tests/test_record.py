@@ -57,6 +57,18 @@ def test_what_is_not_a_number_becomes_null_wherever_it_stands(tmp_path: Path) ->
     assert written(tmp_path)["phases"] == [{"val": {"x": [None, 1]}}]
 
 
+def test_null_scores_are_read_as_not_a_number(tmp_path: Path) -> None:
+    one = record(metrics={"val/loss": math.nan}, monitor="val/loss", status="finished", data={"classes": []})
+    one.intervals = {"test/tar": {"low": math.nan, "high": 1.0, "by": "task", "caution": ""}}
+    one.phases = [{"name": "head", "val": {"val/loss": math.inf}}]
+    assert one.rank == math.inf
+    one.write(tmp_path)
+    found = Record.read(tmp_path)
+    assert math.isnan(found.metrics["val/loss"])
+    assert math.isnan(found.phases[0]["val"]["val/loss"])
+    assert (found.intervals, found.rank) == ({}, math.inf)
+
+
 @untimed
 @given(st.dictionaries(st.sampled_from(["setup", "fit", "test", "more"]), st.floats(0, 1e6)))
 def test_the_total_is_the_sum_of_the_others_however_often_it_is_written(

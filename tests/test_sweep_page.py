@@ -11,8 +11,21 @@ import pytest
 
 from conftest import Answer
 from frostline.pages.dimensions import LOG_FROM, MOST_NAMES, Tried, axis_of, parallel, scatter
-from frostline.pages.sweep import write_sweep_page
+from frostline.pages.sweep import (
+    MOST_DIMENSIONS,
+    MOST_INTERVALS,
+    _best,
+    _cell,
+    _facts,
+    _forest,
+    _is_numeric,
+    _rankings,
+    write_sweep_page,
+)
 from frostline.report.leaderboard import write_leaderboard
+from frostline.report.trials import Setting, Trial, best_settings, settings_of
+from frostline.runs.predictions import file_of
+from frostline.runs.record import Record
 from test_pages import NASTY, Page
 
 Program = Callable[..., Answer]
@@ -68,7 +81,8 @@ def test_the_page_shows_the_leaderboard_and_links_the_runs(sweep: Path) -> None:
     assert [text for text in said if text not in page.text] == []
     assert page.source.count("<svg") == 4  # intervals, all settings together, and each
     values = [it["data-value"] for it in page.all("td") if "data-value" in it]
-    assert values[:2] == ["sgd", "1e-3"]
+    assert values[:2] == ["sgd", "0.001"], "plain numbers, so that a browser sorts them"
+    assert '<th scope="col" class="n">optimizer.lr</th>' in page.source
 
 
 def test_nothing_breaks_out_or_comes_from_elsewhere(sweep: Path) -> None:
@@ -98,6 +112,77 @@ def test_it_is_built_anew(program: Program, sweep: Path) -> None:
     for number in (1, 2, 3):
         shutil.rmtree(sweep / str(number))
     assert "no job of this sweep began" in program("report", str(sweep)).err
+
+
+def test_a_run_without_an_interval_stays_in_the_leaderboard(sweep: Path) -> None:
+    (sweep / "2" / file_of("val")).write_bytes(b"PAR1")
+    write_leaderboard(sweep)
+    page = Page(write_sweep_page(sweep))
+    assert page.all("a")[1]["href"] == page.all("a")[2]["href"] == "2/report.html"
+    assert "run 2 has no interval: the predictions cannot be read" in page.text
+    assert "as good as the best" not in page.text, "nothing was compared"
+
+
+def trial(run: str, score: float, monitor: str = "val/accuracy", **overrides: str) -> Trial:
+    record = Record(command="", seed=0, status="finished", monitor=monitor, metrics={monitor: score})
+    return Trial(run, "finished", overrides, record, "")
+
+
+def test_a_setting_that_was_not_compared_is_not_as_good() -> None:
+    settings = [Setting([trial(f"{at}", 1 - at / 10, lr=f"0.{at}")]) for at in range(4)]
+    marks = dict(zip("0123", ["best", "yes", "no", ""], strict=True))
+    rows = {run: {"val/accuracy": "0.5", "low": "0.4", "high": "0.6", "as_good": mark} for run, mark in marks.items()}
+    found = _forest(settings, ["lr"], rows, "val/accuracy")
+    assert found is not None
+    assert re.findall(r'class="dot (c\d)"', found.svg) == ["c1", "c1", "c0", "c2"]
+    assert [meaning for _, meaning in found.legend] == ["as good as the best", "significantly worse", "not compared"]
+    assert found.cut == ""
+    found = _forest(settings, ["lr"], {run: row | {"as_good": ""} for run, row in rows.items()}, "val/accuracy")
+    assert found is not None
+    assert found.legend == []
+
+
+def test_what_charts_leave_out_is_named() -> None:
+    first = {f"other{at}": "1" for at in range(MOST_DIMENSIONS)}  # they do not differ in the ranking that is shown
+    own = [trial(f"{at}", at, **first, **{f"x{it}": f"{at + it}" for it in range(10)}) for at in range(25)]
+    trials = [*own, trial("25", 1.0, "val/loss", **dict.fromkeys(first, "2"))]
+    settings = [Setting([it]) for it in trials]
+    rows = [{"run": it.run, "val/accuracy": "0.5", "low": "0.4", "high": "0.6", "as_good": "yes"} for it in own]
+    (found,) = _rankings(settings, trials, rows)
+    assert [name for name, _ in found.scatters] == [f"x{at}" for at in range(MOST_DIMENSIONS)]
+    assert found.cut == [f"{MOST_DIMENSIONS} of 10 settings that differ"]
+    assert found.forest is not None
+    assert found.forest.cut == f"{MOST_INTERVALS} of 25 settings with an interval, the best"
+
+
+def test_the_best_setting_has_the_mean_of_its_runs(tmp_path: Path) -> None:
+    runs = [trial("0", 0.9, lr="1e-3", seed="0"), trial("1", 0.5, lr="0.001", seed="1")]
+    runs += [trial("2", 0.75, lr="0.1", seed="0"), trial("3", 0.75, lr="0.1", seed="1")]
+    settings = settings_of(runs, tmp_path)
+    (best,) = _best(tmp_path, best_settings(settings))
+    assert (best["scores"], best["run"], best["runs"]) == ("val/accuracy 0.7500 ± 0.0000", "2", 2)
+    assert dict(_facts(runs))["settings"] == "2", "1e-3 is 0.001"
+
+
+@pytest.mark.parametrize(
+    ("values", "numeric"),
+    [
+        (["0.01", "1e-3", "1e-4"], True),
+        (["4 of 6", "6"], True),
+        (["null", "0.1", ""], True),
+        (["null", ""], False),
+        (["1", "cos"], False),
+    ],
+)
+def test_columns_of_numbers_are_sorted_as_numbers(values: list[str], numeric: bool, tmp_path: Path) -> None:
+    assert _is_numeric(values) == numeric
+    if numeric:
+        cells = [_cell(tmp_path, {"x": value}, "x").value for value in values]
+        assert cells == [repr(float(value.split(" ")[0])) if value[:1].isdigit() else "" for value in values]
+
+
+def test_scores_are_rounded_in_every_spelling(tmp_path: Path) -> None:
+    assert _cell(tmp_path, {"val/loss": "1e-05"}, "val/loss")[:2] == ("0.0000", "1e-05")
 
 
 # --- its charts ---

@@ -11,11 +11,13 @@ from frostline.report.calibration import (
     BINS,
     HIGHEST,
     LOWEST,
+    Calibration,
+    believed,
     binned,
-    calibration,
+    classified,
+    examined,
     fitted,
     log_softmax,
-    nll,
     recorded,
 )
 from frostline.runs.predictions import Predictions
@@ -28,8 +30,12 @@ TARGET = np.array([random.choice(K, p=share) for share in SHARES])
 SURE = TRUTH * 3  # three times too sure
 
 
+def scores(temperature: float = 1.0) -> Calibration:
+    return examined(believed(TARGET, SURE, temperature))
+
+
 def test_scores_are_those_of_others() -> None:
-    found = calibration(TARGET, SURE)
+    found = scores()
     shares = np.exp(log_softmax(SURE))
     assert found.nll == pytest.approx(log_loss(TARGET, shares, labels=range(K)))
     each = [brier_score_loss(at == TARGET, shares[:, at]) for at in range(K)]
@@ -51,8 +57,8 @@ def test_the_temperature_mends_what_is_too_sure() -> None:
     truth = minimize_scalar(doubted, bounds=(0.1, 10), method="bounded", options={"xatol": 1e-8}).x
     assert temperature == pytest.approx(truth, rel=1e-4)
     assert temperature == pytest.approx(3, rel=0.15)
-    assert nll(TARGET, SURE, temperature) == pytest.approx(nll(TARGET, SURE, 3), abs=0.002)
-    assert calibration(TARGET, SURE, temperature).ece < calibration(TARGET, SURE).ece / 3
+    assert scores(temperature).nll == pytest.approx(scores(3).nll, abs=0.002)
+    assert scores(temperature).ece < scores().ece / 3
 
 
 @pytest.mark.parametrize("number", [20, 200])
@@ -68,6 +74,16 @@ def test_answers_that_are_all_right_are_not_made_certain(number: int, classes: i
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_temperatures_have_bounds(scale: float) -> None:
     assert LOWEST - 1e-6 <= fitted(TARGET, TRUTH * scale) <= HIGHEST + 1e-4
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_give_no_temperature(value: float, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = SURE.copy()
+    broken[:2, 1] = value
+    val = Predictions({"part": "val"}, {"target": TARGET, "logits": broken})
+    assert classified(val) is None
+    assert recorded(val, None) == {}
+    assert "of validation are not examined: 2 samples have logits that are not finite" in capsys.readouterr().err
 
 
 def test_bins_hold_all_samples() -> None:

@@ -29,6 +29,14 @@ def test_errors_are_counted_by_confidence() -> None:
     assert found["aurc"] == pytest.approx(errors_by_coverage(*samples(3, 0))[1].mean())
 
 
+def test_the_order_of_equal_confidences_does_not_matter() -> None:
+    right = np.repeat([1.0, 0.0], 500)
+    for order in (right, right[::-1]):
+        found = selective(np.full(1000, 0.9), order)
+        assert found["aurc"] == pytest.approx(0.5)
+        assert found["error"] == pytest.approx([0.5] * 20)
+
+
 @pytest.mark.parametrize(("number", "most"), [(200, 0.1), (2000, 0.05)])
 def test_the_promise_holds(number: int, most: float) -> None:
     """Of thresholds from validation, at most 5 % have more errors than promised among very many further samples."""

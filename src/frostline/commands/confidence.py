@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from frostline.data.predicting import Columns, cells
 from frostline.errors import ConfigError, counted
-from frostline.report.calibration import classified, confidence_of, log_softmax
+from frostline.report.calibration import classified, not_finite
 from frostline.report.conformal import half_widths, least_miss, least_probability
 from frostline.report.selective import DOUBT, Threshold, threshold_of
 from frostline.runs.predictions import Predictions, read
@@ -22,6 +23,7 @@ from frostline.tasks.base import Task
 from frostline.tasks.multi_label import BETWEEN
 
 SAME_DATA = "which also chose the epoch"
+SAME_TWICE = "validation also chose the epoch and the temperature, so it may fail more often"
 GROUPED = "samples of a group are not independent, so it may fail more often"
 
 
@@ -35,7 +37,7 @@ class Calibrated(NamedTuple):
 
 def calibrated(record: Record, checkpoint: str, task: Task, calibration: str) -> Calibrated:
     """Set the temperature of the task. calibration: temperature or none, as typed."""
-    if not hasattr(task, "temperature"):
+    if not task.calibrates:
         return Calibrated(None, "")
     if calibration == "none":
         return Calibrated(None, "probabilities are as trained (calibration=none)")
@@ -44,7 +46,7 @@ def calibrated(record: Record, checkpoint: str, task: Task, calibration: str) ->
         return Calibrated(None, "probabilities are as trained: the run has no temperature fitted on validation")
     if not is_tested(record, checkpoint):
         return Calibrated(None, f"probabilities are as trained: the temperature is not that of checkpoint={checkpoint}")
-    setattr(task, "temperature", float(temperature))  # noqa: B010  # no attribute of every task
+    task.calibrate(float(temperature))
     number = record.calibration.get("samples")
     source = counted(number, "validation sample", "validation samples") if isinstance(number, int) else "validation"
     return Calibrated(
@@ -59,54 +61,59 @@ def is_tested(record: Record, checkpoint: str) -> bool:
 
 
 class Confidence(NamedTuple):
-    """threshold: the least probability of an answer. least: the least probability of a class in a set. widths: half of
-    the interval of each number. notes: sentences for the user."""
+    """abstain_threshold: of the `sureness` of an answer. set_threshold: the least probability of a class in a set.
+    half_widths: half of the interval of each number. notes: sentences for the user."""
 
     task: Task
-    threshold: Threshold | None = None
-    least: float | None = None
-    widths: Sequence[float] | None = None
+    abstain_threshold: Threshold | None = None
+    set_threshold: float | None = None
+    half_widths: Sequence[float] | None = None
     notes: Sequence[str] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether it adds nothing."""
-        return self.threshold is None and self.least is None and self.widths is None
+        return self.abstain_threshold is None and self.set_threshold is None and self.half_widths is None
 
     def of_one(self, predicted: dict[str, Any], values: Tensor) -> dict[str, Any]:
         """`columns` of one sample, with its set as a list."""
         columns = self.columns({name: [cell] for name, cell in predicted.items()}, [values])
         found: dict[str, Any] = cells(columns)
-        return found | ({} if self.least is None else {"set": self.sets([values])[0]})
+        return found | ({} if self.set_threshold is None else {"set": self.sets([values])[0]})
 
     def columns(self, predicted: Columns, values: Sequence[Tensor]) -> Columns:
         """Add columns to those of predictions. For abstention `abstained` and `guess`, the most probable class; `label`
         is then empty. For sets `set`, for intervals `<name>_low` and `<name>_high`. values: (K,) or (T,) each."""
         found = dict(predicted)
-        if self.threshold is not None:
+        if self.abstain_threshold is not None:
             names: list[str] = [*self.task.classes]  # type: ignore[misc]
-            unsure = [float(row.max()) < self.threshold.value for row in values]
+            unsure = self._unsure(values)
             guesses = [names[int(row.argmax())] for row in values]
             labels = ["" if no else guess for no, guess in zip(unsure, guesses, strict=True)]
             found = {"label": labels, "abstained": ["yes" if no else "no" for no in unsure], "guess": guesses} | {
                 name: column for name, column in found.items() if name != "label"
             }
-        if self.least is not None:
+        if self.set_threshold is not None:
             found["set"] = [_cell(names) for names in self.sets(values)]
-        return self._with_intervals(found, values) if self.widths is not None else found
+        return self._with_intervals(found, values) if self.half_widths is not None else found
+
+    def _unsure(self, values: Sequence[Tensor]) -> list[bool]:
+        assert self.abstain_threshold is not None
+        unsure: list[bool] = (sureness(torch.stack([*values])) < self.abstain_threshold.value).tolist()
+        return unsure
 
     def sets(self, values: Sequence[Tensor]) -> list[list[str]]:
         """The classes of each sample's set, the most probable first."""
-        assert self.least is not None
+        assert self.set_threshold is not None
         names: list[str] = [*self.task.classes]  # type: ignore[misc]
         orders = [row.argsort(descending=True, stable=True).tolist() for row in values]
         return [
-            [names[at] for at in order if float(row[at]) >= self.least]
+            [names[at] for at in order if float(row[at]) >= self.set_threshold]
             for order, row in zip(orders, values, strict=True)
         ]
 
     def _with_intervals(self, predicted: Columns, values: Sequence[Tensor]) -> Columns:
-        assert self.widths is not None
+        assert self.half_widths is not None
         found: Columns = {}
         for at, (name, column) in enumerate(predicted.items()):
             found[name] = column
@@ -114,30 +121,35 @@ class Confidence(NamedTuple):
                 header = f"{name}_{end}"
                 while header in predicted or header in found:
                     header += " (interval)"
-                found[header] = [f"{float(row[at]) + sign * self.widths[at]:.8g}" for row in values]
+                found[header] = [f"{float(row[at]) + sign * self.half_widths[at]:.8g}" for row in values]
         return found
 
-    def outcome(self, columns: Columns) -> list[str]:
-        """Sentences on how often the network abstained, and how large the sets are."""
+    def outcome(self, values: Sequence[Tensor]) -> list[str]:
+        """Sentences on how often the network abstained, and how large the sets are. values: as for `columns`."""
         found = []
-        if self.threshold is not None:
-            number, of = columns["abstained"].count("yes"), len(columns["abstained"])
+        if self.abstain_threshold is not None:
+            number, of = sum(self._unsure(values)), len(values)
             found.append(f"abstained on {number:,} of {of:,} ({number / of:.0%}): their label is empty")
-        if self.least is not None:
-            sizes = [0 if not cell else len(_names(cell)) for cell in columns["set"]]
+        if self.set_threshold is not None:
+            sizes = [len(names) for names in self.sets(values)]
             empty, single = sizes.count(0), sizes.count(1)
             mean = sum(sizes) / len(sizes)
             found.append(f"sets: {empty:,} empty, {single:,} of one class, {mean:.2f} classes on average")
         return found
 
 
+def sureness(probabilities: Tensor) -> Tensor:
+    """(N, K) → (N,) in float32: minus the sum of the probabilities of all classes but the most probable one. Its order
+    is that of the highest probability, which float32 rounds to 1 where this differs still."""
+    others = probabilities.double().scatter(1, probabilities.argmax(1, keepdim=True), 0.0)
+    return -others.sum(1).float()
+
+
 def _cell(names: Sequence[str]) -> str:
-    return json.dumps(names, ensure_ascii=False) if any(BETWEEN in name for name in names) else BETWEEN.join(names)
-
-
-def _names(cell: str) -> list[str]:
-    found: list[str] = json.loads(cell) if cell.startswith('["') else cell.split(BETWEEN)
-    return found
+    """The names of a set, joined; as JSON if joined they could be read as another set."""
+    joined = BETWEEN.join(names)
+    is_plain = not any(BETWEEN in name or not name for name in names) and not joined.startswith('["')
+    return joined if is_plain else json.dumps(names, ensure_ascii=False)
 
 
 def confidence(
@@ -156,7 +168,7 @@ def confidence(
     if abstain is None and conformal is None:
         return Confidence(task)
     takes_numbers = task.gives_numbers and abstain is None
-    if not hasattr(task, "temperature") and not takes_numbers:
+    if not task.calibrates and not takes_numbers:
         needs = "one class for each sample" if abstain is not None else "one class for each sample, or numbers"
         raise ConfigError(
             f"{typed} needs a run that predicts {needs}; this one predicts {task.kind}",
@@ -175,31 +187,31 @@ def confidence(
 
 def _of_numbers(found: Predictions, task: Task, miss: float | None) -> Confidence:
     assert miss is not None
+    _require_finite(found, "conformal")
     target, predicted = (found.columns[name].astype(float) for name in ("target", "predicted"))
     target, predicted = (it.reshape(len(it), -1) for it in (target, predicted))
     widths = half_widths(target, predicted, miss)
     if widths is None:
         raise _too_few(len(target), miss)
     each = " (each number alone)" if len(widths) > 1 else ""
-    return Confidence(task, widths=widths, notes=[_note("intervals", each, miss, found)])
+    return Confidence(task, half_widths=widths, notes=[_note("intervals", each, miss, found)])
 
 
 def _of_classes(found: Predictions, task: Task, abstain: float | None, miss: float | None) -> Confidence:
-    import numpy as np
-
+    _require_finite(found, "abstain" if abstain is not None else "conformal")
     classes = classified(found)
-    assert classes is not None, "a task with a temperature has one class for each sample"
-    temperature = float(getattr(task, "temperature"))  # noqa: B009
+    assert classes is not None, "a task with probabilities has one class for each sample"
+    target, logits = classes
+    probabilities = task.probabilities(torch.from_numpy(logits))  # rounded as those of predictions are
     threshold, least, notes = None, None, []
     if abstain is not None:
-        confidences = confidence_of(*classes, temperature)
-        threshold = threshold_of(*confidences, abstain)
+        sure = sureness(probabilities).numpy(), (probabilities.argmax(1).numpy() == target).astype(float)
+        threshold = threshold_of(*sure, abstain)
         if threshold is None:
-            raise _never_sure(confidences, abstain)
+            raise _never_sure(sure, abstain)
         notes.append(_promise(threshold, abstain, found))
     if miss is not None:
-        target, logits = classes
-        least = least_probability(target, np.exp(log_softmax(logits / temperature)), miss)
+        least = least_probability(target, probabilities.double().numpy(), miss)
         if least is None:
             raise _too_few(len(target), miss)
         notes.append(_note("sets", "", miss, found))
@@ -209,9 +221,10 @@ def _of_classes(found: Predictions, task: Task, abstain: float | None, miss: flo
 def _promise(threshold: Threshold, most: float, found: Predictions) -> str:
     grouped = f"; {GROUPED}" if "group" in found.columns else ""
     return (
-        f"answers have a probability of {threshold.value:.4f} or more: on validation {threshold.coverage:.1%} were "
-        f"answered with an error rate of {threshold.error:.1%}, at most {threshold.bound:.1%} with {1 - DOUBT:.0%} "
-        f"confidence (Clopper-Pearson bound of all thresholds tried){grouped}"
+        f"the other classes of an answer have a probability of {-threshold.value:.3g} or less together: on validation "
+        f"{threshold.coverage:.1%} were answered with an error rate of {threshold.error:.1%}, at most "
+        f"{threshold.bound:.1%} with {1 - DOUBT:.0%} confidence (Clopper-Pearson bound of all thresholds tried); "
+        f"{SAME_TWICE}{grouped}"
     )
 
 
@@ -222,6 +235,16 @@ def _note(what: str, besides: str, miss: float, found: Predictions) -> str:
         f"{what} hold the truth of {1 - miss:.4g} of further samples{besides}: split conformal, from "
         f"{counted(number, 'validation sample', 'validation samples')}, {SAME_DATA}{grouped}"
     )
+
+
+def _require_finite(found: Predictions, typed: str) -> None:
+    if number := not_finite(found):
+        raise ConfigError(
+            f"{counted(number, 'validation sample has', 'validation samples have')} a stored prediction that is not "
+            f"finite, so that {typed} can promise nothing",
+            where=typed,
+            next_step=f"leave {typed}= out",
+        )
 
 
 def _too_few(number: int, miss: float) -> ConfigError:

@@ -9,16 +9,19 @@ from frostline import __version__
 from frostline.adapters.layers import adapter_names, merged
 from frostline.backbones.weights import SUFFIX, packed
 from frostline.commands.checks import check
+from frostline.commands.confidence import calibrated
 from frostline.commands.train import quiet
 from frostline.commands.trained import trained
 from frostline.errors import DataError
 from frostline.paths import write_atomically
 from frostline.runs.folder import amended
+from frostline.runs.record import Record
 
 
 def export(cfg: DictConfig, settings: DictConfig) -> Path:
     """Write the tensors `backbone.*` and `head.*`. The metadata key `frostline` holds JSON with what their use needs:
-    the backbone's spec and the targets. settings: of the run, `opened`. Raises DataError, RunError."""
+    the backbone's spec, the targets, and the `temperature` by which `predict` divides the logits. settings: of the run,
+    `opened`. Raises DataError, RunError."""
     quiet()
     settings = amended(settings, model=cfg.model)
     check(settings, command=None)
@@ -26,6 +29,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
     model, targets = trained(settings, Path(cfg.run), cfg.checkpoint)
     adapted = len(adapter_names(model.backbone))
     backbone = merged(model.backbone) if cfg.merge else model.backbone
+    temperature = calibrated(Record.read(Path(cfg.run)), cfg.checkpoint, model.task, "temperature").temperature
     weights = {
         f"{part}.{name}": value
         for part, module in (("backbone", backbone), ("head", model.head))
@@ -36,6 +40,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
         "model": backbone.name,
         "spec": asdict(backbone.spec),
         "targets": asdict(targets),
+        "temperature": temperature,
         "adapter": ("merged" if cfg.merge else "beside") if adapted else None,
     }
     try:
@@ -46,6 +51,8 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
         ) from error
     how = f"; {adapted} tensors of the adapter are {'merged into them' if cfg.merge else 'stored unmerged'}"
     print(f"{len(weights)} tensors in {cfg.output}{how if adapted else ''}")
+    if temperature is not None:
+        print(f"predict divides the logits by the temperature {temperature:.3f}, which is in the metadata alone")
     return output
 
 

@@ -23,6 +23,7 @@ from frostline.runs.record import Record
 from frostline.tasks.base import Task
 
 FORMULA = ("=", "@", "+cmd", "-cmd")  # OWASP, "CSV Injection"; + and - alone also begin numbers
+CUT_OFF = "; it was fitted on texts that were cut off, not on means of windows"
 MOST_HEADER = 1_000_000  # characters of the first line of a table
 
 
@@ -49,7 +50,7 @@ def predict(cfg: DictConfig, record: Record, settings: DictConfig) -> Path | Non
     found = predicting.of_input(Asked(cfg.input, cfg.text, cfg.batch_size, cfg.top_k, data, cfg.pictures))
     beside = write_files(found, output)
     told = sure.columns(found.told, found.values)
-    for note in sure.outcome(told):
+    for note in sure.outcome(found.values):
         print(f"frostline: {note}", file=sys.stderr)
     columns = _beside(found.given, beside | told)
     tell_formulas(columns)
@@ -71,7 +72,8 @@ def _confidence(cfg: DictConfig, record: Record, task: Task) -> Confidence:
         )
     probabilities = calibrated(record, cfg.checkpoint, task, cfg.calibration)
     found = confidence(Path(cfg.run), record, task, cfg.checkpoint, abstain=cfg.abstain, conformal=cfg.conformal)
-    for note in [probabilities.note, *found.notes]:
+    windows = bool(cfg.data.get("windows")) and probabilities.temperature is not None
+    for note in [f"{probabilities.note}{CUT_OFF if windows else ''}", *found.notes]:
         if note:
             print(f"frostline: {note}", file=sys.stderr)
     return found

@@ -8,10 +8,12 @@ import json
 import re
 from collections.abc import Iterator
 from html import escape
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from frostline.errors import few, one_line, shortened, shown
+from frostline.pages.template import fixed
 from frostline.paths import write_atomically
 from frostline.quoting import command_of
 from frostline.report.score_intervals import cautions, without_bounds
@@ -19,12 +21,9 @@ from frostline.runs.record import Record
 
 CARD = "README.md"
 END = re.compile(r"\n<!-- written by Frostline ([0-9a-f]{16}); an edited card is not overwritten -->\n$")
-HUB_TASKS = {  # those that the hub knows and a run may have
-    *("image-classification", "text-classification", "audio-classification", "tabular-classification"),
-    *("tabular-regression", "token-classification", "image-segmentation", "object-detection"),
-    *("automatic-speech-recognition", "image-feature-extraction"),
-}
+HUB_TASK = re.compile(r"[a-z]+(-[a-z]+)*")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+UNPRINTABLE = re.compile("[\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")  # in YAML; control characters are escaped
 MOST_CLASSES = 100
 MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~])")
 
@@ -35,7 +34,7 @@ def write_card(folder: Path, record: Record, *, private: bool) -> Path | None:
     path = folder / CARD
     if path.exists() and not _is_ours(path):
         return None
-    content = "\n".join(["---", *_metadata(record), "---", "", *_body(folder, record, private=private)])
+    content = "\n".join(["---", *_metadata(record), "---", "", *_body(record, private=private)])
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     write_atomically(path, f"{content}\n<!-- written by Frostline {digest}; an edited card is not overwritten -->\n")
     return path
@@ -53,24 +52,24 @@ def _is_ours(path: Path) -> bool:
 
 def _metadata(record: Record) -> Iterator[str]:
     task = record.model.get("hub_task")
-    task = task if task in HUB_TASKS else None
+    task = task if isinstance(task, str) and HUB_TASK.fullmatch(task) else None
     yield "library_name: frostline"
     if task is not None:
         yield f"pipeline_tag: {task}"
-    yield f"tags: {_said([name for name in ('frostline', one_line(str(record.model.get('name', '')))) if name])}"
+    yield f"tags: {_json([name for name in ('frostline', one_line(str(record.model.get('name', '')))) if name])}"
     for key, name in (("base_model", record.model.get("hub_name")), ("datasets", record.data.get("hub_name"))):
         if isinstance(name, str) and HUB_NAME.fullmatch(name):
-            yield f"{key}: {_said(name if key == 'base_model' else [name])}"
+            yield f"{key}: {_json(name if key == 'base_model' else [name])}"
     scores = _tested(record)
     if scores:
-        yield f"metrics: {_said([*dict.fromkeys(name.partition('/')[2] for name in scores)])}"
-        yield f"model-index: {_said([_results(record, task, scores)])}"
+        yield f"metrics: {_json([*dict.fromkeys(name.partition('/')[2] for name in scores)])}"
+        yield f"model-index: {_json([_results(record, task, scores)])}"
     yield "# license: name one before you publish the weights"
 
 
 def _tested(record: Record) -> dict[str, float]:
     names = without_bounds(name for name in record.metrics if name.startswith("test/") and name != "test/n")
-    return {name: record.metrics[name] for name in names if name != "test/loss"}
+    return {name: record.metrics[name] for name in names if name != "test/loss" and isfinite(record.metrics[name])}
 
 
 def _results(record: Record, task: str | None, scores: dict[str, float]) -> dict[str, Any]:
@@ -84,8 +83,10 @@ def _results(record: Record, task: str | None, scores: dict[str, float]) -> dict
     return {"name": f"{one_line(str(record.model.get('name', '')))} on {data}", "results": [result]}
 
 
-def _said(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=True)
+def _json(value: Any) -> str:
+    """As is beyond ASCII: YAML knows no pairs of surrogates."""
+    found = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return UNPRINTABLE.sub(lambda it: f"\\u{ord(it[0]):04x}", found)
 
 
 # --- text ---
@@ -103,11 +104,11 @@ def code(text: str, language: str = "") -> list[str]:
     return [f"{fence}{language}", shown(text), fence, ""]
 
 
-def _body(folder: Path, record: Record, *, private: bool) -> Iterator[str]:
+def _body(record: Record, *, private: bool) -> Iterator[str]:
     data, model = record.data, record.model
     yield f"# {plain(model.get('name', 'A network'))} on {plain(data.get('name', 'data'))}"
     yield ""
-    sizes = [f"{data[key]:,} {said}" for key, said in _SPLITS if isinstance(data.get(key), int)]
+    sizes = [f"{data[key]:,} {split}" for key, split in _SPLITS if isinstance(data.get(key), int)]
     yield (
         f"Fine-tuned with Frostline {plain(record.versions.get('frostline', ''))}: {', '.join(sizes)} samples of "
         f"{plain(data.get('name', 'data'))}."
@@ -117,12 +118,7 @@ def _body(folder: Path, record: Record, *, private: bool) -> Iterator[str]:
     yield ""
     yield from _scores(record)
     yield from _classes(record)
-    yield from ["## Use", ""]
-    opened = f"run = frostline.open({str(folder.absolute())!r})  # the folder of this file"
-    lines = ["import frostline", "", opened, "for found in run.predict([sample]):", "    print(found.columns)"]
-    yield from code("\n".join(lines), "python")
-    weights = record.weights_settings or []
-    yield from code(command_of("predict", *weights, run=folder.absolute(), input="new_samples"))
+    yield from _use(record)
     yield from _training(record)
     yield from _limits(record, private=private)
 
@@ -139,18 +135,31 @@ def _scores(record: Record) -> Iterator[str]:
     for name in names:
         own = record.intervals.get(name)
         ends = f"{own['low']:.4f} to {own['high']:.4f}" if own else ""
-        yield f"| {plain(name)} | {scores[name]:.4f} | {ends} |"
+        yield f"| {plain(name)} | {fixed(scores[name])} | {ends} |"
     yield ""
-    if record.best is not None:
-        where = record.best.get("average") or f"epoch {record.best.get('epoch')} of phase {record.best.get('phase')}"
+    if where := record.tested_weights:
         yield f"The weights are those of {plain(where)}, chosen by {plain(record.monitor)}."
-    used = record.calibration.get("calibrated") or record.calibration.get("raw")
+    calibrated = record.calibration.get("calibrated")
+    used = calibrated or record.calibration.get("raw")
     if used:
-        yield (
-            f"Expected calibration error of the probabilities: {used['ece']:.4f} "
-            f"({used['low']:.4f} to {used['high']:.4f})."
-        )
+        which = "calibrated probabilities" if calibrated else "probabilities as trained"
+        yield f"Expected calibration error of the {which}: {fixed(used['ece'])} "
+        yield f"({fixed(used['low'])} to {fixed(used['high'])})."
     yield ""
+
+
+def _use(record: Record) -> Iterator[str]:
+    """How to predict from within the folder, wherever it lies; nothing for a run that saved no weights."""
+    settings = record.weights_settings
+    if settings is None:
+        return
+    yield from ["## Use", "", "In the folder of this file:", ""]
+    typed = (setting.split("=") for setting in settings)
+    more = [f"{name}={'True' if value == 'true' else repr(value)}" for name, value in typed]
+    opened = f"run = frostline.open({', '.join([repr('.'), *more])})"
+    lines = ["import frostline", "", opened, "for found in run.predict([sample]):", "    print(found.columns)"]
+    yield from code("\n".join(lines), "python")
+    yield from code(command_of("predict", *settings, run=".", input="new_samples"))
 
 
 def _classes(record: Record) -> Iterator[str]:

@@ -48,7 +48,7 @@ class Axis(NamedTuple):
 
 def axis_of(values: Sequence[str]) -> Axis:
     """An axis for the values of one setting."""
-    numbers = [_number(value) for value in values]
+    numbers = [number_of(value) for value in values]
     distinct = sorted({it for it in numbers if it is not None})
     if len(distinct) < 2 or None in numbers:
         return _of_names(values)
@@ -75,7 +75,8 @@ def _scale(values: Sequence[float]) -> Scale:
     return Scale(low, high, 0.0, 1.0, log=low > 0 and high / low >= LOG_FROM)
 
 
-def _number(value: str) -> float | None:
+def number_of(value: str) -> float | None:
+    """None if a text is no finite number."""
     try:
         found = float(value)
     except ValueError:
@@ -138,16 +139,10 @@ def parallel(names: Sequence[str], runs: Sequence[Tried], score: str, *, maximal
         kind, style = "c1" if run.best else "c0", f"stroke-opacity:{strength:.2f}"
         parts.append(polyline(places, kind, _title(run, score), style))
     for at, (name, axis) in enumerate(zip(names, axes, strict=True)):
-        parts += [
-            line(x(at), top, x(at), bottom, "boundary"),
-            text(x(at), TOP + 4 - 14 * (at % 2), _short(name), "phase"),
-        ]
+        parts += _upright(x(at), top, bottom, at, name)
         parts += [text(x(at) - 6, y(place) + 4, label, "tick halo", "end") for place, label in axis.ticks]
     end = x(len(names))
-    parts += [
-        line(end, top, end, bottom, "boundary"),
-        text(end, TOP + 4 - 14 * (len(names) % 2), _short(score), "phase"),
-    ]
+    parts += _upright(end, top, bottom, len(names), score)
     parts += [text(end + 6, scores(tick) + 4, number(tick), "tick", "start") for tick in scores.ticks()]
     best = next((run for run in runs if run.best), runs[0])
     settings = ", ".join(f"{name} {value}" for name, value in zip(names, best.values, strict=True))
@@ -165,9 +160,16 @@ def _scores(runs: Sequence[Tried], first: float, last: float) -> Scale:
     return Scale(low - around, high + around, first, last)
 
 
-def forest(rows: Sequence[tuple[str, float, float, float, bool]], score: str) -> str:
-    """Draw a row with its interval for each setting. rows: name, score, low, high, and whether it is as good as the
-    best."""
+# Colour and meaning of a dot, by whether a setting is as good as the best: None if it was not compared.
+MARKS: dict[bool | None, tuple[str, str]] = {
+    True: ("c1", "as good as the best"),
+    False: ("c0", "significantly worse"),
+    None: ("c2", "not compared"),
+}
+
+
+def forest(rows: Sequence[tuple[str, float, float, float, bool | None]], score: str) -> str:
+    """Draw a row with its interval for each setting. rows: name, score, low, high, and a key of MARKS."""
     x = Scale(min(row[2] for row in rows), max(row[3] for row in rows), 190, WIDTH - 66)
     height, parts = 24 * len(rows) + 26, []
     for tick in x.ticks():
@@ -179,7 +181,7 @@ def forest(rows: Sequence[tuple[str, float, float, float, bool]], score: str) ->
             line(x(low), y, x(high), y, "interval"),
             *(line(x(end), y - 4, x(end), y + 4, "interval") for end in (low, high)),
         ]
-        parts.append(f'<circle cx="{x(value):.1f}" cy="{y}" r="5" class="dot {"c1" if good else "c0"}"/>')
+        parts.append(f'<circle cx="{x(value):.1f}" cy="{y}" r="5" class="dot {MARKS[good][0]}"/>')
         parts.append(text(WIDTH - 4, y + 4, f"{value:.4f}", "name", "end"))
     values = "; ".join(f"{name}: {value:.4f}, {low:.4f} to {high:.4f}" for name, value, low, high, _ in rows)
     return figure(parts, f"{score} of each setting with its interval. {values}", height)

@@ -8,7 +8,7 @@ from frostline.errors import RunError
 from frostline.pages import sections
 from frostline.pages.plan import plan
 from frostline.pages.samples import Galleries, Looked, Shown, galleries
-from frostline.pages.template import duration, filled
+from frostline.pages.template import duration, filled, fixed
 from frostline.paths import write_atomically
 from frostline.report.calibration import recorded_calibration
 from frostline.report.score_intervals import recorded_intervals
@@ -27,7 +27,7 @@ def write_page(
     folder: Path, record: Record, show: Shown | None, why_no_samples: str, *, private: bool, look: Looked | None = None
 ) -> Path:
     """Write the page and return its path. show: gives a sample by its index in its source; None: the page has no
-    samples, for the reason `why_no_samples`. private: whether to leave out what may name samples, too. look: see
+    samples, for the reason `why_no_samples`. private: whether to leave out also what may name samples. look: see
     `galleries`."""
     found = _predictions(folder, "test")
     samples = Galleries([]) if show is None or found is None else galleries(found, show, look)
@@ -97,7 +97,7 @@ def _headline(record: Record) -> Iterator[tuple[str, str, str]]:
     for name in (test, record.monitor):
         if name in record.metrics:
             own = record.intervals.get(name)
-            yield name, f"{record.metrics[name]:.4f}", f"95 %: {own['low']:.4f} to {own['high']:.4f}" if own else ""
+            yield name, fixed(record.metrics[name]), f"95 %: {own['low']:.4f} to {own['high']:.4f}" if own else ""
     yield "total time", duration(record.seconds.get("total", 0.0)), ""
     if "parameters" in record.model:
         trained = max((int(phase["trainable_parameters"]) for phase in record.phases), default=0)
@@ -105,10 +105,8 @@ def _headline(record: Record) -> Iterator[tuple[str, str, str]]:
 
 
 def _best(record: Record) -> str:
-    if record.best is None:
-        return ""
-    where = record.best.get("average") or f"epoch {record.best.get('epoch')} of phase {record.best.get('phase')}"
-    return f"The tested weights are those of {where}, chosen by {record.monitor}."
+    where = record.tested_weights
+    return f"The tested weights are those of {where}, chosen by {record.monitor}." if where else ""
 
 
 def _title_of(record: Record) -> str:

@@ -1,7 +1,7 @@
 """Compute the sections of a run's page as plain values for the template, from the run folder alone."""
 
 from collections.abc import Iterator, Mapping
-from math import ceil, isfinite
+from math import ceil, isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,14 +45,12 @@ def scores(record: Record) -> list[Score]:
 
 def baselines(record: Record) -> str:
     """Bars of the baselines and of this run on validation; "" if there are none."""
-    rows = [
-        (label, float(record.baselines[name][BASELINE]), None)
-        for name, label in NAMES.items()
-        if BASELINE in record.baselines.get(name, {})
-    ]
-    if not rows or BASELINE not in record.metrics:
+    found = {label: record.baselines.get(name, {}).get(BASELINE) for name, label in NAMES.items()}
+    rows = [(label, float(score), None) for label, score in found.items() if score is not None]
+    own = record.metrics.get(BASELINE, nan)
+    if not rows or not isfinite(own):
         return ""
-    rows.append(("this run", record.metrics[BASELINE], None))
+    rows.append(("this run", own, None))
     values = ", ".join(f"{name} {value:.4f}" for name, value, _ in rows)
     return drawing.bars(rows, f"Accuracy on validation: {values}")
 

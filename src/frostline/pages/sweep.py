@@ -1,7 +1,7 @@
 """Write report.html of a sweep: the leaderboard, and its scores over the settings that it varied."""
 
 import csv
-import re
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,16 +11,18 @@ from urllib.parse import quote
 from frostline import __version__
 from frostline.errors import few
 from frostline.pages import dimensions
-from frostline.pages.dimensions import Tried
+from frostline.pages.dimensions import MARKS, Tried, number_of
 from frostline.pages.template import duration, filled
 from frostline.paths import write_atomically
 from frostline.quoting import command_of
-from frostline.report.leaderboard import DEVIATION, FILE, LONG, label_of
+from frostline.report.leaderboard import DEVIATION, FILE, LONG, NO_INTERVAL, label_of
 from frostline.report.summary import PAGE
-from frostline.report.trials import REPEATS, Ranking, Setting, Trial, differing, settings_of, trials_of
+from frostline.report.trials import REPEATS, Ranking, Setting, Trial, best_settings, differing, settings_of, trials_of
 from frostline.report.without_effect import equal_runs, without_effect
 from frostline.runs.sweeps import Sweep
 
+FINISHED = "finished"
+EMPTY = ("", "null")  # cells of a column of numbers
 MOST_ROWS = 500  # of the leaderboard
 MOST_INTERVALS = 20  # settings in the chart of intervals
 MOST_DIMENSIONS = 8
@@ -36,13 +38,23 @@ class Cell(NamedTuple):
     link: str = ""
 
 
+class Forest(NamedTuple):
+    """legend: classes and meanings of its marks; empty if no setting was compared. cut: what it leaves out, or ""."""
+
+    svg: str
+    legend: list[tuple[str, str]]
+    cut: str
+
+
 class Ranked(NamedTuple):
-    """The charts of one ranking, as markup whose texts are escaped. label: "" if it is the only one."""
+    """The charts of one ranking, as markup whose texts are escaped. label: "" if it is the only one. cut: what the
+    charts of settings show of what there is."""
 
     label: str
-    forest: str
+    forest: Forest | None
     parallel: str
     scatters: list[tuple[str, str]]
+    cut: list[str]
 
 
 def write_sweep_page(folder: Path) -> Path:
@@ -61,16 +73,17 @@ def _values(
     folder: Path, sweep: Sweep, rows: Sequence[Mapping[str, str]], trials: Sequence[Trial], settings: Sequence[Setting]
 ) -> dict[str, Any]:
     columns = [name for name in rows[0] if name not in LONG and not name.endswith(DEVIATION)]
-    ranked = [row for row in rows if not row["error"] or row["status"] == "finished"]  # which may lack its interval
-    if all(row["status"] == "finished" for row in ranked):
+    ranked = [row for row in rows if not row["error"] or row["status"] == FINISHED]  # which may lack its interval
+    if all(row["status"] == FINISHED for row in ranked):
         columns.remove("status")
-    best = _best_of(settings)
+    best = best_settings(settings)
     return {
         "name": folder.absolute().name,
         "command": shlex.join(["frostline", "train", *_multirun(sweep.arguments)]),
         "facts": [*_facts(trials)],
-        "columns": [(name, name in ("low", "high", "seconds", "runs") or _is_score(name)) for name in columns],
+        "columns": [(name, name != "run" and _is_numeric([row[name] for row in ranked])) for name in columns],
         "rows": [[_cell(folder, row, name) for name in columns] for row in ranked[:MOST_ROWS]],
+        "no_interval": [(row["run"], row[NO_INTERVAL]) for row in ranked if row.get(NO_INTERVAL)],
         "left_out": max(0, len(ranked) - MOST_ROWS),
         "has_intervals": "low" in rows[0],
         "rankings": [*_rankings(settings, trials, rows)],
@@ -82,14 +95,6 @@ def _values(
     }
 
 
-def _best_of(settings: Sequence[Setting]) -> dict[Ranking, Setting]:
-    best: dict[Ranking, Setting] = {}
-    for setting in settings:
-        if setting.first.ranking is not None:
-            best.setdefault(setting.first.ranking, setting)
-    return best
-
-
 def _multirun(arguments: Sequence[str]) -> list[str]:
     return [*(() if {"-m", "--multirun"} & {*arguments} else ("-m",)), *arguments]
 
@@ -98,18 +103,15 @@ def _failed(rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, str, str]]
     """Runs with one reason together: their names, status and reason."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        if row["error"] and row["status"] != "finished":
+        if row["error"] and row["status"] != FINISHED:
             reasons.setdefault((row["status"], row["error"]), []).append(row["run"])
     yield from ((few(runs, MOST_NAMED), *reason) for reason, runs in reasons.items())
 
 
 def _facts(trials: Sequence[Trial]) -> Iterator[tuple[str, str]]:
-    settings = {frozenset((key, it) for key, it in trial.overrides.items() if key not in REPEATS) for trial in trials}
-    yield "settings", f"{len(settings):,}"
-    counts = {
-        status: sum(trial.status == status for trial in trials)
-        for status in ("finished", "pruned", "failed", "unreadable")
-    }
+    yield "settings", f"{len({trial.settings(repeats=False) for trial in trials}):,}"
+    counted = (FINISHED, "pruned", "failed", "unreadable")
+    counts = {status: sum(trial.status == status for trial in trials) for status in counted}
     yield "runs", ", ".join(f"{number:,} {status}" for status, number in counts.items() if number)
     yield "time of all runs", duration(sum(Setting([trial]).seconds for trial in trials))
     names = dict.fromkeys(str(trial.record.data.get("name", "")) for trial in trials if trial.record is not None)
@@ -125,10 +127,24 @@ def _cell(folder: Path, row: Mapping[str, str], name: str) -> Cell:
     if name == "run":
         page = (folder / value / PAGE).is_file()
         return Cell(value, value, quote(f"{value}/{PAGE}") if page else "")
-    if not re.fullmatch(r"-?\d+\.\d+(e-?\d+)?", value) or not (_is_score(name) or name in ("low", "high")):
-        return Cell(value, value)
+    number = _sorted_by(value)
+    if number is None:
+        return Cell(value, "" if value in EMPTY else value)
+    if not (_is_score(name) or name in ("low", "high")):
+        return Cell(value, repr(number))
     deviation = row.get(f"{name}{DEVIATION}", "")
-    return Cell(f"{float(value):.4f}" + (f" ± {float(deviation):.4f}" if deviation else ""), value)
+    return Cell(f"{number:.4f}" + (f" ± {float(deviation):.4f}" if deviation else ""), repr(number))
+
+
+def _sorted_by(value: str) -> float | None:
+    """The number of a cell, and of `4 of 6` the first one; None for other texts."""
+    return number_of(value.partition(" of ")[0])
+
+
+def _is_numeric(values: Sequence[str]) -> bool:
+    """Whether a column is sorted by numbers: whether all of its cells that hold something are numbers."""
+    known = [value for value in values if value not in EMPTY]
+    return bool(known) and all(_sorted_by(value) is not None for value in known)
 
 
 def _rankings(
@@ -142,20 +158,27 @@ def _rankings(
             found.setdefault(setting.first.ranking, []).append(setting)
     order = {row["run"]: at for at, row in enumerate(rows)}
     ordered = sorted(found.items(), key=lambda pair: order.get(pair[1][0].first.run, len(rows)))
-    names = [name for name in differing(trials) if name not in REPEATS][:MOST_DIMENSIONS]
+    names = [name for name in differing(trials) if name not in REPEATS]
     for ranking, own in ordered:
         if len(own) < 2:
             continue
-        runs = [*_tried(own, names, ranking.monitor)][:MOST_LINES]
-        axes = [at for at in range(len(names)) if len({run.values[at] for run in runs}) > 1]
+        every = [*_tried(own, names, ranking.monitor)]
+        runs = every[:MOST_LINES]
+        varied = [at for at in range(len(names)) if len({run.values[at] for run in runs}) > 1]
+        axes = varied[:MOST_DIMENSIONS]
         runs = [run._replace(values=tuple(run.values[at] for at in axes)) for run in runs]
         shown = [names[at] for at in axes]
         yield Ranked(
             label_of(ranking, [*found]) if len(found) > 1 else "",
-            _forest(own, shown, by_run, ranking.monitor),
+            _forest(own, [names[at] for at in varied], by_run, ranking.monitor),
             dimensions.parallel(shown, runs, ranking.monitor, maximal=ranking.mode == "max") if len(shown) > 1 else "",
             [(name, dimensions.scatter(name, at, runs, ranking.monitor)) for at, name in enumerate(shown)],
+            [*_cut(len(axes), len(varied), "settings that differ"), *_cut(len(runs), len(every), "runs, the best")],
         )
+
+
+def _cut(shown: int, of: int, what: str) -> list[str]:
+    return [f"{shown:,} of {of:,} {what}"] if shown < of else []
 
 
 def _tried(settings: Sequence[Setting], names: Sequence[str], monitor: str) -> Iterator[Tried]:
@@ -168,30 +191,42 @@ def _tried(settings: Sequence[Setting], names: Sequence[str], monitor: str) -> I
 
 def _forest(
     settings: Sequence[Setting], names: Sequence[str], by_run: Mapping[str, Mapping[str, str]], score: str
-) -> str:
-    rows = []
-    for setting in settings[:MOST_INTERVALS]:
+) -> Forest | None:
+    rows: list[tuple[str, float, float, float, bool | None]] = []
+    for setting in settings:
         row = by_run.get(setting.first.run, {})
         if row.get("low") and row.get("high"):
             name = ", ".join(setting.first.overrides.get(name, "–") for name in names)
             ends = float(row["low"]), float(row["high"])
-            rows.append((name or setting.first.run, float(row[score]), *ends, row["as_good"] != "no"))
-    return dimensions.forest(rows, score) if len(rows) > 1 else ""
+            good = {"best": True, "yes": True, "no": False}.get(row["as_good"])
+            rows.append((name or setting.first.run, float(row[score]), *ends, good))
+    shown = rows[:MOST_INTERVALS]
+    if len(shown) < 2:
+        return None
+    states = [state for state in MARKS if any(row[-1] is state for row in shown)]
+    legend = [MARKS[state] for state in states] if states != [None] else []
+    cut = _cut(len(shown), len(rows), "settings with an interval, the best")
+    return Forest(dimensions.forest(shown, score), legend, " ".join(cut))
 
 
-def _best(folder: Path, best: Mapping[Ranking, Setting]) -> Iterator[dict[str, str]]:
+def _best(folder: Path, best: Mapping[Ranking, Setting]) -> Iterator[dict[str, str | int]]:
     for ranking, setting in best.items():
         first = setting.first
         assert first.record is not None, "a ranked run has a record"
-        scores = [f"{name} {value:.4f}" for name in (ranking.monitor, ranking.monitor.replace("val/", "test/", 1))
-                  if (value := first.record.metrics.get(name)) is not None]  # fmt: skip
+        names = dict.fromkeys([ranking.monitor, ranking.monitor.replace("val/", "test/", 1)])
+        found = {name: score for name in names if (score := setting.score(name)) is not None}
         page = (folder / first.run / PAGE).is_file()
         yield {
             "run": first.run,
-            "scores": ", ".join(scores),
+            "scores": ", ".join(f"{name} {_with_deviation(*score)}" for name, score in found.items()),
+            "runs": len(setting.trials),
             "link": quote(f"{first.run}/{PAGE}") if page else "",
             "label": label_of(ranking, [*best]) if len(best) > 1 else "",
         }
+
+
+def _with_deviation(mean: float, deviation: float) -> str:
+    return f"{mean:.4f}" if math.isnan(deviation) else f"{mean:.4f} ± {deviation:.4f}"
 
 
 def _commands(folder: Path, sweep: Sweep, best: Mapping[Ranking, Setting]) -> list[tuple[str, str]]:

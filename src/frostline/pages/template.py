@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ def _environment() -> Any:
         finalize=lambda value: shown(value) if type(value) is str else value,
     )  # fmt: skip
     filters: dict[str, Any] = {
-        "fixed": _fixed,
+        "fixed": fixed,
         "whole": lambda value: f"{value:,.0f}",
-        "cell": lambda value: "–" if value is None else _fixed(value) if isinstance(value, float) else str(value),
+        "cell": lambda value: fixed(value) if value is None or isinstance(value, float) else str(value),
         "parts": lambda names: learns([*map(str, names)]),
         "rates": _rates,
         "method": _method,
@@ -50,8 +51,9 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _fixed(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+def fixed(value: float | None) -> str:
+    """With four decimals; – for a score that is missing or not finite."""
+    return "–" if value is None or not isfinite(value) else f"{value:.4f}"
 
 
 def _rates(phase: Mapping[str, Any]) -> str:

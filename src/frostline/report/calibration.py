@@ -1,15 +1,16 @@
-"""How far probabilities can be believed: scores of confidence, and the temperature that mends them.
+"""How far probabilities can be believed: scores of confidence, and the temperature that corrects them.
 
 Shapes: N samples, K classes, B draws.
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from frostline.errors import RunError
+from frostline.errors import RunError, counted
 from frostline.report.resampling import Array
+from frostline.report.sample_scores import classes_of
 from frostline.report.selective import selective
 from frostline.report.wilson import SHARE
 from frostline.runs.predictions import Predictions, file_of, read
@@ -33,12 +34,20 @@ class Calibration(NamedTuple):
 
 
 def classified(found: Predictions) -> tuple[Array, Array] | None:
-    """Targets (N,) and logits (N, K), if each sample has one class."""
-    columns: Mapping[str, Array] = found.columns
-    target, logits = columns.get("target"), columns.get("logits")
-    if target is None or logits is None or "word" in columns or target.ndim != 1 or logits.ndim != 2:
+    """Targets (N,) and logits (N, K), if each sample has one class and every logit is finite."""
+    classes = classes_of(found.columns)
+    if classes is None or "word" in found.columns or not len(classes[0]) or not_finite(found):
         return None
-    return (target.astype(int), logits.astype(float)) if logits.shape[1] > 1 and len(target) else None
+    return classes[0], classes[1].astype(float)
+
+
+def not_finite(found: Predictions) -> int:
+    """Samples with an output that is NaN or infinite."""
+    import numpy as np
+
+    outputs = [found.columns[name] for name in ("logits", "predicted") if name in found.columns]
+    floats = [own.reshape(len(own), -1) for own in outputs if own.dtype.kind == "f"]
+    return max((int((~np.isfinite(own).all(1)).sum()) for own in floats), default=0)
 
 
 def log_softmax(logits: Array) -> Array:
@@ -75,10 +84,6 @@ def _blocks(logits: Array) -> Iterator[slice]:
     long."""
     rows = max(1, AT_ONCE // logits.shape[1])
     return (slice(first, first + rows) for first in range(0, len(logits), rows))
-
-
-def nll(target: Array, logits: Array, temperature: float = 1.0) -> float:
-    return float(-believed(target, logits, temperature).log_true.mean())
 
 
 def fitted(target: Array, logits: Array) -> float:
@@ -148,11 +153,8 @@ def _bins_of(confidence: Array) -> Array:
     return np.minimum((confidence * BINS).astype(int), BINS - 1)
 
 
-def calibration(target: Array, logits: Array, temperature: float = 1.0, seed: int = 0) -> Calibration:
-    return examined(believed(target, logits, temperature), seed)
-
-
 def examined(found: Believed, seed: int = 0) -> Calibration:
+    """Scores of `believed`. seed: of the draws of the interval."""
     import numpy as np
 
     number = len(found.right)
@@ -189,11 +191,24 @@ def recorded_calibration(folder: Path) -> dict[str, Any]:
     return recorded(val, test)
 
 
+def _examinable(found: Predictions) -> tuple[Array, Array] | None:
+    """`classified`; print why not, if logits are not finite."""
+    classes = classified(found)
+    if classes is None and classes_of(found.columns) is not None and "word" not in found.columns:
+        number = counted(not_finite(found), "sample has", "samples have")
+        split = {"val": "validation", "test": "the test split"}.get(found.about.get("part", ""), "the split")
+        print(
+            f"frostline: the probabilities of {split} are not examined: {number} logits that are not finite",
+            file=sys.stderr,
+        )
+    return classes
+
+
 def recorded(val: Predictions | None, test: Predictions | None) -> dict[str, Any]:
     """Entry of run.json: the `temperature`, fitted on so many `samples` of validation, the scores of the test split
     `raw` and `calibrated` by it, and `selective`, the error rate by coverage (`selective.py`). None where the
     predictions lack; empty if samples have no single class."""
-    held, own = (None if found is None else classified(found) for found in (val, test))
+    held, own = (None if found is None else _examinable(found) for found in (val, test))
     if held is None and own is None:
         return {}
     temperature = None if held is None else fitted(*held)

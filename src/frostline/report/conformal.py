@@ -36,7 +36,7 @@ def least_probability(target: Array, probabilities: Array, miss: float) -> float
 
 
 def half_widths(target: Array, predicted: Array, miss: float) -> list[float] | None:
-    """Half the width of the interval around each number, for each number alone. target, predicted: (N, T)."""
+    """Half the width of the interval around each number, for each number alone. target, predicted: (N, T), finite."""
     import numpy as np
 
     found = [quantile(column, miss) for column in np.abs(target - predicted).T]

@@ -19,14 +19,24 @@ from frostline.quoting import setting_of
 from frostline.report.bootstrap import Interval, intervals
 from frostline.report.sample_scores import SampleScore, sample_score
 from frostline.report.summary import console_of_width, program
-from frostline.report.trials import REPEATS, Ranking, Setting, differing, scores_of, settings_of, trials_of
+from frostline.report.trials import (
+    REPEATS,
+    Ranking,
+    Setting,
+    best_settings,
+    differing,
+    scores_of,
+    settings_of,
+    trials_of,
+)
 from frostline.report.without_effect import equal_runs, without_effect
 from frostline.runs.predictions import Predictions, read
 from frostline.runs.record import Record
 
 FILE = "leaderboard.csv"
 RUNS = "runs.csv"
-LONG = ("error", "command")
+NO_INTERVAL = "no_interval"  # column: why a setting has no interval although it should
+LONG = ("error", NO_INTERVAL, "command")
 DEVIATION = " deviation"
 HEADS = {"low": "95 % interval", "as_good": "as good"}  # of columns in the terminal
 MOST_NAMED = 20  # runs in a line
@@ -73,7 +83,8 @@ def _table(
     for at, score in enumerate([*scores, ""]):
         columns += ["low", "high", "as_good"] * (at == first_test and bool(found))  # of the score that ranks
         columns += [score, *([f"{score}{DEVIATION}"] if repeated else [])] * bool(score)
-    columns += ["seconds", *LONG]
+    problems = any(problem for *_, problem in found.values())
+    columns += ["seconds", *(name for name in LONG if name != NO_INTERVAL or problems)]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", restval="", extrasaction="ignore")
     writer.writeheader()
@@ -93,7 +104,7 @@ def _table(
         if at in found:
             interval, mark, problem = found[at]
             row |= {} if interval is None else {"low": interval.low, "high": interval.high, "as_good": mark}
-            row["error"] = row["error"] or problem
+            row[NO_INTERVAL] = problem
         writer.writerow(row)
     return text.getvalue()
 
@@ -111,7 +122,7 @@ def _compared(folder: Path, settings: Sequence[Setting]) -> Intervals:
             try:
                 runs = [sample_score(it, ranking.monitor) for it in _predictions(folder, settings[at])]
             except RunError as error:
-                found[at] = None, "", f"no interval: {in_short(error.what)}"
+                found[at] = None, "", in_short(error.what)
                 continue
             known = [run for run in runs if run is not None]
             if len(known) == len(settings[at].trials) and not settings[at].failed:
@@ -151,6 +162,8 @@ def print_leaderboard(path: Path) -> None:
     for row in rows:
         if row["error"]:
             console.print(f"{row['status']:11}  {row['run']}: {shown(str(row['error']))}")
+        if row.get(NO_INTERVAL):
+            console.print(f"{row['status']:11}  {row['run']}: no interval: {shown(row[NO_INTERVAL])}")
     trials = trials_of(path.parent)
     for names, equal in without_effect(trials).items():
         console.print(f"equal        {equal_runs(names, equal)}")
@@ -191,10 +204,7 @@ def _shown(rows: Sequence[dict[str, str]]) -> list[str]:
 
 def best_runs(folder: Path) -> list[Path]:
     """The runs of the best setting of each ranking: of the settings that come first in the table."""
-    best: dict[Ranking, Setting] = {}
-    for setting in sorted(settings_of(trials_of(folder), folder), key=lambda setting: setting.order):
-        if setting.first.ranking is not None:
-            best.setdefault(setting.first.ranking, setting)
+    best = best_settings(settings_of(trials_of(folder), folder))
     return [folder / trial.run for setting in best.values() for trial in setting.trials]
 
 

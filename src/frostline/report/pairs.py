@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from frostline.errors import RunError, few, shortened
 from frostline.report.resampling import Array, Score, bounds, drawn, skewness
-from frostline.report.sample_scores import is_sparse
+from frostline.report.sample_scores import classes_of, is_sparse
 from frostline.report.score_intervals import LEAST_DRAWN, summed, units_of
 from frostline.report.score_parts import parts_of
 from frostline.runs.predictions import Predictions
@@ -137,9 +137,10 @@ def _answers(columns: Mapping[str, Array]) -> Array | None:
     """(R,) the class that each row is given; -1 for a word that was cut off."""
     import numpy as np
 
-    target, logits = columns.get("target"), columns.get("logits")
-    if target is None or logits is None or target.ndim != 1 or logits.ndim != 2:
+    found = classes_of(columns)
+    if found is None:
         return None
+    logits = found[1]
     seen = np.isfinite(logits).all(1)
     return np.where(seen, np.where(seen[:, None], logits, 0).argmax(1), -1)
 

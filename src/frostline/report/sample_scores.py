@@ -76,8 +76,8 @@ def added(sums: Array, rows: Array, number: int) -> Array:
     return whole
 
 
-def _of_classes(columns: Mapping[str, Array]) -> tuple[Array, Array] | None:
-    """Targets (N,) and logits (N, K)."""
+def classes_of(columns: Mapping[str, Array]) -> tuple[Array, Array] | None:
+    """Targets (R,) and logits (R, K), if each row has one class: a sample, or a word of one."""
     target, logits = columns.get("target"), columns.get("logits")
     if target is None or logits is None or target.ndim != 1 or logits.ndim != 2 or logits.shape[1] < 2:
         return None
@@ -88,7 +88,7 @@ def _top(best: int) -> Callable[[Mapping[str, Array]], Sums | None]:
     def accuracy(columns: Mapping[str, Array]) -> Sums | None:
         import numpy as np
 
-        found = _of_classes(columns)
+        found = classes_of(columns)
         if found is None:
             return None
         target, logits = found
@@ -104,7 +104,7 @@ def _top(best: int) -> Callable[[Mapping[str, Array]], Sums | None]:
 def _cross_entropy(columns: Mapping[str, Array]) -> Sums | None:
     import numpy as np
 
-    found = _of_classes(columns)
+    found = classes_of(columns)
     if found is None:
         return None
     target, logits = found
@@ -122,7 +122,7 @@ def _f1_macro(columns: Mapping[str, Array]) -> Sums | None:
     """The mean over the classes that are a target or an answer of some sample of all."""
     import numpy as np
 
-    found = _of_classes(columns)
+    found = classes_of(columns)
     if found is None:
         return None
     target, logits = found

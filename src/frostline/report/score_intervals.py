@@ -6,13 +6,13 @@ groups if samples have them.
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from frostline.errors import RunError, counted
 from frostline.report.resampling import Array, bounds, drawn, merged, skewness
-from frostline.report.sample_scores import SampleScore, added
+from frostline.report.sample_scores import SampleScore, added, classes_of
 from frostline.report.score_parts import parts_of
 from frostline.report.wilson import wilson
 from frostline.runs.predictions import Predictions, file_of, read
@@ -75,10 +75,10 @@ def _fewest(columns: Mapping[str, Array]) -> int | None:
     """Samples of the rarest class, if each sample has one."""
     import numpy as np
 
-    target, logits = columns.get("target"), columns.get("logits")
-    if target is None or logits is None or target.ndim != 1 or "word" in columns:
+    found = classes_of(columns)
+    if found is None or "word" in columns:
         return None
-    return int(np.unique(target, return_counts=True)[1].min())
+    return int(np.unique(found[0], return_counts=True)[1].min())
 
 
 def _is_share(name: str, parts: SampleScore, units: Units) -> bool:
@@ -125,7 +125,7 @@ def given_intervals(metrics: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     return {
         name: {"low": metrics[f"{name}_low"], "high": metrics[f"{name}_high"], "by": "task", "caution": ""}
         for name in metrics
-        if f"{name}_low" in metrics and f"{name}_high" in metrics
+        if all(isfinite(metrics.get(f"{name}_{end}", nan)) for end in ("low", "high"))
     }
 
 

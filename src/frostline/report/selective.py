@@ -15,7 +15,8 @@ SHOWN = 20  # coverages in run.json
 
 class Threshold(NamedTuple):
     """value: the least confidence of an answer. coverage, error: the share of the validation samples that are answered,
-    and the share of wrong ones among them. bound: that further samples exceed with a probability of DOUBT at most."""
+    and the share of wrong ones among them. bound: the upper bound of the error rate, exceeded with a probability of at
+    most DOUBT."""
 
     value: float
     coverage: float
@@ -24,10 +25,13 @@ class Threshold(NamedTuple):
 
 
 def errors_by_coverage(confidence: Array, right: Array) -> tuple[Array, Array]:
-    """(N,) shares of the samples that are answered, the most confident first, and error rates among them."""
+    """(N,) shares of the samples that are answered, the most confident first, and error rates among them. Samples of
+    one confidence count as the mean of their errors each, so that their order does not matter."""
     import numpy as np
 
-    wrong = 1 - right[np.argsort(-confidence, kind="stable")]
+    order = np.argsort(-confidence, kind="stable")
+    _, group, sizes = np.unique(-confidence[order], return_inverse=True, return_counts=True)
+    wrong = (np.bincount(group, 1 - right[order]) / sizes)[group]
     number = np.arange(1, len(wrong) + 1)
     return number / len(wrong), wrong.cumsum() / number
 
@@ -56,7 +60,9 @@ def threshold_of(confidence: Array, right: Array, most: float, doubt: float = DO
     """The threshold by which the most samples are answered with an error rate of `most`; None if there is none.
 
     Selection with guaranteed risk (Geifman and El-Yaniv 2017, arXiv:1705.08500, algorithm 1): a binary search over the
-    N confidences, whose ⌈log2 N⌉ bounds hold together with a probability of 1 - doubt.
+    N confidences, whose ⌈log2 N⌉ bounds hold together with a probability of 1 - doubt. The proof takes samples that
+    chose nothing else, and an error rate that does not fall as more samples are answered. confidence: any number that
+    is higher where an answer is surer, computed here as it is where answers are given, rounding included.
     """
     import numpy as np
 

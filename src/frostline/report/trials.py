@@ -45,13 +45,13 @@ class Trial(NamedTuple):
         name = folder.relative_to(parent).as_posix()
         try:
             record = Record.read(folder)
-            said = _said(shlex.split(record.command))
+            overrides = _overrides(shlex.split(record.command))
         except RunError as unread:
             return cls(name, UNREADABLE, {}, None, in_short(unread.what))
         except ValueError as unread:
             return cls(name, UNREADABLE, {}, None, f"its command cannot be read: {unread}")
         error = "" if record.error is None else in_short(record.error["message"])
-        return cls(name, record.status, said, record, error)
+        return cls(name, record.status, overrides, record, error)
 
     def settings(self, *, repeats: bool) -> frozenset[tuple[str, str]]:
         """What was typed, in one spelling. repeats: with REPEATS."""
@@ -66,7 +66,7 @@ class Trial(NamedTuple):
 
     @property
     def scores(self) -> dict[str, float]:
-        """By name; those of the test part lack where a sweep tested only its best runs."""
+        """Validation scores by name."""
         found = {} if self.record is None else self.record.metrics
         return {name: score for name, score in found.items() if name.startswith("val/")}
 
@@ -126,7 +126,9 @@ def runs_of(folder: Path) -> list[Path]:
 def trials_of(folder: Path) -> list[Trial]:
     """The runs of a folder, and the jobs of a sweep that failed before they had a run."""
     trials = [Trial.of(folder, run) for run in runs_of(folder)]
-    return trials + [Trial(run, status, _said(typed), None, error) for run, typed, error, status in lost_of(folder)]
+    return trials + [
+        Trial(run, status, _overrides(typed), None, error) for run, typed, error, status in lost_of(folder)
+    ]
 
 
 def settings_of(trials: Sequence[Trial], folder: Path) -> list[Setting]:
@@ -160,6 +162,15 @@ def settings_of(trials: Sequence[Trial], folder: Path) -> list[Setting]:
     return [*settings, *(Setting([trial]) for trial in trials if trial.ranking is None)]
 
 
+def best_settings(settings: Sequence[Setting]) -> dict[Ranking, Setting]:
+    """The best setting of each ranking, in the order of the best one."""
+    best: dict[Ranking, Setting] = {}
+    for setting in sorted(settings, key=lambda setting: setting.order):
+        if setting.first.ranking is not None:
+            best.setdefault(setting.first.ranking, setting)
+    return best
+
+
 def differing(trials: Sequence[Trial]) -> list[str]:
     """Names of the settings that differ between trials."""
     trials = [trial for trial in trials if trial.status != UNREADABLE]
@@ -174,10 +185,10 @@ def scores_of(records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(monitors + scores))
 
 
-def _said(typed: Sequence[str]) -> dict[str, str]:
+def _overrides(typed: Sequence[str]) -> dict[str, str]:
     """The `key=value` settings of a command line as a dict, without flags and places."""
-    said = dict(part.lstrip("+").split("=", 1) for part in typed if "=" in part and not part.startswith("-"))
-    return {name: value for name, value in said.items() if name not in PLACES}
+    found = dict(part.lstrip("+").split("=", 1) for part in typed if "=" in part and not part.startswith("-"))
+    return {name: value for name, value in found.items() if name not in PLACES}
 
 
 def plain_value(typed: str) -> str:

@@ -84,11 +84,18 @@ class Record:
 
     @property
     def rank(self) -> float:
-        """Sort key by the monitored score: lower is better; inf if the run did not finish or has no such score."""
-        score = self.metrics.get(self.monitor) if self.status == "finished" else None
-        if score is None:
+        """Sort key by the monitored score: lower is better; inf if the run did not finish or has no finite one."""
+        score = self.metrics.get(self.monitor, math.nan) if self.status == "finished" else math.nan
+        if not math.isfinite(score):
             return math.inf
         return score if self.mode == "min" else -score
+
+    @property
+    def tested_weights(self) -> str:
+        """`epoch 3 of phase head`, or the name of an average; "" if no weights were tested."""
+        if self.best is None:
+            return ""
+        return self.best.get("average") or f"epoch {self.best.get('epoch')} of phase {self.best.get('phase')}"
 
     @property
     def weights_settings(self) -> list[str] | None:
@@ -119,6 +126,14 @@ class Record:
     def _made(cls, content: dict[str, Any]) -> "Record":
         record = cls(**content)
         record._require_types()
+        record.metrics = _numbers(record.metrics)
+        for row in (*record.phases, *record.averages):
+            if isinstance(row.get("val"), dict):
+                row["val"] = _numbers(row["val"])
+        ends = ("low", "high")
+        record.intervals = {
+            name: own for name, own in record.intervals.items() if all(own.get(end) is not None for end in ends)
+        }
         return record
 
     def _require_types(self) -> None:
@@ -143,6 +158,11 @@ class Stopwatch:
         now = time.perf_counter()
         self._seconds[name] = self._seconds.get(name, 0.0) + now - self._since
         self._since = now
+
+
+def _numbers(scores: dict[str, Any]) -> dict[str, Any]:
+    """Scores with NaN in place of None, which `plain` wrote."""
+    return {name: math.nan if score is None else score for name, score in scores.items()}
 
 
 def plain(value: Any) -> Any:

@@ -33,10 +33,10 @@ class Progress:
                 continue
             self._ended[number] = state
             note, record = self._sweep.note(number), self._sweep.record(number)
-            if state != "finished" or note is None or record is None:
+            if state != "finished" or note is None or record is None or record.rank == float("inf"):
                 continue
             if self._best is None or record.rank < self._best[0]:
-                score = record.metrics.get(record.monitor, float("nan"))
+                score = record.metrics[record.monitor]
                 self._best = record.rank, f"{record.monitor} {score:.4f} ({note.run})"
 
     def _left(self) -> str:

@@ -129,7 +129,7 @@ class Searching:
         scores = []
         for number in self.numbers(trial) if outcome == "finished" else ():
             record = self.sweep.record(number)
-            score = None if record is None else record.metrics.get(record.monitor)
+            score = None if record is None or record.rank == float("inf") else record.metrics[record.monitor]
             scores += [] if score is None else [score]
         whole = len(scores) == len(states)
         self.trials.tell(trial, outcome if outcome == "pruned" else "finished" if whole else "failed",

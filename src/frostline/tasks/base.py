@@ -40,7 +40,8 @@ class Task(nn.Module):
     """A task sets `kind`, the kind of its targets, and `unit`, what each output belongs to; its constructor takes
     `Targets` first. `usual_head`: an option of `head=` that fits. `guides_head`: whether the head takes the targets in
     training, and then returns the terms of the loss. `gives_files`, `gives_numbers`: whether predictions are files, or
-    numbers in the unit of the targets. `hub_task`: its name on the hub of Hugging Face, {} for the kind of samples.
+    numbers in the unit of the targets. `hub_task`: its name on the hub of Hugging Face, {} for the kind of samples;
+    `hub_samples`: the kinds for which the hub has it, None for all.
     `shares`: the scores that are proportions of samples. `noted`: validation scores of the tested weights that run.json
     needs beside the monitor. `per_identity`: samples of each name in a training batch; None for any.
 
@@ -58,6 +59,7 @@ class Task(nn.Module):
     gives_files: ClassVar[bool] = False
     gives_numbers: ClassVar[bool] = False
     hub_task: ClassVar[str] = ""
+    hub_samples: ClassVar[frozenset[str] | None] = None
     shares: ClassVar[frozenset[str]] = frozenset()
     noted: frozenset[str] = frozenset()
     per_identity: int | None = None
@@ -69,6 +71,11 @@ class Task(nn.Module):
         self.monitor = monitor
         self.mode = mode
         self.l1 = l1
+
+    @classmethod
+    def hub_task_of(cls, samples: str) -> str:
+        """samples: their kind on the hub, as image. "" if the hub has no such task."""
+        return cls.hub_task.format(samples) if cls.hub_samples is None or samples in cls.hub_samples else ""
 
     def require_score(self, monitor: str, mode: Mode, where: str) -> None:
         """Raises ConfigError if validation has no such score, or if the other mode is the best."""
@@ -161,6 +168,19 @@ class Task(nn.Module):
     def notes(self, predictions: Sequence[Tensor]) -> list[str]:
         """Sentences for the user about the predictions of several samples."""
         return []
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether predictions are probabilities of one class for each sample: whether the task has `probabilities`."""
+        return type(self).probabilities is not Task.probabilities
+
+    def calibrate(self, temperature: float) -> None:
+        """Divide logits by a temperature before they become `probabilities`."""
+        raise NotImplementedError
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(B, K) → (B, K) in float32, as `decode` returns them."""
+        raise NotImplementedError
 
     @property
     def draws(self) -> bool:

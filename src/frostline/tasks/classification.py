@@ -65,7 +65,13 @@ class Classification(Task):
         return with_ranking(own, self.targets, log_odds)
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
-        return [*(outputs.float() / self.temperature).softmax(dim=1)]
+        return [*self.probabilities(outputs)]
+
+    def calibrate(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return (logits.float() / self.temperature).softmax(dim=1)
 
     def evidence(self, outputs: Tensor) -> Tensor:
         """The logit of a class less the mean of all: what is added to every logit changes no probability."""

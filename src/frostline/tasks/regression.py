@@ -32,6 +32,7 @@ class Regression(Task):
 
     kind = "numbers"
     hub_task = "{}-regression"
+    hub_samples = frozenset({"tabular"})
     gives_numbers = True
     mean: Tensor
     std: Tensor

@@ -38,6 +38,7 @@ class Retrieval(Task):
 
     kind = "identities"
     hub_task = "{}-feature-extraction"
+    hub_samples = frozenset({"image"})
     unit = "embedding"
     usual_head = "embedding"
     noted = frozenset({"val/threshold"})
