@@ -152,7 +152,7 @@ def _describe(record: Record, built: Built, loaded: str) -> None:
         "name": model.backbone.name,
         "weights": record.model.get("weights", loaded),
         "parameters": count(model.parameters()),
-        "hub_task": model.task.hub_task.format(built.data.modality.hub_name),
+        "hub_task": model.task.hub_task_of(built.data.modality.hub_name),
     }
     record.monitor, record.mode = model.task.monitor, model.task.mode
 

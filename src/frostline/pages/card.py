@@ -19,14 +19,11 @@ from frostline.runs.record import Record
 
 CARD = "README.md"
 END = re.compile(r"\n<!-- written by Frostline ([0-9a-f]{16}); an edited card is not overwritten -->\n$")
-HUB_TASKS = {  # those that the hub knows and a run may have
-    *("image-classification", "text-classification", "audio-classification", "tabular-classification"),
-    *("tabular-regression", "token-classification", "image-segmentation", "object-detection"),
-    *("automatic-speech-recognition", "image-feature-extraction"),
-}
+HUB_TASK = re.compile(r"[a-z]+(-[a-z]+)*")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 MOST_CLASSES = 100
-MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~])")
+FOLDERS = re.compile(r"(?<!\S)/(\S*/)?")  # of this machine: the card may be published
+MARKS = re.compile(r"([\\`*_\[\]#!|~])")
 
 
 def write_card(folder: Path, record: Record, *, private: bool) -> Path | None:
@@ -35,7 +32,7 @@ def write_card(folder: Path, record: Record, *, private: bool) -> Path | None:
     path = folder / CARD
     if path.exists() and not _is_ours(path):
         return None
-    content = "\n".join(["---", *_metadata(record), "---", "", *_body(folder, record, private=private)])
+    content = "\n".join(["---", *_metadata(record), "---", "", *_body(record, private=private)])
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     write_atomically(path, f"{content}\n<!-- written by Frostline {digest}; an edited card is not overwritten -->\n")
     return path
@@ -53,7 +50,7 @@ def _is_ours(path: Path) -> bool:
 
 def _metadata(record: Record) -> Iterator[str]:
     task = record.model.get("hub_task")
-    task = task if task in HUB_TASKS else None
+    task = task if isinstance(task, str) and HUB_TASK.fullmatch(task) else None
     yield "library_name: frostline"
     if task is not None:
         yield f"pipeline_tag: {task}"
@@ -103,7 +100,7 @@ def code(text: str, language: str = "") -> list[str]:
     return [f"{fence}{language}", shown(text), fence, ""]
 
 
-def _body(folder: Path, record: Record, *, private: bool) -> Iterator[str]:
+def _body(record: Record, *, private: bool) -> Iterator[str]:
     data, model = record.data, record.model
     yield f"# {plain(model.get('name', 'A network'))} on {plain(data.get('name', 'data'))}"
     yield ""
@@ -113,16 +110,21 @@ def _body(folder: Path, record: Record, *, private: bool) -> Iterator[str]:
         f"{plain(data.get('name', 'data'))}."
     )
     if model.get("weights"):
-        yield f"Weights before the training: {plain(model['weights'])}."
+        yield f"Weights before the training: {plain(FOLDERS.sub('', str(model['weights'])))}."
     yield ""
     yield from _scores(record)
     yield from _classes(record)
     yield from ["## Use", ""]
-    opened = f"run = frostline.open({str(folder.absolute())!r})  # the folder of this file"
-    lines = ["import frostline", "", opened, "for found in run.predict([sample]):", "    print(found.columns)"]
+    lines = [
+        "import frostline",
+        "",
+        'run = frostline.open(".")  # the folder of this file',
+        "for found in run.predict([sample]):",
+        "    print(found.columns)",
+    ]
     yield from code("\n".join(lines), "python")
     weights = record.weights_settings or []
-    yield from code(command_of("predict", *weights, run=folder.absolute(), input="new_samples"))
+    yield from code(command_of("predict", *weights, run=".", input="new_samples"))
     yield from _training(record)
     yield from _limits(record, private=private)
 

@@ -162,6 +162,10 @@ class Task(nn.Module):
         """Sentences for the user about the predictions of several samples."""
         return []
 
+    def hub_task_of(self, samples: str) -> str:
+        """What the hub of Hugging Face calls this task; "" if it has no name. samples: `Modality.hub_name`."""
+        return self.hub_task.format(samples)
+
     @property
     def draws(self) -> bool:
         """Whether predictions can be drawn on pictures: whether the task has `drawn`."""

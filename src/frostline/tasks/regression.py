@@ -31,7 +31,6 @@ class Regression(Task):
     """The network learns targets scaled to mean 0 and deviation 1; scores and predictions are in the targets' unit."""
 
     kind = "numbers"
-    hub_task = "{}-regression"
     gives_numbers = True
     mean: Tensor
     std: Tensor
@@ -43,6 +42,9 @@ class Regression(Task):
         # Not persistent: a checkpoint stores them in plain values, with the names.
         self.register_buffer("mean", torch.tensor(targets.about["mean"]), persistent=False)
         self.register_buffer("std", torch.tensor(targets.about["std"]), persistent=False)
+
+    def hub_task_of(self, samples: str) -> str:
+        return "tabular-regression" if samples == "tabular" else ""
 
     @property
     def num_outputs(self) -> int:

@@ -37,7 +37,6 @@ class Retrieval(Task):
     """
 
     kind = "identities"
-    hub_task = "{}-feature-extraction"
     unit = "embedding"
     usual_head = "embedding"
     noted = frozenset({"val/threshold"})
@@ -69,6 +68,9 @@ class Retrieval(Task):
         self.temperature = temperature
         self.triplet_margin = triplet_margin
         self.per_identity = None if loss == "arcface" else PER_IDENTITY
+
+    def hub_task_of(self, samples: str) -> str:
+        return "image-feature-extraction" if samples == "image" else "feature-extraction"
 
     @property
     def num_outputs(self) -> int:
