@@ -57,6 +57,7 @@ bench: $(STAMP)
 	$(PYBENCH)/time_to_first_step.py
 	$(PYBENCH)/growth.py $(DATA)
 	$(PYBENCH)/checksums.py
+	$(PYBENCH)/looking.py
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

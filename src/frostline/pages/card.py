@@ -25,7 +25,8 @@ HUB_TASK = re.compile(r"[a-z]+(-[a-z]+)*")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 UNPRINTABLE = re.compile("[\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")  # in YAML; control characters are escaped
 MOST_CLASSES = 100
-MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~])")
+FOLDERS = re.compile(r"(?<!\S)/(\S*/)?")  # of this machine: the card may be published
+MARKS = re.compile(r"([\\`*_\[\]#!|~])")
 
 
 def write_card(folder: Path, record: Record, *, private: bool) -> Path | None:
@@ -114,7 +115,7 @@ def _body(record: Record, *, private: bool) -> Iterator[str]:
         f"{plain(data.get('name', 'data'))}."
     )
     if model.get("weights"):
-        yield f"Weights before the training: {plain(model['weights'])}."
+        yield f"Weights before the training: {plain(FOLDERS.sub('', str(model['weights'])))}."
     yield ""
     yield from _scores(record)
     yield from _classes(record)
