@@ -17,7 +17,7 @@ from frostline.data.split import Split
 from frostline.errors import DataError, FrostlineError
 from frostline.pages.samples import Look, Looked, picture_of
 from frostline.saliency.drawing import heat, where
-from frostline.saliency.pictures import require_pictures, saliency
+from frostline.saliency.pictures import require_pictures, require_whole, saliency
 from frostline.saliency.running import resting
 from frostline.training.build import Built
 from frostline.training.finetuner import FineTuner
@@ -45,6 +45,7 @@ def _looks(
     found: dict[int, Look] = {}
     split = Split(data.test_split.source, torch.tensor([*index]), scored=True)
     try:
+        require_whole(model.backbone)
         with _on(model, device), torch.no_grad():
             for places in torch.arange(len(split)).split(AT_ONCE):
                 loaded = split.__getitems__(places.tolist())

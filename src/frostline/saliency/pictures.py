@@ -96,6 +96,11 @@ def require_pictures(backbone: Backbone) -> None:
             where=backbone.name,
             next_step="explain a run whose network takes pictures (model=efficientnet_lite0)",
         )
+    require_whole(backbone)
+
+
+def require_whole(backbone: Backbone) -> None:
+    """Raises ConfigError for a network that is sharded over processes: one of them would wait for the others."""
     if any(isinstance(block, FSDPModule) for block in backbone.blocks.values()):
         raise ConfigError(
             "the network is sharded over several processes",
