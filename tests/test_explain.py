@@ -28,6 +28,9 @@ def test_a_picture_is_drawn_beside_its_map(small_run: Path, picture: Path, progr
     with Image.open(said["picture"]) as drawn:
         assert drawn.width > 2 * drawn.height >= 2 * 448
     assert Path(said["picture"]).name == "one.explained.png"
+    predicted = program("predict", f"run={small_run}", f"input={picture}", "output=one.csv")
+    assert predicted.code == 0, predicted.err
+    assert said["probability"] in Path("one.csv").read_text()
     again = program("explain", f"run={small_run}", f"input={picture}")
     assert again.code == 1
     assert "exists already" in again.err

@@ -87,11 +87,11 @@ def _predict(cfg: DictConfig) -> None:
 
 def _explain(cfg: DictConfig) -> None:
     check(cfg, command="explain")
-    _, settings = _opened_alone(cfg, "explain", cfg.text)
+    record, settings = _opened_alone(cfg, "explain", cfg.text)
     _require_input(cfg, "explain", cfg.text)
     from frostline.commands.explain import explain
 
-    explain(cfg, settings)
+    explain(cfg, record, settings)
 
 
 def _index(cfg: DictConfig) -> None:

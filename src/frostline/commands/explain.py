@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from frostline.commands.checks import check
+from frostline.commands.confidence import calibrated
 from frostline.commands.predict import require_used
 from frostline.commands.train import quiet
 from frostline.commands.trained import Network
@@ -23,6 +24,7 @@ from frostline.errors import ConfigError, DataError, close_names, shown
 from frostline.pages.explained import Word, explained_page
 from frostline.paths import write_atomically
 from frostline.runs.folder import amended
+from frostline.runs.record import Record
 from frostline.saliency.drawing import explained, where
 from frostline.saliency.pictures import require_pictures, saliency
 from frostline.saliency.texts import MOST_ERROR, Shares, shares
@@ -31,7 +33,7 @@ PICTURE, PAGE = ".png", ".html"
 MOST_WORDS = 20  # that are printed
 
 
-def explain(cfg: DictConfig, settings: DictConfig) -> Path | None:
+def explain(cfg: DictConfig, record: Record, settings: DictConfig) -> Path | None:
     """Write the file and print the answer. settings: of the run, `opened`. Raises ConfigError for runs whose answers
     have no place in a sample, DataError for a sample that cannot be read, and if shares do not add up."""
     quiet()
@@ -39,6 +41,7 @@ def explain(cfg: DictConfig, settings: DictConfig) -> Path | None:
     check(settings, command=None)
     network = Network(settings, Path(cfg.run), cfg.checkpoint)
     network.task.evidence(torch.zeros(1, network.task.num_outputs))  # raises if this task has none
+    calibrated(record, cfg.checkpoint, network.task, "temperature")  # as predict does
     chosen = _chosen(cfg.answer, network.targets.names)
     sample = _OneSample(network)
     predicting = network.predicting(sample.predictions)
