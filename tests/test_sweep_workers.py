@@ -172,7 +172,7 @@ def test_workers_share_the_jobs_and_end_like_one_process(undisturbed: tuple[str,
     assert sorted(ran) == [*"012345"], "each job runs once"
 
 
-@pytest.mark.parametrize("kind", ["grid", "search"])
+@pytest.mark.parametrize("kind", short_form(["grid", "search"], "grid"))
 def test_a_machine_that_dies_loses_a_job_that_another_takes_over(
     kind: str, undisturbed: tuple[str, Path], tmp_path: Path
 ) -> None:
