@@ -19,7 +19,13 @@ from frostline.training.trainer import compiled
 from tiny import FEW, Tiny
 
 SHORT = ["data.train_limit=50", "data.batch_size=15", "data.image_size=8", *DEVICE]
-SHORT += ["trainer.precision=32-true", "logger=none", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
+SHORT += [
+    "trainer.precision=32-true",
+    "logger=none",
+    "report=false",
+    "schedule.phases.head.epochs=1",
+    "schedule.phases.all.epochs=1",
+]
 SHORT += ["optimizer=sgd", "callbacks.best=null"]
 # 5 batches of 7 to train with, 3 to validate with, and a smaller one after 3 to test with: each size costs graphs.
 TINY = [*SHORT, "model._target_=tiny.Tiny", *FEW, "data.train_limit=35", "data.batch_size=7"]

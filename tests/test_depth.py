@@ -51,7 +51,14 @@ def test_several_processes_are_told_what_to_write() -> None:
 
 # --- whole runs ---
 
-QUICK = ["schedule=auto", "data.train_limit=100", "schedule.phases.top.epochs=1", "logger=none", *DEVICE]
+QUICK = [
+    "schedule=auto",
+    "data.train_limit=100",
+    "schedule.phases.top.epochs=1",
+    "logger=none",
+    "report=false",
+    *DEVICE,
+]
 
 
 def kept(folder: Path) -> dict[str, object]:

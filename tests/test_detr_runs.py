@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HER
 Program = Callable[..., Answer]
 
 OWN = ["task=detection", "data=boxes", "data.sides=[64,64]", "data.batch_size=4", "head.detections=20"]
-OWN += [*DEVICE, "trainer.precision=32-true", "logger=none", "callbacks.progress=null"]
+OWN += [*DEVICE, "trainer.precision=32-true", "logger=none", "report=false", "callbacks.progress=null"]
 BOTH = ["schedule=two_stage", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2"]
 LAST = ["schedule=last_block", "schedule.phases.head.epochs=2", "schedule.phases.last.epochs=1"]
 

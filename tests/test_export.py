@@ -20,7 +20,7 @@ from test_run import _train
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 
 Program = Callable[..., Answer]
-TINY = ["model._target_=tiny.Tiny", "data.train_limit=50", "data.image_size=8", "logger=none", *DEVICE]
+TINY = ["model._target_=tiny.Tiny", "data.train_limit=50", "data.image_size=8", "logger=none", "report=false", *DEVICE]
 TINY += ["trainer.precision=32-true"]
 LORA = [
     "schedule.every_phase.solve=false",

@@ -36,7 +36,7 @@ from tiny import CHAIN
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 
 # Four batches an epoch, small pictures, float32, dropout on: twenty steps are five epochs.
-SHORT = [*CHAIN, "head.dropout=0.1", *DEVICE, "trainer.precision=32-true"]
+SHORT = [*CHAIN, "head.dropout=0.1", *DEVICE, "trainer.precision=32-true", "logger=none"]
 BUNDLED = ["model._target_=frostline.backbones.bundled.BundledBackbone"]  # has features from which a head learns
 # More of the digits, with larger batches: no loss diverges before the twentieth step.
 DIGITS = [*BUNDLED, "data._target_=tiny.MoreDigits", "data.train_limit=90", "data.batch_size=23", "data.image_size=8"]

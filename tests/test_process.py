@@ -22,7 +22,7 @@ from test_hosts import all_pause
 
 pytestmark = pytest.mark.process
 
-QUICK = ["data.train_limit=200", "data.image_size=8"]
+QUICK = ["data.train_limit=200", "data.image_size=8", "logger=none"]
 QUICK += ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
 # For what has to be paused: its callback is in a file of these tests.
 PAUSABLE = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])}

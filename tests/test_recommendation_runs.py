@@ -22,7 +22,16 @@ Program = Callable[..., Answer]
 ROWS, USERS, ITEMS = 600, 8, 40
 COLUMNS = ["data.number_columns=[price,weight]", "data.category_columns=[kind]", "data.id_columns=[user,item]"]
 COLUMNS += ["data.image_columns=[]", "data.text_columns=[]"]
-SHORT = ["model=fusion", "data=table", *COLUMNS, *DEVICE, "trainer.precision=32-true", "logger=none", "schedule=full"]
+SHORT = [
+    "model=fusion",
+    "data=table",
+    *COLUMNS,
+    *DEVICE,
+    "trainer.precision=32-true",
+    "logger=none",
+    "report=false",
+    "schedule=full",
+]
 SHORT += ["callbacks.progress=null", "schedule.phases.all.epochs=4", "schedule.phases.all.lr_scale=1", "head.width=8"]
 SHORT += ["head.hidden=[16]", "optimizer.lr=0.01", "data.split_by=time", "data.time_column=at"]
 TASKS = {

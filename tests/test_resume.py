@@ -25,7 +25,7 @@ from frostline.training.finetuner import CHECKPOINT_KEY
 from tiny import CHAIN
 
 # Four batches an epoch, small pictures, two epochs a phase, dropout and augmentation on, float32.
-SHORT = [*CHAIN, *DEVICE, "trainer.precision=32-true", "logger=none"]
+SHORT = [*CHAIN, *DEVICE, "trainer.precision=32-true", "logger=none", "report=false"]
 SHORT += [
     "schedule.phases.head.epochs=2",
     "schedule.every_phase.solve=false",

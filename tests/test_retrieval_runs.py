@@ -19,7 +19,15 @@ from tiny import CHAIN, TEST, VAL
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 Program = Callable[..., Answer]
-OWN = [*CHAIN, *DEVICE, "task=retrieval", "head.dimension=8", "trainer.precision=32-true", "logger=none"]
+OWN = [
+    *CHAIN,
+    *DEVICE,
+    "task=retrieval",
+    "head.dimension=8",
+    "trainer.precision=32-true",
+    "logger=none",
+    "report=false",
+]
 OWN += ["callbacks.progress=null", "data.batch_size=12", "schedule.every_phase.norm=frozen"]
 SHORT = ["schedule.phases.head.epochs=2", "schedule.phases.all.epochs=1"]
 HEAD = ["schedule=head_only", "schedule.phases.head.epochs=2"]

@@ -28,12 +28,14 @@ from tiny import CHAIN, FEW, Tiny
 # A second: the bundled network, 200 digits of a quarter of its size, two epochs a phase, float32.
 SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=8", *DEVICE, "trainer.precision=32-true"]
 SHORT += ["schedule.phases.head.epochs=2", "schedule.every_phase.solve=false", "schedule.phases.all.epochs=2"]
+LOGGED = [*SHORT]
+SHORT += ["logger=none"]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of SHORT."""
-    return _train(tmp_path_factory.mktemp("finished") / "run")
+    """A finished run of LOGGED."""
+    return _train(tmp_path_factory.mktemp("finished") / "run", short=LOGGED)
 
 
 def _train(folder: Path, *overrides: str, short: Sequence[str] = SHORT) -> Path:

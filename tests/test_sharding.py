@@ -13,7 +13,14 @@ import torch
 from conftest import DEVICE, Answer
 from frostline.training.callbacks.checkpoint_files import LateFiles
 
-TINY = ["model._target_=tiny.Tiny", "data.train_limit=50", "data.batch_size=15", "data.image_size=8", *DEVICE]
+TINY = [
+    "model._target_=tiny.Tiny",
+    "logger=none",
+    "data.train_limit=50",
+    "data.batch_size=15",
+    "data.image_size=8",
+    *DEVICE,
+]
 TINY += ["trainer.precision=32-true", "logger=none", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2"]
 TINY += ["schedule.average.ema_decay=0.9", "schedule.average.wise_ft=[0.5]"]
 TINY += ["+callbacks.stopper={_target_: test_resume.Stopper}"]

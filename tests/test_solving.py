@@ -25,7 +25,7 @@ from frostline.training.solving import BYTES, FLOPS, is_affordable
 from tiny import FEW
 
 Program = Callable[..., Answer]
-SMALL = [*DEVICE, *FEW, "logger=none", "callbacks.progress=null"]
+SMALL = [*DEVICE, *FEW, "logger=none", "report=false", "callbacks.progress=null"]
 DIGITS = [*DEVICE, "logger=none", "callbacks.progress=null"]
 
 

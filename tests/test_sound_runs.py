@@ -21,7 +21,7 @@ from tiny_sounds import PITCHES, RATE, put, tone
 
 Program = Callable[..., Answer]
 SHORT = ["data=audio_folder", "data.image_size=16", "data.mels=16", "data.batch_size=8", "trainer.precision=32-true"]
-SHORT += ["logger=none", "callbacks.progress=null", *DEVICE]
+SHORT += ["logger=none", "report=false", "callbacks.progress=null", *DEVICE]
 TWO_STAGE = [
     *SHORT,
     "schedule.phases.head.epochs=2",

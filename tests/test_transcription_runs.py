@@ -19,7 +19,7 @@ from tiny_waves import RATE, TEXTS, make_encoder, put_spoken, spoken
 
 Program = Callable[..., Answer]
 SHORT = ["task=transcription", "model=sound_transformer", "data=audio_csv", "data.target_columns=[text]"]
-SHORT += ["data.split_column=split", "data.batch_size=4", "trainer.precision=32-true", "logger=none"]
+SHORT += ["data.split_column=split", "data.batch_size=4", "trainer.precision=32-true", "logger=none", "report=false"]
 SHORT += ["callbacks.progress=null", "schedule.every_phase.solve=false", *DEVICE]
 FULL = ["schedule=full", "schedule.phases.all.lr_scale=1.0", "schedule.phases.all.epochs=80", "optimizer.lr=0.01"]
 FULL += ["model.weights=null", "model.dropout=0.0", "data.augment=none", "data.batch_size=2"]

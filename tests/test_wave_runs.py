@@ -18,7 +18,7 @@ from tiny_waves import RATE, make_encoder
 
 Program = Callable[..., Answer]
 SHORT = ["model=sound_transformer", "data=audio_folder", "data.batch_size=8", "trainer.precision=32-true"]
-SHORT += ["logger=none", "callbacks.progress=null", "optimizer.lr=0.01", *DEVICE]
+SHORT += ["logger=none", "report=false", "callbacks.progress=null", "optimizer.lr=0.01", *DEVICE]
 PLANS = {
     "two_stage": ["schedule.phases.head.epochs=2", "schedule.phases.all.epochs=2"],
     "last_block": ["schedule=last_block", "schedule.phases.head.epochs=2", "schedule.phases.last.epochs=2"],

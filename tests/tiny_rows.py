@@ -19,7 +19,15 @@ BREEDS = {"pug": 3.0, "lab": 0.0, "cat": -2.0}
 COLUMNS = ["data.image_columns=[photo]", "data.text_columns=[about]", "data.number_columns=[age]"]
 COLUMNS += ["data.category_columns=[breed]", "data.id_columns=[user]"]
 PRICE = ["data=table", "data.target_columns=[price]", "task=regression"]
-SHORT = [*PRICE, "data.batch_size=16", "data.image_size=8", *DEVICE, "trainer.precision=32-true", "logger=none"]
+SHORT = [
+    *PRICE,
+    "data.batch_size=16",
+    "data.image_size=8",
+    *DEVICE,
+    "trainer.precision=32-true",
+    "logger=none",
+    "report=false",
+]
 SHORT += ["callbacks.progress=null", "optimizer.lr=0.01"]
 HEAD = ["schedule=head_only", "schedule.phases.head.epochs=2"]
 TWO_STAGE = ["schedule=two_stage", "schedule.phases.head.epochs=2", "schedule.phases.all.epochs=2"]

@@ -375,7 +375,14 @@ def test_stochastic_depth_is_off_in_frozen_blocks_and_on_in_others() -> None:
 
 
 SHORT = ["model=timm", *MORE, "data.train_limit=60", "trainer=cpu", "trainer.precision=32-true"]
-SHORT += ["logger=none", "optimizer.lr=0.01", "callbacks.progress=null", "data.augment=none", "schedule=last_block"]
+SHORT += [
+    "logger=none",
+    "report=false",
+    "optimizer.lr=0.01",
+    "callbacks.progress=null",
+    "data.augment=none",
+    "schedule=last_block",
+]
 SHORT += ["schedule.phases.head.epochs=2", "schedule.every_phase.solve=false", "schedule.phases.last.epochs=2"]
 
 

@@ -24,7 +24,7 @@ Program = Callable[..., Answer]
 
 # Float32, dropout in the head. The bundled network, and the smaller one where any network shows the same.
 PLAIN = [*DEVICE, "trainer.precision=32-true", "logger=none", "head=mlp", "head.hidden=[16]", "optimizer.lr=0.01"]
-PLAIN += ["callbacks.progress=null"]
+PLAIN += ["callbacks.progress=null", "report=false"]
 SHORT = [*PLAIN, *CHAIN]
 UNTRAINED = "none.yaml"
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("[!_]*.yaml") if file.name != UNTRAINED)

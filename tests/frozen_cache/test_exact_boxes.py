@@ -16,7 +16,14 @@ Program = Callable[..., Answer]
 
 # 11 training pictures in batches of 4, 4 and 3. Faster R-CNN draws anchors and regions at random.
 OWN = ["task=detection", "data=boxes", "data.sides=[32,64]", "data.batch_size=4", "model._target_=tiny.Levels"]
-OWN += [*DEVICE, "trainer.precision=32-true", "logger=none", "callbacks.progress=null", "optimizer.lr=0.01"]
+OWN += [
+    *DEVICE,
+    "trainer.precision=32-true",
+    "logger=none",
+    "report=false",
+    "callbacks.progress=null",
+    "optimizer.lr=0.01",
+]
 HEADS = {
     "retinanet": ["head=retinanet", "head.channels=32", "head.anchor_scale=2", "head.detections=10"],
     "faster_rcnn": [

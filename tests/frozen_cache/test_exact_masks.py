@@ -17,7 +17,14 @@ Program = Callable[..., Answer]
 
 # 17 training pictures in batches of 8, 8 and 1; the head's norms see the batch, dropout draws in it.
 OWN = ["task=segmentation", "data=image_masks", "data.sides=[32,32]", "data.batch_size=8", "data.augment=none"]
-OWN += [*DEVICE, "trainer.precision=32-true", "logger=none", "callbacks.progress=null", "optimizer.lr=0.01"]
+OWN += [
+    *DEVICE,
+    "trainer.precision=32-true",
+    "logger=none",
+    "report=false",
+    "callbacks.progress=null",
+    "optimizer.lr=0.01",
+]
 HEADS = {
     "map": ["model._target_=tiny.Levels", "head=linear", "head.dropout=0.1"],
     "pyramid": ["model._target_=tiny.Levels", "head=unet", "head.channels=[8,8,8]", "head.dropout=0.1"],

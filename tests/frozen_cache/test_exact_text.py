@@ -17,7 +17,14 @@ from tiny_text import make_tokenizer
 
 Program = Callable[..., Answer]
 
-SHORT = ["model=bundled", "model._target_=tiny_text.TinyText", "data.batch_size=16", *DEVICE, "logger=none"]
+SHORT = [
+    "model=bundled",
+    "model._target_=tiny_text.TinyText",
+    "data.batch_size=16",
+    *DEVICE,
+    "logger=none",
+    "report=false",
+]
 SHORT += ["trainer.precision=32-true", "optimizer.lr=0.01", "callbacks.progress=null", "head=mlp", "head.hidden=[16]"]
 LETTERS = "abcdefghijkl"
 
