@@ -200,8 +200,9 @@ def recorded_calibration(folder: Path) -> dict[str, Any]:
 def _examinable(found: Predictions) -> tuple[Array, Array] | None:
     """`classified`; print why not, if logits are not finite."""
     classes = classified(found)
-    if classes is None and classes_of(found.columns) is not None and "word" not in found.columns:
-        number = counted(not_finite(found), "sample has", "samples have")
+    missing = 0 if classes is not None or "word" in found.columns else not_finite(found)
+    if missing and classes_of(found.columns) is not None:
+        number = counted(missing, "sample has", "samples have")
         split = {"val": "validation", "test": "the test split"}.get(found.about.get("part", ""), "the split")
         print(
             f"frostline: the probabilities of {split} are not examined: {number} logits that are not finite",
