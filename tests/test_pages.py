@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -24,7 +25,7 @@ from frostline.pages.events import curves as read_curves
 from frostline.pages.page import write_page
 from frostline.pages.plan import plan
 from frostline.pages.samples import EACH, Look, galleries
-from frostline.pages.sections import charts
+from frostline.pages.sections import MOST_CONFUSED, charts, confusion
 from frostline.runs.predictions import Predictions, read, write
 from frostline.runs.record import Record
 
@@ -229,6 +230,36 @@ def test_samples_are_chosen_by_confidence() -> None:
     ]
     assert uncertain.samples[0].name == "c"
     assert len(few.samples) == 4
+
+
+def test_many_classes_need_little_memory() -> None:
+    """Less than all logits in float64; 20,000 classes have 400 million pairs."""
+    random = np.random.default_rng(0)
+    for rows, classes in ((2_000, 1_000), (40, 20_000)):
+        target = random.integers(0, classes, rows)
+        logits = random.normal(size=(rows, classes)).astype(np.float32)
+        columns = {"index": np.arange(rows), "sample": np.arange(rows).astype(str), "target": target}
+        found = Predictions({"names": [f"{at}" for at in range(classes)]}, columns | {"logits": logits})
+        tracemalloc.start()
+        matrix, own = confusion(found), galleries(found, lambda index: "a text")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8 * rows * classes
+        assert matrix is not None
+        assert matrix.counts is None
+        assert len(matrix.confused) == MOST_CONFUSED
+        shares = np.sort(torch.from_numpy(logits).double().softmax(1).numpy(), axis=1)
+        closest = np.argsort(shares[:, -1] - shares[:, -2], kind="stable")[:EACH]
+        assert [it.name for it in own.shown[1].samples] == [f"{at}" for at in closest]
+
+
+def test_the_most_frequent_confusions_come_first() -> None:
+    classes = 30
+    target, given = np.array([1, 1, 1, 2, 2, 5, 9]), np.array([0, 0, 3, 1, 1, 5, 8])
+    columns = {"target": target, "logits": np.eye(classes)[given]}
+    matrix = confusion(Predictions({"names": [f"{at}" for at in range(classes)]}, columns))
+    assert matrix is not None
+    assert matrix.confused == [("1", "0", 2), ("2", "1", 2), ("1", "3", 1), ("9", "8", 1)]
 
 
 def test_numbers_show_the_largest_errors() -> None:

@@ -104,6 +104,13 @@ def test_progress_is_told_in_one_line(sweep: Sweep, monkeypatch: pytest.MonkeyPa
     assert progress.line() == "4 of 4 done, 1 failed, 1 pruned; best val/it 0.7500 (1)"
 
 
+def test_a_score_that_is_not_finite_is_no_best_one(sweep: Sweep) -> None:
+    run(sweep, 0, float("nan"))
+    assert Progress(sweep, 4).line().startswith("1 of 4 done, 0 failed, 0 pruned")
+    run(sweep, 1, 0.5)
+    assert "; best val/it 0.5000 (1)" in Progress(sweep, 4).line()
+
+
 def test_jobs_that_run_at_the_same_time_are_counted_as_half_done(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two workers, 60 s a job: after 90 s two jobs are done, and two others half; after 150 s none is left to take."""
     clock = iter([0.0, 90.0, 150.0])

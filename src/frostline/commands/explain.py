@@ -117,7 +117,7 @@ def _output(cfg: DictConfig, suffix: str) -> Path | None:
 
 
 def _tell(found: Predicted, answer: str, more: Mapping[str, str]) -> None:
-    rows = {name: cells[0] for name, cells in found.told.items()} | {"explained": answer, **more}
+    rows = {name: cells[0] for name, cells in found.predicted.items()} | {"explained": answer, **more}
     width = max(map(len, rows))
     print(shown("".join(f"  {name:{width}}   {value}\n" for name, value in rows.items())), end="", flush=True)
 

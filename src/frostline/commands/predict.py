@@ -49,10 +49,10 @@ def predict(cfg: DictConfig, record: Record, settings: DictConfig) -> Path | Non
     data = {str(name): value for name, value in cfg.data.items()}
     found = predicting.of_input(Asked(cfg.input, cfg.text, cfg.batch_size, cfg.top_k, data, cfg.pictures))
     beside = write_files(found, output)
-    told = sure.columns(found.told, found.values)
+    predicted = sure.columns(found.predicted, found.values)
     for note in sure.outcome(found.values):
         print(f"frostline: {note}", file=sys.stderr)
-    columns = _beside(found.given, beside | told)
+    columns = _beside(found.given, beside | predicted)
     tell_formulas(columns)
     write_table(columns, output, cfg.output)
     if found.problems:
@@ -119,15 +119,15 @@ def _set_threshold(task: Task, threshold: Any) -> None:
     setattr(task, "threshold", float(threshold))  # noqa: B010  # no attribute of every task
 
 
-def write_table(columns: Columns, output: Path | None, said: str | None) -> None:
-    """Write or (output=None) print the table. said: the output as the user typed it."""
+def write_table(columns: Columns, output: Path | None, typed: str | None) -> None:
+    """Write or (output=None) print the table. typed: the output as the user typed it."""
     if output is None:
         table = _table(columns)
         print(shown(table) if sys.stdout.isatty() else table, end="", flush=True)
         return
     write_atomically(output, _table(columns))
     number = len(next(iter(columns.values())))
-    print(f"{number} prediction{'s' * (number > 1)} in {said}")
+    print(f"{number} prediction{'s' * (number > 1)} in {typed}")
     if number == 1:
         width = max(map(len, columns))
         print(shown("".join(f"  {name:{width}}   {value}\n" for name, (value,) in columns.items())), end="")
@@ -140,15 +140,15 @@ def tell_formulas(columns: Columns) -> None:
         print(f"frostline: {number:,} cells begin like spreadsheet formulas: import them as text", file=sys.stderr)
 
 
-def _beside(given: Columns, told: Columns) -> Columns:
+def _beside(given: Columns, predicted: Columns) -> Columns:
     """Merge the columns, and rename an input column that has the name of a predicted one, so that both are written."""
     named: Columns = {}
     for name, cells in given.items():
         own = name
-        while own in told or own in named:
+        while own in predicted or own in named:
             own += " (input)"
         named[own] = cells
-    return named | told
+    return named | predicted
 
 
 def require_writable(output: Path, source: Path, predicting: Predicting) -> None:

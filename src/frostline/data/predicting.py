@@ -27,14 +27,15 @@ class Prediction(NamedTuple):
 
 
 class Predicted(NamedTuple):
-    """The predictions of an input. given: columns of the input. told: columns of predictions, of the same length.
+    """The predictions of an input. given: columns of the input. predicted: columns of predictions, of the same
+    length.
     problems: errors of the samples without a prediction. files: for each sample, content of files to write, by suffix;
     may be made when it is read. of_all: makes the content of files for all samples together, by name.
     values: the prediction of each sample.
     """
 
     given: Columns
-    told: Columns
+    predicted: Columns
     problems: list[DataError]
     files: Iterable[dict[str, bytes]] = ()
     of_all: Mapping[str, Callable[[], bytes]] = {}

@@ -114,14 +114,13 @@ def precision_recall(found: Predictions) -> list[Curve]:
 
     names = [*map(str, found.about.get("names") or [])]
     target, logits = found.columns.get("target"), found.columns.get("logits")
+    if logits is None or logits.ndim != 2 or logits.shape[1] > MOST_CURVES or len(names) < logits.shape[1]:
+        return []
     if (classes := classified(found)) is not None:
         right = np.eye(classes[1].shape[1], dtype=int)[classes[0]]
         probabilities = np.exp(log_softmax(classes[1]))
-    elif target is not None and logits is not None and target.ndim == 2 and target.shape == logits.shape:
+    elif target is not None and target.ndim == 2 and target.shape == logits.shape:
         right, probabilities = (target > 0.5).astype(int), 1 / (1 + np.exp(-logits.astype(float)))
     else:
         return []
-    number = right.shape[1]
-    if number > MOST_CURVES or len(names) < number:
-        return []
-    return [Curve(names[at], right[:, at], probabilities[:, at]) for at in range(number)]
+    return [Curve(names[at], right[:, at], probabilities[:, at]) for at in range(right.shape[1])]

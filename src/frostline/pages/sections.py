@@ -135,13 +135,15 @@ def confusion(found: Predictions) -> Matrix | None:
     names = [*map(str, found.about.get("names") or [])]
     if classes is None or len(names) < classes[1].shape[1]:
         return None
-    target, given = classes[0], classes[1].argmax(1)
-    number = len(names)
+    target, given, number = classes[0], classes[1].argmax(1), len(names)
+    wrong = target != given
+    cells, sizes = np.unique(target[wrong] * number + given[wrong], return_counts=True)
+    order = np.argsort(-sizes, kind="stable")[:MOST_CONFUSED]
+    pairs = [(names[cells[at] // number], names[cells[at] % number], int(sizes[at])) for at in order]
+    if number > MOST_CLASSES:
+        return Matrix(names, None, pairs)
     counts = np.bincount(target * number + given, minlength=number**2).reshape(number, number)
-    wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSED]
-    pairs = [(names[at // number], names[at % number], int(wrong.flat[at])) for at in order.tolist() if wrong.flat[at]]
-    return Matrix(names, counts.tolist() if number <= MOST_CLASSES else None, pairs)
+    return Matrix(names, counts.tolist(), pairs)
 
 
 def reliability(found: Predictions) -> str:

@@ -34,11 +34,11 @@ class Calibration(NamedTuple):
 
 
 def classified(found: Predictions) -> tuple[Array, Array] | None:
-    """Targets (N,) and logits (N, K), if each sample has one class and every logit is finite."""
+    """Targets (N,) and logits (N, K) as they are stored, if each sample has one class and every logit is finite."""
     classes = classes_of(found.columns)
     if classes is None or "word" in found.columns or not len(classes[0]) or not_finite(found):
         return None
-    return classes[0], classes[1].astype(float)
+    return classes
 
 
 def not_finite(found: Predictions) -> int:
@@ -51,10 +51,16 @@ def not_finite(found: Predictions) -> int:
 
 
 def log_softmax(logits: Array) -> Array:
+    """In float64."""
     import numpy as np
 
-    shifted = logits - logits.max(1, keepdims=True)
+    shifted = _shifted(logits)
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+def _shifted(logits: Array) -> Array:
+    found = logits.astype(float)
+    return found - found.max(1, keepdims=True)
 
 
 class Believed(NamedTuple):
@@ -71,17 +77,17 @@ def believed(target: Array, logits: Array, temperature: float = 1.0) -> Believed
     import numpy as np
 
     confidence, log_true, squares = (np.empty(len(target)) for _ in range(3))
-    for rows in _blocks(logits):
-        own = log_softmax(logits[rows] / temperature)
+    for rows in blocks(logits):
+        own = log_softmax(logits[rows].astype(float) / temperature)
         log_true[rows] = own[np.arange(len(own)), target[rows]]
         np.exp(own, out=own)
         confidence[rows], squares[rows] = own.max(1), np.einsum("nk,nk->n", own, own)
     return Believed(confidence, (logits.argmax(1) == target).astype(float), log_true, squares)
 
 
-def _blocks(logits: Array) -> Iterator[slice]:
-    """Rows that fit into the processor's cache: of 10,000 samples with 1,000 classes, whole arrays take five times as
-    long."""
+def blocks(logits: Array) -> Iterator[slice]:
+    """Slices of rows that fit into the processor's cache: of 10,000 samples with 1,000 classes, whole arrays take five
+    times as long."""
     rows = max(1, AT_ONCE // logits.shape[1])
     return (slice(first, first + rows) for first in range(0, len(logits), rows))
 
@@ -99,8 +105,8 @@ def fitted(target: Array, logits: Array) -> float:
     wanted, low, high, now = _wanted(target, logits), 1 / HIGHEST, 1 / LOWEST, 1.0
     for _ in range(MOST_STEPS):
         mean, curvature = 0.0, 0.0
-        for rows in _blocks(logits):
-            shifted = logits[rows] - logits[rows].max(1, keepdims=True)
+        for rows in blocks(logits):
+            shifted = _shifted(logits[rows])
             shares = np.exp(now * shifted)
             total = shares.sum(1)
             shares *= shifted
@@ -121,8 +127,8 @@ def _wanted(target: Array, logits: Array) -> float:
     import numpy as np
 
     total, doubt = 0.0, 1 / (len(target) + 2)
-    for rows in _blocks(logits):
-        own = logits[rows] - logits[rows].max(1, keepdims=True)
+    for rows in blocks(logits):
+        own = _shifted(logits[rows])
         place = np.arange(len(own)), target[rows]
         total += (1 - doubt) * float(own[place].sum())
         own[place] = -np.inf
@@ -194,8 +200,9 @@ def recorded_calibration(folder: Path) -> dict[str, Any]:
 def _examinable(found: Predictions) -> tuple[Array, Array] | None:
     """`classified`; print why not, if logits are not finite."""
     classes = classified(found)
-    if classes is None and classes_of(found.columns) is not None and "word" not in found.columns:
-        number = counted(not_finite(found), "sample has", "samples have")
+    missing = 0 if classes is not None or "word" in found.columns else not_finite(found)
+    if missing and classes_of(found.columns) is not None:
+        number = counted(missing, "sample has", "samples have")
         split = {"val": "validation", "test": "the test split"}.get(found.about.get("part", ""), "the split")
         print(
             f"frostline: the probabilities of {split} are not examined: {number} logits that are not finite",

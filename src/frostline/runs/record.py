@@ -56,7 +56,7 @@ class Record:
     error: dict[str, str] | None = None
     versions: dict[str, str] = field(default_factory=installed_versions)
     data: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)  # what was told about the data
+    notes: list[str] = field(default_factory=list)  # on the data, as they were printed
     model: dict[str, Any] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)  # code and output folders for which opening it needs trust=true
     phases: list[dict[str, Any]] = field(default_factory=list)

@@ -99,7 +99,7 @@ def _wanted(space: Space, tried: Sequence[Tried]) -> Iterator[tuple[Choice, str]
     head = leader.choice
     for schedule in space.schedules:
         choice = head._replace(schedule=schedule, rate=head.rate or space.rates[head.model][0])
-        yield choice, f"{_said(leader)} leads: thaw it"
+        yield choice, f"{_with_score(leader)} leads: thaw it"
     best = _best([it for it in tried if it.choice.thaws])
     if best is None:
         return
@@ -111,9 +111,9 @@ def _wanted(space: Space, tried: Sequence[Tried]) -> Iterator[tuple[Choice, str]
     best = _best([it for it in tried if it.choice.thaws])
     assert best is not None
     for rate in space.rates[best.choice.model]:
-        yield best.choice._replace(rate=rate), f"{_said(best)} is the best that thaws: another rate"
+        yield best.choice._replace(rate=rate), f"{_with_score(best)} is the best that thaws: another rate"
     for head_name in space.heads if best == _best(tried) else ():
-        yield best.choice._replace(head=head_name), f"{_said(best)} leads: another head"
+        yield best.choice._replace(head=head_name), f"{_with_score(best)} leads: another head"
 
 
 def _heads(space: Space, tried: Sequence[Tried], models: Sequence[str]) -> Iterator[tuple[Choice, str]]:
@@ -152,5 +152,5 @@ def _best(tried: Sequence[Tried]) -> Tried | None:
     return min((it for it in tried if math.isfinite(it.rank)), key=lambda it: it.rank, default=None)
 
 
-def _said(tried: Tried) -> str:
+def _with_score(tried: Tried) -> str:
     return f"{tried.choice} ({abs(tried.rank):.4f})"
