@@ -32,10 +32,10 @@ def space(minutes: float = 30, models: str = "abcd", most: int = 2) -> Space:
 def measured(choice: Choice) -> Tried:
     """b is the best model, mlp the better head, two_stage the best plan, 0.0003 the best rate. d cannot be trained."""
     if choice.model == "d":
-        return Tried(choice, math.inf, 1.0)
+        return Tried(choice, None, "max", 1.0)
     score = {"a": 0.6, "b": 0.7, "c": 0.5}[choice.model] + SCORES[choice.schedule]
     score += 0.02 * (choice.head == "mlp") + 0.01 * (choice.rate == "0.0003")
-    return Tried(choice, -score, SECONDS[choice.schedule] * (2 if choice.model == "a" else 1))
+    return Tried(choice, score, "max", SECONDS[choice.schedule] * (2 if choice.model == "a" else 1))
 
 
 def searched(space: Space, measure: Callable[[Choice], Tried] = measured) -> list[Tried]:
@@ -86,8 +86,17 @@ def test_a_run_that_is_known_to_take_too_long_does_not_begin() -> None:
 
 
 def test_a_search_of_which_every_run_failed_ends() -> None:
-    tried = searched(space(), lambda choice: Tried(choice, math.inf, 1.0))
+    tried = searched(space(), lambda choice: Tried(choice, None, "max", 1.0))
     assert len(tried) == 4, "the probes"
+
+
+@pytest.mark.parametrize(("mode", "scores"), [("max", (-0.5, -0.35)), ("min", (0.5, 0.35)), ("min", (-0.1, -0.35))])
+def test_the_reason_names_the_score_with_its_sign(mode: str, scores: tuple[float, float]) -> None:
+    one = Space({"a": RATES, "b": RATES}, ["linear"], ["full"], "linear", 2, 30)
+    choices = [Choice(model, "linear", "head_only", "") for model in "ab"]
+    tried = [Tried(choice, score, mode, 1.0) for choice, score in zip(choices, scores, strict=True)]
+    assert decide(one, tried).why == f"b linear head_only ({scores[1]:.4f}) leads: thaw it"
+    assert Tried(choices[0], math.nan, mode, 1.0).rank == math.inf
 
 
 # --- runs ---
@@ -103,7 +112,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, untrained: None) -> None:
         head = "mlp" if "MLP" in cfg.head._target_.upper() else "linear"
         rate = f"{cfg.optimizer.lr:g}" if schedule != "head_only" or head == "mlp" else ""
         found = measured(Choice("b", head, schedule, rate))
-        record.status, record.metrics, record.seconds = "finished", {"val/accuracy": -found.rank}, {}
+        record.status, record.metrics, record.seconds = "finished", {"val/accuracy": found.score}, {}
         record.seconds = {"fit": found.seconds, "total": found.seconds}
 
     monkeypatch.setattr(faked, "_epochs", epochs)
