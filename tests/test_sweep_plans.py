@@ -9,6 +9,7 @@ import pytest
 
 import faked
 from conftest import Answer
+from frostline.cli.sweep_plans import _multiples
 from frostline.commands.train import NOT_HERE
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Sweep
@@ -142,7 +143,11 @@ def test_each_decision_is_printed_and_a_resumed_search_goes_on(program: Program,
 
 REFUSED = {
     "another dimension": (["data.batch_size=8,16"], ["data.batch_size has several values", "sweep=grid"]),
-    "seeds": (["sweep.seeds=2"], ["seed has several values"]),
+    "seeds": (["sweep.seeds=2"], ["where: sweep.seeds=2", "leave sweep.seeds out"]),
+    "typed seeds": (["seed=0,1"], ["seed has several values"]),
+    "drop": (["sweep.drop=true"], ["where: sweep.drop=true", "leave sweep.drop out"]),
+    "a rate that is a word": (["optimizer.lr=abc"], ["must be a number above 0, not abc", "where: optimizer.lr=abc"]),
+    "no rate": (["optimizer.lr=null"], ["must be a number above 0, not null", "where: optimizer.lr=null"]),
     "workers": (["launcher=local"], ["decides by the score of the run before"]),
     "no such model": (["model=bundled,resnet5"], ["no model 'resnet5'"]),
     "no such plan": (["schedule=twostage"], ["no schedule 'twostage'"]),
@@ -160,6 +165,11 @@ def test_what_plans_cannot_choose_is_refused_before_any_run(case: str, program: 
     for words in expected:
         assert words in answer.err
     assert [*tmp_path.iterdir()] == []
+
+
+def test_the_rate_itself_stays_as_typed() -> None:
+    assert _multiples(0.00012345, ["1.2345e-4"], [1.0, 0.3, 3.0, 1.0]) == ["1.2345e-4", "3.7e-05", "0.00037"]
+    assert _multiples(0.00012345, [], [1.0]) == ["0.00012345"]
 
 
 def test_a_run_ends_with_the_time_of_the_search(tmp_path: Path) -> None:
