@@ -9,6 +9,7 @@ import pytest
 
 import faked
 from conftest import Answer
+from frostline.cli.sweep_plans import _multiples
 from frostline.commands.train import NOT_HERE
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Sweep
@@ -32,10 +33,10 @@ def space(minutes: float = 30, models: str = "abcd", most: int = 2) -> Space:
 def measured(choice: Choice) -> Tried:
     """b is the best model, mlp the better head, two_stage the best plan, 0.0003 the best rate. d cannot be trained."""
     if choice.model == "d":
-        return Tried(choice, math.inf, 1.0)
+        return Tried(choice, None, "max", 1.0)
     score = {"a": 0.6, "b": 0.7, "c": 0.5}[choice.model] + SCORES[choice.schedule]
     score += 0.02 * (choice.head == "mlp") + 0.01 * (choice.rate == "0.0003")
-    return Tried(choice, -score, SECONDS[choice.schedule] * (2 if choice.model == "a" else 1))
+    return Tried(choice, score, "max", SECONDS[choice.schedule] * (2 if choice.model == "a" else 1))
 
 
 def searched(space: Space, measure: Callable[[Choice], Tried] = measured) -> list[Tried]:
@@ -86,8 +87,17 @@ def test_a_run_that_is_known_to_take_too_long_does_not_begin() -> None:
 
 
 def test_a_search_of_which_every_run_failed_ends() -> None:
-    tried = searched(space(), lambda choice: Tried(choice, math.inf, 1.0))
+    tried = searched(space(), lambda choice: Tried(choice, None, "max", 1.0))
     assert len(tried) == 4, "the probes"
+
+
+@pytest.mark.parametrize(("mode", "scores"), [("max", (-0.5, -0.35)), ("min", (0.5, 0.35)), ("min", (-0.1, -0.35))])
+def test_the_reason_names_the_score_with_its_sign(mode: str, scores: tuple[float, float]) -> None:
+    one = Space({"a": RATES, "b": RATES}, ["linear"], ["full"], "linear", 2, 30)
+    choices = [Choice(model, "linear", "head_only", "") for model in "ab"]
+    tried = [Tried(choice, score, mode, 1.0) for choice, score in zip(choices, scores, strict=True)]
+    assert decide(one, tried).why == f"b linear head_only ({scores[1]:.4f}) leads: thaw it"
+    assert Tried(choices[0], math.nan, mode, 1.0).rank == math.inf
 
 
 # --- runs ---
@@ -103,7 +113,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, untrained: None) -> None:
         head = "mlp" if "MLP" in cfg.head._target_.upper() else "linear"
         rate = f"{cfg.optimizer.lr:g}" if schedule != "head_only" or head == "mlp" else ""
         found = measured(Choice("b", head, schedule, rate))
-        record.status, record.metrics, record.seconds = "finished", {"val/accuracy": -found.rank}, {}
+        record.status, record.metrics, record.seconds = "finished", {"val/accuracy": found.score}, {}
         record.seconds = {"fit": found.seconds, "total": found.seconds}
 
     monkeypatch.setattr(faked, "_epochs", epochs)
@@ -133,7 +143,11 @@ def test_each_decision_is_printed_and_a_resumed_search_goes_on(program: Program,
 
 REFUSED = {
     "another dimension": (["data.batch_size=8,16"], ["data.batch_size has several values", "sweep=grid"]),
-    "seeds": (["sweep.seeds=2"], ["seed has several values"]),
+    "seeds": (["sweep.seeds=2"], ["where: sweep.seeds=2", "leave sweep.seeds out"]),
+    "typed seeds": (["seed=0,1"], ["seed has several values"]),
+    "drop": (["sweep.drop=true"], ["where: sweep.drop=true", "leave sweep.drop out"]),
+    "a rate that is a word": (["optimizer.lr=abc"], ["must be a number above 0, not abc", "where: optimizer.lr=abc"]),
+    "no rate": (["optimizer.lr=null"], ["must be a number above 0, not null", "where: optimizer.lr=null"]),
     "workers": (["launcher=local"], ["decides by the score of the run before"]),
     "no such model": (["model=bundled,resnet5"], ["no model 'resnet5'"]),
     "no such plan": (["schedule=twostage"], ["no schedule 'twostage'"]),
@@ -151,6 +165,11 @@ def test_what_plans_cannot_choose_is_refused_before_any_run(case: str, program: 
     for words in expected:
         assert words in answer.err
     assert [*tmp_path.iterdir()] == []
+
+
+def test_the_rate_itself_stays_as_typed() -> None:
+    assert _multiples(0.00012345, ["1.2345e-4"], [1.0, 0.3, 3.0, 1.0]) == ["1.2345e-4", "3.7e-05", "0.00037"]
+    assert _multiples(0.00012345, [], [1.0]) == ["0.00012345"]
 
 
 def test_a_run_ends_with_the_time_of_the_search(tmp_path: Path) -> None:

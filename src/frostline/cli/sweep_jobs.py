@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from frostline.cli.sweep_listing import for_one_run, jobs_of, require_once, require_validation, settings_listed
 from frostline.cli.sweep_order import in_order, repetitions
 from frostline.cli.sweep_place import Place, within
-from frostline.cli.sweep_plans import space_of
+from frostline.cli.sweep_plans import require_once_each, space_of
 from frostline.cli.sweep_resuming import TRIALS, require_trusted
 from frostline.cli.sweep_search import corners, planned, require_values, with_mode
 from frostline.cli.sweep_settings import is_of_sweep, launcher_of, settings_of, with_seeds, workers_of
@@ -102,6 +102,8 @@ class Jobs(Sweeper):
         typed = parser.parse_overrides(arguments)
         require_once(typed)
         require_validation(typed)
+        if isinstance(settings, Plans):
+            require_once_each(settings)
         of_jobs = [it for it in [*parser.parse_overrides(self._params), *typed] if not is_of_sweep(it.key_or_group)]
         of_jobs = parser.parse_overrides(with_seeds([str(it.input_line) for it in of_jobs], settings.seeds))
         plan = planned(of_jobs, settings, settings_listed) if isinstance(settings, Search) else None

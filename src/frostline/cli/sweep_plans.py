@@ -1,5 +1,6 @@
 """Begin a search for model, head, plan and rate: what it chooses from, by the command line."""
 
+import math
 from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Override
@@ -43,11 +44,11 @@ def space_of(
     probe = PROBE if PROBE in heads else heads[0]
     rates = {}
     for model in models:
-        config = compose([*fixed, f"{MODEL}={model}", f"{HEAD}={probe}"])
         rates[model] = typed.get(RATE, [])
         if len(rates[model]) < 2:  # one value replaces the rate of the model
-            own = float(rates[model][0]) if rates[model] else float(config.optimizer.lr)
-            rates[model] = list(dict.fromkeys(f"{own * factor:.3g}" for factor in settings.rates))
+            own = [f"{RATE}={value}" for value in rates[model]]
+            config = compose([*fixed, f"{MODEL}={model}", f"{HEAD}={probe}", *own])
+            rates[model] = _multiples(config.optimizer.lr, rates[model], settings.rates)
     for model in models:
         for head in heads:
             for schedule in (FROZEN, *schedules):
@@ -55,3 +56,31 @@ def space_of(
                 require_composed([*fixed, *job], compose)
     thawing = [schedule for schedule in schedules if schedule != FROZEN]
     return Space(rates, list(heads), thawing, probe, settings.models, settings.minutes), fixed
+
+
+def _multiples(rate: object, typed: Sequence[str], factors: Sequence[float]) -> list[str]:
+    """The rate times each factor, itself as it was typed. Raises ConfigError if it is no number above 0."""
+    own = typed[0] if typed else str(rate)
+    if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 < rate < math.inf:
+        raise ConfigError(
+            f"{RATE} must be a number above 0, not {own}",
+            where=f"{RATE}={own}",
+            next_step=f"leave {RATE} out: each model has a rate of its own; or {RATE}=0.001",
+        )
+    return list(dict.fromkeys(own if factor == 1 else f"{rate * factor:.3g}" for factor in factors))
+
+
+def require_once_each(settings: Plans) -> None:
+    """Raises ConfigError if settings of other sweeps ask for repetitions."""
+    if settings.seeds is not None and settings.seeds > 1:
+        raise ConfigError(
+            "sweep=plans runs each choice once, and sweep.seeds would repeat it",
+            where=f"sweep.seeds={settings.seeds}",
+            next_step="leave sweep.seeds out; or sweep=grid, which repeats each setting",
+        )
+    if settings.drop:
+        raise ConfigError(
+            "sweep=plans runs each choice once, so that there are no seeds that sweep.drop could save",
+            where="sweep.drop=true",
+            next_step="leave sweep.drop out",
+        )

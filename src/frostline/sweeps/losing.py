@@ -1,12 +1,23 @@
-"""Drop settings that lose against the best on the seeds so far: Wilcoxon's signed-rank test (1945), paired by seed."""
+"""Drop settings that lose against the best on the seeds so far.
+
+Each seed ranks the settings. If they were equal, each order would be equally likely: orders drawn at random tell how
+often a setting would lie so far behind the best of so many rivals by chance (a permutation test of Friedman's ranks,
+1937). Each look spends an equal share of the chance to drop a setting that is equal to all others.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 from frostline.runs.sweeps import PRUNED, Note, Sweep
 
-FEWEST = 4  # seeds: with fewer, no difference is significant
-SIGNIFICANCE = 0.1  # of one comparison, as in Optuna's WilcoxonPruner
+if TYPE_CHECKING:
+    import numpy as np
+
+FEWEST = 4  # seeds before the first look
+CHANCE = 0.05  # at most, of dropping a setting that is equal to all others, over all looks
+DRAWS = 20_000
 
 
 class Losing:
@@ -32,12 +43,13 @@ class Losing:
             return None
         others = [self._finished(other) for other in self._settings if other is not self._own[number]]
         rivals = [[other[seed] for seed in own] for other in others if own.keys() <= other.keys()]
-        if not rivals:
+        mine = [*own.values()]
+        if not rivals or math.fsum(mine) <= min(map(math.fsum, rivals)):
             return None
-        best, mine = min(rivals, key=math.fsum), [*own.values()]
-        if math.fsum(best) >= math.fsum(mine) or not significant([a - b for a, b in zip(mine, best, strict=True)]):
+        found = chance_of(rivals, mine)
+        if found > level_of(len(self._own[number])):
             return None
-        return f"the best setting was better on the {len(mine)} seeds so far"
+        return f"the best of {len(rivals) + 1} settings was better on the {len(own)} seeds so far (p = {found:.2g})"
 
     def _finished(self, setting: Mapping[str, int]) -> dict[str, float]:
         """Ranks of the finished runs, by seed; lower is better."""
@@ -48,11 +60,41 @@ class Losing:
         return {seed: self._ranks[number] for seed, number in setting.items() if number in self._ranks}
 
 
-def significant(differences: Sequence[float]) -> bool:
-    """Whether differences are larger than 0 by more than chance."""
-    from scipy.stats import wilcoxon
+def level_of(seeds: int) -> float:
+    """The largest chance that drops a setting at one look. seeds: with which it would run, if it is never dropped."""
+    return CHANCE / max(1, seeds - FEWEST)
 
-    if not any(differences):
-        return False
-    found = wilcoxon(differences, alternative="greater", zero_method="zsplit")
-    return bool(found.pvalue < SIGNIFICANCE)
+
+def seeds_needed(settings: int) -> int | None:
+    """The smallest number of seeds with which the worst of so many settings can be dropped; None for a single one."""
+    if settings < 2:
+        return None
+    seeds = FEWEST + 1
+    while (settings - 1) / float(settings * (settings - 1)) ** (seeds - 1) > level_of(seeds):
+        seeds += 1  # the best first and this one last with each seed, for each that may be the best
+    return seeds
+
+
+def chance_of(rivals: Sequence[Sequence[float]], own: Sequence[float]) -> float:
+    """How often a setting lies at least so far behind the best of its rivals if all are equal. Ranks of runs by seed;
+    lower is better. rivals: one or more."""
+    import numpy as np
+    from scipy.stats import rankdata
+
+    ranks = rankdata([own, *rivals], axis=0)  # settings x seeds
+    behind = ranks[0].sum() - ranks[1:].sum(axis=1).min()
+    drawn = _drawn(tuple(tuple(np.sort(seed).tolist()) for seed in ranks.T))
+    at_least = len(drawn) - int(np.searchsorted(drawn, behind - 1e-9))
+    return (at_least + 1) / (len(drawn) + 1)
+
+
+@cache
+def _drawn(ranks: tuple[tuple[float, ...], ...]) -> "np.ndarray":
+    """How far a setting lies behind the best other one in random orders, ascending. ranks: of each seed."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)  # the same decisions in every process
+    sums = np.zeros((DRAWS, len(ranks[0])))
+    for seed in ranks:
+        sums += generator.permuted(np.tile(np.asarray(seed), (DRAWS, 1)), axis=1)
+    return np.sort(sums[:, 0] - sums[:, 1:].min(axis=1))

@@ -74,5 +74,6 @@ class Planning:
         typed = {} if note is None else {key_of(it): it.partition("=")[2] for it in note.typed}
         choice = Choice(*(typed.get(key, "") for key in KEYS))
         if record is None:
-            return Tried(choice, math.inf, 0.0)
-        return Tried(choice, record.rank, record.seconds["total"])
+            return Tried(choice, None, "", 0.0)
+        score = None if math.isinf(record.rank) else record.metrics[record.monitor]
+        return Tried(choice, score, record.mode, record.seconds["total"])

@@ -1,7 +1,8 @@
 """Which model, head, plan and rate next? Each answer follows from the runs so far, so that a resumed search goes on as
 an undisturbed one.
 
-1. The probe of each model: a linear head, solved on frozen outputs.
+1. The probe of each model, on frozen outputs: a linear head, which is solved; with head=mlp typed, that head at its first
+   rate.
 2. Other heads of the best models, on the outputs that the probes left in the cache.
 3. Plans that thaw, of the best head; the best of these plans, of the second-best model.
 4. Other rates of the best plan so far; other heads, if it leads.
@@ -17,7 +18,7 @@ MOST_OF_HEADS = 0.4  # of the time; then plans that thaw get their turn
 
 
 class Choice(NamedTuple):
-    """One run. rate: as typed; "" where none is used, as a solved head has none."""
+    """One run. rate: as typed; "" for that of the model, and for a solved head, which has none."""
 
     model: str
     head: str
@@ -33,11 +34,19 @@ class Choice(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """A run that has ended. rank: lower is better; inf if it has no score."""
+    """A run that has ended. score: of its monitor; None without one. mode: max or min."""
 
     choice: Choice
-    rank: float
+    score: float | None
+    mode: str
     seconds: float
+
+    @property
+    def rank(self) -> float:
+        """Lower is better; inf if there is no finite score."""
+        if self.score is None or not math.isfinite(self.score):
+            return math.inf
+        return -self.score if self.mode == "max" else self.score
 
 
 @dataclass(frozen=True)
@@ -153,4 +162,5 @@ def _best(tried: Sequence[Tried]) -> Tried | None:
 
 
 def _with_score(tried: Tried) -> str:
-    return f"{tried.choice} ({abs(tried.rank):.4f})"
+    assert tried.score is not None, "the best of runs that have a score"
+    return f"{tried.choice} ({tried.score:.4f})"
