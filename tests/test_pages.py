@@ -230,6 +230,8 @@ def test_samples_are_chosen_by_confidence() -> None:
     ]
     assert uncertain.samples[0].name == "c"
     assert len(few.samples) == 4
+    calibrated = galleries(Predictions({"names": ["no", "yes"]}, columns), lambda index: "", temperature=2.0).shown[0]
+    assert [it.answer for it in calibrated.samples] == ["no (92%)", "no (82%)"]
 
 
 def test_many_classes_need_little_memory() -> None:

@@ -36,7 +36,7 @@ def log_outcome(built: Built, cfg: DictConfig, record: Record, folder: Path) -> 
     if built.trainer.is_global_zero:
         step, pictures = built.trainer.global_step, shows_samples(cfg)
         if (found := _predictions(folder)) is not None:
-            _log_predictions(logger.experiment, built, found, step, pictures=pictures)
+            _log_predictions(logger.experiment, built, found, step, record.temperature, pictures=pictures)
     names = {"model": built.model.backbone.name, "data": built.data.name}
     logger.log_hyperparams(names | _flat(resolved(cfg)), _metrics(record))
 
@@ -53,14 +53,17 @@ def _predictions(folder: Path) -> Predictions | None:
         return None
 
 
-def _log_predictions(writer: Any, built: Built, found: Predictions, step: int, *, pictures: bool) -> None:
+def _log_predictions(
+    writer: Any, built: Built, found: Predictions, step: int, temperature: float | None, *, pictures: bool
+) -> None:
     matrix = confusion(found)
     drawn = None if matrix is None else confusion_picture(matrix)
     if drawn is not None:
         writer.add_image("test/confusion", drawn, step, dataformats="HWC")
     for curve in precision_recall(found):
         writer.add_pr_curve(f"precision_recall/{curve.name}", curve.right, curve.probabilities, step)
-    for gallery in galleries(found, shown_of(built.data)).shown if pictures else []:
+    shown = galleries(found, shown_of(built.data), temperature=temperature).shown if pictures else []
+    for gallery in shown:
         name = f"test/{gallery.title.lower()}"
         if (sheet := contact_sheet(gallery)) is not None:
             writer.add_image(name, sheet, step, dataformats="HWC")

@@ -41,16 +41,16 @@ def calibrated(record: Record, checkpoint: str, task: Task, calibration: str) ->
         return Calibrated(None, "")
     if calibration == "none":
         return Calibrated(None, "probabilities are as trained (calibration=none)")
-    temperature = record.calibration.get("temperature")
-    if not isinstance(temperature, int | float) or isinstance(temperature, bool) or not 0 < temperature < 1e6:
+    temperature = record.temperature
+    if temperature is None:
         return Calibrated(None, "probabilities are as trained: the run has no temperature fitted on validation")
     if not is_tested(record, checkpoint):
         return Calibrated(None, f"probabilities are as trained: the temperature is not that of checkpoint={checkpoint}")
-    task.calibrate(float(temperature))
+    task.calibrate(temperature)
     number = record.calibration.get("samples")
     source = counted(number, "validation sample", "validation samples") if isinstance(number, int) else "validation"
     return Calibrated(
-        float(temperature),
+        temperature,
         f"probabilities are calibrated: temperature {temperature:.3f}, fitted on {source}, {SAME_DATA}",
     )
 

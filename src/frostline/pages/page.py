@@ -30,7 +30,9 @@ def write_page(
     samples, for the reason `why_no_samples`. private: whether to leave out also what may name samples. look: see
     `galleries`."""
     found = _predictions(folder, "test")
-    samples = Galleries([]) if show is None or found is None else galleries(found, show, look)
+    samples = Galleries([])
+    if show is not None and found is not None:
+        samples = galleries(found, show, look, temperature=record.temperature)
     notes = [] if private else record.notes
     page = rendered(folder, record, found, samples, why_no_samples, notes)
     if len(page.encode()) > MOST_BYTES and samples.shown:
@@ -78,7 +80,7 @@ def rendered(
         "why_no_looks": samples.why_no_looks,
         "why_no_samples": why_no_samples,
         "diagram": Markup("" if found is None else sections.reliability(found)),
-        "risk": Markup("" if found is None else sections.risk(found, calibration.get("temperature"))),
+        "risk": Markup("" if found is None else sections.risk(found, record.temperature)),
         "calibration": calibration,
         "slices": record.slices,
         "data": [*_data(record)],

@@ -71,9 +71,12 @@ class Galleries(NamedTuple):
         return any(sample.heat for gallery in self.shown for sample in gallery.samples)
 
 
-def galleries(found: Predictions, shown: Shown, looked: Looked | None = None, seed: int = 0) -> Galleries:
-    """looked: None shows samples without looks."""
-    chosen = [*_chosen(found, seed)]
+def galleries(
+    found: Predictions, shown: Shown, looked: Looked | None = None, seed: int = 0, temperature: float | None = None
+) -> Galleries:
+    """looked: None shows samples without looks. temperature: by which the logits of classes are divided, as
+    predict does; None shows probabilities as trained."""
+    chosen = [*_chosen(found, seed, temperature or 1.0)]
     index = found.columns["index"]
     wanted = sorted({int(index[row]) for _, _, rows, _ in chosen for row in rows})
     looks, why = ({}, "") if looked is None or not wanted else looked(wanted)
@@ -89,7 +92,7 @@ Said = tuple[str, str, bool | None]  # target, answer, whether it is right
 Chosen = tuple[str, str, list[int], Callable[[int], Said]]
 
 
-def _chosen(found: Predictions, seed: int) -> Iterator[Chosen]:
+def _chosen(found: Predictions, seed: int, temperature: float) -> Iterator[Chosen]:
     import numpy as np
 
     columns = found.columns
@@ -103,7 +106,7 @@ def _chosen(found: Predictions, seed: int) -> Iterator[Chosen]:
     few = sorted(np.random.default_rng(seed).permutation(len(columns["index"]))[:EACH].tolist())
     names = [*map(str, found.about.get("names") or [])]
     if (classes := classified(found)) is not None and len(names) >= classes[1].shape[1]:
-        yield from _of_classes(*classes, names, few)
+        yield from _of_classes(classes[0], classes[1] / temperature, names, few)
     elif _are_numbers(columns):
         yield from _of_numbers(columns, names, few)
     elif "right" in columns:

@@ -105,6 +105,12 @@ class Record:
             return None
         return ["checkpoint=last"] * (names[0] != "best") + ["trust=true"] * bool(self.foreign)
 
+    @property
+    def temperature(self) -> float | None:
+        """By which logits are divided for calibrated probabilities; None if it was not fitted, or is no such number."""
+        found: Any = self.calibration.get("temperature")
+        return float(found) if type(found) in (int, float) and 0 < found < 1e6 else None
+
     def write(self, folder: Path) -> None:
         self.seconds["total"] = sum(value for key, value in self.seconds.items() if key != "total")
         text = json.dumps(plain({"schema": SCHEMA, **asdict(self)}), indent=2, allow_nan=False)
