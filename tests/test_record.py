@@ -16,9 +16,8 @@ from frostline.runs.record import FILE, SCHEMA, Record, Stopwatch
 untimed = settings(deadline=None)
 KEYS = [
     "schema", "command", "seed", "status", "error", "versions", "data", "notes", "model", "foreign", "phases",
-    "monitor", "mode", "baselines", "averages", "best", "metrics", "intervals", "slices", "calibration", "per_class",
-    "seconds",
-    "peak_memory_bytes", "checkpoints", "predictions",
+    "monitor", "mode", "baselines", "averages", "best", "metrics", "intervals", "test_uses", "slices", "calibration",
+    "per_class", "seconds", "peak_memory_bytes", "checkpoints", "predictions",
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from frostline.config.plain import resolved
 from frostline.distributed.agreement import group_left, others_present
 from frostline.distributed.slurm_requeue import requeued
 from frostline.errors import shown
+from frostline.frozen.policy import kept_in
 from frostline.pages.card import HUB_NAME
 from frostline.paths import at_home, write_atomically
 from frostline.plan.composed import plan_of
@@ -31,6 +32,7 @@ from frostline.runs.folder import FILES, PLACES, checkpoint_of, lasting
 from frostline.runs.folders import CONFIG, claimed
 from frostline.runs.opening import foreign, read_settings
 from frostline.runs.record import Record, Stopwatch
+from frostline.runs.test_uses import counted_use
 from frostline.training.averaging import average
 from frostline.training.build import Built, build
 from frostline.training.callbacks.curves import Curves
@@ -128,6 +130,8 @@ def _fit_and_test(
     files.finish(record)
     if built.trainer.is_global_zero:
         record.intervals = recorded_intervals(folder, record.metrics) if record.predictions else {}
+        if "test/n" in record.metrics and built.reuses:
+            record.test_uses = counted_use(kept_in(cfg.cache.dir), built.data.test_digest(), folder)
         record.slices = recorded_slices(folder) if record.predictions else {}
         record.calibration = recorded_calibration(folder)
     watch.add_to("predictions")

@@ -162,6 +162,11 @@ class Data(Transfers):
         sources: dict[int, Source] = {id(it): it for it in self.modality.sources if it is not None}
         return "-".join(source.fingerprint(self.target) for source in sources.values())
 
+    def test_digest(self) -> str:
+        """Digest of the samples and targets of the test split, and of which of its source they are."""
+        source = self.test_split.source.fingerprint(self.target)
+        return hashlib.blake2b(source.encode() + self.test_split.index.numpy().tobytes(), digest_size=16).hexdigest()
+
     def splits_digest(self) -> str:
         """Digest of the indices of each split."""
         digest = hashlib.blake2b(digest_size=16)

@@ -59,6 +59,10 @@ def print_run(record: Record, folder: Path, page_seconds: float | None = None) -
         for line in _in_vain(record):
             console.print(f"      {line}")
     print_scores(record.metrics, console, record.intervals)
+    if record.test_uses is not None and record.test_uses > 1:
+        console.print(
+            f"      {record.test_uses:,} runs were scored on this test split: the best of many is better by luck"
+        )
     for line in slice_lines(record.slices):
         console.print(f"by    {shown(line)}")
     if record.model.get("weights"):

@@ -31,6 +31,7 @@ TYPES = {
     "status": "Literal['running', 'finished', 'failed', 'interrupted', 'pruned']",
     "mode": "Literal['max', 'min']",
     "peak_memory_bytes": "int",
+    "test_uses": "int | None",
 }
 VERSIONED = ("frostline", "torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
 
@@ -71,6 +72,7 @@ class Record:
     # By test score: its 95 % interval over samples, `low` and `high`, `by` which method, from how many `units` of which
     # kind (`unit`), and a `caution` if these are too few.
     intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    test_uses: int | None = None  # runs on this machine that were scored on this test split, this one among them
     # By column of `data.group_columns`: test scores of its values, the worst one, and gaps (report/slices.py).
     slices: dict[str, dict[str, Any]] = field(default_factory=dict)
     # For one class a sample: the `temperature` that was fitted on so many `samples` of validation; NLL, Brier score and
