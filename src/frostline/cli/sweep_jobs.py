@@ -17,7 +17,14 @@ from frostline.cli.sweep_place import Place, within
 from frostline.cli.sweep_plans import require_once_each, space_of
 from frostline.cli.sweep_resuming import TRIALS, require_trusted
 from frostline.cli.sweep_search import corners, planned, require_values, with_mode
-from frostline.cli.sweep_settings import is_of_sweep, launcher_of, settings_of, with_seeds, workers_of
+from frostline.cli.sweep_settings import (
+    is_of_sweep,
+    launcher_of,
+    require_droppable,
+    settings_of,
+    with_seeds,
+    workers_of,
+)
 from frostline.distributed.relaunch import config_dirs
 from frostline.errors import ConfigError
 from frostline.quoting import key_of
@@ -109,6 +116,12 @@ class Jobs(Sweeper):
         plan = planned(of_jobs, settings, settings_listed) if isinstance(settings, Search) else None
         searches = isinstance(settings, Search | Plans)
         jobs = [] if searches else jobs_of(of_jobs)
+        if plan is not None and isinstance(settings, Search):
+            number, seeds = settings.trials, len(plan.seeds) or 1
+        else:
+            each = repetitions(jobs)
+            number, seeds = len(each), max(map(len, each), default=1)
+        require_droppable(settings, number, seeds, launches=type(self.launcher).__name__ != LAUNCHER)
         if self._size is not None and self._size < 1:
             raise ConfigError(
                 f"a batch needs at least one job, not {self._size}",
