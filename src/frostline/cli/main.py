@@ -174,7 +174,7 @@ def _run(command: str) -> list[FrostlineError]:
         with _environment(FULL_ERROR, "1"):
             compose(task)()
     except COMPOSING as error:
-        if error in ours:
+        if error in ours or (isinstance(error, ValueError) and is_of_frostline(error)):
             raise
         if run is not None and not started:
             require_resumable(run, sys.argv[1:])
@@ -217,6 +217,13 @@ def _unexpected(error: Exception) -> RunError:
     )
     failure.__cause__ = error
     return failure
+
+
+def is_of_frostline(error: Exception) -> bool:
+    """Whether code of Frostline raised the error, or called what raised it: then it is a bug, not a wrong setting."""
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [name.partition(".")[0] for name in modules]
+    return next((it for it in reversed(packages) if it in ("hydra", "omegaconf", "frostline")), "") == "frostline"
 
 
 def _not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineError:
