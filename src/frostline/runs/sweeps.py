@@ -10,8 +10,9 @@
 <sweep>/.jobs/best.lock    held while the best setting is tested
 <sweep>/.jobs/worker-<n>.log  what worker n of launcher=local prints
 
-How a job ended stands in the `run.json` of its run; in its note, if it failed or was dropped before it had a run. Notes that were removed are made again from the runs; a job without a run is then decided anew: it is dropped
-again, or it runs.
+How a job ended stands in the `run.json` of its run; in its note, if it failed or was dropped before it had a run. Notes
+that were removed are made again from the runs; a job without a run is then decided anew: it is dropped again, or it
+runs.
 """
 
 import json
