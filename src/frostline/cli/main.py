@@ -23,8 +23,8 @@ from frostline.cli.resuming import require_resumable, resumed
 from frostline.cli.sweep import Board, sweep_folder
 from frostline.cli.sweep_jobs import Jobs
 from frostline.cli.sweep_listing import require_lists
-from frostline.cli.sweep_place import Place
 from frostline.cli.sweep_resuming import taken_up
+from frostline.cli.sweep_session import Session
 from frostline.cli.sweep_settings import require_sweep
 from frostline.cli.typed import quoted_settings
 from frostline.distributed.launcher import follows, launched, many, require_starter, tell_torchrun
@@ -61,7 +61,7 @@ def main(command: str | None = None) -> None:
         _sweep_first(command)
         with stoppable(), unfailing_output() if command == "train" else nullcontext():
             failures = _run(command)
-        told = Place.folder is not None  # a sweep prints the error of a job when it happens
+        told = Session.folder is not None  # a sweep prints the error of a job when it happens
     except FrostlineError as error:
         failures, told = [error], False
     except KeyboardInterrupt:
@@ -100,8 +100,8 @@ def _tell(failure: FrostlineError) -> None:
 
 def _sweep_first(command: str) -> None:
     """Move `-m` to the front and quote the settings. Raises ConfigError for a sweep that the command cannot run."""
-    OmegaConf.register_new_resolver("reserved", Place.reserve, use_cache=True, replace=True)
-    Place.forget()
+    OmegaConf.register_new_resolver("reserved", Session.reserve, use_cache=True, replace=True)
+    Session.forget()
     again = taken_up(sys.argv[1:]) if command == "train" else None
     if again is not None:
         sys.argv[1:] = ["-m", *again]
@@ -181,7 +181,7 @@ def _run(command: str) -> list[FrostlineError]:
         raise _not_composed(error, command, begun=bool(started)) from error
     finally:
         board.tell_left()
-        Place.remove_unbegun()
+        Session.remove_unbegun()
     for failure in board.print():
         _tell(failure)
         failures.append(failure)
