@@ -4,12 +4,14 @@ import ast
 import copy
 import pickle
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from frostline import errors
+from frostline.cli.main import main
 from frostline.errors import (
     ConfigError,
     DataError,
@@ -28,6 +30,13 @@ KINDS = [FrostlineError, ConfigError, PlanError, DataError, WeightsError, RunErr
 def test_a_message_says_what_where_and_what_next() -> None:
     error = DataError("picture 7 does not decode", where=Path("a/b.jpg"), next_step="remove it")
     assert str(error) == "picture 7 does not decode\n  where: a/b.jpg\n  next:  remove it"
+
+
+def test_a_value_error_of_our_own_code_is_no_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frostline.cli.sweep_settings.resolved", lambda _: int("abc"))
+    monkeypatch.setattr(sys, "argv", ["frostline", "train", "-m", "seed=0,1"])
+    with pytest.raises(ValueError, match="invalid literal"):
+        main()
 
 
 def test_a_message_without_a_place_has_two_lines() -> None:

@@ -253,6 +253,23 @@ def test_what_a_dead_process_left_goes_on_and_counts_once(tmp_path: Path) -> Non
     assert numbers == [0, 1]
 
 
+def test_a_dropped_setting_is_told_and_keeps_the_score_of_its_seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = searching(tmp_path, total=3, seeds=7)
+    search.drop = True
+    scores, numbers = [0.95, 0.93, 0.5], []
+    for _, number in search.jobs():
+        numbers.append(number)
+        run(search.sweep, number, scores[number // 7])
+    assert numbers == [*range(7), *range(7, 13), *range(14, 18)]
+    assert [it.value for it in search.trials.all()] == pytest.approx(scores)
+    out = capsys.readouterr().out
+    assert "[13]  data=digits" in out
+    assert out.count("pruned: the best of ") == 2
+    assert [*search.jobs()] == []
+
+
 def test_limits_end_a_run() -> None:
     watch = Watch(settings(max_seconds=10.0, max_parameters=100), None)
     assert watch.decides

@@ -9,11 +9,14 @@ import pytest
 
 import faked
 from conftest import Answer
+from frostline.cli.sweep_settings import require_droppable
 from frostline.commands.train import NOT_HERE
+from frostline.errors import ConfigError
 from frostline.report.leaderboard import write_leaderboard
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep
 from frostline.sweeps.losing import CHANCE, FEWEST, Losing, chance_of, level_of, seeds_needed
+from frostline.sweeps.settings import Grid
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 Program = Callable[..., Answer]
@@ -95,3 +98,31 @@ def test_no_more_seeds_for_what_lost_and_it_comes_last(program: Program, tmp_pat
     assert best.split(",")[1:4] == ["finished", "0.01", "6"]
     assert lost.split(",")[1:4] == ["finished", "0.1", "4 of 6"]
     assert program("train", "sweep.resume=S").out.count("\n[") == 0
+
+
+NOTHING_TO_DROP = {
+    "too few seeds": (
+        ["optimizer.lr=0.01,0.1", "sweep.seeds=6"],
+        ["one of 2 settings from 7 seeds on", "sweep.seeds=7"],
+    ),
+    "no seeds": (["optimizer.lr=0.01,0.1,1"], ["one of 3 settings from 5 seeds on, and each runs with 1"]),
+    "one setting": (["sweep.seeds=9"], ["compares settings, and this sweep has one"]),
+    "a search": (["sweep=random", "sweep.trials=9", "head=linear,mlp"], ["one of 9 settings from 5 seeds on"]),
+}
+
+
+@pytest.mark.parametrize("case", NOTHING_TO_DROP)
+def test_a_drop_that_drops_nothing_is_refused(case: str, program: Program, tmp_path: Path) -> None:
+    typed, expected = NOTHING_TO_DROP[case]
+    answer = program("train", "-m", *faked.SMALL, *typed, "sweep.drop=true")
+    assert (answer.code, answer.out) == (1, "")
+    for words in [*expected, "where: sweep.drop=true", "leave sweep.drop out"]:
+        assert words in answer.err
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_launcher_of_hydras_drops_nothing() -> None:
+    limits = {"seeds": 9, "drop": True, "test": "none", "max_seconds": None, "max_parameters": None, "resume": None}
+    require_droppable(Grid(**limits, retry=False, join=None), 3, 9, launches=False)
+    with pytest.raises(ConfigError, match="runs every job"):
+        require_droppable(Grid(**limits, retry=False, join=None), 3, 9, launches=True)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from frostline.report.leaderboard import print_leaderboard, write_leaderboard
+from frostline.report.trials import settings_of, trials_of
 from frostline.runs.opening import MADE, NEEDED
 from frostline.runs.record import Record
 
@@ -67,7 +68,14 @@ def test_a_setting_of_which_no_run_is_missing_comes_first(tmp_path: Path, capsys
     rows = rows_of(write_leaderboard(tmp_path))
     assert [(row["model"], row["runs"]) for row in rows[:2]] == [("a", "2"), ("b", "1 of 2")]
     print_leaderboard(tmp_path / "leaderboard.csv")
-    assert "incomplete   settings of which a run failed" in capsys.readouterr().out
+    assert "incomplete   settings of which a run failed or was pruned come last" in capsys.readouterr().out
+
+
+def test_a_pruned_repetition_is_missing_too(tmp_path: Path) -> None:
+    write(tmp_path / "0", "model=a", "seed=0", score=0.9)
+    write(tmp_path / "1", "model=a", "seed=1", score=0.9, status="pruned")
+    (setting, _) = settings_of(trials_of(tmp_path), tmp_path)
+    assert (len(setting.trials), setting.missing) == (1, 1)
 
 
 def config(folder: Path, **settings: Any) -> None:

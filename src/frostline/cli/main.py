@@ -23,8 +23,8 @@ from frostline.cli.resuming import require_resumable, resumed
 from frostline.cli.sweep import Board, sweep_folder
 from frostline.cli.sweep_jobs import Jobs
 from frostline.cli.sweep_listing import require_lists
-from frostline.cli.sweep_place import Place
 from frostline.cli.sweep_resuming import taken_up
+from frostline.cli.sweep_session import Session
 from frostline.cli.sweep_settings import require_sweep
 from frostline.cli.typed import quoted_settings
 from frostline.distributed.launcher import follows, launched, many, require_starter, tell_torchrun
@@ -61,7 +61,7 @@ def main(command: str | None = None) -> None:
         _sweep_first(command)
         with stoppable(), unfailing_output() if command == "train" else nullcontext():
             failures = _run(command)
-        told = Place.folder is not None  # a sweep prints the error of a job when it happens
+        told = Session.folder is not None  # a sweep prints the error of a job when it happens
     except FrostlineError as error:
         failures, told = [error], False
     except KeyboardInterrupt:
@@ -100,8 +100,8 @@ def _tell(failure: FrostlineError) -> None:
 
 def _sweep_first(command: str) -> None:
     """Move `-m` to the front and quote the settings. Raises ConfigError for a sweep that the command cannot run."""
-    OmegaConf.register_new_resolver("reserved", Place.reserve, use_cache=True, replace=True)
-    Place.forget()
+    OmegaConf.register_new_resolver("reserved", Session.reserve, use_cache=True, replace=True)
+    Session.forget()
     again = taken_up(sys.argv[1:]) if command == "train" else None
     if again is not None:
         sys.argv[1:] = ["-m", *again]
@@ -174,14 +174,14 @@ def _run(command: str) -> list[FrostlineError]:
         with _environment(FULL_ERROR, "1"):
             compose(task)()
     except COMPOSING as error:
-        if error in ours:
+        if error in ours or (isinstance(error, ValueError) and is_of_frostline(error)):
             raise
         if run is not None and not started:
             require_resumable(run, sys.argv[1:])
         raise _not_composed(error, command, begun=bool(started)) from error
     finally:
         board.tell_left()
-        Place.remove_unbegun()
+        Session.remove_unbegun()
     for failure in board.print():
         _tell(failure)
         failures.append(failure)
@@ -217,6 +217,13 @@ def _unexpected(error: Exception) -> RunError:
     )
     failure.__cause__ = error
     return failure
+
+
+def is_of_frostline(error: Exception) -> bool:
+    """Whether code of Frostline raised the error, or called what raised it: then it is a bug, not a wrong setting."""
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [name.partition(".")[0] for name in modules]
+    return next((it for it in reversed(packages) if it in ("hydra", "omegaconf", "frostline")), "") == "frostline"
 
 
 def _not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineError:

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.sweep_jobs import Jobs
-from frostline.cli.sweep_place import Place, within
+from frostline.cli.sweep_session import Session, within
 from frostline.errors import FrostlineError, RunError, few, in_short
 from frostline.paths import remove_empty
 from frostline.runs.folders import numbered
@@ -38,19 +38,19 @@ def job_folder() -> Path | None:
 
 def begun_folder() -> Path | None:
     """The run folder of the current job if its run has begun: the job continues it. None outside a sweep."""
-    if sweep_folder() is None or Place.sweep is None:
+    if sweep_folder() is None or Session.sweep is None:
         return None
-    note = Place.sweep.note(int(HydraConfig.get().job.num))
-    folder = None if note is None else Place.sweep.folder / note.run
+    note = Session.sweep.note(int(HydraConfig.get().job.num))
+    folder = None if note is None else Session.sweep.folder / note.run
     return folder if folder is not None and (folder / RECORD).is_file() else None
 
 
 def remove_remains(job: Path) -> None:
     """Remove what a job that was killed left before its run had a record. job: its folder, inside the sweep's."""
-    note = Place.sweep.note(int(HydraConfig.get().job.num)) if Place.sweep is not None else None
-    if Place.sweep is None or note is None or note.attempts == 1:
+    note = Session.sweep.note(int(HydraConfig.get().job.num)) if Session.sweep is not None else None
+    if Session.sweep is None or note is None or note.attempts == 1:
         return
-    folder = within(Place.sweep.folder, note.run)
+    folder = within(Session.sweep.folder, note.run)
     if folder.is_dir() and not (folder / RECORD).is_file():
         shutil.rmtree(folder)
 
@@ -86,11 +86,11 @@ def _unsuccessful(sweep: Sweep) -> list[FrostlineError]:
         retry = f"{sweep.again()} sweep.retry=true"
         return [RunError(what, next_step=retry if again else "correct the settings, and start a new sweep")]
     if states and {*states.values()} == {"pruned"}:
-        limits = [name for name in LIMITS if getattr(Place.settings, name, None) not in (None, "none")]
+        limits = [name for name in LIMITS if getattr(Session.settings, name, None) not in (None, "none")]
         return [
             RunError(
                 f"no run finished: all {len(states)} were ended early, see above",
-                where=", ".join(f"sweep.{name}={getattr(Place.settings, name)}" for name in limits) or None,
+                where=", ".join(f"sweep.{name}={getattr(Session.settings, name)}" for name in limits) or None,
                 next_step="a new sweep with a higher limit, or without one",
             )
         ]
@@ -108,7 +108,7 @@ class Board:
         number = int(HydraConfig.get().job.num)
         self._begun.add(number)
         print(f"\n[{number}]  {' '.join(overrides())}", flush=True)
-        sweep = Place.sweep
+        sweep = Session.sweep
         if sweep is not None:
             note = sweep.note(number) or Note("", overrides(), attempts=0)
             damaged = (sweep.folder / note.run / RECORD).is_file() and sweep.record(number) is None
@@ -121,18 +121,18 @@ class Board:
         number, subdir = int(HydraConfig.get().job.num), str(HydraConfig.get().sweep.subdir)
         folder = sweep / subdir
         remove_empty([folder, *(path for path in folder.parents if sweep in path.parents)])
-        if Place.sweep is None:
+        if Session.sweep is None:
             return
-        note = Place.sweep.note(number)
+        note = Session.sweep.note(number)
         if error is not None and note is not None:
             if isinstance(error, Exception):
                 note.error, note.kind = in_short(str(error)) or type(error).__name__, type(error).__name__
             else:  # a signal ended it: it runs again in a resume
                 note.stopped += 1
-            Place.sweep.write_note(number, note)
-        self._write(Place.sweep)
-        if Place.progress is not None:
-            print(f"sweep  {Place.progress.line()}", flush=True)
+            Session.sweep.write_note(number, note)
+        self._write(Session.sweep)
+        if Session.progress is not None:
+            print(f"sweep  {Session.progress.line()}", flush=True)
 
     def _write(self, sweep: Sweep, *, compare: bool = False) -> None:
         """compare: take the time to compare the settings sample by sample."""
@@ -145,7 +145,7 @@ class Board:
 
     def print(self) -> list[FrostlineError]:
         """Print the leaderboard. Returns an error if jobs of the sweep failed."""
-        sweep = Place.sweep
+        sweep = Session.sweep
         if sweep is None or not (sweep.folder / JOBS).is_dir() or is_worker():
             return []
         errors: list[FrostlineError] = []
@@ -155,19 +155,19 @@ class Board:
 
             errors += self._test_best(sweep)
             print_leaderboard(self._path)
-            if Place.has_page:
+            if Session.has_page:
                 from frostline.commands.sweep_page import page_of_sweep
 
                 page_of_sweep(sweep.folder)
-        if Place.importances:
-            said = ", ".join(f"{name} {share:.2f}" for name, share in Place.importances.items())
+        if Session.importances:
+            said = ", ".join(f"{name} {share:.2f}" for name, share in Session.importances.items())
             print(f"importance   {said} (share of the variance of the scores, fANOVA)")
         return [*errors, *_unsuccessful(sweep)]
 
     def _test_best(self, sweep: Sweep) -> list[FrostlineError]:
         """Score the test split with each run of the best setting, once: the sweep chose by validation."""
-        settings = Place.settings
-        if settings is None or settings.test != "best" or not Place.done:
+        settings = Session.settings
+        if settings is None or settings.test != "best" or not Session.done:
             return []
         from frostline.report.leaderboard import best_runs
         from frostline.runs.folder import opened, read_run
@@ -181,7 +181,7 @@ class Board:
 
                 again = f"{sweep.again()} trust=true"
                 try:
-                    record, own = opened(folder, trains=False, trust=Place.trusted, again=again)
+                    record, own = opened(folder, trains=False, trust=Session.trusted, again=again)
                     OmegaConf.update(own, "cache.dir", read_run(folder)[1].cache.dir)  # that of the sweep
                     test_later(folder, record, own)
                 except FrostlineError as error:
@@ -194,12 +194,12 @@ class Board:
         left = [
             f"{number}: {' '.join(job)}"
             for number, job in enumerate(Jobs.all)
-            if number not in self._begun and (Place.sweep is None or Place.sweep.state(number) == "new")
+            if number not in self._begun and (Session.sweep is None or Session.sweep.state(number) == "new")
         ]
         if left:
             more = f"\n  and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""
             named = "\n  ".join(left[:MOST_NAMED])
             number = f"{len(left)} job{'s' * (len(left) > 1)} of the sweep"
             print(f"frostline: {number} did not run:\n  {named}{more}", file=sys.stderr)
-        if Place.presence is not None and Place.sweep is not None and not Place.done and Place.sweep.numbers():
-            print(f"frostline: the sweep was stopped\n  next:  {Place.sweep.again()}", file=sys.stderr)
+        if Session.presence is not None and Session.sweep is not None and not Session.done and Session.sweep.numbers():
+            print(f"frostline: the sweep was stopped\n  next:  {Session.sweep.again()}", file=sys.stderr)

@@ -13,11 +13,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.sweep_listing import for_one_run, jobs_of, require_once, require_validation, settings_listed
 from frostline.cli.sweep_order import in_order, repetitions
-from frostline.cli.sweep_place import Place, within
 from frostline.cli.sweep_plans import require_once_each, space_of
 from frostline.cli.sweep_resuming import TRIALS, require_trusted
 from frostline.cli.sweep_search import corners, planned, require_values, with_mode
-from frostline.cli.sweep_settings import is_of_sweep, launcher_of, settings_of, with_seeds, workers_of
+from frostline.cli.sweep_session import Session, within
+from frostline.cli.sweep_settings import (
+    is_of_sweep,
+    launcher_of,
+    require_droppable,
+    settings_of,
+    with_seeds,
+    workers_of,
+)
 from frostline.distributed.relaunch import config_dirs
 from frostline.errors import ConfigError
 from frostline.quoting import key_of
@@ -57,42 +64,42 @@ class Jobs(Sweeper):
         """Raises ConfigError if the sweep cannot be listed, RunError if its folder cannot be used."""
         assert self.config is not None
         assert self.hydra_context is not None
-        Place.settings = settings = settings_of(self.config)
-        Place.has_page = self.config.get("report") is not False
+        Session.settings = settings = settings_of(self.config)
+        Session.has_page = self.config.get("report") is not False
         launcher = launcher_of(self.config)
-        if Place.sweep is not None:
-            Place.enter(Place.sweep, alone=settings.resume is not None)
+        if Session.sweep is not None:
+            Session.enter(Session.sweep, alone=settings.resume is not None)
             if settings.retry:
-                Place.sweep.retry()
+                Session.sweep.retry()
             for argument in Jobs.typed:
                 if key_of(argument) == TRIALS:
-                    Place.sweep.set_argument(argument)  # also of those that join
+                    Session.sweep.set_argument(argument)  # also of those that join
         else:
             self._begin(arguments, settings)
-        assert Place.sweep is not None
-        Jobs.all = Place.sweep.jobs
+        assert Session.sweep is not None
+        Jobs.all = Session.sweep.jobs
         if isinstance(settings, Plans) and (launcher is not None or settings.join is not None):
             raise ConfigError(
                 "sweep=plans decides by the score of the run before, in one process",
                 where="sweep.join" if settings.join is not None else "launcher",
                 next_step="leave it out; sweep=tpe searches with several processes",
             )
-        searching = self._searching(Place.sweep, settings)
+        searching = self._searching(Session.sweep, settings)
         total = len(Jobs.all) if searching is None else searching.size
         if launcher is not None:
-            own = [*config_dirs(), *(["trust=true"] if Place.trusted else [])]
+            own = [*config_dirs(), *(["trust=true"] if Session.trusted else [])]
             number = workers_of(launcher)
             if isinstance(launcher, Slurm):
-                workers.run(Place.sweep, submitted(Place.sweep, launcher, own), number, total)
+                workers.run(Session.sweep, submitted(Session.sweep, launcher, own), number, total)
             else:
-                workers.run(Place.sweep, started(Place.sweep, number, own), number, total)
-            workers.require_done(Place.sweep, searching.left() if isinstance(searching, Searching) else 0)
+                workers.run(Session.sweep, started(Session.sweep, number, own), number, total)
+            workers.require_done(Session.sweep, searching.left() if isinstance(searching, Searching) else 0)
         else:
-            Place.progress = Progress(Place.sweep, total)
-            self._run_all(Place.sweep, settings, searching)
+            Session.progress = Progress(Session.sweep, total)
+            self._run_all(Session.sweep, settings, searching)
         if isinstance(searching, Searching):
-            Place.importances = searching.trials.importances()
-        Place.done = True
+            Session.importances = searching.trials.importances()
+        Session.done = True
 
     def _begin(self, arguments: list[str], settings: Grid) -> None:
         """List the jobs, or the space of a search, and create the sweep's folder."""
@@ -109,6 +116,12 @@ class Jobs(Sweeper):
         plan = planned(of_jobs, settings, settings_listed) if isinstance(settings, Search) else None
         searches = isinstance(settings, Search | Plans)
         jobs = [] if searches else jobs_of(of_jobs)
+        if plan is not None and isinstance(settings, Search):
+            number, seeds = settings.trials, len(plan.seeds) or 1
+        else:
+            each = repetitions(jobs)
+            number, seeds = len(each), max(map(len, each), default=1)
+        require_droppable(settings, number, seeds, launches=type(self.launcher).__name__ != LAUNCHER)
         if self._size is not None and self._size < 1:
             raise ConfigError(
                 f"a batch needs at least one job, not {self._size}",
@@ -140,14 +153,14 @@ class Jobs(Sweeper):
         """Run the jobs in this process."""
         if is_worker():
             begin_worker()
-        Place.watch = Watch(
+        Session.watch = Watch(
             settings,
             searching.report if isinstance(searching, Searching) else None,
             searching.left if isinstance(searching, Planning) else None,
         )
         jobs = sweep.jobs
         if type(self.launcher).__name__ != LAUNCHER:
-            if searching is not None or not Place.made:
+            if searching is not None or not Session.made:
                 raise ConfigError(
                     "a launcher of Hydra's runs the jobs of a new grid only",
                     where="hydra/launcher",
@@ -181,8 +194,8 @@ class Jobs(Sweeper):
         """Raises RunError if overrides of a job need trust that the sweep does not have: a search draws them from a
         study, which may be a stranger's."""
         assert self.launcher is not None
-        assert Place.sweep is not None
-        require_trusted(Place.sweep, foreign_of(setting for job in jobs for setting in job))
+        assert Session.sweep is not None
+        require_trusted(Session.sweep, foreign_of(setting for job in jobs for setting in job))
         for result in self.launcher.launch(jobs, initial_job_idx=first):
             _ = result.return_value  # raises what the job raised
 
@@ -202,4 +215,4 @@ def _take_place(config: DictConfig, raw: dict[Any, Any], sweep: Sweep) -> None:
     if "${" not in places["subdir"]:
         within(Path("sweep"), places["subdir"])
     sweep.folder = Path(config.hydra.sweep.dir)
-    Place.take(sweep, "hydra.sweep.dir" if named else "logs_dir", OmegaConf.to_yaml(config))
+    Session.take(sweep, "hydra.sweep.dir" if named else "logs_dir", OmegaConf.to_yaml(config))

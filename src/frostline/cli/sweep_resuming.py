@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from frostline.cli.sweep_place import Place
+from frostline.cli.sweep_session import Session
 from frostline.errors import ConfigError, RunError, few
 from frostline.quoting import hydra_quoted, key_of
 from frostline.runs.opening import foreign_links
@@ -30,7 +30,7 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
             "sweep.resume and sweep.join exclude each other", where="command line", next_step="leave one of them out"
         )
     ((key, value),) = named.items()
-    Place.sweep = sweep = Sweep.read(Path(value).absolute())
+    Session.sweep = sweep = Sweep.read(Path(value).absolute())
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
     free = (*OF_PROCESS, TRIALS) if sweep.search else OF_PROCESS
     own = [argument for argument in arguments if key_of(argument).startswith(free)]
@@ -63,13 +63,13 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
 def _require_trust(sweep: Sweep, key: str, typed: Sequence[str]) -> None:
     """Raises RunError if the sweep's settings or links choose code or places to write to, and the user does not trust
     them."""
-    Place.trusted = "trust=true" in typed
+    Session.trusted = "trust=true" in typed
     require_trusted(sweep, [*sweep.foreign(), *foreign_links(sweep.folder)], key)
 
 
 def require_trusted(sweep: Sweep, foreign: Sequence[str], key: str = "sweep.resume") -> None:
     """Raises RunError if something is foreign and the user does not trust the sweep."""
-    if foreign and not Place.trusted:
+    if foreign and not Session.trusted:
         raise RunError(
             f"this sweep names code, or places to write to: {few(foreign, 10)}",
             where=sweep.folder / FILE,

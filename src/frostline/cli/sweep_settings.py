@@ -10,6 +10,7 @@ from frostline.config.signatures import problems
 from frostline.errors import ConfigError
 from frostline.quoting import key_of
 from frostline.sweeps import settings as kinds
+from frostline.sweeps.losing import seeds_needed
 from frostline.sweeps.settings import Alone, Grid, Local, Slurm
 from frostline.sweeps.workers import default_workers
 
@@ -73,6 +74,32 @@ def require_sweep(arguments: Sequence[str], *, sweeps: bool, resumes: bool) -> N
             "sweep.retry runs the failed jobs of an earlier sweep again",
             where=retry[0],
             next_step="frostline train sweep.resume=<sweep folder> sweep.retry=true",
+        )
+
+
+def require_droppable(settings: Grid, number: int, seeds: int, *, launches: bool) -> None:
+    """Raises ConfigError if sweep.drop could not drop any setting. number: settings of the sweep. seeds: of each.
+    launches: whether a launcher of Hydra's runs the jobs."""
+    if not settings.drop:
+        return
+    if launches:
+        raise ConfigError(
+            "a launcher of Hydra's runs every job, whatever sweep.drop says",
+            where="hydra/launcher",
+            next_step="leave sweep.drop out; or launcher=local, which runs several jobs at a time",
+        )
+    needed = seeds_needed(number)
+    if needed is None:
+        raise ConfigError(
+            "sweep.drop compares settings, and this sweep has one",
+            where="sweep.drop=true",
+            next_step="leave sweep.drop out",
+        )
+    if seeds < needed:
+        raise ConfigError(
+            f"sweep.drop can drop one of {number} settings from {needed} seeds on, and each runs with {seeds}",
+            where="sweep.drop=true",
+            next_step=f"sweep.seeds={needed}, or more; or leave sweep.drop out",
         )
 
 

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from frostline.cli.sweep import begun_folder, job_folder, overrides, remove_remains, sweep_folder
-from frostline.cli.sweep_place import Place
+from frostline.cli.sweep_session import Session
 from frostline.cli.sweep_settings import GROUPS
 from frostline.commands.checks import check
 from frostline.config.schedules import whole_schedule
@@ -45,7 +45,7 @@ def train(cfg: DictConfig) -> None:
     with open_dict(cfg):
         for group in GROUPS:
             del cfg[group]  # a run keeps its own settings only
-    tests = Place.settings is None or Place.settings.test == "all" or sweep_folder() is None
+    tests = Session.settings is None or Session.settings.test == "all" or sweep_folder() is None
     OmegaConf.update(cfg, "test", bool(cfg.test) and tests)
     if cfg.resume is not None:
         raise ConfigError(
@@ -55,7 +55,7 @@ def train(cfg: DictConfig) -> None:
         _take_up(cfg)
         return
     job = job_folder()
-    if job is not None and Place.sweep is not None:
+    if job is not None and Session.sweep is not None:
         remove_remains(job)
     begun = begun_folder()
     if begun is not None:
@@ -160,7 +160,7 @@ def _watched() -> Iterator[Any]:
     if follows():
         yield Watched(None) if os.environ.get(WATCHED) else None
         return
-    watch = Place.watch if sweep_folder() is not None else None
+    watch = Session.watch if sweep_folder() is not None else None
     if watch is None or not watch.decides:
         yield None
         return

@@ -92,8 +92,8 @@ def _table(
         first = setting.first
         row: dict[str, object] = {name: first.overrides.get(name, "") for name in names}
         row |= {"run": first.run, "status": first.status, "error": first.error, "runs": len(setting.trials)}
-        if setting.failed:
-            row["runs"] = f"{len(setting.trials)} of {len(setting.trials) + setting.failed}"
+        if setting.missing:
+            row["runs"] = f"{len(setting.trials)} of {len(setting.trials) + setting.missing}"
         row["ranked_by"] = label_of(first.ranking, rankings)
         for score in scores:
             mean, deviation = setting.score(score) or (math.nan, math.nan)
@@ -125,7 +125,7 @@ def _compared(folder: Path, settings: Sequence[Setting]) -> Intervals:
                 found[at] = None, "", in_short(error.what)
                 continue
             known = [run for run in runs if run is not None]
-            if len(known) == len(settings[at].trials) and not settings[at].failed:
+            if len(known) == len(settings[at].trials) and not settings[at].missing:
                 scores[at] = known
         samples = next((runs[0].samples for runs in scores.values()), None)
         alike = [at for at, runs in scores.items() if all(run.samples == samples for run in runs)]
@@ -145,7 +145,7 @@ def _predictions(folder: Path, setting: Setting) -> Iterator[Predictions]:
 
 
 def _repeated(settings: Sequence[Setting]) -> bool:
-    return any(len(setting.trials) > 1 or setting.failed for setting in settings)
+    return any(len(setting.trials) > 1 or setting.missing for setting in settings)
 
 
 def print_leaderboard(path: Path) -> None:
@@ -177,7 +177,7 @@ def print_leaderboard(path: Path) -> None:
             f"{path.parent / RUNS}"
         )
     if any(" of " in row.get("runs", "") for row in rows):
-        console.print("incomplete   settings of which a run failed come after those of which all finished")
+        console.print("incomplete   settings of which a run failed or was pruned come last")
     if any(row.get("low") for row in rows):
         console.print("interval     holds the score in 95 % of draws of the validation samples (paired bootstrap)")
     if any(row.get("as_good") for row in rows):

@@ -81,11 +81,11 @@ class Trial(NamedTuple):
 
 class Setting(NamedTuple):
     """Runs that differ only in REPEATS, the best first; one run if it is not ranked. again: the same runs made once
-    more, with the same scores, which are no repetitions. failed: repetitions that did not finish."""
+    more, with the same scores, which are no repetitions. missing: repetitions that failed or were pruned."""
 
     trials: list[Trial]
     again: Sequence[Trial] = ()
-    failed: int = 0
+    missing: int = 0
 
     @property
     def first(self) -> Trial:
@@ -103,7 +103,7 @@ class Setting(NamedTuple):
     def order(self) -> tuple[bool, float, int, str]:
         """Sort key in a ranking: settings of which every repetition finished before others, as a mean over those that
         survived is too good; the best first; of equal ones that with the lowest number."""
-        return self.failed > 0, self.rank, len(self.first.run), self.first.run
+        return self.missing > 0, self.rank, len(self.first.run), self.first.run
 
     def score(self, name: str) -> tuple[float, float] | None:
         """Mean and standard deviation (with n - 1; NaN for one run) of a score; None if a run has no finite one."""
@@ -156,9 +156,9 @@ def settings_of(trials: Sequence[Trial], folder: Path) -> list[Setting]:
         own_trials = [it for same in known.values() for it in same]
         done = {it.settings(repeats=True) for it in group}
         typed = {it.settings(repeats=False) for it in group}
-        failed = [it.settings(repeats=True) for it in lost if it.overrides and it.settings(repeats=False) in typed]
+        missing = [it.settings(repeats=True) for it in lost if it.overrides and it.settings(repeats=False) in typed]
         own_trials.sort(key=lambda trial: Setting([trial]).order)
-        settings += [Setting(own_trials, again, len({*failed} - done)), *others]
+        settings += [Setting(own_trials, again, len({*missing} - done)), *others]
     return [*settings, *(Setting([trial]) for trial in trials if trial.ranking is None)]
 
 

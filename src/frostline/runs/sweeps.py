@@ -1,7 +1,7 @@
 """A sweep's folder: what was typed, its jobs, and for each job a note and a lock.
 
 <sweep>/sweep.json         written once, whole, before anything else
-<sweep>/.jobs/<n>.json     the run folder of job n; why it failed, if it failed before it had one
+<sweep>/.jobs/<n>.json     the run folder of job n; why it failed or was dropped, if it had none
 <sweep>/.jobs/lock         held (shared) by each process that takes part
 <sweep>/.jobs/<n>.lock     held by the process that runs job n of a grid
 <sweep>/.jobs/trial-<n>.lock  held by the process that runs the jobs of trial n of a search, one per seed
@@ -10,8 +10,9 @@
 <sweep>/.jobs/best.lock    held while the best setting is tested
 <sweep>/.jobs/worker-<n>.log  what worker n of launcher=local prints
 
-How a job ended stands in the `run.json` of its run. The notes only say which run a job has: those that were removed are
-made again from the runs.
+How a job ended stands in the `run.json` of its run; in its note, if it failed or was dropped before it had a run. Notes
+that were removed are made again from the runs; a job without a run is then decided anew: it is dropped again, or it
+runs.
 """
 
 import json
@@ -183,7 +184,8 @@ class Sweep:
             return None
 
     def state(self, number: int) -> State:
-        """How the job stands: `open` if it began and did not end; `failed`, too, if its record cannot be read."""
+        """How the job stands: `open` if it began and did not end; `pruned`, too, if it was dropped before it had a run;
+        `failed`, too, if its record cannot be read."""
         note = self.note(number)
         if note is None:
             return "new"
@@ -283,7 +285,8 @@ def _made(folder: Path, content: dict[str, Any]) -> Sweep:
 
 
 def lost_of(folder: Path) -> list[Lost]:
-    """Jobs of the sweep in `folder` that failed before they had a run folder; none if it is no sweep."""
+    """Jobs of the sweep in `folder` that failed, or were dropped, before they had a run folder; none if it is no
+    sweep."""
     if not (folder / JOBS).is_dir():
         return []
     sweep = Sweep(folder, [], "")

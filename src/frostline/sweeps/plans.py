@@ -1,8 +1,8 @@
 """Which model, head, plan and rate next? Each answer follows from the runs so far, so that a resumed search goes on as
 an undisturbed one.
 
-1. The probe of each model, on frozen outputs: a linear head, which is solved; with head=mlp typed, that head at its
-   first rate.
+1. The probe of each model, on frozen outputs: a linear head, which is solved; without one among the heads, the first
+   of them, at the rate of the model.
 2. Other heads of the best models, on the outputs that the probes left in the cache.
 3. Plans that thaw, of the best head; the best of these plans, of the second-best model.
 4. Other rates of the best plan so far; other heads, if it leads.

@@ -1,4 +1,4 @@
-"""Run the trials of a search: draw one, run it with each seed, tell its score."""
+"""Run the trials of a search: draw one, run it with each seed, report its score."""
 
 import statistics
 import time
@@ -121,16 +121,27 @@ class Searching:
             return False
         names = self.plan.seeds or [""]
         others = [dict(zip(names, self.numbers(other), strict=True)) for other in range(trial + 1)]
-        return Losing(self.sweep, others).drop(number, typed) is not None
+        why = Losing(self.sweep, others).drop(number, typed)
+        if why is not None:
+            print(f"\n[{number}]  {' '.join(typed)}\npruned: {why}", flush=True)
+        return why is not None
 
     def _tell(self, trial: int) -> None:
+        """Report the outcome: the mean score over the seeds. A setting that was dropped has that of the seeds that it
+        had: it lost against the best, and may still be better than others."""
         states = [self.sweep.state(number) for number in self.numbers(trial)]
+        if self._was_dropped(trial):
+            states = states[: states.index("pruned")]
         outcome = next((state for state in states if state != "finished"), "finished")
         scores = []
-        for number in self.numbers(trial) if outcome == "finished" else ():
+        for number in self.numbers(trial)[: len(states)] if outcome == "finished" else ():
             record = self.sweep.record(number)
             score = None if record is None or record.rank == float("inf") else record.metrics[record.monitor]
             scores += [] if score is None else [score]
         whole = len(scores) == len(states)
         self.trials.tell(trial, outcome if outcome == "pruned" else "finished" if whole else "failed",
                          statistics.fmean(scores) if whole else None)  # fmt: skip
+
+    def _was_dropped(self, trial: int) -> bool:
+        """Whether seeds of the trial were not run because it had lost on those before them."""
+        return any(self.sweep.state(it) == "pruned" and self.sweep.record(it) is None for it in self.numbers(trial))

@@ -19,8 +19,8 @@ WRITTEN_FIRST = "multirun.yaml"  # Hydra's name for the config of a sweep
 BOARD = "leaderboard.csv"
 
 
-class Place:
-    """The folder of this process's sweep. missing: folders that did not exist before it, deepest first."""
+class Session:
+    """What this process knows of its sweep. missing: folders that did not exist before it, deepest first."""
 
     folder: Path | None = None
     missing: ClassVar[list[Path]] = []
@@ -40,7 +40,7 @@ class Place:
         """The OmegaConf resolver `reserved`: create the folder at once, with a number appended if it exists."""
         parents = _missing(Path(place))[1:]
         chosen = reserved_at_once(place)
-        Place.missing = [Path(chosen), *parents, *Place.missing]
+        Session.missing = [Path(chosen), *parents, *Session.missing]
         return chosen
 
     @staticmethod
@@ -57,20 +57,20 @@ class Place:
             raise another
         require_empty(folder, setting)
         require_writable(folder, setting)
-        Place.missing = Place.missing or _missing(folder)
+        Session.missing = Session.missing or _missing(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if not sweep.create():  # another sweep has just created it
             raise another
         (folder / WRITTEN_FIRST).write_text(config, encoding="utf-8")
-        Place.enter(sweep, alone=False)
-        Place.made = Place.trusted = True
+        Session.enter(sweep, alone=False)
+        Session.made = Session.trusted = True
 
     @staticmethod
     def enter(sweep: Sweep, *, alone: bool) -> None:
         """Take part in a sweep. alone: whether no other process may do so now. Raises RunError if one does."""
-        Place.folder, Place.sweep, Place.presence = sweep.folder, sweep, Presence(sweep.presence)
-        if not Place.presence.enter(alone=alone):
-            Place.forget()
+        Session.folder, Session.sweep, Session.presence = sweep.folder, sweep, Presence(sweep.presence)
+        if not Session.presence.enter(alone=alone):
+            Session.forget()
             raise RunError(
                 "this sweep is still running",
                 where=sweep.folder,
@@ -79,22 +79,22 @@ class Place:
 
     @staticmethod
     def forget() -> None:
-        if Place.presence is not None:
-            Place.presence.leave()
-        Place.folder, Place.missing, Place.sweep, Place.presence, Place.made = None, [], None, None, False
-        Place.trusted, Place.settings, Place.watch, Place.done = False, None, None, False
-        Place.importances, Place.progress = {}, None
+        if Session.presence is not None:
+            Session.presence.leave()
+        Session.folder, Session.missing, Session.sweep, Session.presence, Session.made = None, [], None, None, False
+        Session.trusted, Session.settings, Session.watch, Session.done = False, None, None, False
+        Session.importances, Session.progress = {}, None
 
     @staticmethod
     def remove_unbegun() -> None:
         """Remove what is left of a new sweep in which no run began, unless another process takes part in it."""
-        folder = Place.folder
-        alone = Place.made and Place.presence is not None and Place.presence.is_alone()
+        folder = Session.folder
+        alone = Session.made and Session.presence is not None and Session.presence.is_alone()
         if folder is not None and alone and {path.name for path in folder.glob("[!.]*")} <= {FILE, WRITTEN_FIRST}:
             shutil.rmtree(folder / JOBS)
             for name in (WRITTEN_FIRST, FILE):
                 (folder / name).unlink(missing_ok=True)
-        remove_empty(Place.missing)
+        remove_empty(Session.missing)
 
 
 def within(sweep: Path, subdir: str) -> Path:
