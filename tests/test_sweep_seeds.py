@@ -13,9 +13,10 @@ from frostline.cli.sweep_settings import require_droppable
 from frostline.commands.train import NOT_HERE
 from frostline.errors import ConfigError
 from frostline.report.leaderboard import write_leaderboard
+from frostline.report.seed_ranks import chance_of
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep
-from frostline.sweeps.losing import CHANCE, FEWEST, Losing, chance_of, level_of, seeds_needed
+from frostline.sweeps.losing import CHANCE, FEWEST, Losing, level_of, seeds_needed
 from frostline.sweeps.settings import Grid
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]

@@ -46,7 +46,7 @@ ROOMS: dict[str, set[str]] = {
     "commands.neighbours": {"numpy", "omegaconf", "torch"},
     "commands.rank": {"lightning", "omegaconf", "rich"},
     "commands.lr_find": {"lightning", "matplotlib", "omegaconf", "rich"},
-    "sweeps": {"hydra", "optuna", "scipy", "sqlalchemy", "submitit"},
+    "sweeps": {"hydra", "optuna", "sqlalchemy", "submitit"},
     "cli": {"hydra", "omegaconf"},
 }
 DOOR = "__main__"  # stands above all rooms

@@ -1,23 +1,13 @@
-"""Drop settings that lose against the best on the seeds so far.
-
-Each seed ranks the settings. If they were equal, each order would be equally likely: orders drawn at random tell how
-often a setting would lie so far behind the best of so many rivals by chance (a permutation test of Friedman's ranks,
-1937). Each look spends an equal share of the chance to drop a setting that is equal to all others.
-"""
+"""Drop settings that lose against the best on the seeds so far, by a permutation test (report/seed_ranks.py). Each look
+spends an equal share of the chance to drop a setting that is equal to all others."""
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import TYPE_CHECKING
 
 from frostline.runs.sweeps import PRUNED, Note, Sweep
 
-if TYPE_CHECKING:
-    import numpy as np
-
 FEWEST = 4  # seeds before the first look
 CHANCE = 0.05  # at most, of dropping a setting that is equal to all others, over all looks
-DRAWS = 20_000
 
 
 class Losing:
@@ -46,6 +36,8 @@ class Losing:
         mine = [*own.values()]
         if not rivals or math.fsum(mine) <= min(map(math.fsum, rivals)):
             return None
+        from frostline.report.seed_ranks import chance_of
+
         found = chance_of(rivals, mine)
         if found > level_of(len(self._own[number])):
             return None
@@ -73,28 +65,3 @@ def seeds_needed(settings: int) -> int | None:
     while (settings - 1) / float(settings * (settings - 1)) ** (seeds - 1) > level_of(seeds):
         seeds += 1  # the best first and this one last with each seed, for each that may be the best
     return seeds
-
-
-def chance_of(rivals: Sequence[Sequence[float]], own: Sequence[float]) -> float:
-    """How often a setting lies at least so far behind the best of its rivals if all are equal. Ranks of runs by seed;
-    lower is better. rivals: one or more."""
-    import numpy as np
-    from scipy.stats import rankdata
-
-    ranks = rankdata([own, *rivals], axis=0)  # settings x seeds
-    behind = ranks[0].sum() - ranks[1:].sum(axis=1).min()
-    drawn = _drawn(tuple(tuple(np.sort(seed).tolist()) for seed in ranks.T))
-    at_least = len(drawn) - int(np.searchsorted(drawn, behind - 1e-9))
-    return (at_least + 1) / (len(drawn) + 1)
-
-
-@cache
-def _drawn(ranks: tuple[tuple[float, ...], ...]) -> "np.ndarray":
-    """How far a setting lies behind the best other one in random orders, ascending. ranks: of each seed."""
-    import numpy as np
-
-    generator = np.random.default_rng(0)  # the same decisions in every process
-    sums = np.zeros((DRAWS, len(ranks[0])))
-    for seed in ranks:
-        sums += generator.permuted(np.tile(np.asarray(seed), (DRAWS, 1)), axis=1)
-    return np.sort(sums[:, 0] - sums[:, 1:].min(axis=1))
