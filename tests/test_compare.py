@@ -59,3 +59,15 @@ def test_a_run_without_predictions_is_refused(program: Program, small_run: Path,
     answer = program("compare", str(small_run), str(other))
     assert answer.code == 1
     assert "the run stored no predictions of its split 'test'" in answer.err
+
+
+def test_a_run_that_was_not_tested_is_refused_in_words(program: Program, small_run: Path, tmp_path: Path) -> None:
+    """As those of a sweep that did not win."""
+    shutil.copytree(small_run, tmp_path / "untested")
+    content = json.loads((small_run / "run.json").read_text())
+    content["metrics"] = {name: value for name, value in content["metrics"].items() if not name.startswith("test/")}
+    (tmp_path / "untested" / "run.json").write_text(json.dumps(content))
+    answer = program("compare", str(small_run), str(tmp_path / "untested"))
+    assert answer.code == 1
+    assert "a sweep tests its best setting alone" in answer.err
+    assert "sweep.test=all" in answer.err

@@ -69,6 +69,7 @@ def test_probabilities_are_calibrated(program: Program, run: Path, pictures: Pat
         assert other.columns["label"] == one.columns["label"]
     said = program("predict", f"run={run}", f"input={files[0]}")
     assert "temperature 2.500, fitted on" in said.err
+    assert ("those as trained were better" in said.err) == Record.read(run).temperature_harms
     assert "which also chose the epoch" in said.err
     assert float(rows_of(said)[0]["probability"]) == pytest.approx(
         float(next(mended.predict(files)).values.max()), abs=1e-6

@@ -56,6 +56,19 @@ def test_what_is_not_a_number_becomes_null_wherever_it_stands(tmp_path: Path) ->
     assert written(tmp_path)["phases"] == [{"val": {"x": [None, 1]}}]
 
 
+@pytest.mark.parametrize(
+    ("raw", "calibrated", "harms"),
+    [
+        ({"nll": 0.5}, {"nll": 0.6}, True),
+        ({"nll": 0.5}, {"nll": 0.4}, False),
+        ({"nll": 0.5}, None, False),
+        ("x", 3, False),
+    ],
+)
+def test_a_temperature_that_harms_on_the_test_split_is_told(raw: Any, calibrated: Any, harms: bool) -> None:
+    assert record(calibration={"raw": raw, "calibrated": calibrated}).temperature_harms == harms
+
+
 def test_null_scores_are_read_as_not_a_number(tmp_path: Path) -> None:
     one = record(metrics={"val/loss": math.nan}, monitor="val/loss", status="finished", data={"classes": []})
     one.intervals = {"test/tar": {"low": math.nan, "high": 1.0, "by": "task", "caution": ""}}

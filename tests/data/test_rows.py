@@ -220,3 +220,10 @@ def test_the_content_depends_on_every_cell() -> None:
     same = content([1.0, 2.0], ["a", "b"])
     assert same == content([1.0, 2.0], ["a", "b"])
     assert len({same, content([1.0, 3.0], ["a", "b"]), content([1.0, 2.0], ["a", "c"])}) == 3
+
+
+def test_whole_numbers_are_one_name_in_either_spelling(tmp_path: Path) -> None:
+    """pandas writes 3.0 where a cell of the column is empty."""
+    kinds, paths = Kinds((), (), (), ("breed",), ("user",)), FilePaths(PICTURES, tmp_path, "")
+    _, found = columns_of(rows_of(user=["3", "3.0", "3.5", "v3.0"], breed=["1.0", "1", "", "a"]), kinds, paths)
+    assert found.names == {"breed": ["1", "1", "", "a"], "user": ["3", "3", "3.5", "v3.0"]}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from frostline.errors import RunError
 from frostline.report.comparison import print_comparison
 from frostline.report.pairs import answers, differences, differing, not_comparable, require_same
 from frostline.runs.predictions import read
@@ -15,6 +16,13 @@ def compare(cfg: DictConfig) -> None:
     tested on the same samples."""
     runs = Path(cfg.first), Path(cfg.second)
     records = [Record.read(run) for run in runs]
+    for run, record in zip(runs, records, strict=True):
+        if record.status == "finished" and "test/n" not in record.metrics:
+            raise RunError(
+                "the run was not scored on its test split: a sweep tests its best setting alone",
+                where=run,
+                next_step="sweep.test=all scores every run of a new sweep",
+            )
     first, second = (read(run, "test") for run in runs)
     where = f"{runs[0]}, {runs[1]}"
     prints = [record.data.get("fingerprint") for record in records]

@@ -25,7 +25,7 @@ HUB_TASK = re.compile(r"[a-z]+(-[a-z]+)*")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 UNPRINTABLE = re.compile("[\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")  # in YAML; control characters are escaped
 MOST_CLASSES = 100
-FOLDERS = re.compile(r"(?<!\S)/(\S*/)?")  # of this machine: the card may be published
+FOLDERS = re.compile(r"(?<![^\s=\[,'\"])/([^\s,'\"\]]*/)?")  # of this machine: the card may be published
 MARKS = re.compile(r"([\\`*_\[\]#!|~])")
 
 
@@ -146,6 +146,8 @@ def _scores(record: Record) -> Iterator[str]:
         which = "calibrated probabilities" if calibrated else "probabilities as trained"
         yield f"Expected calibration error of the {which}: {fixed(used['ece'])} "
         yield f"({fixed(used['low'])} to {fixed(used['high'])})."
+        if record.temperature_harms:
+            yield "Their negative log-likelihood is higher than that of the probabilities as trained."
     yield ""
 
 
@@ -172,7 +174,7 @@ def _classes(record: Record) -> Iterator[str]:
 def _training(record: Record) -> Iterator[str]:
     yield from ["## Training", ""]
     if record.command:
-        yield from code(record.command)
+        yield from code(FOLDERS.sub("", record.command))
     if record.phases:
         yield from ["| phase | learns | epochs | seconds |", "|---|---|---|---|"]
         for phase in record.phases:
@@ -188,6 +190,6 @@ def _training(record: Record) -> Iterator[str]:
 def _limits(record: Record, *, private: bool) -> Iterator[str]:
     yield from ["## Limits", "", "The scores hold for samples like those of the test split.", ""]
     notes = [*([] if private else record.notes), *cautions(record.intervals)]
-    yield from (f"- {plain(note)}" for note in notes)
+    yield from (f"- {plain(FOLDERS.sub('', note))}" for note in notes)
     if notes:
         yield ""

@@ -113,6 +113,13 @@ class Record:
         found: Any = self.calibration.get("temperature")
         return float(found) if type(found) in (int, float) and 0 < found < 1e6 else None
 
+    @property
+    def temperature_harms(self) -> bool:
+        """Whether the test split has a higher negative log-likelihood with the temperature than without."""
+        found = [self.calibration.get(name) for name in ("raw", "calibrated")]
+        raw, calibrated = (scores.get("nll") if isinstance(scores, dict) else None for scores in found)
+        return type(raw) is float and type(calibrated) is float and calibrated > raw
+
     def write(self, folder: Path) -> None:
         self.seconds["total"] = sum(value for key, value in self.seconds.items() if key != "total")
         text = json.dumps(plain({"schema": SCHEMA, **asdict(self)}), indent=2, allow_nan=False)

@@ -156,7 +156,7 @@ class ClassificationMetrics(Metrics):
     def compute(self) -> dict[str, float]:
         """`loss`, `accuracy`, `f1_macro`, `accuracy_top5` if there are more than five classes, and `n`."""
         values = {"loss": self.loss.compute().item()}
-        values |= {name: value.item() for name, value in self.scores.compute().items()}
+        values |= {name: min(value.item(), 1.0) for name, value in self.scores.compute().items()}  # rounding of float32
         return values | {"n": int(self.confusion.compute().sum().item())}
 
     def per_class(self) -> list[dict[str, Any]]:

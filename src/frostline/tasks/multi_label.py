@@ -102,8 +102,8 @@ class MultiLabelMetrics(Metrics):
         return {
             "loss": binary_cross_entropy_with_logits(logits, targets).item(),
             "average_precision": sum(precisions) / len(precisions) if precisions else 0.0,
-            "f1_micro": multilabel_f1_score(probabilities, wanted, average="micro", **said).item(),
-            "f1_macro": multilabel_f1_score(probabilities, wanted, average="macro", **said).item(),
+            "f1_micro": min(multilabel_f1_score(probabilities, wanted, average="micro", **said).item(), 1.0),
+            "f1_macro": min(multilabel_f1_score(probabilities, wanted, average="macro", **said).item(), 1.0),
             "exact_match": multilabel_exact_match(probabilities, wanted, **said).item(),
             "n": len(wanted),
         }

@@ -1,5 +1,6 @@
 """The columns of a table by kind, and their cells as values. Shapes: N rows."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from frostline.errors import DataError, shortened
 from frostline.faults import of_each
 from frostline.quoting import list_of
 
+WHOLE_FLOAT = re.compile(r"([+-]?\d{1,1000})\.0")
 UNKNOWN_NUMBERS = {"", "na", "n/a", "nan", "null", "none"}  # cells that say that a number is missing, in lower case
 
 
@@ -113,7 +115,7 @@ def columns_of(
             [_file(said[name].strip(), row, paths) for name in kinds.images],
             [said[name] if said[name].strip() else "" for name in kinds.texts],
             [_number(said[name].strip(), name, row, known=known) for name in kinds.numbers],
-            [normalised(said[name]) for name in kinds.names],
+            [whole(normalised(said[name])) for name in kinds.names],
         )
 
     read = of_each(cells, rows, "rows have faulty cells", problems)
@@ -128,6 +130,12 @@ def columns_of(
         {name: [it.names[place] for it in read] for place, name in enumerate(kinds.names)},
         places,
     )
+
+
+def whole(name: str) -> str:
+    """`3` for `3.0`: pandas writes whole numbers so if a cell of their column is empty."""
+    found = WHOLE_FLOAT.fullmatch(name)
+    return found[1] if found else name
 
 
 def _file(path: str, row: Row, paths: FilePaths) -> Path | None:

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from frostline.data.pictures.files import PICTURES
-from frostline.data.rows.columns import SETTINGS, UNKNOWN_NUMBERS, Kinds
+from frostline.data.rows.columns import SETTINGS, UNKNOWN_NUMBERS, Kinds, whole
+from frostline.data.tables.columns import WHOLE
 from frostline.data.tables.table import Row, is_number
 from frostline.errors import DataError, few, shortened
 from frostline.quoting import list_of
@@ -19,7 +20,6 @@ MOST_CATEGORIES = 100  # different names; more are ids
 OWN = 0.9  # share of different cells from which a column that is no text says nothing about other rows
 NUMBERS = 0.9  # share of the known cells that are numbers from which the others are probably errors
 DATES = 0.9  # share of the filled cells that are dates from which the column has dates
-WHOLE_FLOAT = re.compile(r"[+-]?\d{1,1000}(\.0)?")  # pandas writes ids beside empty cells as 6.0
 DATE = re.compile(r"\d{1,2}[./]\d{1,2}[./]\d{2}(\d{2})?( \d{1,2}:\d{2}(:\d{2})?)?")  # beside ISO 8601
 KINDS = {"images": "pictures", "texts": "texts", "numbers": "numbers", "categories": "categories", "ids": "ids"}
 
@@ -80,7 +80,7 @@ def guess(name: str, cells: Sequence[str]) -> Guess:
     is_id, single = ID_NAME.search(name) is not None, different == len(filled)
     numbers = [cell for cell in filled if cell.lower() not in UNKNOWN_NUMBERS]
     if numbers and all(is_number(cell) for cell in numbers):
-        if not (is_id and all(WHOLE_FLOAT.fullmatch(cell) for cell in numbers)):
+        if not (is_id and all(WHOLE.fullmatch(whole(cell)) for cell in numbers)):
             return Guess("numbers")
         return Guess("", "each row has its own") if single else Guess("ids")
     if sum(map(_is_date, filled)) >= DATES * len(filled):

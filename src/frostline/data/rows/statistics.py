@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from frostline.contracts.features import FIRST_KNOWN, MISSING, UNKNOWN
-from frostline.data.rows.columns import Columns
+from frostline.data.rows.columns import Columns, whole
 from frostline.data.target_types.numbers import LEAST_DEVIATION
 
 Normalise = Literal["standard", "quantile"]
@@ -84,6 +84,6 @@ def _normalised(values: Tensor, said: Mapping[str, Any]) -> Tensor:
 
 
 def _codes(cells: list[str], said: Mapping[str, Any]) -> Tensor:
-    places = {name: place for place, name in enumerate(said["known"], FIRST_KNOWN)}
+    places = {whole(name): place for place, name in enumerate(said["known"], FIRST_KNOWN)}
     places[""] = MISSING if said["missing"] else UNKNOWN
     return torch.tensor([places.get(cell, UNKNOWN) for cell in cells], dtype=torch.int64)
