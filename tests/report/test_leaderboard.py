@@ -1,6 +1,7 @@
 """The leaderboard of a sweep: what differs, what failed, which is best."""
 
 import csv
+import io
 import shlex
 import shutil
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from rich.console import Console
 
 from conftest import Answer
 from frostline.errors import ConfigError, WeightsError, in_short
-from frostline.report.leaderboard import best_runs, print_leaderboard, write_leaderboard
+from frostline.report.leaderboard import _drawn, best_runs, print_leaderboard, write_leaderboard
 from frostline.report.summary import program as program_name
 from frostline.runs import predictions
 from frostline.runs.predictions import file_of
@@ -317,3 +319,24 @@ def test_one_run_has_no_leaderboard(sweep: Path, program: Callable[..., Answer])
     assert "this folder is one run" in answer.err
     assert f"frostline report run={sweep / '0'}\n" in answer.err
     assert not (sweep / "0" / "leaderboard.csv").exists()
+
+
+def test_no_score_is_cut_off_in_a_narrow_terminal() -> None:
+    """The settings stand below one another instead."""
+    values = {"model": "efficientnet_lite0", "data.augment": "strong", "head": ""}
+    rows = [
+        {"run": f"2026-11-29/{number}", "status": "finished", **values, "val/accuracy": "0.861234567", "seconds": "3"}
+        for number in "ab"
+    ]
+    console = Console(width=80, file=io.StringIO())
+    console.print(_drawn(rows, 80))
+    narrow = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "model=efficientnet_lite0" in narrow
+    assert "settings" in narrow
+    assert "head=" not in narrow  # of which these runs say nothing
+    console = Console(width=200, file=io.StringIO())
+    console.print(_drawn(rows, 200))
+    wide = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "settings" not in wide
+    assert narrow.count("0.8612") == wide.count("0.8612") == 2
+    assert "…" not in narrow + wide

@@ -39,6 +39,8 @@ NO_INTERVAL = "no_interval"  # column: why a setting has no interval although it
 LONG = ("error", NO_INTERVAL, "command")
 DEVIATION = " deviation"
 HEADS = {"low": "95 % interval", "as_good": "as good"}  # of columns in the terminal
+OWN = {"run", "status", "ranked_by", "runs", "low", "as_good", "seconds"}  # columns beside settings and scores
+SETTINGS = "settings"  # the column of them all, in a narrow terminal
 MOST_NAMED = 20  # runs in a line
 
 # By index of the setting: its interval, how it compares with the best, and why it has none although it should.
@@ -151,14 +153,8 @@ def _repeated(settings: Sequence[Setting]) -> bool:
 def print_leaderboard(path: Path) -> None:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    columns = _shown(rows)
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(HEADS.get(column, column), justify="left" if column == "run" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(one_line(_cell(row, column)) for column in columns))
     console = console_of_width()
-    console.print(table)
+    console.print(_drawn(rows, console.width))
     for row in rows:
         if row["error"]:
             console.print(f"{row['status']:11}  {row['run']}: {shown(str(row['error']))}")
@@ -206,6 +202,27 @@ def best_runs(folder: Path) -> list[Path]:
     """The runs of the best setting of each ranking: of the settings that come first in the table."""
     best = best_settings(settings_of(trials_of(folder), folder))
     return [folder / trial.run for setting in best.values() for trial in setting.trials]
+
+
+def _drawn(rows: Sequence[dict[str, str]], width: int) -> Table:
+    """The table; settings stand below one another in one column if it would be wider than `width` characters."""
+    columns = _shown(rows)
+    cells = [{column: one_line(_cell(row, column)) for column in columns} for row in rows]
+    heads = {column: HEADS.get(column, column) for column in columns}
+    needed = sum(max(len(heads[column]), *(len(row[column]) for row in cells)) + 3 for column in columns)
+    settings = [column for column in columns if column not in OWN and not column.startswith(("val/", "test/"))]
+    if needed > width and len(settings) > 1:
+        for row in cells:
+            row[SETTINGS] = "\n".join(f"{name}={row[name]}" for name in settings if row[name])
+        first = columns.index(settings[0])
+        columns = [*columns[:first], SETTINGS, *(column for column in columns[first:] if column not in settings)]
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in columns:
+        left = column in ("run", SETTINGS)
+        table.add_column(heads.get(column, column), justify="left" if left else "right", no_wrap=True)
+    for row in cells:
+        table.add_row(*(row[column] for column in columns))
+    return table
 
 
 def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) -> None:
