@@ -19,7 +19,7 @@ from conftest import Answer
 from frostline.commands.confidence import Confidence, calibrated, confidence
 from frostline.commands.predict import _confidence
 from frostline.contracts.targets import Targets
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, RunError
 from frostline.report.selective import Threshold
 from frostline.runs.predictions import write
 from frostline.runs.record import Record
@@ -169,6 +169,34 @@ def test_numbers_have_intervals(tmp_path: Path) -> None:
 def classification() -> Classification:
     settings: dict[str, Any] = {"label_smoothing": 0.0, "class_weights": "none", "l1": 0.0}
     return Classification(Targets("class", ["no", "yes"], [5, 5]), **settings, monitor="val/loss", mode="min")
+
+
+DAMAGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "no outputs": ({"target": np.zeros(99, int)}, {}, "have no column 'logits'"),
+    "no rows": ({"target": np.zeros(0, int), "logits": np.zeros((0, 2), np.float32)}, {}, "have 0 rows"),
+    "cut": ({}, {"calibration": {"samples": 100}}, "have 99 rows, and run.json tells of 100"),
+    "more": ({}, {"data": {"num_val": 98}}, "have 99 rows, and run.json tells of 98"),
+    "fewer classes": ({"logits": np.zeros((99, 1), np.float32)}, {}, "have other classes than the run"),
+    "more classes": ({"logits": np.zeros((99, 3), np.float32)}, {}, "have other classes than the run"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_predictions_that_are_not_the_runs_own_promise_nothing(tmp_path: Path, damage: str) -> None:
+    changes, said, told = DAMAGES[damage]
+    whole = {"target": np.arange(99) % 2, "logits": np.zeros((99, 2), np.float32)}
+    write(tmp_path, "val", changes if "target" in changes else whole | changes, ABOUT)
+    record = Record(command="", seed=0, **said)
+    with pytest.raises(RunError, match=f"stored predictions of validation {told}") as raised:
+        confidence(tmp_path, record, classification(), "best", abstain=None, conformal=0.2)
+    assert raised.value.where == tmp_path / "predictions" / "val.parquet"
+
+
+def test_predictions_of_other_classes_promise_nothing(tmp_path: Path) -> None:
+    columns = {"target": np.arange(99) % 2, "logits": np.zeros((99, 2), np.float32)}
+    write(tmp_path, "val", columns, ABOUT | {"names": ["cat", "dog"]})
+    with pytest.raises(RunError, match="have other classes than the run"):
+        confidence(tmp_path, Record(command="", seed=0), classification(), "best", abstain=0.2, conformal=None)
 
 
 def stored(folder: Path, logits: np.ndarray, target: np.ndarray) -> None:

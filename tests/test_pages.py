@@ -93,6 +93,15 @@ def test_a_training_ends_with_its_page(page: Page, small_run: Path) -> None:
     assert [text for text in said if text not in page.text] == []
 
 
+def test_a_page_tells_of_damaged_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "test.parquet").write_bytes(b"PAR1")
+    record = Record(command="", seed=0, data={"name": "digits"}, model={"name": "bundled"})
+    made = write_page(tmp_path, record, None, "", private=False)
+    assert "diagrams are left out: the predictions cannot be read" in made.read_text()
+    assert "the page lacks samples and diagrams: the predictions cannot be read" in capsys.readouterr().err
+
+
 def test_nothing_comes_from_elsewhere(page: Page) -> None:
     assert len(page.source.encode()) < 3_000_000
     places = [it.get(name) for _, it in page.tags for name in ("src", "href", "action", "data", "xlink:href")]

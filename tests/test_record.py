@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faked import phase_row
 from frostline.errors import RunError
 from frostline.runs import record as module
 from frostline.runs.record import FILE, SCHEMA, Record, Stopwatch
@@ -30,12 +32,25 @@ def written(folder: Path) -> dict[str, Any]:
     return content
 
 
+def without(row: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != name}
+
+
+def refused(folder: Path, name: str, value: object, told: str) -> None:
+    """A whole record that has one other value is no record."""
+    record().write(folder)
+    (folder / FILE).write_text(json.dumps(written(folder) | {name: value}), encoding="utf-8")
+    with pytest.raises(RunError, match=f"run.json cannot be read: {re.escape(told)}") as raised:
+        Record.read(folder)
+    assert raised.value.where == folder / FILE
+
+
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     made = record(
         status="failed",
         error={"type": "DataError", "message": "größer\nkaputt"},
         data={"name": "digits", "classes": ["a", "b"]},
-        phases=[{"name": "head", "epochs": 3, "val": {"val/accuracy": 0.5}}],
+        phases=[phase_row(val={"val/accuracy": 0.5})],
         metrics={"test/accuracy": 0.25},
         per_class=[{"class": "a", "f1": 0.5}],
         baselines={"knn": {"val/accuracy": 0.25, "seconds": 0.125}},
@@ -72,7 +87,7 @@ def test_a_temperature_that_harms_on_the_test_split_is_told(raw: Any, calibrated
 def test_null_scores_are_read_as_not_a_number(tmp_path: Path) -> None:
     one = record(metrics={"val/loss": math.nan}, monitor="val/loss", status="finished", data={"classes": []})
     one.intervals = {"test/tar": {"low": math.nan, "high": 1.0, "by": "task", "caution": ""}}
-    one.phases = [{"name": "head", "val": {"val/loss": math.inf}}]
+    one.phases = [phase_row(val={"val/loss": math.inf})]
     assert one.rank == math.inf
     one.write(tmp_path)
     found = Record.read(tmp_path)
@@ -156,6 +171,41 @@ def test_a_truncated_record_is_told_by_name(tmp_path: Path, cut: int) -> None:
     (tmp_path / FILE).write_bytes(whole[:-cut].rstrip(b"}\n"))
     with pytest.raises(RunError, match="cannot be read"):
         Record.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("metrics", {"val/accuracy": "abc"}, "'metrics.val/accuracy': 'abc' is not a number"),
+        ("metrics", {"test/x": [1]}, "'metrics.test/x': "),
+        ("error", {}, "'error' has no 'message'"),
+        ("seconds", {}, "'seconds' has no 'total'"),
+        ("seconds", {"total": 1.0, "fit": "1"}, "'seconds.fit': '1' is not a number"),
+    ],
+)
+def test_a_value_that_the_leaderboard_cannot_read_is_told_by_name(
+    tmp_path: Path, name: str, value: object, told: str
+) -> None:
+    refused(tmp_path, name, value, told)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("phases", [without(phase_row(), "learns")], "'phases.0' has no 'learns'"),
+        ("phases", [phase_row(val={"val/loss": "a"})], "'phases.0.val.val/loss': 'a' is not a number"),
+        ("intervals", {"test/x": {"low": "a", "high": 1.0}}, "'intervals.test/x.low': 'a' is not a number"),
+        ("slices", {"q": {}}, "'slices.q' has no "),
+        ("calibration", {"temperature": "x"}, "'calibration.temperature': 'x' is not a number"),
+        ("calibration", {"raw": {"nll": 0.5}}, "'calibration.raw' has no 'brier'"),
+        ("baselines", {"majority": "x"}, "'baselines.majority': 'x' is not "),
+        ("best", {}, "'best' has no 'phase'"),
+        ("per_class", [3], "'per_class.0': 3 is not "),
+        ("model", {"parameters": "many"}, "'model.parameters': 'many' is not a whole number"),
+    ],
+)
+def test_a_value_that_the_page_cannot_read_is_told_by_name(tmp_path: Path, name: str, value: object, told: str) -> None:
+    refused(tmp_path, name, value, told)
 
 
 @pytest.mark.parametrize("schema", [0, 2, "1", None])

@@ -49,6 +49,18 @@ def test_notes_that_were_removed_are_made_again_from_the_runs(
     assert began(program("train", "sweep.resume=named")) == []
 
 
+def test_a_leaderboard_that_cannot_be_written_loses_no_run(ended: Path, program: Program) -> None:
+    shutil.rmtree(ended / "1")
+    (ended / "leaderboard.csv").unlink()
+    (ended / "leaderboard.csv").mkdir()
+    answer = program("train", f"sweep.resume={ended}")
+    assert answer.code == 1
+    assert "the operating system reports an error: " in answer.err
+    assert f"where: {ended / 'leaderboard.csv'}" in answer.err
+    assert "Traceback" not in answer.err
+    assert Record.read(ended / "1").status == "finished"
+
+
 def test_a_damaged_run_is_told_and_runs_anew_if_asked(ended: Path, program: Program) -> None:
     (ended / "1" / "run.json").write_text("{")
     answer = program("train", f"sweep.resume={ended}")

@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
 from conftest import Answer
+from faked import phase_row
 from frostline.errors import ConfigError, WeightsError, in_short
 from frostline.report.leaderboard import _drawn, best_runs, print_leaderboard, write_leaderboard
 from frostline.report.summary import program as program_name
@@ -55,7 +56,7 @@ def lose(sweep: Path, number: int, *typed: str, error: BaseException) -> None:
 
 def finished(monitor: str = "val/accuracy", score: float = 0.5, **said: Any) -> dict[str, Any]:
     mode = "min" if monitor == "val/loss" else "max"
-    phases = [{"name": "head", "val": {monitor: score}, "solved": said.pop("solved", None)}]
+    phases = [phase_row(val={monitor: score}, solved=said.pop("solved", None))]
     return {
         "status": "finished",
         "monitor": monitor,
@@ -200,7 +201,7 @@ def test_of_heads_that_step_no_reason_is_told(tmp_path: Path, capsys: pytest.Cap
 
 def test_equal_scores_of_unequal_epochs_are_no_equal_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in (0, 1):
-        phases = [{"name": "head", "val": {"val/loss": float(number)}}]
+        phases = [phase_row(val={"val/loss": float(number)})]
         write(tmp_path / str(number), f"optimizer.lr={number}", **{**finished(), "phases": phases})
     print_leaderboard(write_leaderboard(tmp_path))
     assert "no difference" not in capsys.readouterr().out

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from faked import phase_row
 from frostline.report.leaderboard import print_leaderboard, write_leaderboard
 from frostline.report.trials import settings_of, trials_of
 from frostline.runs.opening import MADE, NEEDED
@@ -21,7 +22,7 @@ def write(folder: Path, *typed: str, score: float, status: str = "finished") -> 
     metrics: dict[str, Any] = {"val/accuracy": score, "test/accuracy": score / 2, "test/n": 10.0}
     metrics["test/loss"] = None if score > 0.8 else score  # as a loss that is not finite is stored
     record = Record(command=command, seed=0, monitor="val/accuracy", mode="max", status=status, metrics=metrics)
-    record.phases = [{"name": "head", "val": {"val/accuracy": score}}]
+    record.phases = [phase_row(val={"val/accuracy": score})]
     record.write(folder)
 
 

@@ -182,10 +182,20 @@ def _run(command: str) -> list[FrostlineError]:
     finally:
         board.tell_left()
         Session.remove_unbegun()
-    for failure in board.print():
+    for failure in _listed(board):
         _tell(failure)
         failures.append(failure)
     return failures
+
+
+def _listed(board: Board) -> list[FrostlineError]:
+    """Print the leaderboard. A folder where it cannot be written loses it, but not the runs."""
+    try:
+        return board.print()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return [_refused(error)]
 
 
 def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[FrostlineError]:
@@ -246,7 +256,7 @@ def _refused(error: OSError) -> RunError:
     step += ", or make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
     refusal = RunError(
         f"the operating system reports an error: {error.strerror or error}",
-        where=error.filename,
+        where=error.filename2 or error.filename,  # of a renamed draft, the file that it replaces
         next_step=f"{step}; HYDRA_FULL_ERROR=1 shows the traceback",
     )
     refusal.__cause__ = error

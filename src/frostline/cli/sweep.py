@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,8 @@ class Board:
             else:  # a signal ended it: it runs again in a resume
                 note.stopped += 1
             Session.sweep.write_note(number, note)
-        self._write(Session.sweep)
+        with suppress(OSError):  # the other jobs go on; `print` reports it
+            self._write(Session.sweep)
         if Session.progress is not None:
             print(f"sweep  {Session.progress.line()}", flush=True)
 

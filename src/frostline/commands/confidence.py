@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from frostline.data.predicting import Columns, cells
-from frostline.errors import ConfigError, counted
+from frostline.errors import ConfigError, RunError, counted
 from frostline.report.calibration import classified, not_finite
 from frostline.report.conformal import half_widths, least_miss, least_probability
 from frostline.report.selective import DOUBT, Threshold, threshold_of
-from frostline.runs.predictions import Predictions, read
+from frostline.runs.predictions import Predictions, file_of, read
 from frostline.runs.record import Record
 from frostline.tasks.base import Task
 from frostline.tasks.multi_label import BETWEEN
@@ -183,6 +183,7 @@ def confidence(
             next_step="checkpoint=best",
         )
     found = read(folder, "val")
+    _require_own(found, folder, record, task)
     return _of_numbers(found, task, conformal) if takes_numbers else _of_classes(found, task, abstain, conformal)
 
 
@@ -235,6 +236,30 @@ def _note(what: str, besides: str, miss: float, found: Predictions) -> str:
     return (
         f"{what} hold the truth of {1 - miss:.4g} of further samples{besides}: split conformal, from "
         f"{counted(number, 'validation sample', 'validation samples')}, {SAME_DATA}{grouped}"
+    )
+
+
+def _require_own(found: Predictions, folder: Path, record: Record, task: Task) -> None:
+    """Raise RunError if the file lacks columns or rows, or has those of another run: its promise would be wrong."""
+    columns, wanted = found.columns, "predicted" if task.gives_numbers else "logits"
+    names: list[str] = [] if task.gives_numbers else [*map(str, task.classes)]  # type: ignore[call-overload]
+    rows, most = len(columns.get("target", ())), record.data.get("num_val")  # trainer.limit_val_batches leaves some out
+    fitted = record.calibration.get("samples") if names else None
+    missing = [name for name in ("target", wanted) if name not in columns]
+    told = [*map(str, found.about.get("names") or names)][: len(names)]
+    if missing:
+        problem = f"have no column '{missing[0]}'"
+    elif not rows or (fitted and rows != fitted) or (most is not None and rows > most):
+        known = fitted or most
+        problem = f"have {counted(rows, 'row', 'rows')}" + (f", and run.json tells of {known:,}" if known else "")
+    elif names and (columns[wanted].ndim != 2 or columns[wanted].shape[1] != len(names) or told != names):
+        problem = "have other classes than the run"
+    else:
+        return
+    raise RunError(
+        f"the stored predictions of validation {problem}",
+        where=folder / file_of("val"),
+        next_step="restore the file, or leave abstain= and conformal= out",
     )
 
 

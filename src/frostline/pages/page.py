@@ -1,5 +1,6 @@
 """Write report.html of a run: one file without anything from elsewhere, of at most 3 MB."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def write_page(
     """Write the page and return its path. show: gives a sample by its index in its source; None: the page has no
     samples, for the reason `why_no_samples`. private: whether to leave out also what may name samples. look: see
     `galleries`."""
-    found = _predictions(folder, "test")
+    found, damage = _predictions(folder, "test")
+    why_no_samples = damage or why_no_samples
     samples = Galleries([])
     if show is not None and found is not None:
         samples = galleries(found, show, look, temperature=record.temperature)
@@ -41,13 +43,15 @@ def write_page(
     return folder / PAGE
 
 
-def _predictions(folder: Path, split: Split) -> Predictions | None:
+def _predictions(folder: Path, split: Split) -> tuple[Predictions | None, str]:
+    """None if the run stored none; or if they are damaged, with a sentence on what the page lacks."""
     if not (folder / file_of(split)).is_file():
-        return None
+        return None, ""
     try:
-        return read(folder, split)
-    except RunError:  # damaged: the page is built without them
-        return None
+        return read(folder, split), ""
+    except RunError as error:
+        print(f"frostline: the page lacks samples and diagrams: {error.what}\n  where: {error.where}", file=sys.stderr)
+        return None, f"Samples, confusion matrix and diagrams are left out: {error.what}."
 
 
 def rendered(

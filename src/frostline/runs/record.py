@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from frostline.errors import RunError
 from frostline.paths import write_atomically
+from frostline.runs.record_forms import require_forms
 from frostline.runs.schema import read_schema, require_types
 
 SCHEMA = 1
@@ -143,8 +144,7 @@ class Record:
         record._require_types()
         record.metrics = _numbers(record.metrics)
         for row in (*record.phases, *record.averages):
-            if isinstance(row.get("val"), dict):
-                row["val"] = _numbers(row["val"])
+            row["val"] = _numbers(row["val"])
         ends = ("low", "high")
         record.intervals = {
             name: own for name, own in record.intervals.items() if all(own.get(end) is not None for end in ends)
@@ -156,10 +156,7 @@ class Record:
         require_types(self, TYPES)
         if self.data and not isinstance(self.data["classes"], list):
             raise TypeError("'data' has no classes")
-        if not all(isinstance(row, dict) and isinstance(row["name"], str) for row in self.phases):
-            raise TypeError("'phases' is not a list of phases")
-        if not all(isinstance(value, int | float) for value in self.seconds.values()):
-            raise TypeError("'seconds' holds a value that is not a number")
+        require_forms(self)
 
 
 class Stopwatch:
