@@ -141,6 +141,15 @@ def test_each_decision_is_printed_and_a_resumed_search_goes_on(program: Program,
     assert "[5]" not in answer.out
 
 
+@pytest.mark.usefixtures("scored")
+def test_a_typed_list_of_heads_is_what_is_tried(program: Program, tmp_path: Path) -> None:
+    answer = program(*SWEEP, "sweep.heads=[mlp]", "sweep.schedules=[]", "sweep.rates=[1.0]", "hydra.sweep.dir=S")
+    assert answer.code == 0, answer.err
+    note = Sweep.read(tmp_path / "S").note(0)
+    assert note is not None
+    assert "head=mlp" in note.typed
+
+
 REFUSED = {
     "another dimension": (["data.batch_size=8,16"], ["data.batch_size has several values", "sweep=grid"]),
     "seeds": (["sweep.seeds=2"], ["where: sweep.seeds=2", "leave sweep.seeds out"]),
@@ -152,6 +161,8 @@ REFUSED = {
     "no such model": (["model=bundled,resnet5"], ["no model 'resnet5'"]),
     "no such plan": (["schedule=twostage"], ["no schedule 'twostage'"]),
     "no time": (["sweep.minutes=0"], ["sweep.minutes"]),
+    "no such head": (["sweep.heads=[nope]"], ["no head 'nope'"]),
+    "two lists of heads": (["sweep.heads=[linear]", "head=mlp"], ["where: head=mlp", "leave sweep.heads out"]),
     "a rate below zero": (["sweep.rates=[-1]"], ["sweep.rates"]),
     "dry": (["dry_run=true"], ["a search needs scores"]),
 }

@@ -140,7 +140,8 @@ class Jobs(Sweeper):
             require_study(plan.study, plan.mode, settings)
             search = plan.content
         if isinstance(settings, Plans):
-            space, fixed = space_of(of_jobs, settings, settings_listed, self._composed)
+            own = [it.key_or_group for it in typed if is_of_sweep(it.key_or_group)]
+            space, fixed = space_of(of_jobs, settings, own, settings_listed, self._composed)
             search = Planning(Sweep(Path(), [], ""), space, fixed).content
         _take_place(self.config, raw, Sweep(Path(), Jobs.typed, str(Path.cwd()), jobs, search))
 
