@@ -24,6 +24,11 @@ RATES = ["0.001", "0.0003", "0.003"]
 SECONDS = {"head_only": 5.0, "last_block": 20.0, "two_stage": 60.0, "full": 80.0}
 SCORES = {"head_only": 0.0, "last_block": 0.05, "two_stage": 0.1, "full": 0.02}
 
+LIMITS: dict[str, Any] = dict.fromkeys(["seeds", "max_seconds", "max_parameters", "resume"]) | {
+    "drop": False,
+    "test": "none",
+}
+
 
 def space(minutes: float = 30, models: str = "abcd", most: int = 2) -> Space:
     rates = dict.fromkeys(models, RATES)
@@ -164,6 +169,8 @@ REFUSED = {
     "no such head": (["sweep.heads=[nope]"], ["no head 'nope'"]),
     "two lists of heads": (["sweep.heads=[linear]", "head=mlp"], ["where: head=mlp", "leave sweep.heads out"]),
     "a rate below zero": (["sweep.rates=[-1]"], ["sweep.rates"]),
+    "no rates": (["sweep.rates=[]"], ["at least one rate", "where: sweep.rates=[]"]),
+    "no heads": (["sweep.heads=[]"], ["at least one head", "where: sweep.heads=[]"]),
     "dry": (["dry_run=true"], ["a search needs scores"]),
 }
 
@@ -185,8 +192,7 @@ def test_the_rate_itself_stays_as_typed() -> None:
 
 def test_a_run_ends_with_the_time_of_the_search(tmp_path: Path) -> None:
     planning = Planning(Sweep(tmp_path, [], ""), space(1), [])
-    limits = {"seeds": None, "drop": False, "test": "none", "max_seconds": None, "max_parameters": None, "resume": None}
-    watch = Watch(Grid(**limits, retry=False, join=None), None, planning.left)
+    watch = Watch(Grid(**LIMITS, retry=False, join=None), None, planning.left)
     assert watch.decides
     assert watch.late(59.0) is None
     assert watch.late(61.0) == "it took 61 s so far, and the time of the search is over"

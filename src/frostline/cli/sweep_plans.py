@@ -36,6 +36,7 @@ def space_of(
         else:
             fixed.append(str(override.input_line))
     _require_one_list(typed, own)
+    _require_some(settings)
     first = compose([*fixed, *(f"{key}={values[0]}" for key, values in typed.items() if key != SCHEDULE)])
     composed = first.hydra.runtime.choices
     if first.dry_run:
@@ -73,6 +74,13 @@ def _require_one_list(typed: Mapping[str, Sequence[str]], own: Sequence[str]) ->
                 where=f"{key}={','.join(typed[key])}",
                 next_step=f"leave {listed} out; or leave {key} out",
             )
+
+
+def _require_some(settings: Plans) -> None:
+    """Raises ConfigError if a list from which a run needs one value is empty."""
+    for key, values, what in (("sweep.heads", settings.heads, "head"), ("sweep.rates", settings.rates, "rate")):
+        if not values:
+            raise ConfigError(f"sweep=plans needs at least one {what}", where=f"{key}=[]", next_step=f"leave {key} out")
 
 
 def _multiples(rate: object, typed: Sequence[str], factors: Sequence[float]) -> list[str]:
