@@ -171,6 +171,8 @@ REFUSED = {
     "a rate below zero": (["sweep.rates=[-1]"], ["sweep.rates"]),
     "no rates": (["sweep.rates=[]"], ["at least one rate", "where: sweep.rates=[]"]),
     "no heads": (["sweep.heads=[]"], ["at least one head", "where: sweep.heads=[]"]),
+    "another typed rate": (["optimizer.lr=1e-3,-1"], ["optimizer.lr"]),
+    "another rate": (["sweep.rates=[1.0,1e9]"], ["optimizer.lr"]),
     "dry": (["dry_run=true"], ["a search needs scores"]),
 }
 

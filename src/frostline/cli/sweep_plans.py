@@ -55,6 +55,8 @@ def space_of(
             config = compose([*fixed, f"{MODEL}={model}", f"{HEAD}={probe}", *typed_rate])
             rates[model] = _multiples(config.optimizer.lr, rates[model], settings.rates)
     for model in models:
+        for rate in rates[model][1:]:  # the first one is part of the jobs below
+            require_composed([*fixed, f"{MODEL}={model}", f"{HEAD}={probe}", f"{RATE}={rate}"], compose)
         for head in heads:
             for schedule in (FROZEN, *schedules):
                 job = [f"{MODEL}={model}", f"{HEAD}={head}", f"{SCHEDULE}={schedule}", f"{RATE}={rates[model][0]}"]
