@@ -12,7 +12,7 @@ from conftest import Answer
 from frostline.cli.sweep_plans import _multiples
 from frostline.commands.train import NOT_HERE
 from frostline.runs.record import Record
-from frostline.runs.sweeps import Sweep
+from frostline.runs.sweeps import Note, Sweep
 from frostline.sweeps.planning import Planning
 from frostline.sweeps.plans import Choice, Space, Tried, decide
 from frostline.sweeps.settings import Grid
@@ -185,6 +185,17 @@ def test_what_plans_cannot_choose_is_refused_before_any_run(case: str, program: 
     for words in expected:
         assert words in answer.err
     assert [*tmp_path.iterdir()] == []
+
+
+def test_only_the_refusal_of_joining_is_told(program: Program, tmp_path: Path) -> None:
+    stored = Planning(Sweep(tmp_path / "S", [], ""), space(), []).content
+    sweep = Sweep(tmp_path / "S", ["sweep=plans"], str(tmp_path), search=stored)
+    sweep.folder.mkdir()
+    assert sweep.create()
+    sweep.write_note(0, Note("0", []))
+    answer = program("train", "sweep.join=S")
+    assert answer.code == 1
+    assert answer.err.startswith("frostline: sweep=plans decides by the score of the run before")
 
 
 def test_the_rate_itself_stays_as_typed() -> None:
