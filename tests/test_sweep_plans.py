@@ -9,13 +9,15 @@ import pytest
 
 import faked
 from conftest import Answer
+from frostline.cli.sweep import _unsuccessful
 from frostline.cli.sweep_plans import _multiples
+from frostline.cli.sweep_session import Session
 from frostline.commands.train import NOT_HERE
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep
 from frostline.sweeps.planning import Planning
 from frostline.sweeps.plans import Choice, Space, Tried, decide
-from frostline.sweeps.settings import Grid
+from frostline.sweeps.settings import Grid, Plans
 from frostline.sweeps.watch import Watch
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
@@ -196,6 +198,19 @@ def test_only_the_refusal_of_joining_is_told(program: Program, tmp_path: Path) -
     answer = program("train", "sweep.join=S")
     assert answer.code == 1
     assert answer.err.startswith("frostline: sweep=plans decides by the score of the run before")
+
+
+def test_a_search_without_a_finished_run_names_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"minutes": 1e-9, "heads": ["linear"], "schedules": [], "rates": [1.0], "models": 1}
+    monkeypatch.setattr(Session, "settings", Plans(**LIMITS, retry=False, join=None, **own))
+    sweep = Sweep(tmp_path, [], "")
+    assert sweep.create()
+    sweep.write_note(0, Note("0", []))
+    (tmp_path / "0").mkdir()
+    Record("", 0, monitor="val/accuracy", status="pruned").write(tmp_path / "0")
+    (error,) = _unsuccessful(sweep)
+    assert error.what.startswith("no run finished: the only one was ended early")
+    assert (error.where, error.next_step) == ("sweep.minutes=1e-09", "a new sweep with sweep.minutes=<more>")
 
 
 def test_the_rate_itself_stays_as_typed() -> None:
