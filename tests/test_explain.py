@@ -2,11 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from PIL import Image
 
 from conftest import Answer
+from frostline.commands.explain import _OneSample
+from frostline.contracts.specs import ImageSpec, PartsSpec, TextSpec
+from frostline.errors import ConfigError, DataError
+from frostline.saliency.pictures import require_pictures
 
 Program = Callable[..., Answer]
 
@@ -52,6 +58,23 @@ def test_what_cannot_be_explained_is_refused(
     assert answer.code == 1
     assert said in answer.err
     assert not [*picture.parent.glob("*.explained.png")]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"), [(ImageSpec, "input=<one file>; frostline"), (TextSpec, "text='...'; frostline")]
+)
+def test_what_is_proposed_is_what_the_run_takes(spec: type, said: str) -> None:
+    model = SimpleNamespace(backbone=SimpleNamespace(spec=object.__new__(spec)))
+    network: Any = SimpleNamespace(model=model, batches=lambda _: [SimpleNamespace(size=2)])
+    with pytest.raises(DataError, match="one sample, and there are several") as error:
+        next(_OneSample(network).predictions(cast(Any, None)))
+    assert error.value.next_step.startswith(said)
+
+
+def test_table_rows_have_no_map() -> None:
+    backbone: Any = SimpleNamespace(spec=object.__new__(PartsSpec), name="fusion")
+    with pytest.raises(ConfigError, match=r"\(table rows\) have no map"):
+        require_pictures(backbone)
 
 
 def test_several_samples_and_none_are_refused(small_run: Path, picture: Path, program: Program) -> None:

@@ -20,6 +20,7 @@ from PIL import Image
 
 import frostline
 from conftest import Answer
+from frostline.commands.predictor import Predictor
 from frostline.commands.train import NOT_HERE
 from frostline.paths import conf_dir
 from test_predictions import PICTURES, QUICK, TEXTS
@@ -291,6 +292,14 @@ def test_words_have_the_probabilities_of_the_command(program: Program, tmp_path:
             assert {name: cell or "" for name, cell in row.items()} == other
     with pytest.raises(frostline.DataError, match="this is not a sentence"):
         list(opened.predict([[]]))
+
+
+@pytest.mark.parametrize("name", ["abstain", "conformal", "batch_size", "top_k"])
+def test_a_word_in_place_of_a_number_is_refused(name: str) -> None:
+    words: dict[str, Any] = {name: "x"}
+    with pytest.raises(frostline.ConfigError) as error:
+        Predictor.__new__(Predictor).predict([], **words)
+    assert name in str(error.value.where)
 
 
 @pytest.mark.long

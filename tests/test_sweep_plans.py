@@ -9,13 +9,15 @@ import pytest
 
 import faked
 from conftest import Answer
+from frostline.cli.sweep import _unsuccessful
 from frostline.cli.sweep_plans import _multiples
+from frostline.cli.sweep_session import Session
 from frostline.commands.train import NOT_HERE
 from frostline.runs.record import Record
-from frostline.runs.sweeps import Sweep
+from frostline.runs.sweeps import Note, Sweep
 from frostline.sweeps.planning import Planning
 from frostline.sweeps.plans import Choice, Space, Tried, decide
-from frostline.sweeps.settings import Grid
+from frostline.sweeps.settings import Grid, Plans
 from frostline.sweeps.watch import Watch
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
@@ -23,6 +25,11 @@ Program = Callable[..., Answer]
 RATES = ["0.001", "0.0003", "0.003"]
 SECONDS = {"head_only": 5.0, "last_block": 20.0, "two_stage": 60.0, "full": 80.0}
 SCORES = {"head_only": 0.0, "last_block": 0.05, "two_stage": 0.1, "full": 0.02}
+
+LIMITS: dict[str, Any] = dict.fromkeys(["seeds", "max_seconds", "max_parameters", "resume"]) | {
+    "drop": False,
+    "test": "none",
+}
 
 
 def space(minutes: float = 30, models: str = "abcd", most: int = 2) -> Space:
@@ -141,6 +148,15 @@ def test_each_decision_is_printed_and_a_resumed_search_goes_on(program: Program,
     assert "[5]" not in answer.out
 
 
+@pytest.mark.usefixtures("scored")
+def test_a_typed_list_of_heads_is_what_is_tried(program: Program, tmp_path: Path) -> None:
+    answer = program(*SWEEP, "sweep.heads=[mlp]", "sweep.schedules=[]", "sweep.rates=[1.0]", "hydra.sweep.dir=S")
+    assert answer.code == 0, answer.err
+    note = Sweep.read(tmp_path / "S").note(0)
+    assert note is not None
+    assert "head=mlp" in note.typed
+
+
 REFUSED = {
     "another dimension": (["data.batch_size=8,16"], ["data.batch_size has several values", "sweep=grid"]),
     "seeds": (["sweep.seeds=2"], ["where: sweep.seeds=2", "leave sweep.seeds out"]),
@@ -152,7 +168,13 @@ REFUSED = {
     "no such model": (["model=bundled,resnet5"], ["no model 'resnet5'"]),
     "no such plan": (["schedule=twostage"], ["no schedule 'twostage'"]),
     "no time": (["sweep.minutes=0"], ["sweep.minutes"]),
+    "no such head": (["sweep.heads=[nope]"], ["no head 'nope'"]),
+    "two lists of heads": (["sweep.heads=[linear]", "head=mlp"], ["where: head=mlp", "leave sweep.heads out"]),
     "a rate below zero": (["sweep.rates=[-1]"], ["sweep.rates"]),
+    "no rates": (["sweep.rates=[]"], ["at least one rate", "where: sweep.rates=[]"]),
+    "no heads": (["sweep.heads=[]"], ["at least one head", "where: sweep.heads=[]"]),
+    "another typed rate": (["optimizer.lr=1e-3,-1"], ["optimizer.lr"]),
+    "another rate": (["sweep.rates=[1.0,1e9]"], ["optimizer.lr"]),
     "dry": (["dry_run=true"], ["a search needs scores"]),
 }
 
@@ -167,6 +189,30 @@ def test_what_plans_cannot_choose_is_refused_before_any_run(case: str, program: 
     assert [*tmp_path.iterdir()] == []
 
 
+def test_only_the_refusal_of_joining_is_told(program: Program, tmp_path: Path) -> None:
+    stored = Planning(Sweep(tmp_path / "S", [], ""), space(), []).content
+    sweep = Sweep(tmp_path / "S", ["sweep=plans"], str(tmp_path), search=stored)
+    sweep.folder.mkdir()
+    assert sweep.create()
+    sweep.write_note(0, Note("0", []))
+    answer = program("train", "sweep.join=S")
+    assert answer.code == 1
+    assert answer.err.startswith("frostline: sweep=plans decides by the score of the run before")
+
+
+def test_a_search_without_a_finished_run_names_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"minutes": 1e-9, "heads": ["linear"], "schedules": [], "rates": [1.0], "models": 1}
+    monkeypatch.setattr(Session, "settings", Plans(**LIMITS, retry=False, join=None, **own))
+    sweep = Sweep(tmp_path, [], "")
+    assert sweep.create()
+    sweep.write_note(0, Note("0", []))
+    (tmp_path / "0").mkdir()
+    Record("", 0, monitor="val/accuracy", status="pruned").write(tmp_path / "0")
+    (error,) = _unsuccessful(sweep)
+    assert error.what.startswith("no run finished: the only one was ended early")
+    assert (error.where, error.next_step) == ("sweep.minutes=1e-09", "a new sweep with sweep.minutes=<more>")
+
+
 def test_the_rate_itself_stays_as_typed() -> None:
     assert _multiples(0.00012345, ["1.2345e-4"], [1.0, 0.3, 3.0, 1.0]) == ["1.2345e-4", "3.7e-05", "0.00037"]
     assert _multiples(0.00012345, [], [1.0]) == ["0.00012345"]
@@ -174,8 +220,7 @@ def test_the_rate_itself_stays_as_typed() -> None:
 
 def test_a_run_ends_with_the_time_of_the_search(tmp_path: Path) -> None:
     planning = Planning(Sweep(tmp_path, [], ""), space(1), [])
-    limits = {"seeds": None, "drop": False, "test": "none", "max_seconds": None, "max_parameters": None, "resume": None}
-    watch = Watch(Grid(**limits, retry=False, join=None), None, planning.left)
+    watch = Watch(Grid(**LIMITS, retry=False, join=None), None, planning.left)
     assert watch.decides
     assert watch.late(59.0) is None
     assert watch.late(61.0) == "it took 61 s so far, and the time of the search is over"

@@ -76,6 +76,14 @@ def test_temperatures_have_bounds(scale: float) -> None:
     assert LOWEST - 1e-6 <= fitted(TARGET, TRUTH * scale) <= HIGHEST + 1e-4
 
 
+@pytest.mark.parametrize(("scale", "said"), [(-1, "the highest that is tried (20)"), (1, ""), (1e-3, "the lowest")])
+def test_a_temperature_at_its_bound_is_told(scale: float, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded(Predictions({"part": "val"}, {"target": TARGET, "logits": TRUTH * scale}), None)
+    told = capsys.readouterr().err
+    assert said in told
+    assert bool(told) == bool(said)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_logits_that_are_not_finite_give_no_temperature(value: float, capsys: pytest.CaptureFixture[str]) -> None:
     broken = SURE.copy()

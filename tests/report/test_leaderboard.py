@@ -314,6 +314,18 @@ def test_a_run_whose_record_is_damaged_is_told_and_stops_nothing(
     assert "unreadable   0: run.json cannot be read" in capsys.readouterr().out
 
 
+def test_a_setting_with_an_unreadable_run_comes_after_those_of_which_all_finished(tmp_path: Path) -> None:
+    (tmp_path / JOBS).mkdir()
+    for number, (rate, seed) in enumerate([(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)]):
+        typed = [f"optimizer.lr={rate}", f"seed={seed}"]
+        write(tmp_path / str(number), *typed, **finished(score=0.9 - rate + seed / 100))
+        Sweep(tmp_path, [], "").write_note(number, Note(str(number), typed))
+    (tmp_path / "1" / "run.json").write_text("{")
+    rows = rows_of(write_leaderboard(tmp_path))
+    assert [(row["optimizer.lr"], row["runs"]) for row in rows] == [("0.2", "2"), ("0.1", "1 of 2"), ("0.1", "1")]
+    assert rows[2]["status"] == "unreadable"
+
+
 def test_one_run_has_no_leaderboard(sweep: Path, program: Callable[..., Answer]) -> None:
     answer = program("leaderboard", str(sweep / "0"))
     assert answer.code == 1

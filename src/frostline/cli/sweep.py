@@ -23,7 +23,7 @@ from frostline.sweeps.workers import is_worker
 
 MOST_NAMED = 20  # jobs listed as not run
 OF_SETTINGS = ("ConfigError", "PlanError")  # what fails again if it runs again
-LIMITS = ("max_seconds", "max_parameters", "pruner")
+LIMITS = ("max_seconds", "max_parameters", "pruner", "minutes")
 
 
 def sweep_folder() -> Path | None:
@@ -88,11 +88,14 @@ def _unsuccessful(sweep: Sweep) -> list[FrostlineError]:
         return [RunError(what, next_step=retry if again else "correct the settings, and start a new sweep")]
     if states and {*states.values()} == {"pruned"}:
         limits = [name for name in LIMITS if getattr(Session.settings, name, None) not in (None, "none")]
+        steps = ["a new sweep with sweep.minutes=<more>"] * ("minutes" in limits)
+        steps += ["a new sweep with a higher limit, or without one"] * (limits != ["minutes"])
+        ended = f"all {len(states)} were" if len(states) > 1 else "the only one was"
         return [
             RunError(
-                f"no run finished: all {len(states)} were ended early, see above",
+                f"no run finished: {ended} ended early, see above",
                 where=", ".join(f"sweep.{name}={getattr(Session.settings, name)}" for name in limits) or None,
-                next_step="a new sweep with a higher limit, or without one",
+                next_step="; or ".join(steps),
             )
         ]
     return []

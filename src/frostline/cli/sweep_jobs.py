@@ -67,6 +67,12 @@ class Jobs(Sweeper):
         Session.settings = settings = settings_of(self.config)
         Session.has_page = self.config.get("report") is not False
         launcher = launcher_of(self.config)
+        if isinstance(settings, Plans) and (launcher is not None or settings.join is not None):
+            raise ConfigError(
+                "sweep=plans decides by the score of the run before, in one process",
+                where="sweep.join" if settings.join is not None else "launcher",
+                next_step="leave it out; sweep=tpe searches with several processes",
+            )
         if Session.sweep is not None:
             Session.enter(Session.sweep, alone=settings.resume is not None)
             if settings.retry:
@@ -78,12 +84,6 @@ class Jobs(Sweeper):
             self._begin(arguments, settings)
         assert Session.sweep is not None
         Jobs.all = Session.sweep.jobs
-        if isinstance(settings, Plans) and (launcher is not None or settings.join is not None):
-            raise ConfigError(
-                "sweep=plans decides by the score of the run before, in one process",
-                where="sweep.join" if settings.join is not None else "launcher",
-                next_step="leave it out; sweep=tpe searches with several processes",
-            )
         searching = self._searching(Session.sweep, settings)
         total = len(Jobs.all) if searching is None else searching.size
         if launcher is not None:
@@ -140,7 +140,8 @@ class Jobs(Sweeper):
             require_study(plan.study, plan.mode, settings)
             search = plan.content
         if isinstance(settings, Plans):
-            space, fixed = space_of(of_jobs, settings, settings_listed, self._composed)
+            own = [it.key_or_group for it in typed if is_of_sweep(it.key_or_group)]
+            space, fixed = space_of(of_jobs, settings, own, settings_listed, self._composed)
             search = Planning(Sweep(Path(), [], ""), space, fixed).content
         _take_place(self.config, raw, Sweep(Path(), Jobs.typed, str(Path.cwd()), jobs, search))
 

@@ -1,7 +1,7 @@
 """Begin a search for model, head, plan and rate: what it chooses from, by the command line."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra.core.override_parser.types import Override
 
@@ -13,13 +13,14 @@ from frostline.sweeps.settings import Plans
 
 MODEL, HEAD, SCHEDULE, RATE = KEYS
 PROBE = "linear"
+LISTS = {HEAD: "sweep.heads", SCHEDULE: "sweep.schedules"}  # which list a typed setting takes the place of
 
 
 def space_of(
-    overrides: Sequence[Override], settings: Plans, choices: Choices, compose: Compose
+    overrides: Sequence[Override], settings: Plans, own: Sequence[str], choices: Choices, compose: Compose
 ) -> tuple[Space, list[str]]:
-    """What is chosen from, and the overrides of every run. Raises ConfigError if something else has several values, or
-    if a run would refuse a value."""
+    """What is chosen from, and the overrides of every run. own: keys of the sweep that were typed. Raises ConfigError
+    if something else has several values, if a list is given twice, or if a run would refuse a value."""
     fixed: list[str] = []
     typed: dict[str, list[str]] = {}
     for override in overrides:
@@ -34,28 +35,54 @@ def space_of(
             )
         else:
             fixed.append(str(override.input_line))
+    _require_one_list(typed, own)
+    _require_some(settings)
     first = compose([*fixed, *(f"{key}={values[0]}" for key, values in typed.items() if key != SCHEDULE)])
     composed = first.hydra.runtime.choices
     if first.dry_run:
         raise ConfigError("a search needs scores, but dry_run=true", where="dry_run", next_step="leave it out")
     models = typed.get(MODEL, [str(composed.model)])
-    heads = typed.get(HEAD, settings.heads if composed.head in settings.heads else [str(composed.head)])
+    heads = typed.get(HEAD, settings.heads)
+    if kept := HEAD not in typed and composed.head not in heads and LISTS[HEAD] not in own:
+        heads = [str(composed.head)]
     schedules = typed.get(SCHEDULE, settings.schedules)
     probe = PROBE if PROBE in heads else heads[0]
     rates = {}
     for model in models:
         rates[model] = typed.get(RATE, [])
         if len(rates[model]) < 2:  # one value replaces the rate of the model
-            own = [f"{RATE}={value}" for value in rates[model]]
-            config = compose([*fixed, f"{MODEL}={model}", f"{HEAD}={probe}", *own])
+            typed_rate = [f"{RATE}={value}" for value in rates[model]]
+            config = compose([*fixed, f"{MODEL}={model}", f"{HEAD}={probe}", *typed_rate])
             rates[model] = _multiples(config.optimizer.lr, rates[model], settings.rates)
     for model in models:
+        for rate in rates[model][1:]:  # the first one is part of the jobs below
+            require_composed([*fixed, f"{MODEL}={model}", f"{HEAD}={probe}", f"{RATE}={rate}"], compose)
         for head in heads:
             for schedule in (FROZEN, *schedules):
                 job = [f"{MODEL}={model}", f"{HEAD}={head}", f"{SCHEDULE}={schedule}", f"{RATE}={rates[model][0]}"]
                 require_composed([*fixed, *job], compose)
+    if kept:
+        print(f"plans  {HEAD}={heads[0]} is kept, and none of sweep.heads is tried: the model or the task chooses it")
     thawing = [schedule for schedule in schedules if schedule != FROZEN]
     return Space(rates, list(heads), thawing, probe, settings.models, settings.minutes), fixed
+
+
+def _require_one_list(typed: Mapping[str, Sequence[str]], own: Sequence[str]) -> None:
+    """Raises ConfigError if a setting and the list of the sweep that it replaces are both typed."""
+    for key, listed in LISTS.items():
+        if key in typed and listed in own:
+            raise ConfigError(
+                f"{key} takes the place of {listed}, and both are typed",
+                where=f"{key}={','.join(typed[key])}",
+                next_step=f"leave {listed} out; or leave {key} out",
+            )
+
+
+def _require_some(settings: Plans) -> None:
+    """Raises ConfigError if a list from which a run needs one value is empty."""
+    for key, values, what in (("sweep.heads", settings.heads, "head"), ("sweep.rates", settings.rates, "rate")):
+        if not values:
+            raise ConfigError(f"sweep=plans needs at least one {what}", where=f"{key}=[]", next_step=f"leave {key} out")
 
 
 def _multiples(rate: object, typed: Sequence[str], factors: Sequence[float]) -> list[str]:

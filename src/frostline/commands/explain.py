@@ -72,10 +72,11 @@ class _OneSample:
     def predictions(self, data: Transfers) -> Iterator[Tensor]:
         for number, batch in enumerate(self.network.batches(data)):
             if number or batch.size > 1:
+                one = "input=<one file>" if isinstance(self.network.model.backbone.spec, ImageSpec) else "text='...'"
                 raise DataError(
                     "explain takes one sample, and there are several",
                     where="input",
-                    next_step="input=<one picture>, or text='...'; frostline predict answers several",
+                    next_step=f"{one}; frostline predict answers several",
                 )
             self.batch = batch
             with torch.no_grad(), self.network.computing():

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,15 +73,16 @@ class Predictor:
             raise DataError(
                 "predict takes several samples, not one", where=samples, next_step="predict([sample]), with brackets"
             )
-        if min(batch_size, top_k) < 1:
+        if any(not isinstance(number, Integral) or number < 1 for number in (batch_size, top_k)):
             raise ConfigError(
-                "batch_size and top_k must be at least 1",
+                "batch_size and top_k must be whole numbers, at least 1",
                 where="batch_size, top_k",
                 next_step="predict(samples, batch_size=64, top_k=5)",
             )
-        if any(share is not None and not 0 < share < 1 for share in (abstain, conformal)):
+        shares = [share for share in (abstain, conformal) if share is not None]
+        if any(not isinstance(share, Real) or not 0 < share < 1 for share in shares):
             raise ConfigError(
-                "abstain and conformal lie between 0 and 1",
+                "abstain and conformal are numbers that lie between 0 and 1",
                 where="abstain, conformal",
                 next_step="predict(samples, abstain=0.05, conformal=0.1)",
             )

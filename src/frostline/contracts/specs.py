@@ -201,7 +201,7 @@ class PartsSpec(Spec):
 
     parts: dict[str, Spec]
 
-    kind = "row of a table"
+    kind = "table row"
     ragged = False
 
     def example(self) -> dict[str, Any]:

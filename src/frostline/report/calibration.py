@@ -18,6 +18,7 @@ from frostline.runs.predictions import Predictions, file_of, read
 BINS = 15  # of equal width, as in Guo et al. 2017, arXiv:1706.04599
 DRAWS = 1000
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures
+NEAR = 1e-3  # of a bound, relative: the steps of a fit come close to it and do not reach it
 MOST_STEPS = 100
 AT_ONCE = 100_000  # numbers of a block
 
@@ -122,6 +123,15 @@ def fitted(target: Array, logits: Array) -> float:
     return 1 / now
 
 
+def at_bound(temperature: float) -> str:
+    """A clause for the user if a better temperature may lie outside of those that are tried; else ""."""
+    if temperature >= HIGHEST * (1 - NEAR):
+        return f"the highest that is tried ({HIGHEST:g}): the network may know nothing of these samples"
+    if temperature <= LOWEST * (1 + NEAR):
+        return f"the lowest that is tried ({LOWEST:g}): the probabilities may still be too low"
+    return ""
+
+
 def _wanted(target: Array, logits: Array) -> float:
     """The mean logit, below the highest of its sample, that the likelihood asks for."""
     import numpy as np
@@ -219,6 +229,8 @@ def recorded(val: Predictions | None, test: Predictions | None) -> dict[str, Any
     if held is None and own is None:
         return {}
     temperature = None if held is None else fitted(*held)
+    if temperature is not None and (bound := at_bound(temperature)):
+        print(f"frostline: the temperature of the probabilities is {bound}", file=sys.stderr)
     found: dict[str, Any] = {"temperature": temperature, "samples": 0 if held is None else len(held[0])}
     found |= {"raw": None, "calibrated": None, "selective": None}
     if own is not None:

@@ -15,7 +15,7 @@ from frostline.paths import leaves
 from frostline.runs.folders import CONFIG
 from frostline.runs.opening import read_settings
 from frostline.runs.record import FILE, Record
-from frostline.runs.sweeps import lost_of
+from frostline.runs.sweeps import Sweep, lost_of
 
 REPEATS = ("seed", "data.seed", "data.fold", "data.split_seed")  # settings whose values are repetitions of a setting
 PLACES = ("run_dir", "logs_dir")  # settings that change no run
@@ -126,6 +126,10 @@ def runs_of(folder: Path) -> list[Path]:
 def trials_of(folder: Path) -> list[Trial]:
     """The runs of a folder, and the jobs of a sweep that failed before they had a run."""
     trials = [Trial.of(folder, run) for run in runs_of(folder)]
+    if any(trial.status == UNREADABLE for trial in trials):  # the sweep still knows what was typed for such a run
+        sweep = Sweep(folder, [], "")
+        typed = {note.run: note.typed for number in sweep.numbers() if (note := sweep.note(number)) is not None}
+        trials = [it._replace(overrides=it.overrides or _overrides(typed.get(it.run, []))) for it in trials]
     return trials + [
         Trial(run, status, _overrides(typed), None, error) for run, typed, error, status in lost_of(folder)
     ]
