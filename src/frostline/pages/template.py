@@ -8,6 +8,7 @@ from typing import Any
 
 from frostline.errors import shown
 from frostline.pages.drawing import number
+from frostline.report.gaps import gap_words
 from frostline.report.summary import learns
 
 HERE = Path(__file__).parent
@@ -39,6 +40,7 @@ def _environment() -> Any:
         "parts": lambda names: learns([*map(str, names)]),
         "rates": _rates,
         "method": _method,
+        "gap": gap_words,
     }
     made.filters |= filters
     return made

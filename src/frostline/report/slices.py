@@ -1,15 +1,15 @@
-"""Scores of a split by the values of columns (`data.group_columns`): the worst value, and gaps with intervals.
+"""Scores of a split by the values of columns (`data.group_columns`): the worst value, and gaps with p-values.
 
 Shapes: N samples, S sums, B draws, V values of a column.
 """
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from frostline.errors import RunError
 from frostline.report.calibration import classified
+from frostline.report.gaps import Rate, gap_of, gap_words
 from frostline.report.resampling import Array, drawn, merged
 from frostline.report.sample_scores import SampleScore
 from frostline.report.score_intervals import LEAST_DRAWN, Units, units_of
@@ -33,8 +33,8 @@ class Slice(NamedTuple):
 def slices_of(found: Predictions) -> dict[str, dict[str, Any]]:
     """By column: `score`, its name; `values`, a row for each with `value`, `n`, `score`, `low`, `high` and `caution`;
     `worst` and `best` of the values; `gap` of the score between these two; and for two classes `fairness`: gaps of
-    demographic parity and equalised odds. A gap has `gap`, `low` and `high`. {} if there is no column or no score that
-    is a mean over samples."""
+    demographic parity and equalised odds. Gaps: see `gap_of`. {} if there is no column or no score that is a mean over
+    samples."""
     columns = [name for name in found.columns if name.startswith(SLICE)]
     score = _score_of(found)
     if not columns or score is None:
@@ -71,14 +71,9 @@ def _lines(column: str, own: Mapping[str, Any]) -> list[str]:
     by = {row["value"]: row for row in own["values"]}
     worst, best = by[own["worst"]], by[own["best"]]
     ends = f"{own['score']} {worst['score']:.4f} of '{worst['value']}' (n = {worst['n']:,}) to {best['score']:.4f} of "
-    ends += f"'{best['value']}' (n = {best['n']:,}), gap {_said(own['gap'])}"
-    few = f"; do not trust it: {worst['caution'] or best['caution']}" if worst["caution"] or best["caution"] else ""
-    fair = ", ".join(f"{name.replace('_', ' ')} {_said(gap)}" for name, gap in own["fairness"].items())
-    return [f"{column}: {ends}{few}", *([f"{column}: gaps of {fair}"] if fair else [])]
-
-
-def _said(gap: Mapping[str, float]) -> str:
-    return f"{gap['gap']:.4f} ({gap['low']:.4f} … {gap['high']:.4f})"
+    ends += f"'{best['value']}' (n = {best['n']:,}), gap {gap_words(own['gap'])}"
+    fair = ", ".join(f"{name.replace('_', ' ')} {gap_words(gap)}" for name, gap in own["fairness"].items())
+    return [f"{column}: {ends}", *([f"{column}: gaps of {fair}"] if fair else [])]
 
 
 # --- what is compared ---
@@ -105,6 +100,23 @@ def _slices(values: Array) -> list[Slice]:
 
     names, of = np.unique(values.astype(str), return_inverse=True)
     return [Slice(str(name), np.flatnonzero(of == place)) for place, name in enumerate(names)]
+
+
+def _places(slices: Sequence[Slice]) -> Array:
+    """(N,) index of the slice of each sample."""
+    import numpy as np
+
+    places = np.empty(sum(len(rows) for _, rows in slices), int)
+    for place, (_, rows) in enumerate(slices):
+        places[rows] = place
+    return places
+
+
+def _plain(units: Units) -> Units:
+    """The same in one stratum."""
+    import numpy as np
+
+    return units._replace(strata=np.zeros(units.number, int))
 
 
 def _own_units(units: Units, rows: Array) -> Units:
@@ -136,18 +148,17 @@ def _ends(values: Array) -> dict[str, float]:
 
 
 def _sliced(parts: SampleScore, slices: Sequence[Slice], units: Units, *, lower: bool) -> dict[str, Any]:
-    """The gap is that between the two values that are furthest apart here: among many values some are by chance."""
+    import numpy as np
+
     rows: list[dict[str, Any]] = []
-    draws: dict[str, Array] = {}
     for place, (value, own) in enumerate(slices):
         score, values, number = _draws(parts.sums, parts.of, own, units, place)
-        draws[value] = values
         caution = f"{number} {units.names[number > 1]} alone" if number < LEAST_DRAWN else ""
         rows.append({"value": value, "n": len(own), "score": score, **_ends(values), "caution": caution})
     ranked = sorted(rows, key=lambda row: row["score"], reverse=lower)
     worst, best = ranked[0], ranked[-1]
-    apart = draws[best["value"]] - draws[worst["value"]]
-    gap = {"gap": abs(best["score"] - worst["score"]), **_ends(-apart if lower else apart)}
+    every = np.ones(len(parts.sums), bool)
+    gap = gap_of([Rate(parts.sums, parts.of, every)], _places(slices), _plain(units))
     return {"values": rows, "worst": worst["value"], "best": best["value"], "gap": gap}
 
 
@@ -165,27 +176,20 @@ def _decisions(found: Predictions, first: Array) -> tuple[Array, Array] | None:
 def _fairness(decisions: tuple[Array, Array] | None, slices: Sequence[Slice], units: Units) -> dict[str, Any]:
     """`demographic_parity`: of the share that is answered with the second class. `equalised_odds`: the larger one of
     the gaps of that share among samples of the second class, and among those of the first (Hardt et al. 2016,
-    arXiv:1610.02413). A value without such samples is left out of that gap."""
+    arXiv:1610.02413), whose values are permuted within these classes."""
     import numpy as np
 
     if decisions is None:
         return {}
     true, given = decisions
-    rates = {
-        "parity": (given, np.ones(len(given), bool)),
-        "true positives": (given & true, true),
-        "false positives": (given & ~true, ~true),
+    places, every = _places(slices), np.ones(len(given), bool)
+    alone = Units(units.of, true.astype(int), units.names) if units.names[0] == "sample" else _plain(units)
+    gaps = {
+        "demographic_parity": gap_of([_rate(given, every)], places, _plain(units)),
+        "equalised_odds": gap_of([_rate(given & true, true), _rate(given & ~true, ~true)], places, alone),
     }
-    gaps = {name: _gap(*ratio(above, below), slices, units, below) for name, (above, below) in rates.items()}
-    odds = [gap for name in ("true positives", "false positives") if (gap := gaps[name]) is not None]
-    said = {} if gaps["parity"] is None else {"demographic_parity": gaps["parity"]}
-    return said | ({"equalised_odds": max(odds, key=lambda gap: gap["gap"])} if odds else {})
+    return {name: gap for name, gap in gaps.items() if gap is not None}
 
 
-def _gap(sums: Array, of: Any, slices: Sequence[Slice], units: Units, counts: Array) -> dict[str, float] | None:
-    """Between the highest and the lowest rate. counts: (N,) whether a sample counts."""
-    found = [_draws(sums, of, rows, units, place) for place, (_, rows) in enumerate(slices) if counts[rows].any()]
-    if len(found) < 2 or not all(isfinite(rate) for rate, *_ in found):
-        return None
-    ranked = sorted(found, key=lambda it: it[0])
-    return {"gap": ranked[-1][0] - ranked[0][0], **_ends(ranked[-1][1] - ranked[0][1])}
+def _rate(above: Array, below: Array) -> Rate:
+    return Rate(*ratio(above, below), below)
