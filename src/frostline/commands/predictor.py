@@ -73,13 +73,14 @@ class Predictor:
             raise DataError(
                 "predict takes several samples, not one", where=samples, next_step="predict([sample]), with brackets"
             )
-        if any(not isinstance(number, Integral) or number < 1 for number in (batch_size, top_k)):
+        counts: list[Any] = [batch_size, top_k]
+        if any(not isinstance(number, Integral) or number < 1 for number in counts):
             raise ConfigError(
                 "batch_size and top_k must be whole numbers, at least 1",
                 where="batch_size, top_k",
                 next_step="predict(samples, batch_size=64, top_k=5)",
             )
-        shares = [share for share in (abstain, conformal) if share is not None]
+        shares: list[Any] = [share for share in (abstain, conformal) if share is not None]
         if any(not isinstance(share, Real) or not 0 < share < 1 for share in shares):
             raise ConfigError(
                 "abstain and conformal are numbers that lie between 0 and 1",
