@@ -242,7 +242,7 @@ def _note(what: str, besides: str, miss: float, found: Predictions) -> str:
 def _require_own(found: Predictions, folder: Path, record: Record, task: Task) -> None:
     """Raise RunError if the file lacks columns or rows, or has those of another run: its promise would be wrong."""
     columns, wanted = found.columns, "predicted" if task.gives_numbers else "logits"
-    names: list[str] = [] if task.gives_numbers else [*map(str, task.classes)]  # type: ignore[call-overload]
+    names: list[str] = [] if task.gives_numbers else [*task.classes]  # type: ignore[misc]
     rows, most = len(columns.get("target", ())), record.data.get("num_val")  # trainer.limit_val_batches leaves some out
     fitted = record.calibration.get("samples") if names else None
     missing = [name for name in ("target", wanted) if name not in columns]
