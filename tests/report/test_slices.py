@@ -14,6 +14,7 @@ from frostline.report.gaps import Rate, gap_of
 from frostline.report.score_intervals import Units
 from frostline.report.score_parts import ratio
 from frostline.report.slices import MOST_VALUES, slice_lines, slices_of
+from frostline.report.wilson import wilson
 from frostline.runs.predictions import Predictions
 
 SITES = np.array(["north", "south", "west"])
@@ -102,6 +103,17 @@ def test_groups_are_drawn_and_permuted_whole() -> None:
     assert widths[2] < 0.7 * widths[1]
     assert together["gap"]["p"] == pytest.approx(alone["gap"]["p"], abs=0.05)
     assert copies["gap"]["p"] < 0.5 * alone["gap"]["p"]
+
+
+def test_intervals_of_values_are_wilsons_and_few_samples_have_none() -> None:
+    """All 60 samples of one value are right, which is no certainty; of another value there is one sample."""
+    target = np.arange(61) % 2
+    site = np.where(np.arange(61) < 60, "north", "south")
+    found = made(61, 0, target=target, logits=np.eye(2)[target], **{"slice:site": site})
+    found.about["scores"]["test/accuracy"] = 1.0
+    north, south = slices_of(found)["site"]["values"]
+    assert (north["low"], north["high"], north["caution"]) == (*wilson(60, 60), "")
+    assert (south["low"], south["high"], south["caution"]) == (None, None, "one sample alone")
 
 
 def test_values_within_a_group_are_permuted_within_it() -> None:

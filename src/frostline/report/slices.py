@@ -1,6 +1,6 @@
 """Scores of a split by the values of columns (`data.group_columns`): the worst value, and gaps with p-values.
 
-Shapes: N samples, S sums, B draws, V values of a column.
+Shapes: N samples, V values of a column.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from frostline.errors import RunError
 from frostline.report.calibration import classified
 from frostline.report.gaps import Rate, gap_of, gap_words
-from frostline.report.resampling import Array, drawn, merged
+from frostline.report.resampling import Array, merged
 from frostline.report.sample_scores import SampleScore
-from frostline.report.score_intervals import LEAST_DRAWN, Units, units_of
+from frostline.report.score_intervals import Units, interval_of, units_of
 from frostline.report.score_parts import parts_of, ratio
 from frostline.runs.predictions import SLICE, Predictions, file_of, read
 
@@ -20,7 +20,6 @@ from frostline.runs.predictions import SLICE, Predictions, file_of, read
 MEANS = ("accuracy", "exact_match", "f1_micro", "mse", "mae", "loss", "cer", "wer")
 LOWER = ("mse", "mae", "loss", "cer", "wer")  # of which the lowest is best
 MOST_VALUES = 50  # of a column
-LEVELS = (0.025, 0.975)
 
 
 class Slice(NamedTuple):
@@ -47,7 +46,7 @@ def slices_of(found: Predictions) -> dict[str, dict[str, Any]]:
         slices = _slices(found.columns[column][first])
         if not 1 < len(slices) <= MOST_VALUES:
             continue
-        own = _sliced(parts, slices, units, lower=name.rpartition("/")[2] in LOWER)
+        own = _sliced(name, parts, slices, units)
         said[column.removeprefix(SLICE)] = {"score": name, **own, "fairness": _fairness(fair, slices, units)}
     return said
 
@@ -129,33 +128,15 @@ def _own_units(units: Units, rows: Array) -> Units:
     return Units(np.arange(len(rows)), merged(units.strata[rows]), units.names)
 
 
-def _draws(sums: Array, of: Any, rows: Array, units: Units, seed: int) -> tuple[float, Array, int]:
-    """The score of some samples, its values (B,) in draws, and the number of units that are drawn."""
-    import numpy as np
-
-    own = _own_units(units, rows)
-    whole = np.zeros((own.number, sums.shape[1]))
-    np.add.at(whole, own.of, sums[rows])
-    (values,) = drawn([(whole, of)], own.strata, seed)
-    return float(of(whole.sum(0)[None])[0]), values, own.number
-
-
-def _ends(values: Array) -> dict[str, float]:
-    import numpy as np
-
-    low, high = np.quantile(values[np.isfinite(values)], LEVELS)
-    return {"low": float(low), "high": float(high)}
-
-
-def _sliced(parts: SampleScore, slices: Sequence[Slice], units: Units, *, lower: bool) -> dict[str, Any]:
+def _sliced(score: str, parts: SampleScore, slices: Sequence[Slice], units: Units) -> dict[str, Any]:
     import numpy as np
 
     rows: list[dict[str, Any]] = []
-    for place, (value, own) in enumerate(slices):
-        score, values, number = _draws(parts.sums, parts.of, own, units, place)
-        caution = f"{number} {units.names[number > 1]} alone" if number < LEAST_DRAWN else ""
-        rows.append({"value": value, "n": len(own), "score": score, **_ends(values), "caution": caution})
-    ranked = sorted(rows, key=lambda row: row["score"], reverse=lower)
+    for value, own in slices:
+        some = SampleScore(tuple(parts.samples[row] for row in own), parts.sums[own], parts.of)
+        interval = interval_of(score, some, _own_units(units, own))
+        rows.append({"value": value, "n": len(own), "score": some.value, **interval})
+    ranked = sorted(rows, key=lambda row: row["score"], reverse=score.rpartition("/")[2] in LOWER)
     worst, best = ranked[0], ranked[-1]
     every = np.ones(len(parts.sums), bool)
     gap = gap_of([Rate(parts.sums, parts.of, every)], _places(slices), _plain(units))
