@@ -20,6 +20,7 @@ from frostline.runs.predictions import SLICE, Predictions, file_of, read
 MEANS = ("accuracy", "exact_match", "f1_micro", "mse", "mae", "loss", "cer", "wer")
 LOWER = ("mse", "mae", "loss", "cer", "wer")  # of which the lowest is best
 MOST_VALUES = 50  # of a column
+LEFT_OUT = "left_out"
 
 
 class Slice(NamedTuple):
@@ -32,23 +33,34 @@ class Slice(NamedTuple):
 def slices_of(found: Predictions) -> dict[str, dict[str, Any]]:
     """By column: `score`, its name; `values`, a row for each with `value`, `n`, `score`, `low`, `high` and `caution`;
     `worst` and `best` of the values; `gap` of the score between these two; and for two classes `fairness`: gaps of
-    demographic parity and equalised odds. Gaps: see `gap_of`. {} if there is no column or no score that is a mean over
-    samples."""
+    demographic parity and equalised odds. Gaps: see `gap_of`. A column without slices has
+    `left_out` alone, the reason."""
     columns = [name for name in found.columns if name.startswith(SLICE)]
-    score = _score_of(found)
-    if not columns or score is None:
-        return {}
+    score = _score_of(found) if columns else None
+    if score is None:
+        return {name.removeprefix(SLICE): {LEFT_OUT: "no score is a mean over samples"} for name in columns}
     name, parts = score
     units, first = units_of(found.columns), _firsts(found.columns["index"])
     fair = _decisions(found, first)
-    said = {}
+    said: dict[str, dict[str, Any]] = {}
     for column in columns:
         slices = _slices(found.columns[column][first])
-        if not 1 < len(slices) <= MOST_VALUES:
+        if why := _why_not(len(slices), len(first)):
+            said[column.removeprefix(SLICE)] = {LEFT_OUT: why}
             continue
         own = _sliced(name, parts, slices, units)
         said[column.removeprefix(SLICE)] = {"score": name, **own, "fairness": _fairness(fair, slices, units)}
     return said
+
+
+def _why_not(values: int, samples: int) -> str:
+    """Why a column has no slices, else ""."""
+    if values == 1:
+        return "all samples of the test split have one value"
+    if values > MOST_VALUES or 2 * values > samples:
+        most = f"{MOST_VALUES} values and half as many values as samples are the most"
+        return f"{values:,} values of {samples:,} samples: {most}; write ranges instead of single numbers"
+    return ""
 
 
 def recorded_slices(folder: Path) -> dict[str, dict[str, Any]]:
@@ -67,6 +79,8 @@ def slice_lines(slices: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _lines(column: str, own: Mapping[str, Any]) -> list[str]:
+    if LEFT_OUT in own:
+        return [f"{column} is left out: {own[LEFT_OUT]}"]
     by = {row["value"]: row for row in own["values"]}
     worst, best = by[own["worst"]], by[own["best"]]
     ends = f"{own['score']} {worst['score']:.4f} of '{worst['value']}' (n = {worst['n']:,}) to {best['score']:.4f} of "
