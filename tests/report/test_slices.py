@@ -13,7 +13,8 @@ from frostline.errors import ConfigError
 from frostline.report.gaps import Rate, gap_of
 from frostline.report.score_intervals import Units
 from frostline.report.score_parts import ratio
-from frostline.report.slices import MOST_VALUES, slice_lines, slices_of
+from frostline.report.slices import slice_lines, slices_of
+from frostline.report.wilson import wilson
 from frostline.runs.predictions import Predictions
 
 SITES = np.array(["north", "south", "west"])
@@ -104,6 +105,17 @@ def test_groups_are_drawn_and_permuted_whole() -> None:
     assert copies["gap"]["p"] < 0.5 * alone["gap"]["p"]
 
 
+def test_intervals_of_values_are_wilsons_and_few_samples_have_none() -> None:
+    """All 60 samples of one value are right, which is no certainty; of another value there is one sample."""
+    target = np.arange(61) % 2
+    site = np.where(np.arange(61) < 60, "north", "south")
+    found = made(61, 0, target=target, logits=np.eye(2)[target], **{"slice:site": site})
+    found.about["scores"]["test/accuracy"] = 1.0
+    north, south = slices_of(found)["site"]["values"]
+    assert (north["low"], north["high"], north["caution"]) == (*wilson(60, 60), "")
+    assert (south["low"], south["high"], south["caution"]) == (None, None, "one sample alone")
+
+
 def test_values_within_a_group_are_permuted_within_it() -> None:
     """Each group has samples of both values: those of one value are right, whatever the group."""
     target = np.arange(40) % 2
@@ -116,18 +128,26 @@ def test_values_within_a_group_are_permuted_within_it() -> None:
     assert (gap["gap"], gap["p"]) == (1.0, 0.001)
 
 
-def test_few_samples_are_told_and_one_value_or_too_many_are_left_out() -> None:
+def test_few_samples_are_told_and_columns_that_are_left_out() -> None:
     found = made(200, 0)
     rare = np.where(np.arange(200) < 7, "rare", "usual")
     (line, _) = slice_lines(slices_of(made(200, 0, **{"slice:site": rare})))
     assert line.startswith("site: test/accuracy ")
     assert "do not trust it: 7 samples alone" in line
-    for values in (np.array(["same"] * 200), np.arange(200).astype(str)):
-        assert slices_of(made(200, 0, **{"slice:site": values})) == {}
-    assert MOST_VALUES < 200
+    few, decimals = made(40, 0), np.arange(40) / 7
+    for case, values, why in (
+        (found, np.array(["same"] * 200), "have one value"),
+        (found, np.arange(200) // 3, "67 values of 200 samples"),
+        (few, decimals, "40 values of 40 samples"),
+    ):
+        slices = slices_of(Predictions(case.about, case.columns | {"slice:site": values}))
+        (told,) = slice_lines(slices)
+        assert told.startswith("site is left out: ")
+        assert why in told
     columns = {name: it for name, it in found.columns.items() if name != "slice:site"}
     assert slices_of(Predictions(found.about, columns)) == {}
-    assert slices_of(Predictions(found.about | {"scores": {}}, found.columns)) == {}
+    (told,) = slice_lines(slices_of(Predictions(found.about | {"scores": {}}, found.columns)))
+    assert told == "site is left out: no score is a mean over samples"
 
 
 def test_columns_are_read_and_empty_cells_are_a_value() -> None:

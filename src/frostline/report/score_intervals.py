@@ -50,6 +50,17 @@ def intervals_of(found: Predictions) -> dict[str, dict[str, Any]]:
     return {name: said[name] for name in names if name in said}
 
 
+def interval_of(name: str, parts: SampleScore, units: Units) -> dict[str, Any]:
+    """`low`, `high` and `caution` of one score, as `intervals_of` gives them; no ends (None) if there are fewer than
+    LEAST_SHARED units, or if every draw has the same score."""
+    own = _share(parts, units) if _is_share(name, parts, units) else _drawn({name: parts}, units, None).get(name)
+    if units.number < LEAST_SHARED:
+        return {"low": None, "high": None, "caution": f"{counted(units.number, *units.names)} alone"}
+    if own is None or own["low"] == own["high"]:
+        return {"low": None, "high": None, "caution": "the same in every draw"}
+    return {key: own[key] for key in ("low", "high", "caution")}
+
+
 def units_of(columns: Mapping[str, Array]) -> Units:
     import numpy as np
 

@@ -1,6 +1,6 @@
 """Scores of a split by the values of columns (`data.group_columns`): the worst value, and gaps with p-values.
 
-Shapes: N samples, S sums, B draws, V values of a column.
+Shapes: N samples, V values of a column.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from frostline.errors import RunError
 from frostline.report.calibration import classified
 from frostline.report.gaps import Rate, gap_of, gap_words
-from frostline.report.resampling import Array, drawn, merged
+from frostline.report.resampling import Array, merged
 from frostline.report.sample_scores import SampleScore
-from frostline.report.score_intervals import LEAST_DRAWN, Units, units_of
+from frostline.report.score_intervals import Units, interval_of, units_of
 from frostline.report.score_parts import parts_of, ratio
 from frostline.runs.predictions import SLICE, Predictions, file_of, read
 
@@ -20,7 +20,7 @@ from frostline.runs.predictions import SLICE, Predictions, file_of, read
 MEANS = ("accuracy", "exact_match", "f1_micro", "mse", "mae", "loss", "cer", "wer")
 LOWER = ("mse", "mae", "loss", "cer", "wer")  # of which the lowest is best
 MOST_VALUES = 50  # of a column
-LEVELS = (0.025, 0.975)
+LEFT_OUT = "left_out"
 
 
 class Slice(NamedTuple):
@@ -33,23 +33,34 @@ class Slice(NamedTuple):
 def slices_of(found: Predictions) -> dict[str, dict[str, Any]]:
     """By column: `score`, its name; `values`, a row for each with `value`, `n`, `score`, `low`, `high` and `caution`;
     `worst` and `best` of the values; `gap` of the score between these two; and for two classes `fairness`: gaps of
-    demographic parity and equalised odds. Gaps: see `gap_of`. {} if there is no column or no score that is a mean over
-    samples."""
+    demographic parity and equalised odds. Gaps: see `gap_of`. A column without slices has
+    `left_out` alone, the reason."""
     columns = [name for name in found.columns if name.startswith(SLICE)]
-    score = _score_of(found)
-    if not columns or score is None:
-        return {}
+    score = _score_of(found) if columns else None
+    if score is None:
+        return {name.removeprefix(SLICE): {LEFT_OUT: "no score is a mean over samples"} for name in columns}
     name, parts = score
     units, first = units_of(found.columns), _firsts(found.columns["index"])
     fair = _decisions(found, first)
-    said = {}
+    said: dict[str, dict[str, Any]] = {}
     for column in columns:
         slices = _slices(found.columns[column][first])
-        if not 1 < len(slices) <= MOST_VALUES:
+        if why := _why_not(len(slices), len(first)):
+            said[column.removeprefix(SLICE)] = {LEFT_OUT: why}
             continue
-        own = _sliced(parts, slices, units, lower=name.rpartition("/")[2] in LOWER)
+        own = _sliced(name, parts, slices, units)
         said[column.removeprefix(SLICE)] = {"score": name, **own, "fairness": _fairness(fair, slices, units)}
     return said
+
+
+def _why_not(values: int, samples: int) -> str:
+    """Why a column has no slices, else ""."""
+    if values == 1:
+        return "all samples of the test split have one value"
+    if values > MOST_VALUES or 2 * values > samples:
+        most = f"{MOST_VALUES} values and half as many values as samples are the most"
+        return f"{values:,} values of {samples:,} samples: {most}; write ranges instead of single numbers"
+    return ""
 
 
 def recorded_slices(folder: Path) -> dict[str, dict[str, Any]]:
@@ -68,6 +79,8 @@ def slice_lines(slices: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _lines(column: str, own: Mapping[str, Any]) -> list[str]:
+    if LEFT_OUT in own:
+        return [f"{column} is left out: {own[LEFT_OUT]}"]
     by = {row["value"]: row for row in own["values"]}
     worst, best = by[own["worst"]], by[own["best"]]
     ends = f"{own['score']} {worst['score']:.4f} of '{worst['value']}' (n = {worst['n']:,}) to {best['score']:.4f} of "
@@ -129,33 +142,15 @@ def _own_units(units: Units, rows: Array) -> Units:
     return Units(np.arange(len(rows)), merged(units.strata[rows]), units.names)
 
 
-def _draws(sums: Array, of: Any, rows: Array, units: Units, seed: int) -> tuple[float, Array, int]:
-    """The score of some samples, its values (B,) in draws, and the number of units that are drawn."""
-    import numpy as np
-
-    own = _own_units(units, rows)
-    whole = np.zeros((own.number, sums.shape[1]))
-    np.add.at(whole, own.of, sums[rows])
-    (values,) = drawn([(whole, of)], own.strata, seed)
-    return float(of(whole.sum(0)[None])[0]), values, own.number
-
-
-def _ends(values: Array) -> dict[str, float]:
-    import numpy as np
-
-    low, high = np.quantile(values[np.isfinite(values)], LEVELS)
-    return {"low": float(low), "high": float(high)}
-
-
-def _sliced(parts: SampleScore, slices: Sequence[Slice], units: Units, *, lower: bool) -> dict[str, Any]:
+def _sliced(score: str, parts: SampleScore, slices: Sequence[Slice], units: Units) -> dict[str, Any]:
     import numpy as np
 
     rows: list[dict[str, Any]] = []
-    for place, (value, own) in enumerate(slices):
-        score, values, number = _draws(parts.sums, parts.of, own, units, place)
-        caution = f"{number} {units.names[number > 1]} alone" if number < LEAST_DRAWN else ""
-        rows.append({"value": value, "n": len(own), "score": score, **_ends(values), "caution": caution})
-    ranked = sorted(rows, key=lambda row: row["score"], reverse=lower)
+    for value, own in slices:
+        some = SampleScore(tuple(parts.samples[row] for row in own), parts.sums[own], parts.of)
+        interval = interval_of(score, some, _own_units(units, own))
+        rows.append({"value": value, "n": len(own), "score": some.value, **interval})
+    ranked = sorted(rows, key=lambda row: row["score"], reverse=score.rpartition("/")[2] in LOWER)
     worst, best = ranked[0], ranked[-1]
     every = np.ones(len(parts.sums), bool)
     gap = gap_of([Rate(parts.sums, parts.of, every)], _places(slices), _plain(units))
