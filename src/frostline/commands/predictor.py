@@ -81,7 +81,7 @@ class Predictor:
                 next_step="predict(samples, batch_size=64, top_k=5)",
             )
         shares: list[Any] = [share for share in (abstain, conformal) if share is not None]
-        if any(not isinstance(share, Real) or not 0 < share < 1 for share in shares):
+        if any(not isinstance(share, Real) or not 0 < float(share) < 1 for share in shares):
             raise ConfigError(
                 "abstain and conformal are numbers that lie between 0 and 1",
                 where="abstain, conformal",

@@ -29,12 +29,20 @@ class Maybe(NamedTuple):
     of: "Form"
 
 
-Form = str | Keys | Each | Maybe  # str: an annotation
+class Either(NamedTuple):
+    """A dict of the form `has` if it has this key, else of the form `lacks`."""
+
+    key: str
+    has: "Form"
+    lacks: "Form"
+
+
+Form = str | Keys | Each | Maybe | Either  # str: an annotation
 
 NUMBER = "float | None"  # None: it was not finite
 ENDS: dict[str, Form] = {"low": NUMBER, "high": NUMBER}
 SCORES = Each(NUMBER)
-GAP = Keys({"gap": NUMBER}, ENDS)
+GAP = Maybe(Keys({"gap": NUMBER}, {**ENDS, "p": NUMBER, "caution": "str"}))
 EXAMINED = Maybe(Keys({"nll": NUMBER, "brier": NUMBER, "ece": NUMBER, **ENDS}))
 BASELINES = ("majority", "knn", "linear_probe", "mean", "bias", "logistic", "ridge", "pairs", "trees")
 
@@ -57,11 +65,17 @@ FORMS: dict[str, Form] = {
     "best": Maybe(Keys({"phase": "str"}, {"epoch": "int | None", "average": "str | None", "highest": NUMBER})),
     "intervals": Each(Keys({}, {**ENDS, "by": "str", "units": "int", "unit": "str", "caution": "str"})),
     "slices": Each(
-        Keys(
-            {
-                **{"score": "str", "worst": "str", "best": "str", "gap": GAP, "fairness": Each(GAP)},
-                "values": Each(Keys({"value": "str", "n": "int", "score": NUMBER, **ENDS, "caution": "str"}), list),
-            }
+        Either(
+            "left_out",
+            Keys({"left_out": "str"}),
+            Keys(
+                {
+                    **{"score": "str", "worst": "str", "best": "str", "gap": GAP, "fairness": Each(GAP)},
+                    "values": Each(
+                        Keys({"value": "str", "n": "int", "score": NUMBER}, {**ENDS, "caution": "str"}), list
+                    ),
+                }
+            ),
         )
     ),
     "calibration": Keys({}, {"temperature": NUMBER, "raw": EXAMINED, "calibrated": EXAMINED}),
@@ -95,6 +109,9 @@ def _require(key: str, value: Any, form: Form) -> None:
         case Maybe(of):
             if value is not None:
                 _require(key, value, of)
+        case Either(chosen, has, lacks):
+            _require(key, value, "dict")
+            _require(key, value, has if chosen in value else lacks)
         case Each(of, kind):
             _require(key, value, kind.__name__)
             for name, own in value.items() if kind is dict else enumerate(value):
