@@ -34,6 +34,10 @@ def made(number: int, seed: int, classes: int = 2, **columns: Any) -> Prediction
     return Predictions(about | {"scores": {"test/accuracy": accuracy, "test/n": number}}, table)
 
 
+def by_site(values: Any) -> dict[str, Any]:
+    return {"slice:site": values}
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_scores_and_gaps_are_those_of_fairlearn(seed: int) -> None:
     found = made(300, seed)
@@ -77,7 +81,7 @@ def test_each_gap_of_few_samples_has_a_caution() -> None:
     """By the smallest number of samples that count: 3 of the second class in the south."""
     target = np.arange(200) % 2
     site = np.where(target == 0, SITES[np.arange(200) // 2 % 2], np.where(np.arange(200) < 6, "south", "north"))
-    found = made(200, 0, target=target, **{"slice:site": site})
+    found = made(200, 0, target=target, **by_site(site))
     found.about["scores"]["test/accuracy"] = float((found.columns["logits"].argmax(1) == target).mean())
     first, second = slice_lines(slices_of(found))
     assert "do not trust it" not in first
@@ -91,7 +95,7 @@ def test_gaps_of_two_decisions_need_two_classes() -> None:
 
 def test_groups_are_drawn_and_permuted_whole() -> None:
     """Copies of a sample in one group add nothing to what is known."""
-    once = made(120, 3, **{"slice:site": np.random.default_rng(3).choice(SITES, 120)})
+    once = made(120, 3, **by_site(np.random.default_rng(3).choice(SITES, 120)))
     copied = {name: np.repeat(values, 4, axis=0) for name, values in once.columns.items()}
     copied |= {"index": np.arange(480), "group": np.repeat(np.arange(120).astype(str), 4)}
     alone, together, copies = (
@@ -109,7 +113,7 @@ def test_intervals_of_values_are_wilsons_and_few_samples_have_none() -> None:
     """All 60 samples of one value are right, which is no certainty; of another value there is one sample."""
     target = np.arange(61) % 2
     site = np.where(np.arange(61) < 60, "north", "south")
-    found = made(61, 0, target=target, logits=np.eye(2)[target], **{"slice:site": site})
+    found = made(61, 0, target=target, logits=np.eye(2)[target], **by_site(site))
     found.about["scores"]["test/accuracy"] = 1.0
     north, south = slices_of(found)["site"]["values"]
     assert (north["low"], north["high"], north["caution"]) == (*wilson(60, 60), "")
@@ -120,9 +124,8 @@ def test_values_within_a_group_are_permuted_within_it() -> None:
     """Each group has samples of both values: those of one value are right, whatever the group."""
     target = np.arange(40) % 2
     logits = np.eye(2)[np.where(np.arange(40) % 4 < 2, target, 1 - target)]
-    found = made(
-        40, 0, target=target, logits=logits, group=np.arange(40) // 4, **{"slice:site": np.arange(40) % 4 // 2}
-    )
+    group, site = np.arange(40) // 4, np.arange(40) % 4 // 2
+    found = made(40, 0, target=target, logits=logits, group=group, **by_site(site))
     found.about["scores"]["test/accuracy"] = 0.5
     gap = slices_of(found)["site"]["gap"]
     assert (gap["gap"], gap["p"]) == (1.0, 0.001)
@@ -131,7 +134,7 @@ def test_values_within_a_group_are_permuted_within_it() -> None:
 def test_few_samples_are_told_and_columns_that_are_left_out() -> None:
     found = made(200, 0)
     rare = np.where(np.arange(200) < 7, "rare", "usual")
-    (line, _) = slice_lines(slices_of(made(200, 0, **{"slice:site": rare})))
+    (line, _) = slice_lines(slices_of(made(200, 0, **by_site(rare))))
     assert line.startswith("site: test/accuracy ")
     assert "do not trust it: 7 samples alone" in line
     few, decimals = made(40, 0), np.arange(40) / 7
