@@ -205,7 +205,7 @@ def test_one_sample_alone_is_an_error(pictures: tuple[Path, list[Path]]) -> None
     opened = frostline.open(run, trust=True)
     with pytest.raises(frostline.DataError, match="predict takes several samples, not one"):
         opened.predict(files[0])
-    with pytest.raises(frostline.ConfigError, match="must be at least 1"):
+    with pytest.raises(frostline.ConfigError, match="must be whole numbers, at least 1"):
         opened.predict(files, batch_size=0)
 
 
