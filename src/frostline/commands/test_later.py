@@ -6,18 +6,14 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.checks import check
+from frostline.commands.examining import examine
 from frostline.commands.page import page_of_training
 from frostline.commands.train import quiet
 from frostline.commands.trained import read_weights
 from frostline.errors import RunError
-from frostline.frozen.policy import kept_in
-from frostline.report.calibration import recorded_calibration
-from frostline.report.score_intervals import recorded_intervals
-from frostline.report.slices import recorded_slices
 from frostline.report.summary import print_classes, print_scores
 from frostline.runs.folder import checkpoint_of
 from frostline.runs.record import Record, Stopwatch
-from frostline.runs.test_uses import counted_use
 from frostline.training.build import build
 from frostline.training.checkpoint import loaded, require_unchanged
 from frostline.training.predictions import PredictionFiles
@@ -48,12 +44,7 @@ def test_later(folder: Path, record: Record, settings: DictConfig) -> None:
     watch.add_to("test")
     files.finish(record)
     watch.add_to("predictions")
-    if built.reuses:
-        record.test_uses = counted_use(kept_in(settings.cache.dir), built.data.test_digest(), folder)
-    if record.predictions:
-        record.intervals = recorded_intervals(folder, record.metrics)
-        record.slices = recorded_slices(folder)
-        record.calibration = recorded_calibration(folder)
+    examine(record, built, settings, folder)
     record.write(folder)
     page_of_training(settings, built, record, folder)
     print_classes(built.model.per_class)

@@ -10,29 +10,25 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.board import log_outcome, log_texts, shows_samples
+from frostline.commands.examining import examine
 from frostline.commands.page import page_of_training
 from frostline.commands.recording import recorded
 from frostline.config.plain import resolved
 from frostline.distributed.agreement import group_left, others_present
 from frostline.distributed.slurm_requeue import requeued
 from frostline.errors import shown
-from frostline.frozen.policy import kept_in
 from frostline.pages.card import HUB_NAME
 from frostline.paths import at_home, write_atomically
 from frostline.plan.composed import plan_of
 from frostline.plan.freezing import count
 from frostline.plan.phases import NO_AVERAGE
-from frostline.report.calibration import recorded_calibration
 from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import markdown, print_plan
-from frostline.report.score_intervals import recorded_intervals
-from frostline.report.slices import recorded_slices
 from frostline.report.summary import print_run
 from frostline.runs.folder import FILES, PLACES, checkpoint_of, lasting
 from frostline.runs.folders import CONFIG, claimed
 from frostline.runs.opening import foreign, read_settings
 from frostline.runs.record import Record, Stopwatch
-from frostline.runs.test_uses import counted_use
 from frostline.training.averaging import average
 from frostline.training.build import Built, build
 from frostline.training.callbacks.curves import Curves
@@ -129,11 +125,8 @@ def _fit_and_test(
     watch.add_to("test")
     files.finish(record)
     if built.trainer.is_global_zero:
-        record.intervals = recorded_intervals(folder, record.metrics) if record.predictions else {}
-        if "test/n" in record.metrics and built.reuses:
-            record.test_uses = counted_use(kept_in(cfg.cache.dir), built.data.test_digest(), folder)
-        record.slices = recorded_slices(folder) if record.predictions else {}
-        record.calibration = recorded_calibration(folder)
+        record.intervals, record.slices = {}, {}
+        examine(record, built, cfg, folder)
     watch.add_to("predictions")
     log_outcome(built, cfg, record, folder)
 
