@@ -1,7 +1,8 @@
 """Run the jobs of a sweep: those of a grid, or those that a search draws."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.cli.sweep_composing import ComposesAhead
 from frostline.cli.sweep_listing import for_one_run, jobs_of, require_once, require_validation, settings_listed
 from frostline.cli.sweep_order import in_order, repetitions
 from frostline.cli.sweep_plans import require_once_each, space_of
@@ -57,8 +59,20 @@ class Jobs(Sweeper):
         self._params = [f"{key}={value}" for key, value in (params or {}).items()]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.config = hydra_context, config
+        loader = ComposesAhead(hydra_context.config_loader)
+        self.hydra_context, self.config = replace(hydra_context, config_loader=loader), config
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+        if type(self.launcher).__name__ == LAUNCHER:
+            self.launcher.setup(hydra_context=self.hydra_context, task_function=task_function, config=config)
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Compose every job before the first one begins."""
+        assert self.hydra_context is not None
+        assert self.config is not None
+        loader = self.hydra_context.config_loader
+        assert isinstance(loader, ComposesAhead)
+        for job in batch:
+            loader.compose_ahead(self.config, [*job])
 
     def sweep(self, arguments: list[str]) -> None:
         """Raises ConfigError if the sweep cannot be listed, RunError if its folder cannot be used."""
