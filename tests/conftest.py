@@ -18,6 +18,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import settings
 from omegaconf import DictConfig
 
 import forked
@@ -47,7 +48,10 @@ PICTURE_MODELS = [
 ]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("markexpr") == "not long":  # `make test-all` draws as many examples as hypothesis does
+        settings.register_profile("short", max_examples=30)
+        settings.load_profile("short")
     forked.prepare()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a shell starts in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)

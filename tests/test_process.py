@@ -175,6 +175,7 @@ def _two(trainer: str) -> list[str]:
     return [*ranks, *plan, *data, "+callbacks.pause={_target_: test_hosts.Pause}"]
 
 
+@pytest.mark.long
 def test_two_ranks_score_each_sample_once_in_one_folder(whole: Callable[[str], Path]) -> None:
     _, record = _only_run(whole("ddp"))
     assert record["status"] == "finished"

@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_images
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor
 
-from conftest import Answer
+from conftest import Answer, short_form
 from frostline.backbones import efficientnet_lite
 from frostline.backbones.efficientnet_lite import EfficientNetLite, packaged_weights, timm_names
 from frostline.backbones.weights import read_weights
@@ -19,7 +19,7 @@ from frostline.errors import ConfigError, WeightsError
 PALACE, DAISY = 698, 985  # of ImageNet's classes, in the order of torchvision and timm
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2])
+@pytest.fixture(scope="module", params=short_form([0, 1, 2], 0))
 def variant(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 

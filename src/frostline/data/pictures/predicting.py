@@ -83,7 +83,8 @@ class PicturePredicting(FilePredicting):
         num_workers: int | None = None,
     ) -> tuple[dict[int, Tensor], set[int]]:
         """Return predictions by the index of the picture, in ascending order, and the indices of unreadable pictures.
-        num_workers: decoding processes; None for one per core; 0 decodes all pictures first, in threads."""
+        num_workers: decoding processes; None for one per core, and for 0 if all fit into one batch; 0 decodes all
+        pictures first, in threads."""
         is_sized = self.spec.stretched is not None  # predictions then have the size of their picture
         tiles = [_tiles(picture, self.tile) for picture in pictures] if is_sized else None
         owners = [place for place in range(len(pictures)) for _ in (tiles[place] if tiles else [None])]
@@ -94,6 +95,8 @@ class PicturePredicting(FilePredicting):
             grey=grey,
             tiles=[tile for some in tiles for tile in some] if tiles else None,
         )
+        if num_workers is None and len(owners) <= batch_size:
+            num_workers = 0  # starting a process takes longer, and there is no batch to load while another is predicted
         if num_workers == 0:
             source.hold()
         data = PictureFiles(
