@@ -13,6 +13,7 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "it", "RANK": "0", "LOCAL_RANK": "0", "WORLD_
             "GROUP_WORLD_SIZE": "2"}  # fmt: skip
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "2",
          "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}  # fmt: skip
+ONE_HOST = TORCHRUN | {"WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "1"}
 ALONE = SLURM | {"SLURM_NTASKS": "1", "SLURM_NNODES": "1"}
 STALE = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "3"}
 
@@ -74,7 +75,26 @@ REFUSED = {
     "several hosts, no launcher": ({}, "train trainer.num_nodes=2 run_dir=it", ["no launcher", "trainer.num_nodes=1"]),
     "requeue, no folder": ({}, "train trainer=slurm", NEEDS_FOLDER),
     "requeue, a folder by the time": (ALONE, "train requeue=true run_dir=${{now:%H}}", NEEDS_FOLDER),
-    "a sweep": (TORCHRUN, "train -m seed=0,1", ["a sweep starts its own processes", "its own run_dir"]),
+    "a sweep on two hosts": (
+        TORCHRUN,
+        "train -m seed=0,1",
+        ["a sweep begins on one host, but torchrun started this one on 2", "train sweep.join=<folder>"],
+    ),
+    "a sweep of tasks": (
+        {**SLURM, "SLURM_NNODES": "1"},
+        "train -m seed=0,1",
+        ["but SLURM started 4", "srun --ntasks=1", "torchrun --standalone --nproc-per-node=4"],
+    ),
+    "a sweep with workers": (
+        ONE_HOST,
+        "train -m seed=0,1 launcher=local",
+        ["launcher=local starts processes of its own", "without torchrun"],
+    ),
+    "a sweep that restarts": (
+        ONE_HOST | STALE,
+        "train -m seed=0,1",
+        ["needs the same folder", "hydra.sweep.dir=<folder>", "no --max-restarts"],
+    ),
     "a sweep that is requeued": (
         {},
         "train -m requeue=true run_dir=it",

@@ -22,13 +22,14 @@ from frostline.cli.nested import with_nested
 from frostline.cli.resuming import require_resumable, resumed
 from frostline.cli.sweep import Board, sweep_folder
 from frostline.cli.sweep_jobs import Jobs
+from frostline.cli.sweep_launch import launches, led
 from frostline.cli.sweep_listing import require_lists
 from frostline.cli.sweep_resuming import taken_up
 from frostline.cli.sweep_session import Session
 from frostline.cli.sweep_settings import require_sweep
 from frostline.cli.typed import quoted_settings
-from frostline.distributed.launcher import follows, launched, many, require_starter, tell_torchrun
-from frostline.distributed.relaunch import config_folders, launched_anew
+from frostline.distributed.launcher import follows, launched, require_starter, tell_torchrun
+from frostline.distributed.relaunch import config_folders, launched_anew, unlaunched
 from frostline.distributed.signals import Stopped, stoppable, tell_stopped, unfailing_output
 from frostline.errors import (
     ConfigError,
@@ -58,9 +59,15 @@ def main(command: str | None = None) -> None:
         sys.argv[1:] = named_alone(command, sys.argv[1:])
         require_known_flags(sys.argv[1:])
         require_starter()
-        _sweep_first(command)
-        with stoppable(), unfailing_output() if command == "train" else nullcontext():
-            failures = _run(command)
+        launch = launches(command, sys.argv[1:])
+        if launch is not None and launch.rank != 0:
+            return  # torchrun waits for rank 0, which runs the sweep
+        if launch is not None:
+            sys.argv[1:] = led(launch, sys.argv[1:])
+        with nullcontext() if launch is None else unlaunched():
+            _sweep_first(command)
+            with stoppable(), unfailing_output() if command == "train" else nullcontext():
+                failures = _run(command)
         told = Session.folder is not None  # a sweep prints the error of a job when it happens
     except FrostlineError as error:
         failures, told = [error], False
@@ -78,6 +85,8 @@ def main(command: str | None = None) -> None:
             raise failure
         if not told:
             _tell(failure)
+        elif launch is not None:
+            tell_torchrun(failure.what)
     if failures:
         sys.exit(1)
 
@@ -111,12 +120,6 @@ def _sweep_first(command: str) -> None:
     if flags and resumed(sys.argv[1:]) is not None:
         raise ConfigError(
             "resume= takes one run, not a sweep", where="-m", next_step="frostline train resume=<its folder>"
-        )
-    if flags and many():
-        raise ConfigError(
-            "a sweep starts its own processes, but a launcher has started several already",
-            where="-m",
-            next_step="start each run with its own run_dir; or start the sweep alone, with trainer.devices=<number>",
         )
     others = settings_first([argument for argument in sys.argv[1:] if argument not in flags])
     require_lists(others, sweeps=bool(flags))

@@ -18,12 +18,16 @@ TRIALS = "sweep.trials"  # a search may go on for longer than it was meant to
 IN = "hydra.sweep.dir"
 
 
+def taking_up(arguments: Sequence[str]) -> dict[str, str]:
+    """The folder that `sweep.resume=` or `sweep.join=` names, by this key."""
+    named = {key_of(it): it.partition("=")[2].strip("'\"") for it in arguments if key_of(it) in TAKES_UP}
+    return {key: value for key, value in named.items() if value != "null"}
+
+
 def taken_up(arguments: Sequence[str]) -> list[str] | None:
     """The whole command line of the sweep that `sweep.resume=` or `sweep.join=` names, from its folder; None without
     them. Changes into the folder in which the sweep was started. Raises ConfigError, RunError."""
-    named = {key_of(it): it.partition("=")[2].strip("'\"") for it in arguments if key_of(it) in TAKES_UP}
-    named = {key: value for key, value in named.items() if value != "null"}
-    if not named:
+    if not (named := taking_up(arguments)):
         return None
     if len(named) > 1:
         raise ConfigError(

@@ -20,8 +20,8 @@ PLACED = {"MASTER_ADDR", "LSB_JOBID"}
 
 class Launch(NamedTuple):
     """How a launcher started this process. devices: processes per host, as in Lightning's Trainer; num_nodes: hosts.
-    even: whether every host is known to run the same number. stale: whether restarted processes rendezvous over a store
-    that still holds the addresses of their predecessors.
+    even: whether every host is known to run the same number. restarts: whether torchrun starts lost processes again.
+    stale: whether these rendezvous over a store that still holds the addresses of their predecessors.
     """
 
     by: Literal["torchrun", "SLURM"]
@@ -29,6 +29,7 @@ class Launch(NamedTuple):
     devices: int
     num_nodes: int
     even: bool
+    restarts: bool = False
     stale: bool = False
 
 
@@ -53,8 +54,10 @@ def launched() -> Launch | None:
 def _launched(said: Mapping[str, str]) -> Launch | None:
     if "TORCHELASTIC_RUN_ID" in said:
         world_size, devices, num_nodes = (int(said[f"{of}WORLD_SIZE"]) for of in ("", "LOCAL_", "GROUP_"))
-        stale = said.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and said.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
-        return Launch("torchrun", int(said["RANK"]), devices, num_nodes, devices * num_nodes == world_size, stale)
+        restarts = said.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+        stale = restarts and said.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        even = devices * num_nodes == world_size
+        return Launch("torchrun", int(said["RANK"]), devices, num_nodes, even, restarts, stale)
     if "SLURM_NTASKS" in said and said.get("SLURM_JOB_NAME") not in INTERACTIVE:
         tasks, num_nodes = int(said["SLURM_NTASKS"]), int(said.get("SLURM_NNODES", "1"))
         rank, even = int(said.get("SLURM_PROCID", "0")), tasks == 1 or "SLURM_NTASKS_PER_NODE" in said
@@ -91,7 +94,7 @@ def tell_torchrun(said: str) -> bool:
     """Add the message to torchrun's failure summary, which otherwise shows only the exit code. Returns False if
     torchrun set no error file."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    if path is None:
+    if not path:
         return False
     details = {"py_callstack": said, "timestamp": str(int(time.time()))}
     Path(path).write_text(json.dumps({"message": {"message": said, "extraInfo": details}}), encoding="utf-8")

@@ -1,6 +1,7 @@
 """Set the environment and command line with which Lightning launches the other ranks."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,22 @@ from frostline.distributed.launcher import LEADER
 
 # Lightning sets these for the processes that it launches, and never unsets them.
 LAUNCH = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+# Variables by which torchrun and SLURM tell a process that it is a rank.
+OF_LAUNCHERS = re.compile(
+    r"TORCHELASTIC_\w+|((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)"
+    r"|SLURM_(NTASKS(_PER_NODE)?|NNODES|PROCID|LOCALID|NODEID)"
+)
+
+
+@contextmanager
+def unlaunched() -> Iterator[None]:
+    """Take the launcher's variables out of the environment: this process starts the ranks of its runs itself. They are
+    back on exit, as torchrun's summary takes an error by one of them."""
+    before = {name: os.environ.pop(name) for name in [*os.environ] if OF_LAUNCHERS.fullmatch(name)}
+    try:
+        yield
+    finally:
+        os.environ.update(before)
 
 
 @contextmanager
