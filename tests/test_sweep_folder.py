@@ -143,6 +143,7 @@ def test_a_stop_is_no_death(program: Program, tmp_path: Path, monkeypatch: pytes
     assert json.loads((tmp_path / "S" / ".jobs" / "0.json").read_text())["error"] == "its process died 3 times"
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize(
     ("typed", "said"),
     [

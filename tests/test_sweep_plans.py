@@ -69,6 +69,11 @@ def test_cheap_runs_come_first_and_only_what_leads_is_thawed() -> None:
     assert len({*choices}) == len(choices), "nothing runs twice"
     assert min(tried, key=lambda it: it.rank).choice == Choice("b", "mlp", "two_stage", "0.0003")
     assert decide(space(), tried).why == "nothing is left to try"
+    assert [decide(space(), tried[:at]).why for at in (4, 5, 7)] == [
+        "b is number 1 of the probes: another head",
+        "b is number 1 of the probes: another rate of mlp",
+        "a is number 2 of the probes: another head",
+    ]
 
 
 def test_the_same_scores_lead_to_the_same_decisions() -> None:
@@ -170,6 +175,10 @@ REFUSED = {
     "no time": (["sweep.minutes=0"], ["sweep.minutes"]),
     "no such head": (["sweep.heads=[nope]"], ["no head 'nope'"]),
     "two lists of heads": (["sweep.heads=[linear]", "head=mlp"], ["where: head=mlp", "leave sweep.heads out"]),
+    "two lists of rates": (
+        ["sweep.rates=[1.0,2.0]", "optimizer.lr=1e-3,1e-2"],
+        ["optimizer.lr takes the place of sweep.rates", "leave sweep.rates out"],
+    ),
     "a rate below zero": (["sweep.rates=[-1]"], ["sweep.rates"]),
     "no rates": (["sweep.rates=[]"], ["at least one rate", "where: sweep.rates=[]"]),
     "no heads": (["sweep.heads=[]"], ["at least one head", "where: sweep.heads=[]"]),
@@ -179,6 +188,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_plans_cannot_choose_is_refused_before_any_run(case: str, program: Program, tmp_path: Path) -> None:
     typed, expected = REFUSED[case]
@@ -220,7 +230,31 @@ def test_the_rate_itself_stays_as_typed() -> None:
 
 def test_a_run_ends_with_the_time_of_the_search(tmp_path: Path) -> None:
     planning = Planning(Sweep(tmp_path, [], ""), space(1), [])
-    watch = Watch(Grid(**LIMITS, retry=False, join=None), None, planning.left)
+    watch = Watch(Grid(**LIMITS, retry=False, join=None), None, planning)
     assert watch.decides
     assert watch.late(59.0) is None
     assert watch.late(61.0) == "it took 61 s so far, and the time of the search is over"
+
+
+def test_a_run_whose_plan_takes_too_long_does_not_begin(tmp_path: Path) -> None:
+    planning = Planning(Sweep(tmp_path, [], ""), space(1), [])
+    watch = Watch(Grid(**LIMITS, retry=False, join=None), None, planning)
+    assert watch.admit(1, None) is None
+    assert watch.admit(1, 60.0) is None
+    assert watch.admit(1, 61.0) == "its plan takes about 61 s, and the search has 60 s left"
+
+
+def test_a_run_tells_more_than_an_estimate(tmp_path: Path) -> None:
+    """What the first run of a model and plan has cached, the estimate of the next one counts again."""
+    sweep = Sweep(tmp_path, [], "")
+    assert sweep.create()
+    planning = Planning(sweep, space(1, models="a"), [])
+    next(planning.jobs())
+    assert not planning.allows(61.0)
+    sweep.write_note(0, Note("0", ["model=a", "head=linear", "schedule=head_only"]))
+    (tmp_path / "0").mkdir()
+    record = Record("", 0, monitor="val/it", status="finished", metrics={"val/it": 0.5}, seconds={"total": 10.0})
+    record.write(tmp_path / "0")
+    typed, number = next(planning.jobs())
+    assert (number, typed[1]) == (1, "head=mlp")
+    assert planning.allows(61.0)

@@ -339,6 +339,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("case", REFUSED)
 def test_bad_input_is_refused_before_anything_is_written(case: str, program: Program, tmp_path: Path) -> None:
     typed, expected = REFUSED[case]

@@ -96,6 +96,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("case", REFUSED)
 def test_bad_input_is_refused_before_any_trial(case: str, program: Program, tmp_path: Path) -> None:
     typed, expected = REFUSED[case]
@@ -273,8 +274,8 @@ def test_a_dropped_setting_is_told_and_keeps_the_score_of_its_seeds(
 def test_limits_end_a_run() -> None:
     watch = Watch(settings(max_seconds=10.0, max_parameters=100), None)
     assert watch.decides
-    assert watch.admit(100) is None
-    assert watch.admit(101) == "the network has 101 parameters, more than sweep.max_parameters=100"
+    assert watch.admit(100, 1e9) is None
+    assert watch.admit(101, None) == "the network has 101 parameters, more than sweep.max_parameters=100"
     assert watch.judge(1, 0.5, 9.0) is None
     assert "more than sweep.max_seconds=10" in str(watch.judge(1, 0.5, 11.0))
     assert watch.late(10.0) is None

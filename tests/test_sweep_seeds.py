@@ -112,6 +112,7 @@ NOTHING_TO_DROP = {
 }
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("case", NOTHING_TO_DROP)
 def test_a_drop_that_drops_nothing_is_refused(case: str, program: Program, tmp_path: Path) -> None:
     typed, expected = NOTHING_TO_DROP[case]

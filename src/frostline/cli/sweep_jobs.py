@@ -171,7 +171,7 @@ class Jobs(Sweeper):
         Session.watch = Watch(
             settings,
             searching.report if isinstance(searching, Searching) else None,
-            searching.left if isinstance(searching, Planning) else None,
+            searching if isinstance(searching, Planning) else None,
         )
         jobs = sweep.jobs
         if type(self.launcher).__name__ != LAUNCHER:

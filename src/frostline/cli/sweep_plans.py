@@ -13,7 +13,7 @@ from frostline.sweeps.settings import Plans
 
 MODEL, HEAD, SCHEDULE, RATE = KEYS
 PROBE = "linear"
-LISTS = {HEAD: "sweep.heads", SCHEDULE: "sweep.schedules"}  # which list a typed setting takes the place of
+LISTS = {HEAD: "sweep.heads", SCHEDULE: "sweep.schedules", RATE: "sweep.rates"}  # whose place a typed setting takes
 
 
 def space_of(
@@ -70,7 +70,7 @@ def space_of(
 def _require_one_list(typed: Mapping[str, Sequence[str]], own: Sequence[str]) -> None:
     """Raises ConfigError if a setting and the list of the sweep that it replaces are both typed."""
     for key, listed in LISTS.items():
-        if key in typed and listed in own:
+        if len(typed.get(key, [])) > (key == RATE) and listed in own:  # sweep.rates multiplies a single rate
             raise ConfigError(
                 f"{key} takes the place of {listed}, and both are typed",
                 where=f"{key}={','.join(typed[key])}",

@@ -37,7 +37,7 @@ from frostline.training.callbacks.pruning import Watched
 from frostline.training.checkpoint import Stand, forget_starts, read_saved, stand_of
 from frostline.training.finetuner import CHECKPOINT_KEY
 from frostline.training.fit import fit
-from frostline.training.forecast import PlannedPhase, planned
+from frostline.training.forecast import PlannedPhase, planned, seconds_in_all
 from frostline.training.init_from import init_from
 from frostline.training.predictions import PredictionFiles
 from frostline.training.scoring import test
@@ -90,7 +90,7 @@ def train(
         return record
     watch.add_to("setup")
     if watched is not None:
-        watched.begin(built.trainer, built.plan.phases, record)
+        watched.begin(built.trainer, built.plan.phases, record, None if resume else seconds_in_all(rows))
     leads = built.trainer.is_global_zero
     with (
         claimed(folder, leads=leads, seen=seen),

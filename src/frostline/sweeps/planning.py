@@ -7,7 +7,7 @@ from typing import Any
 from frostline.errors import RunError
 from frostline.quoting import key_of
 from frostline.runs.sweeps import DONE, FILE, Sweep
-from frostline.sweeps.plans import Choice, Space, Tried, decide
+from frostline.sweeps.plans import Choice, Space, Tried, decide, expected
 
 KEYS = ("model", "head", "schedule", "optimizer.lr")  # of the parts of a choice
 
@@ -20,6 +20,7 @@ class Planning:
         self.space = space
         self.fixed = fixed
         self._spent = 0.0
+        self._known = False  # whether a run has shown what the current one takes
 
     @classmethod
     def stored(cls, sweep: Sweep) -> "Planning":
@@ -47,6 +48,11 @@ class Planning:
         """Seconds that are left for the current run."""
         return max(60 * self.space.minutes - self._spent, 1.0)
 
+    def allows(self, seconds: float) -> bool:
+        """Whether a run may begin that is estimated at so many seconds. `decide` has asked the runs before it, if they
+        can tell: they know what is cached."""
+        return self._known or seconds <= self.left()
+
     def jobs(self) -> Generator[tuple[list[str], int]]:
         """Yield the overrides and the number of each run."""
         tried: list[Tried] = []
@@ -57,6 +63,7 @@ class Planning:
                 continue
             self._spent = sum(it.seconds for it in tried)
             choice, why = decide(self.space, tried)
+            self._known = choice is not None and expected(choice, tried) is not None
             spent = f"{self._spent / 60:.1f} of {self.space.minutes:g} min"
             if choice is None:
                 print(f"\nplans  the search ends: {why} ({number} runs, {spent})", flush=True)

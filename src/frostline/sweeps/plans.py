@@ -83,7 +83,7 @@ def decide(space: Space, tried: Sequence[Tried]) -> Next:
     for choice, why in _wanted(space, tried):
         if choice in seen:
             continue
-        seconds = _expected(choice, tried)
+        seconds = expected(choice, tried)
         if seconds is not None and seconds > left:
             skipped += 1
             continue
@@ -136,8 +136,9 @@ def _heads(space: Space, tried: Sequence[Tried], models: Sequence[str]) -> Itera
             rates = space.rates[model]
             if number and best is not None:
                 rates = [rates[space.rates[models[0]].index(best.choice.rate)]]
-            for rate in rates:
-                yield Choice(model, head, FROZEN, rate), f"{model} is number {number + 1} of the probes: another head"
+            for turn, rate in enumerate(rates):
+                why = f"another rate of {head}" if turn else "another head"
+                yield Choice(model, head, FROZEN, rate), f"{model} is number {number + 1} of the probes: {why}"
 
 
 def _by_probe(space: Space, tried: Sequence[Tried]) -> list[str]:
@@ -151,9 +152,10 @@ def _share(space: Space, tried: Sequence[Tried]) -> float:
     return sum(it.seconds for it in tried if not it.choice.thaws) / (60 * space.minutes)
 
 
-def _expected(choice: Choice, tried: Sequence[Tried]) -> float | None:
-    """Seconds, by the latest run of the same model and plan; None without one."""
-    return next((it.seconds for it in reversed(tried) if it.choice[::2] == choice[::2]), None)
+def expected(choice: Choice, tried: Sequence[Tried]) -> float | None:
+    """Seconds, by the latest run of the same model and plan that has a score; None without one."""
+    alike = (it for it in reversed(tried) if it.choice[::2] == choice[::2] and it.score is not None)
+    return next((it.seconds for it in alike), None)
 
 
 def _best(tried: Sequence[Tried]) -> Tried | None:

@@ -1,38 +1,51 @@
 """Decide whether a run of a sweep is worth its time."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from frostline.sweeps.settings import Grid
 
 Report = Callable[[int, float], bool]
 
 
-class Watch:
-    """report: notes a score at a step and returns whether a search would prune the run; None without a search. left:
-    the seconds that a search has left for the run; None if it has no limit."""
+class Budget(Protocol):
+    """The time of a search. left: seconds, for the current run. allows: whether the current run may begin if its plan
+    is estimated at so many seconds."""
 
-    def __init__(self, settings: Grid, report: Report | None, left: Callable[[], float] | None = None) -> None:
+    def left(self) -> float: ...
+
+    def allows(self, seconds: float) -> bool: ...
+
+
+class Watch:
+    """report: notes a score at a step and returns whether a search would prune the run; None without a search. budget:
+    None if the search has no limit."""
+
+    def __init__(self, settings: Grid, report: Report | None, budget: Budget | None = None) -> None:
         self._settings = settings
         self._report = report
-        self._left = left
+        self._budget = budget
 
     @property
     def decides(self) -> bool:
         return any(
             it is not None
-            for it in (self._settings.max_seconds, self._settings.max_parameters, self._report, self._left)
+            for it in (self._settings.max_seconds, self._settings.max_parameters, self._report, self._budget)
         )
 
-    def admit(self, parameters: int) -> str | None:
-        """Return why a network of so many parameters is not to be trained, or None."""
+    def admit(self, parameters: int, seconds: float | None) -> str | None:
+        """Return why a network of so many parameters is not to be trained, or None. seconds: of its plan, as estimated;
+        None if they are not known."""
         most = self._settings.max_parameters
-        if most is None or parameters <= most:
+        if most is not None and parameters > most:
+            return f"the network has {parameters:,} parameters, more than sweep.max_parameters={most:,}"
+        if self._budget is None or seconds is None or self._budget.allows(seconds):
             return None
-        return f"the network has {parameters:,} parameters, more than sweep.max_parameters={most:,}"
+        return f"its plan takes about {seconds:.0f} s, and the search has {self._budget.left():.0f} s left"
 
     def late(self, seconds: float) -> str | None:
         """Return why a run that has trained for so many seconds is to end, or None."""
-        if self._left is not None and seconds > self._left():
+        if self._budget is not None and seconds > self._budget.left():
             return f"it took {seconds:.0f} s so far, and the time of the search is over"
         most = self._settings.max_seconds
         if most is None or seconds <= most:

@@ -1,5 +1,7 @@
 """Forecast a run: a row per phase, from the same parameter groups that its optimizer gets."""
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from frostline.frozen.policy import Choice
@@ -29,6 +31,12 @@ class PlannedPhase(NamedTuple):
     frozen: str
     shown: str
     solved: bool
+
+
+def seconds_in_all(rows: Sequence[PlannedPhase]) -> float | None:
+    """The estimate for the whole plan; None if a phase has none."""
+    seconds = [row.seconds for row in rows]
+    return None if None in seconds else math.fsum(filter(None, seconds))
 
 
 def planned(built: Built) -> list[PlannedPhase]:

@@ -14,7 +14,7 @@ from frostline.runs.record import Record
 class Judge(Protocol):
     """Returns why the run is to end, or None."""
 
-    def admit(self, parameters: int) -> str | None: ...
+    def admit(self, parameters: int, seconds: float | None) -> str | None: ...
 
     def judge(self, step: int, score: float, seconds: float) -> str | None: ...
 
@@ -26,9 +26,10 @@ class Watched(NamedTuple):
 
     judge: Judge | None
 
-    def begin(self, trainer: L.Trainer, phases: Sequence[Phase], record: Record) -> None:
+    def begin(self, trainer: L.Trainer, phases: Sequence[Phase], record: Record, planned: float | None) -> None:
+        """planned: seconds of the whole plan, as estimated; None if they are not known, or if a part has run."""
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        callbacks.insert(0, Pruning(self.judge, phases, record))
+        callbacks.insert(0, Pruning(self.judge, phases, record, planned))
 
 
 class Pruning(L.Callback):
@@ -36,11 +37,14 @@ class Pruning(L.Callback):
     of a short phase whose outputs are cached would save little. Only the time is looked at after every epoch. A step is
     the number of planned epochs until then, so that runs whose phases end early are compared at the same steps.
 
-    judge: of rank 0; None on other ranks, which do what rank 0 decides.
+    judge: of rank 0; None on other ranks, which do what rank 0 decides. planned: see Watched.begin.
     """
 
-    def __init__(self, judge: Judge | None, phases: Sequence[Phase], record: Record) -> None:
+    def __init__(
+        self, judge: Judge | None, phases: Sequence[Phase], record: Record, planned: float | None = None
+    ) -> None:
         self._judge = judge
+        self._planned = planned
         self._phases = phases
         self._monitor = record.monitor
         self._parameters = int(record.model["parameters"])
@@ -52,7 +56,7 @@ class Pruning(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         number = int(pl_module.phase_number)  # type: ignore[arg-type]
         if self._judge is not None and self._number < 0:
-            why = self._judge.admit(self._parameters)
+            why = self._judge.admit(self._parameters, self._planned)
         elif self._judge is not None and self._score is not None and number > self._number:
             why = self._judge.judge(self._step(number), self._score, self._trained())
         else:
