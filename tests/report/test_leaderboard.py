@@ -199,6 +199,19 @@ def test_of_heads_that_step_no_reason_is_told(tmp_path: Path, capsys: pytest.Cap
     assert "optimizer.lr made no difference to any score\n" in capsys.readouterr().out
 
 
+def test_the_best_of_equal_runs_is_the_only_one_with_a_test(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, test in enumerate([{"test/accuracy": 0.5}, {}, {}, {"test/accuracy": 0.25}]):
+        run = finished()
+        write(tmp_path / str(number), f"optimizer.lr={number}", **{**run, "metrics": run["metrics"] | test})
+    print_leaderboard(write_leaderboard(tmp_path))
+    assert "equal        runs 1 = 2: optimizer.lr made no difference" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "3")
+    print_leaderboard(write_leaderboard(tmp_path))
+    assert "equal        runs 0 = 1 = 2: optimizer.lr made no difference" in capsys.readouterr().out
+
+
 def test_equal_scores_of_unequal_epochs_are_no_equal_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in (0, 1):
         phases = [phase_row(val={"val/loss": float(number)})]
