@@ -10,8 +10,9 @@ import pytest
 import faked
 from conftest import Answer
 from frostline.commands.train import NOT_HERE
+from frostline.report.leaderboard import write_leaderboard
 from frostline.runs.record import Record
-from frostline.runs.sweeps import Note, Sweep
+from frostline.runs.sweeps import PRUNED, Note, Sweep
 from frostline.sweeps.workers import MOST_ATTEMPTS, give_up
 
 pytestmark = [
@@ -47,6 +48,27 @@ def test_notes_that_were_removed_are_made_again_from_the_runs(
     assert program(*GRID, "hydra.sweep.dir=named", names).code == 0
     shutil.rmtree(tmp_path / "named" / ".jobs")
     assert began(program("train", "sweep.resume=named")) == []
+
+
+def test_jobs_without_a_run_are_noted_again_from_the_leaderboard(
+    ended: Path, program: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = Sweep.read(ended)
+    notes = {
+        0: Note("0", sweep.jobs[0], error="the best of 3 settings was better", attempts=0, kind=PRUNED),
+        1: Note("1", sweep.jobs[1], error="no such file", attempts=0),
+    }
+    for number, note in notes.items():
+        shutil.rmtree(ended / str(number))
+        sweep.write_note(number, note)
+    write_leaderboard(ended)
+    shutil.rmtree(ended / ".jobs")
+    sweep = Sweep.read(ended)
+    assert {number: sweep.note(number) for number in (0, 1)} == notes
+    assert [sweep.state(number) for number in (0, 1)] == ["pruned", "failed"]
+    shutil.rmtree(ended / ".jobs")
+    (ended / "leaderboard.csv").write_bytes(b"\xff")
+    assert Sweep.read(ended).numbers() == []
 
 
 def test_a_leaderboard_that_cannot_be_written_loses_no_run(ended: Path, program: Program) -> None:
@@ -143,7 +165,6 @@ def test_a_stop_is_no_death(program: Program, tmp_path: Path, monkeypatch: pytes
     assert json.loads((tmp_path / "S" / ".jobs" / "0.json").read_text())["error"] == "its process died 3 times"
 
 
-@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize(
     ("typed", "said"),
     [

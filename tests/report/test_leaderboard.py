@@ -199,9 +199,7 @@ def test_of_heads_that_step_no_reason_is_told(tmp_path: Path, capsys: pytest.Cap
     assert "optimizer.lr made no difference to any score\n" in capsys.readouterr().out
 
 
-def test_the_best_of_equal_runs_is_the_only_one_with_a_test(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_best_of_equal_runs_is_the_only_one_with_a_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, test in enumerate([{"test/accuracy": 0.5}, {}, {}, {"test/accuracy": 0.25}]):
         run = finished()
         write(tmp_path / str(number), f"optimizer.lr={number}", **{**run, "metrics": run["metrics"] | test})

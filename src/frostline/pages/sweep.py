@@ -15,10 +15,11 @@ from frostline.pages.dimensions import MARKS, Tried, number_of
 from frostline.pages.template import duration, filled
 from frostline.paths import write_atomically
 from frostline.quoting import command_of
-from frostline.report.leaderboard import DEVIATION, FILE, LONG, NO_INTERVAL, label_of
+from frostline.report.leaderboard import DEVIATION, LONG, NO_INTERVAL, label_of
 from frostline.report.summary import PAGE
 from frostline.report.trials import REPEATS, Ranking, Setting, Trial, best_settings, differing, settings_of, trials_of
 from frostline.report.without_effect import equal_runs, without_effect
+from frostline.runs.sweep_remade import BOARD
 from frostline.runs.sweeps import Sweep
 
 FINISHED = "finished"
@@ -59,7 +60,7 @@ class Ranked(NamedTuple):
 
 def write_sweep_page(folder: Path) -> Path:
     """Write the page and return its path. The folder holds a leaderboard."""
-    with (folder / FILE).open(encoding="utf-8", newline="") as file:
+    with (folder / BOARD).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     trials = trials_of(folder)
     sweep = Sweep.read(folder)

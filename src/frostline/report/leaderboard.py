@@ -32,8 +32,8 @@ from frostline.report.trials import (
 from frostline.report.without_effect import equal_runs, without_effect
 from frostline.runs.predictions import Predictions, read
 from frostline.runs.record import Record
+from frostline.runs.sweep_remade import BOARD
 
-FILE = "leaderboard.csv"
 RUNS = "runs.csv"
 NO_INTERVAL = "no_interval"  # column: why a setting has no interval although it should
 LONG = ("error", NO_INTERVAL, "command")
@@ -66,7 +66,7 @@ def write_leaderboard(folder: Path, *, compare: bool = True) -> Path:
     settings.sort(key=place)
     repeated = _repeated(settings)
     names = [name for name in differing(trials) if not (repeated and name in REPEATS)]
-    path = folder / FILE
+    path = folder / BOARD
     write_atomically(path, _table(settings, names, rankings, _compared(folder, settings) if compare else {}))
     if repeated:
         singles = sorted((Setting([trial]) for trial in trials), key=place)

@@ -11,8 +11,7 @@
 <sweep>/.jobs/worker-<n>.log  what worker n of launcher=local prints
 
 How a job ended stands in the `run.json` of its run; in its note, if it failed or was dropped before it had a run. Notes
-that were removed are made again from the runs; a job without a run is then decided anew: it is dropped again, or it
-runs.
+that were removed are made again from the runs, and from the leaderboard if a job had none.
 """
 
 import json
@@ -33,6 +32,7 @@ from frostline.runs.record import FILE as RECORD
 from frostline.runs.record import Record
 from frostline.runs.schema import read_schema, require_types
 from frostline.runs.sweep_locks import locked
+from frostline.runs.sweep_remade import KINDS, remade
 
 FILE = "sweep.json"
 JOBS = ".jobs"
@@ -46,7 +46,7 @@ FOREIGN = re.compile(
 FIELDS = {"arguments": "list[str]", "cwd": "str", "jobs": "list[list[str]]", "search": "dict"}
 NOTED = {"run": "str", "typed": "list[str]", "error": "str | None", "kind": "str | None", "again": "bool"}
 NOTED |= {"attempts": "int", "stopped": "int"}
-PRUNED = "Pruned"  # the kind of a note of a job that was dropped
+PRUNED = KINDS["pruned"]  # the kind of a note of a job that was dropped
 PAUSE = 0.2  # seconds between two looks at jobs that other processes run
 
 State = Literal["new", "open", "finished", "pruned", "failed"]
@@ -127,7 +127,8 @@ class Sweep:
         sweep = read_schema(path, SCHEMA, lambda content: _made(folder, content), kind="sweep")
         if not (folder / JOBS).is_dir():
             (folder / JOBS).mkdir()
-            sweep.note_runs()
+            for number, fields in remade(folder, sweep.jobs).items():
+                sweep.write_note(number, Note(**fields))
         return sweep
 
     def foreign(self) -> list[str]:
@@ -206,21 +207,6 @@ class Sweep:
     def numbers(self) -> list[int]:
         """The numbers of the jobs that have begun."""
         return sorted(int(path.stem) for path in (self.folder / JOBS).glob("*.json") if path.stem.isdecimal())
-
-    def note_runs(self) -> None:
-        """Write the notes of all jobs that have a run, from the runs."""
-        for path in sorted(self.folder.rglob(RECORD)):
-            run = path.parent.relative_to(self.folder).as_posix()
-            try:
-                typed = shlex.split(Record.read(path.parent).command)[2:]
-            except (RunError, ValueError):
-                typed = []
-            own = [number for number, job in enumerate(self.jobs) if {*job} <= {*typed}]  # others: paths made absolute
-            number = int(run) if run.isdecimal() else None
-            if own and number not in own:
-                number = next((it for it in own if not (self.folder / JOBS / f"{it}.json").exists()), None)
-            if number is not None and (not self.jobs or number < len(self.jobs)):
-                self.write_note(number, Note(run, typed))
 
     def retry(self) -> None:
         """Let failed jobs run again."""
