@@ -1,6 +1,7 @@
 """report.html of a sweep: its leaderboard, charts and links; names that cannot break out; built anew."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -112,6 +113,21 @@ def test_it_is_built_anew(program: Program, sweep: Path) -> None:
     for number in (1, 2, 3):
         shutil.rmtree(sweep / str(number))
     assert "no job of this sweep began" in program("report", str(sweep)).err
+
+
+def test_the_newest_sweep_of_a_folder_is_proposed(program: Program, tmp_path: Path) -> None:
+    for number, day in enumerate(["b", "a"]):
+        folder = tmp_path / "logs" / day
+        folder.mkdir(parents=True)
+        (folder / "sweep.json").touch()
+        os.utime(folder / "sweep.json", (number, number))
+    answer = program("report", "logs")
+    assert answer.code == 1
+    assert "this folder is neither a run nor a sweep, but holds 2 sweeps\n  where: logs\n" in answer.err
+    assert "frostline report run=logs/a  # the newest sweep\n    or:  frostline leaderboard folder=logs" in answer.err
+    (tmp_path / "runs" / "it").mkdir(parents=True)
+    (tmp_path / "runs" / "it" / "run.json").touch()
+    assert "holds one run" in program("report", "runs").err
 
 
 def test_a_run_without_an_interval_stays_in_the_leaderboard(sweep: Path) -> None:

@@ -15,7 +15,7 @@ from frostline.commands.checks import check
 from frostline.commands.lr_find.range_test import NUMBERS, RangeTest
 from frostline.distributed.launcher import follows, many
 from frostline.distributed.relaunch import config_dirs, launch_alike
-from frostline.errors import ConfigError, DataError, RunError
+from frostline.errors import ConfigError, DataError, RunError, counted
 from frostline.frozen.policy import kept_in
 from frostline.paths import RANKING
 from frostline.quoting import command_of
@@ -194,6 +194,8 @@ def _report(cfg: DictConfig) -> None:
     if (Path(cfg.run) / SWEEP).is_file():
         _report_sweep(cfg)
         return
+    if not (Path(cfg.run) / RECORD).is_file():
+        _require_none_below(Path(cfg.run))
     from frostline.commands.page import wants_samples
     from frostline.commands.report import report
 
@@ -202,6 +204,21 @@ def _report(cfg: DictConfig) -> None:
     if wants_samples(cfg.pictures, settings):
         record, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=trusting("report"))
     report(Path(cfg.run), record, settings, cfg.pictures, cfg.saliency)
+
+
+def _require_none_below(folder: Path) -> None:
+    """Raise RunError if a folder that is no run holds some, or sweeps."""
+    below = {SWEEP: [*folder.rglob(SWEEP)], RECORD: [*folder.rglob(RECORD)]}
+    for name, found in below.items():
+        if found:
+            newest = max(found, key=lambda file: (file.stat().st_mtime, file)).parent
+            kind = "sweep" if name == SWEEP else "run"
+            raise RunError(
+                f"this folder is neither a run nor a sweep, but holds {counted(len(found), kind, f'{kind}s')}",
+                where=folder,
+                next_step=f"{command_of('report', run=newest)}  # the newest {kind}; "
+                f"or {command_of('leaderboard', folder=folder)}  # ranks all runs below it",
+            )
 
 
 def _report_sweep(cfg: DictConfig) -> None:
