@@ -70,6 +70,8 @@ REFUSED = {
     "no values": ("seed=choice()", ["not a valid list of sweep values"]),
     "twice": ("seed=0,1 seed=2,3", ["seed is given 2 times"]),
     "swept and set": ("seed=0,1 seed=2", ["seed is given 2 times"]),
+    "joblib": ("launcher=joblib seed=0,1", ["record nothing in the sweep", "next:  launcher=local"]),
+    "a launcher of Hydra's": ("hydra/launcher=joblib seed=0,1", ["record nothing in the sweep", "launcher=local"]),
     "batches of none": ("hydra.sweeper.max_batch_size=0 seed=0,1", ["a batch needs at least one job, not 0"]),
     "a wrong job in the second batch": (
         "hydra.sweeper.max_batch_size=1 model=bundled,resnet5",

@@ -9,15 +9,12 @@ import pytest
 
 import faked
 from conftest import Answer
-from frostline.cli.sweep_settings import require_droppable
 from frostline.commands.train import NOT_HERE
-from frostline.errors import ConfigError
 from frostline.report.leaderboard import write_leaderboard
 from frostline.report.seed_ranks import chance_of
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep
 from frostline.sweeps.losing import CHANCE, FEWEST, Losing, level_of, seeds_needed
-from frostline.sweeps.settings import Grid
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 Program = Callable[..., Answer]
@@ -121,10 +118,3 @@ def test_a_drop_that_drops_nothing_is_refused(case: str, program: Program, tmp_p
     for words in [*expected, "where: sweep.drop=true", "leave sweep.drop out"]:
         assert words in answer.err
     assert [*tmp_path.iterdir()] == []
-
-
-def test_a_launcher_of_hydras_drops_nothing() -> None:
-    limits = {"seeds": 9, "drop": True, "test": "none", "max_seconds": None, "max_parameters": None, "resume": None}
-    require_droppable(Grid(**limits, retry=False, join=None), 3, 9, launches=False)
-    with pytest.raises(ConfigError, match="runs every job"):
-        require_droppable(Grid(**limits, retry=False, join=None), 3, 9, launches=True)

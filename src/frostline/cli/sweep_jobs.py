@@ -22,6 +22,7 @@ from frostline.cli.sweep_session import Session, within
 from frostline.cli.sweep_settings import (
     is_of_sweep,
     launcher_of,
+    of_hydra,
     require_droppable,
     settings_of,
     with_seeds,
@@ -54,7 +55,7 @@ class Jobs(Sweeper):
     typed: ClassVar[list[str]] = []  # the command line, before it was quoted for Hydra
 
     def __init__(self, max_batch_size: int | None, params: Mapping[str, Any] | None = None) -> None:
-        """Keys of `hydra.sweeper`. max_batch_size: jobs that a launcher of Hydra's gets at once; None for all."""
+        """Keys of `hydra.sweeper`. max_batch_size: of no effect, as one job runs after the other."""
         self._size = max_batch_size
         self._params = [f"{key}={value}" for key, value in (params or {}).items()]
 
@@ -78,6 +79,8 @@ class Jobs(Sweeper):
         """Raises ConfigError if the sweep cannot be listed, RunError if its folder cannot be used."""
         assert self.config is not None
         assert self.hydra_context is not None
+        if type(self.launcher).__name__ != LAUNCHER:
+            raise of_hydra(f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}")
         Session.settings = settings = settings_of(self.config)
         Session.has_page = self.config.get("report") is not False
         launcher = launcher_of(self.config)
@@ -135,7 +138,7 @@ class Jobs(Sweeper):
         else:
             each = repetitions(jobs)
             number, seeds = len(each), max(map(len, each), default=1)
-        require_droppable(settings, number, seeds, launches=type(self.launcher).__name__ != LAUNCHER)
+        require_droppable(settings, number, seeds)
         if self._size is not None and self._size < 1:
             raise ConfigError(
                 f"a batch needs at least one job, not {self._size}",
@@ -174,16 +177,6 @@ class Jobs(Sweeper):
             searching if isinstance(searching, Planning) else None,
         )
         jobs = sweep.jobs
-        if type(self.launcher).__name__ != LAUNCHER:
-            if searching is not None or not Session.made:
-                raise ConfigError(
-                    "a launcher of Hydra's runs the jobs of a new grid only",
-                    where="hydra/launcher",
-                    next_step="leave it out; launcher=local runs several at a time",
-                )
-            for first in range(0, len(jobs), self._size or len(jobs)):
-                self._launch(jobs[first : first + (self._size or len(jobs))], first)
-            return
         numbers = taken(sweep, range(len(jobs)), in_order(sweep, jobs))
         losing = Losing(sweep, repetitions(jobs)) if settings.drop and searching is None else None
         with closing(((jobs[it], it) for it in numbers) if searching is None else searching.jobs()) as left:
@@ -191,7 +184,7 @@ class Jobs(Sweeper):
                 if is_worker() and give_up(sweep, number):
                     continue
                 if losing is None or (why := losing.drop(number, job)) is None:
-                    self._launch([job], number)
+                    self._launch(job, number)
                 else:
                     print(f"\n[{number}]  {' '.join(job)}\npruned: {why}", flush=True)
 
@@ -205,13 +198,13 @@ class Jobs(Sweeper):
         trials = Trials(sweep.folder, plan.study, plan.mode, plan.space, settings, anew=sweep.anew())
         return Searching(sweep, trials, plan, settings.trials, drop=settings.drop)
 
-    def _launch(self, jobs: list[list[str]], first: int) -> None:
+    def _launch(self, job: list[str], number: int) -> None:
         """Raises RunError if overrides of a job need trust that the sweep does not have: a search draws them from a
         study, which may be a stranger's."""
         assert self.launcher is not None
         assert Session.sweep is not None
-        require_trusted(Session.sweep, foreign_of(setting for job in jobs for setting in job))
-        for result in self.launcher.launch(jobs, initial_job_idx=first):
+        require_trusted(Session.sweep, foreign_of(job))
+        for result in self.launcher.launch([job], initial_job_idx=number):
             _ = result.return_value  # raises what the job raised
 
     @classmethod

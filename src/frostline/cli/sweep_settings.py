@@ -60,7 +60,12 @@ def _made(config: DictConfig, group: str) -> Any:
 
 
 def require_sweep(arguments: Sequence[str], *, sweeps: bool, resumes: bool) -> None:
-    """Raises ConfigError if settings of a sweep are typed without -m, or those of a resume for a new sweep."""
+    """Raises ConfigError if settings of a sweep are typed without -m, or those of a resume for a new sweep, or a
+    launcher of Hydra's."""
+    for argument in arguments:
+        key, value = key_of(argument), argument.partition("=")[2]
+        if value not in ("", "basic") and (key == "hydra/launcher" or argument == "launcher=joblib"):
+            raise of_hydra(argument)
     own = [argument for argument in arguments if is_of_sweep(key_of(argument))]
     if own and not sweeps:
         raise ConfigError(
@@ -77,17 +82,19 @@ def require_sweep(arguments: Sequence[str], *, sweeps: bool, resumes: bool) -> N
         )
 
 
-def require_droppable(settings: Grid, number: int, seeds: int, *, launches: bool) -> None:
-    """Raises ConfigError if sweep.drop could not drop any setting. number: settings of the sweep. seeds: of each.
-    launches: whether a launcher of Hydra's runs the jobs."""
+def of_hydra(typed: str) -> ConfigError:
+    """typed: a launcher that is a plugin of Hydra's."""
+    return ConfigError(
+        "a launcher of Hydra's runs jobs in processes that record nothing in the sweep: it could not be resumed",
+        where=typed,
+        next_step="launcher=local, which runs several jobs at a time; or launcher=slurm",
+    )
+
+
+def require_droppable(settings: Grid, number: int, seeds: int) -> None:
+    """Raises ConfigError if sweep.drop could not drop any setting. number: settings of the sweep. seeds: of each."""
     if not settings.drop:
         return
-    if launches:
-        raise ConfigError(
-            "a launcher of Hydra's runs every job, whatever sweep.drop says",
-            where="hydra/launcher",
-            next_step="leave sweep.drop out; or launcher=local, which runs several jobs at a time",
-        )
     needed = seeds_needed(number)
     if needed is None:
         raise ConfigError(
