@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -170,6 +172,43 @@ def test_a_database_is_a_storage_too(tmp_path: Path) -> None:
     assert trials(tmp_path, storage=url).ask() == 0
     assert trials(tmp_path, storage=url).ask() == 1
     assert not (tmp_path / JOURNAL).exists()
+
+
+def test_a_database_that_is_locked_in_the_middle_is_named(tmp_path: Path) -> None:
+    study = trials(tmp_path, storage=f"sqlite:///{tmp_path / 'it.db'}?timeout=0")
+    study.ask()
+    with closing(sqlite3.connect(tmp_path / "it.db", isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        for act in (study.ask, study.all, lambda: study.tell(0, "finished", 0.5)):
+            with pytest.raises(RunError, match=r"the storage of the search does not answer: .*database is locked"):
+                act()
+    assert study.ask() == 1
+
+
+@pytest.mark.parametrize(
+    "other", [[Dimension("head", "choice", ("linear", "mlp"))], [Dimension("lr", "float", low=0.01, high=1), *WHAT[1:]]]
+)
+def test_a_study_of_another_space_is_refused(other: list[Dimension], tmp_path: Path) -> None:
+    trials(tmp_path).ask()
+    trials(tmp_path)
+    with pytest.raises(RunError, match="this study belongs to another space: lr was drawn from"):
+        Trials(tmp_path, "it", "max", other, settings())
+
+
+def test_a_study_that_was_lost_is_not_made_up(tmp_path: Path) -> None:
+    """Another study would draw other settings for runs that have a score."""
+    search = searching(tmp_path, total=2, seeds=1)
+    for typed, number in search.jobs():
+        run(search.sweep, number, 0.5)
+        search.sweep.write_note(number, Note(str(number), typed))
+    assert [*search.jobs()] == []
+    (tmp_path / JOURNAL).unlink()
+    same = searching(tmp_path, total=2, seeds=1)
+    assert [*same.jobs()] == [], "the same seed draws the same settings"
+    (tmp_path / JOURNAL).unlink()
+    search.sweep.write_note(1, Note("1", ["lr=0.123"]))
+    with pytest.raises(RunError, match=r"the study is not that of this sweep: run 1 has lr=0\.123"):
+        [*searching(tmp_path, total=2, seeds=1).jobs()]
 
 
 @pytest.mark.parametrize("url", ["nonsense", "redis://it", "postgresql+none://it"])

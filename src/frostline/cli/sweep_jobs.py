@@ -195,7 +195,8 @@ class Jobs(Sweeper):
         if not isinstance(settings, Search):
             return None
         plan = Plan.stored(sweep)
-        trials = Trials(sweep.folder, plan.study, plan.mode, plan.space, settings, anew=sweep.anew())
+        commands = {"anew": sweep.anew(), "again": sweep.again()}
+        trials = Trials(sweep.folder, plan.study, plan.mode, plan.space, settings, **commands)
         return Searching(sweep, trials, plan, settings.trials, drop=settings.drop)
 
     def _launch(self, job: list[str], number: int) -> None:

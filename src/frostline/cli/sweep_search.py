@@ -12,8 +12,7 @@ from frostline.config.schedules import whole_schedule
 from frostline.errors import ConfigError
 from frostline.sweeps.searching import Plan
 from frostline.sweeps.settings import Search
-from frostline.sweeps.space import dimension_of
-from frostline.sweeps.study import require_space
+from frostline.sweeps.space import dimension_of, require_space
 
 Choices = Callable[[Override], Sequence[str]]
 Compose = Callable[[list[str]], DictConfig]

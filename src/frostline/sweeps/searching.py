@@ -6,7 +6,10 @@ from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+from frostline.config.keys import PLACES
 from frostline.errors import RunError
+from frostline.quoting import key_of
+from frostline.report.trials import plain_value
 from frostline.runs.sweeps import DONE, FILE, PAUSE, Sweep
 from frostline.sweeps.losing import Losing
 from frostline.sweeps.space import Dimension
@@ -107,7 +110,9 @@ class Searching:
         return any(self.sweep.state(number) == "open" for number in self.numbers(trial))
 
     def _of(self, trial: int) -> Generator[tuple[list[str], int]]:
-        settings = [*self.plan.fixed, *self.trials.settings(trial)]
+        drawn = self.trials.settings(trial)
+        self._require_own_runs(trial, drawn)
+        settings = [*self.plan.fixed, *drawn]
         seeds: list[list[str]] = [[seed] for seed in self.plan.seeds] or [[]]
         for number, seed in zip(self.numbers(trial), seeds, strict=True):
             if self.sweep.state(number) not in DONE and not self._dropped(trial, number, [*settings, *seed]):
@@ -115,6 +120,21 @@ class Searching:
                 yield [*settings, *seed], number
             if self.sweep.state(number) != "finished":
                 return
+
+    def _require_own_runs(self, trial: int, drawn: list[str]) -> None:
+        """Raise RunError if a run of this trial was made with other settings: the study is another one, or it was lost
+        and drew others."""
+        for number in self.numbers(trial):
+            note = self.sweep.note(number)
+            typed = {} if note is None else {key_of(it): it.partition("=")[2] for it in note.typed}
+            for setting in drawn:
+                key, value = key_of(setting), setting.partition("=")[2]
+                if key.rpartition(".")[2] not in PLACES and plain_value(typed.get(key, value)) != plain_value(value):
+                    raise RunError(
+                        f"the study is not that of this sweep: run {number} has {key}={typed[key]}, its trial {value}",
+                        where=self.sweep.folder,
+                        next_step=f"restore the study from a copy; or {self.sweep.anew()}",
+                    )
 
     def _dropped(self, trial: int, number: int, typed: list[str]) -> bool:
         if not self.drop:

@@ -54,6 +54,23 @@ def dimension_of(override: Override, choices: Callable[[Override], Sequence[str]
     return Dimension(key, "choice", tuple(setting.partition("=")[2] for setting in choices(override)))
 
 
+def require_space(space: Sequence[Dimension]) -> None:
+    """Raises ConfigError if there is nothing to search, or if the space would make scores incomparable."""
+    if not space:
+        raise ConfigError(
+            "there is nothing to search: no setting has several values",
+            where="command line",
+            next_step="'optimizer.lr=tag(log,interval(1e-4,1e-2))', for example; or head=linear,mlp",
+        )
+    for dimension in space:
+        if dimension.key in ("task", "task.monitor", "task.mode", "data"):
+            raise ConfigError(
+                f"a search needs one score on the same samples, and {dimension.key} would change it",
+                where=f"{dimension.key}={','.join(dimension.values)}",
+                next_step=f"{dimension.key}=<one value>; or sweep=grid, which ranks such runs separately",
+            )
+
+
 def _interval(key: str, value: IntervalSweep, line: str) -> Dimension:
     low, high = value.start, value.end
     assert low is not None

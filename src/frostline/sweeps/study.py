@@ -7,17 +7,20 @@ import fcntl
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from frostline.errors import ConfigError, RunError, first_line, needs
+from frostline.errors import RunError, first_line, needs
 from frostline.sweeps.settings import Search
 from frostline.sweeps.space import Dimension
 
 # Optuna's FrozenTrial; its import costs 1.5 s, which a command line without a search need not pay
 FrozenTrial = Any
+P = ParamSpec("P")
+T = TypeVar("T")
 
 JOURNAL = "study.journal"
 REPLACES = "replaces"  # attribute of a trial that holds the outcome of a failed one that ran again
@@ -50,25 +53,51 @@ def mend(journal: Path) -> None:
         os.truncate(journal, content.rfind(b"\n") + 1)
 
 
-class Trials:
-    """The trials of a study. folder: of the sweep. name: of the study. mode: max or min. space: its dimensions. anew:
-    the command that starts the sweep again, which a damaged journal needs.
+def _asking(method: "Callable[Concatenate[Trials, P], T]") -> "Callable[Concatenate[Trials, P], T]":
+    """A method that reads or writes the storage. Raises RunError if that does not answer: a database may be locked, or
+    gone, in the middle of a sweep."""
 
-    Raises ConfigError if Optuna is not installed, RunError if the storage cannot be opened.
+    @wraps(method)
+    def asked(self: "Trials", *known: P.args, **said: P.kwargs) -> T:
+        with self._reached("the storage of the search does not answer", f"{self._again}  # when it does"):
+            return method(self, *known, **said)
+
+    return asked
+
+
+class Trials:
+    """The trials of a study. folder: of the sweep. name: of the study. mode: max or min. space: its dimensions. anew,
+    again: the commands that start the sweep anew, which a damaged journal needs, and that resume it.
+
+    Raises ConfigError if Optuna is not installed, RunError if the storage cannot be opened, or if the study belongs to
+    another space.
     """
 
     def __init__(
-        self, folder: Path, name: str, mode: str, space: Sequence[Dimension], settings: Search, anew: str = ""
+        self,
+        folder: Path,
+        name: str,
+        mode: str,
+        space: Sequence[Dimension],
+        settings: Search,
+        anew: str = "",
+        again: str = "",
     ) -> None:
         with needs("optuna", "which searches", where="sweep", extra="sweep", otherwise="sweep=grid"):
             import optuna
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._settings = settings
         self._space = {dimension.key: dimension for dimension in space}
+        self._again = again or "the same command"
         url = settings.storage
-        with _opened(folder, url, anew, ValueError):  # as of a storage that Optuna no longer has
+        self._where = str(folder / JOURNAL) if url is None else f"sweep.storage={url}"
+        unread = "the storage of the search cannot be opened"
+        other = "sweep.storage=<the URL of a database>, or leave it out: a file in the sweep's folder is used"
+        anew = f"restore the file from a copy; or {anew or 'start the search again'}"
+        step = anew if url is None else other
+        with self._reached(unread, step, ImportError, ValueError):  # as of a storage that Optuna no longer has
             storage = _journal(folder / JOURNAL) if url is None else optuna.storages.get_storage(url)
-        with _opened(folder, url, anew):
+        with self._reached(unread, step, ImportError):
             self.study = optuna.create_study(
                 storage=storage,
                 study_name=name,
@@ -77,6 +106,36 @@ class Trials:
                 pruner=_pruner(settings.pruner),
                 load_if_exists=True,
             )
+            self._require_own_space(anew)
+
+    @contextmanager
+    def _reached(self, what: str, next_step: str, *others: type[Exception]) -> Iterator[None]:
+        """others: errors that mean here that the storage cannot be reached, beside those of the system, of databases
+        and of journals."""
+        import optuna
+        import sqlalchemy
+
+        of_database: tuple[type[Exception], ...] = (
+            sqlalchemy.exc.SQLAlchemyError,
+            optuna.exceptions.StorageInternalError,
+        )
+        known: tuple[type[Exception], ...] = (*of_database, OSError, json.JSONDecodeError, *others)
+        try:
+            yield
+        except known as error:
+            told = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+            raise RunError(f"{what}: {first_line(told or error)}", where=self._where, next_step=next_step) from error
+
+    def _require_own_space(self, next_step: str) -> None:
+        """Raise RunError if a trial was drawn from another space."""
+        for trial in self.study.get_trials(deepcopy=False):
+            for key, drawn in trial.distributions.items():
+                if key not in self._space or drawn != _distribution(self._space[key]):
+                    raise RunError(
+                        f"this study belongs to another space: {key} was drawn from {_in_words(drawn)}",
+                        where=self._where,
+                        next_step=next_step,
+                    )
 
     def _sampler(self, number: int) -> Any:
         import optuna
@@ -86,6 +145,7 @@ class Trials:
             return optuna.samplers.RandomSampler(seed=seed)
         return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
+    @_asking
     def all(self) -> list[FrozenTrial]:
         """The trials whose settings are known, by number."""
         return [
@@ -96,9 +156,11 @@ class Trials:
         """A process may be killed between two settings of a trial."""
         return {*trial.params} == {*self._space}
 
+    @_asking
     def unfinished(self) -> list[int]:
         return [it.number for it in self.all() if not it.state.is_finished()]
 
+    @_asking
     def failed(self) -> list[int]:
         """Failed trials that no other one replaces."""
         import optuna
@@ -107,6 +169,7 @@ class Trials:
         failed = [it.number for it in self.all() if it.state == optuna.trial.TrialState.FAIL]
         return [number for number in failed if number not in replaced]
 
+    @_asking
     def ask(self) -> int:
         """Draw a new trial."""
         number = len(self.study.get_trials(deepcopy=False))
@@ -115,11 +178,13 @@ class Trials:
             warnings.simplefilter("ignore")  # of a choice among texts, and of what Optuna calls experimental
             return self.study.ask({key: _distribution(it) for key, it in self._space.items()}).number
 
+    @_asking
     def settings(self, number: int) -> list[str]:
         """The overrides of a trial."""
         params = self._frozen(number).params
         return [dimension.setting(params[key]) for key, dimension in self._space.items()]
 
+    @_asking
     def report(self, number: int, step: int, score: float) -> bool:
         """Note a score of a running trial. Returns whether it is to be pruned."""
         import optuna
@@ -132,6 +197,7 @@ class Trials:
             trial.report(score, step)
         return bool(trial.should_prune())
 
+    @_asking
     def tell(self, number: int, outcome: str, score: float | None) -> None:
         """outcome: finished, pruned or failed. score: of a finished trial."""
         import optuna
@@ -156,6 +222,7 @@ class Trials:
                 )
             )
 
+    @_asking
     def importances(self) -> dict[str, float]:
         """Share of the variance of the scores that each setting explains (fANOVA); none for too few trials."""
         import optuna
@@ -192,26 +259,6 @@ def _journal(path: Path) -> Any:
     return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalLock(path)))  # type: ignore[arg-type]
 
 
-@contextmanager
-def _opened(folder: Path, storage: str | None, anew: str, *others: type[Exception]) -> Iterator[None]:
-    """others: errors that mean here that the storage cannot be opened, beside those of the system, of databases and of
-    journals."""
-    import sqlalchemy
-
-    of_database: type[Exception] = sqlalchemy.exc.SQLAlchemyError
-    known: tuple[type[Exception], ...] = (of_database, ImportError, OSError, json.JSONDecodeError, *others)
-    try:
-        yield
-    except known as error:
-        raise RunError(
-            f"the storage of the search cannot be opened: {first_line(error)}",
-            where=folder / JOURNAL if storage is None else f"sweep.storage={storage}",
-            next_step="sweep.storage=<the URL of a database>, or leave it out: a file in the sweep's folder is used"
-            if storage is not None
-            else f"restore the file from a copy; or {anew or 'start the search again'}",
-        ) from error
-
-
 def _pruner(name: str) -> Any:
     import optuna
 
@@ -234,18 +281,7 @@ def _distribution(dimension: Dimension) -> Any:
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
 
 
-def require_space(space: Sequence[Dimension]) -> None:
-    """Raises ConfigError if there is nothing to search, or if the space would make scores incomparable."""
-    if not space:
-        raise ConfigError(
-            "there is nothing to search: no setting has several values",
-            where="command line",
-            next_step="'optimizer.lr=tag(log,interval(1e-4,1e-2))', for example; or head=linear,mlp",
-        )
-    for dimension in space:
-        if dimension.key in ("task", "task.monitor", "task.mode", "data"):
-            raise ConfigError(
-                f"a search needs one score on the same samples, and {dimension.key} would change it",
-                where=f"{dimension.key}={','.join(dimension.values)}",
-                next_step=f"{dimension.key}=<one value>; or sweep=grid, which ranks such runs separately",
-            )
+def _in_words(distribution: Any) -> str:
+    if "choices" in vars(distribution):
+        return ", ".join(map(str, distribution.choices))
+    return f"{distribution.low:g} to {distribution.high:g}"
