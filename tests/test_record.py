@@ -19,7 +19,7 @@ untimed = settings(deadline=None)
 KEYS = [
     "schema", "command", "seed", "status", "error", "versions", "data", "notes", "model", "foreign", "phases",
     "monitor", "mode", "baselines", "averages", "best", "metrics", "intervals", "test_uses", "slices", "calibration",
-    "per_class", "seconds", "peak_memory_bytes", "checkpoints", "predictions",
+    "per_class", "seconds", "planned_seconds", "peak_memory_bytes", "checkpoints", "predictions",
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from frostline.commands.train import NOT_HERE
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep
 from frostline.sweeps.planning import Planning
-from frostline.sweeps.plans import Choice, Space, Tried, decide
+from frostline.sweeps.plans import Choice, Space, Tried, decide, share_of_estimate
 from frostline.sweeps.settings import Grid, Plans
 from frostline.sweeps.watch import Watch
 
@@ -250,11 +250,19 @@ def test_a_run_tells_more_than_an_estimate(tmp_path: Path) -> None:
     assert sweep.create()
     planning = Planning(sweep, space(1, models="a"), [])
     next(planning.jobs())
-    assert not planning.allows(61.0)
+    assert planning.needed(61.0) == 61.0
     sweep.write_note(0, Note("0", ["model=a", "head=linear", "schedule=head_only"]))
     (tmp_path / "0").mkdir()
-    record = Record("", 0, monitor="val/it", status="finished", metrics={"val/it": 0.5}, seconds={"total": 10.0})
+    record = Record("", 0, monitor="val/it", status="finished", metrics={"val/it": 0.5}, seconds={"fit": 10.0})
     record.write(tmp_path / "0")
     typed, number = next(planning.jobs())
     assert (number, typed[1]) == (1, "head=mlp")
-    assert planning.allows(61.0)
+    assert planning.needed(61.0) == 10.0
+
+
+@pytest.mark.parametrize(("planned", "expected"), [(40.0, 0.5), (10.0, 1.0), (0.0, 1.0), (None, 1.0)])
+def test_estimates_are_corrected_by_the_latest_run_that_thawed(planned: float | None, expected: float) -> None:
+    frozen = Tried(Choice("a", "linear", "head_only", ""), 0.5, "max", 1.0, 100.0)
+    thawed = Tried(Choice("a", "linear", "full", ""), 0.5, "max", 20.0, planned)
+    assert share_of_estimate([frozen]) == 1.0
+    assert share_of_estimate([thawed, frozen, thawed._replace(score=None, planned=200.0)]) == expected

@@ -82,6 +82,7 @@ def train(
     _name_on_hub(record, cfg)
     record.foreign = foreign(resolved(lasting(cfg)), folder)
     rows = planned(built)
+    record.planned_seconds = record.planned_seconds if resume else seconds_in_all(rows)
     if built.trainer.is_global_zero:
         if resume:
             print(f"run   {folder} {f'continues {stand.said(built.plan)}' if stand else 'starts again: no checkpoint'}")
@@ -90,7 +91,7 @@ def train(
         return record
     watch.add_to("setup")
     if watched is not None:
-        watched.begin(built.trainer, built.plan.phases, record, None if resume else seconds_in_all(rows))
+        watched.begin(built.trainer, built.plan.phases, record, None if resume else record.planned_seconds)
     leads = built.trainer.is_global_zero
     with (
         claimed(folder, leads=leads, seen=seen),

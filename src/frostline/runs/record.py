@@ -33,6 +33,7 @@ TYPES = {
     "mode": "Literal['max', 'min']",
     "peak_memory_bytes": "int",
     "test_uses": "int | None",
+    "planned_seconds": "float | None",
 }
 VERSIONED = ("frostline", "torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
 
@@ -81,6 +82,7 @@ class Record:
     calibration: dict[str, Any] = field(default_factory=dict)
     per_class: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"setup": 0.0, "fit": 0.0, "test": 0.0, "total": 0.0})
+    planned_seconds: float | None = None  # of all phases, as estimated before the first one; None if it was not
     peak_memory_bytes: int = 0
     checkpoints: dict[str, str | None] = field(default_factory=lambda: {"best": None, "last": None})
     predictions: dict[str, str] = field(default_factory=dict)  # by split, the file in the run folder

@@ -7,7 +7,7 @@ from typing import Any
 from frostline.errors import RunError
 from frostline.quoting import key_of
 from frostline.runs.sweeps import DONE, FILE, Sweep
-from frostline.sweeps.plans import Choice, Space, Tried, decide, expected
+from frostline.sweeps.plans import Choice, Space, Tried, decide, expected, share_of_estimate
 
 KEYS = ("model", "head", "schedule", "optimizer.lr")  # of the parts of a choice
 
@@ -20,7 +20,8 @@ class Planning:
         self.space = space
         self.fixed = fixed
         self._spent = 0.0
-        self._known = False  # whether a run has shown what the current one takes
+        self._known: float | None = None  # seconds of the current run, by an earlier one
+        self._share = 1.0  # of its estimate, that a plan takes
 
     @classmethod
     def stored(cls, sweep: Sweep) -> "Planning":
@@ -48,10 +49,10 @@ class Planning:
         """Seconds that are left for the current run."""
         return max(60 * self.space.minutes - self._spent, 1.0)
 
-    def allows(self, seconds: float) -> bool:
-        """Whether a run may begin that is estimated at so many seconds. `decide` has asked the runs before it, if they
-        can tell: they know what is cached."""
-        return self._known or seconds <= self.left()
+    def needed(self, planned: float) -> float:
+        """Seconds of the current run: by an earlier one of its model and plan, which knows what is cached; else by its
+        own estimate, corrected by the latest run that thawed."""
+        return planned * self._share if self._known is None else self._known
 
     def jobs(self) -> Generator[tuple[list[str], int]]:
         """Yield the overrides and the number of each run."""
@@ -63,7 +64,7 @@ class Planning:
                 continue
             self._spent = sum(it.seconds for it in tried)
             choice, why = decide(self.space, tried)
-            self._known = choice is not None and expected(choice, tried) is not None
+            self._known, self._share = None if choice is None else expected(choice, tried), share_of_estimate(tried)
             spent = f"{self._spent / 60:.1f} of {self.space.minutes:g} min"
             if choice is None:
                 print(f"\nplans  the search ends: {why} ({number} runs, {spent})", flush=True)
@@ -83,4 +84,4 @@ class Planning:
         if record is None:
             return Tried(choice, None, "", 0.0)
         score = None if math.isinf(record.rank) else record.metrics[record.monitor]
-        return Tried(choice, score, record.mode, record.seconds["total"])
+        return Tried(choice, score, record.mode, record.seconds["total"], record.planned_seconds)

@@ -34,12 +34,14 @@ class Choice(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """A run that has ended. score: of its monitor; None without one. mode: max or min."""
+    """A run that has ended. score: of its monitor; None without one. mode: max or min. planned: seconds of its plan, as
+    estimated; None if they were not."""
 
     choice: Choice
     score: float | None
     mode: str
     seconds: float
+    planned: float | None = None
 
     @property
     def rank(self) -> float:
@@ -156,6 +158,13 @@ def expected(choice: Choice, tried: Sequence[Tried]) -> float | None:
     """Seconds, by the latest run of the same model and plan that has a score; None without one."""
     alike = (it for it in reversed(tried) if it.choice[::2] == choice[::2] and it.score is not None)
     return next((it.seconds for it in alike), None)
+
+
+def share_of_estimate(tried: Sequence[Tried]) -> float:
+    """Of its estimate, what the latest run that thawed took; 1 without one. Estimates are upper bounds: twice too high
+    in training/costs.py. A plan of a few seconds takes longer for other reasons, which tells nothing of others."""
+    runs = (it for it in reversed(tried) if it.choice.thaws and it.score is not None and it.planned)
+    return next((min(1.0, it.seconds / it.planned) for it in runs if it.planned), 1.0)
 
 
 def _best(tried: Sequence[Tried]) -> Tried | None:

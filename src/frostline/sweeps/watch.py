@@ -9,12 +9,12 @@ Report = Callable[[int, float], bool]
 
 
 class Budget(Protocol):
-    """The time of a search. left: seconds, for the current run. allows: whether the current run may begin if its plan
-    is estimated at so many seconds."""
+    """The time of a search. left: seconds, for the current run. needed: seconds that the current run will take, if its
+    plan is estimated at `planned`."""
 
     def left(self) -> float: ...
 
-    def allows(self, seconds: float) -> bool: ...
+    def needed(self, planned: float) -> float: ...
 
 
 class Watch:
@@ -33,15 +33,16 @@ class Watch:
             for it in (self._settings.max_seconds, self._settings.max_parameters, self._report, self._budget)
         )
 
-    def admit(self, parameters: int, seconds: float | None) -> str | None:
-        """Return why a network of so many parameters is not to be trained, or None. seconds: of its plan, as estimated;
-        None if they are not known."""
+    def admit(self, parameters: int, planned: float | None) -> str | None:
+        """Return why a network of so many parameters is not to be trained, or None. planned: seconds of its plan, as
+        estimated; None if they are not known."""
         most = self._settings.max_parameters
         if most is not None and parameters > most:
             return f"the network has {parameters:,} parameters, more than sweep.max_parameters={most:,}"
-        if self._budget is None or seconds is None or self._budget.allows(seconds):
+        if self._budget is None or planned is None:
             return None
-        return f"its plan takes about {seconds:.0f} s, and the search has {self._budget.left():.0f} s left"
+        needed, left = self._budget.needed(planned), self._budget.left()
+        return None if needed <= left else f"its plan takes about {needed:.0f} s, and the search has {left:.0f} s left"
 
     def late(self, seconds: float) -> str | None:
         """Return why a run that has trained for so many seconds is to end, or None."""
