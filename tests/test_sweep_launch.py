@@ -97,6 +97,15 @@ def test_a_restart_goes_on_with_the_sweep_and_with_no_other(
     assert "a sweep keeps its own settings, and it was not started with: seed=7" in answer.err
 
 
+@pytest.mark.usefixtures("untrained")
+def test_a_sweep_that_is_taken_up_keeps_its_devices(program: Program, tmp_path: Path) -> None:
+    assert program(*SWEEP, "trainer.devices=1").code == 0
+    answer = program("train", "sweep.resume=S")
+    assert answer.code == 0, answer.err
+    assert "rank 0 of torchrun takes part, with the trainer.devices of the sweep" in answer.err
+    assert devices(tmp_path / "S") == [["trainer.devices=1"]] * 2
+
+
 @pytest.mark.long
 def test_torchrun_starts_a_sweep(tmp_path: Path) -> None:
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "train.py"), "-m"]

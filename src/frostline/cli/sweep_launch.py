@@ -33,7 +33,8 @@ def led(launch: Launch, arguments: Sequence[str]) -> list[str]:
             next_step=f"start the sweep without torchrun; or leave {LAUNCHER} out",
         )
     if taking_up(arguments):
-        return [*arguments]  # with the settings of the sweep
+        print(f"frostline: rank 0 of torchrun takes part, with the {DEVICES} of the sweep", file=sys.stderr)
+        return [*arguments]
     if launch.restarts:
         _require_folder(typed.get(IN))
     others = [it for it in arguments if key_of(it) != DEVICES or typed[DEVICES] not in AUTO]
