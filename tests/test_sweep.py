@@ -70,6 +70,11 @@ REFUSED = {
     "no values": ("seed=choice()", ["not a valid list of sweep values"]),
     "twice": ("seed=0,1 seed=2,3", ["seed is given 2 times"]),
     "swept and set": ("seed=0,1 seed=2", ["seed is given 2 times"]),
+    "values of which none is allowed": (
+        "optimizer.lr=-1,-2",
+        ["the configuration has a wrong value", "optimizer.lr: -1"],
+    ),
+    "a setting that does not exist": ("+optimizer.nothing=1,2", ["the configuration has a wrong value", "nothing"]),
     "joblib": ("launcher=joblib seed=0,1", ["record nothing in the sweep", "next:  launcher=local"]),
     "a launcher of Hydra's": ("hydra/launcher=joblib seed=0,1", ["record nothing in the sweep", "launcher=local"]),
     "batches of none": ("hydra.sweeper.max_batch_size=0 seed=0,1", ["a batch needs at least one job, not 0"]),

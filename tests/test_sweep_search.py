@@ -87,6 +87,7 @@ REFUSED = {
     "equal bounds": (["optimizer.lr=interval(1,1)"], ["are equal"]),
     "log through zero": (["optimizer.lr=tag(log,interval(0,1))"], ["a log scale begins above 0, not at 0"]),
     "log of a list": (["optimizer.lr=tag(log,choice(1,2))"], ["only an interval has a log scale"]),
+    "no such tag": (["optimizer.lr=tag(lag,interval(0.1,1))"], ["there is no tag 'lag'", "tag(log,interval"]),
     "empty range": (["optimizer.lr=range(3,1)"], ["no values, or runs downwards"]),
     "no such setting": (["optimizer.rate=interval(0,1)"], ["there is no setting 'optimizer.rate'"]),
     "no such option": (["head=linear,lineer"], ["no head 'lineer'"]),

@@ -19,6 +19,10 @@ class ComposesAhead(ConfigLoaderImpl):
         if len(self._held) < MOST_HELD:
             self._held[tuple(job)] = config
 
+    def ahead(self, job: list[str]) -> DictConfig | None:
+        """The config of a job to come, if it is held; do not change it."""
+        return self._held.get(tuple(job))
+
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         held = self._held.pop(tuple(sweep_overrides), None)  # handed out once: Hydra changes it
         if held is None:

@@ -17,7 +17,7 @@ from frostline.cli.sweep_listing import for_one_run, jobs_of, require_once, requ
 from frostline.cli.sweep_order import in_order, repetitions
 from frostline.cli.sweep_plans import require_once_each, space_of
 from frostline.cli.sweep_resuming import TRIALS, require_trusted
-from frostline.cli.sweep_search import corners, planned, require_values, with_mode
+from frostline.cli.sweep_search import corners, planned, require_one, require_values, with_mode
 from frostline.cli.sweep_session import Session, within
 from frostline.cli.sweep_settings import (
     is_of_sweep,
@@ -150,6 +150,7 @@ class Jobs(Sweeper):
         if "${now:" not in str(raw.get("run_dir")) or any(override.key_or_group == "run_dir" for override in typed):
             raise for_one_run()
         self.validate_batch_is_legal(jobs if plan is None else corners(plan))
+        require_one(jobs, self._composed)
         search: dict[str, Any] = {}
         if plan is not None and isinstance(settings, Search):
             plan = with_mode(plan, self._composed)
@@ -165,7 +166,9 @@ class Jobs(Sweeper):
     def _composed(self, job: list[str]) -> DictConfig:
         assert self.config is not None
         assert self.hydra_context is not None
-        return self.hydra_context.config_loader.load_sweep_config(self.config, job)
+        loader = self.hydra_context.config_loader
+        held = loader.ahead(job) if isinstance(loader, ComposesAhead) else None
+        return loader.load_sweep_config(self.config, job) if held is None else held
 
     def _run_all(self, sweep: Sweep, settings: Grid, searching: Searching | Planning | None) -> None:
         """Run the jobs in this process."""

@@ -50,6 +50,20 @@ def require_values(plan: Plan, compose: Compose) -> None:
         require_composed(job, compose)
 
 
+def require_one(jobs: Sequence[list[str]], compose: Compose) -> None:
+    """Raises ConfigError, that of the first job, if every job of a grid would be refused."""
+    refusals: list[ConfigError] = []
+    for job in jobs:
+        try:
+            require_composed(job, compose)
+        except ConfigError as error:
+            refusals.append(error)
+        else:
+            return
+    if refusals:
+        raise refusals[0]
+
+
 def require_composed(job: list[str], compose: Compose) -> None:
     """Raises ConfigError if a run with these overrides would be refused."""
     config = compose(job).copy()

@@ -41,8 +41,14 @@ class Dimension:
 
 def dimension_of(override: Override, choices: Callable[[Override], Sequence[str]]) -> Dimension:
     """choices: lists the `key=value` of a list, a choice or a glob. Raises ConfigError for an empty range, bounds the
-    wrong way round, or a log scale that does not begin above 0."""
+    wrong way round, an unknown tag, or a log scale that does not begin above 0."""
     key, value, line = override.get_key_element(), override.value(), str(override.input_line)
+    if others := sorted({*getattr(value, "tags", ())} - {"log"}):
+        raise ConfigError(
+            f"there is no tag '{others[0]}'; log draws on a log scale",
+            where=line,
+            next_step=f"'{key}=tag(log,interval(<low>,<high>))', or leave tag(...) out",
+        )
     if isinstance(value, IntervalSweep):
         return _interval(key, value, line)
     if isinstance(value, RangeSweep) and "log" not in value.tags:
