@@ -210,6 +210,15 @@ def test_the_best_of_equal_runs_is_the_only_one_with_a_test(tmp_path: Path, caps
     assert "equal        runs 0 = 1 = 2: optimizer.lr made no difference" in capsys.readouterr().out
 
 
+def test_the_same_settings_with_other_scores_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, score in enumerate([0.5, 0.5, 0.75]):
+        write(tmp_path / str(number), "optimizer.lr=0.1", **finished(score=score))
+    print_leaderboard(write_leaderboard(tmp_path))
+    said = capsys.readouterr().out
+    assert "again        1: the same settings as another run in this row, counted once" in said
+    assert "unlike       2: the same settings and seed as 0, but other scores" in said
+
+
 def test_equal_scores_of_unequal_epochs_are_no_equal_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in (0, 1):
         phases = [phase_row(val={"val/loss": float(number)})]

@@ -167,6 +167,11 @@ def print_leaderboard(path: Path) -> None:
         if setting.again:
             again = few([trial.run for trial in setting.again], MOST_NAMED)
             console.print(f"again        {again}: the same settings as another run in this row, counted once")
+        if setting.unlike:
+            console.print(
+                f"unlike       {setting.first.run}: the same settings and seed as {setting.unlike}, but other scores: "
+                "versions, threads or hardware may differ"
+            )
     if "runs" in rows[0]:
         console.print(
             "runs         scores are means ± standard deviations over the runs of a setting, seconds are sums: "

@@ -91,11 +91,13 @@ def _read_trial(parent: Path, folder: Path, _: tuple[int, int, int]) -> Trial:
 
 class Setting(NamedTuple):
     """Runs that differ only in REPEATS, the best first; one run if it is not ranked. again: the same runs made once
-    more, with the same scores, which are no repetitions. missing: repetitions that failed or were pruned."""
+    more, with the same scores, which are no repetitions. missing: repetitions that failed or were pruned. unlike: a run
+    of the same settings, seed included, that has other scores and a row of its own; "" if there is none."""
 
     trials: list[Trial]
     again: Sequence[Trial] = ()
     missing: int = 0
+    unlike: str = ""
 
     @property
     def first(self) -> Trial:
@@ -166,7 +168,7 @@ def settings_of(trials: Sequence[Trial], folder: Path) -> list[Setting]:
             elif all(trial.scores == it.scores for it in same):
                 again.append(trial)
             else:  # the same run made twice is no repetition
-                others.append(Setting([trial]))
+                others.append(Setting([trial], unlike=same[0].run))
         own_trials = [it for same in known.values() for it in same]
         done = {it.settings(repeats=True) for it in group}
         typed = {it.settings(repeats=False) for it in group}
