@@ -8,8 +8,8 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from frostline.commands.calibrated import calibrated
 from frostline.commands.checks import check
-from frostline.commands.confidence import calibrated
 from frostline.commands.predict import require_used
 from frostline.commands.train import quiet
 from frostline.commands.trained import Network

@@ -11,7 +11,7 @@ from frostline.pages.plan import plan
 from frostline.pages.samples import Galleries, Looked, Shown, galleries
 from frostline.pages.template import duration, filled, fixed
 from frostline.paths import write_atomically
-from frostline.report.calibration import recorded_calibration
+from frostline.report.calibration_record import recorded_calibration
 from frostline.report.score_intervals import recorded_intervals
 from frostline.report.summary import PAGE
 from frostline.runs.folders import CONFIG
