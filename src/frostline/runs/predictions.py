@@ -14,6 +14,7 @@ from frostline.paths import write_atomically
 
 Split = Literal["val", "test"]
 FOLDER = "predictions"
+EVALUATED = "evaluated"  # folder within, of samples that are not the run's own test split
 SLICE = "slice:"  # begins the names of columns by whose values scores are told
 KEY = b"frostline"  # in the schema metadata of the Parquet file
 SCHEMA = 1
@@ -31,14 +32,30 @@ class Predictions(NamedTuple):
     columns: dict[str, Any]
 
 
-def file_of(split: Split) -> str:
-    """The path relative to the run folder."""
+def file_of(split: str) -> str:
+    """The path relative to the run folder. split: val, test, or EVALUATED/<name>."""
     return f"{FOLDER}/{split}.parquet"
+
+
+def evaluations(run: Path) -> list[str]:
+    """Names of the samples on which a run was scored later."""
+    return sorted(file.stem for file in (run / FOLDER / EVALUATED).glob("*.parquet"))
 
 
 def write(run: Path, split: Split, columns: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Write the file of one split; it replaces an earlier one atomically. columns: NumPy arrays, (R,) or (R, K) (not of
     bool), and lists of str. Raises OSError."""
+    _write(run / file_of(split), split, columns, about)
+
+
+def write_evaluation(run: Path, name: str, columns: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
+    """Write predictions of other samples, as those of a test split, and return the file. Raises OSError."""
+    file = run / file_of(f"{EVALUATED}/{name}")
+    _write(file, "test", columns, about)
+    return file
+
+
+def _write(file: Path, split: Split, columns: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -47,8 +64,8 @@ def write(run: Path, split: Split, columns: Mapping[str, Any], about: Mapping[st
     texts = [name for name, values in columns.items() if isinstance(values, list)]  # numbers hardly repeat
     content = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({KEY: said.encode()}), content, use_dictionary=texts)
-    (run / FOLDER).mkdir(exist_ok=True)
-    write_atomically(run / file_of(split), content.getvalue().to_pybytes())
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, content.getvalue().to_pybytes())
 
 
 def _column(values: Any) -> Any:
@@ -66,8 +83,9 @@ def _column(values: Any) -> Any:
     return column if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(column, values.shape[1])
 
 
-def read(run: Path, split: Split) -> Predictions:
-    """Read the predictions of one split. Raises RunError if the run stored none, or if they cannot be read."""
+def read(run: Path, split: str) -> Predictions:
+    """Read the predictions of one split, see `file_of`. Raises RunError if the run stored none, or if they cannot
+    be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
