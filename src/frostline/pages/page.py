@@ -81,6 +81,7 @@ def rendered(
         "per_class_title": _title_of(record),
         "galleries": samples.shown,
         "has_heat": samples.have_heat,
+        "has_pieces": samples.have_pieces,
         "why_no_looks": samples.why_no_looks,
         "why_no_samples": why_no_samples,
         "diagram": Markup("" if found is None else sections.reliability(found)),
