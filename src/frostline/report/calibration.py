@@ -4,7 +4,7 @@ Shapes: N samples, K classes, B draws.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from frostline.report.resampling import Array
 from frostline.report.sample_scores import classes_of
@@ -123,14 +123,22 @@ def examined(found: Believed, seed: int = 0) -> Calibration:
     return Calibration(-float(found.log_true.mean()), brier, ece, low, high)
 
 
+def _counts(random: Any, number: int) -> Array:
+    """(DRAWS, N) how often each sample is drawn. `multinomial` takes more than twice as long."""
+    import numpy as np
+
+    drawn = random.integers(number, size=(DRAWS, number)) + number * np.arange(DRAWS)[:, None]
+    return np.bincount(drawn.ravel(), minlength=DRAWS * number).reshape(DRAWS, number)
+
+
 def _interval(gaps: Array, seed: int) -> tuple[float, float]:
     """Basic bootstrap: ECE is a sum of absolute values, so that draws lie above the score as the score lies above the
     truth. Of many samples, Poisson counts stand for multinomial ones."""
     import numpy as np
 
     random, number = np.random.default_rng(seed), len(gaps)
-    weights = random.multinomial(number, np.full(number, 1 / number), DRAWS) if number <= 2000 else None
-    rows = [weights] if weights is not None else (random.poisson(1.0, (50, number)) for _ in range(DRAWS // 50))
+    small = number <= 2000
+    rows = [_counts(random, number)] if small else (random.poisson(1.0, (50, number)) for _ in range(DRAWS // 50))
     values = np.concatenate([np.abs(own @ gaps).sum(1) / own.sum(1) for own in rows])
     score = float(np.abs(gaps.sum(0)).sum() / number)
     ends = np.quantile(values, [1 - SHARE / 2, SHARE / 2])

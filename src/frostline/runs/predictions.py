@@ -97,7 +97,8 @@ def read(run: Path, split: str) -> Predictions:
             next_step="train with predictions=true and a larger predictions_max_gigabytes; earlier versions wrote none",
         )
     try:
-        table = pq.read_table(pa.BufferReader(file.read_bytes()))
+        # `pq.read_table` would import pandas if installed, which takes a second.
+        table = pq.ParquetFile(pa.BufferReader(file.read_bytes())).read()
         about = json.loads(table.schema.metadata[KEY])
         if about["schema"] != SCHEMA:
             raise ValueError(f"it has schema {about['schema']}, but this version reads schema {SCHEMA}")
@@ -109,8 +110,22 @@ def read(run: Path, split: str) -> Predictions:
 
 
 def _array(column: Any) -> Any:
+    """A NumPy array of a column without missing values, from buffers too."""
     whole = column.combine_chunks()
     width = getattr(column.type, "list_size", None)
-    if width is None:
-        return whole.to_numpy(zero_copy_only=False, writable=True)
-    return whole.flatten().to_numpy(zero_copy_only=False, writable=True).reshape(-1, width)
+    return _flat(whole) if width is None else _flat(whole.flatten()).reshape(-1, width)
+
+
+def _flat(values: Any) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_string(values.type):
+        return np.array(values.to_pylist(), dtype=object)
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.uint8())
+        return _flat(values).astype(bool)
+    if values.null_count:
+        raise ValueError("a number is missing")
+    kind = values.type.to_pandas_dtype()
+    return np.frombuffer(values.buffers()[1], kind)[values.offset : values.offset + len(values)].copy()
