@@ -1,6 +1,7 @@
 """Score a run again, on its own test split or on other labelled samples."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from frostline.errors import ConfigError, DataError, RunError, few, shown
 from frostline.paths import at_home
 from frostline.quoting import command_of, hydra_quoted
 from frostline.report.score_intervals import given_intervals, intervals_of
-from frostline.report.summary import print_classes, print_scores
+from frostline.report.summary import print_classes, print_scores, print_test
 from frostline.runs.folder import amended
 from frostline.runs.record import Record
 from frostline.training.build import Built, build
@@ -59,7 +60,7 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     print_classes(model.per_class)
     table = None if columns is None else table_of(columns, data.test_split)
     if compares:
-        print_scores(dict(scores), intervals=record.intervals)
+        print_test(replace(record, metrics=dict(scores)))
         print(f"predictions  {'too large to be compared' if table is None else comparison(folder, 'test', table)}")
     else:
         _tell_outcome(cfg, settings, built, record, table, dict(scores), weights)
