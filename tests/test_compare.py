@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from conftest import Answer
-from frostline.commands.evaluated import name_of
+from frostline.commands.evaluated import is_stored, name_of
 from frostline.data.split import Split
 from frostline.data.target_types.find import target_type
 from frostline.data.texts.tokenized import TokenSource
@@ -65,6 +66,14 @@ def test_texts_have_one_name_whatever_the_tokenizer() -> None:
     assert re.fullmatch("my-texts-[0-9a-f]{8}", name)
     assert named([3], "a text", 0) == name
     assert len({name, named([1, 2], "another", 0), named([1, 2], "a text", 1)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("typed", "of_run", "stores"), [(None, True, True), (None, False, False), (False, True, False)]
+)
+def test_evaluate_stores_what_the_run_stored_unless_it_is_told(typed: bool | None, of_run: bool, stores: bool) -> None:
+    cfg, settings = OmegaConf.create({"store": typed}), OmegaConf.create({"predictions": of_run})
+    assert is_stored(cfg, settings) is stores
 
 
 def test_runs_of_other_data_are_refused(program: Program, small_run: Path, other: Path) -> None:

@@ -118,9 +118,6 @@ def test_other_labelled_pictures_are_scored_and_told(run: str, program: Program,
     unknown = program("compare", run, "other", "evaluated=newer")
     assert f"neither run was scored on 'newer': available: {name}" in unknown.err
     assert f"next:  evaluated={name}" in unknown.err
-    file.unlink()
-    program("evaluate", f"run={run}", "data.dir=new", "store=false")
-    assert not file.exists()
 
 
 def test_classes_keep_the_numbers_that_the_network_learned(run: str, program: Program, tmp_path: Path) -> None:
