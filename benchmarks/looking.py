@@ -27,7 +27,7 @@ from frostline.commands.page import shown_of
 from frostline.commands.train import quiet
 from frostline.pages.card import write_card
 from frostline.pages.page import write_page
-from frostline.report.calibration import recorded_calibration
+from frostline.report.calibration_record import recorded_calibration
 from frostline.report.score_intervals import recorded_intervals
 from frostline.runs.folder import opened
 from frostline.runs.predictions import read, write

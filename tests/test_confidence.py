@@ -16,7 +16,8 @@ from sklearn.datasets import load_digits
 
 import frostline
 from conftest import Answer
-from frostline.commands.confidence import Confidence, calibrated, confidence
+from frostline.commands.calibrated import calibrated
+from frostline.commands.confidence import Confidence, confidence, is_by_time
 from frostline.commands.predict import _confidence
 from frostline.contracts.targets import Targets
 from frostline.errors import ConfigError, RunError
@@ -132,7 +133,9 @@ def test_what_validation_cannot_promise_is_refused(program: Program, run: Path, 
     assert "stored no predictions of its split 'val'" in answer.err
 
 
-def test_sets_hold_the_classes_that_are_probable_enough(program: Program, run: Path, pictures: Path) -> None:
+def test_sets_hold_the_classes_that_are_probable_enough(
+    program: Program, run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     answer = program("predict", f"run={run}", f"input={pictures}", "conformal=0.2", "top_k=10")
     rows = rows_of(answer)
     listed = [row["set"].split("|") if row["set"] else [] for row in rows]
@@ -140,8 +143,11 @@ def test_sets_hold_the_classes_that_are_probable_enough(program: Program, run: P
         assert names == [row["label"] if at == 1 else row[f"label_{at}"] for at in range(1, len(names) + 1)]
     assert f"{sum(len(names) == 1 for names in listed)} of one class" in answer.err
     assert "sets hold the truth of 0.8 of further samples: split conformal" in answer.err
-    found = [*frostline.open(run).predict([*map(str, sorted(pictures.iterdir()))], conformal=0.2)]
-    assert [it.columns["set"] for it in found] == listed
+    capsys.readouterr()
+    opened, files = frostline.open(run), [*map(str, sorted(pictures.iterdir()))]
+    found = [*opened.predict(files, conformal=0.2), *opened.predict(files[:1], conformal=0.2)]
+    assert [it.columns["set"] for it in found] == [*listed, listed[0]]
+    assert capsys.readouterr().err.count("split conformal") == 1, "once for each promise"
 
 
 def regression(names: list[str]) -> Regression:
@@ -224,6 +230,34 @@ def test_the_promise_holds_where_probabilities_round_to_one(tmp_path: Path) -> N
     assert target[answered].mean() <= 0.05
     assert "validation also chose the epoch and the temperature, so it may fail more often" in found.notes[0]
     assert f"a probability of {-found.abstain_threshold.value:.3g} or less together" in found.notes[0]
+
+
+def test_samples_that_are_not_exchangeable_are_told_once(tmp_path: Path) -> None:
+    """Of groups, and of a split by time."""
+    target, logits = np.arange(99) % 2, np.eye(2, dtype=np.float32)[np.arange(99) % 2] * 5
+    groups = [f"patient {at % 7}" for at in range(99)]
+    samples = {"sample": groups, "index": np.arange(99), "target": target, "logits": logits}
+    task, record = classification(), Record(command="", seed=0)
+    for columns, by_time, said in (
+        (samples, False, []),
+        (samples | {"group": groups}, False, ["validation has 7 groups, whose samples are not independent"]),
+        (samples, True, ["new samples are later than those of validation (data.split_by=time)"]),
+    ):
+        write(tmp_path, "val", columns, ABOUT)
+        found = confidence(tmp_path, record, task, "best", abstain=0.2, conformal=0.2, by_time=by_time)
+        cautions = found.notes[2:]
+        assert len(cautions) == len(said)
+        assert all(told.startswith(wanted) for told, wanted in zip(cautions, said, strict=True))
+        assert all("may fail more often" in told for told in cautions)
+    assert is_by_time(OmegaConf.create({"data": {"split_by": "time"}}))
+    assert not is_by_time(OmegaConf.create({"data": {"dir": "it"}})), "a run of other data"
+
+
+def test_why_there_is_no_temperature_is_told() -> None:
+    record = Record(command="", seed=0, calibration={"temperature": None, "why_not": "it does not help"})
+    assert calibrated(record, "best", classification(), "temperature") == (
+        None, "probabilities are as trained: it does not help"
+    )  # fmt: skip
 
 
 def test_predictions_that_are_not_finite_promise_nothing(tmp_path: Path) -> None:

@@ -160,7 +160,9 @@ def test_evaluate_gives_the_very_same_numbers(
     capsys.readouterr()
     scores = evaluate(composed(f"run={finished(task)}", config="evaluate"), *read_run(finished(task)))
     assert scores == {name: value for name, value in record["metrics"].items() if name.startswith("test/")}
-    assert set(record["per_class"][0]) <= set(capsys.readouterr().out.split()), "the table has all columns"
+    printed = capsys.readouterr().out
+    assert set(record["per_class"][0]) <= set(printed.split()), "the table has all columns"
+    assert ("by    prime: " in printed) == bool(record["slices"])
 
 
 def test_predictions_of_labels_are_those_that_were_scored(

@@ -19,6 +19,7 @@ from PIL import Image
 from conftest import Answer
 from frostline.cli.main import main
 from frostline.commands.train import NOT_HERE
+from frostline.runs.predictions import read
 from test_text_runs import TINY
 from tiny_text import make_tokenizer
 
@@ -99,6 +100,24 @@ def test_other_labelled_pictures_are_scored_and_told(run: str, program: Program,
     assert "(n = 10)" in scores(answer)
     assert "data  10 pictures of new: not this run's own test split" in answer.out
     assert "no samples of: ant" in answer.out
+    (file,) = (tmp_path / run / "predictions" / "evaluated").iterdir()
+    assert f"predictions  {Path(run, 'predictions', 'evaluated', file.name)}\n" in answer.out
+    assert re.search(r"^95 %  test/.* do not trust the intervals? of .*: 10 samples alone", answer.out, re.M | re.S)
+    name = file.stem
+    assert re.fullmatch("new-[0-9a-f]{8}", name)
+    found = read(tmp_path / run, f"evaluated/{name}")
+    assert found.about["part"] == "test"
+    assert len(found.columns["logits"]) == 10
+    shutil.copytree(tmp_path / run, tmp_path / "other")
+    compared = program("compare", run, "other", f"evaluated={name}")
+    assert "0 of 10 answers differ" in compared.out
+    (tmp_path / "other" / "predictions" / "evaluated" / file.name).unlink()
+    lacks = program("compare", run, "other", f"evaluated={name}")
+    assert (lacks.code, f"the run was not scored on '{name}'" in lacks.err) == (1, True)
+    assert f"next:  frostline evaluate run=other data.dir={tmp_path / 'new'}" in lacks.err
+    unknown = program("compare", run, "other", "evaluated=newer")
+    assert f"neither run was scored on 'newer': available: {name}" in unknown.err
+    assert f"next:  evaluated={name}" in unknown.err
 
 
 def test_classes_keep_the_numbers_that_the_network_learned(run: str, program: Program, tmp_path: Path) -> None:

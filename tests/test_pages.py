@@ -22,6 +22,7 @@ from conftest import Answer
 from frostline.commands.page import page_of_training
 from frostline.pages.drawing import Scale, curves, number
 from frostline.pages.events import curves as read_curves
+from frostline.pages.explained import Word
 from frostline.pages.page import write_page
 from frostline.pages.plan import plan
 from frostline.pages.samples import EACH, Look, galleries
@@ -160,8 +161,13 @@ def test_names_and_texts_cannot_break_out(run: Path) -> None:
         notes=[NASTY],
         model=own["model"] | {"name": NASTY, "weights": NASTY},
     )
-    page = Page(write_page(run, record, lambda index: NASTY, NASTY, private=False))
+    words = [Word(0, 0, 9, 0.5), Word(0, 9, 12, -0.25)]
+    looks = lambda index: ({place: Look(words=words) for place in index[1:]}, NASTY)  # noqa: E731
+    page = Page(write_page(run, record, lambda index: NASTY, NASTY, private=False, look=looks))
     assert len(page.all("script")) == 1
+    shares = [mark.get("title") for mark in page.all("mark") if "title" in mark]
+    assert shares.count("+0.5000") == shares.count("-0.2500") > EACH, "of each text but one"
+    assert "Some samples lack what speaks for their answers: <script>" in page.text
     assert not re.search(r"<script>alert|\x1b", page.source)
     assert page.text.count("<script>alert('x')</script>&\"'") > 20
     assert all(not name.startswith("on") for _, attributes in page.tags for name in attributes)

@@ -96,6 +96,25 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _finished(tmp_path_factory.mktemp("alone") / "run", SAME)
 
 
+def test_columns_come_back_without_pandas(tmp_path: Path) -> None:
+    """A run reads its predictions, and should not wait for what else is installed."""
+    columns: dict[str, Any] = {"sample": ["a", "ü", ""], "index": np.arange(3), "right": np.arange(3) == 1}
+    columns["logits"] = np.arange(6, dtype=np.float32).reshape(3, 2)
+    files.write(tmp_path, "val", columns, {})
+    code = f"""
+import sys
+from pathlib import Path
+from frostline.runs.predictions import read
+found = read(Path({str(tmp_path)!r}), "val").columns
+print(ascii([column.tolist() for column in found.values()]), "pandas" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    values = ascii([column.tolist() if hasattr(column, "tolist") else column for column in columns.values()])
+    assert done.stdout == f"{values} False\n"
+    files.write(tmp_path, "test", {"sample": [], "logits": np.zeros((0, 2), np.float32)}, {})
+    assert read(tmp_path, "test").columns["logits"].shape == (0, 2)
+
+
 # --- what they say ---
 
 

@@ -36,9 +36,12 @@ def scores_of_tests(folder: Path) -> dict[str, dict[str, Any]]:
 def test_the_best_setting_is_tested_and_gets_the_scores_that_each_run_would_have(
     program: Program, tmp_path: Path
 ) -> None:
-    for kind in ("best", "all"):
+    for kind in ("all", "best"):
         answer = program(*SWEEP, f"sweep.test={kind}", f"hydra.sweep.dir={kind}")
         assert answer.code == 0, answer.err
+    late = answer.out.partition("test of the best setting")[2]
+    assert "\n95 %  test/" in late
+    assert "3 runs were scored on this test split" in late, "as after a training"
     every, best = (scores_of_tests(tmp_path / kind) for kind in ("all", "best"))
     assert all(len(scores) > 3 for scores in every.values())
     with (tmp_path / "best" / "leaderboard.csv").open() as file:

@@ -284,7 +284,7 @@ def test_a_table_that_makes_no_data_says_where_and_why(make: Make, pictures: lis
         ({"columns": ["x", "y"]}, "one column of targets, but 2 are named"),
         ({"columns": []}, "no column of targets"),
         ({"columns": ["x", "x"], "kind": "numbers"}, "'x' is named twice"),
-        ({"columns": ["path"]}, "'path' is named twice"),
+        ({"columns": ["path"]}, "'path' is in data.path_column and in data.target_columns"),
         ({"columns": ["x"], "separator": "|"}, "data.separator is for several labels"),
         ({"columns": ["x"], "kind": "numbers", "separator": "|"}, "data.separator is for several labels"),
         ({"columns": ["x", "y"], "kind": "labels", "separator": "|"}, "separates labels within one column"),

@@ -137,7 +137,7 @@ def test_a_table_that_makes_no_data_says_where_and_why(read: Read, case: str) ->
     [
         ({"text_columns": []}, "one or two texts, but 0"),
         ({"text_columns": ["a", "b", "c"]}, "one or two texts, but 3"),
-        ({"text_columns": ["label"]}, "'label' is named twice"),
+        ({"text_columns": ["label"]}, "'label' is in data.text_columns and in data.target_columns"),
         ({"target_columns": ["a", "b"]}, "a class needs one column of targets"),
         ({"separator": "|"}, "for several labels in one column"),
         ({"class_names": ["a"]}, "two or more names that all differ"),

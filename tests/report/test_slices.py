@@ -165,3 +165,6 @@ def test_columns_are_read_and_empty_cells_are_a_value() -> None:
     assert "slices" not in divided.found({"train": rows}, scored=True)
     with pytest.raises(ConfigError):
         SplitColumns(**settings | {"split_by": "time"}, group_column=None, group_columns=None)
+    with pytest.raises(ConfigError, match=r"'site' is named twice in data\.group_columns") as raised:
+        SplitColumns(**settings, group_column=None, group_columns=["site", "sex", "site"])
+    assert raised.value.next_step == "'data.group_columns=[site,sex]'"

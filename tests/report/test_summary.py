@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from frostline.report.baselines import baseline_lines
-from frostline.report.summary import print_run, print_scores
+from frostline.report.summary import print_run, print_scores, print_test
 from frostline.runs.record import Record
 
 
@@ -140,3 +140,14 @@ def test_intervals_stand_below_their_scores(capsys: pytest.CaptureFixture[str]) 
     ]
     print_scores(metrics)
     assert "95 %" not in capsys.readouterr().out
+
+
+def test_a_test_split_says_all_that_is_known_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    record = Record(command="", seed=0, metrics={"test/accuracy": 0.9, "test/n": 50.0}, test_uses=3)
+    record.intervals = {"test/accuracy": {"low": 0.8, "high": 0.95, "caution": ""}}
+    record.slices = {"site": {"left_out": "all samples of the test split have one value"}}
+    print_test(record)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:6].strip() for line in lines] == ["test", "95 %", "", "by"]
+    assert "3 runs were scored on this test split" in lines[2]
+    assert lines[3] == "by    site is left out: all samples of the test split have one value"

@@ -19,6 +19,7 @@ from frostline.frozen.blocks import FrozenPass
 from frostline.heads.vector import LinearHead, MlpHead
 from frostline.saliency.drawing import heat, strengths, where
 from frostline.saliency.pictures import saliency
+from frostline.saliency.running import Costly
 from frostline.tasks.classification import Classification
 from frostline.training.compiling import compile_in_place
 
@@ -258,9 +259,11 @@ def test_the_cells_of_a_transformer_add_up_to_what_the_picture_adds() -> None:
     assert torch.allclose(found.maps.sum((1, 2)), added, rtol=0.05, atol=0.01)
 
 
-def test_maps_of_transformers_are_not_quick() -> None:
-    with pytest.raises(ConfigError, match="take long"):
-        saliency(*transformer(), TASK.evidence, planted(2, 1).pictures, quick=True)
+def test_maps_of_transformers_may_take_too_long() -> None:
+    network, pictures = transformer(), planted(2, 1).pictures
+    with pytest.raises(Costly, match="would take"):
+        saliency(*network, TASK.evidence, pictures, seconds=0.0)
+    assert saliency(*network, TASK.evidence, pictures, seconds=60.0).maps.shape == (2, 6, 6)
 
 
 @pytest.mark.long

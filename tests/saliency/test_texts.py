@@ -15,7 +15,7 @@ from frostline.data.texts.tokenized import Tokenizer
 from frostline.errors import ConfigError
 from frostline.heads.vector import LinearHead
 from frostline.pages.explained import Word, explained_page
-from frostline.saliency.texts import MOST_ERROR, shares
+from frostline.saliency.texts import MOST_ERROR, STEPS, shares
 from tiny_text import VOCABULARY, WIDTH, TinyText, make_tokenizer
 
 PADDING, DECIDES, LENGTH = 0, (50, 60), 9
@@ -79,6 +79,18 @@ def test_another_answer_has_other_shares_and_the_baseline_of_itself_none(learned
     same = shares(*learned, evidence, text, text.values[0, :, 0])
     assert same.error == float("inf")  # there is no difference to divide
     assert float(same.tokens.abs().max()) < 1e-6
+
+
+def test_quick_shares_are_those_of_captum(learned: Made) -> None:
+    texts, _, _ = texts_of(3, 8)
+    for place in range(3):
+        text = alone(texts, place)
+        exact = shares(*learned, evidence, text, torch.full((LENGTH,), PADDING))
+        quick = shares(*learned, evidence, text, torch.full((LENGTH,), PADDING), quick=True)
+        assert quick.steps == STEPS[0]
+        if exact.steps == quick.steps:
+            torch.testing.assert_close(quick.tokens, exact.tokens, rtol=1e-4, atol=1e-5)
+    assert exact.steps == STEPS[0], "one of them at least is compared"
 
 
 def test_networks_of_pictures_are_refused(learned: Made) -> None:

@@ -28,6 +28,8 @@ VALUES = {
     "report": "bool | dict",
     "report.pictures": "bool",
     "report.saliency": "bool",
+    "store": "bool | None",
+    "evaluated": "str | None",
     "pictures": "bool | None",
     "saliency": "bool | None",
     "predictions_max_gigabytes": "Positive[float]",

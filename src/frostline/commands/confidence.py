@@ -1,5 +1,5 @@
-"""How sure a prediction is, by the stored predictions of validation: calibrated probabilities, answers that are left
-out, sets of classes and intervals of numbers.
+"""How sure a prediction is, by the stored predictions of validation: answers that are left out, sets of classes and
+intervals of numbers.
 
 Shapes: K classes, T numbers.
 """
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from frostline.commands.calibrated import SAME_DATA, is_tested
 from frostline.data.predicting import Columns, cells
 from frostline.errors import ConfigError, RunError, counted
 from frostline.report.calibration import classified, not_finite
@@ -22,43 +24,7 @@ from frostline.runs.record import Record
 from frostline.tasks.base import Task
 from frostline.tasks.multi_label import BETWEEN
 
-SAME_DATA = "which also chose the epoch"
 SAME_TWICE = "validation also chose the epoch and the temperature, so it may fail more often"
-GROUPED = "samples of a group are not independent, so it may fail more often"
-
-
-class Calibrated(NamedTuple):
-    """temperature: by which the logits are divided; None for probabilities as trained. note: a sentence for the user;
-    "" for tasks without such probabilities."""
-
-    temperature: float | None
-    note: str
-
-
-def calibrated(record: Record, checkpoint: str, task: Task, calibration: str) -> Calibrated:
-    """Set the temperature of the task. calibration: temperature or none, as typed."""
-    if not task.calibrates:
-        return Calibrated(None, "")
-    if calibration == "none":
-        return Calibrated(None, "probabilities are as trained (calibration=none)")
-    temperature = record.temperature
-    if temperature is None:
-        return Calibrated(None, "probabilities are as trained: the run has no temperature fitted on validation")
-    if not is_tested(record, checkpoint):
-        return Calibrated(None, f"probabilities are as trained: the temperature is not that of checkpoint={checkpoint}")
-    task.calibrate(temperature)
-    number = record.calibration.get("samples")
-    source = counted(number, "validation sample", "validation samples") if isinstance(number, int) else "validation"
-    return Calibrated(
-        temperature,
-        f"probabilities are calibrated: temperature {temperature:.3f}, fitted on {source}, {SAME_DATA}"
-        + ("; on the test split those as trained were better: calibration=none" if record.temperature_harms else ""),
-    )
-
-
-def is_tested(record: Record, checkpoint: str) -> bool:
-    """Whether a checkpoint has the weights by which validation and test were scored."""
-    return checkpoint == "best" or record.checkpoints.get("best") is None
 
 
 class Confidence(NamedTuple):
@@ -153,6 +119,11 @@ def _cell(names: Sequence[str]) -> str:
     return joined if is_plain else json.dumps(names, ensure_ascii=False)
 
 
+def is_by_time(settings: DictConfig) -> bool:
+    """Whether the latest samples of a run are its validation and test splits. settings: of the run."""
+    return bool(OmegaConf.select(settings, "data.split_by") == "time")
+
+
 def confidence(
     folder: Path,
     record: Record,
@@ -161,10 +132,12 @@ def confidence(
     *,
     abstain: float | None,
     conformal: float | None,
+    by_time: bool = False,
 ) -> Confidence:
     """abstain: the highest error rate of the answers that are given. conformal: the share of samples whose truth may
-    lie outside of their set or interval. Raises ConfigError if this task has none, or if validation has too few
-    samples; RunError if the run stored no predictions."""
+    lie outside of their set or interval. by_time: whether the latest samples were validation and test. Raises
+    ConfigError if this task has none, or if validation has too few samples; RunError if the run stored no
+    predictions."""
     typed = "abstain" if abstain is not None else "conformal"
     if abstain is None and conformal is None:
         return Confidence(task)
@@ -184,7 +157,17 @@ def confidence(
         )
     found = read(folder, "val")
     _require_own(found, folder, record, task)
-    return _of_numbers(found, task, conformal) if takes_numbers else _of_classes(found, task, abstain, conformal)
+    sure = _of_numbers(found, task, conformal) if takes_numbers else _of_classes(found, task, abstain, conformal)
+    return sure._replace(notes=[*sure.notes, *_cautions(found, by_time=by_time)])
+
+
+def _cautions(found: Predictions, *, by_time: bool) -> list[str]:
+    """Why a promise may not hold: it takes samples of validation to be exchangeable with new ones."""
+    groups = len({*found.columns["group"].tolist()}) if "group" in found.columns else 0
+    grouped = f"validation has {counted(groups, 'group', 'groups')}, whose samples are not independent"
+    later = "new samples are later than those of validation (data.split_by=time), and may be of another kind"
+    whys = [*([grouped] if groups else []), *([later] if by_time else [])]
+    return [f"{why}: the promise may fail more often" for why in whys]
 
 
 def _of_numbers(found: Predictions, task: Task, miss: float | None) -> Confidence:
@@ -211,7 +194,7 @@ def _of_classes(found: Predictions, task: Task, abstain: float | None, miss: flo
         threshold = threshold_of(*sure, abstain)
         if threshold is None:
             raise _never_sure(sure, abstain)
-        notes.append(_promise(threshold, abstain, found))
+        notes.append(_promise(threshold))
     if miss is not None:
         least = least_probability(target, probabilities.double().numpy(), miss)
         if least is None:
@@ -220,22 +203,20 @@ def _of_classes(found: Predictions, task: Task, abstain: float | None, miss: flo
     return Confidence(task, threshold, least, notes=notes)
 
 
-def _promise(threshold: Threshold, most: float, found: Predictions) -> str:
-    grouped = f"; {GROUPED}" if "group" in found.columns else ""
+def _promise(threshold: Threshold) -> str:
     return (
         f"the other classes of an answer have a probability of {-threshold.value:.3g} or less together: on validation "
         f"{threshold.coverage:.1%} were answered with an error rate of {threshold.error:.1%}, at most "
         f"{threshold.bound:.1%} with {1 - DOUBT:.0%} confidence (Clopper-Pearson bound of all thresholds tried); "
-        f"{SAME_TWICE}{grouped}"
+        f"{SAME_TWICE}"
     )
 
 
 def _note(what: str, besides: str, miss: float, found: Predictions) -> str:
     number = len(found.columns["target"])
-    grouped = f"; {GROUPED}" if "group" in found.columns else ""
     return (
         f"{what} hold the truth of {1 - miss:.4g} of further samples{besides}: split conformal, from "
-        f"{counted(number, 'validation sample', 'validation samples')}, {SAME_DATA}{grouped}"
+        f"{counted(number, 'validation sample', 'validation samples')}, {SAME_DATA}"
     )
 
 

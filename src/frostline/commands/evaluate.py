@@ -1,12 +1,15 @@
 """Score a run again, on its own test split or on other labelled samples."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.checks import check
+from frostline.commands.evaluated import is_stored, most_bytes, name_of, store, typed_data
 from frostline.commands.recording import others_stopped
 from frostline.commands.stored_predictions import comparison
 from frostline.commands.train import quiet
@@ -16,12 +19,13 @@ from frostline.data.module import Data
 from frostline.errors import ConfigError, DataError, RunError, few, shown
 from frostline.paths import at_home
 from frostline.quoting import command_of, hydra_quoted
-from frostline.report.summary import print_classes, print_scores
+from frostline.report.score_intervals import given_intervals, intervals_of
+from frostline.report.summary import print_classes, print_scores, print_test
 from frostline.runs.folder import amended
 from frostline.runs.record import Record
 from frostline.training.build import Built, build
 from frostline.training.checkpoint import completed_targets, loaded, require_unchanged
-from frostline.training.predictions import collecting, table_of
+from frostline.training.predictions import collecting, described, table_of
 from frostline.training.scoring import enter_phase_of
 
 ELSEWHERE = ("dir", "file", "path", "test_split")  # data settings that name other samples
@@ -42,19 +46,46 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     model, data, trainer = built.model, built.data, built.trainer
     content, path = read_weights(folder, cfg.checkpoint)
     require_unchanged(content, model, path, "network", "task", *(["parts"] if own else []))
-    enter_phase_of(built, loaded(model, content, path))
+    weights = loaded(model, content, path)
+    enter_phase_of(built, weights)
     if trainer.is_global_zero and record.status != "finished":
         print(f"run   {folder} is not finished ({record.status}): its {cfg.checkpoint} checkpoint so far is scored")
     compares = own and cfg.checkpoint == "best" and "test" in record.predictions
-    with others_stopped(trainer), collecting(trainer, math.inf if compares else None) as collected:
+    with others_stopped(trainer), collecting(trainer, math.inf if compares else most_bytes(settings)) as collected:
+        assert collected is not None
         (scores,) = trainer.test(model, datamodule=data, verbose=False)
-        columns = collected.gathered(trainer)[1] if collected is not None else None
-    if trainer.is_global_zero:
-        print_classes(model.per_class)
-        print_scores(dict(scores), intervals=record.intervals if compares else {})
-        if columns is not None:
-            print(f"predictions  {comparison(folder, 'test', table_of(columns, data.test_split))}")
+        columns = collected.gathered(trainer)[1]
+    if not trainer.is_global_zero:
+        return dict(scores)
+    print_classes(model.per_class)
+    table = None if columns is None else table_of(columns, data.test_split)
+    if compares:
+        print_test(replace(record, metrics=dict(scores)))
+        print(f"predictions  {'too large to be compared' if table is None else comparison(folder, 'test', table)}")
+    else:
+        _tell_outcome(cfg, settings, built, record, table, dict(scores), weights)
     return dict(scores)
+
+
+def _tell_outcome(
+    cfg: DictConfig,
+    settings: DictConfig,
+    built: Built,
+    record: Record,
+    table: dict[str, Any] | None,
+    scores: dict[str, float],
+    weights: dict[str, Any],
+) -> None:
+    """Print the scores with their intervals, and store the predictions. table: None if they are too large."""
+    if table is None:
+        print_scores(scores, intervals=given_intervals(scores))
+        print("predictions  more than the run's predictions_max_gigabytes: no intervals, and nothing is stored")
+        return
+    found = described(built, table, scores, weights, record)
+    print_scores(scores, intervals=given_intervals(scores) | intervals_of(found))
+    if is_stored(cfg, settings):
+        found.about.update(typed=typed_data(cfg))
+        store(Path(cfg.run), name_of(built.data, cfg.checkpoint), found)
 
 
 def _reading(settings: DictConfig, given: DictConfig) -> DictConfig:

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from frostline.frozen.policy import kept_in
-from frostline.report.calibration import recorded_calibration
+from frostline.report.calibration_record import recorded_calibration
 from frostline.report.score_intervals import recorded_intervals
 from frostline.report.slices import recorded_slices
 from frostline.runs.record import Record

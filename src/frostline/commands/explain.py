@@ -1,25 +1,25 @@
 """Show where in one sample the answer of a run comes from."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from frostline.commands.calibrated import calibrated
 from frostline.commands.checks import check
-from frostline.commands.confidence import calibrated
 from frostline.commands.predict import require_used
 from frostline.commands.train import quiet
 from frostline.commands.trained import Network
+from frostline.commands.worded import words_of
 from frostline.contracts.batch import Batch
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures.preprocess import pixels_of
 from frostline.data.predicting import Asked, Columns, Predicted
 from frostline.data.split import Transfers
 from frostline.data.texts.predicting import TextPredicting
-from frostline.data.texts.spans import Span, padded_out, spans_of
+from frostline.data.texts.spans import padded_out, spans_of
 from frostline.errors import ConfigError, DataError, close_names, shown
 from frostline.pages.explained import Word, explained_page
 from frostline.paths import write_atomically
@@ -27,7 +27,7 @@ from frostline.runs.folder import amended
 from frostline.runs.record import Record
 from frostline.saliency.drawing import explained, where
 from frostline.saliency.pictures import require_pictures, saliency
-from frostline.saliency.texts import MOST_ERROR, Shares, shares
+from frostline.saliency.texts import MOST_ERROR, shares
 
 PICTURE, PAGE = ".png", ".html"
 MOST_WORDS = 20  # that are printed
@@ -181,17 +181,6 @@ def _explain_text(
             raise _unwritable(output, error) from error
     _tell(found, answer, {"by": exact} | ({} if output is None else {"page": str(output)}))
     _print_words(texts, words)
-
-
-def words_of(made: Shares, spans: Sequence[Span | None]) -> list[Word]:
-    """Words in the order of the text, each with the shares of its tokens together."""
-    tokens = [(span, share) for span, share in zip(spans, made.tokens.tolist(), strict=True) if span is not None]
-    words = []
-    for (text, _), group in groupby(tokens, key=lambda token: token[0][:2]):
-        own = [*group]
-        ends = min(span.start for span, _ in own), max(span.end for span, _ in own)
-        words.append(Word(text, *ends, sum(share for _, share in own)))
-    return words
 
 
 def _print_words(texts: Mapping[str, str], words: Sequence[Word]) -> None:

@@ -1,63 +1,114 @@
-"""What the page of a run shows of pictures beside their pixels: maps of what speaks for answers, masks and boxes."""
+"""What the page of a run shows of samples beside themselves: what speaks for answers, masks and boxes."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from frostline.commands.trained import Network
+from frostline.commands.worded import LeftOut, text_looks
 from frostline.contracts.batch import Batch
-from frostline.contracts.specs import ImageSpec
+from frostline.contracts.specs import ImageSpec, TextSpec
 from frostline.data.module import Data
 from frostline.data.pictures.preprocess import pixels_of
 from frostline.data.split import Split
-from frostline.errors import DataError, FrostlineError
+from frostline.errors import DataError, FrostlineError, counted
 from frostline.pages.samples import Look, Looked, picture_of
+from frostline.quoting import command_of
+from frostline.runs.record import Record
 from frostline.saliency.drawing import heat, where
 from frostline.saliency.pictures import require_pictures, require_whole, saliency
-from frostline.saliency.running import resting
+from frostline.saliency.running import Costly, resting
 from frostline.training.build import Built
 from frostline.training.finetuner import FineTuner
 
 Computing = Callable[[], AbstractContextManager[Any]]  # a context of the run's precision
-AT_ONCE = 16  # pictures
+AT_ONCE, FIRST = 16, 4  # pictures in a batch: where two passes are enough, and before this is known
+SHARE = 0.01  # of the seconds of a training, that maps may take where two passes are not enough
 SIDE = 32  # pixels of a map, which the browser enlarges
 
 
-def looks_of(built: Built) -> Looked:
-    """Of the network as it is after the test."""
+class Most(NamedTuple):
+    """Seconds that may be spent on looks where two passes are not enough. again: how to have the others."""
+
+    seconds: float
+    again: str
+
+
+class Shows(NamedTuple):
+    """What looks are made with."""
+
+    model: FineTuner
+    data: Data
+    device: torch.device
+    computing: Computing
+
+
+def most_of(record: Record, folder: Path) -> Most:
+    """What a page may cost that a training writes."""
+    trust = ["trust=true"] if record.foreign else []
+    return Most(
+        SHARE * record.seconds.get("total", 0.0), command_of("report", *trust, "saliency=true", run=folder.absolute())
+    )
+
+
+def looks_of(built: Built, most: Most | None) -> Looked:
+    """Of the network as it is after the test. most: see `Most`; None for any time."""
     device = built.trainer.strategy.root_device
     computing = built.trainer.precision_plugin.forward_context
-    return partial(_looks, built.model, built.data, device, computing)
+    return partial(_looks, Shows(built.model, built.data, device, computing), most)
 
 
-def looks_of_run(network: Network, data: Data) -> Looked:
-    return partial(_looks, network.model, data, network.device, network.computing)
+def looks_of_run(network: Network, data: Data, most: Most | None) -> Looked:
+    return partial(_looks, Shows(network.model, data, network.device, network.computing), most)
 
 
-def _looks(
-    model: FineTuner, data: Data, device: torch.device, computing: Computing, index: Sequence[int]
-) -> tuple[Mapping[int, Look], str]:
-    """Looks at samples of the test split, by their index in its source; or why there are none."""
+def _looks(shows: Shows, most: Most | None, index: Sequence[int]) -> tuple[Mapping[int, Look], str]:
+    """Looks at samples of the test split, by their index in its source, those at the front first; and why some lack."""
     found: dict[int, Look] = {}
-    split = Split(data.test_split.source, torch.tensor([*index]), scored=True)
+    split = Split(shows.data.test_split.source, torch.tensor([*index]), scored=True)
+    left_out, costly = LeftOut(), ""
     try:
-        require_whole(model.backbone)
-        with _on(model, device), torch.no_grad():
-            for places in torch.arange(len(split)).split(AT_ONCE):
-                loaded = split.__getitems__(places.tolist())
-                if isinstance(loaded, DataError):
-                    raise loaded
-                batch: Batch = data.views.plain(data.transfer_batch_to_device(loaded, device, 0))
-                draws = model.task.draws
-                looks = _drawn(model, batch, split, computing) if draws else _explained(model, batch, computing)
-                found |= dict(zip(split.index[places].tolist(), looks, strict=True))
+        require_whole(shows.model.backbone)
+        with _on(shows.model, shows.device), torch.no_grad():
+            for place, look in _each(shows, split, None if most is None else most.seconds, left_out):
+                found[place] = look
+    except Costly:
+        assert most is not None
+        number = counted(len(split) - len(found) - left_out.total(), "sample", "samples")
+        costly = f"for {number} it would take more than {SHARE:.0%} of the training; {most.again} makes them"
     except FrostlineError as error:
         return {}, error.what
-    return found, ""
+    whys = [counted(number, *why) for why, number in left_out.items()]
+    return found, "; ".join([*whys, *([costly] if costly else [])])
+
+
+def _each(shows: Shows, split: Split, seconds: float | None, left_out: LeftOut) -> Iterator[tuple[int, Look]]:
+    """Yield looks by index. Raises Costly if the rest would take longer."""
+    model, data = shows.model, shows.data
+    if isinstance(model.backbone.spec, TextSpec):
+        yield from text_looks(model, data, split, shows.device, seconds, left_out)
+        return
+    began, start, size = time.perf_counter(), 0, FIRST
+    while start < len(split):
+        places = range(start, min(start + size, len(split)))
+        loaded = split.__getitems__([*places])
+        if isinstance(loaded, DataError):
+            raise loaded
+        batch: Batch = data.views.plain(data.transfer_batch_to_device(loaded, shows.device, 0))
+        left = None if seconds is None else seconds - (time.perf_counter() - began)
+        if model.task.draws:
+            looks, size = _drawn(model, batch, split, shows.computing), AT_ONCE
+        else:
+            looks, is_quick = _explained(model, batch, shows.computing, left)
+            size = AT_ONCE if is_quick else FIRST
+        yield from zip(split.index[[*places]].tolist(), looks, strict=True)
+        start = places.stop
 
 
 @contextmanager
@@ -71,18 +122,20 @@ def _on(model: nn.Module, device: torch.device) -> Iterator[None]:
         model.to(before)
 
 
-def _explained(model: FineTuner, batch: Batch, computing: Computing) -> list[Look]:
+def _explained(model: FineTuner, batch: Batch, computing: Computing, seconds: float | None) -> tuple[list[Look], bool]:
+    """Also return whether two passes are enough. seconds: see `saliency`."""
     model.task.evidence(torch.zeros(1, model.task.num_outputs))  # raises if this task has none
     require_pictures(model.backbone)
     spec = model.backbone.spec
     assert isinstance(spec, ImageSpec)
     with computing():
-        made = saliency(model.backbone, model.head, model.task.evidence, batch.pictures, quick=True)
+        made = saliency(model.backbone, model.head, model.task.evidence, batch.pictures, seconds=seconds)
     pixels = pixels_of(batch.pictures, spec).cpu()
-    return [
+    looks = [
         Look(picture_of(own), heat(cells, (SIDE, SIDE)), where(cells))
         for own, cells in zip(pixels, made.maps.cpu(), strict=True)
     ]
+    return looks, made.is_quick
 
 
 def _drawn(model: FineTuner, batch: Batch, split: Split, computing: Computing) -> list[Look]:

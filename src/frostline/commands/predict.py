@@ -9,8 +9,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from frostline.commands.calibrated import calibrated
 from frostline.commands.checks import check
-from frostline.commands.confidence import Confidence, calibrated, confidence
+from frostline.commands.confidence import Confidence, confidence, is_by_time
 from frostline.commands.predicted import folder_of, require_free, write_files
 from frostline.commands.train import quiet
 from frostline.commands.trained import Network
@@ -45,7 +46,7 @@ def predict(cfg: DictConfig, record: Record, settings: DictConfig) -> Path | Non
         _set_threshold(network.task, cfg.threshold)
     if output is not None and network.task.gives_files:
         require_free(output)
-    sure = _confidence(cfg, record, network.task)
+    sure = _confidence(cfg, record, network.task, by_time=is_by_time(settings))
     data = {str(name): value for name, value in cfg.data.items()}
     found = predicting.of_input(Asked(cfg.input, cfg.text, cfg.batch_size, cfg.top_k, data, cfg.pictures))
     beside = write_files(found, output)
@@ -62,8 +63,9 @@ def predict(cfg: DictConfig, record: Record, settings: DictConfig) -> Path | Non
     return output
 
 
-def _confidence(cfg: DictConfig, record: Record, task: Task) -> Confidence:
-    """Calibrate the task, and print what its probabilities, answers and sets go by. Raises ConfigError, RunError."""
+def _confidence(cfg: DictConfig, record: Record, task: Task, *, by_time: bool = False) -> Confidence:
+    """Calibrate the task, and print what its probabilities, answers and sets go by. by_time: see `confidence`. Raises
+    ConfigError, RunError."""
     if cfg.data.get("windows") and (cfg.abstain is not None or cfg.conformal is not None):
         raise ConfigError(
             "abstain and conformal go by validation texts that were cut off, not read in windows",
@@ -71,7 +73,8 @@ def _confidence(cfg: DictConfig, record: Record, task: Task) -> Confidence:
             next_step="leave data.windows=true out, or abstain= and conformal=",
         )
     probabilities = calibrated(record, cfg.checkpoint, task, cfg.calibration)
-    found = confidence(Path(cfg.run), record, task, cfg.checkpoint, abstain=cfg.abstain, conformal=cfg.conformal)
+    promised = {"abstain": cfg.abstain, "conformal": cfg.conformal}
+    found = confidence(Path(cfg.run), record, task, cfg.checkpoint, **promised, by_time=by_time)
     windows = bool(cfg.data.get("windows")) and probabilities.temperature is not None
     for note in [f"{probabilities.note}{CUT_OFF if windows else ''}", *found.notes]:
         if note:

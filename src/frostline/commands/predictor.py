@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.commands.calibrated import calibrated
 from frostline.commands.checks import check
-from frostline.commands.confidence import Confidence, calibrated, confidence
+from frostline.commands.confidence import Confidence, confidence, is_by_time
 from frostline.commands.trained import Network
 from frostline.data.predicting import Prediction
 from frostline.data.target_types.find import target_type
@@ -38,6 +39,7 @@ class Predictor:
         if note and self.temperature is None and calibration != "none":
             print(f"frostline: {note}", file=sys.stderr)
         self._opened = record, network.task, checkpoint
+        self._by_time, self._told = is_by_time(network.settings), set[str]()
         targets = network.targets
         self.task = target_type(targets.kind).task
         self.classes = list(targets.names) if target_type(targets.kind).has_classes else []
@@ -88,7 +90,11 @@ class Predictor:
                 next_step="predict(samples, abstain=0.05, conformal=0.1)",
             )
         record, task, checkpoint = self._opened
-        sure = confidence(self.run, record, task, checkpoint, abstain=abstain, conformal=conformal)
+        promised = {"abstain": abstain, "conformal": conformal}
+        sure = confidence(self.run, record, task, checkpoint, **promised, by_time=self._by_time)
+        for note in [note for note in sure.notes if note not in self._told]:
+            print(f"frostline: {note}", file=sys.stderr)
+        self._told.update(sure.notes)
         return self._predictions(iter(samples), batch_size, top_k, sure)
 
     def _predictions(

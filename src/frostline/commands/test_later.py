@@ -11,7 +11,7 @@ from frostline.commands.page import page_of_training
 from frostline.commands.train import quiet
 from frostline.commands.trained import read_weights
 from frostline.errors import RunError
-from frostline.report.summary import print_classes, print_scores
+from frostline.report.summary import print_classes, print_test
 from frostline.runs.folder import checkpoint_of
 from frostline.runs.record import Record, Stopwatch
 from frostline.training.build import build
@@ -48,4 +48,4 @@ def test_later(folder: Path, record: Record, settings: DictConfig) -> None:
     record.write(folder)
     page_of_training(settings, built, record, folder)
     print_classes(built.model.per_class)
-    print_scores(record.metrics, intervals=record.intervals)
+    print_test(record)

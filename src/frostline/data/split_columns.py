@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 from frostline.data.by_time import Times, times_of
 from frostline.data.grouping import groups_of
 from frostline.data.tables.table import Row, normalised
+from frostline.data.tables.uses import SLICES, require_one_use
 from frostline.errors import ConfigError
 
 EMPTY = "(empty)"  # value of a sample whose cell is empty
@@ -61,6 +62,7 @@ class SplitColumns:
                 where="data.split_by, data.group_column",
                 next_step="data.group_column=null; or data.split_by=random",
             )
+        require_one_use([(name, SLICES) for name in group_columns or ()])
         self.time_column = time_column
         self.user_column = user_column
         self.relevant = relevant
@@ -88,7 +90,7 @@ class SplitColumns:
     def dividing(self, *, scored: bool) -> dict[str, str]:
         """The setting that names each column that only divides samples. scored: whether a trained run is scored, whose
         samples are not divided."""
-        own: dict[str | None, str] = dict.fromkeys(self.group_columns, "data.group_columns")
+        own: dict[str | None, str] = dict.fromkeys(self.group_columns, SLICES)
         own |= {self.time_column: "data.time_column", self.own_groups: "data.group_column"}
         return {} if scored else {column: setting for column, setting in own.items() if column is not None}
 

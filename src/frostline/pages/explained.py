@@ -27,15 +27,21 @@ class Piece(NamedTuple):
 
 def explained_page(texts: Mapping[str, str], words: Sequence[Word], answer: str, how: str) -> str:
     """texts: by column. words: in their order."""
-    most = max((abs(word.share) for word in words), default=0.0) or 1.0
+    most = _most(words)
     pieces = {
-        name: _pieces(text, [word for word in words if word.text == number], most)
+        name: pieces_of(text, [word for word in words if word.text == number], most)
         for number, (name, text) in enumerate(texts.items())
     }
     return str(_template().render(texts=pieces, answer=answer, how=how))
 
 
-def _pieces(text: str, words: Sequence[Word], most: float) -> list[Piece]:
+def _most(words: Sequence[Word]) -> float:
+    return max((abs(word.share) for word in words), default=0.0) or 1.0
+
+
+def pieces_of(text: str, words: Sequence[Word], most: float | None = None) -> list[Piece]:
+    """words: in their order. most: the share of strength 1; None: the largest of these words."""
+    most = most or _most(words)
     found, at = [], 0
     for word in words:
         found += [Piece(text[at : word.start], None, 0.0)] if word.start > at else []

@@ -11,7 +11,7 @@ from frostline.pages.plan import plan
 from frostline.pages.samples import Galleries, Looked, Shown, galleries
 from frostline.pages.template import duration, filled, fixed
 from frostline.paths import write_atomically
-from frostline.report.calibration import recorded_calibration
+from frostline.report.calibration_record import recorded_calibration
 from frostline.report.score_intervals import recorded_intervals
 from frostline.report.summary import PAGE
 from frostline.runs.folders import CONFIG
@@ -81,6 +81,7 @@ def rendered(
         "per_class_title": _title_of(record),
         "galleries": samples.shown,
         "has_heat": samples.have_heat,
+        "has_pieces": samples.have_pieces,
         "why_no_looks": samples.why_no_looks,
         "why_no_samples": why_no_samples,
         "diagram": Markup("" if found is None else sections.reliability(found)),

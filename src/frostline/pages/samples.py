@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from frostline.pages.explained import Piece, Word, pieces_of
 from frostline.report.calibration import blocks, classified, log_softmax
 from frostline.report.resampling import Array
 from frostline.runs.predictions import Predictions
@@ -24,14 +25,15 @@ Shown = Callable[[int], Any]
 
 
 class Look(NamedTuple):
-    """A picture, with what is known of it beside its pixels. picture: as the network saw it, or with its predicted mask
-    or boxes. heat: what speaks for the answer, as a transparent picture that lies on it; None without. where: most of
-    it, in words. truth: the picture with its true mask or boxes."""
+    """A sample, with what is known of it beside itself. picture: as the network saw it, or with its predicted mask or
+    boxes; None of a text. heat: what speaks for the answer, as a transparent picture that lies on it; None without.
+    where: most of it, in words. truth: the picture with its true mask or boxes. words: of a text, with their shares."""
 
-    picture: Any
+    picture: Any = None
     heat: Any = None
     where: str = ""
     truth: Any = None
+    words: Sequence[Word] = ()
 
 
 # Indices in the source → looks by index, and why some are missing ("" if none is).
@@ -40,7 +42,7 @@ Looked = Callable[[Sequence[int]], tuple[Mapping[int, Look], str]]
 
 class Sample(NamedTuple):
     """picture, heat, truth: data URIs, or "". answer: with its probability or the true number beside it. where: see
-    `Look`."""
+    `Look`. pieces: of the text, if it has shares."""
 
     name: str
     whole_name: str
@@ -52,6 +54,7 @@ class Sample(NamedTuple):
     heat: str = ""
     truth: str = ""
     where: str = ""
+    pieces: Sequence[Piece] = ()
 
 
 class Gallery(NamedTuple):
@@ -70,6 +73,10 @@ class Galleries(NamedTuple):
     def have_heat(self) -> bool:
         return any(sample.heat for gallery in self.shown for sample in gallery.samples)
 
+    @property
+    def have_pieces(self) -> bool:
+        return any(sample.pieces for gallery in self.shown for sample in gallery.samples)
+
 
 def galleries(
     found: Predictions, shown: Shown, looked: Looked | None = None, seed: int = 0, temperature: float | None = None
@@ -78,7 +85,7 @@ def galleries(
     predict does; None shows probabilities as trained."""
     chosen = [*_chosen(found, seed, temperature or 1.0)]
     index = found.columns["index"]
-    wanted = sorted({int(index[row]) for _, _, rows, _ in chosen for row in rows})
+    wanted = [*dict.fromkeys(int(index[row]) for _, _, rows, _ in chosen for row in rows)]
     looks, why = ({}, "") if looked is None or not wanted else looked(wanted)
     made = [
         Gallery(title, what, [_sample(found.columns, row, said(row), shown, looks) for row in rows])
@@ -180,16 +187,17 @@ def _numbers(values: Array, names: list[str]) -> str:
 
 def _sample(columns: Mapping[str, Array], row: int, said: Said, shown: Shown, looks: Mapping[int, Look]) -> Sample:
     name, index = str(columns["sample"][row]), int(columns["index"][row])
-    if (look := looks.get(index)) is not None:
+    look = looks.get(index)
+    if look is not None and look.picture is not None:
         wide = SIDE if look.truth is None else DRAWN_SIDE
         truth = "" if look.truth is None else thumbnail(look.truth, wide)
         heat = "" if look.heat is None else _uri(look.heat, "PNG")
         return Sample(PurePath(name).name, name, thumbnail(look.picture, wide), "", *said, heat, truth, look.where)
     seen = shown(index)
     if isinstance(seen, str):
-        return Sample(
-            PurePath(name).name, name, "", seen if len(seen) <= CHARACTERS else f"{seen[:CHARACTERS]}…", *said
-        )
+        cut = seen if len(seen) <= CHARACTERS else f"{seen[:CHARACTERS]}…"
+        pieces = pieces_of(seen, look.words) if look is not None else ()
+        return Sample(PurePath(name).name, name, "", cut, *said, pieces=pieces)
     return Sample(PurePath(name).name, name, "" if seen is None else thumbnail(picture_of(seen), SIDE), "", *said)
 
 

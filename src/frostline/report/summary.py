@@ -58,13 +58,7 @@ def print_run(record: Record, folder: Path, page_seconds: float | None = None) -
         console.print(f"best  {record.best['average'] or epoch}: {score}{latest}")
         for line in _in_vain(record):
             console.print(f"      {line}")
-    print_scores(record.metrics, console, record.intervals)
-    if record.test_uses is not None and record.test_uses > 1:
-        console.print(
-            f"      {record.test_uses:,} runs were scored on this test split: the best of many is better by luck"
-        )
-    for line in slice_lines(record.slices):
-        console.print(f"by    {shown(line)}")
+    print_test(record, console)
     if record.model.get("weights"):
         console.print(f"from  {shown(record.model['weights'])}")
     console.print(f"run   {folder}")
@@ -96,6 +90,18 @@ def _in_vain(record: Record) -> list[str]:
         return []
     later = sum(phase["seconds"] for phase in phases[1:])
     return [f"thawing for {later:.0f} s did not improve the score: schedule=head_only leaves it out"]
+
+
+def print_test(record: Record, console: Console | None = None) -> None:
+    """Print what a run's test split says: scores with intervals, how often the split was used, slices."""
+    console = console or console_of_width()
+    print_scores(record.metrics, console, record.intervals)
+    if record.test_uses is not None and record.test_uses > 1:
+        console.print(
+            f"      {record.test_uses:,} runs were scored on this test split: the best of many is better by luck"
+        )
+    for line in slice_lines(record.slices):
+        console.print(f"by    {shown(line)}")
 
 
 def print_scores(

@@ -14,6 +14,7 @@ from frostline.paths import write_atomically
 
 Split = Literal["val", "test"]
 FOLDER = "predictions"
+EVALUATED = "evaluated"  # folder within, of samples that are not the run's own test split
 SLICE = "slice:"  # begins the names of columns by whose values scores are told
 KEY = b"frostline"  # in the schema metadata of the Parquet file
 SCHEMA = 1
@@ -31,14 +32,30 @@ class Predictions(NamedTuple):
     columns: dict[str, Any]
 
 
-def file_of(split: Split) -> str:
-    """The path relative to the run folder."""
+def file_of(split: str) -> str:
+    """The path relative to the run folder. split: val, test, or EVALUATED/<name>."""
     return f"{FOLDER}/{split}.parquet"
+
+
+def evaluations(run: Path) -> list[str]:
+    """Names of the samples on which a run was scored later."""
+    return sorted(file.stem for file in (run / FOLDER / EVALUATED).glob("*.parquet"))
 
 
 def write(run: Path, split: Split, columns: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Write the file of one split; it replaces an earlier one atomically. columns: NumPy arrays, (R,) or (R, K) (not of
     bool), and lists of str. Raises OSError."""
+    _write(run / file_of(split), split, columns, about)
+
+
+def write_evaluation(run: Path, name: str, columns: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
+    """Write predictions of other samples, as those of a test split, and return the file. Raises OSError."""
+    file = run / file_of(f"{EVALUATED}/{name}")
+    _write(file, "test", columns, about)
+    return file
+
+
+def _write(file: Path, split: Split, columns: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -47,8 +64,8 @@ def write(run: Path, split: Split, columns: Mapping[str, Any], about: Mapping[st
     texts = [name for name, values in columns.items() if isinstance(values, list)]  # numbers hardly repeat
     content = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({KEY: said.encode()}), content, use_dictionary=texts)
-    (run / FOLDER).mkdir(exist_ok=True)
-    write_atomically(run / file_of(split), content.getvalue().to_pybytes())
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, content.getvalue().to_pybytes())
 
 
 def _column(values: Any) -> Any:
@@ -66,8 +83,9 @@ def _column(values: Any) -> Any:
     return column if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(column, values.shape[1])
 
 
-def read(run: Path, split: Split) -> Predictions:
-    """Read the predictions of one split. Raises RunError if the run stored none, or if they cannot be read."""
+def read(run: Path, split: str) -> Predictions:
+    """Read the predictions of one split, see `file_of`. Raises RunError if the run stored none, or if they cannot
+    be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -79,7 +97,8 @@ def read(run: Path, split: Split) -> Predictions:
             next_step="train with predictions=true and a larger predictions_max_gigabytes; earlier versions wrote none",
         )
     try:
-        table = pq.read_table(pa.BufferReader(file.read_bytes()))
+        # `pq.read_table` would import pandas if installed, which takes a second.
+        table = pq.ParquetFile(pa.BufferReader(file.read_bytes())).read()
         about = json.loads(table.schema.metadata[KEY])
         if about["schema"] != SCHEMA:
             raise ValueError(f"it has schema {about['schema']}, but this version reads schema {SCHEMA}")
@@ -91,8 +110,22 @@ def read(run: Path, split: Split) -> Predictions:
 
 
 def _array(column: Any) -> Any:
+    """A NumPy array of a column without missing values, from buffers too."""
     whole = column.combine_chunks()
     width = getattr(column.type, "list_size", None)
-    if width is None:
-        return whole.to_numpy(zero_copy_only=False, writable=True)
-    return whole.flatten().to_numpy(zero_copy_only=False, writable=True).reshape(-1, width)
+    return _flat(whole) if width is None else _flat(whole.flatten()).reshape(-1, width)
+
+
+def _flat(values: Any) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_string(values.type):
+        return np.array(values.to_pylist(), dtype=object)
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.uint8())
+        return _flat(values).astype(bool)
+    if values.null_count:
+        raise ValueError("a number is missing")
+    kind = values.type.to_pandas_dtype()
+    return np.frombuffer(values.buffers()[1], kind)[values.offset : values.offset + len(values)].copy()

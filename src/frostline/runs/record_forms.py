@@ -78,7 +78,7 @@ FORMS: dict[str, Form] = {
             ),
         )
     ),
-    "calibration": Keys({}, {"temperature": NUMBER, "raw": EXAMINED, "calibrated": EXAMINED}),
+    "calibration": Keys({}, {"temperature": NUMBER, "why_not": "str", "raw": EXAMINED, "calibrated": EXAMINED}),
     "baselines": Keys(
         {},
         {

@@ -17,6 +17,7 @@ the strongest cell lay on it in 97 of 100 pictures, with one gradient in 88, beh
 alone (rollout) would not tell classes apart.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from frostline.contracts.specs import ImageSpec
 from frostline.errors import ConfigError
 from frostline.heads.vector import LinearHead
 from frostline.saliency.places import Place, place_of, replaced, through
-from frostline.saliency.running import eagerly, resting, steadily
+from frostline.saliency.running import Costly, eagerly, resting, steadily
 
 STEPS = 8
 Evidence = Callable[[Tensor], Tensor]  # (..., K) outputs → (..., K) scores, linear: `Task.evidence`
@@ -37,12 +38,14 @@ Evidence = Callable[[Tensor], Tensor]  # (..., K) outputs → (..., K) scores, l
 
 class Saliency(NamedTuple):
     """outputs: (B, K) of the network. chosen: (B,) index of the explained output. maps: (B, H, W) float32, how much
-    each cell adds to its score; negative: it speaks against. how: the method in words."""
+    each cell adds to its score; negative: it speaks against. how: the method in words. is_quick: whether it took two
+    passes at most."""
 
     outputs: Tensor
     chosen: Tensor
     maps: Tensor
     how: str
+    is_quick: bool = True
 
 
 def saliency(
@@ -52,17 +55,18 @@ def saliency(
     inputs: Tensor,
     chosen: Tensor | None = None,
     *,
-    quick: bool = False,
+    seconds: float | None = None,
 ) -> Saliency:
     """inputs: (B, 3, H, W) as the network takes them. chosen: (B,) outputs to explain; None: those with the highest
-    score of each picture. quick: whether to refuse what takes more than two passes. Frozen parameters, adapters and
-    compiled blocks are no hindrance: gradients are of activations, and what was compiled runs eagerly. Raises
-    ConfigError if the network takes no pictures or has no map."""
+    score of each picture. seconds: that may be spent where two passes are not enough; None for any time. Frozen
+    parameters, adapters and compiled blocks are no hindrance: gradients are of activations, and what was compiled runs
+    eagerly. Raises ConfigError if the network takes no pictures or has no map, Costly if it would take longer."""
     require_pictures(backbone)
     blocks = [*backbone.blocks.values()]
     number = len(inputs)
     inputs = torch.cat([inputs, inputs]) if number == 1 else inputs  # so that windows are not taken for pictures
     with resting(backbone, head), eagerly([*blocks, head]), torch.no_grad():
+        began = time.perf_counter()
         held, watched = through(blocks, inputs)
         vector = backbone.to_head(backbone.pool(held[-1]))
         outputs = head(vector)
@@ -78,14 +82,24 @@ def saliency(
         if place.prefix is None:
             maps = _of_map(run, held, place)[:number]
             return Saliency(outputs[:number], chosen, maps, "activation × gradient")
-        if quick:
-            raise ConfigError(
-                "the maps of this network take long",
-                where=backbone.name,
-                next_step="frostline explain run=<run folder> input=<picture>",
-            )
+        if seconds is not None:
+            _require_time(began, seconds, backbone.name)
         maps = _of_tokens(run, held, place)[:number]
-        return Saliency(outputs[:number], chosen, maps, f"integrated gradients of tokens, {STEPS} steps")
+        return Saliency(outputs[:number], chosen, maps, f"integrated gradients of tokens, {STEPS} steps", False)
+
+
+def _require_time(began: float, seconds: float, name: str) -> None:
+    """Raises Costly if STEPS passes with gradients, of which each takes three times the pass since `began`, would take
+    longer than `seconds`."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # the pass may still run
+    needed = 3 * STEPS * (time.perf_counter() - began)
+    if needed > seconds:
+        raise Costly(
+            f"their maps would take {needed:.2g} s",
+            where=name,
+            next_step="frostline explain run=<run folder> input=<picture>",
+        )
 
 
 def require_pictures(backbone: Backbone) -> None:

@@ -7,6 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frostline.errors import ConfigError
+
+
+class Costly(ConfigError):
+    """An explanation that would take longer than it may."""
+
 
 @contextmanager
 def eagerly(parts: Sequence[nn.Module]) -> Iterator[None]:

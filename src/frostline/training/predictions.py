@@ -128,23 +128,10 @@ class PredictionFiles:
             self._report(too_large)
 
     def _write(self, split: files.Split, columns: dict[str, Any], scores: dict[str, float], record: Record) -> None:
-        model, data = self.built.model, self.built.data
-        weights = record.best or {"phase": model.phase.name, "epoch": None, "average": None}
-        about = {
-            "version": __version__,
-            "task": type(model.task).__name__,
-            "kind": data.targets.kind,
-            "names": data.names,  # of all targets; a split may have more than training
-            "monitor": record.monitor,
-            "mode": record.mode,
-            "scores": scores,
-            "weights": weights,
-            "model": model.backbone.name,
-            "data": data.name,
-        }
-        columns["phase"] = [weights["phase"]] * len(columns["index"])
+        weights = record.best or {"phase": self.built.model.phase.name, "epoch": None, "average": None}
+        found = described(self.built, columns, scores, weights, record)
         try:
-            files.write(self.folder, split, columns, plain(about))
+            files.write(self.folder, split, found.columns, found.about)
             record.predictions[split] = files.file_of(split)
         except OSError as error:
             print(f"frostline: predictions of {split} are not written: {error.strerror or error}", file=sys.stderr)
@@ -157,6 +144,25 @@ class PredictionFiles:
             f"{self.max_gigabytes:g}; {enough:g} would be enough",
             file=sys.stderr,
         )
+
+
+def described(
+    built: Built, columns: dict[str, Any], scores: dict[str, float], weights: dict[str, Any], record: Record
+) -> files.Predictions:
+    """columns: from `table_of`. weights: phase and epoch of those that were scored."""
+    about = {
+        "version": __version__,
+        "task": type(built.model.task).__name__,
+        "kind": built.data.targets.kind,
+        "names": built.data.names,  # of all targets; a split may have more than training
+        "monitor": record.monitor,
+        "mode": record.mode,
+        "scores": scores,
+        "weights": weights,
+        "model": built.model.backbone.name,
+        "data": built.data.name,
+    }
+    return files.Predictions(plain(about), columns | {"phase": [weights["phase"]] * len(columns["index"])})
 
 
 def table_of(columns: Columns, split: Split) -> dict[str, Any]:

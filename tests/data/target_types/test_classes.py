@@ -31,15 +31,34 @@ def test_the_most_frequent_class_is_named_with_its_share_of_the_samples() -> Non
 
 
 def test_a_class_stands_in_one_column() -> None:
-    CLASSES.require_columns(["x"], None, ["path"])
+    CLASSES.require_columns(["x"], None, {"path": "data.path_column"})
     with pytest.raises(ConfigError, match="one column of targets, but 2 are named"):
-        CLASSES.require_columns(["x", "y"], None, ["path"])
+        CLASSES.require_columns(["x", "y"], None, {"path": "data.path_column"})
     with pytest.raises(ConfigError, match="several labels in one column"):
-        CLASSES.require_columns(["x"], "|", ["path"])
-    with pytest.raises(ConfigError, match="'path' is named twice"):
-        CLASSES.require_columns(["path"], None, ["path"])
+        CLASSES.require_columns(["x"], "|", {"path": "data.path_column"})
     with pytest.raises(ConfigError, match="no column of targets is named"):
-        CLASSES.require_columns([], None, ["path"])
+        CLASSES.require_columns([], None, {"path": "data.path_column"})
+
+
+@pytest.mark.parametrize(
+    ("columns", "dividing", "said", "where", "step"),
+    [
+        (["path"], {}, "in data.path_column and in data.target_columns", "target", "[<another column>]"),
+        (["x", "path"], {}, "in data.path_column and in data.target_columns", "target", "[x]"),
+        (["x", "x", "y"], {}, "named twice in data.target_columns", "target", "[x,y]"),
+        (["x"], {"x": "data.group_columns"}, "in data.target_columns and in data.group_columns", "group", "null"),
+        (["x"], {"a": "data.group_columns", "x": "data.group_columns"}, "in data.group_columns", "group", "[a]"),
+        (["x"], {"path": "data.group_columns"}, "in data.path_column and in data.group_columns", "group", "null"),
+    ],
+)
+def test_a_column_has_one_use(columns: list[str], dividing: dict[str, str], said: str, where: str, step: str) -> None:
+    with pytest.raises(ConfigError, match=said) as raised:
+        CLASSES.require_columns(columns, None, {"path": "data.path_column"}, dividing)
+    setting = f"data.{where}_columns"
+    assert (raised.value.where, str(raised.value.next_step).strip("'")) == (setting, f"{setting}={step}")
+    with pytest.raises(ConfigError) as raised:
+        CLASSES.require_columns(["x"], None, {}, {"x": "data.time_column"})
+    assert raised.value.next_step == "data.split_by=random data.time_column=null"
 
 
 @given(

@@ -32,11 +32,11 @@ def test_a_label_that_all_have_is_named() -> None:
 
 
 def test_labels_stand_in_a_column_each_or_in_one_with_a_separator() -> None:
-    LABELS.require_columns(["x", "y"], None, ["path"])
-    LABELS.require_columns(["x"], "|", ["path"])
+    LABELS.require_columns(["x", "y"], None, {"path": "data.path_column"})
+    LABELS.require_columns(["x"], "|", {"path": "data.path_column"})
     for columns, separator in ((["x", "y"], "|"), (["x"], "")):
         with pytest.raises(ConfigError, match="separates labels within one column"):
-            LABELS.require_columns(columns, separator, ["path"])
+            LABELS.require_columns(columns, separator, {"path": "data.path_column"})
 
 
 def test_the_rarest_label_of_a_sample_is_its_stratum() -> None:

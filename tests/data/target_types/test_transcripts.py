@@ -73,7 +73,7 @@ def test_an_empty_transcript_is_refused() -> None:
 
 def test_two_columns_are_refused() -> None:
     with pytest.raises(ConfigError, match="one column"):
-        TYPE.require_columns(["a", "b"], None, [])
+        TYPE.require_columns(["a", "b"], None, {})
 
 
 def test_a_vocabulary_has_a_character_in_each_line(tmp_path: Path) -> None:

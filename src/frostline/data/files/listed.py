@@ -72,8 +72,9 @@ class ListedFiles(Reader):
         scored = known is not None
         further = {} if self.split_column is None else {self.split_column: "data.split_column"}
         further |= self.divided.settings(scored=scored)
-        target.require_columns(self.target_columns, self.separator, [self.path_column, *further])
-        settings = {self.path_column: "data.path_column", **further}
+        inputs = {self.path_column: "data.path_column"}
+        target.require_columns(self.target_columns, self.separator, inputs, further)
+        settings = inputs | further
         columns = settings | dict.fromkeys(self.target_columns, "data.target_columns")
         lists = self.target_columns if target.cells_hold_lists else []
         table = read_table(self.file, columns, verbatim=[self.path_column], lists=lists, quotes=self.quotes)

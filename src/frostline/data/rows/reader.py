@@ -145,7 +145,7 @@ class TableRows(Reader):
                         next_step=f"leave it out of one of them: {setting}=[...]",
                     )
                 used[name] = setting
-        target.require_columns(self.target_columns, self.separator, [*further])
+        target.require_columns(self.target_columns, self.separator, {}, further)
 
     def _tables(self, target: TargetType, further: dict[str, str], given: Given) -> dict[str, Table]:
         own = {name: SETTINGS[field] for field, names in given.items() for name in names or ()}

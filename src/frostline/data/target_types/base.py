@@ -5,12 +5,14 @@ Shapes: N samples of a split, B of a batch, C names.
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
 from frostline.contracts.targets import Targets
 from frostline.data.tables.table import Table
+from frostline.data.tables.uses import TARGETS, require_one_use
 from frostline.data.target_types.names import alike_notes
 from frostline.errors import ConfigError, DataError
 
@@ -60,17 +62,17 @@ class TargetType(ABC):
         """Whether columns of a table give this type."""
         return type(self).read is not TargetType.read
 
-    def require_columns(self, columns: Sequence[str], separator: str | None, others: Sequence[str]) -> None:
-        """Raises ConfigError if the type cannot be read from these columns. columns: of targets. others: columns used
-        otherwise."""
-        wanted = [*others, *columns]
-        twice = [name for name in wanted if wanted.count(name) > 1]
-        if twice:
-            problem = f"the column '{twice[0]}' is named twice"
-        elif not columns:
-            problem = "no column of targets is named"
-        else:
-            problem = self.columns_problem(columns, separator)
+    def require_columns(
+        self,
+        columns: Sequence[str],
+        separator: str | None,
+        inputs: Mapping[str, str],
+        dividing: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Raises ConfigError if the type cannot be read from these columns. columns: of targets. inputs, dividing: the
+        setting that names each column of inputs, and each that divides the samples."""
+        require_one_use([*inputs.items(), *((name, TARGETS) for name in columns), *dividing.items()])
+        problem = self.columns_problem(columns, separator) if columns else "no column of targets is named"
         if problem:
             raise ConfigError(
                 problem,

@@ -37,7 +37,7 @@ def read_text_tables(
     require_text_columns(target, text_columns, target_columns, separator, class_names)
     files = split_files(dir, source, train=train_file, val=val_file, test=test_file)
     further = {} if divided is None else divided.settings(scored=known is not None)
-    target.require_columns(target_columns, separator, [*text_columns, *further])
+    target.require_columns(target_columns, separator, settings_of(text_columns, []), further)
     columns = settings_of(text_columns, target_columns) | further
     lists = target_columns if target.cells_hold_lists else []
     tables = {
@@ -71,7 +71,7 @@ def require_text_columns(
             where="data.text_columns",
             next_step=list_of("data.text_columns", text_columns[:1]),
         )
-    target.require_columns(target_columns, separator, text_columns)
+    target.require_columns(target_columns, separator, settings_of(text_columns, []))
     if class_names is None:
         return
     if not target.takes_class_names or len(set(class_names)) < max(len(class_names), 2):

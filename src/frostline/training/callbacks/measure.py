@@ -5,6 +5,8 @@ from typing import Any
 
 import lightning as L
 
+RATE = "throughput/samples_per_second"  # of an epoch
+
 
 class Measure(L.Callback):
     """Count seconds and samples of training over all ranks, without validation, and log the rate per epoch."""
@@ -49,4 +51,4 @@ class Measure(L.Callback):
         number, phase, backbone = pl_module.phase_number, pl_module.phase, pl_module.backbone
         line = phase.frost_line(list(backbone.blocks))  # type: ignore[arg-type, operator, union-attr]
         scalars = {"phase": float(number), "frost_line": float(line)}  # type: ignore[arg-type]
-        pl_module.log_dict({"throughput/samples_per_second": rate} | scalars)
+        pl_module.log_dict({RATE: rate} | scalars)

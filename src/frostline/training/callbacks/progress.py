@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 import lightning as L
 
+from frostline.training.callbacks.measure import RATE
+
 WORTH = 10  # seconds from which the time left is printed
 
 
@@ -31,6 +33,7 @@ class EpochLines(L.Callback):
         shown = {label: f"{float(seen[name]):.4f}" if name in seen else "-" for label, name in names.items()}
         done = trainer.current_epoch - first + 1  # type: ignore[operator]
         line = "  ".join(f"{name} {value}" for name, value in shown.items())
+        line += f"  {float(seen[RATE]):,.0f} samples/s" if RATE in seen else ""
         passed = (time.perf_counter() - self._begun) / (trainer.current_epoch + 1 - self._first)
         left = self._left(phase.name, passed, phase.epochs, done)  # type: ignore[union-attr, arg-type]
         epoch = f"{done}/{phase.epochs}"  # type: ignore[union-attr]
