@@ -30,22 +30,24 @@ class BrowserError(Exception):
     """The browser answered with an error, too late, or not at all."""
 
 
-def found_browser() -> str:
-    """Skips if there is none. FROSTLINE_TEST_BROWSER names another."""
+def program() -> str | None:
+    """The path of an installed browser. FROSTLINE_TEST_BROWSER names another."""
     named = [name] if (name := os.environ.get("FROSTLINE_TEST_BROWSER")) else PROGRAMS
-    path = next((path for name in named if (path := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(named)} is installed (FROSTLINE_TEST_BROWSER names another)")
-    return path
+    return next((path for name in named if (path := shutil.which(name))), None)
+
+
+# A mark, because it is seen before the fixtures of a session train a run.
+needs_browser = pytest.mark.skipif(
+    program() is None, reason=f"no browser: {', '.join(PROGRAMS)} (FROSTLINE_TEST_BROWSER names another)"
+)
 
 
 @contextmanager
 def browser(profile: Path) -> Iterator["Tab"]:
-    """A tab of a browser that ends with the block. profile: an empty folder. Skips if no browser is installed."""
-    program = found_browser()
+    """A tab of a browser that ends with the block. profile: an empty folder."""
     receives, sends = os.pipe()
     hears, tells = os.pipe()
-    command = [program, *SETTINGS, SLOW_GL, f"--user-data-dir={profile}", "about:blank"]
+    command = [str(program()), *SETTINGS, SLOW_GL, f"--user-data-dir={profile}", "about:blank"]
     script = f'exec "$@" 3<&{receives} 4>&{tells}'  # the protocol's own descriptors
     with (profile / "browser.log").open("wb") as log:
         process = subprocess.Popen(

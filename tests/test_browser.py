@@ -5,10 +5,6 @@ Skipped where there is no Chromium. The pages hold the longest and most alike na
 
 import json
 import shutil
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -19,8 +15,7 @@ import torch
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from browser import Tab, browser
-from conftest import free_port
+from browser import Tab, browser, needs_browser
 from frostline.pages.explained import Word, explained_page
 from frostline.pages.page import write_page
 from frostline.pages.samples import Look
@@ -28,24 +23,9 @@ from frostline.pages.sweep import write_sweep_page
 from frostline.report.leaderboard import write_leaderboard
 from frostline.runs.predictions import read, write
 from frostline.runs.record import Record
-from frostline.training.callbacks.curves import Curves
 
-TAB_NAMES = ["TIME SERIES", "SCALARS", "IMAGES", "TEXT", "PR CURVES", "HPARAMS", "PROJECTOR"]
-# Every text of a page, within its components too.
-EVERYTHING = """(() => {
-  const found = [];
-  const walk = (node) => {
-    for (const it of node.childNodes) {
-      if (it.nodeType === Node.TEXT_NODE && it.data.trim()) found.push(it.data.trim());
-      if (it.nodeType === Node.ELEMENT_NODE && !["SCRIPT", "STYLE", "TEMPLATE"].includes(it.tagName)) {
-        if (it.shadowRoot) walk(it.shadowRoot);
-        walk(it);
-      }
-    }
-  };
-  walk(document.body);
-  return found.join("\\n");
-})()"""
+pytestmark = needs_browser
+
 LOOKS = (Path(__file__).parent / "looks.js").read_text(encoding="utf-8")
 LONG = "a class with a name of many words, number "
 WORDS = "Kept, and at first glance, this dull film surprises its viewers again and again."
@@ -59,8 +39,8 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 
 
 @pytest.fixture(scope="module")
-def pages(tab: Tab, small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run, a sweep, an explained text. tab: without a browser they are not made."""
+def pages(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run, a sweep, an explained text."""
     folder = tmp_path_factory.mktemp("pages")
     (folder / "explained.html").write_text(_explained(), encoding="utf-8")
     shutil.copytree(small_run, folder / "run")
@@ -213,77 +193,3 @@ def test_the_keyboard_reaches_and_sorts_a_table(tab: Tab, pages: dict[str, Path]
     for key, way in (("Enter", "ascending"), (" ", "descending")):
         tab.press(key)
         assert sorted_by(tab, at) == way
-
-
-# --- TensorBoard ---
-
-
-@pytest.fixture(scope="module")
-def board(tab: Tab, small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a TensorBoard that shows a run, and a sweep of two runs of which each lacks a setting."""
-    folder, port = tmp_path_factory.mktemp("board"), free_port()
-    shutil.copytree(small_run / "tensorboard", folder / "run")
-    for name, settings in {"a": {"head": "LinearHead"}, "b": {"head": "MLP", "head.width": 64}}.items():
-        logger = Curves(str(folder), name="sweep", version=name)
-        logger.log_hyperparams({"data": "digits"} | settings, {"final/val/accuracy": 0.5}, 7)
-        logger.finalize("success")
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "localhost"]
-    with (folder / "log").open("wb") as log:
-        started = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
-    address = f"http://localhost:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while not _answers(f"{address}/data/runs", "run"):
-            assert started.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.2)
-        yield address
-    finally:
-        started.terminate()
-        started.wait(20)
-
-
-def _answers(address: str, said: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=5) as answer:
-            return said.encode() in answer.read()
-    except OSError:
-        return False
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        ("scalars", ["final/val/accuracy", "frost_line", "phase"]),
-        ("images", ["test/a random few", "test/confusion", "test/most uncertain", "test/surest mistakes"]),
-        ("text", ["config/text_summary", "plan/text_summary", "learning rate", "augment: standard"]),
-        ("pr_curves", ["precision_recall/0", "precision_recall/9"]),
-        ("hparams", ["final/val/accuracy", "head", "head.width", "optimizer.lr", "sweep/a"]),
-        ("projector", ["frozen features:00000", "Points: "]),
-    ],
-)
-def test_tensorboard_fills_its_tabs(tab: Tab, board: str, name: str, shown: list[str]) -> None:
-    tab.open("about:blank")
-    tab.look(1400)
-    tab.open(f"{board}/#{name}")
-    for text in shown:
-        tab.until(f"{EVERYTHING}.includes({json.dumps(text)})")
-    names = [text for text in tab.run(EVERYTHING).upper().split("\n") if text in TAB_NAMES]
-    assert [text for text in TAB_NAMES if text not in names] == []
-    assert tab.errors == []
-    assert [it for it in tab.requests if not it.startswith((board, "data:", "blob:", "about:"))] == []
-
-
-@pytest.mark.long
-def test_hparams_shows_first_what_differs(tab: Tab, board: str) -> None:
-    with urllib.request.urlopen(
-        urllib.request.Request(
-            f"{board}/data/plugin/hparams/experiment",
-            json.dumps({"experimentName": "", "hparamsLimit": 1000}).encode(),
-            {"Content-Type": "application/json"},
-        )
-    ) as answer:
-        found = json.load(answer)["hparamInfos"]
-    assert [it["name"] for it in found if it.get("differs")][:1] == ["head"]
-    assert {"head.width", "optimizer.lr"} <= {it["name"] for it in found}
