@@ -38,7 +38,9 @@ def _environment() -> Any:
     filters: dict[str, Any] = {
         "fixed": fixed,
         "whole": lambda value: f"{value:,.0f}",
-        "cell": lambda value: fixed(value) if value is None or isinstance(value, float) else str(value),
+        "cell": lambda value: (
+            f"{value:,}" if isinstance(value, int) else value if isinstance(value, str) else fixed(value)
+        ),
         "parts": lambda names: learns([*map(str, names)]),
         "rates": _rates,
         "method": _method,
