@@ -130,10 +130,12 @@ class Tab:
             raise BrowserError(f"{address}: {error}")
         self.until("document.readyState === 'complete'")
 
-    def look(self, width: int = 1280, scheme: str = "light", height: int = 900) -> None:
-        """width, height: of the window, in pixels. scheme: light or dark."""
+    def look(self, width: int = 1280, scheme: str = "light", height: int = 900, media: str = "screen") -> None:
+        """width, height: of the window, in pixels. scheme: light or dark. media: screen or print."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.call(
+            "Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}]
+        )
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page, awaited if it is a promise."""

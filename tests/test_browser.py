@@ -130,6 +130,19 @@ def test_a_page_follows_the_scheme(tab: Tab, pages: dict[str, Path]) -> None:
         assert grounds == ["rgb(255, 255, 255)", "rgb(16, 22, 29)"]
 
 
+def test_a_page_prints_on_white_paper(tab: Tab, pages: dict[str, Path]) -> None:
+    """Also from a dark screen."""
+    for path in pages.values():
+        tab.open(path.as_uri())
+        tab.look(700, "dark", media="print")
+        assert tab.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert tab.run(LOOKS)["faint"] == []
+        assert (
+            tab.run("document.querySelectorAll('nav, .copy, .skip').values().some((it) => it.checkVisibility())")
+            is False
+        )
+
+
 def test_pages_have_their_sections(tab: Tab, pages: dict[str, Path]) -> None:
     titles = "Array.from(document.querySelectorAll('h2'), (it) => it.checkVisibility() && it.textContent)"
     tab.open(pages["run"].as_uri())
