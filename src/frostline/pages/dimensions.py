@@ -35,7 +35,8 @@ WORD = 0.14  # share of the axis for each of them
 LONGEST = 18  # characters of a name
 ROW = 24  # height of a row with a name
 END, LINE = 60, 13  # room for the name of the score; height of a line of text
-SMALL = 6.8  # width of a letter in a drawing that does not shrink
+SMALL, BOLD = 6.8, 8.3  # widths of letters in a drawing that does not shrink
+AXIS = 118  # width for each setting
 
 
 class Tried(NamedTuple):
@@ -173,7 +174,8 @@ def parallel(names: Sequence[str], runs: Sequence[Tried], score: str, *, maximal
     scores = _scores(runs, bottom, top)
     first = unlike([label for _, label in axes[0].ticks], LONGEST)
     left = max(SMALL * max(map(len, first)) + 12, END)
-    x = Scale(0, len(names), left, WIDTH - END)
+    width = max(WIDTH, left + AXIS * len(names) + END)
+    x = Scale(0, len(names), left, width - END)
     room = int((x(1) - x(0) - 12) / SMALL)
     parts = []
     order = sorted(range(len(runs)), key=lambda it: (runs[it].best, runs[it].score if maximal else -runs[it].score))
@@ -184,17 +186,19 @@ def parallel(names: Sequence[str], runs: Sequence[Tried], score: str, *, maximal
         strength = 1 if run.best else 0.15 + 0.6 * turn / max(len(runs) - 1, 1)
         kind, style = "c1" if run.best else "c0", f"stroke-opacity:{strength:.2f}"
         parts.append(polyline(places, kind, _title(run, score), style))
-    titles = unlike(names, int(1.6 * room))  # in two rows
+    titles = unlike(names, int(1.9 * (x(1) - x(0)) / BOLD))  # in two rows
     for at, (title, axis) in enumerate(zip(titles, axes, strict=True)):
         parts += _upright(x(at), top, bottom, at, title)
         labels = unlike([label for _, label in axis.ticks], min(room, LONGEST) if at else LONGEST)
         parts += [text(x(at) - 6, place + 4, label, "tick halo", "end") for label, place in _spread(labels, axis, y)]
     end = x(len(names))
-    parts += _upright(end, top, bottom, len(names), score)
+    parts += _upright(end, top, bottom, len(names), *unlike([score], int(2 * END / BOLD)))
     parts += [text(end + 6, scores(tick) + 4, number(tick), "tick", "start") for tick in scores.ticks()]
     best = next((run for run in runs if run.best), runs[0])
     settings = ", ".join(f"{name} {value}" for name, value in zip(names, best.values, strict=True))
-    return figure(parts, f"A line for each of {len(runs)} runs through its settings. Best: {settings}", HEIGHT + 30)
+    return figure(
+        parts, f"A line for each of {len(runs)} runs through its settings. Best: {settings}", HEIGHT + 30, width
+    )
 
 
 def _spread(labels: Sequence[str], axis: Axis, y: Scale) -> list[tuple[str, float]]:

@@ -55,7 +55,8 @@ def escape(content: str) -> str:
 
 def figure(parts: Sequence[str], label: str, height: float = HEIGHT, width: float = WIDTH) -> str:
     """Wrap shapes into an SVG. label: read out in place of the drawing."""
-    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    bounds = f'viewBox="0 0 {width:g} {height:g}" style="--width:{width:g}"'
+    return f'<svg {bounds} role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
 
 
 def text(x: float, y: float, content: str, kind: str = "", anchor: str = "middle") -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from frostline.pages.drawing import WIDTH, box, figure, line, number, text, unlike
 
 ROW, LEAST = 22, 26  # height of a row, width of the narrowest phase
-LETTER, LONGEST = 7.5, 18  # width of a letter; letters of a name
+LETTER, BOLD, LONGEST = 7.5, 8.3, 18  # widths of letters; letters of a name
 MOST_ROWS = 24
 OTHERS = "other blocks"
 
@@ -25,7 +25,7 @@ def plan(phases: Sequence[dict[str, Any]]) -> str:
     x, passed = left, 0.0
     for turn, (phase, width, second) in enumerate(zip(phases, widths, seconds, strict=True)):
         parts += _phase(phase, blocks, x, width, highest, top)
-        if (fits := int((width - 3) / LETTER)) >= min(4, len(str(phase["name"]))):
+        if (fits := int((width - 3) / BOLD)) >= min(4, len(str(phase["name"]))):
             parts.append(text(x + 3, top - 22, *unlike([str(phase["name"])], fits), "phase", "start"))
         duration = f"{second:.0f} s" if second >= 10 else f"{second:.1f} s"
         parts.append(text(x + 3, top - 7, duration if width > 6.2 * len(duration) else "", "tick", "start"))
