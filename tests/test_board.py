@@ -8,13 +8,28 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams.backend_context import Context
 
-from frostline.commands.board import _log_predictions, shows_samples
-from frostline.pages.board import confusion_picture, contact_sheet, precision_recall, text_table
+from frostline.commands.board import _flat, _log_predictions, _metrics, shows_samples
+from frostline.pages.board import (
+    LETTERS,
+    _fitted,
+    _font,
+    confusion_picture,
+    contact_sheet,
+    precision_recall,
+    text_table,
+)
 from frostline.pages.samples import Gallery, Sample
 from frostline.pages.sections import Matrix
 from frostline.runs.predictions import Predictions, read
+from frostline.runs.record import Record
+from frostline.training.callbacks.curves import Curves
 from frostline.training.projector import SIDE, reduced
 from test_pages import NASTY
 
@@ -65,6 +80,53 @@ def test_samples_follow_the_settings(report: Any, shows: bool) -> None:
     assert shows_samples(OmegaConf.create({}))  # a run of an earlier version
 
 
+def test_settings_of_all_runs_are_compared(tmp_path: Path) -> None:
+    """TensorBoard's own computation: without an `Experiment`, which would hold the settings of one run alone."""
+    for name, settings in {
+        "a": {"head": "LinearHead", "data": "it"},
+        "b": {"head": "MLP", "lr": 0.1, "data": "it"},
+    }.items():
+        logger = Curves(str(tmp_path), name="", version=name)
+        logger.log_hyperparams(settings, {"final/val/accuracy": 0.5}, 7)
+        logger.finalize("success")
+    runs = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    context = Context(TBContext(data_provider=MultiplexerDataProvider(runs, str(tmp_path))))
+    request = RequestContext()
+    found = context.experiment_from_metadata(request, "", True, context.hparams_metadata(request, ""), None, 10)
+    assert [(it.name, it.differs) for it in found.hparam_infos] == [("head", True), ("data", False), ("lr", False)]
+    assert [it.name.tag for it in found.metric_infos] == ["final/val/accuracy"]
+    events = EventAccumulator(str(tmp_path / "a")).Reload()
+    assert [event.step for event in events.Scalars("final/val/accuracy")] == [7]
+
+
+def test_settings_are_named_by_their_path() -> None:
+    settings = {
+        "seed": 0,
+        "cache": {"when": "auto"},
+        "head": {"_target_": "a.b.MLP", "width": 64},
+        "callbacks": {"it": {}},
+    }
+    assert _flat(settings | {"a": {"b": {"_target_": "c.D"}}}) == {
+        "seed": 0,
+        "head": "MLP",
+        "head.width": 64,
+        "a.b": "D",
+    }
+    record = Record(command="", seed=0, monitor="val/loss", metrics={"val/loss": 1.0, "val/n": 3.0, "test/loss": 2.0})
+    assert _metrics(record) == {"final/val/loss": 1.0, "final/test/loss": 2.0}
+
+
+def test_texts_are_cut_to_their_room() -> None:
+    font = _font()
+    assert font.size == LETTERS
+    assert _fitted("short", font, 60) == "short"
+    assert _fitted("BloodImage_00237_0.jpg", font, 100, keep_end=True).endswith("00237_0.jpg")
+    for width in (8, 30, 80):
+        shown = _fitted("a name of many words", font, width)
+        assert shown.startswith("a")
+        assert font.getlength(shown) <= max(width, font.getlength("a…"))
+
+
 def test_confusions_are_drawn_where_there_is_room() -> None:
     names = [f"a long name {at}" for at in range(3)]
     drawn = confusion_picture(Matrix(names, [[5, 0, 1], [0, 7, 0], [2, 0, 1]], []))
@@ -105,7 +167,6 @@ def test_features_keep_their_distances() -> None:
 
 
 def test_a_full_disk_loses_the_features_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from frostline.training.callbacks.curves import Curves
     from frostline.training.projector import log_projector
 
     class Full(Curves):

@@ -31,7 +31,7 @@ from frostline.runs.predictions import Predictions, read, write
 from frostline.runs.record import Record
 
 Program = Callable[..., Answer]
-VOID = {"meta", "link", "img", "input", "br", "line", "rect", "circle", "polyline"}
+VOID = {"meta", "link", "img", "input", "br", "wbr", "line", "rect", "circle", "polyline"}
 NASTY = "<script>alert('x')</script>&\"'\x1b[31m"
 
 

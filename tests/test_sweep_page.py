@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conftest import Answer
-from frostline.pages.dimensions import LOG_FROM, MOST_NAMES, Tried, axis_of, parallel, scatter
+from frostline.pages.dimensions import LOG_FROM, MOST_NAMES, WORD, Tried, axis_of, forest, parallel, scatter
+from frostline.pages.drawing import unlike
 from frostline.pages.sweep import (
     MOST_DIMENSIONS,
     MOST_INTERVALS,
@@ -83,7 +86,7 @@ def test_the_page_shows_the_leaderboard_and_links_the_runs(sweep: Path) -> None:
     assert page.source.count("<svg") == 4  # intervals, all settings together, and each
     values = [it["data-value"] for it in page.all("td") if "data-value" in it]
     assert values[:2] == ["sgd", "0.001"], "plain numbers, so that a browser sorts them"
-    assert '<th scope="col" class="n">optimizer.lr</th>' in page.source
+    assert '<th scope="col" class="n">optimizer.<wbr>lr</th>' in page.source
 
 
 def test_nothing_breaks_out_or_comes_from_elsewhere(sweep: Path) -> None:
@@ -211,7 +214,10 @@ def test_scores_are_rounded_in_every_spelling(tmp_path: Path) -> None:
         (["0.1", "0.2", "0.3"], [0, 0.5, 1]),
         (["a", "b", "c", "a"], [0, 0.5, 1, 0]),
         (["1", "a", "1"], [0, 1, 0]),
-        (["nan", "1"], [0, 1]),
+        (["nan", "1"], [1, 0]),
+        (["0.3", "", "0.1", "0.2"], [1, 0, WORD, (1 + WORD) / 2]),  # a setting that a run lacks
+        (["2", "auto", "1"], [1, 0, WORD]),
+        (["b", "", "2", "10", "a"], [1, 0, 0.25, 0.5, 0.75]),
         (["same", "same"], [0.5, 0.5]),
         (["0", str(2 * LOG_FROM)], [0, 1]),
     ],
@@ -224,10 +230,40 @@ def test_values_have_their_place(values: list[str], places: list[float]) -> None
 
 
 def test_many_names_share_the_last_place() -> None:
-    axis = axis_of([f"name {at}" for at in range(40)])
+    """The names of the best runs have places of their own."""
+    axis = axis_of([f"name {at}" for at in reversed(range(40))])
+    assert [name for _, name in axis.ticks[:2]] == ["name 27", "name 28"]
     assert len(axis.ticks) == MOST_NAMES
     assert axis.ticks[-1] == (1.0, f"{40 - MOST_NAMES + 1} others")
     assert max(axis.places) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["resnet18", "resnet50"], ["resnet18", "resnet50"]),
+        (["one long name", "other long name"], ["one long…", "other lon…"]),
+        (["efficientnet_lite0", "efficientnet_lite1"], ["…lite0", "…lite1"]),
+        (["a.phases.head.epochs", "a.phases.all.epochs"], ["…ad.epochs", "…ll.epochs"]),
+        (["the model A of many", "the model B of many"], ["…A of many", "…B of many"]),
+        (["a" * 40 + "bc" + "d" * 40, "a" * 40 + "bb" + "d" * 40], ["1: aaaaaa…", "2: aaaaaa…"]),
+    ],
+)
+def test_shortened_names_stay_different(names: list[str], shown: list[str]) -> None:
+    assert unlike(names, 10) == shown
+
+
+@given(st.lists(st.text("ab._", max_size=30), min_size=1, max_size=20), st.integers(8, 20))
+def test_names_of_any_kind_stay_different(names: list[str], most: int) -> None:
+    found = unlike(names, most)
+    assert all(len(it) <= most for it in found)
+    assert len({*zip(names, found, strict=True)}) == len({*names}) == len({*found})
+
+
+def test_marks_lie_within_the_drawing() -> None:
+    """Also of a score outside of its interval, as a mean over seeds may be."""
+    drawn = forest([("a", 0.9, 0.5, 0.7, True), ("b", 0.1, 0.5, 0.7, False)], "val/accuracy")
+    assert [22 <= float(x) <= 458 for x in re.findall(r'cx="([\d.-]+)"', drawn)] == [True, True]
 
 
 def test_each_run_is_drawn() -> None:

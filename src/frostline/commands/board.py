@@ -17,7 +17,9 @@ from frostline.runs.predictions import Predictions, file_of, read
 from frostline.runs.record import Record
 from frostline.training.build import Built
 
-LEFT_OUT = ("hydra", "callbacks", "logger", "run_dir", "logs_dir", "resume")
+# Settings that change no result: HParams shows few at a time.
+LEFT_OUT = ("hydra", "callbacks", "logger", "run_dir", "logs_dir", "resume", "cache", "report", "predictions",
+            "predictions_max_gigabytes", "dry_run", "test", "trust", "requeue")  # fmt: skip
 
 
 def log_texts(built: Built, cfg: DictConfig, plan: str) -> None:
@@ -33,12 +35,11 @@ def log_outcome(built: Built, cfg: DictConfig, record: Record, folder: Path) -> 
     logger = built.trainer.logger
     if not isinstance(logger, TensorBoardLogger):
         return
-    if built.trainer.is_global_zero:
-        step, pictures = built.trainer.global_step, shows_samples(cfg)
-        if (found := _predictions(folder)) is not None:
-            _log_predictions(logger.experiment, built, found, step, record.temperature, pictures=pictures)
+    step, pictures = built.trainer.global_step, shows_samples(cfg)
+    if built.trainer.is_global_zero and (found := _predictions(folder)) is not None:
+        _log_predictions(logger.experiment, built, found, step, record.temperature, pictures=pictures)
     names = {"model": built.model.backbone.name, "data": built.data.name}
-    logger.log_hyperparams(names | _flat(resolved(cfg)), _metrics(record))
+    logger.log_hyperparams(_flat(resolved(cfg)) | names, _metrics(record), step)
 
 
 def shows_samples(cfg: DictConfig) -> bool:
@@ -72,14 +73,20 @@ def _log_predictions(
 
 
 def _metrics(record: Record) -> dict[str, float]:
-    return {f"final/{name}": value for name, value in record.metrics.items() if name != "test/n"}
+    """The score that chooses, on both splits: of other scores TensorBoard has curves, and HParams shows few."""
+    names = (record.monitor, record.monitor.replace("val/", "test/", 1))
+    return {f"final/{name}": record.metrics[name] for name in names if name in record.metrics}
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their path, and the name of each class by that of its settings: `head` is LinearHead."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        if key in LEFT_OUT or key.startswith("_"):
-            continue
         name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+        if key == "_target_" and prefix:
+            flat[prefix[:-1]] = str(value).rpartition(".")[2]
+        elif key in LEFT_OUT or key.startswith("_"):
+            continue
+        else:
+            flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return flat

@@ -6,7 +6,8 @@ Shapes: pictures are uint8 (H, W, 3).
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from math import ceil
+from typing import Any, NamedTuple
 
 from frostline.errors import shortened
 from frostline.pages.card import plain
@@ -16,9 +17,10 @@ from frostline.report.calibration import classified, log_softmax
 from frostline.report.resampling import Array
 from frostline.runs.predictions import Predictions
 
-CELL, MARGIN, GAP, LINE = 34, 110, 8, 13  # pixels
-LONGEST = 16  # characters of a name in a picture
-PER_ROW = 6
+# TensorBoard shows pictures about 340 pixels wide, whatever their own width.
+CELL, GAP, LINE, LETTERS = 34, 8, 17, 13  # pixels: of a cell, between things, of a line of text, of its letters
+LONGEST = 110  # pixels of a name
+PER_ROW = 3
 MOST_CURVES = 25
 PAPER, INK, SOFT, GOOD, BAD = (255, 255, 255), (21, 32, 43), (213, 221, 229), (29, 122, 70), (179, 38, 30)
 
@@ -30,32 +32,61 @@ def confusion_picture(matrix: Matrix) -> Array | None:
     import numpy as np
     from PIL import Image, ImageDraw
 
-    number = len(matrix.names)
-    picture = Image.new("RGB", (MARGIN + CELL * number + GAP, MARGIN + CELL * number + GAP), PAPER)
+    number, font = len(matrix.names), _font()
+    names = [_fitted(name, font, LONGEST) for name in matrix.names]
+    widest = ceil(max(font.getlength(name) for name in names))
+    turns = widest > CELL - 6
+    left, top = LINE + widest + 2 * GAP, LINE + (widest if turns else LINE) + 2 * GAP
+    # "answered" needs room beside few classes.
+    picture = Image.new("RGB", (left + max(CELL * number, 70) + GAP, top + max(CELL * number, 40) + GAP), PAPER)
     draw = ImageDraw.Draw(picture)
-    draw.text((GAP, MARGIN - 2 * LINE), "true", INK)
-    draw.text((MARGIN, GAP), "answered", INK)
-    for row, (name, counts) in enumerate(zip(matrix.names, matrix.counts, strict=True)):
-        y = MARGIN + CELL * row
-        draw.text((MARGIN - 6, y + CELL / 2), _short(name), INK, anchor="rm")
-        upright = Image.new("RGB", (MARGIN - 2 * LINE, LINE), PAPER)
-        ImageDraw.Draw(upright).text((0, 0), _short(name), INK)
-        picture.paste(upright.rotate(90, expand=True), (MARGIN + CELL * row + CELL // 2 - LINE // 2, 2 * LINE))
+    draw.text((left, GAP / 2), "answered", INK, font=font)
+    _upright(picture, "true", (GAP // 2, top), font)
+    for row, (name, counts) in enumerate(zip(names, matrix.counts, strict=True)):
+        y = top + CELL * row
+        draw.text((left - GAP, y + CELL / 2), name, INK, anchor="rm", font=font)
+        middle = left + CELL * row + CELL // 2
+        if turns:
+            _upright(picture, name, (middle - LINE // 2, LINE + GAP), font, bottom=top - GAP)
+        else:
+            draw.text((middle, top - GAP), name, INK, anchor="ms", font=font)
         for column, count in enumerate(counts):
-            x, share = MARGIN + CELL * column, count / max(sum(counts), 1)
+            x, share = left + CELL * column, count / max(sum(counts), 1)
             colour = _mixed(GOOD if row == column else BAD, share if row == column else min(1.0, 3 * share))
             draw.rectangle((x, y, x + CELL - 2, y + CELL - 2), colour)
             if count:
-                draw.text((x + CELL / 2 - 1, y + CELL / 2 - 1), str(count), INK, anchor="mm")
+                draw.text((x + CELL / 2 - 1, y + CELL / 2 - 1), str(count), INK, anchor="mm", font=font)
     return np.asarray(picture)
+
+
+def _upright(picture: Any, said: str, at: tuple[int, int], font: Any, bottom: int | None = None) -> None:
+    """Write upwards. at: the left upper corner. bottom: where the text begins, in place of its upper end."""
+    from PIL import Image, ImageDraw
+
+    turned = Image.new("RGB", (ceil(font.getlength(said)) + 2, LINE), PAPER)
+    ImageDraw.Draw(turned).text((0, 0), said, INK, font=font)
+    x, y = at
+    picture.paste(turned.rotate(90, expand=True), (x, y if bottom is None else bottom - turned.width))
 
 
 def _mixed(colour: Sequence[int], share: float) -> tuple[int, ...]:
     return tuple(round(paper + 0.7 * share * (own - paper)) for own, paper in zip(colour, PAPER, strict=True))
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+def _font() -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(LETTERS)
+
+
+def _fitted(said: str, font: Any, width: float, *, keep_end: bool = False) -> str:
+    """Cut a text to a width in pixels. keep_end: at its beginning, as names of files differ at their ends."""
+    if font.getlength(said) <= width:
+        return said
+    said = said[-100:] if keep_end else said[:100]
+    while len(said) > 1 and font.getlength(f"{said}…") > width:
+        said = said[1:] if keep_end else said[:-1]
+    return f"…{said}" if keep_end else f"{said}…"
 
 
 def contact_sheet(gallery: Gallery) -> Array | None:
@@ -66,9 +97,9 @@ def contact_sheet(gallery: Gallery) -> Array | None:
     import numpy as np
     from PIL import Image, ImageDraw
 
-    width, height = SIDE + GAP, SIDE + 3 * LINE + GAP
+    font, width, height = _font(), SIDE + GAP, SIDE + 3 * LINE + GAP
     rows = -(-len(samples) // PER_ROW)
-    sheet = Image.new("RGB", (min(len(samples), PER_ROW) * width + GAP, rows * height + GAP), PAPER)
+    sheet = Image.new("RGB", (PER_ROW * width + GAP, rows * height + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
     for turn, sample in enumerate(samples):
         x, y = GAP + turn % PER_ROW * width, GAP + turn // PER_ROW * height
@@ -80,7 +111,8 @@ def contact_sheet(gallery: Gallery) -> Array | None:
         picture = picture.resize(size, Image.Resampling.NEAREST if max(picture.size) <= SMALL else None)
         sheet.paste(picture, (x + (SIDE - picture.width) // 2, y + (SIDE - picture.height) // 2))
         for at, (said, colour) in enumerate(_lines(sample)):
-            draw.text((x, y + SIDE + at * LINE), said[:22], colour)
+            shown = _fitted(said, font, SIDE, keep_end=said == sample.name)
+            draw.text((x, y + SIDE + at * LINE), shown, colour, font=font)
     return np.asarray(sheet)
 
 

@@ -11,7 +11,9 @@ from typing import NamedTuple
 from frostline.errors import shown
 
 WIDTH, HEIGHT = 640, 260
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 26, 34
+CHART = 480  # width of drawings that stand side by side
+LETTER = 8.4  # width of a letter at most, in narrow windows, which have larger ones
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 26, 34
 COLOURS = 6  # classes c0 ... c5 of the style sheet
 
 
@@ -34,7 +36,8 @@ class Scale(NamedTuple):
             every = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
             found = [tick for tick in every if self.low <= tick <= self.high]
             whole = found[:: max(1, len(found) // most)]
-            return whole if len(whole) > 1 else [self.low, self.high]
+            if len(whole) > 1:
+                return whole
         step = _step((self.high - self.low) / most)
         first = ceil(self.low / step - 1e-9)
         return [number * step for number in range(first, floor(self.high / step + 1e-9) + 1)]
@@ -52,7 +55,8 @@ def escape(content: str) -> str:
 
 def figure(parts: Sequence[str], label: str, height: float = HEIGHT, width: float = WIDTH) -> str:
     """Wrap shapes into an SVG. label: read out in place of the drawing."""
-    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    bounds = f'viewBox="0 0 {width:g} {height:g}" style="--width:{width:g}"'
+    return f'<svg {bounds} role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
 
 
 def text(x: float, y: float, content: str, kind: str = "", anchor: str = "middle") -> str:
@@ -90,6 +94,36 @@ def number(value: float) -> str:
     return f"{value:.2g}" if abs(value) < 1e-3 else f"{value:.4g}"
 
 
+def unlike(names: Sequence[str], most: int) -> list[str]:
+    """Shorten names to `most` characters, so that different ones stay different: at their ends, else at their
+    beginnings, else in the middle, else by a number."""
+    for cut in (_end, _last_part, _beginning, _middle):
+        found = [name if len(name) <= most else cut(name, most) for name in names]
+        if len({*found}) == len({*names}):
+            return found
+    order = list(dict.fromkeys(names))
+    return [_end(f"{order.index(name) + 1}: {name}", most) for name in names]
+
+
+def _end(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 1].rstrip()}…"
+
+
+def _beginning(name: str, most: int) -> str:
+    return f"…{name[1 - most :]}"
+
+
+def _last_part(name: str, most: int) -> str:
+    """Cut at the beginning up to a separator, if there is one near."""
+    kept = name[1 - most :]
+    at = next((at for at, letter in enumerate(kept[: most // 2]) if letter in "._-/, "), -1)
+    return f"…{kept[at + 1 :].lstrip()}"
+
+
+def _middle(name: str, most: int) -> str:
+    return f"{name[: (most - 1) // 2]}…{name[-(most // 2) :]}"
+
+
 def axes(x: Scale, y: Scale, *, whole: bool = False) -> list[str]:
     """Draw grid lines with their numbers. whole: label only whole numbers of x."""
     found = []
@@ -120,20 +154,20 @@ def curves(
     around = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     y = Scale(low if log else low - around, (high if high > low else low * 10) if log else high + around,
               HEIGHT - BOTTOM, TOP, log)  # fmt: skip
-    x = Scale(0.5, epochs + 0.5, LEFT, WIDTH - RIGHT)
+    x = Scale(0.5, epochs + 0.5, LEFT, CHART - RIGHT)
     parts = axes(x, y, whole=True)
-    parts.append(text(WIDTH - RIGHT, HEIGHT - 2, "epoch", "tick", "end"))
+    parts.append(text(CHART - RIGHT, HEIGHT - 2, "epoch", "tick", "end"))
     for turn, (first, name) in enumerate(boundaries):
         after = boundaries[turn + 1][0] if turn + 1 < len(boundaries) else epochs + 1
         at = x(first - 0.5)
         parts += [line(at, TOP, at, HEIGHT - BOTTOM, "boundary")] if turn else []
-        if x(after - 0.5) - at > 7 * len(name):
+        if x(after - 0.5) - at > LETTER * len(name):
             parts.append(text(at + 4, TOP - 8, name, "phase", "start"))
     if best is not None:
         parts.append(line(x(best), TOP, x(best), HEIGHT - BOTTOM, "best"))
     for turn, (name, own) in enumerate(series.items()):
         parts.append(_path(name, [it for it in own if it in points], x, y, turn % COLOURS))
-    return figure(parts, label)
+    return figure(parts, label, width=CHART)
 
 
 def _path(name: str, points: Sequence[tuple[float, float]], x: Scale, y: Scale, colour: int) -> str:
@@ -145,19 +179,19 @@ def _path(name: str, points: Sequence[tuple[float, float]], x: Scale, y: Scale, 
 def bars(rows: Sequence[tuple[str, float, tuple[float, float] | None]], label: str) -> str:
     """Draw a horizontal bar for each score, with a line for its interval. rows: name, score, ends."""
     values = [it for _, value, ends in rows for it in (value, *(ends or ()))]
-    x = Scale(0, max(1.0, *values), 130, WIDTH - 70)
+    x = Scale(0, max(1.0, *values), 124, CHART - 70)
     height, parts = 30 * len(rows) + 24, []
     for tick in x.ticks():
         parts += [line(x(tick), 0, x(tick), height - 20, "grid"), text(x(tick), height - 5, number(tick), "tick")]
     for turn, (name, value, ends) in enumerate(rows):
         y = 30 * turn + 4
         kind = "bar own" if turn == len(rows) - 1 else "bar"
-        parts += [text(122, y + 16, name, "name", "end"), box(x.first, y + 3, x(value) - x.first, 17, kind)]
+        parts += [text(116, y + 16, name, "name", "end"), box(x.first, y + 3, x(value) - x.first, 17, kind)]
         if ends is not None:
             parts += [line(x(ends[0]), y + 11.5, x(ends[1]), y + 11.5, "interval")]
             parts += [line(x(end), y + 7, x(end), y + 16, "interval") for end in ends]
         parts.append(text(max(x(value), x(ends[1]) if ends else 0) + 7, y + 16, f"{value:.4f}", "name", "start"))
-    return figure(parts, label, height)
+    return figure(parts, label, height, CHART)
 
 
 def risk(points: Sequence[tuple[float, float]], label: str) -> str:

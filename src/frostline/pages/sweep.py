@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from frostline import __version__
 from frostline.errors import few
 from frostline.pages import dimensions
 from frostline.pages.dimensions import MARKS, Tried, number_of
@@ -92,7 +91,6 @@ def _values(
         "failed": [*_failed(rows)],
         "equal": [equal_runs(names, equal) for names, equal in without_effect([*trials]).items()],
         "commands": _commands(folder, sweep, best),
-        "version": __version__,
     }
 
 

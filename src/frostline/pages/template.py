@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from frostline import __version__
 from frostline.errors import shown
 from frostline.pages.drawing import number
 from frostline.report.gaps import gap_words
@@ -21,6 +22,7 @@ def filled(name: str, values: Mapping[str, Any]) -> str:
     inside = {
         "style": Markup((HERE / "page.css").read_text(encoding="utf-8")),
         "script": Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        "version": __version__,
     }
     return str(_environment().get_template(name).render(values, **inside))
 
@@ -36,11 +38,14 @@ def _environment() -> Any:
     filters: dict[str, Any] = {
         "fixed": fixed,
         "whole": lambda value: f"{value:,.0f}",
-        "cell": lambda value: fixed(value) if value is None or isinstance(value, float) else str(value),
+        "cell": lambda value: (
+            f"{value:,}" if isinstance(value, int) else value if isinstance(value, str) else fixed(value)
+        ),
         "parts": lambda names: learns([*map(str, names)]),
         "rates": _rates,
         "method": _method,
         "gap": gap_words,
+        "broken": _broken,
     }
     made.filters |= filters
     return made
@@ -56,6 +61,13 @@ def duration(seconds: float) -> str:
 def fixed(value: float | None) -> str:
     """With four decimals; – for a score that is missing or not finite."""
     return "–" if value is None or not isfinite(value) else f"{value:.4f}"
+
+
+def _broken(name: str) -> Any:
+    """A heading that may break after each / and dot, so that columns of numbers stay narrow."""
+    from markupsafe import Markup, escape
+
+    return Markup(escape(shown(name)).replace("/", Markup("/<wbr>")).replace(".", Markup(".<wbr>")))
 
 
 def _rates(phase: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
 
 
 class Curves(TensorBoardLogger):
@@ -37,6 +38,23 @@ class Curves(TensorBoardLogger):
             writer._get_file_writer = file_writer
             file_writer()
         return writer
+
+    @rank_zero_only
+    def log_hyperparams(  # type: ignore[override]
+        self, params: dict[str, Any], metrics: dict[str, float] | None = None, step: int | None = None
+    ) -> None:
+        """Write settings and final scores for HParams, without the `Experiment` that Lightning writes with them: of all
+        runs, TensorBoard would take that of the first, and show no setting and no score that the first one lacks.
+        Without it, the settings that differ between the runs come first."""
+        from torch.utils.tensorboard.summary import hparams
+
+        self.hparams.update(params)
+        if metrics:
+            self.log_metrics(metrics, step)
+            _, *session = hparams(self._sanitize_params(params), metrics)
+            writer = self.experiment._get_file_writer()
+            for summary in session:
+                writer.add_summary(summary, step)
 
     def save(self) -> None:
         with suppress(OSError):  # Refusable reports it
