@@ -69,8 +69,8 @@ def train(
     watched: Watched | None = None,
 ) -> Record:
     """Train in `folder`, or continue the run there. Nothing is written to it before everything is built. command: the
-    line that starts this run. seen: `stamp` of the folder when it was chosen. watched: by a sweep, which may
-    end the run. Raises any FrostlineError, and Pruned."""
+    line that starts this run. seen: `stamp` of the folder when it was chosen. watched: by a sweep, which may end the
+    run. Raises any FrostlineError, and Pruned."""
     quiet()
     record = Record.read(folder) if resume else Record(command=command, seed=cfg.seed)
     watch = Stopwatch(record.seconds)
@@ -83,7 +83,8 @@ def train(
     record.foreign = foreign(resolved(lasting(cfg)), folder)
     rows = planned(built)
     record.planned_seconds = record.planned_seconds if resume else seconds_in_all(rows)
-    if built.trainer.is_global_zero:
+    leads = built.trainer.is_global_zero
+    if leads:
         if resume:
             print(f"run   {folder} {f'continues {stand.said(built.plan)}' if stand else 'starts again: no checkpoint'}")
         _print_start(built, rows, random=cfg.init_from is None and _is_random(cfg.model))
@@ -92,7 +93,6 @@ def train(
     watch.add_to("setup")
     if watched is not None:
         watched.begin(built.trainer, built.plan.phases, record, None if resume else record.planned_seconds)
-    leads = built.trainer.is_global_zero
     with (
         claimed(folder, leads=leads, seen=seen),
         requeued(asked=cfg.requeue and leads),
@@ -102,7 +102,7 @@ def train(
     ):
         if leads:
             _write_settings(cfg, built, folder, resume=resume)
-        if stand is None:  # else the curves have them
+        if stand is None:  # else TensorBoard has them
             log_texts(built, cfg, markdown(rows))
         _fit_and_test(cfg, built, record, folder, stand, watch)
         if leads:
