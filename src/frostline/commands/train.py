@@ -78,13 +78,11 @@ def train(
     checkpoint = checkpoint_of(folder, "last") if resume else None
     built, stand = _built(cfg, checkpoint, record.command)
     loaded = start_weights(built, cfg.init_from, resumes=checkpoint is not None)
-    _describe(record, built, loaded)
+    rows = planned(built)
+    _describe(record, built, loaded, rows)
     _name_on_hub(record, cfg)
     record.foreign = foreign(resolved(lasting(cfg)), folder)
-    rows = planned(built)
-    record.planned_seconds = record.planned_seconds if resume else seconds_in_all(rows)
-    leads = built.trainer.is_global_zero
-    if leads:
+    if built.trainer.is_global_zero:
         if resume:
             print(f"run   {folder} {f'continues {stand.said(built.plan)}' if stand else 'starts again: no checkpoint'}")
         _print_start(built, rows, random=cfg.init_from is None and _is_random(cfg.model))
@@ -92,7 +90,8 @@ def train(
         return record
     watch.add_to("setup")
     if watched is not None:
-        watched.begin(built.trainer, built.plan.phases, record, None if resume else record.planned_seconds)
+        watched.begin(built.trainer, built.plan.phases, record)
+    leads = built.trainer.is_global_zero
     with (
         claimed(folder, leads=leads, seen=seen),
         requeued(asked=cfg.requeue and leads),
@@ -143,8 +142,9 @@ def _built(cfg: DictConfig, checkpoint: Path | None, command: str) -> tuple[Buil
     return built, stand_of(content, checkpoint, built.model, built.plan, command)
 
 
-def _describe(record: Record, built: Built, loaded: str) -> None:
-    """Fill in data, model and monitor. loaded: describes the loaded weights; a resumed run keeps its first one."""
+def _describe(record: Record, built: Built, loaded: str, rows: list[PlannedPhase]) -> None:
+    """Fill in data, model, monitor and estimate. loaded: describes the loaded weights; a resumed run keeps its first
+    one, as it keeps its first estimate."""
     model = built.model
     record.data = built.data.describe()
     record.notes = built.data.notes()
@@ -155,6 +155,8 @@ def _describe(record: Record, built: Built, loaded: str) -> None:
         "hub_task": model.task.hub_task_of(built.data.modality.hub_name),
     }
     record.monitor, record.mode = model.task.monitor, model.task.mode
+    if record.planned_seconds is None:
+        record.planned_seconds = seconds_in_all(rows)
 
 
 def _name_on_hub(record: Record, cfg: DictConfig) -> None:

@@ -26,10 +26,9 @@ class Watched(NamedTuple):
 
     judge: Judge | None
 
-    def begin(self, trainer: L.Trainer, phases: Sequence[Phase], record: Record, planned: float | None) -> None:
-        """planned: seconds of the whole plan, as estimated; None if they are not known, or if a part has run."""
+    def begin(self, trainer: L.Trainer, phases: Sequence[Phase], record: Record) -> None:
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        callbacks.insert(0, Pruning(self.judge, phases, record, planned))
+        callbacks.insert(0, Pruning(self.judge, phases, record))
 
 
 class Pruning(L.Callback):
@@ -37,18 +36,16 @@ class Pruning(L.Callback):
     of a short phase whose outputs are cached would save little. Only the time is looked at after every epoch. A step is
     the number of planned epochs until then, so that runs whose phases end early are compared at the same steps.
 
-    judge: of rank 0; None on other ranks, which do what rank 0 decides. planned: see Watched.begin.
+    judge: of rank 0; None on other ranks, which do what rank 0 decides.
     """
 
-    def __init__(
-        self, judge: Judge | None, phases: Sequence[Phase], record: Record, planned: float | None = None
-    ) -> None:
+    def __init__(self, judge: Judge | None, phases: Sequence[Phase], record: Record) -> None:
         self._judge = judge
-        self._planned = planned
         self._phases = phases
         self._monitor = record.monitor
         self._parameters = int(record.model["parameters"])
         self._earlier = record.seconds["total"]  # of earlier sessions of a resumed run
+        self._planned = None if self._earlier else record.planned_seconds  # a part of a resumed run is done
         self._since = time.monotonic()
         self._number = -1  # of the phase
         self._score: float | None = None
