@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "plan": {"omegaconf", "torch"},
     "frozen": {"torch"},
     "saliency": {"PIL", "captum", "numpy", "torch"},
-    "runs": {"omegaconf", "pyarrow", "yaml"},
+    "runs": {"numpy", "omegaconf", "pyarrow", "yaml"},
     "training.callbacks": {"lightning", "torch"},
     "training": {"lightning", "omegaconf", "sklearn", "torch", "torchmetrics"},
     "report": {"numpy", "rich", "scipy", "torch"},
