@@ -64,7 +64,7 @@ def test_words_of_whole_texts_have_shares(shows: Shows) -> None:
 def test_texts_that_would_take_too_long_are_told(shows: Shows) -> None:
     found, why = _looks(shows, Most(0.0, "frostline report saliency=true"), [1, 0])
     assert found == {}
-    assert why == "for 2 samples it would take more than 1% of the training; frostline report saliency=true makes them"
+    assert why == "for 2 samples it would take more than 1 % of the training; frostline report saliency=true makes them"
 
 
 def test_a_page_may_cost_a_share_of_its_training() -> None:

@@ -143,6 +143,16 @@ def test_colours_of_texts_have_contrast(page: Page, scheme: int) -> None:
             light, dark = sorted((luminance(colours[name]), luminance(colours[ground])), reverse=True)
             least = 3 if re.fullmatch(r"c\d", name) else 4.5
             assert (light + 0.05) / (dark + 0.05) >= least, (name, ground)
+        for name in ("learns", "frost"):  # behind words that speak for an answer or against it
+            (share,) = re.findall(rf"--{name}\) calc\(var\(--s\) \* (\d+)%\)", page.source)
+            mixed = mix(colours[name], colours[ground], int(share) / 100)
+            light, dark = sorted((luminance(colours["ink"]), luminance(mixed)), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, ground)
+
+
+def mix(one: str, other: str, share: float) -> str:
+    pairs = [(int(one[at : at + 2], 16), int(other[at : at + 2], 16)) for at in (1, 3, 5)]
+    return "#" + "".join(f"{round(share * a + (1 - share) * b):02x}" for a, b in pairs)
 
 
 def test_names_and_texts_cannot_break_out(run: Path) -> None:

@@ -311,8 +311,11 @@ def test_a_finished_run_keeps_its_own(digits: Path, program: Program) -> None:
 def test_an_evaluation_is_compared_with_them(digits: Path, program: Program, tmp_path: Path) -> None:
     answer = program("evaluate", f"run={digits}", "trust=true")
     assert "predictions  all 359 agree with the stored ones" in answer.out
-    assert "predictions" not in program("evaluate", f"run={digits}", "trust=true", "checkpoint=last").out
     run = shutil.copytree(digits, tmp_path / "changed")
+    answer = program("evaluate", f"run={run}", "trust=true", "checkpoint=last")
+    (file,) = (run / "predictions" / "evaluated").iterdir()
+    assert f"predictions  {file}\n" in answer.out, "beside those of the best weights"
+    assert file.stem.endswith("-last")
     stored = read(run, "test")
     stored.columns["logits"][7, 3] += 0.5
     texts = {name: [*stored.columns[name]] for name in ("sample", "phase")}

@@ -12,6 +12,7 @@ from frostline.data.texts.tokenized import TokenSource
 from frostline.errors import ConfigError, RunError, close_names
 from frostline.paths import at_home
 from frostline.quoting import command_of, setting_of
+from frostline.report.summary import program
 from frostline.runs.predictions import EVALUATED, Predictions, evaluations, read, write_evaluation
 from frostline.training.predictions import GIGABYTE
 
@@ -59,8 +60,8 @@ def store(folder: Path, name: str, found: Predictions) -> None:
     except OSError as error:
         print(f"frostline: the predictions are not stored: {error.strerror or error}", file=sys.stderr)
         return
-    compare = command_of("compare", first=folder, second="<another run>", evaluated=name)
-    print(f"predictions  {file}\nnext  {compare}")
+    names = f"{setting_of('first', folder)} second=<another run> {setting_of('evaluated', name)}"
+    print(f"predictions  {file}\nnext  {program()} compare {names}")
 
 
 def read_evaluation(run: Path, name: str, other: Path) -> Predictions:

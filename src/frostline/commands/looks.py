@@ -81,7 +81,7 @@ def _looks(shows: Shows, most: Most | None, index: Sequence[int]) -> tuple[Mappi
     except Costly:
         assert most is not None
         number = counted(len(split) - len(found) - left_out.total(), "sample", "samples")
-        costly = f"for {number} it would take more than {SHARE:.0%} of the training; {most.again} makes them"
+        costly = f"for {number} it would take more than {100 * SHARE:g} % of the training; {most.again} makes them"
     except FrostlineError as error:
         return {}, error.what
     whys = [counted(number, *why) for why, number in left_out.items()]
