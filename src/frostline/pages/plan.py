@@ -26,7 +26,7 @@ def plan(phases: Sequence[dict[str, Any]]) -> str:
     for turn, (phase, width, second) in enumerate(zip(phases, widths, seconds, strict=True)):
         parts += _phase(phase, blocks, x, width, highest, top)
         if (fits := int((width - 3) / BOLD)) >= min(4, len(str(phase["name"]))):
-            parts.append(text(x + 3, top - 22, *unlike([str(phase["name"])], fits), "phase", "start"))
+            parts.append(text(x + 3, top - 22, unlike([str(phase["name"])], fits)[0], "phase", "start"))
         duration = f"{second:.0f} s" if second >= 10 else f"{second:.1f} s"
         parts.append(text(x + 3, top - 7, duration if width > 6.2 * len(duration) else "", "tick", "start"))
         parts += [text(x, bottom + 16, f"{passed:.0f} s", "tick", "start")] if width > 60 or turn == 0 else []
