@@ -50,6 +50,24 @@ def test_scores_of_classes_are_scikit_learns(name: str) -> None:
         assert score == pytest.approx(truth(target, logits, times))
 
 
+@pytest.mark.parametrize("folder", ["data", "/home/me/my data", "", "../b"])
+def test_samples_are_the_same_in_every_spelling_of_their_folder(folder: str) -> None:
+    """A sweep scores its best run again, with whole paths: its intervals and marks compare it with the others."""
+    target, logits = classes(1.0)
+    accuracy = metrics.accuracy_score(target, logits.argmax(1))
+    names = [f"{'b' if at % 2 else 'ba'}/{at}.jpg" for at in range(N)]
+
+    def found(folder: str, names: list[str]) -> SampleScore:
+        sample = np.array([f"{folder}/{name}".lstrip("/" if not folder else "") for name in names])
+        own = predictions({"val/accuracy": accuracy}, sample=sample, target=target, logits=logits)
+        score = sample_score(own, "val/accuracy")
+        assert score is not None
+        return score
+
+    assert found(folder, names).samples == found("/d", names).samples
+    assert found(folder, names).samples != found(folder, names[::-1]).samples
+
+
 @pytest.mark.parametrize(
     ("name", "truth"),
     [

@@ -192,7 +192,7 @@ def parallel(names: Sequence[str], runs: Sequence[Tried], score: str, *, maximal
         labels = unlike([label for _, label in axis.ticks], min(room, LONGEST) if at else LONGEST)
         parts += [text(x(at) - 6, place + 4, label, "tick halo", "end") for label, place in _spread(labels, axis, y)]
     end = x(len(names))
-    parts += _upright(end, top, bottom, len(names), *unlike([score], int(2 * END / BOLD)))
+    parts += _upright(end, top, bottom, len(names), unlike([score], int(2 * END / BOLD))[0])
     parts += [text(end + 6, scores(tick) + 4, number(tick), "tick", "start") for tick in scores.ticks()]
     best = next((run for run in runs if run.best), runs[0])
     settings = ", ".join(f"{name} {value}" for name, value in zip(names, best.values, strict=True))

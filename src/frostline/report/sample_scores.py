@@ -4,6 +4,7 @@ Shapes: N samples, K classes, T numbers, S sums, B draws.
 """
 
 from collections.abc import Callable, Mapping
+from os.path import commonprefix
 from typing import Any, NamedTuple
 
 from frostline.runs.predictions import Predictions
@@ -46,7 +47,7 @@ def sample_score(found: Predictions, name: str) -> SampleScore | None:
         return None
     index = found.columns["index"]
     _, first, rows = np.unique(index, return_index=True, return_inverse=True)
-    names = [str(found.columns["sample"][at]) for at in first]
+    names = _within_their_folder([str(found.columns["sample"][at]) for at in first])
     if "word" in found.columns:  # a sample has a row for each word
         sums = added(sums, rows, len(first))
     elif len(first) == len(index):
@@ -55,6 +56,14 @@ def sample_score(found: Predictions, name: str) -> SampleScore | None:
         return None
     score = SampleScore(tuple(f"{it} {index[at]}" for it, at in zip(names, first, strict=True)), sums, of)
     return score if abs(score.value - recorded) <= CLOSE * abs(recorded) + ROUNDED else None
+
+
+def _within_their_folder(names: list[str]) -> list[str]:
+    """Names without the folders that all of them begin with. A run that is scored again has the whole paths of its
+    samples, where it was trained on data/pictures."""
+    ends = min(names), max(names)  # between which all others lie
+    start = commonprefix(ends).rpartition("/")[0]  # noqa: RUF071
+    return [name.removeprefix(f"{start}/") for name in names] if start else names
 
 
 def is_sparse(sums: Array) -> bool:
