@@ -1,6 +1,7 @@
 """Names of settings: which a command knows, and which are close to an unknown one."""
 
 from collections.abc import Collection, Iterator
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -31,9 +32,9 @@ def unknown_keys(plain: dict[str, Any], command: str, own: Collection[str] = ())
     of constructors. own: groups that the program has added."""
     known = {
         "": known_keys(command) | set(own),
-        "schedule": {*map(str, OmegaConf.load(conf_dir() / "schedule" / "_every_phase.yaml")), "phases"},
+        "schedule": _keys_of("schedule/_every_phase.yaml") | {"phases"},
         "report": {"pictures", "saliency"},
-        "lr_find": {*map(str, OmegaConf.load(conf_dir() / "lr_find.yaml").lr_find)},
+        "lr_find": _keys_of("lr_find.yaml", "lr_find"),
     }
     for group, names in known.items():
         node = plain.get(group) if group else plain
@@ -43,11 +44,19 @@ def unknown_keys(plain: dict[str, Any], command: str, own: Collection[str] = ())
                 yield f"{key}: there is no such setting; {meant(key, plain, names)}"
 
 
-def known_keys(command: str) -> set[str]:
+@cache
+def _keys_of(file: str, group: str | None = None) -> frozenset[str]:
+    """Keys of a file in conf/, which does not change: a sweep checks each job."""
+    node = OmegaConf.load(conf_dir() / file)
+    return frozenset(map(str, node if group is None else OmegaConf.select(node, group)))
+
+
+@cache
+def known_keys(command: str) -> frozenset[str]:
     """Top-level keys of a command's config: those in its YAML, and its config groups."""
     node = OmegaConf.load(conf_dir() / f"{command}.yaml")
     assert isinstance(node, DictConfig)
-    known = {*map(str, node)} - {"defaults", "hydra"}
+    known = _keys_of(f"{command}.yaml") - {"defaults", "hydra"}
     defaults = node.get("defaults")
     for entry in defaults if isinstance(defaults, ListConfig) else ():
         if isinstance(entry, DictConfig):
@@ -57,7 +66,7 @@ def known_keys(command: str) -> set[str]:
     return known
 
 
-def meant(key: str, plain: dict[str, Any], known: set[str]) -> str:
+def meant(key: str, plain: dict[str, Any], known: Collection[str]) -> str:
     """Propose keys in place of an unknown one: those with the same last part elsewhere, or else close names."""
     name = key.rpartition(".")[2]
     elsewhere = [place for place, _ in leaves(plain) if place.rpartition(".")[2] == name and place != key]
