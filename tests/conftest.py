@@ -105,18 +105,6 @@ def merged_once() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def digits_read_once() -> Iterator[None]:
-    """Read the digits' table once for all runs."""
-    from frostline.data.pictures import digits
-
-    read = digits._table
-    tables = cache(lambda file: read())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digits, "_table", lambda: tables(digits.TABLE))
-        yield
-
-
-@pytest.fixture(autouse=True, scope="session")
 def nothing_awaited() -> Iterator[None]:
     """Read versions of packages once, and skip fsync: no test cuts the power."""
     with pytest.MonkeyPatch.context() as patch:
