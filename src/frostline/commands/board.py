@@ -12,7 +12,6 @@ from frostline.errors import RunError
 from frostline.pages.board import confusion_picture, contact_sheet, precision_recall, text_table
 from frostline.pages.samples import galleries
 from frostline.pages.sections import confusion
-from frostline.runs.folder import lasting
 from frostline.runs.predictions import Predictions, file_of, read
 from frostline.runs.record import Record
 from frostline.training.build import Built
@@ -22,12 +21,12 @@ LEFT_OUT = ("hydra", "callbacks", "logger", "run_dir", "logs_dir", "resume", "ca
             "predictions_max_gigabytes", "dry_run", "test", "trust", "requeue")  # fmt: skip
 
 
-def log_texts(built: Built, cfg: DictConfig, plan: str) -> None:
-    """Log plan and config. plan: a table in Markdown."""
-    if isinstance(built.trainer.logger, TensorBoardLogger):
+def log_texts(built: Built, plan: str, config: Path) -> None:
+    """Log plan and config on rank 0. plan: a table in Markdown. config: the file in the run folder."""
+    if isinstance(built.trainer.logger, TensorBoardLogger) and built.trainer.is_global_zero:
         writer = built.trainer.logger.experiment
         writer.add_text("plan", plan)
-        writer.add_text("config", f"```yaml\n{OmegaConf.to_yaml(lasting(cfg), resolve=True)}```")
+        writer.add_text("config", f"```yaml\n{config.read_text(encoding='utf-8')}```")
 
 
 def log_outcome(built: Built, cfg: DictConfig, record: Record, folder: Path) -> None:

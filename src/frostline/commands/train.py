@@ -102,7 +102,7 @@ def train(
         if leads:
             _write_settings(cfg, built, folder, resume=resume)
         if stand is None:  # else TensorBoard has them
-            log_texts(built, cfg, markdown(rows))
+            log_texts(built, markdown(rows), folder / CONFIG)
         _fit_and_test(cfg, built, record, folder, stand, watch)
         if leads:
             forget_starts(folder)
