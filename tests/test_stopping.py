@@ -190,3 +190,18 @@ def test_signals_of_a_forked_worker_are_not_those_of_this_process() -> None:
         _, status = os.waitpid(worker, 0)
         time.sleep(0.2)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_ends_with_the_one_that_started_it() -> None:
+    watches = "from frostline.distributed.signals import end_with_parent; end_with_parent(); print('it', flush=True)"
+    child = f"{watches}; import time; time.sleep(60)"
+    starts = "import subprocess, sys; own = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=-1)"
+    parent = f"{starts}; own.stdout.readline(); print(own.pid)"
+    said = subprocess.run([sys.executable, "-c", parent, child], capture_output=True, text=True, check=True)
+    status = Path("/proc") / said.stdout.strip() / "stat"
+    end = time.monotonic() + 30
+    with suppress(FileNotFoundError):
+        while status.read_text().rpartition(") ")[2][0] != "Z":  # ended, but not awaited
+            assert time.monotonic() < end, "it still runs"
+            time.sleep(0.1)

@@ -28,9 +28,9 @@ from frostline.cli.sweep_resuming import taken_up
 from frostline.cli.sweep_session import Session
 from frostline.cli.sweep_settings import require_sweep
 from frostline.cli.typed import quoted_settings
-from frostline.distributed.launcher import follows, launched, require_starter, tell_torchrun
+from frostline.distributed.launcher import follows, launched, require_starter, tell_torchrun, was_started
 from frostline.distributed.relaunch import config_folders, launched_anew, unlaunched
-from frostline.distributed.signals import Stopped, stoppable, tell_stopped, unfailing_output
+from frostline.distributed.signals import Stopped, end_with_parent, stoppable, tell_stopped, unfailing_output
 from frostline.errors import (
     ConfigError,
     FrostlineError,
@@ -59,6 +59,8 @@ def main(command: str | None = None) -> None:
         sys.argv[1:] = named_alone(command, sys.argv[1:])
         require_known_flags(sys.argv[1:])
         require_starter()
+        if was_started():
+            end_with_parent(grace=10.0)  # in which it may end by itself, as rank 0 has
         launch = launches(command, sys.argv[1:])
         if launch is not None and launch.rank != 0:
             return  # torchrun waits for rank 0, which runs the sweep

@@ -79,6 +79,11 @@ def follows() -> bool:
     return any(os.environ.get(name, "0") not in ("", "0") for name in (*RANKS, "NODE_RANK"))
 
 
+def was_started() -> bool:
+    """Whether rank 0 started this process as another rank of its run."""
+    return launched() is None and follows() and os.environ.get(LEADER) == str(os.getppid())
+
+
 def require_starter() -> None:
     """Raise ConfigError if variables mark this process as a rank above 0, but no launcher started it."""
     left = [name for name in RANKS if os.environ.get(name, "0") not in ("", "0")]

@@ -1,16 +1,15 @@
 """Run the jobs of a sweep in several processes of this machine, each on its own devices and cores."""
 
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from frostline.distributed.signals import end_with_parent
 from frostline.errors import RunError, few
 from frostline.quoting import hydra_quoted
 from frostline.runs.sweeps import JOBS, Sweep
@@ -73,14 +72,7 @@ def begin_worker() -> None:
         return
     if own := shares(int(workers), [], cores())[int(number)][1]:
         os.sched_setaffinity(0, own)
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(LOOKS)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()
 
 
 def give_up(sweep: Sweep, number: int) -> bool:
