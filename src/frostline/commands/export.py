@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 from frostline import __version__
 from frostline.adapters.layers import adapter_names, merged
 from frostline.backbones.weights import SUFFIX, packed
+from frostline.commands.calibrated import calibrated
 from frostline.commands.checks import check
-from frostline.commands.confidence import calibrated
 from frostline.commands.train import quiet
 from frostline.commands.trained import trained
 from frostline.errors import DataError
