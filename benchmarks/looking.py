@@ -10,6 +10,7 @@ Two measurements:
 Aim: at most 2 % of the training together.
 """
 
+import resource
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 
 from frostline.commands.board import log_outcome
+from frostline.commands.looks import looks_of
 from frostline.commands.page import shown_of
 from frostline.commands.train import quiet
 from frostline.pages.card import write_card
@@ -43,24 +45,30 @@ TIMES = 5
 
 def main(rounds: int, overrides: list[str]) -> None:
     with tempfile.TemporaryDirectory() as made:
-        found: dict[str, list[float]] = {"with": [], "without": []}
+        found: dict[str, list[tuple[float, float]]] = {"with": [], "without": []}
         for turn in range(rounds):
             for kind in ("with", "without"):
                 folder = Path(made) / f"{kind}-{turn}"
                 found[kind].append(trained([*overrides, *(WITHOUT if kind == "without" else [])], folder))
-                print(f"{kind:8} {found[kind][-1]:.2f} s", flush=True)
+                print(f"{kind:8} {found[kind][-1][0]:.2f} s, {found[kind][-1][1]:.2f} CPU s", flush=True)
         rows = [{"overrides": overrides, "seconds": found}, *parts_of(Path(made) / "with-0")]
-    difference = statistics.median(found["with"]) - statistics.median(found["without"])
-    print(f"with - without: {difference:+.2f} s ({difference / statistics.median(found['without']):+.1%})")
+    for place, unit in enumerate(("s", "CPU s")):
+        first, second = (statistics.median(own[place] for own in found[kind]) for kind in ("with", "without"))
+        print(f"with - without: {first - second:+.2f} {unit} ({(first - second) / second:+.1%})")
     print(write_result("looking", rows))
 
 
-def trained(overrides: list[str], folder: Path) -> float:
-    """Seconds of a training's process."""
-    begun = time.perf_counter()
+def trained(overrides: list[str], folder: Path) -> tuple[float, float]:
+    """Seconds of a training's process, and CPU seconds, which another process on a busy machine hardly changes."""
+    begun, used = time.perf_counter(), cpu_of_children()
     command = [sys.executable, "-m", "frostline", "train", TRAINER, *overrides, f"run_dir={folder}"]
     subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, cpu_of_children() - used
+
+
+def cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def parts_of(folder: Path) -> list[dict[str, Any]]:
@@ -73,6 +81,8 @@ def parts_of(folder: Path) -> list[dict[str, Any]]:
     built.enter(0, 0)  # the phase that cached the features
     total, val, test = record.seconds["total"], read(folder, "val"), read(folder, "test")
 
+    look = looks_of(built, None)
+
     def predictions() -> None:
         for split, own in (("val", val), ("test", test)):
             texts = {name: own.columns[name].tolist() for name in ("sample", "phase")}
@@ -82,7 +92,7 @@ def parts_of(folder: Path) -> list[dict[str, Any]]:
         "predictions": predictions,
         "intervals": lambda: recorded_intervals(folder, record.metrics),
         "calibration": lambda: recorded_calibration(folder),
-        "page": lambda: write_page(folder, Record.read(folder), shown_of(built.data), "", private=False),
+        "page": lambda: write_page(folder, Record.read(folder), shown_of(built.data), "", private=False, look=look),
         "card": lambda: write_card(folder, record, private=False),
     }
     assert isinstance(built.trainer.logger, TensorBoardLogger)
