@@ -1,8 +1,9 @@
 """What TensorBoard shows at the end of a run, and what it leaves out where samples are private."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams.backend_context import Context
+from torch.utils.tensorboard import SummaryWriter
 
-from frostline.commands.board import _flat, _log_predictions, _metrics, shows_samples
+from frostline.commands.board import _flat, _log_predictions, _metrics, log_late_test, shows_samples
 from frostline.pages.board import (
     LETTERS,
     _fitted,
@@ -66,10 +68,29 @@ class Writer:
 
 
 def test_samples_may_be_left_out(small_run: Path) -> None:
-    built: Any = SimpleNamespace(data=None)
+    data: Any = None
     writer = Writer()
-    _log_predictions(writer, built, read(small_run, "test"), 3, None, pictures=False)
+    _log_predictions(writer, data, read(small_run, "test"), 3, None, pictures=False)
     assert writer.tags == ["test/confusion", *(f"precision_recall/{at}" for at in range(10))]
+
+
+def test_a_late_test_adds_to_the_curves(small_run: Path, tmp_path: Path) -> None:
+    """At the last step of the training; a run without curves gets none."""
+    shutil.copytree(small_run, tmp_path / "run", ignore=shutil.ignore_patterns("tensorboard", "checkpoints"))
+    record, settings, data = Record.read(small_run), OmegaConf.create({"report": False}), cast(Any, None)
+    log_late_test(data, settings, record, tmp_path / "run")
+    assert not (tmp_path / "run" / "tensorboard").exists()
+    with SummaryWriter(str(tmp_path / "run" / "tensorboard")) as writer:
+        writer.add_scalar("val/accuracy", 0.5, 4)
+        writer.add_scalar("val/accuracy", 0.6, 9)
+    log_late_test(data, settings, record, tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"images": 0}).Reload()
+    assert [it.step for it in events.Images("test/confusion")] == [9]
+    for name in ("test/accuracy", "final/test/accuracy"):
+        assert [(it.step, it.value) for it in events.Scalars(name)] == [
+            (9, pytest.approx(record.metrics["test/accuracy"]))
+        ]
+    assert [it.step for it in events.Scalars("val/accuracy")] == [4, 9]
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.page import shown_of
 from frostline.config.plain import resolved
+from frostline.data.module import Data
 from frostline.errors import RunError
 from frostline.pages.board import confusion_picture, contact_sheet, precision_recall, text_table
+from frostline.pages.events import curves
 from frostline.pages.samples import galleries
 from frostline.pages.sections import confusion
 from frostline.runs.predictions import Predictions, file_of, read
 from frostline.runs.record import Record
 from frostline.training.build import Built
+from frostline.training.callbacks.curves import Curves
 
+CURVES = "tensorboard"  # folder in a run's
 # Settings that change no result: HParams shows few at a time.
 LEFT_OUT = ("hydra", "callbacks", "logger", "run_dir", "logs_dir", "resume", "cache", "report", "predictions",
             "predictions_max_gigabytes", "dry_run", "test", "trust", "requeue")  # fmt: skip
@@ -36,9 +40,23 @@ def log_outcome(built: Built, cfg: DictConfig, record: Record, folder: Path) -> 
         return
     step, pictures = built.trainer.global_step, shows_samples(cfg)
     if built.trainer.is_global_zero and (found := _predictions(folder)) is not None:
-        _log_predictions(logger.experiment, built, found, step, record.temperature, pictures=pictures)
+        _log_predictions(logger.experiment, built.data, found, step, record.temperature, pictures=pictures)
     names = {"model": built.model.backbone.name, "data": built.data.name}
     logger.log_hyperparams(_flat(resolved(cfg)) | names, _metrics(record), step)
+
+
+def log_late_test(data: Data, settings: DictConfig, record: Record, folder: Path) -> None:
+    """Add to the curves of a run, at its last step, what a test after its end shows; nothing if it has no curves."""
+    last = max((own.steps[-1] for own in curves(folder / CURVES).values()), default=None)
+    if last is None:
+        return
+    logger = Curves(str(folder), name="", version=CURVES, default_hp_metric=False)
+    scores = {name: value for name, value in record.metrics.items() if name.startswith("test/") and name != "test/n"}
+    logger.log_metrics(scores | _metrics(record), last)
+    if (found := _predictions(folder)) is not None:
+        pictures = shows_samples(settings)
+        _log_predictions(logger.experiment, data, found, last, record.temperature, pictures=pictures)
+    logger.finalize("success")
 
 
 def shows_samples(cfg: DictConfig) -> bool:
@@ -54,7 +72,7 @@ def _predictions(folder: Path) -> Predictions | None:
 
 
 def _log_predictions(
-    writer: Any, built: Built, found: Predictions, step: int, temperature: float | None, *, pictures: bool
+    writer: Any, data: Data, found: Predictions, step: int, temperature: float | None, *, pictures: bool
 ) -> None:
     matrix = confusion(found)
     drawn = None if matrix is None else confusion_picture(matrix)
@@ -62,7 +80,7 @@ def _log_predictions(
         writer.add_image("test/confusion", drawn, step, dataformats="HWC")
     for curve in precision_recall(found):
         writer.add_pr_curve(f"precision_recall/{curve.name}", curve.right, curve.probabilities, step)
-    shown = galleries(found, shown_of(built.data), temperature=temperature).shown if pictures else []
+    shown = galleries(found, shown_of(data), temperature=temperature).shown if pictures else []
     for gallery in shown:
         name = f"test/{gallery.title.lower()}"
         if (sheet := contact_sheet(gallery)) is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
+from frostline.commands.board import log_late_test
 from frostline.commands.checks import check
 from frostline.commands.examining import examine
 from frostline.commands.page import page_of_training
@@ -46,6 +47,7 @@ def test_later(folder: Path, record: Record, settings: DictConfig) -> None:
     watch.add_to("predictions")
     examine(record, built, settings, folder)
     record.write(folder)
+    log_late_test(built.data, settings, record, folder)
     page_of_training(settings, built, record, folder)
     print_classes(built.model.per_class)
     print_test(record)
