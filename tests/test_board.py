@@ -91,6 +91,7 @@ def test_a_late_test_adds_to_the_curves(small_run: Path, tmp_path: Path) -> None
             (9, pytest.approx(record.metrics["test/accuracy"]))
         ]
     assert [it.step for it in events.Scalars("val/accuracy")] == [4, 9]
+    assert "final/val/accuracy" not in events.Tags()["scalars"], "the training has logged it"
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,9 @@ def log_late_test(data: Data, settings: DictConfig, record: Record, folder: Path
     if last is None:
         return
     logger = Curves(str(folder), name="", version=CURVES, default_hp_metric=False)
-    scores = {name: value for name, value in record.metrics.items() if name.startswith("test/") and name != "test/n"}
-    logger.log_metrics(scores | _metrics(record), last)
+    every = record.metrics | _metrics(record)
+    late = {name: value for name, value in every.items() if "test/" in name and name != "test/n"}
+    logger.log_metrics(late, last)
     if (found := _predictions(folder)) is not None:
         pictures = shows_samples(settings)
         _log_predictions(logger.experiment, data, found, last, record.temperature, pictures=pictures)
