@@ -200,12 +200,14 @@ def test_a_stopped_sweep_names_exactly_the_jobs_that_did_not_run(
 def test_a_sweep_stopped_before_its_first_job_leaves_nothing(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    class Launcher:
+    class BasicLauncher:
+        def setup(self, **_: object) -> None: ...
+
         def launch(self, *_: object, **__: object) -> None:
             assert [*tmp_path.rglob("multirun.yaml")]
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("hydra.core.plugins.Plugins.instantiate_launcher", lambda *_, **__: Launcher())
+    monkeypatch.setattr("hydra.core.plugins.Plugins.instantiate_launcher", lambda *_, **__: BasicLauncher())
     answer = program("train", "-m", *DRY, "seed=0,1")
     assert answer.code == 128 + signal.SIGTERM
     assert "2 jobs of the sweep did not run:" in answer.err

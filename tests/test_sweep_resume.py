@@ -264,7 +264,7 @@ def test_every_setting_of_a_strangers_search_is_looked_at(
     assert not [*tmp_path.rglob("run.json"), *tmp_path.rglob("PWNED")]
 
 
-def test_what_a_strangers_study_draws_needs_trust(program: Program, tmp_path: Path) -> None:
+def test_what_a_strangers_study_draws_from_another_space_is_refused(program: Program, tmp_path: Path) -> None:
     target = SPACE | {"key": "+callbacks.x", "values": ["{_target_:os.mkdir,path:PWNED}"]}
     whole = {"study": "it", "mode": "max", "space": [target], "fixed": [], "seeds": []}
     sweep = Sweep(tmp_path / "S", ["-m", "sweep=random", *SMALL, *STEPS], str(tmp_path), [], whole)
@@ -275,8 +275,7 @@ def test_what_a_strangers_study_draws_needs_trust(program: Program, tmp_path: Pa
     sweep.create()
     answer = program("train", "sweep.resume=S")
     assert answer.code == 1
-    assert "this sweep names code, or places to write to: +callbacks.x={_target_" in answer.err
-    assert "trust=true  # if you trust them" in answer.err
+    assert "this study belongs to another space: +callbacks.x was drawn from {_target_" in answer.err
     assert not [*tmp_path.rglob("run.json"), *tmp_path.rglob("PWNED")]
 
 

@@ -71,7 +71,7 @@ def require_composed(job: list[str], compose: Compose) -> None:
     with open_dict(config):
         for group in ("hydra", *GROUPS):
             del config[group]
-        config.run_dir = "run"  # the name of a sweep's folder is a time, and reading it makes the folder
+        config.run_dir, config.logs_dir = "run", "logs"  # a sweep's folder has a time, and reading it makes the folder
     whole_schedule(config, job, of_recipe=recipe not in (None, "null"))
     check(config)
 
