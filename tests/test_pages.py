@@ -316,7 +316,7 @@ def test_maps_can_be_left_out_and_those_that_cannot_be_had_are_told(program: Pro
     (run / "checkpoints" / "best.ckpt").unlink()
     assert program("report", f"run={run}").code == 0
     page = Page(run / "report.html")
-    assert "No maps of what speaks for the answers: " in page.text
+    assert "No explanations of the answers: " in page.text
     assert len(page.all("img")) > 2 * EACH
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from conftest import Answer
 from frostline.pages.dimensions import LOG_FROM, MOST_NAMES, WORD, Tried, axis_of, forest, parallel, scatter
-from frostline.pages.drawing import unlike
+from frostline.pages.drawing import short_labels
 from frostline.pages.sweep import (
     MOST_DIMENSIONS,
     MOST_INTERVALS,
@@ -250,12 +250,12 @@ def test_many_names_share_the_last_place() -> None:
     ],
 )
 def test_shortened_names_stay_different(names: list[str], shown: list[str]) -> None:
-    assert unlike(names, 10) == shown
+    assert short_labels(names, 10) == shown
 
 
 @given(st.lists(st.text("ab._", max_size=30), min_size=1, max_size=20), st.integers(8, 20))
 def test_names_of_any_kind_stay_different(names: list[str], most: int) -> None:
-    found = unlike(names, most)
+    found = short_labels(names, most)
     assert all(len(it) <= most for it in found)
     assert len({*zip(names, found, strict=True)}) == len({*names}) == len({*found})
 

@@ -1,4 +1,4 @@
-"""The temperature is SciPy's, and used only where it lowers the likelihood of samples that did not fit it."""
+"""The temperature is SciPy's, and used only where it lowers the negative log-likelihood of held-out samples."""
 
 import numpy as np
 import pytest

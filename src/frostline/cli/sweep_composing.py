@@ -23,6 +23,10 @@ class ComposesAhead(ConfigLoaderImpl):
         """The config of a job to come, if it is held; do not change it."""
         return self._held.get(tuple(job))
 
+    def forget(self) -> None:
+        """Drop what is held: another process runs the jobs, or a search lists others."""
+        self._held.clear()
+
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         held = self._held.pop(tuple(sweep_overrides), None)  # handed out once: Hydra changes it
         if held is None:

@@ -62,18 +62,19 @@ class Jobs(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         loader = ComposesAhead(hydra_context.config_loader)
         self.hydra_context, self.config = replace(hydra_context, config_loader=loader), config
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
-        if type(self.launcher).__name__ == LAUNCHER:
-            self.launcher.setup(hydra_context=self.hydra_context, task_function=task_function, config=config)
+        self.launcher = Plugins.instance().instantiate_launcher(self.hydra_context, task_function, config)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose every job before the first one begins."""
-        assert self.hydra_context is not None
         assert self.config is not None
-        loader = self.hydra_context.config_loader
-        assert isinstance(loader, ComposesAhead)
         for job in batch:
-            loader.compose_ahead(self.config, [*job])
+            self._loader.compose_ahead(self.config, [*job])
+
+    @property
+    def _loader(self) -> ComposesAhead:
+        assert self.hydra_context is not None
+        assert isinstance(self.hydra_context.config_loader, ComposesAhead)
+        return self.hydra_context.config_loader
 
     def sweep(self, arguments: list[str]) -> None:
         """Raises ConfigError if the sweep cannot be listed, RunError if its folder cannot be used."""
@@ -103,6 +104,8 @@ class Jobs(Sweeper):
         Jobs.all = Session.sweep.jobs
         searching = self._searching(Session.sweep, settings)
         total = len(Jobs.all) if searching is None else searching.size
+        if launcher is not None or searching is not None:
+            self._loader.forget()
         if launcher is not None:
             own = [*config_dirs(), *(["trust=true"] if Session.trusted else [])]
             number = workers_of(launcher)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from frostline.errors import counted
+from frostline.errors import counted, shown
 from frostline.runs.record import Record
 from frostline.tasks.base import Task
 
@@ -25,7 +25,7 @@ def calibrated(record: Record, checkpoint: str, task: Task, calibration: str) ->
         return Calibrated(None, "probabilities are as trained (calibration=none)")
     temperature = record.temperature
     if temperature is None:
-        why = record.calibration.get("why_not") or "the run has no temperature fitted on validation"
+        why = shown(str(record.calibration.get("why_not") or "the run has no temperature fitted on validation"))
         return Calibrated(None, f"probabilities are as trained: {why}")
     if not is_tested(record, checkpoint):
         return Calibrated(None, f"probabilities are as trained: the temperature is not that of checkpoint={checkpoint}")

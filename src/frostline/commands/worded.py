@@ -19,12 +19,12 @@ from frostline.data.texts.tokenized import Tokenizer
 from frostline.errors import DataError
 from frostline.pages.explained import Word
 from frostline.pages.samples import Look
-from frostline.saliency.running import Costly, resting
+from frostline.saliency.running import Costly, resting, seconds_at
 from frostline.saliency.texts import MOST_ERROR, STEPS, Shares, shares
 from frostline.training.finetuner import FineTuner
 
 LeftOut = Counter[tuple[str, str]]  # by the reason, of one and of several
-NOT_WHOLE = "text is a pair or too long to be shown whole", "texts are pairs or too long to be shown whole"
+NOT_WHOLE = "text is a pair or longer than the page shows", "texts are pairs or longer than the page shows"
 NOT_EXACT = "text has shares that do not add up to its score", "texts have shares that do not add up to their scores"
 
 
@@ -49,30 +49,30 @@ def text_looks(
             left_out[NOT_WHOLE] += 1
             continue
         if seconds is not None:
-            each = each or _estimate(model, batch)
+            each = each or _estimate(model, batch, device)
             if time.perf_counter() - began + each > seconds:
                 raise Costly(
                     f"their shares would take {each:.2g} s each",
                     where=model.backbone.name,
                     next_step="frostline explain run=<run folder> text='...'",
                 )
-        now = time.perf_counter()
+        now = seconds_at(device)
         spans = spans_of(tokenizer, [text])
         padding = padded_out(tokens[:, 0], spans, tokenizer.padding)
         made = shares(model.backbone, model.head, model.task.evidence, batch.inputs, padding, quick=True)
-        each = time.perf_counter() - now
+        each = seconds_at(device) - now
         if made.error <= MOST_ERROR:
             yield index, Look(words=words_of(made, spans))
         else:
             left_out[NOT_EXACT] += 1
 
 
-def _estimate(model: FineTuner, batch: Batch) -> float:
+def _estimate(model: FineTuner, batch: Batch, device: torch.device) -> float:
     """Seconds of a text's shares, by one pass: a point on the path takes three, and text and baseline one each."""
-    now = time.perf_counter()
+    began = seconds_at(device)
     with resting(model):
         model(batch.inputs)
-    return (3 * STEPS[0] + 3) * (time.perf_counter() - now)
+    return (3 * STEPS[0] + 3) * (seconds_at(device) - began)
 
 
 def words_of(made: Shares, spans: Sequence[Span | None]) -> list[Word]:

@@ -23,8 +23,8 @@ from frostline.pages.drawing import (
     line,
     number,
     polyline,
+    short_labels,
     text,
-    unlike,
 )
 
 LOG_FROM = 8  # ratio of the largest to the smallest value from which an axis is logarithmic
@@ -130,7 +130,7 @@ def _over_numbers(axis: Axis, runs: Sequence[Tried], score: str) -> tuple[list[s
 
 
 def _over_names(axis: Axis, runs: Sequence[Tried], score: str) -> tuple[list[str], float]:
-    labels = unlike([label for _, label in axis.ticks], LONGEST)
+    labels = short_labels([label for _, label in axis.ticks], LONGEST)
     left = 16 + LETTER * max(map(len, labels))
     bottom = TOP + ROW * len(labels)
     x, y = _scores(runs, left, CHART - 24), Scale(0, 1, TOP + ROW / 2, bottom - ROW / 2)
@@ -172,7 +172,7 @@ def parallel(names: Sequence[str], runs: Sequence[Tried], score: str, *, maximal
     axes = [axis_of([run.values[at] for run in runs]) for at in range(len(names))]
     y, top, bottom = Scale(0, 1, HEIGHT + 10, TOP + 22), TOP + 22, HEIGHT + 10
     scores = _scores(runs, bottom, top)
-    first = unlike([label for _, label in axes[0].ticks], LONGEST)
+    first = short_labels([label for _, label in axes[0].ticks], LONGEST)
     left = max(SMALL * max(map(len, first)) + 12, END)
     width = max(WIDTH, left + AXIS * len(names) + END)
     x = Scale(0, len(names), left, width - END)
@@ -186,13 +186,13 @@ def parallel(names: Sequence[str], runs: Sequence[Tried], score: str, *, maximal
         strength = 1 if run.best else 0.15 + 0.6 * turn / max(len(runs) - 1, 1)
         kind, style = "c1" if run.best else "c0", f"stroke-opacity:{strength:.2f}"
         parts.append(polyline(places, kind, _title(run, score), style))
-    titles = unlike(names, int(1.9 * (x(1) - x(0)) / BOLD))  # in two rows
+    titles = short_labels(names, int(1.9 * (x(1) - x(0)) / BOLD))  # in two rows
     for at, (title, axis) in enumerate(zip(titles, axes, strict=True)):
         parts += _upright(x(at), top, bottom, at, title)
-        labels = unlike([label for _, label in axis.ticks], min(room, LONGEST) if at else LONGEST)
+        labels = short_labels([label for _, label in axis.ticks], min(room, LONGEST) if at else LONGEST)
         parts += [text(x(at) - 6, place + 4, label, "tick halo", "end") for label, place in _spread(labels, axis, y)]
     end = x(len(names))
-    parts += _upright(end, top, bottom, len(names), unlike([score], int(2 * END / BOLD))[0])
+    parts += _upright(end, top, bottom, len(names), short_labels([score], int(2 * END / BOLD))[0])
     parts += [text(end + 6, scores(tick) + 4, number(tick), "tick", "start") for tick in scores.ticks()]
     best = next((run for run in runs if run.best), runs[0])
     settings = ", ".join(f"{name} {value}" for name, value in zip(names, best.values, strict=True))
@@ -243,7 +243,7 @@ def forest(rows: Sequence[tuple[str, float, float, float, bool | None]], score: 
     height, parts = step * len(rows) + 26, []
     for tick in x.ticks():
         parts += [line(x(tick), 0, x(tick), height - 20, "grid"), text(x(tick), height - 5, number(tick), "tick")]
-    labels = unlike([row[0] for row in rows], int((CHART - 70) / LETTER))
+    labels = short_labels([row[0] for row in rows], int((CHART - 70) / LETTER))
     for turn, (label, (_, value, low, high, good)) in enumerate(zip(labels, rows, strict=True)):
         y = step * turn + 28
         parts += [text(2, y - 12, label, "name halo", "start")]

@@ -94,9 +94,10 @@ def number(value: float) -> str:
     return f"{value:.2g}" if abs(value) < 1e-3 else f"{value:.4g}"
 
 
-def unlike(names: Sequence[str], most: int) -> list[str]:
+def short_labels(names: Sequence[str], most: int) -> list[str]:
     """Shorten names to `most` characters, so that different ones stay different: at their ends, else at their
     beginnings, else in the middle, else by a number."""
+    most = max(most, 2)
     for cut in (_end, _last_part, _beginning, _middle):
         found = [name if len(name) <= most else cut(name, most) for name in names]
         if len({*found}) == len({*names}):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from frostline.pages.drawing import WIDTH, box, figure, line, number, text, unlike
+from frostline.pages.drawing import WIDTH, box, figure, line, number, short_labels, text
 
 ROW, LEAST = 22, 26  # height of a row, width of the narrowest phase
 LETTER, BOLD, LONGEST = 7.5, 8.3, 18  # widths of letters; letters of a name
@@ -15,7 +15,7 @@ def plan(phases: Sequence[dict[str, Any]]) -> str:
     """Draw the phases of run.json as columns and the blocks as rows; the width of a column grows with its seconds."""
     blocks = _blocks(phases)
     seconds = [max(float(phase["seconds"]), 0.0) for phase in phases]
-    labels = unlike(blocks, LONGEST)
+    labels = short_labels(blocks, LONGEST)
     left = 14 + LETTER * max(4, *map(len, labels))
     room = WIDTH - left - 8 - LEAST * len(phases)
     widths = [LEAST + room * second / (sum(seconds) or 1) for second in seconds]
@@ -26,7 +26,7 @@ def plan(phases: Sequence[dict[str, Any]]) -> str:
     for turn, (phase, width, second) in enumerate(zip(phases, widths, seconds, strict=True)):
         parts += _phase(phase, blocks, x, width, highest, top)
         if (fits := int((width - 3) / BOLD)) >= min(4, len(str(phase["name"]))):
-            parts.append(text(x + 3, top - 22, unlike([str(phase["name"])], fits)[0], "phase", "start"))
+            parts.append(text(x + 3, top - 22, short_labels([str(phase["name"])], fits)[0], "phase", "start"))
         duration = f"{second:.0f} s" if second >= 10 else f"{second:.1f} s"
         parts.append(text(x + 3, top - 7, duration if width > 6.2 * len(duration) else "", "tick", "start"))
         parts += [text(x, bottom + 16, f"{passed:.0f} s", "tick", "start")] if width > 60 or turn == 0 else []

@@ -1,6 +1,7 @@
 """What run.json says of calibration: the temperature if it is worth its use, and scores of the test split."""
 
 import sys
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,16 @@ def _temperature(val: Predictions, target: Array, logits: Array) -> tuple[float 
     if len(np.unique(units)) < ENOUGH:
         raw, held = held_out(target, logits, units)
         if not held < raw:
-            one = ("group", "groups") if "group" in val.columns else ("sample", "samples")
-            few = f"{counted(len(np.unique(units)), *one)} of validation cannot tell whether a temperature helps"
-            without = f"{raw:.4f} without it, {held:.4f} with it"
-            lower = f"a temperature of {temperature:.3f} does not lower the negative log-likelihood on those parts of "
-            return None, few if raw != raw else f"{lower}validation that did not fit it ({without})"
+            if isnan(raw):
+                one = ("group", "groups") if "group" in val.columns else ("sample", "samples")
+                return (
+                    None,
+                    f"{counted(len(np.unique(units)), *one)} of validation cannot tell whether a temperature helps",
+                )
+            return None, (
+                f"a temperature of {temperature:.3f} does not lower the negative log-likelihood of held-out validation "
+                f"samples ({raw:.4f} without it, {held:.4f} with it)"
+            )
     if bound := at_bound(temperature):
         print(f"frostline: the temperature of the probabilities is {bound}", file=sys.stderr)
     return temperature, ""

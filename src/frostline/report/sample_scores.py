@@ -61,6 +61,8 @@ def sample_score(found: Predictions, name: str) -> SampleScore | None:
 def _within_their_folder(names: list[str]) -> list[str]:
     """Names without the folders that all of them begin with. A run that is scored again has the whole paths of its
     samples, where it was trained on data/pictures."""
+    if not names:
+        return []
     ends = min(names), max(names)  # between which all others lie
     start = commonprefix(ends).rpartition("/")[0]  # noqa: RUF071
     return [name.removeprefix(f"{start}/") for name in names] if start else names

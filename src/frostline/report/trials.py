@@ -42,11 +42,19 @@ class Trial(NamedTuple):
 
     @classmethod
     def of(cls, parent: Path, folder: Path) -> "Trial":
+        name = folder.relative_to(parent).as_posix()
         try:
             at = (folder / FILE).stat()
+            record = _record(folder, (at.st_mtime_ns, at.st_size, at.st_ino))
+            overrides = _overrides(shlex.split(record.command))
+        except RunError as unread:
+            return cls(name, UNREADABLE, {}, None, in_short(unread.what))
         except OSError as gone:
-            return cls(folder.relative_to(parent).as_posix(), UNREADABLE, {}, None, in_short(str(gone)))
-        return _read_trial(parent, folder, (at.st_mtime_ns, at.st_size, at.st_ino))
+            return cls(name, UNREADABLE, {}, None, in_short(str(gone)))
+        except ValueError as unread:
+            return cls(name, UNREADABLE, {}, None, f"its command cannot be read: {unread}")
+        error = "" if record.error is None else in_short(record.error["message"])
+        return cls(name, record.status, overrides, record, error)
 
     def settings(self, *, repeats: bool) -> frozenset[tuple[str, str]]:
         """What was typed, in one spelling. repeats: with REPEATS."""
@@ -75,18 +83,10 @@ class Trial(NamedTuple):
 
 
 @cache
-def _read_trial(parent: Path, folder: Path, _: tuple[int, int, int]) -> Trial:
-    """A leaderboard is written after each run of a sweep: it reads the other records once."""
-    name = folder.relative_to(parent).as_posix()
-    try:
-        record = Record.read(folder)
-        overrides = _overrides(shlex.split(record.command))
-    except RunError as unread:
-        return Trial(name, UNREADABLE, {}, None, in_short(unread.what))
-    except ValueError as unread:
-        return Trial(name, UNREADABLE, {}, None, f"its command cannot be read: {unread}")
-    error = "" if record.error is None else in_short(record.error["message"])
-    return Trial(name, record.status, overrides, record, error)
+def _record(folder: Path, stamp: tuple[int, int, int]) -> Record:
+    """A leaderboard is written after each run of a sweep: it reads the other records once. stamp: of the file, which
+    changes with it."""
+    return Record.read(folder)
 
 
 class Setting(NamedTuple):

@@ -17,7 +17,6 @@ the strongest cell lay on it in 97 of 100 pictures, with one gradient in 88, beh
 alone (rollout) would not tell classes apart.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -30,7 +29,7 @@ from frostline.contracts.specs import ImageSpec
 from frostline.errors import ConfigError
 from frostline.heads.vector import LinearHead
 from frostline.saliency.places import Place, place_of, replaced, through
-from frostline.saliency.running import Costly, eagerly, resting, steadily
+from frostline.saliency.running import Costly, eagerly, resting, seconds_at, steadily
 
 STEPS = 8
 Evidence = Callable[[Tensor], Tensor]  # (..., K) outputs → (..., K) scores, linear: `Task.evidence`
@@ -66,7 +65,7 @@ def saliency(
     number = len(inputs)
     inputs = torch.cat([inputs, inputs]) if number == 1 else inputs  # so that windows are not taken for pictures
     with resting(backbone, head), eagerly([*blocks, head]), torch.no_grad():
-        began = time.perf_counter()
+        began = seconds_at(inputs.device)
         held, watched = through(blocks, inputs)
         vector = backbone.to_head(backbone.pool(held[-1]))
         outputs = head(vector)
@@ -83,17 +82,15 @@ def saliency(
             maps = _of_map(run, held, place)[:number]
             return Saliency(outputs[:number], chosen, maps, "activation × gradient")
         if seconds is not None:
-            _require_time(began, seconds, backbone.name)
+            _require_time(seconds_at(inputs.device) - began, seconds, backbone.name)
         maps = _of_tokens(run, held, place)[:number]
         return Saliency(outputs[:number], chosen, maps, f"integrated gradients of tokens, {STEPS} steps", False)
 
 
-def _require_time(began: float, seconds: float, name: str) -> None:
-    """Raises Costly if STEPS passes with gradients, of which each takes three times the pass since `began`, would take
-    longer than `seconds`."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()  # the pass may still run
-    needed = 3 * STEPS * (time.perf_counter() - began)
+def _require_time(of_pass: float, seconds: float, name: str) -> None:
+    """Raises Costly if STEPS passes with gradients would take longer than `seconds`. of_pass: seconds of one without;
+    gradients take three times as long."""
+    needed = 3 * STEPS * of_pass
     if needed > seconds:
         raise Costly(
             f"their maps would take {needed:.2g} s",

@@ -1,5 +1,6 @@
 """Run a trained network to explain it, and leave it as it was."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,13 @@ from frostline.errors import ConfigError
 
 class Costly(ConfigError):
     """An explanation that would take longer than it may."""
+
+
+def seconds_at(device: torch.device) -> float:
+    """The clock's seconds once the device has done its work, which CUDA only queues."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 @contextmanager
