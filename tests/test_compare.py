@@ -85,6 +85,23 @@ def test_runs_of_other_data_are_refused(program: Program, small_run: Path, other
     assert "the test splits of these runs differ: they are of other data" in answer.err
 
 
+def test_texts_of_other_tokenizers_are_known_by_their_lines(program: Program, small_run: Path, other: Path) -> None:
+    """Runs of pictures stand in for runs of texts."""
+    shutil.copytree(small_run, other.parent / "run")
+    for folder, model in ((other.parent / "run", "minilm"), (other, "distilbert")):
+        record = json.loads((folder / "run.json").read_text())
+        record["data"] |= {"fingerprint": model, "tokens": {}}
+        record["model"]["name"] = model
+        (folder / "run.json").write_text(json.dumps(record))
+    answer = program("compare", "run", str(other))
+    assert "samples  known by file, line and target: the networks have other tokenizers" in answer.out
+    assert "20 of 359 answers differ" in answer.out
+    found = read(other, "test")
+    names = ["another", *found.columns["sample"][1:]]
+    write(other, "test", found.columns | {"sample": names, "phase": [*found.columns["phase"]]}, found.about)
+    assert "they are of other data" in program("compare", "run", str(other)).err
+
+
 def test_a_run_without_predictions_is_refused(program: Program, small_run: Path, other: Path) -> None:
     shutil.rmtree(other / "predictions")
     answer = program("compare", str(small_run), str(other))

@@ -9,7 +9,7 @@ from frostline.commands.evaluated import read_evaluation
 from frostline.errors import RunError
 from frostline.report.comparison import print_comparison
 from frostline.report.pairs import answers, differences, differing, not_comparable, require_same
-from frostline.runs.predictions import read
+from frostline.runs.predictions import Predictions, read
 from frostline.runs.record import Record
 
 
@@ -22,7 +22,7 @@ def compare(cfg: DictConfig) -> None:
     if cfg.evaluated is None:
         _require_tested(runs, records)
         first, second = (read(run, "test") for run in runs)
-        _require_same_data(records, where)
+        _require_same_data(records, first, second, where)
     else:
         first, second = (read_evaluation(run, str(cfg.evaluated), other) for run, other in (runs, runs[::-1]))
     require_same(first, second, where)
@@ -39,8 +39,15 @@ def _require_tested(runs: Sequence[Path], records: Sequence[Record]) -> None:
             )
 
 
-def _require_same_data(records: Sequence[Record], where: str) -> None:
-    prints = [record.data.get("fingerprint") for record in records]
-    if prints[0] != prints[1]:
-        names = [record.data.get("name") for record in records]
-        raise not_comparable(f"they are of other data ({names[0]} and {names[1]}; other fingerprints)", where)
+def _require_same_data(records: Sequence[Record], first: Predictions, second: Predictions, where: str) -> None:
+    """Raise RunError for runs of other data. The fingerprint of texts is that of their tokens: where networks have
+    tokenizers of their own, samples are known by file, line and target, which is told."""
+    one, other = records
+    if one.data.get("fingerprint") == other.data.get("fingerprint"):
+        return
+    names = [record.data.get("name") for record in records]
+    of_texts = all("tokens" in record.data for record in records) and one.model.get("name") != other.model.get("name")
+    if of_texts and names[0] == names[1] and [*first.columns["sample"]] == [*second.columns["sample"]]:
+        print("samples  known by file, line and target: the networks have other tokenizers")
+        return
+    raise not_comparable(f"they are of other data ({names[0]} and {names[1]}; other fingerprints)", where)
