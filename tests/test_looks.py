@@ -53,7 +53,7 @@ def test_words_of_whole_texts_have_shares(shows: Shows) -> None:
     before = [module.training for module in shows.model.modules()]
     found, why = _looks(shows, None, [1, 0, 2])
     assert [*found] == [1, 0], "those at the front first"
-    assert why == "one text is a pair or too long to be shown whole"
+    assert why == "one text is a pair or longer than the page shows"
     for index, look in found.items():
         said = [TEXTS[index][word.start : word.end] for word in look.words]
         assert said == (["aa", "ab", "ac"] if index == 0 else ["ba", "<", "b", ">", "bb"])
