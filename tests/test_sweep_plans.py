@@ -15,8 +15,8 @@ from frostline.cli.sweep_session import Session
 from frostline.commands.train import NOT_HERE
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep
-from frostline.sweeps.planning import Planning
-from frostline.sweeps.plans import Choice, Space, Tried, decide, share_of_estimate
+from frostline.sweeps.planning import KEYS, Planning
+from frostline.sweeps.plans import Choice, Space, Tried, decide, left_of, needed, share_of_estimate
 from frostline.sweeps.settings import Grid, Plans
 from frostline.sweeps.watch import Watch
 
@@ -237,11 +237,67 @@ def test_a_run_ends_with_the_time_of_the_search(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_plan_takes_too_long_does_not_begin(tmp_path: Path) -> None:
-    planning = Planning(Sweep(tmp_path, [], ""), space(1), [])
+    planning = stored(tmp_path, space(1), [Tried(Choice("a", "linear", "head_only", ""), 0.5, "max", 12.0, 24.0)])
     watch = Watch(Grid(**LIMITS, retry=False, join=None), None, planning)
+    assert next(planning.jobs())[0][0] == "model=b"
     assert watch.admit(1, None) is None
-    assert watch.admit(1, 60.0) is None
-    assert watch.admit(1, 61.0) == "its plan takes about 61 s, and the search has 60 s left"
+    assert watch.admit(1, 96.0) is None
+    assert watch.admit(1, 98.0) == "its plan takes about 49 s, and the search has 48 s left"
+
+
+def stored(folder: Path, space: Space, tried: list[Tried]) -> Planning:
+    """A search of which these runs have ended; without a score, they were dropped."""
+    sweep = Sweep(folder, [], "")
+    assert sweep.create()
+    for number, (choice, score, _, seconds, planned) in enumerate(tried):
+        sweep.write_note(number, Note(str(number), [f"{key}={value}" for key, value in zip(KEYS, choice, strict=True)]))
+        (folder / str(number)).mkdir()
+        record = Record("", 0, monitor="val/it", metrics={} if score is None else {"val/it": score})
+        record.status = "pruned" if score is None else "finished"
+        record.seconds, record.planned_seconds = {"fit": seconds}, planned
+        record.write(folder / str(number))
+    return Planning(sweep, space, [])
+
+
+def estimated(space: Space, seconds: dict[str, float], times: float) -> list[Tried]:
+    """A search whose runs take so many seconds by plan, and are estimated at so many times as long."""
+    tried: list[Tried] = []
+    while (choice := decide(space, tried).choice) is not None:
+        own, planned = seconds[choice.schedule], times * seconds[choice.schedule]
+        refused = needed(choice, planned, tried) > left_of(space, tried)
+        tried.append(Tried(choice, None if refused else 0.5, "max", 0.1 if refused else own, planned))
+        assert len(tried) < 100
+    return tried
+
+
+@pytest.mark.parametrize("times", [1, 2, 5, 50])
+def test_bounds_that_are_too_high_refuse_nothing_that_fits(times: float) -> None:
+    own = space(1, models="ab")
+    tried = estimated(own, {"head_only": 5.0, "last_block": 9.0, "two_stage": 12.0, "full": 80.0}, times)
+    ran = [it for it in tried if it.score is not None]
+    assert {it.choice.schedule for it in ran} == {"head_only", "last_block", "two_stage"}
+    assert {it.choice.model for it in ran[:2]} == {"a", "b"}
+    assert sum(it.seconds for it in tried) <= 60
+    assert decide(own, tried).why.startswith("what is left would take longer than the ")
+
+
+def test_a_plan_that_was_refused_is_tried_again_once_it_is_known_to_fit() -> None:
+    own = Space({"a": RATES}, ["linear"], ["two_stage", "last_block"], "linear", 1, 1)
+    choices = [Choice("a", "linear", schedule, "" if schedule == "head_only" else RATES[0]) for schedule in SECONDS]
+    probe = Tried(choices[0], 0.5, "max", 20.0, 20.0)
+    refused = Tried(choices[2], None, "max", 1.0, 100.0)
+    thawed = Tried(choices[1], 0.6, "max", 5.0, 40.0)
+    assert decide(own, [probe, refused]).choice == choices[1], "50 s of 39 s"
+    assert decide(own, [probe, refused, thawed]).choice == choices[2], "13 s of 34 s"
+    assert decide(own, [probe, refused, thawed, thawed._replace(choice=choices[2])]).choice != choices[2]
+    slow = thawed._replace(seconds=30.0)
+    assert decide(own, [probe, refused, slow]).choice != choices[2], "75 s of 9 s"
+
+
+def test_a_run_that_failed_is_not_tried_again() -> None:
+    own = Space({"a": RATES}, ["linear"], [], "linear", 1, 1)
+    failed = Tried(Choice("a", "linear", "head_only", ""), None, "max", 1.0, 1e6)
+    assert decide(own, [failed]).why == "nothing is left to try", "the first run is never refused"
 
 
 def test_a_run_tells_more_than_an_estimate(tmp_path: Path) -> None:
@@ -250,7 +306,7 @@ def test_a_run_tells_more_than_an_estimate(tmp_path: Path) -> None:
     assert sweep.create()
     planning = Planning(sweep, space(1, models="a"), [])
     next(planning.jobs())
-    assert planning.needed(61.0) == 61.0
+    assert planning.needed(61.0) == 0.0, "nothing is known yet"
     sweep.write_note(0, Note("0", ["model=a", "head=linear", "schedule=head_only"]))
     (tmp_path / "0").mkdir()
     record = Record("", 0, monitor="val/it", status="finished", metrics={"val/it": 0.5}, seconds={"fit": 10.0})
@@ -260,9 +316,19 @@ def test_a_run_tells_more_than_an_estimate(tmp_path: Path) -> None:
     assert planning.needed(61.0) == 10.0
 
 
-@pytest.mark.parametrize(("planned", "expected"), [(40.0, 0.5), (10.0, 1.0), (0.0, 1.0), (None, 1.0)])
+@pytest.mark.parametrize(("planned", "expected"), [(40.0, 0.5), (10.0, 1.0), (0.0, 0.01), (None, 0.01)])
 def test_estimates_are_corrected_by_the_latest_run_that_thawed(planned: float | None, expected: float) -> None:
     frozen = Tried(Choice("a", "linear", "head_only", ""), 0.5, "max", 1.0, 100.0)
     thawed = Tried(Choice("a", "linear", "full", ""), 0.5, "max", 20.0, planned)
-    assert share_of_estimate([frozen]) == 1.0
-    assert share_of_estimate([thawed, frozen, thawed._replace(score=None, planned=200.0)]) == expected
+    tried = [thawed, frozen, thawed._replace(score=None, planned=200.0)]
+    assert share_of_estimate(tried, thaws=True) == expected
+    assert share_of_estimate(tried, thaws=False) == 0.01
+
+
+def test_estimates_on_frozen_outputs_are_corrected_by_runs_that_computed_them() -> None:
+    probe = Tried(Choice("a", "linear", "head_only", ""), 0.5, "max", 80.0, 100.0)
+    cached = probe._replace(choice=Choice("a", "mlp", "head_only", ""), seconds=1.0)
+    assert share_of_estimate([], thaws=False) == 0.0
+    assert share_of_estimate([probe._replace(score=None)], thaws=True) == 0.0
+    assert share_of_estimate([probe, cached], thaws=False) == 0.8
+    assert share_of_estimate([probe, cached], thaws=True) == 0.5, "a bound, about twice too high"

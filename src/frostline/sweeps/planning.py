@@ -7,7 +7,7 @@ from typing import Any
 from frostline.errors import RunError
 from frostline.quoting import key_of
 from frostline.runs.sweeps import DONE, FILE, Sweep
-from frostline.sweeps.plans import Choice, Space, Tried, decide, expected, share_of_estimate
+from frostline.sweeps.plans import Choice, Space, Tried, decide, left_of, needed
 
 KEYS = ("model", "head", "schedule", "optimizer.lr")  # of the parts of a choice
 
@@ -19,9 +19,8 @@ class Planning:
         self.sweep = sweep
         self.space = space
         self.fixed = fixed
-        self._spent = 0.0
-        self._known: float | None = None  # seconds of the current run, by an earlier one
-        self._share = 1.0  # of its estimate, that a plan takes
+        self._tried: list[Tried] = []
+        self._choice: Choice | None = None  # of the current run
 
     @classmethod
     def stored(cls, sweep: Sweep) -> "Planning":
@@ -47,25 +46,24 @@ class Planning:
 
     def left(self) -> float:
         """Seconds that are left for the current run."""
-        return max(60 * self.space.minutes - self._spent, 1.0)
+        return left_of(self.space, self._tried)
 
     def needed(self, planned: float) -> float:
-        """Seconds of the current run: by an earlier one of its model and plan, which knows what is cached; else by its
-        own estimate, corrected by the latest run that thawed."""
-        return planned * self._share if self._known is None else self._known
+        """Seconds of the current run. planned: its own estimate."""
+        assert self._choice is not None, "a run that `decide` chose"
+        return needed(self._choice, planned, self._tried)
 
     def jobs(self) -> Generator[tuple[list[str], int]]:
         """Yield the overrides and the number of each run."""
-        tried: list[Tried] = []
+        tried = self._tried = list[Tried]()
         while True:
             number = len(tried)
             if self.sweep.state(number) in DONE:
-                tried.append(self._tried(number))
+                tried.append(self._ended(number))
                 continue
-            self._spent = sum(it.seconds for it in tried)
             choice, why = decide(self.space, tried)
-            self._known, self._share = None if choice is None else expected(choice, tried), share_of_estimate(tried)
-            spent = f"{self._spent / 60:.1f} of {self.space.minutes:g} min"
+            self._choice = choice
+            spent = f"{sum(it.seconds for it in tried) / 60:.1f} of {self.space.minutes:g} min"
             if choice is None:
                 print(f"\nplans  the search ends: {why} ({number} runs, {spent})", flush=True)
                 return
@@ -77,7 +75,7 @@ class Planning:
     def _overrides(self, choice: Choice) -> list[str]:
         return [*self.fixed, *(f"{key}={value}" for key, value in zip(KEYS, choice, strict=True) if value)]
 
-    def _tried(self, number: int) -> Tried:
+    def _ended(self, number: int) -> Tried:
         note, record = self.sweep.note(number), self.sweep.record(number)
         typed = {} if note is None else {key_of(it): it.partition("=")[2] for it in note.typed}
         choice = Choice(*(typed.get(key, "") for key in KEYS))

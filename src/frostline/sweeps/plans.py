@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 FROZEN = "head_only"
 MOST_OF_HEADS = 0.4  # of the time; then plans that thaw get their turn
+USUAL = 0.5  # of its estimate, what a plan takes: see training/costs.py
 
 
 class Choice(NamedTuple):
@@ -76,17 +77,18 @@ class Next(NamedTuple):
 
 
 def decide(space: Space, tried: Sequence[Tried]) -> Next:
-    """The next run, from those that have ended, in their order."""
-    seen = {it.choice for it in tried}
-    left = 60 * space.minutes - sum(it.seconds for it in tried)
+    """The next run, from those that have ended, in their order. One that was refused for its time is tried again if a
+    later run has shown that it takes less."""
+    refused = _refused(space, tried)
+    seen = {it.choice for it in tried} - {*refused}
+    left = left_of(space, tried)
     if left <= 0:
         return Next(None, f"{space.minutes:g} min are spent")
     skipped = 0
     for choice, why in _wanted(space, tried):
         if choice in seen:
             continue
-        seconds = expected(choice, tried)
-        if seconds is not None and seconds > left:
+        if needed(choice, refused.get(choice, 0.0), tried) > left:
             skipped += 1
             continue
         return Next(choice, why)
@@ -154,17 +156,47 @@ def _share(space: Space, tried: Sequence[Tried]) -> float:
     return sum(it.seconds for it in tried if not it.choice.thaws) / (60 * space.minutes)
 
 
-def expected(choice: Choice, tried: Sequence[Tried]) -> float | None:
-    """Seconds, by the latest run of the same model and plan that has a score; None without one."""
+def needed(choice: Choice, planned: float, tried: Sequence[Tried]) -> float:
+    """Seconds of a run: by the latest one of its model and plan that has a score, which knows what is cached; else by
+    its own estimate, corrected by what others took of theirs. planned: its estimate."""
     alike = (it for it in reversed(tried) if it.choice[::2] == choice[::2] and it.score is not None)
-    return next((it.seconds for it in alike), None)
+    known = next((it.seconds for it in alike), None)
+    return planned * share_of_estimate(tried, thaws=choice.thaws) if known is None else known
 
 
-def share_of_estimate(tried: Sequence[Tried]) -> float:
-    """Of its estimate, what the latest run that thawed took; 1 without one. Estimates are upper bounds: twice too high
-    in training/costs.py. A plan of a few seconds takes longer for other reasons, which tells nothing of others."""
-    runs = (it for it in reversed(tried) if it.choice.thaws and it.score is not None and it.planned)
-    return next((min(1.0, it.seconds / it.planned) for it in runs if it.planned), 1.0)
+def share_of_estimate(tried: Sequence[Tried], *, thaws: bool) -> float:
+    """Of its estimate, what a plan takes, by the latest run that thawed, or by the latest on frozen outputs that were
+    not cached before. Without one that thawed, half, or less if frozen runs took less. 0 without any run to go by: a
+    bound that may be far too high would refuse the first one, and one that takes too long is ended anyway.
+
+    Estimates are upper bounds. A plan of a few seconds takes longer for other reasons, which tells nothing of others.
+    """
+    shares: dict[bool, float] = {}  # of plans that thaw, and of others
+    for number, it in enumerate(tried):
+        first = all(other.choice[::2] != it.choice[::2] for other in tried[:number] if other.score is not None)
+        if it.score is not None and it.planned and (first or it.choice.thaws):
+            shares[it.choice.thaws] = min(1.0, it.seconds / it.planned)
+    if thaws and True not in shares and any(it.score is not None for it in tried):
+        return min(USUAL, shares.get(False, USUAL))
+    return shares.get(thaws, 0.0)
+
+
+def left_of(space: Space, tried: Sequence[Tried]) -> float:
+    """Seconds that no run has spent."""
+    return 60 * space.minutes - sum(it.seconds for it in tried)
+
+
+def _refused(space: Space, tried: Sequence[Tried]) -> dict[Choice, float]:
+    """The latest estimates of runs that did not begin, as these would have taken too long by what was known then."""
+    found: dict[Choice, float] = {}
+    for number, (choice, score, _, _, planned) in enumerate(tried):
+        earlier = tried[:number]
+        late = planned is not None and needed(choice, planned, earlier) > left_of(space, earlier)
+        if score is None and late and planned is not None:
+            found[choice] = planned
+        else:
+            found.pop(choice, None)
+    return found
 
 
 def _best(tried: Sequence[Tried]) -> Tried | None:
