@@ -1,22 +1,13 @@
 """frostline compare: what it prints, and which runs it refuses."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-import torch
-from omegaconf import OmegaConf
 
 from conftest import Answer
-from frostline.commands.evaluated import is_stored, name_of
-from frostline.data.split import Split
-from frostline.data.target_types.find import target_type
-from frostline.data.texts.tokenized import TokenSource
 from frostline.runs.predictions import read, write
 
 Program = Callable[..., Answer]
@@ -52,28 +43,6 @@ def test_a_run_equals_itself(program: Program, small_run: Path) -> None:
     answer = program("compare", f"first={small_run}", f"second={small_run}")
     assert "0 of 359 answers differ" in answer.out
     assert " yes" not in answer.out
-
-
-def test_texts_have_one_name_whatever_the_tokenizer() -> None:
-    def named(tokens: list[int], text: str, label: int) -> str:
-        source = TokenSource.of([torch.tensor([[it, 0, 0] for it in tokens])], torch.tensor([label]))
-        source.excerpts[0] = text
-        split = Split(source, torch.tensor([0]), scored=True)
-        data: Any = SimpleNamespace(test_split=split, target=target_type("class"), names=["a", "b"], name="my/texts")
-        return name_of(data, "best")
-
-    name = named([1, 2], "a text", 0)
-    assert re.fullmatch("my-texts-[0-9a-f]{8}", name)
-    assert named([3], "a text", 0) == name
-    assert len({name, named([1, 2], "another", 0), named([1, 2], "a text", 1)}) == 3
-
-
-@pytest.mark.parametrize(
-    ("typed", "of_run", "stores"), [(None, True, True), (None, False, False), (False, True, False)]
-)
-def test_evaluate_stores_what_the_run_stored_unless_it_is_told(typed: bool | None, of_run: bool, stores: bool) -> None:
-    cfg, settings = OmegaConf.create({"store": typed}), OmegaConf.create({"predictions": of_run})
-    assert is_stored(cfg, settings) is stores
 
 
 def test_runs_of_other_data_are_refused(program: Program, small_run: Path, other: Path) -> None:

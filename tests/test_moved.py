@@ -118,6 +118,10 @@ def test_other_labelled_pictures_are_scored_and_told(run: str, program: Program,
     unknown = program("compare", run, "other", "evaluated=newer")
     assert f"neither run was scored on 'newer': available: {name}" in unknown.err
     assert f"next:  evaluated={name}" in unknown.err
+    (tmp_path / "new").rename(tmp_path / "renamed")
+    again = program("evaluate", "run=other", "data.dir=renamed")
+    assert re.search(r"evaluated=renamed-[0-9a-f]{8}$", again.out, re.M)
+    assert "0 of 10 answers differ" in program("compare", run, "other", f"evaluated={name}").out
 
 
 def test_classes_keep_the_numbers_that_the_network_learned(run: str, program: Program, tmp_path: Path) -> None:

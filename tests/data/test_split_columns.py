@@ -10,7 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
+from conftest import pasted
 from frostline.data.by_time import time_split, times_of
 from frostline.data.division import Division
 from frostline.data.ranked import name_users, ranked, ranking_notes
@@ -90,6 +92,31 @@ def make(tmp_path: Path) -> Make:
 
 def lines(times: list[str], users: str = "ab") -> list[str]:
     return [f"t{i},{1 + i % 5},{users[i % len(users)]},{at}" for i, at in enumerate(times)]
+
+
+# --- columns of two uses ---
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"split_by": "user", "user_column": "stars"},
+        {"user_column": "stars", "relevant": 4},
+        {"split_by": "time", "time_column": "at", "user_column": "stars"},
+        {"split_by": "time", "time_column": "stars"},
+        {"split_by": "time", "time_column": "stars", "user_column": "user", "relevant": 4},
+        {"group_column": "stars"},
+        {"group_columns": ["stars"]},
+        {"group_columns": ["user", "stars"]},
+    ],
+    ids=",".join,
+)
+def test_what_is_proposed_for_a_target_that_divides_samples_works_when_pasted(make: Make, own: dict[str, Any]) -> None:
+    times = [str(i) for i in range(20)]
+    with pytest.raises(ConfigError, match=r"'stars' is in data\.target_columns and in") as raised:
+        make(lines(times), **own)
+    typed = OmegaConf.to_container(OmegaConf.from_dotlist(pasted((raised.value.next_step,))))
+    make(lines(times), **own | typed["data"])  # type: ignore[call-overload, index]
 
 
 # --- by time ---

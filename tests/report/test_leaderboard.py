@@ -246,7 +246,7 @@ def test_the_first_of_several_faults_is_told(tmp_path: Path) -> None:
 def test_the_next_line_can_be_pasted(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frostline.report.leaderboard.program", lambda: "my env/bin/frostline")
+    monkeypatch.setattr("frostline.report.leaderboard.program", lambda: "'my env/bin/frostline'")
     write(tmp_path / name / "0", **finished())
     print_leaderboard(write_leaderboard(tmp_path / name))
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("next"))

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from frostline.errors import RunError
-from frostline.report.pairs import answers, differences, differing, mcnemar, require_same
+from frostline.report.pairs import Compared, answers, differences, differing, mcnemar, require_same
 from frostline.runs.predictions import Predictions
 
 N, K = 300, 3
@@ -86,6 +86,16 @@ def test_of_numbers_those_furthest_apart_come_first() -> None:
 def test_other_test_splits_are_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(RunError, match=said):
         require_same(FIRST, run(np.arange(N) >= 30, **change), "here")
+
+
+def test_of_other_samples_than_test_splits_the_message_says_so() -> None:
+    compared = Compared("evaluated samples", "frostline evaluate run=it")
+    with pytest.raises(RunError, match="the evaluated samples of these runs differ: 200 samples are in both evaluated"):
+        require_same(FIRST, run(np.arange(N) >= 30, index=np.arange(N) + 100), "here", compared)
+    one, other = (Predictions(FIRST.about | {"samples": digest}, FIRST.columns) for digest in "ab")
+    with pytest.raises(RunError, match="samples of one index have other content") as raised:
+        require_same(one, other, "here", compared)
+    assert raised.value.next_step == "frostline evaluate run=it"
 
 
 def test_other_classes_are_refused() -> None:

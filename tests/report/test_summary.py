@@ -1,12 +1,14 @@
 """The summary that a run prints at its end."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from frostline.report.baselines import baseline_lines
-from frostline.report.summary import print_run, print_scores, print_test
+from frostline.report.summary import print_run, print_scores, print_test, program
 from frostline.runs.record import Record
 
 
@@ -151,3 +153,14 @@ def test_a_test_split_says_all_that_is_known_of_it(capsys: pytest.CaptureFixture
     assert [line[:6].strip() for line in lines] == ["test", "95 %", "", "by"]
     assert "3 runs were scored on this test split" in lines[2]
     assert lines[3] == "by    site is left out: all samples of the test split have one value"
+
+
+def test_the_program_is_one_word_of_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "my env" / "frostline"
+    place.parent.mkdir()
+    place.touch()
+    monkeypatch.setattr(sys, "executable", str(place.with_name("python")))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert shlex.split(program()) == [str(place)]
+    monkeypatch.chdir(tmp_path)
+    assert shlex.split(program()) == ["my env/frostline"]

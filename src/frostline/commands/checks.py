@@ -267,7 +267,9 @@ def _value_problems(plain: dict[str, Any], *, whole: bool) -> list[str]:
     for key, annotation in VALUES.items():
         parent, _, name = key.rpartition(".")
         node = plain.get(parent) if parent else plain
-        if not isinstance(node, dict) or name not in node or (parent and node[name] is None and not whole):
+        if not isinstance(node, dict) or name not in node:
+            continue
+        if node[name] is None and not whole and (parent or name in KEEPING):
             continue  # for evaluate and predict, null means the run's own value
         problem = value_problem(key, node[name], annotation)
         if problem is not None:

@@ -3,13 +3,12 @@
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.checks import check
-from frostline.commands.evaluated import is_stored, most_bytes, name_of, store, typed_data
+from frostline.commands.evaluated import asked, content_of, is_stored, name_of, store
 from frostline.commands.recording import others_stopped
 from frostline.commands.stored_predictions import comparison
 from frostline.commands.train import quiet
@@ -25,7 +24,7 @@ from frostline.runs.folder import amended
 from frostline.runs.record import Record
 from frostline.training.build import Built, build
 from frostline.training.checkpoint import completed_targets, loaded, require_unchanged
-from frostline.training.predictions import collecting, described, table_of
+from frostline.training.predictions import GIGABYTE, collecting, described, table_of
 from frostline.training.scoring import enter_phase_of
 
 ELSEWHERE = ("dir", "file", "path", "test_split")  # data settings that name other samples
@@ -44,48 +43,49 @@ def evaluate(cfg: DictConfig, record: Record, settings: DictConfig) -> dict[str,
     how = [f"data.{name}" for name in HOW if cfg.data[name] is not None]
     built, own = _built(settings, record, elsewhere=elsewhere, how=how, again=_typed(cfg))
     model, data, trainer = built.model, built.data, built.trainer
+    compares = own and cfg.checkpoint == "best" and "test" in record.predictions
+    stores = is_stored(cfg, settings, again=compares)
+    checkpoint = content_of(folder, cfg.checkpoint) if stores else None  # before a training may replace the file
     content, path = read_weights(folder, cfg.checkpoint)
     require_unchanged(content, model, path, "network", "task", *(["parts"] if own else []))
     weights = loaded(model, content, path)
     enter_phase_of(built, weights)
     if trainer.is_global_zero and record.status != "finished":
         print(f"run   {folder} is not finished ({record.status}): its {cfg.checkpoint} checkpoint so far is scored")
-    compares = own and cfg.checkpoint == "best" and "test" in record.predictions
-    with others_stopped(trainer), collecting(trainer, math.inf if compares else most_bytes(settings)) as collected:
+    limit = math.inf if compares else _max_gigabytes(cfg, settings)  # a training has stored as many
+    with others_stopped(trainer), collecting(trainer, limit * GIGABYTE) as collected:
         assert collected is not None
         (scores,) = trainer.test(model, datamodule=data, verbose=False)
-        columns = collected.gathered(trainer)[1]
+        num_bytes, columns = collected.gathered(trainer)
     if not trainer.is_global_zero:
         return dict(scores)
     print_classes(model.per_class)
-    table = None if columns is None else table_of(columns, data.test_split)
+    if columns is None:
+        _tell_too_large(dict(scores), num_bytes / GIGABYTE, limit)
+        return dict(scores)
+    found = described(built, table_of(columns, data.test_split), dict(scores), weights, record)
     if compares:
         print_test(replace(record, metrics=dict(scores)))
-        print(f"predictions  {'too large to be compared' if table is None else comparison(folder, 'test', table)}")
+        print(f"predictions  {comparison(folder, 'test', found.columns)}")
     else:
-        _tell_outcome(cfg, settings, built, record, table, dict(scores), weights)
+        print_scores(dict(scores), intervals=given_intervals(dict(scores)) | intervals_of(found))
+    if stores:
+        found.about.update(asked(cfg, data, checkpoint))
+        store(folder, name_of(data, cfg.checkpoint), found)
     return dict(scores)
 
 
-def _tell_outcome(
-    cfg: DictConfig,
-    settings: DictConfig,
-    built: Built,
-    record: Record,
-    table: dict[str, Any] | None,
-    scores: dict[str, float],
-    weights: dict[str, Any],
-) -> None:
-    """Print the scores with their intervals, and store the predictions. table: None if they are too large."""
-    if table is None:
-        print_scores(scores, intervals=given_intervals(scores))
-        print("predictions  more than the run's predictions_max_gigabytes: no intervals, and nothing is stored")
-        return
-    found = described(built, table, scores, weights, record)
-    print_scores(scores, intervals=given_intervals(scores) | intervals_of(found))
-    if is_stored(cfg, settings):
-        found.about.update(typed=typed_data(cfg))
-        store(Path(cfg.run), name_of(built.data, cfg.checkpoint), found)
+def _max_gigabytes(cfg: DictConfig, settings: DictConfig) -> float:
+    """settings: of the run; earlier versions had no such setting."""
+    return float(cfg.predictions_max_gigabytes or OmegaConf.select(settings, "predictions_max_gigabytes") or 1.0)
+
+
+def _tell_too_large(scores: dict[str, float], gigabytes: float, limit: float) -> None:
+    print_scores(scores, intervals=given_intervals(scores))
+    print(
+        f"predictions  {gigabytes:.3g} GB, more than predictions_max_gigabytes={limit:g}: no intervals, and nothing is "
+        f"stored; {math.ceil(10 * gigabytes) / 10:g} would be enough"
+    )
 
 
 def _reading(settings: DictConfig, given: DictConfig) -> DictConfig:

@@ -163,8 +163,9 @@ class Data(Transfers):
         return "-".join(source.fingerprint(self.target) for source in sources.values())
 
     def test_digest(self) -> str:
-        """Digest of the samples and targets of the test split, and of which of its source they are."""
-        source = self.test_split.source.fingerprint(self.target)
+        """Digest of the samples and targets of the test split, and of which of its source they are. It is the same for
+        every network."""
+        source = self.test_split.source.fingerprint(self.target, as_found=True)
         return hashlib.blake2b(source.encode() + self.test_split.index.numpy().tobytes(), digest_size=16).hexdigest()
 
     def splits_digest(self) -> str:

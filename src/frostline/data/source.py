@@ -72,9 +72,15 @@ class Source(ABC):
     @abstractmethod
     def _content(self) -> str: ...
 
-    def fingerprint(self, target: TargetType) -> str:
-        """Digest of samples and targets."""
-        digest = hashlib.blake2b(self.content.encode(), digest_size=16)
+    @property
+    def as_found(self) -> str:
+        """Digest of the samples as the reader found them: unlike `content`, the same for every network that reads the
+        same columns."""
+        return self.content
+
+    def fingerprint(self, target: TargetType, *, as_found: bool = False) -> str:
+        """Digest of samples and targets. as_found: take the samples as the reader found them."""
+        digest = hashlib.blake2b((self.as_found if as_found else self.content).encode(), digest_size=16)
         digest.update(target.digested(self.labels))
         return digest.hexdigest()
 

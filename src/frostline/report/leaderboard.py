@@ -4,7 +4,6 @@ import csv
 import io
 import math
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -238,10 +237,10 @@ def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) 
         record = Record.read(folder / row["run"])
         end = f"   # the best {label}" if label else ""
         if record.command:
-            command = re.sub("^frostline ", lambda _: f"{shlex.quote(program())} ", record.command)
+            command = re.sub("^frostline ", lambda _: f"{program()} ", record.command)
             console.print(f"best         {shown(command)}{end}", soft_wrap=True)
         if (settings := record.weights_settings) is not None:
-            said = " ".join([shlex.quote(program()), "evaluate", setting_of("run", folder / row["run"]), *settings])
+            said = " ".join([program(), "evaluate", setting_of("run", folder / row["run"]), *settings])
             console.print(f"next         {said}{end}")
 
 

@@ -44,6 +44,16 @@ class Answers(NamedTuple):
     chance: float | None
 
 
+class Compared(NamedTuple):
+    """What two runs are compared on, for messages. samples: both have them. next_step: of an error if they differ."""
+
+    samples: str
+    next_step: str
+
+
+TEST_SPLITS = Compared("test splits", "compare runs of the same data, data.split_seed and data.fold")
+
+
 class Differing(NamedTuple):
     """Samples to which the runs give other answers: their number among `of`, and names with target and answers."""
 
@@ -52,7 +62,7 @@ class Differing(NamedTuple):
     shown: list[tuple[str, str, str, str]]
 
 
-def require_same(first: Predictions, second: Predictions, where: object) -> None:
+def require_same(first: Predictions, second: Predictions, where: object, compared: Compared = TEST_SPLITS) -> None:
     """Raise RunError unless both runs were scored on the same samples with the same targets."""
     import numpy as np
 
@@ -65,20 +75,21 @@ def require_same(first: Predictions, second: Predictions, where: object) -> None
         problem = "their targets are of different kinds"
     elif len(a["index"]) != len(b["index"]) or not np.array_equal(a["index"], b["index"]):
         both = len(np.intersect1d(a["index"], b["index"]))
-        problem = f"{both:,} samples are in both test splits, of {len(set(a['index'].tolist())):,} and "
+        problem = f"{both:,} samples are in both {compared.samples}, of {len(set(a['index'].tolist())):,} and "
         problem += f"{len(set(b['index'].tolist())):,}"
     else:
         other = [name for name in SAME if name in a and not np.array_equal(a[name], b[name])]
         problem = "the same samples have other targets" if other else ""
+    digests = {found.about.get("samples") for found in (first, second)} - {None}
+    if not problem and len(digests) > 1:
+        problem = "samples of one index have other content"
     if problem:
-        raise not_comparable(problem, where)
+        raise not_comparable(problem, where, compared)
 
 
-def not_comparable(problem: str, where: object) -> RunError:
+def not_comparable(problem: str, where: object, compared: Compared = TEST_SPLITS) -> RunError:
     return RunError(
-        f"the test splits of these runs differ: {problem}",
-        where=where,
-        next_step="compare runs of the same data, data.split_seed and data.fold",
+        f"the {compared.samples} of these runs differ: {problem}", where=where, next_step=compared.next_step
     )
 
 

@@ -1,5 +1,6 @@
 """Print the summary of a finished run: phases, baselines, scores, next command."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -155,11 +156,11 @@ def console_of_width() -> Console:
 
 
 def program() -> str:
-    """The command to type: `frostline` if the shell finds it, else the path of the executable."""
+    """The command to type, quoted for a shell: `frostline` if the shell finds it, else the path of the executable."""
     place = Path(sys.executable).with_name("frostline")
     if shutil.which("frostline") is not None or not place.is_file():
         return "frostline"
-    return str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place)
+    return shlex.quote(str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place))
 
 
 def learns(parts: list[str]) -> str:

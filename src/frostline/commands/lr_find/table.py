@@ -26,7 +26,7 @@ def print_rates(
         console.print(line)
     console.print(f"picture  {folder / PICTURE}")
     console.print(f"numbers  {folder / NUMBERS}")
-    console.print(f"next     {shlex.join([program(), *following])}")
+    console.print(f"next     {program()} {shlex.join(following)}")
 
 
 def _cells(curve: RateCurve) -> list[str]:

@@ -74,7 +74,7 @@ def print_ranking(rows: Sequence[Ranked], num_val: int, files: Sequence[Path], f
     for file in files:
         console.print(f"{file.suffix[1:]:10}  {file}")
     if following:
-        console.print(f"next        {shlex.join([program(), 'train', *following])}")
+        console.print(f"next        {program()} {shlex.join(['train', *following])}")
 
 
 def print_problems(rows: Sequence[Ranked], steps: Mapping[str, str]) -> None:

@@ -56,9 +56,9 @@ class PicturesWithBoxes(FilePictures):
         labels = torch.stack(counts) if counts else torch.zeros(0, classes, dtype=torch.int64)
         super().__init__(files, labels, **common)
 
-    def fingerprint(self, target: TargetType) -> str:
+    def fingerprint(self, target: TargetType, *, as_found: bool = False) -> str:
         """Digest of pictures and boxes."""
-        digest = hashlib.blake2b(super().fingerprint(target).encode(), digest_size=16)
+        digest = hashlib.blake2b(super().fingerprint(target, as_found=as_found).encode(), digest_size=16)
         for rows in self.boxes:
             digest.update(repr(tuple(rows.shape)).encode() + rows.numpy().tobytes())
         return digest.hexdigest()

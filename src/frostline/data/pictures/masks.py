@@ -69,9 +69,9 @@ class MaskedPictures(FilePictures):
         labels = torch.from_numpy(np.stack(counts)).long() if counts else torch.zeros(0, classes).long()
         super().__init__(files, labels, root=root, **common)
 
-    def fingerprint(self, target: TargetType) -> str:
+    def fingerprint(self, target: TargetType, *, as_found: bool = False) -> str:
         """Digest of pictures, pixel counts, and all pixels of the masks."""
-        digest = hashlib.blake2b(super().fingerprint(target).encode(), digest_size=16)
+        digest = hashlib.blake2b(super().fingerprint(target, as_found=as_found).encode(), digest_size=16)
         digest.update(self._masks_digest.encode())
         return digest.hexdigest()
 

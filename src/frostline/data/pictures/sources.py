@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -172,8 +172,15 @@ class FilePictures(Pictures):
     def name_of(self, index: int) -> str:
         return str(self.files[index])
 
+    @cached_property
+    def as_found(self) -> str:
+        return self._digest_of_files(None)
+
     def _content(self) -> str:
-        digest = hashlib.blake2b(b"" if self.grey is None else repr(self.grey).encode(), digest_size=16)
+        return self._digest_of_files(self.grey)
+
+    def _digest_of_files(self, grey: Range | None) -> str:
+        digest = hashlib.blake2b(b"" if grey is None else repr(grey).encode(), digest_size=16)
         others = [file.parent for file in self.files if not file.is_relative_to(self.root)]
         outside = os.path.commonpath(others) if others else self.root
         with ThreadPoolExecutor() as pool:  # hashing releases the GIL

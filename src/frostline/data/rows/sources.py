@@ -77,10 +77,18 @@ class RowSource(PartedSource):
     def name_of(self, index: int) -> str:
         return self.columns.places.where(index)
 
+    @property
+    def as_found(self) -> str:
+        return self._digest({name: part.source.as_found for name, part in self.parts.items()})
+
     def _content(self) -> str:
+        return self._digest({name: part.source.content for name, part in self.parts.items()})
+
+    def _digest(self, parts: Mapping[str, str]) -> str:
+        """parts: the digest of the distinct inputs of each."""
         digest = hashlib.blake2b(digest_size=16)
-        for name, part in self.parts.items():
-            digest.update(f"{name} {part.source.content}\n".encode())
+        for name, content in parts.items():
+            digest.update(f"{name} {content}\n".encode())
         for name, place in self.places.items():
             digest.update(f"{name}\n".encode() + place.numpy().data)
         digest.update(self.absent.numpy().data)

@@ -44,7 +44,7 @@ class Strings:
         """Digest of the strings and their order, independent of targets and locations."""
         digest = hashlib.blake2b(digest_size=16)
         for strings in self.strings:
-            encoded = [string.encode() for string in strings]
+            encoded = [string.encode(errors="surrogatepass") for string in strings]  # JSON may have lone ones
             digest.update(struct.pack(f"<{len(encoded) + 1}q", len(encoded), *map(len, encoded)))
             digest.update(b"".join(encoded))
         return digest.hexdigest()

@@ -56,6 +56,7 @@ class TokenSource(Source):
         self.places = places
         self.lengths = starts.diff() // COLUMNS
         self.excerpts: dict[int, str] = {}  # beginnings of texts that are shown, by index
+        self.strings: str | None = None  # `Strings.content`, if the texts are known
 
     @classmethod
     def of(
@@ -126,6 +127,10 @@ class TokenSource(Source):
 
     def _rows(self, index: Tensor) -> list[Tensor]:
         return rows_at(self.flat, self.starts, index, (COLUMNS,))
+
+    @property
+    def as_found(self) -> str:
+        return self.strings or self.content
 
     def _content(self) -> str:
         digest = hashlib.blake2b(self.starts.numpy().data, digest_size=16)
@@ -205,6 +210,7 @@ class Tokenizer:
         require_bounded(texts.strings, texts.where)
         made = self._source(texts, name, cache)
         made.require_tokens(texts.where)
+        made.strings = texts.content
         return made
 
     def _source(self, texts: Texts | TaggedTexts, name: str, cache: SampleCache) -> TokenSource:
