@@ -25,8 +25,8 @@ SWEEP = ["train", "-m", *faked.SMALL, "optimizer.lr=0.1,0.01", "hydra.sweep.dir=
 def ranked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     """The environment of rank 0; `ranked(RANK="1")` changes it."""
 
-    def change(**said: str) -> None:
-        for name, value in said.items():
+    def change(**variables: str) -> None:
+        for name, value in variables.items():
             monkeypatch.setenv(name, value)
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -46,9 +46,9 @@ def test_rank_0_runs_each_job_with_the_devices_of_torchrun(
     seen: list[set[str]] = []
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
-    def run(*known: object, **said: object) -> None:
+    def run(*args: object, **kwargs: object) -> None:
         seen.append({*TORCHRUN, "TORCHELASTIC_ERROR_FILE"} & {*os.environ})
-        faked.trained(*known, **said)  # type: ignore[arg-type]
+        faked.trained(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setitem(sys.modules, "frostline.commands.train", faked.module("train", train=run))
     answer = program(*SWEEP)

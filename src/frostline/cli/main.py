@@ -70,9 +70,9 @@ def main(command: str | None = None) -> None:
             _sweep_first(command)
             with stoppable(), unfailing_output() if command == "train" else nullcontext():
                 failures = _run(command)
-        told = Session.folder is not None  # a sweep prints the error of a job when it happens
+        printed = Session.folder is not None  # a sweep prints the error of a job when it happens
     except FrostlineError as error:
-        failures, told = [error], False
+        failures, printed = [error], False
     except KeyboardInterrupt:
         tell_stopped(Stopped(signal.SIGINT))
         sys.exit(130)
@@ -85,7 +85,7 @@ def main(command: str | None = None) -> None:
     for failure in failures:
         if wants_traceback:
             raise failure
-        if not told:
+        if not printed:
             _tell(failure)
         elif launch is not None:
             tell_torchrun(failure.what)

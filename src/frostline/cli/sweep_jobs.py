@@ -22,7 +22,7 @@ from frostline.cli.sweep_session import Session, within
 from frostline.cli.sweep_settings import (
     is_of_sweep,
     launcher_of,
-    of_hydra,
+    refused_launcher,
     require_droppable,
     settings_of,
     with_seeds,
@@ -80,7 +80,7 @@ class Jobs(Sweeper):
         assert self.config is not None
         assert self.hydra_context is not None
         if type(self.launcher).__name__ != LAUNCHER:
-            raise of_hydra(f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}")
+            raise refused_launcher(f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}")
         Session.settings = settings = settings_of(self.config)
         Session.has_page = self.config.get("report") is not False
         launcher = launcher_of(self.config)
