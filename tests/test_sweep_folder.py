@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from conftest import Answer
 from frostline.commands.train import NOT_HERE
 from frostline.report.leaderboard import write_leaderboard
 from frostline.runs.record import Record
-from frostline.runs.sweeps import PRUNED, Note, Sweep
+from frostline.runs.sweep_names import PRUNED
+from frostline.runs.sweeps import Note, Sweep
 from frostline.sweeps.workers import MOST_ATTEMPTS, give_up
 
 pytestmark = [
@@ -69,6 +71,36 @@ def test_jobs_without_a_run_are_noted_again_from_the_leaderboard(
     shutil.rmtree(ended / ".jobs")
     (ended / "leaderboard.csv").write_bytes(b"\xff")
     assert Sweep.read(ended).numbers() == []
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_jobs_of_a_search_are_noted_again_with_what_was_typed(
+    repeated: bool, program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program(*SEARCH, *["sweep.seeds=2"] * repeated, "hydra.sweep.dir=S").code == 0
+    sweep, last = Sweep.read(tmp_path / "S"), 3 if repeated else 1
+    note = sweep.note(last)
+    assert note is not None
+    shutil.rmtree(sweep.folder / str(last))
+    note.error, note.attempts = "no such file", 0
+    sweep.write_note(last, note)
+    write_leaderboard(sweep.folder)
+    shutil.rmtree(sweep.folder / ".jobs")
+    found = Sweep.read(sweep.folder).note(last)
+    assert found is not None
+    assert sorted(found.typed) == sorted(note.typed)
+    assert found == replace(note, typed=found.typed)
+    shutil.rmtree(sweep.folder / ".jobs")
+    (sweep.folder / ("runs.csv" if repeated else "leaderboard.csv")).unlink()
+    assert (Sweep.read(sweep.folder).note(last), sweep.state(last)) == (None, "new"), "what was typed is not known"
+
+
+def test_damaged_runs_are_noted_again_with_what_was_typed(ended: Path, program: Program) -> None:
+    (ended / "1" / "run.json").write_text("{")
+    shutil.rmtree(ended / ".jobs")
+    sweep = Sweep.read(ended)
+    assert sweep.note(1) == Note("1", sweep.jobs[1])
+    assert sweep.state(1) == "failed"
 
 
 def test_a_leaderboard_that_cannot_be_written_loses_no_run(ended: Path, program: Program) -> None:

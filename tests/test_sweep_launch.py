@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 import faked
 from conftest import ROOT, Answer
@@ -24,10 +25,11 @@ SWEEP = ["train", "-m", *faked.SMALL, "optimizer.lr=0.1,0.01", "hydra.sweep.dir=
 def ranked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     """The environment of rank 0; `ranked(RANK="1")` changes it."""
 
-    def change(**said: str) -> None:
-        for name, value in said.items():
+    def change(**variables: str) -> None:
+        for name, value in variables.items():
             monkeypatch.setenv(name, value)
 
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     change(**TORCHRUN, TORCHELASTIC_ERROR_FILE=str(tmp_path / "error.json"))
     return change
 
@@ -42,15 +44,16 @@ def test_rank_0_runs_each_job_with_the_devices_of_torchrun(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[set[str]] = []
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
-    def run(*known: object, **said: object) -> None:
+    def run(*args: object, **kwargs: object) -> None:
         seen.append({*TORCHRUN, "TORCHELASTIC_ERROR_FILE"} & {*os.environ})
-        faked.trained(*known, **said)  # type: ignore[arg-type]
+        faked.trained(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setitem(sys.modules, "frostline.commands.train", faked.module("train", train=run))
     answer = program(*SWEEP)
     assert answer.code == 0, answer.err
-    assert "rank 0 of torchrun runs the sweep, each run with trainer.devices=2" in answer.err
+    assert "rank 0 of torchrun runs the sweep, each run with trainer.devices=2; OMP_NUM_THREADS=1, " in answer.err
     assert devices(tmp_path / "S") == [["trainer.devices=2"]] * 2
     assert seen == [set(), set()], "a run starts its ranks itself"
     assert os.environ["TORCHELASTIC_RUN_ID"] == "it"
@@ -59,7 +62,9 @@ def test_rank_0_runs_each_job_with_the_devices_of_torchrun(
 @pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize(("typed", "expected"), [("auto", "2"), ("-1", "2"), ("1", "1")])
 def test_typed_devices_are_kept(typed: str, expected: str, program: Program, tmp_path: Path) -> None:
-    assert program(*SWEEP, f"trainer.devices={typed}").code == 0
+    answer = program(*SWEEP, f"trainer.devices={typed}")
+    assert answer.code == 0
+    assert f"each run with trainer.devices={expected}\n" in answer.err
     assert devices(tmp_path / "S") == [[f"trainer.devices={expected}"]] * 2
 
 
@@ -117,6 +122,9 @@ def test_torchrun_starts_a_sweep(tmp_path: Path) -> None:
         [sys.executable, *command, *own, *sweep], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert [Record.read(tmp_path / "S" / it).status for it in "01"] == ["finished"] * 2
+    for name in "01":
+        folder = tmp_path / "S" / name
+        assert Record.read(folder).status == "finished"
+        assert OmegaConf.load(folder / "config.yaml").trainer.devices == 2
     assert ended.stdout.count("[0] ") == ended.stdout.count("[1] ") == 1
     assert {path.name for path in (tmp_path / "S").iterdir()} >= {"0", "1", "sweep.json", "leaderboard.csv"}

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Answer
+from frostline.cli import dispatch
 from frostline.pages.dimensions import LOG_FROM, MOST_NAMES, WORD, Tried, axis_of, forest, parallel, scatter
 from frostline.pages.drawing import short_labels
 from frostline.pages.sweep import (
@@ -131,6 +132,23 @@ def test_the_newest_sweep_of_a_folder_is_proposed(program: Program, tmp_path: Pa
     (tmp_path / "runs" / "it").mkdir(parents=True)
     (tmp_path / "runs" / "it" / "run.json").touch()
     assert "holds one run" in program("report", "runs").err
+
+
+def test_runs_are_looked_for_in_so_many_folders_only(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "MOST_FOLDERS", 4)
+    for place in ("logs/a", "logs/deep/er/b", "logs/gone"):
+        (tmp_path / place).mkdir(parents=True)
+    for name in ("a", "deep/er/b"):
+        (tmp_path / "logs" / name / "run.json").touch()
+    (tmp_path / "logs" / "gone" / "run.json").symlink_to("nothing")  # as if it was removed meanwhile
+    answer = program("report", "logs")
+    assert (answer.code, "holds at least one run\n" in answer.err) == (1, True), answer.err
+    monkeypatch.setattr(dispatch, "MOST_FOLDERS", 6)
+    assert "holds 2 runs\n" in program("report", "logs").err
+    monkeypatch.setattr(dispatch, "MOST_FOLDERS", 1)
+    assert "this folder is not a run: it has no run.json" in program("report", "logs").err
 
 
 def test_a_run_without_an_interval_stays_in_the_leaderboard(sweep: Path) -> None:

@@ -1,7 +1,9 @@
 """sweep=plans: probes first, then heads on frozen outputs, then plans that thaw what leads, within a budget."""
 
 import math
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from frostline.cli.sweep import _unsuccessful
 from frostline.cli.sweep_plans import _multiples
 from frostline.cli.sweep_session import Session
 from frostline.commands.train import NOT_HERE
+from frostline.report.leaderboard import write_leaderboard
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep
 from frostline.sweeps.planning import KEYS, Planning
@@ -151,6 +154,21 @@ def test_each_decision_is_printed_and_a_resumed_search_goes_on(program: Program,
     assert answer.code == 0, answer.err
     assert next(line for line in answer.out.splitlines() if line.startswith("[6]")).split(" ")[-4:] == typed[6][-4:]
     assert "[5]" not in answer.out
+
+
+@pytest.mark.usefixtures("scored")
+def test_a_choice_that_failed_is_known_when_notes_are_made_again(program: Program, tmp_path: Path) -> None:
+    assert program(*SWEEP, "sweep.minutes=1", "sweep.schedules=[]", "hydra.sweep.dir=S").code == 0
+    sweep = Sweep.read(tmp_path / "S")
+    note = sweep.note(2)
+    assert note is not None
+    shutil.rmtree(sweep.folder / "2")
+    sweep.write_note(2, replace(note, error="no such file"))
+    write_leaderboard(sweep.folder)
+    shutil.rmtree(sweep.folder / ".jobs")
+    planning = Planning.stored(Sweep.read(sweep.folder))
+    assert planning.sweep.state(2) == "failed"
+    assert planning._ended(2).choice == Choice("bundled", "mlp", "head_only", "0.0003")
 
 
 @pytest.mark.usefixtures("scored")

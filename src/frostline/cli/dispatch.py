@@ -1,8 +1,10 @@
 """Run each command with its composed config. Heavy imports happen inside the functions, after the checks."""
 
+import os
 import shlex
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +26,8 @@ from frostline.runs.folders import require_writable
 from frostline.runs.record import FILE as RECORD
 from frostline.runs.record import Record
 from frostline.runs.sweeps import FILE as SWEEP
+
+MOST_FOLDERS = 10_000  # in which runs are looked for, about a second: the folder may be that of all files
 
 
 def _lr_find(cfg: DictConfig) -> None:
@@ -207,18 +211,36 @@ def _report(cfg: DictConfig) -> None:
 
 
 def _require_none_below(folder: Path) -> None:
-    """Raise RunError if a folder that is no run holds some, or sweeps."""
-    below = {SWEEP: [*folder.rglob(SWEEP)], RECORD: [*folder.rglob(RECORD)]}
+    """Raise RunError, naming the newest one, if runs or sweeps lie below `folder`."""
+    below, whole = _below(folder)
     for name, found in below.items():
         if found:
-            newest = max(found, key=lambda file: (file.stat().st_mtime, file)).parent
+            newest = max(found)[1]
             kind = "sweep" if name == SWEEP else "run"
+            number = f"{'' if whole else 'at least '}{counted(len(found), kind, f'{kind}s')}"
             raise RunError(
-                f"this folder is neither a run nor a sweep, but holds {counted(len(found), kind, f'{kind}s')}",
+                f"this folder is neither a run nor a sweep, but holds {number}",
                 where=folder,
                 next_step=f"{command_of('report', run=newest)}  # the newest {kind}; "
                 f"or {command_of('leaderboard', folder=folder)}  # ranks all runs below it",
             )
+
+
+def _below(folder: Path) -> tuple[dict[str, list[tuple[float, Path]]], bool]:
+    """Time and folder of each sweep and of each run outside sweeps, by the name of its file; and whether all folders
+    were read: the nearest MOST_FOLDERS at most. What is removed meanwhile, or cannot be read, is left out."""
+    found: dict[str, list[tuple[float, Path]]] = {SWEEP: [], RECORD: []}
+    left, read = deque([folder]), 0
+    while left and read < MOST_FOLDERS:
+        here, read = left.popleft(), read + 1
+        for name, known in found.items():
+            with suppress(OSError):
+                known.append(((here / name).stat().st_mtime, here))
+                break
+        else:
+            with suppress(OSError), os.scandir(here) as entries:
+                left.extend(Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False))
+    return found, not left
 
 
 def _report_sweep(cfg: DictConfig) -> None:

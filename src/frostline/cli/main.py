@@ -22,7 +22,7 @@ from frostline.cli.nested import with_nested
 from frostline.cli.resuming import require_resumable, resumed
 from frostline.cli.sweep import Board, sweep_folder
 from frostline.cli.sweep_jobs import Jobs
-from frostline.cli.sweep_launch import launches, led
+from frostline.cli.sweep_launch import arguments_of_rank_0, launch_of_sweep
 from frostline.cli.sweep_listing import require_lists
 from frostline.cli.sweep_resuming import taken_up
 from frostline.cli.sweep_session import Session
@@ -60,19 +60,19 @@ def main(command: str | None = None) -> None:
         require_known_flags(sys.argv[1:])
         require_starter()
         if was_started():
-            end_with_parent(grace=10.0)  # in which it may end by itself, as rank 0 has
-        launch = launches(command, sys.argv[1:])
+            end_with_parent(grace=10.0)  # time to end by itself after rank 0 has ended
+        launch = launch_of_sweep(command, sys.argv[1:])
         if launch is not None and launch.rank != 0:
             return  # torchrun waits for rank 0, which runs the sweep
         if launch is not None:
-            sys.argv[1:] = led(launch, sys.argv[1:])
+            sys.argv[1:] = arguments_of_rank_0(launch, sys.argv[1:])
         with nullcontext() if launch is None else unlaunched():
             _sweep_first(command)
             with stoppable(), unfailing_output() if command == "train" else nullcontext():
                 failures = _run(command)
-        told = Session.folder is not None  # a sweep prints the error of a job when it happens
+        printed = Session.folder is not None  # a sweep prints the error of a job when it happens
     except FrostlineError as error:
-        failures, told = [error], False
+        failures, printed = [error], False
     except KeyboardInterrupt:
         tell_stopped(Stopped(signal.SIGINT))
         sys.exit(130)
@@ -85,7 +85,7 @@ def main(command: str | None = None) -> None:
     for failure in failures:
         if wants_traceback:
             raise failure
-        if not told:
+        if not printed:
             _tell(failure)
         elif launch is not None:
             tell_torchrun(failure.what)

@@ -165,8 +165,8 @@ class Board:
 
                 page_of_sweep(sweep.folder)
         if Session.importances:
-            said = ", ".join(f"{name} {share:.2f}" for name, share in Session.importances.items())
-            print(f"importance   {said} (share of the variance of the scores, fANOVA)")
+            shares = ", ".join(f"{name} {share:.2f}" for name, share in Session.importances.items())
+            print(f"importance   {shares} (share of the variance of the scores, fANOVA)")
         return [*errors, *_unsuccessful(sweep)]
 
     def _test_best(self, sweep: Sweep) -> list[FrostlineError]:

@@ -22,7 +22,7 @@ from frostline.cli.sweep_session import Session, within
 from frostline.cli.sweep_settings import (
     is_of_sweep,
     launcher_of,
-    of_hydra,
+    refused_launcher,
     require_droppable,
     settings_of,
     with_seeds,
@@ -55,8 +55,7 @@ class Jobs(Sweeper):
     typed: ClassVar[list[str]] = []  # the command line, before it was quoted for Hydra
 
     def __init__(self, max_batch_size: int | None, params: Mapping[str, Any] | None = None) -> None:
-        """Keys of `hydra.sweeper`. max_batch_size: of no effect, as one job runs after the other."""
-        self._size = max_batch_size
+        """Keys of `hydra.sweeper`. max_batch_size: of no effect, whatever its value: there are no batches."""
         self._params = [f"{key}={value}" for key, value in (params or {}).items()]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -81,7 +80,7 @@ class Jobs(Sweeper):
         assert self.config is not None
         assert self.hydra_context is not None
         if type(self.launcher).__name__ != LAUNCHER:
-            raise of_hydra(f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}")
+            raise refused_launcher(f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}")
         Session.settings = settings = settings_of(self.config)
         Session.has_page = self.config.get("report") is not False
         launcher = launcher_of(self.config)
@@ -142,12 +141,6 @@ class Jobs(Sweeper):
             each = repetitions(jobs)
             number, seeds = len(each), max(map(len, each), default=1)
         require_droppable(settings, number, seeds)
-        if self._size is not None and self._size < 1:
-            raise ConfigError(
-                f"a batch needs at least one job, not {self._size}",
-                where="hydra.sweeper.max_batch_size",
-                next_step="leave it out: all jobs are then one batch",
-            )
         raw = OmegaConf.to_container(self.config, resolve=False)
         assert isinstance(raw, dict)
         if "${now:" not in str(raw.get("run_dir")) or any(override.key_or_group == "run_dir" for override in typed):

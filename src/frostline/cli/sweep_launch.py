@@ -1,6 +1,7 @@
 """Start a sweep with torchrun. Rank 0 runs it and starts the ranks of each run itself, as `trainer.devices=N -m` does
 without torchrun; the other processes of torchrun end at once."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,15 +15,16 @@ from frostline.runs.sweeps import FILE
 DEVICES = "trainer.devices"
 AUTO = ("auto", "-1")
 TIME = "${now:"
+THREADS = "OMP_NUM_THREADS"
 
 
-def launches(command: str, arguments: Sequence[str]) -> Launch | None:
+def launch_of_sweep(command: str, arguments: Sequence[str]) -> Launch | None:
     """How several processes got the command line of a sweep; None for a single process, and for a run."""
     sweeps = bool({"-m", "--multirun"} & {*arguments}) or bool(taking_up(arguments))
     return launched() if command == "train" and sweeps and many() else None
 
 
-def led(launch: Launch, arguments: Sequence[str]) -> list[str]:
+def arguments_of_rank_0(launch: Launch, arguments: Sequence[str]) -> list[str]:
     """The arguments with which rank 0 runs the sweep. Raises ConfigError if it cannot run from these processes."""
     _require_one_host(launch)
     typed = {key_of(it): it.partition("=")[2] for it in arguments}
@@ -33,20 +35,27 @@ def led(launch: Launch, arguments: Sequence[str]) -> list[str]:
             next_step=f"start the sweep without torchrun; or leave {LAUNCHER} out",
         )
     if taking_up(arguments):
-        print(f"frostline: rank 0 of torchrun takes part, with the {DEVICES} of the sweep", file=sys.stderr)
+        _tell(f"rank 0 of torchrun takes part, with the {DEVICES} of the sweep")
         return [*arguments]
     if launch.restarts:
         _require_folder(typed.get(IN))
     others = [it for it in arguments if key_of(it) != DEVICES or typed[DEVICES] not in AUTO]
-    if typed.get(DEVICES, "auto") in AUTO:
-        others.append(f"{DEVICES}={launch.devices}")
-        print(
-            f"frostline: rank 0 of torchrun runs the sweep, each run with {DEVICES}={launch.devices}", file=sys.stderr
-        )
+    devices = typed.get(DEVICES, "auto")
+    if devices in AUTO:
+        devices = str(launch.devices)
+        others.append(f"{DEVICES}={devices}")
+    _tell(f"rank 0 of torchrun runs the sweep, each run with {DEVICES}={devices}")
     folder = Path(typed.get(IN, "").strip("'\""))
     if launch.restarts and (folder / FILE).is_file():  # after a restart, or given again
         others.append(f"sweep.resume={hydra_quoted(str(folder))}")
     return others
+
+
+def _tell(what: str) -> None:
+    """Print what rank 0 does, and that the ranks of its runs inherit the single thread that torchrun gave it."""
+    alone = os.environ.get(THREADS) == "1"
+    more = f"; {THREADS}=1, which torchrun sets unless you do, gives each rank one thread" if alone else ""
+    print(f"frostline: {what}{more}", file=sys.stderr)
 
 
 def _require_one_host(launch: Launch) -> None:

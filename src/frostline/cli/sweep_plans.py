@@ -70,7 +70,8 @@ def space_of(
 def _require_one_list(typed: Mapping[str, Sequence[str]], own: Sequence[str]) -> None:
     """Raises ConfigError if a setting and the list of the sweep that it replaces are both typed."""
     for key, listed in LISTS.items():
-        if len(typed.get(key, [])) > (key == RATE) and listed in own:  # sweep.rates multiplies a single rate
+        least = 2 if key == RATE else 1  # sweep.rates multiplies a single rate
+        if len(typed.get(key, [])) >= least and listed in own:
             raise ConfigError(
                 f"{key} takes the place of {listed}, and both are typed",
                 where=f"{key}={','.join(typed[key])}",

@@ -10,7 +10,7 @@ from frostline.errors import ConfigError, RunError
 from frostline.paths import remove_empty
 from frostline.runs.folders import require_empty, require_writable, reserved_at_once
 from frostline.runs.sweep_locks import Presence
-from frostline.runs.sweep_remade import BOARD
+from frostline.runs.sweep_names import BOARD
 from frostline.runs.sweeps import FILE, JOBS, Sweep
 from frostline.sweeps.progress import Progress
 from frostline.sweeps.settings import Grid

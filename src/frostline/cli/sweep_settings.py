@@ -65,7 +65,7 @@ def require_sweep(arguments: Sequence[str], *, sweeps: bool, resumes: bool) -> N
     for argument in arguments:
         key, value = key_of(argument), argument.partition("=")[2]
         if value not in ("", "basic") and (key == "hydra/launcher" or argument == "launcher=joblib"):
-            raise of_hydra(argument)
+            raise refused_launcher(argument)
     own = [argument for argument in arguments if is_of_sweep(key_of(argument))]
     if own and not sweeps:
         raise ConfigError(
@@ -82,8 +82,8 @@ def require_sweep(arguments: Sequence[str], *, sweeps: bool, resumes: bool) -> N
         )
 
 
-def of_hydra(typed: str) -> ConfigError:
-    """typed: a launcher that is a plugin of Hydra's."""
+def refused_launcher(typed: str) -> ConfigError:
+    """Return the error for a launcher that is a plugin of Hydra's. typed: the argument that names it."""
     return ConfigError(
         "a launcher of Hydra's runs jobs in processes that record nothing in the sweep: it could not be resumed",
         where=typed,

@@ -18,7 +18,7 @@ from frostline.report.leaderboard import DEVIATION, LONG, NO_INTERVAL, label_of
 from frostline.report.summary import PAGE
 from frostline.report.trials import REPEATS, Ranking, Setting, Trial, best_settings, differing, settings_of, trials_of
 from frostline.report.without_effect import equal_runs, without_effect
-from frostline.runs.sweep_remade import BOARD
+from frostline.runs.sweep_names import BOARD
 from frostline.runs.sweeps import Sweep
 
 FINISHED = "finished"

@@ -31,9 +31,8 @@ from frostline.report.trials import (
 from frostline.report.without_effect import equal_runs, without_effect
 from frostline.runs.predictions import Predictions, read
 from frostline.runs.record import Record
-from frostline.runs.sweep_remade import BOARD
+from frostline.runs.sweep_names import BOARD, RUNS
 
-RUNS = "runs.csv"
 NO_INTERVAL = "no_interval"  # column: why a setting has no interval although it should
 LONG = ("error", NO_INTERVAL, "command")
 DEVIATION = " deviation"

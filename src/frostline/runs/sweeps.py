@@ -32,7 +32,8 @@ from frostline.runs.record import FILE as RECORD
 from frostline.runs.record import Record
 from frostline.runs.schema import read_schema, require_types
 from frostline.runs.sweep_locks import locked
-from frostline.runs.sweep_remade import KINDS, remade
+from frostline.runs.sweep_names import PRUNED
+from frostline.runs.sweep_remade import remade
 
 FILE = "sweep.json"
 JOBS = ".jobs"
@@ -46,7 +47,6 @@ FOREIGN = re.compile(
 FIELDS = {"arguments": "list[str]", "cwd": "str", "jobs": "list[list[str]]", "search": "dict"}
 NOTED = {"run": "str", "typed": "list[str]", "error": "str | None", "kind": "str | None", "again": "bool"}
 NOTED |= {"attempts": "int", "stopped": "int"}
-PRUNED = KINDS["pruned"]  # the kind of a note of a job that was dropped
 PAUSE = 0.2  # seconds between two looks at jobs that other processes run
 
 State = Literal["new", "open", "finished", "pruned", "failed"]

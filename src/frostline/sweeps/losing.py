@@ -4,7 +4,8 @@ spends an equal share of the chance to drop a setting that is equal to all other
 import math
 from collections.abc import Mapping, Sequence
 
-from frostline.runs.sweeps import PRUNED, Note, Sweep
+from frostline.runs.sweep_names import PRUNED
+from frostline.runs.sweeps import Note, Sweep
 
 FEWEST = 4  # seeds before the first look
 CHANCE = 0.05  # at most, of dropping a setting that is equal to all others, over all looks

@@ -58,11 +58,11 @@ def _asking(method: "Callable[Concatenate[Trials, P], T]") -> "Callable[Concaten
     gone, in the middle of a sweep."""
 
     @wraps(method)
-    def asked(self: "Trials", *known: P.args, **said: P.kwargs) -> T:
+    def answered(self: "Trials", *args: P.args, **kwargs: P.kwargs) -> T:
         with self._reached("the storage of the search does not answer", f"{self._again}  # when it does"):
-            return method(self, *known, **said)
+            return method(self, *args, **kwargs)
 
-    return asked
+    return answered
 
 
 class Trials:
@@ -123,8 +123,8 @@ class Trials:
         try:
             yield
         except known as error:
-            told = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
-            raise RunError(f"{what}: {first_line(told or error)}", where=self._where, next_step=next_step) from error
+            cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+            raise RunError(f"{what}: {first_line(cause or error)}", where=self._where, next_step=next_step) from error
 
     def _require_own_space(self, next_step: str) -> None:
         """Raise RunError if a trial was drawn from another space."""
