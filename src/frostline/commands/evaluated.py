@@ -63,11 +63,8 @@ def _tail(name: str) -> str:
 
 def asked(cfg: DictConfig, data: Data, content: str | None) -> dict[str, Any]:
     """What the stored file says beside what those of a training say. cfg: of evaluate. content: of the checkpoint."""
-    given = {str(name): value for name, value in cfg.data.items() if value is not None}
-    typed = {
-        f"data.{name}": OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        for name, value in given.items()
-    }
+    given: Any = OmegaConf.to_container(cfg.data)
+    typed: dict[str, Any] = {f"data.{name}": value for name, value in given.items() if value is not None}
     for name in ("data.dir", "data.file", "data.path"):
         if name in typed and at_home(typed[name]).exists():
             typed[name] = str(at_home(typed[name]).absolute())
