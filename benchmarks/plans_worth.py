@@ -1,6 +1,6 @@
 """What `sweep=plans` finds within some minutes, against `sweep=random` over the same space within the same minutes.
 
-python benchmarks/plans_worth.py <folder of pictures> 3 [model,model] [seed]
+python benchmarks/plans_worth.py <folder of pictures> 3 [data.image_size=96 seed=1 ...]
 
 Minutes are those of the runs together, as run.json counts them; a run that ends after them does not count. Each search
 has an empty cache. Scores are of the run that is best by validation until then; random search has no test score of its
@@ -18,14 +18,16 @@ from typing import Any
 
 from machine import write_result
 
-MODELS = "efficientnet_lite0,efficientnet_lite1"
-JOB = ["trainer=cpu", "logger=none", "report=false", "sweep.test=all"]
+MODELS = "model=efficientnet_lite0,efficientnet_lite1"
+JOB = ["trainer=cpu", "logger=none", "report=false", "sweep.test=all", "data=image_folder"]
 RANDOM = ["sweep=random", "sweep.trials=1000", "optimizer.lr=tag(log,interval(1e-4,1e-2))", "head=linear,mlp"]
 RANDOM += ["schedule=head_only,last_block,two_stage,full"]
 
 
-def main(folder: str, minutes: float, models: str, seed: int) -> None:
-    job = [*JOB, "data=image_folder", f"data.dir={folder}", f"model={models}", f"seed={seed}"]
+def main(folder: str, minutes: float, own: list[str]) -> None:
+    seed = next((it.partition("=")[2] for it in own if it.startswith("seed=")), "0")
+    models = [] if any(it.startswith("model=") for it in own) else [MODELS]
+    job = [*JOB, f"data.dir={folder}", *models, *own]
     ways = {"plans": ["sweep=plans", f"sweep.minutes={minutes}"], "random": [*RANDOM, f"sweep.draw={seed}"]}
     rows = []
     for name, own in ways.items():
@@ -73,5 +75,4 @@ def _best(runs: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    others = sys.argv[3:]
-    main(sys.argv[1], float(sys.argv[2]), others[0] if others else MODELS, int(others[1]) if len(others) > 1 else 0)
+    main(sys.argv[1], float(sys.argv[2]), sys.argv[3:])
