@@ -25,7 +25,10 @@ def test_columns_stand_where_the_longest_name_of_a_phase_lets_them(
     trainer: Any = SimpleNamespace(callback_metrics=seen, is_global_zero=True, current_epoch=1)
     for name in names:
         task = SimpleNamespace(scores={"val/loss": "min", "val/accuracy": "max"})
-        module: Any = SimpleNamespace(trained=True, phase=make_phase(name), first_epoch=0, phase_names=names, task=task)
+        backbone = SimpleNamespace(blocks={"stem": None})
+        module: Any = SimpleNamespace(
+            trained=True, phase=make_phase(name), first_epoch=0, phase_names=names, task=task, backbone=backbone
+        )
         EpochLines(monitor="val/accuracy").on_train_epoch_end(trainer, module)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(begin)
@@ -34,18 +37,19 @@ def test_columns_stand_where_the_longest_name_of_a_phase_lets_them(
 
 
 @pytest.mark.parametrize(
-    ("name", "done", "left"),
+    ("name", "done", "thaws", "left"),
     [
-        ("head", 1, "  ≈ 4 min left"),  # 220 s: one more epoch of 20 s; the other phase takes twice its estimate, too
-        ("all", 4, "  ≈ 20 s left"),
-        ("all", 5, ""),
-        ("other", 1, ""),
+        ("head", 1, True, "  ≈ 4 min left"),  # 220 s: an epoch of 20 s; the other phase takes twice its estimate, too
+        ("head", 1, False, "  ≈ 2 min left"),  # 120 s: cached outputs tell nothing of the other phase
+        ("all", 4, True, "  ≈ 20 s left"),
+        ("all", 5, True, ""),
+        ("other", 1, True, ""),
     ],
 )
-def test_the_time_left_is_that_of_the_whole_plan(name: str, done: int, left: str) -> None:
+def test_the_time_left_is_that_of_the_whole_plan(name: str, done: int, thaws: bool, left: str) -> None:
     lines = EpochLines(monitor="val/accuracy")
     lines.planned = {"head": 20.0, "all": 100.0}
-    found = lines._left(name, 20.0, 2 if name == "head" else 5, done)
+    found = lines._left(name, 20.0, 2 if name == "head" else 5, done, thaws=thaws)
     assert found == left
     lines.planned = {"head": 20.0, "all": None}
-    assert lines._left("head", 20.0, 2, 1) == ""
+    assert lines._left("head", 20.0, 2, 1, thaws=True) == ""

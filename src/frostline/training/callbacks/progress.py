@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import lightning as L
 
@@ -35,20 +36,27 @@ class EpochLines(L.Callback):
         line = "  ".join(f"{name} {value}" for name, value in shown.items())
         line += f"  {float(seen[RATE]):,.0f} samples/s" if RATE in seen else ""
         passed = (time.perf_counter() - self._begun) / (trainer.current_epoch + 1 - self._first)
-        left = self._left(phase.name, passed, phase.epochs, done)  # type: ignore[union-attr, arg-type]
+        left = self._left(phase.name, passed, phase.epochs, done, thaws=_thaws(pl_module))  # type: ignore[union-attr, arg-type]
         epoch = f"{done}/{phase.epochs}"  # type: ignore[union-attr]
         print(f"{phase.name:>{width}} {epoch:>7}   {line}{left}", flush=True)  # type: ignore[union-attr]
 
-    def _left(self, name: str, seconds: float, epochs: int, done: int) -> str:
+    def _left(self, name: str, seconds: float, epochs: int, done: int, *, thaws: bool) -> str:
         """The time left for the whole plan, in words; "" if it is unknown or short. seconds: of an epoch of the phase.
-        Estimates of later phases are scaled by what this one takes of its own."""
+        Estimates of later phases are scaled by what this one takes of its own, if blocks learn in it: epochs on cached
+        outputs tell nothing of those that thaw."""
         later = [*self.planned][[*self.planned].index(name) + 1 :] if name in self.planned else []
         rest, own = [self.planned[it] for it in later], self.planned.get(name)
         if name not in self.planned or None in rest or (rest and not own):
             return ""
-        factor = seconds * epochs / own if own else 1.0
+        factor = seconds * epochs / own if own and thaws else 1.0
         left = seconds * (epochs - done) + factor * sum(it for it in rest if it is not None)
         return f"  ≈ {_said(left)} left" if left >= WORTH else ""
+
+
+def _thaws(pl_module: Any) -> bool:
+    """Whether blocks of the backbone learn in the current phase."""
+    blocks = [*pl_module.backbone.blocks]
+    return bool(pl_module.phase.frost_line(blocks) < len(blocks))
 
 
 def _said(seconds: float) -> str:
