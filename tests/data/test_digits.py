@@ -54,6 +54,9 @@ def test_a_limit_keeps_as_many_of_each_class_and_leaves_the_other_parts_alone(
 ) -> None:
     whole, limited = data_of(Digits, spec, **common), data_of(Digits, spec, **common | {"train_limit": 205})
     assert len(limited.train_split) == 205
+    (note,) = [note for note in limited.notes() if " are used" in note]
+    assert note.startswith("205 of 1,2")
+    assert not any(" are used" in note for note in whole.notes())
     assert set(limited.targets.counts) == {20, 21}
     assert samples(limited, "train") < samples(whole, "train")
     assert samples(limited, "test") == samples(whole, "test")

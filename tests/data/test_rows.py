@@ -15,7 +15,7 @@ from frostline.contracts.features import MISSING, UNKNOWN
 from frostline.data.files.paths import FilePaths
 from frostline.data.pictures.files import PICTURES
 from frostline.data.rows.columns import Columns, Kinds, columns_of
-from frostline.data.rows.kinds import guess, guess_note, kinds_of
+from frostline.data.rows.kinds import guess, guess_note, kinds_of, slices_note
 from frostline.data.rows.sources import Distinct, RowSource, absent_in
 from frostline.data.rows.statistics import coded, statistics_of
 from frostline.data.tables.table import Row
@@ -110,6 +110,14 @@ def test_guessed_columns_can_be_pasted() -> None:
 
 
 # --- cells ---
+
+
+def test_columns_that_only_tell_scores_apart_are_told() -> None:
+    kinds = Kinds((), (), ("age",), ("breed",), ())
+    (said,) = slices_note(["site", "breed"], kinds)
+    assert said.startswith("site: no inputs")
+    assert "data.category_columns='[breed,site]'" in said or "data.category_columns=[breed,site]" in said
+    assert slices_note(["breed"], kinds) == []
 
 
 def test_every_faulty_cell_is_named(tmp_path: Path) -> None:

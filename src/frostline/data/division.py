@@ -65,7 +65,11 @@ class Division:
         self._require_training(source.labels[index], sampling.split_seed)
         if sampling.train_limit is not None:
             strata = self.target.strata(source.labels[index])
-            index = index[balanced_subset(strata, sampling.train_limit, sampling.seed)]
+            limited = index[balanced_subset(strata, sampling.train_limit, sampling.seed)]
+            if len(limited) < len(index):
+                how = ", balanced over classes or ranges of numbers" if len(strata.unique()) > 1 else ""
+                self.notes.append(f"{len(limited):,} of {len(index):,} training {self.samples} are used{how}")
+            index = limited
             self._require_limit(source.labels[index], sampling.train_limit)
         splits = Split(source, index), Split(*val, scored=True), Split(*test, scored=True)
         for name, split in named(splits):

@@ -66,6 +66,13 @@ def guess_note(kinds: Kinds, guessed: Collection[str]) -> list[str]:
     return [f"columns guessed: {said}"] if said else []
 
 
+def slices_note(names: Sequence[str], kinds: Kinds) -> list[str]:
+    """A sentence on columns that tell scores apart and are no inputs, with the setting that makes them inputs, too."""
+    apart = [name for name in names if not any(name in own for own in kinds)]
+    too = list_of(SETTINGS["categories"], [*kinds.categories, *apart])
+    return [f"{few(apart)}: no inputs, scores are told apart by them; {too} makes them inputs, too"] if apart else []
+
+
 def guess(name: str, cells: Sequence[str]) -> Guess:
     """What a column holds."""
     filled = [cell.strip() for cell in cells if cell.strip()]

@@ -12,7 +12,7 @@ from frostline.data.files.paths import FilePaths
 from frostline.data.pictures.files import PICTURES
 from frostline.data.reader import Found, Reader
 from frostline.data.rows.columns import SETTINGS, Columns, Kinds, columns_of
-from frostline.data.rows.kinds import kinds_of, require_filled
+from frostline.data.rows.kinds import kinds_of, require_filled, slices_note
 from frostline.data.rows.modality import RowModality
 from frostline.data.rows.sources import RowSamples
 from frostline.data.split_columns import SplitBy, SplitColumns
@@ -102,6 +102,7 @@ class TableRows(Reader):
         paths = FilePaths(PICTURES, self.dir, self.suffix, self.file.parent)
         if known is None:
             require_filled(tables["train"].rows, kinds, self.file)
+            notes += slices_note(self.divided.group_columns, kinds)
         trained = known is not None
         found = {name: columns_of(table.rows, kinds, paths, known=trained)[1] for name, table in tables.items()}
         training = splits["train"]
