@@ -241,5 +241,11 @@ def _commands(folder: Path, sweep: Sweep, best: Mapping[Ranking, Setting]) -> li
                 ),
             ]
     own = Sweep(folder.absolute(), sweep.arguments, sweep.cwd, sweep.jobs, sweep.search)
-    found.append(("finish it, if jobs are left", own.again()))
+    states = {own.state(number) for number in range(len(own.jobs))}
+    if not own.jobs:  # a search, which may go on
+        found.append(("finish it, if trials are left", own.again()))
+    elif states & {"new", "open"}:
+        found.append(("finish it", own.again()))
+    elif "failed" in states:
+        found.append(("run again what failed", f"{own.again()} sweep.retry=true"))
     return [*found, ("build this page anew", command_of("report", run=folder.absolute()))]

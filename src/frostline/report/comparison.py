@@ -42,7 +42,7 @@ def _scores(found: list[Difference]) -> Table:
     for it in found:
         numbers = (it.first, it.second, it.second - it.first, it.low, it.high)
         said = [f"{value:+.4f}" if at > 1 else f"{value:.4f}" for at, value in enumerate(numbers)]
-        table.add_row(it.name, *said, "yes" if it.significant else "no")
+        table.add_row(it.name, *said, "-" if it.caution else "yes" if it.significant else "no")
     return table
 
 

@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 LEAST = 448  # pixels that the shorter side of a drawn picture has at least
 OPAQUE = 0.75  # of the strongest cell; the picture stays visible below
+COARSE, WEAK = 4, 0.4  # the same of a map with fewer cells a side than this, which would cover the picture
 # From weak to strong, in equal steps of lightness, so that it is read without colours too.
 RAMP = ((190, 30, 60), (225, 70, 30), (245, 120, 20), (252, 180, 40), (255, 235, 120))
 
@@ -26,7 +27,8 @@ def heat(cells: Tensor, sides: tuple[int, int]) -> Image.Image:
     strength = smooth[0, 0].cpu().numpy()
     places = np.linspace(0, 1, len(RAMP))
     colours = [np.interp(strength, places, [colour[channel] for colour in RAMP]) for channel in range(3)]
-    return Image.fromarray(np.stack([*colours, OPAQUE * 255 * strength], -1).round().astype(np.uint8))
+    opaque = WEAK if min(cells.shape) < COARSE else OPAQUE
+    return Image.fromarray(np.stack([*colours, opaque * 255 * strength], -1).round().astype(np.uint8))
 
 
 def explained(pixels: Tensor, cells: Tensor) -> bytes:
