@@ -57,6 +57,10 @@ class RunError(FrostlineError): ...
 class RankError(FrostlineError): ...
 
 
+class Costly(Exception):
+    """No error: an explanation would take longer than it may. The message says how long."""
+
+
 class Pruned(Exception):
     """No error: a sweep ends a run that is not worth more time. The message says why."""
 

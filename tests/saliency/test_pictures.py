@@ -14,12 +14,11 @@ from frostline.backbones.base import Backbone
 from frostline.contracts.features import vector
 from frostline.contracts.specs import ImageSpec, TextSpec
 from frostline.contracts.targets import Targets
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, Costly
 from frostline.frozen.blocks import FrozenPass
 from frostline.heads.vector import LinearHead, MlpHead
 from frostline.saliency.drawing import heat, strengths, where
 from frostline.saliency.pictures import saliency
-from frostline.saliency.running import Costly
 from frostline.tasks.classification import Classification
 from frostline.training.compiling import compile_in_place
 

@@ -17,13 +17,13 @@ from frostline.contracts.specs import ImageSpec, TextSpec
 from frostline.data.module import Data
 from frostline.data.pictures.preprocess import pixels_of
 from frostline.data.split import Split
-from frostline.errors import DataError, FrostlineError, counted
+from frostline.errors import Costly, DataError, FrostlineError, counted
 from frostline.pages.samples import Look, Looked, picture_of
 from frostline.quoting import command_of
 from frostline.runs.record import Record
 from frostline.saliency.drawing import heat, where
 from frostline.saliency.pictures import require_pictures, require_whole, saliency
-from frostline.saliency.running import Costly, resting
+from frostline.saliency.running import resting
 from frostline.training.build import Built
 from frostline.training.finetuner import FineTuner
 

@@ -16,10 +16,10 @@ from frostline.data.module import Data
 from frostline.data.split import Split
 from frostline.data.texts.spans import Span, padded_out, spans_of
 from frostline.data.texts.tokenized import Tokenizer
-from frostline.errors import DataError
+from frostline.errors import Costly, DataError
 from frostline.pages.explained import Word
 from frostline.pages.samples import Look
-from frostline.saliency.running import Costly, resting, seconds_at
+from frostline.saliency.running import resting, seconds_at
 from frostline.saliency.texts import MOST_ERROR, STEPS, Shares, shares
 from frostline.training.finetuner import FineTuner
 
@@ -51,11 +51,7 @@ def text_looks(
         if seconds is not None:
             each = each or _estimate(model, batch, device)
             if time.perf_counter() - began + each > seconds:
-                raise Costly(
-                    f"their shares would take {each:.2g} s each",
-                    where=model.backbone.name,
-                    next_step="frostline explain run=<run folder> text='...'",
-                )
+                raise Costly(f"their shares would take {each:.2g} s each")
         now = seconds_at(device)
         spans = spans_of(tokenizer, [text])
         padding = padded_out(tokens[:, 0], spans, tokenizer.padding)

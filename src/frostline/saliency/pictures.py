@@ -26,10 +26,10 @@ from torch.distributed.fsdp import FSDPModule
 
 from frostline.backbones.base import Backbone
 from frostline.contracts.specs import ImageSpec
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, Costly
 from frostline.heads.vector import LinearHead
 from frostline.saliency.places import Place, place_of, replaced, through
-from frostline.saliency.running import Costly, eagerly, resting, seconds_at, steadily
+from frostline.saliency.running import eagerly, resting, seconds_at, steadily
 
 STEPS = 8
 Evidence = Callable[[Tensor], Tensor]  # (..., K) outputs → (..., K) scores, linear: `Task.evidence`
@@ -92,11 +92,7 @@ def _require_time(of_pass: float, seconds: float, name: str) -> None:
     gradients take three times as long."""
     needed = 3 * STEPS * of_pass
     if needed > seconds:
-        raise Costly(
-            f"their maps would take {needed:.2g} s",
-            where=name,
-            next_step="frostline explain run=<run folder> input=<picture>",
-        )
+        raise Costly(f"their maps would take {needed:.2g} s")
 
 
 def require_pictures(backbone: Backbone) -> None:

@@ -8,12 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frostline.errors import ConfigError
-
-
-class Costly(ConfigError):
-    """An explanation that would take longer than it may."""
-
 
 def seconds_at(device: torch.device) -> float:
     """The clock's seconds once the device has done its work, which CUDA only queues."""
