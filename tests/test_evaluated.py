@@ -197,6 +197,14 @@ def test_what_is_proposed_scores_the_run_on_the_same_samples(
     assert words == ["frostline", "evaluate", f"run={run}", *expected]
 
 
+def test_a_run_of_other_classes_is_not_to_be_scored_again_on_the_same_samples(evaluated: Evaluated) -> None:
+    """Its targets have other numbers, so its evaluation has another name, and would get it again."""
+    other, run = evaluated("other", "new-0123abcd", dir="/data"), evaluated("run", "new-4567abcd", dir="/data")
+    with pytest.raises(RunError, match="scored on these samples as 'new-4567abcd', with other targets") as raised:
+        read_evaluation(run, "new-0123abcd", other)
+    assert "evaluate" not in raised.value.next_step
+
+
 def test_a_run_of_other_data_cannot_be_scored_on_anothers_own(evaluated: Evaluated) -> None:
     other, run = evaluated("other", "new-0123abcd"), evaluated("run")
     record = Record.read(run)

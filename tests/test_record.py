@@ -200,6 +200,8 @@ def test_a_value_that_the_leaderboard_cannot_read_is_told_by_name(
         ("calibration", {"raw": {"nll": 0.5}}, "'calibration.raw' has no 'brier'"),
         ("baselines", {"majority": "x"}, "'baselines.majority': 'x' is not "),
         ("best", {}, "'best' has no 'phase'"),
+        ("data", {"classes": [], "targets": {"names": ["a"], "counts": None}}, "'data.targets.counts'"),
+        ("data", {"classes": [], "name": ["a"]}, "'data.name'"),
         ("per_class", [3], "'per_class.0': 3 is not "),
         ("model", {"parameters": "many"}, "'model.parameters': 'many' is not a whole number"),
     ],

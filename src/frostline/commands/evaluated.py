@@ -43,7 +43,7 @@ def name_of(data: Data, checkpoint: str) -> str:
 
 def samples_of(data: Data) -> str:
     """Digest of these samples with their targets, wherever they lie and however they are shown to a network."""
-    digest = hashlib.blake2b(repr([data.names, len(data.test_split)]).encode(), digest_size=16)
+    digest = hashlib.blake2b(str(len(data.test_split)).encode(), digest_size=16)
     digest.update(data.test_digest().encode())
     return digest.hexdigest()
 
@@ -116,6 +116,14 @@ def read_evaluation(run: Path, name: str, other: Path) -> Predictions:
             next_step=setting_of("evaluated", both[0]) if both else _on_others(run),
         )
     about = read(other, f"{EVALUATED}/{there}").about
+    same = [it for it in known if _typed(about) and _typed(read(run, f"{EVALUATED}/{it}").about) == _typed(about)]
+    if same:
+        raise RunError(
+            f"the run was scored on these samples as '{same[0]}', with other targets: it learned other classes, or in "
+            "another order",
+            where=run,
+            next_step="compare runs that learned the same classes",
+        )
     reaches = _typed(about) or Record.read(run).data.get("fingerprint") == Record.read(other).data.get("fingerprint")
     raise RunError(
         f"the run was not scored on '{name}'" + ("" if reaches else f", which are samples of {other}'s own data"),

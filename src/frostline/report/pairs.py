@@ -68,9 +68,11 @@ def require_same(first: Predictions, second: Predictions, where: object, compare
 
     problem = ""
     a, b = first.columns, second.columns
+    next_step = compared.next_step
     if first.about.get("names") != second.about.get("names"):
         names = [few([shortened(str(it)) for it in found.about.get("names", [])], 5) for found in (first, second)]
         problem = f"the first learned {names[0]}, the second {names[1]}"
+        next_step = "compare runs that learned the same classes"
     elif {name for name in SAME if name in a} != {name for name in SAME if name in b}:
         problem = "their targets are of different kinds"
     elif len(a["index"]) != len(b["index"]) or not np.array_equal(a["index"], b["index"]):
@@ -84,7 +86,7 @@ def require_same(first: Predictions, second: Predictions, where: object, compare
     if not problem and len(digests) > 1:
         problem = "samples of one index have other content"
     if problem:
-        raise not_comparable(problem, where, compared)
+        raise not_comparable(problem, where, compared._replace(next_step=next_step))
 
 
 def not_comparable(problem: str, where: object, compared: Compared = TEST_SPLITS) -> RunError:

@@ -87,7 +87,13 @@ FORMS: dict[str, Form] = {
         },
     ),
     "per_class": Each(Each("str | float | None"), list),
-    "data": Keys({}, {"classes": "list", "num_val": "int", "targets": Maybe(Keys({}, {"names": "list"}))}),
+    "data": Keys(
+        {},
+        {
+            **{"name": "str", "classes": "list", "num_val": "int"},
+            "targets": Maybe(Keys({}, {"names": "list", "counts": Each("int | float", list)})),
+        },
+    ),
     "model": Keys({}, {"parameters": "int"}),
     "versions": Each("str"),
     "checkpoints": Each("str | None"),
