@@ -373,3 +373,17 @@ def test_no_score_is_cut_off_in_a_narrow_terminal() -> None:
     assert "settings" not in wide
     assert narrow.count("0.8612") == wide.count("0.8612") == 2
     assert "…" not in narrow + wide
+
+
+def test_a_path_that_was_typed_relative_does_not_differ(tmp_path: Path) -> None:
+    """run.json has it absolute, and the note of a job that failed before it had a run as it was typed."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "t.csv").write_text("")
+    folder = tmp_path / "S"
+    write(folder / "0", f"data.file={tmp_path}/here/t.csv", "optimizer.lr=0.1", **finished())
+    made = Sweep(folder, ["data.file=t.csv", "optimizer.lr=0.1,0.0"], str(tmp_path / "here"))
+    assert made.create()
+    lose(folder, 1, "data.file=t.csv", "optimizer.lr=0.0", error=ConfigError("no rate", next_step="another"))
+    rows = rows_of(write_leaderboard(folder))
+    assert [row["optimizer.lr"] for row in rows] == ["0.1", "0.0"]
+    assert "data.file" not in rows[0]

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from frostline.config.keys import PLACES as FILES_AND_FOLDERS
 from frostline.errors import RunError, in_short
 from frostline.paths import leaves
 from frostline.runs.folders import CONFIG
@@ -142,9 +143,29 @@ def trials_of(folder: Path) -> list[Trial]:
         sweep = Sweep(folder, [], "")
         typed = {note.run: note.typed for number in sweep.numbers() if (note := sweep.note(number)) is not None}
         trials = [it._replace(overrides=it.overrides or _overrides(typed.get(it.run, []))) for it in trials]
+    lost = lost_of(folder)
+    cwd = _cwd_of(folder) if lost else None
     return trials + [
-        Trial(run, status, _overrides(typed), None, error) for run, typed, error, status in lost_of(folder)
+        Trial(run, status, _placed(_overrides(typed), cwd), None, error) for run, typed, error, status in lost
     ]
+
+
+def _cwd_of(folder: Path) -> Path | None:
+    """The folder in which the command of a sweep was typed; None if that cannot be read."""
+    try:
+        return Path(Sweep.read(folder).cwd)
+    except RunError:
+        return None
+
+
+def _placed(overrides: dict[str, str], cwd: Path | None) -> dict[str, str]:
+    """The overrides with existing paths made absolute, as commands in run.json have them."""
+    if cwd is None:
+        return overrides
+    return {
+        name: str(cwd / value) if name.rpartition(".")[2] in FILES_AND_FOLDERS and (cwd / value).exists() else value
+        for name, value in overrides.items()
+    }
 
 
 def settings_of(trials: Sequence[Trial], folder: Path) -> list[Setting]:
