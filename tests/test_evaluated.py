@@ -200,7 +200,14 @@ def test_what_is_proposed_scores_the_run_on_the_same_samples(
 def test_a_run_of_other_classes_is_not_to_be_scored_again_on_the_same_samples(evaluated: Evaluated) -> None:
     """Its targets have other numbers, so its evaluation has another name, and would get it again."""
     other, run = evaluated("other", "new-0123abcd", dir="/data"), evaluated("run", "new-4567abcd", dir="/data")
-    with pytest.raises(RunError, match="scored on these samples as 'new-4567abcd', with other targets") as raised:
+    with pytest.raises(RunError, match="the samples have changed between 'new-0123abcd' and 'new-4567abcd'") as raised:
+        read_evaluation(run, "new-0123abcd", other)
+    first, second = raised.value.next_step.partition("  #")[0].split(" && ")
+    assert (f"run={run}" in first, f"run={other}" in second) == (True, True)
+    record = Record.read(run)
+    record.data = {"classes": ["a", "b"]}
+    record.write(run)
+    with pytest.raises(RunError, match="as 'new-4567abcd', but it learned other classes") as raised:
         read_evaluation(run, "new-0123abcd", other)
     assert "evaluate" not in raised.value.next_step
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frostline.commands.looks import Most, Shows, _looks, most_of
+from frostline.commands.looks import Allowance, Explaining, _looks, allowance_of
 from frostline.contracts.features import vector
 from frostline.contracts.tokens import Tokens
 from frostline.data.split import Split
@@ -39,17 +39,17 @@ class Network(nn.Module):
 
 
 @pytest.fixture
-def shows(tmp_path: Path) -> Shows:
+def shows(tmp_path: Path) -> Explaining:
     network: Any = Network(make_tokenizer(tmp_path))
     rows = Tokenizer(network.backbone.spec, words=False).rows([(text,) for text in TEXTS])
     source = TokenSource.of(rows, torch.zeros(3, dtype=torch.long))
     source.excerpts |= {0: TEXTS[0], 1: TEXTS[1], 2: TEXTS[2][:-1]}  # the last one is cut off
     split = Split(source, torch.arange(3), scored=True)
     data: Any = SimpleNamespace(test_split=split, transfer_batch_to_device=lambda batch, device, _: batch)
-    return Shows(network, data, torch.device("cpu"), nullcontext)
+    return Explaining(network, data, torch.device("cpu"), nullcontext)
 
 
-def test_words_of_whole_texts_have_shares(shows: Shows) -> None:
+def test_words_of_whole_texts_have_shares(shows: Explaining) -> None:
     before = [module.training for module in shows.model.modules()]
     found, why = _looks(shows, None, [1, 0, 2])
     assert [*found] == [1, 0], "those at the front first"
@@ -61,14 +61,14 @@ def test_words_of_whole_texts_have_shares(shows: Shows) -> None:
     assert [module.training for module in shows.model.modules()] == before
 
 
-def test_texts_that_would_take_too_long_are_told(shows: Shows) -> None:
-    found, why = _looks(shows, Most(0.0, "frostline report saliency=true"), [1, 0])
+def test_texts_that_would_take_too_long_are_told(shows: Explaining) -> None:
+    found, why = _looks(shows, Allowance(0.0, "frostline report saliency=true"), [1, 0])
     assert found == {}
     assert why == "for 2 samples it would take more than 1 % of the training; frostline report saliency=true makes them"
 
 
 def test_a_page_may_cost_a_share_of_its_training() -> None:
     record = Record(command="", seed=0, seconds={"total": 200.0}, foreign=["code"])
-    seconds, again = most_of(record, Path("/runs/a b"))
+    seconds, again = allowance_of(record, Path("/runs/a b"))
     assert seconds == 2.0
     assert again.startswith("frostline report trust=true saliency=true ")

@@ -117,12 +117,17 @@ def read_evaluation(run: Path, name: str, other: Path) -> Predictions:
         )
     about = read(other, f"{EVALUATED}/{there}").about
     same = [it for it in known if _typed(about) and _typed(read(run, f"{EVALUATED}/{it}").about) == _typed(about)]
-    if same:
+    if same and Record.read(run).data.get("classes") != Record.read(other).data.get("classes"):
         raise RunError(
-            f"the run was scored on these samples as '{same[0]}', with other targets: it learned other classes, or in "
-            "another order",
+            f"the run was scored on these samples as '{same[0]}', but it learned other classes, or in another order",
             where=run,
             next_step="compare runs that learned the same classes",
+        )
+    if same:
+        raise RunError(
+            f"the samples have changed between '{name}' and '{same[0]}'",
+            where=f"{other}, {run}",
+            next_step=f"{scoring_command(run, about)} && {scoring_command(other, about)}  # score both again",
         )
     reaches = _typed(about) or Record.read(run).data.get("fingerprint") == Record.read(other).data.get("fingerprint")
     raise RunError(

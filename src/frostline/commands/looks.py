@@ -33,14 +33,14 @@ SHARE = 0.01  # of the seconds of a training, that maps may take where two passe
 SIDE = 32  # pixels of a map, which the browser enlarges
 
 
-class Most(NamedTuple):
+class Allowance(NamedTuple):
     """Seconds that may be spent on looks where two passes are not enough. again: how to have the others."""
 
     seconds: float
     again: str
 
 
-class Shows(NamedTuple):
+class Explaining(NamedTuple):
     """What looks are made with."""
 
     model: FineTuner
@@ -49,50 +49,50 @@ class Shows(NamedTuple):
     computing: Computing
 
 
-def most_of(record: Record, folder: Path) -> Most:
+def allowance_of(record: Record, folder: Path) -> Allowance:
     """What a page may cost that a training writes."""
     trust = ["trust=true"] if record.foreign else []
-    return Most(
+    return Allowance(
         SHARE * record.seconds.get("total", 0.0), command_of("report", *trust, "saliency=true", run=folder.absolute())
     )
 
 
-def looks_of(built: Built, most: Most | None) -> Looked:
-    """Of the network as it is after the test. most: see `Most`; None for any time."""
+def looks_of(built: Built, allowance: Allowance | None) -> Looked:
+    """Of the network as it is after the test. allowance: see `Allowance`; None for any time."""
     device = built.trainer.strategy.root_device
     computing = built.trainer.precision_plugin.forward_context
-    return partial(_looks, Shows(built.model, built.data, device, computing), most)
+    return partial(_looks, Explaining(built.model, built.data, device, computing), allowance)
 
 
-def looks_of_run(network: Network, data: Data, most: Most | None) -> Looked:
-    return partial(_looks, Shows(network.model, data, network.device, network.computing), most)
+def looks_of_run(network: Network, data: Data, allowance: Allowance | None) -> Looked:
+    return partial(_looks, Explaining(network.model, data, network.device, network.computing), allowance)
 
 
-def _looks(shows: Shows, most: Most | None, index: Sequence[int]) -> tuple[Mapping[int, Look], str]:
+def _looks(explaining: Explaining, allowance: Allowance | None, index: Sequence[int]) -> tuple[Mapping[int, Look], str]:
     """Looks at samples of the test split, by their index in its source, those at the front first; and why some lack."""
     found: dict[int, Look] = {}
-    split = Split(shows.data.test_split.source, torch.tensor([*index]), scored=True)
+    split = Split(explaining.data.test_split.source, torch.tensor([*index]), scored=True)
     left_out, costly = LeftOut(), ""
     try:
-        require_whole(shows.model.backbone)
-        with _on(shows.model, shows.device), torch.no_grad():
-            for place, look in _each(shows, split, None if most is None else most.seconds, left_out):
+        require_whole(explaining.model.backbone)
+        with _on(explaining.model, explaining.device), torch.no_grad():
+            for place, look in _each(explaining, split, None if allowance is None else allowance.seconds, left_out):
                 found[place] = look
     except Costly:
-        assert most is not None
+        assert allowance is not None
         number = counted(len(split) - len(found) - left_out.total(), "sample", "samples")
-        costly = f"for {number} it would take more than {100 * SHARE:g} % of the training; {most.again} makes them"
+        costly = f"for {number} it would take more than {100 * SHARE:g} % of the training; {allowance.again} makes them"
     except FrostlineError as error:
         return {}, error.what
     whys = [counted(number, *why) for why, number in left_out.items()]
     return found, "; ".join([*whys, *([costly] if costly else [])])
 
 
-def _each(shows: Shows, split: Split, seconds: float | None, left_out: LeftOut) -> Iterator[tuple[int, Look]]:
+def _each(explaining: Explaining, split: Split, seconds: float | None, left_out: LeftOut) -> Iterator[tuple[int, Look]]:
     """Yield looks by index. Raises Costly if the rest would take longer."""
-    model, data = shows.model, shows.data
+    model, data = explaining.model, explaining.data
     if isinstance(model.backbone.spec, TextSpec):
-        yield from text_looks(model, data, split, shows.device, seconds, left_out)
+        yield from text_looks(model, data, split, explaining.device, seconds, left_out)
         return
     began, start, size = time.perf_counter(), 0, FIRST
     while start < len(split):
@@ -100,12 +100,12 @@ def _each(shows: Shows, split: Split, seconds: float | None, left_out: LeftOut) 
         loaded = split.__getitems__([*places])
         if isinstance(loaded, DataError):
             raise loaded
-        batch: Batch = data.views.plain(data.transfer_batch_to_device(loaded, shows.device, 0))
+        batch: Batch = data.views.plain(data.transfer_batch_to_device(loaded, explaining.device, 0))
         left = None if seconds is None else seconds - (time.perf_counter() - began)
         if model.task.draws:
-            looks, size = _drawn(model, batch, split, shows.computing), AT_ONCE
+            looks, size = _drawn(model, batch, split, explaining.computing), AT_ONCE
         else:
-            looks, is_quick = _explained(model, batch, shows.computing, left)
+            looks, is_quick = _explained(model, batch, explaining.computing, left)
             size = AT_ONCE if is_quick else FIRST
         yield from zip(split.index[[*places]].tolist(), looks, strict=True)
         start = places.stop

@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from frostline.commands.looks import looks_of, most_of
+from frostline.commands.looks import allowance_of, looks_of
 from frostline.data.module import Data
 from frostline.errors import DataError
 from frostline.pages.card import write_card
@@ -27,7 +27,7 @@ def page_of_training(settings: DictConfig, built: Built, record: Record, folder:
     began = time.perf_counter()
     wanted = wants_samples(None, settings)
     show, why = (shown_of(built.data), "") if wanted else (None, LEFT_OUT)
-    look = looks_of(built, most_of(record, folder)) if wanted and wants_saliency(None, settings) else None
+    look = looks_of(built, allowance_of(record, folder)) if wanted and wants_saliency(None, settings) else None
     try:
         write_page(folder, record, show, why, private=not wanted, look=look)
         write_card(folder, record, private=not wanted)

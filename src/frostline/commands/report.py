@@ -6,7 +6,7 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.checks import check
-from frostline.commands.looks import Most, looks_of_run, most_of
+from frostline.commands.looks import Allowance, allowance_of, looks_of_run
 from frostline.commands.page import LEFT_OUT, shown_of, wants_saliency, wants_samples
 from frostline.commands.train import quiet
 from frostline.commands.trained import Network
@@ -35,7 +35,7 @@ def report(
         data, why = _own_data(record, settings) if stored else (None, "")
         show = None if data is None else shown_of(data)
         if data is not None and wants_saliency(saliency, settings) and record.checkpoints.get("best") is not None:
-            look = _look_of(folder, settings, data, None if saliency else most_of(record, folder))
+            look = _look_of(folder, settings, data, None if saliency else allowance_of(record, folder))
     print(f"page  {write_page(folder, record, show, why, private=not wanted, look=look)}")
     card = write_card(folder, record, private=not wanted)
     print(f"card  {card}" if card is not None else f"card  {folder / CARD} was edited, and stays as it is")
@@ -56,12 +56,12 @@ def _own_data(record: Record, settings: DictConfig) -> tuple[Data | None, str]:
     return (None, "The samples are left out: the data has changed.") if changed else (data, "")
 
 
-def _look_of(folder: Path, settings: DictConfig, data: Data, most: Most | None) -> Looked:
+def _look_of(folder: Path, settings: DictConfig, data: Data, allowance: Allowance | None) -> Looked:
     """With the run's best weights, or with none if they cannot be read."""
     settings = settings.copy()
     OmegaConf.update(settings, "trainer", ALONE, merge=True)
     try:
-        return looks_of_run(Network(settings, folder, "best"), data, most)
+        return looks_of_run(Network(settings, folder, "best"), data, allowance)
     except FrostlineError as error:
         what = error.what
         return lambda index: ({}, what)
