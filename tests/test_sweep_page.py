@@ -90,6 +90,17 @@ def test_the_page_shows_the_leaderboard_and_links_the_runs(sweep: Path) -> None:
     assert '<th scope="col" class="n">optimizer.<wbr>lr</th>' in page.source
 
 
+def test_test_scores_have_their_intervals(sweep: Path) -> None:
+    own = {"low": 0.125, "high": 0.875, "by": "wilson", "units": 20, "unit": "sample", "caution": "20 samples alone"}
+    score = json.loads((sweep / "0" / "run.json").read_text())["metrics"]["test/accuracy"]
+    changed(sweep, 0, intervals={"test/accuracy": own})
+    write_leaderboard(sweep)
+    page = Page(write_sweep_page(sweep))
+    assert f"{score:.4f} (0.1250 … 0.8750)" in page.text
+    assert "do not trust the interval of test/accuracy: 20 samples alone" in page.text
+    assert "95 % interval of a test score over test samples" in page.text
+
+
 def test_nothing_breaks_out_or_comes_from_elsewhere(sweep: Path) -> None:
     for number, name in enumerate((NASTY, "plain")):
         file = sweep / str(number) / "run.json"

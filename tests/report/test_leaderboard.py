@@ -16,7 +16,8 @@ from rich.console import Console
 from conftest import Answer
 from faked import phase_row
 from frostline.errors import ConfigError, WeightsError, in_short
-from frostline.report.leaderboard import _drawn, best_runs, print_leaderboard, write_leaderboard
+from frostline.report.leaderboard import best_runs, write_leaderboard
+from frostline.report.leaderboard_table import _drawn, print_leaderboard
 from frostline.report.summary import program as program_name
 from frostline.runs import predictions
 from frostline.runs.predictions import file_of
@@ -246,7 +247,7 @@ def test_the_first_of_several_faults_is_told(tmp_path: Path) -> None:
 def test_the_next_line_can_be_pasted(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frostline.report.leaderboard.program", lambda: "'my env/bin/frostline'")
+    monkeypatch.setattr("frostline.report.leaderboard_table.program", lambda: "'my env/bin/frostline'")
     write(tmp_path / name / "0", **finished())
     print_leaderboard(write_leaderboard(tmp_path / name))
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("next"))
@@ -321,6 +322,40 @@ def test_scores_on_the_same_samples_have_intervals_and_a_mark(
         shutil.rmtree(tmp_path / number)
     (row,) = rows_of(write_leaderboard(tmp_path))
     assert (bool(row["low"]), row["as_good"]) == (True, ""), "one alone is not the best of any"
+
+
+def test_test_scores_have_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A single run has those of its run.json, and the mean over seeds has one of its own."""
+    target = np.arange(90) % 3
+    intervals = {"test/accuracy": {"low": 0.25, "high": 0.75, "by": "wilson", "caution": "9 samples alone"}}
+    metrics = {"val/accuracy": 0.5, "test/accuracy": 0.5, "test/n": 90.0}
+    write(tmp_path / "0", "model=a", **finished() | {"metrics": metrics, "intervals": intervals})
+    write(tmp_path / "1", "model=b", **finished())
+    print_leaderboard(write_leaderboard(tmp_path))
+    said = capsys.readouterr().out
+    assert "0.5 (0.25 … 0.75)" in said
+    assert "caution      do not trust the interval of test/accuracy: 9 samples alone\n" in said
+    first, second = rows_of(tmp_path / "leaderboard.csv")
+    assert (first["test/accuracy low"], first["test/accuracy high"]) == ("0.25", "0.75")
+    assert second["test/accuracy low"] == ""
+    for number, wrong in enumerate([9, 12]):
+        folder, score = tmp_path / f"c{number}", 1 - wrong / 90
+        logits = np.eye(3, dtype=np.float32)[(target + (np.arange(90) < wrong)) % 3]
+        own = {"val/accuracy": 0.8, "test/accuracy": score}
+        stored = {"test": file_of("test")}
+        write(folder, "model=c", f"seed={number}", **finished() | {"metrics": own, "predictions": stored})
+        columns = {"sample": [f"s{at}" for at in range(90)], "index": np.arange(90), "target": target, "logits": logits}
+        predictions.write(folder, "test", columns, {"scores": {"test/accuracy": score}})
+    best = rows_of(write_leaderboard(tmp_path))[0]
+    low, mean, high = (float(best[f"test/accuracy{end}"]) for end in (" low", "", " high"))
+    assert low < mean < high
+    assert (low, high) == (
+        pytest.approx(mean - 1.96 * (mean * (1 - mean) / 90) ** 0.5, abs=0.02),
+        pytest.approx(0.95, abs=0.02),
+    )
+    assert rows_of(write_leaderboard(tmp_path, compare=False))[0].get("test/accuracy low") == ""
+    (folder / file_of("test")).unlink()
+    assert rows_of(write_leaderboard(tmp_path))[0]["test/accuracy low"] == "", "the others keep theirs"
 
 
 def test_a_run_whose_record_is_damaged_is_told_and_stops_nothing(

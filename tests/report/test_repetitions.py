@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from faked import phase_row
-from frostline.report.leaderboard import print_leaderboard, write_leaderboard
+from frostline.report.leaderboard import write_leaderboard
+from frostline.report.leaderboard_table import print_leaderboard
 from frostline.report.trials import settings_of, trials_of
 from frostline.runs.opening import MADE, NEEDED
 from frostline.runs.record import Record

@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 
 from frostline.report.resampling import bounds, drawn, merged, skewness, times
-from frostline.report.score_intervals import cautions, given_intervals, intervals_of, units_of, without_bounds
+from frostline.report.score_intervals import (
+    cautions,
+    given_intervals,
+    interval_of_mean,
+    intervals_of,
+    units_of,
+    without_bounds,
+)
 from frostline.report.wilson import student, wilson
 from frostline.runs.predictions import Predictions
 
@@ -185,3 +192,37 @@ def test_units_follow_the_index_of_samples() -> None:
     found = of({}, target=np.array([1, 0, 1]), group=np.array(["b", "a", "b"]))
     found.columns["index"] = np.array([7, 3, 5])
     assert units_of(found.columns).of.tolist() == [0, 1, 1]
+
+
+# --- means over runs ---
+
+
+def test_the_mean_of_equal_runs_has_the_interval_of_one() -> None:
+    target, logits = classified()
+    shifted = logits - logits.max(1, keepdims=True)
+    each = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(N), target]
+    found = of({"test/loss": float(each.mean())}, target=target, logits=logits)
+    one = intervals_of(found)["test/loss"]
+    assert interval_of_mean([found, found, found], "test/loss") == pytest.approx(one)
+
+
+def test_the_mean_of_other_runs_lies_closer_than_each() -> None:
+    runs = []
+    for seed in range(4):
+        target, logits = classified(seed=seed)
+        runs.append(of({"test/accuracy": float((logits.argmax(1) == target).mean())}, target=target, logits=logits))
+    mean = interval_of_mean(runs, "test/accuracy")
+    assert mean is not None
+    one = intervals_of(runs[0])["test/accuracy"]
+    assert 0.4 < (mean["high"] - mean["low"]) / (one["high"] - one["low"]) < 0.6  # four independent errors: half
+    wide = [of({"test/f1_macro": 1.0}, target=np.arange(N) % 40, logits=np.eye(40)[np.arange(N) % 40])] * 2
+    assert (interval_of_mean(wide, "test/f1_macro") or {})["caution"] == "the same in every draw"
+
+
+def test_runs_on_other_samples_have_no_mean() -> None:
+    target, logits = classified()
+    score = {"test/accuracy": float((logits.argmax(1) == target).mean())}
+    first = of(score, target=target, logits=logits)
+    other = of(score, target=target, logits=logits, sample=np.array([f"t{at}" for at in range(N)]))
+    assert interval_of_mean([first, other], "test/accuracy") is None
+    assert interval_of_mean([first, of({}, target=target, logits=logits)], "test/accuracy") is None

@@ -166,7 +166,8 @@ def _cache(cfg: DictConfig) -> None:
 def _leaderboard(cfg: DictConfig) -> None:
     check(cfg, command="leaderboard")
     folder = Path(cfg.folder)
-    from frostline.report.leaderboard import print_leaderboard, write_leaderboard
+    from frostline.report.leaderboard import write_leaderboard
+    from frostline.report.leaderboard_table import print_leaderboard
     from frostline.report.trials import runs_of
     from frostline.runs.sweeps import lost_of
 

@@ -156,7 +156,7 @@ class Board:
         errors: list[FrostlineError] = []
         self._write(sweep, compare=True)
         if self._path is not None:
-            from frostline.report.leaderboard import print_leaderboard
+            from frostline.report.leaderboard_table import print_leaderboard
 
             errors += self._test_best(sweep)
             print_leaderboard(self._path)

@@ -14,7 +14,8 @@ from frostline.pages.dimensions import MARKS, Tried, number_of
 from frostline.pages.template import duration, filled
 from frostline.paths import write_atomically
 from frostline.quoting import command_of
-from frostline.report.leaderboard import DEVIATION, LONG, NO_INTERVAL, label_of
+from frostline.report.leaderboard import BESIDE, CAUTION, DEVIATION, HIGH, LONG, LOW, NO_INTERVAL, label_of
+from frostline.report.score_intervals import cautions
 from frostline.report.summary import PAGE
 from frostline.report.trials import REPEATS, Ranking, Setting, Trial, best_settings, differing, settings_of, trials_of
 from frostline.report.without_effect import equal_runs, without_effect
@@ -72,7 +73,7 @@ def write_sweep_page(folder: Path) -> Path:
 def _values(
     folder: Path, sweep: Sweep, rows: Sequence[Mapping[str, str]], trials: Sequence[Trial], settings: Sequence[Setting]
 ) -> dict[str, Any]:
-    columns = [name for name in rows[0] if name not in LONG and not name.endswith(DEVIATION)]
+    columns = [name for name in rows[0] if name not in LONG and not name.endswith(BESIDE)]
     ranked = [row for row in rows if not row["error"] or row["status"] == FINISHED]  # which may lack its interval
     if all(row["status"] == FINISHED for row in ranked):
         columns.remove("status")
@@ -86,12 +87,20 @@ def _values(
         "no_interval": [(row["run"], row[NO_INTERVAL]) for row in ranked if row.get(NO_INTERVAL)],
         "left_out": max(0, len(ranked) - MOST_ROWS),
         "has_intervals": "low" in rows[0],
+        "has_tested": any(name.endswith(LOW) for name in rows[0]),
+        "cautions": [*dict.fromkeys(_cautions(ranked))],
         "rankings": [*_rankings(settings, trials, rows)],
         "best": [*_best(folder, best)],
         "failed": [*_failed(rows)],
         "equal": [equal_runs(names, equal) for names, equal in without_effect([*trials]).items()],
         "commands": _commands(folder, sweep, best),
     }
+
+
+def _cautions(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    names = [name.removesuffix(CAUTION) for name in rows[0] if name.endswith(CAUTION)] if rows else []
+    for row in rows:
+        yield from cautions({name: {"caution": row[f"{name}{CAUTION}"]} for name in names})
 
 
 def _multirun(arguments: Sequence[str]) -> list[str]:
@@ -131,8 +140,9 @@ def _cell(folder: Path, row: Mapping[str, str], name: str) -> Cell:
         return Cell(value, "" if value in EMPTY else value)
     if not (_is_score(name) or name in ("low", "high")):
         return Cell(value, repr(number))
-    deviation = row.get(f"{name}{DEVIATION}", "")
-    return Cell(f"{number:.4f}" + (f" ± {float(deviation):.4f}" if deviation else ""), repr(number))
+    deviation, *ends = (row.get(f"{name}{end}", "") for end in (DEVIATION, LOW, HIGH))
+    interval = f" ({float(ends[0]):.4f} … {float(ends[1]):.4f})" if all(ends) else ""
+    return Cell(f"{number:.4f}" + (f" ± {float(deviation):.4f}" if deviation else "") + interval, repr(number))
 
 
 def _sorted_by(value: str) -> float | None:

@@ -144,7 +144,7 @@ def _f1_macro(columns: Mapping[str, Array]) -> Sums | None:
 
     def of(total: Array) -> Array:
         right, truth, answers = np.split(total, 3, axis=1)
-        return (2 * right / np.maximum(truth + answers, 1))[:, counted].mean(1)
+        return mean_of_present(2 * right[:, counted], (truth + answers)[:, counted])
 
     return sums, of
 
@@ -213,9 +213,18 @@ def _overlap(columns: Mapping[str, Array]) -> Sums | None:
 
     def of(total: Array) -> Array:
         both, truth, answers = np.split(total, 3, axis=1)
-        return (both / np.maximum(truth + answers - both, 1))[:, counted].mean(1)
+        return mean_of_present(both[:, counted], (truth + answers - both)[:, counted])
 
     return np.concatenate([right, target, predicted], axis=1), of
+
+
+def mean_of_present(above: Array, below: Array) -> Array:
+    """(B, K), (B, K) → (B,): the mean of the ratios over the classes that a draw holds. A rare class that few draws
+    miss has no score in these; 0 would lower the interval."""
+    import numpy as np
+
+    ratios = np.where(below > 0, above / np.where(below > 0, below, 1), 0)
+    return ratios.sum(1) / np.maximum((below > 0).sum(1), 1)
 
 
 def _mean(points: Array) -> Sums:

@@ -6,13 +6,14 @@ groups if samples have them.
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from frostline.errors import RunError, counted
 from frostline.report.resampling import Array, bounds, drawn, merged, skewness
-from frostline.report.sample_scores import SampleScore, added, classes_of
+from frostline.report.sample_scores import SampleScore, added, classes_of, is_sparse
 from frostline.report.score_parts import parts_of
 from frostline.report.wilson import wilson
 from frostline.runs.predictions import Predictions, file_of, read
@@ -59,6 +60,32 @@ def interval_of(name: str, parts: SampleScore, units: Units) -> dict[str, Any]:
     if own is None or own["low"] == own["high"]:
         return {"low": None, "high": None, "caution": "the same in every draw"}
     return {key: own[key] for key in ("low", "high", "caution")}
+
+
+def interval_of_mean(found: Sequence[Predictions], name: str) -> dict[str, Any] | None:
+    """The interval of the mean of a score over runs that were scored on the same samples, as `intervals_of` gives it: a
+    draw takes the same units for all runs. None if the samples differ, or if a run has no such interval."""
+    parts = [own for it in found if (own := parts_of(it, name)) is not None]
+    if len(parts) < len(found) or any(own.samples != parts[0].samples for own in parts):
+        return None
+    ends = [*accumulate((own.sums.shape[1] for own in parts), initial=0)]
+
+    def mean(total: Array) -> Array:
+        return sum(own.of(total[:, slice(*at)]) for own, at in zip(parts, pairwise(ends), strict=True)) / len(parts)
+
+    together = SampleScore(parts[0].samples, _beside([own.sums for own in parts]), mean)
+    return _drawn({name: together}, units_of(found[0].columns), _fewest(found[0].columns)).get(name)
+
+
+def _beside(sums: Sequence[Array]) -> Array:
+    """(N, S) of each run → (N, all of S)."""
+    import numpy as np
+
+    if not any(is_sparse(own) for own in sums):
+        return np.concatenate(sums, axis=1)
+    from scipy import sparse
+
+    return sparse.hstack(sums, format="csr")
 
 
 def units_of(columns: Mapping[str, Array]) -> Units:

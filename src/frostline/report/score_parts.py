@@ -6,7 +6,7 @@ Shapes: R rows, K labels or classes, T numbers, S sums, U samples.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from frostline.report.sample_scores import CLOSE, MOST, SampleScore, Sums, added, sample_score
+from frostline.report.sample_scores import CLOSE, MOST, SampleScore, Sums, added, mean_of_present, sample_score
 from frostline.runs.predictions import Predictions
 
 Array = Any  # numpy.ndarray
@@ -88,10 +88,11 @@ def _f1_labels(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums |
     if (found := _labels(columns)) is None:
         return None
     target, given = found[0], found[1] > HALF
+    occurs = (target | given).any(0)
 
     def of(total: Array) -> Array:
-        right, both = np.split(total, 2, axis=1)
-        return (2 * right / np.maximum(both, 1e-12)).mean(1)
+        right, both = np.split(total[:, np.tile(occurs, 2)], 2, axis=1)
+        return mean_of_present(2 * right, both) * occurs.mean()
 
     return np.concatenate([target & given, target.astype(int) + given], axis=1).astype(float), of
 
@@ -170,7 +171,7 @@ def _f1_entities(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums
 
     def of(total: Array) -> Array:
         right, both = np.split(total, 2, axis=1)
-        return (2 * right / np.maximum(both, 1e-12)).mean(1)
+        return mean_of_present(2 * right, both)
 
     return np.concatenate([met[:, occurs], (wanted + given)[:, occurs]], axis=1).astype(float), of
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from frostline.config.keys import PLACES as FILES_AND_FOLDERS
 from frostline.errors import RunError, in_short
 from frostline.paths import leaves
+from frostline.report.score_intervals import without_bounds
 from frostline.runs.folders import CONFIG
 from frostline.runs.opening import read_settings
 from frostline.runs.record import FILE, Record
@@ -218,8 +219,8 @@ def differing(trials: Sequence[Trial]) -> list[str]:
 def scores_of(records: Sequence[Record]) -> list[str]:
     """Names of the monitors, then of the test scores, without `test/n`."""
     monitors = [record.monitor for record in records if record.monitor]
-    scores = [name for record in records for name in record.metrics if name.startswith("test/") and name != "test/n"]
-    return list(dict.fromkeys(monitors + scores))
+    scores = without_bounds(name for record in records for name in record.metrics if name.startswith("test/"))
+    return list(dict.fromkeys(monitors + [name for name in scores if name != "test/n"]))
 
 
 def _overrides(typed: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,133 @@
+"""Print a leaderboard: the columns for which a terminal has room, what they mean, and the next commands."""
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from frostline.errors import few, one_line, shown
+from frostline.quoting import setting_of
+from frostline.report.leaderboard import BESIDE, CAUTION, DEVIATION, HIGH, LONG, LOW, NO_INTERVAL
+from frostline.report.score_intervals import cautions
+from frostline.report.summary import console_of_width, program
+from frostline.report.trials import settings_of, trials_of
+from frostline.report.without_effect import equal_runs, without_effect
+from frostline.runs.record import Record
+from frostline.runs.sweep_names import RUNS
+
+HEADS = {"low": "95 % interval", "as_good": "as good"}  # of columns in the terminal
+OWN = {"run", "status", "ranked_by", "runs", "low", "as_good", "seconds"}  # columns beside settings and scores
+SETTINGS = "settings"  # the column of them all, in a narrow terminal
+MOST_NAMED = 20  # runs in a line
+
+
+def print_leaderboard(path: Path) -> None:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    console = console_of_width()
+    console.print(_drawn(rows, console.width))
+    for row in rows:
+        if row["error"]:
+            console.print(f"{row['status']:11}  {row['run']}: {shown(str(row['error']))}")
+        if row.get(NO_INTERVAL):
+            console.print(f"{row['status']:11}  {row['run']}: no interval: {shown(row[NO_INTERVAL])}")
+    trials = trials_of(path.parent)
+    for names, equal in without_effect(trials).items():
+        console.print(f"equal        {equal_runs(names, equal)}")
+    for setting in settings_of(trials, path.parent):
+        if setting.again:
+            again = few([trial.run for trial in setting.again], MOST_NAMED)
+            console.print(f"again        {again}: the same settings as another run in this row, counted once")
+        if setting.unlike:
+            console.print(
+                f"unlike       {setting.first.run}: the same settings and seed as {setting.unlike}, but other scores: "
+                "versions, threads or hardware may differ"
+            )
+    if "runs" in rows[0]:
+        console.print(
+            "runs         scores are means ± standard deviations over the runs of a setting, seconds are sums: "
+            f"{path.parent / RUNS}"
+        )
+    if any(" of " in row.get("runs", "") for row in rows):
+        console.print("incomplete   settings of which a run failed or was pruned come last")
+    if any(row.get("low") for row in rows):
+        console.print("interval     holds the score in 95 % of draws of the validation samples (paired bootstrap)")
+    scores = [column for column in _shown(rows) if f"{column}{LOW}" in rows[0]]
+    if scores:
+        console.print("(… … …)      95 % interval of a test score over the test samples")
+    doubts = ({score: {"caution": row.get(f"{score}{CAUTION}")} for score in scores} for row in rows)
+    for doubt in dict.fromkeys(sentence for own in doubts for sentence in cautions(own)):
+        console.print(f"caution      {doubt}")
+    if any(row.get("as_good") for row in rows):
+        console.print(
+            "as good      not significantly worse than the best on these samples, with regard to the number of settings"
+        )
+    if "ranked_by" in rows[0]:
+        console.print("separate     scores of different monitors or data cannot be compared: see ranked_by")
+    console.print(f"leaderboard  {path}")
+    _print_next(path.parent, rows, console)
+
+
+def _shown(rows: Sequence[dict[str, str]]) -> list[str]:
+    """The columns for which a terminal has room: of the test scores only those by which validation ranks, if any; no
+    status if every run finished."""
+    empty = {"as_good"} if not any(row.get("as_good") for row in rows) else set()
+    if {row["status"] for row in rows} == {"finished"}:
+        empty.add("status")
+    left_out = {*LONG, "high", *empty}
+    every = [column for column in rows[0] if column not in left_out and not column.endswith(BESIDE)]
+    alike = {column.replace("val/", "test/", 1) for column in every if column.startswith("val/")} & {*every}
+    return [column for column in every if not alike or column in alike or not column.startswith("test/")]
+
+
+def _drawn(rows: Sequence[dict[str, str]], width: int) -> Table:
+    """The table; settings stand below one another in one column if it would be wider than `width` characters."""
+    columns = _shown(rows)
+    cells = [{column: one_line(_cell(row, column)) for column in columns} for row in rows]
+    heads = {column: HEADS.get(column, column) for column in columns}
+    needed = sum(max(len(heads[column]), *(len(row[column]) for row in cells)) + 3 for column in columns)
+    settings = [column for column in columns if column not in OWN and not column.startswith(("val/", "test/"))]
+    if needed > width and len(settings) > 1:
+        for row in cells:
+            row[SETTINGS] = "\n".join(f"{name}={row[name]}" for name in settings if row[name])
+        first = columns.index(settings[0])
+        columns = [*columns[:first], SETTINGS, *(column for column in columns[first:] if column not in settings)]
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in columns:
+        left = column in ("run", SETTINGS)
+        table.add_column(heads.get(column, column), justify="left" if left else "right", no_wrap=True)
+    for row in cells:
+        table.add_row(*(row[column] for column in columns))
+    return table
+
+
+def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) -> None:
+    """Print how the best run of each ranking is made again, and the command that evaluates it if its weights were
+    saved."""
+    best = {row.get("ranked_by", ""): row for row in reversed(rows) if row["status"] == "finished"}
+    for label, row in reversed(best.items()):
+        record = Record.read(folder / row["run"])
+        end = f"   # the best {label}" if label else ""
+        if record.command:
+            command = re.sub("^frostline ", lambda _: f"{program()} ", record.command)
+            console.print(f"best         {shown(command)}{end}", soft_wrap=True)
+        if (settings := record.weights_settings) is not None:
+            said = " ".join([program(), "evaluate", setting_of("run", folder / row["run"]), *settings])
+            console.print(f"next         {said}{end}")
+
+
+def _cell(row: dict[str, str], column: str) -> str:
+    if column == "low":
+        return f"{_short(row['low'])} … {_short(row['high'])}" if row["low"] else ""
+    deviation = row.get(f"{column}{DEVIATION}", "")
+    ends = [row.get(f"{column}{end}", "") for end in (LOW, HIGH)]
+    interval = f" ({_short(ends[0])} … {_short(ends[1])})" if all(ends) else ""
+    return _short(row[column]) + (f" ± {_short(deviation)}" if deviation else "") + interval
+
+
+def _short(cell: str) -> str:
+    return f"{float(cell):.4f}" if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?", cell) else cell
