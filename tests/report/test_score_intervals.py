@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from frostline.report.resampling import bounds, drawn, merged, skewness, times
+from frostline.report.resampling import Sums, bounds, drawn, merged, skewness, times
 from frostline.report.score_intervals import (
     cautions,
     given_intervals,
@@ -75,7 +75,7 @@ def test_the_bootstrap_covers(number: int, score: str) -> None:
     held = 0
     for sums in made:
         value = float(function(sums.sum(0)[None])[0])
-        low, high = bounds(function(weights @ sums), value, skewness(sums, function), number, 2)
+        low, high = bounds(function(weights @ sums), value, skewness(Sums(sums, function)), number, 2)
         held += low <= truth <= high
     assert held / sets == pytest.approx(0.95, abs=0.02)
 
@@ -108,8 +108,8 @@ def test_a_bootstrap_without_strata_is_scipys_bca() -> None:
     def mean(total: Any) -> Any:
         return total[:, 0] / total[:, 1]
 
-    (values,) = drawn([(sums, mean)], np.zeros(300, int))
-    found = bounds(values, points.mean(), skewness(sums, mean), 300, 1)
+    (values,) = drawn([Sums(sums, mean)], np.zeros(300, int))
+    found = bounds(values, points.mean(), skewness(Sums(sums, mean)), 300, 1)
     truth = stats.bootstrap((points,), np.mean, method="BCa", n_resamples=9999, rng=0).confidence_interval
     assert found == pytest.approx((truth.low, truth.high), abs=0.02)
 

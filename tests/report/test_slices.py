@@ -71,7 +71,8 @@ def test_gaps_of_equal_values_are_found_as_often_as_chance_allows() -> None:
     units = Units(np.arange(300), np.zeros(300, int), ("sample", "samples"))
     every = np.ones(300, bool)
     gaps = [
-        gap_of([Rate(*ratio(random.random(300) < 0.8, every), every)], np.arange(300) % 10, units) for _ in range(60)
+        gap_of([Rate(*ratio(random.random(300) < 0.8, every)[:2], every)], np.arange(300) % 10, units)
+        for _ in range(60)
     ]
     assert all(gap is not None and gap["gap"] > 0.05 for gap in gaps)
     assert sum(gap is not None and gap["p"] <= 0.05 for gap in gaps) <= 8

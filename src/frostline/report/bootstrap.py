@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from frostline.report.sample_scores import SampleScore
 
-DRAWS = 2000
 SHARE = 0.05  # of false alarms: intervals hold 95 %
 AT_ONCE = 4_000_000  # numbers drawn at a time
 
@@ -35,7 +34,7 @@ def intervals(
     if not runs or any(run.samples != runs[0].samples for run in runs) or not all(settings):
         return None
     sign = 1 if mode == "max" else -1
-    drawn = _drawn(settings, len(runs[0].samples), DRAWS, seed)
+    drawn = _drawn(settings, len(runs[0].samples), min(run.draws for run in runs), seed)
     means = np.array([np.mean([run.value for run in setting]) for setting in settings])
     leads = sign * (means[best] - means)
     worse = _worse(leads, sign * (drawn - means[:, None]), best)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from frostline.errors import RunError, few, shortened
-from frostline.report.resampling import Array, Score, bounds, drawn, skewness
-from frostline.report.sample_scores import classes_of, is_sparse
+from frostline.report.resampling import Array, Sums, bounds, drawn, skewness
+from frostline.report.sample_scores import beside, classes_of
 from frostline.report.score_intervals import LEAST_DRAWN, summed, units_of
 from frostline.report.score_parts import parts_of
 from frostline.runs.predictions import Predictions
@@ -102,29 +102,25 @@ def differences(first: Predictions, second: Predictions) -> list[Difference]:
     for name in first.about.get("scores", {}):
         one, other = parts_of(first, name), parts_of(second, name)
         if one is not None and other is not None and one.sums.shape[0] == other.sums.shape[0]:
-            sums, of = _joined(summed(one.sums, units), one.of, summed(other.sums, units), other.of)
-            found.append((name, one.value, other.value, sums, of))
-    values = drawn([(sums, of) for *_, sums, of in found], units.strata)
+            both = [Sums(summed(it.sums, units), it.of, it.draws) for it in (one, other)]
+            found.append((name, one.value, other.value, _joined(*both)))
+    values = drawn([sums for *_, sums in found], units.strata)
     strata = int(units.strata.max()) + 1
     caution = f"{units.number} {units.names[1]} alone" if units.number < LEAST_DRAWN else ""
     return [
-        Difference(name, one, other, *bounds(own, other - one, skewness(sums, of), units.number, strata), caution)
-        for (name, one, other, sums, of), own in zip(found, values, strict=True)
+        Difference(name, one, other, *bounds(own, other - one, skewness(sums), units.number, strata), caution)
+        for (name, one, other, sums), own in zip(found, values, strict=True)
     ]
 
 
-def _joined(one: Array, of_one: Score, other: Array, of_other: Score) -> tuple[Array, Score]:
+def _joined(one: Sums, other: Sums) -> Sums:
     """The sums (U, S + Z) of both, and the difference of their scores."""
-    import numpy as np
-
-    width = one.shape[1]
-    if is_sparse(one) or is_sparse(other):
-        from scipy import sparse
-
-        sums = sparse.hstack([sparse.csr_array(one), sparse.csr_array(other)], format="csr")
-    else:
-        sums = np.concatenate([one, other], axis=1)
-    return sums, lambda total: of_other(total[:, width:]) - of_one(total[:, :width])
+    width = one.sums.shape[1]
+    return Sums(
+        beside([one.sums, other.sums]),
+        lambda total: other.of(total[:, width:]) - one.of(total[:, :width]),
+        min(one.draws, other.draws),
+    )
 
 
 def answers(first: Predictions, second: Predictions) -> Answers | None:

@@ -8,7 +8,7 @@ units, S sums, B draws.
 
 from collections.abc import Callable, Iterator, Sequence
 from math import sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 from frostline.report.wilson import NORMAL, SHARE, student
 
@@ -20,6 +20,15 @@ SPARSE = 0.1  # share of sums that are not 0, below which sparse sums are faster
 
 Array = Any  # numpy.ndarray
 Score = Callable[[Array], Array]  # (B, S) sums → (B,) scores
+
+
+class Sums(NamedTuple):
+    """A score as a function of sums over units. sums: (U, S), an array or a sparse one. draws: as many as take about a
+    second."""
+
+    sums: Array
+    of: Score
+    draws: int = DRAWS
 
 
 def merged(strata: Array) -> Array:
@@ -45,17 +54,20 @@ def times(strata: Array, draws: int, random: Any) -> Array:
     return np.bincount(chosen.ravel(), minlength=draws * number).reshape(draws, number).astype(float)
 
 
-def drawn(scores: Sequence[tuple[Array, Score]], strata: Array, seed: int = 0) -> list[Array]:
-    """Of each score, given as sums (U, S) and function, its value (B,) in each draw. All scores share the draws."""
+def drawn(scores: Sequence[Sums], strata: Array, seed: int = 0) -> list[Array]:
+    """Of each score its value (B,) in each of its draws, which all scores share."""
     import numpy as np
 
     order = np.argsort(strata, kind="stable")
-    random, sums = np.random.default_rng(seed), [_sparse(own[order]) for own, _ in scores]
+    random, sums = np.random.default_rng(seed), [_sparse(own.sums[order]) for own in scores]
     found: list[list[Array]] = [[] for _ in scores]
+    before = 0
     for rows in _chunks(len(strata)):
         weights = times(strata[order], rows, random)
-        for own, (_, of), values in zip(sums, scores, found, strict=True):
-            values.append(of(np.asarray(weights @ own)))
+        for own, score, values in zip(sums, scores, found, strict=True):
+            if before < score.draws:
+                values.append(score.of(np.asarray(weights[: score.draws - before] @ own)))
+        before += rows
     return [np.concatenate(values) for values in found]
 
 
@@ -76,15 +88,15 @@ def _sparse(sums: Array) -> Array:
     return sparse.csr_array(sums)
 
 
-def skewness(sums: Array, of: Score, seed: int = 0) -> float:
-    """Of the influence of single units on the score, from the scores without each (jackknife). sums: (U, S), an array
-    or a sparse one."""
+def skewness(score: Sums, seed: int = 0) -> float:
+    """Of the influence of single units on the score, from the scores without each (jackknife)."""
     import numpy as np
 
-    number = sums.shape[0]
+    sums, of = score.sums, score.of
+    number, most = sums.shape[0], min(SKEWNESS_FROM, score.draws)
     total = sums.sum(0)
-    if number > SKEWNESS_FROM:
-        sums = sums[np.random.default_rng(seed).choice(number, SKEWNESS_FROM, replace=False)]
+    if number > most:
+        sums = sums[np.random.default_rng(seed).choice(number, most, replace=False)]
     rows = max(1, AT_ONCE // sums.shape[1])
     parts = (sums[at : at + rows] for at in range(0, sums.shape[0], rows))
     without = np.concatenate([of(total - (it if isinstance(it, np.ndarray) else it.toarray())) for it in parts])

@@ -3,10 +3,11 @@
 Shapes: N samples, K classes, T numbers, S sums, B draws.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os.path import commonprefix
 from typing import Any, NamedTuple
 
+from frostline.report.resampling import DRAWS, Score, Sums
 from frostline.runs.predictions import Predictions
 
 MOST = 50_000_000  # numbers (N x S) for which there is room
@@ -16,16 +17,16 @@ CLOSE = 1e-3  # a score that differs by a larger share from the recorded one is 
 ROUNDED = 1e-6  # by which scores near 0 may differ, too
 
 Array = Any  # numpy.ndarray: importing numpy costs 0.1 s, which a command line that is refused need not pay
-Sums = tuple[Array, Callable[[Array], Array]]
 
 
 class SampleScore(NamedTuple):
     """samples: what identifies them, in their order. sums: (N, S), added over samples, an array or a sparse one
-    (`scipy.sparse.csr_array`). of: (B, S) → (B,), the score."""
+    (`scipy.sparse.csr_array`). of: (B, S) → (B,), the score. draws: see `Sums`."""
 
     samples: tuple[str, ...]
     sums: Array
-    of: Callable[[Array], Array]
+    of: Score
+    draws: int = DRAWS
 
     @property
     def value(self) -> float:
@@ -42,7 +43,7 @@ def sample_score(found: Predictions, name: str) -> SampleScore | None:
     recorded = found.about.get("scores", {}).get(name)
     if made is None or recorded is None:
         return None
-    sums, of = made
+    sums = made.sums
     if sums.size > MOST or not np.isfinite(sums.data if is_sparse(sums) else sums).all():
         return None
     index = found.columns["index"]
@@ -54,7 +55,9 @@ def sample_score(found: Predictions, name: str) -> SampleScore | None:
         sums = sums[first]
     else:
         return None
-    score = SampleScore(tuple(f"{it} {index[at]}" for it, at in zip(names, first, strict=True)), sums, of)
+    score = SampleScore(
+        tuple(f"{it} {index[at]}" for it, at in zip(names, first, strict=True)), sums, made.of, made.draws
+    )
     return score if abs(score.value - recorded) <= CLOSE * abs(recorded) + ROUNDED else None
 
 
@@ -85,6 +88,17 @@ def added(sums: Array, rows: Array, number: int) -> Array:
     whole = np.zeros((number, sums.shape[1]))
     np.add.at(whole, rows, sums)
     return whole
+
+
+def beside(sums: Sequence[Array]) -> Array:
+    """(N, S) of each → (N, all of S)."""
+    import numpy as np
+
+    if not any(is_sparse(own) for own in sums):
+        return np.concatenate(sums, axis=1)
+    from scipy import sparse
+
+    return sparse.hstack([sparse.csr_array(own) for own in sums], format="csr")
 
 
 def classes_of(columns: Mapping[str, Array]) -> tuple[Array, Array] | None:
@@ -146,7 +160,7 @@ def _f1_macro(columns: Mapping[str, Array]) -> Sums | None:
         right, truth, answers = np.split(total, 3, axis=1)
         return mean_of_present(2 * right[:, counted], (truth + answers)[:, counted])
 
-    return sums, of
+    return Sums(sums, of)
 
 
 def _counts(target: Array, given: Array, number: int) -> Array:
@@ -174,6 +188,17 @@ def _numbers(columns: Mapping[str, Array]) -> tuple[Array, Array] | None:
     return target.reshape(len(target), -1).astype(float), predicted.reshape(len(target), -1).astype(float)
 
 
+def _root(columns: Mapping[str, Array]) -> Sums | None:
+    import numpy as np
+
+    found = _numbers(columns)
+    if found is None:
+        return None
+    squares = (found[0] - found[1]) ** 2
+    sums = np.concatenate([np.ones((len(squares), 1)), squares], axis=1)
+    return Sums(sums, lambda total: ((total[:, 1:] / np.maximum(total[:, :1], 1)) ** 0.5).mean(1))
+
+
 def _error(power: int) -> Callable[[Mapping[str, Array]], Sums | None]:
     def error(columns: Mapping[str, Array]) -> Sums | None:
         found = _numbers(columns)
@@ -198,7 +223,7 @@ def _r2(columns: Mapping[str, Array]) -> Sums | None:
         spread = second - first**2 / number
         return (1 - errors / np.where(spread > 0, spread, np.nan)).mean(1)
 
-    return np.concatenate([ones, around, around**2, (target - predicted) ** 2], axis=1), of
+    return Sums(np.concatenate([ones, around, around**2, (target - predicted) ** 2], axis=1), of)
 
 
 def _overlap(columns: Mapping[str, Array]) -> Sums | None:
@@ -215,7 +240,7 @@ def _overlap(columns: Mapping[str, Array]) -> Sums | None:
         both, truth, answers = np.split(total, 3, axis=1)
         return mean_of_present(both[:, counted], (truth + answers - both)[:, counted])
 
-    return np.concatenate([right, target, predicted], axis=1), of
+    return Sums(np.concatenate([right, target, predicted], axis=1), of)
 
 
 def mean_of_present(above: Array, below: Array) -> Array:
@@ -230,7 +255,9 @@ def mean_of_present(above: Array, below: Array) -> Array:
 def _mean(points: Array) -> Sums:
     import numpy as np
 
-    return np.stack([points, np.ones(len(points))], axis=1), lambda total: total[:, 0] / np.maximum(total[:, 1], 1)
+    return Sums(
+        np.stack([points, np.ones(len(points))], axis=1), lambda total: total[:, 0] / np.maximum(total[:, 1], 1)
+    )
 
 
 SCORES: dict[str, Callable[[Mapping[str, Array]], Sums | None]] = {
@@ -239,6 +266,7 @@ SCORES: dict[str, Callable[[Mapping[str, Array]], Sums | None]] = {
     "loss": _cross_entropy,
     "f1_macro": _f1_macro,
     "mse": _error(2),
+    "rmse": _root,
     "mae": _error(1),
     "r2": _r2,
     "iou": _overlap,

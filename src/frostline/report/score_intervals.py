@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from frostline.errors import RunError, counted
-from frostline.report.resampling import Array, bounds, drawn, merged, skewness
-from frostline.report.sample_scores import SampleScore, added, classes_of, is_sparse
+from frostline.report.resampling import Array, Sums, bounds, drawn, merged, skewness
+from frostline.report.sample_scores import SampleScore, added, beside, classes_of
 from frostline.report.score_parts import parts_of
 from frostline.report.wilson import wilson
 from frostline.runs.predictions import Predictions, file_of, read
@@ -73,19 +73,8 @@ def interval_of_mean(found: Sequence[Predictions], name: str) -> dict[str, Any] 
     def mean(total: Array) -> Array:
         return sum(own.of(total[:, slice(*at)]) for own, at in zip(parts, pairwise(ends), strict=True)) / len(parts)
 
-    together = SampleScore(parts[0].samples, _beside([own.sums for own in parts]), mean)
+    together = SampleScore(parts[0].samples, beside([own.sums for own in parts]), mean, min(own.draws for own in parts))
     return _drawn({name: together}, units_of(found[0].columns), _fewest(found[0].columns)).get(name)
-
-
-def _beside(sums: Sequence[Array]) -> Array:
-    """(N, S) of each run → (N, all of S)."""
-    import numpy as np
-
-    if not any(is_sparse(own) for own in sums):
-        return np.concatenate(sums, axis=1)
-    from scipy import sparse
-
-    return sparse.hstack(sums, format="csr")
 
 
 def units_of(columns: Mapping[str, Array]) -> Units:
@@ -133,11 +122,11 @@ def _share(parts: SampleScore, units: Units) -> dict[str, Any]:
 
 
 def _drawn(scores: Mapping[str, SampleScore], units: Units, fewest: int | None) -> dict[str, dict[str, Any]]:
-    parts = [(summed(own.sums, units), own.of) for own in scores.values()]
+    parts = [Sums(summed(own.sums, units), own.of, own.draws) for own in scores.values()]
     found = {}
     strata = int(units.strata.max()) + 1
-    for (name, own), (sums, of), values in zip(scores.items(), parts, drawn(parts, units.strata), strict=True):
-        low, high = bounds(values, own.value, skewness(sums, of), units.number, strata)
+    for (name, own), sums, values in zip(scores.items(), parts, drawn(parts, units.strata), strict=True):
+        low, high = bounds(values, own.value, skewness(sums), units.number, strata)
         if isfinite(low) and isfinite(high):
             caution = _caution(name, low, high, units, fewest)
             found[name] = {"low": low, "high": high, "by": "bootstrap", **_about(units), "caution": caution}

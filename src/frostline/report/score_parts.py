@@ -6,7 +6,10 @@ Shapes: R rows, K labels or classes, T numbers, S sums, U samples.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from frostline.report.sample_scores import CLOSE, MOST, SampleScore, Sums, added, mean_of_present, sample_score
+from frostline.report.box_precision import BOX_SCORES
+from frostline.report.label_precision import label_precision
+from frostline.report.resampling import Sums
+from frostline.report.sample_scores import CLOSE, MOST, SampleScore, added, mean_of_present, sample_score
 from frostline.runs.predictions import Predictions
 
 Array = Any  # numpy.ndarray
@@ -22,27 +25,27 @@ def parts_of(found: Predictions, name: str) -> SampleScore | None:
         return known
     for make in SCORES.get(name.partition("/")[2], ()):
         made = make(found.columns, found.about)
-        if made is not None and made[0].size <= MOST:
-            score = _by_sample(found.columns, *made)
+        if made is not None and made.sums.size <= MOST:
+            score = _by_sample(found.columns, made)
             if abs(score.value - recorded) <= CLOSE * max(1.0, abs(recorded)):
                 return score
     return None
 
 
-def _by_sample(columns: Mapping[str, Array], sums: Array, of: Callable[[Array], Array]) -> SampleScore:
+def _by_sample(columns: Mapping[str, Array], made: Sums) -> SampleScore:
     import numpy as np
 
     index = columns["index"]
     _, first, rows = np.unique(index, return_index=True, return_inverse=True)
     names = tuple(f"{columns['sample'][at]} {index[at]}" for at in first)
-    return SampleScore(names, added(sums, rows, len(first)), of)
+    return SampleScore(names, added(made.sums, rows, len(first)), made.of, made.draws)
 
 
 def ratio(above: Array, below: Array) -> Sums:
     import numpy as np
 
     sums = np.stack([above, below], axis=1).astype(float)
-    return sums, lambda total: total[:, 0] / np.maximum(total[:, 1], 1e-12)
+    return Sums(sums, lambda total: total[:, 0] / np.maximum(total[:, 1], 1e-12))
 
 
 # --- labels: each sample has a target of 0 or 1 for each ---
@@ -94,7 +97,7 @@ def _f1_labels(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums |
         right, both = np.split(total[:, np.tile(occurs, 2)], 2, axis=1)
         return mean_of_present(2 * right, both) * occurs.mean()
 
-    return np.concatenate([target & given, target.astype(int) + given], axis=1).astype(float), of
+    return Sums(np.concatenate([target & given, target.astype(int) + given], axis=1).astype(float), of)
 
 
 # --- words ---
@@ -164,8 +167,8 @@ def _f1_entities(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums
 
     if (found := _entities(columns, about)) is None:
         return None
-    met, wanted, given = found
-    occurs = (wanted + given).sum(0) > 0
+    met, wanted, given = (part.astype(int) for part in found)  # booleans would be added as "or"
+    occurs = (wanted + given).any(0)
     if not occurs.any():
         return None
 
@@ -173,7 +176,7 @@ def _f1_entities(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums
         right, both = np.split(total, 2, axis=1)
         return mean_of_present(2 * right, both)
 
-    return np.concatenate([met[:, occurs], (wanted + given)[:, occurs]], axis=1).astype(float), of
+    return Sums(np.concatenate([met[:, occurs], (wanted + given)[:, occurs]], axis=1).astype(float), of)
 
 
 # --- numbers, pixels, characters ---
@@ -199,7 +202,7 @@ def _correlation(ranked: bool) -> Callable[[Mapping[str, Array], Mapping[str, An
             spread = np.maximum((xx - x**2) * (yy - y**2), 0) ** 0.5
             return np.where(spread > 0, (xy - x * y) / np.where(spread > 0, spread, 1), 0).mean(1)
 
-        return np.concatenate([np.ones((len(a), 1)), a, b, a * a, b * b, a * b], axis=1), of
+        return Sums(np.concatenate([np.ones((len(a), 1)), a, b, a * a, b * b, a * b], axis=1), of)
 
     return score
 
@@ -252,6 +255,7 @@ SCORES: dict[str, tuple[Callable[[Mapping[str, Array], Mapping[str, Any]], Sums 
     "exact_match": (_exact_match,),
     "f1_micro": (_f1_micro,),
     "f1_macro": (_f1_labels, _f1_entities),
+    "average_precision": (label_precision,),
     "precision": (_entity(0, 2),),
     "recall": (_entity(0, 1),),
     "f1": (_entity(0, 1, 2),),
@@ -259,4 +263,5 @@ SCORES: dict[str, tuple[Callable[[Mapping[str, Array], Mapping[str, Any]], Sums 
     "spearman": (_correlation(ranked=True),),
     "cer": (_error_rate(by_word=False),),
     "wer": (_error_rate(by_word=True),),
+    **BOX_SCORES,
 }

@@ -6,8 +6,9 @@ from typing import Any
 
 from frostline.errors import RunError, in_short
 from frostline.report.bootstrap import Interval, intervals
-from frostline.report.sample_scores import SampleScore, sample_score
+from frostline.report.sample_scores import SampleScore
 from frostline.report.score_intervals import interval_of_mean
+from frostline.report.score_parts import parts_of
 from frostline.report.trials import Setting
 from frostline.runs.predictions import Predictions, read
 
@@ -26,7 +27,7 @@ def compared(folder: Path, settings: Sequence[Setting]) -> Intervals:
         scores: dict[int, list[SampleScore]] = {}
         for at in own:
             try:
-                runs = [sample_score(it, ranking.monitor) for it in _predictions(folder, settings[at], "val")]
+                runs = [parts_of(it, ranking.monitor) for it in _predictions(folder, settings[at], "val")]
             except RunError as error:
                 found[at] = None, "", in_short(error.what)
                 continue

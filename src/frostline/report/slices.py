@@ -187,4 +187,5 @@ def _fairness(decisions: tuple[Array, Array] | None, slices: Sequence[Slice], un
 
 
 def _rate(above: Array, below: Array) -> Rate:
-    return Rate(*ratio(above, below), below)
+    rate = ratio(above, below)
+    return Rate(rate.sums, rate.of, below)
