@@ -52,6 +52,14 @@ def record_of(folder: Path) -> dict[str, Any]:
     return record
 
 
+def require_intervals(record: dict[str, Any]) -> None:
+    """Fail unless each test score has an interval around it."""
+    tested = {name for name in record["metrics"] if name.startswith("test/") and not name.endswith(("_low", "_high"))}
+    assert {*record["intervals"]} == tested - {"test/n", "test/threshold", "test/ndcg_users", "test/recall_users"}
+    for name, own in record["intervals"].items():
+        assert own["low"] <= record["metrics"][name] <= own["high"], name
+
+
 def require_equal(run: Path, other: Path) -> None:
     now, expected = record_of(run), record_of(other)
     assert now["metrics"] == expected["metrics"]

@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import frostline
+from compared import require_intervals
 from conftest import DEVICE, Answer, short_form
 from frostline.commands.train import NOT_HERE
 from tiny_boxes import NAMES, boxes_of, picture_of, put_coco, put_voc, put_yolo
@@ -86,6 +87,7 @@ def test_rectangles_are_found(run: Path) -> None:
     record = record_of(run)
     assert record["metrics"]["test/map_50"] > 0.5
     assert record["data"]["targets"]["kind"] == "boxes"
+    require_intervals(record)
 
 
 @pytest.mark.parametrize("put", [put_voc, put_yolo])

@@ -17,6 +17,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
+from compared import require_intervals
 from conftest import DEVICE, Answer, free_port, short_form
 from forked import ran_as_ranks
 from frostline.commands.stored_predictions import comparison_of
@@ -385,6 +386,7 @@ def test_labels_and_lines_that_repeat_a_picture(program: Program, table: Path) -
         exact = ((found.columns["logits"] > 0) == (found.columns["target"] > 0)).all(1).mean()
         assert exact == pytest.approx(found.about["scores"][f"{split}/exact_match"])
     assert len(seen) == len(set(seen)) == record["data"]["num_val"] + record["data"]["num_test"]
+    require_intervals(record)
 
 
 def test_numbers_are_in_the_unit_of_the_targets(program: Program, table: Path) -> None:
@@ -397,6 +399,7 @@ def test_numbers_are_in_the_unit_of_the_targets(program: Program, table: Path) -
         assert found.columns["target"].tolist() == [said[path] for path in found.columns["sample"]]
         error = np.abs(found.columns["predicted"] - found.columns["target"]).mean()
         assert error == pytest.approx(found.about["scores"][f"{split}/mae"], rel=1e-5)
+    require_intervals(record_of("run"))
 
 
 def test_texts_are_known_by_file_and_line(program: Program, tmp_path: Path) -> None:
@@ -434,6 +437,7 @@ def test_words_have_a_row_each_also_those_that_were_cut_off(program: Program, tm
         seen = ~np.isnan(found.columns["logits"]).any(1)
         right = found.columns["logits"][seen].argmax(1) == found.columns["target"][seen]
         assert right.mean() == pytest.approx(found.about["scores"][f"{split}/accuracy"])
+    require_intervals(record)
 
 
 def test_rows_of_words_are_sorted_whatever_the_order_of_their_scoring() -> None:
@@ -482,12 +486,12 @@ def test_masks_are_counted(program: Program, tmp_path: Path) -> None:
         target, predicted, right = (found.columns[it].sum(0) for it in ("target", "predicted", "right"))
         iou = right / (target + predicted - right)
         assert iou.mean() == pytest.approx(found.about["scores"][f"{split}/iou"], rel=1e-5)
+    require_intervals(record_of("run"))
 
 
 def test_a_run_records_an_interval_of_each_test_score(small_run: Path) -> None:
     record = record_of(small_run)
-    scores = {name for name in record["metrics"] if name.startswith("test/")} - {"test/n"}
-    assert {*record["intervals"]} == scores
+    require_intervals(record)
     for name, found in record["intervals"].items():
         assert 0 <= found["low"] < record["metrics"][name] < found["high"], name
         assert (found["units"], found["unit"], found["caution"]) == (359, "sample", "")

@@ -12,6 +12,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from sklearn.metrics import ndcg_score
 
+from compared import require_intervals
 from conftest import DEVICE, Answer
 from frostline.cli.main import main
 from frostline.runs.predictions import read
@@ -109,6 +110,8 @@ def test_the_order_is_what_scikit_learn_finds_in_the_stored_predictions(finished
     expected = [ndcg_score([gains[users == user]], [predicted[users == user]], k=10) for user in sorted(set(users))]
     assert record["metrics"]["test/ndcg_10"] == pytest.approx(np.mean(expected), abs=1e-6)
     assert record["metrics"]["test/ndcg_users"] == 8
+    require_intervals(record)
+    assert record["intervals"]["test/ndcg_10"]["caution"] == "8 users alone"
     assert record["metrics"]["test/rmse"] == pytest.approx(np.sqrt(np.mean((predicted - stars[-120:]) ** 2)), rel=1e-4)
 
 

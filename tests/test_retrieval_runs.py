@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import frostline
-from compared import cached_phases, kept_and_never, record_of, require_equal, trained
+from compared import cached_phases, kept_and_never, record_of, require_equal, require_intervals, trained
 from conftest import DEVICE, Answer
 from frostline.commands.train import NOT_HERE
 from tiny import CHAIN, TEST, VAL
@@ -75,6 +75,7 @@ def test_prototypes_train_head_and_backbone(program: Program, tmp_path: Path) ->
     scores = {"recall_1", "recall_5", "recall_10", "map_r", "eer", "tar", "threshold", "map_r_low", "map_r_high"}
     assert {f"test/{name}" for name in scores} <= record["metrics"].keys()
     assert record["metrics"]["test/n"] == TEST
+    require_intervals(record)
     assert -1 <= record["metrics"]["val/threshold"] <= 1
     assert [row["identities"] for row in record["per_class"]] == ["in training"]
     state = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]

@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 import frostline
-from compared import kept_and_never, record_of, require_equal, trained
+from compared import kept_and_never, record_of, require_equal, require_intervals, trained
 from conftest import DEVICE, Answer, short_form
 from frostline.runs.predictions import read
 from tiny_waves import RATE, TEXTS, make_encoder, put_spoken, spoken
@@ -49,6 +49,7 @@ def test_eight_sounds_are_learned_to_the_last_character(finished: Path) -> None:
     assert record["metrics"]["test/cer"] == 0.0
     assert record["metrics"]["test/wer"] == 0.0
     assert record["metrics"]["test/n"] == len(TEXTS)
+    require_intervals(record)
     assert record["data"]["targets"]["names"] == [" ", "a", "b", "c"]
     assert [(row["unit"], row["n"]) for row in record["per_class"]] == [
         ("characters", sum(map(len, TEXTS))),

@@ -158,6 +158,13 @@ def test_boxes_of_a_run_have_intervals(metric: Callable[..., dict[str, float]]) 
     assert {(it["by"], it["units"], it["caution"]) for it in found.values()} == {("bootstrap", 60, "")}
 
 
+def test_pictures_without_true_boxes_are_found_wrong(metric: Callable[..., dict[str, float]]) -> None:
+    pictures = [(found, true if place == 0 else true[:0]) for place, (found, true) in enumerate(detected(9))]
+    score = BOX_SCORES["map"][0](stored(pictures), {})
+    assert score is not None
+    assert score.of(np.ones((1, len(pictures)))) == pytest.approx([metric(pictures)["map"]], abs=1e-6)
+
+
 def test_no_boxes_at_all_have_no_interval() -> None:
     columns = stored([(torch.zeros(0, 6), torch.zeros(0, 7))] * 3)
     assert parts_of(Predictions({"scores": {"test/map": -1.0}}, columns), "test/map") is None

@@ -147,6 +147,8 @@ def _matched(
     taken = np.zeros((THRESHOLDS, len(true)), bool)
     for rank in range(int(ranks.max(initial=-1)) + 1):
         rows = np.flatnonzero((ranks == rank) & (sizes[owners[0]] > 0))
+        if not len(rows):  # no picture with a true box has as many
+            break
         pictures = owners[0][rows]
         slots = np.arange(int(sizes[pictures].max(initial=0)))
         there = slots < sizes[pictures][:, None]  # (G, N)

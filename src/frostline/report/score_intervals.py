@@ -7,7 +7,7 @@ groups if samples have them.
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,12 +148,16 @@ def _caution(name: str, low: float, high: float, units: Units, fewest: int | Non
 
 
 def given_intervals(metrics: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """Intervals that the task itself gives, as scores `<name>_low` and `<name>_high`."""
-    return {
-        name: {"low": metrics[f"{name}_low"], "high": metrics[f"{name}_high"], "by": "task", "caution": ""}
-        for name in metrics
-        if all(isfinite(metrics.get(f"{name}_{end}", nan)) for end in ("low", "high"))
-    }
+    """Intervals that the task itself gives, as scores `<name>_low` and `<name>_high`. Those of ndcg_10 are over
+    `ndcg_users`."""
+    found = {}
+    for name in metrics:
+        ends = {end: metrics.get(f"{name}_{end}", nan) for end in ("low", "high")}
+        if all(map(isfinite, ends.values())):
+            users = metrics.get(f"{name.rpartition('_')[0]}_users", inf)
+            caution = f"{counted(int(users), 'user', 'users')} alone" if users < LEAST_DRAWN else ""
+            found[name] = {**ends, "by": "task", "caution": caution}
+    return found
 
 
 def cautions(intervals: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -207,6 +207,28 @@ def _correlation(ranked: bool) -> Callable[[Mapping[str, Array], Mapping[str, An
     return score
 
 
+def _squares(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | None:
+    """The loss of numbers, whose errors are divided by the deviation of training."""
+    import numpy as np
+
+    target, given, std = columns.get("target"), columns.get("predicted"), about.get("std")
+    if target is None or given is None or not std or target.dtype.kind != "f" or target.shape != given.shape:
+        return None
+    errors = (target.astype(float) - given).reshape(len(target), -1)
+    return ratio(((errors / np.array(std)) ** 2).mean(1), np.ones(len(target)))
+
+
+def _stored_loss(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | None:
+    """Of a task that stores the loss of each sample: the mean over samples, or over pixels if it counts these."""
+    import numpy as np
+
+    loss = columns.get("loss")
+    if loss is None or not np.isfinite(loss).all():
+        return None
+    pixels = columns["target"].sum(1) if "right" in columns else np.ones(len(loss))
+    return ratio(loss.astype(float), pixels)
+
+
 def _pixel_accuracy(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | None:
     parts = [columns.get(name) for name in ("right", "target")]
     if any(part is None or part.ndim != 2 for part in parts):
@@ -251,7 +273,7 @@ def _divided(text: list[int], blank: int | None) -> list[list[int]]:
 
 SCORES: dict[str, tuple[Callable[[Mapping[str, Array], Mapping[str, Any]], Sums | None], ...]] = {
     "accuracy": (_word_accuracy, _pixel_accuracy),
-    "loss": (_binary_loss, _word_loss),
+    "loss": (_binary_loss, _word_loss, _squares, _stored_loss),
     "exact_match": (_exact_match,),
     "f1_micro": (_f1_micro,),
     "f1_macro": (_f1_labels, _f1_entities),

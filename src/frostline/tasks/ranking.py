@@ -15,6 +15,7 @@ from torchmetrics.utilities import dim_zero_cat
 from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
 from frostline.tasks.base import Metrics, Mode
+from frostline.tasks.neighbours import interval
 
 K = 10  # samples from the top that scores look at
 NOBODY = -1  # in place of the user of a sample that names none
@@ -143,8 +144,9 @@ class RankedMetrics(Metrics):
             self.outputs.update(self.score(outputs.float(), self.ranked), batch)
 
     def compute(self) -> dict[str, float]:
-        """Those of `own`, then `ndcg_10` and `recall_10`, means over the users whom they concern, whose numbers are
-        `ndcg_users` and `recall_users`; a score that concerns no user is left out."""
+        """Those of `own`, then `ndcg_10` and `recall_10`, means over the users whom they concern, with 95 % intervals
+        over them (`ndcg_10_low`, `ndcg_10_high`) and their numbers, `ndcg_users` and `recall_users`; a score that
+        concerns no user is left out."""
         scores = self.own.compute()
         number = scores.pop("n")
         if self.outputs.update_called:
@@ -152,7 +154,9 @@ class RankedMetrics(Metrics):
             found = by_user(outputs, worth_of(targets, self.ranked), users)
             for name, values in ((NDCG, found.ndcg), (RECALL, found.recall)):
                 if len(values):
-                    scores |= {name: float(values.mean()), f"{name.partition('_')[0]}_users": len(values)}
+                    low, high = interval(values, torch.arange(len(values)))
+                    scores |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+                    scores[f"{name.partition('_')[0]}_users"] = len(values)
         return scores | {"n": number}
 
     def per_class(self) -> list[dict[str, Any]]:

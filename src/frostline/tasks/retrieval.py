@@ -153,7 +153,7 @@ class RetrievalMetrics(Metrics):
     def compute(self) -> dict[str, float]:
         """`recall_1`, `recall_5`, `recall_10`: share of the queries with a sample of their identity among the nearest.
         `map_r`, see `Ranked`. `eer`, `threshold`, `tar`: see `Verified`. `map_r_low`, `map_r_high`, and those of
-        `recall_1`, and up to MOST_VERIFIED samples of `eer` and `tar`: 95 % intervals by identity. `n` samples, each a
+        recall, and up to MOST_VERIFIED samples of `eer` and `tar`: 95 % intervals by identity. `n` samples, each a
         query if its identity has another one."""
         vectors, labels = self.embedded.compute()
         found = ranked(vectors, labels, max(NEAREST))
@@ -161,7 +161,7 @@ class RetrievalMetrics(Metrics):
         scores = {name: float(value.mean()) if len(value) else 0.0 for name, value in values.items()}
         scores |= verified(vectors, labels)._asdict()
         intervals = verified_intervals(vectors, labels) if len(labels) <= MOST_VERIFIED else {}
-        for name in ("map_r", "recall_1") if len(found.queries) else ():
+        for name in values if len(found.queries) else ():
             intervals[name] = interval(values[name], labels[found.queries])
         for name, bounds in intervals.items():
             scores[f"{name}_low"], scores[f"{name}_high"] = bounds

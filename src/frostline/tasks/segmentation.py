@@ -76,15 +76,17 @@ class Segmentation(Task):
 
     def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Pixels of each class, (B, C) int64, without ignored ones: true (`target`), `predicted`, and both (`right`).
-        The logits of all pixels would take more space than the pictures."""
-        rows = []
+        `loss` (B,), the sum of their cross-entropy. The logits of all pixels would take more space than the pictures.
+        """
+        rows, losses = [], []
         for logits, mask in _scored(outputs, batch):
+            losses.append(cross_entropy(logits, mask, ignore_index=IGNORED, reduction="none").sum())
             counted = mask != IGNORED
             truth, given = mask[counted], logits.argmax(1)[counted]
             found = [it.bincount(minlength=len(self.classes)) for it in (truth, given, truth[truth == given])]
             rows.append(torch.stack(found))
         target, predicted, right = torch.stack(rows).unbind(1)
-        return {"target": target, "predicted": predicted, "right": right}
+        return {"target": target, "predicted": predicted, "right": right, "loss": torch.stack(losses)}
 
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
         """`label`, the most frequent class of a picture, and its `share` of the pixels; then `label_2`, `share_2`."""

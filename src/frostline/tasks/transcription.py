@@ -54,11 +54,11 @@ class Transcription(Task):
         return {"text": ["".join(self.characters[place] for place in row.tolist()) for row in predictions]}
 
     def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """`target` (B, W) and `decoded` (B, V): indices of characters, with NO_TAG behind the end."""
+        """`target` (B, W) and `decoded` (B, V): indices of characters, with NO_TAG behind the end. `loss` (B,)."""
         none = batch.targets.new_full((1,), NO_TAG)  # so that no column is empty
         texts = [torch.cat([text, none]) for text in greedy(outputs, batch.targets[:, 0])]
         decoded = pad_sequence(texts, batch_first=True, padding_value=NO_TAG)
-        return {"target": batch.targets[:, 1:], "decoded": decoded}
+        return {"target": batch.targets[:, 1:], "decoded": decoded, "loss": losses(outputs, batch.targets)}
 
 
 def losses(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -155,6 +155,7 @@ def described(
         "task": type(built.model.task).__name__,
         "kind": built.data.targets.kind,
         "names": built.data.names,  # of all targets; a split may have more than training
+        "std": built.data.targets.about.get("std"),  # of numbers in training, by which the loss is divided
         "monitor": record.monitor,
         "mode": record.mode,
         "scores": scores,
