@@ -120,6 +120,20 @@ def test_a_page_looks_well(tab: Tab, pages: dict[str, Path], name: str) -> None:
     assert tab.errors == []
 
 
+MOVED = """Array.from(document.querySelectorAll("main *, header *"))
+    .filter((it) => ["auto", "scroll"].includes(getComputedStyle(it).overflowX) && it.scrollWidth > it.clientWidth)"""
+
+
+def test_the_keyboard_reaches_what_is_wide(tab: Tab, pages: dict[str, Path]) -> None:
+    moved = {}
+    for name, width in product(("run", "sweep"), (1280, 420)):
+        tab.open(pages[name].as_uri())
+        tab.look(width)
+        tab.until(f"innerWidth === {width} && {MOVED}.every((it) => it.tabIndex === 0)")
+        moved[name, width] = tab.run(f"{MOVED}.length")
+    assert moved["run", 420] > moved["run", 1280]
+
+
 def test_a_page_follows_the_scheme(tab: Tab, pages: dict[str, Path]) -> None:
     for path in pages.values():
         tab.open(path.as_uri())

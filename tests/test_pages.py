@@ -94,6 +94,24 @@ def test_a_training_ends_with_its_page(page: Page, small_run: Path) -> None:
     assert [text for text in said if text not in page.text] == []
 
 
+def test_the_page_says_what_the_data_is_like(page: Page, small_run: Path) -> None:
+    data = Record.read(small_run).data
+    facts = ["inputs8 × 8 pixels", *(f"sizes: {name}8 × 8 pixels" for name in ("smallest", "median", "largest"))]
+    assert [fact for fact in facts if fact not in page.text] == []
+    assert data["sizes"] == dict.fromkeys(["smallest", "median", "largest"], "8 × 8 pixels")
+
+
+def test_the_proposed_error_rate_is_one_that_validation_can_promise(run: Path) -> None:
+    (proposed,) = re.findall(r"predict (abstain=[\d.]+)", Page(run / "report.html").source)
+    found = read(run, "val")
+    few = {name: values[:6] for name, values in found.columns.items()}
+    few |= {name: [*few[name]] for name in ("sample", "phase")}
+    write(run, "val", few, found.about)
+    page = Page(write_page(run, Record.read(run), None, "", private=False))
+    assert proposed not in page.source
+    assert "Validation has too few samples" in page.text
+
+
 def test_a_page_tells_of_damaged_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "predictions").mkdir()
     (tmp_path / "predictions" / "test.parquet").write_bytes(b"PAR1")

@@ -470,3 +470,28 @@ def test_folders_beside_the_parts_are_told(tmp_path: Path, make: Make) -> None:
         for name in ("cat", "dog"):
             put(tmp_path / split / name, 4)
     assert "skipped: 1 folders beside train, val and test" in make().notes()
+
+
+# --- what a run says of its data ---
+
+
+def test_sizes_of_training_pictures_are_described(make: Make, tmp_path: Path) -> None:
+    for label, side in (("a", 20), ("b", 40)):
+        for file in put(tmp_path / "train" / label, 30):
+            Image.new("RGB", (side, 16), (1, 2, 3)).save(file)
+        put(tmp_path / "test" / label, 2)
+    data = make()
+    described = data.describe()
+    assert described["sizes"] == {
+        "smallest": "20 × 16 pixels",
+        "median": described["sizes"]["median"],
+        "largest": "40 × 16 pixels",
+    }
+    assert described["inputs"] == "16 × 16 pixels"
+    with Image.open(files_of(data.train_split)[0]) as picture:  # EXIF turns it
+        exif = picture.getexif()
+        exif[0x0112] = 6
+        picture.resize((8, 90)).save(files_of(data.train_split)[0], exif=exif)
+    assert data.describe()["sizes"]["largest"] == "90 × 8 pixels"
+    files_of(data.train_split)[1].write_bytes(b"no picture")
+    assert data.describe()["sizes"]["pictures_looked_at"] == len(data.train_split) - 1

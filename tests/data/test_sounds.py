@@ -191,6 +191,7 @@ def test_rate_and_length_come_from_the_training_sounds(make: Any, tmp_path: Path
     assert "sounds of 0.4 s at 8,000 Hz, seen as 16 × 16 pixels" in data.summary()
     batch = data.train_split[0]
     assert batch.inputs.shape == (1, 3, 16, 40)
+    assert data.describe()["lengths"] == {"shortest": "0.2 s", "median": "0.3 s", "longest": "0.39 s"}
 
 
 def test_what_is_resampled_mixed_cut_or_silent_is_told(make: Any, tmp_path: Path) -> None:

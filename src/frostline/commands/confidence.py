@@ -18,7 +18,7 @@ from frostline.data.predicting import Columns, cells
 from frostline.errors import ConfigError, RunError, counted
 from frostline.report.calibration import classified, not_finite
 from frostline.report.conformal import half_widths, least_miss, least_probability
-from frostline.report.selective import DOUBT, Threshold, threshold_of
+from frostline.report.selective import DOUBT, Threshold, least_rate, threshold_of
 from frostline.runs.predictions import Predictions, file_of, read
 from frostline.runs.record import Record
 from frostline.tasks.base import Task
@@ -267,8 +267,7 @@ def _too_few(number: int, miss: float) -> ConfigError:
 
 def _never_sure(confidences: tuple[Any, Any], most: float) -> ConfigError:
     number = len(confidences[0])
-    rates = [rate for rate in (0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5) if rate > most]
-    works = next((rate for rate in rates if threshold_of(*confidences, rate) is not None), None)
+    works = least_rate(*confidences, least=most)
     samples = counted(number, "validation sample", "validation samples")
     return ConfigError(
         f"no threshold promises an error rate of {most:g} by {samples} (Clopper-Pearson bound, {1 - DOUBT:.0%} "

@@ -180,10 +180,10 @@ def _explain_text(
         except OSError as error:
             raise _unwritable(output, error) from error
     _tell(found, answer, {"by": exact} | ({} if output is None else {"page": str(output)}))
-    _print_words(texts, words)
+    _print_words(texts, words, network.task.evidence_unit)
 
 
-def _print_words(texts: Mapping[str, str], words: Sequence[Word]) -> None:
+def _print_words(texts: Mapping[str, str], words: Sequence[Word], unit: str) -> None:
     strings = [*texts.values()]
     largest = sorted(words, key=lambda word: -abs(word.share))[:MOST_WORDS]
     columns: Columns = {
@@ -193,4 +193,6 @@ def _print_words(texts: Mapping[str, str], words: Sequence[Word]) -> None:
     width = max(map(len, columns["word"]), default=0)
     lines = [f"  {word:{width}}   {share}\n" for word, share in zip(*columns.values(), strict=True)]
     rest = len(words) - len(largest)
-    print(shown("".join(["\n", *lines, f"  and {rest} more\n" if rest else ""])), end="", flush=True)
+    print(
+        shown("".join([f"\n  shares of {unit}:\n", *lines, f"  and {rest} more\n" if rest else ""])), end="", flush=True
+    )

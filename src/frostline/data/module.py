@@ -126,6 +126,7 @@ class Data(Transfers):
             "classes": self.classes,
             "targets": asdict(self.targets),
             "fingerprint": self.fingerprint,
+            "inputs": self.modality.size_of(self.train_split),
             **self.modality.describe(dict(named(self.splits))),
         }
 

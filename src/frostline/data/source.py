@@ -92,3 +92,12 @@ class Source(ABC):
 
 def every(source: Source) -> Tensor:
     return torch.arange(len(source.labels))
+
+
+def ends_of(lengths: Tensor | None, unit: str) -> dict[str, str]:
+    """The shortest, the median and the longest of (N,) lengths, in words; empty for None."""
+    if lengths is None or not len(lengths):
+        return {}
+    ends = {"shortest": lengths.min(), "median": lengths.median(), "longest": lengths.max()}
+    digits = ".3g" if lengths.is_floating_point() else ","
+    return {name: f"{value.item():{digits}} {unit}" for name, value in ends.items()}

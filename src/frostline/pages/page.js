@@ -1,5 +1,6 @@
 "use strict";
-// Sort a table by the column whose heading is chosen, and copy commands. Without a script the page is whole as well.
+// Sort a table by the column whose heading is chosen, reach what is wide, and copy commands. Without a script the page is
+// whole as well.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const rows = Array.from(body.rows);
@@ -21,6 +22,16 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+// What is wider than the window is reached by the keyboard, which then moves it sideways.
+const reach = () => {
+  for (const part of document.querySelectorAll(".wide, figure, pre, .command code")) {
+    const moves = part.scrollWidth > part.clientWidth;
+    const said = { tabindex: "0", ...(part.matches(".wide") && { role: "group", "aria-label": part.querySelector("caption")?.textContent ?? "Table" }) };
+    for (const [name, value] of Object.entries(said)) moves ? part.setAttribute(name, value) : part.removeAttribute(name);
+  }
+};
+reach();
+addEventListener("resize", reach);
 if (navigator.clipboard) {
   for (const command of document.querySelectorAll(".command")) {
     const button = document.createElement("button");

@@ -11,7 +11,7 @@ from frostline.quoting import command_of
 from frostline.report.baselines import BASELINE, NAMES
 from frostline.report.calibration import binned, classified, confidence_of
 from frostline.report.score_intervals import without_bounds
-from frostline.report.selective import errors_by_coverage
+from frostline.report.selective import errors_by_coverage, least_rate
 from frostline.runs.predictions import Predictions
 from frostline.runs.record import Record
 
@@ -19,6 +19,7 @@ MOST_CLASSES = 25  # in a confusion matrix; of more, the most frequent confusion
 MOST_CONFUSED = 20
 MOST_LINES = 6  # in a chart
 MOST_POINTS = 200  # of a curve over samples
+USUAL_RATE = 0.05  # of wrong answers
 RATES, VALIDATED = "lr/", "val/"
 
 
@@ -165,6 +166,16 @@ def risk(found: Predictions, temperature: float | None) -> str:
     values = ", ".join(f"{errors[ceil(number * share) - 1]:.4f} at {share:.0%}" for share in (0.5, 0.8, 0.9, 1.0))
     points = [(float(coverages[row]), float(errors[row])) for row in rows]
     return drawing.risk(points, f"Error rate by the share of samples that are answered, the surest first: {values}")
+
+
+def abstention(found: Predictions | None, temperature: float | None) -> str:
+    """The setting of `predict` that leaves out unsure answers, with the lowest error rate from USUAL_RATE on that
+    validation can promise; "" if it can promise none. found: of validation."""
+    classes = None if found is None else classified(found)
+    if classes is None:
+        return ""
+    rate = least_rate(*confidence_of(*classes, temperature or 1.0), least=USUAL_RATE)
+    return "" if rate is None else f"abstain={rate:g}"
 
 
 # --- commands ---

@@ -11,6 +11,7 @@ Array = Any  # numpy.ndarray
 
 DOUBT = 0.05  # probability with which the bound of a threshold may fail
 SHOWN = 20  # coverages in run.json
+RATES = (0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)  # error rates that are proposed
 
 
 class Threshold(NamedTuple):
@@ -85,3 +86,8 @@ def threshold_of(confidence: Array, right: Array, most: float, doubt: float = DO
         if low >= high:
             break
     return best
+
+
+def least_rate(confidence: Array, right: Array, least: float = 0.0) -> float | None:
+    """The lowest of RATES, from `least` on, for which there is a threshold; None if there is none."""
+    return next((rate for rate in RATES if rate >= least and threshold_of(confidence, right, rate) is not None), None)

@@ -41,7 +41,7 @@ class Task(nn.Module):
     `Targets` first. `usual_head`: an option of `head=` that fits. `guides_head`: whether the head takes the targets in
     training, and then returns the terms of the loss. `gives_files`, `gives_numbers`: whether predictions are files, or
     numbers in the unit of the targets. `hub_task`: its name on the hub of Hugging Face, {} for the kind of samples;
-    `hub_samples`: the kinds for which the hub has it, None for all.
+    `hub_samples`: the kinds for which the hub has it, None for all. `evidence_unit`: what `evidence` is, in words.
     `shares`: the scores that are proportions of samples. `noted`: validation scores of the tested weights that run.json
     needs beside the monitor. `per_identity`: samples of each name in a training batch; None for any.
 
@@ -60,6 +60,7 @@ class Task(nn.Module):
     gives_numbers: ClassVar[bool] = False
     hub_task: ClassVar[str] = ""
     hub_samples: ClassVar[frozenset[str] | None] = None
+    evidence_unit: ClassVar[str] = ""
     shares: ClassVar[frozenset[str]] = frozenset()
     noted: frozenset[str] = frozenset()
     per_identity: int | None = None

@@ -23,6 +23,7 @@ class Classification(Task):
     losses and scores are without it."""
 
     kind = "class"
+    evidence_unit = "the logit of the answer, less the mean of all logits"
     hub_task = "{}-classification"
     shares = frozenset({"val/accuracy", f"val/accuracy_top{TOP_K}"})
 

@@ -35,6 +35,7 @@ class MultiLabel(Task):
     """threshold: a label is predicted above this probability."""
 
     kind = "labels"
+    evidence_unit = "the logit of the label"
     hub_task = "{}-classification"
 
     def __init__(

@@ -31,6 +31,7 @@ class Regression(Task):
     """The network learns targets scaled to mean 0 and deviation 1; scores and predictions are in the targets' unit."""
 
     kind = "numbers"
+    evidence_unit = "the number, in standard deviations above the mean of training"
     hub_task = "{}-regression"
     hub_samples = frozenset({"tabular"})
     gives_numbers = True

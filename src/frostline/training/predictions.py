@@ -156,6 +156,7 @@ def described(
         "kind": built.data.targets.kind,
         "names": built.data.names,  # of all targets; a split may have more than training
         "std": built.data.targets.about.get("std"),  # of numbers in training, by which the loss is divided
+        "evidence": built.model.task.evidence_unit,
         "monitor": record.monitor,
         "mode": record.mode,
         "scores": scores,

@@ -1,6 +1,8 @@
 """The modality of pictures: decode them, cache them, preprocess and augment them for the network."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from math import prod
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -25,6 +27,9 @@ from frostline.data.pictures.sources import Pictures, keep_or_hold
 from frostline.data.predicting import Opened, Predicting
 from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
+from frostline.errors import DataError
+
+LOOKED_AT = 100  # pictures whose headers are read for the page
 
 
 class PictureModality(Modality):
@@ -101,6 +106,11 @@ class PictureModality(Modality):
     def size_of(self, train: Split) -> str:
         return "{} × {} pixels".format(*self.spec.sides)
 
+    def describe(self, splits: Mapping[str, Split]) -> dict[str, Any]:
+        """Sizes of training pictures as they were found."""
+        sizes = _sizes_of(splits["train"])
+        return {"sizes": sizes} if sizes else {}
+
     def notes(self, splits: Mapping[str, Split]) -> list[str]:
         sources = {id(split.source): split.source for split in splits.values()}.values()
         of_sources = [note for it in sources if isinstance(it, Pictures) for note in it.notes()]
@@ -113,3 +123,16 @@ class PictureModality(Modality):
 
     def chosen(self) -> dict[str, Any]:
         return {} if self.grey is None else {"data.grey_range": list(self.grey)}
+
+
+def _sizes_of(split: Split) -> dict[str, Any]:
+    """Width and height in pixels of the pictures with the smallest, the median and the largest area, and of how many,
+    at most LOOKED_AT from all of the split; empty if none can be read."""
+    sizes = []
+    for index in split.index[:: -(-len(split) // LOOKED_AT)].tolist():
+        with suppress(DataError):  # reported where the picture is decoded
+            sizes.append(split.source.size_of(index))  # type: ignore[attr-defined]
+    sizes.sort(key=prod)
+    places = {"smallest": 0, "median": len(sizes) // 2, "largest": -1} if sizes else {}
+    found: dict[str, Any] = {name: "{} × {} pixels".format(*sizes[place]) for name, place in places.items()}
+    return found | ({"pictures_looked_at": len(sizes)} if 0 < len(sizes) < len(split) else {})

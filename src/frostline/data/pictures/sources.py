@@ -21,7 +21,7 @@ from frostline.data.pictures.dicom import dicom_versions
 from frostline.data.pictures.files import PICTURES
 from frostline.data.pictures.grey import Range
 from frostline.data.pictures.packed import PackedPictures, centres, packed, packed_bytes, padded
-from frostline.data.pictures.reading import Box, named, problem_of, read_picture, resized_size
+from frostline.data.pictures.reading import Box, named, problem_of, read_picture, resized_size, upright_size
 from frostline.data.sample_cache import Decoder, SampleCache
 from frostline.data.source import Source
 from frostline.errors import DataError
@@ -53,6 +53,10 @@ class Pictures(Source):
     def byte_digest(self, index: int) -> bytes:
         """Digest of a file's bytes, or of the pixels of a picture without a file."""
 
+    @abstractmethod
+    def size_of(self, index: int) -> tuple[int, int]:
+        """Width and height of the upright picture in pixels, as it was found. Raises DataError."""
+
     def name_of(self, index: int) -> str:
         return f"picture {index + 1}"
 
@@ -71,6 +75,10 @@ class ArrayPictures(Pictures):
 
     def fetch(self, index: Sequence[int] | Tensor, *, whole: bool) -> tuple[Tensor, Tensor | None]:
         return self.pixels[torch.as_tensor(index)], None
+
+    def size_of(self, index: int) -> tuple[int, int]:
+        height, width = self.pixels.shape[2:]
+        return width, height
 
     def sketch(self, index: int) -> bytes:
         return self.pixel_digest(index)
@@ -115,6 +123,9 @@ class FilePictures(Pictures):
             return
         entry = cache.ragged(self.decoding(), self._measured, len(self.files), self._packed, name, self.spec.resize)
         self._decoded = None if entry is None else PackedPictures(entry)
+
+    def size_of(self, index: int) -> tuple[int, int]:
+        return upright_size(self.files[index])
 
     @property
     def decoded_by(self) -> Sequence[str]:

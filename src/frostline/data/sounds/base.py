@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import torch
+
 from frostline.config.ranges import NonNegative, Positive
 from frostline.contracts.specs import Spec
 from frostline.data.modality import Given, Modality
@@ -13,6 +15,7 @@ from frostline.data.pictures.repeats import picture_repeats
 from frostline.data.pictures.sources import keep_or_hold
 from frostline.data.sounds.files import SOUNDS, Header, header_of
 from frostline.data.sounds.sources import MOST_SECONDS, SoundFiles, SoundSamples
+from frostline.data.source import ends_of
 from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
 from frostline.data.views import Views
@@ -71,7 +74,8 @@ class Sounds(Modality):
         found: dict[int, SoundSamples] = {id(it): it for it in given.samples if it is not None}
         self.headers = {key: at_once(header_of, it.files, "sounds cannot be read") for key, it in found.items()}
         self.read_notes, self._name, self._cache = given.notes, given.name, given.cache
-        self.choose(self.headers[id(given.samples[0])], given.target, found)
+        self.first_headers = self.headers[id(given.samples[0])]  # of the source of the training split
+        self.choose(self.first_headers, given.target, found)
         made = {key: self.source(it, self.headers[key]) for key, it in found.items()}
         first, val, test = (None if it is None else made[id(it)] for it in given.samples)
         assert first is not None
@@ -95,6 +99,11 @@ class Sounds(Modality):
     def prepare(self, splits: Mapping[str, Split], target: TargetType, names: Sequence[str], seed: int) -> Views:
         keep_or_hold([split.source for split in splits.values()], self._cache, self._name)
         return self.views(target, len(names), seed)
+
+    def describe(self, splits: Mapping[str, Split]) -> dict[str, Any]:
+        """Lengths of training sounds as they were found."""
+        seconds = [self.first_headers[place].seconds for place in splits["train"].index.tolist()]
+        return {"lengths": ends_of(torch.tensor(seconds, dtype=torch.float64), "s")}
 
     def notes(self, splits: Mapping[str, Split]) -> list[str]:
         """On sounds that are resampled, mixed to one channel, cut or silent."""

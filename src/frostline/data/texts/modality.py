@@ -10,6 +10,7 @@ from frostline.contracts.specs import Spec, TextSpec
 from frostline.contracts.tokens import Tokens
 from frostline.data.modality import Given, Modality, narrowed
 from frostline.data.predicting import Opened
+from frostline.data.source import ends_of
 from frostline.data.split import Split
 from frostline.data.target_types.base import TargetType
 from frostline.data.texts.predicting import TextPredicting
@@ -84,10 +85,11 @@ class TextModality(Modality):
         return TextPredicting(run, self.spec, words=target.per_word, batch_tokens=self.max_tokens)
 
     def describe(self, splits: Mapping[str, Split]) -> dict[str, Any]:
-        """Numbers of tokens, of texts that were cut off, and of repeated texts."""
+        """Numbers of tokens, lengths of training texts, numbers of texts that were cut off, and of repeated texts."""
         lengths = {name: split.lengths for name, split in splits.items()}
         return {
             "tokens": {name: int(found.sum()) for name, found in lengths.items() if found is not None},
+            "lengths": ends_of(lengths["train"], "tokens"),
             "cut_off": self._cut_off(splits),
             "repeats": {
                 "within_train": self.repeats.within,
