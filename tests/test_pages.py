@@ -20,7 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from conftest import Answer
 from frostline.commands.page import page_of_training
-from frostline.pages.drawing import Scale, curves, number
+from frostline.pages.drawing import Scale, curves, number, numbered
 from frostline.pages.events import curves as read_curves
 from frostline.pages.explained import Word
 from frostline.pages.page import write_page
@@ -387,6 +387,15 @@ def test_ticks_lie_within_the_axis(low: float, high: float, log: bool) -> None:
     ticks = Scale(low, high, 0, 100, log).ticks()
     assert 2 <= len(ticks) <= 12
     assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
+
+
+@pytest.mark.parametrize(
+    "scale", [Scale(0.98765, 0.98769, 0, 100), Scale(100_000, 100_009, 0, 1), Scale(-1e-9, 1e-9, 0, 1)]
+)
+def test_ticks_have_labels_of_their_own(scale: Scale) -> None:
+    labels = [label for _, label in numbered(scale.ticks())]
+    assert len(labels) == len({*labels}) >= 2
+    assert numbered([0.1 * at for at in range(4)]) == [(0.1 * at, f"{at / 10:g}") for at in range(4)]
 
 
 def test_a_constant_curve_is_drawn() -> None:

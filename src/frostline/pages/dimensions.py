@@ -22,6 +22,7 @@ from frostline.pages.drawing import (
     figure,
     line,
     number,
+    numbered,
     polyline,
     short_labels,
     text,
@@ -66,7 +67,7 @@ def axis_of(values: Sequence[str]) -> Axis:
     place = {word: turn * WORD for turn, word in enumerate(words)}
     scale = _scale(numbers)._replace(first=len(words) * WORD)
     shown = numbers if len(numbers) <= MOST_TICKS else scale.ticks(MOST_TICKS)
-    ticks = [(place[word], word or "–") for word in words] + [(scale(tick), number(tick)) for tick in shown]
+    ticks = [(place[word], word or "–") for word in words] + [(scale(tick), label) for tick, label in numbered(shown)]
     places = [place[value] if (it := number_of(value)) is None else scale(it) for value in values]
     return Axis(ticks, places, True)
 
@@ -116,9 +117,9 @@ def _over_numbers(axis: Axis, runs: Sequence[Tried], score: str) -> tuple[list[s
     y = _scores(runs, HEIGHT - BOTTOM, TOP)
     x = Scale(0, 1, LEFT + 24, CHART - RIGHT - 24)
     parts = [text(LEFT, TOP - 12, score, "tick", "start")]
-    for tick in y.ticks():
+    for tick, label in numbered(y.ticks()):
         parts += [line(LEFT, y(tick), CHART - RIGHT, y(tick), "grid")]
-        parts += [text(LEFT - 6, y(tick) + 4, number(tick), "tick", "end")]
+        parts += [text(LEFT - 6, y(tick) + 4, label, "tick", "end")]
     free = 0.0
     for place, label in axis.ticks:
         half = LETTER * len(label) / 2
@@ -135,8 +136,8 @@ def _over_names(axis: Axis, runs: Sequence[Tried], score: str) -> tuple[list[str
     bottom = TOP + ROW * len(labels)
     x, y = _scores(runs, left, CHART - 24), Scale(0, 1, TOP + ROW / 2, bottom - ROW / 2)
     parts = [text(left, TOP - 12, score, "tick", "start")]
-    for tick in x.ticks():
-        parts += [line(x(tick), TOP, x(tick), bottom, "grid"), text(x(tick), bottom + 18, number(tick), "tick")]
+    for tick, label in numbered(x.ticks()):
+        parts += [line(x(tick), TOP, x(tick), bottom, "grid"), text(x(tick), bottom + 18, label, "tick")]
     for (place, _), label in zip(axis.ticks, labels, strict=True):
         parts.append(text(left - 10, y(place) + 4, label, "name", "end"))
     parts += [_dot(run, x(run.score), y(place), score) for place, run in _best_last(axis, runs)]
@@ -193,7 +194,7 @@ def parallel(names: Sequence[str], runs: Sequence[Tried], score: str, *, maximal
         parts += [text(x(at) - 6, place + 4, label, "tick halo", "end") for label, place in _spread(labels, axis, y)]
     end = x(len(names))
     parts += _upright(end, top, bottom, len(names), short_labels([score], int(2 * END / BOLD))[0])
-    parts += [text(end + 6, scores(tick) + 4, number(tick), "tick", "start") for tick in scores.ticks()]
+    parts += [text(end + 6, scores(tick) + 4, it, "tick", "start") for tick, it in numbered(scores.ticks())]
     best = next((run for run in runs if run.best), runs[0])
     settings = ", ".join(f"{name} {value}" for name, value in zip(names, best.values, strict=True))
     return figure(
@@ -241,8 +242,8 @@ def forest(rows: Sequence[tuple[str, float, float, float, bool | None]], score: 
     x = Scale(min(ends), max(ends), 22, CHART - 22)
     step = 38
     height, parts = step * len(rows) + 26, []
-    for tick in x.ticks():
-        parts += [line(x(tick), 0, x(tick), height - 20, "grid"), text(x(tick), height - 5, number(tick), "tick")]
+    for tick, label in numbered(x.ticks()):
+        parts += [line(x(tick), 0, x(tick), height - 20, "grid"), text(x(tick), height - 5, label, "tick")]
     labels = short_labels([row[0] for row in rows], int((CHART - 70) / LETTER))
     for turn, (label, (_, value, low, high, good)) in enumerate(zip(labels, rows, strict=True)):
         y = step * turn + 28

@@ -94,6 +94,16 @@ def number(value: float) -> str:
     return f"{value:.2g}" if abs(value) < 1e-3 else f"{value:.4g}"
 
 
+def numbered(ticks: Sequence[float]) -> list[tuple[float, str]]:
+    """Each tick with its label, whose digits are as many as tell them all apart."""
+    labels = [number(tick) for tick in ticks]
+    for digits in range(5, 16):
+        if len({*labels}) == len({*ticks}):
+            break
+        labels = [f"{tick:.{digits}g}" for tick in ticks]
+    return list(zip(ticks, labels, strict=True))
+
+
 def short_labels(names: Sequence[str], most: int) -> list[str]:
     """Shorten names to `most` characters, so that different ones stay different: at their ends, else at their
     beginnings, else in the middle, else by a number."""
@@ -128,12 +138,11 @@ def _middle(name: str, most: int) -> str:
 def axes(x: Scale, y: Scale, *, whole: bool = False) -> list[str]:
     """Draw grid lines with their numbers. whole: label only whole numbers of x."""
     found = []
-    for tick in y.ticks():
+    for tick, label in numbered(y.ticks()):
         found += [line(x.first, y(tick), x.last, y(tick), "grid")]
-        found += [text(x.first - 6, y(tick) + 4, number(tick), "tick", "end")]
-    for tick in x.ticks(8):
-        if not whole or tick == round(tick):
-            found.append(text(x(tick), y.first + 18, number(tick), "tick"))
+        found += [text(x.first - 6, y(tick) + 4, label, "tick", "end")]
+    shown = [tick for tick in x.ticks(8) if not whole or tick == round(tick)]
+    found += [text(x(tick), y.first + 18, label, "tick") for tick, label in numbered(shown)]
     return found
 
 

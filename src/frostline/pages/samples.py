@@ -137,7 +137,8 @@ def _of_classes(target: Array, logits: Array, names: list[str], few: list[int]) 
         return names[target[row]], answer, bool(given[row] == target[row])
 
     wrong = [row for row in np.argsort(-confidence, kind="stable").tolist() if given[row] != target[row]]
-    yield "Surest mistakes", f"Wrong answers, the most confident first; {len(wrong):,} in all.", wrong[:EACH], said
+    number = f"{EACH} of {len(wrong):,}" if len(wrong) > EACH else f"all {len(wrong)}"
+    yield "Surest mistakes", f"Wrong answers, the most confident first: {number}.", wrong[:EACH], said
     close = np.argsort(margin, kind="stable")[:EACH].tolist()
     yield "Most uncertain", "The two best classes have nearly the same probability.", close, said
     yield "A random few", "Drawn with a fixed seed.", few, said
