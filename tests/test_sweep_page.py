@@ -96,9 +96,9 @@ def test_test_scores_have_their_intervals(sweep: Path) -> None:
     changed(sweep, 0, intervals={"test/accuracy": own})
     write_leaderboard(sweep)
     page = Page(write_sweep_page(sweep))
-    assert f"{score:.4f} (0.1250 … 0.8750)" in page.text
+    assert f"{score:.4f}0.1250 … 0.8750" in page.text
     assert "do not trust the interval of test/accuracy: 20 samples alone" in page.text
-    assert "95 % interval of a test score over test samples" in page.text
+    assert "Below a test score: its 95 % interval over test samples" in page.text
 
 
 def test_nothing_breaks_out_or_comes_from_elsewhere(sweep: Path) -> None:

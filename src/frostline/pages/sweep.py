@@ -32,11 +32,12 @@ MOST_NAMED = 30  # runs that failed for one reason
 
 
 class Cell(NamedTuple):
-    """value: by which the column is sorted. link: to the run's page, or ""."""
+    """value: by which the column is sorted. link: to the run's page, or "". more: below it, smaller."""
 
     shown: str
     value: str
     link: str = ""
+    more: str = ""
 
 
 class Forest(NamedTuple):
@@ -141,8 +142,8 @@ def _cell(folder: Path, row: Mapping[str, str], name: str) -> Cell:
     if not (_is_score(name) or name in ("low", "high")):
         return Cell(value, repr(number))
     deviation, *ends = (row.get(f"{name}{end}", "") for end in (DEVIATION, LOW, HIGH))
-    interval = f" ({float(ends[0]):.4f} … {float(ends[1]):.4f})" if all(ends) else ""
-    return Cell(f"{number:.4f}" + (f" ± {float(deviation):.4f}" if deviation else "") + interval, repr(number))
+    interval = f"{float(ends[0]):.4f} … {float(ends[1]):.4f}" if all(ends) else ""
+    return Cell(f"{number:.4f}" + (f" ± {float(deviation):.4f}" if deviation else ""), repr(number), more=interval)
 
 
 def _sorted_by(value: str) -> float | None:

@@ -58,7 +58,7 @@ def print_leaderboard(path: Path) -> None:
         console.print("interval     holds the score in 95 % of draws of the validation samples (paired bootstrap)")
     scores = [column for column in _shown(rows) if f"{column}{LOW}" in rows[0]]
     if scores:
-        console.print("(… … …)      95 % interval of a test score over the test samples")
+        console.print("brackets     95 % interval of a test score over the test samples")
     doubts = ({score: {"caution": row.get(f"{score}{CAUTION}")} for score in scores} for row in rows)
     for doubt in dict.fromkeys(sentence for own in doubts for sentence in cautions(own)):
         console.print(f"caution      {doubt}")

@@ -217,10 +217,11 @@ def differing(trials: Sequence[Trial]) -> list[str]:
 
 
 def scores_of(records: Sequence[Record]) -> list[str]:
-    """Names of the monitors, then of the test scores, without `test/n`."""
-    monitors = [record.monitor for record in records if record.monitor]
+    """Names of the monitors, then of the test scores, those of the monitors first, without `test/n`."""
+    monitors = list(dict.fromkeys(record.monitor for record in records if record.monitor))
     scores = without_bounds(name for record in records for name in record.metrics if name.startswith("test/"))
-    return list(dict.fromkeys(monitors + [name for name in scores if name != "test/n"]))
+    first = [name for monitor in monitors if (name := monitor.replace("val/", "test/", 1)) in scores]
+    return list(dict.fromkeys([*monitors, *first, *(name for name in scores if name != "test/n")]))
 
 
 def _overrides(typed: Sequence[str]) -> dict[str, str]:
