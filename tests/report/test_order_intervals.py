@@ -155,7 +155,9 @@ def test_boxes_of_a_run_have_intervals(metric: Callable[..., dict[str, float]]) 
     found = intervals_of(Predictions({"scores": scores | {"test/n": 60.0}}, stored(pictures)))
     assert {*found} == {*scores}
     assert all(it["low"] < scores[name] < it["high"] for name, it in found.items())
-    assert {(it["by"], it["units"], it["caution"]) for it in found.values()} == {("bootstrap", 60, "")}
+    assert {(it["by"], it["units"]) for it in found.values()} == {("bootstrap", 60)}
+    doubts = {name: it["caution"] for name, it in found.items()}
+    assert doubts == {name: "60 samples alone" * name.startswith("test/map") for name in scores}
 
 
 def test_pictures_without_true_boxes_are_found_wrong(metric: Callable[..., dict[str, float]]) -> None:

@@ -10,12 +10,14 @@ from math import inf
 from typing import Any, NamedTuple
 
 from frostline.report.label_precision import draws_for, each_sample
-from frostline.report.resampling import Array, Sums
+from frostline.report.resampling import LEAST_DRAWN, Array, Sums
 
 THRESHOLDS, RECALLS = 10, 101  # 0.5, 0.55, ... 0.95 and 0, 0.01, ... 1
 MOST_FOUND = 100  # of a class in a picture, the surest
 AREAS = {"": (0.0, inf), "_small": (0.0, 32.0**2), "_medium": (32.0**2, 96.0**2), "_large": (96.0**2, inf)}  # in pixels
-MOST_PAIRS = 100_000_000  # of found and true boxes for which there is room
+# Pictures from which the interval of a precision can be trusted. Its envelope makes the score of few pictures too high:
+# on simulated ones, intervals held that of 8,000 pictures in 84, 89, 92 and 93 % of sets of 50, 100, 200 and 400.
+LEAST_PICTURES = 400
 
 
 class Class(NamedTuple):
@@ -51,7 +53,8 @@ def _score(name: str, area: str = "", only: int | None = None, most: int = MOST_
             known = np.isfinite(each)
             return np.where(known, each, 0).sum(0) / np.maximum(known.sum(0), 1)
 
-        return Sums(each_sample(columns["index"]), of, draws_for(numbers))
+        least = LEAST_PICTURES if name == "precision" else LEAST_DRAWN
+        return Sums(each_sample(columns["index"]), of, draws_for(numbers), least)
 
     return score
 

@@ -102,7 +102,7 @@ def differences(first: Predictions, second: Predictions) -> list[Difference]:
     for name in first.about.get("scores", {}):
         one, other = parts_of(first, name), parts_of(second, name)
         if one is not None and other is not None and one.sums.shape[0] == other.sums.shape[0]:
-            both = [Sums(summed(it.sums, units), it.of, it.draws) for it in (one, other)]
+            both = [Sums(summed(it.sums, units), *it[2:]) for it in (one, other)]
             found.append((name, one.value, other.value, _joined(*both)))
     values = drawn([sums for *_, sums in found], units.strata)
     strata = int(units.strata.max()) + 1

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from frostline.report.wilson import NORMAL, SHARE, student
 
 DRAWS = 2000
+LEAST_DRAWN = 50  # units from which coverage was measured (tests/report/test_score_intervals.py)
 AT_ONCE = 4_000_000  # numbers drawn at a time
 LEAST = 10  # units in a stratum; smaller strata are drawn together, as draws from few units vary too little
 SKEWNESS_FROM = 2000  # units
@@ -24,11 +25,12 @@ Score = Callable[[Array], Array]  # (B, S) sums → (B,) scores
 
 class Sums(NamedTuple):
     """A score as a function of sums over units. sums: (U, S), an array or a sparse one. draws: as many as take about a
-    second."""
+    second. least: units from which its interval can be trusted."""
 
     sums: Array
     of: Score
     draws: int = DRAWS
+    least: int = LEAST_DRAWN
 
 
 def merged(strata: Array) -> Array:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from os.path import commonprefix
 from typing import Any, NamedTuple
 
-from frostline.report.resampling import DRAWS, Score, Sums
+from frostline.report.resampling import DRAWS, LEAST_DRAWN, Score, Sums
 from frostline.runs.predictions import Predictions
 
 MOST = 50_000_000  # numbers (N x S) for which there is room
@@ -21,12 +21,13 @@ Array = Any  # numpy.ndarray: importing numpy costs 0.1 s, which a command line 
 
 class SampleScore(NamedTuple):
     """samples: what identifies them, in their order. sums: (N, S), added over samples, an array or a sparse one
-    (`scipy.sparse.csr_array`). of: (B, S) → (B,), the score. draws: see `Sums`."""
+    (`scipy.sparse.csr_array`). of: (B, S) → (B,), the score. draws, least: see `Sums`."""
 
     samples: tuple[str, ...]
     sums: Array
     of: Score
     draws: int = DRAWS
+    least: int = LEAST_DRAWN
 
     @property
     def value(self) -> float:

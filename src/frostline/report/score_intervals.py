@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from frostline.errors import RunError, counted
-from frostline.report.resampling import Array, Sums, bounds, drawn, merged, skewness
+from frostline.report.resampling import LEAST_DRAWN, Array, Sums, bounds, drawn, merged, skewness
 from frostline.report.sample_scores import SampleScore, added, beside, classes_of
 from frostline.report.score_parts import parts_of
 from frostline.report.wilson import wilson
 from frostline.runs.predictions import Predictions, file_of, read
 
 SHARES = ("accuracy", "accuracy_top5", "exact_match")
-LEAST_DRAWN, LEAST_SHARED = 50, 10  # units from which coverage was measured (tests/report/test_score_intervals.py)
+LEAST_SHARED = 10  # units from which the coverage of Wilson's interval was measured
 LEAST_OF_CLASS = 5  # samples, in a mean over classes
 
 
@@ -73,7 +73,8 @@ def interval_of_mean(found: Sequence[Predictions], name: str) -> dict[str, Any] 
     def mean(total: Array) -> Array:
         return sum(own.of(total[:, slice(*at)]) for own, at in zip(parts, pairwise(ends), strict=True)) / len(parts)
 
-    together = SampleScore(parts[0].samples, beside([own.sums for own in parts]), mean, min(own.draws for own in parts))
+    sums, limits = beside([own.sums for own in parts]), (min(it.draws for it in parts), max(it.least for it in parts))
+    together = SampleScore(parts[0].samples, sums, mean, *limits)
     return _drawn({name: together}, units_of(found[0].columns), _fewest(found[0].columns)).get(name)
 
 
@@ -122,13 +123,13 @@ def _share(parts: SampleScore, units: Units) -> dict[str, Any]:
 
 
 def _drawn(scores: Mapping[str, SampleScore], units: Units, fewest: int | None) -> dict[str, dict[str, Any]]:
-    parts = [Sums(summed(own.sums, units), own.of, own.draws) for own in scores.values()]
+    parts = [Sums(summed(own.sums, units), *own[2:]) for own in scores.values()]
     found = {}
     strata = int(units.strata.max()) + 1
     for (name, own), sums, values in zip(scores.items(), parts, drawn(parts, units.strata), strict=True):
         low, high = bounds(values, own.value, skewness(sums), units.number, strata)
         if isfinite(low) and isfinite(high):
-            caution = _caution(name, low, high, units, fewest)
+            caution = _caution(name, low, high, units, fewest, sums.least)
             found[name] = {"low": low, "high": high, "by": "bootstrap", **_about(units), "caution": caution}
     return found
 
@@ -137,8 +138,8 @@ def _about(units: Units) -> dict[str, Any]:
     return {"units": units.number, "unit": units.names[0]}
 
 
-def _caution(name: str, low: float, high: float, units: Units, fewest: int | None) -> str:
-    if units.number < LEAST_DRAWN:
+def _caution(name: str, low: float, high: float, units: Units, fewest: int | None, least: int) -> str:
+    if units.number < least:
         return f"{counted(units.number, *units.names)} alone"
     if low == high:
         return "the same in every draw"

@@ -38,7 +38,7 @@ def _by_sample(columns: Mapping[str, Array], made: Sums) -> SampleScore:
     index = columns["index"]
     _, first, rows = np.unique(index, return_index=True, return_inverse=True)
     names = tuple(f"{columns['sample'][at]} {index[at]}" for at in first)
-    return SampleScore(names, added(made.sums, rows, len(first)), made.of, made.draws)
+    return SampleScore(names, added(made.sums, rows, len(first)), *made[1:])
 
 
 def ratio(above: Array, below: Array) -> Sums:
