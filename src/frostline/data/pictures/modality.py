@@ -108,7 +108,7 @@ class PictureModality(Modality):
 
     def describe(self, splits: Mapping[str, Split]) -> dict[str, Any]:
         """Sizes of training pictures as they were found."""
-        sizes = _sizes_of(splits["train"])
+        sizes = _sizes_of(splits["train"]) if "train" in splits else None
         return {"sizes": sizes} if sizes else {}
 
     def notes(self, splits: Mapping[str, Split]) -> list[str]:

@@ -102,6 +102,8 @@ class Sounds(Modality):
 
     def describe(self, splits: Mapping[str, Split]) -> dict[str, Any]:
         """Lengths of training sounds as they were found."""
+        if "train" not in splits:
+            return {}
         seconds = [self.first_headers[place].seconds for place in splits["train"].index.tolist()]
         return {"lengths": ends_of(torch.tensor(seconds, dtype=torch.float64), "s")}
 

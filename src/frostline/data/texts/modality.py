@@ -89,7 +89,7 @@ class TextModality(Modality):
         lengths = {name: split.lengths for name, split in splits.items()}
         return {
             "tokens": {name: int(found.sum()) for name, found in lengths.items() if found is not None},
-            "lengths": ends_of(lengths["train"], "tokens"),
+            "lengths": ends_of(lengths.get("train"), "tokens"),
             "cut_off": self._cut_off(splits),
             "repeats": {
                 "within_train": self.repeats.within,
