@@ -16,7 +16,7 @@ from torch import nn
 from conftest import DEVICE, Answer, make_phase
 from frostline.errors import RunError
 from frostline.plan.freezing import parameter_groups
-from frostline.training.batch_size import MEASURED, ChosenBatch, costs_of, largest_batch
+from frostline.training.batch_size import BLOCKS, MEASURED, ChosenBatch, costs_of, largest_batch
 from frostline.training.costs import phase_bytes
 from tiny import Tiny
 
@@ -104,7 +104,8 @@ def test_a_sample_that_does_not_fit_is_told() -> None:
 
 def test_memory_that_is_short_while_costs_are_measured_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     MEASURED.clear()
-    monkeypatch.setattr("frostline.training.batch_size.measured_costs", lambda *_, **__: torch.empty(2**50))
+    BLOCKS.clear()
+    monkeypatch.setattr("frostline.training.batch_size.measured_blocks", lambda *_: torch.empty(2**50))
     with pytest.raises(RunError, match="memory ran out while a step of a few samples was measured"):
         _batch(10**7)
     MEASURED.clear()
@@ -112,8 +113,15 @@ def test_memory_that_is_short_while_costs_are_measured_is_told(monkeypatch: pyte
 
 def test_costs_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     MEASURED.clear()
+    BLOCKS.clear()
     first = costs_of(Tiny(weights=None), nn.Linear(6, 3), SAMPLE, TRAINER)
-    monkeypatch.setattr("frostline.training.batch_size.measured_costs", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr("frostline.training.batch_size.measured_blocks", lambda *_: pytest.fail("measured again"))
+    other = costs_of(Tiny(weights=None), nn.Sequential(nn.Linear(6, 4), nn.Tanh()), SAMPLE, TRAINER)
+    assert first is not None
+    assert other is not None
+    assert other["stem"] is first["stem"], "another head costs the blocks nothing"
+    assert other["head"].kept > first["head"].kept, "the head is measured for itself"
+    monkeypatch.setattr("frostline.training.batch_size.with_head", lambda *_: pytest.fail("measured again"))
     assert costs_of(Tiny(weights=None), nn.Linear(6, 3), SAMPLE, TRAINER) is first
 
 

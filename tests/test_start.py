@@ -1,6 +1,8 @@
 """What a run starts from, and how it is told beforehand."""
 
+import gc
 import random as builtin_random
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from PIL import Image
 
 from conftest import Answer
 from frostline.backbones.bundled import BundledBackbone
+from frostline.cli.training import _uncollected
 from frostline.training.build import Built, build
 from frostline.training.forecast import planned
 from frostline.training.init_from import init_from
@@ -25,6 +28,25 @@ QUICK = [split for split in SHORT if not split.startswith("schedule")]
 def _state(run: Path, name: str = "last") -> dict[str, Any]:
     state: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
     return state
+
+
+# --- imports ---
+
+
+def test_garbage_is_collected_again_after_the_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen: list[bool] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(gc.isenabled()))
+    with _uncollected():
+        assert gc.isenabled(), "Lightning is there already"
+    monkeypatch.delitem(sys.modules, "lightning")
+    with _uncollected():
+        assert not gc.isenabled()
+    assert frozen == [False], "once, before the first collection"
+    assert gc.isenabled()
+    with pytest.raises(ImportError), _uncollected():
+        raise ImportError
+    assert gc.isenabled()
+    assert frozen == [False]
 
 
 # --- the plan, beforehand ---

@@ -1,23 +1,27 @@
 """Keys of cached outputs contain library versions and the number of threads."""
 
+from collections.abc import Iterator
 from importlib import metadata
 
 import pytest
 import torch
 
 from frostline.data import sample_cache
-from frostline.frozen.key import machine
+from frostline.frozen.key import _version, machine
 from frostline.storage.key import key_of
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def other_version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library that the test names is installed in another version."""
+def other_version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The library that the test names is installed in another version, as another process finds it."""
     version = metadata.version
     other = request.node.callspec.params["library"]
     monkeypatch.setattr(metadata, "version", lambda name: f"{version(name)}{'.post1' * (name == other)}")
+    _version.cache_clear()
+    yield
+    _version.cache_clear()
 
 
 def frozen_key() -> str:

@@ -125,6 +125,17 @@ def test_draws_keep_the_size_of_each_stratum() -> None:
     assert found.std() > 0
 
 
+def test_draws_that_runs_share_are_those_that_each_would_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    strata = np.array([1] * 30 + [0] * 20)
+    sums = np.arange(50.0)[:, None]
+    one = [Sums(sums, lambda x: x[:, 0])]
+    shared = [drawn(one, strata, seed)[0] for seed in (0, 0, 1)]
+    monkeypatch.setattr("frostline.report.resampling.SHARED", 0)
+    alone = [drawn(one, strata, seed)[0] for seed in (0, 0, 1)]
+    assert np.array_equal(shared, alone)
+    assert not np.array_equal(shared[0], shared[2])
+
+
 def test_small_strata_are_drawn_together() -> None:
     assert len({*merged(np.array([0] * 20 + [1] * 6 + [2] * 7))}) == 2
     assert len({*merged(np.array([0] * 20 + [1] * 3))}) == 1

@@ -11,6 +11,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from frostline.cli.sweep_composing import ComposesAhead
 from frostline.cli.sweep_listing import for_one_run, jobs_of, require_once, require_validation, settings_listed
@@ -33,6 +34,7 @@ from frostline.errors import ConfigError
 from frostline.quoting import key_of
 from frostline.runs.sweeps import Sweep, foreign_of, taken
 from frostline.sweeps import workers
+from frostline.sweeps.lengths import Lengths, work_of
 from frostline.sweeps.losing import Losing
 from frostline.sweeps.planning import Planning
 from frostline.sweeps.progress import Progress
@@ -65,9 +67,13 @@ class Jobs(Sweeper):
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose every job before the first one begins."""
+        self._work(batch)
+
+    def _work(self, batch: Sequence[Sequence[str]]) -> list[float]:
+        """Compose every job, and return how much work its plan is."""
         assert self.config is not None
-        for job in batch:
-            self._loader.compose_ahead(self.config, [*job])
+        config, loader = self.config, self._loader
+        return [_planned(loader.compose_ahead(config, [*job])) for job in batch]
 
     @property
     def _loader(self) -> ComposesAhead:
@@ -145,7 +151,7 @@ class Jobs(Sweeper):
         assert isinstance(raw, dict)
         if "${now:" not in str(raw.get("run_dir")) or any(override.key_or_group == "run_dir" for override in typed):
             raise for_one_run()
-        self.validate_batch_is_legal(jobs if plan is None else corners(plan))
+        work = self._work(jobs if plan is None else corners(plan))
         require_one(jobs, self._composed)
         search: dict[str, Any] = {}
         if plan is not None and isinstance(settings, Search):
@@ -157,7 +163,7 @@ class Jobs(Sweeper):
             own = [it.key_or_group for it in typed if is_of_sweep(it.key_or_group)]
             space, fixed = space_of(of_jobs, settings, own, settings_listed, self._composed)
             search = Planning(Sweep(Path(), [], ""), space, fixed).content
-        _take_place(self.config, raw, Sweep(Path(), Jobs.typed, str(Path.cwd()), jobs, search))
+        _take_place(self.config, raw, Sweep(Path(), Jobs.typed, str(Path.cwd()), jobs, search, work if jobs else []))
 
     def _composed(self, job: list[str]) -> DictConfig:
         assert self.config is not None
@@ -176,7 +182,8 @@ class Jobs(Sweeper):
             searching if isinstance(searching, Planning) else None,
         )
         jobs = sweep.jobs
-        numbers = taken(sweep, range(len(jobs)), in_order(sweep, jobs))
+        lengths = Lengths(sweep, jobs) if is_worker() or settings.join is not None else None
+        numbers = taken(sweep, range(len(jobs)), in_order(sweep, jobs, lengths))
         losing = Losing(sweep, repetitions(jobs)) if settings.drop and searching is None else None
         with closing(((jobs[it], it) for it in numbers) if searching is None else searching.jobs()) as left:
             for job, number in left:
@@ -211,6 +218,15 @@ class Jobs(Sweeper):
     def stand_in(cls) -> None:
         """Register this class under the name of Hydra's own: Hydra creates only plugins of its own packages."""
         Plugins.instance().class_name_to_class[BASIC] = cls
+
+
+def _planned(config: DictConfig) -> float:
+    """The work of a composed job."""
+    try:
+        schedule, data = (OmegaConf.to_container(config[group], resolve=False) for group in ("schedule", "data"))
+    except (OmegaConfBaseException, ValueError):  # a group is missing, or no group: the job will be refused
+        return 0.0
+    return work_of(schedule, data.get("train_limit") if isinstance(data, dict) else None)
 
 
 def _take_place(config: DictConfig, raw: dict[Any, Any], sweep: Sweep) -> None:

@@ -81,11 +81,11 @@ def train(
     rows = planned(built)
     _describe(record, built, loaded, rows)
     _name_on_hub(record, cfg)
-    record.foreign = foreign(resolved(lasting(cfg)), folder)
+    record.foreign = foreign(resolved(settings := lasting(cfg, _chosen(cfg, built))), folder)
     if built.trainer.is_global_zero:
         if resume:
             print(f"run   {folder} {f'continues {stand.said(built.plan)}' if stand else 'starts again: no checkpoint'}")
-        _print_start(built, rows, random=cfg.init_from is None and _is_random(cfg.model))
+        _print_start(built, rows, record.notes, random=cfg.init_from is None and _is_random(cfg.model))
     if cfg.dry_run:
         return record
     watch.add_to("setup")
@@ -100,7 +100,7 @@ def train(
         group_left(),
     ):
         if leads:
-            _write_settings(cfg, built, folder, resume=resume)
+            _write_settings(settings, folder, resume=resume)
         if stand is None:  # else TensorBoard has them
             log_texts(built, markdown(rows), folder / CONFIG)
         _fit_and_test(cfg, built, record, folder, stand, watch)
@@ -166,13 +166,13 @@ def _name_on_hub(record: Record, cfg: DictConfig) -> None:
             entry["hub_name"] = name
 
 
-def _write_settings(cfg: DictConfig, built: Built, folder: Path, *, resume: bool) -> None:
-    """Write config.yaml; for a resumed run, update only the paths of its data."""
+def _write_settings(settings: DictConfig, folder: Path, *, resume: bool) -> None:
+    """Write config.yaml; for a resumed run, update only the paths of its data. settings: `lasting` ones."""
     if not resume:
-        write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg, _chosen(cfg, built)), resolve=True))
+        write_atomically(folder / CONFIG, OmegaConf.to_yaml(settings, resolve=True))
         return
-    kept, now = OmegaConf.create(read_settings(folder / CONFIG)), lasting(cfg)
-    places = {key: OmegaConf.select(now, key) for key in (*PLACES, *FILES) if key.startswith("data.")}
+    kept = OmegaConf.create(read_settings(folder / CONFIG))
+    places = {key: OmegaConf.select(settings, key) for key in (*PLACES, *FILES) if key.startswith("data.")}
     moved = {key: place for key, place in places.items() if place != OmegaConf.select(kept, key)}
     if moved:
         for key, place in moved.items():
@@ -191,8 +191,8 @@ def _is_random(model: DictConfig) -> bool:
     return "weights" in model and model.weights is None
 
 
-def _print_start(built: Built, rows: list[PlannedPhase], *, random: bool) -> None:
-    """Print data, plan and notes. random: whether the backbone's weights are random."""
+def _print_start(built: Built, rows: list[PlannedPhase], of_data: list[str], *, random: bool) -> None:
+    """Print data, plan and notes. of_data: notes on it. random: whether the backbone's weights are random."""
     data = built.data
     print(f"data  {shown(data.summary())}")
     if built.depth is not None:
@@ -201,7 +201,7 @@ def _print_start(built: Built, rows: list[PlannedPhase], *, random: bool) -> Non
     for callback in built.trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, EpochLines):
             callback.planned = {row.name: row.seconds for row in rows}
-    notes = data.notes()
+    notes = [*of_data]
     if random and (frozen := [row.name for row in rows if row.frozen]):
         notes.append(
             f"phase {', '.join(frozen)}: a frozen random network (model.weights=null); schedule=full trains all of it"

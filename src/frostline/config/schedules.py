@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -16,7 +17,7 @@ def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) ->
     """
     if not isinstance(cfg.get("schedule"), DictConfig):
         return []  # the checks report what is missing
-    shared = OmegaConf.load(conf_dir() / "schedule" / "_every_phase.yaml")
+    shared = _shared()
     with open_dict(cfg):
         cfg.schedule = OmegaConf.merge(shared, cfg.schedule)
     phases = cfg.schedule.get("phases")
@@ -35,6 +36,14 @@ def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) ->
                 f"the recipe's settings of phase '{name}' ({said}) are ignored: this schedule has no such phase"
             )
     return notes
+
+
+@cache
+def _shared() -> DictConfig:
+    """Read once per process, as the keys of conf/ are: a merge leaves it as it is."""
+    shared = OmegaConf.load(conf_dir() / "schedule" / "_every_phase.yaml")
+    assert isinstance(shared, DictConfig)
+    return shared
 
 
 def _is_typed(name: str, typed: Sequence[str]) -> bool:

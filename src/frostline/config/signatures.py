@@ -8,6 +8,7 @@ understood here (a torch type, an alias of another package) allows every value.
 import ast
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from frostline.config import ranges as values
@@ -48,8 +49,13 @@ def problems(config: Any, key: str = "", supplied: Mapping[str, Collection[str]]
 
 def value_problem(key: str, value: Any, annotation: str) -> str | None:
     """Why an annotation such as `int | None` does not allow the value of a setting; None if it does."""
-    expression = ast.parse(annotation, mode="eval").body
+    expression = _parsed(annotation)
     return None if _allows(expression, value) else _refused(expression, value, key)
+
+
+@cache
+def _parsed(annotation: str) -> ast.expr:
+    return ast.parse(annotation, mode="eval").body
 
 
 def _node_problems(config: Mapping[str, Any], key: str, supplied: Collection[str] | None) -> Iterator[str]:
@@ -78,7 +84,7 @@ def _allows(annotation: ast.expr | None, value: Any) -> bool:
         case ast.Constant(value=None):
             return value is None
         case ast.Constant(value=str() as text):
-            return _allows(ast.parse(text, mode="eval").body, value)
+            return _allows(_parsed(text), value)
         case ast.Name(id=name) if name in PLAIN:
             return PLAIN[name](value)
         case ast.Name(id=("Fraction" | "Probability" | "Rate") as name):

@@ -1,6 +1,7 @@
 """Two parts of a frozen-cache key: digests of the weights, and whatever may change rounding."""
 
 import hashlib
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -27,10 +28,16 @@ def prefix_digests(backbone: Backbone) -> list[str]:
 
 def machine(device: torch.device) -> list[Any]:
     """Device, library versions, CPU features and threads. Pillow is included as it decodes and resizes pictures."""
-    versions = [metadata.version(name) for name in ("torch", "torchvision", "pillow")]
+    versions = [_version(name) for name in ("torch", "torchvision", "pillow")]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     able = [name for name, has in sorted(torch.cpu.get_capabilities().items()) if has is True]
     return [name, *versions, torch.are_deterministic_algorithms_enabled(), able, torch.get_num_threads()]
+
+
+@cache
+def _version(name: str) -> str:
+    """Of what this process has imported: an installation that changes meanwhile does not change it."""
+    return metadata.version(name)
 
 
 def _bytes(value: Tensor) -> memoryview:

@@ -7,6 +7,7 @@ units, S sums, B draws.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from frostline.report.wilson import NORMAL, SHARE, student
 DRAWS = 2000
 LEAST_DRAWN = 50  # units from which coverage was measured (tests/report/test_score_intervals.py)
 AT_ONCE = 4_000_000  # numbers drawn at a time
+SHARED = 1_000_000  # numbers that the next run may use again, 8 MB
 LEAST = 10  # units in a stratum; smaller strata are drawn together, as draws from few units vary too little
 SKEWNESS_FROM = 2000  # units
 SPARSE = 0.1  # share of sums that are not 0, below which sparse sums are faster
@@ -61,16 +63,35 @@ def drawn(scores: Sequence[Sums], strata: Array, seed: int = 0) -> list[Array]:
     import numpy as np
 
     order = np.argsort(strata, kind="stable")
-    random, sums = np.random.default_rng(seed), [_sparse(own.sums[order]) for own in scores]
+    sums = [_sparse(own.sums[order]) for own in scores]
     found: list[list[Array]] = [[] for _ in scores]
     before = 0
-    for rows in _chunks(len(strata)):
-        weights = times(strata[order], rows, random)
+    for weights in _draws(strata[order], seed):
         for own, score, values in zip(sums, scores, found, strict=True):
             if before < score.draws:
                 values.append(score.of(np.asarray(weights[: score.draws - before] @ own)))
-        before += rows
+        before += len(weights)
     return [np.concatenate(values) for values in found]
+
+
+def _draws(strata: Array, seed: int) -> Iterator[Array]:
+    """`times` of all draws, a chunk after the other. Runs on the same small test split share theirs."""
+    import numpy as np
+
+    if DRAWS * len(strata) <= SHARED:
+        yield _shared_draws(strata.tobytes(), str(strata.dtype), seed)
+        return
+    random = np.random.default_rng(seed)
+    yield from (times(strata, rows, random) for rows in _chunks(len(strata)))
+
+
+@lru_cache(maxsize=1)
+def _shared_draws(strata: bytes, dtype: str, seed: int) -> Array:
+    import numpy as np
+
+    found = times(np.frombuffer(strata, dtype), DRAWS, np.random.default_rng(seed))
+    found.flags.writeable = False
+    return found
 
 
 def _chunks(number: int) -> Iterator[int]:

@@ -5,6 +5,7 @@ import math
 import platform
 import time
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,12 @@ VERSIONED = ("frostline", "torch", "torchvision", "timm", "lightning", "hydra-co
 
 
 def installed_versions() -> dict[str, str]:
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """As of the first look: an installation that changes meanwhile does not change what is imported."""
     found = {"python": platform.python_version()}
     for name in VERSIONED:
         try:

@@ -45,6 +45,7 @@ FOREIGN = re.compile(
     r"|oc\.(decode|create)|\$\{[^}:]*\$\{"  # from which a setting that is none of these could be put together
 )
 FIELDS = {"arguments": "list[str]", "cwd": "str", "jobs": "list[list[str]]", "search": "dict"}
+FIELDS |= {"work": "list[NonNegative[float]]"}
 NOTED = {"run": "str", "typed": "list[str]", "error": "str | None", "kind": "str | None", "again": "bool"}
 NOTED |= {"attempts": "int", "stopped": "int"}
 PAUSE = 0.2  # seconds between two looks at jobs that other processes run
@@ -79,13 +80,15 @@ class Note:
 @dataclass
 class Sweep:
     """arguments: as typed. cwd: the folder to which relative paths in them refer. jobs: the overrides of each job of a
-    grid; empty for a search, whose settings stand in its study. search: what a search needs; empty for a grid."""
+    grid; empty for a search, whose settings stand in its study. search: what a search needs; empty for a grid. work: of
+    each job, by its plan (sweeps/lengths.py); empty in sweeps of earlier versions."""
 
     folder: Path
     arguments: list[str]
     cwd: str
     jobs: list[list[str]] = field(default_factory=list)
     search: dict[str, Any] = field(default_factory=dict)
+    work: list[float] = field(default_factory=list)
 
     # --- the file ---
 

@@ -15,10 +15,11 @@ from frostline.contracts.tree import Value, shapes_of
 from frostline.errors import RunError, memory_is_short
 from frostline.plan.freezing import parameter_groups
 from frostline.plan.phase import Phase
-from frostline.training.costs import Costs, measured_costs, optimizer_states, phase_bytes
+from frostline.training.costs import Blocks, Costs, measured_blocks, optimizer_states, phase_bytes, with_head
 from frostline.training.finetuner import OptimizerFactory
 
-MEASURED: dict[str, Costs | None] = {}
+MEASURED: dict[str, Costs | None] = {}  # by network, sample, device and precision
+BLOCKS: dict[str, Blocks] = {}  # of the last backbone: the heads of a sweep share it
 MOST_SAMPLES = 1024  # largest batch chosen: larger ones save no time per sample, and leave fewer steps
 FEWEST_STEPS = 8  # optimizer steps per epoch
 CGROUPS = Path("/sys/fs/cgroup")
@@ -33,19 +34,18 @@ class ChosenBatch(NamedTuple):
 
 
 def costs_of(backbone: Backbone, head: nn.Module, sample: Value, trainer: L.Trainer) -> Costs | None:
-    """Measure costs once per process and model, so that the runs of a sweep share them. sample: (1, ...), one input.
-    Return None if memory runs out: measuring needs all gradients, and the plan may not."""
-    device = trainer.strategy.root_device
-    key = f"{backbone.structure} {head} {shapes_of(sample)} {device} {trainer.precision}"
+    """Measure costs once per process and model, and the blocks once for heads in turn, so that the runs of a sweep
+    share them. sample: (1, ...), one input. Return None if memory runs out: measuring needs all gradients, and the plan
+    may not."""
+    device, context = trainer.strategy.root_device, trainer.precision_plugin.forward_context
+    blocks = f"{backbone.structure} {shapes_of(sample)} {device} {trainer.precision}"
+    key = f"{blocks} {head}"
     if key not in MEASURED:
         try:
-            MEASURED[key] = measured_costs(
-                backbone,
-                head,
-                sample,
-                device=device,
-                context=trainer.precision_plugin.forward_context,
-            )
+            if blocks not in BLOCKS:
+                BLOCKS.clear()
+                BLOCKS[blocks] = measured_blocks(backbone, sample, device, context)
+            MEASURED[key] = with_head(BLOCKS[blocks], head, device, context)
         except RuntimeError as error:
             if not memory_is_short(error):
                 raise

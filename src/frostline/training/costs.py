@@ -2,8 +2,8 @@
 
 import copy
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -40,16 +40,23 @@ Context = Callable[[], AbstractContextManager[Any]]
 Input = Value | list[Tensor]  # of a block or a head
 
 
+class Blocks(NamedTuple):
+    """Costs of all blocks of a backbone, and the features that its head gets, on the CPU."""
+
+    costs: Costs
+    features: Any
+
+
 def measured_costs(
-    backbone: Backbone,
-    head: nn.Module,
-    sample: Value,
-    *,
-    device: torch.device,
-    context: Context = nullcontext,
+    backbone: Backbone, head: nn.Module, sample: Value, *, device: torch.device, context: Context = nullcontext
 ) -> Costs:
     """Measure copies of blocks and head, and restore the random state. sample: (1, ...), an input of the backbone."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
+    return with_head(measured_blocks(backbone, sample, device, context), head, device, context)
+
+
+def measured_blocks(backbone: Backbone, sample: Value, device: torch.device, context: Context) -> Blocks:
+    """Measure copies of the blocks, and restore the random state. sample: (1, ...)."""
+    with _measuring(device):
         samples = min(MOST_SAMPLES, max(1, SAMPLES * 3 * 224**2 // largest(sample)))
         x = moved(repeated(sample, samples), device)
         if isinstance(backbone, Towers):
@@ -57,10 +64,25 @@ def measured_costs(
             costs, features = _of_towers(backbone, x, device, context)
         else:
             costs, features = _of_chain(backbone, x, device, context)
-        costs["head"], _ = _measured(_own(head, device), features, context)
+        return Blocks(costs, _moved(features, torch.device("cpu")))
+
+
+def with_head(blocks: Blocks, head: nn.Module, device: torch.device, context: Context) -> Costs:
+    """Measure a copy of a head on the features of measured blocks, and add its costs to theirs."""
+    with _measuring(device):
+        return {**blocks.costs, "head": _measured(_own(head, device), _moved(blocks.features, device), context)[0]}
+
+
+def _moved(features: Any, device: torch.device) -> Any:
+    return [it.to(device) for it in features] if isinstance(features, list) else moved(features, device)
+
+
+@contextmanager
+def _measuring(device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
+        yield
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # run.json records the peak of training
-    return costs
 
 
 def _of_chain(backbone: Backbone, x: Any, device: torch.device, context: Context) -> tuple[Costs, Any]:
