@@ -49,8 +49,9 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run. Tests that change it copy it."""
     from test_run import _train
 
-    chosen = [f"data.dir={data}", *NAMED, *UNET, "schedule=head_only", "schedule.phases.head.epochs=30"]
-    return _train(tmp_path_factory.mktemp("masks") / "run", *chosen, LARGER_SIDES, short=OWN)
+    chosen = [f"data.dir={data}", *NAMED, *UNET, "schedule=head_only", "schedule.phases.head.epochs=12"]
+    chosen += [LARGER_SIDES, "data.batch_size=2"]
+    return _train(tmp_path_factory.mktemp("masks") / "run", *chosen, short=OWN)
 
 
 def record_of(folder: Path) -> dict[str, Any]:
