@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import Answer
-
-# What the comparison does not read.
-ASIDE = ["report=false", "predictions=false"]
+from conftest import ASIDE, Answer
 
 
 def trained(program: Callable[..., Answer], folder: Path, *overrides: str, code: int = 0) -> dict[str, Any]:

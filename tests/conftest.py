@@ -169,6 +169,9 @@ def short_form(cases: Iterable[Any], *kept: Any) -> list[Any]:
     ]
 
 
+# For runs whose page and predictions no test reads.
+ASIDE = ["report=false", "predictions=false"]
+
 SMALL = ["data.train_limit=40", "data.image_size=8", "trainer.precision=32-true", *DEVICE]
 
 

@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 import frostline
 from compared import require_intervals
-from conftest import DEVICE, Answer, short_form
+from conftest import ASIDE, DEVICE, Answer, short_form
 from frostline.commands.train import NOT_HERE
 from tiny_boxes import NAMES, boxes_of, picture_of, put_coco, put_voc, put_yolo
 
@@ -54,7 +54,7 @@ def record_of(folder: Path) -> dict[str, Any]:
 
 
 def trained(program: Program, data: Path, *overrides: str) -> dict[str, Any]:
-    answer = program("train", *OWN, f"data.dir={data}", *overrides, "run_dir=run")
+    answer = program("train", *OWN, *ASIDE, f"data.dir={data}", *overrides, "run_dir=run")
     assert answer.code == 0, answer.err
     return record_of(Path("run"))
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import DEVICE, Answer, short_form
+from conftest import ASIDE, DEVICE, Answer, short_form
 from frostline.commands.train import NOT_HERE
 from frostline.data.pictures.tiles import LARGER, OVERLAP, Tile, joined, tiles_of
 from test_resume import STOPPER
@@ -60,7 +60,7 @@ def record_of(folder: Path) -> dict[str, Any]:
 
 
 def trained(program: Program, data: Path, *overrides: str) -> dict[str, Any]:
-    answer = program("train", *OWN, f"data.dir={data}", *overrides, "run_dir=run")
+    answer = program("train", *OWN, *ASIDE, f"data.dir={data}", *overrides, "run_dir=run")
     assert answer.code == 0, answer.err
     return record_of(Path("run"))
 
