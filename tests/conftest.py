@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("markexpr") == "not long":  # `make test-all` draws as many examples as hypothesis does
         settings.register_profile("short", max_examples=30)
         settings.load_profile("short")
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # else it starts processes that each import torch
     forked.prepare()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a shell starts in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
