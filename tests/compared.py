@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import Answer
+from conftest import ASIDE, Answer
 
 
 def trained(program: Callable[..., Answer], folder: Path, *overrides: str, code: int = 0) -> dict[str, Any]:
@@ -20,9 +20,9 @@ def trained(program: Callable[..., Answer], folder: Path, *overrides: str, code:
 
 def kept_and_never(program: Callable[..., Answer], tmp_path: Path, *own: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Never kept; kept, and made; kept, and found: the last two, once all three are the same."""
-    never = trained(program, tmp_path / "never", *own, "cache=never")
-    first = trained(program, tmp_path / "first", *own, "cache=always")
-    again = trained(program, tmp_path / "again", *own, "cache=always")
+    never = trained(program, tmp_path / "never", *ASIDE, *own, "cache=never")
+    first = trained(program, tmp_path / "first", *ASIDE, *own, "cache=always")
+    again = trained(program, tmp_path / "again", *ASIDE, *own, "cache=always")
     require_equal(tmp_path / "first", tmp_path / "never")
     require_equal(tmp_path / "again", tmp_path / "never")
     assert cached_phases(never) == []
@@ -36,6 +36,7 @@ def require_equal_if_stopped(
     program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, *own: str
 ) -> None:
     """A run that is stopped by SIGTERM and resumed ends as an undisturbed one. moment: see `test_resume.Stopper`."""
+    own = (*ASIDE, *own)
     trained(program, tmp_path / "whole", *own)
     run = tmp_path / "run"
     monkeypatch.setenv("STOP_AT", f"{moment} {int(signal.SIGTERM)}")

@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("markexpr") == "not long":  # `make test-all` draws as many examples as hypothesis does
         settings.register_profile("short", max_examples=30)
         settings.load_profile("short")
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # else it starts processes that each import torch
     forked.prepare()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a shell starts in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -114,6 +115,14 @@ def nothing_awaited() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def measured_on_few() -> Iterator[None]:
+    """Measure the costs of a network on 4 samples, as of large pictures: on 32 it takes as long as many a run here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("frostline.training.costs.MOST_SAMPLES", 4)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def imports_frozen() -> None:
     """Exclude the half a million objects of torch's modules from garbage collection."""
     gc.collect()
@@ -160,6 +169,9 @@ def short_form(cases: Iterable[Any], *kept: Any) -> list[Any]:
         for case in chosen
     ]
 
+
+# For runs whose page and predictions no test reads.
+ASIDE = ["report=false", "predictions=false"]
 
 SMALL = ["data.train_limit=40", "data.image_size=8", "trainer.precision=32-true", *DEVICE]
 

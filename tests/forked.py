@@ -3,6 +3,7 @@ forks one per request. The fork runs as a new interpreter would: with its own ar
 exit code, and default signal handlers.
 
 python forked.py <socket>: the server. It makes no tensor and starts no thread, and ends with its last client.
+python forked.py as <arguments>: `python <arguments>`, for programs that start processes of their own (torchrun).
 """
 
 import fcntl
@@ -149,6 +150,22 @@ def ran_as_ranks(
     said = [process.communicate() for process in processes]
     assert lost == [0] * world_size, "\n".join(out + err for out, err in said)
     return [out for out, _ in said]
+
+
+def stand_in(*arguments: str) -> list[str]:
+    """The command of a process that has its pipes, environment and folder taken over by a fork of the server."""
+    return [sys.executable, __file__, "as", *arguments]
+
+
+def _stand_in(arguments: list[str]) -> int:
+    """The exit code of the fork."""
+    server = _connected()
+    said = {"arguments": arguments, "cwd": os.getcwd(), "env": dict(os.environ)}  # noqa: PTH109
+    socket.send_fds(server, [(json.dumps(said) + "\n").encode()], [0, 1, 2])
+    with server.makefile() as answer:
+        fork = int(answer.readline())
+        signal.signal(signal.SIGTERM, lambda number, _: os.kill(fork, number))
+        return int(answer.readline())
 
 
 # --- the way to the server ---
@@ -305,6 +322,8 @@ def _execute(kind: str, what: str) -> None:
         runpy.run_path(what, run_name="__main__")
 
 
+if __name__ == "__main__" and sys.argv[1] == "as":
+    sys.exit(_stand_in(sys.argv[2:]))
 if __name__ == "__main__":
     for name in IMPORTED:
         importlib.import_module(name)

@@ -1,5 +1,6 @@
 """Hydra's work that is the same for many command lines, done once per process: files of conf/ parsed, the defaults list
-of a choice of groups resolved, the files of that list merged. Values of a command line are set on a copy.
+of a choice of groups resolved, the files of that list merged. Values of a command line are set on a copy. Hydra's own
+node, two thirds of a config, is not copied for each job: once set, it is read-only.
 
 Hydra does all of that itself wherever a search path leads elsewhere than to conf/ and to Hydra's own files.
 """
@@ -11,14 +12,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import hydra
 import omegaconf
-from hydra._internal import config_loader_impl, defaults_list
+from hydra._internal import config_loader_impl, config_repository, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import DefaultsList, Overrides, create_defaults_list
 from hydra.core.default_element import InputDefault
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
@@ -116,6 +120,48 @@ def copied(self: DictConfig, memo: dict[int, Any]) -> DictConfig:
     return config
 
 
+keep = HydraConfig.set_config
+
+
+def set_config(self: HydraConfig, cfg: DictConfig) -> None:
+    """Hydra keeps a copy of its node. Here the config of HydraConfig has the node itself."""
+    OmegaConf.set_readonly(cfg.hydra, True)
+    alone = DictConfig({})
+    _content(alone)["hydra"] = cfg._get_node("hydra")
+    self.cfg = alone  # type: ignore[assignment]
+
+
+def copied_for_job(config: DictConfig) -> DictConfig:
+    """A copy that shares Hydra's node, which Hydra takes out of the copy that a task gets."""
+    whole = _content(config)
+    config.__dict__["_content"] = {key: node for key, node in whole.items() if key != "hydra"}
+    try:
+        job = copied(config, {})
+    finally:
+        config.__dict__["_content"] = whole
+    _content(job)["hydra"] = whole["hydra"]
+    return job
+
+
+def _content(config: DictConfig) -> dict[Any, Any]:
+    content: dict[Any, Any] = config.__dict__["_content"]
+    return content
+
+
+search = ConfigLoaderImpl._process_config_searchpath
+unsearched: set[Any] = set()
+
+
+def search_once(self: ConfigLoaderImpl, config_name: Any, overrides: Any, repo: Any) -> None:
+    """Hydra parses the main file to look for further search paths, which no file of conf/ has."""
+    key = (_sources(repo), config_name)
+    if key in unsearched and not any(override.get_key_element() == "hydra.searchpath" for override in overrides):
+        return
+    search(self, config_name, overrides, repo)
+    if key[0] is not None and _sources(repo) == key[0]:
+        unsearched.add(key)
+
+
 @contextmanager
 def cached() -> Iterator[None]:
     with (
@@ -127,5 +173,10 @@ def cached() -> Iterator[None]:
         patch.object(defaults_list, "_create_interpolation_map", choices_when_read),
         patch.object(InputDefault, "_resolve_interpolation_impl", interpolate_from),
         patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_once),
+        patch.object(ConfigLoaderImpl, "_process_config_searchpath", search_once),
+        patch.object(config_repository, "copy", SimpleNamespace(deepcopy=copy.copy)),  # which gets new sources
+        patch.object(hydra.core.utils, "copy", SimpleNamespace(deepcopy=copied_for_job)),
+        patch.object(hydra.version, "_get_version", cache(hydra.version._get_version)),
+        patch.object(HydraConfig, "set_config", set_config),
     ):
         yield

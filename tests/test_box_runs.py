@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 import frostline
 from compared import require_intervals
-from conftest import DEVICE, Answer, short_form
+from conftest import ASIDE, DEVICE, Answer, short_form
 from frostline.commands.train import NOT_HERE
 from tiny_boxes import NAMES, boxes_of, picture_of, put_coco, put_voc, put_yolo
 
@@ -44,8 +44,8 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("boxes") / "run"
     chosen = [f"data.dir={data}", *FASTER, "head.anchor_scale=4", "data.flip=false", "task.threshold=0.3"]
-    chosen += ["schedule=full", "schedule.phases.all.epochs=9", "optimizer.lr=0.005"]
-    return _train(folder, *chosen, short=[it for it in OWN if not it.startswith("model")])
+    chosen += ["schedule=full", "schedule.phases.all.epochs=20", "data.batch_size=8"]
+    return _train(folder, *chosen, short=OWN)
 
 
 def record_of(folder: Path) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def record_of(folder: Path) -> dict[str, Any]:
 
 
 def trained(program: Program, data: Path, *overrides: str) -> dict[str, Any]:
-    answer = program("train", *OWN, f"data.dir={data}", *overrides, "run_dir=run")
+    answer = program("train", *OWN, *ASIDE, f"data.dir={data}", *overrides, "run_dir=run")
     assert answer.code == 0, answer.err
     return record_of(Path("run"))
 
@@ -132,10 +132,10 @@ def test_what_does_not_go_together_is_refused(
 
 
 def test_a_run_is_scored_as_it_was_and_on_another_folder(run: Path, program: Program, tmp_path: Path) -> None:
-    answer = program("evaluate", f"run={run}")
+    answer = program("evaluate", f"run={run}", "trust=true")
     assert f"test/map {record_of(run)['metrics']['test/map']:.4f}" in answer.out
     put_yolo(tmp_path / "other", {"test": 5})
-    answer = program("evaluate", f"run={run}", f"data.dir={tmp_path / 'other'}", "data.format=yolo")
+    answer = program("evaluate", f"run={run}", "trust=true", f"data.dir={tmp_path / 'other'}", "data.format=yolo")
     assert answer.code == 0, answer.err
     assert "(n = 5)" in answer.out
 
@@ -152,7 +152,9 @@ def test_the_page_shows_found_and_true_boxes(run: Path) -> None:
 
 def test_predictions_have_the_scores_that_the_run_has(run: Path, data: Path, program: Program) -> None:
     """pycocotools scores the file of predictions against the annotations."""
-    answer = program("predict", f"run={run}", f"input={data / 'test'}", "output=found.csv", "pictures=true")
+    answer = program(
+        "predict", f"run={run}", "trust=true", f"input={data / 'test'}", "output=found.csv", "pictures=true"
+    )
     assert answer.code == 0, answer.err
     said = json.loads(Path("found/detections.json").read_text())
     truth = json.loads((data / "annotations" / "instances_test.json").read_text())
@@ -177,24 +179,26 @@ def test_predictions_have_the_scores_that_the_run_has(run: Path, data: Path, pro
             large = plain.convert("RGB").resize((512, 384))  # small pictures are enlarged
             assert picture.size == large.size
             assert (np.asarray(picture) != np.asarray(large)).any() == (int(row["objects"]) > 0)
-    again = program("predict", f"run={run}", f"input={data / 'test'}", "output=found.csv", "threshold=0.999")
+    again = program(
+        "predict", f"run={run}", "trust=true", f"input={data / 'test'}", "output=found.csv", "threshold=0.999"
+    )
     assert again.code == 0, again.err  # a table of predictions is replaced
     assert {row["objects"] for row in rows_of(Path("found.csv"))} == {"0"}
     assert "boxes below threshold=0.999 alone, up to 0." in again.err
 
 
 def test_drawn_pictures_need_a_table_and_something_to_draw(run: Path, data: Path, program: Program) -> None:
-    answer = program("predict", f"run={run}", f"input={data / 'test'}", "pictures=true")
+    answer = program("predict", f"run={run}", "trust=true", f"input={data / 'test'}", "pictures=true")
     assert (answer.code, "output=predictions.csv" in answer.err) == (1, True)
-    answer = program("predict", f"run={run}", f"input={data / 'test'}")
+    answer = program("predict", f"run={run}", "trust=true", f"input={data / 'test'}")
     assert answer.out.splitlines()[0] == "file,objects,green,red"
     assert "also writes detections.json" in answer.err
 
 
 def test_python_finds_the_same_boxes(run: Path, data: Path, program: Program) -> None:
-    assert program("predict", f"run={run}", f"input={data / 'test'}", "output=found.csv").code == 0
+    assert program("predict", f"run={run}", "trust=true", f"input={data / 'test'}", "output=found.csv").code == 0
     said = json.loads(Path("found/detections.json").read_text())["annotations"]
-    opened = frostline.open(run)
+    opened = frostline.open(run, trust=True)
     (found,) = opened.predict([data / "test" / "p20.png"])
     own = [it for it in said if it["image_id"] == 1]
     assert opened.classes == ["green", "red"]
@@ -207,9 +211,8 @@ def test_python_finds_the_same_boxes(run: Path, data: Path, program: Program) ->
 
 @pytest.mark.long
 def test_a_run_begins_with_the_weights_of_another(run: Path, data: Path, program: Program) -> None:
-    own = [it for it in OWN if not it.startswith("model")]
     settings = [*FASTER, "head.anchor_scale=4", *ONE, f"init_from={run}", "optimizer.lr=1e-9"]
-    answer = program("train", *own, f"data.dir={data}", *settings, "run_dir=run")
+    answer = program("train", *OWN, f"data.dir={data}", *settings, "run_dir=run")
     assert answer.code == 0, answer.err
     assert record_of(Path("run"))["metrics"]["test/map"] == pytest.approx(
         record_of(run)["metrics"]["test/map"], abs=0.05
@@ -230,7 +233,7 @@ def test_a_picture_of_another_size_has_boxes_of_its_size(run: Path, program: Pro
     (tmp_path / "both").mkdir()
     small.save(tmp_path / "both" / "a.png")
     small.resize((192, 144), Image.Resampling.BICUBIC).save(tmp_path / "both" / "b.png")
-    assert program("predict", f"run={run}", f"input={tmp_path / 'both'}", "output=found.csv").code == 0
+    assert program("predict", f"run={run}", "trust=true", f"input={tmp_path / 'both'}", "output=found.csv").code == 0
     rows = json.loads(Path("found/detections.json").read_text())["annotations"]
     first, second = ([it for it in rows if it["image_id"] == number] for number in (1, 2))
     assert first
@@ -262,10 +265,10 @@ def test_boxes_cannot_be_ranked(data: Path, program: Program) -> None:
 
 
 def test_other_classes_of_the_own_data_are_explained(run: Path, data: Path, program: Program) -> None:
-    answer = program("evaluate", f"run={run}", "data.classes=[red]")
+    answer = program("evaluate", f"run={run}", "trust=true", "data.classes=[red]")
     assert answer.code == 1
     assert "data.classes: for other samples, named by data.dir or data.file" in answer.err
     assert "leave data.classes out" in answer.err
-    answer = program("evaluate", f"run={run}", f"data.dir={data}", "data.classes=[rad]")
+    answer = program("evaluate", f"run={run}", "trust=true", f"data.dir={data}", "data.classes=[rad]")
     assert answer.code == 1
     assert "no annotation has the class 'rad': did you mean red?" in answer.err

@@ -88,11 +88,12 @@ def test_a_folder_with_an_umlaut_needs_no_quotes(
 
 @pytest.mark.parametrize("file", short_form(WEIGHTS, "lightning.ckpt"))
 def test_weights_within_other_programs_checkpoints_are_found(
-    file: str, cases: Path, program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    file: str, cases: Path, program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(cases)
     own = [*FEW, "data.image_size=16", "schedule=head_only", "model=resnet18"]
-    answer = program("train", *own, "trainer=cpu", f"model.weights=weights/{file}", f"run_dir={tmp_path / 'run'}")
+    own += ["logger=none", "predictions=false", "report=false"]
+    answer = program("train", *own, "trainer=debug", f"model.weights=weights/{file}")
     assert answer.code == 0, answer.err
     for words in WEIGHTS[file]:
         assert words in answer.out + answer.err

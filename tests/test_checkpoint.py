@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import SMALL, Answer, short_form
+from conftest import ASIDE, SMALL, Answer, short_form
 from frostline.errors import RunError, WeightsError
 from frostline.training.checkpoint import read_checkpoint
 from frostline.training.finetuner import CHECKPOINT_KEY
 
-QUICK = [*SMALL, "schedule=head_only"]
+QUICK = [*SMALL, *ASIDE, "schedule=head_only"]
 
 
 @pytest.fixture

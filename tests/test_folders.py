@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import SMALL, Answer
+from conftest import ASIDE, SMALL, Answer
 from frostline.errors import RunError
 from frostline.runs.folders import claimed, free_folder, require_writable, reserved, reserved_at_once, stamp
 
-QUICK = [*SMALL, "schedule=head_only"]
+QUICK = [*SMALL, *ASIDE, "schedule=head_only"]
 
 
 @pytest.mark.parametrize("there", ["config.yaml", "checkpoints", "notes.txt"])

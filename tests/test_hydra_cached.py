@@ -1,14 +1,19 @@
 """What tests compose is what Hydra composes: files are merged once, and the values of a command line come on top."""
 
-from copy import deepcopy
+import copy
+import sys
+from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra._internal import config_loader_impl, defaults_list
+from hydra._internal import config_loader_impl, config_repository, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.default_element import InputDefault
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -51,14 +56,44 @@ def test_a_command_line_composes_as_hydra_composes_it(
     monkeypatch.setattr(config_loader_impl, "create_defaults_list", create_defaults_list)
     monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", hydra_cached.merge)
     monkeypatch.setattr(OmegaConf, "load", staticmethod(hydra_cached.parse))
-    copy = deepcopy(found)
-    assert nodes(copy) == nodes(found)
+    twin = copy.deepcopy(found)
+    assert nodes(twin) == nodes(found)
     monkeypatch.setattr(OverridesParser, "parse_rule", hydra_cached.parse_setting)
     monkeypatch.setattr(DictConfig, "__deepcopy__", hydra_cached.deep)
-    assert nodes(deepcopy(found)) == nodes(copy)
+    assert nodes(copy.deepcopy(found)) == nodes(twin)
     monkeypatch.setattr(defaults_list, "_create_interpolation_map", hydra_cached.choices)
     monkeypatch.setattr(InputDefault, "_resolve_interpolation_impl", hydra_cached.interpolate)
+    monkeypatch.setattr(config_repository, "copy", copy)
+    monkeypatch.setattr(ConfigLoaderImpl, "_process_config_searchpath", hydra_cached.search)
     assert nodes(found) == nodes(composed(line))
+
+
+def received(line: list[str]) -> list[dict[str, Any]]:
+    """For each job: what the task gets and, of what Hydra keeps beside it, its own node."""
+    found: list[dict[str, Any]] = []
+
+    def task(config: DictConfig) -> None:
+        config.seed = 5  # a task may change what it gets
+        found.append(nodes(config) | nodes(HydraConfig.get(), "hydra"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train", *line])
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
+    GlobalHydra.instance().clear()
+    return found
+
+
+@pytest.mark.parametrize(("line", "jobs"), [(LINES[1], 1), (["-m", "seed=1,2"], 2)])
+def test_a_job_gets_what_hydra_gives_it(
+    line: list[str], jobs: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plain = ["~hydra.callbacks.sweep_folder", "hydra/sweeper=basic", "hydra/launcher=basic"]
+    line = [*line, *plain, f"hydra.sweep.dir={tmp_path}"]
+    found = received(line)
+    assert len(found) == jobs
+    monkeypatch.setattr(hydra.core.utils, "copy", copy)
+    monkeypatch.setattr(HydraConfig, "set_config", hydra_cached.keep)
+    assert found == received(line)
 
 
 def test_a_copy_that_is_changed_changes_no_other() -> None:

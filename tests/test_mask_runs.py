@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import DEVICE, Answer, short_form
+from conftest import ASIDE, DEVICE, Answer, short_form
 from frostline.commands.train import NOT_HERE
 from frostline.data.pictures.tiles import LARGER, OVERLAP, Tile, joined, tiles_of
 from test_resume import STOPPER
@@ -49,8 +49,9 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run. Tests that change it copy it."""
     from test_run import _train
 
-    chosen = [f"data.dir={data}", *NAMED, *UNET, "schedule=head_only", "schedule.phases.head.epochs=30"]
-    return _train(tmp_path_factory.mktemp("masks") / "run", *chosen, LARGER_SIDES, short=OWN)
+    chosen = [f"data.dir={data}", *NAMED, *UNET, "schedule=head_only", "schedule.phases.head.epochs=12"]
+    chosen += [LARGER_SIDES, "data.batch_size=2"]
+    return _train(tmp_path_factory.mktemp("masks") / "run", *chosen, short=OWN)
 
 
 def record_of(folder: Path) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def record_of(folder: Path) -> dict[str, Any]:
 
 
 def trained(program: Program, data: Path, *overrides: str) -> dict[str, Any]:
-    answer = program("train", *OWN, f"data.dir={data}", *overrides, "run_dir=run")
+    answer = program("train", *OWN, *ASIDE, f"data.dir={data}", *overrides, "run_dir=run")
     assert answer.code == 0, answer.err
     return record_of(Path("run"))
 

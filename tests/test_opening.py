@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import SMALL, Answer, short_form
+from conftest import ASIDE, SMALL, Answer, short_form
 from frostline.config.constructors import origin_of
 from frostline.errors import RunError
 from frostline.paths import conf_dir
 from frostline.runs.opening import foreign, read_settings
 
-QUICK = [*SMALL, "schedule=head_only"]
+QUICK = [*SMALL, *ASIDE, "schedule=head_only"]
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from tiny_text import make_tokenizer
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 Program = Callable[..., Answer]
 
-QUICK = ["trainer.precision=32-true", "logger=none", "callbacks.progress=null", *DEVICE]
+QUICK = ["trainer.precision=32-true", "logger=none", "report=false", "callbacks.progress=null", *DEVICE]
 QUICK += ["schedule.phases.head.epochs=1", "schedule.phases.all.epochs=1"]
 PICTURES = ["model._target_=tiny.Tiny", "data.image_size=8", *QUICK]
 DIGITS = [*PICTURES, "data.train_limit=50"]

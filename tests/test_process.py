@@ -16,8 +16,8 @@ import pytest
 import torch
 from torchvision import models
 
-from conftest import ROOT, Answer
-from forked import FRESH, started
+from conftest import ROOT, Answer, short_form
+from forked import FRESH, stand_in, started
 from test_hosts import all_pause
 
 pytestmark = pytest.mark.process
@@ -183,23 +183,15 @@ def test_two_ranks_score_each_sample_once_in_one_folder(whole: Callable[[str], P
     assert [row["val"]["val/n"] for row in record["phases"]] == [143, 143]
 
 
-def test_torchrun_starts_the_ranks_of_a_run(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        str(ROOT / "train.py"),
-    ]
+@pytest.mark.parametrize("interpreters", short_form(["fresh", "forked"], "forked"))
+def test_torchrun_starts_the_ranks_of_a_run(interpreters: str, tmp_path: Path) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    script, more = [str(ROOT / "train.py")], FRESH
+    if interpreters == "forked":
+        script, more = ["--no-python", *stand_in(*script)], {}
     own = ["schedule=head_only", "data.train_limit=40", "data.image_size=8", "trainer=ddp", "trainer.accelerator=cpu"]
-    (tmp_path / "home").mkdir()
-    ended = subprocess.run(
-        [*command, *own, "logger=none", f"run_dir={tmp_path / 'run'}"],
-        cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    run = ["logger=none", f"run_dir={tmp_path / 'run'}"]
+    _run(*torchrun, *script, *own, *run, folder=tmp_path, OMP_NUM_THREADS="1", **more)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "finished"
     assert record["metrics"]["test/n"] == 359

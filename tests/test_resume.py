@@ -16,7 +16,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from conftest import DEVICE, Answer, short_form
+from conftest import ASIDE, DEVICE, Answer, short_form
 from frostline.cli.main import main
 from frostline.runs.folders import claimed, stamp
 from frostline.training.callbacks.checkpoint_files import LateFiles, WholeFiles
@@ -25,7 +25,7 @@ from frostline.training.finetuner import CHECKPOINT_KEY
 from tiny import CHAIN
 
 # Four batches an epoch, small pictures, two epochs a phase, dropout and augmentation on, float32.
-SHORT = [*CHAIN, *DEVICE, "trainer.precision=32-true", "logger=none", "report=false"]
+SHORT = [*CHAIN, *DEVICE, "trainer.precision=32-true", "logger=none", *ASIDE]
 SHORT += [
     "schedule.phases.head.epochs=2",
     "schedule.every_phase.solve=false",

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 
-from conftest import DEVICE, Answer, short_form
+from conftest import ASIDE, DEVICE, Answer, short_form
 from frostline.backbones.base import Backbone
 from frostline.cli.main import main
 from frostline.contracts.specs import ImageSpec, TextSpec
@@ -29,7 +29,7 @@ from tiny import CHAIN, FEW, Tiny
 SHORT = ["data.train_limit=200", "data.batch_size=50", "data.image_size=8", *DEVICE, "trainer.precision=32-true"]
 SHORT += ["schedule.phases.head.epochs=2", "schedule.every_phase.solve=false", "schedule.phases.all.epochs=2"]
 LOGGED = [*SHORT]
-SHORT += ["logger=none"]
+SHORT += ["logger=none", *ASIDE]
 
 
 @pytest.fixture(scope="module")

@@ -80,9 +80,8 @@ def test_without_its_package_the_error_says_what_to_install(monkeypatch: pytest.
 
 
 def test_a_run_says_which_weights_it_began_with(program: "type[Answer]") -> None:
-    answer = program(
-        "train", "model=efficientnet_lite0", "data.image_size=32", "data.train_limit=40", "schedule=head_only"
-    )
+    few = ["data.image_size=32", "data.train_limit=40", "schedule=head_only", "trainer=debug", "logger=none"]
+    answer = program("train", "model=efficientnet_lite0", *few, "predictions=false", "report=false")
     assert answer.code == 0, answer.err
     assert "efficientnet-lite0" in answer.out
     assert "left out on purpose: classifier.bias, classifier.weight" in answer.out

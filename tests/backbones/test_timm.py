@@ -383,7 +383,7 @@ SHORT += [
     "data.augment=none",
     "schedule=last_block",
 ]
-SHORT += ["schedule.phases.head.epochs=2", "schedule.every_phase.solve=false", "schedule.phases.last.epochs=2"]
+SHORT += ["schedule.phases.head.epochs=1", "schedule.every_phase.solve=false", "schedule.phases.last.epochs=1"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from PIL import Image
 
 import compared
 from compared import cached_phases, kept_and_never, record_of, require_equal
-from conftest import DEVICE, Answer, short_form
+from conftest import ASIDE, DEVICE, Answer, short_form
 from frostline.paths import conf_dir
 from frostline.plan.composed import plan_of
 from tiny import CHAIN, FEW, MORE, TRAIN, VAL
@@ -24,7 +24,7 @@ Program = Callable[..., Answer]
 
 # Float32, dropout in the head. The bundled network, and the smaller one where any network shows the same.
 PLAIN = [*DEVICE, "trainer.precision=32-true", "logger=none", "head=mlp", "head.hidden=[16]", "optimizer.lr=0.01"]
-PLAIN += ["callbacks.progress=null", "report=false"]
+PLAIN += ["callbacks.progress=null", *ASIDE]
 SHORT = [*PLAIN, *CHAIN]
 UNTRAINED = "none.yaml"
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("[!_]*.yaml") if file.name != UNTRAINED)
@@ -236,7 +236,7 @@ def test_a_picture_that_is_edited_in_the_middle_is_another(program: Program, tmp
 def test_a_sweep_over_heads_rates_and_seeds_pays_once(program: Program, tmp_path: Path) -> None:
     others = [split for split in PLAIN if not split.startswith(("head", "optimizer"))]
     own = ["schedule=head_only", "schedule.phases.head.epochs=2", "schedule.every_phase.solve=false"]
-    own += [*FEW, "predictions=false", f"logs_dir={tmp_path}"]
+    own += [*FEW, f"logs_dir={tmp_path}"]
     for sweep in (["head=linear,mlp", "optimizer.lr=0.01,0.1"], ["seed=1,2"]):
         answer = program("train", *others, *own, "-m", "sweep.test=all", *sweep)
         assert answer.code == 0, answer.err

@@ -50,7 +50,8 @@ def _file(own: list[str]) -> Path:
     return Path(next(it for it in own if it.startswith("data.file=")).partition("=")[2])
 
 
-@pytest.mark.parametrize("name", short_form([*LINES], "tops"))
+@pytest.mark.long
+@pytest.mark.parametrize("name", LINES)
 def test_every_frost_line_ends_in_the_same_bits(name: str, pets: list[str], program: Program, tmp_path: Path) -> None:
     line = f"+schedule.phases.top={{thaw: {LINES[name]}, epochs: 2}}"
     kept_and_never(program, tmp_path, *pets, *HEAD, line, "data.augment=none")
