@@ -55,7 +55,11 @@ def record_of(folder: Path) -> dict[str, Any]:
 
 def require_intervals(record: dict[str, Any]) -> None:
     """Fail unless each test score has an interval around it."""
-    tested = {name for name in record["metrics"] if name.startswith("test/") and not name.endswith(("_low", "_high"))}
+    tested = {
+        name
+        for name in record["metrics"]
+        if name.startswith("test/") and not name.endswith(("_low", "_high", "_units"))
+    }
     assert {*record["intervals"]} == tested - {"test/n", "test/threshold", "test/ndcg_users", "test/recall_users"}
     for name, own in record["intervals"].items():
         assert own["low"] <= record["metrics"][name] <= own["high"], name

@@ -102,7 +102,7 @@ def test_other_labelled_pictures_are_scored_and_told(run: str, program: Program,
     assert "no samples of: ant" in answer.out
     (file,) = (tmp_path / run / "predictions" / "evaluated").iterdir()
     assert f"predictions  {Path(run, 'predictions', 'evaluated', file.name)}\n" in answer.out
-    assert re.search(r"^95 %  test/.* do not trust the intervals? of .*: 10 samples alone", answer.out, re.M | re.S)
+    assert re.search(r"^95 %  test/.* do not trust the intervals? of .*: only 10 samples", answer.out, re.M | re.S)
     name = file.stem
     assert re.fullmatch("new-[0-9a-f]{8}", name)
     found = read(tmp_path / run, f"evaluated/{name}")

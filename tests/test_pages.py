@@ -27,6 +27,8 @@ from frostline.pages.page import write_page
 from frostline.pages.plan import plan
 from frostline.pages.samples import EACH, Look, galleries
 from frostline.pages.sections import MOST_CONFUSED, charts, confusion
+from frostline.report.calibration import confidence_of
+from frostline.report.selective import RATES, threshold_of
 from frostline.runs.predictions import Predictions, read, write
 from frostline.runs.record import Record
 
@@ -102,14 +104,27 @@ def test_the_page_says_what_the_data_is_like(page: Page, small_run: Path) -> Non
 
 
 def test_the_proposed_error_rate_is_one_that_validation_can_promise(run: Path) -> None:
-    (proposed,) = re.findall(r"predict (abstain=[\d.]+)", Page(run / "report.html").source)
-    found = read(run, "val")
-    few = {name: values[:6] for name, values in found.columns.items()}
-    few |= {name: [*few[name]] for name in ("sample", "phase")}
-    write(run, "val", few, found.about)
-    page = Page(write_page(run, Record.read(run), None, "", private=False))
-    assert proposed not in page.source
-    assert "Validation has too few samples" in page.text
+    found, record = read(run, "val"), Record.read(run)
+
+    def proposed(keep: int) -> str:
+        few = {
+            name: [*values[:keep]] if values.dtype == object else values[:keep]
+            for name, values in found.columns.items()
+        }
+        write(run, "val", few, found.about)
+        return " ".join(
+            re.findall(r"predict (abstain=[\d.]+)", Page(write_page(run, record, None, "", private=False)).source)
+        )
+
+    for keep in (6, 30, 143):
+        target, logits = (found.columns[name][:keep] for name in ("target", "logits"))
+        sure = confidence_of(target, logits, record.temperature or 1.0)
+        rates = [rate for rate in RATES if rate >= 0.05 and threshold_of(*sure, rate) is not None]
+        assert proposed(keep) == (f"abstain={rates[0]:g}" if rates else "")
+    proposed(6)
+    assert "6 validation samples with" in Page(run / "report.html").text
+    (run / "predictions" / "val.parquet").write_bytes(b"PAR1")
+    assert "promise no error rate" not in Page(write_page(run, record, None, "", private=False)).text
 
 
 def test_a_page_tells_of_damaged_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,7 @@ def test_the_order_is_what_scikit_learn_finds_in_the_stored_predictions(finished
     assert record["metrics"]["test/ndcg_10"] == pytest.approx(np.mean(expected), abs=1e-6)
     assert record["metrics"]["test/ndcg_users"] == 8
     require_intervals(record)
-    assert record["intervals"]["test/ndcg_10"]["caution"] == "8 users alone"
+    assert record["intervals"]["test/ndcg_10"]["caution"] == "only 8 of what is drawn"
     assert record["metrics"]["test/rmse"] == pytest.approx(np.sqrt(np.mean((predicted - stars[-120:]) ** 2)), rel=1e-4)
 
 

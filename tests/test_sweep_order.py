@@ -104,7 +104,12 @@ def test_a_job_that_was_begun_is_taken_up_before_others_of_its_model(tmp_path: P
     assert numbers(sweep) == [2, 1, 0]
 
 
-@pytest.mark.parametrize("work", [[], [1.0], [4.0, 0.0, 1.0]], ids=["earlier version", "of other jobs", "unknown"])
+def test_a_plan_without_epochs_is_the_shortest(tmp_path: Path) -> None:
+    jobs = [["schedule=none"], ["schedule=head_only"], ["schedule=full"]]
+    assert numbers(made(tmp_path, jobs, [0.0, 1.0, 40.0])) == [2, 1, 0]
+
+
+@pytest.mark.parametrize("work", [[], [1.0], [0.0] * 3], ids=["earlier version", "of other jobs", "unknown"])
 def test_jobs_whose_length_is_not_known_keep_their_order(work: list[float], tmp_path: Path) -> None:
     assert numbers(made(tmp_path, [[f"optimizer.lr={rate}"] for rate in (1, 2, 3)], work)) == [0, 1, 2]
 

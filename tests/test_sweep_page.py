@@ -91,13 +91,13 @@ def test_the_page_shows_the_leaderboard_and_links_the_runs(sweep: Path) -> None:
 
 
 def test_test_scores_have_their_intervals(sweep: Path) -> None:
-    own = {"low": 0.125, "high": 0.875, "by": "wilson", "units": 20, "unit": "sample", "caution": "20 samples alone"}
+    own = {"low": 0.125, "high": 0.875, "by": "wilson", "units": 20, "unit": "sample", "caution": "only 20 samples"}
     score = json.loads((sweep / "0" / "run.json").read_text())["metrics"]["test/accuracy"]
     changed(sweep, 0, intervals={"test/accuracy": own})
     write_leaderboard(sweep)
     page = Page(write_sweep_page(sweep))
     assert f"{score:.4f}0.1250 … 0.8750" in page.text
-    assert "do not trust the interval of test/accuracy: 20 samples alone" in page.text
+    assert "do not trust the interval of test/accuracy: only 20 samples" in page.text
     assert "Below a test score: its 95 % interval over test samples" in page.text
 
 

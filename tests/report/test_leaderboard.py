@@ -311,7 +311,7 @@ def test_scores_on_the_same_samples_have_intervals_and_a_mark(
     print_leaderboard(tmp_path / "leaderboard.csv")
     said = capsys.readouterr().out
     assert "val/accuracy     95 % interval   as good   seconds" in said
-    assert "interval     holds the score" in said
+    assert "interval     95 % interval of the validation score" in said
     (tmp_path / "1" / file_of("val")).write_bytes(b"PAR1")
     rows = rows_of(write_leaderboard(tmp_path))
     assert [bool(row["low"]) for row in rows] == [True, False, True], "only what cannot be read has no interval"
@@ -327,14 +327,14 @@ def test_scores_on_the_same_samples_have_intervals_and_a_mark(
 def test_test_scores_have_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A single run has those of its run.json, and the mean over seeds has one of its own."""
     target = np.arange(90) % 3
-    intervals = {"test/accuracy": {"low": 0.25, "high": 0.75, "by": "wilson", "caution": "9 samples alone"}}
+    intervals = {"test/accuracy": {"low": 0.25, "high": 0.75, "by": "wilson", "caution": "only 9 samples"}}
     metrics = {"val/accuracy": 0.5, "test/accuracy": 0.5, "test/n": 90.0}
     write(tmp_path / "0", "model=a", **finished() | {"metrics": metrics, "intervals": intervals})
     write(tmp_path / "1", "model=b", **finished())
     print_leaderboard(write_leaderboard(tmp_path))
     said = capsys.readouterr().out
     assert "0.5 (0.25 … 0.75)" in said
-    assert "caution      do not trust the interval of test/accuracy: 9 samples alone\n" in said
+    assert "caution      do not trust the interval of test/accuracy: only 9 samples\n" in said
     first, second = rows_of(tmp_path / "leaderboard.csv")
     assert (first["test/accuracy low"], first["test/accuracy high"]) == ("0.25", "0.75")
     assert second["test/accuracy low"] == ""

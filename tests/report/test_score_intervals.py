@@ -188,7 +188,7 @@ def test_what_is_too_small_says_so() -> None:
     target, logits = classified(20)
     loss = float((np.log(np.exp(logits).sum(1)) - logits[np.arange(20), target]).mean())
     found = intervals_of(of({"test/loss": loss}, target=target, logits=logits))
-    assert cautions(found) == ["do not trust the interval of test/loss: 20 samples alone"]
+    assert cautions(found) == ["do not trust the interval of test/loss: only 20 samples"]
     perfect = intervals_of(of({"test/f1_macro": 1.0}, target=target.repeat(4), logits=np.eye(K)[target.repeat(4)]))
     assert cautions(perfect) == ["do not trust the interval of test/f1_macro: the same in every draw"]
 

@@ -86,7 +86,7 @@ def test_each_gap_of_few_samples_has_a_caution() -> None:
     found.about["scores"]["test/accuracy"] = float((found.columns["logits"].argmax(1) == target).mean())
     first, second = slice_lines(slices_of(found))
     assert "do not trust it" not in first
-    assert second.endswith("; do not trust it: 3 samples alone)")
+    assert second.endswith("; do not trust it: only 3 samples)")
 
 
 def test_gaps_of_two_decisions_need_two_classes() -> None:
@@ -118,7 +118,7 @@ def test_intervals_of_values_are_wilsons_and_few_samples_have_none() -> None:
     found.about["scores"]["test/accuracy"] = 1.0
     north, south = slices_of(found)["site"]["values"]
     assert (north["low"], north["high"], north["caution"]) == (*wilson(60, 60), "")
-    assert (south["low"], south["high"], south["caution"]) == (None, None, "one sample alone")
+    assert (south["low"], south["high"], south["caution"]) == (None, None, "only one sample")
 
 
 def test_values_within_a_group_are_permuted_within_it() -> None:
@@ -137,7 +137,7 @@ def test_few_samples_are_told_and_columns_that_are_left_out() -> None:
     rare = np.where(np.arange(200) < 7, "rare", "usual")
     (line, _) = slice_lines(slices_of(made(200, 0, **by_site(rare))))
     assert line.startswith("site: test/accuracy ")
-    assert "do not trust it: 7 samples alone" in line
+    assert "do not trust it: only 7 samples" in line
     few, decimals = made(40, 0), np.arange(40) / 7
     for case, values, why in (
         (found, np.array(["same"] * 200), "have one value"),

@@ -133,12 +133,12 @@ def test_an_epoch_below_the_highest_score_says_why_it_was_chosen(capsys: pytest.
 
 def test_intervals_stand_below_their_scores(capsys: pytest.CaptureFixture[str]) -> None:
     metrics = {"test/accuracy": 0.75, "test/loss": 0.5, "test/n": 20.0}
-    found = {"low": 0.5, "high": 0.875, "caution": "20 samples alone"}
+    found = {"low": 0.5, "high": 0.875, "caution": "only 20 samples"}
     print_scores(metrics, intervals={"test/accuracy": found})
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
         "test  test/accuracy 0.7500   test/loss 0.5000   (n = 20)",
         "95 %  test/accuracy 0.5000 … 0.8750",
-        "      do not trust the interval of test/accuracy: 20 samples alone",
+        "      do not trust the interval of test/accuracy: only 20 samples",
     ]
     print_scores(metrics)
     assert "95 %" not in capsys.readouterr().out

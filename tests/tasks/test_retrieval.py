@@ -15,7 +15,7 @@ from frostline.contracts.targets import Targets
 from frostline.errors import ConfigError
 from frostline.heads.embedding import EmbeddingHead, IdentityHead
 from frostline.tasks.metric_losses import arcface, batch_hard_triplet, supervised_contrastive
-from frostline.tasks.neighbours import interval, ranked, resamples
+from frostline.tasks.neighbours import MOST_DRAWN, interval, ranked, resamples
 from frostline.tasks.retrieval import Retrieval
 from frostline.tasks.verification import verified, verified_intervals
 
@@ -260,10 +260,14 @@ def test_batches_in_any_order_have_the_scores_of_all_samples() -> None:
 def test_the_interval_is_over_identities() -> None:
     """Ten samples that succeed together are one observation: half of two identities is a wide interval."""
     groups = torch.tensor([0] * 10 + [1] * 10)
-    assert interval((groups == 0).double(), groups) == (0.0, 1.0)
+    assert interval("it", (groups == 0).double(), groups) == {"it_low": 0.0, "it_high": 1.0, "it_units": 2}
     many = torch.arange(400)
-    low, high = interval((many % 2).double(), many)
-    assert (low, high) == (pytest.approx(0.45, abs=0.01), pytest.approx(0.55, abs=0.01))
+    low, high, number = interval("it", (many % 2).double(), many).values()
+    assert (low, high, number) == (pytest.approx(0.45, abs=0.01), pytest.approx(0.55, abs=0.01), 400)
+    more = torch.arange(2 * MOST_DRAWN + 2)  # by the normal distribution
+    assert interval("it", (more % 2).double(), more)["it_low"] == pytest.approx(0.5 - 1.96 * 0.5 / len(more) ** 0.5)
+    twice = more // 2  # pairs of one right and one wrong: every pair is half right
+    assert interval("it", (more % 2).double(), twice)["it_high"] == pytest.approx(0.5)
 
 
 def test_intervals_of_verification_are_about_those_of_the_whole_bootstrap() -> None:

@@ -154,11 +154,12 @@ class Board:
         if sweep is None or not (sweep.folder / JOBS).is_dir() or is_worker():
             return []
         errors: list[FrostlineError] = []
-        self._write(sweep, compare=True)
+        self._write(sweep)
         if self._path is not None:
             from frostline.report.leaderboard_table import print_leaderboard
 
             errors += self._test_best(sweep)
+            self._write(sweep, compare=True)
             print_leaderboard(self._path)
             if Session.has_page:
                 from frostline.commands.sweep_page import page_of_sweep
@@ -191,7 +192,6 @@ class Board:
                     test_later(folder, record, own)
                 except FrostlineError as error:
                     return [error]
-        self._write(sweep, compare=True)
         return []
 
     def tell_left(self) -> None:

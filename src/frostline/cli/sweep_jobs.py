@@ -223,7 +223,8 @@ class Jobs(Sweeper):
 def _planned(config: DictConfig) -> float:
     """The work of a composed job."""
     try:
-        schedule, data = (OmegaConf.to_container(config[group], resolve=False) for group in ("schedule", "data"))
+        schedule = OmegaConf.to_container(config["schedule"], resolve=True)
+        data = OmegaConf.to_container(config["data"], resolve=False)
     except (OmegaConfBaseException, ValueError):  # a group is missing, or no group: the job will be refused
         return 0.0
     return work_of(schedule, data.get("train_limit") if isinstance(data, dict) else None)

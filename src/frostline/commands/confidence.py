@@ -267,7 +267,7 @@ def _too_few(number: int, miss: float) -> ConfigError:
 
 def _never_sure(confidences: tuple[Any, Any], most: float) -> ConfigError:
     number = len(confidences[0])
-    works = least_rate(*confidences, least=most)
+    works = least_rate(*confidences, above=most)
     samples = counted(number, "validation sample", "validation samples")
     return ConfigError(
         f"no threshold promises an error rate of {most:g} by {samples} (Clopper-Pearson bound, {1 - DOUBT:.0%} "

@@ -99,5 +99,5 @@ def ends_of(lengths: Tensor | None, unit: str) -> dict[str, str]:
     if lengths is None or not len(lengths):
         return {}
     ends = {"shortest": lengths.min(), "median": lengths.median(), "longest": lengths.max()}
-    digits = ".3g" if lengths.is_floating_point() else ","
+    digits = ".3g" if lengths.is_floating_point() and lengths.max() < 1000 else ",.0f"
     return {name: f"{value.item():{digits}} {unit}" for name, value in ends.items()}

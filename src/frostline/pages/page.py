@@ -87,7 +87,7 @@ def rendered(
         "why_no_samples": why_no_samples,
         "diagram": Markup("" if found is None else sections.reliability(found)),
         "risk": Markup("" if found is None else sections.risk(found, record.temperature)),
-        "abstain": sections.abstention(_predictions(folder, "val")[0], record.temperature),
+        "abstain": sections.abstention(folder, record.temperature),
         "calibration": calibration,
         "slices": record.slices,
         "data": [*_data(record)],

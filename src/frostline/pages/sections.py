@@ -5,14 +5,15 @@ from math import ceil, isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from frostline.errors import RunError
 from frostline.pages import drawing
 from frostline.pages.events import Curve, curves
 from frostline.quoting import command_of
 from frostline.report.baselines import BASELINE, NAMES
 from frostline.report.calibration import binned, classified, confidence_of
 from frostline.report.score_intervals import without_bounds
-from frostline.report.selective import errors_by_coverage, least_rate
-from frostline.runs.predictions import Predictions
+from frostline.report.selective import errors_by_coverage, least_rate, threshold_of
+from frostline.runs.predictions import Predictions, read
 from frostline.runs.record import Record
 
 MOST_CLASSES = 25  # in a confusion matrix; of more, the most frequent confusions are listed
@@ -168,14 +169,19 @@ def risk(found: Predictions, temperature: float | None) -> str:
     return drawing.risk(points, f"Error rate by the share of samples that are answered, the surest first: {values}")
 
 
-def abstention(found: Predictions | None, temperature: float | None) -> str:
+def abstention(folder: Path, temperature: float | None) -> tuple[str, str]:
     """The setting of `predict` that leaves out unsure answers, with the lowest error rate from USUAL_RATE on that
-    validation can promise; "" if it can promise none. found: of validation."""
-    classes = None if found is None else classified(found)
-    if classes is None:
-        return ""
-    rate = least_rate(*confidence_of(*classes, temperature or 1.0), least=USUAL_RATE)
-    return "" if rate is None else f"abstain={rate:g}"
+    validation can promise; or "" and why there is none. Both "" if validation stored nothing that tells it."""
+    try:
+        classes = classified(read(folder, "val"))
+    except RunError:  # nothing is stored, or it is damaged
+        return "", ""
+    if classes is None or not isfinite(float(classes[1].sum())):
+        return "", ""
+    confidence, right = confidence_of(*classes, temperature or 1.0)
+    rate = USUAL_RATE if threshold_of(confidence, right, USUAL_RATE) else least_rate(confidence, right, USUAL_RATE)
+    number = f"{len(right):,} validation samples with {int(len(right) - right.sum()):,} errors"
+    return ("", f"{number} promise no error rate.") if rate is None else (f"abstain={rate:g}", "")
 
 
 # --- commands ---

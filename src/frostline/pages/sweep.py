@@ -3,7 +3,7 @@
 import csv
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from frostline.pages.template import duration, filled
 from frostline.paths import write_atomically
 from frostline.quoting import command_of
 from frostline.report.leaderboard import BESIDE, CAUTION, DEVIATION, HIGH, LONG, LOW, NO_INTERVAL, label_of
-from frostline.report.score_intervals import cautions
+from frostline.report.leaderboard_table import cautions_of
 from frostline.report.summary import PAGE
 from frostline.report.trials import REPEATS, Ranking, Setting, Trial, best_settings, differing, settings_of, trials_of
 from frostline.report.without_effect import equal_runs, without_effect
@@ -74,7 +74,7 @@ def write_sweep_page(folder: Path) -> Path:
 def _values(
     folder: Path, sweep: Sweep, rows: Sequence[Mapping[str, str]], trials: Sequence[Trial], settings: Sequence[Setting]
 ) -> dict[str, Any]:
-    columns = [name for name in rows[0] if name not in LONG and not name.endswith(BESIDE)]
+    columns = [name for name in rows[0] if name not in (*LONG, "caution") and not name.endswith(BESIDE)]
     ranked = [row for row in rows if not row["error"] or row["status"] == FINISHED]  # which may lack its interval
     if all(row["status"] == FINISHED for row in ranked):
         columns.remove("status")
@@ -89,7 +89,7 @@ def _values(
         "left_out": max(0, len(ranked) - MOST_ROWS),
         "has_intervals": "low" in rows[0],
         "has_tested": any(name.endswith(LOW) for name in rows[0]),
-        "cautions": [*dict.fromkeys(_cautions(ranked))],
+        "cautions": [*dict.fromkeys(cautions_of(ranked, _with_cautions(rows[0])))],
         "rankings": [*_rankings(settings, trials, rows)],
         "best": [*_best(folder, best)],
         "failed": [*_failed(rows)],
@@ -98,10 +98,8 @@ def _values(
     }
 
 
-def _cautions(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
-    names = [name.removesuffix(CAUTION) for name in rows[0] if name.endswith(CAUTION)] if rows else []
-    for row in rows:
-        yield from cautions({name: {"caution": row[f"{name}{CAUTION}"]} for name in names})
+def _with_cautions(names: Iterable[str]) -> list[str]:
+    return [name.removesuffix(CAUTION) for name in names if name.endswith(CAUTION)]
 
 
 def _multirun(arguments: Sequence[str]) -> list[str]:

@@ -5,12 +5,12 @@ Shapes: P pictures, G pairs of a picture and a class, M found and N true boxes o
 intersection over union, D found boxes of a class, B draws.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
 from frostline.report.label_precision import draws_for, each_sample
-from frostline.report.resampling import LEAST_DRAWN, Array, Sums
+from frostline.report.resampling import AT_ONCE, LEAST_DRAWN, Array, Sums
 
 THRESHOLDS, RECALLS = 10, 101  # 0.5, 0.55, ... 0.95 and 0, 0.01, ... 1
 MOST_FOUND = 100  # of a class in a picture, the surest
@@ -32,14 +32,13 @@ class Class(NamedTuple):
 
 
 def _score(name: str, area: str = "", only: int | None = None, most: int = MOST_FOUND) -> Callable[..., Sums | None]:
-    """name: precision or recall. only: index of the only threshold. most: found boxes of a class in a picture."""
+    """A score of stored boxes. name: precision or recall. area: a key of AREAS. only: index of the only threshold.
+    most: found boxes of a class in a picture."""
 
     def score(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | None:
-        import numpy as np
-
         if "box" not in columns or "is_target" not in columns or "label" not in columns:
             return None
-        classes = _classes(columns, AREAS[area])
+        classes = _classes_of(columns, area)
         if not classes:
             return None
         chosen = range(THRESHOLDS) if only is None else [only]
@@ -47,52 +46,92 @@ def _score(name: str, area: str = "", only: int | None = None, most: int = MOST_
         numbers = sum(
             len(own.picture) + len(chosen) * (4 * int(own.met.sum(1).max()) + 10 * RECALLS) for own in classes
         )
+        longest = max(len(own.picture) for own in classes)
 
         def of(times: Array) -> Array:
-            each = np.stack([function(own, times, threshold, most) for own in classes for threshold in chosen])
-            known = np.isfinite(each)
-            return np.where(known, each, 0).sum(0) / np.maximum(known.sum(0), 1)
+            import numpy as np
+
+            found = []
+            for rows in np.array_split(times, -(-len(times) * longest // AT_ONCE) or 1):
+                each = np.concatenate([function(own, rows, chosen, most) for own in classes])
+                known = np.isfinite(each)
+                found.append(np.where(known, each, 0).sum(0) / np.maximum(known.sum(0), 1))
+            return np.concatenate(found)
 
         least = LEAST_PICTURES if name == "precision" else LEAST_DRAWN
-        return Sums(each_sample(columns["index"]), of, draws_for(numbers), least)
+        rarest = min(int((own.true > 0).sum()) for own in classes)
+        return Sums(each_sample(columns["index"]), of, draws_for(numbers), least, rarest)
 
     return score
 
 
-def _precision(own: Class, times: Array, threshold: int, most: int) -> Array:
-    """(B, P) → (B,): the mean precision at RECALLS levels of recall; NaN where no true box is drawn."""
+def _precision(own: Class, times: Array, thresholds: Sequence[int], most: int) -> Array:
+    """(B, P) → (T, B): the mean precision at RECALLS levels of recall; NaN where no true box is drawn."""
     import numpy as np
 
-    counted = (own.rank < most) & ~own.ignored[threshold]
     number = (times @ own.true).astype(np.int64)
-    weights = times[:, own.picture[counted]]
-    places = np.flatnonzero(own.met[threshold][counted])
-    if not len(places):
-        return np.where(number > 0, 0.0, np.nan)
-    answered = weights.cumsum(1)[:, places]
-    found = weights[:, places].cumsum(1)
-    precision = np.maximum.accumulate((found / np.maximum(answered, 1))[:, ::-1], axis=1)[:, ::-1]
     levels, numbers = np.linspace(0, 1, RECALLS), np.maximum(number, 1)[:, None]
     wanted = np.ceil(levels * numbers - 1e-6)
     wanted = (wanted + (wanted / numbers < levels)).astype(np.int64)  # 0.28 lies above 7 / 25 in floating point
-    step = int(max(found.max(), number.max())) + 2  # so that rows do not overlap
-    rows = np.arange(len(times))[:, None]
+    some = np.flatnonzero(own.rank < most)
+    weights = times[:, own.picture[some]]
+    all_answered = weights.cumsum(1)
+    found = []
+    for threshold in thresholds:
+        ignored = own.ignored[threshold][some]
+        answered = all_answered if not ignored.any() else (weights * ~ignored).cumsum(1)
+        places = np.flatnonzero(own.met[threshold][some])
+        score = _mean_precision(weights[:, places], answered[:, places], wanted)
+        found.append(np.where(number > 0, score, np.nan))
+    return np.stack(found)
+
+
+def _mean_precision(right: Array, answered: Array, wanted: Array) -> Array:
+    """(B,). right: (B, M) right answers by falling score. answered: (B, M) answers up to each. wanted: (B, R) right
+    ones at each level of recall."""
+    import numpy as np
+
+    if not right.shape[1]:
+        return np.zeros(len(right))
+    found = right.cumsum(1)
+    precision = np.maximum.accumulate((found / np.maximum(answered, 1))[:, ::-1], axis=1)[:, ::-1]
+    step = int(max(found.max(), wanted.max())) + 2  # so that rows do not overlap
+    rows = np.arange(len(right))[:, None]
     first = np.searchsorted((found.astype(np.int64) + rows * step).ravel(), (wanted + rows * step).ravel())
-    first = first.reshape(wanted.shape) - rows * len(places)
-    padded = np.concatenate([precision, np.zeros((len(times), 1))], axis=1)
-    return np.where(number > 0, np.take_along_axis(padded, first, axis=1).mean(1), np.nan)
+    first = first.reshape(wanted.shape) - rows * right.shape[1]
+    padded = np.concatenate([precision, np.zeros((len(right), 1))], axis=1)
+    mean: Array = np.take_along_axis(padded, first, axis=1).mean(1)
+    return mean
 
 
-def _recall(own: Class, times: Array, threshold: int, most: int) -> Array:
+def _recall(own: Class, times: Array, thresholds: Sequence[int], most: int) -> Array:
+    """(B, P) → (T, B)."""
     import numpy as np
 
     number = times @ own.true
-    met = own.met[threshold] & (own.rank < most) & ~own.ignored[threshold]
-    found = times[:, own.picture[met]].sum(1)
-    return np.where(number > 0, found / np.maximum(number, 1), np.nan)
+    found = []
+    for threshold in thresholds:
+        met = own.met[threshold] & (own.rank < most) & ~own.ignored[threshold]
+        found.append(times @ np.bincount(own.picture[met], minlength=times.shape[1]) / np.maximum(number, 1))
+    return np.where(number > 0, np.stack(found), np.nan)
 
 
 # --- which boxes are met ---
+
+
+class _Last:
+    """The boxes that were matched last, which all scores of a run share: the array itself, and its classes by area."""
+
+    boxes: Array = None
+    classes: dict[str, list[Class]]
+
+
+def _classes_of(columns: Mapping[str, Array], area: str) -> list[Class]:
+    if _Last.boxes is not columns["box"]:
+        _Last.boxes, _Last.classes = columns["box"], {}
+    if area not in _Last.classes:
+        _Last.classes[area] = _classes(columns, AREAS[area])
+    return _Last.classes[area]
 
 
 def _classes(columns: Mapping[str, Array], areas: tuple[float, float]) -> list[Class]:

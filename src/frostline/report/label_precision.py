@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from frostline.report.resampling import DRAWS, Array, Sums
+from frostline.report.sample_scores import rarest_of
 
 LEAST_DRAWS = 200
+# Positives of the rarest label from which the interval can be trusted: a precision of few is too high. On 200 simulated
+# sets each, it held that of 100,000 samples in 78 % with 2 positives, 91 % with 4 to 10, 89 % with 15, 95 % with 20.
+LEAST_POSITIVES = 20
 SECOND = 50_000_000  # numbers for which there is about a second
 
 
@@ -17,7 +21,7 @@ def draws_for(numbers: int) -> int:
 
 
 def each_sample(index: Array) -> Array:
-    """(R, N) sums that give how often each sample is drawn. index: (R,) of the sample of each row."""
+    """(R, N) sums that give how often each sample is drawn, by ascending index. index: (R,) the sample of each row."""
     import numpy as np
     from scipy import sparse
 
@@ -33,11 +37,11 @@ def label_precision(columns: Mapping[str, Array], about: Mapping[str, Any]) -> S
     target, logits = columns.get("target"), columns.get("logits")
     if target is None or logits is None or target.ndim != 2 or target.shape != logits.shape:
         return None
+    _, first = np.unique(columns["index"], return_index=True)
     with np.errstate(over="ignore"):
-        scores = 1 / (1 + np.exp(-logits.astype(np.float32)))  # whose equal values are those of the metric
-    labels = [
-        _Label(scores[:, at], target[:, at] > 0.5) for at in range(target.shape[1]) if (target[:, at] > 0.5).any()
-    ]
+        scores = 1 / (1 + np.exp(-logits[first].astype(np.float32)))  # whose equal values are those of the metric
+    positive = target[first] > 0.5
+    labels = [_Label(scores[:, at], positive[:, at]) for at in np.flatnonzero(positive.any(0))]
     if not labels:
         return None
 
@@ -46,7 +50,8 @@ def label_precision(columns: Mapping[str, Array], about: Mapping[str, Any]) -> S
         known = np.isfinite(each)
         return np.where(known, each, 0).sum(0) / np.maximum(known.sum(0), 1)
 
-    return Sums(each_sample(columns["index"]), of, draws_for(len(labels) * len(target)))
+    rarest, draws = rarest_of(positive.sum(0)), draws_for(len(labels) * len(positive))
+    return Sums(each_sample(columns["index"]), of, draws, rarest=rarest, least_of_class=LEAST_POSITIVES)
 
 
 class _Label:

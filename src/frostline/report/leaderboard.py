@@ -4,12 +4,11 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from frostline.paths import write_atomically
-from frostline.report.bootstrap import Interval
-from frostline.report.setting_intervals import Intervals, compared, tested
+from frostline.report.setting_intervals import Compared, compared, tested
 from frostline.report.trials import (
     REPEATS,
     Ranking,
@@ -62,7 +61,7 @@ def _table(
     settings: Sequence[Setting],
     names: Sequence[str],
     rankings: Sequence[Ranking | None],
-    found: Intervals | None,
+    found: Mapping[int, Compared] | None,
 ) -> str:
     """names: of the settings that have a column. found: None for no intervals."""
     repeated = _repeated(settings)
@@ -71,14 +70,15 @@ def _table(
         {name: setting.first.overrides.get(name, "") for name in names}
         | _about(setting, rankings)
         | _scored(setting, scores)
-        | _over_samples(folder, setting, scores, None if found is None else found.get(at, (None, "", "")))
+        | _over_samples(folder, setting, scores, None if found is None else found.get(at, Compared(None, "", "")))
         for at, setting in enumerate(settings)
     ]
     known = {name for row in rows for name, value in row.items() if value != ""}
     columns = ["run", "status", *names, *(["ranked_by"] if len(rankings) > 2 else []), *(["runs"] if repeated else [])]
     first_test = next((at for at, score in enumerate(scores) if score.startswith("test/")), len(scores))
     for at, score in enumerate([*scores, ""]):
-        columns += ["low", "high", "as_good"] * (at == first_test and bool(found))  # of the score that ranks
+        if at == first_test and found:  # of the score that ranks
+            columns += ["low", "high", *(["caution"] if "caution" in known else []), "as_good"]
         columns += [score, *([f"{score}{DEVIATION}"] if repeated else [])] * bool(score)
         columns += [f"{score}{end}" for end in (LOW, HIGH, CAUTION) if f"{score}{end}" in known]
     columns += ["seconds", *(name for name in LONG if name != NO_INTERVAL or name in known)]
@@ -109,18 +109,23 @@ def _about(setting: Setting, rankings: Sequence[Ranking | None]) -> Row:
     return row
 
 
-def _over_samples(
-    folder: Path, setting: Setting, scores: Sequence[str], own: tuple[Interval | None, str, str] | None
-) -> Row:
+def _over_samples(folder: Path, setting: Setting, scores: Sequence[str], own: Compared | None) -> Row:
     """Intervals over samples. own: of the score that ranks; None if settings are not compared, which leaves those of
     test scores that a record has."""
     row: Row = {}
+    problem = ""
     if own is not None or len(setting.trials) == 1:
-        for score, it in tested(folder, setting, scores).items():
-            row |= {f"{score}{LOW}": it["low"], f"{score}{HIGH}": it["high"], f"{score}{CAUTION}": it["caution"]}
+        found, problem = tested(folder, setting, scores)
+        for score, it in found.items():
+            row |= {
+                f"{score}{LOW}": it["low"],
+                f"{score}{HIGH}": it["high"],
+                f"{score}{CAUTION}": it.get("caution", ""),
+            }
     if own is not None:
-        interval, mark, row[NO_INTERVAL] = own
-        row |= {} if interval is None else {"low": interval.low, "high": interval.high, "as_good": mark}
+        row |= {NO_INTERVAL: own.problem or problem, "as_good": own.mark}
+        if own.ends is not None:
+            row |= {"low": own.ends["low"], "high": own.ends["high"], "caution": own.ends["caution"]}
     return row
 
 

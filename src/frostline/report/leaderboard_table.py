@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -55,21 +55,29 @@ def print_leaderboard(path: Path) -> None:
     if any(" of " in row.get("runs", "") for row in rows):
         console.print("incomplete   settings of which a run failed or was pruned come last")
     if any(row.get("low") for row in rows):
-        console.print("interval     holds the score in 95 % of draws of the validation samples (paired bootstrap)")
+        console.print("interval     95 % interval of the validation score over the validation samples")
     scores = [column for column in _shown(rows) if f"{column}{LOW}" in rows[0]]
     if scores:
         console.print("brackets     95 % interval of a test score over the test samples")
-    doubts = ({score: {"caution": row.get(f"{score}{CAUTION}")} for score in scores} for row in rows)
-    for doubt in dict.fromkeys(sentence for own in doubts for sentence in cautions(own)):
+    for doubt in dict.fromkeys(cautions_of(rows, scores)):
         console.print(f"caution      {doubt}")
     if any(row.get("as_good") for row in rows):
         console.print(
-            "as good      not significantly worse than the best on these samples, with regard to the number of settings"
+            "as good      not significantly worse than the best on these samples (paired bootstrap), with regard to "
+            "the number of settings"
         )
     if "ranked_by" in rows[0]:
         console.print("separate     scores of different monitors or data cannot be compared: see ranked_by")
     console.print(f"leaderboard  {path}")
     _print_next(path.parent, rows, console)
+
+
+def cautions_of(rows: Sequence[Mapping[str, str]], scores: Sequence[str]) -> Iterator[str]:
+    """Sentences on intervals of the score that ranks and of some test scores, those of each row."""
+    for row in rows:
+        ranked = next((name for name in row if name.startswith("val/")), "validation")
+        yield from cautions({ranked: {"caution": row.get("caution")}})
+        yield from cautions({score: {"caution": row.get(f"{score}{CAUTION}")} for score in scores})
 
 
 def _shown(rows: Sequence[dict[str, str]]) -> list[str]:
@@ -78,20 +86,21 @@ def _shown(rows: Sequence[dict[str, str]]) -> list[str]:
     empty = {"as_good"} if not any(row.get("as_good") for row in rows) else set()
     if {row["status"] for row in rows} == {"finished"}:
         empty.add("status")
-    left_out = {*LONG, "high", *empty}
+    left_out = {*LONG, "high", "caution", *empty}
     every = [column for column in rows[0] if column not in left_out and not column.endswith(BESIDE)]
     alike = {column.replace("val/", "test/", 1) for column in every if column.startswith("val/")} & {*every}
     return [column for column in every if not alike or column in alike or not column.startswith("test/")]
 
 
 def _drawn(rows: Sequence[dict[str, str]], width: int) -> Table:
-    """The table; settings stand below one another in one column if it would be wider than `width` characters."""
+    """The table. If it would be wider than `width` characters, intervals of test scores stand below them; if that is
+    not enough, settings below one another in one column."""
     columns = _shown(rows)
-    cells = [{column: one_line(_cell(row, column)) for column in columns} for row in rows]
-    heads = {column: HEADS.get(column, column) for column in columns}
-    needed = sum(max(len(heads[column]), *(len(row[column]) for row in cells)) + 3 for column in columns)
+    cells = [{column: _cell(row, column, " ") for column in columns} for row in rows]
+    if _needed(cells, columns) > width:
+        cells = [{column: _cell(row, column, "\n") for column in columns} for row in rows]
     settings = [column for column in columns if column not in OWN and not column.startswith(("val/", "test/"))]
-    if needed > width and len(settings) > 1:
+    if _needed(cells, columns) > width and len(settings) > 1:
         for row in cells:
             row[SETTINGS] = "\n".join(f"{name}={row[name]}" for name in settings if row[name])
         first = columns.index(settings[0])
@@ -99,10 +108,19 @@ def _drawn(rows: Sequence[dict[str, str]], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for column in columns:
         left = column in ("run", SETTINGS)
-        table.add_column(heads.get(column, column), justify="left" if left else "right", no_wrap=True)
+        least = max(len(row[column]) for row in cells) if column == "run" else None  # which commands name
+        head = HEADS.get(column, column)
+        table.add_column(head, justify="left" if left else "right", no_wrap=True, min_width=least)
     for row in cells:
         table.add_row(*(row[column] for column in columns))
     return table
+
+
+def _needed(cells: Sequence[Mapping[str, str]], columns: Sequence[str]) -> int:
+    """Characters of a line of the table."""
+    heads = {column: len(HEADS.get(column, column)) for column in columns}
+    lines = {column: [len(line) for row in cells for line in row[column].split("\n")] for column in columns}
+    return sum(max(heads[column], *lines[column]) + 3 for column in columns)
 
 
 def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) -> None:
@@ -120,13 +138,14 @@ def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) 
             console.print(f"next         {said}{end}")
 
 
-def _cell(row: dict[str, str], column: str) -> str:
+def _cell(row: dict[str, str], column: str, between: str) -> str:
+    """between: a score and its interval."""
     if column == "low":
         return f"{_short(row['low'])} … {_short(row['high'])}" if row["low"] else ""
     deviation = row.get(f"{column}{DEVIATION}", "")
     ends = [row.get(f"{column}{end}", "") for end in (LOW, HIGH)]
-    interval = f" ({_short(ends[0])} … {_short(ends[1])})" if all(ends) else ""
-    return _short(row[column]) + (f" ± {_short(deviation)}" if deviation else "") + interval
+    interval = f"{between}({_short(ends[0])} … {_short(ends[1])})" if all(ends) else ""
+    return one_line(_short(row[column])) + (f" ± {_short(deviation)}" if deviation else "") + interval
 
 
 def _short(cell: str) -> str:

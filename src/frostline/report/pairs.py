@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from frostline.errors import RunError, few, shortened
 from frostline.report.resampling import Array, Sums, bounds, drawn, skewness
 from frostline.report.sample_scores import beside, classes_of
-from frostline.report.score_intervals import LEAST_DRAWN, summed, units_of
+from frostline.report.score_intervals import caution_of, summed, units_of
 from frostline.report.score_parts import parts_of
 from frostline.runs.predictions import Predictions
 
@@ -102,13 +102,18 @@ def differences(first: Predictions, second: Predictions) -> list[Difference]:
     for name in first.about.get("scores", {}):
         one, other = parts_of(first, name), parts_of(second, name)
         if one is not None and other is not None and one.sums.shape[0] == other.sums.shape[0]:
-            both = [Sums(summed(it.sums, units), *it[2:]) for it in (one, other)]
+            both = [it.by_unit(summed(it.sums, units)) for it in (one, other)]
             found.append((name, one.value, other.value, _joined(*both)))
     values = drawn([sums for *_, sums in found], units.strata)
     strata = int(units.strata.max()) + 1
-    caution = f"{units.number} {units.names[1]} alone" if units.number < LEAST_DRAWN else ""
     return [
-        Difference(name, one, other, *bounds(own, other - one, skewness(sums), units.number, strata), caution)
+        Difference(
+            name,
+            one,
+            other,
+            *bounds(own, other - one, skewness(sums), units.number, strata),
+            caution_of(units, sums),
+        )
         for (name, one, other, sums), own in zip(found, values, strict=True)
     ]
 
@@ -120,6 +125,7 @@ def _joined(one: Sums, other: Sums) -> Sums:
         beside([one.sums, other.sums]),
         lambda total: other.of(total[:, width:]) - one.of(total[:, :width]),
         min(one.draws, other.draws),
+        *(one.least, one.rarest, one.least_of_class),
     )
 
 

@@ -27,12 +27,15 @@ Score = Callable[[Array], Array]  # (B, S) sums → (B,) scores
 
 class Sums(NamedTuple):
     """A score as a function of sums over units. sums: (U, S), an array or a sparse one. draws: as many as take about a
-    second. least: units from which its interval can be trusted."""
+    second. least: units from which its interval can be trusted. rarest: of a mean over classes, the units that have
+    the rarest one, and least_of_class how many these should be."""
 
     sums: Array
     of: Score
     draws: int = DRAWS
     least: int = LEAST_DRAWN
+    rarest: int | None = None
+    least_of_class: int = 5
 
 
 def merged(strata: Array) -> Array:

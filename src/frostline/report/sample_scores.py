@@ -21,13 +21,24 @@ Array = Any  # numpy.ndarray: importing numpy costs 0.1 s, which a command line 
 
 class SampleScore(NamedTuple):
     """samples: what identifies them, in their order. sums: (N, S), added over samples, an array or a sparse one
-    (`scipy.sparse.csr_array`). of: (B, S) → (B,), the score. draws, least: see `Sums`."""
+    (`scipy.sparse.csr_array`). of: (B, S) → (B,), the score. The rest: see `Sums`."""
 
     samples: tuple[str, ...]
     sums: Array
     of: Score
     draws: int = DRAWS
     least: int = LEAST_DRAWN
+    rarest: int | None = None
+    least_of_class: int = 5
+
+    @classmethod
+    def of_samples(cls, samples: Sequence[str], made: Sums, sums: Array) -> "SampleScore":
+        """sums: those of `made`, by sample."""
+        return cls(tuple(samples), sums, made.of, made.draws, made.least, made.rarest, made.least_of_class)
+
+    def by_unit(self, sums: Array) -> Sums:
+        """The same score of sums (U, S) over larger units."""
+        return Sums(sums, self.of, self.draws, self.least, self.rarest, self.least_of_class)
 
     @property
     def value(self) -> float:
@@ -47,19 +58,26 @@ def sample_score(found: Predictions, name: str) -> SampleScore | None:
     sums = made.sums
     if sums.size > MOST or not np.isfinite(sums.data if is_sparse(sums) else sums).all():
         return None
-    index = found.columns["index"]
-    _, first, rows = np.unique(index, return_index=True, return_inverse=True)
-    names = _within_their_folder([str(found.columns["sample"][at]) for at in first])
+    names, first, rows = samples_of(found.columns)
     if "word" in found.columns:  # a sample has a row for each word
         sums = added(sums, rows, len(first))
-    elif len(first) == len(index):
+    elif len(first) == len(rows):
         sums = sums[first]
     else:
         return None
-    score = SampleScore(
-        tuple(f"{it} {index[at]}" for it, at in zip(names, first, strict=True)), sums, made.of, made.draws
-    )
+    score = SampleScore.of_samples(names, made, sums)
     return score if abs(score.value - recorded) <= CLOSE * abs(recorded) + ROUNDED else None
+
+
+def samples_of(columns: Mapping[str, Array]) -> tuple[list[str], Array, Array]:
+    """What identifies each sample, in the order of their index, the first row of each (N,), and the sample of each row
+    (R,)."""
+    import numpy as np
+
+    index = columns["index"]
+    _, first, rows = np.unique(index, return_index=True, return_inverse=True)
+    names = _within_their_folder([str(columns["sample"][at]) for at in first])
+    return [f"{it} {index[at]}" for it, at in zip(names, first, strict=True)], first, rows
 
 
 def _within_their_folder(names: list[str]) -> list[str]:
@@ -153,6 +171,7 @@ def _f1_macro(columns: Mapping[str, Array]) -> Sums | None:
         return None
     target, logits = found
     given, number = logits.argmax(1), logits.shape[1]
+    rarest = None if "word" in columns else rarest_of(np.bincount(target))
     counted = np.zeros(number, bool)
     counted[target] = counted[given] = True
     sums = _counts(target, given, number)
@@ -161,7 +180,7 @@ def _f1_macro(columns: Mapping[str, Array]) -> Sums | None:
         right, truth, answers = np.split(total, 3, axis=1)
         return mean_of_present(2 * right[:, counted], (truth + answers)[:, counted])
 
-    return Sums(sums, of)
+    return Sums(sums, of, rarest=rarest)
 
 
 def _counts(target: Array, given: Array, number: int) -> Array:
@@ -241,7 +260,12 @@ def _overlap(columns: Mapping[str, Array]) -> Sums | None:
         both, truth, answers = np.split(total, 3, axis=1)
         return mean_of_present(both[:, counted], (truth + answers - both)[:, counted])
 
-    return Sums(np.concatenate([right, target, predicted], axis=1), of)
+    return Sums(np.concatenate([right, target, predicted], axis=1), of, rarest=rarest_of((target > 0).sum(0)))
+
+
+def rarest_of(counts: Array) -> int | None:
+    """counts: (K,) units that have each class. The smallest of those that occur."""
+    return int(counts[counts > 0].min()) if (counts > 0).any() else None
 
 
 def mean_of_present(above: Array, below: Array) -> Array:

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 
 from frostline.errors import RunError, counted
 from frostline.report.resampling import LEAST_DRAWN, Array, Sums, bounds, drawn, merged, skewness
-from frostline.report.sample_scores import SampleScore, added, beside, classes_of
+from frostline.report.sample_scores import SampleScore, added, beside
 from frostline.report.score_parts import parts_of
 from frostline.report.wilson import wilson
 from frostline.runs.predictions import Predictions, file_of, read
 
 SHARES = ("accuracy", "accuracy_top5", "exact_match")
 LEAST_SHARED = 10  # units from which the coverage of Wilson's interval was measured
-LEAST_OF_CLASS = 5  # samples, in a mean over classes
 
 
 class Units(NamedTuple):
@@ -36,27 +35,27 @@ class Units(NamedTuple):
         return len(self.strata)
 
 
-def intervals_of(found: Predictions) -> dict[str, dict[str, Any]]:
+def intervals_of(found: Predictions, only: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     """By name of the score: `low`, `high`, `by` (wilson or bootstrap), the number of `units`, the name of one (`unit`),
     and `caution`: why it may hold the true score less often than 95 %, else "". Scores that are no function of sums
     over samples are left out."""
-    names = [name for name in found.about.get("scores", {}) if not name.endswith("/n")]
+    names = [name for name in found.about.get("scores", {}) if not name.endswith("/n")] if only is None else [*only]
     scores = {name: parts for name in names if (parts := parts_of(found, name)) is not None}
     if not scores:
         return {}
     units = units_of(found.columns)
     said = {name: _share(parts, units) for name, parts in scores.items() if _is_share(name, parts, units)}
     rest = {name: parts for name, parts in scores.items() if name not in said}
-    said |= _drawn(rest, units, _fewest(found.columns))
+    said |= _drawn(rest, units)
     return {name: said[name] for name in names if name in said}
 
 
 def interval_of(name: str, parts: SampleScore, units: Units) -> dict[str, Any]:
     """`low`, `high` and `caution` of one score, as `intervals_of` gives them; no ends (None) if there are fewer than
     LEAST_SHARED units, or if every draw has the same score."""
-    own = _share(parts, units) if _is_share(name, parts, units) else _drawn({name: parts}, units, None).get(name)
+    own = _share(parts, units) if _is_share(name, parts, units) else _drawn({name: parts}, units).get(name)
     if units.number < LEAST_SHARED:
-        return {"low": None, "high": None, "caution": f"{counted(units.number, *units.names)} alone"}
+        return {"low": None, "high": None, "caution": _only(units.number, units.names)}
     if own is None or own["low"] == own["high"]:
         return {"low": None, "high": None, "caution": "the same in every draw"}
     return {key: own[key] for key in ("low", "high", "caution")}
@@ -65,6 +64,8 @@ def interval_of(name: str, parts: SampleScore, units: Units) -> dict[str, Any]:
 def interval_of_mean(found: Sequence[Predictions], name: str) -> dict[str, Any] | None:
     """The interval of the mean of a score over runs that were scored on the same samples, as `intervals_of` gives it: a
     draw takes the same units for all runs. None if the samples differ, or if a run has no such interval."""
+    if len(found) == 1:
+        return intervals_of(found[0], [name]).get(name)
     parts = [own for it in found if (own := parts_of(it, name)) is not None]
     if len(parts) < len(found) or any(own.samples != parts[0].samples for own in parts):
         return None
@@ -73,9 +74,10 @@ def interval_of_mean(found: Sequence[Predictions], name: str) -> dict[str, Any] 
     def mean(total: Array) -> Array:
         return sum(own.of(total[:, slice(*at)]) for own, at in zip(parts, pairwise(ends), strict=True)) / len(parts)
 
-    sums, limits = beside([own.sums for own in parts]), (min(it.draws for it in parts), max(it.least for it in parts))
-    together = SampleScore(parts[0].samples, sums, mean, *limits)
-    return _drawn({name: together}, units_of(found[0].columns), _fewest(found[0].columns)).get(name)
+    first, draws = parts[0], min(own.draws for own in parts)
+    made = first.by_unit(beside([own.sums for own in parts]))._replace(of=mean, draws=draws)
+    together = SampleScore.of_samples(first.samples, made, made.sums)
+    return _drawn({name: together}, units_of(found[0].columns)).get(name)
 
 
 def units_of(columns: Mapping[str, Array]) -> Units:
@@ -99,16 +101,6 @@ def summed(sums: Array, units: Units) -> Array:
     return sums if units.names[0] != "group" else added(sums, units.of, units.number)
 
 
-def _fewest(columns: Mapping[str, Array]) -> int | None:
-    """Samples of the rarest class, if each sample has one."""
-    import numpy as np
-
-    found = classes_of(columns)
-    if found is None or "word" in columns:
-        return None
-    return int(np.unique(found[0], return_counts=True)[1].min())
-
-
 def _is_share(name: str, parts: SampleScore, units: Units) -> bool:
     own = parts.sums
     alone = units.names[0] == "sample" and own.shape[1] == 2 and name.partition("/")[2] in SHARES
@@ -118,18 +110,18 @@ def _is_share(name: str, parts: SampleScore, units: Units) -> bool:
 def _share(parts: SampleScore, units: Units) -> dict[str, Any]:
     right, number = parts.sums.sum(0)
     low, high = wilson(float(right), int(number))
-    caution = f"{counted(int(number), 'sample', 'samples')} alone" if number < LEAST_SHARED else ""
+    caution = _only(int(number), ("sample", "samples")) if number < LEAST_SHARED else ""
     return {"low": low, "high": high, "by": "wilson", **_about(units), "caution": caution}
 
 
-def _drawn(scores: Mapping[str, SampleScore], units: Units, fewest: int | None) -> dict[str, dict[str, Any]]:
-    parts = [Sums(summed(own.sums, units), *own[2:]) for own in scores.values()]
+def _drawn(scores: Mapping[str, SampleScore], units: Units) -> dict[str, dict[str, Any]]:
+    parts = [own.by_unit(summed(own.sums, units)) for own in scores.values()]
     found = {}
     strata = int(units.strata.max()) + 1
     for (name, own), sums, values in zip(scores.items(), parts, drawn(parts, units.strata), strict=True):
         low, high = bounds(values, own.value, skewness(sums), units.number, strata)
         if isfinite(low) and isfinite(high):
-            caution = _caution(name, low, high, units, fewest, sums.least)
+            caution = caution_of(units, sums) or ("the same in every draw" if low == high else "")
             found[name] = {"low": low, "high": high, "by": "bootstrap", **_about(units), "caution": caution}
     return found
 
@@ -138,25 +130,28 @@ def _about(units: Units) -> dict[str, Any]:
     return {"units": units.number, "unit": units.names[0]}
 
 
-def _caution(name: str, low: float, high: float, units: Units, fewest: int | None, least: int) -> str:
-    if units.number < least:
-        return f"{counted(units.number, *units.names)} alone"
-    if low == high:
-        return "the same in every draw"
-    if fewest is not None and fewest < LEAST_OF_CLASS and name.endswith("_macro"):
-        return f"a class with {counted(fewest, 'sample', 'samples')} alone"
+def caution_of(units: Units, sums: Sums) -> str:
+    """Why an interval may hold the true score less often than 95 %; "" if it is as good as that."""
+    if units.number < sums.least:
+        return _only(units.number, units.names)
+    if sums.rarest is not None and sums.rarest < sums.least_of_class:
+        return f"a class with {_only(sums.rarest, ('sample', 'samples'))}"
     return ""
 
 
+def _only(number: int, names: tuple[str, str]) -> str:
+    return f"only {counted(number, *names)}"
+
+
 def given_intervals(metrics: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """Intervals that the task itself gives, as scores `<name>_low` and `<name>_high`. Those of ndcg_10 are over
-    `ndcg_users`."""
+    """Intervals that the task itself gives, as scores `<name>_low` and `<name>_high`, drawn from `<name>_units`."""
     found = {}
     for name in metrics:
         ends = {end: metrics.get(f"{name}_{end}", nan) for end in ("low", "high")}
         if all(map(isfinite, ends.values())):
-            users = metrics.get(f"{name.rpartition('_')[0]}_users", inf)
-            caution = f"{counted(int(users), 'user', 'users')} alone" if users < LEAST_DRAWN else ""
+            number = metrics.get(f"{name}_units", inf)
+            caution = f"only {int(number)} of what is drawn" if number < LEAST_DRAWN else ""
+            caution = caution or ("the same in every draw" if ends["low"] == ends["high"] else "")
             found[name] = {**ends, "by": "task", "caution": caution}
     return found
 
@@ -175,9 +170,9 @@ def _joined(names: Sequence[str]) -> str:
 
 
 def without_bounds(names: Iterable[str]) -> list[str]:
-    """Names of scores without the ends of intervals that a task gives among them."""
+    """Names of scores without those that tell of intervals that a task gives."""
     known = dict.fromkeys(names)
-    ends = {f"{name}{end}" for name in known for end in ("_low", "_high")}
+    ends = {f"{name}{end}" for name in known for end in ("_low", "_high", "_units")}
     return [name for name in known if name not in ends]
 
 

@@ -9,7 +9,16 @@ from typing import Any
 from frostline.report.box_precision import BOX_SCORES
 from frostline.report.label_precision import label_precision
 from frostline.report.resampling import Sums
-from frostline.report.sample_scores import CLOSE, MOST, SampleScore, added, mean_of_present, sample_score
+from frostline.report.sample_scores import (
+    CLOSE,
+    MOST,
+    SampleScore,
+    added,
+    mean_of_present,
+    rarest_of,
+    sample_score,
+    samples_of,
+)
 from frostline.runs.predictions import Predictions
 
 Array = Any  # numpy.ndarray
@@ -33,12 +42,8 @@ def parts_of(found: Predictions, name: str) -> SampleScore | None:
 
 
 def _by_sample(columns: Mapping[str, Array], made: Sums) -> SampleScore:
-    import numpy as np
-
-    index = columns["index"]
-    _, first, rows = np.unique(index, return_index=True, return_inverse=True)
-    names = tuple(f"{columns['sample'][at]} {index[at]}" for at in first)
-    return SampleScore(names, added(made.sums, rows, len(first)), *made[1:])
+    names, first, rows = samples_of(columns)
+    return SampleScore.of_samples(names, made, added(made.sums, rows, len(first)))
 
 
 def ratio(above: Array, below: Array) -> Sums:
@@ -97,7 +102,8 @@ def _f1_labels(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums |
         right, both = np.split(total[:, np.tile(occurs, 2)], 2, axis=1)
         return mean_of_present(2 * right, both) * occurs.mean()
 
-    return Sums(np.concatenate([target & given, target.astype(int) + given], axis=1).astype(float), of)
+    sums = np.concatenate([target & given, target.astype(int) + given], axis=1).astype(float)
+    return Sums(sums, of, rarest=rarest_of(target.sum(0)))
 
 
 # --- words ---
@@ -176,7 +182,8 @@ def _f1_entities(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums
         right, both = np.split(total, 2, axis=1)
         return mean_of_present(2 * right, both)
 
-    return Sums(np.concatenate([met[:, occurs], (wanted + given)[:, occurs]], axis=1).astype(float), of)
+    sums = np.concatenate([met[:, occurs], (wanted + given)[:, occurs]], axis=1).astype(float)
+    return Sums(sums, of, rarest=rarest_of(wanted.sum(0)))
 
 
 # --- numbers, pixels, characters ---

@@ -88,6 +88,6 @@ def threshold_of(confidence: Array, right: Array, most: float, doubt: float = DO
     return best
 
 
-def least_rate(confidence: Array, right: Array, least: float = 0.0) -> float | None:
-    """The lowest of RATES, from `least` on, for which there is a threshold; None if there is none."""
-    return next((rate for rate in RATES if rate >= least and threshold_of(confidence, right, rate) is not None), None)
+def least_rate(confidence: Array, right: Array, above: float) -> float | None:
+    """The lowest of RATES above `above` for which there is a threshold; None if there is none."""
+    return next((rate for rate in RATES if rate > above and threshold_of(confidence, right, rate) is not None), None)

@@ -147,7 +147,7 @@ def _sliced(score: str, parts: SampleScore, slices: Sequence[Slice], units: Unit
 
     rows: list[dict[str, Any]] = []
     for value, own in slices:
-        some = SampleScore(tuple(parts.samples[row] for row in own), parts.sums[own], parts.of)
+        some = parts._replace(samples=tuple(parts.samples[row] for row in own), sums=parts.sums[own], rarest=None)
         interval = interval_of(score, some, _own_units(units, own))
         rows.append({"value": value, "n": len(own), "score": some.value, **interval})
     ranked = sorted(rows, key=lambda row: row["score"], reverse=score.rpartition("/")[2] in LOWER)

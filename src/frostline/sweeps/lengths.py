@@ -14,6 +14,7 @@ from frostline.runs.sweeps import Sweep
 THAWED = 20.0  # by which an epoch through the network counts longer than one of a head; assumed, not measured
 SIZES = ("epochs", "train_limit")  # settings to which seconds are about proportional
 CHEAP = ("optimizer", "cache", "logger", "callbacks")  # groups on which they depend little
+NO_EPOCHS = 0.1  # of the shortest plan with epochs, for one without any
 STEP = math.sqrt(2)  # lengths that differ by less count as equal: a measured one varies
 
 
@@ -35,8 +36,9 @@ class Lengths:
 
     def __init__(self, sweep: Sweep, jobs: Sequence[Sequence[str]]) -> None:
         self._sweep = sweep
-        whole = len(sweep.work) == len(jobs) and all(sweep.work)  # else it is not known for each of them
-        self._work = sweep.work if whole else [1.0] * len(jobs)
+        known = sweep.work if len(sweep.work) == len(jobs) else [1.0] * len(jobs)
+        least = min((it for it in known if it > 0), default=1.0)
+        self._work = [max(it, NO_EPOCHS * least) for it in known]
         self._kinds = [_kind(job) for job in jobs]
         self._pace: dict[int, float] = {}  # of finished jobs: seconds for their work
         self._means: dict[tuple[str, ...], float] = {}  # of each kind

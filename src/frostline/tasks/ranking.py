@@ -145,7 +145,7 @@ class RankedMetrics(Metrics):
 
     def compute(self) -> dict[str, float]:
         """Those of `own`, then `ndcg_10` and `recall_10`, means over the users whom they concern, with 95 % intervals
-        over them (`ndcg_10_low`, `ndcg_10_high`) and their numbers, `ndcg_users` and `recall_users`; a score that
+        over them (see `interval`) and their numbers, `ndcg_users` and `recall_users`; a score that
         concerns no user is left out."""
         scores = self.own.compute()
         number = scores.pop("n")
@@ -154,8 +154,7 @@ class RankedMetrics(Metrics):
             found = by_user(outputs, worth_of(targets, self.ranked), users)
             for name, values in ((NDCG, found.ndcg), (RECALL, found.recall)):
                 if len(values):
-                    low, high = interval(values, torch.arange(len(values)))
-                    scores |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+                    scores |= {name: float(values.mean()), **interval(name, values, torch.arange(len(values)))}
                     scores[f"{name.partition('_')[0]}_users"] = len(values)
         return scores | {"n": number}
 

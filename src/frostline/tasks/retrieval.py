@@ -152,8 +152,8 @@ class RetrievalMetrics(Metrics):
 
     def compute(self) -> dict[str, float]:
         """`recall_1`, `recall_5`, `recall_10`: share of the queries with a sample of their identity among the nearest.
-        `map_r`, see `Ranked`. `eer`, `threshold`, `tar`: see `Verified`. `map_r_low`, `map_r_high`, and those of
-        recall, and up to MOST_VERIFIED samples of `eer` and `tar`: 95 % intervals by identity. `n` samples, each a
+        `map_r`, see `Ranked`. `eer`, `threshold`, `tar`: see `Verified`. 95 % intervals by identity (see
+        `interval`) of `map_r`, of recall, and up to MOST_VERIFIED samples of `eer` and `tar`. `n` samples, each a
         query if its identity has another one."""
         vectors, labels = self.embedded.compute()
         found = ranked(vectors, labels, max(NEAREST))
@@ -161,10 +161,11 @@ class RetrievalMetrics(Metrics):
         scores = {name: float(value.mean()) if len(value) else 0.0 for name, value in values.items()}
         scores |= verified(vectors, labels)._asdict()
         intervals = verified_intervals(vectors, labels) if len(labels) <= MOST_VERIFIED else {}
-        for name in values if len(found.queries) else ():
-            intervals[name] = interval(values[name], labels[found.queries])
-        for name, bounds in intervals.items():
-            scores[f"{name}_low"], scores[f"{name}_high"] = bounds
+        identities = len(labels.unique())
+        for name, (low, high) in intervals.items():
+            scores |= {f"{name}_low": low, f"{name}_high": high, f"{name}_units": identities}
+        for name, each in values.items() if len(found.queries) else ():
+            scores |= interval(name, each, labels[found.queries])
         return scores | {"n": len(labels)}
 
     def per_class(self) -> list[dict[str, Any]]:
