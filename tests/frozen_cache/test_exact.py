@@ -237,14 +237,14 @@ def test_a_sweep_over_heads_rates_and_seeds_pays_once(program: Program, tmp_path
     others = [split for split in PLAIN if not split.startswith(("head", "optimizer"))]
     own = ["schedule=head_only", "schedule.phases.head.epochs=2", "schedule.every_phase.solve=false"]
     own += [*FEW, f"logs_dir={tmp_path}"]
-    for sweep in (["head=linear,mlp", "optimizer.lr=0.01,0.1"], ["seed=1,2"]):
+    for sweep in (["head=linear,mlp"], ["optimizer.lr=0.1", "seed=1,2"]):
         answer = program("train", *others, *own, "-m", "sweep.test=all", *sweep)
         assert answer.code == 0, answer.err
     files = sorted(tmp_path.glob("sweeps/*/*/*/run.json"), key=lambda file: file.stat().st_mtime)
     records = [record_of(file.parent) for file in files]
     made = [row["cache"]["made"] for record in records for row in record["phases"]]
-    assert made == [TRAIN + VAL, *[0] * 5]
-    assert len({record["metrics"]["test/loss"] for record in records}) == 6
+    assert made == [TRAIN + VAL, *[0] * 3]
+    assert len({record["metrics"]["test/loss"] for record in records}) == 4
 
 
 def test_evaluate_gives_the_very_numbers_of_a_kept_phase(program: Program, tmp_path: Path, cache: Path) -> None:
