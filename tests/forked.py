@@ -325,10 +325,12 @@ def _execute(kind: str, what: str) -> None:
 if __name__ == "__main__" and sys.argv[1] == "as":
     sys.exit(_stand_in(sys.argv[2:]))
 if __name__ == "__main__":
+    gc.disable()
     for name in IMPORTED:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
+    gc.enable()
     asked = _serve(Path(sys.argv[1]))
     _become(**asked)
     _execute(asked["arguments"][0], asked["arguments"][asked["arguments"][0] in ("-c", "-m")])

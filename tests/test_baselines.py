@@ -19,7 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from conftest import DEVICE, Answer
+from conftest import ASIDE, DEVICE, Answer
 from frostline.heads.probes import STRENGTHS, TEMPERATURE, K
 from frostline.training import baselines
 from frostline.training import fit as fitting
@@ -36,6 +36,7 @@ SHORT += [
     "schedule.phases.all.epochs=1",
     "logger=none",
     "callbacks.progress=null",
+    *ASIDE,
 ]
 # All of the digits, and features that tell them apart, where the numbers are another's.
 DIGITS = ["model._target_=frostline.backbones.bundled.BundledBackbone"]

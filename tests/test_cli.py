@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 from torchvision import models
 
-from conftest import ROOT, Answer
+from conftest import ASIDE, ROOT, Answer
 from frostline.storage.store import Store
 
 # What is typed after `frostline train`, and what must be in the answer: what happened, and the next step.
@@ -347,7 +347,7 @@ def test_a_sweep_over_models_ranks_them_by_the_score_that_was_asked_for(
 ) -> None:
     answer = program("train", "-m", "model=bundled,mobilenet_v3_small", "model.weights=null", "data.image_size=32",
                      "trainer=debug", "schedule=head_only", "schedule.phases.head.epochs=1",
-                     "task.monitor=val/loss", "task.mode=min")  # fmt: skip
+                     "task.monitor=val/loss", "task.mode=min", "logger=none", *ASIDE)  # fmt: skip
     assert answer.code == 0, answer.err
     (sweep,) = tmp_path.glob("logs/sweeps/*/*")
     with (sweep / "leaderboard.csv").open() as file:

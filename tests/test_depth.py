@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from conftest import DEVICE, Answer
+from conftest import ASIDE, DEVICE, Answer
 from frostline.errors import ConfigError
 from frostline.frozen.blocks import Output
 from frostline.training.depth import Depth, chosen_depth, depths_of, require_one_process
@@ -54,9 +54,10 @@ def test_several_processes_are_told_what_to_write() -> None:
 QUICK = [
     "schedule=auto",
     "data.train_limit=100",
+    "data.image_size=8",
     "schedule.phases.top.epochs=1",
     "logger=none",
-    "report=false",
+    *ASIDE,
     *DEVICE,
 ]
 

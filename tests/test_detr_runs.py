@@ -20,7 +20,7 @@ Program = Callable[..., Answer]
 OWN = ["task=detection", "data=boxes", "data.sides=[64,64]", "data.batch_size=4", "head.detections=20"]
 OWN += [*DEVICE, "trainer.precision=32-true", "logger=none", "report=false", "callbacks.progress=null"]
 BOTH = ["schedule=two_stage", "schedule.phases.head.epochs=1", "schedule.phases.all.epochs=2"]
-LAST = ["schedule=last_block", "schedule.phases.head.epochs=2", "schedule.phases.last.epochs=1"]
+LAST = ["schedule=last_block", "schedule.phases.head.epochs=1", "schedule.phases.last.epochs=1"]
 
 
 @pytest.fixture(autouse=True)

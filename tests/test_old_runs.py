@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from compared import require_equal, trained
-from conftest import DEVICE, SMALL, Answer, short_form
+from conftest import ASIDE, DEVICE, SMALL, Answer, short_form
 from frostline.config.constructors import origin_of
 from frostline.errors import RunError
 from frostline.runs.opening import read_settings
@@ -142,7 +142,7 @@ def age(run: Path) -> None:
 
 def run_of(program: Callable[..., Answer], kind: str) -> str:
     """A run of its head alone, in `run`, on few pictures or sentences. Gives the place of its data."""
-    common = [*DEVICE, "trainer.precision=32-true", "schedule=head_only", "run_dir=run", "logger=none"]
+    common = [*DEVICE, "trainer.precision=32-true", "schedule=head_only", "run_dir=run", "logger=none", *ASIDE]
     if kind == "tags":
         make_tokenizer(Path("tokenizer"))
         Path("it.conll").write_text("aa\tB-x\nkl\tO\n\nla\tO\n\n" * 20)

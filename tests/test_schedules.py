@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from conftest import Answer
+from conftest import ASIDE, Answer
 from frostline.commands.train import NOT_HERE
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
@@ -28,12 +28,12 @@ def test_a_schedule_of_phases_alone_trains(program: Program, tmp_path: Path) -> 
         "mine",
         "phases:\n  head: {thaw: none, epochs: 1}\n  all: {thaw: all, epochs: 1}\n",
     )
-    typed = ["--config-dir", str(tmp_path / "conf"), "schedule=mine", *DRY[1:], "run_dir=run", "logger=none"]
+    typed = ["--config-dir", str(tmp_path / "conf"), "schedule=mine", *DRY[1:], "logger=none", *ASIDE, "run_dir=run"]
     assert program("train", *typed).code == 0
     kept = OmegaConf.load(tmp_path / "run" / "config.yaml")
     assert kept.schedule.every_phase.warmup_epochs == 0.5
     assert program("evaluate", "run=run").code == 0
-    assert program("lr_find", *typed[:-2], "lr_find.output=found", "lr_find.steps=20").code == 0
+    assert program("lr_find", *typed[:-3], "lr_find.output=found", "lr_find.steps=10").code == 0
 
 
 def test_what_a_recipe_says_of_other_phases_is_left_out_and_told(program: Program, tmp_path: Path) -> None:

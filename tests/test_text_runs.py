@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,18 @@ def rows_of(number: int) -> list[list[str]]:
     return [["aa ab " * (1 + n % 7), "yes"] if n % 2 else ["kl la " * (1 + n % 5), "no"] for n in range(number)]
 
 
-def predicted(program: Program, run: str, file: str) -> list[dict[str, str]]:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on `rows_of(60)`, beside its tokenizer."""
+    from test_run import _train
+
+    folder = tmp_path_factory.mktemp("texts")
+    table(folder / "mine.csv", rows_of(60), ["text", "label"])
+    own = [f"model.weights={make_tokenizer(folder / 'tokenizer')}", "data=text_csv"]
+    return _train(folder / "run", *own, f"data.train_file={folder / 'mine.csv'}", short=TINY)
+
+
+def predicted(program: Program, run: str | Path, file: str) -> list[dict[str, str]]:
     answer = program(
         "predict", f"run={run}", "trust=true", f"input={file}", "output=out.csv", "top_k=2", "batch_size=4"
     )
@@ -48,34 +59,40 @@ def predicted(program: Program, run: str, file: str) -> list[dict[str, str]]:
 
 
 def test_texts_are_predicted_in_their_order_from_lines_and_from_tables(
-    program: Program, tmp_path: Path, tokenizer: str
+    finished: Path, program: Program, tmp_path: Path
 ) -> None:
-    table(tmp_path / "mine.csv", rows_of(60), ["text", "label"])
-    assert program("train", *TINY, tokenizer, "data=text_csv", "data.train_file=mine.csv", "run_dir=run").code == 0
     texts = ["aa " * 20, "kl", "aa ab", "kl la kl", "bb " * 9, "cc"]
     (tmp_path / "new.txt").write_text("\n".join(texts) + "\n")
     table(tmp_path / "new.csv", [[text] for text in texts], ["text"])
-    lines, cells = predicted(program, "run", "new.txt"), predicted(program, "run", "new.csv")
+    lines, cells = predicted(program, finished, "new.txt"), predicted(program, finished, "new.csv")
     assert [row["text"] for row in lines] == texts
     assert lines == cells
     assert list(lines[0]) == ["text", "label", "probability", "label_2", "probability_2"]
-    for text, row in zip(texts, lines, strict=True):
+    for text, row in [*zip(texts, lines, strict=True)][::2]:
         (tmp_path / "one.txt").write_text(text)
-        (alone,) = predicted(program, "run", "one.txt")
+        (alone,) = predicted(program, finished, "one.txt")
         assert alone["label"] == row["label"]
         assert float(alone["probability"]) == pytest.approx(float(row["probability"]), abs=2e-2)  # bf16
 
 
-def test_a_run_whose_tokenizer_is_gone_is_told_what_helps(program: Program, tmp_path: Path, tokenizer: str) -> None:
+@pytest.fixture
+def no_tokenizer(finished: Path, tmp_path: Path) -> Iterator[Path]:
+    """Where the tokenizer of the run was."""
+    tokenizer = finished.parent / "tokenizer"
+    tokenizer.rename(tmp_path / "elsewhere")
+    yield tokenizer
+    (tmp_path / "elsewhere").rename(tokenizer)
+
+
+def test_a_run_whose_tokenizer_is_gone_is_told_what_helps(
+    finished: Path, no_tokenizer: Path, program: Program, tmp_path: Path
+) -> None:
     """`model.weights=` is no setting of evaluate and predict."""
-    table(tmp_path / "mine.csv", rows_of(60), ["text", "label"])
-    assert program("train", *TINY, tokenizer, "data=text_csv", "data.train_file=mine.csv", "run_dir=run").code == 0
-    (tmp_path / "tokenizer").rename(tmp_path / "elsewhere")
     (tmp_path / "new.txt").write_text("aa\n")
     for command in (["evaluate"], ["predict", "input=new.txt"]):
-        answer = program(*command, "run=run", "trust=true")
+        answer = program(*command, f"run={finished}", "trust=true")
         assert answer.code == 1
-        assert f"where: {tmp_path / 'tokenizer'}" in answer.err
+        assert f"where: {no_tokenizer}" in answer.err
         assert "a trained run needs its tokenizer where it was" in answer.err
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from conftest import short_form
 from frostline.adapters.kinds import Lora
 from frostline.backbones.base import Backbone
 from frostline.contracts.features import vector
@@ -129,7 +130,7 @@ def learned() -> Callable[[str], Made]:
     return of
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", short_form(NETWORKS, "a linear head on a mean", "a norm below the head"))
 def test_the_strongest_cell_lies_on_the_patch_that_decides(learned: Callable[[str], Made], name: str) -> None:
     network, test = learned(name), planted(100, 1000)
     found = saliency(*network, TASK.evidence, test.pictures)
@@ -139,7 +140,7 @@ def test_the_strongest_cell_lies_on_the_patch_that_decides(learned: Callable[[st
     assert found.how == ("class activation map" if name == "a linear head on a mean" else "activation × gradient")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", short_form(NETWORKS, "a linear head on a mean", "a norm below the head"))
 def test_random_weights_give_other_maps(learned: Callable[[str], Made], name: str) -> None:
     """The sanity check of Adebayo et al. 2018, arXiv:1810.03292: a map of edges would stay as it is."""
     pictures = planted(30, 1000).pictures
@@ -168,7 +169,7 @@ def test_the_map_with_a_gradient_is_the_class_activation_map_behind_a_mean(learn
     assert torch.allclose(found.maps, 36 * again.maps, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", short_form(NETWORKS, "a linear head on a mean", "a norm below the head"))
 def test_one_picture_has_the_map_that_it_has_among_others(learned: Callable[[str], Made], name: str) -> None:
     pictures = planted(3, 1).pictures
     all_of_them, alone = (saliency(*learned(name), TASK.evidence, it) for it in (pictures, pictures[:1]))

@@ -1,12 +1,12 @@
 """A target type is found by its kind, and a new file of one is all that it takes."""
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
 
 import frostline
+from forked import ran
 from frostline.data.pictures.digits import Digits
 from frostline.data.pictures.image_csv import ImageCsv
 from frostline.data.pictures.image_folder import ImageFolder
@@ -50,10 +50,8 @@ def test_a_new_type_is_one_file(tmp_path: Path) -> None:
     (copy / "data" / "target_types" / "ranks.py").write_text(NEW)
     code = "from frostline.data.target_types.find import kinds_in_columns, target_type; t = target_type('ranks')\n"
     code += "print(type(t).__name__, 'ranks' in kinds_in_columns())"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "Ranks True\n"
+    done = ran("-c", code, env={**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"})
+    assert (done.stdout, done.stderr) == ("Ranks True\n", "")
 
 
 def test_readers_of_tables_read_every_type_that_columns_give() -> None:
