@@ -63,7 +63,7 @@ def test_labels_of_a_run_have_an_interval() -> None:
 
 
 def test_a_second_holds_fewer_draws_of_more_samples() -> None:
-    assert [draws_for(numbers) for numbers in (1, 100_000, 10**9)] == [2000, 500, 200]
+    assert [draws_for(numbers) for numbers in (1, 100_000, 10**9)] == [2000, 500, 100]
 
 
 # --- boxes ---

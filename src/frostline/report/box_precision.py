@@ -18,6 +18,7 @@ AREAS = {"": (0.0, inf), "_small": (0.0, 32.0**2), "_medium": (32.0**2, 96.0**2)
 # Pictures from which the interval of a precision can be trusted. Its envelope makes the score of few pictures too high:
 # on simulated ones, intervals held that of 8,000 pictures in 84, 89, 92 and 93 % of sets of 50, 100, 200 and 400.
 LEAST_PICTURES = 400
+SHARING = 5  # a run has twelve scores, most of which take less than the mean over all thresholds
 
 
 class Class(NamedTuple):
@@ -60,7 +61,7 @@ def _score(name: str, area: str = "", only: int | None = None, most: int = MOST_
 
         least = LEAST_PICTURES if name == "precision" else LEAST_DRAWN
         rarest = min(int((own.true > 0).sum()) for own in classes)
-        return Sums(each_sample(columns["index"]), of, draws_for(numbers), least, rarest)
+        return Sums(each_sample(columns["index"]), of, draws_for(SHARING * numbers), least, rarest)
 
     return score
 

@@ -18,6 +18,7 @@ LEAST_DRAWN = 50  # units from which coverage was measured (tests/report/test_sc
 AT_ONCE = 4_000_000  # numbers drawn at a time
 SHARED = 1_000_000  # numbers that the next run may use again, 8 MB
 LEAST = 10  # units in a stratum; smaller strata are drawn together, as draws from few units vary too little
+QUANTILES_FROM = 1000  # draws
 SKEWNESS_FROM = 2000  # units
 SPARSE = 0.1  # share of sums that are not 0, below which sparse sums are faster
 
@@ -119,6 +120,8 @@ def skewness(score: Sums, seed: int = 0) -> float:
     import numpy as np
 
     sums, of = score.sums, score.of
+    if score.draws < QUANTILES_FROM:  # whose interval needs none
+        return 0.0
     number, most = sums.shape[0], min(SKEWNESS_FROM, score.draws)
     total = sums.sum(0)
     if number > most:
@@ -132,17 +135,21 @@ def skewness(score: Sums, seed: int = 0) -> float:
 
 
 def bounds(values: Array, score: float, skew: float, units: int, strata: int) -> tuple[float, float]:
-    """95 % interval from the values (B,) of a score in draws. skew: see `skewness`."""
+    """95 % interval from the values (B,) of a score in draws. skew: see `skewness`. Of fewer than QUANTILES_FROM draws
+    by their mean and deviation: their outer quantiles vary too much."""
     import numpy as np
 
     values = values[np.isfinite(values)]
     if not len(values):
         return float("nan"), float("nan")
+    left = max(units - strata, 1)
+    reach = student(1 - SHARE / 2, left) * sqrt(units / left)
+    if len(values) < QUANTILES_FROM:
+        middle, spread = 2 * score - float(values.mean()), float(values.std())
+        return middle - reach * spread, middle + reach * spread
     close = 1e-9 * max(1.0, abs(score))
     below = (values < score - close).mean() + (abs(values - score) <= close).mean() / 2
     bias = NORMAL.inv_cdf(min(max(float(below), 1 / len(values)), 1 - 1 / len(values)))
-    left = max(units - strata, 1)
-    reach = student(1 - SHARE / 2, left) * sqrt(units / left)
     bend = skew / (6 * sqrt(units))
     levels = []
     for z in (-reach, reach):
