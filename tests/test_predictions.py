@@ -320,6 +320,8 @@ def test_outputs_are_compared_row_by_row() -> None:
 
     old = np.array([[1.0, np.nan], [3.0, 4.0]], np.float32)
     assert said(logits=old.copy()) == "all 2 agree with the stored ones"
+    others = {"slice:site": ["x", "y"], "loss": np.zeros(2)}  # no outputs, and one that an earlier version stored not
+    assert said(logits=old.copy(), **others) == "all 2 agree with the stored ones"
     assert said(logits=old + np.array([[0], [0.25]])) == "1 of 2 differ from the stored ones, by up to 0.25"
     assert said(logits=np.nan_to_num(old)) == "1 of 2 differ from the stored ones, by up to inf"
     assert said(logits=old[:, :1]) == "the stored predictions have outputs of another shape"

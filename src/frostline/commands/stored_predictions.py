@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from frostline.errors import RunError
-from frostline.runs.predictions import Split, read
+from frostline.runs.predictions import SLICE, Split, read
 
 ROUNDING = 1e-4  # between devices, thread counts and versions of libraries; float32 has about seven digits
 NOT_OUTPUTS = {"sample", "index", "group", "word", "target", "phase"}  # columns that say of what an output is
@@ -22,11 +22,10 @@ def comparison(run: Path, split: Split, columns: dict[str, Any]) -> str:
 
 
 def comparison_of(columns: dict[str, Any], stored: dict[str, Any]) -> str:
-    outputs = [name for name in columns if name not in NOT_OUTPUTS]
+    new = [name for name in columns if name not in NOT_OUTPUTS and not name.startswith(SLICE)]
+    outputs = [name for name in new if name in stored]  # an earlier version may have stored fewer
     same = [name for name in ("index", "word", "target") if name in columns]
-    if not all(name in stored for name in [*outputs, *same]) or any(
-        not np.array_equal(stored[name], columns[name]) for name in same
-    ):
+    if not outputs or any(name not in stored or not np.array_equal(stored[name], columns[name]) for name in same):
         return "the stored predictions are of other samples or targets"
     gaps = [_gaps(columns[name], stored[name]) for name in outputs]
     if any(gap is None for gap in gaps):
