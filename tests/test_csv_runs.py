@@ -221,10 +221,9 @@ def test_what_is_kept_changes_no_bit(task: str, program: Program, table: Path) -
 
 @pytest.mark.long
 def test_other_targets_of_the_same_pictures_find_what_is_kept(program: Program, table: Path) -> None:
+    own = ["cache=always", "cache.dir=own", "schedule.phases.head.epochs=2"]
     first, then = (
-        trained(program, table, "regression", name, "cache=always", f"data.target_columns=[{name}]", "cache.dir=own")[
-            "phases"
-        ][0]
+        trained(program, table, "regression", name, *own, f"data.target_columns=[{name}]")["phases"][0]
         for name in ("value", "tens")
     )
     assert first["cache"]["made"] == then["cache"]["found"] > 0
