@@ -87,4 +87,5 @@ def test_a_run_that_was_not_tested_is_refused_in_words(program: Program, small_r
     answer = program("compare", str(small_run), str(tmp_path / "untested"))
     assert answer.code == 1
     assert "a sweep tests its best setting alone" in answer.err
-    assert "sweep.test=all" in answer.err
+    assert f"evaluate run={small_run} && " in answer.err
+    assert f"evaluate run={tmp_path / 'untested'} " in answer.err

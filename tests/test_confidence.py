@@ -177,6 +177,10 @@ def classification() -> Classification:
     return Classification(Targets("class", ["no", "yes"], [5, 5]), **settings, monitor="val/loss", mode="min")
 
 
+def named(number: int) -> dict[str, Any]:
+    return {"sample": [f"s{at}" for at in range(number)], "index": np.arange(number)}
+
+
 DAMAGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no outputs": ({"target": np.zeros(99, int)}, {}, "have no column 'logits'"),
     "no rows": ({"target": np.zeros(0, int), "logits": np.zeros((0, 2), np.float32)}, {}, "have 0 rows"),
@@ -191,7 +195,8 @@ DAMAGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 def test_predictions_that_are_not_the_runs_own_promise_nothing(tmp_path: Path, damage: str) -> None:
     changes, said, told = DAMAGES[damage]
     whole = {"target": np.arange(99) % 2, "logits": np.zeros((99, 2), np.float32)}
-    write(tmp_path, "val", changes if "target" in changes else whole | changes, ABOUT)
+    columns = changes if "target" in changes else whole | changes
+    write(tmp_path, "val", named(len(columns["target"])) | columns, ABOUT)
     record = Record(command="", seed=0, **said)
     with pytest.raises(RunError, match=f"stored predictions of validation {told}") as raised:
         confidence(tmp_path, record, classification(), "best", abstain=None, conformal=0.2)
@@ -200,7 +205,7 @@ def test_predictions_that_are_not_the_runs_own_promise_nothing(tmp_path: Path, d
 
 def test_predictions_of_other_classes_promise_nothing(tmp_path: Path) -> None:
     columns = {"target": np.arange(99) % 2, "logits": np.zeros((99, 2), np.float32)}
-    write(tmp_path, "val", columns, ABOUT | {"names": ["cat", "dog"]})
+    write(tmp_path, "val", named(99) | columns, ABOUT | {"names": ["cat", "dog"]})
     with pytest.raises(RunError, match="have other classes than the run"):
         confidence(tmp_path, Record(command="", seed=0), classification(), "best", abstain=0.2, conformal=None)
 

@@ -237,7 +237,7 @@ def test_columns_of_every_type_are_read_as_they_were_written(tmp_path: Path) -> 
         "flag": np.arange(19) % 3 == 0,
         "index": np.arange(19),
         "rows": np.arange(38, dtype=np.float32).reshape(19, 2),
-        "name": [f"é{place}" for place in range(19)],
+        "sample": [f"é{place}" for place in range(19)],
     }
     files.write(tmp_path, "val", columns, {})
     found = read(tmp_path, "val").columns
@@ -249,15 +249,41 @@ def test_columns_of_every_type_are_read_as_they_were_written(tmp_path: Path) -> 
 def test_writing_and_reading_need_neither_torch_nor_pandas(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np; from pathlib import Path; from frostline.runs.predictions import read, write\n"
-        "columns = {'sample': ['größer', ''], 'logits': np.arange(6, dtype=np.float32).reshape(2, 3)}\n"
+        "columns = {'sample': ['größer', ''], 'index': np.arange(2)}\n"
+        "columns['logits'] = np.arange(6, dtype=np.float32).reshape(2, 3)\n"
         "write(Path(), 'val', columns | {'right': np.array([False, True])}, {})\n"
         "found = read(Path(), 'val').columns; print(*(column.tolist() for column in found.values()))\n"
         "print({'torch', 'pandas'} & set(sys.modules))"
     )
     answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert answer.stdout == "['größer', ''] [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]] [False, True]\nset()\n"
-    files.write(tmp_path, "test", {"sample": [], "logits": np.zeros((0, 2), np.float32)}, {})
+    assert answer.stdout == "['größer', ''] [0, 1] [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]] [False, True]\nset()\n"
+    nothing = {"sample": [], "index": np.zeros(0, int), "logits": np.zeros((0, 2), np.float32)}
+    files.write(tmp_path, "test", nothing, {})
     assert read(tmp_path, "test").columns["logits"].shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"index": None}, "there is no column 'index'"),
+        ({"sample": None}, "there is no column 'sample'"),
+        ({"target": np.array([0, 3])}, "a target is none of the classes"),
+        ({"target": np.array([0, -1])}, "a target is none of the classes"),
+        ({"target": ["a", "b"]}, "a target is none of the classes"),
+    ],
+)
+def test_rows_without_samples_or_of_other_classes_are_an_error(
+    changes: dict[str, Any], what: str, tmp_path: Path
+) -> None:
+    columns = {
+        "sample": ["a", "b"],
+        "index": np.arange(2),
+        "target": np.arange(2),
+        "logits": np.ones((2, 3), np.float32),
+    }
+    files.write(tmp_path, "val", {name: it for name, it in (columns | changes).items() if it is not None}, {})
+    with pytest.raises(RunError, match=what):
+        read(tmp_path, "val")
 
 
 def test_a_table_of_others_is_an_error(tmp_path: Path) -> None:

@@ -142,6 +142,11 @@ def test_work_is_that_of_all_epochs_and_samples() -> None:
         assert work_of(schedule, samples) == 0
 
 
+@pytest.mark.parametrize("epochs", [1e308, 10**320, float("inf"), float("nan"), -1, "many"])
+def test_an_absurd_plan_has_no_length(epochs: object) -> None:
+    assert work_of({"phases": {"all": {"epochs": epochs, "thaw": "all"}}}, 40) == 0.0
+
+
 def test_the_work_of_jobs_lasts_with_the_sweep(tmp_path: Path) -> None:
     made(tmp_path, [["seed=1"]], [7.5])
     assert Sweep.read(tmp_path).work == [7.5]

@@ -8,8 +8,9 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from frostline.report.box_precision import BOX_SCORES
+from frostline.report.box_precision import BOX_SCORES, BOXES_OF_CLASS
 from frostline.report.label_precision import draws_for, label_precision
+from frostline.report.resampling import bounds
 from frostline.report.score_intervals import intervals_of
 from frostline.report.score_parts import parts_of
 from frostline.runs.predictions import Predictions
@@ -159,6 +160,28 @@ def test_boxes_of_a_run_have_intervals(metric: Callable[..., dict[str, float]]) 
     doubts = {name: it["caution"] for name, it in found.items()}
     assert {doubts[name] for name in scores if name.startswith("test/map")} == {"only 60 samples"}
     assert doubts["test/mar_100"] == ""
+
+
+def test_intervals_of_few_draws_stay_within_the_range_of_the_score() -> None:
+    values = np.random.default_rng(0).uniform(0.98, 1, 200)
+    low, high = bounds(values, 0.999, 0.0, 400, 1)
+    assert 0.95 < low < 0.999 < high <= 1.0
+    low, high = bounds(1 - values, 0.001, 0.0, 400, 1)
+    assert 0.0 <= low < 0.001 < high < 0.05
+
+
+def test_many_classes_of_few_boxes_are_told() -> None:
+    """The excess of each precision stays in a mean over many classes, whose error is small."""
+    pictures = detected(1, 200)
+    boxes, columns = stored(pictures), {}
+    for name in ("test/map", "test/mar_100"):
+        score = BOX_SCORES[name.removeprefix("test/")][0](boxes, {})
+        assert score is not None
+        columns[name] = float(score.of(np.ones((1, 200)))[0])
+    few = min(sum(int(((true[:, 4] == label) & (true[:, 5] == 0)).sum()) for _, true in pictures) for label in range(3))
+    found = intervals_of(Predictions({"scores": columns}, boxes))
+    wanted = f"a class with only {few} samples" if few < 3 * BOXES_OF_CLASS else ""
+    assert (found["test/map"]["caution"], found["test/mar_100"]["caution"]) == (wanted, "")
 
 
 def test_few_positives_are_told() -> None:

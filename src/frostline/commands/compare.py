@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from frostline.commands.evaluated import read_evaluation, scoring_command
 from frostline.errors import RunError
+from frostline.quoting import command_of
 from frostline.report.comparison import print_comparison
 from frostline.report.pairs import TEST_SPLITS, Compared, answers, differences, differing, not_comparable, require_same
 from frostline.runs.predictions import Predictions, read
@@ -39,7 +40,11 @@ def _require_tested(runs: Sequence[Path], records: Sequence[Record]) -> None:
             raise RunError(
                 "the run was not scored on its test split: a sweep tests its best setting alone",
                 where=run,
-                next_step="sweep.test=all scores every run of a new sweep",
+                next_step=" && ".join(
+                    command_of("evaluate", *(own.weights_settings or []), run=it)
+                    for it, own in zip(runs, records, strict=True)
+                )
+                + "   # then the compare that they print",
             )
 
 

@@ -22,6 +22,7 @@ from frostline.runs.sweep_names import RUNS
 HEADS = {"low": "95 % interval", "as_good": "as good"}  # of columns in the terminal
 OWN = {"run", "status", "ranked_by", "runs", "low", "as_good", "seconds"}  # columns beside settings and scores
 SETTINGS = "settings"  # the column of them all, in a narrow terminal
+DISPENSABLE = ("seconds", "as_good", "low", "runs", "status")  # columns that a very narrow terminal lacks
 MOST_NAMED = 20  # runs in a line
 
 
@@ -60,7 +61,7 @@ def print_leaderboard(path: Path) -> None:
     if scores:
         console.print("brackets     95 % interval of a test score over the test samples")
     for doubt in dict.fromkeys(cautions_of(rows, scores)):
-        console.print(f"caution      {doubt}")
+        console.print(f"caution      {shown(one_line(doubt))}")
     if any(row.get("as_good") for row in rows):
         console.print(
             "as good      not significantly worse than the best on these samples (paired bootstrap), with regard to "
@@ -94,7 +95,7 @@ def _shown(rows: Sequence[dict[str, str]]) -> list[str]:
 
 def _drawn(rows: Sequence[dict[str, str]], width: int) -> Table:
     """The table. If it would be wider than `width` characters, intervals of test scores stand below them; if that is
-    not enough, settings below one another in one column."""
+    not enough, settings below one another in one column; then it lacks the DISPENSABLE columns."""
     columns = _shown(rows)
     cells = [{column: _cell(row, column, " ") for column in columns} for row in rows]
     if _needed(cells, columns) > width:
@@ -105,6 +106,10 @@ def _drawn(rows: Sequence[dict[str, str]], width: int) -> Table:
             row[SETTINGS] = "\n".join(f"{name}={row[name]}" for name in settings if row[name])
         first = columns.index(settings[0])
         columns = [*columns[:first], SETTINGS, *(column for column in columns[first:] if column not in settings)]
+    columns = [*columns]
+    for column in DISPENSABLE:  # no number is cut off; leaderboard.csv has all of them
+        if _needed(cells, columns) > width and column in columns:
+            columns.remove(column)
     table = Table(box=box.SIMPLE_HEAD)
     for column in columns:
         left = column in ("run", SETTINGS)

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 from frostline.errors import RunError, in_short
 from frostline.report.bootstrap import intervals
-from frostline.report.sample_scores import SampleScore
+from frostline.report.sample_scores import SampleScore, samples_of
 from frostline.report.score_intervals import interval_of_mean, intervals_of
 from frostline.report.score_parts import parts_of
 from frostline.report.trials import Setting
 from frostline.runs.predictions import Predictions, read
 
+OTHERS = "its runs were scored on different samples"
+NOT_TOLD = "the stored predictions do not give the recorded score"
 Ends = Mapping[str, Any]  # `low`, `high` and `caution`
 
 
@@ -43,7 +45,10 @@ def compared(folder: Path, settings: Sequence[Setting]) -> dict[int, Compared]:
             known = [run for it in stored if (run := parts_of(it, ranking.monitor)) is not None]
             if len(known) == len(settings[at].trials) and not settings[at].missing:
                 scores[at] = known
-                found[at] = Compared(interval_of_mean(stored, ranking.monitor), "", "")
+                ends = interval_of_mean(stored, ranking.monitor)
+                found[at] = Compared(ends, "", "" if ends is not None else OTHERS)
+            elif len(stored) == len(settings[at].trials):
+                found[at] = Compared(None, "", NOT_TOLD)
         samples = next((runs[0].samples for runs in scores.values()), None)
         alike = [at for at, runs in scores.items() if all(run.samples == samples for run in runs)]
         if len(alike) > 1 and alike[0] == own[0]:
@@ -72,7 +77,8 @@ def tested(folder: Path, setting: Setting, scores: Sequence[str]) -> tuple[dict[
     if len(runs) == 1:
         every = intervals_of(runs[0])
         return {name: every[name] for name in names if name in every}, ""
-    return {name: own for name in names if (own := interval_of_mean(runs, name)) is not None}, ""
+    found: dict[str, Ends] = {name: own for name in names if (own := interval_of_mean(runs, name)) is not None}
+    return found, "" if found else OTHERS if len({tuple(samples_of(it.columns)[0]) for it in runs}) > 1 else NOT_TOLD
 
 
 def _predictions(folder: Path, setting: Setting, split: str) -> Iterator[Predictions]:

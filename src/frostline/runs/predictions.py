@@ -102,11 +102,25 @@ def read(run: Path, split: str) -> Predictions:
         about = json.loads(table.schema.metadata[KEY])
         if about["schema"] != SCHEMA:
             raise ValueError(f"it has schema {about['schema']}, but this version reads schema {SCHEMA}")
-        return Predictions(about, {name: _array(table.column(name)) for name in table.column_names})
+        columns = {name: _array(table.column(name)) for name in table.column_names}
+        _require_whole(columns)
+        return Predictions(about, columns)
     except (OSError, pa.ArrowException, TypeError, KeyError, ValueError) as error:
         raise RunError(
             f"the predictions cannot be read: {first_line(error)}", where=file, next_step="restore the file"
         ) from error
+
+
+def _require_whole(columns: Mapping[str, Any]) -> None:
+    """Raise ValueError unless rows have samples, and targets of classes are among these."""
+    for name in ("sample", "index"):
+        if name not in columns:
+            raise ValueError(f"there is no column '{name}'")
+    target, logits = columns.get("target"), columns.get("logits")
+    if target is None or logits is None or target.ndim != 1 or logits.ndim != 2 or logits.shape[1] < 2:
+        return
+    if len(target) and (target.dtype.kind not in "iu" or not 0 <= target.min() <= target.max() < logits.shape[1]):
+        raise ValueError("a target is none of the classes")
 
 
 def _array(column: Any) -> Any:

@@ -15,6 +15,7 @@ THAWED = 20.0  # by which an epoch through the network counts longer than one of
 SIZES = ("epochs", "train_limit")  # settings to which seconds are about proportional
 CHEAP = ("optimizer", "cache", "logger", "callbacks")  # groups on which they depend little
 NO_EPOCHS = 0.1  # of the shortest plan with epochs, for one without any
+MOST = 1e18  # epochs or samples; more are no plan
 STEP = math.sqrt(2)  # lengths that differ by less count as equal: a measured one varies
 
 
@@ -24,11 +25,12 @@ def work_of(schedule: Any, samples: Any) -> float:
     phases = schedule.get("phases") if isinstance(schedule, Mapping) else None
     own = [it for it in phases.values() if isinstance(it, Mapping)] if isinstance(phases, Mapping) else []
     epochs = sum(_number(it.get("epochs")) * (1.0 if it.get("thaw") in ("none", 0) else THAWED) for it in own)
-    return epochs * (_number(samples) or 1.0)
+    work = epochs * (_number(samples) or 1.0)
+    return work if math.isfinite(work) else 0.0
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and 0 < value < math.inf else 0.0
+    return float(value) if isinstance(value, int | float) and 0 < value < MOST else 0.0
 
 
 class Lengths:
