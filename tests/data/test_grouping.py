@@ -152,6 +152,20 @@ def test_a_class_whose_patients_are_all_elsewhere_is_explained(folders: Make, tm
     assert "data.split_seed=" in raised.value.next_step
 
 
+def test_no_other_division_is_proposed_for_splits_that_are_given(folders: Make, tmp_path: Path) -> None:
+    folders("abc")
+    for place, split in enumerate(("train", "val", "test")):
+        for name in ("sick", "well"):
+            (tmp_path / "own" / split / name).mkdir(parents=True)
+            for file in (tmp_path / name).glob(f"{'abc'[place]}_*"):
+                file.rename(tmp_path / "own" / split / name / file.name)
+    for file in (tmp_path / "own" / "train" / "sick").glob("*"):
+        file.unlink()
+    with pytest.raises(DataError) as raised:
+        folders("", dir=str(tmp_path / "own"))
+    assert "split_seed" not in str(raised.value)
+
+
 def test_samples_to_score_need_no_group(folders: Make, tmp_path: Path) -> None:
     data = folders()
     (tmp_path / "sick" / "a_0.png").rename(tmp_path / "sick" / "nobody.png")

@@ -114,7 +114,8 @@ class Division:
                     where=error.where,
                     next_step="drop that class; or data.split_by=random data.time_column=null",
                 ) from None
-            if "train" not in self.groups:
+            is_given = self.val is not None and self.test is not None
+            if is_given or "train" not in self.groups:
                 raise
             raise DataError(
                 f"{error.what}; its groups are in the validation or test split",
