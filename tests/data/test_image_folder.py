@@ -21,6 +21,7 @@ from frostline.data.pictures.image_folder import ImageFolder
 from frostline.data.pictures.sources import FilePictures
 from frostline.data.split import Split
 from frostline.errors import DataError
+from frostline.training.baselines import _majority
 
 Make = Callable[..., Data]
 
@@ -495,3 +496,13 @@ def test_sizes_of_training_pictures_are_described(make: Make, tmp_path: Path) ->
     assert data.describe()["sizes"]["largest"] == "90 × 8 pixels"
     files_of(data.train_split)[1].write_bytes(b"no picture")
     assert data.describe()["sizes"]["pictures_looked_at"] == len(data.train_split) - 1
+
+
+def test_the_most_frequent_class_is_that_of_the_data_before_it_is_limited(make: Make, tmp_path: Path) -> None:
+    """The limit balances classes, so that the most frequent of what is left is any."""
+    put(tmp_path / "a", 20)
+    put(tmp_path / "b", 60)
+    data = make(train_limit=10)
+    assert data.train_split.labels.bincount().tolist() == [5, 5]
+    assert data.unlimited.bincount().argmax() == 1
+    assert _majority(data) == float((data.val_split.labels == 1).double().mean()) > 0.5

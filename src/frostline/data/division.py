@@ -43,6 +43,7 @@ class Division:
         self.times = found.times
         self.notes = shared_groups(found.groups)
         self.train, self.val, self.test = sources
+        self.unlimited = self.train.labels[:0]  # targets of training before `train_limit` balanced them
         self.samples = samples
 
     def whole(self) -> tuple[Split, Split, Split]:
@@ -62,7 +63,8 @@ class Division:
         (source, index), val, test = self._split(sampling)
         if self.times is not None:
             self.notes += time_notes(self.times, self._times_of({"train": index, "val": val[1], "test": test[1]}))
-        self._require_training(source.labels[index], sampling.split_seed)
+        self.unlimited = source.labels[index]
+        self._require_training(self.unlimited, sampling.split_seed)
         if sampling.train_limit is not None:
             strata = self.target.strata(source.labels[index])
             limited = index[balanced_subset(strata, sampling.train_limit, sampling.seed)]

@@ -72,6 +72,7 @@ class Data(Transfers):
             self._require_names(known)
         self.splits = division.whole() if known is not None else division.splits(sampling)
         self.train_split, self.val_split, self.test_split = self.splits
+        self.unlimited = division.unlimited
         if known is None:
             self.names = target.settled(found.names, dict(named(self.splits)))
         examined = target.examine(dict(named(self.splits)), self.names, self.where)
