@@ -1,6 +1,5 @@
 """Print the summary of a finished run: phases, baselines, scores, next command."""
 
-import os
 import shlex
 import shutil
 import sys
@@ -150,9 +149,9 @@ def phase_table(columns: Sequence[str]) -> Table:
 
 
 def console_of_width() -> Console:
-    """Create a console as wide as the terminal or COLUMNS says, or wide enough for every table if the output goes to a
-    file. Brackets and colons in names of classes and folders are printed literally."""
-    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal() else 160
+    """Create a console as wide as the terminal, or wide enough for every table if the output goes to a file: a COLUMNS
+    that a shell exports is of its window. Brackets and colons in names of classes and folders are printed literally."""
+    width = None if sys.stdout.isatty() else 160
     return Console(highlight=False, soft_wrap=True, markup=False, emoji=False, width=width)
 
 
