@@ -75,8 +75,7 @@ class Data(Transfers):
         self.unlimited = division.unlimited
         if known is None:
             self.names = target.settled(found.names, dict(named(self.splits)))
-        examined = target.examine(dict(named(self.splits)), self.names, self.where)
-        self._division_notes = [*division.notes, *examined]
+        self._division_notes = [*division.notes, *target.examine(dict(named(self.splits)), self.names, self.where)]
         self.per_identity: int | None = None  # samples of each name in a training batch
         self._per_identity = sampling.per_identity if known is None else None
         self.targets = known or self._described(found)
