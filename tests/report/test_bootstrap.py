@@ -8,6 +8,7 @@ from scipy import stats
 from sklearn import metrics
 
 from frostline.report.bootstrap import intervals
+from frostline.report.resampling import Sums
 from frostline.report.sample_scores import SampleScore, sample_score
 from frostline.runs.predictions import Predictions
 
@@ -170,8 +171,8 @@ def test_of_many_equal_settings_the_best_proves_nothing(worse: bool) -> None:
 def test_draws_without_a_score_prove_nothing() -> None:
     sums = np.stack([np.arange(N) == 0, np.ones(N)], axis=1).astype(float)  # a third of the draws lack sample 0
     names = tuple(f"s{at}" for at in range(N))
-    good = SampleScore(names, sums, lambda total: np.where(total[:, 0] > 0, 0.9, np.nan))
-    bad = SampleScore(names, sums, lambda total: np.where(total[:, 0] > 0, 0.1, np.nan))
+    good = SampleScore(names, Sums(sums, lambda total: np.where(total[:, 0] > 0, 0.9, np.nan)))
+    bad = SampleScore(names, Sums(sums, lambda total: np.where(total[:, 0] > 0, 0.1, np.nan)))
     assert [it.as_good for it in intervals([[good], [bad]], "max") or []] == [True, True]
 
 

@@ -162,12 +162,21 @@ def test_boxes_of_a_run_have_intervals(metric: Callable[..., dict[str, float]]) 
     assert doubts["test/mar_100"] == ""
 
 
-def test_intervals_of_few_draws_stay_within_the_range_of_the_score() -> None:
-    values = np.random.default_rng(0).uniform(0.98, 1, 200)
-    low, high = bounds(values, 0.999, 0.0, 400, 1)
-    assert 0.95 < low < 0.999 < high <= 1.0
-    low, high = bounds(1 - values, 0.001, 0.0, 400, 1)
-    assert 0.0 <= low < 0.001 < high < 0.05
+def test_intervals_of_few_draws_stay_within_the_range_of_the_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frostline.report.label_precision.SECOND", 1)
+    columns = labelled(4) | {"sample": np.array([f"s{at}" for at in range(N)])}
+    columns["logits"] = 4 * columns["target"] + np.random.default_rng(0).normal(size=(N, 3)).astype(np.float32) * 1.4
+    score = label_precision(columns, {})
+    assert score is not None
+    assert score.draws == 100
+    scores = {"test/average_precision": float(score.of(np.ones((1, N)))[0])}
+    own = intervals_of(Predictions({"scores": scores}, columns))["test/average_precision"]
+    assert 0.8 < own["low"] < scores["test/average_precision"] <= own["high"] <= 1.0
+
+
+def test_a_difference_of_few_draws_may_be_below_zero() -> None:
+    low, high = bounds(np.random.default_rng(0).normal(-0.05, 0.01, 200), -0.05, 0.0, 400, 1)
+    assert (low, high) == (pytest.approx(-0.07, abs=0.004), pytest.approx(-0.03, abs=0.004))
 
 
 def test_many_classes_of_few_boxes_are_told() -> None:

@@ -34,7 +34,7 @@ def intervals(
     if not runs or any(run.samples != runs[0].samples for run in runs) or not all(settings):
         return None
     sign = 1 if mode == "max" else -1
-    drawn = _drawn(settings, len(runs[0].samples), min(run.draws for run in runs), seed)
+    drawn = _drawn(settings, len(runs[0].samples), min(run.score.draws for run in runs), seed)
     means = np.array([np.mean([run.value for run in setting]) for setting in settings])
     leads = sign * (means[best] - means)
     worse = _worse(leads, sign * (drawn - means[:, None]), best)

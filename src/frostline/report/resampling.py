@@ -136,7 +136,7 @@ def skewness(score: Sums, seed: int = 0) -> float:
 
 def bounds(values: Array, score: float, skew: float, units: int, strata: int) -> tuple[float, float]:
     """95 % interval from the values (B,) of a score in draws. skew: see `skewness`. Of fewer than QUANTILES_FROM draws
-    by their mean and deviation: their outer quantiles vary too much. Scores that take so long lie between 0 and 1."""
+    by their mean and deviation: their outer quantiles vary too much. These ends may lie beyond the range of a score."""
     import numpy as np
 
     values = values[np.isfinite(values)]
@@ -146,8 +146,7 @@ def bounds(values: Array, score: float, skew: float, units: int, strata: int) ->
     reach = student(1 - SHARE / 2, left) * sqrt(units / left)
     if len(values) < QUANTILES_FROM:
         middle, spread = 2 * score - float(values.mean()), float(values.std())
-        ends = middle - reach * spread, middle + reach * spread
-        return max(min(*ends, score), 0.0), min(max(*ends, score), 1.0)
+        return middle - reach * spread, middle + reach * spread
     close = 1e-9 * max(1.0, abs(score))
     below = (values < score - close).mean() + (abs(values - score) <= close).mean() / 2
     bias = NORMAL.inv_cdf(min(max(float(below), 1 / len(values)), 1 - 1 / len(values)))

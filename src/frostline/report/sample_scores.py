@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from os.path import commonprefix
 from typing import Any, NamedTuple
 
-from frostline.report.resampling import DRAWS, LEAST_DRAWN, Score, Sums
+from frostline.report.resampling import Score, Sums
 from frostline.runs.predictions import Predictions
 
 MOST = 50_000_000  # numbers (N x S) for which there is room
@@ -20,25 +20,23 @@ Array = Any  # numpy.ndarray: importing numpy costs 0.1 s, which a command line 
 
 
 class SampleScore(NamedTuple):
-    """samples: what identifies them, in their order. sums: (N, S), added over samples, an array or a sparse one
-    (`scipy.sparse.csr_array`). of: (B, S) → (B,), the score. The rest: see `Sums`."""
+    """samples: what identifies them, in their order. score: of sums (N, S) over samples, an array or a sparse one
+    (`scipy.sparse.csr_array`)."""
 
     samples: tuple[str, ...]
-    sums: Array
-    of: Score
-    draws: int = DRAWS
-    least: int = LEAST_DRAWN
-    rarest: int | None = None
-    least_of_class: int = 5
+    score: Sums
 
-    @classmethod
-    def of_samples(cls, samples: Sequence[str], made: Sums, sums: Array) -> "SampleScore":
-        """sums: those of `made`, by sample."""
-        return cls(tuple(samples), sums, made.of, made.draws, made.least, made.rarest, made.least_of_class)
+    @property
+    def sums(self) -> Array:
+        return self.score.sums
+
+    @property
+    def of(self) -> Score:
+        return self.score.of
 
     def by_unit(self, sums: Array) -> Sums:
         """The same score of sums (U, S) over larger units."""
-        return Sums(sums, self.of, self.draws, self.least, self.rarest, self.least_of_class)
+        return self.score._replace(sums=sums)
 
     @property
     def value(self) -> float:
@@ -65,7 +63,7 @@ def sample_score(found: Predictions, name: str) -> SampleScore | None:
         sums = sums[first]
     else:
         return None
-    score = SampleScore.of_samples(names, made, sums)
+    score = SampleScore(tuple(names), made._replace(sums=sums))
     return score if abs(score.value - recorded) <= CLOSE * abs(recorded) + ROUNDED else None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from frostline.errors import RunError, counted
-from frostline.report.resampling import LEAST_DRAWN, Array, Sums, bounds, drawn, merged, skewness
+from frostline.report.resampling import LEAST_DRAWN, QUANTILES_FROM, Array, Sums, bounds, drawn, merged, skewness
 from frostline.report.sample_scores import SampleScore, added, beside
 from frostline.report.score_parts import parts_of
 from frostline.report.wilson import wilson
@@ -74,9 +74,9 @@ def interval_of_mean(found: Sequence[Predictions], name: str) -> dict[str, Any] 
     def mean(total: Array) -> Array:
         return sum(own.of(total[:, slice(*at)]) for own, at in zip(parts, pairwise(ends), strict=True)) / len(parts)
 
-    first, draws = parts[0], min(own.draws for own in parts)
+    first, draws = parts[0], min(own.score.draws for own in parts)
     made = first.by_unit(beside([own.sums for own in parts]))._replace(of=mean, draws=draws)
-    together = SampleScore.of_samples(first.samples, made, made.sums)
+    together = SampleScore(first.samples, made)
     return _drawn({name: together}, units_of(found[0].columns)).get(name)
 
 
@@ -120,6 +120,8 @@ def _drawn(scores: Mapping[str, SampleScore], units: Units) -> dict[str, dict[st
     strata = int(units.strata.max()) + 1
     for (name, own), sums, values in zip(scores.items(), parts, drawn(parts, units.strata), strict=True):
         low, high = bounds(values, own.value, skewness(sums), units.number, strata)
+        if sums.draws < QUANTILES_FROM:  # scores that take so long lie between 0 and 1
+            low, high = max(min(low, own.value), 0.0), min(max(high, own.value), 1.0)
         if isfinite(low) and isfinite(high):
             caution = caution_of(units, sums) or ("the same in every draw" if low == high else "")
             found[name] = {"low": low, "high": high, "by": "bootstrap", **_about(units), "caution": caution}

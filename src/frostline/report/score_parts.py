@@ -43,7 +43,7 @@ def parts_of(found: Predictions, name: str) -> SampleScore | None:
 
 def _by_sample(columns: Mapping[str, Array], made: Sums) -> SampleScore:
     names, first, rows = samples_of(columns)
-    return SampleScore.of_samples(names, made, added(made.sums, rows, len(first)))
+    return SampleScore(tuple(names), made._replace(sums=added(made.sums, rows, len(first))))
 
 
 def ratio(above: Array, below: Array) -> Sums:

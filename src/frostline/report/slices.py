@@ -147,7 +147,8 @@ def _sliced(score: str, parts: SampleScore, slices: Sequence[Slice], units: Unit
 
     rows: list[dict[str, Any]] = []
     for value, own in slices:
-        some = parts._replace(samples=tuple(parts.samples[row] for row in own), sums=parts.sums[own], rarest=None)
+        its = parts.score._replace(sums=parts.sums[own], rarest=None)
+        some = SampleScore(tuple(parts.samples[row] for row in own), its)
         interval = interval_of(score, some, _own_units(units, own))
         rows.append({"value": value, "n": len(own), "score": some.value, **interval})
     ranked = sorted(rows, key=lambda row: row["score"], reverse=score.rpartition("/")[2] in LOWER)
