@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from frostline.errors import RunError
-from frostline.training.callbacks.checkpoint_files import WORTH, LateFiles, Waits, WholeFiles, _free_memory
+from frostline.training.callbacks.checkpoint_files import LateFiles, Waits, WholeFiles, _free_memory, worth_of
 from frostline.training.callbacks.checkpoints import PlacedCheckpoint
 
 BEST, LAST = Waits({"body"}, first=True), Waits({"body"}, first=False)
@@ -119,25 +119,30 @@ def _values(folder: Path) -> dict[str, float]:
     return {file.stem: float(torch.load(file, weights_only=True)["state_dict"]["head"]) for file in files}
 
 
+@pytest.mark.parametrize(("took", "worth"), [(0.01, 0.3), (1, 30), (2, 60), (5, 60), (12, 120)])
+def test_work_of_less_than_a_minute_waits_longer(took: float, worth: float) -> None:
+    assert worth_of(took) == pytest.approx(worth)
+
+
 def test_a_write_comes_when_the_work_since_the_last_is_worth_it(
     times: Times, files: LateFiles, save: Save, tmp_path: Path
 ) -> None:
     save(LAST, "last", 1)
     assert times.written == ["last"], "the first of a process: nobody knows yet how long it takes"
-    times.now += 2 * WORTH - 1
+    times.now += worth_of(2) - 1
     save(LAST, "last", 2)
     assert _values(tmp_path) == {"last": 1}
     save(None, "other", 0)  # the two seconds of this are no work
     assert times.written == ["last", "last", "other"], "what must not wait says of what waits that it is there"
-    times.now += 2 * WORTH - 1
+    times.now += worth_of(2) - 1
     save(LAST, "last", 3)
     assert _values(tmp_path)["last"] == 2
     times.now += 1
     save(LAST, "last", 4)
     assert _values(tmp_path)["last"] == 4
-    times.now += WORTH
+    times.now += worth_of(1)
     files.begin()
-    times.now += WORTH
+    times.now += worth_of(1)
     save(LAST, "last", 5)
     assert _values(tmp_path)["last"] == 4, "the time between two phases is no work"
 
@@ -153,13 +158,13 @@ def test_the_best_is_there_before_the_last_says_so(times: Times, files: LateFile
     assert _values(tmp_path) == {"best": 2, "last": 1}
     files.write_held()
     assert times.written == ["best", "last"], "nothing is held any more"
-    times.now += WORTH
+    times.now += worth_of(1)
     save(BEST, "best", 3)
-    times.now += WORTH
+    times.now += worth_of(1)
     save(LAST, "last", 4)
     assert times.written[2:] == ["best", "last"], "also where the last is worth it first"
     save(LAST, "last", 5)
-    times.now += 2 * WORTH
+    times.now += worth_of(2)
     save(BEST, "best", 6)
     assert times.written[4:] == ["best"], "a better one does not wait for the last"
     save(None, "last", 6)

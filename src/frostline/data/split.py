@@ -82,6 +82,10 @@ class Transfers(L.LightningDataModule):
             raise batch
         return batch
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Return a batch as it is where it stays on the CPU: Lightning would take it apart."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
+
 
 # A split, and the epochs whose augmentation its samples get (None: no augmentation) → a data set of the frozen blocks'
 # cached outputs for them; None if they are not cached.

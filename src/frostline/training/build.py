@@ -102,6 +102,7 @@ def build(
     known: the targets of a run that is scored on other samples (see `Data`). views: of each phase of a resumed run.
     Raises any FrostlineError.
     """
+    cfg = OmegaConf.create(resolved(cfg))  # parsing interpolations at each use takes longer
     require_devices(cfg.trainer.accelerator, processes(cfg.trainer)["devices"])
     folded = plan_of(cfg)
     kind = _kind(cfg.task)
@@ -109,8 +110,7 @@ def build(
     cfg = with_precision(cfg, backbone)
     pretrained = cfg.init_from is not None or is_pretrained(cfg.model)
     plan = scaled(folded, backbone).unfolded(list(backbone.blocks))
-    optimizers = optimizers_of(cfg, plan)
-    reuse: Reuse = make(cfg.cache, "cache", Reuse)
+    optimizers, reuse = optimizers_of(cfg, plan), make(cfg.cache, "cache", Reuse)
     shows = logs and shows_progress(cfg.trainer.enable_progress_bar)
     data = _data(cfg, backbone, reuse, kind, shows=shows, known=known)
     task, head = _fitting_top(cfg, backbone, data, plan)
@@ -264,8 +264,8 @@ def _fitting_top(cfg: DictConfig, backbone: Backbone, data: Data, plan: Plan) ->
 def _trainer(cfg: DictConfig, plan: Plan, task: Task, measure: Measure, num_batches: int, *, logs: bool) -> L.Trainer:
     if not logs:
         return make_trainer(cfg.trainer, [], logger=False, num_batches=num_batches)
-    callbacks = [*_average(plan), measure, PhasePatience(), *_callbacks(cfg.callbacks, task)]
     logger = made(cfg.logger, "logger", Logger)
+    callbacks = [*_average(plan), measure, PhasePatience(), *_callbacks(cfg.callbacks, task)]
     trainer = make_trainer(cfg.trainer, callbacks, logger=logger, num_batches=num_batches)
     require_best(trainer, task, plan)
     return trainer

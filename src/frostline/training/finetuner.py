@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -34,12 +33,13 @@ from frostline.plan.freezing import (
 from frostline.plan.phase import Phase
 from frostline.tasks.base import Task
 from frostline.training.compiling import compile_in_place
+from frostline.training.lean_module import LeanModule
 
 CHECKPOINT_KEY = "frostline"
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 
 
-class FineTuner(L.LightningModule):
+class FineTuner(LeanModule):
     """optimizers: by phase name, the factory that makes an optimizer from parameter groups; its learning rate is the
     base that phases scale.
 

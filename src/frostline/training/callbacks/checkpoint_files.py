@@ -17,7 +17,13 @@ from frostline.errors import RunError, first_line
 from frostline.quoting import command_of
 
 WORTH = 10  # a write is worth it once this many seconds of work are unsaved for each second that it takes
+PATIENT, SHORT = 30, 60.0  # or, up to SHORT seconds of work, PATIENT for each second
 SHARE = 0.25  # of free memory; larger checkpoints are not held
+
+
+def worth_of(took: float) -> float:
+    """Seconds of unsaved work that a write of `took` seconds is worth."""
+    return max(WORTH * took, min(PATIENT * took, SHORT))
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -58,7 +64,7 @@ class Waits(NamedTuple):
 
 class LateFiles(WholeFiles):
     """Hold checkpoints that may wait as copies in memory, until the seconds of work since that file was last written
-    are WORTH times those of a write. A later checkpoint of the same name replaces the held one.
+    are worth a write (`worth_of`). A later checkpoint of the same name replaces the held one.
 
     The end of a phase or run calls `write_held`, which writes everything that is held, so that only a process killed
     outright resumes from an older file. Rank 0 alone holds and decides; the others take part in gathering each
@@ -113,7 +119,7 @@ class LateFiles(WholeFiles):
             self._write(checkpoint, place)
 
     def _is_worth(self, place: Path) -> bool:
-        return LateFiles.took is None or self.unsaved_seconds(place) >= WORTH * LateFiles.took
+        return LateFiles.took is None or self.unsaved_seconds(place) >= worth_of(LateFiles.took)
 
     def _write(self, checkpoint: dict[str, Any], place: Path) -> None:
         begun = time.monotonic()
