@@ -108,9 +108,12 @@ def merged_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def nothing_awaited() -> Iterator[None]:
-    """Read versions of packages once, and skip fsync: no test cuts the power."""
+    """Read versions and plugins of packages once, and skip fsync: no test cuts the power."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importlib.metadata, "version", cache(importlib.metadata.version))
+        registry = sys.modules.get("lightning.fabric.utilities.registry")
+        if registry is not None:  # each Trainer searches all packages for plugins
+            patch.setattr(registry, "entry_points", cache(importlib.metadata.entry_points))
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
@@ -120,6 +123,25 @@ def measured_on_few() -> Iterator[None]:
     """Measure the costs of a network on 4 samples, as of large pictures: on 32 it takes as long as many a run here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("frostline.training.costs.MOST_SAMPLES", 4)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def solved_in_few_steps() -> Iterator[int]:
+    """Stop solving a head after a few steps: to its end it takes a fourth of a small run. Returns the whole number."""
+    from frostline.heads import probes
+
+    whole = probes.ITERATIONS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probes, "ITERATIONS", 8)
+        yield whole
+
+
+@pytest.fixture(scope="module")
+def solved_to_the_end(solved_in_few_steps: int) -> Iterator[None]:
+    """Solve heads as users, and other processes, do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("frostline.heads.probes.ITERATIONS", solved_in_few_steps)
         yield
 
 

@@ -15,6 +15,8 @@ from conftest import short_form
 from frostline.heads import probes
 from frostline.heads.probes import TEMPERATURE, K, accuracy, linear_probes, log_me, nearest_neighbours
 
+pytestmark = pytest.mark.usefixtures("solved_to_the_end")
+
 CLASSES = 4
 
 

@@ -16,7 +16,7 @@ from frostline.paths import bundled_weights, conf_dir
 from ranks_worker import Job
 from tiny import TEST, VAL
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("solved_to_the_end")]
 
 # Sharded blocks make features in batches of another size. What that changes in their last bits, a solved head and tiny
 # weights on top of it show.

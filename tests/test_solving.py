@@ -24,6 +24,8 @@ from frostline.tasks.token_classification import TokenClassification
 from frostline.training.solving import BYTES, FLOPS, is_affordable
 from tiny import FEW
 
+pytestmark = pytest.mark.usefixtures("solved_to_the_end")
+
 Program = Callable[..., Answer]
 SMALL = [*DEVICE, *FEW, "logger=none", "report=false", "callbacks.progress=null"]
 DIGITS = [*DEVICE, "logger=none", "callbacks.progress=null"]

@@ -223,7 +223,7 @@ def _adapt(cfg: DictConfig, backbone: Backbone, plan: Plan) -> None:
     that later draws do not change."""
     adapter: Adapter = make(cfg.adapter, "adapter", Adapter)
     with torch.random.fork_rng([]):
-        torch.manual_seed(seed_of(cfg.seed, "adapter"))
+        torch.default_generator.manual_seed(seed_of(cfg.seed, "adapter"))
         adapter.put_into(backbone, adapted_blocks(plan, list(backbone.blocks)))
 
 
@@ -248,7 +248,7 @@ def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, n
     network pretrained with that seed would have learned on top of the very same head."""
     task: Task = make(cfg.task, "task", Task, targets)
     with torch.random.fork_rng([]):
-        torch.manual_seed(seed_of(cfg.seed, "head"))
+        torch.default_generator.manual_seed(seed_of(cfg.seed, "head"))
         head: nn.Module = make(cfg.head, "head", nn.Module, backbone.features_for(targets.about), task.num_outputs)
     return task, head
 

@@ -22,7 +22,7 @@ from frostline.errors import RunError
 from frostline.frozen.outputs import FrozenOutputs
 from frostline.heads.probes import MAX_EVALUATIONS, LinearProbe, linear_maps
 from frostline.heads.vector import convex_layer
-from frostline.tasks.base import Task
+from frostline.tasks.base import Metrics, Task
 from frostline.training.finetuner import FineTuner
 
 ROWS = 256  # samples per batch of features
@@ -93,7 +93,7 @@ class HeadSolver(L.Callback):
         pairs = [task.fit_rows(batch.inputs, batch.targets) for batch in self._features(data.train_split, device)]
         features = torch.cat([values for values, _ in pairs])
         targets = torch.cat([values for _, values in pairs])
-        val = list(self._features(data.val_split, device))
+        val, metrics = list(self._features(data.val_split, device)), _own_metrics(task, device)
         if not features.isfinite().all():
             raise _no_solution("the features of the frozen backbone are not finite", model)
         found: list[tuple[LinearProbe, float]] = []
@@ -101,7 +101,7 @@ class HeadSolver(L.Callback):
             for candidate in linear_maps(
                 features, task.num_outputs, lambda outputs: task.loss_of_rows(outputs, targets)
             ):
-                score = _score(candidate, task, val)
+                score = _score(candidate, metrics, val, task.monitor)
                 if math.isfinite(score):
                     found.append((candidate, score))
         if not found:
@@ -116,15 +116,21 @@ class HeadSolver(L.Callback):
             yield self.frozen.features_of(split, list(range(start, min(start + ROWS, len(split)))), device)
 
 
-def _score(candidate: LinearProbe, task: Task, val: list[Batch]) -> float:
-    metrics = task.metrics().to(candidate.weight.device)
-    for metric in metrics.modules():
-        if isinstance(metric, Metric):
-            metric.distributed_available_fn = _never  # every rank has the whole split
+def _score(candidate: LinearProbe, metrics: Metrics, val: list[Batch], monitor: str) -> float:
+    metrics.reset()
     for batch in val:
         features = values_of(batch.inputs).float()
         metrics.update(features @ candidate.weight.T + candidate.bias, batch)
-    return float(metrics.compute()[task.monitor.removeprefix("val/")])
+    return float(metrics.compute()[monitor.removeprefix("val/")])
+
+
+def _own_metrics(task: Task, device: torch.device) -> Metrics:
+    """Metrics of this process alone: every rank has the whole split."""
+    metrics = task.metrics().to(device)
+    for metric in metrics.modules():
+        if isinstance(metric, Metric):
+            metric.distributed_available_fn = _never
+    return metrics
 
 
 def _never() -> bool:
