@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from frostline.sweeps.workers import is_worker
 
 MOST_NAMED = 20  # jobs listed as not run
 OF_SETTINGS = ("ConfigError", "PlanError")  # what fails again if it runs again
+SPARED = 20  # times the seconds that writing the leaderboard took pass before it is written again
 LIMITS = ("max_seconds", "max_parameters", "pruner", "minutes")
 
 
@@ -102,9 +104,10 @@ def _unsuccessful(sweep: Sweep) -> list[FrostlineError]:
 
 
 class Board:
-    """The leaderboard of a sweep, rewritten after each job."""
+    """The leaderboard of a sweep, rewritten after each job, or less often if that takes long."""
 
     def __init__(self) -> None:
+        self._due = 0.0
         self._path: Path | None = None
         self._begun: set[int] = set()
 
@@ -134,8 +137,11 @@ class Board:
             else:  # a signal ended it: it runs again in a resume
                 note.stopped += 1
             Session.sweep.write_note(number, note)
-        with suppress(OSError):  # the other jobs go on; `print` reports it
-            self._write(Session.sweep)
+        begun = time.monotonic()
+        if begun >= self._due:  # reading the notes of all jobs takes longer with each of them
+            with suppress(OSError):  # the other jobs go on; `print` reports it
+                self._write(Session.sweep)
+            self._due = time.monotonic() + SPARED * (time.monotonic() - begun)
         if Session.progress is not None:
             print(f"sweep  {Session.progress.line()}", flush=True)
 

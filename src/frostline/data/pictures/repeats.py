@@ -4,7 +4,7 @@ there are two."""
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from frostline.data.files.kind import FileKind
 from frostline.data.pictures.files import PICTURES
@@ -40,9 +40,27 @@ class _Picture(NamedTuple):
     target: bytes
 
 
+_found: dict[tuple[Any, ...], PictureRepeats] = {}  # of the last splits: the runs of a sweep mostly have the same
+
+
 def picture_repeats(splits: Mapping[str, Split]) -> PictureRepeats:
     """Compare decoded pixels, so that lossless copies in other formats are found. If some pictures are not in memory,
     compare the files' bytes."""
+    of_splits = tuple(_identity(name, split) for name, split in splits.items())
+    if of_splits not in _found:
+        found = _compared(splits)
+        _found.clear()
+        _found[of_splits] = found
+    return _found[of_splits]
+
+
+def _identity(name: str, split: Split) -> tuple[Any, ...]:
+    assert isinstance(split.source, Pictures)
+    first = split.source.name_of(int(split.index[0])) if len(split) else ""
+    return name, split.digest, first, split.source.in_memory, split.labels.numpy().tobytes()
+
+
+def _compared(splits: Mapping[str, Split]) -> PictureRepeats:
     pictures = [_Picture(name, *it) for name, split in splits.items() for it in _of(split)]
     if all(picture.source.in_memory for picture in pictures):
         alike = [same for rough in _groups(pictures, _sketch) for same in _groups(rough, _pixels)]
