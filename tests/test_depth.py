@@ -3,15 +3,22 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 import yaml
+from lightning import Trainer
 
-from conftest import ASIDE, DEVICE, Answer
+from conftest import ASIDE, DEVICE, Answer, make_phase
+from frostline.data.module import Data
 from frostline.errors import ConfigError
 from frostline.frozen.blocks import Output
-from frostline.training.depth import Depth, chosen_depth, depths_of, require_one_process
+from frostline.frozen.policy import Choice
+from frostline.training.costs import OVERHEAD, Cost, EpochSamples
+from frostline.training.depth import Depth, chosen_depth, depths_of, require_one_process, seconds_of
+from frostline.training.settling import epoch_samples
 
 FLOPS = [0.0, 10.0, 40.0, 80.0, 100.0]  # of 0, 1, ... 4 blocks from the stem
 OUTPUTS = [Output((1,), torch.float32, False, flops) for flops in FLOPS]
@@ -40,6 +47,37 @@ def test_a_top_block_with_nearly_all_arithmetic_thaws_all_the_same() -> None:
 @pytest.mark.parametrize(("minutes", "least", "depth"), [(10, 0, 4), (2, 0, 2), (0.1, 0, 0), (0.1, 1, 1)])
 def test_minutes_decide_by_seconds(minutes: float, least: int, depth: int) -> None:
     assert chosen_depth(depths([10, 60, 120, 121, 300]), minutes, least=least) == depth
+
+
+# Of 5 training samples and 2 of validation, in 3 epochs.
+@pytest.mark.parametrize(
+    ("kept", "passes", "passed"),
+    [(False, (1, 3), 3 * 5 + 3 * 2), (True, (1, 3), 5 + 2), (True, (2, 3), 2 * 5 + 2), (True, (0, 3), 0)],
+)
+def test_seconds_count_validation_and_what_the_cache_spares(kept: bool, passes: tuple[int, int], passed: int) -> None:
+    costs = {"stem": Cost(1, 2, 0), "top": Cost(10, 20, 0), "head": Cost(100, 200, 0)}
+    choice = Choice(line=1, kept=kept, views=0, passes=passes, num_bytes=0, why_not="")
+    seconds = seconds_of(costs, make_phase(thaw=1, epochs=3), choice, ["stem", "top"], EpochSamples(5, 2))
+    assert seconds == pytest.approx(OVERHEAD * (passed * 1 + 3 * 5 * 330 + 3 * 2 * 110))
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({}, EpochSamples(20, 15)),
+        ({"limit_train_batches": 2, "limit_val_batches": 1}, EpochSamples(10, 5)),
+        ({"limit_val_batches": 0.5, "check_val_every_n_epoch": 3}, EpochSamples(20, 2.5)),
+        ({"limit_val_batches": 9, "world_size": 1}, EpochSamples(40, 30)),
+        ({"limit_val_batches": 0}, EpochSamples(20, 0)),
+    ],
+)
+def test_samples_of_a_device_in_an_epoch(limits: dict[str, Any], expected: EpochSamples) -> None:
+    usual = {"limit_train_batches": 1.0, "limit_val_batches": 1.0, "check_val_every_n_epoch": 1, "world_size": 2}
+    batches = SimpleNamespace(train_split=range(40), val_split=range(30), num_batches=4)
+    batches.batches_of = lambda split: 3
+    batches.batches_per_epoch = lambda limit: limit if isinstance(limit, int) else int(4 * limit)
+    found = epoch_samples(cast(Data, batches), cast(Trainer, SimpleNamespace(**(usual | limits))))
+    assert found == pytest.approx(expected)
 
 
 def test_several_processes_are_told_what_to_write() -> None:

@@ -40,6 +40,13 @@ Context = Callable[[], AbstractContextManager[Any]]
 Input = Value | list[Tensor]  # of a block or a head
 
 
+class EpochSamples(NamedTuple):
+    """Samples of one device in an epoch: those that it trains on, and those of validation."""
+
+    trained: float
+    scored: float
+
+
 class Blocks(NamedTuple):
     """Costs of all blocks of a backbone, and the features that its head gets, on the CPU."""
 
@@ -106,11 +113,13 @@ def _of_towers(backbone: Towers, x: Mapping[str, Any], device: torch.device, con
     return {name: found[name] for name in backbone.blocks}, features
 
 
-def phase_seconds(costs: Costs, phase: Phase, blocks: list[str], samples: int, passed: int) -> float:
-    """Seconds to train each of `samples` once on one device. passed: passes of a sample through the frozen blocks."""
+def phase_seconds(costs: Costs, phase: Phase, blocks: list[str], trained: float, scored: float, passed: float) -> float:
+    """Seconds on one device to train on `trained` samples and to score `scored`, all epochs together. passed: passes of
+    a sample through the frozen blocks."""
     learning = [costs[name] for name in _differentiated(phase, blocks)]
-    frozen = sum(cost.forward for cost in costs.values()) - sum(cost.forward for cost in learning)
-    return (passed * frozen + samples * sum(cost.forward + cost.backward for cost in learning)) * OVERHEAD
+    forward, backward = (sum(times) for times in ([it.forward for it in learning], [it.backward for it in learning]))
+    frozen = sum(cost.forward for cost in costs.values()) - forward
+    return (passed * frozen + trained * (forward + backward) + scored * forward) * OVERHEAD
 
 
 def phase_bytes(

@@ -8,7 +8,7 @@ from frostline.frozen.blocks import Output
 from frostline.frozen.policy import Choice
 from frostline.plan.phase import Phase
 from frostline.plan.phases import Plan
-from frostline.training.costs import Costs, phase_seconds
+from frostline.training.costs import Costs, EpochSamples, phase_seconds
 
 SHARE = 0.6  # largest share of the arithmetic that thaws; benchmarks/README.md, "Defaults for pictures"
 
@@ -53,15 +53,21 @@ def chosen_depth(depths: Sequence[Depth], minutes: float | None, *, least: int) 
     return max(least, *fitting, 0)
 
 
-def plan_seconds(costs: Costs, plan: Plan, choices: Sequence[Choice], blocks: Sequence[str], samples: float) -> float:
-    """Seconds for all phases on one device. samples: trained on by that device per epoch."""
+def plan_seconds(
+    costs: Costs, plan: Plan, choices: Sequence[Choice], blocks: Sequence[str], samples: EpochSamples
+) -> float:
+    """Seconds for all phases on one device, with validation."""
     pairs = zip(plan.phases, choices, strict=True)
     return sum(seconds_of(costs, phase, choice, list(blocks), samples) for phase, choice in pairs)
 
 
-def seconds_of(costs: Costs, phase: Phase, choice: Choice, blocks: list[str], samples: float) -> float:
-    passed = choice.passes[0 if choice.kept else 1] * samples
-    return phase_seconds(costs, phase, blocks, round(phase.epochs * samples), round(passed))
+def seconds_of(costs: Costs, phase: Phase, choice: Choice, blocks: list[str], samples: EpochSamples) -> float:
+    """Seconds for a phase on one device, with validation."""
+    once, each = choice.passes
+    passed = (once if choice.kept else each) * samples.trained
+    passed += (min(once, 1) if choice.kept else phase.epochs) * samples.scored  # validation is not augmented
+    trained, scored = (phase.epochs * number for number in samples)
+    return phase_seconds(costs, phase, blocks, trained, scored, passed)
 
 
 def require_one_process(world_size: int, where: str, depth: int) -> None:

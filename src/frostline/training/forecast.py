@@ -11,12 +11,12 @@ from frostline.training.batch_size import costs_of, weights_bytes
 from frostline.training.build import Built
 from frostline.training.costs import Costs, optimizer_states, phase_bytes
 from frostline.training.depth import seconds_of
-from frostline.training.settling import samples_per_epoch
+from frostline.training.settling import epoch_samples
 
 
 class PlannedPhase(NamedTuple):
-    """rates, decays: lowest and highest of the groups. seconds: on one device of this kind, without validation. memory:
-    in bytes; both None if not estimated. frozen: whether outputs of frozen blocks are cached, in words; "" if there are
+    """rates, decays: lowest and highest of the groups. seconds: on one device of this kind, with validation. memory: in
+    bytes; both None if not estimated. frozen: whether outputs of frozen blocks are cached, in words; "" if there are
     none. shown: which views training samples have. solved: whether the head is computed without steps."""
 
     name: str
@@ -60,7 +60,7 @@ def _row(built: Built, phase: Phase, number: int, costs: Costs | None) -> Planne
     states = optimizer_states(model.optimizer_of(phase), trainer.strategy.root_device)
     seconds, memory = None, None
     if costs is not None:
-        seconds = seconds_of(costs, phase, choice, blocks, samples_per_epoch(data, trainer))
+        seconds = seconds_of(costs, phase, choice, blocks, epoch_samples(data, trainer))
         per_device = -(-round(len(data.train_split) / data.num_batches) // trainer.world_size)
         memory = phase_bytes(costs, phase, blocks, per_device, groups, states, weights)
     return PlannedPhase(

@@ -15,7 +15,7 @@ from frostline.plan.phases import Plan
 from frostline.plan.with_adapters import NONE
 from frostline.tasks.base import Task
 from frostline.training.batch_size import costs_of
-from frostline.training.costs import Costs
+from frostline.training.costs import Costs, EpochSamples
 from frostline.training.depth import Depth, chosen_depth, depths_of, plan_seconds, require_one_process
 from frostline.training.frozen_setup import choices_of, low_of, tried_outputs
 from frostline.training.solving import is_affordable
@@ -43,7 +43,7 @@ def deepened(
     def seconds(depth: int, costs: Costs) -> float:
         tried = settled(plan.deep(depth), data, trainer, pretrained=True, solvable=solvable)
         chosen = choices_of(reuse, tried, backbone, outputs, data, trainer)
-        return plan_seconds(costs, tried, chosen, blocks, samples_per_epoch(data, trainer))
+        return plan_seconds(costs, tried, chosen, blocks, epoch_samples(data, trainer))
 
     depths = depths_of(blocks, outputs, partial(seconds, costs=costs) if costs is not None else None)
     depth = chosen_depth(depths, minutes, least=int(cfg.adapter._target_ != NONE))
@@ -71,7 +71,10 @@ def is_solvable(head: nn.Module, task: Task, backbone: Backbone, data: Data, tra
     return is_affordable(samples * task.rows_per_sample, backbone.features.width, task.num_outputs, samples * flops)
 
 
-def samples_per_epoch(data: Data, trainer: L.Trainer) -> float:
-    """Samples that one device trains on."""
+def epoch_samples(data: Data, trainer: L.Trainer) -> EpochSamples:
     per_batch = len(data.train_split) / data.num_batches
-    return data.batches_per_epoch(trainer.limit_train_batches) * per_batch / trainer.world_size
+    trained = data.batches_per_epoch(trainer.limit_train_batches) * per_batch
+    limit, batches = trainer.limit_val_batches, data.batches_of(data.val_split)
+    share = limit if isinstance(limit, float) else min(1.0, limit / batches)
+    scored = share * len(data.val_split) / (trainer.check_val_every_n_epoch or 1)
+    return EpochSamples(trained / trainer.world_size, scored / trainer.world_size)
