@@ -165,6 +165,17 @@ def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     return request.param, folder / "S"
 
 
+def test_a_sweep_whose_workers_do_not_start_names_a_log_that_is_there(
+    program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frostline.sweeps.workers.PROGRAM", "no_such_program")
+    answer = program(*GRID, *FORMS["frostline"], "launcher=local", "launcher.workers=2", "hydra.sweep.dir=S")
+    assert answer.code == 1
+    (where,) = [line.split()[1] for line in answer.err.splitlines() if line.startswith("  where:")]
+    assert "No module named no_such_program" in Path(where).read_text()
+    assert "sweep.resume=S" in answer.err
+
+
 def test_workers_share_the_jobs_and_end_like_one_process(undisturbed: tuple[str, Path], tmp_path: Path) -> None:
     module, alone = undisturbed
     two = ["launcher=local", "launcher.workers=2", "hydra.sweep.dir=S"]

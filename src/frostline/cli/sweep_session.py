@@ -87,14 +87,21 @@ class Session:
 
     @staticmethod
     def remove_unbegun() -> None:
-        """Remove what is left of a new sweep in which no run began, unless another process takes part in it."""
+        """Remove what is left of a new sweep in which no run began, unless another process takes part in it, or the log
+        of a worker says why."""
         folder = Session.folder
         alone = Session.made and Session.presence is not None and Session.presence.is_alone()
-        if folder is not None and alone and {path.name for path in folder.glob("[!.]*")} <= {FILE, WRITTEN_FIRST}:
+        if folder is not None and alone and _unbegun(folder):
             shutil.rmtree(folder / JOBS)
             for name in (WRITTEN_FIRST, FILE):
                 (folder / name).unlink(missing_ok=True)
         remove_empty(Session.missing)
+
+
+def _unbegun(folder: Path) -> bool:
+    """Whether no run of the sweep and no worker has left anything."""
+    ours = {path.name for path in folder.glob("[!.]*")} <= {FILE, WRITTEN_FIRST}
+    return ours and not any(log.stat().st_size for log in (folder / JOBS).glob("worker-*.log"))
 
 
 def within(sweep: Path, subdir: str) -> Path:
