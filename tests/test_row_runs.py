@@ -95,6 +95,20 @@ def test_statistics_are_those_of_the_training_rows(pets: list[str], program: Pro
     assert row["numbers"]["age"]["mean"] < 6
 
 
+def test_the_majority_is_that_of_training_before_it_is_balanced(program: Program, tmp_path: Path) -> None:
+    """In a fourth of the validation rows a pug: of 20 balanced training rows the first class would be as frequent."""
+    with (tmp_path / "pets.csv").open("w") as file:
+        file.write("age,kind,split\n")
+        for place in range(120):
+            kind = "cat" if place % 4 == 0 else "pug"
+            file.write(f"{place % 7 + (place % 4 == 0)},{kind},{'val' if place % 3 == 0 else 'train'}\n")
+    own = ["data.number_columns=[age]", "data.split_column=split", "data.train_limit=20", "predictions=false"]
+    answer = program("train", "model=fusion", *SHORT, *HEAD, *own, "data.file=pets.csv", "run_dir=run",
+                     "task=classification", "data.target_columns=[kind]")  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert record_of(tmp_path / "run")["baselines"]["majority"]["val/accuracy"] == pytest.approx(0.75)
+
+
 def test_a_table_per_split_and_parquet(pets: list[str], program: Program, tmp_path: Path) -> None:
     import pyarrow.csv as arrow
     import pyarrow.parquet as parquet

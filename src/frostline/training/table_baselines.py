@@ -31,10 +31,12 @@ SURE = 2.0  # standard errors of a difference from which it is shown
 
 
 class Asked(NamedTuple):
-    """What is to be predicted. train: (N,) or (N, T) targets. val: a batch of all validation rows, without inputs."""
+    """What is to be predicted. train: (N,) or (N, T) targets. unlimited: those before `data.train_limit` balanced them.
+    val: a batch of all validation rows, without inputs."""
 
     task: Task
     train: Tensor
+    unlimited: Tensor
     val: Batch
 
     @property
@@ -44,10 +46,10 @@ class Asked(NamedTuple):
     @property
     def numbers(self) -> tuple[Tensor, Tensor]:
         """(N, T) and (M, T) float64 targets; classes as 0 and 1."""
-        if not self.classes:
-            return self.train.double(), self.val.targets.double()
-        train, val = (one_hot(side, self.task.num_outputs).double() for side in (self.train, self.val.targets))
-        return train, val
+        return self.as_numbers(self.train), self.as_numbers(self.val.targets)
+
+    def as_numbers(self, targets: Tensor) -> Tensor:
+        return one_hot(targets, self.task.num_outputs).double() if self.classes else targets.double()
 
     def scores(self, predicted: Tensor, *, logits: bool = False) -> dict[str, float]:
         """Validation scores of predictions (M, T). logits: of classes; else these are about 0 and 1."""
@@ -71,7 +73,7 @@ def table_baselines(built: Built, *, at_hand: bool) -> dict[str, Any]:
         return {}
     rows = _subset(len(data.train_split), MOST_ROWS)
     train = Split(data.train_split.source, data.train_split.index[rows])
-    asked = Asked(task, train.labels, _whole(data.val_split))
+    asked = Asked(task, train.labels, data.unlimited, _whole(data.val_split))
     blocks, ids = _of_rows(data, train)
     notes = [] if len(rows) == len(data.train_split) else [f"they learn from {len(rows):,} training rows"]
     if at_hand:
@@ -91,7 +93,7 @@ def _scored(asked: Asked, blocks: list[Block], ids: list[str], notes: list[str])
         scores = asked.scores(predict(), logits=logits)
         found[name] = scores | {"seconds": round(time.perf_counter() - begun, 3)}
 
-    timed("majority" if asked.classes else "mean", lambda: mean(train, len(val)))
+    timed("majority" if asked.classes else "mean", lambda: mean(asked.as_numbers(asked.unlimited), len(val)))
     if ids:
         timed("bias", lambda: biases([block for block in blocks if block.name in ids], train, val))
     used, left_out = affordable(blocks, len(train))
