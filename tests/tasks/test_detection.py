@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -236,5 +237,8 @@ def test_a_name_of_two_lines_is_drawn_in_one(task: Detection) -> None:
 def test_true_boxes_are_drawn_as_predictions(task: Detection) -> None:
     rows = torch.tensor([[[5.0, 6, 30, 40, 2, 0, 850], [-1] * 7], [[-1] * 7, [-1] * 7]])
     first, second = task.truths(batch_of(rows, torch.arange(2)))
-    assert first.tolist() == [[5, 6, 30, 40, 1, 2]]
+    assert first.tolist() == [[5, 6, 30, 40, math.inf, 2]]
     assert second.shape == (0, 6)
+    picture, surest = Image.new("RGB", (64, 48)), torch.tensor([[5.0, 6, 30, 40, 1, 2]])
+    true, found = (np.asarray(task.drawn(picture, rows)).any(2).sum() for rows in (first, surest))
+    assert true < found, "the label has no score"

@@ -4,6 +4,7 @@ of the picture, score, class, the best first.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from frostline.errors import counted, one_line
 from frostline.tasks.average_precision import AREA, CLASS, CROWD, SCORE, SCORES, TRUE_CLASS, DetectionMetrics, in_pixels
 from frostline.tasks.base import Task
 
+TRUE = math.inf  # in place of the score of a true box
 SAVED = (*["box"] * 4, "label", "score", "crowd", "area", "is_target", "sample")  # columns of `saved`
 LEAST_DRAWN = 480  # pixels, longer side of a drawn picture
 HEADERS = ("objects", "prediction", "drawn")  # of columns that are no classes
@@ -128,7 +130,7 @@ class Detection(Task):
         return f'{{"images": {images},\n"categories": {categories},\n"annotations": [{lines}]}}\n'.encode()
 
     def drawn(self, picture: Image.Image, prediction: Tensor) -> Image.Image:
-        """The boxes from the threshold on, with class and score."""
+        """The boxes from the threshold on, with class and score; true boxes have none."""
         times = -(-LEAST_DRAWN // max(picture.size))  # small pictures are enlarged, for letters to fit
         canvas = picture.convert("RGB").resize((picture.width * times, picture.height * times))
         draw = ImageDraw.Draw(canvas)
@@ -138,7 +140,8 @@ class Detection(Task):
         for *edges, _, label in rows:
             draw.rectangle(edges, outline=COLOURS[int(label) % len(COLOURS)], width=unit)
         for left, top, _, _, score, label in rows:
-            text, size = f"{one_line(self.classes[int(label)])} {score:.2f}", 8 * unit
+            name, size = one_line(self.classes[int(label)]), 8 * unit
+            text = name if score == TRUE else f"{name} {score:.2f}"
             at = max(0, min(left, canvas.width - draw.textlength(text, font_size=size))), max(0, top - size - 2 * unit)
             first, second, third, last = draw.textbbox(at, text, font_size=size)
             under = (first - unit, second - unit, third + unit, last + unit)
@@ -147,9 +150,11 @@ class Detection(Task):
         return canvas
 
     def truths(self, batch: Batch) -> list[Tensor]:
-        """(N, 6) boxes with a score of 1, crowds included."""
+        """(N, 6) boxes with a score of TRUE, crowds included."""
         return [
-            torch.cat([rows[:, :TRUE_CLASS], rows.new_ones(len(rows), 1), rows[:, TRUE_CLASS : TRUE_CLASS + 1]], 1)
+            torch.cat(
+                [rows[:, :TRUE_CLASS], rows.new_full((len(rows), 1), TRUE), rows[:, TRUE_CLASS : TRUE_CLASS + 1]], 1
+            )
             for rows in _true(batch)
         ]
 
