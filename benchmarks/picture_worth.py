@@ -201,7 +201,7 @@ def main() -> None:
         "trainer": hugging_face,
     }
     ways = {name: peers[name] for name in asked.peers.split(",") if name}
-    ways |= {plan: partial(frostline, plan=plan) for plan in asked.plans.split(",")}
+    ways |= {plan: partial(frostline, plan=plan) for plan in asked.plans.split(",") if plan}
     rows: list[dict[str, Any]] = []
     for name in asked.sets.split(","):
         for seed in map(int, asked.seeds.split(",")):

@@ -1,6 +1,7 @@
 """Time the same head trials as one process, with two workers, and as a process each, started one after the other.
 
 python benchmarks/sweep.py 20 [schedule.phases.head.epochs=30 ...]
+python benchmarks/sweep.py unequal      two workers alone, 20 trials of 40 and 80 epochs
 
 The digits with the bundled network: `head=mlp schedule=head_only`, rates × dropouts. Each way has an empty cache. Idle
 is the share of the workers' time, from the first start of a run to the last end, in which they had no run; the seconds
@@ -23,17 +24,20 @@ JOB = ["trainer=cpu", "logger=none", "report=false", "head=mlp", "schedule=head_
 RATES = ["1e-3", "3e-4", "3e-3", "1e-4", "1e-2"]
 DROPOUTS = ["0.1", "0.2", "0.3", "0.5"]
 WORKERS = 2
+IN_PARALLEL = ["launcher=local", f"launcher.workers={WORKERS}"]
+UNEQUAL = [
+    "schedule.phases.head.epochs=40,80",
+    f"head.dropout={','.join(DROPOUTS[:2])}",
+    f"optimizer.lr={','.join(RATES)}",
+]
 
 
 def main(trials: int, own: list[str]) -> None:
     dropouts = DROPOUTS[: max(1, trials // len(RATES))]
     grid = [f"optimizer.lr={','.join(RATES)}", f"head.dropout={','.join(dropouts)}"]
     rows = []
-    for name, launcher in (("one process", []), ("two workers", ["launcher=local", f"launcher.workers={WORKERS}"])):
-        with tempfile.TemporaryDirectory() as scratch:
-            seconds = _timed(scratch, "-m", *JOB, *own, *grid, *launcher, f"hydra.sweep.dir={scratch}/sweep")
-            runs = [*Path(scratch).glob("sweep/*/run.json")]
-            rows.append(_row(name, seconds, runs, WORKERS if launcher else 1))
+    for name, launcher in (("one process", []), ("two workers", IN_PARALLEL)):
+        rows.append(_swept(name, [*own, *grid, *launcher], WORKERS if launcher else 1))
     with tempfile.TemporaryDirectory() as scratch:
         seconds = 0.0
         for number, (rate, dropout) in enumerate((rate, dropout) for rate in RATES for dropout in dropouts):
@@ -42,6 +46,12 @@ def main(trials: int, own: list[str]) -> None:
             seconds += _timed(scratch, *alone, *own, *trial)
         rows.append(_row("a process each", seconds, [*Path(scratch).glob("runs/*/run.json")], 1))
     print(write_result("sweep" if not own else "sweep_longer", [{"own": own}, *rows]))
+
+
+def _swept(name: str, settings: list[str], workers: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as scratch:
+        seconds = _timed(scratch, "-m", *JOB, *settings, f"hydra.sweep.dir={scratch}/sweep")
+        return _row(name, seconds, [*Path(scratch).glob("sweep/*/run.json")], workers)
 
 
 def _timed(scratch: str, *arguments: str) -> float:
@@ -66,4 +76,7 @@ def _row(name: str, seconds: float, runs: list[Path], workers: int) -> dict[str,
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20, sys.argv[2:])
+    if sys.argv[1:] == ["unequal"]:
+        print(write_result("sweep_unequal", [_swept("two workers", [*UNEQUAL, *IN_PARALLEL], WORKERS)]))
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 20, sys.argv[2:])
