@@ -1,6 +1,7 @@
 """A sweep's folder that was damaged, moved or stopped: nothing is lost, and what is passed over is told."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,9 @@ import pytest
 
 import faked
 from conftest import Answer
+from frostline.cli.sweep import Board
 from frostline.commands.train import NOT_HERE
+from frostline.errors import RunError
 from frostline.report.leaderboard import write_leaderboard
 from frostline.runs.record import Record
 from frostline.runs.sweep_names import PRUNED
@@ -24,6 +27,15 @@ pytestmark = [
 Program = Callable[..., Answer]
 GRID = ["train", "-m", *faked.SMALL, "optimizer.lr=0.1,0.01"]
 SEARCH = ["train", "-m", "sweep=random", "sweep.trials=2", *faked.SMALL, "optimizer.lr=interval(0.01,0.1)"]
+
+
+def test_the_leaderboard_is_written_less_often_than_it_costs_but_before_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board()
+    assert board._is_due(None)
+    monkeypatch.setattr(board, "_due", math.inf)
+    assert not board._is_due(None)
+    assert not board._is_due(RunError("this job failed", next_step="another"))
+    assert board._is_due(KeyboardInterrupt())
 
 
 @pytest.fixture

@@ -165,11 +165,14 @@ def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     return request.param, folder / "S"
 
 
+@pytest.mark.parametrize("launcher", short_form(["local", "slurm"], "local"))
 def test_a_sweep_whose_workers_do_not_start_names_a_log_that_is_there(
-    program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    launcher: str, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("frostline.sweeps.workers.PROGRAM", "no_such_program")
-    answer = program(*GRID, *FORMS["frostline"], "launcher=local", "launcher.workers=2", "hydra.sweep.dir=S")
+    own = [f"launcher={launcher}", "launcher.workers=2", "hydra.sweep.dir=S"]
+    own += ["launcher.cluster=local"] if launcher == "slurm" else []
+    answer = program(*GRID, *FORMS["frostline"], *own)
     assert answer.code == 1
     (where,) = [line.split()[1] for line in answer.err.splitlines() if line.startswith("  where:")]
     assert "No module named no_such_program" in Path(where).read_text()

@@ -24,7 +24,7 @@ from frostline.sweeps.workers import is_worker
 
 MOST_NAMED = 20  # jobs listed as not run
 OF_SETTINGS = ("ConfigError", "PlanError")  # what fails again if it runs again
-SPARED = 20  # times the seconds that writing the leaderboard took pass before it is written again
+SPARED = 20  # seconds between two leaderboards for each second that writing one takes
 LIMITS = ("max_seconds", "max_parameters", "pruner", "minutes")
 
 
@@ -137,13 +137,16 @@ class Board:
             else:  # a signal ended it: it runs again in a resume
                 note.stopped += 1
             Session.sweep.write_note(number, note)
-        begun = time.monotonic()
-        if begun >= self._due:  # reading the notes of all jobs takes longer with each of them
+        if self._is_due(error):
             with suppress(OSError):  # the other jobs go on; `print` reports it
                 self._write(Session.sweep)
-            self._due = time.monotonic() + SPARED * (time.monotonic() - begun)
         if Session.progress is not None:
             print(f"sweep  {Session.progress.line()}", flush=True)
+
+    def _is_due(self, error: BaseException | None) -> bool:
+        """Reading the notes of all jobs takes longer with each of them. A signal ends the sweep without `print`."""
+        stops = error is not None and not isinstance(error, Exception)
+        return stops or time.monotonic() >= self._due
 
     def _write(self, sweep: Sweep, *, compare: bool = False) -> None:
         """compare: take the time to compare the settings sample by sample."""
@@ -151,8 +154,10 @@ class Board:
         from frostline.report.trials import runs_of
 
         with sweep.locked("board", wait=True):
+            begun = time.monotonic()
             if runs_of(sweep.folder) or lost_of(sweep.folder):
                 self._path = write_leaderboard(sweep.folder, compare=compare)
+            self._due = time.monotonic() + SPARED * (time.monotonic() - begun)
 
     def print(self) -> list[FrostlineError]:
         """Print the leaderboard. Returns an error if jobs of the sweep failed."""

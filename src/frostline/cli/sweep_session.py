@@ -15,6 +15,7 @@ from frostline.runs.sweeps import FILE, JOBS, Sweep
 from frostline.sweeps.progress import Progress
 from frostline.sweeps.settings import Grid
 from frostline.sweeps.watch import Watch
+from frostline.sweeps.workers import LOGS
 
 WRITTEN_FIRST = "multirun.yaml"  # Hydra's name for the config of a sweep
 
@@ -87,8 +88,8 @@ class Session:
 
     @staticmethod
     def remove_unbegun() -> None:
-        """Remove what is left of a new sweep in which no run began, unless another process takes part in it, or the log
-        of a worker says why."""
+        """Remove what is left of a new sweep in which no run and no worker began, unless another process takes part in
+        it."""
         folder = Session.folder
         alone = Session.made and Session.presence is not None and Session.presence.is_alone()
         if folder is not None and alone and _unbegun(folder):
@@ -99,9 +100,9 @@ class Session:
 
 
 def _unbegun(folder: Path) -> bool:
-    """Whether no run of the sweep and no worker has left anything."""
+    """Whether no run of the sweep began, and no worker, whose log an error may name."""
     ours = {path.name for path in folder.glob("[!.]*")} <= {FILE, WRITTEN_FIRST}
-    return ours and not any(log.stat().st_size for log in (folder / JOBS).glob("worker-*.log"))
+    return ours and not any(any((folder / JOBS).glob(logs)) for logs in LOGS)
 
 
 def within(sweep: Path, subdir: str) -> Path:

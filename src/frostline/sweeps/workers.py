@@ -19,6 +19,7 @@ SHARE = "FROSTLINE_WORKER"  # `<number> of <workers>` in the environment of a wo
 Thing = TypeVar("Thing")
 FULL_ERROR = "HYDRA_FULL_ERROR"
 PROGRAM = "frostline"  # the module that a worker runs
+LOGS = ("worker-*.log", "slurm/*_log.err", "slurm/*_log.out")  # of workers, and of jobs of a cluster
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 MOST_ATTEMPTS = 3  # a job is given up after this many deaths of its process, as it would kill every worker in turn
 LOOKS = 1.0  # seconds between two looks at the workers
@@ -104,7 +105,7 @@ def run(sweep: Sweep, starting: AbstractContextManager[Sequence[Worker]], worker
     if all(code not in (0, 1) for code in codes):
         raise RunError(
             "every worker ended before all jobs were done",
-            where=log_of(sweep, 0),
+            where=_first_log(sweep),
             next_step=f"read the end of that file; or {sweep.again()}",
         )
 
@@ -115,13 +116,19 @@ def require_done(sweep: Sweep, trials: int) -> None:
     if open_ones or trials:
         raise RunError(
             f"the workers ended before {f'{trials} trials' if trials else f'jobs {few(open_ones, 10)}'} had run",
-            where=log_of(sweep, 0),
+            where=_first_log(sweep),
             next_step=f"read the end of that file, and of those beside it; or {sweep.again()}",
         )
 
 
 def log_of(sweep: Sweep, number: int) -> Path:
     return sweep.folder / JOBS / f"worker-{number}.log"
+
+
+def _first_log(sweep: Sweep) -> Path:
+    """The log of the first worker, or of the first job of a cluster."""
+    folder = sweep.folder / JOBS
+    return next((log for logs in LOGS for log in sorted(folder.glob(logs))), folder)
 
 
 def joining(sweep: Sweep, arguments: Sequence[str]) -> list[str]:
