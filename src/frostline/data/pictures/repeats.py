@@ -1,10 +1,11 @@
 """Find repeated pictures: the model is tested on training pictures if they are in two splits, and a target is wrong if
 there are two."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from frostline.data.files.kind import FileKind
 from frostline.data.pictures.files import PICTURES
@@ -40,7 +41,7 @@ class _Picture(NamedTuple):
     target: bytes
 
 
-_found: dict[tuple[Any, ...], PictureRepeats] = {}  # of the last splits: the runs of a sweep mostly have the same
+_found: dict[tuple[str, ...], PictureRepeats] = {}  # of the last splits: the next run of a sweep mostly has the same
 
 
 def picture_repeats(splits: Mapping[str, Split]) -> PictureRepeats:
@@ -54,10 +55,15 @@ def picture_repeats(splits: Mapping[str, Split]) -> PictureRepeats:
     return _found[of_splits]
 
 
-def _identity(name: str, split: Split) -> tuple[Any, ...]:
-    assert isinstance(split.source, Pictures)
-    first = split.source.name_of(int(split.index[0])) if len(split) else ""
-    return name, split.digest, first, split.source.in_memory, split.labels.numpy().tobytes()
+def _identity(name: str, split: Split) -> str:
+    """Digest of what is compared: pixels at the network's size, targets, and names."""
+    source = split.source
+    assert isinstance(source, Pictures)
+    first = source.name_of(int(split.index[0])) if len(split) else ""
+    said = [name, split.digest, first, source.in_memory, source.decoding(), tuple(split.labels.shape)]
+    digest = hashlib.blake2b(repr(said).encode(), digest_size=16)
+    digest.update(split.labels.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _compared(splits: Mapping[str, Split]) -> PictureRepeats:

@@ -64,6 +64,10 @@ class Pictures(Source):
         """Sentences for the user about the samples at the network's size."""
         return []
 
+    def decoding(self) -> dict[str, Any]:
+        """What identifies the decoded pixels, for the cache's key."""
+        return {"pictures": self.content}
+
 
 class ArrayPictures(Pictures):
     """Pictures of one size in memory. pixels: (N, 3, H, W) uint8. entry: the cache entry that `pixels` maps, if any."""
@@ -132,7 +136,6 @@ class FilePictures(Pictures):
         return dicom_versions(self.files)
 
     def decoding(self) -> dict[str, Any]:
-        """What identifies the decoded pixels, for the cache's key."""
         resize: Any = self.spec.resize if self.spec.stretched is None else list(self.spec.stretched)
         own = {"pictures": self.content, "resize": resize, "filter": self.spec.interpolation}
         return own | ({"versions": [*self.decoded_by]} if self.decoded_by else {})
