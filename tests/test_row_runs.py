@@ -96,7 +96,7 @@ def test_statistics_are_those_of_the_training_rows(pets: list[str], program: Pro
 
 
 def test_the_majority_is_that_of_training_before_it_is_balanced(program: Program, tmp_path: Path) -> None:
-    """In a fourth of the validation rows a pug: of 20 balanced training rows the first class would be as frequent."""
+    """A fourth of the rows are cats. Of 20 balanced training rows a half are, and the first class is taken."""
     with (tmp_path / "pets.csv").open("w") as file:
         file.write("age,kind,split\n")
         for place in range(120):

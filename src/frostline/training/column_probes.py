@@ -44,11 +44,6 @@ class Block(NamedTuple):
         return self.codes if self.coded else self.train.shape[1]
 
 
-def mean(targets: Tensor, rows: int) -> Tensor:
-    """(rows, T) of always predicting the mean. targets: (N, T)."""
-    return targets.double().mean(0).expand(rows, -1)
-
-
 # --- biases ---
 
 

@@ -22,7 +22,7 @@ from frostline.tasks.classification import Classification
 from frostline.tasks.regression import Regression
 from frostline.training.build import Built
 from frostline.training.column_pairs import Pairs
-from frostline.training.column_probes import LEAST, STRENGTHS, Block, Linear, Trees, biases, mean
+from frostline.training.column_probes import LEAST, STRENGTHS, Block, Linear, Trees, biases
 
 MOST_ROWS, MOST_PAIRED = 20_000, 1_500  # of training; the kernels of pairs take a GFLOP for each of some 30 solutions
 FLOPS = 3e11  # of linear models, some ten seconds of one core
@@ -31,8 +31,8 @@ SURE = 2.0  # standard errors of a difference from which it is shown
 
 
 class Asked(NamedTuple):
-    """What is to be predicted. train: (N,) or (N, T) targets. unlimited: those before `data.train_limit` balanced them.
-    val: a batch of all validation rows, without inputs."""
+    """What is to be predicted. train: (N,) or (N, T) targets. unlimited: those before `data.train_limit`, which
+    balances classes. val: a batch of all validation rows, without inputs."""
 
     task: Task
     train: Tensor
@@ -46,10 +46,17 @@ class Asked(NamedTuple):
     @property
     def numbers(self) -> tuple[Tensor, Tensor]:
         """(N, T) and (M, T) float64 targets; classes as 0 and 1."""
-        return self.as_numbers(self.train), self.as_numbers(self.val.targets)
+        if not self.classes:
+            return self.train.double(), self.val.targets.double()
+        train, val = (one_hot(side, self.task.num_outputs).double() for side in (self.train, self.val.targets))
+        return train, val
 
-    def as_numbers(self, targets: Tensor) -> Tensor:
-        return one_hot(targets, self.task.num_outputs).double() if self.classes else targets.double()
+    @property
+    def mean(self) -> Tensor:
+        """(1, T) float64: the mean of the numbers, or the shares of the classes."""
+        if not self.classes:
+            return self.train.double().mean(0, keepdim=True)
+        return self.unlimited.bincount(minlength=self.task.num_outputs)[None].double() / len(self.unlimited)
 
     def scores(self, predicted: Tensor, *, logits: bool = False) -> dict[str, float]:
         """Validation scores of predictions (M, T). logits: of classes; else these are about 0 and 1."""
@@ -93,7 +100,7 @@ def _scored(asked: Asked, blocks: list[Block], ids: list[str], notes: list[str])
         scores = asked.scores(predict(), logits=logits)
         found[name] = scores | {"seconds": round(time.perf_counter() - begun, 3)}
 
-    timed("majority" if asked.classes else "mean", lambda: mean(asked.as_numbers(asked.unlimited), len(val)))
+    timed("majority" if asked.classes else "mean", lambda: asked.mean.expand(len(val), -1))
     if ids:
         timed("bias", lambda: biases([block for block in blocks if block.name in ids], train, val))
     used, left_out = affordable(blocks, len(train))
