@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -61,21 +62,27 @@ def test_seconds_count_validation_and_what_the_cache_spares(kept: bool, passes: 
     assert seconds == pytest.approx(OVERHEAD * (passed * 1 + 3 * 5 * 330 + 3 * 2 * 110))
 
 
+def test_a_solve_that_caches_nothing_computes_the_features_of_validation_again() -> None:
+    costs = {"stem": Cost(1, 2, 0), "head": Cost(0, 0, 0)}
+    choice = Choice(line=1, kept=False, views=0, passes=(1, 2), num_bytes=0, why_not="cache=never")
+    seconds = seconds_of(costs, make_phase(thaw="none", epochs=1, solve=True), choice, ["stem"], EpochSamples(5, 2))
+    assert seconds == pytest.approx(OVERHEAD * (2 * 5 + 2 * 2))
+
+
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
         ({}, EpochSamples(20, 15)),
         ({"limit_train_batches": 2, "limit_val_batches": 1}, EpochSamples(10, 5)),
-        ({"limit_val_batches": 0.5, "check_val_every_n_epoch": 3}, EpochSamples(20, 2.5)),
+        ({"limit_val_batches": 0.5}, EpochSamples(20, 5)),
         ({"limit_val_batches": 9, "world_size": 1}, EpochSamples(40, 30)),
         ({"limit_val_batches": 0}, EpochSamples(20, 0)),
     ],
 )
 def test_samples_of_a_device_in_an_epoch(limits: dict[str, Any], expected: EpochSamples) -> None:
-    usual = {"limit_train_batches": 1.0, "limit_val_batches": 1.0, "check_val_every_n_epoch": 1, "world_size": 2}
-    batches = SimpleNamespace(train_split=range(40), val_split=range(30), num_batches=4)
-    batches.batches_of = lambda split: 3
-    batches.batches_per_epoch = lambda limit: limit if isinstance(limit, int) else int(4 * limit)
+    usual = {"limit_train_batches": 1.0, "limit_val_batches": 1.0, "world_size": 2}
+    batches = SimpleNamespace(train_split=range(40), val_split=range(30), num_batches=4, batches_of=lambda split: 3)
+    batches.batches_per_epoch = partial(Data.batches_per_epoch, cast(Data, batches))
     found = epoch_samples(cast(Data, batches), cast(Trainer, SimpleNamespace(**(usual | limits))))
     assert found == pytest.approx(expected)
 

@@ -13,15 +13,16 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
 
 from conftest import DEVICE, Answer, short_form
+from frostline.contracts.batch import Batch
 from frostline.contracts.features import vector
 from frostline.contracts.targets import NO_TAG, Targets
-from frostline.heads.probes import STRENGTHS, linear_maps
+from frostline.heads.probes import STRENGTHS, LinearProbe, linear_maps
 from frostline.heads.vector import LinearHead, MlpHead, convex_layer
 from frostline.tasks.classification import Classification
 from frostline.tasks.multi_label import MultiLabel
 from frostline.tasks.regression import Regression
 from frostline.tasks.token_classification import TokenClassification
-from frostline.training.solving import BYTES, FLOPS, is_affordable
+from frostline.training.solving import BYTES, FLOPS, _own_metrics, _score, is_affordable
 from tiny import FEW
 
 pytestmark = pytest.mark.usefixtures("solved_to_the_end")
@@ -84,6 +85,18 @@ def test_of_tags_each_word_that_was_not_cut_off_is_a_row() -> None:
     logits = torch.randn(3, 3)
     torch.testing.assert_close(task.loss_of_rows(logits, wanted), nn.functional.cross_entropy(logits, wanted))
     assert task.rows_per_sample == 2.5
+
+
+def test_each_candidate_is_scored_anew() -> None:
+    task = Classification(
+        Targets("class", ["a", "b"], [2, 2], {}),
+        label_smoothing=0.0, class_weights="none", l1=0.0, monitor="val/accuracy", mode="max",
+    )  # fmt: skip
+    metrics = _own_metrics(task, torch.device("cpu"))
+    val = [Batch(torch.tensor([[1.0], [-1.0], [2.0], [3.0]]), torch.tensor([0, 1, 0, 1]), torch.arange(4))]
+    right, wrong = (LinearProbe(sign * torch.tensor([[1.0], [-1.0]]), torch.zeros(2), 1.0) for sign in (1, -1))
+    found = [_score(it, metrics, val, "val/accuracy") for it in (right, wrong, right)]
+    assert found == [0.75, 0.25, 0.75]
 
 
 def test_class_weights_and_smoothing_are_part_of_what_is_solved() -> None:

@@ -83,7 +83,7 @@ class Transfers(L.LightningDataModule):
         return batch
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Return a batch as it is where it stays on the CPU: Lightning would take it apart."""
+        """Return a batch as it is where it stays on the CPU, without copying its parts one by one."""
         return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 FROZEN = "head_only"
 MOST_OF_HEADS = 0.4  # of the time; then plans that thaw get their turn
-USUAL = 0.5  # of its estimate, what a plan takes: see training/costs.py
+USUAL = 0.5  # of its estimate, what a plan takes, before a run has shown it: see training/costs.py
 
 
 class Choice(NamedTuple):

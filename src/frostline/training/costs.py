@@ -23,8 +23,8 @@ from frostline.plan.phase import Phase
 SAMPLES, MOST_SAMPLES = 4, 32
 SHORT = 0.01  # seconds; one pass shorter than that is unreliable
 OVERHEAD = 1.15  # optimizer, data and logging beside forward and backward; assumed, not measured
-# Accuracy: the quickstart, estimated at 4 and 28 s, took 2.1 and 13.6 s (2026-11-22, two CPU cores): a sample costs
-# more in a batch of 4 than of 44. So the estimate is an upper bound on a machine that does nothing else.
+# Accuracy: the quickstart, estimated at 4 and 28 s, took 2.1 and 13.6 s (2026-11-22, two CPU cores, neither with
+# validation): a sample costs more in a batch of 4 than of 44. So the estimate is high where nothing else runs.
 
 
 class Cost(NamedTuple):

@@ -65,7 +65,8 @@ def seconds_of(costs: Costs, phase: Phase, choice: Choice, blocks: list[str], sa
     """Seconds for a phase on one device, with validation."""
     once, each = choice.passes
     passed = (once if choice.kept else each) * samples.trained
-    passed += (min(once, 1) if choice.kept else phase.epochs) * samples.scored  # validation is not augmented
+    scorings = min(once, 1) if choice.kept else phase.epochs + phase.solves  # validation is not augmented
+    passed += scorings * samples.scored
     trained, scored = (phase.epochs * number for number in samples)
     return phase_seconds(costs, phase, blocks, trained, scored, passed)
 

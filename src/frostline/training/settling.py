@@ -75,6 +75,6 @@ def epoch_samples(data: Data, trainer: L.Trainer) -> EpochSamples:
     per_batch = len(data.train_split) / data.num_batches
     trained = data.batches_per_epoch(trainer.limit_train_batches) * per_batch
     limit, batches = trainer.limit_val_batches, data.batches_of(data.val_split)
-    share = limit if isinstance(limit, float) else min(1.0, limit / batches)
-    scored = share * len(data.val_split) / (trainer.check_val_every_n_epoch or 1)
+    batches_scored = int(limit * batches) if isinstance(limit, float) else min(limit, batches)
+    scored = len(data.val_split) * batches_scored / batches
     return EpochSamples(trained / trainer.world_size, scored / trainer.world_size)

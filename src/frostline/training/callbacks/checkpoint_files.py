@@ -17,7 +17,7 @@ from frostline.errors import RunError, first_line
 from frostline.quoting import command_of
 
 WORTH = 10  # a write is worth it once this many seconds of work are unsaved for each second that it takes
-PATIENT, SHORT = 30, 60.0  # or, up to SHORT seconds of work, PATIENT for each second
+PATIENT, SHORT = 30, 60.0  # but PATIENT times the write as long as that is less than SHORT seconds
 SHARE = 0.25  # of free memory; larger checkpoints are not held
 
 
