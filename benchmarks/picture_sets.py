@@ -9,10 +9,12 @@ bccd_boxes  the whole pictures of bccd, with boxes in COCO's format
 cifar_1k    the first 1,000 training rows of CIFAR-10, the next 110 for validation, the first 1,000 test rows
 cifar_5k    the first 5,000, the next 550 for validation, the first 1,000 test rows
 sounds      log spectrograms of spoken digits by six speakers, one picture per recording
+fsdd        all recordings of the spoken digits, with the table that names their digits and splits
 """
 
 import io
 import json
+import shutil
 import sys
 import wave
 import zipfile
@@ -103,6 +105,9 @@ def main(data: Path, output: Path) -> None:
     cifar(data, output, "cifar_1k", 1000, 110)
     cifar(data, output, "cifar_5k", 5000, 550)
     sounds(data, output)
+    with zipfile.ZipFile(data / "fsdd" / "recordings.zip") as archive:
+        archive.extractall(output / "fsdd")
+    shutil.copyfile(data / "fsdd" / "metadata.csv", output / "fsdd" / "metadata.csv")
 
 
 if __name__ == "__main__":

@@ -15,16 +15,18 @@ from PIL import Image
 from conftest import Answer, short_form
 from frostline.paths import conf_dir
 from tiny_boxes import put_coco
+from tiny_sounds import put
 from tiny_text import make_tokenizer
 
 RECIPES = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 TEXTS = [recipe for recipe in RECIPES if recipe.startswith("minilm")]
 FOLDERS = [recipe for recipe in RECIPES if recipe.startswith("lite0")]  # of pictures
 BOXES = [recipe for recipe in RECIPES if recipe.endswith("_boxes")]
-PHASES = {"resnet50_two_stage": ["head", "upper"], "quickstart": ["head", "all"], "resnet50_frozen_mlp_adam": ["head"],
-          "resnet50_frozen_wide": ["head"], "lite0_bccd": ["head"],
-          "lite0_bccd_boxes": ["head"], "lite0_blood_cells": ["head", "all"],
-          "lite0_cifar10": ["head", "all"], **{recipe: ["head", "all"] for recipe in TEXTS}}  # fmt: skip
+SOUNDS = ["lite0_spoken_digits"]
+HEADS = ["resnet50_frozen_mlp_adam", "resnet50_frozen_wide", "lite0_bccd", "lite0_bccd_boxes"]
+STAGED = ["quickstart", "lite0_blood_cells", "lite0_cifar10", *SOUNDS, *TEXTS]
+PHASES = {recipe: ["head"] for recipe in HEADS} | {recipe: ["head", "all"] for recipe in STAGED}
+PHASES["resnet50_two_stage"] = ["head", "upper"]
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,14 @@ def test_a_recipe_runs(
     elif recipe in BOXES:
         folder = put_coco(tmp_path / "boxes", {"train": 9, "val": 3, "test": 3})
         overrides += [f"data.dir={folder}", "data.image_size=32", "head.channels=32", "head.hidden=32"]
+    elif recipe in SOUNDS:
+        folder = put(tmp_path / "sounds")
+        places = [
+            ("test" if number % 3 == 0 else "train", file) for number, file in enumerate(sorted(folder.rglob("*.wav")))
+        ]
+        rows = "".join(f"{file.relative_to(folder)},{file.parent.name},{part}\n" for part, file in places)
+        (folder / "table.csv").write_text(f"file_name,label,split\n{rows}")
+        overrides += [f"data.file={folder / 'table.csv'}", "data.image_size=32"]
     elif recipe in FOLDERS:
         overrides += [f"data.dir={pictures}", "data.image_size=32"]
     elif recipe != "quickstart":
