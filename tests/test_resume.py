@@ -192,6 +192,26 @@ def test_a_resume_says_where_it_goes_on(
     assert f"run   {run} {said}\n" in answer.out
 
 
+def test_a_run_killed_before_its_last_checkpoint_was_written_starts_again(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Callable[..., Answer]
+) -> None:
+    """The best one may be on disk while the last still waits in memory."""
+    run = tmp_path / "run"
+    monkeypatch.setenv("STOP_AT", f"train 6 {int(signal.SIGTERM)}")
+    assert _train(run) == 128 + signal.SIGTERM
+    monkeypatch.delenv("STOP_AT")
+    (run / "checkpoints" / "last.ckpt").unlink()
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+    refused = program("train", f"resume={run}", "trust=true")
+    assert "its checkpoint last.ckpt is missing" in refused.err, "an interruption writes it"
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "status": "running"}))
+    answer = program("train", f"resume={run}", "trust=true")
+    assert answer.code == 0, answer.err
+    assert f"run   {run} starts again: no checkpoint\n" in answer.out
+    _require_equal(run, whole)
+
+
 def test_the_scores_of_a_run_that_is_not_finished_say_so(
     stopped: Path, whole: Path, program: Callable[..., Answer]
 ) -> None:

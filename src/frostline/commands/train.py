@@ -34,7 +34,7 @@ from frostline.training.build import Built, build
 from frostline.training.callbacks.curves import Curves
 from frostline.training.callbacks.progress import EpochLines
 from frostline.training.callbacks.pruning import Watched
-from frostline.training.checkpoint import Stand, forget_starts, read_saved, stand_of
+from frostline.training.checkpoint import CHECKPOINTS, Stand, forget_starts, read_saved, stand_of
 from frostline.training.finetuner import CHECKPOINT_KEY
 from frostline.training.fit import fit
 from frostline.training.forecast import PlannedPhase, planned, seconds_in_all
@@ -101,6 +101,8 @@ def train(
     ):
         if leads:
             _write_settings(settings, folder, resume=resume)
+            if resume and stand is None:
+                _remove_remains(folder)
         if stand is None:  # else TensorBoard has them
             log_texts(built, markdown(rows), folder / CONFIG)
         _fit_and_test(cfg, built, record, folder, stand, watch)
@@ -164,6 +166,14 @@ def _name_on_hub(record: Record, cfg: DictConfig) -> None:
     for entry, name in ((record.model, cfg.model.get("name")), (record.data, cfg.data.get("path"))):
         if isinstance(name, str) and HUB_NAME.fullmatch(name) and not at_home(name).exists():
             entry["hub_name"] = name
+
+
+def _remove_remains(folder: Path) -> None:
+    """Remove the scores and curves of a run that was killed before its first checkpoint of all that it needs."""
+    for path in (folder / CHECKPOINTS).glob("*.ckpt"):
+        path.unlink()
+    for events in (folder / "tensorboard").glob("events.*"):
+        events.unlink()
 
 
 def _write_settings(settings: DictConfig, folder: Path, *, resume: bool) -> None:

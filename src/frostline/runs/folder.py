@@ -145,8 +145,8 @@ def goes_on(folder: Path, settings: DictConfig) -> bool:
 
 
 def require_unfinished(record: Record, folder: Path, typed: Sequence[str] = ()) -> None:
-    """Raise RunError if the run cannot continue: it is finished, or its last checkpoint is gone. typed: the overrides
-    of a resume."""
+    """Raise RunError if the run cannot continue: it is finished, or its last checkpoint is gone. A run that was killed
+    in its first phase may have none yet, as it waited in memory: it starts again. typed: the overrides of a resume."""
     if record.status == "finished":
         raise RunError(
             "this run is finished",
@@ -155,7 +155,8 @@ def require_unfinished(record: Record, folder: Path, typed: Sequence[str] = ()) 
             "  # starts a new run from its weights",
         )
     best = checkpoint_of(folder, "best")
-    if checkpoint_of(folder, "last") is None and (best is not None or record.phases):
+    trained = bool(record.phases) or (best is not None and record.status != "running")
+    if checkpoint_of(folder, "last") is None and trained:
         raise RunError(
             "the run was trained, but its checkpoint last.ckpt is missing",
             where=folder / "checkpoints",
