@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from conftest import short_form
-from frostline.report.resampling import Sums, bounds, drawn, merged, skewness, times
+from frostline.report.resampling import Sums, bounds, drawn, influences, merged, skewness, times
 from frostline.report.score_intervals import (
     cautions,
     given_intervals,
@@ -76,7 +76,7 @@ def test_the_bootstrap_covers(number: int, score: str) -> None:
     held = 0
     for sums in made:
         value = float(function(sums.sum(0)[None])[0])
-        low, high = bounds(function(weights @ sums), value, skewness(Sums(sums, function)), number, 2)
+        low, high = bounds(function(weights @ sums), value, skewness(influences(Sums(sums, function))), number, 2)
         held += low <= truth <= high
     assert held / sets == pytest.approx(0.95, abs=0.02)
 
@@ -110,7 +110,7 @@ def test_a_bootstrap_without_strata_is_scipys_bca() -> None:
         return total[:, 0] / total[:, 1]
 
     (values,) = drawn([Sums(sums, mean)], np.zeros(300, int))
-    found = bounds(values, points.mean(), skewness(Sums(sums, mean)), 300, 1)
+    found = bounds(values, points.mean(), skewness(influences(Sums(sums, mean))), 300, 1)
     truth = stats.bootstrap((points,), np.mean, method="BCa", n_resamples=9999, rng=0).confidence_interval
     assert found == pytest.approx((truth.low, truth.high), abs=0.02)
 
@@ -192,6 +192,15 @@ def test_what_is_too_small_says_so() -> None:
     assert cautions(found) == ["do not trust the interval of test/loss: only 20 samples"]
     perfect = intervals_of(of({"test/f1_macro": 1.0}, target=target.repeat(4), logits=np.eye(K)[target.repeat(4)]))
     assert cautions(perfect) == ["do not trust the interval of test/f1_macro: the same in every draw"]
+
+
+def test_draws_that_hardly_differ_are_told() -> None:
+    """Two classes are all right and one is all wrong: draws within classes change the score by next to nothing."""
+    target, given = np.repeat([0, 1, 2], [20, 22, 18]), np.repeat([0, 1, 0, 1], [20, 22, 10, 8])
+    score = float(np.mean([2 * 20 / (20 + 30), 2 * 22 / (22 + 30), 0]))
+    found = intervals_of(of({"test/f1_macro": score}, target=target, logits=np.eye(3)[given]))["test/f1_macro"]
+    assert found["low"] <= score <= found["high"]
+    assert found["caution"] == "one sample changes the score more than the draws differ"
 
 
 def test_a_task_may_give_intervals_itself() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from frostline.errors import RunError, few, shortened
-from frostline.report.resampling import Array, Sums, bounds, drawn, skewness
+from frostline.report.resampling import Array, Sums, bounds, drawn, influences, skewness
 from frostline.report.sample_scores import beside, classes_of
 from frostline.report.score_intervals import caution_of, summed, units_of
 from frostline.report.score_parts import parts_of
@@ -111,7 +111,7 @@ def differences(first: Predictions, second: Predictions) -> list[Difference]:
             name,
             one,
             other,
-            *bounds(own, other - one, skewness(sums), units.number, strata),
+            *bounds(own, other - one, skewness(influences(sums)), units.number, strata),
             caution_of(units, sums),
         )
         for (name, one, other, sums), own in zip(found, values, strict=True)

@@ -20,6 +20,7 @@ SHARED = 1_000_000  # numbers that the next run may use again, 8 MB
 LEAST = 10  # units in a stratum; smaller strata are drawn together, as draws from few units vary too little
 QUANTILES_FROM = 1000  # draws
 SKEWNESS_FROM = 2000  # units
+MOST_BIAS = 1.0  # standard deviations of the draws
 SPARSE = 0.1  # share of sums that are not 0, below which sparse sums are faster
 
 Array = Any  # numpy.ndarray
@@ -115,13 +116,14 @@ def _sparse(sums: Array) -> Array:
     return sparse.csr_array(sums)
 
 
-def skewness(score: Sums, seed: int = 0) -> float:
-    """Of the influence of single units on the score, from the scores without each (jackknife)."""
+def influences(score: Sums, seed: int = 0) -> Array:
+    """Of single units on the score, from the scores without each (jackknife); of SKEWNESS_FROM units at most. Empty for
+    few draws, whose interval needs none."""
     import numpy as np
 
     sums, of = score.sums, score.of
-    if score.draws < QUANTILES_FROM:  # whose interval needs none
-        return 0.0
+    if score.draws < QUANTILES_FROM:
+        return np.zeros(0)
     number, most = sums.shape[0], min(SKEWNESS_FROM, score.draws)
     total = sums.sum(0)
     if number > most:
@@ -129,14 +131,21 @@ def skewness(score: Sums, seed: int = 0) -> float:
     rows = max(1, AT_ONCE // sums.shape[1])
     parts = (sums[at : at + rows] for at in range(0, sums.shape[0], rows))
     without = np.concatenate([of(total - (it if isinstance(it, np.ndarray) else it.toarray())) for it in parts])
-    away = without.mean() - without
-    spread = float((away**2).mean())
+    away: Array = without.mean() - without
+    return away
+
+
+def skewness(away: Array) -> float:
+    """away: see `influences`."""
+    spread = float((away**2).mean()) if len(away) else 0.0
     return 0.0 if not spread > 0 else float((away**3).mean() / spread**1.5)
 
 
 def bounds(values: Array, score: float, skew: float, units: int, strata: int) -> tuple[float, float]:
-    """95 % interval from the values (B,) of a score in draws. skew: see `skewness`. Of fewer than QUANTILES_FROM draws
-    by their mean and deviation: their outer quantiles vary too much. These ends may lie beyond the range of a score."""
+    """95 % interval from the values (B,) of a score in draws. skew: see `skewness`. The correction for bias is at most
+    MOST_BIAS: if a score lies at the end of its draws, a larger one would leave no interval. Of fewer than
+    QUANTILES_FROM draws by their mean and deviation: their outer quantiles vary too much. These ends may lie beyond the
+    range of a score."""
     import numpy as np
 
     values = values[np.isfinite(values)]
@@ -149,7 +158,7 @@ def bounds(values: Array, score: float, skew: float, units: int, strata: int) ->
         return middle - reach * spread, middle + reach * spread
     close = 1e-9 * max(1.0, abs(score))
     below = (values < score - close).mean() + (abs(values - score) <= close).mean() / 2
-    bias = NORMAL.inv_cdf(min(max(float(below), 1 / len(values)), 1 - 1 / len(values)))
+    bias = min(max(NORMAL.inv_cdf(min(max(float(below), 1e-9), 1 - 1e-9)), -MOST_BIAS), MOST_BIAS)
     bend = skew / (6 * sqrt(units))
     levels = []
     for z in (-reach, reach):

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from frostline.errors import RunError, counted
-from frostline.report.resampling import LEAST_DRAWN, QUANTILES_FROM, Array, Sums, bounds, drawn, merged, skewness
+from frostline.report.resampling import (
+    LEAST_DRAWN,
+    QUANTILES_FROM,
+    Array,
+    Sums,
+    bounds,
+    drawn,
+    influences,
+    merged,
+    skewness,
+)
 from frostline.report.sample_scores import SampleScore, added, beside
 from frostline.report.score_parts import parts_of
 from frostline.report.wilson import wilson
@@ -119,11 +129,14 @@ def _drawn(scores: Mapping[str, SampleScore], units: Units) -> dict[str, dict[st
     found = {}
     strata = int(units.strata.max()) + 1
     for (name, own), sums, values in zip(scores.items(), parts, drawn(parts, units.strata), strict=True):
-        low, high = bounds(values, own.value, skewness(sums), units.number, strata)
+        away = influences(sums)
+        low, high = bounds(values, own.value, skewness(away), units.number, strata)
         if sums.draws < QUANTILES_FROM:  # scores that take so long lie between 0 and 1
             low, high = max(min(low, own.value), 0.0), min(max(high, own.value), 1.0)
         if isfinite(low) and isfinite(high):
             caution = caution_of(units, sums) or ("the same in every draw" if low == high else "")
+            if not caution and len(away) and high - low < abs(away).max():
+                caution = "one sample changes the score more than the draws differ"
             found[name] = {"low": low, "high": high, "by": "bootstrap", **_about(units), "caution": caution}
     return found
 
