@@ -191,6 +191,7 @@ def test_a_stopped_sweep_names_exactly_the_jobs_that_did_not_run(
     assert sorted([began, *left]) == sorted(jobs)
     number = len(jobs) - 1
     assert f"{number} job{'s' if number > 1 else ''} of the sweep did not run:" in answer.err
+    assert "begun, and not ended: job 0" in answer.err
 
 
 def test_a_sweep_stopped_before_its_first_job_leaves_nothing(

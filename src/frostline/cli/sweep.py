@@ -205,6 +205,10 @@ class Board:
                     return [error]
         return []
 
+    def _is_stopped(self, number: int) -> bool:
+        state = Session.sweep.state(number) if Session.sweep is not None else None
+        return state == "open" or (state == "new" and number in self._begun)
+
     def tell_left(self) -> None:
         """Print the jobs of a stopped sweep that did not run."""
         left = [
@@ -217,5 +221,8 @@ class Board:
             named = "\n  ".join(left[:MOST_NAMED])
             number = f"{len(left)} job{'s' * (len(left) > 1)} of the sweep"
             print(f"frostline: {number} did not run:\n  {named}{more}", file=sys.stderr)
+        stopped = [str(number) for number in range(len(Jobs.all)) if self._is_stopped(number)]
+        if stopped:
+            print(f"frostline: begun, and not ended: job {few(stopped, MOST_NAMED)}", file=sys.stderr)
         if Session.presence is not None and Session.sweep is not None and not Session.done and Session.sweep.numbers():
             print(f"frostline: the sweep was stopped\n  next:  {Session.sweep.again()}", file=sys.stderr)
