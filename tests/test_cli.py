@@ -227,6 +227,10 @@ BAD_OTHERS = {
     ),
     "a ranking without brackets": (["rank", "models=bundled,resnet18"], ["in brackets: models=[bundled,resnet18]\n"]),
     "two models without -m": (["train", "model=bundled,resnet18"], ["frostline train -m model=bundled,resnet18"]),
+    "what Frostline sets": (
+        ["train", "trainer.check_val_every_n_epoch=2"],
+        ["trainer.check_val_every_n_epoch is set by Frostline", "leave it out"],
+    ),
     "a ranking by weights": (["rank", "models=[bundled]", "model.weights=null"], ["there is no setting 'model'"]),
     "a ranking by plan": (["rank", "models=[bundled]", "schedule=full"], ["schedule"]),
     "a ranking of no data": (["rank", "models=[bundled]", "~data"], ["data is missing"]),

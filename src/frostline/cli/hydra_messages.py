@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from frostline.cli.nested import options_with
+from frostline.commands.checks import SUPPLIED
 from frostline.config.constructors import constant_of, parameters_of
 from frostline.config.keys import meant
 from frostline.errors import ConfigError, close_names, first_line
@@ -66,6 +67,8 @@ def _unknown_setting(full: str, key: str, parent: DictConfig, *, composes: bool)
     """parent: the node that has no such key. composes: whether the command has config groups."""
     what = f"there is no setting '{full}'"
     target = OmegaConf.select(parent, "_target_")
+    if key in SUPPLIED.get(full.rpartition(".")[0], ()):
+        return ConfigError(f"{full} is set by Frostline", where="command line", next_step="leave it out")
     if isinstance(target, str) and key in parameters_of(target):
         return ConfigError(f"{what} yet", where="command line", next_step=f"+{full}=<value>  # adds it")
     if not composes and "." in full:
