@@ -46,6 +46,7 @@ def test_a_run_that_learned_too_little_is_told_what_to_try(
     [
         (0.88, {"majority": 0.58, "knn": 0.95, "linear_probe": 0.9}),  # within 0.03, the standard error of 0.9
         (0.59, {"majority": 0.58}),
+        (1.00, {"majority": 1.00}),  # validation has one class
         (0.10, {}),
     ],
 )
