@@ -100,9 +100,7 @@ def train(
         group_left(),
     ):
         if leads:
-            _write_settings(settings, folder, resume=resume)
-            if resume and stand is None:
-                _remove_remains(folder)
+            _write_settings(settings, folder, resume=resume, anew=stand is None)
         if stand is None:  # else TensorBoard has them
             log_texts(built, markdown(rows), folder / CONFIG)
         _fit_and_test(cfg, built, record, folder, stand, watch)
@@ -176,8 +174,11 @@ def _remove_remains(folder: Path) -> None:
         events.unlink()
 
 
-def _write_settings(settings: DictConfig, folder: Path, *, resume: bool) -> None:
-    """Write config.yaml; for a resumed run, update only the paths of its data. settings: `lasting` ones."""
+def _write_settings(settings: DictConfig, folder: Path, *, resume: bool, anew: bool) -> None:
+    """Write config.yaml; for a resumed run, update only the paths of its data. settings: `lasting` ones. anew: whether
+    the run begins from its first step."""
+    if resume and anew:
+        _remove_remains(folder)
     if not resume:
         write_atomically(folder / CONFIG, OmegaConf.to_yaml(settings, resolve=True))
         return
