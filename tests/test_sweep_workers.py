@@ -14,12 +14,13 @@ import pytest
 import faked
 from conftest import SMALL, Answer, short_form
 from forked import started
+from frostline.cli.sweep import tell_notes
 from frostline.commands.train import NOT_HERE
 from frostline.errors import RunError
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep
 from frostline.sweeps.progress import Progress
-from frostline.sweeps.workers import MOST_ATTEMPTS, devices, give_up, require_done, shares
+from frostline.sweeps.workers import MOST_ATTEMPTS, devices, give_up, log_of, require_done, shares
 
 pytestmark = [pytest.mark.process, *(pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE)]
 Program = Callable[..., Answer]
@@ -136,6 +137,22 @@ def test_a_job_that_ends_its_process_again_and_again_is_given_up(sweep: Sweep) -
     assert sweep.state(1) == "failed"
     assert Record.read(sweep.folder / "1").error == {"type": "RunError", "message": "its process died 3 times"}
     assert not give_up(sweep, 2)
+
+
+def test_what_runs_of_workers_noted_on_their_data_is_told_at_the_end(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, notes in enumerate([["few"], ["few", "3 pictures are in both train and test"], ["few"]]):
+        run(sweep, number, 0.5)
+        record = Record.read(sweep.folder / str(number))
+        record.notes = notes
+        record.write(sweep.folder / str(number))
+    tell_notes(sweep)
+    assert capsys.readouterr().out == "", "each run has printed its own"
+    log_of(sweep, 0).write_text("")
+    tell_notes(sweep)
+    told = capsys.readouterr().out.splitlines()
+    assert told == ["note  all runs: few", "note  run 1: 3 pictures are in both train and test"]
 
 
 def test_jobs_that_no_worker_ran_are_reported(sweep: Sweep) -> None:

@@ -14,13 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.sweep_jobs import Jobs
 from frostline.cli.sweep_session import Session, within
-from frostline.errors import FrostlineError, RunError, few, in_short
+from frostline.errors import FrostlineError, RunError, few, in_short, shown
 from frostline.paths import remove_empty
 from frostline.runs.folders import numbered
 from frostline.runs.record import FILE as RECORD
 from frostline.runs.record import Record
 from frostline.runs.sweeps import JOBS, Note, Sweep, lost_of
-from frostline.sweeps.workers import is_worker
+from frostline.sweeps.workers import is_worker, logs_of
 
 MOST_NAMED = 20  # jobs listed as not run
 OF_SETTINGS = ("ConfigError", "PlanError")  # what fails again if it runs again
@@ -103,6 +103,20 @@ def _unsuccessful(sweep: Sweep) -> list[FrostlineError]:
     return []
 
 
+def tell_notes(sweep: Sweep) -> None:
+    """Print what the runs noted on their data, once, if workers ran them, whose output went to their logs."""
+    if not logs_of(sweep):
+        return
+    records = {number: record for number in sweep.numbers() if (record := sweep.record(number)) is not None}
+    noted: dict[str, list[str]] = {}
+    for number, record in records.items():
+        for note in record.notes:
+            noted.setdefault(note, []).append(str(number))
+    for note, numbers in noted.items():
+        whose = "all runs" if len(numbers) == len(records) else f"run {few(numbers, 5)}"
+        print(f"note  {whose}: {shown(note)}")
+
+
 class Board:
     """The leaderboard of a sweep, rewritten after each job, or less often if that takes long."""
 
@@ -172,6 +186,7 @@ class Board:
             errors += self._test_best(sweep)
             self._write(sweep, compare=True)
             print_leaderboard(self._path)
+            tell_notes(sweep)
             if Session.has_page:
                 from frostline.commands.sweep_page import page_of_sweep
 

@@ -105,7 +105,7 @@ def run(sweep: Sweep, starting: AbstractContextManager[Sequence[Worker]], worker
     if all(code not in (0, 1) for code in codes):
         raise RunError(
             "every worker ended before all jobs were done",
-            where=_first_log(sweep),
+            where=next(iter(logs_of(sweep)), sweep.folder / JOBS),
             next_step=f"read the end of that file; or {sweep.again()}",
         )
 
@@ -116,7 +116,7 @@ def require_done(sweep: Sweep, trials: int) -> None:
     if open_ones or trials:
         raise RunError(
             f"the workers ended before {f'{trials} trials' if trials else f'jobs {few(open_ones, 10)}'} had run",
-            where=_first_log(sweep),
+            where=next(iter(logs_of(sweep)), sweep.folder / JOBS),
             next_step=f"read the end of that file, and of those beside it; or {sweep.again()}",
         )
 
@@ -125,10 +125,9 @@ def log_of(sweep: Sweep, number: int) -> Path:
     return sweep.folder / JOBS / f"worker-{number}.log"
 
 
-def _first_log(sweep: Sweep) -> Path:
-    """The log of the first worker, or of the first job of a cluster."""
-    folder = sweep.folder / JOBS
-    return next((log for logs in LOGS for log in sorted(folder.glob(logs))), folder)
+def logs_of(sweep: Sweep) -> list[Path]:
+    """The logs of workers, and of the jobs of a cluster."""
+    return [log for logs in LOGS for log in sorted((sweep.folder / JOBS).glob(logs))]
 
 
 def joining(sweep: Sweep, arguments: Sequence[str]) -> list[str]:
