@@ -138,9 +138,11 @@ def solved_in_few_steps() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def solved_to_the_end(solved_in_few_steps: int) -> Iterator[None]:
-    """Solve heads as users, and other processes, do."""
+def solved_to_the_end(solved_in_few_steps: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Solve heads as users, and other processes, do. Scores of probes are cached: these tests have a cache of their
+    own."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FROSTLINE_CACHE_DIR", str(tmp_path_factory.mktemp("solved")))
         patch.setattr("frostline.heads.probes.ITERATIONS", solved_in_few_steps)
         yield
 
