@@ -20,7 +20,7 @@ from frostline.runs.folders import numbered
 from frostline.runs.record import FILE as RECORD
 from frostline.runs.record import Record
 from frostline.runs.sweeps import JOBS, Note, Sweep, lost_of
-from frostline.sweeps.workers import is_worker, logs_of
+from frostline.sweeps.workers import is_worker, logs_in
 
 MOST_NAMED = 20  # jobs listed as not run
 OF_SETTINGS = ("ConfigError", "PlanError")  # what fails again if it runs again
@@ -105,7 +105,7 @@ def _unsuccessful(sweep: Sweep) -> list[FrostlineError]:
 
 def tell_notes(sweep: Sweep) -> None:
     """Print what the runs noted on their data, once, if workers ran them, whose output went to their logs."""
-    if not logs_of(sweep):
+    if not logs_in(sweep.folder):
         return
     records = {number: record for number in sweep.numbers() if (record := sweep.record(number)) is not None}
     noted: dict[str, list[str]] = {}

@@ -15,7 +15,7 @@ from frostline.runs.sweeps import FILE, JOBS, Sweep
 from frostline.sweeps.progress import Progress
 from frostline.sweeps.settings import Grid
 from frostline.sweeps.watch import Watch
-from frostline.sweeps.workers import LOGS
+from frostline.sweeps.workers import logs_in
 
 WRITTEN_FIRST = "multirun.yaml"  # Hydra's name for the config of a sweep
 
@@ -102,7 +102,7 @@ class Session:
 def _unbegun(folder: Path) -> bool:
     """Whether no run of the sweep began, and no worker, whose log an error may name."""
     ours = {path.name for path in folder.glob("[!.]*")} <= {FILE, WRITTEN_FIRST}
-    return ours and not any(any((folder / JOBS).glob(logs)) for logs in LOGS)
+    return ours and not logs_in(folder)
 
 
 def within(sweep: Path, subdir: str) -> Path:

@@ -43,7 +43,7 @@ class Division:
         self.times = found.times
         self.notes = shared_groups(found.groups)
         self.train, self.val, self.test = sources
-        self.unlimited = self.train.labels[:0]  # targets of training before `train_limit` balanced them
+        self.unlimited = self.train.labels[:0]  # targets of training before `train_limit`
         self.samples = samples
 
     def whole(self) -> tuple[Split, Split, Split]:

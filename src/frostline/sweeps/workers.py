@@ -105,7 +105,7 @@ def run(sweep: Sweep, starting: AbstractContextManager[Sequence[Worker]], worker
     if all(code not in (0, 1) for code in codes):
         raise RunError(
             "every worker ended before all jobs were done",
-            where=next(iter(logs_of(sweep)), sweep.folder / JOBS),
+            where=next(iter(logs_in(sweep.folder)), sweep.folder / JOBS),
             next_step=f"read the end of that file; or {sweep.again()}",
         )
 
@@ -116,7 +116,7 @@ def require_done(sweep: Sweep, trials: int) -> None:
     if open_ones or trials:
         raise RunError(
             f"the workers ended before {f'{trials} trials' if trials else f'jobs {few(open_ones, 10)}'} had run",
-            where=next(iter(logs_of(sweep)), sweep.folder / JOBS),
+            where=next(iter(logs_in(sweep.folder)), sweep.folder / JOBS),
             next_step=f"read the end of that file, and of those beside it; or {sweep.again()}",
         )
 
@@ -125,9 +125,9 @@ def log_of(sweep: Sweep, number: int) -> Path:
     return sweep.folder / JOBS / f"worker-{number}.log"
 
 
-def logs_of(sweep: Sweep) -> list[Path]:
-    """The logs of workers, and of the jobs of a cluster."""
-    return [log for logs in LOGS for log in sorted((sweep.folder / JOBS).glob(logs))]
+def logs_in(sweep: Path) -> list[Path]:
+    """The logs of workers, and of the jobs of a cluster. sweep: its folder."""
+    return [log for logs in LOGS for log in sorted((sweep / JOBS).glob(logs))]
 
 
 def joining(sweep: Sweep, arguments: Sequence[str]) -> list[str]:
