@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from frostline.adapters.kinds import Adapter
 from frostline.backbones.base import Backbone
-from frostline.config.instantiate import class_of, made, make, maker_of, maker_settings
+from frostline.config.instantiate import called, class_of, made, make, maker_of, maker_settings
 from frostline.config.plain import resolved
 from frostline.contracts.features import Form, forms_of
 from frostline.contracts.seeds import seed_of
@@ -207,8 +207,7 @@ def _backbone(node: DictConfig, form: Form, *, load: bool) -> Backbone:
 def _form(cfg: DictConfig) -> Form:
     """The form of features that the head takes for this task. Raises ConfigError."""
     task: type[Task] = class_of(cfg.task, "task", Task)
-    maker = maker_of(cfg.head, "head")
-    forms = forms_of(getattr(maker, "func", maker))
+    forms = forms_of(called(maker_of(cfg.head, "head")))
     if task.unit not in forms:
         raise ConfigError(
             f"this head returns outputs per {' or '.join(forms)}, but this task needs them per {task.unit}",
