@@ -58,9 +58,9 @@ def maker_of(node: DictConfig, where: str) -> Callable[..., Any]:
 
 def _maker(node: DictConfig) -> Any:
     """Hydra copies and resolves a node at each call, which takes 2 ms. Leave it only nodes that contain other nodes."""
-    settings = OmegaConf.to_container(node, resolve=True)
+    settings: Any = OmegaConf.to_container(node, resolve=True)
     target = settings.pop("_target_", None) if isinstance(settings, dict) else None
-    if isinstance(target, str) and isinstance(settings, dict) and _only_values(settings):
+    if isinstance(target, str) and _only_values(settings):
         return partial(_located(target), **settings)
     return instantiate(node, _partial_=True, _convert_="all")
 
