@@ -6,8 +6,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from frostline.config.ranges import NonNegative, Probability
 from frostline.contracts.batch import Batch
@@ -137,45 +137,54 @@ class ClassificationMetrics(Metrics):
         super().__init__()
         self.classes = classes
         num_classes = len(classes)
-        scores: dict[str, Any] = {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-            "f1_macro": MulticlassF1Score(num_classes, average="macro"),
-        }
-        if num_classes > TOP_K:
-            scores[f"accuracy_top{TOP_K}"] = MulticlassAccuracy(num_classes, average="micro", top_k=TOP_K)
-        # torchmetrics groups metrics of equal states after the first batch: without a mistake in it, top-5 and F1.
-        self.scores = MetricCollection(scores, compute_groups=False)
-        self.confusion = MulticlassConfusionMatrix(num_classes)
+        self.confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
+        ranks = num_classes > TOP_K
+        self.top = MulticlassAccuracy(num_classes, TOP_K, "micro", validate_args=False) if ranks else None
         self.loss = MeanMetric()
 
     def update(self, outputs: Tensor, batch: Batch) -> None:
         outputs, targets = outputs.float(), batch.targets
-        self.scores.update(outputs, targets)
         self.confusion.update(outputs, targets)
+        if self.top is not None:
+            self.top.update(outputs, targets)
         self.loss.update(cross_entropy(outputs, targets), weight=len(targets))
 
     def compute(self) -> dict[str, float]:
-        """`loss`, `accuracy`, `f1_macro`, `accuracy_top5` if there are more than five classes, and `n`."""
+        """`loss`, `accuracy`, `f1_macro` over the classes that occur in targets or outputs, `accuracy_top5` if there
+        are more than five classes, and `n`."""
+        right, true, predicted = self._counts()
+        occurs, number = true + predicted > 0, true.sum()
+        f1 = _f1(right, true, predicted)[occurs].mean()
         values = {"loss": self.loss.compute().item()}
-        values |= {name: min(value.item(), 1.0) for name, value in self.scores.compute().items()}  # rounding of float32
-        return values | {"n": int(self.confusion.compute().sum().item())}
+        values |= {"accuracy": (right.sum() / number).item(), "f1_macro": f1.item()}
+        if self.top is not None:
+            values[f"accuracy_top{TOP_K}"] = self.top.compute().item()
+        return values | {"n": int(number.item())}
 
     def per_class(self) -> list[dict[str, Any]]:
         """Precision, recall and F1 of each class; `n` is the number of its samples."""
-        matrix = self.confusion.compute().double()  # rows: true class; columns: predicted class
-        right = matrix.diag()
-        true, predicted = matrix.sum(1), matrix.sum(0)
+        right, true, predicted = self._counts()
         columns = {
             "precision": right / predicted.clamp(min=1),
             "recall": right / true.clamp(min=1),
-            "f1": 2 * right / (true + predicted).clamp(min=1),
+            "f1": _f1(right, true, predicted),
         }
         return [
             {"class": name, "n": int(true[row])} | {key: float(column[row]) for key, column in columns.items()}
             for row, name in enumerate(self.classes)
         ]
 
+    def _counts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(C,) samples of each class that are right, that belong to it, and that are predicted as it."""
+        matrix = self.confusion.compute().cpu().double()  # rows: true class; columns: predicted class
+        return matrix.diag(), matrix.sum(1), matrix.sum(0)
+
     def reset(self) -> None:
-        self.scores.reset()
         self.confusion.reset()
+        if self.top is not None:
+            self.top.reset()
         self.loss.reset()
+
+
+def _f1(right: Tensor, true: Tensor, predicted: Tensor) -> Tensor:
+    return 2 * right / (true + predicted).clamp(min=1)
