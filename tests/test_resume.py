@@ -112,7 +112,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "run"
     LOSSES.clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frostline.training.callbacks.checkpoint_files.WORTH", 0)
+        patch.setattr("frostline.training.callbacks.checkpoint_files.worth_of", lambda _: 0.0)
         assert _train(folder) == 0
     WHOLE_LOSSES.update(LOSSES)
     return folder
@@ -298,7 +298,7 @@ def test_a_phase_that_starts_from_the_best_does_so_again_after_a_kill(
     plan += ["schedule=lp_ft", "schedule.phases.probe.epochs=2", "schedule.phases.all.lr_scale=1"]
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert _train(whole, *plan, f"run_dir={whole}") == 0
-    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files.WORTH", 0)
+    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files.worth_of", lambda _: 0.0)
     save = WholeFiles.save_checkpoint
 
     def killed(self: WholeFiles, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:

@@ -119,7 +119,7 @@ def _values(folder: Path) -> dict[str, float]:
     return {file.stem: float(torch.load(file, weights_only=True)["state_dict"]["head"]) for file in files}
 
 
-@pytest.mark.parametrize(("took", "worth"), [(0.01, 0.3), (1, 30), (2, 60), (5, 60), (12, 120)])
+@pytest.mark.parametrize(("took", "worth"), [(0.01, 5), (0.5, 15), (1, 30), (2, 60), (5, 60), (12, 120)])
 def test_work_of_less_than_a_minute_waits_longer(took: float, worth: float) -> None:
     assert worth_of(took) == pytest.approx(worth)
 
@@ -238,3 +238,24 @@ def test_a_last_without_its_best_is_given_up(
 
 def test_the_memory_of_this_machine_is_known() -> None:
     assert 1e6 < _free_memory() < 1e15
+
+
+def test_the_best_need_not_be_read_back(times: Times, files: LateFiles, save: Save, tmp_path: Path) -> None:
+    LateFiles.took = 2.0
+    best = tmp_path / "best.ckpt"
+    save(BEST, "best", 1)
+    save(LAST, "last", 1)
+    assert files.written(best) is None, "it is only held"
+    files.write_held()
+    content = files.written(best)
+    assert content is not None
+    assert torch.equal(content["state_dict"]["head"], torch.load(best, weights_only=True)["state_dict"]["head"])
+    assert files.written(tmp_path / "last.ckpt") is None, "only the best is read again"
+    save(None, "best", 2)
+    assert files.written(best) is None, "another file took its place"
+    files.begin()
+    save(BEST, "best", 3)
+    files.write_held()
+    assert files.written(best) is not None
+    files.begin()
+    assert files.written(best) is None, "the next phase has a best of its own"

@@ -9,7 +9,7 @@ from frostline.distributed.sharding import whole_state
 from frostline.frozen.policy import Choice
 from frostline.runs.record import Record
 from frostline.training.build import Built
-from frostline.training.callbacks.checkpoint_files import WholeFiles
+from frostline.training.callbacks.checkpoint_files import WholeFiles, files_of
 from frostline.training.checkpoint import CHECKPOINTS, loaded, phase_number, read_checkpoint
 from frostline.training.finetuner import CHECKPOINT_KEY
 from frostline.training.predictions import PredictionFiles
@@ -24,7 +24,7 @@ def test(built: Built, record: Record, files: PredictionFiles, *, tests: bool) -
     best = trainer.checkpoint_callback
     if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
         path = Path(best.best_model_path)
-        content = read_checkpoint(path)
+        content = files_of(trainer).written(path) or read_checkpoint(path)
         record.best = loaded(model, content, path)
         enter_phase_of(built, record.best)
         highest = getattr(best, "top_score", None)

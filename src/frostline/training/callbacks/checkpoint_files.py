@@ -18,12 +18,13 @@ from frostline.quoting import command_of
 
 WORTH = 10  # a write is worth it once this many seconds of work are unsaved for each second that it takes
 PATIENT, SHORT = 30, 60.0  # but PATIENT times the write as long as that is less than SHORT seconds
+LEAST = 5.0  # seconds of work; starting the program again takes longer
 SHARE = 0.25  # of free memory; larger checkpoints are not held
 
 
 def worth_of(took: float) -> float:
     """Seconds of unsaved work that a write of `took` seconds is worth."""
-    return max(WORTH * took, min(PATIENT * took, SHORT))
+    return max(WORTH * took, min(PATIENT * took, SHORT), LEAST)
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -77,6 +78,8 @@ class LateFiles(WholeFiles):
         super().__init__()
         self._waits: Waits | None = None
         self._held: dict[Path, dict[str, Any]] = {}
+        self._firsts: set[Path] = set()
+        self._kept: dict[Path, dict[str, Any]] = {}  # of _firsts, as they were written
         self._rested: dict[tuple[str, int, int], Tensor] = {}  # copies by name, data pointer and version
         self._writing = 0.0  # seconds spent on writing, which are not work
         self._begun = self._worked()
@@ -84,12 +87,18 @@ class LateFiles(WholeFiles):
 
     def begin(self) -> None:
         """Start to count unsaved work."""
+        self._kept = {}
         self._begun = self._worked()
         self._written = {}
 
     def unsaved_seconds(self, path: Path) -> float:
         """Seconds of work since that file was written, or since `begin`."""
         return self._worked() - self._written.get(path, self._begun)
+
+    def written(self, path: Path) -> dict[str, Any] | None:
+        """The content of a file that was held until the end of the last phase, without its optimizer: the best weights
+        need not be read back."""
+        return self._kept.get(path)
 
     @contextmanager
     def may_wait(self, waits: Waits) -> Iterator[None]:
@@ -107,6 +116,7 @@ class LateFiles(WholeFiles):
         if waits is not None and not self._is_worth(place) and _num_bytes(checkpoint) < SHARE * _free_memory():
             held = {place: self._copy(checkpoint, waits.resting)}
             self._held = held | self._held if waits.first else self._held | held
+            self._firsts |= {place} if waits.first else set()
             return
         if waits is None or not waits.first:
             self.write_held()
@@ -117,12 +127,15 @@ class LateFiles(WholeFiles):
         held, self._held, self._rested = self._held, {}, {}
         for place, checkpoint in held.items():
             self._write(checkpoint, place)
+            if place in self._firsts:
+                self._kept[place] = {key: value for key, value in checkpoint.items() if key != "optimizer_states"}
 
     def _is_worth(self, place: Path) -> bool:
         return LateFiles.took is None or self.unsaved_seconds(place) >= worth_of(LateFiles.took)
 
     def _write(self, checkpoint: dict[str, Any], place: Path) -> None:
         begun = time.monotonic()
+        self._kept.pop(place, None)
         super().save_checkpoint(checkpoint, place)
         LateFiles.took = time.monotonic() - begun
         self._writing += LateFiles.took
