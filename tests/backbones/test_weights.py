@@ -1,6 +1,7 @@
 """Weights come in through one door, which names both sides."""
 
 import argparse
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from frostline.backbones.weights import load_weights, packed, read_weights
+from frostline.backbones.weights import load_weights, not_finite, packed, read_weights
 from frostline.errors import WeightsError
 
 
@@ -255,3 +256,13 @@ def test_the_file_of_another_network_is_told_apart_in_one_line() -> None:
     assert "6 missing (norm.bias, norm.running_mean, norm.running_var, norm.weight, and 2 more)" in refused.value.what
     assert "18 extra (layer0.bias, layer0.weight, layer1.bias, layer1.weight, and 14 more)" in refused.value.what
     assert "model=..." in refused.value.next_step
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_one_number_that_is_not_finite_is_found(kind: torch.dtype, value: float) -> None:
+    spoilt = torch.ones(7)
+    spoilt[4] = value
+    state = {"good": torch.ones(3), "empty": torch.ones(0), "count": torch.tensor(3), "spoilt": spoilt}
+    state = {name: it.to(kind) if it.is_floating_point() else it for name, it in state.items()}
+    assert not_finite(state) == ["spoilt"]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import pickle
 import re
 import struct
@@ -170,7 +171,14 @@ def require_the_same(network: str, shapes: list[str], missing: list[str], extra:
 
 
 def not_finite(state: Mapping[str, Tensor]) -> list[str]:
-    return [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    return [key for key, value in state.items() if value.is_floating_point() and not _is_finite(value)]
+
+
+def _is_finite(value: Tensor) -> bool:
+    """Whether all numbers are finite. NaN is the least and the greatest of all, and looking for those takes a tenth of
+    the time of `isfinite`."""
+    value = value.float() if value.itemsize == 1 else value  # torch compares no numbers of 8 bits
+    return value.numel() == 0 or all(math.isfinite(end.item()) for end in value.aminmax())
 
 
 def require_finite(state: StateDict, *, source: object) -> None:
