@@ -108,12 +108,9 @@ def merged_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def nothing_awaited() -> Iterator[None]:
-    """Read versions and plugins of packages once, and skip fsync: no test cuts the power."""
+    """Read versions of packages once, and skip fsync: no test cuts the power."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importlib.metadata, "version", cache(importlib.metadata.version))
-        registry = sys.modules.get("lightning.fabric.utilities.registry")
-        if registry is not None:  # each Trainer searches all packages for plugins
-            patch.setattr(registry, "entry_points", cache(importlib.metadata.entry_points))
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 

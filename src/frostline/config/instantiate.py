@@ -13,11 +13,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frostline.errors import ConfigError
 
+Node = DictConfig | dict[str, Any]
 HYDRA_KEYS = {"_target_", "_recursive_", "_convert_", "_partial_", "_args_"}
 SIGNATURES = "CONTRIBUTING lists what each kind of component takes; --cfg job prints the configuration"
 
 
-def make(node: DictConfig, where: str, kind: type, *arguments: Any, **options: Any) -> Any:
+def make(node: Node, where: str, kind: type, *arguments: Any, **options: Any) -> Any:
     """Call `_target_` with the node's settings, `arguments` and `options`. Raises ConfigError if it does not take them
     or does not return a `kind`."""
     maker = maker_of(node, where)
@@ -30,7 +31,7 @@ def make(node: DictConfig, where: str, kind: type, *arguments: Any, **options: A
     made = maker(*arguments, **options)
     if not isinstance(made, kind):
         raise ConfigError(
-            f"{where} must be a {kind.__name__}, but {node._target_} returns a {type(made).__name__}",
+            f"{where} must be a {kind.__name__}, but {node['_target_']} returns a {type(made).__name__}",
             where=f"{where}._target_",
             next_step=SIGNATURES,
         )
@@ -39,10 +40,10 @@ def make(node: DictConfig, where: str, kind: type, *arguments: Any, **options: A
 
 def make_nested(settings: Mapping[str, Any], where: str, kind: type, **options: Any) -> Any:
     """`make` a node that a component takes as one of its settings."""
-    return make(OmegaConf.create(dict(settings)), where, kind, **options)
+    return make(dict(settings), where, kind, **options)
 
 
-def maker_of(node: DictConfig, where: str) -> Callable[..., Any]:
+def maker_of(node: Node, where: str) -> Callable[..., Any]:
     """The callable that `_target_` names, with the node's settings bound. Raises ConfigError if there is none."""
     try:
         made = _maker(node)
@@ -56,9 +57,9 @@ def maker_of(node: DictConfig, where: str) -> Callable[..., Any]:
     return maker
 
 
-def _maker(node: DictConfig) -> Any:
+def _maker(node: Node) -> Any:
     """Hydra copies and resolves a node at each call, which takes 2 ms. Leave it only nodes that contain other nodes."""
-    settings: Any = OmegaConf.to_container(node, resolve=True)
+    settings: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     target = settings.pop("_target_", None) if isinstance(settings, dict) else None
     if isinstance(target, str) and _only_values(settings):
         return partial(_located(target), **settings)
@@ -85,18 +86,18 @@ def called(maker: Callable[..., Any]) -> Callable[..., Any]:
     return maker
 
 
-def class_of(node: DictConfig, where: str, kind: type) -> Any:
+def class_of(node: Node, where: str, kind: type) -> Any:
     """The class that `_target_` names, for its class attributes. Raises ConfigError if it is no `kind`."""
     return maker_settings(node, where, kind)[0]
 
 
-def maker_settings(node: DictConfig, where: str, kind: type) -> tuple[Any, dict[str, Any]]:
+def maker_settings(node: Node, where: str, kind: type) -> tuple[Any, dict[str, Any]]:
     """The class that `_target_` names, and the other settings of the node, instantiated. Raises ConfigError."""
     named = maker_of(node, where)
     cls, settings = called(named), named.keywords if isinstance(named, partial) else {}
     if not (isinstance(cls, type) and issubclass(cls, kind)):
         raise ConfigError(
-            f"{where} must be a {kind.__name__}, but {node._target_} is not",
+            f"{where} must be a {kind.__name__}, but {node['_target_']} is not",
             where=f"{where}._target_",
             next_step=SIGNATURES,
         )

@@ -4,10 +4,10 @@ import inspect
 from functools import partial
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
-from frostline.config.instantiate import maker_of
+from frostline.config.instantiate import Node, maker_of
 from frostline.distributed.sharding import WAYS
 from frostline.errors import ConfigError
 from frostline.plan.phases import Plan
@@ -24,12 +24,12 @@ def optimizers_of(cfg: DictConfig, plan: Plan) -> dict[str, OptimizerFactory]:
     return {
         phase.name: default
         if phase.optimizer is None
-        else _optimizer(OmegaConf.create(phase.optimizer), f"schedule.phases.{phase.name}.optimizer", fuses=fuses)
+        else _optimizer(phase.optimizer, f"schedule.phases.{phase.name}.optimizer", fuses=fuses)
         for phase in plan.phases
     }
 
 
-def _optimizer(node: DictConfig, where: str, *, fuses: bool) -> OptimizerFactory:
+def _optimizer(node: Node, where: str, *, fuses: bool) -> OptimizerFactory:
     """fuses: use a fused kernel, unless the settings decide otherwise: a fifth of the time for AdamW
     (benchmarks/step_choices.py)."""
     make = maker_of(node, where)

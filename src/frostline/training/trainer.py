@@ -3,15 +3,18 @@
 import os
 import sys
 from contextlib import nullcontext
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Any, Literal, NamedTuple
 
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.utilities import registry
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from frostline.config.instantiate import maker_of
@@ -47,9 +50,10 @@ def make_trainer(
     own: dict[str, Any] = {"strategy": Sharded()} if settings["strategy"] == "fsdp" else {}
     own |= {} if "profiler" in settings else {"profiler": Unwatched()}
     _spare_steps()
+    registry.entry_points = _entry_points  # type: ignore[assignment]
     if _on_cpu(settings["accelerator"]):
         keep_freed_memory()
-    make = maker_of(OmegaConf.create(without_ours({"trainer": settings})["trainer"]), "trainer")
+    make = maker_of(without_ours({"trainer": settings})["trainer"], "trainer")
     try:
         trainer: L.Trainer = make(
             **own,
@@ -73,6 +77,12 @@ def make_trainer(
             where="trainer",
             next_step="correct that setting, or use trainer=cpu",
         ) from error
+
+
+@cache
+def _entry_points(group: str) -> Any:
+    """Lightning searches all installed packages for plugins with each Trainer: 13 ms for 150 packages."""
+    return entry_points(group=group)
 
 
 def _spare_steps() -> None:
