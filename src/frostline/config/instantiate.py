@@ -61,6 +61,8 @@ def _maker(node: Node) -> Any:
     """Hydra copies and resolves a node at each call, which takes 2 ms. Leave it only nodes that contain other nodes."""
     settings: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     target = settings.pop("_target_", None) if isinstance(settings, dict) else None
+    if isinstance(settings, dict) and settings.get("_partial_") is True:
+        del settings["_partial_"]  # every component is made in two steps
     if isinstance(target, str) and _only_values(settings):
         return partial(_located(target), **settings)
     return instantiate(node, _partial_=True, _convert_="all")
