@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from frostline.config.ranges import NonNegative, Probability
 from frostline.contracts.batch import Batch
@@ -138,15 +138,14 @@ class ClassificationMetrics(Metrics):
         self.classes = classes
         num_classes = len(classes)
         self.confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
-        ranks = num_classes > TOP_K
-        self.top = MulticlassAccuracy(num_classes, TOP_K, "micro", validate_args=False) if ranks else None
+        self.top = MeanMetric() if num_classes > TOP_K else None
         self.loss = MeanMetric()
 
     def update(self, outputs: Tensor, batch: Batch) -> None:
         outputs, targets = outputs.float(), batch.targets
         self.confusion.update(outputs, targets)
         if self.top is not None:
-            self.top.update(outputs, targets)
+            self.top.update((outputs.topk(TOP_K).indices == targets[:, None]).any(1).float())
         self.loss.update(cross_entropy(outputs, targets), weight=len(targets))
 
     def compute(self) -> dict[str, float]:
