@@ -119,6 +119,18 @@ def test_nothing_breaks_out_or_comes_from_elsewhere(sweep: Path) -> None:
     assert len(ids) == len({*ids})
 
 
+def test_what_runs_noted_on_their_data_stands_there_once(sweep: Path) -> None:
+    for number in range(4):
+        record = Record.read(sweep / str(number))
+        record.notes = ["few samples", *([f"in both train and test {NASTY}"] if number == 2 else [])]
+        record.write(sweep / str(number))
+    page = Page(write_sweep_page(sweep))
+    assert page.text.count("few samples") == 1
+    assert "all runs: few samples" in page.text
+    assert "run 2: in both train and test" in page.text
+    assert not re.search(r"<script>alert|\x1b", page.source)
+
+
 def test_it_is_built_anew(program: Program, sweep: Path) -> None:
     answer = program("report", str(sweep))
     assert answer.code == 0, answer.err

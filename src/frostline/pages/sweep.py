@@ -19,6 +19,7 @@ from frostline.report.leaderboard_table import cautions_of
 from frostline.report.summary import PAGE
 from frostline.report.trials import REPEATS, Ranking, Setting, Trial, best_settings, differing, settings_of, trials_of
 from frostline.report.without_effect import equal_runs, without_effect
+from frostline.runs.record import notes_of
 from frostline.runs.sweep_names import BOARD
 from frostline.runs.sweeps import Sweep
 
@@ -93,6 +94,7 @@ def _values(
         "rankings": [*_rankings(settings, trials, rows)],
         "best": [*_best(folder, best)],
         "failed": [*_failed(rows)],
+        "notes": notes_of({trial.run: trial.record for trial in trials if trial.record is not None}),
         "equal": [equal_runs(names, equal) for names, equal in without_effect([*trials]).items()],
         "commands": _commands(folder, sweep, best),
     }
