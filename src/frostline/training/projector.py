@@ -3,7 +3,9 @@
 Shapes: N samples, D features.
 """
 
+import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ MOST_SAMPLES = 300  # of the validation split: decoding their pictures takes mos
 WIDTH = 64  # principal components: the projector reads them as text
 SIDE = 32  # pixels of a thumbnail; the sprite has at most ⌈√N⌉ · SIDE ≤ 8192 a side
 TAG = "frozen features"
+STEP, CONFIG = "00000", "projector_config.pbtxt"  # torch.utils.tensorboard writes features of step 0 there
 
 
 def log_projector(built: Built, *, pictures: bool) -> None:
@@ -28,9 +31,21 @@ def log_projector(built: Built, *, pictures: bool) -> None:
         return
     if built.model.backbone.features.form == "vector":
         try:
-            _write(logger.experiment, built, pictures=pictures)
+            if _makes_room(Path(logger.log_dir)):
+                _write(logger.experiment, built, pictures=pictures)
         except OSError as error:
             print(f"frostline: no features for TensorBoard: {error.strerror or error}", file=sys.stderr)
+
+
+def _makes_room(folder: Path) -> bool:
+    """Whether features are to be written: a resumed run has them, unless it was killed while it wrote them. Their
+    config comes last."""
+    config, own = folder / CONFIG, folder / STEP / TAG
+    if config.is_file() and TAG in config.read_text(errors="replace"):
+        return False
+    if own.exists():
+        shutil.rmtree(own)  # torch would warn of it
+    return True
 
 
 def _write(writer: Any, built: Built, *, pictures: bool) -> None:
