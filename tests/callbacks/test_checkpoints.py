@@ -257,5 +257,10 @@ def test_the_best_need_not_be_read_back(times: Times, files: LateFiles, save: Sa
     save(BEST, "best", 3)
     files.write_held()
     assert files.written(best) is not None
+    WholeFiles().save_checkpoint({"state_dict": {"head": torch.zeros(1)}}, best)
+    assert files.written(best) is None, "an average of weights took its place"
+    save(BEST, "best", 4)
+    files.write_held()
+    assert files.written(best) is not None
     files.begin()
     assert files.written(best) is None, "the next phase has a best of its own"

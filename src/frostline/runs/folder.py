@@ -7,7 +7,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.config.constructors import parameters_of
-from frostline.config.plain import resolved
 from frostline.distributed.launcher import follows
 from frostline.errors import RunError, shortened
 from frostline.paths import at_home, leaves, moved
@@ -166,11 +165,11 @@ def require_unfinished(record: Record, folder: Path, typed: Sequence[str] = ()) 
 
 
 def placed(settings: DictConfig, folder: Path) -> DictConfig:
-    """Set `run_dir` to `folder`, and return the settings with interpolations resolved, so that those that refer to it
-    follow. Later uses need not parse them again."""
+    """Set `run_dir` to `folder` before interpolations are resolved, so that settings that refer to it follow. Changes
+    `settings`, as a copy takes longer than all else here."""
     for key, value in {"run_dir": str(folder), "resume": None, "trust": False}.items():
         OmegaConf.update(settings, key, value)
-    return OmegaConf.create(resolved(settings))
+    return settings
 
 
 def _relocated(settings: dict[str, Any], folder: Path) -> DictConfig:

@@ -102,6 +102,7 @@ def build(
     known: the targets of a run that is scored on other samples (see `Data`). views: of each phase of a resumed run.
     Raises any FrostlineError.
     """
+    cfg = OmegaConf.create(resolved(cfg))  # parsing interpolations at each use takes longer
     require_devices(cfg.trainer.accelerator, processes(cfg.trainer)["devices"])
     folded = plan_of(cfg)
     kind = _kind(cfg.task)

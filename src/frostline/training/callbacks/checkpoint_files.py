@@ -79,7 +79,7 @@ class LateFiles(WholeFiles):
         self._waits: Waits | None = None
         self._held: dict[Path, dict[str, Any]] = {}
         self._firsts: set[Path] = set()
-        self._kept: dict[Path, dict[str, Any]] = {}  # of _firsts, as they were written
+        self._kept: dict[Path, tuple[tuple[int, ...], dict[str, Any]]] = {}  # of _firsts: the file, and its content
         self._rested: dict[tuple[str, int, int], Tensor] = {}  # copies by name, data pointer and version
         self._writing = 0.0  # seconds spent on writing, which are not work
         self._begun = self._worked()
@@ -96,9 +96,10 @@ class LateFiles(WholeFiles):
         return self._worked() - self._written.get(path, self._begun)
 
     def written(self, path: Path) -> dict[str, Any] | None:
-        """The content of a file that was held until the end of the last phase, without its optimizer: the best weights
-        need not be read back."""
-        return self._kept.get(path)
+        """The content of a file that was held until the end of the last phase, without its optimizer, unless another
+        file took its place: the best weights need not be read back."""
+        file, content = self._kept.get(path, ((), None))
+        return content if content is not None and path.is_file() and _file(path) == file else None
 
     @contextmanager
     def may_wait(self, waits: Waits) -> Iterator[None]:
@@ -128,14 +129,14 @@ class LateFiles(WholeFiles):
         for place, checkpoint in held.items():
             self._write(checkpoint, place)
             if place in self._firsts:
-                self._kept[place] = {key: value for key, value in checkpoint.items() if key != "optimizer_states"}
+                weights = {key: value for key, value in checkpoint.items() if key != "optimizer_states"}
+                self._kept[place] = _file(place), weights
 
     def _is_worth(self, place: Path) -> bool:
         return LateFiles.took is None or self.unsaved_seconds(place) >= worth_of(LateFiles.took)
 
     def _write(self, checkpoint: dict[str, Any], place: Path) -> None:
         begun = time.monotonic()
-        self._kept.pop(place, None)
         super().save_checkpoint(checkpoint, place)
         LateFiles.took = time.monotonic() - begun
         self._writing += LateFiles.took
@@ -164,6 +165,12 @@ def files_of(trainer: L.Trainer) -> LateFiles:
     files = trainer.strategy.checkpoint_io
     assert isinstance(files, LateFiles)  # set in trainer.py
     return files
+
+
+def _file(path: Path) -> tuple[int, ...]:
+    """What tells a file from another one that takes its place."""
+    at = path.stat()
+    return at.st_ino, at.st_size, at.st_mtime_ns
 
 
 def _tensors(node: Any) -> Iterator[Tensor]:
