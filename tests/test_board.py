@@ -32,7 +32,7 @@ from frostline.pages.sections import Matrix
 from frostline.runs.predictions import Predictions, read
 from frostline.runs.record import Record
 from frostline.training.callbacks.curves import Curves
-from frostline.training.projector import SIDE, TAG, _makes_room, reduced
+from frostline.training.projector import SIDE, TAG, _has_features, reduced, remove_features
 from test_pages import NASTY
 
 
@@ -206,15 +206,20 @@ def test_a_full_disk_loses_the_features_alone(tmp_path: Path, capsys: pytest.Cap
     assert "no features for TensorBoard: No space left on device" in capsys.readouterr().err
 
 
-def test_features_are_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_features_are_known_by_their_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A resumed run leaves those that are whole, and writes those anew that a kill left in parts."""
+    folder = tmp_path / "00000" / TAG
+    assert not _has_features(tmp_path)
+    folder.mkdir(parents=True)
+    (folder / "tensors.tsv").write_text("0\n")
+    assert not _has_features(tmp_path), "their config is missing"
+    remove_features(tmp_path)
     writer = SummaryWriter(str(tmp_path))
-    assert _makes_room(tmp_path)
-    (tmp_path / "00000" / TAG).mkdir(parents=True)
-    (tmp_path / "00000" / TAG / "tensors.tsv").write_text("0\n")
-    assert _makes_room(tmp_path), "its config is missing"
     writer.add_embedding(torch.eye(3), metadata=["a", "b", "c"], tag=TAG)
     writer.close()
-    assert not _makes_room(tmp_path)
-    assert len((tmp_path / "00000" / TAG / "tensors.tsv").read_text().splitlines()) == 3
+    assert _has_features(tmp_path)
+    assert len((folder / "tensors.tsv").read_text().splitlines()) == 3
+    remove_features(tmp_path)
+    assert not _has_features(tmp_path)
+    assert not folder.exists()
     assert "warning" not in capsys.readouterr().out

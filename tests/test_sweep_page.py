@@ -124,9 +124,20 @@ def test_what_runs_noted_on_their_data_stands_there_once(sweep: Path) -> None:
         record = Record.read(sweep / str(number))
         record.notes = ["few samples", *([f"in both train and test {NASTY}"] if number == 2 else [])]
         record.write(sweep / str(number))
+    config = sweep / "1" / "config.yaml"
+    record = Record.read(sweep / "1")
+    record.notes.append("patient 7 is in both train and test")
+    record.write(sweep / "1")
+    assert "patient 7" in Page(write_sweep_page(sweep)).text
     page = Page(write_sweep_page(sweep))
     assert page.text.count("few samples") == 1
     assert "all runs: few samples" in page.text
+    config.write_text(re.sub(r"^report:.*(\n .*)*", "report:\n  pictures: false", config.read_text(), flags=re.M))
+    private = Page(write_sweep_page(sweep))
+    assert "patient 7" not in private.text
+    assert "runs 0, 2, 3: few samples" in private.text
+    config.write_text("{")
+    assert "patient 7" not in Page(write_sweep_page(sweep)).text
     assert "run 2: in both train and test" in page.text
     assert not re.search(r"<script>alert|\x1b", page.source)
 

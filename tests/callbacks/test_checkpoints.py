@@ -245,22 +245,23 @@ def test_the_best_need_not_be_read_back(times: Times, files: LateFiles, save: Sa
     best = tmp_path / "best.ckpt"
     save(BEST, "best", 1)
     save(LAST, "last", 1)
-    assert files.written(best) is None, "it is only held"
-    files.write_held()
-    content = files.written(best)
+    assert files.take(best) is None, "it is only held"
+    files.write_held(keep=True)
+    content = files.take(best)
     assert content is not None
+    assert files.take(best) is None, "it is handed over"
     assert torch.equal(content["state_dict"]["head"], torch.load(best, weights_only=True)["state_dict"]["head"])
-    assert files.written(tmp_path / "last.ckpt") is None, "only the best is read again"
+    assert files.take(tmp_path / "last.ckpt") is None, "only the best is read again"
     save(None, "best", 2)
-    assert files.written(best) is None, "another file took its place"
+    assert files.take(best) is None, "another file took its place"
     files.begin()
     save(BEST, "best", 3)
-    files.write_held()
-    assert files.written(best) is not None
+    files.write_held(keep=True)
+    assert files.take(best) is not None
     WholeFiles().save_checkpoint({"state_dict": {"head": torch.zeros(1)}}, best)
-    assert files.written(best) is None, "an average of weights took its place"
+    assert files.take(best) is None, "an average of weights took its place"
     save(BEST, "best", 4)
-    files.write_held()
-    assert files.written(best) is not None
+    files.write_held(keep=True)
+    assert files.take(best) is not None
     files.begin()
-    assert files.written(best) is None, "the next phase has a best of its own"
+    assert files.take(best) is None, "the next phase has a best of its own"

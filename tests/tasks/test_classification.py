@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_recall
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from batches import batch, decoded, loss_of
 from frostline.contracts.targets import Targets
@@ -86,11 +87,21 @@ def test_scores_do_not_depend_on_how_the_samples_were_batched() -> None:
     assert in_one.per_class() == one_by_one.per_class()
 
 
-def test_a_first_batch_without_a_mistake_leaves_every_score_its_own() -> None:
-    """torchmetrics takes scores that agree on the first batch for one score, unless it is told not to."""
-    perfect = (5 * torch.eye(8), torch.arange(8))
-    batches = [perfect, *drawn(8, seed=1)]
-    assert measured(8, batches).compute() == pytest.approx(truth(8, *gathered(batches)), rel=1e-5)
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.filterwarnings("ignore:Encountered `nan`")  # in the loss
+def test_scores_of_ties_and_of_nan_are_torchmetrics(kind: torch.dtype) -> None:
+    (logits, targets), *_ = drawn(8, seed=1, sizes=[50])
+    logits = logits.round()  # ties within the five and at their end
+    logits[7], logits[8, 3] = torch.nan, torch.nan
+    logits = logits.to(kind)
+    found = measured(8, [(logits, targets)]).compute()
+    others = {
+        "accuracy": MulticlassAccuracy(8, average="micro"),
+        "f1_macro": MulticlassF1Score(8, average="macro"),
+        "accuracy_top5": MulticlassAccuracy(8, average="micro", top_k=5),
+    }
+    expected = {name: float(metric(logits.float(), targets)) for name, metric in others.items()}
+    assert {name: found[name] for name in others} == pytest.approx(expected, rel=1e-6)
 
 
 def test_classes_that_never_occur_do_not_lower_the_macro_f1() -> None:

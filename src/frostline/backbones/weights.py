@@ -175,8 +175,8 @@ def not_finite(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _is_finite(value: Tensor) -> bool:
-    """Whether all numbers are finite. NaN is the least and the greatest of all, and looking for those takes a tenth of
-    the time of `isfinite`."""
+    """Whether no number is NaN or infinite. `aminmax` passes NaN on, and takes a tenth of the time of `isfinite` (5
+    million numbers on one core of an AMD EPYC, torch 2.14.1)."""
     value = value.float() if value.itemsize == 1 else value  # torch compares no numbers of 8 bits
     return value.numel() == 0 or all(math.isfinite(end.item()) for end in value.aminmax())
 

@@ -18,7 +18,7 @@ from frostline.errors import FrostlineError, RunError, few, in_short, shown
 from frostline.paths import remove_empty
 from frostline.runs.folders import numbered
 from frostline.runs.record import FILE as RECORD
-from frostline.runs.record import Record, notes_of
+from frostline.runs.record import Record
 from frostline.runs.sweeps import JOBS, Note, Sweep, lost_of
 from frostline.sweeps.workers import is_worker, logs_in
 
@@ -107,8 +107,11 @@ def tell_notes(sweep: Sweep) -> None:
     """Print what the runs noted on their data, once, if workers ran them, whose output went to their logs."""
     if not logs_in(sweep.folder):
         return
-    records = {str(number): record for number in sweep.numbers() if (record := sweep.record(number)) is not None}
-    for whose, note in notes_of(records):
+    from frostline.report.trials import shared_notes
+
+    numbers = sweep.numbers()
+    notes = {str(number): record.notes for number in numbers if (record := sweep.record(number)) is not None}
+    for whose, note in shared_notes(notes, len(numbers)):
         print(f"note  {whose}: {shown(note)}")
 
 

@@ -40,6 +40,7 @@ from frostline.training.fit import fit
 from frostline.training.forecast import PlannedPhase, planned, seconds_in_all
 from frostline.training.init_from import init_from
 from frostline.training.predictions import PredictionFiles
+from frostline.training.projector import remove_features
 from frostline.training.scoring import test
 
 # Warnings of Lightning and torch that do not apply here, with the reason.
@@ -172,6 +173,7 @@ def _remove_remains(folder: Path) -> None:
         path.unlink()
     for events in (folder / "tensorboard").glob("events.*"):
         events.unlink()
+    remove_features(folder / "tensorboard")
 
 
 def _write_settings(settings: DictConfig, folder: Path, *, resume: bool, anew: bool) -> None:

@@ -28,7 +28,10 @@ def make(node: Node, where: str, kind: type, *arguments: Any, **options: Any) ->
         raise ConfigError(
             f"{where} cannot be made: {error}", where=f"{where}._target_", next_step=SIGNATURES
         ) from error
-    made = maker(*arguments, **options)
+    try:
+        made = maker(*arguments, **options)
+    except InstantiationException as error:  # Hydra does not let a config call it
+        raise _refused(where, error) from error
     if not isinstance(made, kind):
         raise ConfigError(
             f"{where} must be a {kind.__name__}, but {node['_target_']} returns a {type(made).__name__}",
@@ -45,23 +48,29 @@ def make_nested(settings: Mapping[str, Any], where: str, kind: type, **options: 
 
 def maker_of(node: Node, where: str) -> Callable[..., Any]:
     """The callable that `_target_` names, with the node's settings bound. Raises ConfigError if there is none."""
+    if not isinstance(node, Mapping | DictConfig):
+        raise ConfigError(f"{where} is {node!r}, not settings with a `_target_`", where=where, next_step=SIGNATURES)
     try:
         made = _maker(node)
     except (InstantiationException, OmegaConfBaseException, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{where} cannot be made: {' '.join(str(error).split())}", where=f"{where}._target_", next_step=SIGNATURES
-        ) from error
+        raise _refused(where, error) from error
     if not callable(made):
         raise ConfigError(f"{where} has no `_target_`", where=where, next_step=SIGNATURES)
     maker: Callable[..., Any] = made
     return maker
 
 
+def _refused(where: str, error: Exception) -> ConfigError:
+    said = " ".join(str(error).split())
+    return ConfigError(f"{where} cannot be made: {said}", where=f"{where}._target_", next_step=SIGNATURES)
+
+
 def _maker(node: Node) -> Any:
-    """Hydra copies and resolves a node at each call, which takes 2 ms. Leave it only nodes that contain other nodes."""
+    """Leave to Hydra only nodes that contain other nodes: it copies and resolves a node at each call, which takes 2.5
+    ms instead of 0.3 (eight settings, AMD EPYC, 2026-11-30)."""
     settings: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
-    target = settings.pop("_target_", None) if isinstance(settings, dict) else None
-    if isinstance(settings, dict) and settings.get("_partial_") is True:
+    target = settings.pop("_target_", None)
+    if settings.get("_partial_") is True:
         del settings["_partial_"]  # every component is made in two steps
     if isinstance(target, str) and _only_values(settings):
         return partial(_located(target), **settings)
@@ -76,7 +85,8 @@ def _only_values(node: Any) -> bool:
 
 @cache
 def _located(target: str) -> Callable[..., Any]:
-    """Find a callable by its dotted path. It checks each call against Hydra's list of what configs must not call."""
+    """Find a callable by its dotted path. The result checks each call against Hydra's list of what configs must not
+    call."""
     located: Callable[..., Any] = instantiate({"_target_": target}, _partial_=True)
     return located
 
@@ -107,8 +117,6 @@ def maker_settings(node: Node, where: str, kind: type) -> tuple[Any, dict[str, A
 
 
 def made(node: DictConfig, where: str, kind: type) -> Any:
-    if not isinstance(node, DictConfig):
-        raise ConfigError(f"{where} is {node!r}, not settings", where=where, next_step=SIGNATURES)
     try:
         return make(node, where, kind)
     except (MisconfigurationException, ValueError, TypeError) as error:

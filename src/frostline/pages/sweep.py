@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from frostline.errors import few
+from frostline.errors import RunError, few
 from frostline.pages import dimensions
 from frostline.pages.dimensions import MARKS, Tried, number_of
 from frostline.pages.template import duration, filled
@@ -17,9 +17,20 @@ from frostline.quoting import command_of
 from frostline.report.leaderboard import BESIDE, CAUTION, DEVIATION, HIGH, LONG, LOW, NO_INTERVAL, label_of
 from frostline.report.leaderboard_table import cautions_of
 from frostline.report.summary import PAGE
-from frostline.report.trials import REPEATS, Ranking, Setting, Trial, best_settings, differing, settings_of, trials_of
+from frostline.report.trials import (
+    REPEATS,
+    Ranking,
+    Setting,
+    Trial,
+    best_settings,
+    differing,
+    settings_of,
+    shared_notes,
+    trials_of,
+)
 from frostline.report.without_effect import equal_runs, without_effect
-from frostline.runs.record import notes_of
+from frostline.runs.folders import CONFIG
+from frostline.runs.opening import read_settings
 from frostline.runs.sweep_names import BOARD
 from frostline.runs.sweeps import Sweep
 
@@ -94,10 +105,27 @@ def _values(
         "rankings": [*_rankings(settings, trials, rows)],
         "best": [*_best(folder, best)],
         "failed": [*_failed(rows)],
-        "notes": notes_of({trial.run: trial.record for trial in trials if trial.record is not None}),
+        "notes": shared_notes(_notes(folder, trials), len(trials)),
         "equal": [equal_runs(names, equal) for names, equal in without_effect([*trials]).items()],
         "commands": _commands(folder, sweep, best),
     }
+
+
+def _notes(folder: Path, trials: Sequence[Trial]) -> dict[str, list[str]]:
+    """Notes on data by run, without those of runs whose page shows no samples: notes may name samples."""
+    return {
+        trial.run: trial.record.notes
+        for trial in trials
+        if trial.record is not None and trial.record.notes and not _is_private(folder / trial.run)
+    }
+
+
+def _is_private(run: Path) -> bool:
+    try:
+        report = read_settings(run / CONFIG).get("report")
+    except RunError:  # nobody knows
+        return True
+    return isinstance(report, dict) and report.get("pictures") is False
 
 
 def _with_cautions(names: Iterable[str]) -> list[str]:

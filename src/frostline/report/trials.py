@@ -5,13 +5,13 @@ import math
 import shlex
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from frostline.config.keys import PLACES as FILES_AND_FOLDERS
-from frostline.errors import RunError, in_short
+from frostline.errors import RunError, few, in_short
 from frostline.paths import leaves
 from frostline.report.score_intervals import without_bounds
 from frostline.runs.folders import CONFIG
@@ -21,6 +21,7 @@ from frostline.runs.sweeps import Sweep, lost_of
 
 REPEATS = ("seed", "data.seed", "data.fold", "data.split_seed")  # settings whose values are repetitions of a setting
 PLACES = ("run_dir", "logs_dir")  # settings that change no run
+SHARING = 5  # runs of a note that are named
 UNREADABLE = "unreadable"  # in place of the status of a run whose record cannot be read
 
 
@@ -264,3 +265,16 @@ def _settings_at(run: Path, at: int) -> dict[str, object] | None:
     return {
         key: value.replace(place, "") if place and isinstance(value, str) else value for key, value in settings.items()
     }
+
+
+def shared_notes(notes: Mapping[str, Sequence[str]], total: int) -> list[tuple[str, str]]:
+    """Each note on data once, after the runs that have it. notes: by name of the run. total: number of runs, also of
+    those that did not come to read their data."""
+    runs: dict[str, list[str]] = {}
+    for name, own in notes.items():
+        for note in own:
+            runs.setdefault(note, []).append(name)
+    return [
+        ("all runs" if len(names) == total else f"run{'s' * (len(names) > 1)} {few(names, SHARING)}", note)
+        for note, names in runs.items()
+    ]

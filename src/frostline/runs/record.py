@@ -4,14 +4,13 @@ import json
 import math
 import platform
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from frostline.errors import RunError, few
+from frostline.errors import RunError
 from frostline.paths import write_atomically
 from frostline.runs.record_forms import require_forms
 from frostline.runs.schema import read_schema, require_types
@@ -37,7 +36,6 @@ TYPES = {
     "test_uses": "int | None",
     "planned_seconds": "float | None",
 }
-MOST_NAMED = 5  # runs that share a note
 VERSIONED = ("frostline", "torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
 
 
@@ -181,18 +179,6 @@ class Stopwatch:
         now = time.perf_counter()
         self._seconds[name] = self._seconds.get(name, 0.0) + now - self._since
         self._since = now
-
-
-def notes_of(records: Mapping[str, Record]) -> list[tuple[str, str]]:
-    """What runs noted on their data, by name of the run: each note once, with the runs that have it."""
-    noted: dict[str, list[str]] = {}
-    for name, record in records.items():
-        for note in record.notes:
-            noted.setdefault(note, []).append(name)
-    return [
-        ("all runs" if len(names) == len(records) else f"run {few(names, MOST_NAMED)}", note)
-        for note, names in noted.items()
-    ]
 
 
 def _numbers(scores: dict[str, Any]) -> dict[str, Any]:

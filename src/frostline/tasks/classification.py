@@ -175,8 +175,9 @@ class ClassificationMetrics(Metrics):
 
     def _counts(self) -> tuple[Tensor, Tensor, Tensor]:
         """(C,) samples of each class that are right, that belong to it, and that are predicted as it."""
-        matrix = self.confusion.compute().cpu().double()  # rows: true class; columns: predicted class
-        return matrix.diag(), matrix.sum(1), matrix.sum(0)
+        matrix = self.confusion.compute()  # rows: true class; columns: predicted class
+        right, true, predicted = (it.cpu().double() for it in (matrix.diag(), matrix.sum(1), matrix.sum(0)))
+        return right, true, predicted
 
     def reset(self) -> None:
         self.confusion.reset()

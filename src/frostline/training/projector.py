@@ -31,21 +31,23 @@ def log_projector(built: Built, *, pictures: bool) -> None:
         return
     if built.model.backbone.features.form == "vector":
         try:
-            if _makes_room(Path(logger.log_dir)):
+            folder = Path(logger.log_dir)
+            if not _has_features(folder):
+                remove_features(folder)  # parts that a kill left; torch would warn of them
                 _write(logger.experiment, built, pictures=pictures)
         except OSError as error:
             print(f"frostline: no features for TensorBoard: {error.strerror or error}", file=sys.stderr)
 
 
-def _makes_room(folder: Path) -> bool:
-    """Whether features are to be written: a resumed run has them, unless it was killed while it wrote them. Their
-    config comes last."""
-    config, own = folder / CONFIG, folder / STEP / TAG
-    if config.is_file() and TAG in config.read_text(errors="replace"):
-        return False
-    if own.exists():
-        shutil.rmtree(own)  # torch would warn of it
-    return True
+def _has_features(folder: Path) -> bool:
+    """Whether the folder has all features, as that of a resumed run does: their config is written last."""
+    config = folder / CONFIG
+    return config.is_file() and TAG in config.read_text(errors="replace")
+
+
+def remove_features(folder: Path) -> None:
+    (folder / CONFIG).unlink(missing_ok=True)
+    shutil.rmtree(folder / STEP, ignore_errors=True)
 
 
 def _write(writer: Any, built: Built, *, pictures: bool) -> None:

@@ -24,7 +24,7 @@ def test(built: Built, record: Record, files: PredictionFiles, *, tests: bool) -
     best = trainer.checkpoint_callback
     if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
         path = Path(best.best_model_path)
-        content = files_of(trainer).written(path) or read_checkpoint(path)
+        content = files_of(trainer).take(path) or read_checkpoint(path)
         record.best = loaded(model, content, path)
         enter_phase_of(built, record.best)
         highest = getattr(best, "top_score", None)

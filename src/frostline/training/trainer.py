@@ -81,7 +81,7 @@ def make_trainer(
 
 @cache
 def _entry_points(group: str) -> Any:
-    """Lightning searches all installed packages for plugins with each Trainer: 13 ms for 150 packages."""
+    """Lightning searches all installed packages for plugins with each Trainer: 13 ms for 150 packages (AMD EPYC)."""
     return entry_points(group=group)
 
 

@@ -18,7 +18,8 @@ from frostline.quoting import command_of
 
 WORTH = 10  # a write is worth it once this many seconds of work are unsaved for each second that it takes
 PATIENT, SHORT = 30, 60.0  # but PATIENT times the write as long as that is less than SHORT seconds
-LEAST = 5.0  # seconds of work; starting the program again takes longer
+LEAST = 5.0  # seconds of work, half of what a start of the program takes
+OF_TRAINING = ("optimizer_states", "lr_schedulers", "loops", "callbacks")  # keys that no evaluation needs
 SHARE = 0.25  # of free memory; larger checkpoints are not held
 
 
@@ -55,6 +56,9 @@ class WholeFiles(TorchCheckpointIO):
             ) from error
 
 
+Stamp = tuple[int, int, int]  # inode, size and time of a file, which tell it from one that takes its place
+
+
 class Waits(NamedTuple):
     """How a checkpoint is held. resting: names of parameters that cannot change before the phase ends. first: it is
     written before other held ones, because they refer to it."""
@@ -78,8 +82,8 @@ class LateFiles(WholeFiles):
         super().__init__()
         self._waits: Waits | None = None
         self._held: dict[Path, dict[str, Any]] = {}
-        self._firsts: set[Path] = set()
-        self._kept: dict[Path, tuple[tuple[int, ...], dict[str, Any]]] = {}  # of _firsts: the file, and its content
+        self._monitored: set[Path] = set()  # files of checkpoints that are `first`
+        self._weights: dict[Path, tuple[Stamp, dict[str, Any]]] = {}  # of those, as the last phase ended
         self._rested: dict[tuple[str, int, int], Tensor] = {}  # copies by name, data pointer and version
         self._writing = 0.0  # seconds spent on writing, which are not work
         self._begun = self._worked()
@@ -87,7 +91,7 @@ class LateFiles(WholeFiles):
 
     def begin(self) -> None:
         """Start to count unsaved work."""
-        self._kept = {}
+        self._weights = {}
         self._begun = self._worked()
         self._written = {}
 
@@ -95,11 +99,11 @@ class LateFiles(WholeFiles):
         """Seconds of work since that file was written, or since `begin`."""
         return self._worked() - self._written.get(path, self._begun)
 
-    def written(self, path: Path) -> dict[str, Any] | None:
-        """The content of a file that was held until the end of the last phase, without its optimizer, unless another
-        file took its place: the best weights need not be read back."""
-        file, content = self._kept.get(path, ((), None))
-        return content if content is not None and path.is_file() and _file(path) == file else None
+    def take(self, path: Path) -> dict[str, Any] | None:
+        """Hand over the weights of a file that was written at the end of the phase, so that the best need not be read
+        back; None if there are none, or if another file took its place."""
+        stamp, content = self._weights.pop(path, (None, None))
+        return content if path.is_file() and _stamp(path) == stamp else None
 
     @contextmanager
     def may_wait(self, waits: Waits) -> Iterator[None]:
@@ -117,20 +121,21 @@ class LateFiles(WholeFiles):
         if waits is not None and not self._is_worth(place) and _num_bytes(checkpoint) < SHARE * _free_memory():
             held = {place: self._copy(checkpoint, waits.resting)}
             self._held = held | self._held if waits.first else self._held | held
-            self._firsts |= {place} if waits.first else set()
+            self._monitored |= {place} if waits.first else set()
             return
         if waits is None or not waits.first:
             self.write_held()
         self._write(checkpoint, place)
 
-    def write_held(self) -> None:
-        """Write all held checkpoints. If one fails, raises RunError and drops the rest, which may refer to it."""
+    def write_held(self, *, keep: bool = False) -> None:
+        """Write all held checkpoints. keep: keep the weights of the best for `take`. If a write fails, raises RunError
+        and drops the rest, which may refer to it."""
         held, self._held, self._rested = self._held, {}, {}
         for place, checkpoint in held.items():
             self._write(checkpoint, place)
-            if place in self._firsts:
-                weights = {key: value for key, value in checkpoint.items() if key != "optimizer_states"}
-                self._kept[place] = _file(place), weights
+            if keep and place in self._monitored:
+                weights = {key: value for key, value in checkpoint.items() if key not in OF_TRAINING}
+                self._weights[place] = _stamp(place), weights
 
     def _is_worth(self, place: Path) -> bool:
         return LateFiles.took is None or self.unsaved_seconds(place) >= worth_of(LateFiles.took)
@@ -167,8 +172,7 @@ def files_of(trainer: L.Trainer) -> LateFiles:
     return files
 
 
-def _file(path: Path) -> tuple[int, ...]:
-    """What tells a file from another one that takes its place."""
+def _stamp(path: Path) -> Stamp:
     at = path.stat()
     return at.st_ino, at.st_size, at.st_mtime_ns
 

@@ -55,7 +55,7 @@ class PlacedCheckpoint(ModelCheckpoint):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
-        files_of(trainer).write_held()
+        files_of(trainer).write_held(keep=trainer.world_size == 1)  # ranks read it together, or fail together
         trainer.strategy.barrier()  # other ranks read what was written
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
