@@ -24,7 +24,7 @@ from frostline.sweeps.workers import is_worker, logs_in
 
 MOST_NAMED = 20  # jobs listed as not run
 OF_SETTINGS = ("ConfigError", "PlanError")  # what fails again if it runs again
-SPARED = 20  # seconds between two leaderboards for each second that writing one takes
+SPARED, EVERY = 20, 5.0  # seconds between two leaderboards: for each second that writing one takes, and at least
 LIMITS = ("max_seconds", "max_parameters", "pruner", "minutes")
 
 
@@ -169,7 +169,7 @@ class Board:
             begun = time.monotonic()
             if runs_of(sweep.folder) or lost_of(sweep.folder):
                 self._path = write_leaderboard(sweep.folder, compare=compare)
-            self._due = time.monotonic() + SPARED * (time.monotonic() - begun)
+            self._due = time.monotonic() + max(SPARED * (time.monotonic() - begun), EVERY)
 
     def print(self) -> list[FrostlineError]:
         """Print the leaderboard. Returns an error if jobs of the sweep failed."""
