@@ -33,7 +33,8 @@ FIXED = ("PYTHONUNBUFFERED", "PYTHONWARNINGS", "PYTHONSAFEPATH", "PYTHONHASHSEED
 IMPORTED = (
     "torchvision", "torchmetrics", "lightning.pytorch", "tensorboard", "sklearn.datasets", "pyarrow.parquet",
     "torch.distributed.fsdp", "torch.utils.tensorboard", "rich.table", "hydra.main", "hydra.compose", "hydra.utils",
-    "safetensors.torch", "torch.fx.experimental.optimization", "optuna.storages",
+    "safetensors.torch", "torch.fx.experimental.optimization", "optuna.storages", "frostline.cli.main",
+    "frostline.commands.train",
 )  # fmt: skip
 
 
