@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.config.instantiate import called, class_of, make, maker_of, maker_settings
+from frostline.config.plain import Settings, resolved
 from frostline.errors import ConfigError
 
 HERE = __name__
@@ -91,3 +92,16 @@ def test_what_cannot_be_made_is_refused(given: str, said: str) -> None:
 def test_what_is_no_node_is_refused(given: Any) -> None:
     with pytest.raises(ConfigError, match=r"is .*, not settings with a `_target_`"):
         maker_of(given, "schedule.phases.all.optimizer")
+
+
+def test_settings_are_plain_again_where_a_component_takes_them() -> None:
+    cfg = OmegaConf.create({"a": 1, "b": {"c": "${a}", "d": [{"e": "${b.c}"}]}, "it": {"_target_": f"{HERE}.Made"}})
+    settings = Settings.of(cfg)
+    assert settings == {"a": 1, "b": {"c": 1, "d": [{"e": 1}]}, "it": {"_target_": f"{HERE}.Made"}}
+    assert (settings.b.c, settings.b.d[0].e) == (1, 1)
+    assert Settings.of(settings) is settings
+    with pytest.raises(AttributeError, match="absent"):
+        _ = settings.absent
+    for plain in (resolved(settings), make(Settings(settings.it, b=settings.b), "it", Made).settings):
+        assert type(plain["b"]) is type(plain["b"]["d"][0]) is dict, "a checkpoint holds nothing else"
+    assert "b" not in settings["it"]

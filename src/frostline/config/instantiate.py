@@ -8,9 +8,10 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from frostline.config.plain import Settings, resolved
 from frostline.errors import ConfigError
 
 Node = DictConfig | dict[str, Any]
@@ -68,7 +69,7 @@ def _refused(where: str, error: Exception) -> ConfigError:
 def _maker(node: Node) -> Any:
     """Leave to Hydra only nodes that contain other nodes: it copies and resolves a node at each call, which takes 2.5
     ms instead of 0.3 (eight settings, AMD EPYC, 2026-11-30)."""
-    settings: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
+    settings = resolved(node if isinstance(node, DictConfig) else Settings(node))
     target = settings.pop("_target_", None)
     if settings.get("_partial_") is True:
         del settings["_partial_"]  # every component is made in two steps

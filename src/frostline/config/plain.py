@@ -11,18 +11,48 @@ from frostline.errors import ConfigError, first_line
 OURS = {"trainer": {"compile"}}
 
 
-def resolved(cfg: DictConfig) -> dict[str, Any]:
+class Settings(dict[str, Any]):
+    """A composed config without interpolations, whose keys are attributes too. A DictConfig of the same content takes
+    ten times as long to make, and resolves a value at each use."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @classmethod
+    def of(cls, cfg: "Config") -> "Settings":
+        """Raises ConfigError if an interpolation cannot be resolved."""
+        settings: Settings = cfg if isinstance(cfg, Settings) else _copied(resolved(cfg), cls)
+        return settings
+
+
+Config = DictConfig | Settings
+
+
+def _copied(node: Any, kind: type[dict[str, Any]]) -> Any:
+    """Plain values with dicts of this kind."""
+    if isinstance(node, dict):
+        return kind({name: _copied(value, kind) for name, value in node.items()})
+    return [_copied(value, kind) for value in node] if isinstance(node, list) else node
+
+
+def resolved(cfg: Config) -> dict[str, Any]:
     """Plain dicts and lists without interpolations. Raises ConfigError if an interpolation cannot be resolved."""
+    if isinstance(cfg, Settings):
+        plain: dict[str, Any] = _copied(cfg, dict)
+        return plain
     try:
-        plain = OmegaConf.to_container(cfg, resolve=True)
+        content = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(
             f"the configuration has an interpolation that cannot be resolved: {first_line(error)}",
             where="command line, or YAML under conf/",
             next_step="correct the `${...}`",
         ) from error
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def without_ours(plain: dict[str, Any]) -> dict[str, Any]:

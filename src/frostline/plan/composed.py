@@ -1,8 +1,6 @@
 """The plan that a composed configuration describes."""
 
-from omegaconf import DictConfig
-
-from frostline.config.plain import resolved
+from frostline.config.plain import Config, resolved
 from frostline.errors import ConfigError
 from frostline.plan.phases import NO_AVERAGE, Plan
 from frostline.plan.with_adapters import NONE, with_adapter
@@ -10,7 +8,7 @@ from frostline.plan.with_adapters import NONE, with_adapter
 NOTHING = "none"  # in place of phases: the pretrained network is scored as it is
 
 
-def plan_of(cfg: DictConfig) -> Plan:
+def plan_of(cfg: Config) -> Plan:
     schedule = resolved(cfg.schedule)
     if schedule.get("phases") == NOTHING:
         return with_adapter(Plan((), NO_AVERAGE), adapter=cfg.adapter._target_ != NONE)

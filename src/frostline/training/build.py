@@ -6,14 +6,13 @@ from typing import Literal, NamedTuple
 import lightning as L
 import torch
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from frostline.adapters.kinds import Adapter
 from frostline.backbones.base import Backbone
 from frostline.config.instantiate import called, class_of, made, make, maker_of, maker_settings
-from frostline.config.plain import resolved
+from frostline.config.plain import Config, Settings, resolved
 from frostline.contracts.features import Form, forms_of
 from frostline.contracts.seeds import seed_of
 from frostline.contracts.targets import Targets
@@ -89,7 +88,7 @@ class Built(NamedTuple):
 
 
 def build(
-    cfg: DictConfig,
+    cfg: Config,
     *,
     load_weights: bool = True,
     logs: bool = True,
@@ -102,7 +101,7 @@ def build(
     known: the targets of a run that is scored on other samples (see `Data`). views: of each phase of a resumed run.
     Raises any FrostlineError.
     """
-    cfg = OmegaConf.create(resolved(cfg))  # parsing interpolations at each use takes longer
+    cfg = Settings.of(cfg)
     require_devices(cfg.trainer.accelerator, processes(cfg.trainer)["devices"])
     folded = plan_of(cfg)
     kind = _kind(cfg.task)
@@ -140,7 +139,7 @@ def build(
     return Built(model, data, trainer, measure, plan, chosen, frozen, solver, depths, depth, reuse.when != "never")
 
 
-def _largest_batch(cfg: DictConfig, backbone: Backbone, head: nn.Module, plan: Plan, data: Data) -> ChosenBatch:
+def _largest_batch(cfg: Config, backbone: Backbone, head: nn.Module, plan: Plan, data: Data) -> ChosenBatch:
     trial, longest = make_trainer(cfg.trainer, [], logger=False), data.example(longest=True)
     optimizers, samples = optimizers_of(cfg, plan), len(data.train_split)
     return largest_batch(backbone, head, plan.phases, optimizers, sample=longest, samples=samples, trainer=trial)
@@ -150,12 +149,12 @@ def scaled(plan: Plan, backbone: Backbone) -> Plan:
     return plan.scaled(batch_norms=any(isinstance(module, _BatchNorm) for module in backbone.modules()))
 
 
-def is_pretrained(node: DictConfig) -> bool:
+def is_pretrained(node: Config) -> bool:
     """Whether a backbone, or a part of it, has weights."""
     return any(key.rpartition(".")[2] == "weights" and value is not None for key, value in leaves(resolved(node)))
 
 
-def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
+def untrained(cfg: Config, targets: Targets) -> FineTuner:
     """A model without weights, for those of a run with these targets."""
     backbone = _backbone(cfg.model, _form(cfg), load=False)
     _adapt(cfg, backbone, plan_of(cfg).unfolded(list(backbone.blocks)))
@@ -163,7 +162,7 @@ def untrained(cfg: DictConfig, targets: Targets) -> FineTuner:
     return FineTuner(backbone, head, task, {}, seed=cfg.seed, identity={"network": network_of(cfg)})
 
 
-def features_alone(cfg: DictConfig) -> FrozenOutputs:
+def features_alone(cfg: Config) -> FrozenOutputs:
     """Compute, cache and serve features in one process, for data with classes, under the cache keys of a training run.
     Raises any FrostlineError of model, data and trainer.
     """
@@ -184,27 +183,24 @@ def features_alone(cfg: DictConfig) -> FrozenOutputs:
     return frozen
 
 
-def bare_trainer(node: DictConfig, callbacks: list[L.Callback]) -> L.Trainer:
+def bare_trainer(node: Config, callbacks: list[L.Callback]) -> L.Trainer:
     """A Trainer that only trains and calls `callbacks`: no validation, no curves, no checkpoints."""
-    unwatched = OmegaConf.merge(node, {"limit_val_batches": 0})
-    assert isinstance(unwatched, DictConfig)
-    return make_trainer(unwatched, callbacks, logger=False)
+    return make_trainer(Settings(Settings.of(node), limit_val_batches=0), callbacks, logger=False)
 
 
-def single_trainer(cfg: DictConfig, backbone: Backbone) -> L.Trainer:
+def single_trainer(cfg: Config, backbone: Backbone) -> L.Trainer:
     """A Trainer of one process, which neither logs nor saves."""
-    single = OmegaConf.merge(with_precision(cfg, backbone).trainer, {"devices": 1, "num_nodes": 1, "strategy": "auto"})
-    assert isinstance(single, DictConfig)
-    return make_trainer(single, [], logger=False)
+    node = with_precision(cfg, backbone).trainer
+    return make_trainer(Settings(node, devices=1, num_nodes=1, strategy="auto"), [], logger=False)
 
 
-def _backbone(node: DictConfig, form: Form, *, load: bool) -> Backbone:
+def _backbone(node: Config, form: Form, *, load: bool) -> Backbone:
     asked = {} if form == "vector" else {"form": form}  # a user's own backbone need not take it
     backbone: Backbone = make(node, "model", Backbone, load=load, **asked)
     return backbone.to(memory_format=torch.channels_last)
 
 
-def _form(cfg: DictConfig) -> Form:
+def _form(cfg: Config) -> Form:
     """The form of features that the head takes for this task. Raises ConfigError."""
     task: type[Task] = class_of(cfg.task, "task", Task)
     forms = forms_of(called(maker_of(cfg.head, "head")))
@@ -217,7 +213,7 @@ def _form(cfg: DictConfig) -> Form:
     return forms[task.unit]
 
 
-def _adapt(cfg: DictConfig, backbone: Backbone, plan: Plan) -> None:
+def _adapt(cfg: Config, backbone: Backbone, plan: Plan) -> None:
     """Put adapters into the blocks that the plan names. They are drawn from a seed of their own, as the head is, so
     that later draws do not change."""
     adapter: Adapter = make(cfg.adapter, "adapter", Adapter)
@@ -227,7 +223,7 @@ def _adapt(cfg: DictConfig, backbone: Backbone, plan: Plan) -> None:
 
 
 def _data(
-    cfg: DictConfig, backbone: Backbone, reuse: Reuse, kind: str, *, shows: bool, known: Targets | None = None
+    cfg: Config, backbone: Backbone, reuse: Reuse, kind: str, *, shows: bool, known: Targets | None = None
 ) -> Data:
     """kind: of targets. shows: whether the progress of decoding is shown."""
     reader, settings = maker_settings(cfg.data, "data", Reader)
@@ -236,13 +232,13 @@ def _data(
     return data_of(reader, backbone.spec, settings, target_kind=kind, cache=cache, known=known)
 
 
-def _kind(node: DictConfig) -> str:
+def _kind(node: Config) -> str:
     """The kind of targets that the task learns from, read from its class: making the task needs the data first."""
     task: type[Task] = class_of(node, "task", Task)
     return task.kind
 
 
-def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, nn.Module]:
+def _top(cfg: Config, backbone: Backbone, targets: Targets) -> tuple[Task, nn.Module]:
     """The task, and its head for this backbone. The head is drawn from a seed of its own: with the backbone's, a
     network pretrained with that seed would have learned on top of the very same head."""
     task: Task = make(cfg.task, "task", Task, targets)
@@ -252,7 +248,7 @@ def _top(cfg: DictConfig, backbone: Backbone, targets: Targets) -> tuple[Task, n
     return task, head
 
 
-def _fitting_top(cfg: DictConfig, backbone: Backbone, data: Data, plan: Plan) -> tuple[Task, nn.Module]:
+def _fitting_top(cfg: Config, backbone: Backbone, data: Data, plan: Plan) -> tuple[Task, nn.Module]:
     """`_top`, and batches as its loss needs them. Raises PlanError if the plan leaves the head random."""
     task, head = _top(cfg, backbone, data.targets)
     data.compose_batches(task.per_identity)
@@ -260,7 +256,7 @@ def _fitting_top(cfg: DictConfig, backbone: Backbone, data: Data, plan: Plan) ->
     return task, head
 
 
-def _trainer(cfg: DictConfig, plan: Plan, task: Task, measure: Measure, num_batches: int, *, logs: bool) -> L.Trainer:
+def _trainer(cfg: Config, plan: Plan, task: Task, measure: Measure, num_batches: int, *, logs: bool) -> L.Trainer:
     if not logs:
         return make_trainer(cfg.trainer, [], logger=False, num_batches=num_batches)
     logger = made(cfg.logger, "logger", Logger)
@@ -276,7 +272,7 @@ def _average(plan: Plan) -> list[L.Callback]:
     return [MovingAverage(decay=decay, phase=plan.phases[-1].name)] if decay is not None else []
 
 
-def _callbacks(node: DictConfig, task: Task) -> list[L.Callback]:
+def _callbacks(node: Config, task: Task) -> list[L.Callback]:
     own = [made(callback, f"callbacks.{name!s}", L.Callback) for name, callback in node.items() if callback is not None]
     for callback in own:
         require_fit(callback, task)

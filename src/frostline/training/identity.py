@@ -3,11 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from omegaconf import DictConfig
 from torch import nn
 
 from frostline.backbones.base import Backbone
-from frostline.config.plain import resolved
+from frostline.config.plain import Config, resolved
 from frostline.data.module import Data
 from frostline.plan.phases import Plan
 
@@ -21,7 +20,7 @@ NAMES = (
 OF_STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
 
 
-def identity_of(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module, plan: Plan) -> dict[str, Any]:
+def identity_of(cfg: Config, backbone: Backbone, data: Data, head: nn.Module, plan: Plan) -> dict[str, Any]:
     """Plain values that must be the same when a run resumes from a checkpoint."""
     said = data.describe()
     return {
@@ -42,7 +41,7 @@ def identity_of(cfg: DictConfig, backbone: Backbone, data: Data, head: nn.Module
     }
 
 
-def network_of(cfg: DictConfig) -> dict[str, Any]:
+def network_of(cfg: Config) -> dict[str, Any]:
     """Settings that change the outputs of the same weights. Names and paths are left out."""
     return {
         "model": _unnamed(resolved(cfg.model)),

@@ -4,17 +4,17 @@ import inspect
 from functools import partial
 
 import torch
-from omegaconf import DictConfig
 from torch import nn
 
 from frostline.config.instantiate import Node, maker_of
+from frostline.config.plain import Config
 from frostline.distributed.sharding import WAYS
 from frostline.errors import ConfigError
 from frostline.plan.phases import Plan
 from frostline.training.finetuner import OptimizerFactory
 
 
-def optimizers_of(cfg: DictConfig, plan: Plan) -> dict[str, OptimizerFactory]:
+def optimizers_of(cfg: Config, plan: Plan) -> dict[str, OptimizerFactory]:
     """Optimizer factories by phase name. Raises ConfigError."""
     # With fused optimizers Lightning clips gradients only in float32; float16 and FSDP are not tried with them.
     node = cfg.trainer

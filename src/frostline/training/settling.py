@@ -3,10 +3,10 @@
 from functools import partial
 
 import lightning as L
-from omegaconf import DictConfig
 from torch import nn
 
 from frostline.backbones.base import Backbone
+from frostline.config.plain import Config
 from frostline.data.module import Data
 from frostline.errors import RunError
 from frostline.frozen.policy import Reuse
@@ -23,7 +23,7 @@ from frostline.training.trainer import make_trainer
 
 
 def deepened(
-    cfg: DictConfig, plan: Plan, reuse: Reuse, backbone: Backbone, head: nn.Module, task: Task, data: Data
+    cfg: Config, plan: Plan, reuse: Reuse, backbone: Backbone, head: nn.Module, task: Task, data: Data
 ) -> tuple[Plan, list[Depth], int | None]:
     """Replace `thaw: auto`. Return the plan, the candidate depths and the chosen one. Raises ConfigError, RunError."""
     if not plan.open_phases:

@@ -14,11 +14,10 @@ from lightning.fabric.utilities import registry
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
-from omegaconf import DictConfig
 from torch import nn
 
 from frostline.config.instantiate import maker_of
-from frostline.config.plain import resolved, without_ours
+from frostline.config.plain import Config, Settings, resolved, without_ours
 from frostline.data.module import Data
 from frostline.distributed.fsdp_strategy import Sharded
 from frostline.distributed.launcher import launched
@@ -41,7 +40,7 @@ class Unwatched(PassThroughProfiler):
 
 
 def make_trainer(
-    node: DictConfig, callbacks: list[L.Callback], logger: Logger | bool, num_batches: int | None = None
+    node: Config, callbacks: list[L.Callback], logger: Logger | bool, num_batches: int | None = None
 ) -> L.Trainer:
     settings = resolved(node)
     launch = launched()
@@ -92,7 +91,7 @@ def _spare_steps() -> None:
         os.environ[LOOKS_FOR_NVML] = "0"
 
 
-def processes(node: DictConfig) -> dict[str, Any]:
+def processes(node: Config) -> dict[str, Any]:
     """Numbers of devices and hosts: from the launcher that started the processes, else from the configuration."""
     launch, devices = launched(), resolved(node)["devices"]
     if launch is None:
@@ -124,7 +123,7 @@ def compiled(wanted: bool | Literal["auto"], trainer: L.Trainer, *, training: fl
     return choice
 
 
-def require_batches(node: DictConfig, data: Data) -> None:
+def require_batches(node: Config, data: Data) -> None:
     """Raises ConfigError if a limit leaves less than one batch."""
     for name, split in (("train", data.train_split), ("val", data.val_split), ("test", data.test_split)):
         limit = node[f"limit_{name}_batches"]
@@ -177,15 +176,14 @@ def _precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if native else "32-true"
 
 
-def with_precision(cfg: DictConfig, network: nn.Module) -> DictConfig:
+def with_precision(cfg: Config, network: nn.Module) -> Settings:
     """Replace `trainer.precision=auto` by float32 for depthwise convolutions on CPUs: in bf16, oneDNN's gradients of
     their weights took up to 100 times the forward pass (EfficientNet-Lite0, a rough measurement of November 2026 on a
     processor with bf16; not repeated since)."""
+    cfg = Settings.of(cfg)
     if cfg.trainer.precision != "auto" or not _on_cpu(cfg.trainer.accelerator) or not _is_depthwise(network):
         return cfg
-    precise = cfg.copy()
-    precise.trainer.precision = "32-true"
-    return precise
+    return Settings(cfg, trainer=Settings(cfg.trainer, precision="32-true"))
 
 
 def _is_depthwise(network: nn.Module) -> bool:
