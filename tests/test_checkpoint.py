@@ -169,13 +169,38 @@ def test_a_checkpoint_with_another_record_is_refused_in_words(
     RECORDS[kind](content)
     torch.save(content, path)
     answer = program(*OPENING[command])
-    if kind == "an unknown phase" and command != "evaluate":
+    if kind == "an unknown phase" and command == "init_from":
         assert answer.code == 0, "of the phase they need nothing"
         return
     assert answer.code == 1
     assert answer.err.startswith("frostline: ")
     assert "Traceback" not in answer.err
     assert "next:" in answer.err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"epoch": 41}, "epoch 42 instead of "),
+        ({"average": "ema 0.9"}, "average ema 0.9 instead of None"),
+        ({"val": {"val/accuracy": 0.125}}, "val/accuracy 0.1250 instead of "),
+    ],
+)
+def test_the_best_checkpoint_of_another_run_is_refused(
+    change: dict[str, Any], said: str, command: str, run: Path, program: Callable[..., Answer]
+) -> None:
+    """Its samples, network and plan may be the same: its scores are not those of run.json."""
+    path = run / "checkpoints" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    content[CHECKPOINT_KEY].update(change)
+    torch.save(content, path)
+    answer = program(*OPENING[command])
+    assert answer.code == 1
+    assert f"the checkpoint is not the one that this run was tested with: {said}" in answer.err
+    assert "use checkpoint=last" in answer.err
+    if command == "predict":
+        assert program(*OPENING[command], "checkpoint=last").code == 0
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])

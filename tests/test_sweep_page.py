@@ -135,7 +135,7 @@ def test_what_runs_noted_on_their_data_stands_there_once(sweep: Path) -> None:
     config.write_text(re.sub(r"^report:.*(\n .*)*", "report:\n  pictures: false", config.read_text(), flags=re.M))
     private = Page(write_sweep_page(sweep))
     assert "patient 7" not in private.text
-    assert "runs 0, 2, 3: few samples" in private.text
+    assert "few samples" not in private.text, "another run may have the same samples"
     config.write_text("{")
     assert "patient 7" not in Page(write_sweep_page(sweep)).text
     assert "run 2: in both train and test" in page.text

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 PLAIN = re.compile(r"[\w./:@%+*?|$-]*", re.ASCII)  # needs no quotes in Hydra's grammar
 # Text that Hydra reads as a number, a boolean or null.
@@ -67,3 +68,9 @@ def list_of(key: str, values: Sequence[str]) -> str:
 def _for_shell(text: str) -> str:
     """Quote for a shell: in double quotes if the text has single quotes, which shlex.quote would make unreadable."""
     return f'"{text}"' if "'" in text and not re.search(r'["$`\\!]', text) else shlex.quote(text)
+
+
+def instead_of(path: Path) -> str:
+    """The next step if this checkpoint of a run cannot be used."""
+    other = {"best": "use checkpoint=last, ", "last": "use checkpoint=best, "}.get(path.stem, "")
+    return f"restore the file, {other}or start a new run"

@@ -91,6 +91,10 @@ def load_tensors(path: Path) -> Any:
     """
     if zipfile.is_zipfile(path):
         require_whole(path)
+    else:
+        with path.open("rb") as file:
+            if file.read(2) == b"PK":  # the beginning of a zip file, whose end lists what it holds
+                raise ValueError("it is truncated or damaged")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

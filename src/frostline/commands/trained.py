@@ -1,5 +1,6 @@
 """Rebuild a run's network with its weights, for predict and export."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,10 +18,18 @@ from frostline.data.predicting import Opened, Predicting
 from frostline.data.reader import Reader
 from frostline.data.split import Transfers
 from frostline.data.target_types.find import target_type
+from frostline.errors import RunError
+from frostline.quoting import instead_of
 from frostline.runs.folder import require_checkpoint
+from frostline.runs.record import Record
 from frostline.tasks.base import Task
 from frostline.training.build import single_trainer, untrained
-from frostline.training.checkpoint import load_state, read_checkpoint, require_finite_weights, require_unchanged
+from frostline.training.checkpoint import (
+    load_state,
+    read_checkpoint,
+    require_finite_weights,
+    require_unchanged,
+)
 from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
 
@@ -36,7 +45,28 @@ def read_weights(folder: Path, name: str) -> tuple[dict[str, Any], Path]:
     path = require_checkpoint(folder, name)
     content = read_checkpoint(path)
     require_finite_weights(content, path)
+    if name == "best":
+        _require_own(content, Record.read(folder), path)
     return content, path
+
+
+def _require_own(content: dict[str, Any], record: Record, path: Path) -> None:
+    """content: of a run's best checkpoint. Raises RunError if it is not the one whose scores are in run.json."""
+    said, best = content[CHECKPOINT_KEY], record.best or {}
+    there = {"phase": said["phase"], "average": said["average"]}
+    if best.get("epoch"):  # 0 without a training
+        there["epoch"] = said["epoch"] - said["first_epoch"] + 1
+    other = [f"{name} {own} instead of {best[name]}" for name, own in there.items() if own != best.get(name, own)]
+    score, expected = said["val"].get(record.monitor), record.metrics.get(record.monitor)
+    numbers = isinstance(score, int | float) and isinstance(expected, int | float)
+    if numbers and not math.isclose(score, expected, rel_tol=1e-5, abs_tol=1e-6):
+        other.append(f"{record.monitor} {score:.4f} instead of {expected:.4f}")
+    if record.status == "finished" and best and other:
+        raise RunError(
+            f"the checkpoint is not the one that this run was tested with: {', '.join(other)}",
+            where=path,
+            next_step=instead_of(path),
+        )
 
 
 def trained(settings: DictConfig, folder: Path, name: str) -> Trained:

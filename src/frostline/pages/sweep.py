@@ -3,7 +3,7 @@
 import csv
 import math
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -35,6 +35,7 @@ from frostline.runs.sweep_names import BOARD
 from frostline.runs.sweeps import Sweep
 
 FINISHED = "finished"
+HIDDEN = "left out (report.pictures=false); the leaderboard and the terminal have it"
 EMPTY = ("", "null")  # cells of a column of numbers
 MOST_ROWS = 500  # of the leaderboard
 MOST_INTERVALS = 20  # settings in the chart of intervals
@@ -90,7 +91,7 @@ def _values(
     ranked = [row for row in rows if not row["error"] or row["status"] == FINISHED]  # which may lack its interval
     if all(row["status"] == FINISHED for row in ranked):
         columns.remove("status")
-    best = best_settings(settings)
+    best, private = best_settings(settings), _private(folder, trials)
     return {
         "name": folder.absolute().name,
         "command": shlex.join(["frostline", "train", *_multirun(sweep.arguments)]),
@@ -104,23 +105,26 @@ def _values(
         "cautions": [*dict.fromkeys(cautions_of(ranked, _with_cautions(rows[0])))],
         "rankings": [*_rankings(settings, trials, rows)],
         "best": [*_best(folder, best)],
-        "failed": [*_failed(rows)],
-        "notes": shared_notes(_notes(folder, trials), len(trials)),
+        "failed": [*_failed(rows, private)],
+        "notes": shared_notes(_notes(trials, private), len(trials)),
         "equal": [equal_runs(names, equal) for names, equal in without_effect([*trials]).items()],
         "commands": _commands(folder, sweep, best),
     }
 
 
-def _notes(folder: Path, trials: Sequence[Trial]) -> dict[str, list[str]]:
-    """Notes on data by run, without those of runs whose page shows no samples: notes may name samples."""
-    return {
-        trial.run: trial.record.notes
-        for trial in trials
-        if trial.record is not None and trial.record.notes and not _is_private(folder / trial.run)
-    }
+def _notes(trials: Sequence[Trial], private: Collection[str]) -> dict[str, list[str]]:
+    """Notes on data by run. None if the page of a run shows no samples: notes may name those that runs share."""
+    return {} if private else {trial.run: trial.record.notes for trial in trials if trial.record is not None}
 
 
-def _is_private(run: Path) -> bool:
+def _private(folder: Path, trials: Sequence[Trial]) -> set[str]:
+    """Names of runs whose page shows no samples."""
+    return {trial.run for trial in trials if _is_private(folder / trial.run, trial.overrides)}
+
+
+def _is_private(run: Path, overrides: Mapping[str, str]) -> bool:
+    if not (run / CONFIG).is_file():  # it failed before it had its settings
+        return overrides.get("report.pictures") == "false"
     try:
         report = read_settings(run / CONFIG).get("report")
     except RunError:  # nobody knows
@@ -136,12 +140,14 @@ def _multirun(arguments: Sequence[str]) -> list[str]:
     return [*(() if {"-m", "--multirun"} & {*arguments} else ("-m",)), *arguments]
 
 
-def _failed(rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, str, str]]:
-    """Runs with one reason together: their names, status and reason."""
+def _failed(rows: Sequence[Mapping[str, str]], private: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
+    """Runs with one reason together: their names, status and reason. private: runs whose reasons are left out, as they
+    may name samples."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["error"] and row["status"] != FINISHED:
-            reasons.setdefault((row["status"], row["error"]), []).append(row["run"])
+            error = HIDDEN if row["run"] in private else row["error"]
+            reasons.setdefault((row["status"], error), []).append(row["run"])
     yield from ((few(runs, MOST_NAMED), *reason) for reason, runs in reasons.items())
 
 

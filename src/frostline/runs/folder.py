@@ -212,14 +212,15 @@ def typed_anywhere(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
 
 
 def _whole_places(settings: DictConfig) -> Iterator[tuple[str, str]]:
-    """Yield the key and the absolute path of every setting that names an existing file or folder."""
+    """Yield the key and the absolute path of every setting that names an existing file or folder, and of the cache's
+    folder, which the run creates."""
     model = OmegaConf.to_container(settings.model, resolve=True) if "model" in settings else {}
     parts = [f"model.{key}" for key, _ in leaves(model) if key.endswith(".weights")]  # of networks within the network
     # A table of all samples makes `data.dir` the folder of other files.
     own_files = OmegaConf.select(settings, "data.dir") is None or OmegaConf.select(settings, "data.file") is not None
-    for key in (*PLACES, *parts, *(FILES if own_files else ())):
+    for key in (*PLACES, "cache.dir", *parts, *(FILES if own_files else ())):
         place = OmegaConf.select(settings, key)
-        if isinstance(place, str) and at_home(place).exists():
+        if isinstance(place, str) and (key == "cache.dir" or at_home(place).exists()):
             yield key, str(at_home(place).absolute())
 
 

@@ -12,12 +12,11 @@ from frostline.data.target_types.find import about_schema, target_types
 from frostline.distributed.sharding import load_whole
 from frostline.errors import RunError, few
 from frostline.plan.phases import BEFORE, Plan
-from frostline.quoting import begun_anew, setting_of
+from frostline.quoting import begun_anew, instead_of, setting_of
 from frostline.runs.folders import CONFIG
 from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 
 CHECKPOINTS = "checkpoints"  # subfolder of a run folder
-OTHER = "restore the file, use the other one (checkpoint=last, checkpoint=best), or start a new run"
 VIEWS = "list[NonNegative[int] | None]"  # of each phase
 Schema = Mapping[str, Any]  # by key: an annotation, a schema, or a function that returns a problem or None
 
@@ -110,7 +109,7 @@ def read_start(folder: Path, number: int) -> dict[str, Any]:
     return read_checkpoint(start_of(folder, number), record={})["state_dict"]
 
 
-def read_checkpoint(path: Path, *, instead: str = OTHER, record: Schema = RECORD) -> dict[str, Any]:
+def read_checkpoint(path: Path, *, instead: str | None = None, record: Schema = RECORD) -> dict[str, Any]:
     """Read a checkpoint and check it. instead: next step of the error. record: schema of what is under CHECKPOINT_KEY.
     Raises RunError if the file is damaged, or no checkpoint of a run."""
     try:
@@ -120,7 +119,7 @@ def read_checkpoint(path: Path, *, instead: str = OTHER, record: Schema = RECORD
             return read
     except UNREADABLE as error:
         problem = unreadable(error)
-    raise RunError(f"the checkpoint cannot be read: {problem}", where=path, next_step=instead)
+    raise RunError(f"the checkpoint cannot be read: {problem}", where=path, next_step=instead or instead_of(path))
 
 
 def _with_current_targets(content: Any) -> Any:
