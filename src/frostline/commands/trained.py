@@ -58,8 +58,11 @@ def _require_own(content: dict[str, Any], record: Record, path: Path) -> None:
         there["epoch"] = said["epoch"] - said["first_epoch"] + 1
     other = [f"{name} {own} instead of {best[name]}" for name, own in there.items() if own != best.get(name, own)]
     score, expected = said["val"].get(record.monitor), record.metrics.get(record.monitor)
-    numbers = isinstance(score, int | float) and isinstance(expected, int | float)
-    if numbers and not math.isclose(score, expected, rel_tol=1e-5, abs_tol=1e-6):
+    if (
+        isinstance(score, int | float)
+        and isinstance(expected, int | float)
+        and not math.isclose(score, expected, rel_tol=1e-5, abs_tol=1e-6)
+    ):
         other.append(f"{record.monitor} {score:.4f} instead of {expected:.4f}")
     if record.status == "finished" and best and other:
         raise RunError(
