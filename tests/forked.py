@@ -29,6 +29,7 @@ from typing import Any
 PLACE = "FROSTLINE_TEST_SERVER"  # the folder of its socket
 # Read when the interpreter or a library starts: a process for which one differs is not forked.
 FRESH = {"FROSTLINE_TEST_FORK": "0"}  # in the environment of what needs an interpreter of its own
+SOURCE = Path(__file__).resolve().parents[1] / "src"  # the server has imported Frostline from there
 FIXED = ("PYTHONUNBUFFERED", "PYTHONWARNINGS", "PYTHONSAFEPATH", "PYTHONHASHSEED")
 IMPORTED = (
     "torchvision", "torchmetrics", "lightning.pytorch", "tensorboard", "sklearn.datasets", "pyarrow.parquet",
@@ -111,6 +112,7 @@ def started(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None
     env = dict(os.environ) if env is None else env
     env = {name: value for name, value in env.items() if not name.startswith("PYTEST")}
     same = env.get("OMP_NUM_THREADS") == "1" and all(env.get(name) == os.environ.get(name) for name in FIXED)
+    same = same and not any((Path(it) / "frostline").is_dir() for it in _paths(env) if Path(it) != SOURCE)
     if same and sys.platform == "linux" and env.get("FROSTLINE_TEST_FORK") != "0":
         return Forked([*arguments], cwd, env)
     pipe = subprocess.PIPE
@@ -119,6 +121,10 @@ def started(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None
         # A shell starts its background jobs with SIGINT ignored, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
+
+
+def _paths(env: dict[str, str]) -> list[str]:
+    return [it for it in env.get("PYTHONPATH", "").split(os.pathsep) if it]
 
 
 def ran(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 900) -> Any:

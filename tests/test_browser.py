@@ -164,7 +164,7 @@ def test_pages_have_their_sections(tab: Tab, pages: dict[str, Path]) -> None:
                                "Data", "Environment", "Next"]  # fmt: skip
     assert tab.run("document.querySelectorAll('#curves svg').length") == 3
     tab.open(pages["sweep"].as_uri())
-    assert tab.run(titles) == ["Leaderboard", "Settings", "Runs that did not finish", "Next"]
+    assert tab.run(titles) == ["Leaderboard", "Settings", "Data", "Runs that did not finish", "Next"]
     assert tab.run("document.querySelectorAll('#ranking-1 svg').length") == 5
 
 
