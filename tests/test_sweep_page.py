@@ -142,6 +142,26 @@ def test_what_runs_noted_on_their_data_stands_there_once(sweep: Path) -> None:
     assert not re.search(r"<script>alert|\x1b", page.source)
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_why_a_run_failed_is_left_out_if_its_page_shows_no_samples(sweep: Path, begun: bool) -> None:
+    """The reason may name a sample. A run that failed before it began has its command alone."""
+    changed(sweep, 3, error={"type": "DataError", "message": "cannot be read: patient_7.png"})
+    write_leaderboard(sweep)
+    assert "patient_7" in Page(write_sweep_page(sweep)).text
+    config = sweep / "3" / "config.yaml"
+    if begun:
+        config.write_text(re.sub(r"^report:.*(\n .*)*", "report:\n  pictures: false", config.read_text(), flags=re.M))
+    else:
+        config.unlink()
+        record = Record.read(sweep / "3")
+        record.command += " report.pictures=false"
+        record.write(sweep / "3")
+    write_leaderboard(sweep)
+    page = Page(write_sweep_page(sweep))
+    assert "patient_7" not in page.source
+    assert "left out (report.pictures=false)" in page.text
+
+
 def test_it_is_built_anew(program: Program, sweep: Path) -> None:
     answer = program("report", str(sweep))
     assert answer.code == 0, answer.err

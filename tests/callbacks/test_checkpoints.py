@@ -252,16 +252,24 @@ def test_the_best_need_not_be_read_back(times: Times, files: LateFiles, save: Sa
     assert files.take(best) is None, "it is handed over"
     assert torch.equal(content["state_dict"]["head"], torch.load(best, weights_only=True)["state_dict"]["head"])
     assert files.take(tmp_path / "last.ckpt") is None, "only the best is read again"
-    save(None, "best", 2)
-    assert files.take(best) is None, "another file took its place"
-    files.begin()
-    save(BEST, "best", 3)
+    save(BEST, "best", 2)
+    files.write_held()
+    assert files.take(best) is None, "the phase goes on"
+
+
+@pytest.mark.parametrize("then", ["later", "average", "phase", "removed", "nothing"])
+def test_the_best_is_read_if_it_is_another_one(then: str, files: LateFiles, save: Save, tmp_path: Path) -> None:
+    LateFiles.took = 2.0
+    best = tmp_path / "best.ckpt"
+    save(BEST, "best", 1)
     files.write_held(keep=True)
-    assert files.take(best) is not None
-    WholeFiles().save_checkpoint({"state_dict": {"head": torch.zeros(1)}}, best)
-    assert files.take(best) is None, "an average of weights took its place"
-    save(BEST, "best", 4)
-    files.write_held(keep=True)
-    assert files.take(best) is not None
-    files.begin()
-    assert files.take(best) is None, "the next phase has a best of its own"
+    match then:
+        case "later":
+            save(None, "best", 2)
+        case "average":
+            WholeFiles().save_checkpoint({"state_dict": {"head": torch.zeros(1)}}, best)
+        case "phase":
+            files.begin()
+        case "removed":
+            best.unlink()
+    assert (files.take(best) is not None) == (then == "nothing")

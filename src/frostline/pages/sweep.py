@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from frostline.errors import RunError, few
+from frostline.errors import few
 from frostline.pages import dimensions
 from frostline.pages.dimensions import MARKS, Tried, number_of
 from frostline.pages.template import duration, filled
@@ -23,6 +23,7 @@ from frostline.report.trials import (
     Setting,
     Trial,
     best_settings,
+    composed_settings,
     differing,
     settings_of,
     shared_notes,
@@ -30,7 +31,6 @@ from frostline.report.trials import (
 )
 from frostline.report.without_effect import equal_runs, without_effect
 from frostline.runs.folders import CONFIG
-from frostline.runs.opening import read_settings
 from frostline.runs.sweep_names import BOARD
 from frostline.runs.sweeps import Sweep
 
@@ -125,11 +125,8 @@ def _private(folder: Path, trials: Sequence[Trial]) -> set[str]:
 def _is_private(run: Path, overrides: Mapping[str, str]) -> bool:
     if not (run / CONFIG).is_file():  # it failed before it had its settings
         return overrides.get("report.pictures") == "false"
-    try:
-        report = read_settings(run / CONFIG).get("report")
-    except RunError:  # nobody knows
-        return True
-    return isinstance(report, dict) and report.get("pictures") is False
+    settings = composed_settings(run)
+    return settings is None or settings.get("report.pictures") is False
 
 
 def _with_cautions(names: Iterable[str]) -> list[str]:
