@@ -12,10 +12,11 @@ from types import ModuleType
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 import hydra_cached
 from frostline.cli.main import main
+from frostline.config.plain import yaml_of
 from frostline.errors import Pruned, WeightsError
 from frostline.paths import conf_dir, write_atomically
 from frostline.runs.folder import checkpoint_of, lasting
@@ -43,7 +44,7 @@ def trained(
     with claimed(folder, leads=True, seen=seen):
         record.write(folder)
         if last is None:
-            write_atomically(folder / CONFIG, OmegaConf.to_yaml(lasting(cfg), resolve=True))
+            write_atomically(folder / CONFIG, yaml_of(lasting(cfg)))
             (folder / "checkpoints").mkdir(exist_ok=True)
         try:
             _epochs(cfg, folder, record, 0 if last is None else int(last.read_text()), watched)

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "frostline"
 ROOMS: dict[str, set[str]] = {
     "": {"huggingface_hub"},
     "contracts": {"torch"},
-    "config": {"hydra", "lightning", "omegaconf"},
+    "config": {"hydra", "lightning", "omegaconf", "yaml"},
     "distributed": {"lightning", "torch"},
     "storage": {"torch"},
     "backbones": {"safetensors", "scipy", "timm", "torch", "torchvision", "transformers"},

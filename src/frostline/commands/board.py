@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from frostline.commands.page import shown_of
-from frostline.config.plain import resolved
+from frostline.config.plain import Config, resolved, selected
 from frostline.data.module import Data
 from frostline.errors import RunError
 from frostline.pages.board import confusion_picture, contact_sheet, precision_recall, text_table
@@ -33,7 +33,7 @@ def log_texts(built: Built, plan: str, config: Path) -> None:
         writer.add_text("config", f"```yaml\n{config.read_text(encoding='utf-8')}```")
 
 
-def log_outcome(built: Built, cfg: DictConfig, record: Record, folder: Path) -> None:
+def log_outcome(built: Built, cfg: Config, record: Record, folder: Path) -> None:
     """Log what the stored predictions of the test split show, and settings with their scores for HParams."""
     logger = built.trainer.logger
     if not isinstance(logger, TensorBoardLogger):
@@ -60,9 +60,9 @@ def log_late_test(data: Data, settings: DictConfig, record: Record, folder: Path
     logger.finalize("success")
 
 
-def shows_samples(cfg: DictConfig) -> bool:
+def shows_samples(cfg: Config) -> bool:
     """Whether samples may be shown: neither report.pictures=false nor report=false."""
-    return cfg.get("report") is not False and OmegaConf.select(cfg, "report.pictures") is not False
+    return cfg.get("report") is not False and selected(cfg, "report.pictures") is not False
 
 
 def _predictions(folder: Path) -> Predictions | None:

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig
-
+from frostline.config.plain import Config
 from frostline.frozen.policy import kept_in
 from frostline.report.calibration_record import recorded_calibration
 from frostline.report.score_intervals import recorded_intervals
@@ -13,7 +12,7 @@ from frostline.runs.test_uses import counted_use
 from frostline.training.build import Built
 
 
-def examine(record: Record, built: Built, cfg: DictConfig, folder: Path) -> None:
+def examine(record: Record, built: Built, cfg: Config, folder: Path) -> None:
     """Called by the leading process, once the predictions are stored."""
     if "test/n" in record.metrics and built.reuses:
         record.test_uses = counted_use(kept_in(cfg.cache.dir), built.data.test_digest(), folder)

@@ -4,10 +4,10 @@ import sys
 import time
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from frostline.commands.looks import allowance_of, looks_of
+from frostline.config.plain import Config, selected
 from frostline.data.module import Data
 from frostline.errors import DataError
 from frostline.pages.card import write_card
@@ -19,7 +19,7 @@ from frostline.training.build import Built
 LEFT_OUT = "This page was built without samples (report.pictures=false)."
 
 
-def page_of_training(settings: DictConfig, built: Built, record: Record, folder: Path) -> float | None:
+def page_of_training(settings: Config, built: Built, record: Record, folder: Path) -> float | None:
     """Write page and card of a run that has just ended, and return the seconds that they took; None if `report=false`
     leaves them out. A full disk loses them, but not the run."""
     if settings.get("report") is False:
@@ -37,17 +37,17 @@ def page_of_training(settings: DictConfig, built: Built, record: Record, folder:
     return time.perf_counter() - began
 
 
-def wants_samples(pictures: bool | None, settings: DictConfig) -> bool:
+def wants_samples(pictures: bool | None, settings: Config) -> bool:
     """Whether the page shows samples: as the command says, else as the run's settings do; a run before they existed
     says nothing against it."""
     if pictures is not None:
         return pictures
-    return OmegaConf.select(settings, "report.pictures") is not False
+    return selected(settings, "report.pictures") is not False
 
 
-def wants_saliency(saliency: bool | None, settings: DictConfig) -> bool:
+def wants_saliency(saliency: bool | None, settings: Config) -> bool:
     """The same of maps of what speaks for the answers, and of masks and boxes on the pictures."""
-    return saliency if saliency is not None else OmegaConf.select(settings, "report.saliency") is not False
+    return saliency if saliency is not None else selected(settings, "report.saliency") is not False
 
 
 def shown_of(data: Data) -> Shown:

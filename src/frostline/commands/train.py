@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from omegaconf import DictConfig, OmegaConf
 
 from frostline.commands.board import log_outcome, log_texts, shows_samples
 from frostline.commands.examining import examine
 from frostline.commands.page import page_of_training
 from frostline.commands.recording import recorded
-from frostline.config.plain import resolved
+from frostline.config.plain import Config, Settings, selected, yaml_of
 from frostline.distributed.agreement import group_left, others_present
 from frostline.distributed.slurm_requeue import requeued
 from frostline.errors import shown
@@ -61,7 +60,7 @@ NOT_HERE = (
 
 
 def train(
-    cfg: DictConfig,
+    cfg: Config,
     folder: Path,
     *,
     command: str,
@@ -73,16 +72,16 @@ def train(
     line that starts this run. seen: `stamp` of the folder when it was chosen. watched: by a sweep, which may end the
     run. Raises any FrostlineError, and Pruned."""
     quiet()
+    cfg = Settings.of(cfg)
     record = Record.read(folder) if resume else Record(command=command, seed=cfg.seed)
     watch = Stopwatch(record.seconds)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     checkpoint = checkpoint_of(folder, "last") if resume else None
     built, stand = _built(cfg, checkpoint, record.command)
-    loaded = start_weights(built, cfg.init_from, resumes=checkpoint is not None)
-    rows = planned(built)
+    loaded, rows = start_weights(built, cfg.init_from, resumes=checkpoint is not None), planned(built)
     _describe(record, built, loaded, rows)
     _name_on_hub(record, cfg)
-    record.foreign = foreign(resolved(settings := lasting(cfg, _chosen(cfg, built))), folder)
+    record.foreign = foreign(settings := lasting(cfg, _chosen(cfg, built)), folder)
     if built.trainer.is_global_zero:
         if resume:
             print(f"run   {folder} {f'continues {stand.said(built.plan)}' if stand else 'starts again: no checkpoint'}")
@@ -113,7 +112,7 @@ def train(
 
 
 def _fit_and_test(
-    cfg: DictConfig, built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch
+    cfg: Settings, built: Built, record: Record, folder: Path, stand: Stand | None, watch: Stopwatch
 ) -> None:
     try:
         fit(built, record, folder, stand, watch, pictures=shows_samples(cfg))
@@ -132,7 +131,7 @@ def _fit_and_test(
     log_outcome(built, cfg, record, folder)
 
 
-def _built(cfg: DictConfig, checkpoint: Path | None, command: str) -> tuple[Built, Stand | None]:
+def _built(cfg: Settings, checkpoint: Path | None, command: str) -> tuple[Built, Stand | None]:
     """Build the objects of a run; also return where it continues, or None. command: the line that started the run."""
     if checkpoint is None:
         return build(cfg, load_weights=cfg.init_from is None), None
@@ -160,7 +159,7 @@ def _describe(record: Record, built: Built, loaded: str, rows: list[PlannedPhase
         record.planned_seconds = seconds_in_all(rows)
 
 
-def _name_on_hub(record: Record, cfg: DictConfig) -> None:
+def _name_on_hub(record: Record, cfg: Settings) -> None:
     """Add the names of network and data set on the hub of Hugging Face, if they come from there."""
     for entry, name in ((record.model, cfg.model.get("name")), (record.data, cfg.data.get("path"))):
         if isinstance(name, str) and HUB_NAME.fullmatch(name) and not at_home(name).exists():
@@ -176,31 +175,31 @@ def _remove_remains(folder: Path) -> None:
     remove_features(folder / "tensorboard")
 
 
-def _write_settings(settings: DictConfig, folder: Path, *, resume: bool, anew: bool) -> None:
+def _write_settings(settings: Settings, folder: Path, *, resume: bool, anew: bool) -> None:
     """Write config.yaml; for a resumed run, update only the paths of its data. settings: `lasting` ones. anew: whether
     the run begins from its first step."""
     if resume and anew:
         _remove_remains(folder)
     if not resume:
-        write_atomically(folder / CONFIG, OmegaConf.to_yaml(settings, resolve=True))
+        write_atomically(folder / CONFIG, yaml_of(settings))
         return
-    kept = OmegaConf.create(read_settings(folder / CONFIG))
-    places = {key: OmegaConf.select(settings, key) for key in (*PLACES, *FILES) if key.startswith("data.")}
-    moved = {key: place for key, place in places.items() if place != OmegaConf.select(kept, key)}
+    kept = Settings(read_settings(folder / CONFIG))
+    places = {key: selected(settings, key) for key in (*PLACES, *FILES) if key.startswith("data.")}
+    moved = {key: place for key, place in places.items() if place != selected(kept, key)}
     if moved:
         for key, place in moved.items():
-            OmegaConf.update(kept, key, place)
-        write_atomically(folder / CONFIG, OmegaConf.to_yaml(kept))
+            kept.put(key, place)
+        write_atomically(folder / CONFIG, yaml_of(kept))
 
 
-def _chosen(cfg: DictConfig, built: Built) -> dict[str, Any]:
+def _chosen(cfg: Settings, built: Built) -> dict[str, Any]:
     """Values that the run chose for open settings, by config key."""
     names = plan_of(cfg).open_phases
     thaws = {f"schedule.phases.{phase.name}.thaw": phase.thaw for phase in built.plan.phases if phase.name in names}
     return {**built.data.chosen(), **thaws, **({"schedule.minutes": None} if thaws else {})}
 
 
-def _is_random(model: DictConfig) -> bool:
+def _is_random(model: Settings) -> bool:
     return "weights" in model and model.weights is None
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,6 +22,18 @@ class Settings(dict[str, Any]):
         except KeyError:
             raise AttributeError(name) from None
 
+    def put(self, key: str, value: Any) -> None:
+        """Set the value at a dotted key, and make the mappings on the way."""
+        node: dict[str, Any] = self
+        *groups, name = key.split(".")
+        for group in groups:
+            node = node.setdefault(group, Settings())
+        node[name] = value
+
+    def copy(self) -> "Settings":
+        copied: Settings = _copied(self, Settings)
+        return copied
+
     @classmethod
     def of(cls, cfg: "Config") -> "Settings":
         """Raises ConfigError if an interpolation cannot be resolved."""
@@ -29,6 +42,44 @@ class Settings(dict[str, Any]):
 
 
 Config = DictConfig | Settings
+
+
+class _Dumper(yaml.SafeDumper):
+    """Write no aliases, and quote strings that OmegaConf would read as numbers or booleans."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _written(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if _is_like_a_number(text) else None)
+
+
+def _is_like_a_number(text: str) -> bool:
+    """Whether YAML 1.1 or OmegaConf, which reads 1e-3 as a number and y as true, takes this for another type."""
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in ("y", "n")
+    return True
+
+
+_Dumper.add_representer(str, _written)
+_Dumper.add_representer(Settings, yaml.SafeDumper.represent_dict)
+
+
+def yaml_of(settings: Settings) -> str:
+    return yaml.dump(settings, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
+
+
+def selected(cfg: Config, key: str) -> Any:
+    """The value at a dotted key; None if it is missing."""
+    if isinstance(cfg, DictConfig):
+        return OmegaConf.select(cfg, key)
+    node: Any = cfg
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
 
 
 def _copied(node: Any, kind: type[dict[str, Any]]) -> Any:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -18,8 +19,9 @@ def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) ->
     if not isinstance(cfg.get("schedule"), DictConfig):
         return []  # the checks report what is missing
     shared = _shared()
-    with open_dict(cfg):
-        cfg.schedule = OmegaConf.merge(shared, cfg.schedule)
+    if _lacks(OmegaConf.to_container(cfg.schedule), OmegaConf.to_container(shared)):
+        with open_dict(cfg):
+            cfg.schedule = OmegaConf.merge(shared, cfg.schedule)
     phases = cfg.schedule.get("phases")
     if not isinstance(phases, DictConfig) or not of_recipe:
         return []
@@ -36,6 +38,12 @@ def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) ->
                 f"the recipe's settings of phase '{name}' ({said}) are ignored: this schedule has no such phase"
             )
     return notes
+
+
+def _lacks(node: Any, shared: Any) -> bool:
+    """Whether a merge with `shared` would add anything: it takes longer than to see that an option of ours has all."""
+    both = isinstance(node, dict) and isinstance(shared, dict)
+    return both and any(key not in node or _lacks(node[key], shared[key]) for key in shared)
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.config.constructors import parameters_of
+from frostline.config.plain import Config, Settings, selected
 from frostline.distributed.launcher import follows
 from frostline.errors import RunError, shortened
 from frostline.paths import at_home, leaves, moved
@@ -74,7 +75,7 @@ def read_run(folder: Path) -> tuple[Record, DictConfig]:
 
 def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) -> None:
     """Raise RunError that names the differences from `kept`, the settings that the run in `folder` started with."""
-    now, before = (_single(OmegaConf.to_container(lasting(node), resolve=True)) for node in (settings, kept))
+    now, before = (_single(lasting(node)) for node in (settings, kept))
     differing = [
         key for key in {**now, **before} if now.get(key) != before.get(key) and not _is_chosen_by_run(key, now.get(key))
     ]
@@ -165,9 +166,9 @@ def require_unfinished(record: Record, folder: Path, typed: Sequence[str] = ()) 
 
 
 def placed(settings: DictConfig, folder: Path) -> DictConfig:
-    """Set `run_dir` to `folder` before interpolations are resolved, so that settings that refer to it follow. Changes
-    `settings`, as a copy takes longer than all else here."""
-    for key, value in {"run_dir": str(folder), "resume": None, "trust": False}.items():
+    """Set `run_dir` to `folder` before interpolations are resolved, so that settings that refer to it follow, and hold
+    from any folder. Changes `settings`, as a copy takes longer than all else here."""
+    for key, value in {"run_dir": str(folder.absolute()), "resume": None, "trust": False}.items():
         OmegaConf.update(settings, key, value)
     return settings
 
@@ -189,21 +190,18 @@ def _relocated(settings: dict[str, Any], folder: Path) -> DictConfig:
     return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})
 
 
-def lasting(settings: DictConfig, found: Mapping[str, Any] | None = None) -> DictConfig:
+def lasting(settings: Config, found: Mapping[str, Any] | None = None) -> Settings:
     """The settings that a run stores. Existing paths are absolute, so that they hold from any folder and are not
     mistaken for names. found: values that the run chose, by key."""
-    kept = settings.copy()
-    for key, value in (found or {}).items():
-        OmegaConf.update(kept, key, value)
-    OmegaConf.update(kept, "run_dir", str(Path(settings.run_dir).absolute()))
-    for key, place in _whole_places(settings):
-        OmegaConf.update(kept, key, place)
+    kept = Settings.of(settings).copy()
+    for key, value in {**(found or {}), **dict(_whole_places(kept))}.items():
+        kept.put(key, value)
     return kept
 
 
 def typed_anywhere(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     """The overrides that composed `settings`, with existing paths made absolute, for use from any folder."""
-    places = dict(_whole_places(settings))
+    places = dict(_whole_places(Settings.of(settings)))
     keys = [*map(key_of, overrides)]
     return [
         f"{key}={hydra_quoted(places[key])}" if key in places else override
@@ -211,15 +209,16 @@ def typed_anywhere(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     ]
 
 
-def _whole_places(settings: DictConfig) -> Iterator[tuple[str, str]]:
+def _whole_places(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield the key and the absolute path of every setting that names an existing file or folder, and of the cache's
     folder, which the run creates."""
-    model = OmegaConf.to_container(settings.model, resolve=True) if "model" in settings else {}
-    parts = [f"model.{key}" for key, _ in leaves(model) if key.endswith(".weights")]  # of networks within the network
+    parts = [
+        f"model.{key}" for key, _ in leaves(settings.get("model", {})) if key.endswith(".weights")
+    ]  # of networks within the network
     # A table of all samples makes `data.dir` the folder of other files.
-    own_files = OmegaConf.select(settings, "data.dir") is None or OmegaConf.select(settings, "data.file") is not None
+    own_files = selected(settings, "data.dir") is None or selected(settings, "data.file") is not None
     for key in (*PLACES, "cache.dir", *parts, *(FILES if own_files else ())):
-        place = OmegaConf.select(settings, key)
+        place = selected(settings, key)
         if isinstance(place, str) and (key == "cache.dir" or at_home(place).exists()):
             yield key, str(at_home(place).absolute())
 
