@@ -149,6 +149,7 @@ def imports_frozen() -> None:
     """Exclude the half a million objects of torch's modules from garbage collection."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 50)  # the default takes a twentieth of the tests: runs make many objects that stay
     gc.enable()
 
 
