@@ -1,5 +1,7 @@
 """One class for each sample."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -84,3 +86,13 @@ def test_a_class_stays_where_its_picture_moves() -> None:
 def test_samples_of_one_class_compare_equal() -> None:
     first, second, third = CLASSES.comparable(torch.tensor([3, 1, 3]))
     assert first == third != second
+
+
+def test_classes_that_are_trained_and_not_scored_are_told() -> None:
+    labels = {"train": [0, 1, 2, 0], "val": [0, 1], "test": [2]}
+    splits = {name: SimpleNamespace(labels=torch.tensor(own)) for name, own in labels.items()}
+    assert CLASSES.examine(splits, ["a", "b", "c", "d"], "here") == [
+        "no val samples of: c; the val scores do not tell of them",
+        "no test samples of: a, b; the test scores do not tell of them",
+    ]
+    assert CLASSES.examine({"test": splits["test"]}, ["a", "b", "c"], "here") == [], "nothing is known of its training"

@@ -14,7 +14,7 @@ from frostline.contracts.targets import Targets
 from frostline.data.tables.table import Table
 from frostline.data.tables.uses import TARGETS, require_one_use
 from frostline.data.target_types.names import alike_notes
-from frostline.errors import ConfigError, DataError
+from frostline.errors import ConfigError, DataError, few
 
 
 class Geometry(Protocol):
@@ -111,8 +111,16 @@ class TargetType(ABC):
         return names
 
     def examine(self, splits: Mapping[str, Any], names: list[str], where: object) -> list[str]:
-        """Return sentences on the splits, see `settled`. Raises DataError if one cannot be scored."""
-        return []
+        """Return sentences on the splits, see `settled`: what is trained and not scored. Raises DataError if a split
+        cannot be scored."""
+        trained = self.counts(names, splits["train"].labels) if "train" in splits else {}
+        notes = []
+        for name, split in splits.items():
+            counts = self.counts(names, split.labels)
+            missing = [it for it, count in counts.items() if not count and trained.get(it)]
+            if missing:
+                notes.append(f"no {name} samples of: {few(missing, 10)}; the {name} scores do not tell of them")
+        return notes
 
     def reading_notes(self, table: Table, columns: Sequence[str], names: list[str]) -> list[str]:
         """Sentences about cells that do not match the names. names: as `read` returned them."""
