@@ -41,6 +41,7 @@ BAD_TRAINING = {
         "data.batch_size=0 data.val_fraction=2",
         ["2 wrong values", "data.batch_size: 0 is not", "data.val_fraction: 2 is not a number x with 0 < x < 1"],
     ),
+    "one wrong value, told once": ("optimizer.lr=fast", ["a wrong value:\n  optimizer.lr: 'fast' is not a number"]),
     "wrong choice": ("data.augment=strnog", ["'strnog' is not one of none, standard, strong"]),
     "wrong type for torch": ("optimizer.momentum=fast optimizer=sgd", ["optimizer.momentum: 'fast' is not a number"]),
     "wrong type for Lightning": ("trainer.num_nodes=two", ["trainer.num_nodes: 'two' is not a whole number"]),
@@ -54,7 +55,7 @@ BAD_TRAINING = {
     "Trainer's setting taken away": ("~trainer.precision", ["trainer.precision is missing"]),
     "folder is null": ("run_dir=null", ["run_dir: None is not text"]),
     "folder is a list": ("run_dir=[a]", ["run_dir: ['a'] is not text"]),
-    "no such class": ("model._target_=foo.Bar", ["model cannot be made", "model._target_"]),
+    "no such class": ("model._target_=foo.Bar", ["locating target 'foo.Bar'\n  where: model._target_\n"]),
     "a function": ("model._target_=os.getcwd", ["model cannot be made"]),
     "a callback that freezes": (
         "+callbacks.x={_target_:lightning.pytorch.callbacks.BackboneFinetuning}",

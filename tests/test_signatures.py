@@ -241,6 +241,19 @@ def test_a_node_inside_a_node_is_checked_as_well_as_the_node() -> None:
     ]  # fmt: skip
 
 
+def test_keys_of_hydra_are_checked_too() -> None:
+    node = {"_target_": "made_up.Row", "_partial_": 3, "_convert_": "bogus", "_recursive_": "no", "_args_": [1]}
+    assert list(problems({"node": node}, supplied={"node": ["first"]})) == [
+        "node._partial_: 3 is not true or false",
+        "node._convert_: 'bogus' is not one of none, partial, object, all",
+        "node._recursive_: 'no' is not true or false",
+        "node._args_: settings have names; give made_up.Row its arguments by name",
+    ]
+    later = {"_target_": "made_up.Row", "_partial_": True}
+    assert list(problems({"node": later}, supplied={})) == [], "it is called later, with the rest"
+    assert list(problems({"node": {**later, "_partial_": False}}, supplied={})) == ["node.first is missing"]
+
+
 @pytest.mark.parametrize("target", ["nowhere.Thing", "made_up.Absent", "builtins.dict", "math.sqrt", "Thing"])
 def test_a_target_whose_source_cannot_be_read_is_left_to_the_one_who_makes_it(target: str) -> None:
     assert said(target, anything=1) == []

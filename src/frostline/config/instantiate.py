@@ -16,6 +16,7 @@ from frostline.errors import ConfigError
 
 Node = DictConfig | dict[str, Any]
 HYDRA_KEYS = {"_target_", "_recursive_", "_convert_", "_partial_", "_args_"}
+ADVICE = ", set env var HYDRA_FULL_ERROR=1 to see chained exception."  # Hydra's, which shows a traceback
 SIGNATURES = "CONTRIBUTING lists what each kind of component takes; --cfg job prints the configuration"
 
 
@@ -62,7 +63,7 @@ def maker_of(node: Node, where: str) -> Callable[..., Any]:
 
 
 def _refused(where: str, error: Exception) -> ConfigError:
-    said = " ".join(str(error).split())
+    said = " ".join(str(error).replace(ADVICE, "").split())
     return ConfigError(f"{where} cannot be made: {said}", where=f"{where}._target_", next_step=SIGNATURES)
 
 

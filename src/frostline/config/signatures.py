@@ -28,6 +28,8 @@ PLAIN: dict[str, Check] = {
     "dict": lambda value: isinstance(value, Mapping),
     "list": lambda value: isinstance(value, list),
 }
+# Keys of a node that are Hydra's, as annotations.
+OF_HYDRA = {"_partial_": "bool", "_recursive_": "bool", "_convert_": "Literal['none', 'partial', 'object', 'all']"}
 CONTAINERS = {"list", "List", "Sequence", "tuple", "Tuple", "Iterable"}
 
 
@@ -63,14 +65,19 @@ def _node_problems(config: Mapping[str, Any], key: str, supplied: Collection[str
     if found is None:
         return
     for name, value in config.items():
-        if name in ("_target_", "_partial_", "_convert_", "_recursive_"):
+        if name == "_target_":
             continue
-        if name not in found:
+        if name in OF_HYDRA:
+            problem = value_problem(f"{key}.{name}", value, OF_HYDRA[name])
+            yield from [] if problem is None else [f"{key}.{name}: {problem}"]
+        elif name == "_args_":
+            yield f"{key}._args_: settings have names; give {config['_target_']} its arguments by name"
+        elif name not in found:
             close = close_names(name, set(found) - set(supplied or ()))
             yield f"{key}.{name}: {config['_target_']} has no such setting; {close}"
         elif value != "???" and not _allows(found[name].annotation, value):
             yield f"{key}.{name}: {_refused(found[name].annotation, value, f'{key}.{name}')}"
-    if supplied is not None:
+    if supplied is not None and config.get("_partial_") is not True:
         for name, parameter in found.items():
             if parameter.required and name not in config and name not in supplied:
                 yield f"{key}.{name} is missing"
