@@ -198,7 +198,7 @@ def test_the_best_checkpoint_of_another_run_is_refused(
     answer = program(*OPENING[command])
     assert answer.code == 1
     assert f"the checkpoint is not the one that this run was tested with: {said}" in answer.err
-    assert "use checkpoint=last" in answer.err
+    assert "next:  checkpoint=last\n    or:  restore" in answer.err
     if command == "predict":
         assert program(*OPENING[command], "checkpoint=last").code == 0
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from frostline import quoting
 from frostline.cli.typed import quoted_settings
-from frostline.quoting import command_of, hydra_quoted, list_of
+from frostline.quoting import command_of, hydra_quoted, list_of, typed_here
 
 VALUES = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20) | st.text(
     "a'\"\\ =,()[]{}$ö/.#!`", min_size=1, max_size=12
@@ -128,3 +129,20 @@ def test_a_place_that_is_quoted_or_swept_already_stays() -> None:
     assert quoted_settings(["output='a b'"]) == ["output='a b'"]
     assert quoted_settings(["data.dir=a,b"], sweeps=True) == ["data.dir=a,b"]
     assert quoted_settings(["logs_dir=${oc.env:HOME}/(a) b"]) == ["logs_dir='${oc.env:HOME}/(a) b'"]
+
+
+def test_what_a_message_proposes_names_the_program_as_the_shell_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = (
+        "frostline: a frostline run\n  where: frostline train\n  next:  frostline train x=frostline; frostline --help\n"
+    )
+    message += "    or:  cd frostline && ./frostline predict; .venv/bin/frostline rank, of frostline"
+    assert typed_here(message) == message, "it is on the path"
+    monkeypatch.setattr(quoting.shutil, "which", lambda name: None)
+    monkeypatch.setattr(quoting.sys, "executable", str(Path.cwd() / "my env" / "bin" / "python"))
+    assert typed_here(message) == message, "there is no such file"
+    monkeypatch.setattr(Path, "is_file", lambda self: True)
+    assert typed_here(message).splitlines()[1:] == [
+        "  where: frostline train",
+        "  next:  'my env/bin/frostline' train x=frostline; 'my env/bin/frostline' --help",
+        "    or:  cd frostline && ./frostline predict; .venv/bin/frostline rank, of frostline",
+    ]

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +11,8 @@ PLAIN = re.compile(r"[\w./:@%+*?|$-]*", re.ASCII)  # needs no quotes in Hydra's 
 # Text that Hydra reads as a number, a boolean or null.
 NUMBER = r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?|[+-]?(inf|nan)"
 NO_TEXT = re.compile(f"{NUMBER}|true|false|null", re.ASCII | re.IGNORECASE)
+PROPOSED = re.compile(r"^ +(next|or): .*$", re.MULTILINE)
+NAME = re.compile(r"(?<![\w./-])frostline(?= (--help|[a-z_]+))")  # of the program, before a command
 WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_][\w-]*", re.ASCII | re.IGNORECASE)  # unquoted text in lists
 
 
@@ -29,6 +33,19 @@ def _in_quotes(value: str) -> str:
     quote = '"' if "'" in value and '"' not in value else "'"
     escaped = re.sub(rf"(\\*){quote}", lambda found: found[1] * 2 + "\\" + quote, value)
     return quote + re.sub(r"(\\+)$", r"\1\1", escaped) + quote
+
+
+def program() -> str:
+    """The command to type, quoted for a shell: `frostline` if the shell finds it, else the path of the executable."""
+    place = Path(sys.executable).with_name("frostline")
+    if shutil.which("frostline") is not None or not place.is_file():
+        return "frostline"
+    return shlex.quote(str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place))
+
+
+def typed_here(message: str) -> str:
+    """Put `program()` into the commands that the `next:` lines of a message propose."""
+    return PROPOSED.sub(lambda line: NAME.sub(lambda _: program(), line[0]), message)
 
 
 def command_of(name: str, *settings: str, **others: object) -> str:
@@ -72,5 +89,5 @@ def _for_shell(text: str) -> str:
 
 def instead_of(path: Path) -> str:
     """The next step if this checkpoint of a run cannot be used."""
-    other = {"best": "use checkpoint=last, ", "last": "use checkpoint=best, "}.get(path.stem, "")
-    return f"restore the file, {other}or start a new run"
+    other = {"best": "checkpoint=last; or ", "last": "checkpoint=best; or "}.get(path.stem, "")
+    return f"{other}restore the file from a copy; or start a new run"

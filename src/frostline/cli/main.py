@@ -42,6 +42,7 @@ from frostline.errors import (
     shown,
 )
 from frostline.paths import conf_dir
+from frostline.quoting import typed_here
 
 # With this set to 1, Hydra raises errors instead of printing them. It is set around Hydra's code, never around ours.
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -95,18 +96,19 @@ def main(command: str | None = None) -> None:
 
 def _tell(failure: FrostlineError) -> None:
     """Rank 0 prints its error. Another rank prints its own only if it may differ and torchrun does not collect it."""
+    message = typed_here(shown(str(failure)))
     try:
         launch = launched()
         require_starter()
     except ConfigError:  # the rank of this process is unknown
-        print(f"frostline: {shown(str(failure))}", file=sys.stderr)
+        print(f"frostline: {message}", file=sys.stderr)
         return
     if not follows():
-        print(f"frostline: {shown(str(failure))}", file=sys.stderr)
+        print(f"frostline: {message}", file=sys.stderr)
         tell_torchrun(failure.what)
     elif not tell_torchrun(str(failure)) and "torch" in sys.modules:  # else all ranks report the same
         rank = f"process {launch.rank} on {socket.gethostname()}: " if launch is not None else ""
-        print(f"frostline: {rank}{shown(str(failure))}", file=sys.stderr)
+        print(f"frostline: {rank}{message}", file=sys.stderr)
 
 
 def _sweep_first(command: str) -> None:

@@ -14,8 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from frostline.data.module import Data
 from frostline.errors import ConfigError, RunError, close_names
 from frostline.paths import at_home
-from frostline.quoting import command_of, hydra_quoted, list_of, setting_of
-from frostline.report.summary import program
+from frostline.quoting import command_of, hydra_quoted, list_of, program, setting_of
 from frostline.runs.folder import checkpoint_of
 from frostline.runs.predictions import EVALUATED, Predictions, evaluations, read, write_evaluation
 from frostline.runs.record import Record

@@ -9,7 +9,8 @@ from rich import box
 from rich.table import Table
 
 from frostline.errors import one_line
-from frostline.report.summary import console_of_width, program
+from frostline.quoting import program
+from frostline.report.summary import console_of_width
 from frostline.storage.entry import Kept
 
 

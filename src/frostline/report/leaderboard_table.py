@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from frostline.errors import few, one_line, shown
-from frostline.quoting import setting_of
+from frostline.quoting import program, setting_of
 from frostline.report.leaderboard import BESIDE, CAUTION, DEVIATION, HIGH, LONG, LOW, NO_INTERVAL
 from frostline.report.score_intervals import cautions
-from frostline.report.summary import console_of_width, program
+from frostline.report.summary import console_of_width
 from frostline.report.trials import settings_of, trials_of
 from frostline.report.without_effect import equal_runs, without_effect
 from frostline.runs.record import Record

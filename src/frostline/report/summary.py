@@ -1,7 +1,5 @@
 """Print the summary of a finished run: phases, baselines, scores, next command."""
 
-import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from frostline.errors import one_line, shown
-from frostline.quoting import setting_of
+from frostline.quoting import program, setting_of
 from frostline.report.baselines import baseline_lines
 from frostline.report.score_intervals import cautions, without_bounds
 from frostline.report.slices import slice_lines
@@ -153,14 +151,6 @@ def console_of_width() -> Console:
     that a shell exports is of its window. Brackets and colons in names of classes and folders are printed literally."""
     width = None if sys.stdout.isatty() else 160
     return Console(highlight=False, soft_wrap=True, markup=False, emoji=False, width=width)
-
-
-def program() -> str:
-    """The command to type, quoted for a shell: `frostline` if the shell finds it, else the path of the executable."""
-    place = Path(sys.executable).with_name("frostline")
-    if shutil.which("frostline") is not None or not place.is_file():
-        return "frostline"
-    return shlex.quote(str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place))
 
 
 def learns(parts: list[str]) -> str:

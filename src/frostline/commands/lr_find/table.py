@@ -8,7 +8,8 @@ from rich import box
 from rich.table import Table
 
 from frostline.commands.lr_find.range_test import NUMBERS, PICTURE, RateCurve
-from frostline.report.summary import console_of_width, learns, program
+from frostline.quoting import program
+from frostline.report.summary import console_of_width, learns
 
 
 def print_rates(
