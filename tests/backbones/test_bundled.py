@@ -1,15 +1,18 @@
 """The network that ships with the package, and the weights that ship with it."""
 
+import io
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from frostline.backbones.bundled import BundledBackbone
 from frostline.data.pictures.cifar import read_parquet
@@ -101,8 +104,10 @@ def test_a_straight_line_tells_the_classes_of_cifar10_apart(shared: Path, tmp_pa
         if not file.is_file():
             pytest.skip(f"there is no {file}")
         pq.write_table(pq.read_table(file).slice(0, 2000), tmp_path / f"{part}.parquet")  # a prefix is balanced
-        pictures, _ = read_parquet(tmp_path / f"{part}.parquet")
-        features[part], labels[part] = features_of(backbone, pictures.pixels), pictures.labels.numpy()
+        pictures = read_parquet(tmp_path / f"{part}.parquet")
+        opened = [Image.open(io.BytesIO(it)).convert("RGB") for it in pictures.encoded.to_pylist()]
+        pixels = torch.stack([pil_to_tensor(it) for it in opened])
+        features[part], labels[part] = features_of(backbone, pixels), pictures.labels.numpy()
     line = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
     line.fit(features["train"].numpy(), labels["train"])
     assert line.score(features["test"].numpy(), labels["test"]) >= 0.85

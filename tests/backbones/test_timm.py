@@ -391,7 +391,7 @@ SHORT += ["schedule.phases.head.epochs=1", "schedule.every_phase.solve=false", "
     [
         ("test_resnet", ["data.image_size=32"]),
         pytest.param("test_convnext", ["data.image_size=32", "model.drop_path_rate=0.2"], marks=pytest.mark.long),
-        pytest.param("test_vit", ["trainer.limit_test_batches=1"], marks=pytest.mark.long),
+        pytest.param("test_vit", ["data.image_size=160", "trainer.limit_test_batches=1"], marks=pytest.mark.long),
     ],
 )
 def test_a_run_keeps_what_is_frozen_and_keeping_its_outputs_changes_no_bit(
