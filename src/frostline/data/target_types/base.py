@@ -14,7 +14,7 @@ from frostline.contracts.targets import Targets
 from frostline.data.tables.table import Table
 from frostline.data.tables.uses import TARGETS, require_one_use
 from frostline.data.target_types.names import alike_notes
-from frostline.errors import ConfigError, DataError, few
+from frostline.errors import ConfigError, DataError, few, shortened
 
 
 class Geometry(Protocol):
@@ -111,15 +111,16 @@ class TargetType(ABC):
         return names
 
     def examine(self, splits: Mapping[str, Any], names: list[str], where: object) -> list[str]:
-        """Return sentences on the splits, see `settled`: what is trained and not scored. Raises DataError if a split
-        cannot be scored."""
+        """Return a sentence on each split that lacks classes which training has. splits: as of `settled`. Raises
+        DataError if a split cannot be scored."""
         trained = self.counts(names, splits["train"].labels) if "train" in splits else {}
         notes = []
         for name, split in splits.items():
             counts = self.counts(names, split.labels)
             missing = [it for it, count in counts.items() if not count and trained.get(it)]
             if missing:
-                notes.append(f"no {name} samples of: {few(missing, 10)}; the {name} scores do not tell of them")
+                shown = few([*map(shortened, missing)], 10)
+                notes.append(f"no {name} samples of: {shown}; the {name} scores say nothing about them")
         return notes
 
     def reading_notes(self, table: Table, columns: Sequence[str], names: list[str]) -> list[str]:
@@ -130,7 +131,7 @@ class TargetType(ABC):
 
     @abstractmethod
     def counts(self, names: list[str], targets: Tensor) -> dict[str, int]:
-        """Number of samples per name, of which every split needs some; empty if splits need none."""
+        """Number of samples per name, of which training needs some; empty if it needs none."""
 
     @abstractmethod
     def strata(self, targets: Tensor) -> Tensor:

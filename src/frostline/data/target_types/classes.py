@@ -61,7 +61,7 @@ class Classes(TargetType):
         return {"relevant": float(targets.names.index(name))}
 
     def require_learnable(self, targets: Targets, samples: int, where: object) -> None:
-        """Checks nothing: readers find at least two classes, and by `counts` splits have samples of each."""
+        """Checks nothing: readers find at least two classes, and by `counts` training has samples of each."""
 
     def mix(self, targets: Tensor, partners: Tensor, share: Tensor, num_classes: int) -> Tensor:
         own, other = (one_hot(it, num_classes).float() for it in (targets, partners))
