@@ -247,11 +247,15 @@ def test_keys_of_hydra_are_checked_too() -> None:
         "node._partial_: 3 is not true or false",
         "node._convert_: 'bogus' is not one of none, partial, object, all",
         "node._recursive_: 'no' is not true or false",
-        "node._args_: settings have names; give made_up.Row its arguments by name",
+        "node._args_: positional arguments are not supported; use the names of made_up.Row",
     ]
     later = {"_target_": "made_up.Row", "_partial_": True}
     assert list(problems({"node": later}, supplied={})) == [], "it is called later, with the rest"
     assert list(problems({"node": {**later, "_partial_": False}}, supplied={})) == ["node.first is missing"]
+    component: dict[str, list[str]] = {"node": []}
+    assert list(problems({"node": later}, supplied=component)) == ["node.first is missing"], "Frostline calls it"
+    plain = {"node": {"_target_": "made_up.Row", "first": 1, "_convert_": "none"}}
+    assert list(problems(plain, supplied=component)) == ["node._convert_: set by Frostline, to all; remove it"]
 
 
 @pytest.mark.parametrize("target", ["nowhere.Thing", "made_up.Absent", "builtins.dict", "math.sqrt", "Thing"])

@@ -133,7 +133,10 @@ def check(cfg: DictConfig, *own: str, command: str | None = "train") -> None:
         *_together(plain),
     ]
     found += problems(without_ours(plain), supplied=SUPPLIED | _phase_optimizers(plain))
-    found = [*{line.partition(": ")[0]: line for line in reversed(found)}.values()][::-1]  # the first of each setting
+    first: dict[str, str] = {}  # by setting: VALUES and the constructor's annotation may reject the same value
+    for line in found:
+        first.setdefault(line.partition(": ")[0], line)
+    found = [*first.values()]
     if found:
         raise ConfigError(
             "\n  ".join(["the configuration has a wrong value:", *found] if len(found) == 1 else [

@@ -12,10 +12,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline.config.plain import Settings, resolved
+from frostline.config.signatures import OF_HYDRA
 from frostline.errors import ConfigError
 
 Node = DictConfig | dict[str, Any]
-HYDRA_KEYS = {"_target_", "_recursive_", "_convert_", "_partial_", "_args_"}
+HYDRA_KEYS = {"_target_", "_args_", *OF_HYDRA}
 ADVICE = ", set env var HYDRA_FULL_ERROR=1 to see chained exception."  # Hydra's, which shows a traceback
 SIGNATURES = "CONTRIBUTING lists what each kind of component takes; --cfg job prints the configuration"
 

@@ -44,7 +44,7 @@ def problems(config: Any, key: str = "", supplied: Mapping[str, Collection[str]]
     if not isinstance(config, Mapping):
         return
     if isinstance(config.get("_target_"), str):
-        yield from _node_problems(config, key, None if supplied is None else supplied.get(key, ()))
+        yield from _node_problems(config, key, supplied)
     for name, value in config.items():
         yield from problems(value, f"{key}.{name}" if key else str(name), supplied)
 
@@ -60,8 +60,11 @@ def _parsed(annotation: str) -> ast.expr:
     return ast.parse(annotation, mode="eval").body
 
 
-def _node_problems(config: Mapping[str, Any], key: str, supplied: Collection[str] | None) -> Iterator[str]:
+def _node_problems(config: Mapping[str, Any], key: str, every: Mapping[str, Collection[str]] | None) -> Iterator[str]:
+    """every: `supplied` of `problems`; it has an entry for each component."""
     found = parameters(config["_target_"])
+    component = every is not None and key in every
+    supplied = every[key] if every is not None and component else () if every is not None else None
     if found is None:
         return
     for name, value in config.items():
@@ -69,15 +72,18 @@ def _node_problems(config: Mapping[str, Any], key: str, supplied: Collection[str
             continue
         if name in OF_HYDRA:
             problem = value_problem(f"{key}.{name}", value, OF_HYDRA[name])
+            if problem is None and name == "_convert_" and component and value != "all":
+                problem = "set by Frostline, to all; remove it"
             yield from [] if problem is None else [f"{key}.{name}: {problem}"]
         elif name == "_args_":
-            yield f"{key}._args_: settings have names; give {config['_target_']} its arguments by name"
+            yield f"{key}._args_: positional arguments are not supported; use the names of {config['_target_']}"
         elif name not in found:
             close = close_names(name, set(found) - set(supplied or ()))
             yield f"{key}.{name}: {config['_target_']} has no such setting; {close}"
         elif value != "???" and not _allows(found[name].annotation, value):
             yield f"{key}.{name}: {_refused(found[name].annotation, value, f'{key}.{name}')}"
-    if supplied is not None and config.get("_partial_") is not True:
+    called_later = config.get("_partial_") is True and not component  # Frostline calls each component
+    if supplied is not None and not called_later:
         for name, parameter in found.items():
             if parameter.required and name not in config and name not in supplied:
                 yield f"{key}.{name} is missing"
