@@ -2,6 +2,8 @@
 
 import shlex
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from conftest import Answer
 from frostline import quoting
 from frostline.cli.typed import quoted_settings
-from frostline.quoting import command_of, hydra_quoted, list_of, typed_here
+from frostline.quoting import command_of, hydra_quoted, list_of, with_program
 
 VALUES = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20) | st.text(
     "a'\"\\ =,()[]{}$ö/.#!`", min_size=1, max_size=12
@@ -132,17 +135,31 @@ def test_a_place_that_is_quoted_or_swept_already_stays() -> None:
 
 
 def test_what_a_message_proposes_names_the_program_as_the_shell_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    message = (
-        "frostline: a frostline run\n  where: frostline train\n  next:  frostline train x=frostline; frostline --help\n"
-    )
-    message += "    or:  cd frostline && ./frostline predict; .venv/bin/frostline rank, of frostline"
-    assert typed_here(message) == message, "it is on the path"
+    message = "frostline: a frostline run\n  where: frostline train\n"
+    message += "  next:  frostline train 'resume=my frostline runs/r'  # goes on\n"
+    message += "    or:  torchrun -m frostline train -m ...\n    or:  frostline --help\n    or:  frostline-2 it"
+    assert with_program(message) == message, "it is on the path"
     monkeypatch.setattr(quoting.shutil, "which", lambda name: None)
     monkeypatch.setattr(quoting.sys, "executable", str(Path.cwd() / "my env" / "bin" / "python"))
-    assert typed_here(message) == message, "there is no such file"
+    assert with_program(message) == message, "there is no such file"
     monkeypatch.setattr(Path, "is_file", lambda self: True)
-    assert typed_here(message).splitlines()[1:] == [
+    assert with_program(message).splitlines()[1:] == [
         "  where: frostline train",
-        "  next:  'my env/bin/frostline' train x=frostline; 'my env/bin/frostline' --help",
-        "    or:  cd frostline && ./frostline predict; .venv/bin/frostline rank, of frostline",
+        "  next:  'my env/bin/frostline' train 'resume=my frostline runs/r'  # goes on",
+        "    or:  torchrun -m frostline train -m ...",
+        "    or:  'my env/bin/frostline' --help",
+        "    or:  frostline-2 it",
     ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "proposed"),
+    [(["train", "-m", "resume=x"], "train resume=<its folder>"), (["predict", "-m", "run=a,b"], "predict --help")],
+)
+def test_errors_propose_commands_for_a_shell_that_does_not_find_the_program(
+    typed: list[str], proposed: str, program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quoting.shutil, "which", lambda name: None)
+    place = Path(sys.executable).with_name("frostline")
+    assert place.is_file()
+    assert program(*typed).err.endswith(f"\n  next:  {shlex.quote(str(place))} {proposed}\n")

@@ -11,8 +11,7 @@ PLAIN = re.compile(r"[\w./:@%+*?|$-]*", re.ASCII)  # needs no quotes in Hydra's 
 # Text that Hydra reads as a number, a boolean or null.
 NUMBER = r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?|[+-]?(inf|nan)"
 NO_TEXT = re.compile(f"{NUMBER}|true|false|null", re.ASCII | re.IGNORECASE)
-PROPOSED = re.compile(r"^ +(next|or): .*$", re.MULTILINE)
-NAME = re.compile(r"(?<![\w./-])frostline(?= (--help|[a-z_]+))")  # of the program, before a command
+NEXT_STEPS = re.compile(r"^( +(?:next|or): +|next +|best +)frostline(?= (?:--help|[a-z_]+))", re.MULTILINE)
 WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_][\w-]*", re.ASCII | re.IGNORECASE)  # unquoted text in lists
 
 
@@ -43,9 +42,9 @@ def program() -> str:
     return shlex.quote(str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place))
 
 
-def typed_here(message: str) -> str:
-    """Put `program()` into the commands that the `next:` lines of a message propose."""
-    return PROPOSED.sub(lambda line: NAME.sub(lambda _: program(), line[0]), message)
+def with_program(message: str) -> str:
+    """Put `program()` into the commands that the `next:` and `or:` lines of a message begin with."""
+    return NEXT_STEPS.sub(lambda line: f"{line[1]}{program()}", message)
 
 
 def command_of(name: str, *settings: str, **others: object) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from frostline.quoting import program
 from frostline.report.baselines import baseline_lines
-from frostline.report.summary import print_run, print_scores, print_test, program
+from frostline.report.summary import print_run, print_scores, print_test
 from frostline.runs.record import Record
 
 

@@ -42,7 +42,7 @@ from frostline.errors import (
     shown,
 )
 from frostline.paths import conf_dir
-from frostline.quoting import typed_here
+from frostline.quoting import with_program
 
 # With this set to 1, Hydra raises errors instead of printing them. It is set around Hydra's code, never around ours.
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -96,7 +96,7 @@ def main(command: str | None = None) -> None:
 
 def _tell(failure: FrostlineError) -> None:
     """Rank 0 prints its error. Another rank prints its own only if it may differ and torchrun does not collect it."""
-    message = typed_here(shown(str(failure)))
+    message = with_program(shown(str(failure)))
     try:
         launch = launched()
         require_starter()

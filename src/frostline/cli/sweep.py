@@ -16,7 +16,7 @@ from frostline.cli.sweep_jobs import Jobs
 from frostline.cli.sweep_session import Session, within
 from frostline.errors import FrostlineError, RunError, few, in_short, shown
 from frostline.paths import remove_empty
-from frostline.quoting import typed_here
+from frostline.quoting import with_program
 from frostline.runs.folders import numbered
 from frostline.runs.record import FILE as RECORD
 from frostline.runs.record import Record
@@ -239,5 +239,5 @@ class Board:
         if stopped:
             print(f"frostline: begun, and not ended: job {few(stopped, MOST_NAMED)}", file=sys.stderr)
         if Session.presence is not None and Session.sweep is not None and not Session.done and Session.sweep.numbers():
-            again = typed_here(f"  next:  {Session.sweep.again()}")
+            again = with_program(f"  next:  {Session.sweep.again()}")
             print(f"frostline: the sweep was stopped\n{again}", file=sys.stderr)

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from frostline.distributed.signals import Stopped, deaf
 from frostline.errors import Pruned, RankError
-from frostline.quoting import command_of, typed_here
+from frostline.quoting import command_of, with_program
 from frostline.runs.record import Record
 
 
@@ -33,7 +33,7 @@ def recorded(record: Record, folder: Path, trainer: L.Trainer) -> Iterator[None]
         record.status, record.error = "interrupted", {"type": by.name, "message": "stopped by a signal"}
         if trainer.is_global_zero:
             again = command_of("train", *(["trust=true"] if record.foreign else []), resume=folder)
-            print(typed_here(f"frostline: interrupted by {by.name}\n  next:  {again}"), file=sys.stderr)
+            print(with_program(f"frostline: interrupted by {by.name}\n  next:  {again}"), file=sys.stderr)
         sys.exit(128 + by)
     except Pruned as pruned:
         record.status, record.error = "pruned", {"type": "Pruned", "message": str(pruned)}

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from frostline.errors import few, one_line, shown
-from frostline.quoting import program, setting_of
+from frostline.quoting import program, setting_of, with_program
 from frostline.report.leaderboard import BESIDE, CAUTION, DEVIATION, HIGH, LONG, LOW, NO_INTERVAL
 from frostline.report.score_intervals import cautions
 from frostline.report.summary import console_of_width
@@ -136,8 +136,7 @@ def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) 
         record = Record.read(folder / row["run"])
         end = f"   # the best {label}" if label else ""
         if record.command:
-            command = re.sub("^frostline ", lambda _: f"{program()} ", record.command)
-            console.print(f"best         {shown(command)}{end}", soft_wrap=True)
+            console.print(with_program(f"best         {shown(record.command)}{end}"), soft_wrap=True)
         if (settings := record.weights_settings) is not None:
             said = " ".join([program(), "evaluate", setting_of("run", folder / row["run"]), *settings])
             console.print(f"next         {said}{end}")

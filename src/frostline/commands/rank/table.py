@@ -11,7 +11,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from frostline.quoting import program, typed_here
+from frostline.quoting import program, with_program
 from frostline.report.summary import console_of_width
 
 COLUMNS = ("model", "parameters", "features", "GFLOP", "LogME", "k-NN", "linear probe", "pass", "probes", "cached")
@@ -84,7 +84,7 @@ def print_problems(rows: Sequence[Ranked], steps: Mapping[str, str]) -> None:
     for row in rows:
         console.print(f"not ranked  {row.model}: {row.problem}")
         if row.model in steps:
-            console.print(typed_here(f"  next:  {steps[row.model]}"))
+            console.print(with_program(f"  next:  {steps[row.model]}"))
 
 
 def _cells(row: Ranked) -> list[str]:
