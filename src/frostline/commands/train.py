@@ -72,16 +72,16 @@ def train(
     line that starts this run. seen: `stamp` of the folder when it was chosen. watched: by a sweep, which may end the
     run. Raises any FrostlineError, and Pruned."""
     quiet()
-    cfg = Settings.of(cfg)
+    composed, cfg = cfg, Settings.of(cfg)
     record = Record.read(folder) if resume else Record(command=command, seed=cfg.seed)
     watch = Stopwatch(record.seconds)
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
     checkpoint = checkpoint_of(folder, "last") if resume else None
     built, stand = _built(cfg, checkpoint, record.command)
-    loaded, rows = start_weights(built, cfg.init_from, resumes=checkpoint is not None), planned(built)
-    _describe(record, built, loaded, rows)
-    _name_on_hub(record, cfg)
-    record.foreign = foreign(settings := lasting(cfg, _chosen(cfg, built)), folder)
+    loaded = start_weights(built, cfg.init_from, resumes=checkpoint is not None)
+    rows = planned(built)
+    _describe(record, built, cfg, loaded, rows)
+    settings = lasting(composed, _chosen(cfg, built), cfg)
+    record.foreign = foreign(settings, folder)
     if built.trainer.is_global_zero:
         if resume:
             print(f"run   {folder} {f'continues {stand.said(built.plan)}' if stand else 'starts again: no checkpoint'}")
@@ -94,7 +94,7 @@ def train(
     leads = built.trainer.is_global_zero
     with (
         claimed(folder, leads=leads, seen=seen),
-        requeued(asked=cfg.requeue and leads),
+        requeued(asked=cfg.get("requeue", False) and leads),
         recorded(record, folder, built.trainer),
         others_present(folder),
         group_left(),
@@ -133,6 +133,7 @@ def _fit_and_test(
 
 def _built(cfg: Settings, checkpoint: Path | None, command: str) -> tuple[Built, Stand | None]:
     """Build the objects of a run; also return where it continues, or None. command: the line that started the run."""
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
     if checkpoint is None:
         return build(cfg, load_weights=cfg.init_from is None), None
     content = read_saved(checkpoint, command)
@@ -142,7 +143,7 @@ def _built(cfg: Settings, checkpoint: Path | None, command: str) -> tuple[Built,
     return built, stand_of(content, checkpoint, built.model, built.plan, command)
 
 
-def _describe(record: Record, built: Built, loaded: str, rows: list[PlannedPhase]) -> None:
+def _describe(record: Record, built: Built, cfg: Settings, loaded: str, rows: list[PlannedPhase]) -> None:
     """Fill in data, model, monitor and estimate. loaded: describes the loaded weights; a resumed run keeps its first
     one, as it keeps its first estimate."""
     model = built.model
@@ -157,6 +158,7 @@ def _describe(record: Record, built: Built, loaded: str, rows: list[PlannedPhase
     record.monitor, record.mode = model.task.monitor, model.task.mode
     if record.planned_seconds is None:
         record.planned_seconds = seconds_in_all(rows)
+    _name_on_hub(record, cfg)
 
 
 def _name_on_hub(record: Record, cfg: Settings) -> None:

@@ -20,17 +20,19 @@ class Settings(dict[str, Any]):
         try:
             return self[name]
         except KeyError:
-            raise AttributeError(name) from None
+            raise AttributeError(f"the settings have no key '{name}'") from None
 
     def put(self, key: str, value: Any) -> None:
-        """Set the value at a dotted key, and make the mappings on the way."""
-        node: dict[str, Any] = self
-        *groups, name = key.split(".")
+        """Set the value at a key such as `model.nets[0].weights`, creating missing mappings."""
+        *groups, name = _steps(key)
+        node: Any = self
         for group in groups:
-            node = node.setdefault(group, Settings())
+            if isinstance(node, dict) and not isinstance(node.get(group), dict | list):
+                node[group] = Settings()
+            node = node[group]
         node[name] = value
 
-    def copy(self) -> "Settings":
+    def deep_copy(self) -> "Settings":
         copied: Settings = _copied(self, Settings)
         return copied
 
@@ -44,19 +46,25 @@ class Settings(dict[str, Any]):
 Config = DictConfig | Settings
 
 
+NEWLINES = {"\x85", "\u2028", "\u2029"}  # PyYAML writes them as they are and reads them as blanks
+
+
 class _Dumper(yaml.SafeDumper):
-    """Write no aliases, and quote strings that OmegaConf would read as numbers or booleans."""
+    """Write what `OmegaConf.to_yaml` writes, of plain values: no aliases, and quotes where a reader could take a string
+    for something else."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def _written(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if _is_like_a_number(text) else None)
+    style = '"' if NEWLINES & {*text} else "'" if _needs_quotes(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
-def _is_like_a_number(text: str) -> bool:
-    """Whether YAML 1.1 or OmegaConf, which reads 1e-3 as a number and y as true, takes this for another type."""
+def _needs_quotes(text: str) -> bool:
+    """Whether a reader takes this for a number or a boolean: OmegaConf reads 1e-3 as a number, and YAML 1.1, though not
+    PyYAML, y and n as booleans. PyYAML itself quotes what it would read as another type."""
     try:
         float(text)
     except ValueError:
@@ -73,13 +81,22 @@ def yaml_of(settings: Settings) -> str:
 
 
 def selected(cfg: Config, key: str) -> Any:
-    """The value at a dotted key; None if it is missing."""
+    """The value at a key such as `model.nets[0].weights`; None if it is missing or `???`."""
     if isinstance(cfg, DictConfig):
         return OmegaConf.select(cfg, key)
     node: Any = cfg
-    for name in key.split("."):
-        node = node.get(name) if isinstance(node, dict) else None
-    return node
+    for step in _steps(key):
+        if isinstance(node, list) and isinstance(step, int):
+            node = node[step] if step < len(node) else None
+        else:
+            node = node.get(step) if isinstance(node, dict) else None
+    return None if node == "???" else node
+
+
+def _steps(key: str) -> list[str | int]:
+    """Keys and indices on the way to a value."""
+    names = key.replace("[", ".[").replace("]", "").split(".")
+    return [int(name[1:]) if name.startswith("[") else name for name in names]
 
 
 def _copied(node: Any, kind: type[dict[str, Any]]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.config.constructors import parameters_of
-from frostline.config.plain import Config, Settings, selected
+from frostline.config.plain import Config, Settings, resolved, selected
 from frostline.distributed.launcher import follows
 from frostline.errors import RunError, shortened
 from frostline.paths import at_home, leaves, moved
@@ -190,18 +190,24 @@ def _relocated(settings: dict[str, Any], folder: Path) -> DictConfig:
     return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})
 
 
-def lasting(settings: Config, found: Mapping[str, Any] | None = None) -> Settings:
-    """The settings that a run stores. Existing paths are absolute, so that they hold from any folder and are not
-    mistaken for names. found: values that the run chose, by key."""
-    kept = Settings.of(settings).copy()
-    for key, value in {**(found or {}), **dict(_whole_places(kept))}.items():
+def lasting(cfg: Config, found: Mapping[str, Any] | None = None, settings: Settings | None = None) -> Settings:
+    """The settings that a run stores, after `placed`. Existing paths are absolute, so that they hold from any folder
+    and are not mistaken for names. found: values that the run chose, by key. settings: those of `cfg`, if known."""
+    kept = (settings or Settings.of(cfg)).deep_copy()
+    places = {key: place for key, place in _whole_places(kept) if place != selected(kept, key)}
+    if places and isinstance(cfg, DictConfig):  # interpolations that refer to them follow
+        moved_cfg = cfg.copy()
+        for key, place in places.items():
+            OmegaConf.update(moved_cfg, key, place)
+        kept = Settings.of(moved_cfg)
+    for key, value in {**(found or {}), **places}.items():
         kept.put(key, value)
     return kept
 
 
 def typed_anywhere(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     """The overrides that composed `settings`, with existing paths made absolute, for use from any folder."""
-    places = dict(_whole_places(Settings.of(settings)))
+    places = dict(_whole_places(settings))
     keys = [*map(key_of, overrides)]
     return [
         f"{key}={hydra_quoted(places[key])}" if key in places else override
@@ -209,12 +215,11 @@ def typed_anywhere(settings: DictConfig, overrides: Sequence[str]) -> list[str]:
     ]
 
 
-def _whole_places(settings: Settings) -> Iterator[tuple[str, str]]:
+def _whole_places(settings: Config) -> Iterator[tuple[str, str]]:
     """Yield the key and the absolute path of every setting that names an existing file or folder, and of the cache's
     folder, which the run creates."""
-    parts = [
-        f"model.{key}" for key, _ in leaves(settings.get("model", {})) if key.endswith(".weights")
-    ]  # of networks within the network
+    model = resolved(settings.model) if "model" in settings else {}
+    parts = [f"model.{key}" for key, _ in leaves(model) if key.endswith(".weights")]  # of networks within the network
     # A table of all samples makes `data.dir` the folder of other files.
     own_files = selected(settings, "data.dir") is None or selected(settings, "data.file") is not None
     for key in (*PLACES, "cache.dir", *parts, *(FILES if own_files else ())):

@@ -1,0 +1,38 @@
+"""The settings that a run stores: paths that hold from any folder, and what refers to them."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from frostline.config.plain import Settings
+from frostline.runs.folder import lasting
+
+
+def test_paths_become_absolute_and_settings_that_refer_to_them_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cells").mkdir()
+    content = {
+        "run_dir": "/runs/1",
+        "data": {"dir": "cells", "modality": {"words": "${data.dir}/words.txt"}, "batch_size": None},
+        "cache": {"dir": "kept"},  # the run will make it
+        "logger": {"save_dir": "${cache.dir}/curves"},
+        "callbacks": {"best": {"dirpath": "${run_dir}/checkpoints"}},
+        "model": {"weights": "DEFAULT", "nets": [{"weights": "cells"}]},
+    }
+    cfg = OmegaConf.create(content)
+    expected = {
+        "run_dir": "/runs/1",
+        "data": {"dir": f"{tmp_path}/cells", "modality": {"words": f"{tmp_path}/cells/words.txt"}, "batch_size": 8},
+        "cache": {"dir": f"{tmp_path}/kept"},
+        "logger": {"save_dir": f"{tmp_path}/kept/curves"},
+        "callbacks": {"best": {"dirpath": "/runs/1/checkpoints"}},
+        "model": {"weights": "DEFAULT", "nets": [{"weights": f"{tmp_path}/cells"}]},
+    }
+    settings = Settings.of(cfg)
+    for kept in (lasting(cfg, {"data.batch_size": 8}), lasting(cfg, {"data.batch_size": 8}, settings)):
+        assert kept == expected
+    assert lasting(Settings(expected)) == expected, "a run that goes on"
+    assert (OmegaConf.to_container(cfg), settings.data.dir) == (content, "cells"), "they change nothing"
