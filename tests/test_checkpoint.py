@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+import signal
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -201,6 +203,23 @@ def test_the_best_checkpoint_of_another_run_is_refused(
     assert "next:  checkpoint=last\n    or:  restore" in answer.err
     if command == "predict":
         assert program(*OPENING[command], "checkpoint=last").code == 0
+
+
+def test_a_resume_scores_no_weights_that_it_did_not_choose(program: Callable[..., Answer]) -> None:
+    typed = [*SMALL, *ASIDE, "schedule=two_stage", "logger=none", "schedule.phases.head.epochs=2"]
+    stopped = program("train", *typed, "run_dir=run", "+callbacks.stop._target_=test_moved.StopLate")
+    assert stopped.code == 128 + signal.SIGTERM, stopped.err
+    path = Path("run/checkpoints/best.ckpt")
+    content = torch.load(path, weights_only=True)
+    content[CHECKPOINT_KEY]["val"]["val/accuracy"] += 2  # as of no epoch
+    torch.save(content, path)
+    config = yaml.safe_load(Path("run/config.yaml").read_text())
+    del config["callbacks"]["stop"]
+    Path("run/config.yaml").write_text(yaml.safe_dump(config))
+    resumed = program("train", "resume=run")
+    assert resumed.code == 1
+    assert "the checkpoint is not the one that this run chose: val/accuracy " in resumed.err
+    assert json.loads(Path("run/run.json").read_text())["status"] == "failed"
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])

@@ -1,12 +1,13 @@
 """Complete a schedule: a user's YAML may hold its phases only."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from frostline.errors import ConfigError
 from frostline.paths import conf_dir
 
 
@@ -19,6 +20,13 @@ def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) ->
     if not isinstance(cfg.get("schedule"), DictConfig):
         return []  # the checks report what is missing
     shared = _shared()
+    wrong = [*_no_settings(OmegaConf.to_container(cfg.schedule), OmegaConf.to_container(shared), "schedule")]
+    if wrong:
+        raise ConfigError(
+            "\n  ".join(["the plan cannot be read:", *wrong]),
+            where="command line, or YAML under conf/",
+            next_step="frostline train schedule=two_stage --cfg job  # prints a whole plan",
+        )
     if _lacks(OmegaConf.to_container(cfg.schedule), OmegaConf.to_container(shared)):
         with open_dict(cfg):
             cfg.schedule = OmegaConf.merge(shared, cfg.schedule)
@@ -38,6 +46,16 @@ def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) ->
                 f"the recipe's settings of phase '{name}' ({said}) are ignored: this schedule has no such phase"
             )
     return notes
+
+
+def _no_settings(node: Any, shared: Any, key: str) -> Iterator[str]:
+    """Yield a line for each value in place of settings."""
+    if not isinstance(node, dict):
+        yield f"{key}: {node!r} is not settings" if node is not None else f"{key}: null is not settings"
+        return
+    for name, inner in shared.items():
+        if isinstance(inner, dict) and name in node:
+            yield from _no_settings(node[name], inner, f"{key}.{name}")
 
 
 def _lacks(node: Any, shared: Any) -> bool:

@@ -1,11 +1,13 @@
 """Score the weights that a run ends with: those of its best epoch, or of its beginning if nothing is trained."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from frostline.distributed.sharding import whole_state
+from frostline.errors import RunError
 from frostline.frozen.policy import Choice
 from frostline.runs.record import Record
 from frostline.training.build import Built
@@ -25,6 +27,7 @@ def test(built: Built, record: Record, files: PredictionFiles, *, tests: bool) -
     if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
         path = Path(best.best_model_path)
         content = files_of(trainer).take(path) or read_checkpoint(path)
+        _require_chosen(content, best, path)
         record.best = loaded(model, content, path)
         enter_phase_of(built, record.best)
         highest = getattr(best, "top_score", None)
@@ -34,6 +37,18 @@ def test(built: Built, record: Record, files: PredictionFiles, *, tests: bool) -
         record.metrics[best.monitor or "best"] = float(best.best_model_score)
     if tests:
         score_test(built, record, files)
+
+
+def _require_chosen(content: dict[str, Any], best: ModelCheckpoint, path: Path) -> None:
+    """Raise RunError if a checkpoint was not chosen by this run: someone put another one in its place."""
+    assert best.best_model_score is not None
+    score, chosen = content[CHECKPOINT_KEY]["val"].get(best.monitor), float(best.best_model_score)
+    if isinstance(score, int | float) and not math.isclose(score, chosen, rel_tol=1e-5, abs_tol=1e-6):
+        raise RunError(
+            f"the checkpoint is not the one that this run chose: {best.monitor} {score:.4f} instead of {chosen:.4f}",
+            where=path,
+            next_step="restore the file from a copy, and resume the run; or start a new run",
+        )
 
 
 def score_test(built: Built, record: Record, files: PredictionFiles) -> None:
