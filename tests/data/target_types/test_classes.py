@@ -92,7 +92,7 @@ def test_classes_that_are_trained_and_not_scored_are_told() -> None:
     labels = {"train": [0, 1, 2, 0], "val": [0, 1], "test": [2]}
     splits = {name: SimpleNamespace(labels=torch.tensor(own)) for name, own in labels.items()}
     assert CLASSES.examine(splits, ["a", "b", "c", "d"], "here") == [
-        "no val samples of: c; the val scores say nothing about them",
-        "no test samples of: a, b; the test scores say nothing about them",
+        "no val samples of: c; there they can only be wrong answers",
+        "no test samples of: a, b; there they can only be wrong answers",
     ]
     assert CLASSES.examine({"test": splits["test"]}, ["a", "b", "c"], "here") == [], "nothing is known of its training"
