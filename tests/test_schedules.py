@@ -36,6 +36,26 @@ def test_a_schedule_of_phases_alone_trains(program: Program, tmp_path: Path) -> 
     assert program("lr_find", *typed[:-3], "lr_find.output=found", "lr_find.steps=10").code == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("every_phase: [1]", "schedule.every_phase: [1] is not settings"),
+        ("every_phase: null", "schedule.every_phase: null is not settings"),
+        (
+            "every_phase: {until: 3}\naverage: []",
+            "schedule.every_phase.until: 3 is not settings\n  schedule.average: []",
+        ),
+    ],
+)
+def test_a_value_in_place_of_settings_is_told_by_its_key(
+    text: str, said: str, program: Program, tmp_path: Path
+) -> None:
+    own(tmp_path / "conf", "schedule", "mine", f"{text}\nphases:\n  head: {{thaw: none, epochs: 1}}\n")
+    answer = program("train", "--config-dir", str(tmp_path / "conf"), "schedule=mine", *DRY)
+    assert answer.code == 1
+    assert answer.err.startswith(f"frostline: the plan cannot be read:\n  {said}")
+
+
 def test_what_a_recipe_says_of_other_phases_is_left_out_and_told(program: Program, tmp_path: Path) -> None:
     recipe = (
         "# @package _global_\ndefaults:\n  - override /schedule: two_stage\nschedule: {phases: {all: {epochs: 3}}}\n"
@@ -54,6 +74,23 @@ def test_what_is_typed_is_never_left_out(program: Program) -> None:
 
 
 # --- sweeps ---
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_sweep_whose_yaml_has_changed_is_not_taken_up(program: Program, tmp_path: Path) -> None:
+    plan = "phases:\n  head: {thaw: none, epochs: 1}\n"
+    own(tmp_path / "conf", "schedule", "mine", plan)
+    typed = ["--config-dir", str(tmp_path / "conf"), "schedule=mine", *DRY[1:], *ASIDE, "sweep.test=none"]
+    begun = program("train", "-m", *typed, "optimizer.lr=1e-3,2e-3", "hydra.sweep.dir=S")
+    assert begun.code == 0, begun.err
+    again = ["train", "sweep.resume=S", "trust=true"]
+    assert program(*again).code == 0
+    own(tmp_path / "conf", "schedule", "mine", plan.replace("1", "2") + "  all: {thaw: all, epochs: 1}\n")
+    answer = program(*again)
+    assert answer.code == 1
+    assert "schedule.phases.head.epochs was 1 and is 2, schedule.phases.all.thaw was missing and is all" in answer.err
+    (tmp_path / "S" / "multirun.yaml").unlink()
+    assert program(*again).code == 0, "there is nothing to compare"
 
 
 def test_a_job_that_fails_is_told_when_it_happens(program: Program) -> None:

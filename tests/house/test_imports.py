@@ -47,7 +47,7 @@ ROOMS: dict[str, set[str]] = {
     "commands.rank": {"lightning", "omegaconf", "rich"},
     "commands.lr_find": {"lightning", "matplotlib", "omegaconf", "rich"},
     "sweeps": {"hydra", "optuna", "sqlalchemy", "submitit"},
-    "cli": {"hydra", "omegaconf"},
+    "cli": {"hydra", "omegaconf", "yaml"},
 }
 DOOR = "__main__"  # stands above all rooms
 HEAVY = {

@@ -238,6 +238,8 @@ class Board:
         stopped = [str(number) for number in range(len(Jobs.all)) if self._is_stopped(number)]
         if stopped:
             print(f"frostline: begun, and not ended: job {few(stopped, MOST_NAMED)}", file=sys.stderr)
-        if Session.presence is not None and Session.sweep is not None and not Session.done and Session.sweep.numbers():
+        if Session.presence is None or Session.sweep is None or Session.is_unbegun():
+            return
+        if not Session.done and Session.sweep.numbers():
             again = with_program(f"  next:  {Session.sweep.again()}")
             print(f"frostline: the sweep was stopped\n{again}", file=sys.stderr)

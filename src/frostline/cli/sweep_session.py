@@ -87,12 +87,17 @@ class Session:
         Session.importances, Session.progress = {}, None
 
     @staticmethod
+    def is_unbegun() -> bool:
+        """Whether `remove_unbegun` will remove the sweep."""
+        alone = Session.made and Session.presence is not None and Session.presence.is_alone()
+        return Session.folder is not None and alone and _unbegun(Session.folder)
+
+    @staticmethod
     def remove_unbegun() -> None:
         """Remove what is left of a new sweep in which no run and no worker began, unless another process takes part in
         it."""
         folder = Session.folder
-        alone = Session.made and Session.presence is not None and Session.presence.is_alone()
-        if folder is not None and alone and _unbegun(folder):
+        if folder is not None and Session.is_unbegun():
             shutil.rmtree(folder / JOBS)
             for name in (WRITTEN_FIRST, FILE):
                 (folder / name).unlink(missing_ok=True)
