@@ -14,13 +14,16 @@ def test_paths_become_absolute_and_settings_that_refer_to_them_follow(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cells").mkdir()
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "config.json").touch()
+    (tmp_path / "resnet18").mkdir()
     content = {
         "run_dir": "/runs/1",
         "data": {"dir": "cells", "modality": {"words": "${data.dir}/words.txt"}, "batch_size": None},
         "cache": {"dir": "kept"},  # the run will make it
         "logger": {"save_dir": "${cache.dir}/curves"},
         "callbacks": {"best": {"dirpath": "${run_dir}/checkpoints"}},
-        "model": {"weights": "DEFAULT", "nets": [{"weights": "cells"}]},
+        "model": {"weights": "DEFAULT", "nets": [{"weights": "cells", "name": "resnet18"}], "name": "net"},
     }
     cfg = OmegaConf.create(content)
     expected = {
@@ -29,7 +32,11 @@ def test_paths_become_absolute_and_settings_that_refer_to_them_follow(
         "cache": {"dir": f"{tmp_path}/kept"},
         "logger": {"save_dir": f"{tmp_path}/kept/curves"},
         "callbacks": {"best": {"dirpath": "/runs/1/checkpoints"}},
-        "model": {"weights": "DEFAULT", "nets": [{"weights": f"{tmp_path}/cells"}]},
+        "model": {
+            "weights": "DEFAULT",
+            "nets": [{"weights": f"{tmp_path}/cells", "name": "resnet18"}],
+            "name": f"{tmp_path}/net",
+        },
     }
     settings = Settings.of(cfg)
     for kept in (lasting(cfg, {"data.batch_size": 8}), lasting(cfg, {"data.batch_size": 8}, settings)):

@@ -45,6 +45,14 @@ def test_a_string_stays_a_string_for_every_reader(text: str, tmp_path: Path) -> 
         assert written == OmegaConf.to_yaml(OmegaConf.create(resolved(settings)))
 
 
+@pytest.mark.parametrize("text", ["${seed}", "a/${b}/${c}", "\\${d}", "\\\\${d}", "$${e}", "${", "\\$", "x\\"])
+def test_what_looks_like_an_interpolation_stays_text(text: str, tmp_path: Path) -> None:
+    data = Settings(_target_="it", dir=text, classes=[text])
+    settings = Settings(model={"_target_": "it"}, task={"_target_": "it"}, run_dir="run", data=data)
+    (tmp_path / "config.yaml").write_text(yaml_of(settings), encoding="utf-8")
+    assert Settings.of(OmegaConf.create(read_settings(tmp_path / "config.yaml"))) == settings
+
+
 def test_the_same_values_twice_are_written_twice() -> None:
     shared = {"epochs": 3}
     assert yaml_of(Settings(head=shared, all=shared)) == "head:\n  epochs: 3\nall:\n  epochs: 3\n"

@@ -1,5 +1,6 @@
 """Build commands that work when they are pasted: quoted for Hydra and for the shell."""
 
+import os
 import re
 import shlex
 import shutil
@@ -20,10 +21,15 @@ def key_of(argument: str) -> str:
     return argument.partition("=")[0].lstrip("+~")
 
 
+def escaped(text: str) -> str:
+    """Escape `${`, so that OmegaConf reads it as text and not as an interpolation."""
+    return re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", text)
+
+
 def hydra_quoted(value: str, *, literal: bool = True) -> str:
     """Put text in quotes if Hydra's grammar needs them. literal: whether `${` is text, not an interpolation."""
     if literal:
-        value = re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", value)  # as OmegaConf escapes it
+        value = escaped(value)
     return value if value and PLAIN.fullmatch(value) and not NO_TEXT.fullmatch(value) else _in_quotes(value)
 
 
@@ -35,11 +41,13 @@ def _in_quotes(value: str) -> str:
 
 
 def program() -> str:
-    """The command to type, quoted for a shell: `frostline` if the shell finds it, else the path of the executable."""
-    place = Path(sys.executable).with_name("frostline")
-    if shutil.which("frostline") is not None or not place.is_file():
+    """The command to type, quoted for a shell: `frostline` if the shell finds this one, else the path of the
+    executable."""
+    place, found = Path(sys.executable).with_name("frostline"), shutil.which("frostline")
+    if not place.is_file() or (found is not None and os.path.samefile(found, place)):  # noqa: PTH121
         return "frostline"
-    return shlex.quote(str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place))
+    near = place.parent != Path.cwd() and place.is_relative_to(Path.cwd())
+    return shlex.quote(str(place.relative_to(Path.cwd()) if near else place))
 
 
 def with_program(message: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from omegaconf import OmegaConf
 
 from frostline.commands.board import log_outcome, log_texts, shows_samples
 from frostline.commands.examining import examine
@@ -178,15 +179,16 @@ def _remove_remains(folder: Path) -> None:
 
 
 def _write_settings(settings: Settings, folder: Path, *, resume: bool, anew: bool) -> None:
-    """Write config.yaml; for a resumed run, update only the paths of its data. settings: `lasting` ones. anew: whether
-    the run begins from its first step."""
+    """Write config.yaml; for a resumed run, update only the paths of its data, weights and cache. settings: `lasting`
+    ones. anew: whether the run begins from its first step."""
     if resume and anew:
         _remove_remains(folder)
     if not resume:
         write_atomically(folder / CONFIG, yaml_of(settings))
         return
-    kept = Settings(read_settings(folder / CONFIG))
-    places = {key: selected(settings, key) for key in (*PLACES, *FILES) if key.startswith("data.")}
+    kept = Settings.of(OmegaConf.create(read_settings(folder / CONFIG)))
+    keys = [key for key in (*PLACES, *FILES) if key.startswith("data.")] + ["cache.dir", "model.weights"]
+    places = {key: selected(settings, key) for key in keys}
     moved = {key: place for key, place in places.items() if place != selected(kept, key)}
     if moved:
         for key, place in moved.items():

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from frostline.errors import ConfigError, first_line
+from frostline.quoting import escaped
 
 # Frostline's own keys, beside those of a library's constructor.
 OURS = {"trainer": {"compile"}}
@@ -51,13 +52,14 @@ NEWLINES = {"\x85", "\u2028", "\u2029"}  # PyYAML writes them as they are and re
 
 class _Dumper(yaml.SafeDumper):
     """Write what `OmegaConf.to_yaml` writes, of plain values: no aliases, and quotes where a reader could take a string
-    for something else."""
+    for something else. `${` is escaped."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def _written(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    text = escaped(text)
     style = '"' if NEWLINES & {*text} else "'" if _needs_quotes(text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

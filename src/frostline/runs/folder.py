@@ -12,7 +12,7 @@ from frostline.distributed.launcher import follows
 from frostline.errors import RunError, shortened
 from frostline.paths import at_home, leaves, moved
 from frostline.plan.phases import BEFORE
-from frostline.quoting import begun_anew, command_of, hydra_quoted, key_of, setting_of
+from frostline.quoting import begun_anew, command_of, escaped, hydra_quoted, key_of, setting_of
 from frostline.runs.folders import CONFIG
 from frostline.runs.opening import read_settings, require_trusted
 from frostline.runs.record import FILE, Record
@@ -187,7 +187,7 @@ def _relocated(settings: dict[str, Any], folder: Path) -> DictConfig:
         plain["data"] = later | EARLIER.get(target, {}) | data
     if "predictions_max_gigabytes" not in plain:
         plain["predictions"] = False
-    return OmegaConf.create({**plain, "run_dir": str(folder), "resume": None})
+    return OmegaConf.create({**plain, "run_dir": escaped(str(folder)), "resume": None})
 
 
 def lasting(cfg: Config, found: Mapping[str, Any] | None = None, settings: Settings | None = None) -> Settings:
@@ -226,6 +226,9 @@ def _whole_places(settings: Config) -> Iterator[tuple[str, str]]:
         place = selected(settings, key)
         if isinstance(place, str) and (key == "cache.dir" or at_home(place).exists()):
             yield key, str(at_home(place).absolute())
+    for key, name in leaves(model, "model"):  # a network of transformers, by its folder
+        if key.endswith(".name") and isinstance(name, str) and (at_home(name) / "config.json").is_file():
+            yield key, str(at_home(name).absolute())
 
 
 def amended(settings: DictConfig, **others: DictConfig) -> DictConfig:
@@ -253,6 +256,7 @@ def require_checkpoint(folder: Path, name: str, *, starts: bool = False) -> Path
     """Return the path of a checkpoint. Raises RunError if it is missing. starts: whether a new run starts from it."""
     path = checkpoint_of(folder, name)
     if path is None:
+        Record.read(folder)  # raises if it is no run
         other = "last" if name == "best" else "best"
         there = checkpoint_of(folder, other)
         raise RunError(

@@ -35,6 +35,7 @@ CLASSES = {
     r"|frostline\.training\.callbacks\.curves\.Curves",
     r"callbacks\.[^.]+": r"(frostline\.training|lightning\.pytorch)\.callbacks\.\w+\.\w+",
 }
+INTERPOLATION = re.compile(r"(?<!\\)(\\\\)*\$\{")  # `${` behind an odd number of backslashes is text
 UNSET = {"dirpath", "save_dir"}  # for null, Lightning writes to a folder of its own choice
 DOWNLOADING = {"frostline.data.pictures.cifar.Cifar"}  # classes that download to a data.dir that does not exist
 COMPILED = {"datetime.timedelta"}  # has no Python source in some versions of Python
@@ -72,7 +73,7 @@ def read_settings(path: Path) -> dict[str, Any]:
                 where=path,
                 next_step="write a plain value there, or start a new run",
             )
-        if "${" in place or (isinstance(value, str) and "${" in value):
+        if "${" in place or (isinstance(value, str) and INTERPOLATION.search(value)):
             raise RunError(
                 f"config.yaml contains an interpolation, but a saved run has none: {place}: {shortened(str(value))}",
                 where=path,
