@@ -125,6 +125,8 @@ BAD_TRAINING = {
     ),
     "dashes": ("--lr 3", ["no option '--lr'", "key=value, without dashes"]),
     "no such run to start from": ("init_from={tmp}/none", ["no such run or file", "init_from="]),
+    "no run to start from": ("init_from={tmp}", ["this folder is not a run: it has no run.json"]),
+    "no run in the home folder": ("resume=~/nowhere", ["there is no such folder", f"where: {Path.home()}/nowhere"]),
     "weights of another network to start from": ("init_from={tmp}/resnet18.pth", ["do not belong to Bundled"]),
     "early end of no score": ("schedule.every_phase.until.monitor=val/los", ["no score 'val/los'", "val/loss?"]),
     "more warm-up than epochs": ("schedule.every_phase.warmup_epochs=9", ["warms up for 9 of its 3 epochs"]),

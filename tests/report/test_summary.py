@@ -162,7 +162,18 @@ def test_the_program_is_one_word_of_a_shell(tmp_path: Path, monkeypatch: pytest.
     place.parent.mkdir()
     place.touch()
     monkeypatch.setattr(sys, "executable", str(place.with_name("python")))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert shlex.split(program()) == [str(place)]
+    place.chmod(0o755)
+    other = tmp_path / "bin" / "frostline"  # of another environment
+    other.parent.mkdir()
+    other.touch(0o755)
+    for path in (tmp_path, other.parent):
+        monkeypatch.setenv("PATH", str(path))
+        assert shlex.split(program()) == [str(place)]
+    monkeypatch.chdir(place.parent)
+    assert shlex.split(program()) == [str(place)], "a shell does not look in its own folder"
     monkeypatch.chdir(tmp_path)
     assert shlex.split(program()) == ["my env/frostline"]
+    link = tmp_path / "frostline"
+    link.symlink_to(place)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program() == "frostline"

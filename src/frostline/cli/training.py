@@ -21,6 +21,7 @@ from frostline.config.schedules import whole_schedule
 from frostline.distributed.launcher import follows, many
 from frostline.distributed.relaunch import config_dirs, launch_alike
 from frostline.errors import ConfigError
+from frostline.paths import at_home
 from frostline.runs.folder import (
     amended,
     checkpoint_of,
@@ -62,7 +63,7 @@ def train(cfg: DictConfig) -> None:
     if begun is not None:
         _go_on(cfg, begun)
         return
-    folder, setting = (job, "hydra.sweep.subdir") if job is not None else (Path(cfg.run_dir), "run_dir")
+    folder, setting = (job, "hydra.sweep.subdir") if job is not None else (at_home(cfg.run_dir), "run_dir")
     named = job is not None or not names_itself(cfg) or cfg.dry_run
     with run_folder(folder, named=named, setting=setting) as own:
         others = [override for override in overrides() if not override.startswith("run_dir=")]
@@ -95,7 +96,7 @@ def _take_up(cfg: DictConfig) -> None:
             where="run_dir",
             next_step="run_dir=<a folder that every host sees>, without -m",
         )
-    folder = Path(cfg.run_dir)
+    folder = at_home(cfg.run_dir)
     seen, settings = stamp(folder), placed(cfg, folder)
     resume = goes_on(folder, settings)
     _start(with_found(settings, folder) if resume else settings, folder, [*overrides()], resume=resume, seen=seen)
@@ -119,7 +120,7 @@ def _go_on(cfg: DictConfig, folder: Path) -> None:
 
 def _resume(cfg: DictConfig) -> None:
     check(cfg, command="resume")
-    folder = Path(cfg.resume)
+    folder = at_home(cfg.resume)
     seen = stamp(folder)
     record, settings = opened(folder, trains=True, trust=cfg.trust, again=trusting("train"))
     others = [override for override in overrides() if not override.startswith(("resume=", "trust="))]
