@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from frostline.config.plain import Settings
-from frostline.runs.folder import lasting
+from frostline.runs.folder import lasting, placed
 
 
 def test_paths_become_absolute_and_settings_that_refer_to_them_follow(
@@ -43,3 +43,14 @@ def test_paths_become_absolute_and_settings_that_refer_to_them_follow(
         assert kept == expected
     assert lasting(Settings(expected)) == expected, "a run that goes on"
     assert (OmegaConf.to_container(cfg), settings.data.dir) == (content, "cells"), "they change nothing"
+
+
+def test_folders_may_be_named_like_interpolations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "${nowhere}"
+    (folder / "cells").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    cfg = OmegaConf.create({"run_dir": "x", "resume": None, "trust": True, "logger": {"save_dir": "${run_dir}/curves"},
+                            "data": {"dir": "cells", "words": "${data.dir}/words.txt"}, "model": {}})  # fmt: skip
+    kept = lasting(placed(cfg, Path("run")))
+    assert (kept.run_dir, kept.logger.save_dir) == (f"{folder}/run", f"{folder}/run/curves")
+    assert kept.data == {"dir": f"{folder}/cells", "words": f"{folder}/cells/words.txt"}

@@ -168,7 +168,7 @@ def require_unfinished(record: Record, folder: Path, typed: Sequence[str] = ()) 
 def placed(settings: DictConfig, folder: Path) -> DictConfig:
     """Set `run_dir` to `folder` before interpolations are resolved, so that settings that refer to it follow, and hold
     from any folder. Changes `settings`, as a copy takes longer than all else here."""
-    for key, value in {"run_dir": str(folder.absolute()), "resume": None, "trust": False}.items():
+    for key, value in {"run_dir": escaped(str(folder.absolute())), "resume": None, "trust": False}.items():
         OmegaConf.update(settings, key, value)
     return settings
 
@@ -198,7 +198,7 @@ def lasting(cfg: Config, found: Mapping[str, Any] | None = None, settings: Setti
     if places and isinstance(cfg, DictConfig):  # interpolations that refer to them follow
         moved_cfg = cfg.copy()
         for key, place in places.items():
-            OmegaConf.update(moved_cfg, key, place)
+            OmegaConf.update(moved_cfg, key, escaped(place))
         kept = Settings.of(moved_cfg)
     for key, value in {**(found or {}), **places}.items():
         kept.put(key, value)
