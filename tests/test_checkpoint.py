@@ -20,6 +20,7 @@ from PIL import Image
 
 from conftest import ASIDE, SMALL, Answer, short_form
 from frostline.errors import RunError, WeightsError
+from frostline.training.callbacks.checkpoints import PlacedCheckpoint
 from frostline.training.checkpoint import read_checkpoint
 from frostline.training.finetuner import CHECKPOINT_KEY
 
@@ -205,7 +206,9 @@ def test_the_best_checkpoint_of_another_run_is_refused(
         assert program(*OPENING[command], "checkpoint=last").code == 0
 
 
-def test_a_resume_scores_no_weights_that_it_did_not_choose(program: Callable[..., Answer]) -> None:
+def test_a_resume_tells_that_it_tests_weights_which_it_did_not_choose(
+    program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     typed = [*SMALL, *ASIDE, "schedule=two_stage", "logger=none", "schedule.phases.head.epochs=2"]
     stopped = program("train", *typed, "run_dir=run", "+callbacks.stop._target_=test_moved.StopLate")
     assert stopped.code == 128 + signal.SIGTERM, stopped.err
@@ -215,11 +218,14 @@ def test_a_resume_scores_no_weights_that_it_did_not_choose(program: Callable[...
     torch.save(content, path)
     config = yaml.safe_load(Path("run/config.yaml").read_text())
     del config["callbacks"]["stop"]
-    Path("run/config.yaml").write_text(yaml.safe_dump(config))
+    Path("run/config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    monkeypatch.setattr(PlacedCheckpoint, "check_monitor_top_k", lambda *_: False)  # no later epoch is better
     resumed = program("train", "resume=run")
-    assert resumed.code == 1
-    assert "the checkpoint is not the one that this run chose: val/accuracy " in resumed.err
-    assert json.loads(Path("run/run.json").read_text())["status"] == "failed"
+    assert resumed.code == 0, resumed.err
+    score = content[CHECKPOINT_KEY]["val"]["val/accuracy"]
+    assert f"best.ckpt holds other weights than this run chose last, with val/accuracy {score:.4f}" in resumed.err
+    assert json.loads(Path("run/run.json").read_text())["metrics"]["val/accuracy"] == pytest.approx(score)
+    assert program("evaluate", "run=run").code == 0
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])

@@ -1,13 +1,13 @@
 """Score the weights that a run ends with: those of its best epoch, or of its beginning if nothing is trained."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from frostline.distributed.sharding import whole_state
-from frostline.errors import RunError
 from frostline.frozen.policy import Choice
 from frostline.runs.record import Record
 from frostline.training.build import Built
@@ -27,28 +27,33 @@ def test(built: Built, record: Record, files: PredictionFiles, *, tests: bool) -
     if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
         path = Path(best.best_model_path)
         content = files_of(trainer).take(path) or read_checkpoint(path)
-        _require_chosen(content, best, path)
+        score = _score_of(content, best, path)
         record.best = loaded(model, content, path)
         enter_phase_of(built, record.best)
         highest = getattr(best, "top_score", None)
-        if highest is not None and highest != float(best.best_model_score):
+        if highest is not None and highest != score:
             record.best["highest"] = highest
         record.metrics |= _noted(built, content[CHECKPOINT_KEY]["val"])
-        record.metrics[best.monitor or "best"] = float(best.best_model_score)
+        record.metrics[best.monitor or "best"] = score
     if tests:
         score_test(built, record, files)
 
 
-def _require_chosen(content: dict[str, Any], best: ModelCheckpoint, path: Path) -> None:
-    """Raise RunError if a checkpoint was not chosen by this run: someone put another one in its place."""
+def _score_of(content: dict[str, Any], best: ModelCheckpoint, path: Path) -> float:
+    """The validation score of the weights in a file. A message tells if they are not the ones that this run chose last:
+    it was killed between two writes, or someone put another file there."""
     assert best.best_model_score is not None
-    score, chosen = content[CHECKPOINT_KEY]["val"].get(best.monitor), float(best.best_model_score)
-    if isinstance(score, int | float) and not math.isclose(score, chosen, rel_tol=1e-5, abs_tol=1e-6):
-        raise RunError(
-            f"the checkpoint is not the one that this run chose: {best.monitor} {score:.4f} instead of {chosen:.4f}",
-            where=path,
-            next_step="restore the file from a copy, and resume the run; or start a new run",
-        )
+    chosen, score = float(best.best_model_score), content[CHECKPOINT_KEY]["val"].get(best.monitor)
+    if not isinstance(score, int | float) or not math.isfinite(score):
+        return chosen
+    if math.isclose(score, chosen, rel_tol=1e-5, abs_tol=1e-6):
+        return chosen
+    print(
+        f"frostline: {path.name} holds other weights than this run chose last, with {best.monitor} {score:.4f} instead "
+        f"of {chosen:.4f}: the process was killed between two writes, or the file was replaced. They are tested.",
+        file=sys.stderr,
+    )
+    return float(score)
 
 
 def score_test(built: Built, record: Record, files: PredictionFiles) -> None:
