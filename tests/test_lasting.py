@@ -8,6 +8,8 @@ from omegaconf import OmegaConf
 from frostline.config.plain import Settings
 from frostline.runs.folder import lasting, placed
 
+NAMED = {"_target_": "frostline.backbones.transformers.Transformer"}
+
 
 def test_paths_become_absolute_and_settings_that_refer_to_them_follow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -16,14 +18,13 @@ def test_paths_become_absolute_and_settings_that_refer_to_them_follow(
     (tmp_path / "cells").mkdir()
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "config.json").touch()
-    (tmp_path / "resnet18").mkdir()
     content = {
         "run_dir": "/runs/1",
         "data": {"dir": "cells", "modality": {"words": "${data.dir}/words.txt"}, "batch_size": None},
         "cache": {"dir": "kept"},  # the run will make it
         "logger": {"save_dir": "${cache.dir}/curves"},
         "callbacks": {"best": {"dirpath": "${run_dir}/checkpoints"}},
-        "model": {"weights": "DEFAULT", "nets": [{"weights": "cells", "name": "resnet18"}], "name": "net"},
+        "model": {"weights": "DEFAULT", "nets": [{"weights": "cells", "name": "net"}], "name": "net", **NAMED},
     }
     cfg = OmegaConf.create(content)
     expected = {
@@ -34,8 +35,9 @@ def test_paths_become_absolute_and_settings_that_refer_to_them_follow(
         "callbacks": {"best": {"dirpath": "/runs/1/checkpoints"}},
         "model": {
             "weights": "DEFAULT",
-            "nets": [{"weights": f"{tmp_path}/cells", "name": "resnet18"}],
+            "nets": [{"weights": f"{tmp_path}/cells", "name": "net"}],  # of a class that takes no folder
             "name": f"{tmp_path}/net",
+            **NAMED,
         },
     }
     settings = Settings.of(cfg)

@@ -39,11 +39,11 @@ def test_a_schedule_of_phases_alone_trains(program: Program, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("every_phase: [1]", "schedule.every_phase: [1] is not settings"),
-        ("every_phase: null", "schedule.every_phase: null is not settings"),
+        ("every_phase: [1]", "schedule.every_phase: [1] instead of a mapping of settings"),
+        ("every_phase: null", "schedule.every_phase: null instead of a mapping of settings"),
         (
             "every_phase: {until: 3}\naverage: []",
-            "schedule.every_phase.until: 3 is not settings\n  schedule.average: []",
+            "schedule.every_phase.until: 3 instead of a mapping of settings\n  schedule.average: []",
         ),
     ],
 )
@@ -88,7 +88,7 @@ def test_a_sweep_whose_yaml_has_changed_is_not_taken_up(program: Program, tmp_pa
     own(tmp_path / "conf", "schedule", "mine", plan.replace("1", "2") + "  all: {thaw: all, epochs: 1}\n")
     answer = program(*again)
     assert answer.code == 1
-    assert "schedule.phases.head.epochs was 1 and is 2, schedule.phases.all.thaw was missing and is all" in answer.err
+    assert "schedule.phases.head.epochs was 1 and is 2, phase all is new" in answer.err
     (tmp_path / "S" / "multirun.yaml").unlink()
     assert program(*again).code == 0, "there is nothing to compare"
 

@@ -11,9 +11,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from frostline.cli.sweep_session import WRITTEN_FIRST, Session
 from frostline.errors import ConfigError, RunError, few
-from frostline.paths import leaves
 from frostline.quoting import hydra_quoted, key_of
+from frostline.runs.folder import changed_settings
 from frostline.runs.opening import foreign_links
+from frostline.runs.renamed import renamed
 from frostline.runs.sweeps import FILE, Sweep
 
 TAKES_UP = ("sweep.resume", "sweep.join")
@@ -21,7 +22,6 @@ LAUNCHER = "launcher"
 OF_PROCESS = ("sweep.retry", "trust", LAUNCHER)  # what may differ each time
 TRIALS = "sweep.trials"  # a search may go on for longer than it was meant to
 IN = "hydra.sweep.dir"
-OF_SWEEP = ("hydra.", "sweep.", "launcher", "trust")  # settings that are not those of its runs
 
 
 def taking_up(arguments: Sequence[str]) -> dict[str, str]:
@@ -72,24 +72,22 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
 
 def require_same_config(config: DictConfig, sweep: Sweep) -> None:
     """Raise RunError that names settings which have changed since the sweep began, as YAML files were edited. Settings
-    that only one of two versions of Frostline has do not count. config: of the sweep, without what it varies."""
+    that a single run may change, and those that only one of two versions of Frostline has, do not count.
+
+    config: of the sweep, without what it varies.
+    """
     try:
-        begun = OmegaConf.load(sweep.folder / WRITTEN_FIRST)
+        begun = OmegaConf.to_container(OmegaConf.load(sweep.folder / WRITTEN_FIRST))
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         return  # removed or damaged: there is nothing to compare
-    before, now = (dict(leaves(OmegaConf.to_container(node))) for node in (begun, config))
-    changed = []
-    for key in dict.fromkeys([*before, *now]):
-        in_both = key in before and key in now
-        then, since = (node.get(key, "missing") for node in (before, now))
-        if key.startswith(OF_SWEEP) or then == since or not (in_both or key.startswith("schedule.phases.")):
-            continue
-        changed.append(f"{key} was {then} and is {since}")
+    now = OmegaConf.to_container(config)
+    changed = changed_settings(renamed(begun), now) if isinstance(begun, dict) and isinstance(now, dict) else []
     if changed:
         raise RunError(
             f"the configuration has changed since this sweep began: {few(changed, 10)}",
             where=sweep.folder,
-            next_step="restore the YAML files, and run this command again; or start a new sweep",
+            next_step="restore the YAML files, or the version of Frostline that began it, and run this command again; "
+            "or start a new sweep",
         )
 
 

@@ -49,9 +49,10 @@ def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) ->
 
 
 def _no_settings(node: Any, shared: Any, key: str) -> Iterator[str]:
-    """Yield a line for each value in place of settings."""
+    """Yield a line for each value in place of a mapping. Interpolations are resolved later."""
     if not isinstance(node, dict):
-        yield f"{key}: {node!r} is not settings" if node is not None else f"{key}: null is not settings"
+        if not (isinstance(node, str) and ("${" in node or node == "???")):
+            yield f"{key}: {'null' if node is None else node} instead of a mapping of settings"
         return
     for name, inner in shared.items():
         if isinstance(inner, dict) and name in node:

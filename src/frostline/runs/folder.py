@@ -29,6 +29,8 @@ MAY_DIFFER = {
 }
 
 
+OF_SWEEP = ("hydra.", "sweep.", "launcher.")  # settings that are not those of its runs
+
 # How earlier versions read data, for configs from before these settings existed.
 EARLIER: dict[str, dict[str, Any]] = {
     "frostline.data.pictures.cifar.Cifar": {"grey_range": "each"},
@@ -86,6 +88,23 @@ def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) 
             where=folder,
             next_step="run the same command as before, or run_dir=<another folder>",
         )
+
+
+def changed_settings(before: Mapping[Any, Any], now: Mapping[Any, Any]) -> list[str]:
+    """Name the settings that differ between two configs of trainings, and phases that only one has. Other settings that
+    only one has do not count, as versions of Frostline differ in them."""
+    then, since = (
+        {key: it for key, it in _single(node).items() if not key.startswith(OF_SWEEP)} for node in (before, now)
+    )
+    changed = [f"{key} was {then[key]} and is {since[key]}" for key in then if then[key] != since.get(key, then[key])]
+    first, second = (_phases(node) for node in (before, now))
+    changed += [f"there is no phase {name} any more" for name in first if name not in second]
+    return changed + [f"phase {name} is new" for name in second if name not in first]
+
+
+def _phases(node: Mapping[Any, Any]) -> list[str]:
+    phases = selected(Settings(node), "schedule.phases")
+    return [*phases] if isinstance(phases, dict) else []
 
 
 def _single(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -176,7 +195,7 @@ def placed(settings: DictConfig, folder: Path) -> DictConfig:
 def _relocated(settings: dict[str, Any], folder: Path) -> DictConfig:
     """Move paths from the run's former folder to `folder`, and add settings that its version did not have yet, with the
     values that describe how that version behaved."""
-    plain = moved(settings, str(settings.get("run_dir")), str(folder.absolute()))
+    plain = moved(settings, str(settings.get("run_dir")), escaped(str(folder.absolute())))
     schedule = plain.get("schedule")
     if isinstance(schedule, dict) and isinstance(schedule.get("every_phase"), dict):
         schedule["every_phase"] = BEFORE | schedule["every_phase"]
@@ -226,9 +245,11 @@ def _whole_places(settings: Config) -> Iterator[tuple[str, str]]:
         place = selected(settings, key)
         if isinstance(place, str) and (key == "cache.dir" or at_home(place).exists()):
             yield key, str(at_home(place).absolute())
-    for key, name in leaves(model, "model"):  # a network of transformers, by its folder
-        if key.endswith(".name") and isinstance(name, str) and (at_home(name) / "config.json").is_file():
-            yield key, str(at_home(name).absolute())
+    for key, target in leaves(model, "model"):  # networks of transformers may be named by their folders
+        named = f"{key.removesuffix('_target_')}name"
+        name = selected(settings, named) if key.endswith("._target_") and "transformers" in str(target) else None
+        if isinstance(name, str) and (at_home(name) / "config.json").is_file():
+            yield named, str(at_home(name).absolute())
 
 
 def amended(settings: DictConfig, **others: DictConfig) -> DictConfig:
