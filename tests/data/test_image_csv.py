@@ -226,12 +226,6 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str, str]] = {
         "'cats' does not occur in the training split: did you mean cat",
         "line 4",
     ),
-    "no label in the validation split": (
-        {"kind": "labels", "columns": ["x", "y"], "split_column": "part"},
-        ["path,x,y,part", *(f"{n},{i % 2},{1 - i % 2},train" for i, n in enumerate(PLAIN[:11])), "11.png,0,0,val"],
-        "no pictures of the validation split have any of the labels: nothing can be scored",
-        "csv",
-    ),
     "no number": ({"kind": "numbers"}, ["path,x", "00.png,1.5", '01.png,"2,5"'], "'2,5' in 'x' is not", "line 3"),
     "NaN": ({"kind": "numbers"}, ["path,x", "00.png,1.5", "01.png,nan"], "'nan' in 'x' is not a number", "line 3"),
     "beyond float32": ({"kind": "numbers"}, ["path,x", "00.png,1e39"], "'1e39' in 'x' is not a number", "line 2"),

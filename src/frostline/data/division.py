@@ -84,19 +84,8 @@ class Division:
                     where=self.reader.where,
                     next_step=f"put {self.samples} into it, or remove it, so that it is taken from the training split",
                 )
-            self._require_scorable(split, name)
+            self.target.require_scorable(split.labels, name, self.reader.where)
         return splits
-
-    def _require_scorable(self, split: Split, name: str) -> None:
-        """Raise DataError if all scores of a split would be undefined."""
-        self.target.require_scorable(split.labels, name, self.reader.where)
-        counts = self.target.counts(self.names, split.labels)
-        if counts and not any(counts.values()):
-            raise DataError(
-                f"no {self.samples} of the {name} split have any of the {self.target.plural}: nothing can be scored",
-                where=self.reader.where,
-                next_step=f"add {self.samples} that have some; or remove the split, so that it is taken from training",
-            )
 
     def _require_ordered(self, folds: int | None) -> None:
         """Raise ConfigError if samples are divided by time and otherwise too."""

@@ -120,7 +120,9 @@ class TargetType(ABC):
             missing = [it for it, count in counts.items() if not count and trained.get(it)]
             if missing:
                 shown = few([*map(shortened, missing)], 10)
-                notes.append(f"no {name} samples of: {shown}; there they can only be wrong answers")
+                every = len(missing) == len(counts)
+                why = f"the {name} scores say nothing" if every else "there they can only be wrong answers"
+                notes.append(f"no {name} samples of: {shown}; {why}")
         return notes
 
     def reading_notes(self, table: Table, columns: Sequence[str], names: list[str]) -> list[str]:
