@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from conftest import Answer
 from frostline import quoting
 from frostline.cli.typed import quoted_settings
+from frostline.distributed.relaunch import config_dirs, whole_config_dirs
 from frostline.quoting import command_of, hydra_quoted, list_of, with_program
 
 VALUES = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20) | st.text(
@@ -163,3 +164,12 @@ def test_errors_propose_commands_for_a_shell_that_does_not_find_the_program(
     place = Path(sys.executable).with_name("frostline")
     assert place.is_file()
     assert program(*typed).err.endswith(f"\n  next:  {shlex.quote(str(place))} {proposed}\n")
+
+
+def test_folders_of_configs_as_typed_and_for_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["frostline", "--config-dir", "my conf", "model=bundled"])
+    assert config_dirs() == ["--config-dir", "my conf"], "workers compare them with what the sweep was typed with"
+    assert whole_config_dirs() == [f"--config-dir={tmp_path}/my conf"]
+    monkeypatch.setattr(sys, "argv", ["frostline", "--config-dir"])
+    assert config_dirs() == ["--config-dir"], "what it lacks is reported elsewhere"

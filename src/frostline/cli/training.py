@@ -19,7 +19,7 @@ from frostline.cli.sweep_settings import GROUPS
 from frostline.commands.checks import check
 from frostline.config.schedules import whole_schedule
 from frostline.distributed.launcher import follows, many
-from frostline.distributed.relaunch import config_dirs, launch_alike
+from frostline.distributed.relaunch import launch_alike, whole_config_dirs
 from frostline.errors import ConfigError
 from frostline.paths import at_home
 from frostline.runs.folder import (
@@ -146,7 +146,7 @@ def _start(
         named = any(override.startswith("run_dir=") for override in overrides())
         require_writable(folder, None if resume else "run_dir" if named else "logs_dir")
     # It can be typed again from any folder. In a sweep, it has the overrides of this job only.
-    command = shlex.join(["frostline", "train", *config_dirs(), *typed_anywhere(cfg, overrides())])
+    command = shlex.join(["frostline", "train", *whole_config_dirs(), *typed_anywhere(cfg, overrides())])
     launch_alike("train", others)
     with _uncollected():
         from frostline.commands.train import train as run

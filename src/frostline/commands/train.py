@@ -25,7 +25,7 @@ from frostline.plan.phases import NO_AVERAGE
 from frostline.report.depth_table import print_depths
 from frostline.report.plan_table import markdown, print_plan
 from frostline.report.summary import print_run
-from frostline.runs.folder import FILES, PLACES, checkpoint_of, lasting
+from frostline.runs.folder import FILES, PLACES, checkpoint_of, lasting, read_run
 from frostline.runs.folders import CONFIG, claimed
 from frostline.runs.opening import foreign, read_settings
 from frostline.runs.record import Record, Stopwatch
@@ -187,9 +187,10 @@ def _write_settings(settings: Settings, folder: Path, *, resume: bool, anew: boo
         write_atomically(folder / CONFIG, yaml_of(settings))
         return
     kept = Settings.of(OmegaConf.create(read_settings(folder / CONFIG)))
+    before = Settings.of(read_run(folder)[1])  # with the paths that a moved folder has now
     keys = [key for key in (*PLACES, *FILES) if key.startswith("data.")] + ["cache.dir", "model.weights"]
     places = {key: selected(settings, key) for key in keys}
-    moved = {key: place for key, place in places.items() if place != selected(kept, key)}
+    moved = {key: place for key, place in places.items() if place != selected(before, key)}
     if moved:
         for key, place in moved.items():
             kept.put(key, place)

@@ -55,11 +55,15 @@ def config_folders() -> list[Path]:
 
 
 def config_dirs() -> list[str]:
-    """The `--config-dir` arguments with absolute values, for use from any folder."""
-    found: list[str] = []
-    for number, argument in enumerate(sys.argv):
-        if argument.startswith(("--config-dir", "-cd")):
-            flag, is_joined, value = argument.partition("=")
-            folder = str(Path(value if is_joined else sys.argv[number + 1]).absolute())
-            found += [f"{flag}={folder}"] if is_joined else [flag, folder]
-    return found
+    """The `--config-dir` arguments, with their values, as typed."""
+    return [
+        part
+        for number, argument in enumerate(sys.argv)
+        if argument.startswith(("--config-dir", "-cd"))
+        for part in ([argument] if "=" in argument else sys.argv[number : number + 2])
+    ]
+
+
+def whole_config_dirs() -> list[str]:
+    """The same with absolute paths, for use from any folder."""
+    return [f"--config-dir={Path(folder).absolute()}" for folder in config_folders()]
