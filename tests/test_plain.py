@@ -15,7 +15,7 @@ from frostline.runs.opening import read_settings
 LIKE_OTHERS = ["1e-3", "1_000", "0x1F", "012", "1:30", "nan", "-.inf", "y", "N", "yes", "off", "True", "null", "~", "",
                "2026-11-30", "=", "<<", "- a", "a: b", "# a", "*a", "&a", "%a", "'", '"', "a\nb", " a ", "\udce9",
                "Grüße", "???", "caf\x85", "a\u2028b", "\ufeff"]  # fmt: skip
-# `read_settings` refuses interpolations.
+# `${` is escaped: see below.
 STRINGS = st.sampled_from(LIKE_OTHERS) | st.text(
     st.characters(exclude_characters="$", exclude_categories=["Cs"]), max_size=9
 )
@@ -39,7 +39,7 @@ def test_a_string_stays_a_string_for_every_reader(text: str, tmp_path: Path) -> 
     written = yaml_of(settings)
     assert yaml.safe_load(written) == OmegaConf.to_container(OmegaConf.create(written)) == settings
     (tmp_path / "config.yaml").write_text(written, encoding="utf-8")
-    if text.isprintable() or NEWLINES & {*text}:  # else the file is refused
+    if text != "\udce9":  # PyYAML's parser in C refuses bytes that are no UTF-8, and so does read_settings
         assert read_settings(tmp_path / "config.yaml")["data"] == settings.data
     if not NEWLINES & {*text}:
         assert written == OmegaConf.to_yaml(OmegaConf.create(resolved(settings)))

@@ -27,7 +27,7 @@ def test(built: Built, record: Record, files: PredictionFiles, *, tests: bool) -
     if isinstance(best, ModelCheckpoint) and best.best_model_path and best.best_model_score is not None:
         path = Path(best.best_model_path)
         content = files_of(trainer).take(path) or read_checkpoint(path)
-        score = _score_of(content, best, path)
+        score = _score_of(content, best, path, leads=trainer.is_global_zero)
         record.best = loaded(model, content, path)
         enter_phase_of(built, record.best)
         highest = getattr(best, "top_score", None)
@@ -39,20 +39,22 @@ def test(built: Built, record: Record, files: PredictionFiles, *, tests: bool) -
         score_test(built, record, files)
 
 
-def _score_of(content: dict[str, Any], best: ModelCheckpoint, path: Path) -> float:
-    """The validation score of the weights in a file. A message tells if they are not the ones that this run chose last:
-    it was killed between two writes, or someone put another file there."""
+def _score_of(content: dict[str, Any], best: ModelCheckpoint, path: Path, *, leads: bool) -> float:
+    """The validation score of the weights in a file. The leading rank prints a message if they are not the ones that
+    this run chose last: it was killed between two writes, or someone put another file there."""
     assert best.best_model_score is not None
     chosen, score = float(best.best_model_score), content[CHECKPOINT_KEY]["val"].get(best.monitor)
     if not isinstance(score, int | float) or not math.isfinite(score):
         return chosen
     if math.isclose(score, chosen, rel_tol=1e-5, abs_tol=1e-6):
         return chosen
-    print(
-        f"frostline: {path.name} holds other weights than this run chose last, with {best.monitor} {score:.4f} instead "
-        f"of {chosen:.4f}: the process was killed between two writes, or the file was replaced. They are tested.",
-        file=sys.stderr,
-    )
+    if leads:
+        print(
+            f"frostline: {path.name} holds other weights than this run chose last, with {best.monitor} {score:.4f} "
+            f"instead of {chosen:.4f}: the process was killed between two writes, or the file was replaced. They are "
+            "tested.",
+            file=sys.stderr,
+        )
     return float(score)
 
 
