@@ -51,7 +51,8 @@ def program() -> str:
 
 
 def with_program(message: str) -> str:
-    """Put `program()` into the commands that the `next:` and `or:` lines of a message begin with."""
+    """Put `program()` into the commands that lines of a message propose: behind `next:` and `or:`, or in a summary
+    behind `next` and `best`."""
     return NEXT_STEPS.sub(lambda line: f"{line[1]}{program()}", message)
 
 
