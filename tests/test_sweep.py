@@ -103,6 +103,15 @@ def test_a_recipe_names_no_run_dir_for_a_sweep(program: Program, tmp_path: Path)
     assert "run_dir names the folder of one run" in answer.err
 
 
+def test_a_recipe_makes_no_sweep(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nhydra:\n  mode: MULTIRUN\n")
+    answer = program("train", "--config-dir", str(tmp_path / "conf"), "experiment=mine", *DRY)
+    assert (answer.code, answer.out) == (1, "")
+    assert "a config file sets hydra.mode, but -m selects a sweep" in answer.err
+    assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+
+
 # --- where a sweep lies ---
 
 

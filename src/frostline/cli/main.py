@@ -21,6 +21,7 @@ from frostline.cli.hydra_messages import translated
 from frostline.cli.nested import with_nested
 from frostline.cli.resuming import require_resumable, resumed
 from frostline.cli.sweep import Board, sweep_folder
+from frostline.cli.sweep_composing import composed_once
 from frostline.cli.sweep_jobs import Jobs
 from frostline.cli.sweep_launch import arguments_of_rank_0, launch_of_sweep
 from frostline.cli.sweep_listing import require_lists
@@ -178,7 +179,7 @@ def _run(command: str) -> list[FrostlineError]:
     run = resumed(sys.argv[1:]) if command == "train" else None
     compose = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="resume" if run else command)
     try:
-        with _environment(FULL_ERROR, "1"):
+        with _environment(FULL_ERROR, "1"), composed_once(sweeps="-m" in sys.argv):
             compose(task)()
     except COMPOSING as error:
         if error in ours or (isinstance(error, ValueError) and is_of_frostline(error)):

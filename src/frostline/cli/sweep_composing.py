@@ -1,16 +1,49 @@
 """Compose the config of a job once: for the check before the first job, and not again when the job begins."""
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.hydra import Hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+
+from frostline.errors import ConfigError
 
 MOST_HELD = 500  # configs of jobs to come, 0.2 MB each
 MOST_CHOICES = 50  # merged configs of a choice of options, 0.1 MB each
+
+
+@contextmanager
+def composed_once(*, sweeps: bool) -> Iterator[None]:
+    """Let Hydra compose a run once. It does so twice, the first time to learn `hydra.mode`, which Frostline takes from
+    the command line alone. Raises ConfigError if a file sets another mode."""
+
+    asks, composes = Hydra.get_mode, Hydra.compose_config
+
+    def mode(_: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
+        return None if sweeps else RunMode.RUN
+
+    def composed(hydra: Hydra, *args: Any, **settings: Any) -> DictConfig:
+        config = composes(hydra, *args, **settings)
+        if not sweeps and config.hydra.mode not in (None, RunMode.RUN):
+            raise ConfigError(
+                "a config file sets hydra.mode, but -m selects a sweep",
+                where="the files of the chosen options",
+                next_step="remove hydra.mode from the file; frostline train -m starts a sweep",
+            )
+        return config
+
+    Hydra.get_mode, Hydra.compose_config = mode, composed  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Hydra.get_mode, Hydra.compose_config = asks, composes  # type: ignore[method-assign]
 
 
 class ComposesAhead(ConfigLoaderImpl):
