@@ -1,5 +1,6 @@
 """Checkpoints that are whole, that wait until a write is worth it, and that know their folder."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from frostline.errors import RunError
-from frostline.training.callbacks.checkpoint_files import LateFiles, Waits, WholeFiles, _free_memory, worth_of
+from frostline.storage.memory import free_memory
+from frostline.training.callbacks.checkpoint_files import LateFiles, Waits, WholeFiles, worth_of
 from frostline.training.callbacks.checkpoints import PlacedCheckpoint
 
 BEST, LAST = Waits({"body"}, first=True), Waits({"body"}, first=False)
@@ -210,10 +212,10 @@ def test_what_waits_stays_as_it_was(files: LateFiles, tmp_path: Path) -> None:
 
 def test_what_needs_too_much_memory_does_not_wait(times: Times, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     LateFiles.took = 2.0
-    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files._free_memory", lambda: 4 * 4 + 1)
+    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files.free_memory", lambda: 4 * 4 + 1)
     save(LAST, "last", 1)
     assert times.written == []
-    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files._free_memory", lambda: 4 * 4)
+    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files.free_memory", lambda: 4 * 4)
     save(LAST, "last", 1)
     assert times.written == ["last"]
 
@@ -237,7 +239,42 @@ def test_a_last_without_its_best_is_given_up(
 
 
 def test_the_memory_of_this_machine_is_known() -> None:
-    assert 1e6 < _free_memory() < 1e15
+    assert 1e6 < free_memory() < 1e15
+
+
+def test_a_best_and_a_last_of_the_same_content_are_one_write_and_a_copy(
+    times: Times, files: LateFiles, save: Save, tmp_path: Path
+) -> None:
+    LateFiles.took = 2.0
+    best, last = tmp_path / "best.ckpt", tmp_path / "last.ckpt"
+    save(BEST, "best", 1)
+    save(LAST, "last", 1)
+    files.write_held()
+    assert times.written == ["best"]
+    assert best.read_bytes() == last.read_bytes()
+    assert best.stat().st_ino != last.stat().st_ino, "who damages one has the other"
+    assert _values(tmp_path) == {"best": 1, "last": 1}
+    save(BEST, "best", 0.0)
+    save(LAST, "last", -0.0)
+    files.write_held()
+    assert times.written[1:] == ["best", "last"]
+    assert [math.copysign(1, value) for value in _values(tmp_path).values()] == [1, -1]
+
+
+def test_a_copy_for_which_the_disk_is_too_small_is_given_up(
+    files: LateFiles, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LateFiles.took = 2.0
+    save(BEST, "best", 1)
+    save(LAST, "last", 1)
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files.shutil.copyfileobj", full)
+    with pytest.raises(RunError, match="cannot write a checkpoint"):
+        files.write_held()
+    assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
 
 
 def test_the_best_need_not_be_read_back(times: Times, files: LateFiles, save: Save, tmp_path: Path) -> None:

@@ -50,3 +50,15 @@ def repeated(value: V, times: int) -> V:
         return kept.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else kept.contiguous()
 
     return mapped(again, value)
+
+
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of a number
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors on the CPU are equal bit by bit: unlike 0.0 and -0.0, and unlike NaN and itself for `==`."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if a.is_complex():
+        a, b = torch.view_as_real(a), torch.view_as_real(b)
+    return torch.equal(a.detach().view(BITS[a.itemsize]), b.detach().view(BITS[b.itemsize]))
