@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from frostline.backbones import held, weights
 from frostline.backbones.weights import load_weights, not_finite, packed, read_weights
 from frostline.errors import WeightsError
 
@@ -45,6 +46,62 @@ def same(read: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
 
 
 # --- reading ---
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that are read, each time."""
+    found: list[Path] = []
+    read = weights._content
+
+    def noted(path: Path) -> Any:
+        found.append(path)
+        return read(path)
+
+    monkeypatch.setattr(weights, "_content", noted)
+    monkeypatch.setattr(held, "_last", [])
+    return found
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_a_file_that_is_read_again_is_held(tmp_path: Path, readings: list[Path], name: str) -> None:
+    file = write(tmp_path / name, state())
+    read_weights(file)
+    assert held._last[0].content is None, "a single run holds nothing"
+    for _ in range(3):
+        assert same(read_weights(file), state())
+    assert len(readings) == 2
+    load_weights(network(), read_weights(file), [], source=file)
+    learns = network()
+    load_weights(learns, read_weights(file), [], source=file)
+    with torch.no_grad():
+        for parameter in learns.parameters():
+            parameter.zero_()
+    assert same(read_weights(file), state()), "a network that learns changes nothing in it"
+    assert len(readings) == 2
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path, readings: list[Path]) -> None:
+    file, other = write(tmp_path / "weights.pth", state()), {key: value + 1 for key, value in state().items()}
+    for _ in range(3):
+        read_weights(file)
+    write(tmp_path / "new.pth", other).replace(file)
+    for _ in range(3):
+        assert same(read_weights(file), other)
+    assert len(readings) == 4
+    file.unlink()
+    with pytest.raises(WeightsError, match="there is no such weights file"):
+        read_weights(file)
+
+
+def test_a_file_that_is_too_large_for_memory_is_read_each_time(
+    tmp_path: Path, readings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held, "free_memory", lambda: 1000)
+    file = write(tmp_path / "weights.pth", state())
+    for _ in range(3):
+        assert same(read_weights(file), state())
+    assert len(readings) == 3
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.pt", "weights.bin", "weights.safetensors"])

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from frostline.backbones.held import read_once
 from frostline.errors import WeightsError, first_line
 from frostline.quoting import setting_of
 
@@ -52,7 +53,7 @@ def read_weights(path: Path) -> FoundWeights:
     Raises WeightsError if the file is missing, truncated, or holds more than plain values, or if Frostline wrote it:
     its names are those of a backbone and a head.
     """
-    content = _content(path)
+    content = read_once(path, _content) if path.is_file() else _content(path)
     if (isinstance(content, Mapping) and ABOUT in content) or said_of(path) is not None:
         raise WeightsError(
             "this file was written by Frostline and holds a backbone and a head",
