@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from conftest import short_form
-from frostline.backbones.torchvision import TorchvisionBackbone
+from frostline.backbones.torchvision import TorchvisionBackbone, _empty
 from frostline.backbones.torchvision_layouts import LAYOUTS, Layout, layout_of
 from frostline.errors import ConfigError, WeightsError
 from frostline.paths import conf_dir
@@ -330,3 +330,30 @@ def test_files_from_before_batchnorm_counted_its_batches_load(tmp_path: Path) ->
     torch.save(state, tmp_path / "old.pth")
     backbone = TorchvisionBackbone("resnet18", weights=str(tmp_path / "old.pth"))
     assert torch.equal(backbone.blocks["layer4"][1].bn2.running_var, network.layer4[1].bn2.running_var)
+
+
+class Bare(nn.Module):
+    """A network with values that no weights file has."""
+
+    def __init__(self, *, buffer: bool) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+        if buffer:
+            self.register_buffer("table", torch.ones(2), persistent=False)
+        else:
+            self.table = torch.ones(2)
+
+
+@pytest.mark.parametrize("buffer", [True, False])
+def test_a_network_with_values_outside_of_its_weights_is_built_as_ever(buffer: bool) -> None:
+    assert _empty(lambda: Bare(buffer=buffer)) is None
+
+
+def test_no_random_weights_are_drawn_if_others_follow(tmp_path: Path) -> None:
+    file = saved(models.resnet18(), tmp_path)
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    backbone = TorchvisionBackbone("resnet18", weights=str(file))
+    assert torch.equal(torch.rand(3), expected)
+    assert not any(value.is_meta for value in backbone.state_dict().values())

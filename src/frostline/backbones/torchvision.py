@@ -2,11 +2,14 @@
 
 import os
 import urllib.error
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torchvision import models
 from torchvision.models import WeightsEnum
 
@@ -34,7 +37,7 @@ class TorchvisionBackbone(Backbone):
         _require_known(name)
         source = _source(name, weights)
         published = source if isinstance(source, WeightsEnum) else _default_weights(name)
-        network = _build(name, pretrained=source is not None, published=published)
+        network = _build(name, pretrained=source is not None, published=published, fills=source is not None and load)
         layout = layout_of(network)
         if layout is None:
             raise ConfigError(
@@ -67,13 +70,29 @@ def _require_known(name: str) -> None:
         )
 
 
-def _build(name: str, *, pretrained: bool, published: WeightsEnum) -> nn.Module:
+def _build(name: str, *, pretrained: bool, published: WeightsEnum, fills: bool) -> nn.Module:
+    """fills: weights follow for all that is left of the network, so that drawing random ones is left out."""
     options: dict[str, Any] = {}
     if name in NEEDS_TRANSFORM:
         options = {"transform_input": pretrained, "aux_logits": True, "init_weights": not pretrained}
     if name.startswith("vit_"):
         options = {"image_size": published.meta["min_size"][0]}  # the position table fits this size only
-    network: nn.Module = models.get_model(name, weights=None, **options)
+    make = partial(models.get_model, name, weights=None, **options)
+    return (_empty(make) if fills else None) or make()
+
+
+def _empty(make: Callable[[], nn.Module]) -> nn.Module | None:
+    """A network whose parameters and buffers have no values yet; None if something else in it has values. To draw those
+    of a ResNet-50 takes 0.2 s."""
+    with torch.device("meta"):
+        network = make()
+    for module in network.modules():
+        if module._non_persistent_buffers_set or any(isinstance(it, Tensor) for it in vars(module).values()):
+            return None
+    network.to_empty(device="cpu")
+    for module in network.modules():
+        if isinstance(module, _NormBase):
+            module.reset_running_stats()  # files of 2017 lack the number of batches
     return network
 
 
