@@ -29,6 +29,7 @@ from frostline.cli.sweep_resuming import taken_up
 from frostline.cli.sweep_session import Session
 from frostline.cli.sweep_settings import require_sweep
 from frostline.cli.typed import quoted_settings
+from frostline.config.fast_yaml import parse_fast
 from frostline.distributed.launcher import follows, launched, require_starter, tell_torchrun, was_started
 from frostline.distributed.relaunch import config_folders, launched_anew, unlaunched
 from frostline.distributed.signals import Stopped, end_with_parent, stoppable, tell_stopped, unfailing_output
@@ -53,6 +54,7 @@ COMPOSING = (HydraException, OmegaConfBaseException, ValueError, OSError)  # wha
 def main(command: str | None = None) -> None:
     """command: None reads it from the command line."""
     wants_traceback = os.environ.get(FULL_ERROR) == "1"
+    parse_fast()
     try:
         command = command or _command()
         if {"--help", "-h"} & set(sys.argv):
