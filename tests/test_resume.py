@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import lightning as L
 import pytest
@@ -239,13 +239,13 @@ def test_checkpoints_that_wait_are_those_of_a_run_that_writes_each(
     late: None, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, written = tmp_path / "run", []
-    save = WholeFiles.save_checkpoint
+    write = WholeFiles._write_whole
 
-    def noted(self: WholeFiles, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        written.append((Path(path).name, checkpoint[CHECKPOINT_KEY]["phase"]))
-        save(self, checkpoint, path, storage_options)
+    def noted(self: WholeFiles, place: Path, content: Callable[[BinaryIO], None]) -> None:
+        write(self, place, content)
+        written.append((place.name, torch.load(place, weights_only=True)[CHECKPOINT_KEY]["phase"]))
 
-    monkeypatch.setattr(WholeFiles, "save_checkpoint", noted)
+    monkeypatch.setattr(WholeFiles, "_write_whole", noted)
     assert _train(run) == 0
     assert written == [(f"{name}.ckpt", phase) for phase in ("head", "all") for name in ("best", "last")]
     _require_equal(run, whole)
