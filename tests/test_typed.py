@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from conftest import Answer
+from conftest import SMALL, Answer
 from frostline import quoting
-from frostline.cli.typed import quoted_settings
+from frostline.cli.typed import quoted_settings, with_home
 from frostline.distributed.relaunch import config_dirs, whole_config_dirs
 from frostline.quoting import command_of, hydra_quoted, list_of, with_program
 
@@ -173,3 +173,39 @@ def test_folders_of_configs_as_typed_and_for_any_folder(monkeypatch: pytest.Monk
     assert whole_config_dirs() == [f"--config-dir={tmp_path}/my conf"]
     monkeypatch.setattr(sys, "argv", ["frostline", "--config-dir"])
     assert config_dirs() == ["--config-dir"], "what it lacks is reported elsewhere"
+
+
+# --- the home folder ---
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("run=~/it", "run=HOME/it"),
+        ("data.dir=~/a,~/b,c", "data.dir=HOME/a,HOME/b,c"),
+        ("models=[~/a,~/b]", "models=[HOME/a,HOME/b]"),
+        ("--config-dir=~/mine", "--config-dir=HOME/mine"),
+        ("~cache", "~cache"),
+        ("~data.dir=~/a", "~data.dir=HOME/a"),
+        ("text=~/it", "text=~/it"),
+        ("data.dir=a~/b", "data.dir=a~/b"),
+        ("data.dir=x=~/b", "data.dir=x=~/b"),
+        ("seed=~", "seed=~"),
+    ],
+)
+def test_a_tilde_is_the_home_folder(typed: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", r"/home/a\1b")
+    assert with_home([typed]) == [expected.replace("HOME", r"/home/a\1b")]
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_sweep_lies_in_the_home_folder(
+    program: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    typed = [*SMALL, "schedule=head_only", "logger=none", "sweep.test=none", "seed=0,1", "hydra.sweep.dir=~/it"]
+    assert program("train", "-m", *typed).code == 0
+    assert (tmp_path / "home" / "it" / "leaderboard.csv").is_file()
+    assert not list(tmp_path.rglob("~"))
+    assert program("leaderboard", "folder=~/it").code == 0
+    assert program("train", "sweep.resume=~/it").code == 0

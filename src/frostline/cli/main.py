@@ -28,7 +28,7 @@ from frostline.cli.sweep_listing import require_lists
 from frostline.cli.sweep_resuming import taken_up
 from frostline.cli.sweep_session import Session
 from frostline.cli.sweep_settings import require_sweep
-from frostline.cli.typed import quoted_settings
+from frostline.cli.typed import quoted_settings, with_home
 from frostline.config.fast_yaml import parse_fast
 from frostline.distributed.launcher import follows, launched, require_starter, tell_torchrun, was_started
 from frostline.distributed.relaunch import config_folders, launched_anew, unlaunched
@@ -60,7 +60,7 @@ def main(command: str | None = None) -> None:
         if {"--help", "-h"} & set(sys.argv):
             print(help_of(command, config_folders()), flush=True)
             return
-        sys.argv[1:] = named_alone(command, sys.argv[1:])
+        sys.argv[1:] = with_home(named_alone(command, sys.argv[1:]))
         require_known_flags(sys.argv[1:])
         require_starter()
         if was_started():

@@ -1,5 +1,6 @@
 """Quote typed settings whose characters Hydra's grammar does not accept."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,8 +8,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from frostline.config.keys import PLACES
+from frostline.paths import at_home
 from frostline.quoting import PLAIN, hydra_quoted
 
+TEXTS = ("text", "answer")
+HOME = re.compile(r"(?:^|(?<=[,\[]))~(?=/)")
 STRUCTURE = "'\"[]{}"  # typed by users who know Hydra's grammar
 
 
@@ -18,9 +22,23 @@ def quoted_settings(arguments: Sequence[str], *, sweeps: bool = False) -> list[s
     return [_quoted(argument, sweeps=sweeps) for argument in arguments]
 
 
+def with_home(arguments: Sequence[str]) -> list[str]:
+    """Replace `~` at the beginning of typed values by the user's home folder, which shells do for whole words only:
+    `run=~/it`, `data.dir=~/a,~/b`."""
+    return [_with_home(argument) for argument in arguments]
+
+
+def _with_home(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    if key in TEXTS or not HOME.search(value):
+        return argument
+    home = str(at_home("~"))
+    return f"{key}{equals}{HOME.sub(lambda _: home, value)}"
+
+
 def _quoted(argument: str, *, sweeps: bool) -> str:
     key, equals, value = argument.partition("=")
-    if key in ("text", "answer"):
+    if key in TEXTS:
         return f"{key}={hydra_quoted(value)}"
     if argument.startswith("-") or not equals or PLAIN.fullmatch(value):
         return argument
