@@ -1,5 +1,6 @@
 """Classification against scikit-learn and torch, on random logits that come in uneven batches."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -120,12 +121,21 @@ def test_scores_per_class_are_scikit_learns(num_classes: int) -> None:
     batches = drawn(num_classes, seed=0)
     logits, targets = gathered(batches)
     columns = precision_recall_fscore_support(
-        targets, logits.argmax(1), labels=list(range(num_classes)), zero_division=0
+        targets, logits.argmax(1), labels=list(range(num_classes)), zero_division=math.nan
     )
     rows = measured(num_classes, batches).per_class()
     assert [row["class"] for row in rows] == [f"class {number}" for number in range(num_classes)]
     for name, column in zip(("precision", "recall", "f1", "n"), columns, strict=True):
-        assert [row[name] for row in rows] == pytest.approx(list(column))
+        assert [math.nan if row[name] is None else row[name] for row in rows] == pytest.approx(
+            list(column), nan_ok=True
+        )
+
+
+def test_a_class_without_samples_has_no_recall_and_one_that_nobody_predicts_no_precision() -> None:
+    metrics = ClassificationMetrics(["both", "predicted", "true", "neither"])
+    metrics.update(torch.eye(4)[[0, 1, 0]], batch(torch.tensor([0, 0, 2])))
+    rows = [[row[name] for name in ("n", "precision", "recall", "f1")] for row in metrics.per_class()]
+    assert rows == [[2, 0.5, 0.5, 0.5], [0, 0.0, None, 0.0], [1, None, 0.0, 0.0], [0, None, None, None]]
 
 
 def test_a_reset_forgets_everything() -> None:

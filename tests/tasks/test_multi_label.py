@@ -83,6 +83,9 @@ def test_a_label_that_no_sample_has_is_left_out_of_the_mean() -> None:
     metrics = measured([(logits, targets)])
     assert metrics.compute()["average_precision"] == pytest.approx((1.0 + 0.5) / 2)
     assert metrics.per_class()[2]["average_precision"] is None
+    assert [row["f1"] for row in metrics.per_class()] == pytest.approx([1, 2 / 3, 0])
+    nobody = measured([(torch.full((2, 3), -5.0), targets)]).per_class()
+    assert [row["f1"] for row in nobody] == [0, 0, None]
 
 
 def test_confident_logits_keep_their_order() -> None:

@@ -36,6 +36,12 @@ class Metrics(nn.Module):
     def reset(self) -> None: ...
 
 
+def quotients(numbers: Tensor, by: Tensor) -> list[float | None]:
+    """None for a division by 0, such as the recall of a class without samples."""
+    pairs = zip(numbers.tolist(), by.tolist(), strict=True)
+    return [number / divisor if divisor else None for number, divisor in pairs]
+
+
 class Task(nn.Module):
     """A task sets `kind`, the kind of its targets, and `unit`, what each output belongs to; its constructor takes
     `Targets` first. `usual_head`: an option of `head=` that fits. `guides_head`: whether the head takes the targets in

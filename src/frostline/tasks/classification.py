@@ -12,7 +12,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from frostline.config.ranges import NonNegative, Probability
 from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
-from frostline.tasks.base import Metrics, Mode, Task
+from frostline.tasks.base import Metrics, Mode, Task, quotients
 from frostline.tasks.ranking import noted_of, scores_of_ranking, with_ranking
 
 TOP_K = 5
@@ -161,15 +161,16 @@ class ClassificationMetrics(Metrics):
         return values | {"n": int(number.item())}
 
     def per_class(self) -> list[dict[str, Any]]:
-        """Precision, recall and F1 of each class; `n` is the number of its samples."""
+        """Precision, recall and F1 of each class, None if there is nothing to divide by; `n` is the number of its
+        samples."""
         right, true, predicted = self._counts()
         columns = {
-            "precision": right / predicted.clamp(min=1),
-            "recall": right / true.clamp(min=1),
-            "f1": _f1(right, true, predicted),
+            "precision": quotients(right, predicted),
+            "recall": quotients(right, true),
+            "f1": quotients(2 * right, true + predicted),
         }
         return [
-            {"class": name, "n": int(true[row])} | {key: float(column[row]) for key, column in columns.items()}
+            {"class": name, "n": int(true[row])} | {key: column[row] for key, column in columns.items()}
             for row, name in enumerate(self.classes)
         ]
 

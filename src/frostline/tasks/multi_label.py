@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchmetrics.functional.classification import (
     binary_average_precision,
-    binary_f1_score,
     multilabel_exact_match,
     multilabel_f1_score,
 )
@@ -19,7 +18,7 @@ from frostline.config.ranges import Fraction, NonNegative
 from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
 from frostline.tasks.all_samples import Gathered
-from frostline.tasks.base import Metrics, Mode, Task
+from frostline.tasks.base import Metrics, Mode, Task, quotients
 
 SCORES: dict[str, Mode] = {
     "loss": "min",
@@ -110,17 +109,19 @@ class MultiLabelMetrics(Metrics):
         }
 
     def per_class(self) -> list[dict[str, Any]]:
-        """`n` is the number of samples with the label; `average_precision` is None if there are none."""
+        """`n` is the number of samples with the label; `average_precision` is None if there are none, and
+        `f1` if none is predicted either."""
         logits, targets = self.gathered.compute()
         probabilities, wanted = logits.sigmoid(), targets.long()
         precisions = self._average_precisions(probabilities, wanted)
-        said: dict[str, Any] = {"threshold": self.threshold, "validate_args": False}
+        chosen = (probabilities > self.threshold).long()
+        f1 = quotients(2 * (chosen & wanted).sum(0), chosen.sum(0) + wanted.sum(0))
         return [
             {
                 "label": name,
                 "n": int(wanted[:, place].sum()),
                 "average_precision": precisions[place],
-                "f1": binary_f1_score(probabilities[:, place], wanted[:, place], **said).item(),
+                "f1": f1[place],
             }
             for place, name in enumerate(self.labels)
         ]

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from frostline.config.ranges import NonNegative
 from frostline.contracts.batch import Batch
 from frostline.contracts.targets import Targets
-from frostline.tasks.base import Metrics, Mode, Task
+from frostline.tasks.base import Metrics, Mode, Task, quotients
 from frostline.tasks.classification import balanced_weights
 
 SCORES: dict[str, Mode] = {"loss": "min", "accuracy": "max", "iou": "max"}
@@ -210,16 +210,17 @@ class SegmentationMetrics(Metrics):
         }
 
     def per_class(self) -> list[dict[str, Any]]:
-        """`n` is the number of true pixels of the class; `iou` is None for a class that does not occur."""
+        """`n` is the number of true pixels of the class; `iou` is None for a class that does not occur, `recall`
+        for one without true pixels."""
         matrix, _, _ = self.confusion.compute()
         iou, occurs = _iou(matrix)
-        right, true = matrix.diag(), matrix.sum(1)
+        recall, true = quotients(matrix.diag(), matrix.sum(1)), matrix.sum(1)
         return [
             {
                 "class": name,
                 "n": int(true[row]),
                 "iou": float(iou[row]) if bool(occurs[row]) else None,
-                "recall": float(right[row] / true[row].clamp(min=1)),
+                "recall": recall[row],
             }
             for row, name in enumerate(self.classes)
         ]

@@ -15,7 +15,7 @@ from frostline.config.ranges import NonNegative, Probability
 from frostline.contracts.batch import Batch
 from frostline.contracts.targets import NO_TAG, Targets
 from frostline.contracts.tokens import Tokens, values_of
-from frostline.tasks.base import Metrics, Mode, Task
+from frostline.tasks.base import Metrics, Mode, Task, quotients
 from frostline.tasks.classification import balanced_weights, best_columns, weighed_loss
 from frostline.tasks.entities import Scheme
 
@@ -172,12 +172,13 @@ class TokenClassificationMetrics(Metrics):
         }
 
     def per_class(self) -> list[dict[str, Any]]:
-        """A row for each type of entity; `n` is the number of true ones."""
-        entities = self.sums.compute()["entities"]
-        scores = {name: values.tolist() for name, values in entity_scores(entities).items()}
+        """A row for each type of entity; `n` is the number of true ones. A score is None if there is nothing to divide
+        by."""
+        met, wanted, given = self.sums.compute()["entities"]
+        columns = zip(quotients(met, given), quotients(met, wanted), quotients(2 * met, wanted + given), strict=True)
         return [
-            {"entity": name, "n": int(entities[1, place])} | {score: values[place] for score, values in scores.items()}
-            for place, name in enumerate(self.scheme.types)
+            {"entity": name, "n": int(number), "precision": precision, "recall": recall, "f1": f1}
+            for name, number, (precision, recall, f1) in zip(self.scheme.types, wanted, columns, strict=True)
         ]
 
     def reset(self) -> None:
