@@ -66,10 +66,11 @@ def test_the_best_setting_is_tested_and_gets_the_scores_that_each_run_would_have
 def test_each_run_of_the_best_setting_is_tested_once_and_none_if_none_is_wanted(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tested = []
+    tested, looks = [], []
 
-    def score(folder: Path, record: Record, settings: object) -> None:
+    def score(folder: Path, record: Record, settings: object, *, looks_in: Path | None) -> None:
         tested.append(folder.name)
+        looks.append(None if looks_in is None else looks_in.name)
         record.metrics["test/accuracy"] = 0.5
         record.write(folder)
 
@@ -79,6 +80,7 @@ def test_each_run_of_the_best_setting_is_tested_once_and_none_if_none_is_wanted(
     assert tested == []
     assert program(*sweep, "sweep.test=best", "hydra.sweep.dir=best").code == 0
     assert sorted(tested) == ["2", "3"]
+    assert looks == [None, tested[0]], "one page of a setting explains the answers"
     assert program("train", "sweep.resume=best").code == 0
     assert len(tested) == 2
 
@@ -87,7 +89,17 @@ def test_a_run_without_weights_is_not_tested(small_run: Path, tmp_path: Path) ->
     run = shutil.copytree(small_run, tmp_path / "run")
     (run / "checkpoints" / "best.ckpt").unlink()
     with pytest.raises(RunError, match="the best run saved no weights"):
-        score_later(run, *opened(run, trains=False, trust=False, again=""))
+        score_later(run, *opened(run, trains=False, trust=False, again=""), looks_in=None)
+
+
+def test_a_page_says_which_other_one_explains_the_answers(small_run: Path, tmp_path: Path, program: Program) -> None:
+    run, page = shutil.copytree(small_run, tmp_path / "run"), tmp_path / "run" / "report.html"
+    score_later(run, *opened(run, trains=False, trust=False, again=""), looks_in=tmp_path / "7")
+    text = page.read_text()
+    assert "No explanations of the answers: the page of 7 has them, a run with another seed" in text
+    (command,) = re.findall(r"frostline (report saliency=true \S+) makes them here, too", text)
+    assert program(*command.split()).code == 0
+    assert "No explanations of the answers" not in page.read_text()
 
 
 @pytest.mark.parametrize("monitor", ["test/accuracy", "val/loss,test/accuracy"])

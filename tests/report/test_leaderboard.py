@@ -169,7 +169,7 @@ def test_of_equal_settings_the_first_row_is_the_best(seed: int, tmp_path: Path) 
     for name in np.random.default_rng(seed).permutation(names):
         write(tmp_path / name, f"optimizer.lr=0.{name}5", **finished())
     assert [row["run"] for row in rows_of(write_leaderboard(tmp_path))] == names
-    assert best_runs(tmp_path) == [tmp_path / "0"]
+    assert best_runs(tmp_path) == [(tmp_path / "0", tmp_path / "0")]
 
 
 def test_runs_below_the_first_level_are_runs(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ class Board:
         from frostline.runs.folder import opened, read_run
 
         with sweep.locked("best", wait=True):
-            for folder in best_runs(sweep.folder):
+            for folder, first in best_runs(sweep.folder):
                 if any(name.startswith("test/") for name in Record.read(folder).metrics):
                     continue
                 print(f"\ntest of the best setting: {folder}", flush=True)
@@ -214,7 +214,7 @@ class Board:
                 try:
                     record, own = opened(folder, trains=False, trust=Session.trusted, again=again)
                     OmegaConf.update(own, "cache.dir", read_run(folder)[1].cache.dir)  # that of the sweep
-                    test_later(folder, record, own)
+                    test_later(folder, record, own, looks_in=None if folder == first else first)
                 except FrostlineError as error:
                     return [error]
         return []

@@ -64,6 +64,12 @@ def looks_of(built: Built, allowance: Allowance | None) -> Looked:
     return partial(_looks, Explaining(built.model, built.data, device, computing), allowance)
 
 
+def looks_elsewhere(folder: Path, allowance: Allowance) -> Looked:
+    """No looks: for each seed of a setting they would cost as much as a short training."""
+    said = f"the page of {folder.name} has them, a run with another seed; {allowance.again} makes them here, too"
+    return lambda _: ({}, said)
+
+
 def looks_of_run(network: Network, data: Data, allowance: Allowance | None) -> Looked:
     return partial(_looks, Explaining(network.model, data, network.device, network.computing), allowance)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from frostline.commands.looks import allowance_of, looks_of
+from frostline.commands.looks import allowance_of, looks_elsewhere, looks_of
 from frostline.config.plain import Config, selected
 from frostline.data.module import Data
 from frostline.errors import DataError
@@ -19,15 +19,23 @@ from frostline.training.build import Built
 LEFT_OUT = "This page was built without samples (report.pictures=false)."
 
 
-def page_of_training(settings: Config, built: Built, record: Record, folder: Path) -> float | None:
+def page_of_training(
+    settings: Config, built: Built, record: Record, folder: Path, *, looks_in: Path | None = None
+) -> float | None:
     """Write page and card of a run that has just ended, and return the seconds that they took; None if `report=false`
-    leaves them out. A full disk loses them, but not the run."""
+    leaves them out. A full disk loses them, but not the run.
+
+    looks_in: folder of a run of the same setting with another seed, whose page shows what speaks for the answers, so
+    that this one need not."""
     if settings.get("report") is False:
         return None
     began = time.perf_counter()
     wanted = wants_samples(None, settings)
     show, why = (shown_of(built.data), "") if wanted else (None, LEFT_OUT)
-    look = looks_of(built, allowance_of(record, folder)) if wanted and wants_saliency(None, settings) else None
+    look = None
+    if wanted and wants_saliency(None, settings):
+        allowance, draws = allowance_of(record, folder), built.model.task.draws
+        look = looks_of(built, allowance) if looks_in is None or draws else looks_elsewhere(looks_in, allowance)
     try:
         write_page(folder, record, show, why, private=not wanted, look=look)
         write_card(folder, record, private=not wanted)

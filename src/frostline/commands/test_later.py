@@ -21,9 +21,10 @@ from frostline.training.predictions import PredictionFiles
 from frostline.training.scoring import enter_phase_of, score_test
 
 
-def test_later(folder: Path, record: Record, settings: DictConfig) -> None:
+def test_later(folder: Path, record: Record, settings: DictConfig, *, looks_in: Path | None) -> None:
     """Print the scores, and store them and the predictions in the run's folder. settings: of the run, `opened`. One
-    device is used. Raises RunError if the run saved no weights, and any error of its data."""
+    device is used. looks_in: see `page_of_training`. Raises RunError if the run saved no weights, and any error of its
+    data."""
     if checkpoint_of(folder, "best") is None:
         raise RunError(
             "the test split is not scored: the best run saved no weights",
@@ -48,6 +49,6 @@ def test_later(folder: Path, record: Record, settings: DictConfig) -> None:
     examine(record, built, settings, folder)
     record.write(folder)
     log_late_test(built.data, settings, record, folder)
-    page_of_training(settings, built, record, folder)
+    page_of_training(settings, built, record, folder, looks_in=looks_in)
     print_classes(built.model.per_class)
     print_test(record)

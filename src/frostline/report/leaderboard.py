@@ -133,10 +133,11 @@ def _repeated(settings: Sequence[Setting]) -> bool:
     return any(len(setting.trials) > 1 or setting.missing for setting in settings)
 
 
-def best_runs(folder: Path) -> list[Path]:
-    """The runs of the best setting of each ranking: of the settings that come first in the table."""
+def best_runs(folder: Path) -> list[tuple[Path, Path]]:
+    """The runs of the best setting of each ranking, each with the first run of its setting: of the settings that come
+    first in the table."""
     best = best_settings(settings_of(trials_of(folder), folder))
-    return [folder / trial.run for setting in best.values() for trial in setting.trials]
+    return [(folder / it.run, folder / one.trials[0].run) for one in best.values() for it in one.trials]
 
 
 def label_of(ranking: Ranking | None, rankings: Sequence[Ranking | None]) -> str:
