@@ -349,6 +349,13 @@ def test_a_network_with_values_outside_of_its_weights_is_built_as_ever(buffer: b
     assert _empty(lambda: Bare(buffer=buffer)) is None
 
 
+def test_a_network_that_reads_values_to_be_made_is_built_as_ever(tmp_path: Path) -> None:
+    assert _empty(lambda: nn.Linear(int(torch.ones(3).sum()), 2)) is None
+    network = models.regnet_y_400mf()
+    backbone = TorchvisionBackbone("regnet_y_400mf", weights=str(saved(network, tmp_path)))
+    assert len(backbone.state_dict()) == len(network.state_dict()) - 2, "all but the classifier"
+
+
 def test_no_random_weights_are_drawn_if_others_follow(tmp_path: Path) -> None:
     file = saved(models.resnet18(), tmp_path)
     torch.manual_seed(0)

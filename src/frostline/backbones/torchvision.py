@@ -82,10 +82,13 @@ def _build(name: str, *, pretrained: bool, published: WeightsEnum, fills: bool) 
 
 
 def _empty(make: Callable[[], nn.Module]) -> nn.Module | None:
-    """A network whose parameters and buffers have no values yet; None if something else in it has values. To draw those
-    of a ResNet-50 takes 0.2 s."""
-    with torch.device("meta"):
-        network = make()
+    """A network whose parameters and buffers have no values yet; None if something else in it has values, or if values
+    are read to make it, as RegNet's are. To draw those of a ResNet-50 takes 0.2 s."""
+    try:
+        with torch.device("meta"):
+            network = make()
+    except (NotImplementedError, RuntimeError):  # what torch raises if values without data are read
+        return None
     for module in network.modules():
         if module._non_persistent_buffers_set or any(isinstance(it, Tensor) for it in vars(module).values()):
             return None
