@@ -116,6 +116,8 @@ BAD_TRAINING = {
     "reference to nowhere": ("data.seed=${nowhere}", ["cannot be resolved", "nowhere"]),
     "added twice": ("+seed=1", ["'seed' exists already", "seed=<value>, without the +"]),
     "question added twice": ("+model=resnet18", ["'model' exists already", "without the +"]),
+    "checkpoints elsewhere": ("callbacks.best.dirpath=x", ["callbacks.best.dirpath: resume and evaluate look in"]),
+    "checkpoints nowhere": ("callbacks.last.dirpath=null", ["callbacks.last.dirpath: resume and evaluate look in"]),
     "place added twice": ("+callbacks.best.dirpath=x", ["'callbacks.best.dirpath' exists already"]),
     "flag without its value": ("--config-dir", ["'--config-dir' needs a value", "--config-dir <a folder"]),
     "flag before a flag": ("-p --cfg job", ["'-p' needs a value"]),

@@ -131,6 +131,7 @@ def check(cfg: DictConfig, *own: str, command: str | None = "train") -> None:
         *_empty_places(plain),
         *_supplied(plain),
         *_together(plain),
+        *(_elsewhere(plain) if command is not None and trains else []),
     ]
     found += problems(without_ours(plain), supplied=SUPPLIED | _phase_optimizers(plain))
     first: dict[str, str] = {}  # by setting: VALUES and the constructor's annotation may reject the same value
@@ -175,6 +176,15 @@ def _together(plain: dict[str, Any]) -> Iterator[str]:
         yield "optimizer.fused: it allows gradient clipping only in 32-true; use false, or trainer.precision=32-true"
     if trainer.get("strategy") == "fsdp" and trainer.get("precision") == "16-mixed":
         yield "trainer.precision: fsdp has no loss scaling, which 16-mixed needs; use bf16-mixed or 32-true"
+
+
+def _elsewhere(plain: dict[str, Any]) -> Iterator[str]:
+    """Yield checkpoints that would lie where no command looks for them."""
+    callbacks = plain.get("callbacks")
+    for name in ("best", "last") if isinstance(callbacks, dict) else ():
+        node = callbacks[name] if isinstance(callbacks.get(name), dict) else {}
+        if "dirpath" in node and node["dirpath"] != f"{plain['run_dir']}/checkpoints":
+            yield f"callbacks.{name}.dirpath: resume and evaluate look in the run folder: leave it as it is"
 
 
 def _thaws(schedule: dict[str, Any]) -> list[Any]:
