@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +60,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         return read(path)
 
     monkeypatch.setattr(weights, "_content", noted)
-    monkeypatch.setattr(held, "_last", [])
+    monkeypatch.setattr(held.Held, "file", None)
     return found
 
 
@@ -67,7 +68,8 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_a_file_that_is_read_again_is_held(tmp_path: Path, readings: list[Path], name: str) -> None:
     file = write(tmp_path / name, state())
     read_weights(file)
-    assert held._last[0].content is None, "a single run holds nothing"
+    assert held.Held.file is not None
+    assert held.Held.file.content is None, "a single run holds nothing"
     for _ in range(3):
         assert same(read_weights(file), state())
     assert len(readings) == 2
@@ -77,18 +79,36 @@ def test_a_file_that_is_read_again_is_held(tmp_path: Path, readings: list[Path],
     with torch.no_grad():
         for parameter in learns.parameters():
             parameter.zero_()
+    read_weights(file).clear()
     assert same(read_weights(file), state()), "a network that learns changes nothing in it"
     assert len(readings) == 2
+    held.forget()
+    read_weights(file)
+    assert len(readings) == 3
+
+
+def test_only_the_weights_of_a_file_are_held(tmp_path: Path, readings: list[Path]) -> None:
+    file = write(tmp_path / "it.pth", {"state_dict": prefixed("module."), "ema": state(), "optimizer": {"lr": 0.1}})
+    for _ in range(3):
+        found = read_weights(file)
+        assert same(found, state())
+        assert len(found.told) == 2
+    assert held.Held.file is not None
+    assert held.Held.file.content.keys() == state().keys()
 
 
 def test_a_file_that_changed_is_read_again(tmp_path: Path, readings: list[Path]) -> None:
     file, other = write(tmp_path / "weights.pth", state()), {key: value + 1 for key, value in state().items()}
     for _ in range(3):
         read_weights(file)
+    before = file.stat()
     write(tmp_path / "new.pth", other).replace(file)
     for _ in range(3):
         assert same(read_weights(file), other)
     assert len(readings) == 4
+    file.write_bytes(write(tmp_path / "third.pth", state()).read_bytes())
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert same(read_weights(file), state()), "written in place, with the date of the first"
     file.unlink()
     with pytest.raises(WeightsError, match="there is no such weights file"):
         read_weights(file)

@@ -1,31 +1,69 @@
-"""Hold the content of a weights file that one process reads again, as the runs of a sweep do."""
+"""Hold what one process would read or compute again, as the runs of a sweep do: weights and their digests."""
 
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
 
 from frostline.storage.memory import SHARE, Stamp, free_memory, stamp_of
 
+MOST = 8  # backbones: towers of one network, models of one search
 
-class _Read(NamedTuple):
-    """The file that was read last. content: None until it is read again, so that a single run holds nothing."""
+
+class Read(NamedTuple):
+    """The weights file that was read last. content: None until it is read again, so that a single run holds nothing."""
 
     path: Path
     stamp: Stamp
     content: Any
 
 
-_last: list[_Read] = []
+class Block(NamedTuple):
+    """A block whose digest is known. weights: copies on the CPU; None until a second backbone of the same structure
+    asks, so that a single run holds nothing. digest: a hash of all that precedes, this block included."""
+
+    weights: list[Tensor] | None
+    digest: Any
 
 
-def read_once(path: Path, read: Callable[[Path], Any]) -> Any:
-    """`read(path)`, from the second time on without reading the file, unless it has changed. Tensors are shared: who
-    gets them copies them, and changes none in place."""
-    path, before = path.absolute(), stamp_of(path)
-    known = next((it for it in _last if (it.path, it.stamp) == (path, before)), None)
-    if known is not None and known.content is not None:
-        return known.content
+class Held:
+    """blocks: those with which the last backbone of a structure began. seen: backbones that have asked."""
+
+    file: Read | None = None
+    blocks: ClassVar[dict[str, list[Block]]] = {}
+    seen: ClassVar[weakref.WeakSet[Any]] = weakref.WeakSet()
+
+
+def forget() -> None:
+    """Free everything that is held."""
+    Held.file = None
+    Held.blocks.clear()
+    Held.seen.clear()
+
+
+def read_held(path: Path, read: Callable[[Path], Any]) -> Any:
+    """Return `read(path)`. From the third time on it is held, unless the file has changed. Callers copy the tensors and
+    never modify them in place."""
+    path, before, last = path.absolute(), stamp_of(path), Held.file
+    known = last is not None and (last.path, last.stamp) == (path, before)
+    if known and last is not None and last.content is not None:
+        return last.content
     content = read(path)
-    fits = known is not None and before == stamp_of(path) and before[1] < SHARE * free_memory()
-    _last[:] = [_Read(path, before, content if fits and isinstance(content, Mapping) else None)]
+    fits = known and before == stamp_of(path) and before[2] < SHARE * free_memory()
+    Held.file = Read(path, before, content if fits else None)
     return content
+
+
+def hold_blocks(structure: str, blocks: list[Block]) -> None:
+    """Hold the blocks of one backbone more. The structure that was asked for longest ago makes room."""
+    Held.blocks.pop(structure, None)
+    Held.blocks[structure] = blocks
+    for key in [*Held.blocks][:-MOST]:
+        del Held.blocks[key]
+
+
+def num_bytes_held() -> int:
+    blocks = [block for own in Held.blocks.values() for block in own]
+    return sum(tensor.nbytes for block in blocks for tensor in block.weights or ())

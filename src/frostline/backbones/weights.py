@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from frostline.backbones.held import read_once
+from frostline.backbones.held import read_held
 from frostline.errors import WeightsError, first_line
 from frostline.quoting import setting_of
 
@@ -48,12 +48,18 @@ UNREADABLE = (SafetensorError, pickle.UnpicklingError, struct.error, RuntimeErro
 
 
 def read_weights(path: Path) -> FoundWeights:
-    """Read a file of safetensors or `torch.save`, with or without wrappers, prefixes, and other entries.
+    """Read a file of safetensors or `torch.save`, with or without wrappers, prefixes, and other entries. Copy its
+    tensors before you modify them: a process that reads the file again gets the same ones.
 
     Raises WeightsError if the file is missing, truncated, or holds more than plain values, or if Frostline wrote it:
     its names are those of a backbone and a head.
     """
-    content = read_once(path, _content) if path.is_file() else _content(path)
+    found: FoundWeights = read_held(path, _found) if path.is_file() else _found(path)
+    return FoundWeights(found, found.told)
+
+
+def _found(path: Path) -> FoundWeights:
+    content = _content(path)
     if (isinstance(content, Mapping) and ABOUT in content) or said_of(path) is not None:
         raise WeightsError(
             "this file was written by Frostline and holds a backbone and a head",

@@ -26,6 +26,7 @@ from frostline.sweeps.workers import is_worker, logs_in
 MOST_NAMED = 20  # jobs listed as not run
 OF_SETTINGS = ("ConfigError", "PlanError")  # what fails again if it runs again
 SPARED, EVERY = 20, 5.0  # seconds between two leaderboards: for each second that writing one takes, and at least
+HELD = "frostline.backbones.held"  # weights and digests that runs of one process share
 LIMITS = ("max_seconds", "max_parameters", "pruner", "minutes")
 
 
@@ -178,6 +179,8 @@ class Board:
         if sweep is None or not (sweep.folder / JOBS).is_dir() or is_worker():
             return []
         errors: list[FrostlineError] = []
+        if HELD in sys.modules:  # no more runs follow
+            sys.modules[HELD].forget()
         self._write(sweep)
         if self._path is not None:
             from frostline.report.leaderboard_table import print_leaderboard

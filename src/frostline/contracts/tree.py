@@ -56,7 +56,7 @@ BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by by
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors on the CPU are equal bit by bit: unlike 0.0 and -0.0, and unlike NaN and itself for `==`."""
+    """Whether two tensors on the CPU hold the same bits: 0.0 and -0.0 differ, and NaN equals NaN if the bits do."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     if a.is_complex():
