@@ -16,8 +16,9 @@ from frostline.data.tables.formats import read_table
 from frostline.data.texts import tokenized as tokenised
 from frostline.data.texts.tokenized import require_bounded
 from frostline.errors import DataError
+from frostline.storage import memory
+from frostline.storage.memory import CGROUPS, free_memory, limit_files
 from frostline.training import batch_size as costing
-from frostline.training.batch_size import CGROUPS, limit_files
 
 
 @pytest.mark.parametrize(
@@ -44,12 +45,16 @@ def test_the_smallest_limit_is_the_memory(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "outer" / "memory.max").write_text("3000000\n")
     (tmp_path / "outer" / "inner" / "memory.max").write_text("max\n")
-    text = costing._text
-    monkeypatch.setattr(costing, "CGROUPS", tmp_path)
+    text = memory._text
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
     monkeypatch.setattr(
-        costing, "_text", lambda file: "0::/outer/inner\n" if str(file) == "/proc/self/cgroup" else text(file)
+        memory, "_text", lambda file: "0::/outer/inner\n" if str(file) == "/proc/self/cgroup" else text(file)
     )
     assert costing._memory_of(torch.device("cpu")) == 3_000_000
+    (tmp_path / "outer" / "memory.current").write_text("2900000\n")
+    assert free_memory() == 100_000
+    (tmp_path / "outer" / "memory.stat").write_text("anon 5\ninactive_file 400000\nactive_file 7\n")
+    assert free_memory() == 500_000, "files that were read once make room"
 
 
 def test_a_parquet_file_of_too_many_rows_is_refused_by_its_footer(

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import lightning as L
@@ -15,6 +14,7 @@ from frostline.contracts.tree import Value, shapes_of
 from frostline.errors import RunError, memory_is_short
 from frostline.plan.freezing import parameter_groups
 from frostline.plan.phase import Phase
+from frostline.storage.memory import memory_limits
 from frostline.training.costs import Blocks, Costs, measured_blocks, optimizer_states, phase_bytes, with_head
 from frostline.training.finetuner import OptimizerFactory
 
@@ -22,7 +22,6 @@ MEASURED: dict[str, Costs | None] = {}  # by network, sample, device and precisi
 BLOCKS: dict[str, Blocks] = {}  # of the last backbone: the heads of a sweep share it
 MOST_SAMPLES = 1024  # largest batch chosen: larger ones save no time per sample, and leave fewer steps
 FEWEST_STEPS = 8  # optimizer steps per epoch
-CGROUPS = Path("/sys/fs/cgroup")
 SHARE = 0.6  # of the memory; the rest is for kernel workspaces, the data and the system
 
 
@@ -118,27 +117,4 @@ def _too_large(what: str, device: torch.device) -> RunError:
 def _memory_of(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    granted = [int(text) for text in map(_text, limit_files(_text(Path("/proc/self/cgroup")))) if text.isdigit()]
-    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *granted])
-
-
-def limit_files(said: str) -> list[Path]:
-    """Files that limit this process's memory: those of its control group and of all groups above it. said: the text of
-    /proc/self/cgroup, a line `number:controllers:path` per hierarchy (cgroups(7)). In a container the path may exist on
-    the host alone; the container's own limit is then at the root."""
-    files = [CGROUPS / "memory.max", CGROUPS / "memory" / "memory.limit_in_bytes"]
-    for line in said.splitlines():
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root, name = (CGROUPS / "memory", "memory.limit_in_bytes") if controllers else (CGROUPS, "memory.max")
-        own = Path(path.lstrip("/"))
-        files += [root / group / name for group in (own, *own.parents) if group != Path()]
-    return files
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text().strip()
-    except OSError:
-        return ""
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *memory_limits()])
