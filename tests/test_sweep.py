@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
 
 import faked
@@ -108,8 +109,29 @@ def test_a_recipe_makes_no_sweep(program: Program, tmp_path: Path) -> None:
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nhydra:\n  mode: MULTIRUN\n")
     answer = program("train", "--config-dir", str(tmp_path / "conf"), "experiment=mine", *DRY)
     assert (answer.code, answer.out) == (1, "")
-    assert "a config file sets hydra.mode, but -m selects a sweep" in answer.err
+    assert "a config file sets hydra.mode, but -m alone makes a sweep" in answer.err
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+
+
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+@pytest.mark.usefixtures("untrained")
+def test_either_flag_makes_a_sweep(flag: str, program: Program, tmp_path: Path) -> None:
+    answer = program("train", *HEAD, "sweep.test=none", flag, "seed=0,1", "hydra.sweep.dir=it")
+    assert answer.code == 0, answer.err
+    assert sorted(path.parent.name for path in tmp_path.glob("it/*/run.json")) == ["0", "1"]
+
+
+def test_a_run_is_composed_once(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    composed = []
+    load = ConfigLoaderImpl.load_configuration
+
+    def noted(self: ConfigLoaderImpl, *args: object, **settings: object) -> DictConfig:
+        composed.append(args)
+        return load(self, *args, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", noted)
+    assert program("train", *DRY).code == 0
+    assert len(composed) == 1
 
 
 # --- where a sweep lies ---

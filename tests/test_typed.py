@@ -17,6 +17,7 @@ from conftest import SMALL, Answer
 from frostline import quoting
 from frostline.cli.typed import quoted_settings, with_home
 from frostline.distributed.relaunch import config_dirs, whole_config_dirs
+from frostline.errors import ConfigError
 from frostline.quoting import command_of, hydra_quoted, list_of, with_program
 
 VALUES = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20) | st.text(
@@ -186,16 +187,33 @@ def test_folders_of_configs_as_typed_and_for_any_folder(monkeypatch: pytest.Monk
         ("models=[~/a,~/b]", "models=[HOME/a,HOME/b]"),
         ("--config-dir=~/mine", "--config-dir=HOME/mine"),
         ("~cache", "~cache"),
-        ("~data.dir=~/a", "~data.dir=HOME/a"),
+        ("~data.dir=~/a", "~data.dir=~/a"),
         ("text=~/it", "text=~/it"),
+        ("+text=~/it", "+text=~/it"),
+        ("x='a,~/b'", "x='a,~/b'"),
+        ('x="~/b"', 'x="~/b"'),
+        ("models=[~/a, ~/b]", "models=[HOME/a, HOME/b]"),
+        ("x={dir: ~/a}", "x={dir: HOME/a}"),
+        ("x=choice(~/a,~/b)", "x=choice(HOME/a,HOME/b)"),
+        ("x=http:~/a", "x=http:~/a"),
         ("data.dir=a~/b", "data.dir=a~/b"),
         ("data.dir=x=~/b", "data.dir=x=~/b"),
         ("seed=~", "seed=~"),
     ],
 )
 def test_a_tilde_is_the_home_folder(typed: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", r"/home/a\1b")
-    assert with_home([typed]) == [expected.replace("HOME", r"/home/a\1b")]
+    monkeypatch.setenv("HOME", "/home/me")
+    assert with_home([typed]) == [expected.replace("HOME", "/home/me")]
+
+
+def test_a_home_folder_of_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for home, expected in (("/", "/it"), (r"/home/a\1,b", r"/home/a\1,b/it")):
+        monkeypatch.setenv("HOME", home)
+        assert with_home(["run=~/it"]) == [f"run={expected}"]
+    assert with_home(["data.dir=~/a,~/b"]) == ["data.dir=~/a,~/b"], "the comma would be one of the list"
+    monkeypatch.setenv("HOME", "")
+    with pytest.raises(ConfigError, match="where: run=~/it"):
+        with_home(["run=~/it"])
 
 
 @pytest.mark.usefixtures("untrained")

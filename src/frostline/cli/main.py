@@ -131,7 +131,7 @@ def _sweep_first(command: str) -> None:
     others = settings_first([argument for argument in sys.argv[1:] if argument not in flags])
     require_lists(others, sweeps=bool(flags))
     require_sweep(others, sweeps=bool(flags), resumes=again is not None)
-    sys.argv[1:] = flags[:1] + quoted_settings(with_nested(others), sweeps=bool(flags))
+    sys.argv[1:] = ["-m"] * bool(flags) + quoted_settings(with_nested(others), sweeps=bool(flags))
     Jobs.typed = others
 
 

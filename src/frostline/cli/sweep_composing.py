@@ -21,29 +21,28 @@ MOST_CHOICES = 50  # merged configs of a choice of options, 0.1 MB each
 
 @contextmanager
 def composed_once(*, sweeps: bool) -> Iterator[None]:
-    """Let Hydra compose a run once. It does so twice, the first time to learn `hydra.mode`, which Frostline takes from
-    the command line alone. Raises ConfigError if a file sets another mode."""
+    """Let Hydra compose a run once. It composes it twice, the first time to read `hydra.mode`; Frostline sweeps if and
+    only if `-m` is given. Raises ConfigError if a file sets another mode."""
+    get_mode, compose_config = Hydra.get_mode, Hydra.compose_config
 
-    asks, composes = Hydra.get_mode, Hydra.compose_config
-
-    def mode(_: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
+    def mode_of_command_line(_: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
         return None if sweeps else RunMode.RUN
 
-    def composed(hydra: Hydra, *args: Any, **settings: Any) -> DictConfig:
-        config = composes(hydra, *args, **settings)
+    def compose_checked(hydra: Hydra, *args: Any, **settings: Any) -> DictConfig:
+        config = compose_config(hydra, *args, **settings)
         if not sweeps and config.hydra.mode not in (None, RunMode.RUN):
             raise ConfigError(
-                "a config file sets hydra.mode, but -m selects a sweep",
-                where="the files of the chosen options",
-                next_step="remove hydra.mode from the file; frostline train -m starts a sweep",
+                "a config file sets hydra.mode, but -m alone makes a sweep",
+                where="hydra.mode, in a file of your own options (--config-dir, conf/)",
+                next_step="remove hydra.mode from that file",
             )
         return config
 
-    Hydra.get_mode, Hydra.compose_config = mode, composed  # type: ignore[method-assign, assignment]
+    Hydra.get_mode, Hydra.compose_config = mode_of_command_line, compose_checked  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        Hydra.get_mode, Hydra.compose_config = asks, composes  # type: ignore[method-assign]
+        Hydra.get_mode, Hydra.compose_config = get_mode, compose_config  # type: ignore[method-assign]
 
 
 class ComposesAhead(ConfigLoaderImpl):

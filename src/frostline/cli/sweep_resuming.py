@@ -78,7 +78,7 @@ def require_same_config(config: DictConfig, sweep: Sweep) -> None:
     """
     try:
         begun = OmegaConf.to_container(OmegaConf.load(sweep.folder / WRITTEN_FIRST))
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException):
         return  # removed or damaged: there is nothing to compare
     now = OmegaConf.to_container(config)
     changed = changed_settings(renamed(begun), now) if isinstance(begun, dict) and isinstance(now, dict) else []

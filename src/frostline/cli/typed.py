@@ -8,11 +8,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from frostline.config.keys import PLACES
+from frostline.errors import ConfigError
 from frostline.paths import at_home
-from frostline.quoting import PLAIN, hydra_quoted
+from frostline.quoting import PLAIN, hydra_quoted, key_of
 
 TEXTS = ("text", "answer")
-HOME = re.compile(r"(?:^|(?<=[,\[]))~(?=/)")
+HOME = re.compile(r"(^|[\[{(,]\s*|:\s+)~(?=/)")
 STRUCTURE = "'\"[]{}"  # typed by users who know Hydra's grammar
 
 
@@ -24,21 +25,28 @@ def quoted_settings(arguments: Sequence[str], *, sweeps: bool = False) -> list[s
 
 def with_home(arguments: Sequence[str]) -> list[str]:
     """Replace `~` at the beginning of typed values by the user's home folder, which shells do for whole words only:
-    `run=~/it`, `data.dir=~/a,~/b`."""
+    `run=~/it`, `data.dir=~/a,~/b`, `models=[~/a, ~/b]`. Values with quotes and deletions (`~key=value`) are unchanged.
+    """
     return [_with_home(argument) for argument in arguments]
 
 
 def _with_home(argument: str) -> str:
     key, equals, value = argument.partition("=")
-    if key in TEXTS or not HOME.search(value):
+    fixed = argument.startswith("~") or key_of(argument) in TEXTS or bool(set(value) & set("'\""))
+    if fixed or not HOME.search(value):
         return argument
-    home = str(at_home("~"))
-    return f"{key}{equals}{HOME.sub(lambda _: home, value)}"
+    try:
+        home = str(at_home("~")).rstrip("/")
+    except ConfigError as error:
+        raise ConfigError(error.what, where=argument, next_step=error.next_step) from error
+    if not PLAIN.fullmatch(home) and set(value) & set(",[]{}()"):
+        return argument  # in a list it would need quotes; most settings expand `~` themselves
+    return f"{key}{equals}{HOME.sub(lambda found: found[1] + home, value)}"
 
 
 def _quoted(argument: str, *, sweeps: bool) -> str:
     key, equals, value = argument.partition("=")
-    if key in TEXTS:
+    if key_of(argument) in TEXTS:
         return f"{key}={hydra_quoted(value)}"
     if argument.startswith("-") or not equals or PLAIN.fullmatch(value):
         return argument
