@@ -1,5 +1,6 @@
-"""OmegaConf reads the same from YAML, whoever parses it."""
+"""OmegaConf reads the same from YAML by libyaml as by PyYAML's own parser."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from conftest import Answer
 from frostline.config import fast_yaml
 from frostline.paths import conf_dir
 
@@ -22,17 +24,20 @@ TEXTS = [
     "a: 1e-3", "a: 1_000", "a: 0x1f", "a: 12:30:45", "a: 2026-11-30", "a: yes", "a: ~", "a: .inf", "a: '1'", "a: é",
     "a: |\n  x\n  y", "a: &x [1]\nb: *x", "<<: {a: 1}\nb: 2", "a: ${b}", "? a\n: b", "", "# nothing", "a:\n- 1\n- b: 2",
 ]  # fmt: skip
-WRONG = ["a: 1\na: 2", "a: [1,2", "a: b: c", "\ta: 1", "a: @x", "'a", "a: 1\n---\nb: 2", "a: \x00", "a: !!x/y [1]"]
+WRONG = [
+    "a:\t1", "a: 1\t# c", "a: [\t1]", "a: \ud800", "a: 1\na: 2", "a: [1,2", "a: b: c", "\ta: 1", "a: @x", "'a",
+    "a: 1\n---\nb: 2", "a: \x00", "a: !!x/y [1]",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
 def libyaml() -> None:
     assert yaml.__with_libyaml__
-    assert issubclass(fast_yaml.loader(), yaml.cyaml.CParser)
+    assert isinstance(fast_yaml.loader()("a: 1"), yaml.cyaml.CParser)
 
 
 def plain(text: str) -> Any:
-    return yaml.load(text, Loader=fast_yaml._plain_loader())
+    return yaml.load(text, Loader=fast_yaml.plain_loader())
 
 
 def fast(text: str) -> Any:
@@ -61,15 +66,22 @@ def test_what_was_written_reads_the_same(content: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("text", WRONG)
 def test_errors_are_the_same(text: str) -> None:
-    with pytest.raises(yaml.YAMLError) as expected:
+    with pytest.raises((yaml.YAMLError, UnicodeError)) as expected:
         plain(text)
-    with pytest.raises(yaml.YAMLError) as found:
+    with pytest.raises((yaml.YAMLError, UnicodeError)) as found:
         fast(text)
     assert (type(found.value), str(found.value)) == (type(expected.value), str(expected.value))
 
 
-def test_the_program_reads_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(omegaconf._utils, "get_yaml_loader", None)
-    fast_yaml.parse_fast()
-    assert omegaconf._utils.get_yaml_loader is fast_yaml.loader
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
+def test_what_is_nested_too_deep_does_not_end_the_process(opening: str) -> None:
+    with pytest.raises(RecursionError):
+        fast(opening * 100_000)
+
+
+def test_the_program_reads_with_it(program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests parse the files of conf/ once for all."""
+    monkeypatch.setattr(omegaconf._utils, "get_yaml_loader", fast_yaml.plain_loader)
+    assert program("train", "--cfg", "job").code == 0
+    assert omegaconf._utils.get_yaml_loader is fast_yaml.loader  # type: ignore[comparison-overlap]
     assert OmegaConf.create("lr: 1e-3") == {"lr": 0.001}
