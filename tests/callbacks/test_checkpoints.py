@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -259,6 +260,22 @@ def test_a_best_and_a_last_of_the_same_content_are_one_write_and_a_copy(
     files.write_held()
     assert times.written[1:] == ["best", "last"]
     assert [math.copysign(1, value) for value in _values(tmp_path).values()] == [1, -1]
+
+
+def test_states_of_other_types_are_no_reason_to_fail(files: LateFiles, tmp_path: Path) -> None:
+    LateFiles.took = 2.0
+    for name, waits in (("best", BEST), ("last", LAST)):
+        content = {"state_dict": {"head": torch.zeros(2)}, "callbacks": {"it": np.zeros(3)}}
+        with files.may_wait(waits):
+            files.save_checkpoint(content, tmp_path / f"{name}.ckpt")
+    files.write_held()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_a_copy_of_a_file_that_is_gone_is_given_up(files: LateFiles, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot write a checkpoint"):
+        files._write({}, tmp_path / "last.ckpt", tmp_path / "best.ckpt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_copy_for_which_the_disk_is_too_small_is_given_up(
