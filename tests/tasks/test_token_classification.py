@@ -86,7 +86,9 @@ def require_seqevals(metrics: TokenClassificationMetrics, true: list[list[str]],
         expected = (said["support"], said["precision"], said["recall"], said["f1-score"])
         found = [0.0 if row[score] is None else row[score] for score in ("precision", "recall", "f1")]
         assert (row["n"], *found) == pytest.approx(expected)  # seqeval's are 0 if there is nothing to divide by
-        assert (row["recall"] is None, row["f1"]) == (row["n"] == 0, row["f1"] or 0.0)
+        assert (row["recall"] is None) == (row["n"] == 0)
+        assert (row["precision"] is None) == (name not in named(predicted))
+        assert row["f1"] is not None
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -181,9 +181,10 @@ def _together(plain: dict[str, Any]) -> Iterator[str]:
 def _elsewhere(plain: dict[str, Any]) -> Iterator[str]:
     """Yield checkpoints that would lie where no command looks for them."""
     callbacks = plain.get("callbacks")
-    for name in ("best", "last") if isinstance(callbacks, dict) else ():
-        node = callbacks[name] if isinstance(callbacks.get(name), dict) else {}
-        if "dirpath" in node and node["dirpath"] != f"{plain['run_dir']}/checkpoints":
+    nodes = callbacks if isinstance(callbacks, dict) else {}
+    for name in ("best", "last"):
+        node = nodes.get(name)
+        if isinstance(node, dict) and node.get("dirpath", place := f"{plain['run_dir']}/checkpoints") != place:
             yield f"callbacks.{name}.dirpath: resume and evaluate look in the run folder: leave it as it is"
 
 

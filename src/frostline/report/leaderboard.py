@@ -134,8 +134,7 @@ def _repeated(settings: Sequence[Setting]) -> bool:
 
 
 def best_runs(folder: Path) -> list[tuple[Path, Path]]:
-    """The runs of the best setting of each ranking, each with the first run of its setting: of the settings that come
-    first in the table."""
+    """Pairs (run, first run of its setting), for the best setting of each ranking."""
     best = best_settings(settings_of(trials_of(folder), folder))
     return [(folder / it.run, folder / one.trials[0].run) for one in best.values() for it in one.trials]
 
