@@ -15,6 +15,7 @@ from conftest import Answer
 from frostline.config import fast_yaml
 from frostline.paths import conf_dir
 
+Program = Callable[..., Answer]
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -73,13 +74,57 @@ def test_errors_are_the_same(text: str) -> None:
     assert (type(found.value), str(found.value)) == (type(expected.value), str(expected.value))
 
 
-@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? ", "{x: "])
 def test_what_is_nested_too_deep_does_not_end_the_process(opening: str) -> None:
     with pytest.raises(RecursionError):
-        fast(opening * 100_000)
+        fast(opening * 200_000)
 
 
-def test_the_program_reads_with_it(program: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_indentation_alone_nests_no_deeper_than_the_process_can() -> None:
+    deep = "\n".join(f"{' ' * level}a:" for level in range(4400))
+    assert len(deep) < fast_yaml.LONGEST
+    assert list(fast(deep)) == ["a"]
+    assert not fast_yaml._is_simple(deep + " " * fast_yaml.LONGEST)
+
+
+# What a file of the user's own holds, and what is said of it; and where, after its name.
+BROKEN = {
+    "a key twice": (b"_target_: x\ndir: a\ndir: b\n", "not valid YAML: found duplicate key dir", ", line 3"),
+    "no bracket": (b"defaults: [image_folder\n", "not valid YAML: expected ',' or ']'", ", line 2"),
+    "a tab": (b"a:\n\tb: 1\n", "not valid YAML: found character '\\t'", ", line 2"),
+    "two documents": (b"a: 1\n---\nb: 2\n", "not valid YAML: but found another document", ", line 2"),
+    "a NUL": (b"a: \0", "not valid YAML: unacceptable character #x0000", ""),
+    "Latin-1": ("a: ö".encode("latin-1"), "this file is not in UTF-8", ""),
+    "UTF-16": ("a: ö".encode("utf-16"), "this file is not in UTF-8", ""),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_file_of_the_users_own_that_is_broken_is_named(case: str, program: Program, tmp_path: Path) -> None:
+    content, what, line = BROKEN[case]
+    file = tmp_path / "mine" / "data" / "it.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    for flags in ([], ["-m", "seed=0,1"]):
+        answer = program("train", "--config-dir=mine", "data=it", "trainer=cpu", "dry_run=true", *flags)
+        assert (answer.code, answer.out) == (1, "")
+        assert answer.err.startswith("frostline: ")
+        assert what in answer.err
+        assert f"where: {file}{line}\n" in answer.err
+        assert answer.err.count("\n") == 3
+
+
+@pytest.mark.parametrize("content", ["x: &a [*a]\n", f"x: {'[' * 600}", f"x: {'[' * 100_000}"])
+def test_a_file_without_end_is_refused(content: str, program: Program, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "data").mkdir(parents=True)
+    (tmp_path / "mine" / "data" / "it.yaml").write_text(content)
+    answer = program("train", "--config-dir=mine", "data=it", "trainer=cpu", "dry_run=true")
+    assert answer.code == 1
+    assert answer.err.startswith("frostline: ")
+    assert answer.err.count("\n") <= 4
+
+
+def test_the_program_reads_with_it(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tests parse the files of conf/ once for all."""
     monkeypatch.setattr(omegaconf._utils, "get_yaml_loader", fast_yaml.plain_loader)
     assert program("train", "--cfg", "job").code == 0

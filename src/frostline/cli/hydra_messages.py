@@ -18,6 +18,7 @@ from frostline.paths import conf_dir
 
 AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^=]+)=(.*)'")
 WITHIN = re.compile(r"Could not override '\w+@([\w.]+)'")
+NO_FOLDER = re.compile(r"Additional config directory '(.+)' not found")
 UNASKED = re.compile(r"Could not override '(.+)'\. No match in the defaults list")
 # A `+` before an existing key. The third is Hydra's failure to read a value that refers to the run's folder.
 TAKEN = re.compile(r"already at '(.+)'|Multiple values for (\S+)\.|merging override \+([^=]+)=")
@@ -49,6 +50,12 @@ def translated(error: Exception, command: str) -> ConfigError:
             first_line(error),
             where="command line",
             next_step="key=value; quote what holds spaces or brackets: 'head.hidden=[64, 32]'",
+        )
+    if missing := NO_FOLDER.search(str(error)):
+        return ConfigError(
+            "there is no such folder of options",
+            where=missing[1],
+            next_step="--config-dir=<a folder with your options>",
         )
     if "Config group override must be" in str(error):
         return ConfigError(

@@ -1,6 +1,5 @@
 """Entry point: compose `frostline <command>` with Hydra and run it. Heavy imports wait for the checks."""
 
-import errno
 import os
 import signal
 import socket
@@ -10,14 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import hydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from frostline import __version__
 from frostline.cli.dispatch import TASKS
+from frostline.cli.failures import COMPOSING, is_of_frostline, not_composed, refused, too_large, unexpected
 from frostline.cli.help import USAGE, help_of, named_alone, require_known_flags, settings_first
-from frostline.cli.hydra_messages import translated
 from frostline.cli.nested import with_nested
 from frostline.cli.resuming import require_resumable, resumed
 from frostline.cli.sweep import Board, sweep_folder
@@ -37,9 +34,7 @@ from frostline.errors import (
     ConfigError,
     FrostlineError,
     Pruned,
-    RunError,
     close_names,
-    first_line,
     memory_is_short,
     shown,
 )
@@ -48,7 +43,6 @@ from frostline.quoting import with_program
 
 # With this set to 1, Hydra raises errors instead of printing them. It is set around Hydra's code, never around ours.
 FULL_ERROR = "HYDRA_FULL_ERROR"
-COMPOSING = (HydraException, OmegaConfBaseException, ValueError, OSError)  # what Hydra raises before and between jobs
 
 
 def main(command: str | None = None) -> None:
@@ -167,7 +161,7 @@ def _run(command: str) -> list[FrostlineError]:
             if sweep is None or not isinstance(error, Exception) or isinstance(error, BrokenPipeError):
                 raise
             traceback.print_exception(error)
-            failures.append(_unexpected(error))
+            failures.append(unexpected(error))
             return
         failures.extend(found)
         if sweep is not None:
@@ -188,7 +182,7 @@ def _run(command: str) -> list[FrostlineError]:
             raise
         if run is not None and not started:
             require_resumable(run, sys.argv[1:])
-        raise _not_composed(error, command, begun=bool(started)) from error
+        raise not_composed(error, command, begun=bool(started)) from error
     finally:
         board.tell_left()
         Session.remove_unbegun()
@@ -205,7 +199,7 @@ def _listed(board: Board) -> list[FrostlineError]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        return [_refused(error)]
+        return [refused(error)]
 
 
 def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[FrostlineError]:
@@ -221,66 +215,12 @@ def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[Fro
     except BrokenPipeError:
         raise
     except OSError as error:
-        return [_refused(error)]
+        return [refused(error)]
     except (RuntimeError, MemoryError) as error:
         if not memory_is_short(error):
             raise
-        return [_too_large(error)]
+        return [too_large(error)]
     return []
-
-
-def _unexpected(error: Exception) -> RunError:
-    failure = RunError(
-        f"an unexpected error: {type(error).__name__}: {first_line(error)}",
-        where="see the traceback above",
-        next_step="report it, with the command; the other jobs of the sweep go on",
-    )
-    failure.__cause__ = error
-    return failure
-
-
-def is_of_frostline(error: Exception) -> bool:
-    """Whether code of Frostline raised the error, or called what raised it: then it is a bug, not a wrong setting."""
-    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    packages = [name.partition(".")[0] for name in modules]
-    return next((it for it in reversed(packages) if it in ("hydra", "omegaconf", "frostline")), "") == "frostline"
-
-
-def _not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineError:
-    """begun: whether a job has started already."""
-    if isinstance(error, OSError) and not isinstance(error, HydraException):
-        if begun:
-            return _refused(error)
-        return RunError(
-            f"the folder of the sweep cannot be made: {error.strerror}",
-            where=error.filename,
-            next_step="logs_dir=<folder>",
-        )
-    return translated(error, command)
-
-
-def _refused(error: OSError) -> RunError:
-    """Report an error of the operating system: no permission, no space, a name that is too long."""
-    gone = error.errno == errno.ENOENT
-    step = "it was removed in the meantime: run the command again" if gone else "correct the path or its permissions"
-    step += ", or make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    refusal = RunError(
-        f"the operating system reports an error: {error.strerror or error}",
-        where=error.filename2 or error.filename,  # of a renamed draft, the file that it replaces
-        next_step=f"{step}; HYDRA_FULL_ERROR=1 shows the traceback",
-    )
-    refusal.__cause__ = error
-    return refusal
-
-
-def _too_large(error: Exception) -> RunError:
-    refusal = RunError(
-        f"memory ran out: {first_line(error)}",
-        where="model, data",
-        next_step="a smaller data.image_size or model; HYDRA_FULL_ERROR=1 shows the traceback",
-    )
-    refusal.__cause__ = error
-    return refusal
 
 
 @contextmanager

@@ -8,10 +8,12 @@ from typing import Any
 import omegaconf._utils
 import yaml
 from yaml.constructor import SafeConstructor
+from yaml.reader import ReaderError
 from yaml.resolver import Resolver
 
 plain_loader: Callable[[], Any] = omegaconf._utils.get_yaml_loader
-MOST_NESTED = 2000  # at most as deep: libyaml would end the process at some 20,000 levels
+MOST_NESTED = 2000  # levels in brackets or after dashes; libyaml ends the process at some 20,000
+LONGEST = 10_000_000  # characters, which indentation alone nests up to 4,500 levels
 
 
 def parse_fast() -> None:
@@ -32,8 +34,8 @@ def loader() -> Callable[[Any], Any]:
         return plain
 
     class FastLoader(yaml.cyaml.CParser, plain):  # type: ignore[misc, valid-type]
-        def __init__(self, text: str) -> None:
-            self._text = text
+        def __init__(self, text: str, name: str) -> None:
+            self._text, self._name = text, name
             yaml.cyaml.CParser.__init__(self, text)
             SafeConstructor.__init__(self)
             Resolver.__init__(self)
@@ -42,17 +44,30 @@ def loader() -> Callable[[Any], Any]:
             try:
                 return super().get_single_data()
             except yaml.YAMLError:
-                return plain(self._text).get_single_data()
+                return slowly(self._text, self._name).get_single_data()
+
+    def slowly(text: Any, name: str) -> Any:
+        try:
+            made = plain(text)
+        except ReaderError as error:
+            error.name = name
+            raise
+        made.name = name  # of messages
+        return made
 
     def reading(stream: Any) -> Any:
-        text = stream.read() if hasattr(stream, "read") else stream
-        return FastLoader(text) if _is_simple(text) else plain(text)
+        name = str(getattr(stream, "name", "<unicode string>"))
+        try:
+            text = stream.read() if hasattr(stream, "read") else stream
+        except UnicodeDecodeError as error:
+            raise ReaderError(name, error.start, error.object[error.start], error.encoding, error.reason) from error
+        return FastLoader(text, name) if _is_simple(text) else slowly(text, name)
 
     return reading
 
 
 def _is_simple(text: Any) -> bool:
-    if not isinstance(text, str) or "\t" in text or sum(map(text.count, "[{-?")) > MOST_NESTED:
+    if not isinstance(text, str) or len(text) > LONGEST or "\t" in text or sum(map(text.count, "[{-?")) > MOST_NESTED:
         return False
     try:
         text.encode()

@@ -1,0 +1,95 @@
+"""Turn errors of Hydra, YAML files and the operating system into errors with a next step."""
+
+import errno
+import traceback
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+from yaml.reader import ReaderError
+
+from frostline.cli.hydra_messages import translated
+from frostline.errors import ConfigError, FrostlineError, RunError, first_line
+
+# What Hydra raises before and between jobs.
+COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError)
+
+
+def unexpected(error: Exception) -> RunError:
+    failure = RunError(
+        f"an unexpected error: {type(error).__name__}: {first_line(error)}",
+        where="see the traceback above",
+        next_step="report it, with the command; the other jobs of the sweep go on",
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def is_of_frostline(error: Exception) -> bool:
+    """Whether code of Frostline raised the error, or called what raised it: then it is a bug, not a wrong setting."""
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [name.partition(".")[0] for name in modules]
+    return next((it for it in reversed(packages) if it in ("hydra", "omegaconf", "frostline")), "") == "frostline"
+
+
+def not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineError:
+    """begun: whether a job has started already."""
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        if begun:
+            return refused(error)
+        return RunError(
+            f"the folder of the sweep cannot be made: {error.strerror}",
+            where=error.filename,
+            next_step="logs_dir=<folder>",
+        )
+    if isinstance(error, YAMLError | UnicodeDecodeError):
+        return _not_read(error)
+    if isinstance(error, RecursionError):
+        return ConfigError(
+            "a YAML file is nested too deep, or refers to itself",
+            where="the files of the options on the command line",
+            next_step="correct it",
+        )
+    return translated(error, command)
+
+
+def _not_read(error: YAMLError | UnicodeDecodeError) -> ConfigError:
+    """Report a file of options that is no YAML, or not in UTF-8."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    name, problem = getattr(mark or error, "name", None) or _file_of(error), getattr(error, "problem", None)
+    encoding = isinstance(error, UnicodeDecodeError) or (isinstance(error, ReaderError) and error.encoding != "unicode")
+    return ConfigError(
+        "this file is not in UTF-8" if encoding else f"this file is not valid YAML: {problem or first_line(error)}",
+        where=f"{name}, line {mark.line + 1}" if mark is not None else name,
+        next_step="save it as UTF-8" if encoding else "correct it",
+    )
+
+
+def _file_of(error: Exception) -> str:
+    """The file that Hydra was reading: its errors do not name it."""
+    places = [frame.f_locals.get("full_path") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((str(place) for place in places if place is not None), "a file of the options on the command line")
+
+
+def refused(error: OSError) -> RunError:
+    """Report an error of the operating system: no permission, no space, a name that is too long."""
+    gone = error.errno == errno.ENOENT
+    step = "it was removed in the meantime: run the command again" if gone else "correct the path or its permissions"
+    step += ", or make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    refusal = RunError(
+        f"the operating system reports an error: {error.strerror or error}",
+        where=error.filename2 or error.filename,  # of a renamed draft, the file that it replaces
+        next_step=f"{step}; HYDRA_FULL_ERROR=1 shows the traceback",
+    )
+    refusal.__cause__ = error
+    return refusal
+
+
+def too_large(error: Exception) -> RunError:
+    refusal = RunError(
+        f"memory ran out: {first_line(error)}",
+        where="model, data",
+        next_step="a smaller data.image_size or model; HYDRA_FULL_ERROR=1 shows the traceback",
+    )
+    refusal.__cause__ = error
+    return refusal
