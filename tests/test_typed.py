@@ -190,11 +190,13 @@ def test_folders_of_configs_as_typed_and_for_any_folder(monkeypatch: pytest.Monk
         ("~data.dir=~/a", "~data.dir=~/a"),
         ("text=~/it", "text=~/it"),
         ("+text=~/it", "+text=~/it"),
-        ("x='a,~/b'", "x='a,~/b'"),
-        ('x="~/b"', 'x="~/b"'),
+        ("data.dir='a,~/b'", "data.dir='a,~/b'"),
+        ("run='~/b'", "run='HOME/b'"),
         ("models=[~/a, ~/b]", "models=[HOME/a, HOME/b]"),
-        ("x={dir: ~/a}", "x={dir: HOME/a}"),
-        ("x=choice(~/a,~/b)", "x=choice(HOME/a,HOME/b)"),
+        ("data.dir={dir: ~/a}", "data.dir={dir: HOME/a}"),
+        ("data.dir=choice(~/a,~/b)", "data.dir=choice(HOME/a,HOME/b)"),
+        ("data.group_pattern=[~/]+(.)", "data.group_pattern=[~/]+(.)"),
+        ("x=a,~/b", "x=a,~/b"),
         ("x=http:~/a", "x=http:~/a"),
         ("data.dir=a~/b", "data.dir=a~/b"),
         ("data.dir=x=~/b", "data.dir=x=~/b"),
@@ -207,9 +209,11 @@ def test_a_tilde_is_the_home_folder(typed: str, expected: str, monkeypatch: pyte
 
 
 def test_a_home_folder_of_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    for home, expected in (("/", "/it"), (r"/home/a\1,b", r"/home/a\1,b/it")):
+    for home, expected in (("/", "/it"), (r"/home/a\1,b", r"'/home/a\1,b/it'")):
         monkeypatch.setenv("HOME", home)
         assert with_home(["run=~/it"]) == [f"run={expected}"]
+    typed = ["--config-dir", "~/it", "--config-dir=~/it"]
+    assert with_home(typed) == ["--config-dir", r"/home/a\1,b/it", r"--config-dir=/home/a\1,b/it"]
     assert with_home(["data.dir=~/a,~/b"]) == ["data.dir=~/a,~/b"], "the comma would be one of the list"
     monkeypatch.setenv("HOME", "")
     with pytest.raises(ConfigError, match="where: run=~/it"):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,7 +14,9 @@ from frostline.paths import at_home
 from frostline.quoting import PLAIN, hydra_quoted, key_of
 
 TEXTS = ("text", "answer")
-HOME = re.compile(r"(^|[\[{(,]\s*|:\s+)~(?=/)")
+AT_START = re.compile(r"^(['\"]?)~(?=/)")
+IN_LISTS = re.compile(r"(^|[\[{(,]\s*|:\s+)~(?=/)")
+DIRECTORY = ("--config-dir", "-cd")
 STRUCTURE = "'\"[]{}"  # typed by users who know Hydra's grammar
 
 
@@ -25,23 +28,35 @@ def quoted_settings(arguments: Sequence[str], *, sweeps: bool = False) -> list[s
 
 def with_home(arguments: Sequence[str]) -> list[str]:
     """Replace `~` at the beginning of typed values by the user's home folder, which shells do for whole words only:
-    `run=~/it`, `data.dir=~/a,~/b`, `models=[~/a, ~/b]`. Values with quotes and deletions (`~key=value`) are unchanged.
-    """
-    return [_with_home(argument) for argument in arguments]
+    `run=~/it`, and in lists of files and folders `data.dir=~/a,~/b`, `models=[~/a, ~/b]`. Deletions (`~key=value`) are
+    unchanged. Raises ConfigError if the home folder is unknown."""
+    return [
+        _expanded(f"={argument}", argument)[1:] if before in DIRECTORY else _with_home(argument)
+        for before, argument in pairwise(["", *arguments])
+    ]
 
 
 def _with_home(argument: str) -> str:
+    key = key_of(argument)
+    if argument.startswith("~") or key in TEXTS or key.endswith("_pattern"):
+        return argument
+    listed = key.rpartition(".")[2] in {*PLACES, "models", "runs"}
+    return _expanded(argument, argument, IN_LISTS if listed and not set(argument) & set("'\"") else AT_START)
+
+
+def _expanded(argument: str, typed: str, home_at: re.Pattern[str] = AT_START) -> str:
     key, equals, value = argument.partition("=")
-    fixed = argument.startswith("~") or key_of(argument) in TEXTS or bool(set(value) & set("'\""))
-    if fixed or not HOME.search(value):
+    if not home_at.search(value):
         return argument
     try:
         home = str(at_home("~")).rstrip("/")
     except ConfigError as error:
-        raise ConfigError(error.what, where=argument, next_step=error.next_step) from error
-    if not PLAIN.fullmatch(home) and set(value) & set(",[]{}()"):
-        return argument  # in a list it would need quotes; most settings expand `~` themselves
-    return f"{key}{equals}{HOME.sub(lambda found: found[1] + home, value)}"
+        raise ConfigError(error.what, where=typed, next_step=error.next_step) from error
+    if PLAIN.fullmatch(home) or not key or key.startswith("-"):
+        return f"{key}{equals}{home_at.sub(lambda found: found[1] + home, value)}"
+    if set(value) & set(",[]{}()'\""):
+        return argument  # it would need quotes; most settings expand `~` themselves
+    return f"{key}{equals}{hydra_quoted(home + value[1:])}"
 
 
 def _quoted(argument: str, *, sweeps: bool) -> str:
