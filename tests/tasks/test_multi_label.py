@@ -84,6 +84,9 @@ def test_a_label_that_no_sample_has_is_left_out_of_the_mean() -> None:
     assert metrics.compute()["average_precision"] == pytest.approx((1.0 + 0.5) / 2)
     assert metrics.per_class()[2]["average_precision"] is None
     assert [row["f1"] for row in metrics.per_class()] == pytest.approx([1, 2 / 3, 0])
+    assert metrics.compute()["f1_macro"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+    missing = measured([(torch.tensor([[2.0, -2.0, -9.0], [-2.0, 2.0, -9.0]]), targets)])
+    assert missing.compute()["f1_macro"] == 1.0, "as of a class that does not occur"
     nobody = measured([(torch.full((2, 3), -5.0), targets)]).per_class()
     assert [row["f1"] for row in nobody] == [0, 0, None]
 

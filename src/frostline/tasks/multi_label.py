@@ -93,17 +93,18 @@ class MultiLabelMetrics(Metrics):
         self.gathered.update(outputs, batch.targets)
 
     def compute(self) -> dict[str, float]:
-        """`loss`, `average_precision`, `f1_micro` over all decisions, `f1_macro`, the mean over labels, `exact_match`,
-        the share of samples with every label right, and `n`."""
+        """`loss`, `average_precision`, `f1_micro` over all decisions, `f1_macro`, the mean over labels
+        that occur in targets or predictions, `exact_match`, the share of samples with every label right, and `n`."""
         logits, targets = self.gathered.compute()
         probabilities, wanted, count = logits.sigmoid(), targets.long(), len(self.labels)
         said: dict[str, Any] = {"num_labels": count, "threshold": self.threshold, "validate_args": False}
         precisions = [score for score in self._average_precisions(probabilities, wanted) if score is not None]
+        f1 = [score for score in self._f1(probabilities, wanted) if score is not None]
         return {
             "loss": binary_cross_entropy_with_logits(logits, targets).item(),
             "average_precision": sum(precisions) / len(precisions) if precisions else 0.0,
             "f1_micro": min(multilabel_f1_score(probabilities, wanted, average="micro", **said).item(), 1.0),
-            "f1_macro": min(multilabel_f1_score(probabilities, wanted, average="macro", **said).item(), 1.0),
+            "f1_macro": sum(f1) / len(f1) if f1 else 0.0,
             "exact_match": multilabel_exact_match(probabilities, wanted, **said).item(),
             "n": len(wanted),
         }
@@ -114,8 +115,7 @@ class MultiLabelMetrics(Metrics):
         logits, targets = self.gathered.compute()
         probabilities, wanted = logits.sigmoid(), targets.long()
         precisions = self._average_precisions(probabilities, wanted)
-        chosen = (probabilities > self.threshold).long()
-        f1 = quotients(2 * (chosen & wanted).sum(0), chosen.sum(0) + wanted.sum(0))
+        f1 = self._f1(probabilities, wanted)
         return [
             {
                 "label": name,
@@ -125,6 +125,11 @@ class MultiLabelMetrics(Metrics):
             }
             for place, name in enumerate(self.labels)
         ]
+
+    def _f1(self, probabilities: Tensor, wanted: Tensor) -> list[float | None]:
+        """None for a label that neither occurs nor is predicted."""
+        chosen = (probabilities > self.threshold).long()
+        return quotients(2 * (chosen & wanted).sum(0), chosen.sum(0) + wanted.sum(0))
 
     def _average_precisions(self, probabilities: Tensor, wanted: Tensor) -> list[float | None]:
         return [
