@@ -70,7 +70,7 @@ GRID: dict[str, list[str]] = {
         for plan in ("two_stage", "auto")
         for augment in ("none", "strong")
     },
-    "auto, 3 views": ["schedule=auto", "schedule.phases.top.views=3"],
+    "auto, 3 views": ["schedule=auto", "++schedule.phases.top.views=3"],
 }
 VARIANTS = {"first": FIRST, "grid": GRID}
 
