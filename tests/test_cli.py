@@ -116,6 +116,11 @@ BAD_TRAINING = {
     "reference to nowhere": ("data.seed=${nowhere}", ["cannot be resolved", "nowhere"]),
     "added twice": ("+seed=1", ["'seed' exists already", "seed=<value>, without the +"]),
     "question added twice": ("+model=resnet18", ["'model' exists already", "without the +"]),
+    "setting of one phase": (
+        "schedule.phases.all.views=3",
+        ["this phase takes 'views' from schedule.every_phase", "next:  +schedule.phases.all.views=<value>"],
+    ),
+    "no setting of a phase": ("schedule.phases.all.view=3", ["there is no setting 'schedule.phases.all.view'"]),
     "checkpoints elsewhere": ("callbacks.best.dirpath=x", ["callbacks.best.dirpath: resume and evaluate look in"]),
     "checkpoints nowhere": ("callbacks.last.dirpath=null", ["callbacks.last.dirpath: resume and evaluate look in"]),
     "place added twice": ("+callbacks.best.dirpath=x", ["'callbacks.best.dirpath' exists already"]),

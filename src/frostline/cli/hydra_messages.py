@@ -18,6 +18,7 @@ from frostline.paths import conf_dir
 
 AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^=]+)=(.*)'")
 WITHIN = re.compile(r"Could not override '\w+@([\w.]+)'")
+OF_PHASE = re.compile(r"schedule\.phases\.[^.]+\.\w+")
 NO_FOLDER = re.compile(r"Additional config directory '(.+)' not found")
 UNASKED = re.compile(r"Could not override '(.+)'\. No match in the defaults list")
 # A `+` before an existing key. The third is Hydra's failure to read a value that refers to the run's folder.
@@ -78,6 +79,13 @@ def _unknown_setting(full: str, key: str, parent: DictConfig, *, composes: bool)
         return ConfigError(f"{full} is set by Frostline", where="command line", next_step="leave it out")
     if isinstance(target, str) and key in parameters_of(target):
         return ConfigError(f"{what} yet", where="command line", next_step=f"+{full}=<value>  # adds it")
+    shared = OmegaConf.select(parent._get_root(), "schedule.every_phase") if OF_PHASE.fullmatch(full) else None
+    if isinstance(shared, DictConfig) and key in shared:
+        return ConfigError(
+            f"this phase takes '{key}' from schedule.every_phase",
+            where="command line",
+            next_step=f"+{full}=<value>  # for this phase alone; or schedule.every_phase.{key}=<value>",
+        )
     if not composes and "." in full:
         there = ", ".join(f"{full.rpartition('.')[0]}.{name}=" for name in sorted(map(str, parent)))
         return ConfigError(what, where="command line", next_step=f"one of {there}")
