@@ -90,7 +90,7 @@ def _f1_micro(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | 
 
 
 def _f1_labels(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | None:
-    """The mean over all labels; 0 for one that is nowhere."""
+    """The mean over labels that occur in targets or predictions."""
     import numpy as np
 
     if (found := _labels(columns)) is None:
@@ -100,7 +100,7 @@ def _f1_labels(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums |
 
     def of(total: Array) -> Array:
         right, both = np.split(total[:, np.tile(occurs, 2)], 2, axis=1)
-        return mean_of_present(2 * right, both) * occurs.mean()
+        return mean_of_present(2 * right, both)
 
     sums = np.concatenate([target & given, target.astype(int) + given], axis=1).astype(float)
     return Sums(sums, of, rarest=rarest_of(target.sum(0)))
