@@ -109,7 +109,7 @@ def test_a_recipe_makes_no_sweep(program: Program, tmp_path: Path) -> None:
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nhydra:\n  mode: MULTIRUN\n")
     answer = program("train", "--config-dir", str(tmp_path / "conf"), "experiment=mine", *DRY)
     assert (answer.code, answer.out) == (1, "")
-    assert "a config file sets hydra.mode, but -m alone makes a sweep" in answer.err
+    assert "a config file sets hydra.mode, but only the flag -m starts a sweep" in answer.err
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
 
 

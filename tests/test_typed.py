@@ -176,6 +176,10 @@ def test_folders_of_configs_as_typed_and_for_any_folder(monkeypatch: pytest.Monk
     assert config_dirs() == ["--config-dir"], "what it lacks is reported elsewhere"
 
 
+def test_a_deletion_stays() -> None:
+    assert quoted_settings(["~text", "~answer", "~data.dir=a b"]) == ["~text", "~answer", "~data.dir=a b"]
+
+
 # --- the home folder ---
 
 
@@ -214,7 +218,11 @@ def test_a_home_folder_of_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
         assert with_home(["run=~/it"]) == [f"run={expected}"]
     typed = ["--config-dir", "~/it", "--config-dir=~/it"]
     assert with_home(typed) == ["--config-dir", r"/home/a\1,b/it", r"--config-dir=/home/a\1,b/it"]
-    assert with_home(["data.dir=~/a,~/b"]) == ["data.dir=~/a,~/b"], "the comma would be one of the list"
+    assert with_home(["data.dir=~/a,~/b"]) == [r"data.dir='/home/a\1,b/a','/home/a\1,b/b'"]
+    monkeypatch.setenv("HOME", "/home/jörg")
+    (typed,) = with_home(["models=[~/a, b]"])
+    assert read(typed) == ["/home/jörg/a", "b"]
+    assert with_home(["data.dir=a: ~/b"]) == ["data.dir=a: '/home/jörg/b'"]
     monkeypatch.setenv("HOME", "")
     with pytest.raises(ConfigError, match="where: run=~/it"):
         with_home(["run=~/it"])

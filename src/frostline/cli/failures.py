@@ -9,8 +9,10 @@ from yaml import YAMLError
 from yaml.reader import ReaderError
 
 from frostline.cli.hydra_messages import translated
+from frostline.config import fast_yaml
 from frostline.errors import ConfigError, FrostlineError, RunError, first_line
 
+SOME_FILE = "a file of the options on the command line"
 # What Hydra raises before and between jobs.
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError)
 
@@ -26,9 +28,10 @@ def unexpected(error: Exception) -> RunError:
 
 
 def is_of_frostline(error: Exception) -> bool:
-    """Whether code of Frostline raised the error, or called what raised it: then it is a bug, not a wrong setting."""
+    """Whether code of Frostline raised the error, or called what raised it: then it is a bug, not a wrong setting. What
+    reads a YAML file for OmegaConf does not count."""
     modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    packages = [name.partition(".")[0] for name in modules]
+    packages = [name.partition(".")[0] for name in modules if name != fast_yaml.__name__]
     return next((it for it in reversed(packages) if it in ("hydra", "omegaconf", "frostline")), "") == "frostline"
 
 
@@ -37,6 +40,10 @@ def not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineErr
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         if begun:
             return refused(error)
+        if (file := _file_of(error)) is not None:
+            return ConfigError(
+                f"this file cannot be read: {error.strerror}", where=file, next_step="correct its permissions"
+            )
         return RunError(
             f"the folder of the sweep cannot be made: {error.strerror}",
             where=error.filename,
@@ -47,7 +54,7 @@ def not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineErr
     if isinstance(error, RecursionError):
         return ConfigError(
             "a YAML file is nested too deep, or refers to itself",
-            where="the files of the options on the command line",
+            where=_file_of(error) or SOME_FILE,
             next_step="correct it",
         )
     return translated(error, command)
@@ -56,7 +63,8 @@ def not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineErr
 def _not_read(error: YAMLError | UnicodeDecodeError) -> ConfigError:
     """Report a file of options that is no YAML, or not in UTF-8."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    name, problem = getattr(mark or error, "name", None) or _file_of(error), getattr(error, "problem", None)
+    name = getattr(mark or error, "name", None) or _file_of(error) or SOME_FILE
+    problem = getattr(error, "problem", None)
     encoding = isinstance(error, UnicodeDecodeError) or (isinstance(error, ReaderError) and error.encoding != "unicode")
     return ConfigError(
         "this file is not in UTF-8" if encoding else f"this file is not valid YAML: {problem or first_line(error)}",
@@ -65,10 +73,10 @@ def _not_read(error: YAMLError | UnicodeDecodeError) -> ConfigError:
     )
 
 
-def _file_of(error: Exception) -> str:
+def _file_of(error: Exception) -> str | None:
     """The file that Hydra was reading: its errors do not name it."""
     places = [frame.f_locals.get("full_path") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return next((str(place) for place in places if place is not None), "a file of the options on the command line")
+    return next((str(place) for place in places if place is not None), None)
 
 
 def refused(error: OSError) -> RunError:

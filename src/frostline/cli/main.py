@@ -178,7 +178,7 @@ def _run(command: str) -> list[FrostlineError]:
         with _environment(FULL_ERROR, "1"), composed_once(sweeps="-m" in sys.argv):
             compose(task)()
     except COMPOSING as error:
-        if error in ours or (isinstance(error, ValueError) and is_of_frostline(error)):
+        if error in ours or (isinstance(error, ValueError | RecursionError) and is_of_frostline(error)):
             raise
         if run is not None and not started:
             require_resumable(run, sys.argv[1:])

@@ -32,7 +32,7 @@ def composed_once(*, sweeps: bool) -> Iterator[None]:
         config = compose_config(hydra, *args, **settings)
         if not sweeps and config.hydra.mode not in (None, RunMode.RUN):
             raise ConfigError(
-                "a config file sets hydra.mode, but -m alone makes a sweep",
+                "a config file sets hydra.mode, but only the flag -m starts a sweep",
                 where="hydra.mode, in a file of your own options (--config-dir, conf/)",
                 next_step="remove hydra.mode from that file",
             )

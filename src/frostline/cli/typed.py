@@ -14,8 +14,8 @@ from frostline.paths import at_home
 from frostline.quoting import PLAIN, hydra_quoted, key_of
 
 TEXTS = ("text", "answer")
-AT_START = re.compile(r"^(['\"]?)~(?=/)")
-IN_LISTS = re.compile(r"(^|[\[{(,]\s*|:\s+)~(?=/)")
+AT_START = re.compile(r"^(['\"]?)~(/.*)$", re.DOTALL)
+IN_LISTS = re.compile(r"(^|[\[{(,]\s*|:\s+)~(/[^][{}(),]*)")
 DIRECTORY = ("--config-dir", "-cd")
 STRUCTURE = "'\"[]{}"  # typed by users who know Hydra's grammar
 
@@ -44,23 +44,29 @@ def _with_home(argument: str) -> str:
     return _expanded(argument, argument, IN_LISTS if listed and not set(argument) & set("'\"") else AT_START)
 
 
-def _expanded(argument: str, typed: str, home_at: re.Pattern[str] = AT_START) -> str:
+def _expanded(argument: str, typed: str, at: re.Pattern[str] = AT_START) -> str:
     key, equals, value = argument.partition("=")
-    if not home_at.search(value):
+    if not at.search(value):
         return argument
     try:
         home = str(at_home("~")).rstrip("/")
     except ConfigError as error:
-        raise ConfigError(error.what, where=typed, next_step=error.next_step) from error
-    if PLAIN.fullmatch(home) or not key or key.startswith("-"):
-        return f"{key}{equals}{home_at.sub(lambda found: found[1] + home, value)}"
-    if set(value) & set(",[]{}()'\""):
-        return argument  # it would need quotes; most settings expand `~` themselves
-    return f"{key}{equals}{hydra_quoted(home + value[1:])}"
+        raise ConfigError(error.what, where=typed, next_step="use an absolute path; or set HOME") from error
+    literal = PLAIN.fullmatch(home) is not None or not key or key.startswith("-")
+
+    def whole(found: re.Match[str]) -> str:
+        path = home + found[2]
+        return found[1] + (path if literal else hydra_quoted(path))
+
+    if not literal and value[:1] in ("'", '"'):
+        return argument
+    return f"{key}{equals}{at.sub(whole, value)}"
 
 
 def _quoted(argument: str, *, sweeps: bool) -> str:
     key, equals, value = argument.partition("=")
+    if argument.startswith("~"):
+        return argument
     if key_of(argument) in TEXTS:
         return f"{key}={hydra_quoted(value)}"
     if argument.startswith("-") or not equals or PLAIN.fullmatch(value):
