@@ -94,6 +94,9 @@ BROKEN = {
     "a tab": (b"a:\n\tb: 1\n", "not valid YAML: found character '\\t'", ", line 2"),
     "two documents": (b"a: 1\n---\nb: 2\n", "not valid YAML: but found another document", ", line 2"),
     "a NUL": (b"a: \0", "not valid YAML: unacceptable character #x0000", ""),
+    "no time": (b"b: !!timestamp x\n", "not valid YAML: a value cannot be read", ", line "),
+    "no number": (b"b: 0x_\n", "not valid YAML: a value cannot be read", ", line "),
+    "no boolean": (b"b: !!bool maybe\n", "not valid YAML: a value cannot be read", ", line "),
     "Latin-1": ("a: ö".encode("latin-1"), "this file is not in UTF-8", ""),
     "UTF-16": ("a: ö".encode("utf-16"), "this file is not in UTF-8", ""),
 }
@@ -110,8 +113,27 @@ def test_a_file_of_the_users_own_that_is_broken_is_named(case: str, program: Pro
         assert (answer.code, answer.out) == (1, "")
         assert answer.err.startswith("frostline: ")
         assert what in answer.err
-        assert f"where: {file}{line}\n" in answer.err
+        assert f"where: {file}{line}" in answer.err
         assert answer.err.count("\n") == 3
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine" / "data" / "it.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("a: 1")
+    real = open
+
+    def refusing(path: Any, *args: Any, **settings: Any) -> Any:
+        if str(path) == str(file):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **settings)
+
+    monkeypatch.setattr("builtins.open", refusing)
+    answer = program("train", "--config-dir=mine", "data=it", "trainer=cpu", "dry_run=true")
+    assert answer.code == 1
+    assert answer.err.startswith(f"frostline: this file cannot be read: Permission denied\n  where: {file}\n")
 
 
 @pytest.mark.parametrize("content", ["x: &a [*a]\n", f"x: {'[' * 600}", f"x: {'[' * 100_000}"])
