@@ -53,8 +53,11 @@ def test_the_smallest_limit_is_the_memory(tmp_path: Path, monkeypatch: pytest.Mo
     assert costing._memory_of(torch.device("cpu")) == 3_000_000
     (tmp_path / "outer" / "memory.current").write_text("2900000\n")
     assert free_memory() == 100_000
-    (tmp_path / "outer" / "memory.stat").write_text("anon 5\ninactive_file 400000\nactive_file 7\n")
-    assert free_memory() == 500_000, "files that were read once make room"
+    stat = tmp_path / "outer" / "memory.stat"
+    stat.write_text("anon 5\ninactive_file 400000\nactive_file 50000\n")
+    assert free_memory() == 550_000, "files that were read make room"
+    stat.write_text("inactive_file 1\ntotal_inactive_file 200000\nactive_file 1\ntotal_active_file 100000\n")
+    assert free_memory() == 400_000
 
 
 def test_a_parquet_file_of_too_many_rows_is_refused_by_its_footer(

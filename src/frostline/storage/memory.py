@@ -10,6 +10,7 @@ FILES = {
     True: ("memory.max", "memory.current", "memory.stat"),
     False: ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"),
 }
+DROPPED = ("inactive_file", "active_file", "slab_reclaimable")
 Stamp = tuple[int, int, int, int, int]
 
 
@@ -48,13 +49,15 @@ def limit_files(said: str) -> list[Path]:
 
 
 def _left_by_groups() -> Iterator[int]:
-    """Yield the limit of each control group less its working set: what it uses without files that it can drop."""
+    """Yield the limit of each control group less what it uses, but for pages of files, which the kernel can drop and
+    MemAvailable counts as free."""
     for file in limit_files(_text(Path("/proc/self/cgroup"))):
         _, usage, stat = FILES[file.name == FILES[True][0]]
         limit, used = _number(file), _number(file.with_name(usage))
         if limit is not None and used is not None:
             stats = dict(line.split(" ", 1) for line in _text(file.with_name(stat)).splitlines() if " " in line)
-            yield limit - used + int(stats.get("total_inactive_file", stats.get("inactive_file", "0")))
+            prefix = "total_" if "total_inactive_file" in stats else ""
+            yield limit - used + sum(int(stats.get(f"{prefix}{name}", "0")) for name in DROPPED)
 
 
 def _number(file: Path) -> int | None:
