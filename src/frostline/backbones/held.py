@@ -22,7 +22,7 @@ class Read(NamedTuple):
 
 class Block(NamedTuple):
     """A block whose digest is known. weights: copies on the CPU; None until a second backbone of the same structure
-    asks, so that a single run holds nothing. digest: a hash of all that precedes, this block included."""
+    asks, so that a single run holds nothing. digest: a hash of all blocks up to and including this one."""
 
     weights: list[Tensor] | None
     digest: Any
