@@ -62,7 +62,7 @@ class Stages:
 def train(begun: float, overrides: list[str]) -> None:
     """Run `frostline train` up to the end of the first step, in a separate process."""
     stages = Stages(begun)
-    from frostline.cli import dispatch as commands
+    from frostline.cli import training as commands
     from frostline.cli.main import main as door
 
     launch_alike = commands.launch_alike
