@@ -13,6 +13,7 @@ from yaml.reader import ReaderError
 from yaml.resolver import Resolver
 
 plain_loader: Callable[[], Any] = omegaconf._utils.get_yaml_loader
+PlainLoader: Any = plain_loader()
 MOST_NESTED = 2000  # levels in brackets or after dashes; libyaml ends the process at some 20,000
 OTHERWISE = re.compile(r"[\t!\ufeff]|[|>][-+\d]*#")  # what libyaml reads otherwise, or may
 NO_VALUES = (AttributeError, KeyError, ValueError, TypeError, OverflowError)  # of PyYAML's constructors
@@ -24,7 +25,6 @@ def parse_fast() -> None:
     omegaconf._utils.get_yaml_loader = loader
 
 
-@cache
 def loader() -> Callable[[Any], Any]:
     """OmegaConf's loader, with its own rules for numbers and for keys given twice, on top of libyaml's parser.
 
@@ -32,30 +32,40 @@ def loader() -> Callable[[Any], Any]:
     tags, comments behind `|`, byte order marks), and what libyaml rejects: its messages show the line. Of the known
     differences one is left: `?` within words in brackets (`[a?]`) is rejected by PyYAML alone.
     """
-    plain = plain_loader()
-    if not yaml.__with_libyaml__:
-        return plain
+    return _reading if yaml.__with_libyaml__ else PlainLoader
 
-    class NamedLoader(plain):  # type: ignore[misc, valid-type]
-        """PyYAML's own parser, with the name of the file in messages."""
 
-        def __init__(self, text: Any, name: str) -> None:
-            self._file = name
-            try:
-                super().__init__(text)
-            except ReaderError as error:
-                error.name = name
-                raise
-            self.name = name
+def _reading(stream: Any) -> Any:
+    name = str(getattr(stream, "name", "<unicode string>"))
+    try:
+        text = stream.read() if hasattr(stream, "read") else stream
+    except UnicodeDecodeError as error:
+        raise ReaderError(name, error.start, error.object[error.start], error.encoding, error.reason) from error
+    return _fast_loader()(text, name) if _is_simple(text) else NamedLoader(text, name)
 
-        def get_single_data(self) -> Any:
-            try:
-                return super().get_single_data()
-            except NO_VALUES as error:
-                problem = f"a value cannot be read: {type(error).__name__}: {error}"
-                raise ConstructorError(None, None, problem, self.get_mark()) from error
 
-    class FastLoader(yaml.cyaml.CParser, plain):  # type: ignore[misc, valid-type]
+class NamedLoader(PlainLoader):
+    """PyYAML's own parser, with the name of the file in messages."""
+
+    def __init__(self, text: Any, name: str) -> None:
+        try:
+            super().__init__(text)
+        except ReaderError as error:
+            error.name = name
+            raise
+        self.name = name
+
+    def get_single_data(self) -> Any:
+        try:
+            return super().get_single_data()
+        except NO_VALUES as error:
+            problem = f"a value cannot be read: {type(error).__name__}: {error}"
+            raise ConstructorError(None, None, problem, self.get_mark()) from error
+
+
+@cache
+def _fast_loader() -> Any:
+    class FastLoader(yaml.cyaml.CParser, PlainLoader):
         def __init__(self, text: str, name: str) -> None:
             self._text, self._file = text, name
             yaml.cyaml.CParser.__init__(self, text)
@@ -68,15 +78,7 @@ def loader() -> Callable[[Any], Any]:
             except (yaml.YAMLError, *NO_VALUES):
                 return NamedLoader(self._text, self._file).get_single_data()
 
-    def reading(stream: Any) -> Any:
-        name = str(getattr(stream, "name", "<unicode string>"))
-        try:
-            text = stream.read() if hasattr(stream, "read") else stream
-        except UnicodeDecodeError as error:
-            raise ReaderError(name, error.start, error.object[error.start], error.encoding, error.reason) from error
-        return FastLoader(text, name) if _is_simple(text) else NamedLoader(text, name)
-
-    return reading
+    return FastLoader
 
 
 def _is_simple(text: Any) -> bool:
