@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from frostline import memory
 from frostline.contracts.specs import ImageSpec
 from frostline.data.pictures import files as picture_files
 from frostline.data.pictures.reading import read_picture
@@ -16,8 +17,7 @@ from frostline.data.tables.formats import read_table
 from frostline.data.texts import tokenized as tokenised
 from frostline.data.texts.tokenized import require_bounded
 from frostline.errors import DataError
-from frostline.storage import memory
-from frostline.storage.memory import CGROUPS, free_memory, limit_files
+from frostline.memory import CGROUPS, free_memory, limit_files
 from frostline.training import batch_size as costing
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from frostline.storage.memory import SHARE, Stamp, free_memory, stamp_of
+from frostline.memory import SHARE, Stamp, free_memory, stamp_of
 
 MOST = 8  # backbones: towers of one network, models of one search
 
@@ -47,11 +47,11 @@ def read_held(path: Path, read: Callable[[Path], Any]) -> Any:
     """Return `read(path)`. From the third time on it is held, unless the file has changed. Callers copy the tensors and
     never modify them in place."""
     path, before, last = path.absolute(), stamp_of(path), Held.file
-    known = last is not None and (last.path, last.stamp) == (path, before)
-    if known and last is not None and last.content is not None:
+    again = last is not None and last[:2] == (path, before)
+    if again and last is not None and last.content is not None:
         return last.content
     content = read(path)
-    fits = known and before == stamp_of(path) and before[2] < SHARE * free_memory()
+    fits = again and before == stamp_of(path) and path.stat().st_size < SHARE * free_memory()
     Held.file = Read(path, before, content if fits else None)
     return content
 

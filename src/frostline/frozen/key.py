@@ -13,7 +13,7 @@ from frostline.adapters.layers import settings_of
 from frostline.backbones.base import Backbone
 from frostline.backbones.held import Block, Held, hold_blocks, num_bytes_held
 from frostline.contracts.tree import same_bits
-from frostline.storage.memory import SHARE, free_memory
+from frostline.memory import SHARE, free_memory
 
 
 def prefix_digests(backbone: Backbone) -> list[str]:

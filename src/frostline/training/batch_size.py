@@ -12,9 +12,9 @@ from frostline.backbones.base import Backbone
 from frostline.contracts.tokens import values_of
 from frostline.contracts.tree import Value, shapes_of
 from frostline.errors import RunError, memory_is_short
+from frostline.memory import memory_limits
 from frostline.plan.freezing import parameter_groups
 from frostline.plan.phase import Phase
-from frostline.storage.memory import memory_limits
 from frostline.training.costs import Blocks, Costs, measured_blocks, optimizer_states, phase_bytes, with_head
 from frostline.training.finetuner import OptimizerFactory
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from frostline.contracts.tree import same_bits
 from frostline.errors import RunError, first_line
+from frostline.memory import SHARE, Stamp, free_memory, stamp_of
 from frostline.quoting import command_of
-from frostline.storage.memory import SHARE, Stamp, free_memory, stamp_of
 
 WORTH = 10  # a write is worth it once this many seconds of work are unsaved for each second that it takes
 PATIENT, SHORT = 30, 60.0  # but PATIENT times the write as long as that is less than SHORT seconds
