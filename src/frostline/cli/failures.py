@@ -18,13 +18,8 @@ COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSEr
 
 
 def unexpected(error: Exception) -> RunError:
-    failure = RunError(
-        f"an unexpected error: {type(error).__name__}: {first_line(error)}",
-        where="see the traceback above",
-        next_step="report it, with the command; the other jobs of the sweep go on",
-    )
-    failure.__cause__ = error
-    return failure
+    what = f"an unexpected error: {type(error).__name__}: {first_line(error)}"
+    return _caused_by(error, what, "see the traceback above", "report it, with the command; the other jobs go on")
 
 
 def is_of_frostline(error: Exception) -> bool:
@@ -84,20 +79,17 @@ def refused(error: OSError) -> RunError:
     gone = error.errno == errno.ENOENT
     step = "it was removed in the meantime: run the command again" if gone else "correct the path or its permissions"
     step += ", or make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    refusal = RunError(
-        f"the operating system reports an error: {error.strerror or error}",
-        where=error.filename2 or error.filename,  # of a renamed draft, the file that it replaces
-        next_step=f"{step}; HYDRA_FULL_ERROR=1 shows the traceback",
-    )
-    refusal.__cause__ = error
-    return refusal
+    what = f"the operating system reports an error: {error.strerror or error}"
+    where = error.filename2 or error.filename  # of a renamed draft, the file that it replaces
+    return _caused_by(error, what, where, f"{step}; HYDRA_FULL_ERROR=1 shows the traceback")
 
 
 def too_large(error: Exception) -> RunError:
-    refusal = RunError(
-        f"memory ran out: {first_line(error)}",
-        where="model, data",
-        next_step="a smaller data.image_size or model; HYDRA_FULL_ERROR=1 shows the traceback",
-    )
-    refusal.__cause__ = error
-    return refusal
+    step = "a smaller data.image_size or model; HYDRA_FULL_ERROR=1 shows the traceback"
+    return _caused_by(error, f"memory ran out: {first_line(error)}", "model, data", step)
+
+
+def _caused_by(error: Exception, what: str, where: object, next_step: str) -> RunError:
+    failure = RunError(what, where=where, next_step=next_step)
+    failure.__cause__ = error  # what HYDRA_FULL_ERROR=1 shows
+    return failure
