@@ -96,7 +96,7 @@ def test_a_page_says_which_other_one_explains_the_answers(small_run: Path, tmp_p
     run, page = shutil.copytree(small_run, tmp_path / "run"), tmp_path / "run" / "report.html"
     score_later(run, *opened(run, trains=False, trust=False, again=""), looks_in=tmp_path / "7")
     text = page.read_text()
-    assert "No explanations of the answers: the page of 7 has them, a run with another seed" in text
+    assert "No explanations of the answers: they are on the page of run 7, with another seed" in text
     (command,) = re.findall(r"frostline (report saliency=true \S+) makes them here, too", text)
     assert program(*command.split()).code == 0
     assert "No explanations of the answers" not in page.read_text()

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from frostline.errors import RunError
-from frostline.storage.memory import free_memory
+from frostline.memory import free_memory
 from frostline.training.callbacks.checkpoint_files import LateFiles, Waits, WholeFiles, worth_of
 from frostline.training.callbacks.checkpoints import PlacedCheckpoint
 
@@ -221,9 +221,11 @@ def test_what_needs_too_much_memory_does_not_wait(times: Times, save: Save, monk
     assert times.written == ["last"]
 
 
-def test_a_last_without_its_best_is_given_up(
-    times: Times, files: LateFiles, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("writes", "left"), [("torch.save", []), ("shutil.copyfileobj", ["best.ckpt"])])
+def test_what_does_not_fit_on_the_disk_is_given_up_with_what_follows(
+    writes: str, left: list[str], files: LateFiles, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The last refers to the best, or is a copy of it."""
     LateFiles.took = 2.0
     save(BEST, "best", 1)
     save(LAST, "last", 1)
@@ -232,11 +234,11 @@ def test_a_last_without_its_best_is_given_up(
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("frostline.training.callbacks.checkpoint_files.torch.save", full)
+        patch.setattr(f"frostline.training.callbacks.checkpoint_files.{writes}", full)
         with pytest.raises(RunError, match="cannot write a checkpoint"):
             files.write_held()
     files.write_held()
-    assert _values(tmp_path) == {}
+    assert [path.name for path in tmp_path.iterdir()] == left
 
 
 def test_the_memory_of_this_machine_is_known() -> None:
@@ -276,22 +278,6 @@ def test_a_copy_of_a_file_that_is_gone_is_given_up(files: LateFiles, tmp_path: P
     with pytest.raises(RunError, match="cannot write a checkpoint"):
         files._write({}, tmp_path / "last.ckpt", tmp_path / "best.ckpt")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_copy_for_which_the_disk_is_too_small_is_given_up(
-    files: LateFiles, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    LateFiles.took = 2.0
-    save(BEST, "best", 1)
-    save(LAST, "last", 1)
-
-    def full(*_: object) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("frostline.training.callbacks.checkpoint_files.shutil.copyfileobj", full)
-    with pytest.raises(RunError, match="cannot write a checkpoint"):
-        files.write_held()
-    assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
 
 
 def test_the_best_need_not_be_read_back(times: Times, files: LateFiles, save: Save, tmp_path: Path) -> None:

@@ -181,10 +181,10 @@ def _together(plain: dict[str, Any]) -> Iterator[str]:
 def _elsewhere(plain: dict[str, Any]) -> Iterator[str]:
     """Yield checkpoints that would lie where no command looks for them."""
     callbacks = plain.get("callbacks")
-    nodes = callbacks if isinstance(callbacks, dict) else {}
+    nodes, place = callbacks if isinstance(callbacks, dict) else {}, f"{plain['run_dir']}/checkpoints"
     for name in ("best", "last"):
         node = nodes.get(name)
-        if isinstance(node, dict) and node.get("dirpath", place := f"{plain['run_dir']}/checkpoints") != place:
+        if isinstance(node, dict) and node.get("dirpath", place) != place:
             yield f"callbacks.{name}.dirpath: resume and evaluate look in the run folder: leave it as it is"
 
 

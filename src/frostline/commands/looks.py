@@ -66,7 +66,7 @@ def looks_of(built: Built, allowance: Allowance | None) -> Looked:
 
 def looks_elsewhere(folder: Path, allowance: Allowance) -> Looked:
     """No looks: for each seed of a setting they would cost as much as a short training."""
-    said = f"the page of {folder.name} has them, a run with another seed; {allowance.again} makes them here, too"
+    said = f"they are on the page of run {folder.name}, with another seed; {allowance.again} makes them here, too"
     return lambda _: ({}, said)
 
 
