@@ -32,6 +32,7 @@ from frostline.training.fit import fit
 SAME = ["data._target_=tiny.FewDigits", "data.train_limit=39", "data.batch_size=13", "data.image_size=8"]
 SAME += ["data.augment=none", "optimizer=sgd"]
 SAME += ["optimizer.lr=0.02", "schedule.every_phase.norm=frozen", "schedule.every_phase.warmup_epochs=0"]
+SAME += ["schedule.every_phase.solve=false"]
 SAME += ["trainer.precision=32-true", "logger=none", "callbacks.last=null"]
 SAME += ["callbacks.learning_rates=null", "callbacks.safety=null", "callbacks.progress=null"]
 

@@ -18,9 +18,9 @@ from tiny import TEST, VAL
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("solved_to_the_end")]
 
-# Sharded blocks make features in batches of another size. What that changes in their last bits, a solved head and tiny
-# weights on top of it show.
-STEPPED = "schedule.every_phase.solve=false"
+# Batches of another size change the last bits of features. L-BFGS makes that up to 1e-3 of the weights in the end, the
+# steps of a phase 7e-7 (Intel Xeon with AMX). So only these runs solve their heads.
+SOLVED, SOLVED_WITHIN = "schedule.every_phase.solve=true", 1e-2
 WORKER = Path(__file__).with_name("ranks_worker.py")
 UNTRAINED = "none.yaml"
 PLANS = sorted(file.stem for file in (conf_dir() / "schedule").glob("[!_]*.yaml") if file.name != UNTRAINED)
@@ -54,8 +54,9 @@ def alone(plans: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     jobs = [Job(str(folder / plan), plan, ALONE, keep=plan == "two_stage") for plan in plans]
     quiet()
     if plans == PLANS:
-        jobs.append(Job(str(folder / "dora"), "adapter_then_all", [*ALONE, "adapter=dora", STEPPED]))
+        jobs.append(Job(str(folder / "dora"), "adapter_then_all", [*ALONE, "adapter=dora"]))
         jobs.append(Job(str(folder / "pulled"), "two_stage", [*ALONE, *PULLED]))
+    jobs.append(Job(str(folder / "solved"), "two_stage", [*ALONE, SOLVED]))
     for job in jobs:
         torch.save(ranks_worker.trained(job), f"{job.place}.pt")
     return folder
@@ -68,8 +69,9 @@ def two(plans: list[str], alone: Path, tmp_path_factory: pytest.TempPathFactory)
     jobs = [Job(str(folder / plan), plan, RANKS["ddp"], keep=plan == "two_stage") for plan in plans]
     jobs.append(Job(str(folder / "fsdp"), "two_stage", RANKS["fsdp"], keep=True))
     for name in RANKS if plans == PLANS else []:
-        jobs.append(Job(str(folder / f"dora-{name}"), "adapter_then_all", [*RANKS[name], "adapter=dora", STEPPED]))
+        jobs.append(Job(str(folder / f"dora-{name}"), "adapter_then_all", [*RANKS[name], "adapter=dora"]))
         jobs.append(Job(str(folder / f"pulled-{name}"), "two_stage", [*RANKS[name], *PULLED]))
+    jobs.extend(Job(str(folder / f"solved-{name}"), "two_stage", [*RANKS[name], SOLVED]) for name in RANKS)
     jobs.append(Job(str(folder / "kept"), "last_block", [*RANKS["ddp"], "cache=always"]))
     for name, source in (("ddp", alone / "two_stage"), ("fsdp", alone / "two_stage"), ("fsdp", folder / "fsdp")):
         place = str(folder / f"{name}-from-{source.name}")
@@ -83,19 +85,19 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _require_close(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+def _require_close(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], within: float = 1e-5) -> None:
     assert weights.keys() == expected.keys()
     for name, value in expected.items():
         error = (weights[name].double() - value.double()).abs().max()
-        assert error <= 1e-5 * value.double().abs().max().clamp(min=1e-3), name
+        assert error <= within * value.double().abs().max().clamp(min=1e-3), name
 
 
-def _require_same_end(run: dict[str, Any], expected: dict[str, Any]) -> None:
-    _require_close(run["weights"], expected["weights"])
+def _require_same_end(run: dict[str, Any], expected: dict[str, Any], within: float = 1e-5) -> None:
+    _require_close(run["weights"], expected["weights"], within)
     assert run["scores"]["test/n"] == expected["scores"]["test/n"] == TEST, "each sample once"
     assert [scores["val/n"] for scores in run["val"]] == [VAL] * len(run["val"])
     assert run["scores"]["test/accuracy"] == pytest.approx(expected["scores"]["test/accuracy"], abs=1 / TEST)
-    assert run["scores"]["test/loss"] == pytest.approx(expected["scores"]["test/loss"], rel=1e-4)
+    assert run["scores"]["test/loss"] == pytest.approx(expected["scores"]["test/loss"], rel=10 * within)
 
 
 @pytest.mark.parametrize("plan", short_form(PLANS, *SHORT_FORM))
@@ -110,6 +112,15 @@ def test_three_ranks_end_in_the_weights_of_one_process(plans: list[str], alone: 
     _train(tmp_path, 3, [Job(str(tmp_path / plan), plan, three) for plan in plans])
     for plan in plans:
         _require_same_end(_load(tmp_path / f"{plan}.pt"), _load(alone / f"{plan}.pt"))
+
+
+@pytest.mark.parametrize("strategy", RANKS)
+def test_ranks_solve_the_head_that_one_process_solves(strategy: str, alone: Path, two: Path) -> None:
+    expected, ranks = _load(alone / "solved.pt"), _load(two / f"solved-{strategy}.pt")
+    _require_same_end(ranks, expected, SOLVED_WITHIN)
+    stepped = _load(alone / "two_stage.pt")["weights"]
+    heads = [name for name in stepped if name.startswith("head.")]
+    assert [name for name in heads if torch.allclose(expected["weights"][name], stepped[name], rtol=0.1)] == []
 
 
 def test_ranks_that_keep_outputs_of_frozen_blocks_end_in_the_same_bits(two: Path) -> None:

@@ -92,9 +92,12 @@ def test_outputs_are_those_of_the_library(kind: str, network: Any, backbone: Det
         order = one["scores"].argsort(descending=True, stable=True)[:10]
         edges = (one["boxes"][order] / torch.tensor([width, height] * 2)).clamp(0, 1)
         number = len(order)
-        assert torch.allclose(own[:number, :4], edges, atol=1e-5)
         assert torch.allclose(own[:number, 4], one["scores"][order], atol=1e-6)
-        assert torch.equal(own[:number, 5].long(), one["labels"][order])
+        # Untrained queries score alike to the last bits, which differ between processors, and so does their order.
+        both = (torch.cat([own[:number, :4], own[:number, 5:6]], 1), torch.cat([edges, one["labels"][order, None]], 1))
+        gaps = torch.cdist(*both, p=float("inf"))
+        assert (gaps.min(0).values < 1e-5).all()
+        assert (gaps.min(1).values < 1e-5).all()
 
 
 def test_loss_and_gradients_are_those_of_the_library(kind: str, network: Any, backbone: DetectionTransformer) -> None:
