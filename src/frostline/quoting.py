@@ -21,6 +21,15 @@ def key_of(argument: str) -> str:
     return argument.partition("=")[0].lstrip("+~")
 
 
+def plain_value(typed: str) -> str:
+    """One spelling of a value: 0.001 for 1e-3."""
+    bare = typed.strip("'\"")
+    try:
+        return repr(float(bare))
+    except ValueError:
+        return bare.lower() if bare.lower() in ("true", "false", "null") else bare
+
+
 def escaped(text: str) -> str:
     """Escape `${`, so that OmegaConf reads it as text and not as an interpolation."""
     return re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", text)

@@ -11,6 +11,10 @@ from typing import NamedTuple
 
 import pytest
 
+from frostline import __version__
+from frostline.cli.dispatch import TASKS
+from frostline.cli.help import COMMANDS
+
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "frostline"
 
 # Rooms from the foundation up: a module imports from its own room and from rooms above it in this list. Behind each
@@ -188,6 +192,18 @@ def test_the_door_opens_without_the_heavy_libraries() -> None:
     everything = {other for name in reachable("commands.train") for other in graph()[name].others_at_once}
     assert {"torch", "lightning"} <= everything & HEAVY  # the walk does find them where they are
     assert "matplotlib" not in everything  # a training draws nothing
+
+
+def test_the_usage_names_every_command() -> None:
+    assert set(COMMANDS) == set(TASKS)
+
+
+@pytest.mark.parametrize("asked", [["--help"], ["--version"], ["predict", "--help"], ["train", "-h"]])
+def test_help_is_printed_without_hydra(asked: list[str]) -> None:
+    code = "import sys; from frostline.__main__ import main; main(); print({'hydra', 'omegaconf'} & {*sys.modules})"
+    answer = subprocess.run([sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True)
+    assert answer.stdout.startswith(__version__ if asked == ["--version"] else f"frostline {__version__}")
+    assert answer.stdout.endswith("\nset()\n")
 
 
 def test_importing_the_door_really_loads_none_of_them() -> None:

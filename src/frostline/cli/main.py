@@ -11,10 +11,8 @@ from contextlib import contextmanager, nullcontext
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from frostline import __version__
-from frostline.cli.dispatch import TASKS
 from frostline.cli.failures import COMPOSING, is_of_frostline, not_composed, refused, too_large, unexpected
-from frostline.cli.help import USAGE, help_of, named_alone, require_known_flags, settings_first
+from frostline.cli.help import COMMANDS, named_alone, print_help, require_known_flags, settings_first, tell_nobody
 from frostline.cli.nested import with_nested
 from frostline.cli.resuming import require_resumable, resumed
 from frostline.cli.sweep import Board, sweep_folder
@@ -28,7 +26,7 @@ from frostline.cli.sweep_settings import require_sweep
 from frostline.cli.typed import quoted_settings, with_home
 from frostline.config.fast_yaml import parse_fast
 from frostline.distributed.launcher import follows, launched, require_starter, tell_torchrun, was_started
-from frostline.distributed.relaunch import config_folders, launched_anew, unlaunched
+from frostline.distributed.relaunch import launched_anew, unlaunched
 from frostline.distributed.signals import Stopped, end_with_parent, stoppable, tell_stopped, unfailing_output
 from frostline.errors import (
     ConfigError,
@@ -48,12 +46,11 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 def main(command: str | None = None) -> None:
     """command: None reads it from the command line."""
     wants_traceback = os.environ.get(FULL_ERROR) == "1"
+    if print_help(command):
+        return
     parse_fast()
     try:
         command = command or _command()
-        if {"--help", "-h"} & set(sys.argv):
-            print(help_of(command, config_folders()), flush=True)
-            return
         sys.argv[1:] = with_home(named_alone(command, sys.argv[1:]))
         require_known_flags(sys.argv[1:])
         require_starter()
@@ -77,8 +74,8 @@ def main(command: str | None = None) -> None:
     except Stopped as stopped:
         tell_stopped(stopped)
         raise
-    except BrokenPipeError:  # the reader has closed the pipe: `frostline --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        tell_nobody()
         return
     for failure in failures:
         if wants_traceback:
@@ -130,16 +127,11 @@ def _sweep_first(command: str) -> None:
 
 
 def _command() -> str:
-    name = sys.argv.pop(1) if len(sys.argv) > 1 else "--help"
-    if name in ("--help", "-h", "help"):
-        print(USAGE, flush=True)
-        sys.exit(0)
-    if name == "--version":
-        print(__version__)
-        sys.exit(0)
-    if name not in TASKS:
+    name = sys.argv.pop(1)
+    if name not in COMMANDS:
         raise ConfigError(
-            f"there is no command '{name}': {close_names(name, TASKS)}", next_step="frostline --help lists the commands"
+            f"there is no command '{name}': {close_names(name, COMMANDS)}",
+            next_step="frostline --help lists the commands",
         )
     return name
 
@@ -204,6 +196,8 @@ def _listed(board: Board) -> list[FrostlineError]:
 
 def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[FrostlineError]:
     """Run one job and return its error in a list, empty if it succeeds. full_error: the user's HYDRA_FULL_ERROR."""
+    from frostline.cli.dispatch import TASKS  # composing alone needs none of it
+
     try:
         with _environment(FULL_ERROR, full_error), launched_anew():
             TASKS[command](cfg)

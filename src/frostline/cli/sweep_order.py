@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 
 from frostline.quoting import key_of
-from frostline.report.trials import REPEATS
+from frostline.runs.sweep_names import REPEATS
 from frostline.runs.sweeps import DONE, Sweep
 from frostline.sweeps.lengths import Lengths
 

@@ -18,7 +18,6 @@ from frostline.report.leaderboard import BESIDE, CAUTION, DEVIATION, HIGH, LONG,
 from frostline.report.leaderboard_table import cautions_of
 from frostline.report.summary import PAGE
 from frostline.report.trials import (
-    REPEATS,
     Ranking,
     Setting,
     Trial,
@@ -31,7 +30,7 @@ from frostline.report.trials import (
 )
 from frostline.report.without_effect import equal_runs, without_effect
 from frostline.runs.folders import CONFIG
-from frostline.runs.sweep_names import BOARD
+from frostline.runs.sweep_names import BOARD, REPEATS
 from frostline.runs.sweeps import Sweep
 
 FINISHED = "finished"

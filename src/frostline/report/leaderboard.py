@@ -10,7 +10,6 @@ from pathlib import Path
 from frostline.paths import write_atomically
 from frostline.report.setting_intervals import Compared, compared, tested
 from frostline.report.trials import (
-    REPEATS,
     Ranking,
     Setting,
     best_settings,
@@ -19,7 +18,7 @@ from frostline.report.trials import (
     settings_of,
     trials_of,
 )
-from frostline.runs.sweep_names import BOARD, RUNS
+from frostline.runs.sweep_names import BOARD, REPEATS, RUNS
 
 NO_INTERVAL = "no_interval"  # column: why a setting has no interval although it should
 LONG = ("error", NO_INTERVAL, "command")

@@ -13,13 +13,14 @@ from typing import NamedTuple
 from frostline.config.keys import PLACES as FILES_AND_FOLDERS
 from frostline.errors import RunError, few, in_short
 from frostline.paths import leaves
+from frostline.quoting import plain_value
 from frostline.report.score_intervals import without_bounds
 from frostline.runs.folders import CONFIG
 from frostline.runs.opening import read_settings
 from frostline.runs.record import FILE, Record
+from frostline.runs.sweep_names import REPEATS
 from frostline.runs.sweeps import Sweep, lost_of
 
-REPEATS = ("seed", "data.seed", "data.fold", "data.split_seed")  # settings whose values are repetitions of a setting
 PLACES = ("run_dir", "logs_dir")  # settings that change no run
 SHARING = 5  # runs of a note that are named
 UNREADABLE = "unreadable"  # in place of the status of a run whose record cannot be read
@@ -229,15 +230,6 @@ def _overrides(typed: Sequence[str]) -> dict[str, str]:
     """The `key=value` settings of a command line as a dict, without flags and places."""
     found = dict(part.lstrip("+").split("=", 1) for part in typed if "=" in part and not part.startswith("-"))
     return {name: value for name, value in found.items() if name not in PLACES}
-
-
-def plain_value(typed: str) -> str:
-    """One spelling of a value: 0.001 for 1e-3."""
-    bare = typed.strip("'\"")
-    try:
-        return repr(float(bare))
-    except ValueError:
-        return bare.lower() if bare.lower() in ("true", "false", "null") else bare
 
 
 def _composed(run: Path, *, repeats: bool) -> str | None:

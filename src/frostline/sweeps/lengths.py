@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from frostline.quoting import key_of
-from frostline.report.trials import REPEATS
+from frostline.runs.sweep_names import REPEATS
 from frostline.runs.sweeps import Sweep
 
 THAWED = 20.0  # by which an epoch through the network counts longer than one of a head; assumed, not measured

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from frostline.config.keys import PLACES
 from frostline.errors import RunError
-from frostline.quoting import key_of
-from frostline.report.trials import plain_value
+from frostline.quoting import key_of, plain_value
 from frostline.runs.sweeps import DONE, FILE, PAUSE, Sweep
 from frostline.sweeps.losing import Losing
 from frostline.sweeps.space import Dimension
