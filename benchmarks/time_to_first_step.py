@@ -63,13 +63,15 @@ def train(begun: float, overrides: list[str]) -> None:
     """Run `frostline train` up to the end of the first step, in a separate process."""
     stages = Stages(begun)
     from frostline.cli import training as commands
+    from frostline.cli.importing import uncollected
     from frostline.cli.main import main as door
 
     launch_alike = commands.launch_alike
 
     def heavy(*arguments: Any) -> None:
         launch_alike(*arguments)
-        stages.of("imports", watch)(stages)  # the command is checked; the modules that train are imported now
+        with uncollected():
+            stages.of("imports", watch)(stages)  # the command is checked; the modules that train are imported now
 
     commands.launch_alike = heavy  # type: ignore[assignment]
     sys.argv[1:] = overrides

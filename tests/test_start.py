@@ -15,7 +15,7 @@ from PIL import Image
 
 from conftest import Answer
 from frostline.backbones.bundled import BundledBackbone
-from frostline.cli.training import _uncollected
+from frostline.cli.importing import uncollected
 from frostline.training.build import Built, build
 from frostline.training.forecast import planned
 from frostline.training.init_from import init_from
@@ -36,14 +36,14 @@ def _state(run: Path, name: str = "last") -> dict[str, Any]:
 def test_garbage_is_collected_again_after_the_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     frozen: list[bool] = []
     monkeypatch.setattr(gc, "freeze", lambda: frozen.append(gc.isenabled()))
-    with _uncollected():
+    with uncollected():
         assert gc.isenabled(), "Lightning is there already"
     monkeypatch.delitem(sys.modules, "lightning")
-    with _uncollected():
+    with uncollected():
         assert not gc.isenabled()
     assert frozen == [False], "once, before the first collection"
     assert gc.isenabled()
-    with pytest.raises(ImportError), _uncollected():
+    with pytest.raises(ImportError), uncollected():
         raise ImportError
     assert gc.isenabled()
     assert frozen == [False]

@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.help import RANKED_ON
+from frostline.cli.importing import uncollected
 from frostline.cli.rank_models import of_each_model
 from frostline.cli.sweep import overrides
 from frostline.cli.training import make_whole, names_itself, run_folder, train, trusting
@@ -43,7 +44,8 @@ def _lr_find(cfg: DictConfig) -> None:
     typed = [*config_dirs(), *overrides()]
     launch_alike("lr_find", overrides())
     with _output_folder(cfg, "lr_find.output", NUMBERS) as folder:
-        from frostline.commands.lr_find.find import lr_find
+        with uncollected():
+            from frostline.commands.lr_find.find import lr_find
 
         lr_find(cfg, test, folder, typed=typed, command=shlex.join(["frostline", "lr_find", *typed]))
 
@@ -66,7 +68,8 @@ def _rank(cfg: DictConfig) -> None:
     settings = of_each_model(cfg)
     command = shlex.join(["frostline", "rank", *config_dirs(), *overrides()])
     with _output_folder(cfg, "output", RANKING) as folder:
-        from frostline.commands.rank.rank import rank
+        with uncollected():
+            from frostline.commands.rank.rank import rank
 
         rank(settings, folder, typed=[*config_dirs(), *overrides()], command=command)
 
@@ -75,7 +78,8 @@ def _evaluate(cfg: DictConfig) -> None:
     check(cfg, command="evaluate")
     record, settings = opened(Path(cfg.run), trains=False, trust=cfg.trust, again=trusting("evaluate"))
     launch_alike("evaluate", overrides())
-    from frostline.commands.evaluate import evaluate
+    with uncollected():
+        from frostline.commands.evaluate import evaluate
 
     evaluate(cfg, record, settings)
 
@@ -84,7 +88,8 @@ def _predict(cfg: DictConfig) -> None:
     check(cfg, command="predict")
     record, settings = _opened_alone(cfg, "predict", cfg.text)
     _require_input(cfg, "predict", cfg.text)
-    from frostline.commands.predict import predict
+    with uncollected():
+        from frostline.commands.predict import predict
 
     predict(cfg, record, settings)
 
@@ -93,7 +98,8 @@ def _explain(cfg: DictConfig) -> None:
     check(cfg, command="explain")
     record, settings = _opened_alone(cfg, "explain", cfg.text)
     _require_input(cfg, "explain", cfg.text)
-    from frostline.commands.explain import explain
+    with uncollected():
+        from frostline.commands.explain import explain
 
     explain(cfg, record, settings)
 
@@ -102,7 +108,8 @@ def _index(cfg: DictConfig) -> None:
     check(cfg, command="index")
     record, settings = _opened_alone(cfg, "index")
     _require_input(cfg, "index", None)
-    from frostline.commands.neighbours.index import index
+    with uncollected():
+        from frostline.commands.neighbours.index import index
 
     index(cfg, record, settings)
 
@@ -111,7 +118,8 @@ def _search(cfg: DictConfig) -> None:
     check(cfg, command="search")
     record, settings = _opened_alone(cfg, "search", cfg.text)
     _require_input(cfg, "search", cfg.text)
-    from frostline.commands.neighbours.search import search
+    with uncollected():
+        from frostline.commands.neighbours.search import search
 
     search(cfg, record, settings)
 
@@ -144,7 +152,8 @@ def _require_input(cfg: DictConfig, command: str, text: str | None) -> None:
 def _export(cfg: DictConfig) -> None:
     check(cfg, command="export")
     _, settings = _opened_alone(cfg, "export")
-    from frostline.commands.export import export
+    with uncollected():
+        from frostline.commands.export import export
 
     export(cfg, settings)
 
@@ -152,8 +161,9 @@ def _export(cfg: DictConfig) -> None:
 def _cache(cfg: DictConfig) -> None:
     check(cfg, command="cache")
     root = kept_in(cfg.dir)
-    from frostline.report.kept import print_cleared, print_kept
-    from frostline.storage.store import Store
+    with uncollected():
+        from frostline.report.kept import print_cleared, print_kept
+        from frostline.storage.store import Store
 
     store = Store(root, 0)
     if cfg["clear"]:  # `cfg.clear` is a method of every mapping
@@ -166,10 +176,11 @@ def _cache(cfg: DictConfig) -> None:
 def _leaderboard(cfg: DictConfig) -> None:
     check(cfg, command="leaderboard")
     folder = Path(cfg.folder)
-    from frostline.report.leaderboard import write_leaderboard
-    from frostline.report.leaderboard_table import print_leaderboard
-    from frostline.report.trials import runs_of
-    from frostline.runs.sweeps import lost_of
+    with uncollected():
+        from frostline.report.leaderboard import write_leaderboard
+        from frostline.report.leaderboard_table import print_leaderboard
+        from frostline.report.trials import runs_of
+        from frostline.runs.sweeps import lost_of
 
     if not runs_of(folder) and not lost_of(folder):
         raise RunError(
@@ -189,7 +200,8 @@ def _leaderboard(cfg: DictConfig) -> None:
 
 def _compare(cfg: DictConfig) -> None:
     check(cfg, command="compare")
-    from frostline.commands.compare import compare
+    with uncollected():
+        from frostline.commands.compare import compare
 
     compare(cfg)
 
@@ -201,8 +213,9 @@ def _report(cfg: DictConfig) -> None:
         return
     if not (Path(cfg.run) / RECORD).is_file():
         _require_none_below(Path(cfg.run))
-    from frostline.commands.page import wants_samples
-    from frostline.commands.report import report
+    with uncollected():
+        from frostline.commands.page import wants_samples
+        from frostline.commands.report import report
 
     record, settings = read_run(Path(cfg.run))
     require_writable(Path(cfg.run), "run")
@@ -246,7 +259,8 @@ def _below(folder: Path) -> tuple[dict[str, list[tuple[float, Path]]], bool]:
 
 def _report_sweep(cfg: DictConfig) -> None:
     require_writable(Path(cfg.run), "run")
-    from frostline.commands.sweep_page import report_sweep
+    with uncollected():
+        from frostline.commands.sweep_page import report_sweep
 
     report_sweep(Path(cfg.run))
 

@@ -1,6 +1,5 @@
 """Begin a training: in a new folder, in that of a sweep's job, or where it stopped."""
 
-import gc
 import os
 import shlex
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from frostline.cli.importing import uncollected
 from frostline.cli.sweep import begun_folder, job_folder, overrides, remove_remains, sweep_folder
 from frostline.cli.sweep_session import Session
 from frostline.cli.sweep_settings import GROUPS
@@ -148,26 +148,11 @@ def _start(
     # It can be typed again from any folder. In a sweep, it has the overrides of this job only.
     command = shlex.join(["frostline", "train", *whole_config_dirs(), *typed_anywhere(cfg, overrides())])
     launch_alike("train", others)
-    with _uncollected():
+    with uncollected():
         from frostline.commands.train import train as run
 
     with _watched() as watched:
         run(cfg, folder, command=command, resume=resume, seen=seen or [], watched=watched)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Import torch and Lightning without garbage collections, and leave what they made out of later ones: they make
-    600,000 objects that stay, and nine collections of all of them take a tenth of the start."""
-    if "lightning" in sys.modules or not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-        gc.freeze()
-    finally:
-        gc.enable()
 
 
 @contextmanager
