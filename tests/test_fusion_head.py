@@ -55,6 +55,16 @@ def test_outputs_are_those_of_the_formula() -> None:
     assert shifted[[0, 1, 2, 4]].abs().max() < 1e-4
 
 
+def test_numbers_are_not_rounded_to_the_precision_of_the_network() -> None:
+    own, given = head(), features()
+    towers = {name: value.bfloat16() for name, value in given.items() if name != "row"}
+    expected = own(given | {name: value.float() for name, value in towers.items()})
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = own(given | towers)
+    assert outputs.dtype == torch.float32
+    assert torch.equal(outputs, expected)
+
+
 def test_features_of_an_empty_column_do_not_matter() -> None:
     own = head()
     first, second = features(empty=True), features(empty=True)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from frostline.contracts.features import vector
+from frostline.contracts.features import Features, vector
+from frostline.heads.embedding import EmbeddingHead
 from frostline.heads.vector import ACTIVATIONS, LinearHead, MlpHead
 
 
@@ -28,6 +29,24 @@ def anatomy(head: LinearHead | MlpHead) -> list[tuple[type, object]]:
 )
 def test_features_become_logits(head: nn.Module) -> None:
     assert head(torch.randn(4, 7)).shape == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("head", "shape"),
+    [
+        (LinearHead(vector(7), 3, dropout=0.0), (4, 7)),
+        (LinearHead(vector(7), 3, dropout=0.0), (4, 6, 7)),
+        (LinearHead(Features("map", (7,), strides=(8,)), 3, dropout=0.0), (4, 7, 2, 2)),
+        (MlpHead(vector(7), 3, hidden=[5, 4], activation="gelu", dropout=0.0), (4, 7)),
+        (EmbeddingHead(vector(7), 3, dimension=5, batch_norm=True), (4, 7)),
+    ],
+)
+def test_a_head_computes_in_float32_whatever_the_network_does(head: nn.Module, shape: tuple[int, ...]) -> None:
+    given = torch.randn(shape, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = head(given)
+    assert outputs.dtype == torch.float32
+    assert torch.equal(outputs, head(given.float()))
 
 
 def test_a_linear_head_drops_features_and_then_multiplies() -> None:

@@ -1,5 +1,5 @@
-"""Heads that place samples on the unit sphere. Shapes: vectors (B, W) of the backbone → embeddings (B, D) of length 1,
-C = num_outputs prototypes.
+"""Heads that place samples on the unit sphere, in float32. Shapes: vectors (B, W) of the backbone → embeddings (B, D)
+of length 1, C = num_outputs prototypes.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,8 @@ class EmbeddingHead(nn.Module):
         self.prototypes = nn.Parameter(torch.randn(num_outputs, dimension) / dimension**0.5) if num_outputs else None
 
     def forward(self, features: Tensor) -> Tensor:
-        vectors = _of_unit_length(self.layers(features))
+        with torch.autocast(features.device.type, enabled=False):
+            vectors = _of_unit_length(self.layers(features.float()))
         if self.prototypes is None or not self.training:
             return vectors
         return torch.cat([vectors, _of_unit_length(self.prototypes)])

@@ -1,4 +1,4 @@
-"""The head of columns: a vector for each, their pairwise products, and a small MLP.
+"""The head of columns, in float32: a vector for each, their pairwise products, and a small MLP.
 
 Shapes: C inputs of towers, (B, D) each; n numbers, f flags, c names; W = width, K = num_outputs.
 """
@@ -65,7 +65,10 @@ class FusionHead(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], num_outputs))
 
     def forward(self, features: Mapping[str, Any]) -> Tensor:
-        row = features["row"]
+        with torch.autocast(features["row"]["numbers"].device.type, enabled=False):
+            return self._of_row(features, features["row"])
+
+    def _of_row(self, features: Mapping[str, Any], row: Mapping[str, Tensor]) -> Tensor:
         vectors = self._of_towers(features, row["absent"])
         measured = torch.cat([row["numbers"], row["flags"]], 1)
         if self.numbers is not None:
@@ -88,7 +91,7 @@ class FusionHead(nn.Module):
             assert self.absent is not None
             empty = self.absent[place].expand(len(absent), -1)
             if name in features:
-                own = self.projections[place](features[name])
+                own = self.projections[place](features[name].float())
                 found.append(torch.where(absent[:, place, None], empty, own))
             else:
                 found.append(empty)

@@ -1,4 +1,4 @@
-"""Heads made of linear layers. Shapes: vectors (B, D) → outputs (B, K), tokens (B, L, D) → (B, L, K), maps
+"""Heads made of linear layers, in float32. Shapes: vectors (B, D) → outputs (B, K), tokens (B, L, D) → (B, L, K), maps
 (B, D, H, W) → (B, K, H, W), K = num_outputs.
 """
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from frostline.config.ranges import Positive, Probability
@@ -61,6 +62,9 @@ class MlpHead(nn.Module):
 
 
 def _of_last(layers: nn.Module, features: Tensor, *, on_maps: bool) -> Tensor:
-    """Apply layers to the last dimension, or to the channels of maps."""
-    outputs: Tensor = layers(features.movedim(1, -1)).movedim(-1, 1) if on_maps else layers(features)
+    """Apply layers to the last dimension, or to the channels of maps: in float32 whatever the precision of the network,
+    as outputs in bfloat16 have three digits, and casting these few weights at each step takes longer than it saves."""
+    with torch.autocast(features.device.type, enabled=False):
+        features = features.float()
+        outputs: Tensor = layers(features.movedim(1, -1)).movedim(-1, 1) if on_maps else layers(features)
     return outputs
