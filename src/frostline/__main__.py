@@ -4,8 +4,8 @@ import sys
 
 
 def main(command: str | None = None) -> None:
-    """Import the program inside the function, so that Ctrl-C during the import prints no traceback either, and `--help`
-    before it, which needs none of it."""
+    """Print help before the program is imported. Import it inside the function, so that Ctrl-C during the import prints
+    no traceback either."""
     try:
         from frostline.cli.help import print_help
 

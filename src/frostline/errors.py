@@ -9,7 +9,6 @@ FrostlineError          exit code 1, no traceback (HYDRA_FULL_ERROR=1 shows it)
 └── RankError           ranks of one run that do not hold the same weights
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -91,6 +90,8 @@ def resembling(name: str, known: Sequence[str]) -> list[str]:
     if len(name) > LONG:
         return []
     short = [other for other in known if _initials(name) == other or _initials(other) == name]
+    import difflib  # half of what printing help would import
+
     return list(dict.fromkeys([*short, *difflib.get_close_matches(name, known, n=3, cutoff=0.6)]))[:3]
 
 

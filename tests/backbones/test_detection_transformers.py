@@ -89,15 +89,13 @@ def test_outputs_are_those_of_the_library(kind: str, network: Any, backbone: Det
     best = processor.post_process_object_detection(truth, threshold=0.0, target_sizes=sides)
     height, width = pictures.shape[-2:]
     for own, one in zip(rows, best, strict=True):
-        order = one["scores"].argsort(descending=True, stable=True)[:10]
-        edges = (one["boxes"][order] / torch.tensor([width, height] * 2)).clamp(0, 1)
-        number = len(order)
-        assert torch.allclose(own[:number, 4], one["scores"][order], atol=1e-6)
-        # Untrained queries score alike to the last bits, which differ between processors, and so does their order.
-        both = (torch.cat([own[:number, :4], own[:number, 5:6]], 1), torch.cat([edges, one["labels"][order, None]], 1))
-        gaps = torch.cdist(*both, p=float("inf"))
-        assert (gaps.min(0).values < 1e-5).all()
-        assert (gaps.min(1).values < 1e-5).all()
+        edges = (one["boxes"] / torch.tensor([width, height] * 2)).clamp(0, 1)
+        theirs = torch.cat([edges, one["scores"][:, None], one["labels"][:, None]], 1)
+        number = min(10, len(theirs))
+        best_scores = one["scores"].sort(descending=True).values[:number]
+        assert torch.allclose(own[:number, 4], best_scores, atol=1e-6)
+        # Some untrained queries score alike to the last bits, which differ between processors, and so does their order.
+        assert (torch.cdist(own[:number], theirs, p=float("inf")).min(1).values < 1e-5).all()
 
 
 def test_loss_and_gradients_are_those_of_the_library(kind: str, network: Any, backbone: DetectionTransformer) -> None:

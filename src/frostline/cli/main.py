@@ -12,7 +12,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.failures import COMPOSING, is_of_frostline, not_composed, refused, too_large, unexpected
-from frostline.cli.help import COMMANDS, named_alone, print_help, require_known_flags, settings_first, tell_nobody
+from frostline.cli.help import COMMANDS, named_alone, print_help, require_known_flags, settings_first, silence_stdout
 from frostline.cli.nested import with_nested
 from frostline.cli.resuming import require_resumable, resumed
 from frostline.cli.sweep import Board, sweep_folder
@@ -75,7 +75,7 @@ def main(command: str | None = None) -> None:
         tell_stopped(stopped)
         raise
     except BrokenPipeError:
-        tell_nobody()
+        silence_stdout()
         return
     for failure in failures:
         if wants_traceback:
@@ -196,7 +196,7 @@ def _listed(board: Board) -> list[FrostlineError]:
 
 def _failures(command: str, cfg: DictConfig, full_error: str | None) -> list[FrostlineError]:
     """Run one job and return its error in a list, empty if it succeeds. full_error: the user's HYDRA_FULL_ERROR."""
-    from frostline.cli.dispatch import TASKS  # composing alone needs none of it
+    from frostline.cli.dispatch import TASKS  # not needed to compose a config or to refuse one
 
     try:
         with _environment(FULL_ERROR, full_error), launched_anew():

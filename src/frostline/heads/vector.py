@@ -63,7 +63,8 @@ class MlpHead(nn.Module):
 
 def _of_last(layers: nn.Module, features: Tensor, *, on_maps: bool) -> Tensor:
     """Apply layers to the last dimension, or to the channels of maps: in float32 whatever the precision of the network,
-    as outputs in bfloat16 have three digits, and casting these few weights at each step takes longer than it saves."""
+    as outputs in bfloat16 have three digits. A step of a linear head on a CPU with AMX takes 0.9 (512 features, 10
+    classes, a batch of 64) to 2.1 times as long (2,048 and 1,000), milliseconds beside the backbone's."""
     with torch.autocast(features.device.type, enabled=False):
         features = features.float()
         outputs: Tensor = layers(features.movedim(1, -1)).movedim(-1, 1) if on_maps else layers(features)
