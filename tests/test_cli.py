@@ -467,6 +467,14 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     assert answer.stderr == ""
 
 
+def test_help_on_a_full_disk_is_an_error_in_one_sentence() -> None:
+    command = f"{sys.executable} {ROOT / 'train.py'} --help >/dev/full"
+    answer = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("frostline: this cannot be printed: No space left on device\n")
+    assert "Traceback" not in answer.stderr
+
+
 DOOR = {
     "--help": 0, "--cfg job": 0, "model=resnet5": 1, "data.batchsize=1": 1, "data.batch_size=x": 1,
     "schedule.phases.all.epochs=0": 1,

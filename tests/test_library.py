@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
@@ -348,3 +349,26 @@ def test_the_lines_of_the_readme_work(
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2
     assert all(re.fullmatch(r"(cat|dog) [01]\.\d{6}", line) for line in printed)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_a_frozen_backbone_predicts_what_it_was_tested_with(
+    precision: str, pictures: tuple[Path, list[Path]], program: Program, tmp_path: Path
+) -> None:
+    """In bfloat16, blocks below the frost line are folded in the test of a run: autocast gives other digits."""
+    folder = pictures[1][0].parents[1]
+    run = ["model=bundled", "schedule=head_only", "data=image_folder", f"data.dir={folder}", "data.image_size=32"]
+    quick = [
+        "trainer=cpu",
+        f"trainer.precision={precision}",
+        "logger=none",
+        "report=false",
+        f"run_dir={tmp_path / 'run'}",
+    ]
+    answer = program("train", *run, *quick)
+    assert answer.code == 0, answer.err
+    stored = pq.read_table(tmp_path / "run" / "predictions" / "test.parquet").to_pydict()
+    expected = torch.tensor(stored["logits"]).softmax(1)
+    opened = frostline.open(tmp_path / "run", calibration="none")
+    found = torch.stack([it.values for it in opened.predict([folder / name for name in stored["sample"]])])
+    assert (found - expected).abs().max() < 2e-6

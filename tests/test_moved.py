@@ -91,7 +91,7 @@ def test_data_that_only_moved_is_the_own_test_part(run: str, program: Program, t
     assert "data.dir=" in gone.err
     answer = program("evaluate", f"run={run}", "data.dir=moved")
     assert scores(answer) == here
-    assert "other data" not in answer.out
+    assert ": this run's own test split" in answer.out
 
 
 def test_other_labelled_pictures_are_scored_and_told(run: str, program: Program, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_data_with_parts_of_its_own_that_moved_is_the_own_test_part(program: Pro
     shutil.move(tmp_path / "data", tmp_path / "moved")
     answer = program("evaluate", "run=run", "data.dir=moved")
     assert "(n = 24)" in scores(answer)
-    assert "other data" not in answer.out
+    assert ": this run's own test split" in answer.out
 
 
 def test_the_command_that_a_run_records_means_the_same_from_any_folder(run: str, tmp_path: Path) -> None:

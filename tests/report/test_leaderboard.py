@@ -17,7 +17,7 @@ from conftest import Answer
 from faked import phase_row
 from frostline.errors import ConfigError, WeightsError, in_short
 from frostline.report.leaderboard import best_runs, write_leaderboard
-from frostline.report.leaderboard_table import _drawn, print_leaderboard
+from frostline.report.leaderboard_table import _drawn, cautions_of, print_leaderboard
 from frostline.report.summary import program as program_name
 from frostline.runs import predictions
 from frostline.runs.predictions import file_of
@@ -322,6 +322,14 @@ def test_scores_on_the_same_samples_have_intervals_and_a_mark(
         shutil.rmtree(tmp_path / number)
     (row,) = rows_of(write_leaderboard(tmp_path))
     assert (bool(row["low"]), row["as_good"]) == (True, ""), "one alone is not the best of any"
+
+
+def test_a_caution_names_the_score_that_ranks_its_own_row() -> None:
+    rows = [
+        {"ranked_by": name, "val/accuracy": "", "val/r2": "", "caution": "few"} for name in ("val/accuracy", "val/r2")
+    ]
+    assert [*cautions_of(rows, [])] == [f"do not trust the interval of {row['ranked_by']}: few" for row in rows]
+    assert [*cautions_of([{"val/r2": "0.5", "caution": "few"}], [])] == ["do not trust the interval of val/r2: few"]
 
 
 def test_test_scores_have_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frostline import __version__
 from frostline.distributed.relaunch import config_folders
-from frostline.errors import ConfigError, close_names
+from frostline.errors import ConfigError, RunError, close_names
 from frostline.paths import conf_dir
 
 USAGE = f"""\
@@ -65,6 +65,11 @@ def print_help(command: str | None = None) -> bool:
         print(text, flush=True)
     except BrokenPipeError:
         silence_stdout()
+    except OSError as error:
+        silence_stdout()
+        failure = RunError(f"this cannot be printed: {error.strerror}", next_step="frostline --help | less")
+        print(f"frostline: {failure}", file=sys.stderr)
+        sys.exit(1)
     return True
 
 

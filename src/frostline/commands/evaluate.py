@@ -154,13 +154,18 @@ def _built(
             where=built.data.where,
             next_step=f"restore it{_or_score_it(built.data, again)}",
         )
+    if elsewhere and built.trainer.is_global_zero:  # such as data.dir= for a table whose paths are absolute
+        print(f"data  {_samples_of(built.data)}: this run's own test split")
     return built, True
+
+
+def _samples_of(data: Data) -> str:
+    return shown(f"{len(data.test_split):,} {data.modality.samples} of {data.where}")
 
 
 def _tell(built: Built) -> None:
     data = built.data
-    other = f"{len(data.test_split):,} {data.modality.samples} of {data.where}"
-    print(f"data  {shown(other)}: not this run's own test split")
+    print(f"data  {_samples_of(data)}: not this run's own test split")
     counts = data.target.counts(data.names, data.test_split.labels)
     missing = [name for name, count in counts.items() if not count]
     for note in [*([f"no samples of: {few(missing, 10)}"] if missing else []), *data.notes()]:

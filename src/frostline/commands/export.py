@@ -26,7 +26,7 @@ def export(cfg: DictConfig, settings: DictConfig) -> Path:
     settings = amended(settings, model=cfg.model)
     check(settings, command=None)
     output = _required_new(Path(cfg.output).absolute())
-    model, targets = trained(settings, Path(cfg.run), cfg.checkpoint)
+    model, targets, _ = trained(settings, Path(cfg.run), cfg.checkpoint)
     adapted = len(adapter_names(model.backbone))
     backbone = merged(model.backbone) if cfg.merge else model.backbone
     temperature = calibrated(Record.read(Path(cfg.run)), cfg.checkpoint, model.task, "temperature").temperature

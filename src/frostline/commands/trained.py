@@ -19,6 +19,8 @@ from frostline.data.reader import Reader
 from frostline.data.split import Transfers
 from frostline.data.target_types.find import target_type
 from frostline.errors import RunError
+from frostline.frozen.blocks import FrozenPass
+from frostline.plan.composed import plan_of
 from frostline.quoting import instead_of
 from frostline.runs.folder import require_checkpoint
 from frostline.runs.record import Record
@@ -26,18 +28,22 @@ from frostline.tasks.base import Task
 from frostline.training.build import single_trainer, untrained
 from frostline.training.checkpoint import (
     load_state,
+    phase_number,
     read_checkpoint,
     require_finite_weights,
     require_unchanged,
 )
 from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
+from frostline.training.frozen_setup import low_of
+from frostline.training.scoring import NO_PHASE
 
 
 class Trained(NamedTuple):
-    """targets: the ones that the model was trained on."""
+    """targets: the ones that the model was trained on. frost_line: of the phase that the weights come from."""
 
     model: FineTuner
     targets: Targets
+    frost_line: int
 
 
 def read_weights(folder: Path, name: str) -> tuple[dict[str, Any], Path]:
@@ -79,19 +85,31 @@ def trained(settings: DictConfig, folder: Path, name: str) -> Trained:
     model = untrained(settings, targets)
     require_unchanged(content, model, path, "network")
     load_state(model, content["state_dict"], path)
-    return Trained(model, targets)
+    return Trained(model, targets, _frost_line(settings, model, content[CHECKPOINT_KEY]["phase"]))
+
+
+def _frost_line(settings: DictConfig, model: FineTuner, phase: str) -> int:
+    """Raises RunError if the plan has no such phase."""
+    blocks = list(model.backbone.blocks)
+    if phase == NO_PHASE:
+        return len(blocks)
+    plan = plan_of(settings).unfolded(blocks)
+    return plan.phases[phase_number(plan, phase, "checkpoints")].frost_line(blocks)
 
 
 class Network:
-    """A trained model on the run's device and in its precision, for samples outside of any data set.
+    """A trained model on the run's device and in its precision, for samples outside of any data set. In bfloat16 the
+    blocks below the frost line compute as in the run's own test: folded, and without autocast.
 
     settings: of the run, `opened`. name: of its checkpoint. Raises RunError, and ConfigError if the device is missing.
     """
 
     def __init__(self, settings: DictConfig, folder: Path, name: str) -> None:
         self.settings = settings
-        self.model, self.targets = trained(settings, folder, name)
+        self.model, self.targets, line = trained(settings, folder, name)
         self._trainer = single_trainer(settings, self.model.backbone)  # only its device and precision are used
+        if (low := low_of(self._trainer)) is not None:
+            self.model.freeze_below(line, FrozenPass(self.model.backbone, low, fills=False))
         self.model.eval().to(self._trainer.strategy.root_device)
 
     @property

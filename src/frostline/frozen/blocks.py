@@ -9,7 +9,6 @@ recomputed ones bit for bit.
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -24,43 +23,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from frostline.adapters.layers import folded
 from frostline.backbones.base import Backbone
 from frostline.backbones.towers import Towers
-from frostline.contracts.specs import Spec
 from frostline.contracts.tokens import Tokens, values_of
 from frostline.contracts.tree import part_of
+from frostline.frozen.chunks import STEM, TOKENS, WIDTHS, chunk_of, texts_of
 from frostline.frozen.compile import compiled_for_inference
-
-SMALL = 64  # pixels a side
-# (most, step): texts of up to `most` tokens are padded to a multiple of `step`. On trec6 (8 to 40 tokens) two threads
-# with AVX512-BF16 processed 9,600 tokens/s in steps of 4 and chunks of 32; 2 to 10 % fewer in steps of 8 or 2, or in
-# chunks of 64 or 16.
-WIDTHS = ((32, 4), (64, 8), (128, 16), (1 << 30, 32))
-TOKENS = 2048  # per chunk of long texts on CPUs, unless FEWEST texts have more; 8 times as many elsewhere
-FEWEST = 8  # texts per chunk; chunk sizes are powers of two, so that the smaller divide the larger
-# Most texts per chunk. On an H200 chunks of 32 short texts took 5 ms each (82,534 tokens/s, text_step.py, 2026-11-27),
-# far more than their arithmetic; larger ones are not measured. Batches that are not cached are padded to as many.
-MOST = {"cpu": 32, "other": 128}
-STEM = 4  # times fewer sounds per chunk in the first block: their values take more memory there than tokens later
-
-
-def chunk_of(spec: Spec, device: torch.device) -> int:
-    """Samples per chunk. With 4, some networks (mobilenet_v3_small, densenet121) gave different bits on two threads
-    than on one; CPUs are fastest with 16 at 224 pixels and with 64 at 32 pixels; accelerators need more.
-    """
-    if spec.ragged:
-        return 8 * MOST["cpu" if device.type == "cpu" else "other"]  # sorted by length, so that few are padded
-    return (64 if _width(spec) <= SMALL else 16) * (1 if device.type == "cpu" else 4)
-
-
-@cache
-def _width(spec: Spec) -> int:
-    """Pixels of an input from left to right."""
-    return values_of(spec.example()).shape[-1]  # type: ignore[arg-type]  # not of several parts
-
-
-def texts_of(width: int, device: torch.device) -> int:
-    """Texts of `width` tokens per chunk."""
-    tokens, most = (TOKENS, MOST["cpu"]) if device.type == "cpu" else (TOKENS * 8, MOST["other"])
-    return min(max(1 << (max(tokens // width, 1).bit_length() - 1), FEWEST), most)
 
 
 class FrozenPass:
@@ -69,17 +35,24 @@ class FrozenPass:
 
     With `low`, copies of the blocks run, converted to that dtype, with adapters and BatchNorm folded into the weights.
     They are made when first needed; call `forget` when weights may have changed.
+
+    fills: fill up each chunk, so that the last bits of a sample do not depend on those beside it. One sample alone then
+    takes as long as a whole chunk.
     """
 
-    def __init__(self, backbone: Backbone, low: torch.dtype | None = None, *, compiles: bool = False) -> None:
+    def __init__(
+        self, backbone: Backbone, low: torch.dtype | None = None, *, compiles: bool = False, fills: bool = True
+    ) -> None:
         self.backbone = backbone
         self.low = low
+        self.fills = fills
         self.compiles = compiles and low is not None
         self._copies: dict[int, Callable[[Any], Any]] = {}
         towers = backbone.towers if isinstance(backbone, Towers) else {}
         # Chunks of texts have many shapes, for each of which blocks would be compiled anew.
         self.parts = {
-            part: FrozenPass(it, low, compiles=compiles and not it.spec.ragged) for part, it in towers.items()
+            part: FrozenPass(it, low, compiles=compiles and not it.spec.ragged, fills=fills)
+            for part, it in towers.items()
         }
 
     def forget(self) -> None:
@@ -152,7 +125,8 @@ class FrozenPass:
         return texts_of(width, device) if start or values == 1 else max(texts_of(width // values, device) // STEM, 1)
 
     def _token_chunk(self, x: Tokens, rows: Tensor, width: int, start: int, stop: int) -> Tensor | Tokens:
-        size, length = self._rows(width, start, x.mask.device), min(width, x.mask.shape[1])
+        size = self._rows(width, start, x.mask.device) if self.fills else len(rows)
+        length = min(width, x.mask.shape[1])
         low = self.low if start and x.values.is_floating_point() else None  # blocks convert inputs themselves
         values = x.values.new_zeros(size, width, *x.values.shape[2:], dtype=low)
         mask = x.mask.new_zeros(size, width)
@@ -176,7 +150,7 @@ class FrozenPass:
 
     def _chunk(self, x: Tensor, start: int, stop: int) -> Tensor:
         size, whole, last = len(x), self.chunk(x.device), x.ndim == 4 and not x.is_contiguous()
-        if size < whole:
+        if size < whole and self.fills:
             x = torch.cat([x, x.new_zeros(whole - size, *x.shape[1:])])
         if last:  # even without padding: layers that are not channels_last choose kernels by it (LoRA's, on GPUs)
             x = x.contiguous(memory_format=torch.channels_last)

@@ -76,7 +76,7 @@ def print_leaderboard(path: Path) -> None:
 def cautions_of(rows: Sequence[Mapping[str, str]], scores: Sequence[str]) -> Iterator[str]:
     """Sentences on intervals of the score that ranks and of some test scores, those of each row."""
     for row in rows:
-        ranked = next((name for name in row if name.startswith("val/")), "validation")
+        ranked = row.get("ranked_by") or next((name for name in row if name.startswith("val/")), "validation")
         yield from cautions({ranked: {"caution": row.get("caution")}})
         yield from cautions({score: {"caution": row.get(f"{score}{CAUTION}")} for score in scores})
 

@@ -62,10 +62,8 @@ class FineTuner(LeanModule):
         self.task = task
         self.metrics = nn.ModuleDict({"val": task.metrics(), "test": task.metrics()})
         self.per_class: list[dict[str, Any]] = []
-        self._optimizers = optimizers
-        self.phase_names = list(optimizers)
-        self._seed = seed
-        self.identity = identity or {}
+        self._optimizers, self.phase_names = optimizers, list(optimizers)
+        self._seed, self.identity = seed, identity or {}
         self.compiles = False  # with torch.compile, anew in each phase
         self._compiled = False
         self._pretrained: dict[str, Tensor] = {}
@@ -74,8 +72,7 @@ class FineTuner(LeanModule):
         self.frozen_pass = FrozenPass(backbone)
         self._losses, self._samples = torch.zeros(()), 0  # of this epoch so far: sum of losses, number of samples
         self.trained = False  # in this epoch, by this process: a resume repeats the end of an epoch trained before
-        self.phase_number = 0
-        self.first_epoch = 0
+        self.phase_number = self.first_epoch = 0
         self.starts_at = (0, 0)  # the epoch of the run, and its batches that are done
 
     # --- phases ---
@@ -86,12 +83,15 @@ class FineTuner(LeanModule):
         self._line = phase.frost_line(list(self.backbone.blocks))
         self.phase_number = number
         self.first_epoch = first_epoch
-        self._compiled = False
-        self._samples = 0
+        self._compiled, self._samples = False, 0
         self.frozen_pass.forget()
         set_trainable(self.backbone, self.head, phase)
         self.train()  # Lightning keeps the modes it finds: a block frozen until now would stay in eval mode
         return parameter_groups(self.backbone, self.head, phase)
+
+    def freeze_below(self, line: int, frozen_pass: FrozenPass) -> None:
+        """Run the blocks below `line` in `frozen_pass`, to predict outside of any phase."""
+        self._line, self.frozen_pass = line, frozen_pass
 
     @property
     def phase(self) -> Phase:
