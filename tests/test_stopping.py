@@ -94,7 +94,7 @@ def test_ctrl_c_in_the_first_moments_is_answered_as_later() -> None:
         "    def find_spec(self, name, *_):\n"
         "        if name == 'hydra': raise KeyboardInterrupt\n"
         "sys.meta_path.insert(0, Stop())\n"
-        "sys.argv = ['frostline', '--help']\n"
+        "sys.argv = ['frostline', 'train']\n"
         "from frostline.__main__ import main\n"
         "main()\n"
     )
