@@ -351,13 +351,20 @@ def test_the_lines_of_the_readme_work(
     assert all(re.fullmatch(r"(cat|dog) [01]\.\d{6}", line) for line in printed)
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+@pytest.mark.parametrize(
+    ("precision", "plan", "within"),
+    [
+        ("32-true", ["schedule=head_only"], 2e-6),
+        ("bf16-mixed", ["schedule=head_only"], 2e-4),  # autocast: 8e-3 on 1,000 pictures of CIFAR-10
+        ("bf16-mixed", ["schedule=last_block", "schedule.phases.head=null"], 2e-4),  # from another frost line: 1e-3
+    ],
+)
 def test_a_frozen_backbone_predicts_what_it_was_tested_with(
-    precision: str, pictures: tuple[Path, list[Path]], program: Program, tmp_path: Path
+    precision: str, plan: list[str], within: float, pictures: tuple[Path, list[Path]], program: Program, tmp_path: Path
 ) -> None:
-    """In bfloat16, blocks below the frost line are folded in the test of a run: autocast gives other digits."""
+    """In bfloat16, blocks below the frost line are folded in the test of a run."""
     folder = pictures[1][0].parents[1]
-    run = ["model=bundled", "schedule=head_only", "data=image_folder", f"data.dir={folder}", "data.image_size=32"]
+    run = ["model=bundled", *plan, "data=image_folder", f"data.dir={folder}", "data.image_size=32"]
     quick = [
         "trainer=cpu",
         f"trainer.precision={precision}",
@@ -371,4 +378,4 @@ def test_a_frozen_backbone_predicts_what_it_was_tested_with(
     expected = torch.tensor(stored["logits"]).softmax(1)
     opened = frostline.open(tmp_path / "run", calibration="none")
     found = torch.stack([it.values for it in opened.predict([folder / name for name in stored["sample"]])])
-    assert (found - expected).abs().max() < 2e-6
+    assert (found - expected).abs().max() < within

@@ -192,29 +192,6 @@ def test_only_what_the_sweep_was_started_with_may_be_typed(whole: Path, program:
     assert program("train", f"sweep.resume={whole}", "optimizer.lr=0.1,0.01", "-m").out.count("\nleaderboard ") == 1
 
 
-def test_a_sweep_whose_option_has_been_edited_is_not_resumed(program: Program, tmp_path: Path) -> None:
-    """The sweep's own config does not hold an option that it varies."""
-    own, folder = tmp_path / "own" / "schedule" / "mine.yaml", tmp_path / "sweep"
-    own.parent.mkdir(parents=True)
-    text = "phases: {top: {thaw: auto, epochs: 1, lr_scale: 0.5}}"
-    own.write_text(text)
-    swept = ["schedule=head_only,mine", *SMALL, "logger=none", "test=false"]
-    answer = program("train", "-m", f"--config-dir={tmp_path / 'own'}", *swept, f"hydra.sweep.dir={folder}")
-    assert answer.code == 0, answer.err
-    again = ["train", f"sweep.resume={folder}", "trust=true"]
-    shutil.rmtree(folder / "0")
-    (folder / ".jobs" / "0.json").unlink()
-    own.write_text(text.replace("0.5", "0.4"))
-    answer = program(*again)
-    assert answer.code == 1
-    assert "changed since run 1 of this sweep began: schedule.phases.top.lr_scale was 0.5 and is 0.4\n" in answer.err
-    assert not (folder / "0").exists()
-    own.write_text(text)
-    answer = program(*again)
-    assert answer.code == 0, answer.err
-    assert (folder / "0" / "run.json").is_file()
-
-
 def test_a_sweep_that_still_runs_is_not_resumed(sweep: Sweep, program: Program) -> None:
     with running(sweep):
         answer = program("train", f"sweep.resume={sweep.folder}")

@@ -17,7 +17,7 @@ from frostline.cli.sweep_composing import ComposesAhead
 from frostline.cli.sweep_listing import for_one_run, jobs_of, require_once, require_validation, settings_listed
 from frostline.cli.sweep_order import in_order, repetitions
 from frostline.cli.sweep_plans import require_once_each, space_of
-from frostline.cli.sweep_resuming import TRIALS, require_same_config, require_same_jobs, require_trusted
+from frostline.cli.sweep_resuming import TRIALS, require_same_config, require_trusted
 from frostline.cli.sweep_search import corners, planned, require_one, require_values, with_mode
 from frostline.cli.sweep_session import Session, within
 from frostline.cli.sweep_settings import (
@@ -98,7 +98,6 @@ class Jobs(Sweeper):
             )
         if Session.sweep is not None:
             require_same_config(self.config, Session.sweep)
-            require_same_jobs(Session.sweep, self._composed, self._loader.repository.group_exists)
             Session.enter(Session.sweep, alone=settings.resume is not None)
             if settings.retry:
                 Session.sweep.retry()

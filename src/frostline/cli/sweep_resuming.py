@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -12,8 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from frostline.cli.sweep_session import WRITTEN_FIRST, Session
 from frostline.errors import ConfigError, RunError, few
 from frostline.quoting import hydra_quoted, key_of
-from frostline.runs.folder import changed_settings, lasting, placed, read_run
-from frostline.runs.folders import CONFIG
+from frostline.runs.folder import changed_settings
 from frostline.runs.opening import foreign_links
 from frostline.runs.renamed import renamed
 from frostline.runs.sweeps import FILE, Sweep
@@ -84,43 +83,12 @@ def require_same_config(config: DictConfig, sweep: Sweep) -> None:
     now = OmegaConf.to_container(config)
     changed = changed_settings(renamed(begun), now) if isinstance(begun, dict) and isinstance(now, dict) else []
     if changed:
-        raise _changed("this sweep", changed, sweep.folder)
-
-
-def require_same_jobs(
-    sweep: Sweep, composed: Callable[[list[str]], DictConfig], is_choice: Callable[[str], bool]
-) -> None:
-    """Raise RunError that names settings which have changed since a run of this sweep began, as the YAML file of an
-    option was edited that the sweep varies. Of the jobs that choose the same options, the first with a run is compared.
-
-    composed: composes a job. is_choice: whether the key of a setting names options.
-    """
-    seen = set[tuple[str, ...]]()
-    for number in sweep.numbers():
-        note = sweep.note(number)
-        chosen = () if note is None else tuple(it for it in note.typed if is_choice(key_of(it)))
-        if note is None or chosen in seen or not (sweep.folder / note.run / CONFIG).is_file():
-            continue
-        seen.add(chosen)
-        now = composed(note.typed).copy()
-        OmegaConf.set_struct(now, False)
-        del now["hydra"]
-        try:
-            begun = lasting(read_run(sweep.folder / note.run)[1])
-            changed = changed_settings(begun, lasting(placed(now, sweep.folder / note.run)), of_run=True)
-        except (RunError, OmegaConfBaseException):
-            continue  # the run is damaged, or the job will be refused
-        if changed:
-            raise _changed(f"run {note.run} of this sweep", changed, sweep.folder)
-
-
-def _changed(what: str, changed: Sequence[str], folder: Path) -> RunError:
-    return RunError(
-        f"the configuration has changed since {what} began: {few(changed, 10)}",
-        where=folder,
-        next_step="restore the YAML files, or the version of Frostline that began it, and run this command again; "
-        "or start a new sweep",
-    )
+        raise RunError(
+            f"the configuration has changed since this sweep began: {few(changed, 10)}",
+            where=sweep.folder,
+            next_step="restore the YAML files, or the version of Frostline that began it, and run this command again; "
+            "or start a new sweep",
+        )
 
 
 def _require_trust(sweep: Sweep, key: str, typed: Sequence[str]) -> None:

@@ -99,7 +99,7 @@ def _frost_line(settings: DictConfig, model: FineTuner, phase: str) -> int:
 
 class Network:
     """A trained model on the run's device and in its precision, for samples outside of any data set. In bfloat16 the
-    blocks below the frost line compute as in the run's own test: folded, and without autocast.
+    blocks below the frost line compute as in the run's own test, folded and without autocast, but in smaller chunks.
 
     settings: of the run, `opened`. name: of its checkpoint. Raises RunError, and ConfigError if the device is missing.
     """

@@ -90,17 +90,12 @@ def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) 
         )
 
 
-def changed_settings(before: Mapping[Any, Any], now: Mapping[Any, Any], *, of_run: bool = False) -> list[str]:
+def changed_settings(before: Mapping[Any, Any], now: Mapping[Any, Any]) -> list[str]:
     """Name the settings that differ between two configs of trainings, and phases that only one has. Other settings that
-    only one has do not count, as versions of Frostline differ in them.
-
-    of_run: `before` is the config of a run, which holds values for what `now` leaves open.
-    """
+    only one has do not count, as versions of Frostline differ in them."""
     then, since = (
         {key: it for key, it in _single(node).items() if not key.startswith(OF_SWEEP)} for node in (before, now)
     )
-    if of_run:
-        since = {key: it for key, it in since.items() if not _is_chosen_by_run(key, it)}
     changed = [f"{key} was {then[key]} and is {since[key]}" for key in then if then[key] != since.get(key, then[key])]
     first, second = (_phases(node) for node in (before, now))
     changed += [f"there is no phase {name} any more" for name in first if name not in second]
