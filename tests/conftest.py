@@ -282,7 +282,7 @@ def program(
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Answer:
-        from frostline.cli.main import main
+        from frostline.__main__ import main
 
         monkeypatch.setattr(sys, "argv", ["frostline", *arguments])
         capsys.readouterr()

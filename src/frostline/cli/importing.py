@@ -1,4 +1,4 @@
-"""Import the libraries that compute: seconds of the start of every command."""
+"""Import the heavy libraries, which is most of the start of a command."""
 
 import gc
 import sys

@@ -12,7 +12,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.failures import COMPOSING, is_of_frostline, not_composed, refused, too_large, unexpected
-from frostline.cli.help import COMMANDS, named_alone, print_help, require_known_flags, settings_first, silence_stdout
+from frostline.cli.help import COMMANDS, named_alone, require_known_flags, settings_first, silence_stdout
 from frostline.cli.nested import with_nested
 from frostline.cli.resuming import require_resumable, resumed
 from frostline.cli.sweep import Board, sweep_folder
@@ -44,10 +44,8 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def main(command: str | None = None) -> None:
-    """command: None reads it from the command line."""
+    """command: None reads it from the command line. `__main__` has answered `--help` before."""
     wants_traceback = os.environ.get(FULL_ERROR) == "1"
-    if print_help(command):
-        return
     parse_fast()
     try:
         command = command or _command()

@@ -35,7 +35,6 @@ from frostline.training.checkpoint import (
 )
 from frostline.training.finetuner import CHECKPOINT_KEY, FineTuner
 from frostline.training.frozen_setup import low_of
-from frostline.training.scoring import NO_PHASE
 
 
 class Trained(NamedTuple):
@@ -85,16 +84,12 @@ def trained(settings: DictConfig, folder: Path, name: str) -> Trained:
     model = untrained(settings, targets)
     require_unchanged(content, model, path, "network")
     load_state(model, content["state_dict"], path)
-    return Trained(model, targets, _frost_line(settings, model, content[CHECKPOINT_KEY]["phase"]))
-
-
-def _frost_line(settings: DictConfig, model: FineTuner, phase: str) -> int:
-    """Raises RunError if the plan has no such phase."""
     blocks = list(model.backbone.blocks)
-    if phase == NO_PHASE:
-        return len(blocks)
     plan = plan_of(settings).unfolded(blocks)
-    return plan.phases[phase_number(plan, phase, "checkpoints")].frost_line(blocks)
+    if not plan.phases:  # nothing was trained
+        return Trained(model, targets, len(blocks))
+    phase = plan.phases[phase_number(plan, content[CHECKPOINT_KEY]["phase"], path)]
+    return Trained(model, targets, phase.frost_line(blocks))
 
 
 class Network:
