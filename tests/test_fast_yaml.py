@@ -1,6 +1,7 @@
 """OmegaConf reads the same from YAML by libyaml as by PyYAML's own parser."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,16 @@ def test_a_file_that_may_not_be_read_is_named(
     assert answer.err.startswith(f"frostline: this file cannot be read: Permission denied\n  where: {file}\n")
 
 
+@pytest.fixture
+def recursion() -> Iterator[None]:
+    """Python's own limit: libraries that other tests import raise it."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
+@pytest.mark.usefixtures("recursion")
 @pytest.mark.parametrize("content", ["x: &a [*a]\n", f"x: {'[' * 600}", f"x: {'[' * 100_000}"])
 def test_a_file_that_is_too_deep_is_named(content: str, program: Program, tmp_path: Path) -> None:
     (tmp_path / "mine" / "data").mkdir(parents=True)
