@@ -284,16 +284,16 @@ def test_a_bug_in_one_job_does_not_end_the_others(program: Program, tmp_path: Pa
 def test_a_job_that_a_signal_ends_before_its_run_began_runs_again(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from frostline.cli import main
+    from frostline.cli import sweep_run
 
-    def stopped(command: str, cfg: DictConfig, full_error: str | None) -> list[FrostlineError]:
+    def stopped(command: str, cfg: DictConfig) -> list[FrostlineError]:
         if cfg.seed == 1:
             raise SystemExit(128 + signal.SIGINT)
-        return run(command, cfg, full_error)
+        return run(command, cfg)
 
-    run = main._failures
+    run = sweep_run.run_command
     with monkeypatch.context() as patch:
-        patch.setattr(main, "_failures", stopped)
+        patch.setattr(sweep_run, "run_command", stopped)
         assert (
             program("train", "-m", *HEAD, "sweep.test=none", "seed=0,1", "hydra.sweep.dir=S").code
             == 128 + signal.SIGINT

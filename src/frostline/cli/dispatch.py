@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.help import RANKED_ON
 from frostline.cli.importing import uncollected
+from frostline.cli.job import overrides
 from frostline.cli.rank_models import of_each_model
-from frostline.cli.sweep import overrides
 from frostline.cli.training import make_whole, names_itself, run_folder, train, trusting
 from frostline.commands.checks import check
 from frostline.commands.lr_find.range_test import NUMBERS, RangeTest

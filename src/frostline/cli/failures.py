@@ -1,6 +1,8 @@
-"""Turn errors of Hydra, YAML files and the operating system into errors with a next step."""
+"""Print errors, and turn those of Hydra, YAML files and the operating system into errors with a next step."""
 
 import errno
+import socket
+import sys
 import traceback
 
 from hydra.errors import HydraException
@@ -8,13 +10,31 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 from yaml.reader import ReaderError
 
-from frostline.cli.hydra_messages import translated
 from frostline.config import fast_yaml
-from frostline.errors import ConfigError, FrostlineError, RunError, first_line
+from frostline.distributed.launcher import follows, launched, require_starter, tell_torchrun
+from frostline.errors import ConfigError, FrostlineError, RunError, first_line, shown
+from frostline.quoting import with_program
 
 SOME_FILE = "a file of the options on the command line"
 # What Hydra raises before and between jobs.
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError)
+
+
+def tell(failure: FrostlineError) -> None:
+    """Rank 0 prints its error. Another rank prints its own only if it may differ and torchrun does not collect it."""
+    message = with_program(shown(str(failure)))
+    try:
+        launch = launched()
+        require_starter()
+    except ConfigError:  # the rank of this process is unknown
+        print(f"frostline: {message}", file=sys.stderr)
+        return
+    if not follows():
+        print(f"frostline: {message}", file=sys.stderr)
+        tell_torchrun(failure.what)
+    elif not tell_torchrun(str(failure)) and "torch" in sys.modules:  # else all ranks report the same
+        rank = f"process {launch.rank} on {socket.gethostname()}: " if launch is not None else ""
+        print(f"frostline: {rank}{message}", file=sys.stderr)
 
 
 def unexpected(error: Exception) -> RunError:
@@ -52,6 +72,8 @@ def not_composed(error: Exception, command: str, *, begun: bool) -> FrostlineErr
             where=_file_of(error) or SOME_FILE,
             next_step="correct it",
         )
+    from frostline.cli.hydra_messages import translated  # imports much that only errors need
+
     return translated(error, command)
 
 

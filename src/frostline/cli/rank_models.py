@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from frostline.cli.help import RANKED_ON
 from frostline.cli.hydra_messages import UNASKED
-from frostline.cli.sweep import overrides
+from frostline.cli.job import overrides
 from frostline.commands.checks import check
 from frostline.errors import ConfigError, close_names
 

@@ -8,7 +8,6 @@ from omegaconf import OmegaConf
 from frostline.errors import ConfigError, RunError
 from frostline.paths import conf_dir, leaves
 from frostline.quoting import begun_anew, command_of, key_of
-from frostline.runs.record import Record
 
 
 def resumed(arguments: Sequence[str]) -> Path | None:
@@ -24,6 +23,8 @@ def require_resumable(folder: Path, typed: Sequence[str]) -> None:
     settings = [argument for argument in typed if not argument.startswith("-")]
     others = [setting for setting in settings if key_of(setting) not in taken]
     if others:
+        from frostline.runs.record import Record  # takes longer to import than what every command needs
+
         settings = [argument.lstrip("+") if "=" in argument else argument for argument in others]
         try:
             command = Record.read(folder).command

@@ -5,13 +5,11 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.experimental.callback import Callback
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
+from frostline.cli.job import overrides, sweep_folder
 from frostline.cli.sweep_jobs import Jobs
 from frostline.cli.sweep_session import Session, within
 from frostline.errors import FrostlineError, RunError, few, in_short, shown
@@ -28,11 +26,6 @@ OF_SETTINGS = ("ConfigError", "PlanError")  # what fails again if it runs again
 SPARED, EVERY = 20, 5.0  # seconds between two leaderboards: for each second that writing one takes, and at least
 HELD = "frostline.backbones.held"  # weights and digests that runs of one process share
 LIMITS = ("max_seconds", "max_parameters", "pruner", "minutes")
-
-
-def sweep_folder() -> Path | None:
-    """The folder of the sweep, or None outside a sweep."""
-    return Path(HydraConfig.get().sweep.dir) if HydraConfig.get().mode == RunMode.MULTIRUN else None
 
 
 def job_folder() -> Path | None:
@@ -64,20 +57,6 @@ def _unused(sweep: Path, subdir: str) -> str:
     """The name of a job's folder, with a number appended if another job's run lies there: subdirs may be equal."""
     free = next(folder for folder in numbered(sweep / subdir) if not (folder / RECORD).is_file())
     return str(free.relative_to(sweep))
-
-
-def overrides() -> list[str]:
-    """The overrides as typed; in a sweep, those of the current job. Interpolations are not resolved."""
-    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    assert isinstance(typed, list)
-    return [str(override) for override in typed]
-
-
-class SweepFolder(Callback):
-    """Hydra callback that puts `Jobs` in place of the sweeper before Hydra creates it."""
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        Jobs.stand_in()
 
 
 def _unsuccessful(sweep: Sweep) -> list[FrostlineError]:

@@ -1,48 +1,16 @@
 """Compose the config of a job once: for the check before the first job, and not again when the job begins."""
 
 import pickle
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
-from hydra._internal.hydra import Hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-
-from frostline.errors import ConfigError
 
 MOST_HELD = 500  # configs of jobs to come, 0.2 MB each
 MOST_CHOICES = 50  # merged configs of a choice of options, 0.1 MB each
-
-
-@contextmanager
-def composed_once(*, sweeps: bool) -> Iterator[None]:
-    """Let Hydra compose a run once. It composes it twice, the first time to read `hydra.mode`; Frostline sweeps if and
-    only if `-m` is given. Raises ConfigError if a file sets another mode."""
-    get_mode, compose_config = Hydra.get_mode, Hydra.compose_config
-
-    def mode_of_command_line(_: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
-        return None if sweeps else RunMode.RUN
-
-    def compose_checked(hydra: Hydra, *args: Any, **settings: Any) -> DictConfig:
-        config = compose_config(hydra, *args, **settings)
-        if not sweeps and config.hydra.mode not in (None, RunMode.RUN):
-            raise ConfigError(
-                "a config file sets hydra.mode, but only the flag -m starts a sweep",
-                where="hydra.mode, in a file of your own options (--config-dir, conf/)",
-                next_step="remove hydra.mode from that file",
-            )
-        return config
-
-    Hydra.get_mode, Hydra.compose_config = mode_of_command_line, compose_checked  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        Hydra.get_mode, Hydra.compose_config = get_mode, compose_config  # type: ignore[method-assign]
 
 
 class ComposesAhead(ConfigLoaderImpl):

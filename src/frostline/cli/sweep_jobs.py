@@ -13,6 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from frostline.cli.sweep_arguments import is_of_sweep, refused_launcher
 from frostline.cli.sweep_composing import ComposesAhead
 from frostline.cli.sweep_listing import for_one_run, jobs_of, require_once, require_validation, settings_listed
 from frostline.cli.sweep_order import in_order, repetitions
@@ -21,9 +22,7 @@ from frostline.cli.sweep_resuming import TRIALS, require_same_config, require_tr
 from frostline.cli.sweep_search import corners, planned, require_one, require_values, with_mode
 from frostline.cli.sweep_session import Session, within
 from frostline.cli.sweep_settings import (
-    is_of_sweep,
     launcher_of,
-    refused_launcher,
     require_droppable,
     settings_of,
     with_seeds,

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from frostline.cli.sweep_resuming import IN, LAUNCHER, taking_up
+from frostline.cli.sweep_arguments import taking_up
+from frostline.cli.sweep_resuming import IN, LAUNCHER
 from frostline.distributed.launcher import Launch, launched, many
 from frostline.errors import ConfigError
 from frostline.quoting import hydra_quoted, key_of
@@ -18,10 +19,9 @@ TIME = "${now:"
 THREADS = "OMP_NUM_THREADS"
 
 
-def launch_of_sweep(command: str, arguments: Sequence[str]) -> Launch | None:
-    """How several processes got the command line of a sweep; None for a single process, and for a run."""
-    sweeps = bool({"-m", "--multirun"} & {*arguments}) or bool(taking_up(arguments))
-    return launched() if command == "train" and sweeps and many() else None
+def launch_of_sweep() -> Launch | None:
+    """How several processes got the command line of a sweep; None for a single process."""
+    return launched() if many() else None
 
 
 def arguments_of_rank_0(launch: Launch, arguments: Sequence[str]) -> list[str]:

@@ -24,15 +24,11 @@ FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")  # of 
 FUNCTIONS = "'seed=range(0,3)' is seed=0,1,2; 'model=glob(resnet*)' is every model whose name begins with resnet"
 
 
-def require_lists(arguments: Sequence[str], *, sweeps: bool) -> None:
+def require_lists(arguments: Sequence[str]) -> None:
     """Raises ConfigError for a sweep that Hydra cannot parse. arguments: as typed."""
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if key.lstrip("+") == "hydra.mode":
-            raise ConfigError(
-                "hydra.mode cannot be set: -m selects a sweep", where=argument, next_step="leave hydra.mode out"
-            )
-        if not sweeps or argument.startswith("-") or not equals:
+        if argument.startswith("-") or not equals:
             continue
         override = _parsed(argument)
         if override is not None and override.is_sweep_override() and override.is_hydra_override():

@@ -9,6 +9,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from frostline.cli.sweep_arguments import FLAGS, TAKES_UP, taking_up
 from frostline.cli.sweep_session import WRITTEN_FIRST, Session
 from frostline.errors import ConfigError, RunError, few
 from frostline.quoting import hydra_quoted, key_of
@@ -17,17 +18,10 @@ from frostline.runs.opening import foreign_links
 from frostline.runs.renamed import renamed
 from frostline.runs.sweeps import FILE, Sweep
 
-TAKES_UP = ("sweep.resume", "sweep.join")
 LAUNCHER = "launcher"
 OF_PROCESS = ("sweep.retry", "trust", LAUNCHER)  # what may differ each time
 TRIALS = "sweep.trials"  # a search may go on for longer than it was meant to
 IN = "hydra.sweep.dir"
-
-
-def taking_up(arguments: Sequence[str]) -> dict[str, str]:
-    """The folder that `sweep.resume=` or `sweep.join=` names, by this key."""
-    named = {key_of(it): it.partition("=")[2].strip("'\"") for it in arguments if key_of(it) in TAKES_UP}
-    return {key: value for key, value in named.items() if value != "null"}
 
 
 def taken_up(arguments: Sequence[str]) -> list[str] | None:
@@ -41,7 +35,7 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
         )
     ((key, value),) = named.items()
     Session.sweep = sweep = Sweep.read(Path(value).absolute())
-    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    flags = [argument for argument in arguments if argument in FLAGS]
     free = (*OF_PROCESS, TRIALS) if sweep.search else OF_PROCESS
     own = [argument for argument in arguments if key_of(argument).startswith(free)]
     others = [it for it in arguments if it not in (*flags, *own, *sweep.arguments) and key_of(it) not in TAKES_UP]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
-from frostline.cli.sweep_settings import GROUPS
+from frostline.cli.sweep_arguments import GROUPS
 from frostline.commands.checks import check
 from frostline.config.schedules import whole_schedule
 from frostline.errors import ConfigError

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
+from frostline.cli.reserving import Reserved, missing_of
 from frostline.errors import ConfigError, RunError
-from frostline.paths import remove_empty
-from frostline.runs.folders import require_empty, require_writable, reserved_at_once
+from frostline.runs.folders import require_empty, require_writable
 from frostline.runs.sweep_locks import Presence
 from frostline.runs.sweep_names import BOARD
 from frostline.runs.sweeps import FILE, JOBS, Sweep
@@ -21,10 +21,9 @@ WRITTEN_FIRST = "multirun.yaml"  # Hydra's name for the config of a sweep
 
 
 class Session:
-    """What this process knows of its sweep. missing: folders that did not exist before it, deepest first."""
+    """What this process knows of its sweep."""
 
     folder: Path | None = None
-    missing: ClassVar[list[Path]] = []
     sweep: Sweep | None = None
     presence: Presence | None = None
     made = False  # by this process
@@ -35,14 +34,6 @@ class Session:
     has_page = True  # whether the sweep ends with report.html: not with report=false
     progress: Progress | None = None
     importances: ClassVar[dict[str, float]] = {}
-
-    @staticmethod
-    def reserve(place: str) -> str:
-        """The OmegaConf resolver `reserved`: create the folder at once, with a number appended if it exists."""
-        parents = _missing(Path(place))[1:]
-        chosen = reserved_at_once(place)
-        Session.missing = [Path(chosen), *parents, *Session.missing]
-        return chosen
 
     @staticmethod
     def take(sweep: Sweep, setting: str, config: str) -> None:
@@ -58,7 +49,7 @@ class Session:
             raise another
         require_empty(folder, setting)
         require_writable(folder, setting)
-        Session.missing = Session.missing or _missing(folder)
+        Reserved.missing = Reserved.missing or missing_of(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if not sweep.create():  # another sweep has just created it
             raise another
@@ -82,7 +73,7 @@ class Session:
     def forget() -> None:
         if Session.presence is not None:
             Session.presence.leave()
-        Session.folder, Session.missing, Session.sweep, Session.presence, Session.made = None, [], None, None, False
+        Session.folder, Session.sweep, Session.presence, Session.made = None, None, None, False
         Session.trusted, Session.settings, Session.watch, Session.done = False, None, None, False
         Session.importances, Session.progress = {}, None
 
@@ -101,7 +92,7 @@ class Session:
             shutil.rmtree(folder / JOBS)
             for name in (WRITTEN_FIRST, FILE):
                 (folder / name).unlink(missing_ok=True)
-        remove_empty(Session.missing)
+        Reserved.remove_empty()
 
 
 def _unbegun(folder: Path) -> bool:
@@ -120,7 +111,3 @@ def within(sweep: Path, subdir: str) -> Path:
             next_step="leave it out: the jobs are numbered; hydra.sweep.dir=<folder> sets the sweep's folder",
         )
     return sweep / subdir
-
-
-def _missing(folder: Path) -> list[Path]:
-    return [path for path in (folder, *folder.parents) if not os.path.lexists(path)]

@@ -15,12 +15,6 @@ from frostline.sweeps.settings import Alone, Grid, Local, Slurm
 from frostline.sweeps.workers import default_workers
 
 KINDS: dict[str, Any] = {"sweep": Grid, "launcher": Alone | Local | Slurm}
-GROUPS = tuple(KINDS)
-
-
-def is_of_sweep(key: str) -> bool:
-    """Whether a setting is the sweep's, and not one of its jobs'."""
-    return key.partition(".")[0] in GROUPS
 
 
 def settings_of(config: DictConfig) -> Grid:
@@ -57,38 +51,6 @@ def _made(config: DictConfig, group: str) -> Any:
             next_step=f"correct it; `frostline train --cfg job` prints the settings of {group}",
         )
     return kind(**{key: value for key, value in node.items() if key != "_target_"})
-
-
-def require_sweep(arguments: Sequence[str], *, sweeps: bool, resumes: bool) -> None:
-    """Raises ConfigError if settings of a sweep are typed without -m, or those of a resume for a new sweep, or a
-    launcher of Hydra's."""
-    for argument in arguments:
-        key, value = key_of(argument), argument.partition("=")[2]
-        if value not in ("", "basic") and (key == "hydra/launcher" or argument == "launcher=joblib"):
-            raise refused_launcher(argument)
-    own = [argument for argument in arguments if is_of_sweep(key_of(argument))]
-    if own and not sweeps:
-        raise ConfigError(
-            f"{key_of(own[0])} is a setting of a sweep",
-            where=own[0],
-            next_step="add -m, which starts a sweep",
-        )
-    retry = [argument for argument in own if key_of(argument) == "sweep.retry"]
-    if retry and not resumes:
-        raise ConfigError(
-            "sweep.retry runs the failed jobs of an earlier sweep again",
-            where=retry[0],
-            next_step="frostline train sweep.resume=<sweep folder> sweep.retry=true",
-        )
-
-
-def refused_launcher(typed: str) -> ConfigError:
-    """Return the error for a launcher that is a plugin of Hydra's. typed: the argument that names it."""
-    return ConfigError(
-        "a launcher of Hydra's runs jobs in processes that record nothing in the sweep: it could not be resumed",
-        where=typed,
-        next_step="launcher=local, which runs several jobs at a time; or launcher=slurm",
-    )
 
 
 def require_droppable(settings: Grid, number: int, seeds: int) -> None:

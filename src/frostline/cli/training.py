@@ -13,9 +13,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from frostline.cli.importing import uncollected
-from frostline.cli.sweep import begun_folder, job_folder, overrides, remove_remains, sweep_folder
+from frostline.cli.job import overrides, sweep_folder
+from frostline.cli.sweep import begun_folder, job_folder, remove_remains
+from frostline.cli.sweep_arguments import GROUPS
 from frostline.cli.sweep_session import Session
-from frostline.cli.sweep_settings import GROUPS
 from frostline.commands.checks import check
 from frostline.config.schedules import whole_schedule
 from frostline.distributed.launcher import follows, many
