@@ -28,3 +28,16 @@ def test_the_mean_f1_of_labels_leaves_out_what_is_nowhere(nowhere: bool) -> None
     )
     assert found is not None
     assert found.value == pytest.approx(f1)
+
+
+def test_a_score_has_an_interval_if_the_task_stores_its_value_for_each_sample() -> None:
+    within = np.random.default_rng(0).random(60) < 0.8
+    own = {"sample": np.array([f"{row}.png" for row in range(60)]), "index": np.arange(60)}
+    scores = {"test/coverage": float(within.mean()), "test/width": 3.0}
+    kept = Predictions(
+        {"scores": scores}, own | {"target": np.zeros(60), "coverage": within, "width": np.full(60, 2.0)}
+    )
+    found = parts_of(kept, "test/coverage")
+    assert found is not None
+    assert found.value == pytest.approx(within.mean())
+    assert parts_of(kept, "test/width") is None  # its mean is not the recorded score

@@ -4,6 +4,7 @@ Shapes: R rows, K labels or classes, T numbers, S sums, U samples.
 """
 
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from typing import Any
 
 from frostline.report.box_precision import BOX_SCORES
@@ -32,7 +33,8 @@ def parts_of(found: Predictions, name: str) -> SampleScore | None:
     recorded = found.about.get("scores", {}).get(name)
     if known is not None or recorded is None:
         return known
-    for make in SCORES.get(name.partition("/")[2], ()):
+    own = name.partition("/")[2]
+    for make in (*SCORES.get(own, ()), _stored(own)):
         made = make(found.columns, found.about)
         if made is not None and made.sums.size <= MOST:
             score = _by_sample(found.columns, made)
@@ -225,15 +227,20 @@ def _squares(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | N
     return ratio(((errors / np.array(std)) ** 2).mean(1), np.ones(len(target)))
 
 
-def _stored_loss(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | None:
-    """Of a task that stores the loss of each sample: the mean over samples, or over pixels if it counts these."""
-    import numpy as np
+def _stored(name: str) -> Callable[[Mapping[str, Array], Mapping[str, Any]], Sums | None]:
+    """A score that a task stores for each sample in a column of its name: the mean over samples, or over pixels if the
+    task counts these."""
 
-    loss = columns.get("loss")
-    if loss is None or not np.isfinite(loss).all():
-        return None
-    pixels = columns["target"].sum(1) if "right" in columns else np.ones(len(loss))
-    return ratio(loss.astype(float), pixels)
+    def score(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | None:
+        import numpy as np
+
+        own = columns.get(name)
+        if own is None or own.ndim != 1 or own.dtype.kind not in "bif" or not np.isfinite(own).all():
+            return None
+        pixels = columns["target"].sum(1) if "right" in columns else np.ones(len(own))
+        return ratio(own.astype(float), pixels)
+
+    return score
 
 
 def _pixel_accuracy(columns: Mapping[str, Array], about: Mapping[str, Any]) -> Sums | None:
@@ -269,18 +276,12 @@ def _error_rate(by_word: bool) -> Callable[[Mapping[str, Array], Mapping[str, An
 
 
 def _divided(text: list[int], blank: int | None) -> list[list[int]]:
-    found: list[list[int]] = [[]]
-    for character in text:
-        if character == blank:
-            found.append([])
-        else:
-            found[-1].append(character)
-    return [word for word in found if word]
+    return [[*word] for is_blank, word in groupby(text, lambda character: character == blank) if not is_blank]
 
 
 SCORES: dict[str, tuple[Callable[[Mapping[str, Array], Mapping[str, Any]], Sums | None], ...]] = {
     "accuracy": (_word_accuracy, _pixel_accuracy),
-    "loss": (_binary_loss, _word_loss, _squares, _stored_loss),
+    "loss": (_binary_loss, _word_loss, _squares),
     "exact_match": (_exact_match,),
     "f1_micro": (_f1_micro,),
     "f1_macro": (_f1_labels, _f1_entities),
