@@ -1,7 +1,7 @@
 """Measure the variants of plans from which the defaults for pictures were chosen, with test accuracy after every epoch.
 
     python benchmarks/picture_defaults.py <folder of sets> [--variants first|grid] [--sets wbc,cifar_1k] [--pixels 96]
-                                          [--seeds 0] [--train-limit 500]
+                                          [--seeds 0] [--train-limit 500] [--only "two_stage;auto"]
 
 Each variant is `frostline train` with some settings, from the ImageNet weights of EfficientNet-Lite0. `first` chose the
 rate, the batch size and the norms; `grid` has every plan, and two of them with other rates and augmentation. `rules` is
@@ -70,6 +70,13 @@ GRID: dict[str, list[str]] = {
         for plan in ("two_stage", "auto")
         for augment in ("none", "strong")
     },
+    "full, 1e-3, norms adapt": [
+        "schedule=full",
+        f"{ALL}lr_scale=1",
+        "optimizer.lr=1e-3",
+        "schedule.every_phase.norm=adapt",
+    ],
+    "two_stage, norms adapt": ["schedule=two_stage", "schedule.every_phase.norm=adapt"],
     "auto, 3 views": ["schedule=auto", "++schedule.phases.top.views=3"],
 }
 VARIANTS = {"first": FIRST, "grid": GRID}
@@ -169,6 +176,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sets", default="wbc,cifar_1k")
     parser.add_argument("--variants", choices=VARIANTS, default="first")
+    parser.add_argument("--only", help="names of variants, with ';' between them; all by default")
     parser.add_argument("--pixels", type=int, default=96)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--train-limit", type=int)
@@ -176,11 +184,11 @@ def main() -> None:
     result = {"first": "picture_defaults", "grid": "picture_grid"}[asked.variants]
     before = Path(__file__).parent / "results" / f"{result}.json"
     rows: list[dict[str, Any]] = json.loads(before.read_text())["rows"]["runs"] if before.is_file() else []
-    done = {(row["set"], row["variant"], row["seed"]) for row in rows}
+    done = {(row["set"], row["variant"], row["seed"]) for row in rows if "variant" in row}  # the first rows had none
     for seed in asked.seeds.split(","):
         for name in asked.sets.split(","):
             for variant, settings in VARIANTS[asked.variants].items():
-                if (name, variant, int(seed)) in done:
+                if (name, variant, int(seed)) in done or (asked.only and variant not in asked.only.split(";")):
                     continue
                 common = ["model=efficientnet_lite0", "data=image_folder", f"data.dir={asked.folder / name}",
                           f"data.image_size={asked.pixels}", f"seed={seed}", f"data.split_seed={seed}"]  # fmt: skip
@@ -193,8 +201,9 @@ def main() -> None:
                     flush=True,
                 )
                 write_result(result, {"pixels": asked.pixels, "runs": rows})
-    for rule in rows[0]["rules"]:
-        print(f"{rule:36} {statistics.mean(row['rules'][rule] for row in rows):.4f}")
+    ruled = [row["rules"] for row in rows if "rules" in row]
+    for rule in ruled[0]:
+        print(f"{rule:36} {statistics.mean(rules[rule] for rules in ruled):.4f}")
 
 
 if __name__ == "__main__":
