@@ -38,24 +38,27 @@ DEPTHWISE = nn.Conv2d(4, 4, 3, groups=4)
 
 
 @pytest.mark.parametrize(
-    ("network", "typed", "gpu", "precision"),
+    ("network", "typed", "gpu", "amx", "precision"),
     [
-        (DEPTHWISE, "auto", False, "32-true"),
-        (DEPTHWISE, "bf16-mixed", False, "bf16-mixed"),
-        (DEPTHWISE, "auto", True, "auto"),
-        (nn.Conv2d(4, 4, 3, groups=2), "auto", False, "auto"),
-        (nn.Conv2d(1, 4, 3), "auto", False, "auto"),
+        (DEPTHWISE, "auto", False, False, "32-true"),
+        (DEPTHWISE, "auto", False, True, "auto"),
+        (DEPTHWISE, "bf16-mixed", False, False, "bf16-mixed"),
+        (DEPTHWISE, "auto", True, False, "auto"),
+        (nn.Conv2d(4, 4, 3, groups=2), "auto", False, False, "auto"),
+        (nn.Conv2d(1, 4, 3), "auto", False, False, "auto"),
     ],
 )
-def test_depthwise_convolutions_train_in_float32_on_cpus(
+def test_networks_with_depthwise_convolutions_train_in_float32_on_cpus_without_amx(
     network: nn.Module,
     typed: str,
     gpu: bool,
+    amx: bool,
     precision: str,
     composed: Callable[..., DictConfig],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx, "avx512_bf16": True})
     cfg = composed(f"trainer.precision={typed}", "run_dir=logs/it")
     assert with_precision(cfg, nn.Sequential(network)).trainer.precision == precision
     assert cfg.trainer.precision == typed

@@ -39,6 +39,7 @@ from frostline.training.callbacks.measure import Measure
 from frostline.training.callbacks.patience import PhasePatience
 from frostline.training.callbacks.requirements import require_best, require_fit
 from frostline.training.depth import Depth
+from frostline.training.depthwise import keep_float32
 from frostline.training.finetuner import FineTuner
 from frostline.training.frozen_setup import choices_of, compiled_work, low_of, tried_outputs
 from frostline.training.identity import identity_of, network_of
@@ -197,6 +198,7 @@ def single_trainer(cfg: Config, backbone: Backbone) -> L.Trainer:
 def _backbone(node: Config, form: Form, *, load: bool) -> Backbone:
     asked = {} if form == "vector" else {"form": form}  # a user's own backbone need not take it
     backbone: Backbone = make(node, "model", Backbone, load=load, **asked)
+    keep_float32(backbone)
     return backbone.to(memory_format=torch.channels_last)
 
 

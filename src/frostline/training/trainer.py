@@ -26,6 +26,7 @@ from frostline.frozen.compile import frozen_pays
 from frostline.training.allocator import keep_freed_memory
 from frostline.training.callbacks.checkpoint_files import LateFiles
 from frostline.training.compiling import compiler_problem, training_pays
+from frostline.training.depthwise import has_depthwise
 
 # Lightning sets this variable: torch then loads NVML whenever it looks for GPUs, as Adam does in each step.
 LOOKS_FOR_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
@@ -177,17 +178,12 @@ def _precision(precision: str, accelerator: str) -> str:
 
 
 def with_precision(cfg: Config, network: nn.Module) -> Settings:
-    """Replace `trainer.precision=auto` by float32 for depthwise convolutions on CPUs: in bf16, oneDNN's gradients of
-    their weights took up to 100 times the forward pass (EfficientNet-Lite0, a rough measurement of November 2026 on a
-    processor with bf16; not repeated since)."""
+    """Replace `trainer.precision=auto` by float32 for depthwise convolutions on CPUs without AMX (depthwise.py)."""
     cfg = Settings.of(cfg)
-    if cfg.trainer.precision != "auto" or not _on_cpu(cfg.trainer.accelerator) or not _is_depthwise(network):
+    on_cpu = cfg.trainer.precision == "auto" and _on_cpu(cfg.trainer.accelerator)
+    if not on_cpu or torch.cpu.get_capabilities().get("amx_bf16") or not has_depthwise(network):
         return cfg
     return Settings(cfg, trainer=Settings(cfg.trainer, precision="32-true"))
-
-
-def _is_depthwise(network: nn.Module) -> bool:
-    return any(isinstance(it, nn.Conv2d) and it.groups == it.in_channels > 1 for it in network.modules())
 
 
 def shows_progress(wanted: bool | None) -> bool:

@@ -1,0 +1,144 @@
+"""Time networks with depthwise convolutions in float32 and in bfloat16: frozen, learning, and layer by layer.
+
+python benchmarks/depthwise.py [rounds]
+
+Random weights, 32 random pictures at 128 pixels. `frozen` is a forward pass of the frozen pass, uncompiled;
+`step` is forward and backward of the whole network in channels_last, in float32, under autocast, and under autocast
+with depthwise convolutions in float32 (`training/depthwise.py`). Layers: a convolution's forward pass, the gradient of
+its input and that of its weights, alone, at sizes of EfficientNet-Lite0. Medians of alternating rounds. Without AMX:
+ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16, which gives a result of its own.
+"""
+
+import copy
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frostline.backbones.base import Backbone
+from frostline.backbones.efficientnet_lite import EfficientNetLite
+from frostline.backbones.timm import TimmBackbone
+from frostline.backbones.torchvision import TorchvisionBackbone
+from frostline.frozen.blocks import FrozenPass
+from frostline.training.depthwise import keep_float32
+from machine import bf16, done, write_result
+
+TORCHVISION = ("mobilenet_v2", "mobilenet_v3_large", "efficientnet_v2_s", "shufflenet_v2_x1_0", "convnext_tiny")
+TIMM = ("mobilenetv4_conv_small", "convnextv2_atto")
+NETWORKS: dict[str, Callable[[], Backbone]] = {
+    "efficientnet_lite0": lambda: EfficientNetLite(0, weights=None, drop_path_rate=None),
+    **{name: partial(TorchvisionBackbone, name, weights=None) for name in TORCHVISION},
+    **{name: partial(TimmBackbone, name, weights=None, drop_path_rate=None) for name in TIMM},
+}
+SIDE, BATCH = 128, 32
+LAYERS: dict[str, tuple[int, int, int, int, int, int]] = {  # channels in and out, kernel, stride, groups, side
+    "depthwise 3 × 3, 96 channels, 64 pixels, stride 2": (96, 96, 3, 2, 96, 64),
+    "depthwise 5 × 5, 240 channels, 16 pixels": (240, 240, 5, 1, 240, 16),
+    "depthwise 5 × 5, 672 channels, 8 pixels": (672, 672, 5, 1, 672, 8),
+    "pointwise 16 to 96 channels, 64 pixels": (16, 96, 1, 1, 1, 64),
+    "pointwise 672 to 112 channels, 8 pixels": (672, 112, 1, 1, 1, 8),
+}
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+WITHOUT_AMX = os.environ.get("ONEDNN_MAX_CPU_ISA")
+
+
+def main(rounds: int) -> None:
+    rows = [*(network(name, rounds) for name in NETWORKS), *(layer(name, rounds) for name in LAYERS)]
+    print(write_result("depthwise" if WITHOUT_AMX is None else "depthwise_without_amx", rows))
+
+
+def network(name: str, rounds: int) -> dict[str, Any]:
+    torch.manual_seed(0)
+    backbone = NETWORKS[name]().to(memory_format=torch.channels_last)
+    kept = copy.deepcopy(backbone)
+    keep_float32(kept)
+    pictures = torch.randn(BATCH, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
+    stop = len(backbone.blocks)
+    low = {key: FrozenPass(backbone.eval(), kind) for key, kind in (("float32", None), ("bfloat16", torch.bfloat16))}
+    return printed(
+        name,
+        alternating(
+            {
+                "frozen, float32": lambda: low["float32"](pictures, 0, stop),
+                "frozen, bfloat16": lambda: low["bfloat16"](pictures, 0, stop),
+                "step, float32": lambda: step(backbone, pictures, autocast=False),
+                "step, bfloat16": lambda: step(backbone, pictures, autocast=True),
+                "step, depthwise in float32": lambda: step(kept, pictures, autocast=True),
+            },
+            rounds,
+        ),
+    )
+
+
+def step(backbone: Backbone, pictures: Tensor, *, autocast: bool) -> None:
+    backbone.train()
+    with bf16() if autocast else nullcontext():
+        loss = backbone(pictures).float().square().mean()
+    loss.backward()
+    backbone.zero_grad(set_to_none=True)
+
+
+def layer(name: str, rounds: int) -> dict[str, Any]:
+    inputs, outputs, kernel, stride, groups, side = LAYERS[name]
+    ways: dict[str, Callable[[], object]] = {}
+    for key, kind in TYPES.items():
+        torch.manual_seed(0)
+        x = torch.randn(BATCH, inputs, side, side).to(kind).contiguous(memory_format=torch.channels_last)
+        own = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        own = own.to(kind).to(memory_format=torch.channels_last)
+        slope = torch.ones_like(own(x))
+        for part, asked in {"forward": None, "input": (True, False), "weights": (False, True)}.items():
+            ways[f"{part}, {key}"] = _of_layer(own, x, slope, asked)
+    return printed(name, alternating(ways, rounds))
+
+
+def _of_layer(own: nn.Conv2d, x: Tensor, slope: Tensor, asked: tuple[bool, bool] | None) -> Callable[[], object]:
+    """asked: whether the gradients of input and weights are wanted; None: the forward pass."""
+
+    def forward() -> object:
+        with torch.no_grad():
+            return own(x)
+
+    def gradient() -> object:
+        assert asked is not None
+        return torch.ops.aten.convolution_backward(
+            slope,
+            x,
+            own.weight,
+            None,
+            own.stride,
+            own.padding,
+            own.dilation,
+            False,
+            [0, 0],
+            own.groups,
+            [*asked, False],
+        )
+
+    return forward if asked is None else gradient
+
+
+def alternating(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Seconds of each way; the first round is left out."""
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds + 1):
+        for way, call in ways.items():
+            begun = done()
+            call()
+            seconds[way].append(done() - begun)
+    return {way: statistics.median(each[1:]) for way, each in seconds.items()}
+
+
+def printed(name: str, seconds: dict[str, float]) -> dict[str, Any]:
+    print(f"{name}\n" + "\n".join(f"  {way:32} {1000 * each:9.2f} ms" for way, each in seconds.items()), flush=True)
+    return {"what": name, "seconds": seconds}
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 7)
