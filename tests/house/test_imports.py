@@ -194,6 +194,12 @@ def test_the_door_opens_without_the_heavy_libraries() -> None:
     assert "matplotlib" not in everything  # a training draws nothing
 
 
+def test_the_door_opens_for_one_run_without_what_runs_sweeps() -> None:
+    of_sweeps = {name for name in reachable("cli.main") if name.startswith(("sweeps", "cli.sweep"))}
+    assert of_sweeps == {"cli.sweep_arguments"}
+    assert {"cli.sweep_jobs", "sweeps.planning"} <= reachable("cli.sweep_run")  # the walk does find them
+
+
 def test_the_usage_names_every_command() -> None:
     assert set(COMMANDS) == set(TASKS)
 
