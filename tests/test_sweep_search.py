@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import sqlite3
 import time
@@ -166,6 +167,28 @@ def test_the_pruner_decides_by_the_scores_so_far(tmp_path: Path) -> None:
     assert study.report(5, 1, 0.25)
     assert study.report(5, 1, 0.25), "a resumed run repeats an epoch"
     assert not study.report(5, 2, 0.75)
+
+
+def test_hyperband_goes_on_alike_in_another_process(tmp_path: Path) -> None:
+    """Runs of several lengths: the first one, of 9 epochs, sets the number of brackets."""
+
+    def ended(folder: Path, *, anew: bool) -> list[tuple[list[str], int]]:
+        folder.mkdir()
+        study, found = trials(folder, pruner="hyperband"), []
+        for number in range(24):
+            study = trials(folder, pruner="hyperband") if anew else study
+            assert study.ask() == number
+            drawn = study.settings(number)
+            score = -abs(math.log10(float(drawn[0].removeprefix("lr="))) + 2)
+            steps = 9 if number % 4 == 0 else 27
+            last = next((step for step in range(1, steps) if study.report(number, step, score - 1 / step)), steps)
+            study.tell(number, "finished" if last == steps else "pruned", score)
+            found.append((drawn, last))
+        return found
+
+    found = ended(tmp_path / "a", anew=False)
+    assert ended(tmp_path / "b", anew=True) == found
+    assert {9, 27} < {last for _, last in found}, "some finish, and some are ended early"
 
 
 def test_a_database_is_a_storage_too(tmp_path: Path) -> None:
@@ -379,6 +402,19 @@ def test_a_search_prunes_and_ranks(undisturbed: tuple[str, Path]) -> None:
     pruned = [row for row in rows if row["status"] == "pruned"]
     assert all("others were better" in row["error"] for row in pruned)
     assert all(row["status"] == "pruned" for row in rows[len(rows) - len(pruned) :])
+
+
+@pytest.mark.usefixtures("untrained")
+def test_the_same_draw_gives_the_same_settings_and_ends_the_same_runs_early(program: Program, tmp_path: Path) -> None:
+    """The brackets of Hyperband, too."""
+    found = []
+    for name in ("first", "second"):
+        search = ["sweep=hyperband", "sweep.trials=16", *SPACE, f"hydra.sweep.dir={name}"]
+        answer = program("train", "-m", *faked.SMALL, *search)
+        assert answer.code == 0, answer.err
+        found.append([{**row, "command": ""} for row in rows_of(tmp_path / name)])
+    assert found[0] == found[1]
+    assert {row["status"] for row in found[0]} == {"finished", "pruned"}
 
 
 def test_a_killed_search_ends_like_an_undisturbed_one(undisturbed: tuple[str, Path], tmp_path: Path) -> None:

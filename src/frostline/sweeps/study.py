@@ -1,6 +1,7 @@
 """A search with Optuna, by ask and tell. Its study is shared by all processes that take part, and survives them.
 
-The same seed gives the same settings again after a process was killed: each trial's sampler is seeded by its number.
+The same seed gives the same settings again after a process was killed: each trial's sampler is seeded by its number,
+which also chooses its bracket of Hyperband.
 """
 
 import fcntl
@@ -103,7 +104,7 @@ class Trials:
                 study_name=name,
                 direction="maximize" if mode == "max" else "minimize",
                 sampler=self._sampler(0),
-                pruner=_pruner(settings.pruner),
+                pruner=_pruner(settings.pruner, settings.draw),
                 load_if_exists=True,
             )
             self._require_own_space(anew)
@@ -259,15 +260,14 @@ def _journal(path: Path) -> Any:
     return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalLock(path)))  # type: ignore[arg-type]
 
 
-def _pruner(name: str) -> Any:
+def _pruner(name: str, draw: int) -> Any:
     import optuna
 
-    kinds = {
-        "none": optuna.pruners.NopPruner,
-        "median": optuna.pruners.MedianPruner,
-        "hyperband": optuna.pruners.HyperbandPruner,
-    }
-    return kinds[name]()
+    from frostline.sweeps.brackets import Hyperband
+
+    if name == "hyperband":
+        return Hyperband(draw)
+    return optuna.pruners.MedianPruner() if name == "median" else optuna.pruners.NopPruner()
 
 
 def _distribution(dimension: Dimension) -> Any:
