@@ -329,6 +329,14 @@ REFUSED = {
     "no folder": (["sweep.resume=none"], ["there is no such folder"]),
     "no sweep": (["sweep.resume=."], ["this folder is not a sweep: it has no sweep.json"]),
     "both": (["sweep.resume=a", "sweep.join=b"], ["exclude each other"]),
+    "a database, to resume": (
+        ["sweep.resume=sqlite:///it.db"],
+        ["sweep.resume takes the folder of a sweep, and this is the URL of a database", "sweep.resume=<sweep folder>"],
+    ),
+    "a database, to join": (
+        ["sweep.join=postgresql://host/it"],
+        ["sweep.join takes the folder of a sweep, and", "sweep.join=<sweep folder>", "sweep.storage=<URL>"],
+    ),
     "without -m": (["sweep.seeds=3"], ["sweep.seeds is a setting of a sweep", "add -m"]),
     "a retry of a new sweep": (["-m", "seed=0,1", "sweep.retry=true"], ["runs the failed jobs of an earlier sweep"]),
     "seeds twice": (["-m", "sweep.seeds=3", "seed=1,2"], ["sweep.seeds=3 repeats each setting"]),

@@ -34,6 +34,8 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
             "sweep.resume and sweep.join exclude each other", where="command line", next_step="leave one of them out"
         )
     ((key, value),) = named.items()
+    if "://" in value:
+        raise _no_database(key, value)
     Session.sweep = sweep = Sweep.read(Path(value).absolute())
     flags = [argument for argument in arguments if argument in FLAGS]
     free = (*OF_PROCESS, TRIALS) if sweep.search else OF_PROCESS
@@ -62,6 +64,15 @@ def taken_up(arguments: Sequence[str]) -> list[str] | None:
         f"{key}={hydra_quoted(str(sweep.folder))}",
         *(it for it in own if it != "trust=true"),
     ]
+
+
+def _no_database(key: str, url: str) -> ConfigError:
+    return ConfigError(
+        f"{key} takes the folder of a sweep, and this is the URL of a database, which holds only the study of a search",
+        where=f"{key}={url}",
+        next_step=f"frostline train {key}=<sweep folder>  # which names its database; "
+        "or frostline train -m sweep=tpe sweep.storage=<URL> <settings>  # a new sweep",
+    )
 
 
 def require_same_config(config: DictConfig, sweep: Sweep) -> None:
