@@ -346,6 +346,21 @@ def test_limits_end_a_run() -> None:
     assert not Watch(settings(), None).decides
 
 
+def pruned_by(watch: Watch) -> tuple[Pruning, Any]:
+    """The callback of a run of two phases of three epochs each, and a trainer that fits, with a score of 0.5."""
+    phases: Any = [SimpleNamespace(epochs=3)] * 2
+    pruning = Pruning(watch, phases, Record("", 0, monitor="val/it", model={"parameters": 1}))
+    strategy, state = SimpleNamespace(broadcast=lambda why: why), SimpleNamespace(fn="fit")
+    scores = {"val/it": 0.5}
+    return pruning, SimpleNamespace(
+        strategy=strategy, state=state, sanity_checking=False, callback_metrics=scores, current_epoch=0
+    )
+
+
+def module_in(phase: int) -> Any:
+    return SimpleNamespace(phase_number=phase, first_epoch=0)
+
+
 def test_the_time_is_looked_at_in_every_phase_and_a_score_in_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     reported = []
 
@@ -355,21 +370,28 @@ def test_the_time_is_looked_at_in_every_phase_and_a_score_in_the_last(monkeypatc
 
     clock = iter([0.0, 9.0, 11.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    phases: Any = [SimpleNamespace(epochs=3)] * 2
-    record = Record("", 0, monitor="val/it", model={"parameters": 1})
-    pruning = Pruning(Watch(settings(max_seconds=10.0), report), phases, record)
-    strategy = SimpleNamespace(broadcast=lambda why: why)
-    state = SimpleNamespace(fn="fit")
-    scores = {"val/it": 0.5}
-    trainer: Any = SimpleNamespace(
-        strategy=strategy, state=state, sanity_checking=False, callback_metrics=scores, current_epoch=0
-    )
-    module: Any = SimpleNamespace(phase_number=0, first_epoch=0)
-    pruning.on_fit_start(trainer, module)
-    pruning.on_validation_end(trainer, module)
+    pruning, trainer = pruned_by(Watch(settings(max_seconds=10.0), report))
+    pruning.on_fit_start(trainer, module_in(0))
+    pruning.on_validation_end(trainer, module_in(0))
     with pytest.raises(Pruned, match=r"11 s so far, more than sweep\.max_seconds=10"):
-        pruning.on_validation_end(trainer, module)
+        pruning.on_validation_end(trainer, module_in(0))
     assert reported == [], "only between phases, and in the last one"
+
+
+def test_a_score_is_judged_between_phases() -> None:
+    reported = []
+
+    def report(step: int, score: float) -> bool:
+        reported.append((step, score))
+        return True
+
+    pruning, trainer = pruned_by(Watch(settings(), report))
+    pruning.on_fit_start(trainer, module_in(0))
+    pruning.on_validation_end(trainer, module_in(0))
+    assert reported == []
+    with pytest.raises(Pruned, match=r"after epoch 3 others were better than 0\.5000"):
+        pruning.on_fit_start(trainer, module_in(1))
+    assert reported == [(3, 0.5)], "the last score of the phase before, at its planned end"
 
 
 # --- whole searches ---
