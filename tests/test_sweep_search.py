@@ -96,6 +96,10 @@ REFUSED = {
     "no trials": (["sweep.trials=0", *SPACE], ["sweep.trials"]),
     "several scores": (["task.monitor=val/loss,val/accuracy"], ["a search needs one score"]),
     "dry": (["dry_run=true", *SPACE], ["a search needs scores, but dry_run=true"]),
+    "a locked storage": (
+        ["sweep.storage=sqlite:///../locked.db?timeout=0", *SPACE],
+        ["the storage of the search cannot be opened: ", "database is locked", "sweep.storage=<the URL of a database>"],
+    ),
     "no storage": (["sweep.storage=nonsense", *SPACE], ["the storage of the search cannot be opened"]),
 }
 
@@ -104,7 +108,9 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_bad_input_is_refused_before_any_trial(case: str, program: Program, tmp_path: Path) -> None:
     typed, expected = REFUSED[case]
-    answer = program("train", "-m", "sweep=tpe", *SMALL, *STEPS, *typed)
+    with closing(sqlite3.connect(tmp_path.parent / "locked.db", isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        answer = program("train", "-m", "sweep=tpe", *SMALL, *STEPS, *typed)
     assert (answer.code, answer.out) == (1, "")
     for words in expected:
         assert words in answer.err
