@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 import faked
 from conftest import SMALL, Answer
 from frostline.commands.train import NOT_HERE
-from frostline.errors import FrostlineError
+from frostline.errors import FrostlineError, RunError
 from frostline.runs.predictions import read
+from frostline.runs.record import Record
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE]
 Program = Callable[..., Answer]
@@ -278,6 +279,26 @@ def test_a_bug_in_one_job_does_not_end_the_others(program: Program, tmp_path: Pa
     with (tmp_path / "S" / "leaderboard.csv").open() as file:
         assert [(row["run"], row["status"]) for row in csv.DictReader(file)] == [("1", "finished"), ("0", "failed")]
     assert "1 of 2 jobs failed, see above: 0" in answer.err
+
+
+@pytest.mark.usefixtures("untrained")
+def test_the_summary_names_each_next_step_once(program: Program, tmp_path: Path) -> None:
+    """Of errors before a run had a folder, and of those that its record has."""
+    weights = ["model.weights=null,none.pth", "seed=0,1,2"]
+    answer = program("train", "-m", *HEAD, *weights, "sweep.test=none", "hydra.sweep.dir=S")
+    assert answer.code == 1
+    lost = [f"failed       {number}: there is no such weights file" for number in (3, 4, 5)]
+    assert "\n".join([*lost, "  next:  model.weights=<a file>", ""]) in answer.out
+    assert answer.out.count("model.weights=<a file>") == 1
+    for name, step in (("0", "frostline rank"), ("1", "data.batch_size=8; or trainer=cpu")):
+        record = Record.read(tmp_path / "S" / name)
+        error = RunError("memory ran out", where="model", next_step=step)
+        record.status, record.error = "failed", {"type": "RunError", "message": str(error)}
+        record.write(tmp_path / "S" / name)
+    told = program("leaderboard", "S").out
+    assert "failed       0: memory ran out\n  next:  frostline rank\n" in told
+    assert "failed       1: memory ran out\n  next:  data.batch_size=8\n    or:  trainer=cpu\n" in told
+    assert "\n".join([*lost, "  next:  model.weights=<a file>", ""]) in told
 
 
 @pytest.mark.usefixtures("untrained")

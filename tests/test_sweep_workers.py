@@ -131,6 +131,7 @@ def test_a_job_that_ends_its_process_again_and_again_is_given_up(sweep: Sweep) -
     sweep.write_note(0, Note("0", [], attempts=MOST_ATTEMPTS))
     assert give_up(sweep, 0)
     assert sweep.state(0) == "failed"
+    assert f"next:  read the ends of the logs in {sweep.folder}/.jobs\n" in getattr(sweep.note(0), "steps", "")
     run(sweep, 1, 0.5, "running")
     sweep.write_note(1, Note("1", [], attempts=MOST_ATTEMPTS))
     assert give_up(sweep, 1)
@@ -231,6 +232,16 @@ def test_a_machine_that_dies_loses_a_job_that_another_takes_over(
     assert statuses(tmp_path / "S") == ["finished"] * number
     if kind == "grid":
         assert rows_of(tmp_path / "S") == rows_of(alone)
+
+
+def test_a_job_that_failed_in_a_worker_is_named_with_its_next_step(tmp_path: Path) -> None:
+    own = ["model.weights=none.pth,null", "optimizer.lr=0.1,0.01", "launcher=local", "launcher.workers=1"]
+    process = begun("faked", "train", "-m", *faked.SMALL, *own, "hydra.sweep.dir=S", cwd=tmp_path)
+    out, _ = process.communicate(timeout=600)
+    assert process.returncode == 1, out
+    reason = "there is no such weights file"
+    assert f"failed       0: {reason}\nfailed       1: {reason}\n  next:  model.weights=<a file>\n" in out
+    assert out.count("next:  model.weights") == 1
 
 
 def test_jobs_of_a_cluster_share_the_jobs_of_a_sweep(undisturbed: tuple[str, Path], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # all but tab and newline
 FEW = 100  # names listed in a message: more than a user types on a command line
 LONG = 100  # characters of a name shown in a message
+NEXT = "\n  next:  "
 
 
 class FrostlineError(Exception):
@@ -31,7 +32,7 @@ class FrostlineError(Exception):
     def __str__(self) -> str:
         where = f"\n  where: {self.where}" if self.where is not None else ""
         first, *others = self.next_step.split("; or ")
-        return f"{self.what}{where}\n  next:  {first}" + "".join(f"\n    or:  {other}" for other in others)
+        return f"{self.what}{where}{NEXT}{first}" + "".join(f"\n    or:  {other}" for other in others)
 
     def __reduce__(self) -> tuple[object, ...]:
         # An exception with keyword arguments does not survive pickling by default, and worker processes pickle theirs.
@@ -105,6 +106,12 @@ def in_short(message: str) -> str:
     """The first line of an error; if that introduces a list, also the first item."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+
+
+def steps_in(message: str) -> str:
+    """The lines `next:` and `or:` of the text of an error, "" if it has none."""
+    _, begin, steps = message.rpartition(NEXT)
+    return f"{begin[1:]}{steps}"
 
 
 def few(names: Sequence[str], most: int = FEW) -> str:

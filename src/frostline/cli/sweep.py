@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from frostline.cli.job import overrides, sweep_folder
 from frostline.cli.sweep_jobs import Jobs
 from frostline.cli.sweep_session import Session, within
-from frostline.errors import FrostlineError, RunError, few, in_short, shown
+from frostline.errors import FrostlineError, RunError, few, in_short, shown, steps_in
 from frostline.paths import remove_empty
 from frostline.quoting import with_program
 from frostline.runs.folders import numbered
@@ -127,6 +127,7 @@ class Board:
         if error is not None and note is not None:
             if isinstance(error, Exception):
                 note.error, note.kind = in_short(str(error)) or type(error).__name__, type(error).__name__
+                note.steps = steps_in(str(error))
             else:  # a signal ended it: it runs again in a resume
                 note.stopped += 1
             Session.sweep.write_note(number, note)

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -9,15 +10,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from frostline.errors import few, one_line, shown
+from frostline.errors import few, one_line, shown, steps_in
 from frostline.quoting import program, setting_of, with_program
 from frostline.report.leaderboard import BESIDE, CAUTION, DEVIATION, HIGH, LONG, LOW, NO_INTERVAL
 from frostline.report.score_intervals import cautions
 from frostline.report.summary import console_of_width
-from frostline.report.trials import settings_of, trials_of
+from frostline.report.trials import Trial, settings_of, trials_of
 from frostline.report.without_effect import equal_runs, without_effect
 from frostline.runs.record import Record
 from frostline.runs.sweep_names import RUNS
+from frostline.runs.sweeps import Sweep
 
 HEADS = {"low": "95 % interval", "as_good": "as good"}  # of columns in the terminal
 OWN = {"run", "status", "ranked_by", "runs", "low", "as_good", "seconds"}  # columns beside settings and scores
@@ -31,12 +33,8 @@ def print_leaderboard(path: Path) -> None:
         rows = list(csv.DictReader(file))
     console = console_of_width()
     console.print(_drawn(rows, console.width))
-    for row in rows:
-        if row["error"]:
-            console.print(f"{row['status']:11}  {row['run']}: {shown(str(row['error']))}")
-        if row.get(NO_INTERVAL):
-            console.print(f"{row['status']:11}  {row['run']}: no interval: {shown(row[NO_INTERVAL])}")
     trials = trials_of(path.parent)
+    _print_problems(rows, _steps_of(trials, path.parent), console)
     for names, equal in without_effect(trials).items():
         console.print(f"equal        {equal_runs(names, equal)}")
     for setting in settings_of(trials, path.parent):
@@ -71,6 +69,31 @@ def print_leaderboard(path: Path) -> None:
         console.print("separate     scores of different monitors or data cannot be compared: see ranked_by")
     console.print(f"leaderboard  {path}")
     _print_next(path.parent, rows, console)
+
+
+def _print_problems(rows: Sequence[Mapping[str, str]], steps: Mapping[str, str], console: Console) -> None:
+    """Print why runs did not finish, those with the same next steps together, and why scores have no interval. steps:
+    of the errors, by run."""
+    alike: dict[str, list[Mapping[str, str]]] = defaultdict(list)
+    for row in rows:
+        if row["error"]:
+            alike[steps.get(row["run"], "")].append(row)
+    for proposed, group in alike.items():
+        for row in group:
+            console.print(f"{row['status']:11}  {row['run']}: {shown(str(row['error']))}")
+        if proposed:
+            console.print(with_program(shown(proposed)), soft_wrap=True)
+    for row in rows:
+        if row.get(NO_INTERVAL):
+            console.print(f"{row['status']:11}  {row['run']}: no interval: {shown(row[NO_INTERVAL])}")
+
+
+def _steps_of(trials: Sequence[Trial], folder: Path) -> dict[str, str]:
+    """The `next:` lines of each run's error, as its job noted them, or else as its record has them."""
+    sweep = Sweep(folder, [], "")
+    noted = {note.run: note.steps for number in sweep.numbers() if (note := sweep.note(number)) is not None}
+    errors = {it.run: it.record.error["message"] for it in trials if it.record is not None and it.record.error}
+    return {it.run: noted.get(it.run) or steps_in(errors.get(it.run, "")) for it in trials}
 
 
 def cautions_of(rows: Sequence[Mapping[str, str]], scores: Sequence[str]) -> Iterator[str]:

@@ -47,7 +47,7 @@ FOREIGN = re.compile(
 FIELDS = {"arguments": "list[str]", "cwd": "str", "jobs": "list[list[str]]", "search": "dict"}
 FIELDS |= {"work": "list[NonNegative[float]]"}
 NOTED = {"run": "str", "typed": "list[str]", "error": "str | None", "kind": "str | None", "again": "bool"}
-NOTED |= {"attempts": "int", "stopped": "int"}
+NOTED |= {"attempts": "int", "stopped": "int", "steps": "str"}
 PAUSE = 0.2  # seconds between two looks at jobs that other processes run
 
 State = Literal["new", "open", "finished", "pruned", "failed"]
@@ -65,8 +65,8 @@ class Lost(NamedTuple):
 
 @dataclass
 class Note:
-    """run: the folder of the job's run, relative to the sweep's. error: why it failed, of which kind. again: to be run
-    once more. attempts: how often it began. stopped: how often a signal ended it."""
+    """run: the folder of the job's run, relative to the sweep's. error: why it failed, of which kind. steps: what the
+    error proposes. again: to be run once more. attempts: how often it began. stopped: how often a signal ended it."""
 
     run: str
     typed: list[str]
@@ -75,6 +75,7 @@ class Note:
     attempts: int = 1
     stopped: int = 0
     kind: str | None = None
+    steps: str = ""
 
 
 @dataclass
@@ -215,7 +216,7 @@ class Sweep:
         """Let failed jobs run again."""
         for number in self.numbers():
             if self.state(number) == "failed" and (note := self.note(number)) is not None:
-                self.write_note(number, replace(note, again=True, error=None, kind=None))
+                self.write_note(number, replace(note, again=True, error=None, kind=None, steps=""))
 
     def locked(self, name: str, *, wait: bool = False) -> AbstractContextManager[bool]:
         """Hold a lock in this context. Yields False if another process holds it and `wait` is False."""

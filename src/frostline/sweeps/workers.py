@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from frostline.distributed.signals import end_with_parent
-from frostline.errors import RunError, few
+from frostline.errors import RunError, few, steps_in
 from frostline.quoting import hydra_quoted
 from frostline.runs.sweeps import JOBS, Sweep
 from frostline.sweeps.progress import Progress
@@ -81,7 +81,9 @@ def give_up(sweep: Sweep, number: int) -> bool:
     note = sweep.note(number)
     if note is None or note.again or note.attempts - note.stopped < MOST_ATTEMPTS:
         return False
-    note.error, note.kind = f"its process died {note.attempts - note.stopped} times", "RunError"
+    logs = f"read the ends of the logs in {sweep.folder / JOBS}; or {sweep.again()} sweep.retry=true"
+    failure = RunError(f"its process died {note.attempts - note.stopped} times", next_step=logs)
+    note.error, note.kind, note.steps = failure.what, type(failure).__name__, steps_in(str(failure))
     record = sweep.record(number)
     if record is not None:
         record.status, record.error = "failed", {"type": "RunError", "message": note.error}
