@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from frostline.commands.train import NOT_HERE
 from frostline.errors import RunError
 from frostline.runs.record import Record
 from frostline.runs.sweeps import Note, Sweep
+from frostline.sweeps import workers
 from frostline.sweeps.progress import Progress
-from frostline.sweeps.workers import MOST_ATTEMPTS, devices, give_up, log_of, require_done, shares
+from frostline.sweeps.workers import MOST_ATTEMPTS, cores, devices, give_up, log_of, require_done, shares
 
 pytestmark = [pytest.mark.process, *(pytest.mark.filterwarnings(f"ignore:.*{text}") for text in NOT_HERE)]
 Program = Callable[..., Answer]
@@ -167,6 +169,92 @@ def test_jobs_that_no_worker_ran_are_reported(sweep: Sweep) -> None:
     require_done(sweep, 0)
     with pytest.raises(RunError, match="the workers ended before 2 trials had run"):
         require_done(sweep, 2)
+
+
+# --- what a worker starts with ---
+
+# The program of a worker: each run writes what its process has, and waits until the other worker has a run, too.
+STUB = """
+import json, os, sys, time
+from pathlib import Path
+from unittest.mock import patch
+
+import faked
+from frostline.cli.main import main
+
+HERE = Path(__file__).parent
+
+
+def trained(cfg, folder, **said):
+    import torch
+
+    own = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "HYDRA_FULL_ERROR")}
+    own |= {"cores": sorted(os.sched_getaffinity(0)), "threads": torch.get_num_threads()}
+    (HERE / f"{os.environ['FROSTLINE_WORKER']}.has").write_text(json.dumps(own))
+    end = time.monotonic() + 60
+    while len([*HERE.glob("*.has")]) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    faked.trained(cfg, folder, **said)
+
+
+if __name__ == "__main__":
+    with patch.dict(sys.modules, faked.STAND_INS | {"frostline.commands.train": faked.module("train", train=trained)}):
+        main()
+"""
+
+
+def test_a_worker_has_its_share_of_the_devices_and_cores(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stub.py").write_text(STUB)
+    monkeypatch.setattr(workers, "PROGRAM", "stub")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{faked.FOUND['PYTHONPATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,GPU-a")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    answer = program("train", "-m", *faked.SMALL, "seed=0,1", "launcher=local", "launcher.workers=2")
+    assert answer.code == 0, answer.err
+    found = [json.loads((tmp_path / f"{number} of 2.has").read_text()) for number in range(2)]
+    assert [it["CUDA_VISIBLE_DEVICES"] for it in found] == ["3", "5,GPU-a"]
+    assert [it["cores"] for it in found] == [own for _, own in shares(2, [], cores())]
+    assert [it["threads"] for it in found] == [len(it["cores"]) for it in found], "torch is imported after the pinning"
+
+
+@pytest.mark.parametrize("visible", ["", None])
+def test_what_workers_are_started_with(visible: str | None, sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[tuple[list[str], dict[str, str]]] = []
+
+    def start(command: list[str], *, env: dict[str, str], **_: object) -> SimpleNamespace:
+        begun.append((command[1:], env))
+        return SimpleNamespace(poll=lambda: 0, wait=lambda _: 0)
+
+    monkeypatch.setattr(workers.subprocess, "Popen", start)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.setattr(workers, "devices", lambda _: ["0", "1", "2"])
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with workers.started(sweep, 2, ["trust=true"]) as processes:
+        assert len(processes) == 2
+    command = ["-m", "frostline", "train", "trust=true", f"sweep.join={sweep.folder}", "launcher=alone"]
+    assert [it for it, _ in begun] == [command] * 2
+    environments = [env for _, env in begun]
+    assert [env["FROSTLINE_WORKER"] for env in environments] == ["0 of 2", "1 of 2"]
+    assert [env["CUDA_VISIBLE_DEVICES"] for env in environments] == (["0", "1,2"] if visible is None else ["", ""])
+    assert [env["OMP_NUM_THREADS"] for env in environments] == ["3", "3"], "that of the user"
+    assert not any("HYDRA_FULL_ERROR" in env for env in environments)
+
+
+@pytest.mark.parametrize(
+    ("visible", "cores", "expected"), [("0,1,2", 8, 3), ("", 8, 4), ("", 5, 2), ("", 1, 1), ("", 0, 1)]
+)
+def test_as_many_workers_as_gpus_or_as_pairs_of_cores(
+    visible: str, cores: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(workers, "cores", lambda: [*range(cores)])
+    assert workers.default_workers() == expected
 
 
 # --- whole sweeps ---
