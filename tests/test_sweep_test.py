@@ -110,6 +110,27 @@ def test_a_sweep_cannot_choose_by_a_test_score(monitor: str, program: Program, t
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["seed=0,1", "task=mine"],
+        ["task=classification,mine"],
+        ["sweep=random", "task=mine", "optimizer.lr=interval(0.1,1)"],
+        ["sweep=plans", "task=mine"],
+    ],
+    ids=" ".join,
+)
+def test_nor_by_one_that_a_yaml_file_names(typed: list[str], program: Program, tmp_path: Path) -> None:
+    task = "defaults: [classification, _self_]\nmonitor: test/accuracy\n"
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    (tmp_path / "conf" / "task" / "mine.yaml").write_text(task)
+    answer = program("train", "-m", "--config-dir", "conf", *SMALL, *typed)
+    assert answer.code == 1
+    assert "a sweep cannot choose by a test score" in answer.err
+    assert "where: task.monitor=test/accuracy" in answer.err
+    assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+
+
 def test_a_run_may_leave_the_test_out(program: Program, tmp_path: Path) -> None:
     answer = program("train", *SMALL, "schedule=head_only", "logger=none", "test=false", "run_dir=run")
     assert answer.code == 0, answer.err

@@ -69,10 +69,15 @@ class Jobs(Sweeper):
         self._work(batch)
 
     def _work(self, batch: Sequence[Sequence[str]]) -> list[float]:
-        """Compose every job, and return how much work its plan is."""
+        """Compose every job, and return how much work its plan is. Raises ConfigError if one would choose by a test
+        score."""
         assert self.config is not None
-        config, loader = self.config, self._loader
-        return [_planned(loader.compose_ahead(config, [*job])) for job in batch]
+        config, loader, work = self.config, self._loader, []
+        for job in batch:
+            composed = loader.compose_ahead(config, [*job])
+            require_validation(composed)
+            work.append(_planned(composed))
+        return work
 
     @property
     def _loader(self) -> ComposesAhead:
@@ -133,7 +138,6 @@ class Jobs(Sweeper):
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         typed = parser.parse_overrides(arguments)
         require_once(typed)
-        require_validation(typed)
         if isinstance(settings, Plans):
             require_once_each(settings)
         of_jobs = [it for it in [*parser.parse_overrides(self._params), *typed] if not is_of_sweep(it.key_or_group)]
@@ -166,11 +170,14 @@ class Jobs(Sweeper):
         _take_place(self.config, raw, Sweep(Path(), Jobs.typed, str(Path.cwd()), jobs, search, work if jobs else []))
 
     def _composed(self, job: list[str]) -> DictConfig:
+        """Raises ConfigError if the job would choose by a test score."""
         assert self.config is not None
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
         held = loader.ahead(job) if isinstance(loader, ComposesAhead) else None
-        return loader.load_sweep_config(self.config, job) if held is None else held
+        composed = loader.load_sweep_config(self.config, job) if held is None else held
+        require_validation(composed)
+        return composed
 
     def _run_all(self, sweep: Sweep, settings: Grid, searching: Searching | Planning | None) -> None:
         """Run the jobs in this process."""

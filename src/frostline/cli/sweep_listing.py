@@ -14,6 +14,8 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep, Sweep, ValueType
 from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from frostline.errors import ConfigError, few
 from frostline.quoting import PLAIN, hydra_quoted
@@ -75,15 +77,18 @@ def require_once(typed: Sequence[Override]) -> None:
             )
 
 
-def require_validation(typed: Sequence[Override]) -> None:
-    """Raises ConfigError if the sweep would choose by a test score."""
-    for override in typed:
-        if override.key_or_group == "task.monitor" and "test/" in str(override.input_line):
-            raise ConfigError(
-                "a sweep cannot choose by a test score: the best of many would look better than it is",
-                where=override.input_line,
-                next_step="name a score of validation, such as val/loss; the best setting is tested at the end",
-            )
+def require_validation(config: DictConfig) -> None:
+    """Raises ConfigError if the sweep would choose by a test score. config: of a job."""
+    try:
+        monitor = str(OmegaConf.select(config, "task.monitor"))
+    except OmegaConfBaseException:  # the job will be refused
+        return
+    if monitor.startswith("test/"):
+        raise ConfigError(
+            "a sweep cannot choose by a test score: the best of many would look better than it is",
+            where=f"task.monitor={monitor}",
+            next_step="name a score of validation, such as val/loss; the best setting is tested at the end",
+        )
 
 
 def jobs_of(overrides: Sequence[Override]) -> list[list[str]]:
