@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,10 @@ def test_the_best_setting_is_tested_and_gets_the_scores_that_each_run_would_have
     assert [name for name, scores in best.items() if scores] == [first["run"]]
     name = first["run"]
     assert best[name] == every[name]
+    (again,) = re.findall(r"^best +frostline (train .*)$", answer.out, re.MULTILINE)
+    assert program(*shlex.split(again), "run_dir=again").code == 0
+    scores = [[row["val"] for row in Record.read(tmp_path / run).phases] for run in (f"best/{name}", "again")]
+    assert scores[0] == scores[1], "the command as it is printed"
     for split in ("val", "test"):
         ours, theirs = (read(tmp_path / kind / name, split).columns["logits"] for kind in ("best", "all"))
         assert (ours == theirs).all()
