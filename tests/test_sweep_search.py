@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -401,6 +402,22 @@ def test_a_score_is_judged_between_phases() -> None:
 
 
 # --- whole searches ---
+
+
+@pytest.mark.usefixtures("untrained")
+def test_importances_are_printed_and_stored_with_the_sweep(program: Program, tmp_path: Path) -> None:
+    search = ["sweep=random", "sweep.trials=10", "optimizer.lr=tag(log,interval(1e-4,1e-1))", "head.dropout=0,0.1"]
+    answer = program("train", "-m", *faked.SMALL, *search, "hydra.sweep.dir=S")
+    assert answer.code == 0, answer.err
+    (line,) = re.findall(
+        r"^importance   optimizer\.lr (0\.\d\d|1\.00), head\.dropout (0\.\d\d)", answer.out, re.MULTILINE
+    )
+    assert sum(map(float, line)) == pytest.approx(1, abs=0.011)
+    told = [line for line in answer.out.splitlines() if line.startswith("importance")]
+    again = program("leaderboard", "S").out
+    assert [line for line in again.splitlines() if line.startswith("importance")] == told
+    (tmp_path / "S" / "importances.json").write_text("{")
+    assert "importance" not in program("leaderboard", "S").out
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:

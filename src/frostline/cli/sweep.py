@@ -163,19 +163,19 @@ class Board:
             sys.modules[HELD].forget()
         self._write(sweep)
         if self._path is not None:
+            from frostline.report.importances import write_importances
             from frostline.report.leaderboard_table import print_leaderboard
 
             errors += self._test_best(sweep)
             self._write(sweep, compare=True)
+            if Session.importances:
+                write_importances(sweep.folder, Session.importances)
             print_leaderboard(self._path)
             tell_notes(sweep)
             if Session.has_page:
                 from frostline.commands.sweep_page import page_of_sweep
 
                 page_of_sweep(sweep.folder)
-        if Session.importances:
-            shares = ", ".join(f"{name} {share:.2f}" for name, share in Session.importances.items())
-            print(f"importance   {shares} (share of the variance of the scores, fANOVA)")
         return [*errors, *_unsuccessful(sweep)]
 
     def _test_best(self, sweep: Sweep) -> list[FrostlineError]:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from frostline.errors import few, one_line, shown, steps_in
 from frostline.quoting import program, setting_of, with_program
+from frostline.report.importances import importances_in
 from frostline.report.leaderboard import BESIDE, CAUTION, DEVIATION, HIGH, LONG, LOW, NO_INTERVAL
 from frostline.report.score_intervals import cautions
 from frostline.report.summary import console_of_width
@@ -67,6 +68,9 @@ def print_leaderboard(path: Path) -> None:
         )
     if "ranked_by" in rows[0]:
         console.print("separate     scores of different monitors or data cannot be compared: see ranked_by")
+    if shares := importances_in(path.parent):
+        named = ", ".join(f"{one_line(name)} {share:.2f}" for name, share in shares.items())
+        console.print(f"importance   {named} (share of the variance of the scores, fANOVA)")
     console.print(f"leaderboard  {path}")
     _print_next(path.parent, rows, console)
 
