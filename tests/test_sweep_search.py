@@ -420,6 +420,21 @@ def test_importances_are_printed_and_stored_with_the_sweep(program: Program, tmp
     assert "importance" not in program("leaderboard", "S").out
 
 
+@pytest.mark.usefixtures("untrained")
+def test_what_is_typed_replaces_a_line_of_the_space_of_a_recipe(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    params = "{optimizer.lr: 'interval(0.1,0.2)', head.dropout: 'interval(0.1,0.2)', seed: '1,2'}"
+    recipe = f"# @package _global_\nhydra: {{sweeper: {{params: {params}}}}}\n"
+    (tmp_path / "conf" / "experiment" / "space.yaml").write_text(recipe)
+    own = ["--config-dir", "conf", "experiment=space", "sweep=random", "sweep.trials=2"]
+    typed = ["optimizer.lr=interval(0.01,0.02)", "head.dropout=0.5", "seed=7"]
+    assert program("train", "-m", *own, *faked.SMALL, *typed, "hydra.sweep.dir=S").code == 0
+    search = Sweep.read(tmp_path / "S").search
+    assert [(it["key"], it["low"], it["high"]) for it in search["space"]] == [("optimizer.lr", 0.01, 0.02)]
+    assert search["seeds"] == []
+    assert {"head.dropout=0.5", "seed=7"} <= {*search["fixed"]}
+
+
 def rows_of(folder: Path) -> list[dict[str, str]]:
     with (folder / "leaderboard.csv").open() as file:
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]

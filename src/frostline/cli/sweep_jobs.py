@@ -140,7 +140,9 @@ class Jobs(Sweeper):
         require_once(typed)
         if isinstance(settings, Plans):
             require_once_each(settings)
-        of_jobs = [it for it in [*parser.parse_overrides(self._params), *typed] if not is_of_sweep(it.key_or_group)]
+        given = {(it.key_or_group, it.package) for it in typed}
+        listed = [it for it in parser.parse_overrides(self._params) if (it.key_or_group, it.package) not in given]
+        of_jobs = [it for it in [*listed, *typed] if not is_of_sweep(it.key_or_group)]
         of_jobs = parser.parse_overrides(with_seeds([str(it.input_line) for it in of_jobs], settings.seeds))
         plan = planned(of_jobs, settings, settings_listed) if isinstance(settings, Search) else None
         searches = isinstance(settings, Search | Plans)
