@@ -17,7 +17,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import faked
-from conftest import SMALL, Answer, short_form
+from conftest import ROOT, SMALL, Answer, short_form
 from forked import started
 from frostline.cli.sweep_listing import settings_listed
 from frostline.commands.train import NOT_HERE
@@ -418,6 +418,21 @@ def test_importances_are_printed_and_stored_with_the_sweep(program: Program, tmp
     assert [line for line in again.splitlines() if line.startswith("importance")] == told
     (tmp_path / "S" / "importances.json").write_text("{")
     assert "importance" not in program("leaderboard", "S").out
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_space_may_lie_in_a_recipe(program: Program, tmp_path: Path) -> None:
+    """The one of docs/sweeps.md."""
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(), re.DOTALL)
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "space.yaml").write_text(recipe)
+    own = ["--config-dir", "conf", "experiment=space", "sweep.trials=3"]
+    answer = program("train", "-m", *own, *faked.SMALL, "hydra.sweep.dir=S")
+    assert answer.code == 0, answer.err
+    rows = rows_of(tmp_path / "S")
+    assert len(rows) == 3
+    assert {float(row["head.dropout"]) for row in rows} <= {0.0, 0.1, 0.2, 0.3, 0.4, 0.5}
+    assert len({row["optimizer.lr"] for row in rows}) == 3
 
 
 @pytest.mark.usefixtures("untrained")
