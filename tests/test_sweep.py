@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
 
@@ -255,14 +256,29 @@ def test_what_the_system_refuses_between_jobs_is_told(program: Program, tmp_path
 # --- nothing leaks from job to job ---
 
 
-def test_the_same_job_gives_the_same_bits_first_and_last(program: Program, tmp_path: Path) -> None:
+def state_of_process() -> dict[str, object]:
+    """What a run could leave changed behind it."""
+    return {
+        "handlers": {number: signal.getsignal(number) for number in signal.valid_signals()},
+        "environment": dict(os.environ),
+        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "folder": Path.cwd(),
+    }
+
+
+def test_ten_jobs_leave_no_trace_in_their_process(program: Program, tmp_path: Path) -> None:
+    """The first and the last are the same job, and have the same bits."""
     steps = ["schedule.every_phase.solve=false", "schedule.phases.head.epochs=2", "head=mlp", "head.dropout=0.5"]
-    many = "optimizer.lr=0.01,0.1,0.03,0.01"
-    answer = program("train", "-m", *HEAD, *steps, many, "hydra.sweep.dir=S", "sweep.test=none")
+    many = f"optimizer.lr=0.01,{','.join(str(0.02 * it) for it in range(1, 9))},0.01"
+    before = state_of_process()
+    answer = program("train", "-m", *HEAD, "report=false", *steps, many, "hydra.sweep.dir=S", "sweep.test=none")
     assert answer.code == 0, answer.err
-    first, *others, last = (read(tmp_path / "S" / str(job), "val").columns["logits"] for job in range(4))
+    assert state_of_process() == before
+    first, *others, last = (read(tmp_path / "S" / str(job), "val").columns["logits"] for job in range(10))
     assert (first == last).all()
     assert all((first != other).any() for other in others)
+    scores = [Record.read(tmp_path / "S" / job).metrics for job in "09"]
+    assert scores[0] == scores[1]
 
 
 class Broken:
