@@ -181,6 +181,21 @@ def test_a_checkpoint_with_another_record_is_refused_in_words(
     assert "next:" in answer.err
 
 
+@pytest.mark.parametrize("command", short_form(OPENING, "evaluate", "predict"))
+def test_a_run_of_a_newer_version_opens_without_its_new_keys(
+    command: str, run: Path, program: Callable[..., Answer]
+) -> None:
+    record, path = json.loads((run / "run.json").read_text()), run / "checkpoints" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    own = content[CHECKPOINT_KEY]
+    for held in (record, record["data"], record["data"]["targets"], own, own["identity"], own["identity"]["targets"]):
+        held["later"] = 1
+    (run / "run.json").write_text(json.dumps(record))
+    torch.save(content, path)
+    answer = program(*OPENING[command])
+    assert answer.code == 0, answer.err
+
+
 @pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
 @pytest.mark.parametrize(
     ("change", "said"),

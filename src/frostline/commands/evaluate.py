@@ -134,7 +134,7 @@ def _built(
     settings of this command."""
     if elsewhere:
         built = build(
-            settings, load_weights=False, logs=False, known=Targets(**completed_targets(record.data["targets"]))
+            settings, load_weights=False, logs=False, known=Targets.of(completed_targets(record.data["targets"]))
         )
         if built.data.fingerprint != record.data.get("fingerprint"):
             if built.trainer.is_global_zero:

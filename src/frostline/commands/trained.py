@@ -80,7 +80,7 @@ def _require_own(content: dict[str, Any], record: Record, path: Path) -> None:
 def trained(settings: DictConfig, folder: Path, name: str) -> Trained:
     """Rebuild the model from a run's `opened` settings and its checkpoint. Raises RunError if they do not match."""
     content, path = read_weights(folder, name)
-    targets = Targets(**content[CHECKPOINT_KEY]["identity"]["targets"])
+    targets = Targets.of(content[CHECKPOINT_KEY]["identity"]["targets"])
     model = untrained(settings, targets)
     require_unchanged(content, model, path, "network")
     load_state(model, content["state_dict"], path)

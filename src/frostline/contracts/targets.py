@@ -1,7 +1,7 @@
 """Description of a data set's targets, which data passes to the task as a backbone passes its spec to data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from frostline.errors import RunError
@@ -30,6 +30,11 @@ class Targets:
     names: list[str]
     counts: list[int]
     about: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Targets":
+        """record: as `asdict` returns it; keys that a newer version added are ignored."""
+        return cls(**{own.name: record[own.name] for own in fields(cls) if own.name in record})
 
 
 def inputs_in(about: Mapping[str, Any]) -> Mapping[str, Any]:

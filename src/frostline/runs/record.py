@@ -4,7 +4,7 @@ import json
 import math
 import platform
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -137,7 +137,8 @@ class Record:
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
-        """Read run.json. Raises RunError if it is missing, unreadable or of another schema."""
+        """Read run.json, and ignore keys that a newer version added. Raises RunError if it is missing, unreadable or of
+        another schema."""
         path = folder / FILE
         if not path.is_file():
             raise RunError(
@@ -149,7 +150,8 @@ class Record:
 
     @classmethod
     def _made(cls, content: dict[str, Any]) -> "Record":
-        record = cls(**content)
+        names = {own.name for own in fields(cls)}
+        record = cls(**{key: value for key, value in content.items() if key in names})
         record._require_types()
         record.metrics = _numbers(record.metrics)
         for row in (*record.phases, *record.averages):
