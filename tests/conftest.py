@@ -43,8 +43,7 @@ DEVICE = {"cpu": ["trainer=cpu"], "gpu": ["trainer=gpu", "trainer.deterministic=
 PICTURE_MODELS = [
     file.stem
     for file in (conf_dir() / "model").glob("*.yaml")
-    if file.stem not in ("torchvision", "timm", "fusion", "_efficientnet_lite", "_none")
-    and "transformer" not in file.read_text(encoding="utf-8")
+    if not file.stem.startswith("_") and not re.search("[?]{3}|[Ff]usion|transformer", file.read_text(encoding="utf-8"))
 ]
 
 

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,19 +15,12 @@ from PIL import Image
 
 from conftest import Answer, short_form
 from frostline.paths import conf_dir
+from frostline.plan.composed import plan_of
 from tiny_boxes import put_coco
 from tiny_sounds import put
 from tiny_text import make_tokenizer
 
 RECIPES = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
-TEXTS = [recipe for recipe in RECIPES if recipe.startswith("minilm")]
-FOLDERS = [recipe for recipe in RECIPES if recipe.startswith("lite0")]  # of pictures
-BOXES = [recipe for recipe in RECIPES if recipe.endswith("_boxes")]
-SOUNDS = ["lite0_spoken_digits"]
-HEADS = ["resnet50_frozen_mlp_adam", "resnet50_frozen_wide", "lite0_bccd", "lite0_bccd_boxes"]
-STAGED = ["quickstart", "lite0_blood_cells", "lite0_cifar10", *SOUNDS, *TEXTS]
-PHASES = {recipe: ["head"] for recipe in HEADS} | {recipe: ["head", "all"] for recipe in STAGED}
-PHASES["resnet50_two_stage"] = ["head", "upper"]
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +66,24 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "recipe", short_form(RECIPES, "quickstart", "lite0_blood_cells", "lite0_bccd_boxes", "minilm_wnut17")
 )
 def test_a_recipe_runs(
-    recipe: str, cifar: Path, texts: Path, pictures: Path, tmp_path: Path, program: Callable[..., Answer]
+    recipe: str,
+    cifar: Path,
+    texts: Path,
+    pictures: Path,
+    tmp_path: Path,
+    program: Callable[..., Answer],
+    composed: Callable[..., Any],
 ) -> None:
-    phases = PHASES.get(recipe, ["all"])
+    cfg = composed(f"experiment={recipe}", "run_dir=logs/it")
+    phases, reader = [phase.name for phase in plan_of(cfg).phases], cfg.data._target_.rpartition(".")[2]
     overrides = [f"schedule.phases.{name}.epochs=1" for name in phases] + ["schedule.every_phase.warmup_epochs=0"]
-    if recipe in TEXTS:
+    if reader in ("TextCsv", "Conll"):
         overrides += [f"data.dir={texts}", f"model.weights={texts / 'tokenizer'}", "model=bundled"]
         overrides += ["model._target_=tiny_text.TinyText"]
-    elif recipe in BOXES:
+    elif reader == "BoxedPictures":
         folder = put_coco(tmp_path / "boxes", {"train": 9, "val": 3, "test": 3})
         overrides += [f"data.dir={folder}", "data.image_size=32", "head.channels=32", "head.hidden=32"]
-    elif recipe in SOUNDS:
+    elif reader == "AudioCsv":
         folder = put(tmp_path / "sounds")
         places = [
             ("test" if number % 3 == 0 else "train", file) for number, file in enumerate(sorted(folder.rglob("*.wav")))
@@ -90,9 +91,9 @@ def test_a_recipe_runs(
         rows = "".join(f"{file.relative_to(folder)},{file.parent.name},{part}\n" for part, file in places)
         (folder / "table.csv").write_text(f"file_name,label,split\n{rows}")
         overrides += [f"data.file={folder / 'table.csv'}", "data.image_size=32"]
-    elif recipe in FOLDERS:
+    elif reader == "ImageFolder":
         overrides += [f"data.dir={pictures}", "data.image_size=32"]
-    elif recipe != "quickstart":
+    elif reader == "Cifar":
         overrides += [f"data.dir={cifar}", "model.weights=null", "data.image_size=32"]
     answer = program("train", f"experiment={recipe}", "trainer=debug", "data.batch_size=8", "logger=none",
                      f"run_dir={tmp_path / 'run'}", *overrides)  # fmt: skip

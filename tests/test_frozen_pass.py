@@ -55,7 +55,6 @@ def pictures(number: int, size: int) -> Tensor:
 
 
 def test_every_model_is_tried() -> None:
-    assert len(MODELS) == 18
     assert set(MODELS) >= LIGHT
 
 

@@ -55,7 +55,6 @@ def two_epochs_each(plan: str, composed: Callable[..., Any]) -> list[str]:
 def test_every_plan_ends_in_the_same_bits(
     plan: str, program: Program, composed: Callable[..., Any], tmp_path: Path
 ) -> None:
-    assert len(FROZEN) == 10
     data = [*MORE, "schedule.phases.all.epochs=1"] if plan == "two_stage" else FEW
     kept_and_never(program, tmp_path, *PLAIN, *two_epochs_each(plan, composed), *data, "data.augment=none")
 
