@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import ASIDE, DEVICE, Answer, short_form
 from frostline.commands.train import NOT_HERE
@@ -89,6 +90,19 @@ def test_every_way_to_train_ends_with_scores(way: str, data: Path, program: Prog
     assert [row["class"] for row in record["per_class"]] == ["0", "1", "2", "3"]
     assert sum(row["n"] for row in record["per_class"]) == 6 * 48 * 64
     assert bool(record["averages"]) == (way == "averaged")
+
+
+def test_each_term_of_the_loss_is_logged(data: Path, program: Program) -> None:
+    own = [it for it in OWN if it != "logger=none"]
+    chosen = [*TINY_UNET, *ONE, "task.dice=0.5", "trainer.log_every_n_steps=1"]
+    answer = program("train", *own, *ASIDE, f"data.dir={data}", *chosen, "run_dir=run")
+    assert answer.code == 0, answer.err
+    events = EventAccumulator("run/tensorboard").Reload()
+    terms = [[it.value for it in events.Scalars(f"train/{name}_step")] for name in ("cross_entropy", "dice", "loss")]
+    assert [len(values) for values in terms] == [2, 2, 2]
+    for entropy, dice, loss in zip(*terms, strict=True):
+        assert min(entropy, dice) > 0
+        assert loss == pytest.approx(entropy + dice)
 
 
 def test_classes_are_learned_in_seconds(run: Path) -> None:
