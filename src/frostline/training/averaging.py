@@ -37,7 +37,7 @@ def average(built: Built, record: Record, folder: Path) -> None:
     model, trainer = built.model, built.trainer
     tuned = _cloned(model)
     record.averages, chosen = [], None
-    built.frozen.begin(None, [], 0)  # no cache: a mix may change frozen weights, and is scored once
+    built.enter_none(keep="nothing")  # a mix may change frozen weights, and is scored once
     kept = trainer.checkpoint_callback
     assert isinstance(kept, ModelCheckpoint)  # checked by require_best
     assert kept.best_model_score is not None

@@ -87,6 +87,15 @@ class Built(NamedTuple):
         self.frozen.begin(None if keep == "nothing" else choice, lines, first_epoch)
         return self.model.enter(self.plan.phases[number], number, first_epoch)
 
+    def enter_none(self, keep: Literal["own", "nothing"]) -> None:
+        """Enter no phase, to score weights: no sample is augmented, and what learns does not change.
+
+        keep: cache the outputs of the whole backbone, or nothing.
+        """
+        choice = _whole_backbone(self.model.backbone, self.trainer, reuses=self.reuses)
+        self.data.show(choice.views, 0)
+        self.frozen.begin(None if keep == "nothing" else choice, [choice.line], 0)
+
 
 def build(
     cfg: Config,
@@ -179,9 +188,15 @@ def features_alone(cfg: Config) -> FrozenOutputs:
     compiles = compiled_work(cfg.trainer.compile, trainer, data, [], outputs).frozen
     work = FrozenPass(backbone, low, compiles=compiles)
     frozen = FrozenOutputs(work, data, Store(reuse.folder, reuse.max_bytes), outputs, compiled=False)
-    line, kept = len(backbone.blocks), reuse.when != "never" and trainer.precision != "16-mixed"
-    frozen.begin(Choice(line, kept, views=0, passes=(1, 1), num_bytes=0, why_not=""), [line], 0)
+    choice = _whole_backbone(backbone, trainer, reuses=reuse.when != "never")
+    frozen.begin(choice, [choice.line], 0)
     return frozen
+
+
+def _whole_backbone(backbone: Backbone, trainer: L.Trainer, *, reuses: bool) -> Choice:
+    """Cache the outputs of all blocks, without augmentation, as a phase does that trains the head alone."""
+    kept = reuses and trainer.precision != "16-mixed"
+    return Choice(len(backbone.blocks), kept, views=0, passes=(1, 1), num_bytes=0, why_not="")
 
 
 def bare_trainer(node: Config, callbacks: list[L.Callback]) -> L.Trainer:

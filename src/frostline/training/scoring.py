@@ -8,7 +8,6 @@ from typing import Any
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from frostline.distributed.sharding import whole_state
-from frostline.frozen.policy import Choice
 from frostline.runs.record import Record
 from frostline.training.build import Built
 from frostline.training.callbacks.checkpoint_files import WholeFiles, files_of
@@ -75,22 +74,13 @@ def enter_phase_of(built: Built, weights: dict[str, Any]) -> None:
     if built.plan.phases:
         built.enter(phase_number(built.plan, weights["phase"], "checkpoints"), 0, keep="own")
     else:
-        _enter_none(built)
-
-
-def _enter_none(built: Built) -> None:
-    """Show samples without augmentation, and serve the outputs of the whole backbone from the cache, as a phase does
-    that trains the head alone."""
-    built.data.show(0, 0)
-    line = len(built.model.backbone.blocks)
-    kept = built.reuses and built.trainer.precision != "16-mixed"
-    built.frozen.begin(Choice(line, kept, views=0, passes=(1, 1), num_bytes=0, why_not=""), [line], 0)
+        built.enter_none(keep="own")
 
 
 def score_untrained(built: Built, record: Record, folder: Path) -> None:
     """Score validation with the weights as they are, and write them as the run's best checkpoint, from which other
     commands open it."""
-    _enter_none(built)
+    built.enter_none(keep="own")
     model, trainer = built.model, built.trainer
     (scores,) = trainer.validate(model, datamodule=built.data, verbose=False)
     record.best = {"phase": NO_PHASE, "epoch": 0, "average": None}
