@@ -91,7 +91,7 @@ def made(texts: Sequence[dict[str, str]], rows: int, seed: int) -> Made:
 
 
 def scores_of(it: Made, predicted: Tensor) -> dict[str, float]:
-    """Of predicted stars of the test rows, as Frostline scores them."""
+    """Score predicted stars of the test rows, as Frostline does."""
     stars, train = it.stars[it.test], it.stars[: it.test.start]
     worth = Worth((stars - train.min()).clamp(min=0), stars >= train.mean())
     ranked = by_user(predicted, worth, it.user[it.test])

@@ -90,7 +90,7 @@ STAND_INS = {
     "frostline.commands.train": module("train", train=trained),
     "frostline.training.callbacks.pruning": module("pruning", Watched=Watched),
 }
-# Of `forked.started`: where `-m faked` is found.
+# The environment for `forked.started`, in which `-m faked` is found.
 FOUND = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(conf_dir().parent / "src")])}
 
 

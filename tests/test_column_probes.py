@@ -205,7 +205,7 @@ def test_products_are_left_out_where_the_truth_is_a_sum() -> None:
 
 
 def test_many_features_are_seen_by_their_principal_directions() -> None:
-    """Of 40 features, 24 have a small variance; what depends on these is not found."""
+    """24 of 40 features have a small variance; what depends on these is not found."""
     draw = torch.Generator().manual_seed(0)
     features = torch.randn(N + M, 40, generator=draw, dtype=torch.float64)
     features[:, 16:] *= 1e-3

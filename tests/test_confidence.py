@@ -238,7 +238,7 @@ def test_the_promise_holds_where_probabilities_round_to_one(tmp_path: Path) -> N
 
 
 def test_samples_that_are_not_exchangeable_are_told_once(tmp_path: Path) -> None:
-    """Of groups, and of a split by time."""
+    """Samples of groups, and samples split by time."""
     target, logits = np.arange(99) % 2, np.eye(2, dtype=np.float32)[np.arange(99) % 2] * 5
     groups = [f"patient {at % 7}" for at in range(99)]
     samples = {"sample": groups, "index": np.arange(99), "target": target, "logits": logits}

@@ -50,7 +50,7 @@ def test_minutes_decide_by_seconds(minutes: float, least: int, depth: int) -> No
     assert chosen_depth(depths([10, 60, 120, 121, 300]), minutes, least=least) == depth
 
 
-# Of 5 training samples and 2 of validation, in 3 epochs.
+# 5 training samples and 2 of validation, in 3 epochs.
 @pytest.mark.parametrize(
     ("kept", "passes", "passed"),
     [(False, (1, 3), 3 * 5 + 3 * 2), (True, (1, 3), 5 + 2), (True, (2, 3), 2 * 5 + 2), (True, (0, 3), 0)],

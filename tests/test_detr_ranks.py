@@ -28,7 +28,7 @@ def jobs(folder: Path, data: Path, network: Path, trainer: list[str]) -> list[Jo
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """Of one process and of two."""
+    """The ends of a run on one process and on two."""
     data = put_coco(tmp_path_factory.mktemp("data"), {"train": 13, "val": 3, "test": 5})
     network = put("rf_detr", tmp_path_factory.mktemp("network"))
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")

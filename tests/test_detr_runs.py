@@ -54,7 +54,7 @@ def own(networks: Path, data: Path, kind: str, *settings: str) -> list[str]:
 def test_keeping_the_outputs_of_frozen_blocks_changes_no_bit(
     kind: str, networks: Path, data: Path, program: Program, tmp_path: Path
 ) -> None:
-    """Of all blocks, then of all but the last."""
+    """The outputs of all blocks, then of all but the last."""
     settings = own(networks, data, kind, *LAST, "data.augment=none")
     settings += ["trainer.precision=bf16-mixed"] if kind == "rf_detr" else []
     first, _ = kept_and_never(program, tmp_path, *settings)

@@ -65,7 +65,7 @@ def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(run_once: Path, program: Program, tmp_path: Path) -> str:
-    """Of pictures in `data`, named by a relative path."""
+    """A run on pictures in `data`, named by a relative path."""
     return copied(run_once, tmp_path)
 
 

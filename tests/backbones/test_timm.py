@@ -27,7 +27,7 @@ from frostline.paths import conf_dir
 from frostline.plan.freezing import set_trainable
 from tiny import MORE
 
-# Of each layout the smallest models, and more where models of one class differ: tokens, pooling, rotary positions.
+# The smallest models of each layout, and more where models of one class differ: tokens, pooling, rotary positions.
 EXAMPLES = {
     "ByobNet": ["test_byobnet"],
     "ConvNeXt": ["test_convnext", "convnextv2_atto"],

@@ -43,7 +43,7 @@ def noise(size: tuple[int, int], seed: int) -> Image.Image:
 
 
 def write_pictures(folder: Path) -> list[Path]:
-    """Of several sizes and modes, one taken with the camera on its side."""
+    """Write pictures of several sizes and modes, one taken with the camera on its side."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, size in enumerate(SIZES):
         noise(size, number).save(folder / f"{number}.png")

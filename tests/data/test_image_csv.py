@@ -31,7 +31,7 @@ DEFAULTS = {
 
 @pytest.fixture
 def make(spec: ImageSpec, common: dict[str, Any], tmp_path: Path) -> Make:
-    """Of a table with these lines, whose pictures are there."""
+    """Make the data of a table with these lines, and write its pictures."""
 
     def made(
         lines: list[str], columns: list[str], kind: str = "class", name: str = "labels.csv", **settings: Any

@@ -137,7 +137,7 @@ def test_enough_of_each_class_is_enough_and_one_fewer_is_not() -> None:
 
 
 def test_a_stratum_of_one_sample_is_left_whole() -> None:
-    """Of labels there may be strata that no class would be."""
+    """Combinations of labels may be rarer than any class."""
     rest, split = stratified_split(torch.tensor([0, 1, 1, 1, 1]), 0.5, seed=0, keep=2)
     assert 0 in rest
     assert len(split) == 2

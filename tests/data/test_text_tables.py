@@ -21,7 +21,7 @@ PLAIN: dict[str, Any] = {
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    """Of a table with these lines, and of those for the other splits."""
+    """Read a table with these lines, and those of the other splits."""
 
     def made(train: list[str], *, kind: str = "class", test: list[str] | None = None, **settings: Any) -> Found:
         (tmp_path / "train.csv").write_text("\n".join(train) + "\n")

@@ -39,7 +39,7 @@ def test_the_order_of_equal_confidences_does_not_matter() -> None:
 
 @pytest.mark.parametrize(("number", "most"), [(200, 0.1), (2000, 0.05)])
 def test_the_promise_holds(number: int, most: float) -> None:
-    """Of thresholds from validation, at most 5 % have more errors than promised among very many further samples."""
+    """At most 5 % of thresholds from validation have more errors than promised among very many further samples."""
     further = samples(400_000, 10**6)
     coverage, error = errors_by_coverage(*further)
     ordered = -np.sort(-further[0])

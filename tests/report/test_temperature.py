@@ -94,7 +94,7 @@ def simulated(number: int, scale: float, draw: np.random.Generator) -> tuple[np.
 
 @pytest.mark.parametrize(("scale", "least", "most"), [(1.0, 0.0, 0.35), (2.0, 0.85, 1.0)])
 def test_a_temperature_is_used_where_it_helps(scale: float, least: float, most: float) -> None:
-    """Of 40 sets of 60 samples; 19 % and 96 % of 300 (see `held_out`)."""
+    """The share of 40 sets of 60 samples; 19 % and 96 % of 300 (see `held_out`)."""
     draw = np.random.default_rng(0)
     sets = [held_out(*simulated(60, scale, draw), np.arange(60)) for _ in range(40)]
     assert least <= np.mean([held < raw for raw, held in sets]) <= most

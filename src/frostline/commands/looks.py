@@ -58,7 +58,7 @@ def allowance_of(record: Record, folder: Path) -> Allowance:
 
 
 def looks_of(built: Built, allowance: Allowance | None) -> Looked:
-    """Of the network as it is after the test. allowance: see `Allowance`; None for any time."""
+    """How to look at samples with the network as it is after the test. allowance: None for any time."""
     device = built.trainer.strategy.root_device
     computing = built.trainer.precision_plugin.forward_context
     return partial(_looks, Explaining(built.model, built.data, device, computing), allowance)

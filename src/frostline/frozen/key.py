@@ -83,7 +83,7 @@ def machine(device: torch.device) -> list[Any]:
 
 @cache
 def _version(name: str) -> str:
-    """Of what this process has imported: an installation that changes meanwhile does not change it."""
+    """The version that this process has imported: an installation that changes meanwhile does not change it."""
     return metadata.version(name)
 
 

@@ -141,7 +141,8 @@ class Curve(NamedTuple):
 
 
 def precision_recall(found: Predictions) -> list[Curve]:
-    """Of each class, or label of several; none if there are more than MOST_CURVES, or outputs are others."""
+    """A curve for each class, or label of several; none if there are more than MOST_CURVES, or the outputs are
+    of another kind."""
     import numpy as np
 
     names = [*map(str, found.about.get("names") or [])]

@@ -34,8 +34,8 @@ class Difference(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Of samples with one class each: how many both, the first alone, the second alone, and neither answered right, and
-    McNemar's probability of so uneven an outcome if both were equally good; None where samples have groups."""
+    """The numbers of samples with one class each that both, the first alone, the second alone, and neither answered
+    right, and McNemar's probability of so uneven an outcome if both were equally good; None if samples have groups."""
 
     both: int
     first: int
@@ -96,7 +96,7 @@ def not_comparable(problem: str, where: object, compared: Compared = TEST_SPLITS
 
 
 def differences(first: Predictions, second: Predictions) -> list[Difference]:
-    """Of each score that both runs have and that is a function of sums over samples."""
+    """Compare each score that both runs have and that is a function of sums over samples."""
     units = units_of(first.columns)
     found = []
     for name in first.about.get("scores", {}):

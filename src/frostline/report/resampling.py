@@ -64,7 +64,7 @@ def times(strata: Array, draws: int, random: Any) -> Array:
 
 
 def drawn(scores: Sequence[Sums], strata: Array, seed: int = 0) -> list[Array]:
-    """Of each score its value (B,) in each of its draws, which all scores share."""
+    """The values (B,) of each score in its draws. All scores share the draws."""
     import numpy as np
 
     order = np.argsort(strata, kind="stable")
@@ -117,8 +117,8 @@ def _sparse(sums: Array) -> Array:
 
 
 def influences(score: Sums, seed: int = 0) -> Array:
-    """Of single units on the score, from the scores without each (jackknife); of SKEWNESS_FROM units at most. Empty for
-    few draws, whose interval needs none."""
+    """The influence of single units on the score, from the scores without each (jackknife), for at most SKEWNESS_FROM
+    units. Empty for few draws, whose interval needs none."""
     import numpy as np
 
     sums, of = score.sums, score.of

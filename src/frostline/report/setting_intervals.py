@@ -18,8 +18,9 @@ Ends = Mapping[str, Any]  # `low`, `high` and `caution`
 
 
 class Compared(NamedTuple):
-    """Of a setting: the interval of the score that ranks; `best`, `yes` or `no` for as good as the best one, "" if it
-    was not compared; why it has no interval although it should, else ""."""
+    """The comparison of a setting with the best one. ends: the interval of the score that ranks. mark: `best`; `yes` or
+    `no` for as good as the best one; "" if it was not compared. problem: why it has no interval although it should,
+    else ""."""
 
     ends: Ends | None
     mark: str

@@ -64,7 +64,7 @@ def _why_not(values: int, samples: int) -> str:
 
 
 def recorded_slices(folder: Path) -> dict[str, dict[str, Any]]:
-    """Of the test split of the run in `folder`; {} if it stored no predictions."""
+    """Slices of the test split of the run in `folder`; {} if it stored no predictions."""
     if not (folder / file_of("test")).is_file():
         return {}
     try:

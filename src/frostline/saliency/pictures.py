@@ -147,7 +147,8 @@ class _Run(NamedTuple):
         return [*self.backbone.blocks.values()]
 
     def gradient(self, x: Any, start: int, leaf: Tensor) -> Tensor:
-        """Of the scores, with respect to `leaf`. x: output of `start` blocks, computed from it with a graph."""
+        """The gradient of the scores with respect to `leaf`. x: output of `start` blocks, computed from it with a
+        graph."""
         for block in self.blocks[start:]:
             x = block(x)
         scores = self.evidence(self.head(self.backbone.to_head(self.backbone.pool(x))).float())

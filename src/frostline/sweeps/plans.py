@@ -152,7 +152,7 @@ def _by_probe(space: Space, tried: Sequence[Tried]) -> list[str]:
 
 
 def _share(space: Space, tried: Sequence[Tried]) -> float:
-    """Of the time, what runs on frozen outputs have taken."""
+    """The share of the time that runs on frozen outputs have taken."""
     return sum(it.seconds for it in tried if not it.choice.thaws) / (60 * space.minutes)
 
 
@@ -165,9 +165,10 @@ def needed(choice: Choice, planned: float, tried: Sequence[Tried]) -> float:
 
 
 def share_of_estimate(tried: Sequence[Tried], *, thaws: bool) -> float:
-    """Of its estimate, what a plan takes, by the latest run that thawed, or by the latest on frozen outputs that were
-    not cached before. Without one that thawed, half, or less if frozen runs took less. 0 without any run to go by: a
-    bound that may be far too high would refuse the first one, and one that takes too long is ended anyway.
+    """The share of its estimated time that a plan takes, from the latest run that thawed, or the latest on frozen
+    outputs that were not cached before. Without one that thawed, half, or less if frozen runs took less. 0 without any
+    run to go by: a bound that may be far too high would refuse the first one, and one that takes too long is ended
+    anyway.
 
     Estimates are upper bounds. A plan of a few seconds takes longer for other reasons, which tells nothing of others.
     """

@@ -57,7 +57,8 @@ def features_at_hand(built: Built, number: int) -> bool:
 
 
 def _majority(data: Data) -> float:
-    """Of the class that is most frequent in training before `data.train_limit`, which balances classes."""
+    """Validation accuracy of the class that is most frequent in training before `data.train_limit`, which balances
+    classes."""
     most = data.unlimited.bincount().argmax()
     return float((data.val_split.labels == most).double().mean())
 

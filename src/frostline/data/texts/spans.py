@@ -19,7 +19,7 @@ class Span(NamedTuple):
 
 
 def spans_of(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Span | None]:
-    """Of each token of a text or pair, in the order of its row; None for special tokens."""
+    """The span of each token of a text or pair, in the order of its row; None for special tokens."""
     found = tokenizer.encoding(texts)
     each = zip(found.sequence_ids, found.word_ids, found.offsets, strict=True)
     return [None if text is None or word is None else Span(text, word, *ends) for text, word, ends in each]
