@@ -79,7 +79,7 @@ def test_frozen_outputs_of_another_processor_or_of_other_algorithms_have_another
 
 
 def test_pictures_of_another_layout_have_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample_cache, "LAYOUT", sample_cache.LAYOUT + 1)
+    monkeypatch.setattr(sample_cache, "VERSION", sample_cache.VERSION + 1)
     assert pixels_key() != PIXELS
 
 

@@ -16,7 +16,7 @@ from frostline.storage.entry import Entry
 from frostline.storage.key import key_of
 from frostline.storage.store import Store
 
-LAYOUT = 1  # version of the rows and of decoding; a part of the key, so that a new number invalidates the cache
+VERSION = 1  # version of the rows and of decoding; a part of the key, so that a new number invalidates the cache
 BAR = 24  # characters
 CHUNK = 32  # most pictures that a thread gets at a time: scheduling one small picture costs as much as decoding it
 
@@ -145,7 +145,7 @@ NOWHERE = SampleCache(None)
 def _key(source: dict[str, Any]) -> str:
     """Includes the versions of Pillow, which decodes and resizes, and torchvision, which computes the size."""
     return key_of(
-        source | {"pixels": LAYOUT, "decoded by": [metadata.version(name) for name in ("pillow", "torchvision")]}
+        source | {"pixels": VERSION, "decoded by": [metadata.version(name) for name in ("pillow", "torchvision")]}
     )
 
 

@@ -5,10 +5,10 @@ import json
 from typing import Any
 
 # Version of the entry format, of decoding and of frozen computation: a new number invalidates every cached entry.
-LAYOUT = 5
+VERSION = 5
 
 
-def key_of(said: dict[str, Any]) -> str:
+def key_of(values: dict[str, Any]) -> str:
     """The same for the same plain values, whatever the order of their keys."""
-    text = json.dumps({"layout": LAYOUT} | said, sort_keys=True)
+    text = json.dumps({"layout": VERSION} | values, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()

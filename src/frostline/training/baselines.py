@@ -22,7 +22,7 @@ from frostline.tasks.classification import Classification
 from frostline.training.build import Built
 from frostline.training.table_baselines import table_baselines
 
-LAYOUT = 2  # version of the stored scores and of the probes: a new number invalidates them
+VERSION = 2  # version of the stored scores and of the probes: a new number invalidates them
 Scores = dict[str, float]
 
 # Limits of the baselines of a training run: a share of the FLOPs of the pass that computed the features, but always a
@@ -144,8 +144,8 @@ def _read(file: Path | None) -> dict[str, Scores]:
 
 
 def _checksum(scores: dict[str, Scores]) -> int:
-    """Includes LAYOUT, so that files of another version count as damaged."""
-    return zlib.crc32(json.dumps([LAYOUT, scores]).encode())
+    """Includes VERSION, so that files of another version count as damaged."""
+    return zlib.crc32(json.dumps([VERSION, scores]).encode())
 
 
 def _knn(train: Labelled, val: Labelled, num_classes: int) -> Scores:

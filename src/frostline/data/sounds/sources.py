@@ -19,7 +19,7 @@ from frostline.data.sounds.spectrogram import SoundSpec, frames_of, spectrogram
 from frostline.errors import DataError
 
 MOST_SECONDS = 600  # of a longer sound, the middle is decoded
-LAYOUT = 1  # version of the spectrogram; part of the key, so that a new number invalidates the cache
+VERSION = 1  # version of the spectrogram; part of the key, so that a new number invalidates the cache
 
 
 class SoundFiles(FilePictures):
@@ -57,7 +57,7 @@ class Spectrograms(SoundFiles):
     @property
     def decoded_by(self) -> Sequence[str]:
         versions = [f"{name} {metadata.version(name)}" for name in ("soundfile", "scipy", "torch")]
-        return [f"spectrogram {LAYOUT}", *versions]
+        return [f"spectrogram {VERSION}", *versions]
 
     def decoding(self) -> dict[str, Any]:
         bands = [self.spec.rate, self.spec.mels]

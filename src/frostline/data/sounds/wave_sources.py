@@ -18,7 +18,7 @@ from frostline.data.sounds.files import Header, read_sound
 from frostline.data.sounds.sources import MOST_SECONDS, SoundFiles
 from frostline.storage.entry import Entry
 
-LAYOUT = 1  # version of the decoded values; part of the key, so that a new number invalidates the cache
+VERSION = 1  # version of the decoded values; part of the key, so that a new number invalidates the cache
 BYTES = 4  # of a value
 
 
@@ -64,7 +64,7 @@ class WaveFiles(SoundFiles):
 
     @property
     def decoded_by(self) -> Sequence[str]:
-        return [f"waves {LAYOUT}", *(f"{name} {metadata.version(name)}" for name in ("soundfile", "scipy"))]
+        return [f"waves {VERSION}", *(f"{name} {metadata.version(name)}" for name in ("soundfile", "scipy"))]
 
     def decoding(self) -> dict[str, Any]:
         own = [self.spec.rate, self.spec.least]

@@ -24,7 +24,7 @@ from frostline.storage.entry import Entry
 from frostline.storage.key import key_of
 from frostline.storage.store import Store
 
-LAYOUT = 2  # version of the rows and of tokenizing; a part of the key, so that a new number invalidates the cache
+VERSION = 2  # version of the rows and of tokenizing; a part of the key, so that a new number invalidates the cache
 COLUMNS = 3
 NO_WORD = -1
 MOST_CHARACTERS = 5_000_000  # per text; a tokenizer needs about 150 bytes for each
@@ -249,7 +249,7 @@ class Tokenizer:
                 "tokenizer": self._digest,
                 "max_length": self.spec.max_length,
                 "words": self.words,
-                "rows": LAYOUT,
+                "rows": VERSION,
                 "found by": [metadata.version(name) for name in ("tokenizers", "transformers")],
             }
         )
