@@ -8,9 +8,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = {
-    # `Tokens.mask` and masks of attention are another thing.
-    "segmentation": r"segmentation|\bMasks\b|MaskedPictures|MaskPairs|ImageMasks|\bIGNORED\b|[\"']masks[\"']"
-    r"|image_masks",
+    # `Tokens.mask`, a name in code, and attention masks are another thing: only prose says "a mask".
+    "segmentation": r"segmentation|(?<!attention )\b[Mm]asks\b|\b(an?|its|the|their|each|one|true|predicted) mask\b"
+    r"|MaskedPictures|MaskPairs|ImageMasks|\bIGNORED\b|image_masks",
     "detection": r"[Dd]etect(ion|or)|[\"']boxes[\"']|\bBoxe[sd]|\b(coco|voc|yolo)\b|COCO|faster_rcnn|retinanet"
     r"|\b[Dd]etr\b",
     "sound": r"\b[Ss]ounds?\b|[Aa]udio|[Ss]pectrogram|soundfile|sound_transformer|[Tt]ranscript",

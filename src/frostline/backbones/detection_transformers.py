@@ -125,7 +125,7 @@ def _network(library: Any, config: Any, source: Source, *, load: bool) -> tuple[
     shapes = [f"{key} is {tuple(theirs)}, not {tuple(ours)}" for key, theirs, ours in found["mismatched_keys"]]
     require_the_same(type(network).__name__, shapes, sorted(found["missing_keys"]), [], source=source.name)
     require_finite(network.state_dict(), source=source.name)
-    extra = sorted(found["unexpected_keys"])  # masks, say: the network is whole without them
+    extra = sorted(found["unexpected_keys"])  # of other outputs: the network is whole without them
     return network, f"{source.name} ({len(network.state_dict())} tensors; extra: {', '.join(extra) or 'nothing'}"
 
 

@@ -1,4 +1,4 @@
-"""Blocks and pools for layouts: modules of the transformers library, with masks and positions made from Tokens.
+"""Blocks and pools for layouts: modules of the transformers library, given attention masks and positions of Tokens.
 
 Shapes: B samples, L tokens of the longest of them, D features, H heads; padding is at the right.
 """
@@ -141,7 +141,7 @@ class Layer(Block):
     def __init__(self, config: Any, layer: nn.Module, attends: Attends, rotary: Rotary | None = None) -> None:
         super().__init__(config)
         self.layer, self.attends, self.rotary = layer, attends, rotary
-        self.adds_mask = config._attn_implementation == "eager"  # eager attention adds its mask
+        self.adds_mask = config._attn_implementation == "eager"  # eager attention takes an additive mask
 
     def forward(self, tokens: Tokens) -> Tokens:
         hidden = tokens.values

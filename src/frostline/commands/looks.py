@@ -1,4 +1,4 @@
-"""What the page of a run shows of samples beside themselves: what speaks for answers, masks and boxes."""
+"""What the page of a run shows of samples beside themselves: what speaks for answers, predictions on pictures."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

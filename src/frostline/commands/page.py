@@ -54,7 +54,7 @@ def wants_samples(pictures: bool | None, settings: Config) -> bool:
 
 
 def wants_saliency(saliency: bool | None, settings: Config) -> bool:
-    """The same of maps of what speaks for the answers, and of masks and boxes on the pictures."""
+    """The same of maps of what speaks for the answers, and of predictions drawn on pictures."""
     return saliency if saliency is not None else selected(settings, "report.saliency") is not False
 
 

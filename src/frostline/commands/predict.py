@@ -101,7 +101,7 @@ def _require_drawn(cfg: DictConfig, task: Task) -> None:
     """Raise ConfigError if `pictures=true` cannot be done."""
     if cfg.pictures and not task.draws:
         raise ConfigError(
-            "this run predicts neither masks nor boxes, so that there is nothing to draw",
+            "the predictions of this run cannot be drawn on pictures",
             where="pictures",
             next_step="leave pictures=true out",
         )

@@ -8,8 +8,8 @@ from torch import Tensor
 class Batch(NamedTuple):
     """inputs: (B, 3, H, W) pictures, uint8 from the loader, float after preprocessing; Tokens for texts and sounds.
     targets: (B,) class indices, or (B, C) probabilities if pictures were mixed; (B, C) labels or numbers; (B, L + K)
-        tags of L tokens, -100 where no word begins, then of up to K words that were cut off; (B, H, W) masks;
-        (B, 1 + W) the number of tokens, then a transcript of up to W characters, NO_TAG behind its end.
+        tags of L tokens, -100 where no word begins, then of up to K words that were cut off; (B, H, W) classes of
+        pixels; (B, 1 + W) the number of tokens, then a transcript of up to W characters, NO_TAG behind its end.
     sample: (B,) index of each sample in its source; seeds its augmentation.
     sizes: (B, 2) height and width in pixels of pictures that were padded to a common size; None without padding.
     own_sizes: (B, 2) height and width in pixels of the pictures in their files, if targets or predictions have that

@@ -17,13 +17,13 @@ class Targets:
 
     kind: `kind` of a target type (data/target_types).
     names: classes, labels, columns, tags or identities of the training split, in the order of the network's outputs.
-    counts: training samples of each name; training words of each tag, training pixels of each class of masks, training
-        occurrences of each character of transcripts; empty for numbers.
-    about: what else the task needs. numbers: `mean` and `std` of each column in training, in its unit. tags:
-        `mean_words` of a training sample. masks: `palette` and `values` of the mask files. `ranked`, if samples are
-        ranked by user: `by`, the column of users; `scores`, those that some user of the validation split has;
-        `relevant`, an index of a name or the least relevant number; numbers: `least`, the least of training. What the
-        modality learned of the training split stands here too (`Modality.learned`).
+    counts: training samples of each name; training words of each tag, pixels of each class, occurrences of each
+        character of transcripts; empty for numbers.
+    about: what else the task needs (see `TargetType.about`). numbers: `mean` and `std` of each column in training, in
+        its unit. tags: `mean_words` of a training sample. `ranked`, if samples are ranked by user: `by`, the column of
+        users; `scores`, those that some user of the validation split has; `relevant`, an index of a name or the least
+        relevant number; numbers: `least`, the least of training. What the modality learned of the training split stands
+        here too (`Modality.learned`).
     """
 
     kind: str

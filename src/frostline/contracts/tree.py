@@ -13,7 +13,7 @@ V = TypeVar("V", bound=Value)
 
 
 def mapped(function: Callable[[Tensor], Tensor], value: V) -> V:
-    """Apply `function` to every tensor of a value, masks included."""
+    """Apply `function` to every tensor of a value, `Tokens.mask` included."""
     if isinstance(value, Tensor):
         return function(value)  # type: ignore[return-value]
     if isinstance(value, Tokens):

@@ -13,8 +13,8 @@ from frostline.data.target_types.base import TargetType
 
 
 class Source(ABC):
-    """labels: (N,) int64 classes; (N, C) float32 labels (0 or 1) or numbers; (N, C) int64 pixels per class of masks;
-        (N, W) int64 tags of words, padded with -100.
+    """labels: (N,) int64 classes; (N, C) float32 labels (0 or 1) or numbers; (N, C) int64, how much of each
+        class a sample shows; (N, W) int64 tags of words, padded with -100.
     lengths: (N,) tokens of each sample; None if all samples have one size.
     users: (N,) int64 index of the user whose each sample is, -1 if it names none; None if samples have no users.
     """

@@ -16,7 +16,7 @@ from frostline.runs.predictions import Predictions
 
 EACH = 12  # samples of a kind
 SIDE, QUALITY = 128, 82  # pixels of a thumbnail; JPEG
-DRAWN_SIDE = 240  # of one with a mask or boxes
+DRAWN_SIDE = 240  # of one with predictions drawn on it
 SMALL = 48  # pixels up to which pictures are kept without loss
 CHARACTERS = 400
 
@@ -25,9 +25,9 @@ Shown = Callable[[int], Any]
 
 
 class Look(NamedTuple):
-    """A sample, with what is known of it beside itself. picture: as the network saw it, or with its predicted mask or
-    boxes; None of a text. heat: what speaks for the answer, as a transparent picture that lies on it; None without.
-    where: most of it, in words. truth: the picture with its true mask or boxes. words: of a text, with their shares."""
+    """A sample, with what is known of it beside itself. picture: as the network saw it, or with predictions drawn on
+    it; None of a text. heat: what speaks for the answer, as a transparent picture that lies on it; None without. where:
+    most of it, in words. truth: the picture with its targets drawn on it. words: of a text, with their shares."""
 
     picture: Any = None
     heat: Any = None

@@ -132,7 +132,7 @@ class Task(nn.Module):
     @abstractmethod
     def decode(self, outputs: Tensor, batch: Batch) -> list[Tensor]:
         """A prediction for each sample, in the unit and size of its source: (K,) probabilities or numbers; (L, K) for
-        tokens; a mask of the picture's own size, or its boxes."""
+        tokens; another task says what it returns."""
 
     def evidence(self, outputs: Tensor) -> Tensor:
         """(..., K) outputs → (..., K) scores, each of which says how much speaks for that answer: linear, so that the
@@ -145,7 +145,7 @@ class Task(nn.Module):
 
     @abstractmethod
     def columns(self, predictions: Sequence[Tensor], top_k: int) -> dict[str, list[str]]:
-        """Columns of a table by header. predictions: for N samples or words, (K,) each, a mask or boxes. top_k: most
+        """Columns of a table by header. predictions: for N samples or words, as `decode` returns them. top_k: most
         classes to name."""
 
     def word_columns(

@@ -21,10 +21,10 @@ Level = Literal["none", "standard", "strong"]
 
 
 class Strength(NamedTuple):
-    """masks: number of bars over time, and of bars over frequency (SpecAugment, Park et al. 2019, arXiv:1904.08779).
+    """bars: number of bars over time, and of bars over frequency (SpecAugment, Park et al. 2019, arXiv:1904.08779).
     widest: share of the side that a bar covers at most. mix: share of sounds that are mixed with another."""
 
-    masks: int
+    bars: int
     widest: float
     mix: float
 
@@ -71,8 +71,8 @@ class SoundViews(AugmentedViews):
             return self.plain(batch)
         u = uniform(self.seed, epoch, batch.sample, DRAWS)
         x = self.spectrum(_shifted(batch.pictures, batch.sizes, self.spec.frames, u[:, 0]))
-        for mask in range(self.strength.masks):
-            at = 1 + 4 * mask
+        for bar in range(self.strength.bars):
+            at = 1 + 4 * bar
             x = x * _uncovered(u[:, at : at + 2], self.strength.widest, x.shape[-1])[:, None, None, :]
             x = x * _uncovered(u[:, at + 2 : at + 4], self.strength.widest, x.shape[-2])[:, None, :, None]
         batch = batch._replace(inputs=x.contiguous(memory_format=torch.channels_last))
