@@ -82,9 +82,9 @@ def require_same_settings(settings: DictConfig, kept: DictConfig, folder: Path) 
         key for key in {**now, **before} if now.get(key) != before.get(key) and not _is_chosen_by_run(key, now.get(key))
     ]
     if differing:
-        said = [f"{key} was {before.get(key)} and is {now.get(key)}" for key in differing]
+        differences = [f"{key} was {before.get(key)} and is {now.get(key)}" for key in differing]
         raise RunError(
-            f"the unfinished run in this folder was started with other settings: {'; '.join(said)}",
+            f"the unfinished run in this folder was started with other settings: {'; '.join(differences)}",
             where=folder,
             next_step="run the same command as before, or run_dir=<another folder>",
         )
@@ -261,8 +261,8 @@ def amended(settings: DictConfig, **others: DictConfig) -> DictConfig:
             place = OmegaConf.select(settings, key)
             if isinstance(place, str) and Path(place).is_absolute():
                 OmegaConf.update(settings, key, Path(place).name)
-    said = {group: {key: value for key, value in node.items() if value is not None} for group, node in others.items()}
-    merged = OmegaConf.merge(settings, said)
+    given = {group: {key: value for key, value in node.items() if value is not None} for group, node in others.items()}
+    merged = OmegaConf.merge(settings, given)
     assert isinstance(merged, DictConfig)
     return merged
 

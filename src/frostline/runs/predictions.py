@@ -60,10 +60,10 @@ def _write(file: Path, split: Split, columns: Mapping[str, Any], about: Mapping[
     import pyarrow.parquet as pq
 
     table = pa.Table.from_arrays([_column(values) for values in columns.values()], list(columns))
-    said = json.dumps({"schema": SCHEMA, "part": split, **about})
+    metadata = json.dumps({"schema": SCHEMA, "part": split, **about})
     texts = [name for name, values in columns.items() if isinstance(values, list)]  # numbers hardly repeat
     content = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({KEY: said.encode()}), content, use_dictionary=texts)
+    pq.write_table(table.replace_schema_metadata({KEY: metadata.encode()}), content, use_dictionary=texts)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, content.getvalue().to_pybytes())
 
