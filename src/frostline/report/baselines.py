@@ -45,8 +45,8 @@ def _adds(baselines: dict[str, Any]) -> list[str]:
     # What shows in the squared error of classes may leave the accuracy as it is, or lower it.
     gains = {name: sign * (whole - own["without"][score]) for name, own in baselines["adds"].items()}
     shows = {name: own["shows"] and gains[name] > 0 for name, own in baselines["adds"].items()}
-    said = [f"{name} {gain:.4f}" if shows[name] else f"{name} nothing clear" for name, gain in gains.items()]
-    return [shown(f"adds  {'   '.join(said)} ({score} of pairs, with and without it)")]
+    each = [f"{name} {gain:.4f}" if shows[name] else f"{name} nothing clear" for name, gain in gains.items()]
+    return [shown(f"adds  {'   '.join(each)} ({score} of pairs, with and without it)")]
 
 
 def _advice(record: Record, program: str) -> list[str]:

@@ -16,18 +16,18 @@ def print_comparison(
     runs: tuple[Path, Path], found: list[Difference], answers: Answers | None, others: Differing | None
 ) -> None:
     console = console_of_width()
-    for said, run in zip(("first", "second"), runs, strict=True):
-        console.print(f"{said:7} {run}")
+    for label, run in zip(("first", "second"), runs, strict=True):
+        console.print(f"{label:7} {run}")
     if found:
         console.print(_scores(found))
         console.print("[low, high] holds the difference in 95 % of draws of the samples (paired bootstrap)")
     for caution in dict.fromkeys(it.caution for it in found if it.caution):
         console.print(f"do not trust the intervals: {caution}")
     if answers is not None:
-        said = (
+        right = (
             f"right: {answers.both:,} by both, {answers.first:,} by the first alone, {answers.second:,} by the second"
         )
-        console.print(f"{said} alone, {answers.neither:,} by neither")
+        console.print(f"{right} alone, {answers.neither:,} by neither")
         console.print(_test(answers))
     if others is not None:
         console.print(f"{others.number:,} of {others.of:,} answers differ")
@@ -41,8 +41,8 @@ def _scores(found: list[Difference]) -> Table:
         table.add_column(column, justify="left" if column == "score" else "right", no_wrap=True)
     for it in found:
         numbers = (it.first, it.second, it.second - it.first, it.low, it.high)
-        said = [f"{value:+.4f}" if at > 1 else f"{value:.4f}" for at, value in enumerate(numbers)]
-        table.add_row(it.name, *said, "-" if it.caution else "yes" if it.significant else "no")
+        cells = [f"{value:+.4f}" if at > 1 else f"{value:.4f}" for at, value in enumerate(numbers)]
+        table.add_row(it.name, *cells, "-" if it.caution else "yes" if it.significant else "no")
     return table
 
 

@@ -99,6 +99,6 @@ def _caution(rates: Sequence[Rate], values: Array, units: Units) -> str:
     numbers = [np.bincount(own[0], minlength=int(values.max()) + 1) for own in pairs]
     few = min(int(own[own > 0].min()) for own in numbers)
     none = sum(int((own == 0).sum()) for own in numbers)
-    said = [f"only {counted(few, *units.names)}"] if few < LEAST_SHARED else []
-    said += [f"{counted(none, 'value', 'values')} without any left out"] if none else []
-    return ", ".join(said)
+    reasons = [f"only {counted(few, *units.names)}"] if few < LEAST_SHARED else []
+    reasons += [f"{counted(none, 'value', 'values')} without any left out"] if none else []
+    return ", ".join(reasons)

@@ -143,9 +143,9 @@ def label_of(ranking: Ranking | None, rankings: Sequence[Ranking | None]) -> str
     others = [other for other in rankings if other is not None and other != ranking]
     if ranking is None:
         return ""
-    said = ranking.monitor
+    label = ranking.monitor
     if any(other.monitor == ranking.monitor for other in others):
-        said += f" of {ranking.data}"
+        label += f" of {ranking.data}"
     if any((other.monitor, other.data) == (ranking.monitor, ranking.data) for other in others):
-        said += f" ({ranking.fingerprint[:6]})"
-    return said
+        label += f" ({ranking.fingerprint[:6]})"
+    return label

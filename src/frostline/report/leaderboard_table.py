@@ -165,8 +165,8 @@ def _print_next(folder: Path, rows: Sequence[dict[str, str]], console: Console) 
         if record.command:
             console.print(with_program(f"best         {shown(record.command)}{end}"), soft_wrap=True)
         if (settings := record.weights_settings) is not None:
-            said = " ".join([program(), "evaluate", setting_of("run", folder / row["run"]), *settings])
-            console.print(f"next         {said}{end}")
+            command = " ".join([program(), "evaluate", setting_of("run", folder / row["run"]), *settings])
+            console.print(f"next         {command}{end}")
 
 
 def _cell(row: dict[str, str], column: str, between: str) -> str:

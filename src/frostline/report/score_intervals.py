@@ -54,10 +54,10 @@ def intervals_of(found: Predictions, only: Sequence[str] | None = None) -> dict[
     if not scores:
         return {}
     units = units_of(found.columns)
-    said = {name: _share(parts, units) for name, parts in scores.items() if _is_share(name, parts, units)}
-    rest = {name: parts for name, parts in scores.items() if name not in said}
-    said |= _drawn(rest, units)
-    return {name: said[name] for name in names if name in said}
+    intervals = {name: _share(parts, units) for name, parts in scores.items() if _is_share(name, parts, units)}
+    rest = {name: parts for name, parts in scores.items() if name not in intervals}
+    intervals |= _drawn(rest, units)
+    return {name: intervals[name] for name in names if name in intervals}
 
 
 def interval_of(name: str, parts: SampleScore, units: Units) -> dict[str, Any]:

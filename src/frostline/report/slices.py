@@ -42,15 +42,15 @@ def slices_of(found: Predictions) -> dict[str, dict[str, Any]]:
     name, parts = score
     units, first = units_of(found.columns), _firsts(found.columns["index"])
     fair = _decisions(found, first)
-    said: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for column in columns:
         slices = _slices(found.columns[column][first])
         if why := _why_not(len(slices), len(first)):
-            said[column.removeprefix(SLICE)] = {LEFT_OUT: why}
+            results[column.removeprefix(SLICE)] = {LEFT_OUT: why}
             continue
         own = _sliced(name, parts, slices, units)
-        said[column.removeprefix(SLICE)] = {"score": name, **own, "fairness": _fairness(fair, slices, units)}
-    return said
+        results[column.removeprefix(SLICE)] = {"score": name, **own, "fairness": _fairness(fair, slices, units)}
+    return results
 
 
 def _why_not(values: int, samples: int) -> str:

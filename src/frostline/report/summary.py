@@ -132,8 +132,8 @@ def print_classes(per_class: list[dict[str, float | str | None]]) -> None:
     for column in (first, *scores, "n"):
         table.add_column(column, justify="left" if column == first else "right")
     for row in per_class:
-        said = [f"{row[name]:.4f}" if row[name] is not None else "-" for name in scores]
-        table.add_row(one_line(str(row[first])), *said, str(row["n"]))
+        cells = [f"{row[name]:.4f}" if row[name] is not None else "-" for name in scores]
+        table.add_row(one_line(str(row[first])), *cells, str(row["n"]))
     console_of_width().print(table)
 
 

@@ -38,8 +38,8 @@ def _by_test(trials: list[Trial]) -> list[list[Trial]]:
 
 def equal_runs(names: Sequence[str], groups: Sequence[Sequence[Trial]]) -> str:
     runs = few([" = ".join(trial.run for trial in group) for group in groups], MOST_EQUAL)
-    said = f"runs {runs}: {' and '.join(names)} made no difference to any score"
+    message = f"runs {runs}: {' and '.join(names)} made no difference to any score"
     phases = [phase for group in groups for trial in group if trial.record is not None for phase in trial.record.phases]
     if all(phase.get("solved") for phase in phases) and all(name.partition(".")[0] == "optimizer" for name in names):
-        said += "; a solved head uses no optimizer (schedule.every_phase.solve=false trains it step by step)"
-    return said
+        message += "; a solved head uses no optimizer (schedule.every_phase.solve=false trains it step by step)"
+    return message
