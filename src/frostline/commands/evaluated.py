@@ -108,9 +108,9 @@ def read_evaluation(run: Path, name: str, other: Path) -> Predictions:
         return found
     if (there := same_samples(others, name)) is None:
         both = sorted({*known, *others})
-        said = f": {close_names(name, both)}" if both else ""
+        similar = f": {close_names(name, both)}" if both else ""
         raise ConfigError(
-            f"neither run was scored on '{name}'{said}",
+            f"neither run was scored on '{name}'{similar}",
             where="evaluated",
             next_step=setting_of("evaluated", both[0]) if both else _on_others(run),
         )

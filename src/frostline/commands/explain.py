@@ -137,8 +137,8 @@ def _explain_picture(network: Network, batch: Batch, found: Predicted, chosen: i
     except OSError as error:
         raise _unwritable(output, error) from error
     found_in = where(made.maps[0])
-    said = f"by {made.how}; most of it is at the {found_in}" if found_in != "nowhere" else "nothing speaks for it"
-    _tell(found, network.targets.names[int(made.chosen[0])], {"where": said, "picture": str(output)})
+    described = f"by {made.how}; most of it is at the {found_in}" if found_in != "nowhere" else "nothing speaks for it"
+    _tell(found, network.targets.names[int(made.chosen[0])], {"where": described, "picture": str(output)})
 
 
 def _unwritable(output: Path, error: OSError) -> DataError:

@@ -66,8 +66,8 @@ def looks_of(built: Built, allowance: Allowance | None) -> Looked:
 
 def looks_elsewhere(folder: Path, allowance: Allowance) -> Looked:
     """No looks: for each seed of a setting they would cost as much as a short training."""
-    said = f"they are on the page of run {folder.name}, with another seed; {allowance.again} makes them here, too"
-    return lambda _: ({}, said)
+    reason = f"they are on the page of run {folder.name}, with another seed; {allowance.again} makes them here, too"
+    return lambda _: ({}, reason)
 
 
 def looks_of_run(network: Network, data: Data, allowance: Allowance | None) -> Looked:

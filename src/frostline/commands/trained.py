@@ -57,12 +57,12 @@ def read_weights(folder: Path, name: str) -> tuple[dict[str, Any], Path]:
 
 def _require_own(content: dict[str, Any], record: Record, path: Path) -> None:
     """content: of a run's best checkpoint. Raises RunError if it is not the one whose scores are in run.json."""
-    said, best = content[CHECKPOINT_KEY], record.best or {}
-    there = {"phase": said["phase"], "average": said["average"]}
+    saved, best = content[CHECKPOINT_KEY], record.best or {}
+    there = {"phase": saved["phase"], "average": saved["average"]}
     if best.get("epoch"):  # 0 without a training
-        there["epoch"] = said["epoch"] - said["first_epoch"] + 1
+        there["epoch"] = saved["epoch"] - saved["first_epoch"] + 1
     other = [f"{name} {own} instead of {best[name]}" for name, own in there.items() if own != best.get(name, own)]
-    score, expected = said["val"].get(record.monitor), record.metrics.get(record.monitor)
+    score, expected = saved["val"].get(record.monitor), record.metrics.get(record.monitor)
     if (
         isinstance(score, int | float)
         and isinstance(expected, int | float)

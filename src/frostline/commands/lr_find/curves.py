@@ -66,8 +66,8 @@ def _span(curve: RateCurve) -> tuple[float, float]:
 
 def _dress(panel: Axes, curve: RateCurve) -> None:
     panel.set_title(curve.phase, loc="left", color=INK, fontweight="bold", fontsize=11)
-    said = "no rate stands out" if curve.suggestion is None else f"optimizer.lr={curve.suggestion:g}"
-    panel.set_title(said, loc="right", color=SUGGESTED if curve.suggestion is not None else FAINT, fontsize=11)
+    title = "no rate stands out" if curve.suggestion is None else f"optimizer.lr={curve.suggestion:g}"
+    panel.set_title(title, loc="right", color=SUGGESTED if curve.suggestion is not None else FAINT, fontsize=11)
     panel.set_xlabel(f"base rate; learns: {learns(curve.learns)}", color=INK)
     panel.tick_params(colors=INK, labelsize=9)
     panel.grid(color=GRID, linewidth=0.7)

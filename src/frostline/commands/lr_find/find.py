@@ -57,8 +57,8 @@ def lr_find(cfg: DictConfig, test: RangeTest, folder: Path, *, typed: list[str],
         title = f"{built.model.backbone.name} on {built.data.name}\nloss while the rate rises over {test.steps} steps"
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / PICTURE, picture_of(curves, title))
-        said = {"command": command, "seed": cfg.seed, "settings": settings, "next": following}
-        write_atomically(folder / NUMBERS, json.dumps(said | _numbers(curves), indent=2, allow_nan=False) + "\n")
+        content = {"command": command, "seed": cfg.seed, "settings": settings, "next": following}
+        write_atomically(folder / NUMBERS, json.dumps(content | _numbers(curves), indent=2, allow_nan=False) + "\n")
         again = [it for it in typed if not it.startswith("lr_find.steps=")] + [f"lr_find.steps={3 * test.steps}"]
         print_rates(curves, settings, folder, ["train", *following] if settings else ["lr_find", *again])
     return curves

@@ -44,12 +44,12 @@ def _remarks(curves: Sequence[RateCurve], settings: Mapping[str, float]) -> list
     """Explain missing suggestions, and suggestions that differ between phases."""
     silent = [curve.phase for curve in curves if curve.suggestion is None]
     scales = [f"{key}={value:g}" for key, value in settings.items() if key.endswith(".lr_scale")]
-    said = []
+    remarks = []
     if silent:
         names = ", ".join(silent)
         steps = f"lr_find.steps={3 * curves[0].test.steps}"
-        said.append(f"No rate stands out in {names}: try {steps} or other rates; or there is little to learn.")
+        remarks.append(f"No rate stands out in {names}: try {steps} or other rates; or there is little to learn.")
     if scales:
         base = f"optimizer.lr={settings['optimizer.lr']:g}"
-        said.append(f"The phases suggest different base rates; with {base}, use {' '.join(scales)}")
-    return said
+        remarks.append(f"The phases suggest different base rates; with {base}, use {' '.join(scales)}")
+    return remarks

@@ -49,7 +49,7 @@ def write(folder: Path, vectors: np.ndarray, names: Sequence[str], identities: S
     """Write a folder beside the final one, then rename it. A kill leaves a draft, which the next call removes. about:
     entries of index.json. Raises DataError, for example on a full disk."""
     draft = folder.with_name(f".{folder.name}.draft")
-    said = {"schema": SCHEMA, "version": __version__, "samples": len(names), "dimension": vectors.shape[1], **about}
+    content = {"schema": SCHEMA, "version": __version__, "samples": len(names), "dimension": vectors.shape[1], **about}
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -59,7 +59,7 @@ def write(folder: Path, vectors: np.ndarray, names: Sequence[str], identities: S
     contents: dict[str, list[Any]] = {
         VECTORS: [array.getvalue(), np.ascontiguousarray(vectors).data],
         SAMPLES: [lines.getvalue().encode()],
-        ABOUT: [(json.dumps(said, indent=2) + "\n").encode()],
+        ABOUT: [(json.dumps(content, indent=2) + "\n").encode()],
     }
     try:
         shutil.rmtree(draft, ignore_errors=True)

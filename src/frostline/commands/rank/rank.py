@@ -53,11 +53,11 @@ def rank(settings: Mapping[str, DictConfig], folder: Path, *, typed: Sequence[st
             "none of the models could be ranked", where="models", next_step="see the reason for each model above"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    said = {"schema": SCHEMA, "command": command, "seed": cfg.seed, "versions": installed_versions(), "data": data}
+    content = {"schema": SCHEMA, "command": command, "seed": cfg.seed, "versions": installed_versions(), "data": data}
     models = [{key: _plain(value) for key, value in asdict(row).items()} for row in rows]
     table, numbers = folder / "rank.csv", folder / RANKING
     write_atomically(table, as_csv(rows))
-    write_atomically(numbers, json.dumps(said | {"models": models}, indent=2, allow_nan=False) + "\n")
+    write_atomically(numbers, json.dumps(content | {"models": models}, indent=2, allow_nan=False) + "\n")
     rest = [word for word in typed if not word.startswith(("models=", "output="))]
     print_ranking(rows, data["num_val"], [table, numbers], [*rest, f"model={rows[0].model}"])
     return rows
