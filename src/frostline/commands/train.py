@@ -85,7 +85,7 @@ def train(
     record.foreign = foreign(settings, folder)
     if built.trainer.is_global_zero:
         if resume:
-            print(f"run   {folder} {f'continues {stand.said(built.plan)}' if stand else 'starts again: no checkpoint'}")
+            print(f"run   {folder} {f'continues {stand.at(built.plan)}' if stand else 'starts again: no checkpoint'}")
         _print_start(built, rows, record.notes, random=cfg.init_from is None and _is_random(cfg.model))
     if cfg.dry_run:
         return record

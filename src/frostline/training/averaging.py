@@ -92,11 +92,11 @@ def _mixed(before: dict[str, Tensor], after: dict[str, Tensor], share: float) ->
     }
 
 
-def _keep(state: dict[str, Tensor], said: dict[str, Any], path: Path) -> None:
-    """Replace the weights of the best checkpoint. said: their phase, epochs and average."""
+def _keep(state: dict[str, Tensor], place: dict[str, Any], path: Path) -> None:
+    """Replace the weights of the best checkpoint. place: their phase, epochs and average."""
     content: dict[str, Any] = read_checkpoint(path)
     content["state_dict"] = state
-    content[CHECKPOINT_KEY] |= said
+    content[CHECKPOINT_KEY] |= place
     WholeFiles().save_checkpoint(content, path)
 
 

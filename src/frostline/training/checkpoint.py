@@ -21,27 +21,27 @@ VIEWS = "list[NonNegative[int] | None]"  # of each phase
 Schema = Mapping[str, Any]  # by key: an annotation, a schema, or a function that returns a problem or None
 
 
-def completed_targets(said: Any) -> Any:
+def completed_targets(written: Any) -> Any:
     """A record of `Targets` in this version's format. Earlier versions wrote `mean` and `std` for every kind: for
     numbers both, for tags the mean words of a sample as the only `mean`, for other kinds empty lists."""
-    if not isinstance(said, dict) or "about" in said or not {"mean", "std"} <= said.keys():
-        return said
-    match said["mean"], said["std"]:
+    if not isinstance(written, dict) or "about" in written or not {"mean", "std"} <= written.keys():
+        return written
+    match written["mean"], written["std"]:
         case [], []:
             about = {}
         case [words], []:
             about = {"mean_words": words}
         case mean, std:
             about = {"mean": mean, "std": std}
-    return {key: value for key, value in said.items() if key not in ("mean", "std")} | {"about": about}
+    return {key: value for key, value in written.items() if key not in ("mean", "std")} | {"about": about}
 
 
-def targets_problem(said: Any, where: str) -> str | None:
+def targets_problem(record: Any, where: str) -> str | None:
     """`record_problem` for a record of `Targets`, whose schema depends on their kind."""
     kinds = ", ".join(map(repr, target_types()))
     schema = {"kind": f"Literal[{kinds}]", "names": "list[str]", "counts": "list[int]", "about": "dict"}
-    return record_problem(said, schema, where) or record_problem(
-        said["about"], about_schema(said["kind"], said["about"]), f"{where}.about"
+    return record_problem(record, schema, where) or record_problem(
+        record["about"], about_schema(record["kind"], record["about"]), f"{where}.about"
     )
 
 
@@ -68,7 +68,7 @@ class Stand(NamedTuple):
     ended: bool
     val: dict[str, float]
 
-    def said(self, plan: Plan) -> str:
+    def at(self, plan: Plan) -> str:
         """Where the run resumes, such as `in phase all after epoch 3 of 7`."""
         phase = plan.phases[self.number]
         if self.ended:
@@ -88,8 +88,8 @@ def loaded(model: FineTuner, content: dict[str, Any], path: Path) -> dict[str, A
     """Load the weights of a checkpoint into the model. Return their phase, their epoch in it, from 1, and the name of
     their average, if they are one. Raises RunError."""
     load_state(model, content["state_dict"], path)
-    said = content[CHECKPOINT_KEY]
-    return {"phase": said["phase"], "epoch": said["epoch"] - said["first_epoch"] + 1, "average": said["average"]}
+    saved = content[CHECKPOINT_KEY]
+    return {"phase": saved["phase"], "epoch": saved["epoch"] - saved["first_epoch"] + 1, "average": saved["average"]}
 
 
 def load_state(model: FineTuner, state: dict[str, Any], path: Path) -> None:
@@ -113,7 +113,7 @@ def read_checkpoint(path: Path, *, instead: str | None = None, record: Schema = 
     """Read a checkpoint and check it. instead: next step of the error. record: schema of what is under CHECKPOINT_KEY.
     Raises RunError if the file is damaged, or no checkpoint of a run."""
     try:
-        content = _with_current_targets(load_tensors(path))
+        content = _with_completed_targets(load_tensors(path))
         if (problem := _problem(content, record)) is None:
             read: dict[str, Any] = content
             return read
@@ -122,10 +122,10 @@ def read_checkpoint(path: Path, *, instead: str | None = None, record: Schema = 
     raise RunError(f"the checkpoint cannot be read: {problem}", where=path, next_step=instead or instead_of(path))
 
 
-def _with_current_targets(content: Any) -> Any:
+def _with_completed_targets(content: Any) -> Any:
     """The content of a file, with `completed_targets` applied if a run's identity has targets."""
-    said = content.get(CHECKPOINT_KEY) if isinstance(content, dict) else None
-    identity = said.get("identity") if isinstance(said, dict) else None
+    saved = content.get(CHECKPOINT_KEY) if isinstance(content, dict) else None
+    identity = saved.get("identity") if isinstance(saved, dict) else None
     if isinstance(identity, dict) and "targets" in identity:
         identity["targets"] = completed_targets(identity["targets"])
     return content
@@ -150,21 +150,21 @@ def _problem(content: Any, record: Schema) -> str | None:
     return record_problem(content[CHECKPOINT_KEY], record, CHECKPOINT_KEY)
 
 
-def record_problem(said: Any, schema: Schema, where: str) -> str | None:
+def record_problem(record: Any, schema: Schema, where: str) -> str | None:
     """The first key of a record that is missing or has another type than in `schema`, as a message, or None."""
-    if not isinstance(said, dict):
+    if not isinstance(record, dict):
         return f"its '{where}' is not a mapping"
     for name, expected in schema.items():
         place = f"{where}.{name}"
-        if name not in said:
+        if name not in record:
             return f"its '{place}' is missing"
         if isinstance(expected, str):
-            problem = value_problem(name, said[name], expected)
+            problem = value_problem(name, record[name], expected)
             problem = None if problem is None else f"its '{place}': {problem}"
         elif callable(expected):
-            problem = expected(said[name], place)
+            problem = expected(record[name], place)
         else:
-            problem = record_problem(said[name], expected, place)
+            problem = record_problem(record[name], expected, place)
         if problem is not None:
             return problem
     return None
@@ -185,9 +185,9 @@ def require_unchanged(content: dict[str, Any], model: FineTuner, path: Path, *ke
     differences between config.yaml, from which `model` was made, and the run that wrote the checkpoint."""
     before: dict[str, Any] = content[CHECKPOINT_KEY]["identity"]
     known = [key for key in keys if key in before]
-    said = {"parts": "the samples are split differently (data.split_seed, data.val_fraction, data.test_fraction)"}
+    messages = {"parts": "the samples are split differently (data.split_seed, data.val_fraction, data.test_fraction)"}
     other = [
-        said.get(key) or difference
+        messages.get(key) or difference
         for key in known
         for difference in _differences(before[key], model.identity[key], key)
     ]
@@ -220,11 +220,11 @@ def _anew(checkpoint: Path, command: str) -> str:
 def stand_of(content: dict[str, Any], checkpoint: Path, model: FineTuner, plan: Plan, command: str = "") -> Stand:
     """Where the checkpoint's run stands. command: the one that began it. Raises RunError if it is another run, or if
     the best checkpoint is missing."""
-    said: dict[str, Any] = content[CHECKPOINT_KEY]
-    _require_same(_completed(said["identity"], model.identity), model.identity, checkpoint)
+    saved: dict[str, Any] = content[CHECKPOINT_KEY]
+    _require_same(_completed(saved["identity"], model.identity), model.identity, checkpoint)
     _require_best(content, checkpoint, _anew(checkpoint, command))
-    number = phase_number(plan, said["phase"], checkpoint)
-    return Stand(checkpoint, number, *(said[key] for key in ("first_epoch", "epoch", "batches", "ended", "val")))
+    number = phase_number(plan, saved["phase"], checkpoint)
+    return Stand(checkpoint, number, *(saved[key] for key in ("first_epoch", "epoch", "batches", "ended", "val")))
 
 
 def _require_best(content: dict[str, Any], checkpoint: Path, instead: str) -> None:

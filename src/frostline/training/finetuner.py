@@ -283,9 +283,9 @@ class FineTuner(LeanModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        said = checkpoint[CHECKPOINT_KEY]
-        if said["batches"]:
-            own = said["losses"]
+        saved = checkpoint[CHECKPOINT_KEY]
+        if saved["batches"]:
+            own = saved["losses"]
             if len(own) != self.trainer.world_size:  # another world size: rank 0 takes it all
                 own = [[sum(one) for one in zip(*own, strict=True)], *[[0.0, 0]] * (self.trainer.world_size - 1)]
             losses, self._samples = own[self.global_rank]

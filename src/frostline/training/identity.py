@@ -22,10 +22,10 @@ OF_STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algor
 
 def identity_of(cfg: Config, backbone: Backbone, data: Data, head: nn.Module, plan: Plan) -> dict[str, Any]:
     """Plain values that must be the same when a run resumes from a checkpoint."""
-    said = data.describe()
+    description = data.describe()
     return {
         "model": backbone.name,
-        "data": {key: said[key] for key in ("num_train", "num_val", "fingerprint")},
+        "data": {key: description[key] for key in ("num_train", "num_val", "fingerprint")},
         "parts": data.splits_digest(),
         "targets": asdict(data.targets),
         **data.look(),

@@ -33,19 +33,19 @@ def init_from(model: FineTuner, source: Path, targets: Targets) -> str:
     state, known = _read(path)
     backbone, head = _part(state, "backbone."), _part(state, "head.")
     try:
-        said = _load_backbone(model.backbone, backbone or state, path)
+        message = _load_backbone(model.backbone, backbone or state, path)
     except WeightsError as error:
         if not source.is_dir():
             raise
         command = begun_anew(Record.read(source).command, source)  # with the run's own model
         raise WeightsError(error.what, where=error.where, next_step=command) from error
     if known not in (None, (targets.kind, targets.names)):
-        return f"{said}; the head is new: the run had other classes"
+        return f"{message}; the head is new: the run had other classes"
     shapes = {name: value.shape for name, value in model.head.state_dict().items()}
     if {name: value.shape for name, value in head.items()} != shapes:
-        return f"{said}; the head is new: the file has no head of its shape"
+        return f"{message}; the head is new: the file has no head of its shape"
     load_weights(model.head, head, (), source=path)
-    return f"{said}; the head is loaded too"
+    return f"{message}; the head is loaded too"
 
 
 def _load_backbone(backbone: Backbone, state: StateDict, path: Path) -> str:
@@ -60,9 +60,9 @@ def _load_backbone(backbone: Backbone, state: StateDict, path: Path) -> str:
         )
     if theirs or not adapted:
         return load_weights(backbone, state, (), source=path)
-    said = load_weights(backbone, with_adapters_of(backbone, state), (), source=path)
+    message = load_weights(backbone, with_adapters_of(backbone, state), (), source=path)
     renew_magnitudes(backbone)
-    return f"{said}; the adapter is new"
+    return f"{message}; the adapter is new"
 
 
 def _read(path: Path) -> tuple[StateDict, tuple[str, list[str]] | None]:
@@ -74,8 +74,8 @@ def _read(path: Path) -> tuple[StateDict, tuple[str, list[str]] | None]:
             raise
         state = read_exported(path)  # of `frostline export` or another program; raises if unreadable
         return state, _known(path)
-    said = content[CHECKPOINT_KEY]["identity"]["targets"]
-    return content["state_dict"], (said["kind"], said["names"])
+    targets = content[CHECKPOINT_KEY]["identity"]["targets"]
+    return content["state_dict"], (targets["kind"], targets["names"])
 
 
 def _known(path: Path) -> tuple[str, list[str]] | None:

@@ -85,10 +85,10 @@ def score_untrained(built: Built, record: Record, folder: Path) -> None:
     (scores,) = trainer.validate(model, datamodule=built.data, verbose=False)
     record.best = {"phase": NO_PHASE, "epoch": 0, "average": None}
     record.metrics |= _noted(built, dict(scores)) | {model.task.monitor: scores[model.task.monitor]}
-    said = {"phase": NO_PHASE, "first_epoch": 0, "epoch": 0, "batches": 0, "ended": True, "average": None}
+    saved = {"phase": NO_PHASE, "first_epoch": 0, "epoch": 0, "batches": 0, "ended": True, "average": None}
     content = {
         "state_dict": whole_state(model),
-        CHECKPOINT_KEY: said | {"val": dict(scores), "identity": model.identity},
+        CHECKPOINT_KEY: saved | {"val": dict(scores), "identity": model.identity},
     }
     if trainer.is_global_zero:
         WholeFiles().save_checkpoint(content, folder / CHECKPOINTS / "best.ckpt")

@@ -50,7 +50,7 @@ class EpochLines(L.Callback):
             return ""
         factor = seconds * epochs / own if own and thaws else 1.0
         left = seconds * (epochs - done) + factor * sum(it for it in rest if it is not None)
-        return f"  ≈ {_said(left)} left" if left >= WORTH else ""
+        return f"  ≈ {_duration(left)} left" if left >= WORTH else ""
 
 
 def _thaws(pl_module: Any) -> bool:
@@ -59,7 +59,7 @@ def _thaws(pl_module: Any) -> bool:
     return bool(pl_module.phase.frost_line(blocks) < len(blocks))
 
 
-def _said(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     if seconds < 100:
         return f"{seconds:.0f} s"
