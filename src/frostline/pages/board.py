@@ -59,12 +59,12 @@ def confusion_picture(matrix: Matrix) -> Array | None:
     return np.asarray(picture)
 
 
-def _upright(picture: Any, said: str, at: tuple[int, int], font: Any, bottom: int | None = None) -> None:
+def _upright(picture: Any, text: str, at: tuple[int, int], font: Any, bottom: int | None = None) -> None:
     """Write upwards. at: the left upper corner. bottom: where the text begins, in place of its upper end."""
     from PIL import Image, ImageDraw
 
-    turned = Image.new("RGB", (ceil(font.getlength(said)) + 2, LINE), PAPER)
-    ImageDraw.Draw(turned).text((0, 0), said, INK, font=font)
+    turned = Image.new("RGB", (ceil(font.getlength(text)) + 2, LINE), PAPER)
+    ImageDraw.Draw(turned).text((0, 0), text, INK, font=font)
     x, y = at
     picture.paste(turned.rotate(90, expand=True), (x, y if bottom is None else bottom - turned.width))
 
@@ -79,14 +79,14 @@ def _font() -> Any:
     return ImageFont.load_default(LETTERS)
 
 
-def _fitted(said: str, font: Any, width: float, *, keep_end: bool = False) -> str:
+def _fitted(text: str, font: Any, width: float, *, keep_end: bool = False) -> str:
     """Cut a text to a width in pixels. keep_end: at its beginning, as names of files differ at their ends."""
-    if font.getlength(said) <= width:
-        return said
-    said = said[-100:] if keep_end else said[:100]
-    while len(said) > 1 and font.getlength(f"{said}…") > width:
-        said = said[1:] if keep_end else said[:-1]
-    return f"…{said}" if keep_end else f"{said}…"
+    if font.getlength(text) <= width:
+        return text
+    text = text[-100:] if keep_end else text[:100]
+    while len(text) > 1 and font.getlength(f"{text}…") > width:
+        text = text[1:] if keep_end else text[:-1]
+    return f"…{text}" if keep_end else f"{text}…"
 
 
 def contact_sheet(gallery: Gallery) -> Array | None:
@@ -110,8 +110,8 @@ def contact_sheet(gallery: Gallery) -> Array | None:
         # Pixels of small pictures stay what they are, and few distinct values are encoded faster.
         picture = picture.resize(size, Image.Resampling.NEAREST if max(picture.size) <= SMALL else None)
         sheet.paste(picture, (x + (SIDE - picture.width) // 2, y + (SIDE - picture.height) // 2))
-        for at, (said, colour) in enumerate(_lines(sample)):
-            shown = _fitted(said, font, SIDE, keep_end=said == sample.name)
+        for at, (text, colour) in enumerate(_lines(sample)):
+            shown = _fitted(text, font, SIDE, keep_end=text == sample.name)
             draw.text((x, y + SIDE + at * LINE), shown, colour, font=font)
     return np.asarray(sheet)
 

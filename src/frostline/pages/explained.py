@@ -20,7 +20,7 @@ class Word(NamedTuple):
 class Piece(NamedTuple):
     """strength: of the share, from 0 to 1; None between words."""
 
-    said: str
+    text: str
     strength: float | None
     share: float
 

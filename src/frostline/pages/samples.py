@@ -88,15 +88,15 @@ def galleries(
     wanted = [*dict.fromkeys(int(index[row]) for _, _, rows, _ in chosen for row in rows)]
     looks, why = ({}, "") if looked is None or not wanted else looked(wanted)
     made = [
-        Gallery(title, what, [_sample(found.columns, row, said(row), shown, looks) for row in rows])
-        for title, what, rows, said in chosen
+        Gallery(title, what, [_sample(found.columns, row, answer_of(row), shown, looks) for row in rows])
+        for title, what, rows, answer_of in chosen
         if rows
     ]
     return Galleries(made, why)
 
 
-Said = tuple[str, str, bool | None]  # target, answer, whether it is right
-Chosen = tuple[str, str, list[int], Callable[[int], Said]]
+Answer = tuple[str, str, bool | None]  # target, answer, whether it is right
+Chosen = tuple[str, str, list[int], Callable[[int], Answer]]
 
 
 def _chosen(found: Predictions, seed: int, temperature: float) -> Iterator[Chosen]:
@@ -132,16 +132,16 @@ def _of_classes(target: Array, logits: Array, names: list[str], few: list[int]) 
     second, confidence = np.exp(best).T
     margin = confidence - second
 
-    def said(row: int) -> Said:
+    def answer_of(row: int) -> Answer:
         answer = f"{names[given[row]]} ({confidence[row]:.0%})"
         return names[target[row]], answer, bool(given[row] == target[row])
 
     wrong = [row for row in np.argsort(-confidence, kind="stable").tolist() if given[row] != target[row]]
     number = f"{EACH} of {len(wrong):,}" if len(wrong) > EACH else f"all {len(wrong)}"
-    yield "Surest mistakes", f"Wrong answers, the most confident first: {number}.", wrong[:EACH], said
+    yield "Surest mistakes", f"Wrong answers, the most confident first: {number}.", wrong[:EACH], answer_of
     close = np.argsort(margin, kind="stable")[:EACH].tolist()
-    yield "Most uncertain", "The two best classes have nearly the same probability.", close, said
-    yield "A random few", "Drawn with a fixed seed.", few, said
+    yield "Most uncertain", "The two best classes have nearly the same probability.", close, answer_of
+    yield "A random few", "Drawn with a fixed seed.", few, answer_of
 
 
 def _are_numbers(columns: Mapping[str, Array]) -> bool:
@@ -156,12 +156,12 @@ def _of_numbers(columns: Mapping[str, Array], names: list[str], few: list[int]) 
     spread = target.std(0)
     gaps = (abs(target - given) / np.where(spread > 0, spread, 1)).max(1)
 
-    def said(row: int) -> Said:
+    def answer_of(row: int) -> Answer:
         return _numbers(target[row], names), _numbers(given[row], names), None
 
     largest = np.argsort(-gaps, kind="stable")[:EACH].tolist()
-    yield "Largest errors", "In standard deviations of the true numbers, the largest first.", largest, said
-    yield "A random few", "Drawn with a fixed seed.", few, said
+    yield "Largest errors", "In standard deviations of the true numbers, the largest first.", largest, answer_of
+    yield "A random few", "Drawn with a fixed seed.", few, answer_of
 
 
 def _of_masks(columns: Mapping[str, Array], few: list[int]) -> Iterator[Chosen]:
@@ -173,33 +173,33 @@ def _of_masks(columns: Mapping[str, Array], few: list[int]) -> Iterator[Chosen]:
     there = np.isfinite(overlap).any(1)
     means = np.nanmean(np.where(there[:, None], overlap, 0.0), axis=1)
 
-    def said(row: int) -> Said:
+    def answer_of(row: int) -> Answer:
         return "", f"overlap {means[row]:.2f}" if there[row] else "", None
 
     worst = [row for row in np.argsort(means, kind="stable").tolist() if there[row]][:EACH]
-    yield "Lowest overlap", "Intersection over union, the mean over the classes of a picture.", worst, said
-    yield "A random few", "Drawn with a fixed seed.", few, said
+    yield "Lowest overlap", "Intersection over union, the mean over the classes of a picture.", worst, answer_of
+    yield "A random few", "Drawn with a fixed seed.", few, answer_of
 
 
 def _numbers(values: Array, names: list[str]) -> str:
-    said = [f"{value:.4g}" for value in values[:4]]
-    return said[0] if len(values) == 1 else ", ".join(f"{name} {one}" for name, one in zip(names, said, strict=False))
+    shown = [f"{value:.4g}" for value in values[:4]]
+    return shown[0] if len(values) == 1 else ", ".join(f"{name} {one}" for name, one in zip(names, shown, strict=False))
 
 
-def _sample(columns: Mapping[str, Array], row: int, said: Said, shown: Shown, looks: Mapping[int, Look]) -> Sample:
+def _sample(columns: Mapping[str, Array], row: int, answer: Answer, shown: Shown, looks: Mapping[int, Look]) -> Sample:
     name, index = str(columns["sample"][row]), int(columns["index"][row])
     look = looks.get(index)
     if look is not None and look.picture is not None:
         wide = SIDE if look.truth is None else DRAWN_SIDE
         truth = "" if look.truth is None else thumbnail(look.truth, wide)
         heat = "" if look.heat is None else _uri(look.heat, "PNG")
-        return Sample(PurePath(name).name, name, thumbnail(look.picture, wide), "", *said, heat, truth, look.where)
+        return Sample(PurePath(name).name, name, thumbnail(look.picture, wide), "", *answer, heat, truth, look.where)
     seen = shown(index)
     if isinstance(seen, str):
         cut = seen if len(seen) <= CHARACTERS else f"{seen[:CHARACTERS]}…"
         pieces = pieces_of(seen, look.words) if look is not None else ()
-        return Sample(PurePath(name).name, name, "", cut, *said, pieces=pieces)
-    return Sample(PurePath(name).name, name, "" if seen is None else thumbnail(picture_of(seen), SIDE), "", *said)
+        return Sample(PurePath(name).name, name, "", cut, *answer, pieces=pieces)
+    return Sample(PurePath(name).name, name, "" if seen is None else thumbnail(picture_of(seen), SIDE), "", *answer)
 
 
 def picture_of(pixels: Any) -> Any:
