@@ -186,8 +186,8 @@ class FrozenOutputs:
     def _entry(self, split: Split, line: int, view: int | None) -> Entry:
         begun = time.perf_counter()
         below = [number for number in self._lines if number < line] if view is None else []
-        wanted = [n for n in (*below, line) if n == line or not self.store.has(self._said(split, n, view)[0])]
-        there = self.store.has(self._said(split, line, view)[0])
+        wanted = [n for n in (*below, line) if n == line or not self.store.has(self._described(split, n, view)[0])]
+        there = self.store.has(self._described(split, line, view)[0])
         source, start = (None, 0) if there else self._source(split, wanted[0], view)
         for number in wanted:
             made = partial(self._made, split, view, source, start, number)
@@ -197,10 +197,10 @@ class FrozenOutputs:
         return source
 
     def _filled(self, split: Split, line: int, view: int | None, make: Callable[[list[int]], Tensor]) -> Entry:
-        key, said = self._said(split, line, view)
+        key, about = self._described(split, line, view)
         if key in self._entries:
             return self._entries[key]
-        entry = self._opened(split, line, key, said)
+        entry = self._opened(split, line, key, about)
         filled = entry.fill(make)
         self.counts["found"] += filled.found
         self.counts["made"] += filled.made
@@ -211,21 +211,21 @@ class FrozenOutputs:
     def _source(self, split: Split, line: int, view: int | None) -> tuple[Entry | None, int]:
         """The highest cached outputs below `line`, and their number of blocks; None and 0 stand for the samples."""
         for number in range(line - 1, 0, -1):
-            key, said = self._said(split, number, view)
+            key, about = self._described(split, number, view)
             if self.store.has(key):
-                entry = self._opened(split, number, key, said)
+                entry = self._opened(split, number, key, about)
                 entry.fill(partial(self._made, split, view, None, 0, number))
                 return entry, number
         return None, 0
 
-    def _opened(self, split: Split, line: int, key: str, said: dict[str, Any]) -> Entry:
+    def _opened(self, split: Split, line: int, key: str, about: dict[str, Any]) -> Entry:
         output, order = self.outputs[line], split.by_length
         if output.tokens is None:
-            return self.store.entry(key, len(split), output.row, output.dtype, said)
+            return self.store.entry(key, len(split), output.row, output.dtype, about)
         assert split.lengths is not None
         tokens = self.backbone.spec.tokens_of(split.lengths[order]) if line else split.lengths[order]
         lengths = tokens * torch.Size(output.row).numel()
-        return self.store.ragged(key, lambda: lengths, said, output.dtype)
+        return self.store.ragged(key, lambda: lengths, about, output.dtype)
 
     def _made(
         self, split: Split, view: int | None, source: Entry | None, start: int, line: int, rows: list[int]
@@ -245,7 +245,7 @@ class FrozenOutputs:
                 made.append(to_rows(self.frozen_pass(inputs, start, line), self.outputs[line]).cpu())
         return torch.cat(made)
 
-    def _said(self, split: Split, line: int, view: int | None) -> tuple[str, dict[str, Any]]:
+    def _described(self, split: Split, line: int, view: int | None) -> tuple[str, dict[str, Any]]:
         """The key of an entry, and its description."""
         trainer = self.data.trainer
         assert trainer is not None

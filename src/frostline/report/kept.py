@@ -36,19 +36,19 @@ def print_cleared(gone: Sequence[Kept], left: Sequence[Kept]) -> None:
 
 
 def _cells(entry: Kept) -> list[str]:
-    return [*_said(entry), _megabytes([entry]), time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))]
+    return [*_content(entry), _megabytes([entry]), time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))]
 
 
-def _said(entry: Kept) -> list[str]:
+def _content(entry: Kept) -> list[str]:
     """The cells model, blocks (for decoded pictures their size), data and samples. No checksum covers this metadata,
     as nothing is computed from it, so any part of it may be missing."""
     try:
-        of_data = [str(entry.said["data"]), f"{entry.said['rows']:,}"]
-        if "blocks" not in entry.said:  # samples as they are read: decoded pictures, tokens
-            side = entry.said.get("side")
+        of_data = [str(entry.about["data"]), f"{entry.about['rows']:,}"]
+        if "blocks" not in entry.about:  # samples as they are read: decoded pictures, tokens
+            side = entry.about.get("side")
             return [entry.kind, "" if side is None else f"{side} pixels", *of_data]
-        blocks = entry.said["blocks"]
-        return [str(entry.said["model"]), blocks[0] if len(blocks) == 1 else f"{blocks[0]} … {blocks[-1]}", *of_data]
+        blocks = entry.about["blocks"]
+        return [str(entry.about["model"]), blocks[0] if len(blocks) == 1 else f"{blocks[0]} … {blocks[-1]}", *of_data]
     except (KeyError, IndexError, TypeError, ValueError):
         return ["unreadable", entry.folder.name[:8], "", ""]
 

@@ -76,9 +76,9 @@ class Rows(NamedTuple):
         return firsts
 
     def plain(self) -> dict[str, Any]:
-        said = {"rows": self.number, "shape": list(self.shape), "dtype": str(self.dtype).removeprefix("torch.")}
+        plain = {"rows": self.number, "shape": list(self.shape), "dtype": str(self.dtype).removeprefix("torch.")}
         own = {} if self.lengths is None else {"lengths": _checksum(self.lengths)}
-        return said | own | {"regions": len(self.regions()) - 1}
+        return plain | own | {"regions": len(self.regions()) - 1}
 
 
 class Filled(NamedTuple):
@@ -94,7 +94,7 @@ class Kept(NamedTuple):
     folder: Path
     num_bytes: int
     used: float
-    said: dict[str, Any]
+    about: dict[str, Any]
 
     @property
     def kind(self) -> str:
@@ -148,10 +148,10 @@ class Entry:
         """Compute a region unless it matches its checksum. Return the number of computed rows."""
         first, end = places
         region = self._numbers(first, end)
-        said = os.pread(marker, 64, 0).decode(errors="replace")
-        if said == _checksum(region):
+        checksum = os.pread(marker, 64, 0).decode(errors="replace")
+        if checksum == _checksum(region):
             return 0
-        if said:
+        if checksum:
             warnings.warn(f"a cache entry is damaged and will be computed again: {self.folder}", stacklevel=2)
         os.ftruncate(marker, 0)
         region.copy_(make(list(range(first, end))).reshape(-1))
@@ -182,12 +182,12 @@ class Entry:
 # --- the files of an entry; created and removed under the store's lock ---
 
 
-def lay_out(folder: Path, layout: Rows, said: dict[str, Any]) -> None:
+def lay_out(folder: Path, layout: Rows, about: dict[str, Any]) -> None:
     """Create an entry and allocate its disk space. Raises OSError if the disk is full."""
     try:
         (folder / "regions").mkdir(parents=True)
         # Written first: only folders with this file are listed, and so can be removed.
-        write_atomically(folder / ENTRY, json.dumps(layout.plain() | {"said": said}))
+        write_atomically(folder / ENTRY, json.dumps(layout.plain() | {"said": about}))
         if layout.lengths is not None:
             (folder / LENGTHS).write_bytes(_bytes(layout.lengths))
         with (folder / ROWS).open("wb") as file:
@@ -223,11 +223,11 @@ def kept_at(folder: Path) -> Kept | None:
 def lengths_at(folder: Path) -> Tensor | None:
     """(N,) int64; None if the lengths are missing or damaged."""
     try:
-        said = json.loads((folder / ENTRY).read_text())["lengths"]
+        checksum = json.loads((folder / ENTRY).read_text())["lengths"]
         lengths = torch.frombuffer(bytearray((folder / LENGTHS).read_bytes()), dtype=torch.int64)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return lengths if _checksum(lengths) == said else None
+    return lengths if _checksum(lengths) == checksum else None
 
 
 def has_all(folder: Path) -> bool:

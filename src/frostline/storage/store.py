@@ -49,21 +49,21 @@ class Store:
         self.max_bytes = max_bytes
         self.most_of_kind = int(SHARES[kind] * max_bytes)
 
-    def entry(self, key: str, rows: int, shape: tuple[int, ...], dtype: torch.dtype, said: dict[str, Any]) -> Entry:
+    def entry(self, key: str, rows: int, shape: tuple[int, ...], dtype: torch.dtype, about: dict[str, Any]) -> Entry:
         """Open an entry; create it if it is missing or damaged. Raises OSError if there is no room for it, the folder
         cannot be written, or a process uses the damaged entry."""
-        return self._opened(key, Rows(rows, shape, dtype), said)
+        return self._opened(key, Rows(rows, shape, dtype), about)
 
     def ragged(
-        self, key: str, measure: Callable[[], Tensor], said: dict[str, Any], dtype: torch.dtype = torch.uint8
+        self, key: str, measure: Callable[[], Tensor], about: dict[str, Any], dtype: torch.dtype = torch.uint8
     ) -> Entry:
         """`entry` for rows that differ in length. measure: returns the numbers per row, (N,) int64; called only if they
         are not cached."""
         lengths = lengths_at(self.folder / key)
         lengths = measure() if lengths is None else lengths
-        return self._opened(key, Rows(len(lengths), (), dtype, lengths), said)
+        return self._opened(key, Rows(len(lengths), (), dtype, lengths), about)
 
-    def _opened(self, key: str, layout: Rows, said: dict[str, Any]) -> Entry:
+    def _opened(self, key: str, layout: Rows, about: dict[str, Any]) -> Entry:
         folder = self.folder / key
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
@@ -71,7 +71,7 @@ class Store:
                 if not remove(folder):
                     raise OSError(errno.EBUSY, f"a cache entry is damaged, but a process uses it: {folder}")
                 self._make_room(layout.num_bytes)
-                lay_out(folder, layout, said)
+                lay_out(folder, layout, about)
             os.utime(folder / ENTRY)
             return Entry(folder, layout)
 
