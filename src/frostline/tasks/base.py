@@ -154,8 +154,8 @@ class Task(nn.Module):
         """`sentence`, counted from 1, `word`, and `columns`. predictions: (W, C) per sentence, NaN for a word without
         one."""
         rows = [(str(number), word) for number, words in enumerate(sentences, 1) for word in words]
-        said = {"sentence": [number for number, _ in rows], "word": [word for _, word in rows]}
-        return said | self.columns([*torch.cat([*predictions])], top_k)
+        numbered = {"sentence": [number for number, _ in rows], "word": [word for _, word in rows]}
+        return numbered | self.columns([*torch.cat([*predictions])], top_k)
 
     def saved(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Columns of the table of predictions that a run writes: `target`, and the outputs under a name that describes

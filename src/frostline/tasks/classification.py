@@ -90,14 +90,14 @@ def log_odds(logits: Tensor, ranked: Mapping[str, Any]) -> Tensor:
     return logits[:, place] - others.logsumexp(1)
 
 
-def best_columns(probabilities: Tensor, names: list[str], top_k: int, said: str) -> dict[str, list[str]]:
-    """(N, C) → two columns for each of the `top_k` most probable names: `said` with the names and `probability`, then
+def best_columns(probabilities: Tensor, names: list[str], top_k: int, header: str) -> dict[str, list[str]]:
+    """(N, C) → two columns for each of the `top_k` most probable names: `header` with the names and `probability`, then
     both with the suffix _2, ..."""
     best = probabilities.topk(min(top_k, len(names)), dim=1)
     columns: dict[str, list[str]] = {}
     for rank, (indices, values) in enumerate(zip(best.indices.T.tolist(), best.values.T.tolist(), strict=True)):
         end = f"_{rank + 1}" if rank else ""
-        columns[f"{said}{end}"] = [names[index] for index in indices]
+        columns[f"{header}{end}"] = [names[index] for index in indices]
         columns[f"probability{end}"] = [f"{value:.6f}" for value in values]
     return columns
 

@@ -99,10 +99,10 @@ class Detection(Task):
         full = [own for own in predictions if self.most and len(self._shown(own)) >= self.most]
         empty = [own for own in predictions if len(own) and not len(self._shown(own))]
         highest = max((float(own[:, SCORE].max()) for own in empty), default=0.0)
-        said = counted(len(empty), "picture has", "pictures have")
-        notes = [f"{said} boxes below threshold={self.threshold:g} alone, up to {highest:.3f}"] if empty else []
-        said = counted(len(full), "picture has", "pictures have")
-        cut = f"{said} {self.most} boxes, the most that this run returns (head.detections), and may have more objects"
+        have = counted(len(empty), "picture has", "pictures have")
+        notes = [f"{have} boxes below threshold={self.threshold:g} alone, up to {highest:.3f}"] if empty else []
+        have = counted(len(full), "picture has", "pictures have")
+        cut = f"{have} {self.most} boxes, the most that this run returns (head.detections), and may have more objects"
         return [*notes, *([cut] if full else [])]
 
     def files_of_all(self, names: Sequence[str], predictions: Sequence[Tensor]) -> dict[str, Callable[[], bytes]]:

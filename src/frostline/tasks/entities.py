@@ -39,14 +39,14 @@ class Scheme(nn.Module):
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
-        said = [_read(name) for name in (*names, OUTSIDE)]
+        parsed = [_read(name) for name in (*names, OUTSIDE)]
         self.untold = len(names)
-        self.types = list(dict.fromkeys(kind for _, kind in said if kind is not None))
+        self.types = list(dict.fromkeys(kind for _, kind in parsed if kind is not None))
         place: dict[str | None, int] = {None: NO_TYPE} | {kind: number for number, kind in enumerate(self.types)}
         columns = {
-            "type_of": torch.tensor([place[kind] for _, kind in said]),
-            "opens": torch.tensor([prefix in ("B", "S") for prefix, _ in said]),
-            "closes": torch.tensor([prefix in ("E", "S") for prefix, _ in said]),
+            "type_of": torch.tensor([place[kind] for _, kind in parsed]),
+            "opens": torch.tensor([prefix in ("B", "S") for prefix, _ in parsed]),
+            "closes": torch.tensor([prefix in ("E", "S") for prefix, _ in parsed]),
         }
         for name, column in columns.items():
             self.register_buffer(name, column, persistent=False)  # it follows from the names

@@ -97,15 +97,15 @@ class MultiLabelMetrics(Metrics):
         that occur in targets or predictions, `exact_match`, the share of samples with every label right, and `n`."""
         logits, targets = self.gathered.compute()
         probabilities, wanted, count = logits.sigmoid(), targets.long(), len(self.labels)
-        said: dict[str, Any] = {"num_labels": count, "threshold": self.threshold, "validate_args": False}
+        settings: dict[str, Any] = {"num_labels": count, "threshold": self.threshold, "validate_args": False}
         precisions = [score for score in self._average_precisions(probabilities, wanted) if score is not None]
         f1 = [score for score in self._f1(probabilities, wanted) if score is not None]
         return {
             "loss": binary_cross_entropy_with_logits(logits, targets).item(),
             "average_precision": sum(precisions) / len(precisions) if precisions else 0.0,
-            "f1_micro": min(multilabel_f1_score(probabilities, wanted, average="micro", **said).item(), 1.0),
+            "f1_micro": min(multilabel_f1_score(probabilities, wanted, average="micro", **settings).item(), 1.0),
             "f1_macro": sum(f1) / len(f1) if f1 else 0.0,
-            "exact_match": multilabel_exact_match(probabilities, wanted, **said).item(),
+            "exact_match": multilabel_exact_match(probabilities, wanted, **settings).item(),
             "n": len(wanted),
         }
 
