@@ -64,8 +64,8 @@ def maker_of(node: Node, where: str) -> Callable[..., Any]:
 
 
 def _refused(where: str, error: Exception) -> ConfigError:
-    said = " ".join(str(error).replace(ADVICE, "").split())
-    return ConfigError(f"{where} cannot be made: {said}", where=f"{where}._target_", next_step=SIGNATURES)
+    reason = " ".join(str(error).replace(ADVICE, "").split())
+    return ConfigError(f"{where} cannot be made: {reason}", where=f"{where}._target_", next_step=SIGNATURES)
 
 
 def _maker(node: Node) -> Any:

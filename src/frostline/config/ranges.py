@@ -9,7 +9,7 @@ Number = TypeVar("Number", int, float)
 class Condition(NamedTuple):
     """A condition in words, for messages, and as a function."""
 
-    said: str
+    condition: str
     holds: Callable[[float], bool]
 
 

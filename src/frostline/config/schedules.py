@@ -41,9 +41,9 @@ def whole_schedule(cfg: DictConfig, typed: Sequence[str], *, of_recipe: bool) ->
         if any(isinstance(other, DictConfig) and "thaw" in other for other in phases.values()):
             with open_dict(phases):
                 del phases[name]
-            said = ", ".join(str(key) for key in node)
+            keys = ", ".join(str(key) for key in node)
             notes.append(
-                f"the recipe's settings of phase '{name}' ({said}) are ignored: this schedule has no such phase"
+                f"the recipe's settings of phase '{name}' ({keys}) are ignored: this schedule has no such phase"
             )
     return notes
 

@@ -130,7 +130,7 @@ def _refused(annotation: ast.expr | None, value: Any, key: str) -> str:
         ]
         if _allows(annotation, names):
             bracketed = f"; write names in quotes: {list_of(key, names)}"
-    return f"{value!r} is not {_said(annotation)}{bracketed}"
+    return f"{value!r} is not {_described(annotation)}{bracketed}"
 
 
 def _within(name: str, value: Any) -> bool:
@@ -146,7 +146,7 @@ def _choices(node: ast.expr) -> list[Any]:
     return [ast.literal_eval(item) for item in (node.elts if isinstance(node, ast.Tuple) else [node])]
 
 
-def _said(annotation: ast.expr | None) -> str:
+def _described(annotation: ast.expr | None) -> str:
     """The annotation in words: `a whole number`, `one of none, standard, strong`, `a number or null`."""
     words = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "None": "null"}
     words |= {"dict": "settings"}
@@ -156,15 +156,15 @@ def _said(annotation: ast.expr | None) -> str:
         case ast.Name(id=name) if name in words:
             return words[name]
         case ast.Name(id=("Fraction" | "Probability" | "Rate") as name):
-            return f"a number x with {_condition(name).said}"
+            return f"a number x with {_condition(name).condition}"
         case ast.Name(id="Seed"):
-            return f"a whole number x with {_condition('Seed').said}"
+            return f"a whole number x with {_condition('Seed').condition}"
         case ast.BinOp(left=left, right=right):
-            return f"{_said(left)} or {_said(right)}"
+            return f"{_described(left)} or {_described(right)}"
         case ast.Subscript(value=ast.Name(id=("Positive" | "NonNegative") as name), slice=inner):
-            return f"{_said(inner)} x with {_condition(name).said}"
+            return f"{_described(inner)} x with {_condition(name).condition}"
         case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
             return f"one of {', '.join(str(choice) for choice in _choices(choices))}"
         case ast.Subscript(value=ast.Name(id=name), slice=inner) if name in CONTAINERS:
-            return f"a list of {_said(inner)}"
+            return f"a list of {_described(inner)}"
     return ast.unparse(annotation) if annotation is not None else "anything"
