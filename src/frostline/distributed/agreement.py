@@ -41,9 +41,9 @@ def require_one_run(own: dict[str, Any], *, where: str) -> None:
     everyone = _gathered(own)
     other = [name for name in own if any(rank.get(name) != everyone[0].get(name) for rank in everyone)]
     if other:
-        said = "; ".join(f"{name}: {[rank.get(name) for rank in everyone]}" for name in other)
+        differences = "; ".join(f"{name}: {[rank.get(name) for rank in everyone]}" for name in other)
         raise RankError(
-            f"the ranks are about to train different things: {said[:500]}",
+            f"the ranks are about to train different things: {differences[:500]}",
             where=where,
             next_step="use the same command, data and Frostline on every host, and a run_dir that all of them see",
         )

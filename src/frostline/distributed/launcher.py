@@ -51,16 +51,16 @@ def launched() -> Launch | None:
         ) from error
 
 
-def _launched(said: Mapping[str, str]) -> Launch | None:
-    if "TORCHELASTIC_RUN_ID" in said:
-        world_size, devices, num_nodes = (int(said[f"{of}WORLD_SIZE"]) for of in ("", "LOCAL_", "GROUP_"))
-        restarts = said.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
-        stale = restarts and said.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+def _launched(environment: Mapping[str, str]) -> Launch | None:
+    if "TORCHELASTIC_RUN_ID" in environment:
+        world_size, devices, num_nodes = (int(environment[f"{of}WORLD_SIZE"]) for of in ("", "LOCAL_", "GROUP_"))
+        restarts = environment.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+        stale = restarts and environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         even = devices * num_nodes == world_size
-        return Launch("torchrun", int(said["RANK"]), devices, num_nodes, even, restarts, stale)
-    if "SLURM_NTASKS" in said and said.get("SLURM_JOB_NAME") not in INTERACTIVE:
-        tasks, num_nodes = int(said["SLURM_NTASKS"]), int(said.get("SLURM_NNODES", "1"))
-        rank, even = int(said.get("SLURM_PROCID", "0")), tasks == 1 or "SLURM_NTASKS_PER_NODE" in said
+        return Launch("torchrun", int(environment["RANK"]), devices, num_nodes, even, restarts, stale)
+    if "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in INTERACTIVE:
+        tasks, num_nodes = int(environment["SLURM_NTASKS"]), int(environment.get("SLURM_NNODES", "1"))
+        rank, even = int(environment.get("SLURM_PROCID", "0")), tasks == 1 or "SLURM_NTASKS_PER_NODE" in environment
         return Launch("SLURM", rank, max(1, tasks // num_nodes), num_nodes, even)
     return None
 
@@ -95,12 +95,12 @@ def require_starter() -> None:
         )
 
 
-def tell_torchrun(said: str) -> bool:
+def tell_torchrun(message: str) -> bool:
     """Add the message to torchrun's failure summary, which otherwise shows only the exit code. Returns False if
     torchrun set no error file."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if not path:
         return False
-    details = {"py_callstack": said, "timestamp": str(int(time.time()))}
-    Path(path).write_text(json.dumps({"message": {"message": said, "extraInfo": details}}), encoding="utf-8")
+    details = {"py_callstack": message, "timestamp": str(int(time.time()))}
+    Path(path).write_text(json.dumps({"message": {"message": message, "extraInfo": details}}), encoding="utf-8")
     return True

@@ -44,8 +44,8 @@ def _requeue() -> None:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
-        said = f"job {job} is queued again, and continues when it starts"
+        message = f"job {job} is queued again, and continues when it starts"
     except (OSError, subprocess.CalledProcessError) as error:
         reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error
-        said = f"SLURM did not queue job '{job}' again: {reason}\n  next:  submit it again; it continues"
-    print(f"frostline: {said}", file=sys.stderr, flush=True)
+        message = f"SLURM did not queue job '{job}' again: {reason}\n  next:  submit it again; it continues"
+    print(f"frostline: {message}", file=sys.stderr, flush=True)
