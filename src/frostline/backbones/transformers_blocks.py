@@ -24,8 +24,8 @@ class Block(nn.Module):
 
     def __init__(self, config: Any) -> None:
         super().__init__()
-        said = {key: value for key, value in config.to_dict().items() if key not in OF_THE_FILE}
-        text = json.dumps(said, sort_keys=True, default=str)
+        settings = {key: value for key, value in config.to_dict().items() if key not in OF_THE_FILE}
+        text = json.dumps(settings, sort_keys=True, default=str)
         self.config_digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         self.transformers_version = version("transformers")
 

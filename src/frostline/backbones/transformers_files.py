@@ -223,9 +223,9 @@ def pooling_of(library: Any, source: Source) -> str | None:
     if file is None:
         return None
     with _as_expected(file):
-        said = json.loads(file.read_text(encoding="utf-8"))
-        old = [name for name in said if name.startswith("pooling_mode_") and said[name] is True]
-        named = said.get("pooling_mode", [name.removeprefix("pooling_mode_") for name in old])
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        old = [name for name in settings if name.startswith("pooling_mode_") and settings[name] is True]
+        named = settings.get("pooling_mode", [name.removeprefix("pooling_mode_") for name in old])
         names = [named] if isinstance(named, str) else [str(name) for name in named]
     found = [SENTENCE_POOLS.get(name) for name in names]
     if len(found) == 1 and found[0] is not None:
@@ -267,9 +267,9 @@ def refused(source: Source, why: str, family: Family = TEXTS) -> ConfigError:
 def unloadable(what: str, source: Source, error: BaseException) -> WeightsError:
     where = "this folder" if Path(source.name).is_dir() else "the hub, its cache or a folder"
     if where != "this folder" and go_offline():
-        said = f"cannot find the {what} in the hub's cache or in a folder, and the hub cannot be reached"
+        message = f"cannot find the {what} in the hub's cache or in a folder, and the hub cannot be reached"
     else:
-        said = f"cannot read the {what} from {where}: {unreadable(error)}"
+        message = f"cannot read the {what} from {where}: {unreadable(error)}"
     return WeightsError(
-        said, where=source.name, next_step=source.weights_step if what == "weights" else source.next_step
+        message, where=source.name, next_step=source.weights_step if what == "weights" else source.next_step
     )

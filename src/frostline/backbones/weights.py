@@ -131,13 +131,13 @@ def said_of(path: Path) -> dict[str, Any] | None:
     if about is None:
         return None
     try:
-        said = json.loads(about)
-        problem = None if isinstance(said, dict) else f"its record '{ABOUT}' is not an object"
+        record = json.loads(about)
+        problem = None if isinstance(record, dict) else f"its record '{ABOUT}' is not an object"
     except (ValueError, RecursionError) as error:
         problem = f"its record '{ABOUT}' is not valid JSON: {first_line(error)}"
     if problem is not None:
         raise WeightsError(f"the weights file cannot be read: {problem}", where=path, next_step="export it again")
-    return cast("dict[str, Any]", said)
+    return cast("dict[str, Any]", record)
 
 
 def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], *, source: object) -> str:
@@ -173,9 +173,9 @@ def load_weights(network: nn.Module, state: StateDict, left_out: Iterable[str], 
 def require_the_same(network: str, shapes: list[str], missing: list[str], extra: list[str], *, source: object) -> None:
     """Raises WeightsError that lists the keys of another shape, missing and extra, if there are any."""
     if shapes or missing or extra:
-        said = [_listed("of another shape", shapes), _listed("missing", missing), _listed("extra", extra)]
+        differences = [_listed("of another shape", shapes), _listed("missing", missing), _listed("extra", extra)]
         raise WeightsError(
-            f"the weights do not belong to {network}: " + "; ".join(filter(None, said)),
+            f"the weights do not belong to {network}: " + "; ".join(filter(None, differences)),
             where=source,
             next_step="choose the model that these weights belong to (model=...), or other weights (model.weights=...)",
         )
